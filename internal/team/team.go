@@ -1,0 +1,201 @@
+// Package team runs the parts of one computation on a fixed set of persistent
+// workers. Handing work to a parked goroutine takes microseconds, too long for
+// the operations of a model that answers in a millisecond, so workers spin for
+// a moment after each computation and park only when nothing follows.
+package team
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+)
+
+// spins is how many times a waiting goroutine looks before it parks: some
+// 20 to 50 microseconds, longer than the gap between two operations of one
+// forward pass and short enough not to burn a core between requests.
+const spins = 1 << 16
+
+// Team is a caller and its workers. The zero of *Team, nil, is the caller
+// alone. A Team runs one computation at a time.
+type Team struct {
+	workers int
+	spins   int
+
+	// The computation under way. Written by Run before ticket publishes it, and
+	// read only by a goroutine that has claimed one of its parts, which Run
+	// waits for: so plain fields do.
+	f     func(worker, part int)
+	parts int
+
+	_ [64]byte
+	// ticket holds the computation's number in its upper half and the parts
+	// still unclaimed in its lower half. Claiming a part is one
+	// compare-and-swap, which fails for a worker that woke up too late.
+	ticket atomic.Uint64
+	_      [56]byte
+	done   atomic.Int64
+	_      [56]byte
+
+	panicked atomic.Pointer[raised]
+	running  atomic.Bool
+	closed   atomic.Bool
+
+	caller  sleeper
+	sleeper []sleeper // by worker; the first is unused
+	exited  sync.WaitGroup
+}
+
+type raised struct{ value any }
+
+// sleeper is the place where one goroutine parks.
+type sleeper struct {
+	parked atomic.Bool
+	wake   chan struct{}
+	_      [40]byte
+}
+
+// sleep parks until rouse is called, unless ready already holds. It may return
+// early: callers look again.
+func (s *sleeper) sleep(ready func() bool) {
+	s.parked.Store(true)
+	if ready() && s.parked.CompareAndSwap(true, false) {
+		return
+	}
+	<-s.wake
+}
+
+func (s *sleeper) rouse() {
+	if s.parked.Load() && s.parked.CompareAndSwap(true, false) {
+		s.wake <- struct{}{}
+	}
+}
+
+// New starts a team of the given number of workers, at least 1. The goroutine
+// that calls Run is worker 0, so New(1) starts none.
+func New(workers int) *Team {
+	workers = max(workers, 1)
+	t := &Team{workers: workers, spins: spins, sleeper: make([]sleeper, workers)}
+	if workers > runtime.GOMAXPROCS(0) {
+		t.spins = 0 // a spinning worker would hold the core that the work needs
+	}
+	t.caller.wake = make(chan struct{}, 1)
+	t.exited.Add(workers - 1)
+	for w := 1; w < workers; w++ {
+		t.sleeper[w].wake = make(chan struct{}, 1)
+		go t.work(w)
+	}
+	return t
+}
+
+// Workers is the number of workers, the caller of Run included.
+func (t *Team) Workers() int {
+	if t == nil {
+		return 1
+	}
+	return t.workers
+}
+
+// Run calls f once for every part in [0, parts) and returns when all calls
+// have. Worker is in [0, Workers()); no two calls run on one worker at the same
+// time, so it selects scratch memory. Which worker gets which part varies:
+// parts must write to disjoint places for results not to depend on it. If a
+// call panics, parts not yet begun are skipped and the first panic is raised
+// again on the caller. Run must not be called from f, nor by two goroutines at
+// once. After Close it runs on the caller alone.
+func (t *Team) Run(parts int, f func(worker, part int)) {
+	if t == nil || t.workers == 1 || parts <= 1 || t.closed.Load() {
+		for p := range parts {
+			f(0, p)
+		}
+		return
+	}
+	if !t.running.CompareAndSwap(false, true) {
+		panic("team: Run called while another Run is under way")
+	}
+	t.f, t.parts = f, parts
+	t.done.Store(0)
+	number := t.ticket.Load()>>32 + 1
+	t.ticket.Store(number<<32 | uint64(parts))
+	for w := 1; w < t.workers; w++ {
+		t.sleeper[w].rouse()
+	}
+	t.claim(0, uint32(number))
+
+	finished := func() bool { return t.done.Load() == int64(parts) }
+	for i := 0; !finished(); i++ {
+		if i >= t.spins {
+			t.caller.sleep(finished)
+		}
+	}
+	t.f = nil
+	p := t.panicked.Swap(nil)
+	t.running.Store(false)
+	if p != nil {
+		panic(p.value)
+	}
+}
+
+// Close ends the workers and waits for them. It must not be called during Run.
+func (t *Team) Close() {
+	if t == nil || t.closed.Swap(true) {
+		return
+	}
+	t.ticket.Store((t.ticket.Load()>>32 + 1) << 32)
+	for w := 1; w < t.workers; w++ {
+		t.sleeper[w].rouse()
+	}
+	t.exited.Wait()
+}
+
+func (t *Team) work(worker int) {
+	defer t.exited.Done()
+	var seen uint32
+	changed := func() bool { return uint32(t.ticket.Load()>>32) != seen }
+	for {
+		for i := 0; !changed(); i++ {
+			if i >= t.spins {
+				t.sleeper[worker].sleep(changed)
+			}
+		}
+		if t.closed.Load() {
+			return
+		}
+		seen = uint32(t.ticket.Load() >> 32)
+		t.claim(worker, seen)
+	}
+}
+
+// claim runs parts of the numbered computation until none is left.
+func (t *Team) claim(worker int, number uint32) {
+	for {
+		ticket := t.ticket.Load()
+		left := uint32(ticket)
+		if uint32(ticket>>32) != number || left == 0 {
+			return
+		}
+		if t.ticket.CompareAndSwap(ticket, ticket-1) {
+			t.part(worker, t.parts-int(left))
+		}
+	}
+}
+
+func (t *Team) part(worker, part int) {
+	parts := int64(t.parts) // the next Run may change it as soon as the last part is counted
+	returned := false
+	defer func() {
+		if !returned {
+			value := recover()
+			if value == nil {
+				value = "team: a part ended its goroutine"
+			}
+			t.panicked.CompareAndSwap(nil, &raised{value})
+		}
+		if t.done.Add(1) == parts {
+			t.caller.rouse()
+		}
+	}()
+	if t.panicked.Load() == nil {
+		t.f(worker, part)
+	}
+	returned = true
+}
