@@ -1,0 +1,223 @@
+package kernels
+
+// Activation is a pointwise nonlinearity.
+type Activation uint8
+
+// The activations of encoder checkpoints. GELU is the exact form x*Φ(x) with the error function (Hendrycks and Gimpel,
+// arXiv 1606.08415), GELUTanh its approximation by tanh (Hugging Face's gelu_new and gelu_pytorch_tanh).
+const (
+	Identity Activation = iota
+	GELU
+	GELUTanh
+	ReLU
+	Tanh
+)
+
+func (a Activation) String() string {
+	switch a {
+	case Identity:
+		return "identity"
+	case GELU:
+		return "gelu"
+	case GELUTanh:
+		return "gelu_tanh"
+	case ReLU:
+		return "relu"
+	case Tanh:
+		return "tanh"
+	}
+	return "unknown"
+}
+
+const badActivation = "kernels: unknown activation"
+
+// erf and tanh are odd rational minimax functions x*P(x²)/Q(x²) of Eigen (generic_fast_erf_float,
+// generic_fast_tanh_float), the argument clamped to where the function is ±1 in f32 and the result to [-1, 1].
+const (
+	erfBound = 4
+	erfP1    = -1.60960333262415e-02
+	erfP3    = -2.95459980854025e-03
+	erfP5    = -7.34990630326855e-04
+	erfP7    = -5.69250639462346e-05
+	erfP9    = -2.10102402082508e-06
+	erfP11   = 2.77068142495902e-08
+	erfP13   = -2.72614225801306e-10
+	erfQ0    = -1.42647390514189e-02
+	erfQ2    = -7.37332916720468e-03
+	erfQ4    = -1.68282697438203e-03
+	erfQ6    = -2.13374055278905e-04
+	erfQ8    = -1.45660718464996e-05
+
+	tanhBound = 9
+	tanhP1    = 4.89352455891786e-03
+	tanhP3    = 6.37261928875436e-04
+	tanhP5    = 1.48572235717979e-05
+	tanhP7    = 5.12229709037114e-08
+	tanhP9    = -8.60467152213735e-11
+	tanhP11   = 2.00018790482477e-13
+	tanhP13   = -2.76076847742355e-16
+	tanhQ0    = 4.89352518554385e-03
+	tanhQ2    = 2.26843463243900e-03
+	tanhQ4    = 1.18534705686654e-04
+	tanhQ6    = 1.19825839466702e-06
+
+	sqrtHalf      = 0.70710678118654752440
+	sqrt2OverPi   = 0.79788456080286535588
+	invSqrt2Pi    = 0.39894228040143267794
+	geluTanhCubic = 0.044715
+	geluTanhBound = 10 // the tanh of GELUTanh is ±1 well before; keeps the cube finite
+)
+
+// Activate sets dst[i] = a(x[i]). dst may be x. The absolute error of GELU, GELUTanh and Tanh is below 1e-6 for |x| up to
+// 10; ReLU keeps NaN. As in PyTorch, GELU of -Inf is NaN.
+func Activate(a Activation, dst, x []float32) {
+	sameLength(len(dst), len(x))
+	switch a {
+	case Identity:
+		copy(dst, x)
+	case GELU:
+		gelu(dst, x)
+	case GELUTanh:
+		geluTanh(dst, x)
+	case ReLU:
+		relu(dst, x)
+	case Tanh:
+		tanh(dst, x)
+	default:
+		panic(badActivation)
+	}
+}
+
+// ActivateBackward sets dx[i] = dy[i]*a'(pre[i]), pre being the argument of the forward pass. dx may be dy or pre. The
+// derivative of ReLU at 0 is 0.
+func ActivateBackward(a Activation, dx, dy, pre []float32) {
+	sameLength(len(dx), len(dy), len(pre))
+	switch a {
+	case Identity:
+		copy(dx, dy)
+	case GELU:
+		geluBackward(dx, dy, pre)
+	case GELUTanh:
+		geluTanhBackward(dx, dy, pre)
+	case ReLU:
+		reluBackward(dx, dy, pre)
+	case Tanh:
+		tanhBackward(dx, dy, pre)
+	default:
+		panic(badActivation)
+	}
+}
+
+// clamp returns x limited to [-bound, bound]; NaN stays NaN.
+func clamp(x, bound float32) float32 {
+	if x < -bound {
+		x = -bound
+	}
+	if x > bound {
+		x = bound
+	}
+	return x
+}
+
+func erf32(x float32) float32 {
+	x = clamp(x, erfBound)
+	s := x * x
+	p := fma32(erfP13, s, erfP11)
+	p = fma32(p, s, erfP9)
+	p = fma32(p, s, erfP7)
+	p = fma32(p, s, erfP5)
+	p = fma32(p, s, erfP3)
+	p = fma32(p, s, erfP1)
+	q := fma32(erfQ8, s, erfQ6)
+	q = fma32(q, s, erfQ4)
+	q = fma32(q, s, erfQ2)
+	q = fma32(q, s, erfQ0)
+	return clamp(float32(x*p)/q, 1)
+}
+
+func tanh32(x float32) float32 {
+	x = clamp(x, tanhBound)
+	s := x * x
+	p := fma32(tanhP13, s, tanhP11)
+	p = fma32(p, s, tanhP9)
+	p = fma32(p, s, tanhP7)
+	p = fma32(p, s, tanhP5)
+	p = fma32(p, s, tanhP3)
+	p = fma32(p, s, tanhP1)
+	q := fma32(tanhQ6, s, tanhQ4)
+	q = fma32(q, s, tanhQ2)
+	q = fma32(q, s, tanhQ0)
+	return clamp(float32(x*p)/q, 1)
+}
+
+func geluGeneric(dst, x []float32) {
+	for i, v := range x {
+		dst[i] = float32(0.5*v) * (1 + erf32(float32(v*sqrtHalf)))
+	}
+}
+
+// geluBackwardGeneric: d/dx x*Φ(x) = Φ(x) + x*φ(x).
+func geluBackwardGeneric(dx, dy, pre []float32) {
+	for i, v := range pre {
+		cdf := float32(0.5 * (1 + erf32(float32(v*sqrtHalf))))
+		pdf := float32(invSqrt2Pi * exp32(float32(-0.5*v)*v))
+		dx[i] = dy[i] * fma32(v, pdf, cdf)
+	}
+}
+
+// geluTanhInner returns tanh(√(2/π)*(x + 0.044715x³)), its argument's factor x and 0.044715x², for x clamped to ±10.
+func geluTanhInner(x float32) (t, c, cubic float32) {
+	c = clamp(x, geluTanhBound)
+	cubic = float32(float32(c*c) * geluTanhCubic)
+	u := float32(c * sqrt2OverPi)
+	return tanh32(fma32(u, cubic, u)), c, cubic
+}
+
+func geluTanhGeneric(dst, x []float32) {
+	for i, v := range x {
+		t, _, _ := geluTanhInner(v)
+		dst[i] = float32(0.5*v) * (1 + t)
+	}
+}
+
+func geluTanhBackwardGeneric(dx, dy, pre []float32) {
+	for i, v := range pre {
+		t, c, cubic := geluTanhInner(v)
+		slope := fma32(3, cubic, 1)                             // of x + 0.044715x³
+		sech2 := fma32(-t, t, 1)                                // 1 - t²
+		inner := float32(float32(0.5*sqrt2OverPi*c) * sech2)    // 0.5x*(1-t²)*√(2/π)
+		dx[i] = dy[i] * fma32(inner, slope, float32(0.5*(1+t))) // + 0.5*(1+t)
+	}
+}
+
+func reluGeneric(dst, x []float32) {
+	for i, v := range x {
+		if v < 0 {
+			v = 0
+		}
+		dst[i] = v
+	}
+}
+
+func reluBackwardGeneric(dx, dy, pre []float32) {
+	for i, v := range pre {
+		d := dy[i]
+		if v <= 0 {
+			d = 0
+		}
+		dx[i] = d
+	}
+}
+
+func tanhGeneric(dst, x []float32) {
+	for i, v := range x {
+		dst[i] = tanh32(v)
+	}
+}
+
+func tanhBackwardGeneric(dx, dy, pre []float32) {
+	for i, v := range pre {
+		t := tanh32(v)
+		dx[i] = dy[i] * fma32(-t, t, 1)
+	}
+}

@@ -1,0 +1,33 @@
+package kernels
+
+import "math"
+
+// quantizeTiny is the largest magnitude below which a row counts as zero: 127/amax must stay finite.
+const quantizeTiny = 0x1p-100
+
+// QuantizeRow quantizes one row symmetrically to dst with x ≈ scale*dst: with amax the largest |x[i]|, scale is amax/127
+// and dst[i] is x[i]*(127/amax) rounded half to even, which lies in [-127, 127]. It returns the scale and the sum of dst.
+// A row whose amax is below 2^-100 gives zeros and scale 0. A row with an Inf or a NaN gives zeros and a scale of Inf or
+// NaN, so that a product with the row is NaN.
+func QuantizeRow(dst []int8, x []float32) (scale float32, sum int32) {
+	sameLength(len(dst), len(x))
+	amax := MaxAbs(x)
+	if amax < quantizeTiny {
+		clear(dst)
+		return 0, 0
+	}
+	if !(amax <= math.MaxFloat32) {
+		clear(dst)
+		return amax, 0
+	}
+	return amax / 127, quantizeRow(dst, x, 127/amax)
+}
+
+func quantizeRowGeneric(dst []int8, x []float32, inverse float32) (sum int32) {
+	for i, v := range x {
+		q := int32(math.RoundToEven(float64(v * inverse)))
+		dst[i] = int8(q)
+		sum += q
+	}
+	return sum
+}

@@ -1,0 +1,86 @@
+package kernels
+
+import "math"
+
+// Softmax replaces x by exp(scale*x - max)/sum in place, where max and sum run over scale*x. Elements far below the
+// maximum (-Inf included) become 0; a NaN, a +Inf or nothing but -Inf makes the whole row NaN.
+func Softmax(x []float32, scale float32) {
+	if len(x) == 0 {
+		return
+	}
+	softmax(x, scale)
+}
+
+func softmaxGeneric(x []float32, scale float32) {
+	m := laneMax(x, scale)
+	var lanes [Lanes]float32
+	for i, v := range x {
+		e := exp32(float32(v*scale) - m)
+		x[i] = e
+		lanes[i%Lanes] += e
+	}
+	r := 1 / laneSum(&lanes)
+	for i := range x {
+		x[i] *= r
+	}
+}
+
+// laneMax returns the largest scale*x[i], ignoring NaN; -Inf where there is none.
+func laneMax(x []float32, scale float32) float32 {
+	var lanes [Lanes]float32
+	for i := range lanes {
+		lanes[i] = float32(math.Inf(-1))
+	}
+	for i, v := range x {
+		if t := float32(v * scale); t > lanes[i%Lanes] {
+			lanes[i%Lanes] = t
+		}
+	}
+	for w := Lanes / 2; w > 0; w /= 2 {
+		for i := range w {
+			if lanes[i+w] > lanes[i] {
+				lanes[i] = lanes[i+w]
+			}
+		}
+	}
+	return lanes[0]
+}
+
+// SoftmaxBackward sets dx = p*(dp - Σ dp·p)*scale for one row, p being the result of [Softmax] with the same scale and dp
+// the gradient with respect to it. dx may be dp or p.
+func SoftmaxBackward(dx, dp, p []float32, scale float32) {
+	sameLength(len(dx), len(dp), len(p))
+	softmaxBackward(dx, dp, p, scale)
+}
+
+func softmaxBackwardGeneric(dx, dp, p []float32, scale float32) {
+	s := dotGeneric(dp, p)
+	for i, v := range p {
+		dx[i] = float32(v*scale) * (dp[i] - s)
+	}
+}
+
+// LogSumExp returns log Σ exp(x[i]), computed as max + log Σ exp(x[i]-max); -Inf for an empty row or one of -Inf only,
+// NaN where there is a NaN.
+func LogSumExp(x []float32) float32 {
+	m, s := logSumExp(x)
+	if math.IsInf(float64(m), 0) {
+		for _, v := range x {
+			if v != v {
+				return v
+			}
+		}
+		return m
+	}
+	return m + float32(math.Log(float64(s)))
+}
+
+// logSumExpGeneric returns the maximum m of x and Σ exp(x[i]-m).
+func logSumExpGeneric(x []float32) (m, s float32) {
+	m = laneMax(x, 1)
+	var lanes [Lanes]float32
+	for i, v := range x {
+		lanes[i%Lanes] += exp32(v - m)
+	}
+	return m, laneSum(&lanes)
+}
