@@ -1,0 +1,179 @@
+package kernels
+
+import "github.com/skive-ml/skive/internal/team"
+
+// Epilogue says what becomes of a product A·B before it is stored: for GemmF32
+//
+//	z = (c + A·B) + bias, without c unless Accumulate, without bias when it is nil
+//	c = activation(z)
+//
+// and for GemmI8
+//
+//	z = c + (A·B + bias), likewise.
+type Epilogue struct {
+	Bias          []float32  // one for each column of B, or nil
+	Activation    Activation // applied to z
+	PreActivation []float32  // when not nil, receives z; its rows lie as far apart as those of c
+	Accumulate    bool       // add to c
+}
+
+// finish applies the activation of ep to the columns [lo, hi) of m rows of c,
+// which hold z.
+func (ep *Epilogue) finish(m, lo, hi int, c []float32, ldc int) {
+	if ep.Activation == Identity && ep.PreActivation == nil {
+		return
+	}
+	for i := range m {
+		row := c[i*ldc+lo : i*ldc+hi]
+		if ep.PreActivation != nil {
+			copy(ep.PreActivation[i*ldc+lo:i*ldc+hi], row)
+		}
+		if ep.Activation != Identity {
+			Activate(ep.Activation, row, row)
+		}
+	}
+}
+
+// check panics unless m rows of n columns fit the outputs and the bias.
+func (ep *Epilogue) check(m, n int, c []float32, ldc int) {
+	if m <= 0 || n <= 0 {
+		return
+	}
+	if ldc < n && m > 1 {
+		panic("kernels: rows of the output overlap")
+	}
+	last := (m-1)*ldc + n
+	if len(c) < last || ep.PreActivation != nil && len(ep.PreActivation) < last {
+		panic("kernels: output too short")
+	}
+	if ep.Bias != nil && len(ep.Bias) < n {
+		panic("kernels: bias too short")
+	}
+}
+
+// Scratch holds the buffers of one worker. Its zero value is ready for use; it
+// grows to the largest product seen.
+type Scratch struct {
+	tile   []float32 // an output tile, where it is cut off by the matrix's edge
+	bias   []float32 // the bias of the last panel, padded
+	packed []float32 // a block of the left-hand matrix
+	wide   []int16   // likewise, of 8-bit integers
+
+	scores     []float32 // of AttentionForward
+	keys, vals PanelsF32
+
+	job gemmJob // of ParallelGemmF32
+	run func(worker, part int)
+}
+
+// GemmF32 multiplies the m×K matrix a by the columns of b's panels
+// [panelLo, panelHi) (0 and b.Panels() for all of them) into the same columns of
+// c, whose rows lie ldc floats apart; see Epilogue for what is stored. It runs
+// on the calling goroutine. Transposed operands are a matter of their views.
+//
+// Each element of A·B is one chain of fused multiply-adds over k = 0..K-1 that
+// begins with 0, or with c under Accumulate.
+func GemmF32(m int, a ViewF32, b *PanelsF32, panelLo, panelHi int, c []float32, ldc int, ep Epilogue, s *Scratch) {
+	n := min(panelHi*Lanes, b.N)
+	a.check(m, b.K)
+	ep.check(m, n, c, ldc)
+	if m <= 0 || panelLo >= panelHi {
+		return
+	}
+	if current == Generic || b.K == 0 {
+		gemmF32Generic(m, a, b, panelLo, panelHi, c, ldc, &ep)
+		ep.finish(m, panelLo*Lanes, n, c, ldc)
+		return
+	}
+	gemmF32(m, a, b, panelLo, panelHi, c, ldc, &ep, s)
+}
+
+// GemmI8 multiplies the quantized rows a by the columns of b's panels
+// [panelLo, panelHi) into the same columns of c, whose rows lie ldc floats
+// apart. The sums are exact; then, for row i and column j,
+//
+//	z = fma(float32(sum), a.Scale[i]*b.Scale[j], bias[j])
+//	c = activation(z), or activation(c + z) with Accumulate
+//
+// with a bias of 0 when there is none.
+func GemmI8(a *RowsI8, b *PanelsI8, panelLo, panelHi int, c []float32, ldc int, ep Epilogue, s *Scratch) {
+	n := min(panelHi*Lanes, b.N)
+	if a.K != b.K {
+		panic("kernels: inner sizes of a product differ")
+	}
+	ep.check(a.M, n, c, ldc)
+	if a.M <= 0 || panelLo >= panelHi {
+		return
+	}
+	if current == Generic || b.K == 0 {
+		gemmI8Generic(a, b, panelLo, panelHi, c, ldc, &ep)
+		ep.finish(a.M, panelLo*Lanes, n, c, ldc)
+		return
+	}
+	gemmI8(a, b, panelLo, panelHi, c, ldc, &ep, s)
+}
+
+// gemmJob is a product that ParallelGemmF32 has split.
+type gemmJob struct {
+	m, ldc     int
+	a          ViewF32
+	b          *PanelsF32
+	c          []float32
+	ep         Epilogue
+	s          []Scratch
+	rows, cols int // the number of parts in either direction
+}
+
+// ParallelGemmF32 is GemmF32 over all panels of b by the workers of t, each of
+// which uses its own element of s. The result does not depend on their number.
+func ParallelGemmF32(t *team.Team, m int, a ViewF32, b *PanelsF32, c []float32, ldc int, ep Epilogue, s []Scratch) {
+	panels := b.Panels()
+	if t == nil || t.Workers() == 1 || m*b.N*b.K < 1<<15 {
+		GemmF32(m, a, b, 0, panels, c, ldc, ep, &s[0])
+		return
+	}
+	a.check(m, b.K)
+	ep.check(m, b.N, c, ldc)
+	job := &s[0].job
+	*job = gemmJob{m: m, a: a, b: b, c: c, ldc: ldc, ep: ep, s: s}
+	job.split(t.Workers())
+	if s[0].run == nil {
+		// The closure is kept, so that a product allocates nothing.
+		s[0].run = job.part
+	}
+	t.Run(job.rows*job.cols, s[0].run)
+	*job = gemmJob{}
+}
+
+// split chooses the parts. A part reads its rows of a and its panels of b: a
+// split of the longer side keeps the sum of these small.
+func (g *gemmJob) split(workers int) {
+	g.rows, g.cols = 1, 1
+	panels := g.b.Panels()
+	if g.m >= g.b.N && g.m >= 16*workers {
+		g.rows = min(2*workers, g.m/16)
+		return
+	}
+	g.cols = min(2*workers, max(1, panels/2))
+	if g.cols < workers {
+		g.rows = min(ceilDiv(workers, g.cols), ceilDiv(g.m, 8))
+	}
+}
+
+func (g *gemmJob) part(worker, part int) {
+	row, col := part/g.cols, part%g.cols
+	panels := g.b.Panels()
+	// Cuts fall between pairs of panels, which are multiplied together.
+	pairs := ceilDiv(panels, 2)
+	lo, hi := 2*(col*pairs/g.cols), min(2*((col+1)*pairs/g.cols), panels)
+	top, bottom := row*g.m/g.rows, (row+1)*g.m/g.rows
+	if top == bottom || lo >= hi {
+		return
+	}
+	a, ep := g.a, g.ep
+	a.Data = a.Data[top*a.RowStride:]
+	if ep.PreActivation != nil {
+		ep.PreActivation = ep.PreActivation[top*g.ldc:]
+	}
+	GemmF32(bottom-top, a, g.b, lo, hi, g.c[top*g.ldc:], g.ldc, ep, &g.s[worker])
+}

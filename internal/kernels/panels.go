@@ -1,0 +1,161 @@
+package kernels
+
+import "github.com/skive-ml/skive/internal/team"
+
+// PanelsF32 is a packed right-hand matrix of K rows and N columns: panels of 16
+// columns, zero padded, whose element (p, j) is Data[(j/16)*K*16+p*16+j%16].
+// The layout is the same at every level.
+type PanelsF32 struct {
+	K, N int
+	Data []float32
+}
+
+// Panels returns the number of panels.
+func (p *PanelsF32) Panels() int { return ceilDiv(p.N, Lanes) }
+
+// Pack packs the k×n matrix b, reusing Data's capacity. For a weight stored
+// [out][in], which is multiplied transposed, b is Transposed(w, in), k is in
+// and n is out.
+func (p *PanelsF32) Pack(b ViewF32, k, n int) {
+	p.resize(b, k, n)
+	p.pack(b, 0, p.Panels())
+}
+
+// ParallelPackF32 is p.Pack(b, k, n) by the workers of t.
+func ParallelPackF32(t *team.Team, p *PanelsF32, b ViewF32, k, n int) {
+	p.resize(b, k, n)
+	panels := p.Panels()
+	if t == nil || t.Workers() == 1 || k*n < 1<<13 {
+		p.pack(b, 0, panels)
+		return
+	}
+	parts := min(panels, 4*t.Workers())
+	t.Run(parts, func(_, part int) {
+		p.pack(b, part*panels/parts, (part+1)*panels/parts)
+	})
+}
+
+func (p *PanelsF32) resize(b ViewF32, k, n int) {
+	b.check(k, n)
+	p.K, p.N = k, n
+	p.Data = grow(p.Data, ceilDiv(n, Lanes)*k*Lanes)
+}
+
+// pack packs the panels [lo, hi).
+func (p *PanelsF32) pack(b ViewF32, lo, hi int) {
+	for i := lo; i < hi; i++ {
+		packPanelF32(p.Data[i*p.K*Lanes:][:p.K*Lanes], b, p.K, i*Lanes, min(Lanes, p.N-i*Lanes))
+	}
+}
+
+// packPanelGeneric sets dst[p*16+j] to b's element (p, col+j) for p < k and
+// j < n, and to zero for n <= j < 16.
+func packPanelGeneric(dst []float32, b ViewF32, k, col, n int) {
+	for p := range k {
+		row := dst[p*Lanes:][:Lanes]
+		at := p*b.RowStride + col*b.ColStride
+		if b.ColStride == 1 {
+			copy(row[:n], b.Data[at:])
+		} else {
+			for j := range n {
+				row[j] = b.Data[at+j*b.ColStride]
+			}
+		}
+		clear(row[n:])
+	}
+}
+
+// PanelsI8 is a packed right-hand matrix of int8 weights with a scale for each
+// column. Data holds w+128, so that it is unsigned, as VPDPBUSD wants it:
+// element (p, j) is Data[(j/16)*K4*16+(p/4)*64+(j%16)*4+p%4] with K4 = K rounded
+// up to a multiple of 4; the padding is 128, which stands for zero. Scale is
+// padded with zeros to whole panels.
+type PanelsI8 struct {
+	K, N  int
+	Data  []uint8
+	Scale []float32
+}
+
+// Panels returns the number of panels.
+func (p *PanelsI8) Panels() int { return ceilDiv(p.N, Lanes) }
+
+// stride returns the bytes of one panel.
+func (p *PanelsI8) stride() int { return ceilDiv(p.K, 4) * 4 * Lanes }
+
+// Pack packs the weights q, stored [n][k], of which column j stands for
+// q*scale[j]. It wants -127 <= q <= 127 and k <= MaxKI8.
+func (p *PanelsI8) Pack(q []int8, scale []float32, k, n int) {
+	if len(q) < k*n || len(scale) < n {
+		panic("kernels: too few weights or scales")
+	}
+	if k > MaxKI8 {
+		panic("kernels: the sums of so many products overflow 32 bits")
+	}
+	p.K, p.N = k, n
+	panels := p.Panels()
+	p.Data = grow(p.Data, panels*p.stride())
+	p.Scale = grow(p.Scale, panels*Lanes)
+	clear(p.Scale[copy(p.Scale, scale[:n]):])
+	k4 := ceilDiv(k, 4) * 4
+	for i := range panels {
+		dst := p.Data[i*p.stride():][:p.stride()]
+		for j := range Lanes {
+			if i*Lanes+j >= n {
+				for at := range k4 {
+					dst[at/4*64+j*4+at%4] = 128
+				}
+				continue
+			}
+			col := q[(i*Lanes+j)*k:][:k]
+			for at, w := range col {
+				dst[at/4*64+j*4+at%4] = uint8(int(w) + 128)
+			}
+			for at := k; at < k4; at++ {
+				dst[at/4*64+j*4+at%4] = 128
+			}
+		}
+	}
+}
+
+// MaxKI8 is the largest number of rows of a PanelsI8: beyond it the sum of the
+// products of bytes could overflow an int32.
+const MaxKI8 = (1<<31 - 1) / (255 * 128) / 4 * 4
+
+// RowsI8 is a left-hand matrix of M rows and K columns, quantized row by row:
+// row i is Scale[i] * Data[i*Stride():][:K], its integers sum up to Sum[i], and
+// the rest of its Stride() bytes is zero.
+type RowsI8 struct {
+	M, K  int
+	Data  []int8
+	Scale []float32
+	Sum   []int32
+}
+
+// Stride returns the distance between rows: K rounded up to a multiple of 16.
+func (r *RowsI8) Stride() int { return ceilDiv(r.K, 16) * 16 }
+
+// Resize sets the size to m rows of k columns, reusing memory. Each row's
+// integers, padding, scale and sum are then to be set.
+func (r *RowsI8) Resize(m, k int) {
+	r.M, r.K = m, k
+	r.Data = grow(r.Data, m*r.Stride())
+	r.Scale = grow(r.Scale, m)
+	r.Sum = grow(r.Sum, m)
+}
+
+// SetRow quantizes x, of K floats, into row i with QuantizeRow. Different rows
+// may be set at the same time.
+func (r *RowsI8) SetRow(i int, x []float32) {
+	row := r.Data[i*r.Stride():][:r.Stride()]
+	r.Scale[i], r.Sum[i] = QuantizeRow(row[:r.K], x[:r.K])
+	clear(row[r.K:])
+}
+
+// Quantize sets r to the m×k matrix whose rows lie in x, ld floats apart, each
+// quantized by itself with QuantizeRow, reusing memory.
+func (r *RowsI8) Quantize(x []float32, m, k, ld int) {
+	r.Resize(m, k)
+	for i := range m {
+		r.SetRow(i, x[i*ld:][:k])
+	}
+}

@@ -1,0 +1,46 @@
+package kernels
+
+// ViewF32 is a matrix in memory of any layout: its element (i, j) is
+// Data[i*RowStride+j*ColStride].
+type ViewF32 struct {
+	Data                 []float32
+	RowStride, ColStride int
+}
+
+// RowMajor returns the view of a matrix whose rows lie in d, ld floats apart.
+func RowMajor(d []float32, ld int) ViewF32 {
+	return ViewF32{Data: d, RowStride: ld, ColStride: 1}
+}
+
+// Transposed returns the view of the transpose of the matrix whose rows lie in
+// d, ld floats apart.
+func Transposed(d []float32, ld int) ViewF32 {
+	return ViewF32{Data: d, RowStride: 1, ColStride: ld}
+}
+
+// T returns the view of the transpose.
+func (v ViewF32) T() ViewF32 {
+	return ViewF32{Data: v.Data, RowStride: v.ColStride, ColStride: v.RowStride}
+}
+
+// at returns the element (i, j).
+func (v ViewF32) at(i, j int) float32 { return v.Data[i*v.RowStride+j*v.ColStride] }
+
+// check panics unless an m×n matrix lies within the view.
+func (v ViewF32) check(m, n int) {
+	if m > 0 && n > 0 && (v.RowStride < 0 || v.ColStride < 0 || (m-1)*v.RowStride+(n-1)*v.ColStride >= len(v.Data)) {
+		panic("kernels: matrix does not lie within its data")
+	}
+}
+
+// grow returns s with length n, reusing its memory where it is large enough.
+// The contents are arbitrary.
+func grow[E any](s []E, n int) []E {
+	if cap(s) < n {
+		return make([]E, n)
+	}
+	return s[:n]
+}
+
+// ceilDiv returns a/b rounded up.
+func ceilDiv(a, b int) int { return (a + b - 1) / b }
