@@ -1,0 +1,342 @@
+package checkpoints
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+)
+
+// failpoint, when set by a test, is asked before every step that changes the
+// file system; an error stops the step, and cleaning up is skipped as it would
+// be when the process dies there.
+var failpoint func(step string) error
+
+func reach(step string) error {
+	if failpoint == nil {
+		return nil
+	}
+	return failpoint(step)
+}
+
+// writeFileAtomic replaces the file at path by what write produces. Whenever
+// the process or the machine stops, path is the complete old file or the
+// complete new one: the new one is written beside it, synced and renamed.
+func writeFileAtomic(path string, write func(io.Writer) error) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	tmp := filepath.Join(dir, "."+filepath.Base(path)+".tmp")
+	if err := reach("create"); err != nil {
+		return err
+	}
+	// The name is fixed, so that a leftover of a killed process is reused; the
+	// lock keeps a second writer out, and the comparison one that was faster.
+	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE, 0o666)
+	if err != nil {
+		return err
+	}
+	if err := lock(f); err != nil {
+		f.Close()
+		return err
+	}
+	opened, err1 := f.Stat()
+	named, err2 := os.Stat(tmp)
+	if err1 != nil || err2 != nil || !os.SameFile(opened, named) {
+		f.Close()
+		return fmt.Errorf("%s: another process is writing here", tmp)
+	}
+	err = func() error {
+		if err := f.Truncate(0); err != nil {
+			return err
+		}
+		if err := write(faultyWriter{f}); err != nil {
+			return err
+		}
+		if err := reach("sync"); err != nil {
+			return err
+		}
+		return f.Sync()
+	}()
+	if runtime.GOOS == "windows" { // an open file cannot be renamed there
+		if cerr := f.Close(); err == nil {
+			err = cerr
+		}
+	} else {
+		defer f.Close()
+	}
+	if err == nil {
+		if err = reach("rename"); err == nil {
+			err = os.Rename(tmp, path)
+		}
+	}
+	if err != nil {
+		if failpoint == nil {
+			os.Remove(tmp)
+		}
+		return err
+	}
+	return syncDir(dir)
+}
+
+type faultyWriter struct{ w io.Writer }
+
+func (f faultyWriter) Write(p []byte) (int, error) {
+	if err := reach("write"); err != nil {
+		n, _ := f.w.Write(p[:len(p)/2])
+		return n, err
+	}
+	return f.w.Write(p)
+}
+
+// syncDir makes renames in a directory durable. Windows has no such call.
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	if err := reach("sync directory"); err != nil {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	return nil
+}
+
+// A directory that is there already may hold other things than the model, so
+// its files are replaced one by one. To make that all or nothing, the new
+// files are gathered in stagingDir, which one rename turns into pendingDir;
+// from then on readers take a file from there first, and the next writer
+// finishes the moves.
+const (
+	stagingDir   = ".skive-writing"
+	pendingDir   = ".skive-pending"
+	manifestName = "files.json"
+)
+
+// namedWriter is one file of a directory that is about to be written.
+type namedWriter struct {
+	name  string
+	write func(io.Writer) error
+}
+
+// writeDirAtomic makes the files the content of dir. Names in owned that are
+// not among the files are removed from dir; everything else in it stays.
+func writeDirAtomic(dir string, files []namedWriter, owned []string) error {
+	dir = filepath.Clean(dir)
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return writeNewDir(dir, files)
+	} else if err != nil {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := lock(d); err != nil {
+		return err
+	}
+	if err := finishPending(dir, owned); err != nil {
+		return err
+	}
+	staging := filepath.Join(dir, stagingDir)
+	if err := os.RemoveAll(staging); err != nil {
+		return err
+	}
+	var names []string
+	for _, f := range files {
+		names = append(names, f.name)
+	}
+	manifest, err := json.Marshal(names)
+	if err != nil {
+		return err
+	}
+	files = append(slices.Clone(files), namedWriter{manifestName, func(w io.Writer) error {
+		_, err := w.Write(manifest)
+		return err
+	}})
+	err = writeFiles(staging, files)
+	if err == nil {
+		if err = reach("rename"); err == nil {
+			err = os.Rename(staging, filepath.Join(dir, pendingDir))
+		}
+	}
+	if err != nil {
+		if failpoint == nil {
+			os.RemoveAll(staging)
+		}
+		return err
+	}
+	if err := syncDir(dir); err != nil {
+		return err
+	}
+	return finishPending(dir, owned)
+}
+
+// writeNewDir writes a directory that is not there yet: beside its place,
+// then renamed.
+func writeNewDir(dir string, files []namedWriter) error {
+	parent := filepath.Dir(dir)
+	if err := os.MkdirAll(parent, 0o777); err != nil {
+		return err
+	}
+	tmp := filepath.Join(parent, "."+filepath.Base(dir)+stagingDir)
+	if err := os.RemoveAll(tmp); err != nil {
+		return err
+	}
+	err := writeFiles(tmp, files)
+	if err == nil {
+		if err = reach("rename"); err == nil {
+			err = os.Rename(tmp, dir)
+		}
+	}
+	if err != nil {
+		if failpoint == nil {
+			os.RemoveAll(tmp)
+		}
+		return err
+	}
+	return syncDir(parent)
+}
+
+func writeFiles(dir string, files []namedWriter) error {
+	if err := reach("create"); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o777); err != nil {
+		return err
+	}
+	for _, file := range files {
+		if err := reach("create"); err != nil {
+			return err
+		}
+		f, err := os.Create(filepath.Join(dir, file.name))
+		if err != nil {
+			return err
+		}
+		if err = file.write(faultyWriter{f}); err == nil {
+			if err = reach("sync"); err == nil {
+				err = f.Sync()
+			}
+		}
+		if cerr := f.Close(); err == nil {
+			err = cerr
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return syncDir(dir)
+}
+
+// finishPending moves the files of a complete, interrupted write to their
+// places. It can be interrupted and repeated.
+func finishPending(dir string, owned []string) error {
+	pending := filepath.Join(dir, pendingDir)
+	names, err := readManifest(dir)
+	if err != nil || names == nil {
+		return err
+	}
+	for _, name := range names {
+		if err := reach("move"); err != nil {
+			return err
+		}
+		err := os.Rename(filepath.Join(pending, name), filepath.Join(dir, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	for _, name := range owned {
+		if slices.Contains(names, name) {
+			continue
+		}
+		if err := reach("remove"); err != nil {
+			return err
+		}
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := syncDir(dir); err != nil {
+		return err
+	}
+	if err := reach("remove"); err != nil {
+		return err
+	}
+	return os.RemoveAll(pending)
+}
+
+// readManifest returns the names of the files that a pending write consists
+// of, nil when there is none.
+func readManifest(dir string) ([]string, error) {
+	path := filepath.Join(dir, pendingDir, manifestName)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	if err := json.NewDecoder(bytes.NewReader(b)).Decode(&names); err != nil {
+		return nil, fmt.Errorf("%s: %w: %v", path, ErrCorrupt, err)
+	}
+	for _, n := range names {
+		if !plainName(n) {
+			return nil, fmt.Errorf("%s: %w: %q is not the name of a file", path, ErrCorrupt, n)
+		}
+	}
+	return names, nil
+}
+
+// plainName reports whether name is a file in the directory at hand, on every
+// operating system, and not a path that leads elsewhere.
+func plainName(name string) bool {
+	return name != "" && name != "." && name != ".." && filepath.IsLocal(name) &&
+		!bytes.ContainsAny([]byte(name), "/\\:\x00")
+}
+
+// modelDir finds the files of a model in a directory, looking into a pending
+// write first.
+type modelDir struct {
+	path    string
+	pending []string
+}
+
+func openDir(path string) (modelDir, error) {
+	names, err := readManifest(path)
+	return modelDir{path, names}, err
+}
+
+// file returns the path of a file and whether it exists. While a write is
+// pending, the owned files of the previous model do not.
+func (d modelDir) file(name string) (string, bool) {
+	if d.pending != nil {
+		if !slices.Contains(d.pending, name) {
+			return filepath.Join(d.path, name), false
+		}
+		if p := filepath.Join(d.path, pendingDir, name); isFile(p) {
+			return p, true
+		}
+	}
+	p := filepath.Join(d.path, name)
+	return p, isFile(p)
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}

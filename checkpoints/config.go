@@ -1,0 +1,215 @@
+package checkpoints
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+const (
+	embeddingsPrefix = "bert.embeddings."
+	poolerWeight     = "bert.pooler.dense.weight"
+	poolerBias       = "bert.pooler.dense.bias"
+	classifierWeight = "classifier.weight"
+	classifierBias   = "classifier.bias"
+	scaleSuffix      = "_scale"
+)
+
+func layerPrefix(l int) string { return fmt.Sprintf("bert.encoder.layer.%d.", l) }
+
+// Bounds on a configuration. They are far above every encoder in use, and low
+// enough that no product of two sizes overflows.
+const (
+	maxLayers    = 4096
+	maxDimension = 1 << 24
+)
+
+// NumLayers returns the number of encoder layers.
+func (c Config) NumLayers() int { return len(c.Layers) }
+
+// NumHeads returns the number of attention heads in a layer.
+func (c Config) NumHeads(layer int) int { return c.Layers[layer].Heads }
+
+// Intermediate returns the number of feed-forward units in a layer.
+func (c Config) Intermediate(layer int) int { return c.Layers[layer].Intermediate }
+
+// AttentionSize returns the width of the queries, keys and values of a layer:
+// its heads times the head width.
+func (c Config) AttentionSize(layer int) int { return c.Layers[layer].Heads * c.HeadDim }
+
+// NumLabels returns the number of logits, 0 for a model without a head.
+func (c Config) NumLabels() int { return len(c.Labels) }
+
+// Even reports whether all layers have the same size.
+func (c Config) Even() bool {
+	for _, l := range c.Layers {
+		if l != c.Layers[0] {
+			return false
+		}
+	}
+	return true
+}
+
+// Stock reports whether stock transformers can express the architecture: even
+// layers, and a head width of hidden size divided by heads.
+func (c Config) Stock() bool {
+	return c.Even() && len(c.Layers) > 0 && c.Layers[0].Heads*c.HeadDim == c.HiddenSize
+}
+
+// Clone returns a copy that shares nothing with c.
+func (c Config) Clone() Config {
+	c.Layers = slices.Clone(c.Layers)
+	c.Labels = slices.Clone(c.Labels)
+	return c
+}
+
+// LabelIndex returns the number of the class of that name.
+func (c Config) LabelIndex(name string) (int, bool) {
+	i := slices.Index(c.Labels, name)
+	return i, i >= 0
+}
+
+// Parameters returns the number of weights of the architecture, pooler
+// included.
+func (c Config) Parameters() int64 {
+	var n int64
+	for _, s := range c.tensorSpecs() {
+		e := int64(1)
+		for _, d := range s.shape {
+			e *= int64(d)
+		}
+		n += e
+	}
+	return n
+}
+
+// Validate checks that the configuration describes an encoder that can be
+// built. The error names the field as config.json does.
+func (c Config) Validate() error {
+	if c.ModelType != "bert" {
+		return fmt.Errorf("model_type %q: %w", c.ModelType, ErrUnsupported)
+	}
+	for _, f := range []struct {
+		name  string
+		value int
+	}{
+		{"vocab_size", c.VocabSize},
+		{"max_position_embeddings", c.MaxPositions},
+		{"type_vocab_size", c.TypeVocabSize},
+		{"hidden_size", c.HiddenSize},
+		{"head_dim", c.HeadDim},
+	} {
+		if f.value < 1 || f.value > maxDimension {
+			return fmt.Errorf("%s is %d, expected 1 to %d", f.name, f.value, maxDimension)
+		}
+	}
+	if len(c.Layers) < 1 || len(c.Layers) > maxLayers {
+		return fmt.Errorf("num_hidden_layers is %d, expected 1 to %d", len(c.Layers), maxLayers)
+	}
+	for i, l := range c.Layers {
+		if l.Heads < 1 || l.Heads > maxDimension/c.HeadDim {
+			return fmt.Errorf("num_attention_heads of layer %d is %d, expected 1 to %d", i, l.Heads, maxDimension/c.HeadDim)
+		}
+		if l.Intermediate < 1 || l.Intermediate > maxDimension {
+			return fmt.Errorf("intermediate_size of layer %d is %d, expected 1 to %d", i, l.Intermediate, maxDimension)
+		}
+	}
+	switch c.Activation {
+	case "gelu", "gelu_new", "relu":
+	default:
+		return fmt.Errorf("hidden_act %q: %w (gelu, gelu_new and relu are)", c.Activation, ErrUnsupported)
+	}
+	if !(c.LayerNormEps > 0 && c.LayerNormEps < 1) {
+		return fmt.Errorf("layer_norm_eps is %g, expected a small positive number", c.LayerNormEps)
+	}
+	for _, f := range []struct {
+		name  string
+		value float32
+	}{
+		{"hidden_dropout_prob", c.HiddenDropout},
+		{"attention_probs_dropout_prob", c.AttentionDropout},
+		{"classifier_dropout", c.ClassifierDropout},
+	} {
+		if !(f.value >= 0 && f.value < 1) {
+			return fmt.Errorf("%s is %g, expected 0 to below 1", f.name, f.value)
+		}
+	}
+	if !(c.InitializerRange >= 0) || math.IsInf(float64(c.InitializerRange), 0) {
+		return fmt.Errorf("initializer_range is %g, expected a small positive number", c.InitializerRange)
+	}
+	if c.PadTokenID < 0 || c.PadTokenID >= c.VocabSize {
+		return fmt.Errorf("pad_token_id is %d, outside the vocabulary of %d", c.PadTokenID, c.VocabSize)
+	}
+	if len(c.Labels) > maxDimension {
+		return fmt.Errorf("id2label has %d labels, expected at most %d", len(c.Labels), maxDimension)
+	}
+	seen := make(map[string]bool, len(c.Labels))
+	for i, l := range c.Labels {
+		if l == "" {
+			return fmt.Errorf("id2label: label %d has no name", i)
+		}
+		if seen[l] {
+			return fmt.Errorf("id2label: label %q occurs twice", l)
+		}
+		seen[l] = true
+	}
+	return nil
+}
+
+type modelPart uint8
+
+const (
+	embeddings modelPart = iota
+	encoder
+	pooler
+	classifier
+)
+
+// tensorSpec is one tensor of the architecture.
+type tensorSpec struct {
+	name  string
+	shape []int
+	part  modelPart
+}
+
+// tensorSpecs lists the tensors of BertForSequenceClassification, without the
+// classifier when there are no labels.
+func (c Config) tensorSpecs() []tensorSpec {
+	h := c.HiddenSize
+	specs := make([]tensorSpec, 0, 5+16*len(c.Layers)+4)
+	add := func(part modelPart, name string, shape ...int) {
+		specs = append(specs, tensorSpec{name, shape, part})
+	}
+	add(embeddings, embeddingsPrefix+"word_embeddings.weight", c.VocabSize, h)
+	add(embeddings, embeddingsPrefix+"position_embeddings.weight", c.MaxPositions, h)
+	add(embeddings, embeddingsPrefix+"token_type_embeddings.weight", c.TypeVocabSize, h)
+	add(embeddings, embeddingsPrefix+"LayerNorm.weight", h)
+	add(embeddings, embeddingsPrefix+"LayerNorm.bias", h)
+	for l := range c.Layers {
+		p, a, f := layerPrefix(l), c.AttentionSize(l), c.Layers[l].Intermediate
+		for _, n := range []string{"query", "key", "value"} {
+			add(encoder, p+"attention.self."+n+".weight", a, h)
+			add(encoder, p+"attention.self."+n+".bias", a)
+		}
+		add(encoder, p+"attention.output.dense.weight", h, a)
+		add(encoder, p+"attention.output.dense.bias", h)
+		add(encoder, p+"attention.output.LayerNorm.weight", h)
+		add(encoder, p+"attention.output.LayerNorm.bias", h)
+		add(encoder, p+"intermediate.dense.weight", f, h)
+		add(encoder, p+"intermediate.dense.bias", f)
+		add(encoder, p+"output.dense.weight", h, f)
+		add(encoder, p+"output.dense.bias", h)
+		add(encoder, p+"output.LayerNorm.weight", h)
+		add(encoder, p+"output.LayerNorm.bias", h)
+	}
+	add(pooler, poolerWeight, h, h)
+	add(pooler, poolerBias, h)
+	if len(c.Labels) > 0 {
+		add(classifier, classifierWeight, len(c.Labels), h)
+		add(classifier, classifierBias, len(c.Labels))
+	}
+	return specs
+}
+
+func isLayerNormWeight(name string) bool { return strings.HasSuffix(name, "LayerNorm.weight") }

@@ -1,0 +1,260 @@
+package checkpoints
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math"
+
+	"github.com/vmihailenco/msgpack/v5"
+)
+
+// The container that .skive files and training states share is specified byte
+// by byte in docs/format.md.
+const (
+	containerVersion = 1
+	containerMagic   = "\x89SKIVE\r\n"
+	containerEnd     = "SKIVEEND"
+	kindModel        = "MODL"
+	kindState        = "TRST"
+	preambleSize     = 64
+	alignment        = 64
+	trailerFixed     = 8 + len(containerEnd) + 4 // beside one checksum for the header and one a section
+	maxDepth         = 32                        // of nested msgpack values
+	rawBytes         = "raw"
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// section is one run of bytes in a container.
+type section struct {
+	name  string
+	dtype string // a DType by name, or rawBytes
+	shape []int
+	data  []byte
+}
+
+type sectionInfo struct {
+	_msgpack struct{} `msgpack:",as_array"`
+	Name     string
+	DType    string
+	Shape    []int
+}
+
+type containerHeader struct {
+	Sections []sectionInfo      `msgpack:"sections"`
+	Meta     msgpack.RawMessage `msgpack:"meta"`
+}
+
+func padding(n int64) int64 { return -n & (alignment - 1) }
+
+var zeros [alignment]byte
+
+func encodeMsgpack(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := msgpack.NewEncoder(&buf)
+	enc.SetSortMapKeys(true)
+	enc.UseCompactInts(true)
+	err := enc.Encode(v)
+	return buf.Bytes(), err
+}
+
+// writeContainer writes meta and the sections. The data of a section are
+// written from where they lie.
+func writeContainer(w io.Writer, kind string, meta any, sections []section) error {
+	rawMeta, err := encodeMsgpack(meta)
+	if err != nil {
+		return err
+	}
+	h := containerHeader{Sections: make([]sectionInfo, len(sections)), Meta: rawMeta}
+	for i, s := range sections {
+		h.Sections[i] = sectionInfo{Name: s.name, DType: s.dtype, Shape: s.shape}
+	}
+	header, err := encodeMsgpack(h)
+	if err != nil {
+		return err
+	}
+	if err := checkMsgpack(header, maxDepth); err != nil {
+		return fmt.Errorf("header: %w", err)
+	}
+	size := int64(preambleSize) + int64(len(header))
+	size += padding(size)
+	for _, s := range sections {
+		n := int64(len(s.data))
+		size += n + padding(n)
+	}
+	size += 4*(1+int64(len(sections))) + int64(trailerFixed)
+
+	pre := make([]byte, preambleSize)
+	copy(pre, containerMagic)
+	copy(pre[8:], kind)
+	binary.LittleEndian.PutUint32(pre[12:], containerVersion)
+	binary.LittleEndian.PutUint64(pre[16:], uint64(size))
+	binary.LittleEndian.PutUint64(pre[24:], uint64(len(header)))
+	binary.LittleEndian.PutUint32(pre[32:], uint32(len(sections)))
+	binary.LittleEndian.PutUint32(pre[60:], crc32.Checksum(pre[:60], castagnoli))
+	if _, err := w.Write(pre); err != nil {
+		return err
+	}
+	var trailer []byte
+	write := func(data []byte) error {
+		pad := zeros[:padding(int64(len(data)))]
+		sum := crc32.Update(crc32.Checksum(data, castagnoli), castagnoli, pad)
+		trailer = binary.LittleEndian.AppendUint32(trailer, sum)
+		if len(data) > 0 {
+			if _, err := w.Write(data); err != nil {
+				return err
+			}
+		}
+		if len(pad) > 0 {
+			if _, err := w.Write(pad); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := write(header); err != nil {
+		return err
+	}
+	for _, s := range sections {
+		if err := write(s.data); err != nil {
+			return err
+		}
+	}
+	trailer = binary.LittleEndian.AppendUint64(trailer, uint64(size))
+	trailer = append(trailer, containerEnd...)
+	trailer = binary.LittleEndian.AppendUint32(trailer, crc32.Checksum(trailer, castagnoli))
+	_, err = w.Write(trailer)
+	return err
+}
+
+func corrupt(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrCorrupt, fmt.Sprintf(format, args...))
+}
+
+// isContainer reports whether a file that starts with b is a container.
+func isContainer(b []byte) bool {
+	return len(b) >= len(containerMagic) && string(b[:len(containerMagic)]) == containerMagic
+}
+
+// readContainer takes a container apart. The data of the sections are views
+// of b. With verify unset, the checksums of the sections are not looked at,
+// those of everything else are.
+func readContainer(b []byte, kind string, verify bool) (meta msgpack.RawMessage, sections []section, err error) {
+	if !isContainer(b) {
+		return nil, nil, corrupt("not a Skive file: wrong first bytes")
+	}
+	if len(b) < preambleSize {
+		return nil, nil, corrupt("truncated: %d bytes, the preamble alone has %d", len(b), preambleSize)
+	}
+	if v := binary.LittleEndian.Uint32(b[12:]); v > containerVersion {
+		return nil, nil, fmt.Errorf("%w: format version %d, this one reads up to version %d", ErrNewerVersion, v, containerVersion)
+	} else if v != containerVersion {
+		return nil, nil, corrupt("preamble: version %d", v)
+	}
+	if crc32.Checksum(b[:60], castagnoli) != binary.LittleEndian.Uint32(b[60:]) {
+		return nil, nil, corrupt("preamble: wrong checksum")
+	}
+	if got := string(b[8:12]); got != kind {
+		names := map[string]string{kindModel: "a model", kindState: "a training state"}
+		if names[got] == "" {
+			return nil, nil, corrupt("preamble: unknown kind %q", got)
+		}
+		return nil, nil, fmt.Errorf("%s, expected %s", names[got], names[kind])
+	}
+	size := binary.LittleEndian.Uint64(b[16:])
+	if size != uint64(len(b)) {
+		return nil, nil, corrupt("truncated or extended: %d bytes, written were %d", len(b), size)
+	}
+	if !allZero(b[36:60]) {
+		return nil, nil, corrupt("preamble: reserved bytes are not zero")
+	}
+	headerSize := binary.LittleEndian.Uint64(b[24:])
+	count := uint64(binary.LittleEndian.Uint32(b[32:]))
+	trailerSize := 4*(1+count) + uint64(trailerFixed)
+	if size < preambleSize+trailerSize || headerSize > size-preambleSize-trailerSize {
+		return nil, nil, corrupt("preamble: header of %d bytes and %d sections in a file of %d bytes", headerSize, count, size)
+	}
+	trailer := b[size-trailerSize:]
+	fixed := trailer[len(trailer)-trailerFixed:]
+	if crc32.Checksum(trailer[:len(trailer)-4], castagnoli) != binary.LittleEndian.Uint32(fixed[16:]) {
+		return nil, nil, corrupt("trailer: wrong checksum")
+	}
+	if string(fixed[8:16]) != containerEnd || binary.LittleEndian.Uint64(fixed) != size {
+		return nil, nil, corrupt("trailer: wrong end mark")
+	}
+	sums := trailer[:len(trailer)-trailerFixed]
+	limit := int64(size - trailerSize)
+	pos := int64(preambleSize)
+	take := func(n int64, verify bool, what string) ([]byte, error) {
+		padded := n + padding(n)
+		if n > limit-pos || padded > limit-pos {
+			return nil, corrupt("%s: reaches beyond the end of the file", what)
+		}
+		block := b[pos : pos+padded]
+		sum := binary.LittleEndian.Uint32(sums)
+		sums = sums[4:]
+		pos += padded
+		if verify && crc32.Checksum(block, castagnoli) != sum {
+			return nil, corrupt("%s: wrong checksum", what)
+		}
+		return block[:n:n], nil
+	}
+	header, err := take(int64(headerSize), true, "header")
+	if err != nil {
+		return nil, nil, err
+	}
+	var h containerHeader
+	if err := decodeMsgpack(header, &h); err != nil {
+		return nil, nil, corrupt("header: %v", err)
+	}
+	if uint64(len(h.Sections)) != count {
+		return nil, nil, corrupt("header: %d sections, the preamble says %d", len(h.Sections), count)
+	}
+	sections = make([]section, count)
+	for i, info := range h.Sections {
+		n, err := sectionSize(info)
+		if err != nil {
+			return nil, nil, corrupt("section %q: %v", info.Name, err)
+		}
+		data, err := take(n, verify, fmt.Sprintf("section %q", info.Name))
+		if err != nil {
+			return nil, nil, err
+		}
+		sections[i] = section{info.Name, info.DType, info.Shape, data}
+	}
+	if pos != limit {
+		return nil, nil, corrupt("%d bytes between the last section and the trailer", limit-pos)
+	}
+	return h.Meta, sections, nil
+}
+
+func sectionSize(info sectionInfo) (int64, error) {
+	if info.DType == rawBytes {
+		if len(info.Shape) != 1 || info.Shape[0] < 0 || int64(info.Shape[0]) > math.MaxInt64-alignment {
+			return 0, fmt.Errorf("impossible length %v", info.Shape)
+		}
+		return int64(info.Shape[0]), nil
+	}
+	for d := F32; d.Size() > 0; d++ {
+		if d.String() == info.DType {
+			n, err := byteSize(d, info.Shape)
+			if err == nil && n > math.MaxInt64-alignment {
+				err = fmt.Errorf("impossible shape %v", info.Shape)
+			}
+			return n, err
+		}
+	}
+	return 0, fmt.Errorf("unknown element type %q", info.DType)
+}
+
+func allZero(b []byte) bool {
+	for _, x := range b {
+		if x != 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,378 @@
+package checkpoints
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	configName          = "config.json"
+	headArchitecture    = "BertForSequenceClassification"
+	encoderArchitecture = "BertModel"
+)
+
+// hfConfig is config.json as far as it bears on an encoder. Pointers tell an
+// absent key from a zero.
+type hfConfig struct {
+	Architectures []string `json:"architectures"`
+	ModelType     *string  `json:"model_type"`
+
+	VocabSize        *int `json:"vocab_size"`
+	MaxPositions     *int `json:"max_position_embeddings"`
+	TypeVocabSize    *int `json:"type_vocab_size"`
+	HiddenSize       *int `json:"hidden_size"`
+	NumLayers        *int `json:"num_hidden_layers"`
+	NumHeads         *int `json:"num_attention_heads"`
+	IntermediateSize *int `json:"intermediate_size"`
+	HeadDim          *int `json:"head_dim"`
+	PadTokenID       *int `json:"pad_token_id"`
+
+	HiddenAct         *string  `json:"hidden_act"`
+	LayerNormEps      *float32 `json:"layer_norm_eps"`
+	HiddenDropout     *float32 `json:"hidden_dropout_prob"`
+	AttentionDropout  *float32 `json:"attention_probs_dropout_prob"`
+	ClassifierDropout *float32 `json:"classifier_dropout"`
+	InitializerRange  *float32 `json:"initializer_range"`
+
+	NumLabels *int              `json:"num_labels"`
+	ID2Label  map[string]string `json:"id2label"`
+	Label2ID  map[string]int    `json:"label2id"`
+	Task      *string           `json:"finetuning_task"`
+
+	// Sizes of uneven layers, keys of Skive's own.
+	Heads         []int `json:"skive_attention_heads"`
+	Intermediates []int `json:"skive_intermediate_sizes"`
+	// PrunedHeads are the numbers of the heads that prune_heads of
+	// transformers took out, by layer.
+	PrunedHeads map[string][]int `json:"pruned_heads"`
+
+	// Settings that change the arithmetic and are not implemented.
+	PositionType   *string `json:"position_embedding_type"`
+	Decoder        bool    `json:"is_decoder"`
+	EncoderDecoder bool    `json:"is_encoder_decoder"`
+	CrossAttention bool    `json:"add_cross_attention"`
+	EmbeddingSize  *int    `json:"embedding_size"`
+	ProblemType    *string `json:"problem_type"`
+	Quantization   any     `json:"quantization_config"`
+}
+
+// parsedConfig is a configuration and what decides about its head.
+type parsedConfig struct {
+	Config
+	architecture string // the first of architectures, or ""
+	labelsGiven  bool   // by id2label, label2id or num_labels
+}
+
+// ParseConfig reads the text of a Hugging Face config.json. Keys that are
+// absent have the defaults of BertConfig, sizes have to be there. Labels are
+// those of id2label, if it is there. A setting that changes what the model
+// computes and is not implemented is an error that wraps ErrUnsupported.
+func ParseConfig(text []byte) (Config, error) {
+	p, err := parseConfig(text)
+	return p.Config, err
+}
+
+func parseConfig(text []byte) (parsedConfig, error) {
+	var h hfConfig
+	if err := json.Unmarshal(text, &h); err != nil {
+		var te *json.UnmarshalTypeError
+		if errors.As(err, &te) && te.Field != "" {
+			return parsedConfig{}, fmt.Errorf("%s is a JSON %s, expected %v", te.Field, te.Value, te.Type)
+		}
+		return parsedConfig{}, corrupt("%v", err)
+	}
+	if err := h.refuse(); err != nil {
+		return parsedConfig{}, err
+	}
+	c := Config{
+		ModelType:         "bert",
+		TypeVocabSize:     valueOr(h.TypeVocabSize, 2),
+		PadTokenID:        valueOr(h.PadTokenID, 0),
+		Activation:        valueOr(h.HiddenAct, "gelu"),
+		LayerNormEps:      valueOr(h.LayerNormEps, 1e-12),
+		HiddenDropout:     valueOr(h.HiddenDropout, 0.1),
+		AttentionDropout:  valueOr(h.AttentionDropout, 0.1),
+		InitializerRange:  valueOr(h.InitializerRange, 0.02),
+		Task:              valueOr(h.Task, ""),
+		ClassifierDropout: valueOr(h.ClassifierDropout, valueOr(h.HiddenDropout, 0.1)),
+	}
+	var layers, heads, intermediate int
+	for _, f := range []struct {
+		name  string
+		value *int
+		dst   *int
+	}{
+		{"vocab_size", h.VocabSize, &c.VocabSize},
+		{"max_position_embeddings", h.MaxPositions, &c.MaxPositions},
+		{"hidden_size", h.HiddenSize, &c.HiddenSize},
+		{"num_hidden_layers", h.NumLayers, &layers},
+		{"num_attention_heads", h.NumHeads, &heads},
+		{"intermediate_size", h.IntermediateSize, &intermediate},
+	} {
+		if f.value == nil {
+			return parsedConfig{}, fmt.Errorf("%s is missing", f.name)
+		}
+		*f.dst = *f.value
+	}
+	if layers < 1 || layers > maxLayers {
+		return parsedConfig{}, fmt.Errorf("num_hidden_layers is %d, expected 1 to %d", layers, maxLayers)
+	}
+	switch {
+	case h.HeadDim != nil:
+		c.HeadDim = *h.HeadDim
+	case heads < 1 || c.HiddenSize%heads != 0:
+		return parsedConfig{}, fmt.Errorf("hidden_size %d is not a multiple of num_attention_heads %d, and head_dim is missing", c.HiddenSize, heads)
+	default:
+		c.HeadDim = c.HiddenSize / heads
+	}
+	c.Layers = make([]LayerSize, layers)
+	for i := range c.Layers {
+		c.Layers[i] = LayerSize{heads, intermediate}
+	}
+	if err := h.layerSizes(c.Layers); err != nil {
+		return parsedConfig{}, err
+	}
+	labels, given, err := h.labels()
+	if err != nil {
+		return parsedConfig{}, err
+	}
+	c.Labels = labels
+	if err := c.Validate(); err != nil {
+		return parsedConfig{}, err
+	}
+	p := parsedConfig{Config: c, labelsGiven: given}
+	if len(h.Architectures) > 0 {
+		p.architecture = h.Architectures[0]
+	}
+	return p, nil
+}
+
+func valueOr[T any](p *T, def T) T {
+	if p == nil {
+		return def
+	}
+	return *p
+}
+
+// refuse names a setting that is not implemented.
+func (h *hfConfig) refuse() error {
+	unsupported := func(format string, args ...any) error {
+		return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), ErrUnsupported)
+	}
+	switch {
+	case h.ModelType != nil && *h.ModelType != "bert":
+		return unsupported("model_type %q", *h.ModelType)
+	case h.PositionType != nil && *h.PositionType != "absolute":
+		return unsupported("position_embedding_type %q", *h.PositionType)
+	case h.Decoder:
+		return unsupported("is_decoder true")
+	case h.EncoderDecoder:
+		return unsupported("is_encoder_decoder true")
+	case h.CrossAttention:
+		return unsupported("add_cross_attention true")
+	case h.EmbeddingSize != nil && h.HiddenSize != nil && *h.EmbeddingSize != *h.HiddenSize:
+		return unsupported("embedding_size %d other than hidden_size %d", *h.EmbeddingSize, *h.HiddenSize)
+	case h.ProblemType != nil && *h.ProblemType == "multi_label_classification":
+		return unsupported("problem_type %q", *h.ProblemType)
+	case h.Quantization != nil:
+		return unsupported("quantization_config")
+	}
+	if h.ModelType == nil && len(h.Architectures) > 0 && !strings.HasPrefix(h.Architectures[0], "Bert") {
+		return unsupported("architecture %q", h.Architectures[0])
+	}
+	return nil
+}
+
+// layerSizes applies the per-layer lists.
+func (h *hfConfig) layerSizes(layers []LayerSize) error {
+	for _, f := range []struct {
+		name string
+		list []int
+		dst  func(*LayerSize) *int
+	}{
+		{"skive_attention_heads", h.Heads, func(l *LayerSize) *int { return &l.Heads }},
+		{"skive_intermediate_sizes", h.Intermediates, func(l *LayerSize) *int { return &l.Intermediate }},
+	} {
+		if f.list == nil {
+			continue
+		}
+		if len(f.list) != len(layers) {
+			return fmt.Errorf("%s has %d entries, num_hidden_layers is %d", f.name, len(f.list), len(layers))
+		}
+		for i, n := range f.list {
+			*f.dst(&layers[i]) = n
+		}
+	}
+	if len(h.PrunedHeads) > 0 && h.Heads != nil {
+		return fmt.Errorf("pruned_heads and skive_attention_heads exclude each other")
+	}
+	for key, heads := range h.PrunedHeads {
+		l, err := strconv.Atoi(key)
+		if err != nil || l < 0 || l >= len(layers) {
+			return fmt.Errorf("pruned_heads: %q is not the number of a layer", key)
+		}
+		pruned := slices.Clone(heads)
+		slices.Sort(pruned)
+		layers[l].Heads -= len(slices.Compact(pruned))
+	}
+	return nil
+}
+
+// labels returns the class names in order.
+func (h *hfConfig) labels() (labels []string, given bool, err error) {
+	n := len(h.ID2Label)
+	switch {
+	case n > 0:
+	case len(h.Label2ID) > 0:
+		n = len(h.Label2ID)
+	case h.NumLabels != nil:
+		n = *h.NumLabels
+		// Without names in the file nothing else bounds the number.
+		if n < 1 || n > 1<<16 {
+			return nil, false, fmt.Errorf("num_labels is %d, expected 1 to %d", n, 1<<16)
+		}
+	default:
+		return nil, false, nil
+	}
+	if h.NumLabels != nil && *h.NumLabels != n {
+		return nil, false, fmt.Errorf("num_labels is %d, id2label has %d", *h.NumLabels, n)
+	}
+	labels = make([]string, n)
+	for key, name := range h.ID2Label {
+		i, err := strconv.Atoi(key)
+		if err != nil || i < 0 || i >= n {
+			return nil, false, fmt.Errorf("id2label: key %q, expected 0 to %d", key, n-1)
+		}
+		labels[i] = name
+	}
+	if len(h.ID2Label) == 0 {
+		for name, i := range h.Label2ID {
+			if i < 0 || i >= n || labels[i] != "" {
+				return nil, false, fmt.Errorf("label2id: %q is %d, expected each of 0 to %d once", name, i, n-1)
+			}
+			labels[i] = name
+		}
+	}
+	if len(h.ID2Label) == 0 && len(h.Label2ID) == 0 {
+		labels = defaultLabels(n)
+	}
+	return labels, true, nil
+}
+
+// defaultLabels returns the names that transformers gives to n classes.
+func defaultLabels(n int) []string {
+	labels := make([]string, n)
+	for i := range labels {
+		labels[i] = fmt.Sprintf("LABEL_%d", i)
+	}
+	return labels
+}
+
+// formatConfig writes the configuration as a config.json that stock
+// transformers loads when Config.Stock is true, and that ParseConfig reads
+// back to the same configuration in any case.
+func formatConfig(m *Model) ([]byte, error) {
+	c := m.Config
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	out := orderedJSON{}
+	arch := encoderArchitecture
+	if m.HasHead() {
+		arch = headArchitecture
+	}
+	var heads, intermediates []int
+	for _, l := range c.Layers {
+		heads = append(heads, l.Heads)
+		intermediates = append(intermediates, l.Intermediate)
+	}
+	out.add("architectures", []string{arch})
+	out.add("model_type", c.ModelType)
+	out.add("vocab_size", c.VocabSize)
+	out.add("hidden_size", c.HiddenSize)
+	out.add("num_hidden_layers", len(c.Layers))
+	out.add("num_attention_heads", slices.Max(heads))
+	if !c.Stock() {
+		out.add("head_dim", c.HeadDim)
+	}
+	out.add("intermediate_size", slices.Max(intermediates))
+	if !c.Even() {
+		out.add("skive_attention_heads", heads)
+		out.add("skive_intermediate_sizes", intermediates)
+	}
+	out.add("hidden_act", c.Activation)
+	out.add("hidden_dropout_prob", c.HiddenDropout)
+	out.add("attention_probs_dropout_prob", c.AttentionDropout)
+	out.add("classifier_dropout", c.ClassifierDropout)
+	out.add("max_position_embeddings", c.MaxPositions)
+	out.add("type_vocab_size", c.TypeVocabSize)
+	out.add("initializer_range", c.InitializerRange)
+	out.add("layer_norm_eps", c.LayerNormEps)
+	out.add("pad_token_id", c.PadTokenID)
+	out.add("position_embedding_type", "absolute")
+	if m.HasHead() {
+		names, ids := orderedJSON{}, orderedJSON{}
+		for i, l := range c.Labels {
+			names.add(strconv.Itoa(i), l)
+			ids.add(l, i)
+		}
+		out.add("id2label", names)
+		out.add("label2id", ids)
+	}
+	if c.Task != "" {
+		out.add("finetuning_task", c.Task)
+	}
+	switch m.DType() {
+	case F32:
+		out.add("torch_dtype", "float32")
+	case F16:
+		out.add("torch_dtype", "float16")
+	case BF16:
+		out.add("torch_dtype", "bfloat16")
+	}
+	text, err := json.MarshalIndent(out, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	return append(text, '\n'), nil
+}
+
+// orderedJSON is a JSON object that keeps the order of its keys.
+type orderedJSON []struct {
+	key   string
+	value any
+}
+
+func (o *orderedJSON) add(key string, value any) {
+	*o = append(*o, struct {
+		key   string
+		value any
+	}{key, value})
+}
+
+func (o orderedJSON) MarshalJSON() ([]byte, error) {
+	var buf bytes.Buffer
+	buf.WriteByte('{')
+	for i, f := range o {
+		if i > 0 {
+			buf.WriteByte(',')
+		}
+		for j, v := range []any{f.key, f.value} {
+			if j > 0 {
+				buf.WriteByte(':')
+			}
+			b, err := json.Marshal(v)
+			if err != nil {
+				return nil, err
+			}
+			buf.Write(b)
+		}
+	}
+	buf.WriteByte('}')
+	return buf.Bytes(), nil
+}

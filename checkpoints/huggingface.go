@@ -1,0 +1,371 @@
+package checkpoints
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+const (
+	pytorchName      = "pytorch_model.bin"
+	pytorchIndexName = "pytorch_model.bin.index.json"
+	provenanceName   = "skive.json"
+	stateDir         = "state"
+)
+
+// tokenizerNames are the files of a directory that belong to the tokenizer.
+var tokenizerNames = []string{
+	"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+	"vocab.txt", "vocab.json", "merges.txt",
+}
+
+// provenanceFile is skive.json.
+type provenanceFile struct {
+	Version    int     `json:"format_version"`
+	Provenance []Stage `json:"provenance"`
+}
+
+const provenanceVersion = 1
+
+// openHF reads a Hugging Face directory. Tensors of safetensors files, and
+// those of a .bin that lie there in one piece, are views of the mapped file.
+func openHF(path string) (*Model, error) {
+	dir, err := openDir(path)
+	if err != nil {
+		return nil, err
+	}
+	configPath, ok := dir.file(configName)
+	if !ok {
+		if _, err := os.Stat(filepath.Join(path, stateDir)); err == nil {
+			return nil, fmt.Errorf("%s: %w: it holds a training state but no finished model yet", path, ErrNotModel)
+		}
+		return nil, fmt.Errorf("%s: %w: the directory has no %s", path, ErrNotModel, configName)
+	}
+	text, err := readAligned(configPath)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", configPath, err)
+	}
+	cfg, err := parseConfig(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", configPath, err)
+	}
+	m := &Model{Tensors: make(map[string]Tensor), Tokenizer: make(map[string][]byte)}
+	if err := m.readWeights(dir, cfg); err != nil {
+		m.Close()
+		return nil, err
+	}
+	for _, name := range tokenizerNames {
+		if p, ok := dir.file(name); ok {
+			b, err := readAligned(p)
+			if err != nil {
+				m.Close()
+				return nil, fmt.Errorf("%s: %w", p, err)
+			}
+			m.Tokenizer[name] = b
+		}
+	}
+	if err := m.readProvenance(dir); err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// readWeights finds the weights of a directory, in the order of preference of
+// transformers, and takes the tensors of the configuration from them.
+func (m *Model) readWeights(dir modelDir, cfg parsedConfig) error {
+	tensors := make(map[string]foreignTensor)
+	from := ""
+	if p, ok := dir.file(safetensorsName); ok {
+		from = p
+		f, err := mapFile(p)
+		if err != nil {
+			return err
+		}
+		m.files = append(m.files, f)
+		if tensors, err = parseSafetensors(f.data); err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+	} else if p, ok := dir.file(safetensorsIndexName); ok {
+		from = p
+		if err := m.readShards(dir, p, tensors); err != nil {
+			return err
+		}
+	} else if p, ok := dir.file(pytorchName); ok {
+		from = p
+		f, err := mapFile(p)
+		if err != nil {
+			return err
+		}
+		m.files = append(m.files, f)
+		if tensors, err = parsePyTorch(f.data); err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+	} else if p, ok := dir.file(pytorchIndexName); ok {
+		return fmt.Errorf("%s: sharded .bin files: %w (save as safetensors)", p, ErrUnsupported)
+	} else {
+		return fmt.Errorf("%s: %w: the directory has no %s, %s or %s", dir.path, ErrNotModel, safetensorsName, safetensorsIndexName, pytorchName)
+	}
+	if err := m.adopt(tensors, cfg); err != nil {
+		return fmt.Errorf("%s: %w", from, err)
+	}
+	return nil
+}
+
+// readShards reads the shards that an index names.
+func (m *Model) readShards(dir modelDir, indexPath string, tensors map[string]foreignTensor) error {
+	text, err := readAligned(indexPath)
+	if err != nil {
+		return fmt.Errorf("%s: %w", indexPath, err)
+	}
+	names, shards, err := parseIndex(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", indexPath, err)
+	}
+	for _, shard := range shards {
+		p, ok := dir.file(shard)
+		if !ok {
+			return fmt.Errorf("%s: shard %s is missing", indexPath, shard)
+		}
+		f, err := mapFile(p)
+		if err != nil {
+			return err
+		}
+		m.files = append(m.files, f)
+		content, err := parseSafetensors(f.data)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+		for _, name := range names[shard] {
+			t, ok := content[name]
+			if !ok {
+				return fmt.Errorf("%s: tensor %s is missing, %s says it is here", p, name, filepath.Base(indexPath))
+			}
+			tensors[name] = t
+		}
+	}
+	return nil
+}
+
+var (
+	// Buffers that older versions of transformers saved.
+	bufferName = regexp.MustCompile(`(^|\.)embeddings\.(position_ids|token_type_ids)$`)
+	// Heads of pretraining and of other tasks.
+	otherHead = regexp.MustCompile(`^(cls|qa_outputs|lm_head|dropout)\.`)
+)
+
+// adopt takes from the tensors of a file those of the configuration, under the
+// names of BertForSequenceClassification, and decides whether there is a head.
+func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error {
+	type named struct {
+		original string
+		t        foreignTensor
+	}
+	byName := make(map[string]named, len(tensors))
+	for original, t := range tensors {
+		name := canonicalName(original)
+		if other, ok := byName[name]; ok {
+			a, b := min(original, other.original), max(original, other.original)
+			return fmt.Errorf("tensors %s and %s are the same one", a, b)
+		}
+		byName[name] = named{original, t}
+	}
+	_, hasWeight := byName[classifierWeight]
+	_, hasBias := byName[classifierBias]
+	if head := cfg.architecture == headArchitecture || cfg.architecture == "" && (hasWeight || hasBias); !head {
+		cfg.Labels = nil
+	} else if !cfg.labelsGiven {
+		cfg.Labels = defaultLabels(2) // as BertConfig has it
+	}
+	_, hasPooler := byName[poolerWeight]
+	for _, s := range cfg.tensorSpecs() {
+		f, ok := byName[s.name]
+		if !ok {
+			if s.part == pooler && len(cfg.Labels) == 0 && !hasPooler {
+				continue
+			}
+			return fmt.Errorf("tensor %s: missing", s.name)
+		}
+		if !f.t.known {
+			return fmt.Errorf("tensor %s: element type %s: %w (f32, f16 and bf16 are)", f.original, f.t.dtype, ErrUnsupported)
+		}
+		if !slices.Equal(f.t.tensor.Shape, s.shape) {
+			return fmt.Errorf("tensor %s: shape %v, the configuration says %v", f.original, f.t.tensor.Shape, s.shape)
+		}
+		m.Tensors[s.name] = f.t.tensor
+		delete(byName, s.name)
+	}
+	m.Config = cfg.Config
+	var heads, others []string
+	for name, f := range byName {
+		switch {
+		case bufferName.MatchString(f.original):
+		case otherHead.MatchString(f.original), name == classifierWeight, name == classifierBias:
+			heads = append(heads, f.original)
+		default:
+			others = append(others, f.original)
+		}
+	}
+	m.note("left out the head of another task", heads)
+	m.note("left out tensors that the architecture does not have", others)
+	return m.validateFinite()
+}
+
+// canonicalName maps the names in use to those of BertForSequenceClassification.
+func canonicalName(name string) string {
+	for _, p := range []string{"embeddings.", "encoder.", "pooler."} {
+		if strings.HasPrefix(name, p) {
+			name = "bert." + name
+		}
+	}
+	// Checkpoints converted from TensorFlow.
+	if s, ok := strings.CutSuffix(name, "LayerNorm.gamma"); ok {
+		return s + "LayerNorm.weight"
+	}
+	if s, ok := strings.CutSuffix(name, "LayerNorm.beta"); ok {
+		return s + "LayerNorm.bias"
+	}
+	return name
+}
+
+// note records what was left out, naming the first few.
+func (m *Model) note(what string, names []string) {
+	if len(names) == 0 {
+		return
+	}
+	slices.Sort(names)
+	const few = 6
+	list := strings.Join(names[:min(few, len(names))], ", ")
+	if len(names) > few {
+		list += fmt.Sprintf(" and %d more", len(names)-few)
+	}
+	m.Notes = append(m.Notes, what+": "+list)
+}
+
+func (m *Model) readProvenance(dir modelDir) error {
+	p, ok := dir.file(provenanceName)
+	if !ok {
+		return nil
+	}
+	text, err := readAligned(p)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p, err)
+	}
+	var f provenanceFile
+	if err := json.Unmarshal(text, &f); err != nil {
+		return fmt.Errorf("%s: %w: %v", p, ErrCorrupt, err)
+	}
+	if f.Version > provenanceVersion {
+		return fmt.Errorf("%s: %w: format_version %d, this one reads up to %d", p, ErrNewerVersion, f.Version, provenanceVersion)
+	}
+	m.Provenance = f.Provenance
+	return nil
+}
+
+// SaveHF writes the model as a Hugging Face directory: config.json,
+// model.safetensors, the tokenizer's files, and the provenance in skive.json.
+// The same model gives the same bytes.
+//
+// The write is atomic: a failure or a crash at any moment leaves what Open
+// reads as the complete old model, if there was one, or the complete new one.
+// Other files in the directory stay. An int8 model is refused; it is saved
+// with SaveSkive.
+func (m *Model) SaveHF(dir string) error {
+	if err := m.saveHF(dir); err != nil {
+		return fmt.Errorf("writing %s: %w", dir, err)
+	}
+	return nil
+}
+
+func (m *Model) saveHF(dir string) error {
+	if err := m.Validate(); err != nil {
+		return err
+	}
+	for _, name := range m.Names() {
+		if m.Tensors[name].DType == I8 {
+			return fmt.Errorf("tensor %s: int8 weights in a Hugging Face directory: %w (save a %s file)", name, ErrUnsupported, Extension)
+		}
+	}
+	config, err := formatConfig(m)
+	if err != nil {
+		return err
+	}
+	provenance, err := json.MarshalIndent(provenanceFile{provenanceVersion, m.Provenance}, "", "  ")
+	if err != nil {
+		return err
+	}
+	content := func(b []byte) func(io.Writer) error {
+		return func(w io.Writer) error {
+			_, err := w.Write(b)
+			return err
+		}
+	}
+	rename := func(name string) string { return name }
+	if !m.HasHead() { // BertModel has no prefix
+		rename = func(name string) string { return strings.TrimPrefix(name, "bert.") }
+	}
+	files := []namedWriter{
+		{configName, content(config)},
+		{provenanceName, content(append(provenance, '\n'))},
+		{safetensorsName, func(w io.Writer) error { return writeSafetensors(w, m.Tensors, rename) }},
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Tokenizer)) {
+		if !slices.Contains(tokenizerNames, name) {
+			return fmt.Errorf("tokenizer file %q: %w (known are %s)", name, ErrUnsupported, strings.Join(tokenizerNames, ", "))
+		}
+		files = append(files, namedWriter{name, content(m.Tokenizer[name])})
+	}
+	return writeDirAtomic(dir, files, append([]string{configName, provenanceName, safetensorsName}, tokenizerNames...))
+}
+
+// Open reads a model, whatever its format: a Hugging Face directory (also the
+// output directory of a training run), or a .skive file, told by looking.
+// Large tensors are views of the mapped file, which Close releases; they must
+// not be written to. Use Clone for a copy that may be.
+//
+// Files are checked: sizes, shapes against the configuration, NaN and
+// infinity, and the checksums of a .skive file.
+func Open(path string) (*Model, error) { return open(path, true) }
+
+// OpenUnverified is Open without the checksums of a .skive file's tensors, for
+// a file that was verified before. Pages are then read as they are needed.
+func OpenUnverified(path string) (*Model, error) { return open(path, false) }
+
+func open(path string, verify bool) (*Model, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%s: no such file or directory: %w", path, err)
+		}
+		return nil, err
+	}
+	if info.IsDir() {
+		return openHF(path)
+	}
+	return openFile(path, verify)
+}
+
+func openFile(path string, verify bool) (*Model, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	start := make([]byte, len(containerMagic))
+	n, err := io.ReadFull(f, start)
+	f.Close()
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, err
+	}
+	if isContainer(start[:n]) || strings.HasSuffix(path, Extension) {
+		return openSkive(path, verify)
+	}
+	return nil, fmt.Errorf("%s: %w: neither a %s file nor a directory with a %s", path, ErrNotModel, Extension, configName)
+}

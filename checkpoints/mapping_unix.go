@@ -1,0 +1,64 @@
+//go:build unix
+
+package checkpoints
+
+import (
+	"fmt"
+	"math"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// mapping is a whole file, mapped into memory for reading.
+type mapping struct {
+	data []byte
+}
+
+func mapFile(path string) (*mapping, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a regular file", path)
+	}
+	size := info.Size()
+	if size == 0 {
+		return &mapping{}, nil
+	}
+	if size > math.MaxInt {
+		return nil, fmt.Errorf("%s: %d bytes do not fit the address space", path, size)
+	}
+	data, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("%s: mapping %d bytes: %w", path, size, err)
+	}
+	return &mapping{data: data}, nil
+}
+
+func (m *mapping) close() error {
+	if m.data == nil {
+		return nil
+	}
+	data := m.data
+	m.data = nil
+	return unix.Munmap(data)
+}
+
+// lock takes the file for this process until it is closed.
+func lock(f *os.File) error {
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if err == unix.EWOULDBLOCK {
+			return fmt.Errorf("%s: another process is writing here", f.Name())
+		}
+		// Some network file systems have no locks; writing works there too.
+		return nil
+	}
+	return nil
+}

@@ -1,0 +1,293 @@
+// Package checkpoints reads and writes models. Model is the one thing that
+// passes between the stages of Skive: every stage takes a Model and returns
+// another.
+package checkpoints
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// LayerSize is the size of one encoder layer. Pruning makes layers uneven, so
+// each layer has its own.
+type LayerSize struct {
+	// Heads is the number of attention heads left in the layer.
+	Heads int
+	// Intermediate is the number of feed-forward units left in the layer.
+	Intermediate int
+}
+
+// Config is the architecture of a Transformer encoder with a classification
+// head. The field names follow Hugging Face's config.json.
+type Config struct {
+	// ModelType is the family: "bert".
+	ModelType string
+	// VocabSize, MaxPositions and TypeVocabSize are the numbers of rows of the
+	// three embedding matrices.
+	VocabSize, MaxPositions, TypeVocabSize int
+	// HiddenSize is the width of a token's representation.
+	HiddenSize int
+	// HeadDim is the width of one attention head. It is hidden size divided by
+	// the unpruned number of heads, and pruning leaves it as it is.
+	HeadDim int
+	// Layers holds the size of each encoder layer, first to last.
+	Layers []LayerSize
+	// Activation is the feed-forward activation by its Hugging Face name:
+	// "gelu", "gelu_new" or "relu".
+	Activation string
+	// LayerNormEps is added to the variance in every LayerNorm.
+	LayerNormEps float32
+	// Dropout probabilities used in training.
+	HiddenDropout, AttentionDropout, ClassifierDropout float32
+	// InitializerRange is the standard deviation of fresh weights.
+	InitializerRange float32
+	// PadTokenID is the id of the padding token.
+	PadTokenID int
+	// Labels are the class names in the order of the logits.
+	Labels []string
+	// Task is the name of the task that the head was trained for, or "".
+	Task string
+}
+
+// DType is the element type of a stored tensor.
+type DType uint8
+
+// Element types. I8 weights have a companion tensor, named with the suffix
+// "_scale", that holds one float32 scale per output channel.
+const (
+	F32 DType = iota
+	F16
+	BF16
+	I8
+)
+
+// Tensor is a dense, row-major, little-endian array. Data may be a view of a
+// memory-mapped file and must not be written to unless the model is a Clone.
+type Tensor struct {
+	DType DType
+	Shape []int
+	Data  []byte
+}
+
+// Stage is one entry of a model's provenance: what was done to it, with which
+// settings, and what was measured.
+type Stage struct {
+	Name     string             `msgpack:"name" json:"name"`
+	Version  string             `msgpack:"version" json:"version"`
+	Time     time.Time          `msgpack:"time" json:"time"`
+	Settings map[string]string  `msgpack:"settings" json:"settings"`
+	Measured map[string]float64 `msgpack:"measured" json:"measured"`
+}
+
+// Model is an encoder with everything that is needed to run it.
+type Model struct {
+	Config Config
+	// Tensors holds the weights under the names that Hugging Face gives them
+	// in BertForSequenceClassification ("bert.encoder.layer.0...", "classifier.weight").
+	// Weights are [out, in].
+	Tensors map[string]Tensor
+	// Tokenizer holds the tokenizer's files by name (tokenizer.json, vocab.txt, ...).
+	Tokenizer map[string][]byte
+	// Provenance lists the stages that made the model, first to last.
+	Provenance []Stage
+	// Notes says, a line each, what reading the model left out: pretraining
+	// heads, buffers and other tensors that the architecture does not have.
+	Notes []string
+
+	files []*mapping
+}
+
+// Close releases the files that the tensors are views of. The tensors of the
+// model, and of every model that shares them, must not be used afterwards;
+// those of a Clone may. Closing twice is allowed.
+func (m *Model) Close() error {
+	var first error
+	for _, f := range m.files {
+		if err := f.close(); err != nil && first == nil {
+			first = err
+		}
+	}
+	m.files = nil
+	return first
+}
+
+// Clone returns a deep copy that may be written to and does not depend on any
+// file. Tensors are aligned to 64 bytes.
+func (m *Model) Clone() *Model {
+	c := &Model{
+		Config:    m.Config.Clone(),
+		Tensors:   make(map[string]Tensor, len(m.Tensors)),
+		Tokenizer: make(map[string][]byte, len(m.Tokenizer)),
+		Notes:     slices.Clone(m.Notes),
+	}
+	for name, t := range m.Tensors {
+		data := alignedBytes(len(t.Data))
+		copy(data, t.Data)
+		c.Tensors[name] = Tensor{DType: t.DType, Shape: slices.Clone(t.Shape), Data: data}
+	}
+	for name, b := range m.Tokenizer {
+		c.Tokenizer[name] = bytes.Clone(b)
+	}
+	for _, s := range m.Provenance {
+		s.Settings = maps.Clone(s.Settings)
+		s.Measured = maps.Clone(s.Measured)
+		c.Provenance = append(c.Provenance, s)
+	}
+	return c
+}
+
+// HasHead reports whether the model ends in a classifier.
+func (m *Model) HasHead() bool { return len(m.Config.Labels) > 0 }
+
+// HasPooler reports whether the model has the dense layer that stands between
+// the encoder and the classifier.
+func (m *Model) HasPooler() bool {
+	_, ok := m.Tensors[poolerWeight]
+	return ok
+}
+
+// Names returns the names of the model's tensors in the order of the
+// architecture: embeddings, layers, pooler, classifier. An int8 weight is
+// followed by its scales.
+func (m *Model) Names() []string {
+	names := make([]string, 0, len(m.Tensors))
+	for _, s := range m.Config.tensorSpecs() {
+		if _, ok := m.Tensors[s.name]; ok {
+			names = append(names, s.name)
+		}
+		if _, ok := m.Tensors[s.name+scaleSuffix]; ok {
+			names = append(names, s.name+scaleSuffix)
+		}
+	}
+	return names
+}
+
+// Bytes returns the size of all tensors.
+func (m *Model) Bytes() int64 {
+	var n int64
+	for _, t := range m.Tensors {
+		n += int64(len(t.Data))
+	}
+	return n
+}
+
+// Parameters returns the number of weights that the model holds. The scales
+// of int8 weights are not counted.
+func (m *Model) Parameters() int64 {
+	var n int64
+	for name, t := range m.Tensors {
+		if !strings.HasSuffix(name, scaleSuffix) {
+			n += int64(t.Elements())
+		}
+	}
+	return n
+}
+
+// DType returns the element type of the model's linear layers, by which the
+// model is called an f32, f16, bf16 or int8 one.
+func (m *Model) DType() DType {
+	if t, ok := m.Tensors[layerPrefix(0)+"attention.self.query.weight"]; ok {
+		return t.DType
+	}
+	return F32
+}
+
+// Float32s returns the named tensor as float32 numbers. An int8 weight is
+// multiplied by its scales. As with Tensor.Float32s, the result may be a view
+// of the tensor.
+func (m *Model) Float32s(name string) ([]float32, error) {
+	t, ok := m.Tensors[name]
+	if !ok {
+		return nil, fmt.Errorf("tensor %s: not in the model", name)
+	}
+	if t.DType != I8 {
+		return t.Float32s(), nil
+	}
+	scale, ok := m.Tensors[name+scaleSuffix]
+	if !ok || len(t.Shape) != 2 || scale.Elements() != t.Shape[0] {
+		return nil, fmt.Errorf("tensor %s: int8 weight without one scale per output", name)
+	}
+	out := t.Float32s()
+	cols := t.Shape[1]
+	for i, s := range scale.Float32s() {
+		for j := range out[i*cols : (i+1)*cols] {
+			out[i*cols+j] *= s
+		}
+	}
+	return out, nil
+}
+
+// Validate checks that the tensors are those of the configuration: none
+// missing, none unknown, each of the right shape and size, every float finite.
+func (m *Model) Validate() error {
+	if err := m.validateShapes(); err != nil {
+		return err
+	}
+	return m.validateFinite()
+}
+
+func (m *Model) validateShapes() error {
+	if err := m.Config.Validate(); err != nil {
+		return err
+	}
+	known := 0
+	for _, s := range m.Config.tensorSpecs() {
+		t, ok := m.Tensors[s.name]
+		if !ok {
+			if s.part == pooler && !m.HasHead() && !m.HasPooler() {
+				continue
+			}
+			return fmt.Errorf("tensor %s: missing", s.name)
+		}
+		known++
+		if err := t.check(); err != nil {
+			return fmt.Errorf("tensor %s: %w", s.name, err)
+		}
+		if !slices.Equal(t.Shape, s.shape) {
+			return fmt.Errorf("tensor %s: shape %v, the configuration says %v", s.name, t.Shape, s.shape)
+		}
+		if t.DType != I8 {
+			continue
+		}
+		if len(s.shape) != 2 {
+			return fmt.Errorf("tensor %s: only weight matrices may be int8", s.name)
+		}
+		scale, ok := m.Tensors[s.name+scaleSuffix]
+		if !ok {
+			return fmt.Errorf("tensor %s: missing", s.name+scaleSuffix)
+		}
+		known++
+		if err := scale.check(); err != nil {
+			return fmt.Errorf("tensor %s: %w", s.name+scaleSuffix, err)
+		}
+		if scale.DType != F32 || !slices.Equal(scale.Shape, s.shape[:1]) {
+			return fmt.Errorf("tensor %s: %v %v, expected f32 %v", s.name+scaleSuffix, scale.DType, scale.Shape, s.shape[:1])
+		}
+	}
+	if known == len(m.Tensors) {
+		return nil
+	}
+	seen := make(map[string]bool, known)
+	for _, name := range m.Names() {
+		seen[name] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Tensors)) {
+		if !seen[name] || strings.HasSuffix(name, scaleSuffix) && m.Tensors[strings.TrimSuffix(name, scaleSuffix)].DType != I8 {
+			return fmt.Errorf("tensor %s: not part of the architecture", name)
+		}
+	}
+	return nil
+}
+
+func (m *Model) validateFinite() error {
+	for _, name := range m.Names() {
+		if t := m.Tensors[name]; !t.finite() {
+			return fmt.Errorf("tensor %s: %w", name, ErrNotFinite)
+		}
+	}
+	return nil
+}

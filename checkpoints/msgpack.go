@@ -1,0 +1,115 @@
+package checkpoints
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/vmihailenco/msgpack/v5"
+)
+
+// decodeMsgpack decodes b, all of it, into v, once checkMsgpack has found it
+// sound.
+func decodeMsgpack(b []byte, v any) (err error) {
+	if err := checkMsgpack(b, maxDepth); err != nil {
+		return err
+	}
+	// The decoder's reflection panics on some mismatches of type.
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("msgpack: %v", r)
+		}
+	}()
+	return msgpack.Unmarshal(b, v)
+}
+
+// checkMsgpack walks over one msgpack value without building anything, so that
+// the decoder behind it meets no length beyond the input and no nesting beyond
+// depth.
+func checkMsgpack(b []byte, depth int) error {
+	// open[i] is the number of values still to come at level i.
+	open := make([]uint64, 1, depth+1)
+	open[0] = 1
+	pos := 0
+	number := func(n int) (uint64, bool) {
+		if len(b)-pos < n {
+			return 0, false
+		}
+		var v uint64
+		switch n {
+		case 1:
+			v = uint64(b[pos])
+		case 2:
+			v = uint64(binary.BigEndian.Uint16(b[pos:]))
+		case 4:
+			v = uint64(binary.BigEndian.Uint32(b[pos:]))
+		}
+		pos += n
+		return v, true
+	}
+	for len(open) > 0 {
+		top := len(open) - 1
+		if open[top] == 0 {
+			open = open[:top]
+			continue
+		}
+		open[top]--
+		if pos >= len(b) {
+			return fmt.Errorf("msgpack: truncated at byte %d", pos)
+		}
+		at := pos
+		c := b[pos]
+		pos++
+		var skip, children uint64
+		ok, container := true, false
+		switch {
+		case c <= 0x7f, c >= 0xe0, c == 0xc0, c == 0xc2, c == 0xc3:
+		case c <= 0x8f:
+			children, container = 2*uint64(c&0x0f), true
+		case c <= 0x9f:
+			children, container = uint64(c&0x0f), true
+		case c <= 0xbf:
+			skip = uint64(c & 0x1f)
+		case c >= 0xc4 && c <= 0xc6: // bin 8, 16, 32
+			skip, ok = number(1 << (c - 0xc4))
+		case c >= 0xc7 && c <= 0xc9: // ext 8, 16, 32
+			skip, ok = number(1 << (c - 0xc7))
+			skip++
+		case c == 0xca || c == 0xce || c == 0xd2:
+			skip = 4
+		case c == 0xcb || c == 0xcf || c == 0xd3:
+			skip = 8
+		case c == 0xcc || c == 0xd0:
+			skip = 1
+		case c == 0xcd || c == 0xd1:
+			skip = 2
+		case c >= 0xd4 && c <= 0xd8: // fixext
+			skip = 1 + 1<<(c-0xd4)
+		case c >= 0xd9 && c <= 0xdb: // str 8, 16, 32
+			skip, ok = number(1 << (c - 0xd9))
+		case c == 0xdc || c == 0xdd: // array 16, 32
+			children, ok = number(2 << (c - 0xdc))
+			container = true
+		case c == 0xde || c == 0xdf: // map 16, 32
+			children, ok = number(2 << (c - 0xde))
+			children *= 2
+			container = true
+		default:
+			return fmt.Errorf("msgpack: invalid byte %#x at %d", c, at)
+		}
+		rest := uint64(len(b) - pos)
+		if !ok || skip > rest || children > rest {
+			return fmt.Errorf("msgpack: value at byte %d reaches beyond the end", at)
+		}
+		pos += int(skip)
+		if container {
+			if len(open) > depth {
+				return fmt.Errorf("msgpack: nested deeper than %d at byte %d", depth, at)
+			}
+			open = append(open, children)
+		}
+	}
+	if pos != len(b) {
+		return fmt.Errorf("msgpack: %d bytes after the end", len(b)-pos)
+	}
+	return nil
+}

@@ -1,0 +1,84 @@
+package checkpoints
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+)
+
+const maxMarks = 1 << 17
+
+// scanPickle walks over the opcodes of one pickle without running them and
+// returns its length. It lets through only the opcodes with which torch.save
+// writes a state dictionary, and only arguments that lie within b, so that the
+// machine that runs the pickle afterwards meets no length beyond the input.
+func scanPickle(b []byte) (int, error) {
+	marks := 0
+	for pos := 0; pos < len(b); {
+		at := pos
+		op := b[pos]
+		pos++
+		// prefix is the width of a length that precedes the argument.
+		fixed, prefix, lines := 0, 0, 0
+		switch op {
+		case '.':
+			return pos, nil
+		case '(':
+			// The machine sets a little stack aside for each.
+			if marks++; marks > maxMarks {
+				return 0, fmt.Errorf("pickle: more than %d marks", maxMarks)
+			}
+		case ')', ']', '}', 't', 'l', 'd', 'a', 'e', 's', 'u', 'N', '0', '1', '2',
+			'R', 'b', 'Q', 0x81, 0x85, 0x86, 0x87, 0x88, 0x89, 0x93, 0x94:
+		case 0x80, 'K', 'h', 'q':
+			fixed = 1
+		case 'M':
+			fixed = 2
+		case 'J', 'j', 'r':
+			fixed = 4
+		case 'G':
+			fixed = 8
+		case 'c':
+			lines = 2
+		case 'X', 'B', 'T':
+			prefix = 4
+		case 'U', 'C', 0x8c, 0x8a:
+			prefix = 1
+		case 0x8d:
+			prefix = 8
+		case 0x95: // FRAME: its content follows as opcodes
+			fixed = 8
+			if len(b)-pos < 8 || binary.LittleEndian.Uint64(b[pos:]) > uint64(len(b)-pos-8) {
+				return 0, fmt.Errorf("pickle: frame at byte %d reaches beyond the end", at)
+			}
+		default:
+			return 0, fmt.Errorf("pickle: opcode %#02x at byte %d is not one of a state dictionary", op, at)
+		}
+		rest := len(b) - pos
+		n := uint64(fixed)
+		if prefix > 0 {
+			if rest < prefix {
+				return 0, fmt.Errorf("pickle: truncated at byte %d", at)
+			}
+			var buf [8]byte
+			copy(buf[:], b[pos:pos+prefix])
+			n = binary.LittleEndian.Uint64(buf[:])
+			if op == 0x8a && (n == 0 || n > 16) {
+				return 0, fmt.Errorf("pickle: integer of %d bytes at byte %d", n, at)
+			}
+			pos, rest = pos+prefix, rest-prefix
+		}
+		if n > uint64(rest) {
+			return 0, fmt.Errorf("pickle: argument at byte %d reaches beyond the end", at)
+		}
+		pos += int(n)
+		for range lines {
+			i := bytes.IndexByte(b[pos:], '\n')
+			if i < 0 {
+				return 0, fmt.Errorf("pickle: truncated at byte %d", at)
+			}
+			pos += i + 1
+		}
+	}
+	return 0, fmt.Errorf("pickle: no end")
+}

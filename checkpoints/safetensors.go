@@ -1,0 +1,124 @@
+package checkpoints
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"slices"
+
+	"github.com/nlpodyssey/safetensors"
+)
+
+const (
+	safetensorsName      = "model.safetensors"
+	safetensorsIndexName = "model.safetensors.index.json"
+)
+
+// foreignTensor is a tensor of a file as it lies there: Skive may have no name
+// for its element type.
+type foreignTensor struct {
+	dtype  string
+	tensor Tensor
+	known  bool // dtype is one of Skive's, and tensor is filled
+}
+
+// parseSafetensors takes a safetensors file apart. The data of the tensors
+// are views of b.
+func parseSafetensors(b []byte) (tensors map[string]foreignTensor, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = corrupt("safetensors: %v", r)
+		}
+	}()
+	st, err := safetensors.Deserialize(b)
+	if err != nil {
+		return nil, corrupt("safetensors: %v", err)
+	}
+	tensors = make(map[string]foreignTensor, st.Len())
+	for _, t := range st.Tensors() {
+		f := foreignTensor{dtype: t.TensorView.DType().String()}
+		switch t.TensorView.DType() {
+		case safetensors.F32:
+			f.known, f.tensor.DType = true, F32
+		case safetensors.F16:
+			f.known, f.tensor.DType = true, F16
+		case safetensors.BF16:
+			f.known, f.tensor.DType = true, BF16
+		}
+		for _, d := range t.TensorView.Shape() {
+			if d > math.MaxInt {
+				return nil, corrupt("safetensors: tensor %q: impossible shape %v", t.Name, t.TensorView.Shape())
+			}
+			f.tensor.Shape = append(f.tensor.Shape, int(d))
+		}
+		data := t.TensorView.Data()
+		f.tensor.Data = data[:len(data):len(data)]
+		if f.known {
+			if err := f.tensor.check(); err != nil {
+				return nil, corrupt("safetensors: tensor %q: %v", t.Name, err)
+			}
+		}
+		tensors[t.Name] = f
+	}
+	return tensors, nil
+}
+
+// writeSafetensors writes the tensors in the order that the Hugging Face
+// library gives them. Names are mapped by rename.
+func writeSafetensors(w io.Writer, tensors map[string]Tensor, rename func(string) string) error {
+	views := make(map[string]safetensors.TensorView, len(tensors))
+	for name, t := range tensors {
+		var d safetensors.DType
+		switch t.DType {
+		case F32:
+			d = safetensors.F32
+		case F16:
+			d = safetensors.F16
+		case BF16:
+			d = safetensors.BF16
+		default:
+			return fmt.Errorf("tensor %s: %v in a Hugging Face directory: %w", name, t.DType, ErrUnsupported)
+		}
+		shape := make([]uint64, len(t.Shape))
+		for i, n := range t.Shape {
+			shape[i] = uint64(n)
+		}
+		v, err := safetensors.NewTensorView(d, shape, t.Data)
+		if err != nil {
+			return fmt.Errorf("tensor %s: %w", name, err)
+		}
+		views[rename(name)] = v
+	}
+	return safetensors.SerializeToWriter(views, map[string]string{"format": "pt"}, w)
+}
+
+// shardIndex is model.safetensors.index.json: the file of every tensor.
+type shardIndex struct {
+	WeightMap map[string]string `json:"weight_map"`
+}
+
+// parseIndex returns the tensor names of each shard, and the shards in order.
+func parseIndex(text []byte) (tensors map[string][]string, shards []string, err error) {
+	var index shardIndex
+	dec := json.NewDecoder(bytes.NewReader(text))
+	if err := dec.Decode(&index); err != nil {
+		return nil, nil, corrupt("%v", err)
+	}
+	if len(index.WeightMap) == 0 {
+		return nil, nil, corrupt("weight_map is missing or empty")
+	}
+	tensors = make(map[string][]string)
+	for name, shard := range index.WeightMap {
+		if !plainName(shard) {
+			return nil, nil, fmt.Errorf("weight_map: %q of tensor %q is not the name of a file in this directory", shard, name)
+		}
+		tensors[shard] = append(tensors[shard], name)
+	}
+	for _, names := range tensors {
+		slices.Sort(names)
+	}
+	return tensors, slices.Sorted(maps.Keys(tensors)), nil
+}

@@ -1,0 +1,122 @@
+package checkpoints
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Extension is the usual ending of the name of a .skive file.
+const Extension = ".skive"
+
+// tokenizerPrefix marks the sections that hold tokenizer files.
+const tokenizerPrefix = "tokenizer/"
+
+// skiveMeta is the header of a .skive file beside the list of its sections.
+type skiveMeta struct {
+	// Config is the text of config.json, labels included.
+	Config     []byte  `msgpack:"config"`
+	Provenance []Stage `msgpack:"provenance"`
+}
+
+// SaveSkive writes the model, its tokenizer and provenance to one file, which
+// docs/format.md specifies. The write is atomic, and the same model gives the
+// same bytes.
+func (m *Model) SaveSkive(path string) error {
+	err := m.Validate()
+	if err == nil {
+		err = writeFileAtomic(path, m.writeSkive)
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}
+
+func (m *Model) writeSkive(w io.Writer) error {
+	config, err := formatConfig(m)
+	if err != nil {
+		return err
+	}
+	var sections []section
+	for _, name := range slices.Sorted(maps.Keys(m.Tokenizer)) {
+		data := m.Tokenizer[name]
+		sections = append(sections, section{tokenizerPrefix + name, rawBytes, []int{len(data)}, data})
+	}
+	for _, name := range m.Names() {
+		t := m.Tensors[name]
+		sections = append(sections, section{name, t.DType.String(), t.Shape, t.Data})
+	}
+	return writeContainer(w, kindModel, skiveMeta{config, m.Provenance}, sections)
+}
+
+// openSkive maps a .skive file.
+func openSkive(path string, verify bool) (*Model, error) {
+	f, err := mapFile(path)
+	if err != nil {
+		return nil, err
+	}
+	m, err := parseSkive(f.data, verify)
+	if err != nil {
+		f.close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	m.files = append(m.files, f)
+	return m, nil
+}
+
+func parseSkive(b []byte, verify bool) (*Model, error) {
+	raw, sections, err := readContainer(b, kindModel, verify)
+	if err != nil {
+		return nil, err
+	}
+	var meta skiveMeta
+	if err := decodeMsgpack(raw, &meta); err != nil {
+		return nil, corrupt("header: %v", err)
+	}
+	cfg, err := ParseConfig(meta.Config)
+	if err != nil {
+		return nil, fmt.Errorf("header: config: %w", err)
+	}
+	m := &Model{
+		Config:     cfg,
+		Tensors:    make(map[string]Tensor, len(sections)),
+		Tokenizer:  make(map[string][]byte),
+		Provenance: meta.Provenance,
+	}
+	for i := range m.Provenance {
+		m.Provenance[i].Time = inUTC(m.Provenance[i].Time)
+	}
+	for _, s := range sections {
+		if name, ok := strings.CutPrefix(s.name, tokenizerPrefix); ok {
+			if s.dtype != rawBytes || !plainName(name) {
+				return nil, corrupt("section %q: not a tokenizer file", s.name)
+			}
+			// Copied, so that a tokenizer does not depend on Close.
+			m.Tokenizer[name] = slices.Clone(s.data)
+			continue
+		}
+		d, err := ParseDType(s.dtype)
+		if err != nil {
+			return nil, corrupt("section %q: %v", s.name, err)
+		}
+		if _, ok := m.Tensors[s.name]; ok {
+			return nil, corrupt("section %q: occurs twice", s.name)
+		}
+		m.Tensors[s.name] = Tensor{DType: d, Shape: s.shape, Data: s.data}
+	}
+	if err := m.validateShapes(); err != nil {
+		return nil, corrupt("%v", err)
+	}
+	return m, nil
+}
+
+func inUTC(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return t.UTC()
+}

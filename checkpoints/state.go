@@ -1,0 +1,105 @@
+package checkpoints
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"os"
+)
+
+// Section is a named run of numbers in a training state: a parameter, an
+// optimizer moment.
+type Section struct {
+	Name string
+	Data []float32
+}
+
+// State is what a training run needs to go on where it was: a header of the
+// trainer's own making, and the numbers.
+type State struct {
+	// Header is encoded with msgpack: the step, the configuration, generator
+	// state, data cursor, metric history.
+	Header   any
+	Sections []Section
+}
+
+// WriteState replaces the training state at path. The write is atomic: until
+// the new state is complete and synced, the old one stays; a failure leaves
+// the old one. The sections are written from where they lie, without a copy.
+func WriteState(path string, s State) error {
+	sections := make([]section, len(s.Sections))
+	for i, x := range s.Sections {
+		sections[i] = section{x.Name, F32.String(), []int{len(x.Data)}, float32Bytes(x.Data)}
+	}
+	err := writeFileAtomic(path, func(w io.Writer) error {
+		return writeContainer(w, kindState, s.Header, sections)
+	})
+	if err != nil {
+		return fmt.Errorf("writing training state %s: %w", path, err)
+	}
+	return nil
+}
+
+// ReadState reads a training state, decodes its header into header, a pointer
+// (nil leaves the header out), and returns the sections in the order in which
+// they were written. Every checksum is verified. The sections may be written
+// to; they lie in one block of memory.
+func ReadState(path string, header any) ([]Section, error) {
+	sections, err := readState(path, header)
+	if err != nil {
+		return nil, fmt.Errorf("training state %s: %w", path, err)
+	}
+	return sections, nil
+}
+
+func readState(path string, header any) ([]Section, error) {
+	b, err := readAligned(path)
+	if err != nil {
+		return nil, err
+	}
+	return parseState(b, header)
+}
+
+func parseState(b []byte, header any) ([]Section, error) {
+	meta, raw, err := readContainer(b, kindState, true)
+	if err != nil {
+		return nil, err
+	}
+	sections := make([]Section, len(raw))
+	for i, s := range raw {
+		if s.dtype != F32.String() || len(s.shape) != 1 {
+			return nil, corrupt("section %q: %s %v, expected a row of f32", s.name, s.dtype, s.shape)
+		}
+		sections[i] = Section{s.name, Tensor{DType: F32, Shape: s.shape, Data: s.data}.Float32s()}
+	}
+	if header != nil {
+		if err := decodeMsgpack(meta, header); err != nil {
+			return nil, fmt.Errorf("header: %w", err)
+		}
+	}
+	return sections, nil
+}
+
+// readAligned reads a whole file into memory aligned to 64 bytes.
+func readAligned(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("not a regular file")
+	}
+	if info.Size() > math.MaxInt-alignment {
+		return nil, fmt.Errorf("%d bytes do not fit the address space", info.Size())
+	}
+	b := alignedBytes(int(info.Size()))
+	if _, err := io.ReadFull(f, b); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
