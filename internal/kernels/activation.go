@@ -61,11 +61,15 @@ const (
 	tanhQ4    = 1.18534705686654e-04
 	tanhQ6    = 1.19825839466702e-06
 
-	sqrtHalf      = 0.70710678118654752440
-	sqrt2OverPi   = 0.79788456080286535588
-	invSqrt2Pi    = 0.39894228040143267794
-	geluTanhCubic = 0.044715
-	geluTanhBound = 10 // the tanh of GELUTanh is ±1 well before; keeps the cube finite
+	sqrtHalf   = 0.70710678118654752440
+	invSqrt2Pi = 0.39894228040143267794
+
+	// GELUTanh is x*σ(2u) with u = √(2/π)*(x + 0.044715x³), which is 0.5x*(1+tanh(u)) without its cancellation. x is clamped
+	// inside σ: at -10.25 e^(-2u) is +Inf, at -9.9 still finite, as the derivative needs it.
+	geluTanhCubic         = 0.044715
+	geluTanhScale         = -2 * 0.79788456080286535588
+	geluTanhBound         = 10.25
+	geluTanhBackwardBound = 9.9
 )
 
 // Activate sets dst[i] = a(x[i]). dst may be x. The absolute error of GELU, GELUTanh and Tanh is below 1e-6 for |x| up to
@@ -132,7 +136,7 @@ func erf32(x float32) float32 {
 	q = fma32(q, s, erfQ4)
 	q = fma32(q, s, erfQ2)
 	q = fma32(q, s, erfQ0)
-	return clamp(float32(x*p)/q, 1)
+	return float32(x*p) / q
 }
 
 func tanh32(x float32) float32 {
@@ -165,28 +169,28 @@ func geluBackwardGeneric(dx, dy, pre []float32) {
 	}
 }
 
-// geluTanhInner returns tanh(√(2/π)*(x + 0.044715x³)), its argument's factor x and 0.044715x², for x clamped to ±10.
-func geluTanhInner(x float32) (t, c, cubic float32) {
-	c = clamp(x, geluTanhBound)
-	cubic = float32(float32(c*c) * geluTanhCubic)
-	u := float32(c * sqrt2OverPi)
-	return tanh32(fma32(u, cubic, u)), c, cubic
-}
-
 func geluTanhGeneric(dst, x []float32) {
 	for i, v := range x {
-		t, _, _ := geluTanhInner(v)
-		dst[i] = float32(0.5*v) * (1 + t)
+		e, _, _ := geluTanhExp(v, geluTanhBound)
+		dst[i] = v / (1 + e)
 	}
 }
 
+// geluTanhExp returns e^(-2u), the clamped x, and 0.044715x².
+func geluTanhExp(x, bound float32) (e, c, cubic float32) {
+	c = clamp(x, bound)
+	cubic = float32(c*c) * geluTanhCubic
+	u := c * geluTanhScale
+	return exp32(fma32(u, cubic, u)), c, cubic
+}
+
+// geluTanhBackwardGeneric: with σ' = σ²*e^(-2u), d/dx x*σ(2u) = σ + x*σ'*2√(2/π)*(1 + 3*0.044715x²).
 func geluTanhBackwardGeneric(dx, dy, pre []float32) {
 	for i, v := range pre {
-		t, c, cubic := geluTanhInner(v)
-		slope := fma32(3, cubic, 1)                             // of x + 0.044715x³
-		sech2 := fma32(-t, t, 1)                                // 1 - t²
-		inner := float32(float32(0.5*sqrt2OverPi*c) * sech2)    // 0.5x*(1-t²)*√(2/π)
-		dx[i] = dy[i] * fma32(inner, slope, float32(0.5*(1+t))) // + 0.5*(1+t)
+		e, c, cubic := geluTanhExp(v, geluTanhBackwardBound)
+		s := 1 / (1 + e)
+		slope := float32(-geluTanhScale*c) * fma32(3, cubic, 1)
+		dx[i] = dy[i] * fma32(float32(float32(e*s)*s), slope, s)
 	}
 }
 

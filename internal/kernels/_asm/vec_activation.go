@@ -1,0 +1,204 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+)
+
+func init() {
+	register("activation", func() {
+		forward("gelu", gelu)
+		forward("geluTanh", geluTanh)
+		forward("relu", func(g *gen) func(v vec) vec {
+			zero := g.zero()
+			return func(v vec) vec {
+				g.do(maxps, v, zero, v)
+				return v
+			}
+		})
+		forward("tanh", tanh)
+		backward("geluBackward", geluBackward)
+		backward("geluTanhBackward", geluTanhBackward)
+		backward("reluBackward", reluBackward)
+		backward("tanhBackward", tanhBackward)
+	})
+}
+
+// forward declares a function of one argument; prepare loads constants and
+// returns what computes it, overwriting its argument.
+func forward(name string, prepare func(g *gen) func(v vec) vec) {
+	both(name, "func(dst, x []float32)", "is "+name+"Generic.", func(g *gen) {
+		dst, x, n := ptr("dst"), ptr("x"), length("x")
+		f := prepare(g)
+		g.loop(n, func() { g.store(f(g.floats(x)), dst) })
+	})
+}
+
+// backward declares a gradient; prepare returns what computes the derivative
+// (or, told so by its second result, the gradient from dy).
+func backward(name string, prepare func(g *gen) func(v vec) vec) {
+	both(name, "func(dx, dy, pre []float32)", "is "+name+"Generic.", func(g *gen) {
+		dx, dy, pre, n := ptr("dx"), ptr("dy"), ptr("pre"), length("pre")
+		f := prepare(g)
+		g.loop(n, func() {
+			d := f(g.floats(pre))
+			y := g.floats(dy)
+			if name == "reluBackward" {
+				g.and(d, y, y)
+			} else {
+				g.do(mulps, d, y, y)
+			}
+			g.store(y, dx)
+		})
+	})
+}
+
+// clamp returns what limits its argument to ±bound, NaN staying NaN.
+func (g *gen) clamp(bound float64) func(v vec) {
+	low, high := g.r(-bound), g.r(bound)
+	return func(v vec) {
+		g.do(maxps, v, low, v)
+		g.do(minps, v, high, v)
+	}
+}
+
+// erf returns what computes erf32(z), overwriting z.
+func (g *gen) erf() func(z vec) vec {
+	clamp := g.clamp(4)
+	return func(z vec) vec {
+		clamp(z)
+		s := g.new()
+		g.do(mulps, z, z, s)
+		p := g.horner(s, -2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06, -5.69250639462346e-05,
+			-7.34990630326855e-04, -2.95459980854025e-03, -1.60960333262415e-02)
+		q := g.horner(s, -1.45660718464996e-05, -2.13374055278905e-04, -1.68282697438203e-03, -7.37332916720468e-03,
+			-1.42647390514189e-02)
+		g.do(mulps, p, z, z)
+		g.do(divps, q, z, z)
+		return z
+	}
+}
+
+const sqrtHalf = 0.70710678118654752440
+
+func gelu(g *gen) func(v vec) vec {
+	erf := g.erf()
+	return func(v vec) vec {
+		z := g.new()
+		g.do(mulps, g.c(sqrtHalf), v, z)
+		e := erf(z)
+		g.do(addps, g.c(1), e, e)
+		g.do(mulps, g.c(0.5), v, v)
+		g.do(mulps, e, v, v)
+		return v
+	}
+}
+
+func geluBackward(g *gen) func(v vec) vec {
+	erf, exp := g.erf(), g.newExp(false)
+	return func(v vec) vec {
+		z := g.new()
+		g.do(mulps, g.c(sqrtHalf), v, z)
+		cdf := erf(z)
+		g.do(addps, g.c(1), cdf, cdf)
+		g.do(mulps, g.c(0.5), cdf, cdf)
+		h := g.new()
+		g.do(mulps, g.c(-0.5), v, h)
+		g.do(mulps, v, h, h)
+		pdf := exp.of(h)
+		g.do(mulps, g.c(0.39894228040143267794), pdf, pdf)
+		g.do(fma213, cdf, v, pdf)
+		return pdf
+	}
+}
+
+const geluTanhScale = -2 * 0.79788456080286535588
+
+// geluTanhExp returns what computes geluTanhExp of its argument, which becomes
+// the clamped one, with cubic.
+func (g *gen) geluTanhExp(bound float64) func(v vec) (e, cubic vec) {
+	clamp, exp := g.clamp(bound), g.newExp(true)
+	return func(v vec) (e, cubic vec) {
+		clamp(v)
+		cubic, u, w := g.new(), g.new(), g.new()
+		g.do(mulps, v, v, cubic)
+		g.do(mulps, g.c(0.044715), cubic, cubic)
+		g.do(mulps, g.c(geluTanhScale), v, u)
+		g.unary(VMOVAPS, u, w)
+		g.do(fma231, cubic, u, w)
+		return exp.of(w), cubic
+	}
+}
+
+func geluTanh(g *gen) func(v vec) vec {
+	exp := g.geluTanhExp(10.25)
+	return func(v vec) vec {
+		e, _ := exp(g.copy(v))
+		g.do(addps, g.c(1), e, e)
+		g.do(divps, e, v, v)
+		return v
+	}
+}
+
+func geluTanhBackward(g *gen) func(v vec) vec {
+	exp := g.geluTanhExp(9.9)
+	return func(v vec) vec {
+		e, cubic := exp(v)
+		d := g.new()
+		g.do(addps, g.c(1), e, d)
+		s := g.load(g.c(1))
+		g.do(divps, d, s, s)
+		g.do(mulps, g.c(-geluTanhScale), v, v)
+		t := g.load(g.c(3))
+		g.do(fma213, g.c(1), cubic, t)
+		g.do(mulps, t, v, v) // the slope
+		g.do(mulps, s, e, e)
+		g.do(mulps, s, e, e)
+		g.do(fma213, s, v, e)
+		return e
+	}
+}
+
+func reluBackward(g *gen) func(v vec) vec {
+	zero := g.zero()
+	return func(v vec) vec {
+		const notLessOrEqual = 6
+		if g.avx512 {
+			k := K()
+			VCMPPS(Imm(notLessOrEqual), zero[0], v[0], k)
+			VPMOVM2D(k, v[0])
+			return v
+		}
+		for i := range v {
+			VCMPPS(Imm(notLessOrEqual), zero[i], v[i], v[i])
+		}
+		return v
+	}
+}
+
+// tanh returns what computes tanh32(v), overwriting v.
+func tanh(g *gen) func(v vec) vec {
+	clamp, unit := g.clamp(9), g.clamp(1)
+	return func(v vec) vec {
+		clamp(v)
+		s := g.new()
+		g.do(mulps, v, v, s)
+		p := g.horner(s, -2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08,
+			1.48572235717979e-05, 6.37261928875436e-04, 4.89352455891786e-03)
+		q := g.horner(s, 1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
+		g.do(mulps, p, v, v)
+		g.do(divps, q, v, v)
+		unit(v)
+		return v
+	}
+}
+
+func tanhBackward(g *gen) func(v vec) vec {
+	t := tanh(g)
+	return func(v vec) vec {
+		v = t(v)
+		d := g.load(g.c(1))
+		g.do(fnma231, v, v, d)
+		return d
+	}
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+func init() {
+	register("exp", func() {
+		both("exp", "func(dst, x []float32)", "is expGeneric.", func(g *gen) {
+			dst, x, n := ptr("dst"), ptr("x"), length("x")
+			e := g.newExp(true)
+			g.loop(n, func() {
+				v := g.floats(x)
+				g.store(e.of(v), dst)
+			})
+		})
+	})
+	register("softmax", func() {
+		softmax()
+		softmaxBackward()
+		logSumExp()
+	})
+}
+
+// An expGen writes exp32.
+type expGen struct {
+	*gen
+	low, high vec // bounds; high is nil where no argument is above 0
+}
+
+func (g *gen) newExp(high bool) expGen {
+	e := expGen{gen: g, low: g.r(-87.33)}
+	if high {
+		e.high = g.r(88.8)
+	}
+	return e
+}
+
+// of returns the exponential of x, which it overwrites.
+func (e expGen) of(x vec) vec {
+	const magic = 0x1.8000FCp+23
+	e.do(maxps, x, e.low, x)
+	if e.high != nil {
+		e.do(minps, x, e.high, x)
+	}
+	t := e.load(e.c(0x1.715476p+0))
+	e.do(fma213, e.c(magic), x, t)
+	n := e.new()
+	e.do(subps, e.c(magic), t, n)
+	e.do(fma231, e.c(-0x1.62E430p-1), n, x)
+	e.do(fma231, e.c(0x1.05C610p-29), n, x)
+	p := e.horner(x, 0x1.6A241Ap-9, 0x1.1239F2p-6, 0x1.5558F2p-4, 0x1.555492p-2, 0x1.FFFFFCp-1, 2, 2)
+	e.shift(VPSLLD, 23, t, t)
+	e.do(mulps, t, p, p)
+	return p
+}
+
+const minusInf = 0xFF800000
+
+// maximum writes the pass of laneMax; scaled returns the elements of a turn.
+func (g *gen) maximum(n reg.GPVirtual, scaled func() vec) vec {
+	least := g.broadcast(constantBits(minusInf))
+	m := g.copy(least)
+	g.loop(n, func() {
+		v := scaled()
+		g.fill(v, least)
+		g.do(maxps, m, v, m) // v > m ? v : m
+	})
+	return g.spread(g.reduce(VMAXPS, m))
+}
+
+func softmax() {
+	both("softmax", "func(x []float32, scale float32)", "is softmaxGeneric.", func(g *gen) {
+		x, n := ptr("x"), length("x")
+		scale := g.param("scale")
+		scaled := func() vec {
+			v := g.floats(x)
+			g.do(mulps, scale, v, v)
+			return v
+		}
+		m := g.maximum(n, scaled)
+		e := g.newExp(false)
+		sum := g.zero()
+		g.loop(n, func() {
+			v := scaled()
+			g.do(subps, m, v, v)
+			p := e.of(v)
+			g.store(p, x)
+			g.keep(p)
+			g.do(addps, p, sum, sum)
+		})
+		total := g.reduce(VADDPS, sum)
+		one := XMM()
+		VMOVSS(constantBits(0x3F800000), one)
+		VDIVSS(total, one, total)
+		r := g.spread(total)
+		g.loop(n, func() {
+			v := g.floats(x)
+			g.do(mulps, r, v, v)
+			g.store(v, x)
+		})
+	})
+}
+
+func softmaxBackward() {
+	both("softmaxBackward", "func(dx, dp, p []float32, scale float32)", "is softmaxBackwardGeneric.", func(g *gen) {
+		dx, dp, p, n := ptr("dx"), ptr("dp"), ptr("p"), length("dx")
+		acc := g.zero()
+		g.loop(n, func() {
+			a, b := g.floats(dp), g.floats(p)
+			g.do(fma231, a, b, acc)
+		})
+		s, scale := g.spread(g.reduce(VADDPS, acc)), g.param("scale")
+		g.loop(n, func() {
+			a, b := g.floats(dp), g.floats(p)
+			g.do(subps, s, a, a)
+			g.do(mulps, scale, b, b)
+			g.do(mulps, a, b, b)
+			g.store(b, dx)
+		})
+	})
+}
+
+func logSumExp() {
+	both("logSumExp", "func(x []float32) (m, s float32)", "is logSumExpGeneric.", func(g *gen) {
+		x, n := ptr("x"), length("x")
+		m := g.maximum(n, func() vec { return g.floats(x) })
+		e := g.newExp(false)
+		sum := g.zero()
+		g.loop(n, func() {
+			v := g.floats(x)
+			g.do(subps, m, v, v)
+			p := e.of(v)
+			g.keep(p)
+			g.do(addps, p, sum, sum)
+		})
+		Store(lowest(m), Return("m"))
+		Store(g.reduce(VADDPS, sum), Return("s"))
+	})
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+func init() {
+	register("quantize", quantizeRow)
+	register("half", half)
+}
+
+func quantizeRow() {
+	both("quantizeRow", "func(dst []int8, x []float32, inverse float32) (sum int32)", "is quantizeRowGeneric.", func(g *gen) {
+		dst, x, n := ptr("dst"), ptr("x"), length("x")
+		inverse, acc := g.param("inverse"), g.zero()
+		g.loop(n, func() {
+			v := g.floats(x)
+			g.do(mulps, inverse, v, v)
+			g.unary(VCVTPS2DQ, v, v)
+			g.do(addd, v, acc, acc)
+			to := Mem{Base: dst, Index: g.index, Scale: 1}
+			switch {
+			case g.avx512 && g.inTail:
+				VPMOVDB(v[0], g.k, to)
+			case g.avx512:
+				VPMOVDB(v[0], to)
+			default:
+				b := g.packWords(v)
+				h := XMM()
+				VEXTRACTI128(Imm(1), b, h)
+				VPACKSSWB(h, b.AsX(), h)
+				if g.inTail {
+					g.storeBytes(h, to)
+				} else {
+					VMOVDQU(h, to)
+				}
+			}
+		})
+		s := GP32()
+		VMOVD(g.reduce(VPADDD, acc), s)
+		Store(s, Return("sum"))
+	})
+}
+
+// packWords packs 16 int32s, each within int16, to int16s in order.
+func (g *gen) packWords(v vec) reg.VecVirtual {
+	w := YMM()
+	VPACKSSDW(v[1], v[0], w)
+	VPERMQ(Imm(0xD8), w, w)
+	return w
+}
+
+// storeBytes writes the first g.count bytes of x; it overwrites x.
+func (g *gen) storeBytes(x reg.VecVirtual, to Mem) {
+	p := GP64()
+	LEAQ(to, p)
+	for _, step := range []struct {
+		bytes uint64
+		store func()
+	}{
+		{8, func() { VMOVQ(x, Mem{Base: p}) }},
+		{4, func() { VMOVD(x, Mem{Base: p}) }},
+		{2, func() { VPEXTRW(Imm(0), x, Mem{Base: p}) }},
+		{1, func() { VPEXTRB(Imm(0), x, Mem{Base: p}) }},
+	} {
+		skip := g.label("skip")
+		TESTQ(U32(step.bytes), g.count)
+		JZ(LabelRef(skip))
+		step.store()
+		ADDQ(Imm(step.bytes), p)
+		VPSRLDQ(Imm(step.bytes), x, x)
+		Label(skip)
+	}
+}
+
+// half declares the conversions of whole vectors: the callers do the tails.
+func half() {
+	both("f16ToF32", "func(dst []float32, src []uint16)", "is f16ToF32Generic for the whole vectors of 16.", func(g *gen) {
+		g.whole(func(dst, src reg.Register) {
+			v := g.new()
+			for i := range v {
+				VCVTPH2PS(Mem{Base: src, Index: g.index, Scale: 2, Disp: 16 * i}, v[i])
+			}
+			g.store(v, dst)
+		})
+	})
+	both("f32ToF16", "func(dst []uint16, src []float32)", "is f32ToF16Generic for the whole vectors of 16.", func(g *gen) {
+		g.whole(func(dst, src reg.Register) {
+			v := g.floats(src)
+			for i := range v {
+				VCVTPS2PH(Imm(0), v[i], Mem{Base: dst, Index: g.index, Scale: 2, Disp: 16 * i})
+			}
+		})
+	})
+	both("bf16ToF32", "func(dst []float32, src []uint16)", "is bf16ToF32Generic for the whole vectors of 16.", func(g *gen) {
+		g.whole(func(dst, src reg.Register) {
+			v := g.new()
+			for i := range v {
+				VPMOVZXWD(Mem{Base: src, Index: g.index, Scale: 2, Disp: 16 * i}, v[i])
+			}
+			g.shift(VPSLLD, 16, v, v)
+			g.store(v, dst)
+		})
+	})
+	both("f32ToBF16", "func(dst []uint16, src []float32)", "is f32ToBF16Generic for the whole vectors of 16.", func(g *gen) {
+		const unordered = 3
+		g.whole(func(dst, src reg.Register) {
+			v, r, quiet := g.floats(src), g.new(), g.new()
+			g.shift(VPSRLD, 16, v, r)
+			g.or(g.bits(0x40), r, quiet)
+			g.and(g.bits(1), r, r)
+			g.do(addd, g.bits(0x7FFF), r, r)
+			g.do(addd, v, r, r)
+			g.shift(VPSRLD, 16, r, r)
+			to := Mem{Base: dst, Index: g.index, Scale: 2}
+			if g.avx512 {
+				k := K()
+				VCMPPS(Imm(unordered), v[0], v[0], k)
+				VPBLENDMD(quiet[0], r[0], k, r[0])
+				VPMOVDW(r[0], to)
+				return
+			}
+			for i := range v {
+				VCMPPS(Imm(unordered), v[i], v[i], v[i])
+				VBLENDVPS(v[i], quiet[i], r[i], r[i])
+			}
+			w := YMM()
+			VPACKUSDW(r[1], r[0], w)
+			VPERMQ(Imm(0xD8), w, w)
+			VMOVDQU(w, to)
+		})
+	})
+}
+
+// whole writes a loop over the whole vectors of src.
+func (g *gen) whole(body func(dst, src reg.Register)) {
+	dst, src, n := ptr("dst"), ptr("src"), length("src")
+	ANDQ(I32(-lanes), n)
+	g.loop(n, func() {
+		if !g.inTail {
+			body(dst, src)
+		}
+	})
+}

@@ -1,0 +1,344 @@
+//go:build !noasm
+
+package kernels
+
+func vexp(dst, x []float32) {
+	switch {
+	case current >= AVX512:
+		expAVX512(dst, x)
+	case current == AVX2:
+		expAVX2(dst, x)
+	default:
+		expGeneric(dst, x)
+	}
+}
+
+func softmax(x []float32, scale float32) {
+	switch {
+	case current >= AVX512:
+		softmaxAVX512(x, scale)
+	case current == AVX2:
+		softmaxAVX2(x, scale)
+	default:
+		softmaxGeneric(x, scale)
+	}
+}
+
+func softmaxBackward(dx, dp, p []float32, scale float32) {
+	switch {
+	case current >= AVX512:
+		softmaxBackwardAVX512(dx, dp, p, scale)
+	case current == AVX2:
+		softmaxBackwardAVX2(dx, dp, p, scale)
+	default:
+		softmaxBackwardGeneric(dx, dp, p, scale)
+	}
+}
+
+func logSumExp(x []float32) (m, s float32) {
+	switch {
+	case current >= AVX512:
+		return logSumExpAVX512(x)
+	case current == AVX2:
+		return logSumExpAVX2(x)
+	}
+	return logSumExpGeneric(x)
+}
+
+func gelu(dst, x []float32) {
+	switch {
+	case current >= AVX512:
+		geluAVX512(dst, x)
+	case current == AVX2:
+		geluAVX2(dst, x)
+	default:
+		geluGeneric(dst, x)
+	}
+}
+
+func geluTanh(dst, x []float32) {
+	switch {
+	case current >= AVX512:
+		geluTanhAVX512(dst, x)
+	case current == AVX2:
+		geluTanhAVX2(dst, x)
+	default:
+		geluTanhGeneric(dst, x)
+	}
+}
+
+func relu(dst, x []float32) {
+	switch {
+	case current >= AVX512:
+		reluAVX512(dst, x)
+	case current == AVX2:
+		reluAVX2(dst, x)
+	default:
+		reluGeneric(dst, x)
+	}
+}
+
+func tanh(dst, x []float32) {
+	switch {
+	case current >= AVX512:
+		tanhAVX512(dst, x)
+	case current == AVX2:
+		tanhAVX2(dst, x)
+	default:
+		tanhGeneric(dst, x)
+	}
+}
+
+func geluBackward(dx, dy, pre []float32) {
+	switch {
+	case current >= AVX512:
+		geluBackwardAVX512(dx, dy, pre)
+	case current == AVX2:
+		geluBackwardAVX2(dx, dy, pre)
+	default:
+		geluBackwardGeneric(dx, dy, pre)
+	}
+}
+
+func geluTanhBackward(dx, dy, pre []float32) {
+	switch {
+	case current >= AVX512:
+		geluTanhBackwardAVX512(dx, dy, pre)
+	case current == AVX2:
+		geluTanhBackwardAVX2(dx, dy, pre)
+	default:
+		geluTanhBackwardGeneric(dx, dy, pre)
+	}
+}
+
+func reluBackward(dx, dy, pre []float32) {
+	switch {
+	case current >= AVX512:
+		reluBackwardAVX512(dx, dy, pre)
+	case current == AVX2:
+		reluBackwardAVX2(dx, dy, pre)
+	default:
+		reluBackwardGeneric(dx, dy, pre)
+	}
+}
+
+func tanhBackward(dx, dy, pre []float32) {
+	switch {
+	case current >= AVX512:
+		tanhBackwardAVX512(dx, dy, pre)
+	case current == AVX2:
+		tanhBackwardAVX2(dx, dy, pre)
+	default:
+		tanhBackwardGeneric(dx, dy, pre)
+	}
+}
+
+func layerNorm(dst, x, gamma, beta []float32, eps float32) (mean, rstd float32) {
+	switch {
+	case current >= AVX512:
+		return layerNormAVX512(dst, x, gamma, beta, eps)
+	case current == AVX2:
+		return layerNormAVX2(dst, x, gamma, beta, eps)
+	}
+	return layerNormGeneric(dst, x, gamma, beta, eps)
+}
+
+func addLayerNorm(dst, sum, x, residual, gamma, beta []float32, eps float32) (mean, rstd float32) {
+	switch {
+	case current >= AVX512:
+		return addLayerNormAVX512(dst, sum, x, residual, gamma, beta, eps)
+	case current == AVX2:
+		return addLayerNormAVX2(dst, sum, x, residual, gamma, beta, eps)
+	}
+	return addLayerNormGeneric(dst, sum, x, residual, gamma, beta, eps)
+}
+
+func layerNormBackward(dx, dgamma, dbeta, dy, x, gamma []float32, mean, rstd float32) {
+	switch {
+	case current >= AVX512:
+		layerNormBackwardAVX512(dx, dgamma, dbeta, dy, x, gamma, mean, rstd)
+	case current == AVX2:
+		layerNormBackwardAVX2(dx, dgamma, dbeta, dy, x, gamma, mean, rstd)
+	default:
+		layerNormBackwardGeneric(dx, dgamma, dbeta, dy, x, gamma, mean, rstd)
+	}
+}
+
+func add(dst, a, b []float32) {
+	switch {
+	case current >= AVX512:
+		addAVX512(dst, a, b)
+	case current == AVX2:
+		addAVX2(dst, a, b)
+	default:
+		addGeneric(dst, a, b)
+	}
+}
+
+func mul(dst, a, b []float32) {
+	switch {
+	case current >= AVX512:
+		mulAVX512(dst, a, b)
+	case current == AVX2:
+		mulAVX2(dst, a, b)
+	default:
+		mulGeneric(dst, a, b)
+	}
+}
+
+func axpy(dst []float32, alpha float32, x []float32) {
+	switch {
+	case current >= AVX512:
+		axpyAVX512(dst, alpha, x)
+	case current == AVX2:
+		axpyAVX2(dst, alpha, x)
+	default:
+		axpyGeneric(dst, alpha, x)
+	}
+}
+
+func scaleBy(dst []float32, alpha float32, x []float32) {
+	switch {
+	case current >= AVX512:
+		scaleByAVX512(dst, alpha, x)
+	case current == AVX2:
+		scaleByAVX2(dst, alpha, x)
+	default:
+		scaleByGeneric(dst, alpha, x)
+	}
+}
+
+func sum(x []float32) float32 {
+	switch {
+	case current >= AVX512:
+		return sumAVX512(x)
+	case current == AVX2:
+		return sumAVX2(x)
+	}
+	return sumGeneric(x)
+}
+
+func dot(a, b []float32) float32 {
+	switch {
+	case current >= AVX512:
+		return dotAVX512(a, b)
+	case current == AVX2:
+		return dotAVX2(a, b)
+	}
+	return dotGeneric(a, b)
+}
+
+func sumSquares(x []float32) float64 {
+	switch {
+	case current >= AVX512:
+		return sumSquaresAVX512(x)
+	case current == AVX2:
+		return sumSquaresAVX2(x)
+	}
+	return sumSquaresGeneric(x)
+}
+
+func maxAbsBits(x []float32) uint32 {
+	switch {
+	case current >= AVX512:
+		return maxAbsBitsAVX512(x)
+	case current == AVX2:
+		return maxAbsBitsAVX2(x)
+	}
+	return maxAbsBitsGeneric(x)
+}
+
+func columnSums(dst, x []float32, rows, ld int) {
+	switch {
+	case current >= AVX512:
+		columnSumsAVX512(dst, x, rows, ld)
+	case current == AVX2:
+		columnSumsAVX2(dst, x, rows, ld)
+	default:
+		columnSumsGeneric(dst, x, rows, ld)
+	}
+}
+
+func quantizeRow(dst []int8, x []float32, inverse float32) (sum int32) {
+	switch {
+	case current >= AVX512:
+		return quantizeRowAVX512(dst, x, inverse)
+	case current == AVX2:
+		return quantizeRowAVX2(dst, x, inverse)
+	}
+	return quantizeRowGeneric(dst, x, inverse)
+}
+
+func dropout(dst, x []float32, scale float32, threshold, counter, k0, k1 uint32) {
+	switch {
+	case current >= AVX512:
+		dropoutAVX512(dst, x, scale, threshold, counter, k0, k1)
+	case current == AVX2:
+		dropoutAVX2(dst, x, scale, threshold, counter, k0, k1)
+	default:
+		dropoutGeneric(dst, x, scale, threshold, counter, k0, k1)
+	}
+}
+
+func adamW(w, g, m, v []float32, f *adamWFactors) {
+	switch {
+	case current >= AVX512:
+		adamWAVX512(w, g, m, v, &f.grad)
+	case current == AVX2:
+		adamWAVX2(w, g, m, v, &f.grad)
+	default:
+		adamWGeneric(w, g, m, v, f)
+	}
+}
+
+func f16ToF32(dst []float32, src []uint16) {
+	whole := 0
+	switch {
+	case current >= AVX512:
+		f16ToF32AVX512(dst, src)
+		whole = len(src) &^ (Lanes - 1)
+	case current == AVX2:
+		f16ToF32AVX2(dst, src)
+		whole = len(src) &^ (Lanes - 1)
+	}
+	f16ToF32Generic(dst[whole:], src[whole:])
+}
+
+func f32ToF16(dst []uint16, src []float32) {
+	whole := 0
+	switch {
+	case current >= AVX512:
+		f32ToF16AVX512(dst, src)
+		whole = len(src) &^ (Lanes - 1)
+	case current == AVX2:
+		f32ToF16AVX2(dst, src)
+		whole = len(src) &^ (Lanes - 1)
+	}
+	f32ToF16Generic(dst[whole:], src[whole:])
+}
+
+func bf16ToF32(dst []float32, src []uint16) {
+	whole := 0
+	switch {
+	case current >= AVX512:
+		bf16ToF32AVX512(dst, src)
+		whole = len(src) &^ (Lanes - 1)
+	case current == AVX2:
+		bf16ToF32AVX2(dst, src)
+		whole = len(src) &^ (Lanes - 1)
+	}
+	bf16ToF32Generic(dst[whole:], src[whole:])
+}
+
+func f32ToBF16(dst []uint16, src []float32) {
+	whole := 0
+	switch {
+	case current >= AVX512:
+		f32ToBF16AVX512(dst, src)
+		whole = len(src) &^ (Lanes - 1)
+	case current == AVX2:
+		f32ToBF16AVX2(dst, src)
+		whole = len(src) &^ (Lanes - 1)
+	}
+	f32ToBF16Generic(dst[whole:], src[whole:])
+}
