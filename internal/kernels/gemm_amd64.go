@@ -2,14 +2,320 @@
 
 package kernels
 
-func gemmF32(m int, a ViewF32, b *PanelsF32, lo, hi int, c []float32, ldc int, ep *Epilogue, s *Scratch) {
-	gemmF32Generic(m, a, b, lo, hi, c, ldc, ep)
-	ep.finish(m, lo*Lanes, min(hi*Lanes, b.N), c, ldc)
+const (
+	// blockK is the most of k that is multiplied in one go: a panel's block is
+	// then 24 KB, which stays in L1 while the rows pass by.
+	blockK = 384
+	// blockRows is about the number of rows whose blocks of A stay in L2.
+	blockRows = 120
+	// strip is the number of panels after which the activation is applied, to
+	// outputs that are still near.
+	strip = 4
+	// wideBytes is about the memory for a block of widened 8-bit rows.
+	wideBytes = 192 << 10
+)
+
+// tileF32 returns the most rows and, for that many rows, panels of an f32 tile.
+func tileF32(rows int) (maxRows, panels int) {
+	if current >= AVX512 {
+		if rows <= 3 {
+			return 14, 4
+		}
+		return 14, 2
+	}
+	switch {
+	case rows == 1:
+		return 6, 4
+	case rows <= 3:
+		return 6, 2
+	}
+	return 6, 1
 }
 
+// gemmF32 is GemmF32 after its checks, with K at least 1.
+func gemmF32(m int, a ViewF32, b *PanelsF32, lo, hi int, c []float32, ldc int, ep *Epilogue, s *Scratch) {
+	maxRows, _ := tileF32(m)
+	blocks := ceilDiv(m, blockRows)
+	kBlocks := ceilDiv(b.K, blockK)
+	for i := range blocks {
+		top, bottom := i*m/blocks, (i+1)*m/blocks
+		rows := bottom - top
+		block := gemmBlock{
+			rows: rows, tiles: ceilDiv(rows, maxRows),
+			b: b, c: c[top*ldc:], ldc: ldc, ep: ep, s: s,
+		}
+		if ep.PreActivation != nil {
+			block.pre = ep.PreActivation[top*ldc:]
+		}
+		for j := range kBlocks {
+			from, to := j*b.K/kBlocks, (j+1)*b.K/kBlocks
+			block.from, block.k = from, to-from
+			block.accumulate = ep.Accumulate || j > 0
+			block.last = j == kBlocks-1
+			block.setA(a, top, from)
+			block.multiply(lo, hi)
+		}
+	}
+}
+
+// gemmBlock is a block of rows and of k of a product.
+type gemmBlock struct {
+	rows, tiles int // the rows are cut evenly into tiles
+	from, k     int
+	accumulate  bool
+	last        bool // of k: the epilogue follows
+	a           []float32
+	packed      bool // into tiles, each [k][rows of the tile]
+	stride      int  // between the rows of a, when it is not packed
+	b           *PanelsF32
+	c, pre      []float32
+	ldc         int
+	ep          *Epilogue
+	s           *Scratch
+}
+
+// tile returns the rows of tile t.
+func (g *gemmBlock) tile(t int) (top, bottom int) {
+	return t * g.rows / g.tiles, (t + 1) * g.rows / g.tiles
+}
+
+// setA sets the block of a that begins at (top, from). Rows of which each is
+// contiguous are read in place. Others are packed.
+func (g *gemmBlock) setA(a ViewF32, top, from int) {
+	at := top*a.RowStride + from*a.ColStride
+	if a.ColStride == 1 {
+		g.packed, g.a, g.stride = false, a.Data[at:], a.RowStride
+		return
+	}
+	g.packed = true
+	g.s.packed = grow(g.s.packed, g.rows*g.k)
+	g.a = g.s.packed
+	for t := range g.tiles {
+		lo, hi := g.tile(t)
+		packTile(g.a[lo*g.k:hi*g.k], a.Data[at+lo*a.RowStride:], a.RowStride, a.ColStride, hi-lo, g.k)
+	}
+}
+
+// packTile sets dst[p*rows+r] = src[r*rs+p*cs] for p < k and r < rows.
+func packTile(dst, src []float32, rs, cs, rows, k int) {
+	if rs == 1 {
+		for p := range k {
+			from := src[p*cs:][:rows]
+			to := dst[p*rows:][:rows]
+			for r, x := range from {
+				to[r] = x
+			}
+		}
+		return
+	}
+	for r := range rows {
+		at := r * rs
+		for p := range k {
+			dst[p*rows+r] = src[at]
+			at += cs
+		}
+	}
+}
+
+// multiply multiplies the block by the panels [lo, hi).
+func (g *gemmBlock) multiply(lo, hi int) {
+	finish := g.last && (g.ep.Activation != Identity || g.pre != nil)
+	whole := min(hi, g.b.N/Lanes) // panels that are not cut off
+	_, panels := tileF32(ceilDiv(g.rows, g.tiles))
+	done := lo
+	for at := lo; at < hi; {
+		n := 1
+		for n < panels && at+2*n <= whole {
+			n *= 2
+		}
+		if at < whole {
+			g.column(at, n)
+		} else {
+			g.edge(at)
+		}
+		at += n
+		if finish && (at-done >= strip || at == hi) {
+			ep := Epilogue{Activation: g.ep.Activation, PreActivation: g.pre}
+			ep.finish(g.rows, done*Lanes, min(at*Lanes, g.b.N), g.c, g.ldc)
+			done = at
+		}
+	}
+}
+
+// column multiplies the tiles of the block by n whole panels.
+func (g *gemmBlock) column(panel, n int) {
+	var bias *float32
+	if g.last && g.ep.Bias != nil {
+		bias = &g.ep.Bias[panel*Lanes]
+	}
+	for t := range g.tiles {
+		top, bottom := g.tile(t)
+		g.kernel(top, bottom, panel, n, &g.c[top*g.ldc+panel*Lanes], g.ldc, bias)
+	}
+}
+
+// edge multiplies the tiles by the last panel, of which not all columns exist,
+// by way of a tile of scratch memory.
+func (g *gemmBlock) edge(panel int) {
+	col := panel * Lanes
+	n := g.b.N - col
+	var bias *float32
+	if g.last && g.ep.Bias != nil {
+		bias = &g.s.padBias(g.ep.Bias[col:g.b.N])[0]
+	}
+	g.s.tile = grow(g.s.tile, 14*Lanes)
+	for t := range g.tiles {
+		top, bottom := g.tile(t)
+		if g.accumulate {
+			for r := top; r < bottom; r++ {
+				copy(g.s.tile[(r-top)*Lanes:], g.c[r*g.ldc+col:][:n])
+			}
+		}
+		g.kernel(top, bottom, panel, 1, &g.s.tile[0], Lanes, bias)
+		for r := top; r < bottom; r++ {
+			copy(g.c[r*g.ldc+col:][:n], g.s.tile[(r-top)*Lanes:])
+		}
+	}
+}
+
+// padBias returns bias padded with zeros to a panel.
+func (s *Scratch) padBias(bias []float32) []float32 {
+	s.bias = grow(s.bias, Lanes)
+	clear(s.bias[copy(s.bias, bias):])
+	return s.bias
+}
+
+// kernel multiplies the rows [top, bottom) of the block, which are one tile, by
+// n panels into c.
+func (g *gemmBlock) kernel(top, bottom, panel, n int, c *float32, ldc int, bias *float32) {
+	rows := bottom - top
+	a, rs, cs := &g.a[0], 4*g.stride, 4
+	if g.packed {
+		a, rs, cs = &g.a[top*g.k], 4, 4*rows
+	} else if top > 0 {
+		a = &g.a[top*g.stride]
+	}
+	accumulate := 0
+	if g.accumulate {
+		accumulate = 1
+	}
+	panelSize := g.b.K * Lanes
+	b := &g.b.Data[panel*panelSize+g.from*Lanes]
+	if current >= AVX512 {
+		gemmF32AVX512(rows, n, g.k, a, rs, cs, b, 4*panelSize, c, 4*ldc, bias, accumulate)
+	} else {
+		gemmF32AVX2(rows, n, g.k, a, rs, cs, b, 4*panelSize, c, 4*ldc, bias, accumulate)
+	}
+}
+
+// gemmI8 is GemmI8 after its checks, with K at least 1.
 func gemmI8(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep *Epilogue, s *Scratch) {
-	gemmI8Generic(a, b, lo, hi, c, ldc, ep)
-	ep.finish(a.M, lo*Lanes, min(hi*Lanes, b.N), c, ldc)
+	g := i8Product{a: a, b: b, c: c, ldc: ldc, k: ceilDiv(b.K, 4), s: s}
+	if ep.Accumulate {
+		g.accumulate = 1
+	}
+	maxRows, panels := 14, 2
+	block := max(maxRows, wideBytes/a.Stride())
+	if current < AVX512VNNI {
+		maxRows, panels = 6, 1
+		if current == AVX512 {
+			maxRows = 12
+		}
+		block = max(maxRows, block/2)
+	}
+	blocks := ceilDiv(a.M, block)
+	for i := range blocks {
+		top, bottom := i*a.M/blocks, (i+1)*a.M/blocks
+		g.setRows(top, bottom)
+		done := lo
+		for at := lo; at < hi; {
+			n := min(panels, hi-at)
+			if n > 1 && (at+n)*Lanes > b.N {
+				n-- // the one that is cut off comes alone
+			}
+			tiles := ceilDiv(bottom-top, maxRows)
+			for t := range tiles {
+				g.tile(top+t*(bottom-top)/tiles, top+(t+1)*(bottom-top)/tiles, at, n, ep.Bias)
+			}
+			at += n
+			if at-done >= strip || at == hi {
+				e := Epilogue{Activation: ep.Activation}
+				if ep.PreActivation != nil {
+					e.PreActivation = ep.PreActivation[top*ldc:]
+				}
+				e.finish(bottom-top, done*Lanes, min(at*Lanes, b.N), c[top*ldc:], ldc)
+				done = at
+			}
+		}
+	}
+}
+
+// i8Product is a product of 8-bit integers.
+type i8Product struct {
+	a          *RowsI8
+	b          *PanelsI8
+	c          []float32
+	ldc        int
+	k          int // in groups of 4
+	accumulate int
+	s          *Scratch
+	wide       []int16 // the rows from top on, where the level wants them widened
+	top        int
+}
+
+// setRows prepares the rows [top, bottom).
+func (g *i8Product) setRows(top, bottom int) {
+	if current == AVX512VNNI {
+		return
+	}
+	n := (bottom - top) * g.a.Stride()
+	g.s.wide = grow(g.s.wide, n)
+	g.wide, g.top = g.s.wide, top
+	widenI8AVX2(&g.wide[0], &g.a.Data[top*g.a.Stride()], n/16)
+}
+
+var noBias [2 * Lanes]float32
+
+// tile multiplies the rows [top, bottom) by n panels.
+func (g *i8Product) tile(top, bottom, panel, n int, bias []float32) {
+	col := panel * Lanes
+	rows, columns := bottom-top, min(g.b.N-col, n*Lanes)
+	cut := columns < n*Lanes
+	biasAt := &noBias[0]
+	if bias != nil {
+		biasAt = &bias[col]
+		if cut {
+			biasAt = &g.s.padBias(bias[col : col+columns])[0]
+		}
+	}
+	if !cut {
+		g.kernel(top, rows, panel, n, &g.c[top*g.ldc+col], g.ldc, biasAt)
+		return
+	}
+	g.s.tile = grow(g.s.tile, 14*Lanes)
+	if g.accumulate != 0 {
+		for r := range rows {
+			copy(g.s.tile[r*Lanes:], g.c[(top+r)*g.ldc+col:][:columns])
+		}
+	}
+	g.kernel(top, rows, panel, 1, &g.s.tile[0], Lanes, biasAt)
+	for r := range rows {
+		copy(g.c[(top+r)*g.ldc+col:][:columns], g.s.tile[r*Lanes:])
+	}
+}
+
+func (g *i8Product) kernel(top, rows, panel, n int, c *float32, ldc int, bias *float32) {
+	stride := g.a.Stride()
+	b, bs := &g.b.Data[panel*g.b.stride()], g.b.stride()
+	scaleA, sum, scaleB := &g.a.Scale[top], &g.a.Sum[top], &g.b.Scale[panel*Lanes]
+	switch current {
+	case AVX512VNNI:
+		gemmI8VNNI(rows, n, g.k, &g.a.Data[top*stride], stride, b, bs, c, 4*ldc, scaleA, sum, scaleB, bias, g.accumulate)
+	case AVX512:
+		gemmI8AVX512(rows, g.k, &g.wide[(top-g.top)*stride], 2*stride, b, c, 4*ldc, scaleA, sum, scaleB, bias, g.accumulate)
+	default:
+		gemmI8AVX2(rows, g.k, &g.wide[(top-g.top)*stride], 2*stride, b, c, 4*ldc, scaleA, sum, scaleB, bias, g.accumulate)
+	}
 }
 
 func packPanelF32(dst []float32, b ViewF32, k, col, n int) { packPanelGeneric(dst, b, k, col, n) }

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	. "github.com/mmcloughlin/avo/build"
 )
@@ -68,6 +69,12 @@ func generate(dir string) error {
 			if err := setHeader(file); err != nil {
 				return err
 			}
+		}
+		// A group that is short of registers is given those of AVX-512.
+		if text, err := os.ReadFile(asm); err != nil {
+			return err
+		} else if strings.HasSuffix(name, "avx2") && bytes.Contains(text, []byte("AVX512")) {
+			return fmt.Errorf("%s needs AVX-512", name)
 		}
 	}
 	return nil

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+func init() {
+	register("gemm_f32_avx2", func() {
+		// 6 rows of 2 registers use 12 of 16 as accumulators. With fewer rows
+		// more panels keep as many sums under way as FMA's latency wants.
+		gemmF32(avx2, []tileShape{{6, 1}, {5, 1}, {4, 1}, {3, 2}, {2, 2}, {1, 4}, {3, 1}, {2, 1}, {1, 2}, {1, 1}}, 4)
+	})
+	register("gemm_f32_avx512", func() {
+		var shapes []tileShape
+		for _, panels := range []int{2, 1} {
+			for rows := 14; rows > 0; rows-- {
+				shapes = append(shapes, tileShape{rows, panels})
+			}
+		}
+		gemmF32(avx512, append(shapes, tileShape{3, 4}, tileShape{2, 4}, tileShape{1, 4}), 2)
+	})
+}
+
+func gemmF32(v isa, shapes []tileShape, unroll int) {
+	TEXT("gemmF32"+v.name, NOSPLIT, "func(rows, panels, k int, a *float32, rs, cs int, b *float32, bs int, c *float32, ldc int, bias *float32, accumulate int)")
+	Pragma("noescape")
+	Doc(
+		"gemmF32"+v.name+" sets, for i < rows and j < 16*panels,",
+		"",
+		"\tacc = 0, or c[i][j] when accumulate is not zero",
+		"\tacc = fma(a[i*rs+p*cs], b[j/16*bs+p*16+j%16], acc)   for p = 0, 1, ... k-1",
+		"\tc[i][j] = acc + bias[j]                              or acc, when bias is nil",
+		"",
+		"All strides are in bytes; those of c's rows is ldc. k is at least 1. The shapes rows x panels are:",
+		shapeList(shapes))
+	dispatch(shapes, true)
+	for i := range shapes {
+		s := shapes[(i+len(shapes)-1)%len(shapes)] // the last is fallen through to
+		Label(s.label("tile"))
+		gemmF32Tile(v, s, unroll)
+	}
+}
+
+func shapeList(shapes []tileShape) (list string) {
+	for i, s := range shapes {
+		if i > 0 {
+			list += ", "
+		}
+		list += fmt.Sprintf("%dx%d", s.rows, s.panels)
+	}
+	return list + "."
+}
+
+func gemmF32Tile(v isa, s tileShape, unroll int) {
+	per := 64 / v.wide // registers to a panel
+	n := per * s.panels
+	acc := make([][]reg.VecVirtual, s.rows)
+	for r := range acc {
+		acc[r] = make([]reg.VecVirtual, n)
+		for j := range acc[r] {
+			acc[r][j] = v.vec()
+		}
+	}
+	eachOutput := func(f func(r, j int, at Mem)) {
+		c, ldc := arg("c"), arg("ldc")
+		for r := range s.rows {
+			for j := range n {
+				f(r, j, Mem{Base: c, Disp: v.wide * j})
+			}
+			if r < s.rows-1 {
+				ADDQ(ldc, c)
+			}
+		}
+	}
+
+	ifZero("accumulate", s.label("zero"))
+	eachOutput(func(r, j int, at Mem) { VMOVUPS(at, acc[r][j]) })
+	JMP(LabelRef(s.label("start")))
+	Label(s.label("zero"))
+	for r := range acc {
+		for j := range acc[r] {
+			v.zero(acc[r][j])
+		}
+	}
+
+	Label(s.label("start"))
+	k, cs := arg("k"), arg("cs")
+	rows := newRowSet(s.rows, arg("a"), arg("rs"))
+	b := arg("b")
+	var bs, bs3 reg.GPVirtual
+	if s.panels > 1 {
+		bs = arg("bs")
+	}
+	if s.panels > 3 {
+		bs3 = GP64()
+		LEAQ(Mem{Base: bs, Index: bs, Scale: 2}, bs3)
+	}
+	step := func(i int) {
+		bAt := func(j int) Mem { return panelAt(b, bs, bs3, j/per, 64*i+v.wide*(j%per)) }
+		if v.wide == 32 && s.rows < n {
+			// The side of fewer registers is held, for lack of them.
+			x := make([]reg.VecVirtual, s.rows)
+			for r := range x {
+				x[r] = v.vec()
+				VBROADCASTSS(rows.at(r, 0), x[r])
+			}
+			for j := range n {
+				y := v.vec()
+				VMOVUPS(bAt(j), y)
+				for r := range x {
+					VFMADD231PS(x[r], y, acc[r][j])
+				}
+			}
+			rows.advance(cs)
+			return
+		}
+		bv := make([]reg.VecVirtual, n)
+		for j := range bv {
+			bv[j] = v.vec()
+			VMOVUPS(bAt(j), bv[j])
+		}
+		for r := range s.rows {
+			if v.wide == 64 {
+				for j := range n {
+					VFMADD231PS_BCST(rows.at(r, 0), bv[j], acc[r][j])
+				}
+				continue
+			}
+			x := v.vec()
+			VBROADCASTSS(rows.at(r, 0), x)
+			for j := range n {
+				VFMADD231PS(x, bv[j], acc[r][j])
+			}
+		}
+		rows.advance(cs)
+	}
+	SUBQ(Imm(uint64(unroll)), k)
+	JLT(LabelRef(s.label("rest")))
+	Label(s.label("loop"))
+	for i := range unroll {
+		step(i)
+	}
+	ADDQ(U32(64*unroll), b)
+	SUBQ(Imm(uint64(unroll)), k)
+	JGE(LabelRef(s.label("loop")))
+	Label(s.label("rest"))
+	ADDQ(Imm(uint64(unroll)), k)
+	JZ(LabelRef(s.label("bias")))
+	Label(s.label("one"))
+	step(0)
+	ADDQ(Imm(64), b)
+	DECQ(k)
+	JNZ(LabelRef(s.label("one")))
+
+	Label(s.label("bias"))
+	bias := arg("bias")
+	TESTQ(bias, bias)
+	JZ(LabelRef(s.label("store")))
+	for j := range n {
+		x := v.vec()
+		VMOVUPS(Mem{Base: bias, Disp: v.wide * j}, x)
+		for r := range s.rows {
+			VADDPS(x, acc[r][j], acc[r][j])
+		}
+	}
+	Label(s.label("store"))
+	eachOutput(func(r, j int, at Mem) { VMOVUPS(acc[r][j], at) })
+	VZEROUPPER()
+	RET()
+}

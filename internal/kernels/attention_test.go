@@ -1,0 +1,63 @@
+package kernels
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+func TestAttentionForwardIsAttention(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	for _, size := range []struct{ n, nq, d int }{{1, 1, 26}, {7, 7, 26}, {19, 1, 32}, {130, 130, 64}, {33, 20, 13}} {
+		n, nq, d := size.n, size.nq, size.d
+		ld := 3*d + 2 // query, key and value side by side
+		x := randomFloats(rng, n*ld)
+		q, k, v := RowMajor(x, ld), RowMajor(x[d:], ld), RowMajor(x[2*d:], ld)
+		const scale, mask = 0.7, 0.25
+		ctx, probs := make([]float32, nq*(d+1)), make([]float32, nq*n)
+		var s Scratch
+		AttentionForward(n, nq, d, q, k, v, scale, mask, ctx, d+1, probs, &s)
+		for i := range nq {
+			p, sum := make([]float64, n), 0.0
+			for j := range n {
+				var score float64
+				for e := range d {
+					score += float64(q.at(i, e)) * float64(k.at(j, e))
+				}
+				p[j] = math.Exp(score * scale)
+				sum += p[j]
+			}
+			for j := range n {
+				if math.Abs(float64(probs[i*n+j])-p[j]/sum) > 1e-5 {
+					t.Fatalf("%+v: probability (%d, %d) is %g, want %g", size, i, j, probs[i*n+j], p[j]/sum)
+				}
+			}
+			for e := range d {
+				var want float64
+				for j := range n {
+					want += p[j] / sum * float64(v.at(j, e))
+				}
+				if math.Abs(float64(ctx[i*(d+1)+e])-mask*want) > 1e-5 {
+					t.Fatalf("%+v: context (%d, %d) is %g, want %g", size, i, e, ctx[i*(d+1)+e], mask*want)
+				}
+			}
+			if ctx[i*(d+1)+d] != 0 {
+				t.Fatalf("%+v: wrote beyond a row", size)
+			}
+		}
+		without := make([]float32, len(ctx))
+		AttentionForward(n, nq, d, q, k, v, scale, mask, without, d+1, nil, &s)
+		if !slices.Equal(without, ctx) {
+			t.Errorf("%+v: another result without the probabilities", size)
+		}
+		for _, level := range Available() {
+			restore := Use(level)
+			AttentionForward(n, nq, d, q, k, v, scale, mask, without, d+1, nil, &s)
+			restore()
+			if diffAt(without, ctx) >= 0 {
+				t.Errorf("%+v: another result at level %v", size, level)
+			}
+		}
+	}
+}
