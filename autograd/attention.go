@@ -1,0 +1,249 @@
+package autograd
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/skive-ml/skive/internal/kernels"
+)
+
+// AttentionOptions are the variable parts of attention.
+type AttentionOptions struct {
+	// HeadMask, when not nil, is [sequences, heads]: head h's context in
+	// sequence s is multiplied by HeadMask[s][h]. Under a summed loss the
+	// gradient's row of a sequence is that example's own.
+	HeadMask *Node
+	// Dropout is the probability with which attention probabilities are zeroed.
+	Dropout float32
+}
+
+// attention is scaled dot-product attention within each sequence. Input 0 holds
+// queries, keys and values side by side; or, for the first tokens' queries
+// alone, input 0 holds the queries and input 1 keys and values.
+type attention struct {
+	heads, dim int
+	first      bool
+	masked     bool
+	p          float32
+	id         uint64
+	probs      []float32
+	at         []int // where each sequence's probabilities begin
+}
+
+// SelfAttention computes, for each sequence and head, softmax(Q·Kᵀ/√headDim)·V.
+// The input is [tokens, 3*heads*headDim], holding queries, keys and values side
+// by side and the heads side by side in each; offsets is [sequences+1]. The
+// result, the heads' contexts side by side, is [tokens, heads*headDim].
+func (g *Graph) SelfAttention(qkv, offsets *Node, heads, headDim int, o AttentionOptions) *Node {
+	return g.attention(false, []*Node{qkv, offsets}, heads, headDim, o)
+}
+
+// FirstAttention is SelfAttention for the query of each sequence's first token
+// alone, which suffices in the last layer of a classifier: queries
+// [sequences, heads*headDim], keys and values side by side
+// [tokens, 2*heads*headDim]. The result is [sequences, heads*headDim].
+func (g *Graph) FirstAttention(q, kv, offsets *Node, heads, headDim int, o AttentionOptions) *Node {
+	return g.attention(true, []*Node{q, kv, offsets}, heads, headDim, o)
+}
+
+func (g *Graph) attention(first bool, inputs []*Node, heads, dim int, o AttentionOptions) *Node {
+	a := &attention{heads: heads, dim: dim, first: first, masked: o.HeadMask != nil, p: o.Dropout}
+	if heads < 1 || dim < 1 {
+		return g.fail("SelfAttention: %d heads of width %d, want positive numbers", heads, dim)
+	}
+	if !(o.Dropout >= 0 && o.Dropout < 1) {
+		return g.fail("SelfAttention: dropout is %v, want 0 <= p < 1", o.Dropout)
+	}
+	if a.p > 0 {
+		a.id = g.nextDropout()
+	}
+	diff := []bool{true, true, true, true}[:len(inputs)]
+	diff[len(inputs)-1] = false
+	if a.masked {
+		diff = append(diff, true)
+		inputs = append(inputs, o.HeadMask)
+	}
+	return g.apply(a, diff, inputs...)
+}
+
+func (a *attention) name() string {
+	if a.first {
+		return "FirstAttention"
+	}
+	return "SelfAttention"
+}
+
+// offsets returns the index of the input that holds the offsets.
+func (a *attention) offsets() int {
+	if a.first {
+		return 2
+	}
+	return 1
+}
+
+func (a *attention) shape(in []array) (array, error) {
+	at, width := a.offsets(), a.heads*a.dim
+	packed := in[at-1]
+	n := 3
+	if a.first {
+		n = 2
+	}
+	if err := checkPacked(packed, in[at]); err != nil {
+		return array{}, err
+	}
+	if packed.columns != n*width {
+		return array{}, fmt.Errorf("input is %v, want %d columns for %d heads of width %d", packed, n*width, a.heads, a.dim)
+	}
+	s := sequences(in[at])
+	out := array{dims: 2, rows: packed.rows, columns: width}
+	if a.first {
+		out.rows = s
+		if in[0].dims != 2 || in[0].rows != s || in[0].columns != width {
+			return array{}, fmt.Errorf("queries are %v, want %v", in[0], out)
+		}
+	}
+	if a.masked {
+		if m := in[at+1]; m.dims != 2 || m.rows != s || m.columns != a.heads {
+			return array{}, fmt.Errorf("head mask is %v, want %v", m, array{dims: 2, rows: s, columns: a.heads})
+		}
+	}
+	return out, nil
+}
+
+// head is one head over one sequence.
+type head struct {
+	n, nq, lo     int // tokens, queries, first token
+	row           int // first row of the queries
+	mask          float32
+	q, k, v       kernels.ViewF32
+	ldq, ldkv     int
+	qAt, kAt, vAt int
+	context       int // where the context begins in the output
+	probs         int
+}
+
+func (a *attention) head(in []array, part int) (h head) {
+	at, width := a.offsets(), a.heads*a.dim
+	s, i := part/a.heads, part%a.heads
+	offsets := in[at].i
+	h.lo = int(offsets[s])
+	h.n = int(offsets[s+1]) - h.lo
+	h.nq, h.row = h.n, h.lo
+	q, kv := in[0], in[0]
+	column := i * a.dim
+	k := column + width
+	if a.first {
+		kv, h.nq, h.row, k = in[1], 1, s, column
+	}
+	h.ldq, h.ldkv = q.columns, kv.columns
+	h.qAt, h.kAt = h.row*h.ldq+column, h.lo*h.ldkv+k
+	h.vAt = h.kAt + width
+	h.q = kernels.RowMajor(q.f[h.qAt:], h.ldq)
+	h.k = kernels.RowMajor(kv.f[h.kAt:], h.ldkv)
+	h.v = kernels.RowMajor(kv.f[h.vAt:], h.ldkv)
+	h.context = h.row*width + column
+	h.mask = 1
+	if a.masked {
+		h.mask = in[at+1].f[part]
+	}
+	h.probs = a.at[s] + i*h.nq*h.n
+	return h
+}
+
+func (a *attention) scale() float32 { return float32(1 / math.Sqrt(float64(a.dim))) }
+
+func (a *attention) forward(g *Graph, in []array, out array, keep bool) error {
+	offsets := in[a.offsets()].i
+	s := len(offsets) - 1
+	a.at = grow(a.at, s+1)
+	total := 0
+	for i := range s {
+		a.at[i] = total
+		n := int(offsets[i+1] - offsets[i])
+		if a.first {
+			total += a.heads * n
+		} else {
+			total += a.heads * n * n
+		}
+	}
+	if keep || a.p > 0 {
+		a.probs = grow(a.probs, total)
+	}
+	key := g.dropoutKey(a.id)
+	g.team.Run(s*a.heads, func(worker, part int) {
+		w := &g.workers[worker]
+		h := a.head(in, part)
+		var probs []float32
+		if keep || a.p > 0 {
+			probs = a.probs[h.probs:][:h.nq*h.n]
+		}
+		if a.p == 0 {
+			kernels.AttentionForward(h.n, h.nq, a.dim, h.q, h.k, h.v, a.scale(), h.mask, out.f[h.context:], out.columns, probs, &w.kernels)
+			return
+		}
+		w.product(h.nq, a.dim, h.n, h.q, h.k.T(), probs, h.n)
+		for i := range h.nq {
+			kernels.Softmax(probs[i*h.n:][:h.n], a.scale())
+		}
+		w.a = grow(w.a, len(probs))
+		kernels.Dropout(w.a, probs, a.p, key, uint64(h.probs))
+		kernels.Scale(w.a, h.mask, w.a)
+		w.product(h.nq, h.n, a.dim, kernels.RowMajor(w.a, h.n), h.v, out.f[h.context:], out.columns)
+	})
+	return nil
+}
+
+// product sets c, of rows ldc floats apart, to a·b on one worker, a being m×k
+// and b k×n.
+func (w *worker) product(m, k, n int, a, b kernels.ViewF32, c []float32, ldc int) {
+	w.panels.Pack(b, k, n)
+	kernels.GemmF32(m, a, &w.panels, 0, w.panels.Panels(), c, ldc, kernels.Epilogue{}, &w.kernels)
+}
+
+func (a *attention) backward(g *Graph, in []array, out, dout array, d []array) error {
+	key, scale := g.dropoutKey(a.id), a.scale()
+	dq, dkv := d[0].f, d[a.offsets()-1].f
+	var dmask []float32
+	if a.masked {
+		dmask = d[a.offsets()+1].f
+	}
+	g.team.Run((len(in[a.offsets()].i)-1)*a.heads, func(worker, part int) {
+		w := &g.workers[worker]
+		h := a.head(in, part)
+		probs := a.probs[h.probs:][:h.nq*h.n]
+		dcontext := kernels.RowMajor(dout.f[h.context:], out.columns)
+		w.a, w.b = grow(w.a, len(probs)), grow(w.b, len(probs))
+		dropped, dp := w.a, w.b
+		if a.p > 0 {
+			kernels.Dropout(dropped, probs, a.p, key, uint64(h.probs))
+		} else {
+			dropped = probs
+		}
+		w.product(h.nq, a.dim, h.n, dcontext, h.v.T(), dp, h.n)
+		if dmask != nil {
+			dmask[part] = kernels.Dot(dp, dropped)
+		}
+		if h.mask != 1 {
+			kernels.Scale(dp, h.mask, dp)
+			kernels.Scale(w.a, h.mask, dropped)
+			dropped = w.a
+		}
+		if dkv != nil {
+			w.product(h.n, h.nq, a.dim, kernels.Transposed(dropped, h.n), dcontext, dkv[h.vAt:], h.ldkv)
+		}
+		if a.p > 0 {
+			kernels.Dropout(dp, dp, a.p, key, uint64(h.probs))
+		}
+		for i := range h.nq {
+			row := dp[i*h.n:][:h.n]
+			kernels.SoftmaxBackward(row, row, probs[i*h.n:][:h.n], scale)
+		}
+		if dq != nil {
+			w.product(h.nq, h.n, a.dim, kernels.RowMajor(dp, h.n), h.k, dq[h.qAt:], h.ldq)
+		}
+		if dkv != nil {
+			w.product(h.n, h.nq, a.dim, kernels.Transposed(dp, h.n), h.q, dkv[h.kAt:], h.ldkv)
+		}
+	})
+	return nil
+}

@@ -1,0 +1,147 @@
+package autograd
+
+import (
+	"fmt"
+	"unsafe"
+
+	G "gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+)
+
+// array is a value as the arithmetic sees it: a scalar (dims 0), a vector of
+// rows elements or a matrix.
+type array struct {
+	dims, rows, columns int
+	f                   []float32
+	i                   []int32
+}
+
+func (a array) String() string {
+	name := func(n int) string {
+		switch n {
+		case nominalTokens:
+			return "tokens"
+		case nominalSequences:
+			return "sequences"
+		case nominalBoundaries:
+			return "sequences+1"
+		}
+		return fmt.Sprint(n)
+	}
+	switch a.dims {
+	case 0:
+		return "[]"
+	case 1:
+		return "[" + name(a.rows) + "]"
+	}
+	return "[" + name(a.rows) + " " + name(a.columns) + "]"
+}
+
+// row returns row i of a matrix.
+func (a array) row(i int) []float32 { return a.f[i*a.columns:][:a.columns] }
+
+// of returns the values of a matrix's rows [lo, hi).
+func (a array) of(lo, hi int) []float32 { return a.f[lo*a.columns : hi*a.columns] }
+
+// arrayOf views a value of the tape without copying it.
+func arrayOf(v G.Value) (array, error) {
+	switch v := v.(type) {
+	case *G.F32:
+		return array{f: unsafe.Slice((*float32)(v), 1)}, nil
+	case *tensor.Dense:
+		a := arrayOfShape(v.Shape())
+		switch v.Dtype() {
+		case tensor.Float32:
+			a.f = v.Float32s()
+			return a, nil
+		case tensor.Int32:
+			a.i = v.Int32s()
+			return a, nil
+		}
+	}
+	return array{}, fmt.Errorf("unexpected value of type %T", v)
+}
+
+func arrayOfShape(s tensor.Shape) array {
+	a := array{dims: len(s), rows: 1, columns: 1}
+	if len(s) > 0 {
+		a.rows = s[0]
+	}
+	if len(s) > 1 {
+		a.columns = s[1]
+	}
+	return a
+}
+
+// buffer is memory that a value of the tape lives in. Its dense tensor keeps
+// its address while memory and shape are replaced.
+type buffer struct {
+	dense   *tensor.Dense
+	scalar  *G.F32
+	data    []float32
+	dims    int
+	rows    int
+	columns int
+}
+
+func (b *buffer) value() G.Value {
+	if b.scalar != nil {
+		return b.scalar
+	}
+	return b.dense
+}
+
+// bind makes data the memory, as a matrix or, when columns is 0, a vector.
+func (b *buffer) bind(data []float32, rows, columns int) {
+	b.data, b.dims, b.rows, b.columns = data, 2, rows, columns
+	shape := []int{rows, columns}
+	if columns == 0 {
+		b.dims, b.columns = 1, 1
+		shape = shape[:1]
+	}
+	b.replace(tensor.New(tensor.WithShape(shape...), tensor.WithBacking(data)))
+}
+
+func (b *buffer) bindInts(data []int32) {
+	b.dims, b.rows, b.columns = 1, len(data), 1
+	b.replace(tensor.New(tensor.WithShape(len(data)), tensor.WithBacking(data)))
+}
+
+func (b *buffer) replace(d *tensor.Dense) {
+	if b.dense == nil {
+		b.dense = d
+		return
+	}
+	*b.dense = *d
+}
+
+// resize gives the buffer the shape of a, reusing its memory where it is large
+// enough, and returns it. The contents are arbitrary.
+func (b *buffer) resize(a array) array {
+	if a.dims == 0 {
+		if b.scalar == nil {
+			b.scalar = G.NewF32(0)
+			b.data = unsafe.Slice((*float32)(b.scalar), 1)
+		}
+		a.f = b.data
+		return a
+	}
+	if b.dense == nil || b.dims != a.dims || b.rows != a.rows || b.columns != a.columns {
+		columns := a.columns
+		if a.dims == 1 {
+			columns = 0
+		}
+		b.bind(grow(b.data, a.rows*a.columns), a.rows, columns)
+	}
+	a.f = b.data
+	return a
+}
+
+// grow returns s with length n, reusing its memory where it is large enough,
+// and with room for larger batches where it is not.
+func grow[E any](s []E, n int) []E {
+	if cap(s) < n {
+		return make([]E, n, n+n/4)
+	}
+	return s[:n]
+}

@@ -1,0 +1,28 @@
+// Package autograd trains Transformer encoders on Gorgonia graphs whose
+// operations are whole blocks of a layer. Gorgonia holds the graph,
+// differentiates it and runs it; the operations do their arithmetic in float32
+// with the project's own kernels.
+//
+// A batch is the concatenation of its sequences without padding: matrices have
+// one row a token, [tokens, ·], or one row a sequence, [sequences, ·], and the
+// offsets [sequences+1] say where each sequence begins and the last one ends.
+// A graph is built and compiled once; each step replaces its inputs in place,
+// so that one graph serves batches of every size.
+//
+//	g := autograd.New(autograd.Options{Threads: 2, Seed: 1})
+//	defer g.Close()
+//	ids := g.Ints("ids", autograd.Tokens)
+//	...
+//	logits := g.Linear(pooled, weight, bias, autograd.Identity)
+//	loss := g.CrossEntropy(logits, labels, autograd.Mean)
+//	s, err := autograd.NewSession(g, loss) // the first error of building, too
+//	for ... {
+//		g.SetInts(ids, batch.IDs)
+//		...
+//		if err := s.Run(); err != nil { ... }
+//		for _, p := range g.Parameters() { update(p.Value, p.Gradient) }
+//	}
+//
+// Results depend neither on the number of threads nor on the sizes of earlier
+// batches.
+package autograd

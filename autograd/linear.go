@@ -1,0 +1,112 @@
+package autograd
+
+import (
+	"fmt"
+
+	"github.com/skive-ml/skive/internal/kernels"
+)
+
+// grain is the number of rows that one part of a row-wise operation takes. It is
+// fixed so that sums over rows are grouped alike for any number of threads.
+const grain = 32
+
+// rows runs f over the rows [0, n) in parts of grain rows.
+func (g *Graph) rows(n int, f func(worker, part, lo, hi int)) {
+	g.team.Run((n+grain-1)/grain, func(worker, part int) {
+		f(worker, part, part*grain, min((part+1)*grain, n))
+	})
+}
+
+// columns runs f over the columns [0, n) in parts of 64.
+func (g *Graph) columns(n int, f func(lo, hi int)) {
+	const wide = 64
+	g.team.Run((n+wide-1)/wide, func(_, part int) { f(part*wide, min((part+1)*wide, n)) })
+}
+
+// multiply sets c to act(a·b + bias) by the graph's workers, a being m×k and b
+// k×n. It packs b first.
+func (g *Graph) multiply(m, k, n int, a, b kernels.ViewF32, c []float32, ep kernels.Epilogue) {
+	kernels.ParallelPackF32(g.team, &g.panels, b, k, n)
+	kernels.ParallelGemmF32(g.team, m, a, &g.panels, c, n, ep, g.scratch)
+}
+
+// linear is y = act(x·Wᵀ + b).
+type linear struct {
+	activation Activation
+	bias       bool
+	frozen     bool
+	pre        []float32         // x·Wᵀ + b; in backward, the gradient with respect to it
+	panels     kernels.PanelsF32 // of a frozen weight, packed once
+}
+
+// Linear computes activation(x·weightᵀ + bias) with x [rows, in], weight
+// [out, in] as Hugging Face stores it, and bias [out] or nil. The result is
+// [rows, out].
+func (g *Graph) Linear(x, weight, bias *Node, activation Activation) *Node {
+	l := &linear{activation: activation, bias: bias != nil}
+	if info := g.nodes[weight]; info != nil {
+		l.frozen = info.constant
+	}
+	if bias == nil {
+		return g.apply(l, []bool{true, true}, x, weight)
+	}
+	return g.apply(l, []bool{true, true, true}, x, weight, bias)
+}
+
+func (l *linear) name() string { return "Linear" }
+
+func (l *linear) shape(in []array) (array, error) {
+	x, w := in[0], in[1]
+	if x.dims != 2 || w.dims != 2 || x.columns != w.columns {
+		return array{}, fmt.Errorf("input is %v and weight %v, want [rows in] and [out in]", x, w)
+	}
+	if l.bias && (in[2].dims != 1 || in[2].rows != w.rows) {
+		return array{}, fmt.Errorf("bias is %v, want [%d]", in[2], w.rows)
+	}
+	return array{dims: 2, rows: x.rows, columns: w.rows}, nil
+}
+
+func (l *linear) forward(g *Graph, in []array, out array, keep bool) error {
+	x, w := in[0], in[1]
+	ep := kernels.Epilogue{Activation: l.activation}
+	if l.bias {
+		ep.Bias = in[2].f
+	}
+	if keep && l.activation != Identity {
+		l.pre = grow(l.pre, len(out.f))
+		ep.PreActivation = l.pre
+	}
+	panels := &g.panels
+	if l.frozen {
+		panels = &l.panels
+	}
+	if !l.frozen || panels.K == 0 {
+		kernels.ParallelPackF32(g.team, panels, kernels.Transposed(w.f, w.columns), w.columns, w.rows)
+	}
+	kernels.ParallelGemmF32(g.team, x.rows, kernels.RowMajor(x.f, x.columns), panels, out.f, out.columns, ep, g.scratch)
+	return nil
+}
+
+func (l *linear) backward(g *Graph, in []array, out, dout array, d []array) error {
+	x, w := in[0], in[1]
+	dz := dout.f
+	if l.activation != Identity {
+		dz = l.pre
+		g.rows(out.rows, func(_, _, lo, hi int) {
+			lo, hi = lo*out.columns, hi*out.columns
+			kernels.ActivateBackward(l.activation, dz[lo:hi], dout.f[lo:hi], l.pre[lo:hi])
+		})
+	}
+	if l.bias && d[2].f != nil {
+		g.columns(out.columns, func(lo, hi int) {
+			kernels.ColumnSums(d[2].f[lo:hi], dz[lo:], out.rows, hi-lo, out.columns)
+		})
+	}
+	if d[1].f != nil {
+		g.multiply(w.rows, x.rows, w.columns, kernels.Transposed(dz, out.columns), kernels.RowMajor(x.f, x.columns), d[1].f, kernels.Epilogue{})
+	}
+	if d[0].f != nil {
+		g.multiply(x.rows, w.rows, w.columns, kernels.RowMajor(dz, out.columns), kernels.RowMajor(w.f, w.columns), d[0].f, kernels.Epilogue{})
+	}
+	return nil
+}

@@ -1,0 +1,324 @@
+package autograd
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/skive-ml/skive/internal/kernels"
+)
+
+// Reduction says what becomes of the losses of the examples.
+type Reduction int
+
+// Mean divides their sum by the number of examples that count.
+const (
+	Mean Reduction = iota
+	Sum
+)
+
+func (r Reduction) scale(n int) float64 {
+	if r == Sum {
+		return 1
+	}
+	return 1 / float64(max(n, 1))
+}
+
+// crossEntropy compares logits with labels.
+type crossEntropy struct {
+	reduction Reduction
+	gradient  []float32
+}
+
+// CrossEntropy is -log softmax(logits)[label], summed over the examples or
+// averaged over those that have a label. Logits are [rows, classes], labels
+// [rows]; -1 and -100 stand for no label, and an example without one counts
+// nothing. With no labels at all the loss is 0.
+func (g *Graph) CrossEntropy(logits, labels *Node, r Reduction) *Node {
+	return g.apply(&crossEntropy{reduction: r}, []bool{true, false}, logits, labels)
+}
+
+func (*crossEntropy) name() string { return "CrossEntropy" }
+
+func (*crossEntropy) shape(in []array) (array, error) {
+	if in[0].dims != 2 || in[1].dims != 1 || in[1].i == nil || in[0].rows != in[1].rows {
+		return array{}, fmt.Errorf("logits are %v and labels %v, want [rows classes] and [rows] integers", in[0], in[1])
+	}
+	return array{rows: 1, columns: 1}, nil
+}
+
+func (l *crossEntropy) forward(g *Graph, in []array, out array, _ bool) error {
+	x, labels := in[0], in[1].i
+	l.gradient = grow(l.gradient, len(x.f))
+	count, total := 0, 0.0
+	for i, label := range labels {
+		if label >= int32(x.columns) || label < 0 && label != -1 && label != -100 {
+			return fmt.Errorf("label of row %d is %d, want 0 to %d, or -1 for none", i, label, x.columns-1)
+		}
+		if label >= 0 {
+			count++
+		}
+	}
+	scale := l.reduction.scale(count)
+	for i, label := range labels {
+		d := l.gradient[i*x.columns:][:x.columns]
+		if label < 0 {
+			clear(d)
+			continue
+		}
+		sum := logSumExp(x.row(i), 1)
+		total += sum - float64(x.row(i)[label])
+		for c, v := range x.row(i) {
+			p := math.Exp(float64(v) - sum)
+			if c == int(label) {
+				p--
+			}
+			d[c] = float32(p * scale)
+		}
+	}
+	out.f[0] = float32(total * scale)
+	return nil
+}
+
+func (l *crossEntropy) backward(g *Graph, in []array, out, dout array, d []array) error {
+	kernels.Scale(d[0].f, dout.f[0], l.gradient)
+	return nil
+}
+
+// logSumExp returns log Σ exp(x*scale).
+func logSumExp(x []float32, scale float64) float64 {
+	m := math.Inf(-1)
+	for _, v := range x {
+		m = math.Max(m, float64(v)*scale)
+	}
+	sum := 0.0
+	for _, v := range x {
+		sum += math.Exp(float64(v)*scale - m)
+	}
+	return m + math.Log(sum)
+}
+
+// softCrossEntropy compares logits with a teacher's.
+type softCrossEntropy struct {
+	temperature float64
+	reduction   Reduction
+	gradient    []float32
+}
+
+// SoftCrossEntropy is the loss of knowledge distillation (Hinton et al., arXiv
+// 1503.02531): with p = softmax(target/T) and q = softmax(logits/T),
+//
+//	T² * Σ -p*log q
+//
+// averaged over the rows or summed. The factor T² keeps its gradient's size for
+// any temperature; the value is a cross-entropy, not 0 where both agree. Logits
+// and target are [rows, classes]; the target is taken as a constant.
+func (g *Graph) SoftCrossEntropy(logits, target *Node, temperature float32, r Reduction) *Node {
+	if !(temperature > 0) {
+		return g.fail("SoftCrossEntropy: temperature is %v, want a positive number", temperature)
+	}
+	return g.apply(&softCrossEntropy{temperature: float64(temperature), reduction: r}, []bool{true, false}, logits, target)
+}
+
+func (*softCrossEntropy) name() string { return "SoftCrossEntropy" }
+
+func (*softCrossEntropy) shape(in []array) (array, error) { return pair(in) }
+
+// pair checks that two inputs are matrices of one shape; the loss is a scalar.
+func pair(in []array) (array, error) {
+	a, b := in[0], in[1]
+	if a.dims != 2 || b.dims != 2 || a.rows != b.rows || a.columns != b.columns {
+		return array{}, fmt.Errorf("input is %v and target %v, want matrices of one shape", a, b)
+	}
+	return array{rows: 1, columns: 1}, nil
+}
+
+func (l *softCrossEntropy) forward(g *Graph, in []array, out array, _ bool) error {
+	x, t := in[0], in[1]
+	l.gradient = grow(l.gradient, len(x.f))
+	total, inverse := 0.0, 1/l.temperature
+	scale := l.reduction.scale(x.rows) * l.temperature * l.temperature
+	for i := range x.rows {
+		logQ, logP := logSumExp(x.row(i), inverse), logSumExp(t.row(i), inverse)
+		d := l.gradient[i*x.columns:][:x.columns]
+		for c, v := range x.row(i) {
+			p := math.Exp(float64(t.row(i)[c])*inverse - logP)
+			q := float64(v)*inverse - logQ
+			total -= p * q
+			d[c] = float32((math.Exp(q) - p) * inverse * scale)
+		}
+	}
+	out.f[0] = float32(total * scale)
+	return nil
+}
+
+func (l *softCrossEntropy) backward(g *Graph, in []array, out, dout array, d []array) error {
+	kernels.Scale(d[0].f, dout.f[0], l.gradient)
+	return nil
+}
+
+// distance is a loss between hidden states.
+type distance struct {
+	cosine bool
+	sums   []float64 // by part
+}
+
+// MSE is the mean over all elements of (x-target)², both [rows, columns]. The
+// target is taken as a constant.
+func (g *Graph) MSE(x, target *Node) *Node {
+	return g.apply(&distance{}, []bool{true, false}, x, target)
+}
+
+// CosineLoss is the mean over the rows of 1 - cos(x, target), both
+// [rows, columns]. The target is taken as a constant.
+func (g *Graph) CosineLoss(x, target *Node) *Node {
+	return g.apply(&distance{cosine: true}, []bool{true, false}, x, target)
+}
+
+func (l *distance) name() string {
+	if l.cosine {
+		return "CosineLoss"
+	}
+	return "MSE"
+}
+
+func (l *distance) shape(in []array) (array, error) { return pair(in) }
+
+func (l *distance) forward(g *Graph, in []array, out array, _ bool) error {
+	x, t := in[0], in[1]
+	l.sums = grow(l.sums, (x.rows+grain-1)/grain)
+	g.rows(x.rows, func(_, part, lo, hi int) {
+		sum := 0.0
+		for i := lo; i < hi; i++ {
+			if l.cosine {
+				c, _, _ := cosine(x.row(i), t.row(i))
+				sum += 1 - c
+				continue
+			}
+			target := t.row(i)
+			for j, v := range x.row(i) {
+				d := float64(v - target[j])
+				sum += d * d
+			}
+		}
+		l.sums[part] = sum
+	})
+	total := 0.0
+	for _, s := range l.sums {
+		total += s
+	}
+	n := x.rows
+	if !l.cosine {
+		n *= x.columns
+	}
+	out.f[0] = float32(total / float64(n))
+	return nil
+}
+
+// cosine returns the cosine of two vectors and their lengths, which are at least
+// 1e-8 as in PyTorch.
+func cosine(x, y []float32) (c, nx, ny float64) {
+	const eps = 1e-8
+	var dot float64
+	for i, v := range x {
+		dot += float64(v) * float64(y[i])
+		nx += float64(v) * float64(v)
+		ny += float64(y[i]) * float64(y[i])
+	}
+	nx, ny = math.Max(math.Sqrt(nx), eps), math.Max(math.Sqrt(ny), eps)
+	return dot / (nx * ny), nx, ny
+}
+
+func (l *distance) backward(g *Graph, in []array, out, dout array, d []array) error {
+	x, t := in[0], in[1]
+	scale := float64(dout.f[0]) / float64(x.rows)
+	g.rows(x.rows, func(_, _, lo, hi int) {
+		for i := lo; i < hi; i++ {
+			row, target, to := x.row(i), t.row(i), d[0].row(i)
+			if !l.cosine {
+				f := float32(2 * scale / float64(x.columns))
+				for j, v := range row {
+					to[j] = f * (v - target[j])
+				}
+				continue
+			}
+			c, nx, ny := cosine(row, target)
+			a, b := -scale/(nx*ny), scale*c/(nx*nx)
+			for j, v := range row {
+				to[j] = float32(a*float64(target[j]) + b*float64(v))
+			}
+		}
+	})
+	return nil
+}
+
+// Weight is a factor of a loss that may change between runs.
+type Weight struct{ value float32 }
+
+// NewWeight returns a weight of the given value.
+func NewWeight(value float32) *Weight { return &Weight{value} }
+
+// Set changes the weight for the next runs.
+func (w *Weight) Set(value float32) { w.value = value }
+
+// Value returns the weight.
+func (w *Weight) Value() float32 { return w.value }
+
+// Term is a weighted loss.
+type Term struct {
+	Loss   *Node
+	Weight *Weight
+}
+
+type weightedSum struct{ weights []*Weight }
+
+// WeightedSum adds up scalar losses, each multiplied by its weight.
+func (g *Graph) WeightedSum(terms ...Term) *Node {
+	s := &weightedSum{}
+	var inputs []*Node
+	var diff []bool
+	for _, t := range terms {
+		for _, n := range inputs {
+			if n == t.Loss {
+				return g.fail("WeightedSum: the same loss twice")
+			}
+		}
+		if t.Weight == nil {
+			return g.fail("WeightedSum: a loss without weight")
+		}
+		s.weights = append(s.weights, t.Weight)
+		inputs, diff = append(inputs, t.Loss), append(diff, true)
+	}
+	if len(terms) == 0 {
+		return g.fail("WeightedSum: no losses")
+	}
+	return g.apply(s, diff, inputs...)
+}
+
+func (*weightedSum) name() string { return "WeightedSum" }
+
+func (*weightedSum) shape(in []array) (array, error) {
+	for i, a := range in {
+		if a.dims != 0 {
+			return array{}, fmt.Errorf("loss %d is %v, want a scalar", i, a)
+		}
+	}
+	return array{rows: 1, columns: 1}, nil
+}
+
+func (s *weightedSum) forward(g *Graph, in []array, out array, _ bool) error {
+	total := 0.0
+	for i, a := range in {
+		total += float64(a.f[0]) * float64(s.weights[i].value)
+	}
+	out.f[0] = float32(total)
+	return nil
+}
+
+func (s *weightedSum) backward(g *Graph, in []array, out, dout array, d []array) error {
+	for i := range in {
+		if d[i].f != nil {
+			d[i].f[0] = dout.f[0] * s.weights[i].value
+		}
+	}
+	return nil
+}

@@ -1,0 +1,113 @@
+package autograd
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/skive-ml/skive/internal/kernels"
+)
+
+// relationKL compares the self-attention relations of two models.
+type relationKL struct {
+	heads    int
+	gradient []float32
+	sums     []float64 // by part
+}
+
+// RelationKL is the loss of MiniLMv2 (Wang et al., arXiv 2012.15828). For X
+// among queries, keys and values, split into relationHeads heads of width d, the
+// relation of a sequence is R = softmax(X·Xᵀ/√d) by rows; the loss is the sum
+// over the three X of the mean, over all tokens of the batch and all relation
+// heads, of KL(R of the target || R of x) of the token's row.
+//
+// x and target are queries, keys and values side by side, as SelfAttention takes
+// them, [tokens, 3*width] with widths that may differ and which relationHeads
+// divides; offsets is [sequences+1]. The target is taken as a constant.
+func (g *Graph) RelationKL(x, target, offsets *Node, relationHeads int) *Node {
+	return g.apply(&relationKL{heads: relationHeads}, []bool{true, false, false}, x, target, offsets)
+}
+
+func (*relationKL) name() string { return "RelationKL" }
+
+func (l *relationKL) shape(in []array) (array, error) {
+	for _, a := range in[:2] {
+		if err := checkPacked(a, in[2]); err != nil {
+			return array{}, err
+		}
+		if l.heads < 1 || a.columns%(3*l.heads) != 0 {
+			return array{}, fmt.Errorf("%d relation heads do not divide an input of %d columns, three times the width of queries", l.heads, a.columns)
+		}
+	}
+	return array{rows: 1, columns: 1}, nil
+}
+
+// relation sets logR to the logarithm of the relation of x, n×d with rows ld
+// floats apart.
+func (w *worker) relation(logR, x []float32, n, d, ld int) {
+	w.product(n, d, n, kernels.RowMajor(x, ld), kernels.Transposed(x, ld), logR, n)
+	scale := float32(1 / math.Sqrt(float64(d)))
+	kernels.Scale(logR, scale, logR)
+	for i := range n {
+		row := logR[i*n:][:n]
+		sum := kernels.LogSumExp(row)
+		for j := range row {
+			row[j] -= sum
+		}
+	}
+}
+
+func (l *relationKL) forward(g *Graph, in []array, out array, keep bool) error {
+	x, t, offsets := in[0], in[1], in[2].i
+	perSequence := 3 * l.heads
+	parts := (len(offsets) - 1) * perSequence
+	dx, dt := x.columns/perSequence, t.columns/perSequence
+	l.sums = grow(l.sums, parts)
+	if keep {
+		l.gradient = grow(l.gradient, len(x.f))
+	}
+	scale := 1 / (float64(x.rows) * float64(l.heads))
+	g.team.Run(parts, func(worker, part int) {
+		w := &g.workers[worker]
+		// The heads of queries, keys and values follow one another.
+		s, h := part/perSequence, part%perSequence
+		lo := int(offsets[s])
+		n := int(offsets[s+1]) - lo
+		w.a, w.b, w.c = grow(w.a, n*n), grow(w.b, n*n), grow(w.c, n*n)
+		xs := x.f[lo*x.columns+h*dx:]
+		w.relation(w.a, xs, n, dx, x.columns)
+		w.relation(w.b, t.f[lo*t.columns+h*dt:], n, dt, t.columns)
+		kernels.Exp(w.c, w.b)
+		kl := 0.0
+		for i, p := range w.c {
+			kl += float64(p) * float64(w.b[i]-w.a[i])
+		}
+		l.sums[part] = kl
+		if !keep {
+			return
+		}
+		// The gradient with respect to the scores is R(x) - R(target), and a
+		// score x_i·x_j has both as its factors.
+		kernels.Exp(w.a, w.a)
+		f := float32(scale / math.Sqrt(float64(dx)))
+		for i := range n {
+			for j := range n {
+				w.b[i*n+j] = f * ((w.a[i*n+j] - w.c[i*n+j]) + (w.a[j*n+i] - w.c[j*n+i]))
+			}
+		}
+		w.product(n, n, dx, kernels.RowMajor(w.b, n), kernels.RowMajor(xs, x.columns), l.gradient[lo*x.columns+h*dx:], x.columns)
+	})
+	total := 0.0
+	for _, s := range l.sums {
+		total += s
+	}
+	out.f[0] = float32(total * scale)
+	return nil
+}
+
+func (l *relationKL) backward(g *Graph, in []array, out, dout array, d []array) error {
+	g.rows(in[0].rows, func(_, _, lo, hi int) {
+		c := in[0].columns
+		kernels.Scale(d[0].of(lo, hi), dout.f[0], l.gradient[lo*c:hi*c])
+	})
+	return nil
+}
