@@ -1,0 +1,288 @@
+package layers
+
+import (
+	"fmt"
+
+	"github.com/skive-ml/skive/autograd"
+	"github.com/skive-ml/skive/checkpoints"
+)
+
+// Options says how a model is built into a graph.
+type Options struct {
+	// Frozen makes the weights constants: a teacher's. They are read in place,
+	// so that the model must stay open and unchanged. Weights that are not
+	// frozen are copied; Store writes them back.
+	Frozen bool
+	// Dropout applies the configuration's dropout probabilities.
+	Dropout bool
+	// AllTokens computes the last layer for all tokens. It is to be set when
+	// anything reads the last layer's Hidden or QKV. Otherwise a classifier
+	// computes the last layer's queries, output and feed-forward for the first
+	// token of each sequence alone, which gives the same logits.
+	AllTokens bool
+	// HeadMasks and FFNMasks add multiplicative masks to each layer as inputs
+	// with gradients.
+	HeadMasks, FFNMasks bool
+}
+
+// Inputs are the token-packed inputs of an encoder. Several encoders of one
+// graph may share them.
+type Inputs struct {
+	// IDs, TypeIDs and Positions are [tokens], Offsets [sequences+1].
+	IDs, TypeIDs, Positions, Offsets *autograd.Node
+
+	graph *autograd.Graph
+}
+
+// NewInputs adds the inputs to a graph.
+func NewInputs(g *autograd.Graph) *Inputs {
+	return &Inputs{
+		IDs: g.Ints("ids", autograd.Tokens), TypeIDs: g.Ints("type ids", autograd.Tokens),
+		Positions: g.Ints("positions", autograd.Tokens), Offsets: g.Ints("offsets", autograd.Boundaries),
+		graph: g,
+	}
+}
+
+// Set sets the inputs for the next runs. Positions count from 0 in each
+// sequence; sequence s is the tokens offsets[s] to offsets[s+1]-1. The slices
+// are not copied.
+func (in *Inputs) Set(ids, typeIDs, positions, offsets []int32) error {
+	for _, v := range []struct {
+		node *autograd.Node
+		data []int32
+	}{{in.IDs, ids}, {in.TypeIDs, typeIDs}, {in.Positions, positions}, {in.Offsets, offsets}} {
+		if err := in.graph.SetInts(v.node, v.data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Layer holds the nodes of an encoder layer.
+type Layer struct {
+	// Hidden is the layer's output [tokens, hidden], and QKV its queries, keys
+	// and values side by side, [tokens, 3*heads*headDim]. Both are nil in a last
+	// layer that is computed for the first tokens alone.
+	Hidden, QKV *autograd.Node
+	// HeadMask [sequences, heads] and FFNMask [sequences, units] are nil unless
+	// asked for.
+	HeadMask, FFNMask *autograd.Node
+}
+
+// Encoder holds the nodes of a BERT encoder.
+type Encoder struct {
+	// Embeddings is the output of the embedding layer [tokens, hidden]: the
+	// first of Hugging Face's hidden states.
+	Embeddings *autograd.Node
+	Layers     []Layer
+	// First is the last layer's output for the first token of each sequence
+	// [sequences, hidden].
+	First *autograd.Node
+}
+
+// Classifier is an encoder with pooler and classification head.
+type Classifier struct {
+	Encoder
+	// Pooled is the pooler's output [sequences, hidden], Logits
+	// [sequences, labels].
+	Pooled, Logits *autograd.Node
+}
+
+// NewEncoder builds the model's encoder, with all tokens in every layer.
+func NewEncoder(g *autograd.Graph, in *Inputs, m *checkpoints.Model, o Options) (*Encoder, error) {
+	o.AllTokens = true
+	b := &builder{g: g, in: in, m: m, o: o}
+	e, err := b.encoder()
+	if err != nil {
+		return nil, err
+	}
+	return &e, nil
+}
+
+// NewClassifier builds the model with its pooler and classification head.
+func NewClassifier(g *autograd.Graph, in *Inputs, m *checkpoints.Model, o Options) (*Classifier, error) {
+	b := &builder{g: g, in: in, m: m, o: o}
+	e, err := b.encoder()
+	if err != nil {
+		return nil, err
+	}
+	c := &Classifier{Encoder: e}
+	c.Pooled = b.linear("bert.pooler.dense", e.First, autograd.Tanh)
+	c.Logits = b.linear("classifier", b.dropout(c.Pooled, m.Config.ClassifierDropout), autograd.Identity)
+	return c, b.failure()
+}
+
+// Store writes the graph's trainable parameters to the model's tensors of the
+// same names, as float32.
+func Store(g *autograd.Graph, m *checkpoints.Model) error {
+	for _, p := range g.Parameters() {
+		t, ok := m.Tensors[p.Name]
+		if !ok {
+			continue // a projection that serves a loss is not part of the model
+		}
+		if t.Elements() != len(p.Value) {
+			return fmt.Errorf("layers: tensor %s has shape %v, the parameter %v", p.Name, t.Shape, p.Shape)
+		}
+		m.Tensors[p.Name] = checkpoints.NewTensor(t.Shape, p.Value)
+	}
+	return nil
+}
+
+// builder adds a model's blocks to a graph.
+type builder struct {
+	g   *autograd.Graph
+	in  *Inputs
+	m   *checkpoints.Model
+	o   Options
+	err error
+}
+
+func (b *builder) failure() error {
+	if b.err != nil {
+		return b.err
+	}
+	return b.g.Err()
+}
+
+func (b *builder) encoder() (Encoder, error) {
+	cfg := b.m.Config
+	e := Encoder{}
+	if cfg.ModelType != "bert" {
+		return e, fmt.Errorf("layers: model type is %q, want \"bert\"", cfg.ModelType)
+	}
+	if len(cfg.Layers) == 0 {
+		return e, fmt.Errorf("layers: the model has no layers")
+	}
+	activation, err := activationByName(cfg.Activation)
+	if err != nil {
+		return e, err
+	}
+	const p = "bert.embeddings."
+	x := b.g.Embedding(b.weights(p+"word_embeddings.weight"), b.weights(p+"position_embeddings.weight"),
+		b.weights(p+"token_type_embeddings.weight"), b.in.IDs, b.in.Positions, b.in.TypeIDs)
+	x = b.g.LayerNorm(x, b.weights(p+"LayerNorm.weight"), b.weights(p+"LayerNorm.bias"), cfg.LayerNormEps)
+	x = b.dropout(x, cfg.HiddenDropout)
+	e.Embeddings = x
+	for l := range cfg.Layers {
+		first := l == len(cfg.Layers)-1 && !b.o.AllTokens
+		var layer Layer
+		x, layer = b.layer(x, l, first, activation)
+		e.Layers = append(e.Layers, layer)
+	}
+	e.First = x
+	if b.o.AllTokens {
+		e.First = b.g.SelectFirst(x, b.in.Offsets)
+	}
+	return e, b.failure()
+}
+
+// layer adds layer l. With first, x's first rows of each sequence are the only
+// ones whose output is computed.
+func (b *builder) layer(x *autograd.Node, l int, first bool, activation autograd.Activation) (*autograd.Node, Layer) {
+	cfg, size := b.m.Config, b.m.Config.Layers[l]
+	p := fmt.Sprintf("bert.encoder.layer.%d.", l)
+	self := p + "attention.self."
+	var layer Layer
+	if b.o.HeadMasks {
+		layer.HeadMask = b.g.InputWithGradient(p+"head_mask", autograd.Sequences, size.Heads)
+	}
+	if b.o.FFNMasks {
+		layer.FFNMask = b.g.InputWithGradient(p+"ffn_mask", autograd.Sequences, size.Intermediate)
+	}
+	attention := autograd.AttentionOptions{HeadMask: layer.HeadMask}
+	if b.o.Dropout {
+		attention.Dropout = cfg.AttentionDropout
+	}
+
+	var context *autograd.Node
+	maskOffsets := b.in.Offsets
+	if first {
+		maskOffsets = nil
+		kv := b.merged(x, self, "key", "value")
+		x = b.g.SelectFirst(x, b.in.Offsets)
+		q := b.linear(self+"query", x, autograd.Identity)
+		context = b.g.FirstAttention(q, kv, b.in.Offsets, size.Heads, cfg.HeadDim, attention)
+	} else {
+		layer.QKV = b.merged(x, self, "query", "key", "value")
+		context = b.g.SelfAttention(layer.QKV, b.in.Offsets, size.Heads, cfg.HeadDim, attention)
+	}
+	y := b.linear(p+"attention.output.dense", context, autograd.Identity)
+	x = b.addNorm(p+"attention.output.LayerNorm", y, x)
+	y = b.linear(p+"intermediate.dense", x, activation)
+	if layer.FFNMask != nil {
+		y = b.g.FFNMask(y, layer.FFNMask, maskOffsets)
+	}
+	y = b.linear(p+"output.dense", y, autograd.Identity)
+	x = b.addNorm(p+"output.LayerNorm", y, x)
+	if !first {
+		layer.Hidden = x
+	}
+	return x, layer
+}
+
+func (b *builder) dropout(x *autograd.Node, p float32) *autograd.Node {
+	if !b.o.Dropout {
+		return x
+	}
+	return b.g.Dropout(x, p)
+}
+
+func (b *builder) linear(name string, x *autograd.Node, a autograd.Activation) *autograd.Node {
+	return b.g.Linear(x, b.weights(name+".weight"), b.weights(name+".bias"), a)
+}
+
+// merged multiplies x by several weights, stacked, in one product.
+func (b *builder) merged(x *autograd.Node, prefix string, names ...string) *autograd.Node {
+	var weights, biases []string
+	for _, n := range names {
+		weights = append(weights, prefix+n+".weight")
+		biases = append(biases, prefix+n+".bias")
+	}
+	return b.g.Linear(x, b.weights(weights...), b.weights(biases...), autograd.Identity)
+}
+
+// addNorm is LayerNorm(dropout(y) + x).
+func (b *builder) addNorm(name string, y, x *autograd.Node) *autograd.Node {
+	cfg := b.m.Config
+	return b.g.AddLayerNorm(b.dropout(y, cfg.HiddenDropout), x, b.weights(name+".weight"), b.weights(name+".bias"), cfg.LayerNormEps)
+}
+
+// weights adds the named tensors, one below the other.
+func (b *builder) weights(names ...string) *autograd.Node {
+	parts := make([]autograd.Part, len(names))
+	for i, name := range names {
+		values, err := b.m.Float32s(name)
+		if err != nil {
+			if b.err == nil {
+				b.err = fmt.Errorf("layers: %w", err)
+			}
+			return nil
+		}
+		t := b.m.Tensors[name]
+		if !b.o.Frozen && len(names) == 1 {
+			values = append([]float32(nil), values...)
+		}
+		parts[i] = autograd.Part{Name: name, Shape: t.Shape, Value: values}
+	}
+	switch {
+	case len(names) > 1 && b.o.Frozen:
+		return b.g.StackedConstant(parts...)
+	case len(names) > 1:
+		return b.g.Stacked(parts...)
+	case b.o.Frozen:
+		return b.g.Constant(names[0], parts[0].Value, parts[0].Shape...)
+	}
+	return b.g.Parameter(names[0], parts[0].Value, parts[0].Shape...)
+}
+
+func activationByName(name string) (autograd.Activation, error) {
+	switch name {
+	case "gelu":
+		return autograd.GELU, nil
+	case "gelu_new":
+		return autograd.GELUTanh, nil
+	case "relu":
+		return autograd.ReLU, nil
+	}
+	return autograd.Identity, fmt.Errorf("layers: activation is %q, want gelu, gelu_new or relu", name)
+}
