@@ -171,6 +171,7 @@ type tensorSpec struct {
 	name  string
 	shape []int
 	part  modelPart
+	layer int // of an encoder tensor
 }
 
 // tensorSpecs lists the tensors of BertForSequenceClassification, without the
@@ -178,8 +179,9 @@ type tensorSpec struct {
 func (c Config) tensorSpecs() []tensorSpec {
 	h := c.HiddenSize
 	specs := make([]tensorSpec, 0, 5+16*len(c.Layers)+4)
+	layer := 0
 	add := func(part modelPart, name string, shape ...int) {
-		specs = append(specs, tensorSpec{name, shape, part})
+		specs = append(specs, tensorSpec{name, shape, part, layer})
 	}
 	add(embeddings, embeddingsPrefix+"word_embeddings.weight", c.VocabSize, h)
 	add(embeddings, embeddingsPrefix+"position_embeddings.weight", c.MaxPositions, h)
@@ -187,6 +189,7 @@ func (c Config) tensorSpecs() []tensorSpec {
 	add(embeddings, embeddingsPrefix+"LayerNorm.weight", h)
 	add(embeddings, embeddingsPrefix+"LayerNorm.bias", h)
 	for l := range c.Layers {
+		layer = l
 		p, a, f := layerPrefix(l), c.AttentionSize(l), c.Layers[l].Intermediate
 		for _, n := range []string{"query", "key", "value"} {
 			add(encoder, p+"attention.self."+n+".weight", a, h)
@@ -211,5 +214,7 @@ func (c Config) tensorSpecs() []tensorSpec {
 	}
 	return specs
 }
+
+func isScale(name string) bool { return strings.HasSuffix(name, scaleSuffix) }
 
 func isLayerNormWeight(name string) bool { return strings.HasSuffix(name, "LayerNorm.weight") }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -317,7 +316,7 @@ func (m *Model) saveHF(dir string) error {
 		{provenanceName, content(append(provenance, '\n'))},
 		{safetensorsName, func(w io.Writer) error { return writeSafetensors(w, m.Tensors, rename) }},
 	}
-	for _, name := range slices.Sorted(maps.Keys(m.Tokenizer)) {
+	for _, name := range sortedNames(m.Tokenizer) {
 		if !slices.Contains(tokenizerNames, name) {
 			return fmt.Errorf("tokenizer file %q: %w (known are %s)", name, ErrUnsupported, strings.Join(tokenizerNames, ", "))
 		}

@@ -180,7 +180,7 @@ func (m *Model) Bytes() int64 {
 func (m *Model) Parameters() int64 {
 	var n int64
 	for name, t := range m.Tensors {
-		if !strings.HasSuffix(name, scaleSuffix) {
+		if !isScale(name) {
 			n += int64(t.Elements())
 		}
 	}
@@ -194,6 +194,23 @@ func (m *Model) DType() DType {
 		return t.DType
 	}
 	return F32
+}
+
+// Convert returns the model with all its float tensors in another float type,
+// rounded to nearest even. Tensors that have it already are shared.
+func (m *Model) Convert(to DType) (*Model, error) {
+	out := &Model{
+		Config: m.Config.Clone(), Tensors: make(map[string]Tensor, len(m.Tensors)),
+		Tokenizer: m.Tokenizer, Provenance: slices.Clone(m.Provenance), Notes: m.Notes,
+	}
+	for _, name := range m.Names() {
+		t, err := m.Tensors[name].Convert(to)
+		if err != nil {
+			return nil, fmt.Errorf("tensor %s: %w", name, err)
+		}
+		out.Tensors[name] = t
+	}
+	return out, nil
 }
 
 // Float32s returns the named tensor as float32 numbers. An int8 weight is
@@ -275,8 +292,8 @@ func (m *Model) validateShapes() error {
 	for _, name := range m.Names() {
 		seen[name] = true
 	}
-	for _, name := range slices.Sorted(maps.Keys(m.Tensors)) {
-		if !seen[name] || strings.HasSuffix(name, scaleSuffix) && m.Tensors[strings.TrimSuffix(name, scaleSuffix)].DType != I8 {
+	for _, name := range sortedNames(m.Tensors) {
+		if !seen[name] || isScale(name) && m.Tensors[strings.TrimSuffix(name, scaleSuffix)].DType != I8 {
 			return fmt.Errorf("tensor %s: not part of the architecture", name)
 		}
 	}
@@ -291,3 +308,5 @@ func (m *Model) validateFinite() error {
 	}
 	return nil
 }
+
+func sortedNames[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"math"
 	"slices"
 
@@ -120,5 +119,5 @@ func parseIndex(text []byte) (tensors map[string][]string, shards []string, err 
 	for _, names := range tensors {
 		slices.Sort(names)
 	}
-	return tensors, slices.Sorted(maps.Keys(tensors)), nil
+	return tensors, sortedNames(tensors), nil
 }

@@ -3,7 +3,6 @@ package checkpoints
 import (
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -42,7 +41,7 @@ func (m *Model) writeSkive(w io.Writer) error {
 		return err
 	}
 	var sections []section
-	for _, name := range slices.Sorted(maps.Keys(m.Tokenizer)) {
+	for _, name := range sortedNames(m.Tokenizer) {
 		data := m.Tokenizer[name]
 		sections = append(sections, section{tokenizerPrefix + name, rawBytes, []int{len(data)}, data})
 	}
