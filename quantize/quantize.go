@@ -1,0 +1,162 @@
+// Package quantize converts a model's weights to smaller number formats.
+package quantize
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+	"unsafe"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/internal/quant"
+)
+
+// ErrQuantized is returned when a model that is already int8 is to be
+// quantized or converted.
+var ErrQuantized = errors.New("the model is already int8")
+
+// ScaleSuffix ends the name of the tensor that holds the scales of an int8
+// weight: float32, one per output channel.
+const ScaleSuffix = "_scale"
+
+// LinearWeights returns the names of the weights that Int8 quantizes: those of
+// the linear layers of the encoder (queries, keys, values, attention output,
+// feed-forward). Embeddings, LayerNorms, biases, pooler and classifier are not
+// among them.
+func LinearWeights(c checkpoints.Config) []string {
+	names := make([]string, 0, 6*len(c.Layers))
+	for l := range c.Layers {
+		for _, n := range []string{
+			"attention.self.query", "attention.self.key", "attention.self.value",
+			"attention.output.dense", "intermediate.dense", "output.dense",
+		} {
+			names = append(names, fmt.Sprintf("bert.encoder.layer.%d.%s.weight", l, n))
+		}
+	}
+	return names
+}
+
+// Int8 returns a copy of the model whose encoder weights are int8: symmetric,
+// each output channel with its own scale max|w|/127, rounded half to even, no
+// value beyond ±127. Each int8 weight W of shape [out, in] gets a companion
+// W+"_scale" of shape [out]. Activations are quantized at run time, per token.
+//
+// The provenance stage records the signal-to-noise ratio of the weights in
+// decibels, of all together and of the worst matrix.
+func Int8(m *checkpoints.Model) (*checkpoints.Model, error) {
+	if err := floats(m); err != nil {
+		return nil, err
+	}
+	r := m.Clone()
+	var signal, noise float64
+	worst := math.Inf(1)
+	for _, name := range LinearWeights(m.Config) {
+		w := m.Tensors[name]
+		out, in := w.Shape[0], w.Shape[1]
+		values := w.Float32s()
+		q := make([]int8, out*in)
+		scale := make([]float32, out)
+		if err := quant.Channels(q, scale, values, out, in); err != nil {
+			return nil, fmt.Errorf("quantize: tensor %s: %w", name, err)
+		}
+		var s, n float64
+		for o := range out {
+			for i := o * in; i < (o+1)*in; i++ {
+				d := float64(values[i]) - float64(scale[o])*float64(q[i])
+				s += float64(values[i]) * float64(values[i])
+				n += d * d
+			}
+		}
+		signal, noise, worst = signal+s, noise+n, min(worst, decibels(s, n))
+		r.Tensors[name] = checkpoints.Tensor{DType: checkpoints.I8, Shape: []int{out, in}, Data: bytesOf(q)}
+		r.Tensors[name+ScaleSuffix] = checkpoints.NewTensor([]int{out}, scale)
+	}
+	r.Provenance = append(r.Provenance, checkpoints.Stage{
+		Name: "quantize",
+		Time: time.Now().UTC().Truncate(time.Second),
+		Settings: map[string]string{
+			"dtype":       "int8",
+			"weights":     "symmetric, per output channel",
+			"activations": "dynamic, per token",
+		},
+		Measured: map[string]float64{
+			"weight_snr_db":       decibels(signal, noise),
+			"worst_weight_snr_db": worst,
+			"bytes":               float64(r.Bytes()),
+		},
+	})
+	return r, nil
+}
+
+// decibels is the ratio of two powers, limited to what float32 can show, so
+// that weights without any error do not give an infinite figure.
+func decibels(signal, noise float64) float64 {
+	const most = 150
+	if noise <= signal*1e-15 {
+		return most
+	}
+	return min(10*math.Log10(signal/noise), most)
+}
+
+// Floats returns a copy of the model whose weight matrices and embeddings are
+// stored as F32, F16 or BF16. Biases and LayerNorm parameters stay float32. An
+// int8 model can only become F32: its weights are then the scaled int8 values,
+// so that the copy computes in float what the int8 model approximates.
+func Floats(m *checkpoints.Model, dtype checkpoints.DType) (*checkpoints.Model, error) {
+	if err := m.Validate(); err != nil {
+		return nil, fmt.Errorf("quantize: %w", err)
+	}
+	switch dtype {
+	case checkpoints.F32, checkpoints.F16, checkpoints.BF16:
+	default:
+		return nil, fmt.Errorf("quantize: %v is not a float type", dtype)
+	}
+	r := m.Clone()
+	for _, name := range m.Names() {
+		t := m.Tensors[name]
+		if t.DType == checkpoints.I8 {
+			if dtype != checkpoints.F32 {
+				return nil, fmt.Errorf("quantize: %w", ErrQuantized)
+			}
+			values, err := m.Float32s(name)
+			if err != nil {
+				return nil, fmt.Errorf("quantize: %w", err)
+			}
+			r.Tensors[name] = checkpoints.NewTensor(t.Shape, values)
+			delete(r.Tensors, name+ScaleSuffix)
+			continue
+		}
+		if len(t.Shape) != 2 {
+			continue
+		}
+		c, err := r.Tensors[name].Convert(dtype)
+		if err != nil {
+			return nil, fmt.Errorf("quantize: tensor %s: %w", name, err)
+		}
+		r.Tensors[name] = c
+	}
+	r.Provenance = append(r.Provenance, checkpoints.Stage{
+		Name:     "quantize",
+		Time:     time.Now().UTC().Truncate(time.Second),
+		Settings: map[string]string{"dtype": dtype.String()},
+		Measured: map[string]float64{"bytes": float64(r.Bytes())},
+	})
+	return r, nil
+}
+
+func floats(m *checkpoints.Model) error {
+	if err := m.Validate(); err != nil {
+		return fmt.Errorf("quantize: %w", err)
+	}
+	for _, name := range m.Names() {
+		if m.Tensors[name].DType == checkpoints.I8 {
+			return fmt.Errorf("quantize: tensor %s: %w", name, ErrQuantized)
+		}
+	}
+	return nil
+}
+
+func bytesOf(q []int8) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(q))), len(q))
+}
