@@ -2,7 +2,8 @@
 //
 // Each group of functions is declared in a file of its own by a call of
 // register from an init function, and becomes DIR/<group>_amd64.s and
-// DIR/<group>_stubs_amd64.go.
+// DIR/<group>_stubs_amd64.go. A group's name may begin with the directory of
+// another package.
 package main
 
 import (
@@ -11,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -60,7 +62,11 @@ func generate(dir string) error {
 	for _, name := range names {
 		asm := filepath.Join(dir, name+"_amd64.s")
 		stubs := filepath.Join(dir, name+"_stubs_amd64.go")
-		cmd := exec.Command(self, "-group", name, "-pkg", "kernels", "-out", asm, "-stubs", stubs)
+		pkg := path.Dir(name)
+		if pkg == "." {
+			pkg = "kernels"
+		}
+		cmd := exec.Command(self, "-group", name, "-pkg", pkg, "-out", asm, "-stubs", stubs)
 		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 		if err := cmd.Run(); err != nil {
 			return fmt.Errorf("%s: %w", name, err)

@@ -1,0 +1,37 @@
+// Package peak measures what a core can do at most: arithmetic on registers
+// alone, with which the kernels' speed is compared.
+package peak
+
+import (
+	"time"
+
+	"github.com/skive-ml/skive/internal/kernels"
+)
+
+// A loop issues one instruction over and over.
+type loop struct {
+	run func(n int)
+	ops float64 // operations of a step of n
+}
+
+// instructions is the number of them in a step of a loop.
+const instructions = 24
+
+// F32 runs fused multiply-adds of level l for about a millisecond and returns
+// the floating-point operations per second, counting two to a multiply-add; 0
+// where the level has no vector instructions.
+func F32(l kernels.Level) float64 { return f32Loop(l).measure() }
+
+// I8 is F32 for the instructions that multiply 8-bit integers: VPDPBUSD, or
+// VPMADDWD and VPADDD after widening.
+func I8(l kernels.Level) float64 { return i8Loop(l).measure() }
+
+func (l loop) measure() float64 {
+	if l.run == nil {
+		return 0
+	}
+	const steps = 10_000
+	start := time.Now()
+	l.run(steps)
+	return steps * l.ops / time.Since(start).Seconds()
+}
