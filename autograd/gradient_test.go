@@ -1,0 +1,320 @@
+package autograd
+
+import (
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/skive-ml/skive/internal/gradcheck"
+)
+
+// dot is the test's own loss: the sum of x times fixed coefficients.
+type dot struct{ coefficients []float32 }
+
+func (*dot) name() string                 { return "dot" }
+func (*dot) shape([]array) (array, error) { return array{rows: 1, columns: 1}, nil }
+func (l *dot) forward(_ *Graph, in []array, out array, _ bool) error {
+	if len(in[0].f) != len(l.coefficients) {
+		return errors.New("length")
+	}
+	sum := 0.0
+	for i, c := range l.coefficients {
+		sum += float64(c) * float64(in[0].f[i])
+	}
+	out.f[0] = float32(sum)
+	return nil
+}
+func (l *dot) backward(_ *Graph, in []array, out, dout array, d []array) error {
+	for i, c := range l.coefficients {
+		d[0].f[i] = c * dout.f[0]
+	}
+	return nil
+}
+
+// operand is an input of the operation under test: activations with one row a
+// token or sequence, or, with rows, weights.
+type operand struct {
+	name          string
+	extent        Extent
+	rows, columns int
+	constant      bool
+}
+
+var (
+	testOffsets = []int32{0, 3, 4, 11}
+	testIDs     = []int32{2, 5, 3, 2, 2, 0, 1, 5, 6, 4, 3}
+	testPlaces  = []int32{0, 1, 2, 0, 0, 1, 2, 3, 4, 5, 6}
+	testTypes   = []int32{0, 0, 1, 0, 0, 0, 0, 1, 1, 1, 1}
+	testLabels  = []int32{2, -100, 0}
+)
+
+// opCase is an operation with its float64 reference.
+type opCase struct {
+	name     string
+	operands []operand
+	build    func(g *Graph, n []*Node, in testInputs) *Node
+	// reference returns the output, a loss as one element.
+	reference func(x [][]float64) []float64
+}
+
+type testInputs struct{ offsets, ids, places, types, labels *Node }
+
+func tokens(name string, columns int) operand {
+	return operand{name: name, extent: Tokens, columns: columns}
+}
+func perSequence(name string, columns int) operand {
+	return operand{name: name, extent: Sequences, columns: columns}
+}
+func weights(name string, rows, columns int) operand {
+	return operand{name: name, rows: rows, columns: columns}
+}
+func target(o operand) operand { o.constant = true; return o }
+
+var opCases = []opCase{
+	{"Embedding", []operand{weights("words", 7, 5), weights("positions", 9, 5), weights("types", 2, 5)},
+		func(g *Graph, n []*Node, in testInputs) *Node {
+			return g.Embedding(n[0], n[1], n[2], in.ids, in.places, in.types)
+		},
+		func(x [][]float64) []float64 {
+			return gradcheck.Embedding(x[0], x[1], x[2], testIDs, testPlaces, testTypes, 5)
+		}},
+	linearCase("Linear", Identity, ""),
+	linearCase("Linear GELU", GELU, "gelu"),
+	linearCase("Linear GELUTanh", GELUTanh, "gelu_new"),
+	linearCase("Linear ReLU", ReLU, "relu"),
+	linearCase("Linear Tanh", Tanh, "tanh"),
+	{"Linear without bias", []operand{tokens("x", 6), weights("w", 4, 6)},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.Linear(n[0], n[1], nil, GELU) },
+		func(x [][]float64) []float64 {
+			return gradcheck.Linear(x[0], x[1], nil, 6, gradcheck.Activation("gelu"))
+		}},
+	{"LayerNorm", []operand{tokens("x", 6), weights("gamma", 6, 0), weights("beta", 6, 0)},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.LayerNorm(n[0], n[1], n[2], 1e-5) },
+		func(x [][]float64) []float64 { return gradcheck.LayerNorm(x[0], nil, x[1], x[2], 1e-5) }},
+	{"AddLayerNorm", []operand{tokens("x", 20), weights("gamma", 20, 0), weights("beta", 20, 0), tokens("residual", 20)},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.AddLayerNorm(n[0], n[3], n[1], n[2], 1e-5) },
+		func(x [][]float64) []float64 { return gradcheck.LayerNorm(x[0], x[3], x[1], x[2], 1e-5) }},
+	{"AddLayerNorm of a value and itself", []operand{tokens("x", 6), weights("gamma", 6, 0), weights("beta", 6, 0)},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.AddLayerNorm(n[0], n[0], n[1], n[2], 1e-5) },
+		func(x [][]float64) []float64 { return gradcheck.LayerNorm(x[0], x[0], x[1], x[2], 1e-5) }},
+	{"SelfAttention", []operand{tokens("qkv", 3*2*4)},
+		func(g *Graph, n []*Node, in testInputs) *Node {
+			return g.SelfAttention(n[0], in.offsets, 2, 4, AttentionOptions{})
+		},
+		func(x [][]float64) []float64 { return gradcheck.SelfAttention(x[0], nil, testOffsets, 2, 4) }},
+	{"SelfAttention with head mask", []operand{tokens("qkv", 3*3*5), perSequence("mask", 3)},
+		func(g *Graph, n []*Node, in testInputs) *Node {
+			return g.SelfAttention(n[0], in.offsets, 3, 5, AttentionOptions{HeadMask: n[1]})
+		},
+		func(x [][]float64) []float64 { return gradcheck.SelfAttention(x[0], x[1], testOffsets, 3, 5) }},
+	{"FirstAttention", []operand{perSequence("q", 6), tokens("kv", 12), perSequence("mask", 2)},
+		func(g *Graph, n []*Node, in testInputs) *Node {
+			return g.FirstAttention(n[0], n[1], in.offsets, 2, 3, AttentionOptions{HeadMask: n[2]})
+		},
+		func(x [][]float64) []float64 {
+			// The queries of the first tokens, those of the others being unread.
+			qkv := make([]float64, 11*18)
+			for t := range 11 {
+				copy(qkv[t*18+6:], x[1][t*12:][:12])
+			}
+			for s := range 3 {
+				copy(qkv[int(testOffsets[s])*18:], x[0][s*6:][:6])
+			}
+			return gradcheck.First(gradcheck.SelfAttention(qkv, x[2], testOffsets, 2, 3), testOffsets, 6)
+		}},
+	{"FFNMask", []operand{tokens("x", 5), perSequence("mask", 5)},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.FFNMask(n[0], n[1], in.offsets) },
+		func(x [][]float64) []float64 { return gradcheck.SequenceMask(x[0], x[1], testOffsets) }},
+	{"FFNMask of first tokens", []operand{perSequence("x", 5), perSequence("mask", 5)},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.FFNMask(n[0], n[1], nil) },
+		func(x [][]float64) []float64 { return gradcheck.SequenceMask(x[0], x[1], []int32{0, 1, 2, 3}) }},
+	{"SelectFirst", []operand{tokens("x", 5)},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.SelectFirst(n[0], in.offsets) },
+		func(x [][]float64) []float64 { return gradcheck.First(x[0], testOffsets, 5) }},
+	{"CrossEntropy", []operand{perSequence("logits", 4)},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.CrossEntropy(n[0], in.labels, Mean) },
+		func(x [][]float64) []float64 { return []float64{gradcheck.CrossEntropy(x[0], testLabels)} }},
+	{"CrossEntropy summed", []operand{perSequence("logits", 4)},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.CrossEntropy(n[0], in.labels, Sum) },
+		func(x [][]float64) []float64 { return []float64{2 * gradcheck.CrossEntropy(x[0], testLabels)} }},
+	{"SoftCrossEntropy", []operand{perSequence("logits", 4), target(perSequence("target", 4))},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.SoftCrossEntropy(n[0], n[1], 2.5, Mean) },
+		func(x [][]float64) []float64 { return []float64{gradcheck.SoftCrossEntropy(x[0], x[1], 4, 2.5)} }},
+	{"MSE", []operand{tokens("x", 6), target(tokens("target", 6))},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.MSE(n[0], n[1]) },
+		func(x [][]float64) []float64 { return []float64{gradcheck.MSE(x[0], x[1])} }},
+	{"CosineLoss", []operand{tokens("x", 6), target(tokens("target", 6))},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.CosineLoss(n[0], n[1]) },
+		func(x [][]float64) []float64 { return []float64{gradcheck.CosineLoss(x[0], x[1], 6)} }},
+	{"RelationKL", []operand{tokens("x", 3*12), target(tokens("target", 3*20))},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.RelationKL(n[0], n[1], in.offsets, 4) },
+		func(x [][]float64) []float64 { return []float64{gradcheck.RelationKL(x[0], x[1], testOffsets, 4)} }},
+	{"WeightedSum of losses of one value", []operand{perSequence("logits", 1), target(perSequence("target", 1))},
+		func(g *Graph, n []*Node, in testInputs) *Node {
+			return g.WeightedSum(Term{g.MSE(n[0], n[1]), NewWeight(0.25)}, Term{g.CosineLoss(n[0], n[1]), NewWeight(2)},
+				Term{g.SoftCrossEntropy(n[0], n[1], 1, Sum), NewWeight(1)})
+		},
+		func(x [][]float64) []float64 {
+			return []float64{0.25*gradcheck.MSE(x[0], x[1]) + 2*gradcheck.CosineLoss(x[0], x[1], 1)}
+		}},
+	{"a weight used twice", []operand{tokens("x", 6), weights("w", 6, 6)},
+		func(g *Graph, n []*Node, in testInputs) *Node {
+			return g.Linear(g.Linear(n[0], n[1], nil, Tanh), n[1], nil, Identity)
+		},
+		func(x [][]float64) []float64 {
+			tanh, id := gradcheck.Activation("tanh"), gradcheck.Activation("")
+			return gradcheck.Linear(gradcheck.Linear(x[0], x[1], nil, 6, tanh), x[1], nil, 6, id)
+		}},
+	{"a matrix looked up twice", []operand{weights("words", 7, 5), weights("positions", 9, 5), weights("types", 2, 5)},
+		func(g *Graph, n []*Node, in testInputs) *Node {
+			a := g.Embedding(n[0], n[1], n[2], in.ids, in.places, in.types)
+			return g.FFNMask(a, g.SelectFirst(g.Embedding(n[0], n[1], n[2], in.places, in.types, in.types), in.offsets), in.offsets)
+		},
+		func(x [][]float64) []float64 {
+			a := gradcheck.Embedding(x[0], x[1], x[2], testIDs, testPlaces, testTypes, 5)
+			b := gradcheck.Embedding(x[0], x[1], x[2], testPlaces, testTypes, testTypes, 5)
+			return gradcheck.SequenceMask(a, gradcheck.First(b, testOffsets, 5), testOffsets)
+		}},
+}
+
+func linearCase(name string, a Activation, activation string) opCase {
+	return opCase{name, []operand{tokens("x", 6), weights("w", 19, 6), weights("b", 19, 0)},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.Linear(n[0], n[1], n[2], a) },
+		func(x [][]float64) []float64 {
+			return gradcheck.Linear(x[0], x[1], x[2], 6, gradcheck.Activation(activation))
+		}}
+}
+
+// instance is an operation in a session, with the test's loss.
+type instance struct {
+	graph   *Graph
+	session *Session
+	nodes   []*Node
+	values  [][]float32
+	output  *Node
+	// coefficients weigh the output's elements in the loss.
+	coefficients []float32
+}
+
+func newInstance(t *testing.T, c opCase, threads int) *instance {
+	t.Helper()
+	r := rand.New(rand.NewPCG(1, 2))
+	g := New(Options{Threads: threads, Seed: 5})
+	t.Cleanup(g.Close)
+	in := testInputs{g.Ints("offsets", Boundaries), g.Ints("ids", Tokens), g.Ints("places", Tokens), g.Ints("types", Tokens), g.Ints("labels", Sequences)}
+	for n, v := range map[*Node][]int32{in.offsets: testOffsets, in.ids: testIDs, in.places: testPlaces, in.types: testTypes, in.labels: testLabels} {
+		check(t, g.SetInts(n, v))
+	}
+	x := &instance{graph: g}
+	for _, o := range c.operands {
+		rows := o.rows
+		if rows == 0 {
+			rows = map[Extent]int{Tokens: 11, Sequences: 3}[o.extent]
+		}
+		v := make([]float32, rows*max(o.columns, 1))
+		for i := range v {
+			v[i] = float32(r.NormFloat64())
+		}
+		var n *Node
+		switch {
+		case o.rows > 0 && o.columns > 0:
+			n = g.Parameter(o.name, v, rows, o.columns)
+		case o.rows > 0:
+			n = g.Parameter(o.name, v, rows)
+		case o.constant:
+			n = g.Input(o.name, o.extent, o.columns)
+			check(t, g.Set(n, v))
+		default:
+			n = g.InputWithGradient(o.name, o.extent, o.columns)
+			check(t, g.Set(n, v))
+		}
+		x.nodes, x.values = append(x.nodes, n), append(x.values, v)
+	}
+	x.output = c.build(g, x.nodes, in)
+	check(t, g.Err())
+	loss := x.output
+	if len(x.output.Shape()) > 0 {
+		for range c.reference(x.float64s()) {
+			x.coefficients = append(x.coefficients, float32(r.NormFloat64()))
+		}
+		loss = g.apply(&dot{x.coefficients}, []bool{true}, x.output)
+	}
+	s, err := NewSession(g, loss)
+	check(t, err)
+	x.session = s
+	check(t, s.Run())
+	return x
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (x *instance) float64s() [][]float64 {
+	var out [][]float64
+	for _, v := range x.values {
+		out = append(out, gradcheck.Float64s(v))
+	}
+	return out
+}
+
+// Every operation agrees with its float64 reference, and its gradients with the
+// reference's central differences.
+func TestGradients(t *testing.T) {
+	for _, c := range opCases {
+		t.Run(c.name, func(t *testing.T) {
+			x := newInstance(t, c, 2)
+			check(t, x.session.Run()) // buffers of the run before must not matter
+			in := x.float64s()
+			if e := gradcheck.RelativeError(x.session.Value(x.output), c.reference(in)); e > 1e-5 {
+				t.Errorf("output differs by %.1e of its largest element", e)
+			}
+			loss := func() float64 {
+				out := c.reference(in)
+				if x.coefficients == nil {
+					return out[0]
+				}
+				sum := 0.0
+				for i, v := range out {
+					sum += v * float64(x.coefficients[i])
+				}
+				return sum
+			}
+			for i, o := range c.operands {
+				got := x.session.Gradient(x.nodes[i])
+				if o.constant {
+					if got != nil {
+						t.Errorf("%s: a gradient of a constant", o.name)
+					}
+					continue
+				}
+				e := gradcheck.RelativeError(got, gradcheck.Numeric(loss, in[i]))
+				if e > 1e-3 {
+					t.Errorf("%s: gradient differs by %.1e of its largest element", o.name, e)
+				}
+			}
+		})
+	}
+}
+
+// The number of threads changes no bit.
+func TestThreads(t *testing.T) {
+	for _, c := range opCases {
+		want := newInstance(t, c, 1)
+		for _, threads := range []int{2, 7} {
+			got := newInstance(t, c, threads)
+			if !slices.Equal(got.session.Value(got.output), want.session.Value(want.output)) {
+				t.Errorf("%s: output differs with %d threads", c.name, threads)
+			}
+			for i := range c.operands {
+				if !slices.Equal(got.session.Gradient(got.nodes[i]), want.session.Gradient(want.nodes[i])) {
+					t.Errorf("%s: gradient %d differs with %d threads", c.name, i, threads)
+				}
+			}
+		}
+	}
+}

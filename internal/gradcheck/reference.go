@@ -1,0 +1,230 @@
+package gradcheck
+
+import "math"
+
+// Linear returns act(x·wᵀ + b) of x [rows, in] and w [out, in]; b may be nil.
+func Linear(x, w, b []float64, in int, act func(float64) float64) []float64 {
+	rows, out := len(x)/in, len(w)/in
+	y := make([]float64, rows*out)
+	for i := range rows {
+		for o := range out {
+			s := 0.0
+			for k := range in {
+				s += x[i*in+k] * w[o*in+k]
+			}
+			if b != nil {
+				s += b[o]
+			}
+			y[i*out+o] = act(s)
+		}
+	}
+	return y
+}
+
+// Activation returns an activation by the name in Hugging Face's
+// configurations, "tanh" or, for any other, the identity.
+func Activation(name string) func(float64) float64 {
+	switch name {
+	case "gelu":
+		return func(x float64) float64 { return 0.5 * x * (1 + math.Erf(x/math.Sqrt2)) }
+	case "gelu_new":
+		return func(x float64) float64 {
+			return 0.5 * x * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(x+0.044715*x*x*x)))
+		}
+	case "relu":
+		return func(x float64) float64 { return math.Max(x, 0) }
+	case "tanh":
+		return math.Tanh
+	}
+	return func(x float64) float64 { return x }
+}
+
+// LayerNorm normalizes the rows of x + residual; residual may be nil.
+func LayerNorm(x, residual, gamma, beta []float64, eps float64) []float64 {
+	h := len(gamma)
+	y := make([]float64, len(x))
+	copy(y, x)
+	for i := range residual {
+		y[i] += residual[i]
+	}
+	for lo := 0; lo < len(y); lo += h {
+		row := y[lo : lo+h]
+		mean, variance := 0.0, 0.0
+		for _, v := range row {
+			mean += v / float64(h)
+		}
+		for _, v := range row {
+			variance += (v - mean) * (v - mean) / float64(h)
+		}
+		for j, v := range row {
+			row[j] = (v-mean)/math.Sqrt(variance+eps)*gamma[j] + beta[j]
+		}
+	}
+	return y
+}
+
+// Embedding sums a row of each of three matrices of h columns.
+func Embedding(words, positions, types []float64, ids, positionIDs, typeIDs []int32, h int) []float64 {
+	y := make([]float64, len(ids)*h)
+	for t := range ids {
+		for j := range h {
+			y[t*h+j] = words[int(ids[t])*h+j] + positions[int(positionIDs[t])*h+j] + types[int(typeIDs[t])*h+j]
+		}
+	}
+	return y
+}
+
+// SelfAttention is multi-head attention within each sequence over packed
+// queries, keys and values [tokens, 3*heads*dim]; mask is [sequences, heads] or
+// nil.
+func SelfAttention(qkv, mask []float64, offsets []int32, heads, dim int) []float64 {
+	width := heads * dim
+	y := make([]float64, len(qkv)/3)
+	for s := 0; s+1 < len(offsets); s++ {
+		lo, hi := int(offsets[s]), int(offsets[s+1])
+		for h := range heads {
+			m := 1.0
+			if mask != nil {
+				m = mask[s*heads+h]
+			}
+			at := func(t, which, j int) float64 { return qkv[t*3*width+which*width+h*dim+j] }
+			for i := lo; i < hi; i++ {
+				scores := make([]float64, hi-lo)
+				for t := range scores {
+					for j := range dim {
+						scores[t] += at(i, 0, j) * at(lo+t, 1, j) / math.Sqrt(float64(dim))
+					}
+				}
+				for t, l := range LogSoftmax(scores) {
+					for j := range dim {
+						y[i*width+h*dim+j] += m * math.Exp(l) * at(lo+t, 2, j)
+					}
+				}
+			}
+		}
+	}
+	return y
+}
+
+// LogSoftmax returns x - log Σ exp(x).
+func LogSoftmax(x []float64) []float64 {
+	top := math.Inf(-1)
+	for _, v := range x {
+		top = math.Max(top, v)
+	}
+	sum := 0.0
+	for _, v := range x {
+		sum += math.Exp(v - top)
+	}
+	y := make([]float64, len(x))
+	for i, v := range x {
+		y[i] = v - top - math.Log(sum)
+	}
+	return y
+}
+
+// First returns the first row of each sequence of x, of h columns.
+func First(x []float64, offsets []int32, h int) []float64 {
+	var y []float64
+	for _, o := range offsets[:len(offsets)-1] {
+		y = append(y, x[int(o)*h:int(o+1)*h]...)
+	}
+	return y
+}
+
+// SequenceMask multiplies each row of x by its sequence's row of mask.
+func SequenceMask(x, mask []float64, offsets []int32) []float64 {
+	y := make([]float64, len(x))
+	n := len(offsets) - 1
+	h := len(mask) / n
+	for s := range n {
+		for i := int(offsets[s]) * h; i < int(offsets[s+1])*h; i++ {
+			y[i] = x[i] * mask[s*h+i%h]
+		}
+	}
+	return y
+}
+
+// CrossEntropy is the mean over the rows with a label of -log softmax.
+func CrossEntropy(logits []float64, labels []int32) float64 {
+	classes := len(logits) / len(labels)
+	sum, n := 0.0, 0.0
+	for i, l := range labels {
+		if l >= 0 {
+			sum -= LogSoftmax(logits[i*classes : (i+1)*classes])[l]
+			n++
+		}
+	}
+	return sum / n
+}
+
+// SoftCrossEntropy is T² times the mean over the rows of the cross-entropy of
+// softmax(logits/T) relative to softmax(target/T).
+func SoftCrossEntropy(logits, target []float64, classes int, temperature float64) float64 {
+	sum := 0.0
+	for i := 0; i < len(logits); i += classes {
+		x, t := make([]float64, classes), make([]float64, classes)
+		for c := range classes {
+			x[c], t[c] = logits[i+c]/temperature, target[i+c]/temperature
+		}
+		x, t = LogSoftmax(x), LogSoftmax(t)
+		for c := range classes {
+			sum -= math.Exp(t[c]) * x[c]
+		}
+	}
+	return sum * temperature * temperature / float64(len(logits)/classes)
+}
+
+// MSE is the mean squared difference.
+func MSE(x, target []float64) float64 {
+	sum := 0.0
+	for i, v := range x {
+		sum += (v - target[i]) * (v - target[i])
+	}
+	return sum / float64(len(x))
+}
+
+// CosineLoss is the mean over the rows, of h columns, of 1 - cosine.
+func CosineLoss(x, target []float64, h int) float64 {
+	sum := 0.0
+	for i := 0; i < len(x); i += h {
+		var dot, xx, tt float64
+		for j := i; j < i+h; j++ {
+			dot += x[j] * target[j]
+			xx += x[j] * x[j]
+			tt += target[j] * target[j]
+		}
+		sum += 1 - dot/math.Sqrt(xx*tt)
+	}
+	return sum / float64(len(x)/h)
+}
+
+// RelationKL is the sum over queries, keys and values of the mean over tokens
+// and relation heads of KL(softmax(TTᵀ/√d) || softmax(XXᵀ/√d)).
+func RelationKL(x, target []float64, offsets []int32, heads int) float64 {
+	tokens := int(offsets[len(offsets)-1])
+	sum := 0.0
+	relation := func(x []float64, lo, n, part, i int) []float64 {
+		ld := len(x) / tokens
+		d := ld / (3 * heads)
+		scores := make([]float64, n)
+		for t := range scores {
+			for j := range d {
+				scores[t] += x[(lo+i)*ld+part*d+j] * x[(lo+t)*ld+part*d+j] / math.Sqrt(float64(d))
+			}
+		}
+		return LogSoftmax(scores)
+	}
+	for s := 0; s+1 < len(offsets); s++ {
+		lo, n := int(offsets[s]), int(offsets[s+1]-offsets[s])
+		for part := range 3 * heads {
+			for i := range n {
+				p, q := relation(target, lo, n, part, i), relation(x, lo, n, part, i)
+				for t := range p {
+					sum += math.Exp(p[t]) * (p[t] - q[t])
+				}
+			}
+		}
+	}
+	return sum / float64(tokens*heads)
+}
