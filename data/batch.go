@@ -1,0 +1,129 @@
+package data
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
+)
+
+// Batch is the concatenation of its sequences without padding. T is the number
+// of tokens and S the number of sequences.
+type Batch struct {
+	// IDs, TypeIDs and Positions have one entry for each token [T]. The
+	// positions of a sequence count from 0; a family of models whose positions
+	// start elsewhere adds its own offset.
+	IDs, TypeIDs, Positions []int32
+	// Offsets bounds the sequences [S+1]: sequence s is tokens
+	// Offsets[s] to Offsets[s+1].
+	Offsets []int32
+	// Labels has the class index of each sequence [S], -1 for none.
+	Labels []int32
+	// Index has the number of each sequence's example in its data set [S].
+	Index []int32
+}
+
+// Sequences returns the number of sequences in the batch.
+func (b *Batch) Sequences() int { return len(b.Index) }
+
+// Tokens returns the number of tokens in the batch.
+func (b *Batch) Tokens() int { return len(b.IDs) }
+
+// BatchOptions says how examples are grouped into batches.
+type BatchOptions struct {
+	// Examples is the number of examples of a batch (the last one of an epoch
+	// may have fewer).
+	Examples int
+	// Tokens is the budget of tokens of a batch, which only a single longer
+	// sequence may exceed. It excludes Examples. Where both are 0, a batch has
+	// 32 examples.
+	Tokens int
+	// Shuffle draws a new order for each epoch, which depends on Seed and the
+	// number of the epoch alone.
+	Shuffle bool
+	// Bucket puts sequences of similar length into one batch. With Shuffle the
+	// order of the batches is random; without it the batches go from short to long.
+	Bucket bool
+	Seed   uint64
+}
+
+// defaultExamples is the size of a batch where no option sets it.
+const defaultExamples = 32
+
+// bucketBatches is the number of batches that one pool of a bucketed shuffle
+// holds. Sequences are sorted by length within a pool only, so that which
+// examples meet in a batch still differs between epochs.
+const bucketBatches = 64
+
+// Batches returns the example numbers of each batch of an epoch. Every example
+// occurs once. Without Shuffle and Bucket the batches are consecutive examples
+// in file order. The same arguments give the same batches on every machine.
+func Batches(enc *Encoded, o BatchOptions, epoch int) [][]int32 {
+	n := enc.Len()
+	if n == 0 {
+		return nil
+	}
+	order := make([]int32, n)
+	for i := range order {
+		order[i] = int32(i)
+	}
+	r := rand.New(rand.NewPCG(o.Seed, uint64(epoch)+0x9e3779b97f4a7c15))
+	if o.Shuffle {
+		r.Shuffle(n, func(i, j int) { order[i], order[j] = order[j], order[i] })
+	}
+	byLength := func(a, b int32) int { return cmp.Compare(enc.Length(int(a)), enc.Length(int(b))) }
+	if !o.Bucket {
+		return cut(enc, order, o, nil)
+	}
+	if !o.Shuffle {
+		slices.SortStableFunc(order, byLength)
+		return cut(enc, order, o, nil)
+	}
+	var batches [][]int32
+	for pool := range slices.Chunk(order, poolSize(enc, o)) {
+		slices.SortStableFunc(pool, byLength)
+		batches = cut(enc, pool, o, batches)
+	}
+	r.Shuffle(len(batches), func(i, j int) { batches[i], batches[j] = batches[j], batches[i] })
+	return batches
+}
+
+// poolSize is the number of examples in one pool of a bucketed shuffle.
+func poolSize(enc *Encoded, o BatchOptions) int {
+	examples := o.Examples
+	if o.Tokens > 0 {
+		mean := max(1, len(enc.ids)/enc.Len())
+		examples = max(1, o.Tokens/mean)
+	} else if examples <= 0 {
+		examples = defaultExamples
+	}
+	// A whole number of batches, and not one more example than there is.
+	if examples >= enc.Len()/bucketBatches {
+		return enc.Len()
+	}
+	return examples * bucketBatches
+}
+
+// cut appends the batches of an order of examples.
+func cut(enc *Encoded, order []int32, o BatchOptions, batches [][]int32) [][]int32 {
+	size := o.Examples
+	if size <= 0 {
+		size = defaultExamples
+	}
+	start, tokens := 0, 0
+	for i, ex := range order {
+		n := enc.Length(int(ex))
+		full := i-start >= size
+		if o.Tokens > 0 {
+			full = i > start && tokens+n > o.Tokens
+		}
+		if full {
+			batches = append(batches, order[start:i:i])
+			start, tokens = i, 0
+		}
+		tokens += n
+	}
+	if start < len(order) {
+		batches = append(batches, order[start:len(order):len(order)])
+	}
+	return batches
+}
