@@ -1,0 +1,311 @@
+package pruning
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+
+	"github.com/skive-ml/skive/autograd"
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/internal/progress"
+	"github.com/skive-ml/skive/layers"
+	"github.com/skive-ml/skive/train"
+)
+
+// Method says how importance is computed. With g the gradient of one example's
+// loss with respect to a mask of ones, which multiplies a head's output or a
+// unit's activation:
+type Method string
+
+// Methods.
+const (
+	// Exact sums |g| over the examples (Michel et al., arXiv 1905.10650). It
+	// does not depend on the batch size.
+	Exact Method = "exact"
+	// Fisher sums g², the diagonal of the empirical Fisher information.
+	Fisher Method = "fisher"
+	// FastFormers accumulates as that program does: gradients of the batch's
+	// mean loss are never zeroed between batches, and their absolute value is
+	// added after each, so that early batches weigh more and the batch size
+	// matters. A unit's score comes from weight times gradient of the
+	// intermediate layer and its bias, before the activation.
+	FastFormers Method = "fastformers"
+	// Magnitude is the L2 norm of the weights that belong to a head or a unit.
+	// It needs no data.
+	Magnitude Method = "magnitude"
+)
+
+var methods = []Method{Exact, Fisher, FastFormers, Magnitude}
+
+// ParseMethod reads the name of a method.
+func ParseMethod(name string) (Method, error) {
+	names := make([]string, len(methods))
+	for i, m := range methods {
+		if string(m) == name {
+			return m, nil
+		}
+		names[i] = string(m)
+	}
+	return "", &train.OptionError{Option: "importance", Value: fmt.Sprintf("%q", name), Want: strings.Join(names, ", ")}
+}
+
+// Options are the settings of Importance.
+type Options struct {
+	// Method is Exact where it is "".
+	Method Method
+	// BatchSize is the number of examples in a batch; 0 is 32. Examples are
+	// taken in file order. Only FastFormers' result depends on it.
+	BatchSize int
+	// Limit is the number of examples used, from the first; 0 is all.
+	Limit int
+	// Predictions takes the model's own predictions as labels, so that the
+	// data need none.
+	Predictions bool
+	// MaxLength truncates inputs to this number of tokens; 0 is the model's
+	// maximum.
+	MaxLength int
+	// Threads is the number of worker threads; 0 is one for each CPU.
+	Threads int
+	// Progress receives a progress bar or sparse lines; nil is quiet.
+	Progress io.Writer
+}
+
+func (o *Options) validate() error {
+	if o.Method == "" {
+		o.Method = Exact
+	}
+	if _, err := ParseMethod(string(o.Method)); err != nil {
+		return err
+	}
+	switch {
+	case o.BatchSize < 0:
+		return &train.OptionError{Option: "batch-size", Value: o.BatchSize, Want: "a positive number of examples"}
+	case o.Limit < 0:
+		return &train.OptionError{Option: "limit", Value: o.Limit, Want: "a positive number of examples, or 0 for all"}
+	case o.Threads < 0:
+		return &train.OptionError{Option: "threads", Value: o.Threads, Want: "a positive number, or 0 for one for each CPU"}
+	}
+	if o.BatchSize == 0 {
+		o.BatchSize = train.DefaultBatchSize
+	}
+	return nil
+}
+
+// Importance scores the attention heads and feed-forward units of a model with
+// a classifier by their effect on its loss on ds. Magnitude takes no data: ds
+// may be nil.
+func Importance(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o Options) (*Scores, error) {
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("importance: %w", err)
+	}
+	var s *Scores
+	var err error
+	if o.Method == Magnitude {
+		s, err = magnitude(model)
+	} else {
+		s, err = byGradients(ctx, model, ds, o)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("importance: %w", err)
+	}
+	return s, nil
+}
+
+func byGradients(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o Options) (*Scores, error) {
+	if !model.HasHead() {
+		return nil, fmt.Errorf("the model has no classifier")
+	}
+	if ds == nil || len(ds.Examples) == 0 {
+		return nil, train.ErrEmpty
+	}
+	if o.Limit > 0 && o.Limit < len(ds.Examples) {
+		ds = &data.Dataset{Task: ds.Task, Examples: ds.Examples[:o.Limit]}
+	}
+	classes := model.Config.NumLabels()
+	if !o.Predictions {
+		for i, e := range ds.Examples {
+			if e.Label < 0 || e.Label >= classes {
+				return nil, &train.LabelError{Set: "training", Example: i + 1, Label: e.Label, Labels: model.Config.Labels}
+			}
+		}
+	}
+	enc, err := train.Encode(model, ds, o.MaxLength)
+	if err != nil {
+		return nil, err
+	}
+	var predictions []int32
+	if o.Predictions {
+		logits, err := train.Logits(ctx, model, enc, o.Threads)
+		if err != nil {
+			return nil, err
+		}
+		predictions = make([]int32, enc.Len())
+		for i := range predictions {
+			row := logits[i*classes:][:classes]
+			for c, v := range row {
+				if v > row[predictions[i]] {
+					predictions[i] = int32(c)
+				}
+			}
+		}
+	}
+	p, err := newProbe(model, o)
+	if err != nil {
+		return nil, err
+	}
+	defer p.graph.Close()
+	bar := progress.New(o.Progress, "importance", 0, enc.Len())
+	defer bar.Finish("")
+	var batch data.Batch
+	for _, examples := range data.Batches(enc, data.BatchOptions{Examples: o.BatchSize}, 0) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		enc.Fill(&batch, examples)
+		if predictions != nil {
+			for i, example := range examples {
+				batch.Labels[i] = predictions[example]
+			}
+		}
+		if err := p.run(&batch); err != nil {
+			return nil, err
+		}
+		p.scores.Examples += len(examples)
+		bar.Set(p.scores.Examples, "")
+	}
+	if err := p.scores.finite(); err != nil {
+		return nil, err
+	}
+	return p.scores, nil
+}
+
+// probe is a model's graph with masks, and the scores gathered from it.
+type probe struct {
+	method  Method
+	graph   *autograd.Graph
+	session *autograd.Session
+	in      *layers.Inputs
+	labels  *autograd.Node
+	model   *layers.Classifier
+	ones    []float32
+	width   int // columns of the widest mask
+	// weights and biases are the intermediate layers', for FastFormers.
+	weights, biases []*autograd.Parameter
+	// sums are FastFormers' gradients so far.
+	sums   *Scores
+	scores *Scores
+}
+
+func newProbe(model *checkpoints.Model, o Options) (*probe, error) {
+	g := autograd.New(autograd.Options{Threads: o.Threads})
+	p := &probe{method: o.Method, graph: g, in: layers.NewInputs(g), scores: newScores(model.Config), sums: newScores(model.Config)}
+	fast := o.Method == FastFormers
+	var err error
+	p.model, err = layers.NewClassifier(g, p.in, model, layers.Options{Frozen: !fast, HeadMasks: true, FFNMasks: !fast})
+	if err == nil {
+		p.labels = g.Ints("labels", autograd.Sequences)
+		reduction := autograd.Sum
+		if fast {
+			reduction = autograd.Mean
+		}
+		p.session, err = autograd.NewSession(g, g.CrossEntropy(p.model.Logits, p.labels, reduction))
+	}
+	if err != nil {
+		g.Close()
+		return nil, err
+	}
+	for _, l := range model.Config.Layers {
+		p.width = max(p.width, l.Heads, l.Intermediate)
+	}
+	if fast {
+		byName := make(map[string]*autograd.Parameter)
+		for _, parameter := range g.Parameters() {
+			byName[parameter.Name] = parameter
+		}
+		for l := range model.Config.Layers {
+			prefix := fmt.Sprintf("bert.encoder.layer.%d.intermediate.dense.", l)
+			p.weights = append(p.weights, byName[prefix+"weight"])
+			p.biases = append(p.biases, byName[prefix+"bias"])
+		}
+	}
+	return p, nil
+}
+
+// run adds a batch to the scores.
+func (p *probe) run(b *data.Batch) error {
+	if err := p.in.Set(b.IDs, b.TypeIDs, b.Positions, b.Offsets); err != nil {
+		return err
+	}
+	if err := p.graph.SetInts(p.labels, b.Labels); err != nil {
+		return err
+	}
+	sequences := b.Sequences()
+	for len(p.ones) < sequences*p.width {
+		p.ones = append(p.ones, 1)
+	}
+	for l, layer := range p.model.Layers {
+		if err := p.graph.Set(layer.HeadMask, p.ones[:sequences*len(p.scores.Heads[l])]); err != nil {
+			return err
+		}
+		if layer.FFNMask == nil {
+			continue
+		}
+		if err := p.graph.Set(layer.FFNMask, p.ones[:sequences*len(p.scores.FFN[l])]); err != nil {
+			return err
+		}
+	}
+	if err := p.session.Run(); err != nil {
+		return err
+	}
+	for l, layer := range p.model.Layers {
+		heads := p.session.Gradient(layer.HeadMask)
+		if p.method == FastFormers {
+			accumulate(p.scores.Heads[l], p.sums.Heads[l], func(sums []float64) {
+				for i, g := range heads {
+					sums[i%len(sums)] += float64(g)
+				}
+			})
+			accumulate(p.scores.FFN[l], p.sums.FFN[l], func(sums []float64) { p.units(sums, l) })
+			continue
+		}
+		p.add(p.scores.Heads[l], heads)
+		p.add(p.scores.FFN[l], p.session.Gradient(layer.FFNMask))
+	}
+	return nil
+}
+
+// add adds each example's own gradients, [sequences, masks].
+func (p *probe) add(scores []float64, gradients []float32) {
+	for i, g := range gradients {
+		v := math.Abs(float64(g))
+		if p.method == Fisher {
+			v *= v
+		}
+		scores[i%len(scores)] += v
+	}
+}
+
+// accumulate adds the batch's gradients to the sums and the sums' absolute
+// values to the scores.
+func accumulate(scores, sums []float64, batch func(sums []float64)) {
+	batch(sums)
+	for i, v := range sums {
+		scores[i] += math.Abs(v)
+	}
+}
+
+// units adds Σ weight·gradient + bias·gradient of each unit of layer l.
+func (p *probe) units(sums []float64, l int) {
+	w, b := p.weights[l], p.biases[l]
+	width := len(w.Value) / len(b.Value)
+	for i := range sums {
+		sum := float64(b.Value[i]) * float64(b.Gradient[i])
+		for j := i * width; j < (i+1)*width; j++ {
+			sum += float64(w.Value[j]) * float64(w.Gradient[j])
+		}
+		sums[i] += sum
+	}
+}

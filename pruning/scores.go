@@ -1,0 +1,85 @@
+package pruning
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+
+	"github.com/skive-ml/skive/checkpoints"
+)
+
+// Scores is the importance of every attention head and feed-forward unit. Only
+// the order within a layer carries meaning. It is written as JSON.
+type Scores struct {
+	// Heads has a score for each head of each layer, FFN one for each
+	// feed-forward unit.
+	Heads [][]float64 `json:"heads"`
+	FFN   [][]float64 `json:"ffn"`
+	// Examples is the number of examples that the scores were computed from, 0
+	// where they come from the weights alone.
+	Examples int `json:"examples"`
+}
+
+// WriteJSON writes the scores as one JSON document.
+func (s *Scores) WriteJSON(w io.Writer) error {
+	return json.NewEncoder(w).Encode(s)
+}
+
+// ReadJSON reads scores that WriteJSON wrote.
+func ReadJSON(r io.Reader) (*Scores, error) {
+	s := &Scores{}
+	d := json.NewDecoder(r)
+	d.DisallowUnknownFields()
+	if err := d.Decode(s); err != nil {
+		return nil, fmt.Errorf("importance scores: %w", err)
+	}
+	return s, nil
+}
+
+// check reports scores that do not belong to the architecture.
+func (s *Scores) check(cfg checkpoints.Config) error {
+	if len(s.Heads) != len(cfg.Layers) || len(s.FFN) != len(cfg.Layers) {
+		return fmt.Errorf("importance scores: %d layers of heads and %d of units, the model has %d", len(s.Heads), len(s.FFN), len(cfg.Layers))
+	}
+	for l, size := range cfg.Layers {
+		for _, part := range []struct {
+			name   string
+			scores []float64
+			want   int
+		}{{"heads", s.Heads[l], size.Heads}, {"units", s.FFN[l], size.Intermediate}} {
+			if len(part.scores) != part.want {
+				return fmt.Errorf("importance scores: layer %d has %d %s, the model has %d", l, len(part.scores), part.name, part.want)
+			}
+			for i, v := range part.scores {
+				if math.IsNaN(v) {
+					return fmt.Errorf("importance scores: layer %d: %s: number %d is NaN", l, part.name, i)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// finite reports scores that came out of a model whose loss is not finite.
+func (s *Scores) finite() error {
+	for l := range s.Heads {
+		for _, part := range [][]float64{s.Heads[l], s.FFN[l]} {
+			for _, v := range part {
+				if math.IsNaN(v) || math.IsInf(v, 0) {
+					return fmt.Errorf("layer %d has a score of %v: the model's loss on these data is not finite", l, v)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func newScores(cfg checkpoints.Config) *Scores {
+	s := &Scores{Heads: make([][]float64, len(cfg.Layers)), FFN: make([][]float64, len(cfg.Layers))}
+	for l, size := range cfg.Layers {
+		s.Heads[l] = make([]float64, size.Heads)
+		s.FFN[l] = make([]float64, size.Intermediate)
+	}
+	return s
+}

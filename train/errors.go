@@ -1,0 +1,39 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrEmpty is returned for a data set without examples.
+var ErrEmpty = errors.New("no examples")
+
+// A DivergedError tells that a loss or a gradient stopped being a finite
+// number. The last saved state and the best model stay as they were.
+type DivergedError struct {
+	// Step is the number of the step, counted from 1, that diverged. Its update
+	// was not applied.
+	Step int
+	// What is the quantity: "loss", or "gradient norm".
+	What string
+	// Value is NaN or an infinity.
+	Value float64
+}
+
+func (e *DivergedError) Error() string {
+	return fmt.Sprintf("%s is %v at step %d: lower the learning rate (lr) or clip harder (max-grad-norm)", e.What, e.Value, e.Step)
+}
+
+// A SettingsError tells that a saved state belongs to a run with other
+// settings.
+type SettingsError struct {
+	// Path is the state's file.
+	Path string
+	// Setting is the first setting that differs, Saved its value in the state,
+	// Given its value now.
+	Setting, Saved, Given string
+}
+
+func (e *SettingsError) Error() string {
+	return fmt.Sprintf("%s: cannot resume with %s %q, the saved run has %q", e.Path, e.Setting, e.Given, e.Saved)
+}

@@ -1,0 +1,462 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/internal/progress"
+	"github.com/skive-ml/skive/internal/team"
+)
+
+// Objective is what a run minimizes: a function of trainable tensors that
+// computes its losses and their gradients for a batch.
+type Objective interface {
+	// Parameters lists the trainable tensors in a fixed order. Those of the
+	// model are views of its tensors, under their names; others (projections
+	// of distillation, say) are saved in the training state but not in the
+	// model.
+	Parameters() []Parameter
+	// Step computes the losses of a batch and fills the gradients of all
+	// parameters. number, from 1, keys the dropout masks, so that a step can be
+	// repeated exactly. The loss is the weighted sum that is minimized; parts
+	// are its terms by name, before weighting.
+	Step(number int, b *data.Batch) (loss float64, parts map[string]float64, err error)
+	// Close releases what the objective holds.
+	Close() error
+}
+
+// Parameter is a trainable tensor. Weights and Gradient have equal lengths and
+// stay at the same place for the whole run. Weights and biases are told apart
+// by name, see Options.WeightDecay.
+type Parameter struct {
+	Name              string
+	Weights, Gradient []float32
+}
+
+// Setup is what an objective is built from.
+type Setup struct {
+	// Model is the model under training: f32 weights, which the run changes in
+	// place. Dropout probabilities are those of the run.
+	Model *checkpoints.Model
+	// Train is the training set in tokens, cut to the run's maximum length.
+	Train *data.Encoded
+	// Team does the work of the run's threads.
+	Team *team.Team
+	// Options of the run.
+	Options Options
+}
+
+// Problem describes a run to Fit.
+type Problem struct {
+	// Build makes the objective.
+	Build func(context.Context, Setup) (Objective, error)
+	// Settings are further settings that decide the result: they are written
+	// to the provenance, and resuming under other ones is an error.
+	Settings map[string]string
+	// Unlabeled says that the objective does not read labels, so that training
+	// examples may lack them.
+	Unlabeled bool
+}
+
+// Evaluation is a measurement on the development set.
+type Evaluation struct {
+	// Step is the number of optimizer steps done, Epoch the passes over the
+	// training set.
+	Step  int     `json:"step" msgpack:"step"`
+	Epoch float64 `json:"epoch" msgpack:"epoch"`
+	// Metrics holds the task's main metric, "accuracy" and "loss", the mean
+	// cross-entropy.
+	Metrics map[string]float64 `json:"metrics" msgpack:"metrics"`
+}
+
+// Result tells how a run went.
+type Result struct {
+	// Metric is the name of the task's main metric, by which Best is chosen.
+	Metric string
+	// Best is the evaluation of the returned model. It has no metrics where
+	// there is no development set.
+	Best Evaluation
+	// Evaluations and History are all evaluations and steps, those before a
+	// resumption included.
+	Evaluations []Evaluation
+	History     []Record
+	// Steps is the number of steps of the whole run, Resumed how many of them
+	// were done by earlier processes, Tokens how many tokens were trained on.
+	Steps, Resumed int
+	Tokens         int64
+	// Seconds is the time spent, earlier processes included.
+	Seconds float64
+}
+
+// fit is a run under way.
+type fit struct {
+	o         Options
+	problem   Problem
+	model     *checkpoints.Model // under training
+	config    checkpoints.Config // the model's, without the run's dropout
+	task      data.Task
+	train     *data.Encoded
+	dev       *data.Encoded
+	settings  map[string]string
+	batches   data.BatchOptions
+	total     int
+	objective Objective
+	optimizer *optimizer
+	log       *stepLog
+	bar       *progress.Bar
+	result    *Result
+	best      map[string][]float32 // weights of the best model, without an output directory
+	before    float64              // seconds spent by earlier processes
+	started   time.Time
+	saved     int // step of the state on disk, -1 for none
+}
+
+// Fit trains a copy of model by the problem's objective and returns the best
+// model on the development set (the last one where devSet is nil). See Run for
+// the files that it writes.
+//
+// A cancelled context stops the run after the step under way, with its state
+// saved where there is an output directory; the error wraps ctx.Err().
+func Fit(ctx context.Context, model *checkpoints.Model, trainSet, devSet *data.Dataset, o Options, p Problem) (*checkpoints.Model, *Result, error) {
+	f := &fit{o: o, problem: p, saved: -1, started: time.Now()}
+	best, err := f.run(ctx, model, trainSet, devSet)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", o.stage(), err)
+	}
+	return best, f.result, nil
+}
+
+func (f *fit) run(ctx context.Context, model *checkpoints.Model, trainSet, devSet *data.Dataset) (best *checkpoints.Model, err error) {
+	if err := f.prepare(model, trainSet, devSet); err != nil {
+		return nil, err
+	}
+	var state *savedState
+	if f.o.Resume {
+		if state, err = f.readState(); err != nil {
+			return nil, err
+		}
+		if state != nil && state.header.Finished {
+			return f.finished(state)
+		}
+	}
+	if err := f.encode(trainSet, devSet); err != nil {
+		return nil, err
+	}
+	threads := f.o.Threads
+	if threads == 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	workers := team.New(threads)
+	defer workers.Close()
+	f.objective, err = f.problem.Build(ctx, Setup{Model: f.model, Train: f.train, Team: workers, Options: f.o})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.objective.Close()) }()
+	parameters := make([]*parameter, 0)
+	for _, p := range f.objective.Parameters() {
+		parameters = append(parameters, &parameter{name: p.Name, weights: p.Weights, gradient: p.Gradient})
+	}
+	f.optimizer = newOptimizer(workers, parameters, &f.o)
+
+	done := 0
+	if state != nil {
+		if err := f.restore(state); err != nil {
+			return nil, err
+		}
+		done = state.header.Step
+	} else if err := f.removeState(); err != nil {
+		return nil, err
+	}
+	f.result.Resumed = done
+	if f.log, err = openLog(f.o.Log, done); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.log.close()) }()
+	f.bar = progress.New(f.o.Progress, f.o.stage(), done, f.total)
+	defer f.bar.Finish("stopped")
+	if err := f.loop(ctx, done); err != nil {
+		return nil, err
+	}
+	return f.conclude()
+}
+
+// prepare checks the arguments and makes the model that is trained.
+func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) error {
+	o := &f.o
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	if o.BatchSize == 0 && o.BatchTokens == 0 {
+		o.BatchSize = DefaultBatchSize
+	}
+	if o.MaxLength > model.Config.MaxPositions {
+		return &OptionError{"max-length", o.MaxLength, fmt.Sprintf("at most the model's %d positions", model.Config.MaxPositions)}
+	}
+	if trainSet == nil || len(trainSet.Examples) == 0 {
+		return fmt.Errorf("training set: %w", ErrEmpty)
+	}
+	if devSet != nil && len(devSet.Examples) == 0 {
+		return fmt.Errorf("development set: %w", ErrEmpty)
+	}
+	work, err := trainable(model, trainSet.Task, o.Seed)
+	if err != nil {
+		return err
+	}
+	if err := checkLabels("training", trainSet, work.Config, !f.problem.Unlabeled); err != nil {
+		return err
+	}
+	if devSet != nil {
+		if err := checkLabels("development", devSet, work.Config, true); err != nil {
+			return err
+		}
+	}
+	f.settings = o.settings()
+	maps.Copy(f.settings, f.problem.Settings)
+	f.settings["task"] = trainSet.Task.Name
+	f.settings["model-checksum"] = Checksum(work)
+	f.settings["train-checksum"] = dataChecksum(trainSet)
+	if devSet != nil {
+		f.settings["dev-checksum"] = dataChecksum(devSet)
+	}
+	f.config = work.Config.Clone()
+	f.config.Task = trainSet.Task.Name
+	if o.Dropout != ModelDropout {
+		work.Config.HiddenDropout = float32(o.Dropout)
+		work.Config.AttentionDropout = float32(o.Dropout)
+		work.Config.ClassifierDropout = float32(o.Dropout)
+	}
+	f.model, f.task = work, trainSet.Task
+	f.result = &Result{Metric: mainMetric(f.task)}
+	return nil
+}
+
+func (f *fit) encode(trainSet, devSet *data.Dataset) (err error) {
+	if f.train, err = Encode(f.model, trainSet, f.o.MaxLength); err != nil {
+		return fmt.Errorf("training set: %w", err)
+	}
+	if devSet != nil {
+		if f.dev, err = Encode(f.model, devSet, f.o.MaxLength); err != nil {
+			return fmt.Errorf("development set: %w", err)
+		}
+	}
+	f.batches = data.BatchOptions{
+		Examples: f.o.BatchSize, Tokens: f.o.BatchTokens, Shuffle: !f.o.NoShuffle, Seed: f.o.Seed,
+	}
+	if f.total = f.o.Steps; f.total == 0 {
+		for epoch := range f.o.Epochs {
+			f.total += len(data.Batches(f.train, f.batches, epoch))
+		}
+	}
+	return nil
+}
+
+// loop runs the steps after done. Whatever is due after a step is done at the
+// head of the next round, so that a resumed run catches up with what its
+// predecessor was stopped before.
+func (f *fit) loop(ctx context.Context, done int) error {
+	warmup := warmupSteps(f.o.Warmup, f.total)
+	cursor := newCursor(f.train, f.batches, done)
+	var batch data.Batch
+	var smooth meter
+	smooth.start(time.Now())
+	for {
+		epochEnd := cursor.atEpochEnd()
+		if f.dev != nil && done > 0 && f.lastEvaluated() != done &&
+			(due(done, f.o.EvalEvery, epochEnd) || done == f.total) {
+			err := f.evaluate(ctx, done, cursor.epochs())
+			if err != nil && ctx.Err() == nil {
+				return err
+			}
+			smooth.pause(time.Now())
+		}
+		stopped := ctx.Err()
+		if done > 0 && f.saved != done && done < f.total &&
+			(due(done, f.o.SaveEvery, epochEnd) || stopped != nil) {
+			if err := f.save(done, false); err != nil {
+				return errors.Join(stopped, err)
+			}
+			smooth.pause(time.Now())
+		}
+		if stopped != nil {
+			if f.o.Output != "" && done > 0 {
+				return fmt.Errorf("stopped after step %d of %d, state saved in %s: %w", done, f.total, f.statePath(), stopped)
+			}
+			return fmt.Errorf("stopped after step %d of %d: %w", done, f.total, stopped)
+		}
+		if done == f.total {
+			return nil
+		}
+		f.train.Fill(&batch, cursor.next())
+		done++
+		record, err := f.step(done, f.o.LearningRate*f.o.Schedule.Rate(done-1, warmup, f.total), &batch)
+		if err != nil {
+			return err
+		}
+		f.bar.Set(done, smooth.note(time.Now(), record))
+	}
+}
+
+// step does one optimizer step.
+func (f *fit) step(number int, rate float64, batch *data.Batch) (Record, error) {
+	loss, parts, err := f.objective.Step(number, batch)
+	if err != nil {
+		return Record{}, fmt.Errorf("step %d: %w", number, err)
+	}
+	if math.IsNaN(loss) || math.IsInf(loss, 0) {
+		return Record{}, &DivergedError{number, "loss", loss}
+	}
+	norm := f.optimizer.gradNorm()
+	if math.IsNaN(norm) || math.IsInf(norm, 0) {
+		return Record{}, &DivergedError{number, "gradient norm", norm}
+	}
+	f.optimizer.step(number, rate, norm)
+	r := Record{Step: number, Loss: loss, Losses: parts, LR: rate, GradNorm: norm, Tokens: batch.Tokens()}
+	f.result.History = append(f.result.History, r)
+	f.result.Tokens += int64(r.Tokens)
+	if err := f.log.write(r); err != nil {
+		return Record{}, err
+	}
+	if f.o.OnStep != nil {
+		f.o.OnStep(r)
+	}
+	return r, nil
+}
+
+func (f *fit) lastEvaluated() int {
+	if n := len(f.result.Evaluations); n > 0 {
+		return f.result.Evaluations[n-1].Step
+	}
+	return 0
+}
+
+// evaluate measures the model on the development set and keeps it if it is the
+// best so far. Of equals, the earlier stays.
+func (f *fit) evaluate(ctx context.Context, step int, epoch float64) error {
+	if err := f.log.flush(); err != nil {
+		return err
+	}
+	metrics, err := evaluateEncoded(ctx, f.model, f.dev, f.o.Threads)
+	if err != nil {
+		return fmt.Errorf("evaluation after step %d: %w", step, err)
+	}
+	e := Evaluation{Step: step, Epoch: epoch, Metrics: metrics}
+	f.result.Evaluations = append(f.result.Evaluations, e)
+	name := f.result.Metric
+	f.bar.Print(fmt.Sprintf("%s: step %d: dev %s %.4f, loss %.4f", f.o.stage(), step, name, metrics[name], metrics["loss"]))
+	if f.result.Best.Metrics == nil || metrics[name] > f.result.Best.Metrics[name] {
+		f.result.Best = e
+		if err := f.keepBest(); err != nil {
+			return err
+		}
+	}
+	if f.o.OnEvaluation != nil {
+		f.o.OnEvaluation(e)
+	}
+	return nil
+}
+
+// keepBest saves the model as it is now: to the output directory, or in memory
+// where there is none.
+func (f *fit) keepBest() error {
+	if f.o.Output != "" {
+		return f.publish().SaveHF(f.o.Output)
+	}
+	if f.best == nil {
+		f.best = make(map[string][]float32)
+	}
+	for name, t := range f.model.Tensors {
+		f.best[name] = append(f.best[name][:0], t.Float32s()...)
+	}
+	return nil
+}
+
+// publish is the model with the record of this run, sharing the weights.
+func (f *fit) publish() *checkpoints.Model {
+	m := *f.model
+	m.Config = f.config.Clone()
+	measured := map[string]float64{
+		"steps":   float64(len(f.result.History)),
+		"tokens":  float64(f.result.Tokens),
+		"seconds": f.seconds(),
+	}
+	for name, v := range f.result.Best.Metrics {
+		measured["dev_"+name] = v
+	}
+	m.Provenance = append(m.Provenance[:len(m.Provenance):len(m.Provenance)], checkpoints.Stage{
+		Name: f.o.stage(), Version: Version, Time: time.Now().UTC(), Settings: f.settings, Measured: measured,
+	})
+	return &m
+}
+
+func (f *fit) seconds() float64 { return f.before + time.Since(f.started).Seconds() }
+
+// conclude makes the result of a completed run.
+func (f *fit) conclude() (*checkpoints.Model, error) {
+	f.result.Steps = f.total
+	f.result.Seconds = f.seconds()
+	if f.result.Best.Metrics == nil {
+		f.result.Best = Evaluation{Step: f.total}
+		if f.o.Output != "" {
+			if err := f.keepBest(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	note := ""
+	if n := len(f.result.History); n > 0 {
+		note = fmt.Sprintf("loss %.4f", f.result.History[n-1].Loss)
+	}
+	if v, ok := f.result.Best.Metrics[f.result.Metric]; ok {
+		note += fmt.Sprintf(", best dev %s %.4f", f.result.Metric, v)
+	}
+	f.bar.Finish(note)
+	if f.o.Output != "" {
+		if err := f.save(f.total, true); err != nil {
+			return nil, err
+		}
+		return checkpoints.Open(f.o.Output)
+	}
+	m := f.publish()
+	for name, weights := range f.best {
+		copy(f.model.Tensors[name].Float32s(), weights)
+	}
+	return m, nil
+}
+
+// finished returns the result of a run that an earlier process completed.
+func (f *fit) finished(s *savedState) (*checkpoints.Model, error) {
+	f.takeHistory(s)
+	f.result.Steps, f.result.Resumed, f.result.Seconds = s.header.Step, s.header.Step, s.header.Seconds
+	return checkpoints.Open(f.o.Output)
+}
+
+func (f *fit) statePath() string { return filepath.Join(f.o.Output, StateDir, stateFile) }
+
+func (f *fit) removeState() error {
+	if f.o.Output == "" {
+		return nil
+	}
+	if err := os.Remove(f.statePath()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// due tells whether something that happens each every steps, or at the end of
+// each epoch, happens after step done.
+func due(done, every int, epochEnd bool) bool {
+	if every > 0 {
+		return done%every == 0
+	}
+	return epochEnd
+}

@@ -1,0 +1,114 @@
+package train
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+)
+
+// Record is what one step did: one line of the log.
+type Record struct {
+	// Step counts from 1.
+	Step int `json:"step" msgpack:"step"`
+	// Loss is the weighted sum of Losses, Losses the value of each of the
+	// objective's losses before weighting.
+	Loss   float64            `json:"loss" msgpack:"loss"`
+	Losses map[string]float64 `json:"losses" msgpack:"losses"`
+	// LR is the learning rate of the step, GradNorm the gradients' global norm
+	// before clipping.
+	LR       float64 `json:"lr" msgpack:"lr"`
+	GradNorm float64 `json:"grad_norm" msgpack:"grad_norm"`
+	// Tokens is the number of tokens in the step's batch.
+	Tokens int `json:"tokens" msgpack:"tokens"`
+}
+
+// stepLog writes records to a file, one JSON object a line.
+type stepLog struct {
+	path string
+	f    *os.File
+	w    *bufio.Writer
+}
+
+// openLog starts the log at path, keeping the lines of the first steps steps
+// that a resumed run has behind it.
+func openLog(path string, steps int) (*stepLog, error) {
+	if path == "" {
+		return nil, nil
+	}
+	var keep []byte
+	if steps > 0 {
+		old, err := os.ReadFile(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("log: %w", err)
+		}
+		keep = keepLines(old, steps)
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, fmt.Errorf("log: %w", err)
+	}
+	l := &stepLog{path, f, bufio.NewWriter(f)}
+	if _, err := l.w.Write(keep); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("log: %w", err)
+	}
+	return l, nil
+}
+
+// keepLines returns the leading lines of a log up to and including the given
+// step. It stops at the first line that a killed process left incomplete.
+func keepLines(log []byte, step int) []byte {
+	end := 0
+	for end < len(log) {
+		n := bytes.IndexByte(log[end:], '\n')
+		if n < 0 {
+			break
+		}
+		var r Record
+		if json.Unmarshal(log[end:end+n], &r) != nil || r.Step > step {
+			break
+		}
+		end += n + 1
+	}
+	return log[:end]
+}
+
+func (l *stepLog) write(r Record) error {
+	if l == nil {
+		return nil
+	}
+	b, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("log %s: step %d: %w", l.path, r.Step, err)
+	}
+	if _, err := l.w.Write(append(b, '\n')); err != nil {
+		return fmt.Errorf("log: %w", err)
+	}
+	return nil
+}
+
+// flush makes what was written so far visible to readers of the file.
+func (l *stepLog) flush() error {
+	if l == nil {
+		return nil
+	}
+	if err := l.w.Flush(); err != nil {
+		return fmt.Errorf("log: %w", err)
+	}
+	return nil
+}
+
+func (l *stepLog) close() error {
+	if l == nil {
+		return nil
+	}
+	if err := l.flush(); err != nil {
+		l.f.Close()
+		return err
+	}
+	return l.f.Close()
+}

@@ -1,0 +1,116 @@
+package train
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"strings"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+)
+
+// Version is the version that runs write to the provenance of their models.
+const Version = "0.1.0"
+
+// A LabelError tells that an example's label does not fit the model.
+type LabelError struct {
+	// Set is "training" or "development", Example the number of the example,
+	// counted from 1.
+	Set     string
+	Example int
+	// Label is the class index, -1 for none; Labels are the model's classes.
+	Label  int
+	Labels []string
+}
+
+func (e *LabelError) Error() string {
+	if e.Label < 0 {
+		return fmt.Sprintf("%s set: example %d has no label", e.Set, e.Example)
+	}
+	return fmt.Sprintf("%s set: example %d has label %d, the model's %d labels (%s) are 0 to %d",
+		e.Set, e.Example, e.Label, len(e.Labels), strings.Join(e.Labels, ", "), len(e.Labels)-1)
+}
+
+func checkLabels(set string, ds *data.Dataset, cfg checkpoints.Config, required bool) error {
+	for i := range ds.Examples {
+		label := ds.Examples[i].Label
+		if label >= len(cfg.Labels) || label < 0 && required {
+			return &LabelError{Set: set, Example: i + 1, Label: label, Labels: cfg.Labels}
+		}
+	}
+	return nil
+}
+
+// trainable returns a copy of the model with f32 weights and a classifier for
+// the task. A model without classifier gets a fresh one; one with the generic
+// names LABEL_0, LABEL_1, ... keeps its weights and takes the task's names; one
+// whose classes differ from the task's is an error.
+func trainable(model *checkpoints.Model, task data.Task, seed uint64) (*checkpoints.Model, error) {
+	work := model.Clone()
+	for name, t := range work.Tensors {
+		if t.DType == checkpoints.I8 {
+			return nil, fmt.Errorf("tensor %s is int8: a quantized model cannot be trained", name)
+		}
+		f32, err := t.Convert(checkpoints.F32)
+		if err != nil {
+			return nil, fmt.Errorf("tensor %s: %w", name, err)
+		}
+		work.Tensors[name] = f32
+	}
+	labels := task.Labels
+	switch {
+	case len(work.Config.Labels) == 0 && len(labels) == 0:
+		return nil, fmt.Errorf("neither the model nor the task %q names the labels", task.Name)
+	case len(work.Config.Labels) == 0:
+		if err := work.AddHead(labels, seed); err != nil {
+			return nil, err
+		}
+	case len(labels) == 0 || slices.Equal(labels, work.Config.Labels):
+	case len(labels) == len(work.Config.Labels) && generic(work.Config.Labels):
+		work.Config.Labels = slices.Clone(labels)
+	default:
+		return nil, fmt.Errorf("the model's labels are %s, those of the task %q are %s", strings.Join(work.Config.Labels, ", "), task.Name, strings.Join(labels, ", "))
+	}
+	return work, work.Validate()
+}
+
+// generic tells whether labels are the names that transformers makes up where
+// none were given.
+func generic(labels []string) bool {
+	for i, l := range labels {
+		if l != fmt.Sprintf("LABEL_%d", i) {
+			return false
+		}
+	}
+	return true
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Checksum tells models apart by their tensors. Runs record it in the
+// provenance.
+func Checksum(m *checkpoints.Model) string {
+	sum := uint32(0)
+	for _, name := range m.Names() {
+		sum = crc32.Update(sum, castagnoli, []byte(name))
+		sum = crc32.Update(sum, castagnoli, m.Tensors[name].Data)
+	}
+	return fmt.Sprintf("%08x", sum)
+}
+
+// dataChecksum tells data sets apart by their examples and labels.
+func dataChecksum(ds *data.Dataset) string {
+	sum := uint32(0)
+	var buf []byte
+	for i := range ds.Examples {
+		e := &ds.Examples[i]
+		buf = append(buf[:0], e.Text...)
+		buf = append(buf, 0)
+		buf = append(buf, e.Pair...)
+		buf = binary.LittleEndian.AppendUint64(append(buf, 0), uint64(e.Label))
+		sum = crc32.Update(sum, castagnoli, buf)
+	}
+	return fmt.Sprintf("%08x", sum)
+}

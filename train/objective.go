@@ -1,0 +1,79 @@
+package train
+
+import (
+	"github.com/skive-ml/skive/autograd"
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/layers"
+)
+
+// Term is a named, weighted loss of an objective: a scalar node of its graph.
+type Term struct {
+	Name   string
+	Weight float64
+	Loss   *autograd.Node
+}
+
+// graphObjective is an objective on an autograd graph.
+type graphObjective struct {
+	graph      *autograd.Graph
+	session    *autograd.Session
+	terms      []Term
+	bind       func(*data.Batch) error
+	parameters []Parameter
+}
+
+// Compile makes an objective of the weighted sum of the terms, nodes of the
+// graph g. The model's weights are bound to the graph's: what a run changes in
+// one changes in the other. bind sets the inputs of the graph to those of a
+// batch. Parameters that no term depends on are not trained. The objective
+// closes the graph; so does Compile when it fails.
+func Compile(g *autograd.Graph, model *checkpoints.Model, terms []Term, bind func(*data.Batch) error) (Objective, error) {
+	o := &graphObjective{graph: g, terms: terms, bind: bind}
+	if err := o.compile(model); err != nil {
+		g.Close()
+		return nil, err
+	}
+	return o, nil
+}
+
+func (o *graphObjective) compile(model *checkpoints.Model) error {
+	weighted := make([]autograd.Term, len(o.terms))
+	for i, t := range o.terms {
+		weighted[i] = autograd.Term{Loss: t.Loss, Weight: autograd.NewWeight(float32(t.Weight))}
+	}
+	loss := o.graph.WeightedSum(weighted...)
+	session, err := autograd.NewSession(o.graph, loss)
+	if err != nil {
+		return err
+	}
+	o.session = session
+	for _, p := range o.graph.Parameters() {
+		if p.Gradient != nil {
+			o.parameters = append(o.parameters, Parameter{Name: p.Name, Weights: p.Value, Gradient: p.Gradient})
+		}
+	}
+	return layers.Store(o.graph, model)
+}
+
+func (o *graphObjective) Parameters() []Parameter { return o.parameters }
+
+func (o *graphObjective) Step(number int, b *data.Batch) (float64, map[string]float64, error) {
+	if err := o.bind(b); err != nil {
+		return 0, nil, err
+	}
+	o.session.SetStep(uint64(number))
+	if err := o.session.Run(); err != nil {
+		return 0, nil, err
+	}
+	parts := make(map[string]float64, len(o.terms))
+	for _, t := range o.terms {
+		parts[t.Name] = float64(o.session.Value(t.Loss)[0])
+	}
+	return float64(o.session.Loss()), parts, nil
+}
+
+func (o *graphObjective) Close() error {
+	o.graph.Close()
+	return nil
+}

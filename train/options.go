@@ -1,0 +1,232 @@
+package train
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strings"
+)
+
+// Defaults of a run. They are the settings under which BERT-size encoders are
+// commonly fine-tuned.
+const (
+	DefaultEpochs       = 3
+	DefaultBatchSize    = 32
+	DefaultLearningRate = 5e-5
+	DefaultWarmup       = 0.06
+	DefaultWeightDecay  = 0.01
+	DefaultMaxGradNorm  = 1.0
+)
+
+// ModelDropout as Options.Dropout keeps the probabilities of the model's
+// configuration.
+const ModelDropout = -1
+
+// Options are the settings of a training run. Start from Defaults: the zero
+// value of a field means zero (no decay, no warm-up, no dropout), not "the
+// default".
+type Options struct {
+	// Epochs is the number of passes over the training set. It is ignored when
+	// Steps is set.
+	Epochs int
+	// Steps is the number of optimizer steps; 0 derives it from Epochs.
+	Steps int
+	// BatchSize is the number of examples in a batch, BatchTokens the number of
+	// tokens that a batch may hold. One excludes the other; with neither, a
+	// batch has DefaultBatchSize examples.
+	BatchSize, BatchTokens int
+	// LearningRate is the peak of the schedule.
+	LearningRate float64
+	// Schedule is the shape of the learning rate after the warm-up.
+	Schedule Schedule
+	// Warmup is the share of all steps, 0 to 1, over which the rate rises
+	// linearly from zero.
+	Warmup float64
+	// WeightDecay is AdamW's decoupled decay. Biases and LayerNorm weights are
+	// never decayed.
+	WeightDecay float64
+	// Beta1, Beta2 and Epsilon are AdamW's constants.
+	Beta1, Beta2, Epsilon float64
+	// MaxGradNorm scales the gradients down to this global L2 norm; 0 does not.
+	MaxGradNorm float64
+	// Dropout replaces every dropout probability of the configuration for this
+	// run; ModelDropout keeps them.
+	Dropout float64
+	// NoShuffle takes consecutive examples in file order, without bucketing by
+	// length.
+	NoShuffle bool
+	// MaxLength truncates inputs to this number of tokens; 0 is the model's
+	// maximum.
+	MaxLength int
+	// Seed decides the order of examples and the dropout masks.
+	Seed uint64
+	// Threads is the number of worker threads; 0 is one for each CPU. Results
+	// do not depend on it.
+	Threads int
+
+	// Output is the directory that receives the best model on the development
+	// set, the curves and the training state (in state/). With "", the run
+	// lives in memory alone and cannot be resumed.
+	Output string
+	// SaveEvery is the number of steps between two saved training states; 0
+	// saves at the end of each epoch.
+	SaveEvery int
+	// EvalEvery is the number of steps between two evaluations on the
+	// development set; 0 evaluates at the end of each epoch.
+	EvalEvery int
+	// Resume continues from the state in Output. Without a state there the run
+	// starts fresh; a finished one returns at once.
+	Resume bool
+	// Log is the path of a file that receives one JSON Record a step; "" writes
+	// none.
+	Log string
+
+	// Stage is the name of this run in the model's provenance, its progress and
+	// its messages; "" is "train".
+	Stage string
+	// Progress receives a progress bar (a terminal) or sparse lines (anything
+	// else); nil is quiet.
+	Progress io.Writer
+	// OnStep, when set, is called after each step with its record.
+	OnStep func(Record)
+	// OnEvaluation, when set, is called after each evaluation.
+	OnEvaluation func(Evaluation)
+}
+
+// Defaults returns the options that the command line starts from.
+func Defaults() Options {
+	return Options{
+		Epochs:       DefaultEpochs,
+		LearningRate: DefaultLearningRate,
+		Schedule:     Linear,
+		Warmup:       DefaultWarmup,
+		WeightDecay:  DefaultWeightDecay,
+		Beta1:        0.9,
+		Beta2:        0.999,
+		Epsilon:      1e-8,
+		MaxGradNorm:  DefaultMaxGradNorm,
+		Dropout:      ModelDropout,
+		Seed:         1,
+	}
+}
+
+// An OptionError tells that a setting of a run is not usable.
+type OptionError struct {
+	// Option is the setting by the name of its command-line flag, without the
+	// dashes.
+	Option string
+	// Value is what was given.
+	Value any
+	// Want says what is expected.
+	Want string
+}
+
+func (e *OptionError) Error() string {
+	return fmt.Sprintf("%s %v: want %s", e.Option, e.Value, e.Want)
+}
+
+// Validate reports the first setting that is out of its range, as an
+// *OptionError.
+func (o *Options) Validate() error {
+	finite := func(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
+	switch {
+	case o.BatchSize < 0:
+		return &OptionError{"batch-size", o.BatchSize, "a positive number of examples"}
+	case o.BatchTokens < 0:
+		return &OptionError{"batch-tokens", o.BatchTokens, "a positive number of tokens"}
+	case o.BatchSize > 0 && o.BatchTokens > 0:
+		return &OptionError{"batch-tokens", o.BatchTokens, fmt.Sprintf("either batch-size (%d) or batch-tokens, not both", o.BatchSize)}
+	case o.Steps < 0:
+		return &OptionError{"steps", o.Steps, "a positive number, or 0 to train for whole epochs"}
+	case o.Epochs < 0:
+		return &OptionError{"epochs", o.Epochs, "a positive number"}
+	case o.Epochs == 0 && o.Steps == 0:
+		return &OptionError{"epochs", o.Epochs, "a positive number of epochs or of steps"}
+	case !finite(o.LearningRate) || o.LearningRate < 0:
+		return &OptionError{"lr", o.LearningRate, "a finite rate that is not negative"}
+	case !(o.Warmup >= 0 && o.Warmup <= 1):
+		return &OptionError{"warmup", o.Warmup, "a share of the steps, 0 to 1"}
+	case !finite(o.WeightDecay) || o.WeightDecay < 0:
+		return &OptionError{"weight-decay", o.WeightDecay, "a finite number that is not negative"}
+	case !finite(o.MaxGradNorm) || o.MaxGradNorm < 0:
+		return &OptionError{"max-grad-norm", o.MaxGradNorm, "a finite number that is not negative; 0 does not clip"}
+	case !(o.Beta1 >= 0 && o.Beta1 < 1):
+		return &OptionError{"beta1", o.Beta1, "a number in [0, 1)"}
+	case !(o.Beta2 >= 0 && o.Beta2 < 1):
+		return &OptionError{"beta2", o.Beta2, "a number in [0, 1)"}
+	case !finite(o.Epsilon) || o.Epsilon <= 0:
+		return &OptionError{"epsilon", o.Epsilon, "a small positive number"}
+	case o.Dropout != ModelDropout && !(o.Dropout >= 0 && o.Dropout < 1):
+		return &OptionError{"dropout", o.Dropout, "a probability in [0, 1)"}
+	case o.MaxLength < 0:
+		return &OptionError{"max-length", o.MaxLength, "a positive number of tokens, or 0 for the model's maximum"}
+	case o.Threads < 0:
+		return &OptionError{"threads", o.Threads, "a positive number, or 0 for one for each CPU"}
+	case o.SaveEvery < 0:
+		return &OptionError{"save-every", o.SaveEvery, "a positive number of steps, or 0 for each epoch"}
+	case o.EvalEvery < 0:
+		return &OptionError{"eval-every", o.EvalEvery, "a positive number of steps, or 0 for each epoch"}
+	case o.Resume && o.Output == "":
+		return &OptionError{"resume", o.Resume, "an output directory to resume from"}
+	}
+	if _, err := ParseSchedule(string(o.Schedule)); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (o *Options) stage() string {
+	if o.Stage == "" {
+		return "train"
+	}
+	return o.Stage
+}
+
+// settings are the options that decide the result, by flag name: they go to
+// the model's provenance, and a state can only be resumed under the same ones.
+func (o *Options) settings() map[string]string {
+	s := map[string]string{
+		"lr":            fmt.Sprint(o.LearningRate),
+		"schedule":      string(o.Schedule),
+		"warmup":        fmt.Sprint(o.Warmup),
+		"weight-decay":  fmt.Sprint(o.WeightDecay),
+		"beta1":         fmt.Sprint(o.Beta1),
+		"beta2":         fmt.Sprint(o.Beta2),
+		"epsilon":       fmt.Sprint(o.Epsilon),
+		"max-grad-norm": fmt.Sprint(o.MaxGradNorm),
+		"seed":          fmt.Sprint(o.Seed),
+		"no-shuffle":    fmt.Sprint(o.NoShuffle),
+		"eval-every":    fmt.Sprint(o.EvalEvery),
+	}
+	if o.Steps > 0 {
+		s["steps"] = fmt.Sprint(o.Steps)
+	} else {
+		s["epochs"] = fmt.Sprint(o.Epochs)
+	}
+	if o.BatchTokens > 0 {
+		s["batch-tokens"] = fmt.Sprint(o.BatchTokens)
+	} else {
+		s["batch-size"] = fmt.Sprint(o.BatchSize)
+	}
+	if o.Dropout != ModelDropout {
+		s["dropout"] = fmt.Sprint(o.Dropout)
+	}
+	if o.MaxLength > 0 {
+		s["max-length"] = fmt.Sprint(o.MaxLength)
+	}
+	return s
+}
+
+// ParseSchedule reads the name of a schedule.
+func ParseSchedule(name string) (Schedule, error) {
+	for _, s := range schedules {
+		if string(s) == name {
+			return s, nil
+		}
+	}
+	names := make([]string, len(schedules))
+	for i, s := range schedules {
+		names[i] = string(s)
+	}
+	return "", &OptionError{"schedule", fmt.Sprintf("%q", name), strings.Join(names, ", ")}
+}

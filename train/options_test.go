@@ -1,0 +1,132 @@
+package train
+
+import (
+	"errors"
+	"math"
+	"strings"
+	"testing"
+)
+
+func TestOptionsNameWhatIsWrong(t *testing.T) {
+	for _, c := range []struct {
+		change func(*Options)
+		want   string
+	}{
+		{func(o *Options) { o.LearningRate = -1e-5 }, "lr -1e-05: want a finite rate that is not negative"},
+		{func(o *Options) { o.LearningRate = math.NaN() }, "lr NaN"},
+		{func(o *Options) { o.BatchSize, o.BatchTokens = 32, 4096 }, "batch-tokens 4096: want either batch-size (32) or batch-tokens, not both"},
+		{func(o *Options) { o.BatchSize = -1 }, "batch-size -1"},
+		{func(o *Options) { o.Epochs = 0 }, "epochs 0: want a positive number"},
+		{func(o *Options) { o.Steps = -5 }, "steps -5"},
+		{func(o *Options) { o.Warmup = 1.5 }, "warmup 1.5: want a share of the steps, 0 to 1"},
+		{func(o *Options) { o.WeightDecay = math.Inf(1) }, "weight-decay +Inf"},
+		{func(o *Options) { o.MaxGradNorm = -1 }, "max-grad-norm -1"},
+		{func(o *Options) { o.Dropout = 1 }, "dropout 1: want a probability in [0, 1)"},
+		{func(o *Options) { o.Schedule = "square" }, `schedule "square": want linear, cosine, constant`},
+		{func(o *Options) { o.Threads = -1 }, "threads -1"},
+		{func(o *Options) { o.MaxLength = -1 }, "max-length -1"},
+		{func(o *Options) { o.SaveEvery = -1 }, "save-every -1"},
+		{func(o *Options) { o.EvalEvery = -1 }, "eval-every -1"},
+		{func(o *Options) { o.Resume = true }, "resume true: want an output directory"},
+		{func(o *Options) { o.Beta1 = 1 }, "beta1 1"},
+		{func(o *Options) { o.Epsilon = 0 }, "epsilon 0"},
+	} {
+		o := Defaults()
+		c.change(&o)
+		err := o.Validate()
+		var option *OptionError
+		if !errors.As(err, &option) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("error %v, want an OptionError with %q", err, c.want)
+		}
+	}
+	o := Defaults()
+	if err := o.Validate(); err != nil {
+		t.Errorf("defaults: %v", err)
+	}
+}
+
+// The values are those of transformers.get_scheduler's multipliers.
+func TestScheduleFollowsTransformers(t *testing.T) {
+	for _, c := range []struct {
+		s    Schedule
+		want []float64
+	}{
+		{Linear, []float64{0, 0.5, 1, 0.75, 0.5, 0.25}},
+		{Cosine, []float64{0, 0.5, 1, 0.8535533905932737, 0.5, 0.14644660940672627}},
+		{Constant, []float64{0, 0.5, 1, 1, 1, 1}},
+	} {
+		for done, want := range c.want {
+			if got := c.s.Rate(done, 2, 6); math.Abs(got-want) > 1e-12 {
+				t.Errorf("%s after %d steps: %v, want %v", c.s, done, got, want)
+			}
+		}
+	}
+	if n := warmupSteps(0.06, 101); n != 7 {
+		t.Errorf("6%% of 101 steps are %d of warm-up, want 7", n)
+	}
+}
+
+// The values were worked out by hand from the definitions.
+func TestMetrics(t *testing.T) {
+	two := [2][]int32{{0, 1, 1, 0, 1, 1, 0, 1}, {0, 1, 0, 0, 1, 1, 1, 1}}
+	three := [2][]int32{{0, 1, 2, 2, 1, 0}, {0, 2, 2, 2, 1, 1}}
+	for _, c := range []struct {
+		name    string
+		sets    [2][]int32
+		classes int
+		want    float64
+	}{
+		{"accuracy", two, 2, 0.75},
+		{"f1", two, 2, 0.8},
+		{"macro_f1", two, 2, 0.7333333333333334},
+		{"matthews", two, 2, 0.4666666666666667},
+		{"accuracy", three, 3, 0.6666666666666666},
+		{"macro_f1", three, 3, 0.6555555555555556},
+		{"matthews", three, 3, 0.5222329678670935},
+		{"matthews", [2][]int32{{1, 1}, {0, 1}}, 2, 0},
+		{"f1", [2][]int32{{0, 0}, {0, 0}}, 2, 0},
+	} {
+		got, err := Metric(c.name, c.sets[0], c.sets[1], c.classes)
+		if err != nil || math.Abs(got-c.want) > 1e-12 {
+			t.Errorf("%s of %v: %v, error %v; want %v", c.name, c.sets, got, err, c.want)
+		}
+	}
+	for name, err := range map[string]error{
+		"empty":   second(Metric("accuracy", nil, nil, 2)),
+		"unknown": second(Metric("bleu", two[0], two[1], 2)),
+		"classes": second(Metric("f1", three[0], three[1], 3)),
+		"label":   second(Metric("accuracy", []int32{0}, []int32{5}, 2)),
+		"length":  second(Metric("accuracy", []int32{0}, []int32{1, 1}, 2)),
+	} {
+		if err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+func second(_ float64, err error) error { return err }
+
+func TestLogKeepsWhatAResumedRunHasBehindIt(t *testing.T) {
+	log := "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n{\"ste"
+	for step, want := range []string{"", log[:11], log[:22], log[:33], log[:33]} {
+		if got := string(keepLines([]byte(log), step)); got != want {
+			t.Errorf("up to step %d: %q, want %q", step, got, want)
+		}
+	}
+}
+
+func TestDecayLeavesOutBiasAndLayerNorm(t *testing.T) {
+	for name, want := range map[string]bool{
+		"bert.embeddings.word_embeddings.weight":           true,
+		"bert.encoder.layer.0.output.dense.weight":         true,
+		"bert.encoder.layer.0.output.dense.bias":           false,
+		"bert.encoder.layer.0.output.LayerNorm.weight":     false,
+		"bert.embeddings.LayerNorm.bias":                   false,
+		"classifier.weight":                                true,
+		"bert.encoder.layer.0.attention.output.dense.bias": false,
+	} {
+		if got := decayed(name); got != want {
+			t.Errorf("%s: decayed %v, want %v", name, got, want)
+		}
+	}
+}

@@ -1,0 +1,132 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+
+	"github.com/skive-ml/skive/checkpoints"
+
+	"path/filepath"
+)
+
+// StateDir is the directory of the training state inside an output directory.
+const StateDir = "state"
+
+const stateFile = "training.state"
+
+// stateHeader is the part of a training state that is no tensor.
+type stateHeader struct {
+	// Step is the number of steps done, Total that of the whole run: they are
+	// the data cursor too, since the order of the examples follows from the
+	// settings. Dropout is keyed by seed and step, so that there is no
+	// generator state.
+	Step        int               `msgpack:"step"`
+	Total       int               `msgpack:"total"`
+	Finished    bool              `msgpack:"finished"`
+	Settings    map[string]string `msgpack:"settings"`
+	Best        Evaluation        `msgpack:"best"`
+	Evaluations []Evaluation      `msgpack:"evaluations"`
+	History     []Record          `msgpack:"history"`
+	Tokens      int64             `msgpack:"tokens"`
+	Seconds     float64           `msgpack:"seconds"`
+}
+
+type savedState struct {
+	header   stateHeader
+	sections []checkpoints.Section
+}
+
+// save writes the training state and the curves. The state of a finished run
+// holds the last weights, no moments.
+func (f *fit) save(step int, finished bool) error {
+	if f.o.Output == "" {
+		return nil
+	}
+	var sections []checkpoints.Section
+	for _, p := range f.optimizer.parameters {
+		sections = append(sections, checkpoints.Section{Name: "weights/" + p.name, Data: p.weights})
+		if !finished {
+			sections = append(sections,
+				checkpoints.Section{Name: "m/" + p.name, Data: p.m}, checkpoints.Section{Name: "v/" + p.name, Data: p.v})
+		}
+	}
+	r := f.result
+	err := checkpoints.WriteState(f.statePath(), checkpoints.State{
+		Header: stateHeader{
+			Step: step, Total: f.total, Finished: finished, Settings: f.settings, Best: r.Best,
+			Evaluations: r.Evaluations, History: r.History, Tokens: r.Tokens, Seconds: f.seconds(),
+		},
+		Sections: sections,
+	})
+	if err != nil {
+		return err
+	}
+	f.saved = step
+	if err := f.log.flush(); err != nil {
+		return err
+	}
+	return writeCurves(filepath.Join(f.o.Output, CurvesFile), f.o.stage(), r.History, r.Evaluations)
+}
+
+// readState reads the state of the output directory, nil where there is none,
+// and checks that it belongs to this run.
+func (f *fit) readState() (*savedState, error) {
+	s := &savedState{}
+	path := f.statePath()
+	var err error
+	s.sections, err = checkpoints.ReadState(path, &s.header)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[string]bool)
+	for name := range f.settings {
+		names[name] = true
+	}
+	for name := range s.header.Settings {
+		names[name] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if was, is := s.header.Settings[name], f.settings[name]; was != is {
+			return nil, &SettingsError{Path: path, Setting: name, Saved: was, Given: is}
+		}
+	}
+	return s, nil
+}
+
+// restore puts the run where the state was saved.
+func (f *fit) restore(s *savedState) error {
+	byName := make(map[string][]float32, len(s.sections))
+	for _, section := range s.sections {
+		byName[section.Name] = section.Data
+	}
+	for _, p := range f.optimizer.parameters {
+		for _, part := range []struct {
+			prefix string
+			dst    []float32
+		}{{"weights/", p.weights}, {"m/", p.m}, {"v/", p.v}} {
+			src, ok := byName[part.prefix+p.name]
+			if !ok || len(src) != len(part.dst) {
+				return fmt.Errorf("%s: section %q has %d values, want %d: %w", f.statePath(), part.prefix+p.name, len(src), len(part.dst), checkpoints.ErrCorrupt)
+			}
+			copy(part.dst, src)
+		}
+	}
+	if s.header.Total != f.total || s.header.Step < 1 || s.header.Step > f.total {
+		return fmt.Errorf("%s: step %d of %d, this run has %d steps: %w", f.statePath(), s.header.Step, s.header.Total, f.total, checkpoints.ErrCorrupt)
+	}
+	f.takeHistory(s)
+	f.saved = s.header.Step
+	return nil
+}
+
+func (f *fit) takeHistory(s *savedState) {
+	r, h := f.result, &s.header
+	r.Best, r.Evaluations, r.History, r.Tokens = h.Best, h.Evaluations, h.History, h.Tokens
+	f.before = h.Seconds
+}
