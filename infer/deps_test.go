@@ -1,0 +1,35 @@
+package infer
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// A service that only serves links neither Gorgonia nor anything of training.
+func TestDependencies(t *testing.T) {
+	goCommand, err := exec.LookPath("go")
+	if err != nil {
+		t.Skip("no go command")
+	}
+	out, err := exec.Command(goCommand, "list", "-deps", ".").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	const module = "github.com/skive-ml/skive/"
+	for _, p := range strings.Fields(string(out)) {
+		if strings.HasPrefix(p, "gorgonia.org/") {
+			t.Errorf("imports %s", p)
+		}
+		room, ours := strings.CutPrefix(p, module)
+		if !ours {
+			continue
+		}
+		room, _, _ = strings.Cut(room, "/")
+		switch room {
+		case "infer", "checkpoints", "tokenize", "internal":
+		default:
+			t.Errorf("imports %s", p)
+		}
+	}
+}

@@ -1,0 +1,216 @@
+// Package infer runs Transformer encoders with a classification head on CPUs.
+//
+// A model is compiled into an Engine: weights packed for the processor's
+// vector units, queries, keys and values in one product, bias, activation,
+// residual and LayerNorm applied while a row is in cache, and in the last
+// layer everything but keys and values for the first token alone, the only one
+// that the head reads. Sequences are computed back to back without padding.
+//
+// Two number formats: F32, and Int8 with weights quantized per output channel
+// and activations per token. Int8 defines all of its arithmetic, floats
+// included: the logits are the same bits on every processor. In both formats
+// the logits of a sequence depend neither on the number of threads nor on the
+// other sequences of the call.
+package infer
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/internal/team"
+)
+
+// Names of number formats for Options.DType.
+const (
+	F32  = "f32"
+	Int8 = "int8"
+)
+
+// Options configure an Engine. The zero value uses every core and computes in
+// the number format in which the model is stored.
+type Options struct {
+	// Threads is how many cores one call uses; 0 stands for all.
+	Threads int
+	// DType is F32 or Int8; "" stands for Int8 if the encoder's weights are
+	// stored so, else F32. Float weights are quantized while loading, with the
+	// result of quantize.Int8; int8 weights are widened for F32.
+	DType string
+	// PadTo, when positive, makes the engine work as runtimes do that know only
+	// rectangular batches: every sequence is filled up to this length and the
+	// filling is computed like the rest, under an attention mask. The logits
+	// stay the same up to rounding. It is there to be compared against.
+	PadTo int
+	// MaxLength truncates texts to so many tokens; 0 stands for the model's
+	// number of positions. It concerns Predict alone.
+	MaxLength int
+	// Profile makes the engine measure the time of each stage.
+	Profile bool
+}
+
+// Engine computes the logits of a model. It is safe for concurrent use, but
+// computes one call at a time: a Pool computes several. Close it to release its
+// threads.
+type Engine struct {
+	weights *weights
+	options Options
+	maximum int // tokens of a sequence
+
+	mu     sync.Mutex
+	closed bool
+	model  *checkpoints.Model // closed with the engine, if it opened it
+	team   *team.Team
+	run
+	text textBuffers
+}
+
+// Open compiles the model at path, which may have any format that
+// checkpoints.Open reads.
+func Open(path string, o Options) (*Engine, error) {
+	m, err := checkpoints.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	e, err := New(m, o)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), m.Close())
+	}
+	e.model = m
+	return e, nil
+}
+
+// New compiles a model. The engine reads the model's embeddings in place: the
+// model must not be closed or changed before the engine is closed.
+func New(m *checkpoints.Model, o Options) (*Engine, error) {
+	if err := o.check(m.Config); err != nil {
+		return nil, err
+	}
+	w, err := load(m, o.DType)
+	if err != nil {
+		return nil, err
+	}
+	return w.engine(o), nil
+}
+
+func (o Options) check(c checkpoints.Config) error {
+	switch {
+	case o.Threads < 0 || o.Threads > 1<<12:
+		return fmt.Errorf("%w: %d threads", ErrOption, o.Threads)
+	case o.PadTo < 0 || o.PadTo > c.MaxPositions:
+		return fmt.Errorf("%w: padding to %d tokens, the model has %d positions", ErrOption, o.PadTo, c.MaxPositions)
+	case o.MaxLength < 0 || o.MaxLength > c.MaxPositions:
+		return fmt.Errorf("%w: a maximum of %d tokens, the model has %d positions", ErrOption, o.MaxLength, c.MaxPositions)
+	}
+	return nil
+}
+
+func (w *weights) engine(o Options) *Engine {
+	if o.Threads == 0 {
+		o.Threads = runtime.GOMAXPROCS(0)
+	}
+	if o.MaxLength == 0 {
+		o.MaxLength = w.config.MaxPositions
+	}
+	e := &Engine{weights: w, options: o, maximum: w.config.MaxPositions}
+	if o.PadTo > 0 {
+		e.maximum = o.PadTo
+		e.options.MaxLength = min(o.MaxLength, o.PadTo)
+	}
+	e.options.DType = F32
+	if w.int8 {
+		e.options.DType = Int8
+	}
+	e.team = team.New(o.Threads)
+	e.run.init(w, e.team, o)
+	return e
+}
+
+// Config returns the architecture of the model.
+func (e *Engine) Config() checkpoints.Config { return e.weights.config.Clone() }
+
+// Options returns the options in effect, with defaults filled in.
+func (e *Engine) Options() Options { return e.options }
+
+// Close ends the engine's threads. Calls after it return ErrClosed; a call
+// under way is waited for.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil
+	}
+	e.closed = true
+	e.team.Close()
+	if e.model != nil {
+		return e.model.Close()
+	}
+	return nil
+}
+
+// PredictTokens computes the logits of S sequences of tokens, given back to
+// back without padding: sequence s is ids[offsets[s]:offsets[s+1]], special
+// tokens included, so offsets has S+1 elements, the first 0 and the last
+// len(ids). TypeIDs has one element for each token, or is nil for all zeros.
+//
+// The logits, S rows of one value per label, are written to dst, which is
+// grown if it is too small, and returned. After the first calls with the
+// largest batch no memory is allocated.
+//
+// Input that cannot be computed gives an *InputError.
+func (e *Engine) PredictTokens(dst []float32, ids, typeIDs, offsets []int32) ([]float32, error) {
+	if err := e.check(ids, typeIDs, offsets); err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.predict(dst, ids, typeIDs, offsets)
+}
+
+// predict computes checked input, with the engine locked.
+func (e *Engine) predict(dst []float32, ids, typeIDs, offsets []int32) ([]float32, error) {
+	if e.closed {
+		return nil, ErrClosed
+	}
+	n := (len(offsets) - 1) * len(e.weights.config.Labels)
+	dst = slices.Grow(dst[:0], n)[:n]
+	if n > 0 {
+		e.forward(dst, ids, typeIDs, offsets)
+	}
+	return dst, nil
+}
+
+func (e *Engine) check(ids, typeIDs, offsets []int32) error {
+	c := &e.weights.config
+	if len(offsets) == 0 || offsets[0] != 0 || int(offsets[len(offsets)-1]) != len(ids) {
+		return inputError(0, -1, ErrOffsets, "expected a list from 0 to the number of tokens, %d", len(ids))
+	}
+	if typeIDs != nil && len(typeIDs) != len(ids) {
+		return inputError(0, -1, ErrTypeID, "%d type ids for %d tokens", len(typeIDs), len(ids))
+	}
+	for s := range len(offsets) - 1 {
+		lo, hi := int(offsets[s]), int(offsets[s+1])
+		switch {
+		case hi < lo || hi > len(ids):
+			return inputError(s, -1, ErrOffsets, "it ends at %d and begins at %d", hi, lo)
+		case hi == lo:
+			return inputError(s, -1, ErrEmptySequence, "expected at least one token")
+		case hi-lo > e.maximum:
+			return inputError(s, -1, ErrTooLong, "%d tokens, at most %d", hi-lo, e.maximum)
+		}
+		for i := lo; i < hi; i++ {
+			if id := ids[i]; id < 0 || int(id) >= c.VocabSize {
+				return inputError(s, i-lo, ErrTokenID, "%d, the vocabulary has %d", id, c.VocabSize)
+			}
+			if typeIDs == nil {
+				continue
+			}
+			if id := typeIDs[i]; id < 0 || int(id) >= c.TypeVocabSize {
+				return inputError(s, i-lo, ErrTypeID, "%d, the model has %d", id, c.TypeVocabSize)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,410 @@
+package infer
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/quantize"
+)
+
+func TestLogitsEqualTheReference(t *testing.T) {
+	for name, c := range configs {
+		t.Run(name, func(t *testing.T) {
+			m := randomModel(c, 3)
+			r := rand.New(rand.NewPCG(1, 2))
+			b := randomBatch(c, r, 1, 40, 2, 13)
+			for _, o := range []Options{{Threads: 1}, {Threads: 2}, {Threads: 1, PadTo: 40}, {Threads: 2, PadTo: 41}} {
+				got := predict(t, newEngine(t, m, o), b)
+				for s := range b.sequences() {
+					one := b.sequence(s)
+					for i, want := range reference(t, m, one.ids, one.typeIDs) {
+						if d := math.Abs(float64(got[s*3+i]) - want); !(d < 5e-5) {
+							t.Errorf("%+v, sequence %d: logit %g, want %g", o, s, got[s*3+i], want)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+// Neither the threads, nor the way in which products are divided, nor the
+// company of other sequences may change a bit.
+func TestLogitsDependOnTheSequenceAlone(t *testing.T) {
+	for name, c := range configs {
+		for _, dtype := range []string{F32, Int8} {
+			t.Run(name+" "+dtype, func(t *testing.T) {
+				m := randomModel(c, 4)
+				b := randomBatch(c, rand.New(rand.NewPCG(5, 6)), 3, 1, 60, 9, 150, 17, 2, 90)
+				want := predict(t, newEngine(t, m, Options{Threads: 1, DType: dtype}), b)
+				for _, threads := range []int{1, 2, 3, 5} {
+					e := newEngine(t, m, Options{Threads: threads, DType: dtype})
+					if !sameBits(predict(t, e, b), want) {
+						t.Errorf("%d threads: other logits", threads)
+					}
+					for s := range b.sequences() {
+						if !sameBits(predict(t, e, b.sequence(s)), want[s*3:s*3+3]) {
+							t.Errorf("%d threads: sequence %d alone has other logits", threads, s)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestInt8IsTheSameBitsAtEveryLevel(t *testing.T) {
+	for name, c := range configs {
+		t.Run(name, func(t *testing.T) {
+			m := randomModel(c, 7)
+			q, err := quantize.Int8(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := randomBatch(c, rand.New(rand.NewPCG(8, 9)), 1, 30, 97, 5)
+			var want []float32
+			for _, level := range kernels.Available() {
+				restore := kernels.Use(level)
+				for _, threads := range []int{1, 2} {
+					stored := predict(t, newEngine(t, q, Options{Threads: threads}), b)
+					if want == nil {
+						want = stored
+					}
+					if !sameBits(stored, want) {
+						t.Errorf("%v, %d threads: other logits", level, threads)
+					}
+					if !sameBits(predict(t, newEngine(t, m, Options{Threads: threads, DType: Int8}), b), want) {
+						t.Errorf("%v, %d threads: quantized while loading, other logits", level, threads)
+					}
+				}
+				restore()
+			}
+		})
+	}
+}
+
+// FuzzInt8Levels draws architectures, weights and inputs.
+func FuzzInt8Levels(f *testing.F) {
+	for seed := range uint64(12) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		layers := make([]checkpoints.LayerSize, 1+r.IntN(3))
+		for i := range layers {
+			layers[i] = size(1+r.IntN(4), 1+r.IntN(80))
+		}
+		activations := []string{"gelu", "gelu_new", "relu"}
+		c := config(1+r.IntN(90), 1+r.IntN(40), activations[r.IntN(3)], layers...)
+		c.InitializerRange *= []float32{1e-3, 1, 30}[r.IntN(3)]
+		m := randomModel(c, seed)
+		lengths := make([]int, 1+r.IntN(5))
+		for i := range lengths {
+			lengths[i] = 1 + r.IntN(50)
+		}
+		b := randomBatch(c, r, lengths...)
+		for _, dtype := range []string{F32, Int8} {
+			var want []float32
+			for _, level := range kernels.Available() {
+				restore := kernels.Use(level)
+				got := predict(t, newEngine(t, m, Options{Threads: 1 + r.IntN(3), DType: dtype}), b)
+				restore()
+				if want == nil {
+					want = got
+				}
+				if !sameBits(got, want) {
+					t.Errorf("%s at %v: other logits", dtype, level)
+				}
+			}
+		}
+	})
+}
+
+func TestInt8IsCloseToFloat(t *testing.T) {
+	c := configs["width 312"]
+	m := randomModel(c, 10)
+	q, err := quantize.Int8(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	widened, err := quantize.Floats(q, checkpoints.F32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := randomBatch(c, rand.New(rand.NewPCG(11, 12)), 20, 64, 128, 7, 33)
+	f32 := predict(t, newEngine(t, m, Options{}), b)
+	spread := 0.0
+	for _, v := range f32 {
+		spread = max(spread, math.Abs(float64(v)))
+	}
+	if d := largestDifference(f32, predict(t, newEngine(t, q, Options{}), b)); !(d < 0.06*spread) {
+		t.Errorf("int8 logits are up to %g off, the largest is %g", d, spread)
+	}
+	if !sameBits(predict(t, newEngine(t, q, Options{DType: F32}), b), predict(t, newEngine(t, widened, Options{}), b)) {
+		t.Error("an int8 model computed in f32 is not its widened copy")
+	}
+}
+
+func TestHalfPrecisionWeights(t *testing.T) {
+	c := configs["head 26 uneven"]
+	m := randomModel(c, 10)
+	b := randomBatch(c, rand.New(rand.NewPCG(11, 12)), 20, 64)
+	for dtype, tolerance := range map[checkpoints.DType]float64{checkpoints.F16: 0.02, checkpoints.BF16: 0.15} {
+		h, err := quantize.Floats(m, dtype)
+		if err != nil {
+			t.Fatal(err)
+		}
+		widened, err := quantize.Floats(h, checkpoints.F32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := predict(t, newEngine(t, h, Options{}), b)
+		if !sameBits(got, predict(t, newEngine(t, widened, Options{}), b)) {
+			t.Errorf("%v: logits differ from those of the widened weights", dtype)
+		}
+		if d := largestDifference(got, predict(t, newEngine(t, m, Options{}), b)); !(d < tolerance) {
+			t.Errorf("%v: logits are %g off", dtype, d)
+		}
+	}
+}
+
+func TestPaddingKeepsTheLogits(t *testing.T) {
+	for name, c := range configs {
+		m := randomModel(c, 13)
+		b := randomBatch(c, rand.New(rand.NewPCG(14, 15)), 1, 100, 64, 12)
+		for _, dtype := range []string{F32, Int8} {
+			want := predict(t, newEngine(t, m, Options{DType: dtype}), b)
+			for _, threads := range []int{1, 2} {
+				e := newEngine(t, m, Options{DType: dtype, Threads: threads, PadTo: 100})
+				if d := largestDifference(predict(t, e, b), want); !(d < 1e-5) {
+					t.Errorf("%s, %s, %d threads: logits are %g off", name, dtype, threads, d)
+				}
+			}
+		}
+	}
+}
+
+func TestInputErrors(t *testing.T) {
+	c := configs["head 16"]
+	plain := newEngine(t, randomModel(c, 1), Options{Threads: 1})
+	padded := newEngine(t, randomModel(c, 1), Options{Threads: 1, PadTo: 4})
+	long := make([]int32, 161)
+	for _, test := range []struct {
+		name                  string
+		engine                *Engine
+		ids, typeIDs, offsets []int32
+		want                  error
+		sequence, token       int
+	}{
+		{"id too large", plain, []int32{1, 2, 70}, nil, []int32{0, 1, 3}, ErrTokenID, 1, 1},
+		{"negative id", plain, []int32{-1}, nil, []int32{0, 1}, ErrTokenID, 0, 0},
+		{"type too large", plain, []int32{1, 2}, []int32{0, 2}, []int32{0, 2}, ErrTypeID, 0, 1},
+		{"negative type", plain, []int32{1, 2}, []int32{-1, 0}, []int32{0, 2}, ErrTypeID, 0, 0},
+		{"types missing", plain, []int32{1, 2}, []int32{0}, []int32{0, 2}, ErrTypeID, 0, -1},
+		{"empty sequence", plain, []int32{1}, nil, []int32{0, 1, 1}, ErrEmptySequence, 1, -1},
+		{"too long", plain, long, nil, []int32{0, 161}, ErrTooLong, 0, -1},
+		{"longer than the padding", padded, long, nil, []int32{0, 4, 161}, ErrTooLong, 1, -1},
+		{"no offsets", plain, nil, nil, nil, ErrOffsets, 0, -1},
+		{"offsets begin late", plain, []int32{1, 2}, nil, []int32{1, 2}, ErrOffsets, 0, -1},
+		{"offsets end early", plain, []int32{1, 2}, nil, []int32{0, 1}, ErrOffsets, 0, -1},
+		{"offsets fall", plain, []int32{1, 2}, nil, []int32{0, 2, 1, 2}, ErrOffsets, 1, -1},
+		{"offsets run over", plain, []int32{1, 2}, nil, []int32{0, 7, 2}, ErrOffsets, 0, -1},
+		{"offsets negative", plain, []int32{1, 2}, nil, []int32{0, -5, 2}, ErrOffsets, 0, -1},
+	} {
+		_, err := test.engine.PredictTokens(nil, test.ids, test.typeIDs, test.offsets)
+		var input *InputError
+		if !errors.Is(err, test.want) || !errors.As(err, &input) {
+			t.Errorf("%s: %v", test.name, err)
+			continue
+		}
+		if input.Sequence != test.sequence || input.Token != test.token {
+			t.Errorf("%s: %v; sequence %d, token %d", test.name, err, input.Sequence, input.Token)
+		}
+	}
+	if logits, err := plain.PredictTokens(nil, nil, nil, []int32{0}); err != nil || len(logits) != 0 {
+		t.Errorf("no sequences: %v, %v", logits, err)
+	}
+}
+
+func TestModelAndOptionErrors(t *testing.T) {
+	m := randomModel(configs["head 16"], 1)
+	for _, o := range []Options{{DType: "f64"}, {Threads: -1}, {PadTo: -1}, {PadTo: 161}, {MaxLength: -2}, {MaxLength: 1000}} {
+		if _, err := New(m, o); !errors.Is(err, ErrOption) {
+			t.Errorf("%+v: %v", o, err)
+		}
+		if _, err := NewPool(m, 1, o); !errors.Is(err, ErrOption) {
+			t.Errorf("pool, %+v: %v", o, err)
+		}
+	}
+	if _, err := NewPool(m, 0, Options{}); !errors.Is(err, ErrOption) {
+		t.Errorf("pool of none: %v", err)
+	}
+	headless := configs["head 16"]
+	headless.Labels = nil
+	if _, err := New(randomModel(headless, 1), Options{}); !errors.Is(err, ErrNoHead) {
+		t.Errorf("no head: %v", err)
+	}
+	delete(m.Tensors, "bert.encoder.layer.0.output.dense.bias")
+	if _, err := New(m, Options{}); err == nil {
+		t.Error("a missing tensor was not noticed")
+	}
+	if _, err := Open(t.TempDir(), Options{}); err == nil {
+		t.Error("an empty directory was opened")
+	}
+	wide := config(16, 16, "gelu", size(1, kernels.MaxKI8+1))
+	if _, err := New(randomModel(wide, 1), Options{DType: Int8}); !errors.Is(err, checkpoints.ErrUnsupported) {
+		t.Errorf("a layer too wide for int8 sums: %v", err)
+	}
+}
+
+func TestOptionsInEffect(t *testing.T) {
+	m := randomModel(configs["head 16"], 1)
+	e := newEngine(t, m, Options{})
+	if o := e.Options(); o.DType != F32 || o.Threads < 1 || o.MaxLength != 160 {
+		t.Errorf("%+v", o)
+	}
+	q, err := quantize.Int8(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := newEngine(t, q, Options{PadTo: 50}).Options(); o.DType != Int8 || o.MaxLength != 50 {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestPredictTokensDoesNotAllocate(t *testing.T) {
+	c := configs["width 312"]
+	m := randomModel(c, 1)
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, dtype := range []string{F32, Int8} {
+		for _, threads := range []int{1, 2} {
+			for _, padTo := range []int{0, 48} {
+				e := newEngine(t, m, Options{Threads: threads, DType: dtype, PadTo: padTo, Profile: true})
+				batches := []batch{randomBatch(c, r, 40, 20, 48, 48, 17, 3), randomBatch(c, r, 5), randomBatch(c, r, 33)}
+				logits := make([]float32, 18)
+				call := func() {
+					for _, b := range batches {
+						if _, err := e.PredictTokens(logits, b.ids, b.typeIDs, b.offsets); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				call()
+				call()
+				if n := testing.AllocsPerRun(5, call); n > 0 {
+					t.Errorf("%s, %d threads, padded to %d: %v allocations a call", dtype, threads, padTo, n)
+				}
+			}
+		}
+	}
+}
+
+func TestEngineFromManyGoroutines(t *testing.T) {
+	c := configs["head 26 uneven"]
+	e := newEngine(t, randomModel(c, 1), Options{Threads: 2, DType: Int8})
+	r := rand.New(rand.NewPCG(1, 2))
+	var group sync.WaitGroup
+	for range 8 {
+		b := randomBatch(c, r, 1+r.IntN(50), 1+r.IntN(50))
+		want := predict(t, e, b)
+		group.Go(func() {
+			for range 5 {
+				got, err := e.PredictTokens(nil, b.ids, b.typeIDs, b.offsets)
+				if err != nil || !sameBits(got, want) {
+					t.Errorf("%v, %v", got, err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	for range 2 {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := e.PredictTokens(nil, []int32{1}, nil, []int32{0, 1}); !errors.Is(err, ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+func TestProfile(t *testing.T) {
+	c := configs["width 312"]
+	b := randomBatch(c, rand.New(rand.NewPCG(1, 2)), 100)
+	m := randomModel(c, 1)
+	e := newEngine(t, m, Options{Threads: 1, DType: Int8, Profile: true})
+	start := time.Now()
+	predict(t, e, b)
+	total := time.Since(start)
+	var sum time.Duration
+	for _, s := range e.Profile() {
+		if s.Time <= 0 {
+			t.Errorf("stage %s: %v", s.Stage, s.Time)
+		}
+		sum += s.Time
+	}
+	if sum > total || sum < total/2 {
+		t.Errorf("the stages add up to %v of %v", sum, total)
+	}
+	for _, s := range e.Profile() {
+		if s.Time != 0 {
+			t.Errorf("stage %s: %v after a reset", s.Stage, s.Time)
+		}
+	}
+	silent := newEngine(t, m, Options{Threads: 1})
+	predict(t, silent, b)
+	for _, s := range silent.Profile() {
+		if s.Time != 0 {
+			t.Errorf("stage %s measured without being asked", s.Stage)
+		}
+	}
+}
+
+// BenchmarkEngine is the latency of one sequence of the student shape, 4 layers
+// of width 312 with 12 heads and 1200 units, with random weights.
+func BenchmarkEngine(b *testing.B) {
+	c := config(312, 26, "gelu", size(12, 1200), size(12, 1200), size(12, 1200), size(12, 1200))
+	c.VocabSize, c.MaxPositions = 30522, 512
+	m := checkpoints.InitBERT(c, 1)
+	for _, dtype := range []string{F32, Int8} {
+		for _, threads := range []int{1, 2} {
+			e := newEngine(b, m, Options{Threads: threads, DType: dtype, Profile: true})
+			for _, n := range []int{16, 32, 64, 128, 256, 512} {
+				x := randomBatch(c, rand.New(rand.NewPCG(1, 2)), n)
+				b.Run(fmt.Sprintf("%s/%dthreads/%dtokens", dtype, threads, n), func(b *testing.B) {
+					logits := make([]float32, 3)
+					e.Profile()
+					for b.Loop() {
+						if _, err := e.PredictTokens(logits, x.ids, x.typeIDs, x.offsets); err != nil {
+							b.Fatal(err)
+						}
+					}
+					b.ReportMetric(operations(c, n)*float64(b.N)/b.Elapsed().Seconds()/1e9, "Gop/s")
+					for _, s := range e.Profile() {
+						b.ReportMetric(float64(s.Time.Microseconds())/float64(b.N), s.Stage+"-µs")
+					}
+				})
+			}
+		}
+	}
+}
+
+// operations counts the multiplications and additions of the products.
+func operations(c checkpoints.Config, n int) float64 {
+	h, sum := float64(c.HiddenSize), 0.0
+	for i, l := range c.Layers {
+		a, rows := float64(l.Heads*c.HeadDim), float64(n)
+		keys := 2 * h * a * rows
+		if i == len(c.Layers)-1 {
+			rows = 1
+		}
+		sum += keys + rows*(2*h*a+2*h*float64(l.Intermediate)+2*a*float64(n))
+	}
+	return 2 * sum
+}

@@ -1,0 +1,58 @@
+package infer
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrClosed is returned by an engine or a pool after Close.
+	ErrClosed = errors.New("infer: closed")
+	// ErrNoHead is returned for a model that does not end in a classifier.
+	ErrNoHead = errors.New("infer: the model has no classifier")
+	// ErrNoTokenizer is returned by Predict for a model without tokenizer files.
+	ErrNoTokenizer = errors.New("infer: the model has no tokenizer")
+	// ErrOption is returned for options that are not valid.
+	ErrOption = errors.New("infer: invalid option")
+
+	// The reasons of an InputError.
+
+	// ErrOffsets says that the offsets do not divide the tokens into sequences.
+	ErrOffsets = errors.New("bad offsets")
+	// ErrEmptySequence says that a sequence has no tokens.
+	ErrEmptySequence = errors.New("empty sequence")
+	// ErrTooLong says that a sequence has more tokens than the model has
+	// positions, or than Options.PadTo.
+	ErrTooLong = errors.New("sequence too long")
+	// ErrTokenID says that a token id is outside the vocabulary.
+	ErrTokenID = errors.New("token id out of range")
+	// ErrTypeID says that a token type id is out of range, or that there is not
+	// one for each token.
+	ErrTypeID = errors.New("token type id out of range")
+)
+
+// InputError tells which input cannot be computed, and why. It unwraps to one
+// of the reasons above.
+type InputError struct {
+	// Sequence is the number of the sequence in the call.
+	Sequence int
+	// Token is the position in the sequence, -1 when no single token is at fault.
+	Token int
+	// Err is the reason.
+	Err    error
+	detail string
+}
+
+func (e *InputError) Error() string {
+	where := fmt.Sprintf("infer: sequence %d", e.Sequence)
+	if e.Token >= 0 {
+		where += fmt.Sprintf(", token %d", e.Token)
+	}
+	return where + ": " + e.Err.Error() + ": " + e.detail
+}
+
+func (e *InputError) Unwrap() error { return e.Err }
+
+func inputError(sequence, token int, err error, format string, args ...any) error {
+	return &InputError{sequence, token, err, fmt.Sprintf(format, args...)}
+}

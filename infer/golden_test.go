@@ -1,0 +1,107 @@
+package infer
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/skive-ml/skive/checkpoints"
+)
+
+type goldenCase struct {
+	IDs    []int32   `json:"ids"`
+	Types  []int32   `json:"types"`
+	Logits []float32 `json:"logits"`
+}
+
+func goldenCases(t *testing.T, path string) []goldenCase {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cases []goldenCase
+	if err := json.Unmarshal(b, &cases); err != nil {
+		t.Fatal(err)
+	}
+	return cases
+}
+
+func compareGolden(t *testing.T, e *Engine, cases []goldenCase) {
+	t.Helper()
+	all, b := []float32(nil), batch{offsets: []int32{0}}
+	for i, c := range cases {
+		got := predict(t, e, batch{c.IDs, c.Types, []int32{0, int32(len(c.IDs))}})
+		if d := largestDifference(got, c.Logits); !(d < 1e-4) {
+			t.Errorf("case %d, %d tokens: %g from the golden logits", i, len(c.IDs), d)
+		}
+		all = append(all, got...)
+		b.ids, b.typeIDs = append(b.ids, c.IDs...), append(b.typeIDs, c.Types...)
+		b.offsets = append(b.offsets, int32(len(b.ids)))
+	}
+	if !sameBits(predict(t, e, b), all) {
+		t.Error("the logits of a batch differ from those of its sequences")
+	}
+}
+
+func TestLogitsEqualTransformers(t *testing.T) {
+	for _, name := range []string{"gelu", "gelu_new", "relu"} {
+		for _, threads := range []int{1, 2} {
+			dir := filepath.Join("testdata", name)
+			e, err := Open(dir, Options{Threads: threads})
+			if err != nil {
+				t.Fatal(err)
+			}
+			compareGolden(t, e, goldenCases(t, filepath.Join(dir, "golden.json")))
+			if err := e.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// The environment variable SKIVE_MINILM names the directory of the real
+// all-MiniLM-L6-v2, which is too large to lie here.
+func TestMiniLMEqualsTransformers(t *testing.T) {
+	dir := os.Getenv("SKIVE_MINILM")
+	if dir == "" {
+		t.Skip("SKIVE_MINILM is not set")
+	}
+	m, err := checkpoints.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	// With the identity as classifier the logits are the pooled output.
+	h := m.Config.HiddenSize
+	labels, identity := make([]string, h), make([]float32, h*h)
+	for i := range labels {
+		labels[i] = fmt.Sprint(i)
+		identity[i*h+i] = 1
+	}
+	if err := m.AddHead(labels, 1); err != nil {
+		t.Fatal(err)
+	}
+	m.Tensors["classifier.weight"] = checkpoints.NewTensor([]int{h, h}, identity)
+	cases := goldenCases(t, "testdata/minilm.json")
+	compareGolden(t, newEngine(t, m, Options{DType: F32}), cases)
+
+	e := newEngine(t, m, Options{DType: Int8})
+	for _, c := range cases {
+		got := predict(t, e, batch{c.IDs, c.Types, []int32{0, int32(len(c.IDs))}})
+		var dot, a, b float64
+		for i, v := range got {
+			dot += float64(v) * float64(c.Logits[i])
+			a += float64(v) * float64(v)
+			b += float64(c.Logits[i]) * float64(c.Logits[i])
+		}
+		cosine := dot / math.Sqrt(a*b)
+		t.Logf("int8, %d tokens: cosine %.5f", len(c.IDs), cosine)
+		if !(cosine > 0.98) {
+			t.Errorf("int8, %d tokens: cosine %g with the golden output", len(c.IDs), cosine)
+		}
+	}
+}

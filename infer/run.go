@@ -1,0 +1,401 @@
+package infer
+
+import (
+	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/internal/team"
+)
+
+// Sizes of the blocks of rows that one worker carries through a layer.
+const (
+	// blockFloats bounds the activations of a block, so that they and a panel
+	// of weights stay in the second-level cache.
+	blockFloats = 96 << 10
+	// Blocks have at least minBlock rows, since each block reads all weights of
+	// the layer, and at most maxBlock.
+	minBlock, maxBlock = 48, 144
+	// blockStep divides the rows of a block: the kernels take 6 or 14 rows at a
+	// time, and their remainders are slower.
+	blockStep = 6
+	// fewRows is the number of rows per worker below which the products are
+	// split by columns: every worker reads a part of the weights instead of all.
+	fewRows = 12
+)
+
+// run is the arena of an engine and the state of the call under way.
+type run struct {
+	weights *weights
+	team    *team.Team
+	workers []worker
+	padTo   int
+
+	// The input.
+	logits       []float32
+	ids, typeIDs []int32
+	offsets      []int32
+	tokens       int // computed, padding included
+	sequences    int
+
+	// Of each token: its position, and its source in ids, -1 for padding.
+	positions, source []int32
+	hidden            []float32 // [tokens, hidden size]
+	projected         []float32 // [tokens, queries, keys and values]
+	context           []float32 // [tokens, attention size]
+
+	// Of the first token of each sequence, in the last layer.
+	first        []float32 // [sequences, hidden size]
+	firstQuery   []float32 // [sequences, attention size]
+	firstContext []float32 // [sequences, attention size]
+
+	// Used where the products are split by columns: as those of a worker.
+	mixed, inner []float32
+	rows         kernels.RowsI8
+
+	// What the workers do in the present step.
+	block int // most rows of a part
+	size  int // rows of a part
+	limit int // rows of all parts
+	layer int
+	split splitProduct
+
+	// The steps as functions made once: a closure made for a call would be
+	// memory allocated for a call.
+	embedStep, layerStep, queryStep, tailStep, attentionStep, splitStep func(worker, part int)
+}
+
+// worker is what one thread owns.
+type worker struct {
+	clock
+	scratch kernels.Scratch
+	rows    kernels.RowsI8
+	mixed   []float32 // [block, hidden size]
+	inner   []float32 // [block, intermediate size]
+	pooled  []float32 // [block, hidden size]
+	buffers [3][]float32
+	masked  maskedBuffers
+}
+
+type splitProduct struct {
+	linear *linear
+	x, c   []float32
+	m      int
+	ldx    int
+	ldc    int
+	act    kernels.Activation
+	parts  int
+}
+
+func (r *run) init(w *weights, t *team.Team, o Options) {
+	r.weights, r.team, r.padTo = w, t, o.PadTo
+	h := w.config.HiddenSize
+	r.block = maxBlock
+	for _, l := range w.layers {
+		r.block = min(r.block, blockFloats/(l.intermediate+2*h))
+	}
+	r.block = max(r.block, minBlock) / blockStep * blockStep
+	r.workers = make([]worker, t.Workers())
+	for i := range r.workers {
+		k := &r.workers[i]
+		k.on = o.Profile
+		for b := range k.buffers {
+			k.buffers[b] = make([]float32, h)
+		}
+	}
+	r.embedStep = r.embedBlock
+	r.layerStep = r.layerBlock
+	r.queryStep = r.queryBlock
+	r.tailStep = r.tailBlock
+	r.attentionStep = r.attentionPart
+	r.splitStep = r.splitPart
+}
+
+func grow[E any](s []E, n int) []E {
+	if cap(s) < n {
+		return make([]E, n)
+	}
+	return s[:n]
+}
+
+// reserve sizes the arena for the input.
+func (r *run) reserve() {
+	c := &r.weights.config
+	heads, inner, projected := 0, 0, 0
+	for i := range r.weights.layers {
+		l := &r.weights.layers[i]
+		heads, inner, projected = max(heads, l.heads), max(inner, l.intermediate), max(projected, l.project.out)
+	}
+	h, attention, t, s := c.HiddenSize, heads*c.HeadDim, r.tokens, r.sequences
+	r.positions, r.source = grow(r.positions, t), grow(r.source, t)
+	r.hidden = grow(r.hidden, t*h)
+	r.projected = grow(r.projected, t*projected)
+	r.context = grow(r.context, t*attention)
+	r.first = grow(r.first, s*h)
+	r.firstQuery = grow(r.firstQuery, s*attention)
+	r.firstContext = grow(r.firstContext, s*attention)
+	few := min(t, r.few())
+	r.mixed, r.inner = grow(r.mixed, few*h), grow(r.inner, few*inner)
+	rows := min(r.block, t)
+	for i := range r.workers {
+		k := &r.workers[i]
+		k.mixed, k.inner = grow(k.mixed, rows*h), grow(k.inner, rows*inner)
+	}
+}
+
+// few is the largest number of rows whose products are split by columns.
+func (r *run) few() int {
+	if len(r.workers) == 1 {
+		return 0
+	}
+	return fewRows * len(r.workers)
+}
+
+// forward computes the logits.
+func (r *run) forward(logits []float32, ids, typeIDs, offsets []int32) {
+	r.logits, r.ids, r.typeIDs, r.offsets = logits, ids, typeIDs, offsets
+	r.sequences = len(offsets) - 1
+	r.tokens = len(ids)
+	if r.padTo > 0 {
+		r.tokens = r.sequences * r.padTo
+	}
+	r.reserve()
+	r.place()
+
+	last := len(r.weights.layers) - 1
+	few := r.tokens <= r.few()
+	if few {
+		r.embedRows(&r.workers[0], 0, r.tokens)
+		r.splitRows(stageQKV, r.weights.layers[0].project, r.tokens, r.hidden, r.projected, kernels.Identity)
+	} else {
+		r.byRows(r.tokens, r.embedStep)
+	}
+	for r.layer = 0; r.layer < last; r.layer++ {
+		l := &r.weights.layers[r.layer]
+		r.team.Run(r.sequences*l.heads, r.attentionStep)
+		if few {
+			r.splitLayer(l, r.tokens, r.context, r.hidden)
+			r.splitRows(stageQKV, r.weights.layers[r.layer+1].project, r.tokens, r.hidden, r.projected, kernels.Identity)
+		} else {
+			r.byRows(r.tokens, r.layerStep)
+		}
+	}
+
+	l := &r.weights.layers[last]
+	few = r.sequences <= r.few()
+	if few {
+		r.gather(0, r.sequences)
+		r.splitRows(stageQKV, l.query, r.sequences, r.first, r.firstQuery, kernels.Identity)
+	} else {
+		r.byRows(r.sequences, r.queryStep)
+	}
+	r.team.Run(r.sequences*l.heads, r.attentionStep)
+	if few {
+		r.splitLayer(l, r.sequences, r.firstContext, r.first)
+		r.head(&r.workers[0], 0, r.sequences)
+	} else {
+		r.byRows(r.sequences, r.tailStep)
+	}
+	r.logits, r.ids, r.typeIDs, r.offsets = nil, nil, nil, nil
+	r.split = splitProduct{}
+}
+
+// place notes where each token comes from.
+func (r *run) place() {
+	if r.padTo > 0 {
+		for s := range r.sequences {
+			lo, n := int(r.offsets[s]), int(r.offsets[s+1]-r.offsets[s])
+			for i := range r.padTo {
+				t := s*r.padTo + i
+				r.positions[t], r.source[t] = int32(i), int32(lo+i)
+				if i >= n {
+					r.source[t] = -1
+				}
+			}
+		}
+		return
+	}
+	for s := range r.sequences {
+		lo, hi := r.offsets[s], r.offsets[s+1]
+		for t := lo; t < hi; t++ {
+			r.positions[t], r.source[t] = t-lo, t
+		}
+	}
+}
+
+// span returns where the computed tokens of a sequence begin, how many there
+// are, and how many of them are not padding.
+func (r *run) span(s int) (lo, n, real int) {
+	lo, n = int(r.offsets[s]), int(r.offsets[s+1]-r.offsets[s])
+	if r.padTo > 0 {
+		return s * r.padTo, r.padTo, n
+	}
+	return lo, n, n
+}
+
+// byRows runs a step over blocks of rows. There are as many blocks as keep all
+// workers busy to the end.
+func (r *run) byRows(rows int, step func(worker, part int)) {
+	workers := len(r.workers)
+	blocks := (rows + r.block - 1) / r.block
+	if rows >= workers*fewRows {
+		blocks = (blocks + workers - 1) / workers * workers
+	}
+	size := (rows + blocks - 1) / blocks
+	size = min((size+blockStep-1)/blockStep*blockStep, r.block)
+	r.size, r.limit = size, rows
+	r.team.Run((rows+size-1)/size, step)
+}
+
+// part returns the rows of a part of byRows.
+func (r *run) part(part int) (lo, hi int) {
+	lo = part * r.size
+	return lo, min(lo+r.size, r.limit)
+}
+
+func (r *run) embedBlock(worker, part int) {
+	w := &r.workers[worker]
+	lo, hi := r.part(part)
+	r.embedRows(w, lo, hi)
+	r.project(w, &r.weights.layers[0], lo, hi)
+}
+
+func (r *run) layerBlock(worker, part int) {
+	w := &r.workers[worker]
+	lo, hi := r.part(part)
+	r.mix(w, &r.weights.layers[r.layer], r.context, r.hidden, lo, hi)
+	r.project(w, &r.weights.layers[r.layer+1], lo, hi)
+}
+
+func (r *run) queryBlock(worker, part int) {
+	w := &r.workers[worker]
+	lo, hi := r.part(part)
+	r.gather(lo, hi)
+	l := r.weights.layers[r.layer].query
+	h := r.weights.config.HiddenSize
+	r.product(w, stageQKV, l, hi-lo, r.first[lo*h:hi*h], r.firstQuery[lo*l.out:hi*l.out], kernels.Identity)
+}
+
+func (r *run) tailBlock(worker, part int) {
+	w := &r.workers[worker]
+	lo, hi := r.part(part)
+	r.mix(w, &r.weights.layers[r.layer], r.firstContext, r.first, lo, hi)
+	r.head(w, lo, hi)
+}
+
+// product computes c = act(x·Wᵀ + b) for m dense rows.
+func (r *run) product(w *worker, s stage, l *linear, m int, x, c []float32, act kernels.Activation) {
+	w.start()
+	if l.int8 {
+		w.rows.Quantize(x, m, l.in, l.in)
+		w.stop(stageQuantize)
+	}
+	l.apply(&w.scratch, &w.rows, m, x, l.in, 0, l.panels(), c, l.out, act)
+	w.stop(s)
+}
+
+// embedRows computes the embeddings of the tokens [lo, hi) and their LayerNorm.
+func (r *run) embedRows(w *worker, lo, hi int) {
+	w.start()
+	c := &r.weights.config
+	h := c.HiddenSize
+	for t := lo; t < hi; t++ {
+		id, typeID := int32(c.PadTokenID), int32(0)
+		if at := r.source[t]; at >= 0 {
+			id = r.ids[at]
+			if r.typeIDs != nil {
+				typeID = r.typeIDs[at]
+			}
+		}
+		word := r.weights.word.row(int(id), w.buffers[0])
+		kind := r.weights.tokenType.row(int(typeID), w.buffers[1])
+		row := r.hidden[t*h:][:h]
+		kernels.Add(row, word, kind)
+		position := r.weights.position.row(int(r.positions[t]), w.buffers[2])
+		n := &r.weights.embeddings
+		kernels.AddLayerNorm(row, row, row, position, n.gamma, n.beta, c.LayerNormEps)
+	}
+	w.stop(stageEmbeddings)
+}
+
+// project computes queries, keys and values of the rows [lo, hi).
+func (r *run) project(w *worker, l *layer, lo, hi int) {
+	h, p := r.weights.config.HiddenSize, l.project
+	r.product(w, stageQKV, p, hi-lo, r.hidden[lo*h:hi*h], r.projected[lo*p.out:hi*p.out], kernels.Identity)
+}
+
+// mix computes what follows attention in a layer, for the rows [lo, hi) of
+// context and hidden: projection, feed-forward, and residuals with LayerNorm.
+// The result replaces hidden.
+func (r *run) mix(w *worker, l *layer, context, hidden []float32, lo, hi int) {
+	h, a, m := r.weights.config.HiddenSize, l.output.in, hi-lo
+	x, mixed, inner := hidden[lo*h:hi*h], w.mixed[:m*h], w.inner[:m*l.intermediate]
+	r.product(w, stageOutput, l.output, m, context[lo*a:hi*a], mixed, kernels.Identity)
+	r.addNorm(w, &l.attentionNorm, x, mixed)
+	r.product(w, stageFeedForward, l.expand, m, x, inner, r.weights.activation)
+	r.product(w, stageFeedForward, l.contract, m, inner, mixed, kernels.Identity)
+	r.addNorm(w, &l.outputNorm, x, mixed)
+}
+
+// addNorm sets the rows of x to LayerNorm(mixed + x).
+func (r *run) addNorm(w *worker, n *norm, x, mixed []float32) {
+	w.start()
+	h := r.weights.config.HiddenSize
+	for i := 0; i < len(x); i += h {
+		row, m := x[i:i+h], mixed[i:i+h]
+		kernels.AddLayerNorm(row, m, m, row, n.gamma, n.beta, r.weights.config.LayerNormEps)
+	}
+	w.stop(stageLayerNorm)
+}
+
+// gather copies the hidden states of the first tokens of the sequences [lo, hi).
+func (r *run) gather(lo, hi int) {
+	h := r.weights.config.HiddenSize
+	for s := lo; s < hi; s++ {
+		t, _, _ := r.span(s)
+		copy(r.first[s*h:(s+1)*h], r.hidden[t*h:])
+	}
+}
+
+// head computes the logits of the sequences [lo, hi).
+func (r *run) head(w *worker, lo, hi int) {
+	w.start()
+	h, labels := r.weights.config.HiddenSize, r.weights.classifier.out
+	m := hi - lo
+	w.pooled = grow(w.pooled, m*h)
+	p, c := r.weights.pooler, r.weights.classifier
+	p.apply(&w.scratch, nil, m, r.first[lo*h:hi*h], h, 0, p.panels(), w.pooled, h, kernels.Tanh)
+	c.apply(&w.scratch, nil, m, w.pooled, h, 0, c.panels(), r.logits[lo*labels:hi*labels], labels, kernels.Identity)
+	w.stop(stageHead)
+}
+
+// splitLayer is mix over all m rows with each product split by columns.
+func (r *run) splitLayer(l *layer, m int, context, hidden []float32) {
+	h := r.weights.config.HiddenSize
+	w := &r.workers[0]
+	x, mixed, inner := hidden[:m*h], r.mixed[:m*h], r.inner[:m*l.intermediate]
+	r.splitRows(stageOutput, l.output, m, context, mixed, kernels.Identity)
+	r.addNorm(w, &l.attentionNorm, x, mixed)
+	r.splitRows(stageFeedForward, l.expand, m, x, inner, r.weights.activation)
+	r.splitRows(stageFeedForward, l.contract, m, inner, mixed, kernels.Identity)
+	r.addNorm(w, &l.outputNorm, x, mixed)
+}
+
+// splitRows computes c = act(x·Wᵀ + b) for m dense rows, its columns divided
+// among the workers.
+func (r *run) splitRows(s stage, l *linear, m int, x, c []float32, act kernels.Activation) {
+	w := &r.workers[0]
+	w.start()
+	if l.int8 {
+		r.rows.Quantize(x, m, l.in, l.in)
+		w.stop(stageQuantize)
+	}
+	// Parts are pairs of panels at least: the kernels take two at a time.
+	r.split = splitProduct{linear: l, x: x, c: c, m: m, ldx: l.in, ldc: l.out, act: act, parts: min(len(r.workers), (l.panels()+1)/2)}
+	r.team.Run(r.split.parts, r.splitStep)
+	w.stop(s)
+}
+
+func (r *run) splitPart(worker, part int) {
+	p := &r.split
+	pairs := (p.linear.panels() + 1) / 2
+	lo, hi := 2*(part*pairs/p.parts), min(2*((part+1)*pairs/p.parts), p.linear.panels())
+	p.linear.apply(&r.workers[worker].scratch, &r.rows, p.m, p.x, p.ldx, lo, hi, p.c, p.ldc, p.act)
+}

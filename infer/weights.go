@@ -1,0 +1,247 @@
+package infer
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sync"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/internal/quant"
+	"github.com/skive-ml/skive/tokenize"
+)
+
+// weights is a model compiled for inference: read-only, shared by all engines
+// of a pool.
+type weights struct {
+	config     checkpoints.Config
+	int8       bool
+	activation kernels.Activation
+
+	word, position, tokenType table
+	embeddings                norm
+	layers                    []layer
+	pooler, classifier        *linear
+
+	tokenizer func() (*tokenize.Tokenizer, error)
+}
+
+type layer struct {
+	heads, intermediate int
+	// project makes queries, keys and values in one product, side by side. In
+	// the last layer it makes keys and values alone, and query makes the
+	// queries of the first tokens.
+	project, query *linear
+	output         *linear
+	attentionNorm  norm
+	expand         *linear
+	contract       *linear
+	outputNorm     norm
+}
+
+type norm struct{ gamma, beta []float32 }
+
+// linear is x·Wᵀ + b with W packed into panels, in float32 or int8.
+type linear struct {
+	in, out int
+	int8    bool
+	f32     kernels.PanelsF32
+	i8      kernels.PanelsI8
+	bias    []float32
+}
+
+func (l *linear) panels() int {
+	if l.int8 {
+		return l.i8.Panels()
+	}
+	return l.f32.Panels()
+}
+
+// apply computes m rows for the panels [lo, hi). Rows is x quantized, and used
+// by int8 layers instead of x.
+func (l *linear) apply(s *kernels.Scratch, rows *kernels.RowsI8, m int, x []float32, ldx, lo, hi int, c []float32, ldc int, act kernels.Activation) {
+	ep := kernels.Epilogue{Bias: l.bias, Activation: act}
+	if l.int8 {
+		kernels.GemmI8(rows, &l.i8, lo, hi, c, ldc, ep, s)
+		return
+	}
+	kernels.GemmF32(m, kernels.RowMajor(x, ldx), &l.f32, lo, hi, c, ldc, ep, s)
+}
+
+// table is an embedding matrix. Half precision rows are widened when read.
+type table struct {
+	width int
+	f32   []float32
+	half  []uint16
+	bf16  bool
+}
+
+// row returns a row, which is in buf or a view of the table.
+func (t *table) row(i int, buf []float32) []float32 {
+	if t.half == nil {
+		return t.f32[i*t.width : (i+1)*t.width]
+	}
+	h := t.half[i*t.width : (i+1)*t.width]
+	if t.bf16 {
+		kernels.BF16ToF32(buf, h)
+	} else {
+		kernels.F16ToF32(buf, h)
+	}
+	return buf
+}
+
+// loader reads the tensors of a model that has been validated.
+type loader struct {
+	m    *checkpoints.Model
+	int8 bool
+	err  error
+}
+
+func load(m *checkpoints.Model, dtype string) (*weights, error) {
+	if err := m.Validate(); err != nil {
+		return nil, fmt.Errorf("infer: %w", err)
+	}
+	if !m.HasHead() {
+		return nil, ErrNoHead
+	}
+	w := &weights{config: m.Config.Clone()}
+	switch dtype {
+	case "":
+		w.int8 = m.DType() == checkpoints.I8
+	case F32:
+	case Int8:
+		w.int8 = true
+	default:
+		return nil, fmt.Errorf("%w: dtype %q, expected %q or %q", ErrOption, dtype, F32, Int8)
+	}
+	switch m.Config.Activation {
+	case "gelu":
+		w.activation = kernels.GELU
+	case "gelu_new":
+		w.activation = kernels.GELUTanh
+	case "relu":
+		w.activation = kernels.ReLU
+	default:
+		return nil, fmt.Errorf("infer: activation %q: %w", m.Config.Activation, checkpoints.ErrUnsupported)
+	}
+
+	l := &loader{m: m, int8: w.int8}
+	w.word = l.table("bert.embeddings.word_embeddings.weight")
+	w.position = l.table("bert.embeddings.position_embeddings.weight")
+	w.tokenType = l.table("bert.embeddings.token_type_embeddings.weight")
+	w.embeddings = l.norm("bert.embeddings.LayerNorm")
+	for i, size := range m.Config.Layers {
+		p := fmt.Sprintf("bert.encoder.layer.%d.", i)
+		query, key, value := p+"attention.self.query", p+"attention.self.key", p+"attention.self.value"
+		y := layer{
+			heads:         size.Heads,
+			intermediate:  size.Intermediate,
+			output:        l.encoder(p + "attention.output.dense"),
+			attentionNorm: l.norm(p + "attention.output.LayerNorm"),
+			expand:        l.encoder(p + "intermediate.dense"),
+			contract:      l.encoder(p + "output.dense"),
+			outputNorm:    l.norm(p + "output.LayerNorm"),
+		}
+		if i == len(m.Config.Layers)-1 {
+			y.query, y.project = l.encoder(query), l.encoder(key, value)
+		} else {
+			y.project = l.encoder(query, key, value)
+		}
+		w.layers = append(w.layers, y)
+	}
+	w.pooler = l.linear(false, "bert.pooler.dense")
+	w.classifier = l.linear(false, "classifier")
+	if l.err != nil {
+		return nil, fmt.Errorf("infer: %w", l.err)
+	}
+	files := m.Tokenizer
+	w.tokenizer = sync.OnceValues(func() (*tokenize.Tokenizer, error) {
+		if len(files) == 0 {
+			return nil, ErrNoTokenizer
+		}
+		t, err := tokenize.Load(files)
+		if err != nil {
+			return nil, fmt.Errorf("infer: %w", err)
+		}
+		return t, nil
+	})
+	return w, nil
+}
+
+func (l *loader) values(name string) []float32 {
+	v, err := l.m.Float32s(name)
+	if err != nil && l.err == nil {
+		l.err = err
+	}
+	return v
+}
+
+func (l *loader) norm(name string) norm {
+	return norm{l.values(name + ".weight"), l.values(name + ".bias")}
+}
+
+func (l *loader) table(name string) table {
+	t := l.m.Tensors[name]
+	r := table{width: l.m.Config.HiddenSize}
+	if t.DType == checkpoints.F16 || t.DType == checkpoints.BF16 {
+		r.bf16 = t.DType == checkpoints.BF16
+		r.half = make([]uint16, len(t.Data)/2)
+		for i := range r.half {
+			r.half[i] = binary.LittleEndian.Uint16(t.Data[2*i:])
+		}
+		return r
+	}
+	r.f32 = l.values(name)
+	return r
+}
+
+func (l *loader) encoder(names ...string) *linear { return l.linear(l.int8, names...) }
+
+// linear packs the named layers, which have the same input, side by side.
+func (l *loader) linear(int8 bool, names ...string) *linear {
+	r := &linear{int8: int8}
+	for _, name := range names {
+		shape := l.m.Tensors[name+".weight"].Shape
+		r.out += shape[0]
+		r.in = shape[1]
+		r.bias = append(r.bias, l.values(name+".bias")...)
+	}
+	if !int8 {
+		w := make([]float32, 0, r.in*r.out)
+		for _, name := range names {
+			w = append(w, l.values(name+".weight")...)
+		}
+		if l.err == nil {
+			r.f32.Pack(kernels.Transposed(w, r.in), r.in, r.out)
+		}
+		return r
+	}
+	q, scale := l.quantized(names, r.in, r.out)
+	if r.in > kernels.MaxKI8 && l.err == nil {
+		l.err = fmt.Errorf("tensor %s.weight: %d inputs, int8 sums take at most %d: %w", names[0], r.in, kernels.MaxKI8, checkpoints.ErrUnsupported)
+	}
+	if l.err == nil {
+		r.i8.Pack(q, scale, r.in, r.out)
+	}
+	return r
+}
+
+func (l *loader) quantized(names []string, in, out int) (q []int8, scale []float32) {
+	q, scale = make([]int8, in*out), make([]float32, out)
+	o := 0
+	for _, name := range names {
+		t := l.m.Tensors[name+".weight"]
+		n := t.Shape[0]
+		dst, s := q[o*in:(o+n)*in], scale[o:o+n]
+		o += n
+		if t.DType == checkpoints.I8 {
+			copy(dst, t.Int8s())
+			copy(s, l.values(name+".weight_scale"))
+			continue
+		}
+		if err := quant.Channels(dst, s, l.values(name+".weight"), n, in); err != nil && l.err == nil {
+			l.err = fmt.Errorf("tensor %s.weight: %w", name, err)
+		}
+	}
+	return q, scale
+}
