@@ -37,6 +37,7 @@ type section struct {
 }
 
 type sectionInfo struct {
+	//lint:ignore U1000 msgpack reads the tag by reflection
 	_msgpack struct{} `msgpack:",as_array"`
 	Name     string
 	DType    string
