@@ -88,32 +88,11 @@ func (g *gemmBlock) setA(a ViewF32, top, from int) {
 		return
 	}
 	g.packed = true
-	g.s.packed = grow(g.s.packed, g.rows*g.k)
+	g.s.packed = grow(g.s.packed, g.rows*g.k+packSlack)
 	g.a = g.s.packed
 	for t := range g.tiles {
 		lo, hi := g.tile(t)
-		packTile(g.a[lo*g.k:hi*g.k], a.Data[at+lo*a.RowStride:], a.RowStride, a.ColStride, hi-lo, g.k)
-	}
-}
-
-// packTile sets dst[p*rows+r] = src[r*rs+p*cs] for p < k and r < rows.
-func packTile(dst, src []float32, rs, cs, rows, k int) {
-	if rs == 1 {
-		for p := range k {
-			from := src[p*cs:][:rows]
-			to := dst[p*rows:][:rows]
-			for r, x := range from {
-				to[r] = x
-			}
-		}
-		return
-	}
-	for r := range rows {
-		at := r * rs
-		for p := range k {
-			dst[p*rows+r] = src[at]
-			at += cs
-		}
+		packTile(g.a[lo*g.k:hi*g.k+packSlack], a.Data[at+lo*a.RowStride:], a.RowStride, a.ColStride, hi-lo, g.k)
 	}
 }
 
@@ -317,5 +296,3 @@ func (g *i8Product) kernel(top, rows, panel, n int, c *float32, ldc int, bias *f
 		gemmI8AVX2(rows, g.k, &g.wide[(top-g.top)*stride], 2*stride, b, c, 4*ldc, scaleA, sum, scaleB, bias, g.accumulate)
 	}
 }
-
-func packPanelF32(dst []float32, b ViewF32, k, col, n int) { packPanelGeneric(dst, b, k, col, n) }

@@ -12,4 +12,8 @@ func gemmI8(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep *Epilog
 	ep.finish(a.M, lo*Lanes, min(hi*Lanes, b.N), c, ldc)
 }
 
-func packPanelF32(dst []float32, b ViewF32, k, col, n int) { packPanelGeneric(dst, b, k, col, n) }
+func packPanelsF32(p *PanelsF32, b ViewF32, lo, hi int) {
+	for ; lo < hi; lo++ {
+		packPanelGeneric(p.Data[lo*p.K*Lanes:][:p.K*Lanes], b, p.K, lo*Lanes, min(Lanes, p.N-lo*Lanes))
+	}
+}
