@@ -1,0 +1,115 @@
+"""Makes the goldens of package layers: small BERT classifiers with random
+weights, their outputs and the gradients of a mean cross-entropy, computed in
+float64 by Hugging Face transformers.
+
+    python goldens.py      (torch, transformers, safetensors)
+
+Each directory is a model in Skive's layout of a Hugging Face directory;
+goldens.safetensors beside it holds logits, the hidden states of the real tokens
+and the gradients. "uneven" has a head width that is not the hidden size divided
+by the number of heads, and layers of different sizes.
+"""
+import json
+import os
+
+import torch
+from safetensors.torch import save_file
+from transformers import BertConfig, BertForSequenceClassification
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+LENGTHS = [5, 1, 9, 3]
+LABELS = [2, 0, 1, 1]
+
+MODELS = {
+    "even": dict(hidden=32, heads=[4, 4], head_dim=8, ffn=[64, 64], act="gelu"),
+    "gelu_new": dict(hidden=24, heads=[3], head_dim=8, ffn=[40], act="gelu_new"),
+    "uneven": dict(hidden=32, heads=[3, 1, 2], head_dim=5, ffn=[40, 7, 33], act="relu"),
+}
+
+
+def make(name, m, seed):
+    torch.manual_seed(seed)
+    n, h = len(m["heads"]), m["hidden"]
+    config = BertConfig(
+        vocab_size=50, hidden_size=h, num_hidden_layers=n, num_attention_heads=h // 8, intermediate_size=m["ffn"][0],
+        hidden_act=m["act"], max_position_embeddings=16, type_vocab_size=2, num_labels=3, attn_implementation="eager",
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    )
+    model = BertForSequenceClassification(config).eval()
+    for layer, heads, ffn in zip(model.bert.encoder.layer, m["heads"], m["ffn"]):
+        a, d = layer.attention.self, m["head_dim"]
+        a.num_attention_heads, a.attention_head_size, a.all_head_size = heads, d, heads * d
+        a.scaling = d**-0.5
+        for part in ("query", "key", "value"):
+            setattr(a, part, torch.nn.Linear(h, heads * d))
+        layer.attention.output.dense = torch.nn.Linear(heads * d, h)
+        layer.intermediate.dense = torch.nn.Linear(h, ffn)
+        layer.output.dense = torch.nn.Linear(ffn, h)
+    with torch.no_grad():
+        for key, p in model.named_parameters():
+            # Weights large enough for attention to be far from uniform.
+            p.copy_(torch.randn_like(p) * (0.25 if p.dim() == 2 else 0.1) + (1.0 if "LayerNorm.weight" in key else 0.0))
+    weights = {k: p.detach().clone().contiguous() for k, p in model.named_parameters()}
+    out = os.path.join(HERE, name)
+    os.makedirs(out, exist_ok=True)
+    save_file(weights, os.path.join(out, "model.safetensors"), metadata={"format": "pt"})
+    c = dict(
+        architectures=["BertForSequenceClassification"], model_type="bert", vocab_size=50, hidden_size=h,
+        num_hidden_layers=n, num_attention_heads=max(m["heads"]), intermediate_size=max(m["ffn"]), hidden_act=m["act"],
+        max_position_embeddings=16, type_vocab_size=2, layer_norm_eps=1e-12, hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0, initializer_range=0.02, pad_token_id=0,
+        id2label={"0": "red", "1": "green", "2": "blue"}, label2id={"red": 0, "green": 1, "blue": 2},
+    )
+    if name == "uneven":
+        c.update(head_dim=m["head_dim"], skive_attention_heads=m["heads"], skive_intermediate_sizes=m["ffn"])
+    with open(os.path.join(out, "config.json"), "w") as f:
+        json.dump(c, f, indent=2, sort_keys=True)
+        f.write("\n")
+
+    model = model.double()
+    width = max(LENGTHS)
+    ids = torch.zeros(len(LENGTHS), width, dtype=torch.long)
+    types, mask = torch.zeros_like(ids), torch.zeros_like(ids)
+    for s, length in enumerate(LENGTHS):
+        ids[s, :length] = torch.randint(1, 50, (length,))
+        types[s, length // 2 + 1 : length] = 1
+        mask[s, :length] = 1
+    r = model(input_ids=ids, token_type_ids=types, attention_mask=mask, labels=torch.tensor(LABELS), output_hidden_states=True)
+    r.loss.backward()
+    real = mask.bool()
+    golden = {"grad." + k: p.grad for k, p in model.named_parameters()}
+    golden["logits"], golden["loss"] = r.logits.detach(), r.loss.detach().reshape(1)
+    for i, hidden in enumerate(r.hidden_states):
+        golden[f"hidden.{i}"] = hidden.detach()[real]
+    golden = {k: v.float().contiguous() for k, v in golden.items()}
+    golden["ids"], golden["types"] = ids[real].int(), types[real].int()
+    save_file(golden, os.path.join(HERE, name + ".safetensors"))
+
+
+for seed, (name, m) in enumerate(MODELS.items()):
+    make(name, m, seed)
+
+
+def minilm(path):
+    """The outputs of the real sentence-transformers/all-MiniLM-L6-v2, in float64."""
+    from transformers import BertModel
+
+    torch.manual_seed(9)
+    model = BertModel.from_pretrained(path, attn_implementation="eager").double().eval()
+    lengths = [12, 3, 25]
+    golden, rows, first, pooled = {}, [], [], []
+    for length in lengths:
+        ids = torch.randint(1000, 30000, (1, length))
+        ids[0, 0], ids[0, -1] = 101, 102
+        r = model(input_ids=ids)
+        rows.append(ids[0].int())
+        first.append(r.last_hidden_state[0, 0].detach().float())
+        pooled.append(r.pooler_output[0].detach().float())
+    golden["ids"] = torch.cat(rows)
+    golden["lengths"] = torch.tensor(lengths, dtype=torch.int32)
+    golden["first"], golden["pooled"] = torch.stack(first), torch.stack(pooled)
+    save_file(golden, os.path.join(HERE, "minilm.safetensors"))
+
+
+if "SKIVE_MINILM" in os.environ:
+    minilm(os.environ["SKIVE_MINILM"])
