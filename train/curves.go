@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"image/color"
+	"math"
 	"os"
 	"path/filepath"
 	"sort"
@@ -31,7 +32,12 @@ var (
 
 // writeCurves draws the loss, the learning rate and the metric on the
 // development set over the steps as an SVG file.
-func writeCurves(path, title string, history []Record, evaluations []Evaluation) error {
+func writeCurves(path, title string, history []Record, evaluations []Evaluation) (err error) {
+	defer func() {
+		if p := recover(); p != nil { // the plotting library's way of refusing numbers
+			err = fmt.Errorf("training curves: %v", p)
+		}
+	}()
 	if len(history) == 0 {
 		return nil
 	}
@@ -48,6 +54,8 @@ func writeCurves(path, title string, history []Record, evaluations []Evaluation)
 		}
 		line.Color = c
 		p.Add(plotter.NewGrid(), line)
+		p.X.Min, p.X.Max = widen(p.X.Min, p.X.Max)
+		p.Y.Min, p.Y.Max = widen(p.Y.Min, p.Y.Max)
 		if marks {
 			points.Color = c
 			points.Shape = draw.CircleGlyph{}
@@ -97,6 +105,15 @@ func writeCurves(path, title string, history []Record, evaluations []Evaluation)
 		return fmt.Errorf("training curves: %w", err)
 	}
 	return nil
+}
+
+// widen opens a range of one value, for which the axis would find no marks.
+func widen(lo, hi float64) (float64, float64) {
+	if size := max(math.Abs(lo), math.Abs(hi)); hi-lo <= 1e-6*size {
+		margin := max(0.05*size, 1e-9)
+		return lo - margin, hi + margin
+	}
+	return lo, hi
 }
 
 func curve(history []Record, value func(Record) float64) plotter.XYs {

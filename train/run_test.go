@@ -1,0 +1,368 @@
+package train
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+)
+
+func subset(ds *data.Dataset, lo, hi int) *data.Dataset {
+	return &data.Dataset{Task: ds.Task, Examples: ds.Examples[lo:hi]}
+}
+
+// quick is a run with everything in it: dropout, shuffling, evaluations.
+func quick() Options {
+	o := Defaults()
+	o.Epochs, o.BatchSize, o.LearningRate, o.Dropout = 3, 16, 2e-3, 0.1
+	o.EvalEvery, o.SaveEvery = 4, 5
+	return o
+}
+
+func sameWeights(a, b *checkpoints.Model) bool {
+	return maps.EqualFunc(a.Tensors, b.Tensors, func(x, y checkpoints.Tensor) bool { return bytes.Equal(x.Data, y.Data) })
+}
+
+func run(t *testing.T, o Options) (*checkpoints.Model, *Result) {
+	t.Helper()
+	ds := tinyData(t)
+	m, r, err := Run(context.Background(), tinyModel(t), subset(ds, 0, 100), subset(ds, 100, 160), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	return m, r
+}
+
+func TestSameBitsForAnyNumberOfThreads(t *testing.T) {
+	var first *checkpoints.Model
+	var history []Record
+	for _, threads := range []int{1, 2, 7} {
+		o := quick()
+		o.Threads = threads
+		m, r := run(t, o)
+		if first == nil {
+			first, history = m, r.History
+			continue
+		}
+		if !sameWeights(first, m) {
+			t.Errorf("%d threads: other weights than with 1", threads)
+		}
+		for i, want := range history {
+			if got := r.History[i]; got.Loss != want.Loss || got.GradNorm != want.GradNorm {
+				t.Errorf("%d threads: step %d: loss %v and norm %v, with 1 thread %v and %v", threads, got.Step, got.Loss, got.GradNorm, want.Loss, want.GradNorm)
+				break
+			}
+		}
+	}
+	o := quick()
+	o.Seed = 2
+	if m, _ := run(t, o); sameWeights(first, m) {
+		t.Error("another seed gives the same weights")
+	}
+}
+
+func TestBestModelIsReturned(t *testing.T) {
+	o := quick()
+	var seen []Evaluation
+	o.OnEvaluation = func(e Evaluation) { seen = append(seen, e) }
+	m, r := run(t, o)
+	if r.Steps != 21 || len(seen) != 6 || len(r.Evaluations) != 6 {
+		t.Fatalf("%d steps and %d evaluations, want 21 and 6 (each 4 steps and the last)", r.Steps, len(seen))
+	}
+	for _, e := range seen {
+		if e.Metrics["accuracy"] > r.Best.Metrics["accuracy"] {
+			t.Errorf("step %d is better than the best, step %d", e.Step, r.Best.Step)
+		}
+	}
+	ds := tinyData(t)
+	metrics, err := Evaluate(context.Background(), m, subset(ds, 100, 160), EvaluateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !maps.Equal(metrics, r.Best.Metrics) {
+		t.Errorf("the returned model measures %v, the best evaluation says %v", metrics, r.Best.Metrics)
+	}
+	stage := m.Provenance[len(m.Provenance)-1]
+	if stage.Name != "train" || stage.Settings["lr"] != "0.002" || stage.Measured["dev_accuracy"] != r.Best.Metrics["accuracy"] {
+		t.Errorf("provenance %+v", stage)
+	}
+	if m.Config.HiddenDropout != 0 {
+		t.Errorf("the run's dropout went into the configuration: %v", m.Config.HiddenDropout)
+	}
+}
+
+func TestOutputDirectory(t *testing.T) {
+	o := quick()
+	o.Output = filepath.Join(t.TempDir(), "out")
+	o.Log = filepath.Join(t.TempDir(), "log.jsonl")
+	m, r := run(t, o)
+	o2 := quick()
+	inMemory, _ := run(t, o2)
+	if !sameWeights(m, inMemory) {
+		t.Error("the model in the directory is another than the one kept in memory")
+	}
+	svg, err := os.ReadFile(filepath.Join(o.Output, CurvesFile))
+	if err != nil || !bytes.Contains(svg, []byte("<svg")) {
+		t.Errorf("curves: %v", err)
+	}
+	log, err := os.ReadFile(o.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bytes.Split(bytes.TrimSpace(log), []byte("\n"))
+	if len(lines) != r.Steps {
+		t.Fatalf("%d lines in the log of %d steps", len(lines), r.Steps)
+	}
+	var line map[string]any
+	if err := json.Unmarshal(lines[20], &line); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"step", "loss", "losses", "lr", "grad_norm", "tokens"} {
+		if _, ok := line[key]; !ok {
+			t.Errorf("the log has no %q: %s", key, lines[20])
+		}
+	}
+}
+
+func TestResumingGivesTheBitsOfTheUninterruptedRun(t *testing.T) {
+	whole := quick()
+	whole.Output = filepath.Join(t.TempDir(), "whole")
+	whole.Log = filepath.Join(t.TempDir(), "whole.jsonl")
+	want, wantResult := run(t, whole)
+	wantLog, err := os.ReadFile(whole.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ds := tinyData(t)
+
+	o := quick()
+	o.Output = filepath.Join(t.TempDir(), "parts")
+	o.Log = filepath.Join(t.TempDir(), "parts.jsonl")
+	o.Resume = true // with nothing there: starts fresh
+	for _, stop := range []int{3, 8, 9, 20} {
+		ctx, cancel := context.WithCancel(context.Background())
+		o.OnStep = func(r Record) {
+			if r.Step == stop {
+				cancel()
+			}
+		}
+		_, _, err := Run(ctx, tinyModel(t), subset(ds, 0, 100), subset(ds, 100, 160), o)
+		if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "state saved") {
+			t.Fatalf("cancelled at step %d: error %v", stop, err)
+		}
+		cancel()
+	}
+	o.OnStep = nil
+	o.Threads = 2 // another number of threads may take over
+	got, result := run(t, o)
+	if result.Resumed != 20 || result.Steps != 21 {
+		t.Errorf("resumed after %d of %d steps, want 20 of 21", result.Resumed, result.Steps)
+	}
+	if !sameWeights(got, want) {
+		t.Error("other weights than those of the uninterrupted run")
+	}
+	if result.Best.Step != wantResult.Best.Step || len(result.Evaluations) != len(wantResult.Evaluations) || result.Tokens != wantResult.Tokens {
+		t.Errorf("best at step %d of %d evaluations, %d tokens; want %d, %d, %d", result.Best.Step, len(result.Evaluations), result.Tokens,
+			wantResult.Best.Step, len(wantResult.Evaluations), wantResult.Tokens)
+	}
+	gotLog, err := os.ReadFile(o.Log)
+	if err != nil || !bytes.Equal(gotLog, wantLog) {
+		t.Errorf("the log differs from that of the uninterrupted run: %v", err)
+	}
+	last := func(o Options) []checkpoints.Section {
+		s, err := checkpoints.ReadState(filepath.Join(o.Output, StateDir, stateFile), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	if !slices.EqualFunc(last(o), last(whole), func(a, b checkpoints.Section) bool {
+		return a.Name == b.Name && slices.Equal(a.Data, b.Data)
+	}) {
+		t.Error("the last weights differ from those of the uninterrupted run")
+	}
+
+	// A finished run returns at once.
+	o.OnStep = func(Record) { t.Error("a finished run does a step") }
+	again, result := run(t, o)
+	if !sameWeights(again, want) || result.Best.Step != wantResult.Best.Step || result.Steps != 21 {
+		t.Errorf("finished run: best at step %d of %d", result.Best.Step, result.Steps)
+	}
+	// Other settings are not this run.
+	o.LearningRate = 1e-3
+	var settings *SettingsError
+	if _, _, err := Run(context.Background(), tinyModel(t), subset(ds, 0, 100), subset(ds, 100, 160), o); !errors.As(err, &settings) || settings.Setting != "lr" {
+		t.Errorf("resuming with another rate: error %v", err)
+	}
+}
+
+// A process that dies anywhere leaves the last state that it saved; whatever it
+// did after that is done again.
+func TestResumingAfterAKill(t *testing.T) {
+	want, _ := run(t, quick())
+	ds := tinyData(t)
+	for _, stop := range []int{4, 7, 14} {
+		o := quick()
+		o.Output = filepath.Join(t.TempDir(), "out")
+		func() {
+			defer func() { _ = recover() }()
+			o.OnStep = func(r Record) {
+				if r.Step == stop {
+					panic("killed")
+				}
+			}
+			_, _, _ = Run(context.Background(), tinyModel(t), subset(ds, 0, 100), subset(ds, 100, 160), o)
+		}()
+		o.OnStep, o.Resume = nil, true
+		got, r := run(t, o)
+		if !sameWeights(got, want) {
+			t.Errorf("killed in step %d, resumed after %d: other weights", stop, r.Resumed)
+		}
+	}
+}
+
+func TestDamagedStateIsAnErrorThatNamesTheFile(t *testing.T) {
+	o := quick()
+	o.Output = filepath.Join(t.TempDir(), "out")
+	run(t, o)
+	path := filepath.Join(o.Output, StateDir, stateFile)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b[:len(b)/2], 0o666); err != nil {
+		t.Fatal(err)
+	}
+	o.Resume = true
+	ds := tinyData(t)
+	_, _, err = Run(context.Background(), tinyModel(t), subset(ds, 0, 100), subset(ds, 100, 160), o)
+	if !errors.Is(err, checkpoints.ErrCorrupt) || !strings.Contains(err.Error(), path) {
+		t.Errorf("error %v, want a damaged file named", err)
+	}
+}
+
+func TestDivergenceNamesTheStepAndKeepsTheLastState(t *testing.T) {
+	ds := tinyData(t)
+	o := quick()
+	o.LearningRate, o.Schedule, o.Warmup, o.MaxGradNorm, o.Steps = 1e30, Constant, 0, 0, 20
+	o.Output = filepath.Join(t.TempDir(), "out")
+	o.SaveEvery, o.EvalEvery = 1, 100
+	_, _, err := Run(context.Background(), tinyModel(t), subset(ds, 0, 100), nil, o)
+	var diverged *DivergedError
+	if !errors.As(err, &diverged) || diverged.Step < 2 {
+		t.Fatalf("error %v, want a DivergedError after the first step", err)
+	}
+	var h stateHeader
+	if _, err := checkpoints.ReadState(filepath.Join(o.Output, StateDir, stateFile), &h); err != nil || h.Step != diverged.Step-1 {
+		t.Errorf("state of step %d, error %v; want step %d", h.Step, err, diverged.Step-1)
+	}
+	if _, err := os.Stat(filepath.Join(o.Output, "model.safetensors")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a model was written: %v", err)
+	}
+}
+
+func TestBadInputIsOneClearLine(t *testing.T) {
+	ds := tinyData(t)
+	label := func(v int) *data.Dataset {
+		bad := subset(ds, 0, 10)
+		bad.Examples = slices.Clone(bad.Examples)
+		bad.Examples[3].Label = v
+		return bad
+	}
+	other := subset(ds, 0, 10)
+	other.Task.Labels = []string{"a", "b"}
+	for _, c := range []struct {
+		name       string
+		train, dev *data.Dataset
+		change     func(*Options)
+		want       string
+	}{
+		{"no data", &data.Dataset{Task: ds.Task}, nil, nil, "training set: no examples"},
+		{"no dev data", ds, &data.Dataset{Task: ds.Task}, nil, "development set: no examples"},
+		{"label outside", label(3), nil, nil, "training set: example 4 has label 3, the model's 3 labels (red, green, blue) are 0 to 2"},
+		{"label missing", label(-1), nil, nil, "training set: example 4 has no label"},
+		{"dev label", ds, label(7), nil, "development set: example 4 has label 7"},
+		{"other labels", other, nil, nil, "the model's labels are red, green, blue, those of the task \"text\" are a, b"},
+		{"rate", ds, nil, func(o *Options) { o.LearningRate = -1 }, "lr -1"},
+		{"length", ds, nil, func(o *Options) { o.MaxLength = 65 }, "max-length 65: want at most the model's 64 positions"},
+		{"log", ds, nil, func(o *Options) { o.Log = "testdata/none/log" }, "log: open testdata/none/log"},
+	} {
+		o := quick()
+		if c.change != nil {
+			c.change(&o)
+		}
+		_, _, err := Run(context.Background(), tinyModel(t), c.train, c.dev, o)
+		if err == nil || !strings.HasPrefix(err.Error(), "train: "+c.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: error %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+func TestFreshHeadForAModelWithoutOne(t *testing.T) {
+	cfg := tinyModel(t).Config
+	cfg.Labels = nil
+	m := checkpoints.InitBERT(cfg, 1)
+	m.Tokenizer = tinyModel(t).Tokenizer
+	ds := tinyData(t)
+	o := quick()
+	o.Steps = 2
+	out, _, err := Run(context.Background(), m, subset(ds, 0, 32), nil, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(out.Config.Labels, ds.Task.Labels) || m.HasHead() {
+		t.Errorf("labels %v; the argument has a head now: %v", out.Config.Labels, m.HasHead())
+	}
+}
+
+func TestTokenBudgetBatches(t *testing.T) {
+	o := quick()
+	o.BatchSize, o.BatchTokens, o.Epochs = 0, 200, 1
+	_, r := run(t, o)
+	for _, s := range r.History {
+		if s.Tokens > 200 {
+			t.Errorf("step %d has %d tokens, the budget is 200", s.Step, s.Tokens)
+		}
+	}
+}
+
+func TestProgressLines(t *testing.T) {
+	var out bytes.Buffer
+	o := quick()
+	o.Progress = &out
+	run(t, o)
+	text := out.String()
+	for _, want := range []string{"train: 1/21 (4%)", "train: step 4: dev accuracy 0.", "train: 21/21 in"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("progress lacks %q:\n%s", want, text)
+		}
+	}
+}
+
+func TestLossFalls(t *testing.T) {
+	o := quick()
+	o.Epochs, o.EvalEvery, o.Dropout = 20, 0, 0
+	_, r := run(t, o)
+	mean := func(h []Record) (sum float64) {
+		for _, s := range h {
+			sum += s.Loss / float64(len(h))
+		}
+		return sum
+	}
+	first, last := mean(r.History[:7]), mean(r.History[len(r.History)-7:])
+	if !(last < 0.5*first) || math.IsNaN(last) {
+		t.Errorf("the loss goes from %.3f to %.3f", first, last)
+	}
+}
