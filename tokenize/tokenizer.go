@@ -83,7 +83,7 @@ type Tokenizer struct {
 	files    map[string][]byte
 
 	vocab                     []string
-	pad, unk, cls, sep , mask_ int32
+	pad, unk, cls, sep, mask_ int32
 }
 
 // Encode makes e the encoding of one text: [CLS] text [SEP]. It allocates

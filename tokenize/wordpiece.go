@@ -21,6 +21,9 @@ type wordPiece struct {
 	unk      int32
 	maxChars int // runes of a word beyond which it is unknown
 
+	// onWord, where it is set, gets the words in place of the model.
+	onWord func(word []byte, runes int)
+
 	// ascii is what becomes of each ASCII character.
 	ascii [utf8.RuneSelf]asciiChar
 }
@@ -182,6 +185,11 @@ func (m *wordPiece) normalized(p *pieces, w *wordBuffer, r rune, at int32) {
 // whole word where that fails.
 func (m *wordPiece) flush(p *pieces, w *wordBuffer) {
 	if len(w.bytes) == 0 {
+		return
+	}
+	if m.onWord != nil {
+		m.onWord(w.bytes, w.runes)
+		w.clear()
 		return
 	}
 	mark := len(p.ids)

@@ -1,0 +1,397 @@
+package data
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// ErrEmpty says that a file holds no examples.
+var ErrEmpty = errors.New("no examples")
+
+// ReadOptions says how to read a file.
+type ReadOptions struct {
+	// TextColumn, PairColumn and LabelColumn name the columns or keys of the
+	// task "text". Empty stands for "text", "text_pair" and "label". A second
+	// text is read where there is one; a PairColumn other than "text_pair"
+	// must be there.
+	TextColumn, PairColumn, LabelColumn string
+	// Labels are the class names, in the order of the class indices, for a
+	// task without labels of its own or in place of those.
+	Labels []string
+	// RequireLabels makes an example without a label an error.
+	RequireLabels bool
+	// Limit is the largest number of examples to read; 0 means all.
+	Limit int
+}
+
+// FileError is an error in a data file.
+type FileError struct {
+	Path string
+	Line int // from 1; 0 where the error is in no line
+	Err  error
+}
+
+func (e *FileError) Error() string {
+	if e.Line == 0 {
+		return fmt.Sprintf("%s: %v", e.Path, e.Err)
+	}
+	return fmt.Sprintf("%s:%d: %v", e.Path, e.Line, e.Err)
+}
+
+func (e *FileError) Unwrap() error { return e.Err }
+
+// Read reads a file of a task: the files of GLUE and SuperGLUE as those ship
+// them (TSV and JSONL; quotes in a TSV are literal), or JSONL, JSON, CSV or TSV
+// with columns by name. What is compressed by gzip is told by its content.
+//
+// A label that is an integer is a class index, and any other is a class name.
+// Where neither the task nor the options have labels, they are made from the
+// data: the names in sorted order, or for integers "0" up to the largest. A
+// task of GLUE or SuperGLUE also takes files with the columns of the task "text".
+//
+// Errors are *FileError and name the line. A file without examples is ErrEmpty.
+func Read(path string, task Task, o ReadOptions) (*Dataset, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return parse(path, content, task, o)
+}
+
+// parse reads the content of a file.
+func parse(path string, content []byte, task Task, o ReadOptions) (*Dataset, error) {
+	fail := func(line int, format string, args ...any) error {
+		return &FileError{path, line, fmt.Errorf(format, args...)}
+	}
+	name := strings.ToLower(filepath.Base(path))
+	if bytes.HasPrefix(content, []byte{0x1f, 0x8b}) {
+		name = strings.TrimSuffix(name, ".gz")
+		z, err := gzip.NewReader(bytes.NewReader(content))
+		if err == nil {
+			content, err = io.ReadAll(z)
+		}
+		if err != nil {
+			return nil, fail(0, "decompressing: %w", err)
+		}
+	}
+	if bytes.HasPrefix(content, []byte{0xfe, 0xff}) || bytes.HasPrefix(content, []byte{0xff, 0xfe}) {
+		return nil, fail(0, "is UTF-16, expected UTF-8")
+	}
+	content = bytes.TrimPrefix(content, []byte("\ufeff"))
+	if !utf8.Valid(content) {
+		return nil, fail(invalidLine(content), "is not valid UTF-8")
+	}
+
+	def := definition{Task: task}
+	for _, d := range definitions {
+		if d.Name == task.Name {
+			d.Task = task
+			def = d
+		}
+	}
+	rows, err := newRows(name, content, &def)
+	if err != nil {
+		return nil, fail(1, "%w", err)
+	}
+	labels := o.Labels
+	if len(labels) == 0 {
+		labels = task.Labels
+	}
+	p := parser{def: &def, o: o, labels: labels, infer: len(labels) == 0}
+	p.columns()
+	ds := &Dataset{Task: task}
+	var line int
+	for o.Limit <= 0 || len(ds.Examples) < o.Limit {
+		var r row
+		if r, line, err = rows.next(); err == io.EOF {
+			break
+		} else if err == errSkip {
+			continue
+		}
+		var e Example
+		if err == nil {
+			e, err = p.example(r, line)
+		}
+		if err != nil {
+			return nil, &FileError{path, line, err}
+		}
+		ds.Examples = append(ds.Examples, e)
+	}
+	if len(ds.Examples) == 0 {
+		return nil, &FileError{path, 0, ErrEmpty}
+	}
+	if p.infer {
+		if err := p.inferLabels(ds); err != nil {
+			return nil, &FileError{path, 0, err}
+		}
+	}
+	ds.Task.Labels = slices.Clone(p.labels)
+	if ds.Task.Name == "text" {
+		ds.Task.Pair = ds.Examples[0].HasPair
+	}
+	return ds, nil
+}
+
+// invalidLine returns the line of the first byte that is not UTF-8.
+func invalidLine(b []byte) int {
+	line := 1
+	for len(b) > 0 {
+		r, n := utf8.DecodeRune(b)
+		if r == utf8.RuneError && n == 1 {
+			break
+		}
+		if r == '\n' {
+			line++
+		}
+		b = b[n:]
+	}
+	return line
+}
+
+// parser turns rows into examples.
+type parser struct {
+	def     *definition
+	o       ReadOptions
+	layouts []layout
+	labels  []string
+
+	// What is known of labels that come from the data.
+	infer   bool
+	names   []string
+	byName  map[string]int
+	largest int
+	indices bool // labels are integers
+	first   int  // line of the first label
+}
+
+// maxClasses bounds the labels that are taken from the data.
+const maxClasses = 1 << 16
+
+func (p *parser) columns() {
+	or := func(s, def string) string {
+		if s == "" {
+			return def
+		}
+		return s
+	}
+	named := layout{or(p.o.TextColumn, "text"), or(p.o.PairColumn, "text_pair"), or(p.o.LabelColumn, "label")}
+	p.layouts = append(slices.Clone(p.def.layouts), named)
+	p.byName = map[string]int{}
+	p.largest = -1
+}
+
+// layout returns the form that a row has.
+func (p *parser) layout(r row) (layout, error) {
+	best, found := layout{}, false
+	for _, l := range p.layouts {
+		if !r.has(l.text) {
+			continue
+		}
+		if p.def.Pair && !r.has(l.pair) {
+			continue
+		}
+		// Of two forms with the same texts the one whose label is there counts.
+		if !found || !r.has(best.label) && r.has(l.label) {
+			best, found = l, true
+		}
+	}
+	if found {
+		return best, nil
+	}
+	var want []string
+	for _, l := range p.layouts {
+		w := strconv.Quote(l.text)
+		if p.def.Pair {
+			w += " and " + strconv.Quote(l.pair)
+		}
+		if !slices.Contains(want, w) {
+			want = append(want, w)
+		}
+	}
+	return best, fmt.Errorf("expected the columns %s, found %s", strings.Join(want, " or "), quoted(r.names()))
+}
+
+func quoted(names []string) string {
+	q := make([]string, 0, len(names))
+	for _, n := range names {
+		if len(n) > 40 {
+			n = n[:40] + "..."
+		}
+		if q = append(q, strconv.Quote(n)); len(q) == 12 {
+			q = append(q, "...")
+			break
+		}
+	}
+	if len(q) == 0 {
+		return "none"
+	}
+	return strings.Join(q, ", ")
+}
+
+func (p *parser) example(r row, line int) (Example, error) {
+	e := Example{Label: -1}
+	l, err := p.layout(r)
+	if err != nil {
+		return e, err
+	}
+	if e.Text, err = text(r, l.text); err != nil {
+		return e, err
+	}
+	switch {
+	case l.pair == "":
+	case r.has(l.pair):
+		if e.Pair, err = text(r, l.pair); err != nil {
+			return e, err
+		}
+		e.HasPair = true
+	case l.pair != "text_pair":
+		return e, fmt.Errorf("expected the column %q, found %s", l.pair, quoted(r.names()))
+	}
+	if c := p.def.title; c != "" && r.has(c) {
+		title, err := text(r, c)
+		if err != nil {
+			return e, err
+		}
+		e.Pair = title + " -- " + e.Pair
+	}
+	if c := p.def.lead; c != "" && r.has(c) {
+		word, err := text(r, c)
+		if err != nil {
+			return e, err
+		}
+		e.Text = word + " : " + e.Text
+	}
+	e.Label, err = p.label(r.cell(l.label), l.label, line)
+	return e, err
+}
+
+func text(r row, column string) (string, error) {
+	c := r.cell(column)
+	if c.kind != plain && c.kind != quotedText {
+		return "", fmt.Errorf("%q: expected a string, found %s", column, c.describe())
+	}
+	return c.text, nil
+}
+
+// label returns the class index of a cell, -1 for none.
+func (p *parser) label(c cell, column string, line int) (int, error) {
+	name := c.text
+	switch c.kind {
+	case missing:
+		if p.o.RequireLabels {
+			return -1, fmt.Errorf("the label is missing: expected the column %q", column)
+		}
+		return -1, nil
+	case integer:
+		return p.index(c.text, column, line)
+	case plain:
+		if c.text == "" {
+			if p.o.RequireLabels {
+				return -1, fmt.Errorf("%q: the label is empty", column)
+			}
+			return -1, nil
+		}
+		if isInteger(c.text) {
+			return p.index(c.text, column, line)
+		}
+	case boolean:
+		// BoolQ and WiC have true and false, which stand for classes of these names.
+		if p.infer || !slices.Contains(p.labels, "True") || !slices.Contains(p.labels, "False") {
+			return -1, fmt.Errorf("%q: expected an integer or a string, found %s", column, c.describe())
+		}
+		name = "False"
+		if c.text == "true" {
+			name = "True"
+		}
+	case quotedText:
+	default:
+		return -1, fmt.Errorf("%q: expected an integer or a string, found %s", column, c.describe())
+	}
+	if !p.infer {
+		i := slices.Index(p.labels, name)
+		if i < 0 {
+			return -1, fmt.Errorf("%q: unknown label %q (one of %s)", column, name, quoted(p.labels))
+		}
+		return i, nil
+	}
+	if p.indices {
+		return -1, fmt.Errorf("%q: label %q is a name, in line %d it is a class index", column, name, p.first)
+	}
+	i, ok := p.byName[name]
+	if !ok {
+		if i = len(p.names); i == maxClasses {
+			return -1, fmt.Errorf("%q: more than %d different labels", column, maxClasses)
+		}
+		if i == 0 {
+			p.first = line
+		}
+		p.names = append(p.names, name)
+		p.byName[name] = i
+	}
+	return i, nil
+}
+
+func isInteger(s string) bool {
+	digits := strings.TrimPrefix(s, "-")
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return digits != ""
+}
+
+// index returns a label that is written as a class index. -1 stands for none
+// in test files.
+func (p *parser) index(s, column string, line int) (int, error) {
+	i, err := strconv.Atoi(s)
+	classes := len(p.labels)
+	if p.infer {
+		classes = maxClasses
+	}
+	switch {
+	case err == nil && i == -1 && !p.o.RequireLabels:
+		return -1, nil
+	case err != nil || i < 0 || i >= classes:
+		return -1, fmt.Errorf("%q: label %s is not a class index from 0 to %d", column, s, classes-1)
+	case p.infer && len(p.names) > 0:
+		return -1, fmt.Errorf("%q: label %d is a class index, in line %d it is a name", column, i, p.first)
+	case p.infer && !p.indices:
+		p.indices, p.first = true, line
+	}
+	p.largest = max(p.largest, i)
+	return i, nil
+}
+
+// inferLabels sets the labels that were found in the data.
+func (p *parser) inferLabels(ds *Dataset) error {
+	if p.indices {
+		for i := range p.largest + 1 {
+			p.labels = append(p.labels, strconv.Itoa(i))
+		}
+	} else {
+		p.labels = slices.Sorted(slices.Values(p.names))
+		order := make([]int, len(p.names))
+		for i, n := range p.names {
+			order[i], _ = slices.BinarySearch(p.labels, n)
+		}
+		for i := range ds.Examples {
+			if e := &ds.Examples[i]; e.Label >= 0 {
+				e.Label = order[e.Label]
+			}
+		}
+	}
+	if len(p.labels) == 1 && p.o.RequireLabels {
+		return fmt.Errorf("all labels are %q, expected two classes at least", p.labels[0])
+	}
+	return nil
+}

@@ -1,0 +1,314 @@
+package data
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// row is one record of a file.
+type row interface {
+	cell(name string) cell
+	has(name string) bool
+	names() []string
+}
+
+// cell is one value of a record.
+type cell struct {
+	kind cellKind
+	text string
+}
+
+type cellKind uint8
+
+const (
+	missing    cellKind = iota
+	plain               // a field of a CSV or TSV
+	quotedText          // a JSON string
+	integer             // a JSON number without fraction and exponent
+	boolean
+	other
+)
+
+// describe names a value in an error.
+func (c cell) describe() string {
+	if c.kind == missing {
+		return "nothing"
+	}
+	if len(c.text) > 40 {
+		return c.text[:40] + "..."
+	}
+	return c.text
+}
+
+// rows reads records. next returns io.EOF after the last and errSkip for one
+// that is to be left out.
+type rows interface {
+	next() (r row, line int, err error)
+}
+
+var errSkip = errors.New("skipped")
+
+// newRows returns the reader for a file by its name, or by its content where
+// the name does not tell.
+func newRows(name string, content []byte, def *definition) (rows, error) {
+	trimmed := bytes.TrimLeft(content, " \t\r\n")
+	switch ext := filepath.Ext(name); {
+	case len(trimmed) == 0:
+		return &jsonLines{}, nil
+	case ext == ".jsonl", ext == ".json", ext == ".ndjson":
+		if trimmed[0] == '[' {
+			return newJSONArray(content)
+		}
+		return &jsonLines{rest: content}, nil
+	case ext == ".csv":
+		return newCSV(content)
+	case ext == ".tsv", ext == ".txt" && def.Name != "text":
+		return newTSV(content, def)
+	}
+	return nil, fmt.Errorf("unknown format (expected a name in .jsonl, .json, .csv or .tsv, and .gz where compressed)")
+}
+
+// fields is a record of a CSV or TSV.
+type fields struct {
+	columns map[string]int
+	values  []string
+}
+
+func (f *fields) cell(name string) cell {
+	i, ok := f.columns[name]
+	if !ok || i >= len(f.values) {
+		return cell{}
+	}
+	return cell{plain, f.values[i]}
+}
+
+func (f *fields) has(name string) bool { return f.cell(name).kind != missing }
+
+func (f *fields) names() []string {
+	names := make([]string, len(f.columns))
+	for n, i := range f.columns {
+		names[i] = n
+	}
+	return names
+}
+
+// header returns the numbers of the columns.
+func header(names []string) (map[string]int, error) {
+	columns := make(map[string]int, len(names))
+	for i, n := range names {
+		if _, ok := columns[n]; ok {
+			return nil, fmt.Errorf("two columns are named %q", n)
+		}
+		columns[n] = i
+	}
+	return columns, nil
+}
+
+// tsvRows reads tab-separated lines in which quotes have no meaning.
+type tsvRows struct {
+	rest   []byte
+	line   int
+	record fields
+	ragged bool
+}
+
+func newTSV(content []byte, def *definition) (rows, error) {
+	t := &tsvRows{rest: content, ragged: def.ragged}
+	first, _ := t.readLine()
+	names := strings.Split(first, "\t")
+	if p := def.positional; len(p) > 0 && len(names) == len(p) && !slices.Contains(names, def.layouts[0].text) {
+		names = p
+		t.rest, t.line = content, 0
+	}
+	var err error
+	t.record.columns, err = header(names)
+	return t, err
+}
+
+// readLine returns the next line without its end.
+func (t *tsvRows) readLine() (string, bool) {
+	if len(t.rest) == 0 {
+		return "", false
+	}
+	line, rest, _ := bytes.Cut(t.rest, []byte{'\n'})
+	t.rest = rest
+	t.line++
+	return string(bytes.TrimSuffix(line, []byte{'\r'})), true
+}
+
+func (t *tsvRows) next() (row, int, error) {
+	line, ok := t.readLine()
+	if !ok {
+		return nil, t.line, io.EOF
+	}
+	if line == "" && len(t.record.columns) > 1 {
+		return nil, t.line, errSkip
+	}
+	t.record.values = strings.Split(line, "\t")
+	if n, want := len(t.record.values), len(t.record.columns); n != want {
+		if t.ragged && n < want {
+			return nil, t.line, errSkip
+		}
+		return nil, t.line, fmt.Errorf("found %d fields, expected %d", n, want)
+	}
+	return &t.record, t.line, nil
+}
+
+// csvRows reads comma-separated records, RFC 4180.
+type csvRows struct {
+	r      *csv.Reader
+	record fields
+}
+
+func newCSV(content []byte) (rows, error) {
+	c := &csvRows{r: csv.NewReader(bytes.NewReader(content))}
+	c.r.ReuseRecord = true
+	names, err := c.r.Read()
+	if err != nil {
+		return nil, csvError(err)
+	}
+	c.record.columns, err = header(slices.Clone(names))
+	return c, err
+}
+
+// csvError takes the position off an error: the caller names the line.
+func csvError(err error) error {
+	var p *csv.ParseError
+	if !errors.As(err, &p) {
+		return err
+	}
+	if p.Err == csv.ErrFieldCount {
+		return errors.New("the number of fields is not that of the header")
+	}
+	return p.Err
+}
+
+func (c *csvRows) next() (row, int, error) {
+	values, err := c.r.Read()
+	if err != nil {
+		var p *csv.ParseError
+		line := 0
+		if errors.As(err, &p) {
+			line = p.Line
+		}
+		return nil, line, csvError(err)
+	}
+	line, _ := c.r.FieldPos(0)
+	c.record.values = values
+	return &c.record, line, nil
+}
+
+// object is a record of a JSON file.
+type object map[string]json.RawMessage
+
+func (o object) names() []string { return slices.Sorted(maps.Keys(o)) }
+
+func (o object) has(name string) bool {
+	raw := o[name]
+	return len(raw) > 0 && string(raw) != "null"
+}
+
+func (o object) cell(name string) cell {
+	raw := o[name]
+	s := string(raw)
+	switch {
+	case !o.has(name):
+		return cell{}
+	case raw[0] == '"':
+		var text string
+		if json.Unmarshal(raw, &text) != nil {
+			return cell{other, s}
+		}
+		return cell{quotedText, text}
+	case s == "true" || s == "false":
+		return cell{boolean, s}
+	case isInteger(s):
+		return cell{integer, s}
+	}
+	return cell{other, s}
+}
+
+// jsonLines reads one JSON object a line.
+type jsonLines struct {
+	rest []byte
+	line int
+}
+
+func (j *jsonLines) next() (row, int, error) {
+	for len(j.rest) > 0 {
+		line, rest, _ := bytes.Cut(j.rest, []byte{'\n'})
+		j.rest = rest
+		j.line++
+		if len(bytes.TrimSpace(line)) == 0 {
+			continue
+		}
+		var o object
+		if err := json.Unmarshal(line, &o); err != nil || o == nil {
+			return nil, j.line, objectError(err)
+		}
+		return o, j.line, nil
+	}
+	return nil, j.line, io.EOF
+}
+
+func objectError(err error) error {
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return fmt.Errorf("not valid JSON: %w", err)
+	}
+	return errors.New("expected a JSON object")
+}
+
+// jsonArray reads a list of JSON objects.
+type jsonArray struct {
+	content []byte
+	d       *json.Decoder
+	line    int
+	counted int64 // bytes that line counts
+}
+
+func newJSONArray(content []byte) (rows, error) {
+	j := &jsonArray{content: content, d: json.NewDecoder(bytes.NewReader(content)), line: 1}
+	_, err := j.d.Token() // the bracket
+	return j, err
+}
+
+// at moves line to the record that follows.
+func (j *jsonArray) at() {
+	end := j.d.InputOffset()
+	for end < int64(len(j.content)) && strings.IndexByte(" \t\r\n,", j.content[end]) >= 0 {
+		end++
+	}
+	j.line += bytes.Count(j.content[j.counted:end], []byte{'\n'})
+	j.counted = end
+}
+
+func (j *jsonArray) next() (row, int, error) {
+	j.at()
+	if !j.d.More() {
+		if _, err := j.d.Token(); err != nil {
+			return nil, j.line, errors.New("the list does not end")
+		}
+		if len(bytes.TrimSpace(j.content[j.d.InputOffset():])) > 0 {
+			return nil, j.line, errors.New("text follows the list")
+		}
+		return nil, j.line, io.EOF
+	}
+	var o object
+	if err := j.d.Decode(&o); err != nil || o == nil {
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			err = errors.New("the list does not end")
+			return nil, j.line, err
+		}
+		return nil, j.line, objectError(err)
+	}
+	return o, j.line, nil
+}

@@ -1,0 +1,73 @@
+package tokenize
+
+import (
+	"cmp"
+	"iter"
+	"slices"
+	"unicode/utf8"
+)
+
+// BuildVocab returns a WordPiece vocabulary for uncased text, of size tokens at
+// most but never fewer than it takes to spell every word of the texts. By id it
+// holds
+//
+//   - [PAD], [UNK], [CLS], [SEP] and [MASK],
+//   - each character that begins a word, and with ## each that stands inside one,
+//     so that nothing of the texts is unknown,
+//   - the most frequent whole words, those of equal count in alphabetical order.
+//
+// It is no subword training: words that are cut off fall apart into characters,
+// which suits a task of few words.
+func BuildVocab(texts iter.Seq[string], size int) []string {
+	splitter := &wordPiece{cleanText: true, chineseChars: true, stripAccents: true, lowercase: true, maxChars: 100}
+	counts := map[string]int{}
+	splitter.onWord = func(word []byte, runes int) {
+		if runes <= splitter.maxChars {
+			counts[string(word)]++
+		}
+	}
+	splitter.prepare("##")
+	var w wordBuffer
+	var p pieces
+	for text := range texts {
+		splitter.tokenize(&p, &w, text, 0)
+	}
+	return pickVocab(counts, size)
+}
+
+func pickVocab(counts map[string]int, size int) []string {
+	vocab := []string{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}
+	chars := map[string]bool{}
+	for word := range counts {
+		for i, r := range word {
+			if i == 0 {
+				chars[string(r)] = true
+			} else {
+				chars["##"+string(r)] = true
+			}
+		}
+	}
+	type count struct {
+		word string
+		n    int
+	}
+	var words []count
+	for word, n := range counts {
+		if utf8.RuneCountInString(word) > 1 {
+			words = append(words, count{word, n})
+		}
+	}
+	alphabet := make([]string, 0, len(chars))
+	for c := range chars {
+		alphabet = append(alphabet, c)
+	}
+	slices.Sort(alphabet)
+	vocab = append(vocab, alphabet...)
+	slices.SortFunc(words, func(a, b count) int {
+		return cmp.Or(cmp.Compare(b.n, a.n), cmp.Compare(a.word, b.word))
+	})
+	for _, w := range words[:max(0, min(len(words), size-len(vocab)))] {
+		vocab = append(vocab, w.word)
+	}
+	return vocab
+}
