@@ -128,8 +128,8 @@ func (g *gemmBlock) column(panel, n int) {
 		bias = &g.ep.Bias[panel*Lanes]
 	}
 	for t := range g.tiles {
-		top, bottom := g.tile(t)
-		g.kernel(top, bottom, panel, n, &g.c[top*g.ldc+panel*Lanes], g.ldc, bias)
+		top, _ := g.tile(t)
+		g.kernel(t, panel, n, &g.c[top*g.ldc+panel*Lanes], g.ldc, bias)
 	}
 }
 
@@ -150,7 +150,7 @@ func (g *gemmBlock) edge(panel int) {
 				copy(g.s.tile[(r-top)*Lanes:], g.c[r*g.ldc+col:][:n])
 			}
 		}
-		g.kernel(top, bottom, panel, 1, &g.s.tile[0], Lanes, bias)
+		g.kernel(t, panel, 1, &g.s.tile[0], Lanes, bias)
 		for r := top; r < bottom; r++ {
 			copy(g.c[r*g.ldc+col:][:n], g.s.tile[(r-top)*Lanes:])
 		}
@@ -164,9 +164,9 @@ func (s *Scratch) padBias(bias []float32) []float32 {
 	return s.bias
 }
 
-// kernel multiplies the rows [top, bottom) of the block, which are one tile, by
-// n panels into c.
-func (g *gemmBlock) kernel(top, bottom, panel, n int, c *float32, ldc int, bias *float32) {
+// kernel multiplies one tile of the rows by n panels into c.
+func (g *gemmBlock) kernel(tile, panel, n int, c *float32, ldc int, bias *float32) {
+	top, bottom := g.tile(tile)
 	rows := bottom - top
 	a, rs, cs := &g.a[0], 4*g.stride, 4
 	if g.packed {
@@ -180,10 +180,17 @@ func (g *gemmBlock) kernel(top, bottom, panel, n int, c *float32, ldc int, bias 
 	}
 	panelSize := g.b.K * Lanes
 	b := &g.b.Data[panel*panelSize+g.from*Lanes]
+	// While the tiles pass, the block of the panel that follows comes near, a
+	// part with each of them. Where there is none, nothing is fetched twice.
+	next := b
+	ahead := (panel+n)*panelSize + g.from*Lanes
+	if part := tile * g.k * 4; part < n*g.k*Lanes && ahead+part < len(g.b.Data) {
+		next = &g.b.Data[ahead+part]
+	}
 	if current >= AVX512 {
-		gemmF32AVX512(rows, n, g.k, a, rs, cs, b, 4*panelSize, c, 4*ldc, bias, accumulate)
+		gemmF32AVX512(rows, n, g.k, a, rs, cs, b, 4*panelSize, c, 4*ldc, bias, accumulate, next)
 	} else {
-		gemmF32AVX2(rows, n, g.k, a, rs, cs, b, 4*panelSize, c, 4*ldc, bias, accumulate)
+		gemmF32AVX2(rows, n, g.k, a, rs, cs, b, 4*panelSize, c, 4*ldc, bias, accumulate, next)
 	}
 }
 

@@ -4,39 +4,43 @@
 
 #include "textflag.h"
 
-// func gemmF32AVX2(rows int, panels int, k int, a *float32, rs int, cs int, b *float32, bs int, c *float32, ldc int, bias *float32, accumulate int)
-// Requires: AVX, AVX2, FMA3
-TEXT ·gemmF32AVX2(SB), NOSPLIT, $0-96
-	MOVQ    rows+0(FP), AX
-	MOVQ    panels+8(FP), CX
-	SHLQ    $0x08, CX
-	ORQ     CX, AX
-	CMPQ    AX, $0x00000106
-	JEQ     tile6x1
-	CMPQ    AX, $0x00000105
-	JEQ     tile5x1
-	CMPQ    AX, $0x00000104
-	JEQ     tile4x1
-	CMPQ    AX, $0x00000203
-	JEQ     tile3x2
-	CMPQ    AX, $0x00000202
-	JEQ     tile2x2
-	CMPQ    AX, $0x00000401
-	JEQ     tile1x4
-	CMPQ    AX, $0x00000103
-	JEQ     tile3x1
-	CMPQ    AX, $0x00000102
-	JEQ     tile2x1
-	CMPQ    AX, $0x00000201
-	JEQ     tile1x2
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero1x1
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Y0
-	VMOVUPS 32(AX), Y1
-	JMP     start1x1
+// func gemmF32AVX2(rows int, panels int, k int, a *float32, rs int, cs int, b *float32, bs int, c *float32, ldc int, bias *float32, accumulate int, next *float32)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·gemmF32AVX2(SB), NOSPLIT, $0-104
+	MOVQ       rows+0(FP), AX
+	MOVQ       panels+8(FP), CX
+	SHLQ       $0x08, CX
+	ORQ        CX, AX
+	CMPQ       AX, $0x00000106
+	JEQ        tile6x1
+	CMPQ       AX, $0x00000105
+	JEQ        tile5x1
+	CMPQ       AX, $0x00000104
+	JEQ        tile4x1
+	CMPQ       AX, $0x00000203
+	JEQ        tile3x2
+	CMPQ       AX, $0x00000202
+	JEQ        tile2x2
+	CMPQ       AX, $0x00000401
+	JEQ        tile1x4
+	CMPQ       AX, $0x00000103
+	JEQ        tile3x1
+	CMPQ       AX, $0x00000102
+	JEQ        tile2x1
+	CMPQ       AX, $0x00000201
+	JEQ        tile1x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero1x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Y0
+	VMOVUPS    32(AX), Y1
+	JMP        start1x1
 
 zero1x1:
 	VPXOR Y0, Y0, Y0
@@ -48,10 +52,13 @@ start1x1:
 	MOVQ a+24(FP), DX
 	MOVQ rs+32(FP), BX
 	MOVQ b+48(FP), BX
+	MOVQ next+96(FP), SI
 	SUBQ $0x04, AX
 	JLT  rest1x1
 
 loop1x1:
+	PREFETCHT1   (SI)
+	ADDQ         $0x40, SI
 	VBROADCASTSS (DX), Y2
 	VMOVUPS      (BX), Y3
 	VFMADD231PS  Y2, Y3, Y0
@@ -113,29 +120,48 @@ store1x1:
 	RET
 
 tile6x1:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero6x1
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Y0
-	VMOVUPS 32(AX), Y1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y2
-	VMOVUPS 32(AX), Y3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y4
-	VMOVUPS 32(AX), Y5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y6
-	VMOVUPS 32(AX), Y7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y8
-	VMOVUPS 32(AX), Y9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y10
-	VMOVUPS 32(AX), Y11
-	JMP     start6x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero6x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Y0
+	VMOVUPS    32(AX), Y1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Y2
+	VMOVUPS    32(AX), Y3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Y4
+	VMOVUPS    32(AX), Y5
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Y6
+	VMOVUPS    32(AX), Y7
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Y8
+	VMOVUPS    32(AX), Y9
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Y10
+	VMOVUPS    32(AX), Y11
+	JMP        start6x1
 
 zero6x1:
 	VPXOR Y0, Y0, Y0
@@ -159,10 +185,13 @@ start6x1:
 	LEAQ (BX)(BX*2), SI
 	LEAQ (BX)(BX*4), DI
 	MOVQ b+48(FP), R8
+	MOVQ next+96(FP), R9
 	SUBQ $0x04, AX
 	JLT  rest6x1
 
 loop6x1:
+	PREFETCHT1   (R9)
+	ADDQ         $0x40, R9
 	VMOVUPS      (R8), Y12
 	VMOVUPS      32(R8), Y13
 	VBROADCASTSS (DX), Y14
@@ -324,26 +353,42 @@ store6x1:
 	RET
 
 tile5x1:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero5x1
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Y0
-	VMOVUPS 32(AX), Y1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y2
-	VMOVUPS 32(AX), Y3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y4
-	VMOVUPS 32(AX), Y5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y6
-	VMOVUPS 32(AX), Y7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y8
-	VMOVUPS 32(AX), Y9
-	JMP     start5x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero5x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Y0
+	VMOVUPS    32(AX), Y1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Y2
+	VMOVUPS    32(AX), Y3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Y4
+	VMOVUPS    32(AX), Y5
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Y6
+	VMOVUPS    32(AX), Y7
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Y8
+	VMOVUPS    32(AX), Y9
+	JMP        start5x1
 
 zero5x1:
 	VPXOR Y0, Y0, Y0
@@ -364,10 +409,13 @@ start5x1:
 	MOVQ rs+32(FP), BX
 	LEAQ (BX)(BX*2), SI
 	MOVQ b+48(FP), DI
+	MOVQ next+96(FP), R8
 	SUBQ $0x04, AX
 	JLT  rest5x1
 
 loop5x1:
+	PREFETCHT1   (R8)
+	ADDQ         $0x40, R8
 	VMOVUPS      (DI), Y10
 	VMOVUPS      32(DI), Y11
 	VBROADCASTSS (DX), Y12
@@ -509,23 +557,36 @@ store5x1:
 	RET
 
 tile4x1:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero4x1
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Y0
-	VMOVUPS 32(AX), Y1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y2
-	VMOVUPS 32(AX), Y3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y4
-	VMOVUPS 32(AX), Y5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y6
-	VMOVUPS 32(AX), Y7
-	JMP     start4x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero4x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Y0
+	VMOVUPS    32(AX), Y1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Y2
+	VMOVUPS    32(AX), Y3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Y4
+	VMOVUPS    32(AX), Y5
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Y6
+	VMOVUPS    32(AX), Y7
+	JMP        start4x1
 
 zero4x1:
 	VPXOR Y0, Y0, Y0
@@ -544,10 +605,13 @@ start4x1:
 	MOVQ rs+32(FP), BX
 	LEAQ (BX)(BX*2), SI
 	MOVQ b+48(FP), DI
+	MOVQ next+96(FP), R8
 	SUBQ $0x04, AX
 	JLT  rest4x1
 
 loop4x1:
+	PREFETCHT1   (R8)
+	ADDQ         $0x40, R8
 	VMOVUPS      (DI), Y8
 	VMOVUPS      32(DI), Y9
 	VBROADCASTSS (DX), Y10
@@ -669,26 +733,36 @@ store4x1:
 	RET
 
 tile3x2:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero3x2
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Y0
-	VMOVUPS 32(AX), Y1
-	VMOVUPS 64(AX), Y2
-	VMOVUPS 96(AX), Y3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y4
-	VMOVUPS 32(AX), Y5
-	VMOVUPS 64(AX), Y6
-	VMOVUPS 96(AX), Y7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y8
-	VMOVUPS 32(AX), Y9
-	VMOVUPS 64(AX), Y10
-	VMOVUPS 96(AX), Y11
-	JMP     start3x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero3x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Y0
+	VMOVUPS    32(AX), Y1
+	VMOVUPS    64(AX), Y2
+	VMOVUPS    96(AX), Y3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Y4
+	VMOVUPS    32(AX), Y5
+	VMOVUPS    64(AX), Y6
+	VMOVUPS    96(AX), Y7
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Y8
+	VMOVUPS    32(AX), Y9
+	VMOVUPS    64(AX), Y10
+	VMOVUPS    96(AX), Y11
+	JMP        start3x2
 
 zero3x2:
 	VPXOR Y0, Y0, Y0
@@ -710,11 +784,14 @@ start3x2:
 	MOVQ a+24(FP), DX
 	MOVQ rs+32(FP), BX
 	MOVQ b+48(FP), SI
-	MOVQ bs+56(FP), DI
+	MOVQ next+96(FP), DI
+	MOVQ bs+56(FP), R8
 	SUBQ $0x04, AX
 	JLT  rest3x2
 
 loop3x2:
+	PREFETCHT1   (DI)
+	ADDQ         $0x40, DI
 	VBROADCASTSS (DX), Y12
 	VBROADCASTSS (DX)(BX*1), Y13
 	VBROADCASTSS (DX)(BX*2), Y14
@@ -726,11 +803,11 @@ loop3x2:
 	VFMADD231PS  Y12, Y15, Y1
 	VFMADD231PS  Y13, Y15, Y5
 	VFMADD231PS  Y14, Y15, Y9
-	VMOVUPS      (SI)(DI*1), Y15
+	VMOVUPS      (SI)(R8*1), Y15
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y6
 	VFMADD231PS  Y14, Y15, Y10
-	VMOVUPS      32(SI)(DI*1), Y15
+	VMOVUPS      32(SI)(R8*1), Y15
 	VFMADD231PS  Y12, Y15, Y3
 	VFMADD231PS  Y13, Y15, Y7
 	VFMADD231PS  Y14, Y15, Y11
@@ -746,11 +823,11 @@ loop3x2:
 	VFMADD231PS  Y12, Y15, Y1
 	VFMADD231PS  Y13, Y15, Y5
 	VFMADD231PS  Y14, Y15, Y9
-	VMOVUPS      64(SI)(DI*1), Y15
+	VMOVUPS      64(SI)(R8*1), Y15
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y6
 	VFMADD231PS  Y14, Y15, Y10
-	VMOVUPS      96(SI)(DI*1), Y15
+	VMOVUPS      96(SI)(R8*1), Y15
 	VFMADD231PS  Y12, Y15, Y3
 	VFMADD231PS  Y13, Y15, Y7
 	VFMADD231PS  Y14, Y15, Y11
@@ -766,11 +843,11 @@ loop3x2:
 	VFMADD231PS  Y12, Y15, Y1
 	VFMADD231PS  Y13, Y15, Y5
 	VFMADD231PS  Y14, Y15, Y9
-	VMOVUPS      128(SI)(DI*1), Y15
+	VMOVUPS      128(SI)(R8*1), Y15
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y6
 	VFMADD231PS  Y14, Y15, Y10
-	VMOVUPS      160(SI)(DI*1), Y15
+	VMOVUPS      160(SI)(R8*1), Y15
 	VFMADD231PS  Y12, Y15, Y3
 	VFMADD231PS  Y13, Y15, Y7
 	VFMADD231PS  Y14, Y15, Y11
@@ -786,11 +863,11 @@ loop3x2:
 	VFMADD231PS  Y12, Y15, Y1
 	VFMADD231PS  Y13, Y15, Y5
 	VFMADD231PS  Y14, Y15, Y9
-	VMOVUPS      192(SI)(DI*1), Y15
+	VMOVUPS      192(SI)(R8*1), Y15
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y6
 	VFMADD231PS  Y14, Y15, Y10
-	VMOVUPS      224(SI)(DI*1), Y15
+	VMOVUPS      224(SI)(R8*1), Y15
 	VFMADD231PS  Y12, Y15, Y3
 	VFMADD231PS  Y13, Y15, Y7
 	VFMADD231PS  Y14, Y15, Y11
@@ -815,11 +892,11 @@ one3x2:
 	VFMADD231PS  Y12, Y15, Y1
 	VFMADD231PS  Y13, Y15, Y5
 	VFMADD231PS  Y14, Y15, Y9
-	VMOVUPS      (SI)(DI*1), Y15
+	VMOVUPS      (SI)(R8*1), Y15
 	VFMADD231PS  Y12, Y15, Y2
 	VFMADD231PS  Y13, Y15, Y6
 	VFMADD231PS  Y14, Y15, Y10
-	VMOVUPS      32(SI)(DI*1), Y15
+	VMOVUPS      32(SI)(R8*1), Y15
 	VFMADD231PS  Y12, Y15, Y3
 	VFMADD231PS  Y13, Y15, Y7
 	VFMADD231PS  Y14, Y15, Y11
@@ -870,21 +947,28 @@ store3x2:
 	RET
 
 tile2x2:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero2x2
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Y0
-	VMOVUPS 32(AX), Y1
-	VMOVUPS 64(AX), Y2
-	VMOVUPS 96(AX), Y3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y4
-	VMOVUPS 32(AX), Y5
-	VMOVUPS 64(AX), Y6
-	VMOVUPS 96(AX), Y7
-	JMP     start2x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero2x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Y0
+	VMOVUPS    32(AX), Y1
+	VMOVUPS    64(AX), Y2
+	VMOVUPS    96(AX), Y3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Y4
+	VMOVUPS    32(AX), Y5
+	VMOVUPS    64(AX), Y6
+	VMOVUPS    96(AX), Y7
+	JMP        start2x2
 
 zero2x2:
 	VPXOR Y0, Y0, Y0
@@ -902,11 +986,14 @@ start2x2:
 	MOVQ a+24(FP), DX
 	MOVQ rs+32(FP), BX
 	MOVQ b+48(FP), SI
-	MOVQ bs+56(FP), DI
+	MOVQ next+96(FP), DI
+	MOVQ bs+56(FP), R8
 	SUBQ $0x04, AX
 	JLT  rest2x2
 
 loop2x2:
+	PREFETCHT1   (DI)
+	ADDQ         $0x40, DI
 	VBROADCASTSS (DX), Y8
 	VBROADCASTSS (DX)(BX*1), Y9
 	VMOVUPS      (SI), Y10
@@ -915,10 +1002,10 @@ loop2x2:
 	VMOVUPS      32(SI), Y10
 	VFMADD231PS  Y8, Y10, Y1
 	VFMADD231PS  Y9, Y10, Y5
-	VMOVUPS      (SI)(DI*1), Y10
+	VMOVUPS      (SI)(R8*1), Y10
 	VFMADD231PS  Y8, Y10, Y2
 	VFMADD231PS  Y9, Y10, Y6
-	VMOVUPS      32(SI)(DI*1), Y10
+	VMOVUPS      32(SI)(R8*1), Y10
 	VFMADD231PS  Y8, Y10, Y3
 	VFMADD231PS  Y9, Y10, Y7
 	ADDQ         CX, DX
@@ -930,10 +1017,10 @@ loop2x2:
 	VMOVUPS      96(SI), Y10
 	VFMADD231PS  Y8, Y10, Y1
 	VFMADD231PS  Y9, Y10, Y5
-	VMOVUPS      64(SI)(DI*1), Y10
+	VMOVUPS      64(SI)(R8*1), Y10
 	VFMADD231PS  Y8, Y10, Y2
 	VFMADD231PS  Y9, Y10, Y6
-	VMOVUPS      96(SI)(DI*1), Y10
+	VMOVUPS      96(SI)(R8*1), Y10
 	VFMADD231PS  Y8, Y10, Y3
 	VFMADD231PS  Y9, Y10, Y7
 	ADDQ         CX, DX
@@ -945,10 +1032,10 @@ loop2x2:
 	VMOVUPS      160(SI), Y10
 	VFMADD231PS  Y8, Y10, Y1
 	VFMADD231PS  Y9, Y10, Y5
-	VMOVUPS      128(SI)(DI*1), Y10
+	VMOVUPS      128(SI)(R8*1), Y10
 	VFMADD231PS  Y8, Y10, Y2
 	VFMADD231PS  Y9, Y10, Y6
-	VMOVUPS      160(SI)(DI*1), Y10
+	VMOVUPS      160(SI)(R8*1), Y10
 	VFMADD231PS  Y8, Y10, Y3
 	VFMADD231PS  Y9, Y10, Y7
 	ADDQ         CX, DX
@@ -960,10 +1047,10 @@ loop2x2:
 	VMOVUPS      224(SI), Y10
 	VFMADD231PS  Y8, Y10, Y1
 	VFMADD231PS  Y9, Y10, Y5
-	VMOVUPS      192(SI)(DI*1), Y10
+	VMOVUPS      192(SI)(R8*1), Y10
 	VFMADD231PS  Y8, Y10, Y2
 	VFMADD231PS  Y9, Y10, Y6
-	VMOVUPS      224(SI)(DI*1), Y10
+	VMOVUPS      224(SI)(R8*1), Y10
 	VFMADD231PS  Y8, Y10, Y3
 	VFMADD231PS  Y9, Y10, Y7
 	ADDQ         CX, DX
@@ -984,10 +1071,10 @@ one2x2:
 	VMOVUPS      32(SI), Y10
 	VFMADD231PS  Y8, Y10, Y1
 	VFMADD231PS  Y9, Y10, Y5
-	VMOVUPS      (SI)(DI*1), Y10
+	VMOVUPS      (SI)(R8*1), Y10
 	VFMADD231PS  Y8, Y10, Y2
 	VFMADD231PS  Y9, Y10, Y6
-	VMOVUPS      32(SI)(DI*1), Y10
+	VMOVUPS      32(SI)(R8*1), Y10
 	VFMADD231PS  Y8, Y10, Y3
 	VFMADD231PS  Y9, Y10, Y7
 	ADDQ         CX, DX
@@ -1028,20 +1115,24 @@ store2x2:
 	RET
 
 tile1x4:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero1x4
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Y0
-	VMOVUPS 32(AX), Y1
-	VMOVUPS 64(AX), Y2
-	VMOVUPS 96(AX), Y3
-	VMOVUPS 128(AX), Y4
-	VMOVUPS 160(AX), Y5
-	VMOVUPS 192(AX), Y6
-	VMOVUPS 224(AX), Y7
-	JMP     start1x4
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero1x4
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Y0
+	VMOVUPS    32(AX), Y1
+	VMOVUPS    64(AX), Y2
+	VMOVUPS    96(AX), Y3
+	VMOVUPS    128(AX), Y4
+	VMOVUPS    160(AX), Y5
+	VMOVUPS    192(AX), Y6
+	VMOVUPS    224(AX), Y7
+	JMP        start1x4
 
 zero1x4:
 	VPXOR Y0, Y0, Y0
@@ -1059,28 +1150,31 @@ start1x4:
 	MOVQ a+24(FP), DX
 	MOVQ rs+32(FP), BX
 	MOVQ b+48(FP), BX
-	MOVQ bs+56(FP), SI
-	LEAQ (SI)(SI*2), DI
+	MOVQ next+96(FP), SI
+	MOVQ bs+56(FP), DI
+	LEAQ (DI)(DI*2), R8
 	SUBQ $0x04, AX
 	JLT  rest1x4
 
 loop1x4:
+	PREFETCHT1   (SI)
+	ADDQ         $0x40, SI
 	VBROADCASTSS (DX), Y8
 	VMOVUPS      (BX), Y9
 	VFMADD231PS  Y8, Y9, Y0
 	VMOVUPS      32(BX), Y9
 	VFMADD231PS  Y8, Y9, Y1
-	VMOVUPS      (BX)(SI*1), Y9
-	VFMADD231PS  Y8, Y9, Y2
-	VMOVUPS      32(BX)(SI*1), Y9
-	VFMADD231PS  Y8, Y9, Y3
-	VMOVUPS      (BX)(SI*2), Y9
-	VFMADD231PS  Y8, Y9, Y4
-	VMOVUPS      32(BX)(SI*2), Y9
-	VFMADD231PS  Y8, Y9, Y5
 	VMOVUPS      (BX)(DI*1), Y9
-	VFMADD231PS  Y8, Y9, Y6
+	VFMADD231PS  Y8, Y9, Y2
 	VMOVUPS      32(BX)(DI*1), Y9
+	VFMADD231PS  Y8, Y9, Y3
+	VMOVUPS      (BX)(DI*2), Y9
+	VFMADD231PS  Y8, Y9, Y4
+	VMOVUPS      32(BX)(DI*2), Y9
+	VFMADD231PS  Y8, Y9, Y5
+	VMOVUPS      (BX)(R8*1), Y9
+	VFMADD231PS  Y8, Y9, Y6
+	VMOVUPS      32(BX)(R8*1), Y9
 	VFMADD231PS  Y8, Y9, Y7
 	ADDQ         CX, DX
 	VBROADCASTSS (DX), Y8
@@ -1088,17 +1182,17 @@ loop1x4:
 	VFMADD231PS  Y8, Y9, Y0
 	VMOVUPS      96(BX), Y9
 	VFMADD231PS  Y8, Y9, Y1
-	VMOVUPS      64(BX)(SI*1), Y9
-	VFMADD231PS  Y8, Y9, Y2
-	VMOVUPS      96(BX)(SI*1), Y9
-	VFMADD231PS  Y8, Y9, Y3
-	VMOVUPS      64(BX)(SI*2), Y9
-	VFMADD231PS  Y8, Y9, Y4
-	VMOVUPS      96(BX)(SI*2), Y9
-	VFMADD231PS  Y8, Y9, Y5
 	VMOVUPS      64(BX)(DI*1), Y9
-	VFMADD231PS  Y8, Y9, Y6
+	VFMADD231PS  Y8, Y9, Y2
 	VMOVUPS      96(BX)(DI*1), Y9
+	VFMADD231PS  Y8, Y9, Y3
+	VMOVUPS      64(BX)(DI*2), Y9
+	VFMADD231PS  Y8, Y9, Y4
+	VMOVUPS      96(BX)(DI*2), Y9
+	VFMADD231PS  Y8, Y9, Y5
+	VMOVUPS      64(BX)(R8*1), Y9
+	VFMADD231PS  Y8, Y9, Y6
+	VMOVUPS      96(BX)(R8*1), Y9
 	VFMADD231PS  Y8, Y9, Y7
 	ADDQ         CX, DX
 	VBROADCASTSS (DX), Y8
@@ -1106,17 +1200,17 @@ loop1x4:
 	VFMADD231PS  Y8, Y9, Y0
 	VMOVUPS      160(BX), Y9
 	VFMADD231PS  Y8, Y9, Y1
-	VMOVUPS      128(BX)(SI*1), Y9
-	VFMADD231PS  Y8, Y9, Y2
-	VMOVUPS      160(BX)(SI*1), Y9
-	VFMADD231PS  Y8, Y9, Y3
-	VMOVUPS      128(BX)(SI*2), Y9
-	VFMADD231PS  Y8, Y9, Y4
-	VMOVUPS      160(BX)(SI*2), Y9
-	VFMADD231PS  Y8, Y9, Y5
 	VMOVUPS      128(BX)(DI*1), Y9
-	VFMADD231PS  Y8, Y9, Y6
+	VFMADD231PS  Y8, Y9, Y2
 	VMOVUPS      160(BX)(DI*1), Y9
+	VFMADD231PS  Y8, Y9, Y3
+	VMOVUPS      128(BX)(DI*2), Y9
+	VFMADD231PS  Y8, Y9, Y4
+	VMOVUPS      160(BX)(DI*2), Y9
+	VFMADD231PS  Y8, Y9, Y5
+	VMOVUPS      128(BX)(R8*1), Y9
+	VFMADD231PS  Y8, Y9, Y6
+	VMOVUPS      160(BX)(R8*1), Y9
 	VFMADD231PS  Y8, Y9, Y7
 	ADDQ         CX, DX
 	VBROADCASTSS (DX), Y8
@@ -1124,17 +1218,17 @@ loop1x4:
 	VFMADD231PS  Y8, Y9, Y0
 	VMOVUPS      224(BX), Y9
 	VFMADD231PS  Y8, Y9, Y1
-	VMOVUPS      192(BX)(SI*1), Y9
-	VFMADD231PS  Y8, Y9, Y2
-	VMOVUPS      224(BX)(SI*1), Y9
-	VFMADD231PS  Y8, Y9, Y3
-	VMOVUPS      192(BX)(SI*2), Y9
-	VFMADD231PS  Y8, Y9, Y4
-	VMOVUPS      224(BX)(SI*2), Y9
-	VFMADD231PS  Y8, Y9, Y5
 	VMOVUPS      192(BX)(DI*1), Y9
-	VFMADD231PS  Y8, Y9, Y6
+	VFMADD231PS  Y8, Y9, Y2
 	VMOVUPS      224(BX)(DI*1), Y9
+	VFMADD231PS  Y8, Y9, Y3
+	VMOVUPS      192(BX)(DI*2), Y9
+	VFMADD231PS  Y8, Y9, Y4
+	VMOVUPS      224(BX)(DI*2), Y9
+	VFMADD231PS  Y8, Y9, Y5
+	VMOVUPS      192(BX)(R8*1), Y9
+	VFMADD231PS  Y8, Y9, Y6
+	VMOVUPS      224(BX)(R8*1), Y9
 	VFMADD231PS  Y8, Y9, Y7
 	ADDQ         CX, DX
 	ADDQ         $0x00000100, BX
@@ -1151,17 +1245,17 @@ one1x4:
 	VFMADD231PS  Y8, Y9, Y0
 	VMOVUPS      32(BX), Y9
 	VFMADD231PS  Y8, Y9, Y1
-	VMOVUPS      (BX)(SI*1), Y9
-	VFMADD231PS  Y8, Y9, Y2
-	VMOVUPS      32(BX)(SI*1), Y9
-	VFMADD231PS  Y8, Y9, Y3
-	VMOVUPS      (BX)(SI*2), Y9
-	VFMADD231PS  Y8, Y9, Y4
-	VMOVUPS      32(BX)(SI*2), Y9
-	VFMADD231PS  Y8, Y9, Y5
 	VMOVUPS      (BX)(DI*1), Y9
-	VFMADD231PS  Y8, Y9, Y6
+	VFMADD231PS  Y8, Y9, Y2
 	VMOVUPS      32(BX)(DI*1), Y9
+	VFMADD231PS  Y8, Y9, Y3
+	VMOVUPS      (BX)(DI*2), Y9
+	VFMADD231PS  Y8, Y9, Y4
+	VMOVUPS      32(BX)(DI*2), Y9
+	VFMADD231PS  Y8, Y9, Y5
+	VMOVUPS      (BX)(R8*1), Y9
+	VFMADD231PS  Y8, Y9, Y6
+	VMOVUPS      32(BX)(R8*1), Y9
 	VFMADD231PS  Y8, Y9, Y7
 	ADDQ         CX, DX
 	ADDQ         $0x40, BX
@@ -1204,20 +1298,30 @@ store1x4:
 	RET
 
 tile3x1:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero3x1
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Y0
-	VMOVUPS 32(AX), Y1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y2
-	VMOVUPS 32(AX), Y3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y4
-	VMOVUPS 32(AX), Y5
-	JMP     start3x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero3x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Y0
+	VMOVUPS    32(AX), Y1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Y2
+	VMOVUPS    32(AX), Y3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Y4
+	VMOVUPS    32(AX), Y5
+	JMP        start3x1
 
 zero3x1:
 	VPXOR Y0, Y0, Y0
@@ -1233,10 +1337,13 @@ start3x1:
 	MOVQ a+24(FP), DX
 	MOVQ rs+32(FP), BX
 	MOVQ b+48(FP), SI
+	MOVQ next+96(FP), DI
 	SUBQ $0x04, AX
 	JLT  rest3x1
 
 loop3x1:
+	PREFETCHT1   (DI)
+	ADDQ         $0x40, DI
 	VMOVUPS      (SI), Y6
 	VMOVUPS      32(SI), Y7
 	VBROADCASTSS (DX), Y8
@@ -1338,17 +1445,24 @@ store3x1:
 	RET
 
 tile2x1:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero2x1
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Y0
-	VMOVUPS 32(AX), Y1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y2
-	VMOVUPS 32(AX), Y3
-	JMP     start2x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero2x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Y0
+	VMOVUPS    32(AX), Y1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Y2
+	VMOVUPS    32(AX), Y3
+	JMP        start2x1
 
 zero2x1:
 	VPXOR Y0, Y0, Y0
@@ -1362,10 +1476,13 @@ start2x1:
 	MOVQ a+24(FP), DX
 	MOVQ rs+32(FP), BX
 	MOVQ b+48(FP), SI
+	MOVQ next+96(FP), DI
 	SUBQ $0x04, AX
 	JLT  rest2x1
 
 loop2x1:
+	PREFETCHT1   (DI)
+	ADDQ         $0x40, DI
 	VMOVUPS      (SI), Y4
 	VMOVUPS      32(SI), Y5
 	VBROADCASTSS (DX), Y6
@@ -1447,16 +1564,20 @@ store2x1:
 	RET
 
 tile1x2:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero1x2
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Y0
-	VMOVUPS 32(AX), Y1
-	VMOVUPS 64(AX), Y2
-	VMOVUPS 96(AX), Y3
-	JMP     start1x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero1x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Y0
+	VMOVUPS    32(AX), Y1
+	VMOVUPS    64(AX), Y2
+	VMOVUPS    96(AX), Y3
+	JMP        start1x2
 
 zero1x2:
 	VPXOR Y0, Y0, Y0
@@ -1470,19 +1591,22 @@ start1x2:
 	MOVQ a+24(FP), DX
 	MOVQ rs+32(FP), BX
 	MOVQ b+48(FP), BX
-	MOVQ bs+56(FP), SI
+	MOVQ next+96(FP), SI
+	MOVQ bs+56(FP), DI
 	SUBQ $0x04, AX
 	JLT  rest1x2
 
 loop1x2:
+	PREFETCHT1   (SI)
+	ADDQ         $0x40, SI
 	VBROADCASTSS (DX), Y4
 	VMOVUPS      (BX), Y5
 	VFMADD231PS  Y4, Y5, Y0
 	VMOVUPS      32(BX), Y5
 	VFMADD231PS  Y4, Y5, Y1
-	VMOVUPS      (BX)(SI*1), Y5
+	VMOVUPS      (BX)(DI*1), Y5
 	VFMADD231PS  Y4, Y5, Y2
-	VMOVUPS      32(BX)(SI*1), Y5
+	VMOVUPS      32(BX)(DI*1), Y5
 	VFMADD231PS  Y4, Y5, Y3
 	ADDQ         CX, DX
 	VBROADCASTSS (DX), Y4
@@ -1490,9 +1614,9 @@ loop1x2:
 	VFMADD231PS  Y4, Y5, Y0
 	VMOVUPS      96(BX), Y5
 	VFMADD231PS  Y4, Y5, Y1
-	VMOVUPS      64(BX)(SI*1), Y5
+	VMOVUPS      64(BX)(DI*1), Y5
 	VFMADD231PS  Y4, Y5, Y2
-	VMOVUPS      96(BX)(SI*1), Y5
+	VMOVUPS      96(BX)(DI*1), Y5
 	VFMADD231PS  Y4, Y5, Y3
 	ADDQ         CX, DX
 	VBROADCASTSS (DX), Y4
@@ -1500,9 +1624,9 @@ loop1x2:
 	VFMADD231PS  Y4, Y5, Y0
 	VMOVUPS      160(BX), Y5
 	VFMADD231PS  Y4, Y5, Y1
-	VMOVUPS      128(BX)(SI*1), Y5
+	VMOVUPS      128(BX)(DI*1), Y5
 	VFMADD231PS  Y4, Y5, Y2
-	VMOVUPS      160(BX)(SI*1), Y5
+	VMOVUPS      160(BX)(DI*1), Y5
 	VFMADD231PS  Y4, Y5, Y3
 	ADDQ         CX, DX
 	VBROADCASTSS (DX), Y4
@@ -1510,9 +1634,9 @@ loop1x2:
 	VFMADD231PS  Y4, Y5, Y0
 	VMOVUPS      224(BX), Y5
 	VFMADD231PS  Y4, Y5, Y1
-	VMOVUPS      192(BX)(SI*1), Y5
+	VMOVUPS      192(BX)(DI*1), Y5
 	VFMADD231PS  Y4, Y5, Y2
-	VMOVUPS      224(BX)(SI*1), Y5
+	VMOVUPS      224(BX)(DI*1), Y5
 	VFMADD231PS  Y4, Y5, Y3
 	ADDQ         CX, DX
 	ADDQ         $0x00000100, BX
@@ -1529,9 +1653,9 @@ one1x2:
 	VFMADD231PS  Y4, Y5, Y0
 	VMOVUPS      32(BX), Y5
 	VFMADD231PS  Y4, Y5, Y1
-	VMOVUPS      (BX)(SI*1), Y5
+	VMOVUPS      (BX)(DI*1), Y5
 	VFMADD231PS  Y4, Y5, Y2
-	VMOVUPS      32(BX)(SI*1), Y5
+	VMOVUPS      32(BX)(DI*1), Y5
 	VFMADD231PS  Y4, Y5, Y3
 	ADDQ         CX, DX
 	ADDQ         $0x40, BX

@@ -10,8 +10,9 @@ package kernels
 //	acc = fma(a[i*rs+p*cs], b[j/16*bs+p*16+j%16], acc)   for p = 0, 1, ... k-1
 //	c[i][j] = acc + bias[j]                              or acc, when bias is nil
 //
-// All strides are in bytes; those of c's rows is ldc. k is at least 1. The shapes rows x panels are:
+// All strides are in bytes; that of c's rows is ldc. k is at least 1. Meanwhile the 16*k bytes at next, a part of
+// what is wanted later, are brought near. The shapes rows x panels are:
 // 6x1, 5x1, 4x1, 3x2, 2x2, 1x4, 3x1, 2x1, 1x2, 1x1.
 //
 //go:noescape
-func gemmF32AVX2(rows int, panels int, k int, a *float32, rs int, cs int, b *float32, bs int, c *float32, ldc int, bias *float32, accumulate int)
+func gemmF32AVX2(rows int, panels int, k int, a *float32, rs int, cs int, b *float32, bs int, c *float32, ldc int, bias *float32, accumulate int, next *float32)

@@ -4,83 +4,87 @@
 
 #include "textflag.h"
 
-// func gemmF32AVX512(rows int, panels int, k int, a *float32, rs int, cs int, b *float32, bs int, c *float32, ldc int, bias *float32, accumulate int)
-// Requires: AVX, AVX512F
-TEXT ·gemmF32AVX512(SB), NOSPLIT, $0-96
-	MOVQ    rows+0(FP), AX
-	MOVQ    panels+8(FP), CX
-	SHLQ    $0x08, CX
-	ORQ     CX, AX
-	CMPQ    AX, $0x0000020e
-	JEQ     tile14x2
-	CMPQ    AX, $0x0000020d
-	JEQ     tile13x2
-	CMPQ    AX, $0x0000020c
-	JEQ     tile12x2
-	CMPQ    AX, $0x0000020b
-	JEQ     tile11x2
-	CMPQ    AX, $0x0000020a
-	JEQ     tile10x2
-	CMPQ    AX, $0x00000209
-	JEQ     tile9x2
-	CMPQ    AX, $0x00000208
-	JEQ     tile8x2
-	CMPQ    AX, $0x00000207
-	JEQ     tile7x2
-	CMPQ    AX, $0x00000206
-	JEQ     tile6x2
-	CMPQ    AX, $0x00000205
-	JEQ     tile5x2
-	CMPQ    AX, $0x00000204
-	JEQ     tile4x2
-	CMPQ    AX, $0x00000203
-	JEQ     tile3x2
-	CMPQ    AX, $0x00000202
-	JEQ     tile2x2
-	CMPQ    AX, $0x00000201
-	JEQ     tile1x2
-	CMPQ    AX, $0x0000010e
-	JEQ     tile14x1
-	CMPQ    AX, $0x0000010d
-	JEQ     tile13x1
-	CMPQ    AX, $0x0000010c
-	JEQ     tile12x1
-	CMPQ    AX, $0x0000010b
-	JEQ     tile11x1
-	CMPQ    AX, $0x0000010a
-	JEQ     tile10x1
-	CMPQ    AX, $0x00000109
-	JEQ     tile9x1
-	CMPQ    AX, $0x00000108
-	JEQ     tile8x1
-	CMPQ    AX, $0x00000107
-	JEQ     tile7x1
-	CMPQ    AX, $0x00000106
-	JEQ     tile6x1
-	CMPQ    AX, $0x00000105
-	JEQ     tile5x1
-	CMPQ    AX, $0x00000104
-	JEQ     tile4x1
-	CMPQ    AX, $0x00000103
-	JEQ     tile3x1
-	CMPQ    AX, $0x00000102
-	JEQ     tile2x1
-	CMPQ    AX, $0x00000101
-	JEQ     tile1x1
-	CMPQ    AX, $0x00000403
-	JEQ     tile3x4
-	CMPQ    AX, $0x00000402
-	JEQ     tile2x4
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero1x4
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	VMOVUPS 64(AX), Z1
-	VMOVUPS 128(AX), Z2
-	VMOVUPS 192(AX), Z3
-	JMP     start1x4
+// func gemmF32AVX512(rows int, panels int, k int, a *float32, rs int, cs int, b *float32, bs int, c *float32, ldc int, bias *float32, accumulate int, next *float32)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·gemmF32AVX512(SB), NOSPLIT, $0-104
+	MOVQ       rows+0(FP), AX
+	MOVQ       panels+8(FP), CX
+	SHLQ       $0x08, CX
+	ORQ        CX, AX
+	CMPQ       AX, $0x0000020e
+	JEQ        tile14x2
+	CMPQ       AX, $0x0000020d
+	JEQ        tile13x2
+	CMPQ       AX, $0x0000020c
+	JEQ        tile12x2
+	CMPQ       AX, $0x0000020b
+	JEQ        tile11x2
+	CMPQ       AX, $0x0000020a
+	JEQ        tile10x2
+	CMPQ       AX, $0x00000209
+	JEQ        tile9x2
+	CMPQ       AX, $0x00000208
+	JEQ        tile8x2
+	CMPQ       AX, $0x00000207
+	JEQ        tile7x2
+	CMPQ       AX, $0x00000206
+	JEQ        tile6x2
+	CMPQ       AX, $0x00000205
+	JEQ        tile5x2
+	CMPQ       AX, $0x00000204
+	JEQ        tile4x2
+	CMPQ       AX, $0x00000203
+	JEQ        tile3x2
+	CMPQ       AX, $0x00000202
+	JEQ        tile2x2
+	CMPQ       AX, $0x00000201
+	JEQ        tile1x2
+	CMPQ       AX, $0x0000010e
+	JEQ        tile14x1
+	CMPQ       AX, $0x0000010d
+	JEQ        tile13x1
+	CMPQ       AX, $0x0000010c
+	JEQ        tile12x1
+	CMPQ       AX, $0x0000010b
+	JEQ        tile11x1
+	CMPQ       AX, $0x0000010a
+	JEQ        tile10x1
+	CMPQ       AX, $0x00000109
+	JEQ        tile9x1
+	CMPQ       AX, $0x00000108
+	JEQ        tile8x1
+	CMPQ       AX, $0x00000107
+	JEQ        tile7x1
+	CMPQ       AX, $0x00000106
+	JEQ        tile6x1
+	CMPQ       AX, $0x00000105
+	JEQ        tile5x1
+	CMPQ       AX, $0x00000104
+	JEQ        tile4x1
+	CMPQ       AX, $0x00000103
+	JEQ        tile3x1
+	CMPQ       AX, $0x00000102
+	JEQ        tile2x1
+	CMPQ       AX, $0x00000101
+	JEQ        tile1x1
+	CMPQ       AX, $0x00000403
+	JEQ        tile3x4
+	CMPQ       AX, $0x00000402
+	JEQ        tile2x4
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero1x4
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	VMOVUPS    64(AX), Z1
+	VMOVUPS    128(AX), Z2
+	VMOVUPS    192(AX), Z3
+	JMP        start1x4
 
 zero1x4:
 	VPXORD Z0, Z0, Z0
@@ -94,25 +98,28 @@ start1x4:
 	MOVQ a+24(FP), DX
 	MOVQ rs+32(FP), BX
 	MOVQ b+48(FP), BX
-	MOVQ bs+56(FP), SI
-	LEAQ (SI)(SI*2), DI
+	MOVQ next+96(FP), SI
+	MOVQ bs+56(FP), DI
+	LEAQ (DI)(DI*2), R8
 	SUBQ $0x02, AX
 	JLT  rest1x4
 
 loop1x4:
+	PREFETCHT1       (SI)
+	ADDQ             $0x20, SI
 	VMOVUPS          (BX), Z4
-	VMOVUPS          (BX)(SI*1), Z5
-	VMOVUPS          (BX)(SI*2), Z6
-	VMOVUPS          (BX)(DI*1), Z7
+	VMOVUPS          (BX)(DI*1), Z5
+	VMOVUPS          (BX)(DI*2), Z6
+	VMOVUPS          (BX)(R8*1), Z7
 	VFMADD231PS.BCST (DX), Z4, Z0
 	VFMADD231PS.BCST (DX), Z5, Z1
 	VFMADD231PS.BCST (DX), Z6, Z2
 	VFMADD231PS.BCST (DX), Z7, Z3
 	ADDQ             CX, DX
 	VMOVUPS          64(BX), Z4
-	VMOVUPS          64(BX)(SI*1), Z5
-	VMOVUPS          64(BX)(SI*2), Z6
-	VMOVUPS          64(BX)(DI*1), Z7
+	VMOVUPS          64(BX)(DI*1), Z5
+	VMOVUPS          64(BX)(DI*2), Z6
+	VMOVUPS          64(BX)(R8*1), Z7
 	VFMADD231PS.BCST (DX), Z4, Z0
 	VFMADD231PS.BCST (DX), Z5, Z1
 	VFMADD231PS.BCST (DX), Z6, Z2
@@ -128,9 +135,9 @@ rest1x4:
 
 one1x4:
 	VMOVUPS          (BX), Z4
-	VMOVUPS          (BX)(SI*1), Z5
-	VMOVUPS          (BX)(SI*2), Z6
-	VMOVUPS          (BX)(DI*1), Z7
+	VMOVUPS          (BX)(DI*1), Z5
+	VMOVUPS          (BX)(DI*2), Z6
+	VMOVUPS          (BX)(R8*1), Z7
 	VFMADD231PS.BCST (DX), Z4, Z0
 	VFMADD231PS.BCST (DX), Z5, Z1
 	VFMADD231PS.BCST (DX), Z6, Z2
@@ -164,53 +171,96 @@ store1x4:
 	RET
 
 tile14x2:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero14x2
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	VMOVUPS 64(AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	VMOVUPS 64(AX), Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	VMOVUPS 64(AX), Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z6
-	VMOVUPS 64(AX), Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z8
-	VMOVUPS 64(AX), Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z10
-	VMOVUPS 64(AX), Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z12
-	VMOVUPS 64(AX), Z13
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z14
-	VMOVUPS 64(AX), Z15
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z16
-	VMOVUPS 64(AX), Z17
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z18
-	VMOVUPS 64(AX), Z19
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z20
-	VMOVUPS 64(AX), Z21
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z22
-	VMOVUPS 64(AX), Z23
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z24
-	VMOVUPS 64(AX), Z25
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
-	VMOVUPS 64(AX), Z27
-	JMP     start14x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero14x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	VMOVUPS    64(AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	VMOVUPS    64(AX), Z3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z4
+	VMOVUPS    64(AX), Z5
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z6
+	VMOVUPS    64(AX), Z7
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z8
+	VMOVUPS    64(AX), Z9
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z10
+	VMOVUPS    64(AX), Z11
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z12
+	VMOVUPS    64(AX), Z13
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z14
+	VMOVUPS    64(AX), Z15
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z16
+	VMOVUPS    64(AX), Z17
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z18
+	VMOVUPS    64(AX), Z19
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z20
+	VMOVUPS    64(AX), Z21
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z22
+	VMOVUPS    64(AX), Z23
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z24
+	VMOVUPS    64(AX), Z25
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z26
+	VMOVUPS    64(AX), Z27
+	JMP        start14x2
 
 zero14x2:
 	VPXORD Z0, Z0, Z0
@@ -252,13 +302,16 @@ start14x2:
 	LEAQ (DX)(SI*2), R8
 	ADDQ BX, R8
 	MOVQ b+48(FP), R9
-	MOVQ bs+56(FP), R10
+	MOVQ next+96(FP), R10
+	MOVQ bs+56(FP), R11
 	SUBQ $0x02, AX
 	JLT  rest14x2
 
 loop14x2:
+	PREFETCHT1       (R10)
+	ADDQ             $0x20, R10
 	VMOVUPS          (R9), Z28
-	VMOVUPS          (R9)(R10*1), Z29
+	VMOVUPS          (R9)(R11*1), Z29
 	VFMADD231PS.BCST (DX), Z28, Z0
 	VFMADD231PS.BCST (DX), Z29, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z28, Z2
@@ -290,7 +343,7 @@ loop14x2:
 	ADDQ             CX, DX
 	ADDQ             CX, R8
 	VMOVUPS          64(R9), Z28
-	VMOVUPS          64(R9)(R10*1), Z29
+	VMOVUPS          64(R9)(R11*1), Z29
 	VFMADD231PS.BCST (DX), Z28, Z0
 	VFMADD231PS.BCST (DX), Z29, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z28, Z2
@@ -331,7 +384,7 @@ rest14x2:
 
 one14x2:
 	VMOVUPS          (R9), Z28
-	VMOVUPS          (R9)(R10*1), Z29
+	VMOVUPS          (R9)(R11*1), Z29
 	VFMADD231PS.BCST (DX), Z28, Z0
 	VFMADD231PS.BCST (DX), Z29, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z28, Z2
@@ -449,50 +502,90 @@ store14x2:
 	RET
 
 tile13x2:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero13x2
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	VMOVUPS 64(AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	VMOVUPS 64(AX), Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	VMOVUPS 64(AX), Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z6
-	VMOVUPS 64(AX), Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z8
-	VMOVUPS 64(AX), Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z10
-	VMOVUPS 64(AX), Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z12
-	VMOVUPS 64(AX), Z13
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z14
-	VMOVUPS 64(AX), Z15
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z16
-	VMOVUPS 64(AX), Z17
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z18
-	VMOVUPS 64(AX), Z19
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z20
-	VMOVUPS 64(AX), Z21
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z22
-	VMOVUPS 64(AX), Z23
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z24
-	VMOVUPS 64(AX), Z25
-	JMP     start13x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero13x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	VMOVUPS    64(AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	VMOVUPS    64(AX), Z3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z4
+	VMOVUPS    64(AX), Z5
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z6
+	VMOVUPS    64(AX), Z7
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z8
+	VMOVUPS    64(AX), Z9
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z10
+	VMOVUPS    64(AX), Z11
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z12
+	VMOVUPS    64(AX), Z13
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z14
+	VMOVUPS    64(AX), Z15
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z16
+	VMOVUPS    64(AX), Z17
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z18
+	VMOVUPS    64(AX), Z19
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z20
+	VMOVUPS    64(AX), Z21
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z22
+	VMOVUPS    64(AX), Z23
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z24
+	VMOVUPS    64(AX), Z25
+	JMP        start13x2
 
 zero13x2:
 	VPXORD Z0, Z0, Z0
@@ -532,13 +625,16 @@ start13x2:
 	LEAQ (DX)(SI*2), R8
 	ADDQ BX, R8
 	MOVQ b+48(FP), R9
-	MOVQ bs+56(FP), R10
+	MOVQ next+96(FP), R10
+	MOVQ bs+56(FP), R11
 	SUBQ $0x02, AX
 	JLT  rest13x2
 
 loop13x2:
+	PREFETCHT1       (R10)
+	ADDQ             $0x20, R10
 	VMOVUPS          (R9), Z26
-	VMOVUPS          (R9)(R10*1), Z27
+	VMOVUPS          (R9)(R11*1), Z27
 	VFMADD231PS.BCST (DX), Z26, Z0
 	VFMADD231PS.BCST (DX), Z27, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z26, Z2
@@ -568,7 +664,7 @@ loop13x2:
 	ADDQ             CX, DX
 	ADDQ             CX, R8
 	VMOVUPS          64(R9), Z26
-	VMOVUPS          64(R9)(R10*1), Z27
+	VMOVUPS          64(R9)(R11*1), Z27
 	VFMADD231PS.BCST (DX), Z26, Z0
 	VFMADD231PS.BCST (DX), Z27, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z26, Z2
@@ -607,7 +703,7 @@ rest13x2:
 
 one13x2:
 	VMOVUPS          (R9), Z26
-	VMOVUPS          (R9)(R10*1), Z27
+	VMOVUPS          (R9)(R11*1), Z27
 	VFMADD231PS.BCST (DX), Z26, Z0
 	VFMADD231PS.BCST (DX), Z27, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z26, Z2
@@ -718,47 +814,84 @@ store13x2:
 	RET
 
 tile12x2:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero12x2
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	VMOVUPS 64(AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	VMOVUPS 64(AX), Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	VMOVUPS 64(AX), Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z6
-	VMOVUPS 64(AX), Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z8
-	VMOVUPS 64(AX), Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z10
-	VMOVUPS 64(AX), Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z12
-	VMOVUPS 64(AX), Z13
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z14
-	VMOVUPS 64(AX), Z15
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z16
-	VMOVUPS 64(AX), Z17
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z18
-	VMOVUPS 64(AX), Z19
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z20
-	VMOVUPS 64(AX), Z21
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z22
-	VMOVUPS 64(AX), Z23
-	JMP     start12x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero12x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	VMOVUPS    64(AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	VMOVUPS    64(AX), Z3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z4
+	VMOVUPS    64(AX), Z5
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z6
+	VMOVUPS    64(AX), Z7
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z8
+	VMOVUPS    64(AX), Z9
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z10
+	VMOVUPS    64(AX), Z11
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z12
+	VMOVUPS    64(AX), Z13
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z14
+	VMOVUPS    64(AX), Z15
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z16
+	VMOVUPS    64(AX), Z17
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z18
+	VMOVUPS    64(AX), Z19
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z20
+	VMOVUPS    64(AX), Z21
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z22
+	VMOVUPS    64(AX), Z23
+	JMP        start12x2
 
 zero12x2:
 	VPXORD Z0, Z0, Z0
@@ -796,13 +929,16 @@ start12x2:
 	LEAQ (DX)(SI*2), R8
 	ADDQ BX, R8
 	MOVQ b+48(FP), R9
-	MOVQ bs+56(FP), R10
+	MOVQ next+96(FP), R10
+	MOVQ bs+56(FP), R11
 	SUBQ $0x02, AX
 	JLT  rest12x2
 
 loop12x2:
+	PREFETCHT1       (R10)
+	ADDQ             $0x20, R10
 	VMOVUPS          (R9), Z24
-	VMOVUPS          (R9)(R10*1), Z25
+	VMOVUPS          (R9)(R11*1), Z25
 	VFMADD231PS.BCST (DX), Z24, Z0
 	VFMADD231PS.BCST (DX), Z25, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z24, Z2
@@ -830,7 +966,7 @@ loop12x2:
 	ADDQ             CX, DX
 	ADDQ             CX, R8
 	VMOVUPS          64(R9), Z24
-	VMOVUPS          64(R9)(R10*1), Z25
+	VMOVUPS          64(R9)(R11*1), Z25
 	VFMADD231PS.BCST (DX), Z24, Z0
 	VFMADD231PS.BCST (DX), Z25, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z24, Z2
@@ -867,7 +1003,7 @@ rest12x2:
 
 one12x2:
 	VMOVUPS          (R9), Z24
-	VMOVUPS          (R9)(R10*1), Z25
+	VMOVUPS          (R9)(R11*1), Z25
 	VFMADD231PS.BCST (DX), Z24, Z0
 	VFMADD231PS.BCST (DX), Z25, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z24, Z2
@@ -971,44 +1107,78 @@ store12x2:
 	RET
 
 tile11x2:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero11x2
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	VMOVUPS 64(AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	VMOVUPS 64(AX), Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	VMOVUPS 64(AX), Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z6
-	VMOVUPS 64(AX), Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z8
-	VMOVUPS 64(AX), Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z10
-	VMOVUPS 64(AX), Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z12
-	VMOVUPS 64(AX), Z13
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z14
-	VMOVUPS 64(AX), Z15
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z16
-	VMOVUPS 64(AX), Z17
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z18
-	VMOVUPS 64(AX), Z19
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z20
-	VMOVUPS 64(AX), Z21
-	JMP     start11x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero11x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	VMOVUPS    64(AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	VMOVUPS    64(AX), Z3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z4
+	VMOVUPS    64(AX), Z5
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z6
+	VMOVUPS    64(AX), Z7
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z8
+	VMOVUPS    64(AX), Z9
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z10
+	VMOVUPS    64(AX), Z11
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z12
+	VMOVUPS    64(AX), Z13
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z14
+	VMOVUPS    64(AX), Z15
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z16
+	VMOVUPS    64(AX), Z17
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z18
+	VMOVUPS    64(AX), Z19
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z20
+	VMOVUPS    64(AX), Z21
+	JMP        start11x2
 
 zero11x2:
 	VPXORD Z0, Z0, Z0
@@ -1044,13 +1214,16 @@ start11x2:
 	LEAQ (DX)(SI*2), R8
 	ADDQ BX, R8
 	MOVQ b+48(FP), R9
-	MOVQ bs+56(FP), R10
+	MOVQ next+96(FP), R10
+	MOVQ bs+56(FP), R11
 	SUBQ $0x02, AX
 	JLT  rest11x2
 
 loop11x2:
+	PREFETCHT1       (R10)
+	ADDQ             $0x20, R10
 	VMOVUPS          (R9), Z22
-	VMOVUPS          (R9)(R10*1), Z23
+	VMOVUPS          (R9)(R11*1), Z23
 	VFMADD231PS.BCST (DX), Z22, Z0
 	VFMADD231PS.BCST (DX), Z23, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z22, Z2
@@ -1076,7 +1249,7 @@ loop11x2:
 	ADDQ             CX, DX
 	ADDQ             CX, R8
 	VMOVUPS          64(R9), Z22
-	VMOVUPS          64(R9)(R10*1), Z23
+	VMOVUPS          64(R9)(R11*1), Z23
 	VFMADD231PS.BCST (DX), Z22, Z0
 	VFMADD231PS.BCST (DX), Z23, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z22, Z2
@@ -1111,7 +1284,7 @@ rest11x2:
 
 one11x2:
 	VMOVUPS          (R9), Z22
-	VMOVUPS          (R9)(R10*1), Z23
+	VMOVUPS          (R9)(R11*1), Z23
 	VFMADD231PS.BCST (DX), Z22, Z0
 	VFMADD231PS.BCST (DX), Z23, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z22, Z2
@@ -1208,41 +1381,72 @@ store11x2:
 	RET
 
 tile10x2:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero10x2
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	VMOVUPS 64(AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	VMOVUPS 64(AX), Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	VMOVUPS 64(AX), Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z6
-	VMOVUPS 64(AX), Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z8
-	VMOVUPS 64(AX), Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z10
-	VMOVUPS 64(AX), Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z12
-	VMOVUPS 64(AX), Z13
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z14
-	VMOVUPS 64(AX), Z15
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z16
-	VMOVUPS 64(AX), Z17
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z18
-	VMOVUPS 64(AX), Z19
-	JMP     start10x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero10x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	VMOVUPS    64(AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	VMOVUPS    64(AX), Z3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z4
+	VMOVUPS    64(AX), Z5
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z6
+	VMOVUPS    64(AX), Z7
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z8
+	VMOVUPS    64(AX), Z9
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z10
+	VMOVUPS    64(AX), Z11
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z12
+	VMOVUPS    64(AX), Z13
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z14
+	VMOVUPS    64(AX), Z15
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z16
+	VMOVUPS    64(AX), Z17
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z18
+	VMOVUPS    64(AX), Z19
+	JMP        start10x2
 
 zero10x2:
 	VPXORD Z0, Z0, Z0
@@ -1276,13 +1480,16 @@ start10x2:
 	LEAQ (DX)(SI*2), R8
 	ADDQ BX, R8
 	MOVQ b+48(FP), R9
-	MOVQ bs+56(FP), R10
+	MOVQ next+96(FP), R10
+	MOVQ bs+56(FP), R11
 	SUBQ $0x02, AX
 	JLT  rest10x2
 
 loop10x2:
+	PREFETCHT1       (R10)
+	ADDQ             $0x20, R10
 	VMOVUPS          (R9), Z20
-	VMOVUPS          (R9)(R10*1), Z21
+	VMOVUPS          (R9)(R11*1), Z21
 	VFMADD231PS.BCST (DX), Z20, Z0
 	VFMADD231PS.BCST (DX), Z21, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z20, Z2
@@ -1306,7 +1513,7 @@ loop10x2:
 	ADDQ             CX, DX
 	ADDQ             CX, R8
 	VMOVUPS          64(R9), Z20
-	VMOVUPS          64(R9)(R10*1), Z21
+	VMOVUPS          64(R9)(R11*1), Z21
 	VFMADD231PS.BCST (DX), Z20, Z0
 	VFMADD231PS.BCST (DX), Z21, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z20, Z2
@@ -1339,7 +1546,7 @@ rest10x2:
 
 one10x2:
 	VMOVUPS          (R9), Z20
-	VMOVUPS          (R9)(R10*1), Z21
+	VMOVUPS          (R9)(R11*1), Z21
 	VFMADD231PS.BCST (DX), Z20, Z0
 	VFMADD231PS.BCST (DX), Z21, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z20, Z2
@@ -1429,38 +1636,66 @@ store10x2:
 	RET
 
 tile9x2:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero9x2
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	VMOVUPS 64(AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	VMOVUPS 64(AX), Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	VMOVUPS 64(AX), Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z6
-	VMOVUPS 64(AX), Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z8
-	VMOVUPS 64(AX), Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z10
-	VMOVUPS 64(AX), Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z12
-	VMOVUPS 64(AX), Z13
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z14
-	VMOVUPS 64(AX), Z15
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z16
-	VMOVUPS 64(AX), Z17
-	JMP     start9x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero9x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	VMOVUPS    64(AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	VMOVUPS    64(AX), Z3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z4
+	VMOVUPS    64(AX), Z5
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z6
+	VMOVUPS    64(AX), Z7
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z8
+	VMOVUPS    64(AX), Z9
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z10
+	VMOVUPS    64(AX), Z11
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z12
+	VMOVUPS    64(AX), Z13
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z14
+	VMOVUPS    64(AX), Z15
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z16
+	VMOVUPS    64(AX), Z17
+	JMP        start9x2
 
 zero9x2:
 	VPXORD Z0, Z0, Z0
@@ -1492,13 +1727,16 @@ start9x2:
 	LEAQ (DX)(SI*2), R8
 	ADDQ BX, R8
 	MOVQ b+48(FP), R9
-	MOVQ bs+56(FP), R10
+	MOVQ next+96(FP), R10
+	MOVQ bs+56(FP), R11
 	SUBQ $0x02, AX
 	JLT  rest9x2
 
 loop9x2:
+	PREFETCHT1       (R10)
+	ADDQ             $0x20, R10
 	VMOVUPS          (R9), Z18
-	VMOVUPS          (R9)(R10*1), Z19
+	VMOVUPS          (R9)(R11*1), Z19
 	VFMADD231PS.BCST (DX), Z18, Z0
 	VFMADD231PS.BCST (DX), Z19, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z18, Z2
@@ -1520,7 +1758,7 @@ loop9x2:
 	ADDQ             CX, DX
 	ADDQ             CX, R8
 	VMOVUPS          64(R9), Z18
-	VMOVUPS          64(R9)(R10*1), Z19
+	VMOVUPS          64(R9)(R11*1), Z19
 	VFMADD231PS.BCST (DX), Z18, Z0
 	VFMADD231PS.BCST (DX), Z19, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z18, Z2
@@ -1551,7 +1789,7 @@ rest9x2:
 
 one9x2:
 	VMOVUPS          (R9), Z18
-	VMOVUPS          (R9)(R10*1), Z19
+	VMOVUPS          (R9)(R11*1), Z19
 	VFMADD231PS.BCST (DX), Z18, Z0
 	VFMADD231PS.BCST (DX), Z19, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z18, Z2
@@ -1634,35 +1872,60 @@ store9x2:
 	RET
 
 tile8x2:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero8x2
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	VMOVUPS 64(AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	VMOVUPS 64(AX), Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	VMOVUPS 64(AX), Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z6
-	VMOVUPS 64(AX), Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z8
-	VMOVUPS 64(AX), Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z10
-	VMOVUPS 64(AX), Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z12
-	VMOVUPS 64(AX), Z13
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z14
-	VMOVUPS 64(AX), Z15
-	JMP     start8x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero8x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	VMOVUPS    64(AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	VMOVUPS    64(AX), Z3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z4
+	VMOVUPS    64(AX), Z5
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z6
+	VMOVUPS    64(AX), Z7
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z8
+	VMOVUPS    64(AX), Z9
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z10
+	VMOVUPS    64(AX), Z11
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z12
+	VMOVUPS    64(AX), Z13
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z14
+	VMOVUPS    64(AX), Z15
+	JMP        start8x2
 
 zero8x2:
 	VPXORD Z0, Z0, Z0
@@ -1692,13 +1955,16 @@ start8x2:
 	LEAQ (DX)(SI*2), R8
 	ADDQ BX, R8
 	MOVQ b+48(FP), R9
-	MOVQ bs+56(FP), R10
+	MOVQ next+96(FP), R10
+	MOVQ bs+56(FP), R11
 	SUBQ $0x02, AX
 	JLT  rest8x2
 
 loop8x2:
+	PREFETCHT1       (R10)
+	ADDQ             $0x20, R10
 	VMOVUPS          (R9), Z16
-	VMOVUPS          (R9)(R10*1), Z17
+	VMOVUPS          (R9)(R11*1), Z17
 	VFMADD231PS.BCST (DX), Z16, Z0
 	VFMADD231PS.BCST (DX), Z17, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z16, Z2
@@ -1718,7 +1984,7 @@ loop8x2:
 	ADDQ             CX, DX
 	ADDQ             CX, R8
 	VMOVUPS          64(R9), Z16
-	VMOVUPS          64(R9)(R10*1), Z17
+	VMOVUPS          64(R9)(R11*1), Z17
 	VFMADD231PS.BCST (DX), Z16, Z0
 	VFMADD231PS.BCST (DX), Z17, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z16, Z2
@@ -1747,7 +2013,7 @@ rest8x2:
 
 one8x2:
 	VMOVUPS          (R9), Z16
-	VMOVUPS          (R9)(R10*1), Z17
+	VMOVUPS          (R9)(R11*1), Z17
 	VFMADD231PS.BCST (DX), Z16, Z0
 	VFMADD231PS.BCST (DX), Z17, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z16, Z2
@@ -1823,32 +2089,54 @@ store8x2:
 	RET
 
 tile7x2:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero7x2
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	VMOVUPS 64(AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	VMOVUPS 64(AX), Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	VMOVUPS 64(AX), Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z6
-	VMOVUPS 64(AX), Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z8
-	VMOVUPS 64(AX), Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z10
-	VMOVUPS 64(AX), Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z12
-	VMOVUPS 64(AX), Z13
-	JMP     start7x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero7x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	VMOVUPS    64(AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	VMOVUPS    64(AX), Z3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z4
+	VMOVUPS    64(AX), Z5
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z6
+	VMOVUPS    64(AX), Z7
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z8
+	VMOVUPS    64(AX), Z9
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z10
+	VMOVUPS    64(AX), Z11
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z12
+	VMOVUPS    64(AX), Z13
+	JMP        start7x2
 
 zero7x2:
 	VPXORD Z0, Z0, Z0
@@ -1874,13 +2162,16 @@ start7x2:
 	LEAQ (BX)(BX*2), SI
 	LEAQ (BX)(BX*4), DI
 	MOVQ b+48(FP), R8
-	MOVQ bs+56(FP), R9
+	MOVQ next+96(FP), R9
+	MOVQ bs+56(FP), R10
 	SUBQ $0x02, AX
 	JLT  rest7x2
 
 loop7x2:
+	PREFETCHT1       (R9)
+	ADDQ             $0x20, R9
 	VMOVUPS          (R8), Z14
-	VMOVUPS          (R8)(R9*1), Z15
+	VMOVUPS          (R8)(R10*1), Z15
 	VFMADD231PS.BCST (DX), Z14, Z0
 	VFMADD231PS.BCST (DX), Z15, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z14, Z2
@@ -1897,7 +2188,7 @@ loop7x2:
 	VFMADD231PS.BCST (DX)(SI*2), Z15, Z13
 	ADDQ             CX, DX
 	VMOVUPS          64(R8), Z14
-	VMOVUPS          64(R8)(R9*1), Z15
+	VMOVUPS          64(R8)(R10*1), Z15
 	VFMADD231PS.BCST (DX), Z14, Z0
 	VFMADD231PS.BCST (DX), Z15, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z14, Z2
@@ -1923,7 +2214,7 @@ rest7x2:
 
 one7x2:
 	VMOVUPS          (R8), Z14
-	VMOVUPS          (R8)(R9*1), Z15
+	VMOVUPS          (R8)(R10*1), Z15
 	VFMADD231PS.BCST (DX), Z14, Z0
 	VFMADD231PS.BCST (DX), Z15, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z14, Z2
@@ -1991,29 +2282,48 @@ store7x2:
 	RET
 
 tile6x2:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero6x2
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	VMOVUPS 64(AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	VMOVUPS 64(AX), Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	VMOVUPS 64(AX), Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z6
-	VMOVUPS 64(AX), Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z8
-	VMOVUPS 64(AX), Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z10
-	VMOVUPS 64(AX), Z11
-	JMP     start6x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero6x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	VMOVUPS    64(AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	VMOVUPS    64(AX), Z3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z4
+	VMOVUPS    64(AX), Z5
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z6
+	VMOVUPS    64(AX), Z7
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z8
+	VMOVUPS    64(AX), Z9
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z10
+	VMOVUPS    64(AX), Z11
+	JMP        start6x2
 
 zero6x2:
 	VPXORD Z0, Z0, Z0
@@ -2037,13 +2347,16 @@ start6x2:
 	LEAQ (BX)(BX*2), SI
 	LEAQ (BX)(BX*4), DI
 	MOVQ b+48(FP), R8
-	MOVQ bs+56(FP), R9
+	MOVQ next+96(FP), R9
+	MOVQ bs+56(FP), R10
 	SUBQ $0x02, AX
 	JLT  rest6x2
 
 loop6x2:
+	PREFETCHT1       (R9)
+	ADDQ             $0x20, R9
 	VMOVUPS          (R8), Z12
-	VMOVUPS          (R8)(R9*1), Z13
+	VMOVUPS          (R8)(R10*1), Z13
 	VFMADD231PS.BCST (DX), Z12, Z0
 	VFMADD231PS.BCST (DX), Z13, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z12, Z2
@@ -2058,7 +2371,7 @@ loop6x2:
 	VFMADD231PS.BCST (DX)(DI*1), Z13, Z11
 	ADDQ             CX, DX
 	VMOVUPS          64(R8), Z12
-	VMOVUPS          64(R8)(R9*1), Z13
+	VMOVUPS          64(R8)(R10*1), Z13
 	VFMADD231PS.BCST (DX), Z12, Z0
 	VFMADD231PS.BCST (DX), Z13, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z12, Z2
@@ -2082,7 +2395,7 @@ rest6x2:
 
 one6x2:
 	VMOVUPS          (R8), Z12
-	VMOVUPS          (R8)(R9*1), Z13
+	VMOVUPS          (R8)(R10*1), Z13
 	VFMADD231PS.BCST (DX), Z12, Z0
 	VFMADD231PS.BCST (DX), Z13, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z12, Z2
@@ -2143,26 +2456,42 @@ store6x2:
 	RET
 
 tile5x2:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero5x2
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	VMOVUPS 64(AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	VMOVUPS 64(AX), Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	VMOVUPS 64(AX), Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z6
-	VMOVUPS 64(AX), Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z8
-	VMOVUPS 64(AX), Z9
-	JMP     start5x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero5x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	VMOVUPS    64(AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	VMOVUPS    64(AX), Z3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z4
+	VMOVUPS    64(AX), Z5
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z6
+	VMOVUPS    64(AX), Z7
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z8
+	VMOVUPS    64(AX), Z9
+	JMP        start5x2
 
 zero5x2:
 	VPXORD Z0, Z0, Z0
@@ -2183,13 +2512,16 @@ start5x2:
 	MOVQ rs+32(FP), BX
 	LEAQ (BX)(BX*2), SI
 	MOVQ b+48(FP), DI
-	MOVQ bs+56(FP), R8
+	MOVQ next+96(FP), R8
+	MOVQ bs+56(FP), R9
 	SUBQ $0x02, AX
 	JLT  rest5x2
 
 loop5x2:
+	PREFETCHT1       (R8)
+	ADDQ             $0x20, R8
 	VMOVUPS          (DI), Z10
-	VMOVUPS          (DI)(R8*1), Z11
+	VMOVUPS          (DI)(R9*1), Z11
 	VFMADD231PS.BCST (DX), Z10, Z0
 	VFMADD231PS.BCST (DX), Z11, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z10, Z2
@@ -2202,7 +2534,7 @@ loop5x2:
 	VFMADD231PS.BCST (DX)(BX*4), Z11, Z9
 	ADDQ             CX, DX
 	VMOVUPS          64(DI), Z10
-	VMOVUPS          64(DI)(R8*1), Z11
+	VMOVUPS          64(DI)(R9*1), Z11
 	VFMADD231PS.BCST (DX), Z10, Z0
 	VFMADD231PS.BCST (DX), Z11, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z10, Z2
@@ -2224,7 +2556,7 @@ rest5x2:
 
 one5x2:
 	VMOVUPS          (DI), Z10
-	VMOVUPS          (DI)(R8*1), Z11
+	VMOVUPS          (DI)(R9*1), Z11
 	VFMADD231PS.BCST (DX), Z10, Z0
 	VFMADD231PS.BCST (DX), Z11, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z10, Z2
@@ -2278,23 +2610,36 @@ store5x2:
 	RET
 
 tile4x2:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero4x2
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	VMOVUPS 64(AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	VMOVUPS 64(AX), Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	VMOVUPS 64(AX), Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z6
-	VMOVUPS 64(AX), Z7
-	JMP     start4x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero4x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	VMOVUPS    64(AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	VMOVUPS    64(AX), Z3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z4
+	VMOVUPS    64(AX), Z5
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z6
+	VMOVUPS    64(AX), Z7
+	JMP        start4x2
 
 zero4x2:
 	VPXORD Z0, Z0, Z0
@@ -2313,13 +2658,16 @@ start4x2:
 	MOVQ rs+32(FP), BX
 	LEAQ (BX)(BX*2), SI
 	MOVQ b+48(FP), DI
-	MOVQ bs+56(FP), R8
+	MOVQ next+96(FP), R8
+	MOVQ bs+56(FP), R9
 	SUBQ $0x02, AX
 	JLT  rest4x2
 
 loop4x2:
+	PREFETCHT1       (R8)
+	ADDQ             $0x20, R8
 	VMOVUPS          (DI), Z8
-	VMOVUPS          (DI)(R8*1), Z9
+	VMOVUPS          (DI)(R9*1), Z9
 	VFMADD231PS.BCST (DX), Z8, Z0
 	VFMADD231PS.BCST (DX), Z9, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z8, Z2
@@ -2330,7 +2678,7 @@ loop4x2:
 	VFMADD231PS.BCST (DX)(SI*1), Z9, Z7
 	ADDQ             CX, DX
 	VMOVUPS          64(DI), Z8
-	VMOVUPS          64(DI)(R8*1), Z9
+	VMOVUPS          64(DI)(R9*1), Z9
 	VFMADD231PS.BCST (DX), Z8, Z0
 	VFMADD231PS.BCST (DX), Z9, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z8, Z2
@@ -2350,7 +2698,7 @@ rest4x2:
 
 one4x2:
 	VMOVUPS          (DI), Z8
-	VMOVUPS          (DI)(R8*1), Z9
+	VMOVUPS          (DI)(R9*1), Z9
 	VFMADD231PS.BCST (DX), Z8, Z0
 	VFMADD231PS.BCST (DX), Z9, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z8, Z2
@@ -2397,20 +2745,30 @@ store4x2:
 	RET
 
 tile3x2:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero3x2
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	VMOVUPS 64(AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	VMOVUPS 64(AX), Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	VMOVUPS 64(AX), Z5
-	JMP     start3x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero3x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	VMOVUPS    64(AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	VMOVUPS    64(AX), Z3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z4
+	VMOVUPS    64(AX), Z5
+	JMP        start3x2
 
 zero3x2:
 	VPXORD Z0, Z0, Z0
@@ -2426,13 +2784,16 @@ start3x2:
 	MOVQ a+24(FP), DX
 	MOVQ rs+32(FP), BX
 	MOVQ b+48(FP), SI
-	MOVQ bs+56(FP), DI
+	MOVQ next+96(FP), DI
+	MOVQ bs+56(FP), R8
 	SUBQ $0x02, AX
 	JLT  rest3x2
 
 loop3x2:
+	PREFETCHT1       (DI)
+	ADDQ             $0x20, DI
 	VMOVUPS          (SI), Z6
-	VMOVUPS          (SI)(DI*1), Z7
+	VMOVUPS          (SI)(R8*1), Z7
 	VFMADD231PS.BCST (DX), Z6, Z0
 	VFMADD231PS.BCST (DX), Z7, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z6, Z2
@@ -2441,7 +2802,7 @@ loop3x2:
 	VFMADD231PS.BCST (DX)(BX*2), Z7, Z5
 	ADDQ             CX, DX
 	VMOVUPS          64(SI), Z6
-	VMOVUPS          64(SI)(DI*1), Z7
+	VMOVUPS          64(SI)(R8*1), Z7
 	VFMADD231PS.BCST (DX), Z6, Z0
 	VFMADD231PS.BCST (DX), Z7, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z6, Z2
@@ -2459,7 +2820,7 @@ rest3x2:
 
 one3x2:
 	VMOVUPS          (SI), Z6
-	VMOVUPS          (SI)(DI*1), Z7
+	VMOVUPS          (SI)(R8*1), Z7
 	VFMADD231PS.BCST (DX), Z6, Z0
 	VFMADD231PS.BCST (DX), Z7, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z6, Z2
@@ -2499,17 +2860,24 @@ store3x2:
 	RET
 
 tile2x2:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero2x2
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	VMOVUPS 64(AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	VMOVUPS 64(AX), Z3
-	JMP     start2x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero2x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	VMOVUPS    64(AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	VMOVUPS    64(AX), Z3
+	JMP        start2x2
 
 zero2x2:
 	VPXORD Z0, Z0, Z0
@@ -2523,20 +2891,23 @@ start2x2:
 	MOVQ a+24(FP), DX
 	MOVQ rs+32(FP), BX
 	MOVQ b+48(FP), SI
-	MOVQ bs+56(FP), DI
+	MOVQ next+96(FP), DI
+	MOVQ bs+56(FP), R8
 	SUBQ $0x02, AX
 	JLT  rest2x2
 
 loop2x2:
+	PREFETCHT1       (DI)
+	ADDQ             $0x20, DI
 	VMOVUPS          (SI), Z4
-	VMOVUPS          (SI)(DI*1), Z5
+	VMOVUPS          (SI)(R8*1), Z5
 	VFMADD231PS.BCST (DX), Z4, Z0
 	VFMADD231PS.BCST (DX), Z5, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z4, Z2
 	VFMADD231PS.BCST (DX)(BX*1), Z5, Z3
 	ADDQ             CX, DX
 	VMOVUPS          64(SI), Z4
-	VMOVUPS          64(SI)(DI*1), Z5
+	VMOVUPS          64(SI)(R8*1), Z5
 	VFMADD231PS.BCST (DX), Z4, Z0
 	VFMADD231PS.BCST (DX), Z5, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z4, Z2
@@ -2552,7 +2923,7 @@ rest2x2:
 
 one2x2:
 	VMOVUPS          (SI), Z4
-	VMOVUPS          (SI)(DI*1), Z5
+	VMOVUPS          (SI)(R8*1), Z5
 	VFMADD231PS.BCST (DX), Z4, Z0
 	VFMADD231PS.BCST (DX), Z5, Z1
 	VFMADD231PS.BCST (DX)(BX*1), Z4, Z2
@@ -2585,14 +2956,18 @@ store2x2:
 	RET
 
 tile1x2:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero1x2
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	VMOVUPS 64(AX), Z1
-	JMP     start1x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero1x2
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	VMOVUPS    64(AX), Z1
+	JMP        start1x2
 
 zero1x2:
 	VPXORD Z0, Z0, Z0
@@ -2604,18 +2979,21 @@ start1x2:
 	MOVQ a+24(FP), DX
 	MOVQ rs+32(FP), BX
 	MOVQ b+48(FP), BX
-	MOVQ bs+56(FP), SI
+	MOVQ next+96(FP), SI
+	MOVQ bs+56(FP), DI
 	SUBQ $0x02, AX
 	JLT  rest1x2
 
 loop1x2:
+	PREFETCHT1       (SI)
+	ADDQ             $0x20, SI
 	VMOVUPS          (BX), Z2
-	VMOVUPS          (BX)(SI*1), Z3
+	VMOVUPS          (BX)(DI*1), Z3
 	VFMADD231PS.BCST (DX), Z2, Z0
 	VFMADD231PS.BCST (DX), Z3, Z1
 	ADDQ             CX, DX
 	VMOVUPS          64(BX), Z2
-	VMOVUPS          64(BX)(SI*1), Z3
+	VMOVUPS          64(BX)(DI*1), Z3
 	VFMADD231PS.BCST (DX), Z2, Z0
 	VFMADD231PS.BCST (DX), Z3, Z1
 	ADDQ             CX, DX
@@ -2629,7 +3007,7 @@ rest1x2:
 
 one1x2:
 	VMOVUPS          (BX), Z2
-	VMOVUPS          (BX)(SI*1), Z3
+	VMOVUPS          (BX)(DI*1), Z3
 	VFMADD231PS.BCST (DX), Z2, Z0
 	VFMADD231PS.BCST (DX), Z3, Z1
 	ADDQ             CX, DX
@@ -2655,39 +3033,82 @@ store1x2:
 	RET
 
 tile14x1:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero14x1
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z6
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z8
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z10
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z12
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z13
-	JMP     start14x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero14x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z4
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z5
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z6
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z7
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z8
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z9
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z10
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z11
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z12
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z13
+	JMP        start14x1
 
 zero14x1:
 	VPXORD Z0, Z0, Z0
@@ -2715,10 +3136,13 @@ start14x1:
 	LEAQ (DX)(SI*2), R8
 	ADDQ BX, R8
 	MOVQ b+48(FP), R9
+	MOVQ next+96(FP), R10
 	SUBQ $0x02, AX
 	JLT  rest14x1
 
 loop14x1:
+	PREFETCHT1       (R10)
+	ADDQ             $0x20, R10
 	VMOVUPS          (R9), Z14
 	VFMADD231PS.BCST (DX), Z14, Z0
 	VFMADD231PS.BCST (DX)(BX*1), Z14, Z1
@@ -2837,37 +3261,77 @@ store14x1:
 	RET
 
 tile13x1:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero13x1
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z6
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z8
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z10
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z12
-	JMP     start13x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero13x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z4
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z5
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z6
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z7
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z8
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z9
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z10
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z11
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z12
+	JMP        start13x1
 
 zero13x1:
 	VPXORD Z0, Z0, Z0
@@ -2894,10 +3358,13 @@ start13x1:
 	LEAQ (DX)(SI*2), R8
 	ADDQ BX, R8
 	MOVQ b+48(FP), R9
+	MOVQ next+96(FP), R10
 	SUBQ $0x02, AX
 	JLT  rest13x1
 
 loop13x1:
+	PREFETCHT1       (R10)
+	ADDQ             $0x20, R10
 	VMOVUPS          (R9), Z13
 	VFMADD231PS.BCST (DX), Z13, Z0
 	VFMADD231PS.BCST (DX)(BX*1), Z13, Z1
@@ -3010,35 +3477,72 @@ store13x1:
 	RET
 
 tile12x1:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero12x1
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z6
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z8
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z10
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z11
-	JMP     start12x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero12x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z4
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z5
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z6
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z7
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z8
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z9
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z10
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z11
+	JMP        start12x1
 
 zero12x1:
 	VPXORD Z0, Z0, Z0
@@ -3064,10 +3568,13 @@ start12x1:
 	LEAQ (DX)(SI*2), R8
 	ADDQ BX, R8
 	MOVQ b+48(FP), R9
+	MOVQ next+96(FP), R10
 	SUBQ $0x02, AX
 	JLT  rest12x1
 
 loop12x1:
+	PREFETCHT1       (R10)
+	ADDQ             $0x20, R10
 	VMOVUPS          (R9), Z12
 	VFMADD231PS.BCST (DX), Z12, Z0
 	VFMADD231PS.BCST (DX)(BX*1), Z12, Z1
@@ -3174,33 +3681,67 @@ store12x1:
 	RET
 
 tile11x1:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero11x1
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z6
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z8
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z10
-	JMP     start11x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero11x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z4
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z5
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z6
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z7
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z8
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z9
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z10
+	JMP        start11x1
 
 zero11x1:
 	VPXORD Z0, Z0, Z0
@@ -3225,10 +3766,13 @@ start11x1:
 	LEAQ (DX)(SI*2), R8
 	ADDQ BX, R8
 	MOVQ b+48(FP), R9
+	MOVQ next+96(FP), R10
 	SUBQ $0x02, AX
 	JLT  rest11x1
 
 loop11x1:
+	PREFETCHT1       (R10)
+	ADDQ             $0x20, R10
 	VMOVUPS          (R9), Z11
 	VFMADD231PS.BCST (DX), Z11, Z0
 	VFMADD231PS.BCST (DX)(BX*1), Z11, Z1
@@ -3329,31 +3873,62 @@ store11x1:
 	RET
 
 tile10x1:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero10x1
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z6
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z8
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z9
-	JMP     start10x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero10x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z4
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z5
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z6
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z7
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z8
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z9
+	JMP        start10x1
 
 zero10x1:
 	VPXORD Z0, Z0, Z0
@@ -3377,10 +3952,13 @@ start10x1:
 	LEAQ (DX)(SI*2), R8
 	ADDQ BX, R8
 	MOVQ b+48(FP), R9
+	MOVQ next+96(FP), R10
 	SUBQ $0x02, AX
 	JLT  rest10x1
 
 loop10x1:
+	PREFETCHT1       (R10)
+	ADDQ             $0x20, R10
 	VMOVUPS          (R9), Z10
 	VFMADD231PS.BCST (DX), Z10, Z0
 	VFMADD231PS.BCST (DX)(BX*1), Z10, Z1
@@ -3475,29 +4053,57 @@ store10x1:
 	RET
 
 tile9x1:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero9x1
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z6
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z8
-	JMP     start9x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero9x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z4
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z5
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z6
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z7
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z8
+	JMP        start9x1
 
 zero9x1:
 	VPXORD Z0, Z0, Z0
@@ -3520,10 +4126,13 @@ start9x1:
 	LEAQ (DX)(SI*2), R8
 	ADDQ BX, R8
 	MOVQ b+48(FP), R9
+	MOVQ next+96(FP), R10
 	SUBQ $0x02, AX
 	JLT  rest9x1
 
 loop9x1:
+	PREFETCHT1       (R10)
+	ADDQ             $0x20, R10
 	VMOVUPS          (R9), Z9
 	VFMADD231PS.BCST (DX), Z9, Z0
 	VFMADD231PS.BCST (DX)(BX*1), Z9, Z1
@@ -3612,27 +4221,52 @@ store9x1:
 	RET
 
 tile8x1:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero8x1
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z6
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z7
-	JMP     start8x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero8x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z4
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z5
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z6
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z7
+	JMP        start8x1
 
 zero8x1:
 	VPXORD Z0, Z0, Z0
@@ -3654,10 +4288,13 @@ start8x1:
 	LEAQ (DX)(SI*2), R8
 	ADDQ BX, R8
 	MOVQ b+48(FP), R9
+	MOVQ next+96(FP), R10
 	SUBQ $0x02, AX
 	JLT  rest8x1
 
 loop8x1:
+	PREFETCHT1       (R10)
+	ADDQ             $0x20, R10
 	VMOVUPS          (R9), Z8
 	VFMADD231PS.BCST (DX), Z8, Z0
 	VFMADD231PS.BCST (DX)(BX*1), Z8, Z1
@@ -3740,25 +4377,47 @@ store8x1:
 	RET
 
 tile7x1:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero7x1
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z6
-	JMP     start7x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero7x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z4
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z5
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z6
+	JMP        start7x1
 
 zero7x1:
 	VPXORD Z0, Z0, Z0
@@ -3777,10 +4436,13 @@ start7x1:
 	LEAQ (BX)(BX*2), SI
 	LEAQ (BX)(BX*4), DI
 	MOVQ b+48(FP), R8
+	MOVQ next+96(FP), R9
 	SUBQ $0x02, AX
 	JLT  rest7x1
 
 loop7x1:
+	PREFETCHT1       (R9)
+	ADDQ             $0x20, R9
 	VMOVUPS          (R8), Z7
 	VFMADD231PS.BCST (DX), Z7, Z0
 	VFMADD231PS.BCST (DX)(BX*1), Z7, Z1
@@ -3854,23 +4516,42 @@ store7x1:
 	RET
 
 tile6x1:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero6x1
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z5
-	JMP     start6x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero6x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z4
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z5
+	JMP        start6x1
 
 zero6x1:
 	VPXORD Z0, Z0, Z0
@@ -3888,10 +4569,13 @@ start6x1:
 	LEAQ (BX)(BX*2), SI
 	LEAQ (BX)(BX*4), DI
 	MOVQ b+48(FP), R8
+	MOVQ next+96(FP), R9
 	SUBQ $0x02, AX
 	JLT  rest6x1
 
 loop6x1:
+	PREFETCHT1       (R9)
+	ADDQ             $0x20, R9
 	VMOVUPS          (R8), Z6
 	VFMADD231PS.BCST (DX), Z6, Z0
 	VFMADD231PS.BCST (DX)(BX*1), Z6, Z1
@@ -3959,21 +4643,37 @@ store6x1:
 	RET
 
 tile5x1:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero5x1
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	JMP     start5x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero5x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z4
+	JMP        start5x1
 
 zero5x1:
 	VPXORD Z0, Z0, Z0
@@ -3989,10 +4689,13 @@ start5x1:
 	MOVQ rs+32(FP), BX
 	LEAQ (BX)(BX*2), SI
 	MOVQ b+48(FP), DI
+	MOVQ next+96(FP), R8
 	SUBQ $0x02, AX
 	JLT  rest5x1
 
 loop5x1:
+	PREFETCHT1       (R8)
+	ADDQ             $0x20, R8
 	VMOVUPS          (DI), Z5
 	VFMADD231PS.BCST (DX), Z5, Z0
 	VFMADD231PS.BCST (DX)(BX*1), Z5, Z1
@@ -4054,19 +4757,32 @@ store5x1:
 	RET
 
 tile4x1:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero4x1
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z3
-	JMP     start4x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero4x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z3
+	JMP        start4x1
 
 zero4x1:
 	VPXORD Z0, Z0, Z0
@@ -4081,10 +4797,13 @@ start4x1:
 	MOVQ rs+32(FP), BX
 	LEAQ (BX)(BX*2), SI
 	MOVQ b+48(FP), DI
+	MOVQ next+96(FP), R8
 	SUBQ $0x02, AX
 	JLT  rest4x1
 
 loop4x1:
+	PREFETCHT1       (R8)
+	ADDQ             $0x20, R8
 	VMOVUPS          (DI), Z4
 	VFMADD231PS.BCST (DX), Z4, Z0
 	VFMADD231PS.BCST (DX)(BX*1), Z4, Z1
@@ -4140,17 +4859,27 @@ store4x1:
 	RET
 
 tile3x1:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero3x1
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z2
-	JMP     start3x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero3x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z1
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z2
+	JMP        start3x1
 
 zero3x1:
 	VPXORD Z0, Z0, Z0
@@ -4163,10 +4892,13 @@ start3x1:
 	MOVQ a+24(FP), DX
 	MOVQ rs+32(FP), BX
 	MOVQ b+48(FP), SI
+	MOVQ next+96(FP), DI
 	SUBQ $0x02, AX
 	JLT  rest3x1
 
 loop3x1:
+	PREFETCHT1       (DI)
+	ADDQ             $0x20, DI
 	VMOVUPS          (SI), Z3
 	VFMADD231PS.BCST (DX), Z3, Z0
 	VFMADD231PS.BCST (DX)(BX*1), Z3, Z1
@@ -4216,15 +4948,22 @@ store3x1:
 	RET
 
 tile2x1:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero2x1
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z1
-	JMP     start2x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero2x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z1
+	JMP        start2x1
 
 zero2x1:
 	VPXORD Z0, Z0, Z0
@@ -4236,10 +4975,13 @@ start2x1:
 	MOVQ a+24(FP), DX
 	MOVQ rs+32(FP), BX
 	MOVQ b+48(FP), SI
+	MOVQ next+96(FP), DI
 	SUBQ $0x02, AX
 	JLT  rest2x1
 
 loop2x1:
+	PREFETCHT1       (DI)
+	ADDQ             $0x20, DI
 	VMOVUPS          (SI), Z2
 	VFMADD231PS.BCST (DX), Z2, Z0
 	VFMADD231PS.BCST (DX)(BX*1), Z2, Z1
@@ -4283,13 +5025,17 @@ store2x1:
 	RET
 
 tile1x1:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero1x1
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	JMP     start1x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero1x1
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	JMP        start1x1
 
 zero1x1:
 	VPXORD Z0, Z0, Z0
@@ -4300,10 +5046,13 @@ start1x1:
 	MOVQ a+24(FP), DX
 	MOVQ rs+32(FP), BX
 	MOVQ b+48(FP), BX
+	MOVQ next+96(FP), SI
 	SUBQ $0x02, AX
 	JLT  rest1x1
 
 loop1x1:
+	PREFETCHT1       (SI)
+	ADDQ             $0x20, SI
 	VMOVUPS          (BX), Z1
 	VFMADD231PS.BCST (DX), Z1, Z0
 	ADDQ             CX, DX
@@ -4341,26 +5090,36 @@ store1x1:
 	RET
 
 tile3x4:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero3x4
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	VMOVUPS 64(AX), Z1
-	VMOVUPS 128(AX), Z2
-	VMOVUPS 192(AX), Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	VMOVUPS 64(AX), Z5
-	VMOVUPS 128(AX), Z6
-	VMOVUPS 192(AX), Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z8
-	VMOVUPS 64(AX), Z9
-	VMOVUPS 128(AX), Z10
-	VMOVUPS 192(AX), Z11
-	JMP     start3x4
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero3x4
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	VMOVUPS    64(AX), Z1
+	VMOVUPS    128(AX), Z2
+	VMOVUPS    192(AX), Z3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z4
+	VMOVUPS    64(AX), Z5
+	VMOVUPS    128(AX), Z6
+	VMOVUPS    192(AX), Z7
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z8
+	VMOVUPS    64(AX), Z9
+	VMOVUPS    128(AX), Z10
+	VMOVUPS    192(AX), Z11
+	JMP        start3x4
 
 zero3x4:
 	VPXORD Z0, Z0, Z0
@@ -4382,16 +5141,19 @@ start3x4:
 	MOVQ a+24(FP), DX
 	MOVQ rs+32(FP), BX
 	MOVQ b+48(FP), SI
-	MOVQ bs+56(FP), DI
-	LEAQ (DI)(DI*2), R8
+	MOVQ next+96(FP), DI
+	MOVQ bs+56(FP), R8
+	LEAQ (R8)(R8*2), R9
 	SUBQ $0x02, AX
 	JLT  rest3x4
 
 loop3x4:
+	PREFETCHT1       (DI)
+	ADDQ             $0x20, DI
 	VMOVUPS          (SI), Z12
-	VMOVUPS          (SI)(DI*1), Z13
-	VMOVUPS          (SI)(DI*2), Z14
-	VMOVUPS          (SI)(R8*1), Z15
+	VMOVUPS          (SI)(R8*1), Z13
+	VMOVUPS          (SI)(R8*2), Z14
+	VMOVUPS          (SI)(R9*1), Z15
 	VFMADD231PS.BCST (DX), Z12, Z0
 	VFMADD231PS.BCST (DX), Z13, Z1
 	VFMADD231PS.BCST (DX), Z14, Z2
@@ -4406,9 +5168,9 @@ loop3x4:
 	VFMADD231PS.BCST (DX)(BX*2), Z15, Z11
 	ADDQ             CX, DX
 	VMOVUPS          64(SI), Z12
-	VMOVUPS          64(SI)(DI*1), Z13
-	VMOVUPS          64(SI)(DI*2), Z14
-	VMOVUPS          64(SI)(R8*1), Z15
+	VMOVUPS          64(SI)(R8*1), Z13
+	VMOVUPS          64(SI)(R8*2), Z14
+	VMOVUPS          64(SI)(R9*1), Z15
 	VFMADD231PS.BCST (DX), Z12, Z0
 	VFMADD231PS.BCST (DX), Z13, Z1
 	VFMADD231PS.BCST (DX), Z14, Z2
@@ -4432,9 +5194,9 @@ rest3x4:
 
 one3x4:
 	VMOVUPS          (SI), Z12
-	VMOVUPS          (SI)(DI*1), Z13
-	VMOVUPS          (SI)(DI*2), Z14
-	VMOVUPS          (SI)(R8*1), Z15
+	VMOVUPS          (SI)(R8*1), Z13
+	VMOVUPS          (SI)(R8*2), Z14
+	VMOVUPS          (SI)(R9*1), Z15
 	VFMADD231PS.BCST (DX), Z12, Z0
 	VFMADD231PS.BCST (DX), Z13, Z1
 	VFMADD231PS.BCST (DX), Z14, Z2
@@ -4494,21 +5256,28 @@ store3x4:
 	RET
 
 tile2x4:
-	MOVQ    accumulate+88(FP), AX
-	TESTQ   AX, AX
-	JZ      zero2x4
-	MOVQ    c+64(FP), AX
-	MOVQ    ldc+72(FP), CX
-	VMOVUPS (AX), Z0
-	VMOVUPS 64(AX), Z1
-	VMOVUPS 128(AX), Z2
-	VMOVUPS 192(AX), Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	VMOVUPS 64(AX), Z5
-	VMOVUPS 128(AX), Z6
-	VMOVUPS 192(AX), Z7
-	JMP     start2x4
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	ADDQ       CX, AX
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       accumulate+88(FP), AX
+	TESTQ      AX, AX
+	JZ         zero2x4
+	MOVQ       c+64(FP), AX
+	MOVQ       ldc+72(FP), CX
+	VMOVUPS    (AX), Z0
+	VMOVUPS    64(AX), Z1
+	VMOVUPS    128(AX), Z2
+	VMOVUPS    192(AX), Z3
+	ADDQ       CX, AX
+	VMOVUPS    (AX), Z4
+	VMOVUPS    64(AX), Z5
+	VMOVUPS    128(AX), Z6
+	VMOVUPS    192(AX), Z7
+	JMP        start2x4
 
 zero2x4:
 	VPXORD Z0, Z0, Z0
@@ -4526,16 +5295,19 @@ start2x4:
 	MOVQ a+24(FP), DX
 	MOVQ rs+32(FP), BX
 	MOVQ b+48(FP), SI
-	MOVQ bs+56(FP), DI
-	LEAQ (DI)(DI*2), R8
+	MOVQ next+96(FP), DI
+	MOVQ bs+56(FP), R8
+	LEAQ (R8)(R8*2), R9
 	SUBQ $0x02, AX
 	JLT  rest2x4
 
 loop2x4:
+	PREFETCHT1       (DI)
+	ADDQ             $0x20, DI
 	VMOVUPS          (SI), Z8
-	VMOVUPS          (SI)(DI*1), Z9
-	VMOVUPS          (SI)(DI*2), Z10
-	VMOVUPS          (SI)(R8*1), Z11
+	VMOVUPS          (SI)(R8*1), Z9
+	VMOVUPS          (SI)(R8*2), Z10
+	VMOVUPS          (SI)(R9*1), Z11
 	VFMADD231PS.BCST (DX), Z8, Z0
 	VFMADD231PS.BCST (DX), Z9, Z1
 	VFMADD231PS.BCST (DX), Z10, Z2
@@ -4546,9 +5318,9 @@ loop2x4:
 	VFMADD231PS.BCST (DX)(BX*1), Z11, Z7
 	ADDQ             CX, DX
 	VMOVUPS          64(SI), Z8
-	VMOVUPS          64(SI)(DI*1), Z9
-	VMOVUPS          64(SI)(DI*2), Z10
-	VMOVUPS          64(SI)(R8*1), Z11
+	VMOVUPS          64(SI)(R8*1), Z9
+	VMOVUPS          64(SI)(R8*2), Z10
+	VMOVUPS          64(SI)(R9*1), Z11
 	VFMADD231PS.BCST (DX), Z8, Z0
 	VFMADD231PS.BCST (DX), Z9, Z1
 	VFMADD231PS.BCST (DX), Z10, Z2
@@ -4568,9 +5340,9 @@ rest2x4:
 
 one2x4:
 	VMOVUPS          (SI), Z8
-	VMOVUPS          (SI)(DI*1), Z9
-	VMOVUPS          (SI)(DI*2), Z10
-	VMOVUPS          (SI)(R8*1), Z11
+	VMOVUPS          (SI)(R8*1), Z9
+	VMOVUPS          (SI)(R8*2), Z10
+	VMOVUPS          (SI)(R9*1), Z11
 	VFMADD231PS.BCST (DX), Z8, Z0
 	VFMADD231PS.BCST (DX), Z9, Z1
 	VFMADD231PS.BCST (DX), Z10, Z2

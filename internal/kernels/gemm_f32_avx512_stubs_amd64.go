@@ -10,8 +10,9 @@ package kernels
 //	acc = fma(a[i*rs+p*cs], b[j/16*bs+p*16+j%16], acc)   for p = 0, 1, ... k-1
 //	c[i][j] = acc + bias[j]                              or acc, when bias is nil
 //
-// All strides are in bytes; those of c's rows is ldc. k is at least 1. The shapes rows x panels are:
+// All strides are in bytes; that of c's rows is ldc. k is at least 1. Meanwhile the 16*k bytes at next, a part of
+// what is wanted later, are brought near. The shapes rows x panels are:
 // 14x2, 13x2, 12x2, 11x2, 10x2, 9x2, 8x2, 7x2, 6x2, 5x2, 4x2, 3x2, 2x2, 1x2, 14x1, 13x1, 12x1, 11x1, 10x1, 9x1, 8x1, 7x1, 6x1, 5x1, 4x1, 3x1, 2x1, 1x1, 3x4, 2x4, 1x4.
 //
 //go:noescape
-func gemmF32AVX512(rows int, panels int, k int, a *float32, rs int, cs int, b *float32, bs int, c *float32, ldc int, bias *float32, accumulate int)
+func gemmF32AVX512(rows int, panels int, k int, a *float32, rs int, cs int, b *float32, bs int, c *float32, ldc int, bias *float32, accumulate int, next *float32)

@@ -26,7 +26,7 @@ func init() {
 }
 
 func gemmF32(v isa, shapes []tileShape, unroll int) {
-	TEXT("gemmF32"+v.name, NOSPLIT, "func(rows, panels, k int, a *float32, rs, cs int, b *float32, bs int, c *float32, ldc int, bias *float32, accumulate int)")
+	TEXT("gemmF32"+v.name, NOSPLIT, "func(rows, panels, k int, a *float32, rs, cs int, b *float32, bs int, c *float32, ldc int, bias *float32, accumulate int, next *float32)")
 	Pragma("noescape")
 	Doc(
 		"gemmF32"+v.name+" sets, for i < rows and j < 16*panels,",
@@ -35,7 +35,8 @@ func gemmF32(v isa, shapes []tileShape, unroll int) {
 		"\tacc = fma(a[i*rs+p*cs], b[j/16*bs+p*16+j%16], acc)   for p = 0, 1, ... k-1",
 		"\tc[i][j] = acc + bias[j]                              or acc, when bias is nil",
 		"",
-		"All strides are in bytes; those of c's rows is ldc. k is at least 1. The shapes rows x panels are:",
+		"All strides are in bytes; that of c's rows is ldc. k is at least 1. Meanwhile the 16*k bytes at next, a part of",
+		"what is wanted later, are brought near. The shapes rows x panels are:",
 		shapeList(shapes))
 	dispatch(shapes, true)
 	for i := range shapes {
@@ -77,6 +78,16 @@ func gemmF32Tile(v isa, s tileShape, unroll int) {
 		}
 	}
 
+	// The outputs of the next tile lie below this one's.
+	below, ldc := arg("c"), arg("ldc")
+	for i := range 2 * s.rows {
+		if i >= s.rows {
+			PREFETCHT0(Mem{Base: below})
+		}
+		if i < 2*s.rows-1 {
+			ADDQ(ldc, below)
+		}
+	}
 	ifZero("accumulate", s.label("zero"))
 	eachOutput(func(r, j int, at Mem) { VMOVUPS(at, acc[r][j]) })
 	JMP(LabelRef(s.label("start")))
@@ -90,7 +101,7 @@ func gemmF32Tile(v isa, s tileShape, unroll int) {
 	Label(s.label("start"))
 	k, cs := arg("k"), arg("cs")
 	rows := newRowSet(s.rows, arg("a"), arg("rs"))
-	b := arg("b")
+	b, next := arg("b"), arg("next")
 	var bs, bs3 reg.GPVirtual
 	if s.panels > 1 {
 		bs = arg("bs")
@@ -142,6 +153,10 @@ func gemmF32Tile(v isa, s tileShape, unroll int) {
 	JLT(LabelRef(s.label("rest")))
 	Label(s.label("loop"))
 	for i := range unroll {
+		if i%4 == 0 {
+			PREFETCHT1(Mem{Base: next})
+			ADDQ(Imm(uint64(16*unroll)), next)
+		}
 		step(i)
 	}
 	ADDQ(U32(64*unroll), b)
