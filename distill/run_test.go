@@ -1,0 +1,337 @@
+package distill
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/nlpodyssey/safetensors"
+
+	"github.com/skive-ml/skive/autograd"
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/layers"
+	"github.com/skive-ml/skive/train"
+)
+
+const trainGoldens = "../train/testdata/"
+
+func readJSON(t testing.TB, path string, v any) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+}
+
+func goldenModel(t testing.TB) *checkpoints.Model {
+	t.Helper()
+	m, err := checkpoints.Open(trainGoldens + "tiny")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	return m
+}
+
+// goldenData is the goldens' examples, turned back from ids into texts.
+func goldenData(t testing.TB) *data.Dataset {
+	t.Helper()
+	var examples []struct {
+		IDs   []int
+		Label int
+	}
+	readJSON(t, trainGoldens+"data.json", &examples)
+	ds := &data.Dataset{Task: data.Task{Name: "text", Labels: []string{"red", "green", "blue"}, Metric: "accuracy"}}
+	for _, e := range examples {
+		var texts, words []string
+		for _, id := range e.IDs[1:] {
+			if id == 3 { // [SEP]
+				texts, words = append(texts, strings.Join(words, " ")), nil
+				continue
+			}
+			words = append(words, fmt.Sprintf("w%d", id))
+		}
+		x := data.Example{Text: texts[0], Label: e.Label}
+		if len(texts) > 1 {
+			x.Pair, x.HasPair = texts[1], true
+		}
+		ds.Examples = append(ds.Examples, x)
+	}
+	return ds
+}
+
+// lossGoldens are tensors and the values and gradients that PyTorch computes of
+// the losses.
+type lossGoldens struct {
+	Offsets       []int32
+	RelationHeads int `json:"relation_heads"`
+	Losses        map[string]struct{ Value float64 }
+	tensors       map[string][]float32
+}
+
+func readLossGoldens(t *testing.T) *lossGoldens {
+	t.Helper()
+	g := &lossGoldens{tensors: make(map[string][]float32)}
+	readJSON(t, "testdata/losses.json", g)
+	b, err := os.ReadFile("testdata/losses.safetensors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := safetensors.Deserialize(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range st.Tensors() {
+		g.tensors[v.Name] = checkpoints.Tensor{Data: v.TensorView.Data()}.Float32s()
+	}
+	return g
+}
+
+func (g *lossGoldens) check(t *testing.T, name string, loss float32, gradients map[string][]float32) {
+	t.Helper()
+	if want := g.Losses[name].Value; math.Abs(float64(loss)-want) > 1e-4*want {
+		t.Errorf("%s: %.6f, PyTorch's %.6f", name, loss, want)
+	}
+	for input, got := range gradients {
+		want := g.tensors["grad."+name+"."+input]
+		if len(got) != len(want) {
+			t.Errorf("%s: gradient of %s has %d values, want %d", name, input, len(got), len(want))
+			continue
+		}
+		var largest, worst float64
+		for i, w := range want {
+			largest = max(largest, math.Abs(float64(w)))
+			worst = max(worst, math.Abs(float64(got[i]-w)))
+		}
+		if !(worst <= 1e-4*largest) {
+			t.Errorf("%s: gradient of %s differs from PyTorch's by %g, its largest is %g", name, input, worst, largest)
+		}
+	}
+}
+
+func TestSoftCrossEntropyFollowsPyTorch(t *testing.T) {
+	golden := readLossGoldens(t)
+	for _, temperature := range []float32{1, 2, 4} {
+		g := autograd.New(autograd.Options{Threads: 1})
+		defer g.Close()
+		x := g.InputWithGradient("student", autograd.Sequences, 3)
+		target := g.Input("teacher", autograd.Sequences, 3)
+		loss := g.SoftCrossEntropy(x, target, temperature, autograd.Mean)
+		s, err := autograd.NewSession(g, loss)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(g.Set(x, golden.tensors["student.logits"]), g.Set(target, golden.tensors["teacher.logits"]), s.Run()); err != nil {
+			t.Fatal(err)
+		}
+		golden.check(t, fmt.Sprintf("soft_ce_t%v_scaled", temperature), s.Loss(), map[string][]float32{"logits": s.Gradient(x)})
+	}
+}
+
+func TestHiddenDistanceFollowsPyTorch(t *testing.T) {
+	golden := readLossGoldens(t)
+	for _, distance := range []string{MSE, Cosine} {
+		g := autograd.New(autograd.Options{Threads: 1})
+		defer g.Close()
+		b := &builder{g: g, losses: Losses{HiddenDistance: distance}}
+		x, target := g.InputWithGradient("student", autograd.Tokens, 32), g.Input("teacher", autograd.Tokens, 48)
+		projection := b.projection("hidden", checkpoints.Config{HiddenSize: 32}, checkpoints.Config{HiddenSize: 48})
+		s, err := autograd.NewSession(g, b.distance(x, target, projection))
+		if err != nil {
+			t.Fatal(err)
+		}
+		weight := g.Parameters()[0]
+		copy(weight.Value, golden.tensors["projection"])
+		if err := errors.Join(g.Set(x, golden.tensors["student.hidden"]), g.Set(target, golden.tensors["teacher.hidden"]), s.Run()); err != nil {
+			t.Fatal(err)
+		}
+		golden.check(t, distance, s.Loss(), map[string][]float32{"hidden": s.Gradient(x), "projection": weight.Gradient})
+	}
+}
+
+func TestRelationsFollowPyTorch(t *testing.T) {
+	golden := readLossGoldens(t)
+	join := func(model string, width int) []float32 {
+		var out []float32
+		for i := range int(golden.Offsets[len(golden.Offsets)-1]) {
+			for _, part := range []string{"query", "key", "value"} {
+				out = append(out, golden.tensors[model+"."+part][i*width:][:width]...)
+			}
+		}
+		return out
+	}
+	config := func(heads, dim int) checkpoints.Config {
+		return checkpoints.Config{HeadDim: dim, Layers: []checkpoints.LayerSize{{Heads: heads}}}
+	}
+	g := autograd.New(autograd.Options{Threads: 1})
+	defer g.Close()
+	x, target := g.InputWithGradient("student", autograd.Tokens, 96), g.Input("teacher", autograd.Tokens, 144)
+	b := &builder{g: g, in: layers.NewInputs(g), losses: Losses{RelationHeads: golden.RelationHeads}}
+	loss, err := b.relations(&layers.Encoder{Layers: []layers.Layer{{QKV: x}}}, &layers.Encoder{Layers: []layers.Layer{{QKV: target}}}, config(2, 16), config(3, 16))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := autograd.NewSession(g, loss)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(g.Set(x, join("student", 32)), g.Set(target, join("teacher", 48)), g.SetInts(b.in.Offsets, golden.Offsets), s.Run()); err != nil {
+		t.Fatal(err)
+	}
+	gradients := map[string][]float32{}
+	for i, v := range s.Gradient(x) {
+		part := []string{"query", "key", "value"}[i/32%3]
+		gradients[part] = append(gradients[part], v)
+	}
+	golden.check(t, "relation_tokens", s.Loss(), gradients)
+}
+
+// everything is a distillation with all losses between different widths,
+// depths and heads.
+func everything() Options {
+	o := Defaults()
+	o.Epochs, o.BatchSize, o.LearningRate, o.Dropout = 6, 16, 3e-3, 0
+	o.Temperature, o.Hard, o.Hidden, o.Relations, o.RelationHeads = 2, 0.5, 1, 1, 8
+	return o
+}
+
+func narrowStudent(t testing.TB, teacher *checkpoints.Model) *checkpoints.Model {
+	t.Helper()
+	s, err := NewStudent(teacher, Size{Layers: 1, Hidden: 16, Heads: 2, Intermediate: 32}, 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestEveryLossFalls(t *testing.T) {
+	teacher, ds := goldenModel(t), goldenData(t)
+	student := narrowStudent(t, teacher)
+	for _, distance := range []string{MSE, Cosine} {
+		o := everything()
+		o.HiddenDistance = distance
+		m, r, err := Run(context.Background(), teacher, student, ds, nil, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"soft", "hidden", "relations"} {
+			mean := func(h []train.Record) (sum float64) {
+				for _, x := range h {
+					sum += x.Losses[name] / float64(len(h))
+				}
+				return sum
+			}
+			first, last := mean(r.History[:10]), mean(r.History[len(r.History)-10:])
+			if !(last < first) {
+				t.Errorf("%s: the loss %s goes from %.4f to %.4f", distance, name, first, last)
+			}
+		}
+		first := r.History[0]
+		sum := first.Losses["soft"] + 0.5*first.Losses["hard"] + first.Losses["hidden"] + first.Losses["relations"]
+		if math.Abs(sum-first.Loss) > 1e-4*sum {
+			t.Errorf("loss %v is not the weighted sum of %v", first.Loss, first.Losses)
+		}
+		for name := range m.Tensors {
+			if strings.HasPrefix(name, "projection") {
+				t.Errorf("%s is part of the model", name)
+			}
+		}
+		stage := m.Provenance[len(m.Provenance)-1]
+		if stage.Name != "distill" || stage.Settings["temperature"] != "2" || stage.Settings["teacher-checksum"] == "" {
+			t.Errorf("provenance %+v", stage)
+		}
+	}
+}
+
+func TestUnlabeledDataDo(t *testing.T) {
+	teacher, ds := goldenModel(t), goldenData(t)
+	student, err := StudentFromLayers(teacher, []int{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range ds.Examples {
+		ds.Examples[i].Label = -1
+	}
+	o := Defaults()
+	o.Steps = 2
+	if _, _, err := Run(context.Background(), teacher, student, ds, nil, o); err != nil {
+		t.Error(err)
+	}
+	o.Soft, o.Hard = 0, 1
+	var label *train.LabelError
+	if _, _, err := Run(context.Background(), teacher, student, ds, nil, o); !errors.As(err, &label) {
+		t.Errorf("hard labels alone: error %v, want a LabelError", err)
+	}
+}
+
+func TestResumingGivesTheBitsOfTheUninterruptedRun(t *testing.T) {
+	teacher, ds := goldenModel(t), goldenData(t)
+	student := narrowStudent(t, teacher)
+	o := everything()
+	o.Epochs, o.Dropout = 2, 0.1
+	want, _, err := Run(context.Background(), teacher, student, ds, nil, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Output = filepath.Join(t.TempDir(), "out")
+	o.Resume = true
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	o.OnStep = func(r train.Record) {
+		if r.Step == 7 {
+			cancel()
+		}
+	}
+	if _, _, err := Run(ctx, teacher, student, ds, nil, o); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	o.OnStep = nil
+	got, r, err := Run(context.Background(), teacher, student, ds, nil, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Close()
+	if r.Resumed != 7 {
+		t.Errorf("resumed after step %d, want 7", r.Resumed)
+	}
+	if !maps.EqualFunc(got.Tensors, want.Tensors, func(a, b checkpoints.Tensor) bool { return bytes.Equal(a.Data, b.Data) }) {
+		t.Error("other weights than those of the uninterrupted run")
+	}
+}
+
+func TestTeacherAndStudentThatDoNotGoTogether(t *testing.T) {
+	teacher, ds := goldenModel(t), goldenData(t)
+	for _, c := range []struct {
+		name   string
+		change func(student *checkpoints.Model, o *Options)
+		want   string
+	}{
+		{"tokenizer", func(s *checkpoints.Model, _ *Options) {
+			s.Tokenizer["vocab.txt"] = append(slices.Clone(s.Tokenizer["vocab.txt"]), "more\n"...)
+		}, ErrTokenizer.Error()},
+		{"labels", func(s *checkpoints.Model, _ *Options) { s.Config.Labels = []string{"red", "blue", "green"} }, "the teacher's labels are red, green, blue, the student's red, blue, green"},
+		{"relation heads", func(_ *checkpoints.Model, o *Options) { o.RelationHeads = 3 }, "relation-heads 3: want a divisor of the attention widths 16 (student layer 0) and 32 (teacher layer 1)"},
+		{"layer map", func(_ *checkpoints.Model, o *Options) { o.HiddenMap = Explicit([2]int{0, 2}) }, "layer-map: pair 0:2"},
+		{"rate", func(_ *checkpoints.Model, o *Options) { o.LearningRate = math.NaN() }, "lr NaN"},
+	} {
+		student, o := narrowStudent(t, teacher), everything()
+		c.change(student, &o)
+		_, _, err := Run(context.Background(), teacher, student, ds, nil, o)
+		if err == nil || !strings.HasPrefix(err.Error(), "distill: "+c.want) {
+			t.Errorf("%s: error %v, want %q", c.name, err, c.want)
+		}
+	}
+}
