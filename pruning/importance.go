@@ -52,8 +52,8 @@ func ParseMethod(name string) (Method, error) {
 	return "", &train.OptionError{Option: "importance", Value: fmt.Sprintf("%q", name), Want: strings.Join(names, ", ")}
 }
 
-// Options are the settings of Importance.
-type Options struct {
+// ImportanceOptions are the settings of Importance.
+type ImportanceOptions struct {
 	// Method is Exact where it is "".
 	Method Method
 	// BatchSize is the number of examples in a batch; 0 is 32. Examples are
@@ -73,7 +73,7 @@ type Options struct {
 	Progress io.Writer
 }
 
-func (o *Options) validate() error {
+func (o *ImportanceOptions) validate() error {
 	if o.Method == "" {
 		o.Method = Exact
 	}
@@ -97,14 +97,14 @@ func (o *Options) validate() error {
 // Importance scores the attention heads and feed-forward units of a model with
 // a classifier by their effect on its loss on ds. Magnitude takes no data: ds
 // may be nil.
-func Importance(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o Options) (*Scores, error) {
+func Importance(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o ImportanceOptions) (*Scores, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("importance: %w", err)
 	}
 	var s *Scores
 	var err error
 	if o.Method == Magnitude {
-		s, err = magnitude(model)
+		s, err = MagnitudeScores(model)
 	} else {
 		s, err = byGradients(ctx, model, ds, o)
 	}
@@ -114,7 +114,7 @@ func Importance(ctx context.Context, model *checkpoints.Model, ds *data.Dataset,
 	return s, nil
 }
 
-func byGradients(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o Options) (*Scores, error) {
+func byGradients(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o ImportanceOptions) (*Scores, error) {
 	if !model.HasHead() {
 		return nil, fmt.Errorf("the model has no classifier")
 	}
@@ -199,7 +199,7 @@ type probe struct {
 	scores *Scores
 }
 
-func newProbe(model *checkpoints.Model, o Options) (*probe, error) {
+func newProbe(model *checkpoints.Model, o ImportanceOptions) (*probe, error) {
 	g := autograd.New(autograd.Options{Threads: o.Threads})
 	p := &probe{method: o.Method, graph: g, in: layers.NewInputs(g), scores: newScores(model.Config), sums: newScores(model.Config)}
 	fast := o.Method == FastFormers

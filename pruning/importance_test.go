@@ -83,7 +83,7 @@ func TestImportanceFollowsPyTorch(t *testing.T) {
 		method Method
 		want   Scores
 	}{{Exact, golden.Exact}, {Fisher, golden.Fisher}, {FastFormers, golden.FastFormers}} {
-		got, err := Importance(context.Background(), m, ds, Options{Method: c.method, BatchSize: golden.BatchSize})
+		got, err := Importance(context.Background(), m, ds, ImportanceOptions{Method: c.method, BatchSize: golden.BatchSize})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -126,11 +126,11 @@ func compare(t *testing.T, what string, got, want []float64) {
 
 func TestExactDoesNotDependOnBatchesOrThreads(t *testing.T) {
 	m, ds := goldenModel(t), goldenData(t)
-	want, err := Importance(context.Background(), m, ds, Options{BatchSize: 1, Threads: 1})
+	want, err := Importance(context.Background(), m, ds, ImportanceOptions{BatchSize: 1, Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, o := range []Options{{BatchSize: 7, Threads: 2}, {BatchSize: 160, Threads: 1}} {
+	for _, o := range []ImportanceOptions{{BatchSize: 7, Threads: 2}, {BatchSize: 160, Threads: 1}} {
 		got, err := Importance(context.Background(), m, ds, o)
 		if err != nil {
 			t.Fatal(err)
@@ -151,11 +151,11 @@ func TestPredictionsNeedNoLabels(t *testing.T) {
 	for i := range ds.Examples {
 		ds.Examples[i].Label = -1
 	}
-	if _, err := Importance(context.Background(), m, ds, Options{Predictions: true}); err != nil {
+	if _, err := Importance(context.Background(), m, ds, ImportanceOptions{Predictions: true}); err != nil {
 		t.Error(err)
 	}
 	var label *train.LabelError
-	if _, err := Importance(context.Background(), m, ds, Options{}); !errors.As(err, &label) || label.Example != 1 {
+	if _, err := Importance(context.Background(), m, ds, ImportanceOptions{}); !errors.As(err, &label) || label.Example != 1 {
 		t.Errorf("without labels: error %v, want a LabelError", err)
 	}
 }
@@ -164,14 +164,14 @@ func TestImportanceRefuses(t *testing.T) {
 	m, ds := goldenModel(t), goldenData(t)
 	for _, c := range []struct {
 		ds   *data.Dataset
-		o    Options
+		o    ImportanceOptions
 		want string
 	}{
-		{&data.Dataset{}, Options{}, "importance: no examples"},
-		{nil, Options{}, "importance: no examples"},
-		{ds, Options{Method: "random"}, `importance "random": want exact, fisher, fastformers, magnitude`},
-		{ds, Options{BatchSize: -1}, "batch-size -1"},
-		{ds, Options{Limit: -1}, "limit -1"},
+		{&data.Dataset{}, ImportanceOptions{}, "importance: no examples"},
+		{nil, ImportanceOptions{}, "importance: no examples"},
+		{ds, ImportanceOptions{Method: "random"}, `importance "random": want exact, fisher, fastformers, magnitude`},
+		{ds, ImportanceOptions{BatchSize: -1}, "batch-size -1"},
+		{ds, ImportanceOptions{Limit: -1}, "limit -1"},
 	} {
 		if _, err := Importance(context.Background(), m, c.ds, c.o); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("error %v, want one with %q", err, c.want)
@@ -179,7 +179,7 @@ func TestImportanceRefuses(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := Importance(ctx, m, ds, Options{}); !errors.Is(err, context.Canceled) {
+	if _, err := Importance(ctx, m, ds, ImportanceOptions{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: error %v", err)
 	}
 }

@@ -7,10 +7,10 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 )
 
-// magnitude scores heads and units by the L2 norm of the weights that lead
+// MagnitudeScores scores heads and units by the L2 norm of the weights that lead
 // into them and out of them, biases left out. It needs no data and is the
 // baseline that the gradient methods are compared with.
-func magnitude(m *checkpoints.Model) (*Scores, error) {
+func MagnitudeScores(m *checkpoints.Model) (*Scores, error) {
 	s := newScores(m.Config)
 	d := m.Config.HeadDim
 	for l := range m.Config.Layers {

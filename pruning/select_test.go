@@ -137,7 +137,7 @@ func TestMagnitudeIsTheNormOfTheUnitsWeights(t *testing.T) {
 	set("attention.output.dense.weight", 7, 4)  // row 0, column 7: head 1
 	set("intermediate.dense.weight", 2*16+1, 5) // unit 2
 	set("output.dense.weight", 3*3, 2)          // row 3, column 0: unit 0
-	s, err := magnitude(m)
+	s, err := MagnitudeScores(m)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,10 +21,13 @@ type EvaluateOptions struct {
 	// MaxLength truncates inputs to this number of tokens; 0 is the model's
 	// maximum.
 	MaxLength int
+	// DType is the number format that the engine computes in, see
+	// infer.Options; "" is the one that the model is stored in.
+	DType string
 }
 
-// Evaluate measures a model on a labelled data set by the f32 inference
-// engine: "accuracy", "loss" (mean cross-entropy) and the task's main metric.
+// Evaluate measures a model on a labelled data set by the inference engine:
+// "accuracy", "loss" (mean cross-entropy) and the task's main metric.
 func Evaluate(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o EvaluateOptions) (map[string]float64, error) {
 	if ds == nil || len(ds.Examples) == 0 {
 		return nil, fmt.Errorf("evaluation: %w", ErrEmpty)
@@ -36,7 +39,7 @@ func Evaluate(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o
 	if err != nil {
 		return nil, fmt.Errorf("evaluation: %w", err)
 	}
-	return evaluateEncoded(ctx, model, enc, o.Threads)
+	return evaluateEncoded(ctx, model, enc, infer.Options{Threads: o.Threads, DType: o.DType})
 }
 
 // Encode encodes a data set with the model's own tokenizer, cut to maxLength
@@ -58,7 +61,11 @@ func Encode(model *checkpoints.Model, ds *data.Dataset, maxLength int) (*data.En
 // Logits computes the logits of every example by the f32 inference engine,
 // [examples × labels] in the order of the data set.
 func Logits(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, threads int) ([]float32, error) {
-	engine, err := infer.New(model, infer.Options{Threads: threads, DType: infer.F32})
+	return logits(ctx, model, enc, infer.Options{Threads: threads, DType: infer.F32})
+}
+
+func logits(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o infer.Options) ([]float32, error) {
+	engine, err := infer.New(model, o)
 	if err != nil {
 		return nil, err
 	}
@@ -66,25 +73,25 @@ func Logits(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, th
 	classes := model.Config.NumLabels()
 	all := make([]float32, enc.Len()*classes)
 	var batch data.Batch
-	var logits []float32
+	var some []float32
 	// Batches of similar lengths keep the engine's buffers small and even.
 	for _, examples := range data.Batches(enc, data.BatchOptions{Tokens: evalTokens, Bucket: true}, 0) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		enc.Fill(&batch, examples)
-		if logits, err = engine.PredictTokens(logits, batch.IDs, batch.TypeIDs, batch.Offsets); err != nil {
+		if some, err = engine.PredictTokens(some, batch.IDs, batch.TypeIDs, batch.Offsets); err != nil {
 			return nil, err
 		}
 		for i, example := range examples {
-			copy(all[int(example)*classes:], logits[i*classes:(i+1)*classes])
+			copy(all[int(example)*classes:], some[i*classes:(i+1)*classes])
 		}
 	}
 	return all, nil
 }
 
-func evaluateEncoded(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, threads int) (map[string]float64, error) {
-	logits, err := Logits(ctx, model, enc, threads)
+func evaluateEncoded(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o infer.Options) (map[string]float64, error) {
+	all, err := logits(ctx, model, enc, o)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +99,7 @@ func evaluateEncoded(ctx context.Context, model *checkpoints.Model, enc *data.En
 	predicted, want := make([]int32, enc.Len()), make([]int32, enc.Len())
 	var loss float64
 	for i := range want {
-		row := logits[i*classes : (i+1)*classes]
+		row := all[i*classes : (i+1)*classes]
 		want[i] = int32(enc.Label(i))
 		predicted[i] = argmax(row)
 		loss += crossEntropy(row, int(want[i]))

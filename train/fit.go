@@ -13,6 +13,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/internal/team"
 )
@@ -345,7 +346,7 @@ func (f *fit) evaluate(ctx context.Context, step int, epoch float64) error {
 	if err := f.log.flush(); err != nil {
 		return err
 	}
-	metrics, err := evaluateEncoded(ctx, f.model, f.dev, f.o.Threads)
+	metrics, err := evaluateEncoded(ctx, f.model, f.dev, infer.Options{Threads: f.o.Threads, DType: infer.F32})
 	if err != nil {
 		return fmt.Errorf("evaluation after step %d: %w", step, err)
 	}
