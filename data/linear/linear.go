@@ -1,9 +1,10 @@
 // Package linear trains linear classifiers on bags of words and of word pairs.
-// What they reach is the floor of a task: a share of the examples for which no
-// reading of the text is needed.
+// They see no order: their accuracy is the floor that a model must beat before
+// its own says anything about understanding.
 package linear
 
 import (
+	"errors"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -15,261 +16,156 @@ import (
 // Features says what a classifier sees of a text.
 type Features int
 
-// The features of a text. Each counts once, and those of the two texts of a
-// pair are told apart.
 const (
-	// Words are the words, whatever their order.
+	// Words are the words of the text.
 	Words Features = iota
-	// Bigrams are the words and the pairs of adjacent words.
-	Bigrams
-	// Pairs are the words and all pairs of two words of the text, whatever
-	// their order and distance. Texts longer than 64 words are paired within a
-	// distance of 64.
+	// Pairs are the words and, in addition, all unordered pairs of words that
+	// occur together in the text.
 	Pairs
 )
 
-// String returns what the features are, for a sentence.
+// String names the features.
 func (f Features) String() string {
-	switch f {
-	case Words:
-		return "words"
-	case Bigrams:
-		return "words and adjacent word pairs"
+	if f == Pairs {
+		return "word pairs"
 	}
-	return "word pairs"
+	return "words"
 }
 
 const (
-	// hashBits is the logarithm of the number of features that are told apart.
-	hashBits = 20
-	window   = 64
-	epochs   = 4
-	rate     = 0.5
-	seed     = 1
+	buckets = 1 << 20 // weights of a class; features are hashed into them
+	epochs  = 3
+	rate    = 0.1
+	// maxPaired bounds the words of a text that are paired, so that a long text
+	// costs no more than some thousand pairs.
+	maxPaired = 64
 )
 
-// vectors are the features of the examples, laid end to end.
-type vectors struct {
-	index  []uint32
-	bounds []int
-}
+// ErrNoLabels tells that an example carries no label.
+var ErrNoLabels = errors.New("linear: an example has no label")
 
-func (v *vectors) of(i int) []uint32 { return v.index[v.bounds[i]:v.bounds[i+1]] }
-
-// Accuracy trains a multinomial logistic regression on the training examples
-// (four epochs of AdaGrad, averaged over the steps of the last two) and returns
-// the share of the development examples that it gets right. Examples without
-// a label are left out. The same data give the same figure.
-func Accuracy(train, dev *data.Dataset, f Features) float64 {
-	classes := max(2, len(train.Task.Labels))
-	for _, ds := range []*data.Dataset{train, dev} {
-		for i := range ds.Examples {
-			classes = max(classes, ds.Examples[i].Label+1)
+// Accuracy trains a multinomial logistic regression on the training set, with
+// AdaGrad (Duchi et al. 2011) and hashed binary features, and returns its
+// accuracy on the development set.
+func Accuracy(train, dev *data.Dataset, f Features) (float64, error) {
+	classes := 0
+	for _, set := range []*data.Dataset{train, dev} {
+		for i := range set.Examples {
+			if set.Examples[i].Label < 0 {
+				return 0, ErrNoLabels
+			}
+			classes = max(classes, set.Examples[i].Label+1)
 		}
 	}
-	c := newClassifier(classes)
-	x := extract(train, f)
-	var order []int
-	for i := range train.Examples {
-		if train.Examples[i].Label >= 0 {
-			order = append(order, i)
-		}
+	m := &model{
+		features: f, classes: classes,
+		weights: make([]float32, buckets*classes), squares: make([]float32, buckets*classes),
+		scores: make([]float64, classes),
 	}
-	r := rand.New(rand.NewPCG(seed, 0))
-	for epoch := range epochs {
+	order := make([]int, len(train.Examples))
+	for i := range order {
+		order[i] = i
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	for range epochs {
 		r.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
-		if epoch == epochs/2 {
-			c.startAverage()
-		}
 		for _, i := range order {
-			c.step(x.of(i), train.Examples[i].Label)
+			m.learn(&train.Examples[i])
 		}
 	}
-	c.finish()
-	x = extract(dev, f)
-	right, n := 0, 0
+	right := 0
 	for i := range dev.Examples {
-		if dev.Examples[i].Label < 0 {
-			continue
-		}
-		n++
-		if c.predict(x.of(i)) == dev.Examples[i].Label {
+		if m.predict(&dev.Examples[i]) == dev.Examples[i].Label {
 			right++
 		}
 	}
-	if n == 0 {
-		return 0
-	}
-	return float64(right) / float64(n)
+	return float64(right) / float64(len(dev.Examples)), nil
 }
 
-// classifier is a multinomial logistic regression on hashed features.
-type classifier struct {
-	classes int
-	weight  []float32 // [features, classes], the last row is the bias
-	square  []float32 // sums of squared gradients
-	// drift is the sum over the steps of step number x change of the weight:
-	// with it the mean over the steps is had without a pass over all weights.
-	drift   []float32
-	steps   float32
-	average bool
-	score   []float64
+type model struct {
+	features         Features
+	classes          int
+	weights, squares []float32 // [buckets × classes]
+	scores           []float64 // [classes]
+	words            []uint64
+	active           []uint32
 }
 
-func newClassifier(classes int) *classifier {
-	n := (1<<hashBits + 1) * classes
-	return &classifier{
-		classes: classes,
-		weight:  make([]float32, n), square: make([]float32, n), drift: make([]float32, n),
-		score: make([]float64, classes),
-	}
-}
-
-func (c *classifier) row(i uint32) int { return int(i) * c.classes }
-
-// scores computes the logits.
-func (c *classifier) scores(x []uint32) {
-	bias := c.row(1 << hashBits)
-	for k := range c.score {
-		c.score[k] = float64(c.weight[bias+k])
-	}
-	for _, i := range x {
-		for k, w := range c.weight[c.row(i) : c.row(i)+c.classes] {
-			c.score[k] += float64(w)
+func (m *model) predict(e *data.Example) int {
+	m.extract(e)
+	clear(m.scores)
+	for _, b := range m.active {
+		row := m.weights[int(b)*m.classes:][:m.classes]
+		for c, w := range row {
+			m.scores[c] += float64(w)
 		}
 	}
-}
-
-func (c *classifier) predict(x []uint32) int {
-	c.scores(x)
 	best := 0
-	for k, s := range c.score {
-		if s > c.score[best] {
-			best = k
+	for c, s := range m.scores {
+		if s > m.scores[best] {
+			best = c
 		}
 	}
 	return best
 }
 
-func (c *classifier) startAverage() { c.average = true }
-
-// step takes one step of AdaGrad on an example. Features are scaled by the root
-// of their number, so that long texts do not step further than short ones.
-func (c *classifier) step(x []uint32, label int) {
-	c.scores(x)
-	top := c.score[0]
-	for _, s := range c.score {
-		top = max(top, s)
-	}
+// learn takes one AdaGrad step on the cross-entropy of an example.
+func (m *model) learn(e *data.Example) {
+	top := m.scores[m.predict(e)]
 	sum := 0.0
-	for k, s := range c.score {
-		c.score[k] = math.Exp(s - top)
-		sum += c.score[k]
+	for c, s := range m.scores {
+		m.scores[c] = math.Exp(s - top)
+		sum += m.scores[c]
 	}
-	if c.average {
-		c.steps++
+	for c := range m.scores {
+		m.scores[c] /= sum
 	}
-	scale := 1 / math.Sqrt(float64(len(x)+1))
-	for k := range c.score {
-		g := c.score[k] / sum
-		if k == label {
-			g--
+	m.scores[e.Label]--
+	for _, b := range m.active {
+		at := int(b) * m.classes
+		for c, g := range m.scores {
+			m.squares[at+c] += float32(g * g)
+			m.weights[at+c] -= float32(rate * g / (math.Sqrt(float64(m.squares[at+c])) + 1e-8))
 		}
-		g32 := float32(g * scale)
-		if g32 == 0 {
-			continue
-		}
-		for _, i := range x {
-			c.update(c.row(i)+k, g32)
-		}
-		c.update(c.row(1<<hashBits)+k, g32)
 	}
 }
 
-func (c *classifier) update(i int, g float32) {
-	c.square[i] += g * g
-	d := -rate * g / float32(math.Sqrt(float64(c.square[i]))+1e-6)
-	c.weight[i] += d
-	if c.average {
-		c.drift[i] += c.steps * d
+// extract lists the buckets of an example's features.
+func (m *model) extract(e *data.Example) {
+	m.words, m.active = m.words[:0], m.active[:0]
+	split := func(text string) {
+		for word := range strings.FieldsFuncSeq(strings.ToLower(text), func(r rune) bool {
+			return !unicode.IsLetter(r) && !unicode.IsDigit(r)
+		}) {
+			h := uint64(14695981039346656037)
+			for i := range len(word) {
+				h = (h ^ uint64(word[i])) * 1099511628211
+			}
+			m.words = append(m.words, mix(h))
+		}
 	}
-}
-
-// finish replaces the weights by their mean.
-func (c *classifier) finish() {
-	if c.steps == 0 {
+	split(e.Text)
+	if e.HasPair {
+		split(e.Pair)
+	}
+	for _, w := range m.words {
+		m.active = append(m.active, uint32(w%buckets))
+	}
+	if m.features == Words {
 		return
 	}
-	for i := range c.weight {
-		c.weight[i] -= c.drift[i] / c.steps
+	paired := m.words[:min(len(m.words), maxPaired)]
+	for i, a := range paired {
+		for _, b := range paired[:i] {
+			// The sum does not tell the order of the two.
+			m.active = append(m.active, uint32(mix(a+b)%buckets))
+		}
 	}
 }
 
-// extract computes the features of every example.
-func extract(ds *data.Dataset, f Features) *vectors {
-	v := &vectors{bounds: make([]int, 1, len(ds.Examples)+1)}
-	// seen holds, for each feature, the number of the last example that has it.
-	seen := make([]int32, 1<<hashBits)
-	ids := map[string]uint32{}
-	var words []uint32
-	for n := range ds.Examples {
-		e := &ds.Examples[n]
-		add := func(h uint32) {
-			h = mix(h) >> (32 - hashBits)
-			if seen[h] != int32(n)+1 {
-				seen[h] = int32(n) + 1
-				v.index = append(v.index, h)
-			}
-		}
-		texts := []string{e.Text, e.Pair}
-		if !e.HasPair {
-			texts = texts[:1]
-		}
-		for side, text := range texts {
-			words = words[:0]
-			for w := range strings.FieldsFuncSeq(strings.ToLower(text), notWord) {
-				id, ok := ids[w]
-				if !ok {
-					id = hash(w)
-					ids[w] = id
-				}
-				words = append(words, id)
-			}
-			salt := uint32(side) * 0x85ebca6b
-			for i, w := range words {
-				add(w + salt)
-				switch f {
-				case Bigrams:
-					if i > 0 {
-						add(words[i-1]*31 + w + salt + 1)
-					}
-				case Pairs:
-					for _, u := range words[max(0, i-window):i] {
-						add((u^w)*31 + u + w + salt + 2)
-					}
-				}
-			}
-		}
-		v.bounds = append(v.bounds, len(v.index))
-	}
-	return v
-}
-
-func notWord(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) && r != '\'' }
-
-// hash is FNV-1a.
-func hash(s string) uint32 {
-	h := uint32(2166136261)
-	for i := range len(s) {
-		h = (h ^ uint32(s[i])) * 16777619
-	}
-	return mix(h)
-}
-
-func mix(h uint32) uint32 {
-	h ^= h >> 16
-	h *= 0x7feb352d
-	h ^= h >> 15
-	h *= 0x846ca68b
-	return h ^ h>>16
+// mix is the finalizer of SplitMix64.
+func mix(x uint64) uint64 {
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
 }

@@ -1,0 +1,165 @@
+// Package reviews generates the embedded task: the verdict of a short review.
+//
+// A review joins two clauses by a concession, and the main clause alone decides
+// the verdict. Each clause praises or blames one aspect, plainly, under a
+// negation at a distance, or under two negations that cancel. Four times in
+// five the conceded clause holds the opposite view, so that neither words nor
+// pairs of words tell the verdict: a model has to find the main clause, bind
+// the negations to their opinion and count them.
+//
+//	although the room was never dirty , nobody could say the staff was kind   (negative)
+//
+// One training review in four is a single clause, as short reviews are.
+// Development reviews all have two, and nothing of one was seen in
+// training but its words: its text, its pairing of clause templates and both of
+// its pairings of an aspect with an opinion are new.
+package reviews
+
+import (
+	"hash/fnv"
+	"math/rand/v2"
+	"strings"
+
+	"github.com/skive-ml/skive/data"
+)
+
+// Labels are the class names, in the order of the class indices.
+var Labels = []string{"negative", "positive"}
+
+// Options says how many reviews to generate.
+type Options struct {
+	Train, Dev int
+	Seed       uint64
+}
+
+// clause is a template of a clause: @ stands for the aspect and * for the
+// opinion. sign is -1 when the clause says the opposite of its opinion.
+type clause struct {
+	text string
+	sign int
+}
+
+var clauses = []clause{
+	{"the @ was *", +1},
+	{"i found the @ *", +1},
+	{"the @ turned out to be *", +1},
+	{"everyone called the @ *", +1},
+	{"the @ seemed rather *", +1},
+	{"the @ was never *", -1},
+	{"nobody could say the @ was *", -1},
+	{"i would not call the @ *", -1},
+	{"hardly any guest found the @ *", -1},
+	{"it would be wrong to call the @ *", -1},
+	{"no guest who stayed a week called the @ *", -1},
+	{"nobody could say the @ was not *", +1},
+	{"no guest ever denied that the @ was *", +1},
+	{"i would not say that the @ was never *", +1},
+	{"it would be wrong to claim that nobody found the @ *", +1},
+}
+
+// joins are the concessions: M stands for the main clause and C for the
+// conceded one.
+var joins = []string{
+	"C but M",
+	"although C , M",
+	"M although C",
+	"M even if C",
+	"C , still M",
+	"while C , M",
+	"C , nevertheless M",
+	"M despite the fact that C",
+	"granted that C , M",
+}
+
+var aspects = strings.Fields(`room staff food service bed view pool bar lobby garden breakfast dinner
+	wine menu beach shower kitchen terrace parking location wifi gym spa elevator balcony waiter
+	manager chef music decor`)
+
+var opinions = [2][]string{
+	strings.Fields(`dirty rude bland slow awful noisy dull shabby dreadful stale poor unfriendly
+		disappointing terrible cramped grim tasteless broken sloppy unpleasant`),
+	strings.Fields(`clean kind tasty quick lovely quiet charming elegant splendid fresh excellent friendly
+		delightful wonderful spacious bright delicious flawless careful pleasant`),
+}
+
+// opposed is the share of reviews whose conceded clause holds the opposite
+// view of the main clause.
+const opposed = 0.8
+
+// single is the share of training reviews that are one clause.
+const single = 0.25
+
+// Generate returns the training and the development reviews. The same options
+// give the same reviews.
+func Generate(o Options) (train, dev *data.Dataset) {
+	task := data.Task{Name: "reviews", Labels: Labels, Metric: "accuracy"}
+	train = &data.Dataset{Task: task, Examples: generate(o.Train, rand.New(rand.NewPCG(o.Seed, 1)), false)}
+	dev = &data.Dataset{Task: task, Examples: generate(o.Dev, rand.New(rand.NewPCG(o.Seed, 2)), true)}
+	return train, dev
+}
+
+func generate(n int, r *rand.Rand, heldOut bool) []data.Example {
+	examples := make([]data.Example, 0, n)
+	seen := make(map[string]bool, n)
+	for len(examples) < n {
+		verdict := r.IntN(2)
+		other := verdict
+		if r.Float64() < opposed {
+			other = 1 - verdict
+		}
+		main, conceded := drawTemplates(r, heldOut)
+		text := joins[r.IntN(len(joins))]
+		if !heldOut && r.Float64() < single {
+			text = "M"
+		}
+		text = strings.NewReplacer(
+			"M", write(r, clauses[main], verdict, heldOut),
+			"C", write(r, clauses[conceded], other, heldOut),
+		).Replace(text)
+		if heldOut && seen[text] {
+			continue
+		}
+		seen[text] = true
+		examples = append(examples, data.Example{Text: text, Label: verdict})
+	}
+	return examples
+}
+
+// drawTemplates draws the templates of the main and the conceded clause, whose
+// pairing belongs to the development reviews alone or to the training reviews
+// alone.
+func drawTemplates(r *rand.Rand, heldOut bool) (main, conceded int) {
+	for {
+		main, conceded = r.IntN(len(clauses)), r.IntN(len(clauses))
+		if pairHeldOut(clauses[main].text, clauses[conceded].text, 6) == heldOut {
+			return main, conceded
+		}
+	}
+}
+
+// write returns a clause that praises (verdict 1) or blames (verdict 0).
+func write(r *rand.Rand, c clause, verdict int, heldOut bool) string {
+	polarity := verdict
+	if c.sign < 0 {
+		polarity = 1 - verdict
+	}
+	for {
+		aspect := aspects[r.IntN(len(aspects))]
+		opinion := opinions[polarity][r.IntN(len(opinions[polarity]))]
+		if pairHeldOut(aspect, opinion, 8) == heldOut {
+			return strings.NewReplacer("@", aspect, "*", opinion).Replace(c.text)
+		}
+	}
+}
+
+// pairHeldOut says whether a pairing, one in every `every`, is kept from the
+// training reviews.
+func pairHeldOut(a, b string, every uint64) bool {
+	h := fnv.New64a()
+	h.Write([]byte(a + "|" + b))
+	x := h.Sum64()
+	// FNV mixes its last bytes badly into the low bits.
+	x ^= x >> 31
+	x *= 0x9e3779b97f4a7c15
+	return (x>>40)%every == 0
+}
