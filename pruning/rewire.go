@@ -2,8 +2,12 @@ package pruning
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/train"
 )
 
 // Rewire returns the model without the heads and units that the masks leave
@@ -51,8 +55,23 @@ func Rewire(model *checkpoints.Model, masks Masks) (*checkpoints.Model, error) {
 	if err := out.Validate(); err != nil {
 		return nil, fmt.Errorf("pruned model: %w", err)
 	}
+	out.Provenance = append(out.Provenance, stage(model, out))
 	// A clone's tensors are aligned, those cut out here need not be.
 	return out.Clone(), nil
+}
+
+// stage is the pruning's entry in the provenance.
+func stage(before, after *checkpoints.Model) checkpoints.Stage {
+	var heads, units []string
+	for _, l := range after.Config.Layers {
+		heads = append(heads, strconv.Itoa(l.Heads))
+		units = append(units, strconv.Itoa(l.Intermediate))
+	}
+	return checkpoints.Stage{
+		Name: "prune", Version: train.Version, Time: time.Now().UTC(),
+		Settings: map[string]string{"heads": strings.Join(heads, ","), "ffn": strings.Join(units, ",")},
+		Measured: map[string]float64{"parameters": float64(after.Parameters()), "parameters_before": float64(before.Parameters())},
+	}
 }
 
 // spread turns head numbers into the numbers of their rows.

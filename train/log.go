@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 )
 
 // Record is what one step did: one line of the log.
@@ -46,6 +47,9 @@ func openLog(path string, steps int) (*stepLog, error) {
 			return nil, fmt.Errorf("log: %w", err)
 		}
 		keep = keepLines(old, steps)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return nil, fmt.Errorf("log: %w", err)
 	}
 	f, err := os.Create(path)
 	if err != nil {

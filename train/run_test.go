@@ -297,7 +297,7 @@ func TestBadInputIsOneClearLine(t *testing.T) {
 		{"other labels", other, nil, nil, "the model's labels are red, green, blue, those of the task \"text\" are a, b"},
 		{"rate", ds, nil, func(o *Options) { o.LearningRate = -1 }, "lr -1"},
 		{"length", ds, nil, func(o *Options) { o.MaxLength = 65 }, "max-length 65: want at most the model's 64 positions"},
-		{"log", ds, nil, func(o *Options) { o.Log = "testdata/none/log" }, "log: open testdata/none/log"},
+		{"log", ds, nil, func(o *Options) { o.Log = "testdata/data.json/log" }, "log: mkdir testdata/data.json"},
 	} {
 		o := quick()
 		if c.change != nil {
