@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -260,10 +258,9 @@ func vocabulary(ids map[string]int32) ([]string, error) {
 		return nil, fmt.Errorf("%d tokens have ids up to %d", len(ids), size-1)
 	}
 	vocab := make([]string, size)
-	for _, token := range slices.Sorted(maps.Keys(ids)) {
-		id := ids[token]
-		if vocab[id] != "" {
-			return nil, fmt.Errorf("tokens %q and %q have the same id %d", vocab[id], token, id)
+	for token, id := range ids {
+		if other := vocab[id]; other != "" {
+			return nil, fmt.Errorf("tokens %q and %q have the same id %d", min(token, other), max(token, other), id)
 		}
 		vocab[id] = token
 	}

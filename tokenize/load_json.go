@@ -25,7 +25,14 @@ type tokenizerJSON struct {
 	Normalizer    json.RawMessage `json:"normalizer"`
 	PreTokenizer  json.RawMessage `json:"pre_tokenizer"`
 	PostProcessor json.RawMessage `json:"post_processor"`
-	Model         json.RawMessage `json:"model"`
+	Model         *struct {
+		typed
+		Unk      *string          `json:"unk_token"`
+		Prefix   *string          `json:"continuing_subword_prefix"`
+		MaxChars *int             `json:"max_input_chars_per_word"`
+		Vocab    map[string]int32 `json:"vocab"`
+		Merges   json.RawMessage  `json:"merges"`
+	} `json:"model"`
 }
 
 // unsupported names a setting that is not implemented.
@@ -51,22 +58,18 @@ func typeOf(raw json.RawMessage) string {
 
 func loadJSON(file []byte) (*Tokenizer, error) {
 	var j tokenizerJSON
-	if err := decodeJSON(file, &j); err != nil {
+	err := decodeJSON(file, &j)
+	model := j.Model
+	// Of another model the vocabulary may have another form: its type says more
+	// than the error does, and is decoded all the same.
+	if model != nil && model.Type != "WordPiece" && model.Type != "" {
+		return nil, fmt.Errorf("model of type %q is not supported (supported: WordPiece)", model.Type)
+	}
+	if err != nil {
 		return nil, err
 	}
-	var model struct {
-		typed
-		Unk      *string          `json:"unk_token"`
-		Prefix   *string          `json:"continuing_subword_prefix"`
-		MaxChars *int             `json:"max_input_chars_per_word"`
-		Vocab    map[string]int32 `json:"vocab"`
-		Merges   json.RawMessage  `json:"merges"`
-	}
-	if typ := typeOf(j.Model); typ != "WordPiece" && typ != "" || len(j.Model) == 0 {
-		return nil, unsupported("model", j.Model, "WordPiece")
-	}
-	if err := decodeJSON(j.Model, &model); err != nil {
-		return nil, fmt.Errorf("model: %w", err)
+	if model == nil {
+		return nil, errors.New("model is missing (supported: WordPiece)")
 	}
 	// Old files do not name the type. WordPiece is the one that has a prefix and no merges.
 	if model.Type == "" && (model.Prefix == nil || model.Merges != nil) {
@@ -100,7 +103,6 @@ func loadJSON(file []byte) (*Tokenizer, error) {
 		return nil, unsupported("pre_tokenizer", j.PreTokenizer, "BertPreTokenizer")
 	}
 
-	var err error
 	if m.vocab, err = vocabulary(model.Vocab); err != nil {
 		return nil, fmt.Errorf("model.vocab: %w", err)
 	}

@@ -1,5 +1,7 @@
 package tokenize
 
+import "math/bits"
+
 // trie holds the vocabulary by bytes. Its transitions lie in one open-addressed
 // table keyed by (node, byte), which is built in a few milliseconds and walked
 // at one look-up a byte, so that the longest token that starts a word is found
@@ -30,8 +32,10 @@ func newTrie(tokens []string) (*trie, bool) {
 	if total > maxNodes {
 		return nil, false
 	}
-	t := &trie{ids: []int32{-1}}
-	t.resize(10)
+	// Most tokens share most of their bytes with another: about half are nodes.
+	t := &trie{ids: make([]int32, 1, total/2+16)}
+	t.ids[0] = -1
+	t.resize(uint32(max(10, bits.Len(uint(total)))))
 	for id, token := range tokens {
 		if token == "" {
 			continue
@@ -49,9 +53,9 @@ func newTrie(tokens []string) (*trie, bool) {
 	return t, true
 }
 
-func (t *trie) resize(bits uint32) {
+func (t *trie) resize(log2 uint32) {
 	old := t.slots
-	t.slots, t.shift = make([]slot, 1<<bits), 32-bits
+	t.slots, t.shift = make([]slot, 1<<log2), 32-log2
 	for _, s := range old {
 		if s.key != 0 {
 			t.put(s)

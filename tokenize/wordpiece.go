@@ -49,7 +49,7 @@ type wordBuffer struct {
 	bytes []byte
 	from  []int32
 	runes int
-	nfd   []byte
+	char  []byte
 }
 
 func (w *wordBuffer) add(r rune, at int32) {
@@ -139,20 +139,38 @@ func (m *wordPiece) other(p *pieces, w *wordBuffer, r rune, at int32) {
 		m.flush(p, w)
 	}
 	if m.stripAccents {
-		var c [utf8.UTFMax]byte
-		w.nfd = norm.NFD.Append(w.nfd[:0], c[:utf8.EncodeRune(c[:], r)]...)
-		for b := w.nfd; len(b) > 0; {
-			d, n := utf8.DecodeRune(b)
-			b = b[n:]
-			if !unicode.Is(markChars, d) {
-				m.normalized(p, w, d, at)
-			}
-		}
+		m.decompose(p, w, r, at)
 	} else {
 		m.normalized(p, w, r, at)
 	}
 	if han {
 		m.flush(p, w)
+	}
+}
+
+// decompose takes the canonical decomposition of a character apart and leaves
+// its marks out.
+func (m *wordPiece) decompose(p *pieces, w *wordBuffer, r rune, at int32) {
+	if s := r - 0xac00; 0 <= s && s < 11172 { // a Hangul syllable, Unicode 3.12
+		m.normalized(p, w, 0x1100+s/588, at)
+		m.normalized(p, w, 0x1161+s%588/28, at)
+		if t := s % 28; t > 0 {
+			m.normalized(p, w, 0x11a7+t, at)
+		}
+		return
+	}
+	w.char = utf8.AppendRune(w.char[:0], r)
+	d := norm.NFD.Properties(w.char).Decomposition()
+	// U+11938 decomposes since Unicode 13, which the library is behind.
+	if d == nil || r == 0x11938 {
+		d = w.char
+	}
+	for len(d) > 0 {
+		c, n := utf8.DecodeRune(d)
+		d = d[n:]
+		if !unicode.Is(markChars, c) {
+			m.normalized(p, w, c, at)
+		}
 	}
 }
 

@@ -1,0 +1,438 @@
+package tokenize
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"unicode/utf8"
+
+	sugarme "github.com/sugarme/tokenizer"
+)
+
+func small(t testing.TB) *Tokenizer {
+	t.Helper()
+	for _, g := range goldens(t, "goldens.json.gz") {
+		if g.Name == "uncased" {
+			tok, err := Load(map[string][]byte{"tokenizer.json": []byte(g.Tokenizer)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return tok
+		}
+	}
+	t.Fatal("no golden named uncased")
+	return nil
+}
+
+func TestMaxLengthWithoutRoomForSpecialTokens(t *testing.T) {
+	tok := small(t)
+	var e Encoding
+	if err := tok.Encode(&e, "a", Options{MaxLength: 1}); err == nil {
+		t.Error("no error for a text in 1 token")
+	}
+	if err := tok.Encode(&e, "a", Options{MaxLength: 2}); err != nil || len(e.IDs) != 2 {
+		t.Errorf("%v, %v", e.IDs, err)
+	}
+	if err := tok.EncodePair(&e, "a", "b", Options{MaxLength: 2}); err == nil || !strings.Contains(err.Error(), "3 special tokens") {
+		t.Errorf("a pair in 2 tokens: %v", err)
+	}
+	if err := tok.Encode(&e, "a", Options{MaxLength: -1}); err == nil {
+		t.Error("no error for a negative length")
+	}
+}
+
+func TestConcurrentUse(t *testing.T) {
+	tok := small(t)
+	texts := []string{"Hello, World! é 漢字 [MASK]", "the unaffable fox", strings.Repeat("ab ", 50)}
+	want := make([]Encoding, len(texts))
+	for i, s := range texts {
+		if err := tok.Encode(&want[i], s, Options{Offsets: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			var e Encoding
+			for n := range 200 {
+				i := n % len(texts)
+				if err := tok.Encode(&e, texts[i], Options{Offsets: true}); err != nil {
+					t.Error(err)
+				}
+				if !slices.Equal(e.IDs, want[i].IDs) || !slices.Equal(e.Offsets, want[i].Offsets) {
+					t.Errorf("%q: other ids", texts[i])
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestNoAllocationIntoAUsedEncoding(t *testing.T) {
+	tok := small(t)
+	var e Encoding
+	for _, o := range []Options{{}, {MaxLength: 8}, {Offsets: true}} {
+		encode := func() {
+			if tok.Encode(&e, "Hello, World! Déjà vu 漢字 [MASK] 한국어 don't", o) != nil ||
+				tok.EncodePair(&e, "the fox ΑΣΟΣ", "İstanbul 👍🏽 tail", o) != nil {
+				t.Error("error")
+			}
+		}
+		encode()
+		if n := testing.AllocsPerRun(50, encode); n != 0 {
+			t.Errorf("%+v: %v allocations", o, n)
+		}
+	}
+}
+
+func TestSpecialTokens(t *testing.T) {
+	tok, err := NewWordPiece([]string{"[CLS]", "[SEP]", "a", "[UNK]"}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pad, unk, cls, sep, mask := tok.Special()
+	if got, want := fmt.Sprint(pad, unk, cls, sep, mask), "-1 3 0 1 -1"; got != want {
+		t.Errorf("special tokens %s, want %s", got, want)
+	}
+	if tok.VocabSize() != 4 || tok.Token(2) != "a" || tok.Token(-1) != "" || tok.Token(4) != "" {
+		t.Error("wrong vocabulary")
+	}
+}
+
+func TestNewWordPieceIsReadBackFromItsFiles(t *testing.T) {
+	for _, lower := range []bool{true, false} {
+		a, err := NewWordPiece([]string{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "e", "É", "##x"}, lower)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := Load(a.Files())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var x, y Encoding
+		for _, s := range []string{"É ex Ex [MASK]", "éxx"} {
+			if a.Encode(&x, s, Options{}) != nil || b.Encode(&y, s, Options{}) != nil || !slices.Equal(x.IDs, y.IDs) {
+				t.Errorf("lowercase %t, %q: %v and %v", lower, s, x.IDs, y.IDs)
+			}
+		}
+	}
+}
+
+// edit returns the small tokenizer.json with one field replaced; value nil
+// takes it out.
+func edit(t testing.TB, path string, value any) []byte {
+	t.Helper()
+	var j map[string]any
+	if err := json.Unmarshal([]byte(goldens(t, "goldens.json.gz")[0].Tokenizer), &j); err != nil {
+		t.Fatal(err)
+	}
+	keys := strings.Split(path, ".")
+	at := j
+	for _, k := range keys[:len(keys)-1] {
+		at = at[k].(map[string]any)
+	}
+	if last := keys[len(keys)-1]; value == nil {
+		delete(at, last)
+	} else {
+		at[last] = value
+	}
+	b, err := json.Marshal(j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+type obj = map[string]any
+
+func TestLoadErrorsNameFileAndField(t *testing.T) {
+	js := func(path string, value any) map[string][]byte {
+		return map[string][]byte{"tokenizer.json": edit(t, path, value)}
+	}
+	vocab := "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n"
+	for _, c := range []struct {
+		name  string
+		files map[string][]byte
+		want  []string
+	}{
+		{"nothing", nil, []string{"tokenizer.json", "vocab.txt"}},
+		{"not JSON", map[string][]byte{"tokenizer.json": []byte(`{"model": `)}, []string{"tokenizer.json", "not valid JSON"}},
+		{"empty file", map[string][]byte{"tokenizer.json": {}}, []string{"tokenizer.json", "not valid JSON"}},
+		{"a list", map[string][]byte{"tokenizer.json": []byte(`[]`)}, []string{"tokenizer.json"}},
+		{"no model", js("model", nil), []string{"tokenizer.json", "model is missing"}},
+		{"another model", js("model.type", "Unigram"), []string{"model", `"Unigram"`}},
+		{"no vocabulary", js("model.vocab", obj{}), []string{"model.vocab"}},
+		{"vocabulary of strings", js("model.vocab", obj{"a": "b"}), []string{"model", "vocab"}},
+		{"negative id", js("model.vocab", obj{"[UNK]": 0, "a": -1}), []string{"model.vocab", "-1"}},
+		{"huge id", js("model.vocab", obj{"[UNK]": 0, "a": 10_000_000}), []string{"model.vocab", "10000000"}},
+		{"equal ids", js("model.vocab", obj{"[UNK]": 0, "a": 1, "b": 1}), []string{"model.vocab", `"a"`, `"b"`}},
+		{"no unknown token", js("model.unk_token", "<unk>"), []string{"model.unk_token", "<unk>"}},
+		{"no normalizer", js("normalizer", nil), []string{"normalizer is missing"}},
+		{"another normalizer", js("normalizer", obj{"type": "Sequence"}), []string{"normalizer", `"Sequence"`}},
+		{"wrong flag", js("normalizer.lowercase", "yes"), []string{"normalizer", "lowercase"}},
+		{"another pre-tokenizer", js("pre_tokenizer", obj{"type": "Metaspace"}), []string{"pre_tokenizer", `"Metaspace"`}},
+		{"another post-processor", js("post_processor", obj{"type": "RobertaProcessing"}), []string{"post_processor", `"RobertaProcessing"`}},
+		{"unknown special", js("post_processor.special_tokens", obj{}), []string{"post_processor.single[0]", "[CLS]"}},
+		{"added id differs", js("added_tokens", []obj{{"id": 9, "content": "[SEP]", "special": true}}), []string{"added_tokens[0]", "[SEP]", "9"}},
+		{"single word", js("added_tokens", []obj{{"id": 0, "content": "[PAD]", "single_word": true}}), []string{"added_tokens[0]", "single_word"}},
+		{"empty vocab.txt", map[string][]byte{"vocab.txt": {}}, []string{"vocab.txt", "[UNK]"}},
+		{"lacks [CLS]", map[string][]byte{"vocab.txt": []byte("[UNK]\n[SEP]\na\n")}, []string{"vocab.txt", "[CLS]"}},
+		{"not UTF-8", map[string][]byte{"vocab.txt": []byte("[UNK]\n\xff\n")}, []string{"vocab.txt", "UTF-8"}},
+		{"bad configuration", map[string][]byte{"vocab.txt": []byte(vocab), "tokenizer_config.json": []byte(`{"do_lower_case": 1}`)},
+			[]string{"tokenizer_config.json", "do_lower_case"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Load(c.files)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			for _, w := range c.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("%q does not say %q", err, w)
+				}
+			}
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("%q has several lines", err)
+			}
+		})
+	}
+	if _, err := Load(nil); !errors.Is(err, ErrNoTokenizer) {
+		t.Error(err)
+	}
+}
+
+func TestVocabTxt(t *testing.T) {
+	for name, files := range map[string]map[string][]byte{
+		"CRLF and byte-order mark": {"vocab.txt": []byte("\ufeff[UNK]\r\n[CLS]\r\n[SEP]\r\na\r\n##b\r\n")},
+		"no newline at the end":    {"vocab.txt": []byte("[UNK]\n[CLS]\n[SEP]\na\n##b")},
+	} {
+		tok, err := Load(files)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		var e Encoding
+		if err := tok.Encode(&e, "Ab", Options{}); err != nil || !slices.Equal(e.IDs, []int32{1, 3, 4, 2}) {
+			t.Errorf("%s: %v %v", name, e.IDs, err)
+		}
+	}
+	tok, err := Load(map[string][]byte{
+		"vocab.txt":             []byte("<u>\n<s>\n</s>\nA\né\n"),
+		"tokenizer_config.json": []byte(`{"do_lower_case": false, "unk_token": "<u>", "cls_token": {"content": "<s>"}, "sep_token": "</s>"}`),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e Encoding
+	if err := tok.Encode(&e, "A é a", Options{}); err != nil || !slices.Equal(e.IDs, []int32{1, 3, 4, 0, 2}) {
+		t.Errorf("%v %v", e.IDs, err)
+	}
+}
+
+// TestSchemaAgreesWithSugarme reads tokenizer.json with another implementation
+// of its schema.
+func TestSchemaAgreesWithSugarme(t *testing.T) {
+	file := []byte(goldens(t, "goldens.json.gz")[0].Tokenizer)
+	path := filepath.Join(t.TempDir(), "tokenizer.json")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := sugarme.ConfigFromFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok, err := Load(map[string][]byte{"tokenizer.json": file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	vocab := c.Model["vocab"].(map[string]any)
+	if len(vocab) != tok.VocabSize() {
+		t.Errorf("%d tokens, want %d", tok.VocabSize(), len(vocab))
+	}
+	for token, id := range vocab {
+		if got := tok.Token(int32(id.(float64))); got != token {
+			t.Errorf("token %v is %q, want %q", id, got, token)
+		}
+	}
+	_, unk, _, _, _ := tok.Special()
+	if tok.Token(unk) != c.Model["unk_token"] {
+		t.Errorf("unknown token %q, want %q", tok.Token(unk), c.Model["unk_token"])
+	}
+	for _, a := range c.AddedTokens {
+		if tok.Token(int32(a.Id)) != a.Content {
+			t.Errorf("added token %d is %q, want %q", a.Id, tok.Token(int32(a.Id)), a.Content)
+		}
+	}
+}
+
+func TestBuildVocab(t *testing.T) {
+	texts := []string{"The room was never dirty, nobody could say", "the staff was Kind — été", "the the was was room"}
+	vocab := BuildVocab(slices.Values(texts), 60)
+	if len(vocab) > 60 || !slices.Equal(vocab[:5], []string{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}) {
+		t.Fatalf("%d tokens: %q", len(vocab), vocab)
+	}
+	if i, j := slices.Index(vocab, "the"), slices.Index(vocab, "room"); i < 0 || j < i {
+		t.Errorf("not by frequency: %q", vocab)
+	}
+	if !slices.Equal(vocab, BuildVocab(slices.Values(texts), 60)) {
+		t.Error("another vocabulary the second time")
+	}
+	for _, size := range []int{0, 60, 1000} {
+		tok, err := NewWordPiece(BuildVocab(slices.Values(texts), size), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, unk, _, _, _ := tok.Special()
+		for _, s := range texts {
+			var e Encoding
+			if err := tok.Encode(&e, s, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			if slices.Contains(e.IDs, unk) {
+				t.Errorf("size %d: %q has unknown tokens", size, s)
+			}
+		}
+	}
+}
+
+func FuzzEncode(f *testing.F) {
+	for _, g := range goldens(f, "goldens.json.gz")[:1] {
+		for _, c := range g.Cases[:120] {
+			f.Add(c.A, "b", c.Max)
+		}
+	}
+	f.Add("a\xffb", "\xe2\x82", 7)
+	var toks []*Tokenizer
+	for _, g := range goldens(f, "goldens.json.gz") {
+		tok, err := Load(map[string][]byte{"tokenizer.json": []byte(g.Tokenizer)})
+		if err != nil {
+			f.Fatal(err)
+		}
+		toks = append(toks, tok)
+	}
+	var e Encoding
+	f.Fuzz(func(t *testing.T, a, b string, maxLength int) {
+		maxLength %= 600
+		for _, tok := range toks {
+			for _, pair := range []bool{false, true} {
+				o := Options{MaxLength: maxLength, Offsets: true}
+				var err error
+				if pair {
+					err = tok.EncodePair(&e, a, b, o)
+				} else {
+					err = tok.Encode(&e, a, o)
+				}
+				if err != nil {
+					if maxLength >= 4 || maxLength == 0 {
+						t.Fatal(err)
+					}
+					continue
+				}
+				if maxLength > 0 && len(e.IDs) > maxLength || len(e.IDs) != len(e.TypeIDs) || len(e.IDs) != len(e.Offsets) {
+					t.Fatalf("%d ids, %d types, %d offsets, at most %d", len(e.IDs), len(e.TypeIDs), len(e.Offsets), maxLength)
+				}
+				runes := []int{utf8.RuneCountInString(a), utf8.RuneCountInString(b)}
+				text, last := 0, int32(0)
+				for i, id := range e.IDs {
+					if id < 0 || int(id) >= tok.VocabSize() {
+						t.Fatalf("id %d", id)
+					}
+					o := e.Offsets[i]
+					if o == [2]int32{} { // a special token: the second text may follow
+						if i > 0 {
+							text, last = 1, 0
+						}
+						continue
+					}
+					if o[0] < last-1 || o[1] <= o[0] || int(o[1]) > max(runes[0], runes[text]) {
+						t.Fatalf("token %d has the offsets %v after %d", i, o, last)
+					}
+					last = o[1]
+				}
+			}
+		}
+	})
+}
+
+func FuzzLoad(f *testing.F) {
+	f.Add(edit(f, "version", nil), []byte("[UNK]\n[CLS]\n[SEP]\n"), []byte(`{}`))
+	f.Add(edit(f, "post_processor", obj{"type": "BertProcessing", "sep": []any{"[SEP]", 3}, "cls": []any{"[CLS]", 2}}), []byte{}, []byte(`{"unk_token": 3}`))
+	f.Add([]byte(`{"model":{"vocab":{"[UNK]":0},"type":"WordPiece"},"normalizer":{"type":"BertNormalizer"}}`), []byte{}, []byte{})
+	f.Fuzz(func(t *testing.T, tokenizer, vocab, config []byte) {
+		for _, files := range []map[string][]byte{
+			{"tokenizer.json": tokenizer},
+			{"vocab.txt": vocab, "tokenizer_config.json": config},
+		} {
+			tok, err := Load(files)
+			if err != nil {
+				continue
+			}
+			var e Encoding
+			if err := tok.EncodePair(&e, "Aé [SEP] 漢", "b", Options{Offsets: true}); err != nil {
+				t.Fatal(err)
+			}
+			for _, id := range e.IDs {
+				if id < 0 || int(id) >= tok.VocabSize() {
+					t.Fatalf("id %d of %d", id, tok.VocabSize())
+				}
+			}
+		}
+	})
+}
+
+func benchmarkText(b *testing.B) (tok *Tokenizer, lines []string) {
+	tok, err := Load(map[string][]byte{"vocab.txt": shared(b, "vocab/bert-base-uncased/vocab.txt")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	z, err := gzip.NewReader(bytes.NewReader(shared(b, "text/wikitext-2/valid.txt.gz")))
+	if err != nil {
+		b.Fatal(err)
+	}
+	text, err := io.ReadAll(z)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return tok, strings.Split(string(text), "\n")
+}
+
+func BenchmarkEncode(b *testing.B) {
+	tok, lines := benchmarkText(b)
+	for _, offsets := range []bool{false, true} {
+		b.Run(fmt.Sprintf("offsets=%t", offsets), func(b *testing.B) {
+			var e Encoding
+			n := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				for _, l := range lines {
+					if err := tok.Encode(&e, l, Options{Offsets: offsets}); err != nil {
+						b.Fatal(err)
+					}
+					n += len(e.IDs)
+				}
+			}
+			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "tokens/s")
+		})
+	}
+}
+
+func BenchmarkLoad(b *testing.B) {
+	for _, name := range []string{"vocab.txt", "tokenizer.json"} {
+		file := shared(b, "vocab/bert-base-uncased/"+name)
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := Load(map[string][]byte{name: file}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
