@@ -1,0 +1,147 @@
+package data
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/skive-ml/skive/tokenize"
+)
+
+// encoded returns a data set of n texts of 3 to 40 tokens, and its encoding.
+func encoded(t testing.TB, n int) (*Dataset, *Encoded, *tokenize.Tokenizer) {
+	t.Helper()
+	tok, err := tokenize.NewWordPiece([]string{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ds := &Dataset{Task: Task{Name: "text", Labels: []string{"x", "y"}}}
+	for i := range n {
+		e := Example{Text: strings.Repeat("a ", 1+i*7%38), Label: i % 2}
+		if i%5 == 0 {
+			e.Pair, e.HasPair = "b", true
+		}
+		ds.Examples = append(ds.Examples, e)
+	}
+	enc, err := Encode(ds, tok, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ds, enc, tok
+}
+
+func TestEncodeKeepsOrderAndTokens(t *testing.T) {
+	ds, _, tok := encoded(t, 1000)
+	enc, err := Encode(ds, tok, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b Batch
+	var e tokenize.Encoding
+	longest, tokens := 0, 0
+	for i, ex := range ds.Examples {
+		if ex.HasPair {
+			err = tok.EncodePair(&e, ex.Text, ex.Pair, tokenize.Options{MaxLength: 16})
+		} else {
+			err = tok.Encode(&e, ex.Text, tokenize.Options{MaxLength: 16})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		enc.Fill(&b, []int32{int32(i)})
+		if !slices.Equal(b.IDs, e.IDs) || !slices.Equal(b.TypeIDs, e.TypeIDs) || enc.Length(i) != len(e.IDs) {
+			t.Fatalf("example %d: %v %v, want %v %v", i, b.IDs, b.TypeIDs, e.IDs, e.TypeIDs)
+		}
+		longest, tokens = max(longest, len(e.IDs)), tokens+len(e.IDs)
+	}
+	if enc.Longest() != longest || enc.Tokens() != tokens || enc.Len() != 1000 || enc.Label(3) != 1 {
+		t.Error(enc.Longest(), enc.Tokens(), enc.Len(), enc.Label(3))
+	}
+	if _, err := Encode(ds, tok, 2); err == nil || !strings.Contains(err.Error(), "example 1") {
+		t.Errorf("no room for the special tokens: %v", err)
+	}
+}
+
+func TestFill(t *testing.T) {
+	_, enc, _ := encoded(t, 10)
+	var b Batch
+	examples := []int32{0, 1, 5}
+	enc.Fill(&b, examples)
+	if b.Sequences() != 3 || b.Tokens() != enc.Length(0)+enc.Length(1)+enc.Length(5) {
+		t.Fatal(b.Sequences(), b.Tokens())
+	}
+	if !slices.Equal(b.Index, examples) || !slices.Equal(b.Labels, []int32{0, 1, 1}) {
+		t.Error(b.Index, b.Labels)
+	}
+	for s := range b.Sequences() {
+		lo, hi := b.Offsets[s], b.Offsets[s+1]
+		if int(hi-lo) != enc.Length(int(examples[s])) || b.IDs[lo] != 2 || b.IDs[hi-1] != 3 {
+			t.Errorf("sequence %d: %v", s, b.IDs[lo:hi])
+		}
+		for i := lo; i < hi; i++ {
+			if b.Positions[i] != i-lo {
+				t.Errorf("position %d of token %d", b.Positions[i], i)
+			}
+		}
+	}
+	if n := testing.AllocsPerRun(20, func() { enc.Fill(&b, examples) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestBatches(t *testing.T) {
+	const n = 5000
+	_, enc, _ := encoded(t, n)
+	for _, o := range []BatchOptions{
+		{Examples: 32}, {Tokens: 300}, {Examples: 32, Shuffle: true}, {Tokens: 300, Shuffle: true, Seed: 3},
+		{Examples: 32, Bucket: true}, {Tokens: 300, Bucket: true},
+		{Examples: 7, Bucket: true, Shuffle: true}, {Tokens: 300, Bucket: true, Shuffle: true}, {Tokens: 5}, {},
+	} {
+		t.Run(fmt.Sprintf("%+v", o), func(t *testing.T) {
+			batches := Batches(enc, o, 1)
+			var all []int32
+			padding, tokens := 0, 0
+			for i, b := range batches {
+				sum, longest := 0, 0
+				for _, ex := range b {
+					sum, longest = sum+enc.Length(int(ex)), max(longest, enc.Length(int(ex)))
+				}
+				if o.Tokens > 0 && sum > o.Tokens && len(b) > 1 {
+					t.Fatalf("batch %d has %d tokens", i, sum)
+				}
+				if size := max(o.Examples, 0); size > 0 && (len(b) > size || len(b) < size && !o.Bucket && i < len(batches)-1) {
+					t.Fatalf("batch %d has %d examples", i, len(b))
+				}
+				padding, tokens = padding+longest*len(b)-sum, tokens+sum
+				all = append(all, b...)
+			}
+			if o.Bucket && padding*10 > tokens {
+				t.Errorf("lengths within a batch differ: %d padding on %d tokens", padding, tokens)
+			}
+			again := Batches(enc, o, 1)
+			if fmt.Sprint(again) != fmt.Sprint(batches) {
+				t.Error("another order the second time")
+			}
+			next := fmt.Sprint(Batches(enc, o, 2)) != fmt.Sprint(batches)
+			seed := o
+			seed.Seed++
+			other := fmt.Sprint(Batches(enc, seed, 1)) != fmt.Sprint(batches)
+			if next != o.Shuffle || other != o.Shuffle {
+				t.Errorf("another order in the next epoch: %t, under another seed: %t", next, other)
+			}
+			if !o.Shuffle && !o.Bucket && !slices.IsSorted(all) {
+				t.Error("not in file order")
+			}
+			slices.Sort(all)
+			for i, ex := range all {
+				if int(ex) != i || len(all) != n {
+					t.Fatal("not every example once")
+				}
+			}
+		})
+	}
+	if b := Batches(&Encoded{}, BatchOptions{}, 0); len(b) != 0 {
+		t.Error(b)
+	}
+}

@@ -1,0 +1,48 @@
+package data
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"testing"
+)
+
+func TestMetricsAreScikitLearns(t *testing.T) {
+	var golden struct {
+		Metrics []struct {
+			Predicted, Want        []int32
+			Accuracy, Matthews, F1 float64
+		}
+		Wilson []struct {
+			Share    float64
+			N        int
+			Interval [2]float64
+		}
+	}
+	b, err := os.ReadFile("testdata/metrics.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, &golden); err != nil {
+		t.Fatal(err)
+	}
+	near := func(what string, i int, got, want float64) {
+		t.Helper()
+		if math.Abs(got-want) > 1e-12 {
+			t.Errorf("%s of case %d is %v, want %v", what, i, got, want)
+		}
+	}
+	for i, g := range golden.Metrics {
+		near("accuracy", i, Accuracy(g.Predicted, g.Want), g.Accuracy)
+		near("F1", i, F1(g.Predicted, g.Want), g.F1)
+		near("Matthews", i, Matthews(g.Predicted, g.Want), g.Matthews)
+	}
+	for i, g := range golden.Wilson {
+		w := Wilson(g.Share, g.N)
+		near("lower bound", i, w[0], g.Interval[0])
+		near("upper bound", i, w[1], g.Interval[1])
+	}
+	if Accuracy(nil, nil) != 0 || F1(nil, nil) != 0 || Matthews(nil, nil) != 0 || Wilson(0, 0) != [2]float64{0, 1} {
+		t.Error("metrics of nothing")
+	}
+}

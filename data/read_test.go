@@ -1,0 +1,288 @@
+package data
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func task(t testing.TB, name string) Task {
+	t.Helper()
+	task, err := TaskByName(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return task
+}
+
+// show writes examples as text|pair=label.
+func show(ds *Dataset) string {
+	var s []string
+	for _, e := range ds.Examples {
+		x := e.Text
+		if e.HasPair {
+			x += "|" + e.Pair
+		}
+		s = append(s, fmt.Sprintf("%s=%d", x, e.Label))
+	}
+	return strings.Join(s, "; ")
+}
+
+func TestRead(t *testing.T) {
+	two := ReadOptions{Labels: []string{"neg", "pos"}}
+	for _, c := range []struct {
+		name, file, task, content string
+		o                         ReadOptions
+		want, labels              string
+	}{
+		{"SST-2", "dev.tsv", "sst2", "sentence\tlabel\na \"b\t1\n\"c\t0\n", ReadOptions{}, `a "b=1; "c=0`, "[negative positive]"},
+		{"SST-2 test", "test.tsv", "sst2", "index\tsentence\n0\ta b\n", ReadOptions{}, "a b=-1", "[negative positive]"},
+		{"MRPC", "train.tsv", "mrpc", "\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String\r\n1\t7\t8\ta\tb\r\n", ReadOptions{}, "a|b=1", "[not_equivalent equivalent]"},
+		{"CoLA", "train.tsv", "cola", "gj04\t1\t\tHe left.\ngj04\t0\t*\tLeft he.\n", ReadOptions{}, "He left.=1; Left he.=0", "[unacceptable acceptable]"},
+		{"CoLA test", "test.tsv", "cola", "index\tsentence\n0\tHe left.\n", ReadOptions{}, "He left.=-1", "[unacceptable acceptable]"},
+		{"QQP skips broken lines", "train.tsv", "qqp", "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n1\t2\t3\ta\tb\t1\n4\t5\n6\t7\t8\tc\td\t0\n", ReadOptions{}, "a|b=1; c|d=0", "[not_duplicate duplicate]"},
+		{"MNLI", "dev.tsv", "mnli", "index\tsentence1\tsentence2\tlabel1\tgold_label\n0\ta\tb\tx\tcontradiction\n", ReadOptions{}, "a|b=2", "[entailment neutral contradiction]"},
+		{"QNLI", "dev.tsv", "qnli", "index\tquestion\tsentence\tlabel\n0\tq\ts\tentailment\n", ReadOptions{}, "q|s=0", "[entailment not_entailment]"},
+		{"RTE of GLUE", "dev.tsv", "rte", "index\tsentence1\tsentence2\tlabel\n0\ta\tb\tnot_entailment\n", ReadOptions{}, "a|b=1", "[entailment not_entailment]"},
+		{"RTE of SuperGLUE", "val.jsonl", "rte", `{"premise": "a", "hypothesis": "b", "label": "entailment", "idx": 0}`, ReadOptions{}, "a|b=0", "[entailment not_entailment]"},
+		{"WNLI", "dev.tsv", "wnli", "index\tsentence1\tsentence2\tlabel\n0\ta\tb\t1\n", ReadOptions{}, "a|b=1", "[not_entailment entailment]"},
+		{"BoolQ", "val.jsonl", "boolq", `{"question": "q", "passage": "p", "idx": 0, "label": true}` + "\n", ReadOptions{}, "q|p=1", "[False True]"},
+		{"BoolQ's own form", "dev.jsonl", "boolq", `{"question": "q", "title": "T", "answer": false, "passage": "p"}`, ReadOptions{}, "q|T -- p=0", "[False True]"},
+		{"CB", "val.jsonl", "cb", `{"premise": "a", "hypothesis": "b", "label": "neutral"}`, ReadOptions{}, "a|b=2", "[entailment contradiction neutral]"},
+		{"WiC", "val.jsonl", "wic", `{"word": "w", "sentence1": "a", "sentence2": "b", "label": false}`, ReadOptions{}, "w : a|b=0", "[False True]"},
+		{"text", "x.jsonl", "text", "\n{\"text\": \"a\", \"label\": \"pos\"}\r\n\n{\"label\": 0, \"text\": \"b\", \"text_pair\": \"c\"}\n", two, "a=1; b|c=0", "[neg pos]"},
+		{"a list", "x.json", "text", "[\n{\"text\": \"a\", \"label\": 1},\n {\"text\": \"b\", \"label\": 0}]\n", ReadOptions{}, "a=1; b=0", "[0 1]"},
+		{"CSV", "x.csv", "text", "label,text\r\npos,\"a, \"\"b\"\"\r\nnext line\"\r\nneg,c\r\n", two, "a, \"b\"\nnext line=1; c=0", "[neg pos]"},
+		{"TSV of text", "x.tsv", "text", "text\tlabel\n\"a\tpos\n", two, `"a=1`, "[neg pos]"},
+		{"named columns", "x.csv", "text", "a,b,c\nx,y,1\n", ReadOptions{TextColumn: "a", PairColumn: "b", LabelColumn: "c", Labels: two.Labels}, "x|y=1", "[neg pos]"},
+		{"names in sorted order", "x.csv", "text", "text,label\na,b\nc,a\nd,b\n", ReadOptions{}, "a=1; c=0; d=1", "[a b]"},
+		{"integers", "x.csv", "text", "text,label\na,2\nb,0\n", ReadOptions{}, "a=2; b=0", "[0 1 2]"},
+		{"the form of text for a task", "x.jsonl", "sst2", `{"text": "a", "label": "positive"}`, ReadOptions{}, "a=1", "[negative positive]"},
+		{"no label", "x.jsonl", "sst2", `{"text": "a", "label": null}`, ReadOptions{}, "a=-1", "[negative positive]"},
+		{"-1 is no label", "x.jsonl", "sst2", `{"text": "a", "label": -1}`, ReadOptions{}, "a=-1", "[negative positive]"},
+		{"limit", "x.csv", "text", "text,label\na,b\nc,a\nd,b\n", ReadOptions{Limit: 2}, "a=1; c=0", "[a b]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, zipped := range []bool{false, true} {
+				content := []byte(c.content)
+				if zipped {
+					var b bytes.Buffer
+					z := gzip.NewWriter(&b)
+					z.Write(content)
+					z.Close()
+					content = b.Bytes()
+				}
+				path := filepath.Join(t.TempDir(), c.file)
+				if err := os.WriteFile(path, content, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				ds, err := Read(path, task(t, c.task), c.o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := show(ds); got != c.want || fmt.Sprint(ds.Task.Labels) != c.labels {
+					t.Errorf("%s %v, want %s %s", got, ds.Task.Labels, c.want, c.labels)
+				}
+			}
+		})
+	}
+}
+
+func TestReadErrorsNameFileAndLine(t *testing.T) {
+	need := ReadOptions{RequireLabels: true}
+	for _, c := range []struct {
+		file, task, content string
+		o                   ReadOptions
+		want                string
+	}{
+		{"x.tsv", "sst2", "", need, "x.tsv: no examples"},
+		{"x.tsv", "sst2", "sentence\tlabel\n", need, "x.tsv: no examples"},
+		{"x.jsonl", "text", "\n\n", need, "x.jsonl: no examples"},
+		{"x.json", "text", "[]", need, "x.json: no examples"},
+		{"x.tsv", "sst2", "sentence\tlabel\na\t1\nb\t2\n", need, `x.tsv:3: "label": label 2 is not a class index from 0 to 1`},
+		{"x.tsv", "sst2", "sentence\tlabel\na\t-1\n", need, `x.tsv:2: "label": label -1 is not`},
+		{"x.tsv", "sst2", "sentence\tlabel\na\tgood\n", need, `x.tsv:2: "label": unknown label "good" (one of "negative", "positive")`},
+		{"x.tsv", "sst2", "sentence\tlabel\na\n", need, "x.tsv:2: found 1 fields, expected 2"},
+		{"x.tsv", "sst2", "sentence\tlabel\na\t\n", need, `x.tsv:2: "label": the label is empty`},
+		{"x.tsv", "sst2", "index\tsentence\n0\ta\n", need, `x.tsv:2: the label is missing: expected the column "label"`},
+		{"x.tsv", "sst2", "foo\tbar\n0\ta\n", need, `x.tsv:2: expected the columns "sentence" or "text", found "foo", "bar"`},
+		{"x.tsv", "rte", "index\tsentence1\n0\ta\n", need, `expected the columns "sentence1" and "sentence2" or`},
+		{"x.csv", "text", "text,text\na,b\n", need, `x.csv:1: two columns are named "text"`},
+		{"x.csv", "text", "text,label\na,b\n\"c,d\n", need, "x.csv:3:"},
+		{"x.csv", "text", "text,label\na,b\nc\n", need, "x.csv:3: the number of fields"},
+		{"x.csv", "text", "text,label\na,b\nc,1\n", need, `x.csv:3: "label": label 1 is a class index, in line 2 it is a name`},
+		{"x.csv", "text", "text,label\na,0\nc,b\n", need, `x.csv:3: "label": label "b" is a name, in line 2 it is a class index`},
+		{"x.csv", "text", "text,label\na,b\n", ReadOptions{PairColumn: "second"}, `x.csv:2: expected the column "second"`},
+		{"x.csv", "text", "text,label\na,b\nc,b\n", need, `x.csv: all labels are "b"`},
+		{"x.jsonl", "text", "{\"text\": \"a\", \"label\": 1}\n{\"text\": 3}\n", ReadOptions{}, `x.jsonl:2: "text": expected a string, found 3`},
+		{"x.jsonl", "text", `{"text": "a", "label": 1.5}`, need, `x.jsonl:1: "label": expected an integer or a string, found 1.5`},
+		{"x.jsonl", "text", `{"text": "a", "label": true}`, need, `x.jsonl:1: "label": expected an integer or a string, found true`},
+		{"x.jsonl", "text", "{\"text\": \"a\"\n", need, "x.jsonl:1: not valid JSON"},
+		{"x.jsonl", "text", "3\n", need, "x.jsonl:1: expected a JSON object"},
+		{"x.jsonl", "text", "null\n", need, "x.jsonl:1: expected a JSON object"},
+		{"x.json", "text", "[\n{\"text\": \"a\", \"label\": \"b\"},\n\n7]", need, "x.json:4: expected a JSON object"},
+		{"x.json", "text", "[{\"text\": \"a\", \"label\": \"b\"}", need, "x.json:1: the list does not end"},
+		{"x.json", "text", "[{\"text\": \"a\", \"label\": \"b\"}] x", need, "x.json:1: text follows the list"},
+		{"x.tsv", "sst2", "sentence\tlabel\na\t1\n\xff\t1\n", need, "x.tsv:3: is not valid UTF-8"},
+		{"x.tsv", "sst2", "\xff\xfes\x00", need, "x.tsv: is UTF-16"},
+		{"x.tsv.gz", "sst2", "\x1f\x8b\x08", need, "x.tsv.gz: decompressing"},
+		{"x.parquet", "text", "PAR1", need, "x.parquet:1: unknown format"},
+	} {
+		t.Run(c.want, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), c.file)
+			if err := os.WriteFile(path, []byte(c.content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := Read(path, task(t, c.task), c.o)
+			var f *FileError
+			if err == nil || !strings.Contains(err.Error(), c.want) || !errors.As(err, &f) {
+				t.Errorf("error %v", err)
+			}
+			if strings.Contains(c.want, "no examples") && !errors.Is(err, ErrEmpty) {
+				t.Errorf("%v is not ErrEmpty", err)
+			}
+		})
+	}
+	if _, err := Read(filepath.Join(t.TempDir(), "absent.tsv"), task(t, "sst2"), need); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "absent.tsv") {
+		t.Error(err)
+	}
+}
+
+func TestTaskByName(t *testing.T) {
+	for _, name := range TaskNames() {
+		if got, err := TaskByName(name); err != nil || got.Name != name {
+			t.Errorf("%s: %v %v", name, got, err)
+		}
+	}
+	if got, err := TaskByName("SST-2"); err != nil || got.Name != "sst2" {
+		t.Error(got, err)
+	}
+	for _, name := range []string{"copa", "multirc", "record", "wsc", "stsb", "STS-B"} {
+		if _, err := TaskByName(name); err == nil || !strings.Contains(err.Error(), "not supported") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := TaskByName("nli"); err == nil || !strings.Contains(err.Error(), "sst2") {
+		t.Error(err)
+	}
+	// The caller's labels are its own.
+	a := task(t, "sst2")
+	a.Labels[0] = "x"
+	if task(t, "sst2").Labels[0] != "negative" {
+		t.Error("labels are shared")
+	}
+}
+
+func TestReadBenchmarkFiles(t *testing.T) {
+	dir := filepath.Join("..", "..", "shared", "data")
+	if _, err := os.Stat(dir); err != nil {
+		t.Skip(err)
+	}
+	for _, c := range []struct {
+		file, task string
+		rows       int
+		counts     []int // by label; nil for a file without labels
+	}{
+		{"glue/SST-2/train.tsv.gz", "sst2", 67349, []int{29780, 37569}},
+		{"glue/SST-2/dev.tsv", "sst2", 872, []int{428, 444}},
+		{"glue/SST-2/test.tsv", "sst2", 1821, nil},
+		{"glue/MRPC/train.tsv", "mrpc", 3667, []int{1194, 2473}},
+		{"glue/MRPC/dev.tsv", "mrpc", 408, []int{129, 279}},
+		{"glue/MRPC/test.tsv", "mrpc", 1725, nil},
+		{"glue/MRPC/msr_paraphrase_train.txt", "mrpc", 4076, []int{1323, 2753}},
+		{"glue/RTE/train.tsv", "rte", 2490, []int{1249, 1241}},
+		{"glue/RTE/dev.tsv", "rte", 277, []int{146, 131}},
+		{"glue/RTE/test.tsv", "rte", 3000, nil},
+		{"glue/QNLI/dev.tsv.gz", "qnli", 5463, []int{2702, 2761}},
+		{"glue/QNLI/test.tsv.gz", "qnli", 5463, nil},
+		{"superglue/RTE/train.jsonl", "rte", 2490, []int{1249, 1241}},
+		{"superglue/RTE/val.jsonl", "rte", 277, []int{146, 131}},
+		{"superglue/RTE/test.jsonl.gz", "rte", 3000, nil},
+		{"superglue/BoolQ/val.jsonl.gz", "boolq", 3270, []int{1237, 2033}},
+		{"superglue/BoolQ/test.jsonl.gz", "boolq", 3245, nil},
+		{"boolq-original/dev.jsonl.gz", "boolq", 3270, []int{1237, 2033}},
+	} {
+		ds, err := Read(filepath.Join(dir, c.file), task(t, c.task), ReadOptions{RequireLabels: c.counts != nil})
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		counts := make([]int, len(ds.Task.Labels))
+		for _, e := range ds.Examples {
+			if e.Label >= 0 {
+				counts[e.Label]++
+			}
+			if e.Text == "" || ds.Task.Pair != e.HasPair || e.HasPair && e.Pair == "" {
+				t.Fatalf("%s: %+v", c.file, e)
+			}
+		}
+		if len(ds.Examples) != c.rows || c.counts != nil && !slices.Equal(counts, c.counts) {
+			t.Errorf("%s: %d rows, labels %v, want %d, %v", c.file, len(ds.Examples), counts, c.rows, c.counts)
+		}
+	}
+	a, err := Read(filepath.Join(dir, "superglue/BoolQ/val.jsonl.gz"), task(t, "boolq"), ReadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := Read(filepath.Join(dir, "boolq-original/dev.jsonl.gz"), task(t, "boolq"), ReadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if show(a) != show(b) {
+		t.Error("the two forms of BoolQ differ")
+	}
+}
+
+func fuzzRead(f *testing.F, file string, tasks []string, seeds ...string) {
+	for _, s := range seeds {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, content []byte) {
+		for _, name := range tasks {
+			for _, o := range []ReadOptions{{}, {RequireLabels: true, Labels: []string{"a", "b"}}} {
+				ds, err := parse(file, content, task(t, name), o)
+				if err != nil {
+					var f *FileError
+					if !errors.As(err, &f) || f.Path != file {
+						t.Fatalf("%v names no file", err)
+					}
+					continue
+				}
+				if len(ds.Examples) == 0 {
+					t.Fatal("an empty data set")
+				}
+				for _, e := range ds.Examples {
+					if e.Label >= len(ds.Task.Labels) || e.Label < -1 || o.RequireLabels && e.Label < 0 {
+						t.Fatalf("label %d of %v", e.Label, ds.Task.Labels)
+					}
+				}
+			}
+		}
+	})
+}
+
+func FuzzTSV(f *testing.F) {
+	fuzzRead(f, "x.tsv", []string{"sst2", "cola", "mrpc", "qqp", "text"}, "sentence\tlabel\na\t1\n", "a\t1\t*\tb\n", "\ufeffQuality\t#1 String\t#2 String\r\n1\ta\tb\r\n", "text\tlabel\n\t\n")
+}
+
+func FuzzCSV(f *testing.F) {
+	fuzzRead(f, "x.csv", []string{"text", "rte"}, "text,label\na,b\n", "text,label\n\"a\n\",0\n", "premise,hypothesis,label\na,b,1\n")
+}
+
+func FuzzJSON(f *testing.F) {
+	fuzzRead(f, "x.json", []string{"text", "boolq", "wic"}, `{"text": "a", "label": "b"}`, "[{\"text\": \"a\"},\n{}]", `{"question": "q", "passage": "p", "title": "t", "label": true}`, `{"word": "w", "sentence1": "", "sentence2": "b"}`)
+}
+
+func FuzzGzip(f *testing.F) {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	z.Write([]byte("sentence\tlabel\na\t1\n"))
+	z.Close()
+	fuzzRead(f, "x.tsv.gz", []string{"sst2"}, b.String())
+}
