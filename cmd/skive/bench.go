@@ -1,0 +1,284 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/tokenize"
+)
+
+// benchResult is bench's JSON document.
+type benchResult struct {
+	Batch     int     `json:"batch"`
+	Seq       float64 `json:"seq"`
+	Threads   int     `json:"threads"`
+	Instances int     `json:"instances"`
+	ISA       string  `json:"isa"`
+	DType     string  `json:"dtype"`
+	Latency   struct {
+		Mean float64 `json:"mean"`
+		P50  float64 `json:"p50"`
+		P90  float64 `json:"p90"`
+		P99  float64 `json:"p99"`
+	} `json:"latency_ms"`
+	ExamplesPerSecond float64            `json:"examples_per_s"`
+	TokensPerSecond   float64            `json:"tokens_per_s"`
+	RSS               float64            `json:"rss_mb"`
+	Profile           map[string]float64 `json:"profile_ms,omitempty"`
+}
+
+// benchBatch is one call's input.
+type benchBatch struct{ ids, types, offsets []int32 }
+
+func newBench() *cobra.Command {
+	var (
+		model, configFile, dtype, file string
+		batch, seq, instances          int
+		profile                        bool
+		duration                       time.Duration
+	)
+	c := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure latency and throughput",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			switch {
+			case batch < 1:
+				return usagef("--batch: %d, expected 1 or more", batch)
+			case seq < 1:
+				return usagef("--seq: %d, expected 1 or more", seq)
+			case instances < 1:
+				return usagef("--instances: %d, expected 1 or more", instances)
+			case duration <= 0:
+				return usagef("--duration: %s, expected a positive time", duration)
+			}
+			if err := checkDType(dtype); err != nil {
+				return err
+			}
+			m, err := openModel(c, model, configFile, 1)
+			if err != nil {
+				return err
+			}
+			defer m.Close()
+			if !m.HasHead() {
+				// The head costs next to nothing; a model without one is as fast.
+				if m = m.Clone(); m.AddHead([]string{"0", "1"}, 1) != nil {
+					return infer.ErrNoHead
+				}
+			}
+			var batches []benchBatch
+			if file != "" {
+				if batches, err = readBatches(m, file, batch); err != nil {
+					return err
+				}
+			} else {
+				if seq > m.Config.MaxPositions {
+					return usagef("--seq: %d is more than the model's %d positions", seq, m.Config.MaxPositions)
+				}
+				batches = randomBatches(m.Config, batch, seq)
+			}
+			r, err := bench(m, batches, infer.Options{Threads: common.threads, DType: dtype, Profile: profile}, instances, duration)
+			if err != nil {
+				return err
+			}
+			r.Batch = batch
+			if common.json {
+				return printJSON(r)
+			}
+			fmt.Printf("%s %s, batch %d × %.0f tokens, %d threads × %d instances\n", r.DType, r.ISA, r.Batch, r.Seq, r.Threads, r.Instances)
+			fmt.Printf("latency ms: mean %.3f  p50 %.3f  p90 %.3f  p99 %.3f\n", r.Latency.Mean, r.Latency.P50, r.Latency.P90, r.Latency.P99)
+			fmt.Printf("%.1f examples/s  %.0f tokens/s  %.0f MB resident\n", r.ExamplesPerSecond, r.TokensPerSecond, r.RSS)
+			for _, stage := range sortedKeys(r.Profile) {
+				fmt.Printf("  %-14s %8.3f ms a call\n", stage, r.Profile[stage])
+			}
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&model, "model", "", "`MODEL` to measure")
+	f.StringVar(&configFile, "config", "", "config.json `FILE`: measure random weights of this shape")
+	f.StringVar(&dtype, "dtype", "", "f32 or int8 (default as stored)")
+	f.StringVar(&file, "data", "", "inputs, one a line as predict takes them (default random tokens)")
+	f.IntVar(&batch, "batch", 1, "examples in a call")
+	f.IntVar(&seq, "seq", 128, "tokens of each example")
+	f.IntVar(&instances, "instances", 1, "engines that run at the same time, each with --threads threads")
+	f.BoolVar(&profile, "profile", false, "time of each stage")
+	f.DurationVar(&duration, "duration", 3*time.Second, "how long to measure")
+	return c
+}
+
+// bench runs the batches in turn on every instance until the time is over.
+func bench(m *checkpoints.Model, batches []benchBatch, o infer.Options, instances int, duration time.Duration) (*benchResult, error) {
+	engines := make([]*infer.Engine, instances)
+	for i := range engines {
+		e, err := infer.New(m, o)
+		if err != nil {
+			return nil, err
+		}
+		defer e.Close()
+		engines[i] = e
+		for _, b := range batches[:min(len(batches), 5)] {
+			if _, err := e.PredictTokens(nil, b.ids, b.types, b.offsets); err != nil {
+				return nil, err
+			}
+		}
+		e.Profile()
+	}
+	times := make([][]float64, instances)
+	examples, tokens := make([]int, instances), make([]int, instances)
+	errs := make([]error, instances)
+	var wg sync.WaitGroup
+	start := time.Now()
+	for i, e := range engines {
+		wg.Go(func() {
+			var logits []float32
+			for n := i; time.Since(start) < duration; n++ {
+				b := batches[n%len(batches)]
+				before := time.Now()
+				logits, errs[i] = e.PredictTokens(logits, b.ids, b.types, b.offsets)
+				if errs[i] != nil {
+					return
+				}
+				times[i] = append(times[i], time.Since(before).Seconds()*1e3)
+				examples[i] += len(b.offsets) - 1
+				tokens[i] += len(b.ids)
+			}
+		})
+	}
+	wg.Wait()
+	elapsed := time.Since(start).Seconds()
+	var all []float64
+	r := &benchResult{Threads: engines[0].Options().Threads, Instances: instances, ISA: kernels.Current().String(), DType: engines[0].Options().DType, RSS: residentMB()}
+	totalExamples, totalTokens := 0, 0
+	for i := range engines {
+		if errs[i] != nil {
+			return nil, errs[i]
+		}
+		all = append(all, times[i]...)
+		totalExamples += examples[i]
+		totalTokens += tokens[i]
+	}
+	slices.Sort(all)
+	quantile := func(q float64) float64 { return all[min(len(all)-1, int(q*float64(len(all))))] }
+	for _, t := range all {
+		r.Latency.Mean += t / float64(len(all))
+	}
+	r.Latency.P50, r.Latency.P90, r.Latency.P99 = quantile(0.5), quantile(0.9), quantile(0.99)
+	r.ExamplesPerSecond, r.TokensPerSecond = float64(totalExamples)/elapsed, float64(totalTokens)/elapsed
+	r.Seq = float64(totalTokens) / float64(totalExamples)
+	if o.Profile {
+		r.Profile = map[string]float64{}
+		for _, stage := range engines[0].Profile() {
+			r.Profile[stage.Stage] = stage.Time.Seconds() * 1e3 / float64(len(times[0]))
+		}
+	}
+	return r, nil
+}
+
+// randomBatches draws token ids.
+func randomBatches(cfg checkpoints.Config, batch, seq int) []benchBatch {
+	r := rand.New(rand.NewPCG(1, 2))
+	batches := make([]benchBatch, 8)
+	for i := range batches {
+		b := &batches[i]
+		b.types = make([]int32, batch*seq)
+		for s := range batch + 1 {
+			b.offsets = append(b.offsets, int32(s*seq))
+		}
+		for range batch * seq {
+			b.ids = append(b.ids, int32(r.IntN(cfg.VocabSize)))
+		}
+	}
+	return batches
+}
+
+// readBatches tokenizes a file of inputs.
+func readBatches(m *checkpoints.Model, path string, batch int) ([]benchBatch, error) {
+	tokenizer, err := tokenize.Load(m.Tokenizer)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var (
+		batches  []benchBatch
+		encoding tokenize.Encoding
+		current  = benchBatch{offsets: []int32{0}}
+	)
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<24)
+	for number := 1; lines.Scan(); number++ {
+		input, err := parseInput(lines.Text())
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", path, number, err)
+		}
+		o := tokenize.Options{MaxLength: m.Config.MaxPositions}
+		if input.HasPair {
+			err = tokenizer.EncodePair(&encoding, input.Text, input.Pair, o)
+		} else {
+			err = tokenizer.Encode(&encoding, input.Text, o)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", path, number, err)
+		}
+		current.ids = append(current.ids, encoding.IDs...)
+		current.types = append(current.types, encoding.TypeIDs...)
+		current.offsets = append(current.offsets, int32(len(current.ids)))
+		if len(current.offsets) > batch {
+			batches = append(batches, current)
+			current = benchBatch{offsets: []int32{0}}
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if len(current.ids) > 0 {
+		batches = append(batches, current)
+	}
+	if len(batches) == 0 {
+		return nil, fmt.Errorf("%s: no inputs", path)
+	}
+	return batches, nil
+}
+
+// residentMB is the memory that the process holds, 0 where the system does not
+// tell.
+func residentMB() float64 {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(text))
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, err := strconv.ParseFloat(fields[1], 64)
+	if err != nil {
+		return 0
+	}
+	return pages * float64(os.Getpagesize()) / 1e6
+}
+
+func sortedKeys(m map[string]float64) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

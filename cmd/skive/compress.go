@@ -1,0 +1,101 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skive-ml/skive/compress"
+)
+
+func newCompress() *cobra.Command {
+	var (
+		task                      taskFlags
+		recipeFile, model, output string
+		printRecipe               bool
+		priceHour                 float64
+		instances                 int
+		seed                      uint64
+	)
+	c := &cobra.Command{
+		Use:   "compress",
+		Short: "Run the whole recipe: teacher, student, pruning, int8, and the report",
+		Long: `Compress trains a teacher, distills a student, prunes it, distills again, quantizes to int8 and measures every step.
+
+With neither --model nor --recipe it runs the embedded default: a generated task and a teacher trained from scratch. It
+needs no files and takes some minutes.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			recipe := compress.Default()
+			switch {
+			case recipeFile != "":
+				var err error
+				if recipe, err = compress.ReadRecipe(recipeFile); err != nil {
+					return usageError{err}
+				}
+			case model != "":
+				if err := require(c, "task", "train", "dev"); err != nil {
+					return err
+				}
+				recipe = compress.ForModel(model, "", "", "")
+			default:
+				for _, name := range []string{"task", "train", "dev"} {
+					if c.Flags().Changed(name) {
+						return usagef("--%s goes with --model or --recipe", name)
+					}
+				}
+			}
+			set := func(name string, apply func()) {
+				if c.Flags().Changed(name) {
+					apply()
+				}
+			}
+			set("model", func() { recipe.Model = model })
+			set("task", func() { recipe.Task = task.task })
+			set("train", func() { recipe.Train = task.train })
+			set("dev", func() { recipe.Dev = task.dev })
+			set("text-column", func() { recipe.TextColumn = task.text })
+			set("pair-column", func() { recipe.PairColumn = task.pair })
+			set("label-column", func() { recipe.LabelColumn = task.label })
+			set("max-length", func() { recipe.MaxLength = task.maxLength })
+			set("price-hour", func() { recipe.PriceHour = priceHour })
+			set("instances", func() { recipe.Instances = instances })
+			set("seed", func() { recipe.Seed = seed })
+			if err := recipe.Validate(); err != nil {
+				return usageError{err}
+			}
+			if printRecipe {
+				text, err := recipe.YAML()
+				if err != nil {
+					return err
+				}
+				_, err = os.Stdout.Write(text)
+				return err
+			}
+			report, err := compress.Run(c.Context(), recipe, compress.Options{
+				Output: output, Threads: common.threads, Progress: common.progress(),
+			})
+			if err != nil {
+				return err
+			}
+			if common.json {
+				return printJSON(report)
+			}
+			fmt.Print(report.Table())
+			fmt.Printf("\nwritten: %s\n", filepath.Join(output, "report.{md,json,html}"))
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&recipeFile, "recipe", "", "recipe `FILE` in YAML; flags override it")
+	f.StringVar(&model, "model", "", "pretrained `MODEL` that becomes the teacher")
+	task.register(f, true)
+	f.StringVarP(&output, "output", "o", "skive-out", "`DIR` for the models and the report")
+	f.BoolVar(&printRecipe, "print-recipe", false, "print the effective recipe and stop")
+	f.Float64Var(&priceHour, "price-hour", 0.10, "price of an hour of this machine, in dollars")
+	f.IntVar(&instances, "instances", 0, "one-thread engines that serve together (default one for each thread)")
+	f.Uint64Var(&seed, "seed", 1, "seed of everything that is drawn")
+	return c
+}

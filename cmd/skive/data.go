@@ -1,0 +1,169 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/data/reviews"
+)
+
+func newData() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "data",
+		Short: "Make, show and convert data sets",
+		Args:  cobra.NoArgs,
+		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(newDataGenerate(), newDataShow(), newDataConvert())
+	return c
+}
+
+func newDataGenerate() *cobra.Command {
+	var o reviews.Options
+	var output string
+	c := &cobra.Command{
+		Use:   "generate",
+		Short: "Write the embedded task, reviews, as train.jsonl and dev.jsonl",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := require(c, "output"); err != nil {
+				return err
+			}
+			if o.Train < 1 || o.Dev < 1 {
+				return usagef("--train and --dev: expected 1 or more examples")
+			}
+			train, dev := reviews.Generate(o)
+			for name, set := range map[string]*data.Dataset{"train.jsonl": train, "dev.jsonl": dev} {
+				if err := writeJSONL(filepath.Join(output, name), set); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.IntVar(&o.Train, "train", 60000, "number of training reviews")
+	f.IntVar(&o.Dev, "dev", 3000, "number of development reviews")
+	f.Uint64Var(&o.Seed, "seed", 1, "seed")
+	f.StringVarP(&output, "output", "o", "", "`DIR` to write to")
+	return c
+}
+
+func newDataShow() *cobra.Command {
+	var task taskFlags
+	var limit int
+	c := &cobra.Command{
+		Use:   "show FILE",
+		Short: "Show how many examples a file has of each label, and the first ones",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			set, err := readUnlabeled(c, &task, args[0])
+			if err != nil {
+				return err
+			}
+			counts := map[string]int{}
+			for _, e := range set.Examples {
+				counts[labelOf(set, e)]++
+			}
+			first := set.Examples[:min(limit, len(set.Examples))]
+			if common.json {
+				return printJSON(struct {
+					Task     string         `json:"task"`
+					Examples int            `json:"examples"`
+					Labels   map[string]int `json:"labels"`
+					First    []data.Example `json:"first"`
+				}{set.Task.Name, len(set.Examples), counts, first})
+			}
+			fmt.Printf("%s: %d examples\n", set.Task.Name, len(set.Examples))
+			for _, label := range append(set.Task.Labels, "") {
+				if counts[label] > 0 {
+					fmt.Printf("  %-16q %d\n", label, counts[label])
+				}
+			}
+			for _, e := range first {
+				fmt.Printf("%s\t%s", labelOf(set, e), e.Text)
+				if e.HasPair {
+					fmt.Printf("\t%s", e.Pair)
+				}
+				fmt.Println()
+			}
+			return nil
+		},
+	}
+	task.register(c.Flags(), false)
+	c.Flags().IntVar(&limit, "limit", 5, "examples to show")
+	return c
+}
+
+func newDataConvert() *cobra.Command {
+	var task taskFlags
+	var output string
+	c := &cobra.Command{
+		Use:   "convert FILE",
+		Short: "Write a task's file as JSONL with text, text_pair and label",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := require(c, "output"); err != nil {
+				return err
+			}
+			set, err := readUnlabeled(c, &task, args[0])
+			if err != nil {
+				return err
+			}
+			return writeJSONL(output, set)
+		},
+	}
+	task.register(c.Flags(), false)
+	c.Flags().StringVarP(&output, "output", "o", "", "`FILE` to write")
+	return c
+}
+
+// readUnlabeled reads a file whose examples may lack labels.
+func readUnlabeled(c *cobra.Command, task *taskFlags, path string) (*data.Dataset, error) {
+	if err := require(c, "task"); err != nil {
+		return nil, err
+	}
+	t, err := data.TaskByName(task.task)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	o := task.options(nil)
+	o.RequireLabels = false
+	return data.Read(path, t, o)
+}
+
+func labelOf(set *data.Dataset, e data.Example) string {
+	if e.Label < 0 || e.Label >= len(set.Task.Labels) {
+		return ""
+	}
+	return set.Task.Labels[e.Label]
+}
+
+func writeJSONL(path string, set *data.Dataset) error {
+	return checkpoints.WriteFile(path, func(w io.Writer) error { return encodeJSONL(w, set) })
+}
+
+func encodeJSONL(w io.Writer, set *data.Dataset) error {
+	encode := json.NewEncoder(w)
+	encode.SetEscapeHTML(false)
+	for _, e := range set.Examples {
+		line := struct {
+			Text  string  `json:"text"`
+			Pair  *string `json:"text_pair,omitempty"`
+			Label string  `json:"label,omitempty"`
+		}{Text: e.Text, Label: labelOf(set, e)}
+		if e.HasPair {
+			line.Pair = &e.Pair
+		}
+		if err := encode.Encode(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}

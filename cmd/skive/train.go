@@ -1,0 +1,136 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/train"
+)
+
+// trainingFlags are alike for train and distill.
+type trainingFlags struct {
+	train.Options
+	schedule string
+}
+
+func (t *trainingFlags) register(f *pflag.FlagSet) {
+	o := train.Defaults()
+	f.IntVar(&t.Epochs, "epochs", o.Epochs, "passes over the training set")
+	f.IntVar(&t.Steps, "steps", 0, "optimizer steps (default from --epochs)")
+	f.IntVar(&t.BatchSize, "batch-size", 0, fmt.Sprintf("examples in a batch (default %d)", train.DefaultBatchSize))
+	f.IntVar(&t.BatchTokens, "batch-tokens", 0, "tokens in a batch, instead of --batch-size")
+	f.Float64Var(&t.LearningRate, "lr", o.LearningRate, "peak learning rate")
+	f.StringVar(&t.schedule, "schedule", string(o.Schedule), "linear, cosine or constant")
+	f.Float64Var(&t.Warmup, "warmup", o.Warmup, "share of the steps over which the rate rises")
+	f.Float64Var(&t.WeightDecay, "weight-decay", o.WeightDecay, "decoupled weight decay")
+	f.Float64Var(&t.MaxGradNorm, "max-grad-norm", o.MaxGradNorm, "clip the global gradient norm; 0 does not")
+	f.Float64Var(&t.Dropout, "dropout", o.Dropout, "dropout probability (default the model's)")
+	f.BoolVar(&t.NoShuffle, "no-shuffle", false, "consecutive examples in file order")
+	f.IntVar(&t.SaveEvery, "save-every", 0, "steps between saved states (default each epoch)")
+	f.IntVar(&t.EvalEvery, "eval-every", 0, "steps between evaluations (default each epoch)")
+	f.Uint64Var(&t.Seed, "seed", o.Seed, "seed of the order of examples, fresh weights and dropout")
+	f.StringVar(&t.Log, "log", "", "append one JSON line a step to `FILE`")
+	f.BoolVar(&t.Resume, "resume", false, "continue from the state in the output directory")
+	f.StringVarP(&t.Output, "output", "o", "", "`DIR` for the best model and the training state")
+}
+
+// options completes the settings.
+func (t *trainingFlags) options(maxLength int) (train.Options, error) {
+	o := t.Options
+	d := train.Defaults()
+	o.Beta1, o.Beta2, o.Epsilon = d.Beta1, d.Beta2, d.Epsilon
+	o.MaxLength, o.Threads, o.Progress = maxLength, common.threads, common.progress()
+	var err error
+	if o.Schedule, err = train.ParseSchedule(t.schedule); err != nil {
+		return o, usageError{err}
+	}
+	if err := o.Validate(); err != nil {
+		return o, usagef("--%w", err)
+	}
+	return o, nil
+}
+
+func newTrain() *cobra.Command {
+	var (
+		task              taskFlags
+		flags             trainingFlags
+		model, configFile string
+	)
+	c := &cobra.Command{
+		Use:   "train",
+		Short: "Fine-tune a checkpoint on a task",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := require(c, "task", "train", "dev", "output"); err != nil {
+				return err
+			}
+			o, err := flags.options(task.maxLength)
+			if err != nil {
+				return err
+			}
+			m, err := openModel(c, model, configFile, o.Seed)
+			if err != nil {
+				return err
+			}
+			defer m.Close()
+			trainSet, devSet, err := task.sets(m)
+			if err != nil {
+				return err
+			}
+			_, result, err := train.Run(c.Context(), m, trainSet, devSet, o)
+			if err != nil {
+				return err
+			}
+			return printResult(result, o.Output)
+		},
+	}
+	c.Flags().StringVar(&model, "model", "", "`MODEL` to fine-tune")
+	c.Flags().StringVar(&configFile, "config", "", "config.json `FILE` beside a tokenizer: train from scratch")
+	task.register(c.Flags(), true)
+	flags.register(c.Flags())
+	return c
+}
+
+// openModel opens --model, or makes a model with fresh weights from --config.
+func openModel(c *cobra.Command, model, configFile string, seed uint64) (*checkpoints.Model, error) {
+	switch {
+	case (model == "") == (configFile == ""):
+		return nil, usagef("one of --model and --config is required")
+	case model != "":
+		return checkpoints.Open(model)
+	}
+	text, err := os.ReadFile(configFile)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := checkpoints.ParseConfig(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", configFile, err)
+	}
+	m := checkpoints.InitBERT(cfg, seed)
+	if c.Name() == "bench" {
+		return m, nil // token ids are drawn: no tokenizer is needed
+	}
+	m.Tokenizer, err = checkpoints.ReadTokenizer(filepath.Dir(configFile))
+	return m, err
+}
+
+// printResult says how a run went.
+func printResult(r *train.Result, output string) error {
+	if common.json {
+		return printJSON(struct {
+			Output  string             `json:"output"`
+			Steps   int                `json:"steps"`
+			Step    int                `json:"best_step"`
+			Metrics map[string]float64 `json:"metrics"`
+			Seconds float64            `json:"seconds"`
+		}{output, r.Steps, r.Best.Step, r.Best.Metrics, r.Seconds})
+	}
+	fmt.Printf("%s %.4f at step %d of %d; written: %s\n", r.Metric, r.Best.Metrics[r.Metric], r.Best.Step, r.Steps, output)
+	return nil
+}

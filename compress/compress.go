@@ -1,0 +1,343 @@
+// Package compress chains the stages of Skive into a recipe, from a teacher to
+// an int8 engine, and measures every step: FastFormers (arXiv 2010.13382) in
+// one process.
+package compress
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/data/linear"
+	"github.com/skive-ml/skive/data/reviews"
+	"github.com/skive-ml/skive/distill"
+	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/progress"
+	"github.com/skive-ml/skive/pruning"
+	"github.com/skive-ml/skive/quantize"
+	"github.com/skive-ml/skive/tokenize"
+	"github.com/skive-ml/skive/train"
+)
+
+// Options say how a recipe is carried out; they do not change its outcome.
+type Options struct {
+	// Output is the directory that receives the models and the report. It must
+	// be empty or absent.
+	Output string
+	// Threads is the number of threads; 0 is one for each processor.
+	Threads int
+	// Progress receives progress; nil is quiet.
+	Progress io.Writer
+}
+
+// run is a recipe being carried out.
+type run struct {
+	Recipe
+	Options
+	train, dev *data.Dataset
+	teacher    *checkpoints.Model
+	steps      []step
+}
+
+// Run carries out a recipe: it trains the teacher, distills the student, prunes
+// and distills again, quantizes, and measures every saved model. The report is
+// written to the output directory together with the models.
+func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
+	started := time.Now()
+	if err := r.Validate(); err != nil {
+		return nil, err
+	}
+	if entries, err := os.ReadDir(o.Output); err == nil && len(entries) > 0 {
+		return nil, fmt.Errorf("%s: the output directory is not empty", o.Output)
+	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	if o.Threads == 0 {
+		o.Threads = runtime.GOMAXPROCS(0)
+	}
+	c := &run{Recipe: r, Options: o}
+	if c.Instances == 0 {
+		c.Instances = o.Threads
+	}
+	if err := c.load(); err != nil {
+		return nil, err
+	}
+	for _, stage := range []func(context.Context) error{c.trainTeacher, c.makeStudents} {
+		if err := stage(ctx); err != nil {
+			return nil, err
+		}
+	}
+	report, err := c.report(ctx)
+	if err != nil {
+		return nil, err
+	}
+	report.Seconds = time.Since(started).Seconds()
+	return report, report.Write(o.Output)
+}
+
+func (c *run) path(name string) string { return filepath.Join(c.Output, name) }
+
+// load reads the data sets and the model that becomes the teacher.
+func (c *run) load() (err error) {
+	if c.Task == "reviews" {
+		if c.Reviews == nil {
+			return errors.New("recipe: the task reviews needs the numbers of generated reviews")
+		}
+		c.train, c.dev = reviews.Generate(reviews.Options{Train: c.Reviews.Train, Dev: c.Reviews.Dev, Seed: c.Seed})
+	} else {
+		task, err := data.TaskByName(c.Task)
+		if err != nil {
+			return err
+		}
+		columns := data.ReadOptions{TextColumn: c.TextColumn, PairColumn: c.PairColumn, LabelColumn: c.LabelColumn, RequireLabels: true}
+		if c.train, err = data.Read(c.Train, task, columns); err != nil {
+			return err
+		}
+		columns.Labels = c.train.Task.Labels
+		if c.dev, err = data.Read(c.Dev, task, columns); err != nil {
+			return err
+		}
+	}
+	if c.Model != "" {
+		c.teacher, err = checkpoints.Open(c.Model)
+		return err
+	}
+	c.teacher, err = c.freshTeacher()
+	return err
+}
+
+// freshTeacher makes a model of the recipe's architecture, with a vocabulary of
+// the training texts.
+func (c *run) freshTeacher() (*checkpoints.Model, error) {
+	a := c.Architecture
+	if a.AttentionHeads < 1 || a.HiddenSize%a.AttentionHeads != 0 {
+		return nil, fmt.Errorf("recipe: architecture: hidden_size %d is no multiple of attention_heads %d", a.HiddenSize, a.AttentionHeads)
+	}
+	vocab := tokenize.BuildVocab(func(yield func(string) bool) {
+		for i := range c.train.Examples {
+			if e := &c.train.Examples[i]; !yield(e.Text) || e.HasPair && !yield(e.Pair) {
+				return
+			}
+		}
+	}, a.VocabSize)
+	tokenizer, err := tokenize.NewWordPiece(vocab, true)
+	if err != nil {
+		return nil, err
+	}
+	cfg := checkpoints.Config{
+		ModelType: "bert", VocabSize: tokenizer.VocabSize(), MaxPositions: max(c.MaxLength, 64), TypeVocabSize: 2,
+		HiddenSize: a.HiddenSize, HeadDim: a.HiddenSize / a.AttentionHeads,
+		Activation: "gelu", LayerNormEps: 1e-12, InitializerRange: float32(a.InitializerRange),
+		Labels: c.train.Task.Labels, Task: c.Task,
+	}
+	for range a.Layers {
+		cfg.Layers = append(cfg.Layers, checkpoints.LayerSize{Heads: a.AttentionHeads, Intermediate: a.IntermediateSize})
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("recipe: architecture: %w", err)
+	}
+	m := checkpoints.InitBERT(cfg, c.Seed)
+	for _, name := range []string{"bert.embeddings.word_embeddings.weight", "bert.embeddings.position_embeddings.weight"} {
+		t := m.Tensors[name]
+		weights := slices.Clone(t.Float32s())
+		for i := range weights {
+			weights[i] *= float32(a.EmbeddingRange / a.InitializerRange)
+		}
+		m.Tensors[name] = checkpoints.NewTensor(t.Shape, weights)
+	}
+	m.Tokenizer = tokenizer.Files()
+	return m, nil
+}
+
+// training completes the options of a stage.
+func (c *run) training(t Training, stage, output string) (train.Options, error) {
+	o, err := t.options(c.Recipe)
+	o.Stage, o.Threads, o.Progress, o.Output = stage, c.Threads, c.Progress, output
+	return o, err
+}
+
+func (c *run) trainTeacher(ctx context.Context) error {
+	o, err := c.training(c.Teacher, "teacher", c.path("teacher"))
+	if err != nil {
+		return err
+	}
+	c.teacher, _, err = train.Run(ctx, c.teacher, c.train, c.dev, o)
+	if err != nil {
+		return err
+	}
+	longest := c.MaxLength
+	if longest == 0 {
+		longest = c.teacher.Config.MaxPositions
+	}
+	c.steps = append(c.steps,
+		step{"teacher, padded", c.path("teacher"), 1, infer.Options{Threads: c.Threads, DType: infer.F32, PadTo: longest}},
+		step{"dynamic length", c.path("teacher"), 1, infer.Options{Threads: c.Threads, DType: infer.F32}})
+	return nil
+}
+
+func (c *run) makeStudents(ctx context.Context) error {
+	layers := c.Student.Layers
+	total := len(c.teacher.Config.Layers)
+	if layers == 0 {
+		layers = max(1, total/2)
+	}
+	if layers > total {
+		return fmt.Errorf("recipe: student.layers is %d, but the teacher has %d", layers, total)
+	}
+	student, err := distill.StudentFromLayers(c.teacher, distill.UniformLayers(layers, total))
+	if err != nil {
+		return err
+	}
+	if student, err = c.distill(ctx, student, c.Recipe.Distill, "student"); err != nil {
+		return err
+	}
+	c.steps = append(c.steps, step{"distilled student", c.path("student"), 1, infer.Options{Threads: c.Threads, DType: infer.F32}})
+	file, err := c.quantize(student, "student")
+	if err != nil {
+		return err
+	}
+	c.steps = append(c.steps,
+		step{"fused int8", file, 1, infer.Options{Threads: c.Threads, DType: infer.Int8}},
+		step{fmt.Sprintf("%d instances", c.Instances), file, c.Instances, infer.Options{Threads: 1, DType: infer.Int8}})
+	if len(c.Prune) == 0 {
+		return nil
+	}
+	scores, err := pruning.Importance(ctx, student, c.importanceSet(), pruning.ImportanceOptions{Threads: c.Threads, MaxLength: c.MaxLength, Progress: c.Progress})
+	if err != nil {
+		return err
+	}
+	for _, p := range c.Prune {
+		if err := c.prune(ctx, student, scores, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prune makes one pruned variant of the student, recovered and quantized.
+func (c *run) prune(ctx context.Context, student *checkpoints.Model, scores *pruning.Scores, p Pruning) error {
+	size := student.Config.Layers[0]
+	keep := func(n int, removed float64) int { return max(1, n-int(math.Round(float64(n)*removed))) }
+	masks, err := pruning.Select(scores, student.Config, keep(size.Heads, p.Heads), keep(size.Intermediate, p.FFN))
+	if err != nil {
+		return err
+	}
+	pruned, err := pruning.Rewire(student, masks)
+	if err != nil {
+		return err
+	}
+	name := fmt.Sprintf("pruned-%.0f-%.0f", 100*p.Heads, 100*p.FFN)
+	if pruned, err = c.distill(ctx, pruned, c.Recover, name); err != nil {
+		return err
+	}
+	file, err := c.quantize(pruned, name)
+	if err != nil {
+		return err
+	}
+	label := fmt.Sprintf("pruned %.0f %% heads, %.0f %% FFN", 100*p.Heads, 100*p.FFN)
+	c.steps = append(c.steps, step{label, file, c.Instances, infer.Options{Threads: 1, DType: infer.Int8}})
+	return nil
+}
+
+// importanceSet is the part of the training set that decides what is pruned.
+func (c *run) importanceSet() *data.Dataset {
+	n := len(c.train.Examples)
+	if c.ImportanceExamples > 0 {
+		n = min(n, c.ImportanceExamples)
+	}
+	return &data.Dataset{Task: c.train.Task, Examples: c.train.Examples[:n]}
+}
+
+func (c *run) distill(ctx context.Context, student *checkpoints.Model, d Distillation, name string) (*checkpoints.Model, error) {
+	o := distill.Defaults()
+	var err error
+	if o.Options, err = c.training(d.Training, name, c.path(name)); err != nil {
+		return nil, err
+	}
+	o.Soft, o.Temperature, o.Hard, o.Hidden = d.Soft, d.Temperature, d.Hard, d.Hidden
+	o.Relations, o.RelationHeads = d.Relations, d.RelationHeads
+	student, _, err = distill.Run(ctx, c.teacher, student, c.train, c.dev, o)
+	return student, err
+}
+
+func (c *run) quantize(m *checkpoints.Model, name string) (string, error) {
+	q, err := quantize.Int8(m)
+	if err != nil {
+		return "", err
+	}
+	file := c.path(name + "-int8.skive")
+	return file, q.SaveSkive(file)
+}
+
+// report measures every step and the floors.
+func (c *run) report(ctx context.Context) (*Report, error) {
+	tokenizer, err := tokenize.Load(c.teacher.Tokenizer)
+	if err != nil {
+		return nil, err
+	}
+	longest := c.MaxLength
+	if longest == 0 {
+		longest = c.teacher.Config.MaxPositions
+	}
+	start := time.Now()
+	dev, err := data.Encode(c.dev, tokenizer, longest)
+	if err != nil {
+		return nil, err
+	}
+	// Encode works on every processor; the figure is for one.
+	tokenizing := time.Since(start).Seconds() * float64(runtime.GOMAXPROCS(0)) / float64(dev.Len())
+
+	bar := progress.New(c.Progress, "measuring", 0, passes*len(c.steps))
+	labels := len(c.teacher.Config.Labels)
+	measured, err := measure(ctx, c.steps, dev, labels, bar)
+	if err != nil {
+		return nil, err
+	}
+	bar.Finish("")
+	report := &Report{
+		Task: c.Task, Metric: c.dev.Task.Metric, Examples: dev.Len(),
+		TokenizeMS: tokenizing * 1e3, Machine: ThisMachine(), Recipe: c.Recipe,
+	}
+	for _, m := range measured {
+		row, err := m.row(dev, report.Metric, labels)
+		if err != nil {
+			return nil, err
+		}
+		if err := describe(&row, m.path, c.Output); err != nil {
+			return nil, err
+		}
+		report.Rows = append(report.Rows, row)
+	}
+	report.rank()
+	if report.Metric == "accuracy" {
+		for _, f := range []linear.Features{linear.Words, linear.Pairs} {
+			accuracy, err := linear.Accuracy(c.train, c.dev, f)
+			if err != nil {
+				return nil, err
+			}
+			report.Floors = append(report.Floors, Floor{Name: "a linear classifier on " + f.String(), Metric: accuracy})
+		}
+	}
+	return report, nil
+}
+
+// describe fills in what a row says of its saved model.
+func describe(row *Row, path, output string) error {
+	m, err := checkpoints.Open(path)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	row.Parameters, row.Bytes = m.Parameters(), m.Bytes()
+	row.Model, err = filepath.Rel(output, path)
+	return err
+}

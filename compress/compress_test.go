@@ -1,0 +1,145 @@
+package compress
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/skive-ml/skive/checkpoints"
+)
+
+// tiny is the default recipe, made small enough for a test.
+func tiny() Recipe {
+	r := Default()
+	r.Architecture = &Architecture{Layers: 2, HiddenSize: 24, AttentionHeads: 4, IntermediateSize: 32, VocabSize: 300, InitializerRange: 0.08, EmbeddingRange: 0.3}
+	r.Reviews = &Reviews{Train: 400, Dev: 60}
+	r.Teacher.Steps, r.Teacher.EvalEvery = 6, 3
+	r.Student.Layers = 1
+	r.Distill.Steps, r.Recover.Steps = 4, 2
+	r.Distill.Hidden, r.Distill.Relations = 0.1, 0.1
+	r.ImportanceExamples = 40
+	return r
+}
+
+func TestRunMeasuresEveryStep(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "out")
+	report, err := Run(context.Background(), tiny(), Options{Output: dir, Threads: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Rows) != 7 {
+		t.Fatalf("%d rows, want 7", len(report.Rows))
+	}
+	for i, row := range report.Rows {
+		if row.ExamplesPerSecond <= 0 || row.LatencyMS <= 0 || row.Parameters <= 0 || row.Bytes <= 0 {
+			t.Errorf("row %d (%s) is not measured: %+v", i, row.Name, row)
+		}
+		if row.Interval[0] > row.Metric || row.Interval[1] < row.Metric {
+			t.Errorf("row %d: metric %g is outside of its interval %v", i, row.Metric, row.Interval)
+		}
+		if _, err := checkpoints.Inspect(filepath.Join(dir, row.Model)); err != nil {
+			t.Errorf("row %d: %v", i, err)
+		}
+	}
+	first, last := report.Rows[0], report.Rows[len(report.Rows)-1]
+	if first.Speedup != 1 || first.Cumulative != 1 {
+		t.Errorf("the baseline's ratios are %g and %g, want 1", first.Speedup, first.Cumulative)
+	}
+	if want := last.ExamplesPerSecond / first.ExamplesPerSecond; last.Cumulative != want {
+		t.Errorf("cumulative speed-up is %g, want the ratio of throughputs %g", last.Cumulative, want)
+	}
+	if last.Parameters >= first.Parameters || last.Bytes >= first.Bytes {
+		t.Errorf("the final model has %d parameters and %d bytes, the teacher %d and %d", last.Parameters, last.Bytes, first.Parameters, first.Bytes)
+	}
+	if len(report.Floors) != 2 {
+		t.Errorf("%d floors, want those of words and of word pairs", len(report.Floors))
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "report.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stable struct {
+		Rows []map[string]any `json:"rows"`
+	}
+	if err := json.Unmarshal(text, &stable); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"name", "metric", "interval", "examples_per_s", "latency_ms", "speedup", "cumulative",
+		"parameters", "bytes", "cpu_s_per_1000", "cost_per_million", "joules_per_1000", "model"} {
+		if _, ok := stable.Rows[0][key]; !ok {
+			t.Errorf("report.json: rows have no %q", key)
+		}
+	}
+	for _, name := range []string{"report.md", "report.html", "report.svg"} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil || !strings.Contains(string(text), "fused int8") {
+			t.Errorf("%s does not show every row (%v)", name, err)
+		}
+	}
+
+	if _, err := Run(context.Background(), tiny(), Options{Output: dir}); err == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("a second run into the same directory: error %v, want one that names it", err)
+	}
+}
+
+func TestRunStopsWhenCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	dir := filepath.Join(t.TempDir(), "out")
+	if _, err := Run(ctx, tiny(), Options{Output: dir}); err == nil {
+		t.Fatal("no error")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "report.json")); err == nil {
+		t.Error("a cancelled run wrote a report")
+	}
+}
+
+func TestRecipeRoundTrip(t *testing.T) {
+	for name, recipe := range map[string]Recipe{"default": Default(), "model": ForModel("dir", "sst2", "a.tsv", "b.tsv")} {
+		t.Run(name, func(t *testing.T) {
+			text, err := recipe.YAML()
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(t.TempDir(), "recipe.yaml")
+			if err := os.WriteFile(path, text, 0o666); err != nil {
+				t.Fatal(err)
+			}
+			back, err := ReadRecipe(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := back.YAML()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(again) != string(text) {
+				t.Errorf("read back as\n%s\nwant\n%s", again, text)
+			}
+		})
+	}
+}
+
+func TestRecipeErrorsNameTheSetting(t *testing.T) {
+	for _, c := range []struct{ yaml, want string }{
+		{"seed: [1", "not YAML"},
+		{"sed: 3", "sed"},
+		{"price_hour: -1", "price_hour"},
+		{"prune: [{heads: 1.5, ffn: 0.1}]", "prune[0]"},
+		{"teacher: {lr: -1, batch_size: 8, steps: 1, schedule: linear}", "lr"},
+		{"teacher: {schedule: zigzag}", "schedule"},
+		{"model: dir\ntask: sst2", "training file"},
+	} {
+		path := filepath.Join(t.TempDir(), "recipe.yaml")
+		if err := os.WriteFile(path, []byte(c.yaml), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		_, err := ReadRecipe(path)
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: error %v, want one line that names %s", c.yaml, err, c.want)
+		}
+	}
+}

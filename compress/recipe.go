@@ -1,0 +1,244 @@
+package compress
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/skive-ml/skive/train"
+)
+
+// Recipe is everything that decides the outcome of a run. It is written as
+// YAML; every flag of the command has its place in it.
+type Recipe struct {
+	// Model is the pretrained checkpoint that becomes the teacher. Without one,
+	// a teacher of Architecture is trained from scratch on the task.
+	Model        string        `yaml:"model,omitempty" json:"model,omitempty"`
+	Architecture *Architecture `yaml:"architecture,omitempty" json:"architecture,omitempty"`
+	// Task is a name that data.TaskByName knows, or "reviews" for the generated
+	// task.
+	Task string `yaml:"task" json:"task"`
+	// Train and Dev are the task's files.
+	Train string `yaml:"train,omitempty" json:"train,omitempty"`
+	Dev   string `yaml:"dev,omitempty" json:"dev,omitempty"`
+	// Reviews are the numbers of generated examples of the task "reviews".
+	Reviews *Reviews `yaml:"reviews,omitempty" json:"reviews,omitempty"`
+	// TextColumn, PairColumn and LabelColumn name the columns of the task "text".
+	TextColumn  string `yaml:"text_column,omitempty" json:"text_column,omitempty"`
+	PairColumn  string `yaml:"pair_column,omitempty" json:"pair_column,omitempty"`
+	LabelColumn string `yaml:"label_column,omitempty" json:"label_column,omitempty"`
+	// MaxLength truncates the inputs, in tokens; 0 is the model's maximum. The
+	// report's baseline pads to it.
+	MaxLength int    `yaml:"max_length" json:"max_length"`
+	Seed      uint64 `yaml:"seed" json:"seed"`
+
+	Teacher Training     `yaml:"teacher" json:"teacher"`
+	Student Student      `yaml:"student" json:"student"`
+	Distill Distillation `yaml:"distill" json:"distill"`
+	// Prune lists the pruned variants of the student; the last one is the final
+	// model. Recover is the distillation that follows each pruning.
+	Prune   []Pruning    `yaml:"prune" json:"prune"`
+	Recover Distillation `yaml:"recover" json:"recover"`
+	// ImportanceExamples is how many training examples decide what is pruned; 0
+	// takes all.
+	ImportanceExamples int `yaml:"importance_examples" json:"importance_examples"`
+	// Instances is the number of one-thread engines that serve together; 0 is
+	// one for each thread.
+	Instances int `yaml:"instances" json:"instances"`
+	// PriceHour is the price of an hour of this machine in dollars.
+	PriceHour float64 `yaml:"price_hour" json:"price_hour"`
+}
+
+// Architecture is the size of a teacher that is trained from scratch.
+type Architecture struct {
+	Layers           int `yaml:"layers" json:"layers"`
+	HiddenSize       int `yaml:"hidden_size" json:"hidden_size"`
+	AttentionHeads   int `yaml:"attention_heads" json:"attention_heads"`
+	IntermediateSize int `yaml:"intermediate_size" json:"intermediate_size"`
+	VocabSize        int `yaml:"vocab_size" json:"vocab_size"`
+	// InitializerRange is the standard deviation of fresh weights,
+	// EmbeddingRange that of fresh embeddings: small models learn from scratch
+	// far sooner when both are larger than BERT's 0.02.
+	InitializerRange float64 `yaml:"initializer_range" json:"initializer_range"`
+	EmbeddingRange   float64 `yaml:"embedding_range" json:"embedding_range"`
+}
+
+// Reviews are the numbers of generated examples.
+type Reviews struct {
+	Train int `yaml:"train" json:"train"`
+	Dev   int `yaml:"dev" json:"dev"`
+}
+
+// Training are the settings of one run of training.
+type Training struct {
+	Epochs       int     `yaml:"epochs,omitempty" json:"epochs,omitempty"`
+	Steps        int     `yaml:"steps,omitempty" json:"steps,omitempty"`
+	BatchSize    int     `yaml:"batch_size" json:"batch_size"`
+	LearningRate float64 `yaml:"lr" json:"lr"`
+	Warmup       float64 `yaml:"warmup" json:"warmup"`
+	Schedule     string  `yaml:"schedule" json:"schedule"`
+	WeightDecay  float64 `yaml:"weight_decay" json:"weight_decay"`
+	MaxGradNorm  float64 `yaml:"max_grad_norm" json:"max_grad_norm"`
+	// Dropout replaces the model's probabilities; negative keeps them.
+	Dropout float64 `yaml:"dropout" json:"dropout"`
+	// EvalEvery is the number of steps between evaluations; 0 evaluates after
+	// each epoch.
+	EvalEvery int `yaml:"eval_every,omitempty" json:"eval_every,omitempty"`
+}
+
+// Student says how the student is made.
+type Student struct {
+	// Layers is the number of layers; they are copied from teacher layers
+	// spread evenly.
+	Layers int `yaml:"layers" json:"layers"`
+}
+
+// Distillation are the settings of one distillation, with distill.Losses'
+// weights.
+type Distillation struct {
+	Training      `yaml:",inline"`
+	Soft          float64 `yaml:"soft" json:"soft"`
+	Temperature   float64 `yaml:"temperature" json:"temperature"`
+	Hard          float64 `yaml:"hard" json:"hard"`
+	Hidden        float64 `yaml:"hidden" json:"hidden"`
+	Relations     float64 `yaml:"relations" json:"relations"`
+	RelationHeads int     `yaml:"relation_heads,omitempty" json:"relation_heads,omitempty"`
+}
+
+// Pruning is one pruned variant of the student: the shares of heads and
+// feed-forward units that are removed from each layer.
+type Pruning struct {
+	Heads float64 `yaml:"heads" json:"heads"`
+	FFN   float64 `yaml:"ffn" json:"ffn"`
+}
+
+// Default returns the recipe of the embedded default: no files are needed.
+func Default() Recipe {
+	r := ForModel("", "reviews", "", "")
+	r.Architecture = &Architecture{
+		Layers: 3, HiddenSize: 120, AttentionHeads: 12, IntermediateSize: 480, VocabSize: 400,
+		InitializerRange: 0.08, EmbeddingRange: 0.3,
+	}
+	r.Reviews = &Reviews{Train: 60000, Dev: 3000}
+	r.MaxLength = 64
+	r.Teacher = Training{Steps: 2600, BatchSize: 32, LearningRate: 7e-4, Warmup: 0.06, Schedule: "linear", WeightDecay: 0.01, MaxGradNorm: 1, EvalEvery: 650}
+	r.Student.Layers = 2
+	r.Distill.Training = Training{Steps: 700, BatchSize: 32, LearningRate: 7e-4, Warmup: 0.06, Schedule: "linear", WeightDecay: 0.01, MaxGradNorm: 1}
+	r.Recover = r.Distill
+	r.Recover.Steps, r.Recover.LearningRate = 400, 5e-4
+	r.ImportanceExamples = 2000
+	return r
+}
+
+// ForModel returns the recipe for a pretrained checkpoint and a task's files.
+func ForModel(model, task, trainFile, devFile string) Recipe {
+	fineTuning := Training{Epochs: 1, BatchSize: 32, LearningRate: 8e-5, Warmup: 0.06, Schedule: "linear",
+		WeightDecay: 0.01, MaxGradNorm: 1, Dropout: train.ModelDropout}
+	distilling := Distillation{Training: fineTuning, Soft: 1, Temperature: 2, Hard: 0.2, Hidden: 0.1, Relations: 0.1}
+	distilling.LearningRate, distilling.Dropout = 1e-4, 0
+	return Recipe{
+		Model: model, Task: task, Train: trainFile, Dev: devFile, Seed: 1,
+		Teacher: fineTuning, Distill: distilling, Recover: distilling,
+		Prune:              []Pruning{{Heads: 0.25, FFN: 0.25}, {Heads: 1.0 / 3, FFN: 0.5}},
+		ImportanceExamples: 4096,
+		PriceHour:          0.10,
+	}
+}
+
+// ReadRecipe reads a recipe from a YAML file. Settings that it does not name are
+// the defaults: those of the embedded task if it names no model.
+func ReadRecipe(path string) (Recipe, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return Recipe{}, err
+	}
+	var named struct {
+		Model string `yaml:"model"`
+	}
+	if err := yaml.Unmarshal(text, &named); err != nil {
+		return Recipe{}, fmt.Errorf("%s: not YAML: %s", path, firstLine(err))
+	}
+	r := Default()
+	if named.Model != "" {
+		r = ForModel(named.Model, "", "", "")
+	}
+	err = yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&r)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return Recipe{}, fmt.Errorf("%s: %s", path, firstLine(err))
+	}
+	if err := r.Validate(); err != nil {
+		return Recipe{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return r, nil
+}
+
+// firstLine leaves out the excerpt of the file that the YAML package appends.
+func firstLine(err error) string {
+	text, _, _ := bytes.Cut([]byte(err.Error()), []byte("\n"))
+	return string(text)
+}
+
+// YAML returns the recipe as a file that ReadRecipe takes.
+func (r Recipe) YAML() ([]byte, error) { return yaml.Marshal(r) }
+
+// Validate reports the first setting that cannot be carried out.
+func (r Recipe) Validate() error {
+	share := func(x float64) bool { return x >= 0 && x < 1 }
+	switch {
+	case r.Model == "" && r.Architecture == nil:
+		return errors.New("recipe: neither a model nor an architecture is given")
+	case r.Task == "":
+		return errors.New("recipe: no task is given")
+	case r.Task != "reviews" && r.Train == "":
+		return errors.New("recipe: no training file is given")
+	case r.Task != "reviews" && r.Dev == "":
+		return errors.New("recipe: no development file is given")
+	case r.MaxLength < 0:
+		return fmt.Errorf("recipe: max_length is %d, expected a number of tokens or 0", r.MaxLength)
+	case r.Student.Layers < 0:
+		return fmt.Errorf("recipe: student.layers is %d, expected at least 1, or 0 for half of the teacher's", r.Student.Layers)
+	case !(r.PriceHour >= 0) || math.IsInf(r.PriceHour, 1):
+		return fmt.Errorf("recipe: price_hour is %g, expected a price of 0 or more", r.PriceHour)
+	case r.Instances < 0:
+		return fmt.Errorf("recipe: instances is %d, expected 0 or more", r.Instances)
+	case r.ImportanceExamples < 0:
+		return fmt.Errorf("recipe: importance_examples is %d, expected 0 or more", r.ImportanceExamples)
+	}
+	for i, p := range r.Prune {
+		if !share(p.Heads) || !share(p.FFN) {
+			return fmt.Errorf("recipe: prune[%d]: heads %g and ffn %g are expected to be shares, 0 or more and less than 1", i, p.Heads, p.FFN)
+		}
+	}
+	for _, t := range []struct {
+		name string
+		Training
+	}{{"teacher", r.Teacher}, {"distill", r.Distill.Training}, {"recover", r.Recover.Training}} {
+		o, err := t.options(r)
+		if err == nil {
+			err = o.Validate()
+		}
+		if err != nil {
+			return fmt.Errorf("recipe: %s: %w", t.name, err)
+		}
+	}
+	return nil
+}
+
+// options turns the settings into those of package train.
+func (t Training) options(r Recipe) (train.Options, error) {
+	schedule, err := train.ParseSchedule(t.Schedule)
+	if err != nil {
+		return train.Options{}, err
+	}
+	o := train.Defaults()
+	o.Epochs, o.Steps, o.BatchSize = t.Epochs, t.Steps, t.BatchSize
+	o.LearningRate, o.Warmup, o.Schedule = t.LearningRate, t.Warmup, schedule
+	o.WeightDecay, o.MaxGradNorm, o.Dropout = t.WeightDecay, t.MaxGradNorm, t.Dropout
+	o.EvalEvery, o.MaxLength, o.Seed = t.EvalEvery, r.MaxLength, r.Seed
+	return o, nil
+}

@@ -1,0 +1,250 @@
+package compress
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"io"
+	"math"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/skive-ml/skive/checkpoints"
+)
+
+// Row is one line of the report: one step of the recipe, measured by running
+// its saved model over the whole development set, one example at a time.
+type Row struct {
+	// Name says what the step did.
+	Name string `json:"name"`
+	// Metric is the task's metric as a fraction, and Interval its 95 %
+	// interval (Wilson's for shares of examples).
+	Metric   float64    `json:"metric"`
+	Interval [2]float64 `json:"interval"`
+	// ExamplesPerSecond is the throughput over the whole development set.
+	ExamplesPerSecond float64 `json:"examples_per_s"`
+	// LatencyMS is the median time of one example in milliseconds.
+	LatencyMS float64 `json:"latency_ms"`
+	// Speedup is the ratio of throughputs to the row before, Cumulative to the
+	// first row.
+	Speedup    float64 `json:"speedup"`
+	Cumulative float64 `json:"cumulative"`
+	// Parameters counts the weights, Bytes is the size of the model's weights
+	// as they are stored.
+	Parameters int64 `json:"parameters"`
+	Bytes      int64 `json:"bytes"`
+	// CPUSecondsPer1000 is the processor time of 1,000 examples, over all
+	// threads.
+	CPUSecondsPer1000 float64 `json:"cpu_s_per_1000"`
+	// CostPerMillion is the price of a million examples at the recipe's price
+	// of a machine hour.
+	CostPerMillion float64 `json:"cost_per_million"`
+	// JoulesPer1000 is the energy of 1,000 examples by the processor's own
+	// counter; nil where none is readable.
+	JoulesPer1000 *float64 `json:"joules_per_1000"`
+	// Model is the path of the saved model, relative to the report.
+	Model string `json:"model"`
+}
+
+// Floor is the metric of a classifier that sees too little of the text to
+// solve the task: what a model must beat before its accuracy means anything.
+type Floor struct {
+	Name   string  `json:"name"`
+	Metric float64 `json:"metric"`
+}
+
+// Report is the outcome of a run.
+type Report struct {
+	Task     string  `json:"task"`
+	Metric   string  `json:"metric_name"`
+	Examples int     `json:"examples"`
+	Seconds  float64 `json:"seconds"`
+	Rows     []Row   `json:"rows"`
+	Floors   []Floor `json:"floors"`
+	// TokenizeMS is the mean time that tokenization adds to one example. The
+	// rows leave it out: it is the same for all of them.
+	TokenizeMS float64 `json:"tokenize_ms"`
+	Machine    Machine `json:"machine"`
+	Recipe     Recipe  `json:"recipe"`
+}
+
+// rank fills the ratios, which are those of the throughputs.
+func (r *Report) rank() {
+	for i := range r.Rows {
+		row := &r.Rows[i]
+		row.Speedup, row.Cumulative = 1, row.ExamplesPerSecond/r.Rows[0].ExamplesPerSecond
+		if i > 0 {
+			row.Speedup = row.ExamplesPerSecond / r.Rows[i-1].ExamplesPerSecond
+		}
+		row.CostPerMillion = r.Recipe.PriceHour / 3600 / row.ExamplesPerSecond * 1e6
+	}
+}
+
+var columns = []string{"step", "metric %", "95 % interval", "examples/s", "median ms", "speed-up", "cumulative",
+	"parameters", "bytes", "CPU s/1000", "cost/million", "J/1000"}
+
+func (r *Report) cells(row Row) []string {
+	joules := "n/a"
+	if row.JoulesPer1000 != nil {
+		joules = significant(*row.JoulesPer1000)
+	}
+	return []string{
+		row.Name,
+		fmt.Sprintf("%.1f", 100*row.Metric),
+		fmt.Sprintf("%.1f to %.1f", 100*row.Interval[0], 100*row.Interval[1]),
+		significant(row.ExamplesPerSecond),
+		significant(row.LatencyMS),
+		fmt.Sprintf("%.2f ×", row.Speedup),
+		fmt.Sprintf("%.2f ×", row.Cumulative),
+		thousands(row.Parameters),
+		thousands(row.Bytes),
+		significant(row.CPUSecondsPer1000),
+		"$" + significant(row.CostPerMillion),
+		joules,
+	}
+}
+
+// Table returns the rows as aligned text for a terminal.
+func (r *Report) Table() string {
+	var b bytes.Buffer
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, strings.Join(columns, "\t")+"\t")
+	for _, row := range r.Rows {
+		fmt.Fprintln(w, strings.Join(r.cells(row), "\t")+"\t")
+	}
+	w.Flush()
+	b.WriteString("\n")
+	for _, line := range r.notes() {
+		b.WriteString(line + "\n")
+	}
+	return b.String()
+}
+
+// notes are the lines below the table.
+func (r *Report) notes() []string {
+	notes := []string{fmt.Sprintf("%s on %s development examples of %s; every row ran its saved model over all of them, one example at a time, on %s.",
+		r.Metric, thousands(int64(r.Examples)), r.Task, r.Machine)}
+	for _, f := range r.Floors {
+		notes = append(notes, fmt.Sprintf("floor: %s reaches %.1f %%.", f.Name, 100*f.Metric))
+	}
+	if r.TokenizeMS > 0 {
+		notes = append(notes, fmt.Sprintf("Tokenization is not counted; it adds %s ms an example to every row.", significant(r.TokenizeMS)))
+	}
+	return append(notes, fmt.Sprintf("The whole run took %.0f s. Costs are at $%g a machine hour (--price-hour).", r.Seconds, r.Recipe.PriceHour))
+}
+
+// Markdown returns the report as a Markdown page.
+func (r *Report) Markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# %s, made cheap\n\n", r.Task)
+	b.WriteString("| " + strings.Join(columns, " | ") + " |\n")
+	b.WriteString("|---" + strings.Repeat("|---:", len(columns)-1) + "|\n")
+	for _, row := range r.Rows {
+		b.WriteString("| " + strings.Join(r.cells(row), " | ") + " |\n")
+	}
+	b.WriteString("\n")
+	for _, line := range r.notes() {
+		b.WriteString(line + "\n\n")
+	}
+	b.WriteString("![accuracy against speed](report.svg)\n")
+	return b.String()
+}
+
+var page = template.Must(template.New("report").Parse(`<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{{.Task}}, made cheap</title>
+<style>
+body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:80em;padding:0 1em;color:#222}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums}
+th,td{padding:.3em .7em;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}
+th:first-child,td:first-child{text-align:left}
+tr:last-child td{font-weight:600}
+svg{max-width:100%;height:auto}
+pre{background:#f6f6f6;padding:1em;overflow:auto}
+</style></head><body>
+<h1>{{.Task}}, made cheap</h1>
+<table><thead><tr>{{range .Columns}}<th>{{.}}</th>{{end}}</tr></thead>
+<tbody>{{range .Cells}}<tr>{{range .}}<td>{{.}}</td>{{end}}</tr>
+{{end}}</tbody></table>
+{{range .Notes}}<p>{{.}}</p>
+{{end}}{{.Picture}}
+<h2>Recipe</h2>
+<pre>{{.Recipe}}</pre>
+</body></html>
+`))
+
+// HTML returns the report as one self-contained page with its picture.
+func (r *Report) HTML() ([]byte, error) {
+	picture, err := r.picture()
+	if err != nil {
+		return nil, err
+	}
+	// An XML declaration has no place inside a page.
+	if i := bytes.Index(picture, []byte("<svg")); i > 0 {
+		picture = picture[i:]
+	}
+	recipe, err := r.Recipe.YAML()
+	if err != nil {
+		return nil, err
+	}
+	var cells [][]string
+	for _, row := range r.Rows {
+		cells = append(cells, r.cells(row))
+	}
+	var b bytes.Buffer
+	err = page.Execute(&b, map[string]any{
+		"Task": r.Task, "Columns": columns, "Cells": cells, "Notes": r.notes(),
+		"Picture": template.HTML(picture), "Recipe": string(recipe),
+	})
+	return b.Bytes(), err
+}
+
+// Write saves report.json, report.md, report.html and report.svg in dir.
+func (r *Report) Write(dir string) error {
+	picture, err := r.picture()
+	if err != nil {
+		return fmt.Errorf("drawing the report: %w", err)
+	}
+	document, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("report.json: %w", err)
+	}
+	html, err := r.HTML()
+	if err != nil {
+		return fmt.Errorf("report.html: %w", err)
+	}
+	for name, content := range map[string][]byte{
+		"report.json": append(document, '\n'),
+		"report.md":   []byte(r.Markdown()),
+		"report.html": html,
+		"report.svg":  picture,
+	} {
+		if err := checkpoints.WriteFile(filepath.Join(dir, name), func(w io.Writer) error {
+			_, err := w.Write(content)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// significant renders a figure with three significant digits and no exponent.
+func significant(x float64) string {
+	if x == 0 || math.IsNaN(x) || math.IsInf(x, 0) {
+		return strconv.FormatFloat(x, 'f', -1, 64)
+	}
+	digits := max(0, 2-int(math.Floor(math.Log10(math.Abs(x)))))
+	return strconv.FormatFloat(x, 'f', digits, 64)
+}
+
+// thousands renders a count with separators.
+func thousands(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
