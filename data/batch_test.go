@@ -91,7 +91,7 @@ func TestFill(t *testing.T) {
 }
 
 func TestBatches(t *testing.T) {
-	const n = 5000
+	const n = 2500
 	_, enc, _ := encoded(t, n)
 	for _, o := range []BatchOptions{
 		{Examples: 32}, {Tokens: 300}, {Examples: 32, Shuffle: true}, {Tokens: 300, Shuffle: true, Seed: 3},
