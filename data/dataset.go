@@ -21,13 +21,3 @@ type Dataset struct {
 	Task     Task
 	Examples []Example
 }
-
-// Labeled reports whether every example carries a label.
-func (d *Dataset) Labeled() bool {
-	for i := range d.Examples {
-		if d.Examples[i].Label < 0 {
-			return false
-		}
-	}
-	return true
-}

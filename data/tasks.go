@@ -18,9 +18,6 @@ type Task struct {
 	Metric string
 }
 
-// LabelIndex returns the index of a class name, or -1.
-func (t Task) LabelIndex(name string) int { return slices.Index(t.Labels, name) }
-
 // layout names the columns that hold an example in one form of a task's files.
 type layout struct{ text, pair, label string }
 
