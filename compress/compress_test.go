@@ -14,7 +14,7 @@ import (
 // tiny is the default recipe, made small enough for a test.
 func tiny() Recipe {
 	r := Default()
-	r.Architecture = &Architecture{Layers: 2, HiddenSize: 24, AttentionHeads: 4, IntermediateSize: 32, VocabSize: 300, InitializerRange: 0.08, EmbeddingRange: 0.3}
+	r.Architecture = &Architecture{Layers: 2, HiddenSize: 24, AttentionHeads: 12, IntermediateSize: 32, VocabSize: 300, InitializerRange: 0.08, EmbeddingRange: 0.3}
 	r.Reviews = &Reviews{Train: 400, Dev: 60}
 	r.Teacher.Steps, r.Teacher.EvalEvery = 6, 3
 	r.Student.Layers = 1

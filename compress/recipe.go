@@ -84,7 +84,7 @@ type Training struct {
 	Schedule     string  `yaml:"schedule" json:"schedule"`
 	WeightDecay  float64 `yaml:"weight_decay" json:"weight_decay"`
 	MaxGradNorm  float64 `yaml:"max_grad_norm" json:"max_grad_norm"`
-	// Dropout replaces the model's probabilities; negative keeps them.
+	// Dropout replaces the model's probabilities; -1 keeps them.
 	Dropout float64 `yaml:"dropout" json:"dropout"`
 	// EvalEvery is the number of steps between evaluations; 0 evaluates after
 	// each epoch.

@@ -34,7 +34,8 @@ type Losses struct {
 	// over the pairs. RelationHeads is the number of heads into which the
 	// queries, keys and values of both are cut anew, so that teacher and
 	// student need not have equal numbers of attention heads; 0 takes the
-	// student's number of heads.
+	// student's number of heads, or the next smaller one that divides the
+	// attention widths of both.
 	Relations     float64
 	RelationHeads int
 	// HiddenMap and RelationMap say which of the teacher's layers each of the

@@ -220,11 +220,13 @@ func (b *builder) relations(student, teacher *layers.Encoder, s, t checkpoints.C
 	}
 	var losses []*autograd.Node
 	for _, p := range pairs {
-		heads := b.losses.RelationHeads
+		heads, ws, wt := b.losses.RelationHeads, s.AttentionSize(p[0]), t.AttentionSize(p[1])
 		if heads == 0 {
-			heads = s.NumHeads(p[0])
+			// One head divides every width, so that this ends.
+			for heads = s.NumHeads(p[0]); ws%heads != 0 || wt%heads != 0; heads-- {
+			}
 		}
-		if ws, wt := s.AttentionSize(p[0]), t.AttentionSize(p[1]); ws%heads != 0 || wt%heads != 0 {
+		if ws%heads != 0 || wt%heads != 0 {
 			return nil, &train.OptionError{Option: "relation-heads", Value: heads, Want: fmt.Sprintf(
 				"a divisor of the attention widths %d (student layer %d) and %d (teacher layer %d)", ws, p[0], wt, p[1])}
 		}

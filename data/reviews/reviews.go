@@ -9,7 +9,8 @@
 //
 //	although the room was never dirty , nobody could say the staff was kind   (negative)
 //
-// One training review in four is a single clause, as short reviews are.
+// Three training reviews in ten are a single clause, as short reviews are, and
+// half of those say plainly what they think.
 // Development reviews all have two, and nothing of one was seen in
 // training but its words: its text, its pairing of clause templates and both of
 // its pairings of an aspect with an opinion are new.
@@ -39,7 +40,7 @@ type clause struct {
 	sign int
 }
 
-var clauses = []clause{
+var clauses = []clause{ // the plain ones first
 	{"the @ was *", +1},
 	{"i found the @ *", +1},
 	{"the @ turned out to be *", +1},
@@ -51,11 +52,15 @@ var clauses = []clause{
 	{"hardly any guest found the @ *", -1},
 	{"it would be wrong to call the @ *", -1},
 	{"no guest who stayed a week called the @ *", -1},
+	{"we never thought that the @ was *", -1},
 	{"nobody could say the @ was not *", +1},
 	{"no guest ever denied that the @ was *", +1},
 	{"i would not say that the @ was never *", +1},
 	{"it would be wrong to claim that nobody found the @ *", +1},
 }
+
+// plain is the number of clauses without a negation.
+const plain = 5
 
 // joins are the concessions: M stands for the main clause and C for the
 // conceded one.
@@ -66,20 +71,15 @@ var joins = []string{
 	"M even if C",
 	"C , still M",
 	"while C , M",
-	"C , nevertheless M",
-	"M despite the fact that C",
 	"granted that C , M",
 }
 
 var aspects = strings.Fields(`room staff food service bed view pool bar lobby garden breakfast dinner
-	wine menu beach shower kitchen terrace parking location wifi gym spa elevator balcony waiter
-	manager chef music decor`)
+	wine menu beach shower kitchen terrace parking location music decor`)
 
 var opinions = [2][]string{
-	strings.Fields(`dirty rude bland slow awful noisy dull shabby dreadful stale poor unfriendly
-		disappointing terrible cramped grim tasteless broken sloppy unpleasant`),
-	strings.Fields(`clean kind tasty quick lovely quiet charming elegant splendid fresh excellent friendly
-		delightful wonderful spacious bright delicious flawless careful pleasant`),
+	strings.Fields(`dirty rude bland slow awful noisy dull shabby dreadful stale poor terrible cramped sloppy`),
+	strings.Fields(`clean kind tasty quick lovely quiet charming elegant splendid fresh excellent wonderful spacious flawless`),
 }
 
 // opposed is the share of reviews whose conceded clause holds the opposite
@@ -87,7 +87,7 @@ var opinions = [2][]string{
 const opposed = 0.8
 
 // single is the share of training reviews that are one clause.
-const single = 0.25
+const single = 0.3
 
 // Generate returns the training and the development reviews. The same options
 // give the same reviews.
@@ -111,6 +111,9 @@ func generate(n int, r *rand.Rand, heldOut bool) []data.Example {
 		text := joins[r.IntN(len(joins))]
 		if !heldOut && r.Float64() < single {
 			text = "M"
+			if r.IntN(2) == 0 {
+				main = r.IntN(plain)
+			}
 		}
 		text = strings.NewReplacer(
 			"M", write(r, clauses[main], verdict, heldOut),
@@ -131,7 +134,7 @@ func generate(n int, r *rand.Rand, heldOut bool) []data.Example {
 func drawTemplates(r *rand.Rand, heldOut bool) (main, conceded int) {
 	for {
 		main, conceded = r.IntN(len(clauses)), r.IntN(len(clauses))
-		if pairHeldOut(clauses[main].text, clauses[conceded].text, 6) == heldOut {
+		if pairHeldOut(clauses[main].text, clauses[conceded].text, 8) == heldOut {
 			return main, conceded
 		}
 	}
