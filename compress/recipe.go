@@ -126,11 +126,11 @@ func Default() Recipe {
 	}
 	r.Reviews = &Reviews{Train: 60000, Dev: 3000}
 	r.MaxLength = 64
-	r.Teacher = Training{Steps: 2600, BatchSize: 32, LearningRate: 7e-4, Warmup: 0.06, Schedule: "linear", WeightDecay: 0.01, MaxGradNorm: 1, EvalEvery: 650}
+	r.Teacher = Training{Steps: 2200, BatchSize: 32, LearningRate: 7e-4, Warmup: 0.06, Schedule: "linear", WeightDecay: 0.01, MaxGradNorm: 1, EvalEvery: 550}
 	r.Student.Layers = 2
-	r.Distill.Training = Training{Steps: 700, BatchSize: 32, LearningRate: 7e-4, Warmup: 0.06, Schedule: "linear", WeightDecay: 0.01, MaxGradNorm: 1}
+	r.Distill.Training = Training{Steps: 600, BatchSize: 32, LearningRate: 7e-4, Warmup: 0.06, Schedule: "linear", WeightDecay: 0.01, MaxGradNorm: 1}
 	r.Recover = r.Distill
-	r.Recover.Steps, r.Recover.LearningRate = 400, 5e-4
+	r.Recover.Steps, r.Recover.LearningRate, r.Recover.Hidden, r.Recover.Relations = 500, 5e-4, 0, 0
 	r.ImportanceExamples = 2000
 	return r
 }

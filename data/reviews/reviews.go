@@ -9,7 +9,7 @@
 //
 //	although the room was never dirty , nobody could say the staff was kind   (negative)
 //
-// Three training reviews in ten are a single clause, as short reviews are, and
+// Half of the training reviews are a single clause, as short reviews are, and
 // half of those say plainly what they think.
 // Development reviews all have two, and nothing of one was seen in
 // training but its words: its text, its pairing of clause templates and both of
@@ -87,7 +87,7 @@ var opinions = [2][]string{
 const opposed = 0.8
 
 // single is the share of training reviews that are one clause.
-const single = 0.3
+const single = 0.5
 
 // Generate returns the training and the development reviews. The same options
 // give the same reviews.
