@@ -126,7 +126,7 @@ func Default() Recipe {
 	}
 	r.Reviews = &Reviews{Train: 60000, Dev: 3000}
 	r.MaxLength = 64
-	r.Teacher = Training{Steps: 2200, BatchSize: 32, LearningRate: 7e-4, Warmup: 0.06, Schedule: "linear", WeightDecay: 0.01, MaxGradNorm: 1, EvalEvery: 550}
+	r.Teacher = Training{Steps: 3800, BatchSize: 32, LearningRate: 7e-4, Warmup: 0.06, Schedule: "linear", WeightDecay: 0.01, MaxGradNorm: 1, EvalEvery: 950}
 	r.Student.Layers = 2
 	r.Distill.Training = Training{Steps: 600, BatchSize: 32, LearningRate: 7e-4, Warmup: 0.06, Schedule: "linear", WeightDecay: 0.01, MaxGradNorm: 1}
 	r.Recover = r.Distill
