@@ -86,6 +86,15 @@ func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 
 func (c *run) path(name string) string { return filepath.Join(c.Output, name) }
 
+// longest is the number of tokens that inputs are cut to, and padded to by the
+// baseline.
+func (c *run) longest() int {
+	if c.MaxLength > 0 {
+		return c.MaxLength
+	}
+	return c.teacher.Config.MaxPositions
+}
+
 // load reads the data sets and the model that becomes the teacher.
 func (c *run) load() (err error) {
 	if c.Task == "reviews" {
@@ -174,12 +183,8 @@ func (c *run) trainTeacher(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	longest := c.MaxLength
-	if longest == 0 {
-		longest = c.teacher.Config.MaxPositions
-	}
 	c.steps = append(c.steps,
-		step{"teacher, padded", c.path("teacher"), 1, infer.Options{Threads: c.Threads, DType: infer.F32, PadTo: longest}},
+		step{"teacher, padded", c.path("teacher"), 1, infer.Options{Threads: c.Threads, DType: infer.F32, PadTo: c.longest()}},
 		step{"dynamic length", c.path("teacher"), 1, infer.Options{Threads: c.Threads, DType: infer.F32}})
 	return nil
 }
@@ -284,12 +289,8 @@ func (c *run) report(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	longest := c.MaxLength
-	if longest == 0 {
-		longest = c.teacher.Config.MaxPositions
-	}
 	start := time.Now()
-	dev, err := data.Encode(c.dev, tokenizer, longest)
+	dev, err := data.Encode(c.dev, tokenizer, c.longest())
 	if err != nil {
 		return nil, err
 	}

@@ -339,17 +339,27 @@ func TestProfile(t *testing.T) {
 	b := randomBatch(c, rand.New(rand.NewPCG(1, 2)), 100)
 	m := randomModel(c, 1)
 	e := newEngine(t, m, Options{Threads: 1, DType: Int8, Profile: true})
-	start := time.Now()
-	predict(t, e, b)
-	total := time.Since(start)
-	var sum time.Duration
-	for _, s := range e.Profile() {
-		if s.Time <= 0 {
-			t.Errorf("stage %s: %v", s.Stage, s.Time)
+	// A thread that is taken off its core between two stages loses time that no
+	// stage has: one undisturbed call in ten is enough.
+	var sum, total time.Duration
+	for range 10 {
+		start := time.Now()
+		predict(t, e, b)
+		total, sum = time.Since(start), 0
+		for _, s := range e.Profile() {
+			if s.Time <= 0 {
+				t.Errorf("stage %s: %v", s.Stage, s.Time)
+			}
+			sum += s.Time
 		}
-		sum += s.Time
+		if sum > total {
+			t.Errorf("the stages add up to %v of %v", sum, total)
+		}
+		if sum >= total/2 {
+			break
+		}
 	}
-	if sum > total {
+	if sum < total/2 {
 		t.Errorf("the stages add up to %v of %v", sum, total)
 	}
 	for _, s := range e.Profile() {

@@ -53,7 +53,7 @@ func (t *taskFlags) options(labels []string) data.ReadOptions {
 	}
 }
 
-// pairOf reads the training and the development file. Labels that the training
+// sets reads the training and the development file. Labels that the training
 // file names hold for both.
 func (t *taskFlags) sets(model *checkpoints.Model) (train, dev *data.Dataset, err error) {
 	if train, err = t.read(t.train, model); err != nil {
