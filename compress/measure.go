@@ -166,13 +166,17 @@ func (m *measurement) row(dev *data.Encoded, metric string, labels int) (Row, er
 	if err != nil {
 		return Row{}, err
 	}
+	interval, err := train.Interval(metric, predicted, want, labels)
+	if err != nil {
+		return Row{}, err
+	}
 	slices.Sort(m.seconds)
 	slices.Sort(m.latency)
 	examples := float64(dev.Len() * len(m.seconds))
 	row := Row{
 		Name:              m.name,
 		Metric:            value,
-		Interval:          data.Wilson(value, dev.Len()),
+		Interval:          interval,
 		ExamplesPerSecond: float64(dev.Len()) / m.seconds[len(m.seconds)/2],
 		LatencyMS:         m.latency[len(m.latency)/2].Seconds() * 1e3,
 		CPUSecondsPer1000: m.cpu / examples * 1000,

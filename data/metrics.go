@@ -1,6 +1,10 @@
 package data
 
-import "math"
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+)
 
 // Accuracy returns the share of examples whose predicted class is the true one.
 // It is 0 for no examples.
@@ -77,4 +81,25 @@ func Wilson(share float64, n int) [2]float64 {
 	center := (share + z*z/(2*m)) / (1 + z*z/m)
 	half := z / (1 + z*z/m) * math.Sqrt(share*(1-share)/m+z*z/(4*m*m))
 	return [2]float64{max(0, center-half), min(1, center+half)}
+}
+
+// resamples is how often Bootstrap draws: enough for two digits of an interval.
+const resamples = 1000
+
+// Bootstrap returns the 95 % confidence interval of a score of predictions, for
+// scores that are not shares: the percentile bootstrap of Efron (1979) over the
+// examples. The same input gives the same interval.
+func Bootstrap(score func(predicted, want []int32) float64, predicted, want []int32) [2]float64 {
+	r := rand.New(rand.NewPCG(1, 0))
+	p, w := make([]int32, len(want)), make([]int32, len(want))
+	scores := make([]float64, resamples)
+	for s := range scores {
+		for i := range w {
+			j := r.IntN(len(want))
+			p[i], w[i] = predicted[j], want[j]
+		}
+		scores[s] = score(p, w)
+	}
+	slices.Sort(scores)
+	return [2]float64{scores[resamples*25/1000], scores[resamples*975/1000-1]}
 }

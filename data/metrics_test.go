@@ -46,3 +46,27 @@ func TestMetricsAreScikitLearns(t *testing.T) {
 		t.Error("metrics of nothing")
 	}
 }
+
+func TestBootstrapHoldsTheScore(t *testing.T) {
+	predicted, want := make([]int32, 1000), make([]int32, 1000)
+	for i := range want {
+		want[i] = int32(i % 2)
+		predicted[i] = want[i]
+		if i%5 == 0 {
+			predicted[i] = 1 - want[i]
+		}
+	}
+	// For a share the bootstrap and Wilson's interval agree.
+	b, w := Bootstrap(Accuracy, predicted, want), Wilson(Accuracy(predicted, want), len(want))
+	for i := range b {
+		if math.Abs(b[i]-w[i]) > 0.005 {
+			t.Errorf("bootstrap %v, Wilson %v", b, w)
+		}
+	}
+	for _, score := range []func(_, _ []int32) float64{F1, Matthews} {
+		value, interval := score(predicted, want), Bootstrap(score, predicted, want)
+		if !(interval[0] < value && value < interval[1]) || interval[1]-interval[0] > 0.12 {
+			t.Errorf("score %g has interval %v", value, interval)
+		}
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/layers"
 	"github.com/skive-ml/skive/train"
 )
@@ -25,9 +26,9 @@ var ErrTokenizer = errors.New("teacher and student have different tokenizers")
 // devSet is nil). Labels of trainSet are read only where Losses.Hard weighs
 // them, and may be missing there.
 //
-// The teacher's logits are computed once, before the first step; its hidden
-// states and relations, where a loss reads them, with each batch. Files,
-// resuming and errors are those of train.Run.
+// The teacher's hidden states and relations are computed with each batch where a
+// loss reads them; its logits alone are remembered for the epochs that follow.
+// Files, resuming and errors are those of train.Run.
 func Run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, devSet *data.Dataset, o Options) (*checkpoints.Model, *train.Result, error) {
 	if o.Stage == "" {
 		o.Stage = "distill"
@@ -46,8 +47,8 @@ func Run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, dev
 	return train.Fit(ctx, student, trainSet, devSet, o.Options, train.Problem{
 		Settings:  settings,
 		Unlabeled: o.Hard == 0 || o.Soft+o.Hidden+o.Relations > 0,
-		Build: func(ctx context.Context, s train.Setup) (train.Objective, error) {
-			return build(ctx, s, teacher, o.Losses)
+		Build: func(s train.Setup) (train.Objective, error) {
+			return build(s, teacher, o.Losses)
 		},
 	})
 }
@@ -80,14 +81,7 @@ func list(labels []string) string {
 
 // build makes the objective: the student's graph, the frozen teacher beside it
 // where a loss reads more than its logits, and the losses.
-func build(ctx context.Context, s train.Setup, teacher *checkpoints.Model, l Losses) (train.Objective, error) {
-	var logits []float32
-	if l.Soft > 0 {
-		var err error
-		if logits, err = train.Logits(ctx, teacher, s.Train, s.Options.Threads); err != nil {
-			return nil, fmt.Errorf("teacher: %w", err)
-		}
-	}
+func build(s train.Setup, teacher *checkpoints.Model, l Losses) (train.Objective, error) {
 	g := autograd.New(autograd.Options{Team: s.Team, Seed: s.Options.Seed})
 	b := &builder{g: g, in: layers.NewInputs(g), losses: l, seed: s.Options.Seed}
 	terms, err := b.terms(s.Model, teacher)
@@ -95,9 +89,14 @@ func build(ctx context.Context, s train.Setup, teacher *checkpoints.Model, l Los
 		g.Close()
 		return nil, err
 	}
-	classes := teacher.Config.NumLabels()
-	var targets []float32
-	return train.Compile(g, s.Model, terms, func(batch *data.Batch) error {
+	var known *logits
+	if b.targets != nil {
+		if known, err = newLogits(teacher, s.Train, s.Options.Threads); err != nil {
+			g.Close()
+			return nil, fmt.Errorf("teacher: %w", err)
+		}
+	}
+	objective, err := train.Compile(g, s.Model, terms, func(batch *data.Batch) error {
 		if err := b.in.Set(batch.IDs, batch.TypeIDs, batch.Positions, batch.Offsets); err != nil {
 			return err
 		}
@@ -109,13 +108,82 @@ func build(ctx context.Context, s train.Setup, teacher *checkpoints.Model, l Los
 		if b.targets == nil {
 			return nil
 		}
-		targets = targets[:0]
-		for _, example := range batch.Index {
-			at := int(example) * classes
-			targets = append(targets, logits[at:at+classes]...)
+		targets, err := known.of(batch.Index)
+		if err != nil {
+			return fmt.Errorf("teacher: %w", err)
 		}
 		return g.Set(b.targets, targets)
 	})
+	if known == nil {
+		return objective, err
+	}
+	if err != nil {
+		known.engine.Close()
+		return nil, err
+	}
+	return &withTeacher{objective, known}, nil
+}
+
+// withTeacher is an objective that asks an engine for the teacher's logits.
+type withTeacher struct {
+	train.Objective
+	teacher *logits
+}
+
+func (o *withTeacher) Close() error {
+	return errors.Join(o.Objective.Close(), o.teacher.engine.Close())
+}
+
+// logits are a teacher's, of the examples of a set: each is computed when it
+// first comes up, and kept for the epochs that follow.
+type logits struct {
+	engine  *infer.Engine
+	set     *data.Encoded
+	classes int
+	all     []float32 // [examples × classes]
+	known   []bool
+
+	missing         []int32
+	batch           data.Batch
+	fresh, selected []float32
+}
+
+func newLogits(teacher *checkpoints.Model, set *data.Encoded, threads int) (*logits, error) {
+	engine, err := infer.New(teacher, infer.Options{Threads: threads, DType: infer.F32})
+	if err != nil {
+		return nil, err
+	}
+	classes := teacher.Config.NumLabels()
+	return &logits{
+		engine: engine, set: set, classes: classes,
+		all: make([]float32, set.Len()*classes), known: make([]bool, set.Len()),
+	}, nil
+}
+
+// of returns the logits of examples of the set, until the next call.
+func (l *logits) of(examples []int32) ([]float32, error) {
+	l.missing = l.missing[:0]
+	for _, example := range examples {
+		if !l.known[example] {
+			l.missing, l.known[example] = append(l.missing, example), true
+		}
+	}
+	if len(l.missing) > 0 {
+		l.set.Fill(&l.batch, l.missing)
+		var err error
+		if l.fresh, err = l.engine.PredictTokens(l.fresh, l.batch.IDs, l.batch.TypeIDs, l.batch.Offsets); err != nil {
+			return nil, err
+		}
+		for i, example := range l.missing {
+			copy(l.all[int(example)*l.classes:], l.fresh[i*l.classes:(i+1)*l.classes])
+		}
+	}
+	l.selected = l.selected[:0]
+	for _, example := range examples {
+		at := int(example) * l.classes
+		l.selected = append(l.selected, l.all[at:at+l.classes]...)
+	}
+	return l.selected, nil
 }
 
 // builder adds the losses to a graph.
@@ -124,8 +192,8 @@ type builder struct {
 	in     *layers.Inputs
 	losses Losses
 	seed   uint64
-	// labels and targets are the inputs of the hard and the soft loss, nil
-	// where there is none.
+	// labels is the input of the hard loss and targets that of the soft loss
+	// whose teacher is not in the graph; nil where there is none.
 	labels, targets *autograd.Node
 }
 
@@ -136,23 +204,34 @@ func (b *builder) terms(model, teacher *checkpoints.Model) ([]train.Term, error)
 	if err != nil {
 		return nil, err
 	}
+	// A teacher whose inner states count is part of the graph, logits included.
+	var frozen *layers.Encoder
+	var targets *autograd.Node
+	o := layers.Options{Frozen: true, AllTokens: true}
+	switch {
+	case inner && l.Soft > 0:
+		var c *layers.Classifier
+		if c, err = layers.NewClassifier(g, b.in, teacher, o); err == nil {
+			frozen, targets = &c.Encoder, c.Logits
+		}
+	case inner:
+		frozen, err = layers.NewEncoder(g, b.in, teacher, o)
+	case l.Soft > 0:
+		b.targets = g.Input("teacher logits", autograd.Sequences, teacher.Config.NumLabels())
+		targets = b.targets
+	}
+	if err != nil {
+		return nil, fmt.Errorf("teacher: %w", err)
+	}
 	var terms []train.Term
 	if l.Soft > 0 {
-		b.targets = g.Input("teacher logits", autograd.Sequences, teacher.Config.NumLabels())
 		terms = append(terms, train.Term{Name: "soft", Weight: l.Soft,
-			Loss: g.SoftCrossEntropy(student.Logits, b.targets, float32(l.Temperature), autograd.Mean)})
+			Loss: g.SoftCrossEntropy(student.Logits, targets, float32(l.Temperature), autograd.Mean)})
 	}
 	if l.Hard > 0 {
 		b.labels = g.Ints("labels", autograd.Sequences)
 		terms = append(terms, train.Term{Name: "hard", Weight: l.Hard,
 			Loss: g.CrossEntropy(student.Logits, b.labels, autograd.Mean)})
-	}
-	if !inner {
-		return terms, nil
-	}
-	frozen, err := layers.NewEncoder(g, b.in, teacher, layers.Options{Frozen: true})
-	if err != nil {
-		return nil, fmt.Errorf("teacher: %w", err)
 	}
 	if l.Hidden > 0 {
 		loss, err := b.hidden(&student.Encoder, frozen, model.Config, teacher.Config)

@@ -59,7 +59,7 @@ type Setup struct {
 // Problem describes a run to Fit.
 type Problem struct {
 	// Build makes the objective.
-	Build func(context.Context, Setup) (Objective, error)
+	Build func(Setup) (Objective, error)
 	// Settings are further settings that decide the result: they are written
 	// to the provenance, and resuming under other ones is an error.
 	Settings map[string]string
@@ -158,7 +158,7 @@ func (f *fit) run(ctx context.Context, model *checkpoints.Model, trainSet, devSe
 	}
 	workers := team.New(threads)
 	defer workers.Close()
-	f.objective, err = f.problem.Build(ctx, Setup{Model: f.model, Train: f.train, Team: workers, Options: f.o})
+	f.objective, err = f.problem.Build(Setup{Model: f.model, Train: f.train, Team: workers, Options: f.o})
 	if err != nil {
 		return nil, err
 	}

@@ -34,3 +34,20 @@ func Metric(name string, predicted, want []int32, classes int) (float64, error) 
 	}
 	return 0, fmt.Errorf("metric %q: want accuracy, f1 or matthews", name)
 }
+
+// Interval returns the 95 % confidence interval of Metric's value on these
+// examples: Wilson's for accuracy, a bootstrap's for the others, which are no
+// shares of examples.
+func Interval(name string, predicted, want []int32, classes int) ([2]float64, error) {
+	value, err := Metric(name, predicted, want, classes)
+	if err != nil {
+		return [2]float64{}, err
+	}
+	switch name {
+	case "f1":
+		return data.Bootstrap(data.F1, predicted, want), nil
+	case "matthews":
+		return data.Bootstrap(data.Matthews, predicted, want), nil
+	}
+	return data.Wilson(value, len(want)), nil
+}

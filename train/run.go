@@ -25,7 +25,7 @@ func Run(ctx context.Context, model *checkpoints.Model, trainSet, devSet *data.D
 }
 
 // classification is the objective of plain fine-tuning.
-func classification(_ context.Context, s Setup) (Objective, error) {
+func classification(s Setup) (Objective, error) {
 	g := autograd.New(autograd.Options{Team: s.Team, Seed: s.Options.Seed})
 	in := layers.NewInputs(g)
 	c, err := layers.NewClassifier(g, in, s.Model, layers.Options{Dropout: true})

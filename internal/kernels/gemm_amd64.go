@@ -212,14 +212,14 @@ func gemmI8(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep *Epilog
 	blocks := ceilDiv(a.M, block)
 	for i := range blocks {
 		top, bottom := i*a.M/blocks, (i+1)*a.M/blocks
-		g.setRows(top, bottom)
+		tiles := ceilDiv(bottom-top, maxRows)
+		g.setRows(top, bottom, tiles)
 		done := lo
 		for at := lo; at < hi; {
 			n := min(panels, hi-at)
 			if n > 1 && (at+n)*Lanes > b.N {
 				n-- // the one that is cut off comes alone
 			}
-			tiles := ceilDiv(bottom-top, maxRows)
 			for t := range tiles {
 				g.tile(top+t*(bottom-top)/tiles, top+(t+1)*(bottom-top)/tiles, at, n, ep.Bias)
 			}
@@ -245,19 +245,26 @@ type i8Product struct {
 	k          int // in groups of 4
 	accumulate int
 	s          *Scratch
-	wide       []int16 // the rows from top on, where the level wants them widened
-	top        int
+	// The rows from top on, where the level wants them widened: tile by tile,
+	// each [k rounded up to even][rows of the tile][4].
+	wide []int16
+	top  int
 }
 
-// setRows prepares the rows [top, bottom).
-func (g *i8Product) setRows(top, bottom int) {
+// wideRow is the length of a widened row.
+func (g *i8Product) wideRow() int { return 8 * ceilDiv(g.k, 2) }
+
+// setRows prepares the rows [top, bottom), which are cut evenly into tiles.
+func (g *i8Product) setRows(top, bottom, tiles int) {
 	if current == AVX512VNNI {
 		return
 	}
-	n := (bottom - top) * g.a.Stride()
-	g.s.wide = grow(g.s.wide, n)
+	g.s.wide = grow(g.s.wide, (bottom-top)*g.wideRow())
 	g.wide, g.top = g.s.wide, top
-	widenI8AVX2(&g.wide[0], &g.a.Data[top*g.a.Stride()], n/16)
+	for t := range tiles {
+		lo, hi := t*(bottom-top)/tiles, (t+1)*(bottom-top)/tiles
+		widenI8AVX2(&g.wide[lo*g.wideRow()], &g.a.Data[(top+lo)*g.a.Stride()], g.a.Stride(), hi-lo, ceilDiv(g.k, 2))
+	}
 }
 
 var noBias [2 * Lanes]float32
@@ -291,15 +298,17 @@ func (g *i8Product) tile(top, bottom, panel, n int, bias []float32) {
 }
 
 func (g *i8Product) kernel(top, rows, panel, n int, c *float32, ldc int, bias *float32) {
-	stride := g.a.Stride()
 	b, bs := &g.b.Data[panel*g.b.stride()], g.b.stride()
 	scaleA, sum, scaleB := &g.a.Scale[top], &g.a.Sum[top], &g.b.Scale[panel*Lanes]
-	switch current {
-	case AVX512VNNI:
+	if current == AVX512VNNI {
+		stride := g.a.Stride()
 		gemmI8VNNI(rows, n, g.k, &g.a.Data[top*stride], stride, b, bs, c, 4*ldc, scaleA, sum, scaleB, bias, g.accumulate)
-	case AVX512:
-		gemmI8AVX512(rows, g.k, &g.wide[(top-g.top)*stride], 2*stride, b, c, 4*ldc, scaleA, sum, scaleB, bias, g.accumulate)
-	default:
-		gemmI8AVX2(rows, g.k, &g.wide[(top-g.top)*stride], 2*stride, b, c, 4*ldc, scaleA, sum, scaleB, bias, g.accumulate)
+		return
+	}
+	a := &g.wide[(top-g.top)*g.wideRow()]
+	if current == AVX512 {
+		gemmI8AVX512(rows, g.k, a, b, c, 4*ldc, scaleA, sum, scaleB, bias, g.accumulate)
+	} else {
+		gemmI8AVX2(rows, g.k, a, b, c, 4*ldc, scaleA, sum, scaleB, bias, g.accumulate)
 	}
 }

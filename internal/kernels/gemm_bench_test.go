@@ -11,27 +11,34 @@ import (
 	"github.com/skive-ml/skive/internal/kernels/peak"
 )
 
-// measure times f, which does ops operations, and between its runs the core's
-// own peak, so that both see the same clock and the same neighbours. It reports
-// the median of f and the best of the peak, which is measured by the wall clock.
+// measure times f, which does ops operations, and before each of its runs the
+// core's own peak by the wall clock. It reports the medians, and as the share of
+// the peak the median over these pairs, of which both see the same clock and the
+// same neighbours on the core's other thread; best is the share of the best run
+// in the best peak.
 func measure(b *testing.B, ops float64, unit string, peakOf func(kernels.Level) float64, f func()) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	var seconds, peaks []float64
+	var rates, peaks, shares []float64
 	f()
 	for b.Loop() {
+		peak := peakOf(kernels.Current())
 		start := threadSeconds()
 		f()
-		seconds = append(seconds, threadSeconds()-start)
-		peaks = append(peaks, peakOf(kernels.Current()))
+		rate := ops / (threadSeconds() - start)
+		rates, peaks, shares = append(rates, rate), append(peaks, peak), append(shares, rate/peak)
 	}
-	slices.Sort(seconds)
-	s, p := seconds[len(seconds)/2], slices.Max(peaks)
-	b.ReportMetric(s*1e9, "ns/op")
-	b.ReportMetric(ops/s/1e9, unit)
-	if p > 0 {
-		b.ReportMetric(p/1e9, "peak-"+unit)
-		b.ReportMetric(100*ops/s/p, "%peak")
+	median := func(x []float64) float64 {
+		slices.Sort(x)
+		return x[len(x)/2]
+	}
+	rate, peak, share := median(rates), median(peaks), median(shares)
+	b.ReportMetric(ops/rate*1e9, "ns/op")
+	b.ReportMetric(rate/1e9, unit)
+	if peak > 0 {
+		b.ReportMetric(peak/1e9, "peak-"+unit)
+		b.ReportMetric(100*share, "%peak")
+		b.ReportMetric(100*slices.Max(rates)/slices.Max(peaks), "%best")
 	}
 }
 

@@ -6,15 +6,15 @@ package kernels
 
 // gemmI8AVX2 sets, for i < rows and j < 16,
 //
-//	acc = sum over p < k, q < 4 of a[i*as+8*p+2*q] * b[p*64+j*4+q]
+//	acc = sum over p < k, q < 4 of a[(p*rows+i)*4+q] * b[p*64+j*4+q]
 //	c[i][j] = fma(float32(acc - 128*sum[i]), scaleA[i]*scaleB[j], bias[j])   plus c[i][j] when accumulate is not zero
 //
-// Strides are in bytes. k is at least 1.
+// The stride of c is in bytes. k is at least 1.
 //
 //go:noescape
-func gemmI8AVX2(rows int, k int, a *int16, as int, b *uint8, c *float32, ldc int, scaleA *float32, sum *int32, scaleB *float32, bias *float32, accumulate int)
+func gemmI8AVX2(rows int, k int, a *int16, b *uint8, c *float32, ldc int, scaleA *float32, sum *int32, scaleB *float32, bias *float32, accumulate int)
 
-// widenI8AVX2 sets dst[i] = src[i] for i < 16*n; n is at least 1.
+// widenI8AVX2 sets dst[(p*rows+i)*4+q] = src[i*stride+4*p+q] for i < rows, p < 2*pairs and q < 4; both counts are at least 1.
 //
 //go:noescape
-func widenI8AVX2(dst *int16, src *int8, n int)
+func widenI8AVX2(dst *int16, src *int8, stride int, rows int, pairs int)

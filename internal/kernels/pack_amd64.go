@@ -37,10 +37,15 @@ func packPanelsF32(p *PanelsF32, b ViewF32, lo, hi int) {
 		dst, col := p.Data[lo*p.K*Lanes:][:p.K*Lanes], lo*Lanes
 		n := min(Lanes, p.N-col)
 		done := 0
-		if current >= AVX2 && n == Lanes && b.RowStride == 1 && p.K >= 8 {
+		if current >= AVX2 && n == Lanes && b.ColStride == 1 {
+			done = p.K
+			packRowsAVX2(&dst[0], &b.Data[col], 4*Lanes, 4*b.RowStride, p.K)
+		} else if current >= AVX2 && n == Lanes && b.RowStride == 1 && p.K >= 8 {
 			done = p.K / 8 * 8
 			packColumnsAVX2(&dst[0], &b.Data[col*b.ColStride], 4*b.ColStride, done/8)
 		}
-		packPanelGeneric(dst[done*Lanes:], ViewF32{b.Data[done*b.RowStride:], b.RowStride, b.ColStride}, p.K-done, col, n)
+		if done < p.K {
+			packPanelGeneric(dst[done*Lanes:], ViewF32{b.Data[done*b.RowStride:], b.RowStride, b.ColStride}, p.K-done, col, n)
+		}
 	}
 }

@@ -43,27 +43,8 @@ func (p *PanelsF32) resize(b ViewF32, k, n int) {
 
 // pack packs the panels [lo, hi).
 func (p *PanelsF32) pack(b ViewF32, lo, hi int) {
-	if p.K == 0 {
-		return
-	}
-	if b.ColStride != 1 {
+	if p.K > 0 {
 		packPanelsF32(p, b, lo, hi)
-		return
-	}
-	// A few panels side by side read whole pieces of b's rows.
-	for ; lo < hi; lo += 4 {
-		end := min(lo+4, hi)
-		for i := range p.K {
-			row := b.Data[i*b.RowStride:]
-			for panel := lo; panel < end; panel++ {
-				dst := (*[Lanes]float32)(p.Data[(panel*p.K+i)*Lanes:])
-				if n := p.N - panel*Lanes; n < Lanes {
-					clear(dst[copy(dst[:], row[panel*Lanes:p.N]):])
-				} else {
-					*dst = *(*[Lanes]float32)(row[panel*Lanes:])
-				}
-			}
-		}
 	}
 }
 
@@ -73,8 +54,12 @@ func packPanelGeneric(dst []float32, b ViewF32, k, col, n int) {
 	for p := range k {
 		row := dst[p*Lanes:][:Lanes]
 		at := p*b.RowStride + col*b.ColStride
-		for j := range n {
-			row[j] = b.Data[at+j*b.ColStride]
+		if b.ColStride == 1 {
+			copy(row[:n], b.Data[at:])
+		} else {
+			for j := range n {
+				row[j] = b.Data[at+j*b.ColStride]
+			}
 		}
 		clear(row[n:])
 	}

@@ -70,15 +70,15 @@ func (e *i8Epilogue) row(acc []reg.VecVirtual, label string) {
 // gemmI8Wide multiplies 16-bit widened bytes: a register holds 4 products of
 // either 4 or 8 columns, summed in pairs.
 func gemmI8Wide(v isa, maxRows int) {
-	TEXT("gemmI8"+v.name, NOSPLIT, "func(rows, k int, a *int16, as int, b *uint8, c *float32, ldc int, scaleA *float32, sum *int32, scaleB, bias *float32, accumulate int)")
+	TEXT("gemmI8"+v.name, NOSPLIT, "func(rows, k int, a *int16, b *uint8, c *float32, ldc int, scaleA *float32, sum *int32, scaleB, bias *float32, accumulate int)")
 	Pragma("noescape")
 	Doc(
 		"gemmI8"+v.name+" sets, for i < rows and j < 16,",
 		"",
-		"\tacc = sum over p < k, q < 4 of a[i*as+8*p+2*q] * b[p*64+j*4+q]",
+		"\tacc = sum over p < k, q < 4 of a[(p*rows+i)*4+q] * b[p*64+j*4+q]",
 		epilogueDoc,
 		"",
-		"Strides are in bytes. k is at least 1.")
+		"The stride of c is in bytes. k is at least 1.")
 	var shapes []tileShape
 	for rows := maxRows; rows > 0; rows-- {
 		shapes = append(shapes, tileShape{rows, 1})
@@ -98,8 +98,7 @@ func gemmI8Wide(v isa, maxRows int) {
 
 func gemmI8WideColumns(v isa, rows, half int) {
 	name := func(what string) string { return tileShape{rows, half}.label(what) }
-	k, b := arg("k"), arg("b")
-	a := newRowSet(rows, arg("a"), arg("as"))
+	k, a, b := arg("k"), arg("a"), arg("b")
 	acc := make([][2]reg.VecVirtual, rows)
 	for r := range acc {
 		for j := range acc[r] {
@@ -107,22 +106,40 @@ func gemmI8WideColumns(v isa, rows, half int) {
 			v.zero(acc[r][j])
 		}
 	}
-	Label(name("loop"))
-	b0, b1, x, t := v.vec(), v.vec(), v.vec(), v.vec()
-	VPMOVZXBW(Mem{Base: b, Disp: half * v.wide}, b0)
-	VPMOVZXBW(Mem{Base: b, Disp: half*v.wide + v.wide/2}, b1)
-	for r := range rows {
-		VPBROADCASTQ(a.at(r, 0), x)
-		VPMADDWD(x, b0, t)
-		VPADDD(t, acc[r][0], acc[r][0])
-		VPMADDWD(x, b1, t)
-		VPADDD(t, acc[r][1], acc[r][1])
+	step := func(i int) {
+		b0, b1, x, t := v.vec(), v.vec(), v.vec(), v.vec()
+		VPMOVZXBW(Mem{Base: b, Disp: 64*i + half*v.wide}, b0)
+		VPMOVZXBW(Mem{Base: b, Disp: 64*i + half*v.wide + v.wide/2}, b1)
+		for r := range rows {
+			VPBROADCASTQ(Mem{Base: a, Disp: 8 * (i*rows + r)}, x)
+			VPMADDWD(x, b0, t)
+			VPMADDWD(x, b1, x)
+			VPADDD(t, acc[r][0], acc[r][0])
+			VPADDD(x, acc[r][1], acc[r][1])
+		}
 	}
+	const unroll = 4
+	SUBQ(Imm(unroll), k)
+	JLT(LabelRef(name("rest")))
+	Label(name("loop"))
+	for i := range unroll {
+		step(i)
+	}
+	ADDQ(U32(64*unroll), b)
+	ADDQ(U32(8*unroll*rows), a)
+	SUBQ(Imm(unroll), k)
+	JGE(LabelRef(name("loop")))
+	Label(name("rest"))
+	ADDQ(Imm(unroll), k)
+	JZ(LabelRef(name("sum")))
+	Label(name("one"))
+	step(0)
 	ADDQ(Imm(64), b)
-	a.advance(Imm(8))
+	ADDQ(U32(8*rows), a)
 	DECQ(k)
-	JNZ(LabelRef(name("loop")))
+	JNZ(LabelRef(name("one")))
 
+	Label(name("sum"))
 	// Each column's two sums are added, and the columns put in order.
 	var order reg.VecVirtual
 	if v.wide == 64 {
@@ -223,18 +240,32 @@ func gemmI8VNNI() {
 }
 
 func widen() {
-	TEXT("widenI8AVX2", NOSPLIT, "func(dst *int16, src *int8, n int)")
+	TEXT("widenI8AVX2", NOSPLIT, "func(dst *int16, src *int8, stride, rows, pairs int)")
 	Pragma("noescape")
-	Doc("widenI8AVX2 sets dst[i] = src[i] for i < 16*n; n is at least 1.")
-	dst, src, n := arg("dst"), arg("src"), arg("n")
+	Doc("widenI8AVX2 sets dst[(p*rows+i)*4+q] = src[i*stride+4*p+q] for i < rows, p < 2*pairs and q < 4; both counts are at least 1.")
+	dst, src, stride, rows, pairs := arg("dst"), arg("src"), arg("stride"), arg("rows"), arg("pairs")
+	step := GP64()
+	MOVQ(rows, step)
+	SHLQ(Imm(3), step)
+	left := GP64()
+	MOVQ(rows, left)
+	Label("row")
+	to, from, n := GP64(), GP64(), GP64()
+	MOVQ(dst, to)
+	MOVQ(src, from)
+	MOVQ(pairs, n)
 	Label("loop")
-	y := YMM()
-	VPMOVSXBW(Mem{Base: src}, y)
-	VMOVDQU(y, Mem{Base: dst})
-	ADDQ(Imm(16), src)
-	ADDQ(Imm(32), dst)
+	x := XMM()
+	VPMOVSXBW(Mem{Base: from}, x)
+	VMOVLPS(x, Mem{Base: to})
+	VMOVHPS(x, Mem{Base: to, Index: step, Scale: 1})
+	ADDQ(Imm(8), from)
+	LEAQ(Mem{Base: to, Index: step, Scale: 2}, to)
 	DECQ(n)
 	JNZ(LabelRef("loop"))
-	VZEROUPPER()
+	ADDQ(Imm(8), dst)
+	ADDQ(stride, src)
+	DECQ(left)
+	JNZ(LabelRef("row"))
 	RET()
 }
