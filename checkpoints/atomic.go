@@ -25,10 +25,18 @@ func reach(step string) error {
 	return failpoint(step)
 }
 
-// writeFileAtomic replaces the file at path by what write produces. Whenever
-// the process or the machine stops, path is the complete old file or the
-// complete new one: the new one is written beside it, synced and renamed.
-func writeFileAtomic(path string, write func(io.Writer) error) error {
+// WriteFile replaces the file at path by what write produces. Whenever the
+// process or the machine stops, path is the complete old file or the complete
+// new one: the new one is written beside it, synced and renamed. Missing
+// directories are made.
+func WriteFile(path string, write func(io.Writer) error) error {
+	if err := writeFile(path, write); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}
+
+func writeFile(path string, write func(io.Writer) error) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err

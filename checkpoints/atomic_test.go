@@ -94,7 +94,7 @@ func TestCrashes(t *testing.T) {
 func TestFailedWriteLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	full := errors.New("disk full")
-	err := writeFileAtomic(filepath.Join(dir, "f"), func(w io.Writer) error {
+	err := WriteFile(filepath.Join(dir, "f"), func(w io.Writer) error {
 		w.Write([]byte("half"))
 		return full
 	})
@@ -112,7 +112,7 @@ func TestFailedWriteLeavesNothing(t *testing.T) {
 
 func TestSecondWriterIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	err := writeFileAtomic(path, func(w io.Writer) error {
+	err := WriteFile(path, func(w io.Writer) error {
 		if err := WriteState(path, State{}); err == nil {
 			t.Skip("this system has no file locks")
 		}

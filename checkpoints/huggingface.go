@@ -56,26 +56,47 @@ func openHF(path string) (*Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", configPath, err)
 	}
-	m := &Model{Tensors: make(map[string]Tensor), Tokenizer: make(map[string][]byte)}
+	m := &Model{Tensors: make(map[string]Tensor)}
 	if err := m.readWeights(dir, cfg); err != nil {
 		m.Close()
 		return nil, err
 	}
-	for _, name := range tokenizerNames {
-		if p, ok := dir.file(name); ok {
-			b, err := readAligned(p)
-			if err != nil {
-				m.Close()
-				return nil, fmt.Errorf("%s: %w", p, err)
-			}
-			m.Tokenizer[name] = b
-		}
+	if m.Tokenizer, err = dir.tokenizer(); err != nil {
+		m.Close()
+		return nil, err
 	}
 	if err := m.readProvenance(dir); err != nil {
 		m.Close()
 		return nil, err
 	}
 	return m, nil
+}
+
+// ReadTokenizer reads the tokenizer's files that lie in a directory.
+func ReadTokenizer(path string) (map[string][]byte, error) {
+	dir, err := openDir(path)
+	if err != nil {
+		return nil, err
+	}
+	files, err := dir.tokenizer()
+	if err == nil && len(files) == 0 {
+		err = fmt.Errorf("%s: no tokenizer: expected tokenizer.json or vocab.txt", path)
+	}
+	return files, err
+}
+
+func (d modelDir) tokenizer() (map[string][]byte, error) {
+	files := make(map[string][]byte)
+	for _, name := range tokenizerNames {
+		if path, ok := d.file(name); ok {
+			b, err := readAligned(path)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", path, err)
+			}
+			files[name] = b
+		}
+	}
+	return files, nil
 }
 
 // readWeights finds the weights of a directory, in the order of preference of

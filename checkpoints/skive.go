@@ -25,14 +25,10 @@ type skiveMeta struct {
 // docs/format.md specifies. The write is atomic, and the same model gives the
 // same bytes.
 func (m *Model) SaveSkive(path string) error {
-	err := m.Validate()
-	if err == nil {
-		err = writeFileAtomic(path, m.writeSkive)
-	}
-	if err != nil {
+	if err := m.Validate(); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
-	return nil
+	return WriteFile(path, m.writeSkive)
 }
 
 func (m *Model) writeSkive(w io.Writer) error {

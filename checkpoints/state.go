@@ -31,13 +31,9 @@ func WriteState(path string, s State) error {
 	for i, x := range s.Sections {
 		sections[i] = section{x.Name, F32.String(), []int{len(x.Data)}, float32Bytes(x.Data)}
 	}
-	err := writeFileAtomic(path, func(w io.Writer) error {
+	return WriteFile(path, func(w io.Writer) error {
 		return writeContainer(w, kindState, s.Header, sections)
 	})
-	if err != nil {
-		return fmt.Errorf("writing training state %s: %w", path, err)
-	}
-	return nil
 }
 
 // ReadState reads a training state, decodes its header into header, a pointer

@@ -234,44 +234,43 @@ func (c *run) makeStudents(ctx context.Context) error {
 	c.steps = append(c.steps,
 		step{"fused int8", file, 1, infer.Options{Threads: c.Threads, DType: infer.Int8}},
 		step{fmt.Sprintf("%d instances", c.Instances), file, c.Instances, infer.Options{Threads: 1, DType: infer.Int8}})
-	if len(c.Prune) == 0 {
-		return nil
-	}
-	scores, err := pruning.Importance(ctx, student, c.importanceSet(), pruning.ImportanceOptions{Threads: c.Threads, MaxLength: c.MaxLength, Progress: c.Progress})
-	if err != nil {
-		return err
-	}
+	pruned, size := student, student.Config.Layers[0]
 	for _, p := range c.Prune {
-		if err := c.prune(ctx, student, scores, p); err != nil {
+		if pruned, err = c.prune(ctx, pruned, size, p); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// prune makes one pruned variant of the student, recovered and quantized.
-func (c *run) prune(ctx context.Context, student *checkpoints.Model, scores *pruning.Scores, p Pruning) error {
-	size := student.Config.Layers[0]
-	keep := func(n int, removed float64) int { return max(1, n-int(math.Round(float64(n)*removed))) }
-	masks, err := pruning.Select(scores, student.Config, keep(size.Heads, p.Heads), keep(size.Intermediate, p.FFN))
+// prune cuts a variant, with shares of the student's size, out of the student or
+// of the variant before: what recovered once loses less by the next cut. The
+// variant is recovered and quantized.
+func (c *run) prune(ctx context.Context, m *checkpoints.Model, size checkpoints.LayerSize, p Pruning) (*checkpoints.Model, error) {
+	scores, err := pruning.Importance(ctx, m, c.importanceSet(), pruning.ImportanceOptions{Threads: c.Threads, MaxLength: c.MaxLength, Progress: c.Progress})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	pruned, err := pruning.Rewire(student, masks)
+	keep := func(n int, removed float64) int { return max(1, n-int(math.Round(float64(n)*removed))) }
+	masks, err := pruning.Select(scores, m.Config, keep(size.Heads, p.Heads), keep(size.Intermediate, p.FFN))
 	if err != nil {
-		return err
+		return nil, err
+	}
+	pruned, err := pruning.Rewire(m, masks)
+	if err != nil {
+		return nil, err
 	}
 	name := fmt.Sprintf("pruned-%.0f-%.0f", 100*p.Heads, 100*p.FFN)
 	if pruned, err = c.distill(ctx, pruned, c.Recover, name); err != nil {
-		return err
+		return nil, err
 	}
 	file, err := c.quantize(pruned, name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	label := fmt.Sprintf("pruned %.0f %% heads, %.0f %% FFN", 100*p.Heads, 100*p.FFN)
 	c.steps = append(c.steps, step{label, file, c.Instances, infer.Options{Threads: 1, DType: infer.Int8}})
-	return nil
+	return pruned, nil
 }
 
 // importanceSet is the part of the training set that decides what is pruned.

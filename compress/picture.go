@@ -10,6 +10,7 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
 )
 
 // points are the rows as the plotter wants them: cumulative speed-up, metric in
@@ -23,13 +24,27 @@ func (p points) YError(i int) (lo, hi float64) {
 	return 100 * (p[i].Metric - p[i].Interval[0]), 100 * (p[i].Interval[1] - p[i].Metric)
 }
 
+// ratioTicks marks 1, 2 and 5 of every decade.
+type ratioTicks struct{}
+
+func (ratioTicks) Ticks(lo, hi float64) (ticks []plot.Tick) {
+	for decade := 0.1; decade <= hi; decade *= 10 {
+		for _, step := range []float64{1, 2, 5} {
+			if x := step * decade; x >= lo && x <= hi {
+				ticks = append(ticks, plot.Tick{Value: x, Label: fmt.Sprintf("%.3g×", x)})
+			}
+		}
+	}
+	return ticks
+}
+
 // picture draws accuracy against speed as SVG.
 func (r *Report) picture() ([]byte, error) {
 	p := plot.New()
 	p.Title.Text = fmt.Sprintf("%s: %s against speed", r.Task, r.Metric)
 	p.X.Label.Text = "speed-up over the padded teacher (log scale)"
 	p.Y.Label.Text = r.Metric + " (%), 95 % interval"
-	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, ratioTicks{}
 	p.Add(plotter.NewGrid())
 
 	rows := points(r.Rows)
@@ -52,7 +67,7 @@ func (r *Report) picture() ([]byte, error) {
 	}
 	for i := range names.TextStyle {
 		names.TextStyle[i].Font.Size = font.Points(10)
-		names.TextStyle[i].Rotation = 0.5
+		names.TextStyle[i].Rotation = 0.8
 	}
 	names.Offset = vg.Point{X: vg.Points(7), Y: vg.Points(7)}
 	p.Add(line, marks, bars, names)
@@ -62,13 +77,12 @@ func (r *Report) picture() ([]byte, error) {
 	for _, row := range r.Rows {
 		last = max(last, row.Cumulative)
 	}
-	p.X.Min, p.X.Max = 0.8, last*3
+	p.X.Min, p.X.Max = 0.8, last*2
 	p.Y.Max += (p.Y.Max - p.Y.Min) * 0.35
 
-	canvas, err := p.WriterTo(9*vg.Inch, 5*vg.Inch, "svg")
-	if err != nil {
-		return nil, err
-	}
+	canvas := vgsvg.New(9*vg.Inch, 5*vg.Inch)
+	margin := vg.Points(10)
+	p.Draw(draw.Crop(draw.New(canvas), margin, -margin, margin, -margin))
 	var b bytes.Buffer
 	_, err = canvas.WriteTo(&b)
 	return b.Bytes(), err

@@ -40,8 +40,9 @@ type Recipe struct {
 	Teacher Training     `yaml:"teacher" json:"teacher"`
 	Student Student      `yaml:"student" json:"student"`
 	Distill Distillation `yaml:"distill" json:"distill"`
-	// Prune lists the pruned variants of the student; the last one is the final
-	// model. Recover is the distillation that follows each pruning.
+	// Prune lists the pruned variants of the student, each cut from the one
+	// before; the last one is the final model. Recover is the distillation that
+	// follows each cut.
 	Prune   []Pruning    `yaml:"prune" json:"prune"`
 	Recover Distillation `yaml:"recover" json:"recover"`
 	// ImportanceExamples is how many training examples decide what is pruned; 0
@@ -111,7 +112,7 @@ type Distillation struct {
 }
 
 // Pruning is one pruned variant of the student: the shares of heads and
-// feed-forward units that are removed from each layer.
+// feed-forward units that are removed from each of its layers.
 type Pruning struct {
 	Heads float64 `yaml:"heads" json:"heads"`
 	FFN   float64 `yaml:"ffn" json:"ffn"`
@@ -126,13 +127,12 @@ func Default() Recipe {
 	}
 	r.Reviews = &Reviews{Train: 60000, Dev: 3000}
 	r.MaxLength = 64
-	r.Teacher = Training{Steps: 1000, BatchSize: 64, LearningRate: 1e-3, Warmup: 0.06, Schedule: "linear", WeightDecay: 0.01, MaxGradNorm: 1, EvalEvery: 500}
+	r.Teacher = Training{Steps: 1100, BatchSize: 64, LearningRate: 1e-3, Warmup: 0.06, Schedule: "linear", WeightDecay: 0.01, MaxGradNorm: 1, EvalEvery: 550}
 	r.Student.Layers = 2
 	r.Distill.Training = r.Teacher
-	r.Distill.Steps, r.Distill.EvalEvery = 600, 300
-	r.Recover = r.Distill
+	r.Distill.Steps, r.Distill.EvalEvery = 750, 375
+	r.Recover.Training = r.Teacher
 	r.Recover.Steps, r.Recover.LearningRate, r.Recover.EvalEvery = 300, 5e-4, 0
-	r.Recover.Hidden, r.Recover.Relations = 0, 0
 	r.ImportanceExamples = 2000
 	return r
 }
@@ -143,9 +143,11 @@ func ForModel(model, task, trainFile, devFile string) Recipe {
 		WeightDecay: 0.01, MaxGradNorm: 1, Dropout: train.ModelDropout}
 	distilling := Distillation{Training: fineTuning, Soft: 1, Temperature: 2, Hard: 0.2, Hidden: 0.1, Relations: 0.1}
 	distilling.LearningRate, distilling.Dropout = 1e-4, 0
+	recovering := distilling
+	recovering.Hidden, recovering.Relations = 0, 0
 	return Recipe{
 		Model: model, Task: task, Train: trainFile, Dev: devFile, Seed: 1,
-		Teacher: fineTuning, Distill: distilling, Recover: distilling,
+		Teacher: fineTuning, Distill: distilling, Recover: recovering,
 		Prune:              []Pruning{{Heads: 0.25, FFN: 0.25}, {Heads: 1.0 / 3, FFN: 0.5}},
 		ImportanceExamples: 4096,
 		PriceHour:          0.10,
@@ -214,6 +216,9 @@ func (r Recipe) Validate() error {
 	for i, p := range r.Prune {
 		if !share(p.Heads) || !share(p.FFN) {
 			return fmt.Errorf("recipe: prune[%d]: heads %g and ffn %g are expected to be shares, 0 or more and less than 1", i, p.Heads, p.FFN)
+		}
+		if i > 0 && (p.Heads < r.Prune[i-1].Heads || p.FFN < r.Prune[i-1].FFN) {
+			return fmt.Errorf("recipe: prune[%d]: it is cut from the variant before and is expected to remove no less", i)
 		}
 	}
 	for _, t := range []struct {

@@ -3,7 +3,6 @@ package distill
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -18,60 +17,12 @@ import (
 
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
-	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/layers"
 	"github.com/skive-ml/skive/train"
 )
 
 const trainGoldens = "../train/testdata/"
-
-func readJSON(t testing.TB, path string, v any) {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(b, v); err != nil {
-		t.Fatalf("%s: %v", path, err)
-	}
-}
-
-func goldenModel(t testing.TB) *checkpoints.Model {
-	t.Helper()
-	m, err := checkpoints.Open(trainGoldens + "tiny")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { m.Close() })
-	return m
-}
-
-// goldenData is the goldens' examples, turned back from ids into texts.
-func goldenData(t testing.TB) *data.Dataset {
-	t.Helper()
-	var examples []struct {
-		IDs   []int
-		Label int
-	}
-	readJSON(t, trainGoldens+"data.json", &examples)
-	ds := &data.Dataset{Task: data.Task{Name: "text", Labels: []string{"red", "green", "blue"}, Metric: "accuracy"}}
-	for _, e := range examples {
-		var texts, words []string
-		for _, id := range e.IDs[1:] {
-			if id == 3 { // [SEP]
-				texts, words = append(texts, strings.Join(words, " ")), nil
-				continue
-			}
-			words = append(words, fmt.Sprintf("w%d", id))
-		}
-		x := data.Example{Text: texts[0], Label: e.Label}
-		if len(texts) > 1 {
-			x.Pair, x.HasPair = texts[1], true
-		}
-		ds.Examples = append(ds.Examples, x)
-	}
-	return ds
-}
 
 // lossGoldens are tensors and the values and gradients that PyTorch computes of
 // the losses.
@@ -85,7 +36,7 @@ type lossGoldens struct {
 func readLossGoldens(t *testing.T) *lossGoldens {
 	t.Helper()
 	g := &lossGoldens{tensors: make(map[string][]float32)}
-	readJSON(t, "testdata/losses.json", g)
+	golden.JSON(t, "testdata/losses.json", g)
 	b, err := os.ReadFile("testdata/losses.safetensors")
 	if err != nil {
 		t.Fatal(err)
@@ -218,7 +169,7 @@ func narrowStudent(t testing.TB, teacher *checkpoints.Model) *checkpoints.Model 
 }
 
 func TestEveryLossFalls(t *testing.T) {
-	teacher, ds := goldenModel(t), goldenData(t)
+	teacher, ds := golden.Model(t), golden.Data(t)
 	student := narrowStudent(t, teacher)
 	for _, distance := range []string{MSE, Cosine} {
 		o := everything()
@@ -257,7 +208,7 @@ func TestEveryLossFalls(t *testing.T) {
 }
 
 func TestUnlabeledDataDo(t *testing.T) {
-	teacher, ds := goldenModel(t), goldenData(t)
+	teacher, ds := golden.Model(t), golden.Data(t)
 	student, err := StudentFromLayers(teacher, []int{1})
 	if err != nil {
 		t.Fatal(err)
@@ -278,7 +229,7 @@ func TestUnlabeledDataDo(t *testing.T) {
 }
 
 func TestResumingGivesTheBitsOfTheUninterruptedRun(t *testing.T) {
-	teacher, ds := goldenModel(t), goldenData(t)
+	teacher, ds := golden.Model(t), golden.Data(t)
 	student := narrowStudent(t, teacher)
 	o := everything()
 	o.Epochs, o.Dropout = 2, 0.1
@@ -313,7 +264,7 @@ func TestResumingGivesTheBitsOfTheUninterruptedRun(t *testing.T) {
 }
 
 func TestTeacherAndStudentThatDoNotGoTogether(t *testing.T) {
-	teacher, ds := goldenModel(t), goldenData(t)
+	teacher, ds := golden.Model(t), golden.Data(t)
 	for _, c := range []struct {
 		name   string
 		change func(student *checkpoints.Model, o *Options)

@@ -3,12 +3,10 @@ package pruning
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -17,73 +15,26 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/layers"
 	"github.com/skive-ml/skive/train"
 )
 
 const trainGoldens = "../train/testdata/"
 
-func goldenModel(t testing.TB) *checkpoints.Model {
-	t.Helper()
-	m, err := checkpoints.Open(trainGoldens + "tiny")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { m.Close() })
-	return m
-}
-
-func readJSON(t testing.TB, path string, v any) {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(b, v); err != nil {
-		t.Fatalf("%s: %v", path, err)
-	}
-}
-
-// goldenData is the goldens' examples, turned back from ids into texts.
-func goldenData(t testing.TB) *data.Dataset {
-	t.Helper()
-	var examples []struct {
-		IDs   []int
-		Label int
-	}
-	readJSON(t, trainGoldens+"data.json", &examples)
-	ds := &data.Dataset{Task: data.Task{Name: "text", Labels: []string{"red", "green", "blue"}, Metric: "accuracy"}}
-	for _, e := range examples {
-		var texts, words []string
-		for _, id := range e.IDs[1:] {
-			if id == 3 { // [SEP]
-				texts, words = append(texts, strings.Join(words, " ")), nil
-				continue
-			}
-			words = append(words, fmt.Sprintf("w%d", id))
-		}
-		x := data.Example{Text: texts[0], Label: e.Label}
-		if len(texts) > 1 {
-			x.Pair, x.HasPair = texts[1], true
-		}
-		ds.Examples = append(ds.Examples, x)
-	}
-	return ds
-}
-
 // The same definitions computed by PyTorch.
 func TestImportanceFollowsPyTorch(t *testing.T) {
-	var golden struct {
+	var pytorch struct {
 		BatchSize                  int `json:"batch_size"`
 		Exact, Fisher, FastFormers Scores
 	}
-	readJSON(t, "testdata/importance.json", &golden)
-	m, ds := goldenModel(t), goldenData(t)
+	golden.JSON(t, "testdata/importance.json", &pytorch)
+	m, ds := golden.Model(t), golden.Data(t)
 	for _, c := range []struct {
 		method Method
 		want   Scores
-	}{{Exact, golden.Exact}, {Fisher, golden.Fisher}, {FastFormers, golden.FastFormers}} {
-		got, err := Importance(context.Background(), m, ds, ImportanceOptions{Method: c.method, BatchSize: golden.BatchSize})
+	}{{Exact, pytorch.Exact}, {Fisher, pytorch.Fisher}, {FastFormers, pytorch.FastFormers}} {
+		got, err := Importance(context.Background(), m, ds, ImportanceOptions{Method: c.method, BatchSize: pytorch.BatchSize})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -125,7 +76,7 @@ func compare(t *testing.T, what string, got, want []float64) {
 }
 
 func TestExactDoesNotDependOnBatchesOrThreads(t *testing.T) {
-	m, ds := goldenModel(t), goldenData(t)
+	m, ds := golden.Model(t), golden.Data(t)
 	want, err := Importance(context.Background(), m, ds, ImportanceOptions{BatchSize: 1, Threads: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +97,7 @@ func TestExactDoesNotDependOnBatchesOrThreads(t *testing.T) {
 }
 
 func TestPredictionsNeedNoLabels(t *testing.T) {
-	m, ds := goldenModel(t), goldenData(t)
+	m, ds := golden.Model(t), golden.Data(t)
 	ds.Examples = ds.Examples[:20]
 	for i := range ds.Examples {
 		ds.Examples[i].Label = -1
@@ -161,7 +112,7 @@ func TestPredictionsNeedNoLabels(t *testing.T) {
 }
 
 func TestImportanceRefuses(t *testing.T) {
-	m, ds := goldenModel(t), goldenData(t)
+	m, ds := golden.Model(t), golden.Data(t)
 	for _, c := range []struct {
 		ds   *data.Dataset
 		o    ImportanceOptions
@@ -186,7 +137,7 @@ func TestImportanceRefuses(t *testing.T) {
 
 // The rewired model computes what the original computes under the mask.
 func TestRewiredModelEqualsTheMaskedOriginal(t *testing.T) {
-	m := goldenModel(t)
+	m := golden.Model(t)
 	r := rand.New(rand.NewPCG(1, 2))
 	some := func(n, keep int) []int {
 		kept := r.Perm(n)[:keep]
@@ -198,7 +149,7 @@ func TestRewiredModelEqualsTheMaskedOriginal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	enc, err := train.Encode(m, goldenData(t), 0)
+	enc, err := train.Encode(m, golden.Data(t), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +226,7 @@ func TestRewiredModelEqualsTheMaskedOriginal(t *testing.T) {
 	defer back.Close()
 	o := train.Defaults()
 	o.Steps = 2
-	if _, _, err := train.Run(context.Background(), back, goldenData(t), nil, o); err != nil {
+	if _, _, err := train.Run(context.Background(), back, golden.Data(t), nil, o); err != nil {
 		t.Errorf("training the pruned model: %v", err)
 	}
 }

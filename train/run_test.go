@@ -16,6 +16,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/internal/golden"
 )
 
 func subset(ds *data.Dataset, lo, hi int) *data.Dataset {
@@ -36,8 +37,8 @@ func sameWeights(a, b *checkpoints.Model) bool {
 
 func run(t *testing.T, o Options) (*checkpoints.Model, *Result) {
 	t.Helper()
-	ds := tinyData(t)
-	m, r, err := Run(context.Background(), tinyModel(t), subset(ds, 0, 100), subset(ds, 100, 160), o)
+	ds := golden.Data(t)
+	m, r, err := Run(context.Background(), golden.Model(t), subset(ds, 0, 100), subset(ds, 100, 160), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +87,7 @@ func TestBestModelIsReturned(t *testing.T) {
 			t.Errorf("step %d is better than the best, step %d", e.Step, r.Best.Step)
 		}
 	}
-	ds := tinyData(t)
+	ds := golden.Data(t)
 	metrics, err := Evaluate(context.Background(), m, subset(ds, 100, 160), EvaluateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -145,7 +146,7 @@ func TestResumingGivesTheBitsOfTheUninterruptedRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ds := tinyData(t)
+	ds := golden.Data(t)
 
 	o := quick()
 	o.Output = filepath.Join(t.TempDir(), "parts")
@@ -158,7 +159,7 @@ func TestResumingGivesTheBitsOfTheUninterruptedRun(t *testing.T) {
 				cancel()
 			}
 		}
-		_, _, err := Run(ctx, tinyModel(t), subset(ds, 0, 100), subset(ds, 100, 160), o)
+		_, _, err := Run(ctx, golden.Model(t), subset(ds, 0, 100), subset(ds, 100, 160), o)
 		if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "state saved") {
 			t.Fatalf("cancelled at step %d: error %v", stop, err)
 		}
@@ -203,7 +204,7 @@ func TestResumingGivesTheBitsOfTheUninterruptedRun(t *testing.T) {
 	// Other settings are not this run.
 	o.LearningRate = 1e-3
 	var settings *SettingsError
-	if _, _, err := Run(context.Background(), tinyModel(t), subset(ds, 0, 100), subset(ds, 100, 160), o); !errors.As(err, &settings) || settings.Setting != "lr" {
+	if _, _, err := Run(context.Background(), golden.Model(t), subset(ds, 0, 100), subset(ds, 100, 160), o); !errors.As(err, &settings) || settings.Setting != "lr" {
 		t.Errorf("resuming with another rate: error %v", err)
 	}
 }
@@ -212,7 +213,7 @@ func TestResumingGivesTheBitsOfTheUninterruptedRun(t *testing.T) {
 // did after that is done again.
 func TestResumingAfterAKill(t *testing.T) {
 	want, _ := run(t, quick())
-	ds := tinyData(t)
+	ds := golden.Data(t)
 	for _, stop := range []int{4, 7, 14} {
 		o := quick()
 		o.Output = filepath.Join(t.TempDir(), "out")
@@ -223,7 +224,7 @@ func TestResumingAfterAKill(t *testing.T) {
 					panic("killed")
 				}
 			}
-			_, _, _ = Run(context.Background(), tinyModel(t), subset(ds, 0, 100), subset(ds, 100, 160), o)
+			_, _, _ = Run(context.Background(), golden.Model(t), subset(ds, 0, 100), subset(ds, 100, 160), o)
 		}()
 		o.OnStep, o.Resume = nil, true
 		got, r := run(t, o)
@@ -246,20 +247,20 @@ func TestDamagedStateIsAnErrorThatNamesTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Resume = true
-	ds := tinyData(t)
-	_, _, err = Run(context.Background(), tinyModel(t), subset(ds, 0, 100), subset(ds, 100, 160), o)
+	ds := golden.Data(t)
+	_, _, err = Run(context.Background(), golden.Model(t), subset(ds, 0, 100), subset(ds, 100, 160), o)
 	if !errors.Is(err, checkpoints.ErrCorrupt) || !strings.Contains(err.Error(), path) {
 		t.Errorf("error %v, want a damaged file named", err)
 	}
 }
 
 func TestDivergenceNamesTheStepAndKeepsTheLastState(t *testing.T) {
-	ds := tinyData(t)
+	ds := golden.Data(t)
 	o := quick()
 	o.LearningRate, o.Schedule, o.Warmup, o.MaxGradNorm, o.Steps = 1e30, Constant, 0, 0, 20
 	o.Output = filepath.Join(t.TempDir(), "out")
 	o.SaveEvery, o.EvalEvery = 1, 100
-	_, _, err := Run(context.Background(), tinyModel(t), subset(ds, 0, 100), nil, o)
+	_, _, err := Run(context.Background(), golden.Model(t), subset(ds, 0, 100), nil, o)
 	var diverged *DivergedError
 	if !errors.As(err, &diverged) || diverged.Step < 2 {
 		t.Fatalf("error %v, want a DivergedError after the first step", err)
@@ -274,7 +275,7 @@ func TestDivergenceNamesTheStepAndKeepsTheLastState(t *testing.T) {
 }
 
 func TestBadInputIsOneClearLine(t *testing.T) {
-	ds := tinyData(t)
+	ds := golden.Data(t)
 	label := func(v int) *data.Dataset {
 		bad := subset(ds, 0, 10)
 		bad.Examples = slices.Clone(bad.Examples)
@@ -303,7 +304,7 @@ func TestBadInputIsOneClearLine(t *testing.T) {
 		if c.change != nil {
 			c.change(&o)
 		}
-		_, _, err := Run(context.Background(), tinyModel(t), c.train, c.dev, o)
+		_, _, err := Run(context.Background(), golden.Model(t), c.train, c.dev, o)
 		if err == nil || !strings.HasPrefix(err.Error(), "train: "+c.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: error %v, want %q", c.name, err, c.want)
 		}
@@ -311,11 +312,11 @@ func TestBadInputIsOneClearLine(t *testing.T) {
 }
 
 func TestFreshHeadForAModelWithoutOne(t *testing.T) {
-	cfg := tinyModel(t).Config
+	cfg := golden.Model(t).Config
 	cfg.Labels = nil
 	m := checkpoints.InitBERT(cfg, 1)
-	m.Tokenizer = tinyModel(t).Tokenizer
-	ds := tinyData(t)
+	m.Tokenizer = golden.Model(t).Tokenizer
+	ds := golden.Data(t)
 	o := quick()
 	o.Steps = 2
 	out, _, err := Run(context.Background(), m, subset(ds, 0, 32), nil, o)

@@ -69,6 +69,7 @@ var joins = []string{
 	"although C , M",
 	"M although C",
 	"M even if C",
+	"M , though C",
 	"C , still M",
 	"while C , M",
 	"granted that C , M",
