@@ -92,7 +92,7 @@ func New(m *checkpoints.Model, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return w.engine(o), nil
+	return w.engine(o, nil), nil
 }
 
 func (o Options) check(c checkpoints.Config) error {
@@ -107,7 +107,9 @@ func (o Options) check(c checkpoints.Config) error {
 	return nil
 }
 
-func (w *weights) engine(o Options) *Engine {
+// engine makes an engine, whose threads are tied to cores if there are any; the
+// first is for the caller of its methods.
+func (w *weights) engine(o Options, cores []int) *Engine {
 	if o.Threads == 0 {
 		o.Threads = runtime.GOMAXPROCS(0)
 	}
@@ -123,7 +125,7 @@ func (w *weights) engine(o Options) *Engine {
 	if w.int8 {
 		e.options.DType = Int8
 	}
-	e.team = team.New(o.Threads)
+	e.team = team.New(o.Threads, cores...)
 	e.run.init(w, e.team, o)
 	return e
 }

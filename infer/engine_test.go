@@ -239,11 +239,11 @@ func TestModelAndOptionErrors(t *testing.T) {
 		if _, err := New(m, o); !errors.Is(err, ErrOption) {
 			t.Errorf("%+v: %v", o, err)
 		}
-		if _, err := NewPool(m, 1, o); !errors.Is(err, ErrOption) {
+		if _, err := NewPool(m, PoolOptions{Options: o}); !errors.Is(err, ErrOption) {
 			t.Errorf("pool, %+v: %v", o, err)
 		}
 	}
-	if _, err := NewPool(m, 0, Options{}); !errors.Is(err, ErrOption) {
+	if _, err := NewPool(m, PoolOptions{Instances: -1}); !errors.Is(err, ErrOption) {
 		t.Errorf("pool of none: %v", err)
 	}
 	headless := configs["head 16"]

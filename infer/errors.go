@@ -8,6 +8,8 @@ import (
 var (
 	// ErrClosed is returned by an engine or a pool after Close.
 	ErrClosed = errors.New("infer: closed")
+	// ErrOverloaded is returned by a pool whose queue is full.
+	ErrOverloaded = errors.New("infer: overloaded: too many requests are waiting")
 	// ErrNoHead is returned for a model that does not end in a classifier.
 	ErrNoHead = errors.New("infer: the model has no classifier")
 	// ErrNoTokenizer is returned by Predict for a model without tokenizer files.

@@ -4,33 +4,115 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/internal/team"
 )
 
-// Pool is a number of engines that share their weights. It takes requests from
-// any number of goroutines and gives each to an idle engine; requests wait
-// while there is none. More instances of one thread each answer more requests a
-// second than one instance with as many threads.
-type Pool struct {
-	engines []*Engine
-	idle    chan *Engine
-	model   *checkpoints.Model
+// PoolOptions are the options of a pool. The zero value is one instance of one
+// thread for each core.
+type PoolOptions struct {
+	// Options are those of each instance. Threads 0 stands for one.
+	Options
+	// Instances is how many batches are computed at the same time; 0 stands for
+	// as many as the cores have threads for.
+	Instances int
+	// MaxBatch is how many tokens are computed together at most, unless one
+	// request has more; 0 stands for 512, after which a larger batch gains
+	// little.
+	MaxBatch int
+	// MaxDelay is how long a request may wait for others that fill its batch.
+	// With 0 an idle instance takes what is waiting at once.
+	MaxDelay time.Duration
+	// MaxQueue is how many requests may wait; more are refused with
+	// ErrOverloaded. 0 stands for 1,024.
+	MaxQueue int
+	// Pin ties every thread to a core of its own, where the system allows it
+	// (Linux). It helps where the process has the cores for itself.
+	Pin bool
+}
 
-	mu       sync.Mutex
-	closed   bool
-	requests sync.WaitGroup
+func (o *PoolOptions) fill() error {
+	switch {
+	case o.Instances < 0 || o.Instances > 1<<12:
+		return fmt.Errorf("%w: %d instances", ErrOption, o.Instances)
+	case o.MaxBatch < 0:
+		return fmt.Errorf("%w: batches of %d tokens", ErrOption, o.MaxBatch)
+	case o.MaxDelay < 0:
+		return fmt.Errorf("%w: a delay of %s", ErrOption, o.MaxDelay)
+	case o.MaxQueue < 0:
+		return fmt.Errorf("%w: a queue of %d requests", ErrOption, o.MaxQueue)
+	}
+	orElse := func(x *int, otherwise int) {
+		if *x == 0 {
+			*x = otherwise
+		}
+	}
+	orElse(&o.Threads, 1)
+	orElse(&o.Instances, max(1, runtime.GOMAXPROCS(0)/o.Threads))
+	orElse(&o.MaxBatch, 512)
+	orElse(&o.MaxQueue, 1024)
+	return nil
+}
+
+// Pool answers requests from any number of goroutines with several engines that
+// share their weights. What is waiting when an engine becomes idle is packed
+// into one batch without padding: under load the pool computes large batches,
+// without load it answers at once. The answers do not depend on the batch.
+type Pool struct {
+	options PoolOptions
+	engines []*Engine
+	model   *checkpoints.Model // closed with the pool, if it opened it
+	workers sync.WaitGroup
+	texts   sync.Pool // of *textBuffers
+	wake    chan struct{}
+	closing chan struct{}
+
+	mu     sync.Mutex
+	closed bool
+	queue  []*request
+	tokens int // of the queue
+	idle   int // engines
+	free   []*request
+	stats  PoolStats
+}
+
+// PoolStats counts what a pool has done.
+type PoolStats struct {
+	// Requests were answered, Refused found the queue full, and Abandoned were
+	// given up by their callers.
+	Requests, Refused, Abandoned int64
+	// Batches were computed, of so many sequences and tokens.
+	Batches, Sequences, Tokens int64
+	// Waiting is the number of requests in the queue now.
+	Waiting int
+}
+
+// request is a call that waits for its answer. It goes from waiting to taken or
+// back to its caller; one that is taken and whose caller has left goes back to
+// the free list when it is answered.
+type request struct {
+	ids, typeIDs, offsets []int32 // the caller's, not read once it is taken
+	sequences             int
+	arrived               time.Time
+	taken, abandoned      bool
+	logits                []float32
+	err                   error
+	done                  chan struct{}
 }
 
 // OpenPool compiles the model at path, which may have any format that
-// checkpoints.Open reads, for a pool of instances.
-func OpenPool(path string, instances int, o Options) (*Pool, error) {
+// checkpoints.Open reads, for a pool.
+func OpenPool(path string, o PoolOptions) (*Pool, error) {
 	m, err := checkpoints.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	p, err := NewPool(m, instances, o)
+	p, err := NewPool(m, o)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), m.Close())
 	}
@@ -38,89 +120,51 @@ func OpenPool(path string, instances int, o Options) (*Pool, error) {
 	return p, nil
 }
 
-// NewPool compiles a model for a pool of instances. Options.Threads is the
-// number of threads of each; 0 stands for one. The model must not be closed or
-// changed before the pool is closed.
-func NewPool(m *checkpoints.Model, instances int, o Options) (*Pool, error) {
-	if err := o.check(m.Config); err != nil {
+// NewPool compiles a model for a pool. The model must not be closed or changed
+// before the pool is closed.
+func NewPool(m *checkpoints.Model, o PoolOptions) (*Pool, error) {
+	if err := o.Options.check(m.Config); err != nil {
 		return nil, err
 	}
-	if instances < 1 || instances > 1<<12 {
-		return nil, fmt.Errorf("%w: %d instances", ErrOption, instances)
+	if err := o.fill(); err != nil {
+		return nil, err
 	}
 	w, err := load(m, o.DType)
 	if err != nil {
 		return nil, err
 	}
-	if o.Threads == 0 {
-		o.Threads = 1
+	p := &Pool{
+		options: o, idle: o.Instances,
+		wake:    make(chan struct{}, o.Instances),
+		closing: make(chan struct{}),
 	}
-	p := &Pool{idle: make(chan *Engine, instances)}
-	for range instances {
-		e := w.engine(o)
+	p.texts.New = func() any { return new(textBuffers) }
+	for i := range o.Instances {
+		var cores []int
+		for t := 0; o.Pin && t < o.Threads; t++ {
+			cores = append(cores, i*o.Threads+t)
+		}
+		e := w.engine(o.Options, cores)
 		p.engines = append(p.engines, e)
-		p.idle <- e
+		p.workers.Go(func() { p.work(e, cores) })
 	}
+	p.options.Options = p.engines[0].Options()
 	return p, nil
 }
-
-// Instances is the number of requests that are computed at the same time.
-func (p *Pool) Instances() int { return len(p.engines) }
 
 // Config returns the architecture of the model.
 func (p *Pool) Config() checkpoints.Config { return p.engines[0].Config() }
 
-// Options returns the options of each instance, with defaults filled in.
-func (p *Pool) Options() Options { return p.engines[0].Options() }
+// Options returns the options in effect, with defaults filled in.
+func (p *Pool) Options() PoolOptions { return p.options }
 
-// acquire waits for an idle engine. Every engine that it gives must be
-// released.
-func (p *Pool) acquire(ctx context.Context) (*Engine, error) {
+// Stats returns what the pool has done so far.
+func (p *Pool) Stats() PoolStats {
 	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
-		return nil, ErrClosed
-	}
-	p.requests.Add(1)
-	p.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		p.requests.Done()
-		return nil, err
-	}
-	select {
-	case e := <-p.idle:
-		return e, nil
-	case <-ctx.Done():
-		p.requests.Done()
-		return nil, ctx.Err()
-	}
-}
-
-func (p *Pool) release(e *Engine) {
-	p.idle <- e
-	p.requests.Done()
-}
-
-// PredictTokens is Engine.PredictTokens on an idle instance. It returns the
-// error of ctx if ctx ends before one is idle; a computation that has begun is
-// finished.
-func (p *Pool) PredictTokens(ctx context.Context, dst []float32, ids, typeIDs, offsets []int32) ([]float32, error) {
-	e, err := p.acquire(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer p.release(e)
-	return e.PredictTokens(dst, ids, typeIDs, offsets)
-}
-
-// Predict is Engine.Predict on an idle instance.
-func (p *Pool) Predict(ctx context.Context, inputs []Input) ([]Prediction, error) {
-	e, err := p.acquire(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer p.release(e)
-	return e.Predict(ctx, inputs)
+	defer p.mu.Unlock()
+	s := p.stats
+	s.Waiting = len(p.queue)
+	return s
 }
 
 // Profile returns the times of all instances; see Engine.Profile.
@@ -139,6 +183,220 @@ func (p *Pool) Profile() []StageTime {
 	return sum
 }
 
+// PredictTokens is Engine.PredictTokens, computed together with what other
+// goroutines ask for. It returns ErrOverloaded at once if the queue is full,
+// and the error of ctx as soon as ctx ends.
+func (p *Pool) PredictTokens(ctx context.Context, dst []float32, ids, typeIDs, offsets []int32) ([]float32, error) {
+	if err := p.engines[0].check(ids, typeIDs, offsets); err != nil {
+		return nil, err
+	}
+	r, err := p.submit(ctx, ids, typeIDs, offsets)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-r.done:
+	case <-ctx.Done():
+		if p.abandon(r) {
+			return nil, ctx.Err()
+		}
+		<-r.done
+	}
+	dst, err = append(dst[:0], r.logits...), r.err
+	p.mu.Lock()
+	p.recycle(r)
+	p.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return dst, nil
+}
+
+// Predict is Engine.Predict; the texts are tokenized by the calling goroutine
+// and computed together with what others ask for.
+func (p *Pool) Predict(ctx context.Context, inputs []Input) ([]Prediction, error) {
+	t := p.texts.Get().(*textBuffers)
+	defer p.texts.Put(t)
+	return p.engines[0].weights.classify(t, &p.options.Options, inputs, func(t *textBuffers) (err error) {
+		t.logits, err = p.PredictTokens(ctx, t.logits, t.ids, t.typeIDs, t.offsets)
+		return err
+	})
+}
+
+// submit puts a request into the queue.
+func (p *Pool) submit(ctx context.Context, ids, typeIDs, offsets []int32) (*request, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, ErrClosed
+	}
+	if len(p.queue) >= p.options.MaxQueue {
+		p.stats.Refused++
+		return nil, ErrOverloaded
+	}
+	var r *request
+	if n := len(p.free); n > 0 {
+		r, p.free = p.free[n-1], p.free[:n-1]
+	} else {
+		r = &request{done: make(chan struct{}, 1)}
+	}
+	r.ids, r.typeIDs, r.offsets = ids, typeIDs, offsets
+	r.sequences, r.arrived = len(offsets)-1, time.Now()
+	p.queue = append(p.queue, r)
+	p.tokens += len(ids)
+	p.signal()
+	return r, nil
+}
+
+// signal wakes an idle worker. As many signals as there are workers can be
+// pending, so that none is lost.
+func (p *Pool) signal() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// abandon gives up a request that is not answered yet.
+func (p *Pool) abandon(r *request) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case !r.taken:
+		i := slices.Index(p.queue, r)
+		p.queue = slices.Delete(p.queue, i, i+1)
+		p.tokens -= len(r.ids)
+		p.recycle(r)
+	case len(r.done) == 0:
+		r.abandoned = true
+	default:
+		return false // it was answered at this moment
+	}
+	p.stats.Abandoned++
+	return true
+}
+
+// recycle keeps a request for the next caller.
+func (p *Pool) recycle(r *request) {
+	*r = request{logits: r.logits[:0], done: r.done}
+	p.free = append(p.free, r)
+}
+
+// packed is the batch that a worker computes at a time.
+type packed struct {
+	requests              []*request
+	ids, typeIDs, offsets []int32
+	logits                []float32
+}
+
+// work computes batches until the pool is closed and its queue is empty.
+func (p *Pool) work(e *Engine, cores []int) {
+	if len(cores) > 0 {
+		team.Pin(cores[0])
+	}
+	var b packed
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for p.next(&b, timer) {
+		var err error
+		b.logits, err = e.PredictTokens(b.logits, b.ids, b.typeIDs, b.offsets)
+		p.answer(&b, err, len(e.weights.config.Labels))
+	}
+}
+
+// next waits for a batch. It reports false when there will be none.
+func (p *Pool) next(b *packed, timer *time.Timer) bool {
+	for {
+		p.mu.Lock()
+		wait := time.Duration(-1)
+		switch {
+		case len(p.queue) > 0:
+			if !p.closed && p.tokens < p.options.MaxBatch {
+				wait = p.options.MaxDelay - time.Since(p.queue[0].arrived)
+			}
+			if wait <= 0 {
+				p.take(b)
+				p.mu.Unlock()
+				return true
+			}
+		case p.closed:
+			p.mu.Unlock()
+			return false
+		default:
+			wait = time.Hour
+		}
+		p.mu.Unlock()
+		timer.Reset(wait)
+		select {
+		case <-p.wake:
+		case <-p.closing:
+		case <-timer.C:
+		}
+	}
+}
+
+// take packs waiting requests into a batch, in the order of their arrival and no
+// more than this worker's share among the idle ones.
+func (p *Pool) take(b *packed) {
+	share := (len(p.queue) + p.idle - 1) / p.idle
+	n, tokens := 0, 0
+	for n < share && (n == 0 || tokens+len(p.queue[n].ids) <= p.options.MaxBatch) {
+		tokens += len(p.queue[n].ids)
+		n++
+	}
+	b.ids, b.typeIDs, b.offsets = b.ids[:0], b.typeIDs[:0], append(b.offsets[:0], 0)
+	b.requests = append(b.requests[:0], p.queue[:n]...)
+	for _, r := range b.requests {
+		first := int32(len(b.ids))
+		b.ids = append(b.ids, r.ids...)
+		if r.typeIDs != nil {
+			b.typeIDs = append(b.typeIDs, r.typeIDs...)
+		} else {
+			for range r.ids {
+				b.typeIDs = append(b.typeIDs, 0)
+			}
+		}
+		for _, end := range r.offsets[1:] {
+			b.offsets = append(b.offsets, first+end)
+		}
+		r.taken = true
+	}
+	p.queue = slices.Delete(p.queue, 0, n)
+	p.tokens -= tokens
+	p.idle--
+	p.stats.Batches++
+	p.stats.Sequences += int64(len(b.offsets) - 1)
+	p.stats.Tokens += int64(tokens)
+	if len(p.queue) > 0 {
+		p.signal()
+	}
+}
+
+// answer hands the logits of a batch out.
+func (p *Pool) answer(b *packed, err error, classes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.idle++
+	first := 0
+	for _, r := range b.requests {
+		n := r.sequences * classes
+		if err == nil && !r.abandoned {
+			r.logits = append(r.logits[:0], b.logits[first:first+n]...)
+		}
+		first += n
+		if r.abandoned {
+			p.recycle(r)
+			continue
+		}
+		r.err = err
+		p.stats.Requests++
+		r.done <- struct{}{}
+	}
+}
+
 // Close makes new requests fail with ErrClosed, waits for those already
 // accepted to be answered, and releases the threads.
 func (p *Pool) Close() error {
@@ -146,20 +404,19 @@ func (p *Pool) Close() error {
 	closed := p.closed
 	p.closed = true
 	p.mu.Unlock()
-	p.requests.Wait()
+	if !closed {
+		close(p.closing)
+	}
+	p.workers.Wait()
 	if closed {
 		return nil
 	}
-	var first error
+	var errs []error
 	for _, e := range p.engines {
-		if err := e.Close(); err != nil && first == nil {
-			first = err
-		}
+		errs = append(errs, e.Close())
 	}
 	if p.model != nil {
-		if err := p.model.Close(); err != nil && first == nil {
-			first = err
-		}
+		errs = append(errs, p.model.Close())
 	}
-	return first
+	return errors.Join(errs...)
 }

@@ -14,12 +14,12 @@ import (
 func TestPoolUnderLoadWithCancellations(t *testing.T) {
 	m := textModel(t)
 	for _, instances := range []int{1, 3} {
-		p, err := NewPool(m, instances, Options{DType: Int8})
+		p, err := NewPool(m, PoolOptions{Instances: instances, Options: Options{DType: Int8}, Pin: instances > 1})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p.Instances() != instances || p.Options().Threads != 1 {
-			t.Errorf("%d instances, %+v", p.Instances(), p.Options())
+		if p.Options().Instances != instances || p.Options().Threads != 1 {
+			t.Errorf("%+v", p.Options())
 		}
 		e := newEngine(t, m, Options{Threads: 1, DType: Int8})
 		r := rand.New(rand.NewPCG(1, 2))
@@ -73,39 +73,34 @@ func TestPoolUnderLoadWithCancellations(t *testing.T) {
 // Requests that were accepted before Close are answered, later ones refused.
 func TestPoolCloseDrains(t *testing.T) {
 	m := textModel(t)
-	p, err := NewPool(m, 1, Options{})
+	p, err := NewPool(m, PoolOptions{Instances: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := p.acquire(context.Background()) // the only instance is busy
-	if err != nil {
-		t.Fatal(err)
-	}
+	p.engines[0].mu.Lock() // the only instance is busy
 	b := randomBatch(m.Config, rand.New(rand.NewPCG(1, 2)), 9)
 	results := make(chan error, 4)
 	for range cap(results) {
-		accepted := make(chan struct{})
 		go func() {
-			ctx := &announced{Context: context.Background(), reached: accepted}
-			_, err := p.PredictTokens(ctx, nil, b.ids, b.typeIDs, b.offsets)
+			_, err := p.PredictTokens(context.Background(), nil, b.ids, b.typeIDs, b.offsets)
 			results <- err
 		}()
-		<-accepted
 	}
+	waitFor(t, func() bool { s := p.Stats(); return s.Waiting+int(s.Sequences) == cap(results) })
 	closed := make(chan error, 1)
 	go func() { closed <- p.Close() }()
-	for {
-		if _, err := p.PredictTokens(expired(), nil, b.ids, b.typeIDs, b.offsets); errors.Is(err, ErrClosed) {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
+	waitFor(t, func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+		defer cancel()
+		_, err := p.PredictTokens(ctx, nil, b.ids, b.typeIDs, b.offsets)
+		return errors.Is(err, ErrClosed)
+	})
 	select {
 	case <-closed:
 		t.Fatal("Close returned before the requests were answered")
 	default:
 	}
-	p.release(e)
+	p.engines[0].mu.Unlock()
 	for range cap(results) {
 		if err := <-results; err != nil {
 			t.Errorf("accepted request: %v", err)
@@ -122,27 +117,139 @@ func TestPoolCloseDrains(t *testing.T) {
 	}
 }
 
-// announced tells when a request has been accepted, which is when its context
-// is first looked at.
-type announced struct {
-	context.Context
-	once    sync.Once
-	reached chan struct{}
+func waitFor(t *testing.T, condition func() bool) {
+	t.Helper()
+	for range 5000 {
+		if condition() {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Fatal("it did not happen in five seconds")
 }
 
-func (a *announced) Err() error {
-	a.once.Do(func() { close(a.reached) })
-	return a.Context.Err()
+// Requests that wait are computed together, and their answers are those of each
+// alone.
+func TestPoolBatches(t *testing.T) {
+	m := textModel(t)
+	p, err := NewPool(m, PoolOptions{Instances: 1, MaxBatch: 60, MaxQueue: 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	e := newEngine(t, m, Options{Threads: 1})
+	r := rand.New(rand.NewPCG(3, 4))
+	p.engines[0].mu.Lock()
+	var group sync.WaitGroup
+	ask := func(b batch) {
+		want := predict(t, e, b)
+		group.Go(func() {
+			got, err := p.PredictTokens(context.Background(), nil, b.ids, b.typeIDs, b.offsets)
+			if err != nil || !sameBits(got, want) {
+				t.Errorf("%v, %v, want %v", got, err, want)
+			}
+		})
+	}
+	ask(randomBatch(m.Config, r, 10))
+	waitFor(t, func() bool { return p.Stats().Batches == 1 })
+	for range 20 {
+		ask(randomBatch(m.Config, r, 4, 6))
+	}
+	waitFor(t, func() bool { return p.Stats().Waiting == 20 })
+	b := randomBatch(m.Config, r, 3)
+	if _, err := p.PredictTokens(context.Background(), nil, b.ids, b.typeIDs, b.offsets); !errors.Is(err, ErrOverloaded) {
+		t.Errorf("with a full queue: %v", err)
+	}
+	p.engines[0].mu.Unlock()
+	group.Wait()
+	s := p.Stats()
+	if s.Requests != 21 || s.Refused != 1 || s.Batches != 5 || s.Sequences != 41 || s.Tokens != 210 || s.Waiting != 0 {
+		t.Errorf("%+v, want 20 requests in 4 batches after the first", s)
+	}
 }
 
-func expired() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
+// With a delay, requests that come one after the other share a batch.
+func TestPoolDelay(t *testing.T) {
+	m := textModel(t)
+	p, err := NewPool(m, PoolOptions{Instances: 1, MaxBatch: 40, MaxDelay: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	b := randomBatch(m.Config, rand.New(rand.NewPCG(3, 4)), 10)
+	var group sync.WaitGroup
+	for i := range 4 {
+		group.Go(func() {
+			if _, err := p.PredictTokens(context.Background(), nil, b.ids, b.typeIDs, b.offsets); err != nil {
+				t.Error(err)
+			}
+		})
+		if i < 3 {
+			waitFor(t, func() bool { return p.Stats().Waiting == i+1 })
+		}
+	}
+	group.Wait()
+	if s := p.Stats(); s.Batches != 1 || s.Sequences != 4 {
+		t.Errorf("%+v, want one batch of four", s)
+	}
+}
+
+// A caller that gives up gets its context's error at once, and its slices back.
+func TestPoolAbandonedRequests(t *testing.T) {
+	m := textModel(t)
+	p, err := NewPool(m, PoolOptions{Instances: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	p.engines[0].mu.Lock()
+	b := randomBatch(m.Config, rand.New(rand.NewPCG(3, 4)), 10)
+	for range 3 { // the first is being computed, the others wait
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+		if _, err := p.PredictTokens(ctx, nil, b.ids, b.typeIDs, b.offsets); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v", err)
+		}
+		cancel()
+	}
+	for i := range b.offsets {
+		b.offsets[i] = 1 << 30
+	}
+	p.engines[0].mu.Unlock()
+	waitFor(t, func() bool { p.mu.Lock(); defer p.mu.Unlock(); return p.idle == 1 })
+	if s := p.Stats(); s.Abandoned != 3 || s.Requests != 0 || s.Batches != 1 || s.Waiting != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestPoolAllocatesNothing(t *testing.T) {
+	m := textModel(t)
+	p, err := NewPool(m, PoolOptions{Instances: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	b := randomBatch(m.Config, rand.New(rand.NewPCG(3, 4)), 10, 20)
+	var dst []float32
+	if n := testing.AllocsPerRun(100, func() {
+		if dst, err = p.PredictTokens(context.Background(), dst, b.ids, b.typeIDs, b.offsets); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%g allocations a call", n)
+	}
+}
+
+func TestPoolOptions(t *testing.T) {
+	m := textModel(t)
+	for _, o := range []PoolOptions{{Instances: -1}, {MaxBatch: -1}, {MaxDelay: -1}, {MaxQueue: -1}, {Options: Options{Threads: -1}}} {
+		if _, err := NewPool(m, o); !errors.Is(err, ErrOption) {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
 }
 
 func TestOpenPool(t *testing.T) {
-	p, err := OpenPool(filepath.Join("testdata", "gelu"), 2, Options{})
+	p, err := OpenPool(filepath.Join("testdata", "gelu"), PoolOptions{Instances: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +264,7 @@ func TestOpenPool(t *testing.T) {
 	if err := p.Close(); err != nil {
 		t.Error(err)
 	}
-	if _, err := OpenPool(t.TempDir(), 2, Options{}); err == nil {
+	if _, err := OpenPool(t.TempDir(), PoolOptions{}); err == nil {
 		t.Error("an empty directory was opened")
 	}
 }

@@ -2,6 +2,7 @@ package infer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/skive-ml/skive/internal/kernels"
@@ -32,7 +33,7 @@ type Prediction struct {
 // memory that a call takes does not grow with the number of its inputs.
 const textTokens = 4096
 
-// textBuffers are what an engine needs for texts.
+// textBuffers are what tokenizing and classifying texts needs.
 type textBuffers struct {
 	encoding     tokenize.Encoding
 	ids, typeIDs []int32
@@ -44,43 +45,51 @@ type textBuffers struct {
 // tokens are truncated as Hugging Face's "longest_first" does. When ctx ends,
 // Predict returns its error at the next batch of a few thousand tokens.
 func (e *Engine) Predict(ctx context.Context, inputs []Input) ([]Prediction, error) {
-	tokenizer, err := e.weights.tokenizer()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.weights.classify(&e.text, &e.options, inputs, func(t *textBuffers) (err error) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := e.check(t.ids, t.typeIDs, t.offsets); err != nil {
+			return err
+		}
+		t.logits, err = e.predict(t.logits, t.ids, t.typeIDs, t.offsets)
+		return err
+	})
+}
+
+// classify tokenizes inputs into batches, whose logits compute finds.
+func (w *weights) classify(t *textBuffers, o *Options, inputs []Input, compute func(*textBuffers) error) ([]Prediction, error) {
+	tokenizer, err := w.tokenizer()
 	if err != nil {
 		return nil, err
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	predictions := make([]Prediction, 0, len(inputs))
 	for len(inputs) > 0 {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		if e.closed {
-			return nil, ErrClosed
-		}
-		n, err := e.encode(tokenizer, inputs, len(predictions))
+		n, err := t.encode(tokenizer, w.config.TypeVocabSize, o, inputs, len(predictions))
 		if err != nil {
 			return nil, err
 		}
 		inputs = inputs[n:]
-		t := &e.text
-		if err := e.check(t.ids, t.typeIDs, t.offsets); err != nil {
-			return nil, fmt.Errorf("inputs %d to %d: the tokenizer does not fit the model: %w", len(predictions), len(predictions)+n-1, err)
-		}
-		if t.logits, err = e.predict(t.logits, t.ids, t.typeIDs, t.offsets); err != nil {
+		if err := compute(t); err != nil {
+			var unfit *InputError
+			if errors.As(err, &unfit) {
+				return nil, fmt.Errorf("inputs %d to %d: the tokenizer does not fit the model: %w", len(predictions), len(predictions)+n-1, err)
+			}
 			return nil, err
 		}
-		predictions = e.answers(predictions, t.logits)
+		predictions = w.answers(predictions, t.logits)
 	}
 	return predictions, nil
 }
 
-// encode tokenizes inputs until a batch is full, and returns how many.
-func (e *Engine) encode(tokenizer *tokenize.Tokenizer, inputs []Input, first int) (n int, err error) {
-	t := &e.text
+// encode tokenizes inputs until a batch is full, and returns how many. first is
+// the number of inputs before.
+func (t *textBuffers) encode(tokenizer *tokenize.Tokenizer, types int, options *Options, inputs []Input, first int) (n int, err error) {
 	t.ids, t.typeIDs, t.offsets = t.ids[:0], t.typeIDs[:0], append(t.offsets[:0], 0)
-	o := tokenize.Options{MaxLength: e.options.MaxLength}
-	for n < len(inputs) && (n == 0 || (n+1)*e.longest(n) <= textTokens) {
+	o := tokenize.Options{MaxLength: options.MaxLength}
+	for n < len(inputs) && (n == 0 || (n+1)*t.longest(n, options.PadTo) <= textTokens) {
 		if in := inputs[n]; in.HasPair || in.Pair != "" {
 			err = tokenizer.EncodePair(&t.encoding, in.Text, in.Pair, o)
 		} else {
@@ -90,7 +99,7 @@ func (e *Engine) encode(tokenizer *tokenize.Tokenizer, inputs []Input, first int
 			return 0, fmt.Errorf("infer: input %d: %w", first+n, err)
 		}
 		t.ids = append(t.ids, t.encoding.IDs...)
-		if e.weights.config.TypeVocabSize > 1 {
+		if types > 1 {
 			t.typeIDs = append(t.typeIDs, t.encoding.TypeIDs...)
 		} else {
 			for range t.encoding.IDs {
@@ -104,15 +113,15 @@ func (e *Engine) encode(tokenizer *tokenize.Tokenizer, inputs []Input, first int
 }
 
 // longest is the number of tokens to expect of one more text after n.
-func (e *Engine) longest(n int) int {
-	if e.options.PadTo > 0 {
-		return e.options.PadTo
+func (t *textBuffers) longest(n, padTo int) int {
+	if padTo > 0 {
+		return padTo
 	}
-	return len(e.text.ids)/n + 1
+	return len(t.ids)/n + 1
 }
 
-func (e *Engine) answers(dst []Prediction, logits []float32) []Prediction {
-	labels := e.weights.config.Labels
+func (w *weights) answers(dst []Prediction, logits []float32) []Prediction {
+	labels := w.config.Labels
 	k := len(labels)
 	values := make([]float32, 2*len(logits)) // of all predictions at once
 	for i := 0; i < len(logits); i += k {

@@ -71,8 +71,9 @@ func (s *sleeper) rouse() {
 }
 
 // New starts a team of the given number of workers, at least 1. The goroutine
-// that calls Run is worker 0, so New(1) starts none.
-func New(workers int) *Team {
+// that calls Run is worker 0, so New(1) starts none. Where cores are given,
+// worker w is tied to cores[w]; worker 0 is left to its own Pin.
+func New(workers int, cores ...int) *Team {
 	workers = max(workers, 1)
 	t := &Team{workers: workers, spins: spins, sleeper: make([]sleeper, workers)}
 	if workers > runtime.GOMAXPROCS(0) {
@@ -82,7 +83,12 @@ func New(workers int) *Team {
 	t.exited.Add(workers - 1)
 	for w := 1; w < workers; w++ {
 		t.sleeper[w].wake = make(chan struct{}, 1)
-		go t.work(w)
+		go func() {
+			if w < len(cores) {
+				Pin(cores[w])
+			}
+			t.work(w)
+		}()
 	}
 	return t
 }
