@@ -70,6 +70,10 @@ func (c Config) LabelIndex(name string) (int, bool) {
 	return i, i >= 0
 }
 
+// GenericLabels reports whether the labels are the names LABEL_0, LABEL_1, ...
+// that transformers makes up where none were given.
+func (c Config) GenericLabels() bool { return slices.Equal(c.Labels, defaultLabels(len(c.Labels))) }
+
 // Parameters returns the number of weights of the architecture, pooler
 // included.
 func (c Config) Parameters() int64 {

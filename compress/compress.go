@@ -97,6 +97,11 @@ func (c *run) longest() int {
 
 // load reads the data sets and the model that becomes the teacher.
 func (c *run) load() (err error) {
+	if c.Model != "" {
+		if c.teacher, err = checkpoints.Open(c.Model); err != nil {
+			return err
+		}
+	}
 	if c.Task == "reviews" {
 		if c.Reviews == nil {
 			return errors.New("recipe: the task reviews needs the numbers of generated reviews")
@@ -108,6 +113,10 @@ func (c *run) load() (err error) {
 			return err
 		}
 		columns := data.ReadOptions{TextColumn: c.TextColumn, PairColumn: c.PairColumn, LabelColumn: c.LabelColumn, RequireLabels: true}
+		// Labels made from the data would have an order of their own.
+		if c.teacher != nil && task.Name == "text" && !c.teacher.Config.GenericLabels() {
+			columns.Labels = c.teacher.Config.Labels
+		}
 		if c.train, err = data.Read(c.Train, task, columns); err != nil {
 			return err
 		}
@@ -116,11 +125,9 @@ func (c *run) load() (err error) {
 			return err
 		}
 	}
-	if c.Model != "" {
-		c.teacher, err = checkpoints.Open(c.Model)
-		return err
+	if c.teacher == nil {
+		c.teacher, err = c.freshTeacher()
 	}
-	c.teacher, err = c.freshTeacher()
 	return err
 }
 
@@ -260,7 +267,7 @@ func (c *run) prune(ctx context.Context, m *checkpoints.Model, size checkpoints.
 	if err != nil {
 		return nil, err
 	}
-	name := fmt.Sprintf("pruned-%.0f-%.0f", 100*p.Heads, 100*p.FFN)
+	name := p.name()
 	if pruned, err = c.distill(ctx, pruned, c.Recover, name); err != nil {
 		return nil, err
 	}
@@ -309,14 +316,14 @@ func (c *run) report(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	start := time.Now()
 	dev, err := data.Encode(c.dev, tokenizer, c.longest())
 	if err != nil {
 		return nil, err
 	}
-	// Encode works on every processor; the figure is for one.
-	tokenizing := time.Since(start).Seconds() * float64(runtime.GOMAXPROCS(0)) / float64(dev.Len())
-
+	tokenizing, err := tokenizeSeconds(tokenizer, c.dev, c.longest())
+	if err != nil {
+		return nil, err
+	}
 	bar := progress.New(c.Progress, "measuring", 0, passes*len(c.steps))
 	labels := len(c.teacher.Config.Labels)
 	measured, err := measure(ctx, c.steps, dev, labels, bar)

@@ -3,12 +3,17 @@ package compress
 import (
 	"context"
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/train"
 )
 
 // tiny is the default recipe, made small enough for a test.
@@ -129,6 +134,7 @@ func TestRecipeErrorsNameTheSetting(t *testing.T) {
 		{"sed: 3", "sed"},
 		{"price_hour: -1", "price_hour"},
 		{"prune: [{heads: 1.5, ffn: 0.1}]", "prune[0]"},
+		{"prune: [{heads: 0.334, ffn: 0.5}, {heads: 0.3341, ffn: 0.5}]", "prune[1]"},
 		{"teacher: {lr: -1, batch_size: 8, steps: 1, schedule: linear}", "lr"},
 		{"teacher: {schedule: zigzag}", "schedule"},
 		{"model: dir\ntask: sst2", "training file"},
@@ -141,5 +147,81 @@ func TestRecipeErrorsNameTheSetting(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: error %v, want one line that names %s", c.yaml, err, c.want)
 		}
+	}
+}
+
+func TestLabelsOfTheModelHold(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "data.csv")
+	if err := os.WriteFile(file, []byte("text,label\ngood food,positive\nbad food,negative\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ model, want []string }{
+		{[]string{"positive", "negative"}, []string{"positive", "negative"}},
+		{[]string{"LABEL_0", "LABEL_1"}, []string{"negative", "positive"}},
+	} {
+		m := checkpoints.InitBERT(checkpoints.Config{
+			ModelType: "bert", VocabSize: 8, MaxPositions: 8, TypeVocabSize: 2, HiddenSize: 4, HeadDim: 2,
+			Layers: []checkpoints.LayerSize{{Heads: 2, Intermediate: 4}}, Activation: "gelu", LayerNormEps: 1e-12,
+			InitializerRange: 0.02, Labels: c.model,
+		}, 1)
+		path := filepath.Join(dir, c.model[0])
+		if err := m.SaveHF(path); err != nil {
+			t.Fatal(err)
+		}
+		r := run{Recipe: ForModel(path, "text", file, file)}
+		if err := r.load(); err != nil {
+			t.Fatal(err)
+		}
+		defer r.teacher.Close()
+		if !slices.Equal(r.train.Task.Labels, c.want) || !slices.Equal(r.dev.Task.Labels, c.want) {
+			t.Errorf("a model of %v: labels %v and %v, want %v", c.model, r.train.Task.Labels, r.dev.Task.Labels, c.want)
+		}
+	}
+}
+
+func TestTokenizationIsTimedForOneProcessor(t *testing.T) {
+	c := run{Recipe: tiny()}
+	if err := c.load(); err != nil {
+		t.Fatal(err)
+	}
+	c.dev.Task.Metric = "f1" // without floors
+	fastest := func(processors int) float64 {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(processors))
+		best := math.Inf(1)
+		for range 5 {
+			report, err := c.report(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			best = min(best, report.TokenizeMS)
+		}
+		return best
+	}
+	if one, many := fastest(1), fastest(256); many > 20*one {
+		t.Errorf("%g ms an example on 256 processors, %g ms on one", many, one)
+	}
+}
+
+func TestEnergyIsThatOfTheMeteredPasses(t *testing.T) {
+	c := run{Recipe: tiny()}
+	if err := c.load(); err != nil {
+		t.Fatal(err)
+	}
+	dev, err := train.Encode(c.teacher, c.dev, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The counter wrapped in one of three passes.
+	m := measurement{
+		seconds: []float64{1, 1, 1}, latency: []time.Duration{1}, logits: make([]float32, 2*dev.Len()),
+		joules: 2 * float64(dev.Len()), metered: 2,
+	}
+	row, err := m.row(dev, "accuracy", 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *row.JoulesPer1000 != 1000 {
+		t.Errorf("%g joules per 1,000 examples of one joule", *row.JoulesPer1000)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/progress"
+	"github.com/skive-ml/skive/tokenize"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -32,7 +33,7 @@ type measurement struct {
 	latency []time.Duration // of each example of all passes
 	cpu     float64         // seconds, over all passes
 	joules  float64
-	energy  bool
+	metered int       // passes whose joules are known
 	logits  []float32 // [examples × labels]
 }
 
@@ -102,7 +103,8 @@ func (m *measurement) pass(ctx context.Context, dev *data.Encoded, labels int) e
 	elapsed := time.Since(start)
 	m.cpu += cpuSeconds() - cpu
 	if after, ok := energy(); ok && readable && after >= joules {
-		m.joules, m.energy = m.joules+after-joules, true
+		m.joules += after - joules
+		m.metered++
 	}
 	if len(m.seconds) == 0 {
 		m.first = elapsed
@@ -150,6 +152,25 @@ func (m *measurement) run(ctx context.Context, dev *data.Encoded, n, labels int,
 	return errors.Join(errs...)
 }
 
+// tokenizeSeconds is the mean time that one thread takes to encode an example.
+func tokenizeSeconds(tokenizer *tokenize.Tokenizer, ds *data.Dataset, maxLength int) (float64, error) {
+	var e tokenize.Encoding
+	o := tokenize.Options{MaxLength: maxLength}
+	start := time.Now()
+	for i := range ds.Examples {
+		var err error
+		if x := &ds.Examples[i]; x.HasPair {
+			err = tokenizer.EncodePair(&e, x.Text, x.Pair, o)
+		} else {
+			err = tokenizer.Encode(&e, x.Text, o)
+		}
+		if err != nil {
+			return 0, fmt.Errorf("example %d: %w", i+1, err)
+		}
+	}
+	return time.Since(start).Seconds() / float64(len(ds.Examples)), nil
+}
+
 // row summarizes the passes.
 func (m *measurement) row(dev *data.Encoded, metric string, labels int) (Row, error) {
 	predicted, want := make([]int32, dev.Len()), make([]int32, dev.Len())
@@ -181,8 +202,8 @@ func (m *measurement) row(dev *data.Encoded, metric string, labels int) (Row, er
 		LatencyMS:         m.latency[len(m.latency)/2].Seconds() * 1e3,
 		CPUSecondsPer1000: m.cpu / examples * 1000,
 	}
-	if m.energy {
-		joules := m.joules / examples * 1000
+	if m.metered > 0 {
+		joules := m.joules / float64(dev.Len()*m.metered) * 1000
 		row.JoulesPer1000 = &joules
 	}
 	return row, nil

@@ -118,6 +118,9 @@ type Pruning struct {
 	FFN   float64 `yaml:"ffn" json:"ffn"`
 }
 
+// name is that of the variant's files.
+func (p Pruning) name() string { return fmt.Sprintf("pruned-%.0f-%.0f", 100*p.Heads, 100*p.FFN) }
+
 // Default returns the recipe of the embedded default: no files are needed.
 func Default() Recipe {
 	r := ForModel("", "reviews", "", "")
@@ -219,6 +222,9 @@ func (r Recipe) Validate() error {
 		}
 		if i > 0 && (p.Heads < r.Prune[i-1].Heads || p.FFN < r.Prune[i-1].FFN) {
 			return fmt.Errorf("recipe: prune[%d]: it is cut from the variant before and is expected to remove no less", i)
+		}
+		if i > 0 && p.name() == r.Prune[i-1].name() {
+			return fmt.Errorf("recipe: prune[%d]: the variant before removes the same whole percentages", i)
 		}
 	}
 	for _, t := range []struct {

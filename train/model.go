@@ -68,23 +68,12 @@ func trainable(model *checkpoints.Model, task data.Task, seed uint64) (*checkpoi
 			return nil, err
 		}
 	case len(labels) == 0 || slices.Equal(labels, work.Config.Labels):
-	case len(labels) == len(work.Config.Labels) && generic(work.Config.Labels):
+	case len(labels) == len(work.Config.Labels) && work.Config.GenericLabels():
 		work.Config.Labels = slices.Clone(labels)
 	default:
 		return nil, fmt.Errorf("the model's labels are %s, those of the task %q are %s", strings.Join(work.Config.Labels, ", "), task.Name, strings.Join(labels, ", "))
 	}
 	return work, work.Validate()
-}
-
-// generic tells whether labels are the names that transformers makes up where
-// none were given.
-func generic(labels []string) bool {
-	for i, l := range labels {
-		if l != fmt.Sprintf("LABEL_%d", i) {
-			return false
-		}
-	}
-	return true
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
