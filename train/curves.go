@@ -4,9 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"image/color"
+	"io"
 	"math"
-	"os"
-	"path/filepath"
 	"sort"
 
 	"gonum.org/v1/plot"
@@ -14,6 +13,8 @@ import (
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgsvg"
+
+	"github.com/skive-ml/skive/checkpoints"
 )
 
 // CurvesFile is the name of the picture of the training curves in an output
@@ -98,13 +99,10 @@ func writeCurves(path, title string, history []Record, evaluations []Evaluation)
 	if _, err := canvas.WriteTo(&out); err != nil {
 		return fmt.Errorf("training curves: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
-		return fmt.Errorf("training curves: %w", err)
-	}
-	if err := os.WriteFile(path, out.Bytes(), 0o666); err != nil {
-		return fmt.Errorf("training curves: %w", err)
-	}
-	return nil
+	return checkpoints.WriteFile(path, func(w io.Writer) error {
+		_, err := out.WriteTo(w)
+		return err
+	})
 }
 
 // widen opens a range of one value, for which the axis would find no marks.

@@ -118,6 +118,17 @@ func TestOutputDirectory(t *testing.T) {
 	if err != nil || !bytes.Contains(svg, []byte("<svg")) {
 		t.Errorf("curves: %v", err)
 	}
+	// A reader that has the old file open keeps it whole.
+	old := filepath.Join(o.Output, "old.svg")
+	if err := os.Link(filepath.Join(o.Output, CurvesFile), old); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeCurves(filepath.Join(o.Output, CurvesFile), "again", r.History, nil); err != nil {
+		t.Fatal(err)
+	}
+	if kept, err := os.ReadFile(old); err != nil || !bytes.Equal(kept, svg) {
+		t.Errorf("the curves are overwritten in place (%v)", err)
+	}
 	log, err := os.ReadFile(o.Log)
 	if err != nil {
 		t.Fatal(err)
