@@ -30,6 +30,14 @@ const (
 	Int8 = "int8"
 )
 
+// Kinds of embeddings for Options.Embedding: the mean of the last hidden states
+// of all tokens, or that of the first token, scaled to unit length, as the
+// sentence-transformers library computes them.
+const (
+	Mean = "mean"
+	CLS  = "cls"
+)
+
 // Options configure an Engine. The zero value uses every core and computes in
 // the number format in which the model is stored.
 type Options struct {
@@ -47,6 +55,9 @@ type Options struct {
 	// MaxLength truncates texts to so many tokens; 0 stands for the model's
 	// number of positions. It concerns Predict alone.
 	MaxLength int
+	// Embedding makes the engine compute embeddings in place of logits: Mean or
+	// CLS. The model then needs no classifier.
+	Embedding string
 	// Profile makes the engine measure the time of each stage.
 	Profile bool
 }
@@ -88,7 +99,7 @@ func New(m *checkpoints.Model, o Options) (*Engine, error) {
 	if err := o.check(m.Config); err != nil {
 		return nil, err
 	}
-	w, err := load(m, o.DType)
+	w, err := load(m, o.DType, o.Embedding)
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +169,8 @@ func (e *Engine) Close() error {
 // len(ids). TypeIDs has one element for each token, or is nil for all zeros.
 //
 // The logits, S rows of one value per label, are written to dst, which is
-// grown if it is too small, and returned. After the first calls with the
+// grown if it is too small, and returned; with Options.Embedding it is S rows of
+// the hidden size, the embeddings. After the first calls with the
 // largest batch no memory is allocated.
 //
 // Input that cannot be computed gives an *InputError.
@@ -176,7 +188,7 @@ func (e *Engine) predict(dst []float32, ids, typeIDs, offsets []int32) ([]float3
 	if e.closed {
 		return nil, ErrClosed
 	}
-	n := (len(offsets) - 1) * len(e.weights.config.Labels)
+	n := (len(offsets) - 1) * e.weights.outputs
 	dst = slices.Grow(dst[:0], n)[:n]
 	if n > 0 {
 		e.forward(dst, ids, typeIDs, offsets)

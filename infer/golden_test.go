@@ -15,6 +15,8 @@ type goldenCase struct {
 	IDs    []int32   `json:"ids"`
 	Types  []int32   `json:"types"`
 	Logits []float32 `json:"logits"`
+	Mean   []float32 `json:"mean"`
+	CLS    []float32 `json:"cls"`
 }
 
 func goldenCases(t *testing.T, path string) []goldenCase {
@@ -63,6 +65,38 @@ func TestLogitsEqualTransformers(t *testing.T) {
 	}
 }
 
+func TestEmbeddingsEqualTransformers(t *testing.T) {
+	for _, name := range []string{"gelu", "gelu_new", "relu"} {
+		dir := filepath.Join("testdata", name)
+		m, err := checkpoints.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Embeddings need no classifier.
+		delete(m.Tensors, "classifier.weight")
+		delete(m.Tensors, "classifier.bias")
+		m.Config.Labels = nil
+		for _, o := range []Options{
+			{Embedding: Mean, Threads: 1}, {Embedding: Mean, Threads: 2}, {Embedding: Mean, Threads: 1, PadTo: 48},
+			{Embedding: CLS, Threads: 1}, {Embedding: CLS, Threads: 2},
+		} {
+			e := newEngine(t, m, o)
+			var cases []goldenCase
+			for _, c := range goldenCases(t, filepath.Join(dir, "golden.json")) {
+				c.Logits = c.Mean
+				if o.Embedding == CLS {
+					c.Logits = c.CLS
+				}
+				cases = append(cases, c)
+			}
+			compareGolden(t, e, cases)
+		}
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // The environment variable SKIVE_MINILM names the directory of the real
 // all-MiniLM-L6-v2, which is too large to lie here.
 func TestMiniLMEqualsTransformers(t *testing.T) {
@@ -75,6 +109,13 @@ func TestMiniLMEqualsTransformers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Close()
+	cases := goldenCases(t, "testdata/minilm.json")
+	embeddings := make([]goldenCase, len(cases))
+	for i, c := range cases {
+		embeddings[i] = goldenCase{IDs: c.IDs, Types: c.Types, Logits: c.Mean}
+	}
+	compareGolden(t, newEngine(t, m, Options{Embedding: Mean}), embeddings)
+
 	// With the identity as classifier the logits are the pooled output.
 	h := m.Config.HiddenSize
 	labels, identity := make([]string, h), make([]float32, h*h)
@@ -86,7 +127,6 @@ func TestMiniLMEqualsTransformers(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.Tensors["classifier.weight"] = checkpoints.NewTensor([]int{h, h}, identity)
-	cases := goldenCases(t, "testdata/minilm.json")
 	compareGolden(t, newEngine(t, m, Options{DType: F32}), cases)
 
 	e := newEngine(t, m, Options{DType: Int8})

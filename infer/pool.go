@@ -129,7 +129,7 @@ func NewPool(m *checkpoints.Model, o PoolOptions) (*Pool, error) {
 	if err := o.fill(); err != nil {
 		return nil, err
 	}
-	w, err := load(m, o.DType)
+	w, err := load(m, o.DType, o.Embedding)
 	if err != nil {
 		return nil, err
 	}
@@ -217,10 +217,22 @@ func (p *Pool) PredictTokens(ctx context.Context, dst []float32, ids, typeIDs, o
 func (p *Pool) Predict(ctx context.Context, inputs []Input) ([]Prediction, error) {
 	t := p.texts.Get().(*textBuffers)
 	defer p.texts.Put(t)
-	return p.engines[0].weights.classify(t, &p.options.Options, inputs, func(t *textBuffers) (err error) {
-		t.logits, err = p.PredictTokens(ctx, t.logits, t.ids, t.typeIDs, t.offsets)
+	return p.engines[0].weights.classify(t, &p.options.Options, inputs, p.compute(ctx))
+}
+
+// Embed is Engine.Embed; see Predict.
+func (p *Pool) Embed(ctx context.Context, inputs []Input) ([][]float32, error) {
+	t := p.texts.Get().(*textBuffers)
+	defer p.texts.Put(t)
+	return p.engines[0].weights.embed(t, &p.options.Options, inputs, p.compute(ctx))
+}
+
+// compute asks the pool for the outputs of the texts in t.
+func (p *Pool) compute(ctx context.Context) func(t *textBuffers) error {
+	return func(t *textBuffers) (err error) {
+		t.outputs, err = p.PredictTokens(ctx, t.outputs, t.ids, t.typeIDs, t.offsets)
 		return err
-	})
+	}
 }
 
 // submit puts a request into the queue.
@@ -303,7 +315,7 @@ func (p *Pool) work(e *Engine, cores []int) {
 	for p.next(&b, timer) {
 		var err error
 		b.logits, err = e.PredictTokens(b.logits, b.ids, b.typeIDs, b.offsets)
-		p.answer(&b, err, len(e.weights.config.Labels))
+		p.answer(&b, err, e.weights.outputs)
 	}
 }
 

@@ -27,7 +27,8 @@ type StageTime struct {
 	// Stage is "embeddings" (their LayerNorm included), "quantize" (of
 	// activations, in Int8), "qkv", "attention", "output" (the projection after
 	// attention), "feed-forward" (both layers and the activation), "layernorm"
-	// (residual included) or "head" (pooler and classifier).
+	// (residual included) or "head"
+	// (pooler and classifier, or pooling).
 	Stage string
 	Time  time.Duration
 }

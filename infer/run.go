@@ -1,6 +1,8 @@
 package infer
 
 import (
+	"math"
+
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/team"
 )
@@ -28,8 +30,8 @@ type run struct {
 	workers []worker
 	padTo   int
 
-	// The input.
-	logits       []float32
+	// The input, and the place for the outputs.
+	outputs      []float32 // of the call
 	ids, typeIDs []int32
 	offsets      []int32
 	tokens       int // computed, padding included
@@ -148,9 +150,9 @@ func (r *run) few() int {
 	return fewRows * len(r.workers)
 }
 
-// forward computes the logits.
-func (r *run) forward(logits []float32, ids, typeIDs, offsets []int32) {
-	r.logits, r.ids, r.typeIDs, r.offsets = logits, ids, typeIDs, offsets
+// forward computes the outputs.
+func (r *run) forward(outputs []float32, ids, typeIDs, offsets []int32) {
+	r.outputs, r.ids, r.typeIDs, r.offsets = outputs, ids, typeIDs, offsets
 	r.sequences = len(offsets) - 1
 	r.tokens = len(ids)
 	if r.padTo > 0 {
@@ -167,19 +169,32 @@ func (r *run) forward(logits []float32, ids, typeIDs, offsets []int32) {
 	} else {
 		r.byRows(r.tokens, r.embedStep)
 	}
-	for r.layer = 0; r.layer < last; r.layer++ {
+	for r.layer = 0; r.layer <= last; r.layer++ {
 		l := &r.weights.layers[r.layer]
+		if l.query != nil {
+			r.lastLayer(l)
+			break
+		}
 		r.team.Run(r.sequences*l.heads, r.attentionStep)
-		if few {
-			r.splitLayer(l, r.tokens, r.context, r.hidden)
-			r.splitRows(stageQKV, r.weights.layers[r.layer+1].project, r.tokens, r.hidden, r.projected, kernels.Identity)
-		} else {
+		if !few {
 			r.byRows(r.tokens, r.layerStep)
+			continue
+		}
+		r.splitLayer(l, r.tokens, r.context, r.hidden)
+		if r.layer < last {
+			r.splitRows(stageQKV, r.weights.layers[r.layer+1].project, r.tokens, r.hidden, r.projected, kernels.Identity)
 		}
 	}
+	if r.weights.embedding == Mean {
+		r.average()
+	}
+	r.outputs, r.ids, r.typeIDs, r.offsets = nil, nil, nil, nil
+	r.split = splitProduct{}
+}
 
-	l := &r.weights.layers[last]
-	few = r.sequences <= r.few()
+// lastLayer computes the last layer for the first tokens alone, and the outputs.
+func (r *run) lastLayer(l *layer) {
+	few := r.sequences <= r.few()
 	if few {
 		r.gather(0, r.sequences)
 		r.splitRows(stageQKV, l.query, r.sequences, r.first, r.firstQuery, kernels.Identity)
@@ -193,8 +208,36 @@ func (r *run) forward(logits []float32, ids, typeIDs, offsets []int32) {
 	} else {
 		r.byRows(r.sequences, r.tailStep)
 	}
-	r.logits, r.ids, r.typeIDs, r.offsets = nil, nil, nil, nil
-	r.split = splitProduct{}
+}
+
+// average computes the mean of each sequence's hidden states, scaled to unit
+// length.
+func (r *run) average() {
+	w := &r.workers[0]
+	w.start()
+	h := r.weights.config.HiddenSize
+	for s := range r.sequences {
+		sum := r.outputs[s*h : (s+1)*h]
+		clear(sum)
+		first, _, n := r.span(s)
+		for t := first; t < first+n; t++ {
+			kernels.Add(sum, sum, r.hidden[t*h:(t+1)*h])
+		}
+		normalize(sum)
+	}
+	w.stop(stageHead)
+}
+
+// normalize scales x to unit length. The mean's divisor cancels out, too.
+func normalize(x []float32) {
+	var squares float64
+	for _, v := range x {
+		squares += float64(v) * float64(v)
+	}
+	scale := float32(1 / max(math.Sqrt(squares), 1e-12))
+	for i := range x {
+		x[i] *= scale
+	}
 }
 
 // place notes where each token comes from.
@@ -261,7 +304,9 @@ func (r *run) layerBlock(worker, part int) {
 	w := &r.workers[worker]
 	lo, hi := r.part(part)
 	r.mix(w, &r.weights.layers[r.layer], r.context, r.hidden, lo, hi)
-	r.project(w, &r.weights.layers[r.layer+1], lo, hi)
+	if r.layer < len(r.weights.layers)-1 {
+		r.project(w, &r.weights.layers[r.layer+1], lo, hi)
+	}
 }
 
 func (r *run) queryBlock(worker, part int) {
@@ -354,15 +399,23 @@ func (r *run) gather(lo, hi int) {
 	}
 }
 
-// head computes the logits of the sequences [lo, hi).
+// head computes the outputs of the sequences [lo, hi) from their first tokens.
 func (r *run) head(w *worker, lo, hi int) {
 	w.start()
-	h, labels := r.weights.config.HiddenSize, r.weights.classifier.out
-	m := hi - lo
+	h, m := r.weights.config.HiddenSize, hi-lo
+	if r.weights.embedding == CLS {
+		copy(r.outputs[lo*h:hi*h], r.first[lo*h:hi*h])
+		for s := lo; s < hi; s++ {
+			normalize(r.outputs[s*h : (s+1)*h])
+		}
+		w.stop(stageHead)
+		return
+	}
+	labels := r.weights.classifier.out
 	w.pooled = grow(w.pooled, m*h)
 	p, c := r.weights.pooler, r.weights.classifier
 	p.apply(&w.scratch, nil, m, r.first[lo*h:hi*h], h, 0, p.panels(), w.pooled, h, kernels.Tanh)
-	c.apply(&w.scratch, nil, m, w.pooled, h, 0, c.panels(), r.logits[lo*labels:hi*labels], labels, kernels.Identity)
+	c.apply(&w.scratch, nil, m, w.pooled, h, 0, c.panels(), r.outputs[lo*labels:hi*labels], labels, kernels.Identity)
 	w.stop(stageHead)
 }
 

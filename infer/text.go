@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/tokenize"
@@ -33,12 +34,12 @@ type Prediction struct {
 // memory that a call takes does not grow with the number of its inputs.
 const textTokens = 4096
 
-// textBuffers are what tokenizing and classifying texts needs.
+// textBuffers are what a call with texts needs.
 type textBuffers struct {
 	encoding     tokenize.Encoding
 	ids, typeIDs []int32
 	offsets      []int32
-	logits       []float32
+	outputs      []float32 // logits or embeddings
 }
 
 // Predict tokenizes and classifies texts. Texts longer than Options.MaxLength
@@ -47,41 +48,90 @@ type textBuffers struct {
 func (e *Engine) Predict(ctx context.Context, inputs []Input) ([]Prediction, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.weights.classify(&e.text, &e.options, inputs, func(t *textBuffers) (err error) {
+	return e.weights.classify(&e.text, &e.options, inputs, e.compute(ctx))
+}
+
+// Embed tokenizes texts, as Predict does, and returns an embedding of unit
+// length for each: the mean of its tokens' last hidden states, or the first
+// one's, as Options.Embedding says. The inner product of two is their cosine
+// similarity.
+func (e *Engine) Embed(ctx context.Context, inputs []Input) ([][]float32, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.weights.embed(&e.text, &e.options, inputs, e.compute(ctx))
+}
+
+// compute finds the outputs of the texts in t, with the engine locked.
+func (e *Engine) compute(ctx context.Context) func(t *textBuffers) error {
+	return func(t *textBuffers) (err error) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if err := e.check(t.ids, t.typeIDs, t.offsets); err != nil {
 			return err
 		}
-		t.logits, err = e.predict(t.logits, t.ids, t.typeIDs, t.offsets)
+		t.outputs, err = e.predict(t.outputs, t.ids, t.typeIDs, t.offsets)
 		return err
-	})
+	}
 }
 
-// classify tokenizes inputs into batches, whose logits compute finds.
 func (w *weights) classify(t *textBuffers, o *Options, inputs []Input, compute func(*textBuffers) error) ([]Prediction, error) {
-	tokenizer, err := w.tokenizer()
+	if w.embedding != "" {
+		return nil, fmt.Errorf("%w: an engine with Options.Embedding gives no predictions", ErrOption)
+	}
+	predictions := make([]Prediction, 0, len(inputs))
+	err := w.batches(t, o, inputs, func() error {
+		err := compute(t)
+		if err == nil {
+			predictions = w.answers(predictions, t.outputs)
+		}
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	predictions := make([]Prediction, 0, len(inputs))
-	for len(inputs) > 0 {
-		n, err := t.encode(tokenizer, w.config.TypeVocabSize, o, inputs, len(predictions))
-		if err != nil {
-			return nil, err
+	return predictions, nil
+}
+
+func (w *weights) embed(t *textBuffers, o *Options, inputs []Input, compute func(*textBuffers) error) ([][]float32, error) {
+	if w.embedding == "" {
+		return nil, fmt.Errorf("%w: embeddings need Options.Embedding", ErrOption)
+	}
+	embeddings := make([][]float32, 0, len(inputs))
+	err := w.batches(t, o, inputs, func() error {
+		err := compute(t)
+		if err == nil {
+			embeddings = slices.AppendSeq(embeddings, slices.Chunk(slices.Clone(t.outputs), w.outputs))
 		}
-		inputs = inputs[n:]
-		if err := compute(t); err != nil {
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return embeddings, nil
+}
+
+// batches tokenizes inputs into batches, each of which compute takes from t.
+func (w *weights) batches(t *textBuffers, o *Options, inputs []Input, compute func() error) error {
+	tokenizer, err := w.tokenizer()
+	if err != nil {
+		return err
+	}
+	for done := 0; done < len(inputs); {
+		n, err := t.encode(tokenizer, w.config.TypeVocabSize, o, inputs[done:], done)
+		if err != nil {
+			return err
+		}
+		if err := compute(); err != nil {
 			var unfit *InputError
 			if errors.As(err, &unfit) {
-				return nil, fmt.Errorf("inputs %d to %d: the tokenizer does not fit the model: %w", len(predictions), len(predictions)+n-1, err)
+				return fmt.Errorf("inputs %d to %d: the tokenizer does not fit the model: %w", done, done+n-1, err)
 			}
-			return nil, err
+			return err
 		}
-		predictions = w.answers(predictions, t.logits)
+		done += n
 	}
-	return predictions, nil
+	return nil
 }
 
 // encode tokenizes inputs until a batch is full, and returns how many. first is

@@ -142,3 +142,44 @@ func TestPredictErrors(t *testing.T) {
 		t.Errorf("after Close: %v", err)
 	}
 }
+
+func TestEmbedTexts(t *testing.T) {
+	m := textModel(t)
+	inputs := []Input{{Text: "The room was clean."}, {Text: "the room", Pair: "the staff was kind"}, {Text: ""}}
+	for _, kind := range []string{Mean, CLS} {
+		e := newEngine(t, m, Options{Threads: 1, Embedding: kind})
+		got, err := e.Embed(context.Background(), inputs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := NewPool(m, PoolOptions{Instances: 1, Options: Options{Embedding: kind}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pooled, err := p.Embed(context.Background(), inputs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+		for i, x := range got {
+			var norm float64
+			for _, v := range x {
+				norm += float64(v) * float64(v)
+			}
+			if len(x) != m.Config.HiddenSize || math.Abs(norm-1) > 1e-5 || !sameBits(x, pooled[i]) {
+				t.Errorf("%s of input %d: %d values of squared length %g", kind, i, len(x), norm)
+			}
+		}
+		if _, err := e.Predict(context.Background(), inputs); !errors.Is(err, ErrOption) {
+			t.Errorf("predictions of an engine for embeddings: %v", err)
+		}
+	}
+	if _, err := newEngine(t, m, Options{}).Embed(context.Background(), inputs); !errors.Is(err, ErrOption) {
+		t.Errorf("embeddings of an engine for predictions: %v", err)
+	}
+	if _, err := New(m, Options{Embedding: "max"}); !errors.Is(err, ErrOption) {
+		t.Errorf("an unknown kind: %v", err)
+	}
+}

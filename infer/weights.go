@@ -22,6 +22,8 @@ type weights struct {
 	embeddings                norm
 	layers                    []layer
 	pooler, classifier        *linear
+	embedding                 string // Options.Embedding; without pooler and classifier
+	outputs                   int    // for each sequence
 
 	tokenizer func() (*tokenize.Tokenizer, error)
 }
@@ -29,8 +31,8 @@ type weights struct {
 type layer struct {
 	heads, intermediate int
 	// project makes queries, keys and values in one product, side by side. In
-	// the last layer it makes keys and values alone, and query makes the
-	// queries of the first tokens.
+	// the last layer, where the first tokens alone count, it makes keys and
+	// values, and query makes the queries of the first tokens.
 	project, query *linear
 	output         *linear
 	attentionNorm  norm
@@ -97,14 +99,21 @@ type loader struct {
 	err  error
 }
 
-func load(m *checkpoints.Model, dtype string) (*weights, error) {
+func load(m *checkpoints.Model, dtype, embedding string) (*weights, error) {
 	if err := m.Validate(); err != nil {
 		return nil, fmt.Errorf("infer: %w", err)
 	}
-	if !m.HasHead() {
-		return nil, ErrNoHead
+	w := &weights{config: m.Config.Clone(), embedding: embedding, outputs: m.Config.HiddenSize}
+	switch embedding {
+	case "":
+		if !m.HasHead() {
+			return nil, ErrNoHead
+		}
+		w.outputs = len(m.Config.Labels)
+	case Mean, CLS:
+	default:
+		return nil, fmt.Errorf("%w: embedding %q, expected %q or %q", ErrOption, embedding, Mean, CLS)
 	}
-	w := &weights{config: m.Config.Clone()}
 	switch dtype {
 	case "":
 		w.int8 = m.DType() == checkpoints.I8
@@ -142,15 +151,17 @@ func load(m *checkpoints.Model, dtype string) (*weights, error) {
 			contract:      l.encoder(p + "output.dense"),
 			outputNorm:    l.norm(p + "output.LayerNorm"),
 		}
-		if i == len(m.Config.Layers)-1 {
+		if i == len(m.Config.Layers)-1 && embedding != Mean {
 			y.query, y.project = l.encoder(query), l.encoder(key, value)
 		} else {
 			y.project = l.encoder(query, key, value)
 		}
 		w.layers = append(w.layers, y)
 	}
-	w.pooler = l.linear(false, "bert.pooler.dense")
-	w.classifier = l.linear(false, "classifier")
+	if embedding == "" {
+		w.pooler = l.linear(false, "bert.pooler.dense")
+		w.classifier = l.linear(false, "classifier")
+	}
 	if l.err != nil {
 		return nil, fmt.Errorf("infer: %w", l.err)
 	}

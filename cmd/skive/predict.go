@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,14 +16,15 @@ import (
 
 func newPredict() *cobra.Command {
 	var (
-		model, dtype string
-		maxLength    int
+		model, dtype, embedding string
+		maxLength               int
 	)
 	c := &cobra.Command{
 		Use:   "predict",
-		Short: "Classify the lines of standard input",
-		Long:  `Predict reads one input a line: plain text, or a JSON object {"text": ..., "text_pair": ...}.`,
-		Args:  cobra.NoArgs,
+		Short: "Classify or embed the lines of standard input",
+		Long: `Predict reads one input a line: plain text, or a JSON object {"text": ..., "text_pair": ...}.
+It writes one answer a line: the label and its probability, or with --embedding the embedding as a JSON array.`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := require(c, "model"); err != nil {
 				return err
@@ -30,7 +32,10 @@ func newPredict() *cobra.Command {
 			if err := checkDType(dtype); err != nil {
 				return err
 			}
-			engine, err := infer.Open(model, infer.Options{Threads: common.threads, DType: dtype, MaxLength: maxLength})
+			if embedding != "" && embedding != infer.Mean && embedding != infer.CLS {
+				return usagef("--embedding: %q, expected mean or cls", embedding)
+			}
+			engine, err := infer.Open(model, infer.Options{Threads: common.threads, DType: dtype, MaxLength: maxLength, Embedding: embedding})
 			if err != nil {
 				return err
 			}
@@ -49,13 +54,13 @@ func newPredict() *cobra.Command {
 					out.Flush()
 					return fmt.Errorf("line %d: %w", number, perr)
 				}
-				predictions, perr := engine.Predict(c.Context(), []infer.Input{input})
-				if perr != nil {
+				answer := predictLine
+				if embedding != "" {
+					answer = embedLine
+				}
+				if perr := answer(c.Context(), out, engine, input); perr != nil {
 					out.Flush()
 					return fmt.Errorf("line %d: %w", number, perr)
-				}
-				if perr := writePrediction(out, predictions[0]); perr != nil {
-					return perr
 				}
 				// An answer is not held back while the next question is awaited.
 				if in.Buffered() == 0 {
@@ -69,6 +74,7 @@ func newPredict() *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&model, "model", "", "`MODEL` that predicts")
 	f.StringVar(&dtype, "dtype", "", "f32 or int8 (default as stored)")
+	f.StringVar(&embedding, "embedding", "", "mean or cls: write embeddings of unit length instead of labels")
 	f.IntVar(&maxLength, "max-length", 0, "truncate inputs to this number of tokens (default the model's maximum)")
 	return c
 }
@@ -95,7 +101,20 @@ func parseInput(line string) (infer.Input, error) {
 	return input, nil
 }
 
-func writePrediction(w io.Writer, p infer.Prediction) error {
+func embedLine(ctx context.Context, w io.Writer, engine *infer.Engine, input infer.Input) error {
+	embeddings, err := engine.Embed(ctx, []infer.Input{input})
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(w).Encode(embeddings[0])
+}
+
+func predictLine(ctx context.Context, w io.Writer, engine *infer.Engine, input infer.Input) error {
+	predictions, err := engine.Predict(ctx, []infer.Input{input})
+	if err != nil {
+		return err
+	}
+	p := predictions[0]
 	if common.json {
 		return json.NewEncoder(w).Encode(struct {
 			Label         string    `json:"label"`
@@ -104,6 +123,6 @@ func writePrediction(w io.Writer, p infer.Prediction) error {
 			Probabilities []float32 `json:"probabilities"`
 		}{p.Label, p.Index, p.Logits, p.Probabilities})
 	}
-	_, err := fmt.Fprintf(w, "%s\t%.4f\n", p.Label, p.Probabilities[p.Index])
+	_, err = fmt.Fprintf(w, "%s\t%.4f\n", p.Label, p.Probabilities[p.Index])
 	return err
 }

@@ -1,6 +1,6 @@
 """Makes the goldens of package infer with Hugging Face transformers: small BERT classifiers as directories, each with
-golden.json holding inputs and logits; and, when SKIVE_MINILM names the directory of all-MiniLM-L6-v2, minilm.json with
-the pooled outputs of that model.
+golden.json holding inputs, logits and embeddings; and, when SKIVE_MINILM names the directory of all-MiniLM-L6-v2, minilm.json with
+the pooled outputs and the embeddings of that model.
 
     SKIVE_MINILM=DIR python goldens.py
 
@@ -40,7 +40,10 @@ def classifier(name, seed, **sizes):
         cases = []
         for ids, typ in inputs(rng, cfg.vocab_size, cfg.type_vocab_size, [1, 2, 7, 16, 33, 48]):
             out = model(input_ids=ids[None], token_type_ids=typ[None])
-            cases.append({"ids": ids.tolist(), "types": typ.tolist(), "logits": out.logits[0].tolist()})
+            hidden = model.bert(input_ids=ids[None], token_type_ids=typ[None]).last_hidden_state
+            mean, cls = (torch.nn.functional.normalize(x, dim=-1)[0] for x in (hidden.mean(1), hidden[:, 0]))
+            cases.append({"ids": ids.tolist(), "types": typ.tolist(), "logits": out.logits[0].tolist(),
+                          "mean": mean.tolist(), "cls": cls.tolist()})
     path = os.path.join(HERE, name)
     model.save_pretrained(path)
     with open(os.path.join(path, "golden.json"), "w") as f:
@@ -54,7 +57,9 @@ def minilm(source):
     with torch.no_grad():
         for ids, typ in inputs(rng, model.config.vocab_size, 2, [5, 31, 128]):
             out = model(input_ids=ids[None], token_type_ids=typ[None])
-            cases.append({"ids": ids.tolist(), "types": typ.tolist(), "logits": out.pooler_output[0].tolist()})
+            mean = torch.nn.functional.normalize(out.last_hidden_state.mean(1), dim=-1)[0]
+            cases.append({"ids": ids.tolist(), "types": typ.tolist(), "logits": out.pooler_output[0].tolist(),
+                          "mean": mean.tolist()})
     with open(os.path.join(HERE, "minilm.json"), "w") as f:
         json.dump(cases, f)
 
