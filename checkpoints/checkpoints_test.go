@@ -475,6 +475,12 @@ func TestFinite(t *testing.T) {
 	if err := m.SaveHF(t.TempDir()); !errors.Is(err, ErrNotFinite) || !strings.Contains(err.Error(), classifierBias) {
 		t.Error(err)
 	}
+	// Another writer need not look.
+	path := filepath.Join(t.TempDir(), "nan.skive")
+	check(t, WriteFile(path, m.writeSkive))
+	if _, err := Open(path); !errors.Is(err, ErrNotFinite) || !strings.Contains(err.Error(), classifierBias) {
+		t.Errorf("a .skive file with NaN: %v", err)
+	}
 }
 
 func TestPad(t *testing.T) {

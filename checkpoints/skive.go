@@ -106,6 +106,11 @@ func parseSkive(b []byte, verify bool) (*Model, error) {
 	if err := m.validateShapes(); err != nil {
 		return nil, corrupt("%v", err)
 	}
+	if verify {
+		if err := m.validateFinite(); err != nil {
+			return nil, err
+		}
+	}
 	return m, nil
 }
 
