@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -125,6 +126,32 @@ func TestRecipeRoundTrip(t *testing.T) {
 				t.Errorf("read back as\n%s\nwant\n%s", again, text)
 			}
 		})
+	}
+}
+
+func TestAnEmptyRecipeIsTheDefault(t *testing.T) {
+	for _, text := range []string{"", "# all as it is\n"} {
+		path := filepath.Join(t.TempDir(), "recipe.yaml")
+		if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := ReadRecipe(path); err != nil || !reflect.DeepEqual(r, Default()) {
+			t.Errorf("%q: %+v (%v)", text, r, err)
+		}
+	}
+}
+
+func TestEpochsOfARecipeReplaceTheDefaultSteps(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "recipe.yaml")
+	if err := os.WriteFile(path, []byte("teacher: {epochs: 3}\ndistill: {epochs: 2, steps: 5}"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	r, err := ReadRecipe(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Teacher.Epochs != 3 || r.Teacher.Steps != 0 || r.Distill.Steps != 5 || r.Recover.Steps != Default().Recover.Steps {
+		t.Errorf("teacher: %d epochs, %d steps; distill: %d steps; recover: %d steps", r.Teacher.Epochs, r.Teacher.Steps, r.Distill.Steps, r.Recover.Steps)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"os"
 
@@ -164,19 +163,24 @@ func ReadRecipe(path string) (Recipe, error) {
 	if err != nil {
 		return Recipe{}, err
 	}
-	var named struct {
-		Model string `yaml:"model"`
-	}
+	var named map[string]any
 	if err := yaml.Unmarshal(text, &named); err != nil {
 		return Recipe{}, fmt.Errorf("%s: not YAML: %s", path, firstLine(err))
 	}
 	r := Default()
-	if named.Model != "" {
-		r = ForModel(named.Model, "", "", "")
+	if model := named["model"]; model != nil && model != "" {
+		r = ForModel("", "", "", "")
 	}
-	err = yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&r)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return Recipe{}, fmt.Errorf("%s: %s", path, firstLine(err))
+	// Epochs count only without steps, and the default has steps.
+	for stage, t := range map[string]*Training{"teacher": &r.Teacher, "distill": &r.Distill.Training, "recover": &r.Recover.Training} {
+		if given, ok := named[stage].(map[string]any); ok && given["epochs"] != nil {
+			t.Steps = 0
+		}
+	}
+	if len(named) > 0 { // of an empty file the decoder makes an empty recipe
+		if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&r); err != nil {
+			return Recipe{}, fmt.Errorf("%s: %s", path, firstLine(err))
+		}
 	}
 	if err := r.Validate(); err != nil {
 		return Recipe{}, fmt.Errorf("%s: %w", path, err)
