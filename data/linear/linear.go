@@ -45,7 +45,8 @@ const (
 var ErrNoLabels = errors.New("linear: an example has no label")
 
 // Accuracy trains a multinomial logistic regression on the training set, with
-// AdaGrad (Duchi et al. 2011) and hashed binary features, and returns its
+// AdaGrad (Duchi et al. 2011) and hashed features, which count as often as they
+// occur, and returns its
 // accuracy on the development set.
 func Accuracy(train, dev *data.Dataset, f Features) (float64, error) {
 	classes := 0
