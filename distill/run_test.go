@@ -22,8 +22,6 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-const trainGoldens = "../train/testdata/"
-
 // lossGoldens are tensors and the values and gradients that PyTorch computes of
 // the losses.
 type lossGoldens struct {

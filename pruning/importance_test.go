@@ -20,8 +20,6 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-const trainGoldens = "../train/testdata/"
-
 // The same definitions computed by PyTorch.
 func TestImportanceFollowsPyTorch(t *testing.T) {
 	var pytorch struct {
