@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -40,27 +41,38 @@ func openLog(path string, steps int) (*stepLog, error) {
 	if path == "" {
 		return nil, nil
 	}
-	var keep []byte
-	if steps > 0 {
-		old, err := os.ReadFile(path)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("log: %w", err)
-		}
-		keep = keepLines(old, steps)
-	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return nil, fmt.Errorf("log: %w", err)
 	}
-	f, err := os.Create(path)
+	f, err := createLog(path, steps)
 	if err != nil {
 		return nil, fmt.Errorf("log: %w", err)
 	}
-	l := &stepLog{path, f, bufio.NewWriter(f)}
-	if _, err := l.w.Write(keep); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("log: %w", err)
+	return &stepLog{path, f, bufio.NewWriter(f)}, nil
+}
+
+// createLog opens the log behind its kept lines, which stay untouched.
+func createLog(path string, steps int) (*os.File, error) {
+	if steps == 0 {
+		return os.Create(path)
 	}
-	return l, nil
+	old, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	kept := int64(len(keepLines(old, steps)))
+	if err = f.Truncate(kept); err == nil {
+		_, err = f.Seek(kept, io.SeekStart)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // keepLines returns the leading lines of a log up to and including the given

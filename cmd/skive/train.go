@@ -34,7 +34,7 @@ func (t *trainingFlags) register(f *pflag.FlagSet) {
 	f.IntVar(&t.SaveEvery, "save-every", 0, "steps between saved states (default each epoch)")
 	f.IntVar(&t.EvalEvery, "eval-every", 0, "steps between evaluations (default each epoch)")
 	f.Uint64Var(&t.Seed, "seed", o.Seed, "seed of the order of examples, fresh weights and dropout")
-	f.StringVar(&t.Log, "log", "", "append one JSON line a step to `FILE`")
+	f.StringVar(&t.Log, "log", "", "write one JSON line a step to `FILE`; a resumed run continues it")
 	f.BoolVar(&t.Resume, "resume", false, "continue from the state in the output directory")
 	f.StringVarP(&t.Output, "output", "o", "", "`DIR` for the best model and the training state")
 }
