@@ -187,13 +187,24 @@ func (m *Model) Parameters() int64 {
 	return n
 }
 
-// DType returns the element type of the model's linear layers, by which the
-// model is called an f32, f16, bf16 or int8 one.
+// DType returns the element type of the encoder's linear layers, by which the
+// model is called an f32, f16, bf16 or int8 one. Where they differ it is I8 if
+// any of them is, otherwise the first one's.
 func (m *Model) DType() DType {
-	if t, ok := m.Tensors[layerPrefix(0)+"attention.self.query.weight"]; ok {
-		return t.DType
+	first, seen := F32, false
+	for _, s := range m.Config.tensorSpecs() {
+		t, ok := m.Tensors[s.name]
+		if !ok || s.part != encoder || len(s.shape) != 2 {
+			continue
+		}
+		if t.DType == I8 {
+			return I8
+		}
+		if !seen {
+			first, seen = t.DType, true
+		}
 	}
-	return F32
+	return first
 }
 
 // Convert returns the model with all its float tensors in another float type,

@@ -6,11 +6,12 @@
 // layer everything but keys and values for the first token alone, the only one
 // that the head reads. Sequences are computed back to back without padding.
 //
-// Two number formats: F32, and Int8 with weights quantized per output channel
-// and activations per token. Int8 defines all of its arithmetic, floats
-// included: the logits are the same bits on every processor. In both formats
-// the logits of a sequence depend neither on the number of threads nor on the
-// other sequences of the call.
+// The number formats are F32; FP16 and BF16, which store the weights in 16 bits
+// and compute in F32; and Int8, with weights quantized per output channel and
+// activations per token. Int8 defines all of its arithmetic, floats included:
+// the logits are the same bits on every processor. In every format the logits
+// of a sequence depend neither on the number of threads nor on the other
+// sequences of the call.
 package infer
 
 import (
@@ -27,6 +28,8 @@ import (
 // Names of number formats for Options.DType.
 const (
 	F32  = "f32"
+	FP16 = "fp16"
+	BF16 = "bf16"
 	Int8 = "int8"
 )
 
@@ -43,9 +46,12 @@ const (
 type Options struct {
 	// Threads is how many cores one call uses; 0 stands for all.
 	Threads int
-	// DType is F32 or Int8; "" stands for Int8 if the encoder's weights are
-	// stored so, else F32. Float weights are quantized while loading, with the
-	// result of quantize.Int8; int8 weights are widened for F32.
+	// DType is the number format of the encoder's linear layers: F32, FP16, BF16
+	// or Int8; "" stands for that in which each of them is stored, so that a
+	// model of mixed precision is computed as it was made. Weights stored in
+	// another format are converted while loading, to int8 with the result of
+	// quantize.Int8. FP16 and BF16 are formats of the weights: they take half
+	// the memory of F32, and the arithmetic is F32's on the rounded weights.
 	DType string
 	// PadTo, when positive, makes the engine work as runtimes do that know only
 	// rectangular batches: every sequence is filled up to this length and the
@@ -132,10 +138,7 @@ func (w *weights) engine(o Options, cores []int) *Engine {
 		e.maximum = o.PadTo
 		e.options.MaxLength = min(o.MaxLength, o.PadTo)
 	}
-	e.options.DType = F32
-	if w.int8 {
-		e.options.DType = Int8
-	}
+	e.options.DType = w.dtype
 	e.team = team.New(o.Threads, cores...)
 	e.run.init(w, e.team, o)
 	return e

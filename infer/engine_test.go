@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -165,9 +166,22 @@ func TestHalfPrecisionWeights(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := predict(t, newEngine(t, h, Options{}), b)
+		e := newEngine(t, h, Options{})
+		if formats[e.Options().DType] != dtype {
+			t.Errorf("%v: the engine computes in %q", dtype, e.Options().DType)
+		}
+		got := predict(t, e, b)
 		if !sameBits(got, predict(t, newEngine(t, widened, Options{}), b)) {
 			t.Errorf("%v: logits differ from those of the widened weights", dtype)
+		}
+		// DType concerns the encoder: the rest is as it is stored.
+		for _, name := range h.Names() {
+			if !slices.Contains(quantize.LinearWeights(c), name) {
+				h.Tensors[name] = m.Tensors[name]
+			}
+		}
+		if !sameBits(predict(t, newEngine(t, m, Options{DType: e.Options().DType}), b), predict(t, newEngine(t, h, Options{}), b)) {
+			t.Errorf("%v: weights converted while loading differ from stored ones", dtype)
 		}
 		if d := largestDifference(got, predict(t, newEngine(t, m, Options{}), b)); !(d < tolerance) {
 			t.Errorf("%v: logits are %g off", dtype, d)

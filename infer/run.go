@@ -328,7 +328,7 @@ func (r *run) tailBlock(worker, part int) {
 // product computes c = act(x·Wᵀ + b) for m dense rows.
 func (r *run) product(w *worker, s stage, l *linear, m int, x, c []float32, act kernels.Activation) {
 	w.start()
-	if l.int8 {
+	if l.int8() {
 		w.rows.Quantize(x, m, l.in, l.in)
 		w.stop(stageQuantize)
 	}
@@ -436,7 +436,7 @@ func (r *run) splitLayer(l *layer, m int, context, hidden []float32) {
 func (r *run) splitRows(s stage, l *linear, m int, x, c []float32, act kernels.Activation) {
 	w := &r.workers[0]
 	w.start()
-	if l.int8 {
+	if l.int8() {
 		r.rows.Quantize(x, m, l.in, l.in)
 		w.stop(stageQuantize)
 	}

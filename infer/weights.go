@@ -15,7 +15,7 @@ import (
 // of a pool.
 type weights struct {
 	config     checkpoints.Config
-	int8       bool
+	dtype      string // Options.DType in effect
 	activation kernels.Activation
 
 	word, position, tokenType table
@@ -43,60 +43,79 @@ type layer struct {
 
 type norm struct{ gamma, beta []float32 }
 
-// linear is x·Wᵀ + b with W packed into panels, in float32 or int8.
+// linear is x·Wᵀ + b with W packed into the panels of its number format.
 type linear struct {
 	in, out int
-	int8    bool
+	dtype   checkpoints.DType
 	f32     kernels.PanelsF32
+	half    kernels.PanelsHalf // F16 and BF16
 	i8      kernels.PanelsI8
 	bias    []float32
 }
 
 func (l *linear) panels() int {
-	if l.int8 {
-		return l.i8.Panels()
-	}
-	return l.f32.Panels()
+	return (l.out + kernels.Lanes - 1) / kernels.Lanes
 }
+
+// int8 tells whether the layer's input is to be quantized.
+func (l *linear) int8() bool { return l.dtype == checkpoints.I8 }
 
 // apply computes m rows for the panels [lo, hi). Rows is x quantized, and used
 // by int8 layers instead of x.
 func (l *linear) apply(s *kernels.Scratch, rows *kernels.RowsI8, m int, x []float32, ldx, lo, hi int, c []float32, ldc int, act kernels.Activation) {
 	ep := kernels.Epilogue{Bias: l.bias, Activation: act}
-	if l.int8 {
+	switch l.dtype {
+	case checkpoints.I8:
 		kernels.GemmI8(rows, &l.i8, lo, hi, c, ldc, ep, s)
-		return
+	case checkpoints.F16, checkpoints.BF16:
+		kernels.GemmHalf(m, kernels.RowMajor(x, ldx), &l.half, lo, hi, c, ldc, ep, s)
+	default:
+		kernels.GemmF32(m, kernels.RowMajor(x, ldx), &l.f32, lo, hi, c, ldc, ep, s)
 	}
-	kernels.GemmF32(m, kernels.RowMajor(x, ldx), &l.f32, lo, hi, c, ldc, ep, s)
 }
 
-// table is an embedding matrix. Half precision rows are widened when read.
+// table is an embedding matrix. Rows of other formats than float32 are widened
+// when read.
 type table struct {
 	width int
+	dtype checkpoints.DType
 	f32   []float32
 	half  []uint16
-	bf16  bool
+	i8    []int8
+	scale []float32 // of the rows of i8
 }
 
 // row returns a row, which is in buf or a view of the table.
 func (t *table) row(i int, buf []float32) []float32 {
-	if t.half == nil {
-		return t.f32[i*t.width : (i+1)*t.width]
-	}
-	h := t.half[i*t.width : (i+1)*t.width]
-	if t.bf16 {
-		kernels.BF16ToF32(buf, h)
-	} else {
-		kernels.F16ToF32(buf, h)
+	lo, hi := i*t.width, (i+1)*t.width
+	switch t.dtype {
+	case checkpoints.I8:
+		kernels.DequantizeRow(buf, t.i8[lo:hi], t.scale[i])
+	case checkpoints.BF16:
+		kernels.BF16ToF32(buf, t.half[lo:hi])
+	case checkpoints.F16:
+		kernels.F16ToF32(buf, t.half[lo:hi])
+	default:
+		return t.f32[lo:hi]
 	}
 	return buf
 }
 
 // loader reads the tensors of a model that has been validated.
 type loader struct {
-	m    *checkpoints.Model
-	int8 bool
-	err  error
+	m *checkpoints.Model
+	// dtype is the number format of the encoder's weights; nil stands for that
+	// in which each is stored.
+	dtype *checkpoints.DType
+	err   error
+}
+
+// maxF16 is the least number that half precision rounds to infinity.
+const maxF16 = 65520
+
+// formats are the number formats by the names of Options.DType.
+var formats = map[string]checkpoints.DType{
+	F32: checkpoints.F32, FP16: checkpoints.F16, BF16: checkpoints.BF16, Int8: checkpoints.I8,
 }
 
 func load(m *checkpoints.Model, dtype, embedding string) (*weights, error) {
@@ -114,14 +133,16 @@ func load(m *checkpoints.Model, dtype, embedding string) (*weights, error) {
 	default:
 		return nil, fmt.Errorf("%w: embedding %q, expected %q or %q", ErrOption, embedding, Mean, CLS)
 	}
-	switch dtype {
-	case "":
-		w.int8 = m.DType() == checkpoints.I8
-	case F32:
-	case Int8:
-		w.int8 = true
-	default:
-		return nil, fmt.Errorf("%w: dtype %q, expected %q or %q", ErrOption, dtype, F32, Int8)
+	l := &loader{m: m}
+	if format, ok := formats[dtype]; ok {
+		w.dtype, l.dtype = dtype, &format
+	} else if dtype != "" {
+		return nil, fmt.Errorf("%w: dtype %q, expected %q, %q, %q or %q", ErrOption, dtype, F32, FP16, BF16, Int8)
+	}
+	for name, format := range formats {
+		if dtype == "" && format == m.DType() {
+			w.dtype = name
+		}
 	}
 	switch m.Config.Activation {
 	case "gelu":
@@ -134,7 +155,6 @@ func load(m *checkpoints.Model, dtype, embedding string) (*weights, error) {
 		return nil, fmt.Errorf("infer: activation %q: %w", m.Config.Activation, checkpoints.ErrUnsupported)
 	}
 
-	l := &loader{m: m, int8: w.int8}
 	w.word = l.table("bert.embeddings.word_embeddings.weight")
 	w.position = l.table("bert.embeddings.position_embeddings.weight")
 	w.tokenType = l.table("bert.embeddings.token_type_embeddings.weight")
@@ -159,8 +179,8 @@ func load(m *checkpoints.Model, dtype, embedding string) (*weights, error) {
 		w.layers = append(w.layers, y)
 	}
 	if embedding == "" {
-		w.pooler = l.linear(false, "bert.pooler.dense")
-		w.classifier = l.linear(false, "classifier")
+		w.pooler = l.linear(checkpoints.F32, "bert.pooler.dense")
+		w.classifier = l.linear(checkpoints.F32, "classifier")
 	}
 	if l.err != nil {
 		return nil, fmt.Errorf("infer: %w", l.err)
@@ -193,37 +213,59 @@ func (l *loader) norm(name string) norm {
 
 func (l *loader) table(name string) table {
 	t := l.m.Tensors[name]
-	r := table{width: l.m.Config.HiddenSize}
-	if t.DType == checkpoints.F16 || t.DType == checkpoints.BF16 {
-		r.bf16 = t.DType == checkpoints.BF16
+	r := table{width: l.m.Config.HiddenSize, dtype: t.DType}
+	switch t.DType {
+	case checkpoints.F16, checkpoints.BF16:
 		r.half = make([]uint16, len(t.Data)/2)
 		for i := range r.half {
 			r.half[i] = binary.LittleEndian.Uint16(t.Data[2*i:])
 		}
-		return r
+	case checkpoints.I8:
+		r.i8, r.scale = t.Int8s(), l.values(name+"_scale")
+	default:
+		r.f32 = l.values(name)
 	}
-	r.f32 = l.values(name)
 	return r
 }
 
-func (l *loader) encoder(names ...string) *linear { return l.linear(l.int8, names...) }
+// encoder packs layers of the encoder. Layers that are stored in different
+// formats are widened to float32.
+func (l *loader) encoder(names ...string) *linear {
+	if l.dtype != nil {
+		return l.linear(*l.dtype, names...)
+	}
+	dtype := l.m.Tensors[names[0]+".weight"].DType
+	for _, name := range names[1:] {
+		if l.m.Tensors[name+".weight"].DType != dtype {
+			dtype = checkpoints.F32
+		}
+	}
+	return l.linear(dtype, names...)
+}
 
 // linear packs the named layers, which have the same input, side by side.
-func (l *loader) linear(int8 bool, names ...string) *linear {
-	r := &linear{int8: int8}
+func (l *loader) linear(dtype checkpoints.DType, names ...string) *linear {
+	r := &linear{dtype: dtype}
 	for _, name := range names {
 		shape := l.m.Tensors[name+".weight"].Shape
 		r.out += shape[0]
 		r.in = shape[1]
 		r.bias = append(r.bias, l.values(name+".bias")...)
 	}
-	if !int8 {
+	if !r.int8() {
 		w := make([]float32, 0, r.in*r.out)
 		for _, name := range names {
 			w = append(w, l.values(name+".weight")...)
 		}
-		if l.err == nil {
+		switch {
+		case l.err != nil:
+		case dtype == checkpoints.F32:
 			r.f32.Pack(kernels.Transposed(w, r.in), r.in, r.out)
+		case dtype == checkpoints.F16 && kernels.MaxAbs(w) >= maxF16:
+			l.err = fmt.Errorf("tensor %s.weight: holds values too large for fp16", names[0])
+		default:
+			r.half.BF16 = dtype == checkpoints.BF16
+			r.half.Pack(kernels.Transposed(w, r.in), r.in, r.out)
 		}
 		return r
 	}

@@ -109,7 +109,7 @@ func newBench() *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&model, "model", "", "`MODEL` to measure")
 	f.StringVar(&configFile, "config", "", "config.json `FILE`: measure random weights of this shape")
-	f.StringVar(&dtype, "dtype", "", "f32 or int8 (default as stored)")
+	f.StringVar(&dtype, "dtype", "", "f32, fp16, bf16 or int8 (default as stored)")
 	f.StringVar(&file, "data", "", "inputs, one a line as predict takes them (default random tokens)")
 	f.IntVar(&batch, "batch", 1, "examples in a call")
 	f.IntVar(&seq, "seq", 128, "tokens of each example")

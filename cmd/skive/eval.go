@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -62,7 +63,7 @@ func newEval() *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&model, "model", "", "`MODEL` to measure")
 	f.StringVar(&file, "data", "", "labelled `FILE`, may be .gz")
-	f.StringVar(&dtype, "dtype", "", "f32 or int8 (default as stored)")
+	f.StringVar(&dtype, "dtype", "", "f32, fp16, bf16 or int8 (default as stored)")
 	task.register(f, false)
 	return c
 }
@@ -70,8 +71,8 @@ func newEval() *cobra.Command {
 // checkDType refuses number formats that the engine does not compute in.
 func checkDType(dtype string) error {
 	switch dtype {
-	case "", "f32", "int8":
+	case "", infer.F32, infer.FP16, infer.BF16, infer.Int8:
 		return nil
 	}
-	return usagef("--dtype: the engine does not compute in %q, expected f32 or int8", dtype)
+	return usagef("--dtype: the engine does not compute in %q, expected f32, fp16, bf16 or int8", dtype)
 }

@@ -73,7 +73,7 @@ It writes one answer a line: the label and its probability, or with --embedding 
 	}
 	f := c.Flags()
 	f.StringVar(&model, "model", "", "`MODEL` that predicts")
-	f.StringVar(&dtype, "dtype", "", "f32 or int8 (default as stored)")
+	f.StringVar(&dtype, "dtype", "", "f32, fp16, bf16 or int8 (default as stored)")
 	f.StringVar(&embedding, "embedding", "", "mean or cls: write embeddings of unit length instead of labels")
 	f.IntVar(&maxLength, "max-length", 0, "truncate inputs to this number of tokens (default the model's maximum)")
 	return c

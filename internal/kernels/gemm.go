@@ -59,6 +59,8 @@ type Scratch struct {
 	packed []float32 // a block of the left-hand matrix
 	wide   []int16   // likewise, of 8-bit integers
 
+	widened PanelsF32 // panels of GemmHalf
+
 	scores     []float32 // of AttentionForward
 	keys, vals PanelsF32
 

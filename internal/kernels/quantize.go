@@ -31,3 +31,15 @@ func quantizeRowGeneric(dst []int8, x []float32, inverse float32) (sum int32) {
 	}
 	return sum
 }
+
+// DequantizeRow sets dst[i] = scale*src[i].
+func DequantizeRow(dst []float32, src []int8, scale float32) {
+	sameLength(len(dst), len(src))
+	dequantizeRow(dst, src, scale)
+}
+
+func dequantizeRowGeneric(dst []float32, src []int8, scale float32) {
+	for i, q := range src {
+		dst[i] = scale * float32(q)
+	}
+}

@@ -181,3 +181,77 @@ done3:
 	MOVL          AX, sum+56(FP)
 	VZEROUPPER
 	RET
+
+// func dequantizeRowAVX2(dst []float32, src []int8, scale float32)
+// Requires: AVX, AVX2
+TEXT ·dequantizeRowAVX2(SB), NOSPLIT, $0-52
+	VBROADCASTSS scale+48(FP), Y0
+	MOVQ         dst_base+0(FP), AX
+	MOVQ         src_base+24(FP), CX
+	MOVQ         src_len+32(FP), DX
+	ANDQ         $-16, DX
+	XORQ         BX, BX
+	MOVQ         DX, SI
+	ANDQ         $-16, SI
+	JZ           tail2
+
+loop1:
+	VPMOVSXBD (CX)(BX*1), Y1
+	VPMOVSXBD 8(CX)(BX*1), Y2
+	VCVTDQ2PS Y1, Y1
+	VCVTDQ2PS Y2, Y2
+	VMULPS    Y0, Y1, Y1
+	VMULPS    Y0, Y2, Y2
+	VMOVUPS   Y1, (AX)(BX*4)
+	VMOVUPS   Y2, 32(AX)(BX*4)
+	ADDQ      $0x10, BX
+	CMPQ      BX, SI
+	JLT       loop1
+
+tail2:
+	MOVQ    DX, AX
+	ANDQ    $0x0f, AX
+	JZ      done3
+	LEAQ    tailMasks<>+0(SB), CX
+	NEGQ    AX
+	VMOVDQU 64(CX)(AX*4), Y0
+	VMOVDQU 96(CX)(AX*4), Y0
+
+done3:
+	VZEROUPPER
+	RET
+
+// func dequantizeRowAVX512(dst []float32, src []int8, scale float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·dequantizeRowAVX512(SB), NOSPLIT, $0-52
+	VBROADCASTSS scale+48(FP), Z0
+	MOVQ         dst_base+0(FP), AX
+	MOVQ         src_base+24(FP), CX
+	MOVQ         src_len+32(FP), DX
+	ANDQ         $-16, DX
+	XORQ         BX, BX
+	MOVQ         DX, SI
+	ANDQ         $-16, SI
+	JZ           tail2
+
+loop1:
+	VPMOVSXBD (CX)(BX*1), Z1
+	VCVTDQ2PS Z1, Z1
+	VMULPS    Z0, Z1, Z1
+	VMOVUPS   Z1, (AX)(BX*4)
+	ADDQ      $0x10, BX
+	CMPQ      BX, SI
+	JLT       loop1
+
+tail2:
+	MOVQ  DX, AX
+	ANDQ  $0x0f, AX
+	JZ    done3
+	MOVQ  $0x00000001, CX
+	SHLXQ AX, CX, AX
+	DECQ  AX
+	KMOVW AX, K1
+
+done3:
+	VZEROUPPER
+	RET

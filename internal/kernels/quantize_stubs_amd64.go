@@ -13,3 +13,13 @@ func quantizeRowAVX2(dst []int8, x []float32, inverse float32) (sum int32)
 //
 //go:noescape
 func quantizeRowAVX512(dst []int8, x []float32, inverse float32) (sum int32)
+
+// dequantizeRowAVX2 is dequantizeRowGeneric for the whole vectors of 16.
+//
+//go:noescape
+func dequantizeRowAVX2(dst []float32, src []int8, scale float32)
+
+// dequantizeRowAVX512 is dequantizeRowGeneric for the whole vectors of 16.
+//
+//go:noescape
+func dequantizeRowAVX512(dst []float32, src []int8, scale float32)

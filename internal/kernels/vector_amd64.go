@@ -291,6 +291,19 @@ func adamW(w, g, m, v []float32, f *adamWFactors) {
 	}
 }
 
+func dequantizeRow(dst []float32, src []int8, scale float32) {
+	whole := 0
+	switch {
+	case current >= AVX512:
+		dequantizeRowAVX512(dst, src, scale)
+		whole = len(src) &^ (Lanes - 1)
+	case current == AVX2:
+		dequantizeRowAVX2(dst, src, scale)
+		whole = len(src) &^ (Lanes - 1)
+	}
+	dequantizeRowGeneric(dst[whole:], src[whole:], scale)
+}
+
 func f16ToF32(dst []float32, src []uint16) {
 	whole := 0
 	switch {

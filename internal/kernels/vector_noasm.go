@@ -110,6 +110,10 @@ func adamW(w, g, m, v []float32, f *adamWFactors) {
 	adamWGeneric(w, g, m, v, f)
 }
 
+func dequantizeRow(dst []float32, src []int8, scale float32) {
+	dequantizeRowGeneric(dst, src, scale)
+}
+
 func f16ToF32(dst []float32, src []uint16) {
 	f16ToF32Generic(dst, src)
 }

@@ -168,6 +168,7 @@ func vectorCases() []vectorCase {
 				func() { F16ToF32(wide, h[1:len(h)-1]) },
 				func() { F32ToBF16(h[1:len(h)-1], x) },
 				func() { BF16ToF32(wide, h[1:len(h)-1]) },
+				func() { DequantizeRow(wide, int8s(x), 0.37) },
 			} {
 				f()
 				for _, v := range h {
@@ -357,4 +358,13 @@ func BenchmarkVector(b *testing.B) {
 			})
 		}
 	}
+}
+
+// int8s are the lowest bytes of x.
+func int8s(x []float32) []int8 {
+	q := make([]int8, len(x))
+	for i, v := range x {
+		q[i] = int8(math.Float32bits(v))
+	}
+	return q
 }

@@ -7,7 +7,10 @@ import (
 )
 
 func init() {
-	register("quantize", quantizeRow)
+	register("quantize", func() {
+		quantizeRow()
+		dequantizeRow()
+	})
 	register("half", half)
 }
 
@@ -41,6 +44,21 @@ func quantizeRow() {
 		s := GP32()
 		VMOVD(g.reduce(VPADDD, acc), s)
 		Store(s, Return("sum"))
+	})
+}
+
+func dequantizeRow() {
+	both("dequantizeRow", "func(dst []float32, src []int8, scale float32)", "is dequantizeRowGeneric for the whole vectors of 16.", func(g *gen) {
+		scale := g.param("scale")
+		g.whole(func(dst, src reg.Register) {
+			v := g.new()
+			for i := range v {
+				VPMOVSXBD(Mem{Base: src, Index: g.index, Scale: 1, Disp: 8 * i}, v[i])
+			}
+			g.unary(VCVTDQ2PS, v, v)
+			g.do(mulps, scale, v, v)
+			g.store(v, dst)
+		})
 	})
 }
 
