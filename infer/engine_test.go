@@ -189,6 +189,37 @@ func TestHalfPrecisionWeights(t *testing.T) {
 	}
 }
 
+func TestMixedPrecision(t *testing.T) {
+	c := configs["head 26 uneven"]
+	m := randomModel(c, 10)
+	b := randomBatch(c, rand.New(rand.NewPCG(11, 12)), 20, 64)
+	weights := quantize.LinearWeights(c)
+	// The first layer in float, of the second one value without its query.
+	q, err := quantize.Int8Weights(m, append(slices.Clone(weights[7:]), quantize.Embeddings()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	widened, err := quantize.Floats(q, checkpoints.F32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, threads := range []int{1, 2} {
+		e := newEngine(t, q, Options{Threads: threads})
+		for l, want := range []checkpoints.DType{checkpoints.F32, checkpoints.F32, checkpoints.I8} {
+			if got := e.weights.layers[l].project.dtype; got != want {
+				t.Errorf("layer %d computes queries, keys and values in %v, want %v", l, got, want)
+			}
+		}
+		got := predict(t, e, b)
+		if d := largestDifference(got, predict(t, newEngine(t, widened, Options{}), b)); !(d < 0.1 && d > 0) {
+			t.Errorf("logits are %g off", d)
+		}
+		if !sameBits(predict(t, newEngine(t, q, Options{DType: F32}), b), predict(t, newEngine(t, widened, Options{}), b)) {
+			t.Error("a model of mixed precision computed in f32 is not its widened copy")
+		}
+	}
+}
+
 func TestPaddingKeepsTheLogits(t *testing.T) {
 	for name, c := range configs {
 		m := randomModel(c, 13)

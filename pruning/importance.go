@@ -10,6 +10,7 @@ import (
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/layers"
 	"github.com/skive-ml/skive/train"
@@ -138,7 +139,7 @@ func byGradients(ctx context.Context, model *checkpoints.Model, ds *data.Dataset
 	}
 	var predictions []int32
 	if o.Predictions {
-		logits, err := train.Logits(ctx, model, enc, o.Threads)
+		logits, err := train.Logits(ctx, model, enc, infer.Options{Threads: o.Threads, DType: infer.F32})
 		if err != nil {
 			return nil, err
 		}

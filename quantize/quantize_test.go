@@ -1,6 +1,7 @@
 package quantize_test
 
 import (
+	"context"
 	"errors"
 	"math"
 	"slices"
@@ -166,5 +167,111 @@ func TestFloatsUndoesInt8(t *testing.T) {
 	}
 	if _, err := quantize.Floats(m, checkpoints.I8); err == nil {
 		t.Error("I8 taken as a float type")
+	}
+}
+
+// mixedEvaluate is an evaluation in which each part costs a known amount: the
+// metric of a model is 0.9 minus the costs of its int8 parts.
+func mixedEvaluate(costs map[string]float64, calls *int) quantize.Evaluate {
+	return func(_ context.Context, m *checkpoints.Model) ([]float32, float64, error) {
+		*calls++
+		metric, shift := 0.9, 0.0
+		for name, cost := range costs {
+			if m.Tensors[name].DType == checkpoints.I8 {
+				metric -= cost
+				shift += cost
+			}
+		}
+		return []float32{0, 1 + float32(shift), 2, 0}, metric, m.Validate()
+	}
+}
+
+func TestMixedKeepsTheMostSensitive(t *testing.T) {
+	const p = "bert.encoder.layer."
+	costs := map[string]float64{
+		p + "0.attention.self.value.weight":   0.001,
+		p + "0.output.dense.weight":           0.04,
+		p + "1.intermediate.dense.weight":     0.02,
+		p + "1.attention.output.dense.weight": 0.003,
+	}
+	for _, test := range []struct {
+		drop float64
+		kept []string
+	}{
+		{0.1, nil},
+		{0.03, []string{p + "0.output.dense.weight"}},
+		{0.0041, []string{p + "0.output.dense.weight", p + "1.intermediate.dense.weight"}},
+		{0.0011, []string{p + "0.output.dense.weight", p + "1.intermediate.dense.weight", p + "1.attention.output.dense.weight"}},
+	} {
+		m := checkpoints.InitBERT(config(), 1)
+		var calls, told int
+		q, r, err := quantize.Mixed(t.Context(), m, mixedEvaluate(costs, &calls), quantize.MixedOptions{
+			MaxDrop:  test.drop,
+			Progress: func(done, total int, _ string) { told = done },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if told != calls || len(r.Parts) != 8 {
+			t.Errorf("%d evaluations, told of %d; %d parts", calls, told, len(r.Parts))
+		}
+		for _, name := range quantize.LinearWeights(m.Config) {
+			if got, want := q.Tensors[name].DType == checkpoints.F32, slices.Contains(test.kept, name); got != want {
+				t.Errorf("drop %g: %s kept: %t", test.drop, name, got)
+			}
+		}
+		if !(r.Float-r.Mixed <= test.drop) || math.Abs(r.Int8-(0.9-0.064)) > 1e-9 {
+			t.Errorf("drop %g: %+v", test.drop, r)
+		}
+		if err := q.Validate(); err != nil {
+			t.Error(err)
+		}
+		if m.DType() != checkpoints.F32 {
+			t.Error("the model itself changed")
+		}
+	}
+	// A metric that nothing but the float model reaches.
+	m := checkpoints.InitBERT(config(), 1)
+	all := map[string]float64{}
+	for _, name := range quantize.LinearWeights(m.Config) {
+		all[name] = 0.01
+	}
+	var calls int
+	q, r, err := quantize.Mixed(t.Context(), m, mixedEvaluate(all, &calls), quantize.MixedOptions{MaxDrop: 0})
+	if err != nil || q.DType() != checkpoints.F32 || r.Mixed != r.Float {
+		t.Errorf("%v, %v, %+v", err, q.DType(), r)
+	}
+	for _, drop := range []float64{-1, math.NaN()} {
+		if _, _, err := quantize.Mixed(t.Context(), m, nil, quantize.MixedOptions{MaxDrop: drop}); !errors.Is(err, quantize.ErrMaxDrop) {
+			t.Errorf("drop %g: %v", drop, err)
+		}
+	}
+}
+
+func TestInt8Embeddings(t *testing.T) {
+	m := checkpoints.InitBERT(config(), 3)
+	q, err := quantize.Int8Weights(m, quantize.Embeddings())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range quantize.Embeddings() {
+		got, err := q.Float32s(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, w := range m.Tensors[name].Float32s() {
+			if math.Abs(float64(got[i]-w)) > 0.002 {
+				t.Fatalf("%s[%d]: %g, was %g", name, i, got[i], w)
+			}
+		}
+	}
+	if q.DType() != checkpoints.F32 {
+		t.Errorf("dtype %v, the encoder is float", q.DType())
+	}
+	if _, err := quantize.Int8Weights(m, []string{"classifier.weight"}); !errors.Is(err, checkpoints.ErrUnsupported) {
+		t.Errorf("a classifier in int8: %v", err)
 	}
 }

@@ -58,13 +58,9 @@ func Encode(model *checkpoints.Model, ds *data.Dataset, maxLength int) (*data.En
 	return data.Encode(ds, tok, maxLength)
 }
 
-// Logits computes the logits of every example by the f32 inference engine,
+// Logits computes the logits of every example by the inference engine,
 // [examples × labels] in the order of the data set.
-func Logits(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, threads int) ([]float32, error) {
-	return logits(ctx, model, enc, infer.Options{Threads: threads, DType: infer.F32})
-}
-
-func logits(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o infer.Options) ([]float32, error) {
+func Logits(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o infer.Options) ([]float32, error) {
 	engine, err := infer.New(model, o)
 	if err != nil {
 		return nil, err
@@ -91,11 +87,16 @@ func logits(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o 
 }
 
 func evaluateEncoded(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o infer.Options) (map[string]float64, error) {
-	all, err := logits(ctx, model, enc, o)
+	all, err := Logits(ctx, model, enc, o)
 	if err != nil {
 		return nil, err
 	}
-	classes := model.Config.NumLabels()
+	return Metrics(enc, all, model.Config.NumLabels())
+}
+
+// Metrics measures logits, [examples × classes] in the order of a labelled data
+// set, as Evaluate does.
+func Metrics(enc *data.Encoded, all []float32, classes int) (map[string]float64, error) {
 	predicted, want := make([]int32, enc.Len()), make([]int32, enc.Len())
 	var loss float64
 	for i := range want {
@@ -105,7 +106,8 @@ func evaluateEncoded(ctx context.Context, model *checkpoints.Model, enc *data.En
 		loss += crossEntropy(row, int(want[i]))
 	}
 	metrics := map[string]float64{"loss": loss / float64(len(want))}
-	for _, name := range []string{"accuracy", mainMetric(enc.Task)} {
+	for _, name := range []string{"accuracy", MainMetric(enc.Task)} {
+		var err error
 		if metrics[name], err = Metric(name, predicted, want, classes); err != nil {
 			return nil, err
 		}
@@ -113,8 +115,8 @@ func evaluateEncoded(ctx context.Context, model *checkpoints.Model, enc *data.En
 	return metrics, nil
 }
 
-// mainMetric is the metric by which the task's best model is chosen.
-func mainMetric(t data.Task) string {
+// MainMetric is the metric by which the task's best model is chosen.
+func MainMetric(t data.Task) string {
 	if t.Metric == "" {
 		return "accuracy"
 	}

@@ -237,7 +237,7 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 		work.Config.ClassifierDropout = float32(o.Dropout)
 	}
 	f.model, f.task = work, trainSet.Task
-	f.result = &Result{Metric: mainMetric(f.task)}
+	f.result = &Result{Metric: MainMetric(f.task)}
 	return nil
 }
 

@@ -1,30 +1,66 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"io"
+	"math"
 	"os"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/quantize"
+	"github.com/skive-ml/skive/train"
 )
 
 func newQuantize() *cobra.Command {
-	var model, dtype, output string
+	var (
+		task                       taskFlags
+		model, dtype, file, output string
+		embeddings                 bool
+		maxDrop                    float64
+	)
 	c := &cobra.Command{
 		Use:   "quantize",
 		Short: "Store a model's weights in fewer bits, as one .skive file",
-		Args:  cobra.NoArgs,
+		Long: `Store a model's weights in fewer bits, as one .skive file.
+
+With --max-drop the sensitivity of each layer to int8 is measured on a labelled data set, and the most sensitive layers
+keep their format, as many as the metric needs to stay within so many points of the float model's.`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := require(c, "model", "output"); err != nil {
 				return err
+			}
+			mixed := c.Flags().Changed("max-drop")
+			switch {
+			case dtype != "int8" && (mixed || embeddings):
+				return usagef("--max-drop and --embeddings go with --dtype int8, not %q", dtype)
+			case mixed && !(maxDrop >= 0 && maxDrop <= 100):
+				return usagef("--max-drop: %g, expected 0 to 100 points", maxDrop)
+			case mixed:
+				if err := require(c, "task", "data"); err != nil {
+					return err
+				}
 			}
 			m, err := checkpoints.Open(model)
 			if err != nil {
 				return err
 			}
 			defer m.Close()
-			q, err := withDType(m, dtype)
+			if mixed {
+				return quantizeMixed(c.Context(), m, &task, file, output, maxDrop/100, embeddings)
+			}
+			var q *checkpoints.Model
+			if embeddings {
+				q, err = quantize.Int8Weights(m, int8Weights(m, true))
+			} else {
+				q, err = withDType(m, dtype)
+			}
 			if err != nil {
 				return err
 			}
@@ -37,8 +73,89 @@ func newQuantize() *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&model, "model", "", "`MODEL` to quantize")
 	f.StringVar(&dtype, "dtype", "int8", "int8, fp16 or bf16")
+	f.BoolVar(&embeddings, "embeddings", false, "word and position embeddings in int8, too")
+	f.Float64Var(&maxDrop, "max-drop", 0, "largest loss of the task's metric, in `POINTS` (0.5 of 100): sensitive layers keep their format")
+	f.StringVar(&file, "data", "", "labelled `FILE` for --max-drop, may be .gz")
 	f.StringVarP(&output, "output", "o", "", "`FILE.skive` to write")
+	task.register(f, false)
 	return c
+}
+
+func int8Weights(m *checkpoints.Model, embeddings bool) []string {
+	weights := quantize.LinearWeights(m.Config)
+	if embeddings {
+		weights = append(weights, quantize.Embeddings()...)
+	}
+	return weights
+}
+
+func quantizeMixed(ctx context.Context, m *checkpoints.Model, task *taskFlags, file, output string, maxDrop float64, embeddings bool) error {
+	set, err := task.read(file, m)
+	if err != nil {
+		return err
+	}
+	enc, err := train.Encode(m, set, task.maxLength)
+	if err != nil {
+		return err
+	}
+	metric := train.MainMetric(set.Task)
+	evaluate := func(ctx context.Context, m *checkpoints.Model) ([]float32, float64, error) {
+		logits, err := train.Logits(ctx, m, enc, infer.Options{Threads: common.threads})
+		if err != nil {
+			return nil, 0, err
+		}
+		metrics, err := train.Metrics(enc, logits, m.Config.NumLabels())
+		return logits, metrics[metric], err
+	}
+	weights := int8Weights(m, embeddings)
+	var bar *progress.Bar
+	q, report, err := quantize.Mixed(ctx, m, evaluate, quantize.MixedOptions{
+		MaxDrop: maxDrop,
+		Weights: weights,
+		Progress: func(done, total int, note string) {
+			if bar == nil {
+				bar = progress.New(common.progress(), "sensitivity", 0, total)
+			}
+			bar.Set(min(done, total), note)
+		},
+	})
+	bar.Finish("")
+	if err != nil {
+		return err
+	}
+	if err := q.SaveSkive(output); err != nil {
+		return err
+	}
+	if common.json {
+		return printJSON(struct {
+			Output     string `json:"output"`
+			Parameters int64  `json:"parameters"`
+			Bytes      int64  `json:"bytes"`
+			Metric     string `json:"metric_name"`
+			*quantize.MixedReport
+		}{output, q.Parameters(), q.Bytes(), metric, report})
+	}
+	if err := printSensitivity(os.Stdout, metric, report); err != nil {
+		return err
+	}
+	return printSize(os.Stdout, q, output, m.Parameters())
+}
+
+// printSensitivity prints the parts, the most sensitive first, and the metrics.
+func printSensitivity(to io.Writer, metric string, r *quantize.MixedReport) error {
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "int8 alone in\tdivergence\t%s\tformat\n", metric)
+	kept := 0
+	for _, p := range r.Parts {
+		format := "int8"
+		if p.Kept {
+			format = "kept"
+			kept++
+		}
+		fmt.Fprintf(w, "%s\t%.2e\t%+.2f\t%s\n", p.Part, math.Max(p.Divergence, 0), 100*(p.Metric-r.Float), format)
+	}
+	fmt.Fprintf(w, "%s: float %.2f, all in int8 %.2f, with %d of %d parts kept %.2f\n", metric, 100*r.Float, 100*r.Int8, kept, len(r.Parts), 100*r.Mixed)
+	return w.Flush()
 }
 
 // withDType stores a model's weights in the number format of a --dtype flag.

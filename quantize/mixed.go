@@ -1,0 +1,267 @@
+package quantize
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/skive-ml/skive/checkpoints"
+)
+
+// ErrMaxDrop is returned for a MaxDrop that is negative or not a number.
+var ErrMaxDrop = errors.New("the largest drop is to be 0 or more")
+
+// Evaluate computes the logits of a model over a development set, a row of one
+// value per label for each example, and its metric, of which more is better.
+// The model's layers are to be computed in the formats in which they are stored.
+type Evaluate func(ctx context.Context, m *checkpoints.Model) (logits []float32, metric float64, err error)
+
+// MixedOptions are the settings of Mixed.
+type MixedOptions struct {
+	// MaxDrop is how much of the metric may be lost, in its own unit: 0.005 of an
+	// accuracy is half a point.
+	MaxDrop float64
+	// Weights are those to be quantized, LinearWeights of the model if nil.
+	Weights []string
+	// Progress, if not nil, is told of each evaluation of the total; more may
+	// follow while the set of parts is searched.
+	Progress func(done, total int, note string)
+}
+
+// Sensitivity is what int8 does to one part of a model: to a kind of linear
+// layer of one encoder layer, queries, keys and values being one kind.
+type Sensitivity struct {
+	Part    string   `json:"part"`
+	Weights []string `json:"-"`
+	// Divergence is the mean Kullback-Leibler divergence, in nats, of the
+	// predictions of the model with this part alone in int8 from those of the
+	// float model, and Metric the metric of that model.
+	Divergence float64 `json:"divergence"`
+	Metric     float64 `json:"metric"`
+	// Kept is set for parts that stay in their float format.
+	Kept bool `json:"kept"`
+}
+
+// MixedReport says how Mixed came to its model.
+type MixedReport struct {
+	Float float64 `json:"float_metric"`
+	Int8  float64 `json:"int8_metric"` // with all parts in int8
+	Mixed float64 `json:"metric"`      // of the model returned
+	// Parts are ordered by falling divergence.
+	Parts []Sensitivity `json:"parts"`
+}
+
+// Mixed returns a copy of the model with as many of its weights in int8 as
+// keeps the metric within MaxDrop of the float model's. Each part is quantized
+// alone to measure its sensitivity; then the most sensitive parts are kept in
+// their float format, their number found by doubling and halving, where every
+// model considered is measured. In the worst case nothing is quantized.
+func Mixed(ctx context.Context, m *checkpoints.Model, evaluate Evaluate, o MixedOptions) (*checkpoints.Model, *MixedReport, error) {
+	if !(o.MaxDrop >= 0) {
+		return nil, nil, fmt.Errorf("quantize: %w: %g", ErrMaxDrop, o.MaxDrop)
+	}
+	if o.Weights == nil {
+		o.Weights = LinearWeights(m.Config)
+	}
+	all, err := Int8Weights(m, o.Weights)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := mixedSearch{float: m, int8: all, evaluate: evaluate, o: o}
+	s.report.Parts = parts(o.Weights)
+	if err := s.rank(ctx); err != nil {
+		return nil, nil, fmt.Errorf("quantize: %w", err)
+	}
+	kept, err := s.search(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("quantize: %w", err)
+	}
+	for i := range kept {
+		s.report.Parts[i].Kept = true
+	}
+	r := s.model(s.report.Parts[kept:]...).Clone()
+	r.Provenance = append(r.Provenance, checkpoints.Stage{
+		Name: "quantize",
+		Time: time.Now().UTC().Truncate(time.Second),
+		Settings: map[string]string{
+			"dtype":       "int8, the most sensitive parts as they were",
+			"weights":     "symmetric, per output channel",
+			"activations": "dynamic, per token",
+			"max_drop":    fmt.Sprint(o.MaxDrop),
+			"kept":        strings.Join(names(s.report.Parts[:kept]), " "),
+		},
+		Measured: map[string]float64{
+			"float_metric": s.report.Float,
+			"int8_metric":  s.report.Int8,
+			"metric":       s.report.Mixed,
+			"bytes":        float64(r.Bytes()),
+		},
+	})
+	return r, &s.report, nil
+}
+
+// parts groups weights: those of queries, keys and values of a layer, which the
+// engine multiplies together, are one.
+func parts(weights []string) []Sensitivity {
+	var list []Sensitivity
+	for _, w := range weights {
+		part := strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(w, "bert."), "encoder."), ".weight")
+		for _, n := range []string{".query", ".key", ".value", ".dense"} {
+			part = strings.TrimSuffix(part, n)
+		}
+		if i := slices.IndexFunc(list, func(s Sensitivity) bool { return s.Part == part }); i >= 0 {
+			list[i].Weights = append(list[i].Weights, w)
+			continue
+		}
+		list = append(list, Sensitivity{Part: part, Weights: []string{w}})
+	}
+	return list
+}
+
+func names(parts []Sensitivity) []string {
+	list := make([]string, len(parts))
+	for i, p := range parts {
+		list[i] = p.Part
+	}
+	return list
+}
+
+type mixedSearch struct {
+	float, int8 *checkpoints.Model
+	evaluate    Evaluate
+	o           MixedOptions
+	report      MixedReport
+	done        int
+}
+
+// model returns the float model with some parts in int8. It shares its tensors.
+func (s *mixedSearch) model(int8 ...Sensitivity) *checkpoints.Model {
+	m := *s.float
+	m.Tensors = maps.Clone(m.Tensors)
+	for _, p := range int8 {
+		for _, w := range p.Weights {
+			m.Tensors[w] = s.int8.Tensors[w]
+			m.Tensors[w+ScaleSuffix] = s.int8.Tensors[w+ScaleSuffix]
+		}
+	}
+	return &m
+}
+
+func (s *mixedSearch) measure(ctx context.Context, note string, int8 ...Sensitivity) (logits []float32, metric float64, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, 0, err
+	}
+	if logits, metric, err = s.evaluate(ctx, s.model(int8...)); err != nil {
+		return nil, 0, fmt.Errorf("%s: %w", note, err)
+	}
+	s.done++
+	if s.o.Progress != nil {
+		s.o.Progress(s.done, max(s.done, len(s.report.Parts)+2), note)
+	}
+	return logits, metric, nil
+}
+
+// rank measures the float model, each part and all of them, and orders the
+// parts by their divergence.
+func (s *mixedSearch) rank(ctx context.Context) error {
+	want, metric, err := s.measure(ctx, "float")
+	if err != nil {
+		return err
+	}
+	s.report.Float = metric
+	labels := s.float.Config.NumLabels()
+	for i := range s.report.Parts {
+		p := &s.report.Parts[i]
+		logits, metric, err := s.measure(ctx, p.Part, *p)
+		if err != nil {
+			return err
+		}
+		if len(logits) != len(want) {
+			return fmt.Errorf("%s: %d logits, the float model gave %d", p.Part, len(logits), len(want))
+		}
+		p.Metric, p.Divergence = metric, divergence(want, logits, labels)
+	}
+	slices.SortStableFunc(s.report.Parts, func(a, b Sensitivity) int { return cmp.Compare(b.Divergence, a.Divergence) })
+	return nil
+}
+
+// search returns how many of the most sensitive parts are kept.
+func (s *mixedSearch) search(ctx context.Context) (int, error) {
+	n := len(s.report.Parts)
+	try := func(kept int) (bool, error) {
+		if kept == n {
+			s.report.Mixed = s.report.Float
+			return true, nil
+		}
+		_, metric, err := s.measure(ctx, fmt.Sprintf("%d of %d parts kept", kept, n), s.report.Parts[kept:]...)
+		if err != nil {
+			return false, err
+		}
+		if kept == 0 {
+			s.report.Int8 = metric
+		}
+		good := s.report.Float-metric <= s.o.MaxDrop
+		if good {
+			s.report.Mixed = metric
+		}
+		return good, nil
+	}
+	// Low is too few, high is enough.
+	low, high := -1, 0
+	for {
+		good, err := try(high)
+		if err != nil {
+			return 0, err
+		}
+		if good {
+			break
+		}
+		low, high = high, min(max(1, 2*high), n)
+	}
+	for high-low > 1 {
+		middle := (low + high) / 2
+		good, err := try(middle)
+		if err != nil {
+			return 0, err
+		}
+		if good {
+			high = middle
+		} else {
+			low = middle
+		}
+	}
+	return high, nil
+}
+
+// divergence is the mean of Σ p·log(p/q) over the rows of logits, with p of
+// want and q of got.
+func divergence(want, got []float32, labels int) float64 {
+	if len(want) == 0 {
+		return 0
+	}
+	var sum float64
+	for i := 0; i < len(want); i += labels {
+		p, q := want[i:i+labels], got[i:i+labels]
+		zp, zq := logSumExp(p), logSumExp(q)
+		for j := range p {
+			lp, lq := float64(p[j])-zp, float64(q[j])-zq
+			sum += math.Exp(lp) * (lp - lq)
+		}
+	}
+	return sum / float64(len(want)/labels)
+}
+
+func logSumExp(x []float32) float64 {
+	top := float64(slices.Max(x))
+	var sum float64
+	for _, v := range x {
+		sum += math.Exp(float64(v) - top)
+	}
+	return top + math.Log(sum)
+}
