@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -86,6 +87,40 @@ func TestInt8IsTheSameBitsAtEveryLevel(t *testing.T) {
 					}
 				}
 				restore()
+			}
+		})
+	}
+}
+
+// TestWholeModelsAreTheSameBits takes minutes, most of them at the generic level: SKIVE_WHOLE_MODELS=1 go test -run WholeModels ./infer.
+func TestWholeModelsAreTheSameBits(t *testing.T) {
+	if os.Getenv("SKIVE_WHOLE_MODELS") == "" {
+		t.Skip("SKIVE_WHOLE_MODELS is not set")
+	}
+	base := make([]checkpoints.LayerSize, 12)
+	for i := range base {
+		base[i] = size(12, 3072)
+	}
+	for name, c := range map[string]checkpoints.Config{
+		"12L-768":          config(768, 64, "gelu", base...),
+		"4L-312, pruned":   config(312, 26, "gelu", size(9, 900), size(8, 600), size(12, 1200), size(8, 600)),
+		"6L-384, gelu_new": config(384, 32, "gelu_new", slices.Repeat([]checkpoints.LayerSize{size(12, 1536)}, 6)...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.MaxPositions = 512
+			m := randomModel(c, 17)
+			b := randomBatch(c, rand.New(rand.NewPCG(18, 19)), 512, 1, 26)
+			var want []float32
+			for _, level := range slices.Backward(kernels.Available()) {
+				restore := kernels.Use(level)
+				got := predict(t, newEngine(t, m, Options{DType: Int8}), b)
+				restore()
+				if want == nil {
+					want = got
+				}
+				if !sameBits(got, want) {
+					t.Errorf("%v: logits %v, the highest level gives %v", level, got, want)
+				}
 			}
 		})
 	}
