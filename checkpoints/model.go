@@ -73,6 +73,9 @@ type Tensor struct {
 	Data  []byte
 }
 
+// Version is the version of Skive that stages write to the provenance.
+const Version = "0.1.0"
+
 // Stage is one entry of a model's provenance: what was done to it, with which
 // settings, and what was measured.
 type Stage struct {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
-	"github.com/skive-ml/skive/train"
 )
 
 // Rewire returns the model without the heads and units that the masks leave
@@ -68,7 +67,7 @@ func stage(before, after *checkpoints.Model) checkpoints.Stage {
 		units = append(units, strconv.Itoa(l.Intermediate))
 	}
 	return checkpoints.Stage{
-		Name: "prune", Version: train.Version, Time: time.Now().UTC(),
+		Name: "prune", Version: checkpoints.Version, Time: time.Now().UTC(),
 		Settings: map[string]string{"heads": strings.Join(heads, ","), "ffn": strings.Join(units, ",")},
 		Measured: map[string]float64{"parameters": float64(after.Parameters()), "parameters_before": float64(before.Parameters())},
 	}

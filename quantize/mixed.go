@@ -87,8 +87,9 @@ func Mixed(ctx context.Context, m *checkpoints.Model, evaluate Evaluate, o Mixed
 	}
 	r := s.model(s.report.Parts[kept:]...).Clone()
 	r.Provenance = append(r.Provenance, checkpoints.Stage{
-		Name: "quantize",
-		Time: time.Now().UTC().Truncate(time.Second),
+		Name:    "quantize",
+		Version: checkpoints.Version,
+		Time:    time.Now().UTC().Truncate(time.Second),
 		Settings: map[string]string{
 			"dtype":       "int8, the most sensitive parts as they were",
 			"weights":     "symmetric, per output channel",

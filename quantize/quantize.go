@@ -91,8 +91,9 @@ func Int8Weights(m *checkpoints.Model, weights []string) (*checkpoints.Model, er
 		r.Tensors[name+ScaleSuffix] = checkpoints.NewTensor([]int{out}, scale)
 	}
 	r.Provenance = append(r.Provenance, checkpoints.Stage{
-		Name: "quantize",
-		Time: time.Now().UTC().Truncate(time.Second),
+		Name:    "quantize",
+		Version: checkpoints.Version,
+		Time:    time.Now().UTC().Truncate(time.Second),
 		Settings: map[string]string{
 			"dtype":       "int8",
 			"weights":     "symmetric, per output channel",
@@ -156,6 +157,7 @@ func Floats(m *checkpoints.Model, dtype checkpoints.DType) (*checkpoints.Model, 
 	}
 	r.Provenance = append(r.Provenance, checkpoints.Stage{
 		Name:     "quantize",
+		Version:  checkpoints.Version,
 		Time:     time.Now().UTC().Truncate(time.Second),
 		Settings: map[string]string{"dtype": dtype.String()},
 		Measured: map[string]float64{"bytes": float64(r.Bytes())},

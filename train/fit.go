@@ -394,7 +394,7 @@ func (f *fit) publish() *checkpoints.Model {
 		measured["dev_"+name] = v
 	}
 	m.Provenance = append(m.Provenance[:len(m.Provenance):len(m.Provenance)], checkpoints.Stage{
-		Name: f.o.stage(), Version: Version, Time: time.Now().UTC(), Settings: f.settings, Measured: measured,
+		Name: f.o.stage(), Version: checkpoints.Version, Time: time.Now().UTC(), Settings: f.settings, Measured: measured,
 	})
 	return &m
 }

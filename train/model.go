@@ -11,9 +11,6 @@ import (
 	"github.com/skive-ml/skive/data"
 )
 
-// Version is the version that runs write to the provenance of their models.
-const Version = "0.1.0"
-
 // A LabelError tells that an example's label does not fit the model.
 type LabelError struct {
 	// Set is "training" or "development", Example the number of the example,
