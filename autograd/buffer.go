@@ -25,6 +25,8 @@ func (a array) String() string {
 			return "sequences"
 		case nominalBoundaries:
 			return "sequences+1"
+		case nominalSelected:
+			return "selected"
 		}
 		return fmt.Sprint(n)
 	}

@@ -47,6 +47,9 @@ var (
 	testPlaces  = []int32{0, 1, 2, 0, 0, 1, 2, 3, 4, 5, 6}
 	testTypes   = []int32{0, 0, 1, 0, 0, 0, 0, 1, 1, 1, 1}
 	testLabels  = []int32{2, -100, 0}
+	testRows    = []int32{10, 0, 3, 0}
+	testGroups  = []int32{4, 4, 4, 7, 2, 2, 2, 2, 2, 2, 2}
+	testRight   = []int32{0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1}
 )
 
 // opCase is an operation with its float64 reference.
@@ -58,7 +61,7 @@ type opCase struct {
 	reference func(x [][]float64) []float64
 }
 
-type testInputs struct{ offsets, ids, places, types, labels *Node }
+type testInputs struct{ offsets, ids, places, types, labels, rows, groups, right *Node }
 
 func tokens(name string, columns int) operand {
 	return operand{name: name, extent: Tokens, columns: columns}
@@ -132,6 +135,23 @@ var opCases = []opCase{
 	{"SelectFirst", []operand{tokens("x", 5)},
 		func(g *Graph, n []*Node, in testInputs) *Node { return g.SelectFirst(n[0], in.offsets) },
 		func(x [][]float64) []float64 { return gradcheck.First(x[0], testOffsets, 5) }},
+	{"SelectRows", []operand{tokens("x", 5)},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.SelectRows(n[0], in.rows) },
+		func(x [][]float64) []float64 {
+			var out []float64
+			for _, row := range testRows {
+				out = append(out, x[0][5*row:][:5]...)
+			}
+			return out
+		}},
+	{"BinaryCrossEntropy", []operand{perSequence("logits", 4), target(perSequence("target", 4))},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.BinaryCrossEntropy(n[0], n[1]) },
+		func(x [][]float64) []float64 { return []float64{gradcheck.BinaryCrossEntropy(x[0], x[1])} }},
+	{"ChoiceCrossEntropy", []operand{tokens("scores", 1)},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.ChoiceCrossEntropy(n[0], in.groups, in.right) },
+		func(x [][]float64) []float64 {
+			return []float64{(gradcheck.CrossEntropy(x[0][:3], []int32{1}) + gradcheck.CrossEntropy(x[0][4:], []int32{6})) / 2}
+		}},
 	{"CrossEntropy", []operand{perSequence("logits", 4)},
 		func(g *Graph, n []*Node, in testInputs) *Node { return g.CrossEntropy(n[0], in.labels, Mean) },
 		func(x [][]float64) []float64 { return []float64{gradcheck.CrossEntropy(x[0], testLabels)} }},
@@ -202,8 +222,10 @@ func newInstance(t *testing.T, c opCase, threads int) *instance {
 	r := rand.New(rand.NewPCG(1, 2))
 	g := New(Options{Threads: threads, Seed: 5})
 	t.Cleanup(g.Close)
-	in := testInputs{g.Ints("offsets", Boundaries), g.Ints("ids", Tokens), g.Ints("places", Tokens), g.Ints("types", Tokens), g.Ints("labels", Sequences)}
-	for n, v := range map[*Node][]int32{in.offsets: testOffsets, in.ids: testIDs, in.places: testPlaces, in.types: testTypes, in.labels: testLabels} {
+	in := testInputs{g.Ints("offsets", Boundaries), g.Ints("ids", Tokens), g.Ints("places", Tokens), g.Ints("types", Tokens), g.Ints("labels", Sequences),
+		g.Ints("rows", Selected), g.Ints("groups", Tokens), g.Ints("right", Tokens)}
+	for n, v := range map[*Node][]int32{in.offsets: testOffsets, in.ids: testIDs, in.places: testPlaces, in.types: testTypes, in.labels: testLabels,
+		in.rows: testRows, in.groups: testGroups, in.right: testRight} {
 		check(t, g.SetInts(n, v))
 	}
 	x := &instance{graph: g}

@@ -37,6 +37,7 @@ const (
 	Tokens     Extent = iota // one row a token
 	Sequences                // one row a sequence
 	Boundaries               // one more than the number of sequences: offsets
+	Selected                 // any number of rows that SelectRows takes
 )
 
 // The graph is differentiated with these numbers of rows in the place of those
@@ -46,6 +47,7 @@ const (
 	nominalTokens     = 1<<30 + 1
 	nominalSequences  = 1<<30 + 2
 	nominalBoundaries = 1<<30 + 3
+	nominalSelected   = 1<<30 + 4
 )
 
 func (e Extent) nominal() int {
@@ -54,6 +56,8 @@ func (e Extent) nominal() int {
 		return nominalSequences
 	case Boundaries:
 		return nominalBoundaries
+	case Selected:
+		return nominalSelected
 	}
 	return nominalTokens
 }

@@ -27,6 +27,7 @@ func (r Reduction) scale(n int) float64 {
 type crossEntropy struct {
 	reduction Reduction
 	gradient  []float32
+	losses    []float64 // of the rows
 }
 
 // CrossEntropy is -log softmax(logits)[label], summed over the examples or
@@ -59,21 +60,28 @@ func (l *crossEntropy) forward(g *Graph, in []array, out array, _ bool) error {
 		}
 	}
 	scale := l.reduction.scale(count)
-	for i, label := range labels {
-		d := l.gradient[i*x.columns:][:x.columns]
-		if label < 0 {
-			clear(d)
-			continue
-		}
-		sum := logSumExp(x.row(i), 1)
-		total += sum - float64(x.row(i)[label])
-		for c, v := range x.row(i) {
-			p := math.Exp(float64(v) - sum)
-			if c == int(label) {
-				p--
+	l.losses = grow(l.losses, x.rows)
+	g.rows(x.rows, func(_, _, lo, hi int) {
+		for i := lo; i < hi; i++ {
+			d, label := l.gradient[i*x.columns:][:x.columns], labels[i]
+			l.losses[i] = 0
+			if label < 0 {
+				clear(d)
+				continue
 			}
-			d[c] = float32(p * scale)
+			sum := logSumExp(x.row(i), 1)
+			l.losses[i] = sum - float64(x.row(i)[label])
+			for c, v := range x.row(i) {
+				p := math.Exp(float64(v) - sum)
+				if c == int(label) {
+					p--
+				}
+				d[c] = float32(p * scale)
+			}
 		}
+	})
+	for _, loss := range l.losses {
+		total += loss
 	}
 	out.f[0] = float32(total * scale)
 	return nil
@@ -95,6 +103,100 @@ func logSumExp(x []float32, scale float64) float64 {
 		sum += math.Exp(float64(v)*scale - m)
 	}
 	return m + math.Log(sum)
+}
+
+// binaryCrossEntropy compares each logit with its own target.
+type binaryCrossEntropy struct{ gradient []float32 }
+
+// BinaryCrossEntropy is the mean over all elements of
+// -t*log σ(x) - (1-t)*log(1-σ(x)), x the logits and t the targets, 0 to 1, both
+// [rows, classes] (BCEWithLogitsLoss of PyTorch). The target is taken as a
+// constant.
+func (g *Graph) BinaryCrossEntropy(logits, target *Node) *Node {
+	return g.apply(&binaryCrossEntropy{}, []bool{true, false}, logits, target)
+}
+
+func (*binaryCrossEntropy) name() string { return "BinaryCrossEntropy" }
+
+func (*binaryCrossEntropy) shape(in []array) (array, error) { return pair(in) }
+
+func (l *binaryCrossEntropy) forward(g *Graph, in []array, out array, _ bool) error {
+	x, target := in[0].f, in[1].f
+	l.gradient = grow(l.gradient, len(x))
+	total, scale := 0.0, 1/float64(len(x))
+	for i, v := range x {
+		z, t := float64(v), float64(target[i])
+		// log(1+exp(z)) - t*z, written so that exp does not overflow.
+		total += math.Max(z, 0) - t*z + math.Log1p(math.Exp(-math.Abs(z)))
+		l.gradient[i] = float32((1/(1+math.Exp(-z)) - t) * scale)
+	}
+	out.f[0] = float32(total * scale)
+	return nil
+}
+
+func (l *binaryCrossEntropy) backward(g *Graph, in []array, out, dout array, d []array) error {
+	kernels.Scale(d[0].f, dout.f[0], l.gradient)
+	return nil
+}
+
+// choiceCrossEntropy compares scores with each other.
+type choiceCrossEntropy struct{ gradient []float32 }
+
+// ChoiceCrossEntropy is the mean over the groups of -log softmax(scores of the
+// group)[right one]. Scores are [rows, 1]; neighbouring rows of equal numbers in
+// groups [rows] belong together, and labels [rows] are 1 for the right row of a
+// group and 0 for the others. A group without a right row counts nothing.
+func (g *Graph) ChoiceCrossEntropy(scores, groups, labels *Node) *Node {
+	return g.apply(&choiceCrossEntropy{}, []bool{true, false, false}, scores, groups, labels)
+}
+
+func (*choiceCrossEntropy) name() string { return "ChoiceCrossEntropy" }
+
+func (*choiceCrossEntropy) shape(in []array) (array, error) {
+	x := in[0]
+	if x.dims != 2 || x.columns != 1 {
+		return array{}, fmt.Errorf("scores are %v, want [rows 1]", x)
+	}
+	for _, v := range in[1:] {
+		if v.dims != 1 || v.i == nil || v.rows != x.rows {
+			return array{}, fmt.Errorf("scores are %v with %v, want [rows] integers", x, v)
+		}
+	}
+	return array{rows: 1, columns: 1}, nil
+}
+
+func (l *choiceCrossEntropy) forward(g *Graph, in []array, out array, _ bool) error {
+	scores, groups, labels := in[0].f, in[1].i, in[2].i
+	l.gradient = grow(l.gradient, len(scores))
+	clear(l.gradient)
+	total, count := 0.0, 0
+	for lo, hi := 0, 0; lo < len(scores); lo = hi {
+		right := -1
+		for hi = lo; hi < len(scores) && groups[hi] == groups[lo]; hi++ {
+			if labels[hi] == 1 {
+				right = hi
+			}
+		}
+		if right < 0 {
+			continue
+		}
+		count++
+		sum := logSumExp(scores[lo:hi], 1)
+		total += sum - float64(scores[right])
+		for i := lo; i < hi; i++ {
+			l.gradient[i] = float32(math.Exp(float64(scores[i]) - sum))
+		}
+		l.gradient[right]--
+	}
+	scale := Mean.scale(count)
+	kernels.Scale(l.gradient, float32(scale), l.gradient)
+	out.f[0] = float32(total * scale)
+	return nil
+}
+
+func (l *choiceCrossEntropy) backward(g *Graph, in []array, out, dout array, d []array) error {
+	kernels.Scale(d[0].f, dout.f[0], l.gradient)
+	return nil
 }
 
 // softCrossEntropy compares logits with a teacher's.

@@ -102,6 +102,43 @@ func (selectFirst) backward(g *Graph, in []array, out, dout array, d []array) er
 	return nil
 }
 
+// selectRows takes the rows of the given numbers.
+type selectRows struct{}
+
+// SelectRows returns the rows of x whose numbers are given: x [tokens, hidden]
+// and rows [selected] give [selected, hidden].
+func (g *Graph) SelectRows(x, rows *Node) *Node {
+	return g.apply(selectRows{}, []bool{true, false}, x, rows)
+}
+
+func (selectRows) name() string { return "SelectRows" }
+
+func (selectRows) shape(in []array) (array, error) {
+	if in[0].dims != 2 || in[1].dims != 1 || in[1].i == nil {
+		return array{}, fmt.Errorf("input is %v and rows %v, want a matrix and [selected] integers", in[0], in[1])
+	}
+	return array{dims: 2, rows: in[1].rows, columns: in[0].columns}, nil
+}
+
+func (selectRows) forward(g *Graph, in []array, out array, _ bool) error {
+	for i, row := range in[1].i {
+		if row < 0 || int(row) >= in[0].rows {
+			return fmt.Errorf("row %d, want 0 to %d", row, in[0].rows-1)
+		}
+		copy(out.row(i), in[0].row(int(row)))
+	}
+	return nil
+}
+
+func (selectRows) backward(g *Graph, in []array, out, dout array, d []array) error {
+	clear(d[0].f)
+	for i, row := range in[1].i {
+		to := d[0].row(int(row))
+		kernels.Add(to, to, dout.row(i))
+	}
+	return nil
+}
+
 // sequences returns the number of sequences that offsets delimit.
 func sequences(offsets array) int {
 	if offsets.rows == nominalBoundaries {

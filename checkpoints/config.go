@@ -38,7 +38,8 @@ func (c Config) Intermediate(layer int) int { return c.Layers[layer].Intermediat
 // its heads times the head width.
 func (c Config) AttentionSize(layer int) int { return c.Layers[layer].Heads * c.HeadDim }
 
-// NumLabels returns the number of logits, 0 for a model without a head.
+// NumLabels returns the number of logits of a classifier, 0 for a model without
+// one.
 func (c Config) NumLabels() int { return len(c.Labels) }
 
 // Even reports whether all layers have the same size.
@@ -148,6 +149,9 @@ func (c Config) Validate() error {
 	if len(c.Labels) > maxDimension {
 		return fmt.Errorf("id2label has %d labels, expected at most %d", len(c.Labels), maxDimension)
 	}
+	if err := c.validateHead(); err != nil {
+		return err
+	}
 	seen := make(map[string]bool, len(c.Labels))
 	for i, l := range c.Labels {
 		if l == "" {
@@ -178,8 +182,7 @@ type tensorSpec struct {
 	layer int // of an encoder tensor
 }
 
-// tensorSpecs lists the tensors of BertForSequenceClassification, without the
-// classifier when there are no labels.
+// tensorSpecs lists the tensors of the encoder and its head.
 func (c Config) tensorSpecs() []tensorSpec {
 	h := c.HiddenSize
 	specs := make([]tensorSpec, 0, 5+16*len(c.Layers)+4)
@@ -210,12 +213,7 @@ func (c Config) tensorSpecs() []tensorSpec {
 		add(encoder, p+"output.LayerNorm.weight", h)
 		add(encoder, p+"output.LayerNorm.bias", h)
 	}
-	add(pooler, poolerWeight, h, h)
-	add(pooler, poolerBias, h)
-	if len(c.Labels) > 0 {
-		add(classifier, classifierWeight, len(c.Labels), h)
-		add(classifier, classifierBias, len(c.Labels))
-	}
+	c.headSpecs(add)
 	return specs
 }
 

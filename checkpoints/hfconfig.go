@@ -11,9 +11,8 @@ import (
 )
 
 const (
-	configName          = "config.json"
-	headArchitecture    = "BertForSequenceClassification"
-	encoderArchitecture = "BertModel"
+	configName   = "config.json"
+	architecture = "Bert" // prefix of the classes of transformers
 )
 
 // hfConfig is config.json as far as it bears on an encoder. Pointers tell an
@@ -141,14 +140,21 @@ func parseConfig(text []byte) (parsedConfig, error) {
 	if err != nil {
 		return parsedConfig{}, err
 	}
-	c.Labels = labels
-	if err := c.Validate(); err != nil {
-		return parsedConfig{}, err
-	}
-	p := parsedConfig{Config: c, labelsGiven: given}
+	p := parsedConfig{labelsGiven: given}
 	if len(h.Architectures) > 0 {
 		p.architecture = h.Architectures[0]
 	}
+	c.Head, c.Labels = headOf(p.architecture, valueOr(h.ProblemType, ""), len(labels)), labels
+	switch {
+	case c.Head == MaskedLM:
+		c.Labels = nil
+	case c.Head == MultipleChoice, c.Head == Regression && !given:
+		c.Labels = []string{scoreLabel}
+	}
+	if err := c.Validate(); err != nil {
+		return parsedConfig{}, err
+	}
+	p.Config = c
 	return p, nil
 }
 
@@ -177,7 +183,7 @@ func (h *hfConfig) refuse() error {
 		return unsupported("add_cross_attention true")
 	case h.EmbeddingSize != nil && h.HiddenSize != nil && *h.EmbeddingSize != *h.HiddenSize:
 		return unsupported("embedding_size %d other than hidden_size %d", *h.EmbeddingSize, *h.HiddenSize)
-	case h.ProblemType != nil && *h.ProblemType == "multi_label_classification":
+	case h.ProblemType != nil && !slices.Contains([]string{"single_label_classification", string(MultiLabel), string(Regression)}, *h.ProblemType):
 		return unsupported("problem_type %q", *h.ProblemType)
 	case h.Quantization != nil:
 		return unsupported("quantization_config")
@@ -273,6 +279,14 @@ func defaultLabels(n int) []string {
 	return labels
 }
 
+// architecture is the model's class in transformers.
+func (m *Model) architecture() string {
+	if !m.HasHead() {
+		return architecture + "Model"
+	}
+	return architecture + architectures[m.Config.Head]
+}
+
 // formatConfig writes the configuration as a config.json that stock
 // transformers loads when Config.Stock is true, and that ParseConfig reads
 // back to the same configuration in any case.
@@ -282,16 +296,12 @@ func formatConfig(m *Model) ([]byte, error) {
 		return nil, err
 	}
 	out := orderedJSON{}
-	arch := encoderArchitecture
-	if m.HasHead() {
-		arch = headArchitecture
-	}
 	var heads, intermediates []int
 	for _, l := range c.Layers {
 		heads = append(heads, l.Heads)
 		intermediates = append(intermediates, l.Intermediate)
 	}
-	out.add("architectures", []string{arch})
+	out.add("architectures", []string{m.architecture()})
 	out.add("model_type", c.ModelType)
 	out.add("vocab_size", c.VocabSize)
 	out.add("hidden_size", c.HiddenSize)
@@ -315,7 +325,7 @@ func formatConfig(m *Model) ([]byte, error) {
 	out.add("layer_norm_eps", c.LayerNormEps)
 	out.add("pad_token_id", c.PadTokenID)
 	out.add("position_embedding_type", "absolute")
-	if m.HasHead() {
+	if len(c.Labels) > 0 {
 		names, ids := orderedJSON{}, orderedJSON{}
 		for i, l := range c.Labels {
 			names.add(strconv.Itoa(i), l)
@@ -323,6 +333,9 @@ func formatConfig(m *Model) ([]byte, error) {
 		}
 		out.add("id2label", names)
 		out.add("label2id", ids)
+	}
+	if c.Head == MultiLabel || c.Head == Regression {
+		out.add("problem_type", c.Head)
 	}
 	if c.Task != "" {
 		out.add("finetuning_task", c.Task)

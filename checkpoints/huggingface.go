@@ -182,34 +182,42 @@ var (
 	otherHead = regexp.MustCompile(`^(cls|qa_outputs|lm_head|dropout)\.`)
 )
 
+// namedTensor is a tensor of a file with its name there.
+type namedTensor struct {
+	original string
+	t        foreignTensor
+}
+
 // adopt takes from the tensors of a file those of the configuration, under the
 // names of BertForSequenceClassification, and decides whether there is a head.
 func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error {
-	type named struct {
-		original string
-		t        foreignTensor
-	}
-	byName := make(map[string]named, len(tensors))
+	byName := make(map[string]namedTensor, len(tensors))
 	for original, t := range tensors {
 		name := canonicalName(original)
 		if other, ok := byName[name]; ok {
 			a, b := min(original, other.original), max(original, other.original)
 			return fmt.Errorf("tensors %s and %s are the same one", a, b)
 		}
-		byName[name] = named{original, t}
+		byName[name] = namedTensor{original, t}
 	}
 	_, hasWeight := byName[classifierWeight]
 	_, hasBias := byName[classifierBias]
-	if head := cfg.architecture == headArchitecture || cfg.architecture == "" && (hasWeight || hasBias); !head {
-		cfg.Labels = nil
-	} else if !cfg.labelsGiven {
+	_, hasLM := byName[lmTransform]
+	switch {
+	case cfg.Head == MaskedLM && hasLM:
+		if err := untieDecoder(byName); err != nil {
+			return err
+		}
+	case !classifies(cfg.architecture) && (cfg.architecture != "" || !hasWeight && !hasBias):
+		cfg.Head, cfg.Labels = SingleLabel, nil
+	case !cfg.labelsGiven && len(cfg.Labels) == 0:
 		cfg.Labels = defaultLabels(2) // as BertConfig has it
 	}
 	_, hasPooler := byName[poolerWeight]
 	for _, s := range cfg.tensorSpecs() {
 		f, ok := byName[s.name]
 		if !ok {
-			if s.part == pooler && len(cfg.Labels) == 0 && !hasPooler {
+			if s.part == pooler && !cfg.pooled() && !hasPooler {
 				continue
 			}
 			return fmt.Errorf("tensor %s: missing", s.name)

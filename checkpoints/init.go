@@ -1,17 +1,16 @@
 package checkpoints
 
 import (
-	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
-	"slices"
 )
 
 // InitBERT returns a model with fresh weights, as Hugging Face initializes
 // them: weights and embeddings from a normal distribution with standard
 // deviation cfg.InitializerRange, the padding token's embedding and all biases
 // zero, LayerNorm weights one. A tensor's values depend on the seed, its name
-// and its shape alone. With cfg.Labels empty the model ends in the pooler.
+// and its shape alone. With cfg.Labels empty the model ends in the pooler, a
+// masked language model in its own head without one.
 //
 // A configuration that fails Validate gives a model without tensors, whose
 // Validate returns the reason.
@@ -25,30 +24,17 @@ func InitBERT(cfg Config, seed uint64) *Model {
 		return m
 	}
 	for _, s := range cfg.tensorSpecs() {
-		m.Tensors[s.name] = m.fresh(s, seed)
+		if s.part != pooler || cfg.Head != MaskedLM {
+			m.Tensors[s.name] = m.fresh(s, seed)
+		}
 	}
 	return m
 }
 
-// AddHead gives the model a classifier for the labels, in place of the one it
-// may have, with weights initialized as by InitBERT. A missing pooler is added
-// too. The encoder is left as it is.
+// AddHead gives the model a classifier that chooses one of the labels, see
+// SetHead.
 func (m *Model) AddHead(labels []string, seed uint64) error {
-	if len(labels) == 0 {
-		return fmt.Errorf("a classifier needs at least one label")
-	}
-	cfg := m.Config.Clone()
-	cfg.Labels = slices.Clone(labels)
-	if err := cfg.Validate(); err != nil {
-		return err
-	}
-	m.Config = cfg
-	for _, s := range cfg.tensorSpecs() {
-		if _, ok := m.Tensors[s.name]; s.part == classifier || s.part == pooler && !ok {
-			m.Tensors[s.name] = m.fresh(s, seed)
-		}
-	}
-	return nil
+	return m.SetHead(SingleLabel, labels, seed)
 }
 
 func (m *Model) fresh(s tensorSpec, seed uint64) Tensor {

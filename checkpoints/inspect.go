@@ -61,7 +61,7 @@ func Inspect(path string) (*Info, error) {
 	defer m.Close()
 	info := &Info{
 		Format:       "huggingface",
-		Architecture: encoderArchitecture,
+		Architecture: m.architecture(),
 		Config:       m.Config.Clone(),
 		DType:        m.DType().String(),
 		Parameters:   m.Parameters(),
@@ -71,9 +71,6 @@ func Inspect(path string) (*Info, error) {
 		Provenance:   m.Provenance,
 		Notes:        m.Notes,
 		Checksums:    "none",
-	}
-	if m.HasHead() {
-		info.Architecture = headArchitecture
 	}
 	if stat, err := os.Stat(path); err == nil && !stat.IsDir() {
 		info.Format, info.FormatVersion, info.Checksums = "skive", containerVersion, "ok"

@@ -47,6 +47,8 @@ type Config struct {
 	InitializerRange float32
 	// PadTokenID is the id of the padding token.
 	PadTokenID int
+	// Head is what the model answers.
+	Head Head
 	// Labels are the class names in the order of the logits.
 	Labels []string
 	// Task is the name of the task that the head was trained for, or "".
@@ -143,8 +145,8 @@ func (m *Model) Clone() *Model {
 	return c
 }
 
-// HasHead reports whether the model ends in a classifier.
-func (m *Model) HasHead() bool { return len(m.Config.Labels) > 0 }
+// HasHead reports whether the model ends in a head: it is no encoder alone.
+func (m *Model) HasHead() bool { return len(m.Config.Labels) > 0 || m.Config.Head == MaskedLM }
 
 // HasPooler reports whether the model has the dense layer that stands between
 // the encoder and the classifier.
@@ -269,7 +271,7 @@ func (m *Model) validateShapes() error {
 	for _, s := range m.Config.tensorSpecs() {
 		t, ok := m.Tensors[s.name]
 		if !ok {
-			if s.part == pooler && !m.HasHead() && !m.HasPooler() {
+			if s.part == pooler && !m.Config.pooled() && !m.HasPooler() {
 				continue
 			}
 			return fmt.Errorf("tensor %s: missing", s.name)

@@ -80,6 +80,9 @@ OPS = {
     "MSE": ([(T, 6), (T, 6)], lambda x, t: F.mse_loss(x, t.detach())),
     "CosineLoss": ([(T, 6), (T, 6)], lambda x, t: (1 - F.cosine_similarity(x, t.detach())).mean()),
     "RelationKL": ([(T, 36), (T, 60)], lambda x, t: relation(x, t.detach(), 4)),
+    "SelectRows": ([(T, 5)], lambda x: x[[10, 0, 3, 0]]),
+    "BinaryCrossEntropy": ([(S, 4), (S, 4)], lambda x, t: F.binary_cross_entropy_with_logits(x, t.detach())),
+    "ChoiceCrossEntropy": ([(T, 1)], lambda x: (F.cross_entropy(x[:3].T, torch.tensor([1])) + F.cross_entropy(x[4:].T, torch.tensor([6]))) / 2),
 }
 
 

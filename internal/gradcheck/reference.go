@@ -158,6 +158,17 @@ func CrossEntropy(logits []float64, labels []int32) float64 {
 	return sum / n
 }
 
+// BinaryCrossEntropy is the mean over all elements of -t*log σ(x) -
+// (1-t)*log(1-σ(x)).
+func BinaryCrossEntropy(logits, target []float64) float64 {
+	sum := 0.0
+	for i, x := range logits {
+		p := 1 / (1 + math.Exp(-x))
+		sum -= target[i]*math.Log(p) + (1-target[i])*math.Log(1-p)
+	}
+	return sum / float64(len(logits))
+}
+
 // SoftCrossEntropy is T² times the mean over the rows of the cross-entropy of
 // softmax(logits/T) relative to softmax(target/T).
 func SoftCrossEntropy(logits, target []float64, classes int, temperature float64) float64 {
