@@ -173,7 +173,9 @@ func (e *Engine) Close() error {
 //
 // The logits, S rows of one value per label, are written to dst, which is
 // grown if it is too small, and returned; with Options.Embedding it is S rows of
-// the hidden size, the embeddings. After the first calls with the
+// the hidden size, the embeddings. A model that labels tokens has len(ids) rows
+// in the place of S, and so has a masked language model, with one value for each
+// entry of the vocabulary: see PredictMasked. After the first calls with the
 // largest batch no memory is allocated.
 //
 // Input that cannot be computed gives an *InputError.
@@ -188,13 +190,22 @@ func (e *Engine) PredictTokens(dst []float32, ids, typeIDs, offsets []int32) ([]
 
 // predict computes checked input, with the engine locked.
 func (e *Engine) predict(dst []float32, ids, typeIDs, offsets []int32) ([]float32, error) {
+	return e.compute(dst, ids, typeIDs, offsets, nil, e.weights.rows(len(offsets)-1, len(ids)))
+}
+
+// predictRows computes checked input for chosen tokens, with the engine locked.
+func (e *Engine) predictRows(dst []float32, ids, typeIDs, offsets, rows []int32) ([]float32, error) {
+	return e.compute(dst, ids, typeIDs, offsets, rows, len(rows))
+}
+
+func (e *Engine) compute(dst []float32, ids, typeIDs, offsets, selected []int32, rows int) ([]float32, error) {
 	if e.closed {
 		return nil, ErrClosed
 	}
-	n := (len(offsets) - 1) * e.weights.outputs
+	n := rows * e.weights.outputs
 	dst = slices.Grow(dst[:0], n)[:n]
 	if n > 0 {
-		e.forward(dst, ids, typeIDs, offsets)
+		e.forward(dst, ids, typeIDs, offsets, selected)
 	}
 	return dst, nil
 }

@@ -97,7 +97,7 @@ type PoolStats struct {
 // the free list when it is answered.
 type request struct {
 	ids, typeIDs, offsets []int32 // the caller's, not read once it is taken
-	sequences             int
+	rows                  int     // of the answer
 	arrived               time.Time
 	taken, abandoned      bool
 	logits                []float32
@@ -132,6 +132,9 @@ func NewPool(m *checkpoints.Model, o PoolOptions) (*Pool, error) {
 	w, err := load(m, o.DType, o.Embedding)
 	if err != nil {
 		return nil, err
+	}
+	if o.Embedding == "" && m.Config.Head == checkpoints.MaskedLM {
+		return nil, fmt.Errorf("%w: a pool does not serve the head of a masked language model", ErrOption)
 	}
 	p := &Pool{
 		options: o, idle: o.Instances,
@@ -256,7 +259,7 @@ func (p *Pool) submit(ctx context.Context, ids, typeIDs, offsets []int32) (*requ
 		r = &request{done: make(chan struct{}, 1)}
 	}
 	r.ids, r.typeIDs, r.offsets = ids, typeIDs, offsets
-	r.sequences, r.arrived = len(offsets)-1, time.Now()
+	r.rows, r.arrived = p.engines[0].weights.rows(len(offsets)-1, len(ids)), time.Now()
 	p.queue = append(p.queue, r)
 	p.tokens += len(ids)
 	p.signal()
@@ -394,7 +397,7 @@ func (p *Pool) answer(b *packed, err error, classes int) {
 	p.idle++
 	first := 0
 	for _, r := range b.requests {
-		n := r.sequences * classes
+		n := r.rows * classes
 		if err == nil && !r.abandoned {
 			r.logits = append(r.logits[:0], b.logits[first:first+n]...)
 		}

@@ -48,6 +48,11 @@ type run struct {
 	firstQuery   []float32 // [sequences, attention size]
 	firstContext []float32 // [sequences, attention size]
 
+	// Of the tokens that a head for tokens reads: their numbers, and the row of
+	// hidden in which each token is computed.
+	selected, everyToken, rowOf []int32
+	headInput, transformed      []float32 // [selected, hidden size]
+
 	// Used where the products are split by columns: as those of a worker.
 	mixed, inner []float32
 	rows         kernels.RowsI8
@@ -150,8 +155,9 @@ func (r *run) few() int {
 	return fewRows * len(r.workers)
 }
 
-// forward computes the outputs.
-func (r *run) forward(outputs []float32, ids, typeIDs, offsets []int32) {
+// forward computes the outputs; those of a head for tokens are of the selected
+// ones, nil for all.
+func (r *run) forward(outputs []float32, ids, typeIDs, offsets, selected []int32) {
 	r.outputs, r.ids, r.typeIDs, r.offsets = outputs, ids, typeIDs, offsets
 	r.sequences = len(offsets) - 1
 	r.tokens = len(ids)
@@ -160,6 +166,10 @@ func (r *run) forward(outputs []float32, ids, typeIDs, offsets []int32) {
 	}
 	r.reserve()
 	r.place()
+	perToken := r.weights.perToken()
+	if perToken {
+		r.selectTokens(selected)
+	}
 
 	last := len(r.weights.layers) - 1
 	few := r.tokens <= r.few()
@@ -185,9 +195,13 @@ func (r *run) forward(outputs []float32, ids, typeIDs, offsets []int32) {
 			r.splitRows(stageQKV, r.weights.layers[r.layer+1].project, r.tokens, r.hidden, r.projected, kernels.Identity)
 		}
 	}
-	if r.weights.embedding == Mean {
+	switch {
+	case perToken:
+		r.tokenHead()
+	case r.weights.embedding == Mean:
 		r.average()
 	}
+	r.selected = nil
 	r.outputs, r.ids, r.typeIDs, r.offsets = nil, nil, nil, nil
 	r.split = splitProduct{}
 }

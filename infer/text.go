@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/tokenize"
 )
 
@@ -15,6 +15,9 @@ type Input struct {
 	Text, Pair string
 	// HasPair says that there is a second text although Pair is empty.
 	HasPair bool
+	// Choices are the second texts between which a multiple choice decides, in
+	// place of Pair.
+	Choices []string
 }
 
 // Prediction is the answer to one Input.
@@ -22,12 +25,24 @@ type Prediction struct {
 	// Index is the number of the class with the largest logit, the first of
 	// equals.
 	Index int
-	// Label is the name of that class.
+	// Label is the name of that class, or the choice of that number.
 	Label string
-	// Logits has one value for each label.
+	// Logits has one value for each label or choice. That of a regression is
+	// the answer.
 	Logits []float32
-	// Probabilities is the softmax of the logits.
+	// Probabilities is the softmax of the logits; for a model that gives any
+	// number of labels each logit's sigmoid, and for a regression nil.
 	Probabilities []float32
+	// Labels are the labels whose probability is above one half, of a model that
+	// gives any number of them.
+	Labels []string
+	// Words are the words, what lies between white space, of a model that labels
+	// tokens. Logits and Probabilities are then theirs, one row after the other
+	// for the words that have a label.
+	Words []Word
+	// Masks has the most probable tokens for each mask of the text, of a masked
+	// language model, which fills nothing else in.
+	Masks [][]Fill
 }
 
 // Predict computes texts in batches of at most so many tokens, so that the
@@ -39,6 +54,9 @@ type textBuffers struct {
 	encoding     tokenize.Encoding
 	ids, typeIDs []int32
 	offsets      []int32
+	ends         []int     // sequences up to the last of each input
+	words        [][]int32 // first token of each word of an input, counted from its own start
+	rows         []int32   // of masks
 	outputs      []float32 // logits or embeddings
 }
 
@@ -48,7 +66,10 @@ type textBuffers struct {
 func (e *Engine) Predict(ctx context.Context, inputs []Input) ([]Prediction, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.weights.classify(&e.text, &e.options, inputs, e.compute(ctx))
+	if e.weights.embedding == "" && e.weights.config.Head == checkpoints.MaskedLM {
+		return e.fill(ctx, inputs)
+	}
+	return e.weights.classify(&e.text, &e.options, inputs, e.answer(ctx))
 }
 
 // Embed tokenizes texts, as Predict does, and returns an embedding of unit
@@ -58,11 +79,11 @@ func (e *Engine) Predict(ctx context.Context, inputs []Input) ([]Prediction, err
 func (e *Engine) Embed(ctx context.Context, inputs []Input) ([][]float32, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.weights.embed(&e.text, &e.options, inputs, e.compute(ctx))
+	return e.weights.embed(&e.text, &e.options, inputs, e.answer(ctx))
 }
 
-// compute finds the outputs of the texts in t, with the engine locked.
-func (e *Engine) compute(ctx context.Context) func(t *textBuffers) error {
+// answer finds the outputs of the texts in t, with the engine locked.
+func (e *Engine) answer(ctx context.Context) func(t *textBuffers) error {
 	return func(t *textBuffers) (err error) {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -83,7 +104,7 @@ func (w *weights) classify(t *textBuffers, o *Options, inputs []Input, compute f
 	err := w.batches(t, o, inputs, func() error {
 		err := compute(t)
 		if err == nil {
-			predictions = w.answers(predictions, t.outputs)
+			predictions = w.answers(predictions, t, inputs[len(predictions):][:len(t.ends)])
 		}
 		return err
 	})
@@ -118,7 +139,7 @@ func (w *weights) batches(t *textBuffers, o *Options, inputs []Input, compute fu
 		return err
 	}
 	for done := 0; done < len(inputs); {
-		n, err := t.encode(tokenizer, w.config.TypeVocabSize, o, inputs[done:], done)
+		n, err := t.encode(tokenizer, w, o, inputs[done:], done)
 		if err != nil {
 			return err
 		}
@@ -136,56 +157,73 @@ func (w *weights) batches(t *textBuffers, o *Options, inputs []Input, compute fu
 
 // encode tokenizes inputs until a batch is full, and returns how many. first is
 // the number of inputs before.
-func (t *textBuffers) encode(tokenizer *tokenize.Tokenizer, types int, options *Options, inputs []Input, first int) (n int, err error) {
+func (t *textBuffers) encode(tokenizer *tokenize.Tokenizer, w *weights, o *Options, inputs []Input, first int) (n int, err error) {
 	t.ids, t.typeIDs, t.offsets = t.ids[:0], t.typeIDs[:0], append(t.offsets[:0], 0)
-	o := tokenize.Options{MaxLength: options.MaxLength}
-	for n < len(inputs) && (n == 0 || (n+1)*t.longest(n, options.PadTo) <= textTokens) {
-		if in := inputs[n]; in.HasPair || in.Pair != "" {
-			err = tokenizer.EncodePair(&t.encoding, in.Text, in.Pair, o)
-		} else {
-			err = tokenizer.Encode(&t.encoding, in.Text, o)
-		}
-		if err != nil {
+	t.ends, t.words = t.ends[:0], t.words[:0]
+	for n < len(inputs) && (n == 0 || len(t.offsets)*t.longest(o.PadTo) <= textTokens) {
+		if err := t.input(tokenizer, w, o, &inputs[n]); err != nil {
 			return 0, fmt.Errorf("infer: input %d: %w", first+n, err)
 		}
-		t.ids = append(t.ids, t.encoding.IDs...)
-		if types > 1 {
-			t.typeIDs = append(t.typeIDs, t.encoding.TypeIDs...)
-		} else {
-			for range t.encoding.IDs {
-				t.typeIDs = append(t.typeIDs, 0)
-			}
-		}
-		t.offsets = append(t.offsets, int32(len(t.ids)))
+		t.ends = append(t.ends, len(t.offsets)-1)
 		n++
 	}
 	return n, nil
 }
 
-// longest is the number of tokens to expect of one more text after n.
-func (t *textBuffers) longest(n, padTo int) int {
+// input tokenizes an input, one sequence for each choice where there are any.
+func (t *textBuffers) input(tokenizer *tokenize.Tokenizer, w *weights, options *Options, in *Input) error {
+	choice := w.embedding == "" && w.config.Head == checkpoints.MultipleChoice
+	tokens := w.embedding == "" && w.config.Head == checkpoints.TokenClassification
+	o := tokenize.Options{MaxLength: options.MaxLength, Offsets: tokens}
+	pair := in.HasPair || in.Pair != ""
+	switch {
+	case choice && (pair || len(in.Choices) == 0):
+		return fmt.Errorf("%w: the model decides between choices, expected a text and Choices", ErrOption)
+	case !choice && len(in.Choices) > 0:
+		return fmt.Errorf("%w: the model does not decide between choices", ErrOption)
+	case tokens && pair:
+		return fmt.Errorf("%w: the model labels the words of one text, found a pair", ErrOption)
+	case choice:
+		for _, c := range in.Choices {
+			if err := tokenizer.EncodePair(&t.encoding, in.Text, c, o); err != nil {
+				return err
+			}
+			t.sequence(w.config.TypeVocabSize)
+		}
+		return nil
+	case pair:
+		if err := tokenizer.EncodePair(&t.encoding, in.Text, in.Pair, o); err != nil {
+			return err
+		}
+	default:
+		if err := tokenizer.Encode(&t.encoding, in.Text, o); err != nil {
+			return err
+		}
+	}
+	if tokens {
+		t.words = append(t.words, tokenize.FirstTokens(nil, t.encoding.Offsets, tokenize.Words(nil, in.Text)))
+	}
+	t.sequence(w.config.TypeVocabSize)
+	return nil
+}
+
+// sequence appends what was encoded last.
+func (t *textBuffers) sequence(types int) {
+	t.ids = append(t.ids, t.encoding.IDs...)
+	if types > 1 {
+		t.typeIDs = append(t.typeIDs, t.encoding.TypeIDs...)
+	} else {
+		for range t.encoding.IDs {
+			t.typeIDs = append(t.typeIDs, 0)
+		}
+	}
+	t.offsets = append(t.offsets, int32(len(t.ids)))
+}
+
+// longest is the number of tokens to expect of one more sequence.
+func (t *textBuffers) longest(padTo int) int {
 	if padTo > 0 {
 		return padTo
 	}
-	return len(t.ids)/n + 1
-}
-
-func (w *weights) answers(dst []Prediction, logits []float32) []Prediction {
-	labels := w.config.Labels
-	k := len(labels)
-	values := make([]float32, 2*len(logits)) // of all predictions at once
-	for i := 0; i < len(logits); i += k {
-		p := Prediction{Logits: values[2*i : 2*i+k : 2*i+k], Probabilities: values[2*i+k : 2*(i+k) : 2*(i+k)]}
-		copy(p.Logits, logits[i:i+k])
-		copy(p.Probabilities, logits[i:i+k])
-		kernels.Softmax(p.Probabilities, 1)
-		for j, v := range p.Logits {
-			if v > p.Logits[p.Index] {
-				p.Index = j
-			}
-		}
-		p.Label = labels[p.Index]
-		dst = append(dst, p)
-	}
-	return dst
+	return len(t.ids)/(len(t.offsets)-1) + 1
 }

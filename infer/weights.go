@@ -22,8 +22,10 @@ type weights struct {
 	embeddings                norm
 	layers                    []layer
 	pooler, classifier        *linear
-	embedding                 string // Options.Embedding; without pooler and classifier
-	outputs                   int    // for each sequence
+	transform                 *linear // before the classifier of a masked language model
+	transformNorm             norm
+	embedding                 string // Options.Embedding; without a head
+	outputs                   int    // for each sequence, or token
 
 	tokenizer func() (*tokenize.Tokenizer, error)
 }
@@ -128,7 +130,9 @@ func load(m *checkpoints.Model, dtype, embedding string) (*weights, error) {
 		if !m.HasHead() {
 			return nil, ErrNoHead
 		}
-		w.outputs = len(m.Config.Labels)
+		if w.outputs = len(m.Config.Labels); m.Config.Head == checkpoints.MaskedLM {
+			w.outputs = m.Config.VocabSize
+		}
 	case Mean, CLS:
 	default:
 		return nil, fmt.Errorf("%w: embedding %q, expected %q or %q", ErrOption, embedding, Mean, CLS)
@@ -171,7 +175,7 @@ func load(m *checkpoints.Model, dtype, embedding string) (*weights, error) {
 			contract:      l.encoder(p + "output.dense"),
 			outputNorm:    l.norm(p + "output.LayerNorm"),
 		}
-		if i == len(m.Config.Layers)-1 && embedding != Mean {
+		if i == len(m.Config.Layers)-1 && embedding != Mean && !w.perToken() {
 			y.query, y.project = l.encoder(query), l.encoder(key, value)
 		} else {
 			y.project = l.encoder(query, key, value)
@@ -179,8 +183,7 @@ func load(m *checkpoints.Model, dtype, embedding string) (*weights, error) {
 		w.layers = append(w.layers, y)
 	}
 	if embedding == "" {
-		w.pooler = l.linear(checkpoints.F32, "bert.pooler.dense")
-		w.classifier = l.linear(checkpoints.F32, "classifier")
+		w.loadHead(l)
 	}
 	if l.err != nil {
 		return nil, fmt.Errorf("infer: %w", l.err)

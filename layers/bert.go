@@ -80,14 +80,6 @@ type Encoder struct {
 	First *autograd.Node
 }
 
-// Classifier is an encoder with pooler and classification head.
-type Classifier struct {
-	Encoder
-	// Pooled is the pooler's output [sequences, hidden], Logits
-	// [sequences, labels].
-	Pooled, Logits *autograd.Node
-}
-
 // NewEncoder builds the model's encoder, with all tokens in every layer.
 func NewEncoder(g *autograd.Graph, in *Inputs, m *checkpoints.Model, o Options) (*Encoder, error) {
 	o.AllTokens = true
@@ -97,19 +89,6 @@ func NewEncoder(g *autograd.Graph, in *Inputs, m *checkpoints.Model, o Options) 
 		return nil, err
 	}
 	return &e, nil
-}
-
-// NewClassifier builds the model with its pooler and classification head.
-func NewClassifier(g *autograd.Graph, in *Inputs, m *checkpoints.Model, o Options) (*Classifier, error) {
-	b := &builder{g: g, in: in, m: m, o: o}
-	e, err := b.encoder()
-	if err != nil {
-		return nil, err
-	}
-	c := &Classifier{Encoder: e}
-	c.Pooled = b.linear("bert.pooler.dense", e.First, autograd.Tanh)
-	c.Logits = b.linear("classifier", b.dropout(c.Pooled, m.Config.ClassifierDropout), autograd.Identity)
-	return c, b.failure()
 }
 
 // Store writes the graph's trainable parameters to the model's tensors of the
@@ -135,6 +114,8 @@ type builder struct {
 	m   *checkpoints.Model
 	o   Options
 	err error
+
+	words *autograd.Node // the word embeddings
 }
 
 func (b *builder) failure() error {
@@ -158,7 +139,8 @@ func (b *builder) encoder() (Encoder, error) {
 		return e, err
 	}
 	const p = "bert.embeddings."
-	x := b.g.Embedding(b.weights(p+"word_embeddings.weight"), b.weights(p+"position_embeddings.weight"),
+	b.words = b.weights(p + "word_embeddings.weight")
+	x := b.g.Embedding(b.words, b.weights(p+"position_embeddings.weight"),
 		b.weights(p+"token_type_embeddings.weight"), b.in.IDs, b.in.Positions, b.in.TypeIDs)
 	x = b.g.LayerNorm(x, b.weights(p+"LayerNorm.weight"), b.weights(p+"LayerNorm.bias"), cfg.LayerNormEps)
 	x = b.dropout(x, cfg.HiddenDropout)

@@ -1,0 +1,76 @@
+package layers
+
+import (
+	"fmt"
+
+	"github.com/skive-ml/skive/autograd"
+	"github.com/skive-ml/skive/checkpoints"
+)
+
+// Classifier is an encoder with its head.
+type Classifier struct {
+	Encoder
+	// Pooled is the pooler's output [sequences, hidden]; nil where the head
+	// classifies tokens.
+	Pooled *autograd.Node
+	// Logits is [sequences, labels], or [tokens, labels] of a head that
+	// classifies tokens.
+	Logits *autograd.Node
+}
+
+// NewClassifier builds the model with its head, which may be any but a masked
+// language model's.
+func NewClassifier(g *autograd.Graph, in *Inputs, m *checkpoints.Model, o Options) (*Classifier, error) {
+	if m.Config.Head == checkpoints.MaskedLM {
+		return nil, fmt.Errorf("layers: the model's head is a masked language model's, want a classifier")
+	}
+	tokens := m.Config.Head == checkpoints.TokenClassification
+	o.AllTokens = o.AllTokens || tokens
+	b := &builder{g: g, in: in, m: m, o: o}
+	e, err := b.encoder()
+	if err != nil {
+		return nil, err
+	}
+	c := &Classifier{Encoder: e}
+	x := e.last()
+	if !tokens {
+		c.Pooled = b.linear("bert.pooler.dense", e.First, autograd.Tanh)
+		x = c.Pooled
+	}
+	c.Logits = b.linear("classifier", b.dropout(x, m.Config.ClassifierDropout), autograd.Identity)
+	return c, b.failure()
+}
+
+// MaskedLM is an encoder with the head of a masked language model.
+type MaskedLM struct {
+	Encoder
+	// Logits is [selected, vocabulary].
+	Logits *autograd.Node
+}
+
+// NewMaskedLM builds the model with the head of a masked language model, which
+// is computed for the tokens whose numbers in the batch are rows [selected],
+// an input of the graph. The decoder's weights are the word embeddings (Devlin
+// et al., arXiv 1810.04805; BertForMaskedLM of transformers).
+func NewMaskedLM(g *autograd.Graph, in *Inputs, m *checkpoints.Model, rows *autograd.Node, o Options) (*MaskedLM, error) {
+	if m.Config.Head != checkpoints.MaskedLM {
+		return nil, fmt.Errorf("layers: the model has no head of a masked language model")
+	}
+	o.AllTokens = true
+	b := &builder{g: g, in: in, m: m, o: o}
+	e, err := b.encoder()
+	if err != nil {
+		return nil, err
+	}
+	activation, err := activationByName(m.Config.Activation)
+	if err != nil {
+		return nil, err
+	}
+	const p = "cls.predictions."
+	x := b.linear(p+"transform.dense", g.SelectRows(e.last(), rows), activation)
+	x = g.LayerNorm(x, b.weights(p+"transform.LayerNorm.weight"), b.weights(p+"transform.LayerNorm.bias"), m.Config.LayerNormEps)
+	return &MaskedLM{e, g.Linear(x, b.words, b.weights(p+"bias"), autograd.Identity)}, b.failure()
+}
+
+// last is the last layer's output for all tokens, nil where it is not computed.
+func (e *Encoder) last() *autograd.Node { return e.Layers[len(e.Layers)-1].Hidden }

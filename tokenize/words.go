@@ -1,0 +1,45 @@
+package tokenize
+
+import (
+	"unicode"
+	"unicode/utf8"
+)
+
+// Words appends the words of a text, what lies between white space, as
+// half-open ranges of its runes.
+func Words(dst [][2]int32, text string) [][2]int32 {
+	var at, start int32 = 0, -1
+	for _, r := range text {
+		switch space := unicode.IsSpace(r); {
+		case space && start >= 0:
+			dst = append(dst, [2]int32{start, at})
+			start = -1
+		case !space && start < 0:
+			start = at
+		}
+		at++
+	}
+	if start >= 0 {
+		dst = append(dst, [2]int32{start, int32(utf8.RuneCountInString(text))})
+	}
+	return dst
+}
+
+// FirstTokens appends the number of the first token of each word, -1 for a word
+// that has none: one of which the normalizer leaves nothing, or that lies beyond
+// the maximum length. Both arguments are ranges of the same text's runes in
+// order, offsets as Encoding.Offsets has them.
+func FirstTokens(dst []int32, offsets, words [][2]int32) []int32 {
+	t := 0
+	for _, w := range words {
+		for t < len(offsets) && (offsets[t][0] == offsets[t][1] || offsets[t][0] < w[0]) {
+			t++
+		}
+		if t < len(offsets) && offsets[t][0] < w[1] {
+			dst = append(dst, int32(t))
+		} else {
+			dst = append(dst, -1)
+		}
+	}
+	return dst
+}
