@@ -16,10 +16,19 @@ type Batch struct {
 	// Offsets bounds the sequences [S+1]: sequence s is tokens
 	// Offsets[s] to Offsets[s+1].
 	Offsets []int32
-	// Labels has the class index of each sequence [S], -1 for none.
+	// Labels has the class index of each sequence [S], -1 for none. In a
+	// multiple choice it is 1 for the right choice and 0 for the others.
 	Labels []int32
-	// Index has the number of each sequence's example in its data set [S].
+	// Index has the number of each sequence's example in its data set [S]: the
+	// choices of an example are neighbours.
 	Index []int32
+	// Targets are the numbers of a regression [S], or 1 for each label that
+	// holds and 0 for the others [S × labels]; empty in other tasks.
+	Targets []float32
+	// TokenLabels has the class index of each token [T], -1 for none, in a task
+	// that labels words: the first token of a word has its label. Otherwise it
+	// is empty.
+	TokenLabels []int32
 }
 
 // Sequences returns the number of sequences in the batch.

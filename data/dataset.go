@@ -1,23 +1,61 @@
-// Package data reads classification tasks, encodes them into token ids and
-// makes token-packed batches of them.
+// Package data reads tasks, encodes them into token ids, makes token-packed
+// batches of them and measures answers.
 package data
 
-// Example is one text, or one pair of texts, to classify.
+// Kind is what a task asks for, and so the head that answers it. The names are
+// those of checkpoints.Head.
+type Kind string
+
+// Kinds of tasks.
+const (
+	// SingleLabel asks for one class.
+	SingleLabel Kind = ""
+	// MultiLabel asks which of the labels hold, any number of them.
+	MultiLabel Kind = "multi_label_classification"
+	// Regression asks for a number.
+	Regression Kind = "regression"
+	// MultipleChoice asks for one of the choices that the example brings.
+	MultipleChoice Kind = "multiple_choice"
+	// TokenClassification asks for a class of each word.
+	TokenClassification Kind = "token_classification"
+	// MaskedLM asks for the words behind masks: any text is an example.
+	MaskedLM Kind = "masked_lm"
+)
+
+// Example is one text, or one pair of texts, with a question about it that the
+// task's kind asks.
 type Example struct {
-	// Text is the only text, or the first of a pair.
+	// Text is the only text, or the first of a pair. Where words are labelled it
+	// is the words with a space between them.
 	Text string
 	// Pair is the second text of a pair, and HasPair tells an empty one from none.
-	Pair    string
+	Pair    string `json:",omitempty"`
 	HasPair bool
-	// Label is the index of the class among the task's labels, or -1 where the
-	// example carries none (the test files of the benchmarks).
+	// Choices are the second texts between which a multiple choice decides.
+	Choices []string `json:",omitempty"`
+	// Words are the words that are labelled.
+	Words []string `json:",omitempty"`
+	// Label is the index of the class among the task's labels, or of the right
+	// choice. It is -1 where the example carries no label (the test files of the
+	// benchmarks). In the other kinds it is 0 where the truth is known.
 	Label int
-	// Value is the target of a regression task. No task reads it yet.
-	Value float32
+	// Labels are the indices of the labels that hold, in a task of several; or
+	// the index of each word's label, -1 for none.
+	Labels []int32 `json:",omitempty"`
+	// Value is the number that a regression asks for. In ReCoRD it is what
+	// the choice of this entity earns: the F1 of its words against the best of
+	// the answers.
+	Value float32 `json:",omitempty"`
+	// Group numbers what is measured together: the question of an answer
+	// (MultiRC), the query of an entity (ReCoRD), the pair of an example (AX-g).
+	Group int `json:",omitempty"`
 }
 
 // Dataset is a list of examples of one task.
 type Dataset struct {
 	Task     Task
 	Examples []Example
+	// Skipped counts the records that were left out because the benchmark's own
+	// file says so: no gold label (MNLI, SNLI), broken lines (QQP).
+	Skipped int
 }

@@ -9,78 +9,100 @@ import (
 	"github.com/skive-ml/skive/tokenize"
 )
 
-// Encoded is the token ids of a whole data set, laid end to end.
+// Encoded is the token ids of a whole data set, laid end to end. An example is
+// one sequence, or in a multiple choice one for each choice; in a masked language
+// model's task a sequence is as much of the text as fits.
 type Encoded struct {
 	Task Task
 
 	ids, types []int32
-	offsets    []int32 // [examples+1]
-	labels     []int32
+	offsets    []int32 // of the sequences [sequences+1]
+	first      []int32 // first sequence of each example [examples+1]
+	labels     []int32 // of the examples, as Example.Label
+	values     []float32
+	groups     []int32
+	targets    []float32 // [examples × width]
+	width      int
+
+	// Of a task that labels words.
+	tokenLabels []int32 // [tokens]
+	words       []word
+	wordEnds    []int32 // [examples+1]: where the words of each example begin
 }
+
+// word is a word's label, and the number of its first token within its example,
+// -1 for a word that was cut off.
+type word struct{ label, token int32 }
 
 // Len returns the number of examples.
 func (e *Encoded) Len() int { return len(e.labels) }
 
 // Length returns the number of tokens of example i, special tokens included.
-func (e *Encoded) Length(i int) int { return int(e.offsets[i+1] - e.offsets[i]) }
+func (e *Encoded) Length(i int) int { return int(e.offsets[e.first[i+1]] - e.offsets[e.first[i]]) }
 
 // Tokens returns the number of tokens of all examples.
 func (e *Encoded) Tokens() int { return len(e.ids) }
 
-// Label returns the class index of example i, or -1.
+// Label returns the class index of example i, or the number of its right choice,
+// or -1.
 func (e *Encoded) Label(i int) int { return int(e.labels[i]) }
 
-// Longest returns the number of tokens of the longest example.
-func (e *Encoded) Longest() int {
-	n := 0
-	for i := range e.labels {
-		n = max(n, e.Length(i))
+// Rows returns the rows of a model's outputs that belong to example i, [lo, hi),
+// when it answers all examples in order: a row a sequence, or in a task that
+// labels words a row a token.
+func (e *Encoded) Rows(i int) (lo, hi int) {
+	lo, hi = int(e.first[i]), int(e.first[i+1])
+	if e.Task.Kind == TokenClassification {
+		lo, hi = int(e.offsets[lo]), int(e.offsets[hi])
 	}
-	return n
+	return lo, hi
+}
+
+// Longest returns the number of tokens of the longest sequence.
+func (e *Encoded) Longest() int {
+	n := int32(0)
+	for s := range len(e.offsets) - 1 {
+		n = max(n, e.offsets[s+1]-e.offsets[s])
+	}
+	return int(n)
 }
 
 // encodeChunk is the number of examples that a worker encodes at a time.
 const encodeChunk = 256
 
+// encodedPart is a chunk of a data set.
+type encodedPart struct {
+	ids, types, lengths []int32 // of the sequences
+	counts              []int32 // sequences of each example
+	tokenLabels         []int32
+	words               []word
+	wordCounts          []int32
+	err                 error
+}
+
 // Encode turns the texts of a data set into token ids, each cut to maxLength
-// tokens (0: not cut), on all processors. The order of the examples stays.
+// tokens (0: not cut), on all processors. The order of the examples stays. The
+// text of a masked language model is not cut: its lines are laid end to end and
+// divided into sequences of maxLength tokens, so that nothing is lost.
 func Encode(ds *Dataset, tok *tokenize.Tokenizer, maxLength int) (*Encoded, error) {
 	n := len(ds.Examples)
-	chunks := (n + encodeChunk - 1) / encodeChunk
-	type part struct {
-		ids, types []int32
-		lengths    []int32
-		err        error
-	}
-	parts := make([]part, chunks)
+	parts := make([]encodedPart, (n+encodeChunk-1)/encodeChunk)
 	var next atomic.Int64
 	var workers sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), max(1, chunks)) {
+	for range min(runtime.GOMAXPROCS(0), max(1, len(parts))) {
 		workers.Go(func() {
 			var e tokenize.Encoding
-			o := tokenize.Options{MaxLength: maxLength}
 			for {
 				c := int(next.Add(1)) - 1
-				if c >= chunks {
+				if c >= len(parts) {
 					return
 				}
 				p := &parts[c]
-				lo, hi := c*encodeChunk, min((c+1)*encodeChunk, n)
-				for i := lo; i < hi; i++ {
-					ex := &ds.Examples[i]
-					var err error
-					if ex.HasPair {
-						err = tok.EncodePair(&e, ex.Text, ex.Pair, o)
-					} else {
-						err = tok.Encode(&e, ex.Text, o)
-					}
-					if err != nil {
+				for i := c * encodeChunk; i < min((c+1)*encodeChunk, n); i++ {
+					if err := p.encode(&e, &ds.Examples[i], ds.Task.Kind, tok, maxLength); err != nil {
 						p.err = fmt.Errorf("example %d: %w", i+1, err)
 						return
 					}
-					p.ids = append(p.ids, e.IDs...)
-					p.types = append(p.types, e.TypeIDs...)
-					p.lengths = append(p.lengths, int32(len(e.IDs)))
 				}
 			}
 		})
@@ -97,24 +119,166 @@ func Encode(ds *Dataset, tok *tokenize.Tokenizer, maxLength int) (*Encoded, erro
 	if total > 1<<31-1 {
 		return nil, fmt.Errorf("data set of %d tokens is larger than 2^31-1", total)
 	}
+	if ds.Task.Kind == MaskedLM {
+		return pack(ds.Task, parts, tok, maxLength)
+	}
 	out := &Encoded{
-		Task:    ds.Task,
-		ids:     make([]int32, 0, total),
-		types:   make([]int32, 0, total),
-		offsets: make([]int32, 1, n+1),
-		labels:  make([]int32, n),
+		Task:     ds.Task,
+		ids:      make([]int32, 0, total),
+		types:    make([]int32, 0, total),
+		offsets:  make([]int32, 1, n+1),
+		first:    make([]int32, 1, n+1),
+		labels:   make([]int32, n),
+		wordEnds: make([]int32, 1),
 	}
 	for i := range parts {
-		out.ids = append(out.ids, parts[i].ids...)
-		out.types = append(out.types, parts[i].types...)
-		for _, l := range parts[i].lengths {
-			out.offsets = append(out.offsets, out.offsets[len(out.offsets)-1]+l)
+		p := &parts[i]
+		out.ids = append(out.ids, p.ids...)
+		out.types = append(out.types, p.types...)
+		out.tokenLabels = append(out.tokenLabels, p.tokenLabels...)
+		out.words = append(out.words, p.words...)
+		out.offsets = accumulate(out.offsets, p.lengths)
+		out.first = accumulate(out.first, p.counts)
+		out.wordEnds = accumulate(out.wordEnds, p.wordCounts)
+		*p = encodedPart{}
+	}
+	out.truth(ds)
+	return out, nil
+}
+
+// accumulate appends the running sums of counts.
+func accumulate(sums, counts []int32) []int32 {
+	for _, n := range counts {
+		sums = append(sums, sums[len(sums)-1]+n)
+	}
+	return sums
+}
+
+// encode appends an example.
+func (p *encodedPart) encode(e *tokenize.Encoding, ex *Example, kind Kind, tok *tokenize.Tokenizer, maxLength int) error {
+	o := tokenize.Options{MaxLength: maxLength, Offsets: kind == TokenClassification}
+	if kind == MaskedLM {
+		o.MaxLength = 0
+	}
+	sequence := func(text, pair string, hasPair bool) error {
+		var err error
+		if hasPair {
+			err = tok.EncodePair(e, text, pair, o)
+		} else {
+			err = tok.Encode(e, text, o)
 		}
-		parts[i] = part{}
+		p.ids = append(p.ids, e.IDs...)
+		p.types = append(p.types, e.TypeIDs...)
+		p.lengths = append(p.lengths, int32(len(e.IDs)))
+		return err
 	}
+	if kind == MultipleChoice {
+		for _, choice := range ex.Choices {
+			if err := sequence(ex.Text, choice, true); err != nil {
+				return err
+			}
+		}
+		p.counts = append(p.counts, int32(len(ex.Choices)))
+		return nil
+	}
+	p.counts = append(p.counts, 1)
+	if err := sequence(ex.Text, ex.Pair, ex.HasPair); err != nil || kind != TokenClassification {
+		return err
+	}
+	at := len(p.tokenLabels)
+	for range e.IDs {
+		p.tokenLabels = append(p.tokenLabels, -1)
+	}
+	for i, token := range tokenize.FirstTokens(nil, e.Offsets, tokenize.Words(nil, ex.Text)) {
+		w := word{-1, token}
+		if i < len(ex.Labels) {
+			w.label = ex.Labels[i]
+		}
+		p.words = append(p.words, w)
+		if token >= 0 {
+			p.tokenLabels[at+int(token)] = w.label
+		}
+	}
+	p.wordCounts = append(p.wordCounts, int32(len(ex.Words)))
+	return nil
+}
+
+// truth fills in what the examples are compared with.
+func (e *Encoded) truth(ds *Dataset) {
+	switch ds.Task.Kind {
+	case Regression:
+		e.width = 1
+	case MultiLabel:
+		e.width = len(ds.Task.Labels)
+	}
+	e.targets = make([]float32, len(ds.Examples)*e.width)
 	for i := range ds.Examples {
-		out.labels[i] = int32(ds.Examples[i].Label)
+		ex := &ds.Examples[i]
+		e.labels[i] = int32(ex.Label)
+		e.values = append(e.values, ex.Value)
+		e.groups = append(e.groups, int32(ex.Group))
+		switch ds.Task.Kind {
+		case Regression:
+			e.targets[i] = ex.Value
+		case MultiLabel:
+			for _, l := range ex.Labels {
+				e.targets[i*e.width+int(l)] = 1
+			}
+		}
 	}
+}
+
+// pack lays the texts of a masked language model end to end, without special
+// tokens, and divides them into sequences that begin and end with one.
+func pack(task Task, parts []encodedPart, tok *tokenize.Tokenizer, maxLength int) (*Encoded, error) {
+	var empty tokenize.Encoding
+	if err := tok.Encode(&empty, "", tokenize.Options{MaxLength: maxLength}); err != nil {
+		return nil, err
+	}
+	_, _, cls, sep, _ := tok.Special()
+	if len(empty.IDs) != 2 || empty.IDs[0] != cls || empty.IDs[1] != sep {
+		return nil, fmt.Errorf("the tokenizer sets other special tokens than one before and one after a text")
+	}
+	if maxLength > 0 && maxLength < 3 {
+		return nil, fmt.Errorf("maximum length %d has no room for text between the special tokens", maxLength)
+	}
+	out := &Encoded{Task: task, offsets: make([]int32, 1), first: make([]int32, 1)}
+	end := func() {
+		if out.ids = append(out.ids, sep); len(out.ids) > 1<<31-1 {
+			return
+		}
+		out.offsets = append(out.offsets, int32(len(out.ids)))
+		out.first = append(out.first, int32(len(out.labels)+1))
+		out.labels = append(out.labels, 0)
+	}
+	length := 0 // of the sequence under way
+	for i := range parts {
+		for _, id := range parts[i].ids {
+			if id == cls || id == sep {
+				continue // those round each line
+			}
+			if length == 0 {
+				out.ids = append(out.ids, cls)
+				length = 1
+			}
+			out.ids = append(out.ids, id)
+			if length++; length+1 == maxLength {
+				end()
+				length = 0
+			}
+		}
+		parts[i] = encodedPart{}
+	}
+	if length > 0 {
+		end()
+	}
+	if len(out.labels) == 0 {
+		return nil, ErrEmpty
+	}
+	if len(out.ids) > 1<<31-1 {
+		return nil, fmt.Errorf("data set of %d tokens is larger than 2^31-1", len(out.ids))
+	}
+	out.types = make([]int32, len(out.ids))
 	return out, nil
 }
 
@@ -123,15 +287,33 @@ func Encode(ds *Dataset, tok *tokenize.Tokenizer, maxLength int) (*Encoded, erro
 func (e *Encoded) Fill(b *Batch, examples []int32) {
 	b.IDs, b.TypeIDs, b.Positions = b.IDs[:0], b.TypeIDs[:0], b.Positions[:0]
 	b.Offsets, b.Labels, b.Index = append(b.Offsets[:0], 0), b.Labels[:0], b.Index[:0]
+	b.Targets, b.TokenLabels = b.Targets[:0], b.TokenLabels[:0]
 	for _, ex := range examples {
-		lo, hi := e.offsets[ex], e.offsets[ex+1]
-		b.IDs = append(b.IDs, e.ids[lo:hi]...)
-		b.TypeIDs = append(b.TypeIDs, e.types[lo:hi]...)
-		for p := range hi - lo {
-			b.Positions = append(b.Positions, p)
+		for s := e.first[ex]; s < e.first[ex+1]; s++ {
+			lo, hi := e.offsets[s], e.offsets[s+1]
+			b.IDs = append(b.IDs, e.ids[lo:hi]...)
+			b.TypeIDs = append(b.TypeIDs, e.types[lo:hi]...)
+			for p := range hi - lo {
+				b.Positions = append(b.Positions, p)
+			}
+			b.Offsets = append(b.Offsets, int32(len(b.IDs)))
+			label := e.labels[ex]
+			if e.Task.Kind == MultipleChoice && label >= 0 {
+				label = b2i(s-e.first[ex] == label)
+			}
+			b.Labels = append(b.Labels, label)
+			b.Index = append(b.Index, ex)
+			if e.Task.Kind == TokenClassification {
+				b.TokenLabels = append(b.TokenLabels, e.tokenLabels[lo:hi]...)
+			}
 		}
-		b.Offsets = append(b.Offsets, int32(len(b.IDs)))
-		b.Labels = append(b.Labels, e.labels[ex])
-		b.Index = append(b.Index, ex)
+		b.Targets = append(b.Targets, e.targets[int(ex)*e.width:(int(ex)+1)*e.width]...)
 	}
+}
+
+func b2i(b bool) int32 {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -1,8 +1,9 @@
 package data
 
 import (
+	"cmp"
+	"maps"
 	"math"
-	"math/rand/v2"
 	"slices"
 )
 
@@ -35,6 +36,64 @@ func F1(predicted, want []int32) float64 {
 		}
 	}
 	return ratio(2*float64(both), float64(either))
+}
+
+// MacroF1 returns the mean F1 of the classes that are there or predicted, as
+// SuperGLUE scores CB.
+func MacroF1(predicted, want []int32) float64 {
+	both, either := map[int32]float64{}, map[int32]float64{}
+	for i, w := range want {
+		either[predicted[i]]++
+		either[w]++
+		if predicted[i] == w {
+			both[w]++
+		}
+	}
+	sum := 0.0
+	for _, class := range slices.Sorted(maps.Keys(either)) {
+		sum += ratio(2*both[class], either[class])
+	}
+	return ratio(sum, float64(len(either)))
+}
+
+// Pearson returns the correlation of two lists of numbers, 0 where one of them is
+// constant.
+func Pearson(x, y []float32) float64 {
+	n := float64(len(x))
+	var mx, my float64
+	for i := range x {
+		mx += float64(x[i]) / n
+		my += float64(y[i]) / n
+	}
+	var xy, xx, yy float64
+	for i := range x {
+		dx, dy := float64(x[i])-mx, float64(y[i])-my
+		xy += dx * dy
+		xx += dx * dx
+		yy += dy * dy
+	}
+	return ratio(xy, math.Sqrt(xx)*math.Sqrt(yy))
+}
+
+// Spearman returns the correlation of the ranks of two lists of numbers, equal
+// numbers having the mean of their ranks.
+func Spearman(x, y []float32) float64 { return Pearson(ranks(x), ranks(y)) }
+
+func ranks(x []float32) []float32 {
+	order := make([]int, len(x))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(x[a], x[b]) })
+	r := make([]float32, len(x))
+	for lo, hi := 0, 0; lo < len(x); lo = hi {
+		for hi = lo; hi < len(x) && x[order[hi]] == x[order[lo]]; hi++ {
+		}
+		for _, i := range order[lo:hi] {
+			r[i] = float32(lo+hi+1) / 2
+		}
+	}
+	return r
 }
 
 // Matthews returns Matthews' correlation coefficient, for several classes in
@@ -83,23 +142,11 @@ func Wilson(share float64, n int) [2]float64 {
 	return [2]float64{max(0, center-half), min(1, center+half)}
 }
 
-// resamples is how often Bootstrap draws: enough for two digits of an interval.
+// resamples is how often a bootstrap draws: enough for two digits of an interval.
 const resamples = 1000
 
-// Bootstrap returns the 95 % confidence interval of a score of predictions, for
-// scores that are not shares: the percentile bootstrap of Efron (1979) over the
-// examples. The same input gives the same interval.
-func Bootstrap(score func(predicted, want []int32) float64, predicted, want []int32) [2]float64 {
-	r := rand.New(rand.NewPCG(1, 0))
-	p, w := make([]int32, len(want)), make([]int32, len(want))
-	scores := make([]float64, resamples)
-	for s := range scores {
-		for i := range w {
-			j := r.IntN(len(want))
-			p[i], w[i] = predicted[j], want[j]
-		}
-		scores[s] = score(p, w)
-	}
+// percentiles returns the 2.5 % and 97.5 % points of scores, which it sorts.
+func percentiles(scores []float64) [2]float64 {
 	slices.Sort(scores)
 	return [2]float64{scores[resamples*25/1000], scores[resamples*975/1000-1]}
 }

@@ -10,8 +10,8 @@ import (
 func TestMetricsAreScikitLearns(t *testing.T) {
 	var golden struct {
 		Metrics []struct {
-			Predicted, Want        []int32
-			Accuracy, Matthews, F1 float64
+			Predicted, Want                 []int32
+			Accuracy, Matthews, F1, F1Macro float64
 		}
 		Wilson []struct {
 			Share    float64
@@ -35,6 +35,7 @@ func TestMetricsAreScikitLearns(t *testing.T) {
 	for i, g := range golden.Metrics {
 		near("accuracy", i, Accuracy(g.Predicted, g.Want), g.Accuracy)
 		near("F1", i, F1(g.Predicted, g.Want), g.F1)
+		near("macro F1", i, MacroF1(g.Predicted, g.Want), g.F1Macro)
 		near("Matthews", i, Matthews(g.Predicted, g.Want), g.Matthews)
 	}
 	for i, g := range golden.Wilson {
@@ -56,17 +57,25 @@ func TestBootstrapHoldsTheScore(t *testing.T) {
 			predicted[i] = 1 - want[i]
 		}
 	}
-	// For a share the bootstrap and Wilson's interval agree.
-	b, w := Bootstrap(Accuracy, predicted, want), Wilson(Accuracy(predicted, want), len(want))
-	for i := range b {
-		if math.Abs(b[i]-w[i]) > 0.005 {
-			t.Errorf("bootstrap %v, Wilson %v", b, w)
+	o := &Outcome{Task: Task{Labels: []string{"a", "b"}}, Predicted: predicted, Want: want}
+	for i := range want {
+		o.Unit = append(o.Unit, int32(i))
+	}
+	for _, name := range []string{"accuracy", "f1", "f1_macro", "matthews"} {
+		value, _ := o.Metric(name)
+		interval, err := o.Interval(name)
+		if err != nil || !(interval[0] < value && value < interval[1]) || interval[1]-interval[0] > 0.12 {
+			t.Errorf("%s %g has interval %v (%v)", name, value, interval, err)
 		}
 	}
-	for _, score := range []func(_, _ []int32) float64{F1, Matthews} {
-		value, interval := score(predicted, want), Bootstrap(score, predicted, want)
-		if !(interval[0] < value && value < interval[1]) || interval[1]-interval[0] > 0.12 {
-			t.Errorf("score %g has interval %v", value, interval)
+	// Where some examples belong together Wilson's does not apply; for hardly any
+	// that do, the bootstrap agrees with it.
+	wilson, _ := o.Interval("accuracy")
+	o.Unit[1] = 0
+	bootstrap, _ := o.Interval("accuracy")
+	for i := range bootstrap {
+		if math.Abs(bootstrap[i]-wilson[i]) > 0.005 {
+			t.Errorf("bootstrap %v, Wilson %v", bootstrap, wilson)
 		}
 	}
 }

@@ -3,9 +3,11 @@ package data
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -58,6 +60,11 @@ func (e *FileError) Unwrap() error { return e.Err }
 // data: the names in sorted order, or for integers "0" up to the largest. A
 // task of GLUE or SuperGLUE also takes files with the columns of the task "text".
 //
+// Words with labels are read from JSON lists, or from lines of a word and, last
+// on the line, its label, with an empty line after each sentence (CoNLL). The
+// text of a masked language model is read line by line, or from the column of
+// the text. docs/data.md has all of it.
+//
 // Errors are *FileError and name the line. A file without examples is ErrEmpty.
 func Read(path string, task Task, o ReadOptions) (*Dataset, error) {
 	content, err := os.ReadFile(path)
@@ -106,25 +113,35 @@ func parse(path string, content []byte, task Task, o ReadOptions) (*Dataset, err
 	if len(labels) == 0 {
 		labels = task.Labels
 	}
-	p := parser{def: &def, o: o, labels: labels, infer: len(labels) == 0}
+	p := parser{def: &def, o: o, labels: labels}
+	switch task.Kind {
+	case SingleLabel, MultiLabel, TokenClassification:
+		p.infer = len(labels) == 0
+	}
 	p.columns()
+	records := def.records
+	if records == nil {
+		records = one
+	}
 	ds := &Dataset{Task: task}
 	var line int
 	for o.Limit <= 0 || len(ds.Examples) < o.Limit {
 		var r row
 		if r, line, err = rows.next(); err == io.EOF {
 			break
-		} else if err == errSkip {
-			continue
 		}
-		var e Example
+		var some []Example
 		if err == nil {
-			e, err = p.example(r, line)
+			some, err = records(&p, r, line)
 		}
-		if err != nil {
+		switch err {
+		case nil:
+			ds.Examples = append(ds.Examples, some...)
+		case errSkip:
+			ds.Skipped++
+		default:
 			return nil, &FileError{path, line, err}
 		}
-		ds.Examples = append(ds.Examples, e)
 	}
 	if len(ds.Examples) == 0 {
 		return nil, &FileError{path, 0, ErrEmpty}
@@ -135,7 +152,7 @@ func parse(path string, content []byte, task Task, o ReadOptions) (*Dataset, err
 		}
 	}
 	ds.Task.Labels = slices.Clone(p.labels)
-	if ds.Task.Name == "text" {
+	if ds.Task.Name == "text" || ds.Task.Name == "multilabel" || ds.Task.Name == "regression" {
 		ds.Task.Pair = ds.Examples[0].HasPair
 	}
 	return ds, nil
@@ -171,6 +188,8 @@ type parser struct {
 	largest int
 	indices bool // labels are integers
 	first   int  // line of the first label
+
+	groups int // questions or queries so far
 }
 
 // maxClasses bounds the labels that are taken from the data.
@@ -263,15 +282,78 @@ func (p *parser) example(r row, line int) (Example, error) {
 		}
 		e.Pair = title + " -- " + e.Pair
 	}
-	if c := p.def.lead; c != "" && r.has(c) {
-		word, err := text(r, c)
-		if err != nil {
-			return e, err
+	c := r.cell(l.label)
+	switch p.def.Kind {
+	case MaskedLM:
+		e.Label = 0
+	case Regression:
+		e.Label, e.Value, err = p.value(c, l.label)
+	case MultiLabel:
+		e.Label, e.Labels, err = p.several(c, l.label, line)
+	default:
+		if p.def.noGold && c.text == "-" {
+			return e, errSkip
 		}
-		e.Text = word + " : " + e.Text
+		e.Label, err = p.label(c, l.label, line)
 	}
-	e.Label, err = p.label(r.cell(l.label), l.label, line)
 	return e, err
+}
+
+// value returns the number that a cell holds, and 0, or -1 for none.
+func (p *parser) value(c cell, column string) (known int, v float32, err error) {
+	if c.kind == missing || c.kind == plain && c.text == "" {
+		if p.o.RequireLabels {
+			return -1, 0, fmt.Errorf("the label is missing: expected the column %q", column)
+		}
+		return -1, 0, nil
+	}
+	x, err := strconv.ParseFloat(c.text, 32)
+	if c.kind == quotedText || err != nil || math.IsNaN(x) || math.IsInf(x, 0) {
+		return -1, 0, fmt.Errorf("%q: expected a number, found %s", column, c.describe())
+	}
+	return 0, float32(x), nil
+}
+
+// labelSeparator stands between the labels of a field of a CSV or TSV.
+const labelSeparator = "|"
+
+// several returns the classes of a cell that holds any number of them, and 0,
+// or -1 for a cell that is not there.
+func (p *parser) several(c cell, column string, line int) (known int, labels []int32, err error) {
+	var raw []json.RawMessage
+	switch {
+	case c.kind == missing:
+		if p.o.RequireLabels {
+			return -1, nil, fmt.Errorf("the label is missing: expected the column %q", column)
+		}
+		return -1, nil, nil
+	case c.kind == plain && c.text != "":
+		for name := range strings.SplitSeq(c.text, labelSeparator) {
+			quoted, err := json.Marshal(name)
+			if err != nil {
+				return -1, nil, err
+			}
+			if isInteger(name) {
+				quoted = []byte(name)
+			}
+			raw = append(raw, quoted)
+		}
+	case c.kind != plain:
+		if json.Unmarshal([]byte(c.text), &raw) != nil {
+			return -1, nil, fmt.Errorf("%q: expected a list of labels, found %s", column, c.describe())
+		}
+	}
+	for _, r := range raw {
+		i, err := p.label(object{"": r}.cell(""), column, line)
+		if err != nil {
+			return -1, nil, err
+		}
+		if i < 0 || slices.Contains(labels, int32(i)) {
+			return -1, nil, fmt.Errorf("%q: expected each label once, found %s", column, c.describe())
+		}
+		labels = append(labels, int32(i))
+	}
+	return 0, labels, nil
 }
 
 func text(r row, column string) (string, error) {
@@ -385,12 +467,18 @@ func (p *parser) inferLabels(ds *Dataset) error {
 			order[i], _ = slices.BinarySearch(p.labels, n)
 		}
 		for i := range ds.Examples {
-			if e := &ds.Examples[i]; e.Label >= 0 {
+			e := &ds.Examples[i]
+			if ds.Task.Kind == SingleLabel && e.Label >= 0 {
 				e.Label = order[e.Label]
+			}
+			for j, l := range e.Labels {
+				if l >= 0 {
+					e.Labels[j] = int32(order[l])
+				}
 			}
 		}
 	}
-	if len(p.labels) == 1 && p.o.RequireLabels {
+	if len(p.labels) == 1 && p.o.RequireLabels && ds.Task.Kind == SingleLabel {
 		return fmt.Errorf("all labels are %q, expected two classes at least", p.labels[0])
 	}
 	return nil

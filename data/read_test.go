@@ -21,7 +21,7 @@ func task(t testing.TB, name string) Task {
 	return task
 }
 
-// show writes examples as text|pair=label.
+// show writes examples as text|pair=label, with further truths in brackets.
 func show(ds *Dataset) string {
 	var s []string
 	for _, e := range ds.Examples {
@@ -29,7 +29,20 @@ func show(ds *Dataset) string {
 		if e.HasPair {
 			x += "|" + e.Pair
 		}
-		s = append(s, fmt.Sprintf("%s=%d", x, e.Label))
+		for _, c := range e.Choices {
+			x += "|" + c
+		}
+		x += fmt.Sprintf("=%d", e.Label)
+		if e.Labels != nil {
+			x += fmt.Sprint(e.Labels)
+		}
+		if e.Value != 0 {
+			x += fmt.Sprintf("(%g)", e.Value)
+		}
+		if e.Group != 0 {
+			x += fmt.Sprintf("#%d", e.Group)
+		}
+		s = append(s, x)
 	}
 	return strings.Join(s, "; ")
 }
@@ -56,6 +69,29 @@ func TestRead(t *testing.T) {
 		{"BoolQ's own form", "dev.jsonl", "boolq", `{"question": "q", "title": "T", "answer": false, "passage": "p"}`, ReadOptions{}, "q|T -- p=0", "[False True]"},
 		{"CB", "val.jsonl", "cb", `{"premise": "a", "hypothesis": "b", "label": "neutral"}`, ReadOptions{}, "a|b=2", "[entailment contradiction neutral]"},
 		{"WiC", "val.jsonl", "wic", `{"word": "w", "sentence1": "a", "sentence2": "b", "label": false}`, ReadOptions{}, "w : a|b=0", "[False True]"},
+		{"WiC with places", "val.jsonl", "wic", `{"word": "é", "sentence1": "aé b", "sentence2": "é", "start1": 1, "end1": 2, "start2": 0, "end2": 1, "label": true}`, ReadOptions{}, "é : a* é * b|* é *=1", "[False True]"},
+		{"WSC", "train.jsonl", "wsc", `{"text": "Mark told  Pete many lies. He should stop.", "target": {"span1_text": "Mark", "span1_index": 0, "span2_text": "He", "span2_index": 5}, "label": true}`, ReadOptions{}, "* Mark * told  Pete many lies. # He # should stop.=1", "[False True]"},
+		{"WSC, spans of several words and before punctuation", "train.jsonl", "wsc", `{"text": "It was his, said the old man.", "target": {"span1_text": "the old man", "span1_index": 4, "span2_text": "his", "span2_index": 2}, "label": false}`, ReadOptions{}, "It was # his #, said * the old man *.=0", "[False True]"},
+		{"WSC, another spelling of the span", "train.jsonl", "wsc", `{"text": "Then He left.", "target": {"span1_text": "then", "span1_index": 0, "span2_text": "he", "span2_index": 1}}`, ReadOptions{}, "* Then * # He # left.=-1", "[False True]"},
+		{"COPA", "val.jsonl", "copa", `{"premise": "It rained.", "choice1": "a", "choice2": "b", "question": "effect", "label": 1, "idx": 0}`, ReadOptions{}, "It rained. What happened as a result?|a|b=1", "[]"},
+		{"MultiRC", "val.jsonl", "multirc", `{"idx": 0, "passage": {"text": "p", "questions": [{"question": "q", "answers": [{"text": "a", "label": 1}, {"text": "b", "label": 0}]}, {"question": "r", "answers": [{"text": "c", "label": 0}]}]}}`, ReadOptions{}, "p|q a=1; p|q b=0; p|r c=0#1", "[0 1]"},
+		{"ReCoRD", "val.jsonl", "record", `{"passage": {"text": "New York is big.\n@highlight\nÉva left", "entities": [{"start": 0, "end": 7}, {"start": 28, "end": 30}, {"start": 0, "end": 7}]}, "qas": [{"query": "@placeholder is a city", "answers": [{"text": "York"}]}, {"query": "@placeholder went", "answers": [{"text": "Éva"}, {"text": "she"}]}]}`, ReadOptions{},
+			"New York is big. Éva left|New York is a city=0(0.6666667); New York is big. Éva left|Éva is a city=0; New York is big. Éva left|New York went=0#1; New York is big. Éva left|Éva went=1(1)#1", "[0 1]"},
+		{"AX-b", "AX-b.jsonl", "axb", `{"sentence1": "a", "sentence2": "b", "label": "not_entailment"}`, ReadOptions{}, "a|b=1", "[entailment not_entailment]"},
+		{"AX-g", "AX-g.jsonl", "axg", `{"premise": "a", "hypothesis": "b", "label": "entailment", "pair_id": 7}`, ReadOptions{}, "a|b=0#7", "[entailment not_entailment]"},
+		{"STS-B", "dev.tsv", "stsb", "index\tsentence1\tsentence2\tscore\n0\ta\tb\t3.200\n", ReadOptions{}, "a|b=0(3.2)", "[]"},
+		{"STS-B test", "test.tsv", "stsb", "index\tsentence1\tsentence2\n0\ta\tb\n", ReadOptions{}, "a|b=-1", "[]"},
+		{"MNLI skips what has no gold label", "dev.tsv", "mnli", "sentence1\tsentence2\tgold_label\na\tb\t-\nc\td\tneutral\n", ReadOptions{RequireLabels: true}, "c|d=1 skipped 1", "[entailment neutral contradiction]"},
+		{"SNLI", "snli.jsonl", "snli", `{"gold_label": "-", "sentence1": "a", "sentence2": "b"}` + "\n" + `{"gold_label": "entailment", "sentence1": "a", "sentence2": "b"}`, ReadOptions{}, "a|b=0 skipped 1", "[entailment neutral contradiction]"},
+		{"several labels", "x.jsonl", "multilabel", `{"text": "a", "label": ["sad", "angry"]}` + "\n" + `{"text": "b", "label": []}`, ReadOptions{}, "a=0[1 0]; b=0", "[angry sad]"},
+		{"several labels in a table", "x.csv", "multilabel", "text,label\na,y|x\nb,\n", ReadOptions{Labels: []string{"x", "y", "z"}}, "a=0[1 0]; b=0", "[x y z]"},
+		{"numbers", "x.csv", "regression", "text,label\na,-1.5\nb,2e1\n", ReadOptions{}, "a=0(-1.5); b=0(20)", "[]"},
+		{"choices", "x.jsonl", "choice", `{"text": "a", "choices": ["b", "c", "d"], "label": 2}`, ReadOptions{}, "a|b|c|d=2", "[]"},
+		{"CoNLL", "x.conll", "tokens", "-DOCSTART- -X- O O\n\nEU NNP B-NP B-ORG\nrejects VBZ B-VP O\n\n\nPeter NNP B-NP B-PER\n", ReadOptions{}, "EU rejects=0[0 2]; Peter=0[1]", "[B-ORG B-PER O]"},
+		{"words of JSON", "x.jsonl", "tokens", `{"tokens": ["EU", "rejects"], "ner_tags": [1, 0]}`, ReadOptions{Labels: []string{"O", "B-ORG"}}, "EU rejects=0[1 0]", "[O B-ORG]"},
+		{"words without labels", "x.txt", "tokens", "EU\nrejects\n", ReadOptions{}, "EU rejects=-1", "[]"},
+		{"plain text", "x.txt", "mlm", " = Title = \n \n\n\"Some text\n", ReadOptions{RequireLabels: true}, "= Title ==0; \"Some text=0", "[]"},
+		{"text of JSON", "x.jsonl", "mlm", `{"text": "a"}`, ReadOptions{}, "a=0", "[]"},
 		{"text", "x.jsonl", "text", "\n{\"text\": \"a\", \"label\": \"pos\"}\r\n\n{\"label\": 0, \"text\": \"b\", \"text_pair\": \"c\"}\n", two, "a=1; b|c=0", "[neg pos]"},
 		{"a list", "x.json", "text", "[\n{\"text\": \"a\", \"label\": 1},\n {\"text\": \"b\", \"label\": 0}]\n", ReadOptions{}, "a=1; b=0", "[0 1]"},
 		{"CSV", "x.csv", "text", "label,text\r\npos,\"a, \"\"b\"\"\r\nnext line\"\r\nneg,c\r\n", two, "a, \"b\"\nnext line=1; c=0", "[neg pos]"},
@@ -86,7 +122,11 @@ func TestRead(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got := show(ds); got != c.want || fmt.Sprint(ds.Task.Labels) != c.labels {
+				got := show(ds)
+				if ds.Skipped > 0 && c.task != "qqp" {
+					got += fmt.Sprintf(" skipped %d", ds.Skipped)
+				}
+				if got != c.want || fmt.Sprint(ds.Task.Labels) != c.labels {
 					t.Errorf("%s %v, want %s %s", got, ds.Task.Labels, c.want, c.labels)
 				}
 			}
@@ -129,6 +169,34 @@ func TestReadErrorsNameFileAndLine(t *testing.T) {
 		{"x.json", "text", "[\n{\"text\": \"a\", \"label\": \"b\"},\n\n7]", need, "x.json:4: expected a JSON object"},
 		{"x.json", "text", "[{\"text\": \"a\", \"label\": \"b\"}", need, "x.json:1: the list does not end"},
 		{"x.json", "text", "[{\"text\": \"a\", \"label\": \"b\"}] x", need, "x.json:1: text follows the list"},
+		{"x.tsv", "stsb", "sentence1\tsentence2\tscore\na\tb\t3\na\tb\thigh\n", need, `x.tsv:3: "score": expected a number, found high`},
+		{"x.tsv", "stsb", "sentence1\tsentence2\tscore\na\tb\tNaN\n", need, `"score": expected a number, found NaN`},
+		{"x.tsv", "stsb", "sentence1\tsentence2\tscore\na\tb\t\n", need, `the label is missing: expected the column "score"`},
+		{"x.jsonl", "copa", `{"premise": "a", "choice1": "b", "question": "cause", "label": 0}`, need, `x.jsonl:1: expected the columns "premise", "question", "choice1" and "choice2", found "choice1",`},
+		{"x.jsonl", "copa", `{"premise": "a", "choice1": "b", "choice2": "c", "question": "why", "label": 0}`, need, `"question": expected "cause" or "effect", found "why"`},
+		{"x.jsonl", "copa", `{"premise": "a", "choice1": "b", "choice2": "c", "question": "cause", "label": 2}`, need, `"label": label 2 is not the number of a choice from 0 to 1`},
+		{"x.jsonl", "copa", `{"premise": "a", "choice1": "b", "choice2": "c", "question": "cause"}`, need, `the label is missing`},
+		{"x.jsonl", "choice", `{"text": "a", "choices": ["b"], "label": 0}`, need, `"choices": expected two at least, found 1`},
+		{"x.csv", "choice", "text,label\na,0\n", need, `x.csv:2: expected a JSON object with "choices"`},
+		{"x.jsonl", "multirc", `{"passage": {"text": "p", "questions": [{"question": "q", "answers": [{"text": "a"}]}]}}`, need, "x.jsonl:1: question 1, answer 1: the label is missing"},
+		{"x.jsonl", "multirc", `{"passage": {"text": "p", "questions": [{"question": "q", "answers": [{"text": "a", "label": 2}]}]}}`, need, "label 2 is not a class index from 0 to 1"},
+		{"x.jsonl", "multirc", `{"passage": 3}`, need, `x.jsonl:1: "passage":`},
+		{"x.jsonl", "record", `{"passage": {"text": "p", "entities": [{"start": 0, "end": 1}]}, "qas": []}`, need, "entity 1 is from 0 to 1 of 1 characters"},
+		{"x.jsonl", "record", `{"passage": {"text": "p"}, "qas": [{"query": "q"}]}`, need, "query 1 has no answers"},
+		{"x.jsonl", "wic", `{"word": "w", "sentence1": "a", "sentence2": "b", "start1": 0, "end1": 2, "label": true}`, need, `"start1" and "end1" are 0 and 2, the sentence has 1 characters`},
+		{"x.jsonl", "wsc", `{"text": "a b", "target": {"span1_text": "a", "span1_index": 0, "span2_text": "c", "span2_index": 2}, "label": true}`, need, `"target": "c" is said to be at word 2 of a text of 2`},
+		{"x.jsonl", "wsc", `{"text": "a b", "target": {}, "label": true}`, need, `"target": expected the keys "span1_text"`},
+		{"x.conll", "tokens", "a O\nb\n", need, `x.conll:2: the word "b" has no label`},
+		{"x.conll", "tokens", "a\nb O\n", need, `x.conll:2: the word before "b" has no label`},
+		{"x.conll", "tokens", "a\n\n", need, `x.conll:1: the labels are missing`},
+		{"x.jsonl", "tokens", `{"tokens": ["a", "b"], "labels": ["O"]}`, need, `"labels": 1 labels for 2 words`},
+		{"x.jsonl", "tokens", `{"tokens": ["a b"], "labels": ["O"]}`, need, `word 1 is "a b", expected a word without white space`},
+		{"x.jsonl", "tokens", `{"tokens": [], "labels": []}`, need, `there are no words`},
+		{"x.jsonl", "multilabel", `{"text": "a", "label": "x"}`, need, `"label": expected a list of labels, found x`},
+		{"x.jsonl", "multilabel", `{"text": "a", "label": ["x", "x"]}`, need, `"label": expected each label once`},
+		{"x.jsonl", "multilabel", `{"text": "a", "label": ["z"]}`, ReadOptions{Labels: []string{"x"}}, `"label": unknown label "z"`},
+		{"x.txt", "mlm", " \n\n", need, "x.txt: no examples"},
+		{"x.txt", "mlm", "a\n\xff\n", need, "x.txt:2: is not valid UTF-8"},
 		{"x.tsv", "sst2", "sentence\tlabel\na\t1\n\xff\t1\n", need, "x.tsv:3: is not valid UTF-8"},
 		{"x.tsv", "sst2", "\xff\xfes\x00", need, "x.tsv: is UTF-16"},
 		{"x.tsv.gz", "sst2", "\x1f\x8b\x08", need, "x.tsv.gz: decompressing"},
@@ -160,12 +228,9 @@ func TestTaskByName(t *testing.T) {
 			t.Errorf("%s: %v %v", name, got, err)
 		}
 	}
-	if got, err := TaskByName("SST-2"); err != nil || got.Name != "sst2" {
-		t.Error(got, err)
-	}
-	for _, name := range []string{"copa", "multirc", "record", "wsc", "stsb", "STS-B"} {
-		if _, err := TaskByName(name); err == nil || !strings.Contains(err.Error(), "not supported") {
-			t.Errorf("%s: %v", name, err)
+	for _, name := range []string{"SST-2", "STS-B", "MultiRC", "AX-b", "ReCoRD", "CoLA"} {
+		if _, err := TaskByName(name); err != nil {
+			t.Error(err)
 		}
 	}
 	if _, err := TaskByName("nli"); err == nil || !strings.Contains(err.Error(), "sst2") {
@@ -264,7 +329,7 @@ func fuzzRead(f *testing.F, file string, tasks []string, seeds ...string) {
 					t.Fatal("an empty data set")
 				}
 				for _, e := range ds.Examples {
-					if e.Label >= len(ds.Task.Labels) || e.Label < -1 || o.RequireLabels && e.Label < 0 {
+					if ds.Task.Kind == SingleLabel && e.Label >= len(ds.Task.Labels) || e.Label < -1 || o.RequireLabels && e.Label < 0 {
 						t.Fatalf("label %d of %v", e.Label, ds.Task.Labels)
 					}
 				}
@@ -277,12 +342,17 @@ func FuzzTSV(f *testing.F) {
 	fuzzRead(f, "x.tsv", []string{"sst2", "cola", "mrpc", "qqp", "text"}, "sentence\tlabel\na\t1\n", "a\t1\t*\tb\n", "\ufeffQuality\t#1 String\t#2 String\r\n1\ta\tb\r\n", "text\tlabel\n\t\n")
 }
 
+func FuzzCoNLL(f *testing.F) {
+	fuzzRead(f, "x.txt", []string{"tokens", "mlm"}, "a O\n\nb B-X\n", "-DOCSTART-\na\n")
+}
+
 func FuzzCSV(f *testing.F) {
 	fuzzRead(f, "x.csv", []string{"text", "rte"}, "text,label\na,b\n", "text,label\n\"a\n\",0\n", "premise,hypothesis,label\na,b,1\n")
 }
 
 func FuzzJSON(f *testing.F) {
-	fuzzRead(f, "x.json", []string{"text", "boolq", "wic"}, `{"text": "a", "label": "b"}`, "[{\"text\": \"a\"},\n{}]", `{"question": "q", "passage": "p", "title": "t", "label": true}`, `{"word": "w", "sentence1": "", "sentence2": "b"}`)
+	fuzzRead(f, "x.json", []string{"text", "boolq", "wic", "wsc", "copa", "multirc", "record", "stsb", "multilabel", "choice", "tokens", "mlm", "axg"}, `{"text": "a b", "target": {"span1_text": "a", "span1_index": 0, "span2_text": "b", "span2_index": 1}}`,
+		`{"passage": {"text": "p", "entities": [{"start": 0, "end": 0}], "questions": [{"question": "q", "answers": [{"text": "a"}]}]}, "qas": [{"query": "@placeholder", "answers": [{"text": "p"}]}]}`, `{"tokens": ["a"], "labels": ["O"]}`, `{"text": "a", "choices": ["b", "c"], "label": ["x"]}`, `{"text": "a", "label": "b"}`, "[{\"text\": \"a\"},\n{}]", `{"question": "q", "passage": "p", "title": "t", "label": true}`, `{"word": "w", "sentence1": "", "sentence2": "b"}`)
 }
 
 func FuzzGzip(f *testing.F) {

@@ -49,7 +49,7 @@ func (c cell) describe() string {
 }
 
 // rows reads records. next returns io.EOF after the last and errSkip for one
-// that is to be left out.
+// that is to be left out and counted.
 type rows interface {
 	next() (r row, line int, err error)
 }
@@ -60,7 +60,9 @@ var errSkip = errors.New("skipped")
 // the name does not tell.
 func newRows(name string, content []byte, def *definition) (rows, error) {
 	trimmed := bytes.TrimLeft(content, " \t\r\n")
-	switch ext := filepath.Ext(name); {
+	ext := filepath.Ext(name)
+	table := ext == ".csv" || ext == ".tsv" && def.Kind != TokenClassification
+	switch {
 	case len(trimmed) == 0:
 		return &jsonLines{}, nil
 	case ext == ".jsonl", ext == ".json", ext == ".ndjson":
@@ -68,6 +70,10 @@ func newRows(name string, content []byte, def *definition) (rows, error) {
 			return newJSONArray(content)
 		}
 		return &jsonLines{rest: content}, nil
+	case def.Kind == MaskedLM && !table:
+		return &lines{tsvRows{rest: content, record: fields{columns: map[string]int{"text": 0}}}}, nil
+	case def.Kind == TokenClassification && !table:
+		return &conll{text: tsvRows{rest: content}}, nil
 	case ext == ".csv":
 		return newCSV(content)
 	case ext == ".tsv", ext == ".txt" && def.Name != "text":
@@ -149,8 +155,10 @@ func (t *tsvRows) next() (row, int, error) {
 	if !ok {
 		return nil, t.line, io.EOF
 	}
-	if line == "" && len(t.record.columns) > 1 {
-		return nil, t.line, errSkip
+	for line == "" && len(t.record.columns) > 1 {
+		if line, ok = t.readLine(); !ok {
+			return nil, t.line, io.EOF
+		}
 	}
 	t.record.values = strings.Split(line, "\t")
 	if n, want := len(t.record.values), len(t.record.columns); n != want {
@@ -160,6 +168,71 @@ func (t *tsvRows) next() (row, int, error) {
 		return nil, t.line, fmt.Errorf("found %d fields, expected %d", n, want)
 	}
 	return &t.record, t.line, nil
+}
+
+// lines reads plain text, a record a line. Lines of white space are passed over.
+type lines struct{ tsvRows }
+
+func (l *lines) next() (row, int, error) {
+	for {
+		line, ok := l.readLine()
+		if !ok {
+			return nil, l.line, io.EOF
+		}
+		if line = strings.TrimSpace(line); line != "" {
+			l.record.values = []string{line}
+			return &l.record, l.line, nil
+		}
+	}
+}
+
+// sentence is a record of words with a label each, nil where there are none.
+type sentence struct {
+	words []string
+	tags  []json.RawMessage
+}
+
+func (s *sentence) cell(string) cell { return cell{} }
+func (s *sentence) has(string) bool  { return false }
+func (s *sentence) names() []string  { return nil }
+
+// conll reads sentences of one word a line, first on it, with its label last,
+// and an empty line after each sentence. A "-DOCSTART-" line counts as empty.
+type conll struct{ text tsvRows }
+
+func (c *conll) next() (row, int, error) {
+	s := &sentence{}
+	first := 0
+	for {
+		line, ok := c.text.readLine()
+		columns := strings.Fields(line)
+		if len(columns) == 0 || columns[0] == "-DOCSTART-" {
+			if len(s.words) > 0 {
+				return s, first, nil
+			}
+			if !ok {
+				return nil, c.text.line, io.EOF
+			}
+			continue
+		}
+		if first == 0 {
+			first = c.text.line
+		}
+		if s.words = append(s.words, columns[0]); len(columns) == 1 {
+			if s.tags != nil {
+				return nil, c.text.line, fmt.Errorf("the word %q has no label", columns[0])
+			}
+			continue
+		}
+		if len(s.tags) != len(s.words)-1 {
+			return nil, c.text.line, fmt.Errorf("the word before %q has no label", columns[0])
+		}
+		tag, err := json.Marshal(columns[len(columns)-1])
+		if err != nil {
+			return nil, c.text.line, err
+		}
+		s.tags = append(s.tags, tag)
+	}
 }
 
 // csvRows reads comma-separated records, RFC 4180.

@@ -6,16 +6,51 @@ import (
 	"strings"
 )
 
-// Task is a classification task.
+// Task is what is asked of texts.
 type Task struct {
 	// Name is the task's name on the command line.
 	Name string
+	// Kind is what is asked for.
+	Kind Kind
 	// Labels are the class names in the order of the class indices.
 	Labels []string
 	// Pair says that an example is a pair of texts.
 	Pair bool
-	// Metric is the benchmark's main metric: "accuracy", "f1" or "matthews".
+	// Metric is the main metric, by which the best model is chosen. "" stands
+	// for the kind's own, see Metrics.
 	Metric string
+	// Further are the other metrics that the benchmark reports.
+	Further []string
+}
+
+// Metrics returns the names of the task's metrics, the main one first.
+func (t Task) Metrics() []string {
+	main, further := t.Metric, t.Further
+	if main == "" {
+		switch t.Kind {
+		case MultiLabel:
+			main, further = "f1_micro", []string{"f1_macro", "accuracy"}
+		case Regression:
+			main, further = "pearson", []string{"spearman"}
+		case TokenClassification:
+			main, further = "accuracy", nil
+			if t.chunks() {
+				main, further = "entity_f1", []string{"accuracy"}
+			}
+		case MaskedLM:
+			main, further = "perplexity", []string{"accuracy"}
+		default:
+			main = "accuracy"
+		}
+	}
+	return append([]string{main}, further...)
+}
+
+// chunks tells whether the labels mark entities by B- and I-.
+func (t Task) chunks() bool {
+	return slices.ContainsFunc(t.Labels, func(l string) bool {
+		return strings.HasPrefix(l, "B-") || strings.HasPrefix(l, "I-")
+	})
 }
 
 // layout names the columns that hold an example in one form of a task's files.
@@ -27,29 +62,38 @@ type definition struct {
 	layouts []layout
 	// positional are the columns of files without a header line (CoLA).
 	positional []string
-	// title is a column to set before the pair, and lead one to set before the
-	// text, where they are there.
-	title, lead string
+	// title is a column to set before the pair, where it is there.
+	title string
 	// ragged says that the benchmark's own file has broken lines, which every
-	// reader of it skips (QQP).
-	ragged bool
+	// reader of it skips (QQP), and noGold that "-" in the place of the label
+	// says that the annotators did not agree, which every user of it skips.
+	ragged, noGold bool
+	// records, when set, makes examples of a record in place of the layouts.
+	records func(p *parser, r row, line int) ([]Example, error)
 }
 
-// definitions are the tasks that a classification head can do, in the order in
-// which they are listed to the user. The labels of a task stand in the order
-// that Hugging Face's data sets give them, and the texts of a pair in the order
-// of its examples run_glue and run_superglue: BoolQ's question comes first.
+// nliLayouts are those of MNLI and SNLI.
+var nliLayouts = []layout{{"sentence1", "sentence2", "gold_label"}, {"premise", "hypothesis", "label"}}
+
+// definitions are the tasks in the order in which they are listed to the user.
+// The labels of a task stand in the order that Hugging Face's data sets give
+// them, and the texts of a pair in the order of its examples run_glue and
+// run_superglue: BoolQ's question comes first.
 var definitions = []definition{
 	{Task: Task{Name: "sst2", Labels: []string{"negative", "positive"}, Metric: "accuracy"},
 		layouts: []layout{{"sentence", "", "label"}}},
-	{Task: Task{Name: "cola", Labels: []string{"unacceptable", "acceptable"}, Metric: "matthews"},
+	{Task: Task{Name: "cola", Labels: []string{"unacceptable", "acceptable"}, Metric: "matthews", Further: []string{"accuracy"}},
 		layouts: []layout{{"sentence", "", "label"}}, positional: []string{"source", "label", "note", "sentence"}},
-	{Task: Task{Name: "mrpc", Labels: []string{"not_equivalent", "equivalent"}, Pair: true, Metric: "f1"},
+	{Task: Task{Name: "mrpc", Labels: []string{"not_equivalent", "equivalent"}, Pair: true, Metric: "f1", Further: []string{"accuracy"}},
 		layouts: []layout{{"#1 String", "#2 String", "Quality"}, {"sentence1", "sentence2", "label"}}},
-	{Task: Task{Name: "qqp", Labels: []string{"not_duplicate", "duplicate"}, Pair: true, Metric: "f1"},
+	{Task: Task{Name: "qqp", Labels: []string{"not_duplicate", "duplicate"}, Pair: true, Metric: "f1", Further: []string{"accuracy"}},
 		layouts: []layout{{"question1", "question2", "is_duplicate"}, {"question1", "question2", "label"}}, ragged: true},
+	{Task: Task{Name: "stsb", Kind: Regression, Pair: true, Metric: "pearson", Further: []string{"spearman"}},
+		layouts: []layout{{"sentence1", "sentence2", "score"}, {"sentence1", "sentence2", "label"}}},
 	{Task: Task{Name: "mnli", Labels: []string{"entailment", "neutral", "contradiction"}, Pair: true, Metric: "accuracy"},
-		layouts: []layout{{"sentence1", "sentence2", "gold_label"}, {"premise", "hypothesis", "label"}}},
+		layouts: nliLayouts, noGold: true},
+	{Task: Task{Name: "snli", Labels: []string{"entailment", "neutral", "contradiction"}, Pair: true, Metric: "accuracy"},
+		layouts: nliLayouts, noGold: true},
 	{Task: Task{Name: "qnli", Labels: []string{"entailment", "not_entailment"}, Pair: true, Metric: "accuracy"},
 		layouts: []layout{{"question", "sentence", "label"}}},
 	{Task: Task{Name: "rte", Labels: []string{"entailment", "not_entailment"}, Pair: true, Metric: "accuracy"},
@@ -59,26 +103,33 @@ var definitions = []definition{
 	{Task: Task{Name: "boolq", Labels: []string{"False", "True"}, Pair: true, Metric: "accuracy"},
 		// The data set's own files have the title apart and the label as "answer".
 		layouts: []layout{{"question", "passage", "label"}, {"question", "passage", "answer"}}, title: "title"},
-	{Task: Task{Name: "cb", Labels: []string{"entailment", "contradiction", "neutral"}, Pair: true, Metric: "accuracy"},
+	{Task: Task{Name: "cb", Labels: []string{"entailment", "contradiction", "neutral"}, Pair: true, Metric: "f1_macro", Further: []string{"accuracy"}},
 		layouts: []layout{{"premise", "hypothesis", "label"}}},
-	// Read as a pair led by the word in question; SuperGLUE's baseline adds the
-	// vectors of the word, which a head on [CLS] cannot.
+	{Task: Task{Name: "copa", Kind: MultipleChoice, Metric: "accuracy"}, records: copa},
+	{Task: Task{Name: "multirc", Labels: []string{"0", "1"}, Pair: true, Metric: "f1a", Further: []string{"em"}}, records: multirc},
+	{Task: Task{Name: "record", Labels: []string{"0", "1"}, Pair: true, Metric: "f1", Further: []string{"em"}}, records: record},
 	{Task: Task{Name: "wic", Labels: []string{"False", "True"}, Pair: true, Metric: "accuracy"},
-		layouts: []layout{{"sentence1", "sentence2", "label"}}, lead: "word"},
+		layouts: []layout{{"sentence1", "sentence2", "label"}}, records: wic},
+	{Task: Task{Name: "wsc", Labels: []string{"False", "True"}, Metric: "accuracy"},
+		layouts: []layout{{"text", "", "label"}}, records: wsc},
+	{Task: Task{Name: "axb", Labels: []string{"entailment", "not_entailment"}, Pair: true, Metric: "matthews", Further: []string{"accuracy"}},
+		layouts: []layout{{"sentence1", "sentence2", "label"}}},
+	{Task: Task{Name: "axg", Labels: []string{"entailment", "not_entailment"}, Pair: true, Metric: "accuracy", Further: []string{"parity"}},
+		layouts: []layout{{"premise", "hypothesis", "label"}}, records: axg},
 	{Task: Task{Name: "text", Metric: "accuracy"}},
+	{Task: Task{Name: "multilabel", Kind: MultiLabel}},
+	{Task: Task{Name: "regression", Kind: Regression}},
+	{Task: Task{Name: "choice", Kind: MultipleChoice, Metric: "accuracy"}, records: choices},
+	{Task: Task{Name: "tokens", Kind: TokenClassification}, records: tokens},
+	{Task: Task{Name: "mlm", Kind: MaskedLM}},
 }
 
-// unsupported are tasks of GLUE and SuperGLUE with the head that they need.
-var unsupported = map[string]string{
-	"stsb":    "a regression head",
-	"copa":    "a multiple-choice head",
-	"wsc":     "a head over two spans",
-	"multirc": "scoring of several answers to one question",
-	"record":  "scoring of the entities of a passage",
-}
+// general tells whether the task's labels come from the model or from the data.
+func (t Task) general() bool { return t.Name == "text" || t.Name == "multilabel" || t.Name == "tokens" }
 
-// TaskByName returns a task of GLUE or SuperGLUE, or the task "text", whose
-// labels come from the model or from the data.
+// TaskByName returns a task of GLUE or SuperGLUE, or one of the tasks for any
+// data: "text", "multilabel", "regression", "choice", "tokens" and "mlm". The
+// labels of those come from the model or from the data.
 func TaskByName(name string) (Task, error) {
 	key := strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(name))
 	for _, d := range definitions {
@@ -86,9 +137,6 @@ func TaskByName(name string) (Task, error) {
 			d.Labels = slices.Clone(d.Labels)
 			return d.Task, nil
 		}
-	}
-	if head, ok := unsupported[key]; ok {
-		return Task{}, fmt.Errorf("task %q needs %s, which is not supported", name, head)
 	}
 	return Task{}, fmt.Errorf("unknown task %q (one of %s)", name, strings.Join(TaskNames(), ", "))
 }

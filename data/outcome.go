@@ -1,0 +1,240 @@
+package data
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+)
+
+// Outcome is what a model answered beside what is true. All lists have one entry
+// an answer: an example, or a word of a task that labels words, or a label of a
+// task in which any number of them hold.
+type Outcome struct {
+	Task Task
+	// Predicted and Want are the classes, 0 to the number of labels; of a
+	// multiple choice the numbers of the choices; of several labels 1 for those
+	// that hold. They are empty in a regression. In ReCoRD Predicted is 1
+	// for the entity of a query that the model finds likeliest.
+	Predicted, Want []int32
+	// Scores and Values are the numbers of a regression. In ReCoRD Values is
+	// what each entity would earn, see Example.Value.
+	Scores, Values []float32
+	// Unit numbers what belongs together, neighbours all: the example, or the
+	// question, query or pair of several.
+	Unit []int32
+	// Loss is the mean loss over the answers.
+	Loss float64
+}
+
+// Metric computes a metric by its name in Task.Metrics. All are as the
+// benchmark, scikit-learn, scipy or seqeval compute them: fractions, correlations
+// from -1 to 1, and a perplexity. What is undefined there (a correlation with a
+// constant) is 0.
+func (o *Outcome) Metric(name string) (float64, error) {
+	if len(o.Unit) == 0 {
+		return 0, fmt.Errorf("metric %s: %w", name, ErrEmpty)
+	}
+	score, ok := o.metrics()[name]
+	if !ok {
+		return 0, fmt.Errorf("metric %q: not one of the task %q", name, o.Task.Name)
+	}
+	return score(o), nil
+}
+
+// metrics are the metrics that the outcome has.
+func (o *Outcome) metrics() map[string]func(*Outcome) float64 {
+	classes := func(f func(predicted, want []int32) float64) func(*Outcome) float64 {
+		return func(o *Outcome) float64 { return f(o.Predicted, o.Want) }
+	}
+	switch o.Task.Kind {
+	case Regression:
+		return map[string]func(*Outcome) float64{
+			"pearson":  func(o *Outcome) float64 { return Pearson(o.Scores, o.Values) },
+			"spearman": func(o *Outcome) float64 { return Spearman(o.Scores, o.Values) },
+		}
+	case MultiLabel:
+		return map[string]func(*Outcome) float64{
+			"f1_micro": classes(F1), "f1_macro": (*Outcome).labelF1, "accuracy": (*Outcome).exactMatch,
+		}
+	case TokenClassification:
+		return map[string]func(*Outcome) float64{"accuracy": classes(Accuracy), "entity_f1": (*Outcome).entityF1}
+	case MultipleChoice:
+		return map[string]func(*Outcome) float64{"accuracy": classes(Accuracy)}
+	}
+	all := map[string]func(*Outcome) float64{
+		"accuracy": classes(Accuracy), "matthews": classes(Matthews), "f1_macro": classes(MacroF1),
+		"f1a": classes(F1), "em": (*Outcome).exactMatch, "parity": (*Outcome).parity,
+	}
+	if len(o.Task.Labels) == 2 {
+		all["f1"] = classes(F1)
+	}
+	if o.Values != nil {
+		all["f1"], all["em"] = (*Outcome).earned, (*Outcome).chosenRight
+	}
+	return all
+}
+
+// Interval returns the 95 % confidence interval of Metric: Wilson's for an
+// accuracy over independent examples, and for everything else the percentile
+// bootstrap of Efron (1979) over the units. The same outcome gives the same
+// interval.
+func (o *Outcome) Interval(name string) ([2]float64, error) {
+	value, err := o.Metric(name)
+	if err != nil {
+		return [2]float64{}, err
+	}
+	units := o.units()
+	if name == "accuracy" && (len(units) == len(o.Unit) || o.Task.Kind == MultiLabel) {
+		return Wilson(value, len(units)), nil
+	}
+	score := o.metrics()[name]
+	r := rand.New(rand.NewPCG(1, 0))
+	sample := &Outcome{Task: o.Task}
+	scores := make([]float64, resamples)
+	for s := range scores {
+		sample.reset()
+		for i := range units {
+			u := units[r.IntN(len(units))]
+			sample.take(o, u[0], u[1], int32(i))
+		}
+		scores[s] = score(sample)
+	}
+	return percentiles(scores), nil
+}
+
+// units returns the range of answers of each unit.
+func (o *Outcome) units() [][2]int {
+	var units [][2]int
+	for lo, hi := 0, 0; lo < len(o.Unit); lo = hi {
+		for hi = lo; hi < len(o.Unit) && o.Unit[hi] == o.Unit[lo]; hi++ {
+		}
+		units = append(units, [2]int{lo, hi})
+	}
+	return units
+}
+
+func (o *Outcome) reset() {
+	o.Predicted, o.Want, o.Scores, o.Values, o.Unit = o.Predicted[:0], o.Want[:0], o.Scores[:0], o.Values[:0], o.Unit[:0]
+}
+
+// take appends the answers [lo, hi) of another outcome as a unit.
+func (o *Outcome) take(from *Outcome, lo, hi int, unit int32) {
+	if from.Predicted != nil {
+		o.Predicted, o.Want = append(o.Predicted, from.Predicted[lo:hi]...), append(o.Want, from.Want[lo:hi]...)
+	}
+	if from.Scores != nil {
+		o.Scores = append(o.Scores, from.Scores[lo:hi]...)
+	}
+	if from.Values != nil {
+		o.Values = append(o.Values, from.Values[lo:hi]...)
+	}
+	for range hi - lo {
+		o.Unit = append(o.Unit, unit)
+	}
+}
+
+// exactMatch is the share of the units all of whose answers are right: the exact
+// match of MultiRC's questions, the subset accuracy of several labels.
+func (o *Outcome) exactMatch() float64 {
+	right, units := 0, o.units()
+	for _, u := range units {
+		if slices.Equal(o.Predicted[u[0]:u[1]], o.Want[u[0]:u[1]]) {
+			right++
+		}
+	}
+	return ratio(float64(right), float64(len(units)))
+}
+
+// parity is the share of the pairs of AX-g that are answered alike.
+func (o *Outcome) parity() float64 {
+	alike, units := 0, o.units()
+	for _, u := range units {
+		p := o.Predicted[u[0]:u[1]]
+		if !slices.ContainsFunc(p, func(c int32) bool { return c != p[0] }) {
+			alike++
+		}
+	}
+	return ratio(float64(alike), float64(len(units)))
+}
+
+// earned is the mean of what the chosen entities of ReCoRD's queries earn.
+func (o *Outcome) earned() float64 {
+	sum := 0.0
+	for i, p := range o.Predicted {
+		if p == 1 {
+			sum += float64(o.Values[i])
+		}
+	}
+	return ratio(sum, float64(len(o.units())))
+}
+
+// chosenRight is the share of ReCoRD's queries whose chosen entity is an answer.
+func (o *Outcome) chosenRight() float64 {
+	right := 0
+	for i, p := range o.Predicted {
+		if p == 1 && o.Want[i] == 1 {
+			right++
+		}
+	}
+	return ratio(float64(right), float64(len(o.units())))
+}
+
+// labelF1 is the mean over the labels of each one's F1.
+func (o *Outcome) labelF1() float64 {
+	n := len(o.Task.Labels)
+	predicted, want := make([]int32, 0, len(o.Want)/n), make([]int32, 0, len(o.Want)/n)
+	sum := 0.0
+	for l := range n {
+		predicted, want = predicted[:0], want[:0]
+		for i := l; i < len(o.Want); i += n {
+			predicted, want = append(predicted, o.Predicted[i]), append(want, o.Want[i])
+		}
+		sum += F1(predicted, want)
+	}
+	return sum / float64(n)
+}
+
+// entity is a run of words of one type.
+type entity struct {
+	start, end int
+	kind       string
+}
+
+// entityF1 is the F1 of the entities, right when type and both ends are: the
+// CoNLL score, as seqeval computes it by default.
+func (o *Outcome) entityF1() float64 {
+	right, either := 0, 0
+	for _, u := range o.units() {
+		found, want := o.entities(o.Predicted[u[0]:u[1]]), o.entities(o.Want[u[0]:u[1]])
+		either += len(found) + len(want)
+		for _, e := range found {
+			if slices.Contains(want, e) {
+				right++
+			}
+		}
+	}
+	return ratio(2*float64(right), float64(either))
+}
+
+// entities reads labels of the form B-X, I-X and O. An I- that continues nothing
+// begins an entity.
+func (o *Outcome) entities(labels []int32) []entity {
+	var all []entity
+	open := false
+	for i, l := range labels {
+		mark, kind, _ := strings.Cut(o.Task.Labels[l], "-")
+		inside := mark == "B" || mark == "I"
+		if open && (mark != "I" || all[len(all)-1].kind != kind) {
+			open = false
+		}
+		if inside && !open {
+			all = append(all, entity{i, i, kind})
+			open = true
+		}
+		if open {
+			all[len(all)-1].end = i
+		}
+	}
+	return all
+}
