@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
@@ -111,6 +112,9 @@ func (c *run) load() (err error) {
 		task, err := data.TaskByName(c.Task)
 		if err != nil {
 			return err
+		}
+		if task.Kind != data.SingleLabel {
+			return fmt.Errorf("recipe: the task %s is a %s: compression is for tasks of one class", task.Name, strings.ReplaceAll(string(task.Kind), "_", " "))
 		}
 		columns := data.ReadOptions{TextColumn: c.TextColumn, PairColumn: c.PairColumn, LabelColumn: c.LabelColumn, RequireLabels: true}
 		// Labels made from the data would have an order of their own.

@@ -13,7 +13,6 @@ import (
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/tokenize"
-	"github.com/skive-ml/skive/train"
 )
 
 // step is a row to be measured: a saved model and how it is run.
@@ -173,21 +172,12 @@ func tokenizeSeconds(tokenizer *tokenize.Tokenizer, ds *data.Dataset, maxLength 
 
 // row summarizes the passes.
 func (m *measurement) row(dev *data.Encoded, metric string, labels int) (Row, error) {
-	predicted, want := make([]int32, dev.Len()), make([]int32, dev.Len())
-	for i := range predicted {
-		want[i] = int32(dev.Label(i))
-		row := m.logits[i*labels : (i+1)*labels]
-		for j, x := range row {
-			if x > row[predicted[i]] {
-				predicted[i] = int32(j)
-			}
-		}
-	}
-	value, err := train.Metric(metric, predicted, want, labels)
+	outcome := dev.Outcome(m.logits, labels)
+	value, err := outcome.Metric(metric)
 	if err != nil {
 		return Row{}, err
 	}
-	interval, err := train.Interval(metric, predicted, want, labels)
+	interval, err := outcome.Interval(metric)
 	if err != nil {
 		return Row{}, err
 	}

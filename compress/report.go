@@ -21,7 +21,7 @@ type Row struct {
 	// Name says what the step did.
 	Name string `json:"name"`
 	// Metric is the task's metric as a fraction, and Interval its 95 %
-	// interval (Wilson's for accuracy, a bootstrap's for F1 and Matthews).
+	// interval (Wilson's for accuracy, a bootstrap's for all others).
 	Metric   float64    `json:"metric"`
 	Interval [2]float64 `json:"interval"`
 	// ExamplesPerSecond is the throughput over the whole development set.

@@ -2,6 +2,7 @@ package data
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -17,8 +18,9 @@ type Outcome struct {
 	// that hold. They are empty in a regression. In ReCoRD Predicted is 1
 	// for the entity of a query that the model finds likeliest.
 	Predicted, Want []int32
-	// Scores and Values are the numbers of a regression. In ReCoRD Values is
-	// what each entity would earn, see Example.Value.
+	// Scores and Values are the numbers of a regression. In ReCoRD they are how
+	// likely each entity is and what it would earn, see Example.Value; of a
+	// masked language model Values has the loss of each word.
 	Scores, Values []float32
 	// Unit numbers what belongs together, neighbours all: the example, or the
 	// question, query or pair of several.
@@ -61,6 +63,8 @@ func (o *Outcome) metrics() map[string]func(*Outcome) float64 {
 		return map[string]func(*Outcome) float64{"accuracy": classes(Accuracy), "entity_f1": (*Outcome).entityF1}
 	case MultipleChoice:
 		return map[string]func(*Outcome) float64{"accuracy": classes(Accuracy)}
+	case MaskedLM:
+		return map[string]func(*Outcome) float64{"accuracy": classes(Accuracy), "perplexity": (*Outcome).perplexity}
 	}
 	all := map[string]func(*Outcome) float64{
 		"accuracy": classes(Accuracy), "matthews": classes(Matthews), "f1_macro": classes(MacroF1),
@@ -69,7 +73,7 @@ func (o *Outcome) metrics() map[string]func(*Outcome) float64 {
 	if len(o.Task.Labels) == 2 {
 		all["f1"] = classes(F1)
 	}
-	if o.Values != nil {
+	if o.Task.Name == "record" {
 		all["f1"], all["em"] = (*Outcome).earned, (*Outcome).chosenRight
 	}
 	return all
@@ -132,6 +136,15 @@ func (o *Outcome) take(from *Outcome, lo, hi int, unit int32) {
 	for range hi - lo {
 		o.Unit = append(o.Unit, unit)
 	}
+}
+
+// perplexity is exp of the mean loss.
+func (o *Outcome) perplexity() float64 {
+	sum := 0.0
+	for _, v := range o.Values {
+		sum += float64(v)
+	}
+	return math.Exp(ratio(sum, float64(len(o.Values))))
 }
 
 // exactMatch is the share of the units all of whose answers are right: the exact
@@ -238,3 +251,102 @@ func (o *Outcome) entities(labels []int32) []entity {
 	}
 	return all
 }
+
+// Outcome compares a model's outputs, rows of so many columns as Rows numbers
+// them, with the truth of the examples, which must all have one. The task is no
+// masked language model's.
+func (e *Encoded) Outcome(outputs []float32, columns int) *Outcome {
+	o := &Outcome{Task: e.Task}
+	loss, answers := 0.0, 0
+	likeliest := -1 // answer to the present query of ReCoRD
+	for i := range e.Len() {
+		lo, hi := e.Rows(i)
+		rows := outputs[lo*columns : hi*columns]
+		answer := func(predicted, want, unit int32) {
+			o.Predicted, o.Want, o.Unit = append(o.Predicted, predicted), append(o.Want, want), append(o.Unit, unit)
+		}
+		switch e.Task.Kind {
+		case Regression:
+			o.Scores, o.Values, o.Unit = append(o.Scores, rows[0]), append(o.Values, e.values[i]), append(o.Unit, int32(i))
+			d := float64(rows[0]) - float64(e.values[i])
+			loss += d * d
+			answers++
+		case MultiLabel:
+			for l, x := range rows {
+				want := int32(e.targets[i*e.width+l])
+				answer(b2i(x > 0), want, int32(i))
+				loss += softplus(float64(x)) - float64(want)*float64(x)
+				answers++
+			}
+		case TokenClassification:
+			for _, w := range e.words[e.wordEnds[i]:e.wordEnds[i+1]] {
+				if w.label < 0 {
+					continue
+				}
+				if w.token < 0 { // cut off: the model says nothing of it
+					answer(e.Task.outside(), w.label, int32(i))
+					continue
+				}
+				row := rows[int(w.token)*columns:][:columns]
+				answer(argmax(row), w.label, int32(i))
+				loss += crossEntropy(row, int(w.label))
+				answers++
+			}
+		case MultipleChoice:
+			answer(argmax(rows), e.labels[i], int32(i))
+			loss += crossEntropy(rows, int(e.labels[i]))
+			answers++
+		default:
+			unit := int32(i)
+			if slices.Contains(grouped, e.Task.Name) {
+				unit = e.groups[i]
+			}
+			answer(argmax(rows), e.labels[i], unit)
+			if e.Task.Name == "record" {
+				o.Values = append(o.Values, e.values[i])
+				o.Scores = append(o.Scores, rows[1]-rows[0])
+				o.Predicted[i] = 0
+				if likeliest < 0 || o.Unit[likeliest] != unit {
+					likeliest = i
+					o.Predicted[i] = 1
+				} else if o.Scores[i] > o.Scores[likeliest] {
+					o.Predicted[likeliest], o.Predicted[i] = 0, 1
+					likeliest = i
+				}
+			}
+			loss += crossEntropy(rows, int(e.labels[i]))
+			answers++
+		}
+	}
+	o.Loss = ratio(loss, float64(answers))
+	return o
+}
+
+// grouped are the tasks of single labels that are measured by groups.
+var grouped = []string{"multirc", "record", "axg"}
+
+// outside is the label of a word that belongs to no entity.
+func (t Task) outside() int32 { return int32(max(0, slices.Index(t.Labels, "O"))) }
+
+// argmax returns the number of the largest value, the first of equals.
+func argmax(row []float32) int32 {
+	best := 0
+	for i, v := range row {
+		if v > row[best] {
+			best = i
+		}
+	}
+	return int32(best)
+}
+
+func crossEntropy(row []float32, label int) float64 {
+	top := float64(row[argmax(row)])
+	var sum float64
+	for _, v := range row {
+		sum += math.Exp(float64(v) - top)
+	}
+	return top + math.Log(sum) - float64(row[label])
+}
+
+// softplus is log(1 + exp(x)).
+func softplus(x float64) float64 { return max(x, 0) + math.Log1p(math.Exp(-math.Abs(x))) }

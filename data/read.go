@@ -117,6 +117,8 @@ func parse(path string, content []byte, task Task, o ReadOptions) (*Dataset, err
 	switch task.Kind {
 	case SingleLabel, MultiLabel, TokenClassification:
 		p.infer = len(labels) == 0
+	default:
+		p.labels = nil
 	}
 	p.columns()
 	records := def.records

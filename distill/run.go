@@ -58,6 +58,11 @@ func (o *Options) fits(teacher, student *checkpoints.Model) error {
 	if o.MaxLength > teacher.Config.MaxPositions {
 		return &train.OptionError{Option: "max-length", Value: o.MaxLength, Want: fmt.Sprintf("at most the teacher's %d positions", teacher.Config.MaxPositions)}
 	}
+	for _, c := range []checkpoints.Config{teacher.Config, student.Config} {
+		if c.Head != checkpoints.SingleLabel && o.Soft+o.Hard > 0 {
+			return fmt.Errorf("a head for %s: its losses are not distilled, those of one class are: %w", c.Head, checkpoints.ErrUnsupported)
+		}
+	}
 	if !maps.EqualFunc(teacher.Tokenizer, student.Tokenizer, slices.Equal) {
 		return ErrTokenizer
 	}

@@ -116,8 +116,8 @@ func Importance(ctx context.Context, model *checkpoints.Model, ds *data.Dataset,
 }
 
 func byGradients(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o ImportanceOptions) (*Scores, error) {
-	if !model.HasHead() {
-		return nil, fmt.Errorf("the model has no classifier")
+	if model.Config.NumLabels() == 0 || model.Config.Head != checkpoints.SingleLabel {
+		return nil, fmt.Errorf("the model has no classifier of one label")
 	}
 	if ds == nil || len(ds.Examples) == 0 {
 		return nil, train.ErrEmpty

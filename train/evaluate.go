@@ -3,7 +3,6 @@ package train
 import (
 	"context"
 	"fmt"
-	"math"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
@@ -26,11 +25,25 @@ type EvaluateOptions struct {
 	DType string
 }
 
-// Evaluate measures a model on a labelled data set by the inference engine:
-// "accuracy", "loss" (mean cross-entropy) and the task's main metric.
+// Evaluate measures a model on a labelled data set by the inference engine: the
+// task's metrics, see data.Task.Metrics, and "loss", the mean of what training
+// minimizes.
 func Evaluate(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o EvaluateOptions) (map[string]float64, error) {
+	out, err := Outcome(ctx, model, ds, o)
+	if err != nil {
+		return nil, err
+	}
+	return metrics(out)
+}
+
+// Outcome compares a model's answers with a labelled data set, by the inference
+// engine: for metrics with their intervals.
+func Outcome(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o EvaluateOptions) (*data.Outcome, error) {
 	if ds == nil || len(ds.Examples) == 0 {
 		return nil, fmt.Errorf("evaluation: %w", ErrEmpty)
+	}
+	if err := checkHead(model.Config, ds.Task); err != nil {
+		return nil, err
 	}
 	if err := checkLabels("evaluation", ds, model.Config, true); err != nil {
 		return nil, err
@@ -39,7 +52,7 @@ func Evaluate(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o
 	if err != nil {
 		return nil, fmt.Errorf("evaluation: %w", err)
 	}
-	return evaluateEncoded(ctx, model, enc, infer.Options{Threads: o.Threads, DType: o.DType})
+	return outcome(ctx, model, enc, infer.Options{Threads: o.Threads, DType: o.DType})
 }
 
 // Encode encodes a data set with the model's own tokenizer, cut to maxLength
@@ -58,8 +71,9 @@ func Encode(model *checkpoints.Model, ds *data.Dataset, maxLength int) (*data.En
 	return data.Encode(ds, tok, maxLength)
 }
 
-// Logits computes the logits of every example by the inference engine,
-// [examples × labels] in the order of the data set.
+// Logits computes the logits of every example by the inference engine, in the
+// order of the data set: [sequences × labels], of a model that labels tokens
+// [tokens × labels].
 func Logits(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o infer.Options) ([]float32, error) {
 	engine, err := infer.New(model, o)
 	if err != nil {
@@ -67,7 +81,8 @@ func Logits(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o 
 	}
 	defer engine.Close()
 	classes := model.Config.NumLabels()
-	all := make([]float32, enc.Len()*classes)
+	_, rows := enc.Rows(enc.Len() - 1)
+	all := make([]float32, rows*classes)
 	var batch data.Batch
 	var some []float32
 	// Batches of similar lengths keep the engine's buffers small and even.
@@ -79,65 +94,59 @@ func Logits(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o 
 		if some, err = engine.PredictTokens(some, batch.IDs, batch.TypeIDs, batch.Offsets); err != nil {
 			return nil, err
 		}
-		for i, example := range examples {
-			copy(all[int(example)*classes:], some[i*classes:(i+1)*classes])
+		at := 0
+		for _, example := range examples {
+			lo, hi := enc.Rows(int(example))
+			at += copy(all[lo*classes:hi*classes], some[at:])
 		}
 	}
 	return all, nil
 }
 
-func evaluateEncoded(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o infer.Options) (map[string]float64, error) {
+// outcome runs a model on a labelled data set.
+func outcome(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o infer.Options) (*data.Outcome, error) {
+	if enc.Task.Kind == data.MaskedLM {
+		return maskedOutcome(ctx, model, enc, o)
+	}
 	all, err := Logits(ctx, model, enc, o)
 	if err != nil {
 		return nil, err
 	}
-	return Metrics(enc, all, model.Config.NumLabels())
+	return enc.Outcome(all, model.Config.NumLabels()), nil
 }
 
-// Metrics measures logits, [examples × classes] in the order of a labelled data
-// set, as Evaluate does.
-func Metrics(enc *data.Encoded, all []float32, classes int) (map[string]float64, error) {
-	predicted, want := make([]int32, enc.Len()), make([]int32, enc.Len())
-	var loss float64
-	for i := range want {
-		row := all[i*classes : (i+1)*classes]
-		want[i] = int32(enc.Label(i))
-		predicted[i] = argmax(row)
-		loss += crossEntropy(row, int(want[i]))
+func evaluateEncoded(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o infer.Options) (map[string]float64, error) {
+	out, err := outcome(ctx, model, enc, o)
+	if err != nil {
+		return nil, err
 	}
-	metrics := map[string]float64{"loss": loss / float64(len(want))}
-	for _, name := range []string{"accuracy", MainMetric(enc.Task)} {
+	return metrics(out)
+}
+
+// Metrics measures logits, in the order of a labelled data set as Logits has
+// them, as Evaluate does.
+func Metrics(enc *data.Encoded, all []float32, classes int) (map[string]float64, error) {
+	return metrics(enc.Outcome(all, classes))
+}
+
+func metrics(o *data.Outcome) (map[string]float64, error) {
+	all := map[string]float64{"loss": o.Loss}
+	for _, name := range o.Task.Metrics() {
 		var err error
-		if metrics[name], err = Metric(name, predicted, want, classes); err != nil {
+		if all[name], err = o.Metric(name); err != nil {
 			return nil, err
 		}
 	}
-	return metrics, nil
+	return all, nil
 }
 
 // MainMetric is the metric by which the task's best model is chosen.
-func MainMetric(t data.Task) string {
-	if t.Metric == "" {
-		return "accuracy"
-	}
-	return t.Metric
-}
+func MainMetric(t data.Task) string { return t.Metrics()[0] }
 
-func argmax(row []float32) int32 {
-	best := 0
-	for i, v := range row {
-		if v > row[best] {
-			best = i
-		}
+// better tells whether value is better than best.
+func better(metric string, value, best float64) bool {
+	if metric == "perplexity" {
+		return value < best
 	}
-	return int32(best)
-}
-
-func crossEntropy(row []float32, label int) float64 {
-	top := float64(row[argmax(row)])
-	var sum float64
-	for _, v := range row {
-		sum += math.Exp(float64(v) - top)
-	}
-	return top + math.Log(sum) - float64(row[label])
+	return value > best
 }

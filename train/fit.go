@@ -74,8 +74,7 @@ type Evaluation struct {
 	// training set.
 	Step  int     `json:"step" msgpack:"step"`
 	Epoch float64 `json:"epoch" msgpack:"epoch"`
-	// Metrics holds the task's main metric, "accuracy" and "loss", the mean
-	// cross-entropy.
+	// Metrics holds the task's metrics and "loss", as Evaluate gives them.
 	Metrics map[string]float64 `json:"metrics" msgpack:"metrics"`
 }
 
@@ -354,7 +353,7 @@ func (f *fit) evaluate(ctx context.Context, step int, epoch float64) error {
 	f.result.Evaluations = append(f.result.Evaluations, e)
 	name := f.result.Metric
 	f.bar.Print(fmt.Sprintf("%s: step %d: dev %s %.4f, loss %.4f", f.o.stage(), step, name, metrics[name], metrics["loss"]))
-	if f.result.Best.Metrics == nil || metrics[name] > f.result.Best.Metrics[name] {
+	if f.result.Best.Metrics == nil || better(name, metrics[name], f.result.Best.Metrics[name]) {
 		f.result.Best = e
 		if err := f.keepBest(); err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"slices"
 	"strings"
 
@@ -31,19 +32,48 @@ func (e *LabelError) Error() string {
 }
 
 func checkLabels(set string, ds *data.Dataset, cfg checkpoints.Config, required bool) error {
+	if ds.Task.Kind == data.MaskedLM {
+		return nil
+	}
 	for i := range ds.Examples {
-		label := ds.Examples[i].Label
-		if label >= len(cfg.Labels) || label < 0 && required {
-			return &LabelError{Set: set, Example: i + 1, Label: label, Labels: cfg.Labels}
+		ex, classes := &ds.Examples[i], cfg.Labels
+		if ds.Task.Kind == data.MultipleChoice {
+			classes = ex.Choices
+		}
+		wrong := func(label int) error { return &LabelError{Set: set, Example: i + 1, Label: label, Labels: classes} }
+		if ex.Label >= len(classes) || ex.Label < 0 && required {
+			return wrong(ex.Label)
+		}
+		for _, label := range ex.Labels {
+			if int(label) >= len(classes) {
+				return wrong(int(label))
+			}
 		}
 	}
 	return nil
 }
 
-// trainable returns a copy of the model with f32 weights and a classifier for
-// the task. A model without classifier gets a fresh one; one with the generic
-// names LABEL_0, LABEL_1, ... keeps its weights and takes the task's names; one
-// whose classes differ from the task's is an error.
+// checkHead reports a model whose head does not answer the task.
+func checkHead(cfg checkpoints.Config, task data.Task) error {
+	if has, want := cfg.Head, checkpoints.Head(task.Kind); has != want {
+		return fmt.Errorf("the model's head does %s, the task %q is %s", headName(has), task.Name, headName(want))
+	}
+	return nil
+}
+
+// headName names a head for people.
+func headName(h checkpoints.Head) string {
+	if h == checkpoints.SingleLabel {
+		return "single_label_classification"
+	}
+	return string(h)
+}
+
+// trainable returns a copy of the model with f32 weights and a head for the
+// task. A model without head gets a fresh one, and so does a masked language
+// model that is to do another task; one with the generic names LABEL_0, LABEL_1,
+// ... keeps its weights and takes the task's names; one whose head or classes
+// differ from the task's is an error.
 func trainable(model *checkpoints.Model, task data.Task, seed uint64) (*checkpoints.Model, error) {
 	work := model.Clone()
 	for name, t := range work.Tensors {
@@ -56,15 +86,18 @@ func trainable(model *checkpoints.Model, task data.Task, seed uint64) (*checkpoi
 		}
 		work.Tensors[name] = f32
 	}
-	labels := task.Labels
-	switch {
-	case len(work.Config.Labels) == 0 && len(labels) == 0:
+	labels, head := task.Labels, checkpoints.Head(task.Kind)
+	named := head == checkpoints.SingleLabel || head == checkpoints.MultiLabel || head == checkpoints.TokenClassification
+	switch fresh := !work.HasHead() || work.Config.Head == checkpoints.MaskedLM && head != checkpoints.MaskedLM; {
+	case fresh && named && len(labels) == 0:
 		return nil, fmt.Errorf("neither the model nor the task %q names the labels", task.Name)
-	case len(work.Config.Labels) == 0:
-		if err := work.AddHead(labels, seed); err != nil {
+	case fresh:
+		if err := work.SetHead(head, labels, seed); err != nil {
 			return nil, err
 		}
-	case len(labels) == 0 || slices.Equal(labels, work.Config.Labels):
+	case work.Config.Head != head:
+		return nil, checkHead(work.Config, task)
+	case !named || len(labels) == 0 || slices.Equal(labels, work.Config.Labels):
 	case len(labels) == len(work.Config.Labels) && work.Config.GenericLabels():
 		work.Config.Labels = slices.Clone(labels)
 	default:
@@ -96,6 +129,15 @@ func dataChecksum(ds *data.Dataset) string {
 		buf = append(buf, 0)
 		buf = append(buf, e.Pair...)
 		buf = binary.LittleEndian.AppendUint64(append(buf, 0), uint64(e.Label))
+		for _, c := range e.Choices {
+			buf = append(append(buf, c...), 0)
+		}
+		for _, l := range e.Labels {
+			buf = binary.LittleEndian.AppendUint32(buf, uint32(l))
+		}
+		if e.Value != 0 {
+			buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(e.Value))
+		}
 		sum = crc32.Update(sum, castagnoli, buf)
 	}
 	return fmt.Sprintf("%08x", sum)

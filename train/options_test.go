@@ -66,44 +66,6 @@ func TestScheduleFollowsTransformers(t *testing.T) {
 	}
 }
 
-// The values were worked out by hand from the definitions.
-func TestMetrics(t *testing.T) {
-	two := [2][]int32{{0, 1, 1, 0, 1, 1, 0, 1}, {0, 1, 0, 0, 1, 1, 1, 1}}
-	three := [2][]int32{{0, 1, 2, 2, 1, 0}, {0, 2, 2, 2, 1, 1}}
-	for _, c := range []struct {
-		name    string
-		sets    [2][]int32
-		classes int
-		want    float64
-	}{
-		{"accuracy", two, 2, 0.75},
-		{"f1", two, 2, 0.8},
-		{"matthews", two, 2, 0.4666666666666667},
-		{"accuracy", three, 3, 0.6666666666666666},
-		{"matthews", three, 3, 0.5222329678670935},
-		{"matthews", [2][]int32{{1, 1}, {0, 1}}, 2, 0},
-		{"f1", [2][]int32{{0, 0}, {0, 0}}, 2, 0},
-	} {
-		got, err := Metric(c.name, c.sets[0], c.sets[1], c.classes)
-		if err != nil || math.Abs(got-c.want) > 1e-12 {
-			t.Errorf("%s of %v: %v, error %v; want %v", c.name, c.sets, got, err, c.want)
-		}
-	}
-	for name, err := range map[string]error{
-		"empty":   second(Metric("accuracy", nil, nil, 2)),
-		"unknown": second(Metric("bleu", two[0], two[1], 2)),
-		"classes": second(Metric("f1", three[0], three[1], 3)),
-		"label":   second(Metric("accuracy", []int32{0}, []int32{5}, 2)),
-		"length":  second(Metric("accuracy", []int32{0}, []int32{1, 1}, 2)),
-	} {
-		if err == nil {
-			t.Errorf("%s: no error", name)
-		}
-	}
-}
-
-func second(_ float64, err error) error { return err }
-
 func TestLogKeepsWhatAResumedRunHasBehindIt(t *testing.T) {
 	log := "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n{\"ste"
 	for step, want := range []string{"", log[:11], log[:22], log[:33], log[:33]} {

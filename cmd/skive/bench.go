@@ -67,7 +67,7 @@ func newBench() *cobra.Command {
 			if err := checkDType(dtype); err != nil {
 				return err
 			}
-			m, err := openModel(c, model, configFile, 1)
+			m, err := openModel(c, model, configFile, 1, false)
 			if err != nil {
 				return err
 			}

@@ -37,26 +37,34 @@ func newEval() *cobra.Command {
 				return err
 			}
 			start := time.Now()
-			metrics, err := train.Evaluate(c.Context(), m, set, train.EvaluateOptions{Threads: common.threads, MaxLength: task.maxLength, DType: dtype})
+			outcome, err := train.Outcome(c.Context(), m, set, train.EvaluateOptions{Threads: common.threads, MaxLength: task.maxLength, DType: dtype})
 			if err != nil {
 				return err
 			}
 			seconds := time.Since(start).Seconds()
-			if common.json {
-				return printJSON(struct {
-					Task     string             `json:"task"`
-					Examples int                `json:"examples"`
-					Metrics  map[string]float64 `json:"metrics"`
-					Seconds  float64            `json:"seconds"`
-				}{task.task, len(set.Examples), metrics, seconds})
-			}
-			fmt.Printf("%s, %d examples:", task.task, len(set.Examples))
-			for _, name := range []string{"accuracy", "f1", "matthews", "loss"} {
-				if v, ok := metrics[name]; ok {
-					fmt.Printf("  %s %.4f", name, v)
+			metrics, intervals := map[string]float64{"loss": outcome.Loss}, map[string][2]float64{}
+			for _, name := range set.Task.Metrics() {
+				if metrics[name], err = outcome.Metric(name); err != nil {
+					return err
+				}
+				if intervals[name], err = outcome.Interval(name); err != nil {
+					return err
 				}
 			}
-			fmt.Printf("  (%.1f s)\n", seconds)
+			if common.json {
+				return printJSON(struct {
+					Task      string                `json:"task"`
+					Examples  int                   `json:"examples"`
+					Metrics   map[string]float64    `json:"metrics"`
+					Intervals map[string][2]float64 `json:"intervals"`
+					Seconds   float64               `json:"seconds"`
+				}{task.task, len(set.Examples), metrics, intervals, seconds})
+			}
+			fmt.Printf("%s, %d examples:", task.task, len(set.Examples))
+			for _, name := range set.Task.Metrics() {
+				fmt.Printf("  %s %.4f (%.4f to %.4f)", name, metrics[name], intervals[name][0], intervals[name][1])
+			}
+			fmt.Printf("  loss %.4f  (%.1f s)\n", outcome.Loss, seconds)
 			return nil
 		},
 	}

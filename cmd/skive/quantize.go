@@ -90,6 +90,9 @@ func int8Weights(m *checkpoints.Model, embeddings bool) []string {
 }
 
 func quantizeMixed(ctx context.Context, m *checkpoints.Model, task *taskFlags, file, output string, maxDrop float64, embeddings bool) error {
+	if m.Config.Head != checkpoints.SingleLabel {
+		return fmt.Errorf("--max-drop compares the classes that a model chooses; this one does %s", m.Config.Head)
+	}
 	set, err := task.read(file, m)
 	if err != nil {
 		return err

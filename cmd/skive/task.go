@@ -1,7 +1,10 @@
 package main
 
 import (
+	"fmt"
+	"os"
 	"slices"
+	"strconv"
 
 	"github.com/spf13/pflag"
 
@@ -18,7 +21,7 @@ type taskFlags struct {
 }
 
 func (t *taskFlags) register(f *pflag.FlagSet, training bool) {
-	f.StringVar(&t.task, "task", "", "`TASK`: a GLUE or SuperGLUE name, or text")
+	f.StringVar(&t.task, "task", "", "`TASK`: a GLUE or SuperGLUE name, or text, multilabel, regression, choice, tokens, mlm")
 	if training {
 		f.StringVar(&t.train, "train", "", "training `FILE`, may be .gz")
 		f.StringVar(&t.dev, "dev", "", "development `FILE`, may be .gz")
@@ -30,7 +33,7 @@ func (t *taskFlags) register(f *pflag.FlagSet, training bool) {
 }
 
 // read reads one of the task's files. The labels are the model's where it has
-// any, for the task text.
+// any, for the tasks that name none.
 func (t *taskFlags) read(path string, model *checkpoints.Model) (*data.Dataset, error) {
 	if t.task == "reviews" {
 		return data.Read(path, data.Task{Name: "text", Labels: reviews.Labels, Metric: "accuracy"}, t.options(reviews.Labels))
@@ -40,10 +43,14 @@ func (t *taskFlags) read(path string, model *checkpoints.Model) (*data.Dataset, 
 		return nil, usageError{err}
 	}
 	var labels []string
-	if model != nil && task.Name == "text" {
+	if model != nil && len(task.Labels) == 0 {
 		labels = model.Config.Labels
 	}
-	return data.Read(path, task, t.options(labels))
+	set, err := data.Read(path, task, t.options(labels))
+	if err == nil && set.Skipped > 0 && !common.quiet {
+		fmt.Fprintf(os.Stderr, "%s: skipped %d records without a label of the benchmark\n", path, set.Skipped)
+	}
+	return set, err
 }
 
 func (t *taskFlags) options(labels []string) data.ReadOptions {
@@ -53,17 +60,38 @@ func (t *taskFlags) options(labels []string) data.ReadOptions {
 	}
 }
 
-// sets reads the training and the development file. Labels that the training
-// file names hold for both.
+// sets reads the training and the development file, which is nil where the
+// flag is not given. Labels that the training file names hold for both, also in
+// the place of LABEL_0, LABEL_1, ..., which name nothing.
 func (t *taskFlags) sets(model *checkpoints.Model) (train, dev *data.Dataset, err error) {
-	if train, err = t.read(t.train, model); err != nil {
+	known := model
+	if model.Config.GenericLabels() {
+		known = nil
+	}
+	if train, err = t.read(t.train, known); err != nil {
 		return nil, nil, err
 	}
-	if model == nil || len(model.Config.Labels) == 0 {
-		model = &checkpoints.Model{Config: checkpoints.Config{Labels: train.Task.Labels}}
+	if known == nil && len(model.Config.Labels) >= len(train.Task.Labels) && indices(train.Task.Labels) {
+		train.Task.Labels = slices.Clone(model.Config.Labels)
 	}
-	if dev, err = t.read(t.dev, model); err != nil {
+	if t.dev == "" {
+		return train, nil, nil
+	}
+	if known == nil || len(known.Config.Labels) == 0 {
+		known = &checkpoints.Model{Config: checkpoints.Config{Labels: train.Task.Labels}}
+	}
+	if dev, err = t.read(t.dev, known); err != nil {
 		return nil, nil, err
 	}
 	return train, dev, nil
+}
+
+// indices tells whether labels from the data are class indices in words.
+func indices(labels []string) bool {
+	for i, l := range labels {
+		if l != strconv.Itoa(i) {
+			return false
+		}
+	}
+	return len(labels) > 0
 }

@@ -66,14 +66,19 @@ func newTrain() *cobra.Command {
 		Short: "Fine-tune a checkpoint on a task",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := require(c, "task", "train", "dev", "output"); err != nil {
+			masked := task.task == "mlm"
+			required := []string{"task", "train", "dev", "output"}
+			if masked { // any text trains it, and none has to measure it
+				required = []string{"task", "train", "output"}
+			}
+			if err := require(c, required...); err != nil {
 				return err
 			}
 			o, err := flags.options(task.maxLength)
 			if err != nil {
 				return err
 			}
-			m, err := openModel(c, model, configFile, o.Seed)
+			m, err := openModel(c, model, configFile, o.Seed, masked)
 			if err != nil {
 				return err
 			}
@@ -96,8 +101,9 @@ func newTrain() *cobra.Command {
 	return c
 }
 
-// openModel opens --model, or makes a model with fresh weights from --config.
-func openModel(c *cobra.Command, model, configFile string, seed uint64) (*checkpoints.Model, error) {
+// openModel opens --model, or makes a model with fresh weights from --config, of
+// a masked language model where that is to be trained.
+func openModel(c *cobra.Command, model, configFile string, seed uint64, masked bool) (*checkpoints.Model, error) {
 	switch {
 	case (model == "") == (configFile == ""):
 		return nil, usagef("one of --model and --config is required")
@@ -111,6 +117,12 @@ func openModel(c *cobra.Command, model, configFile string, seed uint64) (*checkp
 	cfg, err := checkpoints.ParseConfig(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", configFile, err)
+	}
+	switch {
+	case masked:
+		cfg.Head, cfg.Labels = checkpoints.MaskedLM, nil
+	case c.Name() != "bench" && cfg.GenericLabels():
+		cfg.Labels = nil // the task's or the data's take their place
 	}
 	m := checkpoints.InitBERT(cfg, seed)
 	if c.Name() == "bench" {
@@ -130,6 +142,10 @@ func printResult(r *train.Result, output string) error {
 			Metrics map[string]float64 `json:"metrics"`
 			Seconds float64            `json:"seconds"`
 		}{output, r.Steps, r.Best.Step, r.Best.Metrics, r.Seconds})
+	}
+	if r.Best.Metrics == nil {
+		fmt.Printf("%d steps; written: %s\n", r.Steps, output)
+		return nil
 	}
 	fmt.Printf("%s %.4f at step %d of %d; written: %s\n", r.Metric, r.Best.Metrics[r.Metric], r.Best.Step, r.Steps, output)
 	return nil

@@ -70,6 +70,7 @@ def head(name, seed, cls, problem=None, labels=()):
     model = model.double()
     cases, logits, targets, n = [], [], [], len(labels)
     for i, (ids, typ) in enumerate(inputs(rng, 60, 2, [7, 16, 3, 20])):
+        ids = ids.clamp(min=1)  # the padding token, which packed batches do not have, gets no gradient in PyTorch
         if name == "multiple_choice":  # the first two sequences are one question, the others another
             out = model(input_ids=ids[None, None], token_type_ids=typ[None, None]).logits[0]
             label = i % 3 == 1

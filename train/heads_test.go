@@ -1,0 +1,388 @@
+package train
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/internal/golden"
+	"github.com/skive-ml/skive/internal/team"
+)
+
+// Loss and norm of the gradient of every head are PyTorch's, by the loss function
+// that transformers uses (infer/testdata/goldens.py).
+func TestHeadLossesArePyTorchs(t *testing.T) {
+	for name, kind := range map[string]data.Kind{
+		"multi_label": data.MultiLabel, "regression": data.Regression, "multiple_choice": data.MultipleChoice,
+		"token": data.TokenClassification, "masked_lm": data.MaskedLM,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join("..", "infer", "testdata", "heads", name)
+			var gold struct {
+				Cases []struct {
+					IDs, Types []int32
+					Label      json.RawMessage
+				}
+				Loss float64
+				Norm float64 `json:"grad_norm"`
+			}
+			golden.JSON(t, filepath.Join(dir, "golden.json"), &gold)
+			m, err := checkpoints.Open(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m = m.Clone()
+			m.Config.HiddenDropout, m.Config.AttentionDropout, m.Config.ClassifierDropout = 0, 0, 0
+			words := []string{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}
+			for i := len(words); i < 60; i++ {
+				words = append(words, fmt.Sprint("w", i))
+			}
+			m.Tokenizer = map[string][]byte{"vocab.txt": []byte(strings.Join(words, "\n"))}
+
+			b := data.Batch{Offsets: []int32{0}}
+			var tokens []int32
+			parse := func(raw json.RawMessage, v any) {
+				if err := json.Unmarshal(raw, v); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i, c := range gold.Cases {
+				b.IDs, b.TypeIDs = append(b.IDs, c.IDs...), append(b.TypeIDs, c.Types...)
+				for p := range c.IDs {
+					b.Positions = append(b.Positions, int32(p))
+				}
+				b.Offsets, b.Index = append(b.Offsets, int32(len(b.IDs))), append(b.Index, int32(i))
+				switch kind {
+				case data.Regression:
+					var v float32
+					parse(c.Label, &v)
+					b.Targets = append(b.Targets, v)
+				case data.MultiLabel:
+					var v []float32
+					parse(c.Label, &v)
+					b.Targets = append(b.Targets, v...)
+				case data.MultipleChoice:
+					var v bool
+					parse(c.Label, &v)
+					label := int32(0)
+					if v {
+						label = 1
+					}
+					b.Labels = append(b.Labels, label)
+					b.Index[i] = int32(i / 2)
+				default:
+					var v []int32
+					parse(c.Label, &v)
+					tokens = append(tokens, v...)
+				}
+			}
+			b.TokenLabels = tokens
+			workers := team.New(2)
+			defer workers.Close()
+			o, err := supervised(Setup{Model: m, Train: &data.Encoded{Task: data.Task{Kind: kind}}, Team: workers})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer o.Close()
+			parameters, step := o.Parameters(), o.Step
+			if masked, ok := o.(*maskedObjective); ok {
+				masked.masker.ids = b.IDs
+				for i, label := range tokens {
+					if label >= 0 {
+						masked.masker.rows, masked.masker.labels = append(masked.masker.rows, int32(i)), append(masked.masker.labels, label)
+					}
+				}
+				step = masked.Objective.Step
+			}
+			loss, _, err := step(1, &b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum := 0.0
+			for _, p := range parameters {
+				for _, g := range p.Gradient {
+					sum += float64(g) * float64(g)
+				}
+			}
+			if norm := math.Sqrt(sum); math.Abs(loss-gold.Loss) > 1e-5 || math.Abs(norm-gold.Norm) > 1e-4*gold.Norm {
+				t.Errorf("loss %.7f and norm %.6f, want %.7f and %.6f", loss, norm, gold.Loss, gold.Norm)
+			}
+		})
+	}
+}
+
+// tinyEncoder is the golden model without its classifier.
+func tinyEncoder(t *testing.T) *checkpoints.Model {
+	m := golden.Model(t).Clone()
+	delete(m.Tensors, "classifier.weight")
+	delete(m.Tensors, "classifier.bias")
+	m.Config.Labels = nil
+	return m
+}
+
+// toy makes a data set of a kind that a tiny model can learn.
+func toy(kind data.Kind, n int, seed uint64) *data.Dataset {
+	r := rand.New(rand.NewPCG(seed, 1))
+	words := func(k int) []string {
+		w := make([]string, k)
+		for i := range w {
+			w[i] = fmt.Sprint("w", 5+r.IntN(20))
+		}
+		return w
+	}
+	number := func(w string) (n int) { fmt.Sscanf(w, "w%d", &n); return n }
+	ds := &data.Dataset{Task: data.Task{Name: "toy", Kind: kind}}
+	switch kind {
+	case data.MultiLabel:
+		ds.Task.Labels = []string{"even", "small", "any"}
+	case data.TokenClassification:
+		ds.Task.Labels = []string{"B-EVEN", "I-EVEN", "O"}
+	}
+	for range n {
+		w := words(1 + r.IntN(5))
+		e := data.Example{Text: strings.Join(w, " ")}
+		first := number(w[0])
+		switch kind {
+		case data.Regression:
+			e.Value = float32(first) / 10
+		case data.MultiLabel:
+			if first%2 == 0 {
+				e.Labels = append(e.Labels, 0)
+			}
+			if first < 12 {
+				e.Labels = append(e.Labels, 1)
+			}
+		case data.MultipleChoice:
+			e.Choices = []string{"w50", "w60", "w70"}
+			e.Label = r.IntN(3)
+			e.Choices[e.Label] = "w80"
+		case data.TokenClassification:
+			e.Words = w
+			for i, word := range w {
+				label := int32(2)
+				if number(word)%2 == 0 {
+					label = 0
+					if i > 0 && e.Labels[i-1] != 2 {
+						label = 1
+					}
+				}
+				e.Labels = append(e.Labels, label)
+			}
+		case data.MaskedLM: // three words of the hundred
+			for i := range w {
+				w[i] = fmt.Sprint("w", 5+r.IntN(3))
+			}
+			e.Text = strings.Join(w, " ")
+		}
+		ds.Examples = append(ds.Examples, e)
+	}
+	return ds
+}
+
+var toyKinds = []data.Kind{data.MultiLabel, data.Regression, data.MultipleChoice, data.TokenClassification, data.MaskedLM}
+
+// Every kind of task is learned, measured by its metrics, saved, opened and
+// measured again; and a run that was stopped ends with the bits of one that was
+// not.
+func TestEveryHeadLearnsAndResumes(t *testing.T) {
+	for _, kind := range toyKinds {
+		t.Run(string(kind), func(t *testing.T) {
+			train, dev := toy(kind, 400, 1), toy(kind, 100, 2)
+			o := Defaults()
+			o.Epochs, o.BatchSize, o.LearningRate, o.Dropout, o.MaxLength = 3, 16, 4e-3, 0.05, 32
+			switch kind {
+			case data.MaskedLM:
+				o.Epochs, o.BatchSize = 8, 4
+			case data.MultiLabel:
+				o.Epochs = 6
+			}
+			o.SaveEvery = 7
+			want, result, err := Run(context.Background(), tinyEncoder(t), train, dev, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			start := result.Evaluations[0].Metrics["loss"]
+			if end := result.Best.Metrics["loss"]; !(end <= start) {
+				t.Errorf("loss %.3f after the first epoch, %.3f at the best", start, end)
+			}
+			switch v := result.Best.Metrics[result.Metric]; {
+			case kind == data.MaskedLM && !(v < 5): // of 3 words
+				t.Errorf("perplexity %.2f", v)
+			case kind != data.MaskedLM && !(v > 0.8):
+				t.Errorf("%s %.3f", result.Metric, v)
+			}
+			if want.Config.Head != checkpoints.Head(kind) {
+				t.Errorf("head %q", want.Config.Head)
+			}
+
+			// The same run, stopped in the midst and resumed.
+			o.Output = filepath.Join(t.TempDir(), "out")
+			ctx, stop := context.WithCancel(context.Background())
+			o.OnStep = func(r Record) {
+				if r.Step == 20 {
+					stop()
+				}
+			}
+			if _, _, err := Run(ctx, tinyEncoder(t), train, dev, o); !errors.Is(err, context.Canceled) {
+				t.Fatal(err)
+			}
+			o.Resume, o.OnStep, o.Threads = true, nil, 1
+			got, _, err := Run(context.Background(), tinyEncoder(t), train, dev, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer got.Close()
+			if !sameWeights(got, want) {
+				t.Error("the resumed run ends with other weights")
+			}
+			metrics, err := Evaluate(context.Background(), got, dev, EvaluateOptions{MaxLength: o.MaxLength})
+			if err != nil || math.Abs(metrics[result.Metric]-result.Best.Metrics[result.Metric]) > 1e-9 {
+				t.Errorf("the saved model measures %v, want %v (%v)", metrics, result.Best.Metrics, err)
+			}
+		})
+	}
+}
+
+// A masked language model is where a fine-tuning starts from: its head goes, its
+// encoder stays.
+func TestFineTuningStartsFromAMaskedLM(t *testing.T) {
+	lm := tinyEncoder(t)
+	if err := lm.SetHead(checkpoints.MaskedLM, nil, 1); err != nil {
+		t.Fatal(err)
+	}
+	ds := golden.Data(t)
+	o := quick()
+	o.Steps, o.LearningRate = 1, 0
+	m, _, err := Run(context.Background(), lm, subset(ds, 0, 16), nil, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Config.Head != checkpoints.SingleLabel || !slices.Equal(m.Config.Labels, ds.Task.Labels) || m.Validate() != nil {
+		t.Errorf("%+v", m.Config)
+	}
+	const name = "bert.encoder.layer.1.output.dense.weight"
+	if !slices.Equal(m.Tensors[name].Float32s(), lm.Tensors[name].Float32s()) {
+		t.Error("the encoder is another one")
+	}
+	o.Steps, o.LearningRate = 3, 1e-3 // and more text
+	if m, _, err = Run(context.Background(), lm, toy(data.MaskedLM, 40, 1), nil, o); err != nil || m.Config.Head != checkpoints.MaskedLM {
+		t.Error(err)
+	}
+}
+
+func TestMasks(t *testing.T) {
+	m, err := newMasker(golden.Model(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &data.Batch{Offsets: []int32{0}}
+	for s := range 200 {
+		b.IDs = append(b.IDs, 2)
+		for i := range 100 {
+			b.IDs = append(b.IDs, int32(5+(s+i)%95))
+		}
+		b.IDs = append(b.IDs, 3)
+		b.Offsets, b.Index = append(b.Offsets, int32(len(b.IDs))), append(b.Index, int32(s))
+	}
+	apply := func(b *data.Batch, seed, step uint64) (rows, ids []int32) {
+		if err := m.apply(b, seed, step); err != nil {
+			t.Fatal(err)
+		}
+		return slices.Clone(m.rows), slices.Clone(m.ids)
+	}
+	rows, ids := apply(b, 1, 1)
+	hidden, kept := 0, 0
+	for i, row := range rows {
+		if was := b.IDs[row]; was != m.labels[i] || was < 5 {
+			t.Fatalf("token %d was %d, the label is %d", row, was, m.labels[i])
+		}
+		switch ids[row] {
+		case m.mask:
+			hidden++
+		case b.IDs[row]:
+			kept++
+		}
+	}
+	n := float64(len(rows))
+	if share := n / 20000; math.Abs(share-0.15) > 0.01 || math.Abs(float64(hidden)/n-0.8) > 0.03 || math.Abs(float64(kept)/n-0.1) > 0.025 {
+		t.Errorf("%.3f of the tokens are chosen, %.3f of them hidden, %.3f kept", share, float64(hidden)/n, float64(kept)/n)
+	}
+	changed := 0
+	for i := range ids {
+		if ids[i] != b.IDs[i] {
+			changed++
+		}
+	}
+	if changed > len(rows)-kept {
+		t.Error("a token was replaced that is not chosen")
+	}
+	if again, same := apply(b, 1, 1); !slices.Equal(rows, again) || !slices.Equal(ids, same) {
+		t.Error("the same step masks otherwise")
+	}
+	for _, other := range [][2]uint64{{1, 2}, {2, 1}} {
+		if again, _ := apply(b, other[0], other[1]); slices.Equal(rows, again) {
+			t.Errorf("seed and step %v mask alike", other)
+		}
+	}
+	// What is masked of an example does not depend on the batch.
+	one := &data.Batch{IDs: b.IDs[102:204], Offsets: []int32{0, 102}, Index: []int32{1}}
+	if _, alone := apply(one, 1, 1); !slices.Equal(alone, ids[102:204]) {
+		t.Error("an example alone is masked otherwise")
+	}
+	// However short, a text has something to find; special tokens are nothing.
+	short := &data.Batch{IDs: []int32{2, 7, 3}, Offsets: []int32{0, 3}, Index: []int32{0}}
+	for step := range uint64(30) {
+		if rows, _ := apply(short, 1, step); !slices.Equal(rows, []int32{1}) {
+			t.Fatalf("step %d: %v", step, rows)
+		}
+	}
+	if m.apply(&data.Batch{IDs: []int32{2, 3}, Offsets: []int32{0, 2}, Index: []int32{0}}, 1, 1) == nil {
+		t.Error("special tokens alone pass")
+	}
+}
+
+func TestHeadsThatDoNotFit(t *testing.T) {
+	ctx, classifier := context.Background(), golden.Model(t)
+	regression := tinyEncoder(t)
+	if err := regression.SetHead(checkpoints.Regression, nil, 1); err != nil {
+		t.Fatal(err)
+	}
+	o := quick()
+	unlabeled := toy(data.Regression, 4, 1)
+	unlabeled.Examples[2].Label = -1
+	outside := toy(data.MultiLabel, 4, 1)
+	outside.Examples[1].Labels = []int32{3}
+	for _, c := range []struct {
+		model *checkpoints.Model
+		set   *data.Dataset
+		want  string
+	}{
+		{classifier, toy(data.Regression, 4, 1), `the model's head does single_label_classification, the task "toy" is regression`},
+		{classifier, toy(data.MaskedLM, 4, 1), `the task "toy" is masked_lm`},
+		{regression, golden.Data(t), `the model's head does regression`},
+		{regression, unlabeled, "training set: example 3 has no label"},
+		{tinyEncoder(t), outside, "training set: example 2 has label 3, the model's 3 labels (even, small, any) are 0 to 2"},
+	} {
+		out := filepath.Join(t.TempDir(), "out")
+		o.Output = out
+		if _, _, err := Run(ctx, c.model, c.set, nil, o); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v, want %q", err, c.want)
+		}
+		if _, err := os.Stat(out); err == nil {
+			t.Errorf("%s: something was written", c.want)
+		}
+	}
+	if _, err := Evaluate(ctx, classifier, toy(data.Regression, 4, 1), EvaluateOptions{}); err == nil || !strings.Contains(err.Error(), "head") {
+		t.Error(err)
+	}
+}

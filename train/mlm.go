@@ -1,0 +1,195 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/skive-ml/skive/autograd"
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/layers"
+	"github.com/skive-ml/skive/tokenize"
+)
+
+// Shares of masked-language-model training (Devlin et al., arXiv 1810.04805,
+// section 3.1): of all tokens that are chosen, and among those of the ones that
+// become [MASK] and of the ones that become a random token. The rest stays.
+const (
+	maskShare   = 0.15
+	hiddenShare = 0.8
+	randomShare = 0.1
+)
+
+// masker chooses and replaces the tokens that a masked language model is to find.
+type masker struct {
+	mask, vocabulary int32
+	special          map[int32]bool
+
+	ids          []int32 // of the batch, with what was replaced
+	rows, labels []int32 // the chosen tokens, and what they were
+}
+
+func newMasker(model *checkpoints.Model) (*masker, error) {
+	tok, err := tokenize.Load(model.Tokenizer)
+	if err != nil {
+		return nil, fmt.Errorf("the model's tokenizer: %w", err)
+	}
+	pad, _, cls, sep, mask := tok.Special()
+	if mask < 0 {
+		return nil, fmt.Errorf("the model's tokenizer has no mask token")
+	}
+	return &masker{mask: mask, vocabulary: int32(tok.VocabSize()), special: map[int32]bool{pad: true, cls: true, sep: true, mask: true}}, nil
+}
+
+// apply masks a batch. What is chosen follows from the seed, the step and the
+// example alone, so that every pass sees other masks and a step can be repeated
+// exactly. A sequence with any text has one chosen token at least.
+func (m *masker) apply(b *data.Batch, seed, step uint64) error {
+	m.ids, m.rows, m.labels = append(m.ids[:0], b.IDs...), m.rows[:0], m.labels[:0]
+	for s, example := range b.Index {
+		key := mix(mix(mix(seed)+step) + uint64(example))
+		before, least, lowest := len(m.rows), int32(-1), 2.0
+		for t := b.Offsets[s]; t < b.Offsets[s+1]; t++ {
+			if m.special[b.IDs[t]] {
+				continue
+			}
+			u := uniform(mix(key + uint64(t-b.Offsets[s])))
+			if u < maskShare {
+				m.choose(t, u)
+			} else if u < lowest {
+				least, lowest = t, u
+			}
+		}
+		if len(m.rows) == before && least >= 0 {
+			m.choose(least, lowest)
+		}
+	}
+	if len(m.rows) == 0 {
+		return fmt.Errorf("the batch holds no text but special tokens")
+	}
+	return nil
+}
+
+// choose takes token t, which drew chance.
+func (m *masker) choose(t int32, chance float64) {
+	m.rows, m.labels = append(m.rows, t), append(m.labels, m.ids[t])
+	draw := mix(math.Float64bits(chance))
+	switch u := uniform(draw); {
+	case u < hiddenShare:
+		m.ids[t] = m.mask
+	case u < hiddenShare+randomShare:
+		m.ids[t] = int32(mix(draw) % uint64(m.vocabulary))
+	}
+}
+
+// mix is the step of SplitMix64, a generator whose state is a counter.
+func mix(z uint64) uint64 {
+	z += 0x9e3779b97f4a7c15
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}
+
+// uniform is a number in [0, 1).
+func uniform(z uint64) float64 { return float64(z>>11) / (1 << 53) }
+
+// maskedObjective masks each batch anew.
+type maskedObjective struct {
+	Objective
+	masker *masker
+	seed   uint64
+}
+
+func (o *maskedObjective) Step(number int, b *data.Batch) (float64, map[string]float64, error) {
+	if err := o.masker.apply(b, o.seed, uint64(number)); err != nil {
+		return 0, nil, err
+	}
+	return o.Objective.Step(number, b)
+}
+
+// maskedLM is the objective of masked-language-model training.
+func maskedLM(s Setup) (Objective, error) {
+	m, err := newMasker(s.Model)
+	if err != nil {
+		return nil, err
+	}
+	if int(m.vocabulary) > s.Model.Config.VocabSize {
+		return nil, fmt.Errorf("the tokenizer has %d tokens, the model %d", m.vocabulary, s.Model.Config.VocabSize)
+	}
+	g := autograd.New(autograd.Options{Team: s.Team, Seed: s.Options.Seed})
+	in := layers.NewInputs(g)
+	rows, labels := g.Ints("masked tokens", autograd.Selected), g.Ints("labels", autograd.Selected)
+	lm, err := layers.NewMaskedLM(g, in, s.Model, rows, layers.Options{Dropout: true})
+	if err != nil {
+		g.Close()
+		return nil, err
+	}
+	loss := Term{Name: "cross_entropy", Weight: 1, Loss: g.CrossEntropy(lm.Logits, labels, autograd.Mean)}
+	o, err := Compile(g, s.Model, []Term{loss}, func(b *data.Batch) error {
+		if err := in.Set(m.ids, b.TypeIDs, b.Positions, b.Offsets); err != nil {
+			return err
+		}
+		if err := g.SetInts(rows, m.rows); err != nil {
+			return err
+		}
+		return g.SetInts(labels, m.labels)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &maskedObjective{o, m, s.Options.Seed}, nil
+}
+
+// evalSeed masks the texts of an evaluation, always in the same way.
+const evalSeed = 0x5eed
+
+// maskedOutcome runs a masked language model on masked text.
+func maskedOutcome(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o infer.Options) (*data.Outcome, error) {
+	engine, err := infer.New(model, o)
+	if err != nil {
+		return nil, err
+	}
+	defer engine.Close()
+	m, err := newMasker(model)
+	if err != nil {
+		return nil, err
+	}
+	out := &data.Outcome{Task: enc.Task}
+	var batch data.Batch
+	var logits []float32
+	vocabulary := model.Config.VocabSize
+	for _, examples := range data.Batches(enc, data.BatchOptions{Tokens: evalTokens}, 0) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		enc.Fill(&batch, examples)
+		if err := m.apply(&batch, evalSeed, 0); err != nil {
+			return nil, err
+		}
+		if logits, err = engine.PredictMasked(logits, m.ids, batch.TypeIDs, batch.Offsets, m.rows); err != nil {
+			return nil, err
+		}
+		s := 0
+		for i, want := range m.labels {
+			for m.rows[i] >= batch.Offsets[s+1] {
+				s++
+			}
+			row := logits[i*vocabulary : (i+1)*vocabulary]
+			best := 0
+			for c, v := range row {
+				if v > row[best] {
+					best = c
+				}
+			}
+			loss := kernels.LogSumExp(row) - row[want]
+			out.Predicted, out.Want = append(out.Predicted, int32(best)), append(out.Want, want)
+			out.Values, out.Unit = append(out.Values, loss), append(out.Unit, batch.Index[s])
+			out.Loss += float64(loss)
+		}
+	}
+	out.Loss /= math.Max(1, float64(len(out.Want)))
+	return out, nil
+}
