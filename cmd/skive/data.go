@@ -4,7 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -69,7 +73,9 @@ func newDataShow() *cobra.Command {
 			}
 			counts := map[string]int{}
 			for _, e := range set.Examples {
-				counts[labelOf(set, e)]++
+				for _, label := range labelsOf(set, e) {
+					counts[label]++
+				}
 			}
 			first := set.Examples[:min(limit, len(set.Examples))]
 			if common.json {
@@ -81,15 +87,25 @@ func newDataShow() *cobra.Command {
 				}{set.Task.Name, len(set.Examples), counts, first})
 			}
 			fmt.Printf("%s: %d examples\n", set.Task.Name, len(set.Examples))
-			for _, label := range append(set.Task.Labels, "") {
+			if set.Skipped > 0 {
+				fmt.Printf("  skipped          %d\n", set.Skipped)
+			}
+			labels := append(set.Task.Labels, "")
+			if set.Task.Kind == data.MultipleChoice {
+				labels = slices.Sorted(maps.Keys(counts))
+			}
+			for _, label := range labels {
 				if counts[label] > 0 {
 					fmt.Printf("  %-16q %d\n", label, counts[label])
 				}
 			}
 			for _, e := range first {
-				fmt.Printf("%s\t%s", labelOf(set, e), e.Text)
+				fmt.Printf("%s\t%s", strings.Join(labelsOf(set, e), "|"), e.Text)
 				if e.HasPair {
 					fmt.Printf("\t%s", e.Pair)
+				}
+				for _, choice := range e.Choices {
+					fmt.Printf("\t%s", choice)
 				}
 				fmt.Println()
 			}
@@ -106,8 +122,10 @@ func newDataConvert() *cobra.Command {
 	var output string
 	c := &cobra.Command{
 		Use:   "convert FILE",
-		Short: "Write a task's file as JSONL with text, text_pair and label",
-		Args:  cobra.ExactArgs(1),
+		Short: "Write a task's file as JSONL for the general task of its kind",
+		Long: `Convert writes text, text_pair and label, as the task text reads them; for other kinds of tasks what multilabel,
+regression, choice, tokens and mlm read.`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := require(c, "output"); err != nil {
 				return err
@@ -138,11 +156,31 @@ func readUnlabeled(c *cobra.Command, task *taskFlags, path string) (*data.Datase
 	return data.Read(path, t, o)
 }
 
-func labelOf(set *data.Dataset, e data.Example) string {
-	if e.Label < 0 || e.Label >= len(set.Task.Labels) {
-		return ""
+// labelsOf names what is true of an example: its class, choice or number, all
+// labels that hold, or those of its words. An example without a label has "".
+func labelsOf(set *data.Dataset, e data.Example) []string {
+	if e.Label < 0 {
+		return []string{""}
 	}
-	return set.Task.Labels[e.Label]
+	switch set.Task.Kind {
+	case data.Regression:
+		return []string{strconv.FormatFloat(float64(e.Value), 'g', -1, 32)}
+	case data.MultipleChoice:
+		return []string{strconv.Itoa(e.Label)}
+	case data.MaskedLM:
+		return []string{""}
+	case data.SingleLabel:
+		return []string{set.Task.Labels[e.Label]}
+	}
+	labels := []string{}
+	for _, l := range e.Labels {
+		name := ""
+		if l >= 0 {
+			name = set.Task.Labels[l]
+		}
+		labels = append(labels, name)
+	}
+	return labels
 }
 
 func writeJSONL(path string, set *data.Dataset) error {
@@ -154,12 +192,29 @@ func encodeJSONL(w io.Writer, set *data.Dataset) error {
 	encode.SetEscapeHTML(false)
 	for _, e := range set.Examples {
 		line := struct {
-			Text  string  `json:"text"`
-			Pair  *string `json:"text_pair,omitempty"`
-			Label string  `json:"label,omitempty"`
-		}{Text: e.Text, Label: labelOf(set, e)}
+			Text    string   `json:"text"`
+			Pair    *string  `json:"text_pair,omitempty"`
+			Choices []string `json:"choices,omitempty"`
+			Words   []string `json:"tokens,omitempty"`
+			Label   any      `json:"label,omitempty"`
+			Labels  []string `json:"labels,omitempty"`
+		}{Text: e.Text, Choices: e.Choices, Words: e.Words}
 		if e.HasPair {
 			line.Pair = &e.Pair
+		}
+		if e.Label >= 0 {
+			switch labels := labelsOf(set, e); set.Task.Kind {
+			case data.Regression:
+				line.Label = e.Value
+			case data.MultipleChoice:
+				line.Label = e.Label
+			case data.TokenClassification:
+				line.Labels = labels
+			case data.MultiLabel:
+				line.Label = labels
+			case data.SingleLabel:
+				line.Label = labels[0]
+			}
 		}
 		if err := encode.Encode(line); err != nil {
 			return err

@@ -65,7 +65,7 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"missing model", []string{"inspect", missing}, exitFailure, missing},
 		{"no model", []string{"inspect", broken}, exitFailure, broken},
 		{"unknown task", []string{"data", "show", "--task", "sst3", good}, exitUsage, "sst3"},
-		{"task without a head", []string{"data", "show", "--task", "copa", good}, exitUsage, "copa"},
+		{"another task's file", []string{"data", "show", "--task", "copa", good}, exitFailure, "good.tsv:2"},
 		{"empty data set", []string{"data", "show", "--task", "sst2", empty}, exitFailure, empty},
 		{"label", []string{"data", "show", "--task", "sst2", badLabel}, exitFailure, "label.tsv:2"},
 		{"number format", []string{"eval", "--model", missing, "--task", "sst2", "--data", good, "--dtype", "int3"}, exitUsage, "--dtype"},

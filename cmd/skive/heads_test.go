@@ -1,0 +1,122 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// From the files of a task of each kind, a model is trained, measured and asked.
+func TestEveryKindOfTaskFromFileToAnswer(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\nbad\nfilm\nparis\nin\n.\n")
+	config := write("config.json", `{"model_type": "bert", "vocab_size": 11, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+		"intermediate_size": 16, "max_position_embeddings": 32, "id2label": {"0": "LABEL_0", "1": "LABEL_1"}}`)
+	for _, c := range []struct {
+		name, task, file, content, input string
+		metrics                          []string // of eval
+		keys                             []string // of predict
+		architecture, problem            string
+	}{
+		{"named labels", "text", "text.csv", "text,label\ngood film,fine\nbad film,poor\nfilm,so-so\n", "good film",
+			[]string{"accuracy"}, []string{"label", "index", "logits", "probabilities"}, "BertForSequenceClassification", ""},
+		{"several labels", "multilabel", "several.jsonl", `{"text": "good film", "label": ["a", "b"]}` + "\n" + `{"text": "bad", "label": []}` + "\n", "good film",
+			[]string{"f1_micro", "f1_macro", "accuracy"}, []string{"label", "index", "logits", "probabilities", "labels"}, "BertForSequenceClassification", "multi_label_classification"},
+		{"numbers", "regression", "numbers.csv", "text,label\ngood,5\nbad,1\nfilm,2.5\n", `{"text": "good", "text_pair": "film"}`,
+			[]string{"pearson", "spearman"}, []string{"value", "logits"}, "BertForSequenceClassification", "regression"},
+		{"choices", "choice", "choices.jsonl", `{"text": "film", "choices": ["good", "bad"], "label": 0}` + "\n" + `{"text": "film", "choices": ["bad", "bad", "good"], "label": 2}` + "\n",
+			`{"text": "film", "choices": ["good", "bad", "in"]}`, []string{"accuracy"}, []string{"label", "index", "logits", "probabilities"}, "BertForMultipleChoice", ""},
+		{"words", "tokens", "words.conll", "good O\nparis B-LOC\n\nin O\nparis B-LOC\nfilm I-LOC\n", "good paris in",
+			[]string{"entity_f1", "accuracy"}, []string{"words"}, "BertForTokenClassification", ""},
+		{"plain text", "mlm", "plain.txt", "good film in paris .\n\nbad film .\n", "good [MASK] in [MASK]",
+			[]string{"perplexity", "accuracy"}, []string{"masks"}, "BertForMaskedLM", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			file, out := write(c.file, c.content), filepath.Join(dir, c.task)
+			if code, _, stderr := execute(t, "train", "--config", config, "--task", c.task, "--train", file, "--dev", file, "--steps", "3", "-o", out, "-q"); code != 0 {
+				t.Fatal(stderr)
+			}
+			var saved struct {
+				Architectures []string
+				Problem       string `json:"problem_type"`
+			}
+			text, err := os.ReadFile(filepath.Join(out, "config.json"))
+			if err != nil || json.Unmarshal(text, &saved) != nil || saved.Architectures[0] != c.architecture || saved.Problem != c.problem {
+				t.Errorf("config %+v (%v)", saved, err)
+			}
+			code, stdout, stderr := execute(t, "eval", "--model", out, "--task", c.task, "--data", file, "--json")
+			var eval struct {
+				Metrics   map[string]float64
+				Intervals map[string][2]float64
+			}
+			if code != 0 || json.Unmarshal([]byte(stdout), &eval) != nil || len(eval.Metrics) != len(c.metrics)+1 {
+				t.Fatalf("%s %s", stdout, stderr)
+			}
+			for _, m := range c.metrics {
+				if _, ok := eval.Intervals[m]; !ok {
+					t.Errorf("no interval of %s: %s", m, stdout)
+				}
+			}
+			code, stdout, stderr = predictWith(t, c.input+"\n", "--model", out, "--json")
+			var answer map[string]any
+			if code != 0 || json.Unmarshal([]byte(stdout), &answer) != nil || len(answer) != len(c.keys) {
+				t.Fatalf("%s %s", stdout, stderr)
+			}
+			for _, key := range c.keys {
+				if _, ok := answer[key]; !ok {
+					t.Errorf("no %q in %s", key, stdout)
+				}
+			}
+			if code, stdout, stderr = predictWith(t, c.input+"\n", "--model", out); code != 0 || strings.Count(stdout, "\n") != 1 {
+				t.Errorf("%q %s", stdout, stderr)
+			}
+			// What convert writes is the same task to the general reader.
+			converted := filepath.Join(dir, c.task+"-again.jsonl")
+			if code, _, stderr := execute(t, "data", "convert", "--task", c.task, file, "-o", converted); code != 0 {
+				t.Fatal(stderr)
+			}
+			_, again, _ := execute(t, "eval", "--model", out, "--task", c.task, "--data", converted, "--json")
+			var second struct{ Metrics map[string]float64 }
+			if json.Unmarshal([]byte(again), &second) != nil || fmt.Sprint(second.Metrics) != fmt.Sprint(eval.Metrics) {
+				t.Errorf("converted: %s, want %v", again, eval.Metrics)
+			}
+		})
+	}
+	// A classifier starts from the masked language model.
+	file := filepath.Join(dir, "text.csv")
+	if code, _, stderr := execute(t, "train", "--model", filepath.Join(dir, "mlm"), "--task", "text", "--train", file, "--dev", file, "--steps", "2", "-o", filepath.Join(dir, "tuned"), "-q"); code != 0 {
+		t.Error(stderr)
+	}
+	// Without a development set the last masked language model is kept.
+	if code, stdout, stderr := execute(t, "train", "--config", config, "--task", "mlm", "--train", filepath.Join(dir, "plain.txt"), "--steps", "2", "-o", filepath.Join(dir, "nodev"), "-q"); code != 0 || !strings.Contains(stdout, "2 steps") {
+		t.Error(stdout, stderr)
+	}
+}
+
+// predictWith runs predict with the text on its standard input.
+func predictWith(t *testing.T, input string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "in")
+	if err := os.WriteFile(path, []byte(input), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	old := os.Stdin
+	os.Stdin = f
+	defer func() { os.Stdin = old }()
+	return execute(t, append([]string{"predict"}, args...)...)
+}
