@@ -120,3 +120,21 @@ func predictWith(t *testing.T, input string, args ...string) (code int, stdout, 
 	defer func() { os.Stdin = old }()
 	return execute(t, append([]string{"predict"}, args...)...)
 }
+
+// Predict answers every line, also those that hold nothing, too much or no
+// UTF-8: what docs/data.md says of them.
+func TestPredictAnswersEveryLine(t *testing.T) {
+	model := filepath.Join("..", "..", "train", "testdata", "tiny")
+	ask := func(lines ...string) []string {
+		code, stdout, stderr := predictWith(t, strings.Join(lines, "\n")+"\n", "--model", model, "--json")
+		if code != 0 {
+			t.Fatal(stderr)
+		}
+		return strings.Split(strings.TrimSuffix(stdout, "\n"), "\n")
+	}
+	long := strings.Repeat("w7 ", 62) // as much as the model takes
+	got := ask("", "w7\xff w8", "w7 w8", long, long+strings.Repeat("w9 ", 100))
+	if len(got) != 5 || got[1] != got[2] || got[3] != got[4] || got[0] == got[1] {
+		t.Errorf("%q", got)
+	}
+}

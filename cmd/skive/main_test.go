@@ -51,6 +51,20 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 	broken := write("broken.skive", "SKIVE but not really")
 	good := write("good.tsv", "sentence\tlabel\nfine\t1\n")
 	badLabel := write("label.tsv", "sentence\tlabel\nfine\t7\n")
+	for name, content := range map[string]string{
+		"nolabel.tsv": "sentence\tlabel\nfine\t1\nfine\t\n", "columns.tsv": "text\tid\nfine\t1\n", "fields.tsv": "sentence\tlabel\nfine\n",
+		"latin1.tsv": "sentence\tlabel\nfine\t1\nna\xefve\t0\n", "mixed.csv": "text,label\na,good\nb,1\n", "nan.tsv": "sentence1\tsentence2\tscore\na\tb\tnan\n",
+		"cut.tsv.gz": "\x1f\x8b\x08\x00\x00", "words.conll": "a O\nb\n", "blank.txt": "\n \n", "red.csv": "text,label\na,red\n", "pairs.tsv": "sentence1\tsentence2\tscore\na\tb\t1\n",
+		"copa.jsonl": `{"premise": "a", "choice1": "b", "choice2": "c", "question": "cause", "label": 0}`,
+	} {
+		write(name, content)
+	}
+	model := filepath.Join("..", "..", "train", "testdata", "tiny")
+	out := filepath.Join(dir, "out")
+	training := func(task, file string, more ...string) []string {
+		path := filepath.Join(dir, file)
+		return append([]string{"train", "--model", model, "--task", task, "--train", path, "--dev", path, "-o", out}, more...)
+	}
 	missing := filepath.Join(dir, "missing")
 	for _, c := range []struct {
 		name string
@@ -76,6 +90,20 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"two budgets", []string{"train", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--batch-size", "8", "--batch-tokens", "9"}, exitUsage, "--batch-tokens"},
 		{"recipe", []string{"compress", "--recipe", missing}, exitUsage, missing},
 		{"half a model", []string{"compress", "--task", "sst2"}, exitUsage, "--task"},
+		{"a label that the model does not have", training("text", "mixed.csv"), exitFailure, `mixed.csv:2: "label": unknown label "good" (one of "red", "green", "blue")`},
+		{"a class index beyond the labels", training("sst2", "label.tsv"), exitFailure, `label.tsv:2: "label": label 7 is not a class index from 0 to 1`},
+		{"a missing label", training("sst2", "nolabel.tsv"), exitFailure, `nolabel.tsv:3: "label": the label is empty`},
+		{"missing columns", training("sst2", "columns.tsv"), exitFailure, `columns.tsv:2: the label is missing: expected the column "label"`},
+		{"missing fields", training("sst2", "fields.tsv"), exitFailure, "fields.tsv:2: found 1 fields, expected 2"},
+		{"bytes that are not UTF-8", training("sst2", "latin1.tsv"), exitFailure, "latin1.tsv:3: is not valid UTF-8"},
+		{"a number that is none", training("stsb", "nan.tsv"), exitFailure, `nan.tsv:2: "score": expected a number, found nan`},
+		{"a file that is cut off", training("sst2", "cut.tsv.gz"), exitFailure, "cut.tsv.gz: decompressing"},
+		{"a word without label", training("tokens", "words.conll"), exitFailure, `words.conll:2: the word "b" has no label`},
+		{"no text", training("mlm", "blank.txt"), exitFailure, "blank.txt: no examples"},
+		{"another head", training("stsb", "pairs.tsv"), exitFailure, `the model's head does single_label_classification, the task "stsb" is regression`},
+		{"other labels", training("sst2", "good.tsv"), exitFailure, "the model's labels are red, green, blue"},
+		{"longer than the model", training("text", "red.csv", "--max-length", "65"), exitFailure, "max-length 65"},
+		{"choices for a classifier", []string{"eval", "--model", model, "--task", "copa", "--data", filepath.Join(dir, "copa.jsonl")}, exitFailure, "multiple_choice"},
 		{"full output", []string{"compress", "-o", dir}, exitFailure, dir},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -88,6 +116,9 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 			}
 			if !strings.Contains(stderr, c.want) || strings.Count(stderr, "\n") != 1 {
 				t.Errorf("standard error %q, want one line that names %s", stderr, c.want)
+			}
+			if _, err := os.Stat(out); err == nil {
+				t.Error("something was written")
 			}
 		})
 	}

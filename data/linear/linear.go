@@ -33,9 +33,12 @@ func (f Features) String() string {
 }
 
 const (
-	buckets = 1 << 20 // weights of a class; features are hashed into them
-	epochs  = 3
-	rate    = 0.1
+	// Features are hashed into maxBuckets weights for each class, or fewer where
+	// the classes are so many that the weights would be more than maxWeights.
+	maxBuckets = 1 << 20
+	maxWeights = 1 << 24
+	epochs     = 3
+	rate       = 0.1
 	// maxPaired bounds the words of a text that are paired, so that a long text
 	// costs no more than some thousand pairs.
 	maxPaired = 64
@@ -58,8 +61,12 @@ func Accuracy(train, dev *data.Dataset, f Features) (float64, error) {
 			classes = max(classes, set.Examples[i].Label+1)
 		}
 	}
+	buckets := maxBuckets
+	for buckets > 1 && buckets*classes > maxWeights {
+		buckets /= 2
+	}
 	m := &model{
-		features: f, classes: classes,
+		features: f, classes: classes, buckets: uint64(buckets),
 		weights: make([]float32, buckets*classes), squares: make([]float32, buckets*classes),
 		scores: make([]float64, classes),
 	}
@@ -86,6 +93,7 @@ func Accuracy(train, dev *data.Dataset, f Features) (float64, error) {
 type model struct {
 	features         Features
 	classes          int
+	buckets          uint64
 	weights, squares []float32 // [buckets × classes]
 	scores           []float64 // [classes]
 	words            []uint64
@@ -150,7 +158,7 @@ func (m *model) extract(e *data.Example) {
 		split(e.Pair)
 	}
 	for _, w := range m.words {
-		m.active = append(m.active, uint32(w%buckets))
+		m.active = append(m.active, uint32(w%m.buckets))
 	}
 	if m.features == Words {
 		return
@@ -159,7 +167,7 @@ func (m *model) extract(e *data.Example) {
 	for i, a := range paired {
 		for _, b := range paired[:i] {
 			// The sum does not tell the order of the two.
-			m.active = append(m.active, uint32(mix(a+b)%buckets))
+			m.active = append(m.active, uint32(mix(a+b)%m.buckets))
 		}
 	}
 }

@@ -30,6 +30,14 @@ func TestAccuracy(t *testing.T) {
 			t.Errorf("%s: accuracy %.3f (%v), want %.2f to %.2f", c.name, got, err, c.low, c.top)
 		}
 	}
+	// Classes by the thousand cost no more memory.
+	many := &data.Dataset{}
+	for i := range 200 {
+		many.Examples = append(many.Examples, data.Example{Text: "red", Label: i * 300})
+	}
+	if got, err := Accuracy(many, many, Words); err != nil || got > 0.1 {
+		t.Errorf("many classes: accuracy %.3f (%v)", got, err)
+	}
 	if _, err := Accuracy(byWord, &data.Dataset{Examples: []data.Example{{Label: -1}}}, Words); err == nil {
 		t.Error("an example without label: no error")
 	}
