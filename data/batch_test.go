@@ -145,3 +145,90 @@ func TestBatches(t *testing.T) {
 		t.Error(b)
 	}
 }
+
+// Nothing of a plain text is lost or doubled, whatever the length of the
+// sequences that it is cut into.
+func TestPlainTextIsLaidEndToEnd(t *testing.T) {
+	_, _, tok := encoded(t, 1)
+	ds := &Dataset{Task: Task{Name: "mlm", Kind: MaskedLM}}
+	var want []int32
+	for i := range 700 {
+		ds.Examples = append(ds.Examples, Example{Text: strings.Repeat("b ", i%4) + "a"})
+		for range i % 4 {
+			want = append(want, 6)
+		}
+		want = append(want, 5)
+	}
+	for _, length := range []int{3, 4, 17, 64, 5000, 0} {
+		enc, err := Encode(ds, tok, length)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b Batch
+		var got []int32
+		for i := range enc.Len() {
+			enc.Fill(&b, []int32{int32(i)})
+			n := len(b.IDs)
+			if length > 0 && n > length || i < enc.Len()-1 && n != length || b.IDs[0] != 2 || b.IDs[n-1] != 3 {
+				t.Fatalf("length %d: sequence %d is %v", length, i, b.IDs)
+			}
+			got = append(got, b.IDs[1:n-1]...)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("length %d: the text has changed", length)
+		}
+	}
+	for _, length := range []int{1, 2} {
+		if _, err := Encode(ds, tok, length); err == nil {
+			t.Errorf("length %d: no error", length)
+		}
+	}
+	if _, err := Encode(&Dataset{Task: ds.Task, Examples: []Example{{Text: " "}}}, tok, 8); err == nil {
+		t.Error("a text without words: no error")
+	}
+}
+
+// The choices of an example stand side by side in a batch; the first token of a
+// word carries its label.
+func TestFillOfChoicesAndWords(t *testing.T) {
+	tok, err := tokenize.NewWordPiece([]string{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "##b"}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b Batch
+	choices := &Dataset{Task: Task{Kind: MultipleChoice}, Examples: []Example{
+		{Text: "a", Choices: []string{"a", "b b", "b"}, Label: 1}, {Text: "b", Choices: []string{"a", "b"}, Label: -1},
+	}}
+	enc, err := Encode(choices, tok, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	enc.Fill(&b, []int32{1, 0})
+	if !slices.Equal(b.Index, []int32{1, 1, 0, 0, 0}) || !slices.Equal(b.Labels, []int32{-1, -1, 0, 1, 0}) || b.Sequences() != 5 || enc.Length(0) != 16 || enc.Longest() != 6 {
+		t.Errorf("%+v", b)
+	}
+	if lo, hi := enc.Rows(1); lo != 3 || hi != 5 {
+		t.Errorf("rows %d to %d", lo, hi)
+	}
+	words := &Dataset{Task: Task{Kind: TokenClassification, Labels: []string{"O", "B-X"}}, Examples: []Example{
+		{Text: "bb a bb", Words: []string{"bb", "a", "bb"}, Labels: []int32{1, -1, 0}}, {Text: "a", Words: []string{"a"}, Labels: []int32{1}},
+	}}
+	if enc, err = Encode(words, tok, 6); err != nil {
+		t.Fatal(err)
+	}
+	enc.Fill(&b, []int32{0, 1})
+	if !slices.Equal(b.TokenLabels, []int32{-1, 1, -1, -1, 0, -1, -1, 1, -1}) {
+		t.Errorf("%v for %v", b.TokenLabels, b.IDs)
+	}
+	if enc, err = Encode(words, tok, 5); err != nil { // the last word is cut off
+		t.Fatal(err)
+	}
+	logits := make([]float32, 2*enc.Tokens())
+	for i := range enc.Tokens() {
+		logits[2*i+1] = 1 // B-X everywhere
+	}
+	o := enc.Outcome(logits, 2)
+	if !slices.Equal(o.Predicted, []int32{1, 0, 1}) || !slices.Equal(o.Want, []int32{1, 0, 1}) || !slices.Equal(o.Unit, []int32{0, 0, 1}) {
+		t.Errorf("%+v", o)
+	}
+}

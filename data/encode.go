@@ -3,6 +3,7 @@ package data
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -242,41 +243,31 @@ func pack(task Task, parts []encodedPart, tok *tokenize.Tokenizer, maxLength int
 	if maxLength > 0 && maxLength < 3 {
 		return nil, fmt.Errorf("maximum length %d has no room for text between the special tokens", maxLength)
 	}
-	out := &Encoded{Task: task, offsets: make([]int32, 1), first: make([]int32, 1)}
-	end := func() {
-		if out.ids = append(out.ids, sep); len(out.ids) > 1<<31-1 {
-			return
-		}
-		out.offsets = append(out.offsets, int32(len(out.ids)))
-		out.first = append(out.first, int32(len(out.labels)+1))
-		out.labels = append(out.labels, 0)
-	}
-	length := 0 // of the sequence under way
+	var text []int32
 	for i := range parts {
 		for _, id := range parts[i].ids {
-			if id == cls || id == sep {
-				continue // those round each line
-			}
-			if length == 0 {
-				out.ids = append(out.ids, cls)
-				length = 1
-			}
-			out.ids = append(out.ids, id)
-			if length++; length+1 == maxLength {
-				end()
-				length = 0
+			if id != cls && id != sep { // those round each line
+				text = append(text, id)
 			}
 		}
 		parts[i] = encodedPart{}
 	}
-	if length > 0 {
-		end()
-	}
-	if len(out.labels) == 0 {
+	if len(text) == 0 {
 		return nil, ErrEmpty
 	}
-	if len(out.ids) > 1<<31-1 {
-		return nil, fmt.Errorf("data set of %d tokens is larger than 2^31-1", len(out.ids))
+	room := len(text)
+	if maxLength > 0 {
+		room = maxLength - 2
+	}
+	if total := len(text) + 2*((len(text)+room-1)/room); total > 1<<31-1 {
+		return nil, fmt.Errorf("data set of %d tokens is larger than 2^31-1", total)
+	}
+	out := &Encoded{Task: task, offsets: make([]int32, 1), first: make([]int32, 1)}
+	for sequence := range slices.Chunk(text, room) {
+		out.ids = append(append(append(out.ids, cls), sequence...), sep)
+		out.offsets = append(out.offsets, int32(len(out.ids)))
+		out.labels = append(out.labels, 0)
+		out.first = append(out.first, int32(len(out.labels)))
 	}
 	out.types = make([]int32, len(out.ids))
 	return out, nil

@@ -309,6 +309,10 @@ func TestMiniLM(t *testing.T) {
 }
 
 func TestErrors(t *testing.T) {
+	g := newGraph(t)
+	if _, err := NewMaskedLM(g, NewInputs(g), open(t, filepath.Join("testdata", "even")), g.Ints("rows", autograd.Selected), Options{}); err == nil {
+		t.Error("a masked language model without its head: no error")
+	}
 	for _, c := range []struct {
 		change func(m *checkpoints.Model)
 		want   string
@@ -317,6 +321,7 @@ func TestErrors(t *testing.T) {
 		{func(m *checkpoints.Model) { m.Config.Activation = "silu" }, `activation is "silu"`},
 		{func(m *checkpoints.Model) { delete(m.Tensors, "classifier.bias") }, "tensor classifier.bias: not in the model"},
 		{func(m *checkpoints.Model) { m.Config.HeadDim = 6 }, "SelfAttention"},
+		{func(m *checkpoints.Model) { m.Config.Head = checkpoints.MaskedLM }, "want a classifier"},
 	} {
 		m := open(t, filepath.Join("testdata", "even")).Clone()
 		c.change(m)

@@ -197,14 +197,14 @@ var toyKinds = []data.Kind{data.MultiLabel, data.Regression, data.MultipleChoice
 func TestEveryHeadLearnsAndResumes(t *testing.T) {
 	for _, kind := range toyKinds {
 		t.Run(string(kind), func(t *testing.T) {
-			train, dev := toy(kind, 400, 1), toy(kind, 100, 2)
+			train, dev := toy(kind, 240, 1), toy(kind, 80, 2)
 			o := Defaults()
-			o.Epochs, o.BatchSize, o.LearningRate, o.Dropout, o.MaxLength = 3, 16, 4e-3, 0.05, 32
+			o.Epochs, o.BatchSize, o.LearningRate, o.Dropout, o.MaxLength = 5, 16, 4e-3, 0.05, 32
 			switch kind {
 			case data.MaskedLM:
 				o.Epochs, o.BatchSize = 8, 4
 			case data.MultiLabel:
-				o.Epochs = 6
+				o.Epochs = 10
 			}
 			o.SaveEvery = 7
 			want, result, err := Run(context.Background(), tinyEncoder(t), train, dev, o)
