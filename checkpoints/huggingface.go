@@ -80,7 +80,7 @@ func ReadTokenizer(path string) (map[string][]byte, error) {
 	}
 	files, err := dir.tokenizer()
 	if err == nil && len(files) == 0 {
-		err = fmt.Errorf("%s: no tokenizer: expected tokenizer.json or vocab.txt", path)
+		err = fmt.Errorf("%s: no tokenizer: expected tokenizer.json, vocab.txt, or vocab.json with merges.txt", path)
 	}
 	return files, err
 }
