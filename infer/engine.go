@@ -116,10 +116,10 @@ func (o Options) check(c checkpoints.Config) error {
 	switch {
 	case o.Threads < 0 || o.Threads > 1<<12:
 		return fmt.Errorf("%w: %d threads", ErrOption, o.Threads)
-	case o.PadTo < 0 || o.PadTo > c.MaxPositions:
-		return fmt.Errorf("%w: padding to %d tokens, the model has %d positions", ErrOption, o.PadTo, c.MaxPositions)
-	case o.MaxLength < 0 || o.MaxLength > c.MaxPositions:
-		return fmt.Errorf("%w: a maximum of %d tokens, the model has %d positions", ErrOption, o.MaxLength, c.MaxPositions)
+	case o.PadTo < 0 || o.PadTo > c.MaxTokens():
+		return fmt.Errorf("%w: padding to %d tokens, the model has %d positions", ErrOption, o.PadTo, c.MaxTokens())
+	case o.MaxLength < 0 || o.MaxLength > c.MaxTokens():
+		return fmt.Errorf("%w: a maximum of %d tokens, the model has %d positions", ErrOption, o.MaxLength, c.MaxTokens())
 	}
 	return nil
 }
@@ -131,9 +131,9 @@ func (w *weights) engine(o Options, cores []int) *Engine {
 		o.Threads = runtime.GOMAXPROCS(0)
 	}
 	if o.MaxLength == 0 {
-		o.MaxLength = w.config.MaxPositions
+		o.MaxLength = w.config.MaxTokens()
 	}
-	e := &Engine{weights: w, options: o, maximum: w.config.MaxPositions}
+	e := &Engine{weights: w, options: o, maximum: w.config.MaxTokens()}
 	if o.PadTo > 0 {
 		e.maximum = o.PadTo
 		e.options.MaxLength = min(o.MaxLength, o.PadTo)
@@ -235,7 +235,7 @@ func (e *Engine) check(ids, typeIDs, offsets []int32) error {
 			if typeIDs == nil {
 				continue
 			}
-			if id := typeIDs[i]; id < 0 || int(id) >= c.TypeVocabSize {
+			if id := typeIDs[i]; id < 0 || int(id) >= max(1, c.TypeVocabSize) {
 				return inputError(s, i-lo, ErrTypeID, "%d, the model has %d", id, c.TypeVocabSize)
 			}
 		}
