@@ -169,7 +169,8 @@ func (e *Engine) Close() error {
 // PredictTokens computes the logits of S sequences of tokens, given back to
 // back without padding: sequence s is ids[offsets[s]:offsets[s+1]], special
 // tokens included, so offsets has S+1 elements, the first 0 and the last
-// len(ids). TypeIDs has one element for each token, or is nil for all zeros.
+// len(ids). TypeIDs has one element for each token, or is nil for all zeros; a
+// model without token types does not read it.
 //
 // The logits, S rows of one value per label, are written to dst, which is
 // grown if it is too small, and returned; with Options.Embedding it is S rows of
@@ -232,10 +233,10 @@ func (e *Engine) check(ids, typeIDs, offsets []int32) error {
 			if id := ids[i]; id < 0 || int(id) >= c.VocabSize {
 				return inputError(s, i-lo, ErrTokenID, "%d, the vocabulary has %d", id, c.VocabSize)
 			}
-			if typeIDs == nil {
+			if typeIDs == nil || c.TypeVocabSize == 0 {
 				continue
 			}
-			if id := typeIDs[i]; id < 0 || int(id) >= max(1, c.TypeVocabSize) {
+			if id := typeIDs[i]; id < 0 || int(id) >= c.TypeVocabSize {
 				return inputError(s, i-lo, ErrTypeID, "%d, the model has %d", id, c.TypeVocabSize)
 			}
 		}
