@@ -2,42 +2,51 @@ package autograd
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/skive-ml/skive/internal/kernels"
 )
 
-// embedding is the sum of one row of each of three matrices.
+// embedding is the sum of one row of each of two or three matrices.
 type embedding struct {
+	tables []*Node
 	// touched holds the rows of each gradient that the run before wrote to: all
 	// others are zero.
 	touched [3][]int32
 	cleared [3]bool
-	tables  [3]*Node
 }
 
 // Embedding computes words[ids] + positions[positionIDs] + types[typeIDs], the
 // matrices being [number, hidden] and the ids [tokens]. The result is
-// [tokens, hidden].
+// [tokens, hidden]. Where types is nil, as in a family without token types, the
+// sum is of the first two and typeIDs is not read.
 func (g *Graph) Embedding(words, positions, types, ids, positionIDs, typeIDs *Node) *Node {
-	e := &embedding{tables: [3]*Node{words, positions, types}}
-	return g.apply(e, []bool{true, true, true, false, false, false}, words, positions, types, ids, positionIDs, typeIDs)
+	tables, rows := []*Node{words, positions}, []*Node{ids, positionIDs}
+	differentiable := []bool{true, true}
+	if types != nil {
+		tables, rows, differentiable = append(tables, types), append(rows, typeIDs), append(differentiable, true)
+	}
+	differentiable = append(differentiable, make([]bool, len(rows))...)
+	return g.apply(&embedding{tables: tables}, differentiable, append(slices.Clone(tables), rows...)...)
 }
 
 func (e *embedding) name() string { return "Embedding" }
 
 func (e *embedding) shape(in []array) (array, error) {
-	for i := range 3 {
-		table, ids := in[i], in[3+i]
-		if table.dims != 2 || table.columns != in[0].columns || ids.dims != 1 || ids.i == nil || ids.rows != in[3].rows {
-			return array{}, fmt.Errorf("matrix %d is %v with ids %v, want [number %d] and %v integers", i, table, ids, in[0].columns, in[3])
+	n := len(e.tables)
+	for i := range n {
+		table, ids := in[i], in[n+i]
+		if table.dims != 2 || table.columns != in[0].columns || ids.dims != 1 || ids.i == nil || ids.rows != in[n].rows {
+			return array{}, fmt.Errorf("matrix %d is %v with ids %v, want [number %d] and %v integers", i, table, ids, in[0].columns, in[n])
 		}
 	}
-	return array{dims: 2, rows: in[3].rows, columns: in[0].columns}, nil
+	return array{dims: 2, rows: in[n].rows, columns: in[0].columns}, nil
 }
 
 func (e *embedding) forward(g *Graph, in []array, out array, keep bool) error {
-	for i, what := range []string{"word", "position", "type"} {
-		for t, id := range in[3+i].i {
+	n := len(e.tables)
+	for i, what := range []string{"word", "position", "type"}[:n] {
+		for t, id := range in[n+i].i {
 			if id < 0 || int(id) >= in[i].rows {
 				return fmt.Errorf("%s id %d of token %d, want 0 to %d", what, id, t, in[i].rows-1)
 			}
@@ -47,15 +56,19 @@ func (e *embedding) forward(g *Graph, in []array, out array, keep bool) error {
 		for t := lo; t < hi; t++ {
 			row := out.row(t)
 			// The order of Hugging Face: words, types, positions.
-			kernels.Add(row, in[0].row(int(in[3].i[t])), in[2].row(int(in[5].i[t])))
-			kernels.Add(row, row, in[1].row(int(in[4].i[t])))
+			sum := in[0].row(int(in[n].i[t]))
+			if n == 3 {
+				kernels.Add(row, sum, in[2].row(int(in[5].i[t])))
+				sum = row
+			}
+			kernels.Add(row, sum, in[1].row(int(in[n+1].i[t])))
 		}
 	})
 	return nil
 }
 
 func (e *embedding) backward(g *Graph, in []array, out, dout array, d []array) error {
-	for i := range 3 {
+	for i := range e.tables {
 		if d[i].f == nil {
 			continue
 		}
@@ -66,7 +79,7 @@ func (e *embedding) backward(g *Graph, in []array, out, dout array, d []array) e
 			clear(d[i].f)
 			e.cleared[i] = true
 		}
-		ids := in[3+i].i
+		ids := in[len(e.tables)+i].i
 		g.columns(out.columns, func(lo, hi int) {
 			if !whole {
 				for _, id := range e.touched[i] {

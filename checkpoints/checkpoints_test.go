@@ -285,7 +285,7 @@ func TestGoldens(t *testing.T) {
 				t.Errorf("%d tensors, the file has %d", len(m.Tensors), len(sums))
 			}
 			for original, want := range sums {
-				n := canonicalName(original)
+				n := families[0].fullName(original)
 				values, err := m.Float32s(n)
 				if err != nil {
 					t.Error(err)

@@ -9,6 +9,7 @@ import (
 
 const (
 	embeddingsPrefix = "bert.embeddings."
+	projectionPrefix = "bert.embeddings_project."
 	poolerWeight     = "bert.pooler.dense.weight"
 	poolerBias       = "bert.pooler.dense.bias"
 	classifierWeight = "classifier.weight"
@@ -92,8 +93,8 @@ func (c Config) Parameters() int64 {
 // Validate checks that the configuration describes an encoder that can be
 // built. The error names the field as config.json does.
 func (c Config) Validate() error {
-	if c.ModelType != "bert" {
-		return fmt.Errorf("model_type %q: %w", c.ModelType, ErrUnsupported)
+	if familyOf(c.ModelType) == nil {
+		return fmt.Errorf("model_type %q: %w (supported: %s)", c.ModelType, ErrUnsupported, familyNames())
 	}
 	for _, f := range []struct {
 		name  string
@@ -101,7 +102,6 @@ func (c Config) Validate() error {
 	}{
 		{"vocab_size", c.VocabSize},
 		{"max_position_embeddings", c.MaxPositions},
-		{"type_vocab_size", c.TypeVocabSize},
 		{"hidden_size", c.HiddenSize},
 		{"head_dim", c.HeadDim},
 	} {
@@ -146,6 +146,9 @@ func (c Config) Validate() error {
 	if c.PadTokenID < 0 || c.PadTokenID >= c.VocabSize {
 		return fmt.Errorf("pad_token_id is %d, outside the vocabulary of %d", c.PadTokenID, c.VocabSize)
 	}
+	if err := c.validateFamily(); err != nil {
+		return err
+	}
 	if len(c.Labels) > maxDimension {
 		return fmt.Errorf("id2label has %d labels, expected at most %d", len(c.Labels), maxDimension)
 	}
@@ -182,19 +185,26 @@ type tensorSpec struct {
 	layer int // of an encoder tensor
 }
 
-// tensorSpecs lists the tensors of the encoder and its head.
+// tensorSpecs lists the tensors of the encoder and its head, under their names in
+// Skive: those of BERT, whatever the family.
 func (c Config) tensorSpecs() []tensorSpec {
-	h := c.HiddenSize
-	specs := make([]tensorSpec, 0, 5+16*len(c.Layers)+4)
+	h, e := c.HiddenSize, c.EmbeddingWidth()
+	specs := make([]tensorSpec, 0, 7+16*len(c.Layers)+4)
 	layer := 0
 	add := func(part modelPart, name string, shape ...int) {
 		specs = append(specs, tensorSpec{name, shape, part, layer})
 	}
-	add(embeddings, embeddingsPrefix+"word_embeddings.weight", c.VocabSize, h)
-	add(embeddings, embeddingsPrefix+"position_embeddings.weight", c.MaxPositions, h)
-	add(embeddings, embeddingsPrefix+"token_type_embeddings.weight", c.TypeVocabSize, h)
-	add(embeddings, embeddingsPrefix+"LayerNorm.weight", h)
-	add(embeddings, embeddingsPrefix+"LayerNorm.bias", h)
+	add(embeddings, embeddingsPrefix+"word_embeddings.weight", c.VocabSize, e)
+	add(embeddings, embeddingsPrefix+"position_embeddings.weight", c.MaxPositions, e)
+	if c.TypeVocabSize > 0 {
+		add(embeddings, embeddingsPrefix+"token_type_embeddings.weight", c.TypeVocabSize, e)
+	}
+	add(embeddings, embeddingsPrefix+"LayerNorm.weight", e)
+	add(embeddings, embeddingsPrefix+"LayerNorm.bias", e)
+	if c.ProjectsEmbeddings() {
+		add(embeddings, projectionPrefix+"weight", h, e)
+		add(embeddings, projectionPrefix+"bias", h)
+	}
 	for l := range c.Layers {
 		layer = l
 		p, a, f := layerPrefix(l), c.AttentionSize(l), c.Layers[l].Intermediate

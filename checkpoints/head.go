@@ -106,17 +106,18 @@ func (c Config) pooled() bool {
 // headSpecs lists the tensors of the head.
 func (c Config) headSpecs(add func(part modelPart, name string, shape ...int)) {
 	h := c.HiddenSize
-	if c.Head != TokenClassification {
+	e := c.EmbeddingWidth()
+	if c.pooled() || c.family().pooler && c.Head != TokenClassification {
 		add(pooler, poolerWeight, h, h)
 		add(pooler, poolerBias, h)
 	}
 	switch {
 	case c.Head == MaskedLM:
 		add(classifier, lmBias, c.VocabSize)
-		add(classifier, lmTransform, h, h)
-		add(classifier, lmPrefix+"transform.dense.bias", h)
-		add(classifier, lmPrefix+"transform.LayerNorm.weight", h)
-		add(classifier, lmPrefix+"transform.LayerNorm.bias", h)
+		add(classifier, lmTransform, e, h)
+		add(classifier, lmPrefix+"transform.dense.bias", e)
+		add(classifier, lmPrefix+"transform.LayerNorm.weight", e)
+		add(classifier, lmPrefix+"transform.LayerNorm.bias", e)
 	case len(c.Labels) > 0:
 		add(classifier, classifierWeight, len(c.Labels), h)
 		add(classifier, classifierBias, len(c.Labels))

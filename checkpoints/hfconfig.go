@@ -10,10 +10,7 @@ import (
 	"strings"
 )
 
-const (
-	configName   = "config.json"
-	architecture = "Bert" // prefix of the classes of transformers
-)
+const configName = "config.json"
 
 // hfConfig is config.json as far as it bears on an encoder. Pointers tell an
 // absent key from a zero.
@@ -42,6 +39,16 @@ type hfConfig struct {
 	ID2Label  map[string]string `json:"id2label"`
 	Label2ID  map[string]int    `json:"label2id"`
 	Task      *string           `json:"finetuning_task"`
+
+	// DistilBERT's names of some of these.
+	Dim               *int     `json:"dim"`
+	Layers            *int     `json:"n_layers"`
+	DistilHeads       *int     `json:"n_heads"`
+	HiddenDim         *int     `json:"hidden_dim"`
+	Activation        *string  `json:"activation"`
+	Dropout           *float32 `json:"dropout"`
+	DistilAttention   *float32 `json:"attention_dropout"`
+	SeqClassifDropout *float32 `json:"seq_classif_dropout"`
 
 	// Sizes of uneven layers, keys of Skive's own.
 	Heads         []int `json:"skive_attention_heads"`
@@ -85,13 +92,18 @@ func parseConfig(text []byte) (parsedConfig, error) {
 		}
 		return parsedConfig{}, corrupt("%v", err)
 	}
-	if err := h.refuse(); err != nil {
+	f, err := h.family()
+	if err != nil {
+		return parsedConfig{}, err
+	}
+	h.distilBERT(f)
+	if err := h.refuse(f); err != nil {
 		return parsedConfig{}, err
 	}
 	c := Config{
-		ModelType:         "bert",
+		ModelType:         f.modelType,
 		TypeVocabSize:     valueOr(h.TypeVocabSize, 2),
-		PadTokenID:        valueOr(h.PadTokenID, 0),
+		PadTokenID:        valueOr(h.PadTokenID, f.padTokenID),
 		Activation:        valueOr(h.HiddenAct, "gelu"),
 		LayerNormEps:      valueOr(h.LayerNormEps, 1e-12),
 		HiddenDropout:     valueOr(h.HiddenDropout, 0.1),
@@ -101,7 +113,7 @@ func parseConfig(text []byte) (parsedConfig, error) {
 		ClassifierDropout: valueOr(h.ClassifierDropout, valueOr(h.HiddenDropout, 0.1)),
 	}
 	var layers, heads, intermediate int
-	for _, f := range []struct {
+	for _, size := range []struct {
 		name  string
 		value *int
 		dst   *int
@@ -113,10 +125,20 @@ func parseConfig(text []byte) (parsedConfig, error) {
 		{"num_attention_heads", h.NumHeads, &heads},
 		{"intermediate_size", h.IntermediateSize, &intermediate},
 	} {
-		if f.value == nil {
-			return parsedConfig{}, fmt.Errorf("%s is missing", f.name)
+		if size.value == nil {
+			return parsedConfig{}, fmt.Errorf("%s is missing", f.key(size.name))
 		}
-		*f.dst = *f.value
+		*size.dst = *size.value
+	}
+	switch f.modelType {
+	case "distilbert":
+		c.TypeVocabSize, c.LayerNormEps = 0, distilLayerNormEps
+	case "electra":
+		if c.EmbeddingSize = valueOr(h.EmbeddingSize, 128); c.EmbeddingSize == c.HiddenSize {
+			c.EmbeddingSize = 0
+		} else if c.EmbeddingSize < 1 {
+			return parsedConfig{}, fmt.Errorf("embedding_size is %d, expected 1 to %d", c.EmbeddingSize, maxDimension)
+		}
 	}
 	if layers < 1 || layers > maxLayers {
 		return parsedConfig{}, fmt.Errorf("num_hidden_layers is %d, expected 1 to %d", layers, maxLayers)
@@ -165,14 +187,51 @@ func valueOr[T any](p *T, def T) T {
 	return *p
 }
 
+// family tells the family by model_type, else by the name of the architecture.
+func (h *hfConfig) family() (*family, error) {
+	if h.ModelType != nil {
+		if f := familyOf(*h.ModelType); f != nil {
+			return f, nil
+		}
+		return nil, fmt.Errorf("model_type %q: %w (supported: %s)", *h.ModelType, ErrUnsupported, familyNames())
+	}
+	if len(h.Architectures) == 0 {
+		return &families[0], nil
+	}
+	for i := range families {
+		if strings.HasPrefix(h.Architectures[0], families[i].class) {
+			return &families[i], nil
+		}
+	}
+	return nil, fmt.Errorf("architecture %q: %w", h.Architectures[0], ErrUnsupported)
+}
+
+// distilBERT takes values from DistilBERT's names of keys; transformers knows the
+// usual ones, too.
+func (h *hfConfig) distilBERT(f *family) {
+	if f.modelType != "distilbert" {
+		return
+	}
+	h.HiddenSize, h.NumLayers = first(h.Dim, h.HiddenSize), first(h.Layers, h.NumLayers)
+	h.NumHeads, h.IntermediateSize = first(h.DistilHeads, h.NumHeads), first(h.HiddenDim, h.IntermediateSize)
+	h.HiddenAct, h.HiddenDropout, h.AttentionDropout = h.Activation, h.Dropout, h.DistilAttention
+	classifierDropout := float32(0.2)
+	h.ClassifierDropout = first(h.SeqClassifDropout, &classifierDropout)
+}
+
+func first[T any](a, b *T) *T {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
 // refuse names a setting that is not implemented.
-func (h *hfConfig) refuse() error {
+func (h *hfConfig) refuse(f *family) error {
 	unsupported := func(format string, args ...any) error {
 		return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), ErrUnsupported)
 	}
 	switch {
-	case h.ModelType != nil && *h.ModelType != "bert":
-		return unsupported("model_type %q", *h.ModelType)
 	case h.PositionType != nil && *h.PositionType != "absolute":
 		return unsupported("position_embedding_type %q", *h.PositionType)
 	case h.Decoder:
@@ -181,15 +240,12 @@ func (h *hfConfig) refuse() error {
 		return unsupported("is_encoder_decoder true")
 	case h.CrossAttention:
 		return unsupported("add_cross_attention true")
-	case h.EmbeddingSize != nil && h.HiddenSize != nil && *h.EmbeddingSize != *h.HiddenSize:
+	case f.modelType != "electra" && h.EmbeddingSize != nil && h.HiddenSize != nil && *h.EmbeddingSize != *h.HiddenSize:
 		return unsupported("embedding_size %d other than hidden_size %d", *h.EmbeddingSize, *h.HiddenSize)
 	case h.ProblemType != nil && !slices.Contains([]string{"single_label_classification", string(MultiLabel), string(Regression)}, *h.ProblemType):
 		return unsupported("problem_type %q", *h.ProblemType)
 	case h.Quantization != nil:
 		return unsupported("quantization_config")
-	}
-	if h.ModelType == nil && len(h.Architectures) > 0 && !strings.HasPrefix(h.Architectures[0], "Bert") {
-		return unsupported("architecture %q", h.Architectures[0])
 	}
 	return nil
 }
@@ -281,10 +337,11 @@ func defaultLabels(n int) []string {
 
 // architecture is the model's class in transformers.
 func (m *Model) architecture() string {
+	class := m.Config.family().class
 	if !m.HasHead() {
-		return architecture + "Model"
+		return class + "Model"
 	}
-	return architecture + architectures[m.Config.Head]
+	return class + architectures[m.Config.Head]
 }
 
 // formatConfig writes the configuration as a config.json that stock
@@ -296,35 +353,44 @@ func formatConfig(m *Model) ([]byte, error) {
 		return nil, err
 	}
 	out := orderedJSON{}
+	f := c.family()
+	add := func(name string, value any) {
+		if key := f.key(name); key != "" {
+			out.add(key, value)
+		}
+	}
 	var heads, intermediates []int
 	for _, l := range c.Layers {
 		heads = append(heads, l.Heads)
 		intermediates = append(intermediates, l.Intermediate)
 	}
-	out.add("architectures", []string{m.architecture()})
-	out.add("model_type", c.ModelType)
-	out.add("vocab_size", c.VocabSize)
-	out.add("hidden_size", c.HiddenSize)
-	out.add("num_hidden_layers", len(c.Layers))
-	out.add("num_attention_heads", slices.Max(heads))
+	add("architectures", []string{m.architecture()})
+	add("model_type", c.ModelType)
+	add("vocab_size", c.VocabSize)
+	add("hidden_size", c.HiddenSize)
+	if c.ModelType == "electra" {
+		add("embedding_size", c.EmbeddingWidth())
+	}
+	add("num_hidden_layers", len(c.Layers))
+	add("num_attention_heads", slices.Max(heads))
 	if !c.Stock() {
-		out.add("head_dim", c.HeadDim)
+		add("head_dim", c.HeadDim)
 	}
-	out.add("intermediate_size", slices.Max(intermediates))
+	add("intermediate_size", slices.Max(intermediates))
 	if !c.Even() {
-		out.add("skive_attention_heads", heads)
-		out.add("skive_intermediate_sizes", intermediates)
+		add("skive_attention_heads", heads)
+		add("skive_intermediate_sizes", intermediates)
 	}
-	out.add("hidden_act", c.Activation)
-	out.add("hidden_dropout_prob", c.HiddenDropout)
-	out.add("attention_probs_dropout_prob", c.AttentionDropout)
-	out.add("classifier_dropout", c.ClassifierDropout)
-	out.add("max_position_embeddings", c.MaxPositions)
-	out.add("type_vocab_size", c.TypeVocabSize)
-	out.add("initializer_range", c.InitializerRange)
-	out.add("layer_norm_eps", c.LayerNormEps)
-	out.add("pad_token_id", c.PadTokenID)
-	out.add("position_embedding_type", "absolute")
+	add("hidden_act", c.Activation)
+	add("hidden_dropout_prob", c.HiddenDropout)
+	add("attention_probs_dropout_prob", c.AttentionDropout)
+	add("classifier_dropout", c.ClassifierDropout)
+	add("max_position_embeddings", c.MaxPositions)
+	add("type_vocab_size", c.TypeVocabSize)
+	add("initializer_range", c.InitializerRange)
+	add("layer_norm_eps", c.LayerNormEps)
+	add("pad_token_id", c.PadTokenID)
+	add("position_embedding_type", "absolute")
 	if len(c.Labels) > 0 {
 		names, ids := orderedJSON{}, orderedJSON{}
 		for i, l := range c.Labels {

@@ -20,7 +20,7 @@ const goodConfig = `{"model_type":"bert","architectures":["BertForSequenceClassi
 
 func TestConfigRefusals(t *testing.T) {
 	for add, want := range map[string]string{
-		`,"model_type":"roberta"`:                                    `model_type "roberta": not supported`,
+		`,"model_type":"mpnet"`:                                      `model_type "mpnet": not supported`,
 		`,"position_embedding_type":"relative_key"`:                  `position_embedding_type "relative_key": not supported`,
 		`,"is_decoder":true`:                                         `is_decoder true: not supported`,
 		`,"add_cross_attention":true`:                                `add_cross_attention true: not supported`,
@@ -50,7 +50,7 @@ func TestConfigRefusals(t *testing.T) {
 		`,"intermediate_size":null`:                                  ``,
 		`,"x":` + strings.Repeat("[", 20000):                         `damaged file`,
 		`,"quantization_config":{"quant_method":"bitsandbytes"}`:     `quantization_config: not supported`,
-		`,"model_type":null,"architectures":["RobertaModel"]`:        `architecture "RobertaModel": not supported`,
+		`,"model_type":null,"architectures":["MPNetModel"]`:          `architecture "MPNetModel": not supported`,
 		`,"skive_attention_heads":[1,2],"pruned_heads":{"0":[0]}`:    `exclude each other`,
 		`,"num_attention_heads":4611686018427387904,"head_dim":4096`: `num_attention_heads of layer 0`,
 	} {

@@ -80,7 +80,7 @@ func ReadTokenizer(path string) (map[string][]byte, error) {
 	}
 	files, err := dir.tokenizer()
 	if err == nil && len(files) == 0 {
-		err = fmt.Errorf("%s: no tokenizer: expected tokenizer.json or vocab.txt", path)
+		err = fmt.Errorf("%s: no tokenizer: expected tokenizer.json, vocab.txt, or vocab.json with merges.txt", path)
 	}
 	return files, err
 }
@@ -175,12 +175,8 @@ func (m *Model) readShards(dir modelDir, indexPath string, tensors map[string]fo
 	return nil
 }
 
-var (
-	// Buffers that older versions of transformers saved.
-	bufferName = regexp.MustCompile(`(^|\.)embeddings\.(position_ids|token_type_ids)$`)
-	// Heads of pretraining and of other tasks.
-	otherHead = regexp.MustCompile(`^(cls|qa_outputs|lm_head|dropout)\.`)
-)
+// bufferName matches buffers that older versions of transformers saved.
+var bufferName = regexp.MustCompile(`(^|\.)embeddings\.(position_ids|token_type_ids)$`)
 
 // namedTensor is a tensor of a file with its name there.
 type namedTensor struct {
@@ -191,9 +187,13 @@ type namedTensor struct {
 // adopt takes from the tensors of a file those of the configuration, under the
 // names of BertForSequenceClassification, and decides whether there is a head.
 func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error {
+	canonical := cfg.canonicalNames()
 	byName := make(map[string]namedTensor, len(tensors))
 	for original, t := range tensors {
-		name := canonicalName(original)
+		name := cfg.family().fullName(original)
+		if c, ok := canonical[name]; ok {
+			name = c
+		}
 		if other, ok := byName[name]; ok {
 			a, b := min(original, other.original), max(original, other.original)
 			return fmt.Errorf("tensors %s and %s are the same one", a, b)
@@ -236,7 +236,7 @@ func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error 
 	for name, f := range byName {
 		switch {
 		case bufferName.MatchString(f.original):
-		case otherHead.MatchString(f.original), name == classifierWeight, name == classifierBias:
+		case isOtherHead(name):
 			heads = append(heads, f.original)
 		default:
 			others = append(others, f.original)
@@ -247,14 +247,40 @@ func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error 
 	return m.validateFinite()
 }
 
-// canonicalName maps the names in use to those of BertForSequenceClassification.
-func canonicalName(name string) string {
-	for _, p := range []string{"embeddings.", "encoder.", "pooler."} {
-		if strings.HasPrefix(name, p) {
-			name = "bert." + name
+// canonicalNames maps the family's own names of the tensors that the model has, or
+// would have with the labels that it may turn out to have, to ours.
+func (c parsedConfig) canonicalNames() map[string]string {
+	cfg := c.Config
+	if len(cfg.Labels) == 0 && cfg.Head != MaskedLM && (c.architecture == "" || classifies(c.architecture)) {
+		cfg.Labels = defaultLabels(1)
+	}
+	names := make(map[string]string)
+	for _, name := range []string{lmDecoderWeight, lmDecoderBias} {
+		names[cfg.ownName(name)] = name
+	}
+	for _, s := range cfg.tensorSpecs() {
+		names[cfg.ownName(s.name)] = s.name
+	}
+	if !classifies(c.architecture) {
+		// An encoder that was saved alone.
+		cfg.Labels = nil
+		for _, s := range cfg.tensorSpecs() {
+			if own := cfg.ownName(s.name); names[own] == "" {
+				names[own] = s.name
+			}
 		}
 	}
-	// Checkpoints converted from TensorFlow.
+	return names
+}
+
+// fullName is the family's own name of a tensor of a file, which may lack the
+// prefix or be that of a checkpoint converted from TensorFlow.
+func (f *family) fullName(name string) string {
+	for _, p := range []string{"embeddings.", "embeddings_project.", "pooler.", f.layers} {
+		if strings.HasPrefix(name, p) {
+			name = f.prefix + name
+		}
+	}
 	if s, ok := strings.CutSuffix(name, "LayerNorm.gamma"); ok {
 		return s + "LayerNorm.weight"
 	}
@@ -336,9 +362,9 @@ func (m *Model) saveHF(dir string) error {
 			return err
 		}
 	}
-	rename := func(name string) string { return name }
+	rename := m.Config.ownName
 	if !m.HasHead() { // BertModel has no prefix
-		rename = func(name string) string { return strings.TrimPrefix(name, "bert.") }
+		rename = func(name string) string { return strings.TrimPrefix(m.Config.ownName(name), m.Config.family().prefix) }
 	}
 	files := []namedWriter{
 		{configName, content(config)},

@@ -9,8 +9,8 @@ import (
 // them: weights and embeddings from a normal distribution with standard
 // deviation cfg.InitializerRange, the padding token's embedding and all biases
 // zero, LayerNorm weights one. A tensor's values depend on the seed, its name
-// and its shape alone. With cfg.Labels empty the model ends in the pooler, a
-// masked language model in its own head without one.
+// and its shape alone. With cfg.Labels empty the model ends in the pooler, where
+// the family has one; a masked language model in its own head without one.
 //
 // A configuration that fails Validate gives a model without tensors, whose
 // Validate returns the reason.
@@ -51,9 +51,10 @@ func (m *Model) fresh(s tensorSpec, seed uint64) Tensor {
 		for i := range values {
 			values[i] = float32(r.NormFloat64()) * m.Config.InitializerRange
 		}
-		if s.name == embeddingsPrefix+"word_embeddings.weight" {
-			pad := m.Config.PadTokenID * m.Config.HiddenSize
-			clear(values[pad : pad+m.Config.HiddenSize])
+		// RoBERTa's padding has a position of its own.
+		if s.name == embeddingsPrefix+"word_embeddings.weight" || m.Config.PositionsByID() && s.name == embeddingsPrefix+"position_embeddings.weight" {
+			pad := m.Config.PadTokenID * s.shape[1]
+			clear(values[pad : pad+s.shape[1]])
 		}
 	}
 	return NewTensor(s.shape, values)

@@ -24,13 +24,17 @@ type LayerSize struct {
 // Config is the architecture of a Transformer encoder with a classification
 // head. The field names follow Hugging Face's config.json.
 type Config struct {
-	// ModelType is the family: "bert".
+	// ModelType is the family: "bert", to which MiniLM belongs, "roberta",
+	// "distilbert" or "electra".
 	ModelType string
 	// VocabSize, MaxPositions and TypeVocabSize are the numbers of rows of the
-	// three embedding matrices.
+	// three embedding matrices. DistilBERT has no token types: 0.
 	VocabSize, MaxPositions, TypeVocabSize int
 	// HiddenSize is the width of a token's representation.
 	HiddenSize int
+	// EmbeddingSize is the width of ELECTRA's embeddings; 0 stands for
+	// HiddenSize.
+	EmbeddingSize int
 	// HeadDim is the width of one attention head. It is hidden size divided by
 	// the unpruned number of heads, and pruning leaves it as it is.
 	HeadDim int
@@ -92,8 +96,10 @@ type Stage struct {
 type Model struct {
 	Config Config
 	// Tensors holds the weights under the names that Hugging Face gives them
-	// in BertForSequenceClassification ("bert.encoder.layer.0...", "classifier.weight").
-	// Weights are [out, in].
+	// in BertForSequenceClassification ("bert.encoder.layer.0...", "classifier.weight"),
+	// whatever the family: a Hugging Face directory has the family's own names.
+	// The dense layer between the first token and the classifier is
+	// "bert.pooler.dense". Weights are [out, in].
 	Tensors map[string]Tensor
 	// Tokenizer holds the tokenizer's files by name (tokenizer.json, vocab.txt, ...).
 	Tokenizer map[string][]byte

@@ -93,7 +93,7 @@ func (c *run) longest() int {
 	if c.MaxLength > 0 {
 		return c.MaxLength
 	}
-	return c.teacher.Config.MaxPositions
+	return c.teacher.Config.MaxTokens()
 }
 
 // load reads the data sets and the model that becomes the teacher.

@@ -36,8 +36,8 @@ func Run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, dev
 	if err := o.Validate(); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", o.Stage, err)
 	}
-	if o.MaxLength == 0 && teacher.Config.MaxPositions < student.Config.MaxPositions {
-		o.MaxLength = teacher.Config.MaxPositions
+	if o.MaxLength == 0 && teacher.Config.MaxTokens() < student.Config.MaxTokens() {
+		o.MaxLength = teacher.Config.MaxTokens()
 	}
 	if err := o.fits(teacher, student); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", o.Stage, err)
@@ -55,8 +55,8 @@ func Run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, dev
 
 // fits reports a teacher and a student that do not go together.
 func (o *Options) fits(teacher, student *checkpoints.Model) error {
-	if o.MaxLength > teacher.Config.MaxPositions {
-		return &train.OptionError{Option: "max-length", Value: o.MaxLength, Want: fmt.Sprintf("at most the teacher's %d positions", teacher.Config.MaxPositions)}
+	if o.MaxLength > teacher.Config.MaxTokens() {
+		return &train.OptionError{Option: "max-length", Value: o.MaxLength, Want: fmt.Sprintf("at most the teacher's %d positions", teacher.Config.MaxTokens())}
 	}
 	for _, c := range []checkpoints.Config{teacher.Config, student.Config} {
 		if c.Head != checkpoints.SingleLabel && o.Soft+o.Hard > 0 {

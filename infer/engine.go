@@ -116,10 +116,10 @@ func (o Options) check(c checkpoints.Config) error {
 	switch {
 	case o.Threads < 0 || o.Threads > 1<<12:
 		return fmt.Errorf("%w: %d threads", ErrOption, o.Threads)
-	case o.PadTo < 0 || o.PadTo > c.MaxPositions:
-		return fmt.Errorf("%w: padding to %d tokens, the model has %d positions", ErrOption, o.PadTo, c.MaxPositions)
-	case o.MaxLength < 0 || o.MaxLength > c.MaxPositions:
-		return fmt.Errorf("%w: a maximum of %d tokens, the model has %d positions", ErrOption, o.MaxLength, c.MaxPositions)
+	case o.PadTo < 0 || o.PadTo > c.MaxTokens():
+		return fmt.Errorf("%w: padding to %d tokens, the model has %d positions", ErrOption, o.PadTo, c.MaxTokens())
+	case o.MaxLength < 0 || o.MaxLength > c.MaxTokens():
+		return fmt.Errorf("%w: a maximum of %d tokens, the model has %d positions", ErrOption, o.MaxLength, c.MaxTokens())
 	}
 	return nil
 }
@@ -131,9 +131,9 @@ func (w *weights) engine(o Options, cores []int) *Engine {
 		o.Threads = runtime.GOMAXPROCS(0)
 	}
 	if o.MaxLength == 0 {
-		o.MaxLength = w.config.MaxPositions
+		o.MaxLength = w.config.MaxTokens()
 	}
-	e := &Engine{weights: w, options: o, maximum: w.config.MaxPositions}
+	e := &Engine{weights: w, options: o, maximum: w.config.MaxTokens()}
 	if o.PadTo > 0 {
 		e.maximum = o.PadTo
 		e.options.MaxLength = min(o.MaxLength, o.PadTo)
@@ -169,7 +169,8 @@ func (e *Engine) Close() error {
 // PredictTokens computes the logits of S sequences of tokens, given back to
 // back without padding: sequence s is ids[offsets[s]:offsets[s+1]], special
 // tokens included, so offsets has S+1 elements, the first 0 and the last
-// len(ids). TypeIDs has one element for each token, or is nil for all zeros.
+// len(ids). TypeIDs has one element for each token, or is nil for all zeros; a
+// model without token types does not read it.
 //
 // The logits, S rows of one value per label, are written to dst, which is
 // grown if it is too small, and returned; with Options.Embedding it is S rows of
@@ -232,7 +233,7 @@ func (e *Engine) check(ids, typeIDs, offsets []int32) error {
 			if id := ids[i]; id < 0 || int(id) >= c.VocabSize {
 				return inputError(s, i-lo, ErrTokenID, "%d, the vocabulary has %d", id, c.VocabSize)
 			}
-			if typeIDs == nil {
+			if typeIDs == nil || c.TypeVocabSize == 0 {
 				continue
 			}
 			if id := typeIDs[i]; id < 0 || int(id) >= c.TypeVocabSize {

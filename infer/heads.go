@@ -55,13 +55,15 @@ func (w *weights) loadHead(l *loader) {
 		w.classifier = l.linear(checkpoints.F32, "classifier")
 		if w.config.Head != checkpoints.TokenClassification {
 			w.pooler = l.linear(checkpoints.F32, "bert.pooler.dense")
+			w.headActivation = l.activation(w.config.HeadActivation())
 		}
 		return
 	}
 	const p = "cls.predictions."
 	w.transform = l.linear(checkpoints.F32, p+"transform.dense")
+	w.headActivation = l.activation(w.config.LMActivation())
 	w.transformNorm = l.norm(p + "transform.LayerNorm")
-	w.classifier = &linear{in: w.config.HiddenSize, out: w.config.VocabSize, bias: l.values(p + "bias")}
+	w.classifier = &linear{in: w.config.EmbeddingWidth(), out: w.config.VocabSize, bias: l.values(p + "bias")}
 	if words := l.values("bert.embeddings.word_embeddings.weight"); l.err == nil {
 		w.classifier.f32.Pack(kernels.Transposed(words, w.classifier.in), w.classifier.in, w.classifier.out)
 	}
@@ -99,13 +101,14 @@ func (r *run) tokenHead() {
 	w.stop(stageHead)
 	x := r.headInput
 	if r.weights.transform != nil {
-		r.transformed = grow(r.transformed, n*h)
+		e := r.weights.transform.out
+		r.transformed = grow(r.transformed, n*e)
 		x = r.transformed
-		r.splitRows(stageHead, r.weights.transform, n, r.headInput, x, r.weights.activation)
+		r.splitRows(stageHead, r.weights.transform, n, r.headInput, x, r.weights.headActivation)
 		w.start()
 		norm := &r.weights.transformNorm
 		for i := range n {
-			row := x[i*h : (i+1)*h]
+			row := x[i*e : (i+1)*e]
 			kernels.LayerNorm(row, row, norm.gamma, norm.beta, r.weights.config.LayerNormEps)
 		}
 		w.stop(stageHead)

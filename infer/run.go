@@ -51,7 +51,8 @@ type run struct {
 	// Of the tokens that a head for tokens reads: their numbers, and the row of
 	// hidden in which each token is computed.
 	selected, everyToken, rowOf []int32
-	headInput, transformed      []float32 // [selected, hidden size]
+	headInput                   []float32 // [selected, hidden size]
+	transformed                 []float32 // [selected, embedding size]
 
 	// Used where the products are split by columns: as those of a worker.
 	mixed, inner []float32
@@ -75,6 +76,7 @@ type worker struct {
 	scratch kernels.Scratch
 	rows    kernels.RowsI8
 	mixed   []float32 // [block, hidden size]
+	narrow  []float32 // [block, embedding size], where it is not the hidden size
 	inner   []float32 // [block, intermediate size]
 	pooled  []float32 // [block, hidden size]
 	buffers [3][]float32
@@ -104,7 +106,7 @@ func (r *run) init(w *weights, t *team.Team, o Options) {
 		k := &r.workers[i]
 		k.on = o.Profile
 		for b := range k.buffers {
-			k.buffers[b] = make([]float32, h)
+			k.buffers[b] = make([]float32, w.config.EmbeddingWidth())
 		}
 	}
 	r.embedStep = r.embedBlock
@@ -254,25 +256,22 @@ func normalize(x []float32) {
 	}
 }
 
-// place notes where each token comes from.
+// place notes where each token comes from, and its position.
 func (r *run) place() {
-	if r.padTo > 0 {
-		for s := range r.sequences {
-			lo, n := int(r.offsets[s]), int(r.offsets[s+1]-r.offsets[s])
-			for i := range r.padTo {
-				t := s*r.padTo + i
-				r.positions[t], r.source[t] = int32(i), int32(lo+i)
-				if i >= n {
-					r.source[t] = -1
-				}
-			}
-		}
-		return
-	}
+	c := &r.weights.config
 	for s := range r.sequences {
 		lo, hi := r.offsets[s], r.offsets[s+1]
-		for t := lo; t < hi; t++ {
-			r.positions[t], r.source[t] = t-lo, t
+		first, n, _ := r.span(s)
+		for i := range n {
+			r.source[first+i] = -1
+			if at := lo + int32(i); at < hi {
+				r.source[first+i] = at
+			}
+		}
+		real := first + int(hi-lo)
+		c.Positions(r.positions[first:real], r.ids[lo:hi])
+		for t := real; t < first+n; t++ {
+			r.positions[t] = c.PaddingPosition(t - first)
 		}
 	}
 }
@@ -350,11 +349,17 @@ func (r *run) product(w *worker, s stage, l *linear, m int, x, c []float32, act 
 	w.stop(s)
 }
 
-// embedRows computes the embeddings of the tokens [lo, hi) and their LayerNorm.
+// embedRows computes the embeddings of the tokens [lo, hi), their LayerNorm and,
+// where they are narrower than the hidden states, their projection.
 func (r *run) embedRows(w *worker, lo, hi int) {
 	w.start()
 	c := &r.weights.config
-	h := c.HiddenSize
+	h, e := c.HiddenSize, c.EmbeddingWidth()
+	out := r.hidden[lo*h : hi*h]
+	if r.weights.widen != nil {
+		w.narrow = grow(w.narrow, (hi-lo)*e)
+		out = w.narrow
+	}
 	for t := lo; t < hi; t++ {
 		id, typeID := int32(c.PadTokenID), int32(0)
 		if at := r.source[t]; at >= 0 {
@@ -363,13 +368,18 @@ func (r *run) embedRows(w *worker, lo, hi int) {
 				typeID = r.typeIDs[at]
 			}
 		}
-		word := r.weights.word.row(int(id), w.buffers[0])
-		kind := r.weights.tokenType.row(int(typeID), w.buffers[1])
-		row := r.hidden[t*h:][:h]
-		kernels.Add(row, word, kind)
+		row := out[(t-lo)*e:][:e]
+		sum := r.weights.word.row(int(id), w.buffers[0])
+		if c.TypeVocabSize > 0 {
+			kernels.Add(row, sum, r.weights.tokenType.row(int(typeID), w.buffers[1]))
+			sum = row
+		}
 		position := r.weights.position.row(int(r.positions[t]), w.buffers[2])
 		n := &r.weights.embeddings
-		kernels.AddLayerNorm(row, row, row, position, n.gamma, n.beta, c.LayerNormEps)
+		kernels.AddLayerNorm(row, row, sum, position, n.gamma, n.beta, c.LayerNormEps)
+	}
+	if l := r.weights.widen; l != nil {
+		l.apply(&w.scratch, nil, hi-lo, out, e, 0, l.panels(), r.hidden[lo*h:hi*h], h, kernels.Identity)
 	}
 	w.stop(stageEmbeddings)
 }
@@ -428,7 +438,7 @@ func (r *run) head(w *worker, lo, hi int) {
 	labels := r.weights.classifier.out
 	w.pooled = grow(w.pooled, m*h)
 	p, c := r.weights.pooler, r.weights.classifier
-	p.apply(&w.scratch, nil, m, r.first[lo*h:hi*h], h, 0, p.panels(), w.pooled, h, kernels.Tanh)
+	p.apply(&w.scratch, nil, m, r.first[lo*h:hi*h], h, 0, p.panels(), w.pooled, h, r.weights.headActivation)
 	c.apply(&w.scratch, nil, m, w.pooled, h, 0, c.panels(), r.outputs[lo*labels:hi*labels], labels, kernels.Identity)
 	w.stop(stageHead)
 }

@@ -18,10 +18,12 @@ type weights struct {
 	dtype      string // Options.DType in effect
 	activation kernels.Activation
 
-	word, position, tokenType table
+	word, position, tokenType table // tokenType is empty where there are no types
 	embeddings                norm
+	widen                     *linear // of embeddings to the hidden size, or nil
 	layers                    []layer
 	pooler, classifier        *linear
+	headActivation            kernels.Activation
 	transform                 *linear // before the classifier of a masked language model
 	transformNorm             norm
 	embedding                 string // Options.Embedding; without a head
@@ -148,21 +150,17 @@ func load(m *checkpoints.Model, dtype, embedding string) (*weights, error) {
 			w.dtype = name
 		}
 	}
-	switch m.Config.Activation {
-	case "gelu":
-		w.activation = kernels.GELU
-	case "gelu_new":
-		w.activation = kernels.GELUTanh
-	case "relu":
-		w.activation = kernels.ReLU
-	default:
-		return nil, fmt.Errorf("infer: activation %q: %w", m.Config.Activation, checkpoints.ErrUnsupported)
-	}
+	w.activation = l.activation(m.Config.Activation)
 
 	w.word = l.table("bert.embeddings.word_embeddings.weight")
 	w.position = l.table("bert.embeddings.position_embeddings.weight")
-	w.tokenType = l.table("bert.embeddings.token_type_embeddings.weight")
+	if m.Config.TypeVocabSize > 0 {
+		w.tokenType = l.table("bert.embeddings.token_type_embeddings.weight")
+	}
 	w.embeddings = l.norm("bert.embeddings.LayerNorm")
+	if m.Config.ProjectsEmbeddings() {
+		w.widen = l.linear(checkpoints.F32, "bert.embeddings_project")
+	}
 	for i, size := range m.Config.Layers {
 		p := fmt.Sprintf("bert.encoder.layer.%d.", i)
 		query, key, value := p+"attention.self.query", p+"attention.self.key", p+"attention.self.value"
@@ -210,13 +208,31 @@ func (l *loader) values(name string) []float32 {
 	return v
 }
 
+// activation returns the activation of a Hugging Face name.
+func (l *loader) activation(name string) kernels.Activation {
+	switch name {
+	case "gelu":
+		return kernels.GELU
+	case "gelu_new":
+		return kernels.GELUTanh
+	case "relu":
+		return kernels.ReLU
+	case "tanh":
+		return kernels.Tanh
+	}
+	if l.err == nil {
+		l.err = fmt.Errorf("activation %q: %w", name, checkpoints.ErrUnsupported)
+	}
+	return kernels.Identity
+}
+
 func (l *loader) norm(name string) norm {
 	return norm{l.values(name + ".weight"), l.values(name + ".bias")}
 }
 
 func (l *loader) table(name string) table {
 	t := l.m.Tensors[name]
-	r := table{width: l.m.Config.HiddenSize, dtype: t.DType}
+	r := table{width: l.m.Config.EmbeddingWidth(), dtype: t.DType}
 	switch t.DType {
 	case checkpoints.F16, checkpoints.BF16:
 		r.half = make([]uint16, len(t.Data)/2)

@@ -2,6 +2,7 @@ package layers
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
@@ -32,6 +33,14 @@ type Inputs struct {
 	IDs, TypeIDs, Positions, Offsets *autograd.Node
 
 	graph *autograd.Graph
+	byID  []positionsByID
+}
+
+// positionsByID are the positions of a family in which they depend on the ids.
+type positionsByID struct {
+	config checkpoints.Config
+	node   *autograd.Node
+	values []int32
 }
 
 // NewInputs adds the inputs to a graph.
@@ -43,8 +52,24 @@ func NewInputs(g *autograd.Graph) *Inputs {
 	}
 }
 
+// positionsOf returns the positions of a model's tokens.
+func (in *Inputs) positionsOf(c checkpoints.Config) *autograd.Node {
+	if !c.PositionsByID() {
+		return in.Positions
+	}
+	for _, p := range in.byID {
+		if p.config.ModelType == c.ModelType && p.config.PadTokenID == c.PadTokenID {
+			return p.node
+		}
+	}
+	node := in.graph.Ints("positions of "+c.ModelType, autograd.Tokens)
+	in.byID = append(in.byID, positionsByID{config: c, node: node})
+	return node
+}
+
 // Set sets the inputs for the next runs. Positions count from 0 in each
-// sequence; sequence s is the tokens offsets[s] to offsets[s+1]-1. The slices
+// sequence, whatever the family: an encoder whose positions are others finds
+// them itself. Sequence s is the tokens offsets[s] to offsets[s+1]-1. The slices
 // are not copied.
 func (in *Inputs) Set(ids, typeIDs, positions, offsets []int32) error {
 	for _, v := range []struct {
@@ -52,6 +77,20 @@ func (in *Inputs) Set(ids, typeIDs, positions, offsets []int32) error {
 		data []int32
 	}{{in.IDs, ids}, {in.TypeIDs, typeIDs}, {in.Positions, positions}, {in.Offsets, offsets}} {
 		if err := in.graph.SetInts(v.node, v.data); err != nil {
+			return err
+		}
+	}
+	for i := range in.byID {
+		p := &in.byID[i]
+		p.values = slices.Grow(p.values[:0], len(ids))[:len(ids)]
+		for s := range len(offsets) - 1 {
+			lo, hi := offsets[s], offsets[s+1]
+			if lo < 0 || hi < lo || int(hi) > len(ids) {
+				return fmt.Errorf("layers: sequence %d is tokens %d to %d of %d", s, lo, hi, len(ids))
+			}
+			p.config.Positions(p.values[lo:hi], ids[lo:hi])
+		}
+		if err := in.graph.SetInts(p.node, p.values); err != nil {
 			return err
 		}
 	}
@@ -69,7 +108,7 @@ type Layer struct {
 	HeadMask, FFNMask *autograd.Node
 }
 
-// Encoder holds the nodes of a BERT encoder.
+// Encoder holds the nodes of an encoder.
 type Encoder struct {
 	// Embeddings is the output of the embedding layer [tokens, hidden]: the
 	// first of Hugging Face's hidden states.
@@ -128,11 +167,8 @@ func (b *builder) failure() error {
 func (b *builder) encoder() (Encoder, error) {
 	cfg := b.m.Config
 	e := Encoder{}
-	if cfg.ModelType != "bert" {
-		return e, fmt.Errorf("layers: model type is %q, want \"bert\"", cfg.ModelType)
-	}
-	if len(cfg.Layers) == 0 {
-		return e, fmt.Errorf("layers: the model has no layers")
+	if err := cfg.Validate(); err != nil {
+		return e, fmt.Errorf("layers: %w", err)
 	}
 	activation, err := activationByName(cfg.Activation)
 	if err != nil {
@@ -140,10 +176,16 @@ func (b *builder) encoder() (Encoder, error) {
 	}
 	const p = "bert.embeddings."
 	b.words = b.weights(p + "word_embeddings.weight")
-	x := b.g.Embedding(b.words, b.weights(p+"position_embeddings.weight"),
-		b.weights(p+"token_type_embeddings.weight"), b.in.IDs, b.in.Positions, b.in.TypeIDs)
+	var types *autograd.Node
+	if cfg.TypeVocabSize > 0 {
+		types = b.weights(p + "token_type_embeddings.weight")
+	}
+	x := b.g.Embedding(b.words, b.weights(p+"position_embeddings.weight"), types, b.in.IDs, b.in.positionsOf(cfg), b.in.TypeIDs)
 	x = b.g.LayerNorm(x, b.weights(p+"LayerNorm.weight"), b.weights(p+"LayerNorm.bias"), cfg.LayerNormEps)
 	x = b.dropout(x, cfg.HiddenDropout)
+	if cfg.ProjectsEmbeddings() {
+		x = b.linear("bert.embeddings_project", x, autograd.Identity)
+	}
 	e.Embeddings = x
 	for l := range cfg.Layers {
 		first := l == len(cfg.Layers)-1 && !b.o.AllTokens
@@ -189,12 +231,15 @@ func (b *builder) layer(x *autograd.Node, l int, first bool, activation autograd
 		context = b.g.SelfAttention(layer.QKV, b.in.Offsets, size.Heads, cfg.HeadDim, attention)
 	}
 	y := b.linear(p+"attention.output.dense", context, autograd.Identity)
+	if cfg.AttentionOutputDropout() {
+		y = b.dropout(y, cfg.HiddenDropout)
+	}
 	x = b.addNorm(p+"attention.output.LayerNorm", y, x)
 	y = b.linear(p+"intermediate.dense", x, activation)
 	if layer.FFNMask != nil {
 		y = b.g.FFNMask(y, layer.FFNMask, maskOffsets)
 	}
-	y = b.linear(p+"output.dense", y, autograd.Identity)
+	y = b.dropout(b.linear(p+"output.dense", y, autograd.Identity), cfg.HiddenDropout)
 	x = b.addNorm(p+"output.LayerNorm", y, x)
 	if !first {
 		layer.Hidden = x
@@ -223,10 +268,9 @@ func (b *builder) merged(x *autograd.Node, prefix string, names ...string) *auto
 	return b.g.Linear(x, b.weights(weights...), b.weights(biases...), autograd.Identity)
 }
 
-// addNorm is LayerNorm(dropout(y) + x).
+// addNorm is LayerNorm(y + x).
 func (b *builder) addNorm(name string, y, x *autograd.Node) *autograd.Node {
-	cfg := b.m.Config
-	return b.g.AddLayerNorm(b.dropout(y, cfg.HiddenDropout), x, b.weights(name+".weight"), b.weights(name+".bias"), cfg.LayerNormEps)
+	return b.g.AddLayerNorm(y, x, b.weights(name+".weight"), b.weights(name+".bias"), b.m.Config.LayerNormEps)
 }
 
 // weights adds the named tensors, one below the other.
@@ -265,6 +309,8 @@ func activationByName(name string) (autograd.Activation, error) {
 		return autograd.GELUTanh, nil
 	case "relu":
 		return autograd.ReLU, nil
+	case "tanh":
+		return autograd.Tanh, nil
 	}
-	return autograd.Identity, fmt.Errorf("layers: activation is %q, want gelu, gelu_new or relu", name)
+	return autograd.Identity, fmt.Errorf("layers: activation is %q, want gelu, gelu_new, relu or tanh", name)
 }

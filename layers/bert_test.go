@@ -317,8 +317,8 @@ func TestErrors(t *testing.T) {
 		change func(m *checkpoints.Model)
 		want   string
 	}{
-		{func(m *checkpoints.Model) { m.Config.ModelType = "gpt2" }, `model type is "gpt2"`},
-		{func(m *checkpoints.Model) { m.Config.Activation = "silu" }, `activation is "silu"`},
+		{func(m *checkpoints.Model) { m.Config.ModelType = "gpt2" }, `model_type "gpt2": not supported`},
+		{func(m *checkpoints.Model) { m.Config.Activation = "silu" }, `hidden_act "silu": not supported`},
 		{func(m *checkpoints.Model) { delete(m.Tensors, "classifier.bias") }, "tensor classifier.bias: not in the model"},
 		{func(m *checkpoints.Model) { m.Config.HeadDim = 6 }, "SelfAttention"},
 		{func(m *checkpoints.Model) { m.Config.Head = checkpoints.MaskedLM }, "want a classifier"},

@@ -10,8 +10,8 @@ import (
 // Classifier is an encoder with its head.
 type Classifier struct {
 	Encoder
-	// Pooled is the pooler's output [sequences, hidden]; nil where the head
-	// classifies tokens.
+	// Pooled is the output of the pooler, or of what stands in its place in the
+	// family's head, [sequences, hidden]; nil where the head classifies tokens.
 	Pooled *autograd.Node
 	// Logits is [sequences, labels], or [tokens, labels] of a head that
 	// classifies tokens.
@@ -34,7 +34,15 @@ func NewClassifier(g *autograd.Graph, in *Inputs, m *checkpoints.Model, o Option
 	c := &Classifier{Encoder: e}
 	x := e.last()
 	if !tokens {
-		c.Pooled = b.linear("bert.pooler.dense", e.First, autograd.Tanh)
+		activation, err := activationByName(m.Config.HeadActivation())
+		if err != nil {
+			return nil, err
+		}
+		first := e.First
+		if m.Config.HeadInputDropout() {
+			first = b.dropout(first, m.Config.ClassifierDropout)
+		}
+		c.Pooled = b.linear("bert.pooler.dense", first, activation)
 		x = c.Pooled
 	}
 	c.Logits = b.linear("classifier", b.dropout(x, m.Config.ClassifierDropout), autograd.Identity)
@@ -62,7 +70,7 @@ func NewMaskedLM(g *autograd.Graph, in *Inputs, m *checkpoints.Model, rows *auto
 	if err != nil {
 		return nil, err
 	}
-	activation, err := activationByName(m.Config.Activation)
+	activation, err := activationByName(m.Config.LMActivation())
 	if err != nil {
 		return nil, err
 	}

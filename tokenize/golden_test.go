@@ -2,10 +2,12 @@ package tokenize
 
 import (
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -112,7 +114,7 @@ func check(t *testing.T, tok *Tokenizer, g golden) {
 }
 
 func TestEncodingsAreHuggingFaces(t *testing.T) {
-	for _, g := range goldens(t, "goldens.json.gz") {
+	for _, g := range slices.Concat(goldens(t, "goldens.json.gz"), goldens(t, "goldens_bpe.json.gz")) {
 		t.Run(g.Name, func(t *testing.T) {
 			tok, err := Load(map[string][]byte{"tokenizer.json": []byte(g.Tokenizer)})
 			if err != nil {
@@ -142,6 +144,39 @@ func TestEncodingsOfPublishedVocabularies(t *testing.T) {
 				check(t, tok, g)
 			}
 			// What Files returns makes the same tokenizer.
+			if tok, err = Load(tok.Files()); err != nil {
+				t.Fatal(err)
+			}
+			check(t, tok, g)
+		})
+	}
+}
+
+func TestEncodingsOfRoBERTa(t *testing.T) {
+	g := goldens(t, "goldens_roberta.json.gz")[0]
+	z, err := gzip.NewReader(bytes.NewReader(shared(t, "vocab/roberta-base/tokenizer.json.gz")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	published, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, files := range map[string]map[string][]byte{
+		"tokenizer.json": {"tokenizer.json": published},
+		"vocab.json and merges.txt": {
+			"vocab.json": shared(t, "vocab/roberta-base/vocab.json"), "merges.txt": shared(t, "vocab/roberta-base/merges.txt"),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tok, err := Load(files)
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(t, tok, g)
+			if got := fmt.Sprint(tok.Special()); got != "1 3 0 2 50264" {
+				t.Errorf("special tokens %s", got)
+			}
 			if tok, err = Load(tok.Files()); err != nil {
 				t.Fatal(err)
 			}
@@ -231,11 +266,11 @@ func splitWords(s string) []string {
 }
 
 func TestInvalidUTF8IsReplacementCharacters(t *testing.T) {
-	for _, vocab := range [][]string{{"[UNK]", "[CLS]", "[SEP]", "a", "##b", "ab"}} {
-		tok, err := NewWordPiece(vocab, true)
-		if err != nil {
-			t.Fatal(err)
-		}
+	wordPiece, err := NewWordPiece([]string{"[UNK]", "[CLS]", "[SEP]", "a", "##b", "ab"}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tok := range []*Tokenizer{wordPiece, smallBPE(t)} {
 		for _, s := range []string{"a\xffb", "\xc3", "a \xe2\x82b", "\xed\xa0\x80ab", "ab\xf4\x90\x80\x80"} {
 			var got, want Encoding
 			if err := tok.Encode(&got, s, Options{Offsets: true}); err != nil {

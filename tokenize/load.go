@@ -13,6 +13,8 @@ import (
 const (
 	tokenizerFile = "tokenizer.json"
 	vocabFile     = "vocab.txt"
+	bpeVocabFile  = "vocab.json"
+	mergesFile    = "merges.txt"
 	configFile    = "tokenizer_config.json"
 )
 
@@ -21,11 +23,14 @@ const maxTokenID = 1 << 24
 
 // ErrNoTokenizer says that none of the files is one that Load can read a
 // tokenizer from.
-var ErrNoTokenizer = errors.New("no tokenizer: neither " + tokenizerFile + " nor " + vocabFile)
+var ErrNoTokenizer = errors.New("no tokenizer: neither " + tokenizerFile + " nor " + vocabFile + " nor " + bpeVocabFile + " with " + mergesFile)
 
 // Load returns the tokenizer that a model's files describe: tokenizer.json,
-// else vocab.txt with the settings of tokenizer_config.json where it is there
-// (do_lower_case true unless said otherwise, as in Hugging Face's BertTokenizer).
+// else vocab.txt (WordPiece), else vocab.json and merges.txt (byte-level
+// byte-pair encoding), these with the settings of tokenizer_config.json where it
+// is there: do_lower_case is true unless it says otherwise, as in Hugging Face's
+// BertTokenizer, add_prefix_space false as in RobertaTokenizer, and RoBERTa's
+// <mask> takes the white space before it, as the published tokenizer.json has it.
 // Other files are left aside, and so are the truncation and padding written in a
 // tokenizer.json: Options has the length.
 //
@@ -42,13 +47,18 @@ func Load(files map[string][]byte) (*Tokenizer, error) {
 	keep := []string{configFile, "special_tokens_map.json", "added_tokens.json"}
 	switch {
 	case files[tokenizerFile] != nil:
-		keep = append(keep, tokenizerFile, vocabFile)
+		keep = append(keep, tokenizerFile, vocabFile, bpeVocabFile, mergesFile)
 		if t, err = loadJSON(files[tokenizerFile]); err != nil {
 			return nil, fmt.Errorf("%s: %w", tokenizerFile, err)
 		}
 	case files[vocabFile] != nil:
 		keep = append(keep, vocabFile)
 		if t, err = loadVocab(files[vocabFile], files[configFile]); err != nil {
+			return nil, err
+		}
+	case files[bpeVocabFile] != nil && files[mergesFile] != nil:
+		keep = append(keep, bpeVocabFile, mergesFile)
+		if t, err = loadMerges(files[bpeVocabFile], files[mergesFile], files[configFile]); err != nil {
 			return nil, err
 		}
 	default:

@@ -31,7 +31,7 @@ type tokenizerJSON struct {
 		Prefix   *string          `json:"continuing_subword_prefix"`
 		MaxChars *int             `json:"max_input_chars_per_word"`
 		Vocab    map[string]int32 `json:"vocab"`
-		Merges   json.RawMessage  `json:"merges"`
+		bpeModelJSON
 	} `json:"model"`
 }
 
@@ -56,28 +56,39 @@ func typeOf(raw json.RawMessage) string {
 	return t.Type
 }
 
+const models = "WordPiece, BPE"
+
 func loadJSON(file []byte) (*Tokenizer, error) {
 	var j tokenizerJSON
 	err := decodeJSON(file, &j)
 	model := j.Model
 	// Of another model the vocabulary may have another form: its type says more
 	// than the error does, and is decoded all the same.
-	if model != nil && model.Type != "WordPiece" && model.Type != "" {
-		return nil, fmt.Errorf("model of type %q is not supported (supported: WordPiece)", model.Type)
+	if model != nil && model.Type != "WordPiece" && model.Type != "BPE" && model.Type != "" {
+		return nil, fmt.Errorf("model of type %q is not supported (supported: %s)", model.Type, models)
 	}
 	if err != nil {
 		return nil, err
 	}
 	if model == nil {
-		return nil, errors.New("model is missing (supported: WordPiece)")
+		return nil, fmt.Errorf("model is missing (supported: %s)", models)
 	}
-	// Old files do not name the type. WordPiece is the one that has a prefix and no merges.
-	if model.Type == "" && (model.Prefix == nil || model.Merges != nil) {
-		return nil, errors.New("model.type is missing, and the model is not WordPiece")
+	// Old files do not name the type. BPE is the one that has merges, WordPiece
+	// one without them that has a prefix.
+	if model.Type == "" && model.Merges == nil && model.Prefix == nil {
+		return nil, errors.New("model.type is missing, and the model is neither WordPiece nor BPE")
 	}
 	if len(model.Vocab) == 0 {
 		return nil, errors.New("model.vocab is missing or empty")
 	}
+	if model.Type == "BPE" || model.Type == "" && model.Merges != nil {
+		return j.bytePair()
+	}
+	return j.wordPiece()
+}
+
+func (j *tokenizerJSON) wordPiece() (*Tokenizer, error) {
+	model := j.Model
 	m := &wordPiece{maxChars: 100}
 	if model.MaxChars != nil {
 		if m.maxChars = *model.MaxChars; m.maxChars < 0 {
@@ -102,48 +113,62 @@ func loadJSON(file []byte) (*Tokenizer, error) {
 	if typeOf(j.PreTokenizer) != "BertPreTokenizer" {
 		return nil, unsupported("pre_tokenizer", j.PreTokenizer, "BertPreTokenizer")
 	}
-
+	var err error
 	if m.vocab, err = vocabulary(model.Vocab); err != nil {
 		return nil, fmt.Errorf("model.vocab: %w", err)
 	}
 	if !m.prepare(prefix) {
 		return nil, fmt.Errorf("model.vocab: %w", errVocabSize)
 	}
+	t := &Tokenizer{model: m}
+	if err := j.finish(t, false); err != nil {
+		return nil, err
+	}
+	t.setSpecial(model.Vocab, "[PAD]", unk, "[CLS]", "[SEP]", "[MASK]")
+	t.frameSpecial()
+	return t, nil
+}
 
+// finish reads the added tokens, which it adds to the model's vocabulary, and
+// what stands round the texts. Normalized says that tokens which are looked for
+// in normalized text may be no special ones: the model does not normalize.
+func (j *tokenizerJSON) finish(t *Tokenizer, normalized bool) error {
 	// Added tokens may lie beyond the model's vocabulary or repeat its tokens.
-	ids := model.Vocab
+	ids := j.Model.Vocab
 	var list []special
 	for i, a := range j.AddedTokens {
 		field := fmt.Sprintf("added_tokens[%d] %q", i, a.Content)
 		switch {
 		case a.Content == "":
-			return nil, fmt.Errorf("added_tokens[%d]: content is missing", i)
+			return fmt.Errorf("added_tokens[%d]: content is missing", i)
 		case a.SingleWord:
-			return nil, fmt.Errorf("%s: single_word is not supported", field)
-		case a.Normalized && !a.Special:
-			return nil, fmt.Errorf("%s: normalized is not supported", field)
+			return fmt.Errorf("%s: single_word is not supported", field)
+		case a.Normalized && !a.Special && !normalized:
+			return fmt.Errorf("%s: normalized is not supported", field)
 		}
 		if old, ok := ids[a.Content]; ok && old != a.ID {
-			return nil, fmt.Errorf("%s has the id %d, in model.vocab %d", field, a.ID, old)
+			return fmt.Errorf("%s has the id %d, in model.vocab %d", field, a.ID, old)
 		}
 		ids[a.Content] = a.ID
 		list = append(list, special{text: a.Content, id: a.ID, lstrip: a.LStrip, rstrip: a.RStrip})
 	}
-	t := &Tokenizer{model: m, specials: newSpecials(list)}
+	t.specials = newSpecials(list)
+	var err error
 	if t.vocab, err = vocabulary(ids); err != nil {
-		return nil, fmt.Errorf("added_tokens: %w", err)
+		return fmt.Errorf("added_tokens: %w", err)
 	}
-	if err := t.readFrame(j.PostProcessor); err != nil {
-		return nil, err
-	}
-	t.setSpecial(ids, "[PAD]", unk, "[CLS]", "[SEP]", "[MASK]")
+	return t.readFrame(j.PostProcessor)
+}
+
+// frameSpecial takes the classification and separator tokens from what stands
+// round the texts, where they do not have the usual names.
+func (t *Tokenizer) frameSpecial() {
 	if t.cls < 0 && len(t.frame.before) == 1 {
 		t.cls = t.frame.before[0]
 	}
 	if t.sep < 0 && len(t.frame.after) == 1 {
 		t.sep = t.frame.after[0]
 	}
-	return t, nil
 }
 
 func (m *wordPiece) readNormalizer(raw json.RawMessage) error {
@@ -169,10 +194,15 @@ func (m *wordPiece) readNormalizer(raw json.RawMessage) error {
 
 // readFrame reads which special tokens stand round the texts.
 func (t *Tokenizer) readFrame(raw json.RawMessage) error {
-	const want = "BertProcessing, TemplateProcessing"
+	const want = "BertProcessing, RobertaProcessing, TemplateProcessing"
 	switch typeOf(raw) {
 	case "BertProcessing":
 		return t.readBertProcessing(raw)
+	case "RobertaProcessing":
+		if err := t.readBertProcessing(raw); err != nil {
+			return err
+		}
+		return t.readRobertaProcessing(raw)
 	case "TemplateProcessing":
 		return t.readTemplate(raw)
 	}
@@ -210,6 +240,26 @@ func (t *Tokenizer) readBertProcessing(raw json.RawMessage) error {
 	}
 	t.frame = frame{before: []int32{cls}, between: []int32{sep}, after: []int32{sep}, typeB: 1}
 	return nil
+}
+
+// readRobertaProcessing reads what RobertaProcessing adds to BertProcessing.
+func (t *Tokenizer) readRobertaProcessing(raw json.RawMessage) error {
+	p := struct {
+		Trim   bool `json:"trim_offsets"`
+		Prefix bool `json:"add_prefix_space"`
+	}{true, true}
+	if err := decodeJSON(raw, &p); err != nil {
+		return fmt.Errorf("post_processor: %w", err)
+	}
+	t.roberta(trim{p.Trim, p.Prefix})
+	return nil
+}
+
+// roberta makes the frame of BERT that of RoBERTa: two separators between the
+// texts of a pair, and no types.
+func (t *Tokenizer) roberta(trim trim) {
+	sep := t.frame.after[0]
+	t.frame.between, t.frame.typeB, t.trim = []int32{sep, sep}, 0, trim
 }
 
 // templatePart is one piece of a template: a text or a special token.

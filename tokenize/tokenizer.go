@@ -1,10 +1,11 @@
 // Package tokenize turns text into the token ids of Hugging Face's tokenizers,
 // with their type ids and character offsets.
 //
-// A Tokenizer is WordPiece with BERT's normalization: the model of every BERT
-// checkpoint, cased or uncased. It is read from tokenizer.json or from
-// vocab.txt, and refuses by name whatever a tokenizer.json asks for that it
-// does not do.
+// A Tokenizer is WordPiece with BERT's normalization, the model of BERT,
+// DistilBERT, ELECTRA and MiniLM, cased or uncased, or byte-level byte-pair
+// encoding, the model of RoBERTa. It is read from tokenizer.json, from vocab.txt,
+// or from vocab.json and merges.txt, and refuses by name whatever a
+// tokenizer.json asks for that it does not do.
 //
 // Text that is not valid UTF-8 is read as if each wrong byte were U+FFFD, which
 // BERT's normalizer removes.
@@ -80,13 +81,15 @@ type Tokenizer struct {
 	model    model
 	specials specials
 	frame    frame
+	trim     trim
 	files    map[string][]byte
 
 	vocab                     []string
 	pad, unk, cls, sep, mask_ int32
 }
 
-// Encode makes e the encoding of one text: [CLS] text [SEP]. It allocates
+// Encode makes e the encoding of one text: [CLS] text [SEP], of RoBERTa
+// <s> text </s>. It allocates
 // nothing once e's buffers have grown. The only error is a MaxLength that has
 // no room for the special tokens.
 func (t *Tokenizer) Encode(e *Encoding, text string, o Options) error {
@@ -104,8 +107,8 @@ func (t *Tokenizer) Encode(e *Encoding, text string, o Options) error {
 }
 
 // EncodePair makes e the encoding of a pair of texts: [CLS] a [SEP] b [SEP],
-// where b and the last [SEP] have type id 1. It allocates nothing once e's
-// buffers have grown. The only error is a MaxLength that has no room for the
+// where b and the last [SEP] have type id 1; of RoBERTa <s> a </s></s> b </s>,
+// all of type id 0. It allocates nothing once e's buffers have grown. The only error is a MaxLength that has no room for the
 // special tokens.
 func (t *Tokenizer) EncodePair(e *Encoding, a, b string, o Options) error {
 	room, err := t.room(o, len(t.frame.before)+len(t.frame.between)+len(t.frame.after))
@@ -164,22 +167,35 @@ func (e *Encoding) text(p *pieces, n int, typ int32, o Options) {
 func (t *Tokenizer) split(p *pieces, w *wordBuffer, text string, offsets bool) {
 	p.reset(offsets)
 	var at int32 // runes before text
+	between := func(text string) {
+		first := len(p.ids)
+		t.model.tokenize(p, w, text, at)
+		if t.trim.on {
+			for i := first; i < len(p.offsets); i++ {
+				t.trim.apply(&p.offsets[i], i, t.vocab[p.ids[i]])
+			}
+		}
+	}
 	for {
 		s, start, end := t.specials.find(text)
 		if s == nil {
 			break
 		}
 		if start > 0 {
-			t.model.tokenize(p, w, text[:start], at)
+			between(text[:start])
 			at += int32(utf8.RuneCountInString(text[:start]))
 		}
 		n := int32(utf8.RuneCountInString(text[start:end]))
 		p.add(s.id, at, at+n)
+		if t.trim.on && offsets {
+			i := len(p.offsets) - 1
+			t.trim.apply(&p.offsets[i], i, text[start:end])
+		}
 		at += n
 		text = text[end:]
 	}
 	if text != "" {
-		t.model.tokenize(p, w, text, at)
+		between(text)
 	}
 }
 

@@ -50,8 +50,42 @@ func TestMaxLengthWithoutRoomForSpecialTokens(t *testing.T) {
 	}
 }
 
+func smallBPE(t testing.TB) *Tokenizer {
+	t.Helper()
+	tok, err := Load(map[string][]byte{"tokenizer.json": []byte(goldens(t, "goldens_bpe.json.gz")[0].Tokenizer)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tok
+}
+
 func TestConcurrentUse(t *testing.T) {
-	tok := small(t)
+	t.Run("WordPiece", func(t *testing.T) { concurrentUse(t, small(t)) })
+	t.Run("BPE", func(t *testing.T) { concurrentUse(t, smallBPE(t)) })
+}
+
+// An Encoding goes from one tokenizer to another: what it keeps of the first is
+// nothing to the second.
+func TestEncodingIsSharedByTokenizers(t *testing.T) {
+	var shared Encoding
+	for range 2 {
+		for _, file := range []string{"goldens_bpe.json.gz", "goldens.json.gz"} {
+			for _, g := range goldens(t, file) {
+				tok, err := Load(map[string][]byte{"tokenizer.json": []byte(g.Tokenizer)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				var own Encoding
+				const text = "the quick brown fox é漢"
+				if tok.Encode(&own, text, Options{}) != nil || tok.Encode(&shared, text, Options{}) != nil || !slices.Equal(own.IDs, shared.IDs) {
+					t.Errorf("%s: %v and %v", g.Name, own.IDs, shared.IDs)
+				}
+			}
+		}
+	}
+}
+
+func concurrentUse(t *testing.T, tok *Tokenizer) {
 	texts := []string{"Hello, World! é 漢字 [MASK]", "the unaffable fox", strings.Repeat("ab ", 50)}
 	want := make([]Encoding, len(texts))
 	for i, s := range texts {
@@ -78,19 +112,44 @@ func TestConcurrentUse(t *testing.T) {
 }
 
 func TestNoAllocationIntoAUsedEncoding(t *testing.T) {
-	tok := small(t)
-	var e Encoding
-	for _, o := range []Options{{}, {MaxLength: 8}, {Offsets: true}} {
-		encode := func() {
-			if tok.Encode(&e, "Hello, World! Déjà vu 漢字 [MASK] 한국어 don't", o) != nil ||
-				tok.EncodePair(&e, "the fox ΑΣΟΣ", "İstanbul 👍🏽 tail", o) != nil {
-				t.Error("error")
+	for _, tok := range []*Tokenizer{small(t), smallBPE(t)} {
+		var e Encoding
+		for _, o := range []Options{{}, {MaxLength: 8}, {Offsets: true}} {
+			encode := func() {
+				if tok.Encode(&e, "Hello, World! Déjà vu 漢字 [MASK] 한국어 don't Donaudampfschifffahrtsgesellschaftskapitän", o) != nil ||
+					tok.EncodePair(&e, "the fox ΑΣΟΣ", "İstanbul 👍🏽 tail", o) != nil {
+					t.Error("error")
+				}
+			}
+			encode()
+			if n := testing.AllocsPerRun(50, encode); n != 0 {
+				t.Errorf("%+v: %v allocations", o, n)
 			}
 		}
-		encode()
-		if n := testing.AllocsPerRun(50, encode); n != 0 {
-			t.Errorf("%+v: %v allocations", o, n)
+	}
+}
+
+// A word of a million letters takes time n log n, and gives what shorter words
+// of the same letters give.
+func TestLongWord(t *testing.T) {
+	tok := smallBPE(t)
+	m := tok.model.(*bytePair)
+	var long, short pairBuffer
+	for _, n := range []int{2, 7, shortWord} {
+		word := []byte(strings.Repeat("the", n))[:n]
+		want := slices.Clone(m.merge(&short, word))
+		long.ids = long.ids[:0]
+		for _, c := range word {
+			long.ids = append(long.ids, m.alphabet[c])
 		}
+		m.mergeLong(&long)
+		if !slices.Equal(long.ids, want) {
+			t.Errorf("%s: %v with a queue, %v without", word, long.ids, want)
+		}
+	}
+	var e Encoding
+	if err := tok.Encode(&e, strings.Repeat("hat", 1<<20/3), Options{}); err != nil || len(e.IDs) < 1000 {
+		t.Errorf("%d tokens: %v", len(e.IDs), err)
 	}
 }
 
@@ -131,8 +190,13 @@ func TestNewWordPieceIsReadBackFromItsFiles(t *testing.T) {
 // takes it out.
 func edit(t testing.TB, path string, value any) []byte {
 	t.Helper()
+	return editFile(t, "goldens.json.gz", path, value)
+}
+
+func editFile(t testing.TB, file, path string, value any) []byte {
+	t.Helper()
 	var j map[string]any
-	if err := json.Unmarshal([]byte(goldens(t, "goldens.json.gz")[0].Tokenizer), &j); err != nil {
+	if err := json.Unmarshal([]byte(goldens(t, file)[0].Tokenizer), &j); err != nil {
 		t.Fatal(err)
 	}
 	keys := strings.Split(path, ".")
@@ -158,6 +222,20 @@ func TestLoadErrorsNameFileAndField(t *testing.T) {
 	js := func(path string, value any) map[string][]byte {
 		return map[string][]byte{"tokenizer.json": edit(t, path, value)}
 	}
+	bpe := func(path string, value any) map[string][]byte {
+		return map[string][]byte{"tokenizer.json": editFile(t, "goldens_bpe.json.gz", path, value)}
+	}
+	bytesVocab := map[string]int32{"<s>": 0, "</s>": 1}
+	for _, c := range byteChars {
+		bytesVocab[string(c)] = int32(len(bytesVocab))
+	}
+	vocabJSON, err := json.Marshal(bytesVocab)
+	if err != nil {
+		t.Fatal(err)
+	}
+	merges := func(s string) map[string][]byte {
+		return map[string][]byte{"vocab.json": vocabJSON, "merges.txt": []byte(s)}
+	}
 	vocab := "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n"
 	for _, c := range []struct {
 		name  string
@@ -180,7 +258,7 @@ func TestLoadErrorsNameFileAndField(t *testing.T) {
 		{"another normalizer", js("normalizer", obj{"type": "Sequence"}), []string{"normalizer", `"Sequence"`}},
 		{"wrong flag", js("normalizer.lowercase", "yes"), []string{"normalizer", "lowercase"}},
 		{"another pre-tokenizer", js("pre_tokenizer", obj{"type": "Metaspace"}), []string{"pre_tokenizer", `"Metaspace"`}},
-		{"another post-processor", js("post_processor", obj{"type": "RobertaProcessing"}), []string{"post_processor", `"RobertaProcessing"`}},
+		{"another post-processor", js("post_processor", obj{"type": "Sequence"}), []string{"post_processor", `"Sequence"`}},
 		{"unknown special", js("post_processor.special_tokens", obj{}), []string{"post_processor.single[0]", "[CLS]"}},
 		{"added id differs", js("added_tokens", []obj{{"id": 9, "content": "[SEP]", "special": true}}), []string{"added_tokens[0]", "[SEP]", "9"}},
 		{"single word", js("added_tokens", []obj{{"id": 0, "content": "[PAD]", "single_word": true}}), []string{"added_tokens[0]", "single_word"}},
@@ -189,6 +267,20 @@ func TestLoadErrorsNameFileAndField(t *testing.T) {
 		{"not UTF-8", map[string][]byte{"vocab.txt": []byte("[UNK]\n\xff\n")}, []string{"vocab.txt", "UTF-8"}},
 		{"bad configuration", map[string][]byte{"vocab.txt": []byte(vocab), "tokenizer_config.json": []byte(`{"do_lower_case": 1}`)},
 			[]string{"tokenizer_config.json", "do_lower_case"}},
+		{"merges of numbers", bpe("model.merges", []int{3}), []string{"tokenizer.json", "model.merges", "entry 0"}},
+		{"merges of three", bpe("model.merges", []string{"a b c"}), []string{"model.merges", `"a b c"`}},
+		{"merge of unknown tokens", bpe("model.merges", [][]string{{"a", "~~"}}), []string{"merge 1", `"~~"`}},
+		{"a byte is missing", bpe("model.vocab", obj{"<s>": 0, "</s>": 2}), []string{"model", "0x00"}},
+		{"fallback to bytes", bpe("model.byte_fallback", true), []string{"model.byte_fallback"}},
+		{"dropout", bpe("model.dropout", 0.1), []string{"model.dropout"}},
+		{"BPE with a normalizer", bpe("normalizer", obj{"type": "NFC"}), []string{"normalizer", `"NFC"`, "BPE"}},
+		{"BPE without bytes", bpe("pre_tokenizer", obj{"type": "Whitespace"}), []string{"pre_tokenizer", `"Whitespace"`, "ByteLevel"}},
+		{"BPE without words", bpe("pre_tokenizer.use_regex", false), []string{"pre_tokenizer.use_regex"}},
+		{"no merges.txt", map[string][]byte{"vocab.json": vocabJSON}, []string{"merges.txt"}},
+		{"bad merges.txt", merges("#version: 0.2\na b c\n"), []string{"merges.txt: line 2", `"a b c"`}},
+		{"merges.txt of another model", merges("a b\n"), []string{"merges.txt", "merge 1", `"ab"`}},
+		{"vocab.json without <s>", map[string][]byte{"vocab.json": []byte(strings.Replace(string(vocabJSON), `\u003cs\u003e`, "<<", 1)), "merges.txt": {}},
+			[]string{"vocab.json", "<s>"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Load(c.files)
@@ -304,14 +396,15 @@ func TestBuildVocab(t *testing.T) {
 }
 
 func FuzzEncode(f *testing.F) {
-	for _, g := range goldens(f, "goldens.json.gz")[:1] {
+	all := slices.Concat(goldens(f, "goldens.json.gz"), goldens(f, "goldens_bpe.json.gz"))
+	for _, g := range []golden{goldens(f, "goldens.json.gz")[0], goldens(f, "goldens_bpe.json.gz")[0]} {
 		for _, c := range g.Cases[:120] {
 			f.Add(c.A, "b", c.Max)
 		}
 	}
 	f.Add("a\xffb", "\xe2\x82", 7)
 	var toks []*Tokenizer
-	for _, g := range goldens(f, "goldens.json.gz") {
+	for _, g := range all {
 		tok, err := Load(map[string][]byte{"tokenizer.json": []byte(g.Tokenizer)})
 		if err != nil {
 			f.Fatal(err)
@@ -352,7 +445,7 @@ func FuzzEncode(f *testing.F) {
 						}
 						continue
 					}
-					if o[0] < last-1 || o[1] <= o[0] || int(o[1]) > max(runes[0], runes[text]) {
+					if o[0] < last-1 || o[1] < o[0] || o[1] == o[0] && !tok.trim.on || int(o[1]) > max(runes[0], runes[text]) {
 						t.Fatalf("token %d has the offsets %v after %d", i, o, last)
 					}
 					last = o[1]
@@ -366,10 +459,13 @@ func FuzzLoad(f *testing.F) {
 	f.Add(edit(f, "version", nil), []byte("[UNK]\n[CLS]\n[SEP]\n"), []byte(`{}`))
 	f.Add(edit(f, "post_processor", obj{"type": "BertProcessing", "sep": []any{"[SEP]", 3}, "cls": []any{"[CLS]", 2}}), []byte{}, []byte(`{"unk_token": 3}`))
 	f.Add([]byte(`{"model":{"vocab":{"[UNK]":0},"type":"WordPiece"},"normalizer":{"type":"BertNormalizer"}}`), []byte{}, []byte{})
+	f.Add(editFile(f, "goldens_bpe.json.gz", "version", nil), []byte("#version: 0.2\na b\n"), []byte(`{"add_prefix_space": true}`))
+	f.Add([]byte(`{"<s>":0,"</s>":1,"a":2,"b":3,"ab":4}`), []byte("a b\n"), []byte(`{"cls_token": {"content": "<s>"}}`))
 	f.Fuzz(func(t *testing.T, tokenizer, vocab, config []byte) {
 		for _, files := range []map[string][]byte{
 			{"tokenizer.json": tokenizer},
 			{"vocab.txt": vocab, "tokenizer_config.json": config},
+			{"vocab.json": tokenizer, "merges.txt": vocab, "tokenizer_config.json": config},
 		} {
 			tok, err := Load(files)
 			if err != nil {
@@ -388,11 +484,15 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
-func benchmarkText(b *testing.B) (tok *Tokenizer, lines []string) {
-	tok, err := Load(map[string][]byte{"vocab.txt": shared(b, "vocab/bert-base-uncased/vocab.txt")})
-	if err != nil {
-		b.Fatal(err)
+// published are the files of the vocabularies that the benchmarks use.
+func published(b *testing.B) map[string]map[string][]byte {
+	return map[string]map[string][]byte{
+		"bert-base-uncased": {"vocab.txt": shared(b, "vocab/bert-base-uncased/vocab.txt")},
+		"roberta-base":      {"vocab.json": shared(b, "vocab/roberta-base/vocab.json"), "merges.txt": shared(b, "vocab/roberta-base/merges.txt")},
 	}
+}
+
+func benchmarkText(b *testing.B) (lines []string) {
 	z, err := gzip.NewReader(bytes.NewReader(shared(b, "text/wikitext-2/valid.txt.gz")))
 	if err != nil {
 		b.Fatal(err)
@@ -401,13 +501,23 @@ func benchmarkText(b *testing.B) (tok *Tokenizer, lines []string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	return tok, strings.Split(string(text), "\n")
+	return strings.Split(string(text), "\n")
 }
 
 func BenchmarkEncode(b *testing.B) {
-	tok, lines := benchmarkText(b)
+	lines := benchmarkText(b)
+	for name, files := range published(b) {
+		tok, err := Load(files)
+		if err != nil {
+			b.Fatal(err)
+		}
+		benchmarkEncode(b, name, tok, lines)
+	}
+}
+
+func benchmarkEncode(b *testing.B, name string, tok *Tokenizer, lines []string) {
 	for _, offsets := range []bool{false, true} {
-		b.Run(fmt.Sprintf("offsets=%t", offsets), func(b *testing.B) {
+		b.Run(fmt.Sprintf("%s/offsets=%t", name, offsets), func(b *testing.B) {
 			var e Encoding
 			n := 0
 			b.ReportAllocs()
@@ -425,11 +535,12 @@ func BenchmarkEncode(b *testing.B) {
 }
 
 func BenchmarkLoad(b *testing.B) {
-	for _, name := range []string{"vocab.txt", "tokenizer.json"} {
-		file := shared(b, "vocab/bert-base-uncased/"+name)
+	all := published(b)
+	all["tokenizer.json"] = map[string][]byte{"tokenizer.json": shared(b, "vocab/bert-base-uncased/tokenizer.json")}
+	for name, files := range all {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				if _, err := Load(map[string][]byte{name: file}); err != nil {
+				if _, err := Load(files); err != nil {
 					b.Fatal(err)
 				}
 			}

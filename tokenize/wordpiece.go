@@ -50,6 +50,7 @@ type wordBuffer struct {
 	from  []int32
 	runes int
 	char  []byte
+	pair  pairBuffer // of byte-pair encoding, whose bytes are those of the text
 }
 
 func (w *wordBuffer) add(r rune, at int32) {

@@ -60,9 +60,9 @@ func Outcome(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o 
 func Encode(model *checkpoints.Model, ds *data.Dataset, maxLength int) (*data.Encoded, error) {
 	switch {
 	case maxLength == 0:
-		maxLength = model.Config.MaxPositions
-	case maxLength < 0 || maxLength > model.Config.MaxPositions:
-		return nil, &OptionError{"max-length", maxLength, fmt.Sprintf("1 to the model's %d positions", model.Config.MaxPositions)}
+		maxLength = model.Config.MaxTokens()
+	case maxLength < 0 || maxLength > model.Config.MaxTokens():
+		return nil, &OptionError{"max-length", maxLength, fmt.Sprintf("1 to the model's %d positions", model.Config.MaxTokens())}
 	}
 	tok, err := tokenize.Load(model.Tokenizer)
 	if err != nil {

@@ -199,8 +199,8 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 	if o.BatchSize == 0 && o.BatchTokens == 0 {
 		o.BatchSize = DefaultBatchSize
 	}
-	if o.MaxLength > model.Config.MaxPositions {
-		return &OptionError{"max-length", o.MaxLength, fmt.Sprintf("at most the model's %d positions", model.Config.MaxPositions)}
+	if o.MaxLength > model.Config.MaxTokens() {
+		return &OptionError{"max-length", o.MaxLength, fmt.Sprintf("at most the model's %d positions", model.Config.MaxTokens())}
 	}
 	if trainSet == nil || len(trainSet.Examples) == 0 {
 		return fmt.Errorf("training set: %w", ErrEmpty)

@@ -3,13 +3,25 @@ package train
 import (
 	"context"
 	"math"
+	"path/filepath"
 	"testing"
 
+	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/internal/golden"
 )
 
-// Twenty steps of AdamW in PyTorch on the same batches.
+// Twenty steps of AdamW in PyTorch on the same batches, with each family.
 func TestTrainingFollowsPyTorch(t *testing.T) {
+	for name, steps := range map[string]string{
+		"tiny": "train.json", "roberta": "roberta/train.json", "distilbert": "distilbert/train.json", "electra": "electra/train.json",
+	} {
+		t.Run(name, func(t *testing.T) {
+			followPyTorch(t, filepath.Join("testdata", name), filepath.Join("testdata", steps))
+		})
+	}
+}
+
+func followPyTorch(t *testing.T, dir, steps string) {
 	var pytorch struct {
 		Steps []struct {
 			Step     int
@@ -19,12 +31,17 @@ func TestTrainingFollowsPyTorch(t *testing.T) {
 		}
 		FinalSums map[string]float64 `json:"final_sums"`
 	}
-	golden.JSON(t, "testdata/train.json", &pytorch)
+	golden.JSON(t, steps, &pytorch)
+	start, err := checkpoints.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer start.Close()
 	o := Defaults()
 	o.Steps, o.BatchSize, o.LearningRate, o.NoShuffle = 20, 8, 1e-3, true
 	o.Warmup = 0.1
 	o.Threads = 1
-	model, result, err := Run(context.Background(), golden.Model(t), golden.Data(t), nil, o)
+	model, result, err := Run(context.Background(), start, golden.Data(t), nil, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,9 +60,17 @@ func TestTrainingFollowsPyTorch(t *testing.T) {
 			t.Errorf("step %d: gradient norm %.6f, PyTorch's %.6f", got.Step, got.GradNorm, want.GradNorm)
 		}
 	}
+	out := t.TempDir()
+	if err := model.SaveHF(out); err != nil {
+		t.Fatal(err)
+	}
+	final := golden.Tensors(t, filepath.Join(out, "model.safetensors")) // under the family's own names
 	for name, want := range pytorch.FinalSums {
+		if len(final[name]) == 0 {
+			t.Errorf("%s: not in the trained model", name)
+		}
 		var got, size float64
-		for _, v := range model.Tensors[name].Float32s() {
+		for _, v := range final[name] {
 			got += float64(v)
 			size += math.Abs(float64(v))
 		}

@@ -84,8 +84,8 @@ func newBench() *cobra.Command {
 					return err
 				}
 			} else {
-				if seq > m.Config.MaxPositions {
-					return usagef("--seq: %d is more than the model's %d positions", seq, m.Config.MaxPositions)
+				if seq > m.Config.MaxTokens() {
+					return usagef("--seq: %d is more than the model's %d positions", seq, m.Config.MaxTokens())
 				}
 				batches = randomBatches(m.Config, batch, seq)
 			}
@@ -227,7 +227,7 @@ func readBatches(m *checkpoints.Model, path string, batch int) ([]benchBatch, er
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", path, number, err)
 		}
-		o := tokenize.Options{MaxLength: m.Config.MaxPositions}
+		o := tokenize.Options{MaxLength: m.Config.MaxTokens()}
 		if input.HasPair {
 			err = tokenizer.EncodePair(&encoding, input.Text, input.Pair, o)
 		} else {

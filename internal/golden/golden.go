@@ -3,8 +3,10 @@
 package golden
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -66,4 +68,27 @@ func JSON(t testing.TB, path string, v any) {
 	if err := json.Unmarshal(b, v); err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
+}
+
+// Tensors reads a safetensors file of float32 tensors.
+func Tensors(t testing.TB, path string) map[string][]float32 {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := binary.LittleEndian.Uint64(b)
+	var header map[string]struct {
+		Offsets [2]int `json:"data_offsets"`
+	}
+	if err := json.Unmarshal(b[8:8+n], &header); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	tensors := make(map[string][]float32)
+	for name, h := range header {
+		for at := 8 + int(n) + h.Offsets[0]; at < 8+int(n)+h.Offsets[1]; at += 4 {
+			tensors[name] = append(tensors[name], math.Float32frombits(binary.LittleEndian.Uint32(b[at:])))
+		}
+	}
+	return tensors
 }

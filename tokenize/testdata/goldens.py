@@ -1,18 +1,20 @@
-"""Writes goldens.json.gz (small vocabularies, settings of every kind) and
-goldens_bert.json.gz (the vocabularies of bert-base-uncased and -cased): token
-ids, type ids and character offsets of Hugging Face's tokenizers over a corpus of
-nasty texts.
+"""Writes goldens.json.gz (small WordPiece vocabularies, settings of every kind),
+goldens_bert.json.gz (the vocabularies of bert-base-uncased and -cased),
+goldens_bpe.json.gz (small byte-level BPE vocabularies) and
+goldens_roberta.json.gz (that of roberta-base): token ids, type ids and character
+offsets of Hugging Face's tokenizers over a corpus of nasty texts.
 
     pip install tokenizers && python goldens.py DIRECTORY-OF-VOCABULARIES
 
-The directory holds bert-base-uncased/vocab.txt and bert-base-cased/vocab.txt.
+The directory holds bert-base-uncased/vocab.txt, bert-base-cased/vocab.txt and
+roberta-base/tokenizer.json.gz.
 """
 import gzip
 import json
 import os
 import random
 import sys
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 here = os.path.dirname(os.path.abspath(__file__))
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -145,6 +147,69 @@ def main():
         t = build(vocab, bert | dict(lowercase=lower), "bert")
         out.append({"name": name, "tokenizer": "", "cases": cases(t, corpus(rng, 800), rng, 500)})
     write("goldens_bert.json.gz", out)
+
+    byte_pair()
+
+
+BPE_SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+BPE_TEXTS = [
+    "I'm you're he's we'll I'd they've can't IT'S 'S 's's 't", "a  b   c \n d\n\ne\t\tf  ", "   ", " \n ", "\n", "  x", "x  ", "1a2b33c ½² Ⅳ٣४ a1",
+    "<mask>", "a <mask> b", "a  <mask>  b<mask>", "<s>x</s> y<pad><unk>", "<Mask> <mask", "don''t", "''", "' s", "!'s ?'re _'ve", "\u00a0\u00a0a", "a\u3000 b",
+    "ha" * 30, "aaaaaaaa" * 30, "1234567890" * 9, "!?" * 50, "x" * 41, "x" * 40, "e" * 31, "the " * 8, "漢字" * 30, "\u0301a \u0301", "\x1c\x1d\x1e\x1f \x85\x85x", "\u180e\u200b\ufeff",
+]
+BPE_POOL = POOL + ["'s", "'ll", " '", "  ", "\n", " \n ", "<mask>", " <mask> ", "</s>", "<s>", "12", "3", "ing", " the", "\u0967", "ª"]
+
+
+def bpe_corpus(rng, n):
+    out = BPE_TEXTS + corpus(rng, n // 2)
+    for _ in range(n):
+        out.append("".join(rng.choice(BPE_POOL) for _ in range(rng.choice([1, 3, 8, 20, 40]))))
+    return out
+
+
+def byte_pair():
+    rng = random.Random(11)
+    texts = bpe_corpus(rng, 120)
+    out = []
+    for name, prefix, trim, post, drop, added in [
+        ("byte pairs", False, True, "roberta", "", ()),
+        ("a space in front", True, True, "roberta", "", ()),
+        ("a space in front, offsets not trimmed", True, False, "roberta", "", ()),
+        ("offsets not trimmed", False, False, "roberta", "", ()),
+        ("unknown bytes", False, True, "roberta", "qé漢", ()),
+        ("template", True, True, "template", "", ()),
+        ("added tokens", False, True, "roberta", "", (AddedToken("<left>", lstrip=True), AddedToken("<right>", rstrip=True), AddedToken(" <in> ", normalized=True))),
+    ]:
+        t = Tokenizer(models.BPE())
+        t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+        t.train_from_iterator(texts, trainers.BpeTrainer(
+            vocab_size=700, special_tokens=BPE_SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+        if drop:
+            j = json.loads(t.to_str())
+            gone = set("".join(piece for piece, _ in pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str(drop)))
+            vocab = [v for v in j["model"]["vocab"] if v in BPE_SPECIAL or not gone & set(v)]
+            j["model"]["vocab"] = {v: i for i, v in enumerate(vocab)}
+            j["model"]["merges"] = [m for m in j["model"]["merges"] if not gone & set("".join(m))]
+            j["model"]["unk_token"] = "<unk>"
+            t = Tokenizer.from_str(json.dumps(j))
+        t.add_special_tokens([AddedToken("<mask>", lstrip=True)])
+        for a in added:
+            t.add_tokens([a])
+        if post == "roberta":
+            t.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=trim, add_prefix_space=prefix)
+        else:
+            t.post_processor = processors.TemplateProcessing(
+                single="<s> $A </s>", pair="<s> $A </s> $B:1 </s>:1", special_tokens=[("<s>", 0), ("</s>", 2)])
+        extra = ["a <left> b  <left><right>  c<right>", " <right> <left> ", "x <in> y", " <in>  <in> "]
+        c = cases(t, texts + extra if added else texts, rng, 60)
+        t.no_truncation()
+        out.append({"name": name, "tokenizer": t.to_str(), "cases": c})
+    write("goldens_bpe.json.gz", out)
+
+    text = gzip.open(os.path.join(sys.argv[1], "roberta-base", "tokenizer.json.gz")).read().decode()
+    t = Tokenizer.from_str(text)
+    t.no_padding()
+    write("goldens_roberta.json.gz", [{"name": "roberta-base", "tokenizer": "", "cases": cases(t, bpe_corpus(rng, 500), rng, 300)}])
 
 
 main()

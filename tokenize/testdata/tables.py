@@ -1,5 +1,5 @@
-"""Writes ../tables.go: the character classes of Hugging Face's BertNormalizer
-and BertPreTokenizer, read off the library itself for every code point.
+"""Writes ../tables.go: the character classes of Hugging Face's BertNormalizer,
+BertPreTokenizer and ByteLevel, read off the library itself for every code point.
 
     pip install tokenizers && python tables.py && gofmt -w ../tables.go
 
@@ -19,13 +19,14 @@ def bert(**on):
 
 clean, accents, lower = bert(clean_text=True), bert(strip_accents=True), bert(lowercase=True)
 chinese, split = bert(handle_chinese_chars=True), pre_tokenizers.BertPreTokenizer()
+byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
 
 
 def inside(f, ch):
     return f.normalize_str("a" + ch + "b")[1:-1]
 
 
-dropped, spaces, marks, punct, han = [], [], [], [], []
+dropped, spaces, marks, punct, han, letters, numbers, white = [], [], [], [], [], [], [], []
 for c in range(0x110000):
     if 0xD800 <= c < 0xE000:
         continue
@@ -44,6 +45,12 @@ for c in range(0x110000):
     words = [w for w, _ in split.pre_tokenize_str("a" + ch + "b")]
     if words == ["a", ch, "b"]:
         punct.append(c)
+    # Which run a character joins tells its class in the regular expression of ByteLevel.
+    joins = [len(byte_level.pre_tokenize_str(x + ch + x)) == 1 for x in "a1_"]
+    assert sum(joins) <= 1
+    for joined, points in zip(joins + [not any(joins)], (letters, numbers, [], white)):
+        if joined:
+            points.append(c)
     # Dropped characters that are white space matter where clean_text is off.
     assert (words == ["a", "b"]) == (c == 0x20 or c in spaces or c in (0xB, 0xC, 0x85)), hex(c)
 
@@ -73,6 +80,10 @@ s += table("spaceChars", "spaceChars are the white space of which clean_text mak
 s += table("markChars", "markChars are the nonspacing marks that strip_accents removes.", marks)
 s += table("punctChars", "punctChars are each a word of their own.", punct)
 s += table("hanChars", "hanChars get a space on either side from handle_chinese_chars.", han)
+s += table("letterChars", "letterChars are what ByteLevel takes for letters.", letters)
+s += table("numberChars", "numberChars are what ByteLevel takes for numbers.", numbers)
+# unicode.IsSpace is the same set.
+assert white == [*range(9, 14), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000]
 open(os.path.join(os.path.dirname(__file__), "..", "tables.go"), "w").write(s)
 # The whole mapping, for the exhaustive test.
 full = bert(clean_text=True, handle_chinese_chars=True, strip_accents=True, lowercase=True)

@@ -1,0 +1,269 @@
+package checkpoints
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// family is what tells a family of encoders from BERT. Inside Skive its tensors
+// have the names of BERT, so that no stage needs to know the family; files have
+// the family's own.
+type family struct {
+	modelType string
+	class     string // what the names of its classes in transformers begin with
+	prefix    string // of the encoder's tensors
+	layers    string // of its layers' after that
+	// renamed are what names begin with, ours and the family's: in a layer after
+	// its number, elsewhere from the start.
+	renamed [][2]string
+	// keys are the names of settings in config.json that are not BERT's; "" is one
+	// that the family does not have.
+	keys       map[string]string
+	padTokenID int // where config.json says nothing
+	// denseHead tells that the dense layer before the classifier belongs to the
+	// head of sequence classification: classifier.dense and classifier.out_proj.
+	denseHead bool
+	// headActivation is the activation of that layer, whatever its name.
+	headActivation string
+	// pooler tells that the encoder has a pooler of its own.
+	pooler bool
+	// lmActivation is that of the head of a masked language model; "" is the
+	// encoder's.
+	lmActivation string
+}
+
+const bertLayers = "encoder.layer."
+
+var families = []family{
+	{modelType: "bert", class: "Bert", prefix: "bert.", layers: bertLayers, headActivation: "tanh", pooler: true},
+	{
+		modelType: "roberta", class: "Roberta", prefix: "roberta.", layers: bertLayers, headActivation: "tanh", pooler: true, denseHead: true, lmActivation: "gelu", padTokenID: 1,
+		renamed: [][2]string{
+			{lmPrefix + "transform.dense.", "lm_head.dense."},
+			{lmPrefix + "transform.LayerNorm.", "lm_head.layer_norm."},
+			{lmPrefix, "lm_head."},
+		},
+	},
+	{
+		modelType: "distilbert", class: "DistilBert", prefix: "distilbert.", layers: "transformer.layer.", headActivation: "relu",
+		renamed: [][2]string{
+			{"attention.self.query.", "attention.q_lin."},
+			{"attention.self.key.", "attention.k_lin."},
+			{"attention.self.value.", "attention.v_lin."},
+			{"attention.output.dense.", "attention.out_lin."},
+			{"attention.output.LayerNorm.", "sa_layer_norm."},
+			{"intermediate.dense.", "ffn.lin1."},
+			{"output.dense.", "ffn.lin2."},
+			{"output.LayerNorm.", "output_layer_norm."},
+			{"bert.pooler.dense.", "pre_classifier."},
+			{lmPrefix + "transform.dense.", "vocab_transform."},
+			{lmPrefix + "transform.LayerNorm.", "vocab_layer_norm."},
+			{lmPrefix + "decoder.", "vocab_projector."},
+			{lmPrefix, "vocab_projector."},
+		},
+		keys: map[string]string{
+			"hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads", "intermediate_size": "hidden_dim",
+			"hidden_act": "activation", "hidden_dropout_prob": "dropout", "attention_probs_dropout_prob": "attention_dropout",
+			"classifier_dropout": "seq_classif_dropout", "type_vocab_size": "", "layer_norm_eps": "", "position_embedding_type": "",
+		},
+	},
+	{
+		modelType: "electra", class: "Electra", prefix: "electra.", layers: bertLayers, headActivation: "gelu", denseHead: true, lmActivation: "gelu",
+		renamed: [][2]string{
+			{"bert.pooler.dense.", "sequence_summary.summary."},
+			{lmPrefix + "transform.", "generator_predictions."},
+			{lmPrefix + "decoder.", "generator_lm_head."},
+			{lmPrefix, "generator_lm_head."},
+		},
+	},
+}
+
+// key returns the family's name of a setting in config.json.
+func (f *family) key(name string) string {
+	if key, ok := f.keys[name]; ok {
+		return key
+	}
+	return name
+}
+
+// familyOf returns the family of a model type, nil for one that is not known.
+func familyOf(modelType string) *family {
+	for i := range families {
+		if families[i].modelType == modelType {
+			return &families[i]
+		}
+	}
+	return nil
+}
+
+// familyNames lists the families for messages.
+func familyNames() string {
+	var names []string
+	for _, f := range families {
+		names = append(names, f.modelType)
+	}
+	return strings.Join(names, ", ")
+}
+
+// family returns the configuration's family; BERT's where it is none, which
+// Validate refuses.
+func (c Config) family() *family {
+	if f := familyOf(c.ModelType); f != nil {
+		return f
+	}
+	return &families[0]
+}
+
+// ownName returns the family's own name of a tensor that has the given name in
+// Skive.
+func (c Config) ownName(name string) string {
+	f := c.family()
+	if f.denseHead && c.classifiesSequences() {
+		if s, ok := strings.CutPrefix(name, "bert.pooler."); ok {
+			return "classifier." + s
+		}
+		if s, ok := strings.CutPrefix(name, "classifier."); ok {
+			return "classifier.out_proj." + s
+		}
+	}
+	if s, ok := strings.CutPrefix(name, "bert."+bertLayers); ok {
+		number, part, _ := strings.Cut(s, ".")
+		return f.prefix + f.layers + number + "." + f.rename(part)
+	}
+	if s := f.rename(name); s != name {
+		return s
+	}
+	if s, ok := strings.CutPrefix(name, "bert."); ok {
+		return f.prefix + s
+	}
+	return name
+}
+
+func (f *family) rename(name string) string {
+	for _, r := range f.renamed {
+		if s, ok := strings.CutPrefix(name, r[0]); ok {
+			return r[1] + s
+		}
+	}
+	return name
+}
+
+// classifiesSequences tells whether the head is one that transformers calls
+// sequence classification.
+func (c Config) classifiesSequences() bool {
+	return len(c.Labels) > 0 && architectures[c.Head] == architectures[SingleLabel]
+}
+
+// HeadActivation is the activation of the dense layer between the first token
+// and the classifier, Hugging Face's name: "tanh" in BERT's pooler and RoBERTa's
+// head, "relu" in DistilBERT's, "gelu" in ELECTRA's.
+func (c Config) HeadActivation() string { return c.family().headActivation }
+
+// HeadInputDropout tells whether training drops out the input of that layer too,
+// as RoBERTa and ELECTRA do.
+func (c Config) HeadInputDropout() bool { return c.family().denseHead && c.classifiesSequences() }
+
+// LMActivation is the activation in the head of a masked language model.
+func (c Config) LMActivation() string {
+	if a := c.family().lmActivation; a != "" {
+		return a
+	}
+	return c.Activation
+}
+
+// AttentionOutputDropout tells whether training drops out what attention gives
+// before it is added to its input: in all families but DistilBERT.
+func (c Config) AttentionOutputDropout() bool { return c.ModelType != "distilbert" }
+
+// EmbeddingWidth is the width of the embeddings, which is the hidden size unless
+// EmbeddingSize says otherwise.
+func (c Config) EmbeddingWidth() int {
+	if c.EmbeddingSize == 0 {
+		return c.HiddenSize
+	}
+	return c.EmbeddingSize
+}
+
+// ProjectsEmbeddings tells whether a linear layer widens the embeddings to the
+// hidden size.
+func (c Config) ProjectsEmbeddings() bool { return c.EmbeddingWidth() != c.HiddenSize }
+
+// MaxTokens is the number of tokens of the longest sequence.
+func (c Config) MaxTokens() int { return c.MaxPositions - c.positionOffset() }
+
+// positionOffset is the position of a sequence's first token.
+func (c Config) positionOffset() int {
+	if c.ModelType == "roberta" {
+		return c.PadTokenID + 1
+	}
+	return 0
+}
+
+// PositionsByID tells whether the positions of a sequence depend on its ids, see
+// Positions; they are 0, 1, 2, ... otherwise.
+func (c Config) PositionsByID() bool { return c.positionOffset() > 0 }
+
+// Positions sets dst to the positions of a sequence's tokens, which are rows of
+// the position embeddings. In RoBERTa, as in fairseq, a token has the number of
+// tokens up to it that are not padding, plus the id of the padding token; and
+// padding has that id.
+func (c Config) Positions(dst, ids []int32) {
+	if !c.PositionsByID() {
+		for i := range ids {
+			dst[i] = int32(i)
+		}
+		return
+	}
+	pad := int32(c.PadTokenID)
+	next := pad
+	for i, id := range ids {
+		dst[i] = pad
+		if id != pad {
+			next++
+			dst[i] = next
+		}
+	}
+}
+
+// PaddingPosition is the position of padding in the place of a sequence's token i.
+func (c Config) PaddingPosition(i int) int32 {
+	if c.PositionsByID() {
+		return int32(c.PadTokenID)
+	}
+	return int32(i)
+}
+
+// validateFamily checks what the family asks of the configuration.
+func (c Config) validateFamily() error {
+	distil := c.ModelType == "distilbert"
+	switch {
+	case distil && c.TypeVocabSize != 0:
+		return fmt.Errorf("type_vocab_size is %d, DistilBERT has no token types", c.TypeVocabSize)
+	case !distil && (c.TypeVocabSize < 1 || c.TypeVocabSize > maxDimension):
+		return fmt.Errorf("type_vocab_size is %d, expected 1 to %d", c.TypeVocabSize, maxDimension)
+	case distil && c.LayerNormEps != distilLayerNormEps:
+		return fmt.Errorf("layer_norm_eps is %g, in DistilBERT it is always %g", c.LayerNormEps, distilLayerNormEps)
+	case c.EmbeddingSize != 0 && c.ModelType != "electra":
+		return fmt.Errorf("embedding_size %d other than hidden_size %d: %w (ELECTRA's is)", c.EmbeddingSize, c.HiddenSize, ErrUnsupported)
+	case c.EmbeddingSize < 0 || c.EmbeddingSize > maxDimension:
+		return fmt.Errorf("embedding_size is %d, expected 1 to %d", c.EmbeddingSize, maxDimension)
+	case c.MaxTokens() < 1:
+		return fmt.Errorf("max_position_embeddings is %d, expected more than pad_token_id %d + 1", c.MaxPositions, c.PadTokenID)
+	}
+	return nil
+}
+
+// distilLayerNormEps is a constant of DistilBERT.
+const distilLayerNormEps = 1e-12
+
+// otherHeads are what the names of tensors of pretraining heads and those of
+// other tasks begin with.
+var otherHeads = []string{
+	"cls.", "qa_outputs.", "lm_head.", "dropout.", "classifier.", "pre_classifier.", "vocab_transform.", "vocab_layer_norm.", "vocab_projector.",
+	"discriminator_predictions.", "generator_predictions.", "generator_lm_head.", "sequence_summary.",
+}
+
+func isOtherHead(name string) bool {
+	return slices.ContainsFunc(otherHeads, func(p string) bool { return strings.HasPrefix(name, p) })
+}

@@ -1,0 +1,90 @@
+"""Makes the goldens of the families beside BERT with Hugging Face transformers: for each family and head a directory with a
+small random model, as save_pretrained writes it, and golden.json with inputs and logits.
+
+    python families.py
+
+Made with torch 2.15.0 and transformers 5.23.0.
+"""
+
+import json
+import os
+
+import torch
+from transformers import (
+    DistilBertConfig, DistilBertForMaskedLM, DistilBertForMultipleChoice, DistilBertForSequenceClassification,
+    DistilBertForTokenClassification, DistilBertModel, ElectraConfig, ElectraForMaskedLM, ElectraForMultipleChoice,
+    ElectraForSequenceClassification, ElectraForTokenClassification, ElectraModel, RobertaConfig, RobertaForMaskedLM,
+    RobertaForMultipleChoice, RobertaForSequenceClassification, RobertaForTokenClassification, RobertaModel)
+
+HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "families")
+VOCAB, LONGEST = 40, 20
+
+
+def config(family, layers, labels):
+    named = {} if not labels else {"id2label": dict(enumerate(labels)), "label2id": {l: i for i, l in enumerate(labels)}}
+    common = dict(vocab_size=VOCAB, initializer_range=0.3, attn_implementation="eager", **named)
+    if family == "distilbert":
+        return DistilBertConfig(max_position_embeddings=LONGEST, dim=24, n_layers=layers, n_heads=2, hidden_dim=30, **common)
+    sizes = dict(hidden_size=24, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=30, **common)
+    if family == "roberta":
+        # Positions of RoBERTa begin at pad_token_id + 1.
+        return RobertaConfig(max_position_embeddings=LONGEST + 2, type_vocab_size=1, layer_norm_eps=1e-5, **sizes)
+    width = 24 if family == "electra_wide" else 14
+    return ElectraConfig(max_position_embeddings=LONGEST, embedding_size=width, **sizes)
+
+
+def make(family, head, cls, labels=()):
+    torch.manual_seed(len(family) * 100 + len(head))
+    rng = torch.Generator().manual_seed(len(family) * 100 + len(head))
+    cfg = config(family, 2 if head == "single_label" else 1, labels)
+    model = cls(cfg).eval()
+    with torch.no_grad():
+        # Fresh biases are zero and LayerNorms the identity, which would hide mistakes.
+        for p in model.parameters():
+            p.add_(torch.randn(p.shape, generator=rng) * 0.2)
+    path = os.path.join(HERE, f"{family}_{head}")
+    model.save_pretrained(path)
+    model = model.double()
+    encoder = model if head == "encoder" else getattr(model, model.base_model_prefix)
+    cases = []
+    for n in [1, 2, 7, 16, LONGEST]:
+        ids = torch.randint(0, VOCAB, (n,), generator=rng)
+        if n == 7:
+            ids[2] = ids[5] = cfg.pad_token_id  # which in RoBERTa has a position of its own
+        cut = int(torch.randint(0, n + 1, (1,), generator=rng))
+        types = (torch.arange(n) >= cut).long() * (1 if family.startswith("electra") else 0)
+        x = {"input_ids": ids[None], "attention_mask": torch.ones(1, n, dtype=torch.long)}
+        if family != "distilbert":
+            x["token_type_ids"] = types[None]
+        with torch.no_grad():
+            hidden = encoder(**x).last_hidden_state
+            mean, first = (torch.nn.functional.normalize(v, dim=-1)[0] for v in (hidden.mean(1), hidden[:, 0]))
+            case = {"ids": ids.tolist(), "types": types.tolist()}
+            if head == "encoder":
+                case |= {"mean": mean.tolist(), "cls": first.tolist()}
+            else:
+                if head == "multiple_choice":
+                    x = {k: v[None] for k, v in x.items()}
+                case["logits"] = model(**x).logits.flatten().tolist()
+        cases.append(case)
+    with open(os.path.join(path, "golden.json"), "w") as f:
+        json.dump({"cases": cases}, f)
+
+
+COLOURS = ["red", "green", "blue"]
+make("roberta", "single_label", RobertaForSequenceClassification, COLOURS)
+make("roberta", "token", RobertaForTokenClassification, COLOURS)
+make("roberta", "multiple_choice", RobertaForMultipleChoice)
+make("roberta", "masked_lm", RobertaForMaskedLM)
+make("roberta", "encoder", RobertaModel)
+make("distilbert", "single_label", DistilBertForSequenceClassification, COLOURS)
+make("distilbert", "token", DistilBertForTokenClassification, COLOURS)
+make("distilbert", "multiple_choice", DistilBertForMultipleChoice)
+make("distilbert", "masked_lm", DistilBertForMaskedLM)
+make("distilbert", "encoder", DistilBertModel)
+make("electra", "single_label", ElectraForSequenceClassification, COLOURS)
+make("electra_wide", "single_label", ElectraForSequenceClassification, COLOURS)
+make("electra", "token", ElectraForTokenClassification, COLOURS)
+make("electra", "multiple_choice", ElectraForMultipleChoice)
+make("electra", "masked_lm", ElectraForMaskedLM)
+make("electra", "encoder", ElectraModel)

@@ -1,0 +1,441 @@
+package tokenize
+
+import (
+	"bytes"
+	"fmt"
+	"hash/maphash"
+	"math/bits"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// bytePair is byte-level byte-pair encoding: GPT-2's pre-tokenizer, which cuts
+// text into words with the space before them, and the merges of each word's
+// bytes (Radford et al., 2019; Sennrich et al., arXiv 1508.07909).
+type bytePair struct {
+	prefixSpace bool // a space goes before each text that has none
+
+	alphabet [256]int32 // token of each byte
+	merges   mergeTable
+	unk      int32 // token of the bytes that have none of their own; -1 where all have
+	vocab    []string
+}
+
+// byteChars are the characters that stand for bytes in a vocabulary: printable
+// ones for themselves, the rest from U+0100 on, in order.
+var byteChars = func() (chars [256]rune) {
+	next := rune(0x100)
+	for b := range chars {
+		c := rune(b)
+		if c < '!' || c > '~' && c < '¡' || c == 0xad {
+			c, next = next, next+1
+		}
+		chars[b] = c
+	}
+	return chars
+}()
+
+// spaceChar stands for the space.
+const spaceChar = 'Ġ'
+
+// mergeTable maps a pair of neighbours to what they merge into, and to the rank
+// of the merge. It is open-addressed.
+type mergeTable struct {
+	slots []mergeSlot
+	shift int
+}
+
+type mergeSlot struct {
+	pair     uint64 // left+1 and right; 0 is an empty slot
+	rank, id int32
+}
+
+func pairKey(left, right int32) uint64 { return uint64(left+1)<<32 | uint64(uint32(right)) }
+
+func newMergeTable(n int) mergeTable {
+	log2 := bits.Len(uint(2*n)) + 1
+	return mergeTable{slots: make([]mergeSlot, 1<<log2), shift: 64 - log2}
+}
+
+// slot returns the place of a pair, which is empty where the pair is not there.
+func (t *mergeTable) slot(pair uint64) *mergeSlot {
+	mask := len(t.slots) - 1
+	for i := int(pair * 0x9E3779B97F4A7C15 >> t.shift); ; i++ {
+		s := &t.slots[i&mask]
+		if s.pair == pair || s.pair == 0 {
+			return s
+		}
+	}
+}
+
+// noMerge ranks a pair that does not merge after all others.
+const noMerge = 1<<31 - 1
+
+func (t *mergeTable) rank(left, right int32) int32 {
+	if s := t.slot(pairKey(left, right)); s.pair != 0 {
+		return s.rank
+	}
+	return noMerge
+}
+
+// newBytePair makes the model of a vocabulary by id and its merges, in order of
+// rank. unk is the id of the unknown token or -1.
+func newBytePair(vocab []string, ids map[string]int32, merges [][2]string, unk int32, prefixSpace bool) (*bytePair, error) {
+	m := &bytePair{prefixSpace: prefixSpace, unk: unk, vocab: vocab, merges: newMergeTable(len(merges))}
+	for b, c := range byteChars {
+		id, ok := ids[string(c)]
+		if !ok {
+			if id = unk; unk < 0 {
+				return nil, fmt.Errorf("the vocabulary lacks the byte 0x%02x (%q) and has no unknown token", b, c)
+			}
+		}
+		m.alphabet[b] = id
+	}
+	for rank, pair := range merges {
+		var of [3]int32
+		for i, token := range []string{pair[0], pair[1], pair[0] + pair[1]} {
+			id, ok := ids[token]
+			if !ok {
+				return nil, fmt.Errorf("merge %d (%q, %q): the vocabulary lacks the token %q", rank+1, pair[0], pair[1], token)
+			}
+			of[i] = id
+		}
+		// Of equal pairs the last counts, as in Hugging Face's library.
+		key := pairKey(of[0], of[1])
+		*m.merges.slot(key) = mergeSlot{key, int32(rank), of[2]}
+	}
+	return m, nil
+}
+
+func (m *bytePair) tokenize(p *pieces, w *wordBuffer, text string, at int32) {
+	b := &w.pair
+	prefix := m.prefixSpace && text[0] != ' '
+	w.bytes = w.bytes[:0]
+	if prefix {
+		w.bytes = append(w.bytes, ' ')
+	}
+	if utf8.ValidString(text) {
+		w.bytes = append(w.bytes, text...)
+	} else {
+		for _, r := range text {
+			w.bytes = utf8.AppendRune(w.bytes, r)
+		}
+	}
+	next := at - 1 // number of the last rune that began
+	for rest := w.bytes; len(rest) > 0; {
+		n := wordLength(rest)
+		word := rest[:n]
+		rest = rest[n:]
+		ids := m.word(b, word)
+		p.ids = append(p.ids, ids...)
+		if !p.want {
+			continue
+		}
+		for _, id := range ids {
+			size := 1
+			if id != m.unk {
+				size = utf8.RuneCountInString(m.vocab[id])
+			}
+			first := next
+			for i, c := range word[:size] {
+				if utf8.RuneStart(c) {
+					next++
+				}
+				if i == 0 {
+					first = next
+				}
+			}
+			word = word[size:]
+			if prefix {
+				// The space is no rune of the text: it stands with the first one.
+				prefix = false
+				next--
+				first = at
+				p.offsets = append(p.offsets, [2]int32{at, max(next, at) + 1})
+				continue
+			}
+			p.offsets = append(p.offsets, [2]int32{first, next + 1})
+		}
+	}
+}
+
+// wordLength returns the length of the first word of text as GPT-2's regular
+// expression has it:
+//
+//	's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+func wordLength(text []byte) int {
+	if text[0] == '\'' && len(text) > 1 {
+		switch text[1] {
+		case 's', 't', 'm', 'd':
+			return 2
+		}
+		if len(text) > 2 {
+			switch string(text[1:3]) {
+			case "re", "ve", "ll":
+				return 3
+			}
+		}
+	}
+	kind, n := kindOf(text)
+	if text[0] == ' ' && len(text) > 1 {
+		if after, size := kindOf(text[1:]); after != whiteKind {
+			kind, n = after, 1+size
+		}
+	}
+	last := 0 // where the last character of the run begins
+	for n < len(text) {
+		k, size := kindOf(text[n:])
+		if k != kind {
+			// White space leaves its last character to the word that follows.
+			if kind == whiteKind && last > 0 {
+				return last
+			}
+			return n
+		}
+		last = n
+		n += size
+	}
+	return n
+}
+
+// charKind is the class of a character in GPT-2's regular expression.
+type charKind uint8
+
+const (
+	otherKind charKind = iota
+	letterKind
+	numberKind
+	whiteKind
+)
+
+var asciiKinds = func() (kinds [utf8.RuneSelf]charKind) {
+	for i := range kinds {
+		kinds[i] = classifyKind(rune(i))
+	}
+	return kinds
+}()
+
+func classifyKind(r rune) charKind {
+	switch {
+	case unicode.Is(letterChars, r):
+		return letterKind
+	case unicode.Is(numberChars, r):
+		return numberKind
+	case unicode.IsSpace(r):
+		return whiteKind
+	}
+	return otherKind
+}
+
+// kindOf returns the class of the first character of text and its length.
+func kindOf(text []byte) (charKind, int) {
+	if c := text[0]; c < utf8.RuneSelf {
+		return asciiKinds[c], 1
+	}
+	r, n := utf8.DecodeRune(text)
+	return classifyKind(r), n
+}
+
+// pairBuffer is what merging needs: the tokens of the word under way, and the
+// tokens of words seen before.
+type pairBuffer struct {
+	ids   []int32
+	ranks []int32
+	nodes []pairNode
+	queue []pairCandidate
+
+	cache []cachedWord
+	owner *bytePair // whose words the cache holds
+	seed  maphash.Seed
+}
+
+// cachedWord is a word and its tokens. Longer ones are not kept, so that the
+// cache has a fixed size.
+type cachedWord struct {
+	word [30]byte
+	size uint8 // of word; 0 is an empty place
+	n    uint8 // of ids
+	ids  [8]int32
+}
+
+const (
+	cacheLog2 = 12
+	// shortWord is the number of bytes up to which looking through all pairs is
+	// faster than keeping them in a queue.
+	shortWord = 40
+)
+
+// word returns the tokens of a word, in b until the next call.
+func (m *bytePair) word(b *pairBuffer, word []byte) []int32 {
+	if len(word) > len(cachedWord{}.word) {
+		return m.merge(b, word)
+	}
+	if b.owner != m {
+		if b.cache == nil {
+			b.cache, b.seed = make([]cachedWord, 1<<cacheLog2), maphash.MakeSeed()
+		}
+		clear(b.cache)
+		b.owner = m
+	}
+	c := &b.cache[maphash.Bytes(b.seed, word)&(1<<cacheLog2-1)]
+	if int(c.size) == len(word) && bytes.Equal(c.word[:c.size], word) {
+		return c.ids[:c.n]
+	}
+	ids := m.merge(b, word)
+	if len(ids) <= len(c.ids) {
+		c.size, c.n = uint8(len(word)), uint8(len(ids))
+		copy(c.word[:], word)
+		copy(c.ids[:], ids)
+	}
+	return ids
+}
+
+// merge merges the neighbours of least rank, the first of equals, until none
+// are left.
+func (m *bytePair) merge(b *pairBuffer, word []byte) []int32 {
+	b.ids = b.ids[:0]
+	for _, c := range word {
+		b.ids = append(b.ids, m.alphabet[c])
+	}
+	if len(word) > shortWord {
+		m.mergeLong(b)
+		return b.ids
+	}
+	ids := b.ids
+	ranks := b.ranks[:0]
+	for i := range len(ids) - 1 {
+		ranks = append(ranks, m.merges.rank(ids[i], ids[i+1]))
+	}
+	b.ranks = ranks
+	for {
+		at, least := -1, int32(noMerge)
+		for i, r := range ranks {
+			if r < least {
+				at, least = i, r
+			}
+		}
+		if at < 0 {
+			break
+		}
+		ids[at] = m.merges.slot(pairKey(ids[at], ids[at+1])).id
+		ids = append(ids[:at+1], ids[at+2:]...)
+		ranks = append(ranks[:at], ranks[at+1:]...)
+		if at > 0 {
+			ranks[at-1] = m.merges.rank(ids[at-1], ids[at])
+		}
+		if at < len(ranks) {
+			ranks[at] = m.merges.rank(ids[at], ids[at+1])
+		}
+	}
+	b.ids = ids
+	return ids
+}
+
+// pairNode is a token of a long word, in a doubly linked list.
+type pairNode struct {
+	id         int32
+	prev, next int32 // -1 at the ends
+}
+
+// pairCandidate is a merge that was possible when it was queued.
+type pairCandidate struct {
+	rank, at    int32
+	left, right int32 // tokens
+}
+
+func (c pairCandidate) before(d pairCandidate) bool {
+	return c.rank < d.rank || c.rank == d.rank && c.at < d.at
+}
+
+// mergeLong is merge in time n log n: the candidates are a heap.
+func (m *bytePair) mergeLong(b *pairBuffer) {
+	nodes, queue := b.nodes[:0], b.queue[:0]
+	for i, id := range b.ids {
+		nodes = append(nodes, pairNode{id, int32(i) - 1, int32(i) + 1})
+	}
+	nodes[len(nodes)-1].next = -1
+	push := func(at int32) {
+		right := nodes[at].next
+		if right < 0 {
+			return
+		}
+		c := pairCandidate{at: at, left: nodes[at].id, right: nodes[right].id}
+		if c.rank = m.merges.rank(c.left, c.right); c.rank == noMerge {
+			return
+		}
+		queue = append(queue, c)
+		for i := len(queue) - 1; i > 0; {
+			parent := (i - 1) / 2
+			if !queue[i].before(queue[parent]) {
+				break
+			}
+			queue[i], queue[parent] = queue[parent], queue[i]
+			i = parent
+		}
+	}
+	for i := range nodes {
+		push(int32(i))
+	}
+	for len(queue) > 0 {
+		c := queue[0]
+		last := len(queue) - 1
+		queue[0] = queue[last]
+		queue = queue[:last]
+		for i := 0; ; {
+			child := 2*i + 1
+			if child >= len(queue) {
+				break
+			}
+			if child+1 < len(queue) && queue[child+1].before(queue[child]) {
+				child++
+			}
+			if !queue[child].before(queue[i]) {
+				break
+			}
+			queue[i], queue[child] = queue[child], queue[i]
+			i = child
+		}
+		// A node that was merged into the one before it has the id -1.
+		left := &nodes[c.at]
+		if left.id != c.left || left.next < 0 || nodes[left.next].id != c.right {
+			continue
+		}
+		gone := &nodes[left.next]
+		left.id = m.merges.slot(pairKey(c.left, c.right)).id
+		left.next, gone.id = gone.next, -1
+		if left.next >= 0 {
+			nodes[left.next].prev = c.at
+		}
+		if left.prev >= 0 {
+			push(left.prev)
+		}
+		push(c.at)
+	}
+	b.nodes, b.queue = nodes, queue
+	b.ids = b.ids[:0]
+	for i := int32(0); i >= 0; i = nodes[i].next {
+		b.ids = append(b.ids, nodes[i].id)
+	}
+}
+
+// trim is Hugging Face's trim_offsets: white space is no part of what a token
+// stands for.
+type trim struct {
+	on     bool
+	prefix bool // a single space before the first token counts as added, and stays
+}
+
+// apply shortens the offsets of token number i of a text.
+func (t trim) apply(offsets *[2]int32, i int, token string) {
+	isSpace := func(r rune) bool { return r == spaceChar || unicode.IsSpace(r) }
+	rest := strings.TrimLeftFunc(token, isSpace)
+	if n := runes(token) - runes(rest); n > 1 || n == 1 && !(t.prefix && (i == 0 || offsets[0] == 0)) {
+		offsets[0] = min(offsets[0]+n, offsets[1])
+	}
+	if n := runes(token) - runes(strings.TrimRightFunc(token, isSpace)); n > 0 && offsets[1] >= n {
+		offsets[1] = max(offsets[1]-n, offsets[0])
+	}
+}
+
+func runes(s string) int32 { return int32(utf8.RuneCountInString(s)) }

@@ -1,0 +1,93 @@
+"""Golden values for fine-tuning the families beside BERT: 20 AdamW steps of tiny models in PyTorch.
+
+Run:      python train/testdata/families.py      (after goldens.py, whose data.json it reads)
+Made by:  Python 3.11, torch 2.15.0, transformers 5.23.0, safetensors 0.8.0.
+
+Writes beside itself, for each family, a Hugging Face directory with the weights before training, and in it train.json:
+learning rate, loss and gradient norm of each step, and the sum of each tensor's weights after the last.
+"""
+
+import json
+import os
+
+import torch
+from transformers import (
+    DistilBertConfig, DistilBertForSequenceClassification, ElectraConfig, ElectraForSequenceClassification, RobertaConfig,
+    RobertaForSequenceClassification, get_linear_schedule_with_warmup)
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+VOCAB, BATCH, STEPS, PAD = 100, 8, 20, 1
+LABELS = {"red": 0, "green": 1, "blue": 2}
+COMMON = dict(
+    vocab_size=VOCAB, max_position_embeddings=64, initializer_range=0.1, pad_token_id=PAD, label2id=LABELS,
+    id2label={i: l for l, i in LABELS.items()}, attn_implementation="eager")
+BERT = dict(
+    hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, type_vocab_size=2,
+    hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, classifier_dropout=0.0)
+MODELS = {
+    "roberta": lambda: RobertaForSequenceClassification(RobertaConfig(layer_norm_eps=1e-5, **COMMON, **BERT)),
+    "distilbert": lambda: DistilBertForSequenceClassification(DistilBertConfig(
+        dim=16, n_layers=2, n_heads=2, hidden_dim=32, dropout=0.0, attention_dropout=0.0, seq_classif_dropout=0.0, **COMMON)),
+    "electra": lambda: ElectraForSequenceClassification(ElectraConfig(embedding_size=12, **COMMON, **BERT)),
+}
+
+
+def collate(rows, types):
+    n = max(len(r["ids"]) for r in rows)
+
+    def pad(values, fill):
+        return torch.tensor([v + [fill] * (n - len(v)) for v in values])
+
+    x = {"input_ids": pad([r["ids"] for r in rows], PAD), "attention_mask": pad([[1] * len(r["ids"]) for r in rows], 0)}
+    if types:
+        x["token_type_ids"] = pad([r["types"] for r in rows], 0)
+    return x, torch.tensor([r["label"] for r in rows])
+
+
+def train(name, build, data):
+    torch.manual_seed(3)
+    model = build()
+    with torch.no_grad():
+        # Fresh biases are zero and LayerNorms the identity, which would hide mistakes.
+        for p in model.parameters():
+            if p.dim() == 1:
+                p.add_(0.05 * torch.randn_like(p))
+    out = os.path.join(HERE, name)
+    model.save_pretrained(out)
+    for file in ("vocab.txt", "tokenizer_config.json"):
+        with open(os.path.join(HERE, "tiny", file)) as f, open(os.path.join(out, file), "w") as g:
+            g.write(f.read())
+
+    model.train()
+    plain, decayed = [], []
+    for n, p in model.named_parameters():
+        (plain if n.endswith("bias") or "norm" in n.lower() else decayed).append(p)
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}],
+        lr=1e-3, betas=(0.9, 0.999), eps=1e-8)
+    schedule = get_linear_schedule_with_warmup(optimizer, int(0.1 * STEPS), STEPS)
+    steps = []
+    for step in range(STEPS):
+        x, y = collate(data[step * BATCH:(step + 1) * BATCH], name != "distilbert")
+        loss = torch.nn.functional.cross_entropy(model(**x).logits, y)
+        optimizer.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        steps.append({"step": step + 1, "lr": optimizer.param_groups[0]["lr"], "loss": loss.item(), "grad_norm": norm.item()})
+        optimizer.step()
+        schedule.step()
+    with open(os.path.join(out, "train.json"), "w") as f:
+        json.dump({"steps": steps, "final_sums": {n: p.double().sum().item() for n, p in model.named_parameters()}}, f, indent=1)
+        f.write("\n")
+
+
+def main():
+    torch.set_num_threads(1)
+    with open(os.path.join(HERE, "data.json")) as f:
+        data = json.load(f)
+    for name, build in MODELS.items():
+        train(name, build, data)
+
+
+if __name__ == "__main__":
+    main()
