@@ -96,6 +96,7 @@ func (c Config) Validate() error {
 	if familyOf(c.ModelType) == nil {
 		return fmt.Errorf("model_type %q: %w (supported: %s)", c.ModelType, ErrUnsupported, familyNames())
 	}
+	key := c.family().key
 	for _, f := range []struct {
 		name  string
 		value int
@@ -106,24 +107,24 @@ func (c Config) Validate() error {
 		{"head_dim", c.HeadDim},
 	} {
 		if f.value < 1 || f.value > maxDimension {
-			return fmt.Errorf("%s is %d, expected 1 to %d", f.name, f.value, maxDimension)
+			return fmt.Errorf("%s is %d, expected 1 to %d", key(f.name), f.value, maxDimension)
 		}
 	}
 	if len(c.Layers) < 1 || len(c.Layers) > maxLayers {
-		return fmt.Errorf("num_hidden_layers is %d, expected 1 to %d", len(c.Layers), maxLayers)
+		return fmt.Errorf("%s is %d, expected 1 to %d", key("num_hidden_layers"), len(c.Layers), maxLayers)
 	}
 	for i, l := range c.Layers {
 		if l.Heads < 1 || l.Heads > maxDimension/c.HeadDim {
-			return fmt.Errorf("num_attention_heads of layer %d is %d, expected 1 to %d", i, l.Heads, maxDimension/c.HeadDim)
+			return fmt.Errorf("%s of layer %d is %d, expected 1 to %d", key("num_attention_heads"), i, l.Heads, maxDimension/c.HeadDim)
 		}
 		if l.Intermediate < 1 || l.Intermediate > maxDimension {
-			return fmt.Errorf("intermediate_size of layer %d is %d, expected 1 to %d", i, l.Intermediate, maxDimension)
+			return fmt.Errorf("%s of layer %d is %d, expected 1 to %d", key("intermediate_size"), i, l.Intermediate, maxDimension)
 		}
 	}
 	switch c.Activation {
 	case "gelu", "gelu_new", "relu":
 	default:
-		return fmt.Errorf("hidden_act %q: %w (gelu, gelu_new and relu are)", c.Activation, ErrUnsupported)
+		return fmt.Errorf("%s %q: %w (gelu, gelu_new and relu are)", key("hidden_act"), c.Activation, ErrUnsupported)
 	}
 	if !(c.LayerNormEps > 0 && c.LayerNormEps < 1) {
 		return fmt.Errorf("layer_norm_eps is %g, expected a small positive number", c.LayerNormEps)
@@ -137,7 +138,7 @@ func (c Config) Validate() error {
 		{"classifier_dropout", c.ClassifierDropout},
 	} {
 		if !(f.value >= 0 && f.value < 1) {
-			return fmt.Errorf("%s is %g, expected 0 to below 1", f.name, f.value)
+			return fmt.Errorf("%s is %g, expected 0 to below 1", key(f.name), f.value)
 		}
 	}
 	if !(c.InitializerRange >= 0) || math.IsInf(float64(c.InitializerRange), 0) {

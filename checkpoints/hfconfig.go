@@ -75,9 +75,10 @@ type parsedConfig struct {
 }
 
 // ParseConfig reads the text of a Hugging Face config.json. Keys that are
-// absent have the defaults of BertConfig, sizes have to be there. Labels are
-// those of id2label, if it is there. A setting that changes what the model
-// computes and is not implemented is an error that wraps ErrUnsupported.
+// absent have the defaults of the family's class in transformers, sizes have to
+// be there. Labels are those of id2label, if it is there. A family that is not
+// known, and a setting that changes what the model computes and is not
+// implemented, are errors that wrap ErrUnsupported.
 func ParseConfig(text []byte) (Config, error) {
 	p, err := parseConfig(text)
 	return p.Config, err
@@ -141,13 +142,13 @@ func parseConfig(text []byte) (parsedConfig, error) {
 		}
 	}
 	if layers < 1 || layers > maxLayers {
-		return parsedConfig{}, fmt.Errorf("num_hidden_layers is %d, expected 1 to %d", layers, maxLayers)
+		return parsedConfig{}, fmt.Errorf("%s is %d, expected 1 to %d", f.key("num_hidden_layers"), layers, maxLayers)
 	}
 	switch {
 	case h.HeadDim != nil:
 		c.HeadDim = *h.HeadDim
 	case heads < 1 || c.HiddenSize%heads != 0:
-		return parsedConfig{}, fmt.Errorf("hidden_size %d is not a multiple of num_attention_heads %d, and head_dim is missing", c.HiddenSize, heads)
+		return parsedConfig{}, fmt.Errorf("%s %d is not a multiple of %s %d, and head_dim is missing", f.key("hidden_size"), c.HiddenSize, f.key("num_attention_heads"), heads)
 	default:
 		c.HeadDim = c.HiddenSize / heads
 	}

@@ -65,6 +65,22 @@ func TestConfigRefusals(t *testing.T) {
 			t.Errorf("%s: not ErrUnsupported", add)
 		}
 	}
+	const sizes = `"vocab_size":11,"max_position_embeddings":8,`
+	for text, want := range map[string]string{
+		`{"model_type":"roberta",` + sizes + `"hidden_size":12,"num_hidden_layers":1,"num_attention_heads":4,"intermediate_size":10,"position_embedding_type":"relative_key_query"}`: `position_embedding_type "relative_key_query": not supported`,
+		`{"model_type":"roberta",` + sizes + `"hidden_size":12,"num_hidden_layers":1,"num_attention_heads":4,"intermediate_size":10,"pad_token_id":7}`:                               `max_position_embeddings is 8, expected more than pad_token_id 7 + 1`,
+		`{"model_type":"roberta",` + sizes + `"hidden_size":12,"num_hidden_layers":1,"num_attention_heads":4,"intermediate_size":10,"embedding_size":4}`:                             `embedding_size 4 other than hidden_size 12: not supported`,
+		`{"model_type":"xlm-roberta",` + sizes + `"hidden_size":12}`:                                                                                      `model_type "xlm-roberta": not supported (supported: bert, roberta, distilbert, electra)`,
+		`{"model_type":"distilbert",` + sizes + `"n_layers":1,"n_heads":4,"hidden_dim":10}`:                                                               `dim is missing`,
+		`{"model_type":"distilbert",` + sizes + `"dim":12,"n_layers":1,"n_heads":4,"hidden_dim":"big"}`:                                                   `hidden_dim is a JSON string`,
+		`{"model_type":"distilbert",` + sizes + `"dim":12,"n_layers":1,"n_heads":4,"hidden_dim":10,"activation":"silu"}`:                                  `activation "silu": not supported`,
+		`{"model_type":"distilbert",` + sizes + `"dim":13,"n_layers":1,"n_heads":4,"hidden_dim":10}`:                                                      `dim 13 is not a multiple of n_heads 4`,
+		`{"model_type":"electra",` + sizes + `"hidden_size":12,"num_hidden_layers":1,"num_attention_heads":4,"intermediate_size":10,"embedding_size":-1}`: `embedding_size is -1`,
+	} {
+		if _, err := ParseConfig([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
 	for _, key := range []string{"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings"} {
 		if _, err := ParseConfig([]byte(strings.Replace(goodConfig, `"`+key, `"x`, 1) + "}")); err == nil || err.Error() != key+" is missing" {
 			t.Errorf("without %s: %v", key, err)
@@ -377,6 +393,13 @@ func seed(f *testing.F, paths ...string) {
 func FuzzConfig(f *testing.F) {
 	seed(f, "safetensors/config.json", "encoder/config.json")
 	f.Add([]byte(goodConfig + `,"skive_attention_heads":[1,2],"pruned_heads":{},"label2id":{"a":0}}`))
+	for _, family := range []string{"roberta", "distilbert", "electra"} {
+		b, err := os.ReadFile(filepath.Join("..", "train", "testdata", family, configName))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := ParseConfig(b)
 		if err != nil {

@@ -31,7 +31,7 @@ func TestEveryStageTakesEveryFamily(t *testing.T) {
 			}
 			defer start.Close()
 			o := train.Defaults()
-			o.Steps, o.BatchSize, o.Threads, o.Output = 3, 8, 2, filepath.Join(t.TempDir(), "teacher")
+			o.Steps, o.BatchSize, o.Threads, o.Dropout, o.Output = 3, 8, 2, 0.1, filepath.Join(t.TempDir(), "teacher")
 			if _, _, err := train.Run(ctx, start, trainSet, devSet, o); err != nil {
 				t.Fatal(err)
 			}

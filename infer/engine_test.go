@@ -140,6 +140,14 @@ func FuzzInt8Levels(f *testing.F) {
 		activations := []string{"gelu", "gelu_new", "relu"}
 		c := config(1+r.IntN(90), 1+r.IntN(40), activations[r.IntN(3)], layers...)
 		c.InitializerRange *= []float32{1e-3, 1, 30}[r.IntN(3)]
+		switch r.IntN(4) {
+		case 1:
+			c.ModelType, c.PadTokenID = "roberta", 1
+		case 2:
+			c.ModelType, c.TypeVocabSize, c.LayerNormEps = "distilbert", 0, 1e-12
+		case 3:
+			c.ModelType, c.EmbeddingSize = "electra", 1+r.IntN(90)
+		}
 		m := randomModel(c, seed)
 		lengths := make([]int, 1+r.IntN(5))
 		for i := range lengths {

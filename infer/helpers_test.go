@@ -59,7 +59,7 @@ func randomBatch(c checkpoints.Config, r *rand.Rand, lengths ...int) batch {
 	for _, n := range lengths {
 		for range n {
 			b.ids = append(b.ids, r.Int32N(int32(c.VocabSize)))
-			b.typeIDs = append(b.typeIDs, r.Int32N(int32(c.TypeVocabSize)))
+			b.typeIDs = append(b.typeIDs, r.Int32N(int32(max(1, c.TypeVocabSize))))
 		}
 		b.offsets = append(b.offsets, int32(len(b.ids)))
 	}
