@@ -31,7 +31,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // section is one run of bytes in a container.
 type section struct {
 	name  string
-	dtype string // a DType by name, or rawBytes
+	dtype string // the code of a DType, or rawBytes
 	shape []int
 	data  []byte
 }
@@ -140,10 +140,47 @@ func isContainer(b []byte) bool {
 	return len(b) >= len(containerMagic) && string(b[:len(containerMagic)]) == containerMagic
 }
 
+// verification says how the sections of a container are checked.
+type verification struct {
+	// finite refuses NaN and infinity.
+	finite bool
+	// release, if set, is called with each part of a section that was looked
+	// at. It keeps the memory that a mapped file occupies small.
+	release func([]byte)
+}
+
+// part is how much of a section is looked at before it is released, a multiple
+// of all page sizes.
+const part = 1 << 20
+
+// check looks at a section and its padding.
+func (v *verification) check(block []byte, sum uint32, info sectionInfo) error {
+	d, isTensor := dtypeOf(info.DType)
+	got, finite := uint32(0), true
+	for rest := block; len(rest) > 0; {
+		now := rest[:min(part, len(rest))]
+		rest = rest[len(now):]
+		got = crc32.Update(got, castagnoli, now)
+		if v.finite && isTensor {
+			finite = Tensor{DType: d, Data: now}.finite() && finite
+		}
+		if v.release != nil {
+			v.release(now)
+		}
+	}
+	if got != sum {
+		return corrupt("section %q: wrong checksum", info.Name)
+	}
+	if !finite {
+		return fmt.Errorf("tensor %s: %w", info.Name, ErrNotFinite)
+	}
+	return nil
+}
+
 // readContainer takes a container apart. The data of the sections are views
-// of b. With verify unset, the checksums of the sections are not looked at,
-// those of everything else are.
-func readContainer(b []byte, kind string, verify bool) (meta msgpack.RawMessage, sections []section, err error) {
+// of b. Without a verification, the checksums of the sections are not looked
+// at, those of everything else are.
+func readContainer(b []byte, kind string, verify *verification) (meta msgpack.RawMessage, sections []section, err error) {
 	if !isContainer(b) {
 		return nil, nil, corrupt("not a Skive file: wrong first bytes")
 	}
@@ -189,24 +226,25 @@ func readContainer(b []byte, kind string, verify bool) (meta msgpack.RawMessage,
 	sums := trailer[:len(trailer)-trailerFixed]
 	limit := int64(size - trailerSize)
 	pos := int64(preambleSize)
-	take := func(n int64, verify bool, what string) ([]byte, error) {
+	take := func(n int64, what string) (block []byte, sum uint32, err error) {
 		padded := n + padding(n)
 		if n > limit-pos || padded > limit-pos {
-			return nil, corrupt("%s: reaches beyond the end of the file", what)
+			return nil, 0, corrupt("%s: reaches beyond the end of the file", what)
 		}
-		block := b[pos : pos+padded]
-		sum := binary.LittleEndian.Uint32(sums)
+		block = b[pos : pos+padded]
+		sum = binary.LittleEndian.Uint32(sums)
 		sums = sums[4:]
 		pos += padded
-		if verify && crc32.Checksum(block, castagnoli) != sum {
-			return nil, corrupt("%s: wrong checksum", what)
-		}
-		return block[:n:n], nil
+		return block, sum, nil
 	}
-	header, err := take(int64(headerSize), true, "header")
+	block, sum, err := take(int64(headerSize), "header")
 	if err != nil {
 		return nil, nil, err
 	}
+	if crc32.Checksum(block, castagnoli) != sum {
+		return nil, nil, corrupt("header: wrong checksum")
+	}
+	header := block[:headerSize]
 	var h containerHeader
 	if err := decodeMsgpack(header, &h); err != nil {
 		return nil, nil, corrupt("header: %v", err)
@@ -220,11 +258,16 @@ func readContainer(b []byte, kind string, verify bool) (meta msgpack.RawMessage,
 		if err != nil {
 			return nil, nil, corrupt("section %q: %v", info.Name, err)
 		}
-		data, err := take(n, verify, fmt.Sprintf("section %q", info.Name))
+		block, sum, err := take(n, fmt.Sprintf("section %q", info.Name))
 		if err != nil {
 			return nil, nil, err
 		}
-		sections[i] = section{info.Name, info.DType, info.Shape, data}
+		if verify != nil {
+			if err := verify.check(block, sum, info); err != nil {
+				return nil, nil, err
+			}
+		}
+		sections[i] = section{info.Name, info.DType, info.Shape, block[:n:n]}
 	}
 	if pos != limit {
 		return nil, nil, corrupt("%d bytes between the last section and the trailer", limit-pos)
@@ -239,16 +282,15 @@ func sectionSize(info sectionInfo) (int64, error) {
 		}
 		return int64(info.Shape[0]), nil
 	}
-	for d := F32; d.Size() > 0; d++ {
-		if d.String() == info.DType {
-			n, err := byteSize(d, info.Shape)
-			if err == nil && n > math.MaxInt64-alignment {
-				err = fmt.Errorf("impossible shape %v", info.Shape)
-			}
-			return n, err
-		}
+	d, ok := dtypeOf(info.DType)
+	if !ok {
+		return 0, fmt.Errorf("unknown element type %q", info.DType)
 	}
-	return 0, fmt.Errorf("unknown element type %q", info.DType)
+	n, err := byteSize(d, info.Shape)
+	if err == nil && n > math.MaxInt64-alignment {
+		err = fmt.Errorf("impossible shape %v", info.Shape)
+	}
+	return n, err
 }
 
 func allZero(b []byte) bool {

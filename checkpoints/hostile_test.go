@@ -11,8 +11,10 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 const goodConfig = `{"model_type":"bert","architectures":["BertForSequenceClassification"],"vocab_size":11,"hidden_size":12,` +
@@ -166,6 +168,20 @@ func TestHostileDirectories(t *testing.T) {
 			copy(b[len(b)-4:], "\xff\xff\xff\xff")
 			check(t, os.WriteFile(p, b, 0o666))
 		}, "tensor classifier.weight: holds NaN or infinity", ErrNotFinite},
+		"half a head": {func(t *testing.T, d string) {
+			replace(t, filepath.Join(d, safetensorsName), "classifier.bias", "classifier.bios")
+		},
+			"tensor classifier.bias: missing", nil},
+		"head without bounds": {func(t *testing.T, d string) {
+			replace(t, filepath.Join(d, safetensorsName), `"classifier.bias"`, `"classifier.bios"`)
+			replace(t, filepath.Join(d, safetensorsName), `"classifier.weight"`, `"classifier.waight"`)
+			p := filepath.Join(d, configName)
+			b, err := os.ReadFile(p)
+			check(t, err)
+			b = regexp.MustCompile(`(?s)"(id2label|label2id)": \{.*?\},`).ReplaceAll(b, nil)
+			check(t, os.WriteFile(p, bytes.Replace(b, []byte("{"), []byte(`{"num_labels": 65536,`), 1), 0o666))
+		},
+			"tensor classifier.weight: missing", nil},
 		"element type": {func(t *testing.T, d string) {
 			replace(t, filepath.Join(d, safetensorsName), `"classifier.bias":{"dtype":"F32"`, `"classifier.bias":{"dtype":"I32"`)
 		},
@@ -230,6 +246,7 @@ func TestHostilePickles(t *testing.T) {
 		return op + string(b[:width])
 	}
 	for name, c := range map[string]struct{ pickle, want string }{
+		"nothing at all":  {strings.Repeat("N", 1000) + ".", "1000 objects in 1001 bytes"},
 		"system call":     {"cos\nsystem\n(S'echo'\ntR.", "not one of a state dictionary"},
 		"posix system":    {"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00echo\x85R.", `"posix.system"`},
 		"builtin eval":    {"\x80\x04\x8c\x08builtins\x8c\x04eval\x93\x8c\x011\x85R.", `"builtins.eval"`},
@@ -241,7 +258,7 @@ func TestHostilePickles(t *testing.T) {
 		"huge unicode":    {long("\x8d", 1<<62, 8), "beyond the end"},
 		"huge frame":      {long("\x95", 1<<62, 8), "beyond the end"},
 		"empty integer":   {"\x8a\x00.", "integer of 0 bytes"},
-		"marks":           {strings.Repeat("(", 1<<20), "marks"},
+		"marks":           {strings.Repeat("(", 1<<20) + ".", "objects"},
 		"endless":         {strings.Repeat("N", 100), "no end"},
 		"empty stack":     {"R.", "stack is empty"},
 		"odd items":       {"}(Nu.", "index out of range"},
@@ -467,6 +484,25 @@ func FuzzPyTorch(f *testing.F) {
 	})
 }
 
+func FuzzMsgpack(f *testing.F) {
+	b, err := encodeMsgpack(map[string]any{"a": []any{int64(-5), "x", 1.5, nil, true}, "b": map[string]any{"c": []byte{1}}, "t": time.Unix(1, 2)})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var v any
+		if decodeMsgpack(b, &v) != nil {
+			return
+		}
+		if again, err := encodeMsgpack(v); err == nil && checkMsgpack(again, maxDepth) != nil {
+			t.Fatalf("%x", again)
+		}
+		var meta skiveMeta
+		decodeMsgpack(b, &meta)
+	})
+}
+
 func fuzzContainer(f *testing.F, kind string, meta any, sections []section, parse func([]byte) error) {
 	var buf bytes.Buffer
 	if err := writeContainer(&buf, kind, meta, sections); err != nil {
@@ -486,8 +522,13 @@ func FuzzSkive(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	var whole bytes.Buffer
+	if err := smallest().writeSkive(&whole); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(whole.Bytes())
 	fuzzContainer(f, kindModel, skiveMeta{config, m.Provenance}, []section{{"tokenizer/vocab.txt", rawBytes, []int{1}, []byte("a")}, {"a", "f32", []int{1}, make([]byte, 4)}},
-		func(b []byte) error { _, err := parseSkive(b, true); return err })
+		func(b []byte) error { _, err := parseSkive(b, &verification{finite: true}); return err })
 }
 
 func FuzzState(f *testing.F) {

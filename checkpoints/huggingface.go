@@ -99,49 +99,93 @@ func (d modelDir) tokenizer() (map[string][]byte, error) {
 	return files, nil
 }
 
+// parseWeights takes a file of weights apart. Tensors are views of the file.
+type parseWeights func([]byte) (map[string]foreignTensor, error)
+
+// weightFile is a file that weights lie in. A sharded one is an index that names
+// the files.
+type weightFile struct {
+	name    string
+	sharded bool
+	parse   parseWeights
+}
+
+// weightFiles are in the order of preference of transformers.
+var weightFiles = []weightFile{
+	{safetensorsName, false, parseSafetensors},
+	{safetensorsIndexName, true, parseSafetensors},
+	{pytorchName, false, parsePyTorch},
+	{pytorchIndexName, true, parsePyTorch},
+}
+
+// ModelFiles picks from the names of the files of a directory those that Open
+// reads: the configuration, the weights in the one form that it prefers, the
+// tokenizer and the provenance.
+func ModelFiles(names []string) ([]string, error) {
+	var files []string
+	add := func(name string) bool {
+		there := slices.Contains(names, name)
+		if there {
+			files = append(files, name)
+		}
+		return there
+	}
+	if !add(configName) {
+		return nil, fmt.Errorf("%w: there is no %s", ErrNotModel, configName)
+	}
+	i := slices.IndexFunc(weightFiles, func(f weightFile) bool { return add(f.name) })
+	if i < 0 {
+		return nil, fmt.Errorf("%w: there is no %s, %s or %s", ErrNotModel, safetensorsName, safetensorsIndexName, pytorchName)
+	}
+	if kind := weightFiles[i]; kind.sharded {
+		// model.safetensors.index.json has shards model-00001-of-00002.safetensors.
+		whole := strings.TrimSuffix(kind.name, ".index.json")
+		extension := filepath.Ext(whole)
+		for _, name := range names {
+			if plainName(name) && strings.HasPrefix(name, strings.TrimSuffix(whole, extension)+"-") && strings.HasSuffix(name, extension) {
+				add(name)
+			}
+		}
+	}
+	for _, name := range append([]string{provenanceName}, tokenizerNames...) {
+		add(name)
+	}
+	return files, nil
+}
+
 // readWeights finds the weights of a directory, in the order of preference of
 // transformers, and takes the tensors of the configuration from them.
 func (m *Model) readWeights(dir modelDir, cfg parsedConfig) error {
-	tensors := make(map[string]foreignTensor)
-	from := ""
-	if p, ok := dir.file(safetensorsName); ok {
-		from = p
-		f, err := mapFile(p)
-		if err != nil {
-			return err
+	for _, kind := range weightFiles {
+		p, ok := dir.file(kind.name)
+		if !ok {
+			continue
 		}
-		m.files = append(m.files, f)
-		if tensors, err = parseSafetensors(f.data); err != nil {
+		tensors := make(map[string]foreignTensor)
+		if kind.sharded {
+			if err := m.readShards(dir, p, kind.parse, tensors); err != nil {
+				return err
+			}
+		} else {
+			f, err := mapFile(p)
+			if err != nil {
+				return err
+			}
+			m.files = append(m.files, f)
+			if tensors, err = kind.parse(f.data); err != nil {
+				return fmt.Errorf("%s: %w", p, err)
+			}
+		}
+		if err := m.adopt(tensors, cfg); err != nil {
 			return fmt.Errorf("%s: %w", p, err)
 		}
-	} else if p, ok := dir.file(safetensorsIndexName); ok {
-		from = p
-		if err := m.readShards(dir, p, tensors); err != nil {
-			return err
-		}
-	} else if p, ok := dir.file(pytorchName); ok {
-		from = p
-		f, err := mapFile(p)
-		if err != nil {
-			return err
-		}
-		m.files = append(m.files, f)
-		if tensors, err = parsePyTorch(f.data); err != nil {
-			return fmt.Errorf("%s: %w", p, err)
-		}
-	} else if p, ok := dir.file(pytorchIndexName); ok {
-		return fmt.Errorf("%s: sharded .bin files: %w (save as safetensors)", p, ErrUnsupported)
-	} else {
-		return fmt.Errorf("%s: %w: the directory has no %s, %s or %s", dir.path, ErrNotModel, safetensorsName, safetensorsIndexName, pytorchName)
+		return nil
 	}
-	if err := m.adopt(tensors, cfg); err != nil {
-		return fmt.Errorf("%s: %w", from, err)
-	}
-	return nil
+	return fmt.Errorf("%s: %w: the directory has no %s, %s or %s", dir.path, ErrNotModel, safetensorsName, safetensorsIndexName, pytorchName)
 }
 
 // readShards reads the shards that an index names.
-func (m *Model) readShards(dir modelDir, indexPath string, tensors map[string]foreignTensor) error {
+func (m *Model) readShards(dir modelDir, indexPath string, parse parseWeights, tensors map[string]foreignTensor) error {
 	text, err := readAligned(indexPath)
 	if err != nil {
 		return fmt.Errorf("%s: %w", indexPath, err)
@@ -160,7 +204,7 @@ func (m *Model) readShards(dir modelDir, indexPath string, tensors map[string]fo
 			return err
 		}
 		m.files = append(m.files, f)
-		content, err := parseSafetensors(f.data)
+		content, err := parse(f.data)
 		if err != nil {
 			return fmt.Errorf("%s: %w", p, err)
 		}
@@ -214,10 +258,15 @@ func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error 
 		cfg.Labels = defaultLabels(2) // as BertConfig has it
 	}
 	_, hasPooler := byName[poolerWeight]
+	var absent []tensorSpec
 	for _, s := range cfg.tensorSpecs() {
 		f, ok := byName[s.name]
 		if !ok {
-			if s.part == pooler && !cfg.pooled() && !hasPooler {
+			switch headless := !hasWeight && !hasBias; {
+			case s.part == pooler && !cfg.pooled() && !hasPooler:
+				continue
+			case s.part == classifier && headless, s.part == pooler && headless && !hasPooler:
+				absent = append(absent, s)
 				continue
 			}
 			return fmt.Errorf("tensor %s: missing", s.name)
@@ -232,6 +281,9 @@ func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error 
 		delete(byName, s.name)
 	}
 	m.Config = cfg.Config
+	if err := m.initialize(absent); err != nil {
+		return err
+	}
 	var heads, others []string
 	for name, f := range byName {
 		switch {
@@ -245,6 +297,26 @@ func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error 
 	m.note("left out the head of another task", heads)
 	m.note("left out tensors that the architecture does not have", others)
 	return m.validateFinite()
+}
+
+// initialize gives fresh weights to the tensors of a head that the file does
+// not have.
+func (m *Model) initialize(head []tensorSpec) error {
+	var names []string
+	limit := m.Bytes()
+	for _, s := range head {
+		// The number of labels is a number in a text, the rest is in proportion
+		// to the file.
+		n, err := byteSize(F32, s.shape)
+		if err != nil || n > limit {
+			return fmt.Errorf("tensor %s: missing", s.name)
+		}
+		limit -= n
+		m.Tensors[s.name] = m.fresh(s, 0)
+		names = append(names, s.name)
+	}
+	m.note("the head is missing and was initialized at random, to be trained", names)
+	return nil
 }
 
 // canonicalNames maps the family's own names of the tensors that the model has, or
@@ -276,6 +348,7 @@ func (c parsedConfig) canonicalNames() map[string]string {
 // fullName is the family's own name of a tensor of a file, which may lack the
 // prefix or be that of a checkpoint converted from TensorFlow.
 func (f *family) fullName(name string) string {
+	name = strings.TrimPrefix(name, "base_model.")
 	for _, p := range []string{"embeddings.", "embeddings_project.", "pooler.", f.layers} {
 		if strings.HasPrefix(name, p) {
 			name = f.prefix + name

@@ -1,31 +1,48 @@
 package checkpoints
 
 import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 )
 
-// Info describes a model at a path.
+// Info describes what a path holds: a model, a training state, or a file of
+// weights alone.
 type Info struct {
-	// Format is "huggingface" or "skive"; FormatVersion is that of a .skive
-	// file.
+	// Format is "huggingface", "skive", "state" (a training state),
+	// "safetensors" or "pytorch" (weights alone). FormatVersion is that of a
+	// .skive file or a training state.
 	Format        string `json:"format"`
 	FormatVersion int    `json:"format_version,omitempty"`
 	// Weights is the name of the file that holds the weights.
-	Weights      string `json:"weights"`
-	Architecture string `json:"architecture"`
-	Config       Config `json:"config"`
-	DType        string `json:"dtype"`
-	// Parameters counts weights, and Bytes what they take, scales of int8
-	// weights included. FileBytes is the size of all files of the model.
+	Weights string `json:"weights"`
+	// Architecture and Config are those of a model.
+	Architecture string  `json:"architecture,omitempty"`
+	Config       *Config `json:"config,omitempty"`
+	// State is the header of a training state: its step, settings, history.
+	State map[string]any `json:"state,omitempty"`
+	// DType is the element type of a model's linear layers.
+	DType string `json:"dtype,omitempty"`
+	// Parameters counts numbers, those of a training state's optimizer too,
+	// and Bytes what they take, scales of int8 weights included. FileBytes is
+	// the size of all files of the model.
 	Parameters int64 `json:"parameters"`
 	Bytes      int64 `json:"bytes"`
 	FileBytes  int64 `json:"file_bytes"`
 	// Layers is the share of each encoder layer, first to last.
 	Layers []LayerInfo `json:"layers"`
-	// Tensors lists all tensors in the order of the architecture.
+	// Tensors lists all tensors, those of a model in the order of the
+	// architecture.
 	Tensors    []TensorInfo `json:"tensors"`
 	Tokenizer  []string     `json:"tokenizer"`
 	Provenance []Stage      `json:"provenance"`
@@ -35,70 +52,221 @@ type Info struct {
 	Checksums string `json:"checksums"`
 }
 
-// LayerInfo describes one encoder layer.
+// LayerInfo describes one encoder layer. The numbers of heads and feed-forward
+// units are known of models. DTypes are the element types of its matrices.
 type LayerInfo struct {
-	Heads        int   `json:"heads"`
-	Intermediate int   `json:"intermediate"`
-	Parameters   int64 `json:"parameters"`
-	Bytes        int64 `json:"bytes"`
+	Heads        int      `json:"heads,omitempty"`
+	Intermediate int      `json:"intermediate,omitempty"`
+	Parameters   int64    `json:"parameters"`
+	Bytes        int64    `json:"bytes"`
+	DTypes       []string `json:"dtypes"`
 }
 
-// TensorInfo describes one tensor.
+// TensorInfo describes one tensor. CRC32C is the checksum of its bytes without
+// padding, whatever the format.
 type TensorInfo struct {
-	Name  string `json:"name"`
-	DType string `json:"dtype"`
-	Shape []int  `json:"shape"`
-	Bytes int64  `json:"bytes"`
+	Name   string `json:"name"`
+	DType  string `json:"dtype"`
+	Shape  []int  `json:"shape"`
+	Bytes  int64  `json:"bytes"`
+	CRC32C string `json:"crc32c"`
 }
 
-// Inspect reads the model at path as Open does, with every check, and
-// describes it.
+// contents is what a path of any kind holds.
+type contents struct {
+	info    Info
+	tensors map[string]foreignTensor
+	model   *Model // nil where there is none
+	close   func() error
+}
+
+// Inspect reads what lies at path, with every check, and describes it: a model
+// in any format that Open reads, a training state, or a file of weights.
 func Inspect(path string) (*Info, error) {
+	c, err := look(path)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	return c.describe(), nil
+}
+
+// look tells the kinds of files apart by their first bytes.
+func look(path string) (*contents, error) {
+	stat, err := os.Stat(path)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%s: no such file or directory: %w", path, err)
+		}
+		return nil, err
+	}
+	if stat.IsDir() {
+		return lookModel(path)
+	}
+	f, err := mapFile(path)
+	if err != nil {
+		return nil, err
+	}
+	b := f.data
+	isState := isContainer(b) && len(b) >= preambleSize && string(b[8:12]) == kindState
+	var c *contents
+	switch {
+	case isContainer(b) && !isState, filepath.Ext(path) == Extension:
+		if err := f.close(); err != nil {
+			return nil, err
+		}
+		return lookModel(path)
+	case isState:
+		c, err = lookState(b)
+	case len(b) > 8 && b[8] == '{' && binary.LittleEndian.Uint64(b) < uint64(len(b)):
+		c, err = lookWeights("safetensors", b, parseSafetensors)
+	case bytes.HasPrefix(b, []byte("PK\x03\x04")), bytes.HasPrefix(b, []byte("\x80\x02\x8a\x0al\xfc\x9c")):
+		c, err = lookWeights("pytorch", b, parsePyTorch)
+	default:
+		err = fmt.Errorf("%w: neither a %s file, a training state, a safetensors file, a file of torch.save nor a directory with a %s", ErrNotModel, Extension, configName)
+	}
+	if err != nil {
+		f.close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	c.close = f.close
+	c.info.Weights, c.info.FileBytes = filepath.Base(path), stat.Size()
+	return c, nil
+}
+
+func lookModel(path string) (*contents, error) {
 	m, err := Open(path)
 	if err != nil {
 		return nil, err
 	}
-	defer m.Close()
-	info := &Info{
-		Format:       "huggingface",
-		Architecture: m.architecture(),
-		Config:       m.Config.Clone(),
-		DType:        m.DType().String(),
-		Parameters:   m.Parameters(),
-		Bytes:        m.Bytes(),
-		Layers:       make([]LayerInfo, m.Config.NumLayers()),
-		Tokenizer:    sortedNames(m.Tokenizer),
-		Provenance:   m.Provenance,
-		Notes:        m.Notes,
-		Checksums:    "none",
+	config := m.Config.Clone()
+	c := &contents{
+		model: m,
+		info: Info{
+			Format:       "huggingface",
+			Architecture: m.architecture(),
+			Config:       &config,
+			DType:        m.DType().String(),
+			Tokenizer:    sortedNames(m.Tokenizer),
+			Provenance:   m.Provenance,
+			Notes:        m.Notes,
+			Checksums:    "none",
+		},
+		tensors: make(map[string]foreignTensor, len(m.Tensors)),
+		close:   m.Close,
+	}
+	for name, t := range m.Tensors {
+		c.tensors[name] = foreignTensor{t.DType.code(), t, true}
 	}
 	if stat, err := os.Stat(path); err == nil && !stat.IsDir() {
-		info.Format, info.FormatVersion, info.Checksums = "skive", containerVersion, "ok"
-		info.Weights, info.FileBytes = filepath.Base(path), stat.Size()
-	} else if err := info.directory(path); err != nil {
+		c.info.Format, c.info.FormatVersion, c.info.Checksums = "skive", containerVersion, "ok"
+		c.info.Weights, c.info.FileBytes = filepath.Base(path), stat.Size()
+	} else if err := c.info.directory(path); err != nil {
+		m.Close()
 		return nil, err
 	}
-	layerOf := make(map[string]int)
-	for _, s := range m.Config.tensorSpecs() {
-		if s.part == encoder {
-			layerOf[s.name], layerOf[s.name+scaleSuffix] = s.layer, s.layer
+	return c, nil
+}
+
+func lookState(b []byte) (*contents, error) {
+	meta, sections, err := readContainer(b, kindState, &verification{})
+	if err != nil {
+		return nil, err
+	}
+	c := &contents{
+		info:    Info{Format: "state", FormatVersion: containerVersion, Checksums: "ok"},
+		tensors: make(map[string]foreignTensor, len(sections)),
+	}
+	if err := decodeMsgpack(meta, &c.info.State); err != nil {
+		return nil, corrupt("header: %v", err)
+	}
+	for _, s := range sections {
+		t := foreignTensor{dtype: s.dtype, tensor: Tensor{Shape: s.shape, Data: s.data}}
+		t.tensor.DType, t.known = dtypeOf(s.dtype)
+		c.tensors[s.name] = t
+	}
+	return c, nil
+}
+
+func lookWeights(format string, b []byte, parse parseWeights) (*contents, error) {
+	tensors, err := parse(b)
+	if err != nil {
+		return nil, err
+	}
+	return &contents{info: Info{Format: format, Checksums: "none"}, tensors: tensors}, nil
+}
+
+// names are in the order of the architecture for a model.
+func (c *contents) names() []string {
+	if c.model != nil {
+		return c.model.Names()
+	}
+	return sortedNames(c.tensors)
+}
+
+// dtypeName is the name of a tensor's element type, by which Skive calls it if
+// it knows it.
+func (f foreignTensor) dtypeName() string {
+	if f.known {
+		return f.tensor.DType.String()
+	}
+	return f.dtype
+}
+
+var layerName = regexp.MustCompile(`(?:^|\.)layer\.(\d{1,4})\.`)
+
+// layerNumber finds the encoder layer of a tensor in its name.
+func layerNumber(name string) (int, bool) {
+	found := layerName.FindStringSubmatch(name)
+	if found == nil {
+		return 0, false
+	}
+	l, err := strconv.Atoi(found[1])
+	return l, err == nil
+}
+
+// describe completes the Info with the tensors.
+func (c *contents) describe() *Info {
+	info := &c.info
+	names := c.names()
+	layers := 0
+	if c.model != nil {
+		layers = c.model.Config.NumLayers()
+	}
+	for _, name := range names {
+		if l, ok := layerNumber(name); ok {
+			layers = max(layers, l+1)
 		}
 	}
-	for i := range info.Layers {
-		info.Layers[i].Heads = m.Config.Layers[i].Heads
-		info.Layers[i].Intermediate = m.Config.Layers[i].Intermediate
+	info.Layers = make([]LayerInfo, layers)
+	if c.model != nil {
+		for i, l := range c.model.Config.Layers {
+			info.Layers[i].Heads, info.Layers[i].Intermediate = l.Heads, l.Intermediate
+		}
 	}
-	for _, name := range m.Names() {
-		t := m.Tensors[name]
-		info.Tensors = append(info.Tensors, TensorInfo{name, t.DType.String(), append([]int(nil), t.Shape...), int64(len(t.Data))})
-		if l, ok := layerOf[name]; ok {
-			info.Layers[l].Bytes += int64(len(t.Data))
-			if !isScale(name) {
-				info.Layers[l].Parameters += int64(t.Elements())
+	for _, name := range names {
+		f := c.tensors[name]
+		size := int64(len(f.tensor.Data))
+		info.Tensors = append(info.Tensors, TensorInfo{
+			name, f.dtypeName(), slices.Clone(f.tensor.Shape), size,
+			fmt.Sprintf("%08x", crc32.Checksum(f.tensor.Data, castagnoli)),
+		})
+		parameters := int64(f.tensor.Elements())
+		if isScale(name) {
+			parameters = 0
+		}
+		info.Parameters += parameters
+		info.Bytes += size
+		if i, ok := layerNumber(name); ok {
+			l := &info.Layers[i]
+			l.Parameters += parameters
+			l.Bytes += size
+			if dtype := f.dtypeName(); len(f.tensor.Shape) == 2 && !slices.Contains(l.DTypes, dtype) {
+				l.DTypes = append(l.DTypes, dtype)
 			}
 		}
 	}
-	return info, nil
+	return info
 }
 
 // directory fills in what concerns the files of a Hugging Face directory.
@@ -108,14 +276,14 @@ func (info *Info) directory(path string) error {
 		return err
 	}
 	names := append([]string{configName, provenanceName}, tokenizerNames...)
-	for _, name := range []string{safetensorsName, safetensorsIndexName, pytorchName} {
-		p, ok := dir.file(name)
+	for _, kind := range weightFiles {
+		p, ok := dir.file(kind.name)
 		if !ok {
 			continue
 		}
-		info.Weights = name
-		names = append(names, name)
-		if name == safetensorsIndexName {
+		info.Weights = kind.name
+		names = append(names, kind.name)
+		if kind.sharded {
 			text, err := os.ReadFile(p)
 			if err != nil {
 				return err
@@ -141,4 +309,167 @@ func (info *Info) directory(path string) error {
 		}
 	}
 	return nil
+}
+
+// Difference is one thing in which two paths differ. A and B are short
+// descriptions of what either has, "" where it has none.
+type Difference struct {
+	// What is a field of the configuration or of a state's header, "dtype",
+	// "tokenizer" and a file's name, "provenance", or "tensor" and its name.
+	What string `json:"what"`
+	A    string `json:"a"`
+	B    string `json:"b"`
+	// Largest is the largest absolute difference of two tensors' values, int8
+	// ones times their scales. It is absent where their shapes differ.
+	Largest *float64 `json:"largest,omitempty"`
+}
+
+// Diff compares what lies at two paths, as Inspect reads them: configurations,
+// headers of training states, tokenizer files, provenance, and every tensor
+// with its values. Formats alone make no difference: a model and its export to
+// another format are the same. It returns nothing for equals.
+func Diff(a, b string) ([]Difference, error) {
+	ca, err := look(a)
+	if err != nil {
+		return nil, err
+	}
+	defer ca.close()
+	cb, err := look(b)
+	if err != nil {
+		return nil, err
+	}
+	defer cb.close()
+	var all []Difference
+	compare := func(fa, fb map[string]string, prefix string) {
+		for _, name := range sortedNames(union(fa, fb)) {
+			if fa[name] != fb[name] {
+				all = append(all, Difference{What: prefix + name, A: fa[name], B: fb[name]})
+			}
+		}
+	}
+	compare(ca.fields(), cb.fields(), "")
+	compare(ca.tokenizer(), cb.tokenizer(), "tokenizer ")
+	names := ca.names()
+	for _, name := range cb.names() {
+		if _, ok := ca.tensors[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
+		if d, ok := compareTensors(ca, cb, name); ok {
+			all = append(all, d)
+		}
+	}
+	return all, nil
+}
+
+func union[V any](a, b map[string]V) map[string]bool {
+	all := make(map[string]bool, len(a)+len(b))
+	for name := range a {
+		all[name] = true
+	}
+	for name := range b {
+		all[name] = true
+	}
+	return all
+}
+
+// fields are the settings, each as a short text.
+func (c *contents) fields() map[string]string {
+	fields := make(map[string]string)
+	add := func(name string, v any) {
+		text, err := json.Marshal(v)
+		if err != nil {
+			text = fmt.Append(nil, v)
+		}
+		const long = 100
+		if len(text) > long {
+			text = fmt.Appendf(nil, "%s... (%d bytes, CRC-32C %08x)", bytes.ToValidUTF8(text[:long], nil), len(text), crc32.Checksum(text, castagnoli))
+		}
+		fields[name] = string(text)
+	}
+	for name, v := range c.info.State {
+		add(name, v)
+	}
+	if c.model == nil {
+		return fields
+	}
+	fields["dtype"] = c.info.DType
+	fields["architecture"] = c.info.Architecture
+	var config map[string]any
+	text, _ := json.Marshal(c.info.Config)
+	json.Unmarshal(text, &config)
+	for name, v := range config {
+		add(name, v)
+	}
+	var stages []string
+	for _, s := range c.info.Provenance {
+		text, _ := json.Marshal(s)
+		stages = append(stages, fmt.Sprintf("%s %08x", s.Name, crc32.Checksum(text, castagnoli)))
+	}
+	if len(stages) > 0 {
+		add("provenance", stages)
+	}
+	return fields
+}
+
+func (c *contents) tokenizer() map[string]string {
+	files := make(map[string]string)
+	if c.model != nil {
+		for name, b := range c.model.Tokenizer {
+			files[name] = fmt.Sprintf("%d bytes, CRC-32C %08x", len(b), crc32.Checksum(b, castagnoli))
+		}
+	}
+	return files
+}
+
+// values are the numbers of a tensor, nil for an element type without any.
+func (c *contents) values(name string) []float32 {
+	if c.model != nil {
+		v, err := c.model.Float32s(name)
+		if err != nil {
+			return nil
+		}
+		return v
+	}
+	if f := c.tensors[name]; f.known {
+		return f.tensor.Float32s()
+	}
+	return nil
+}
+
+// compareTensors reports whether and how a tensor differs.
+func compareTensors(a, b *contents, name string) (Difference, bool) {
+	d := Difference{What: "tensor " + name}
+	ta, inA := a.tensors[name]
+	tb, inB := b.tensors[name]
+	describe := func(f foreignTensor) string { return fmt.Sprintf("%s %v", f.dtypeName(), f.tensor.Shape) }
+	if inA {
+		d.A = describe(ta)
+	}
+	if inB {
+		d.B = describe(tb)
+	}
+	if !inA || !inB || !slices.Equal(ta.tensor.Shape, tb.tensor.Shape) {
+		return d, true
+	}
+	same := ta.dtype == tb.dtype && bytes.Equal(ta.tensor.Data, tb.tensor.Data)
+	if same && !(ta.known && ta.tensor.DType == I8) { // int8 is to be looked at with its scales
+		return d, false
+	}
+	va, vb := a.values(name), b.values(name)
+	if len(va) != len(vb) || va == nil {
+		return d, !same
+	}
+	largest := 0.0
+	for i := range va {
+		if d := math.Abs(float64(va[i]) - float64(vb[i])); d > largest { // NaN, in a state, is not
+			largest = min(d, math.MaxFloat64)
+		}
+	}
+	if same && largest == 0 {
+		return d, false
+	}
+	d.Largest = &largest
+	return d, true
 }

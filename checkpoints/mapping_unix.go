@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,6 +50,18 @@ func (m *mapping) close() error {
 	data := m.data
 	m.data = nil
 	return unix.Munmap(data)
+}
+
+// release lets go of the memory that part of the file occupies, until it is
+// read again.
+func (m *mapping) release(part []byte) {
+	page := uintptr(os.Getpagesize())
+	p := unsafe.Pointer(unsafe.SliceData(part))
+	skip := -uintptr(p) & (page - 1)
+	if n := uintptr(len(part)); n >= skip+page {
+		// A hint: without it, more memory is in use and nothing else.
+		_ = unix.Madvise(part[skip:skip+(n-skip)&^(page-1)], unix.MADV_DONTNEED)
+	}
 }
 
 // lock takes the file for this process until it is closed.

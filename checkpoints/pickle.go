@@ -6,14 +6,21 @@ import (
 	"fmt"
 )
 
-const maxMarks = 1 << 17
+// Opcodes of one byte cost the machine that runs them many: an empty dictionary
+// some 200. In what torch.save writes they stand between names and numbers; a
+// pickle may have slack of them, and then one in so many bytes.
+const (
+	bytesPerObject = 6 // opcodes that make a container
+	bytesPerBare   = 2 // all opcodes without an argument
+	slack          = 64
+)
 
 // scanPickle walks over the opcodes of one pickle without running them and
 // returns its length. It lets through only the opcodes with which torch.save
 // writes a state dictionary, and only arguments that lie within b, so that the
 // machine that runs the pickle afterwards meets no length beyond the input.
 func scanPickle(b []byte) (int, error) {
-	marks := 0
+	objects, bare := 0, 0
 	for pos := 0; pos < len(b); {
 		at := pos
 		op := b[pos]
@@ -22,14 +29,15 @@ func scanPickle(b []byte) (int, error) {
 		fixed, prefix, lines := 0, 0, 0
 		switch op {
 		case '.':
-			return pos, nil
-		case '(':
-			// The machine sets a little stack aside for each.
-			if marks++; marks > maxMarks {
-				return 0, fmt.Errorf("pickle: more than %d marks", maxMarks)
+			if objects > slack+pos/bytesPerObject || bare > slack+pos/bytesPerBare {
+				return 0, fmt.Errorf("pickle: %d objects in %d bytes are not a state dictionary", max(objects, bare), pos)
 			}
-		case ')', ']', '}', 't', 'l', 'd', 'a', 'e', 's', 'u', 'N', '0', '1', '2',
-			'R', 'b', 'Q', 0x81, 0x85, 0x86, 0x87, 0x88, 0x89, 0x93, 0x94:
+			return pos, nil
+		case '(', ')', ']', '}', 't', 'l', 'd', 'R', 0x81, 0x85, 0x86, 0x87:
+			objects++
+			bare++
+		case 'a', 'e', 's', 'u', 'N', '0', '1', '2', 'b', 'Q', 0x88, 0x89, 0x93, 0x94:
+			bare++
 		case 0x80, 'K', 'h', 'q':
 			fixed = 1
 		case 'M':

@@ -42,7 +42,7 @@ func parsePyTorch(b []byte) (tensors map[string]foreignTensor, err error) {
 
 // torchStorage is a flat array in the file.
 type torchStorage struct {
-	dtype string // a DType by name, or the name of the storage class
+	dtype string // the code of a DType, or the name of the storage class
 	size  int    // bytes of an element
 	numel int
 	data  []byte
@@ -80,11 +80,11 @@ func findTorchClass(module, name string) (any, error) {
 			return args[0], nil
 		}}, nil
 	case "torch.FloatStorage":
-		return &torchClass{storage: &torchStorage{dtype: F32.String(), size: 4}}, nil
+		return &torchClass{storage: &torchStorage{dtype: F32.code(), size: 4}}, nil
 	case "torch.HalfStorage":
-		return &torchClass{storage: &torchStorage{dtype: F16.String(), size: 2}}, nil
+		return &torchClass{storage: &torchStorage{dtype: F16.code(), size: 2}}, nil
 	case "torch.BFloat16Storage":
-		return &torchClass{storage: &torchStorage{dtype: BF16.String(), size: 2}}, nil
+		return &torchClass{storage: &torchStorage{dtype: BF16.code(), size: 2}}, nil
 	case "torch.LongStorage", "torch.DoubleStorage":
 		return &torchClass{storage: &torchStorage{dtype: name, size: 8}}, nil
 	case "torch.IntStorage":
@@ -371,11 +371,7 @@ func (t *torchTensor) materialize(budget int) (f foreignTensor, copied int, err 
 	s := t.storage
 	f = foreignTensor{dtype: s.dtype}
 	f.tensor.Shape = t.shape
-	for d := F32; d.Size() > 0; d++ {
-		if d.String() == s.dtype {
-			f.known, f.tensor.DType = true, d
-		}
-	}
+	f.tensor.DType, f.known = dtypeOf(s.dtype)
 	outside := fmt.Errorf("shape %v with strides %v at %d lies outside its storage of %d elements", t.shape, t.strides, t.offset, s.numel)
 	elements, last, contiguous := 1, t.offset, true
 	if t.offset < 0 || t.offset > s.numel {

@@ -2,6 +2,7 @@ package checkpoints
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -32,6 +33,9 @@ func parseSafetensors(b []byte) (tensors map[string]foreignTensor, err error) {
 			err = corrupt("safetensors: %v", r)
 		}
 	}()
+	if err := checkSafetensorsHeader(b); err != nil {
+		return nil, corrupt("safetensors: %v", err)
+	}
 	st, err := safetensors.Deserialize(b)
 	if err != nil {
 		return nil, corrupt("safetensors: %v", err)
@@ -63,6 +67,24 @@ func parseSafetensors(b []byte) (tensors map[string]foreignTensor, err error) {
 		tensors[t.Name] = f
 	}
 	return tensors, nil
+}
+
+// checkSafetensorsHeader bounds what decoding the header can cost. An entry of
+// a header has some 15 bytes for each of its values, and the library takes some
+// 150 for one.
+func checkSafetensorsHeader(b []byte) error {
+	const maxHeader, bytesPerValue, slack = 16 << 20, 4, 64
+	if len(b) < 8 {
+		return fmt.Errorf("%d bytes have no room for a header", len(b))
+	}
+	n := binary.LittleEndian.Uint64(b)
+	if n > uint64(len(b)-8) || n > maxHeader {
+		return fmt.Errorf("header of %d bytes in a file of %d bytes, expected at most %d", n, len(b), maxHeader)
+	}
+	if values := bytes.Count(b[8:8+n], []byte(",")); values > slack+int(n)/bytesPerValue {
+		return fmt.Errorf("header of %d bytes lists %d values, more than tensors have", n, values)
+	}
+	return nil
 }
 
 // writeSafetensors writes the tensors in the order that the Hugging Face

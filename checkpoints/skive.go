@@ -43,7 +43,7 @@ func (m *Model) writeSkive(w io.Writer) error {
 	}
 	for _, name := range m.Names() {
 		t := m.Tensors[name]
-		sections = append(sections, section{name, t.DType.String(), t.Shape, t.Data})
+		sections = append(sections, section{name, t.DType.code(), t.Shape, t.Data})
 	}
 	return writeContainer(w, kindModel, skiveMeta{config, m.Provenance}, sections)
 }
@@ -54,7 +54,11 @@ func openSkive(path string, verify bool) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := parseSkive(f.data, verify)
+	var checks *verification
+	if verify {
+		checks = &verification{finite: true, release: f.release}
+	}
+	m, err := parseSkive(f.data, checks)
 	if err != nil {
 		f.close()
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -63,7 +67,7 @@ func openSkive(path string, verify bool) (*Model, error) {
 	return m, nil
 }
 
-func parseSkive(b []byte, verify bool) (*Model, error) {
+func parseSkive(b []byte, verify *verification) (*Model, error) {
 	raw, sections, err := readContainer(b, kindModel, verify)
 	if err != nil {
 		return nil, err
@@ -94,9 +98,9 @@ func parseSkive(b []byte, verify bool) (*Model, error) {
 			m.Tokenizer[name] = slices.Clone(s.data)
 			continue
 		}
-		d, err := ParseDType(s.dtype)
-		if err != nil {
-			return nil, corrupt("section %q: %v", s.name, err)
+		d, ok := dtypeOf(s.dtype)
+		if !ok {
+			return nil, corrupt("section %q: neither a tensor nor a tokenizer file", s.name)
 		}
 		if _, ok := m.Tensors[s.name]; ok {
 			return nil, corrupt("section %q: occurs twice", s.name)
@@ -105,11 +109,6 @@ func parseSkive(b []byte, verify bool) (*Model, error) {
 	}
 	if err := m.validateShapes(); err != nil {
 		return nil, corrupt("%v", err)
-	}
-	if verify {
-		if err := m.validateFinite(); err != nil {
-			return nil, err
-		}
 	}
 	return m, nil
 }

@@ -29,7 +29,7 @@ type State struct {
 func WriteState(path string, s State) error {
 	sections := make([]section, len(s.Sections))
 	for i, x := range s.Sections {
-		sections[i] = section{x.Name, F32.String(), []int{len(x.Data)}, float32Bytes(x.Data)}
+		sections[i] = section{x.Name, F32.code(), []int{len(x.Data)}, float32Bytes(x.Data)}
 	}
 	return WriteFile(path, func(w io.Writer) error {
 		return writeContainer(w, kindState, s.Header, sections)
@@ -57,13 +57,13 @@ func readState(path string, header any) ([]Section, error) {
 }
 
 func parseState(b []byte, header any) ([]Section, error) {
-	meta, raw, err := readContainer(b, kindState, true)
+	meta, raw, err := readContainer(b, kindState, &verification{})
 	if err != nil {
 		return nil, err
 	}
 	sections := make([]Section, len(raw))
 	for i, s := range raw {
-		if s.dtype != F32.String() || len(s.shape) != 1 {
+		if s.dtype != F32.code() || len(s.shape) != 1 {
 			return nil, corrupt("section %q: %s %v, expected a row of f32", s.name, s.dtype, s.shape)
 		}
 		sections[i] = Section{s.name, Tensor{DType: F32, Shape: s.shape, Data: s.data}.Float32s()}

@@ -8,19 +8,42 @@ import (
 	"unsafe"
 )
 
-// String returns "f32", "f16", "bf16" or "i8".
+// String returns the name that flags and reports give the type: "f32", "fp16",
+// "bf16" or "int8".
 func (d DType) String() string {
 	switch d {
 	case F32:
 		return "f32"
 	case F16:
-		return "f16"
+		return "fp16"
 	case BF16:
 		return "bf16"
 	case I8:
-		return "i8"
+		return "int8"
 	}
 	return fmt.Sprintf("DType(%d)", uint8(d))
+}
+
+// code returns the name of the type in a container: "f32", "f16", "bf16" or
+// "i8".
+func (d DType) code() string {
+	switch d {
+	case F16:
+		return "f16"
+	case I8:
+		return "i8"
+	}
+	return d.String()
+}
+
+// dtypeOf is the inverse of code.
+func dtypeOf(code string) (DType, bool) {
+	for d := F32; d.Size() > 0; d++ {
+		if d.code() == code {
+			return d, true
+		}
+	}
+	return 0, false
 }
 
 // Size returns the size of one element in bytes, 0 for an unknown type.
@@ -36,8 +59,8 @@ func (d DType) Size() int {
 	return 0
 }
 
-// ParseDType is the inverse of DType.String. It also takes the names "fp16",
-// "int8", "float32", "float16" and "bfloat16".
+// ParseDType is the inverse of DType.String. It also takes the names "f16",
+// "i8", "float32", "float16" and "bfloat16".
 func ParseDType(s string) (DType, error) {
 	switch s {
 	case "f32", "fp32", "float32":

@@ -91,7 +91,7 @@ func Open(path string, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, err := New(m, o)
+	e, err := compile(m, o, true)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), m.Close())
 	}
@@ -101,11 +101,13 @@ func Open(path string, o Options) (*Engine, error) {
 
 // New compiles a model. The engine reads the model's embeddings in place: the
 // model must not be closed or changed before the engine is closed.
-func New(m *checkpoints.Model, o Options) (*Engine, error) {
+func New(m *checkpoints.Model, o Options) (*Engine, error) { return compile(m, o, false) }
+
+func compile(m *checkpoints.Model, o Options, opened bool) (*Engine, error) {
 	if err := o.check(m.Config); err != nil {
 		return nil, err
 	}
-	w, err := load(m, o.DType, o.Embedding)
+	w, err := load(m, o.DType, o.Embedding, opened)
 	if err != nil {
 		return nil, err
 	}
@@ -143,6 +145,10 @@ func (w *weights) engine(o Options, cores []int) *Engine {
 	e.run.init(w, e.team, o)
 	return e
 }
+
+// Notes says what reading the model left out or made up; see
+// checkpoints.Model.
+func (e *Engine) Notes() []string { return e.weights.notes }
 
 // Config returns the architecture of the model.
 func (e *Engine) Config() checkpoints.Config { return e.weights.config.Clone() }

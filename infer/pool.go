@@ -112,7 +112,7 @@ func OpenPool(path string, o PoolOptions) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := NewPool(m, o)
+	p, err := newPool(m, o, true)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), m.Close())
 	}
@@ -122,14 +122,16 @@ func OpenPool(path string, o PoolOptions) (*Pool, error) {
 
 // NewPool compiles a model for a pool. The model must not be closed or changed
 // before the pool is closed.
-func NewPool(m *checkpoints.Model, o PoolOptions) (*Pool, error) {
+func NewPool(m *checkpoints.Model, o PoolOptions) (*Pool, error) { return newPool(m, o, false) }
+
+func newPool(m *checkpoints.Model, o PoolOptions, opened bool) (*Pool, error) {
 	if err := o.Options.check(m.Config); err != nil {
 		return nil, err
 	}
 	if err := o.fill(); err != nil {
 		return nil, err
 	}
-	w, err := load(m, o.DType, o.Embedding)
+	w, err := load(m, o.DType, o.Embedding, opened)
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,7 @@ type weights struct {
 	embedding                 string // Options.Embedding; without a head
 	outputs                   int    // for each sequence, or token
 
+	notes     []string // of the model
 	tokenizer func() (*tokenize.Tokenizer, error)
 }
 
@@ -122,11 +123,15 @@ var formats = map[string]checkpoints.DType{
 	F32: checkpoints.F32, FP16: checkpoints.F16, BF16: checkpoints.BF16, Int8: checkpoints.I8,
 }
 
-func load(m *checkpoints.Model, dtype, embedding string) (*weights, error) {
-	if err := m.Validate(); err != nil {
-		return nil, fmt.Errorf("infer: %w", err)
+// load compiles a model. One that was opened for the purpose needs no second
+// look at its numbers, and will be given texts: its tokenizer is made meanwhile.
+func load(m *checkpoints.Model, dtype, embedding string, opened bool) (*weights, error) {
+	if !opened {
+		if err := m.Validate(); err != nil {
+			return nil, fmt.Errorf("infer: %w", err)
+		}
 	}
-	w := &weights{config: m.Config.Clone(), embedding: embedding, outputs: m.Config.HiddenSize}
+	w := &weights{config: m.Config.Clone(), notes: m.Notes, embedding: embedding, outputs: m.Config.HiddenSize}
 	switch embedding {
 	case "":
 		if !m.HasHead() {
@@ -151,6 +156,21 @@ func load(m *checkpoints.Model, dtype, embedding string) (*weights, error) {
 		}
 	}
 	w.activation = l.activation(m.Config.Activation)
+
+	files := m.Tokenizer
+	w.tokenizer = sync.OnceValues(func() (*tokenize.Tokenizer, error) {
+		if len(files) == 0 {
+			return nil, ErrNoTokenizer
+		}
+		t, err := tokenize.Load(files)
+		if err != nil {
+			return nil, fmt.Errorf("infer: %w", err)
+		}
+		return t, nil
+	})
+	if opened {
+		go w.tokenizer()
+	}
 
 	w.word = l.table("bert.embeddings.word_embeddings.weight")
 	w.position = l.table("bert.embeddings.position_embeddings.weight")
@@ -186,17 +206,6 @@ func load(m *checkpoints.Model, dtype, embedding string) (*weights, error) {
 	if l.err != nil {
 		return nil, fmt.Errorf("infer: %w", l.err)
 	}
-	files := m.Tokenizer
-	w.tokenizer = sync.OnceValues(func() (*tokenize.Tokenizer, error) {
-		if len(files) == 0 {
-			return nil, ErrNoTokenizer
-		}
-		t, err := tokenize.Load(files)
-		if err != nil {
-			return nil, fmt.Errorf("infer: %w", err)
-		}
-		return t, nil
-	})
 	return w, nil
 }
 

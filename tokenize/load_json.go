@@ -27,10 +27,10 @@ type tokenizerJSON struct {
 	PostProcessor json.RawMessage `json:"post_processor"`
 	Model         *struct {
 		typed
-		Unk      *string          `json:"unk_token"`
-		Prefix   *string          `json:"continuing_subword_prefix"`
-		MaxChars *int             `json:"max_input_chars_per_word"`
-		Vocab    map[string]int32 `json:"vocab"`
+		Unk      *string  `json:"unk_token"`
+		Prefix   *string  `json:"continuing_subword_prefix"`
+		MaxChars *int     `json:"max_input_chars_per_word"`
+		Vocab    tokenIDs `json:"vocab"`
 		bpeModelJSON
 	} `json:"model"`
 }

@@ -5,6 +5,7 @@ transformers, and goldens.json: the SHA-256 of every tensor's float32 values.
 """
 
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -91,6 +92,33 @@ weightless(d, model)
 torch.save(model.state_dict(), d / "pytorch_model.bin", _use_new_zipfile_serialization=False)
 sums["legacy"] = checksums(plain)
 
+# One storage for queries, keys and values, and a decoder tied to the embeddings.
+for name, options in (("shared", {"pickle_protocol": 4}), ("shared-legacy", {"_use_new_zipfile_serialization": False})):
+    d = fresh(name)
+    weightless(d, model)
+    tied = dict(plain)
+    tied["cls.predictions.decoder.weight"] = tied["bert.embeddings.word_embeddings.weight"]
+    for layer in range(2):
+        parts = [f"bert.encoder.layer.{layer}.attention.self.{n}.weight" for n in ("query", "key", "value")]
+        for part, view in zip(parts, torch.cat([plain[p] for p in parts]).chunk(3)):
+            tied[part] = view
+    torch.save(tied, d / "pytorch_model.bin", **options)
+    sums[name] = checksums(plain)
+
+# Shards of torch.save without the head that config.json promises, under the
+# prefix of a wrapper.
+d = fresh("sharded-bin")
+weightless(d, model)
+body = {"base_model." + k: v for k, v in plain.items() if "pooler" not in k and "classifier" not in k}
+body["base_model.bert.extra.weight"] = torch.zeros(3)
+weight_map = {}
+for i, part in enumerate((sorted(body)[:20], sorted(body)[20:])):
+    shard = f"pytorch_model-0000{i + 1}-of-00002.bin"
+    torch.save({k: body[k] for k in part}, d / shard)
+    weight_map.update({k: shard for k in part})
+(d / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}, indent=1) + "\n")
+sums["sharded-bin"] = checksums({k: v for k, v in body.items() if "extra" not in k})
+
 for name, dtype in (("f16", torch.float16), ("bf16", torch.bfloat16)):
     d = fresh(name)
     half = {k: v.to(dtype) for k, v in plain.items()}
@@ -116,6 +144,14 @@ old = {k.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias"
 save_file({k: v for k, v in old.items() if v.data_ptr()}, d / "model.safetensors", metadata={"format": "pt"})
 sums["pretraining"] = checksums({k: v for k, v in lm.state_dict().items()
                                  if k.startswith("bert.") and not k.endswith("position_ids")})
+
+# Small files for FuzzPyTorch: a tensor, one that shares its storage, a strided one.
+for name, options in (("zip", {}), ("protocol4", {"pickle_protocol": 4}), ("legacy", {"_use_new_zipfile_serialization": False})):
+    small = torch.arange(6, dtype=torch.float16).reshape(2, 3)
+    buffer = io.BytesIO()
+    torch.save({"a": small, "b": small[1], "c": torch.nn.Parameter(small.t())}, buffer, **options)
+    text = "".join(f"\\x{b:02x}" for b in buffer.getvalue())
+    (HERE / "fuzz" / "FuzzPyTorch" / name).write_text(f'go test fuzz v1\n[]byte("{text}")\n')
 
 with torch.no_grad():
     logits = model(input_ids=ids).logits[0].tolist()

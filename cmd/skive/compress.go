@@ -74,6 +74,9 @@ needs no files and takes some minutes.`,
 				_, err = os.Stdout.Write(text)
 				return err
 			}
+			if err := checkOutput(output); err != nil {
+				return err
+			}
 			report, err := compress.Run(c.Context(), recipe, compress.Options{
 				Output: output, Threads: common.threads, Progress: common.progress(),
 			})
@@ -84,8 +87,8 @@ needs no files and takes some minutes.`,
 				return printJSON(report)
 			}
 			fmt.Print(report.Table())
-			fmt.Printf("\nwritten: %s\n", filepath.Join(output, "report.{md,json,html}"))
-			return nil
+			_, err = fmt.Printf("\nwritten: %s\n", filepath.Join(output, "report.{md,json,html}"))
+			return err
 		},
 	}
 	f := c.Flags()

@@ -43,7 +43,7 @@ func newDistill() *cobra.Command {
 			if err := o.Validate(); err != nil {
 				return usagef("--%w", err)
 			}
-			from, err := checkpoints.Open(teacher)
+			from, err := openCheckpoint(teacher)
 			if err != nil {
 				return err
 			}
@@ -55,6 +55,9 @@ func newDistill() *cobra.Command {
 			defer to.Close()
 			trainSet, devSet, err := task.sets(from)
 			if err != nil {
+				return err
+			}
+			if err := checkOutput(o.Output); err != nil {
 				return err
 			}
 			_, result, err := distill.Run(c.Context(), from, to, trainSet, devSet, o)
@@ -90,7 +93,7 @@ func newDistill() *cobra.Command {
 func openStudent(teacher *checkpoints.Model, path string, size distill.Size, seed uint64) (*checkpoints.Model, error) {
 	switch {
 	case path != "":
-		return checkpoints.Open(path)
+		return openCheckpoint(path)
 	case size.Hidden == 0 && size.Heads == 0 && size.Intermediate == 0:
 		total := len(teacher.Config.Layers)
 		if size.Layers > total {

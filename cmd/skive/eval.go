@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/train"
 )
@@ -27,7 +26,7 @@ func newEval() *cobra.Command {
 			if err := checkDType(dtype); err != nil {
 				return err
 			}
-			m, err := checkpoints.Open(model)
+			m, err := openCheckpoint(model)
 			if err != nil {
 				return err
 			}
@@ -64,8 +63,8 @@ func newEval() *cobra.Command {
 			for _, name := range set.Task.Metrics() {
 				fmt.Printf("  %s %.4f (%.4f to %.4f)", name, metrics[name], intervals[name][0], intervals[name][1])
 			}
-			fmt.Printf("  loss %.4f  (%.1f s)\n", outcome.Loss, seconds)
-			return nil
+			_, err = fmt.Printf("  loss %.4f  (%.1f s)\n", outcome.Loss, seconds)
+			return err
 		},
 	}
 	f := c.Flags()

@@ -4,8 +4,6 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
-
-	"github.com/skive-ml/skive/checkpoints"
 )
 
 func newExport() *cobra.Command {
@@ -27,7 +25,7 @@ func newExport() *cobra.Command {
 			if format == "hf" && dtype == "int8" {
 				return usagef("--dtype: int8 has no form in a Hugging Face directory, use --format skive")
 			}
-			m, err := checkpoints.Open(model)
+			m, err := openCheckpoint(model)
 			if err != nil {
 				return err
 			}

@@ -2,11 +2,17 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 
 	"github.com/spf13/cobra"
+
+	"github.com/skive-ml/skive/checkpoints"
 )
 
 // common are the flags that every command has.
@@ -57,4 +63,48 @@ func require(c *cobra.Command, names ...string) error {
 		}
 	}
 	return nil
+}
+
+// checkOutput tries to write in an output directory, so that one that takes
+// nothing is found out before the work and not after it. It leaves nothing.
+func checkOutput(dir string) error {
+	var made []string
+	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
+		if _, err := os.Lstat(d); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		made = append(made, d)
+	}
+	defer func() {
+		for _, d := range made {
+			os.Remove(d)
+		}
+	}()
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return fmt.Errorf("--output: %w", err)
+	}
+	f, err := os.CreateTemp(dir, ".skive-trial-*")
+	if err != nil {
+		return fmt.Errorf("--output: %w", err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// openCheckpoint opens a --model and tells what reading it left out or made up.
+func openCheckpoint(path string) (*checkpoints.Model, error) {
+	m, err := checkpoints.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	printNotes(path, m.Notes)
+	return m, nil
+}
+
+func printNotes(path string, notes []string) {
+	if common.quiet {
+		return
+	}
+	for _, note := range notes {
+		fmt.Fprintf(os.Stderr, "skive: %s: %s\n", path, note)
+	}
 }

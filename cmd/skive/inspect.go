@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -11,11 +13,23 @@ import (
 )
 
 func newInspect() *cobra.Command {
-	return &cobra.Command{
-		Use:   "inspect MODEL",
-		Short: "Show what a checkpoint holds",
-		Args:  cobra.ExactArgs(1),
+	var diff bool
+	c := &cobra.Command{
+		Use:   "inspect MODEL | --diff A B",
+		Short: "Show what a checkpoint holds, or how two differ",
+		Long: `Show what a checkpoint holds: a model in any format, a training state, or a file of weights.
+
+With --diff show how two of them differ: settings, tokenizer files, provenance, and the values of every tensor.`,
+		Args: func(c *cobra.Command, args []string) error {
+			if diff {
+				return cobra.ExactArgs(2)(c, args)
+			}
+			return cobra.ExactArgs(1)(c, args)
+		},
 		RunE: func(_ *cobra.Command, args []string) error {
+			if diff {
+				return inspectDiff(args[0], args[1])
+			}
 			info, err := checkpoints.Inspect(args[0])
 			if err != nil {
 				return err
@@ -23,32 +37,91 @@ func newInspect() *cobra.Command {
 			if common.json {
 				return printJSON(info)
 			}
-			w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-			cfg := info.Config
-			fmt.Fprintf(w, "format\t%s\n", info.Format)
-			fmt.Fprintf(w, "architecture\t%s\n", info.Architecture)
-			fmt.Fprintf(w, "vocabulary, positions, types\t%d, %d, %d\n", cfg.VocabSize, cfg.MaxPositions, cfg.TypeVocabSize)
-			fmt.Fprintf(w, "hidden size, head width\t%d, %d\n", cfg.HiddenSize, cfg.HeadDim)
-			fmt.Fprintf(w, "labels\t%q\n", cfg.Labels)
-			fmt.Fprintf(w, "dtype\t%s\n", info.DType)
-			fmt.Fprintf(w, "parameters\t%d\n", info.Parameters)
-			fmt.Fprintf(w, "bytes\t%d (%d on disk)\n", info.Bytes, info.FileBytes)
-			fmt.Fprintf(w, "checksums\t%s\n", info.Checksums)
-			for i, l := range info.Layers {
-				fmt.Fprintf(w, "layer %d\t%d heads, %d feed-forward units, %d parameters\n", i, l.Heads, l.Intermediate, l.Parameters)
-			}
-			for _, s := range info.Provenance {
-				fmt.Fprintf(w, "made by\t%s %s, %s: %v %v\n", s.Name, s.Version, s.Time.Format("2006-01-02 15:04"), s.Settings, s.Measured)
-			}
-			for _, note := range info.Notes {
-				fmt.Fprintf(w, "note\t%s\n", note)
-			}
-			if common.verbose {
-				for _, t := range info.Tensors {
-					fmt.Fprintf(w, "%s\t%s %v\n", t.Name, t.DType, t.Shape)
-				}
-			}
-			return w.Flush()
+			return printInfo(os.Stdout, info)
 		},
 	}
+	c.Flags().BoolVar(&diff, "diff", false, "compare two checkpoints")
+	return c
+}
+
+func printInfo(to io.Writer, info *checkpoints.Info) error {
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	format := info.Format
+	if info.FormatVersion > 0 {
+		format += fmt.Sprintf(" version %d", info.FormatVersion)
+	}
+	fmt.Fprintf(w, "format\t%s, weights in %s\n", format, info.Weights)
+	if cfg := info.Config; cfg != nil {
+		fmt.Fprintf(w, "architecture\t%s\n", info.Architecture)
+		fmt.Fprintf(w, "vocabulary, positions, types\t%d, %d, %d\n", cfg.VocabSize, cfg.MaxPositions, cfg.TypeVocabSize)
+		fmt.Fprintf(w, "hidden size, head width\t%d, %d\n", cfg.HiddenSize, cfg.HeadDim)
+		fmt.Fprintf(w, "labels\t%q\n", cfg.Labels)
+		fmt.Fprintf(w, "dtype\t%s\n", info.DType)
+	}
+	fmt.Fprintf(w, "parameters\t%d\n", info.Parameters)
+	fmt.Fprintf(w, "bytes\t%d (%d on disk)\n", info.Bytes, info.FileBytes)
+	fmt.Fprintf(w, "checksums\t%s\n", info.Checksums)
+	for _, name := range sortedKeys(info.State) {
+		switch v := info.State[name].(type) {
+		case []any:
+			fmt.Fprintf(w, "%s\t%d entries\n", name, len(v))
+		default:
+			fmt.Fprintf(w, "%s\t%v\n", name, v)
+		}
+	}
+	for i, l := range info.Layers {
+		fmt.Fprintf(w, "layer %d\t", i)
+		if l.Heads > 0 {
+			fmt.Fprintf(w, "%d heads, %d feed-forward units, ", l.Heads, l.Intermediate)
+		}
+		fmt.Fprintf(w, "%d parameters, %d bytes", l.Parameters, l.Bytes)
+		if len(l.DTypes) > 0 {
+			fmt.Fprintf(w, ", %s", strings.Join(l.DTypes, " and "))
+		}
+		fmt.Fprintln(w)
+	}
+	for _, s := range info.Provenance {
+		fmt.Fprintf(w, "made by\t%s %s, %s: %v %v\n", s.Name, s.Version, s.Time.Format("2006-01-02 15:04"), s.Settings, s.Measured)
+	}
+	for _, note := range info.Notes {
+		fmt.Fprintf(w, "note\t%s\n", note)
+	}
+	if common.verbose {
+		for _, t := range info.Tensors {
+			fmt.Fprintf(w, "%s\t%s %v, CRC-32C %s\n", t.Name, t.DType, t.Shape, t.CRC32C)
+		}
+	}
+	return w.Flush()
+}
+
+func inspectDiff(a, b string) error {
+	differences, err := checkpoints.Diff(a, b)
+	if err != nil {
+		return err
+	}
+	if common.json {
+		return printJSON(struct {
+			Equal       bool                     `json:"equal"`
+			Differences []checkpoints.Difference `json:"differences"`
+		}{len(differences) == 0, differences})
+	}
+	if len(differences) == 0 {
+		_, err := fmt.Println("no difference")
+		return err
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	or := func(s string) string {
+		if s == "" {
+			return "none"
+		}
+		return s
+	}
+	for _, d := range differences {
+		fmt.Fprintf(w, "%s\t%s\t%s", d.What, or(d.A), or(d.B))
+		if d.Largest != nil {
+			fmt.Fprintf(w, "\tdiffers by up to %.3g", *d.Largest)
+		}
+		fmt.Fprintln(w)
+	}
+	return w.Flush()
 }

@@ -76,7 +76,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	for _, c := range []*cobra.Command{
 		newCompress(), newTrain(), newDistill(), newPrune(), newQuantize(), newExport(),
-		newEval(), newPredict(), newBench(), newInspect(), newData(),
+		newEval(), newPredict(), newBench(), newInspect(), newPull(), newData(),
 	} {
 		// Cobra's own complaints about arguments are errors of usage as well.
 		if check := c.Args; check != nil {

@@ -78,6 +78,9 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"threads", []string{"inspect", "--threads", "0", missing}, exitUsage, "--threads"},
 		{"missing model", []string{"inspect", missing}, exitFailure, missing},
 		{"no model", []string{"inspect", broken}, exitFailure, broken},
+		{"half a name to pull", []string{"pull", "tiny"}, exitUsage, `"tiny"`},
+		{"revision left out", []string{"pull", "me/tiny@"}, exitUsage, "@"},
+		{"diff of one", []string{"inspect", "--diff", missing}, exitUsage, "2"},
 		{"unknown task", []string{"data", "show", "--task", "sst3", good}, exitUsage, "sst3"},
 		{"another task's file", []string{"data", "show", "--task", "copa", good}, exitFailure, "good.tsv:2"},
 		{"empty data set", []string{"data", "show", "--task", "sst2", empty}, exitFailure, empty},
@@ -104,6 +107,7 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"other labels", training("sst2", "good.tsv"), exitFailure, "the model's labels are red, green, blue"},
 		{"longer than the model", training("text", "red.csv", "--max-length", "65"), exitFailure, "max-length 65"},
 		{"choices for a classifier", []string{"eval", "--model", model, "--task", "copa", "--data", filepath.Join(dir, "copa.jsonl")}, exitFailure, "multiple_choice"},
+		{"output below a file", []string{"compress", "-o", filepath.Join(good, "x")}, exitFailure, "--output"},
 		{"full output", []string{"compress", "-o", dir}, exitFailure, dir},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -44,6 +44,7 @@ embedding as a JSON array.`,
 				return err
 			}
 			defer engine.Close()
+			printNotes(model, engine.Notes())
 			out := bufio.NewWriter(os.Stdout)
 			in := bufio.NewReader(os.Stdin)
 			for number := 1; ; number++ {

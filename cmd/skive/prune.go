@@ -39,7 +39,7 @@ numbers of them in each layer, and rewires what is left into a smaller model. Di
 					return err
 				}
 			}
-			m, err := checkpoints.Open(model)
+			m, err := openCheckpoint(model)
 			if err != nil {
 				return err
 			}
@@ -49,6 +49,9 @@ numbers of them in each layer, and rewires what is left into a smaller model. Di
 				if set, err = task.read(task.train, m); err != nil {
 					return err
 				}
+			}
+			if err := checkOutput(output); err != nil {
+				return err
 			}
 			scores, err := pruning.Importance(c.Context(), m, set, pruning.ImportanceOptions{
 				Method: method, MaxLength: task.maxLength, Threads: common.threads, Progress: common.progress(),

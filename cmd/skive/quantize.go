@@ -47,7 +47,7 @@ keep their format, as many as the metric needs to stay within so many points of 
 					return err
 				}
 			}
-			m, err := checkpoints.Open(model)
+			m, err := openCheckpoint(model)
 			if err != nil {
 				return err
 			}

@@ -87,6 +87,9 @@ func newTrain() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := checkOutput(o.Output); err != nil {
+				return err
+			}
 			_, result, err := train.Run(c.Context(), m, trainSet, devSet, o)
 			if err != nil {
 				return err
@@ -108,7 +111,7 @@ func openModel(c *cobra.Command, model, configFile string, seed uint64, masked b
 	case (model == "") == (configFile == ""):
 		return nil, usagef("one of --model and --config is required")
 	case model != "":
-		return checkpoints.Open(model)
+		return openCheckpoint(model)
 	}
 	text, err := os.ReadFile(configFile)
 	if err != nil {
@@ -143,10 +146,11 @@ func printResult(r *train.Result, output string) error {
 			Seconds float64            `json:"seconds"`
 		}{output, r.Steps, r.Best.Step, r.Best.Metrics, r.Seconds})
 	}
+	var err error
 	if r.Best.Metrics == nil {
-		fmt.Printf("%d steps; written: %s\n", r.Steps, output)
-		return nil
+		_, err = fmt.Printf("%d steps; written: %s\n", r.Steps, output)
+	} else {
+		_, err = fmt.Printf("%s %.4f at step %d of %d; written: %s\n", r.Metric, r.Best.Metrics[r.Metric], r.Best.Step, r.Steps, output)
 	}
-	fmt.Printf("%s %.4f at step %d of %d; written: %s\n", r.Metric, r.Best.Metrics[r.Metric], r.Best.Step, r.Steps, output)
-	return nil
+	return err
 }

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skive-ml/skive/checkpoints/hub"
+	"github.com/skive-ml/skive/internal/progress"
+)
+
+func newPull() *cobra.Command {
+	return &cobra.Command{
+		Use:   "pull OWNER/NAME[@REVISION]",
+		Short: "Download a model from the Hugging Face Hub",
+		Long: `Download a model from the Hugging Face Hub and print its directory, which --model takes.
+
+It lands in the cache that the Python library huggingface_hub shares. HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE and HF_HOME
+count. A download that was cut goes on where it was, and every file is checked against the hub's hash.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			o, err := hub.FromEnvironment()
+			if err != nil {
+				return err
+			}
+			model, revision, given := strings.Cut(args[0], "@")
+			if given && revision == "" {
+				return usagef("%s: a branch, tag or commit is missing after the @", args[0])
+			}
+			var bar *progress.Bar
+			const unit = 1 << 10
+			o.Progress = func(done, total int64) {
+				if bar == nil {
+					bar = progress.New(common.progress(), "kilobytes", int(done/unit), int(total/unit))
+				}
+				bar.Set(int(done/unit), "")
+			}
+			s, err := hub.Pull(c.Context(), model, revision, o)
+			bar.Finish("")
+			if errors.Is(err, hub.ErrName) {
+				return usageError{err}
+			}
+			if err != nil {
+				return err
+			}
+			if common.json {
+				return printJSON(s)
+			}
+			_, err = fmt.Println(s.Directory)
+			return err
+		},
+	}
+}
