@@ -143,7 +143,7 @@ func printResult(r *train.Result, output string) error {
 			Seconds float64            `json:"seconds"`
 		}{output, r.Steps, r.Best.Step, r.Best.Metrics, r.Seconds})
 	}
-	if r.Best.Metrics == nil {
+	if len(r.Best.Metrics) == 0 {
 		fmt.Printf("%d steps; written: %s\n", r.Steps, output)
 		return nil
 	}
