@@ -159,7 +159,9 @@ var opCases = []opCase{
 		func(g *Graph, n []*Node, in testInputs) *Node { return g.CrossEntropy(n[0], in.labels, Sum) },
 		func(x [][]float64) []float64 { return []float64{2 * gradcheck.CrossEntropy(x[0], testLabels)} }},
 	{"SoftCrossEntropy", []operand{perSequence("logits", 4), target(perSequence("target", 4))},
-		func(g *Graph, n []*Node, in testInputs) *Node { return g.SoftCrossEntropy(n[0], n[1], 2.5, Mean) },
+		func(g *Graph, n []*Node, in testInputs) *Node {
+			return g.SoftCrossEntropy(n[0], n[1], NewWeight(2.5), Mean)
+		},
 		func(x [][]float64) []float64 { return []float64{gradcheck.SoftCrossEntropy(x[0], x[1], 4, 2.5)} }},
 	{"MSE", []operand{tokens("x", 6), target(tokens("target", 6))},
 		func(g *Graph, n []*Node, in testInputs) *Node { return g.MSE(n[0], n[1]) },
@@ -169,11 +171,27 @@ var opCases = []opCase{
 		func(x [][]float64) []float64 { return []float64{gradcheck.CosineLoss(x[0], x[1], 6)} }},
 	{"RelationKL", []operand{tokens("x", 3*12), target(tokens("target", 3*20))},
 		func(g *Graph, n []*Node, in testInputs) *Node { return g.RelationKL(n[0], n[1], in.offsets, 4) },
-		func(x [][]float64) []float64 { return []float64{gradcheck.RelationKL(x[0], x[1], testOffsets, 4)} }},
+		func(x [][]float64) []float64 {
+			return []float64{gradcheck.RelationKL(x[0], x[1], testOffsets, 4, 0, 1, 2)}
+		}},
+	{"ValueRelationKL", []operand{tokens("x", 3*6), target(tokens("target", 3*8))},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.ValueRelationKL(n[0], n[1], in.offsets, 2) },
+		func(x [][]float64) []float64 { return []float64{gradcheck.RelationKL(x[0], x[1], testOffsets, 2, 2)} }},
+	{"NormalizedMSE", []operand{tokens("x", 6), target(tokens("target", 6))},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.NormalizedMSE(n[0], n[1]) },
+		func(x [][]float64) []float64 { return []float64{2 * gradcheck.CosineLoss(x[0], x[1], 6)} }},
+	attentionLossCase("AttentionLoss of scores", AttentionLossOptions{Heads: 2, TargetHeads: 2, Distance: ScoreMSE}, "mse"),
+	attentionLossCase("AttentionLoss of maps by cosine", AttentionLossOptions{Heads: 2, TargetHeads: 2, Distance: MapCosine}, "cosine"),
+	attentionLossCase("AttentionLoss of maps by cross-entropy", AttentionLossOptions{Heads: 2, TargetHeads: 2, Distance: MapCrossEntropy}, "ce"),
+	attentionLossCase("AttentionLoss of maps by KL", AttentionLossOptions{Heads: 2, TargetHeads: 2, Distance: MapKL}, "kl"),
+	attentionLossCase("AttentionLoss of scores, head means", AttentionLossOptions{Heads: 3, TargetHeads: 4, Distance: ScoreMSE, HeadMeans: true}, "mse"),
+	attentionLossCase("AttentionLoss of maps by cosine, head means", AttentionLossOptions{Heads: 2, TargetHeads: 1, Distance: MapCosine, HeadMeans: true}, "cosine"),
+	attentionLossCase("AttentionLoss of maps by cross-entropy, head means", AttentionLossOptions{Heads: 1, TargetHeads: 4, Distance: MapCrossEntropy, HeadMeans: true}, "ce"),
+	attentionLossCase("AttentionLoss of maps by KL, head means", AttentionLossOptions{Heads: 3, TargetHeads: 4, Distance: MapKL, HeadMeans: true}, "kl"),
 	{"WeightedSum of losses of one value", []operand{perSequence("logits", 1), target(perSequence("target", 1))},
 		func(g *Graph, n []*Node, in testInputs) *Node {
 			return g.WeightedSum(Term{g.MSE(n[0], n[1]), NewWeight(0.25)}, Term{g.CosineLoss(n[0], n[1]), NewWeight(2)},
-				Term{g.SoftCrossEntropy(n[0], n[1], 1, Sum), NewWeight(1)})
+				Term{g.SoftCrossEntropy(n[0], n[1], NewWeight(1), Sum), NewWeight(1)})
 		},
 		func(x [][]float64) []float64 {
 			return []float64{0.25*gradcheck.MSE(x[0], x[1]) + 2*gradcheck.CosineLoss(x[0], x[1], 1)}
@@ -203,6 +221,14 @@ func linearCase(name string, a Activation, activation string) opCase {
 		func(g *Graph, n []*Node, in testInputs) *Node { return g.Linear(n[0], n[1], n[2], a) },
 		func(x [][]float64) []float64 {
 			return gradcheck.Linear(x[0], x[1], x[2], 6, gradcheck.Activation(activation))
+		}}
+}
+
+func attentionLossCase(name string, o AttentionLossOptions, distance string) opCase {
+	return opCase{name, []operand{tokens("x", 3*6), target(tokens("target", 3*8))},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.AttentionLoss(n[0], n[1], in.offsets, o) },
+		func(x [][]float64) []float64 {
+			return []float64{gradcheck.AttentionLoss(x[0], x[1], testOffsets, o.Heads, o.TargetHeads, distance, o.HeadMeans)}
 		}}
 }
 

@@ -100,7 +100,8 @@ type Graph struct {
 type worker struct {
 	kernels kernels.Scratch
 	panels  kernels.PanelsF32
-	a, b, c []float32
+	a, b    []float32
+	c, d    []float32
 }
 
 // nodeInfo is what the graph knows of a node.

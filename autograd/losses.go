@@ -201,7 +201,7 @@ func (l *choiceCrossEntropy) backward(g *Graph, in []array, out, dout array, d [
 
 // softCrossEntropy compares logits with a teacher's.
 type softCrossEntropy struct {
-	temperature float64
+	temperature *Weight
 	reduction   Reduction
 	gradient    []float32
 }
@@ -213,12 +213,13 @@ type softCrossEntropy struct {
 //
 // averaged over the rows or summed. The factor T² keeps its gradient's size for
 // any temperature; the value is a cross-entropy, not 0 where both agree. Logits
-// and target are [rows, classes]; the target is taken as a constant.
-func (g *Graph) SoftCrossEntropy(logits, target *Node, temperature float32, r Reduction) *Node {
-	if !(temperature > 0) {
+// and target are [rows, classes]; the target is taken as a constant. The
+// temperature T may change between runs.
+func (g *Graph) SoftCrossEntropy(logits, target *Node, temperature *Weight, r Reduction) *Node {
+	if temperature == nil || !(temperature.value > 0) {
 		return g.fail("SoftCrossEntropy: temperature is %v, want a positive number", temperature)
 	}
-	return g.apply(&softCrossEntropy{temperature: float64(temperature), reduction: r}, []bool{true, false}, logits, target)
+	return g.apply(&softCrossEntropy{temperature: temperature, reduction: r}, []bool{true, false}, logits, target)
 }
 
 func (*softCrossEntropy) name() string { return "SoftCrossEntropy" }
@@ -237,8 +238,12 @@ func pair(in []array) (array, error) {
 func (l *softCrossEntropy) forward(g *Graph, in []array, out array, _ bool) error {
 	x, t := in[0], in[1]
 	l.gradient = grow(l.gradient, len(x.f))
-	total, inverse := 0.0, 1/l.temperature
-	scale := l.reduction.scale(x.rows) * l.temperature * l.temperature
+	temperature := float64(l.temperature.Value())
+	if !(temperature > 0) {
+		return fmt.Errorf("temperature is %v, want a positive number", temperature)
+	}
+	total, inverse := 0.0, 1/temperature
+	scale := l.reduction.scale(x.rows) * temperature * temperature
 	for i := range x.rows {
 		logQ, logP := logSumExp(x.row(i), inverse), logSumExp(t.row(i), inverse)
 		d := l.gradient[i*x.columns:][:x.columns]
@@ -260,9 +265,17 @@ func (l *softCrossEntropy) backward(g *Graph, in []array, out, dout array, d []a
 
 // distance is a loss between hidden states.
 type distance struct {
-	cosine bool
-	sums   []float64 // by part
+	kind distanceKind
+	sums []float64 // by part
 }
+
+type distanceKind int
+
+const (
+	squared distanceKind = iota
+	angular
+	normalized
+)
 
 // MSE is the mean over all elements of (x-target)², both [rows, columns]. The
 // target is taken as a constant.
@@ -273,14 +286,18 @@ func (g *Graph) MSE(x, target *Node) *Node {
 // CosineLoss is the mean over the rows of 1 - cos(x, target), both
 // [rows, columns]. The target is taken as a constant.
 func (g *Graph) CosineLoss(x, target *Node) *Node {
-	return g.apply(&distance{cosine: true}, []bool{true, false}, x, target)
+	return g.apply(&distance{kind: angular}, []bool{true, false}, x, target)
+}
+
+// NormalizedMSE is the loss of patient knowledge distillation (Sun et al., arXiv
+// 1908.09355, equation 7): the mean over the rows of ‖x/‖x‖ - target/‖target‖‖²,
+// both [rows, columns]. The target is taken as a constant.
+func (g *Graph) NormalizedMSE(x, target *Node) *Node {
+	return g.apply(&distance{kind: normalized}, []bool{true, false}, x, target)
 }
 
 func (l *distance) name() string {
-	if l.cosine {
-		return "CosineLoss"
-	}
-	return "MSE"
+	return [...]string{"MSE", "CosineLoss", "NormalizedMSE"}[l.kind]
 }
 
 func (l *distance) shape(in []array) (array, error) { return pair(in) }
@@ -291,15 +308,22 @@ func (l *distance) forward(g *Graph, in []array, out array, _ bool) error {
 	g.rows(x.rows, func(_, part, lo, hi int) {
 		sum := 0.0
 		for i := lo; i < hi; i++ {
-			if l.cosine {
-				c, _, _ := cosine(x.row(i), t.row(i))
-				sum += 1 - c
-				continue
-			}
 			target := t.row(i)
-			for j, v := range x.row(i) {
-				d := float64(v - target[j])
-				sum += d * d
+			switch l.kind {
+			case squared:
+				for j, v := range x.row(i) {
+					d := float64(v - target[j])
+					sum += d * d
+				}
+			case angular:
+				c, _, _ := cosine(x.row(i), target)
+				sum += 1 - c
+			case normalized:
+				_, nx, nt := cosine(x.row(i), target)
+				for j, v := range x.row(i) {
+					d := float64(v)/nx - float64(target[j])/nt
+					sum += d * d
+				}
 			}
 		}
 		l.sums[part] = sum
@@ -309,7 +333,7 @@ func (l *distance) forward(g *Graph, in []array, out array, _ bool) error {
 		total += s
 	}
 	n := x.rows
-	if !l.cosine {
+	if l.kind == squared {
 		n *= x.columns
 	}
 	out.f[0] = float32(total / float64(n))
@@ -336,7 +360,7 @@ func (l *distance) backward(g *Graph, in []array, out, dout array, d []array) er
 	g.rows(x.rows, func(_, _, lo, hi int) {
 		for i := lo; i < hi; i++ {
 			row, target, to := x.row(i), t.row(i), d[0].row(i)
-			if !l.cosine {
+			if l.kind == squared {
 				f := float32(2 * scale / float64(x.columns))
 				for j, v := range row {
 					to[j] = f * (v - target[j])
@@ -345,6 +369,9 @@ func (l *distance) backward(g *Graph, in []array, out, dout array, d []array) er
 			}
 			c, nx, ny := cosine(row, target)
 			a, b := -scale/(nx*ny), scale*c/(nx*nx)
+			if l.kind == normalized { // ‖x/‖x‖ - t/‖t‖‖² is 2 - 2 cos(x, t)
+				a, b = 2*a, 2*b
+			}
 			for j, v := range row {
 				to[j] = float32(a*float64(target[j]) + b*float64(v))
 			}
@@ -353,7 +380,8 @@ func (l *distance) backward(g *Graph, in []array, out, dout array, d []array) er
 	return nil
 }
 
-// Weight is a factor of a loss that may change between runs.
+// Weight is a number of a loss that may change between runs: its factor, or its
+// temperature.
 type Weight struct{ value float32 }
 
 // NewWeight returns a weight of the given value.
@@ -364,6 +392,13 @@ func (w *Weight) Set(value float32) { w.value = value }
 
 // Value returns the weight.
 func (w *Weight) Value() float32 { return w.value }
+
+func (w *Weight) String() string {
+	if w == nil {
+		return "missing"
+	}
+	return fmt.Sprint(w.value)
+}
 
 // Term is a weighted loss.
 type Term struct {

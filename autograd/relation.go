@@ -10,6 +10,7 @@ import (
 // relationKL compares the self-attention relations of two models.
 type relationKL struct {
 	heads    int
+	parts    []int // of queries, keys and values
 	gradient []float32
 	sums     []float64 // by part
 }
@@ -24,10 +25,22 @@ type relationKL struct {
 // them, [tokens, 3*width] with widths that may differ and which relationHeads
 // divides; offsets is [sequences+1]. The target is taken as a constant.
 func (g *Graph) RelationKL(x, target, offsets *Node, relationHeads int) *Node {
-	return g.apply(&relationKL{heads: relationHeads}, []bool{true, false, false}, x, target, offsets)
+	return g.apply(&relationKL{heads: relationHeads, parts: []int{0, 1, 2}}, []bool{true, false, false}, x, target, offsets)
 }
 
-func (*relationKL) name() string { return "RelationKL" }
+// ValueRelationKL is RelationKL of the values alone, the second loss of MiniLM
+// (Wang et al., arXiv 2002.10957, equation 4) where relationHeads is the number
+// of attention heads.
+func (g *Graph) ValueRelationKL(x, target, offsets *Node, relationHeads int) *Node {
+	return g.apply(&relationKL{heads: relationHeads, parts: []int{2}}, []bool{true, false, false}, x, target, offsets)
+}
+
+func (l *relationKL) name() string {
+	if len(l.parts) == 1 {
+		return "ValueRelationKL"
+	}
+	return "RelationKL"
+}
 
 func (l *relationKL) shape(in []array) (array, error) {
 	for _, a := range in[:2] {
@@ -41,14 +54,16 @@ func (l *relationKL) shape(in []array) (array, error) {
 	return array{rows: 1, columns: 1}, nil
 }
 
-// relation sets logR to the logarithm of the relation of x, n×d with rows ld
-// floats apart.
-func (w *worker) relation(logR, x []float32, n, d, ld int) {
-	w.product(n, d, n, kernels.RowMajor(x, ld), kernels.Transposed(x, ld), logR, n)
-	scale := float32(1 / math.Sqrt(float64(d)))
-	kernels.Scale(logR, scale, logR)
+// scores sets s to a·bᵀ/√d, a and b being n×d with rows ld floats apart.
+func (w *worker) scores(s, a, b []float32, n, d, ld int) {
+	w.product(n, d, n, kernels.RowMajor(a, ld), kernels.Transposed(b, ld), s, n)
+	kernels.Scale(s, float32(1/math.Sqrt(float64(d))), s)
+}
+
+// logSoftmax replaces each row of s, n×n, by the logarithm of its softmax.
+func logSoftmax(s []float32, n int) {
 	for i := range n {
-		row := logR[i*n:][:n]
+		row := s[i*n:][:n]
 		sum := kernels.LogSumExp(row)
 		for j := range row {
 			row[j] -= sum
@@ -56,20 +71,31 @@ func (w *worker) relation(logR, x []float32, n, d, ld int) {
 	}
 }
 
+// relation sets logR to the logarithm of the relation of x, n×d with rows ld
+// floats apart.
+func (w *worker) relation(logR, x []float32, n, d, ld int) {
+	w.scores(logR, x, x, n, d, ld)
+	logSoftmax(logR, n)
+}
+
 func (l *relationKL) forward(g *Graph, in []array, out array, keep bool) error {
 	x, t, offsets := in[0], in[1], in[2].i
-	perSequence := 3 * l.heads
+	perSequence := len(l.parts) * l.heads
 	parts := (len(offsets) - 1) * perSequence
-	dx, dt := x.columns/perSequence, t.columns/perSequence
+	dx, dt := x.columns/(3*l.heads), t.columns/(3*l.heads)
 	l.sums = grow(l.sums, parts)
 	if keep {
 		l.gradient = grow(l.gradient, len(x.f))
+		if len(l.parts) < 3 {
+			clear(l.gradient)
+		}
 	}
 	scale := 1 / (float64(x.rows) * float64(l.heads))
 	g.team.Run(parts, func(worker, part int) {
 		w := &g.workers[worker]
 		// The heads of queries, keys and values follow one another.
 		s, h := part/perSequence, part%perSequence
+		h += l.parts[0] * l.heads
 		lo := int(offsets[s])
 		n := int(offsets[s+1]) - lo
 		w.a, w.b, w.c = grow(w.a, n*n), grow(w.b, n*n), grow(w.c, n*n)

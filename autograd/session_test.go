@@ -232,9 +232,12 @@ func TestErrors(t *testing.T) {
 		{"relation", func(g *Graph) *Node {
 			return g.RelationKL(g.Input("x", Tokens, 24), g.Input("y", Tokens, 24), g.Ints("o", Boundaries), 5)
 		}, "5 relation heads do not divide"},
+		{"attention heads", func(g *Graph) *Node {
+			return g.AttentionLoss(g.InputWithGradient("x", Tokens, 24), g.Input("y", Tokens, 24), g.Ints("o", Boundaries), AttentionLossOptions{Heads: 2, TargetHeads: 4})
+		}, "2 heads and 4 of the target, want equal numbers or head means"},
 		{"dropout", func(g *Graph) *Node { return g.Dropout(g.Input("x", Tokens, 24), 1) }, "probability is 1"},
 		{"temperature", func(g *Graph) *Node {
-			return g.SoftCrossEntropy(g.Input("x", Tokens, 2), g.Input("y", Tokens, 2), 0, Mean)
+			return g.SoftCrossEntropy(g.Input("x", Tokens, 2), g.Input("y", Tokens, 2), NewWeight(0), Mean)
 		}, "temperature is 0"},
 		{"no gradient", func(g *Graph) *Node { return g.MSE(g.Input("x", Tokens, 2), g.Input("y", Tokens, 2)) }, "depends on no trainable parameter"},
 		{"no scalar", func(g *Graph) *Node { return g.InputWithGradient("x", Tokens, 2) }, "not a scalar node"},

@@ -222,15 +222,8 @@ func (c *run) trainTeacher(ctx context.Context) error {
 }
 
 func (c *run) makeStudents(ctx context.Context) error {
-	layers := c.Student.Layers
-	total := len(c.teacher.Config.Layers)
-	if layers == 0 {
-		layers = max(1, total/2)
-	}
-	if layers > total {
-		return fmt.Errorf("recipe: student.layers is %d, but the teacher has %d", layers, total)
-	}
-	student, err := distill.StudentFromLayers(c.teacher, distill.UniformLayers(layers, total))
+	defer os.RemoveAll(c.path("cache"))
+	student, err := c.student(ctx)
 	if err != nil {
 		return err
 	}
@@ -252,6 +245,28 @@ func (c *run) makeStudents(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// student makes the student of the teacher.
+func (c *run) student(ctx context.Context) (*checkpoints.Model, error) {
+	s, total := c.Student, len(c.teacher.Config.Layers)
+	if s.Layers == 0 {
+		s.Layers = max(1, total/2)
+	}
+	size := distill.Size{Layers: s.Layers, Hidden: s.Hidden, Heads: s.Heads, Intermediate: s.FFN}
+	if s.Random {
+		return distill.NewStudent(c.teacher, size, c.Seed)
+	}
+	layers := s.TeacherLayers
+	if len(layers) == 0 {
+		if layers = distill.UniformLayers(s.Layers, total); layers == nil {
+			return nil, fmt.Errorf("recipe: student.layers is %d, but the teacher has %d", s.Layers, total)
+		}
+	}
+	if s.Hidden == 0 && s.Heads == 0 && s.FFN == 0 {
+		return distill.StudentFromLayers(c.teacher, layers)
+	}
+	return distill.Narrow(ctx, c.teacher, layers, size, c.importanceSet(), pruning.ImportanceOptions{Threads: c.Threads, MaxLength: c.MaxLength, Progress: c.Progress})
 }
 
 // prune cuts a variant, with shares of the student's size, out of the student or
@@ -299,10 +314,43 @@ func (c *run) distill(ctx context.Context, student *checkpoints.Model, d Distill
 	if o.Options, err = c.training(d.Training, name, c.path(name)); err != nil {
 		return nil, err
 	}
-	o.Soft, o.Temperature, o.Hard, o.Hidden = d.Soft, d.Temperature, d.Hard, d.Hidden
-	o.Relations, o.RelationHeads = d.Relations, d.RelationHeads
-	student, _, err = distill.Run(ctx, c.teacher, student, c.train, c.dev, o)
+	o.Losses, o.Cache = d.Losses, c.path("cache")
+	set, err := c.examples(d)
+	if err != nil {
+		return nil, err
+	}
+	if len(d.Stages) > 0 {
+		student, _, err = distill.RunStages(ctx, c.teacher, student, set, c.dev, o, d.Stages)
+	} else {
+		student, _, err = distill.Run(ctx, c.teacher, student, set, c.dev, o)
+	}
 	return student, err
+}
+
+// examples are those of a distillation: the training set, unlabelled text and
+// augmented copies.
+func (c *run) examples(d Distillation) (*data.Dataset, error) {
+	if c.Unlabeled == "" && d.Augment == 0 {
+		return c.train, nil
+	}
+	all := &data.Dataset{Task: c.train.Task, Examples: slices.Clone(c.train.Examples)}
+	if c.Unlabeled != "" {
+		more, err := data.ReadText(c.Unlabeled)
+		if err != nil {
+			return nil, err
+		}
+		all.Examples = append(all.Examples, more.Examples...)
+	}
+	if d.Augment > 0 {
+		o := distill.AugmentDefaults()
+		o.Copies, o.Seed = d.Augment, c.Seed
+		more, err := distill.Augment(all, c.teacher, o)
+		if err != nil {
+			return nil, err
+		}
+		all.Examples = append(all.Examples, more.Examples...)
+	}
+	return all, nil
 }
 
 func (c *run) quantize(m *checkpoints.Model, name string) (string, error) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -103,8 +104,43 @@ func TestRunStopsWhenCancelled(t *testing.T) {
 	}
 }
 
+func TestANarrowStudentInStages(t *testing.T) {
+	dir := t.TempDir()
+	r := tiny()
+	r.Prune = nil
+	r.Student.Hidden, r.Student.Heads, r.Student.FFN = 16, 6, 20
+	r.Distill.Stages = distill.TinyBERT()
+	r.Distill.Augment = 1
+	r.Unlabeled = filepath.Join(dir, "more.txt")
+	if err := os.WriteFile(r.Unlabeled, []byte("the food was never bad\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Run(context.Background(), r, Options{Output: filepath.Join(dir, "out"), Threads: 2}); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"student", "student/stages/intermediate"} {
+		m, err := checkpoints.Open(filepath.Join(dir, "out", path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		if c := m.Config; c.HiddenSize != 16 || c.HeadDim != 2 || c.Layers[0] != (checkpoints.LayerSize{Heads: 6, Intermediate: 20}) {
+			t.Errorf("%s: hidden size %d, head width %d, layers %v", path, c.HiddenSize, c.HeadDim, c.Layers)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "out", "cache")); !os.IsNotExist(err) {
+		t.Errorf("the cache is left: %v", err)
+	}
+}
+
 func TestRecipeRoundTrip(t *testing.T) {
-	for name, recipe := range map[string]Recipe{"default": Default(), "model": ForModel("dir", "sst2", "a.tsv", "b.tsv")} {
+	full := ForModel("dir", "sst2", "a.tsv", "b.tsv")
+	full.Unlabeled, full.Distill.Augment = "more.txt", 2
+	full.Student = Student{Layers: 2, TeacherLayers: []int{1, 3}, Hidden: 96, Heads: 3, FFN: 128}
+	full.Distill.Stages = distill.TinyBERT()
+	full.Distill.Stages[0].HiddenMap, full.Distill.Stages[0].HiddenDistance = distill.Skip(), distill.PKD
+	full.Recover.Attention, full.Recover.AttentionMap = 1, distill.Explicit([2]int{0, 2}, [2]int{1, 5})
+	for name, recipe := range map[string]Recipe{"default": Default(), "model": ForModel("dir", "sst2", "a.tsv", "b.tsv"), "everything": full} {
 		t.Run(name, func(t *testing.T) {
 			text, err := recipe.YAML()
 			if err != nil {
@@ -122,7 +158,7 @@ func TestRecipeRoundTrip(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if string(again) != string(text) {
+			if string(again) != string(text) || !reflect.DeepEqual(back, recipe) {
 				t.Errorf("read back as\n%s\nwant\n%s", again, text)
 			}
 		})
@@ -164,6 +200,10 @@ func TestRecipeErrorsNameTheSetting(t *testing.T) {
 		{"prune: [{heads: 0.334, ffn: 0.5}, {heads: 0.3341, ffn: 0.5}]", "prune[1]"},
 		{"teacher: {lr: -1, batch_size: 8, steps: 1, schedule: linear}", "lr"},
 		{"teacher: {schedule: zigzag}", "schedule"},
+		{"distill: {hidden_map: first}", "layer-map"},
+		{"distill: {stages: [{name: a, hidden: 1}, {name: a, soft: 1}]}", "distill: stage 2: the name"},
+		{"distill: {stages: [{name: a}]}", "distill: stage a: soft"},
+		{"recover: {temperature: -1}", "recover: temperature"},
 		{"model: dir\ntask: sst2", "training file"},
 	} {
 		path := filepath.Join(t.TempDir(), "recipe.yaml")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -25,6 +26,8 @@ type Recipe struct {
 	// Train and Dev are the task's files.
 	Train string `yaml:"train,omitempty" json:"train,omitempty"`
 	Dev   string `yaml:"dev,omitempty" json:"dev,omitempty"`
+	// Unlabeled is a plain text file of further examples for the distillations.
+	Unlabeled string `yaml:"unlabeled,omitempty" json:"unlabeled,omitempty"`
 	// Reviews are the numbers of generated examples of the task "reviews".
 	Reviews *Reviews `yaml:"reviews,omitempty" json:"reviews,omitempty"`
 	// TextColumn, PairColumn and LabelColumn name the columns of the task "text".
@@ -94,20 +97,27 @@ type Training struct {
 // Student says how the student is made.
 type Student struct {
 	// Layers is the number of layers; they are copied from teacher layers
-	// spread evenly.
-	Layers int `yaml:"layers" json:"layers"`
+	// spread evenly, or from TeacherLayers.
+	Layers        int   `yaml:"layers" json:"layers"`
+	TeacherLayers []int `yaml:"teacher_layers,omitempty" json:"teacher_layers,omitempty"`
+	// Hidden, Heads and FFN make the student narrower, of the most important
+	// dimensions, heads and units of the teacher; 0 keeps the teacher's sizes.
+	Hidden int `yaml:"hidden,omitempty" json:"hidden,omitempty"`
+	Heads  int `yaml:"heads,omitempty" json:"heads,omitempty"`
+	FFN    int `yaml:"ffn,omitempty" json:"ffn,omitempty"`
+	// Random starts from random weights of these sizes.
+	Random bool `yaml:"random,omitempty" json:"random,omitempty"`
 }
 
-// Distillation are the settings of one distillation, with distill.Losses'
-// weights.
+// Distillation are the settings of one distillation: distill.Losses' weights, or
+// a list of stages in their place.
 type Distillation struct {
-	Training      `yaml:",inline"`
-	Soft          float64 `yaml:"soft" json:"soft"`
-	Temperature   float64 `yaml:"temperature" json:"temperature"`
-	Hard          float64 `yaml:"hard" json:"hard"`
-	Hidden        float64 `yaml:"hidden" json:"hidden"`
-	Relations     float64 `yaml:"relations" json:"relations"`
-	RelationHeads int     `yaml:"relation_heads,omitempty" json:"relation_heads,omitempty"`
+	Training       `yaml:",inline"`
+	distill.Losses `yaml:",inline"`
+	Stages         []distill.Stage `yaml:"stages,omitempty" json:"stages,omitempty"`
+	// Augment is the number of copies of each training example, with words
+	// replaced by near ones, that are added.
+	Augment int `yaml:"augment,omitempty" json:"augment,omitempty"`
 }
 
 // Pruning is one pruned variant of the student: the shares of heads and
@@ -143,10 +153,12 @@ func Default() Recipe {
 func ForModel(model, task, trainFile, devFile string) Recipe {
 	fineTuning := Training{Epochs: 1, BatchSize: 32, LearningRate: 8e-5, Warmup: 0.06, Schedule: "linear",
 		WeightDecay: 0.01, MaxGradNorm: 1, Dropout: train.ModelDropout}
-	distilling := Distillation{Training: fineTuning, Soft: 1, Temperature: 2, Hard: 0.2, Hidden: 0.1, Relations: 0.1}
+	distilling := Distillation{Training: fineTuning, Losses: distill.Losses{
+		Soft: 1, Temperature: 2, Hard: 0.2, Embeddings: 0.03, Hidden: 0.07, Relations: 0.1,
+	}}
 	distilling.LearningRate, distilling.Dropout = 1e-4, 0
 	recovering := distilling
-	recovering.Hidden, recovering.Relations = 0, 0
+	recovering.Embeddings, recovering.Hidden, recovering.Relations = 0, 0, 0
 	return Recipe{
 		Model: model, Task: task, Train: trainFile, Dev: devFile, Seed: 1,
 		Teacher: fineTuning, Distill: distilling, Recover: recovering,
@@ -241,6 +253,20 @@ func (r Recipe) Validate() error {
 		}
 		if err != nil {
 			return fmt.Errorf("recipe: %s: %w", t.name, err)
+		}
+	}
+	for name, d := range map[string]Distillation{"distill": r.Distill, "recover": r.Recover} {
+		o := distill.Defaults()
+		o.Losses = d.Losses
+		err := o.Validate()
+		if len(d.Stages) > 0 {
+			err = distill.CheckStages(d.Stages, o)
+		}
+		if err == nil && d.Augment < 0 {
+			err = fmt.Errorf("augment is %d, expected 0 or more copies", d.Augment)
+		}
+		if err != nil {
+			return fmt.Errorf("recipe: %s: %w", name, err)
 		}
 	}
 	return nil

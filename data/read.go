@@ -79,25 +79,10 @@ func parse(path string, content []byte, task Task, o ReadOptions) (*Dataset, err
 	fail := func(line int, format string, args ...any) error {
 		return &FileError{path, line, fmt.Errorf(format, args...)}
 	}
-	name := strings.ToLower(filepath.Base(path))
-	if bytes.HasPrefix(content, []byte{0x1f, 0x8b}) {
-		name = strings.TrimSuffix(name, ".gz")
-		z, err := gzip.NewReader(bytes.NewReader(content))
-		if err == nil {
-			content, err = io.ReadAll(z)
-		}
-		if err != nil {
-			return nil, fail(0, "decompressing: %w", err)
-		}
+	name, content, err := decompress(path, content)
+	if err != nil {
+		return nil, err
 	}
-	if bytes.HasPrefix(content, []byte{0xfe, 0xff}) || bytes.HasPrefix(content, []byte{0xff, 0xfe}) {
-		return nil, fail(0, "is UTF-16, expected UTF-8")
-	}
-	content = bytes.TrimPrefix(content, []byte("\ufeff"))
-	if !utf8.Valid(content) {
-		return nil, fail(invalidLine(content), "is not valid UTF-8")
-	}
-
 	def := definition{Task: task}
 	for _, d := range definitions {
 		if d.Name == task.Name {
@@ -158,6 +143,33 @@ func parse(path string, content []byte, task Task, o ReadOptions) (*Dataset, err
 		ds.Task.Pair = ds.Examples[0].HasPair
 	}
 	return ds, nil
+}
+
+// decompress returns the UTF-8 text of a file's content, and the file's name
+// without .gz.
+func decompress(path string, content []byte) (string, []byte, error) {
+	fail := func(line int, format string, args ...any) error {
+		return &FileError{path, line, fmt.Errorf(format, args...)}
+	}
+	name := strings.ToLower(filepath.Base(path))
+	if bytes.HasPrefix(content, []byte{0x1f, 0x8b}) {
+		name = strings.TrimSuffix(name, ".gz")
+		z, err := gzip.NewReader(bytes.NewReader(content))
+		if err == nil {
+			content, err = io.ReadAll(z)
+		}
+		if err != nil {
+			return "", nil, fail(0, "decompressing: %w", err)
+		}
+	}
+	if bytes.HasPrefix(content, []byte{0xfe, 0xff}) || bytes.HasPrefix(content, []byte{0xff, 0xfe}) {
+		return "", nil, fail(0, "is UTF-16, expected UTF-8")
+	}
+	content = bytes.TrimPrefix(content, []byte("\ufeff"))
+	if !utf8.Valid(content) {
+		return "", nil, fail(invalidLine(content), "is not valid UTF-8")
+	}
+	return name, content, nil
 }
 
 // invalidLine returns the line of the first byte that is not UTF-8.

@@ -22,10 +22,16 @@ func Uniform() LayerMap { return LayerMap{} }
 // (FastFormers' state loss, MiniLM).
 func Last() LayerMap { return LayerMap{kind: "last"} }
 
+// Skip maps each of the student's layers but the last to every k-th of the
+// teacher's, k being how many times deeper the teacher is, rounded down: 2, 4,
+// 6, 8 and 10 of 12 layers for a student of 6 (PKD-Skip, Sun et al., arXiv
+// 1908.09355). The last layer learns by the logits.
+func Skip() LayerMap { return LayerMap{kind: "skip"} }
+
 // Explicit maps student layer pair[0] to teacher layer pair[1] for each pair.
 func Explicit(pairs ...[2]int) LayerMap { return LayerMap{kind: "explicit", pairs: pairs} }
 
-// ParseLayerMap reads "uniform", "last", or a list of student:teacher pairs
+// ParseLayerMap reads "uniform", "last", "skip", or a list of student:teacher pairs
 // such as "0:2,1:5".
 func ParseLayerMap(s string) (LayerMap, error) {
 	switch s {
@@ -33,6 +39,8 @@ func ParseLayerMap(s string) (LayerMap, error) {
 		return Uniform(), nil
 	case "last":
 		return Last(), nil
+	case "skip":
+		return Skip(), nil
 	}
 	var pairs [][2]int
 	for _, part := range strings.Split(s, ",") {
@@ -40,7 +48,7 @@ func ParseLayerMap(s string) (LayerMap, error) {
 		student, err1 := strconv.Atoi(strings.TrimSpace(a))
 		teacher, err2 := strconv.Atoi(strings.TrimSpace(b))
 		if !ok || err1 != nil || err2 != nil {
-			return LayerMap{}, fmt.Errorf("layer-map %q: want uniform, last, or pairs of student:teacher layers such as 0:2,1:5", s)
+			return LayerMap{}, fmt.Errorf("layer-map %q: want uniform, last, skip, or pairs of student:teacher layers such as 0:2,1:5", s)
 		}
 		pairs = append(pairs, [2]int{student, teacher})
 	}
@@ -49,11 +57,11 @@ func ParseLayerMap(s string) (LayerMap, error) {
 
 // String is the inverse of ParseLayerMap.
 func (m LayerMap) String() string {
-	if m.kind == "" {
+	switch m.kind {
+	case "":
 		return "uniform"
-	}
-	if m.kind == "last" {
-		return "last"
+	case "last", "skip":
+		return m.kind
 	}
 	parts := make([]string, len(m.pairs))
 	for i, p := range m.pairs {
@@ -61,6 +69,18 @@ func (m LayerMap) String() string {
 	}
 	return strings.Join(parts, ",")
 }
+
+// MarshalText and UnmarshalText write and read a map as String and ParseLayerMap
+// do.
+func (m LayerMap) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+func (m *LayerMap) UnmarshalText(text []byte) (err error) {
+	*m, err = ParseLayerMap(string(text))
+	return err
+}
+
+// IsZero reports whether the map is Uniform.
+func (m LayerMap) IsZero() bool { return m.kind == "" }
 
 // resolve lists the pairs of student and teacher layers for these depths.
 func (m LayerMap) resolve(student, teacher int) ([][2]int, error) {
@@ -78,11 +98,20 @@ func (m LayerMap) resolve(student, teacher int) ([][2]int, error) {
 		}
 		return m.pairs, nil
 	}
+	if m.kind == "skip" && student < 2 {
+		return nil, fmt.Errorf("layer-map skip: leaves out the last layer, and the student has no other")
+	}
 	layers := UniformLayers(student, teacher)
 	if layers == nil {
-		return nil, fmt.Errorf("layer-map uniform: a student of %d layers is deeper than its teacher of %d: map the layers explicitly", student, teacher)
+		return nil, fmt.Errorf("layer-map %v: a student of %d layers is deeper than its teacher of %d: map the layers explicitly", m, student, teacher)
 	}
-	pairs := make([][2]int, student)
+	if m.kind == "skip" {
+		layers = layers[:student-1]
+		for i := range layers {
+			layers[i] = (i+1)*(teacher/student) - 1
+		}
+	}
+	pairs := make([][2]int, len(layers))
 	for i, t := range layers {
 		pairs[i] = [2]int{i, t}
 	}

@@ -1,9 +1,13 @@
 package distill
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 
+	"github.com/skive-ml/skive/autograd"
+	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -13,49 +17,139 @@ const (
 	MSE = "mse"
 	// Cosine is 1 - cos(student, teacher), the mean over all tokens.
 	Cosine = "cosine"
+	// PKD is the squared difference of the states of [CLS], each scaled to unit
+	// length, the mean over the examples (Sun et al., arXiv 1908.09355). Of the
+	// embeddings it is the mean over all tokens.
+	PKD = "pkd"
+)
+
+// CrossEntropy is a distance between attention maps, beside MSE and Cosine.
+const CrossEntropy = "ce"
+
+// Schedules of the temperature, beside Cosine.
+const (
+	Constant = "constant"
+	Linear   = "linear"
 )
 
 // Losses weighs the terms of the objective; a weight of 0 leaves the term out.
 type Losses struct {
 	// Soft weighs the cross-entropy of the student's logits against the
 	// teacher's probabilities, both at Temperature T, times T².
-	Soft        float64
-	Temperature float64
+	Soft        float64 `yaml:"soft" json:"soft"`
+	Temperature float64 `yaml:"temperature" json:"temperature"`
+	// TemperatureSchedule is how the temperature goes from Temperature at the
+	// first step to TemperatureEnd at the last: Linear, Cosine (half a wave of
+	// it), or Constant, which stays at Temperature.
+	TemperatureSchedule string  `yaml:"temperature_schedule,omitempty" json:"temperature_schedule,omitempty"`
+	TemperatureEnd      float64 `yaml:"temperature_end,omitempty" json:"temperature_end,omitempty"`
 	// Hard weighs the cross-entropy against the labels.
-	Hard float64
-	// Hidden weighs the distance of the hidden states of mapped layers, and of
-	// the embeddings' output: the mean over the pairs and it. Where the widths
-	// differ, learned projections of the student's states stand between; they
-	// are not part of the resulting model.
-	Hidden         float64
-	HiddenDistance string
+	Hard float64 `yaml:"hard" json:"hard"`
+	// LogitsMSE weighs the mean squared difference of the logits.
+	LogitsMSE float64 `yaml:"logits_mse,omitempty" json:"logits_mse,omitempty"`
+	// Embeddings weighs the distance of the embedding layer's outputs, and
+	// Hidden that of the hidden states of mapped layers, the mean over the
+	// pairs. Where the widths differ, learned projections of the student's
+	// states stand between (TinyBERT, equations 8 and 9); they are not part of
+	// the resulting model. HiddenDistance is MSE (also where it is ""), Cosine or
+	// PKD.
+	Embeddings     float64 `yaml:"embeddings" json:"embeddings"`
+	Hidden         float64 `yaml:"hidden" json:"hidden"`
+	HiddenDistance string  `yaml:"hidden_distance,omitempty" json:"hidden_distance,omitempty"`
+	// Attention weighs the difference of the attention of mapped layers, the
+	// mean over the pairs. AttentionDistance is MSE (also where it is "") of the
+	// scores before the softmax (TinyBERT), or Cosine or CrossEntropy of the maps. Where the
+	// numbers of heads differ, HeadMeans compares the means over the heads;
+	// without it, such layers are refused.
+	Attention         float64 `yaml:"attention,omitempty" json:"attention,omitempty"`
+	AttentionDistance string  `yaml:"attention_distance,omitempty" json:"attention_distance,omitempty"`
+	HeadMeans         bool    `yaml:"head_means,omitempty" json:"head_means,omitempty"`
+	// MiniLM weighs the divergence of the last layers' attention maps plus that
+	// of their value relations (Wang et al., arXiv 2002.10957). It wants equal
+	// numbers of heads; Relations does not.
+	MiniLM float64 `yaml:"minilm,omitempty" json:"minilm,omitempty"`
 	// Relations weighs the divergence of the self-attention relations of the
 	// mapped layers: the sum of query-query, key-key and value-value, the mean
-	// over the pairs. RelationHeads is the number of heads into which the
-	// queries, keys and values of both are cut anew, so that teacher and
+	// over the pairs (MiniLMv2). RelationHeads is the number of heads into which
+	// the queries, keys and values of both are cut anew, so that teacher and
 	// student need not have equal numbers of attention heads; 0 takes the
 	// student's number of heads, or the next smaller one that divides the
 	// attention widths of both.
-	Relations     float64
-	RelationHeads int
-	// HiddenMap and RelationMap say which of the teacher's layers each of the
-	// student's learns from. The zero value is Uniform.
-	HiddenMap, RelationMap LayerMap
+	Relations     float64 `yaml:"relations" json:"relations"`
+	RelationHeads int     `yaml:"relation_heads,omitempty" json:"relation_heads,omitempty"`
+	// HiddenMap, AttentionMap and RelationMap say which of the teacher's layers
+	// each of the student's learns from. The zero value is Uniform.
+	HiddenMap    LayerMap `yaml:"hidden_map,omitempty" json:"hidden_map,omitzero"`
+	AttentionMap LayerMap `yaml:"attention_map,omitempty" json:"attention_map,omitzero"`
+	RelationMap  LayerMap `yaml:"relation_map,omitempty" json:"relation_map,omitzero"`
 }
+
+// DefaultCacheMax is the space for a teacher's hidden states on disk.
+const DefaultCacheMax = 4 << 30
 
 // Options are the settings of a distillation. Start from Defaults.
 type Options struct {
 	train.Options
 	Losses
+	// Ensemble are teachers beside the one that Run is given: the student learns
+	// from the weighted mean of their logits. TeacherWeight is the weight of
+	// that one. Hidden states and attention are the first teacher's.
+	Ensemble      []Teacher
+	TeacherWeight float64
+	// AllowCrossTokenizer lets teacher and student have different tokenizers, of
+	// which each then gives its own model's tokens. Only losses on the logits
+	// can be had so.
+	AllowCrossTokenizer bool
+	// Cache is a directory that keeps the teachers' outputs, for the epochs that
+	// follow and for other runs with the same teacher and data; "" keeps the
+	// logits in memory alone. Logits are always stored; hidden states, queries,
+	// keys and values of the examples that fit into CacheMax bytes, if a later
+	// epoch reads them. The others are computed anew. A result never depends on
+	// it: states are rounded to half precision whether they are stored or not.
+	Cache    string
+	CacheMax int64
+}
+
+// Teacher is a model with its weight in an ensemble.
+type Teacher struct {
+	Model  *checkpoints.Model
+	Weight float64
 }
 
 // Defaults returns train's defaults with soft cross-entropy at temperature 1
 // alone, as FastFormers distills.
 func Defaults() Options {
-	o := Options{Options: train.Defaults()}
+	o := Options{Options: train.Defaults(), TeacherWeight: 1, CacheMax: DefaultCacheMax}
 	o.Stage = "distill"
-	o.Soft, o.Temperature, o.HiddenDistance = 1, 1, MSE
+	o.Soft, o.Temperature, o.TemperatureSchedule = 1, 1, Constant
+	o.HiddenDistance, o.AttentionDistance = MSE, MSE
 	return o
+}
+
+// weight is a loss by the name of its flag.
+type weight struct {
+	name  string
+	value float64
+}
+
+// predictions are the losses on logits, and inner those on what is inside the
+// encoder.
+func (l *Losses) predictions() []weight {
+	return []weight{{"soft", l.Soft}, {"logits-mse", l.LogitsMSE}, {"hard", l.Hard}}
+}
+
+func (l *Losses) inner() []weight {
+	return []weight{{"embeddings", l.Embeddings}, {"hidden", l.Hidden}, {"attention", l.Attention}, {"minilm", l.MiniLM}, {"relations", l.Relations}}
+}
+
+// some returns the name of the first loss with a positive weight, or "".
+func some(weights []weight) string {
+	for _, w := range weights {
+		if w.value > 0 {
+			return w.name
+		}
+	}
+	return ""
 }
 
 // Validate reports the first setting that is out of its range, as a
@@ -64,43 +158,97 @@ func (o *Options) Validate() error {
 	if err := o.Options.Validate(); err != nil {
 		return err
 	}
-	some := false
-	for _, w := range []struct {
-		name  string
-		value float64
-	}{{"soft", o.Soft}, {"hard", o.Hard}, {"hidden", o.Hidden}, {"relations", o.Relations}} {
+	weights := append(o.predictions(), o.inner()...)
+	for _, t := range append([]Teacher{{Weight: o.TeacherWeight}}, o.Ensemble...) {
+		weights = append(weights, weight{"teacher-weight", t.Weight})
+	}
+	for _, w := range weights {
 		if !(w.value >= 0) || math.IsInf(w.value, 1) {
 			return &train.OptionError{Option: w.name, Value: w.value, Want: "a finite weight that is not negative"}
 		}
-		some = some || w.value > 0
 	}
-	switch {
-	case !some:
-		return &train.OptionError{Option: "soft", Value: o.Soft, Want: "a positive weight of at least one of soft, hard, hidden and relations"}
-	case o.Soft > 0 && (!(o.Temperature > 0) || math.IsInf(o.Temperature, 1)):
-		return &train.OptionError{Option: "temperature", Value: o.Temperature, Want: "a positive number"}
-	case o.Hidden > 0 && o.HiddenDistance != MSE && o.HiddenDistance != Cosine:
-		return &train.OptionError{Option: "hidden-distance", Value: fmt.Sprintf("%q", o.HiddenDistance), Want: "mse or cosine"}
-	case o.RelationHeads < 0:
-		return &train.OptionError{Option: "relation-heads", Value: o.RelationHeads, Want: "a positive number, or 0 for the student's heads"}
+	if err := o.Losses.validate(); err != nil {
+		return err
+	}
+	if len(o.Ensemble) > 0 && some(weights[len(o.predictions())+len(o.inner()):]) == "" {
+		return &train.OptionError{Option: "teacher-weight", Value: o.TeacherWeight, Want: "a positive weight of at least one teacher"}
+	}
+	if o.CacheMax < 0 {
+		return &train.OptionError{Option: "cache-max", Value: o.CacheMax, Want: "a number of bytes that is not negative"}
 	}
 	return nil
+}
+
+func (l *Losses) validate() error {
+	positive := func(v float64) bool { return v > 0 && !math.IsInf(v, 1) }
+	scheduled := l.TemperatureSchedule == Linear || l.TemperatureSchedule == Cosine
+	switch {
+	case some(l.predictions()) == "" && some(l.inner()) == "":
+		return &train.OptionError{Option: "soft", Value: l.Soft, Want: "a positive weight of at least one loss"}
+	case l.Soft > 0 && !positive(l.Temperature):
+		return &train.OptionError{Option: "temperature", Value: l.Temperature, Want: "a positive number"}
+	case l.Soft > 0 && !scheduled && l.TemperatureSchedule != Constant && l.TemperatureSchedule != "":
+		return &train.OptionError{Option: "temperature-schedule", Value: fmt.Sprintf("%q", l.TemperatureSchedule), Want: "constant, linear or cosine"}
+	case l.Soft > 0 && scheduled && !positive(l.TemperatureEnd):
+		return &train.OptionError{Option: "temperature-end", Value: l.TemperatureEnd, Want: "a positive number"}
+	case l.Embeddings+l.Hidden > 0 && !slices.Contains([]string{"", MSE, Cosine, PKD}, l.HiddenDistance):
+		return &train.OptionError{Option: "hidden-distance", Value: fmt.Sprintf("%q", l.HiddenDistance), Want: "mse, cosine or pkd"}
+	case l.Attention > 0 && !known(attentionDistances, l.AttentionDistance):
+		return &train.OptionError{Option: "attention-distance", Value: fmt.Sprintf("%q", l.AttentionDistance), Want: "mse, cosine or ce"}
+	case l.RelationHeads < 0:
+		return &train.OptionError{Option: "relation-heads", Value: l.RelationHeads, Want: "a positive number, or 0 for the student's heads"}
+	}
+	return nil
+}
+
+var attentionDistances = map[string]autograd.AttentionDistance{
+	"": autograd.ScoreMSE, MSE: autograd.ScoreMSE, Cosine: autograd.MapCosine, CrossEntropy: autograd.MapCrossEntropy,
+}
+
+func known[V any](names map[string]V, name string) bool {
+	_, ok := names[name]
+	return ok
+}
+
+// temperature is that of a step, from 1 to steps.
+func (l *Losses) temperature(step, steps int) float64 {
+	share := 0.0
+	if steps > 1 {
+		share = float64(step-1) / float64(steps-1)
+	}
+	switch l.TemperatureSchedule {
+	case Cosine:
+		share = (1 - math.Cos(math.Pi*share)) / 2
+	case Linear:
+	default:
+		share = 0
+	}
+	return l.Temperature + share*(l.TemperatureEnd-l.Temperature)
 }
 
 // settings are the losses by flag name, for the provenance.
 func (l *Losses) settings() map[string]string {
 	s := map[string]string{}
-	for name, v := range map[string]float64{"soft": l.Soft, "hard": l.Hard, "hidden": l.Hidden, "relations": l.Relations} {
-		if v > 0 {
-			s[name] = fmt.Sprint(v)
+	for _, w := range append(l.predictions(), l.inner()...) {
+		if w.value > 0 {
+			s[w.name] = fmt.Sprint(w.value)
 		}
 	}
 	if l.Soft > 0 {
 		s["temperature"] = fmt.Sprint(l.Temperature)
+		if l.TemperatureSchedule == Linear || l.TemperatureSchedule == Cosine {
+			s["temperature-schedule"], s["temperature-end"] = l.TemperatureSchedule, fmt.Sprint(l.TemperatureEnd)
+		}
+	}
+	if l.Embeddings+l.Hidden > 0 {
+		s["hidden-distance"] = cmp.Or(l.HiddenDistance, MSE)
 	}
 	if l.Hidden > 0 {
-		s["hidden-distance"] = l.HiddenDistance
 		s["hidden-map"] = l.HiddenMap.String()
+	}
+	if l.Attention > 0 {
+		s["attention-distance"], s["attention-map"] = cmp.Or(l.AttentionDistance, MSE), l.AttentionMap.String()
+		s["head-means"] = fmt.Sprint(l.HeadMeans)
 	}
 	if l.Relations > 0 {
 		s["relation-heads"] = fmt.Sprint(l.RelationHeads)

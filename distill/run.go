@@ -13,8 +13,8 @@ import (
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
-	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/layers"
+	"github.com/skive-ml/skive/tokenize"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -26,55 +26,135 @@ var ErrTokenizer = errors.New("teacher and student have different tokenizers")
 // devSet is nil). Labels of trainSet are read only where Losses.Hard weighs
 // them, and may be missing there.
 //
-// The teacher's hidden states and relations are computed with each batch where a
-// loss reads them; its logits alone are remembered for the epochs that follow.
-// Files, resuming and errors are those of train.Run.
+// What the teacher says is computed when an example first comes up, and
+// remembered as Options.Cache says. Files, resuming and errors are those of
+// train.Run.
 func Run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, devSet *data.Dataset, o Options) (*checkpoints.Model, *train.Result, error) {
+	return run(ctx, teacher, student, trainSet, devSet, o, false)
+}
+
+// General distills a copy of student's encoder on plain text (TinyBERT's general
+// distillation, MiniLM): by losses on hidden states, attention or relations
+// alone. The result has no classifier; train.Run gives it one for a task.
+func General(ctx context.Context, teacher, student *checkpoints.Model, text *data.Dataset, o Options) (*checkpoints.Model, *train.Result, error) {
+	if name := some(o.predictions()); name != "" {
+		err := &train.OptionError{Option: name, Value: "weighed", Want: "0 in a general distillation, which has no labels and no logits"}
+		return nil, nil, fmt.Errorf("%s: %w", o.Stage, err)
+	}
+	return run(ctx, teacher, withoutHead(student), text, nil, o, true)
+}
+
+// withoutHead returns the model without its head, sharing the tensors.
+func withoutHead(m *checkpoints.Model) *checkpoints.Model {
+	bare := *m
+	bare.Config = m.Config.Clone()
+	bare.Config.Labels, bare.Config.Head, bare.Config.Task = nil, checkpoints.SingleLabel, ""
+	kept := make(map[string]checkpoints.Tensor)
+	for _, name := range bare.Names() { // those that the configuration still has
+		kept[name] = m.Tensors[name]
+	}
+	bare.Tensors = kept
+	return &bare
+}
+
+func run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, devSet *data.Dataset, o Options, general bool) (*checkpoints.Model, *train.Result, error) {
 	if o.Stage == "" {
 		o.Stage = "distill"
 	}
+	fail := func(err error) (*checkpoints.Model, *train.Result, error) {
+		return nil, nil, fmt.Errorf("%s: %w", o.Stage, err)
+	}
 	if err := o.Validate(); err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", o.Stage, err)
+		return fail(err)
 	}
-	if o.MaxLength == 0 && teacher.Config.MaxTokens() < student.Config.MaxTokens() {
-		o.MaxLength = teacher.Config.MaxTokens()
-	}
-	if err := o.fits(teacher, student); err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", o.Stage, err)
+	members := append([]Teacher{{Model: teacher, Weight: o.TeacherWeight}}, o.Ensemble...)
+	cross := false
+	for _, m := range members {
+		err := o.fits(m.Model, student, general)
+		if errors.Is(err, ErrTokenizer) && o.AllowCrossTokenizer {
+			if name := some(o.inner()); name != "" {
+				err = fmt.Errorf("%s compares tokens with tokens: %w", name, err)
+			} else {
+				cross, err = true, nil
+			}
+		}
+		if err != nil {
+			return fail(err)
+		}
+		if limit := m.Model.Config.MaxTokens(); !cross && o.MaxLength == 0 && limit < student.Config.MaxTokens() {
+			o.MaxLength = limit
+		}
 	}
 	settings := o.settings()
 	settings["teacher-checksum"] = train.Checksum(teacher)
+	for i, m := range o.Ensemble {
+		settings["teacher-weight"] = fmt.Sprint(o.TeacherWeight)
+		settings[fmt.Sprintf("teacher-%d-checksum", i+2)] = train.Checksum(m.Model)
+		settings[fmt.Sprintf("teacher-%d-weight", i+2)] = fmt.Sprint(m.Weight)
+	}
 	return train.Fit(ctx, student, trainSet, devSet, o.Options, train.Problem{
 		Settings:  settings,
-		Unlabeled: o.Hard == 0 || o.Soft+o.Hidden+o.Relations > 0,
+		Unlabeled: o.Hard == 0 || o.Soft+o.LogitsMSE > 0 || some(o.inner()) != "",
+		Headless:  general,
 		Build: func(s train.Setup) (train.Objective, error) {
-			return build(s, teacher, o.Losses)
+			b := &builder{Setup: s, o: &o, members: members, general: general}
+			if cross {
+				b.examples = trainSet
+			}
+			return b.build()
 		},
 	})
 }
 
 // fits reports a teacher and a student that do not go together.
-func (o *Options) fits(teacher, student *checkpoints.Model) error {
-	if o.MaxLength > teacher.Config.MaxTokens() {
-		return &train.OptionError{Option: "max-length", Value: o.MaxLength, Want: fmt.Sprintf("at most the teacher's %d positions", teacher.Config.MaxTokens())}
-	}
+func (o *Options) fits(teacher, student *checkpoints.Model, general bool) error {
 	for _, c := range []checkpoints.Config{teacher.Config, student.Config} {
-		if c.Head != checkpoints.SingleLabel && o.Soft+o.Hard > 0 {
+		if c.Head != checkpoints.SingleLabel && some(o.predictions()) != "" {
 			return fmt.Errorf("a head for %s: its losses are not distilled, those of one class are: %w", c.Head, checkpoints.ErrUnsupported)
 		}
-	}
-	if !maps.EqualFunc(teacher.Tokenizer, student.Tokenizer, slices.Equal) {
-		return ErrTokenizer
-	}
-	if t, s := teacher.Config.Labels, student.Config.Labels; o.Soft > 0 && !slices.Equal(t, s) {
-		return fmt.Errorf("the teacher's labels are %s, the student's %s", list(t), list(s))
 	}
 	for name, t := range teacher.Tensors {
 		if t.DType == checkpoints.I8 {
 			return fmt.Errorf("teacher: tensor %s is int8: distill from the model before it was quantized", name)
 		}
 	}
+	if t, s := teacher.Config.Labels, student.Config.Labels; !general && o.Soft+o.LogitsMSE > 0 && !slices.Equal(t, s) {
+		return fmt.Errorf("the teacher's labels are %s, the student's %s", list(t), list(s))
+	}
+	if !sameTokenizer(teacher, student) {
+		return fmt.Errorf("%w: the tokens of one are not those of the other, and distilling across families works badly; allow-cross-tokenizer distills the logits alone", ErrTokenizer)
+	}
+	if o.MaxLength > teacher.Config.MaxTokens() {
+		return &train.OptionError{Option: "max-length", Value: o.MaxLength, Want: fmt.Sprintf("at most the teacher's %d positions", teacher.Config.MaxTokens())}
+	}
 	return nil
+}
+
+// sameTokenizer tells whether two models turn text into the same ids: their
+// files are equal, or the vocabularies are, and text of every kind of character
+// and every word, in capitals and with an accent, comes out alike.
+func sameTokenizer(a, b *checkpoints.Model) bool {
+	if maps.EqualFunc(a.Tokenizer, b.Tokenizer, slices.Equal) {
+		return true
+	}
+	ta, errA := tokenize.Load(a.Tokenizer)
+	tb, errB := tokenize.Load(b.Tokenizer)
+	if errA != nil || errB != nil || ta.VocabSize() != tb.VocabSize() {
+		return false
+	}
+	var probe strings.Builder
+	probe.WriteString("don't\tstop... \u6f22\u5b57 \ud55c\uae00 \u0441\u043b\u043e\u0432\u043e \u00c5ngstr\u00f6m \u00bd\u00a0x\u200b\u00ad 3,141.59 [MASK] <mask> \U0001f600")
+	for id := range int32(ta.VocabSize()) {
+		word := ta.Token(id)
+		if word != tb.Token(id) {
+			return false
+		}
+		fmt.Fprintf(&probe, " %s %s %s\u0301", word, strings.ToUpper(word), word)
+	}
+	var ea, eb tokenize.Encoding
+	text := probe.String()
+	return ta.EncodePair(&ea, text, text[:64], tokenize.Options{}) == nil && tb.EncodePair(&eb, text, text[:64], tokenize.Options{}) == nil &&
+		slices.Equal(ea.IDs, eb.IDs) && slices.Equal(ea.TypeIDs, eb.TypeIDs)
 }
 
 func list(labels []string) string {
@@ -84,24 +164,41 @@ func list(labels []string) string {
 	return strings.Join(labels, ", ")
 }
 
-// build makes the objective: the student's graph, the frozen teacher beside it
-// where a loss reads more than its logits, and the losses.
-func build(s train.Setup, teacher *checkpoints.Model, l Losses) (train.Objective, error) {
-	g := autograd.New(autograd.Options{Team: s.Team, Seed: s.Options.Seed})
-	b := &builder{g: g, in: layers.NewInputs(g), losses: l, seed: s.Options.Seed}
-	terms, err := b.terms(s.Model, teacher)
+// builder adds the losses to the student's graph.
+type builder struct {
+	train.Setup
+	o       *Options
+	members []Teacher
+	general bool
+	// examples are those of the training set, for teachers whose tokenizers are
+	// their own; nil where all are alike.
+	examples *data.Dataset
+
+	g  *autograd.Graph
+	in *layers.Inputs
+	// outputs are what the losses read of the first teacher, and logits the
+	// input for the mean logits of all; labels is that of the hard loss.
+	outputs        []*output
+	logits, labels *autograd.Node
+	temperature    *autograd.Weight
+}
+
+// build makes the objective: the student's graph with the losses, and the
+// teachers beside it.
+func (b *builder) build() (train.Objective, error) {
+	g := autograd.New(autograd.Options{Team: b.Team, Seed: b.Options.Seed})
+	b.g, b.in = g, layers.NewInputs(g)
+	terms, err := b.terms()
 	if err != nil {
 		g.Close()
 		return nil, err
 	}
-	var known *logits
-	if b.targets != nil {
-		if known, err = newLogits(teacher, s.Train, s.Options.Threads); err != nil {
-			g.Close()
-			return nil, fmt.Errorf("teacher: %w", err)
-		}
+	known, err := b.teachers()
+	if err != nil {
+		g.Close()
+		return nil, err
 	}
-	objective, err := train.Compile(g, s.Model, terms, func(batch *data.Batch) error {
+	compiled, err := train.Compile(g, b.Model, terms, func(batch *data.Batch) error {
 		if err := b.in.Set(batch.IDs, batch.TypeIDs, batch.Positions, batch.Offsets); err != nil {
 			return err
 		}
@@ -110,165 +207,183 @@ func build(s train.Setup, teacher *checkpoints.Model, l Losses) (train.Objective
 				return err
 			}
 		}
-		if b.targets == nil {
-			return nil
-		}
-		targets, err := known.of(batch.Index)
-		if err != nil {
-			return fmt.Errorf("teacher: %w", err)
-		}
-		return g.Set(b.targets, targets)
+		return known.bind(g, batch.Index)
 	})
-	if known == nil {
-		return objective, err
-	}
 	if err != nil {
-		known.engine.Close()
+		known.Close()
 		return nil, err
 	}
-	return &withTeacher{objective, known}, nil
+	return &objective{compiled, b, known}, nil
 }
 
-// withTeacher is an objective that asks an engine for the teacher's logits.
-type withTeacher struct {
+// objective sets the temperature of each step, and closes the teachers.
+type objective struct {
 	train.Objective
-	teacher *logits
+	*builder
+	known *teachers
 }
 
-func (o *withTeacher) Close() error {
-	return errors.Join(o.Objective.Close(), o.teacher.engine.Close())
-}
-
-// logits are a teacher's, of the examples of a set: each is computed when it
-// first comes up, and kept for the epochs that follow.
-type logits struct {
-	engine  *infer.Engine
-	set     *data.Encoded
-	classes int
-	all     []float32 // [examples × classes]
-	known   []bool
-
-	missing         []int32
-	batch           data.Batch
-	fresh, selected []float32
-}
-
-func newLogits(teacher *checkpoints.Model, set *data.Encoded, threads int) (*logits, error) {
-	engine, err := infer.New(teacher, infer.Options{Threads: threads, DType: infer.F32})
-	if err != nil {
-		return nil, err
+func (o *objective) Step(number int, batch *data.Batch) (float64, map[string]float64, error) {
+	if o.temperature != nil {
+		o.temperature.Set(float32(o.o.temperature(number, o.Steps)))
 	}
-	classes := teacher.Config.NumLabels()
-	return &logits{
-		engine: engine, set: set, classes: classes,
-		all: make([]float32, set.Len()*classes), known: make([]bool, set.Len()),
-	}, nil
+	return o.Objective.Step(number, batch)
 }
 
-// of returns the logits of examples of the set, until the next call.
-func (l *logits) of(examples []int32) ([]float32, error) {
-	l.missing = l.missing[:0]
-	for _, example := range examples {
-		if !l.known[example] {
-			l.missing, l.known[example] = append(l.missing, example), true
+func (o *objective) Close() error { return errors.Join(o.Objective.Close(), o.known.Close()) }
+
+// teachers makes the teachers that the losses ask.
+func (b *builder) teachers() (*teachers, error) {
+	known := &teachers{logits: b.logits}
+	for i, m := range b.members {
+		t := &teacher{model: m.Model, set: b.Train, weight: float32(m.Weight), team: b.Team, threads: b.Options.Threads, progress: b.Options.Progress}
+		if i == 0 {
+			t.outputs = b.outputs
+		}
+		if b.logits != nil && m.Weight > 0 {
+			t.outputs = append(t.outputs, &output{part: logitsOf, columns: m.Model.Config.NumLabels()})
+		}
+		if len(t.outputs) == 0 {
+			continue
+		}
+		if b.examples != nil {
+			length := b.Options.MaxLength
+			if length > m.Model.Config.MaxTokens() {
+				length = 0
+			}
+			var err error
+			if t.set, err = train.Encode(m.Model, b.examples, length); err != nil {
+				return nil, errors.Join(fmt.Errorf("teacher: %w", err), known.Close())
+			}
+		}
+		known.all = append(known.all, t)
+		if err := t.remember(b.o.Cache, b.o.CacheMax, b.repeats()); err != nil {
+			return nil, errors.Join(err, known.Close())
 		}
 	}
-	if len(l.missing) > 0 {
-		l.set.Fill(&l.batch, l.missing)
-		var err error
-		if l.fresh, err = l.engine.PredictTokens(l.fresh, l.batch.IDs, l.batch.TypeIDs, l.batch.Offsets); err != nil {
-			return nil, err
-		}
-		for i, example := range l.missing {
-			copy(l.all[int(example)*l.classes:], l.fresh[i*l.classes:(i+1)*l.classes])
-		}
-	}
-	l.selected = l.selected[:0]
-	for _, example := range examples {
-		at := int(example) * l.classes
-		l.selected = append(l.selected, l.all[at:at+l.classes]...)
-	}
-	return l.selected, nil
+	return known, nil
 }
 
-// builder adds the losses to a graph.
-type builder struct {
-	g      *autograd.Graph
-	in     *layers.Inputs
-	losses Losses
-	seed   uint64
-	// labels is the input of the hard loss and targets that of the soft loss
-	// whose teacher is not in the graph; nil where there is none.
-	labels, targets *autograd.Node
+// repeats tells whether examples come up more than once.
+func (b *builder) repeats() bool {
+	o := &b.Options
+	if o.Steps == 0 {
+		return o.Epochs > 1
+	}
+	return o.Steps*o.BatchSize > b.Train.Len() || o.Steps*o.BatchTokens > b.Train.Tokens()
 }
 
-func (b *builder) terms(model, teacher *checkpoints.Model) ([]train.Term, error) {
-	l, g := &b.losses, b.g
-	inner := l.Hidden > 0 || l.Relations > 0
-	student, err := layers.NewClassifier(g, b.in, model, layers.Options{Dropout: true, AllTokens: inner})
-	if err != nil {
-		return nil, err
+// read returns the input of the student's graph for an output of the first
+// teacher.
+func (b *builder) read(p part, layer, columns int) *autograd.Node {
+	for _, o := range b.outputs {
+		if o.part == p && o.layer == layer {
+			return o.input
+		}
 	}
-	// A teacher whose inner states count is part of the graph, logits included.
-	var frozen *layers.Encoder
-	var targets *autograd.Node
-	o := layers.Options{Frozen: true, AllTokens: true}
-	switch {
-	case inner && l.Soft > 0:
+	o := &output{part: p, layer: layer, columns: columns}
+	rows := autograd.Tokens
+	if !o.perToken() {
+		rows = autograd.Sequences
+	}
+	o.input = b.g.Input("teacher "+o.name(), rows, columns)
+	b.outputs = append(b.outputs, o)
+	return o.input
+}
+
+func (b *builder) terms() ([]train.Term, error) {
+	g, l := b.g, &b.o.Losses
+	options := layers.Options{Dropout: true, AllTokens: some(l.inner()) != ""}
+	var student *layers.Encoder
+	var logits *autograd.Node
+	var err error
+	if b.general {
+		student, err = layers.NewEncoder(g, b.in, b.Model, options)
+	} else {
 		var c *layers.Classifier
-		if c, err = layers.NewClassifier(g, b.in, teacher, o); err == nil {
-			frozen, targets = &c.Encoder, c.Logits
+		if c, err = layers.NewClassifier(g, b.in, b.Model, options); err == nil {
+			student, logits = &c.Encoder, c.Logits
 		}
-	case inner:
-		frozen, err = layers.NewEncoder(g, b.in, teacher, o)
-	case l.Soft > 0:
-		b.targets = g.Input("teacher logits", autograd.Sequences, teacher.Config.NumLabels())
-		targets = b.targets
 	}
 	if err != nil {
-		return nil, fmt.Errorf("teacher: %w", err)
+		return nil, err
+	}
+	if l.Soft+l.LogitsMSE > 0 {
+		b.logits = g.Input("teacher logits", autograd.Sequences, b.members[0].Model.Config.NumLabels())
 	}
 	var terms []train.Term
-	if l.Soft > 0 {
-		terms = append(terms, train.Term{Name: "soft", Weight: l.Soft,
-			Loss: g.SoftCrossEntropy(student.Logits, targets, float32(l.Temperature), autograd.Mean)})
-	}
-	if l.Hard > 0 {
-		b.labels = g.Ints("labels", autograd.Sequences)
-		terms = append(terms, train.Term{Name: "hard", Weight: l.Hard,
-			Loss: g.CrossEntropy(student.Logits, b.labels, autograd.Mean)})
-	}
-	if l.Hidden > 0 {
-		loss, err := b.hidden(&student.Encoder, frozen, model.Config, teacher.Config)
+	for _, t := range []struct {
+		weight
+		loss func() (*autograd.Node, error)
+	}{
+		{weight{"soft", l.Soft}, func() (*autograd.Node, error) {
+			b.temperature = autograd.NewWeight(float32(l.Temperature))
+			return g.SoftCrossEntropy(logits, b.logits, b.temperature, autograd.Mean), nil
+		}},
+		{weight{"logits-mse", l.LogitsMSE}, func() (*autograd.Node, error) { return g.MSE(logits, b.logits), nil }},
+		{weight{"hard", l.Hard}, func() (*autograd.Node, error) {
+			b.labels = g.Ints("labels", autograd.Sequences)
+			return g.CrossEntropy(logits, b.labels, autograd.Mean), nil
+		}},
+		{weight{"embeddings", l.Embeddings}, func() (*autograd.Node, error) { return b.embeddings(student), nil }},
+		{weight{"hidden", l.Hidden}, func() (*autograd.Node, error) { return b.hidden(student) }},
+		{weight{"attention", l.Attention}, func() (*autograd.Node, error) { return b.attention(student) }},
+		{weight{"minilm", l.MiniLM}, func() (*autograd.Node, error) { return b.miniLM(student) }},
+		{weight{"relations", l.Relations}, func() (*autograd.Node, error) { return b.relations(student) }},
+	} {
+		if t.value == 0 {
+			continue
+		}
+		loss, err := t.loss()
 		if err != nil {
 			return nil, err
 		}
-		terms = append(terms, train.Term{Name: "hidden", Weight: l.Hidden, Loss: loss})
-	}
-	if l.Relations > 0 {
-		loss, err := b.relations(&student.Encoder, frozen, model.Config, teacher.Config)
-		if err != nil {
-			return nil, err
-		}
-		terms = append(terms, train.Term{Name: "relations", Weight: l.Relations, Loss: loss})
+		terms = append(terms, train.Term{Name: t.name, Weight: t.value, Loss: loss})
 	}
 	return terms, nil
 }
 
-// hidden is the mean distance of the embeddings' outputs and of the mapped
-// layers' hidden states. Between widths stand two projections, one for the
-// embeddings and one shared by the layers (TinyBERT, equations 8 and 9).
-func (b *builder) hidden(student, teacher *layers.Encoder, s, t checkpoints.Config) (*autograd.Node, error) {
-	pairs, err := b.losses.HiddenMap.resolve(len(s.Layers), len(t.Layers))
+// configs returns the architectures of the student and the first teacher.
+func (b *builder) configs() (s, t checkpoints.Config) {
+	return b.Model.Config, b.members[0].Model.Config
+}
+
+// embeddings is the distance of the embedding layers' outputs.
+func (b *builder) embeddings(student *layers.Encoder) *autograd.Node {
+	s, t := b.configs()
+	return b.distance(student.Embeddings, b.read(embeddingsOf, 0, t.HiddenSize), b.projection("embeddings", s, t))
+}
+
+// hidden is the mean distance of the mapped layers' hidden states. Between widths
+// stands a projection that the layers share (TinyBERT, equation 8).
+func (b *builder) hidden(student *layers.Encoder) (*autograd.Node, error) {
+	s, t := b.configs()
+	projection := b.projection("hidden", s, t)
+	return b.mapped(b.o.HiddenMap, func(i, j int) (*autograd.Node, error) {
+		x := student.Layers[i].Hidden
+		if b.o.HiddenDistance == PKD {
+			return b.distance(b.g.SelectFirst(x, b.in.Offsets), b.read(clsOf, j, t.HiddenSize), projection), nil
+		}
+		return b.distance(x, b.read(hiddenOf, j, t.HiddenSize), projection), nil
+	})
+}
+
+// mapped is the mean of a loss over mapped layers.
+func (b *builder) mapped(m LayerMap, loss func(student, teacher int) (*autograd.Node, error)) (*autograd.Node, error) {
+	s, t := b.configs()
+	pairs, err := m.resolve(len(s.Layers), len(t.Layers))
 	if err != nil {
 		return nil, err
 	}
-	embeddings, states := b.projection("embeddings", s, t), b.projection("hidden", s, t)
-	losses := []*autograd.Node{b.distance(student.Embeddings, teacher.Embeddings, embeddings)}
+	var terms []autograd.Term
 	for _, p := range pairs {
-		losses = append(losses, b.distance(student.Layers[p[0]].Hidden, teacher.Layers[p[1]].Hidden, states))
+		n, err := loss(p[0], p[1])
+		if err != nil {
+			return nil, err
+		}
+		terms = append(terms, autograd.Term{Loss: n, Weight: autograd.NewWeight(1 / float32(len(pairs)))})
 	}
-	return b.mean(losses), nil
+	return b.g.WeightedSum(terms...), nil
 }
 
 // projection returns a trainable [teacher width, student width] matrix, nil
@@ -278,7 +393,7 @@ func (b *builder) projection(name string, s, t checkpoints.Config) *autograd.Nod
 		return nil
 	}
 	w := make([]float32, t.HiddenSize*s.HiddenSize)
-	r := rand.New(rand.NewPCG(b.seed, uint64(len(name))))
+	r := rand.New(rand.NewPCG(b.Options.Seed, uint64(len(name))))
 	for i := range w {
 		w[i] = float32(r.NormFloat64() / math.Sqrt(float64(s.HiddenSize)))
 	}
@@ -289,40 +404,71 @@ func (b *builder) distance(student, teacher, projection *autograd.Node) *autogra
 	if projection != nil {
 		student = b.g.Linear(student, projection, nil, autograd.Identity)
 	}
-	if b.losses.HiddenDistance == Cosine {
+	switch b.o.HiddenDistance {
+	case Cosine:
 		return b.g.CosineLoss(student, teacher)
+	case PKD:
+		return b.g.NormalizedMSE(student, teacher)
 	}
 	return b.g.MSE(student, teacher)
 }
 
-// relations is the mean divergence of the mapped layers' self-attention
-// relations.
-func (b *builder) relations(student, teacher *layers.Encoder, s, t checkpoints.Config) (*autograd.Node, error) {
-	pairs, err := b.losses.RelationMap.resolve(len(s.Layers), len(t.Layers))
+// attention is the mean difference of the mapped layers' attention.
+func (b *builder) attention(student *layers.Encoder) (*autograd.Node, error) {
+	return b.mapped(b.o.AttentionMap, func(i, j int) (*autograd.Node, error) {
+		return b.attentionLoss("attention", student, i, j, attentionDistances[b.o.AttentionDistance], b.o.HeadMeans)
+	})
+}
+
+func (b *builder) attentionLoss(name string, student *layers.Encoder, i, j int, d autograd.AttentionDistance, means bool) (*autograd.Node, error) {
+	s, t := b.configs()
+	if hs, ht := s.NumHeads(i), t.NumHeads(j); hs != ht && !means {
+		advice := "or head-means"
+		if name == "minilm" {
+			advice = "or relations, which wants no equal numbers"
+		}
+		return nil, &train.OptionError{Option: name, Value: "weighed", Want: fmt.Sprintf(
+			"as many heads in student layer %d (%d) as in teacher layer %d (%d), %s", i, hs, j, ht, advice)}
+	}
+	return b.g.AttentionLoss(student.Layers[i].QKV, b.readQKV(j), b.in.Offsets, autograd.AttentionLossOptions{
+		Heads: s.NumHeads(i), TargetHeads: t.NumHeads(j), Distance: d, HeadMeans: means,
+	}), nil
+}
+
+func (b *builder) readQKV(layer int) *autograd.Node {
+	_, t := b.configs()
+	return b.read(qkvOf, layer, 3*t.AttentionSize(layer))
+}
+
+// miniLM is the divergence of the last layers' attention maps plus that of their
+// value relations.
+func (b *builder) miniLM(student *layers.Encoder) (*autograd.Node, error) {
+	s, t := b.configs()
+	i, j := len(s.Layers)-1, len(t.Layers)-1
+	maps, err := b.attentionLoss("minilm", student, i, j, autograd.MapKL, false)
 	if err != nil {
 		return nil, err
 	}
-	var losses []*autograd.Node
-	for _, p := range pairs {
-		heads, ws, wt := b.losses.RelationHeads, s.AttentionSize(p[0]), t.AttentionSize(p[1])
+	values := b.g.ValueRelationKL(student.Layers[i].QKV, b.readQKV(j), b.in.Offsets, s.NumHeads(i))
+	one := autograd.NewWeight(1)
+	return b.g.WeightedSum(autograd.Term{Loss: maps, Weight: one}, autograd.Term{Loss: values, Weight: one}), nil
+}
+
+// relations is the mean divergence of the mapped layers' self-attention
+// relations.
+func (b *builder) relations(student *layers.Encoder) (*autograd.Node, error) {
+	s, t := b.configs()
+	return b.mapped(b.o.RelationMap, func(i, j int) (*autograd.Node, error) {
+		heads, ws, wt := b.o.RelationHeads, s.AttentionSize(i), t.AttentionSize(j)
 		if heads == 0 {
 			// One head divides every width, so that this ends.
-			for heads = s.NumHeads(p[0]); ws%heads != 0 || wt%heads != 0; heads-- {
+			for heads = s.NumHeads(i); ws%heads != 0 || wt%heads != 0; heads-- {
 			}
 		}
 		if ws%heads != 0 || wt%heads != 0 {
 			return nil, &train.OptionError{Option: "relation-heads", Value: heads, Want: fmt.Sprintf(
-				"a divisor of the attention widths %d (student layer %d) and %d (teacher layer %d)", ws, p[0], wt, p[1])}
+				"a divisor of the attention widths %d (student layer %d) and %d (teacher layer %d)", ws, i, wt, j)}
 		}
-		losses = append(losses, b.g.RelationKL(student.Layers[p[0]].QKV, teacher.Layers[p[1]].QKV, b.in.Offsets, heads))
-	}
-	return b.mean(losses), nil
-}
-
-func (b *builder) mean(losses []*autograd.Node) *autograd.Node {
-	terms := make([]autograd.Term, len(losses))
-	for i, l := range losses {
-		terms[i] = autograd.Term{Loss: l, Weight: autograd.NewWeight(1 / float32(len(losses)))}
-	}
-	return b.g.WeightedSum(terms...)
+		return b.g.RelationKL(student.Layers[i].QKV, b.readQKV(j), b.in.Offsets, heads), nil
+	})
 }

@@ -78,7 +78,7 @@ func TestSoftCrossEntropyFollowsPyTorch(t *testing.T) {
 		defer g.Close()
 		x := g.InputWithGradient("student", autograd.Sequences, 3)
 		target := g.Input("teacher", autograd.Sequences, 3)
-		loss := g.SoftCrossEntropy(x, target, temperature, autograd.Mean)
+		loss := g.SoftCrossEntropy(x, target, autograd.NewWeight(temperature), autograd.Mean)
 		s, err := autograd.NewSession(g, loss)
 		if err != nil {
 			t.Fatal(err)
@@ -95,7 +95,7 @@ func TestHiddenDistanceFollowsPyTorch(t *testing.T) {
 	for _, distance := range []string{MSE, Cosine} {
 		g := autograd.New(autograd.Options{Threads: 1})
 		defer g.Close()
-		b := &builder{g: g, losses: Losses{HiddenDistance: distance}}
+		b := &builder{g: g, o: &Options{Losses: Losses{HiddenDistance: distance}}}
 		x, target := g.InputWithGradient("student", autograd.Tokens, 32), g.Input("teacher", autograd.Tokens, 48)
 		projection := b.projection("hidden", checkpoints.Config{HiddenSize: 32}, checkpoints.Config{HiddenSize: 48})
 		s, err := autograd.NewSession(g, b.distance(x, target, projection))
@@ -127,12 +127,14 @@ func TestRelationsFollowPyTorch(t *testing.T) {
 	}
 	g := autograd.New(autograd.Options{Threads: 1})
 	defer g.Close()
-	x, target := g.InputWithGradient("student", autograd.Tokens, 96), g.Input("teacher", autograd.Tokens, 144)
-	b := &builder{g: g, in: layers.NewInputs(g), losses: Losses{RelationHeads: golden.RelationHeads}}
-	loss, err := b.relations(&layers.Encoder{Layers: []layers.Layer{{QKV: x}}}, &layers.Encoder{Layers: []layers.Layer{{QKV: target}}}, config(2, 16), config(3, 16))
+	x := g.InputWithGradient("student", autograd.Tokens, 96)
+	b := &builder{g: g, in: layers.NewInputs(g), o: &Options{Losses: Losses{RelationHeads: golden.RelationHeads}},
+		Setup: train.Setup{Model: &checkpoints.Model{Config: config(2, 16)}}, members: []Teacher{{Model: &checkpoints.Model{Config: config(3, 16)}}}}
+	loss, err := b.relations(&layers.Encoder{Layers: []layers.Layer{{QKV: x}}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	target := b.outputs[0].input
 	s, err := autograd.NewSession(g, loss)
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +155,8 @@ func TestRelationsFollowPyTorch(t *testing.T) {
 func everything() Options {
 	o := Defaults()
 	o.Epochs, o.BatchSize, o.LearningRate, o.Dropout = 6, 16, 3e-3, 0
-	o.Temperature, o.Hard, o.Hidden, o.Relations, o.RelationHeads = 2, 0.5, 1, 1, 8
+	o.Temperature, o.Hard, o.LogitsMSE, o.Embeddings, o.Hidden, o.Relations, o.RelationHeads = 2, 0.5, 0.3, 0.5, 1, 1, 8
+	o.Attention, o.HeadMeans, o.CacheMax = 0.2, true, 1<<20
 	return o
 }
 
@@ -176,7 +179,7 @@ func TestEveryLossFalls(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range []string{"soft", "hidden", "relations"} {
+		for _, name := range []string{"soft", "logits-mse", "embeddings", "hidden", "attention", "relations"} {
 			mean := func(h []train.Record) (sum float64) {
 				for _, x := range h {
 					sum += x.Losses[name] / float64(len(h))
@@ -189,7 +192,8 @@ func TestEveryLossFalls(t *testing.T) {
 			}
 		}
 		first := r.History[0]
-		sum := first.Losses["soft"] + 0.5*first.Losses["hard"] + first.Losses["hidden"] + first.Losses["relations"]
+		sum := first.Losses["soft"] + 0.5*first.Losses["hard"] + 0.3*first.Losses["logits-mse"] + 0.5*first.Losses["embeddings"] +
+			first.Losses["hidden"] + 0.2*first.Losses["attention"] + first.Losses["relations"]
 		if math.Abs(sum-first.Loss) > 1e-4*sum {
 			t.Errorf("loss %v is not the weighted sum of %v", first.Loss, first.Losses)
 		}

@@ -2,6 +2,7 @@ package distill
 
 import (
 	"bytes"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -116,6 +117,10 @@ func TestLayerMap(t *testing.T) {
 		{"0:1,1:4", 2, 6, [][2]int{{0, 1}, {1, 4}}},
 		{"0:1,1:6", 2, 6, nil},
 		{"uniform", 7, 6, nil},
+		{"skip", 6, 12, [][2]int{{0, 1}, {1, 3}, {2, 5}, {3, 7}, {4, 9}}},
+		{"skip", 3, 7, [][2]int{{0, 1}, {1, 3}}},
+		{"skip", 1, 6, nil},
+		{"skip", 7, 6, nil},
 	} {
 		m, err := ParseLayerMap(c.text)
 		if err != nil || m.String() != c.text {
@@ -141,7 +146,13 @@ func TestOptionsNameWhatIsWrong(t *testing.T) {
 		{func(o *Options) { o.Soft = 0 }, "soft 0: want a positive weight of at least one"},
 		{func(o *Options) { o.Hard = -1 }, "hard -1: want"},
 		{func(o *Options) { o.Temperature = 0 }, "temperature 0: want a positive number"},
-		{func(o *Options) { o.Hidden, o.HiddenDistance = 1, "l1" }, `hidden-distance "l1": want mse or cosine`},
+		{func(o *Options) { o.Hidden, o.HiddenDistance = 1, "l1" }, `hidden-distance "l1": want mse, cosine or pkd`},
+		{func(o *Options) { o.Attention, o.AttentionDistance = 1, "kl" }, `attention-distance "kl": want mse, cosine or ce`},
+		{func(o *Options) { o.TemperatureSchedule = "step" }, `temperature-schedule "step": want constant, linear or cosine`},
+		{func(o *Options) { o.TemperatureSchedule = Linear }, "temperature-end 0: want a positive number"},
+		{func(o *Options) { o.CacheMax = -1 }, "cache-max -1: want"},
+		{func(o *Options) { o.Ensemble, o.TeacherWeight = []Teacher{{}}, 0 }, "teacher-weight 0: want a positive weight of at least one teacher"},
+		{func(o *Options) { o.MiniLM = math.NaN() }, "minilm NaN: want"},
 		{func(o *Options) { o.RelationHeads = -2 }, "relation-heads -2: want"},
 		{func(o *Options) { o.LearningRate = -1 }, "lr -1: want"},
 	} {

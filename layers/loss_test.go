@@ -89,7 +89,7 @@ func TestDistillationLoss(t *testing.T) {
 	w := autograd.NewWeight
 	loss := g.WeightedSum(
 		autograd.Term{Loss: g.CrossEntropy(s.Logits, labels, autograd.Mean), Weight: w(0.5)},
-		autograd.Term{Loss: g.SoftCrossEntropy(s.Logits, te.Logits, 2, autograd.Mean), Weight: w(0.7)},
+		autograd.Term{Loss: g.SoftCrossEntropy(s.Logits, te.Logits, w(2), autograd.Mean), Weight: w(0.7)},
 		autograd.Term{Loss: g.MSE(g.Linear(s.Layers[0].Hidden, project, nil, autograd.Identity), te.Embeddings), Weight: w(0.3)},
 		autograd.Term{Loss: g.CosineLoss(g.Linear(s.Layers[1].Hidden, project, nil, autograd.Identity), te.Layers[0].Hidden), Weight: w(2)},
 		autograd.Term{Loss: g.RelationKL(s.Layers[1].QKV, te.Layers[0].QKV, in.Offsets, 4), Weight: w(1.5)},
@@ -114,7 +114,7 @@ func TestDistillationLoss(t *testing.T) {
 			0.7*gradcheck.SoftCrossEntropy(o.logits, target.logits, 3, 2) +
 			0.3*gradcheck.MSE(projected(o.hidden[0]), embeddings) +
 			2*gradcheck.CosineLoss(projected(o.hidden[1]), target.hidden[0], 24) +
-			1.5*gradcheck.RelationKL(o.qkv[1], target.qkv[0], offsets, 4)
+			1.5*gradcheck.RelationKL(o.qkv[1], target.qkv[0], offsets, 4, 0, 1, 2)
 	}
 	if e := gradcheck.RelativeError([]float32{session.Loss()}, []float64{f()}); e > 1e-5 {
 		t.Errorf("loss differs by %.1e", e)

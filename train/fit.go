@@ -52,8 +52,9 @@ type Setup struct {
 	Train *data.Encoded
 	// Team does the work of the run's threads.
 	Team *team.Team
-	// Options of the run.
+	// Options of the run, and the number of its steps.
 	Options Options
+	Steps   int
 }
 
 // Problem describes a run to Fit.
@@ -66,6 +67,8 @@ type Problem struct {
 	// Unlabeled says that the objective does not read labels, so that training
 	// examples may lack them.
 	Unlabeled bool
+	// Headless trains the encoder alone: the model is not given a classifier.
+	Headless bool
 }
 
 // Evaluation is a measurement on the development set.
@@ -157,7 +160,7 @@ func (f *fit) run(ctx context.Context, model *checkpoints.Model, trainSet, devSe
 	}
 	workers := team.New(threads)
 	defer workers.Close()
-	f.objective, err = f.problem.Build(Setup{Model: f.model, Train: f.train, Team: workers, Options: f.o})
+	f.objective, err = f.problem.Build(Setup{Model: f.model, Train: f.train, Team: workers, Options: f.o, Steps: f.total})
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +211,7 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 	if devSet != nil && len(devSet.Examples) == 0 {
 		return fmt.Errorf("development set: %w", ErrEmpty)
 	}
-	work, err := trainable(model, trainSet.Task, o.Seed)
+	work, err := trainable(model, trainSet.Task, o.Seed, f.problem.Headless)
 	if err != nil {
 		return err
 	}

@@ -73,8 +73,8 @@ func headName(h checkpoints.Head) string {
 // task. A model without head gets a fresh one, and so does a masked language
 // model that is to do another task; one with the generic names LABEL_0, LABEL_1,
 // ... keeps its weights and takes the task's names; one whose head or classes
-// differ from the task's is an error.
-func trainable(model *checkpoints.Model, task data.Task, seed uint64) (*checkpoints.Model, error) {
+// differ from the task's is an error. With headless the head is left as it is.
+func trainable(model *checkpoints.Model, task data.Task, seed uint64, headless bool) (*checkpoints.Model, error) {
 	work := model.Clone()
 	for name, t := range work.Tensors {
 		if t.DType == checkpoints.I8 {
@@ -89,6 +89,7 @@ func trainable(model *checkpoints.Model, task data.Task, seed uint64) (*checkpoi
 	labels, head := task.Labels, checkpoints.Head(task.Kind)
 	named := head == checkpoints.SingleLabel || head == checkpoints.MultiLabel || head == checkpoints.TokenClassification
 	switch fresh := !work.HasHead() || work.Config.Head == checkpoints.MaskedLM && head != checkpoints.MaskedLM; {
+	case headless:
 	case fresh && named && len(labels) == 0:
 		return nil, fmt.Errorf("neither the model nor the task %q names the labels", task.Name)
 	case fresh:

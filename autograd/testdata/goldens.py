@@ -34,9 +34,9 @@ def first_attention(q, kv, mask, heads, dim):
     return torch.cat(out)
 
 
-def relation(x, target, heads):
+def relation(x, target, heads, parts=range(3)):
     total = 0
-    for which in range(3):
+    for which in parts:
         for lo, hi in SPANS:
 
             def log_relation(y):
@@ -46,6 +46,31 @@ def relation(x, target, heads):
 
             total = total + F.kl_div(log_relation(x), log_relation(target), log_target=True, reduction="sum")
     return total / (OFFSETS[-1] * heads)
+
+
+def attention_loss(x, target, heads, target_heads, distance, means=False):
+    """The mean over heads and tokens of the distance of the rows of the attention."""
+    total = 0
+    for lo, hi in SPANS:
+
+        def scores(y, heads):
+            q, k = (y[lo:hi, i * y.shape[1] // 3 : (i + 1) * y.shape[1] // 3].reshape(hi - lo, heads, -1).transpose(0, 1) for i in range(2))
+            a = q @ k.transpose(1, 2) / q.shape[2] ** 0.5
+            if distance != "mse":
+                a = torch.softmax(a, -1)
+            return a.mean(0, keepdim=True) if means else a
+
+        a, t = scores(x, heads), scores(target, target_heads)
+        if distance == "mse":
+            rows = ((a - t) ** 2).mean(-1)
+        elif distance == "cosine":
+            rows = 1 - F.cosine_similarity(a, t, dim=-1)
+        elif distance == "ce":
+            rows = -(t * a.log()).sum(-1)
+        else:
+            rows = F.kl_div(a.log(), t, reduction="none").sum(-1)
+        total = total + rows.mean(0).sum()
+    return total / OFFSETS[-1]
 
 
 def ffn_mask(x, mask):
@@ -59,6 +84,10 @@ LABELS = torch.tensor([2, -100, 0])
 
 def linear(act):
     return [(T, 6), (19, 6), (19,)], lambda x, w, b: act(F.linear(x, w, b))
+
+
+def attention_case(*arguments):
+    return [(T, 18), (T, 24)], lambda x, t: attention_loss(x, t.detach(), *arguments)
 
 
 OPS = {
@@ -83,6 +112,16 @@ OPS = {
     "SelectRows": ([(T, 5)], lambda x: x[[10, 0, 3, 0]]),
     "BinaryCrossEntropy": ([(S, 4), (S, 4)], lambda x, t: F.binary_cross_entropy_with_logits(x, t.detach())),
     "ChoiceCrossEntropy": ([(T, 1)], lambda x: (F.cross_entropy(x[:3].T, torch.tensor([1])) + F.cross_entropy(x[4:].T, torch.tensor([6]))) / 2),
+    "ValueRelationKL": ([(T, 18), (T, 24)], lambda x, t: relation(x, t.detach(), 2, [2])),
+    "NormalizedMSE": ([(T, 6), (T, 6)], lambda x, t: ((F.normalize(x) - F.normalize(t.detach())) ** 2).sum(-1).mean()),
+    "AttentionLoss of scores": attention_case(2, 2, "mse"),
+    "AttentionLoss of maps by cosine": attention_case(2, 2, "cosine"),
+    "AttentionLoss of maps by cross-entropy": attention_case(2, 2, "ce"),
+    "AttentionLoss of maps by KL": attention_case(2, 2, "kl"),
+    "AttentionLoss of scores, head means": attention_case(3, 4, "mse", True),
+    "AttentionLoss of maps by cosine, head means": attention_case(2, 1, "cosine", True),
+    "AttentionLoss of maps by cross-entropy, head means": attention_case(1, 4, "ce", True),
+    "AttentionLoss of maps by KL, head means": attention_case(3, 4, "kl", True),
 }
 
 

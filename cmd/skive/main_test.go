@@ -91,6 +91,11 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"embeddings in half precision", []string{"quantize", "--model", missing, "-o", missing, "--dtype", "fp16", "--embeddings"}, exitUsage, "--embeddings"},
 		{"training rate", []string{"train", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--lr", "-1"}, exitUsage, "--lr"},
 		{"two budgets", []string{"train", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--batch-size", "8", "--batch-tokens", "9"}, exitUsage, "--batch-tokens"},
+		{"no student", []string{"distill", "--teacher", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", missing}, exitUsage, "--student"},
+		{"general with a task", []string{"distill", "--general", "--teacher", missing, "--text", good, "--task", "sst2", "-o", missing}, exitUsage, "--task"},
+		{"layer map", []string{"distill", "--teacher", missing, "--layers", "1", "--task", "sst2", "--train", good, "--dev", good, "-o", missing, "--attention-map", "first"}, exitUsage, "--attention-map"},
+		{"size of the cache", []string{"distill", "--cache-max", "4X"}, exitUsage, "--cache-max"},
+		{"temperature schedule", []string{"distill", "--teacher", missing, "--layers", "1", "--task", "sst2", "--train", good, "--dev", good, "-o", missing, "--temperature-schedule", "linear"}, exitUsage, "--temperature-end"},
 		{"recipe", []string{"compress", "--recipe", missing}, exitUsage, missing},
 		{"half a model", []string{"compress", "--task", "sst2"}, exitUsage, "--task"},
 		{"a label that the model does not have", training("text", "mixed.csv"), exitFailure, `mixed.csv:2: "label": unknown label "good" (one of "red", "green", "blue")`},
@@ -125,5 +130,20 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 				t.Error("something was written")
 			}
 		})
+	}
+}
+
+func TestSizesInBytes(t *testing.T) {
+	for text, want := range map[string]int64{"0": 0, "17": 17, "500M": 500 << 20, "4G": 4 << 30, "4GiB": 4 << 30, "2kb": 2 << 10} {
+		var b bytesFlag
+		if err := b.Set(text); err != nil || int64(b) != want {
+			t.Errorf("%s: %d, error %v, want %d", text, b, err, want)
+		}
+	}
+	for _, text := range []string{"", "-1", "G", "4X", "1.5G", "99999999999G"} {
+		var b bytesFlag
+		if err := b.Set(text); err == nil {
+			t.Errorf("%q: no error", text)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -18,6 +19,7 @@ type taskFlags struct {
 	task, train, dev  string
 	text, pair, label string
 	maxLength         int
+	optional          bool // labels may be missing
 }
 
 func (t *taskFlags) register(f *pflag.FlagSet, training bool) {
@@ -53,10 +55,27 @@ func (t *taskFlags) read(path string, model *checkpoints.Model) (*data.Dataset, 
 	return set, err
 }
 
+// unlabeled reads a file of the task, or of plain text, without its labels.
+func (t *taskFlags) unlabeled(path string, labels []string) (*data.Dataset, error) {
+	if strings.HasSuffix(strings.TrimSuffix(path, ".gz"), ".txt") {
+		return data.ReadText(path)
+	}
+	o := *t
+	o.optional = true
+	ds, err := o.read(path, &checkpoints.Model{Config: checkpoints.Config{Labels: labels}})
+	if err != nil {
+		return nil, err
+	}
+	for i := range ds.Examples {
+		ds.Examples[i].Label = -1
+	}
+	return ds, nil
+}
+
 func (t *taskFlags) options(labels []string) data.ReadOptions {
 	return data.ReadOptions{
 		TextColumn: t.text, PairColumn: t.pair, LabelColumn: t.label,
-		Labels: slices.Clone(labels), RequireLabels: true,
+		Labels: slices.Clone(labels), RequireLabels: !t.optional,
 	}
 }
 

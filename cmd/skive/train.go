@@ -147,7 +147,7 @@ func printResult(r *train.Result, output string) error {
 		}{output, r.Steps, r.Best.Step, r.Best.Metrics, r.Seconds})
 	}
 	var err error
-	if r.Best.Metrics == nil {
+	if len(r.Best.Metrics) == 0 {
 		_, err = fmt.Printf("%d steps; written: %s\n", r.Steps, output)
 	} else {
 		_, err = fmt.Printf("%s %.4f at step %d of %d; written: %s\n", r.Metric, r.Best.Metrics[r.Metric], r.Best.Step, r.Steps, output)

@@ -210,32 +210,94 @@ func CosineLoss(x, target []float64, h int) float64 {
 	return sum / float64(len(x)/h)
 }
 
-// RelationKL is the sum over queries, keys and values of the mean over tokens
-// and relation heads of KL(softmax(TTᵀ/√d) || softmax(XXᵀ/√d)).
-func RelationKL(x, target []float64, offsets []int32, heads int) float64 {
-	tokens := int(offsets[len(offsets)-1])
+// RelationKL is the sum over parts of 0, queries, 1, keys, and 2, values, of the
+// mean over tokens and relation heads of KL(softmax(TTᵀ/√d) || softmax(XXᵀ/√d)).
+func RelationKL(x, target []float64, offsets []int32, heads int, parts ...int) float64 {
 	sum := 0.0
-	relation := func(x []float64, lo, n, part, i int) []float64 {
-		ld := len(x) / tokens
-		d := ld / (3 * heads)
-		scores := make([]float64, n)
-		for t := range scores {
-			for j := range d {
-				scores[t] += x[(lo+i)*ld+part*d+j] * x[(lo+t)*ld+part*d+j] / math.Sqrt(float64(d))
-			}
-		}
-		return LogSoftmax(scores)
-	}
-	for s := 0; s+1 < len(offsets); s++ {
-		lo, n := int(offsets[s]), int(offsets[s+1]-offsets[s])
-		for part := range 3 * heads {
-			for i := range n {
-				p, q := relation(target, lo, n, part, i), relation(x, lo, n, part, i)
-				for t := range p {
-					sum += math.Exp(p[t]) * (p[t] - q[t])
+	eachSequence(offsets, func(lo, n int) {
+		for _, which := range parts {
+			for part := which * heads; part < (which+1)*heads; part++ {
+				for i := range n {
+					p := LogSoftmax(products(target, offsets, 3*heads, part, part, lo, n, i))
+					q := LogSoftmax(products(x, offsets, 3*heads, part, part, lo, n, i))
+					for t := range p {
+						sum += math.Exp(p[t]) * (p[t] - q[t])
+					}
 				}
 			}
 		}
+	})
+	return sum / float64(int(offsets[len(offsets)-1])*heads)
+}
+
+func eachSequence(offsets []int32, f func(lo, n int)) {
+	for s := 0; s+1 < len(offsets); s++ {
+		f(int(offsets[s]), int(offsets[s+1]-offsets[s]))
 	}
-	return sum / float64(tokens*heads)
+}
+
+// products are those of part a of row lo+i of x with part b of the n rows from
+// lo, by √d. The rows are cut into the given number of parts, of width d.
+func products(x []float64, offsets []int32, parts, a, b, lo, n, i int) []float64 {
+	ld := len(x) / int(offsets[len(offsets)-1])
+	d := ld / parts
+	out := make([]float64, n)
+	for t := range out {
+		for j := range d {
+			out[t] += x[(lo+i)*ld+a*d+j] * x[(lo+t)*ld+b*d+j] / math.Sqrt(float64(d))
+		}
+	}
+	return out
+}
+
+// AttentionLoss is the mean over tokens and heads of the distance of the rows of
+// the attention: "mse" of the scores; "cosine", "ce" or "kl" of the maps. With
+// means, the means over the heads are compared.
+func AttentionLoss(x, target []float64, offsets []int32, heads, targetHeads int, distance string, means bool) float64 {
+	rows := func(x []float64, heads, lo, n, i int) [][]float64 {
+		var out [][]float64
+		for h := range heads {
+			row := products(x, offsets, 3*heads, h, heads+h, lo, n, i)
+			if distance != "mse" {
+				row = LogSoftmax(row)
+				for j := range row {
+					row[j] = math.Exp(row[j])
+				}
+			}
+			out = append(out, row)
+		}
+		if means {
+			mean := make([]float64, n)
+			for _, row := range out {
+				for j, v := range row {
+					mean[j] += v / float64(heads)
+				}
+			}
+			out = [][]float64{mean}
+		}
+		return out
+	}
+	sum, count := 0.0, 0.0
+	eachSequence(offsets, func(lo, n int) {
+		for i := range n {
+			a, b := rows(x, heads, lo, n, i), rows(target, targetHeads, lo, n, i)
+			for h := range a {
+				count++
+				switch distance {
+				case "mse":
+					sum += MSE(a[h], b[h])
+				case "cosine":
+					sum += CosineLoss(a[h], b[h], n)
+				default:
+					for j, p := range b[h] {
+						sum -= p * math.Log(a[h][j])
+						if distance == "kl" {
+							sum += p * math.Log(p)
+						}
+					}
+				}
+			}
+		}
+	})
+	return sum / count
 }

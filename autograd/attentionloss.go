@@ -1,0 +1,242 @@
+package autograd
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/skive-ml/skive/internal/kernels"
+)
+
+// AttentionDistance is a measure of how far the attention of two models is
+// apart. A is Q·Kᵀ/√d of a head, and softmax(A) its attention map.
+type AttentionDistance int
+
+const (
+	// ScoreMSE is the mean squared difference of a row of A, before the softmax
+	// (TinyBERT, Jiao et al., arXiv 1909.10351, equation 7).
+	ScoreMSE AttentionDistance = iota
+	// MapCosine is 1 - cosine of a row of the maps.
+	MapCosine
+	// MapCrossEntropy is -Σ target·log x of a row of the maps.
+	MapCrossEntropy
+	// MapKL is KL(target || x) of a row of the maps: MapCrossEntropy less the
+	// target's entropy (MiniLM, Wang et al., arXiv 2002.10957, equation 3).
+	MapKL
+)
+
+// AttentionLossOptions says what AttentionLoss compares.
+type AttentionLossOptions struct {
+	// Heads and TargetHeads are the numbers of attention heads.
+	Heads, TargetHeads int
+	Distance           AttentionDistance
+	// HeadMeans compares the means over the heads, of A or of the maps, so that
+	// the two numbers of heads may differ.
+	HeadMeans bool
+}
+
+// attentionLoss compares the attention of two models.
+type attentionLoss struct {
+	o        AttentionLossOptions
+	gradient []float32
+	sums     []float64 // by part
+}
+
+// AttentionLoss is the distance of the attention of two models: the mean over
+// all tokens of the batch, whose rows of the attention matrix it compares within
+// their sequences, and over all heads.
+//
+// x and target are queries, keys and values side by side, as SelfAttention takes
+// them, [tokens, 3*heads*headDim] with head widths that may differ; offsets is
+// [sequences+1]. The target is taken as a constant.
+func (g *Graph) AttentionLoss(x, target, offsets *Node, o AttentionLossOptions) *Node {
+	return g.apply(&attentionLoss{o: o}, []bool{true, false, false}, x, target, offsets)
+}
+
+func (*attentionLoss) name() string { return "AttentionLoss" }
+
+func (l *attentionLoss) shape(in []array) (array, error) {
+	for i, heads := range []int{l.o.Heads, l.o.TargetHeads} {
+		if err := checkPacked(in[i], in[2]); err != nil {
+			return array{}, err
+		}
+		if heads < 1 || in[i].columns%(3*heads) != 0 {
+			return array{}, fmt.Errorf("%d heads do not divide an input of %d columns, three times the width of queries", heads, in[i].columns)
+		}
+	}
+	if l.o.Heads != l.o.TargetHeads && !l.o.HeadMeans {
+		return array{}, fmt.Errorf("%d heads and %d of the target, want equal numbers or head means", l.o.Heads, l.o.TargetHeads)
+	}
+	return array{rows: 1, columns: 1}, nil
+}
+
+// heads is a run of attention heads over one sequence.
+type heads struct {
+	x         []float32 // from the sequence's first token
+	n, ld     int       // tokens, columns
+	dim, keys int       // width of a head, column of the first key
+	lo, hi    int
+}
+
+func headsOf(a array, offsets []int32, s, all, lo, hi int) heads {
+	at := int(offsets[s])
+	return heads{x: a.f[at*a.columns:], n: int(offsets[s+1]) - at, ld: a.columns, dim: a.columns / (3 * all), keys: a.columns / 3, lo: lo, hi: hi}
+}
+
+func (h heads) query(i int) int { return i * h.dim }
+func (h heads) key(i int) int   { return h.keys + i*h.dim }
+
+// logs tells whether rows are compared by their logarithms.
+func (l *attentionLoss) logs() bool {
+	return l.o.Distance == MapCrossEntropy || l.o.Distance == MapKL
+}
+
+// attention sets s to what is compared of one head: its A, its map, or with logs
+// the map's logarithm.
+func (l *attentionLoss) attention(w *worker, s []float32, h heads, i int, logs bool) {
+	w.scores(s, h.x[h.query(i):], h.x[h.key(i):], h.n, h.dim, h.ld)
+	switch {
+	case l.o.Distance == ScoreMSE:
+	case logs:
+		logSoftmax(s, h.n)
+	default:
+		for r := range h.n {
+			kernels.Softmax(s[r*h.n:][:h.n], 1)
+		}
+	}
+}
+
+// smallest is the least probability of a mean whose logarithm is taken.
+const smallest = 1e-30
+
+// compared sets s to what is compared of the heads: one head's own attention, or
+// the mean over several.
+func (l *attentionLoss) compared(w *worker, s []float32, h heads) {
+	if h.hi-h.lo == 1 {
+		l.attention(w, s, h, h.lo, l.logs())
+		return
+	}
+	clear(s)
+	w.d = grow(w.d, len(s))
+	for i := h.lo; i < h.hi; i++ {
+		l.attention(w, w.d, h, i, false)
+		kernels.Axpy(s, 1/float32(h.hi-h.lo), w.d)
+	}
+	if l.logs() {
+		for j, p := range s {
+			s[j] = float32(math.Log(math.Max(float64(p), smallest)))
+		}
+	}
+}
+
+// row returns the distance of two rows as compared gives them, and sets d to its
+// gradient: with respect to A for ScoreMSE, to the map for MapCosine, and for
+// the others to A of a single head and to the map of a mean.
+func (l *attentionLoss) row(d, a, b []float32, mean bool) float64 {
+	sum := 0.0
+	switch l.o.Distance {
+	case ScoreMSE:
+		f := 1 / float64(len(a))
+		for j, v := range a {
+			e := float64(v - b[j])
+			sum += f * e * e
+			d[j] = float32(2 * f * e)
+		}
+	case MapCosine:
+		c, na, nb := cosine(a, b)
+		sum = 1 - c
+		for j, v := range a {
+			d[j] = float32(c*float64(v)/(na*na) - float64(b[j])/(na*nb))
+		}
+	default:
+		for j, v := range a {
+			p := math.Exp(float64(b[j]))
+			sum -= p * float64(v)
+			if l.o.Distance == MapKL {
+				sum += p * float64(b[j])
+			}
+			if mean {
+				d[j] = float32(-p / math.Exp(float64(v)))
+			} else {
+				d[j] = float32(math.Exp(float64(v)) - p)
+			}
+		}
+	}
+	return sum
+}
+
+func (l *attentionLoss) forward(g *Graph, in []array, out array, keep bool) error {
+	x, t, offsets := in[0], in[1], in[2].i
+	groups := l.o.Heads
+	if l.o.HeadMeans {
+		groups = 1
+	}
+	parts := (len(offsets) - 1) * groups
+	l.sums = grow(l.sums, parts)
+	if keep {
+		l.gradient = grow(l.gradient, len(x.f))
+		clear(l.gradient) // that of the values stays 0
+	}
+	scale := 1 / (float64(x.rows) * float64(groups))
+	g.team.Run(parts, func(worker, part int) {
+		w := &g.workers[worker]
+		s, i := part/groups, part%groups
+		hx, ht := headsOf(x, offsets, s, l.o.Heads, i, i+1), headsOf(t, offsets, s, l.o.TargetHeads, i, i+1)
+		if l.o.HeadMeans {
+			hx.lo, hx.hi, ht.lo, ht.hi = 0, l.o.Heads, 0, l.o.TargetHeads
+		}
+		n := hx.n
+		w.a, w.b, w.c = grow(w.a, n*n), grow(w.b, n*n), grow(w.c, n*n)
+		l.compared(w, w.a, hx)
+		l.compared(w, w.b, ht)
+		mean := hx.hi-hx.lo > 1
+		sum := 0.0
+		for r := range n {
+			at := r * n
+			sum += l.row(w.c[at:at+n], w.a[at:at+n], w.b[at:at+n], mean)
+		}
+		l.sums[part] = sum
+		if keep {
+			gradient := l.gradient[int(offsets[s])*x.columns:]
+			for i := hx.lo; i < hx.hi; i++ {
+				l.scoresGradient(w, hx, i, float32(scale), mean)
+				w.product(n, n, hx.dim, kernels.RowMajor(w.b, n), kernels.RowMajor(hx.x[hx.key(i):], hx.ld), gradient[hx.query(i):], hx.ld)
+				w.product(n, n, hx.dim, kernels.Transposed(w.b, n), kernels.RowMajor(hx.x[hx.query(i):], hx.ld), gradient[hx.key(i):], hx.ld)
+			}
+		}
+	})
+	total := 0.0
+	for _, s := range l.sums {
+		total += s
+	}
+	out.f[0] = float32(total * scale)
+	return nil
+}
+
+// scoresGradient sets w.b to the gradient of the loss with respect to Q·Kᵀ of
+// head i, given the rows' gradients in w.c and, of a single head, its attention
+// in w.a.
+func (l *attentionLoss) scoresGradient(w *worker, h heads, i int, scale float32, mean bool) {
+	scale /= float32(float64(h.hi-h.lo) * math.Sqrt(float64(h.dim)))
+	if l.o.Distance == ScoreMSE || l.logs() && !mean {
+		kernels.Scale(w.b, scale, w.c)
+		return
+	}
+	p := w.a
+	if mean {
+		w.d = grow(w.d, len(w.b))
+		p = w.d
+		l.attention(w, p, h, i, false)
+	}
+	for r := range h.n {
+		at := r * h.n
+		kernels.SoftmaxBackward(w.b[at:at+h.n], w.c[at:at+h.n], p[at:at+h.n], scale)
+	}
+}
+
+func (l *attentionLoss) backward(g *Graph, in []array, out, dout array, d []array) error {
+	g.rows(in[0].rows, func(_, _, lo, hi int) {
+		c := in[0].columns
+		kernels.Scale(d[0].of(lo, hi), dout.f[0], l.gradient[lo*c:hi*c])
+	})
+	return nil
+}

@@ -1,0 +1,30 @@
+package data
+
+import (
+	"os"
+	"strings"
+)
+
+// ReadText reads plain text, one example without a label a line; empty lines are
+// left out. What is compressed by gzip is told by its content. Errors are
+// *FileError; a file without text is ErrEmpty.
+func ReadText(path string) (*Dataset, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	_, content, err = decompress(path, content)
+	if err != nil {
+		return nil, err
+	}
+	ds := &Dataset{Task: Task{Name: "text", Metric: "accuracy"}}
+	for line := range strings.Lines(string(content)) {
+		if line = strings.TrimSpace(line); line != "" {
+			ds.Examples = append(ds.Examples, Example{Text: line, Label: -1})
+		}
+	}
+	if len(ds.Examples) == 0 {
+		return nil, &FileError{path, 0, ErrEmpty}
+	}
+	return ds, nil
+}

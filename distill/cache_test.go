@@ -1,0 +1,218 @@
+package distill
+
+import (
+	"bytes"
+	"context"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/internal/golden"
+	"github.com/skive-ml/skive/internal/team"
+	"github.com/skive-ml/skive/train"
+)
+
+func sameTensors(a, b *checkpoints.Model) bool {
+	return maps.EqualFunc(a.Tensors, b.Tensors, func(a, b checkpoints.Tensor) bool { return bytes.Equal(a.Data, b.Data) })
+}
+
+// stores lists the files of a cache with their contents.
+func stores(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	found := map[string][]byte{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			found[filepath.Base(path)], err = os.ReadFile(path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func TestTheCacheChangesNoBit(t *testing.T) {
+	teacher, ds := golden.Model(t), golden.Data(t)
+	student := narrowStudent(t, teacher)
+	run := func(cache string, limit int64) *checkpoints.Model {
+		o := everything()
+		o.Epochs, o.Cache, o.CacheMax = 2, cache, limit
+		m, _, err := Run(context.Background(), teacher, student, ds, nil, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	want := run("", 0)
+	dir := t.TempDir()
+	for _, c := range []struct {
+		name  string
+		limit int64
+	}{{"an empty cache", 1 << 20}, {"a full cache", 1 << 20}, {"a cache used under a smaller limit", 10000}} {
+		if !sameTensors(run(dir, c.limit), want) {
+			t.Errorf("%s: other weights than without", c.name)
+		}
+	}
+	if names := slices.Sorted(maps.Keys(stores(t, dir))); !slices.Equal(names, []string{"embeddings", "hidden.1", "logits", "qkv.1"}) {
+		t.Errorf("the cache holds %v", names)
+	}
+	dir = t.TempDir()
+	if !sameTensors(run(dir, 20000), want) {
+		t.Error("a cache that holds some examples: other weights than without")
+	}
+	used := 0
+	for name, b := range stores(t, dir) {
+		if name != "logits" {
+			used += len(b) - bytes.Count(b, []byte{0})
+		}
+	}
+	if used == 0 || used > 22000 {
+		t.Errorf("under a limit of 20000 bytes the states take %d", used)
+	}
+}
+
+// provider is a teacher of the tiny model's with all kinds of outputs.
+func provider(t *testing.T, dir string, workers *team.Team) *teacher {
+	t.Helper()
+	m := golden.Model(t)
+	set, err := train.Encode(m, golden.Data(t), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &teacher{model: m, set: set, weight: 1, team: workers, threads: 1, outputs: []*output{
+		{part: logitsOf, columns: 3}, {part: embeddingsOf, columns: 32}, {part: hiddenOf, layer: 0, columns: 32},
+		{part: clsOf, layer: 1, columns: 32}, {part: qkvOf, layer: 1, columns: 96},
+	}}
+	if err := p.remember(dir, 1<<20, true); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func outputsOf(t *testing.T, p *teacher, examples []int32) [][]float32 {
+	t.Helper()
+	if err := p.of(examples); err != nil {
+		t.Fatal(err)
+	}
+	var all [][]float32
+	for _, o := range p.outputs {
+		all = append(all, slices.Clone(o.values))
+	}
+	return all
+}
+
+func equalOutputs(a, b [][]float32) bool {
+	return slices.EqualFunc(a, b, func(a, b []float32) bool { return slices.Equal(a, b) })
+}
+
+func TestTheTeacherIsAskedOnce(t *testing.T) {
+	workers := team.New(1)
+	defer workers.Close()
+	dir := t.TempDir()
+	first := provider(t, dir, workers)
+	want := outputsOf(t, first, []int32{3, 0, 7})
+	if len(first.missing) != 3 {
+		t.Errorf("%d examples computed, want 3", len(first.missing))
+	}
+	for _, c := range []struct {
+		name    string
+		damage  func(file string, b []byte)
+		missing int
+	}{
+		{"complete", func(string, []byte) {}, 0},
+		{"a flipped bit in an output", func(file string, b []byte) {
+			if file == "hidden.0" {
+				b[len(b)-1] ^= 1 // the last example's: not asked for
+				at := bytes.IndexFunc(b[headerBytes+4*first.set.Len()+64:], func(r rune) bool { return r != 0 })
+				b[headerBytes+4*first.set.Len()+64+at] ^= 0x10
+			}
+		}, 1},
+		{"a lost checksum", func(file string, b []byte) {
+			if file == "qkv.1" {
+				copy(b[headerBytes+4*7:], make([]byte, 4))
+			}
+		}, 1},
+		{"a checksum without its output", func(file string, b []byte) {
+			if file == "logits" {
+				clear(b[len(b)-4*3*first.set.Len():])
+			}
+		}, 3},
+		{"another header", func(file string, b []byte) {
+			if file == "embeddings" {
+				b[20] ^= 1
+			}
+		}, 3},
+		{"a truncated file", func(file string, b []byte) {}, 3},
+	} {
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			c.damage(d.Name(), b)
+			if c.name == "a truncated file" && d.Name() == "cls.1" {
+				b = b[:len(b)/2]
+			}
+			return os.WriteFile(path, b, 0o666)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := provider(t, dir, workers)
+		got := outputsOf(t, p, []int32{3, 0, 7})
+		if len(p.missing) != c.missing {
+			t.Errorf("%s: %d examples computed again, want %d", c.name, len(p.missing), c.missing)
+		}
+		if (p.engine == nil) != (c.missing == 0) || (p.session == nil) != (c.missing == 0) {
+			t.Errorf("%s: the teacher is loaded: engine %v, graph %v", c.name, p.engine != nil, p.session != nil)
+		}
+		if !equalOutputs(got, want) {
+			t.Errorf("%s: other outputs", c.name)
+		}
+		if alone := outputsOf(t, p, []int32{0}); !slices.Equal(alone[0], want[0][3:6]) {
+			t.Errorf("%s: the logits of an example depend on the others of its batch", c.name)
+		}
+		p.Close()
+	}
+	first.Close()
+}
+
+func TestTheCacheIsKeyedByTeacherTokenizerAndData(t *testing.T) {
+	m, ds := golden.Model(t), golden.Data(t)
+	key := func(m *checkpoints.Model, ds *data.Dataset, length int) [32]byte {
+		set, err := train.Encode(m, ds, length)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, err := cacheKey(m, set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	want := key(m, ds, 0)
+	if key(m.Clone(), ds, 0) != want {
+		t.Error("equal inputs, other keys")
+	}
+	weights, files := m.Clone(), m.Clone()
+	weights.Tensors["classifier.bias"].Data[0] ^= 1
+	files.Tokenizer["more"] = []byte("x")
+	other := golden.Data(t)
+	other.Examples[2].Text += " w5"
+	for name, got := range map[string][32]byte{
+		"weights": key(weights, ds, 0), "tokenizer": key(files, ds, 0), "data": key(m, other, 0), "length": key(m, ds, 6),
+	} {
+		if got == want {
+			t.Errorf("other %s, the same key", name)
+		}
+	}
+}

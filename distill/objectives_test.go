@@ -1,0 +1,340 @@
+package distill
+
+import (
+	"context"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/internal/golden"
+	"github.com/skive-ml/skive/tokenize"
+	"github.com/skive-ml/skive/train"
+)
+
+func TestTemperatureSchedules(t *testing.T) {
+	for _, c := range []struct {
+		schedule string
+		want     []float64 // at steps 1, 3 and 5 of 5
+	}{{Constant, []float64{4, 4, 4}}, {Linear, []float64{4, 2.5, 1}}, {Cosine, []float64{4, 2.5, 1}}} {
+		l := Losses{Temperature: 4, TemperatureEnd: 1, TemperatureSchedule: c.schedule}
+		for i, step := range []int{1, 3, 5} {
+			if got := l.temperature(step, 5); math.Abs(got-c.want[i]) > 1e-9 {
+				t.Errorf("%s: step %d: %g, want %g", c.schedule, step, got, c.want[i])
+			}
+		}
+	}
+	cosine := Losses{Temperature: 4, TemperatureEnd: 1, TemperatureSchedule: Cosine}
+	if got := cosine.temperature(2, 5); math.Abs(got-(4-3*(1-math.Cos(math.Pi/4))/2)) > 1e-9 {
+		t.Errorf("cosine, second step: %g", got)
+	}
+
+	// The student that equals its teacher has the loss T² times the entropy.
+	teacher, ds := golden.Model(t), golden.Data(t)
+	o := Defaults()
+	o.Steps, o.LearningRate, o.BatchSize, o.NoShuffle = 3, 0, len(ds.Examples), true
+	loss := func(temperature float64) float64 {
+		o := o
+		o.Temperature = temperature
+		_, r, err := Run(context.Background(), teacher, teacher, ds, nil, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.History[0].Loss
+	}
+	o.Temperature, o.TemperatureEnd, o.TemperatureSchedule = 3, 1, Linear
+	_, r, err := Run(context.Background(), teacher, teacher, ds, nil, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.TemperatureSchedule = Constant
+	for i, temperature := range []float64{3, 2, 1} {
+		if want := loss(temperature); math.Abs(r.History[i].Loss-want) > 1e-6*want {
+			t.Errorf("step %d: loss %g, at temperature %g it is %g", i+1, r.History[i].Loss, temperature, want)
+		}
+	}
+}
+
+// A student that is its teacher loses nothing.
+func TestEveryDistanceOfEqualModelsIsZero(t *testing.T) {
+	teacher, ds := golden.Model(t), golden.Data(t)
+	for name, change := range map[string]func(*Options){
+		"logits-mse": func(o *Options) { o.LogitsMSE = 1 },
+		"embeddings": func(o *Options) { o.Embeddings = 1 },
+		"hidden":     func(o *Options) { o.Hidden = 1 },
+		"cosine":     func(o *Options) { o.Hidden, o.HiddenDistance = 1, Cosine },
+		"pkd":        func(o *Options) { o.Hidden, o.HiddenDistance, o.HiddenMap = 1, PKD, Skip() },
+		"attention":  func(o *Options) { o.Attention = 1 },
+		"maps":       func(o *Options) { o.Attention, o.AttentionDistance, o.AttentionMap = 1, Cosine, Last() },
+		"head means": func(o *Options) { o.Attention, o.HeadMeans = 1, true },
+		"minilm":     func(o *Options) { o.MiniLM = 1 },
+		"relations":  func(o *Options) { o.Relations, o.RelationHeads = 1, 2 },
+	} {
+		o := Defaults()
+		o.Soft, o.Steps, o.LearningRate, o.Dropout = 0, 1, 0, 0
+		change(&o)
+		_, r, err := Run(context.Background(), teacher, teacher, ds, nil, o)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		// The teacher's states are rounded to half precision.
+		if loss := r.History[0].Loss; !(math.Abs(loss) < 1e-5) {
+			t.Errorf("%s: loss %g", name, loss)
+		}
+	}
+}
+
+func TestDifferentHeadCounts(t *testing.T) {
+	teacher, ds := golden.Model(t), golden.Data(t)
+	student := narrowStudent(t, teacher) // 2 heads, the teacher has 4
+	for _, c := range []struct {
+		change func(*Options)
+		want   string
+	}{
+		{func(o *Options) { o.Attention = 1 }, "distill: attention weighed: want as many heads in student layer 0 (2) as in teacher layer 1 (4), or head-means"},
+		{func(o *Options) { o.Attention, o.HeadMeans = 1, true }, ""},
+		{func(o *Options) { o.MiniLM = 1 }, "distill: minilm weighed: want as many heads in student layer 0 (2) as in teacher layer 1 (4), or relations, which wants no equal numbers"},
+		{func(o *Options) { o.Relations, o.RelationHeads = 1, 8 }, ""},
+	} {
+		o := Defaults()
+		o.Steps = 1
+		c.change(&o)
+		_, _, err := Run(context.Background(), teacher, student, ds, nil, o)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || err.Error() != c.want) {
+			t.Errorf("error %v, want %q", err, c.want)
+		}
+	}
+}
+
+func TestEnsembleIsTheWeightedMeanOfLogits(t *testing.T) {
+	teacher, ds := golden.Model(t), golden.Data(t)
+	other := teacher.Clone()
+	shift := other.Tensors["classifier.bias"].Float32s()
+	shift[0] += 3
+	o := Defaults()
+	o.Soft, o.LogitsMSE, o.Steps, o.LearningRate, o.Dropout = 0, 1, 1, 0, 0
+	o.TeacherWeight, o.Ensemble = 1, []Teacher{{other, 3}}
+	_, r, err := Run(context.Background(), teacher, teacher, ds, nil, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// One of three logits is off by 3/4 of 3.
+	if want := 2.25 * 2.25 / 3; math.Abs(r.History[0].Loss-want) > 1e-5 {
+		t.Errorf("loss %g, want %g", r.History[0].Loss, want)
+	}
+	o.TeacherWeight, o.Ensemble[0].Weight = 2, 0
+	if _, r, err = Run(context.Background(), teacher, teacher, ds, nil, o); err != nil || r.History[0].Loss > 1e-9 {
+		t.Errorf("a teacher without weight: loss %g, error %v", r.History[0].Loss, err)
+	}
+	other.Config.Labels = []string{"a", "b", "c"}
+	if _, _, err = Run(context.Background(), teacher, teacher, ds, nil, o); err == nil || !strings.Contains(err.Error(), "the teacher's labels are a, b, c") {
+		t.Errorf("other labels: error %v", err)
+	}
+}
+
+// reversed is the teacher with its vocabulary upside down: other ids, the same
+// function of a text.
+func reversed(t *testing.T, m *checkpoints.Model) *checkpoints.Model {
+	t.Helper()
+	tok, err := tokenize.Load(m.Tokenizer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := m.Clone()
+	words := out.Tensors["bert.embeddings.word_embeddings.weight"].Float32s()
+	var vocab []string
+	for id := range int32(tok.VocabSize()) {
+		vocab = append(vocab, tok.Token(id))
+	}
+	const first, width = 5, 32 // behind the special tokens
+	for i, j := first, len(vocab)-1; i < j; i, j = i+1, j-1 {
+		vocab[i], vocab[j] = vocab[j], vocab[i]
+		for k := range width {
+			words[i*width+k], words[j*width+k] = words[j*width+k], words[i*width+k]
+		}
+	}
+	other, err := tokenize.NewWordPiece(vocab, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.Tokenizer = other.Files()
+	return out
+}
+
+func TestCrossTokenizerDistillsLogitsAlone(t *testing.T) {
+	teacher, ds := golden.Model(t), golden.Data(t)
+	o := Defaults()
+	o.Soft, o.LogitsMSE, o.Steps, o.LearningRate, o.Dropout, o.BatchSize = 0, 1, 2, 0, 0, 5
+	student := reversed(t, teacher)
+	_, _, err := Run(context.Background(), teacher, student, ds, nil, o)
+	if !errors.Is(err, ErrTokenizer) || !strings.Contains(err.Error(), "allow-cross-tokenizer") {
+		t.Errorf("not allowed: error %v", err)
+	}
+	o.AllowCrossTokenizer = true
+	_, r, err := Run(context.Background(), teacher, student, ds, nil, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range r.History {
+		if h.Loss > 1e-9 {
+			t.Errorf("step %d: each model sees its own ids, yet the loss is %g", h.Step, h.Loss)
+		}
+	}
+	o.Relations = 1
+	_, _, err = Run(context.Background(), teacher, student, ds, nil, o)
+	if !errors.Is(err, ErrTokenizer) || !strings.Contains(err.Error(), "relations compares tokens with tokens") {
+		t.Errorf("relations: error %v", err)
+	}
+}
+
+func TestTokenizersAreComparedByWhatTheyDo(t *testing.T) {
+	m := golden.Model(t)
+	tok, err := tokenize.Load(m.Tokenizer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var vocab []string
+	for id := range int32(tok.VocabSize()) {
+		vocab = append(vocab, tok.Token(id))
+	}
+	models := map[bool]*checkpoints.Model{}
+	for _, lowercase := range []bool{true, false} {
+		written, err := tokenize.NewWordPiece(vocab, lowercase)
+		if err != nil {
+			t.Fatal(err)
+		}
+		models[lowercase] = &checkpoints.Model{Tokenizer: written.Files()}
+	}
+	more := models[true].Clone()
+	more.Tokenizer["special_tokens_map.json"] = []byte("{}")
+	if !sameTokenizer(models[true], more) {
+		t.Error("a file that changes nothing makes another tokenizer")
+	}
+	if sameTokenizer(models[true], models[false]) {
+		t.Error("cased and uncased are taken for the same")
+	}
+}
+
+func TestGeneralDistillationThenTraining(t *testing.T) {
+	teacher, ds := golden.Model(t), golden.Data(t)
+	text := &data.Dataset{Task: data.Task{Name: "text", Metric: "accuracy"}}
+	for _, e := range ds.Examples {
+		text.Examples = append(text.Examples, data.Example{Text: e.Text, Label: -1})
+	}
+	bare := withoutHead(teacher)
+	dir := filepath.Join(t.TempDir(), "general")
+	for name, from := range map[string]*checkpoints.Model{"a classifier": teacher, "a bare encoder": bare} {
+		o := Defaults()
+		o.Soft, o.Relations, o.Hidden, o.RelationHeads, o.Epochs, o.BatchSize, o.LearningRate = 0, 1, 1, 8, 4, 8, 3e-3
+		o.Output = dir
+		m, r, err := General(context.Background(), from, narrowStudent(t, teacher), text, o)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if m.HasHead() {
+			t.Errorf("%s: the student has labels %v", name, m.Config.Labels)
+		}
+		if n := len(r.History); !(r.History[n-1].Loss < r.History[0].Loss) {
+			t.Errorf("%s: the loss goes from %g to %g", name, r.History[0].Loss, r.History[n-1].Loss)
+		}
+		m.Close()
+	}
+	m, err := checkpoints.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	o := train.Defaults()
+	o.Steps = 2
+	tuned, _, err := train.Run(context.Background(), m, ds, ds, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(tuned.Config.Labels, ds.Task.Labels) {
+		t.Errorf("labels %v", tuned.Config.Labels)
+	}
+	if _, _, err := General(context.Background(), teacher, teacher, text, Defaults()); err == nil || !strings.HasPrefix(err.Error(), "distill: soft weighed: want 0") {
+		t.Errorf("soft: error %v", err)
+	}
+}
+
+func TestStagesFollowOneAnother(t *testing.T) {
+	teacher, ds := golden.Model(t), golden.Data(t)
+	student := narrowStudent(t, teacher)
+	o := Defaults()
+	o.BatchSize, o.LearningRate, o.Steps = 8, 3e-3, 4
+	stages := TinyBERT()
+	stages[0].Steps, stages[0].LearningRate = 3, 1e-3
+
+	first := o
+	first.Steps, first.LearningRate, first.Losses = 3, 1e-3, stages[0].Losses
+	want, _, err := Run(context.Background(), teacher, student, ds, nil, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := o
+	second.Losses = stages[1].Losses
+	if want, _, err = Run(context.Background(), teacher, want, ds, ds, second); err != nil {
+		t.Fatal(err)
+	}
+
+	o.Output, o.Resume = filepath.Join(t.TempDir(), "out"), true
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	steps := 0
+	o.OnStep = func(train.Record) {
+		if steps++; steps == 5 {
+			cancel()
+		}
+	}
+	if _, _, err := RunStages(ctx, teacher, student, ds, ds, o, stages); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	got, _, err := RunStages(context.Background(), teacher, student, ds, ds, o, stages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Close()
+	if !sameTensors(got, want) {
+		t.Error("other weights than those of two distillations by hand")
+	}
+	if steps != 7 {
+		t.Errorf("%d steps in all, want those of both stages, once each: 7", steps)
+	}
+	if n := len(got.Provenance); n < 2 || got.Provenance[n-2].Name != "distill intermediate" || got.Provenance[n-1].Name != "distill prediction" {
+		t.Errorf("provenance %+v", got.Provenance)
+	}
+}
+
+func TestReadStages(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "stages.yaml")
+	for _, c := range []struct{ text, want string }{
+		{"- {name: a, epochs: 2, hidden: 1, hidden_map: skip, attention: 0.5}\n- {name: b, soft: 1, lr: 0.001}\n", ""},
+		{"", "no stages"},
+		{"- {name: a, hiden: 1}", "hiden"},
+		{"- {hidden: 1}", `stage 1: the name is ""`},
+		{"- {name: ../a, hidden: 1}", `stage 1: the name is "../a"`},
+		{"- {name: a, hidden: 1, hidden_distance: l1}", `stage a: hidden-distance "l1"`},
+		{"name: a", path},
+	} {
+		if err := os.WriteFile(path, []byte(c.text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		stages, err := ReadStages(path)
+		if c.want != "" {
+			if err == nil || !strings.HasPrefix(err.Error(), path+": ") || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%q: error %v, want one line with %q", c.text, err, c.want)
+			}
+			continue
+		}
+		if err != nil || len(stages) != 2 || stages[0].HiddenMap.String() != "skip" || stages[0].Attention != 0.5 || stages[1].LearningRate != 0.001 {
+			t.Errorf("%q: %+v, error %v", c.text, stages, err)
+		}
+	}
+}

@@ -1,0 +1,139 @@
+package distill
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/train"
+)
+
+// Stage is one of several distillations that follow one another, each from the
+// student that the one before made.
+type Stage struct {
+	Name string `yaml:"name" json:"name"`
+	// Epochs, Steps and LearningRate replace the options' where they are not 0.
+	Epochs       int     `yaml:"epochs,omitempty" json:"epochs,omitempty"`
+	Steps        int     `yaml:"steps,omitempty" json:"steps,omitempty"`
+	LearningRate float64 `yaml:"lr,omitempty" json:"lr,omitempty"`
+	// Losses replace the options'. A temperature of 0 is 1.
+	Losses `yaml:",inline"`
+}
+
+// StagesDir is the directory of an output directory that holds the students of
+// all stages but the last.
+const StagesDir = "stages"
+
+// TinyBERT returns the two stages of TinyBERT's task distillation (Jiao et al.,
+// arXiv 1909.10351): first the embeddings, hidden states and attention scores,
+// then the logits.
+func TinyBERT() []Stage {
+	return []Stage{
+		{Name: "intermediate", Losses: Losses{Embeddings: 1, Hidden: 1, Attention: 1, HeadMeans: true}},
+		{Name: "prediction", Losses: Losses{Soft: 1, Temperature: 1}},
+	}
+}
+
+// ReadStages reads a list of stages from a YAML file, with the names that a
+// recipe has for the losses:
+//
+//   - name: intermediate
+//     epochs: 10
+//     hidden: 1
+//     attention: 1
+//   - name: prediction
+//     soft: 1
+func ReadStages(path string) ([]Stage, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var stages []Stage
+	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&stages); err != nil && !errors.Is(err, io.EOF) {
+		line, _, _ := bytes.Cut([]byte(err.Error()), []byte("\n"))
+		return nil, fmt.Errorf("%s: %s", path, line)
+	}
+	if err := CheckStages(stages, Defaults()); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return stages, nil
+}
+
+// CheckStages reports the first stage that cannot be carried out with the
+// options.
+func CheckStages(stages []Stage, o Options) error {
+	if len(stages) == 0 {
+		return errors.New("no stages, want at least one")
+	}
+	seen := map[string]bool{}
+	for i, s := range stages {
+		if s.Name == "" || seen[s.Name] || s.Name != filepath.Base(s.Name) || s.Name == "." || s.Name == ".." {
+			return fmt.Errorf("stage %d: the name is %q, want one that no other stage has and that can be a directory's", i+1, s.Name)
+		}
+		seen[s.Name] = true
+		staged := s.options(o)
+		if err := staged.Validate(); err != nil {
+			return fmt.Errorf("stage %s: %w", s.Name, err)
+		}
+	}
+	return nil
+}
+
+// options are o with the stage's own.
+func (s Stage) options(o Options) Options {
+	if s.Epochs != 0 || s.Steps != 0 {
+		o.Epochs, o.Steps = s.Epochs, s.Steps
+	}
+	if s.LearningRate != 0 {
+		o.LearningRate = s.LearningRate
+	}
+	o.Losses = s.Losses
+	if o.Temperature == 0 {
+		o.Temperature = 1
+	}
+	return o
+}
+
+// RunStages is Run in several stages. With an output directory, the last one's
+// files are there and those of the others in StagesDir, under their names. A
+// stage without a loss on logits trains no classifier, so that it gives its last
+// student, not the one that does best on devSet. With Options.Resume, stages that
+// are finished are not run again.
+func RunStages(ctx context.Context, teacher, student *checkpoints.Model, trainSet, devSet *data.Dataset, o Options, stages []Stage) (*checkpoints.Model, *train.Result, error) {
+	if err := CheckStages(stages, o); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", o.Stage, err)
+	}
+	var result *train.Result
+	for i, s := range stages {
+		staged, dev := s.options(o), devSet
+		staged.Stage = fmt.Sprintf("%s %s", o.Stage, s.Name)
+		if i < len(stages)-1 {
+			if o.Output != "" {
+				staged.Output = filepath.Join(o.Output, StagesDir, s.Name)
+			}
+			if o.Log != "" {
+				staged.Log = fmt.Sprintf("%s.%s", o.Log, s.Name)
+			}
+		}
+		if some(staged.predictions()) == "" {
+			dev = nil
+		}
+		next, r, err := Run(ctx, teacher, student, trainSet, dev, staged)
+		if i > 0 {
+			err = errors.Join(err, student.Close())
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		student, result = next, r
+	}
+	return student, result, nil
+}

@@ -1,0 +1,366 @@
+package distill
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/skive-ml/skive/autograd"
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/internal/team"
+	"github.com/skive-ml/skive/layers"
+)
+
+// part is a place in a teacher whose values losses read.
+type part string
+
+const (
+	logitsOf     part = "logits"     // [sequences, labels]
+	embeddingsOf part = "embeddings" // the embedding layer's output [tokens, hidden]
+	hiddenOf     part = "hidden"     // a layer's output [tokens, hidden]
+	clsOf        part = "cls"        // its first row of each sequence [sequences, hidden]
+	qkvOf        part = "qkv"        // a layer's queries, keys and values [tokens, 3*width]
+)
+
+// output is what losses read of a teacher at one place.
+type output struct {
+	part    part
+	layer   int
+	columns int
+	// input is where it enters the student's graph.
+	input *autograd.Node
+
+	node   *autograd.Node // in the teacher's graph
+	keeper keeper         // nil where nothing is remembered
+	fresh  []float32      // what was computed last
+	coded  []byte         // the same as it is stored
+	values []float32      // what was asked for last
+}
+
+func (o *output) name() string {
+	switch o.part {
+	case logitsOf, embeddingsOf:
+		return string(o.part)
+	}
+	return fmt.Sprintf("%s.%d", o.part, o.layer)
+}
+
+func (o *output) perToken() bool { return o.part != logitsOf && o.part != clsOf }
+
+// bytes is the size of a stored element: logits are float32, all else is half
+// precision.
+func (o *output) bytes() int {
+	if o.part == logitsOf {
+		return 4
+	}
+	return 2
+}
+
+// size is the number of elements for an example of so many tokens.
+func (o *output) size(tokens int) int {
+	if o.perToken() {
+		return tokens * o.columns
+	}
+	return o.columns
+}
+
+// encode sets coded from fresh.
+func (o *output) encode() error {
+	if o.part == logitsOf {
+		o.coded = bytesOf(o.fresh)
+		return nil
+	}
+	if m := kernels.MaxAbs(o.fresh); !(m < 65520) {
+		return fmt.Errorf("%s: a value of %v is beyond half precision", o.name(), m)
+	}
+	half := fromBytes[uint16](o.coded[:cap(o.coded)])
+	if len(half) < len(o.fresh) {
+		half = make([]uint16, len(o.fresh)+len(o.fresh)/4)
+	}
+	half = half[:len(o.fresh)]
+	kernels.F32ToF16(half, o.fresh)
+	o.coded = bytesOf(half)
+	return nil
+}
+
+// add appends a stored value to values.
+func (o *output) add(b []byte) {
+	if o.part == logitsOf {
+		o.values = append(o.values, fromBytes[float32](b)...)
+		return
+	}
+	n, at := len(b)/2, len(o.values)
+	for cap(o.values) < at+n {
+		o.values = append(o.values[:cap(o.values)], 0)
+	}
+	o.values = o.values[:at+n]
+	kernels.F16ToF32(o.values[at:], fromBytes[uint16](b))
+}
+
+// teacher computes the outputs of a model for the examples of a set, or
+// remembers them. What it gives does not depend on which of the two it does, nor
+// on the other examples of a batch.
+type teacher struct {
+	model   *checkpoints.Model
+	set     *data.Encoded
+	weight  float32
+	outputs []*output
+	// stored is how many examples, from the first, have their states stored.
+	stored   int
+	team     *team.Team
+	threads  int
+	progress io.Writer
+
+	// Made when something is to be computed.
+	engine  *infer.Engine
+	graph   *autograd.Graph
+	session *autograd.Session
+	in      *layers.Inputs
+
+	missing []int32
+	absent  []bool
+	views   [][]byte
+	batch   data.Batch
+}
+
+// remember makes the keepers. With repeats, a later epoch asks for the same
+// outputs again.
+func (t *teacher) remember(dir string, limit int64, repeats bool) error {
+	if dir == "" {
+		for _, o := range t.outputs {
+			if o.part == logitsOf {
+				o.keeper = newMemory(t.set.Len(), 4*o.columns)
+			}
+		}
+		return nil
+	}
+	key, err := cacheKey(t.model, t.set)
+	if err != nil {
+		return err
+	}
+	var used int64
+	for t.stored = 0; t.stored < t.set.Len(); t.stored++ {
+		for _, o := range t.outputs {
+			if o.part != logitsOf {
+				used += int64(o.bytes() * o.size(t.set.Length(t.stored)))
+			}
+		}
+		if used > limit {
+			break
+		}
+	}
+	for _, o := range t.outputs {
+		sizes := make([]int, t.set.Len())
+		for i := range sizes {
+			sizes[i] = o.bytes() * o.size(t.set.Length(i))
+		}
+		s, err := openStore(cachePath(dir, key, o.name()), key, sizes, o.part == logitsOf || repeats && t.stored > 0)
+		if err != nil {
+			return err
+		}
+		if s != nil {
+			o.keeper = s
+		}
+	}
+	return nil
+}
+
+// of sets the outputs' values to those of the given examples.
+func (t *teacher) of(examples []int32) error {
+	t.missing, t.absent, t.views = t.missing[:0], t.absent[:0], t.views[:0]
+	for _, example := range examples {
+		absent := false
+		for _, o := range t.outputs {
+			var b []byte
+			if o.keeper != nil && !absent {
+				b = o.keeper.get(int(example))
+			}
+			absent = absent || b == nil
+			t.views = append(t.views, b)
+		}
+		t.absent = append(t.absent, absent)
+		if absent {
+			t.missing = append(t.missing, example)
+		}
+	}
+	if len(t.missing) > 0 {
+		if err := t.compute(); err != nil {
+			return err
+		}
+	}
+	for k, o := range t.outputs {
+		o.values = o.values[:0]
+		at := 0
+		for i, example := range examples {
+			b := t.views[i*len(t.outputs)+k]
+			if t.absent[i] {
+				n := o.bytes() * o.size(t.set.Length(int(example)))
+				b = o.coded[at:][:n]
+				at += n
+				t.store(o, int(example), b)
+			}
+			o.add(b)
+		}
+	}
+	return nil
+}
+
+// store remembers an output. A failure costs time alone, and is told once.
+func (t *teacher) store(o *output, example int, b []byte) {
+	if o.keeper == nil || o.part != logitsOf && example >= t.stored {
+		return
+	}
+	if err := o.keeper.put(example, b); err != nil && t.progress != nil {
+		fmt.Fprintf(t.progress, "cache: %v: going on without storing %s\n", err, o.name())
+	}
+}
+
+// compute sets the coded outputs of the missing examples.
+func (t *teacher) compute() error {
+	t.set.Fill(&t.batch, t.missing)
+	b := &t.batch
+	if err := t.start(); err != nil {
+		return err
+	}
+	if t.session != nil {
+		if err := t.in.Set(b.IDs, b.TypeIDs, b.Positions, b.Offsets); err != nil {
+			return err
+		}
+		if err := t.session.Run(); err != nil {
+			return err
+		}
+	}
+	for _, o := range t.outputs {
+		if o.part == logitsOf {
+			var err error
+			if o.fresh, err = t.engine.PredictTokens(o.fresh, b.IDs, b.TypeIDs, b.Offsets); err != nil {
+				return err
+			}
+		} else {
+			o.fresh = t.session.Value(o.node)
+		}
+		if err := o.encode(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start makes the engine, which computes logits, and the graph, which computes
+// everything else.
+func (t *teacher) start() (err error) {
+	deepest, inner := -1, false
+	for _, o := range t.outputs {
+		if o.part == logitsOf {
+			if t.engine == nil {
+				t.engine, err = infer.New(t.model, infer.Options{Threads: t.threads, DType: infer.F32})
+			}
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		inner, deepest = true, max(deepest, o.layer)
+	}
+	if !inner || t.session != nil {
+		return nil
+	}
+	// Layers above the deepest that is read need not be computed.
+	cut := *t.model
+	cut.Config = cut.Config.Clone()
+	cut.Config.Layers = cut.Config.Layers[:deepest+1]
+	t.graph = autograd.New(autograd.Options{Team: t.team})
+	t.in = layers.NewInputs(t.graph)
+	e, err := layers.NewEncoder(t.graph, t.in, &cut, layers.Options{Frozen: true})
+	if err != nil {
+		return err
+	}
+	for _, o := range t.outputs {
+		switch o.part {
+		case embeddingsOf:
+			o.node = e.Embeddings
+		case hiddenOf:
+			o.node = e.Layers[o.layer].Hidden
+		case clsOf:
+			o.node = t.graph.SelectFirst(e.Layers[o.layer].Hidden, t.in.Offsets)
+		case qkvOf:
+			o.node = e.Layers[o.layer].QKV
+		}
+	}
+	t.session, err = autograd.NewSession(t.graph, nil)
+	return err
+}
+
+func (t *teacher) Close() error {
+	var errs []error
+	for _, o := range t.outputs {
+		if o.keeper != nil {
+			errs = append(errs, o.keeper.Close())
+		}
+	}
+	if t.engine != nil {
+		errs = append(errs, t.engine.Close())
+	}
+	if t.graph != nil {
+		t.graph.Close()
+	}
+	return errors.Join(errs...)
+}
+
+// teachers are an ensemble: the first one's states, and the weighted mean of the
+// logits of all.
+type teachers struct {
+	all    []*teacher
+	logits *autograd.Node // input of the student's graph, nil if no loss reads it
+	mean   []float32
+}
+
+// bind sets the inputs of the student's graph to the outputs for a batch.
+func (t *teachers) bind(g *autograd.Graph, examples []int32) error {
+	total := 0.0
+	for _, m := range t.all {
+		if err := m.of(examples); err != nil {
+			return fmt.Errorf("teacher: %w", err)
+		}
+		for _, o := range m.outputs {
+			if o.part == logitsOf {
+				total += float64(m.weight)
+				continue
+			}
+			if err := g.Set(o.input, o.values); err != nil {
+				return err
+			}
+		}
+	}
+	if t.logits == nil {
+		return nil
+	}
+	t.mean = t.mean[:0]
+	for _, m := range t.all {
+		for _, o := range m.outputs {
+			if o.part != logitsOf {
+				continue
+			}
+			for len(t.mean) < len(o.values) {
+				t.mean = append(t.mean, 0)
+			}
+			if len(t.all) == 1 {
+				copy(t.mean, o.values)
+			} else {
+				kernels.Axpy(t.mean, float32(float64(m.weight)/total), o.values)
+			}
+		}
+	}
+	return g.Set(t.logits, t.mean)
+}
+
+func (t *teachers) Close() error {
+	var errs []error
+	for _, m := range t.all {
+		errs = append(errs, m.Close())
+	}
+	return errors.Join(errs...)
+}
