@@ -170,42 +170,9 @@ func (g *Gradients) Scores(m Method) *Scores {
 // eachBatch computes the gradients of the data set batch by batch and returns
 // the number of examples.
 func eachBatch(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o ImportanceOptions, visit func(*probe)) (int, error) {
-	if model.Config.NumLabels() == 0 || model.Config.Head != checkpoints.SingleLabel {
-		return 0, fmt.Errorf("the model has no classifier of one label")
-	}
-	if ds == nil || len(ds.Examples) == 0 {
-		return 0, train.ErrEmpty
-	}
-	if o.Limit > 0 && o.Limit < len(ds.Examples) {
-		ds = &data.Dataset{Task: ds.Task, Examples: ds.Examples[:o.Limit]}
-	}
-	classes := model.Config.NumLabels()
-	if !o.Predictions {
-		for i, e := range ds.Examples {
-			if e.Label < 0 || e.Label >= classes {
-				return 0, &train.LabelError{Set: "training", Example: i + 1, Label: e.Label, Labels: model.Config.Labels}
-			}
-		}
-	}
-	enc, err := train.Encode(model, ds, o.MaxLength)
+	enc, labels, err := labelled(ctx, model, ds, o)
 	if err != nil {
 		return 0, err
-	}
-	var predictions []int32
-	if o.Predictions {
-		logits, err := train.Logits(ctx, model, enc, infer.Options{Threads: o.Threads, DType: infer.F32})
-		if err != nil {
-			return 0, err
-		}
-		predictions = make([]int32, enc.Len())
-		for i := range predictions {
-			row := logits[i*classes:][:classes]
-			for c, v := range row {
-				if v > row[predictions[i]] {
-					predictions[i] = int32(c)
-				}
-			}
-		}
 	}
 	p, err := newProbe(model, o)
 	if err != nil {
@@ -221,10 +188,8 @@ func eachBatch(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, 
 			return 0, err
 		}
 		enc.Fill(&batch, examples)
-		if predictions != nil {
-			for i, example := range examples {
-				batch.Labels[i] = predictions[example]
-			}
+		for i, example := range examples {
+			batch.Labels[i] = labels[example]
 		}
 		if err := p.run(&batch); err != nil {
 			return 0, err
@@ -234,6 +199,52 @@ func eachBatch(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, 
 		bar.Set(done, "")
 	}
 	return done, nil
+}
+
+// labelled encodes the part of the data set that the options name, with the
+// labels of its examples or the model's predictions in their place.
+func labelled(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o ImportanceOptions) (*data.Encoded, []int32, error) {
+	if model.Config.NumLabels() == 0 || model.Config.Head != checkpoints.SingleLabel {
+		return nil, nil, fmt.Errorf("the model has no classifier of one label")
+	}
+	if ds == nil || len(ds.Examples) == 0 {
+		return nil, nil, train.ErrEmpty
+	}
+	if o.Limit > 0 && o.Limit < len(ds.Examples) {
+		ds = &data.Dataset{Task: ds.Task, Examples: ds.Examples[:o.Limit]}
+	}
+	classes := model.Config.NumLabels()
+	if !o.Predictions {
+		for i, e := range ds.Examples {
+			if e.Label < 0 || e.Label >= classes {
+				return nil, nil, &train.LabelError{Set: "training", Example: i + 1, Label: e.Label, Labels: model.Config.Labels}
+			}
+		}
+	}
+	enc, err := train.Encode(model, ds, o.MaxLength)
+	if err != nil {
+		return nil, nil, err
+	}
+	labels := make([]int32, enc.Len())
+	if !o.Predictions {
+		for i := range labels {
+			labels[i] = int32(enc.Label(i))
+		}
+		return enc, labels, nil
+	}
+	logits, err := train.Logits(ctx, model, enc, infer.Options{Threads: o.Threads, DType: infer.F32})
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range labels {
+		row := logits[i*classes:][:classes]
+		for c, v := range row {
+			if v > row[labels[i]] {
+				labels[i] = int32(c)
+			}
+		}
+	}
+	return enc, labels, nil
 }
 
 // probe is a model's graph with masks.

@@ -202,7 +202,9 @@ func (t *tuner) run(m *checkpoints.Model, l int, x [][]float32, visit func(i int
 	defer g.Close()
 	in := layers.NewInputs(g)
 	states := g.Input("hidden states", autograd.Tokens, m.Config.HiddenSize)
-	layer, err := layers.NewLayer(g, in, m, l, states, layers.Options{Frozen: true})
+	// Heads other than a classifier may read every token of the last layer.
+	every := m.Config.Head != checkpoints.SingleLabel
+	layer, err := layers.NewLayer(g, in, m, l, states, layers.Options{Frozen: true, AllTokens: every})
 	if err != nil {
 		return nil, err
 	}

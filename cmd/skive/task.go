@@ -18,6 +18,7 @@ type taskFlags struct {
 	task, train, dev  string
 	text, pair, label string
 	maxLength         int
+	unlabelled        bool // examples need no label
 }
 
 func (t *taskFlags) register(f *pflag.FlagSet, training bool) {
@@ -56,7 +57,7 @@ func (t *taskFlags) read(path string, model *checkpoints.Model) (*data.Dataset, 
 func (t *taskFlags) options(labels []string) data.ReadOptions {
 	return data.ReadOptions{
 		TextColumn: t.text, PairColumn: t.pair, LabelColumn: t.label,
-		Labels: slices.Clone(labels), RequireLabels: true,
+		Labels: slices.Clone(labels), RequireLabels: !t.unlabelled,
 	}
 }
 
