@@ -238,9 +238,9 @@ func (c *run) makeStudents(ctx context.Context) error {
 	c.steps = append(c.steps,
 		step{"fused int8", file, 1, infer.Options{Threads: c.Threads, DType: infer.Int8}},
 		step{fmt.Sprintf("%d instances", c.Instances), file, c.Instances, infer.Options{Threads: 1, DType: infer.Int8}})
-	pruned, size := student, student.Config.Layers[0]
+	pruned := student
 	for _, p := range c.Prune {
-		if pruned, err = c.prune(ctx, pruned, size, p); err != nil {
+		if pruned, err = c.prune(ctx, pruned, student.Config.Layers, p); err != nil {
 			return err
 		}
 	}
@@ -269,16 +269,20 @@ func (c *run) student(ctx context.Context) (*checkpoints.Model, error) {
 	return distill.Narrow(ctx, c.teacher, layers, size, c.importanceSet(), pruning.ImportanceOptions{Threads: c.Threads, MaxLength: c.MaxLength, Progress: c.Progress})
 }
 
-// prune cuts a variant, with shares of the student's size, out of the student or
-// of the variant before: what recovered once loses less by the next cut. The
+// prune cuts a variant, with shares of the student's layers, out of the student
+// or of the variant before: what recovered once loses less by the next cut. The
 // variant is recovered and quantized.
-func (c *run) prune(ctx context.Context, m *checkpoints.Model, size checkpoints.LayerSize, p Pruning) (*checkpoints.Model, error) {
+func (c *run) prune(ctx context.Context, m *checkpoints.Model, student []checkpoints.LayerSize, p Pruning) (*checkpoints.Model, error) {
 	scores, err := pruning.Importance(ctx, m, c.importanceSet(), pruning.ImportanceOptions{Threads: c.Threads, MaxLength: c.MaxLength, Progress: c.Progress})
 	if err != nil {
 		return nil, err
 	}
 	keep := func(n int, removed float64) int { return max(1, n-int(math.Round(float64(n)*removed))) }
-	masks, err := pruning.Select(scores, m.Config, keep(size.Heads, p.Heads), keep(size.Intermediate, p.FFN))
+	sizes := make([]checkpoints.LayerSize, len(student))
+	for l, size := range student {
+		sizes[l] = checkpoints.LayerSize{Heads: keep(size.Heads, p.Heads), Intermediate: keep(size.Intermediate, p.FFN)}
+	}
+	masks, err := pruning.SelectSizes(scores, m.Config, sizes)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package compress
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/internal/machine"
 )
 
 // Machine says where the figures of a report were measured.
@@ -25,7 +25,7 @@ type Machine struct {
 // ThisMachine describes the machine that the program runs on.
 func ThisMachine() Machine {
 	return Machine{
-		CPU: cpuModel(), Cores: runtime.GOMAXPROCS(0), ISA: kernels.Current().String(),
+		CPU: machine.CPU(), Cores: runtime.GOMAXPROCS(0), ISA: kernels.Current().String(),
 		OS: runtime.GOOS, Arch: runtime.GOARCH, Go: runtime.Version(),
 	}
 }
@@ -33,21 +33,6 @@ func ThisMachine() Machine {
 // String renders the machine in one phrase.
 func (m Machine) String() string {
 	return fmt.Sprintf("%s (%d cores, %s, %s/%s)", m.CPU, m.Cores, m.ISA, m.OS, m.Arch)
-}
-
-// cpuModel reads the processor's name where the system tells it in a file.
-func cpuModel() string {
-	f, err := os.Open("/proc/cpuinfo")
-	if err != nil {
-		return "unknown CPU"
-	}
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if name, value, ok := strings.Cut(s.Text(), ":"); ok && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "unknown CPU"
 }
 
 // energy reads the RAPL counters of all processor packages in joules; ok is

@@ -106,7 +106,16 @@ type Layer struct {
 	// HeadMask [sequences, heads] and FFNMask [sequences, units] are nil unless
 	// asked for.
 	HeadMask, FFNMask *autograd.Node
+	// Attention and FeedForward are the values round the layer's two output
+	// products. In a last layer that is computed for the first tokens alone they
+	// have one row a sequence, else one a token.
+	Attention, FeedForward Block
 }
+
+// Block holds the nodes round an output product: Inner [rows, inner] is
+// multiplied by the output weight, Output [rows, hidden] is the product with its
+// bias, and Residual [rows, hidden] what is added to it before LayerNorm.
+type Block struct{ Inner, Output, Residual *autograd.Node }
 
 // Encoder holds the nodes of an encoder.
 type Encoder struct {
@@ -128,6 +137,18 @@ func NewEncoder(g *autograd.Graph, in *Inputs, m *checkpoints.Model, o Options) 
 		return nil, err
 	}
 	return &e, nil
+}
+
+// NewLayer builds layer l of the model alone, upon the hidden states x before it
+// [tokens, hidden]. Of the inputs it reads Offsets.
+func NewLayer(g *autograd.Graph, in *Inputs, m *checkpoints.Model, l int, x *autograd.Node, o Options) (*Layer, error) {
+	activation, err := activationByName(m.Config.Activation)
+	if err != nil {
+		return nil, err
+	}
+	b := &builder{g: g, in: in, m: m, o: o}
+	_, layer := b.layer(x, l, l == len(m.Config.Layers)-1 && !o.AllTokens, activation)
+	return &layer, b.failure()
 }
 
 // Store writes the graph's trainable parameters to the model's tensors of the
@@ -231,6 +252,7 @@ func (b *builder) layer(x *autograd.Node, l int, first bool, activation autograd
 		context = b.g.SelfAttention(layer.QKV, b.in.Offsets, size.Heads, cfg.HeadDim, attention)
 	}
 	y := b.linear(p+"attention.output.dense", context, autograd.Identity)
+	layer.Attention = Block{context, y, x}
 	if cfg.AttentionOutputDropout() {
 		y = b.dropout(y, cfg.HiddenDropout)
 	}
@@ -239,7 +261,10 @@ func (b *builder) layer(x *autograd.Node, l int, first bool, activation autograd
 	if layer.FFNMask != nil {
 		y = b.g.FFNMask(y, layer.FFNMask, maskOffsets)
 	}
-	y = b.dropout(b.linear(p+"output.dense", y, autograd.Identity), cfg.HiddenDropout)
+	units := y
+	y = b.linear(p+"output.dense", units, autograd.Identity)
+	layer.FeedForward = Block{units, y, x}
+	y = b.dropout(y, cfg.HiddenDropout)
 	x = b.addNorm(p+"output.LayerNorm", y, x)
 	if !first {
 		layer.Hidden = x

@@ -107,7 +107,11 @@ func Importance(ctx context.Context, model *checkpoints.Model, ds *data.Dataset,
 	if o.Method == Magnitude {
 		s, err = MagnitudeScores(model)
 	} else {
-		s, err = byGradients(ctx, model, ds, o)
+		s = newScores(model.Config)
+		s.Examples, err = eachBatch(ctx, model, ds, o, func(p *probe) { p.score(s) })
+		if err == nil {
+			err = s.finite()
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("importance: %w", err)
@@ -115,12 +119,96 @@ func Importance(ctx context.Context, model *checkpoints.Model, ds *data.Dataset,
 	return s, nil
 }
 
-func byGradients(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o ImportanceOptions) (*Scores, error) {
+// Gradients are each example's own gradients of its loss with respect to masks
+// of ones on the heads and units: what Exact and Fisher sum up.
+type Gradients struct {
+	// Heads and FFN have a matrix for each layer, [examples × heads] and
+	// [examples × units], row after row.
+	Heads, FFN [][]float32
+	Examples   int
+}
+
+// MaskGradients computes the gradients of the examples of ds, which Scores and
+// Rearrange take. It keeps 4 bytes for each example and unit; a few thousand
+// examples do. The method of o is not used.
+func MaskGradients(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o ImportanceOptions) (*Gradients, error) {
+	o.Method = Exact
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("mask gradients: %w", err)
+	}
+	layers := len(model.Config.Layers)
+	g := &Gradients{Heads: make([][]float32, layers), FFN: make([][]float32, layers)}
+	var err error
+	g.Examples, err = eachBatch(ctx, model, ds, o, func(p *probe) {
+		for l, layer := range p.model.Layers {
+			g.Heads[l] = append(g.Heads[l], p.session.Gradient(layer.HeadMask)...)
+			g.FFN[l] = append(g.FFN[l], p.session.Gradient(layer.FFNMask)...)
+		}
+	})
+	if err == nil {
+		err = g.Scores(Exact).finite()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("mask gradients: %w", err)
+	}
+	return g, nil
+}
+
+// Scores sums the gradients up as Importance does with Exact or Fisher.
+func (g *Gradients) Scores(m Method) *Scores {
+	layers := len(g.Heads)
+	s := &Scores{Heads: make([][]float64, layers), FFN: make([][]float64, layers), Examples: g.Examples}
+	for l := range layers {
+		s.Heads[l] = make([]float64, len(g.Heads[l])/g.Examples)
+		s.FFN[l] = make([]float64, len(g.FFN[l])/g.Examples)
+		add(s.Heads[l], g.Heads[l], m)
+		add(s.FFN[l], g.FFN[l], m)
+	}
+	return s
+}
+
+// eachBatch computes the gradients of the data set batch by batch and returns
+// the number of examples.
+func eachBatch(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o ImportanceOptions, visit func(*probe)) (int, error) {
+	enc, labels, err := labelled(ctx, model, ds, o)
+	if err != nil {
+		return 0, err
+	}
+	p, err := newProbe(model, o)
+	if err != nil {
+		return 0, err
+	}
+	defer p.graph.Close()
+	bar := progress.New(o.Progress, "importance", 0, enc.Len())
+	defer bar.Finish("")
+	var batch data.Batch
+	done := 0
+	for _, examples := range data.Batches(enc, data.BatchOptions{Examples: o.BatchSize}, 0) {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		enc.Fill(&batch, examples)
+		for i, example := range examples {
+			batch.Labels[i] = labels[example]
+		}
+		if err := p.run(&batch); err != nil {
+			return 0, err
+		}
+		visit(p)
+		done += len(examples)
+		bar.Set(done, "")
+	}
+	return done, nil
+}
+
+// labelled encodes the part of the data set that the options name, with the
+// labels of its examples or the model's predictions in their place.
+func labelled(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o ImportanceOptions) (*data.Encoded, []int32, error) {
 	if model.Config.NumLabels() == 0 || model.Config.Head != checkpoints.SingleLabel {
-		return nil, fmt.Errorf("the model has no classifier of one label")
+		return nil, nil, fmt.Errorf("the model has no classifier of one label")
 	}
 	if ds == nil || len(ds.Examples) == 0 {
-		return nil, train.ErrEmpty
+		return nil, nil, train.ErrEmpty
 	}
 	if o.Limit > 0 && o.Limit < len(ds.Examples) {
 		ds = &data.Dataset{Task: ds.Task, Examples: ds.Examples[:o.Limit]}
@@ -129,61 +217,37 @@ func byGradients(ctx context.Context, model *checkpoints.Model, ds *data.Dataset
 	if !o.Predictions {
 		for i, e := range ds.Examples {
 			if e.Label < 0 || e.Label >= classes {
-				return nil, &train.LabelError{Set: "training", Example: i + 1, Label: e.Label, Labels: model.Config.Labels}
+				return nil, nil, &train.LabelError{Set: "training", Example: i + 1, Label: e.Label, Labels: model.Config.Labels}
 			}
 		}
 	}
 	enc, err := train.Encode(model, ds, o.MaxLength)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var predictions []int32
-	if o.Predictions {
-		logits, err := train.Logits(ctx, model, enc, infer.Options{Threads: o.Threads, DType: infer.F32})
-		if err != nil {
-			return nil, err
+	labels := make([]int32, enc.Len())
+	if !o.Predictions {
+		for i := range labels {
+			labels[i] = int32(enc.Label(i))
 		}
-		predictions = make([]int32, enc.Len())
-		for i := range predictions {
-			row := logits[i*classes:][:classes]
-			for c, v := range row {
-				if v > row[predictions[i]] {
-					predictions[i] = int32(c)
-				}
-			}
-		}
+		return enc, labels, nil
 	}
-	p, err := newProbe(model, o)
+	logits, err := train.Logits(ctx, model, enc, infer.Options{Threads: o.Threads, DType: infer.F32})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer p.graph.Close()
-	bar := progress.New(o.Progress, "importance", 0, enc.Len())
-	defer bar.Finish("")
-	var batch data.Batch
-	for _, examples := range data.Batches(enc, data.BatchOptions{Examples: o.BatchSize}, 0) {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		enc.Fill(&batch, examples)
-		if predictions != nil {
-			for i, example := range examples {
-				batch.Labels[i] = predictions[example]
+	for i := range labels {
+		row := logits[i*classes:][:classes]
+		for c, v := range row {
+			if v > row[labels[i]] {
+				labels[i] = int32(c)
 			}
 		}
-		if err := p.run(&batch); err != nil {
-			return nil, err
-		}
-		p.scores.Examples += len(examples)
-		bar.Set(p.scores.Examples, "")
 	}
-	if err := p.scores.finite(); err != nil {
-		return nil, err
-	}
-	return p.scores, nil
+	return enc, labels, nil
 }
 
-// probe is a model's graph with masks, and the scores gathered from it.
+// probe is a model's graph with masks.
 type probe struct {
 	method  Method
 	graph   *autograd.Graph
@@ -196,13 +260,12 @@ type probe struct {
 	// weights and biases are the intermediate layers', for FastFormers.
 	weights, biases []*autograd.Parameter
 	// sums are FastFormers' gradients so far.
-	sums   *Scores
-	scores *Scores
+	sums *Scores
 }
 
 func newProbe(model *checkpoints.Model, o ImportanceOptions) (*probe, error) {
 	g := autograd.New(autograd.Options{Threads: o.Threads})
-	p := &probe{method: o.Method, graph: g, in: layers.NewInputs(g), scores: newScores(model.Config), sums: newScores(model.Config)}
+	p := &probe{method: o.Method, graph: g, in: layers.NewInputs(g), sums: newScores(model.Config)}
 	fast := o.Method == FastFormers
 	var err error
 	p.model, err = layers.NewClassifier(g, p.in, model, layers.Options{Frozen: !fast, HeadMasks: true, FFNMasks: !fast})
@@ -235,7 +298,7 @@ func newProbe(model *checkpoints.Model, o ImportanceOptions) (*probe, error) {
 	return p, nil
 }
 
-// run adds a batch to the scores.
+// run computes a batch's gradients.
 func (p *probe) run(b *data.Batch) error {
 	if err := p.in.Set(b.IDs, b.TypeIDs, b.Positions, b.Offsets); err != nil {
 		return err
@@ -248,41 +311,42 @@ func (p *probe) run(b *data.Batch) error {
 		p.ones = append(p.ones, 1)
 	}
 	for l, layer := range p.model.Layers {
-		if err := p.graph.Set(layer.HeadMask, p.ones[:sequences*len(p.scores.Heads[l])]); err != nil {
+		if err := p.graph.Set(layer.HeadMask, p.ones[:sequences*len(p.sums.Heads[l])]); err != nil {
 			return err
 		}
 		if layer.FFNMask == nil {
 			continue
 		}
-		if err := p.graph.Set(layer.FFNMask, p.ones[:sequences*len(p.scores.FFN[l])]); err != nil {
+		if err := p.graph.Set(layer.FFNMask, p.ones[:sequences*len(p.sums.FFN[l])]); err != nil {
 			return err
 		}
 	}
-	if err := p.session.Run(); err != nil {
-		return err
-	}
+	return p.session.Run()
+}
+
+// score adds the batch's gradients to the scores.
+func (p *probe) score(s *Scores) {
 	for l, layer := range p.model.Layers {
 		heads := p.session.Gradient(layer.HeadMask)
 		if p.method == FastFormers {
-			accumulate(p.scores.Heads[l], p.sums.Heads[l], func(sums []float64) {
+			accumulate(s.Heads[l], p.sums.Heads[l], func(sums []float64) {
 				for i, g := range heads {
 					sums[i%len(sums)] += float64(g)
 				}
 			})
-			accumulate(p.scores.FFN[l], p.sums.FFN[l], func(sums []float64) { p.units(sums, l) })
+			accumulate(s.FFN[l], p.sums.FFN[l], func(sums []float64) { p.units(sums, l) })
 			continue
 		}
-		p.add(p.scores.Heads[l], heads)
-		p.add(p.scores.FFN[l], p.session.Gradient(layer.FFNMask))
+		add(s.Heads[l], heads, p.method)
+		add(s.FFN[l], p.session.Gradient(layer.FFNMask), p.method)
 	}
-	return nil
 }
 
 // add adds each example's own gradients, [sequences, masks].
-func (p *probe) add(scores []float64, gradients []float32) {
+func add(scores []float64, gradients []float32, m Method) {
 	for i, g := range gradients {
 		v := math.Abs(float64(g))
-		if p.method == Fisher {
+		if m == Fisher {
 			v *= v
 		}
 		scores[i%len(scores)] += v

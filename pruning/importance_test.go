@@ -23,20 +23,24 @@ import (
 // The same definitions computed by PyTorch.
 func TestImportanceFollowsPyTorch(t *testing.T) {
 	var pytorch struct {
-		BatchSize                  int `json:"batch_size"`
-		Exact, Fisher, FastFormers Scores
+		BatchSize                                          int `json:"batch_size"`
+		Exact, Predictions, Fisher, FastFormers, Magnitude Scores
 	}
 	golden.JSON(t, "testdata/importance.json", &pytorch)
 	m, ds := golden.Model(t), golden.Data(t)
 	for _, c := range []struct {
-		method Method
-		want   Scores
-	}{{Exact, pytorch.Exact}, {Fisher, pytorch.Fisher}, {FastFormers, pytorch.FastFormers}} {
-		got, err := Importance(context.Background(), m, ds, ImportanceOptions{Method: c.method, BatchSize: pytorch.BatchSize})
+		method      Method
+		predictions bool
+		want        Scores
+	}{
+		{Exact, false, pytorch.Exact}, {Exact, true, pytorch.Predictions}, {Fisher, false, pytorch.Fisher},
+		{FastFormers, false, pytorch.FastFormers}, {Magnitude, false, pytorch.Magnitude},
+	} {
+		got, err := Importance(context.Background(), m, ds, ImportanceOptions{Method: c.method, Predictions: c.predictions, BatchSize: pytorch.BatchSize})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got.Examples != len(ds.Examples) {
+		if c.method != Magnitude && got.Examples != len(ds.Examples) {
 			t.Errorf("%s: %d examples, want %d", c.method, got.Examples, len(ds.Examples))
 		}
 		for l := range m.Config.Layers {

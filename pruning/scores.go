@@ -9,8 +9,9 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 )
 
-// Scores is the importance of every attention head and feed-forward unit. Only
-// the order within a layer carries meaning. It is written as JSON.
+// Scores is the importance of every attention head and feed-forward unit. How far
+// scores compare between layers, and heads with units, depends on the Method. It
+// is written as JSON.
 type Scores struct {
 	// Heads has a score for each head of each layer, FFN one for each
 	// feed-forward unit.

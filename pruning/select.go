@@ -3,6 +3,7 @@ package pruning
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/skive-ml/skive/checkpoints"
@@ -19,35 +20,149 @@ type Masks struct {
 // units of each layer. 0 keeps all; a layer that has fewer keeps all of its own.
 // Of equal scores, the lower index stays.
 func Select(s *Scores, cfg checkpoints.Config, heads, ffn int) (Masks, error) {
+	if err := checkKeep(cfg, heads, ffn); err != nil {
+		return Masks{}, err
+	}
+	sizes := make([]checkpoints.LayerSize, len(cfg.Layers))
+	for l, size := range cfg.Layers {
+		sizes[l] = checkpoints.LayerSize{Heads: atMost(heads, size.Heads), Intermediate: atMost(ffn, size.Intermediate)}
+	}
+	return SelectSizes(s, cfg, sizes)
+}
+
+// SelectSizes is Select with a size of its own for each layer.
+func SelectSizes(s *Scores, cfg checkpoints.Config, sizes []checkpoints.LayerSize) (Masks, error) {
 	if err := s.check(cfg); err != nil {
 		return Masks{}, err
 	}
+	if len(sizes) != len(cfg.Layers) {
+		return Masks{}, fmt.Errorf("sizes of %d layers, the model has %d", len(sizes), len(cfg.Layers))
+	}
+	m := newMasks(len(sizes))
+	for l, size := range sizes {
+		m.Heads[l] = top(s.Heads[l], size.Heads)
+		m.FFN[l] = top(s.FFN[l], size.Intermediate)
+	}
+	return m, m.check(cfg)
+}
+
+// UnitMultiple is the number of feed-forward units that the kernels compute
+// together: a layer is as fast with any number of units as with the next higher
+// multiple.
+const UnitMultiple = 16
+
+// SelectGlobal ranks the heads of all layers together, and the units likewise,
+// and keeps the best ones: heads attention heads and ffn units for each layer on
+// average, 0 for all. Layers come out with different sizes. Each keeps at least
+// one head, and its units in multiples of UnitMultiple.
+//
+// With normalize the scores of a layer are divided by their L2 norm first
+// (Molchanov et al., arXiv 1611.06440, section 2.3), which takes away what
+// differs between layers in scale alone.
+func SelectGlobal(s *Scores, cfg checkpoints.Config, heads, ffn int, normalize bool) (Masks, error) {
+	if err := checkKeep(cfg, heads, ffn); err != nil {
+		return Masks{}, err
+	}
+	if err := s.check(cfg); err != nil {
+		return Masks{}, err
+	}
+	sizes := make([]checkpoints.LayerSize, len(cfg.Layers))
+	for l, n := range share(s.Heads, heads*len(sizes), 1, normalize) {
+		sizes[l].Heads = n
+	}
+	for l, n := range share(s.FFN, ffn*len(sizes), UnitMultiple, normalize) {
+		sizes[l].Intermediate = n
+	}
+	return SelectSizes(s, cfg, sizes)
+}
+
+// share distributes kept places (0: all) among the layers, in blocks of the
+// given size: blocks of the highest mean score first, one for each layer in any
+// case.
+func share(scores [][]float64, kept, block int, normalize bool) []int {
+	type candidate struct {
+		layer, size int
+		score       float64
+	}
+	if kept == 0 {
+		kept = math.MaxInt
+	}
+	var blocks []candidate
+	counts := make([]int, len(scores))
+	for l, layer := range scores {
+		sorted := slices.Sorted(slices.Values(layer))
+		slices.Reverse(sorted)
+		scale := 1.0
+		if norm := l2(layer); normalize && norm > 0 {
+			scale = 1 / norm
+		}
+		for first := true; len(sorted) > 0; first = false {
+			n := min(block, len(sorted))
+			var sum float64
+			for _, v := range sorted[:n] {
+				sum += v
+			}
+			sorted = sorted[n:]
+			if first {
+				counts[l] = n
+				kept -= n
+				continue
+			}
+			blocks = append(blocks, candidate{l, n, sum / float64(n) * scale})
+		}
+	}
+	slices.SortStableFunc(blocks, func(a, b candidate) int { return cmp.Compare(b.score, a.score) })
+	for _, b := range blocks {
+		if b.size <= kept {
+			counts[b.layer] += b.size
+			kept -= b.size
+		}
+	}
+	return counts
+}
+
+func l2(v []float64) float64 {
+	var sum float64
+	for _, x := range v {
+		sum += x * x
+	}
+	return math.Sqrt(sum)
+}
+
+// checkKeep reports numbers to keep that no layer has.
+func checkKeep(cfg checkpoints.Config, heads, ffn int) error {
 	most := checkpoints.LayerSize{}
 	for _, l := range cfg.Layers {
 		most.Heads, most.Intermediate = max(most.Heads, l.Heads), max(most.Intermediate, l.Intermediate)
 	}
 	if heads < 0 || heads > most.Heads {
-		return Masks{}, fmt.Errorf("heads %d: want 1 to %d kept in each layer, or 0 for all", heads, most.Heads)
+		return fmt.Errorf("heads %d: want 1 to %d kept in each layer, or 0 for all", heads, most.Heads)
 	}
 	if ffn < 0 || ffn > most.Intermediate {
-		return Masks{}, fmt.Errorf("ffn %d: want 1 to %d units kept in each layer, or 0 for all", ffn, most.Intermediate)
+		return fmt.Errorf("ffn %d: want 1 to %d units kept in each layer, or 0 for all", ffn, most.Intermediate)
 	}
-	m := Masks{Heads: make([][]int, len(cfg.Layers)), FFN: make([][]int, len(cfg.Layers))}
-	for l := range cfg.Layers {
-		m.Heads[l] = top(s.Heads[l], heads)
-		m.FFN[l] = top(s.FFN[l], ffn)
-	}
-	return m, nil
+	return nil
 }
 
-// top returns the indices of the n highest scores, ascending; n = 0 and n
-// beyond the number of scores give all.
+// atMost is n, or all of them for 0 and for more than there are.
+func atMost(n, all int) int {
+	if n == 0 {
+		return all
+	}
+	return min(n, all)
+}
+
+func newMasks(layers int) Masks {
+	return Masks{Heads: make([][]int, layers), FFN: make([][]int, layers)}
+}
+
+// top returns the indices of the n highest scores, ascending.
 func top(scores []float64, n int) []int {
 	order := make([]int, len(scores))
 	for i := range order {
 		order[i] = i
 	}
-	if n > 0 && n < len(order) {
+	if n >= 0 && n < len(order) {
 		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(scores[b], scores[a]) })
 		order = order[:n]
 		slices.Sort(order)
@@ -84,4 +199,13 @@ func checkKept(kept []int, n int) error {
 		}
 	}
 	return nil
+}
+
+// sizes are those of the layers under the masks.
+func (m Masks) sizes() []checkpoints.LayerSize {
+	sizes := make([]checkpoints.LayerSize, len(m.Heads))
+	for l := range sizes {
+		sizes[l] = checkpoints.LayerSize{Heads: len(m.Heads[l]), Intermediate: len(m.FFN[l])}
+	}
+	return sizes
 }

@@ -38,6 +38,41 @@ func TestSelectKeepsTheHighestOfEachLayer(t *testing.T) {
 	}
 }
 
+// Ranked together, layers come out with different sizes.
+func TestSelectGlobal(t *testing.T) {
+	cfg := tiny(checkpoints.LayerSize{Heads: 3, Intermediate: 48}, checkpoints.LayerSize{Heads: 3, Intermediate: 40})
+	s := &Scores{Heads: [][]float64{{50, 60, 40}, {2, 1, 3}}, FFN: [][]float64{make([]float64, 48), make([]float64, 40)}}
+	for i := range s.FFN[0] {
+		s.FFN[0][i] = float64(i)
+	}
+	for i := range s.FFN[1] {
+		s.FFN[1][i] = 20
+	}
+	for _, c := range []struct {
+		name       string
+		heads, ffn int
+		normalize  bool
+		want       []checkpoints.LayerSize
+	}{
+		{"half", 2, 24, false, []checkpoints.LayerSize{{Heads: 3, Intermediate: 32}, {Heads: 1, Intermediate: 16}}},
+		{"normalized", 2, 32, true, []checkpoints.LayerSize{{Heads: 2, Intermediate: 16}, {Heads: 2, Intermediate: 40}}},
+		{"all", 0, 0, false, []checkpoints.LayerSize{{Heads: 3, Intermediate: 48}, {Heads: 3, Intermediate: 40}}},
+		{"no layer is emptied", 1, 1, false, []checkpoints.LayerSize{{Heads: 1, Intermediate: 16}, {Heads: 1, Intermediate: 16}}},
+	} {
+		m, err := SelectGlobal(s, cfg, c.heads, c.ffn, c.normalize)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := m.sizes(); !slices.Equal(got, c.want) {
+			t.Errorf("%s: sizes %v, want %v", c.name, got, c.want)
+		}
+	}
+	m, err := SelectGlobal(s, cfg, 2, 24, false)
+	if err != nil || m.FFN[0][0] != 16 || m.Heads[1][0] != 2 {
+		t.Errorf("kept %v, error %v; want units 16 to 47 of the first layer and head 2 of the second", m, err)
+	}
+}
+
 func TestSelectRefusesWhatDoesNotFit(t *testing.T) {
 	cfg := tiny(checkpoints.LayerSize{Heads: 2, Intermediate: 2})
 	good := &Scores{Heads: [][]float64{{1, 2}}, FFN: [][]float64{{1, 2}}}

@@ -1,105 +1,504 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/pruning"
+	"github.com/skive-ml/skive/train"
 )
 
+// pruneFlags are the flags of skive prune.
+type pruneFlags struct {
+	task     taskFlags
+	recovery trainingFlags
+	model    string
+
+	importance, importanceOut string
+	on                        string
+	predictions               bool
+	examples                  int
+
+	layers, heads, ffn int
+	global, normalize  bool
+	rounds             int
+	vocabulary         bool
+	targetMS           float64
+	targetSpeedup      float64
+	targetFLOPs        float64
+	family             string
+	dtype, costs       string
+	seq                int
+
+	rearrange, tune, recover bool
+	activation               string
+}
+
 func newPrune() *cobra.Command {
-	var (
-		task          taskFlags
-		model, output string
-		importance    string
-		importanceOut string
-		heads, ffn    int
-	)
+	var p pruneFlags
 	c := &cobra.Command{
 		Use:   "prune",
-		Short: "Remove the least important heads and feed-forward units",
-		Long: `Prune measures how much each attention head and each feed-forward unit of a model matters to a task, keeps the given
-numbers of them in each layer, and rewires what is left into a smaller model. Distill it again to recover the accuracy.`,
+		Short: "Remove the least important heads, feed-forward units, layers and sub-words",
+		Long: `Prune measures how much each attention head and each feed-forward unit of a model matters to a task, keeps the most
+important ones, and rewires what is left into a smaller model. How many are kept is given
+  by --heads and --ffn, for each layer or, with --global, on average;
+  or by a cost: --target-ms, --target-speedup and --family (several sizes from one run, in DIR/2x, ...) measure once what
+  heads and units cost on this machine's engine (--dtype, --threads, --seq), --target-flops counts operations.
+--layers drops whole layers, --prune-vocab the sub-words that the texts of --train and --dev do not have.
+--rearrange and --tune, on for the costs, make up for a part of the loss without training; --recover distills the
+whole model into what is left, after each of --rounds, with skive distill's training flags.`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			if err := require(c, "model", "heads", "ffn", "output"); err != nil {
-				return err
-			}
-			method, err := pruning.ParseMethod(importance)
-			if err != nil {
-				return usagef("--importance: %w", err)
-			}
-			if method != pruning.Magnitude {
-				if err := require(c, "task", "train"); err != nil {
-					return err
-				}
-			}
-			m, err := openCheckpoint(model)
-			if err != nil {
-				return err
-			}
-			defer m.Close()
-			var set *data.Dataset
-			if method != pruning.Magnitude {
-				if set, err = task.read(task.train, m); err != nil {
-					return err
-				}
-			}
-			if err := checkOutput(output); err != nil {
-				return err
-			}
-			scores, err := pruning.Importance(c.Context(), m, set, pruning.ImportanceOptions{
-				Method: method, MaxLength: task.maxLength, Threads: common.threads, Progress: common.progress(),
-			})
-			if err != nil {
-				return err
-			}
-			if importanceOut != "" {
-				if err := checkpoints.WriteFile(importanceOut, scores.WriteJSON); err != nil {
-					return err
-				}
-			}
-			masks, err := pruning.Select(scores, m.Config, heads, ffn)
-			if err != nil {
-				return usageError{err}
-			}
-			smaller, err := pruning.Rewire(m, masks)
-			if err != nil {
-				return err
-			}
-			if err := smaller.SaveHF(output); err != nil {
-				return err
-			}
-			return printSize(os.Stdout, smaller, output, m.Parameters())
-		},
+		RunE: p.run,
 	}
 	f := c.Flags()
-	f.StringVar(&model, "model", "", "`MODEL` to prune")
-	f.StringVarP(&output, "output", "o", "", "`DIR` for the pruned model")
-	f.IntVar(&heads, "heads", 0, "attention heads kept in each layer")
-	f.IntVar(&ffn, "ffn", 0, "feed-forward units kept in each layer")
-	f.StringVar(&importance, "importance", "exact", "exact, fastformers, fisher or magnitude")
-	f.StringVar(&importanceOut, "importance-out", "", "write the scores to `FILE` as JSON")
-	task.register(f, true)
-	f.Lookup("dev").Hidden = true
+	f.StringVar(&p.model, "model", "", "`MODEL` to prune")
+	f.IntVar(&p.heads, "heads", 0, "attention heads kept in each layer (default all)")
+	f.IntVar(&p.ffn, "ffn", 0, "feed-forward units kept in each layer (default all)")
+	f.BoolVar(&p.global, "global", false, "rank all layers together: --heads and --ffn are means")
+	f.BoolVar(&p.normalize, "normalize", false, "with --global, divide the scores of a layer by their norm")
+	f.IntVar(&p.layers, "layers", 0, "whole layers kept")
+	f.BoolVar(&p.vocabulary, "prune-vocab", false, "keep the sub-words of the task's texts, and the characters")
+	f.Float64Var(&p.targetMS, "target-ms", 0, "prune to this latency, in milliseconds")
+	f.Float64Var(&p.targetSpeedup, "target-speedup", 0, "prune to this many times the model's speed")
+	f.Float64Var(&p.targetFLOPs, "target-flops", 0, "prune to this share of the layers' operations")
+	f.StringVar(&p.family, "family", "", "several --target-speedup, as 2,4,8")
+	f.StringVar(&p.dtype, "dtype", "f32", "number format of the engine that is measured: f32, fp16, bf16 or int8")
+	f.IntVar(&p.seq, "seq", 0, "tokens of the sequence that is measured (default the mean of the importance data)")
+	f.StringVar(&p.costs, "costs", "", "`DIR` of the tables of measured costs (default in the user's cache)")
+	f.StringVar(&p.importance, "importance", "", "exact, fastformers, fisher or magnitude (default exact; fisher for a cost)")
+	f.StringVar(&p.importanceOut, "importance-out", "", "write the scores to `FILE` as JSON")
+	f.StringVar(&p.on, "importance-data", "train", "train or dev: the file that importance is measured on")
+	f.IntVar(&p.examples, "importance-examples", 0, "examples that importance is measured on (default all; 2048 for a cost or --tune)")
+	f.BoolVar(&p.predictions, "predictions", false, "take the model's predictions for labels")
+	f.BoolVar(&p.rearrange, "rearrange", false, "exchange heads and units within each layer by their joint effect")
+	f.BoolVar(&p.tune, "tune", false, "rescale what is left by least squares")
+	f.StringVar(&p.activation, "activation", "", "switch the feed-forward activation: relu")
+	f.BoolVar(&p.recover, "recover", false, "distill the whole model into the pruned one")
+	f.IntVar(&p.rounds, "rounds", 1, "cuts, each followed by --recover")
+	p.task.register(f, true)
+	p.recovery.register(f)
+	f.Lookup("output").Usage = "`DIR` for the pruned model"
+	for _, name := range []string{"resume", "save-every"} { // the recovery lives in memory
+		f.Lookup(name).Hidden = true
+	}
 	return c
+}
+
+// examplesForCosts is how many examples the search under a cost looks at: of each
+// the gradients are kept. tuneExamples are enough for a factor of each unit.
+const (
+	examplesForCosts = 2048
+	tuneExamples     = 512
+)
+
+// targets are the costs to prune to, nil for given sizes.
+func (p *pruneFlags) targets() ([]pruning.Target, error) {
+	var all []pruning.Target
+	switch {
+	case p.family != "":
+		for _, text := range strings.Split(p.family, ",") {
+			factor, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+			if err != nil || !(factor > 1) {
+				return nil, usagef("--family: %q, expected speed-ups above 1 like 2,4,8", text)
+			}
+			all = append(all, pruning.Target{Speedup: factor})
+		}
+	case p.targetMS != 0:
+		all = []pruning.Target{{Milliseconds: p.targetMS}}
+	case p.targetSpeedup != 0:
+		all = []pruning.Target{{Speedup: p.targetSpeedup}}
+	}
+	return all, nil
+}
+
+// check completes the flags and reports those that do not go together.
+func (p *pruneFlags) check(c *cobra.Command) error {
+	if err := require(c, "model", "output"); err != nil {
+		return err
+	}
+	given := c.Flags().Changed
+	costs := 0
+	for _, name := range []string{"target-ms", "target-speedup", "target-flops", "family"} {
+		if given(name) {
+			costs++
+		}
+	}
+	sizes := given("heads") || given("ffn")
+	switch {
+	case costs > 1:
+		return usagef("--target-ms, --target-speedup, --target-flops and --family exclude one another")
+	case costs == 1 && sizes:
+		return usagef("--heads and --ffn exclude a target, which chooses them")
+	case costs == 0 && !sizes && !given("layers") && !p.vocabulary && p.activation == "":
+		return usagef("--heads and --ffn, a target, --layers, --prune-vocab or --activation is required; skive prune --help lists the flags")
+	case given("target-ms") && !(p.targetMS > 0):
+		return usagef("--target-ms: %g, expected a time above 0", p.targetMS)
+	case given("target-speedup") && !(p.targetSpeedup > 1):
+		return usagef("--target-speedup: %g, expected a factor above 1", p.targetSpeedup)
+	case given("target-flops") && !(p.targetFLOPs > 0 && p.targetFLOPs < 1):
+		return usagef("--target-flops: %g, expected a share between 0 and 1", p.targetFLOPs)
+	case p.normalize && !p.global:
+		return usagef("--normalize goes with --global")
+	case p.rounds < 1 || p.rounds > 1 && (!p.recover || !sizes):
+		return usagef("--rounds: %d, expected 1, or more with --recover and sizes", p.rounds)
+	case p.rounds > 1 && (p.tune || p.rearrange):
+		return usagef("--rounds: %d, expected 1 with --tune and --rearrange", p.rounds)
+	case p.on != "train" && p.on != "dev":
+		return usagef("--importance-data: %q, expected train or dev", p.on)
+	case p.activation != "" && p.activation != "relu":
+		return usagef("--activation: %q, expected relu", p.activation)
+	case p.examples < 0:
+		return usagef("--importance-examples: %d, expected a number of examples or 0", p.examples)
+	}
+	if err := checkDType(p.dtype); err != nil {
+		return err
+	}
+	if p.importance == "" {
+		p.importance = string(pruning.Exact)
+		if costs == 1 {
+			p.importance = string(pruning.Fisher)
+		}
+	}
+	method, err := pruning.ParseMethod(p.importance)
+	if err != nil {
+		return usagef("--importance: %w", err)
+	}
+	if costs == 1 {
+		if method != pruning.Fisher {
+			return usagef("--importance: %s, expected fisher for a cost, which weighs heads against units", method)
+		}
+		if !given("tune") {
+			p.tune = true
+		}
+		if !given("rearrange") {
+			p.rearrange = true
+		}
+	}
+	if p.examples == 0 && (p.rearrange || p.tune) {
+		p.examples = examplesForCosts
+	}
+	if costs == 1 || sizes && (method != pruning.Magnitude || p.tune || p.rearrange) || given("layers") || p.importanceOut != "" && method != pruning.Magnitude {
+		if err := require(c, "task", p.on); err != nil {
+			return err
+		}
+	}
+	if p.recover {
+		if err := require(c, "task", "train", "dev"); err != nil {
+			return err
+		}
+	}
+	if p.vocabulary {
+		if err := require(c, "task", "train"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pruneJob is a run of skive prune.
+type pruneJob struct {
+	*pruneFlags
+	whole *checkpoints.Model // what --tune and --recover compare with
+	// train and dev are nil where they are not needed; set is the one of the two
+	// that importance is measured on.
+	train, dev, set *data.Dataset
+	options         pruning.ImportanceOptions
+	recovering      distill.Options
+}
+
+func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
+	if err := p.check(c); err != nil {
+		return err
+	}
+	targets, err := p.targets()
+	if err != nil {
+		return err
+	}
+	j := &pruneJob{pruneFlags: p, recovering: distill.Defaults()}
+	stage := j.recovering.Stage
+	if j.recovering.Options, err = p.recovery.options(p.task.maxLength); err != nil {
+		return err
+	}
+	output := j.recovering.Output
+	j.recovering.Output, j.recovering.Stage = "", stage
+	j.options = pruning.ImportanceOptions{
+		Method: pruning.Method(p.importance), Limit: p.examples, Predictions: p.predictions,
+		BatchSize: p.recovery.BatchSize, MaxLength: p.task.maxLength, Threads: common.threads, Progress: common.progress(),
+	}
+	if err := checkOutput(output); err != nil {
+		return err
+	}
+	m, err := openCheckpoint(p.model)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if err := j.read(m); err != nil {
+		return err
+	}
+	j.whole = m
+	if p.vocabulary {
+		if j.whole, err = pruning.Vocabulary(m, j.texts); err != nil {
+			return err
+		}
+	}
+	results, err := j.prune(c.Context(), targets)
+	if err != nil {
+		return err
+	}
+	for i := range results {
+		r := &results[i]
+		r.Output, r.Before = output, m.Parameters()
+		if p.family != "" {
+			r.Output = filepath.Join(output, fmt.Sprintf("%gx", targets[i].Speedup))
+		}
+		if err := r.model.SaveHF(r.Output); err != nil {
+			return err
+		}
+		r.Parameters, r.Bytes = r.model.Parameters(), r.model.Bytes()
+	}
+	return printPruned(os.Stdout, results, p.family != "")
+}
+
+// read reads the data sets that are given.
+func (j *pruneJob) read(m *checkpoints.Model) (err error) {
+	j.task.optional = j.predictions
+	if j.task.train != "" {
+		if j.train, err = j.task.read(j.task.train, m); err != nil {
+			return err
+		}
+		j.set = j.train
+	}
+	if j.task.dev != "" {
+		if j.dev, err = j.task.read(j.task.dev, m); err != nil {
+			return err
+		}
+	}
+	if j.on == "dev" {
+		j.set = j.dev
+	}
+	return nil
+}
+
+// texts are those of the task's files.
+func (j *pruneJob) texts(yield func(string) bool) {
+	for _, set := range []*data.Dataset{j.train, j.dev} {
+		if set == nil {
+			continue
+		}
+		for i := range set.Examples {
+			if e := &set.Examples[i]; !yield(e.Text) || e.HasPair && !yield(e.Pair) {
+				return
+			}
+		}
+	}
+}
+
+// pruned is the document that skive prune --json prints.
+type pruned struct {
+	Output     string  `json:"output"`
+	Parameters int64   `json:"parameters"`
+	Bytes      int64   `json:"bytes"`
+	Before     int64   `json:"parameters_before"`
+	MS         float64 `json:"latency_ms,omitempty"`
+	MSBefore   float64 `json:"latency_ms_before,omitempty"`
+
+	model *checkpoints.Model
+}
+
+// prune makes the pruned models: one for each target, or one.
+func (j *pruneJob) prune(ctx context.Context, targets []pruning.Target) ([]pruned, error) {
+	start := j.whole
+	var err error
+	if j.layers > 0 {
+		if start, _, err = pruning.DropLayers(ctx, start, j.set, j.layers, j.options); err != nil {
+			return nil, err
+		}
+	}
+	if j.rounds > 1 {
+		return j.iterate(ctx, start)
+	}
+	var gradients *pruning.Gradients
+	var scores *pruning.Scores
+	if j.rearrange {
+		if gradients, err = pruning.MaskGradients(ctx, start, j.set, j.options); err != nil {
+			return nil, err
+		}
+	}
+	method := j.options.Method
+	cut := len(targets) > 0 || j.targetFLOPs > 0 || j.heads > 0 || j.ffn > 0
+	switch {
+	case gradients != nil && (method == pruning.Exact || method == pruning.Fisher):
+		scores = gradients.Scores(method)
+	case cut || j.importanceOut != "":
+		if scores, err = pruning.Importance(ctx, start, j.set, j.options); err != nil {
+			return nil, err
+		}
+	}
+	if j.importanceOut != "" {
+		if err := checkpoints.WriteFile(j.importanceOut, scores.WriteJSON); err != nil {
+			return nil, err
+		}
+	}
+	if !cut {
+		m, err := j.finish(ctx, start, start)
+		return []pruned{{model: m}}, err
+	}
+	fits, err := j.search(ctx, start, scores, targets)
+	if err != nil {
+		return nil, err
+	}
+	var results []pruned
+	for _, fit := range fits {
+		if gradients != nil {
+			if fit.Masks, err = pruning.Rearrange(fit.Masks, gradients); err != nil {
+				return nil, err
+			}
+		}
+		r := pruned{MS: fit.After, MSBefore: fit.Before}
+		if r.model, err = pruning.Rewire(start, fit.Masks); err != nil {
+			return nil, err
+		}
+		if r.model, err = j.finish(ctx, start, r.model); err != nil {
+			return nil, err
+		}
+		results = append(results, r)
+	}
+	return results, nil
+}
+
+// search chooses the masks, with the times that were measured.
+func (j *pruneJob) search(ctx context.Context, m *checkpoints.Model, scores *pruning.Scores, targets []pruning.Target) ([]pruning.Fit, error) {
+	var masks pruning.Masks
+	var err error
+	switch {
+	case j.targetFLOPs == 0 && len(targets) == 0 && j.global:
+		masks, err = pruning.SelectGlobal(scores, m.Config, j.heads, j.ffn, j.normalize)
+	case j.targetFLOPs == 0 && len(targets) == 0:
+		masks, err = pruning.Select(scores, m.Config, j.heads, j.ffn)
+	}
+	if err != nil {
+		return nil, usageError{err}
+	}
+	if masks.Heads != nil {
+		return []pruning.Fit{{Masks: masks}}, nil
+	}
+	o := pruning.MeasureOptions{DType: j.dtype, Threads: common.threads, Tokens: j.seq, Progress: common.progress()}
+	if o.Tokens == 0 {
+		enc, err := train.Encode(m, &data.Dataset{Task: j.set.Task, Examples: j.set.Examples[:min(examplesForCosts, len(j.set.Examples))]}, j.task.maxLength)
+		if err != nil {
+			return nil, err
+		}
+		o.Tokens = max(1, enc.Tokens()/max(1, enc.Len()))
+	}
+	if j.targetFLOPs > 0 {
+		costs := pruning.FLOPs(m.Config, o.Tokens)
+		masks, err := pruning.Search(scores, m.Config, costs, j.targetFLOPs*costs.Of(m.Config.Layers))
+		if err != nil {
+			return nil, fmt.Errorf("--target-flops: %w", err)
+		}
+		return []pruning.Fit{{Masks: masks}}, nil
+	}
+	dir := j.costs
+	if dir == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return nil, fmt.Errorf("--costs: no cache directory: %w", err)
+		}
+		dir = filepath.Join(cache, "skive")
+	}
+	costs, err := pruning.CachedCosts(ctx, m.Config, o, dir)
+	if err != nil {
+		return nil, err
+	}
+	var fits []pruning.Fit
+	for _, t := range targets {
+		fit, err := pruning.SearchLatency(ctx, m, scores, costs, t, o)
+		if err != nil {
+			return nil, err
+		}
+		fits = append(fits, *fit)
+	}
+	return fits, nil
+}
+
+// finish does what follows a cut of from: tuning, the activation, recovery.
+func (j *pruneJob) finish(ctx context.Context, from, m *checkpoints.Model) (*checkpoints.Model, error) {
+	if j.tune && m != from {
+		some := &data.Dataset{Task: j.set.Task, Examples: j.set.Examples[:min(tuneExamples, len(j.set.Examples))]}
+		o := pruning.TuneOptions{MaxLength: j.task.maxLength, Threads: common.threads, Progress: common.progress()}
+		var err error
+		if m, err = pruning.Tune(ctx, from, m, some, o); err != nil {
+			return nil, err
+		}
+	}
+	return j.recovered(ctx, m, 1)
+}
+
+// recovered switches the activation, if that is asked for, and distills.
+func (j *pruneJob) recovered(ctx context.Context, m *checkpoints.Model, _ int) (*checkpoints.Model, error) {
+	var err error
+	if j.activation != "" && m.Config.Activation != j.activation {
+		if m, err = pruning.SetActivation(m, j.activation); err != nil {
+			return nil, err
+		}
+	}
+	if j.recover {
+		m, _, err = distill.Run(ctx, j.whole, m, j.train, j.dev, j.recovering)
+	}
+	return m, err
+}
+
+// iterate prunes in rounds.
+func (j *pruneJob) iterate(ctx context.Context, m *checkpoints.Model) ([]pruned, error) {
+	if j.importanceOut != "" {
+		scores, err := pruning.Importance(ctx, m, j.set, j.options)
+		if err != nil {
+			return nil, err
+		}
+		if err := checkpoints.WriteFile(j.importanceOut, scores.WriteJSON); err != nil {
+			return nil, err
+		}
+	}
+	m, err := pruning.Iterate(ctx, m, j.set, pruning.IterateOptions{
+		ImportanceOptions: j.options, Rounds: j.rounds,
+		Heads: j.heads, FFN: j.ffn, Global: j.global, Normalize: j.normalize, Recover: j.recovered,
+	})
+	return []pruned{{model: m}}, err
+}
+
+// printPruned says how large the saved models are: one document, a list for a
+// family.
+func printPruned(w io.Writer, results []pruned, family bool) error {
+	if common.json {
+		if family {
+			return printJSON(results)
+		}
+		return printJSON(results[0])
+	}
+	for _, r := range results {
+		latency := ""
+		if r.MS > 0 {
+			latency = fmt.Sprintf("; %.3g ms, %.2f times as fast", r.MS, r.MSBefore/r.MS)
+		}
+		if _, err := fmt.Fprintf(w, "%d parameters of %d, %d bytes%s; written: %s\n", r.Parameters, r.Before, r.Bytes, latency, r.Output); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // printSize says how large a saved model is.
 func printSize(w io.Writer, m *checkpoints.Model, path string, before int64) error {
-	if common.json {
-		return printJSON(struct {
-			Output     string `json:"output"`
-			Parameters int64  `json:"parameters"`
-			Bytes      int64  `json:"bytes"`
-			Before     int64  `json:"parameters_before"`
-		}{path, m.Parameters(), m.Bytes(), before})
-	}
-	_, err := fmt.Fprintf(w, "%d parameters of %d, %d bytes; written: %s\n", m.Parameters(), before, m.Bytes(), path)
-	return err
+	return printPruned(w, []pruned{{Output: path, Parameters: m.Parameters(), Bytes: m.Bytes(), Before: before}}, false)
 }

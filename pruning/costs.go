@@ -1,0 +1,83 @@
+package pruning
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/skive-ml/skive/checkpoints"
+)
+
+// Costs says what a model costs by what is left of its layers: FLOPs, or the
+// milliseconds that MeasureCosts found. The cost of a model is the sum of Fixed
+// and of the layers' curves.
+type Costs struct {
+	// Fixed is the cost of all that stays.
+	Fixed float64 `json:"fixed"`
+	// Heads and FFN are the costs of each layer's attention heads and
+	// feed-forward units by how many of them are left.
+	Heads []Curve `json:"heads"`
+	FFN   []Curve `json:"ffn"`
+}
+
+// Curve is a cost by the number kept, which ascends. Between the points it is
+// straight.
+type Curve []Point
+
+// Point is a point of a Curve.
+type Point struct {
+	Kept int     `json:"kept"`
+	Cost float64 `json:"cost"`
+}
+
+// At returns the cost of n.
+func (c Curve) At(n int) float64 {
+	i, found := slices.BinarySearchFunc(c, n, func(p Point, n int) int { return p.Kept - n })
+	switch {
+	case len(c) == 0:
+		return 0
+	case found:
+		return c[i].Cost
+	case i == 0:
+		return c[0].Cost
+	case i == len(c):
+		return c[i-1].Cost
+	}
+	a, b := c[i-1], c[i]
+	return a.Cost + (b.Cost-a.Cost)*float64(n-a.Kept)/float64(b.Kept-a.Kept)
+}
+
+// Of returns the cost of a model with layers of these sizes.
+func (c *Costs) Of(sizes []checkpoints.LayerSize) float64 {
+	sum := c.Fixed
+	for l, size := range sizes {
+		sum += c.Heads[l].At(size.Heads) + c.FFN[l].At(size.Intermediate)
+	}
+	return sum
+}
+
+func (c *Costs) check(cfg checkpoints.Config) error {
+	if len(c.Heads) != len(cfg.Layers) || len(c.FFN) != len(cfg.Layers) {
+		return fmt.Errorf("costs of %d and %d layers, the model has %d", len(c.Heads), len(c.FFN), len(cfg.Layers))
+	}
+	return nil
+}
+
+// FLOPs counts the floating-point operations of the encoder's products for a
+// sequence of the given number of tokens, a multiplication and an addition as
+// two. The last layer computes queries, output and feed-forward for the first
+// token alone.
+func FLOPs(cfg checkpoints.Config, tokens int) *Costs {
+	c := &Costs{}
+	hidden, width, t := float64(cfg.HiddenSize), float64(cfg.HeadDim), float64(tokens)
+	for l, size := range cfg.Layers {
+		rows := t
+		if l == len(cfg.Layers)-1 {
+			rows = 1
+		}
+		// Keys and values; queries and the output; scores and context.
+		head := 2 * width * (2*t*hidden + 2*rows*hidden + 2*rows*t)
+		c.Heads = append(c.Heads, Curve{{0, 0}, {size.Heads, float64(size.Heads) * head}})
+		c.FFN = append(c.FFN, Curve{{0, 0}, {size.Intermediate, float64(size.Intermediate) * 4 * rows * hidden}})
+	}
+	return c
+}

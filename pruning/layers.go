@@ -1,0 +1,143 @@
+package pruning
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/progress"
+	"github.com/skive-ml/skive/train"
+)
+
+// DropLayers removes whole layers until keep are left, each time the one without
+// which the loss on ds is least. It returns the smaller model and the layers that
+// stayed. Of o, what concerns gradients is not used.
+func DropLayers(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, keep int, o ImportanceOptions) (*checkpoints.Model, []int, error) {
+	m, left, err := dropLayers(ctx, model, ds, keep, o)
+	if err != nil {
+		return nil, nil, fmt.Errorf("dropping layers: %w", err)
+	}
+	return m, left, nil
+}
+
+func dropLayers(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, keep int, o ImportanceOptions) (*checkpoints.Model, []int, error) {
+	total := len(model.Config.Layers)
+	if keep < 1 || keep > total {
+		return nil, nil, &train.OptionError{Option: "layers", Value: keep, Want: fmt.Sprintf("1 to the model's %d", total)}
+	}
+	if err := o.validate(); err != nil {
+		return nil, nil, err
+	}
+	enc, labels, err := labelled(ctx, model, ds, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	left := firsts(total)
+	trials := 0
+	for n := total; n > keep; n-- {
+		trials += n
+	}
+	bar := progress.New(o.Progress, "dropping layers", 0, trials)
+	defer bar.Finish("")
+	done := 0
+	for len(left) > keep {
+		best, at := math.Inf(1), 0
+		for i := range left {
+			without, err := KeepLayers(model, slices.Delete(slices.Clone(left), i, i+1))
+			if err != nil {
+				return nil, nil, err
+			}
+			logits, err := train.Logits(ctx, without, enc, infer.Options{Threads: o.Threads, DType: infer.F32})
+			if err != nil {
+				return nil, nil, err
+			}
+			if loss := meanLoss(logits, labels); loss < best {
+				best, at = loss, i
+			}
+			done++
+			bar.Set(done, "")
+		}
+		left = slices.Delete(left, at, at+1)
+	}
+	m, err := KeepLayers(model, left)
+	if err != nil {
+		return nil, nil, err
+	}
+	numbers := make([]string, len(left))
+	for i, l := range left {
+		numbers[i] = strconv.Itoa(l)
+	}
+	m.Provenance = append(m.Provenance, checkpoints.Stage{
+		Name: "drop layers", Version: checkpoints.Version, Time: time.Now().UTC(),
+		Settings: map[string]string{"layers": strings.Join(numbers, ",")},
+	})
+	return m, left, nil
+}
+
+// meanLoss is the mean cross-entropy of logits [examples × classes].
+func meanLoss(logits []float32, labels []int32) float64 {
+	classes := len(logits) / len(labels)
+	var sum float64
+	for i, label := range labels {
+		row := logits[i*classes:][:classes]
+		top := float64(slices.Max(row))
+		var total float64
+		for _, v := range row {
+			total += math.Exp(float64(v) - top)
+		}
+		sum += top + math.Log(total) - float64(row[label])
+	}
+	return sum / float64(len(labels))
+}
+
+// KeepLayers returns the model with the given layers alone, in ascending order.
+func KeepLayers(model *checkpoints.Model, kept []int) (*checkpoints.Model, error) {
+	if err := checkKept(kept, len(model.Config.Layers)); err != nil {
+		return nil, fmt.Errorf("layers: %w", err)
+	}
+	const prefix = "bert.encoder.layer."
+	shared := *model
+	shared.Config = model.Config.Clone()
+	shared.Config.Layers = nil
+	shared.Tensors = make(map[string]checkpoints.Tensor)
+	for _, l := range kept {
+		shared.Config.Layers = append(shared.Config.Layers, model.Config.Layers[l])
+	}
+	for name, t := range model.Tensors {
+		rest, inLayer := strings.CutPrefix(name, prefix)
+		if !inLayer {
+			shared.Tensors[name] = t
+			continue
+		}
+		number, rest, _ := strings.Cut(rest, ".")
+		if l, err := strconv.Atoi(number); err == nil && slices.Contains(kept, l) {
+			shared.Tensors[fmt.Sprintf("%s%d.%s", prefix, slices.Index(kept, l), rest)] = t
+		}
+	}
+	m := shared.Clone()
+	return m, m.Validate()
+}
+
+// SetActivation returns the model with another feed-forward activation: "relu" in
+// place of "gelu" is cheaper and changes the outputs, which a recovery is to make
+// up for (FastFormers prunes so).
+func SetActivation(model *checkpoints.Model, name string) (*checkpoints.Model, error) {
+	m := model.Clone()
+	before := m.Config.Activation
+	m.Config.Activation = name
+	if err := m.Validate(); err != nil {
+		return nil, fmt.Errorf("activation: %w", err)
+	}
+	m.Provenance = append(m.Provenance, checkpoints.Stage{
+		Name: "activation", Version: checkpoints.Version, Time: time.Now().UTC(),
+		Settings: map[string]string{"activation": name, "before": before},
+	})
+	return m, nil
+}

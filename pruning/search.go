@@ -1,0 +1,126 @@
+package pruning
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/skive-ml/skive/checkpoints"
+)
+
+// ErrBudget says that no model within the budget is left.
+var ErrBudget = errors.New("the budget is below the smallest model's cost")
+
+// searchSteps is the number of equal steps into which Search cuts what a budget
+// leaves above the smallest model.
+const searchSteps = 1 << 13
+
+// Search keeps the heads and units of the highest total score among all choices
+// whose cost is within the budget, in the costs' unit. Heads and units of all
+// layers weigh against each other, so the scores must be additive: Fisher's, which
+// estimate the rise of the loss (Kwon et al., arXiv 2204.09656, section 4.1,
+// search for the same optimum under costs of one slope). Exact's are not: what
+// many units do to the loss cancels, and their sum outweighs the heads. Each layer
+// keeps at least one head, and its units in multiples of UnitMultiple.
+//
+// It is a knapsack with one choice for each part of each layer, solved by
+// dynamic programming over the budget. Costs are rounded up to its steps, so
+// that the budget holds.
+func Search(s *Scores, cfg checkpoints.Config, c *Costs, budget float64) (Masks, error) {
+	if err := s.check(cfg); err != nil {
+		return Masks{}, err
+	}
+	if err := c.check(cfg); err != nil {
+		return Masks{}, err
+	}
+	var parts []part
+	least := c.Fixed
+	for l := range cfg.Layers {
+		for _, p := range []part{newPart(s.Heads[l], 1, c.Heads[l]), newPart(s.FFN[l], UnitMultiple, c.FFN[l])} {
+			least += p.least
+			parts = append(parts, p)
+		}
+	}
+	if !(budget >= least) {
+		return Masks{}, fmt.Errorf("%w: %.4g of %.4g", ErrBudget, budget, least)
+	}
+	if budget >= c.Of(cfg.Layers) { // which the rounding might not let through
+		return SelectSizes(s, cfg, cfg.Layers)
+	}
+	chosen := knapsack(parts, (budget-least)/searchSteps)
+	sizes := make([]checkpoints.LayerSize, len(cfg.Layers))
+	for l := range sizes {
+		sizes[l] = checkpoints.LayerSize{Heads: chosen[2*l], Intermediate: chosen[2*l+1]}
+	}
+	return SelectSizes(s, cfg, sizes)
+}
+
+// part is the heads or the units of a layer: the numbers that may be kept, what
+// each loses in score and what it costs, of which least is the smallest.
+type part struct {
+	kept        []int
+	loss, costs []float64
+	least       float64
+}
+
+func newPart(scores []float64, block int, curve Curve) part {
+	ascending := slices.Sorted(slices.Values(scores))
+	p := part{least: math.Inf(1)}
+	lost, at := 0.0, 0
+	for dropped := range len(scores) {
+		kept := len(scores) - dropped
+		if dropped > 0 && (kept%block != 0 || kept < block) {
+			continue
+		}
+		for ; at < dropped; at++ {
+			lost += ascending[at]
+		}
+		cost := curve.At(kept)
+		p.kept, p.loss, p.costs = append(p.kept, kept), append(p.loss, lost), append(p.costs, cost)
+		p.least = min(p.least, cost)
+	}
+	return p
+}
+
+// knapsack chooses the number kept of each part so that the losses are least and
+// the costs above the parts' least ones take at most searchSteps steps.
+func knapsack(parts []part, step float64) []int {
+	best := make([]float64, searchSteps+1) // by the steps that may be spent
+	next := make([]float64, len(best))
+	choices := make([][]int32, len(parts))
+	for i, p := range parts {
+		choice := make([]int32, len(best))
+		for b := range next {
+			next[b] = math.Inf(1)
+		}
+		for k, loss := range p.loss {
+			spent := 0
+			if above := p.costs[k] - p.least; above > 0 {
+				steps := math.Ceil(above / step)
+				if !(steps <= searchSteps) {
+					continue
+				}
+				spent = int(steps)
+			}
+			for b := spent; b < len(best); b++ {
+				if v := best[b-spent] + loss; v < next[b] {
+					next[b], choice[b] = v, int32(k)
+				}
+			}
+		}
+		best, next = next, best
+		choices[i] = choice
+	}
+	kept := make([]int, len(parts))
+	b := searchSteps
+	for i := len(parts) - 1; i >= 0; i-- {
+		p := &parts[i]
+		k := choices[i][b]
+		kept[i] = p.kept[k]
+		if above := p.costs[k] - p.least; above > 0 {
+			b -= int(math.Ceil(above / step))
+		}
+	}
+	return kept
+}
