@@ -7,22 +7,26 @@ import (
 )
 
 // WithJSON returns a tokenizer's files with a tokenizer.json, which is what
-// Hugging Face's tokenizers library reads. If there is none it is made of the
-// others, with the ids that Load's tokenizer gives.
+// Hugging Face's tokenizers library reads. If there is none it is made of a
+// vocab.txt, with the ids that Load's tokenizer gives; vocab.json and merges.txt
+// stay as they are.
 func WithJSON(files map[string][]byte) (map[string][]byte, error) {
 	t, err := Load(files)
 	if err != nil || files[tokenizerFile] != nil {
 		return files, err
 	}
+	m, ok := t.model.(*wordPiece)
+	if !ok {
+		return files, nil
+	}
 	files = maps.Clone(files)
-	files[tokenizerFile], err = t.formatJSON()
+	files[tokenizerFile], err = t.formatJSON(m)
 	return files, err
 }
 
-// formatJSON writes a tokenizer that was read from vocab.txt as tokenizer.json.
-func (t *Tokenizer) formatJSON() ([]byte, error) {
+// formatJSON writes a WordPiece tokenizer that was read from vocab.txt as tokenizer.json.
+func (t *Tokenizer) formatJSON(m *wordPiece) ([]byte, error) {
 	type object = map[string]any
-	m := t.model.(*wordPiece)
 	vocab := make(map[string]int, len(t.vocab))
 	for i, token := range t.vocab {
 		vocab[token] = i // of equal tokens the last counts

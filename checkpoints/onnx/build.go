@@ -235,10 +235,10 @@ func (b *builder) norm(name, x string) string {
 		attribute{"axis", -1}, attribute{"epsilon", epsilon})[0]
 }
 
-// activation appends the feed-forward activation, in the shape that ONNX
-// Runtime knows it by.
-func (b *builder) activation(name, x string) string {
-	switch kind := b.m.Config.Activation; kind {
+// activation appends an activation by its Hugging Face name, in the shape that
+// ONNX Runtime knows it by.
+func (b *builder) activation(kind, name, x string) string {
+	switch kind {
 	case "gelu": // x · (1 + erf(x / √2)) · 1/2
 		y := b.op("Erf", name+"/Erf", b.op("Div", name+"/Div", x, b.scalar(math.Sqrt2)))
 		y = b.op("Mul", name+"/Mul", x, b.op("Add", name+"/One", y, b.scalar(1)))
@@ -250,6 +250,8 @@ func (b *builder) activation(name, x string) string {
 		return b.op("Mul", name+"/Mul", b.op("Mul", name+"/Half", x, b.scalar(0.5)), y)
 	case "relu":
 		return b.op("Relu", name+"/Relu", x)
+	case "tanh":
+		return b.op("Tanh", name+"/Tanh", x)
 	default:
 		b.fail(fmt.Errorf("hidden_act %q: %w", kind, checkpoints.ErrUnsupported))
 		return x
@@ -274,9 +276,13 @@ func (b *builder) encoder() {
 	switch {
 	case b.o.Embedding != "":
 		b.sentence(x)
+	case c.Head == checkpoints.MaskedLM:
+		b.fail(fmt.Errorf("a masked language model as ONNX: %w", checkpoints.ErrUnsupported))
+	case c.Head == checkpoints.TokenClassification:
+		b.output(logitsOutput, b.dense("classifier", x), "sequence", len(c.Labels))
 	case b.m.HasHead():
 		first := b.nodes(1, "Gather", "first_token", []string{x, b.ints("zero", nil, 0)}, attribute{"axis", 1})[0]
-		pooled := b.op("Tanh", "bert.pooler/Tanh", b.dense("bert.pooler.dense", first))
+		pooled := b.activation(c.HeadActivation(), "bert.pooler", b.dense("bert.pooler.dense", first))
 		b.output(logitsOutput, b.dense("classifier", pooled), len(c.Labels))
 	default:
 		b.output(hiddenOutput, x, "sequence", c.HiddenSize)
@@ -296,10 +302,30 @@ func (b *builder) embeddings() string {
 	const prefix = "bert.embeddings."
 	c := &b.m.Config
 	x := b.embedding("word_embeddings", prefix+"word_embeddings.weight", "input_ids")
-	if c.TypeVocabSize > 1 {
+	switch {
+	case c.TypeVocabSize > 1:
 		x = b.op("Add", "embeddings/types", x, b.embedding("token_type_embeddings", prefix+"token_type_embeddings.weight", "token_type_ids"))
-	} else {
+	case c.TypeVocabSize == 1:
 		x = b.op("Add", "embeddings/types", x, b.tensor(prefix+"token_type_embeddings.weight"))
+	}
+	x = b.op("Add", "embeddings/positions", x, b.embedding("position_embeddings", prefix+"position_embeddings.weight", b.positions()))
+	x = b.norm(prefix+"LayerNorm", x)
+	if c.ProjectsEmbeddings() {
+		x = b.dense("bert.embeddings_project", x)
+	}
+	return x
+}
+
+// positions appends the positions of the tokens: 0, 1, 2, ..., or RoBERTa's, see
+// checkpoints.Config.Positions.
+func (b *builder) positions() string {
+	c := &b.m.Config
+	if c.PositionsByID() {
+		pad := b.ints("pad_token_id", nil, int64(c.PadTokenID))
+		real := b.op("Not", "position_ids/Not", b.op("Equal", "position_ids/Equal", "input_ids", pad))
+		real = b.cast("position_ids/Cast", real, int64Type)
+		ids := b.op("CumSum", "position_ids/CumSum", real, b.ints("one", nil, 1))
+		return b.op("Add", "position_ids", b.op("Mul", "position_ids/Mul", ids, real), pad)
 	}
 	positions := make([]int64, c.MaxPositions)
 	for i := range positions {
@@ -307,10 +333,8 @@ func (b *builder) embeddings() string {
 	}
 	zeroList, oneList := b.ints("zero_list", []int{1}, 0), b.ints("one_list", []int{1}, 1)
 	length := b.op("Gather", "sequence_length", b.op("Shape", "input_shape", "input_ids"), b.ints("one", nil, 1))
-	ids := b.op("Slice", "position_ids", b.ints("positions", []int{1, c.MaxPositions}, positions...),
+	return b.op("Slice", "position_ids", b.ints("positions", []int{1, c.MaxPositions}, positions...),
 		zeroList, b.op("Unsqueeze", "sequence_end", length, zeroList), oneList, oneList)
-	x = b.op("Add", "embeddings/positions", x, b.embedding("position_embeddings", prefix+"position_embeddings.weight", ids))
-	return b.norm(prefix+"LayerNorm", x)
 }
 
 // layer appends an encoder layer. The order of its nodes and of their inputs is
@@ -341,7 +365,7 @@ func (b *builder) layer(l int, x, mask string) string {
 	y = b.op("Reshape", prefix+"attention.self.Reshape", y, b.ints(fmt.Sprintf("width_%d", heads*width), []int{3}, 0, 0, int64(heads*width)))
 	y = b.linear(prefix+"attention.output.dense", y)
 	x = b.norm(prefix+"attention.output.LayerNorm", b.op("Add", prefix+"attention.output.residual", y, x))
-	y = b.activation(prefix+"intermediate", b.linear(prefix+"intermediate.dense", x))
+	y = b.activation(c.Activation, prefix+"intermediate", b.linear(prefix+"intermediate.dense", x))
 	y = b.linear(prefix+"output.dense", y)
 	return b.norm(prefix+"output.LayerNorm", b.op("Add", prefix+"output.residual", y, x))
 }

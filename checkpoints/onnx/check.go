@@ -82,9 +82,9 @@ func sampleBatch(c *checkpoints.Config) tokens {
 	r := rand.New(rand.NewPCG(1, 2))
 	b := tokens{offsets: []int32{0}}
 	for _, n := range checkLengths {
-		for range min(n, c.MaxPositions) {
+		for range min(n, c.MaxTokens()) {
 			b.ids = append(b.ids, r.Int32N(int32(c.VocabSize)))
-			b.types = append(b.types, r.Int32N(int32(c.TypeVocabSize)))
+			b.types = append(b.types, r.Int32N(int32(max(c.TypeVocabSize, 1))))
 		}
 		b.offsets = append(b.offsets, int32(len(b.ids)))
 	}
@@ -124,7 +124,8 @@ func (b *tokens) padded(c *checkpoints.Config) map[string]*value {
 	return inputs
 }
 
-// compute runs the graph. Of hidden states it returns the sentence embeddings,
+// compute runs the graph. Of the logits of tokens it returns those of the batch
+// without padding. Of hidden states it returns the sentence embeddings,
 // which are what the engine has of them: the mean's, then the first token's.
 func (in *interpreter) compute(m *checkpoints.Model, o Options, b tokens) ([]float32, error) {
 	outputs, err := in.run(b.padded(&m.Config))
@@ -137,7 +138,15 @@ func (in *interpreter) compute(m *checkpoints.Model, o Options, b tokens) ([]flo
 	if out == nil || len(outputs) != 1 {
 		return nil, fmt.Errorf("%d outputs, expected 1", len(outputs))
 	}
-	if len(out.shape) == 3 {
+	switch {
+	case len(out.shape) != 3:
+	case m.Config.Head == checkpoints.TokenClassification && o.Embedding == "":
+		var y []float64
+		for s := range out.shape[0] {
+			y = append(y, out.v[s*out.shape[1]*out.shape[2]:][:int(b.offsets[s+1]-b.offsets[s])*out.shape[2]]...)
+		}
+		return float32s(y), nil
+	default:
 		return embeddings(out, b), nil
 	}
 	return float32s(out.v), nil

@@ -6,16 +6,16 @@
 // more than one token type, token_type_ids, all int64 [batch, sequence] with
 // both dimensions free. The output is one of
 //
-//	logits              float32 [batch, labels]
+//	logits              float32 [batch, labels], of token classification [batch, sequence, labels]
 //	last_hidden_state   float32 [batch, sequence, hidden size], of a model without a head
 //	sentence_embedding  float32 [batch, hidden size], of unit length, with Options.Embedding
 //
-// Weights of linear layers lie transposed, [in, out], under their Hugging Face
-// names.
+// A masked language model's head is refused. Weights of linear layers lie
+// transposed, [in, out], under the names that they have in checkpoints.Model.
 //
 // The f32 graph has the shape that ONNX Runtime's transformer optimizer fuses:
-// Attention, SkipLayerNormalization, BiasGelu or FastGelu, and
-// EmbedLayerNormalization, for any number and width of heads.
+// Attention, SkipLayerNormalization, BiasGelu or FastGelu, for any number and width
+// of heads, and EmbedLayerNormalization in BERT.
 //
 // The fp16 graph holds and computes everything in half precision but the mean
 // and variance of LayerNorm, and gives float32 outputs. Queries are divided by

@@ -24,6 +24,7 @@ const (
 	int8Type    elementType = 3
 	int32Type   elementType = 6
 	int64Type   elementType = 7
+	boolType    elementType = 9 // of results alone, never stored
 	float16Type elementType = 10
 )
 

@@ -195,6 +195,7 @@ func (in *interpreter) apply(n *node, x []*value) ([]*value, error) {
 	least := map[string]int{
 		"LayerNormalization": 3, "MatMulInteger": 4, "Slice": 5, "Gather": 2, "Unsqueeze": 2, "Reshape": 2, "MatMul": 2,
 		"ReduceSum": 2, "Add": 2, "Sub": 2, "Mul": 2, "Div": 2, "Max": 2, "Pow": 2,
+		"Equal": 2, "CumSum": 2,
 	}
 	need(len(x) == max(least[n.op], 1), "%d inputs", len(x))
 	one := func(v *value) ([]*value, error) { return []*value{v}, nil }
@@ -219,9 +220,18 @@ func (in *interpreter) apply(n *node, x []*value) ([]*value, error) {
 		return one(in.each(x[0], math.Sqrt))
 	case "Relu":
 		return one(in.each(x[0], func(a float64) float64 { return math.Max(a, 0) }))
+	case "Equal":
+		y := in.broadcast(x[0], x[1], func(a, b float64) float64 { return truth(a == b) })
+		y.typ = boolType
+		return one(y)
+	case "Not":
+		need(x[0].typ == boolType, "of another type than bool")
+		return one(in.each(x[0], func(a float64) float64 { return truth(a == 0) }))
+	case "CumSum":
+		return one(in.cumsum(x[0], x[1]))
 	case "Cast":
 		to := elementType(n.attribute("to", 0))
-		need(to.float() || x[0].typ == int64Type && to == int64Type, "a cast to type %d", to)
+		need(to.float() || !x[0].typ.float() && to == int64Type, "a cast from type %d to %d", x[0].typ, to)
 		y := &value{to, x[0].shape, x[0].v}
 		return one(in.each(y, func(a float64) float64 { return a }))
 	case "Shape":
@@ -257,6 +267,13 @@ func (in *interpreter) apply(n *node, x []*value) ([]*value, error) {
 		return in.quantize(x[0]), nil
 	}
 	return nil, fmt.Errorf("%w: %s", errOperator, n.op)
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func (n *node) attribute(name string, otherwise int) int {
@@ -507,6 +524,18 @@ func (in *interpreter) sum(x, axes *value, keep bool) *value {
 		}
 	}
 	return y
+}
+
+// cumsum is CumSum along the last axis.
+func (in *interpreter) cumsum(x, axis *value) *value {
+	need(len(axis.v) == 1 && int(axis.v[0]) == len(x.shape)-1, "axis %v of shape %v", axis.v, x.shape)
+	return in.rows(x, func(y, x []float64) {
+		var sum float64
+		for i, v := range x {
+			sum += v
+			y[i] = sum
+		}
+	})
 }
 
 // quantize is DynamicQuantizeLinear: the range of x, zero included, over 0 to 255.
