@@ -115,7 +115,11 @@ func exportHF(m *checkpoints.Model, path string) error {
 		return err
 	}
 	if !m.Config.Stock() {
-		fmt.Fprintln(os.Stderr, "note: its heads are pruned or its layers differ in size, which stock transformers cannot load; with --pad it can")
+		remedy := "with --pad it can"
+		if _, err := m.Pad(); err != nil {
+			remedy = err.Error()
+		}
+		fmt.Fprintf(os.Stderr, "note: its heads are pruned or its layers differ in size, which stock transformers cannot load; %s\n", remedy)
 	}
 	return nil
 }
