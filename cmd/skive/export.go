@@ -1,35 +1,59 @@
 package main
 
 import (
+	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/checkpoints/onnx"
+	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/tokenize"
 )
 
 func newExport() *cobra.Command {
 	var (
-		model, format, dtype, output string
-		pad                          bool
+		model, format, dtype, embedding, output string
+		pad                                     bool
 	)
 	c := &cobra.Command{
 		Use:   "export",
 		Short: "Write a model in another format",
-		Args:  cobra.NoArgs,
+		Long: `Write a model in another format.
+
+hf is a Hugging Face directory, which stock transformers loads; of a pruned model only with --pad. onnx is an ONNX graph
+for ONNX Runtime and what understands the same: PATH is the file if it ends in .onnx, otherwise a directory that
+receives model.onnx. The graph is interpreted on sample inputs and compared with the engine before it is written. The
+tokenizer's files go along with both. skive is one file for Skive itself.`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := require(c, "model", "format", "output"); err != nil {
 				return err
 			}
-			if format != "hf" && format != "skive" {
-				return usagef("--format: %q is not known, expected hf or skive", format)
-			}
-			if format == "hf" && dtype == "int8" {
-				return usagef("--dtype: int8 has no form in a Hugging Face directory, use --format skive")
+			switch {
+			case format != "hf" && format != "onnx" && format != "skive":
+				return usagef("--format: %q is not known, expected hf, onnx or skive", format)
+			case format == "hf" && dtype == "int8":
+				return usagef("--dtype: int8 has no form in a Hugging Face directory, use --format onnx or skive")
+			case format == "onnx" && dtype != "" && dtype != infer.F32 && dtype != infer.FP16 && dtype != infer.Int8:
+				return usagef("--dtype: %q is not a number format of ONNX graphs, expected f32, fp16 or int8", dtype)
+			case format != "onnx" && embedding != "":
+				return usagef("--embedding goes with --format onnx, not %s", format)
+			case embedding != "" && embedding != infer.Mean && embedding != infer.CLS:
+				return usagef("--embedding: %q, expected mean or cls", embedding)
+			case format == "onnx" && pad:
+				return usagef("--pad: an ONNX graph needs no padding, its layers may have any size")
 			}
 			m, err := openCheckpoint(model)
 			if err != nil {
 				return err
 			}
 			defer m.Close()
+			if format == "onnx" {
+				return exportONNX(m, onnx.Options{DType: dtype, Embedding: embedding}, output)
+			}
 			out := m
 			if dtype != "" {
 				if out, err = withDType(m, dtype); err != nil {
@@ -42,7 +66,7 @@ func newExport() *cobra.Command {
 				}
 			}
 			if format == "hf" {
-				err = out.SaveHF(output)
+				err = exportHF(out, output)
 			} else {
 				err = out.SaveSkive(output)
 			}
@@ -54,9 +78,48 @@ func newExport() *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVar(&model, "model", "", "`MODEL` to export")
-	f.StringVar(&format, "format", "", "hf (a Hugging Face directory) or skive (one file)")
-	f.StringVar(&dtype, "dtype", "", "f32, fp16, bf16, or int8 for skive (default as stored)")
+	f.StringVar(&format, "format", "", "hf (a Hugging Face directory), onnx (a graph) or skive (one file)")
+	f.StringVar(&dtype, "dtype", "", "f32 or fp16; int8 for onnx and skive; bf16 for hf and skive (default as stored)")
+	f.StringVar(&embedding, "embedding", "", "mean or cls: an ONNX graph that gives embeddings of unit length instead of labels")
 	f.BoolVar(&pad, "pad", false, "fill pruned heads and units with zeros, so that stock transformers loads the model")
 	f.StringVarP(&output, "output", "o", "", "`PATH` to write")
 	return c
+}
+
+func exportONNX(m *checkpoints.Model, o onnx.Options, path string) error {
+	r, err := onnx.Export(m, o, path)
+	if err != nil {
+		return err
+	}
+	if common.json {
+		return printJSON(r)
+	}
+	fmt.Printf("%s: %s, opset %d, %d bytes; self-check within %.1e of the engine\n", r.Model, r.DType, r.Opset, r.Bytes, r.Difference)
+	if len(r.Files) > 0 {
+		fmt.Printf("beside it: %s\n", strings.Join(r.Files, ", "))
+	}
+	return nil
+}
+
+// exportHF writes a Hugging Face directory whose tokenizer is in the form that
+// every loader reads, and says so where stock transformers cannot load it.
+func exportHF(m *checkpoints.Model, path string) error {
+	out := *m
+	if len(m.Tokenizer) > 0 {
+		var err error
+		if out.Tokenizer, err = tokenize.WithJSON(m.Tokenizer); err != nil {
+			return err
+		}
+	}
+	if err := out.SaveHF(path); err != nil {
+		return err
+	}
+	if !m.Config.Stock() {
+		remedy := "with --pad it can"
+		if _, err := m.Pad(); err != nil {
+			remedy = err.Error()
+		}
+		fmt.Fprintf(os.Stderr, "note: its heads are pruned or its layers differ in size, which stock transformers cannot load; %s\n", remedy)
+	}
+	return nil
 }

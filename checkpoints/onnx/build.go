@@ -1,0 +1,411 @@
+package onnx
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/infer"
+)
+
+// Names of the outputs.
+const (
+	logitsOutput    = "logits"
+	hiddenOutput    = "last_hidden_state"
+	embeddingOutput = "sentence_embedding"
+)
+
+const (
+	// maskValue is added to the attention scores of padding. Half precision
+	// holds it, and e^-10000 is zero in any precision.
+	maskValue = -10000
+	// minHalfEpsilon is the least epsilon of LayerNorm in half precision, whose
+	// least number is 6e-8.
+	minHalfEpsilon = 1e-7
+	// zeroPoint is that of the weights of int8 layers.
+	zeroPoint = 128
+)
+
+// builder makes the graph of a model. The first error stays.
+type builder struct {
+	m      *checkpoints.Model
+	o      Options
+	float  elementType // of weights and hidden states
+	graph  graph
+	known  map[string]bool      // names of the initializers
+	inputs map[string][3]string // quantized values: bytes, scale and zero point of each
+	err    error
+}
+
+// attribute is an attribute of a node: an int, a list of int64 or a float32.
+type attribute struct {
+	name  string
+	value any
+}
+
+// build returns the ONNX model of m.
+func build(m *checkpoints.Model, o Options) (*model, error) {
+	b := &builder{m: m, o: o, float: float32Type, known: map[string]bool{}, inputs: map[string][3]string{}}
+	if o.DType == infer.FP16 {
+		b.float = float16Type
+	}
+	b.encoder()
+	if b.err != nil {
+		return nil, b.err
+	}
+	labels, err := json.Marshal(m.Config.Labels)
+	if err != nil {
+		return nil, err
+	}
+	r := &model{ir: irVersion, opset: opset, producer: [2]string{"skive", checkpoints.Version}, graph: b.graph}
+	r.doc = fmt.Sprintf("%s, %d layers, hidden size %d, %s; opset %d", m.Config.ModelType, len(m.Config.Layers), m.Config.HiddenSize, o.DType, opset)
+	r.graph.name = m.Config.ModelType
+	r.metadata = [][2]string{{"model_type", m.Config.ModelType}, {"dtype", o.DType}}
+	if m.HasHead() {
+		r.metadata = append(r.metadata, [2]string{"labels", string(labels)})
+	}
+	if m.Config.Task != "" {
+		r.metadata = append(r.metadata, [2]string{"task", m.Config.Task})
+	}
+	return r, nil
+}
+
+func (b *builder) fail(err error) {
+	if b.err == nil {
+		b.err = err
+	}
+}
+
+// nodes appends a node with the outputs name, name.1, ... and returns them.
+func (b *builder) nodes(outputs int, op, name string, inputs []string, attributes ...attribute) []string {
+	n := node{op: op, name: name, inputs: inputs, ints: map[string][]int64{}, isList: map[string]bool{}, floats: map[string]float32{}}
+	for i := range outputs {
+		if i == 0 {
+			n.outputs = append(n.outputs, name)
+		} else {
+			n.outputs = append(n.outputs, fmt.Sprintf("%s.%d", name, i))
+		}
+	}
+	for _, a := range attributes {
+		switch v := a.value.(type) {
+		case int:
+			n.ints[a.name] = []int64{int64(v)}
+		case []int64:
+			n.ints[a.name], n.isList[a.name] = v, true
+		case float32:
+			n.floats[a.name] = v
+		}
+	}
+	b.graph.nodes = append(b.graph.nodes, n)
+	return n.outputs
+}
+
+// op appends a node with one output, which has the node's name.
+func (b *builder) op(op, name string, inputs ...string) string {
+	return b.nodes(1, op, name, inputs)[0]
+}
+
+func (b *builder) cast(name, x string, to elementType) string {
+	return b.nodes(1, "Cast", name, []string{x}, attribute{"to", int(to)})[0]
+}
+
+// Initializers.
+
+func (b *builder) add(name string, typ elementType, shape []int, data []byte) string {
+	if !b.known[name] {
+		b.known[name] = true
+		b.graph.initializers = append(b.graph.initializers, tensor{name: name, typ: typ, shape: shape, data: data})
+	}
+	return name
+}
+
+// ints adds a list of int64, or with shape nil a single one.
+func (b *builder) ints(name string, shape []int, v ...int64) string {
+	return b.add(name, int64Type, shape, int64Data(v...))
+}
+
+// floats adds float numbers in the graph's float type.
+func (b *builder) floats(name string, shape []int, v []float32) string {
+	if b.known[name] {
+		return name
+	}
+	t := checkpoints.NewTensor(shape, v)
+	if b.float == float16Type {
+		var err error
+		if t, err = t.Convert(checkpoints.F16); err != nil {
+			b.fail(fmt.Errorf("tensor %s: %w", name, err))
+		}
+	}
+	return b.add(name, b.float, shape, t.Data)
+}
+
+// scalar adds a float number that goes by its value.
+func (b *builder) scalar(v float64) string {
+	return b.floats(fmt.Sprintf("constant_%g", v), nil, []float32{float32(v)})
+}
+
+func (b *builder) values(name string) []float32 {
+	v, err := b.m.Float32s(name)
+	if err != nil {
+		b.fail(err)
+	}
+	return v
+}
+
+func (b *builder) tensor(name string) string {
+	return b.floats(name, b.m.Tensors[name].Shape, b.values(name))
+}
+
+// transpose returns w, of shape [rows, cols], as [cols, rows].
+func transpose[T any](w []T, rows, cols int) []T {
+	t := make([]T, len(w))
+	// In blocks, so that the columns written stay in cache.
+	const block = 32
+	for r0 := 0; r0 < rows; r0 += block {
+		for c := range cols {
+			for r := r0; r < min(r0+block, rows); r++ {
+				t[c*rows+r] = w[r*cols+c]
+			}
+		}
+	}
+	return t
+}
+
+// Layers.
+
+// dense appends x·Wᵀ + b for a layer that is computed in float.
+func (b *builder) dense(name, x string) string {
+	w := b.m.Tensors[name+".weight"]
+	out, in := w.Shape[0], w.Shape[1]
+	if !b.known[name+".weight"] {
+		b.floats(name+".weight", []int{in, out}, transpose(b.values(name+".weight"), out, in))
+	}
+	y := b.op("MatMul", name+"/MatMul", x, name+".weight")
+	return b.op("Add", name+"/Add", y, b.tensor(name+".bias"))
+}
+
+// linear appends a linear layer of the encoder, which in an int8 graph is
+// computed in int8 if it is stored so.
+func (b *builder) linear(name, x string) string {
+	w := b.m.Tensors[name+".weight"]
+	if b.o.DType != infer.Int8 || w.DType != checkpoints.I8 {
+		return b.dense(name, x)
+	}
+	out, in := w.Shape[0], w.Shape[1]
+	data := make([]byte, out*in)
+	for i, v := range transpose(w.Int8s(), out, in) {
+		data[i] = byte(int(v) + zeroPoint)
+	}
+	b.add(name+".weight", uint8Type, []int{in, out}, data)
+	zero := b.add("weight_zero_point", uint8Type, nil, []byte{zeroPoint})
+	x8, ok := b.inputs[x]
+	if !ok {
+		x8 = [3]string(b.nodes(3, "DynamicQuantizeLinear", x+"/DynamicQuantizeLinear", []string{x}))
+		b.inputs[x] = x8
+	}
+	y := b.op("MatMulInteger", name+"/MatMulInteger", x8[0], name+".weight", x8[2], zero)
+	y = b.cast(name+"/Cast", y, float32Type)
+	s := b.op("Mul", name+"/Scale", x8[1], b.floats(name+".weight_scale", []int{out}, b.values(name+".weight_scale")))
+	y = b.op("Mul", name+"/Mul", y, s)
+	return b.op("Add", name+"/Add", y, b.tensor(name+".bias"))
+}
+
+// embedding appends the look-up of rows. A table of int8 rows stays one in an
+// int8 graph.
+func (b *builder) embedding(name, table, ids string) string {
+	t := b.m.Tensors[table]
+	if t.DType != checkpoints.I8 || b.o.DType != infer.Int8 {
+		return b.op("Gather", name+"/Gather", b.tensor(table), ids)
+	}
+	b.add(table, int8Type, t.Shape, t.Data)
+	scale := b.floats(table+"_scale", []int{t.Shape[0], 1}, b.values(table+"_scale"))
+	rows := b.cast(name+"/Cast", b.op("Gather", name+"/Gather", table, ids), float32Type)
+	return b.op("Mul", name+"/Mul", rows, b.op("Gather", name+"/Scale", scale, ids))
+}
+
+func (b *builder) norm(name, x string) string {
+	epsilon := b.m.Config.LayerNormEps
+	if b.float == float16Type {
+		epsilon = max(epsilon, minHalfEpsilon)
+	}
+	return b.nodes(1, "LayerNormalization", name, []string{x, b.tensor(name + ".weight"), b.tensor(name + ".bias")},
+		attribute{"axis", -1}, attribute{"epsilon", epsilon})[0]
+}
+
+// activation appends an activation by its Hugging Face name, in the shape that
+// ONNX Runtime knows it by.
+func (b *builder) activation(kind, name, x string) string {
+	switch kind {
+	case "gelu": // x · (1 + erf(x / √2)) · 1/2
+		y := b.op("Erf", name+"/Erf", b.op("Div", name+"/Div", x, b.scalar(math.Sqrt2)))
+		y = b.op("Mul", name+"/Mul", x, b.op("Add", name+"/One", y, b.scalar(1)))
+		return b.op("Mul", name+"/Half", y, b.scalar(0.5))
+	case "gelu_new": // x/2 · (1 + tanh(√(2/π) · (x + 0.044715·x³)))
+		y := b.op("Mul", name+"/Cube", b.op("Pow", name+"/Pow", x, b.scalar(3)), b.scalar(0.044715))
+		y = b.op("Mul", name+"/Root", b.op("Add", name+"/Inner", x, y), b.scalar(math.Sqrt(2/math.Pi)))
+		y = b.op("Add", name+"/One", b.op("Tanh", name+"/Tanh", y), b.scalar(1))
+		return b.op("Mul", name+"/Mul", b.op("Mul", name+"/Half", x, b.scalar(0.5)), y)
+	case "relu":
+		return b.op("Relu", name+"/Relu", x)
+	case "tanh":
+		return b.op("Tanh", name+"/Tanh", x)
+	default:
+		b.fail(fmt.Errorf("hidden_act %q: %w", kind, checkpoints.ErrUnsupported))
+		return x
+	}
+}
+
+// encoder appends the whole model.
+func (b *builder) encoder() {
+	c := &b.m.Config
+	for _, name := range inputNames(c) {
+		b.graph.inputs = append(b.graph.inputs, valueInfo{name, int64Type, []any{"batch", "sequence"}})
+	}
+	mask := b.op("Unsqueeze", "attention_mask/heads", "attention_mask", b.ints("one_list", []int{1}, 1))
+	mask = b.op("Unsqueeze", "attention_mask/queries", mask, b.ints("two_list", []int{1}, 2))
+	mask = b.op("Sub", "attention_mask/padding", b.scalar(1), b.cast("attention_mask/Cast", mask, b.float))
+	mask = b.op("Mul", "attention_mask/scores", mask, b.scalar(maskValue))
+
+	x := b.embeddings()
+	for l := range c.Layers {
+		x = b.layer(l, x, mask)
+	}
+	switch {
+	case b.o.Embedding != "":
+		b.sentence(x)
+	case c.Head == checkpoints.MaskedLM:
+		b.fail(fmt.Errorf("a masked language model as ONNX: %w", checkpoints.ErrUnsupported))
+	case c.Head == checkpoints.TokenClassification:
+		b.output(logitsOutput, b.dense("classifier", x), "sequence", len(c.Labels))
+	case b.m.HasHead():
+		first := b.nodes(1, "Gather", "first_token", []string{x, b.ints("zero", nil, 0)}, attribute{"axis", 1})[0]
+		pooled := b.activation(c.HeadActivation(), "bert.pooler", b.dense("bert.pooler.dense", first))
+		b.output(logitsOutput, b.dense("classifier", pooled), len(c.Labels))
+	default:
+		b.output(hiddenOutput, x, "sequence", c.HiddenSize)
+	}
+}
+
+// inputNames are the names of the graph's inputs.
+func inputNames(c *checkpoints.Config) []string {
+	names := []string{"input_ids", "attention_mask"}
+	if c.TypeVocabSize > 1 {
+		names = append(names, "token_type_ids")
+	}
+	return names
+}
+
+func (b *builder) embeddings() string {
+	const prefix = "bert.embeddings."
+	c := &b.m.Config
+	x := b.embedding("word_embeddings", prefix+"word_embeddings.weight", "input_ids")
+	switch {
+	case c.TypeVocabSize > 1:
+		x = b.op("Add", "embeddings/types", x, b.embedding("token_type_embeddings", prefix+"token_type_embeddings.weight", "token_type_ids"))
+	case c.TypeVocabSize == 1:
+		x = b.op("Add", "embeddings/types", x, b.tensor(prefix+"token_type_embeddings.weight"))
+	}
+	x = b.op("Add", "embeddings/positions", x, b.embedding("position_embeddings", prefix+"position_embeddings.weight", b.positions()))
+	x = b.norm(prefix+"LayerNorm", x)
+	if c.ProjectsEmbeddings() {
+		x = b.dense("bert.embeddings_project", x)
+	}
+	return x
+}
+
+// positions appends the positions of the tokens: 0, 1, 2, ..., or RoBERTa's, see
+// checkpoints.Config.Positions.
+func (b *builder) positions() string {
+	c := &b.m.Config
+	if c.PositionsByID() {
+		pad := b.ints("pad_token_id", nil, int64(c.PadTokenID))
+		real := b.op("Not", "position_ids/Not", b.op("Equal", "position_ids/Equal", "input_ids", pad))
+		real = b.cast("position_ids/Cast", real, int64Type)
+		ids := b.op("CumSum", "position_ids/CumSum", real, b.ints("one", nil, 1))
+		return b.op("Add", "position_ids", b.op("Mul", "position_ids/Mul", ids, real), pad)
+	}
+	positions := make([]int64, c.MaxPositions)
+	for i := range positions {
+		positions[i] = int64(i)
+	}
+	zeroList, oneList := b.ints("zero_list", []int{1}, 0), b.ints("one_list", []int{1}, 1)
+	length := b.op("Gather", "sequence_length", b.op("Shape", "input_shape", "input_ids"), b.ints("one", nil, 1))
+	return b.op("Slice", "position_ids", b.ints("positions", []int{1, c.MaxPositions}, positions...),
+		zeroList, b.op("Unsqueeze", "sequence_end", length, zeroList), oneList, oneList)
+}
+
+// layer appends an encoder layer. The order of its nodes and of their inputs is
+// the one by which ONNX Runtime's optimizer finds Attention.
+func (b *builder) layer(l int, x, mask string) string {
+	c := &b.m.Config
+	prefix := fmt.Sprintf("bert.encoder.layer.%d.", l)
+	heads, width := c.Layers[l].Heads, c.HeadDim
+	split := b.ints(fmt.Sprintf("heads_%d", heads), []int{4}, 0, 0, int64(heads), int64(width))
+	root := b.scalar(math.Sqrt(float64(width)))
+	part := func(name string, perm ...int64) string {
+		y := b.linear(prefix+"attention.self."+name, x)
+		if name == "query" && b.float == float16Type {
+			y = b.op("Div", prefix+"attention.self.scale", y, root)
+		}
+		y = b.op("Reshape", prefix+"attention.self."+name+"/Reshape", y, split)
+		return b.nodes(1, "Transpose", prefix+"attention.self."+name+"/Transpose", []string{y}, attribute{"perm", perm})[0]
+	}
+	q, k, v := part("query", 0, 2, 1, 3), part("key", 0, 2, 3, 1), part("value", 0, 2, 1, 3)
+	y := b.op("MatMul", prefix+"attention.self.scores", q, k)
+	if b.float != float16Type {
+		y = b.op("Div", prefix+"attention.self.scale", y, root)
+	}
+	y = b.op("Add", prefix+"attention.self.mask", y, mask)
+	y = b.nodes(1, "Softmax", prefix+"attention.self.softmax", []string{y}, attribute{"axis", -1})[0]
+	y = b.op("MatMul", prefix+"attention.self.context", y, v)
+	y = b.nodes(1, "Transpose", prefix+"attention.self.Transpose", []string{y}, attribute{"perm", []int64{0, 2, 1, 3}})[0]
+	y = b.op("Reshape", prefix+"attention.self.Reshape", y, b.ints(fmt.Sprintf("width_%d", heads*width), []int{3}, 0, 0, int64(heads*width)))
+	y = b.linear(prefix+"attention.output.dense", y)
+	x = b.norm(prefix+"attention.output.LayerNorm", b.op("Add", prefix+"attention.output.residual", y, x))
+	y = b.activation(c.Activation, prefix+"intermediate", b.linear(prefix+"intermediate.dense", x))
+	y = b.linear(prefix+"output.dense", y)
+	return b.norm(prefix+"output.LayerNorm", b.op("Add", prefix+"output.residual", y, x))
+}
+
+// sentence appends the pooling of hidden states into embeddings of unit length.
+// The sums are float32, which half precision would not hold.
+func (b *builder) sentence(x string) {
+	if b.float != float32Type {
+		x = b.cast("hidden/Cast", x, float32Type)
+		b.float = float32Type
+	}
+	one, last := b.ints("one_list", []int{1}, 1), b.ints("last_list", []int{1}, -1)
+	if b.o.Embedding == infer.CLS {
+		x = b.nodes(1, "Gather", "first_token", []string{x, b.ints("zero", nil, 0)}, attribute{"axis", 1})[0]
+	} else {
+		mask := b.op("Unsqueeze", "pooling/mask", b.cast("pooling/Cast", "attention_mask", float32Type), b.ints("two_list", []int{1}, 2))
+		// The mean's divisor cancels out with the length.
+		x = b.nodes(1, "ReduceSum", "pooling/sum", []string{b.op("Mul", "pooling/Mul", x, mask), one}, attribute{"keepdims", 0})[0]
+	}
+	norm := b.nodes(1, "ReduceSum", "pooling/squares", []string{b.op("Mul", "pooling/square", x, x), last}, attribute{"keepdims", 1})[0]
+	norm = b.op("Max", "pooling/length", b.op("Sqrt", "pooling/Sqrt", norm), b.add("least_length", float32Type, nil, binary.LittleEndian.AppendUint32(nil, math.Float32bits(1e-12))))
+	b.output(embeddingOutput, b.op("Div", "pooling/Div", x, norm), b.m.Config.HiddenSize)
+}
+
+// output makes the value x the graph's float32 output.
+func (b *builder) output(name, x string, shape ...any) {
+	if b.float != float32Type {
+		b.cast(name, x, float32Type)
+	} else {
+		last := &b.graph.nodes[len(b.graph.nodes)-1]
+		last.outputs[0] = name
+	}
+	b.graph.outputs = []valueInfo{{name, float32Type, append([]any{"batch"}, shape...)}}
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,265 @@
+package onnx
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/quantize"
+	"github.com/skive-ml/skive/tokenize"
+)
+
+// Extension is the usual ending of the name of an ONNX file.
+const Extension = ".onnx"
+
+const (
+	// modelName is the file in a directory.
+	modelName = "model" + Extension
+	// Tensors below this size stay in the model when the others do not: some
+	// readers need shapes and axes there.
+	smallTensor = 1 << 10
+	// pageSize aligns tensors in their own file, so that it can be mapped.
+	pageSize = 1 << 12
+)
+
+// inlineLimit is the size of all tensors above which they go to a file of their
+// own, since a protobuf message cannot have 2 GiB.
+var inlineLimit int64 = 1<<31 - 1<<25
+
+// Options say how a model is exported.
+type Options struct {
+	// DType is the number format of the graph: infer.F32, FP16 or Int8. With ""
+	// it is that in which the model is stored; a bf16 model becomes f32, which
+	// holds its weights exactly. A model with int8 weights keeps them in an Int8
+	// graph: each layer stored in int8 is computed in int8 and every other one in
+	// float32. A float model is quantized by quantize.Int8.
+	DType string
+	// Embedding makes the graph compute embeddings in place of logits: infer.Mean
+	// or CLS.
+	Embedding string
+}
+
+// Report says what Export wrote and how far it is from the engine.
+type Report struct {
+	// Model is the path of the .onnx file, and Files are the names of the files
+	// that lie beside it.
+	Model string   `json:"model"`
+	Files []string `json:"files"`
+	// Bytes is the size of the graph with its tensors.
+	Bytes int64  `json:"bytes"`
+	DType string `json:"dtype"`
+	Opset int    `json:"opset"`
+	// Difference is the largest difference between the outputs of the written
+	// graph, interpreted, and those of the engine over the self-check's inputs.
+	Difference float64 `json:"self_check_difference"`
+}
+
+// Export writes the model as an ONNX graph, with its tokenizer's files beside
+// it: to the file path if that ends in .onnx, otherwise to model.onnx in the
+// directory path. Weights of 2 GB and more go to a file whose name begins with
+// the graph's and ends in .data.
+//
+// Before anything is written, the bytes to be written are interpreted by the
+// book on sample inputs and compared with the engine; a difference beyond what
+// the number format explains is an error that wraps ErrSelfCheck.
+//
+// Each file is written atomically, the .onnx file last. A tokenizer file that is
+// there already with other content belongs to another model and is an error.
+func Export(m *checkpoints.Model, o Options, path string) (*Report, error) {
+	r, err := export(m, o, path)
+	if err != nil {
+		return nil, fmt.Errorf("exporting to %s: %w", path, err)
+	}
+	return r, nil
+}
+
+func export(m *checkpoints.Model, o Options, path string) (*Report, error) {
+	if !strings.HasSuffix(path, Extension) {
+		path = filepath.Join(path, modelName)
+	}
+	if err := m.Validate(); err != nil {
+		return nil, err
+	}
+	if err := o.complete(m); err != nil {
+		return nil, err
+	}
+	if o.DType == infer.Int8 && m.DType() != checkpoints.I8 {
+		var err error
+		if m, err = quantize.Int8(m); err != nil {
+			return nil, err
+		}
+	}
+	tokenizer, err := tokenizerFiles(m, filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	graph, err := build(m, o)
+	if err != nil {
+		return nil, err
+	}
+	data := graph.separate(filepath.Base(path))
+	text := graph.marshal()
+
+	r := &Report{Model: path, Files: []string{}, Bytes: int64(len(text)), DType: o.DType, Opset: opset}
+	if r.Difference, err = selfCheck(m, o, text, data); err != nil {
+		return nil, err
+	}
+	if data != nil {
+		if err := checkpoints.WriteFile(filepath.Join(filepath.Dir(path), data.name), data.write); err != nil {
+			return nil, err
+		}
+		r.Files = append(r.Files, data.name)
+		r.Bytes += data.size
+	}
+	for _, name := range sortedKeys(tokenizer) {
+		if err := checkpoints.WriteFile(filepath.Join(filepath.Dir(path), name), content(tokenizer[name])); err != nil {
+			return nil, err
+		}
+		r.Files = append(r.Files, name)
+	}
+	if err := checkpoints.WriteFile(path, content(text)); err != nil {
+		return nil, err
+	}
+	return r, removeStale(path, data)
+}
+
+func content(b []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := w.Write(b)
+		return err
+	}
+}
+
+// complete checks the options and fills in the number format.
+func (o *Options) complete(m *checkpoints.Model) error {
+	switch o.Embedding {
+	case "", infer.Mean, infer.CLS:
+	default:
+		return fmt.Errorf("%w: embedding %q, expected %q or %q", infer.ErrOption, o.Embedding, infer.Mean, infer.CLS)
+	}
+	switch o.DType {
+	case infer.F32, infer.FP16, infer.Int8:
+	case "":
+		o.DType = map[checkpoints.DType]string{checkpoints.F16: infer.FP16, checkpoints.I8: infer.Int8}[m.DType()]
+		if o.DType == "" {
+			o.DType = infer.F32
+		}
+	default:
+		return fmt.Errorf("%w: dtype %q of an ONNX graph, expected %q, %q or %q", infer.ErrOption, o.DType, infer.F32, infer.FP16, infer.Int8)
+	}
+	return nil
+}
+
+// tokenizerFiles returns the files of the model's tokenizer, with a
+// tokenizer.json in any case. None of them may be in the directory with other
+// content.
+func tokenizerFiles(m *checkpoints.Model, dir string) (map[string][]byte, error) {
+	if len(m.Tokenizer) == 0 {
+		return nil, nil
+	}
+	files, err := tokenize.WithJSON(m.Tokenizer)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range sortedKeys(files) {
+		there, err := os.ReadFile(filepath.Join(dir, name))
+		if err == nil && !bytes.Equal(there, files[name]) {
+			return nil, fmt.Errorf("%s is there already and belongs to another tokenizer; choose a directory of its own", filepath.Join(dir, name))
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return files, nil
+}
+
+// dataFile is the file of the tensors that do not lie in the model.
+type dataFile struct {
+	name    string
+	size    int64
+	tensors []*tensor
+	bytes   [][]byte
+}
+
+// separate moves large tensors to a file if all of them together are too large
+// for the model. The file is named by its checksum: until the new model is in
+// place, the old one keeps the data that it refers to.
+func (m *model) separate(base string) *dataFile {
+	var total int64
+	for i := range m.graph.initializers {
+		total += int64(len(m.graph.initializers[i].data))
+	}
+	if total < inlineLimit {
+		return nil
+	}
+	d := &dataFile{}
+	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+	for i := range m.graph.initializers {
+		t := &m.graph.initializers[i]
+		if len(t.data) < smallTensor {
+			continue
+		}
+		t.offset = (d.size + pageSize - 1) / pageSize * pageSize
+		t.length = int64(len(t.data))
+		d.size = t.offset + t.length
+		d.tensors, d.bytes = append(d.tensors, t), append(d.bytes, t.data)
+		sum.Write(t.data)
+	}
+	d.name = fmt.Sprintf("%s.%08x.data", base, sum.Sum32())
+	for _, t := range d.tensors {
+		t.location, t.data = d.name, nil
+	}
+	return d
+}
+
+func (d *dataFile) write(w io.Writer) error {
+	var at int64
+	for i, t := range d.tensors {
+		if _, err := w.Write(make([]byte, t.offset-at)); err != nil {
+			return err
+		}
+		if _, err := w.Write(d.bytes[i]); err != nil {
+			return err
+		}
+		at = t.offset + t.length
+	}
+	return nil
+}
+
+// removeStale removes the data files of earlier exports to the path.
+func removeStale(path string, data *dataFile) error {
+	dir, base := filepath.Split(path)
+	entries, err := os.ReadDir(filepath.Clean(dir))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		sum, ok := strings.CutPrefix(e.Name(), base+".")
+		sum, ok2 := strings.CutSuffix(sum, ".data")
+		if !ok || !ok2 || len(sum) != 8 || strings.Trim(sum, "0123456789abcdef") != "" || data != nil && e.Name() == data.name {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// find returns the content of a tensor file that is about to be written.
+func (d *dataFile) find(t *tensor) ([]byte, error) {
+	i := slices.IndexFunc(d.tensors, func(x *tensor) bool { return x.offset == t.offset })
+	if i < 0 {
+		return nil, fmt.Errorf("tensor %s: nothing lies at %d of %s", t.name, t.offset, t.location)
+	}
+	return d.bytes[i], nil
+}
