@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Info describes a model at a path.
@@ -41,6 +42,9 @@ type LayerInfo struct {
 	Intermediate int   `json:"intermediate"`
 	Parameters   int64 `json:"parameters"`
 	Bytes        int64 `json:"bytes"`
+	// InputScales are the scales of the quantized inputs of the layer's linear
+	// layers, by their names ("attention.self.query"), where they were calibrated.
+	InputScales map[string]float32 `json:"input_scales,omitempty"`
 }
 
 // TensorInfo describes one tensor.
@@ -81,7 +85,9 @@ func Inspect(path string) (*Info, error) {
 	layerOf := make(map[string]int)
 	for _, s := range m.Config.tensorSpecs() {
 		if s.part == encoder {
-			layerOf[s.name], layerOf[s.name+scaleSuffix] = s.layer, s.layer
+			for _, name := range []string{s.name, s.name + scaleSuffix, s.inputScale()} {
+				layerOf[name] = s.layer
+			}
 		}
 	}
 	for i := range info.Layers {
@@ -93,6 +99,12 @@ func Inspect(path string) (*Info, error) {
 		info.Tensors = append(info.Tensors, TensorInfo{name, t.DType.String(), append([]int(nil), t.Shape...), int64(len(t.Data))})
 		if l, ok := layerOf[name]; ok {
 			info.Layers[l].Bytes += int64(len(t.Data))
+			if linear, ok := strings.CutSuffix(name, inputScaleSuffix); ok {
+				if info.Layers[l].InputScales == nil {
+					info.Layers[l].InputScales = make(map[string]float32)
+				}
+				info.Layers[l].InputScales[strings.TrimPrefix(linear, layerPrefix(l))] = t.Float32s()[0]
+			}
 			if !isScale(name) {
 				info.Layers[l].Parameters += int64(t.Elements())
 			}

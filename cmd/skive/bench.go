@@ -80,7 +80,7 @@ func newBench() *cobra.Command {
 			}
 			var batches []benchBatch
 			if file != "" {
-				if batches, err = readBatches(m, file, batch); err != nil {
+				if batches, err = readBatches(m, file, batch, m.Config.MaxTokens()); err != nil {
 					return err
 				}
 			} else {
@@ -205,7 +205,7 @@ func randomBatches(cfg checkpoints.Config, batch, seq int) []benchBatch {
 }
 
 // readBatches tokenizes a file of inputs.
-func readBatches(m *checkpoints.Model, path string, batch int) ([]benchBatch, error) {
+func readBatches(m *checkpoints.Model, path string, batch, maxLength int) ([]benchBatch, error) {
 	tokenizer, err := tokenize.Load(m.Tokenizer)
 	if err != nil {
 		return nil, err
@@ -227,7 +227,7 @@ func readBatches(m *checkpoints.Model, path string, batch int) ([]benchBatch, er
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", path, number, err)
 		}
-		o := tokenize.Options{MaxLength: m.Config.MaxTokens()}
+		o := tokenize.Options{MaxLength: maxLength}
 		if input.HasPair {
 			err = tokenizer.EncodePair(&encoding, input.Text, input.Pair, o)
 		} else {

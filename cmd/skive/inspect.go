@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -36,6 +38,9 @@ func newInspect() *cobra.Command {
 			fmt.Fprintf(w, "checksums\t%s\n", info.Checksums)
 			for i, l := range info.Layers {
 				fmt.Fprintf(w, "layer %d\t%d heads, %d feed-forward units, %d parameters\n", i, l.Heads, l.Intermediate, l.Parameters)
+				for _, name := range slices.Sorted(maps.Keys(l.InputScales)) {
+					fmt.Fprintf(w, "  %s\tinput scale %.4g\n", name, l.InputScales[name])
+				}
 			}
 			for _, s := range info.Provenance {
 				fmt.Fprintf(w, "made by\t%s %s, %s: %v %v\n", s.Name, s.Version, s.Time.Format("2006-01-02 15:04"), s.Settings, s.Measured)

@@ -86,6 +86,8 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"mixed precision without data", []string{"quantize", "--model", missing, "-o", missing, "--max-drop", "0.5"}, exitUsage, "--task"},
 		{"negative drop", []string{"quantize", "--model", missing, "-o", missing, "--max-drop", "-1", "--task", "sst2", "--data", good}, exitUsage, "--max-drop"},
 		{"embeddings in half precision", []string{"quantize", "--model", missing, "-o", missing, "--dtype", "fp16", "--embeddings"}, exitUsage, "--embeddings"},
+		{"calibration in half precision", []string{"quantize", "--model", missing, "-o", missing, "--dtype", "fp16", "--calibrate", good}, exitUsage, "--calibrate"},
+		{"method of calibration", []string{"quantize", "--model", missing, "-o", missing, "--calibrate", good, "--calibrate-method", "median"}, exitUsage, "minmax percentile entropy mse"},
 		{"training rate", []string{"train", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--lr", "-1"}, exitUsage, "--lr"},
 		{"two budgets", []string{"train", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--batch-size", "8", "--batch-tokens", "9"}, exitUsage, "--batch-tokens"},
 		{"recipe", []string{"compress", "--recipe", missing}, exitUsage, missing},
