@@ -113,8 +113,11 @@ func int8Weights(m *checkpoints.Model, embeddings bool) []string {
 
 // observe runs the model in its own format over a file of inputs.
 func observe(ctx context.Context, m *checkpoints.Model, file string, maxLength int) (*quantize.Calibration, error) {
-	if maxLength == 0 {
+	switch {
+	case maxLength == 0:
 		maxLength = m.Config.MaxTokens()
+	case maxLength < 0 || maxLength > m.Config.MaxTokens():
+		return nil, usagef("--max-length: %d, expected 1 to the model's %d positions", maxLength, m.Config.MaxTokens())
 	}
 	batches, err := readBatches(m, file, 16, maxLength)
 	if err != nil {
