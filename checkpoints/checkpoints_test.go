@@ -60,6 +60,9 @@ func int8Model() *Model {
 		}
 		m.Tensors[s.name] = Tensor{DType: I8, Shape: s.shape, Data: q}
 		m.Tensors[s.name+scaleSuffix] = NewTensor([]int{s.shape[0]}, scale)
+		if s.layer == 1 {
+			m.Tensors[s.inputScale()] = NewTensor([]int{1}, []float32{0.5})
+		}
 	}
 	return m
 }
@@ -542,6 +545,9 @@ func TestInspect(t *testing.T) {
 	if info.Format != "skive" || info.DType != "int8" || info.Checksums != "ok" || info.FileBytes != stat.Size() ||
 		info.Parameters != m.Config.Parameters() || info.Bytes != m.Bytes() || len(info.Provenance) != 1 {
 		t.Errorf("%+v", info)
+	}
+	if info.Layers[0].InputScales != nil || len(info.Layers[1].InputScales) != 6 || info.Layers[1].InputScales["attention.self.query"] != 0.5 {
+		t.Errorf("input scales %v and %v", info.Layers[0].InputScales, info.Layers[1].InputScales)
 	}
 	if l := info.Layers[1]; l.Heads != 4 || l.Intermediate != 10 || l.Parameters != 4*(12*12+12)+2*12*10+12+10+4*12 {
 		t.Errorf("%+v", l)

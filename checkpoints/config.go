@@ -14,7 +14,9 @@ const (
 	poolerBias       = "bert.pooler.dense.bias"
 	classifierWeight = "classifier.weight"
 	classifierBias   = "classifier.bias"
+	weightSuffix     = ".weight"
 	scaleSuffix      = "_scale"
+	inputScaleSuffix = ".input_scale"
 )
 
 func layerPrefix(l int) string { return fmt.Sprintf("bert.encoder.layer.%d.", l) }
@@ -226,6 +228,15 @@ func (c Config) tensorSpecs() []tensorSpec {
 	}
 	c.headSpecs(add)
 	return specs
+}
+
+// inputScale returns the name of the scale of a linear layer's quantized input,
+// "" for tensors other than the weights of the encoder's linear layers.
+func (s tensorSpec) inputScale() string {
+	if s.part != encoder || len(s.shape) != 2 {
+		return ""
+	}
+	return strings.TrimSuffix(s.name, weightSuffix) + inputScaleSuffix
 }
 
 func isScale(name string) bool { return strings.HasSuffix(name, scaleSuffix) }

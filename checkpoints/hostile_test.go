@@ -382,6 +382,27 @@ func TestValidateNamesTheTensor(t *testing.T) {
 	}
 }
 
+func TestValidateInputScales(t *testing.T) {
+	name := layerPrefix(1) + "output.dense" + inputScaleSuffix
+	for want, scale := range map[string]Tensor{
+		"f32 [2], expected f32 [1]":     NewTensor([]int{2}, []float32{1, 1}),
+		"0, expected a positive scale":  NewTensor([]int{1}, []float32{0}),
+		"-1, expected a positive scale": NewTensor([]int{1}, []float32{-1}),
+		"NaN":                           NewTensor([]int{1}, []float32{float32(math.NaN())}),
+	} {
+		m := int8Model()
+		m.Tensors[name] = scale
+		if err := m.Validate(); err == nil || !strings.Contains(err.Error(), "tensor "+name) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	m := tinyModel()
+	m.Tensors[name] = NewTensor([]int{1}, []float32{1})
+	if err := m.Validate(); err == nil || !strings.Contains(err.Error(), name+": not part") {
+		t.Errorf("of a float layer: %v", err)
+	}
+}
+
 func TestUnknownFiles(t *testing.T) {
 	p := filepath.Join(t.TempDir(), "x")
 	if _, err := Open(p); !errors.Is(err, os.ErrNotExist) {

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Info describes what a path holds: a model, a training state, or a file of
@@ -60,6 +61,9 @@ type LayerInfo struct {
 	Parameters   int64    `json:"parameters"`
 	Bytes        int64    `json:"bytes"`
 	DTypes       []string `json:"dtypes"`
+	// InputScales are the scales of the quantized inputs of the layer's linear
+	// layers, by their names ("attention.self.query"), where they were calibrated.
+	InputScales map[string]float32 `json:"input_scales,omitempty"`
 }
 
 // TensorInfo describes one tensor. CRC32C is the checksum of its bytes without
@@ -261,6 +265,12 @@ func (c *contents) describe() *Info {
 			l := &info.Layers[i]
 			l.Parameters += parameters
 			l.Bytes += size
+			if linear, ok := strings.CutSuffix(name, inputScaleSuffix); ok && c.model != nil {
+				if l.InputScales == nil {
+					l.InputScales = make(map[string]float32)
+				}
+				l.InputScales[strings.TrimPrefix(linear, layerPrefix(i))] = f.tensor.Float32s()[0]
+			}
 			if dtype := f.dtypeName(); len(f.tensor.Shape) == 2 && !slices.Contains(l.DTypes, dtype) {
 				l.DTypes = append(l.DTypes, dtype)
 			}

@@ -63,7 +63,10 @@ type Config struct {
 type DType uint8
 
 // Element types. I8 weights have a companion tensor, named with the suffix
-// "_scale", that holds one float32 scale per output channel.
+// "_scale", that holds one float32 scale per output channel. A linear layer with
+// an I8 weight "NAME.weight" may have a float32 "NAME.input_scale" of shape [1]: the
+// scale of its quantized input, found by calibration. Without it each row of the
+// input is quantized by its own largest magnitude.
 const (
 	F32 DType = iota
 	F16
@@ -163,7 +166,7 @@ func (m *Model) HasPooler() bool {
 
 // Names returns the names of the model's tensors in the order of the
 // architecture: embeddings, layers, pooler, classifier. An int8 weight is
-// followed by its scales.
+// followed by its scales and the scale of its input.
 func (m *Model) Names() []string {
 	names := make([]string, 0, len(m.Tensors))
 	for _, s := range m.Config.tensorSpecs() {
@@ -172,6 +175,11 @@ func (m *Model) Names() []string {
 		}
 		if _, ok := m.Tensors[s.name+scaleSuffix]; ok {
 			names = append(names, s.name+scaleSuffix)
+		}
+		if n := s.inputScale(); n != "" {
+			if _, ok := m.Tensors[n]; ok {
+				names = append(names, n)
+			}
 		}
 	}
 	return names
@@ -186,8 +194,8 @@ func (m *Model) Bytes() int64 {
 	return n
 }
 
-// Parameters returns the number of weights that the model holds. The scales
-// of int8 weights are not counted.
+// Parameters returns the number of weights that the model holds. Scales are not
+// counted.
 func (m *Model) Parameters() int64 {
 	var n int64
 	for name, t := range m.Tensors {
@@ -306,6 +314,18 @@ func (m *Model) validateShapes() error {
 		if scale.DType != F32 || !slices.Equal(scale.Shape, s.shape[:1]) {
 			return fmt.Errorf("tensor %s: %v %v, expected f32 %v", s.name+scaleSuffix, scale.DType, scale.Shape, s.shape[:1])
 		}
+		name := s.inputScale()
+		input, ok := m.Tensors[name]
+		if !ok {
+			continue
+		}
+		known++
+		if err := input.check(); err != nil {
+			return fmt.Errorf("tensor %s: %w", name, err)
+		}
+		if input.DType != F32 || !slices.Equal(input.Shape, []int{1}) {
+			return fmt.Errorf("tensor %s: %v %v, expected f32 [1]", name, input.DType, input.Shape)
+		}
 	}
 	if known == len(m.Tensors) {
 		return nil
@@ -315,17 +335,30 @@ func (m *Model) validateShapes() error {
 		seen[name] = true
 	}
 	for _, name := range sortedNames(m.Tensors) {
-		if !seen[name] || isScale(name) && m.Tensors[strings.TrimSuffix(name, scaleSuffix)].DType != I8 {
+		of := strings.TrimSuffix(name, scaleSuffix)
+		if layer, ok := strings.CutSuffix(name, inputScaleSuffix); ok {
+			of = layer + weightSuffix
+		}
+		if !seen[name] || isScale(name) && m.Tensors[of].DType != I8 {
 			return fmt.Errorf("tensor %s: not part of the architecture", name)
 		}
 	}
 	return nil
 }
 
+// minInputScale keeps the reciprocal of an input's scale finite.
+const minInputScale = 0x1p-120
+
 func (m *Model) validateFinite() error {
 	for _, name := range m.Names() {
-		if t := m.Tensors[name]; !t.finite() {
+		t := m.Tensors[name]
+		if !t.finite() {
 			return fmt.Errorf("tensor %s: %w", name, ErrNotFinite)
+		}
+		if strings.HasSuffix(name, inputScaleSuffix) {
+			if v := t.Float32s()[0]; !(v >= minInputScale) {
+				return fmt.Errorf("tensor %s: %g, expected a positive scale", name, v)
+			}
 		}
 	}
 	return nil

@@ -8,7 +8,8 @@
 //
 // The number formats are F32; FP16 and BF16, which store the weights in 16 bits
 // and compute in F32; and Int8, with weights quantized per output channel and
-// activations per token. Int8 defines all of its arithmetic, floats included:
+// activations per token, or per tensor where the model holds calibrated scales
+// (quantize.Calibration). Int8 defines all of its arithmetic, floats included:
 // the logits are the same bits on every processor. In every format the logits
 // of a sequence depend neither on the number of threads nor on the other
 // sequences of the call.
@@ -66,6 +67,11 @@ type Options struct {
 	Embedding string
 	// Profile makes the engine measure the time of each stage.
 	Profile bool
+	// Observe, if not nil, is called with the input of each linear layer of the
+	// encoder before it is multiplied: the name of the layer's weight and the
+	// rows, one after the other. Several goroutines may call it at the same time,
+	// and x is not to be kept. It serves calibration.
+	Observe func(weight string, x []float32)
 }
 
 // Engine computes the logits of a model. It is safe for concurrent use, but

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -154,17 +155,18 @@ func FuzzInt8Levels(f *testing.F) {
 			lengths[i] = 1 + r.IntN(50)
 		}
 		b := randomBatch(c, r, lengths...)
-		for _, dtype := range []string{F32, Int8} {
+		models := map[string]*checkpoints.Model{F32: m, Int8: m, "": staticModel(t, m, b)}
+		for _, dtype := range []string{F32, Int8, ""} {
 			var want []float32
 			for _, level := range kernels.Available() {
 				restore := kernels.Use(level)
-				got := predict(t, newEngine(t, m, Options{Threads: 1 + r.IntN(3), DType: dtype}), b)
+				got := predict(t, newEngine(t, models[dtype], Options{Threads: 1 + r.IntN(3), DType: dtype}), b)
 				restore()
 				if want == nil {
 					want = got
 				}
 				if !sameBits(got, want) {
-					t.Errorf("%s at %v: other logits", dtype, level)
+					t.Errorf("%q at %v: other logits", dtype, level)
 				}
 			}
 		}
@@ -505,4 +507,108 @@ func operations(c checkpoints.Config, n int) float64 {
 		sum += keys + rows*(2*h*a+2*h*float64(l.Intermediate)+2*a*float64(n))
 	}
 	return 2 * sum
+}
+
+// staticModel is an int8 model whose input scales were calibrated on a batch.
+func staticModel(t testing.TB, m *checkpoints.Model, b batch) *checkpoints.Model {
+	t.Helper()
+	var c quantize.Calibration
+	predict(t, newEngine(t, m, Options{Observe: c.Observe}), b)
+	q, err := quantize.Int8(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Static(q, quantize.MinMax)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// Neither the level, nor the threads, nor the company of other sequences
+// changes a bit of static int8, and it is as close to float as dynamic int8.
+func TestStaticInt8(t *testing.T) {
+	for name, c := range configs {
+		t.Run(name, func(t *testing.T) {
+			m := randomModel(c, 21)
+			b := randomBatch(c, rand.New(rand.NewPCG(22, 23)), 1, 30, 97, 5)
+			s := staticModel(t, m, b)
+			var want []float32
+			for _, level := range kernels.Available() {
+				restore := kernels.Use(level)
+				for _, threads := range []int{1, 2, 3} {
+					if level == kernels.Generic && threads != 2 {
+						continue // slow
+					}
+					e := newEngine(t, s, Options{Threads: threads})
+					got := predict(t, e, b)
+					if want == nil {
+						want = got
+					}
+					if !sameBits(got, want) {
+						t.Errorf("%v, %d threads: other logits", level, threads)
+					}
+					for i := range b.sequences() {
+						if level > kernels.Generic && !sameBits(predict(t, e, b.sequence(i)), want[i*3:i*3+3]) {
+							t.Errorf("%v, %d threads: sequence %d alone has other logits", level, threads, i)
+						}
+					}
+				}
+				restore()
+			}
+			// Observing takes the steps one by one.
+			if !sameBits(predict(t, newEngine(t, s, Options{Observe: func(string, []float32) {}}), b), want) {
+				t.Error("an observed engine gives other logits")
+			}
+			float := predict(t, newEngine(t, m, Options{}), b)
+			dynamic := largestDifference(predict(t, newEngine(t, m, Options{DType: Int8}), b), float)
+			if d := largestDifference(want, float); !(d < 4*dynamic) || sameBits(want, predict(t, newEngine(t, m, Options{DType: Int8}), b)) {
+				t.Errorf("static differs by %g from float, dynamic by %g", d, dynamic)
+			}
+			e := newEngine(t, s, Options{Threads: 1})
+			logits := predict(t, e, b)
+			if allocs := testing.AllocsPerRun(3, func() { e.PredictTokens(logits, b.ids, b.typeIDs, b.offsets) }); allocs != 0 {
+				t.Errorf("%v allocations", allocs)
+			}
+		})
+	}
+}
+
+func TestInputScalesOfOneInputAgree(t *testing.T) {
+	c := configs["head 32"]
+	m := randomModel(c, 24)
+	s := staticModel(t, m, randomBatch(c, rand.New(rand.NewPCG(1, 2)), 9))
+	name := layerName(0) + "attention.self.value.input_scale"
+	s.Tensors[name] = checkpoints.NewTensor([]int{1}, []float32{1})
+	if _, err := New(s, Options{}); err == nil || !strings.Contains(err.Error(), name) {
+		t.Errorf("%v", err)
+	}
+	// In float nothing is quantized.
+	newEngine(t, s, Options{DType: F32})
+}
+
+// Every layer's input is shown, of the last one what the first tokens need.
+func TestObserve(t *testing.T) {
+	c := configs["head 26 uneven"]
+	m := randomModel(c, 25)
+	b := randomBatch(c, rand.New(rand.NewPCG(1, 2)), 30, 7, 40)
+	for _, threads := range []int{1, 2} {
+		var mu sync.Mutex
+		rows := map[string]int{}
+		e := newEngine(t, m, Options{Threads: threads, Observe: func(weight string, x []float32) {
+			mu.Lock()
+			rows[weight] += len(x) / m.Tensors[weight].Shape[1]
+			mu.Unlock()
+		}})
+		predict(t, e, b)
+		for _, name := range quantize.LinearWeights(c) {
+			want := 77
+			if strings.Contains(name, "layer.2.") && !strings.Contains(name, "self.key") && !strings.Contains(name, "self.value") {
+				want = 3
+			}
+			if rows[name] != want {
+				t.Errorf("%d threads: %d rows of %s, want %d", threads, rows[name], name, want)
+			}
+		}
+	}
 }

@@ -131,12 +131,12 @@ func newPool(m *checkpoints.Model, o PoolOptions, opened bool) (*Pool, error) {
 	if err := o.fill(); err != nil {
 		return nil, err
 	}
+	if o.Embedding == "" && m.Config.Head == checkpoints.MaskedLM {
+		return nil, ErrMaskedLM
+	}
 	w, err := load(m, o.DType, o.Embedding, opened)
 	if err != nil {
 		return nil, err
-	}
-	if o.Embedding == "" && m.Config.Head == checkpoints.MaskedLM {
-		return nil, fmt.Errorf("%w: a pool does not serve the head of a masked language model", ErrOption)
 	}
 	p := &Pool{
 		options: o, idle: o.Instances,
@@ -156,6 +156,10 @@ func newPool(m *checkpoints.Model, o PoolOptions, opened bool) (*Pool, error) {
 	p.options.Options = p.engines[0].Options()
 	return p, nil
 }
+
+// Notes says what reading the model left out or made up; see
+// checkpoints.Model.
+func (p *Pool) Notes() []string { return p.engines[0].Notes() }
 
 // Config returns the architecture of the model.
 func (p *Pool) Config() checkpoints.Config { return p.engines[0].Config() }

@@ -29,6 +29,7 @@ type run struct {
 	team    *team.Team
 	workers []worker
 	padTo   int
+	observe func(weight string, x []float32)
 
 	// The input, and the place for the outputs.
 	outputs      []float32 // of the call
@@ -54,7 +55,7 @@ type run struct {
 	headInput                   []float32 // [selected, hidden size]
 	transformed                 []float32 // [selected, embedding size]
 
-	// Used where the products are split by columns: as those of a worker.
+	// Used where the products are split by columns: like those of a worker.
 	mixed, inner []float32
 	rows         kernels.RowsI8
 
@@ -75,10 +76,11 @@ type worker struct {
 	clock
 	scratch kernels.Scratch
 	rows    kernels.RowsI8
-	mixed   []float32 // [block, hidden size]
-	narrow  []float32 // [block, embedding size], where it is not the hidden size
-	inner   []float32 // [block, intermediate size]
-	pooled  []float32 // [block, hidden size]
+	mixed   []float32      // [block, hidden size]
+	narrow  []float32      // [block, embedding size], where it is not the hidden size
+	inner   []float32      // [block, intermediate size]
+	units   kernels.RowsI8 // inner quantized
+	pooled  []float32      // [block, hidden size]
 	buffers [3][]float32
 	masked  maskedBuffers
 }
@@ -94,7 +96,7 @@ type splitProduct struct {
 }
 
 func (r *run) init(w *weights, t *team.Team, o Options) {
-	r.weights, r.team, r.padTo = w, t, o.PadTo
+	r.weights, r.team, r.padTo, r.observe = w, t, o.PadTo, o.Observe
 	h := w.config.HiddenSize
 	r.block = maxBlock
 	for _, l := range w.layers {
@@ -176,7 +178,7 @@ func (r *run) forward(outputs []float32, ids, typeIDs, offsets, selected []int32
 	last := len(r.weights.layers) - 1
 	few := r.tokens <= r.few()
 	if few {
-		r.embedRows(&r.workers[0], 0, r.tokens)
+		r.embedRows(&r.workers[0], &r.rows, 0, r.tokens)
 		r.splitRows(stageQKV, r.weights.layers[0].project, r.tokens, r.hidden, r.projected, kernels.Identity)
 	} else {
 		r.byRows(r.tokens, r.embedStep)
@@ -192,9 +194,10 @@ func (r *run) forward(outputs []float32, ids, typeIDs, offsets, selected []int32
 			r.byRows(r.tokens, r.layerStep)
 			continue
 		}
-		r.splitLayer(l, r.tokens, r.context, r.hidden)
-		if r.layer < last {
-			r.splitRows(stageQKV, r.weights.layers[r.layer+1].project, r.tokens, r.hidden, r.projected, kernels.Identity)
+		next := r.weights.project(r.layer + 1)
+		r.splitLayer(l, next, r.tokens, r.context, r.hidden)
+		if next != nil {
+			r.splitRows(stageQKV, next, r.tokens, r.hidden, r.projected, kernels.Identity)
 		}
 	}
 	switch {
@@ -213,13 +216,14 @@ func (r *run) lastLayer(l *layer) {
 	few := r.sequences <= r.few()
 	if few {
 		r.gather(0, r.sequences)
+		r.quantize(&r.workers[0], &r.rows, l.query, r.sequences, r.first)
 		r.splitRows(stageQKV, l.query, r.sequences, r.first, r.firstQuery, kernels.Identity)
 	} else {
 		r.byRows(r.sequences, r.queryStep)
 	}
 	r.team.Run(r.sequences*l.heads, r.attentionStep)
 	if few {
-		r.splitLayer(l, r.sequences, r.firstContext, r.first)
+		r.splitLayer(l, nil, r.sequences, r.firstContext, r.first)
 		r.head(&r.workers[0], 0, r.sequences)
 	} else {
 		r.byRows(r.sequences, r.tailStep)
@@ -309,16 +313,17 @@ func (r *run) part(part int) (lo, hi int) {
 func (r *run) embedBlock(worker, part int) {
 	w := &r.workers[worker]
 	lo, hi := r.part(part)
-	r.embedRows(w, lo, hi)
-	r.project(w, &r.weights.layers[0], lo, hi)
+	r.embedRows(w, &w.rows, lo, hi)
+	r.project(w, r.weights.project(0), lo, hi)
 }
 
 func (r *run) layerBlock(worker, part int) {
 	w := &r.workers[worker]
 	lo, hi := r.part(part)
-	r.mix(w, &r.weights.layers[r.layer], r.context, r.hidden, lo, hi)
-	if r.layer < len(r.weights.layers)-1 {
-		r.project(w, &r.weights.layers[r.layer+1], lo, hi)
+	next := r.weights.project(r.layer + 1)
+	r.mix(w, &r.weights.layers[r.layer], next, r.context, r.hidden, lo, hi)
+	if next != nil {
+		r.project(w, next, lo, hi)
 	}
 }
 
@@ -328,37 +333,59 @@ func (r *run) queryBlock(worker, part int) {
 	r.gather(lo, hi)
 	l := r.weights.layers[r.layer].query
 	h := r.weights.config.HiddenSize
-	r.product(w, stageQKV, l, hi-lo, r.first[lo*h:hi*h], r.firstQuery[lo*l.out:hi*l.out], kernels.Identity)
+	x := r.first[lo*h : hi*h]
+	r.quantize(w, &w.rows, l, hi-lo, x)
+	r.product(w, stageQKV, l, &w.rows, hi-lo, x, r.firstQuery[lo*l.out:hi*l.out], kernels.Identity)
 }
 
 func (r *run) tailBlock(worker, part int) {
 	w := &r.workers[worker]
 	lo, hi := r.part(part)
-	r.mix(w, &r.weights.layers[r.layer], r.firstContext, r.first, lo, hi)
+	r.mix(w, &r.weights.layers[r.layer], nil, r.firstContext, r.first, lo, hi)
 	r.head(w, lo, hi)
 }
 
-// product computes c = act(x·Wᵀ + b) for m dense rows.
-func (r *run) product(w *worker, s stage, l *linear, m int, x, c []float32, act kernels.Activation) {
-	w.start()
+// quantize makes rows of x, the input of l, if l wants them: m dense rows.
+func (r *run) quantize(w *worker, rows *kernels.RowsI8, l *linear, m int, x []float32) {
 	if l.int8() {
-		w.rows.Quantize(x, m, l.in, l.in)
+		w.start()
+		rows.Quantize(x, m, l.in, l.in, l.inputScale)
 		w.stop(stageQuantize)
 	}
-	l.apply(&w.scratch, &w.rows, m, x, l.in, 0, l.panels(), c, l.out, act)
+}
+
+// product computes c = act(x·Wᵀ + b) for m dense rows; rows is x quantized, for
+// layers that want it.
+func (r *run) product(w *worker, s stage, l *linear, rows *kernels.RowsI8, m int, x, c []float32, act kernels.Activation) {
+	r.show(l, x[:m*l.in])
+	w.start()
+	l.apply(&w.scratch, rows, m, x, l.in, 0, l.panels(), c, l.out, act)
 	w.stop(s)
 }
 
+// show gives the input of l to Options.Observe.
+func (r *run) show(l *linear, x []float32) {
+	if r.observe != nil {
+		for _, name := range l.weights {
+			r.observe(name, x)
+		}
+	}
+}
+
 // embedRows computes the embeddings of the tokens [lo, hi), their LayerNorm and,
-// where they are narrower than the hidden states, their projection.
-func (r *run) embedRows(w *worker, lo, hi int) {
+// where they are narrower than the hidden states, their projection, and quantizes
+// the result into rows for the first layer.
+func (r *run) embedRows(w *worker, rows *kernels.RowsI8, lo, hi int) {
 	w.start()
 	c := &r.weights.config
 	h, e := c.HiddenSize, c.EmbeddingWidth()
 	out := r.hidden[lo*h : hi*h]
-	if r.weights.widen != nil {
+	first, widen := r.weights.project(0), r.weights.widen
+	if widen != nil {
 		w.narrow = grow(w.narrow, (hi-lo)*e)
 		out = w.narrow
+	} else if first.int8() {
+		rows.Resize(hi-lo, h)
 	}
 	for t := lo; t < hi; t++ {
 		id, typeID := int32(c.PadTokenID), int32(0)
@@ -377,39 +404,64 @@ func (r *run) embedRows(w *worker, lo, hi int) {
 		position := r.weights.position.row(int(r.positions[t]), w.buffers[2])
 		n := &r.weights.embeddings
 		kernels.AddLayerNorm(row, row, sum, position, n.gamma, n.beta, c.LayerNormEps)
+		if widen == nil && first.int8() {
+			rows.SetRow(t-lo, row, first.inputScale)
+		}
 	}
-	if l := r.weights.widen; l != nil {
-		l.apply(&w.scratch, nil, hi-lo, out, e, 0, l.panels(), r.hidden[lo*h:hi*h], h, kernels.Identity)
+	if widen != nil {
+		widen.apply(&w.scratch, nil, hi-lo, out, e, 0, widen.panels(), r.hidden[lo*h:hi*h], h, kernels.Identity)
 	}
 	w.stop(stageEmbeddings)
+	if widen != nil {
+		r.quantize(w, rows, first, hi-lo, r.hidden[lo*h:hi*h])
+	}
 }
 
 // project computes queries, keys and values of the rows [lo, hi).
-func (r *run) project(w *worker, l *layer, lo, hi int) {
-	h, p := r.weights.config.HiddenSize, l.project
-	r.product(w, stageQKV, p, hi-lo, r.hidden[lo*h:hi*h], r.projected[lo*p.out:hi*p.out], kernels.Identity)
+func (r *run) project(w *worker, p *linear, lo, hi int) {
+	h := r.weights.config.HiddenSize
+	r.product(w, stageQKV, p, &w.rows, hi-lo, r.hidden[lo*h:hi*h], r.projected[lo*p.out:hi*p.out], kernels.Identity)
 }
 
 // mix computes what follows attention in a layer, for the rows [lo, hi) of
 // context and hidden: projection, feed-forward, and residuals with LayerNorm.
-// The result replaces hidden.
-func (r *run) mix(w *worker, l *layer, context, hidden []float32, lo, hi int) {
+// The result replaces hidden, and is quantized for next, the layer that reads
+// it, if any.
+func (r *run) mix(w *worker, l *layer, next *linear, context, hidden []float32, lo, hi int) {
 	h, a, m := r.weights.config.HiddenSize, l.output.in, hi-lo
 	x, mixed, inner := hidden[lo*h:hi*h], w.mixed[:m*h], w.inner[:m*l.intermediate]
-	r.product(w, stageOutput, l.output, m, context[lo*a:hi*a], mixed, kernels.Identity)
-	r.addNorm(w, &l.attentionNorm, x, mixed)
-	r.product(w, stageFeedForward, l.expand, m, x, inner, r.weights.activation)
-	r.product(w, stageFeedForward, l.contract, m, inner, mixed, kernels.Identity)
-	r.addNorm(w, &l.outputNorm, x, mixed)
+	r.quantize(w, &w.rows, l.output, m, context[lo*a:hi*a])
+	r.product(w, stageOutput, l.output, &w.rows, m, context[lo*a:hi*a], mixed, kernels.Identity)
+	r.addNorm(w, &w.rows, &l.attentionNorm, l.expand, x, mixed)
+	units := &w.rows
+	if l.expand.int8() && l.contract.inputScale != 0 && r.observe == nil {
+		units = &w.units
+		w.start()
+		kernels.GemmI8Quantized(&w.rows, &l.expand.i8, units, l.contract.inputScale, l.expand.bias, r.weights.activation, &w.scratch)
+		w.stop(stageFeedForward)
+	} else {
+		r.product(w, stageFeedForward, l.expand, &w.rows, m, x, inner, r.weights.activation)
+		r.quantize(w, units, l.contract, m, inner)
+	}
+	r.product(w, stageFeedForward, l.contract, units, m, inner, mixed, kernels.Identity)
+	r.addNorm(w, &w.rows, &l.outputNorm, next, x, mixed)
 }
 
-// addNorm sets the rows of x to LayerNorm(mixed + x).
-func (r *run) addNorm(w *worker, n *norm, x, mixed []float32) {
+// addNorm sets the rows of x to LayerNorm(mixed + x), and quantizes them into
+// rows if next, the layer that reads them, wants that.
+func (r *run) addNorm(w *worker, rows *kernels.RowsI8, n *norm, next *linear, x, mixed []float32) {
 	w.start()
 	h := r.weights.config.HiddenSize
+	quantize := next != nil && next.int8()
+	if quantize {
+		rows.Resize(len(x)/h, h)
+	}
 	for i := 0; i < len(x); i += h {
 		row, m := x[i:i+h], mixed[i:i+h]
 		kernels.AddLayerNorm(row, m, m, row, n.gamma, n.beta, r.weights.config.LayerNormEps)
+		if quantize {
+			rows.SetRow(i/h, row, next.inputScale)
+		}
 	}
 	w.stop(stageLayerNorm)
 }
@@ -444,26 +496,26 @@ func (r *run) head(w *worker, lo, hi int) {
 }
 
 // splitLayer is mix over all m rows with each product split by columns.
-func (r *run) splitLayer(l *layer, m int, context, hidden []float32) {
+func (r *run) splitLayer(l *layer, next *linear, m int, context, hidden []float32) {
 	h := r.weights.config.HiddenSize
 	w := &r.workers[0]
 	x, mixed, inner := hidden[:m*h], r.mixed[:m*h], r.inner[:m*l.intermediate]
+	r.quantize(w, &r.rows, l.output, m, context)
 	r.splitRows(stageOutput, l.output, m, context, mixed, kernels.Identity)
-	r.addNorm(w, &l.attentionNorm, x, mixed)
+	r.addNorm(w, &r.rows, &l.attentionNorm, l.expand, x, mixed)
 	r.splitRows(stageFeedForward, l.expand, m, x, inner, r.weights.activation)
+	r.quantize(w, &r.rows, l.contract, m, inner)
 	r.splitRows(stageFeedForward, l.contract, m, inner, mixed, kernels.Identity)
-	r.addNorm(w, &l.outputNorm, x, mixed)
+	r.addNorm(w, &r.rows, &l.outputNorm, next, x, mixed)
 }
 
-// splitRows computes c = act(x·Wᵀ + b) for m dense rows, its columns divided
-// among the workers.
+// splitRows computes c = act(x·Wᵀ + b) for m dense rows, of which r.rows holds
+// the quantized ones for layers that want them, its columns divided among the
+// workers.
 func (r *run) splitRows(s stage, l *linear, m int, x, c []float32, act kernels.Activation) {
+	r.show(l, x[:m*l.in])
 	w := &r.workers[0]
 	w.start()
-	if l.int8() {
-		r.rows.Quantize(x, m, l.in, l.in)
-		w.stop(stageQuantize)
-	}
 	// Parts are pairs of panels at least: the kernels take two at a time.
 	r.split = splitProduct{linear: l, x: x, c: c, m: m, ldx: l.in, ldc: l.out, act: act, parts: min(len(r.workers), (l.panels()+1)/2)}
 	r.team.Run(r.split.parts, r.splitStep)

@@ -25,7 +25,7 @@ func TestSoak(t *testing.T) {
 		}
 	}
 	m := textModel(t)
-	p, err := NewPool(m, PoolOptions{Options: Options{DType: Int8}, MaxDelay: 200 * time.Microsecond, MaxQueue: 24})
+	p, err := NewPool(m, PoolOptions{Options: Options{DType: Int8}, MaxDelay: 200 * time.Microsecond, MaxQueue: 8})
 	if err != nil {
 		t.Fatal(err)
 	}

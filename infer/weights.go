@@ -50,12 +50,16 @@ type norm struct{ gamma, beta []float32 }
 
 // linear is x·Wᵀ + b with W packed into the panels of its number format.
 type linear struct {
+	weights []string // their names
 	in, out int
 	dtype   checkpoints.DType
 	f32     kernels.PanelsF32
 	half    kernels.PanelsHalf // F16 and BF16
 	i8      kernels.PanelsI8
 	bias    []float32
+	// inputScale is the scale of the quantized input of an I8 layer, 0 where
+	// each row has its own.
+	inputScale float32
 }
 
 func (l *linear) panels() int {
@@ -64,6 +68,15 @@ func (l *linear) panels() int {
 
 // int8 tells whether the layer's input is to be quantized.
 func (l *linear) int8() bool { return l.dtype == checkpoints.I8 }
+
+// project is the product that reads the hidden states which layer i begins
+// with, nil after the last layer.
+func (w *weights) project(i int) *linear {
+	if i == len(w.layers) {
+		return nil
+	}
+	return w.layers[i].project
+}
 
 // apply computes m rows for the panels [lo, hi). Rows is x quantized, and used
 // by int8 layers instead of x.
@@ -279,6 +292,7 @@ func (l *loader) linear(dtype checkpoints.DType, names ...string) *linear {
 		r.out += shape[0]
 		r.in = shape[1]
 		r.bias = append(r.bias, l.values(name+".bias")...)
+		r.weights = append(r.weights, name+".weight")
 	}
 	if !r.int8() {
 		w := make([]float32, 0, r.in*r.out)
@@ -297,6 +311,7 @@ func (l *loader) linear(dtype checkpoints.DType, names ...string) *linear {
 		}
 		return r
 	}
+	r.inputScale = l.inputScale(names)
 	q, scale := l.quantized(names, r.in, r.out)
 	if r.in > kernels.MaxKI8 && l.err == nil {
 		l.err = fmt.Errorf("tensor %s.weight: %d inputs, int8 sums take at most %d: %w", names[0], r.in, kernels.MaxKI8, checkpoints.ErrUnsupported)
@@ -305,6 +320,24 @@ func (l *loader) linear(dtype checkpoints.DType, names ...string) *linear {
 		r.i8.Pack(q, scale, r.in, r.out)
 	}
 	return r
+}
+
+// inputScale returns the calibrated scale of the input that the named layers
+// share, 0 if there is none.
+func (l *loader) inputScale(names []string) float32 {
+	of := func(name string) float32 {
+		if t, ok := l.m.Tensors[name+".input_scale"]; ok {
+			return t.Float32s()[0]
+		}
+		return 0
+	}
+	scale := of(names[0])
+	for _, name := range names[1:] {
+		if s := of(name); s != scale && l.err == nil {
+			l.err = fmt.Errorf("tensor %s.input_scale: %g, expected that of %s, whose input it shares, %g", name, s, names[0], scale)
+		}
+	}
+	return scale
 }
 
 func (l *loader) quantized(names []string, in, out int) (q []int8, scale []float32) {

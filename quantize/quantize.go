@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -144,6 +145,7 @@ func Floats(m *checkpoints.Model, dtype checkpoints.DType) (*checkpoints.Model, 
 			}
 			r.Tensors[name] = checkpoints.NewTensor(t.Shape, values)
 			delete(r.Tensors, name+ScaleSuffix)
+			delete(r.Tensors, strings.TrimSuffix(name, ".weight")+InputScaleSuffix)
 			continue
 		}
 		if len(t.Shape) != 2 {

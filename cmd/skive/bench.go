@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -81,7 +82,7 @@ func newBench() *cobra.Command {
 			}
 			var batches []benchBatch
 			if file != "" {
-				if batches, err = readBatches(m, file, batch); err != nil {
+				if batches, err = readBatches(m, file, batch, m.Config.MaxTokens()); err != nil {
 					return err
 				}
 			} else {
@@ -122,48 +123,41 @@ func newBench() *cobra.Command {
 
 // bench runs the batches in turn on every instance until the time is over.
 func bench(m *checkpoints.Model, batches []benchBatch, o infer.Options, instances int, duration time.Duration) (*benchResult, error) {
-	engines := make([]*infer.Engine, instances)
-	for i := range engines {
-		e, err := infer.New(m, o)
-		if err != nil {
-			return nil, err
-		}
-		defer e.Close()
-		engines[i] = e
-		for _, b := range batches[:min(len(batches), 5)] {
-			if _, err := e.PredictTokens(nil, b.ids, b.types, b.offsets); err != nil {
-				return nil, err
-			}
-		}
-		e.Profile()
+	engine, err := newBenchEngine(m, o, instances)
+	if err != nil {
+		return nil, err
 	}
+	defer engine.close()
 	times := make([][]float64, instances)
 	examples, tokens := make([]int, instances), make([]int, instances)
 	errs := make([]error, instances)
-	var wg sync.WaitGroup
-	start := time.Now()
-	for i, e := range engines {
-		wg.Go(func() {
-			var logits []float32
-			for n := i; time.Since(start) < duration; n++ {
-				b := batches[n%len(batches)]
-				before := time.Now()
-				logits, errs[i] = e.PredictTokens(logits, b.ids, b.types, b.offsets)
-				if errs[i] != nil {
-					return
+	run := func(goOn func(calls int) bool) {
+		var wg sync.WaitGroup
+		for i := range instances {
+			wg.Go(func() {
+				var logits []float32
+				times[i], examples[i], tokens[i] = nil, 0, 0
+				for n := i; goOn(n-i) && errs[i] == nil; n++ {
+					b := batches[n%len(batches)]
+					before := time.Now()
+					logits, errs[i] = engine.predict(logits, b)
+					times[i] = append(times[i], time.Since(before).Seconds()*1e3)
+					examples[i] += len(b.offsets) - 1
+					tokens[i] += len(b.ids)
 				}
-				times[i] = append(times[i], time.Since(before).Seconds()*1e3)
-				examples[i] += len(b.offsets) - 1
-				tokens[i] += len(b.ids)
-			}
-		})
+			})
+		}
+		wg.Wait()
 	}
-	wg.Wait()
+	run(func(calls int) bool { return calls < 5 }) // arenas grow and caches fill
+	engine.profile()
+	start := time.Now()
+	run(func(int) bool { return time.Since(start) < duration })
 	elapsed := time.Since(start).Seconds()
 	var all []float64
-	r := &benchResult{Threads: engines[0].Options().Threads, Instances: instances, ISA: kernels.Current().String(), DType: engines[0].Options().DType, RSS: residentMB()}
+	r := &benchResult{Threads: engine.options.Threads, Instances: instances, ISA: kernels.Current().String(), DType: engine.options.DType, RSS: residentMB()}
 	totalExamples, totalTokens := 0, 0
-	for i := range engines {
+	for i := range instances {
 		if errs[i] != nil {
 			return nil, errs[i]
 		}
@@ -181,11 +175,43 @@ func bench(m *checkpoints.Model, batches []benchBatch, o infer.Options, instance
 	r.Seq = float64(totalTokens) / float64(totalExamples)
 	if o.Profile {
 		r.Profile = map[string]float64{}
-		for _, stage := range engines[0].Profile() {
-			r.Profile[stage.Stage] = stage.Time.Seconds() * 1e3 / float64(len(times[0]))
+		for _, stage := range engine.profile() {
+			r.Profile[stage.Stage] = stage.Time.Seconds() * 1e3 / float64(len(all))
 		}
 	}
 	return r, nil
+}
+
+// benchEngine computes calls, as many at a time as it has instances.
+type benchEngine struct {
+	options infer.Options
+	predict func(dst []float32, b benchBatch) ([]float32, error)
+	profile func() []infer.StageTime
+	close   func() error
+}
+
+// newBenchEngine compiles the model: for one instance an engine, whose calls go
+// straight to it, and for several a pool, in which they share the weights and
+// every call is a batch of its own.
+func newBenchEngine(m *checkpoints.Model, o infer.Options, instances int) (*benchEngine, error) {
+	if instances == 1 {
+		e, err := infer.New(m, o)
+		if err != nil {
+			return nil, err
+		}
+		predict := func(dst []float32, b benchBatch) ([]float32, error) {
+			return e.PredictTokens(dst, b.ids, b.types, b.offsets)
+		}
+		return &benchEngine{e.Options(), predict, e.Profile, e.Close}, nil
+	}
+	p, err := infer.NewPool(m, infer.PoolOptions{Options: o, Instances: instances, MaxBatch: 1})
+	if err != nil {
+		return nil, err
+	}
+	predict := func(dst []float32, b benchBatch) ([]float32, error) {
+		return p.PredictTokens(context.Background(), dst, b.ids, b.types, b.offsets)
+	}
+	return &benchEngine{p.Options().Options, predict, p.Profile, p.Close}, nil
 }
 
 // randomBatches draws token ids.
@@ -206,7 +232,7 @@ func randomBatches(cfg checkpoints.Config, batch, seq int) []benchBatch {
 }
 
 // readBatches tokenizes a file of inputs.
-func readBatches(m *checkpoints.Model, path string, batch int) ([]benchBatch, error) {
+func readBatches(m *checkpoints.Model, path string, batch, maxLength int) ([]benchBatch, error) {
 	tokenizer, err := tokenize.Load(m.Tokenizer)
 	if err != nil {
 		return nil, err
@@ -228,7 +254,7 @@ func readBatches(m *checkpoints.Model, path string, batch int) ([]benchBatch, er
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", path, number, err)
 		}
-		o := tokenize.Options{MaxLength: m.Config.MaxTokens()}
+		o := tokenize.Options{MaxLength: maxLength}
 		if input.HasPair {
 			err = tokenizer.EncodePair(&encoding, input.Text, input.Pair, o)
 		} else {

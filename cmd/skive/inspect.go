@@ -79,6 +79,9 @@ func printInfo(to io.Writer, info *checkpoints.Info) error {
 			fmt.Fprintf(w, ", %s", strings.Join(l.DTypes, " and "))
 		}
 		fmt.Fprintln(w)
+		for _, name := range sortedKeys(l.InputScales) {
+			fmt.Fprintf(w, "  %s\tinput scale %.4g\n", name, l.InputScales[name])
+		}
 	}
 	for _, s := range info.Provenance {
 		fmt.Fprintf(w, "made by\t%s %s, %s: %v %v\n", s.Name, s.Version, s.Time.Format("2006-01-02 15:04"), s.Settings, s.Measured)

@@ -92,6 +92,8 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"graph in bf16", []string{"export", "--model", missing, "--format", "onnx", "-o", missing, "--dtype", "bf16"}, exitUsage, "--dtype"},
 		{"graph with padding", []string{"export", "--model", missing, "--format", "onnx", "-o", missing, "--pad"}, exitUsage, "--pad"},
 		{"embeddings in a directory", []string{"export", "--model", missing, "--format", "hf", "-o", missing, "--embedding", "mean"}, exitUsage, "--embedding"},
+		{"calibration in half precision", []string{"quantize", "--model", missing, "-o", missing, "--dtype", "fp16", "--calibrate", good}, exitUsage, "--calibrate"},
+		{"method of calibration", []string{"quantize", "--model", missing, "-o", missing, "--calibrate", good, "--calibrate-method", "median"}, exitUsage, "minmax percentile entropy mse"},
 		{"training rate", []string{"train", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--lr", "-1"}, exitUsage, "--lr"},
 		{"two budgets", []string{"train", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--batch-size", "8", "--batch-tokens", "9"}, exitUsage, "--batch-tokens"},
 		{"no student", []string{"distill", "--teacher", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", missing}, exitUsage, "--student"},

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -39,41 +40,22 @@ embedding as a JSON array.`,
 			if embedding != "" && embedding != infer.Mean && embedding != infer.CLS {
 				return usagef("--embedding: %q, expected mean or cls", embedding)
 			}
-			engine, err := infer.Open(model, infer.Options{Threads: common.threads, DType: dtype, MaxLength: maxLength, Embedding: embedding})
+			p, err := openPredictor(model, infer.Options{DType: dtype, MaxLength: maxLength, Embedding: embedding})
 			if err != nil {
 				return err
 			}
-			defer engine.Close()
-			printNotes(model, engine.Notes())
-			out := bufio.NewWriter(os.Stdout)
-			in := bufio.NewReader(os.Stdin)
-			for number := 1; ; number++ {
-				line, err := in.ReadString('\n')
-				if line == "" && err == io.EOF {
-					return out.Flush()
-				} else if err != nil && err != io.EOF {
-					return err
-				}
-				input, perr := parseInput(strings.TrimRight(line, "\r\n"))
-				if perr != nil {
-					out.Flush()
-					return fmt.Errorf("line %d: %w", number, perr)
-				}
-				answer := predictLine
-				if embedding != "" {
-					answer = embedLine
-				}
-				if perr := answer(c.Context(), out, engine, input); perr != nil {
-					out.Flush()
-					return fmt.Errorf("line %d: %w", number, perr)
-				}
-				// An answer is not held back while the next question is awaited.
-				if in.Buffered() == 0 {
-					if perr := out.Flush(); perr != nil {
-						return perr
-					}
-				}
+			defer p.Close()
+			answer := predictLine
+			if embedding != "" {
+				answer = embedLine
 			}
+			return answerLines(c.Context(), os.Stdin, os.Stdout, linesAhead*common.threads, func(ctx context.Context, line string) ([]byte, error) {
+				input, err := parseInput(line)
+				if err != nil {
+					return nil, err
+				}
+				return answer(ctx, p, input)
+			})
 		},
 	}
 	f := c.Flags()
@@ -82,6 +64,95 @@ embedding as a JSON array.`,
 	f.StringVar(&embedding, "embedding", "", "mean or cls: write embeddings of unit length instead of labels")
 	f.IntVar(&maxLength, "max-length", 0, "truncate inputs to this number of tokens (default the model's maximum)")
 	return c
+}
+
+// linesAhead is how many lines are under way for each instance: two batches of
+// short ones.
+const linesAhead = 64
+
+// answerLines writes the answers to the lines of in, in their order. As many
+// lines are answered at the same time; no answer is held back while the next
+// line is awaited. The first error ends it, after the answers to the lines before.
+func answerLines(ctx context.Context, in io.Reader, to io.Writer, ahead int, answer func(ctx context.Context, line string) ([]byte, error)) error {
+	type answered struct {
+		text []byte
+		err  error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	pending := make(chan chan answered, ahead)
+	go func() {
+		defer close(pending)
+		lines := bufio.NewReader(in)
+		for {
+			line, err := lines.ReadString('\n')
+			if line == "" && err == io.EOF {
+				return
+			}
+			result := make(chan answered, 1)
+			select {
+			case pending <- result:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil && err != io.EOF {
+				result <- answered{err: err}
+				return
+			}
+			go func() {
+				text, err := answer(ctx, strings.TrimRight(line, "\r\n"))
+				result <- answered{text, err}
+			}()
+		}
+	}()
+	out := bufio.NewWriter(to)
+	for number := 1; ; number++ {
+		if len(pending) == 0 {
+			if err := out.Flush(); err != nil {
+				return err
+			}
+		}
+		var result chan answered
+		select {
+		case result = <-pending:
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), out.Flush())
+		}
+		if result == nil {
+			return out.Flush()
+		}
+		r := <-result
+		if r.err != nil {
+			return errors.Join(fmt.Errorf("line %d: %w", number, r.err), out.Flush())
+		}
+		out.Write(r.text) // an error comes back from Flush
+	}
+}
+
+// predictor is what infer.Engine and infer.Pool have in common.
+type predictor interface {
+	Config() checkpoints.Config
+	Notes() []string
+	Predict(context.Context, []infer.Input) ([]infer.Prediction, error)
+	Embed(context.Context, []infer.Input) ([][]float32, error)
+	Close() error
+}
+
+// openPredictor opens a model as a pool of instances of one thread, since a line
+// is too short for more. The head of a masked language model, which a pool does
+// not serve, gets an engine of all threads.
+func openPredictor(path string, o infer.Options) (predictor, error) {
+	pool, err := infer.OpenPool(path, infer.PoolOptions{Options: o, Instances: common.threads})
+	var p predictor = pool
+	if errors.Is(err, infer.ErrMaskedLM) {
+		o.Threads = common.threads
+		p, err = infer.Open(path, o)
+	}
+	if err != nil {
+		return nil, err
+	}
+	printNotes(path, p.Notes())
+	return p, nil
 }
 
 // parseInput reads one line. A line that starts with { is JSON.
@@ -107,26 +178,30 @@ func parseInput(line string) (infer.Input, error) {
 	return input, nil
 }
 
-func embedLine(ctx context.Context, w io.Writer, engine *infer.Engine, input infer.Input) error {
-	embeddings, err := engine.Embed(ctx, []infer.Input{input})
+func embedLine(ctx context.Context, model predictor, input infer.Input) ([]byte, error) {
+	embeddings, err := model.Embed(ctx, []infer.Input{input})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return json.NewEncoder(w).Encode(embeddings[0])
+	return jsonLine(embeddings[0])
 }
 
-func predictLine(ctx context.Context, w io.Writer, engine *infer.Engine, input infer.Input) error {
-	predictions, err := engine.Predict(ctx, []infer.Input{input})
+func predictLine(ctx context.Context, model predictor, input infer.Input) ([]byte, error) {
+	predictions, err := model.Predict(ctx, []infer.Input{input})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p := predictions[0]
-	head := engine.Config().Head
+	head := model.Config().Head
 	if common.json {
-		return json.NewEncoder(w).Encode(answerDocument(head, &p))
+		return jsonLine(answerDocument(head, &p))
 	}
-	_, err = fmt.Fprintln(w, answerText(head, &p))
-	return err
+	return append([]byte(answerText(head, &p)), '\n'), nil
+}
+
+func jsonLine(v any) ([]byte, error) {
+	b, err := json.Marshal(v)
+	return append(b, '\n'), err
 }
 
 // predictedWord is a word of predict's JSON document; Label is null where the

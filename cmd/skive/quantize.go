@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -21,6 +22,7 @@ func newQuantize() *cobra.Command {
 	var (
 		task                       taskFlags
 		model, dtype, file, output string
+		calibrate, method          string
 		embeddings                 bool
 		maxDrop                    float64
 	)
@@ -30,7 +32,10 @@ func newQuantize() *cobra.Command {
 		Long: `Store a model's weights in fewer bits, as one .skive file.
 
 With --max-drop the sensitivity of each layer to int8 is measured on a labelled data set, and the most sensitive layers
-keep their format, as many as the metric needs to stay within so many points of the float model's.`,
+keep their format, as many as the metric needs to stay within so many points of the float model's.
+
+With --calibrate the scales of activations are chosen before, from how they are distributed on that file, in place of one for
+each token at run time.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := require(c, "model", "output"); err != nil {
@@ -38,8 +43,10 @@ keep their format, as many as the metric needs to stay within so many points of 
 			}
 			mixed := c.Flags().Changed("max-drop")
 			switch {
-			case dtype != "int8" && (mixed || embeddings):
-				return usagef("--max-drop and --embeddings go with --dtype int8, not %q", dtype)
+			case dtype != "int8" && (mixed || embeddings || calibrate != ""):
+				return usagef("--max-drop, --calibrate and --embeddings go with --dtype int8, not %q", dtype)
+			case !slices.Contains(quantize.Methods, quantize.Method(method)):
+				return usagef("--calibrate-method: %q, expected one of %v", method, quantize.Methods)
 			case mixed && !(maxDrop >= 0 && maxDrop <= 100):
 				return usagef("--max-drop: %g, expected 0 to 100 points", maxDrop)
 			case mixed:
@@ -52,16 +59,29 @@ keep their format, as many as the metric needs to stay within so many points of 
 				return err
 			}
 			defer m.Close()
+			activations := func(q *checkpoints.Model) (*checkpoints.Model, error) { return q, nil }
+			if calibrate != "" {
+				observed, err := observe(c.Context(), m, calibrate, task.maxLength)
+				if err != nil {
+					return err
+				}
+				activations = func(q *checkpoints.Model) (*checkpoints.Model, error) {
+					return observed.Static(q, quantize.Method(method))
+				}
+			}
 			if mixed {
-				return quantizeMixed(c.Context(), m, &task, file, output, maxDrop/100, embeddings)
+				return quantizeMixed(c.Context(), m, &task, file, output, maxDrop/100, embeddings, activations)
 			}
 			var q *checkpoints.Model
-			if embeddings {
-				q, err = quantize.Int8Weights(m, int8Weights(m, true))
+			if dtype == "int8" {
+				q, err = quantize.Int8Weights(m, int8Weights(m, embeddings))
 			} else {
 				q, err = withDType(m, dtype)
 			}
 			if err != nil {
+				return err
+			}
+			if q, err = activations(q); err != nil {
 				return err
 			}
 			if err := q.SaveSkive(output); err != nil {
@@ -75,6 +95,8 @@ keep their format, as many as the metric needs to stay within so many points of 
 	f.StringVar(&dtype, "dtype", "int8", "int8, fp16 or bf16")
 	f.BoolVar(&embeddings, "embeddings", false, "word and position embeddings in int8, too")
 	f.Float64Var(&maxDrop, "max-drop", 0, "largest loss of the task's metric, in `POINTS` (0.5 of 100): sensitive layers keep their format")
+	f.StringVar(&calibrate, "calibrate", "", "`FILE` of inputs, one a line as predict takes them: static scales of activations")
+	f.StringVar(&method, "calibrate-method", string(quantize.MinMax), "minmax, percentile, entropy or mse")
 	f.StringVar(&file, "data", "", "labelled `FILE` for --max-drop, may be .gz")
 	f.StringVarP(&output, "output", "o", "", "`FILE.skive` to write")
 	task.register(f, false)
@@ -89,7 +111,44 @@ func int8Weights(m *checkpoints.Model, embeddings bool) []string {
 	return weights
 }
 
-func quantizeMixed(ctx context.Context, m *checkpoints.Model, task *taskFlags, file, output string, maxDrop float64, embeddings bool) error {
+// observe runs the model in its own format over a file of inputs.
+func observe(ctx context.Context, m *checkpoints.Model, file string, maxLength int) (*quantize.Calibration, error) {
+	switch {
+	case maxLength == 0:
+		maxLength = m.Config.MaxTokens()
+	case maxLength < 0 || maxLength > m.Config.MaxTokens():
+		return nil, usagef("--max-length: %d, expected 1 to the model's %d positions", maxLength, m.Config.MaxTokens())
+	}
+	batches, err := readBatches(m, file, 16, maxLength)
+	if err != nil {
+		return nil, err
+	}
+	var c quantize.Calibration
+	o := infer.Options{Threads: common.threads, Observe: c.Observe}
+	if !m.HasHead() {
+		o.Embedding = infer.Mean
+	}
+	engine, err := infer.New(m, o)
+	if err != nil {
+		return nil, err
+	}
+	defer engine.Close()
+	bar := progress.New(common.progress(), "calibration", 0, len(batches))
+	defer bar.Finish("")
+	var outputs []float32
+	for i, b := range batches {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if outputs, err = engine.PredictTokens(outputs, b.ids, b.types, b.offsets); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		bar.Set(i+1, "")
+	}
+	return &c, nil
+}
+
+func quantizeMixed(ctx context.Context, m *checkpoints.Model, task *taskFlags, file, output string, maxDrop float64, embeddings bool, activations func(*checkpoints.Model) (*checkpoints.Model, error)) error {
 	if m.Config.Head != checkpoints.SingleLabel {
 		return fmt.Errorf("--max-drop compares the classes that a model chooses; this one does %s", m.Config.Head)
 	}
@@ -103,6 +162,12 @@ func quantizeMixed(ctx context.Context, m *checkpoints.Model, task *taskFlags, f
 	}
 	metric := train.MainMetric(set.Task)
 	evaluate := func(ctx context.Context, m *checkpoints.Model) ([]float32, float64, error) {
+		if m.DType() == checkpoints.I8 {
+			var err error
+			if m, err = activations(m); err != nil {
+				return nil, 0, err
+			}
+		}
 		logits, err := train.Logits(ctx, m, enc, infer.Options{Threads: common.threads})
 		if err != nil {
 			return nil, 0, err
@@ -125,6 +190,11 @@ func quantizeMixed(ctx context.Context, m *checkpoints.Model, task *taskFlags, f
 	bar.Finish("")
 	if err != nil {
 		return err
+	}
+	if q.DType() == checkpoints.I8 {
+		if q, err = activations(q); err != nil {
+			return err
+		}
 	}
 	if err := q.SaveSkive(output); err != nil {
 		return err

@@ -58,6 +58,7 @@ type Scratch struct {
 	bias   []float32 // the bias of the last panel, padded
 	packed []float32 // a block of the left-hand matrix
 	wide   []int16   // likewise, of 8-bit integers
+	strip  []float32 // outputs of GemmI8Quantized before they are quantized
 
 	widened PanelsF32 // panels of GemmHalf
 
@@ -112,7 +113,34 @@ func GemmI8(a *RowsI8, b *PanelsI8, panelLo, panelHi int, c []float32, ldc int, 
 		ep.finish(a.M, panelLo*Lanes, n, c, ldc)
 		return
 	}
-	gemmI8(a, b, panelLo, panelHi, c, ldc, &ep, s)
+	gemmI8(a, b, panelLo, panelHi, c, ldc, &ep, nil, s)
+}
+
+// GemmI8Quantized is GemmI8 over all panels of b followed by QuantizeRowStatic
+// with the scale: dst becomes the m×N matrix activation(a·B + bias), quantized
+// while it is in cache. Bias may be nil.
+func GemmI8Quantized(a *RowsI8, b *PanelsI8, dst *RowsI8, scale float32, bias []float32, activation Activation, s *Scratch) {
+	if a.K != b.K {
+		panic("kernels: inner sizes of a product differ")
+	}
+	if bias != nil && len(bias) < b.N {
+		panic("kernels: bias too short")
+	}
+	dst.begin(a.M, b.N, scale)
+	ep := Epilogue{Bias: bias, Activation: activation}
+	if a.M == 0 || b.N == 0 {
+		return
+	}
+	if current == Generic || b.K == 0 {
+		s.strip = grow(s.strip, a.M*b.N)
+		gemmI8Generic(a, b, 0, b.Panels(), s.strip, b.N, &ep)
+		ep.finish(a.M, 0, b.N, s.strip, b.N)
+		for i := range a.M {
+			dst.setColumns(i, 0, s.strip[i*b.N:][:b.N])
+		}
+		return
+	}
+	gemmI8(a, b, 0, b.Panels(), nil, 0, &ep, dst, s)
 }
 
 // gemmJob is a product that ParallelGemmF32 has split.

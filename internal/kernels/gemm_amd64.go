@@ -194,9 +194,10 @@ func (g *gemmBlock) kernel(tile, panel, n int, c *float32, ldc int, bias *float3
 	}
 }
 
-// gemmI8 is GemmI8 after its checks, with K at least 1.
-func gemmI8(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep *Epilogue, s *Scratch) {
-	g := i8Product{a: a, b: b, c: c, ldc: ldc, k: ceilDiv(b.K, 4), s: s}
+// gemmI8 is GemmI8 after its checks, with K at least 1, or GemmI8Quantized if
+// dst is not nil: its outputs stay in a strip of few panels.
+func gemmI8(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep *Epilogue, dst *RowsI8, s *Scratch) {
+	g := i8Product{a: a, b: b, ldc: ldc, k: ceilDiv(b.K, 4), s: s}
 	if ep.Accumulate {
 		g.accumulate = 1
 	}
@@ -214,7 +215,16 @@ func gemmI8(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep *Epilog
 		top, bottom := i*a.M/blocks, (i+1)*a.M/blocks
 		tiles := ceilDiv(bottom-top, maxRows)
 		g.setRows(top, bottom, tiles)
+		if dst == nil {
+			g.c = c[top*ldc:]
+		} else {
+			// A strip may grow by all but one of the panels that are taken together.
+			g.ldc = (strip + panels - 1) * Lanes
+			s.strip = grow(s.strip, (bottom-top)*g.ldc)
+			g.c = s.strip
+		}
 		done := lo
+		g.first = 0
 		for at := lo; at < hi; {
 			n := min(panels, hi-at)
 			if n > 1 && (at+n)*Lanes > b.N {
@@ -229,7 +239,14 @@ func gemmI8(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep *Epilog
 				if ep.PreActivation != nil {
 					e.PreActivation = ep.PreActivation[top*ldc:]
 				}
-				e.finish(bottom-top, done*Lanes, min(at*Lanes, b.N), c[top*ldc:], ldc)
+				from, to := done*Lanes, min(at*Lanes, b.N)
+				e.finish(bottom-top, from-g.first, to-g.first, g.c, g.ldc)
+				if dst != nil {
+					for r := top; r < bottom; r++ {
+						dst.setColumns(r, from, g.c[(r-top)*g.ldc:][:to-from])
+					}
+					g.first = to
+				}
 				done = at
 			}
 		}
@@ -240,15 +257,15 @@ func gemmI8(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep *Epilog
 type i8Product struct {
 	a          *RowsI8
 	b          *PanelsI8
-	c          []float32
+	c          []float32 // from row top and column first on
 	ldc        int
 	k          int // in groups of 4
 	accumulate int
 	s          *Scratch
+	top, first int
 	// The rows from top on, where the level wants them widened: tile by tile,
 	// each [k rounded up to even][rows of the tile][4].
 	wide []int16
-	top  int
 }
 
 // wideRow is the length of a widened row.
@@ -256,11 +273,12 @@ func (g *i8Product) wideRow() int { return 8 * ceilDiv(g.k, 2) }
 
 // setRows prepares the rows [top, bottom), which are cut evenly into tiles.
 func (g *i8Product) setRows(top, bottom, tiles int) {
+	g.top = top
 	if current == AVX512VNNI {
 		return
 	}
 	g.s.wide = grow(g.s.wide, (bottom-top)*g.wideRow())
-	g.wide, g.top = g.s.wide, top
+	g.wide = g.s.wide
 	for t := range tiles {
 		lo, hi := t*(bottom-top)/tiles, (t+1)*(bottom-top)/tiles
 		widenI8AVX2(&g.wide[lo*g.wideRow()], &g.a.Data[(top+lo)*g.a.Stride()], g.a.Stride(), hi-lo, ceilDiv(g.k, 2))
@@ -281,19 +299,20 @@ func (g *i8Product) tile(top, bottom, panel, n int, bias []float32) {
 			biasAt = &g.s.padBias(bias[col : col+columns])[0]
 		}
 	}
+	out := g.c[(top-g.top)*g.ldc+col-g.first:]
 	if !cut {
-		g.kernel(top, rows, panel, n, &g.c[top*g.ldc+col], g.ldc, biasAt)
+		g.kernel(top, rows, panel, n, &out[0], g.ldc, biasAt)
 		return
 	}
 	g.s.tile = grow(g.s.tile, 14*Lanes)
 	if g.accumulate != 0 {
 		for r := range rows {
-			copy(g.s.tile[r*Lanes:], g.c[(top+r)*g.ldc+col:][:columns])
+			copy(g.s.tile[r*Lanes:], out[r*g.ldc:][:columns])
 		}
 	}
 	g.kernel(top, rows, panel, 1, &g.s.tile[0], Lanes, biasAt)
 	for r := range rows {
-		copy(g.c[(top+r)*g.ldc+col:][:columns], g.s.tile[r*Lanes:])
+		copy(out[r*g.ldc:][:columns], g.s.tile[r*Lanes:])
 	}
 }
 

@@ -103,7 +103,7 @@ func BenchmarkGemmI8(b *testing.B) {
 		var a kernels.RowsI8
 		var s kernels.Scratch
 		p.Pack(w, floats(n), k, n)
-		a.Quantize(floats(m*k), m, k, k)
+		a.Quantize(floats(m*k), m, k, k, 0)
 		b.Run(fmt.Sprintf("%dx%dx%d", m, k, n), func(b *testing.B) {
 			measure(b, 2*float64(m*k*n), "GOPS", peak.I8, func() {
 				kernels.GemmI8(&a, &p, 0, p.Panels(), c, n, kernels.Epilogue{Bias: bias}, &s)

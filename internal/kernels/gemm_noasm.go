@@ -7,7 +7,7 @@ func gemmF32(m int, a ViewF32, b *PanelsF32, lo, hi int, c []float32, ldc int, e
 	ep.finish(m, lo*Lanes, min(hi*Lanes, b.N), c, ldc)
 }
 
-func gemmI8(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep *Epilogue, s *Scratch) {
+func gemmI8(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep *Epilogue, dst *RowsI8, s *Scratch) {
 	gemmI8Generic(a, b, lo, hi, c, ldc, ep)
 	ep.finish(a.M, lo*Lanes, min(hi*Lanes, b.N), c, ldc)
 }

@@ -182,6 +182,24 @@ func (p product) checkI8(t *testing.T, seed uint64) {
 	if i := diffAt(gotPre, wantPre); i >= 0 {
 		t.Fatalf("%+v: pre-activation %d is %x, want %x", p, i-20, gotPre[i], wantPre[i])
 	}
+	p.checkI8Quantized(t, &a, &b, ep)
+}
+
+// checkI8Quantized compares GemmI8Quantized with the two steps that it stands for, at the generic level.
+func (p product) checkI8Quantized(t *testing.T, a *RowsI8, b *PanelsI8, ep Epilogue) {
+	t.Helper()
+	const scale = 0.05
+	var s Scratch
+	got := RowsI8{Data: slices.Repeat([]int8{77}, 40*128)}
+	GemmI8Quantized(a, b, &got, scale, ep.Bias, ep.Activation, &s)
+	defer Use(Generic)()
+	c := make([]float32, p.m*p.n)
+	GemmI8(a, b, 0, b.Panels(), c, p.n, Epilogue{Bias: ep.Bias, Activation: ep.Activation}, &s)
+	var want RowsI8
+	want.Quantize(c, p.m, p.n, p.n, scale)
+	if got.M != want.M || got.K != want.K || !slices.Equal(got.Data, want.Data) || !slices.Equal(got.Scale, want.Scale) || !slices.Equal(got.Sum, want.Sum) {
+		t.Fatalf("%+v: quantized outputs differ", p)
+	}
 }
 
 // products are the cases that all levels are compared on.
@@ -282,7 +300,7 @@ func TestGemmI8ApproximatesTheProduct(t *testing.T) {
 		scale[i] = 1.0 / 127
 	}
 	var a RowsI8
-	a.Quantize(x, m, k, k)
+	a.Quantize(x, m, k, k, 0)
 	var b PanelsI8
 	b.Pack(w, scale, k, n)
 	c := make([]float32, m*n)

@@ -143,19 +143,38 @@ func (r *RowsI8) Resize(m, k int) {
 	r.Sum = grow(r.Sum, m)
 }
 
-// SetRow quantizes x, of K floats, into row i with QuantizeRow. Different rows
-// may be set at the same time.
-func (r *RowsI8) SetRow(i int, x []float32) {
+// SetRow quantizes x, of K floats, into row i: with QuantizeRowStatic and the
+// scale, or with QuantizeRow if the scale is 0. Different rows may be set at the
+// same time.
+func (r *RowsI8) SetRow(i int, x []float32, scale float32) {
 	row := r.Data[i*r.Stride():][:r.Stride()]
-	r.Scale[i], r.Sum[i] = QuantizeRow(row[:r.K], x[:r.K])
+	if scale == 0 {
+		r.Scale[i], r.Sum[i] = QuantizeRow(row[:r.K], x[:r.K])
+	} else {
+		r.Scale[i], r.Sum[i] = scale, QuantizeRowStatic(row[:r.K], x[:r.K], scale)
+	}
 	clear(row[r.K:])
 }
 
 // Quantize sets r to the m×k matrix whose rows lie in x, ld floats apart, each
-// quantized by itself with QuantizeRow, reusing memory.
-func (r *RowsI8) Quantize(x []float32, m, k, ld int) {
+// quantized with SetRow, reusing memory.
+func (r *RowsI8) Quantize(x []float32, m, k, ld int, scale float32) {
 	r.Resize(m, k)
 	for i := range m {
-		r.SetRow(i, x[i*ld:][:k])
+		r.SetRow(i, x[i*ld:][:k], scale)
 	}
+}
+
+// begin sets the size to m rows of k columns that GemmI8Quantized fills.
+func (r *RowsI8) begin(m, k int, scale float32) {
+	r.Resize(m, k)
+	for i := range m {
+		r.Scale[i], r.Sum[i] = scale, 0
+		clear(r.Data[i*r.Stride():][:r.Stride()][k:])
+	}
+}
+
+// setColumns quantizes x into row i from a column on.
+func (r *RowsI8) setColumns(i, column int, x []float32) {
+	r.Sum[i] += QuantizeRowStatic(r.Data[i*r.Stride()+column:][:len(x)], x, r.Scale[i])
 }

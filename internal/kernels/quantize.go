@@ -23,9 +23,23 @@ func QuantizeRow(dst []int8, x []float32) (scale float32, sum int32) {
 	return amax / 127, quantizeRow(dst, x, 127/amax)
 }
 
+// QuantizeRowStatic quantizes one row with a scale that was chosen before: dst[i] is x[i]*(1/scale) rounded half to even
+// and limited to [-127, 127], -127 for a NaN. It returns the sum of dst. The scale is positive, and 1/scale finite.
+func QuantizeRowStatic(dst []int8, x []float32, scale float32) (sum int32) {
+	sameLength(len(dst), len(x))
+	return quantizeRow(dst, x, 1/scale)
+}
+
 func quantizeRowGeneric(dst []int8, x []float32, inverse float32) (sum int32) {
 	for i, v := range x {
-		q := int32(math.RoundToEven(float64(v * inverse)))
+		t := float32(v * inverse)
+		if !(t > -127) {
+			t = -127
+		}
+		if t > 127 {
+			t = 127
+		}
+		q := int32(math.RoundToEven(float64(t)))
 		dst[i] = int8(q)
 		sum += q
 	}

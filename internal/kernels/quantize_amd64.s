@@ -13,25 +13,31 @@ TEXT ·quantizeRowAVX2(SB), NOSPLIT, $0-60
 	VBROADCASTSS inverse+48(FP), Y0
 	VPXOR        Y1, Y1, Y1
 	VPXOR        Y2, Y2, Y2
+	VBROADCASTSS cc2fe0000<>+0(SB), Y3
+	VBROADCASTSS c42fe0000<>+0(SB), Y4
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	ANDQ         $-16, SI
 	JZ           tail2
 
 loop1:
-	VMOVUPS      (CX)(BX*4), Y3
-	VMOVUPS      32(CX)(BX*4), Y4
-	VMULPS       Y0, Y3, Y3
-	VMULPS       Y0, Y4, Y4
-	VCVTPS2DQ    Y3, Y3
-	VCVTPS2DQ    Y4, Y4
-	VPADDD       Y3, Y1, Y1
-	VPADDD       Y4, Y2, Y2
-	VPACKSSDW    Y4, Y3, Y3
-	VPERMQ       $0xd8, Y3, Y3
-	VEXTRACTI128 $0x01, Y3, X4
-	VPACKSSWB    X4, X3, X4
-	VMOVDQU      X4, (AX)(BX*1)
+	VMOVUPS      (CX)(BX*4), Y5
+	VMOVUPS      32(CX)(BX*4), Y6
+	VMULPS       Y0, Y5, Y5
+	VMULPS       Y0, Y6, Y6
+	VMAXPS       Y3, Y5, Y5
+	VMAXPS       Y3, Y6, Y6
+	VMINPS       Y4, Y5, Y5
+	VMINPS       Y4, Y6, Y6
+	VCVTPS2DQ    Y5, Y5
+	VCVTPS2DQ    Y6, Y6
+	VPADDD       Y5, Y1, Y1
+	VPADDD       Y6, Y2, Y2
+	VPACKSSDW    Y6, Y5, Y5
+	VPERMQ       $0xd8, Y5, Y5
+	VEXTRACTI128 $0x01, Y5, X6
+	VPACKSSWB    X6, X5, X6
+	VMOVDQU      X6, (AX)(BX*1)
 	ADDQ         $0x10, BX
 	CMPQ         BX, SI
 	JLT          loop1
@@ -42,17 +48,21 @@ tail2:
 	LEAQ         tailMasks<>+0(SB), SI
 	MOVQ         DX, DI
 	NEGQ         DI
-	VMOVDQU      64(SI)(DI*4), Y3
-	VMOVDQU      96(SI)(DI*4), Y4
-	VMASKMOVPS   (CX)(BX*4), Y3, Y3
-	VMASKMOVPS   32(CX)(BX*4), Y4, Y4
-	VMULPS       Y0, Y3, Y3
-	VMULPS       Y0, Y4, Y4
-	VCVTPS2DQ    Y3, Y3
-	VCVTPS2DQ    Y4, Y4
-	VPADDD       Y3, Y1, Y1
-	VPADDD       Y4, Y2, Y2
-	VPACKSSDW    Y4, Y3, Y0
+	VMOVDQU      64(SI)(DI*4), Y5
+	VMOVDQU      96(SI)(DI*4), Y6
+	VMASKMOVPS   (CX)(BX*4), Y5, Y5
+	VMASKMOVPS   32(CX)(BX*4), Y6, Y6
+	VMULPS       Y0, Y5, Y5
+	VMULPS       Y0, Y6, Y6
+	VMAXPS       Y3, Y5, Y5
+	VMAXPS       Y3, Y6, Y6
+	VMINPS       Y4, Y5, Y5
+	VMINPS       Y4, Y6, Y6
+	VCVTPS2DQ    Y5, Y5
+	VCVTPS2DQ    Y6, Y6
+	VPADDD       Y5, Y1, Y1
+	VPADDD       Y6, Y2, Y2
+	VPACKSSDW    Y6, Y5, Y0
 	VPERMQ       $0xd8, Y0, Y0
 	VEXTRACTI128 $0x01, Y0, X3
 	VPACKSSWB    X3, X0, X3
@@ -98,6 +108,26 @@ done3:
 	VZEROUPPER
 	RET
 
+DATA cc2fe0000<>+0(SB)/4, $0xc2fe0000
+DATA cc2fe0000<>+4(SB)/4, $0xc2fe0000
+DATA cc2fe0000<>+8(SB)/4, $0xc2fe0000
+DATA cc2fe0000<>+12(SB)/4, $0xc2fe0000
+DATA cc2fe0000<>+16(SB)/4, $0xc2fe0000
+DATA cc2fe0000<>+20(SB)/4, $0xc2fe0000
+DATA cc2fe0000<>+24(SB)/4, $0xc2fe0000
+DATA cc2fe0000<>+28(SB)/4, $0xc2fe0000
+GLOBL cc2fe0000<>(SB), RODATA|NOPTR, $32
+
+DATA c42fe0000<>+0(SB)/4, $0x42fe0000
+DATA c42fe0000<>+4(SB)/4, $0x42fe0000
+DATA c42fe0000<>+8(SB)/4, $0x42fe0000
+DATA c42fe0000<>+12(SB)/4, $0x42fe0000
+DATA c42fe0000<>+16(SB)/4, $0x42fe0000
+DATA c42fe0000<>+20(SB)/4, $0x42fe0000
+DATA c42fe0000<>+24(SB)/4, $0x42fe0000
+DATA c42fe0000<>+28(SB)/4, $0x42fe0000
+GLOBL c42fe0000<>(SB), RODATA|NOPTR, $32
+
 DATA tailMasks<>+0(SB)/4, $0xffffffff
 DATA tailMasks<>+4(SB)/4, $0xffffffff
 DATA tailMasks<>+8(SB)/4, $0xffffffff
@@ -140,17 +170,21 @@ TEXT ·quantizeRowAVX512(SB), NOSPLIT, $0-60
 	MOVQ         x_len+32(FP), DX
 	VBROADCASTSS inverse+48(FP), Z0
 	VPXORD       Z1, Z1, Z1
+	VBROADCASTSS cc2fe0000<>+0(SB), Z2
+	VBROADCASTSS c42fe0000<>+0(SB), Z3
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	ANDQ         $-16, SI
 	JZ           tail2
 
 loop1:
-	VMOVUPS   (CX)(BX*4), Z2
-	VMULPS    Z0, Z2, Z2
-	VCVTPS2DQ Z2, Z2
-	VPADDD    Z2, Z1, Z1
-	VPMOVDB   Z2, (AX)(BX*1)
+	VMOVUPS   (CX)(BX*4), Z4
+	VMULPS    Z0, Z4, Z4
+	VMAXPS    Z2, Z4, Z4
+	VMINPS    Z3, Z4, Z4
+	VCVTPS2DQ Z4, Z4
+	VPADDD    Z4, Z1, Z1
+	VPMOVDB   Z4, (AX)(BX*1)
 	ADDQ      $0x10, BX
 	CMPQ      BX, SI
 	JLT       loop1
@@ -162,11 +196,13 @@ tail2:
 	SHLXQ     DX, SI, DX
 	DECQ      DX
 	KMOVW     DX, K1
-	VMOVUPS.Z (CX)(BX*4), K1, Z2
-	VMULPS    Z0, Z2, Z2
-	VCVTPS2DQ Z2, Z2
-	VPADDD    Z2, Z1, Z1
-	VPMOVDB   Z2, K1, (AX)(BX*1)
+	VMOVUPS.Z (CX)(BX*4), K1, Z4
+	VMULPS    Z0, Z4, Z4
+	VMAXPS    Z2, Z4, Z4
+	VMINPS    Z3, Z4, Z4
+	VCVTPS2DQ Z4, Z4
+	VPADDD    Z4, Z1, Z1
+	VPMOVDB   Z4, K1, (AX)(BX*1)
 
 done3:
 	VEXTRACTF64X4 $0x01, Z1, Y0

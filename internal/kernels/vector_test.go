@@ -109,6 +109,22 @@ func vectorCases() []vectorCase {
 			}
 			return append(out, canonical(scale), uint32(sum))
 		}},
+		{"QuantizeRowStatic", func(in *vectorInput) []uint32 {
+			x := in.row()
+			q := make([]int8, len(x)+2)
+			q[0], q[len(q)-1] = 99, 99
+			var out []uint32
+			for _, scale := range []float32{0.02, 1e-30, 1e30} {
+				out = append(out, uint32(QuantizeRowStatic(q[1:len(q)-1], x, scale)))
+				for _, v := range q {
+					out = append(out, uint32(v))
+				}
+			}
+			if q[0] != 99 || q[len(q)-1] != 99 {
+				in.t.Fatal("wrote outside the row")
+			}
+			return out
+		}},
 		{"Add", func(in *vectorInput) []uint32 {
 			a, b := in.row(), in.row()
 			Add(in.row(), a, b)
@@ -334,6 +350,7 @@ func BenchmarkVector(b *testing.B) {
 		{"AddLayerNorm", func() { AddLayerNorm(dst, p, x, y, z, z, 1e-12) }},
 		{"LayerNormBackward", func() { LayerNormBackward(dst, p, w, x, y, z, mean, rstd) }},
 		{"QuantizeRow", func() { QuantizeRow(q, x) }},
+		{"QuantizeRowStatic", func() { QuantizeRowStatic(q, x, 0.03) }},
 		{"Add", func() { Add(dst, x, y) }},
 		{"Axpy", func() { Axpy(dst, 0.5, x) }},
 		{"Sum", func() { Sum(x) }},

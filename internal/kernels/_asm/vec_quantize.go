@@ -18,9 +18,13 @@ func quantizeRow() {
 	both("quantizeRow", "func(dst []int8, x []float32, inverse float32) (sum int32)", "is quantizeRowGeneric.", func(g *gen) {
 		dst, x, n := ptr("dst"), ptr("x"), length("x")
 		inverse, acc := g.param("inverse"), g.zero()
+		least, most := g.r(-127), g.r(127)
 		g.loop(n, func() {
 			v := g.floats(x)
 			g.do(mulps, inverse, v, v)
+			// Of a NaN and the limit this takes the limit, its second source.
+			g.do(maxps, least, v, v)
+			g.do(minps, most, v, v)
 			g.unary(VCVTPS2DQ, v, v)
 			g.do(addd, v, acc, acc)
 			to := Mem{Base: dst, Index: g.index, Scale: 1}

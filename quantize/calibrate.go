@@ -1,0 +1,314 @@
+package quantize
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/skive-ml/skive/checkpoints"
+)
+
+// InputScaleSuffix replaces ".weight" in the name of the tensor that holds the
+// scale of a linear layer's quantized input: float32 of shape [1].
+const InputScaleSuffix = ".input_scale"
+
+// Method is a way to choose the largest magnitude that a quantized activation
+// can have. What is larger is cut down to it; the smaller it is, the finer are
+// the steps.
+type Method string
+
+// Methods of calibration.
+const (
+	// MinMax is the largest magnitude seen.
+	MinMax Method = "minmax"
+	// Percentile is the magnitude that 99.99 % of the values do not exceed (Wu et
+	// al., arXiv 2004.09602, section 5.2).
+	Percentile Method = "percentile"
+	// Entropy is the magnitude that loses least information: the one whose
+	// histogram in 128 steps has the smallest Kullback-Leibler divergence from the
+	// histogram of the values (Migacz, "8-bit Inference with TensorRT", GTC 2017).
+	Entropy Method = "entropy"
+	// MSE is the magnitude with the smallest mean squared error of the quantized
+	// values (Choukroun et al., arXiv 1902.06822).
+	MSE Method = "mse"
+)
+
+// Methods are all methods of calibration.
+var Methods = []Method{MinMax, Percentile, Entropy, MSE}
+
+// Errors of calibration.
+var (
+	ErrMethod        = errors.New("no such method of calibration")
+	ErrNotCalibrated = errors.New("no activations were observed")
+	ErrNotInt8       = errors.New("no linear layer of the model is int8")
+)
+
+// Calibration gathers the distributions of the inputs of linear layers. Its zero
+// value is ready for use; Observe is what infer.Options.Observe takes.
+type Calibration struct {
+	mu     sync.Mutex
+	inputs map[string]*histogram // by the name of the weight
+	err    error
+}
+
+// Observe counts values of the input of the layer with this weight. It may be
+// called from several goroutines; the result does not depend on their order.
+func (c *Calibration) Observe(weight string, x []float32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.inputs == nil {
+		c.inputs = make(map[string]*histogram)
+	}
+	h := c.inputs[weight]
+	if h == nil {
+		h = new(histogram)
+		c.inputs[weight] = h
+	}
+	if !h.add(x) && c.err == nil {
+		c.err = fmt.Errorf("quantize: the input of %s holds NaN or infinity", weight)
+	}
+}
+
+// Static returns a copy of an int8 model that quantizes the input of each of its
+// int8 linear layers with one scale, chosen by the method from what was observed
+// of the float model. The products are then the same as with a scale for each
+// token, without the search for the largest magnitude of each row. A model
+// calibrated with a classifier, where the last layer computes the first tokens
+// alone, has its scales for that use.
+func (c *Calibration) Static(m *checkpoints.Model, method Method) (*checkpoints.Model, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !slices.Contains(Methods, method) {
+		return nil, fmt.Errorf("quantize: %w: %q, expected one of %v", ErrMethod, method, Methods)
+	}
+	if c.err != nil {
+		return nil, c.err
+	}
+	if err := m.Validate(); err != nil {
+		return nil, fmt.Errorf("quantize: %w", err)
+	}
+	r := m.Clone()
+	limits := make(map[*histogram]float64)
+	layers, cut := 0, 0.0
+	for _, weight := range LinearWeights(m.Config) {
+		if m.Tensors[weight].DType != checkpoints.I8 {
+			continue
+		}
+		// Queries, keys and values share their input, of which the last layer's
+		// queries may read a part.
+		h := c.inputs[strings.Replace(strings.Replace(weight, "self.query", "self.key", 1), "self.value", "self.key", 1)]
+		if h == nil || h.total == 0 {
+			return nil, fmt.Errorf("quantize: tensor %s: %w", weight, ErrNotCalibrated)
+		}
+		layers++
+		limit, ok := limits[h]
+		if !ok {
+			limit = h.limit(method)
+			limits[h] = limit
+		}
+		cut = max(cut, h.above(limit))
+		scale := max(float32(limit/127), 0x1p-100)
+		r.Tensors[strings.TrimSuffix(weight, ".weight")+InputScaleSuffix] = checkpoints.NewTensor([]int{1}, []float32{scale})
+	}
+	if layers == 0 {
+		return nil, fmt.Errorf("quantize: %w", ErrNotInt8)
+	}
+	r.Provenance = append(r.Provenance, checkpoints.Stage{
+		Name:     "calibrate",
+		Version:  checkpoints.Version,
+		Time:     time.Now().UTC().Truncate(time.Second),
+		Settings: map[string]string{"activations": "static, per tensor", "method": string(method)},
+		Measured: map[string]float64{"layers": float64(layers), "largest_share_cut": cut},
+	})
+	return r, nil
+}
+
+// bins of a histogram. They are a small part of a step of the 127 that they are
+// to be divided into.
+const bins = 8192
+
+// histogram counts magnitudes in bins of equal width from 0 to top, a power of
+// two. Doubling top adds pairs of bins, so that the counts do not depend on the
+// order in which the values came.
+type histogram struct {
+	counts  [bins]int64
+	total   int64
+	top     float64
+	largest float64
+}
+
+// add counts values. It reports false for NaN and infinity.
+func (h *histogram) add(x []float32) bool {
+	for _, v := range x {
+		a := math.Abs(float64(v))
+		if !(a <= math.MaxFloat32) {
+			return false
+		}
+		if a > h.largest || h.top == 0 {
+			h.grow(a)
+		}
+		h.counts[int(a*(bins/h.top))]++
+	}
+	h.total += int64(len(x))
+	return true
+}
+
+// grow makes room for a magnitude.
+func (h *histogram) grow(a float64) {
+	h.largest = max(h.largest, a)
+	// Below this a scale would have no reciprocal.
+	h.top = max(h.top, 0x1p-90)
+	for a >= h.top {
+		if h.total == 0 && h.counts == [bins]int64{} {
+			_, e := math.Frexp(a)
+			h.top = math.Ldexp(1, e)
+			return
+		}
+		h.top *= 2
+		for i := range bins / 2 {
+			h.counts[i] = h.counts[2*i] + h.counts[2*i+1]
+		}
+		clear(h.counts[bins/2:])
+	}
+}
+
+// above is the share of the values that exceed a magnitude.
+func (h *histogram) above(limit float64) float64 {
+	var n int64
+	for i := int(math.Ceil(limit * (bins / h.top))); i < bins; i++ {
+		n += h.counts[i]
+	}
+	return float64(n) / float64(h.total)
+}
+
+// limit chooses the largest magnitude to be represented.
+func (h *histogram) limit(method Method) float64 {
+	var limit float64
+	switch method {
+	case Percentile:
+		limit = h.percentile(0.9999)
+	case Entropy:
+		limit = h.leastDivergence()
+	case MSE:
+		limit = h.leastError()
+	default:
+		limit = h.largest
+	}
+	return min(limit, h.largest)
+}
+
+// percentile is the end of the bin in which a share of the values is reached.
+func (h *histogram) percentile(share float64) float64 {
+	var n int64
+	for i, c := range h.counts {
+		if n += c; float64(n) >= share*float64(h.total) {
+			return float64(i+1) * (h.top / bins)
+		}
+	}
+	return h.largest
+}
+
+// leastError tries the ends of the bins.
+func (h *histogram) leastError() float64 {
+	const tried = 512
+	best, least := h.largest, math.Inf(1)
+	width := h.top / bins
+	used := min(int(h.largest/width)+1, bins)
+	for i := range tried {
+		limit := h.largest * float64(i+1) / tried
+		scale := limit / 127
+		var sum float64
+		for b, c := range h.counts[:used] {
+			if c == 0 {
+				continue
+			}
+			x := (float64(b) + 0.5) * width
+			d := x - scale*min(math.Round(x/scale), 127)
+			if sum += d * d * float64(c); sum > least {
+				break
+			}
+		}
+		if sum < least {
+			best, least = limit, sum
+		}
+	}
+	return best
+}
+
+// leastDivergence is the algorithm of TensorRT over 2,048 bins.
+func (h *histogram) leastDivergence() float64 {
+	const wide, steps = 2048, 128
+	var counts [wide]float64
+	for i, c := range h.counts {
+		counts[i*wide/bins] += float64(c)
+	}
+	total := float64(h.total)
+	// Values near zero, padding and ReLU's among them, must not decide.
+	total += counts[1] - counts[0]
+	counts[0] = counts[1]
+	used := wide
+	for used > 0 && counts[used-1] == 0 {
+		used--
+	}
+	best, least := h.largest, math.Inf(1)
+	outside := total
+	for _, c := range counts[:min(steps, used)] {
+		outside -= c
+	}
+	for n := steps; n <= used; n++ {
+		if n > steps {
+			outside -= counts[n-1]
+		}
+		if d := divergenceInSteps(counts[:n], max(outside, 0), steps); d <= least {
+			best, least = float64(n)*(h.top/wide), d
+		}
+	}
+	return best
+}
+
+// divergenceInSteps is the divergence of a histogram whose last bin also counts
+// what lies outside from itself in so many steps, each step's count spread evenly
+// over those of its bins that are not empty.
+func divergenceInSteps(counts []float64, outside float64, steps int) float64 {
+	n := len(counts)
+	var all, inside float64
+	for _, c := range counts {
+		inside += c
+	}
+	all = inside + outside
+	if inside == 0 {
+		return math.Inf(1)
+	}
+	var sum float64
+	for s := range steps {
+		lo, hi := (s*n+steps-1)/steps, ((s+1)*n+steps-1)/steps
+		var count float64
+		full := 0
+		for _, c := range counts[lo:hi] {
+			count += c
+			if c > 0 {
+				full++
+			}
+		}
+		for i := lo; i < hi; i++ {
+			p := counts[i]
+			if i == n-1 {
+				p += outside
+			}
+			if p == 0 {
+				continue
+			}
+			if counts[i] == 0 {
+				return math.Inf(1) // nothing inside stands for what was cut
+			}
+			q := count / float64(full) / inside
+			p /= all
+			sum += p * math.Log(p/q)
+		}
+	}
+	return sum
+}
