@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"time"
 
 	G "gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -94,6 +95,7 @@ type Graph struct {
 	nodes      map[*Node]*nodeInfo
 	parameters []*Parameter
 	session    *Session
+	profile    *Profile
 }
 
 // worker is the memory of one worker of the team.
@@ -101,6 +103,10 @@ type worker struct {
 	kernels kernels.Scratch
 	panels  kernels.PanelsF32
 	a, b, c []float32
+
+	measured          bool // the rest is for Profile
+	products, packing time.Duration
+	flops             int64
 }
 
 // nodeInfo is what the graph knows of a node.

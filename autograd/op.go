@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash"
 	"hash/fnv"
+	"time"
 
 	"github.com/chewxy/hm"
 	G "gorgonia.org/gorgonia"
@@ -157,6 +158,9 @@ func (o *op) guard(err *error) {
 
 func (o *op) Do(values ...G.Value) (v G.Value, err error) {
 	defer o.guard(&err)
+	if o.graph.profile != nil {
+		defer o.graph.operation(o.name(), time.Now())
+	}
 	for i := range o.in {
 		if o.in[i], err = arrayOf(values[i]); err != nil {
 			return nil, err
@@ -234,6 +238,9 @@ func (b *backwardOp) SymDiff(G.Nodes, *Node, *Node) (G.Nodes, error) {
 func (b *backwardOp) Do(values ...G.Value) (v G.Value, err error) {
 	defer b.guard(&err)
 	o := b.op
+	if o.graph.profile != nil {
+		defer o.graph.operation(b.String(), time.Now())
+	}
 	dout, err := arrayOf(values[len(values)-1])
 	if err != nil {
 		return nil, err

@@ -73,6 +73,9 @@ func (o *graphObjective) Step(number int, b *data.Batch) (float64, map[string]fl
 	return float64(o.session.Loss()), parts, nil
 }
 
+// SetProfile makes the next steps add to p where their time went.
+func (o *graphObjective) SetProfile(p *autograd.Profile) { o.session.SetProfile(p) }
+
 func (o *graphObjective) Close() error {
 	o.graph.Close()
 	return nil
