@@ -1,7 +1,7 @@
 package train
 
 import (
-	"runtime/metrics"
+	runtimemetrics "runtime/metrics"
 	"time"
 
 	"github.com/skive-ml/skive/autograd"
@@ -29,7 +29,7 @@ type profiler struct {
 	report  func(Profile)
 	current Profile
 	started time.Time
-	heap    [2]metrics.Sample
+	heap    [2]runtimemetrics.Sample
 }
 
 func newProfiler(report func(Profile)) *profiler {
@@ -50,7 +50,7 @@ func (p *profiler) begin(step int, o Objective) {
 	if o, ok := o.(profiled); ok {
 		o.SetProfile(&p.current.Graph)
 	}
-	metrics.Read(p.heap[:])
+	runtimemetrics.Read(p.heap[:])
 	p.current.Allocations, p.current.AllocatedBytes = -p.heap[0].Value.Uint64(), -p.heap[1].Value.Uint64()
 	p.started = time.Now()
 }
@@ -69,7 +69,7 @@ func (p *profiler) end(sequences, tokens int) {
 	}
 	p.current.Time = time.Since(p.started)
 	p.current.Sequences, p.current.Tokens = sequences, tokens
-	metrics.Read(p.heap[:])
+	runtimemetrics.Read(p.heap[:])
 	p.current.Allocations += p.heap[0].Value.Uint64()
 	p.current.AllocatedBytes += p.heap[1].Value.Uint64()
 	p.report(p.current)
