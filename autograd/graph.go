@@ -96,6 +96,10 @@ type Graph struct {
 	parameters []*Parameter
 	session    *Session
 	profile    *Profile
+
+	segment  *segment // under construction
+	segments int
+	pools    [2]pool
 }
 
 // worker is the memory of one worker of the team.

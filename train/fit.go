@@ -179,14 +179,20 @@ func (f *fit) run(ctx context.Context, model *checkpoints.Model, trainSet, devSe
 	for _, p := range f.objective.Parameters() {
 		parameters = append(parameters, &parameter{name: p.Name, weights: p.Weights, computed: p.Gradient})
 	}
-	f.optimizer = newOptimizer(workers, parameters, &f.o)
-
 	done := 0
+	if state != nil {
+		done = state.header.Step
+	}
+	f.bar = progress.New(f.o.Progress, f.o.stage(), done, f.total)
+	defer f.bar.Finish("stopped")
+	if err := f.fits(parameters); err != nil {
+		return nil, err
+	}
+	f.optimizer = newOptimizer(workers, parameters, &f.o)
 	if state != nil {
 		if err := f.restore(state); err != nil {
 			return nil, err
 		}
-		done = state.header.Step
 	} else if err := f.removeState(); err != nil {
 		return nil, err
 	}
@@ -200,8 +206,6 @@ func (f *fit) run(ctx context.Context, model *checkpoints.Model, trainSet, devSe
 	}
 	defer func() { err = errors.Join(err, f.events.close()) }()
 	f.profiler = newProfiler(f.o.OnProfile)
-	f.bar = progress.New(f.o.Progress, f.o.stage(), done, f.total)
-	defer f.bar.Finish("stopped")
 	if done, err = f.loop(ctx, done); err != nil {
 		return nil, err
 	}

@@ -81,6 +81,11 @@ type Options struct {
 	// do not depend on it.
 	Threads int
 
+	// Recompute computes the values of each layer again in the backward pass
+	// instead of keeping them: some third more work, the same results, and the
+	// activations of two layers instead of all. Run honours it.
+	Recompute bool
+
 	// Output is the directory that receives the best model on the development
 	// set, the curves and the training state (in state/). With "", the run
 	// lives in memory alone and cannot be resumed.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"math"
@@ -118,12 +119,16 @@ func TestOutputDirectory(t *testing.T) {
 	if err != nil || !bytes.Contains(svg, []byte("<svg")) {
 		t.Errorf("curves: %v", err)
 	}
+	page, err := os.ReadFile(filepath.Join(o.Output, CurvesPage))
+	if err != nil || !bytes.Contains(page, []byte("<svg")) || !bytes.Contains(page, []byte(fmt.Sprintf("%.4f", r.Best.Metrics["accuracy"]))) {
+		t.Errorf("page of the curves: %v\n%s", err, page)
+	}
 	// A reader that has the old file open keeps it whole.
 	old := filepath.Join(o.Output, "old.svg")
 	if err := os.Link(filepath.Join(o.Output, CurvesFile), old); err != nil {
 		t.Fatal(err)
 	}
-	if err := writeCurves(filepath.Join(o.Output, CurvesFile), "again", r.History, nil); err != nil {
+	if err := writeCurves(o.Output, "again", r.History, nil); err != nil {
 		t.Fatal(err)
 	}
 	if kept, err := os.ReadFile(old); err != nil || !bytes.Equal(kept, svg) {
@@ -376,5 +381,34 @@ func TestLossFalls(t *testing.T) {
 	first, last := mean(r.History[:7]), mean(r.History[len(r.History)-7:])
 	if !(last < 0.5*first) || math.IsNaN(last) {
 		t.Errorf("the loss goes from %.3f to %.3f", first, last)
+	}
+}
+
+func TestRecomputationGivesTheSameBits(t *testing.T) {
+	cfg := golden.Model(t).Config
+	for range 3 {
+		cfg.Layers = append(cfg.Layers, checkpoints.LayerSize{Heads: 4, Intermediate: 48})
+	}
+	m := checkpoints.InitBERT(cfg, 1)
+	m.Tokenizer = golden.Model(t).Tokenizer
+	ds := golden.Data(t)
+	var models []*checkpoints.Model
+	var results []*Result
+	for _, recompute := range []bool{false, true} {
+		o := quick()
+		o.Recompute, o.Accumulate, o.BatchSize = recompute, 2, 8
+		out, r, err := Run(context.Background(), m, subset(ds, 0, 100), nil, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		models, results = append(models, out), append(results, r)
+	}
+	if !sameWeights(models[0], models[1]) {
+		t.Error("recomputation gives other weights")
+	}
+	for i, want := range results[0].History {
+		if got := results[1].History[i]; got.Loss != want.Loss || got.GradNorm != want.GradNorm {
+			t.Fatalf("step %d: loss %v and norm %v, want %v and %v", want.Step, got.Loss, got.GradNorm, want.Loss, want.GradNorm)
+		}
 	}
 }

@@ -8,8 +8,6 @@ import (
 	"slices"
 
 	"github.com/skive-ml/skive/checkpoints"
-
-	"path/filepath"
 )
 
 // StateDir is the directory of the training state inside an output directory.
@@ -72,7 +70,7 @@ func (f *fit) save(step int, finished bool) error {
 	if err := errors.Join(f.log.flush(), f.events.flush()); err != nil {
 		return err
 	}
-	return writeCurves(filepath.Join(f.o.Output, CurvesFile), f.o.stage(), r.History, r.Evaluations)
+	return writeCurves(f.o.Output, f.o.stage(), r.History, r.Evaluations)
 }
 
 // readState reads the state of the output directory, nil where there is none,

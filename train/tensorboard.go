@@ -161,8 +161,10 @@ func (l *eventLog) write(step int, what []byte) error {
 	seconds := float64(l.now().UnixMicro()) / 1e6
 	event := protowire.AppendTag(nil, eventWallTime, protowire.Fixed64Type)
 	event = protowire.AppendFixed64(event, math.Float64bits(seconds))
-	event = protowire.AppendTag(event, eventStep, protowire.VarintType)
-	event = protowire.AppendVarint(event, uint64(step))
+	if step > 0 {
+		event = protowire.AppendTag(event, eventStep, protowire.VarintType)
+		event = protowire.AppendVarint(event, uint64(step))
+	}
 	if _, err := l.w.Write(appendRecord(nil, append(event, what...))); err != nil {
 		return fmt.Errorf("tensorboard: %w", err)
 	}
