@@ -21,7 +21,7 @@ import (
 // states close together.
 func killedRun() Options {
 	o := quick()
-	o.Epochs, o.Steps, o.BatchSize, o.Accumulate = 0, 60, 4, 2
+	o.Epochs, o.Steps, o.BatchSize, o.Accumulate = 0, 120, 4, 2
 	o.EvalEvery, o.SaveEvery, o.Threads = 5, 2, 1
 	return o
 }
@@ -70,32 +70,58 @@ func TestKilledTwentyTimes(t *testing.T) {
 		return c, out
 	}
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
-	at := 0
-	for kill := range 20 {
-		c, out := process()
-		if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-			t.Fatalf("process %d does no step: %v", kill+1, err)
+	ends := func() {
+		t.Helper()
+		got, err := checkpoints.Open(dir)
+		if err != nil {
+			t.Fatal(err)
 		}
-		time.Sleep(time.Duration(random.IntN(60_000)) * time.Microsecond)
-		if err := c.Process.Kill(); err != nil {
+		defer got.Close()
+		if !sameWeights(got, want) {
+			t.Fatal("other weights than those of the run that was not killed")
+		}
+	}
+	at, whole := 0, 0
+	for kills := 0; kills < 20; {
+		c, out := process()
+		if _, err := bufio.NewReader(out).ReadString('\n'); err == nil {
+			time.Sleep(time.Duration(random.IntN(40_000)) * time.Microsecond)
+		}
+		if err := c.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			t.Fatal(err)
 		}
 		c.Wait()
+		switch code := c.ProcessState.ExitCode(); code {
+		case -1: // killed
+			kills++
+		case 0: // it came to the end before: the next begins anew
+			ends()
+			if err := os.RemoveAll(dir); err != nil {
+				t.Fatal(err)
+			}
+			at = 0
+			if whole++; whole > 20 {
+				t.Fatalf("%d of %d processes could be killed", kills, kills+whole)
+			}
+			continue
+		default:
+			t.Fatalf("a resumed process ends with code %d after %d kills", code, kills)
+		}
 		var h stateHeader
 		switch _, err := checkpoints.ReadState(filepath.Join(dir, StateDir, stateFile), &h); {
 		case errors.Is(err, fs.ErrNotExist) && at == 0:
 		case err != nil || h.Step < at:
-			t.Fatalf("after kill %d the state is that of step %d, %d before, error %v", kill+1, h.Step, at, err)
+			t.Fatalf("after kill %d the state is that of step %d, %d before, error %v", kills, h.Step, at, err)
 		}
 		at = h.Step
 		switch m, err := checkpoints.Open(dir); {
 		case err == nil:
 			m.Close()
 		case len(h.Evaluations) > 0:
-			t.Fatalf("after kill %d at step %d: %v", kill+1, at, err)
+			t.Fatalf("after kill %d at step %d: %v", kills, at, err)
 		}
 	}
-	t.Logf("killed 20 times up to step %d of %d", at, wantResult.Steps)
+	t.Logf("killed 20 times, up to step %d of %d after %d whole runs", at, wantResult.Steps, whole)
 	c, out := process()
 	if _, err := io.Copy(io.Discard, out); err != nil {
 		t.Fatal(err)
@@ -103,14 +129,7 @@ func TestKilledTwentyTimes(t *testing.T) {
 	if err := c.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	got, err := checkpoints.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer got.Close()
-	if !sameWeights(got, want) {
-		t.Error("other weights than those of the run that was not killed")
-	}
+	ends()
 	log, err := os.ReadFile(filepath.Join(dir, "log.jsonl"))
 	if err != nil || len(keepLines(log, wantResult.Steps)) != len(log) {
 		t.Errorf("the log is torn: %v", err)
