@@ -3,6 +3,7 @@ package autograd
 import (
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/skive-ml/skive/internal/kernels"
 )
@@ -178,6 +179,7 @@ func (a *attention) forward(g *Graph, in []array, out array, keep bool) error {
 			probs = a.probs[h.probs:][:h.nq*h.n]
 		}
 		if a.p == 0 {
+			w.flops += 4 * int64(h.nq) * int64(h.n) * int64(a.dim)
 			kernels.AttentionForward(h.n, h.nq, a.dim, h.q, h.k, h.v, a.scale(), h.mask, out.f[h.context:], out.columns, probs, &w.kernels)
 			return
 		}
@@ -196,8 +198,18 @@ func (a *attention) forward(g *Graph, in []array, out array, keep bool) error {
 // product sets c, of rows ldc floats apart, to a·b on one worker, a being m×k
 // and b k×n.
 func (w *worker) product(m, k, n int, a, b kernels.ViewF32, c []float32, ldc int) {
+	if !w.measured {
+		w.panels.Pack(b, k, n)
+		kernels.GemmF32(m, a, &w.panels, 0, w.panels.Panels(), c, ldc, kernels.Epilogue{}, &w.kernels)
+		return
+	}
+	start := time.Now()
 	w.panels.Pack(b, k, n)
+	packed := time.Now()
 	kernels.GemmF32(m, a, &w.panels, 0, w.panels.Panels(), c, ldc, kernels.Epilogue{}, &w.kernels)
+	w.packing += packed.Sub(start)
+	w.products += time.Since(packed)
+	w.flops += 2 * int64(m) * int64(k) * int64(n)
 }
 
 func (a *attention) backward(g *Graph, in []array, out, dout array, d []array) error {

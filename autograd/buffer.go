@@ -139,6 +139,18 @@ func (b *buffer) resize(a array) array {
 	return a
 }
 
+// resizeIn is resize in memory that other buffers use at other times.
+func (b *buffer) resizeIn(memory *[]float32, a array) array {
+	if a.dims == 0 {
+		return b.resize(a)
+	}
+	*memory = grow(*memory, a.rows*a.columns)
+	if len(b.data) == 0 || &b.data[0] != &(*memory)[0] {
+		b.data, b.rows = *memory, -1 // of no shape yet
+	}
+	return b.resize(a)
+}
+
 // grow returns s with length n, reusing its memory where it is large enough,
 // and with room for larger batches where it is not.
 func grow[E any](s []E, n int) []E {

@@ -50,6 +50,7 @@ var (
 	testRows    = []int32{10, 0, 3, 0}
 	testGroups  = []int32{4, 4, 4, 7, 2, 2, 2, 2, 2, 2, 2}
 	testRight   = []int32{0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1}
+	testWeights = []float64{0.5, 2, 1.25, 0}
 )
 
 // opCase is an operation with its float64 reference.
@@ -158,6 +159,13 @@ var opCases = []opCase{
 	{"CrossEntropy summed", []operand{perSequence("logits", 4)},
 		func(g *Graph, n []*Node, in testInputs) *Node { return g.CrossEntropy(n[0], in.labels, Sum) },
 		func(x [][]float64) []float64 { return []float64{2 * gradcheck.CrossEntropy(x[0], testLabels)} }},
+	{"CrossEntropy weighted and smoothed", []operand{perSequence("logits", 4)},
+		func(g *Graph, n []*Node, in testInputs) *Node {
+			return g.WeightedCrossEntropy(n[0], in.labels, CrossEntropyOptions{Weights: testWeights, Smoothing: 0.1}, Mean)
+		},
+		func(x [][]float64) []float64 {
+			return []float64{gradcheck.WeightedCrossEntropy(x[0], testLabels, testWeights, 0.1)}
+		}},
 	{"SoftCrossEntropy", []operand{perSequence("logits", 4), target(perSequence("target", 4))},
 		func(g *Graph, n []*Node, in testInputs) *Node {
 			return g.SoftCrossEntropy(n[0], n[1], NewWeight(2.5), Mean)

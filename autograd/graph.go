@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"time"
 
 	G "gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -94,6 +95,11 @@ type Graph struct {
 	nodes      map[*Node]*nodeInfo
 	parameters []*Parameter
 	session    *Session
+	profile    *Profile
+
+	segment  *segment // under construction
+	segments int
+	pools    [2]pool
 }
 
 // worker is the memory of one worker of the team.
@@ -102,6 +108,10 @@ type worker struct {
 	panels  kernels.PanelsF32
 	a, b    []float32
 	c, d    []float32
+
+	measured          bool // the rest is for Profile
+	products, packing time.Duration
+	flops             int64
 }
 
 // nodeInfo is what the graph knows of a node.

@@ -2,6 +2,7 @@ package autograd
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/skive-ml/skive/internal/kernels"
 )
@@ -26,8 +27,31 @@ func (g *Graph) columns(n int, f func(lo, hi int)) {
 // multiply sets c to act(a·b + bias) by the graph's workers, a being m×k and b
 // k×n. It packs b first.
 func (g *Graph) multiply(m, k, n int, a, b kernels.ViewF32, c []float32, ep kernels.Epilogue) {
-	kernels.ParallelPackF32(g.team, &g.panels, b, k, n)
-	kernels.ParallelGemmF32(g.team, m, a, &g.panels, c, n, ep, g.scratch)
+	g.pack(&g.panels, b, k, n)
+	g.multiplyPanels(m, a, &g.panels, c, ep)
+}
+
+// pack packs the k×n matrix b into p by the graph's workers.
+func (g *Graph) pack(p *kernels.PanelsF32, b kernels.ViewF32, k, n int) {
+	if g.profile == nil {
+		kernels.ParallelPackF32(g.team, p, b, k, n)
+		return
+	}
+	start := time.Now()
+	kernels.ParallelPackF32(g.team, p, b, k, n)
+	g.profile.Packing += time.Since(start)
+}
+
+// multiplyPanels is multiply with b in panels.
+func (g *Graph) multiplyPanels(m int, a kernels.ViewF32, b *kernels.PanelsF32, c []float32, ep kernels.Epilogue) {
+	if g.profile == nil {
+		kernels.ParallelGemmF32(g.team, m, a, b, c, b.N, ep, g.scratch)
+		return
+	}
+	start := time.Now()
+	kernels.ParallelGemmF32(g.team, m, a, b, c, b.N, ep, g.scratch)
+	g.profile.Products += time.Since(start)
+	g.profile.FLOPs += 2 * int64(m) * int64(b.K) * int64(b.N)
 }
 
 // linear is y = act(x·Wᵀ + b).
@@ -81,9 +105,9 @@ func (l *linear) forward(g *Graph, in []array, out array, keep bool) error {
 		panels = &l.panels
 	}
 	if !l.frozen || panels.K == 0 {
-		kernels.ParallelPackF32(g.team, panels, kernels.Transposed(w.f, w.columns), w.columns, w.rows)
+		g.pack(panels, kernels.Transposed(w.f, w.columns), w.columns, w.rows)
 	}
-	kernels.ParallelGemmF32(g.team, x.rows, kernels.RowMajor(x.f, x.columns), panels, out.f, out.columns, ep, g.scratch)
+	g.multiplyPanels(x.rows, kernels.RowMajor(x.f, x.columns), panels, out.f, ep)
 	return nil
 }
 

@@ -23,8 +23,20 @@ func (r Reduction) scale(n int) float64 {
 	return 1 / float64(max(n, 1))
 }
 
+// CrossEntropyOptions are the variable parts of the cross-entropy with labels.
+type CrossEntropyOptions struct {
+	// Weights multiplies the loss of each example by the weight of its label,
+	// one for each class; the mean divides by the weights' sum. nil weighs all
+	// alike.
+	Weights []float64
+	// Smoothing is the share of the target that is spread evenly over the
+	// classes (Szegedy et al., arXiv 1512.00567).
+	Smoothing float64
+}
+
 // crossEntropy compares logits with labels.
 type crossEntropy struct {
+	CrossEntropyOptions
 	reduction Reduction
 	gradient  []float32
 	losses    []float64 // of the rows
@@ -35,31 +47,69 @@ type crossEntropy struct {
 // [rows]; -1 and -100 stand for no label, and an example without one counts
 // nothing. With no labels at all the loss is 0.
 func (g *Graph) CrossEntropy(logits, labels *Node, r Reduction) *Node {
-	return g.apply(&crossEntropy{reduction: r}, []bool{true, false}, logits, labels)
+	return g.WeightedCrossEntropy(logits, labels, CrossEntropyOptions{}, r)
+}
+
+// WeightedCrossEntropy is CrossEntropy with class weights w and smoothing ε, as
+// PyTorch's CrossEntropyLoss defines them: with C classes and q the softmax, an
+// example's loss is
+//
+//	(1-ε) * -w[label]*log q[label] + ε/C * Σ -w[c]*log q[c]
+//
+// and the mean divides by the sum of w[label].
+func (g *Graph) WeightedCrossEntropy(logits, labels *Node, o CrossEntropyOptions, r Reduction) *Node {
+	for _, w := range o.Weights {
+		if !(w >= 0) || math.IsInf(w, 1) {
+			return g.fail("CrossEntropy: class weights are %v, want finite numbers that are not negative", o.Weights)
+		}
+	}
+	if !(o.Smoothing >= 0 && o.Smoothing < 1) {
+		return g.fail("CrossEntropy: smoothing is %v, want 0 <= s < 1", o.Smoothing)
+	}
+	return g.apply(&crossEntropy{CrossEntropyOptions: o, reduction: r}, []bool{true, false}, logits, labels)
 }
 
 func (*crossEntropy) name() string { return "CrossEntropy" }
 
-func (*crossEntropy) shape(in []array) (array, error) {
+func (l *crossEntropy) shape(in []array) (array, error) {
 	if in[0].dims != 2 || in[1].dims != 1 || in[1].i == nil || in[0].rows != in[1].rows {
 		return array{}, fmt.Errorf("logits are %v and labels %v, want [rows classes] and [rows] integers", in[0], in[1])
 	}
+	if n := len(l.Weights); n > 0 && n != in[0].columns {
+		return array{}, fmt.Errorf("%d class weights for %d classes", n, in[0].columns)
+	}
 	return array{rows: 1, columns: 1}, nil
+}
+
+func (l *crossEntropy) weight(class int) float64 {
+	if l.Weights == nil {
+		return 1
+	}
+	return l.Weights[class]
 }
 
 func (l *crossEntropy) forward(g *Graph, in []array, out array, _ bool) error {
 	x, labels := in[0], in[1].i
 	l.gradient = grow(l.gradient, len(x.f))
-	count, total := 0, 0.0
+	count, total := 0.0, 0.0
 	for i, label := range labels {
 		if label >= int32(x.columns) || label < 0 && label != -1 && label != -100 {
 			return fmt.Errorf("label of row %d is %d, want 0 to %d, or -1 for none", i, label, x.columns-1)
 		}
 		if label >= 0 {
-			count++
+			count += l.weight(int(label))
 		}
 	}
-	scale := l.reduction.scale(count)
+	scale := 1.0
+	if l.reduction == Mean {
+		if scale = 0; count > 0 {
+			scale = 1 / count
+		}
+	}
+	spread, all := l.Smoothing/float64(x.columns), 0.0
+	for c := range x.columns {
+		all += l.weight(c)
+	}
 	l.losses = grow(l.losses, x.rows)
 	g.rows(x.rows, func(_, _, lo, hi int) {
 		for i := lo; i < hi; i++ {
@@ -70,13 +120,16 @@ func (l *crossEntropy) forward(g *Graph, in []array, out array, _ bool) error {
 				continue
 			}
 			sum := logSumExp(x.row(i), 1)
-			l.losses[i] = sum - float64(x.row(i)[label])
+			hard := (1 - l.Smoothing) * l.weight(int(label))
 			for c, v := range x.row(i) {
-				p := math.Exp(float64(v) - sum)
+				target := spread * l.weight(c)
 				if c == int(label) {
-					p--
+					target += hard
 				}
-				d[c] = float32(p * scale)
+				if target != 0 {
+					l.losses[i] += target * (sum - float64(v))
+				}
+				d[c] = float32((math.Exp(float64(v)-sum)*(hard+spread*all) - target) * scale)
 			}
 		}
 	})

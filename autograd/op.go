@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash"
 	"hash/fnv"
+	"time"
 
 	"github.com/chewxy/hm"
 	G "gorgonia.org/gorgonia"
@@ -41,6 +42,9 @@ type op struct {
 	in     []array
 	d      []array
 	output array
+
+	segment *segment
+	place   int // in the segment
 }
 
 // apply adds the block to the graph. Differentiable says for which inputs it
@@ -58,6 +62,9 @@ func (g *Graph) apply(b block, differentiable []bool, inputs ...*Node) *Node {
 		info := g.nodes[n]
 		if info == nil {
 			return g.fail("%s: input %d is not a node of this graph", b.name(), i)
+		}
+		if p := info.op; p != nil && p.segment != nil && p.segment != g.segment && p.segment.kept != p {
+			return g.fail("%s: input %d is recomputed, and is not there outside of its segment", b.name(), i)
 		}
 		info.uses++
 		o.types = append(o.types, n.Type())
@@ -81,6 +88,9 @@ func (g *Graph) apply(b block, differentiable []bool, inputs ...*Node) *Node {
 		return g.fail("%s: %w", b.name(), err)
 	}
 	g.nodes[n] = &nodeInfo{name: b.name(), gradient: o.keep, op: o}
+	if g.segment != nil {
+		g.segment.join(o)
+	}
 	return n
 }
 
@@ -157,18 +167,32 @@ func (o *op) guard(err *error) {
 
 func (o *op) Do(values ...G.Value) (v G.Value, err error) {
 	defer o.guard(&err)
+	if o.graph.profile != nil {
+		defer o.graph.operation(o.name(), time.Now())
+	}
 	for i := range o.in {
 		if o.in[i], err = arrayOf(values[i]); err != nil {
 			return nil, err
 		}
 	}
+	if o.segment != nil {
+		o.segment.pool.resident = o.segment
+	}
+	err = o.compute()
+	return o.result.value(), err
+}
+
+// compute is the forward pass of the inputs at hand.
+func (o *op) compute() error {
 	a, err := o.shapes()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	o.output = o.result.resize(a)
+	o.output = o.resizeResult(a)
 	s := o.graph.session
-	return o.result.value(), o.forward(o.graph, o.in, o.output, o.keep && s != nil && s.loss != nil)
+	o.borrow()
+	defer o.giveBack()
+	return o.forward(o.graph, o.in, o.output, o.keep && s != nil && s.loss != nil)
 }
 
 // twin is a block some of whose inputs have one gradient: the terms of a sum.
@@ -234,6 +258,14 @@ func (b *backwardOp) SymDiff(G.Nodes, *Node, *Node) (G.Nodes, error) {
 func (b *backwardOp) Do(values ...G.Value) (v G.Value, err error) {
 	defer b.guard(&err)
 	o := b.op
+	if o.graph.profile != nil {
+		defer o.graph.operation(b.String(), time.Now())
+	}
+	if o.segment != nil {
+		if err := o.segment.recompute(o.graph); err != nil {
+			return nil, err
+		}
+	}
 	dout, err := arrayOf(values[len(values)-1])
 	if err != nil {
 		return nil, err
@@ -244,7 +276,7 @@ func (b *backwardOp) Do(values ...G.Value) (v G.Value, err error) {
 	for i, wanted := range o.diff {
 		o.d[i] = array{}
 		if j := o.shared(i); wanted && (j == i || !o.diff[j]) {
-			o.d[i] = o.grads[i].resize(o.in[i])
+			o.d[i] = o.resizeGradient(i)
 		}
 	}
 	return o.grads[b.first].value(), o.backward(o.graph, o.in, o.output, dout, o.d)

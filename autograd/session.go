@@ -162,6 +162,9 @@ func (s *Session) Run() error {
 		}
 		return fmt.Errorf("autograd: %w", err)
 	}
+	if g.profile != nil {
+		g.collectWorkers()
+	}
 	s.step++
 	return nil
 }

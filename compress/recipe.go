@@ -92,6 +92,10 @@ type Training struct {
 	// EvalEvery is the number of steps between evaluations; 0 evaluates after
 	// each epoch.
 	EvalEvery int `yaml:"eval_every,omitempty" json:"eval_every,omitempty"`
+	// Accumulate, LayerDecay and Patience are those of train.Options.
+	Accumulate int     `yaml:"accumulate,omitempty" json:"accumulate,omitempty"`
+	LayerDecay float64 `yaml:"layer_decay,omitempty" json:"layer_decay,omitempty"`
+	Patience   int     `yaml:"patience,omitempty" json:"patience,omitempty"`
 }
 
 // Student says how the student is made.
@@ -283,5 +287,6 @@ func (t Training) options(r Recipe) (train.Options, error) {
 	o.LearningRate, o.Warmup, o.Schedule = t.LearningRate, t.Warmup, schedule
 	o.WeightDecay, o.MaxGradNorm, o.Dropout = t.WeightDecay, t.MaxGradNorm, t.Dropout
 	o.EvalEvery, o.MaxLength, o.Seed = t.EvalEvery, r.MaxLength, r.Seed
+	o.Accumulate, o.LayerDecay, o.Patience = t.Accumulate, t.LayerDecay, t.Patience
 	return o, nil
 }

@@ -21,6 +21,9 @@ type Options struct {
 	// computes the last layer's queries, output and feed-forward for the first
 	// token of each sequence alone, which gives the same logits.
 	AllTokens bool
+	// Recompute computes the values of a layer again in the backward pass
+	// instead of keeping them, with the same bits. A Layer has no nodes then.
+	Recompute bool
 	// HeadMasks and FFNMasks add multiplicative masks to each layer as inputs
 	// with gradients.
 	HeadMasks, FFNMasks bool
@@ -211,7 +214,14 @@ func (b *builder) encoder() (Encoder, error) {
 	for l := range cfg.Layers {
 		first := l == len(cfg.Layers)-1 && !b.o.AllTokens
 		var layer Layer
-		x, layer = b.layer(x, l, first, activation)
+		if b.o.Recompute {
+			x = b.g.Segment(func() *autograd.Node {
+				y, _ := b.layer(x, l, first, activation)
+				return y
+			})
+		} else {
+			x, layer = b.layer(x, l, first, activation)
+		}
 		e.Layers = append(e.Layers, layer)
 	}
 	e.First = x

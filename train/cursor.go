@@ -7,20 +7,27 @@ import (
 	"github.com/skive-ml/skive/data"
 )
 
-// cursor walks through the batches of epoch after epoch.
+// cursor walks through the steps of epoch after epoch.
 type cursor struct {
-	enc     *data.Encoded
-	o       data.BatchOptions
-	epoch   int
-	batches [][]int32
-	at      int
+	enc        *data.Encoded
+	o          data.BatchOptions
+	accumulate int // batches of a step; the last step of an epoch may have fewer
+	epoch      int
+	batches    [][]int32
+	at         int // steps of this epoch
+}
+
+// steps is the number of steps that an epoch of so many batches takes.
+func steps(batches, accumulate int) int {
+	n := max(1, accumulate)
+	return (batches + n - 1) / n
 }
 
 // newCursor returns the cursor as it is after done steps.
-func newCursor(enc *data.Encoded, o data.BatchOptions, done int) *cursor {
-	c := &cursor{enc: enc, o: o, batches: data.Batches(enc, o, 0)}
-	for done > len(c.batches) {
-		done -= len(c.batches)
+func newCursor(enc *data.Encoded, o data.BatchOptions, accumulate, done int) *cursor {
+	c := &cursor{enc: enc, o: o, accumulate: max(1, accumulate), batches: data.Batches(enc, o, 0)}
+	for done > c.steps() {
+		done -= c.steps()
 		c.epoch++
 		c.batches = data.Batches(enc, o, c.epoch)
 	}
@@ -28,23 +35,26 @@ func newCursor(enc *data.Encoded, o data.BatchOptions, done int) *cursor {
 	return c
 }
 
-// next returns the example numbers of the next batch.
-func (c *cursor) next() []int32 {
-	if c.at == len(c.batches) {
+func (c *cursor) steps() int { return steps(len(c.batches), c.accumulate) }
+
+// next returns the example numbers of each batch of the next step.
+func (c *cursor) next() [][]int32 {
+	if c.atEpochEnd() {
 		c.epoch++
 		c.at = 0
 		c.batches = data.Batches(c.enc, c.o, c.epoch)
 	}
+	lo := c.at * c.accumulate
 	c.at++
-	return c.batches[c.at-1]
+	return c.batches[lo:min(lo+c.accumulate, len(c.batches))]
 }
 
-// atEpochEnd tells whether the batch last returned was its epoch's last.
-func (c *cursor) atEpochEnd() bool { return c.at == len(c.batches) }
+// atEpochEnd tells whether the step last returned was its epoch's last.
+func (c *cursor) atEpochEnd() bool { return c.at == c.steps() }
 
 // epochs is the number of passes over the data so far.
 func (c *cursor) epochs() float64 {
-	return float64(c.epoch) + float64(c.at)/float64(len(c.batches))
+	return float64(c.epoch) + float64(c.at)/float64(c.steps())
 }
 
 // meter makes the remark beside the progress bar: the loss, smoothed, and the

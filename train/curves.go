@@ -3,10 +3,13 @@ package train
 import (
 	"bytes"
 	"fmt"
+	"html/template"
 	"image/color"
 	"io"
+	"maps"
 	"math"
-	"sort"
+	"path/filepath"
+	"slices"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -18,8 +21,11 @@ import (
 )
 
 // CurvesFile is the name of the picture of the training curves in an output
-// directory.
-const CurvesFile = "curves.svg"
+// directory, CurvesPage that of the page that shows it with the evaluations.
+const (
+	CurvesFile = "curves.svg"
+	CurvesPage = "curves.html"
+)
 
 // curvePoints bounds the number of points drawn for one line; longer histories
 // are averaged over equal runs of steps.
@@ -31,17 +37,65 @@ var (
 	grey   = color.RGBA{R: 0x80, G: 0x80, B: 0x80, A: 0xff}
 )
 
-// writeCurves draws the loss, the learning rate and the metric on the
-// development set over the steps as an SVG file.
-func writeCurves(path, title string, history []Record, evaluations []Evaluation) (err error) {
-	defer func() {
-		if p := recover(); p != nil { // the plotting library's way of refusing numbers
-			err = fmt.Errorf("training curves: %v", p)
-		}
-	}()
+// writeCurves writes the picture and the page of the training curves to dir.
+func writeCurves(dir, title string, history []Record, evaluations []Evaluation) error {
 	if len(history) == 0 {
 		return nil
 	}
+	svg, err := drawCurves(title, history, evaluations)
+	if err != nil {
+		return fmt.Errorf("training curves: %w", err)
+	}
+	var page bytes.Buffer
+	err = curvesPage.Execute(&page, struct {
+		Title       string
+		SVG         template.HTML
+		Last        Record
+		Names       []string
+		Evaluations []Evaluation
+	}{title, template.HTML(svg[max(0, bytes.Index(svg, []byte("<svg"))):]), history[len(history)-1], metricNames(evaluations), evaluations})
+	if err != nil {
+		return fmt.Errorf("training curves: %w", err)
+	}
+	for name, content := range map[string][]byte{CurvesFile: svg, CurvesPage: page.Bytes()} {
+		if err := checkpoints.WriteFile(filepath.Join(dir, name), func(w io.Writer) error {
+			_, err := w.Write(content)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var curvesPage = template.Must(template.New("curves").Parse(`<!DOCTYPE html>
+<meta charset="utf-8">
+<title>{{.Title}}</title>
+<style>body{font:15px sans-serif;max-width:45em;margin:2em auto}td,th{padding:.1em 1em .1em 0;text-align:right}svg{max-width:100%;height:auto}</style>
+<h1>{{.Title}}</h1>
+<p>Step {{.Last.Step}}: loss {{printf "%.4f" .Last.Loss}}, gradient norm {{printf "%.3f" .Last.GradNorm}}.</p>
+{{.SVG}}
+{{if .Evaluations}}<table><tr><th>step<th>epoch{{range .Names}}<th>{{.}}{{end}}
+{{range $e := .Evaluations}}<tr><td>{{$e.Step}}<td>{{printf "%.2f" $e.Epoch}}{{range $.Names}}<td>{{printf "%.4f" (index $e.Metrics .)}}{{end}}
+{{end}}</table>{{end}}
+`))
+
+// metricNames are the names of the metrics of evaluations.
+func metricNames(evaluations []Evaluation) []string {
+	if len(evaluations) == 0 {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(evaluations[0].Metrics))
+}
+
+// drawCurves draws the loss, the learning rate and the metric on the
+// development set over the steps, as SVG.
+func drawCurves(title string, history []Record, evaluations []Evaluation) (svg []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil { // the plotting library's way of refusing numbers
+			err = fmt.Errorf("%v", p)
+		}
+	}()
 	panels := make([][]*plot.Plot, 0, 3)
 	panel := func(name string, xy plotter.XYs, c color.Color, marks bool) error {
 		p := plot.New()
@@ -66,26 +120,19 @@ func writeCurves(path, title string, history []Record, evaluations []Evaluation)
 		return nil
 	}
 	if err := panel("loss", curve(history, func(r Record) float64 { return r.Loss }), blue, false); err != nil {
-		return fmt.Errorf("training curves: %w", err)
+		return nil, err
 	}
-	if len(evaluations) > 0 {
-		names := make([]string, 0, len(evaluations[0].Metrics))
-		for name := range evaluations[0].Metrics {
-			names = append(names, name)
+	for _, name := range metricNames(evaluations) {
+		xy := make(plotter.XYs, len(evaluations))
+		for i, e := range evaluations {
+			xy[i] = plotter.XY{X: float64(e.Step), Y: e.Metrics[name]}
 		}
-		sort.Strings(names)
-		for _, name := range names {
-			xy := make(plotter.XYs, len(evaluations))
-			for i, e := range evaluations {
-				xy[i] = plotter.XY{X: float64(e.Step), Y: e.Metrics[name]}
-			}
-			if err := panel(name, xy, orange, true); err != nil {
-				return fmt.Errorf("training curves: %w", err)
-			}
+		if err := panel(name, xy, orange, true); err != nil {
+			return nil, err
 		}
 	}
 	if err := panel("learning rate", curve(history, func(r Record) float64 { return r.LR }), grey, false); err != nil {
-		return fmt.Errorf("training curves: %w", err)
+		return nil, err
 	}
 	panels[len(panels)-1][0].X.Label.Text = "step"
 
@@ -97,12 +144,9 @@ func writeCurves(path, title string, history []Record, evaluations []Evaluation)
 	}
 	var out bytes.Buffer
 	if _, err := canvas.WriteTo(&out); err != nil {
-		return fmt.Errorf("training curves: %w", err)
+		return nil, err
 	}
-	return checkpoints.WriteFile(path, func(w io.Writer) error {
-		_, err := out.WriteTo(w)
-		return err
-	})
+	return out.Bytes(), nil
 }
 
 // widen opens a range of one value, for which the axis would find no marks.

@@ -8,13 +8,13 @@ import (
 // ErrEmpty is returned for a data set without examples.
 var ErrEmpty = errors.New("no examples")
 
-// A DivergedError tells that a loss or a gradient stopped being a finite
-// number. The last saved state and the best model stay as they were.
+// A DivergedError tells that a loss, a gradient or a weight stopped being a
+// finite number. The last saved state and the best model stay as they were.
 type DivergedError struct {
-	// Step is the number of the step, counted from 1, that diverged. Its update
-	// was not applied.
+	// Step is the number of the step, counted from 1, that diverged. Neither
+	// its update nor anything after it was saved.
 	Step int
-	// What is the quantity: "loss", or "gradient norm".
+	// What is the quantity: "loss", "gradient norm" or "weight norm".
 	What string
 	// Value is NaN or an infinity.
 	Value float64

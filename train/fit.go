@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
@@ -69,6 +70,13 @@ type Problem struct {
 	Unlabeled bool
 	// Headless trains the encoder alone: the model is not given a classifier.
 	Headless bool
+	// Weighted says that the objective honours Options.ClassWeights and
+	// Options.LabelSmoothing. Without it, setting them is an error.
+	Weighted bool
+	// Weight is what the mean in the loss of a batch divides by; nil is the
+	// number of its sequences. The batches that are accumulated into one step
+	// count in proportion to it, which makes them equal to one large batch.
+	Weight func(*data.Batch) float64
 }
 
 // Evaluation is a measurement on the development set.
@@ -96,6 +104,9 @@ type Result struct {
 	// were done by earlier processes, Tokens how many tokens were trained on.
 	Steps, Resumed int
 	Tokens         int64
+	// Early says that the run ended for want of improvement, see
+	// Options.Patience.
+	Early bool
 	// Seconds is the time spent, earlier processes included.
 	Seconds float64
 }
@@ -115,6 +126,8 @@ type fit struct {
 	objective Objective
 	optimizer *optimizer
 	log       *stepLog
+	events    *eventLog
+	profiler  *profiler
 	bar       *progress.Bar
 	result    *Result
 	best      map[string][]float32 // weights of the best model, without an output directory
@@ -167,16 +180,22 @@ func (f *fit) run(ctx context.Context, model *checkpoints.Model, trainSet, devSe
 	defer func() { err = errors.Join(err, f.objective.Close()) }()
 	parameters := make([]*parameter, 0)
 	for _, p := range f.objective.Parameters() {
-		parameters = append(parameters, &parameter{name: p.Name, weights: p.Weights, gradient: p.Gradient})
+		parameters = append(parameters, &parameter{name: p.Name, weights: p.Weights, computed: p.Gradient})
+	}
+	done := 0
+	if state != nil {
+		done = state.header.Step
+	}
+	f.bar = progress.New(f.o.Progress, f.o.stage(), done, f.total)
+	defer f.bar.Finish("stopped")
+	if err := f.fits(parameters); err != nil {
+		return nil, err
 	}
 	f.optimizer = newOptimizer(workers, parameters, &f.o)
-
-	done := 0
 	if state != nil {
 		if err := f.restore(state); err != nil {
 			return nil, err
 		}
-		done = state.header.Step
 	} else if err := f.removeState(); err != nil {
 		return nil, err
 	}
@@ -185,12 +204,15 @@ func (f *fit) run(ctx context.Context, model *checkpoints.Model, trainSet, devSe
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.log.close()) }()
-	f.bar = progress.New(f.o.Progress, f.o.stage(), done, f.total)
-	defer f.bar.Finish("stopped")
-	if err := f.loop(ctx, done); err != nil {
+	if f.events, err = openEvents(f.o.TensorBoard, done); err != nil {
 		return nil, err
 	}
-	return f.conclude()
+	defer func() { err = errors.Join(err, f.events.close()) }()
+	f.profiler = newProfiler(f.o.OnProfile)
+	if done, err = f.loop(ctx, done); err != nil {
+		return nil, err
+	}
+	return f.conclude(done)
 }
 
 // prepare checks the arguments and makes the model that is trained.
@@ -204,6 +226,12 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 	}
 	if o.MaxLength > model.Config.MaxTokens() {
 		return &OptionError{"max-length", o.MaxLength, fmt.Sprintf("at most the model's %d positions", model.Config.MaxTokens())}
+	}
+	if !f.problem.Weighted && (len(o.ClassWeights) > 0 || o.LabelSmoothing > 0) {
+		return &OptionError{"class-weights", o.ClassWeights, "none, nor label-smoothing: this objective has no cross-entropy with labels of its own"}
+	}
+	if o.Patience > 0 && devSet == nil {
+		return &OptionError{"patience", o.Patience, "a development set to stop by"}
 	}
 	if trainSet == nil || len(trainSet.Examples) == 0 {
 		return fmt.Errorf("training set: %w", ErrEmpty)
@@ -222,6 +250,9 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 		if err := checkLabels("development", devSet, work.Config, true); err != nil {
 			return err
 		}
+	}
+	if n := len(o.ClassWeights); n > 0 && n != len(work.Config.Labels) {
+		return &OptionError{"class-weights", o.ClassWeights, fmt.Sprintf("one for each of the %d labels (%s)", len(work.Config.Labels), strings.Join(work.Config.Labels, ", "))}
 	}
 	f.settings = o.settings()
 	maps.Copy(f.settings, f.problem.Settings)
@@ -257,82 +288,154 @@ func (f *fit) encode(trainSet, devSet *data.Dataset) (err error) {
 	}
 	if f.total = f.o.Steps; f.total == 0 {
 		for epoch := range f.o.Epochs {
-			f.total += len(data.Batches(f.train, f.batches, epoch))
+			f.total += steps(len(data.Batches(f.train, f.batches, epoch)), f.o.Accumulate)
 		}
 	}
 	return nil
 }
 
-// loop runs the steps after done. Whatever is due after a step is done at the
-// head of the next round, so that a resumed run catches up with what its
-// predecessor was stopped before.
-func (f *fit) loop(ctx context.Context, done int) error {
+// loop runs the steps after done and returns the number of those done in all.
+// Whatever is due after a step is done at the head of the next round, so that a
+// resumed run catches up with what its predecessor was stopped before.
+func (f *fit) loop(ctx context.Context, done int) (int, error) {
 	warmup := warmupSteps(f.o.Warmup, f.total)
-	cursor := newCursor(f.train, f.batches, done)
-	var batch data.Batch
+	cursor := newCursor(f.train, f.batches, f.o.Accumulate, done)
+	batches := make([]data.Batch, max(1, f.o.Accumulate))
 	var smooth meter
 	smooth.start(time.Now())
 	for {
 		epochEnd := cursor.atEpochEnd()
-		if f.dev != nil && done > 0 && f.lastEvaluated() != done &&
-			(due(done, f.o.EvalEvery, epochEnd) || done == f.total) {
+		evaluation := f.dev != nil && done > 0 && f.lastEvaluated() != done &&
+			(due(done, f.o.EvalEvery, epochEnd) || done == f.total)
+		saving := done > 0 && f.saved != done && done < f.total &&
+			(due(done, f.o.SaveEvery, epochEnd) || ctx.Err() != nil)
+		if evaluation || saving || done == f.total {
+			if v := f.optimizer.weightNorm(); math.IsNaN(v) || math.IsInf(v, 0) {
+				return done, &DivergedError{done, "weight norm", v}
+			}
+		}
+		if evaluation {
 			err := f.evaluate(ctx, done, cursor.epochs())
 			if err != nil && ctx.Err() == nil {
-				return err
+				return done, err
 			}
 			smooth.pause(time.Now())
 		}
 		stopped := ctx.Err()
-		if done > 0 && f.saved != done && done < f.total &&
-			(due(done, f.o.SaveEvery, epochEnd) || stopped != nil) {
+		if stopped == nil && f.exhausted() {
+			f.result.Early = true
+			return done, nil
+		}
+		if saving || stopped != nil && done > 0 && f.saved != done && done < f.total {
 			if err := f.save(done, false); err != nil {
-				return errors.Join(stopped, err)
+				return done, errors.Join(stopped, err)
 			}
 			smooth.pause(time.Now())
 		}
 		if stopped != nil {
 			if f.o.Output != "" && done > 0 {
-				return fmt.Errorf("stopped after step %d of %d, state saved in %s: %w", done, f.total, f.statePath(), stopped)
+				return done, fmt.Errorf("stopped after step %d of %d, state saved in %s: %w", done, f.total, f.statePath(), stopped)
 			}
-			return fmt.Errorf("stopped after step %d of %d: %w", done, f.total, stopped)
+			return done, fmt.Errorf("stopped after step %d of %d: %w", done, f.total, stopped)
 		}
 		if done == f.total {
-			return nil
+			return done, nil
 		}
-		f.train.Fill(&batch, cursor.next())
 		done++
-		record, err := f.step(done, f.o.LearningRate*f.o.Schedule.Rate(done-1, warmup, f.total), &batch)
+		f.profiler.begin(done, f.objective)
+		examples := cursor.next()
+		for i, some := range examples {
+			f.train.Fill(&batches[i], some)
+		}
+		record, err := f.step(done, f.o.LearningRate*f.o.Schedule.Rate(done-1, warmup, f.total), batches[:len(examples)])
 		if err != nil {
-			return err
+			return done, err
 		}
 		f.bar.Set(done, smooth.note(time.Now(), record))
 	}
 }
 
 // step does one optimizer step.
-func (f *fit) step(number int, rate float64, batch *data.Batch) (Record, error) {
-	loss, parts, err := f.objective.Step(number, batch)
+func (f *fit) step(number int, rate float64, batches []data.Batch) (Record, error) {
+	loss, parts, err := f.gradients(number, batches)
 	if err != nil {
 		return Record{}, fmt.Errorf("step %d: %w", number, err)
 	}
 	if math.IsNaN(loss) || math.IsInf(loss, 0) {
 		return Record{}, &DivergedError{number, "loss", loss}
 	}
+	started := time.Now()
 	norm := f.optimizer.gradNorm()
 	if math.IsNaN(norm) || math.IsInf(norm, 0) {
 		return Record{}, &DivergedError{number, "gradient norm", norm}
 	}
 	f.optimizer.step(number, rate, norm)
-	r := Record{Step: number, Loss: loss, Losses: parts, LR: rate, GradNorm: norm, Tokens: batch.Tokens()}
+	f.profiler.optimizer(started)
+	r := Record{Step: number, Loss: loss, Losses: parts, LR: rate, GradNorm: norm}
+	sequences := 0
+	for i := range batches {
+		sequences += batches[i].Sequences()
+		r.Tokens += batches[i].Tokens()
+	}
+	f.profiler.end(sequences, r.Tokens)
 	f.result.History = append(f.result.History, r)
 	f.result.Tokens += int64(r.Tokens)
 	if err := f.log.write(r); err != nil {
+		return Record{}, err
+	}
+	if err := f.events.step(r); err != nil {
 		return Record{}, err
 	}
 	if f.o.OnStep != nil {
 		f.o.OnStep(r)
 	}
 	return r, nil
+}
+
+// gradients computes the losses of a step and their gradients: those of one
+// batch, or the weighted mean of those of several.
+func (f *fit) gradients(number int, batches []data.Batch) (float64, map[string]float64, error) {
+	if f.o.Accumulate <= 1 {
+		return f.objective.Step(number, &batches[0])
+	}
+	weight := f.problem.Weight
+	if weight == nil {
+		weight = func(b *data.Batch) float64 { return float64(b.Sequences()) }
+	}
+	var all, loss float64
+	for i := range batches {
+		all += weight(&batches[i])
+	}
+	parts := make(map[string]float64)
+	for i := range batches {
+		share := 0.0
+		if all > 0 {
+			share = weight(&batches[i]) / all
+		}
+		// Each batch has dropout masks of its own.
+		l, p, err := f.objective.Step((number-1)*f.o.Accumulate+i+1, &batches[i])
+		if err != nil {
+			return 0, nil, err
+		}
+		loss += share * l
+		for name, v := range p {
+			parts[name] += share * v
+		}
+		f.optimizer.accumulate(float32(share), i == 0)
+	}
+	return loss, parts, nil
+}
+
+// exhausted tells whether the last evaluations, as many as the run's patience,
+// brought no better model.
+func (f *fit) exhausted() bool {
+	since := 0
+	for _, e := range f.result.Evaluations {
+		if e.Step > f.result.Best.Step {
+			since++
+		}
+	}
+	return f.o.Patience > 0 && since >= f.o.Patience
 }
 
 func (f *fit) lastEvaluated() int {
@@ -345,7 +448,7 @@ func (f *fit) lastEvaluated() int {
 // evaluate measures the model on the development set and keeps it if it is the
 // best so far. Of equals, the earlier stays.
 func (f *fit) evaluate(ctx context.Context, step int, epoch float64) error {
-	if err := f.log.flush(); err != nil {
+	if err := errors.Join(f.log.flush(), f.events.flush()); err != nil {
 		return err
 	}
 	metrics, err := evaluateEncoded(ctx, f.model, f.dev, infer.Options{Threads: f.o.Threads, DType: infer.F32})
@@ -354,6 +457,9 @@ func (f *fit) evaluate(ctx context.Context, step int, epoch float64) error {
 	}
 	e := Evaluation{Step: step, Epoch: epoch, Metrics: metrics}
 	f.result.Evaluations = append(f.result.Evaluations, e)
+	if err := f.events.evaluation(e); err != nil {
+		return err
+	}
 	name := f.result.Metric
 	f.bar.Print(fmt.Sprintf("%s: step %d: dev %s %.4f, loss %.4f", f.o.stage(), step, name, metrics[name], metrics["loss"]))
 	if f.result.Best.Metrics == nil || better(name, metrics[name], f.result.Best.Metrics[name]) {
@@ -403,12 +509,12 @@ func (f *fit) publish() *checkpoints.Model {
 
 func (f *fit) seconds() float64 { return f.before + time.Since(f.started).Seconds() }
 
-// conclude makes the result of a completed run.
-func (f *fit) conclude() (*checkpoints.Model, error) {
-	f.result.Steps = f.total
+// conclude makes the result of a run that is complete after done steps.
+func (f *fit) conclude(done int) (*checkpoints.Model, error) {
+	f.result.Steps = done
 	f.result.Seconds = f.seconds()
 	if f.result.Best.Metrics == nil {
-		f.result.Best = Evaluation{Step: f.total}
+		f.result.Best = Evaluation{Step: done}
 		if f.o.Output != "" {
 			if err := f.keepBest(); err != nil {
 				return nil, err
@@ -422,9 +528,17 @@ func (f *fit) conclude() (*checkpoints.Model, error) {
 	if v, ok := f.result.Best.Metrics[f.result.Metric]; ok {
 		note += fmt.Sprintf(", best dev %s %.4f", f.result.Metric, v)
 	}
+	if f.result.Early {
+		note += fmt.Sprintf(", stopped early after step %d", done)
+	}
 	f.bar.Finish(note)
 	if f.o.Output != "" {
-		if err := f.save(f.total, true); err != nil {
+		if f.o.KeepLast {
+			if err := f.publish().SaveHF(filepath.Join(f.o.Output, LastDir)); err != nil {
+				return nil, err
+			}
+		}
+		if err := f.save(done, true); err != nil {
 			return nil, err
 		}
 		return checkpoints.Open(f.o.Output)
@@ -439,6 +553,7 @@ func (f *fit) conclude() (*checkpoints.Model, error) {
 // finished returns the result of a run that an earlier process completed.
 func (f *fit) finished(s *savedState) (*checkpoints.Model, error) {
 	f.takeHistory(s)
+	f.result.Early = f.exhausted()
 	f.result.Steps, f.result.Resumed, f.result.Seconds = s.header.Step, s.header.Step, s.header.Seconds
 	return checkpoints.Open(f.o.Output)
 }

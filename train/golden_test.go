@@ -79,3 +79,56 @@ func followPyTorch(t *testing.T, dir, steps string) {
 		}
 	}
 }
+
+// Steps of two accumulated batches are PyTorch's steps of one twice as large,
+// under each of the options that its optimizer, schedulers and losses have.
+func TestOptionsFollowPyTorch(t *testing.T) {
+	var runs map[string]struct {
+		Schedule       Schedule
+		ClassWeights   []float64 `json:"class_weights"`
+		LabelSmoothing float64   `json:"label_smoothing"`
+		LayerDecay     float64   `json:"layer_decay"`
+		MaxGradNorm    float64   `json:"max_grad_norm"`
+		WeightDecay    float64   `json:"weight_decay"`
+		Steps          []struct {
+			LR       float64
+			Loss     float64
+			GradNorm float64 `json:"grad_norm"`
+		}
+		FinalSums map[string]float64 `json:"final_sums"`
+	}
+	golden.JSON(t, "testdata/options.json", &runs)
+	for name, want := range runs {
+		o := Defaults()
+		o.Steps, o.BatchSize, o.Accumulate, o.LearningRate, o.NoShuffle = len(want.Steps), 8, 2, 1e-3, true
+		o.Warmup = 0.25
+		o.Schedule, o.ClassWeights, o.LabelSmoothing, o.LayerDecay = want.Schedule, want.ClassWeights, want.LabelSmoothing, want.LayerDecay
+		o.MaxGradNorm, o.WeightDecay = want.MaxGradNorm, want.WeightDecay
+		model, result, err := Run(context.Background(), golden.Model(t), golden.Data(t), nil, o)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for i, want := range want.Steps {
+			got := result.History[i]
+			if math.Abs(got.LR-want.LR) > 1e-9 {
+				t.Errorf("%s: step %d at rate %g, want %g", name, got.Step, got.LR, want.LR)
+			}
+			if math.Abs(got.Loss-want.Loss) > 1e-4 {
+				t.Errorf("%s: step %d: loss %.6f, PyTorch's %.6f", name, got.Step, got.Loss, want.Loss)
+			}
+			if math.Abs(got.GradNorm-want.GradNorm) > 1e-3*want.GradNorm {
+				t.Errorf("%s: step %d: gradient norm %.6f, PyTorch's %.6f", name, got.Step, got.GradNorm, want.GradNorm)
+			}
+		}
+		for tensor, want := range want.FinalSums {
+			var got, size float64
+			for _, v := range model.Tensors[tensor].Float32s() {
+				got += float64(v)
+				size += math.Abs(float64(v))
+			}
+			if math.Abs(got-want) > 1e-4*max(1, size) {
+				t.Errorf("%s: %s: the weights sum to %.5f, PyTorch's to %.5f", name, tensor, got, want)
+			}
+		}
+	}
+}

@@ -122,7 +122,7 @@ func maskedLM(s Setup) (Objective, error) {
 	g := autograd.New(autograd.Options{Team: s.Team, Seed: s.Options.Seed})
 	in := layers.NewInputs(g)
 	rows, labels := g.Ints("masked tokens", autograd.Selected), g.Ints("labels", autograd.Selected)
-	lm, err := layers.NewMaskedLM(g, in, s.Model, rows, layers.Options{Dropout: true})
+	lm, err := layers.NewMaskedLM(g, in, s.Model, rows, layers.Options{Dropout: true, Recompute: s.Options.Recompute})
 	if err != nil {
 		g.Close()
 		return nil, err

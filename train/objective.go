@@ -73,6 +73,12 @@ func (o *graphObjective) Step(number int, b *data.Batch) (float64, map[string]fl
 	return float64(o.session.Loss()), parts, nil
 }
 
+// SetProfile makes the next steps add to p where their time went.
+func (o *graphObjective) SetProfile(p *autograd.Profile) { o.session.SetProfile(p) }
+
+// Memory estimates the bytes that steps take for values and gradients.
+func (o *graphObjective) Memory(e autograd.Extents) int64 { return o.graph.Memory(e) }
+
 func (o *graphObjective) Close() error {
 	o.graph.Close()
 	return nil

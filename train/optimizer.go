@@ -2,6 +2,8 @@ package train
 
 import (
 	"math"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/skive-ml/skive/internal/kernels"
@@ -13,9 +15,11 @@ import (
 type parameter struct {
 	name     string
 	weights  []float32
-	gradient []float32
+	computed []float32 // the objective's gradient of a batch
+	gradient []float32 // that of the step: computed, or a sum of several
 	m, v     []float32
 	decay    bool
+	scale    float64 // of the learning rate
 }
 
 // decayed tells whether AdamW's weight decay applies to the tensor of that
@@ -25,13 +29,43 @@ func decayed(name string) bool {
 	return !strings.HasSuffix(name, ".bias") && !strings.Contains(name, "LayerNorm")
 }
 
-// chunk is the number of elements that one part of the team's work holds. It
-// is fixed, so that sums do not depend on the number of workers.
-const chunk = 1 << 15
+var layerNumber = regexp.MustCompile(`\.layer\.(\d+)\.`)
+
+// depth is the place of a tensor among the layers: 0 for the embeddings, n+1
+// for layer n, and above all layers, -1, for what follows them.
+func depth(name string) int {
+	if m := layerNumber.FindStringSubmatch(name); m != nil {
+		n, _ := strconv.Atoi(m[1])
+		return n + 1
+	}
+	if strings.Contains(name, "embeddings") {
+		return 0
+	}
+	return -1
+}
+
+// chunk is the number of elements that one part of the team's work holds, and
+// block that of the elements which are updated or left alone together. Both are
+// fixed, so that sums do not depend on the number of workers.
+const (
+	chunk = 1 << 15
+	block = 1 << 8
+)
 
 type span struct {
 	p      *parameter
 	lo, hi int
+	// warm tells of each block whether any gradient in it has ever been other
+	// than zero. Where none has, both moments are zero, and all that a step does
+	// is to decay the weights: this is most of a vocabulary.
+	warm []bool
+}
+
+// blocks calls f for each block of the span.
+func (s *span) blocks(f func(i, lo, hi int)) {
+	for i, lo := 0, s.lo; lo < s.hi; i, lo = i+1, lo+block {
+		f(i, lo, min(lo+block, s.hi))
+	}
 }
 
 // optimizer is AdamW with clipping by the global norm, over all parameters.
@@ -41,40 +75,104 @@ type optimizer struct {
 	spans      []span
 	squares    []float64 // sum of squares of each span
 	o          *Options
+	rate       float64
 	update     kernels.AdamW
 	gradScale  float32
-	sum, apply func(worker, part int)
+	share      float32
+	first      bool
+
+	sum, weigh, apply, add func(worker, part int)
 }
 
 func newOptimizer(t *team.Team, parameters []*parameter, o *Options) *optimizer {
 	z := &optimizer{team: t, parameters: parameters, o: o}
+	layers := 0
+	for _, p := range parameters {
+		layers = max(layers, depth(p.name))
+	}
 	for _, p := range parameters {
 		p.m = make([]float32, len(p.weights))
 		p.v = make([]float32, len(p.weights))
+		p.gradient = p.computed
+		if o.Accumulate > 1 {
+			p.gradient = make([]float32, len(p.weights))
+		}
 		p.decay = decayed(p.name)
+		p.scale = 1
+		if d := depth(p.name); d >= 0 && o.LayerDecay > 0 {
+			p.scale = math.Pow(o.LayerDecay, float64(layers+1-d))
+		}
 		for lo := 0; lo < len(p.weights); lo += chunk {
-			z.spans = append(z.spans, span{p, lo, min(lo+chunk, len(p.weights))})
+			hi := min(lo+chunk, len(p.weights))
+			z.spans = append(z.spans, span{p, lo, hi, make([]bool, (hi-lo+block-1)/block)})
 		}
 	}
 	z.squares = make([]float64, len(z.spans))
 	z.sum = func(_, part int) {
-		s := z.spans[part]
-		z.squares[part] = kernels.SumSquares(s.p.gradient[s.lo:s.hi])
+		s, sum := &z.spans[part], 0.0
+		s.blocks(func(i, lo, hi int) {
+			squares := kernels.SumSquares(s.p.gradient[lo:hi])
+			s.warm[i] = s.warm[i] || squares != 0
+			sum += squares
+		})
+		z.squares[part] = sum
 	}
-	z.apply = func(_, part int) {
-		s := z.spans[part]
-		update := z.update
-		if !s.p.decay {
-			update.WeightDecay = 0
+	z.weigh = func(_, part int) {
+		s := &z.spans[part]
+		z.squares[part] = kernels.SumSquares(s.p.weights[s.lo:s.hi])
+	}
+	z.add = func(_, part int) {
+		s := &z.spans[part]
+		if z.first {
+			kernels.Scale(s.p.gradient[s.lo:s.hi], z.share, s.p.computed[s.lo:s.hi])
+		} else {
+			kernels.Axpy(s.p.gradient[s.lo:s.hi], z.share, s.p.computed[s.lo:s.hi])
 		}
-		update.Update(s.p.weights[s.lo:s.hi], s.p.gradient[s.lo:s.hi], s.p.m[s.lo:s.hi], s.p.v[s.lo:s.hi], z.gradScale)
 	}
+	z.apply = func(_, part int) { z.applyTo(&z.spans[part]) }
 	return z
 }
 
-// gradNorm is the L2 norm of all gradients together.
-func (z *optimizer) gradNorm() float64 {
-	z.team.Run(len(z.spans), z.sum)
+// restored marks what saved moments say has been updated before.
+func (z *optimizer) restored() {
+	for k := range z.spans {
+		s := &z.spans[k]
+		s.blocks(func(i, lo, hi int) {
+			s.warm[i] = kernels.MaxAbs(s.p.m[lo:hi]) != 0 || kernels.MaxAbs(s.p.v[lo:hi]) != 0
+		})
+	}
+}
+
+// applyTo updates the weights of a span.
+func (z *optimizer) applyTo(s *span) {
+	update := z.update
+	update.LR = float32(z.rate * s.p.scale)
+	if !s.p.decay {
+		update.WeightDecay = 0
+	}
+	s.blocks(func(i, lo, hi int) {
+		if s.warm[i] {
+			update.Update(s.p.weights[lo:hi], s.p.gradient[lo:hi], s.p.m[lo:hi], s.p.v[lo:hi], z.gradScale)
+		} else {
+			update.Decay(s.p.weights[lo:hi])
+		}
+	})
+}
+
+// accumulate adds a share of the objective's gradients to those of the step.
+func (z *optimizer) accumulate(share float32, first bool) {
+	z.share, z.first = share, first
+	z.team.Run(len(z.spans), z.add)
+}
+
+// gradNorm is the L2 norm of all gradients together. It comes before step.
+func (z *optimizer) gradNorm() float64 { return z.norm(z.sum) }
+
+// weightNorm is the L2 norm of all weights together.
+func (z *optimizer) weightNorm() float64 { return z.norm(z.weigh) }
+
+func (z *optimizer) norm(squares func(worker, part int)) float64 {
+	z.team.Run(len(z.spans), squares)
 	var sum float64
 	for _, s := range z.squares {
 		sum += s
@@ -87,12 +185,12 @@ func (z *optimizer) gradNorm() float64 {
 // clip_grad_norm_ does.
 func (z *optimizer) step(number int, rate, norm float64) {
 	o := z.o
-	z.gradScale = 1
+	z.rate, z.gradScale = rate, 1
 	if o.MaxGradNorm > 0 {
 		z.gradScale = float32(min(1, o.MaxGradNorm/(norm+1e-6)))
 	}
 	z.update = kernels.AdamW{
-		LR: float32(rate), Beta1: float32(o.Beta1), Beta2: float32(o.Beta2),
+		Beta1: float32(o.Beta1), Beta2: float32(o.Beta2),
 		Eps: float32(o.Epsilon), WeightDecay: float32(o.WeightDecay),
 		Correction1: float32(1 - math.Pow(o.Beta1, float64(number))),
 		Correction2: float32(1 - math.Pow(o.Beta2, float64(number))),

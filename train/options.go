@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -35,8 +36,17 @@ type Options struct {
 	// tokens that a batch may hold. One excludes the other; with neither, a
 	// batch has DefaultBatchSize examples.
 	BatchSize, BatchTokens int
+	// Accumulate is the number of batches whose gradients make up one step, as
+	// if they were one batch; 0 and 1 are one. The last step of an epoch takes
+	// what is left.
+	Accumulate int
 	// LearningRate is the peak of the schedule.
 	LearningRate float64
+	// LayerDecay multiplies the learning rate once for each layer between a
+	// weight and the head (Clark et al., arXiv 2003.10555): of n layers, the
+	// last trains at LearningRate*LayerDecay and the embeddings at
+	// LearningRate*LayerDecay^(n+1). 0 and 1 train all alike.
+	LayerDecay float64
 	// Schedule is the shape of the learning rate after the warm-up.
 	Schedule Schedule
 	// Warmup is the share of all steps, 0 to 1, over which the rate rises
@@ -52,6 +62,13 @@ type Options struct {
 	// Dropout replaces every dropout probability of the configuration for this
 	// run; ModelDropout keeps them.
 	Dropout float64
+	// ClassWeights multiplies the loss of each example by the weight of its
+	// label, one for each of the model's labels; the mean divides by the
+	// weights' sum. None weighs all alike. LabelSmoothing is the share, 0 to 1,
+	// of the target that is spread evenly over the labels (Szegedy et al., arXiv
+	// 1512.00567). Both are those of PyTorch's CrossEntropyLoss.
+	ClassWeights   []float64
+	LabelSmoothing float64
 	// NoShuffle takes consecutive examples in file order, without bucketing by
 	// length.
 	NoShuffle bool
@@ -64,6 +81,11 @@ type Options struct {
 	// do not depend on it.
 	Threads int
 
+	// Recompute computes the values of each layer again in the backward pass
+	// instead of keeping them: some third more work, the same results, and the
+	// activations of two layers instead of all. Run honours it.
+	Recompute bool
+
 	// Output is the directory that receives the best model on the development
 	// set, the curves and the training state (in state/). With "", the run
 	// lives in memory alone and cannot be resumed.
@@ -74,12 +96,21 @@ type Options struct {
 	// EvalEvery is the number of steps between two evaluations on the
 	// development set; 0 evaluates at the end of each epoch.
 	EvalEvery int
+	// Patience ends the run after so many evaluations without a better model; 0
+	// does not.
+	Patience int
+	// KeepLast saves the last model too, in LastDir of Output.
+	KeepLast bool
 	// Resume continues from the state in Output. Without a state there the run
 	// starts fresh; a finished one returns at once.
 	Resume bool
 	// Log is the path of a file that receives one JSON Record a step; "" writes
 	// none.
 	Log string
+	// TensorBoard is a directory that receives an event file with the numbers of
+	// the log and of the evaluations; "" writes none. Each run wants a directory
+	// of its own.
+	TensorBoard string
 
 	// Stage is the name of this run in the model's provenance, its progress and
 	// its messages; "" is "train".
@@ -89,6 +120,8 @@ type Options struct {
 	Progress io.Writer
 	// OnStep, when set, is called after each step with its record.
 	OnStep func(Record)
+	// OnProfile, when set, is called after each step with where its time went.
+	OnProfile func(Profile)
 	// OnEvaluation, when set, is called after each evaluation.
 	OnEvaluation func(Evaluation)
 }
@@ -142,8 +175,18 @@ func (o *Options) Validate() error {
 		return &OptionError{"epochs", o.Epochs, "a positive number"}
 	case o.Epochs == 0 && o.Steps == 0:
 		return &OptionError{"epochs", o.Epochs, "a positive number of epochs or of steps"}
+	case o.Accumulate < 0:
+		return &OptionError{"accumulate", o.Accumulate, "a positive number of batches"}
 	case !finite(o.LearningRate) || o.LearningRate < 0:
 		return &OptionError{"lr", o.LearningRate, "a finite rate that is not negative"}
+	case !(o.LayerDecay >= 0 && o.LayerDecay <= 1):
+		return &OptionError{"layer-decay", o.LayerDecay, "a factor in (0, 1], or 0 for none"}
+	case !(o.LabelSmoothing >= 0 && o.LabelSmoothing < 1):
+		return &OptionError{"label-smoothing", o.LabelSmoothing, "a share in [0, 1)"}
+	case slices.ContainsFunc(o.ClassWeights, func(w float64) bool { return !finite(w) || w < 0 }):
+		return &OptionError{"class-weights", o.ClassWeights, "finite numbers that are not negative"}
+	case len(o.ClassWeights) > 0 && slices.Max(o.ClassWeights) == 0:
+		return &OptionError{"class-weights", o.ClassWeights, "a positive weight of at least one label"}
 	case !(o.Warmup >= 0 && o.Warmup <= 1):
 		return &OptionError{"warmup", o.Warmup, "a share of the steps, 0 to 1"}
 	case !finite(o.WeightDecay) || o.WeightDecay < 0:
@@ -166,6 +209,10 @@ func (o *Options) Validate() error {
 		return &OptionError{"save-every", o.SaveEvery, "a positive number of steps, or 0 for each epoch"}
 	case o.EvalEvery < 0:
 		return &OptionError{"eval-every", o.EvalEvery, "a positive number of steps, or 0 for each epoch"}
+	case o.Patience < 0:
+		return &OptionError{"patience", o.Patience, "a positive number of evaluations, or 0 not to stop early"}
+	case o.KeepLast && o.Output == "":
+		return &OptionError{"keep-last", o.KeepLast, "an output directory to keep it in"}
 	case o.Resume && o.Output == "":
 		return &OptionError{"resume", o.Resume, "an output directory to resume from"}
 	}
@@ -210,6 +257,21 @@ func (o *Options) settings() map[string]string {
 	}
 	if o.Dropout != ModelDropout {
 		s["dropout"] = fmt.Sprint(o.Dropout)
+	}
+	if o.Accumulate > 1 {
+		s["accumulate"] = fmt.Sprint(o.Accumulate)
+	}
+	if o.LayerDecay > 0 && o.LayerDecay < 1 {
+		s["layer-decay"] = fmt.Sprint(o.LayerDecay)
+	}
+	if len(o.ClassWeights) > 0 {
+		s["class-weights"] = fmt.Sprint(o.ClassWeights)
+	}
+	if o.LabelSmoothing > 0 {
+		s["label-smoothing"] = fmt.Sprint(o.LabelSmoothing)
+	}
+	if o.Patience > 0 {
+		s["patience"] = fmt.Sprint(o.Patience)
 	}
 	if o.MaxLength > 0 {
 		s["max-length"] = fmt.Sprint(o.MaxLength)

@@ -28,6 +28,13 @@ func TestOptionsNameWhatIsWrong(t *testing.T) {
 		{func(o *Options) { o.SaveEvery = -1 }, "save-every -1"},
 		{func(o *Options) { o.EvalEvery = -1 }, "eval-every -1"},
 		{func(o *Options) { o.Resume = true }, "resume true: want an output directory"},
+		{func(o *Options) { o.Accumulate = -1 }, "accumulate -1: want a positive number of batches"},
+		{func(o *Options) { o.LayerDecay = 1.1 }, "layer-decay 1.1: want a factor in (0, 1]"},
+		{func(o *Options) { o.LabelSmoothing = 1 }, "label-smoothing 1"},
+		{func(o *Options) { o.ClassWeights = []float64{1, -1} }, "class-weights [1 -1]"},
+		{func(o *Options) { o.ClassWeights = []float64{0, 0} }, "class-weights [0 0]: want a positive weight"},
+		{func(o *Options) { o.Patience = -1 }, "patience -1"},
+		{func(o *Options) { o.KeepLast = true }, "keep-last true: want an output directory"},
 		{func(o *Options) { o.Beta1 = 1 }, "beta1 1"},
 		{func(o *Options) { o.Epsilon = 0 }, "epsilon 0"},
 	} {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"math"
@@ -118,12 +119,16 @@ func TestOutputDirectory(t *testing.T) {
 	if err != nil || !bytes.Contains(svg, []byte("<svg")) {
 		t.Errorf("curves: %v", err)
 	}
+	page, err := os.ReadFile(filepath.Join(o.Output, CurvesPage))
+	if err != nil || !bytes.Contains(page, []byte("<svg")) || !bytes.Contains(page, []byte(fmt.Sprintf("%.4f", r.Best.Metrics["accuracy"]))) {
+		t.Errorf("page of the curves: %v\n%s", err, page)
+	}
 	// A reader that has the old file open keeps it whole.
 	old := filepath.Join(o.Output, "old.svg")
 	if err := os.Link(filepath.Join(o.Output, CurvesFile), old); err != nil {
 		t.Fatal(err)
 	}
-	if err := writeCurves(filepath.Join(o.Output, CurvesFile), "again", r.History, nil); err != nil {
+	if err := writeCurves(o.Output, "again", r.History, nil); err != nil {
 		t.Fatal(err)
 	}
 	if kept, err := os.ReadFile(old); err != nil || !bytes.Equal(kept, svg) {
@@ -308,6 +313,8 @@ func TestBadInputIsOneClearLine(t *testing.T) {
 		{"dev label", ds, label(7), nil, "development set: example 4 has label 7"},
 		{"other labels", other, nil, nil, "the model's labels are red, green, blue, those of the task \"text\" are a, b"},
 		{"rate", ds, nil, func(o *Options) { o.LearningRate = -1 }, "lr -1"},
+		{"class weights", ds, nil, func(o *Options) { o.ClassWeights = []float64{1, 2} }, "class-weights [1 2]: want one for each of the 3 labels (red, green, blue)"},
+		{"patience", ds, nil, func(o *Options) { o.Patience = 2 }, "patience 2: want a development set"},
 		{"length", ds, nil, func(o *Options) { o.MaxLength = 65 }, "max-length 65: want at most the model's 64 positions"},
 		{"log", ds, nil, func(o *Options) { o.Log = "testdata/data.json/log" }, "log: mkdir testdata/data.json"},
 	} {
@@ -376,5 +383,131 @@ func TestLossFalls(t *testing.T) {
 	first, last := mean(r.History[:7]), mean(r.History[len(r.History)-7:])
 	if !(last < 0.5*first) || math.IsNaN(last) {
 		t.Errorf("the loss goes from %.3f to %.3f", first, last)
+	}
+}
+
+func TestRecomputationGivesTheSameBits(t *testing.T) {
+	cfg := golden.Model(t).Config
+	for range 3 {
+		cfg.Layers = append(cfg.Layers, checkpoints.LayerSize{Heads: 4, Intermediate: 48})
+	}
+	m := checkpoints.InitBERT(cfg, 1)
+	m.Tokenizer = golden.Model(t).Tokenizer
+	ds := golden.Data(t)
+	var models []*checkpoints.Model
+	var results []*Result
+	for _, recompute := range []bool{false, true} {
+		o := quick()
+		o.Recompute, o.Accumulate, o.BatchSize = recompute, 2, 8
+		out, r, err := Run(context.Background(), m, subset(ds, 0, 100), nil, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		models, results = append(models, out), append(results, r)
+	}
+	if !sameWeights(models[0], models[1]) {
+		t.Error("recomputation gives other weights")
+	}
+	for i, want := range results[0].History {
+		if got := results[1].History[i]; got.Loss != want.Loss || got.GradNorm != want.GradNorm {
+			t.Fatalf("step %d: loss %v and norm %v, want %v and %v", want.Step, got.Loss, got.GradNorm, want.Loss, want.GradNorm)
+		}
+	}
+}
+
+func TestPatienceEndsARunEarly(t *testing.T) {
+	o := quick()
+	o.LearningRate, o.EvalEvery, o.Patience, o.KeepLast = 0, 2, 3, true // which learns nothing
+	o.Output = filepath.Join(t.TempDir(), "out")
+	_, r := run(t, o)
+	if !r.Early || r.Best.Step != 2 || r.Steps != 8 || len(r.Evaluations) != 4 {
+		t.Errorf("early %v, best at step %d of %d, %d evaluations; want step 2 of 8, 4 evaluations", r.Early, r.Best.Step, r.Steps, len(r.Evaluations))
+	}
+	last, err := checkpoints.Open(filepath.Join(o.Output, LastDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	last.Close()
+	o.Resume = true
+	o.OnStep = func(Record) { t.Error("a finished run does a step") }
+	if _, again := run(t, o); !again.Early || again.Steps != 8 {
+		t.Errorf("resumed: early %v after %d steps", again.Early, again.Steps)
+	}
+}
+
+func TestLastModelIsKept(t *testing.T) {
+	o := quick()
+	o.Output, o.KeepLast = filepath.Join(t.TempDir(), "out"), true
+	run(t, o)
+	last, err := checkpoints.Open(filepath.Join(o.Output, LastDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer last.Close()
+	o.Output, o.EvalEvery, o.KeepLast = "", 0, false
+	ds := golden.Data(t)
+	want, _, err := Run(context.Background(), golden.Model(t), subset(ds, 0, 100), nil, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !sameWeights(last, want) {
+		t.Error("the last model is not the one after the last step")
+	}
+}
+
+// Gradients of batches add up to those of one large batch, to rounding.
+func TestAccumulationIsALargeBatch(t *testing.T) {
+	ds := golden.Data(t)
+	var results []*Result
+	for _, accumulate := range []int{1, 4} {
+		o := quick()
+		o.Dropout, o.ClassWeights = 0, []float64{1, 2, 0.5}
+		o.BatchSize, o.Accumulate = 20/accumulate, accumulate
+		_, r, err := Run(context.Background(), golden.Model(t), subset(ds, 0, 90), nil, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		results = append(results, r)
+	}
+	if results[0].Steps != results[1].Steps {
+		t.Fatalf("%d steps, with accumulation %d", results[0].Steps, results[1].Steps)
+	}
+	for i, want := range results[0].History {
+		got := results[1].History[i]
+		if got.Tokens != want.Tokens || math.Abs(got.Loss-want.Loss) > 1e-4 || math.Abs(got.GradNorm-want.GradNorm) > 1e-3*want.GradNorm {
+			t.Errorf("step %d: %d tokens, loss %.6f, norm %.5f; with one large batch %d, %.6f, %.5f",
+				want.Step, got.Tokens, got.Loss, got.GradNorm, want.Tokens, want.Loss, want.GradNorm)
+		}
+	}
+}
+
+func TestSeeds(t *testing.T) {
+	ds := golden.Data(t)
+	o := quick()
+	o.Output, o.Log = filepath.Join(t.TempDir(), "out"), filepath.Join(t.TempDir(), "log.jsonl")
+	r, err := RunSeeds(context.Background(), golden.Model(t), subset(ds, 0, 100), subset(ds, 100, 160), o, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mean, squares float64
+	for i, one := range r.Results {
+		mean += one.Best.Metrics["accuracy"] / 3
+		if r.Seeds[i] != uint64(i+1) {
+			t.Errorf("seeds %v", r.Seeds)
+		}
+		m, err := checkpoints.Open(filepath.Join(o.Output, fmt.Sprintf("seed-%d", i+1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Close()
+		if _, err := os.Stat(strings.TrimSuffix(o.Log, ".jsonl") + fmt.Sprintf(".seed-%d.jsonl", i+1)); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, one := range r.Results {
+		squares += math.Pow(one.Best.Metrics["accuracy"]-mean, 2)
+	}
+	if spread := math.Sqrt(squares / 2); math.Abs(r.Mean["accuracy"]-mean) > 1e-12 || math.Abs(r.Spread["accuracy"]-spread) > 1e-12 {
+		t.Errorf("accuracy %v ± %v, want %v ± %v", r.Mean["accuracy"], r.Spread["accuracy"], mean, spread)
 	}
 }

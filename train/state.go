@@ -8,12 +8,14 @@ import (
 	"slices"
 
 	"github.com/skive-ml/skive/checkpoints"
-
-	"path/filepath"
 )
 
 // StateDir is the directory of the training state inside an output directory.
 const StateDir = "state"
+
+// LastDir is the directory of the last model inside an output directory, see
+// Options.KeepLast.
+const LastDir = "last"
 
 const stateFile = "training.state"
 
@@ -65,10 +67,10 @@ func (f *fit) save(step int, finished bool) error {
 		return err
 	}
 	f.saved = step
-	if err := f.log.flush(); err != nil {
+	if err := errors.Join(f.log.flush(), f.events.flush()); err != nil {
 		return err
 	}
-	return writeCurves(filepath.Join(f.o.Output, CurvesFile), f.o.stage(), r.History, r.Evaluations)
+	return writeCurves(f.o.Output, f.o.stage(), r.History, r.Evaluations)
 }
 
 // readState reads the state of the output directory, nil where there is none,
@@ -120,6 +122,7 @@ func (f *fit) restore(s *savedState) error {
 	if s.header.Total != f.total || s.header.Step < 1 || s.header.Step > f.total {
 		return fmt.Errorf("%s: step %d of %d, this run has %d steps: %w", f.statePath(), s.header.Step, s.header.Total, f.total, checkpoints.ErrCorrupt)
 	}
+	f.optimizer.restored()
 	f.takeHistory(s)
 	f.saved = s.header.Step
 	return nil

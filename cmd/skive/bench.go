@@ -47,8 +47,9 @@ type benchBatch struct{ ids, types, offsets []int32 }
 func newBench() *cobra.Command {
 	var (
 		model, configFile, dtype, file string
-		batch, seq, instances          int
-		profile                        bool
+		teacher, teacherConfig         string
+		batch, seq, instances, steps   int
+		profile, training              bool
 		duration                       time.Duration
 	)
 	c := &cobra.Command{
@@ -65,6 +66,12 @@ func newBench() *cobra.Command {
 				return usagef("--instances: %d, expected 1 or more", instances)
 			case duration <= 0:
 				return usagef("--duration: %s, expected a positive time", duration)
+			case training && steps < 1:
+				return usagef("--steps: %d, expected 1 or more", steps)
+			case training && dtype != "" && dtype != infer.F32:
+				return usagef("--dtype: %s, expected f32 with --train", dtype)
+			case !training && (teacher != "" || teacherConfig != ""):
+				return usagef("--teacher and --teacher-config go with --train")
 			}
 			if err := checkDType(dtype); err != nil {
 				return err
@@ -80,15 +87,26 @@ func newBench() *cobra.Command {
 					return infer.ErrNoHead
 				}
 			}
+			if seq > m.Config.MaxTokens() && file == "" {
+				return usagef("--seq: %d is more than the model's %d positions", seq, m.Config.MaxTokens())
+			}
+			if training {
+				r, err := runTrainBench(c, m, teacher, teacherConfig, file, batch, seq, steps, profile)
+				if err != nil {
+					return err
+				}
+				if common.json {
+					return printJSON(r)
+				}
+				r.print()
+				return nil
+			}
 			var batches []benchBatch
 			if file != "" {
 				if batches, err = readBatches(m, file, batch, m.Config.MaxTokens()); err != nil {
 					return err
 				}
 			} else {
-				if seq > m.Config.MaxTokens() {
-					return usagef("--seq: %d is more than the model's %d positions", seq, m.Config.MaxTokens())
-				}
 				batches = randomBatches(m.Config, batch, seq)
 			}
 			r, err := bench(m, batches, infer.Options{Threads: common.threads, DType: dtype, Profile: profile}, instances, duration)
@@ -116,6 +134,10 @@ func newBench() *cobra.Command {
 	f.IntVar(&batch, "batch", 1, "examples in a call")
 	f.IntVar(&seq, "seq", 128, "tokens of each example")
 	f.IntVar(&instances, "instances", 1, "engines that run at the same time, each with --threads threads")
+	f.BoolVar(&training, "train", false, "measure training steps instead")
+	f.IntVar(&steps, "steps", 10, "training steps to measure")
+	f.StringVar(&teacher, "teacher", "", "`MODEL` to distill from in the training steps: hidden states and soft labels")
+	f.StringVar(&teacherConfig, "teacher-config", "", "config.json `FILE`: a teacher of this shape with random weights")
 	f.BoolVar(&profile, "profile", false, "time of each stage")
 	f.DurationVar(&duration, "duration", 3*time.Second, "how long to measure")
 	return c

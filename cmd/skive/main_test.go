@@ -65,6 +65,7 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		path := filepath.Join(dir, file)
 		return append([]string{"train", "--model", model, "--task", task, "--train", path, "--dev", path, "-o", out}, more...)
 	}
+	words := write("words.jsonl", strings.Repeat(`{"text": "w9 w20", "label": "red"}`+"\n", 40))
 	missing := filepath.Join(dir, "missing")
 	for _, c := range []struct {
 		name string
@@ -108,6 +109,10 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"importance of a target", []string{"prune", "--model", missing, "-o", missing, "--target-ms", "1", "--importance", "magnitude"}, exitUsage, "--importance"},
 		{"recovery without data", []string{"prune", "--model", missing, "-o", missing, "--heads", "2", "--importance", "magnitude", "--recover"}, exitUsage, "--task"},
 		{"activation", []string{"prune", "--model", missing, "-o", missing, "--activation", "tanh"}, exitUsage, "--activation"},
+		{"class weights", []string{"train", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--class-weights", "1,-2"}, exitUsage, "--class-weights"},
+		{"seeds", []string{"train", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--seeds", "0"}, exitUsage, "--seeds"},
+		{"training without f32", []string{"bench", "--train", "--config", missing, "--dtype", "int8"}, exitUsage, "--dtype"},
+		{"diverging", []string{"train", "--model", model, "--task", "text", "--train", words, "--dev", words, "-o", dir + "/diverged", "--lr", "1e38", "--epochs", "9", "--warmup", "0", "--max-grad-norm", "0"}, exitFailure, "at step 2"},
 		{"recipe", []string{"compress", "--recipe", missing}, exitUsage, missing},
 		{"half a model", []string{"compress", "--task", "sst2"}, exitUsage, "--task"},
 		{"a label that the model does not have", training("text", "mixed.csv"), exitFailure, `mixed.csv:2: "label": unknown label "good" (one of "red", "green", "blue")`},

@@ -24,8 +24,10 @@ func (t *trainingFlags) register(f *pflag.FlagSet) {
 	f.IntVar(&t.Steps, "steps", 0, "optimizer steps (default from --epochs)")
 	f.IntVar(&t.BatchSize, "batch-size", 0, fmt.Sprintf("examples in a batch (default %d)", train.DefaultBatchSize))
 	f.IntVar(&t.BatchTokens, "batch-tokens", 0, "tokens in a batch, instead of --batch-size")
+	f.IntVar(&t.Accumulate, "accumulate", 1, "batches whose gradients make up one step")
 	f.Float64Var(&t.LearningRate, "lr", o.LearningRate, "peak learning rate")
 	f.StringVar(&t.schedule, "schedule", string(o.Schedule), "linear, cosine or constant")
+	f.Float64Var(&t.LayerDecay, "layer-decay", 1, "factor of the learning rate from each layer to the one below")
 	f.Float64Var(&t.Warmup, "warmup", o.Warmup, "share of the steps over which the rate rises")
 	f.Float64Var(&t.WeightDecay, "weight-decay", o.WeightDecay, "decoupled weight decay")
 	f.Float64Var(&t.MaxGradNorm, "max-grad-norm", o.MaxGradNorm, "clip the global gradient norm; 0 does not")
@@ -33,8 +35,11 @@ func (t *trainingFlags) register(f *pflag.FlagSet) {
 	f.BoolVar(&t.NoShuffle, "no-shuffle", false, "consecutive examples in file order")
 	f.IntVar(&t.SaveEvery, "save-every", 0, "steps between saved states (default each epoch)")
 	f.IntVar(&t.EvalEvery, "eval-every", 0, "steps between evaluations (default each epoch)")
+	f.IntVar(&t.Patience, "patience", 0, "stop after so many evaluations without a better model (default never)")
+	f.BoolVar(&t.KeepLast, "keep-last", false, "save the last model too, in last/ of the output directory")
 	f.Uint64Var(&t.Seed, "seed", o.Seed, "seed of the order of examples, fresh weights and dropout")
 	f.StringVar(&t.Log, "log", "", "write one JSON line a step to `FILE`; a resumed run continues it")
+	f.StringVar(&t.TensorBoard, "tensorboard", "", "write an event file for TensorBoard to `DIR`")
 	f.BoolVar(&t.Resume, "resume", false, "continue from the state in the output directory")
 	f.StringVarP(&t.Output, "output", "o", "", "`DIR` for the best model and the training state")
 }
@@ -60,6 +65,7 @@ func newTrain() *cobra.Command {
 		task              taskFlags
 		flags             trainingFlags
 		model, configFile string
+		seeds             int
 	)
 	c := &cobra.Command{
 		Use:   "train",
@@ -78,6 +84,9 @@ func newTrain() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if seeds < 1 {
+				return usagef("--seeds: %d, expected 1 or more", seeds)
+			}
 			m, err := openModel(c, model, configFile, o.Seed, masked)
 			if err != nil {
 				return err
@@ -90,6 +99,13 @@ func newTrain() *cobra.Command {
 			if err := checkOutput(o.Output); err != nil {
 				return err
 			}
+			if seeds != 1 {
+				result, err := train.RunSeeds(c.Context(), m, trainSet, devSet, o, seeds)
+				if err != nil {
+					return err
+				}
+				return printSeeds(result, o.Output)
+			}
 			_, result, err := train.Run(c.Context(), m, trainSet, devSet, o)
 			if err != nil {
 				return err
@@ -101,6 +117,11 @@ func newTrain() *cobra.Command {
 	c.Flags().StringVar(&configFile, "config", "", "config.json `FILE` beside a tokenizer: train from scratch")
 	task.register(c.Flags(), true)
 	flags.register(c.Flags())
+	f := c.Flags()
+	f.Float64SliceVar(&flags.ClassWeights, "class-weights", nil, "weight of each label in the loss, separated by commas")
+	f.Float64Var(&flags.LabelSmoothing, "label-smoothing", 0, "share of the target that is spread over all labels")
+	f.BoolVar(&flags.Recompute, "recompute", false, "compute activations again in the backward pass: less memory, the same results")
+	f.IntVar(&seeds, "seeds", 1, "train under so many seeds from --seed on, in seed-N/ each; mean and spread of the metric")
 	return c
 }
 
@@ -153,4 +174,32 @@ func printResult(r *train.Result, output string) error {
 		_, err = fmt.Printf("%s %.4f at step %d of %d; written: %s\n", r.Metric, r.Best.Metrics[r.Metric], r.Best.Step, r.Steps, output)
 	}
 	return err
+}
+
+// printSeeds says how the runs under several seeds went.
+func printSeeds(r *train.SeedsResult, output string) error {
+	type run struct {
+		Seed    uint64             `json:"seed"`
+		Output  string             `json:"output"`
+		Steps   int                `json:"steps"`
+		Step    int                `json:"best_step"`
+		Metrics map[string]float64 `json:"metrics"`
+	}
+	runs := make([]run, len(r.Seeds))
+	for i, seed := range r.Seeds {
+		result := r.Results[i]
+		runs[i] = run{seed, filepath.Join(output, fmt.Sprintf("seed-%d", seed)), result.Steps, result.Best.Step, result.Best.Metrics}
+	}
+	if common.json {
+		return printJSON(struct {
+			Seeds  []run              `json:"seeds"`
+			Mean   map[string]float64 `json:"mean"`
+			Spread map[string]float64 `json:"spread"`
+		}{runs, r.Mean, r.Spread})
+	}
+	for _, one := range runs {
+		fmt.Printf("seed %d: %s %.4f at step %d of %d; written: %s\n", one.Seed, r.Metric, one.Metrics[r.Metric], one.Step, one.Steps, one.Output)
+	}
+	fmt.Printf("%s %.4f ± %.4f over %d seeds\n", r.Metric, r.Mean[r.Metric], r.Spread[r.Metric], len(runs))
+	return nil
 }

@@ -169,6 +169,24 @@ func BinaryCrossEntropy(logits, target []float64) float64 {
 	return sum / float64(len(logits))
 }
 
+// WeightedCrossEntropy is CrossEntropy with class weights and label smoothing.
+func WeightedCrossEntropy(logits []float64, labels []int32, weights []float64, smoothing float64) float64 {
+	classes := len(weights)
+	sum, n := 0.0, 0.0
+	for i, l := range labels {
+		if l < 0 {
+			continue
+		}
+		logQ := LogSoftmax(logits[i*classes : (i+1)*classes])
+		n += weights[l]
+		sum -= (1 - smoothing) * weights[l] * logQ[l]
+		for c, w := range weights {
+			sum -= smoothing / float64(classes) * w * logQ[c]
+		}
+	}
+	return sum / n
+}
+
 // SoftCrossEntropy is T² times the mean over the rows of the cross-entropy of
 // softmax(logits/T) relative to softmax(target/T).
 func SoftCrossEntropy(logits, target []float64, classes int, temperature float64) float64 {

@@ -32,6 +32,14 @@ func (a AdamW) Update(w, g, m, v []float32, gradScale float32) {
 	})
 }
 
+// Decay is Update for weights whose gradient and moments are zero, with the
+// same bits.
+func (a AdamW) Decay(w []float32) {
+	if f := float32(1 - float64(a.LR)*float64(a.WeightDecay)); f != 1 {
+		Scale(w, f, w)
+	}
+}
+
 // oneMinus returns 1-beta for the decimal of up to seven digits that beta was written as: for 0.999 that is 0.001, where
 // the float32 nearest to 0.999 would give 0.00099999.
 func oneMinus(beta float32) float32 {

@@ -88,11 +88,21 @@ func (g *gemmBlock) setA(a ViewF32, top, from int) {
 		return
 	}
 	g.packed = true
-	g.s.packed = grow(g.s.packed, g.rows*g.k+packSlack)
+	g.s.packed = grow(g.s.packed, g.rows*g.k)
 	g.a = g.s.packed
-	for t := range g.tiles {
-		lo, hi := g.tile(t)
-		packTile(g.a[lo*g.k:hi*g.k+packSlack], a.Data[at+lo*a.RowStride:], a.RowStride, a.ColStride, hi-lo, g.k)
+	// Columns that are contiguous are read a few at a time, by all tiles in turn:
+	// a line of the cache holds values of several tiles, and where the columns
+	// lie a power of two apart it does not stay for long.
+	step := g.k
+	if a.RowStride == 1 {
+		step = packStep
+	}
+	for p := 0; p < g.k; p += step {
+		for t := range g.tiles {
+			lo, hi := g.tile(t)
+			tile := g.a[lo*g.k : hi*g.k]
+			packTile(tile[p*(hi-lo):], a.Data[at+lo*a.RowStride+p*a.ColStride:], a.RowStride, a.ColStride, hi-lo, min(step, g.k-p))
+		}
 	}
 }
 

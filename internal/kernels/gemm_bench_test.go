@@ -74,7 +74,7 @@ func BenchmarkGemmF32(b *testing.B) {
 // BenchmarkGemmF32Training measures the three products of a linear layer as
 // training does them, packing included.
 func BenchmarkGemmF32Training(b *testing.B) {
-	const m, k, n = 512, 768, 768
+	const m, k, n = 1024, 768, 3072
 	x, w, dy := floats(m*k), floats(n*k), floats(m*n)
 	c := make([]float32, m*n+n*k)
 	var p kernels.PanelsF32

@@ -1,0 +1,81 @@
+package autograd
+
+// Extents are the numbers of rows of a batch, and its longest sequence.
+type Extents struct{ Tokens, Sequences, Longest int }
+
+// Memory estimates the bytes that runs over batches of these extents take for
+// values and gradients, those of parameters not counted.
+func (g *Graph) Memory(e Extents) int64 {
+	actual := func(a array) array {
+		switch a.rows {
+		case nominalTokens:
+			a.rows = e.Tokens
+		case nominalSequences:
+			a.rows = e.Sequences
+		case nominalBoundaries:
+			a.rows = e.Sequences + 1
+		}
+		return a
+	}
+	size := func(a array) int { return a.rows * a.columns }
+	total, packed := 0, 0
+	var shared [2][]int // of segments: the largest of each place
+	for n, info := range g.nodes {
+		o := info.op
+		if o == nil {
+			continue
+		}
+		out := actual(arrayOfShape(n.Shape()))
+		in := make([]array, len(o.inputs))
+		floats := size(out)
+		if o.segment != nil && o.segment.kept == o {
+			total, floats = total+floats, 0
+		}
+		for i, node := range o.inputs {
+			in[i] = actual(arrayOfShape(node.Shape()))
+			if o.diff[i] && !g.nodes[node].source && (o.shared(i) == i || !o.diff[o.shared(i)]) {
+				floats += size(in[i])
+			}
+			packed = max(packed, size(in[i]))
+		}
+		if s, ok := o.block.(stasher); ok && o.keep {
+			floats += s.stashed(in, out, e.Longest)
+		}
+		if s := o.segment; s != nil {
+			places := &shared[0]
+			if s.pool == &g.pools[1] {
+				places = &shared[1]
+			}
+			for len(*places) <= o.place {
+				*places = append(*places, 0)
+			}
+			(*places)[o.place] = max((*places)[o.place], floats)
+			continue
+		}
+		total += floats
+	}
+	for _, places := range shared {
+		for _, floats := range places {
+			total += floats
+		}
+	}
+	return 4 * int64(total+packed)
+}
+
+func (l *linear) stashed(_ []array, out array, _ int) int {
+	if l.activation == Identity {
+		return 0
+	}
+	return out.rows * out.columns
+}
+
+func (l *layerNorm) stashed(_ []array, out array, _ int) int {
+	if !l.residual {
+		return 0
+	}
+	return out.rows * out.columns
+}
+
+func (a *attention) stashed(in []array, out array, longest int) int {
+	return out.rows * a.heads * longest
+}

@@ -1,0 +1,76 @@
+package train
+
+import (
+	runtimemetrics "runtime/metrics"
+	"time"
+
+	"github.com/skive-ml/skive/autograd"
+)
+
+// Profile says where the time of one step went.
+type Profile struct {
+	// Step counts from 1. Sequences and Tokens are those of its batch.
+	Step, Sequences, Tokens int
+	// Time is the whole step, from making the batch to the update, and
+	// Optimizer the part of gradient norm, clipping and update.
+	Time, Optimizer time.Duration
+	// Graph is the part of forward and backward.
+	Graph autograd.Profile
+	// Allocations and AllocatedBytes count what the step allocated.
+	Allocations, AllocatedBytes uint64
+}
+
+// profiled is an objective that tells where its time goes.
+type profiled interface{ SetProfile(*autograd.Profile) }
+
+// profiler measures one step after the other for Options.OnProfile. A nil one
+// does nothing.
+type profiler struct {
+	report  func(Profile)
+	current Profile
+	started time.Time
+	heap    [2]runtimemetrics.Sample
+}
+
+func newProfiler(report func(Profile)) *profiler {
+	if report == nil {
+		return nil
+	}
+	p := &profiler{report: report}
+	p.heap[0].Name, p.heap[1].Name = "/gc/heap/allocs:objects", "/gc/heap/allocs:bytes"
+	return p
+}
+
+// begin starts the measurement of a step.
+func (p *profiler) begin(step int, o Objective) {
+	if p == nil {
+		return
+	}
+	p.current = Profile{Step: step}
+	if o, ok := o.(profiled); ok {
+		o.SetProfile(&p.current.Graph)
+	}
+	runtimemetrics.Read(p.heap[:])
+	p.current.Allocations, p.current.AllocatedBytes = -p.heap[0].Value.Uint64(), -p.heap[1].Value.Uint64()
+	p.started = time.Now()
+}
+
+// optimizer adds the time since start to the optimizer's part.
+func (p *profiler) optimizer(start time.Time) {
+	if p != nil {
+		p.current.Optimizer += time.Since(start)
+	}
+}
+
+// end reports the step.
+func (p *profiler) end(sequences, tokens int) {
+	if p == nil {
+		return
+	}
+	p.current.Time = time.Since(p.started)
+	p.current.Sequences, p.current.Tokens = sequences, tokens
+	runtimemetrics.Read(p.heap[:])
+	p.current.Allocations += p.heap[0].Value.Uint64()
+	p.current.AllocatedBytes += p.heap[1].Value.Uint64()
+	p.report(p.current)
+}

@@ -1,0 +1,73 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"path/filepath"
+	"strings"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+)
+
+// SeedsResult tells how a run goes under several seeds.
+type SeedsResult struct {
+	// Metric is the name of the task's main metric.
+	Metric string
+	// Seeds and Results are those of each run.
+	Seeds   []uint64
+	Results []*Result
+	// Mean and Spread, the standard deviation of a sample, are those of each
+	// metric of the best models.
+	Mean, Spread map[string]float64
+}
+
+// RunSeeds does Run under the seeds Options.Seed, Options.Seed+1, ..., as many
+// as count says. Each run has directories of its own: seed-1, seed-2, ... in
+// Output and in TensorBoard; likewise the logs. It wants a development set.
+func RunSeeds(ctx context.Context, model *checkpoints.Model, trainSet, devSet *data.Dataset, o Options, count int) (*SeedsResult, error) {
+	if count < 1 {
+		return nil, fmt.Errorf("%s: %w", o.stage(), &OptionError{"seeds", count, "a positive number of runs"})
+	}
+	if devSet == nil {
+		return nil, fmt.Errorf("%s: %w", o.stage(), &OptionError{"seeds", count, "a development set to compare by"})
+	}
+	r := &SeedsResult{Mean: map[string]float64{}, Spread: map[string]float64{}}
+	for i := range count {
+		one := o
+		one.Seed = o.Seed + uint64(i)
+		name := fmt.Sprintf("seed-%d", one.Seed)
+		if o.Output != "" {
+			one.Output = filepath.Join(o.Output, name)
+		}
+		if o.TensorBoard != "" {
+			one.TensorBoard = filepath.Join(o.TensorBoard, name)
+		}
+		if o.Log != "" {
+			extension := filepath.Ext(o.Log)
+			one.Log = strings.TrimSuffix(o.Log, extension) + "." + name + extension
+		}
+		best, result, err := Run(ctx, model, trainSet, devSet, one)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		if err := best.Close(); err != nil {
+			return nil, err
+		}
+		r.Metric = result.Metric
+		r.Seeds, r.Results = append(r.Seeds, one.Seed), append(r.Results, result)
+		for name, v := range result.Best.Metrics {
+			r.Mean[name] += v / float64(count)
+		}
+	}
+	for name, mean := range r.Mean {
+		var squares float64
+		for _, result := range r.Results {
+			d := result.Best.Metrics[name] - mean
+			squares += d * d
+		}
+		r.Spread[name] = math.Sqrt(squares / float64(max(1, count-1)))
+	}
+	return r, nil
+}
