@@ -229,15 +229,17 @@ func TestHeadErrors(t *testing.T) {
 	ctx := context.Background()
 	choice, tokens := headModel(t, checkpoints.MultipleChoice), headModel(t, checkpoints.TokenClassification, "O")
 	for want, err := range map[string]error{
-		"expected a text and Choices":       second(newEngine(t, choice, Options{}).Predict(ctx, []Input{{Text: "a"}})),
-		"does not decide between choices":   second(newEngine(t, tokens, Options{}).Predict(ctx, []Input{{Text: "a", Choices: []string{"b"}}})),
-		"labels the words of one text":      second(newEngine(t, tokens, Options{}).Predict(ctx, []Input{{Text: "a", Pair: "b"}})),
-		"no head of a masked":               second(newEngine(t, tokens, Options{}).PredictMasked(nil, []int32{1}, nil, []int32{0, 1}, []int32{0})),
-		"a pool does not serve the head of": second(NewPool(headModel(t, checkpoints.MaskedLM), PoolOptions{})),
+		"expected a text and Choices":     second(newEngine(t, choice, Options{}).Predict(ctx, []Input{{Text: "a"}})),
+		"does not decide between choices": second(newEngine(t, tokens, Options{}).Predict(ctx, []Input{{Text: "a", Choices: []string{"b"}}})),
+		"labels the words of one text":    second(newEngine(t, tokens, Options{}).Predict(ctx, []Input{{Text: "a", Pair: "b"}})),
+		"no head of a masked":             second(newEngine(t, tokens, Options{}).PredictMasked(nil, []int32{1}, nil, []int32{0, 1}, []int32{0})),
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) || !errors.Is(err, ErrOption) {
 			t.Errorf("%v, want %q", err, want)
 		}
+	}
+	if _, err := NewPool(headModel(t, checkpoints.MaskedLM), PoolOptions{}); !errors.Is(err, ErrMaskedLM) {
+		t.Errorf("a pool of a masked language model: %v, want %v", err, ErrMaskedLM)
 	}
 }
 
