@@ -31,8 +31,10 @@ import (
 
 // Options say how a recipe is carried out; they do not change its outcome.
 type Options struct {
-	// Output is the directory that receives the models and the report. It must
-	// be empty or absent.
+	// Output is the directory that receives the models and the report: an empty
+	// or absent one, or that of an earlier run of the same model and task. Of
+	// that, stages that are finished and whose inputs and settings have not
+	// changed are kept, and one that was interrupted goes on where it was saved.
 	Output string
 	// Threads is the number of threads; 0 is one for each processor.
 	Threads int
@@ -51,15 +53,14 @@ type run struct {
 
 // Run carries out a recipe: it trains the teacher, distills the student, prunes
 // and distills again, quantizes, and measures every saved model. The report is
-// written to the output directory together with the models.
+// written to the output directory together with the models and the recipe
+// (RecipeFile).
+//
+// The error is an *OtherRunError where the output directory holds a run of
+// another model or task.
 func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 	started := time.Now()
 	if err := r.Validate(); err != nil {
-		return nil, err
-	}
-	if entries, err := os.ReadDir(o.Output); err == nil && len(entries) > 0 {
-		return nil, fmt.Errorf("%s: the output directory is not empty", o.Output)
-	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
 	if o.Threads == 0 {
@@ -72,6 +73,9 @@ func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 	if err := c.load(); err != nil {
 		return nil, err
 	}
+	if err := c.claimOutput(); err != nil {
+		return nil, err
+	}
 	for _, stage := range []func(context.Context) error{c.trainTeacher, c.makeStudents} {
 		if err := stage(ctx); err != nil {
 			return nil, err
@@ -82,7 +86,10 @@ func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 		return nil, err
 	}
 	report.Seconds = time.Since(started).Seconds()
-	return report, report.Write(o.Output)
+	if err := report.Write(o.Output); err != nil {
+		return nil, err
+	}
+	return report, nil
 }
 
 func (c *run) path(name string) string { return filepath.Join(c.Output, name) }
@@ -199,22 +206,32 @@ func setEmbeddings(m *checkpoints.Model, sd float64) {
 	m.Tensors[positions] = checkpoints.NewTensor(p.Shape, values)
 }
 
+// saveEvery is the number of steps between two saved states of a stage: some
+// minutes of work on a model of a hundred million parameters, seconds on a small
+// one.
+const saveEvery = 200
+
 // training completes the options of a stage.
 func (c *run) training(t Training, stage, output string) (train.Options, error) {
 	o, err := t.options(c.Recipe)
-	o.Stage, o.Threads, o.Progress, o.Output = stage, c.Threads, c.Progress, output
+	o.Stage, o.Threads, o.Progress = stage, c.Threads, c.Progress
+	o.Output, o.SaveEvery, o.Resume = output, saveEvery, true
 	return o, err
 }
 
 func (c *run) trainTeacher(ctx context.Context) error {
-	o, err := c.training(c.Teacher, "teacher", c.path("teacher"))
+	teacher, err := c.stage("teacher", func(output string) (*checkpoints.Model, error) {
+		o, err := c.training(c.Teacher, "teacher", output)
+		if err != nil {
+			return nil, err
+		}
+		m, _, err := train.Run(ctx, c.teacher, c.train, c.dev, o)
+		return m, err
+	})
 	if err != nil {
 		return err
 	}
-	c.teacher, _, err = train.Run(ctx, c.teacher, c.train, c.dev, o)
-	if err != nil {
-		return err
-	}
+	c.teacher = teacher
 	c.steps = append(c.steps,
 		step{"teacher, padded", c.path("teacher"), 1, infer.Options{Threads: c.Threads, DType: infer.F32, PadTo: c.longest()}},
 		step{"dynamic length", c.path("teacher"), 1, infer.Options{Threads: c.Threads, DType: infer.F32}})
@@ -222,7 +239,6 @@ func (c *run) trainTeacher(ctx context.Context) error {
 }
 
 func (c *run) makeStudents(ctx context.Context) error {
-	defer os.RemoveAll(c.path("cache"))
 	student, err := c.student(ctx)
 	if err != nil {
 		return err
@@ -244,7 +260,7 @@ func (c *run) makeStudents(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return os.RemoveAll(c.path(cacheDir))
 }
 
 // student makes the student of the teacher.
@@ -312,23 +328,28 @@ func (c *run) importanceSet() *data.Dataset {
 	return &data.Dataset{Task: c.train.Task, Examples: c.train.Examples[:n]}
 }
 
+// cacheDir holds the teacher's outputs while the students are trained.
+const cacheDir = "cache"
+
 func (c *run) distill(ctx context.Context, student *checkpoints.Model, d Distillation, name string) (*checkpoints.Model, error) {
-	o := distill.Defaults()
-	var err error
-	if o.Options, err = c.training(d.Training, name, c.path(name)); err != nil {
-		return nil, err
-	}
-	o.Losses, o.Cache = d.Losses, c.path("cache")
 	set, err := c.examples(d)
 	if err != nil {
 		return nil, err
 	}
-	if len(d.Stages) > 0 {
-		student, _, err = distill.RunStages(ctx, c.teacher, student, set, c.dev, o, d.Stages)
-	} else {
-		student, _, err = distill.Run(ctx, c.teacher, student, set, c.dev, o)
-	}
-	return student, err
+	return c.stage(name, func(output string) (*checkpoints.Model, error) {
+		o := distill.Defaults()
+		if o.Options, err = c.training(d.Training, name, output); err != nil {
+			return nil, err
+		}
+		o.Losses, o.Cache = d.Losses, c.path(cacheDir)
+		var m *checkpoints.Model
+		if len(d.Stages) > 0 {
+			m, _, err = distill.RunStages(ctx, c.teacher, student, set, c.dev, o, d.Stages)
+		} else {
+			m, _, err = distill.Run(ctx, c.teacher, student, set, c.dev, o)
+		}
+		return m, err
+	})
 }
 
 // examples are those of a distillation: the training set, unlabelled text and
@@ -357,8 +378,9 @@ func (c *run) examples(d Distillation) (*data.Dataset, error) {
 	return all, nil
 }
 
+// quantize writes a model with linear layers and embeddings in int8.
 func (c *run) quantize(m *checkpoints.Model, name string) (string, error) {
-	q, err := quantize.Int8(m)
+	q, err := quantize.Int8Weights(m, append(quantize.LinearWeights(m.Config), quantize.Embeddings()...))
 	if err != nil {
 		return "", err
 	}

@@ -3,6 +3,7 @@ package compress
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -87,8 +88,114 @@ func TestRunMeasuresEveryStep(t *testing.T) {
 		}
 	}
 
-	if _, err := Run(context.Background(), tiny(), Options{Output: dir}); err == nil || !strings.Contains(err.Error(), dir) {
-		t.Errorf("a second run into the same directory: error %v, want one that names it", err)
+}
+
+// cancelAt cancels a run when its progress first tells of a stage.
+type cancelAt struct {
+	stage  string
+	cancel context.CancelFunc
+}
+
+func (c cancelAt) Write(b []byte) (int, error) {
+	if strings.Contains(string(b), c.stage) {
+		c.cancel()
+	}
+	return len(b), nil
+}
+
+func TestRunGoesOnWhereItWasStopped(t *testing.T) {
+	const final = "pruned-33-50-int8.skive"
+	read := func(dir, name string) string {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	run := func(ctx context.Context, r Recipe, o Options) error {
+		o.Threads = 2
+		_, err := Run(ctx, r, o)
+		return err
+	}
+	whole, stopped := filepath.Join(t.TempDir(), "whole"), filepath.Join(t.TempDir(), "stopped")
+	if err := run(context.Background(), tiny(), Options{Output: whole}); err != nil {
+		t.Fatal(err)
+	}
+	for _, stage := range []string{"teacher", "student", "pruned-33-50"} {
+		ctx, cancel := context.WithCancel(context.Background())
+		if err := run(ctx, tiny(), Options{Output: stopped, Progress: cancelAt{stage, cancel}}); !errors.Is(err, context.Canceled) {
+			t.Fatalf("stopped at %s: %v", stage, err)
+		}
+		cancel()
+	}
+	if err := run(context.Background(), tiny(), Options{Output: stopped}); err != nil {
+		t.Fatal(err)
+	}
+	weights := func(path string) []float32 {
+		m, err := checkpoints.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		var all []float32
+		for _, name := range m.Names() {
+			if t := m.Tensors[name]; t.DType == checkpoints.F32 {
+				all = append(all, t.Float32s()...)
+			}
+		}
+		return all
+	}
+	if !slices.Equal(weights(filepath.Join(stopped, final)), weights(filepath.Join(whole, final))) {
+		t.Error("the run that was stopped three times ends with other weights")
+	}
+
+	// Only what depends on a changed setting is done again, and the earlier
+	// model is kept.
+	teacher, student, pruned := read(whole, "teacher/model.safetensors"), read(whole, "student/model.safetensors"), read(whole, "pruned-25-25/model.safetensors")
+	changed := tiny()
+	changed.Recover.LearningRate *= 2
+	if err := run(context.Background(), changed, Options{Output: whole}); err != nil {
+		t.Fatal(err)
+	}
+	if read(whole, "teacher/model.safetensors") != teacher || read(whole, "student/model.safetensors") != student {
+		t.Error("teacher or student is another one, and nothing of theirs has changed")
+	}
+	if read(whole, "pruned-25-25/model.safetensors") == pruned || read(whole, "pruned-25-25.previous/model.safetensors") != pruned {
+		t.Error("the pruned model was not trained with the new rate, or the earlier one is lost")
+	}
+	for _, name := range []string{"teacher.previous", "student.previous"} {
+		if _, err := os.Stat(filepath.Join(whole, name)); err == nil {
+			t.Errorf("%s: it was trained again", name)
+		}
+	}
+}
+
+func TestRunRefusesAForeignDirectory(t *testing.T) {
+	dir := t.TempDir()
+	recipe := ForModel("a", "sst2", "b", "c")
+	c := run{Recipe: recipe, Options: Options{Output: dir}}
+	if err := c.claimOutput(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.claimOutput(); err != nil {
+		t.Errorf("the same run again: %v", err)
+	}
+	for _, other := range []Recipe{ForModel("other", "sst2", "b", "c"), ForModel("a", "cola", "b", "c")} {
+		c.Recipe = other
+		var foreign *OtherRunError
+		if err := c.claimOutput(); !errors.As(err, &foreign) || !strings.Contains(err.Error(), dir) {
+			t.Errorf("model %s, task %s: %v", other.Model, other.Task, err)
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, RecipeFile)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "thesis.tex"), nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.claimOutput(); err == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("somebody else's directory: %v", err)
 	}
 }
 

@@ -386,9 +386,14 @@ func TestPredictTokensDoesNotAllocate(t *testing.T) {
 						}
 					}
 				}
-				call()
-				call()
-				if n := testing.AllocsPerRun(5, call); n > 0 {
+				// A worker's buffers grow with the largest part that it has been
+				// given, and on a busy machine one worker may do all the work of the
+				// first calls.
+				n := 1.0
+				for attempt := 0; n > 0 && attempt < 50; attempt++ {
+					n = testing.AllocsPerRun(5, call)
+				}
+				if n > 0 {
 					t.Errorf("%s, %d threads, padded to %d: %v allocations a call", dtype, threads, padTo, n)
 				}
 			}

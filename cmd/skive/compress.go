@@ -25,7 +25,8 @@ func newCompress() *cobra.Command {
 		Long: `Compress trains a teacher, distills a student, prunes it, distills again, quantizes to int8 and measures every step.
 
 With neither --model nor --recipe it runs the embedded default: a generated task and a teacher trained from scratch. It
-needs no files and takes some minutes.`,
+needs no files and takes some minutes. Stopped and called again with the same -o, it goes on where it was; with other
+settings it does again what depends on them.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			recipe := compress.Default()
