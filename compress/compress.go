@@ -49,6 +49,7 @@ type run struct {
 	train, dev *data.Dataset
 	teacher    *checkpoints.Model
 	steps      []step
+	dropped    *Dropped
 }
 
 // Run carries out a recipe: it trains the teacher, distills the student, prunes
@@ -57,7 +58,8 @@ type run struct {
 // (RecipeFile).
 //
 // The error is an *OtherRunError where the output directory holds a run of
-// another model or task.
+// another model or task. It wraps ErrMaxDrop where not even the student is within
+// the recipe's max_drop; the report is then written and returned all the same.
 func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 	started := time.Now()
 	if err := r.Validate(); err != nil {
@@ -89,8 +91,15 @@ func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 	if err := report.Write(o.Output); err != nil {
 		return nil, err
 	}
+	if c.dropped != nil && c.dropped.None {
+		return report, fmt.Errorf("%w: %s", ErrMaxDrop, c.dropped)
+	}
 	return report, nil
 }
+
+// ErrMaxDrop is returned where no compressed model is within the recipe's
+// max_drop.
+var ErrMaxDrop = errors.New("no model loses as little as max_drop allows")
 
 func (c *run) path(name string) string { return filepath.Join(c.Output, name) }
 
@@ -238,6 +247,9 @@ func (c *run) trainTeacher(ctx context.Context) error {
 	return nil
 }
 
+// studentStep is the name of the student in the report.
+const studentStep = "distilled student"
+
 func (c *run) makeStudents(ctx context.Context) error {
 	student, err := c.student(ctx)
 	if err != nil {
@@ -246,7 +258,7 @@ func (c *run) makeStudents(ctx context.Context) error {
 	if student, err = c.distill(ctx, student, c.Recipe.Distill, "student"); err != nil {
 		return err
 	}
-	c.steps = append(c.steps, step{"distilled student", c.path("student"), 1, infer.Options{Threads: c.Threads, DType: infer.F32}})
+	c.steps = append(c.steps, step{studentStep, c.path("student"), 1, infer.Options{Threads: c.Threads, DType: infer.F32}})
 	file, err := c.quantize(student, "student")
 	if err != nil {
 		return err
@@ -254,13 +266,67 @@ func (c *run) makeStudents(ctx context.Context) error {
 	c.steps = append(c.steps,
 		step{"fused int8", file, 1, infer.Options{Threads: c.Threads, DType: infer.Int8}},
 		step{fmt.Sprintf("%d instances", c.Instances), file, c.Instances, infer.Options{Threads: 1, DType: infer.Int8}})
-	pruned := student
-	for _, p := range c.Prune {
-		if pruned, err = c.prune(ctx, pruned, student.Config.Layers, p); err != nil {
+	if err := c.makeVariants(ctx, student, file); err != nil {
+		return err
+	}
+	return os.RemoveAll(c.path(cacheDir))
+}
+
+// makeVariants cuts the pruned variants of the student, whose int8 file is given:
+// those of the recipe, or, under its max_drop, as many as lose no more.
+func (c *run) makeVariants(ctx context.Context, student *checkpoints.Model, studentFile string) error {
+	var limit float64
+	if c.MaxDrop > 0 {
+		metrics, err := train.Evaluate(ctx, c.teacher, c.dev, train.EvaluateOptions{Threads: c.Threads, MaxLength: c.MaxLength, DType: infer.F32})
+		if err != nil {
+			return err
+		}
+		limit = metrics[c.dev.Task.Metric] - c.MaxDrop/100
+		if ok, err := c.within(ctx, studentStep, studentFile, limit); err != nil || !ok {
 			return err
 		}
 	}
-	return os.RemoveAll(c.path(cacheDir))
+	variant, last := student, Pruning{}
+	sizes := student.Config.Layers
+	for i := 0; ; i++ {
+		p := last.next()
+		if i < len(c.Prune) {
+			p = c.Prune[i]
+		} else if c.MaxDrop == 0 || p.name() == last.name() || slices.Equal(p.sizes(sizes), last.sizes(sizes)) {
+			return nil
+		}
+		pruned, file, err := c.prune(ctx, variant, sizes, p)
+		if err != nil {
+			return err
+		}
+		if c.MaxDrop > 0 {
+			if ok, err := c.within(ctx, p.label(), file, limit); err != nil || !ok {
+				return err
+			}
+		}
+		c.steps = append(c.steps, step{p.label(), file, c.Instances, infer.Options{Threads: 1, DType: infer.Int8}})
+		variant, last = pruned, p
+	}
+}
+
+// within tells whether the metric of an int8 file is at least limit. A model that
+// is not within the recipe's max_drop is noted for the report.
+func (c *run) within(ctx context.Context, name, file string, limit float64) (bool, error) {
+	m, err := checkpoints.Open(file)
+	if err != nil {
+		return false, err
+	}
+	defer m.Close()
+	metrics, err := train.Evaluate(ctx, m, c.dev, train.EvaluateOptions{Threads: c.Threads, MaxLength: c.MaxLength})
+	if err != nil {
+		return false, err
+	}
+	metric := metrics[c.dev.Task.Metric]
+	if metric >= limit {
+		return true, nil
+	}
+	c.dropped = &Dropped{Name: name, Metric: metric, Limit: limit, Model: filepath.Base(file), None: name == studentStep}
+	return false, nil
 }
 
 // student makes the student of the teacher.
@@ -287,36 +353,34 @@ func (c *run) student(ctx context.Context) (*checkpoints.Model, error) {
 
 // prune cuts a variant, with shares of the student's layers, out of the student
 // or of the variant before: what recovered once loses less by the next cut. The
-// variant is recovered and quantized.
-func (c *run) prune(ctx context.Context, m *checkpoints.Model, student []checkpoints.LayerSize, p Pruning) (*checkpoints.Model, error) {
+// variant is recovered and quantized; file is the int8 one.
+func (c *run) prune(ctx context.Context, m *checkpoints.Model, student []checkpoints.LayerSize, p Pruning) (pruned *checkpoints.Model, file string, err error) {
 	scores, err := pruning.Importance(ctx, m, c.importanceSet(), pruning.ImportanceOptions{Threads: c.Threads, MaxLength: c.MaxLength, Progress: c.Progress})
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
+	masks, err := pruning.SelectSizes(scores, m.Config, p.sizes(student))
+	if err != nil {
+		return nil, "", err
+	}
+	if pruned, err = pruning.Rewire(m, masks); err != nil {
+		return nil, "", err
+	}
+	if pruned, err = c.distill(ctx, pruned, c.Recover, p.name()); err != nil {
+		return nil, "", err
+	}
+	file, err = c.quantize(pruned, p.name())
+	return pruned, file, err
+}
+
+// sizes are those of a student's layers after the cut.
+func (p Pruning) sizes(student []checkpoints.LayerSize) []checkpoints.LayerSize {
 	keep := func(n int, removed float64) int { return max(1, n-int(math.Round(float64(n)*removed))) }
 	sizes := make([]checkpoints.LayerSize, len(student))
 	for l, size := range student {
 		sizes[l] = checkpoints.LayerSize{Heads: keep(size.Heads, p.Heads), Intermediate: keep(size.Intermediate, p.FFN)}
 	}
-	masks, err := pruning.SelectSizes(scores, m.Config, sizes)
-	if err != nil {
-		return nil, err
-	}
-	pruned, err := pruning.Rewire(m, masks)
-	if err != nil {
-		return nil, err
-	}
-	name := p.name()
-	if pruned, err = c.distill(ctx, pruned, c.Recover, name); err != nil {
-		return nil, err
-	}
-	file, err := c.quantize(pruned, name)
-	if err != nil {
-		return nil, err
-	}
-	label := fmt.Sprintf("pruned %.0f %% heads, %.0f %% FFN", 100*p.Heads, 100*p.FFN)
-	c.steps = append(c.steps, step{label, file, c.Instances, infer.Options{Threads: 1, DType: infer.Int8}})
-	return pruned, nil
+	return sizes
 }
 
 // importanceSet is the part of the training set that decides what is pruned.
@@ -411,7 +475,7 @@ func (c *run) report(ctx context.Context) (*Report, error) {
 	bar.Finish("")
 	report := &Report{
 		Task: c.Task, Metric: c.dev.Task.Metric, Examples: dev.Len(),
-		TokenizeMS: tokenizing * 1e3, Machine: ThisMachine(), Recipe: c.Recipe,
+		TokenizeMS: tokenizing * 1e3, Machine: ThisMachine(), Recipe: c.Recipe, Dropped: c.dropped,
 	}
 	for _, m := range measured {
 		row, err := m.row(dev, report.Metric, labels)

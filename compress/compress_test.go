@@ -199,6 +199,44 @@ func TestRunRefusesAForeignDirectory(t *testing.T) {
 	}
 }
 
+func TestMaxDropDecidesHowMuchIsPruned(t *testing.T) {
+	r := tiny()
+	r.Prune = []Pruning{{Heads: 0.5, FFN: 0.5}}
+	r.MaxDrop = 100
+	dir := filepath.Join(t.TempDir(), "out")
+	report, err := Run(context.Background(), r, Options{Output: dir, Threads: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Nothing is too much: pruning goes on until nothing is left to take.
+	last, err := checkpoints.Open(filepath.Join(dir, report.Rows[len(report.Rows)-1].Model))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer last.Close()
+	if size := last.Config.Layers[0]; size.Heads != 1 || size.Intermediate > 2 {
+		t.Errorf("the last variant has %+v, want one head and at most two units", size)
+	}
+	if report.Dropped != nil || !strings.Contains(report.Table(), "No variant lost more") {
+		t.Errorf("dropped %v; %s", report.Dropped, report.Table())
+	}
+
+	c := &run{Recipe: r, Options: Options{Threads: 1}}
+	if err := c.load(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{studentStep, "pruned"} {
+		if ok, err := c.within(context.Background(), name, filepath.Join(dir, "student-int8.skive"), 1.01); ok || err != nil {
+			t.Errorf("%s: beyond a limit that no model reaches: %t, %v", name, ok, err)
+		}
+		report.Dropped = c.dropped
+		want := map[bool]string{true: "No model is within", false: "The last row is the smallest model within"}[name == studentStep]
+		if !strings.Contains(report.Markdown(), want) {
+			t.Errorf("%s: the report does not say %q", name, want)
+		}
+	}
+}
+
 func TestRunStopsWhenCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

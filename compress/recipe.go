@@ -45,7 +45,13 @@ type Recipe struct {
 	// Prune lists the pruned variants of the student, each cut from the one
 	// before; the last one is the final model. Recover is the distillation that
 	// follows each cut.
-	Prune   []Pruning    `yaml:"prune" json:"prune"`
+	Prune []Pruning `yaml:"prune" json:"prune"`
+	// MaxDrop is the largest loss of the task's metric against the teacher, in
+	// points (0.5 of 100), that a variant may have. The first one that loses more
+	// is given up, and the variant before it is the final model; as long as none
+	// does, variants beyond those of Prune are cut, each a quarter smaller. 0 takes
+	// the variants of Prune whatever they lose.
+	MaxDrop float64      `yaml:"max_drop,omitempty" json:"max_drop,omitempty"`
 	Recover Distillation `yaml:"recover" json:"recover"`
 	// ImportanceExamples is how many training examples decide what is pruned; 0
 	// takes all.
@@ -129,6 +135,14 @@ type Distillation struct {
 type Pruning struct {
 	Heads float64 `yaml:"heads" json:"heads"`
 	FFN   float64 `yaml:"ffn" json:"ffn"`
+}
+
+// next is the variant that keeps three quarters of what p keeps.
+func (p Pruning) next() Pruning { return Pruning{Heads: 1 - 0.75*(1-p.Heads), FFN: 1 - 0.75*(1-p.FFN)} }
+
+// label is the variant's name in the report.
+func (p Pruning) label() string {
+	return fmt.Sprintf("pruned %.0f %% heads, %.0f %% FFN", 100*p.Heads, 100*p.FFN)
 }
 
 // name is that of the variant's files.
@@ -233,6 +247,8 @@ func (r Recipe) Validate() error {
 		return fmt.Errorf("recipe: price_hour is %g, expected a price of 0 or more", r.PriceHour)
 	case r.Instances < 0:
 		return fmt.Errorf("recipe: instances is %d, expected 0 or more", r.Instances)
+	case !(r.MaxDrop >= 0 && r.MaxDrop <= 100):
+		return fmt.Errorf("recipe: max_drop is %g, expected 0 to 100 points", r.MaxDrop)
 	case r.ImportanceExamples < 0:
 		return fmt.Errorf("recipe: importance_examples is %d, expected 0 or more", r.ImportanceExamples)
 	}

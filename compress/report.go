@@ -56,6 +56,23 @@ type Floor struct {
 	Metric float64 `json:"metric"`
 }
 
+// Dropped is the model at which the search under the recipe's max_drop ended,
+// because it lost too much.
+type Dropped struct {
+	// Name is that of its step, Metric its metric and Limit the lowest allowed
+	// one, Model the path of the model relative to the report.
+	Name   string  `json:"name"`
+	Metric float64 `json:"metric"`
+	Limit  float64 `json:"limit"`
+	Model  string  `json:"model"`
+	// None says that no compressed model is within the limit.
+	None bool `json:"none"`
+}
+
+func (d *Dropped) String() string {
+	return fmt.Sprintf("%s reaches %.1f %%, the limit is %.1f %%", d.Name, 100*d.Metric, 100*d.Limit)
+}
+
 // Report is the outcome of a run.
 type Report struct {
 	Task     string  `json:"task"`
@@ -64,6 +81,8 @@ type Report struct {
 	Seconds  float64 `json:"seconds"`
 	Rows     []Row   `json:"rows"`
 	Floors   []Floor `json:"floors"`
+	// Dropped is nil where no model lost too much.
+	Dropped *Dropped `json:"dropped,omitempty"`
 	// TokenizeMS is the mean time that tokenization adds to one example. The
 	// rows leave it out: it is the same for all of them.
 	TokenizeMS float64 `json:"tokenize_ms"`
@@ -127,6 +146,14 @@ func (r *Report) Table() string {
 func (r *Report) notes() []string {
 	notes := []string{fmt.Sprintf("%s on %s development examples of %s; every row ran its saved model over all of them, one example at a time, on %s.",
 		r.Metric, thousands(int64(r.Examples)), r.Task, r.Machine)}
+	switch d := r.Dropped; {
+	case d == nil && r.Recipe.MaxDrop > 0:
+		notes = append(notes, fmt.Sprintf("No variant lost more than %g points.", r.Recipe.MaxDrop))
+	case d != nil && d.None:
+		notes = append(notes, fmt.Sprintf("No model is within %g points of the teacher: %s.", r.Recipe.MaxDrop, d))
+	case d != nil:
+		notes = append(notes, fmt.Sprintf("The last row is the smallest model within %g points of the teacher: %s.", r.Recipe.MaxDrop, d))
+	}
 	for _, f := range r.Floors {
 		notes = append(notes, fmt.Sprintf("floor: %s reaches %.1f %%.", f.Name, 100*f.Metric))
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,7 +16,7 @@ func newCompress() *cobra.Command {
 		task                      taskFlags
 		recipeFile, model, output string
 		printRecipe               bool
-		priceHour                 float64
+		priceHour, maxDrop        float64
 		instances                 int
 		seed                      uint64
 	)
@@ -63,6 +64,7 @@ settings it does again what depends on them.`,
 			set("max-length", func() { recipe.MaxLength = task.maxLength })
 			set("price-hour", func() { recipe.PriceHour = priceHour })
 			set("instances", func() { recipe.Instances = instances })
+			set("max-drop", func() { recipe.MaxDrop = maxDrop })
 			set("seed", func() { recipe.Seed = seed })
 			if err := recipe.Validate(); err != nil {
 				return usageError{err}
@@ -81,15 +83,15 @@ settings it does again what depends on them.`,
 			report, err := compress.Run(c.Context(), recipe, compress.Options{
 				Output: output, Threads: common.threads, Progress: common.progress(),
 			})
-			if err != nil {
+			if err != nil && !errors.Is(err, compress.ErrMaxDrop) {
 				return err
 			}
 			if common.json {
-				return printJSON(report)
+				return errors.Join(printJSON(report), err)
 			}
 			fmt.Print(report.Table())
-			_, err = fmt.Printf("\nwritten: %s\n", filepath.Join(output, "report.{md,json,html}"))
-			return err
+			_, perr := fmt.Printf("\nwritten: %s\n", filepath.Join(output, "report.{md,json,html}"))
+			return errors.Join(perr, err)
 		},
 	}
 	f := c.Flags()
@@ -100,6 +102,7 @@ settings it does again what depends on them.`,
 	f.BoolVar(&printRecipe, "print-recipe", false, "print the effective recipe and stop")
 	f.Float64Var(&priceHour, "price-hour", 0.10, "price of an hour of this machine, in dollars")
 	f.IntVar(&instances, "instances", 0, "one-thread engines that serve together (default one for each thread)")
+	f.Float64Var(&maxDrop, "max-drop", 0, "prune on until the metric has lost this many `POINTS` (0.5 of 100) against the teacher")
 	f.Uint64Var(&seed, "seed", 1, "seed of everything that is drawn")
 	return c
 }
