@@ -163,10 +163,12 @@ func (t *Team) work(worker int) {
 				t.sleeper[worker].sleep(changed)
 			}
 		}
+		// The ticket first: Close sets closed before it changes the ticket, so that
+		// whoever has seen the last ticket knows that it is the last.
+		seen = uint32(t.ticket.Load() >> 32)
 		if t.closed.Load() {
 			return
 		}
-		seen = uint32(t.ticket.Load() >> 32)
 		t.claim(worker, seen)
 	}
 }

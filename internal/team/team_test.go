@@ -202,3 +202,20 @@ func BenchmarkHandOver(b *testing.B) {
 		}
 	})
 }
+
+// A worker that turns to a computation may find the team closed by then, and
+// has to end all the same.
+func TestCloseRightAfterRun(t *testing.T) {
+	for range 20000 {
+		tm := New(2)
+		var met atomic.Int64
+		tm.Run(2, func(_, _ int) { // both are awake after it
+			met.Add(1)
+			for met.Load() < 2 {
+				runtime.Gosched()
+			}
+		})
+		tm.Run(2, func(_, _ int) {})
+		tm.Close()
+	}
+}
