@@ -206,7 +206,11 @@ func BenchmarkHandOver(b *testing.B) {
 // A worker that turns to a computation may find the team closed by then, and
 // has to end all the same.
 func TestCloseRightAfterRun(t *testing.T) {
-	for range 20000 {
+	rounds := 20000
+	if testing.Short() {
+		rounds = 2000
+	}
+	for range rounds {
 		tm := New(2)
 		var met atomic.Int64
 		tm.Run(2, func(_, _ int) { // both are awake after it
