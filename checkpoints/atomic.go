@@ -36,6 +36,14 @@ func WriteFile(path string, write func(io.Writer) error) error {
 	return nil
 }
 
+// WriteBytes is WriteFile of content.
+func WriteBytes(path string, content []byte) error {
+	return WriteFile(path, func(w io.Writer) error {
+		_, err := w.Write(content)
+		return err
+	})
+}
+
 func writeFile(path string, write func(io.Writer) error) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o777); err != nil {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"html/template"
-	"io"
 	"math"
 	"path/filepath"
 	"strconv"
@@ -248,10 +247,7 @@ func (r *Report) Write(dir string) error {
 		"report.html": html,
 		"report.svg":  picture,
 	} {
-		if err := checkpoints.WriteFile(filepath.Join(dir, name), func(w io.Writer) error {
-			_, err := w.Write(content)
-			return err
-		}); err != nil {
+		if err := checkpoints.WriteBytes(filepath.Join(dir, name), content); err != nil {
 			return err
 		}
 	}

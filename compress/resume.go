@@ -3,7 +3,6 @@ package compress
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 
@@ -56,10 +55,7 @@ func (c *run) claimOutput() error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	return checkpoints.WriteFile(path, func(w io.Writer) error {
-		_, err := w.Write(text)
-		return err
-	})
+	return checkpoints.WriteBytes(path, text)
 }
 
 // stage trains the model of a stage in the output directory's folder of that

@@ -203,14 +203,14 @@ func magnitudes(m *checkpoints.Model) []float64 {
 }
 
 // dimensionsOf tells whether the rows and the columns of a tensor are the
-// dimensions of the hidden states. The pooler's and the classifier's input are.
+// dimensions of the hidden states. The pooler's and the heads' input are.
 func dimensionsOf(name string, cfg checkpoints.Config) (rows, columns bool) {
 	has := func(parts ...string) bool {
 		return slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(name, p) })
 	}
 	matrix := strings.HasSuffix(name, "weight") && !has("LayerNorm")
-	columns = matrix && has("embeddings.", "self.", "intermediate.", "pooler.", "classifier.")
-	rows = has("LayerNorm", "pooler.") || !has("self.", "intermediate.", "classifier.", "embeddings.")
+	columns = matrix && has("embeddings.", "self.", "intermediate.", "pooler.", "classifier.", "transform.")
+	rows = has("LayerNorm", "pooler.") || !has("self.", "intermediate.", "classifier.", "embeddings.", "predictions.bias")
 	return rows, columns
 }
 

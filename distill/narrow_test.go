@@ -147,6 +147,21 @@ func TestHiddenImportanceIsTheMasksGradient(t *testing.T) {
 	}
 }
 
+// A masked language model, from which general distillation starts, keeps its head.
+func TestNarrowOfAMaskedLanguageModel(t *testing.T) {
+	teacher := tinyTeacher()
+	if err := teacher.SetHead(checkpoints.MaskedLM, nil, 1); err != nil {
+		t.Fatal(err)
+	}
+	student, err := Narrow(context.Background(), teacher, []int{0}, Size{Hidden: 4}, nil, pruning.ImportanceOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := student.Config; c.Head != checkpoints.MaskedLM || c.HiddenSize != 4 || c.VocabSize != teacher.Config.VocabSize {
+		t.Errorf("the student is %+v", c)
+	}
+}
+
 func TestNarrowRefuses(t *testing.T) {
 	teacher := tinyTeacher()
 	for _, c := range []struct {

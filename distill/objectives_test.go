@@ -285,6 +285,7 @@ func TestStagesFollowOneAnother(t *testing.T) {
 	}
 
 	o.Output, o.Resume = filepath.Join(t.TempDir(), "out"), true
+	o.TensorBoard = filepath.Join(o.Output, "events")
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	steps := 0
@@ -306,6 +307,11 @@ func TestStagesFollowOneAnother(t *testing.T) {
 	}
 	if steps != 7 {
 		t.Errorf("%d steps in all, want those of both stages, once each: 7", steps)
+	}
+	for stage, dir := range map[string]string{"intermediate": filepath.Join(o.TensorBoard, "intermediate"), "prediction": o.TensorBoard} {
+		if _, err := os.Stat(filepath.Join(dir, train.EventsFile)); err != nil {
+			t.Errorf("events of the %s stage: %v", stage, err)
+		}
 	}
 	if n := len(got.Provenance); n < 2 || got.Provenance[n-2].Name != "distill intermediate" || got.Provenance[n-1].Name != "distill prediction" {
 		t.Errorf("provenance %+v", got.Provenance)

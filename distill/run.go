@@ -113,10 +113,8 @@ func (o *Options) fits(teacher, student *checkpoints.Model, general bool) error 
 			return fmt.Errorf("a head for %s: its losses are not distilled, those of one class are: %w", c.Head, checkpoints.ErrUnsupported)
 		}
 	}
-	for name, t := range teacher.Tensors {
-		if t.DType == checkpoints.I8 {
-			return fmt.Errorf("teacher: tensor %s is int8: distill from the model before it was quantized", name)
-		}
+	if err := notQuantized(teacher); err != nil {
+		return err
 	}
 	if t, s := teacher.Config.Labels, student.Config.Labels; !general && o.Soft+o.LogitsMSE > 0 && !slices.Equal(t, s) {
 		return fmt.Errorf("the teacher's labels are %s, the student's %s", list(t), list(s))
@@ -229,6 +227,9 @@ func (o *objective) Step(number int, batch *data.Batch) (float64, map[string]flo
 	}
 	return o.Objective.Step(number, batch)
 }
+
+// Memory is what the student's steps take; the teachers' comes on top.
+func (o *objective) Memory(e autograd.Extents) int64 { return o.g.Memory(e) }
 
 func (o *objective) Close() error { return errors.Join(o.Objective.Close(), o.known.Close()) }
 

@@ -122,6 +122,9 @@ func RunStages(ctx context.Context, teacher, student *checkpoints.Model, trainSe
 			if o.Log != "" {
 				staged.Log = fmt.Sprintf("%s.%s", o.Log, s.Name)
 			}
+			if o.TensorBoard != "" {
+				staged.TensorBoard = filepath.Join(o.TensorBoard, s.Name)
+			}
 		}
 		if some(staged.predictions()) == "" {
 			dev = nil

@@ -26,6 +26,9 @@ func StudentFromLayers(teacher *checkpoints.Model, layers []int) (*checkpoints.M
 		}
 		seen[l] = true
 	}
+	if err := notQuantized(teacher); err != nil {
+		return nil, fmt.Errorf("student: %w", err)
+	}
 	// The clone of a model that shares the teacher's tensors copies only what
 	// the student keeps.
 	s := *teacher
@@ -51,6 +54,18 @@ func StudentFromLayers(teacher *checkpoints.Model, layers []int) (*checkpoints.M
 		return nil, fmt.Errorf("student: %w", err)
 	}
 	return student, nil
+}
+
+// notQuantized reports a teacher with int8 weights: they are no longer what was
+// learned, they cannot be trained, and scales of inputs that were calibrated with
+// them hold for the whole model alone.
+func notQuantized(teacher *checkpoints.Model) error {
+	for _, name := range teacher.Names() {
+		if teacher.Tensors[name].DType == checkpoints.I8 {
+			return fmt.Errorf("teacher: tensor %s is int8: distill from the model before it was quantized", name)
+		}
+	}
+	return nil
 }
 
 const layersPrefix = "bert.encoder.layer."

@@ -2,12 +2,15 @@ package distill
 
 import (
 	"bytes"
+	"context"
 	"math"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/pruning"
+	"github.com/skive-ml/skive/quantize"
 )
 
 func tinyTeacher() *checkpoints.Model {
@@ -63,6 +66,23 @@ func TestStudentFromLayersRefuses(t *testing.T) {
 	} {
 		if _, err := StudentFromLayers(teacher, c.layers); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("layers %v: error %v, want one with %q", c.layers, err, c.want)
+		}
+	}
+	// The scales of a quantized teacher are not those of some of its layers.
+	for name, weights := range map[string][]string{
+		"layers":     quantize.LinearWeights(teacher.Config),
+		"embeddings": quantize.Embeddings(),
+	} {
+		q, err := quantize.Int8Weights(teacher, weights)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const want = "is int8: distill from the model before it was quantized"
+		if _, err := StudentFromLayers(q, []int{0}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want one with %q", name, err, want)
+		}
+		if _, err := Narrow(context.Background(), q, []int{0}, Size{Hidden: 4}, nil, pruning.ImportanceOptions{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s, narrower: error %v, want one with %q", name, err, want)
 		}
 	}
 }
@@ -151,6 +171,7 @@ func TestOptionsNameWhatIsWrong(t *testing.T) {
 		{func(o *Options) { o.TemperatureSchedule = "step" }, `temperature-schedule "step": want constant, linear or cosine`},
 		{func(o *Options) { o.TemperatureSchedule = Linear }, "temperature-end 0: want a positive number"},
 		{func(o *Options) { o.CacheMax = -1 }, "cache-max -1: want"},
+		{func(o *Options) { o.Recompute = true }, "recompute true: want false"},
 		{func(o *Options) { o.Ensemble, o.TeacherWeight = []Teacher{{}}, 0 }, "teacher-weight 0: want a positive weight of at least one teacher"},
 		{func(o *Options) { o.MiniLM = math.NaN() }, "minilm NaN: want"},
 		{func(o *Options) { o.RelationHeads = -2 }, "relation-heads -2: want"},

@@ -13,7 +13,10 @@ import (
 	"github.com/skive-ml/skive/tokenize"
 )
 
-const wordEmbeddings = "bert.embeddings.word_embeddings.weight"
+const (
+	wordEmbeddings = "bert.embeddings.word_embeddings.weight"
+	wordBias       = "cls.predictions.bias" // of a masked language model
+)
 
 // Vocabulary returns the model with a vocabulary and word embeddings of what the
 // texts of a corpus need: their sub-words, the special tokens, and the single
@@ -65,6 +68,9 @@ func vocabulary(model *checkpoints.Model, corpus iter.Seq[string]) (*checkpoints
 		rows[i] = int(id)
 	}
 	out.Tensors[wordEmbeddings] = take(embeddings, rows, nil)
+	if bias, ok := out.Tensors[wordBias]; ok {
+		out.Tensors[wordBias] = take(bias, rows, nil)
+	}
 	out.Config.VocabSize = len(ids)
 	out.Config.PadTokenID = max(0, slices.Index(ids, int32(model.Config.PadTokenID)))
 	if err := out.Validate(); err != nil {

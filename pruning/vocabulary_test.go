@@ -55,6 +55,28 @@ func TestVocabularyKeepsTheCorpus(t *testing.T) {
 		if small.Config.VocabSize != len(words)-4 || small.Tensors[wordEmbeddings].Shape[0] != small.Config.VocabSize {
 			t.Errorf("%s: a vocabulary of %d, want %d", name, small.Config.VocabSize, len(words)-4)
 		}
+		// The words of a masked language model keep their biases, under the new ids.
+		masked := m.Clone()
+		if err := masked.SetHead(checkpoints.MaskedLM, nil, 1); err != nil {
+			t.Fatal(err)
+		}
+		bias := make([]float32, cfg.VocabSize)
+		for i := range bias {
+			bias[i] = float32(i)
+		}
+		masked.Tensors[wordBias] = checkpoints.NewTensor([]int{len(bias)}, bias)
+		if masked, err = Vocabulary(masked, slices.Values(corpus)); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		reduced, err := tokenize.Load(masked.Tokenizer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for id, b := range masked.Tensors[wordBias].Float32s() {
+			if word := reduced.Token(int32(id)); words[int(b)] != word {
+				t.Errorf("%s: %q has the bias of %q", name, word, words[int(b)])
+			}
+		}
 		if strings.Contains(string(small.Tokenizer["vocab.txt"]), "green") {
 			t.Errorf("%s: vocab.txt still has a token that is gone", name)
 		}

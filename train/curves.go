@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"html/template"
 	"image/color"
-	"io"
 	"maps"
 	"math"
 	"path/filepath"
@@ -58,10 +57,7 @@ func writeCurves(dir, title string, history []Record, evaluations []Evaluation) 
 		return fmt.Errorf("training curves: %w", err)
 	}
 	for name, content := range map[string][]byte{CurvesFile: svg, CurvesPage: page.Bytes()} {
-		if err := checkpoints.WriteFile(filepath.Join(dir, name), func(w io.Writer) error {
-			_, err := w.Write(content)
-			return err
-		}); err != nil {
+		if err := checkpoints.WriteBytes(filepath.Join(dir, name), content); err != nil {
 			return err
 		}
 	}

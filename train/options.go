@@ -83,7 +83,7 @@ type Options struct {
 
 	// Recompute computes the values of each layer again in the backward pass
 	// instead of keeping them: some third more work, the same results, and the
-	// activations of two layers instead of all. Run honours it.
+	// activations of two layers instead of all. A distillation refuses it.
 	Recompute bool
 
 	// Output is the directory that receives the best model on the development

@@ -14,7 +14,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -187,10 +186,7 @@ func writeReference(ctx context.Context, path, commit, lock string) error {
 		return err
 	}
 	defer unlock()
-	return checkpoints.WriteFile(path, func(w io.Writer) error {
-		_, err := io.WriteString(w, commit)
-		return err
-	})
+	return checkpoints.WriteBytes(path, []byte(commit))
 }
 
 // parseListing takes the commit and the names of the files from the hub's

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -89,6 +90,13 @@ func newBench() *cobra.Command {
 			}
 			if seq > m.Config.MaxTokens() && file == "" {
 				return usagef("--seq: %d is more than the model's %d positions", seq, m.Config.MaxTokens())
+			}
+			switch {
+			case !training:
+			case m.Config.Head != checkpoints.SingleLabel:
+				return fmt.Errorf("--train measures models that choose one class; this one does %s", m.Config.Head)
+			case seq < 3 && file == "":
+				return usagef("--seq: %d, expected 3 or more with --train: a word between [CLS] and [SEP]", seq)
 			}
 			if training {
 				r, err := runTrainBench(c, m, teacher, teacherConfig, file, batch, seq, steps, profile)
@@ -227,6 +235,9 @@ func newBenchEngine(m *checkpoints.Model, o infer.Options, instances int) (*benc
 		return &benchEngine{e.Options(), predict, e.Profile, e.Close}, nil
 	}
 	p, err := infer.NewPool(m, infer.PoolOptions{Options: o, Instances: instances, MaxBatch: 1})
+	if errors.Is(err, infer.ErrMaskedLM) {
+		return nil, usagef("--instances: %d, expected 1 for a masked language model, which a pool does not serve", instances)
+	}
 	if err != nil {
 		return nil, err
 	}

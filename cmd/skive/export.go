@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/checkpoints"
-	"github.com/skive-ml/skive/checkpoints/onnx"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/onnx"
 	"github.com/skive-ml/skive/tokenize"
 )
 

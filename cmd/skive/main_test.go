@@ -67,6 +67,7 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 	}
 	words := write("words.jsonl", strings.Repeat(`{"text": "w9 w20", "label": "red"}`+"\n", 40))
 	missing := filepath.Join(dir, "missing")
+	masked := filepath.Join("..", "..", "infer", "testdata", "heads", "masked_lm")
 	for _, c := range []struct {
 		name string
 		args []string
@@ -111,6 +112,9 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"activation", []string{"prune", "--model", missing, "-o", missing, "--activation", "tanh"}, exitUsage, "--activation"},
 		{"class weights", []string{"train", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--class-weights", "1,-2"}, exitUsage, "--class-weights"},
 		{"seeds", []string{"train", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--seeds", "0"}, exitUsage, "--seeds"},
+		{"a pool of masked language models", []string{"bench", "--model", masked, "--seq", "4", "--instances", "2"}, exitUsage, "--instances: 2, expected 1"},
+		{"training steps of a masked language model", []string{"bench", "--train", "--model", masked, "--seq", "4"}, exitFailure, "--train measures models that choose one class"},
+		{"training on no words", []string{"bench", "--train", "--config", filepath.Join(model, "config.json"), "--seq", "2"}, exitUsage, "--seq: 2"},
 		{"training without f32", []string{"bench", "--train", "--config", missing, "--dtype", "int8"}, exitUsage, "--dtype"},
 		{"diverging", []string{"train", "--model", model, "--task", "text", "--train", words, "--dev", words, "-o", dir + "/diverged", "--lr", "1e38", "--epochs", "9", "--warmup", "0", "--max-grad-norm", "0"}, exitFailure, "at step 2"},
 		{"recipe", []string{"compress", "--recipe", missing}, exitUsage, missing},

@@ -383,6 +383,37 @@ func TestSameBytes(t *testing.T) {
 	}
 }
 
+// Calibrated scales are the engine's alone: with or without them the graph is the
+// same.
+func TestStaticModelIsADynamicGraph(t *testing.T) {
+	m := randomModel(configs["tanh"])
+	var c quantize.Calibration
+	for _, weight := range quantize.LinearWeights(m.Config) {
+		c.Observe(weight, []float32{-4, 1, 4})
+	}
+	dynamic, err := quantize.Int8(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	static, err := c.Static(dynamic, quantize.MinMax)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dtype := range []string{infer.F32, infer.Int8} {
+		var files [2][]byte
+		for i, m := range []*checkpoints.Model{dynamic, static} {
+			path := filepath.Join(t.TempDir(), "m.onnx")
+			if _, err := Export(m, Options{DType: dtype}, path); err != nil {
+				t.Fatalf("%s: %v", dtype, err)
+			}
+			files[i], _ = os.ReadFile(path)
+		}
+		if len(files[0]) == 0 || !bytes.Equal(files[0], files[1]) {
+			t.Errorf("%s: the graphs differ", dtype)
+		}
+	}
+}
+
 func TestRoundHalf(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for range 20000 {

@@ -121,22 +121,15 @@ func export(m *checkpoints.Model, o Options, path string) (*Report, error) {
 		r.Bytes += data.size
 	}
 	for _, name := range sortedKeys(tokenizer) {
-		if err := checkpoints.WriteFile(filepath.Join(filepath.Dir(path), name), content(tokenizer[name])); err != nil {
+		if err := checkpoints.WriteBytes(filepath.Join(filepath.Dir(path), name), tokenizer[name]); err != nil {
 			return nil, err
 		}
 		r.Files = append(r.Files, name)
 	}
-	if err := checkpoints.WriteFile(path, content(text)); err != nil {
+	if err := checkpoints.WriteBytes(path, text); err != nil {
 		return nil, err
 	}
 	return r, removeStale(path, data)
-}
-
-func content(b []byte) func(io.Writer) error {
-	return func(w io.Writer) error {
-		_, err := w.Write(b)
-		return err
-	}
 }
 
 // complete checks the options and fills in the number format.

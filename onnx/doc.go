@@ -29,6 +29,6 @@
 // stored as w+128 in unsigned bytes with the zero point 128: on processors with
 // AVX2 alone ONNX Runtime's product of unsigned with signed bytes saturates, and
 // that of unsigned bytes does not. Activations are quantized per tensor, not per
-// token as in Skive's engine, because that is what the operator does. Everything
-// else is float32.
+// token as in Skive's engine, because that is what the operator does; calibrated
+// scales of inputs are not part of the graph. Everything else is float32.
 package onnx
