@@ -286,17 +286,23 @@ func readBatches(m *checkpoints.Model, path string, batch, maxLength int) ([]ben
 			return nil, fmt.Errorf("%s:%d: %w", path, number, err)
 		}
 		o := tokenize.Options{MaxLength: maxLength}
+		pairs := input.Choices // each is a sequence of its own with the text
 		if input.HasPair {
-			err = tokenizer.EncodePair(&encoding, input.Text, input.Pair, o)
-		} else {
-			err = tokenizer.Encode(&encoding, input.Text, o)
+			pairs = []string{input.Pair}
 		}
-		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", path, number, err)
+		for i := range max(1, len(pairs)) {
+			if len(pairs) > 0 {
+				err = tokenizer.EncodePair(&encoding, input.Text, pairs[i], o)
+			} else {
+				err = tokenizer.Encode(&encoding, input.Text, o)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("%s:%d: %w", path, number, err)
+			}
+			current.ids = append(current.ids, encoding.IDs...)
+			current.types = append(current.types, encoding.TypeIDs...)
+			current.offsets = append(current.offsets, int32(len(current.ids)))
 		}
-		current.ids = append(current.ids, encoding.IDs...)
-		current.types = append(current.types, encoding.TypeIDs...)
-		current.offsets = append(current.offsets, int32(len(current.ids)))
 		if len(current.offsets) > batch {
 			batches = append(batches, current)
 			current = benchBatch{offsets: []int32{0}}
