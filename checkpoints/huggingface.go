@@ -2,10 +2,8 @@ package checkpoints
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -469,9 +467,6 @@ func OpenUnverified(path string) (*Model, error) { return open(path, false) }
 func open(path string, verify bool) (*Model, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%s: no such file or directory: %w", path, err)
-		}
 		return nil, err
 	}
 	if info.IsDir() {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -99,9 +98,6 @@ func Inspect(path string) (*Info, error) {
 func look(path string) (*contents, error) {
 	stat, err := os.Stat(path)
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%s: no such file or directory: %w", path, err)
-		}
 		return nil, err
 	}
 	if stat.IsDir() {

@@ -103,7 +103,8 @@ func (s Stage) options(o Options) Options {
 }
 
 // RunStages is Run in several stages. With an output directory, the last one's
-// files are there and those of the others in StagesDir, under their names. A
+// files are there and those of the others in StagesDir, under their names; their
+// logs and events are those of train.Options.Part. A
 // stage without a loss on logits trains no classifier, so that it gives its last
 // student, not the one that does best on devSet. With Options.Resume, stages that
 // are finished are not run again.
@@ -116,14 +117,9 @@ func RunStages(ctx context.Context, teacher, student *checkpoints.Model, trainSe
 		staged, dev := s.options(o), devSet
 		staged.Stage = fmt.Sprintf("%s %s", o.Stage, s.Name)
 		if i < len(stages)-1 {
+			staged.Options = staged.Part(s.Name)
 			if o.Output != "" {
 				staged.Output = filepath.Join(o.Output, StagesDir, s.Name)
-			}
-			if o.Log != "" {
-				staged.Log = fmt.Sprintf("%s.%s", o.Log, s.Name)
-			}
-			if o.TensorBoard != "" {
-				staged.TensorBoard = filepath.Join(o.TensorBoard, s.Name)
 			}
 		}
 		if some(staged.predictions()) == "" {

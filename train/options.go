@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -220,6 +221,23 @@ func (o *Options) Validate() error {
 		return err
 	}
 	return nil
+}
+
+// Part returns the options of one of several runs under one set of options. Its
+// Output and TensorBoard are the directory name in theirs, and its Log has the
+// name before the extension.
+func (o Options) Part(name string) Options {
+	if o.Output != "" {
+		o.Output = filepath.Join(o.Output, name)
+	}
+	if o.TensorBoard != "" {
+		o.TensorBoard = filepath.Join(o.TensorBoard, name)
+	}
+	if o.Log != "" {
+		extension := filepath.Ext(o.Log)
+		o.Log = strings.TrimSuffix(o.Log, extension) + "." + name + extension
+	}
+	return o
 }
 
 func (o *Options) stage() string {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"path/filepath"
-	"strings"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
@@ -35,19 +33,10 @@ func RunSeeds(ctx context.Context, model *checkpoints.Model, trainSet, devSet *d
 	}
 	r := &SeedsResult{Mean: map[string]float64{}, Spread: map[string]float64{}}
 	for i := range count {
-		one := o
-		one.Seed = o.Seed + uint64(i)
-		name := fmt.Sprintf("seed-%d", one.Seed)
-		if o.Output != "" {
-			one.Output = filepath.Join(o.Output, name)
-		}
-		if o.TensorBoard != "" {
-			one.TensorBoard = filepath.Join(o.TensorBoard, name)
-		}
-		if o.Log != "" {
-			extension := filepath.Ext(o.Log)
-			one.Log = strings.TrimSuffix(o.Log, extension) + "." + name + extension
-		}
+		seed := o.Seed + uint64(i)
+		name := fmt.Sprintf("seed-%d", seed)
+		one := o.Part(name)
+		one.Seed = seed
 		best, result, err := Run(ctx, model, trainSet, devSet, one)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)

@@ -71,6 +71,12 @@ func newBench() *cobra.Command {
 				return usagef("--steps: %d, expected 1 or more", steps)
 			case training && dtype != "" && dtype != infer.F32:
 				return usagef("--dtype: %s, expected f32 with --train", dtype)
+			case training && (instances != 1 || c.Flags().Changed("duration")):
+				return usagef("--instances and --duration do not go with --train, which does --steps on --threads")
+			case !training && c.Flags().Changed("steps"):
+				return usagef("--steps goes with --train")
+			case file != "" && configFile != "":
+				return usagef("--data goes with --model: the weights of --config have no tokenizer")
 			case !training && (teacher != "" || teacherConfig != ""):
 				return usagef("--teacher and --teacher-config go with --train")
 			}
@@ -87,6 +93,9 @@ func newBench() *cobra.Command {
 				if m = m.Clone(); m.AddHead([]string{"0", "1"}, 1) != nil {
 					return infer.ErrNoHead
 				}
+			}
+			if !c.Flags().Changed("seq") {
+				seq = min(seq, m.Config.MaxTokens())
 			}
 			if seq > m.Config.MaxTokens() && file == "" {
 				return usagef("--seq: %d is more than the model's %d positions", seq, m.Config.MaxTokens())
@@ -138,9 +147,9 @@ func newBench() *cobra.Command {
 	f.StringVar(&model, "model", "", "`MODEL` to measure")
 	f.StringVar(&configFile, "config", "", "config.json `FILE`: measure random weights of this shape")
 	f.StringVar(&dtype, "dtype", "", "f32, fp16, bf16 or int8 (default as stored)")
-	f.StringVar(&file, "data", "", "inputs, one a line as predict takes them (default random tokens)")
+	f.StringVar(&file, "data", "", "`FILE` of inputs, one a line as predict takes them (default random tokens)")
 	f.IntVar(&batch, "batch", 1, "examples in a call")
-	f.IntVar(&seq, "seq", 128, "tokens of each example")
+	f.IntVar(&seq, "seq", 128, "tokens of each example, at most the model's positions")
 	f.IntVar(&instances, "instances", 1, "engines that run at the same time, each with --threads threads")
 	f.BoolVar(&training, "train", false, "measure training steps instead")
 	f.IntVar(&steps, "steps", 10, "training steps to measure")
@@ -288,17 +297,23 @@ func readBatches(m *checkpoints.Model, path string, batch, maxLength int) ([]ben
 			return nil, fmt.Errorf("%s:%d: %w", path, number, err)
 		}
 		o := tokenize.Options{MaxLength: maxLength}
+		pairs := input.Choices // each is a sequence of its own with the text
 		if input.HasPair {
-			err = tokenizer.EncodePair(&encoding, input.Text, input.Pair, o)
-		} else {
-			err = tokenizer.Encode(&encoding, input.Text, o)
+			pairs = []string{input.Pair}
 		}
-		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", path, number, err)
+		for i := range max(1, len(pairs)) {
+			if len(pairs) > 0 {
+				err = tokenizer.EncodePair(&encoding, input.Text, pairs[i], o)
+			} else {
+				err = tokenizer.Encode(&encoding, input.Text, o)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("%s:%d: %w", path, number, err)
+			}
+			current.ids = append(current.ids, encoding.IDs...)
+			current.types = append(current.types, encoding.TypeIDs...)
+			current.offsets = append(current.offsets, int32(len(current.ids)))
 		}
-		current.ids = append(current.ids, encoding.IDs...)
-		current.types = append(current.types, encoding.TypeIDs...)
-		current.offsets = append(current.offsets, int32(len(current.ids)))
 		if len(current.offsets) > batch {
 			batches = append(batches, current)
 			current = benchBatch{offsets: []int32{0}}

@@ -67,6 +67,9 @@ func newDataShow() *cobra.Command {
 		Short: "Show how many examples a file has of each label, and the first ones",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if limit < 0 {
+				return usagef("--limit: %d, expected a number of examples", limit)
+			}
 			set, err := readUnlabeled(c, &task, args[0])
 			if err != nil {
 				return err
@@ -87,9 +90,6 @@ func newDataShow() *cobra.Command {
 				}{set.Task.Name, len(set.Examples), counts, first})
 			}
 			fmt.Printf("%s: %d examples\n", set.Task.Name, len(set.Examples))
-			if set.Skipped > 0 {
-				fmt.Printf("  skipped          %d\n", set.Skipped)
-			}
 			labels := append(set.Task.Labels, "")
 			if set.Task.Kind == data.MultipleChoice {
 				labels = slices.Sorted(maps.Keys(counts))
@@ -147,13 +147,8 @@ func readUnlabeled(c *cobra.Command, task *taskFlags, path string) (*data.Datase
 	if err := require(c, "task"); err != nil {
 		return nil, err
 	}
-	t, err := data.TaskByName(task.task)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	o := task.options(nil)
-	o.RequireLabels = false
-	return data.Read(path, t, o)
+	task.optional = true
+	return task.read(path, nil)
 }
 
 // labelsOf names what is true of an example: its class, choice or number, all

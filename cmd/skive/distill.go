@@ -122,8 +122,18 @@ const narrowExamples = 2048
 // bytesFlag is a number of bytes such as 500M or 4G.
 type bytesFlag int64
 
-func (b *bytesFlag) String() string { return strconv.FormatInt(int64(*b), 10) }
-func (b *bytesFlag) Type() string   { return "SIZE" }
+func (b *bytesFlag) String() string {
+	n, unit := int64(*b), ""
+	for _, larger := range []string{"K", "M", "G", "T"} {
+		if n == 0 || n%1024 != 0 {
+			break
+		}
+		n, unit = n/1024, larger
+	}
+	return strconv.FormatInt(n, 10) + unit
+}
+
+func (b *bytesFlag) Type() string { return "SIZE" }
 func (b *bytesFlag) Set(s string) error {
 	digits := strings.TrimRight(strings.ToUpper(s), "KMGTIB")
 	n, err := strconv.ParseInt(digits, 10, 64)
@@ -183,6 +193,17 @@ func newDistill() *cobra.Command {
 		}
 		if general && !c.Flags().Changed("soft") {
 			o.Soft = 0
+			if o.Hidden == 0 && o.Embeddings == 0 && o.Attention == 0 && o.MiniLM == 0 && o.Relations == 0 {
+				return usagef("--general: no loss, expected a weight of --hidden-loss, --embeddings, --attention, --minilm or --relations")
+			}
+		}
+		if c.Flags().Changed("temperature-end") && o.TemperatureSchedule == "constant" {
+			return usagef("--temperature-end goes with --temperature-schedule linear or cosine")
+		}
+		for _, name := range []string{"augment-probability", "augment-candidates"} {
+			if c.Flags().Changed(name) && augment.Copies == 0 {
+				return usagef("--%s goes with --augment", name)
+			}
 		}
 		temporary := o.Cache == ""
 		if temporary {
@@ -287,7 +308,8 @@ func newDistill() *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringArrayVar(&teachers, "teacher", nil, "teacher `MODEL`; several are an ensemble, whose first gives the hidden states")
-	f.Float64SliceVar(&weights, "teacher-weights", nil, "weights of the teachers' logits (default equal)")
+	f.Float64SliceVar(&weights, "teacher-weights", nil, "`WEIGHTS` of the teachers' logits, separated by commas (default equal)")
+	f.Lookup("teacher-weights").DefValue = ""
 	f.StringVar(&stages, "stages", "", "YAML `FILE` with a list of stages, or tinybert for its two")
 	f.StringVar(&unlabeled, "unlabeled", "", "`FILE` of further examples, whose labels are not read; plain text in .txt")
 	f.BoolVar(&general, "general", false, "task-agnostic distillation on --text, by inner losses alone")
@@ -297,7 +319,7 @@ func newDistill() *cobra.Command {
 	f.IntVar(&augment.Candidates, "augment-candidates", augment.Candidates, "nearest words that may replace one")
 	f.BoolVar(&o.AllowCrossTokenizer, "allow-cross-tokenizer", false, "distill logits between models of different tokenizers")
 	f.StringVar(&o.Cache, "cache", "", "`DIR` that keeps the teachers' outputs for other runs (default in the output directory, until the run is done)")
-	f.Var(&cacheMax, "cache-max", "space for the teacher's hidden states; logits are always kept")
+	f.Var(&cacheMax, "cache-max", "`SIZE` of the teacher's hidden states that are kept, such as 500M; logits are always kept")
 	student.register(f)
 	losses.register(f)
 	task.register(f, true)

@@ -54,6 +54,9 @@ tokenizer's files go along with both. skive is one file for Skive itself.`,
 			if format == "onnx" {
 				return exportONNX(m, onnx.Options{DType: dtype, Embedding: embedding}, output)
 			}
+			if format == "hf" && dtype == "" && m.DType() == checkpoints.I8 {
+				return usagef("--dtype: %s is int8, which has no form in a Hugging Face directory, expected f32, fp16 or bf16", model)
+			}
 			out := m
 			if dtype != "" {
 				if out, err = withDType(m, dtype); err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -51,7 +52,8 @@ func run(ctx context.Context, args []string) (code int) {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(os.Stderr, "skive: %v\n", err)
+	// Joined errors lie on lines of their own.
+	fmt.Fprintf(os.Stderr, "skive: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
 	var usage usageError
 	if errors.As(err, &usage) {
 		return exitUsage
@@ -78,15 +80,7 @@ func newRoot() *cobra.Command {
 		newCompress(), newTrain(), newDistill(), newPrune(), newQuantize(), newExport(),
 		newEval(), newPredict(), newBench(), newInspect(), newPull(), newData(),
 	} {
-		// Cobra's own complaints about arguments are errors of usage as well.
-		if check := c.Args; check != nil {
-			c.Args = func(c *cobra.Command, args []string) error {
-				if err := check(c, args); err != nil {
-					return usageError{err}
-				}
-				return nil
-			}
-		}
+		checkArguments(c)
 		root.AddCommand(c)
 	}
 	root.Args = func(_ *cobra.Command, args []string) error {
@@ -97,4 +91,20 @@ func newRoot() *cobra.Command {
 	}
 	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	return root
+}
+
+// checkArguments makes cobra's complaints about the arguments of a command and
+// of those below it errors of usage that show what is expected.
+func checkArguments(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return usagef("%w; usage: %s", err, c.UseLine())
+			}
+			return nil
+		}
+	}
+	for _, below := range c.Commands() {
+		checkArguments(below)
+	}
 }

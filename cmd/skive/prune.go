@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
@@ -88,11 +89,14 @@ whole model into what is left, after each of --rounds, with skive distill's trai
 	p.task.register(f, true)
 	p.recovery.register(f)
 	f.Lookup("output").Usage = "`DIR` for the pruned model"
-	for _, name := range []string{"resume", "save-every"} { // the recovery lives in memory
+	for _, name := range inMemory {
 		f.Lookup(name).Hidden = true
 	}
 	return c
 }
+
+// inMemory are training flags that speak of files; the recovery has none.
+var inMemory = []string{"resume", "save-every", "keep-last"}
 
 // examplesForCosts is how many examples the search under a cost looks at: of each
 // the gradients are kept. tuneExamples are enough for a factor of each unit.
@@ -133,7 +137,32 @@ func (p *pruneFlags) check(c *cobra.Command) error {
 			costs++
 		}
 	}
+	for _, name := range inMemory {
+		if given(name) {
+			return usagef("--%s: the recovery of skive prune saves nothing on its way", name)
+		}
+	}
+	if !p.recover {
+		var t trainingFlags
+		training := pflag.NewFlagSet("", pflag.ContinueOnError)
+		t.register(training)
+		var idle string
+		training.VisitAll(func(f *pflag.Flag) {
+			// Importance has batches, too.
+			if given(f.Name) && f.Name != "output" && f.Name != "batch-size" {
+				idle = f.Name
+			}
+		})
+		if idle != "" {
+			return usagef("--%s goes with --recover", idle)
+		}
+	}
 	sizes := given("heads") || given("ffn")
+	for name, kept := range map[string]int{"heads": p.heads, "ffn": p.ffn, "layers": p.layers} {
+		if given(name) && kept < 1 {
+			return usagef("--%s: %d, expected the number that is kept, 1 or more", name, kept)
+		}
+	}
 	switch {
 	case costs > 1:
 		return usagef("--target-ms, --target-speedup, --target-flops and --family exclude one another")
@@ -147,6 +176,8 @@ func (p *pruneFlags) check(c *cobra.Command) error {
 		return usagef("--target-speedup: %g, expected a factor above 1", p.targetSpeedup)
 	case given("target-flops") && !(p.targetFLOPs > 0 && p.targetFLOPs < 1):
 		return usagef("--target-flops: %g, expected a share between 0 and 1", p.targetFLOPs)
+	case costs == 0 && (given("dtype") || given("seq") || given("costs")):
+		return usagef("--dtype, --seq and --costs go with a target")
 	case p.normalize && !p.global:
 		return usagef("--normalize goes with --global")
 	case p.rounds < 1 || p.rounds > 1 && (!p.recover || !sizes):
@@ -260,7 +291,7 @@ func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
 		r := &results[i]
 		r.Output, r.Before = output, m.Parameters()
 		if p.family != "" {
-			r.Output = filepath.Join(output, fmt.Sprintf("%gx", targets[i].Speedup))
+			r.Output = filepath.Join(output, memberName(targets[i]))
 		}
 		if err := r.model.SaveHF(r.Output); err != nil {
 			return err
@@ -297,8 +328,14 @@ func (j *pruneJob) texts(yield func(string) bool) {
 			continue
 		}
 		for i := range set.Examples {
-			if e := &set.Examples[i]; !yield(e.Text) || e.HasPair && !yield(e.Pair) {
+			e := &set.Examples[i]
+			if !yield(e.Text) || e.HasPair && !yield(e.Pair) {
 				return
+			}
+			for _, choice := range e.Choices {
+				if !yield(choice) {
+					return
+				}
 			}
 		}
 	}
@@ -351,7 +388,7 @@ func (j *pruneJob) prune(ctx context.Context, targets []pruning.Target) ([]prune
 		}
 	}
 	if !cut {
-		m, err := j.finish(ctx, start, start)
+		m, err := j.finish(ctx, start, start, "")
 		return []pruned{{model: m}}, err
 	}
 	fits, err := j.search(ctx, start, scores, targets)
@@ -359,7 +396,7 @@ func (j *pruneJob) prune(ctx context.Context, targets []pruning.Target) ([]prune
 		return nil, err
 	}
 	var results []pruned
-	for _, fit := range fits {
+	for i, fit := range fits {
 		if gradients != nil {
 			if fit.Masks, err = pruning.Rearrange(fit.Masks, gradients); err != nil {
 				return nil, err
@@ -369,7 +406,11 @@ func (j *pruneJob) prune(ctx context.Context, targets []pruning.Target) ([]prune
 		if r.model, err = pruning.Rewire(start, fit.Masks); err != nil {
 			return nil, err
 		}
-		if r.model, err = j.finish(ctx, start, r.model); err != nil {
+		name := ""
+		if j.family != "" {
+			name = memberName(targets[i])
+		}
+		if r.model, err = j.finish(ctx, start, r.model, name); err != nil {
 			return nil, err
 		}
 		results = append(results, r)
@@ -432,8 +473,11 @@ func (j *pruneJob) search(ctx context.Context, m *checkpoints.Model, scores *pru
 	return fits, nil
 }
 
+// memberName is what a member of a family is called in the file system.
+func memberName(t pruning.Target) string { return fmt.Sprintf("%gx", t.Speedup) }
+
 // finish does what follows a cut of from: tuning, the activation, recovery.
-func (j *pruneJob) finish(ctx context.Context, from, m *checkpoints.Model) (*checkpoints.Model, error) {
+func (j *pruneJob) finish(ctx context.Context, from, m *checkpoints.Model, name string) (*checkpoints.Model, error) {
 	if j.tune && m != from {
 		some := &data.Dataset{Task: j.set.Task, Examples: j.set.Examples[:min(tuneExamples, len(j.set.Examples))]}
 		o := pruning.TuneOptions{MaxLength: j.task.maxLength, Threads: common.threads, Progress: common.progress()}
@@ -442,11 +486,12 @@ func (j *pruneJob) finish(ctx context.Context, from, m *checkpoints.Model) (*che
 			return nil, err
 		}
 	}
-	return j.recovered(ctx, m, 1)
+	return j.recovered(ctx, m, name)
 }
 
-// recovered switches the activation, if that is asked for, and distills.
-func (j *pruneJob) recovered(ctx context.Context, m *checkpoints.Model, _ int) (*checkpoints.Model, error) {
+// recovered switches the activation, if that is asked for, and distills. The log
+// and the events of one of several recoveries have its name.
+func (j *pruneJob) recovered(ctx context.Context, m *checkpoints.Model, name string) (*checkpoints.Model, error) {
 	var err error
 	if j.activation != "" && m.Config.Activation != j.activation {
 		if m, err = pruning.SetActivation(m, j.activation); err != nil {
@@ -454,7 +499,11 @@ func (j *pruneJob) recovered(ctx context.Context, m *checkpoints.Model, _ int) (
 		}
 	}
 	if j.recover {
-		m, _, err = distill.Run(ctx, j.whole, m, j.train, j.dev, j.recovering)
+		o := j.recovering
+		if name != "" {
+			o.Options = o.Part(name)
+		}
+		m, _, err = distill.Run(ctx, j.whole, m, j.train, j.dev, o)
 	}
 	return m, err
 }
@@ -472,7 +521,10 @@ func (j *pruneJob) iterate(ctx context.Context, m *checkpoints.Model) ([]pruned,
 	}
 	m, err := pruning.Iterate(ctx, m, j.set, pruning.IterateOptions{
 		ImportanceOptions: j.options, Rounds: j.rounds,
-		Heads: j.heads, FFN: j.ffn, Global: j.global, Normalize: j.normalize, Recover: j.recovered,
+		Heads: j.heads, FFN: j.ffn, Global: j.global, Normalize: j.normalize,
+		Recover: func(ctx context.Context, m *checkpoints.Model, round int) (*checkpoints.Model, error) {
+			return j.recovered(ctx, m, fmt.Sprintf("round-%d", round))
+		},
 	})
 	return []pruned{{model: m}}, err
 }

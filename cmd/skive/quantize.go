@@ -45,6 +45,10 @@ each token at run time.`,
 			switch {
 			case dtype != "int8" && (mixed || embeddings || calibrate != ""):
 				return usagef("--max-drop, --calibrate and --embeddings go with --dtype int8, not %q", dtype)
+			case calibrate == "" && c.Flags().Changed("calibrate-method"):
+				return usagef("--calibrate-method goes with --calibrate")
+			case !mixed && (file != "" || task.task != ""):
+				return usagef("--data and --task go with --max-drop")
 			case !slices.Contains(quantize.Methods, quantize.Method(method)):
 				return usagef("--calibrate-method: %q, expected one of %v", method, quantize.Methods)
 			case mixed && !(maxDrop >= 0 && maxDrop <= 100):

@@ -32,6 +32,7 @@ func (t *trainingFlags) register(f *pflag.FlagSet) {
 	f.Float64Var(&t.WeightDecay, "weight-decay", o.WeightDecay, "decoupled weight decay")
 	f.Float64Var(&t.MaxGradNorm, "max-grad-norm", o.MaxGradNorm, "clip the global gradient norm; 0 does not")
 	f.Float64Var(&t.Dropout, "dropout", o.Dropout, "dropout probability (default the model's)")
+	f.Lookup("dropout").DefValue = "0" // what the help does not print
 	f.BoolVar(&t.NoShuffle, "no-shuffle", false, "consecutive examples in file order")
 	f.IntVar(&t.SaveEvery, "save-every", 0, "steps between saved states (default each epoch)")
 	f.IntVar(&t.EvalEvery, "eval-every", 0, "steps between evaluations (default each epoch)")
@@ -52,7 +53,7 @@ func (t *trainingFlags) options(maxLength int) (train.Options, error) {
 	o.MaxLength, o.Threads, o.Progress = maxLength, common.threads, common.progress()
 	var err error
 	if o.Schedule, err = train.ParseSchedule(t.schedule); err != nil {
-		return o, usageError{err}
+		return o, usagef("--%w", err)
 	}
 	if err := o.Validate(); err != nil {
 		return o, usagef("--%w", err)
@@ -118,7 +119,8 @@ func newTrain() *cobra.Command {
 	task.register(c.Flags(), true)
 	flags.register(c.Flags())
 	f := c.Flags()
-	f.Float64SliceVar(&flags.ClassWeights, "class-weights", nil, "weight of each label in the loss, separated by commas")
+	f.Float64SliceVar(&flags.ClassWeights, "class-weights", nil, "`WEIGHTS` of the labels in the loss, separated by commas (default equal)")
+	f.Lookup("class-weights").DefValue = ""
 	f.Float64Var(&flags.LabelSmoothing, "label-smoothing", 0, "share of the target that is spread over all labels")
 	f.BoolVar(&flags.Recompute, "recompute", false, "compute activations again in the backward pass: less memory, the same results")
 	f.IntVar(&seeds, "seeds", 1, "train under so many seeds from --seed on, in seed-N/ each; mean and spread of the metric")
@@ -130,7 +132,7 @@ func newTrain() *cobra.Command {
 func openModel(c *cobra.Command, model, configFile string, seed uint64, masked bool) (*checkpoints.Model, error) {
 	switch {
 	case (model == "") == (configFile == ""):
-		return nil, usagef("one of --model and --config is required")
+		return nil, usagef("either --model or --config is required")
 	case model != "":
 		return openCheckpoint(model)
 	}
