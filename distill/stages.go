@@ -104,10 +104,10 @@ func (s Stage) options(o Options) Options {
 
 // RunStages is Run in several stages. With an output directory, the last one's
 // files are there and those of the others in StagesDir, under their names; their
-// logs and events are those of train.Options.Part. A
-// stage without a loss on logits trains no classifier, so that it gives its last
-// student, not the one that does best on devSet. With Options.Resume, stages that
-// are finished are not run again.
+// logs and events are those of train.Options.Part. A stage without a loss on
+// logits trains no classifier, so that it gives its last student, not the one that
+// does best on devSet. With Options.Resume, stages that are finished are not run
+// again.
 func RunStages(ctx context.Context, teacher, student *checkpoints.Model, trainSet, devSet *data.Dataset, o Options, stages []Stage) (*checkpoints.Model, *train.Result, error) {
 	if err := CheckStages(stages, o); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", o.Stage, err)
