@@ -93,18 +93,57 @@ func (o *Outcome) Interval(name string) ([2]float64, error) {
 		return Wilson(value, len(units)), nil
 	}
 	score := o.metrics()[name]
-	r := rand.New(rand.NewPCG(1, 0))
 	sample := &Outcome{Task: o.Task}
-	scores := make([]float64, resamples)
-	for s := range scores {
-		sample.reset()
-		for i := range units {
-			u := units[r.IntN(len(units))]
-			sample.take(o, u[0], u[1], int32(i))
-		}
-		scores[s] = score(sample)
+	return resample(len(units), func(chosen []int) float64 { return score(sample.choose(o, units, chosen)) }), nil
+}
+
+// Difference returns by how much o's Metric is above that of other, which
+// another model answered to the same data, and the difference's 95 % confidence
+// interval by the paired bootstrap over the units (Koehn 2004, section 3.3): a unit
+// is drawn for both at once, so that what is hard for both does not widen the
+// interval. Where the interval leaves out 0 one of the two is better.
+func (o *Outcome) Difference(other *Outcome, name string) (float64, [2]float64, error) {
+	mine, err := o.Metric(name)
+	if err != nil {
+		return 0, [2]float64{}, err
 	}
-	return percentiles(scores), nil
+	theirs, err := other.Metric(name)
+	if err != nil {
+		return 0, [2]float64{}, err
+	}
+	words := o.Task.Kind == MaskedLM // Values are losses there, not what is true
+	if o.Task.Kind != other.Task.Kind || !slices.Equal(o.Unit, other.Unit) || !slices.Equal(o.Want, other.Want) ||
+		!words && !slices.Equal(o.Values, other.Values) {
+		return 0, [2]float64{}, fmt.Errorf("metric %s: the outcomes are not of the same data", name)
+	}
+	units, score := o.units(), o.metrics()[name]
+	a, b := &Outcome{Task: o.Task}, &Outcome{Task: o.Task}
+	return mine - theirs, resample(len(units), func(chosen []int) float64 {
+		return score(a.choose(o, units, chosen)) - score(b.choose(other, units, chosen))
+	}), nil
+}
+
+// resample returns the percentile interval of a score over samples of so many
+// units, drawn with replacement. The same number gives the same samples.
+func resample(units int, score func(chosen []int) float64) [2]float64 {
+	r := rand.New(rand.NewPCG(1, 0))
+	scores, chosen := make([]float64, resamples), make([]int, units)
+	for s := range scores {
+		for i := range chosen {
+			chosen[i] = r.IntN(units)
+		}
+		scores[s] = score(chosen)
+	}
+	return percentiles(scores)
+}
+
+// choose makes o the chosen units of another outcome.
+func (o *Outcome) choose(from *Outcome, units [][2]int, chosen []int) *Outcome {
+	o.reset()
+	for i, u := range chosen {
+		o.take(from, units[u][0], units[u][1], int32(i))
+	}
+	return o
 }
 
 // units returns the range of answers of each unit.

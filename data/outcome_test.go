@@ -179,3 +179,38 @@ func TestReadHarderBenchmarkFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestDifferenceIsPaired compares two classifiers of 1,000 examples, of which
+// one is right on 60 that the other is wrong on, and wrong on 20.
+func TestDifferenceIsPaired(t *testing.T) {
+	a, b := &Outcome{Task: task(t, "sst2")}, &Outcome{Task: task(t, "sst2")}
+	for i := range int32(1000) {
+		for o, right := range map[*Outcome]bool{a: i < 820 || i >= 980, b: i < 760 || i >= 960} {
+			o.Unit, o.Want = append(o.Unit, i), append(o.Want, 1)
+			if right {
+				o.Predicted = append(o.Predicted, 1)
+			} else {
+				o.Predicted = append(o.Predicted, 0)
+			}
+		}
+	}
+	got, interval, err := a.Difference(b, "accuracy")
+	if err != nil || math.Abs(got-0.04) > 1e-12 {
+		t.Fatalf("difference %v, want 0.04 (%v)", got, err)
+	}
+	// The variance of the difference of paired proportions.
+	width := 1.96 * math.Sqrt((0.06+0.02-0.04*0.04)/1000)
+	for side, want := range []float64{got - width, got + width} {
+		if math.Abs(interval[side]-want) > 0.003 {
+			t.Errorf("interval %v, want about %v to %v", interval, got-width, got+width)
+		}
+	}
+	if back, other, _ := b.Difference(a, "accuracy"); back != -got || other != [2]float64{-interval[1], -interval[0]} {
+		t.Errorf("the other way round %v %v, want %v %v turned", back, other, got, interval)
+	}
+	b.Want = slices.Clone(b.Want)
+	b.Want[7] = 0
+	if _, _, err := a.Difference(b, "accuracy"); err == nil {
+		t.Error("outcomes of other data are compared")
+	}
+}

@@ -77,18 +77,22 @@ func TestTheCacheChangesNoBit(t *testing.T) {
 	}
 }
 
-// provider is a teacher of the tiny model's with all kinds of outputs.
-func provider(t *testing.T, dir string, workers *team.Team) *teacher {
+// provider is a teacher of the tiny model's with the given outputs, or with all
+// kinds of them.
+func provider(t *testing.T, dir string, workers *team.Team, outputs ...*output) *teacher {
 	t.Helper()
 	m := golden.Model(t)
 	set, err := train.Encode(m, golden.Data(t), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &teacher{model: m, set: set, weight: 1, team: workers, threads: 1, outputs: []*output{
-		{part: logitsOf, columns: 3}, {part: embeddingsOf, columns: 32}, {part: hiddenOf, layer: 0, columns: 32},
-		{part: clsOf, layer: 1, columns: 32}, {part: qkvOf, layer: 1, columns: 96},
-	}}
+	if outputs == nil {
+		outputs = []*output{
+			{part: logitsOf, columns: 3}, {part: embeddingsOf, columns: 32}, {part: hiddenOf, layer: 0, columns: 32},
+			{part: clsOf, layer: 1, columns: 32}, {part: qkvOf, layer: 1, columns: 96},
+		}
+	}
+	p := &teacher{model: m, set: set, weight: 1, team: workers, threads: 1, outputs: outputs}
 	if err := p.remember(dir, 1<<20, true); err != nil {
 		t.Fatal(err)
 	}
@@ -172,8 +176,8 @@ func TestTheTeacherIsAskedOnce(t *testing.T) {
 		if len(p.missing) != c.missing {
 			t.Errorf("%s: %d examples computed again, want %d", c.name, len(p.missing), c.missing)
 		}
-		if (p.engine == nil) != (c.missing == 0) || (p.session == nil) != (c.missing == 0) {
-			t.Errorf("%s: the teacher is loaded: engine %v, graph %v", c.name, p.engine != nil, p.session != nil)
+		if (p.session == nil) != (c.missing == 0) {
+			t.Errorf("%s: the teacher's graph is made: %v", c.name, p.session != nil)
 		}
 		if !equalOutputs(got, want) {
 			t.Errorf("%s: other outputs", c.name)
@@ -184,6 +188,30 @@ func TestTheTeacherIsAskedOnce(t *testing.T) {
 		p.Close()
 	}
 	first.Close()
+}
+
+// TestLogitsAreTheSameFromEngineAndGraph: which of the two computes a teacher's
+// logits depends on what else the losses read.
+func TestLogitsAreTheSameFromEngineAndGraph(t *testing.T) {
+	workers := team.New(1)
+	defer workers.Close()
+	for _, layer := range []int{0, 1} {
+		var logits [][]float32
+		for _, outputs := range [][]*output{
+			{{part: logitsOf, columns: 3}},
+			{{part: logitsOf, columns: 3}, {part: hiddenOf, layer: layer, columns: 32}},
+		} {
+			p := provider(t, t.TempDir(), workers, outputs...)
+			logits = append(logits, outputsOf(t, p, []int32{3, 0, 7})[0])
+			if (p.engine != nil) != (len(outputs) == 1) || (p.session != nil) != (len(outputs) == 2) {
+				t.Errorf("%d outputs: engine %v, graph %v", len(outputs), p.engine != nil, p.session != nil)
+			}
+			p.Close()
+		}
+		if !slices.Equal(logits[0], logits[1]) {
+			t.Errorf("beside layer %d: %v and %v", layer, logits[0], logits[1])
+		}
+	}
 }
 
 func TestTheCacheIsKeyedByTeacherTokenizerAndData(t *testing.T) {

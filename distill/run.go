@@ -231,6 +231,17 @@ func (o *objective) Step(number int, batch *data.Batch) (float64, map[string]flo
 // Memory is what the student's steps take; the teachers' comes on top.
 func (o *objective) Memory(e autograd.Extents) int64 { return o.g.Memory(e) }
 
+// SetProfile makes the next steps add to p where the time of the student's and the
+// teachers' graphs went.
+func (o *objective) SetProfile(p *autograd.Profile) {
+	if student, ok := o.Objective.(interface{ SetProfile(*autograd.Profile) }); ok {
+		student.SetProfile(p)
+	}
+	for _, t := range o.known.all {
+		t.profile = p
+	}
+}
+
 func (o *objective) Close() error { return errors.Join(o.Objective.Close(), o.known.Close()) }
 
 // teachers makes the teachers that the losses ask.

@@ -33,7 +33,7 @@ type output struct {
 	// input is where it enters the student's graph.
 	input *autograd.Node
 
-	node   *autograd.Node // in the teacher's graph
+	node   *autograd.Node // in the teacher's graph, nil where the engine computes it
 	keeper keeper         // nil where nothing is remembered
 	fresh  []float32      // what was computed last
 	coded  []byte         // the same as it is stored
@@ -119,6 +119,7 @@ type teacher struct {
 	graph   *autograd.Graph
 	session *autograd.Session
 	in      *layers.Inputs
+	profile *autograd.Profile // nil unless asked for
 
 	missing []int32
 	absent  []bool
@@ -229,18 +230,19 @@ func (t *teacher) compute() error {
 		if err := t.in.Set(b.IDs, b.TypeIDs, b.Positions, b.Offsets); err != nil {
 			return err
 		}
+		t.session.SetProfile(t.profile)
 		if err := t.session.Run(); err != nil {
 			return err
 		}
 	}
 	for _, o := range t.outputs {
-		if o.part == logitsOf {
+		if o.node != nil {
+			o.fresh = t.session.Value(o.node)
+		} else {
 			var err error
 			if o.fresh, err = t.engine.PredictTokens(o.fresh, b.IDs, b.TypeIDs, b.Offsets); err != nil {
 				return err
 			}
-		} else {
-			o.fresh = t.session.Value(o.node)
 		}
 		if err := o.encode(); err != nil {
 			return err
@@ -249,37 +251,48 @@ func (t *teacher) compute() error {
 	return nil
 }
 
-// start makes the engine, which computes logits, and the graph, which computes
-// everything else.
+// start makes what computes the outputs: the engine if they are logits alone, else
+// a graph, which gives the same logits on the way.
 func (t *teacher) start() (err error) {
-	deepest, inner := -1, false
+	if t.engine != nil || t.session != nil {
+		return nil
+	}
+	deepest, inner, logits := -1, false, false
 	for _, o := range t.outputs {
 		if o.part == logitsOf {
-			if t.engine == nil {
-				t.engine, err = infer.New(t.model, infer.Options{Threads: t.threads, DType: infer.F32})
-			}
-			if err != nil {
-				return err
-			}
+			logits = true
 			continue
 		}
 		inner, deepest = true, max(deepest, o.layer)
 	}
-	if !inner || t.session != nil {
-		return nil
+	if !inner {
+		t.engine, err = infer.New(t.model, infer.Options{Threads: t.threads, DType: infer.F32})
+		return err
 	}
-	// Layers above the deepest that is read need not be computed.
-	cut := *t.model
-	cut.Config = cut.Config.Clone()
-	cut.Config.Layers = cut.Config.Layers[:deepest+1]
 	t.graph = autograd.New(autograd.Options{Team: t.team})
 	t.in = layers.NewInputs(t.graph)
-	e, err := layers.NewEncoder(t.graph, t.in, &cut, layers.Options{Frozen: true})
-	if err != nil {
-		return err
+	var e *layers.Encoder
+	var logitsNode *autograd.Node
+	if logits {
+		last := deepest == len(t.model.Config.Layers)-1
+		c, err := layers.NewClassifier(t.graph, t.in, t.model, layers.Options{Frozen: true, AllTokens: last})
+		if err != nil {
+			return err
+		}
+		e, logitsNode = &c.Encoder, c.Logits
+	} else {
+		// Layers above the deepest that is read need not be computed.
+		cut := *t.model
+		cut.Config = cut.Config.Clone()
+		cut.Config.Layers = cut.Config.Layers[:deepest+1]
+		if e, err = layers.NewEncoder(t.graph, t.in, &cut, layers.Options{Frozen: true}); err != nil {
+			return err
+		}
 	}
 	for _, o := range t.outputs {
 		switch o.part {
+		case logitsOf:
+			o.node = logitsNode
 		case embeddingsOf:
 			o.node = e.Embeddings
 		case hiddenOf:

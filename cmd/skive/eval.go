@@ -1,24 +1,30 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/train"
 )
 
 func newEval() *cobra.Command {
 	var (
-		task               taskFlags
-		model, file, dtype string
+		task                        taskFlags
+		model, against, file, dtype string
 	)
 	c := &cobra.Command{
 		Use:   "eval",
 		Short: "Measure a model on a labelled data set",
-		Args:  cobra.NoArgs,
+		Long: `Measure a model on a labelled data set, with 95 % confidence intervals of its metrics. With --against the same
+is done for a second model, and the differences (the first's minus the second's) have intervals of their own,
+by the paired bootstrap: where one leaves out 0, one of the two models is better.`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := require(c, "model", "task", "data"); err != nil {
 				return err
@@ -26,53 +32,116 @@ func newEval() *cobra.Command {
 			if err := checkDType(dtype); err != nil {
 				return err
 			}
-			m, err := openCheckpoint(model)
+			measure := func(model string) (*evaluation, error) {
+				m, err := openCheckpoint(model)
+				if err != nil {
+					return nil, err
+				}
+				defer m.Close()
+				set, err := task.read(file, m)
+				if err != nil {
+					return nil, err
+				}
+				return evaluate(c.Context(), m, set, train.EvaluateOptions{Threads: common.threads, MaxLength: task.maxLength, DType: dtype})
+			}
+			e, err := measure(model)
 			if err != nil {
 				return err
 			}
-			defer m.Close()
-			set, err := task.read(file, m)
-			if err != nil {
-				return err
-			}
-			start := time.Now()
-			outcome, err := train.Outcome(c.Context(), m, set, train.EvaluateOptions{Threads: common.threads, MaxLength: task.maxLength, DType: dtype})
-			if err != nil {
-				return err
-			}
-			seconds := time.Since(start).Seconds()
-			metrics, intervals := map[string]float64{"loss": outcome.Loss}, map[string][2]float64{}
-			for _, name := range set.Task.Metrics() {
-				if metrics[name], err = outcome.Metric(name); err != nil {
+			e.Task = task.task
+			if against != "" {
+				other, err := measure(against)
+				if err != nil {
 					return err
 				}
-				if intervals[name], err = outcome.Interval(name); err != nil {
-					return err
+				if e.Against, err = e.compare(other); err != nil {
+					return fmt.Errorf("%s against %s: %w", model, against, err)
 				}
+				e.Against.Model = against
 			}
 			if common.json {
-				return printJSON(struct {
-					Task      string                `json:"task"`
-					Examples  int                   `json:"examples"`
-					Metrics   map[string]float64    `json:"metrics"`
-					Intervals map[string][2]float64 `json:"intervals"`
-					Seconds   float64               `json:"seconds"`
-				}{task.task, len(set.Examples), metrics, intervals, seconds})
+				return printJSON(e)
 			}
-			fmt.Printf("%s, %d examples:", task.task, len(set.Examples))
-			for _, name := range set.Task.Metrics() {
-				fmt.Printf("  %s %.4f (%.4f to %.4f)", name, metrics[name], intervals[name][0], intervals[name][1])
-			}
-			_, err = fmt.Printf("  loss %.4f  (%.1f s)\n", outcome.Loss, seconds)
-			return err
+			return e.print()
 		},
 	}
 	f := c.Flags()
 	f.StringVar(&model, "model", "", "`MODEL` to measure")
+	f.StringVar(&against, "against", "", "`MODEL` to compare it with")
 	f.StringVar(&file, "data", "", "labelled `FILE`, may be .gz")
 	f.StringVar(&dtype, "dtype", "", "f32, fp16, bf16 or int8 (default as stored)")
 	task.register(f, false)
 	return c
+}
+
+// evaluation is the command's JSON.
+type evaluation struct {
+	Task      string                `json:"task"`
+	Examples  int                   `json:"examples"`
+	Metrics   map[string]float64    `json:"metrics"`
+	Intervals map[string][2]float64 `json:"intervals"`
+	Seconds   float64               `json:"seconds"`
+	Against   *comparison           `json:"against,omitempty"`
+
+	names   []string
+	outcome *data.Outcome
+}
+
+// comparison is a second model, and what the first has more of each metric.
+type comparison struct {
+	Model       string                `json:"model"`
+	Metrics     map[string]float64    `json:"metrics"`
+	Differences map[string]float64    `json:"differences"`
+	Intervals   map[string][2]float64 `json:"intervals"`
+}
+
+func evaluate(ctx context.Context, m *checkpoints.Model, set *data.Dataset, o train.EvaluateOptions) (*evaluation, error) {
+	start := time.Now()
+	outcome, err := train.Outcome(ctx, m, set, o)
+	if err != nil {
+		return nil, err
+	}
+	e := &evaluation{
+		Examples: len(set.Examples), Seconds: time.Since(start).Seconds(), names: set.Task.Metrics(), outcome: outcome,
+		Metrics: map[string]float64{"loss": outcome.Loss}, Intervals: map[string][2]float64{},
+	}
+	for _, name := range e.names {
+		if e.Metrics[name], err = outcome.Metric(name); err != nil {
+			return nil, err
+		}
+		if e.Intervals[name], err = outcome.Interval(name); err != nil {
+			return nil, err
+		}
+	}
+	return e, nil
+}
+
+func (e *evaluation) compare(other *evaluation) (*comparison, error) {
+	c := &comparison{Metrics: other.Metrics, Differences: map[string]float64{}, Intervals: map[string][2]float64{}}
+	for _, name := range e.names {
+		var err error
+		if c.Differences[name], c.Intervals[name], err = e.outcome.Difference(other.outcome, name); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+func (e *evaluation) print() error {
+	line := fmt.Sprintf("%s, %d examples:", e.Task, e.Examples)
+	for _, name := range e.names {
+		line += fmt.Sprintf("  %s %.4f (%.4f to %.4f)", name, e.Metrics[name], e.Intervals[name][0], e.Intervals[name][1])
+	}
+	line += fmt.Sprintf("  loss %.4f  (%.1f s)\n", e.Metrics["loss"], e.Seconds)
+	if c := e.Against; c != nil {
+		line += "more than " + c.Model + ":"
+		for _, name := range e.names {
+			line += fmt.Sprintf("  %s %+.4f (%+.4f to %+.4f)", name, c.Differences[name], c.Intervals[name][0], c.Intervals[name][1])
+		}
+		line += "\n"
+	}
+	_, err := fmt.Print(line)
+	return err
 }
 
 // checkDType refuses number formats that the engine does not compute in.

@@ -54,10 +54,14 @@ func TestEveryKindOfTaskFromFileToAnswer(t *testing.T) {
 			if err != nil || json.Unmarshal(text, &saved) != nil || saved.Architectures[0] != c.architecture || saved.Problem != c.problem {
 				t.Errorf("config %+v (%v)", saved, err)
 			}
-			code, stdout, stderr := execute(t, "eval", "--model", out, "--task", c.task, "--data", file, "--json")
+			code, stdout, stderr := execute(t, "eval", "--model", out, "--against", out, "--task", c.task, "--data", file, "--json")
 			var eval struct {
 				Metrics   map[string]float64
 				Intervals map[string][2]float64
+				Against   struct {
+					Differences map[string]float64
+					Intervals   map[string][2]float64
+				}
 			}
 			if code != 0 || json.Unmarshal([]byte(stdout), &eval) != nil || len(eval.Metrics) != len(c.metrics)+1 {
 				t.Fatalf("%s %s", stdout, stderr)
@@ -65,6 +69,9 @@ func TestEveryKindOfTaskFromFileToAnswer(t *testing.T) {
 			for _, m := range c.metrics {
 				if _, ok := eval.Intervals[m]; !ok {
 					t.Errorf("no interval of %s: %s", m, stdout)
+				}
+				if interval, ok := eval.Against.Intervals[m]; !ok || interval != [2]float64{} || eval.Against.Differences[m] != 0 {
+					t.Errorf("%s of a model is more than its own: %s", m, stdout)
 				}
 			}
 			code, stdout, stderr = predictWith(t, c.input+"\n", "--model", out, "--json")
