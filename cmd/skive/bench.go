@@ -43,7 +43,10 @@ type benchResult struct {
 }
 
 // benchBatch is one call's input.
-type benchBatch struct{ ids, types, offsets []int32 }
+type benchBatch struct {
+	ids, types, offsets []int32
+	examples            int
+}
 
 func newBench() *cobra.Command {
 	var (
@@ -181,7 +184,7 @@ func bench(m *checkpoints.Model, batches []benchBatch, o infer.Options, instance
 					before := time.Now()
 					logits, errs[i] = engine.predict(logits, b)
 					times[i] = append(times[i], time.Since(before).Seconds()*1e3)
-					examples[i] += len(b.offsets) - 1
+					examples[i] += b.examples
 					tokens[i] += len(b.ids)
 				}
 			})
@@ -262,6 +265,7 @@ func randomBatches(cfg checkpoints.Config, batch, seq int) []benchBatch {
 	batches := make([]benchBatch, 8)
 	for i := range batches {
 		b := &batches[i]
+		b.examples = batch
 		b.types = make([]int32, batch*seq)
 		for s := range batch + 1 {
 			b.offsets = append(b.offsets, int32(s*seq))
@@ -311,10 +315,14 @@ func readBatches(m *checkpoints.Model, path string, batch, maxLength int) ([]ben
 				return nil, fmt.Errorf("%s:%d: %w", path, number, err)
 			}
 			current.ids = append(current.ids, encoding.IDs...)
-			current.types = append(current.types, encoding.TypeIDs...)
+			if m.Config.TypeVocabSize > 1 {
+				current.types = append(current.types, encoding.TypeIDs...)
+			} else {
+				current.types = append(current.types, make([]int32, len(encoding.IDs))...)
+			}
 			current.offsets = append(current.offsets, int32(len(current.ids)))
 		}
-		if len(current.offsets) > batch {
+		if current.examples++; current.examples == batch {
 			batches = append(batches, current)
 			current = benchBatch{offsets: []int32{0}}
 		}

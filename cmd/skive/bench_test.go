@@ -26,7 +26,10 @@ func TestReadBatches(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(batches) != 1 || !slices.Equal(batches[0].offsets, []int32{0, 4, 9, 14, 20}) {
-		t.Errorf("%d batches, the first with offsets %v", len(batches), batches[0].offsets)
+	if len(batches) != 1 || !slices.Equal(batches[0].offsets, []int32{0, 4, 9, 14, 20}) || batches[0].examples != 3 {
+		t.Errorf("%d batches, the first of %d examples with offsets %v", len(batches), batches[0].examples, batches[0].offsets)
+	}
+	if batches, err = readBatches(m, path, 2, 64); err != nil || len(batches) != 2 || batches[1].examples != 1 || len(batches[1].offsets) != 3 {
+		t.Errorf("%d batches of 2 inputs (%v)", len(batches), err)
 	}
 }

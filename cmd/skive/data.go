@@ -82,12 +82,16 @@ func newDataShow() *cobra.Command {
 			}
 			first := set.Examples[:min(limit, len(set.Examples))]
 			if common.json {
+				lines := make([]exampleLine, len(first))
+				for i, e := range first {
+					lines[i] = lineOf(set, e)
+				}
 				return printJSON(struct {
 					Task     string         `json:"task"`
 					Examples int            `json:"examples"`
 					Labels   map[string]int `json:"labels"`
-					First    []data.Example `json:"first"`
-				}{set.Task.Name, len(set.Examples), counts, first})
+					First    []exampleLine  `json:"first"`
+				}{set.Task.Name, len(set.Examples), counts, lines})
 			}
 			fmt.Printf("%s: %d examples\n", set.Task.Name, len(set.Examples))
 			labels := append(set.Task.Labels, "")
@@ -186,34 +190,42 @@ func encodeJSONL(w io.Writer, set *data.Dataset) error {
 	encode := json.NewEncoder(w)
 	encode.SetEscapeHTML(false)
 	for _, e := range set.Examples {
-		line := struct {
-			Text    string   `json:"text"`
-			Pair    *string  `json:"text_pair,omitempty"`
-			Choices []string `json:"choices,omitempty"`
-			Words   []string `json:"tokens,omitempty"`
-			Label   any      `json:"label,omitempty"`
-			Labels  []string `json:"labels,omitempty"`
-		}{Text: e.Text, Choices: e.Choices, Words: e.Words}
-		if e.HasPair {
-			line.Pair = &e.Pair
-		}
-		if e.Label >= 0 {
-			switch labels := labelsOf(set, e); set.Task.Kind {
-			case data.Regression:
-				line.Label = e.Value
-			case data.MultipleChoice:
-				line.Label = e.Label
-			case data.TokenClassification:
-				line.Labels = labels
-			case data.MultiLabel:
-				line.Label = labels
-			case data.SingleLabel:
-				line.Label = labels[0]
-			}
-		}
-		if err := encode.Encode(line); err != nil {
+		if err := encode.Encode(lineOf(set, e)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// exampleLine is an example as the general task of its kind reads it.
+type exampleLine struct {
+	Text    string   `json:"text"`
+	Pair    *string  `json:"text_pair,omitempty"`
+	Choices []string `json:"choices,omitempty"`
+	Words   []string `json:"tokens,omitempty"`
+	Label   any      `json:"label,omitempty"`
+	Labels  []string `json:"labels,omitempty"`
+}
+
+func lineOf(set *data.Dataset, e data.Example) exampleLine {
+	line := exampleLine{Text: e.Text, Choices: e.Choices, Words: e.Words}
+	if e.HasPair {
+		line.Pair = &e.Pair
+	}
+	if e.Label < 0 {
+		return line
+	}
+	switch labels := labelsOf(set, e); set.Task.Kind {
+	case data.Regression:
+		line.Label = e.Value
+	case data.MultipleChoice:
+		line.Label = e.Label
+	case data.TokenClassification:
+		line.Labels = labels
+	case data.MultiLabel:
+		line.Label = labels
+	case data.SingleLabel:
+		line.Label = labels[0]
+	}
+	return line
 }
