@@ -36,11 +36,15 @@ func TestMain(m *testing.M) {
 	t := &testing.T{}
 	ds := golden.Data(t)
 	o := killedRun()
+	model := golden.Model(t)
+	if family := os.Getenv("SKIVE_TEST_KILLED_FAMILY"); family != "" {
+		model = ofFamily(t, family)
+	}
 	o.Output, o.Log, o.TensorBoard, o.Resume = dir, filepath.Join(dir, "log.jsonl"), filepath.Join(dir, "events"), true
 	o.OnStep = func(Record) {
 		os.Stdout.WriteString("step\n")
 	}
-	if _, _, err := Run(context.Background(), golden.Model(t), subset(ds, 0, 100), subset(ds, 100, 120), o); err != nil {
+	if _, _, err := Run(context.Background(), model, subset(ds, 0, 100), subset(ds, 100, 120), o); err != nil {
 		os.Stderr.WriteString(err.Error())
 		os.Exit(1)
 	}
@@ -137,5 +141,55 @@ func TestKilledTwentyTimes(t *testing.T) {
 	events, err := os.ReadFile(filepath.Join(dir, "events", EventsFile))
 	if err != nil || keepEvents(events, wantResult.Steps) != len(events) {
 		t.Errorf("the event file is torn: %v", err)
+	}
+}
+
+// ofFamily opens the golden model of another family.
+func ofFamily(t testing.TB, family string) *checkpoints.Model {
+	m, err := checkpoints.Open(filepath.Join("testdata", family))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// The same of one kill in the other families.
+func TestKilledInEveryFamily(t *testing.T) {
+	ds := golden.Data(t)
+	for _, family := range []string{"roberta", "distilbert", "electra"} {
+		m := ofFamily(t, family)
+		defer m.Close()
+		want, _, err := Run(context.Background(), m, subset(ds, 0, 100), subset(ds, 100, 120), killedRun())
+		if err != nil {
+			t.Fatalf("%s: %v", family, err)
+		}
+		dir := filepath.Join(t.TempDir(), family)
+		c := exec.Command(os.Args[0])
+		c.Env = append(os.Environ(), "SKIVE_TEST_KILLED_RUN="+dir, "SKIVE_TEST_KILLED_FAMILY="+family)
+		out, err := c.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		steps := bufio.NewScanner(out)
+		for range 20 {
+			steps.Scan()
+		}
+		c.Process.Kill()
+		if c.Wait(); c.ProcessState.ExitCode() != -1 {
+			t.Fatalf("%s: the process ends with code %d before it is killed", family, c.ProcessState.ExitCode())
+		}
+		o := killedRun()
+		o.Output, o.Resume = dir, true
+		got, r, err := Run(context.Background(), m, subset(ds, 0, 100), subset(ds, 100, 120), o)
+		if err != nil {
+			t.Fatalf("%s: %v", family, err)
+		}
+		defer got.Close()
+		if r.Resumed == 0 || r.Resumed == r.Steps || !sameWeights(got, want) {
+			t.Errorf("%s: resumed after step %d, other weights than those of the run that was not killed", family, r.Resumed)
+		}
 	}
 }
