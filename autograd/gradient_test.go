@@ -2,6 +2,7 @@ package autograd
 
 import (
 	"errors"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -171,6 +172,29 @@ var opCases = []opCase{
 			return g.SoftCrossEntropy(n[0], n[1], NewWeight(2.5), Mean)
 		},
 		func(x [][]float64) []float64 { return []float64{gradcheck.SoftCrossEntropy(x[0], x[1], 4, 2.5)} }},
+	{"ChoiceSoftCrossEntropy", []operand{tokens("scores", 1), target(tokens("target", 1))},
+		func(g *Graph, n []*Node, in testInputs) *Node {
+			return g.ChoiceSoftCrossEntropy(n[0], n[1], in.groups, NewWeight(2.5))
+		},
+		func(x [][]float64) []float64 {
+			sum := 0.0
+			for _, group := range [][2]int{{0, 3}, {3, 4}, {4, 11}} {
+				lo, hi := group[0], group[1]
+				sum += gradcheck.SoftCrossEntropy(x[0][lo:hi], x[1][lo:hi], hi-lo, 2.5)
+			}
+			return []float64{sum / 3}
+		}},
+	{"SoftBinaryCrossEntropy", []operand{perSequence("logits", 4), target(perSequence("target", 4))},
+		func(g *Graph, n []*Node, in testInputs) *Node {
+			return g.SoftBinaryCrossEntropy(n[0], n[1], NewWeight(2.5))
+		},
+		func(x [][]float64) []float64 {
+			logits, target := make([]float64, len(x[0])), make([]float64, len(x[0]))
+			for i, v := range x[0] {
+				logits[i], target[i] = v/2.5, 1/(1+math.Exp(-x[1][i]/2.5))
+			}
+			return []float64{2.5 * 2.5 * gradcheck.BinaryCrossEntropy(logits, target)}
+		}},
 	{"MSE", []operand{tokens("x", 6), target(tokens("target", 6))},
 		func(g *Graph, n []*Node, in testInputs) *Node { return g.MSE(n[0], n[1]) },
 		func(x [][]float64) []float64 { return []float64{gradcheck.MSE(x[0], x[1])} }},

@@ -178,10 +178,9 @@ func (l *binaryCrossEntropy) forward(g *Graph, in []array, out array, _ bool) er
 	l.gradient = grow(l.gradient, len(x))
 	total, scale := 0.0, 1/float64(len(x))
 	for i, v := range x {
-		z, t := float64(v), float64(target[i])
-		// log(1+exp(z)) - t*z, written so that exp does not overflow.
-		total += math.Max(z, 0) - t*z + math.Log1p(math.Exp(-math.Abs(z)))
-		l.gradient[i] = float32((1/(1+math.Exp(-z)) - t) * scale)
+		loss, d := binary(float64(v), float64(target[i]))
+		total += loss
+		l.gradient[i] = float32(d * scale)
 	}
 	out.f[0] = float32(total * scale)
 	return nil
@@ -252,11 +251,55 @@ func (l *choiceCrossEntropy) backward(g *Graph, in []array, out, dout array, d [
 	return nil
 }
 
+// soft is what the losses against a teacher's logits share.
+type soft struct {
+	temperature *Weight
+	gradient    []float32
+	losses      []float64 // of the rows
+}
+
+// prepare returns the temperature, with memory for the gradient of x.
+func (l *soft) prepare(x array) (float64, error) {
+	l.gradient, l.losses = grow(l.gradient, len(x.f)), grow(l.losses, x.rows)
+	temperature := float64(l.temperature.Value())
+	if !(temperature > 0) {
+		return 0, fmt.Errorf("temperature is %v, want a positive number", temperature)
+	}
+	return temperature, nil
+}
+
+// compare sets d to the gradient of Σ -p*log q and returns the sum, where p and q
+// are the softmax of target/T and x/T.
+func compare(x, target, d []float32, temperature, scale float64) float64 {
+	total, inverse := 0.0, 1/temperature
+	logQ, logP := logSumExp(x, inverse), logSumExp(target, inverse)
+	for c, v := range x {
+		p := math.Exp(float64(target[c])*inverse - logP)
+		q := float64(v)*inverse - logQ
+		total -= p * q
+		d[c] = float32((math.Exp(q) - p) * inverse * scale)
+	}
+	return total
+}
+
+func (l *soft) backward(g *Graph, in []array, out, dout array, d []array) error {
+	kernels.Scale(d[0].f, dout.f[0], l.gradient)
+	return nil
+}
+
+// applySoft adds a loss of a temperature, with a teacher's logits as its second
+// input.
+func (g *Graph) applySoft(b block, temperature *Weight, inputs ...*Node) *Node {
+	if temperature == nil || !(temperature.value > 0) {
+		return g.fail("%s: temperature is %v, want a positive number", b.name(), temperature)
+	}
+	return g.apply(b, append([]bool{true}, make([]bool, len(inputs)-1)...), inputs...)
+}
+
 // softCrossEntropy compares logits with a teacher's.
 type softCrossEntropy struct {
-	temperature *Weight
-	reduction   Reduction
-	gradient    []float32
+	soft
+	reduction Reduction
 }
 
 // SoftCrossEntropy is the loss of knowledge distillation (Hinton et al., arXiv
@@ -269,10 +312,7 @@ type softCrossEntropy struct {
 // and target are [rows, classes]; the target is taken as a constant. The
 // temperature T may change between runs.
 func (g *Graph) SoftCrossEntropy(logits, target *Node, temperature *Weight, r Reduction) *Node {
-	if temperature == nil || !(temperature.value > 0) {
-		return g.fail("SoftCrossEntropy: temperature is %v, want a positive number", temperature)
-	}
-	return g.apply(&softCrossEntropy{temperature: temperature, reduction: r}, []bool{true, false}, logits, target)
+	return g.applySoft(&softCrossEntropy{soft: soft{temperature: temperature}, reduction: r}, temperature, logits, target)
 }
 
 func (*softCrossEntropy) name() string { return "SoftCrossEntropy" }
@@ -290,31 +330,104 @@ func pair(in []array) (array, error) {
 
 func (l *softCrossEntropy) forward(g *Graph, in []array, out array, _ bool) error {
 	x, t := in[0], in[1]
-	l.gradient = grow(l.gradient, len(x.f))
-	temperature := float64(l.temperature.Value())
-	if !(temperature > 0) {
-		return fmt.Errorf("temperature is %v, want a positive number", temperature)
+	temperature, err := l.prepare(x)
+	if err != nil {
+		return err
 	}
-	total, inverse := 0.0, 1/temperature
 	scale := l.reduction.scale(x.rows) * temperature * temperature
-	for i := range x.rows {
-		logQ, logP := logSumExp(x.row(i), inverse), logSumExp(t.row(i), inverse)
-		d := l.gradient[i*x.columns:][:x.columns]
-		for c, v := range x.row(i) {
-			p := math.Exp(float64(t.row(i)[c])*inverse - logP)
-			q := float64(v)*inverse - logQ
-			total -= p * q
-			d[c] = float32((math.Exp(q) - p) * inverse * scale)
+	g.rows(x.rows, func(_, _, lo, hi int) {
+		for i := lo; i < hi; i++ {
+			l.losses[i] = compare(x.row(i), t.row(i), l.gradient[i*x.columns:][:x.columns], temperature, scale)
 		}
+	})
+	total := 0.0
+	for _, loss := range l.losses {
+		total += loss
 	}
 	out.f[0] = float32(total * scale)
 	return nil
 }
 
-func (l *softCrossEntropy) backward(g *Graph, in []array, out, dout array, d []array) error {
-	kernels.Scale(d[0].f, dout.f[0], l.gradient)
+// choiceSoftCrossEntropy compares scores with a teacher's.
+type choiceSoftCrossEntropy struct{ soft }
+
+// ChoiceSoftCrossEntropy is SoftCrossEntropy over the rows of a group in the
+// place of classes: with p and q the softmax over a group of target/T and
+// scores/T, it is T² * Σ -p*log q, the mean over the groups. Scores and target
+// are [rows, 1]; neighbouring rows of equal numbers in groups [rows] belong
+// together.
+func (g *Graph) ChoiceSoftCrossEntropy(scores, target, groups *Node, temperature *Weight) *Node {
+	return g.applySoft(&choiceSoftCrossEntropy{soft{temperature: temperature}}, temperature, scores, target, groups)
+}
+
+func (*choiceSoftCrossEntropy) name() string { return "ChoiceSoftCrossEntropy" }
+
+func (*choiceSoftCrossEntropy) shape(in []array) (array, error) {
+	if groups := in[2]; in[0].columns != 1 || groups.dims != 1 || groups.i == nil || groups.rows != in[0].rows {
+		return array{}, fmt.Errorf("scores are %v with groups %v, want [rows 1] and [rows] integers", in[0], groups)
+	}
+	return pair(in)
+}
+
+func (l *choiceSoftCrossEntropy) forward(g *Graph, in []array, out array, _ bool) error {
+	x, t, groups := in[0].f, in[1].f, in[2].i
+	temperature, err := l.prepare(in[0])
+	if err != nil {
+		return err
+	}
+	total, count := 0.0, 0
+	for lo, hi := 0, 0; lo < len(x); lo = hi {
+		for hi = lo; hi < len(x) && groups[hi] == groups[lo]; hi++ {
+		}
+		total += compare(x[lo:hi], t[lo:hi], l.gradient[lo:hi], temperature, 1)
+		count++
+	}
+	scale := Mean.scale(count) * temperature * temperature
+	kernels.Scale(l.gradient, float32(scale), l.gradient)
+	out.f[0] = float32(total * scale)
 	return nil
 }
+
+// softBinaryCrossEntropy compares each logit with a teacher's.
+type softBinaryCrossEntropy struct{ soft }
+
+// SoftBinaryCrossEntropy is SoftCrossEntropy of independent yes-or-no questions:
+// with p = σ(target/T) and q = σ(logits/T), it is the mean over all elements of
+//
+//	T² * (-p*log q - (1-p)*log(1-q))
+//
+// Logits and target are [rows, classes]; the target is taken as a constant.
+func (g *Graph) SoftBinaryCrossEntropy(logits, target *Node, temperature *Weight) *Node {
+	return g.applySoft(&softBinaryCrossEntropy{soft{temperature: temperature}}, temperature, logits, target)
+}
+
+func (*softBinaryCrossEntropy) name() string { return "SoftBinaryCrossEntropy" }
+
+func (*softBinaryCrossEntropy) shape(in []array) (array, error) { return pair(in) }
+
+func (l *softBinaryCrossEntropy) forward(g *Graph, in []array, out array, _ bool) error {
+	temperature, err := l.prepare(in[0])
+	if err != nil {
+		return err
+	}
+	total, scale := 0.0, temperature*temperature/float64(len(in[0].f))
+	for i, v := range in[0].f {
+		loss, d := binary(float64(v)/temperature, sigmoid(float64(in[1].f[i])/temperature))
+		total += loss
+		l.gradient[i] = float32(d / temperature * scale)
+	}
+	out.f[0] = float32(total * scale)
+	return nil
+}
+
+// binary returns -t*log σ(z) - (1-t)*log(1-σ(z)) and its derivative with respect
+// to z.
+func binary(z, t float64) (loss, d float64) {
+	// log(1+exp(z)) - t*z, written so that exp does not overflow.
+	return math.Max(z, 0) - t*z + math.Log1p(math.Exp(-math.Abs(z))), sigmoid(z) - t
+}
+
+func sigmoid(z float64) float64 { return 1 / (1 + math.Exp(-z)) }
 
 // distance is a loss between hidden states.
 type distance struct {

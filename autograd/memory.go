@@ -1,7 +1,8 @@
 package autograd
 
-// Extents are the numbers of rows of a batch, and its longest sequence.
-type Extents struct{ Tokens, Sequences, Longest int }
+// Extents are the numbers of rows of a batch, and its longest sequence. Selected
+// is that of inputs of that extent.
+type Extents struct{ Tokens, Sequences, Selected, Longest int }
 
 // Memory estimates the bytes that runs over batches of these extents take for
 // values and gradients, those of parameters not counted.
@@ -14,6 +15,8 @@ func (g *Graph) Memory(e Extents) int64 {
 			a.rows = e.Sequences
 		case nominalBoundaries:
 			a.rows = e.Sequences + 1
+		case nominalSelected:
+			a.rows = e.Selected
 		}
 		return a
 	}

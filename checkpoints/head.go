@@ -32,6 +32,14 @@ const (
 	MaskedLM Head = "masked_lm"
 )
 
+// String names the head for people.
+func (h Head) String() string {
+	if h == SingleLabel {
+		return "single_label_classification"
+	}
+	return string(h)
+}
+
 // scoreLabel is the name of the only output of a regression or a multiple
 // choice, which needs none.
 const scoreLabel = "score"

@@ -29,10 +29,25 @@ type Batch struct {
 	// that labels words: the first token of a word has its label. Otherwise it
 	// is empty.
 	TokenLabels []int32
+	// Words are the numbers of the tokens that begin a word, labelled or not, in
+	// a task that labels words.
+	Words []int32
 }
 
 // Sequences returns the number of sequences in the batch.
 func (b *Batch) Sequences() int { return len(b.Index) }
+
+// Examples returns the number of examples in the batch: of questions, where a
+// sequence is one of the choices.
+func (b *Batch) Examples() int {
+	n := 0
+	for s, example := range b.Index {
+		if s == 0 || example != b.Index[s-1] {
+			n++
+		}
+	}
+	return n
+}
 
 // Tokens returns the number of tokens in the batch.
 func (b *Batch) Tokens() int { return len(b.IDs) }

@@ -41,6 +41,9 @@ func (e *Encoded) Len() int { return len(e.labels) }
 // Length returns the number of tokens of example i, special tokens included.
 func (e *Encoded) Length(i int) int { return int(e.offsets[e.first[i+1]] - e.offsets[e.first[i]]) }
 
+// Sequences returns the number of sequences of example i.
+func (e *Encoded) Sequences(i int) int { return int(e.first[i+1] - e.first[i]) }
+
 // Tokens returns the number of tokens of all examples.
 func (e *Encoded) Tokens() int { return len(e.ids) }
 
@@ -273,13 +276,24 @@ func pack(task Task, parts []encodedPart, tok *tokenize.Tokenizer, maxLength int
 	return out, nil
 }
 
+// OneType makes all tokens those of a first text, for models that have no type
+// for a second.
+func (e *Encoded) OneType() { clear(e.types) }
+
 // Fill makes b the batch of the given examples. It reuses b's buffers and
 // allocates nothing once they have grown.
 func (e *Encoded) Fill(b *Batch, examples []int32) {
 	b.IDs, b.TypeIDs, b.Positions = b.IDs[:0], b.TypeIDs[:0], b.Positions[:0]
 	b.Offsets, b.Labels, b.Index = append(b.Offsets[:0], 0), b.Labels[:0], b.Index[:0]
-	b.Targets, b.TokenLabels = b.Targets[:0], b.TokenLabels[:0]
+	b.Targets, b.TokenLabels, b.Words = b.Targets[:0], b.TokenLabels[:0], b.Words[:0]
 	for _, ex := range examples {
+		if e.Task.Kind == TokenClassification {
+			for _, w := range e.words[e.wordEnds[ex]:e.wordEnds[ex+1]] {
+				if w.token >= 0 {
+					b.Words = append(b.Words, int32(len(b.IDs))+w.token)
+				}
+			}
+		}
 		for s := e.first[ex]; s < e.first[ex+1]; s++ {
 			lo, hi := e.offsets[s], e.offsets[s+1]
 			b.IDs = append(b.IDs, e.ids[lo:hi]...)

@@ -361,6 +361,40 @@ func (e *Encoded) Outcome(outputs []float32, columns int) *Outcome {
 	return o
 }
 
+// Answered returns the examples of the data set that was encoded with a model's
+// answers in the place of the truth. Outputs are those of Outcome; the task is no
+// masked language model's.
+func (e *Encoded) Answered(ds *Dataset, outputs []float32, columns int) *Dataset {
+	out := &Dataset{Task: ds.Task, Examples: slices.Clone(ds.Examples)}
+	for i := range out.Examples {
+		lo, hi := e.Rows(i)
+		rows, ex := outputs[lo*columns:hi*columns], &out.Examples[i]
+		switch ex.Label = 0; e.Task.Kind {
+		case Regression:
+			ex.Value = rows[0]
+		case MultiLabel:
+			ex.Labels = nil
+			for l, x := range rows {
+				if x > 0 {
+					ex.Labels = append(ex.Labels, int32(l))
+				}
+			}
+		case TokenClassification:
+			ex.Labels = nil
+			for _, w := range e.words[e.wordEnds[i]:e.wordEnds[i+1]] {
+				label := int32(-1)
+				if w.token >= 0 {
+					label = argmax(rows[int(w.token)*columns:][:columns])
+				}
+				ex.Labels = append(ex.Labels, label)
+			}
+		default: // a row of classes, or a column of choices
+			ex.Label = int(argmax(rows))
+		}
+	}
+	return out
+}
+
 // grouped are the tasks of single labels that are measured by groups.
 var grouped = []string{"multirc", "record", "axg"}
 

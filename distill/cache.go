@@ -30,26 +30,31 @@ type keeper interface {
 	Close() error
 }
 
-// memory is a keeper of outputs of equal size.
+// memory is a keeper without a file.
 type memory struct {
-	size  int
-	all   []byte
-	known []bool
+	offsets []int
+	all     []byte
+	known   []bool
 }
 
-func newMemory(examples, size int) *memory {
-	return &memory{size, make([]byte, examples*size), make([]bool, examples)}
+// newMemory keeps outputs of the given sizes, in bytes.
+func newMemory(sizes []int) *memory {
+	offsets := make([]int, len(sizes)+1)
+	for i, n := range sizes {
+		offsets[i+1] = offsets[i] + n
+	}
+	return &memory{offsets, make([]byte, offsets[len(sizes)]), make([]bool, len(sizes))}
 }
 
 func (m *memory) get(i int) []byte {
 	if !m.known[i] {
 		return nil
 	}
-	return m.all[i*m.size:][:m.size]
+	return m.all[m.offsets[i]:m.offsets[i+1]]
 }
 
 func (m *memory) put(i int, b []byte) error {
-	copy(m.all[i*m.size:], b)
+	copy(m.all[m.offsets[i]:], b)
 	m.known[i] = true
 	return nil
 }

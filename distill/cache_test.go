@@ -88,8 +88,8 @@ func provider(t *testing.T, dir string, workers *team.Team, outputs ...*output) 
 	}
 	if outputs == nil {
 		outputs = []*output{
-			{part: logitsOf, columns: 3}, {part: embeddingsOf, columns: 32}, {part: hiddenOf, layer: 0, columns: 32},
-			{part: clsOf, layer: 1, columns: 32}, {part: qkvOf, layer: 1, columns: 96},
+			{part: logitsOf, columns: 3}, {tokens: true, part: embeddingsOf, columns: 32}, {tokens: true, part: hiddenOf, layer: 0, columns: 32},
+			{part: clsOf, layer: 1, columns: 32}, {tokens: true, part: qkvOf, layer: 1, columns: 96},
 		}
 	}
 	p := &teacher{model: m, set: set, weight: 1, team: workers, threads: 1, outputs: outputs}
@@ -199,7 +199,7 @@ func TestLogitsAreTheSameFromEngineAndGraph(t *testing.T) {
 		var logits [][]float32
 		for _, outputs := range [][]*output{
 			{{part: logitsOf, columns: 3}},
-			{{part: logitsOf, columns: 3}, {part: hiddenOf, layer: layer, columns: 32}},
+			{{part: logitsOf, columns: 3}, {tokens: true, part: hiddenOf, layer: layer, columns: 32}},
 		} {
 			p := provider(t, t.TempDir(), workers, outputs...)
 			logits = append(logits, outputsOf(t, p, []int32{3, 0, 7})[0])

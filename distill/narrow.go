@@ -35,7 +35,7 @@ func Narrow(ctx context.Context, teacher *checkpoints.Model, layers []int, size 
 		o.Method = pruning.Magnitude
 	}
 	if ds != nil && o.Predictions {
-		if ds, err = predicted(ctx, teacher, ds, o); err != nil {
+		if ds, err = train.Answered(ctx, teacher, ds, train.EvaluateOptions{MaxLength: o.MaxLength, Threads: o.Threads, DType: infer.F32}); err != nil {
 			return nil, fmt.Errorf("student: %w", err)
 		}
 		o.Predictions = false
@@ -80,25 +80,6 @@ func Narrow(ctx context.Context, teacher *checkpoints.Model, layers []int, size 
 	return student.Clone(), nil
 }
 
-// predicted returns the data set with the model's predictions as labels.
-func predicted(ctx context.Context, m *checkpoints.Model, ds *data.Dataset, o pruning.ImportanceOptions) (*data.Dataset, error) {
-	set, err := train.Encode(m, ds, o.MaxLength)
-	if err != nil {
-		return nil, err
-	}
-	logits, err := train.Logits(ctx, m, set, infer.Options{Threads: o.Threads, DType: infer.F32})
-	if err != nil {
-		return nil, err
-	}
-	out := &data.Dataset{Task: ds.Task, Examples: slices.Clone(ds.Examples)}
-	classes := m.Config.NumLabels()
-	for i := range out.Examples {
-		row := logits[i*classes:][:classes]
-		out.Examples[i].Label = slices.Index(row, slices.Max(row))
-	}
-	return out, nil
-}
-
 // most returns the indices of the n highest scores, ascending; all for n = 0. Of
 // equals the lower index stays.
 func most(scores []float64, n int) []int {
@@ -133,8 +114,8 @@ func HiddenImportance(ctx context.Context, model *checkpoints.Model, ds *data.Da
 	if err != nil {
 		return nil, err
 	}
-	labels := g.Ints("labels", autograd.Sequences)
-	session, err := autograd.NewSession(g, g.CrossEntropy(c.Logits, labels, autograd.Mean))
+	target := train.NewTarget(g, c.Logits, set.Task.Kind, &train.Options{})
+	session, err := autograd.NewSession(g, target.Loss)
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +139,7 @@ func HiddenImportance(ctx context.Context, model *checkpoints.Model, ds *data.Da
 		if err := in.Set(batch.IDs, batch.TypeIDs, batch.Positions, batch.Offsets); err != nil {
 			return nil, err
 		}
-		if err := g.SetInts(labels, batch.Labels); err != nil {
+		if err := target.Set(&batch); err != nil {
 			return nil, err
 		}
 		if err := session.Run(); err != nil {

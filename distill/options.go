@@ -35,7 +35,10 @@ const (
 // Losses weighs the terms of the objective; a weight of 0 leaves the term out.
 type Losses struct {
 	// Soft weighs the cross-entropy of the student's logits against the
-	// teacher's probabilities, both at Temperature T, times T².
+	// teacher's probabilities, both at Temperature T, times T²: of classes, of
+	// the choices of a question, of each of several labels, of the classes of
+	// each word or of the tokens behind masks. In a regression it is the squared
+	// difference of the numbers, which T does not change.
 	Soft        float64 `yaml:"soft" json:"soft"`
 	Temperature float64 `yaml:"temperature" json:"temperature"`
 	// TemperatureSchedule is how the temperature goes from Temperature at the
@@ -43,7 +46,7 @@ type Losses struct {
 	// it), or Constant, which stays at Temperature.
 	TemperatureSchedule string  `yaml:"temperature_schedule,omitempty" json:"temperature_schedule,omitempty"`
 	TemperatureEnd      float64 `yaml:"temperature_end,omitempty" json:"temperature_end,omitempty"`
-	// Hard weighs the cross-entropy against the labels.
+	// Hard weighs the loss against the labels, see train.Target.
 	Hard float64 `yaml:"hard" json:"hard"`
 	// LogitsMSE weighs the mean squared difference of the logits.
 	LogitsMSE float64 `yaml:"logits_mse,omitempty" json:"logits_mse,omitempty"`

@@ -23,8 +23,9 @@ var ErrTokenizer = errors.New("teacher and student have different tokenizers")
 
 // Run trains a copy of student to do what teacher does on the examples of
 // trainSet and returns the model that did best on devSet (the last one where
-// devSet is nil). Labels of trainSet are read only where Losses.Hard weighs
-// them, and may be missing there.
+// devSet is nil). Both have the same head, of any kind. Labels of trainSet are
+// read only where Losses.Hard weighs them, and may be missing there beside other
+// losses, except in a regression and where any number of labels hold.
 //
 // What the teacher says is computed when an example first comes up, and
 // remembered as Options.Cache says. Files, resuming and errors are those of
@@ -70,11 +71,14 @@ func run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, dev
 	members := append([]Teacher{{Model: teacher, Weight: o.TeacherWeight}}, o.Ensemble...)
 	cross := false
 	for _, m := range members {
-		err := o.fits(m.Model, student, general)
+		err := o.fits(m.Model, student)
 		if errors.Is(err, ErrTokenizer) && o.AllowCrossTokenizer {
-			if name := some(o.inner()); name != "" {
+			switch name := some(o.inner()); {
+			case name != "":
 				err = fmt.Errorf("%s compares tokens with tokens: %w", name, err)
-			} else {
+			case m.Model.Config.Head == checkpoints.TokenClassification || m.Model.Config.Head == checkpoints.MaskedLM:
+				err = fmt.Errorf("a head for %s answers for tokens: %w", m.Model.Config.Head, err)
+			default:
 				cross, err = true, nil
 			}
 		}
@@ -94,7 +98,7 @@ func run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, dev
 	}
 	return train.Fit(ctx, student, trainSet, devSet, o.Options, train.Problem{
 		Settings:  settings,
-		Unlabeled: o.Hard == 0 || o.Soft+o.LogitsMSE > 0 || some(o.inner()) != "",
+		Unlabeled: o.unlabeled(trainSet),
 		Headless:  general,
 		Build: func(s train.Setup) (train.Objective, error) {
 			b := &builder{Setup: s, o: &o, members: members, general: general}
@@ -106,18 +110,21 @@ func run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, dev
 	})
 }
 
-// fits reports a teacher and a student that do not go together.
-func (o *Options) fits(teacher, student *checkpoints.Model, general bool) error {
-	for _, c := range []checkpoints.Config{teacher.Config, student.Config} {
-		if c.Head != checkpoints.SingleLabel && some(o.predictions()) != "" {
-			return fmt.Errorf("a head for %s: its losses are not distilled, those of one class are: %w", c.Head, checkpoints.ErrUnsupported)
-		}
+// unlabeled tells whether examples may lack labels: where something else is
+// learned from them. A number, and labels of which any number hold, say nothing of
+// whether they are known.
+func (o *Options) unlabeled(set *data.Dataset) bool {
+	if o.Hard == 0 || set == nil {
+		return true
 	}
+	kind := set.Task.Kind
+	return kind != data.Regression && kind != data.MultiLabel && (o.Soft+o.LogitsMSE > 0 || some(o.inner()) != "")
+}
+
+// fits reports a teacher and a student that do not go together.
+func (o *Options) fits(teacher, student *checkpoints.Model) error {
 	if err := notQuantized(teacher); err != nil {
 		return err
-	}
-	if t, s := teacher.Config.Labels, student.Config.Labels; !general && o.Soft+o.LogitsMSE > 0 && !slices.Equal(t, s) {
-		return fmt.Errorf("the teacher's labels are %s, the student's %s", list(t), list(s))
 	}
 	if !sameTokenizer(teacher, student) {
 		return fmt.Errorf("%w: the tokens of one are not those of the other, and distilling across families works badly; allow-cross-tokenizer distills the logits alone", ErrTokenizer)
@@ -175,10 +182,18 @@ type builder struct {
 	g  *autograd.Graph
 	in *layers.Inputs
 	// outputs are what the losses read of the first teacher, and logits the
-	// input for the mean logits of all; labels is that of the hard loss.
-	outputs        []*output
-	logits, labels *autograd.Node
-	temperature    *autograd.Weight
+	// input for the mean logits of all.
+	outputs     []*output
+	logits      *autograd.Node
+	temperature *autograd.Weight
+	// set are what sets the other inputs of the losses.
+	set []func(*data.Batch) error
+	// count is what the mean of the losses divides by.
+	count func(*data.Batch) float64
+	// masker masks the batches of a masked language model, and rows is the input
+	// for the tokens whose logits are compared.
+	masker *train.Masker
+	rows   *autograd.Node
 }
 
 // build makes the objective: the student's graph with the losses, and the
@@ -197,15 +212,26 @@ func (b *builder) build() (train.Objective, error) {
 		return nil, err
 	}
 	compiled, err := train.Compile(g, b.Model, terms, func(batch *data.Batch) error {
+		rows := batch.Words
+		if b.masker != nil {
+			masked := *batch
+			masked.IDs, rows = b.masker.IDs, b.masker.Rows
+			batch = &masked
+		}
 		if err := b.in.Set(batch.IDs, batch.TypeIDs, batch.Positions, batch.Offsets); err != nil {
 			return err
 		}
-		if b.labels != nil {
-			if err := g.SetInts(b.labels, batch.Labels); err != nil {
+		if b.rows == nil {
+			rows = nil
+		} else if err := g.SetInts(b.rows, rows); err != nil {
+			return err
+		}
+		for _, set := range b.set {
+			if err := set(batch); err != nil {
 				return err
 			}
 		}
-		return known.bind(g, batch.Index)
+		return known.bind(g, batch, rows, b.masker != nil)
 	})
 	if err != nil {
 		known.Close()
@@ -214,7 +240,8 @@ func (b *builder) build() (train.Objective, error) {
 	return &objective{compiled, b, known}, nil
 }
 
-// objective sets the temperature of each step, and closes the teachers.
+// objective sets the temperature of each step, masks its batches, and closes the
+// teachers.
 type objective struct {
 	train.Objective
 	*builder
@@ -223,9 +250,29 @@ type objective struct {
 
 func (o *objective) Step(number int, batch *data.Batch) (float64, map[string]float64, error) {
 	if o.temperature != nil {
-		o.temperature.Set(float32(o.o.temperature(number, o.Steps)))
+		o.temperature.Set(float32(o.o.temperature(o.StepOf(number), o.Steps)))
+	}
+	if err := o.mask(number, batch); err != nil {
+		return 0, nil, err
 	}
 	return o.Objective.Step(number, batch)
+}
+
+// mask masks the batch of a masked language model.
+func (o *objective) mask(number int, batch *data.Batch) error {
+	if o.masker == nil {
+		return nil
+	}
+	return o.masker.Mask(batch, o.Options.Seed, uint64(o.StepOf(number)))
+}
+
+// Weight is what the mean of the losses on answers divides by, or the tokens
+// where there are none of these.
+func (o *objective) Weight(number int, batch *data.Batch) float64 {
+	if o.mask(number, batch) != nil {
+		return 0 // no text: the step itself is going to say so
+	}
+	return o.count(batch)
 }
 
 // Memory is what the student's steps take; the teachers' comes on top.
@@ -253,7 +300,7 @@ func (b *builder) teachers() (*teachers, error) {
 			t.outputs = b.outputs
 		}
 		if b.logits != nil && m.Weight > 0 {
-			t.outputs = append(t.outputs, &output{part: logitsOf, columns: m.Model.Config.NumLabels()})
+			t.outputs = append(t.outputs, &output{part: logitsOf, columns: answers(m.Model.Config), tokens: b.rows != nil})
 		}
 		if len(t.outputs) == 0 {
 			continue
@@ -269,6 +316,9 @@ func (b *builder) teachers() (*teachers, error) {
 			}
 		}
 		known.all = append(known.all, t)
+		if b.masker != nil {
+			continue // each step masks other tokens
+		}
 		if err := t.remember(b.o.Cache, b.o.CacheMax, b.repeats()); err != nil {
 			return nil, errors.Join(err, known.Close())
 		}
@@ -293,10 +343,10 @@ func (b *builder) read(p part, layer, columns int) *autograd.Node {
 			return o.input
 		}
 	}
-	o := &output{part: p, layer: layer, columns: columns}
-	rows := autograd.Tokens
-	if !o.perToken() {
-		rows = autograd.Sequences
+	o := &output{part: p, layer: layer, columns: columns, tokens: p != clsOf}
+	rows := autograd.Sequences
+	if o.tokens {
+		rows = autograd.Tokens
 	}
 	o.input = b.g.Input("teacher "+o.name(), rows, columns)
 	b.outputs = append(b.outputs, o)
@@ -304,44 +354,24 @@ func (b *builder) read(p part, layer, columns int) *autograd.Node {
 }
 
 func (b *builder) terms() ([]train.Term, error) {
-	g, l := b.g, &b.o.Losses
-	options := layers.Options{Dropout: true, AllTokens: some(l.inner()) != ""}
-	var student *layers.Encoder
-	var logits *autograd.Node
-	var err error
-	if b.general {
-		student, err = layers.NewEncoder(g, b.in, b.Model, options)
-	} else {
-		var c *layers.Classifier
-		if c, err = layers.NewClassifier(g, b.in, b.Model, options); err == nil {
-			student, logits = &c.Encoder, c.Logits
-		}
-	}
+	l := &b.o.Losses
+	student, err := b.student()
 	if err != nil {
 		return nil, err
-	}
-	if l.Soft+l.LogitsMSE > 0 {
-		b.logits = g.Input("teacher logits", autograd.Sequences, b.members[0].Model.Config.NumLabels())
 	}
 	var terms []train.Term
 	for _, t := range []struct {
 		weight
 		loss func() (*autograd.Node, error)
 	}{
-		{weight{"soft", l.Soft}, func() (*autograd.Node, error) {
-			b.temperature = autograd.NewWeight(float32(l.Temperature))
-			return g.SoftCrossEntropy(logits, b.logits, b.temperature, autograd.Mean), nil
-		}},
-		{weight{"logits-mse", l.LogitsMSE}, func() (*autograd.Node, error) { return g.MSE(logits, b.logits), nil }},
-		{weight{"hard", l.Hard}, func() (*autograd.Node, error) {
-			b.labels = g.Ints("labels", autograd.Sequences)
-			return g.CrossEntropy(logits, b.labels, autograd.Mean), nil
-		}},
-		{weight{"embeddings", l.Embeddings}, func() (*autograd.Node, error) { return b.embeddings(student), nil }},
-		{weight{"hidden", l.Hidden}, func() (*autograd.Node, error) { return b.hidden(student) }},
-		{weight{"attention", l.Attention}, func() (*autograd.Node, error) { return b.attention(student) }},
-		{weight{"minilm", l.MiniLM}, func() (*autograd.Node, error) { return b.miniLM(student) }},
-		{weight{"relations", l.Relations}, func() (*autograd.Node, error) { return b.relations(student) }},
+		{weight{"soft", l.Soft}, func() (*autograd.Node, error) { return b.soft(student.logits), nil }},
+		{weight{"logits-mse", l.LogitsMSE}, func() (*autograd.Node, error) { return b.g.MSE(student.logits, b.logits), nil }},
+		{weight{"hard", l.Hard}, func() (*autograd.Node, error) { return b.hard(student), nil }},
+		{weight{"embeddings", l.Embeddings}, func() (*autograd.Node, error) { return b.embeddings(student.Encoder), nil }},
+		{weight{"hidden", l.Hidden}, func() (*autograd.Node, error) { return b.hidden(student.Encoder) }},
+		{weight{"attention", l.Attention}, func() (*autograd.Node, error) { return b.attention(student.Encoder) }},
+		{weight{"minilm", l.MiniLM}, func() (*autograd.Node, error) { return b.miniLM(student.Encoder) }},
+		{weight{"relations", l.Relations}, func() (*autograd.Node, error) { return b.relations(student.Encoder) }},
 	} {
 		if t.value == 0 {
 			continue

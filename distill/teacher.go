@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
@@ -18,7 +19,7 @@ import (
 type part string
 
 const (
-	logitsOf     part = "logits"     // [sequences, labels]
+	logitsOf     part = "logits"     // the head's outputs [rows, labels]
 	embeddingsOf part = "embeddings" // the embedding layer's output [tokens, hidden]
 	hiddenOf     part = "hidden"     // a layer's output [tokens, hidden]
 	clsOf        part = "cls"        // its first row of each sequence [sequences, hidden]
@@ -30,6 +31,8 @@ type output struct {
 	part    part
 	layer   int
 	columns int
+	// tokens says that there is a row a token, and not a sequence.
+	tokens bool
 	// input is where it enters the student's graph.
 	input *autograd.Node
 
@@ -48,8 +51,6 @@ func (o *output) name() string {
 	return fmt.Sprintf("%s.%d", o.part, o.layer)
 }
 
-func (o *output) perToken() bool { return o.part != logitsOf && o.part != clsOf }
-
 // bytes is the size of a stored element: logits are float32, all else is half
 // precision.
 func (o *output) bytes() int {
@@ -59,12 +60,13 @@ func (o *output) bytes() int {
 	return 2
 }
 
-// size is the number of elements for an example of so many tokens.
-func (o *output) size(tokens int) int {
-	if o.perToken() {
-		return tokens * o.columns
+// size is the number of bytes that are stored of an example.
+func (o *output) size(set *data.Encoded, example int) int {
+	rows := set.Sequences(example)
+	if o.tokens {
+		rows = set.Length(example)
 	}
-	return o.columns
+	return o.bytes() * rows * o.columns
 }
 
 // encode sets coded from fresh.
@@ -119,6 +121,7 @@ type teacher struct {
 	graph   *autograd.Graph
 	session *autograd.Session
 	in      *layers.Inputs
+	rows    *autograd.Node    // of the tokens whose logits a masked language model gives
 	profile *autograd.Profile // nil unless asked for
 
 	missing []int32
@@ -133,7 +136,7 @@ func (t *teacher) remember(dir string, limit int64, repeats bool) error {
 	if dir == "" {
 		for _, o := range t.outputs {
 			if o.part == logitsOf {
-				o.keeper = newMemory(t.set.Len(), 4*o.columns)
+				o.keeper = newMemory(t.sizes(o))
 			}
 		}
 		return nil
@@ -146,7 +149,7 @@ func (t *teacher) remember(dir string, limit int64, repeats bool) error {
 	for t.stored = 0; t.stored < t.set.Len(); t.stored++ {
 		for _, o := range t.outputs {
 			if o.part != logitsOf {
-				used += int64(o.bytes() * o.size(t.set.Length(t.stored)))
+				used += int64(o.size(t.set, t.stored))
 			}
 		}
 		if used > limit {
@@ -154,11 +157,7 @@ func (t *teacher) remember(dir string, limit int64, repeats bool) error {
 		}
 	}
 	for _, o := range t.outputs {
-		sizes := make([]int, t.set.Len())
-		for i := range sizes {
-			sizes[i] = o.bytes() * o.size(t.set.Length(i))
-		}
-		s, err := openStore(cachePath(dir, key, o.name()), key, sizes, o.part == logitsOf || repeats && t.stored > 0)
+		s, err := openStore(cachePath(dir, key, o.name()), key, t.sizes(o), o.part == logitsOf || repeats && t.stored > 0)
 		if err != nil {
 			return err
 		}
@@ -167,6 +166,15 @@ func (t *teacher) remember(dir string, limit int64, repeats bool) error {
 		}
 	}
 	return nil
+}
+
+// sizes are the bytes of an output for each example.
+func (t *teacher) sizes(o *output) []int {
+	sizes := make([]int, t.set.Len())
+	for i := range sizes {
+		sizes[i] = o.size(t.set, i)
+	}
+	return sizes
 }
 
 // of sets the outputs' values to those of the given examples.
@@ -188,7 +196,8 @@ func (t *teacher) of(examples []int32) error {
 		}
 	}
 	if len(t.missing) > 0 {
-		if err := t.compute(); err != nil {
+		t.set.Fill(&t.batch, t.missing)
+		if err := t.compute(&t.batch, nil); err != nil {
 			return err
 		}
 	}
@@ -198,7 +207,7 @@ func (t *teacher) of(examples []int32) error {
 		for i, example := range examples {
 			b := t.views[i*len(t.outputs)+k]
 			if t.absent[i] {
-				n := o.bytes() * o.size(t.set.Length(int(example)))
+				n := o.size(t.set, int(example))
 				b = o.coded[at:][:n]
 				at += n
 				t.store(o, int(example), b)
@@ -219,16 +228,34 @@ func (t *teacher) store(o *output, example int, b []byte) {
 	}
 }
 
-// compute sets the coded outputs of the missing examples.
-func (t *teacher) compute() error {
-	t.set.Fill(&t.batch, t.missing)
-	b := &t.batch
+// now sets the outputs' values to those of a batch, with the logits of the given
+// tokens alone, and remembers nothing: the batch is masked, and will not come up
+// again.
+func (t *teacher) now(b *data.Batch, rows []int32) error {
+	if err := t.compute(b, rows); err != nil {
+		return err
+	}
+	for _, o := range t.outputs {
+		o.values = o.values[:0]
+		o.add(o.coded)
+	}
+	return nil
+}
+
+// compute sets the coded outputs of a batch. With rows, the logits are those of
+// these tokens.
+func (t *teacher) compute(b *data.Batch, rows []int32) error {
 	if err := t.start(); err != nil {
 		return err
 	}
 	if t.session != nil {
 		if err := t.in.Set(b.IDs, b.TypeIDs, b.Positions, b.Offsets); err != nil {
 			return err
+		}
+		if t.rows != nil {
+			if err := t.graph.SetInts(t.rows, rows); err != nil {
+				return err
+			}
 		}
 		t.session.SetProfile(t.profile)
 		if err := t.session.Run(); err != nil {
@@ -240,7 +267,12 @@ func (t *teacher) compute() error {
 			o.fresh = t.session.Value(o.node)
 		} else {
 			var err error
-			if o.fresh, err = t.engine.PredictTokens(o.fresh, b.IDs, b.TypeIDs, b.Offsets); err != nil {
+			if rows != nil {
+				o.fresh, err = t.engine.PredictMasked(o.fresh, b.IDs, b.TypeIDs, b.Offsets, rows)
+			} else {
+				o.fresh, err = t.engine.PredictTokens(o.fresh, b.IDs, b.TypeIDs, b.Offsets)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -273,14 +305,22 @@ func (t *teacher) start() (err error) {
 	t.in = layers.NewInputs(t.graph)
 	var e *layers.Encoder
 	var logitsNode *autograd.Node
-	if logits {
+	switch {
+	case logits && t.model.Config.Head == checkpoints.MaskedLM:
+		t.rows = t.graph.Ints("masked tokens", autograd.Selected)
+		lm, err := layers.NewMaskedLM(t.graph, t.in, t.model, t.rows, layers.Options{Frozen: true})
+		if err != nil {
+			return err
+		}
+		e, logitsNode = &lm.Encoder, lm.Logits
+	case logits:
 		last := deepest == len(t.model.Config.Layers)-1
 		c, err := layers.NewClassifier(t.graph, t.in, t.model, layers.Options{Frozen: true, AllTokens: last})
 		if err != nil {
 			return err
 		}
 		e, logitsNode = &c.Encoder, c.Logits
-	} else {
+	default:
 		// Layers above the deepest that is read need not be computed.
 		cut := *t.model
 		cut.Config = cut.Config.Clone()
@@ -329,13 +369,25 @@ type teachers struct {
 	all    []*teacher
 	logits *autograd.Node // input of the student's graph, nil if no loss reads it
 	mean   []float32
+
+	examples []int32
 }
 
-// bind sets the inputs of the student's graph to the outputs for a batch.
-func (t *teachers) bind(g *autograd.Graph, examples []int32) error {
+// bind sets the inputs of the student's graph to the outputs for a batch. Where
+// the model answers for tokens, rows are those whose logits are wanted; masked
+// says that the batch is.
+func (t *teachers) bind(g *autograd.Graph, b *data.Batch, rows []int32, masked bool) error {
+	// The sequences of an example, the choices of a question, are neighbours.
+	t.examples = slices.Compact(append(t.examples[:0], b.Index...))
 	total := 0.0
 	for _, m := range t.all {
-		if err := m.of(examples); err != nil {
+		var err error
+		if masked {
+			err = m.now(b, rows)
+		} else {
+			err = m.of(t.examples)
+		}
+		if err != nil {
 			return fmt.Errorf("teacher: %w", err)
 		}
 		for _, o := range m.outputs {
@@ -357,6 +409,9 @@ func (t *teachers) bind(g *autograd.Graph, examples []int32) error {
 			if o.part != logitsOf {
 				continue
 			}
+			if rows != nil && !masked {
+				o.values = gather(o.values, rows, o.columns)
+			}
 			for len(t.mean) < len(o.values) {
 				t.mean = append(t.mean, 0)
 			}
@@ -368,6 +423,14 @@ func (t *teachers) bind(g *autograd.Graph, examples []int32) error {
 		}
 	}
 	return g.Set(t.logits, t.mean)
+}
+
+// gather moves the given rows, in ascending order, to the beginning.
+func gather(values []float32, rows []int32, columns int) []float32 {
+	for i, row := range rows {
+		copy(values[i*columns:][:columns], values[int(row)*columns:])
+	}
+	return values[:len(rows)*columns]
 }
 
 func (t *teachers) Close() error {

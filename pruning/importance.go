@@ -11,6 +11,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/layers"
 	"github.com/skive-ml/skive/train"
@@ -96,8 +97,10 @@ func (o *ImportanceOptions) validate() error {
 }
 
 // Importance scores the attention heads and feed-forward units of a model with
-// a classifier by their effect on its loss on ds. Magnitude takes no data: ds
-// may be nil.
+// a head by their effect on its loss on ds: the loss of the task's kind, which
+// for a multiple choice is that of a question, and for labelled words the sum over
+// them. A masked language model has none, since its loss depends on the masks that
+// are drawn. Magnitude takes no data: ds may be nil.
 func Importance(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o ImportanceOptions) (*Scores, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("importance: %w", err)
@@ -141,8 +144,8 @@ func MaskGradients(ctx context.Context, model *checkpoints.Model, ds *data.Datas
 	var err error
 	g.Examples, err = eachBatch(ctx, model, ds, o, func(p *probe) {
 		for l, layer := range p.model.Layers {
-			g.Heads[l] = append(g.Heads[l], p.session.Gradient(layer.HeadMask)...)
-			g.FFN[l] = append(g.FFN[l], p.session.Gradient(layer.FFNMask)...)
+			g.Heads[l] = append(g.Heads[l], p.gradient(layer.HeadMask)...)
+			g.FFN[l] = append(g.FFN[l], p.gradient(layer.FFNMask)...)
 		}
 	})
 	if err == nil {
@@ -170,11 +173,11 @@ func (g *Gradients) Scores(m Method) *Scores {
 // eachBatch computes the gradients of the data set batch by batch and returns
 // the number of examples.
 func eachBatch(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o ImportanceOptions, visit func(*probe)) (int, error) {
-	enc, labels, err := labelled(ctx, model, ds, o)
+	enc, err := labelled(ctx, model, ds, o)
 	if err != nil {
 		return 0, err
 	}
-	p, err := newProbe(model, o)
+	p, err := newProbe(model, enc.Task.Kind, o)
 	if err != nil {
 		return 0, err
 	}
@@ -188,9 +191,6 @@ func eachBatch(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, 
 			return 0, err
 		}
 		enc.Fill(&batch, examples)
-		for i, example := range examples {
-			batch.Labels[i] = labels[example]
-		}
 		if err := p.run(&batch); err != nil {
 			return 0, err
 		}
@@ -202,49 +202,33 @@ func eachBatch(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, 
 }
 
 // labelled encodes the part of the data set that the options name, with the
-// labels of its examples or the model's predictions in their place.
-func labelled(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o ImportanceOptions) (*data.Encoded, []int32, error) {
-	if model.Config.NumLabels() == 0 || model.Config.Head != checkpoints.SingleLabel {
-		return nil, nil, fmt.Errorf("the model has no classifier of one label")
+// truth of its examples or the model's predictions in its place.
+func labelled(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o ImportanceOptions) (*data.Encoded, error) {
+	switch {
+	case !model.HasHead():
+		return nil, fmt.Errorf("the model has no head, whose loss importance is measured by")
+	case model.Config.Head == checkpoints.MaskedLM:
+		return nil, fmt.Errorf("the loss of a %s depends on the masks that are drawn, %s does without: %w", model.Config.Head, Magnitude, checkpoints.ErrUnsupported)
+	case o.Predictions && model.Config.Head == checkpoints.Regression:
+		return nil, &train.OptionError{Option: "predictions", Value: o.Predictions, Want: "false for a regression, whose distance from its own predictions is 0"}
+	case ds == nil || len(ds.Examples) == 0:
+		return nil, train.ErrEmpty
 	}
-	if ds == nil || len(ds.Examples) == 0 {
-		return nil, nil, train.ErrEmpty
+	if err := train.CheckHead(model.Config, ds.Task); err != nil {
+		return nil, err
 	}
 	if o.Limit > 0 && o.Limit < len(ds.Examples) {
 		ds = &data.Dataset{Task: ds.Task, Examples: ds.Examples[:o.Limit]}
 	}
-	classes := model.Config.NumLabels()
-	if !o.Predictions {
-		for i, e := range ds.Examples {
-			if e.Label < 0 || e.Label >= classes {
-				return nil, nil, &train.LabelError{Set: "training", Example: i + 1, Label: e.Label, Labels: model.Config.Labels}
-			}
+	if o.Predictions {
+		var err error
+		if ds, err = train.Answered(ctx, model, ds, train.EvaluateOptions{MaxLength: o.MaxLength, Threads: o.Threads, DType: infer.F32}); err != nil {
+			return nil, err
 		}
+	} else if err := train.CheckLabels("training", ds, model.Config, true); err != nil {
+		return nil, err
 	}
-	enc, err := train.Encode(model, ds, o.MaxLength)
-	if err != nil {
-		return nil, nil, err
-	}
-	labels := make([]int32, enc.Len())
-	if !o.Predictions {
-		for i := range labels {
-			labels[i] = int32(enc.Label(i))
-		}
-		return enc, labels, nil
-	}
-	logits, err := train.Logits(ctx, model, enc, infer.Options{Threads: o.Threads, DType: infer.F32})
-	if err != nil {
-		return nil, nil, err
-	}
-	for i := range labels {
-		row := logits[i*classes:][:classes]
-		for c, v := range row {
-			if v > row[labels[i]] {
-				labels[i] = int32(c)
-			}
-		}
-	}
-	return enc, labels, nil
+	return train.Encode(model, ds, o.MaxLength)
 }
 
 // probe is a model's graph with masks.
@@ -253,29 +237,28 @@ type probe struct {
 	graph   *autograd.Graph
 	session *autograd.Session
 	in      *layers.Inputs
-	labels  *autograd.Node
-	model   *layers.Classifier
-	ones    []float32
-	width   int // columns of the widest mask
+	target  train.Target
+	// examples weighs the target, a mean: by its count it is the sum.
+	examples *autograd.Weight
+	model    *layers.Classifier
+	ones     []float32
+	width    int     // columns of the widest mask
+	index    []int32 // of the batch
 	// weights and biases are the intermediate layers', for FastFormers.
 	weights, biases []*autograd.Parameter
 	// sums are FastFormers' gradients so far.
 	sums *Scores
 }
 
-func newProbe(model *checkpoints.Model, o ImportanceOptions) (*probe, error) {
+func newProbe(model *checkpoints.Model, kind data.Kind, o ImportanceOptions) (*probe, error) {
 	g := autograd.New(autograd.Options{Threads: o.Threads})
-	p := &probe{method: o.Method, graph: g, in: layers.NewInputs(g), sums: newScores(model.Config)}
+	p := &probe{method: o.Method, graph: g, in: layers.NewInputs(g), examples: autograd.NewWeight(1), sums: newScores(model.Config)}
 	fast := o.Method == FastFormers
 	var err error
 	p.model, err = layers.NewClassifier(g, p.in, model, layers.Options{Frozen: !fast, HeadMasks: true, FFNMasks: !fast})
 	if err == nil {
-		p.labels = g.Ints("labels", autograd.Sequences)
-		reduction := autograd.Sum
-		if fast {
-			reduction = autograd.Mean
-		}
-		p.session, err = autograd.NewSession(g, g.CrossEntropy(p.model.Logits, p.labels, reduction))
+		p.target = train.NewTarget(g, p.model.Logits, kind, &train.Options{})
+		p.session, err = autograd.NewSession(g, g.WeightedSum(autograd.Term{Loss: p.target.Loss, Weight: p.examples}))
 	}
 	if err != nil {
 		g.Close()
@@ -303,9 +286,13 @@ func (p *probe) run(b *data.Batch) error {
 	if err := p.in.Set(b.IDs, b.TypeIDs, b.Positions, b.Offsets); err != nil {
 		return err
 	}
-	if err := p.graph.SetInts(p.labels, b.Labels); err != nil {
+	if err := p.target.Set(b); err != nil {
 		return err
 	}
+	if p.method != FastFormers {
+		p.examples.Set(float32(p.target.Count(b)))
+	}
+	p.index = b.Index
 	sequences := b.Sequences()
 	for len(p.ones) < sequences*p.width {
 		p.ones = append(p.ones, 1)
@@ -324,10 +311,29 @@ func (p *probe) run(b *data.Batch) error {
 	return p.session.Run()
 }
 
+// gradient returns the gradients with respect to a mask for each example of the
+// batch [examples × columns]: of the choices of a question their sum.
+func (p *probe) gradient(mask *autograd.Node) []float32 {
+	all := p.session.Gradient(mask)
+	columns := len(all) / len(p.index)
+	examples := 0
+	for s, example := range p.index {
+		row := all[s*columns:][:columns]
+		if s > 0 && example == p.index[s-1] {
+			to := all[(examples-1)*columns:][:columns]
+			kernels.Add(to, to, row)
+			continue
+		}
+		copy(all[examples*columns:], row)
+		examples++
+	}
+	return all[:examples*columns]
+}
+
 // score adds the batch's gradients to the scores.
 func (p *probe) score(s *Scores) {
 	for l, layer := range p.model.Layers {
-		heads := p.session.Gradient(layer.HeadMask)
+		heads := p.gradient(layer.HeadMask)
 		if p.method == FastFormers {
 			accumulate(s.Heads[l], p.sums.Heads[l], func(sums []float64) {
 				for i, g := range heads {
@@ -338,7 +344,7 @@ func (p *probe) score(s *Scores) {
 			continue
 		}
 		add(s.Heads[l], heads, p.method)
-		add(s.FFN[l], p.session.Gradient(layer.FFNMask), p.method)
+		add(s.FFN[l], p.gradient(layer.FFNMask), p.method)
 	}
 }
 

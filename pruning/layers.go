@@ -35,7 +35,7 @@ func dropLayers(ctx context.Context, model *checkpoints.Model, ds *data.Dataset,
 	if err := o.validate(); err != nil {
 		return nil, nil, err
 	}
-	enc, labels, err := labelled(ctx, model, ds, o)
+	enc, err := labelled(ctx, model, ds, o)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -58,7 +58,7 @@ func dropLayers(ctx context.Context, model *checkpoints.Model, ds *data.Dataset,
 			if err != nil {
 				return nil, nil, err
 			}
-			if loss := meanLoss(logits, labels); loss < best {
+			if loss := enc.Outcome(logits, model.Config.NumLabels()).Loss; loss < best {
 				best, at = loss, i
 			}
 			done++
@@ -79,22 +79,6 @@ func dropLayers(ctx context.Context, model *checkpoints.Model, ds *data.Dataset,
 		Settings: map[string]string{"layers": strings.Join(numbers, ",")},
 	})
 	return m, left, nil
-}
-
-// meanLoss is the mean cross-entropy of logits [examples × classes].
-func meanLoss(logits []float32, labels []int32) float64 {
-	classes := len(logits) / len(labels)
-	var sum float64
-	for i, label := range labels {
-		row := logits[i*classes:][:classes]
-		top := float64(slices.Max(row))
-		var total float64
-		for _, v := range row {
-			total += math.Exp(float64(v) - top)
-		}
-		sum += top + math.Log(total) - float64(row[label])
-	}
-	return sum / float64(len(labels))
 }
 
 // KeepLayers returns the model with the given layers alone, in ascending order.

@@ -42,10 +42,10 @@ func Outcome(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o 
 	if ds == nil || len(ds.Examples) == 0 {
 		return nil, fmt.Errorf("evaluation: %w", ErrEmpty)
 	}
-	if err := checkHead(model.Config, ds.Task); err != nil {
+	if err := CheckHead(model.Config, ds.Task); err != nil {
 		return nil, err
 	}
-	if err := checkLabels("evaluation", ds, model.Config, true); err != nil {
+	if err := CheckLabels("evaluation", ds, model.Config, true); err != nil {
 		return nil, err
 	}
 	enc, err := Encode(model, ds, o.MaxLength)
@@ -56,7 +56,8 @@ func Outcome(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o 
 }
 
 // Encode encodes a data set with the model's own tokenizer, cut to maxLength
-// tokens (0: the model's positions).
+// tokens (0: the model's positions). A model of one token type has that for the
+// second text of a pair, too, as in the engine.
 func Encode(model *checkpoints.Model, ds *data.Dataset, maxLength int) (*data.Encoded, error) {
 	switch {
 	case maxLength == 0:
@@ -68,7 +69,11 @@ func Encode(model *checkpoints.Model, ds *data.Dataset, maxLength int) (*data.En
 	if err != nil {
 		return nil, fmt.Errorf("the model's tokenizer: %w", err)
 	}
-	return data.Encode(ds, tok, maxLength)
+	enc, err := data.Encode(ds, tok, maxLength)
+	if err == nil && model.Config.TypeVocabSize < 2 {
+		enc.OneType()
+	}
+	return enc, err
 }
 
 // Logits computes the logits of every example by the inference engine, in the
@@ -101,6 +106,27 @@ func Logits(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o 
 		}
 	}
 	return all, nil
+}
+
+// Answered returns the data set with the model's own answers, by the inference
+// engine, in the place of the truth. A masked language model answers otherwise,
+// which is an error.
+func Answered(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o EvaluateOptions) (*data.Dataset, error) {
+	if err := CheckHead(model.Config, ds.Task); err != nil {
+		return nil, err
+	}
+	if ds.Task.Kind == data.MaskedLM {
+		return nil, fmt.Errorf("the answers of a %s are no labels: %w", ds.Task.Kind, checkpoints.ErrUnsupported)
+	}
+	enc, err := Encode(model, ds, o.MaxLength)
+	if err != nil {
+		return nil, err
+	}
+	all, err := Logits(ctx, model, enc, infer.Options{Threads: o.Threads, DType: o.DType})
+	if err != nil {
+		return nil, err
+	}
+	return enc.Answered(ds, all, model.Config.NumLabels()), nil
 }
 
 // outcome runs a model on a labelled data set.

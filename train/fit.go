@@ -32,6 +32,11 @@ type Objective interface {
 	// repeated exactly. The loss is the weighted sum that is minimized; parts
 	// are its terms by name, before weighting.
 	Step(number int, b *data.Batch) (loss float64, parts map[string]float64, err error)
+	// Weight is what the mean in the loss of a batch divides by: its sequences,
+	// labels, tokens. The batches that are accumulated into one step count in
+	// proportion to it, which makes them equal to one large batch. number is
+	// that of Step.
+	Weight(number int, b *data.Batch) float64
 	// Close releases what the objective holds.
 	Close() error
 }
@@ -58,6 +63,10 @@ type Setup struct {
 	Steps   int
 }
 
+// StepOf returns the optimizer step, from 1, to which Step of an objective
+// belongs by its number: batches that are accumulated have numbers of their own.
+func (s Setup) StepOf(number int) int { return (number-1)/max(1, s.Options.Accumulate) + 1 }
+
 // Problem describes a run to Fit.
 type Problem struct {
 	// Build makes the objective.
@@ -73,10 +82,6 @@ type Problem struct {
 	// Weighted says that the objective honours Options.ClassWeights and
 	// Options.LabelSmoothing. Without it, setting them is an error.
 	Weighted bool
-	// Weight is what the mean in the loss of a batch divides by; nil is the
-	// number of its sequences. The batches that are accumulated into one step
-	// count in proportion to it, which makes them equal to one large batch.
-	Weight func(*data.Batch) float64
 }
 
 // Evaluation is a measurement on the development set.
@@ -243,11 +248,11 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 	if err != nil {
 		return err
 	}
-	if err := checkLabels("training", trainSet, work.Config, !f.problem.Unlabeled); err != nil {
+	if err := CheckLabels("training", trainSet, work.Config, !f.problem.Unlabeled); err != nil {
 		return err
 	}
 	if devSet != nil {
-		if err := checkLabels("development", devSet, work.Config, true); err != nil {
+		if err := CheckLabels("development", devSet, work.Config, true); err != nil {
 			return err
 		}
 	}
@@ -398,22 +403,21 @@ func (f *fit) gradients(number int, batches []data.Batch) (float64, map[string]f
 	if f.o.Accumulate <= 1 {
 		return f.objective.Step(number, &batches[0])
 	}
-	weight := f.problem.Weight
-	if weight == nil {
-		weight = func(b *data.Batch) float64 { return float64(b.Sequences()) }
-	}
+	// Each batch has dropout masks of its own.
+	first := (number-1)*f.o.Accumulate + 1
+	weights := make([]float64, len(batches))
 	var all, loss float64
 	for i := range batches {
-		all += weight(&batches[i])
+		weights[i] = f.objective.Weight(first+i, &batches[i])
+		all += weights[i]
 	}
 	parts := make(map[string]float64)
 	for i := range batches {
 		share := 0.0
 		if all > 0 {
-			share = weight(&batches[i]) / all
+			share = weights[i] / all
 		}
-		// Each batch has dropout masks of its own.
-		l, p, err := f.objective.Step((number-1)*f.o.Accumulate+i+1, &batches[i])
+		l, p, err := f.objective.Step(first+i, &batches[i])
 		if err != nil {
 			return 0, nil, err
 		}

@@ -96,13 +96,13 @@ func TestHeadLossesArePyTorchs(t *testing.T) {
 			defer o.Close()
 			parameters, step := o.Parameters(), o.Step
 			if masked, ok := o.(*maskedObjective); ok {
-				masked.masker.ids = b.IDs
+				masked.masker.IDs = b.IDs
 				for i, label := range tokens {
 					if label >= 0 {
-						masked.masker.rows, masked.masker.labels = append(masked.masker.rows, int32(i)), append(masked.masker.labels, label)
+						masked.masker.Rows, masked.masker.Labels = append(masked.masker.Rows, int32(i)), append(masked.masker.Labels, label)
 					}
 				}
-				step = masked.Objective.Step
+				step = masked.graphObjective.Step
 			}
 			loss, _, err := step(1, &b)
 			if err != nil {
@@ -281,7 +281,7 @@ func TestFineTuningStartsFromAMaskedLM(t *testing.T) {
 }
 
 func TestMasks(t *testing.T) {
-	m, err := newMasker(golden.Model(t))
+	m, err := NewMasker(golden.Model(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,16 +295,16 @@ func TestMasks(t *testing.T) {
 		b.Offsets, b.Index = append(b.Offsets, int32(len(b.IDs))), append(b.Index, int32(s))
 	}
 	apply := func(b *data.Batch, seed, step uint64) (rows, ids []int32) {
-		if err := m.apply(b, seed, step); err != nil {
+		if err := m.Mask(b, seed, step); err != nil {
 			t.Fatal(err)
 		}
-		return slices.Clone(m.rows), slices.Clone(m.ids)
+		return slices.Clone(m.Rows), slices.Clone(m.IDs)
 	}
 	rows, ids := apply(b, 1, 1)
 	hidden, kept := 0, 0
 	for i, row := range rows {
-		if was := b.IDs[row]; was != m.labels[i] || was < 5 {
-			t.Fatalf("token %d was %d, the label is %d", row, was, m.labels[i])
+		if was := b.IDs[row]; was != m.Labels[i] || was < 5 {
+			t.Fatalf("token %d was %d, the label is %d", row, was, m.Labels[i])
 		}
 		switch ids[row] {
 		case m.mask:
@@ -346,7 +346,7 @@ func TestMasks(t *testing.T) {
 			t.Fatalf("step %d: %v", step, rows)
 		}
 	}
-	if m.apply(&data.Batch{IDs: []int32{2, 3}, Offsets: []int32{0, 2}, Index: []int32{0}}, 1, 1) == nil {
+	if m.Mask(&data.Batch{IDs: []int32{2, 3}, Offsets: []int32{0, 2}, Index: []int32{0}}, 1, 1) == nil {
 		t.Error("special tokens alone pass")
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/skive-ml/skive/autograd"
+	"github.com/skive-ml/skive/data"
 )
 
 // A MemoryError tells that a run would not fit the memory.
@@ -81,11 +82,16 @@ func (f *fit) largest() autograd.Extents {
 	if f.o.BatchTokens > 0 {
 		e.Tokens = max(f.o.BatchTokens, e.Longest)
 		e.Sequences = min(len(lengths), e.Tokens/lengths[0]+1)
-		return e
+	} else {
+		e.Sequences = min(len(lengths), f.o.BatchSize)
+		for _, n := range lengths[len(lengths)-e.Sequences:] {
+			e.Tokens += n
+		}
 	}
-	e.Sequences = min(len(lengths), f.o.BatchSize)
-	for _, n := range lengths[len(lengths)-e.Sequences:] {
-		e.Tokens += n
+	// Masked tokens, or the first ones of words.
+	e.Selected = e.Tokens
+	if f.task.Kind == data.MaskedLM {
+		e.Selected = min(e.Tokens, int(1.5*maskShare*float64(e.Tokens))+e.Sequences)
 	}
 	return e
 }

@@ -23,16 +23,20 @@ const (
 	randomShare = 0.1
 )
 
-// masker chooses and replaces the tokens that a masked language model is to find.
-type masker struct {
+// Masker chooses and replaces the tokens that a masked language model is to find.
+type Masker struct {
+	// IDs are those of the batch that was masked last, with what was replaced
+	// [T]. Rows are the numbers of the chosen tokens in it, and Labels what they
+	// were [selected].
+	IDs, Rows, Labels []int32
+
 	mask, vocabulary int32
 	special          map[int32]bool
-
-	ids          []int32 // of the batch, with what was replaced
-	rows, labels []int32 // the chosen tokens, and what they were
 }
 
-func newMasker(model *checkpoints.Model) (*masker, error) {
+// NewMasker returns a masker of the model's tokens. A model whose tokenizer has
+// no mask, or more tokens than the model has embeddings, is an error.
+func NewMasker(model *checkpoints.Model) (*Masker, error) {
 	tok, err := tokenize.Load(model.Tokenizer)
 	if err != nil {
 		return nil, fmt.Errorf("the model's tokenizer: %w", err)
@@ -41,17 +45,21 @@ func newMasker(model *checkpoints.Model) (*masker, error) {
 	if mask < 0 {
 		return nil, fmt.Errorf("the model's tokenizer has no mask token")
 	}
-	return &masker{mask: mask, vocabulary: int32(tok.VocabSize()), special: map[int32]bool{pad: true, cls: true, sep: true, mask: true}}, nil
+	if n := tok.VocabSize(); n > model.Config.VocabSize {
+		return nil, fmt.Errorf("the tokenizer has %d tokens, the model %d", n, model.Config.VocabSize)
+	}
+	return &Masker{mask: mask, vocabulary: int32(tok.VocabSize()), special: map[int32]bool{pad: true, cls: true, sep: true, mask: true}}, nil
 }
 
-// apply masks a batch. What is chosen follows from the seed, the step and the
+// Mask masks a batch. What is chosen follows from the seed, the step and the
 // example alone, so that every pass sees other masks and a step can be repeated
-// exactly. A sequence with any text has one chosen token at least.
-func (m *masker) apply(b *data.Batch, seed, step uint64) error {
-	m.ids, m.rows, m.labels = append(m.ids[:0], b.IDs...), m.rows[:0], m.labels[:0]
+// exactly. A sequence with any text has one chosen token at least; a batch without
+// any is an error.
+func (m *Masker) Mask(b *data.Batch, seed, step uint64) error {
+	m.IDs, m.Rows, m.Labels = append(m.IDs[:0], b.IDs...), m.Rows[:0], m.Labels[:0]
 	for s, example := range b.Index {
 		key := mix(mix(mix(seed)+step) + uint64(example))
-		before, least, lowest := len(m.rows), int32(-1), 2.0
+		before, least, lowest := len(m.Rows), int32(-1), 2.0
 		for t := b.Offsets[s]; t < b.Offsets[s+1]; t++ {
 			if m.special[b.IDs[t]] {
 				continue
@@ -63,25 +71,25 @@ func (m *masker) apply(b *data.Batch, seed, step uint64) error {
 				least, lowest = t, u
 			}
 		}
-		if len(m.rows) == before && least >= 0 {
+		if len(m.Rows) == before && least >= 0 {
 			m.choose(least, lowest)
 		}
 	}
-	if len(m.rows) == 0 {
+	if len(m.Rows) == 0 {
 		return fmt.Errorf("the batch holds no text but special tokens")
 	}
 	return nil
 }
 
 // choose takes token t, which drew chance.
-func (m *masker) choose(t int32, chance float64) {
-	m.rows, m.labels = append(m.rows, t), append(m.labels, m.ids[t])
+func (m *Masker) choose(t int32, chance float64) {
+	m.Rows, m.Labels = append(m.Rows, t), append(m.Labels, m.IDs[t])
 	draw := mix(math.Float64bits(chance))
 	switch u := uniform(draw); {
 	case u < hiddenShare:
-		m.ids[t] = m.mask
+		m.IDs[t] = m.mask
 	case u < hiddenShare+randomShare:
-		m.ids[t] = int32(mix(draw) % uint64(m.vocabulary))
+		m.IDs[t] = int32(mix(draw) % uint64(m.vocabulary))
 	}
 }
 
@@ -96,28 +104,34 @@ func mix(z uint64) uint64 {
 // uniform is a number in [0, 1).
 func uniform(z uint64) float64 { return float64(z>>11) / (1 << 53) }
 
-// maskedObjective masks each batch anew.
+// maskedObjective masks each batch anew. Batches that are accumulated into one
+// step are masked as the one large batch would be.
 type maskedObjective struct {
-	Objective
-	masker *masker
-	seed   uint64
+	*graphObjective
+	masker *Masker
+	setup  Setup
 }
 
 func (o *maskedObjective) Step(number int, b *data.Batch) (float64, map[string]float64, error) {
-	if err := o.masker.apply(b, o.seed, uint64(number)); err != nil {
+	if err := o.masker.Mask(b, o.setup.Options.Seed, uint64(o.setup.StepOf(number))); err != nil {
 		return 0, nil, err
 	}
-	return o.Objective.Step(number, b)
+	return o.graphObjective.Step(number, b)
+}
+
+// Weight is the number of the batch's masked tokens.
+func (o *maskedObjective) Weight(number int, b *data.Batch) float64 {
+	if o.masker.Mask(b, o.setup.Options.Seed, uint64(o.setup.StepOf(number))) != nil {
+		return 0 // no text: the step itself is going to say so
+	}
+	return float64(len(o.masker.Rows))
 }
 
 // maskedLM is the objective of masked-language-model training.
 func maskedLM(s Setup) (Objective, error) {
-	m, err := newMasker(s.Model)
+	m, err := NewMasker(s.Model)
 	if err != nil {
 		return nil, err
-	}
-	if int(m.vocabulary) > s.Model.Config.VocabSize {
-		return nil, fmt.Errorf("the tokenizer has %d tokens, the model %d", m.vocabulary, s.Model.Config.VocabSize)
 	}
 	g := autograd.New(autograd.Options{Team: s.Team, Seed: s.Options.Seed})
 	in := layers.NewInputs(g)
@@ -128,19 +142,19 @@ func maskedLM(s Setup) (Objective, error) {
 		return nil, err
 	}
 	loss := Term{Name: "cross_entropy", Weight: 1, Loss: g.CrossEntropy(lm.Logits, labels, autograd.Mean)}
-	o, err := Compile(g, s.Model, []Term{loss}, func(b *data.Batch) error {
-		if err := in.Set(m.ids, b.TypeIDs, b.Positions, b.Offsets); err != nil {
+	o, err := compile(g, s.Model, []Term{loss}, func(b *data.Batch) error {
+		if err := in.Set(m.IDs, b.TypeIDs, b.Positions, b.Offsets); err != nil {
 			return err
 		}
-		if err := g.SetInts(rows, m.rows); err != nil {
+		if err := g.SetInts(rows, m.Rows); err != nil {
 			return err
 		}
-		return g.SetInts(labels, m.labels)
+		return g.SetInts(labels, m.Labels)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &maskedObjective{o, m, s.Options.Seed}, nil
+	return &maskedObjective{o, m, s}, nil
 }
 
 // evalSeed masks the texts of an evaluation, always in the same way.
@@ -153,7 +167,7 @@ func maskedOutcome(ctx context.Context, model *checkpoints.Model, enc *data.Enco
 		return nil, err
 	}
 	defer engine.Close()
-	m, err := newMasker(model)
+	m, err := NewMasker(model)
 	if err != nil {
 		return nil, err
 	}
@@ -166,15 +180,15 @@ func maskedOutcome(ctx context.Context, model *checkpoints.Model, enc *data.Enco
 			return nil, err
 		}
 		enc.Fill(&batch, examples)
-		if err := m.apply(&batch, evalSeed, 0); err != nil {
+		if err := m.Mask(&batch, evalSeed, 0); err != nil {
 			return nil, err
 		}
-		if logits, err = engine.PredictMasked(logits, m.ids, batch.TypeIDs, batch.Offsets, m.rows); err != nil {
+		if logits, err = engine.PredictMasked(logits, m.IDs, batch.TypeIDs, batch.Offsets, m.Rows); err != nil {
 			return nil, err
 		}
 		s := 0
-		for i, want := range m.labels {
-			for m.rows[i] >= batch.Offsets[s+1] {
+		for i, want := range m.Labels {
+			for m.Rows[i] >= batch.Offsets[s+1] {
 				s++
 			}
 			row := logits[i*vocabulary : (i+1)*vocabulary]

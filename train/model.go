@@ -31,7 +31,9 @@ func (e *LabelError) Error() string {
 		e.Set, e.Example, e.Label, len(e.Labels), strings.Join(e.Labels, ", "), len(e.Labels)-1)
 }
 
-func checkLabels(set string, ds *data.Dataset, cfg checkpoints.Config, required bool) error {
+// CheckLabels reports the first example of a set, "training" say, whose label does
+// not fit a model, or that has none although it is required, as a *LabelError.
+func CheckLabels(set string, ds *data.Dataset, cfg checkpoints.Config, required bool) error {
 	if ds.Task.Kind == data.MaskedLM {
 		return nil
 	}
@@ -53,20 +55,12 @@ func checkLabels(set string, ds *data.Dataset, cfg checkpoints.Config, required 
 	return nil
 }
 
-// checkHead reports a model whose head does not answer the task.
-func checkHead(cfg checkpoints.Config, task data.Task) error {
+// CheckHead reports a model whose head does not answer the task.
+func CheckHead(cfg checkpoints.Config, task data.Task) error {
 	if has, want := cfg.Head, checkpoints.Head(task.Kind); has != want {
-		return fmt.Errorf("the model's head does %s, the task %q is %s", headName(has), task.Name, headName(want))
+		return fmt.Errorf("the model's head does %s, the task %q is %s", has, task.Name, want)
 	}
 	return nil
-}
-
-// headName names a head for people.
-func headName(h checkpoints.Head) string {
-	if h == checkpoints.SingleLabel {
-		return "single_label_classification"
-	}
-	return string(h)
 }
 
 // trainable returns a copy of the model with f32 weights and a head for the
@@ -97,7 +91,7 @@ func trainable(model *checkpoints.Model, task data.Task, seed uint64, headless b
 			return nil, err
 		}
 	case work.Config.Head != head:
-		return nil, checkHead(work.Config, task)
+		return nil, CheckHead(work.Config, task)
 	case !named || len(labels) == 0 || slices.Equal(labels, work.Config.Labels):
 	case len(labels) == len(work.Config.Labels) && work.Config.GenericLabels():
 		work.Config.Labels = slices.Clone(labels)

@@ -21,6 +21,8 @@ type graphObjective struct {
 	terms      []Term
 	bind       func(*data.Batch) error
 	parameters []Parameter
+	// count is what the mean in the loss divides by; nil is the sequences.
+	count func(*data.Batch) float64
 }
 
 // Compile makes an objective of the weighted sum of the terms, nodes of the
@@ -29,6 +31,14 @@ type graphObjective struct {
 // batch. Parameters that no term depends on are not trained. The objective
 // closes the graph; so does Compile when it fails.
 func Compile(g *autograd.Graph, model *checkpoints.Model, terms []Term, bind func(*data.Batch) error) (Objective, error) {
+	o, err := compile(g, model, terms, bind)
+	if err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+func compile(g *autograd.Graph, model *checkpoints.Model, terms []Term, bind func(*data.Batch) error) (*graphObjective, error) {
 	o := &graphObjective{graph: g, terms: terms, bind: bind}
 	if err := o.compile(model); err != nil {
 		g.Close()
@@ -71,6 +81,14 @@ func (o *graphObjective) Step(number int, b *data.Batch) (float64, map[string]fl
 		parts[t.Name] = float64(o.session.Value(t.Loss)[0])
 	}
 	return float64(o.session.Loss()), parts, nil
+}
+
+// Weight is what the mean in the loss of a batch divides by.
+func (o *graphObjective) Weight(_ int, b *data.Batch) float64 {
+	if o.count == nil {
+		return float64(b.Sequences())
+	}
+	return o.count(b)
 }
 
 // SetProfile makes the next steps add to p where their time went.

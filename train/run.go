@@ -2,7 +2,7 @@ package train
 
 import (
 	"context"
-	"slices"
+	"errors"
 
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
@@ -29,38 +29,8 @@ func Run(ctx context.Context, model *checkpoints.Model, trainSet, devSet *data.D
 	if trainSet != nil {
 		kind := trainSet.Task.Kind
 		p.Weighted = kind == data.SingleLabel || kind == data.TokenClassification
-		p.Weight = o.weight(kind)
 	}
 	return Fit(ctx, model, trainSet, devSet, o, p)
-}
-
-// weight returns what the loss of a kind of task divides by, nil for the number
-// of sequences.
-func (o *Options) weight(kind data.Kind) func(*data.Batch) float64 {
-	sum := func(labels []int32) (sum float64) {
-		for _, label := range labels {
-			switch {
-			case label < 0:
-			case len(o.ClassWeights) > 0:
-				sum += o.ClassWeights[label]
-			default:
-				sum++
-			}
-		}
-		return sum
-	}
-	switch kind {
-	case data.SingleLabel:
-		return func(b *data.Batch) float64 { return sum(b.Labels) }
-	case data.TokenClassification:
-		return func(b *data.Batch) float64 { return sum(b.TokenLabels) }
-	case data.MultipleChoice:
-		// The choices of an example follow one another.
-		return func(b *data.Batch) float64 { return float64(len(slices.Compact(slices.Clone(b.Index)))) }
-	case data.MaskedLM:
-		return func(b *data.Batch) float64 { return float64(b.Tokens()) }
-	}
-	return nil
 }
 
 // supervised is the objective of plain fine-tuning: the loss of the task's kind.
@@ -75,43 +45,78 @@ func supervised(s Setup) (Objective, error) {
 		g.Close()
 		return nil, err
 	}
-	loss, truth := target(g, c.Logits, s.Train.Task.Kind, s.Model.Config.NumLabels(), &s.Options)
-	return Compile(g, s.Model, []Term{loss}, func(b *data.Batch) error {
+	t := NewTarget(g, c.Logits, s.Train.Task.Kind, &s.Options)
+	o, err := compile(g, s.Model, []Term{{Name: t.Name, Weight: 1, Loss: t.Loss}}, func(b *data.Batch) error {
 		if err := in.Set(b.IDs, b.TypeIDs, b.Positions, b.Offsets); err != nil {
 			return err
 		}
-		return truth(b)
+		return t.Set(b)
 	})
+	if err != nil {
+		return nil, err
+	}
+	o.count = t.Count
+	return o, nil
 }
 
-// target adds the loss of a kind of task to a graph, and returns with it what
-// sets its inputs to the truth of a batch.
-func target(g *autograd.Graph, logits *autograd.Node, kind data.Kind, labels int, o *Options) (Term, func(*data.Batch) error) {
+// Target is the loss of a kind of task in a graph.
+type Target struct {
+	// Loss is a mean, and Name that of the loss.
+	Name string
+	Loss *autograd.Node
+	// Set sets the inputs of the loss to the truth of a batch.
+	Set func(*data.Batch) error
+	// Count is what the mean divides by: the sequences, or the sum of the
+	// weights of their labels; the questions of multiple choices; the labelled
+	// words.
+	Count func(*data.Batch) float64
+}
+
+// NewTarget adds the loss of a kind of task, which is no masked language model's,
+// to the graph of the logits. Of o it takes ClassWeights and LabelSmoothing.
+func NewTarget(g *autograd.Graph, logits *autograd.Node, kind data.Kind, o *Options) Target {
 	ce := autograd.CrossEntropyOptions{Weights: o.ClassWeights, Smoothing: o.LabelSmoothing}
+	t := Target{Name: "cross_entropy", Count: func(b *data.Batch) float64 { return float64(b.Sequences()) }}
 	switch kind {
 	case data.Regression:
 		values := g.Input("values", autograd.Sequences, 1)
-		return Term{Name: "mse", Weight: 1, Loss: g.MSE(logits, values)},
-			func(b *data.Batch) error { return g.Set(values, b.Targets) }
+		t.Name, t.Loss = "mse", g.MSE(logits, values)
+		t.Set = func(b *data.Batch) error { return g.Set(values, b.Targets) }
 	case data.MultiLabel:
-		targets := g.Input("targets", autograd.Sequences, labels)
-		return Term{Name: "binary_cross_entropy", Weight: 1, Loss: g.BinaryCrossEntropy(logits, targets)},
-			func(b *data.Batch) error { return g.Set(targets, b.Targets) }
+		targets := g.Input("targets", autograd.Sequences, logits.Shape()[1])
+		t.Name, t.Loss = "binary_cross_entropy", g.BinaryCrossEntropy(logits, targets)
+		t.Set = func(b *data.Batch) error { return g.Set(targets, b.Targets) }
 	case data.MultipleChoice:
 		right, example := g.Ints("labels", autograd.Sequences), g.Ints("examples", autograd.Sequences)
-		return Term{Name: "cross_entropy", Weight: 1, Loss: g.ChoiceCrossEntropy(logits, example, right)},
-			func(b *data.Batch) error {
-				if err := g.SetInts(right, b.Labels); err != nil {
-					return err
-				}
-				return g.SetInts(example, b.Index)
-			}
+		t.Loss = g.ChoiceCrossEntropy(logits, example, right)
+		t.Set = func(b *data.Batch) error {
+			return errors.Join(g.SetInts(right, b.Labels), g.SetInts(example, b.Index))
+		}
+		t.Count = func(b *data.Batch) float64 { return float64(b.Examples()) }
 	case data.TokenClassification:
 		classes := g.Ints("labels", autograd.Tokens)
-		return Term{Name: "cross_entropy", Weight: 1, Loss: g.WeightedCrossEntropy(logits, classes, ce, autograd.Mean)},
-			func(b *data.Batch) error { return g.SetInts(classes, b.TokenLabels) }
+		t.Loss = g.WeightedCrossEntropy(logits, classes, ce, autograd.Mean)
+		t.Set = func(b *data.Batch) error { return g.SetInts(classes, b.TokenLabels) }
+		t.Count = func(b *data.Batch) float64 { return o.sum(b.TokenLabels) }
+	default:
+		classes := g.Ints("labels", autograd.Sequences)
+		t.Loss = g.WeightedCrossEntropy(logits, classes, ce, autograd.Mean)
+		t.Set = func(b *data.Batch) error { return g.SetInts(classes, b.Labels) }
+		t.Count = func(b *data.Batch) float64 { return o.sum(b.Labels) }
 	}
-	classes := g.Ints("labels", autograd.Sequences)
-	return Term{Name: "cross_entropy", Weight: 1, Loss: g.WeightedCrossEntropy(logits, classes, ce, autograd.Mean)},
-		func(b *data.Batch) error { return g.SetInts(classes, b.Labels) }
+	return t
+}
+
+// sum adds up the weights of labels.
+func (o *Options) sum(labels []int32) (sum float64) {
+	for _, label := range labels {
+		switch {
+		case label < 0:
+		case len(o.ClassWeights) > 0:
+			sum += o.ClassWeights[label]
+		default:
+			sum++
+		}
+	}
+	return sum
 }

@@ -455,29 +455,54 @@ func TestLastModelIsKept(t *testing.T) {
 	}
 }
 
-// Gradients of batches add up to those of one large batch, to rounding.
+// Gradients of batches add up to those of one large batch, to rounding; those of a
+// masked language model as well, whose batches have other numbers of masked tokens.
 func TestAccumulationIsALargeBatch(t *testing.T) {
 	ds := golden.Data(t)
-	var results []*Result
-	for _, accumulate := range []int{1, 4} {
-		o := quick()
-		o.Dropout, o.ClassWeights = 0, []float64{1, 2, 0.5}
-		o.BatchSize, o.Accumulate = 20/accumulate, accumulate
-		_, r, err := Run(context.Background(), golden.Model(t), subset(ds, 0, 90), nil, o)
-		if err != nil {
-			t.Fatal(err)
+	text := &data.Dataset{Task: data.Task{Name: "mlm", Kind: data.MaskedLM}, Examples: ds.Examples[:90]}
+	for _, c := range []struct {
+		model   *checkpoints.Model
+		set     *data.Dataset
+		weights []float64
+	}{{golden.Model(t), subset(ds, 0, 90), []float64{1, 2, 0.5}}, {tinyEncoder(t), text, nil}} {
+		var results []*Result
+		for _, accumulate := range []int{1, 4} {
+			o := quick()
+			o.Dropout, o.ClassWeights, o.MaxLength = 0, c.weights, 12
+			o.BatchSize, o.Accumulate = 20/accumulate, accumulate
+			_, r, err := Run(context.Background(), c.model, c.set, nil, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			results = append(results, r)
 		}
-		results = append(results, r)
-	}
-	if results[0].Steps != results[1].Steps {
-		t.Fatalf("%d steps, with accumulation %d", results[0].Steps, results[1].Steps)
-	}
-	for i, want := range results[0].History {
-		got := results[1].History[i]
-		if got.Tokens != want.Tokens || math.Abs(got.Loss-want.Loss) > 1e-4 || math.Abs(got.GradNorm-want.GradNorm) > 1e-3*want.GradNorm {
-			t.Errorf("step %d: %d tokens, loss %.6f, norm %.5f; with one large batch %d, %.6f, %.5f",
-				want.Step, got.Tokens, got.Loss, got.GradNorm, want.Tokens, want.Loss, want.GradNorm)
+		if results[0].Steps != results[1].Steps {
+			t.Fatalf("%s: %d steps, with accumulation %d", c.set.Task.Name, results[0].Steps, results[1].Steps)
 		}
+		for i, want := range results[0].History {
+			got := results[1].History[i]
+			if got.Tokens != want.Tokens || math.Abs(got.Loss-want.Loss) > 1e-4 || math.Abs(got.GradNorm-want.GradNorm) > 1e-3*want.GradNorm {
+				t.Errorf("%s: step %d: %d tokens, loss %.6f, norm %.5f; with one large batch %d, %.6f, %.5f",
+					c.set.Task.Name, want.Step, got.Tokens, got.Loss, got.GradNorm, want.Tokens, want.Loss, want.GradNorm)
+			}
+		}
+	}
+}
+
+// A model of one token type has it for the second text of a pair, too.
+func TestOneTokenType(t *testing.T) {
+	m, ds := golden.Model(t).Clone(), golden.Data(t)
+	const name = "bert.embeddings.token_type_embeddings.weight"
+	m.Config.TypeVocabSize = 1
+	m.Tensors[name] = checkpoints.NewTensor([]int{1, 32}, m.Tensors[name].Float32s()[:32])
+	o := quick()
+	o.Steps = 3
+	m, _, err := Run(context.Background(), m, subset(ds, 0, 16), subset(ds, 16, 32), o) // every third example is a pair
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Evaluate(context.Background(), m, ds, EvaluateOptions{}); err != nil {
+		t.Error(err)
 	}
 }
 

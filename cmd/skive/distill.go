@@ -95,7 +95,8 @@ func (s *studentFlags) check() error {
 }
 
 // open opens --student or makes one from the teacher. ds is what decides the
-// importance of the teacher's parts, nil for their magnitude.
+// importance of the teacher's parts, nil for their magnitude, which is that of a
+// masked language model in any case.
 func (s *studentFlags) open(ctx context.Context, teacher *checkpoints.Model, ds *data.Dataset, seed uint64, progress io.Writer) (*checkpoints.Model, error) {
 	if s.path != "" {
 		return openCheckpoint(s.path)
@@ -111,6 +112,9 @@ func (s *studentFlags) open(ctx context.Context, teacher *checkpoints.Model, ds 
 	}
 	if s.size.Hidden == 0 && s.size.Heads == 0 && s.size.Intermediate == 0 {
 		return distill.StudentFromLayers(teacher, layers)
+	}
+	if teacher.Config.Head == checkpoints.MaskedLM {
+		ds = nil
 	}
 	return distill.Narrow(ctx, teacher, layers, s.size, ds, pruning.ImportanceOptions{Limit: narrowExamples, Threads: common.threads, Progress: progress})
 }

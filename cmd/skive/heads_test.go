@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -87,7 +88,49 @@ func TestEveryKindOfTaskFromFileToAnswer(t *testing.T) {
 			if code, stdout, stderr = predictWith(t, c.input+"\n", "--model", out); code != 0 || strings.Count(stdout, "\n") != 1 {
 				t.Errorf("%q %s", stdout, stderr)
 			}
-			// What convert writes is the same task to the general reader.
+			// Every head is distilled, pruned and quantized.
+			student, pruned := filepath.Join(dir, c.task+"-student"), filepath.Join(dir, c.task+"-pruned")
+			args := []string{"--task", c.task, "--train", file, "--dev", file, "-q"}
+			if code, _, stderr := execute(t, append([]string{"distill", "--teacher", out, "--layers", "1", "--steps", "2", "--soft", "1", "--hard", "1", "--hidden-loss", "1", "-o", student}, args...)...); code != 0 {
+				t.Error(stderr)
+			}
+			for _, flags := range [][]string{{"--importance", "exact"}, {"--importance", "fisher", "--predictions"}, {"--importance", "magnitude", "--recover", "--steps", "2"}} {
+				os.RemoveAll(pruned)
+				code, _, stderr := execute(t, append(append([]string{"prune", "--model", out, "--heads", "1", "--ffn", "8", "-o", pruned}, flags...), args...)...)
+				switch refused := map[string]string{"mlm--importance": "depends on the masks", "regression--predictions": "want false for a regression"}; {
+				case c.task == "mlm" && flags[1] != "magnitude":
+					if code != exitFailure || !strings.Contains(stderr, refused["mlm--importance"]) {
+						t.Errorf("%v: %s", flags, stderr)
+					}
+				case c.task == "regression" && len(flags) == 3:
+					if code != exitFailure || !strings.Contains(stderr, refused["regression--predictions"]) {
+						t.Errorf("%v: %s", flags, stderr)
+					}
+				case code != 0:
+					t.Errorf("%v: %s", flags, stderr)
+				}
+			}
+			if code, _, stderr := execute(t, "quantize", "--model", pruned, "-o", pruned+".skive"); code != 0 {
+				t.Error(stderr)
+			}
+			for _, model := range []string{student, pruned, pruned + ".skive"} {
+				if code, _, stderr := execute(t, "eval", "--model", model, "--task", c.task, "--data", file); code != 0 {
+					t.Errorf("%s: %s", model, stderr)
+				}
+			}
+			// What show and convert write is the same task to the general reader.
+			code, shown, stderr := execute(t, "data", "show", "--json", "--limit", "1", "--task", c.task, file)
+			var show struct {
+				First []map[string]any `json:"first"`
+			}
+			if code != 0 || json.Unmarshal([]byte(shown), &show) != nil || len(show.First) != 1 {
+				t.Errorf("%s%s", shown, stderr)
+			}
+			for key := range show.First[0] {
+				if !slices.Contains([]string{"text", "text_pair", "choices", "tokens", "label", "labels"}, key) {
+					t.Errorf("data show --json has the key %q", key)
+				}
+			}
 			converted := filepath.Join(dir, c.task+"-again.jsonl")
 			if code, _, stderr := execute(t, "data", "convert", "--task", c.task, file, "-o", converted); code != 0 {
 				t.Fatal(stderr)

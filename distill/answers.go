@@ -1,0 +1,136 @@
+package distill
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/skive-ml/skive/autograd"
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/layers"
+	"github.com/skive-ml/skive/train"
+)
+
+// answers is the number of a model's outputs in each row.
+func answers(c checkpoints.Config) int {
+	if c.Head == checkpoints.MaskedLM {
+		return c.VocabSize
+	}
+	return c.NumLabels()
+}
+
+// alike reports a teacher whose answers are not those of the student.
+func alike(teacher, student checkpoints.Config) error {
+	if teacher.Head != student.Head {
+		return fmt.Errorf("the teacher's head does %s, the student's %s", teacher.Head, student.Head)
+	}
+	switch student.Head {
+	case checkpoints.Regression, checkpoints.MultipleChoice:
+		return nil // one number, whatever it is called
+	case checkpoints.MaskedLM:
+		if t, s := teacher.VocabSize, student.VocabSize; t != s {
+			return fmt.Errorf("the teacher's vocabulary has %d tokens, the student's %d", t, s)
+		}
+		return nil
+	}
+	if t, s := teacher.Labels, student.Labels; !slices.Equal(t, s) {
+		return fmt.Errorf("the teacher's labels are %s, the student's %s", list(t), list(s))
+	}
+	return nil
+}
+
+// student is the student in the graph.
+type student struct {
+	*layers.Encoder
+	// outputs are the head's [rows, labels]. logits are those that are compared
+	// with a teacher's: of a model that labels words the rows of their first
+	// tokens, else the same.
+	outputs, logits *autograd.Node
+}
+
+// student builds the student, with the input for the teachers' logits where a
+// loss reads them.
+func (b *builder) student() (*student, error) {
+	g, l, cfg := b.g, &b.o.Losses, b.Model.Config
+	options := layers.Options{Dropout: true, AllTokens: some(l.inner()) != ""}
+	b.count = func(batch *data.Batch) float64 { return float64(batch.Examples()) }
+	if some(l.predictions()) == "" {
+		b.count = func(batch *data.Batch) float64 { return float64(batch.Tokens()) }
+	}
+	if b.general {
+		e, err := layers.NewEncoder(g, b.in, b.Model, options)
+		return &student{Encoder: e}, err
+	}
+	compared := l.Soft+l.LogitsMSE > 0
+	if compared {
+		for _, m := range b.members {
+			if err := alike(m.Model.Config, cfg); err != nil {
+				return nil, err
+			}
+		}
+	}
+	var s student
+	rows := autograd.Sequences
+	if cfg.Head == checkpoints.MaskedLM {
+		var err error
+		if b.masker, err = train.NewMasker(b.Model); err != nil {
+			return nil, err
+		}
+		b.rows, rows = g.Ints("masked tokens", autograd.Selected), autograd.Selected
+		lm, err := layers.NewMaskedLM(g, b.in, b.Model, b.rows, options)
+		if err != nil {
+			return nil, err
+		}
+		s = student{&lm.Encoder, lm.Logits, lm.Logits}
+		b.count = func(*data.Batch) float64 { return float64(len(b.masker.Rows)) }
+	} else {
+		c, err := layers.NewClassifier(g, b.in, b.Model, options)
+		if err != nil {
+			return nil, err
+		}
+		s = student{&c.Encoder, c.Logits, c.Logits}
+		if cfg.Head == checkpoints.TokenClassification && compared {
+			b.rows, rows = g.Ints("first tokens of words", autograd.Selected), autograd.Selected
+			s.logits = g.SelectRows(c.Logits, b.rows)
+			b.count = func(batch *data.Batch) float64 { return float64(len(batch.Words)) }
+		}
+	}
+	if compared {
+		b.logits = g.Input("teacher logits", rows, answers(cfg))
+	}
+	return &s, nil
+}
+
+// soft is the loss of the student's answers against the teachers'.
+func (b *builder) soft(logits *autograd.Node) *autograd.Node {
+	g := b.g
+	b.temperature = autograd.NewWeight(float32(b.o.Temperature))
+	switch b.Model.Config.Head {
+	case checkpoints.Regression:
+		// Of two normal distributions of one variance, in which T cancels.
+		return g.MSE(logits, b.logits)
+	case checkpoints.MultiLabel:
+		return g.SoftBinaryCrossEntropy(logits, b.logits, b.temperature)
+	case checkpoints.MultipleChoice:
+		questions := g.Ints("questions", autograd.Sequences)
+		b.set = append(b.set, func(batch *data.Batch) error { return g.SetInts(questions, batch.Index) })
+		return g.ChoiceSoftCrossEntropy(logits, b.logits, questions, b.temperature)
+	}
+	return g.SoftCrossEntropy(logits, b.logits, b.temperature, autograd.Mean)
+}
+
+// hard is the loss of the student's answers against the labels.
+func (b *builder) hard(s *student) *autograd.Node {
+	g := b.g
+	if b.masker != nil {
+		labels := g.Ints("labels", autograd.Selected)
+		b.set = append(b.set, func(*data.Batch) error { return g.SetInts(labels, b.masker.Labels) })
+		return g.CrossEntropy(s.outputs, labels, autograd.Mean)
+	}
+	t := train.NewTarget(g, s.outputs, b.Train.Task.Kind, &b.Options)
+	b.set = append(b.set, t.Set)
+	if b.logits == nil && some(b.o.inner()) == "" {
+		b.count = t.Count
+	}
+	return t.Loss
+}
