@@ -67,8 +67,8 @@ class Lab:
         self.jobs = o.jobs
         subprocess.run(["go", "build", "-o", self.skive, "./cmd/skive"], cwd=os.path.dirname(HERE), check=True)
 
-    def run(self, *words, threads=None):
-        command = [self.skive] + [str(w) for w in words] + ["-q", "--threads", str(threads or max(1, os.cpu_count() // self.jobs))]
+    def run(self, *words):
+        command = [self.skive] + [str(w) for w in words] + ["-q", "--threads", str(max(1, os.cpu_count() // self.jobs))]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             sys.exit(f"{' '.join(command)}: {done.stderr}")
@@ -77,14 +77,14 @@ class Lab:
     def path(self, *names):
         return os.path.join(self.o.output, *names)
 
-    def make(self, name, *words, **more):
+    def make(self, name, *words):
         """Makes the model of that name, unless it is there."""
         path = self.path(name)
         if not os.path.exists(path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
             unfinished = path + ".unfinished"
             shutil.rmtree(unfinished, ignore_errors=True)
-            self.run(*words, "-o", unfinished, **more)
+            self.run(*words, "-o", unfinished)
             os.rename(unfinished, path)
             print("made", name, file=sys.stderr, flush=True)
         return path
@@ -125,7 +125,7 @@ def grid(lab):
     dev = os.path.join(lab.o.data, "glue/SST-2/dev.tsv")
     task = ["--task", "sst2", "--train", train, "--dev", dev]
     steps = ["--epochs", lab.o.epochs, "--batch-size", 32, "--lr", "1e-4", "--seed", 1]
-    teacher = lab.make("grid/teacher", "train", "--model", lab.o.model, *task, *steps, threads=os.cpu_count())
+    teacher = lab.make("grid/teacher", "train", "--model", lab.o.model, *task, *steps)
     with open(os.path.join(teacher, "config.json")) as f:
         config = json.load(f)
     layers, heads, ffn = config["num_hidden_layers"], config["num_attention_heads"], config["intermediate_size"]
