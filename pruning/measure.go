@@ -149,7 +149,7 @@ func MeasureCosts(ctx context.Context, cfg checkpoints.Config, o MeasureOptions)
 	return b.costs(times), nil
 }
 
-// Latencies returns the time of a call of each model in milliseconds: the tenth
+// Latencies returns the time of a call of each model in milliseconds: the second
 // percentile, which other programs on the machine move little. The models take
 // turns, so that a machine whose speed drifts favours none.
 func Latencies(ctx context.Context, models []*checkpoints.Model, o MeasureOptions) ([]float64, error) {
@@ -311,11 +311,12 @@ const (
 	minTime = 300 * time.Millisecond
 	// quantile of the times of an engine's calls stands for them. Other programs
 	// only add to a time, and to a long one more than to a short one, so that on a
-	// busy machine medians say nothing of ratios; on an idle one they are the same.
-	quantile = 0.1
+	// busy machine medians, and even tenth percentiles, say nothing of ratios; on
+	// an idle one they are the same.
+	quantile = 0.02
 	// precision is the half width of the quantile's 95 % interval, as a share of
-	// it, at which it counts as known.
-	precision = 0.01
+	// it, at which it counts as known, of minSamples or more.
+	precision, minSamples = 0.01, 30
 )
 
 // run measures the engines in turn until their times are known or the time is
@@ -385,12 +386,12 @@ func (b *bench) run(ctx context.Context, title string) ([]float64, error) {
 // the order statistics whose ranks are two standard deviations away; infinite for
 // too few samples. They ascend.
 func uncertainty(samples []float64) float64 {
-	n := float64(len(samples))
-	rank, deviation := quantile*n, 2*math.Sqrt(n*quantile*(1-quantile))
-	low, high := int(rank-deviation), int(math.Ceil(rank+deviation))
-	if rank < deviation || high >= len(samples) {
+	if len(samples) < minSamples {
 		return math.Inf(1)
 	}
+	n := float64(len(samples))
+	rank, deviation := quantile*n, 2*math.Sqrt(n*quantile*(1-quantile))
+	low, high := int(max(0, rank-deviation)), int(math.Ceil(rank+deviation))
 	return (samples[high] - samples[low]) / 2 / samples[int(rank)]
 }
 

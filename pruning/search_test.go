@@ -154,7 +154,7 @@ func TestUncertainty(t *testing.T) {
 		n     int
 		step  float64
 		known bool
-	}{{30, 0, false}, {60, 0, true}, {60, 0.01, false}, {1000, 0.0002, true}, {1000, 0.001, false}} {
+	}{{29, 0, false}, {30, 0, true}, {60, 0.02, false}, {1000, 0.0008, true}, {1000, 0.005, false}} {
 		if got := uncertainty(times(c.n, c.step)); (got <= precision) != c.known {
 			t.Errorf("%d samples in steps of %g: an uncertainty of %g", c.n, c.step, got)
 		}
