@@ -226,6 +226,17 @@ func (m *Model) DType() DType {
 	return first
 }
 
+// Quantized tells whether any tensor is int8: such a model is there to be run, and
+// is neither trained nor pruned.
+func (m *Model) Quantized() bool {
+	for _, t := range m.Tensors {
+		if t.DType == I8 {
+			return true
+		}
+	}
+	return false
+}
+
 // Convert returns the model with all its float tensors in another float type,
 // rounded to nearest even. Tensors that have it already are shared.
 func (m *Model) Convert(to DType) (*Model, error) {

@@ -4,6 +4,7 @@
 package compress
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,8 +49,10 @@ type run struct {
 	Options
 	train, dev *data.Dataset
 	teacher    *checkpoints.Model
+	inputs     string // see Report.Inputs
 	steps      []step
 	dropped    *Dropped
+	target     *Target
 }
 
 // Run carries out a recipe: it trains the teacher, distills the student, prunes
@@ -58,8 +61,13 @@ type run struct {
 // (RecipeFile).
 //
 // The error is an *OtherRunError where the output directory holds a run of
-// another model or task. It wraps ErrMaxDrop where not even the student is within
-// the recipe's max_drop; the report is then written and returned all the same.
+// another model or task, and wraps pruning.ErrTarget where no student meets the
+// recipe's target, which is found out before anything is trained. It wraps
+// ErrMaxDrop where no model is within the recipe's max_drop, and within the target
+// if there is one; the report is then written and returned all the same.
+//
+// A run that is finished is not done again where nothing has changed: neither
+// settings and data nor the machine and the program.
 func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 	started := time.Now()
 	if err := r.Validate(); err != nil {
@@ -78,7 +86,13 @@ func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 	if err := c.claimOutput(); err != nil {
 		return nil, err
 	}
-	for _, stage := range []func(context.Context) error{c.trainTeacher, c.makeStudents} {
+	if report := c.finished(); report != nil {
+		if o.Progress != nil {
+			fmt.Fprintf(o.Progress, "%s: the run is finished, and nothing has changed since\n", o.Output)
+		}
+		return report, report.verdict()
+	}
+	for _, stage := range []func(context.Context) error{c.reachable, c.trainTeacher, c.makeStudents} {
 		if err := stage(ctx); err != nil {
 			return nil, err
 		}
@@ -91,15 +105,24 @@ func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 	if err := report.Write(o.Output); err != nil {
 		return nil, err
 	}
-	if c.dropped != nil && c.dropped.None {
-		return report, fmt.Errorf("%w: %s", ErrMaxDrop, c.dropped)
-	}
-	return report, nil
+	return report, report.verdict()
 }
 
 // ErrMaxDrop is returned where no compressed model is within the recipe's
-// max_drop.
+// max_drop, or none that meets its target.
 var ErrMaxDrop = errors.New("no model loses as little as max_drop allows")
+
+// verdict is the error of a run whose report says that none of its models is what
+// the recipe asks for.
+func (r *Report) verdict() error {
+	switch {
+	case r.Dropped != nil && r.Target != nil:
+		return fmt.Errorf("%w and meets the target of %s: %s", ErrMaxDrop, r.Target, r.Dropped)
+	case r.Dropped != nil && r.Dropped.None:
+		return fmt.Errorf("%w: %s", ErrMaxDrop, r.Dropped)
+	}
+	return nil
+}
 
 func (c *run) path(name string) string { return filepath.Join(c.Output, name) }
 
@@ -146,9 +169,14 @@ func (c *run) load() (err error) {
 		}
 	}
 	if c.teacher == nil {
-		c.teacher, err = c.freshTeacher()
+		if c.teacher, err = c.freshTeacher(); err != nil {
+			return err
+		}
 	}
-	return err
+	if c.teacher.Quantized() {
+		return fmt.Errorf("model: %s is int8, expected the f32, f16 or bf16 model that it was quantized from", c.Model)
+	}
+	return nil
 }
 
 // freshTeacher makes a model of the recipe's architecture, with a vocabulary of
@@ -263,17 +291,27 @@ func (c *run) makeStudents(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.steps = append(c.steps,
-		step{"fused int8", file, 1, infer.Options{Threads: c.Threads, DType: infer.Int8}},
-		step{fmt.Sprintf("%d instances", c.Instances), file, c.Instances, infer.Options{Threads: 1, DType: infer.Int8}})
+	c.steps = append(c.steps, step{"fused int8", file, 1, infer.Options{Threads: c.Threads, DType: infer.Int8}})
+	switch {
+	case c.Instances > 1:
+		c.steps = append(c.steps, c.served(fmt.Sprintf("%d instances", c.Instances), file))
+	case c.Threads > 1:
+		c.steps = append(c.steps, c.served("one thread", file))
+	}
 	if err := c.makeVariants(ctx, student, file); err != nil {
 		return err
 	}
 	return os.RemoveAll(c.path(cacheDir))
 }
 
+// served is the row of an int8 file run by the recipe's instances.
+func (c *run) served(name, file string) step {
+	return step{name, file, c.Instances, infer.Options{Threads: 1, DType: infer.Int8}}
+}
+
 // makeVariants cuts the pruned variants of the student, whose int8 file is given:
-// those of the recipe, or, under its max_drop, as many as lose no more.
+// those of the recipe or those on the way to its target, and under its max_drop as
+// many as lose no more.
 func (c *run) makeVariants(ctx context.Context, student *checkpoints.Model, studentFile string) error {
 	var limit float64
 	if c.MaxDrop > 0 {
@@ -286,6 +324,9 @@ func (c *run) makeVariants(ctx context.Context, student *checkpoints.Model, stud
 			return err
 		}
 	}
+	if c.targeted() {
+		return c.cutToTarget(ctx, student, limit)
+	}
 	variant, last := student, Pruning{}
 	sizes := student.Config.Layers
 	for i := 0; ; i++ {
@@ -295,18 +336,35 @@ func (c *run) makeVariants(ctx context.Context, student *checkpoints.Model, stud
 		} else if c.MaxDrop == 0 || p.name() == last.name() || slices.Equal(p.sizes(sizes), last.sizes(sizes)) {
 			return nil
 		}
-		pruned, file, err := c.prune(ctx, variant, sizes, p)
+		cut, err := c.prune(ctx, variant, sizes, p)
 		if err != nil {
 			return err
 		}
-		if c.MaxDrop > 0 {
-			if ok, err := c.within(ctx, p.label(), file, limit); err != nil || !ok {
-				return err
-			}
+		if variant, err = c.recover(ctx, cut, p.name(), p.label(), limit); err != nil || variant == nil {
+			return err
 		}
-		c.steps = append(c.steps, step{p.label(), file, c.Instances, infer.Options{Threads: 1, DType: infer.Int8}})
-		variant, last = pruned, p
+		last = p
 	}
+}
+
+// recover distills into what a cut has left, quantizes it, and adds its row. It
+// returns nil where the model loses more than the recipe's max_drop allows.
+func (c *run) recover(ctx context.Context, cut *checkpoints.Model, name, label string, limit float64) (*checkpoints.Model, error) {
+	m, err := c.distill(ctx, cut, c.Recover, name)
+	if err != nil {
+		return nil, err
+	}
+	file, err := c.quantize(m, name)
+	if err != nil {
+		return nil, err
+	}
+	if c.MaxDrop > 0 {
+		if ok, err := c.within(ctx, label, file, limit); err != nil || !ok {
+			return nil, err
+		}
+	}
+	c.steps = append(c.steps, c.served(label, file))
+	return m, nil
 }
 
 // within tells whether the metric of an int8 file is at least limit. A model that
@@ -331,46 +389,60 @@ func (c *run) within(ctx context.Context, name, file string, limit float64) (boo
 
 // student makes the student of the teacher.
 func (c *run) student(ctx context.Context) (*checkpoints.Model, error) {
-	s, total := c.Student, len(c.teacher.Config.Layers)
-	if s.Layers == 0 {
-		s.Layers = max(1, total/2)
-	}
-	size := distill.Size{Layers: s.Layers, Hidden: s.Hidden, Heads: s.Heads, Intermediate: s.FFN}
+	s := c.Student
+	size := distill.Size{Layers: c.studentDepth(), Hidden: s.Hidden, Heads: s.Heads, Intermediate: s.FFN}
 	if s.Random {
 		return distill.NewStudent(c.teacher, size, c.Seed)
 	}
-	layers := s.TeacherLayers
-	if len(layers) == 0 {
-		if layers = distill.UniformLayers(s.Layers, total); layers == nil {
-			return nil, fmt.Errorf("recipe: student.layers is %d, but the teacher has %d", s.Layers, total)
-		}
+	layers, err := c.studentLayers()
+	if err != nil {
+		return nil, err
 	}
 	if s.Hidden == 0 && s.Heads == 0 && s.FFN == 0 {
 		return distill.StudentFromLayers(c.teacher, layers)
 	}
-	return distill.Narrow(ctx, c.teacher, layers, size, c.importanceSet(), pruning.ImportanceOptions{Threads: c.Threads, MaxLength: c.MaxLength, Progress: c.Progress})
+	return distill.Narrow(ctx, c.teacher, layers, size, c.importanceSet(), c.importanceOptions())
+}
+
+// studentDepth is the number of the student's layers.
+func (c *run) studentDepth() int {
+	return cmp.Or(c.Student.Layers, max(1, len(c.teacher.Config.Layers)/2))
+}
+
+// studentLayers are the teacher's layers of which the student is made.
+func (c *run) studentLayers() ([]int, error) {
+	total := len(c.teacher.Config.Layers)
+	if len(c.Student.TeacherLayers) > 0 {
+		for _, l := range c.Student.TeacherLayers {
+			if l < 0 || l >= total {
+				return nil, fmt.Errorf("recipe: student.teacher_layers has %d, but the teacher's are 0 to %d", l, total-1)
+			}
+		}
+		return c.Student.TeacherLayers, nil
+	}
+	n := c.studentDepth()
+	layers := distill.UniformLayers(n, total)
+	if layers == nil {
+		return nil, fmt.Errorf("recipe: student.layers is %d, but the teacher has %d", n, total)
+	}
+	return layers, nil
 }
 
 // prune cuts a variant, with shares of the student's layers, out of the student
-// or of the variant before: what recovered once loses less by the next cut. The
-// variant is recovered and quantized; file is the int8 one.
-func (c *run) prune(ctx context.Context, m *checkpoints.Model, student []checkpoints.LayerSize, p Pruning) (pruned *checkpoints.Model, file string, err error) {
-	scores, err := pruning.Importance(ctx, m, c.importanceSet(), pruning.ImportanceOptions{Threads: c.Threads, MaxLength: c.MaxLength, Progress: c.Progress})
-	if err != nil {
-		return nil, "", err
-	}
-	masks, err := pruning.SelectSizes(scores, m.Config, p.sizes(student))
-	if err != nil {
-		return nil, "", err
-	}
-	if pruned, err = pruning.Rewire(m, masks); err != nil {
-		return nil, "", err
-	}
-	if pruned, err = c.distill(ctx, pruned, c.Recover, p.name()); err != nil {
-		return nil, "", err
-	}
-	file, err = c.quantize(pruned, p.name())
-	return pruned, file, err
+// or of the variant before: what recovered once loses less by the next cut.
+func (c *run) prune(ctx context.Context, m *checkpoints.Model, student []checkpoints.LayerSize, p Pruning) (*checkpoints.Model, error) {
+	return c.cut(p.name(), m, nil, func() (*checkpoints.Model, map[string]float64, error) {
+		scores, err := pruning.Importance(ctx, m, c.importanceSet(), c.importanceOptions())
+		if err != nil {
+			return nil, nil, err
+		}
+		masks, err := pruning.SelectSizes(scores, m.Config, p.sizes(student))
+		if err != nil {
+			return nil, nil, err
+		}
+		pruned, err := pruning.Rewire(m, masks)
+		return pruned, nil, err
+	})
 }
 
 // sizes are those of a student's layers after the cut.
@@ -390,6 +462,10 @@ func (c *run) importanceSet() *data.Dataset {
 		n = min(n, c.ImportanceExamples)
 	}
 	return &data.Dataset{Task: c.train.Task, Examples: c.train.Examples[:n]}
+}
+
+func (c *run) importanceOptions() pruning.ImportanceOptions {
+	return pruning.ImportanceOptions{Threads: c.Threads, MaxLength: c.MaxLength, Progress: c.Progress}
 }
 
 // cacheDir holds the teacher's outputs while the students are trained.
@@ -475,7 +551,7 @@ func (c *run) report(ctx context.Context) (*Report, error) {
 	bar.Finish("")
 	report := &Report{
 		Task: c.Task, Metric: c.dev.Task.Metric, Examples: dev.Len(),
-		TokenizeMS: tokenizing * 1e3, Machine: ThisMachine(), Recipe: c.Recipe, Dropped: c.dropped,
+		TokenizeMS: tokenizing * 1e3, Machine: ThisMachine(), Recipe: c.Recipe, Dropped: c.dropped, Target: c.target, Inputs: c.inputs,
 	}
 	for _, m := range measured {
 		row, err := m.row(dev, report.Metric, labels)
@@ -488,6 +564,9 @@ func (c *run) report(ctx context.Context) (*Report, error) {
 		report.Rows = append(report.Rows, row)
 	}
 	report.rank()
+	if err := c.measureTarget(ctx); err != nil {
+		return nil, err
+	}
 	if report.Metric == "accuracy" {
 		for _, f := range []linear.Features{linear.Words, linear.Pairs} {
 			accuracy, err := linear.Accuracy(c.train, c.dev, f)

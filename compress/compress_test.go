@@ -16,6 +16,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/distill"
+	"github.com/skive-ml/skive/pruning"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -88,6 +89,97 @@ func TestRunMeasuresEveryStep(t *testing.T) {
 		}
 	}
 
+	// Nothing is done again, and nothing measured.
+	var said strings.Builder
+	again, err := Run(context.Background(), tiny(), Options{Output: dir, Threads: 2, Progress: &said})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(said.String(), "finished") || strings.Count(said.String(), "\n") != 1 || !reflect.DeepEqual(again, report) {
+		t.Errorf("the finished run again: %q, %+v", &said, again)
+	}
+	// Where only the report is missing, no importance is measured for it.
+	said.Reset()
+	if err := os.Remove(filepath.Join(dir, "report.json")); err != nil {
+		t.Fatal(err)
+	}
+	if again, err = Run(context.Background(), tiny(), Options{Output: dir, Threads: 2, Progress: &said}); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(said.String(), "importance") || len(again.Rows) != len(report.Rows) {
+		t.Errorf("without the report: %s", &said)
+	}
+}
+
+// A target replaces the shares: the student is cut under measured costs.
+func TestRunCutsToATarget(t *testing.T) {
+	r := tiny()
+	r.Architecture.Layers, r.Architecture.IntermediateSize, r.Student.Layers = 3, 768, 2
+	r.Prune, r.TargetSpeedup = nil, 1.0001
+	dir := filepath.Join(t.TempDir(), "out")
+	run := func() (*Report, string, error) {
+		var said strings.Builder
+		report, err := Run(context.Background(), r, Options{Output: dir, Threads: 1, Progress: &said})
+		return report, said.String(), err
+	}
+	report, _, err := run()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Rows) != 4 || !report.Target.Uncut || !strings.Contains(report.Table(), "within the target as it is") {
+		t.Errorf("a student that is faster than the target: %+v\n%s", report.Target, report.Table())
+	}
+	r.TargetSpeedup = 1.5 * report.Target.TeacherMS / report.Target.MeasuredMS
+	if report, _, err = run(); err != nil {
+		t.Fatal(err)
+	}
+	last, student := report.Rows[len(report.Rows)-1], report.Rows[3]
+	if len(report.Rows) != 5 || last.Model != "cut-1-int8.skive" || last.Parameters >= student.Parameters || report.Target.Uncut {
+		t.Errorf("rows %+v, target %+v", report.Rows, report.Target)
+	}
+	if !strings.Contains(report.Markdown(), "Target: ") || report.Target.MeasuredMS <= 0 || report.Target.TeacherMS <= 0 {
+		t.Errorf("target %+v\n%s", report.Target, report.Markdown())
+	}
+	// The cut is kept, and with it all that was trained on it.
+	if err := os.Remove(filepath.Join(dir, "report.json")); err != nil {
+		t.Fatal(err)
+	}
+	again, said, err := run()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(said, "importance") || strings.Contains(said, "measuring costs") || again.Rows[4].Name != last.Name {
+		t.Errorf("once more: %s", said)
+	}
+
+	r.TargetSpeedup = 1e5
+	dir = filepath.Join(t.TempDir(), "unreachable")
+	if _, _, err := run(); !errors.Is(err, pruning.ErrTarget) {
+		t.Errorf("an impossible target: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "teacher")); err == nil {
+		t.Error("a teacher was trained for an impossible target")
+	}
+}
+
+func TestVerdict(t *testing.T) {
+	d := &Dropped{Name: "pruned to 0.8 ms", Metric: 0.87, Limit: 0.885}
+	none := &Dropped{Name: studentStep, Metric: 0.87, Limit: 0.885, None: true}
+	for _, c := range []struct {
+		r    Report
+		want string
+	}{
+		{Report{}, ""},
+		{Report{Dropped: d}, ""},
+		{Report{Target: &Target{Milliseconds: 1}}, ""},
+		{Report{Dropped: none}, "max_drop allows: distilled student reaches 87.0 %"},
+		{Report{Dropped: d, Target: &Target{Milliseconds: 0.5}}, "meets the target of 0.5 ms: pruned to 0.8 ms reaches 87.0 %, the limit is 88.5 %"},
+	} {
+		err := c.r.verdict()
+		if (err == nil) != (c.want == "") || err != nil && (!errors.Is(err, ErrMaxDrop) || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("error %v, want %q", err, c.want)
+		}
+	}
 }
 
 // cancelAt cancels a run when its progress first tells of a stage.
@@ -284,6 +376,7 @@ func TestRecipeRoundTrip(t *testing.T) {
 	full.Student = Student{Layers: 2, TeacherLayers: []int{1, 3}, Hidden: 96, Heads: 3, FFN: 128}
 	full.Distill.Stages = distill.TinyBERT()
 	full.Distill.Stages[0].HiddenMap, full.Distill.Stages[0].HiddenDistance = distill.Skip(), distill.PKD
+	full.Prune, full.TargetMS = []Pruning{}, 0.5
 	full.Recover.Attention, full.Recover.AttentionMap = 1, distill.Explicit([2]int{0, 2}, [2]int{1, 5})
 	for name, recipe := range map[string]Recipe{"default": Default(), "model": ForModel("dir", "sst2", "a.tsv", "b.tsv"), "everything": full} {
 		t.Run(name, func(t *testing.T) {
@@ -350,6 +443,10 @@ func TestRecipeErrorsNameTheSetting(t *testing.T) {
 		{"distill: {stages: [{name: a}]}", "distill: stage a: soft"},
 		{"recover: {temperature: -1}", "recover: temperature"},
 		{"model: dir\ntask: sst2", "training file"},
+		{"target_ms: -1", "target_ms"},
+		{"target_speedup: 1", "target_speedup"},
+		{"{target_speedup: 2, target_ms: 1}", "exclude"},
+		{"{target_speedup: 2, prune: [{heads: 0.5, ffn: 0.5}]}", "prune"},
 	} {
 		path := filepath.Join(t.TempDir(), "recipe.yaml")
 		if err := os.WriteFile(path, []byte(c.yaml), 0o666); err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/golden"
+	"github.com/skive-ml/skive/onnx"
 	"github.com/skive-ml/skive/pruning"
 	"github.com/skive-ml/skive/quantize"
 	"github.com/skive-ml/skive/train"
@@ -122,6 +123,77 @@ func TestEveryStageTakesEveryFamily(t *testing.T) {
 				t.Errorf("%+v: %v", p, err)
 			}
 		})
+	}
+}
+
+// Layers of different sizes, as a search leaves them, are trained, distilled from
+// and into, quantized and exported.
+func TestEveryStageTakesUnevenLayers(t *testing.T) {
+	ctx, whole, all := context.Background(), golden.Model(t), golden.Data(t)
+	trainSet := &data.Dataset{Task: all.Task, Examples: all.Examples[:24]}
+	devSet := &data.Dataset{Task: all.Task, Examples: all.Examples[24:32]}
+	uneven, err := pruning.Rewire(whole, pruning.Masks{Heads: [][]int{{1}, {0, 2, 3}}, FFN: [][]int{{0, 7, 9, 30, 41}, {2, 3}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sizes := []checkpoints.LayerSize{{Heads: 1, Intermediate: 5}, {Heads: 3, Intermediate: 2}}
+	d := distill.Defaults()
+	d.Steps, d.BatchSize, d.Threads = 2, 8, 2
+	d.Hidden, d.Embeddings, d.Relations, d.RelationHeads, d.Attention, d.HeadMeans = 0.1, 0.1, 0.1, 8, 0.1, true
+	for name, learn := range map[string]func() (*checkpoints.Model, *train.Result, error){
+		"fine-tuned": func() (*checkpoints.Model, *train.Result, error) {
+			o := train.Defaults()
+			o.Steps, o.BatchSize, o.Threads, o.Dropout, o.Recompute = 2, 8, 2, 0.1, true
+			return train.Run(ctx, uneven, trainSet, devSet, o)
+		},
+		"distilled into": func() (*checkpoints.Model, *train.Result, error) {
+			return distill.Run(ctx, whole, uneven, trainSet, devSet, d)
+		},
+		"distilled from": func() (*checkpoints.Model, *train.Result, error) {
+			return distill.Run(ctx, uneven, whole, trainSet, devSet, d)
+		},
+		"its own layers": func() (*checkpoints.Model, *train.Result, error) {
+			own := d
+			own.Relations, own.Attention = 0, 0
+			student, err := distill.StudentFromLayers(uneven, []int{1, 0})
+			if err != nil {
+				return nil, nil, err
+			}
+			return distill.Run(ctx, uneven, student, trainSet, devSet, own)
+		},
+	} {
+		m, r, err := learn()
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		want := slices.Clone(sizes)
+		switch name {
+		case "distilled from":
+			want = whole.Config.Layers
+		case "its own layers":
+			slices.Reverse(want)
+		}
+		if !slices.Equal(m.Config.Layers, want) || r.Steps != 2 || train.Checksum(m) == train.Checksum(uneven) {
+			t.Errorf("%s: layers %v after %d steps", name, m.Config.Layers, r.Steps)
+		}
+		file := filepath.Join(t.TempDir(), "m"+checkpoints.Extension)
+		int8, err := quantize.Int8Weights(m, quantize.LinearWeights(m.Config))
+		if err == nil {
+			err = int8.SaveSkive(file)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, dtype := range []string{infer.F32, infer.Int8} {
+			// The export compares the graph with the engine.
+			if _, err := onnx.Export(m, onnx.Options{DType: dtype}, filepath.Join(t.TempDir(), "onnx")); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if _, err := infer.Open(file, infer.Options{}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

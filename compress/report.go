@@ -82,11 +82,16 @@ type Report struct {
 	Floors   []Floor `json:"floors"`
 	// Dropped is nil where no model lost too much.
 	Dropped *Dropped `json:"dropped,omitempty"`
+	// Target is nil where the recipe has none.
+	Target *Target `json:"target,omitempty"`
 	// TokenizeMS is the mean time that tokenization adds to one example. The
 	// rows leave it out: it is the same for all of them.
 	TokenizeMS float64 `json:"tokenize_ms"`
 	Machine    Machine `json:"machine"`
 	Recipe     Recipe  `json:"recipe"`
+	// Inputs is a digest of everything that decides a report: a run whose inputs
+	// are those of the report in its output directory is finished.
+	Inputs string `json:"inputs"`
 }
 
 // rank fills the ratios, which are those of the throughputs.
@@ -152,6 +157,9 @@ func (r *Report) notes() []string {
 		notes = append(notes, fmt.Sprintf("No model is within %g points of the teacher: %s.", r.Recipe.MaxDrop, d))
 	case d != nil:
 		notes = append(notes, fmt.Sprintf("The last row is the smallest model within %g points of the teacher: %s.", r.Recipe.MaxDrop, d))
+	}
+	if r.Target != nil {
+		notes = append(notes, r.Target.note())
 	}
 	for _, f := range r.Floors {
 		notes = append(notes, fmt.Sprintf("floor: %s reaches %.1f %%.", f.Name, 100*f.Metric))
@@ -227,6 +235,9 @@ func (r *Report) HTML() ([]byte, error) {
 	return b.Bytes(), err
 }
 
+// reportFile is the report as a document.
+const reportFile = "report.json"
+
 // Write saves report.json, report.md, report.html and report.svg in dir.
 func (r *Report) Write(dir string) error {
 	picture, err := r.picture()
@@ -242,7 +253,7 @@ func (r *Report) Write(dir string) error {
 		return fmt.Errorf("report.html: %w", err)
 	}
 	for name, content := range map[string][]byte{
-		"report.json": append(document, '\n'),
+		reportFile:    append(document, '\n'),
 		"report.md":   []byte(r.Markdown()),
 		"report.html": html,
 		"report.svg":  picture,

@@ -1,10 +1,16 @@
 package compress
 
 import (
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
+	"strconv"
+	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/train"
@@ -56,6 +62,76 @@ func (c *run) claimOutput() error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return checkpoints.WriteBytes(path, text)
+}
+
+// finished returns the report of an earlier run in the output directory that did
+// all of this one, nil where there is none.
+func (c *run) finished() *Report {
+	c.inputs = c.digest()
+	text, err := os.ReadFile(c.path(reportFile))
+	if err != nil {
+		return nil
+	}
+	var r Report
+	if json.Unmarshal(text, &r) != nil || r.Inputs != c.inputs || len(r.Rows) == 0 {
+		return nil
+	}
+	for _, row := range r.Rows {
+		if _, err := os.Stat(c.path(row.Model)); err != nil {
+			return nil
+		}
+	}
+	return &r
+}
+
+// digest tells runs apart by all that decides their report.
+func (c *run) digest() string {
+	h := sha256.New()
+	recipe, _ := c.Recipe.YAML()
+	unlabeled, _ := os.ReadFile(c.Unlabeled)
+	json.NewEncoder(h).Encode([]any{
+		checkpoints.Version, ThisMachine(), c.Threads, c.Instances, string(recipe),
+		train.Checksum(c.teacher), train.DataChecksum(c.train), train.DataChecksum(c.dev), unlabeled,
+	})
+	return fmt.Sprintf("%x", h.Sum(nil)[:12])
+}
+
+// cut returns what do cuts out of m, from the file of an earlier run where nothing
+// has changed on which it depends. The file's provenance has the settings, and
+// what do measured.
+func (c *run) cut(name string, m *checkpoints.Model, settings map[string]string, do func() (*checkpoints.Model, map[string]float64, error)) (*checkpoints.Model, error) {
+	of := map[string]string{
+		"model-checksum": train.Checksum(m), "data-checksum": train.DataChecksum(c.importanceSet()),
+		"max_length": strconv.Itoa(c.MaxLength), "name": name,
+	}
+	maps.Copy(of, settings)
+	path := c.path(name + "-cut" + checkpoints.Extension)
+	if earlier, err := checkpoints.Open(path); err == nil {
+		if s := lastStage(earlier); s.Name == cutStage && maps.Equal(s.Settings, of) {
+			return earlier, nil
+		}
+		earlier.Close()
+	}
+	pruned, measured, err := do()
+	if err != nil {
+		return nil, err
+	}
+	noted := *pruned
+	noted.Provenance = append(slices.Clone(pruned.Provenance), checkpoints.Stage{
+		Name: cutStage, Version: checkpoints.Version, Time: time.Now().UTC(), Settings: of, Measured: measured,
+	})
+	return &noted, noted.SaveSkive(path)
+}
+
+// cutStage is the name of a cut in the provenance.
+const cutStage = "cut"
+
+// lastStage is the last entry of a model's provenance.
+func lastStage(m *checkpoints.Model) checkpoints.Stage {
+	if len(m.Provenance) == 0 {
+		return checkpoints.Stage{}
+	}
+	return m.Provenance[len(m.Provenance)-1]
 }
 
 // stage trains the model of a stage in the output directory's folder of that

@@ -1,6 +1,7 @@
 package pruning
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -27,15 +29,20 @@ import (
 // MeasureOptions say under which circumstances latency is measured: one sequence
 // a call.
 type MeasureOptions struct {
-	// DType is the engine's number format, see infer.Options; "" is infer.F32.
+	// DType is the engine's number format, see infer.Options; "" is that in which
+	// a model is stored, f32 for a table of costs.
 	DType string
 	// Threads is the number of the engine's threads; 0 is one for each CPU.
 	Threads int
 	// Tokens is the length of the sequence.
 	Tokens int
-	// Duration is how long a measurement goes on; 0 is 20 seconds. Every candidate
-	// is measured at least a few times.
+	// Duration is the longest that a measurement goes on; 0 is 20 seconds. It ends
+	// sooner when all times are known to a hundredth, which tiny models are within
+	// a second. Every model is measured at least a few times, however slow.
 	Duration time.Duration
+	// Activation is the feed-forward activation to which SearchLatency switches
+	// what it measures, see SetActivation; "" keeps the model's.
+	Activation string
 	// Progress receives a progress bar or sparse lines; nil is quiet.
 	Progress io.Writer
 }
@@ -43,9 +50,6 @@ type MeasureOptions struct {
 func (o *MeasureOptions) complete(cfg checkpoints.Config) error {
 	if o.Tokens < 1 || o.Tokens > cfg.MaxTokens() {
 		return &train.OptionError{Option: "seq", Value: o.Tokens, Want: fmt.Sprintf("1 to the model's %d positions", cfg.MaxTokens())}
-	}
-	if o.DType == "" {
-		o.DType = infer.F32
 	}
 	if o.Threads == 0 {
 		o.Threads = runtime.GOMAXPROCS(0)
@@ -79,6 +83,7 @@ func CachedCosts(ctx context.Context, cfg checkpoints.Config, o MeasureOptions, 
 	if err := o.complete(cfg); err != nil {
 		return nil, fmt.Errorf("measuring costs: %w", err)
 	}
+	o.DType = cmp.Or(o.DType, infer.F32)
 	type table struct {
 		Key   costsKey `json:"key"`
 		Costs *Costs   `json:"costs"`
@@ -144,19 +149,37 @@ func MeasureCosts(ctx context.Context, cfg checkpoints.Config, o MeasureOptions)
 	return b.costs(times), nil
 }
 
-// Latencies returns the time of a call of each model in milliseconds: the tenth
+// Latencies returns the time of a call of each model in milliseconds: the second
 // percentile, which other programs on the machine move little. The models take
 // turns, so that a machine whose speed drifts favours none.
 func Latencies(ctx context.Context, models []*checkpoints.Model, o MeasureOptions) ([]float64, error) {
+	return latencies(ctx, nil, models, o)
+}
+
+// latencies is Latencies, with that of a reference before the others unless it is
+// nil, which is measured in the number format in which it is stored.
+func latencies(ctx context.Context, reference *checkpoints.Model, models []*checkpoints.Model, o MeasureOptions) ([]float64, error) {
 	b := &bench{}
 	defer b.close()
-	for _, m := range models {
+	add := func(m *checkpoints.Model, dtype string) error {
 		if err := o.complete(m.Config); err != nil {
-			return nil, fmt.Errorf("measuring latency: %w", err)
+			return fmt.Errorf("measuring latency: %w", err)
 		}
-		b.o, b.cfg = o, m.Config
+		b.o = o
+		b.o.DType = dtype
 		if err := b.add(m); err != nil {
-			return nil, fmt.Errorf("measuring latency: %w", err)
+			return fmt.Errorf("measuring latency: %w", err)
+		}
+		return nil
+	}
+	if reference != nil {
+		if err := add(reference, ""); err != nil {
+			return nil, err
+		}
+	}
+	for _, m := range models {
+		if err := add(m, o.DType); err != nil {
+			return nil, err
 		}
 	}
 	return b.run(ctx, "measuring")
@@ -279,17 +302,25 @@ func (b *bench) random(layers []checkpoints.LayerSize) *checkpoints.Model {
 }
 
 const (
-	// calls is how often an engine is called in its turn, minRounds how many turns
-	// each gets at least.
+	// calls is how often an engine is called in its turn, unless that takes longer
+	// than turn; minRounds is how many turns each gets at least.
 	calls, minRounds = 3, 5
+	turn             = 20 * time.Millisecond
+	// minTime is how long a measurement goes on at least: a machine that is slowed
+	// for a moment is not taken for a slow one.
+	minTime = 300 * time.Millisecond
 	// quantile of the times of an engine's calls stands for them. Other programs
 	// only add to a time, and to a long one more than to a short one, so that on a
-	// busy machine medians say nothing of ratios; on an idle one they are the same.
-	quantile = 0.1
+	// busy machine medians, and even tenth percentiles, say nothing of ratios; on
+	// an idle one they are the same.
+	quantile = 0.02
+	// precision is the half width of the quantile's 95 % interval, as a share of
+	// it, at which it counts as known, of minSamples or more.
+	precision, minSamples = 0.01, 30
 )
 
-// run measures the engines in turn until the time is over and returns the time of
-// a call of each, in milliseconds.
+// run measures the engines in turn until their times are known or the time is
+// over, and returns the time of a call of each, in milliseconds.
 func (b *bench) run(ctx context.Context, title string) ([]float64, error) {
 	r := rand.New(rand.NewPCG(1, 2))
 	ids, offsets := make([]int32, b.o.Tokens), []int32{0, int32(b.o.Tokens)}
@@ -300,35 +331,68 @@ func (b *bench) run(ctx context.Context, title string) ([]float64, error) {
 	for i := range ids {
 		ids[i] = r.Int32N(int32(smallest))
 	}
-	bar := progress.New(b.o.Progress, title, 0, int(b.o.Duration.Milliseconds()))
+	bar := progress.New(b.o.Progress, title+", seconds", 0, max(1, int(b.o.Duration.Seconds())))
 	defer bar.Finish("")
 	samples := make([][]float64, len(b.engines))
+	times := make([]float64, len(b.engines))
 	var logits []float32
-	start := time.Now()
-	for round := -1; round < minRounds || time.Since(start) < b.o.Duration; round++ {
+	var start time.Time
+	check := minRounds // rounds after which the samples are looked at again
+	for round := 0; ; round++ {
+		if round == 1 { // the first fills arenas and caches
+			start = time.Now()
+		}
 		for i, e := range b.engines {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			for range calls {
+			began := time.Now()
+			for call := 0; call < calls && (call == 0 || time.Since(began) < turn); call++ {
 				before := time.Now()
 				var err error
 				if logits, err = e.PredictTokens(logits, ids, nil, offsets); err != nil {
 					return nil, err
 				}
-				if round >= 0 { // the first fills arenas and caches
+				if round > 0 {
 					samples[i] = append(samples[i], time.Since(before).Seconds()*1e3)
 				}
 			}
 		}
-		bar.Set(min(int(time.Since(start).Milliseconds()), int(b.o.Duration.Milliseconds())), "")
+		if round < minRounds {
+			continue
+		}
+		elapsed := time.Since(start)
+		over := elapsed >= b.o.Duration
+		if round < check && !over {
+			continue
+		}
+		check = round + round/4 + 1
+		known := 0
+		for i, all := range samples {
+			slices.Sort(all)
+			times[i] = all[int(quantile*float64(len(all)))]
+			if uncertainty(all) <= precision {
+				known++
+			}
+		}
+		bar.Set(min(int(elapsed.Seconds()), int(b.o.Duration.Seconds())), fmt.Sprintf("%d of %d times known", known, len(times)))
+		if over || known == len(times) && elapsed >= min(minTime, b.o.Duration) {
+			return times, nil
+		}
 	}
-	times := make([]float64, len(samples))
-	for i, all := range samples {
-		slices.Sort(all)
-		times[i] = all[int(quantile*float64(len(all)))]
+}
+
+// uncertainty is half of the quantile's 95 % interval as a share of the quantile, by
+// the order statistics whose ranks are two standard deviations away; infinite for
+// too few samples. They ascend.
+func uncertainty(samples []float64) float64 {
+	if len(samples) < minSamples {
+		return math.Inf(1)
 	}
-	return times, nil
+	n := float64(len(samples))
+	rank, deviation := quantile*n, 2*math.Sqrt(n*quantile*(1-quantile))
+	low, high := int(max(0, rank-deviation)), int(math.Ceil(rank+deviation))
+	return (samples[high] - samples[low]) / 2 / samples[int(rank)]
 }
 
 // costs turns the times of the engines that build made into curves.
@@ -381,77 +445,228 @@ func ascending(widths []int, times []float64, layers int) Curve {
 	return c
 }
 
-// Target is a latency to prune to: one of the two.
+// Target is a latency to prune to: Milliseconds or Speedup.
 type Target struct {
-	// Milliseconds is the time of a call, Speedup how many times faster than the
-	// whole model it is to be.
+	// Milliseconds is the time of a call, Speedup how many times faster than
+	// Reference it is to be.
 	Milliseconds, Speedup float64
+	// Reference is measured in the number format in which it is stored; nil is the
+	// whole model, measured as what is pruned of it.
+	Reference *checkpoints.Model
+}
+
+// String renders the target in one phrase.
+func (t Target) String() string {
+	if t.Speedup > 0 {
+		return fmt.Sprintf("%.4g times the speed", t.Speedup)
+	}
+	return fmt.Sprintf("%.4g ms", t.Milliseconds)
+}
+
+func (t Target) check() error {
+	if (t.Milliseconds > 0) == (t.Speedup > 0) {
+		return &train.OptionError{Option: "target", Value: t, Want: "either milliseconds or a speed-up, above 0"}
+	}
+	return nil
+}
+
+// goal is the time of a call that the target asks for, where one of the reference
+// takes before.
+func (t Target) goal(before float64) float64 {
+	if t.Speedup > 0 {
+		return before / t.Speedup
+	}
+	return t.Milliseconds
+}
+
+// measure measures the reference side by side with the models.
+func (t Target) measure(ctx context.Context, whole *checkpoints.Model, o MeasureOptions, models ...*checkpoints.Model) (before float64, times []float64, err error) {
+	if t.Reference != nil {
+		times, err = latencies(ctx, t.Reference, models, o)
+	} else {
+		times, err = Latencies(ctx, append([]*checkpoints.Model{whole}, models...), o)
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	return times[0], times[1:], nil
+}
+
+// Gap returns how many times faster a model has to become for the target, 1 or
+// less where it is fast enough.
+func (t Target) Gap(ctx context.Context, model *checkpoints.Model, o MeasureOptions) (float64, error) {
+	if err := t.check(); err != nil {
+		return 0, err
+	}
+	before, times, err := t.measure(ctx, model, o, model)
+	if err != nil {
+		return 0, err
+	}
+	gap := times[0] / t.goal(before)
+	if gap <= 1+aim {
+		gap = min(gap, 1)
+	}
+	return gap, nil
+}
+
+// ErrTarget says that no pruned model meets a target.
+var ErrTarget = errors.New("the target is not reachable")
+
+// Reachable reports, in some seconds and by an ErrTarget, the first of the
+// targets that not even the smallest model meets which Search leaves: one head
+// and UnitMultiple units in each layer.
+func Reachable(ctx context.Context, model *checkpoints.Model, o MeasureOptions, targets ...Target) error {
+	masks := newMasks(len(model.Config.Layers))
+	for l, size := range model.Config.Layers {
+		masks.Heads[l], masks.FFN[l] = firsts(1), firsts(min(UnitMultiple, size.Intermediate))
+	}
+	smallest, err := o.cut(model, masks)
+	if err != nil {
+		return err
+	}
+	var before float64
+	var times []float64
+	for i, t := range targets {
+		if err := t.check(); err != nil {
+			return err
+		}
+		if i == 0 || t.Reference != targets[i-1].Reference {
+			if before, times, err = t.measure(ctx, model, o, smallest); err != nil {
+				return err
+			}
+		}
+		if least := times[0]; least > t.goal(before)*(1+tolerance) {
+			return fmt.Errorf("%s: %w: the smallest model, one head and %d units in each layer, takes %.3g ms, %.3g times the speed",
+				t, ErrTarget, UnitMultiple, least, before/least)
+		}
+	}
+	return nil
+}
+
+// cut rewires a model, with the activation of the options.
+func (o *MeasureOptions) cut(model *checkpoints.Model, masks Masks) (*checkpoints.Model, error) {
+	m, err := Rewire(model, masks)
+	if err == nil && o.Activation != "" && o.Activation != m.Config.Activation {
+		m, err = SetActivation(m, o.Activation)
+	}
+	return m, err
 }
 
 // Fit is what SearchLatency found.
 type Fit struct {
 	Masks Masks
-	// Before and After are the measured milliseconds of a call of the model and
-	// of the pruned one.
+	// Before and After are the measured milliseconds of a call of the target's
+	// reference and of the pruned model.
 	Before, After float64
 }
 
 const (
-	// tolerance is how far from the target a measured latency may be, as a share.
-	tolerance = 0.05
-	// corrections is how often the budget is corrected by what was measured.
-	corrections = 3
+	// tolerance is how far from the target a measured latency may be, as a share,
+	// and aim how near it the search wants to come, so that who measures again
+	// finds it within the tolerance.
+	tolerance, aim = 0.05, 0.02
+	// trials is how many models the search measures, and guesses how many budgets
+	// it tries, of which several may give the same model.
+	trials, guesses = 6, 24
 )
 
 // SearchLatency is Search to a latency: it searches under costs that MeasureCosts
-// measured, measures the model that comes out side by side with the whole one,
-// and where the time is more than 5 % off, corrects the budget and searches
-// again. It returns the nearest that it found, which on a busy machine may be
-// further off. A target below the smallest model's time is an ErrBudget.
+// measured, measures the model that comes out side by side with the target's
+// reference, and where the time is off corrects the budget and searches again.
+//
+// The time of what it returns is within 5 % of the target, or less where nothing
+// nearer was found: models come in steps of a head and UnitMultiple units, and a
+// model that meets the target is returned whole. A target that nothing meets is
+// an ErrTarget.
 func SearchLatency(ctx context.Context, model *checkpoints.Model, s *Scores, c *Costs, target Target, o MeasureOptions) (*Fit, error) {
-	if (target.Milliseconds > 0) == (target.Speedup > 0) {
-		return nil, &train.OptionError{Option: "target", Value: target, Want: "either milliseconds or a speed-up, above 0"}
+	if err := target.check(); err != nil {
+		return nil, err
 	}
-	whole := c.Of(model.Config.Layers)
-	goal := func(before float64) float64 {
-		if target.Speedup > 0 {
-			return before / target.Speedup
-		}
-		return target.Milliseconds
+	if err := errors.Join(s.check(model.Config), c.check(model.Config)); err != nil {
+		return nil, err
 	}
-	before, err := Latencies(ctx, []*checkpoints.Model{model}, o)
+	uncut, err := o.cut(model, whole(model.Config))
 	if err != nil {
 		return nil, err
 	}
+	return approach(s, model.Config, c, target, func(masks Masks) (*Fit, error) {
+		m := uncut
+		if !slices.Equal(masks.sizes(), model.Config.Layers) {
+			if m, err = o.cut(model, masks); err != nil {
+				return nil, err
+			}
+		}
+		before, times, err := target.measure(ctx, model, o, m)
+		if err != nil {
+			return nil, err
+		}
+		return &Fit{Masks: masks, Before: before, After: times[0]}, nil
+	})
+}
+
+// approach searches under budgets until what is measured is at the target.
+func approach(s *Scores, cfg checkpoints.Config, c *Costs, target Target, measure func(Masks) (*Fit, error)) (*Fit, error) {
+	var tried []*Fit
+	try := func(masks Masks) (*Fit, error) {
+		for _, f := range tried {
+			if slices.Equal(f.Masks.sizes(), masks.sizes()) {
+				return f, nil
+			}
+		}
+		f, err := measure(masks)
+		tried = append(tried, f)
+		return f, err
+	}
+	// off is the measured time as a multiple of the one that is asked for.
+	off := func(f *Fit) float64 { return f.After / target.goal(f.Before) }
+	f, err := try(whole(cfg))
+	if err != nil || off(f) <= 1+aim {
+		return f, err
+	}
+	_, least := c.parts(s)
+	most := c.Of(cfg.Layers)
+	low, high := math.Inf(-1), most // budgets that are too small and too large
 	// The machine may be slower now than when the table was measured.
-	budget := goal(before[0]) * whole / before[0]
-	var best *Fit
-	off := func(f *Fit) float64 { return f.After / goal(f.Before) }
-	distance := func(f *Fit) float64 { return max(off(f), 1/off(f)) - 1 }
-	for range 1 + corrections {
-		masks, err := Search(s, model.Config, c, budget)
-		if errors.Is(err, ErrBudget) && best != nil {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("a target of %.4g ms: %w", goal(before[0]), err)
-		}
-		pruned, err := Rewire(model, masks)
+	last, lastOff, budget := most, off(f), most/off(f)
+	for range guesses {
+		budget = min(max(budget, least), most)
+		masks, err := Search(s, cfg, c, budget)
 		if err != nil {
 			return nil, err
 		}
-		times, err := Latencies(ctx, []*checkpoints.Model{model, pruned}, o)
-		if err != nil {
+		if f, err = try(masks); err != nil {
 			return nil, err
 		}
-		f := &Fit{Masks: masks, Before: times[0], After: times[1]}
-		if best == nil || distance(f) < distance(best) {
-			best = f
-		}
-		if distance(f) <= tolerance || off(f) < 1 && slices.Equal(masks.sizes(), model.Config.Layers) {
+		if math.Abs(off(f)-1) <= aim || len(tried) > trials {
 			break
 		}
-		budget = min(budget/off(f), whole)
+		now := off(f)
+		if now > 1 {
+			high = budget
+		} else {
+			low = budget
+		}
+		// Along the line through the last two measurements; inside of the bracket
+		// where noise or a step leads out of it.
+		next := budget + (1-now)*(last-budget)/(lastOff-now)
+		last, lastOff = budget, now
+		if budget = next; !(low < budget && budget < high) {
+			budget = (max(low, least) + high) / 2
+		}
+	}
+	// Within the tolerance the nearest, else the slowest below the target.
+	best := slices.MinFunc(tried, func(a, b *Fit) int {
+		rank := func(f *Fit) float64 {
+			if x := off(f); x <= 1+tolerance {
+				return math.Abs(x - 1)
+			}
+			return math.Inf(1)
+		}
+		return cmp.Compare(rank(a), rank(b))
+	})
+	if off(best) > 1+tolerance {
+		best = slices.MinFunc(tried, func(a, b *Fit) int { return cmp.Compare(off(a), off(b)) })
+		return nil, fmt.Errorf("%s: %w: the nearest model found takes %.3g ms, %.3g times the speed", target, ErrTarget, best.After, best.Before/best.After)
 	}
 	return best, nil
 }

@@ -34,14 +34,7 @@ func Search(s *Scores, cfg checkpoints.Config, c *Costs, budget float64) (Masks,
 	if err := c.check(cfg); err != nil {
 		return Masks{}, err
 	}
-	var parts []part
-	least := c.Fixed
-	for l := range cfg.Layers {
-		for _, p := range []part{newPart(s.Heads[l], 1, c.Heads[l]), newPart(s.FFN[l], UnitMultiple, c.FFN[l])} {
-			least += p.least
-			parts = append(parts, p)
-		}
-	}
+	parts, least := c.parts(s)
 	if !(budget >= least) {
 		return Masks{}, fmt.Errorf("%w: %.4g of %.4g", ErrBudget, budget, least)
 	}
@@ -54,6 +47,19 @@ func Search(s *Scores, cfg checkpoints.Config, c *Costs, budget float64) (Masks,
 		sizes[l] = checkpoints.LayerSize{Heads: chosen[2*l], Intermediate: chosen[2*l+1]}
 	}
 	return SelectSizes(s, cfg, sizes)
+}
+
+// parts are the heads and the units of each layer; least is the cost of the
+// smallest model.
+func (c *Costs) parts(s *Scores) (all []part, least float64) {
+	least = c.Fixed
+	for l := range s.Heads {
+		for _, p := range []part{newPart(s.Heads[l], 1, c.Heads[l]), newPart(s.FFN[l], UnitMultiple, c.FFN[l])} {
+			least += p.least
+			all = append(all, p)
+		}
+	}
+	return all, least
 }
 
 // part is the heads or the units of a layer: the numbers that may be kept, what

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -106,6 +107,60 @@ func TestFLOPsOfBERTBase(t *testing.T) {
 	}
 }
 
+// On a machine where time is no multiple of the table's costs, what is found is
+// within 5 % of every target that a model can meet.
+func TestTheSearchApproachesATarget(t *testing.T) {
+	cfg := tiny(slices.Repeat([]checkpoints.LayerSize{{Heads: 12, Intermediate: 1536}}, 3)...)
+	s, costs := randomScores(cfg, 3), FLOPs(cfg, 20)
+	most := costs.Of(cfg.Layers)
+	for name, clock := range map[string]func(share float64) float64{
+		"proportional": func(x float64) float64 { return 4 * x },
+		"overhead":     func(x float64) float64 { return 1 + 2*x },
+		"caches":       func(x float64) float64 { return math.Pow(x, 1.7) + 0.1 },
+		"steps":        func(x float64) float64 { return math.Ceil(x*40)/40 + 0.2 },
+	} {
+		measured := 0
+		measure := func(m Masks) (*Fit, error) {
+			measured++
+			return &Fit{Masks: m, Before: clock(1), After: clock(costs.Of(m.sizes()) / most)}, nil
+		}
+		for _, speedup := range []float64{0.9, 1.04, 1.3, 2, 2.5} {
+			measured = 0
+			f, err := approach(s, cfg, costs, Target{Speedup: speedup}, measure)
+			if err != nil {
+				t.Errorf("%s, %g times: %v", name, speedup, err)
+				continue
+			}
+			if got := f.Before / f.After; speedup > 1 && math.Abs(got/speedup-1) > tolerance || measured > trials+1 {
+				t.Errorf("%s: %.3f times after %d measurements, want %g", name, got, measured, speedup)
+			}
+		}
+		if _, err := approach(s, cfg, costs, Target{Speedup: 1e4}, measure); !errors.Is(err, ErrTarget) {
+			t.Errorf("%s: 10,000 times the speed: error %v", name, err)
+		}
+	}
+}
+
+// A time counts as known when the order statistics around it lie close.
+func TestUncertainty(t *testing.T) {
+	times := func(n int, step float64) []float64 {
+		all := make([]float64, n)
+		for i := range all {
+			all[i] = 1 + step*float64(i)
+		}
+		return all
+	}
+	for _, c := range []struct {
+		n     int
+		step  float64
+		known bool
+	}{{29, 0, false}, {30, 0, true}, {60, 0.02, false}, {1000, 0.0008, true}, {1000, 0.005, false}} {
+		if got := uncertainty(times(c.n, c.step)); (got <= precision) != c.known {
+			t.Errorf("%d samples in steps of %g: an uncertainty of %g", c.n, c.step, got)
+		}
+	}
+}
+
 // Pooling makes a curve of noisy times that ascends.
 func TestAscending(t *testing.T) {
 	got := ascending([]int{16, 32, 48, 64}, []float64{1, 3, 2, 5}, 2)
@@ -159,15 +214,34 @@ func TestSearchLatency(t *testing.T) {
 	costs = FLOPs(cfg, o.Tokens)
 	m := checkpoints.InitBERT(cfg, 1)
 	s := randomScores(cfg, 2)
-	fit, err := SearchLatency(ctx, m, s, costs, Target{Speedup: 1.2}, o)
-	if err != nil {
-		t.Fatal(err)
+	for name, target := range map[string]Target{
+		"of itself": {Speedup: 1.2}, "of another": {Speedup: 1.2, Reference: m},
+	} {
+		fit, err := SearchLatency(ctx, m, s, costs, target, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := fit.Masks.check(cfg); err != nil || fit.Before <= 0 || fit.After <= 0 {
+			t.Errorf("%s: masks %v, %g ms of %g, error %v", name, fit.Masks, fit.After, fit.Before, err)
+		}
 	}
-	if err := fit.Masks.check(cfg); err != nil || fit.Before <= 0 || fit.After <= 0 {
-		t.Errorf("masks %v, %g ms of %g, error %v", fit.Masks, fit.After, fit.Before, err)
+	relu := o
+	relu.Activation = "relu"
+	fit, err := SearchLatency(ctx, m, s, costs, Target{Milliseconds: 1e3}, relu)
+	if err != nil || !slices.Equal(fit.Masks.sizes(), cfg.Layers) {
+		t.Errorf("a target that the model meets: masks %v, error %v", fit, err)
 	}
-	if _, err := SearchLatency(ctx, m, s, costs, Target{Milliseconds: 1e-6}, o); !errors.Is(err, ErrBudget) {
+	if _, err := SearchLatency(ctx, m, s, costs, Target{Milliseconds: 1e-6}, o); !errors.Is(err, ErrTarget) {
 		t.Errorf("an impossible target: error %v", err)
+	}
+	if err := Reachable(ctx, m, o, Target{Milliseconds: 1e3}, Target{Speedup: 1e3}); !errors.Is(err, ErrTarget) || !strings.Contains(err.Error(), "1000 times the speed") {
+		t.Errorf("an impossible speed-up: error %v", err)
+	}
+	if gap, err := (Target{Milliseconds: 1e3}).Gap(ctx, m, o); err != nil || gap > 1 {
+		t.Errorf("a gap of %g to what the model meets, error %v", gap, err)
+	}
+	if gap, err := (Target{Speedup: 3}).Gap(ctx, m, o); err != nil || gap < 1.5 || gap > 6 {
+		t.Errorf("a gap of %g to three times its own speed, error %v", gap, err)
 	}
 	if _, err := SearchLatency(ctx, m, s, costs, Target{}, o); err == nil {
 		t.Error("no target: no error")

@@ -152,6 +152,15 @@ func atMost(n, all int) int {
 	return min(n, all)
 }
 
+// whole keeps everything.
+func whole(cfg checkpoints.Config) Masks {
+	m := newMasks(len(cfg.Layers))
+	for l, size := range cfg.Layers {
+		m.Heads[l], m.FFN[l] = firsts(size.Heads), firsts(size.Intermediate)
+	}
+	return m
+}
+
 func newMasks(layers int) Masks {
 	return Masks{Heads: make([][]int, layers), FFN: make([][]int, layers)}
 }

@@ -263,9 +263,9 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 	maps.Copy(f.settings, f.problem.Settings)
 	f.settings["task"] = trainSet.Task.Name
 	f.settings["model-checksum"] = Checksum(work)
-	f.settings["train-checksum"] = dataChecksum(trainSet)
+	f.settings["train-checksum"] = DataChecksum(trainSet)
 	if devSet != nil {
-		f.settings["dev-checksum"] = dataChecksum(devSet)
+		f.settings["dev-checksum"] = DataChecksum(devSet)
 	}
 	f.config = work.Config.Clone()
 	f.config.Task = trainSet.Task.Name

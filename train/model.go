@@ -114,8 +114,8 @@ func Checksum(m *checkpoints.Model) string {
 	return fmt.Sprintf("%08x", sum)
 }
 
-// dataChecksum tells data sets apart by their examples and labels.
-func dataChecksum(ds *data.Dataset) string {
+// DataChecksum tells data sets apart by their examples and labels.
+func DataChecksum(ds *data.Dataset) string {
 	sum := uint32(0)
 	var buf []byte
 	for i := range ds.Examples {

@@ -32,6 +32,7 @@ type benchResult struct {
 	DType     string  `json:"dtype"`
 	Latency   struct {
 		Mean float64 `json:"mean"`
+		Min  float64 `json:"min"`
 		P50  float64 `json:"p50"`
 		P90  float64 `json:"p90"`
 		P99  float64 `json:"p99"`
@@ -212,7 +213,7 @@ func bench(m *checkpoints.Model, batches []benchBatch, o infer.Options, instance
 	for _, t := range all {
 		r.Latency.Mean += t / float64(len(all))
 	}
-	r.Latency.P50, r.Latency.P90, r.Latency.P99 = quantile(0.5), quantile(0.9), quantile(0.99)
+	r.Latency.Min, r.Latency.P50, r.Latency.P90, r.Latency.P99 = all[0], quantile(0.5), quantile(0.9), quantile(0.99)
 	r.ExamplesPerSecond, r.TokensPerSecond = float64(totalExamples)/elapsed, float64(totalTokens)/elapsed
 	r.Seq = float64(totalTokens) / float64(totalExamples)
 	if o.Profile {

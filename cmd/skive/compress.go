@@ -17,6 +17,7 @@ func newCompress() *cobra.Command {
 		recipeFile, model, output string
 		printRecipe               bool
 		priceHour, maxDrop        float64
+		targetMS, targetSpeedup   float64
 		instances                 int
 		seed                      uint64
 	)
@@ -27,7 +28,11 @@ func newCompress() *cobra.Command {
 
 With neither --model nor --recipe it runs the embedded default: a generated task and a teacher trained from scratch. It
 needs no files and takes some minutes. Stopped and called again with the same -o, it goes on where it was; with other
-settings it does again what depends on them.`,
+settings it does again what depends on them.
+
+The student is pruned by the recipe's shares; or, with --target-ms or --target-speedup, to a latency measured on this
+machine, with as many cuts and recoveries as that takes. --max-drop bounds what the metric may lose on the way: exit 1
+says that no model is good enough, or none at the target. A target that no student reaches is refused at once.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			recipe := compress.Default()
@@ -49,6 +54,11 @@ settings it does again what depends on them.`,
 					}
 				}
 			}
+			for name, x := range map[string]float64{"target-ms": targetMS, "target-speedup": targetSpeedup} {
+				if c.Flags().Changed(name) && !(x > 0) {
+					return usagef("--%s: %g, expected more than 0", name, x)
+				}
+			}
 			set := func(name string, apply func()) {
 				if c.Flags().Changed(name) {
 					apply()
@@ -65,6 +75,8 @@ settings it does again what depends on them.`,
 			set("price-hour", func() { recipe.PriceHour = priceHour })
 			set("instances", func() { recipe.Instances = instances })
 			set("max-drop", func() { recipe.MaxDrop = maxDrop })
+			set("target-ms", func() { recipe.TargetMS, recipe.Prune = targetMS, nil })
+			set("target-speedup", func() { recipe.TargetSpeedup, recipe.Prune = targetSpeedup, nil })
 			set("seed", func() { recipe.Seed = seed })
 			if err := recipe.Validate(); err != nil {
 				return usageError{err}
@@ -103,6 +115,8 @@ settings it does again what depends on them.`,
 	f.Float64Var(&priceHour, "price-hour", 0.10, "price of an hour of this machine, in dollars")
 	f.IntVar(&instances, "instances", 0, "one-thread engines that serve together (default one for each thread)")
 	f.Float64Var(&maxDrop, "max-drop", 0, "prune on until the metric has lost this many `POINTS` (0.5 of 100) against the teacher")
+	f.Float64Var(&targetMS, "target-ms", 0, "prune until the int8 engine takes this many `MILLISECONDS` a call, on one thread")
+	f.Float64Var(&targetSpeedup, "target-speedup", 0, "prune until it is this many times as fast as the teacher in f32, on one thread")
 	f.Uint64Var(&seed, "seed", 1, "seed of everything that is drawn")
 	return c
 }

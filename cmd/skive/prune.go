@@ -274,6 +274,9 @@ func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
 		return err
 	}
 	defer m.Close()
+	if m.Quantized() {
+		return fmt.Errorf("--model: %s is int8, expected the f32, f16 or bf16 model that it was quantized from", p.model)
+	}
 	if err := j.read(m); err != nil {
 		return err
 	}
@@ -349,8 +352,12 @@ type pruned struct {
 	Before     int64   `json:"parameters_before"`
 	MS         float64 `json:"latency_ms,omitempty"`
 	MSBefore   float64 `json:"latency_ms_before,omitempty"`
+	// What was asked for, of which one is not 0 where the latency is measured.
+	TargetMS      float64 `json:"target_ms,omitempty"`
+	TargetSpeedup float64 `json:"target_speedup,omitempty"`
 
-	model *checkpoints.Model
+	target pruning.Target
+	model  *checkpoints.Model
 }
 
 // prune makes the pruned models: one for each target, or one.
@@ -364,6 +371,14 @@ func (j *pruneJob) prune(ctx context.Context, targets []pruning.Target) ([]prune
 	}
 	if j.rounds > 1 {
 		return j.iterate(ctx, start)
+	}
+	// What cannot be reached is to be known before the importance is measured.
+	var costs *pruning.Costs
+	var measuring pruning.MeasureOptions
+	if len(targets) > 0 || j.targetFLOPs > 0 {
+		if costs, measuring, err = j.price(ctx, start, targets); err != nil {
+			return nil, err
+		}
 	}
 	var gradients *pruning.Gradients
 	var scores *pruning.Scores
@@ -391,7 +406,7 @@ func (j *pruneJob) prune(ctx context.Context, targets []pruning.Target) ([]prune
 		m, err := j.finish(ctx, start, start, "")
 		return []pruned{{model: m}}, err
 	}
-	fits, err := j.search(ctx, start, scores, targets)
+	fits, err := j.search(ctx, start, scores, costs, targets, measuring)
 	if err != nil {
 		return nil, err
 	}
@@ -403,6 +418,10 @@ func (j *pruneJob) prune(ctx context.Context, targets []pruning.Target) ([]prune
 			}
 		}
 		r := pruned{MS: fit.After, MSBefore: fit.Before}
+		if len(targets) > 0 {
+			r.target = targets[i]
+			r.TargetMS, r.TargetSpeedup = r.target.Milliseconds, r.target.Speedup
+		}
 		if r.model, err = pruning.Rewire(start, fit.Masks); err != nil {
 			return nil, err
 		}
@@ -418,50 +437,43 @@ func (j *pruneJob) prune(ctx context.Context, targets []pruning.Target) ([]prune
 	return results, nil
 }
 
-// search chooses the masks, with the times that were measured.
-func (j *pruneJob) search(ctx context.Context, m *checkpoints.Model, scores *pruning.Scores, targets []pruning.Target) ([]pruning.Fit, error) {
-	var masks pruning.Masks
-	var err error
-	switch {
-	case j.targetFLOPs == 0 && len(targets) == 0 && j.global:
-		masks, err = pruning.SelectGlobal(scores, m.Config, j.heads, j.ffn, j.normalize)
-	case j.targetFLOPs == 0 && len(targets) == 0:
-		masks, err = pruning.Select(scores, m.Config, j.heads, j.ffn)
+// price returns what heads and units cost, in operations or in milliseconds of
+// this machine, and under which circumstances that is measured.
+func (j *pruneJob) price(ctx context.Context, m *checkpoints.Model, targets []pruning.Target) (*pruning.Costs, pruning.MeasureOptions, error) {
+	o := pruning.MeasureOptions{
+		DType: j.dtype, Threads: common.threads, Tokens: j.seq, Activation: j.activation, Progress: common.progress(),
 	}
-	if err != nil {
-		return nil, usageError{err}
-	}
-	if masks.Heads != nil {
-		return []pruning.Fit{{Masks: masks}}, nil
-	}
-	o := pruning.MeasureOptions{DType: j.dtype, Threads: common.threads, Tokens: j.seq, Progress: common.progress()}
 	if o.Tokens == 0 {
 		enc, err := train.Encode(m, &data.Dataset{Task: j.set.Task, Examples: j.set.Examples[:min(examplesForCosts, len(j.set.Examples))]}, j.task.maxLength)
 		if err != nil {
-			return nil, err
+			return nil, o, err
 		}
 		o.Tokens = max(1, enc.Tokens()/max(1, enc.Len()))
 	}
 	if j.targetFLOPs > 0 {
-		costs := pruning.FLOPs(m.Config, o.Tokens)
-		masks, err := pruning.Search(scores, m.Config, costs, j.targetFLOPs*costs.Of(m.Config.Layers))
-		if err != nil {
-			return nil, fmt.Errorf("--target-flops: %w", err)
-		}
-		return []pruning.Fit{{Masks: masks}}, nil
+		return pruning.FLOPs(m.Config, o.Tokens), o, nil
+	}
+	if err := pruning.Reachable(ctx, m, o, targets...); err != nil {
+		return nil, o, err
 	}
 	dir := j.costs
 	if dir == "" {
 		cache, err := os.UserCacheDir()
 		if err != nil {
-			return nil, fmt.Errorf("--costs: no cache directory: %w", err)
+			return nil, o, fmt.Errorf("--costs: no cache directory: %w", err)
 		}
 		dir = filepath.Join(cache, "skive")
 	}
-	costs, err := pruning.CachedCosts(ctx, m.Config, o, dir)
-	if err != nil {
-		return nil, err
+	cfg := m.Config.Clone()
+	if j.activation != "" {
+		cfg.Activation = j.activation
 	}
+	costs, err := pruning.CachedCosts(ctx, cfg, o, dir)
+	return costs, o, err
+}
+
+// search chooses the masks, with the times that were measured.
+func (j *pruneJob) search(ctx context.Context, m *checkpoints.Model, scores *pruning.Scores, costs *pruning.Costs, targets []pruning.Target, o pruning.MeasureOptions) ([]pruning.Fit, error) {
 	var fits []pruning.Fit
 	for _, t := range targets {
 		fit, err := pruning.SearchLatency(ctx, m, scores, costs, t, o)
@@ -470,7 +482,26 @@ func (j *pruneJob) search(ctx context.Context, m *checkpoints.Model, scores *pru
 		}
 		fits = append(fits, *fit)
 	}
-	return fits, nil
+	if fits != nil {
+		return fits, nil
+	}
+	var masks pruning.Masks
+	var err error
+	switch {
+	case costs != nil:
+		masks, err = pruning.Search(scores, m.Config, costs, j.targetFLOPs*costs.Of(m.Config.Layers))
+		if err != nil {
+			return nil, fmt.Errorf("--target-flops: %w", err)
+		}
+	case j.global:
+		masks, err = pruning.SelectGlobal(scores, m.Config, j.heads, j.ffn, j.normalize)
+	default:
+		masks, err = pruning.Select(scores, m.Config, j.heads, j.ffn)
+	}
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return []pruning.Fit{{Masks: masks}}, nil
 }
 
 // memberName is what a member of a family is called in the file system.
@@ -541,7 +572,7 @@ func printPruned(w io.Writer, results []pruned, family bool) error {
 	for _, r := range results {
 		latency := ""
 		if r.MS > 0 {
-			latency = fmt.Sprintf("; %.3g ms, %.2f times as fast", r.MS, r.MSBefore/r.MS)
+			latency = fmt.Sprintf("; target %s, measured %.3g ms, %.2f times as fast", r.target, r.MS, r.MSBefore/r.MS)
 		}
 		if _, err := fmt.Fprintf(w, "%d parameters of %d, %d bytes%s; written: %s\n", r.Parameters, r.Before, r.Bytes, latency, r.Output); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/skive-ml/skive/checkpoints"
@@ -31,7 +32,8 @@ func TestPrune(t *testing.T) {
 		want  func(checkpoints.Config) bool
 	}{
 		"sizes":  {[]string{"--heads", "2", "--ffn", "32", "--rearrange", "--tune", "--importance-data", "dev"}, sized(half, half)},
-		"rounds": {[]string{"--heads", "2", "--ffn", "32", "--rounds", "2", "--recover", "--steps", "1", "--activation", "relu"}, sized(half, half)},
+		"rounds": {[]string{"--heads", "2", "--ffn", "32", "--rounds", "2", "--recover", "--steps", "1"}, sized(half, half)},
+		"relu":   {[]string{"--heads", "2", "--ffn", "32", "--activation", "relu", "--recover", "--steps", "1"}, func(c checkpoints.Config) bool { return c.Activation == "relu" }},
 		"global": {[]string{"--heads", "2", "--global", "--normalize", "--predictions"}, uneven},
 		"flops":  {[]string{"--target-flops", "0.5"}, uneven},
 		"layers": {[]string{"--layers", "1"}, func(c checkpoints.Config) bool { return len(c.Layers) == 1 }},
@@ -71,5 +73,47 @@ func TestPrune(t *testing.T) {
 			t.Errorf("%s: importance %s, error %v", name, text, err)
 		}
 		m.Close()
+	}
+}
+
+// What cannot be pruned, or not so far, is refused before any work.
+func TestPruneRefuses(t *testing.T) {
+	const model = "../../train/testdata/tiny"
+	dir := t.TempDir()
+	set, int8 := filepath.Join(dir, "set.jsonl"), filepath.Join(dir, "int8.skive")
+	if err := os.WriteFile(set, []byte(`{"text": "w5 w6 w7", "label": "red"}`+"\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := execute(t, "quantize", "--model", model, "--dtype", "int8", "-o", int8, "-q"); code != 0 {
+		t.Fatal(stderr)
+	}
+	for name, c := range map[string]struct {
+		flags []string
+		code  int
+		want  []string
+	}{
+		"int8":            {[]string{"--model", int8, "--heads", "2"}, 1, []string{int8, "is int8"}},
+		"a fast target":   {[]string{"--model", model, "--target-ms", "1e-9"}, 1, []string{"1e-09 ms", "not reachable", "one head"}},
+		"a fast member":   {[]string{"--model", model, "--family", "1.01,1e6"}, 1, []string{"1e+06 times", "not reachable"}},
+		"a slow target":   {[]string{"--model", model, "--target-speedup", "0.5"}, 2, []string{"--target-speedup", "above 1"}},
+		"no such numbers": {[]string{"--model", model, "--heads", "9"}, 2, []string{"heads 9"}},
+	} {
+		out := filepath.Join(dir, "out")
+		args := append([]string{"prune", "--task", "text", "--train", set, "-o", out, "--threads", "1"}, c.flags...)
+		code, stdout, stderr := execute(t, args...)
+		if code != c.code || stdout != "" {
+			t.Errorf("%s: exit code %d, printed %s; %s", name, code, stdout, stderr)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(stderr, want) {
+				t.Errorf("%s: %s, want %q", name, stderr, want)
+			}
+		}
+		if c.code == 1 && strings.Contains(stderr, "importance") {
+			t.Errorf("%s: importance was measured first: %s", name, stderr)
+		}
+		if _, err := os.Stat(out); err == nil {
+			t.Errorf("%s: something was written", name)
+		}
 	}
 }

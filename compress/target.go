@@ -1,0 +1,208 @@
+package compress
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/pruning"
+	"github.com/skive-ml/skive/train"
+)
+
+const (
+	// cutFactor is how many times faster one cut makes a student at most: what
+	// recovered once loses less by the next.
+	cutFactor = 1.6
+	// costExamples bounds the examples of a search under costs, of each of which
+	// the gradients are kept; tuneExamples are enough for a factor of each unit.
+	costExamples, tuneExamples = 2048, 512
+)
+
+// Target is the recipe's target, and what the final model came to: both are
+// measured side by side on one thread.
+type Target struct {
+	// Milliseconds or Speedup is what the recipe asks for.
+	Milliseconds float64 `json:"ms,omitempty"`
+	Speedup      float64 `json:"speedup,omitempty"`
+	// MeasuredMS is the time of a call of the final model in int8, TeacherMS that
+	// of the teacher in f32, with Tokens tokens.
+	MeasuredMS float64 `json:"measured_ms"`
+	TeacherMS  float64 `json:"teacher_ms"`
+	Tokens     int     `json:"tokens"`
+	// Uncut says that the student is within the target as it is.
+	Uncut bool `json:"uncut,omitempty"`
+}
+
+func (t *Target) String() string {
+	if t.Speedup > 0 {
+		return fmt.Sprintf("%.4g times the teacher's speed", t.Speedup)
+	}
+	return fmt.Sprintf("%.4g ms", t.Milliseconds)
+}
+
+// note is the target's line below the report's table.
+func (t *Target) note() string {
+	note := fmt.Sprintf("Target: %s. Measured side by side, on one thread with %d tokens: the last row's model %s ms, the teacher in f32 %s ms, %.2f times.",
+		t, t.Tokens, significant(t.MeasuredMS), significant(t.TeacherMS), t.TeacherMS/t.MeasuredMS)
+	if t.Uncut {
+		note += " The student is within the target as it is; a larger one (student.layers) may lose less."
+	}
+	return note
+}
+
+// targeted tells whether the recipe prunes to a target.
+func (c *run) targeted() bool { return c.TargetMS > 0 || c.TargetSpeedup > 0 }
+
+// goal is the recipe's target with the teacher as its reference.
+func (c *run) goal(teacher *checkpoints.Model) pruning.Target {
+	return pruning.Target{Milliseconds: c.TargetMS, Speedup: c.TargetSpeedup, Reference: teacher}
+}
+
+// measuring says how students are measured: as they are served.
+func (c *run) measuring() (pruning.MeasureOptions, error) {
+	dev, err := train.Encode(c.teacher, c.dev, c.MaxLength)
+	if err != nil {
+		return pruning.MeasureOptions{}, err
+	}
+	return pruning.MeasureOptions{
+		DType: infer.Int8, Threads: 1, Tokens: max(1, dev.Tokens()/dev.Len()), Progress: c.Progress,
+	}, nil
+}
+
+// reachable reports a target that no student meets, before anything is trained:
+// what a model costs depends on its sizes alone.
+func (c *run) reachable(ctx context.Context) error {
+	if !c.targeted() {
+		return nil
+	}
+	o, err := c.measuring()
+	if err != nil {
+		return err
+	}
+	random := func(cfg checkpoints.Config) *checkpoints.Model {
+		cfg.Labels, cfg.Head = c.train.Task.Labels, checkpoints.SingleLabel
+		return checkpoints.InitBERT(cfg, c.Seed)
+	}
+	layers, err := c.studentLayers()
+	cfg, s := c.teacher.Config.Clone(), c.Student
+	cfg.HiddenSize = cmp.Or(s.Hidden, cfg.HiddenSize)
+	if s.Random {
+		layers, err = make([]int, c.studentDepth()), nil
+		cfg.HeadDim = cfg.HiddenSize / cmp.Or(s.Heads, cfg.Layers[0].Heads)
+	}
+	if err != nil {
+		return err
+	}
+	cfg.Layers = nil
+	for _, l := range layers {
+		own := c.teacher.Config.Layers[l]
+		cfg.Layers = append(cfg.Layers, checkpoints.LayerSize{Heads: cmp.Or(s.Heads, own.Heads), Intermediate: cmp.Or(s.FFN, own.Intermediate)})
+	}
+	return pruning.Reachable(ctx, random(cfg), o, c.goal(random(c.teacher.Config.Clone())))
+}
+
+// cutToTarget cuts the student until it meets the recipe's target or loses more
+// than its max_drop allows.
+func (c *run) cutToTarget(ctx context.Context, student *checkpoints.Model, limit float64) error {
+	o, err := c.measuring()
+	if err != nil {
+		return err
+	}
+	// The table holds for all that is cut of the student.
+	costs, err := pruning.CachedCosts(ctx, student.Config, o, c.path("costs"))
+	if err != nil {
+		return err
+	}
+	c.target = &Target{Milliseconds: c.TargetMS, Speedup: c.TargetSpeedup, Tokens: o.Tokens}
+	variant := student
+	for i := 1; ; i++ {
+		name := fmt.Sprintf("cut-%d", i)
+		settings := map[string]string{"target": c.target.String(), "tokens": fmt.Sprint(o.Tokens), "teacher-checksum": train.Checksum(c.teacher)}
+		cut, err := c.cut(name, variant, settings, func() (*checkpoints.Model, map[string]float64, error) {
+			return c.cutOnce(ctx, variant, costs, o)
+		})
+		if err != nil {
+			return err
+		}
+		measured := lastStage(cut).Measured
+		if measured[cutsLeft] < 0 {
+			c.target.Uncut = i == 1
+			return nil
+		}
+		label := fmt.Sprintf("pruned to %.3g ms", measured["latency_ms"])
+		if variant, err = c.recover(ctx, cut, name, label, limit); err != nil || variant == nil || measured[cutsLeft] == 0 {
+			return err
+		}
+	}
+}
+
+// cutsLeft is the number of cuts that follow one, as it is noted beside it; -1
+// where nothing had to be cut.
+const cutsLeft = "cuts_left"
+
+// cutOnce makes the next cut on the way to the target: with what is left to gain
+// divided evenly among as many as it takes.
+func (c *run) cutOnce(ctx context.Context, m *checkpoints.Model, costs *pruning.Costs, o pruning.MeasureOptions) (*checkpoints.Model, map[string]float64, error) {
+	target := c.goal(c.teacher)
+	gap, err := target.Gap(ctx, m, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	if gap <= 1 {
+		return m, map[string]float64{cutsLeft: -1}, nil
+	}
+	cuts := math.Ceil(math.Log(gap) / math.Log(cutFactor))
+	further := math.Pow(gap, 1-1/cuts) // what the cuts after this one are to gain
+	target.Milliseconds *= further
+	target.Speedup /= further
+	some := func(n int) *data.Dataset {
+		set := c.importanceSet()
+		set.Examples = set.Examples[:min(n, len(set.Examples))]
+		return set
+	}
+	gradients, err := pruning.MaskGradients(ctx, m, some(costExamples), c.importanceOptions())
+	if err != nil {
+		return nil, nil, err
+	}
+	fit, err := pruning.SearchLatency(ctx, m, gradients.Scores(pruning.Fisher), costs, target, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	masks, err := pruning.Rearrange(fit.Masks, gradients)
+	if err != nil {
+		return nil, nil, err
+	}
+	pruned, err := pruning.Rewire(m, masks)
+	if err != nil {
+		return nil, nil, err
+	}
+	pruned, err = pruning.Tune(ctx, m, pruned, some(tuneExamples), pruning.TuneOptions{MaxLength: c.MaxLength, Threads: c.Threads, Progress: c.Progress})
+	return pruned, map[string]float64{"latency_ms": fit.After, "teacher_ms": fit.Before, cutsLeft: cuts - 1}, err
+}
+
+// measureTarget measures the final model for the report.
+func (c *run) measureTarget(ctx context.Context) error {
+	if c.target == nil {
+		return nil
+	}
+	o, err := c.measuring()
+	if err != nil {
+		return err
+	}
+	final, err := checkpoints.Open(c.steps[len(c.steps)-1].path)
+	if err != nil {
+		return err
+	}
+	defer final.Close()
+	o.DType = "" // as they are stored
+	times, err := pruning.Latencies(ctx, []*checkpoints.Model{c.teacher, final}, o)
+	if err != nil {
+		return err
+	}
+	c.target.TeacherMS, c.target.MeasuredMS = times[0], times[1]
+	return nil
+}
