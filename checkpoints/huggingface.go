@@ -384,15 +384,21 @@ func (m *Model) readProvenance(dir modelDir) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", p, err)
 	}
+	if m.Provenance, err = parseProvenance(text); err != nil {
+		return fmt.Errorf("%s: %w", p, err)
+	}
+	return nil
+}
+
+func parseProvenance(text []byte) ([]Stage, error) {
 	var f provenanceFile
 	if err := json.Unmarshal(text, &f); err != nil {
-		return fmt.Errorf("%s: %w: %v", p, ErrCorrupt, err)
+		return nil, corrupt("%v", err)
 	}
 	if f.Version > provenanceVersion {
-		return fmt.Errorf("%s: %w: format_version %d, this one reads up to %d", p, ErrNewerVersion, f.Version, provenanceVersion)
+		return nil, fmt.Errorf("%w: format_version %d, this one reads up to %d", ErrNewerVersion, f.Version, provenanceVersion)
 	}
-	m.Provenance = f.Provenance
-	return nil
+	return f.Provenance, nil
 }
 
 // SaveHF writes the model as a Hugging Face directory: config.json,
@@ -461,7 +467,8 @@ func (m *Model) saveHF(dir string) error {
 func Open(path string) (*Model, error) { return open(path, true) }
 
 // OpenUnverified is Open without the checksums of a .skive file's tensors, for
-// a file that was verified before. Pages are then read as they are needed.
+// a file that was verified before, or for Model.Verify. Pages are then read as
+// they are needed.
 func OpenUnverified(path string) (*Model, error) { return open(path, false) }
 
 func open(path string, verify bool) (*Model, error) {
