@@ -103,7 +103,7 @@ func TestEveryKindOfTaskFromFileToAnswer(t *testing.T) {
 						t.Errorf("%v: %s", flags, stderr)
 					}
 				case c.task == "regression" && len(flags) == 3:
-					if code != exitFailure || !strings.Contains(stderr, refused["regression--predictions"]) {
+					if code != exitUsage || !strings.Contains(stderr, refused["regression--predictions"]) {
 						t.Errorf("%v: %s", flags, stderr)
 					}
 				case code != 0:
