@@ -396,7 +396,7 @@ func (c *run) importanceSet() *data.Dataset {
 const cacheDir = "cache"
 
 func (c *run) distill(ctx context.Context, student *checkpoints.Model, d Distillation, name string) (*checkpoints.Model, error) {
-	set, err := c.examples(d)
+	set, err := c.examples(ctx, d)
 	if err != nil {
 		return nil, err
 	}
@@ -418,7 +418,7 @@ func (c *run) distill(ctx context.Context, student *checkpoints.Model, d Distill
 
 // examples are those of a distillation: the training set, unlabelled text and
 // augmented copies.
-func (c *run) examples(d Distillation) (*data.Dataset, error) {
+func (c *run) examples(ctx context.Context, d Distillation) (*data.Dataset, error) {
 	if c.Unlabeled == "" && d.Augment == 0 {
 		return c.train, nil
 	}
@@ -433,7 +433,7 @@ func (c *run) examples(d Distillation) (*data.Dataset, error) {
 	if d.Augment > 0 {
 		o := distill.AugmentDefaults()
 		o.Copies, o.Seed = d.Augment, c.Seed
-		more, err := distill.Augment(all, c.teacher, o)
+		more, err := distill.Augment(ctx, all, c.teacher, o)
 		if err != nil {
 			return nil, err
 		}
