@@ -472,7 +472,7 @@ func (c *run) importanceOptions() pruning.ImportanceOptions {
 const cacheDir = "cache"
 
 func (c *run) distill(ctx context.Context, student *checkpoints.Model, d Distillation, name string) (*checkpoints.Model, error) {
-	set, err := c.examples(d)
+	set, err := c.examples(ctx, d)
 	if err != nil {
 		return nil, err
 	}
@@ -494,7 +494,7 @@ func (c *run) distill(ctx context.Context, student *checkpoints.Model, d Distill
 
 // examples are those of a distillation: the training set, unlabelled text and
 // augmented copies.
-func (c *run) examples(d Distillation) (*data.Dataset, error) {
+func (c *run) examples(ctx context.Context, d Distillation) (*data.Dataset, error) {
 	if c.Unlabeled == "" && d.Augment == 0 {
 		return c.train, nil
 	}
@@ -509,7 +509,7 @@ func (c *run) examples(d Distillation) (*data.Dataset, error) {
 	if d.Augment > 0 {
 		o := distill.AugmentDefaults()
 		o.Copies, o.Seed = d.Augment, c.Seed
-		more, err := distill.Augment(all, c.teacher, o)
+		more, err := distill.Augment(ctx, all, c.teacher, o)
 		if err != nil {
 			return nil, err
 		}

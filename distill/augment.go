@@ -2,7 +2,9 @@ package distill
 
 import (
 	"cmp"
+	"context"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"runtime"
@@ -12,7 +14,9 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/internal/team"
 	"github.com/skive-ml/skive/tokenize"
 	"github.com/skive-ml/skive/train"
@@ -22,11 +26,15 @@ import (
 type AugmentOptions struct {
 	// Copies is the number of new examples made of each.
 	Copies int
-	// Probability is that of a word to be replaced, by one of the Candidates
-	// words nearest to it.
+	// Probability is that of a word to be replaced, by one of Candidates words.
 	Probability float64
 	Candidates  int
 	Seed        uint64
+	// Threads is the number of threads; 0 is one for each CPU. The result does
+	// not depend on it.
+	Threads int
+	// Progress receives a progress bar or sparse lines; nil is quiet.
+	Progress io.Writer
 }
 
 // AugmentDefaults returns TinyBERT's settings (Jiao et al., arXiv 1909.10351,
@@ -36,11 +44,16 @@ func AugmentDefaults() AugmentOptions {
 }
 
 // Augment returns new examples made of those of ds by word replacement (TinyBERT,
-// algorithm 1): words that are one token of the model's WordPiece vocabulary
-// give way to words whose embeddings in the model are nearest by cosine. The new
-// examples have no labels: the teacher says what they are. A copy in which no
-// word is replaced is left out.
-func Augment(ds *data.Dataset, m *checkpoints.Model, o AugmentOptions) (*data.Dataset, error) {
+// algorithm 1). With a model that has the head of a masked language model, words
+// that are one token of its WordPiece vocabulary give way to those that it finds
+// likeliest in their place, and words of several tokens to those whose embeddings
+// are nearest, by cosine, to the mean of their own. With any other model, words of
+// one token give way to those with the nearest embeddings, and longer ones stay.
+// What comes in is always a word of one token, in the case of the vocabulary.
+//
+// The new examples have no labels: the teacher says what they are. A copy in which
+// no word is replaced is left out.
+func Augment(ctx context.Context, ds *data.Dataset, m *checkpoints.Model, o AugmentOptions) (*data.Dataset, error) {
 	switch {
 	case o.Copies < 1:
 		return nil, &train.OptionError{Option: "augment", Value: o.Copies, Want: "a positive number of copies"}
@@ -53,56 +66,193 @@ func Augment(ds *data.Dataset, m *checkpoints.Model, o AugmentOptions) (*data.Da
 	if err != nil {
 		return nil, fmt.Errorf("the model's tokenizer: %w", err)
 	}
-	t := newThesaurus(m, tok)
+	t := newThesaurus(m, tok, o)
 	if len(t.words) == 0 {
 		return nil, fmt.Errorf("augment: the model's vocabulary is not WordPiece, or has no whole words")
 	}
-	texts := make([]wordsOf, 0, 2*len(ds.Examples))
+	a := &augmentation{t: t, o: o}
 	for i := range ds.Examples {
 		e := &ds.Examples[i]
-		for _, text := range []string{e.Text, e.Pair} {
+		var texts []wordsOf
+		for _, text := range append([]string{e.Text, e.Pair}, e.Choices...) {
 			w, err := t.find(text)
 			if err != nil {
 				return nil, err
 			}
 			texts = append(texts, w)
 		}
+		a.texts = append(a.texts, texts)
 	}
-	near := t.nearest(texts, o.Candidates)
+	if err := a.candidates(ctx); err != nil {
+		return nil, fmt.Errorf("augment: %w", err)
+	}
 	out := &data.Dataset{Task: ds.Task}
-	r := rand.New(rand.NewPCG(o.Seed, 0x61756d))
-	for i, e := range ds.Examples {
-		for range o.Copies {
-			text, first := texts[2*i].replaced(r, o.Probability, t, near)
-			pair, second := texts[2*i+1].replaced(r, o.Probability, t, near)
-			if !first && !second {
-				continue
+	a.copies(func(example int, draws [][]draw) {
+		e := ds.Examples[example]
+		e.Label, e.Labels, e.Value = -1, nil, 0
+		e.Choices = slices.Clone(e.Choices)
+		changed := false
+		for i, w := range a.texts[example] {
+			to := &e.Text
+			switch i {
+			case 0:
+			case 1:
+				to = &e.Pair
+			default:
+				to = &e.Choices[i-2]
 			}
-			x := e
-			x.Text, x.Pair, x.Label = text, pair, -1
-			out.Examples = append(out.Examples, x)
+			*to = t.replaced(w, draws[i])
+			changed = changed || len(draws[i]) > 0
+		}
+		if !changed {
+			return
+		}
+		if len(e.Words) > 0 {
+			e.Words = strings.Fields(e.Text)
+		}
+		out.Examples = append(out.Examples, e)
+	})
+	return out, nil
+}
+
+// augmentation is the making of new examples.
+type augmentation struct {
+	t     *thesaurus
+	o     AugmentOptions
+	texts [][]wordsOf // of each example: the text, the pair, the choices
+}
+
+// draw is the replacement of a word by one of its candidates.
+type draw struct{ place, candidate int }
+
+// copies draws what is replaced in every copy of every example. The words that are
+// drawn do not depend on the candidates, so that these can be found in between.
+func (a *augmentation) copies(visit func(example int, draws [][]draw)) {
+	r := rand.New(rand.NewPCG(a.o.Seed, 0x61756d))
+	var draws [][]draw
+	for i, texts := range a.texts {
+		for range a.o.Copies {
+			draws = slices.Grow(draws[:0], len(texts))[:len(texts)]
+			for k, w := range texts {
+				draws[k] = draws[k][:0]
+				for p := range w.places {
+					if n := a.t.count(&w.places[p]); r.Float64() < a.o.Probability && n > 0 {
+						draws[k] = append(draws[k], draw{p, r.IntN(n)})
+					}
+				}
+			}
+			visit(i, draws)
 		}
 	}
-	return out, nil
+}
+
+// candidates finds those of the words that are drawn.
+func (a *augmentation) candidates(ctx context.Context) error {
+	used := make([]bool, len(a.t.sources))
+	var masked []*place
+	var ids [][]int32
+	a.copies(func(example int, draws [][]draw) {
+		for k := range draws {
+			w := &a.texts[example][k]
+			for _, d := range draws[k] {
+				p := &w.places[d.place]
+				if p.token < 0 {
+					used[p.source] = true
+				} else if !p.drawn {
+					p.drawn = true
+					masked, ids = append(masked, p), append(ids, w.ids)
+				}
+			}
+		}
+	})
+	workers := team.New(cmp.Or(a.o.Threads, runtime.GOMAXPROCS(0)))
+	defer workers.Close()
+	a.t.nearest(workers, used)
+	if len(masked) == 0 {
+		return nil
+	}
+	return a.likeliest(ctx, workers, masked, ids)
+}
+
+// augmentTokens is the token budget of the batches in which words are masked.
+const augmentTokens = 4096
+
+// likeliest asks the masked language model for the candidates of words, each
+// masked alone in the tokens of its text.
+func (a *augmentation) likeliest(ctx context.Context, workers *team.Team, places []*place, ids [][]int32) error {
+	engine, err := infer.New(a.t.model, infer.Options{Threads: a.o.Threads, DType: infer.F32})
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+	_, _, _, _, mask := a.t.tok.Special()
+	bar := progress.New(a.o.Progress, "augment", 0, len(places))
+	defer bar.Finish("")
+	vocabulary := a.t.model.Config.VocabSize
+	var b data.Batch
+	var rows []int32
+	var logits []float32
+	for lo, hi := 0, 0; lo < len(places); lo = hi {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		b.IDs, b.Offsets, rows = b.IDs[:0], append(b.Offsets[:0], 0), rows[:0]
+		for hi = lo; hi < len(places) && (hi == lo || len(b.IDs)+len(ids[hi]) <= augmentTokens); hi++ {
+			rows = append(rows, int32(len(b.IDs)+places[hi].token))
+			b.IDs = append(b.IDs, ids[hi]...)
+			b.IDs[rows[len(rows)-1]] = mask
+			b.Offsets = append(b.Offsets, int32(len(b.IDs)))
+		}
+		b.TypeIDs = make([]int32, len(b.IDs))
+		if logits, err = engine.PredictMasked(logits, b.IDs, b.TypeIDs, b.Offsets, rows); err != nil {
+			return err
+		}
+		workers.Run(hi-lo, func(_, i int) {
+			row := logits[i*vocabulary:][:vocabulary]
+			p := places[lo+i]
+			p.near = a.t.best(a.t.sources[p.source].word, func(word int) float32 { return row[a.t.words[word]] })
+		})
+		bar.Set(hi, "")
+	}
+	return nil
 }
 
 // thesaurus knows the whole words of a vocabulary and their embeddings.
 type thesaurus struct {
+	model *checkpoints.Model
 	tok   *tokenize.Tokenizer
-	words []int32       // ids
-	at    map[int32]int // place in words
-	rows  []float32     // of unit length [words, width]
-	width int
-	e     tokenize.Encoding
+	// masked says that the model finds what may stand in the place of a word.
+	masked     bool
+	candidates int
+	words      []int32       // ids
+	at         map[int32]int // place in words
+	rows       []float32     // of unit length [words, width]
+	embeddings []float32     // [vocabulary, width]
+	width      int
+	e          tokenize.Encoding
+
+	// sources are the words of the texts, by their ids.
+	sources  []source
+	sourceOf map[string]int
 }
 
-func newThesaurus(m *checkpoints.Model, tok *tokenize.Tokenizer) *thesaurus {
-	t := &thesaurus{tok: tok, at: map[int32]int{}, width: m.Config.EmbeddingWidth()}
+// source is a word of the texts.
+type source struct {
+	word int       // its place in words, -1 for one of several tokens
+	row  []float32 // of unit length [width]
+	near []int32   // in words
+}
+
+func newThesaurus(m *checkpoints.Model, tok *tokenize.Tokenizer, o AugmentOptions) *thesaurus {
+	t := &thesaurus{
+		model: m, tok: tok, masked: m.Config.Head == checkpoints.MaskedLM, candidates: o.Candidates,
+		at: map[int32]int{}, width: m.Config.EmbeddingWidth(), sourceOf: map[string]int{},
+	}
 	pieces := false
 	for id := range int32(tok.VocabSize()) {
 		word := tok.Token(id)
 		pieces = pieces || strings.HasPrefix(word, "##")
-		if len(word) > 1 && strings.IndexFunc(word, func(r rune) bool { return !unicode.IsLetter(r) }) < 0 {
+		if len(word) > 1 && letters(word) {
 			t.at[id] = len(t.words)
 			t.words = append(t.words, id)
 		}
@@ -111,100 +261,157 @@ func newThesaurus(m *checkpoints.Model, tok *tokenize.Tokenizer) *thesaurus {
 		t.words = nil
 		return t
 	}
-	embeddings := m.Tensors["bert.embeddings.word_embeddings.weight"].Float32s()
+	t.embeddings = m.Tensors["bert.embeddings.word_embeddings.weight"].Float32s()
 	t.rows = make([]float32, len(t.words)*t.width)
 	for i, id := range t.words {
-		row := embeddings[int(id)*t.width:][:t.width]
-		if length := math.Sqrt(kernels.SumSquares(row)); length > 0 {
-			kernels.Scale(t.rows[i*t.width:][:t.width], float32(1/length), row)
-		}
+		t.mean(t.rows[i*t.width:][:t.width], []int32{id})
 	}
 	return t
 }
 
-// wordsOf are the words of a text that may be replaced.
-type wordsOf struct {
-	text  []rune
-	words []place
+func letters(word string) bool {
+	return strings.IndexFunc(word, func(r rune) bool { return !unicode.IsLetter(r) }) < 0
 }
 
-type place struct{ word, lo, hi int } // in thesaurus.words; runes
+// mean sets row to the mean of the embeddings of some tokens, at unit length.
+func (t *thesaurus) mean(row []float32, ids []int32) {
+	for _, id := range ids {
+		kernels.Add(row, row, t.embeddings[int(id)*t.width:][:t.width])
+	}
+	if length := math.Sqrt(kernels.SumSquares(row)); length > 0 {
+		kernels.Scale(row, float32(1/length), row)
+	}
+}
+
+// wordsOf are the words of a text that may be replaced.
+type wordsOf struct {
+	text   []rune
+	ids    []int32 // of the text, where a model is asked
+	places []place
+}
+
+type place struct {
+	source, lo, hi int // in thesaurus.sources; runes
+	// token is the number of the word's token where a model is asked for its
+	// candidates, near; -1 where they are those of the source.
+	token int
+	drawn bool
+	near  []int32
+}
 
 func (t *thesaurus) find(text string) (wordsOf, error) {
 	w := wordsOf{text: []rune(text)}
+	limit := 0
+	if t.masked {
+		// What is beyond the model's length has its nearest words.
+		limit = t.model.Config.MaxTokens() - 1
+		if err := t.tok.Encode(&t.e, text, tokenize.Options{MaxLength: limit + 1}); err != nil {
+			return w, err
+		}
+		w.ids = slices.Clone(t.e.IDs)
+	}
 	if err := t.tok.Encode(&t.e, text, tokenize.Options{Offsets: true}); err != nil {
 		return w, err
 	}
-	piece := func(i int) bool { return i < len(t.e.IDs) && strings.HasPrefix(t.tok.Token(t.e.IDs[i]), "##") }
-	for i, id := range t.e.IDs {
-		if at, ok := t.at[id]; ok && !piece(i+1) {
-			w.words = append(w.words, place{at, int(t.e.Offsets[i][0]), int(t.e.Offsets[i][1])})
+	ids := t.e.IDs
+	for lo, hi := 0, 0; lo < len(ids); lo = hi {
+		for hi = lo + 1; hi < len(ids) && strings.HasPrefix(t.tok.Token(ids[hi]), "##"); hi++ {
 		}
+		p := place{lo: int(t.e.Offsets[lo][0]), hi: int(t.e.Offsets[hi-1][1]), token: -1}
+		word, whole := t.at[ids[lo]]
+		switch {
+		case hi == lo+1 && whole:
+			if lo < limit {
+				p.token = lo
+			}
+		case hi > lo+1 && t.masked && letters(string(w.text[p.lo:p.hi])):
+			word = -1
+		default:
+			continue
+		}
+		p.source = t.source(ids[lo:hi], word)
+		w.places = append(w.places, p)
 	}
 	return w, nil
 }
 
-// nearest lists, for every word of the texts, the n nearest others, nearest
-// first.
-func (t *thesaurus) nearest(texts []wordsOf, n int) map[int][]int {
-	used := map[int]bool{}
-	var words []int
-	for _, text := range texts {
-		for _, p := range text.words {
-			if !used[p.word] {
-				used[p.word] = true
-				words = append(words, p.word)
-			}
-		}
+// source returns the number of the source of these tokens.
+func (t *thesaurus) source(ids []int32, word int) int {
+	key := fmt.Sprint(ids)
+	n, ok := t.sourceOf[key]
+	if !ok {
+		row := make([]float32, t.width)
+		t.mean(row, ids)
+		n = len(t.sources)
+		t.sources, t.sourceOf[key] = append(t.sources, source{word: word, row: row}), n
 	}
-	type neighbour struct {
-		word   int
-		cosine float32
+	return n
+}
+
+// count is the number of a word's candidates.
+func (t *thesaurus) count(p *place) int {
+	n := len(t.words)
+	if t.sources[p.source].word >= 0 {
+		n-- // any but itself
 	}
-	lists := make([][]int, len(words))
-	workers := team.New(runtime.GOMAXPROCS(0))
-	defer workers.Close()
-	workers.Run(len(words), func(_, i int) {
-		own := t.rows[words[i]*t.width:][:t.width]
-		var best []neighbour
-		for w := range t.words {
-			c := kernels.Dot(own, t.rows[w*t.width:][:t.width])
-			if w == words[i] || len(best) == n && c <= best[n-1].cosine {
-				continue
-			}
-			at, _ := slices.BinarySearchFunc(best, c, func(b neighbour, c float32) int {
-				if b.cosine == c {
-					return -1 // of equals, the lower id first
-				}
-				return cmp.Compare(c, b.cosine)
+	return min(n, t.candidates)
+}
+
+// nearest finds the nearest words of the sources that are used.
+func (t *thesaurus) nearest(workers *team.Team, used []bool) {
+	workers.Run(len(used), func(_, i int) {
+		if s := &t.sources[i]; used[i] {
+			s.near = t.best(s.word, func(word int) float32 {
+				return kernels.Dot(s.row, t.rows[word*t.width:][:t.width])
 			})
-			best = slices.Insert(best, at, neighbour{w, c})
-			best = best[:min(n, len(best))]
-		}
-		for _, b := range best {
-			lists[i] = append(lists[i], b.word)
 		}
 	})
-	near := make(map[int][]int, len(words))
-	for i, w := range words {
-		near[w] = lists[i]
+}
+
+// best returns the candidates among the words, all but the given one, by falling
+// score; of equals, the lower id first.
+func (t *thesaurus) best(but int, score func(word int) float32) []int32 {
+	type candidate struct {
+		word  int32
+		score float32
+	}
+	n := t.candidates
+	var best []candidate
+	for w := range t.words {
+		v := score(w)
+		if w == but || len(best) == n && v <= best[n-1].score {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(best, v, func(b candidate, v float32) int {
+			if b.score == v {
+				return -1
+			}
+			return cmp.Compare(v, b.score)
+		})
+		best = slices.Insert(best, at, candidate{int32(w), v})
+		best = best[:min(n, len(best))]
+	}
+	near := make([]int32, len(best))
+	for i, b := range best {
+		near[i] = b.word
 	}
 	return near
 }
 
-// replaced returns the text with some of its words replaced, and whether any is.
-func (w wordsOf) replaced(r *rand.Rand, probability float64, t *thesaurus, near map[int][]int) (string, bool) {
+// replaced returns the text with the words that were drawn replaced.
+func (t *thesaurus) replaced(w wordsOf, draws []draw) string {
 	var b strings.Builder
-	end, changed := 0, false
-	for _, p := range w.words {
-		candidates := near[p.word]
-		if r.Float64() >= probability || len(candidates) == 0 {
-			continue
+	end := 0
+	for _, d := range draws {
+		p := &w.places[d.place]
+		near := p.near
+		if p.token < 0 {
+			near = t.sources[p.source].near
 		}
 		b.WriteString(string(w.text[end:p.lo]))
-		b.WriteString(t.tok.Token(t.words[candidates[r.IntN(len(candidates))]]))
-		end, changed = p.hi, true
+		b.WriteString(t.tok.Token(t.words[near[d.candidate]]))
+		end = p.hi
 	}
 	b.WriteString(string(w.text[end:]))
-	return b.String(), changed
+	return b.String()
 }

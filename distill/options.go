@@ -176,9 +176,6 @@ func (o *Options) Validate() error {
 	if len(o.Ensemble) > 0 && some(weights[len(o.predictions())+len(o.inner()):]) == "" {
 		return &train.OptionError{Option: "teacher-weight", Value: o.TeacherWeight, Want: "a positive weight of at least one teacher"}
 	}
-	if o.Recompute {
-		return &train.OptionError{Option: "recompute", Value: o.Recompute, Want: "false: losses read what is inside of the student's layers"}
-	}
 	if o.CacheMax < 0 {
 		return &train.OptionError{Option: "cache-max", Value: o.CacheMax, Want: "a number of bytes that is not negative"}
 	}

@@ -265,6 +265,56 @@ func TestResumingGivesTheBitsOfTheUninterruptedRun(t *testing.T) {
 	}
 }
 
+// Layers whose values are computed again give the same bits, whatever the losses
+// read of them, in less memory.
+func TestRecomputationGivesTheSameBits(t *testing.T) {
+	ds := golden.Data(t)
+	teacher, err := NewStudent(golden.Model(t), Size{Layers: 5}, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	student, err := NewStudent(teacher, Size{Layers: 4, Hidden: 16, Heads: 4, Intermediate: 64}, 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, losses := range map[string]Losses{
+		"everything": everything().Losses,
+		"hidden":     {Hidden: 1, HiddenDistance: PKD, Soft: 1, Temperature: 1},
+		"relations":  {MiniLM: 1, Relations: 1},
+		"logits":     {Soft: 1, Temperature: 2, Hard: 1},
+	} {
+		var models []*checkpoints.Model
+		var memory []int64
+		for _, recompute := range []bool{false, true} {
+			o := Defaults()
+			o.Steps, o.BatchSize, o.LearningRate, o.Dropout, o.Recompute = 5, 16, 3e-3, 0.1, recompute
+			o.Losses = losses
+			m, _, err := Run(context.Background(), teacher, student, ds, nil, o)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			models = append(models, m)
+			set, err := train.Encode(student, ds, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := &builder{o: &o, members: []Teacher{{Model: teacher, Weight: 1}}, Setup: train.Setup{Model: student.Clone(), Train: set, Options: o.Options, Steps: 1}}
+			built, err := b.build()
+			if err != nil {
+				t.Fatal(err)
+			}
+			memory = append(memory, built.(*objective).Memory(autograd.Extents{Tokens: 1024, Sequences: 16, Longest: 64}))
+			built.Close()
+		}
+		if !sameTensors(models[0], models[1]) {
+			t.Errorf("%s: other weights than without recomputation", name)
+		}
+		if float64(memory[1]) > 0.9*float64(memory[0]) {
+			t.Errorf("%s: %d bytes with recomputation, %d without", name, memory[1], memory[0])
+		}
+	}
+}
+
 func TestTeacherAndStudentThatDoNotGoTogether(t *testing.T) {
 	teacher, ds := golden.Model(t), golden.Data(t)
 	for _, c := range []struct {

@@ -171,7 +171,6 @@ func TestOptionsNameWhatIsWrong(t *testing.T) {
 		{func(o *Options) { o.TemperatureSchedule = "step" }, `temperature-schedule "step": want constant, linear or cosine`},
 		{func(o *Options) { o.TemperatureSchedule = Linear }, "temperature-end 0: want a positive number"},
 		{func(o *Options) { o.CacheMax = -1 }, "cache-max -1: want"},
-		{func(o *Options) { o.Recompute = true }, "recompute true: want false"},
 		{func(o *Options) { o.Ensemble, o.TeacherWeight = []Teacher{{}}, 0 }, "teacher-weight 0: want a positive weight of at least one teacher"},
 		{func(o *Options) { o.MiniLM = math.NaN() }, "minilm NaN: want"},
 		{func(o *Options) { o.RelationHeads = -2 }, "relation-heads -2: want"},

@@ -22,8 +22,10 @@ type Options struct {
 	// token of each sequence alone, which gives the same logits.
 	AllTokens bool
 	// Recompute computes the values of a layer again in the backward pass
-	// instead of keeping them, with the same bits. A Layer has no nodes then.
-	Recompute bool
+	// instead of keeping them, with the same bits. A Layer has no nodes then but
+	// Hidden and, if KeepQKV is set, QKV, whose values are kept for others to
+	// read.
+	Recompute, KeepQKV bool
 	// HeadMasks and FFNMasks add multiplicative masks to each layer as inputs
 	// with gradients.
 	HeadMasks, FFNMasks bool
@@ -150,7 +152,7 @@ func NewLayer(g *autograd.Graph, in *Inputs, m *checkpoints.Model, l int, x *aut
 		return nil, err
 	}
 	b := &builder{g: g, in: in, m: m, o: o}
-	_, layer := b.layer(x, l, l == len(m.Config.Layers)-1 && !o.AllTokens, activation)
+	_, layer := b.layer(x, nil, l, l == len(m.Config.Layers)-1 && !o.AllTokens, activation)
 	return &layer, b.failure()
 }
 
@@ -215,12 +217,18 @@ func (b *builder) encoder() (Encoder, error) {
 		first := l == len(cfg.Layers)-1 && !b.o.AllTokens
 		var layer Layer
 		if b.o.Recompute {
+			if b.o.KeepQKV && !first {
+				layer.QKV = b.qkv(x, l)
+			}
 			x = b.g.Segment(func() *autograd.Node {
-				y, _ := b.layer(x, l, first, activation)
+				y, _ := b.layer(x, layer.QKV, l, first, activation)
 				return y
 			})
+			if !first {
+				layer.Hidden = x
+			}
 		} else {
-			x, layer = b.layer(x, l, first, activation)
+			x, layer = b.layer(x, nil, l, first, activation)
 		}
 		e.Layers = append(e.Layers, layer)
 	}
@@ -231,9 +239,15 @@ func (b *builder) encoder() (Encoder, error) {
 	return e, b.failure()
 }
 
-// layer adds layer l. With first, x's first rows of each sequence are the only
-// ones whose output is computed.
-func (b *builder) layer(x *autograd.Node, l int, first bool, activation autograd.Activation) (*autograd.Node, Layer) {
+// qkv adds the queries, keys and values of layer l.
+func (b *builder) qkv(x *autograd.Node, l int) *autograd.Node {
+	return b.merged(x, fmt.Sprintf("bert.encoder.layer.%d.attention.self.", l), "query", "key", "value")
+}
+
+// layer adds layer l, with its queries, keys and values where they are not there.
+// With first, x's first rows of each sequence are the only ones whose output is
+// computed.
+func (b *builder) layer(x, qkv *autograd.Node, l int, first bool, activation autograd.Activation) (*autograd.Node, Layer) {
 	cfg, size := b.m.Config, b.m.Config.Layers[l]
 	p := fmt.Sprintf("bert.encoder.layer.%d.", l)
 	self := p + "attention.self."
@@ -258,7 +272,9 @@ func (b *builder) layer(x *autograd.Node, l int, first bool, activation autograd
 		q := b.linear(self+"query", x, autograd.Identity)
 		context = b.g.FirstAttention(q, kv, b.in.Offsets, size.Heads, cfg.HeadDim, attention)
 	} else {
-		layer.QKV = b.merged(x, self, "query", "key", "value")
+		if layer.QKV = qkv; qkv == nil {
+			layer.QKV = b.qkv(x, l)
+		}
 		context = b.g.SelfAttention(layer.QKV, b.in.Offsets, size.Heads, cfg.HeadDim, attention)
 	}
 	y := b.linear(p+"attention.output.dense", context, autograd.Identity)

@@ -24,7 +24,7 @@ type MemoryError struct {
 }
 
 func (e *MemoryError) Error() string {
-	return fmt.Sprintf("%s do not fit the %s that are available: lower batch-size (with accumulate, steps stay as large) or max-length, or set recompute, unless this is a distillation",
+	return fmt.Sprintf("%s do not fit the %s that are available: lower batch-size (with accumulate, steps stay as large) or max-length, or set recompute",
 		need(e.Parameters, e.Activations), bytesOf(e.Available))
 }
 

@@ -84,7 +84,8 @@ type Options struct {
 
 	// Recompute computes the values of each layer again in the backward pass
 	// instead of keeping them: some third more work, the same results, and the
-	// activations of two layers instead of all. A distillation refuses it.
+	// activations of two layers instead of all. A distillation keeps what its
+	// losses read: hidden states, and queries, keys and values.
 	Recompute bool
 
 	// Output is the directory that receives the best model on the development

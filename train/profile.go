@@ -16,8 +16,12 @@ type Profile struct {
 	Time, Optimizer time.Duration
 	// Graph is the part of forward and backward.
 	Graph autograd.Profile
-	// Allocations and AllocatedBytes count what the step allocated.
+	// Allocations and AllocatedBytes count what was allocated, and GC is the
+	// processor time of garbage collection, over all threads. The runtime counts
+	// allocations in portions and GC at the end of its cycles, so that steps are
+	// to be added up.
 	Allocations, AllocatedBytes uint64
+	GC                          time.Duration
 }
 
 // profiled is an objective that tells where its time goes.
@@ -29,7 +33,8 @@ type profiler struct {
 	report  func(Profile)
 	current Profile
 	started time.Time
-	heap    [2]runtimemetrics.Sample
+	samples [3]runtimemetrics.Sample
+	gc      float64
 }
 
 func newProfiler(report func(Profile)) *profiler {
@@ -37,7 +42,9 @@ func newProfiler(report func(Profile)) *profiler {
 		return nil
 	}
 	p := &profiler{report: report}
-	p.heap[0].Name, p.heap[1].Name = "/gc/heap/allocs:objects", "/gc/heap/allocs:bytes"
+	for i, name := range []string{"/gc/heap/allocs:objects", "/gc/heap/allocs:bytes", "/cpu/classes/gc/total:cpu-seconds"} {
+		p.samples[i].Name = name
+	}
 	return p
 }
 
@@ -50,8 +57,9 @@ func (p *profiler) begin(step int, o Objective) {
 	if o, ok := o.(profiled); ok {
 		o.SetProfile(&p.current.Graph)
 	}
-	runtimemetrics.Read(p.heap[:])
-	p.current.Allocations, p.current.AllocatedBytes = -p.heap[0].Value.Uint64(), -p.heap[1].Value.Uint64()
+	runtimemetrics.Read(p.samples[:])
+	p.current.Allocations, p.current.AllocatedBytes = -p.samples[0].Value.Uint64(), -p.samples[1].Value.Uint64()
+	p.gc = p.samples[2].Value.Float64()
 	p.started = time.Now()
 }
 
@@ -69,8 +77,9 @@ func (p *profiler) end(sequences, tokens int) {
 	}
 	p.current.Time = time.Since(p.started)
 	p.current.Sequences, p.current.Tokens = sequences, tokens
-	runtimemetrics.Read(p.heap[:])
-	p.current.Allocations += p.heap[0].Value.Uint64()
-	p.current.AllocatedBytes += p.heap[1].Value.Uint64()
+	runtimemetrics.Read(p.samples[:])
+	p.current.Allocations += p.samples[0].Value.Uint64()
+	p.current.AllocatedBytes += p.samples[1].Value.Uint64()
+	p.current.GC = time.Duration((p.samples[2].Value.Float64() - p.gc) * float64(time.Second))
 	p.report(p.current)
 }

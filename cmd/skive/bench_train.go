@@ -43,6 +43,7 @@ type trainBenchResult struct {
 	Optimizer         float64            `json:"optimizer_share"`
 	Allocations       float64            `json:"allocations_per_step"`
 	AllocatedBytes    float64            `json:"allocated_bytes_per_step"`
+	GCShare           float64            `json:"gc_share"`
 	RSS               float64            `json:"rss_mb"`
 	Profile           map[string]float64 `json:"profile_ms,omitempty"`
 }
@@ -104,7 +105,7 @@ func benchTrain(ctx context.Context, m, teacher *checkpoints.Model, set *data.Da
 		return nil, err
 	}
 	r := &trainBenchResult{Batch: batch, Threads: common.threads, ISA: kernels.Current().String(), Steps: steps, RSS: residentMB(), Profile: map[string]float64{}}
-	var total, products, packing, optimizer time.Duration
+	var total, products, packing, optimizer, gc time.Duration
 	var sequences, tokens int
 	var flops int64
 	var times []float64
@@ -116,6 +117,7 @@ func benchTrain(ctx context.Context, m, teacher *checkpoints.Model, set *data.Da
 		products += p.Graph.Products
 		packing += p.Graph.Packing
 		optimizer += p.Optimizer
+		gc += p.GC
 		flops += p.Graph.FLOPs
 		sequences += p.Sequences
 		tokens += p.Tokens
@@ -144,6 +146,7 @@ func benchTrain(ctx context.Context, m, teacher *checkpoints.Model, set *data.Da
 	}
 	share := func(d time.Duration) float64 { return d.Seconds() / total.Seconds() }
 	r.OutsideProducts, r.Packing, r.Optimizer = 1-share(products), share(packing), share(optimizer)
+	r.GCShare = share(gc) / float64(common.threads)
 	return r, nil
 }
 
@@ -152,7 +155,7 @@ func (r *trainBenchResult) print() {
 	fmt.Printf("step ms: median %.1f  min %.1f; %.1f examples/s  %.0f tokens/s\n", r.StepMS, r.MinMS, r.ExamplesPerSecond, r.TokensPerSecond)
 	fmt.Printf("%.1f GFLOPS, %.0f %% of the measured peak of %.1f; %.1f %% of the step outside products (packing %.1f %%, AdamW %.1f %%)\n",
 		r.GFLOPS, 100*r.PeakShare, r.PeakGFLOPS, 100*r.OutsideProducts, 100*r.Packing, 100*r.Optimizer)
-	fmt.Printf("%.0f allocations of %.0f KB a step, %.0f MB resident\n", r.Allocations, r.AllocatedBytes/1e3, r.RSS)
+	fmt.Printf("%.0f allocations of %.0f KB a step, garbage collection %.2f %% of it; %.0f MB resident\n", r.Allocations, r.AllocatedBytes/1e3, 100*r.GCShare, r.RSS)
 	for _, name := range sortedKeys(r.Profile) {
 		fmt.Printf("  %-28s %8.2f ms a step\n", name, r.Profile[name])
 	}

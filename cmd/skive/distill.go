@@ -161,6 +161,7 @@ func newDistill() *cobra.Command {
 		general           bool
 		text              string
 		augment           = distill.AugmentDefaults()
+		augmentMLM        string
 		cacheMax          = bytesFlag(distill.DefaultCacheMax)
 		o                 = distill.Defaults()
 	)
@@ -204,7 +205,7 @@ func newDistill() *cobra.Command {
 		if c.Flags().Changed("temperature-end") && o.TemperatureSchedule == "constant" {
 			return usagef("--temperature-end goes with --temperature-schedule linear or cosine")
 		}
-		for _, name := range []string{"augment-probability", "augment-candidates"} {
+		for _, name := range []string{"augment-mlm", "augment-probability", "augment-candidates"} {
 			if c.Flags().Changed(name) && augment.Copies == 0 {
 				return usagef("--%s goes with --augment", name)
 			}
@@ -286,8 +287,18 @@ func newDistill() *cobra.Command {
 			trainSet.Examples = append(trainSet.Examples, more.Examples...)
 		}
 		if augment.Copies != 0 {
-			augment.Seed = o.Seed
-			more, err := distill.Augment(trainSet, teacher, augment)
+			augment.Seed, augment.Threads, augment.Progress = o.Seed, o.Threads, o.Progress
+			words := teacher
+			if augmentMLM != "" {
+				if words, err = openCheckpoint(augmentMLM); err != nil {
+					return err
+				}
+				defer words.Close()
+				if words.Config.Head != checkpoints.MaskedLM {
+					return fmt.Errorf("--augment-mlm: the head of %s does %s, expected %s", augmentMLM, words.Config.Head, checkpoints.MaskedLM)
+				}
+			}
+			more, err := distill.Augment(c.Context(), trainSet, words, augment)
 			if err != nil {
 				return err
 			}
@@ -319,8 +330,9 @@ func newDistill() *cobra.Command {
 	f.BoolVar(&general, "general", false, "task-agnostic distillation on --text, by inner losses alone")
 	f.StringVar(&text, "text", "", "plain text `FILE` for --general, may be .gz")
 	f.IntVar(&augment.Copies, "augment", 0, "add this many copies of each example with words replaced by near ones")
+	f.StringVar(&augmentMLM, "augment-mlm", "", "masked language `MODEL` that finds the words for --augment in the place of the teacher's embeddings")
 	f.Float64Var(&augment.Probability, "augment-probability", augment.Probability, "probability of a word to be replaced")
-	f.IntVar(&augment.Candidates, "augment-candidates", augment.Candidates, "nearest words that may replace one")
+	f.IntVar(&augment.Candidates, "augment-candidates", augment.Candidates, "nearest or likeliest words that may replace one")
 	f.BoolVar(&o.AllowCrossTokenizer, "allow-cross-tokenizer", false, "distill logits between models of different tokenizers")
 	f.StringVar(&o.Cache, "cache", "", "`DIR` that keeps the teachers' outputs for other runs (default in the output directory, until the run is done)")
 	f.Var(&cacheMax, "cache-max", "`SIZE` of the teacher's hidden states that are kept, such as 500M; logits are always kept")

@@ -26,6 +26,7 @@ func (t *trainingFlags) register(f *pflag.FlagSet) {
 	f.IntVar(&t.BatchTokens, "batch-tokens", 0, "tokens in a batch, instead of --batch-size")
 	f.IntVar(&t.Accumulate, "accumulate", 1, "batches whose gradients make up one step")
 	f.Float64Var(&t.LearningRate, "lr", o.LearningRate, "peak learning rate")
+	f.BoolVar(&t.Recompute, "recompute", false, "compute activations again in the backward pass: less memory, the same results")
 	f.StringVar(&t.schedule, "schedule", string(o.Schedule), "linear, cosine or constant")
 	f.Float64Var(&t.LayerDecay, "layer-decay", 1, "factor of the learning rate from each layer to the one below")
 	f.Float64Var(&t.Warmup, "warmup", o.Warmup, "share of the steps over which the rate rises")
@@ -122,7 +123,6 @@ func newTrain() *cobra.Command {
 	f.Float64SliceVar(&flags.ClassWeights, "class-weights", nil, "`WEIGHTS` of the labels in the loss, separated by commas (default equal)")
 	f.Lookup("class-weights").DefValue = ""
 	f.Float64Var(&flags.LabelSmoothing, "label-smoothing", 0, "share of the target that is spread over all labels")
-	f.BoolVar(&flags.Recompute, "recompute", false, "compute activations again in the backward pass: less memory, the same results")
 	f.IntVar(&seeds, "seeds", 1, "train under so many seeds from --seed on, in seed-N/ each; mean and spread of the metric")
 	return c
 }
