@@ -9,7 +9,8 @@ time. A figure is the median step of a turn; a ratio divides the figures of one 
 Cases that OUT.json holds already are not measured again, so that a broken-off run can be continued.
 
 Cases: the shapes by name, with batches of 128 random tokens; distill, a TinyBERT-style step 12L-768 to 4L-312 (hidden states
-through a projection, and logits); sst2 and boolq, real lengths, consecutive examples of a shuffled slice (--data: a directory with
+through a projection, and logits); distill-attention, the same with attention scores before the softmax, for which PyTorch has an
+attention of its own that keeps them, in the place of SDPA and eager; sst2 and boolq, real lengths, consecutive examples of a shuffled slice (--data: a directory with
 glue/SST-2/train.tsv.gz and superglue/BoolQ/train.part-olora-2000.json.gz; --tokenizer: a Hugging Face directory with an uncased
 WordPiece tokenizer.json and vocab.txt). There the ratio is of examples per second, so more is better.
 """
@@ -36,6 +37,7 @@ CASES = {
     "6L-384": ("6L-384", 16, 128, 4, "<= 0.75"),
     "12L-768": ("12L-768", 8, 128, 3, "<= 0.85"),
     "distill": ("4L-312", 8, 128, 4, "<= 0.88"),
+    "distill-attention": ("4L-312", 8, 128, 4, ""),
     "sst2": ("6L-384", 32, 0, 16, ">= 2"),
     "boolq": ("6L-384", 16, 0, 8, ">= 2"),
 }
@@ -68,11 +70,27 @@ def examples(case, folder, count):
     return rows[:count]
 
 
+def scored(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **_):
+    """Attention that keeps its scores before the softmax, [batch, heads, tokens, tokens]."""
+    import torch
+
+    module.scores = query @ key.transpose(2, 3) * (scaling or query.shape[-1] ** -0.5)
+    masked = module.scores if attention_mask is None else module.scores + attention_mask
+    weights = torch.nn.functional.dropout(masked.softmax(-1), dropout, module.training)
+    return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+def attentions(case):
+    """The attention implementations that a case tries."""
+    return ("scored",) if case == "distill-attention" else ("sdpa", "eager")
+
+
 def torch_worker(case, folder, teacher, data, attention):
     """Waits for lines on standard input, does a turn of steps for each, and prints the milliseconds of all of them."""
     import torch
-    from transformers import BertForSequenceClassification
+    from transformers import AttentionInterface, BertForSequenceClassification
 
+    AttentionInterface.register("scored", scored)
     shape, batch, seq, steps, _ = CASES[case]
     torch.set_num_threads(THREADS)
     torch.manual_seed(1)
@@ -118,6 +136,9 @@ def torch_worker(case, folder, teacher, data, attention):
             hidden = [torch.nn.functional.mse_loss(projections[min(i, 1)](h), target.hidden_states[i * m // n])
                       for i, h in enumerate(out.hidden_states)]
             loss = sum(hidden) / len(hidden) + torch.nn.functional.cross_entropy(out.logits, target.logits.softmax(-1))
+            if attention == "scored":
+                small, large = ([layer.attention.self.scores for layer in m.bert.encoder.layer] for m in (model, big))
+                loss = loss + sum(torch.nn.functional.mse_loss(x, large[(i + 1) * len(large) // len(small) - 1]) for i, x in enumerate(small)) / len(small)
         else:
             loss = torch.nn.functional.cross_entropy(model(**x).logits, y)
         optimizer.zero_grad()
@@ -143,6 +164,7 @@ def skive_turn(case, skive, folder, teacher, data):
                "--json", "-q", "--profile"]
     command += ["--seq", str(seq)] if seq else ["--data", data]
     command += ["--teacher", teacher] if teacher else []
+    command += ["--attention"] if case == "distill-attention" else []
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(command)}: {done.stderr}")
@@ -152,7 +174,7 @@ def skive_turn(case, skive, folder, teacher, data):
 def measure(case, skive, scratch, o):
     shape, batch, seq, steps, bar = CASES[case]
     folder = os.path.join(scratch, shape)
-    teacher = os.path.join(scratch, "12L-768") if case == "distill" else ""
+    teacher = os.path.join(scratch, "12L-768") if case.startswith("distill") else ""
     for name, path in ((shape, folder), ("12L-768", teacher)):
         if path and not os.path.exists(path):
             subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {HERE!r}); import train; "
@@ -164,7 +186,7 @@ def measure(case, skive, scratch, o):
             for text, second in examples(case, o.data, batch * (steps + WARM)):
                 f.write(json.dumps({"text": text} | ({"text_pair": second} if second else {})) + "\n")
     workers = {}
-    for attention in ("sdpa", "eager"):
+    for attention in attentions(case):
         workers[attention] = subprocess.Popen([sys.executable, __file__, "--worker", case, folder, teacher, data, attention],
                                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
@@ -182,11 +204,11 @@ def measure(case, skive, scratch, o):
             ours = skive_turn(case, skive, folder, teacher, data)
             turn["skive"] = ours["step_ms"] if seq else 1e3 * batch / ours["examples_per_s"]
             turn["report"] = ours
-            theirs = min(turn["sdpa"], turn["eager"])
+            theirs = min(turn[attention] for attention in workers)
             turn["ratio"] = turn["skive"] / theirs if seq else theirs / turn["skive"]
             rounds.append(turn)
-            print(f"    {case} round {number + 1}: sdpa {turn['sdpa']:.0f}, eager {turn['eager']:.0f}, skive {turn['skive']:.0f} ms, "
-                  f"ratio {turn['ratio']:.3f}", file=sys.stderr, flush=True)
+            times = ", ".join(f"{name} {turn[name]:.0f}" for name in (*workers, "skive"))
+            print(f"    {case} round {number + 1}: {times} ms, ratio {turn['ratio']:.3f}", file=sys.stderr, flush=True)
     finally:
         for w in workers.values():
             w.stdin.close()
@@ -197,9 +219,13 @@ def measure(case, skive, scratch, o):
 
 def row(result):
     middle = lambda key: statistics.median(r[key] for r in result["rounds"])
+    if "scored" in result["rounds"][0]:
+        sdpa, eager = "", f"{middle('scored'):.0f} (scored)"
+    else:
+        sdpa, eager = f"{middle('sdpa'):.0f}", f"{middle('eager'):.0f}"
     report = lambda key: statistics.median(r["report"][key] for r in result["rounds"])
-    return (f"| {result['case']} | {result['shape']} | {result['batch']} × {result['tokens'] or 'real'} | {middle('sdpa'):.0f} | "
-            f"{middle('eager'):.0f} | {middle('skive'):.0f} | {result['ratio']:.2f} | {result['bar']} | {100 * report('peak_share'):.0f} % | "
+    return (f"| {result['case']} | {result['shape']} | {result['batch']} × {result['tokens'] or 'real'} | {sdpa} | "
+            f"{eager} | {middle('skive'):.0f} | {result['ratio']:.2f} | {result['bar']} | {100 * report('peak_share'):.0f} % | "
             f"{100 * report('outside_gemm_share'):.0f} % |")
 
 

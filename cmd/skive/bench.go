@@ -54,7 +54,7 @@ func newBench() *cobra.Command {
 		model, configFile, dtype, file string
 		teacher, teacherConfig         string
 		batch, seq, instances, steps   int
-		profile, training              bool
+		profile, training, attention   bool
 		duration                       time.Duration
 	)
 	c := &cobra.Command{
@@ -83,6 +83,8 @@ func newBench() *cobra.Command {
 				return usagef("--data goes with --model: the weights of --config have no tokenizer")
 			case !training && (teacher != "" || teacherConfig != ""):
 				return usagef("--teacher and --teacher-config go with --train")
+			case attention && teacher == "" && teacherConfig == "":
+				return usagef("--attention goes with --teacher or --teacher-config")
 			}
 			if err := checkDType(dtype); err != nil {
 				return err
@@ -112,7 +114,7 @@ func newBench() *cobra.Command {
 				return usagef("--seq: %d, expected 3 or more with --train: a word between [CLS] and [SEP]", seq)
 			}
 			if training {
-				r, err := runTrainBench(c, m, teacher, teacherConfig, file, batch, seq, steps, profile)
+				r, err := runTrainBench(c, m, teacher, teacherConfig, file, batch, seq, steps, attention, profile)
 				if err != nil {
 					return err
 				}
@@ -159,6 +161,7 @@ func newBench() *cobra.Command {
 	f.IntVar(&steps, "steps", 10, "training steps to measure")
 	f.StringVar(&teacher, "teacher", "", "`MODEL` to distill from in the training steps: hidden states and soft labels")
 	f.StringVar(&teacherConfig, "teacher-config", "", "config.json `FILE`: a teacher of this shape with random weights")
+	f.BoolVar(&attention, "attention", false, "attention scores, too, are distilled from the teacher (TinyBERT)")
 	f.BoolVar(&profile, "profile", false, "time of each stage")
 	f.DurationVar(&duration, "duration", 3*time.Second, "how long to measure")
 	return c

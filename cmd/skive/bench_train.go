@@ -49,7 +49,7 @@ type trainBenchResult struct {
 }
 
 // runTrainBench opens what the flags name and measures it.
-func runTrainBench(c *cobra.Command, m *checkpoints.Model, teacher, teacherConfig, file string, batch, seq, steps int, profile bool) (*trainBenchResult, error) {
+func runTrainBench(c *cobra.Command, m *checkpoints.Model, teacher, teacherConfig, file string, batch, seq, steps int, attention, profile bool) (*trainBenchResult, error) {
 	models := []*checkpoints.Model{m.Clone()}
 	var from *checkpoints.Model
 	if teacher != "" || teacherConfig != "" {
@@ -75,12 +75,13 @@ func runTrainBench(c *cobra.Command, m *checkpoints.Model, teacher, teacherConfi
 			return nil, err
 		}
 	}
-	return benchTrain(c.Context(), models[0], from, set, batch, steps, profile)
+	return benchTrain(c.Context(), models[0], from, set, batch, steps, attention, profile)
 }
 
 // benchTrain measures training steps of a copy of m: a whole one of fine-tuning,
-// or of distillation from the teacher's hidden states and logits.
-func benchTrain(ctx context.Context, m, teacher *checkpoints.Model, set *data.Dataset, batch, steps int, profile bool) (*trainBenchResult, error) {
+// or of distillation from the teacher's hidden states and logits and, with
+// attention, its attention scores.
+func benchTrain(ctx context.Context, m, teacher *checkpoints.Model, set *data.Dataset, batch, steps int, attention, profile bool) (*trainBenchResult, error) {
 	o := train.Defaults()
 	o.Threads, o.BatchSize, o.Steps = common.threads, batch, steps+warmSteps
 	// As in benchmarks/train.py: consecutive examples.
@@ -99,6 +100,9 @@ func benchTrain(ctx context.Context, m, teacher *checkpoints.Model, set *data.Da
 		stage := d.Stage
 		d.Options, d.Hidden = o, 1
 		d.Stage = stage
+		if attention {
+			d.Attention = 1
+		}
 		_, _, err = distill.Run(ctx, teacher, m, set, nil, d)
 	}
 	if err != nil {

@@ -108,6 +108,7 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"two budgets", []string{"train", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--batch-size", "8", "--batch-tokens", "9"}, exitUsage, "--batch-tokens"},
 		{"no student", []string{"distill", "--teacher", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", missing}, exitUsage, "--student"},
 		{"general with a task", []string{"distill", "--general", "--teacher", missing, "--text", good, "--task", "sst2", "-o", missing}, exitUsage, "--task"},
+		{"attention of no teacher", []string{"bench", "--train", "--model", missing, "--attention"}, exitUsage, "--attention goes with --teacher"},
 		{"words without copies", []string{"distill", "--teacher", missing, "--layers", "1", "--task", "sst2", "--train", good, "--dev", good, "-o", missing, "--augment-mlm", missing}, exitUsage, "--augment-mlm goes with --augment"},
 		{"layer map", []string{"distill", "--teacher", missing, "--layers", "1", "--task", "sst2", "--train", good, "--dev", good, "-o", missing, "--attention-map", "first"}, exitUsage, "--attention-map"},
 		{"size of the cache", []string{"distill", "--cache-max", "4X"}, exitUsage, "--cache-max"},
