@@ -298,3 +298,34 @@ func TestAnswersThatDoNotGoTogether(t *testing.T) {
 		t.Errorf("a student without a head: %v", err)
 	}
 }
+
+// A student of one token type learns from a teacher that tells the texts of a pair
+// apart: the teacher does so then, too.
+func TestStudentOfOneTokenType(t *testing.T) {
+	teacher, ds := golden.Model(t), golden.Data(t)
+	student := teacher.Clone()
+	const types = "bert.embeddings.token_type_embeddings.weight"
+	student.Config.TypeVocabSize = 1
+	student.Tensors[types] = checkpoints.NewTensor([]int{1, 32}, student.Tensors[types].Float32s()[:32])
+	// Only the types tell student and teacher apart.
+	for _, c := range []struct {
+		pairs bool
+		same  bool
+	}{{false, true}, {true, false}} {
+		set := &data.Dataset{Task: ds.Task}
+		for _, e := range ds.Examples {
+			if e.HasPair == c.pairs && len(set.Examples) < 8 {
+				set.Examples = append(set.Examples, e)
+			}
+		}
+		o := Defaults()
+		o.Steps, o.Soft, o.LogitsMSE = 1, 0, 1
+		_, r, err := Run(context.Background(), teacher, student, set, nil, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if loss := r.History[0].Loss; (loss < 1e-10) != c.same {
+			t.Errorf("pairs %v: the logits differ by %g", c.pairs, loss)
+		}
+	}
+}

@@ -101,10 +101,7 @@ func run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, dev
 		Unlabeled: o.unlabeled(trainSet),
 		Headless:  general,
 		Build: func(s train.Setup) (train.Objective, error) {
-			b := &builder{Setup: s, o: &o, members: members, general: general}
-			if cross {
-				b.examples = trainSet
-			}
+			b := &builder{Setup: s, o: &o, members: members, general: general, examples: trainSet, cross: cross}
 			return b.build()
 		},
 	})
@@ -175,9 +172,10 @@ type builder struct {
 	o       *Options
 	members []Teacher
 	general bool
-	// examples are those of the training set, for teachers whose tokenizers are
-	// their own; nil where all are alike.
+	// examples are those of the training set, for teachers that read them
+	// otherwise than the student; cross says that they may be other tokens.
 	examples *data.Dataset
+	cross    bool
 
 	g  *autograd.Graph
 	in *layers.Inputs
@@ -305,10 +303,13 @@ func (b *builder) teachers() (*teachers, error) {
 		if len(t.outputs) == 0 {
 			continue
 		}
-		if b.examples != nil {
+		if types := m.Model.Config.TypeVocabSize; b.cross || (types < 2) != (b.Model.Config.TypeVocabSize < 2) {
 			length := b.Options.MaxLength
-			if length > m.Model.Config.MaxTokens() {
+			switch {
+			case b.cross && length > m.Model.Config.MaxTokens():
 				length = 0
+			case !b.cross && length == 0:
+				length = b.Model.Config.MaxTokens()
 			}
 			var err error
 			if t.set, err = train.Encode(m.Model, b.examples, length); err != nil {
