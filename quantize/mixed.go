@@ -29,6 +29,9 @@ type MixedOptions struct {
 	MaxDrop float64
 	// Weights are those to be quantized, LinearWeights of the model if nil.
 	Weights []string
+	// Divergence says how far predictions are from those of the float model, want;
+	// nil is the package's Divergence of rows of one value per label.
+	Divergence func(want, got []float32) float64
 	// Progress, if not nil, is told of each evaluation of the total; more may
 	// follow while the set of parts is searched.
 	Progress func(done, total int, note string)
@@ -39,9 +42,9 @@ type MixedOptions struct {
 type Sensitivity struct {
 	Part    string   `json:"part"`
 	Weights []string `json:"-"`
-	// Divergence is the mean Kullback-Leibler divergence, in nats, of the
-	// predictions of the model with this part alone in int8 from those of the
-	// float model, and Metric the metric of that model.
+	// Divergence is that of the predictions of the model with this part alone in
+	// int8 from those of the float model, see MixedOptions, and Metric the metric
+	// of that model.
 	Divergence float64 `json:"divergence"`
 	Metric     float64 `json:"metric"`
 	// Kept is set for parts that stay in their float format.
@@ -176,7 +179,10 @@ func (s *mixedSearch) rank(ctx context.Context) error {
 		return err
 	}
 	s.report.Float = metric
-	labels := s.float.Config.NumLabels()
+	if s.o.Divergence == nil {
+		labels := s.float.Config.NumLabels()
+		s.o.Divergence = func(want, got []float32) float64 { return Divergence(want, got, labels) }
+	}
 	for i := range s.report.Parts {
 		p := &s.report.Parts[i]
 		logits, metric, err := s.measure(ctx, p.Part, *p)
@@ -186,7 +192,7 @@ func (s *mixedSearch) rank(ctx context.Context) error {
 		if len(logits) != len(want) {
 			return fmt.Errorf("%s: %d logits, the float model gave %d", p.Part, len(logits), len(want))
 		}
-		p.Metric, p.Divergence = metric, divergence(want, logits, labels)
+		p.Metric, p.Divergence = metric, s.o.Divergence(want, logits)
 	}
 	slices.SortStableFunc(s.report.Parts, func(a, b Sensitivity) int { return cmp.Compare(b.Divergence, a.Divergence) })
 	return nil
@@ -240,9 +246,9 @@ func (s *mixedSearch) search(ctx context.Context) (int, error) {
 	return high, nil
 }
 
-// divergence is the mean of Σ p·log(p/q) over the rows of logits, with p of
-// want and q of got.
-func divergence(want, got []float32, labels int) float64 {
+// Divergence is the mean Kullback-Leibler divergence, in nats, Σ p·log(p/q) over
+// the rows of logits, one value per label, with p the softmax of want and q of got.
+func Divergence(want, got []float32, labels int) float64 {
 	if len(want) == 0 {
 		return 0
 	}

@@ -113,6 +113,17 @@ func TestEveryKindOfTaskFromFileToAnswer(t *testing.T) {
 			if code, _, stderr := execute(t, "quantize", "--model", pruned, "-o", pruned+".skive"); code != 0 {
 				t.Error(stderr)
 			}
+			code, stdout, stderr = execute(t, "quantize", "--model", student, "--max-drop", "1", "--task", c.task, "--data", file, "-o", student+".skive", "--json", "-q")
+			var mixed struct {
+				Parts []struct{ Divergence float64 }
+			}
+			if c.task == "mlm" {
+				if code != exitFailure || !strings.Contains(stderr, "--max-drop: a model that does masked_lm") {
+					t.Errorf("%s%s", stdout, stderr)
+				}
+			} else if code != 0 || json.Unmarshal([]byte(stdout), &mixed) != nil || len(mixed.Parts) == 0 || !(mixed.Parts[0].Divergence > 0) {
+				t.Errorf("%s%s", stdout, stderr)
+			}
 			for _, model := range []string{student, pruned, pruned + ".skive"} {
 				if code, _, stderr := execute(t, "eval", "--model", model, "--task", c.task, "--data", file); code != 0 {
 					t.Errorf("%s: %s", model, stderr)

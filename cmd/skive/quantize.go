@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/quantize"
@@ -156,8 +157,8 @@ func observe(ctx context.Context, m *checkpoints.Model, file string, maxLength i
 }
 
 func quantizeMixed(ctx context.Context, m *checkpoints.Model, task *taskFlags, file, output string, maxDrop float64, embeddings bool, activations func(*checkpoints.Model) (*checkpoints.Model, error)) error {
-	if m.Config.Head != checkpoints.SingleLabel {
-		return fmt.Errorf("--max-drop compares the classes that a model chooses; this one does %s", m.Config.Head)
+	if m.Config.Head == checkpoints.MaskedLM {
+		return fmt.Errorf("--max-drop: a model that does %s is measured by its loss on masks, expected one with labels, choices or a number", m.Config.Head)
 	}
 	set, err := task.read(file, m)
 	if err != nil {
@@ -185,8 +186,9 @@ func quantizeMixed(ctx context.Context, m *checkpoints.Model, task *taskFlags, f
 	weights := int8Weights(m, embeddings)
 	var bar *progress.Bar
 	q, report, err := quantize.Mixed(ctx, m, evaluate, quantize.MixedOptions{
-		MaxDrop: maxDrop,
-		Weights: weights,
+		MaxDrop:    maxDrop,
+		Weights:    weights,
+		Divergence: divergence(enc),
 		Progress: func(done, total int, note string) {
 			if bar == nil {
 				bar = progress.New(common.progress(), "sensitivity", 0, total)
@@ -219,6 +221,37 @@ func quantizeMixed(ctx context.Context, m *checkpoints.Model, task *taskFlags, f
 		return err
 	}
 	return printSize(os.Stdout, q, output, m.Parameters())
+}
+
+// divergence compares predictions on a data set: nil for rows of classes.
+func divergence(enc *data.Encoded) func(want, got []float32) float64 {
+	switch enc.Task.Kind {
+	case data.MultipleChoice:
+		return func(want, got []float32) (sum float64) {
+			for i := range enc.Len() {
+				lo, hi := enc.Rows(i)
+				sum += quantize.Divergence(want[lo:hi], got[lo:hi], hi-lo)
+			}
+			return sum / float64(enc.Len())
+		}
+	case data.MultiLabel: // each label is a class against another of logit 0
+		pairs := func(logits []float32) []float32 {
+			all := make([]float32, 2*len(logits))
+			for i, v := range logits {
+				all[2*i] = v
+			}
+			return all
+		}
+		return func(want, got []float32) float64 { return quantize.Divergence(pairs(want), pairs(got), 2) }
+	case data.Regression: // that of normal distributions of variance 1
+		return func(want, got []float32) (sum float64) {
+			for i, v := range want {
+				sum += float64(v-got[i]) * float64(v-got[i]) / 2
+			}
+			return sum / float64(len(want))
+		}
+	}
+	return nil
 }
 
 // printSensitivity prints the parts, the most sensitive first, and the metrics.
