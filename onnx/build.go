@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/quantize"
 )
 
 // Names of the outputs.
@@ -26,7 +28,8 @@ const (
 	// minHalfEpsilon is the least epsilon of LayerNorm in half precision, whose
 	// least number is 6e-8.
 	minHalfEpsilon = 1e-7
-	// zeroPoint is that of the weights of int8 layers.
+	// zeroPoint is that of everything in int8 layers which is not quantized at run
+	// time.
 	zeroPoint = 128
 )
 
@@ -37,7 +40,8 @@ type builder struct {
 	float  elementType // of weights and hidden states
 	graph  graph
 	known  map[string]bool      // names of the initializers
-	inputs map[string][3]string // quantized values: bytes, scale and zero point of each
+	inputs map[string][3]string // values quantized at run time: bytes, scale and zero point of each
+	static map[string]string    // values quantized with a calibrated scale, and dequantized: by value and scale
 	err    error
 }
 
@@ -49,7 +53,7 @@ type attribute struct {
 
 // build returns the ONNX model of m.
 func build(m *checkpoints.Model, o Options) (*model, error) {
-	b := &builder{m: m, o: o, float: float32Type, known: map[string]bool{}, inputs: map[string][3]string{}}
+	b := &builder{m: m, o: o, float: float32Type, known: map[string]bool{}, inputs: map[string][3]string{}, static: map[string]string{}}
 	if o.DType == infer.FP16 {
 		b.float = float16Type
 	}
@@ -65,7 +69,7 @@ func build(m *checkpoints.Model, o Options) (*model, error) {
 	r.doc = fmt.Sprintf("%s, %d layers, hidden size %d, %s; opset %d", m.Config.ModelType, len(m.Config.Layers), m.Config.HiddenSize, o.DType, opset)
 	r.graph.name = m.Config.ModelType
 	r.metadata = [][2]string{{"model_type", m.Config.ModelType}, {"dtype", o.DType}}
-	if m.HasHead() {
+	if len(m.Config.Labels) > 0 {
 		r.metadata = append(r.metadata, [2]string{"labels", string(labels)})
 	}
 	if m.Config.Task != "" {
@@ -201,17 +205,37 @@ func (b *builder) linear(name, x string) string {
 		data[i] = byte(int(v) + zeroPoint)
 	}
 	b.add(name+".weight", uint8Type, []int{in, out}, data)
-	zero := b.add("weight_zero_point", uint8Type, nil, []byte{zeroPoint})
-	x8, ok := b.inputs[x]
-	if !ok {
-		x8 = [3]string(b.nodes(3, "DynamicQuantizeLinear", x+"/DynamicQuantizeLinear", []string{x}))
-		b.inputs[x] = x8
+	zero := b.add("zero_point", uint8Type, nil, []byte{zeroPoint})
+	scale := b.floats(name+".weight_scale", []int{out}, b.values(name+".weight_scale"))
+	var y string
+	if input, ok := b.m.Tensors[name+quantize.InputScaleSuffix]; ok {
+		zeros := b.add(fmt.Sprintf("zero_points_%d", out), uint8Type, []int{out}, bytes.Repeat([]byte{zeroPoint}, out))
+		weight := b.nodes(1, "DequantizeLinear", name+".weight/DequantizeLinear", []string{name + ".weight", scale, zeros}, attribute{"axis", 1})[0]
+		y = b.op("MatMul", name+"/MatMul", b.calibrated(name, x, input.Float32s()[0], zero), weight)
+	} else {
+		x8, ok := b.inputs[x]
+		if !ok {
+			x8 = [3]string(b.nodes(3, "DynamicQuantizeLinear", x+"/DynamicQuantizeLinear", []string{x}))
+			b.inputs[x] = x8
+		}
+		y = b.op("MatMulInteger", name+"/MatMulInteger", x8[0], name+".weight", x8[2], zero)
+		y = b.cast(name+"/Cast", y, float32Type)
+		y = b.op("Mul", name+"/Mul", y, b.op("Mul", name+"/Scale", x8[1], scale))
 	}
-	y := b.op("MatMulInteger", name+"/MatMulInteger", x8[0], name+".weight", x8[2], zero)
-	y = b.cast(name+"/Cast", y, float32Type)
-	s := b.op("Mul", name+"/Scale", x8[1], b.floats(name+".weight_scale", []int{out}, b.values(name+".weight_scale")))
-	y = b.op("Mul", name+"/Mul", y, s)
 	return b.op("Add", name+"/Add", y, b.tensor(name+".bias"))
+}
+
+// calibrated appends the rounding of x, the input of the named layer, to steps of
+// the scale. Layers with the same input and scale share it.
+func (b *builder) calibrated(name, x string, scale float32, zero string) string {
+	key := fmt.Sprintf("%s %g", x, scale)
+	y, ok := b.static[key]
+	if !ok {
+		s := b.floats(name+quantize.InputScaleSuffix, nil, []float32{scale})
+		y = b.op("DequantizeLinear", name+"/DequantizeLinear", b.op("QuantizeLinear", name+"/QuantizeLinear", x, s, zero), s, zero)
+		b.static[key] = y
+	}
+	return y
 }
 
 // embedding appends the look-up of rows. A table of int8 rows stays one in an
@@ -278,7 +302,7 @@ func (b *builder) encoder() {
 	case b.o.Embedding != "":
 		b.sentence(x)
 	case c.Head == checkpoints.MaskedLM:
-		b.fail(fmt.Errorf("a masked language model as ONNX: %w", checkpoints.ErrUnsupported))
+		b.maskedLM(x)
 	case c.Head == checkpoints.TokenClassification:
 		b.output(logitsOutput, b.dense("classifier", x), "sequence", len(c.Labels))
 	case b.m.HasHead():
@@ -288,6 +312,21 @@ func (b *builder) encoder() {
 	default:
 		b.output(hiddenOutput, x, "sequence", c.HiddenSize)
 	}
+}
+
+// maskedLM appends the head of a masked language model. Its last product is with
+// the word embeddings, which the graph holds once.
+func (b *builder) maskedLM(x string) {
+	const p, table = "cls.predictions.", "bert.embeddings.word_embeddings.weight"
+	x = b.activation(b.m.Config.LMActivation(), p+"transform", b.dense(p+"transform.dense", x))
+	x = b.norm(p+"transform.LayerNorm", x)
+	words := table // in the graph already, as embedding left it
+	if b.m.Tensors[table].DType == checkpoints.I8 && b.o.DType == infer.Int8 {
+		words = b.op("Mul", p+"words/Mul", b.cast(p+"words/Cast", table, float32Type), table+"_scale")
+	}
+	words = b.nodes(1, "Transpose", p+"words/Transpose", []string{words}, attribute{"perm", []int64{1, 0}})[0]
+	x = b.op("Add", p+"decoder/Add", b.op("MatMul", p+"decoder/MatMul", x, words), b.tensor(p+"bias"))
+	b.output(logitsOutput, x, "sequence", b.m.Config.VocabSize)
 }
 
 // inputNames are the names of the graph's inputs.

@@ -24,8 +24,9 @@ type interpreter struct {
 	m *model
 	// external returns the data of a tensor that does not lie in the model.
 	external func(t *tensor) ([]byte, error)
-	// unrounded leaves out the rounding of activations in DynamicQuantizeLinear,
-	// so that an int8 graph can be compared without the noise of its rounding.
+	// unrounded leaves out the rounding and the limits of activations in
+	// DynamicQuantizeLinear and QuantizeLinear, so that an int8 graph can be
+	// compared without the noise of its rounding.
 	unrounded bool
 	// limit bounds the elements of a result.
 	limit int
@@ -195,7 +196,7 @@ func (in *interpreter) apply(n *node, x []*value) ([]*value, error) {
 	least := map[string]int{
 		"LayerNormalization": 3, "MatMulInteger": 4, "Slice": 5, "Gather": 2, "Unsqueeze": 2, "Reshape": 2, "MatMul": 2,
 		"ReduceSum": 2, "Add": 2, "Sub": 2, "Mul": 2, "Div": 2, "Max": 2, "Pow": 2,
-		"Equal": 2, "CumSum": 2,
+		"Equal": 2, "CumSum": 2, "QuantizeLinear": 3, "DequantizeLinear": 3,
 	}
 	need(len(x) == max(least[n.op], 1), "%d inputs", len(x))
 	one := func(v *value) ([]*value, error) { return []*value{v}, nil }
@@ -265,6 +266,12 @@ func (in *interpreter) apply(n *node, x []*value) ([]*value, error) {
 		return one(in.sum(x[0], x[1], n.attribute("keepdims", 1) != 0))
 	case "DynamicQuantizeLinear":
 		return in.quantize(x[0]), nil
+	case "QuantizeLinear":
+		need(x[0].typ == float32Type && len(x[1].v) == 1 && len(x[2].v) == 1 && x[2].typ == uint8Type, "not of float32 to uint8 with one scale")
+		y := &value{uint8Type, x[0].shape, x[0].v}
+		return one(in.each(y, func(v float64) float64 { return in.step(v, x[1].v[0], x[2].v[0]) }))
+	case "DequantizeLinear":
+		return one(in.dequantize(x[0], x[1], x[2], n.attribute("axis", 1)))
 	}
 	return nil, fmt.Errorf("%w: %s", errOperator, n.op)
 }
@@ -550,11 +557,33 @@ func (in *interpreter) quantize(x *value) []*value {
 	if scale > 0 {
 		zero.v[0] = min(max(math.RoundToEven(-low/scale), 0), 255)
 		for i, v := range x.v {
-			if v = v/scale + zero.v[0]; !in.unrounded {
-				v = min(max(math.RoundToEven(v), 0), 255)
-			}
-			y.v[i] = v
+			y.v[i] = in.step(v, scale, zero.v[0])
 		}
 	}
 	return []*value{y, s, zero}
+}
+
+// step is the number of the quantization step that v falls to.
+func (in *interpreter) step(v, scale, zero float64) float64 {
+	if in.unrounded {
+		return v/scale + zero
+	}
+	return min(max(math.RoundToEven(v/scale)+zero, 0), 255)
+}
+
+// dequantize is DequantizeLinear with one scale and zero point, or with those of
+// each place along an axis.
+func (in *interpreter) dequantize(x, scale, zero *value, axis int) *value {
+	need(scale.typ == float32Type && zero.typ == x.typ && slices.Equal(scale.shape, zero.shape), "scale and zero point do not fit")
+	n, width := 1, 1
+	if len(scale.shape) > 0 {
+		need(len(scale.shape) == 1 && axis >= 0 && axis < len(x.shape) && x.shape[axis] == len(scale.v), "scales of shape %v along axis %d of %v", scale.shape, axis, x.shape)
+		n, width = len(scale.v), product(x.shape[axis+1:])
+	}
+	y := in.make(float32Type, x.shape)
+	for i, v := range x.v {
+		c := i / width % n
+		y.v[i] = float32Type.round((v - zero.v[c]) * scale.v[c])
+	}
+	return y
 }

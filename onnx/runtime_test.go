@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/skive-ml/skive/checkpoints"
@@ -107,23 +108,29 @@ func config(hidden, head, types int, activation string, layers ...checkpoints.La
 	}
 }
 
-var configs = map[string]checkpoints.Config{
-	"stock":                config(64, 32, 2, "gelu", size(2, 128), size(2, 128)),
-	"head 26, uneven":      config(78, 26, 2, "gelu", size(2, 100), size(3, 37), size(1, 1)),
-	"pruned alike":         config(64, 16, 2, "gelu", size(3, 50), size(3, 50)),
-	"tanh":                 config(48, 16, 2, "gelu_new", size(3, 96), size(2, 30)),
-	"relu":                 config(48, 16, 2, "relu", size(1, 96)),
-	"one type":             config(48, 16, 1, "gelu", size(3, 96)),
-	"more heads than fit":  config(32, 16, 2, "gelu", size(5, 40)),
-	"roberta":              family("roberta", config(64, 16, 1, "gelu", size(4, 70), size(3, 30))),
-	"distilbert":           family("distilbert", config(64, 16, 0, "gelu", size(4, 70), size(3, 30))),
-	"electra":              family("electra", config(64, 16, 2, "gelu", size(4, 70), size(3, 30))),
-	"tokens":               head(checkpoints.TokenClassification, config(64, 16, 2, "gelu", size(4, 70))),
-	"several labels":       head(checkpoints.MultiLabel, config(64, 16, 2, "gelu", size(4, 70))),
-	"width 312 of head 26": config(312, 26, 2, "gelu", size(12, 1200), size(7, 300)),
-}
+var configs = func() map[string]checkpoints.Config {
+	all := map[string]checkpoints.Config{
+		"stock":                config(64, 32, 2, "gelu", size(2, 128), size(2, 128)),
+		"head 26, uneven":      config(78, 26, 2, "gelu", size(2, 100), size(3, 37), size(1, 1)),
+		"pruned alike":         config(64, 16, 2, "gelu", size(3, 50), size(3, 50)),
+		"tanh":                 config(48, 16, 2, "gelu_new", size(3, 96), size(2, 30)),
+		"relu":                 config(48, 16, 2, "relu", size(1, 96)),
+		"one type":             config(48, 16, 1, "gelu", size(3, 96)),
+		"more heads than fit":  config(32, 16, 2, "gelu", size(5, 40)),
+		"width 312 of head 26": config(312, 26, 2, "gelu", size(12, 1200), size(7, 300)),
+		"tanh masked_lm":       head(checkpoints.MaskedLM, config(48, 16, 2, "gelu_new", size(2, 30))),
+	}
+	for family, types := range map[string]int{"bert": 2, "roberta": 1, "distilbert": 0, "electra": 2} {
+		for _, h := range []checkpoints.Head{
+			checkpoints.SingleLabel, checkpoints.MultiLabel, checkpoints.Regression, checkpoints.MultipleChoice, checkpoints.TokenClassification, checkpoints.MaskedLM,
+		} {
+			all[strings.TrimSpace(family+" "+string(h))] = head(h, ofFamily(family, config(64, 16, types, "gelu", size(4, 70), size(3, 30))))
+		}
+	}
+	return all
+}()
 
-func family(name string, c checkpoints.Config) checkpoints.Config {
+func ofFamily(name string, c checkpoints.Config) checkpoints.Config {
 	c.ModelType = name
 	switch name {
 	case "roberta":
@@ -136,6 +143,12 @@ func family(name string, c checkpoints.Config) checkpoints.Config {
 
 func head(h checkpoints.Head, c checkpoints.Config) checkpoints.Config {
 	c.Head = h
+	switch h {
+	case checkpoints.Regression, checkpoints.MultipleChoice:
+		c.Labels = []string{"score"}
+	case checkpoints.MaskedLM:
+		c.Labels = nil
+	}
 	return c
 }
 
@@ -153,6 +166,44 @@ func randomModel(c checkpoints.Config) *checkpoints.Model {
 		}
 	}
 	return m
+}
+
+// calibrated gives an int8 model the scales of inputs that random tokens need.
+func calibrated(t *testing.T, m *checkpoints.Model) *checkpoints.Model {
+	t.Helper()
+	values, err := quantize.Floats(m, checkpoints.F32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c quantize.Calibration
+	o := infer.Options{Observe: c.Observe}
+	if !m.HasHead() {
+		o.Embedding = infer.Mean
+	}
+	e, err := infer.New(values, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	b := randomBatch(&m.Config, 5, 30, 30, 1, 7, 30, 30)
+	if _, err := e.PredictTokens(nil, b.ids, b.types, b.offsets); err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.Static(m, quantize.MinMax)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// static is a float model in calibrated int8.
+func static(t *testing.T, m *checkpoints.Model) *checkpoints.Model {
+	t.Helper()
+	q, err := quantize.Int8(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return calibrated(t, q)
 }
 
 func withoutHead(m *checkpoints.Model) *checkpoints.Model {
@@ -238,7 +289,9 @@ func TestONNXRuntimeAgrees(t *testing.T) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(configs)) {
-		add(name, randomModel(configs[name]), "", infer.F32, infer.FP16, infer.Int8)
+		m := randomModel(configs[name])
+		add(name, m, "", infer.F32, infer.FP16, infer.Int8)
+		add(name+", static", static(t, m), "", "")
 	}
 	m := randomModel(configs["head 26, uneven"])
 	mixed, err := quantize.Int8Weights(m, append(quantize.LinearWeights(m.Config)[3:7], quantize.Embeddings()...))
@@ -246,6 +299,12 @@ func TestONNXRuntimeAgrees(t *testing.T) {
 		t.Fatal(err)
 	}
 	add("mixed precision", mixed, "", infer.F32, infer.FP16, infer.Int8, "")
+	add("static mixed precision", calibrated(t, mixed), "", "")
+	words, err := quantize.Int8Weights(randomModel(configs["electra masked_lm"]), append(quantize.LinearWeights(configs["electra masked_lm"]), quantize.Embeddings()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	add("masked_lm with int8 embeddings", words, "", infer.F32, infer.Int8)
 	headless := withoutHead(m)
 	for _, embedding := range []string{"", infer.Mean, infer.CLS} {
 		add("without head "+embedding, headless, embedding, infer.F32, infer.FP16, infer.Int8)
@@ -257,7 +316,7 @@ func TestONNXRuntimeAgrees(t *testing.T) {
 			for j, b := range c.batches {
 				got := r.Outputs[j].Values
 				if c.dtype == infer.F32 {
-					if c.model.Config.Head == checkpoints.TokenClassification {
+					if perToken(&c.model.Config) {
 						got = unpadded(r.Outputs[j], b)
 					} else if c.embedding == "" && !c.model.HasHead() {
 						got = pooled(got, r.Outputs[j].Shape, b)
@@ -294,8 +353,9 @@ func TestONNXRuntimeAgrees(t *testing.T) {
 			if r.Output != want {
 				t.Errorf("output %s, want %s", r.Output, want)
 			}
-			if labels := r.Metadata["labels"]; c.model.HasHead() && labels != `["a","b","c"]` {
-				t.Errorf("labels %s", labels)
+			labels := map[int]string{0: "", 1: `["score"]`, 3: `["a","b","c"]`}[len(c.model.Config.Labels)]
+			if r.Metadata["labels"] != labels {
+				t.Errorf("labels %s, want %s", r.Metadata["labels"], labels)
 			}
 			if r.Metadata["producer"] != "skive" {
 				t.Errorf("producer %s", r.Metadata["producer"])
@@ -312,14 +372,15 @@ func checkFusion(t *testing.T, c *checkpoints.Config, fused map[string]int) {
 	t.Helper()
 	layers := len(c.Layers)
 	want := map[string]int{"Attention": layers, "SkipLayerNormalization": 2 * layers}
-	switch c.Activation {
-	case "gelu":
-		want["BiasGelu"] = layers
-		if c.HeadActivation() == "gelu" && len(c.Labels) > 0 {
-			want["BiasGelu"]++
-		}
-	case "gelu_new":
-		want["FastGelu"] = layers
+	nodes := map[string]string{"gelu": "BiasGelu", "gelu_new": "FastGelu"}
+	if op := nodes[c.Activation]; op != "" {
+		want[op] = layers
+	}
+	switch {
+	case c.Head == checkpoints.MaskedLM:
+		want[nodes[c.LMActivation()]]++
+	case c.HeadActivation() == "gelu" && len(c.Labels) > 0 && !perToken(c):
+		want["BiasGelu"]++
 	}
 	if c.ModelType == "bert" && c.TypeVocabSize > 1 {
 		want["EmbedLayerNormalization"] = 1

@@ -51,6 +51,9 @@ type mergeSlot struct {
 	rank, id int32
 }
 
+// tokens are the two that merge.
+func (s *mergeSlot) tokens() (left, right int32) { return int32(s.pair>>32) - 1, int32(uint32(s.pair)) }
+
 func pairKey(left, right int32) uint64 { return uint64(left+1)<<32 | uint64(uint32(right)) }
 
 func newMergeTable(n int) mergeTable {

@@ -177,10 +177,16 @@ func TestEncodingsOfRoBERTa(t *testing.T) {
 			if got := fmt.Sprint(tok.Special()); got != "1 3 0 2 50264" {
 				t.Errorf("special tokens %s", got)
 			}
-			if tok, err = Load(tok.Files()); err != nil {
+			with, err := WithJSON(tok.Files())
+			if err != nil {
 				t.Fatal(err)
 			}
-			check(t, tok, g)
+			for _, files := range []map[string][]byte{tok.Files(), {"tokenizer.json": with["tokenizer.json"]}} {
+				if tok, err = Load(files); err != nil {
+					t.Fatal(err)
+				}
+				check(t, tok, g)
+			}
 		})
 	}
 }

@@ -471,7 +471,7 @@ func FuzzLoad(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			var e Encoding
+			var e, again Encoding
 			if err := tok.EncodePair(&e, "Aé [SEP] 漢", "b", Options{Offsets: true}); err != nil {
 				t.Fatal(err)
 			}
@@ -479,6 +479,19 @@ func FuzzLoad(f *testing.F) {
 				if id < 0 || int(id) >= tok.VocabSize() {
 					t.Fatalf("id %d of %d", id, tok.VocabSize())
 				}
+			}
+			// What is loaded can be written as tokenizer.json.
+			if files, err = WithJSON(files); err != nil {
+				t.Fatal(err)
+			}
+			if tok, err = Load(map[string][]byte{"tokenizer.json": files["tokenizer.json"]}); err != nil {
+				t.Fatal(err)
+			}
+			if err := tok.EncodePair(&again, "Aé [SEP] 漢", "b", Options{Offsets: true}); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(e.IDs, again.IDs) || !slices.Equal(e.TypeIDs, again.TypeIDs) {
+				t.Fatalf("ids %v, as tokenizer.json %v", e.IDs, again.IDs)
 			}
 		}
 	})
