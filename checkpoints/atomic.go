@@ -306,13 +306,20 @@ func readManifest(dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var names []string
+	names, err := parseManifest(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return names, nil
+}
+
+func parseManifest(b []byte) (names []string, err error) {
 	if err := json.NewDecoder(bytes.NewReader(b)).Decode(&names); err != nil {
-		return nil, fmt.Errorf("%s: %w: %v", path, ErrCorrupt, err)
+		return nil, corrupt("%v", err)
 	}
 	for _, n := range names {
 		if !plainName(n) {
-			return nil, fmt.Errorf("%s: %w: %q is not the name of a file", path, ErrCorrupt, n)
+			return nil, corrupt("%q is not the name of a file", n)
 		}
 	}
 	return names, nil

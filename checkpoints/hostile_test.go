@@ -487,6 +487,44 @@ func FuzzIndex(f *testing.F) {
 	})
 }
 
+func FuzzManifest(f *testing.F) {
+	f.Add([]byte(`["config.json","model.safetensors"]`))
+	f.Add([]byte(`["../config.json"]`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		names, err := parseManifest(b)
+		if err != nil {
+			return
+		}
+		for _, n := range names {
+			if filepath.Base(n) != n || strings.ContainsAny(n, `/\`) || n == ".." {
+				t.Fatalf("file %q", n)
+			}
+		}
+	})
+}
+
+// A provenance that was read goes into every file that is written.
+func FuzzProvenance(f *testing.F) {
+	f.Add([]byte(`{"format_version":1,"provenance":[{"name":"train","version":"0.1.0","time":"2026-01-02T03:04:05Z","settings":{"lr":"0.1"},"measured":{"loss":0.5}}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		stages, err := parseProvenance(b)
+		if err != nil {
+			return
+		}
+		text, err := json.Marshal(provenanceFile{provenanceVersion, stages})
+		check(t, err)
+		again, err := parseProvenance(text)
+		check(t, err)
+		if len(again) != len(stages) {
+			t.Fatalf("%d stages, %d written", len(again), len(stages))
+		}
+		packed, err := encodeMsgpack(skiveMeta{nil, stages})
+		check(t, err)
+		var meta skiveMeta
+		check(t, decodeMsgpack(packed, &meta))
+	})
+}
+
 func FuzzPyTorch(f *testing.F) {
 	f.Add(torchZip(f, "\x80\x02}q\x00(X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n"+
 		"X\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQK\x00K\x02K\x02\x86K\x02K\x01\x86\x89ccollections\nOrderedDict\n)RtRu.",

@@ -384,15 +384,21 @@ func (m *Model) readProvenance(dir modelDir) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", p, err)
 	}
+	if m.Provenance, err = parseProvenance(text); err != nil {
+		return fmt.Errorf("%s: %w", p, err)
+	}
+	return nil
+}
+
+func parseProvenance(text []byte) ([]Stage, error) {
 	var f provenanceFile
 	if err := json.Unmarshal(text, &f); err != nil {
-		return fmt.Errorf("%s: %w: %v", p, ErrCorrupt, err)
+		return nil, corrupt("%v", err)
 	}
 	if f.Version > provenanceVersion {
-		return fmt.Errorf("%s: %w: format_version %d, this one reads up to %d", p, ErrNewerVersion, f.Version, provenanceVersion)
+		return nil, fmt.Errorf("%w: format_version %d, this one reads up to %d", ErrNewerVersion, f.Version, provenanceVersion)
 	}
-	m.Provenance = f.Provenance
-	return nil
+	return f.Provenance, nil
 }
 
 // SaveHF writes the model as a Hugging Face directory: config.json,
