@@ -7,6 +7,10 @@ import (
 	"hash/crc32"
 	"io"
 	"math"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/vmihailenco/msgpack/v5"
 )
@@ -149,23 +153,28 @@ type verification struct {
 	release func([]byte)
 }
 
-// part is how much of a section is looked at before it is released, a multiple
-// of all page sizes.
-const part = 1 << 20
+const (
+	// part is how much of a section is looked at before the next look: it stays
+	// in the second-level cache.
+	part = 1 << 18
+	// held is how much is looked at before it is released, a multiple of all page
+	// sizes. Less would cost more interruptions of all cores.
+	held = 1 << 22
+)
 
 // check looks at a section and its padding.
 func (v *verification) check(block []byte, sum uint32, info sectionInfo) error {
 	d, isTensor := dtypeOf(info.DType)
 	got, finite := uint32(0), true
-	for rest := block; len(rest) > 0; {
-		now := rest[:min(part, len(rest))]
-		rest = rest[len(now):]
-		got = crc32.Update(got, castagnoli, now)
-		if v.finite && isTensor {
-			finite = Tensor{DType: d, Data: now}.finite() && finite
+	for hold := range slices.Chunk(block, held) {
+		for now := range slices.Chunk(hold, part) {
+			got = crc32.Update(got, castagnoli, now)
+			if v.finite && isTensor {
+				finite = Tensor{DType: d, Data: now}.finite() && finite
+			}
 		}
 		if v.release != nil {
-			v.release(now)
+			v.release(hold)
 		}
 	}
 	if got != sum {
@@ -253,6 +262,7 @@ func readContainer(b []byte, kind string, verify *verification) (meta msgpack.Ra
 		return nil, nil, corrupt("header: %d sections, the preamble says %d", len(h.Sections), count)
 	}
 	sections = make([]section, count)
+	blocks, blockSums := make([][]byte, count), make([]uint32, count)
 	for i, info := range h.Sections {
 		n, err := sectionSize(info)
 		if err != nil {
@@ -262,17 +272,44 @@ func readContainer(b []byte, kind string, verify *verification) (meta msgpack.Ra
 		if err != nil {
 			return nil, nil, err
 		}
-		if verify != nil {
-			if err := verify.check(block, sum, info); err != nil {
-				return nil, nil, err
-			}
-		}
+		blocks[i], blockSums[i] = block, sum
 		sections[i] = section{info.Name, info.DType, info.Shape, block[:n:n]}
 	}
 	if pos != limit {
 		return nil, nil, corrupt("%d bytes between the last section and the trailer", limit-pos)
 	}
-	return h.Meta, sections, nil
+	if verify == nil {
+		return h.Meta, sections, nil
+	}
+	return h.Meta, sections, verify.all(h.Sections, blocks, blockSums)
+}
+
+// all checks all sections, on all cores, and returns the error of the first that
+// is wrong.
+func (v *verification) all(infos []sectionInfo, blocks [][]byte, sums []uint32) error {
+	errs := make([]error, len(infos))
+	var next atomic.Int64
+	work := func() {
+		for i := int(next.Add(1)) - 1; i < len(infos); i = int(next.Add(1)) - 1 {
+			errs[i] = v.check(blocks[i], sums[i], infos[i])
+		}
+	}
+	size := 0
+	for _, b := range blocks {
+		size += len(b)
+	}
+	var others sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0)-1, size/held) { // a few parts are not worth another
+		others.Go(work)
+	}
+	work()
+	others.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func sectionSize(info sectionInfo) (int64, error) {

@@ -467,7 +467,8 @@ func (m *Model) saveHF(dir string) error {
 func Open(path string) (*Model, error) { return open(path, true) }
 
 // OpenUnverified is Open without the checksums of a .skive file's tensors, for
-// a file that was verified before. Pages are then read as they are needed.
+// a file that was verified before, or for Model.Verify. Pages are then read as
+// they are needed.
 func OpenUnverified(path string) (*Model, error) { return open(path, false) }
 
 func open(path string, verify bool) (*Model, error) {

@@ -113,6 +113,7 @@ type Model struct {
 	Notes []string
 
 	files []*mapping
+	skive string // path of the only file, if it is a .skive one
 }
 
 // Close releases the files that the tensors are views of. The tensors of the

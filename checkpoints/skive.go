@@ -56,7 +56,7 @@ func openSkive(path string, verify bool) (*Model, error) {
 	}
 	var checks *verification
 	if verify {
-		checks = &verification{finite: true, release: f.release}
+		checks = f.verification()
 	}
 	m, err := parseSkive(f.data, checks)
 	if err != nil {
@@ -64,7 +64,25 @@ func openSkive(path string, verify bool) (*Model, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	m.files = append(m.files, f)
+	m.skive = path
 	return m, nil
+}
+
+func (m *mapping) verification() *verification { return &verification{finite: true, release: m.release} }
+
+// Verify checks what OpenUnverified has left out, so that the model can be
+// prepared meanwhile: it may run beside everything that reads the model. It
+// returns nil for a model that was not read from a .skive file, and must not run
+// beside Close.
+func (m *Model) Verify() error {
+	if m.skive == "" || len(m.files) == 0 {
+		return nil
+	}
+	f := m.files[0]
+	if _, _, err := readContainer(f.data, kindModel, f.verification()); err != nil {
+		return fmt.Errorf("%s: %w", m.skive, err)
+	}
+	return nil
 }
 
 func parseSkive(b []byte, verify *verification) (*Model, error) {

@@ -437,3 +437,28 @@ func TestEnergyIsThatOfTheMeteredPasses(t *testing.T) {
 		t.Errorf("%g joules per 1,000 examples of one joule", *row.JoulesPer1000)
 	}
 }
+
+// Whatever a recipe file holds ends in an error or in a recipe that can be
+// written and read again.
+func FuzzRecipe(f *testing.F) {
+	text, err := Default().YAML()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Add([]byte("model: m\ntask: sst2\ntrain: a\ndev: b\nteacher: {epochs: 1}\npruning: [{heads: 2}]\n"))
+	f.Add([]byte("a: &x [1]\nb: *x\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		r, err := parseRecipe(text)
+		if err != nil {
+			return
+		}
+		again, err := r.YAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parseRecipe(again); err != nil {
+			t.Fatalf("%v\n%s", err, again)
+		}
+	})
+}

@@ -193,9 +193,17 @@ func ReadRecipe(path string) (Recipe, error) {
 	if err != nil {
 		return Recipe{}, err
 	}
+	r, err := parseRecipe(text)
+	if err != nil {
+		return Recipe{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return r, nil
+}
+
+func parseRecipe(text []byte) (Recipe, error) {
 	var named map[string]any
 	if err := yaml.Unmarshal(text, &named); err != nil {
-		return Recipe{}, fmt.Errorf("%s: not YAML: %s", path, firstLine(err))
+		return Recipe{}, fmt.Errorf("not YAML: %s", firstLine(err))
 	}
 	r := Default()
 	if model := named["model"]; model != nil && model != "" {
@@ -209,13 +217,10 @@ func ReadRecipe(path string) (Recipe, error) {
 	}
 	if len(named) > 0 { // of an empty file the decoder makes an empty recipe
 		if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&r); err != nil {
-			return Recipe{}, fmt.Errorf("%s: %s", path, firstLine(err))
+			return Recipe{}, errors.New(firstLine(err))
 		}
 	}
-	if err := r.Validate(); err != nil {
-		return Recipe{}, fmt.Errorf("%s: %w", path, err)
-	}
-	return r, nil
+	return r, r.Validate()
 }
 
 // firstLine leaves out the excerpt of the file that the YAML package appends.

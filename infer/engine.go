@@ -93,16 +93,36 @@ type Engine struct {
 // Open compiles the model at path, which may have any format that
 // checkpoints.Open reads.
 func Open(path string, o Options) (*Engine, error) {
-	m, err := checkpoints.Open(path)
+	m, e, err := open(path, func(m *checkpoints.Model) (*Engine, error) { return compile(m, o, true) })
 	if err != nil {
 		return nil, err
 	}
-	e, err := compile(m, o, true)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), m.Close())
-	}
 	e.model = m
 	return e, nil
+}
+
+// open reads the model at path and compiles it, while its checksums are verified.
+func open[T interface{ Close() error }](path string, compile func(*checkpoints.Model) (T, error)) (*checkpoints.Model, T, error) {
+	var none T
+	m, err := checkpoints.OpenUnverified(path)
+	if err != nil {
+		return nil, none, err
+	}
+	verified := make(chan error, 1)
+	go func() { verified <- m.Verify() }()
+	c, err := compile(m)
+	damaged := <-verified
+	switch {
+	case damaged == nil && err == nil:
+		return m, c, nil
+	case err == nil:
+		err = errors.Join(damaged, c.Close())
+	case damaged != nil: // which explains the rest
+		err = damaged
+	default:
+		err = fmt.Errorf("%s: %w", path, err)
+	}
+	return nil, none, errors.Join(err, m.Close())
 }
 
 // New compiles a model. The engine reads the model's embeddings in place: the

@@ -108,13 +108,9 @@ type request struct {
 // OpenPool compiles the model at path, which may have any format that
 // checkpoints.Open reads, for a pool.
 func OpenPool(path string, o PoolOptions) (*Pool, error) {
-	m, err := checkpoints.Open(path)
+	m, p, err := open(path, func(m *checkpoints.Model) (*Pool, error) { return newPool(m, o, true) })
 	if err != nil {
 		return nil, err
-	}
-	p, err := newPool(m, o, true)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), m.Close())
 	}
 	p.model = m
 	return p, nil

@@ -1,14 +1,19 @@
 package infer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/skive-ml/skive/checkpoints"
 )
 
 func TestPoolUnderLoadWithCancellations(t *testing.T) {
@@ -266,5 +271,37 @@ func TestOpenPool(t *testing.T) {
 	}
 	if _, err := OpenPool(t.TempDir(), PoolOptions{}); err == nil {
 		t.Error("an empty directory was opened")
+	}
+}
+
+// A .skive file is verified while it is compiled: a changed byte of any tensor
+// ends in an error that names it, whatever compiling made of it.
+func TestOpenFindsDamage(t *testing.T) {
+	m := randomModel(configs["head 32"], 1)
+	whole := filepath.Join(t.TempDir(), "whole.skive")
+	if err := m.SaveSkive(whole); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"bert.embeddings.word_embeddings.weight", "bert.encoder.layer.0.output.dense.weight", "classifier.bias"} {
+		path := filepath.Join(t.TempDir(), "m.skive")
+		damaged := bytes.Clone(b)
+		at := bytes.Index(damaged, m.Tensors[name].Data)
+		damaged[at] ^= 0x40
+		if err := os.WriteFile(path, damaged, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		for _, dtype := range []string{"", Int8} {
+			e, err := Open(path, Options{DType: dtype, Threads: 1})
+			if !errors.Is(err, checkpoints.ErrCorrupt) || !strings.Contains(err.Error(), name) || e != nil {
+				t.Errorf("%s %s: engine %v, error %v", name, dtype, e, err)
+			}
+			if p, err := OpenPool(path, PoolOptions{}); !errors.Is(err, checkpoints.ErrCorrupt) || !strings.Contains(err.Error(), name) || p != nil {
+				t.Errorf("%s %s: pool %v, error %v", name, dtype, p, err)
+			}
+		}
 	}
 }

@@ -126,6 +126,9 @@ type loader struct {
 	// in which each is stored.
 	dtype *checkpoints.DType
 	err   error
+	// q and scale are the weights of the layer under way.
+	q        []int8
+	f, scale []float32
 }
 
 // maxF16 is the least number that half precision rounds to infinity.
@@ -295,10 +298,11 @@ func (l *loader) linear(dtype checkpoints.DType, names ...string) *linear {
 		r.weights = append(r.weights, name+".weight")
 	}
 	if !r.int8() {
-		w := make([]float32, 0, r.in*r.out)
+		w := l.f[:0]
 		for _, name := range names {
 			w = append(w, l.values(name+".weight")...)
 		}
+		l.f = w
 		switch {
 		case l.err != nil:
 		case dtype == checkpoints.F32:
@@ -340,8 +344,10 @@ func (l *loader) inputScale(names []string) float32 {
 	return scale
 }
 
+// quantized returns the named layers' weights and scales, until the next call.
 func (l *loader) quantized(names []string, in, out int) (q []int8, scale []float32) {
-	q, scale = make([]int8, in*out), make([]float32, out)
+	l.q, l.scale = grow(l.q, in*out), grow(l.scale, out)
+	q, scale = l.q, l.scale
 	o := 0
 	for _, name := range names {
 		t := l.m.Tensors[name+".weight"]

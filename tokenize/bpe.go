@@ -84,10 +84,10 @@ func (t *mergeTable) rank(left, right int32) int32 {
 
 // newBytePair makes the model of a vocabulary by id and its merges, in order of
 // rank. unk is the id of the unknown token or -1.
-func newBytePair(vocab []string, ids map[string]int32, merges [][2]string, unk int32, prefixSpace bool) (*bytePair, error) {
+func newBytePair(vocab []string, ids *tokenIDs, merges [][2]string, unk int32, prefixSpace bool) (*bytePair, error) {
 	m := &bytePair{prefixSpace: prefixSpace, unk: unk, vocab: vocab, merges: newMergeTable(len(merges))}
 	for b, c := range byteChars {
-		id, ok := ids[string(c)]
+		id, ok := ids.find(string(c))
 		if !ok {
 			if id = unk; unk < 0 {
 				return nil, fmt.Errorf("the vocabulary lacks the byte 0x%02x (%q) and has no unknown token", b, c)
@@ -98,7 +98,7 @@ func newBytePair(vocab []string, ids map[string]int32, merges [][2]string, unk i
 	for rank, pair := range merges {
 		var of [3]int32
 		for i, token := range []string{pair[0], pair[1], pair[0] + pair[1]} {
-			id, ok := ids[token]
+			id, ok := ids.find(token)
 			if !ok {
 				return nil, fmt.Errorf("merge %d (%q, %q): the vocabulary lacks the token %q", rank+1, pair[0], pair[1], token)
 			}

@@ -130,7 +130,7 @@ func newBERT(vocab []string, s bertSettings) (*Tokenizer, error) {
 	}
 	var list []special
 	for _, token := range []string{s.pad, s.unk, s.cls, s.sep, s.mask} {
-		if id, ok := ids[token]; ok {
+		if id, ok := ids.find(token); ok {
 			list = append(list, special{text: token, id: id})
 		}
 	}
@@ -142,10 +142,10 @@ func newBERT(vocab []string, s bertSettings) (*Tokenizer, error) {
 var errVocabSize = fmt.Errorf("the vocabulary is larger than %d bytes", maxNodes)
 
 // setSpecial sets the ids of the special tokens, -1 for those that are missing.
-func (t *Tokenizer) setSpecial(ids map[string]int32, pad, unk, cls, sep, mask string) {
+func (t *Tokenizer) setSpecial(ids *tokenIDs, pad, unk, cls, sep, mask string) {
 	for p, token := range map[*int32]string{&t.pad: pad, &t.unk: unk, &t.cls: cls, &t.sep: sep, &t.mask_: mask} {
 		*p = -1
-		if id, ok := ids[token]; ok {
+		if id, ok := ids.find(token); ok {
 			*p = id
 		}
 	}
@@ -153,21 +153,21 @@ func (t *Tokenizer) setSpecial(ids map[string]int32, pad, unk, cls, sep, mask st
 
 // index returns the ids of a vocabulary. Of equal tokens the last counts, as in
 // Hugging Face's reader of vocab.txt.
-func index(vocab []string) (map[string]int32, error) {
+func index(vocab []string) (*tokenIDs, error) {
 	if len(vocab) == 0 {
 		return nil, errors.New("the vocabulary is empty")
 	}
 	if len(vocab) > maxTokenID {
 		return nil, fmt.Errorf("the vocabulary has more than %d tokens", maxTokenID)
 	}
-	ids := make(map[string]int32, len(vocab))
+	ids := newTokenIDs(len(vocab))
 	for i, v := range vocab {
 		if !utf8.ValidString(v) {
 			return nil, fmt.Errorf("token %d is not valid UTF-8: %q", i, v)
 		}
-		ids[v] = int32(i)
+		ids.set(v, int32(i))
 	}
-	return ids, nil
+	return &ids, nil
 }
 
 // loadVocab reads vocab.txt: one token a line, whose number is the id.
@@ -256,23 +256,23 @@ func decodeJSON(b []byte, v any) error {
 }
 
 // vocabulary turns the ids of tokens into tokens by id.
-func vocabulary(ids map[string]int32) ([]string, error) {
+func vocabulary(ids *tokenIDs) ([]string, error) {
 	size := 0
-	for token, id := range ids {
-		if id < 0 || id >= maxTokenID {
-			return nil, fmt.Errorf("token %q has the id %d, expected 0 to %d", token, id, maxTokenID-1)
+	for _, t := range ids.list {
+		if t.id < 0 || t.id >= maxTokenID {
+			return nil, fmt.Errorf("token %q has the id %d, expected 0 to %d", t.token, t.id, maxTokenID-1)
 		}
-		size = max(size, int(id)+1)
+		size = max(size, int(t.id)+1)
 	}
-	if size > 16*len(ids)+1024 {
-		return nil, fmt.Errorf("%d tokens have ids up to %d", len(ids), size-1)
+	if size > 16*len(ids.list)+1024 {
+		return nil, fmt.Errorf("%d tokens have ids up to %d", len(ids.list), size-1)
 	}
 	vocab := make([]string, size)
-	for token, id := range ids {
-		if other := vocab[id]; other != "" {
-			return nil, fmt.Errorf("tokens %q and %q have the same id %d", min(token, other), max(token, other), id)
+	for _, t := range ids.list {
+		if other := vocab[t.id]; other != "" {
+			return nil, fmt.Errorf("tokens %q and %q have the same id %d", min(t.token, other), max(t.token, other), t.id)
 		}
-		vocab[id] = token
+		vocab[t.id] = t.token
 	}
 	return vocab, nil
 }

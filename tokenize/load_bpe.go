@@ -56,13 +56,13 @@ func (j *tokenizerJSON) bytePair() (*Tokenizer, error) {
 	if !level.Regex {
 		return nil, errors.New("pre_tokenizer.use_regex false is not supported")
 	}
-	vocab, err := vocabulary(model.Vocab)
+	vocab, err := vocabulary(&model.Vocab)
 	if err != nil {
 		return nil, fmt.Errorf("model.vocab: %w", err)
 	}
 	unk := int32(-1)
 	if model.Unk != nil {
-		id, ok := model.Vocab[*model.Unk]
+		id, ok := model.Vocab.find(*model.Unk)
 		if !ok {
 			return nil, fmt.Errorf("model.unk_token %q is not in model.vocab", *model.Unk)
 		}
@@ -72,7 +72,7 @@ func (j *tokenizerJSON) bytePair() (*Tokenizer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("model.merges: %w", err)
 	}
-	m, err := newBytePair(vocab, model.Vocab, merges, unk, level.Prefix)
+	m, err := newBytePair(vocab, &model.Vocab, merges, unk, level.Prefix)
 	if err != nil {
 		return nil, fmt.Errorf("model: %w", err)
 	}
@@ -80,7 +80,7 @@ func (j *tokenizerJSON) bytePair() (*Tokenizer, error) {
 	if err := j.finish(t, true); err != nil {
 		return nil, err
 	}
-	t.setSpecial(model.Vocab, robertaPad, robertaUnk, robertaCls, robertaSep, robertaMask)
+	t.setSpecial(&model.Vocab, robertaPad, robertaUnk, robertaCls, robertaSep, robertaMask)
 	t.frameSpecial()
 	return t, nil
 }
@@ -118,11 +118,11 @@ func splitMerge(line string) (pair [2]string, ok bool) {
 
 // loadMerges reads vocab.json and merges.txt as RoBERTa's tokenizer.
 func loadMerges(vocabJSON, mergesText, config []byte) (*Tokenizer, error) {
-	var ids map[string]int32
+	var ids tokenIDs
 	if err := decodeJSON(vocabJSON, &ids); err != nil {
 		return nil, fmt.Errorf("%s: %w", bpeVocabFile, err)
 	}
-	vocab, err := vocabulary(ids)
+	vocab, err := vocabulary(&ids)
 	if err == nil && len(vocab) == 0 {
 		err = errors.New("the vocabulary is empty")
 	}
@@ -165,20 +165,20 @@ func loadMerges(vocabJSON, mergesText, config []byte) (*Tokenizer, error) {
 			return nil, fmt.Errorf("%s: %s: %w", configFile, f.name, err)
 		}
 	}
-	m, err := newBytePair(vocab, ids, merges, -1, s.Prefix)
+	m, err := newBytePair(vocab, &ids, merges, -1, s.Prefix)
 	if err != nil {
 		return nil, fmt.Errorf("%s, %s: %w", bpeVocabFile, mergesFile, err)
 	}
 	t := &Tokenizer{model: m, vocab: vocab}
-	t.setSpecial(ids, pad, unk, cls, sep, mask)
+	t.setSpecial(&ids, pad, unk, cls, sep, mask)
 	for _, token := range []string{cls, sep} {
-		if _, ok := ids[token]; !ok {
+		if _, ok := ids.find(token); !ok {
 			return nil, fmt.Errorf("%s: the vocabulary lacks the token %s", bpeVocabFile, token)
 		}
 	}
 	var list []special
 	for _, token := range []string{pad, unk, cls, sep, mask} {
-		if id, ok := ids[token]; ok {
+		if id, ok := ids.find(token); ok {
 			list = append(list, special{text: token, id: id, lstrip: token == mask})
 		}
 	}

@@ -78,7 +78,7 @@ func loadJSON(file []byte) (*Tokenizer, error) {
 	if model.Type == "" && model.Merges == nil && model.Prefix == nil {
 		return nil, errors.New("model.type is missing, and the model is neither WordPiece nor BPE")
 	}
-	if len(model.Vocab) == 0 {
+	if len(model.Vocab.list) == 0 {
 		return nil, errors.New("model.vocab is missing or empty")
 	}
 	if model.Type == "BPE" || model.Type == "" && model.Merges != nil {
@@ -102,7 +102,7 @@ func (j *tokenizerJSON) wordPiece() (*Tokenizer, error) {
 	if model.Prefix != nil {
 		prefix = *model.Prefix
 	}
-	id, ok := model.Vocab[unk]
+	id, ok := model.Vocab.find(unk)
 	if !ok {
 		return nil, fmt.Errorf("model.unk_token %q is not in model.vocab", unk)
 	}
@@ -114,7 +114,7 @@ func (j *tokenizerJSON) wordPiece() (*Tokenizer, error) {
 		return nil, unsupported("pre_tokenizer", j.PreTokenizer, "BertPreTokenizer")
 	}
 	var err error
-	if m.vocab, err = vocabulary(model.Vocab); err != nil {
+	if m.vocab, err = vocabulary(&model.Vocab); err != nil {
 		return nil, fmt.Errorf("model.vocab: %w", err)
 	}
 	if !m.prepare(prefix) {
@@ -124,7 +124,7 @@ func (j *tokenizerJSON) wordPiece() (*Tokenizer, error) {
 	if err := j.finish(t, false); err != nil {
 		return nil, err
 	}
-	t.setSpecial(model.Vocab, "[PAD]", unk, "[CLS]", "[SEP]", "[MASK]")
+	t.setSpecial(&model.Vocab, "[PAD]", unk, "[CLS]", "[SEP]", "[MASK]")
 	t.frameSpecial()
 	return t, nil
 }
@@ -134,7 +134,7 @@ func (j *tokenizerJSON) wordPiece() (*Tokenizer, error) {
 // in normalized text may be no special ones: the model does not normalize.
 func (j *tokenizerJSON) finish(t *Tokenizer, normalized bool) error {
 	// Added tokens may lie beyond the model's vocabulary or repeat its tokens.
-	ids := j.Model.Vocab
+	ids := &j.Model.Vocab
 	var list []special
 	for i, a := range j.AddedTokens {
 		field := fmt.Sprintf("added_tokens[%d] %q", i, a.Content)
@@ -146,10 +146,10 @@ func (j *tokenizerJSON) finish(t *Tokenizer, normalized bool) error {
 		case a.Normalized && !a.Special && !normalized:
 			return fmt.Errorf("%s: normalized is not supported", field)
 		}
-		if old, ok := ids[a.Content]; ok && old != a.ID {
+		if old, ok := ids.find(a.Content); ok && old != a.ID {
 			return fmt.Errorf("%s has the id %d, in model.vocab %d", field, a.ID, old)
 		}
-		ids[a.Content] = a.ID
+		ids.set(a.Content, a.ID)
 		list = append(list, special{text: a.Content, id: a.ID, lstrip: a.LStrip, rstrip: a.RStrip})
 	}
 	t.specials = newSpecials(list)

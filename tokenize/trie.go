@@ -1,11 +1,75 @@
 package tokenize
 
-import "math/bits"
+import (
+	"math/bits"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
 
-// trie holds the vocabulary by bytes. Its transitions lie in one open-addressed
-// table keyed by (node, byte), which is built in a few milliseconds and walked
-// at one look-up a byte, so that the longest token that starts a word is found
-// in one pass.
+// forest holds the tokens that have a prefix, without it, in a trie for each byte
+// that they can begin with. A trie is built when it is first needed: most of a
+// vocabulary never is by a program that answers a few questions, and building
+// all of it is a large part of such a program's start. Safe for concurrent use.
+type forest struct {
+	vocab []string // by id
+	skip  int      // bytes of the prefix
+	ids   []int32  // of the tokens, by their first byte
+	first [257]int // where those of a byte begin in ids
+
+	mu    sync.Mutex // held to build
+	tries [256]atomic.Pointer[trie]
+}
+
+// newForest returns the forest of a vocabulary by id; ids with "" are left out.
+func newForest(vocab []string, prefix string) *forest {
+	f := &forest{vocab: vocab, skip: len(prefix)}
+	var counts [256]int
+	each := func(visit func(id int32, c byte)) {
+		for id, token := range vocab {
+			if len(token) > len(prefix) && strings.HasPrefix(token, prefix) {
+				visit(int32(id), token[len(prefix)])
+			}
+		}
+	}
+	each(func(_ int32, c byte) { counts[c]++ })
+	for c, n := range counts {
+		f.first[c+1] = f.first[c] + n
+	}
+	f.ids = make([]int32, f.first[256])
+	next := f.first
+	each(func(id int32, c byte) {
+		f.ids[next[c]] = id
+		next[c]++
+	})
+	return f
+}
+
+// longest returns the id of the longest token that s starts with, and its length
+// in bytes without the prefix; -1 where there is none. s is not empty.
+func (f *forest) longest(s []byte) (id int32, n int) {
+	t := f.tries[s[0]].Load()
+	if t == nil {
+		t = f.build(s[0])
+	}
+	return t.longest(s)
+}
+
+func (f *forest) build(c byte) *trie {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t := f.tries[c].Load()
+	if t == nil {
+		t = newTrie(f.vocab, f.ids[f.first[c]:f.first[int(c)+1]], f.skip+1)
+		f.tries[c].Store(t)
+	}
+	return t
+}
+
+// trie holds tokens that begin with the same byte by the bytes after it. Its
+// transitions lie in one open-addressed table keyed by (node, byte), which is
+// walked at one look-up a byte, so that the longest token that starts a word is
+// found in one pass.
 type trie struct {
 	slots []slot
 	shift uint32
@@ -17,40 +81,30 @@ type slot struct {
 	next uint32 // node
 }
 
-// maxNodes bounds the trie, so that a node and a byte fit a key.
+// maxNodes bounds the bytes of a vocabulary, so that a node and a byte fit a key.
 const maxNodes = 1<<24 - 1
 
 func hashKey(key uint32) uint32 { return key * 0x9E3779B1 }
 
-// newTrie returns the trie of a vocabulary by token id; ids with "" are left
-// out. It reports false where the vocabulary has too many bytes.
-func newTrie(tokens []string) (*trie, bool) {
+// newTrie returns the trie of the tokens with the given ids, without their first
+// bytes. Of equal tokens the last counts.
+func newTrie(vocab []string, ids []int32, skip int) *trie {
 	total := 1
-	for _, t := range tokens {
-		total += len(t)
-	}
-	if total > maxNodes {
-		return nil, false
+	for _, id := range ids {
+		total += len(vocab[id]) - skip
 	}
 	// Most tokens share most of their bytes with another: about half are nodes.
 	t := &trie{ids: make([]int32, 1, total/2+16)}
 	t.ids[0] = -1
-	t.resize(uint32(max(10, bits.Len(uint(total)))))
-	for id, token := range tokens {
-		if token == "" {
-			continue
-		}
+	t.resize(uint32(max(4, bits.Len(uint(total)))))
+	for _, id := range ids {
 		node := uint32(0)
-		for i := range len(token) {
-			next, ok := t.step(node, token[i])
-			if !ok {
-				next = t.insert(node, token[i])
-			}
-			node = next
+		for _, c := range []byte(vocab[id][skip:]) {
+			node = t.insert(node, c)
 		}
-		t.ids[node] = int32(id)
+		t.ids[node] = id
 	}
-	return t, true
+	return t
 }
 
 func (t *trie) resize(log2 uint32) {
@@ -58,68 +112,49 @@ func (t *trie) resize(log2 uint32) {
 	t.slots, t.shift = make([]slot, 1<<log2), 32-log2
 	for _, s := range old {
 		if s.key != 0 {
-			t.put(s)
+			*t.slot(s.key) = s
 		}
 	}
 }
 
-func (t *trie) put(s slot) {
+// slot returns the place of a key, which is empty where the key is not there.
+func (t *trie) slot(key uint32) *slot {
 	mask := uint32(len(t.slots) - 1)
-	i := hashKey(s.key) >> t.shift
-	for t.slots[i].key != 0 {
-		i = (i + 1) & mask
+	for i := hashKey(key) >> t.shift; ; i++ {
+		s := &t.slots[i&mask]
+		if s.key == key || s.key == 0 {
+			return s
+		}
 	}
-	t.slots[i] = s
 }
 
+// insert returns the node that a byte leads to, which it adds where it is not
+// there.
 func (t *trie) insert(node uint32, c byte) uint32 {
 	if 2*len(t.ids) >= len(t.slots) {
 		t.resize(32 - t.shift + 1)
 	}
-	next := uint32(len(t.ids))
-	t.ids = append(t.ids, -1)
-	t.put(slot{(node<<8 | uint32(c)) + 1, next})
-	return next
-}
-
-// step returns the node that a byte leads to.
-func (t *trie) step(node uint32, c byte) (uint32, bool) {
 	key := (node<<8 | uint32(c)) + 1
-	mask := uint32(len(t.slots) - 1)
-	for i := hashKey(key) >> t.shift; ; i = (i + 1) & mask {
-		s := t.slots[i&mask]
-		if s.key == key {
-			return s.next, true
-		}
-		if s.key == 0 {
-			return 0, false
-		}
+	s := t.slot(key)
+	if s.key == 0 {
+		*s = slot{key, uint32(len(t.ids))}
+		t.ids = append(t.ids, -1)
 	}
+	return s.next
 }
 
-// walk returns the node that a string leads to.
-func (t *trie) walk(s string) (uint32, bool) {
+// longest is forest.longest for tokens that begin with the first byte of s.
+func (t *trie) longest(s []byte) (id int32, n int) {
+	if id = t.ids[0]; id >= 0 {
+		n = 1
+	}
 	node := uint32(0)
-	for i := range len(s) {
-		next, ok := t.step(node, s[i])
-		if !ok {
-			return 0, false
-		}
-		node = next
-	}
-	return node, true
-}
-
-// longest returns the id of the longest token that s starts with when read from
-// a node, and its length in bytes; -1 where there is none.
-func (t *trie) longest(node uint32, s []byte) (id int32, n int) {
-	id = -1
-	for i, c := range s {
-		next, ok := t.step(node, c)
-		if !ok {
+	for i := 1; i < len(s); i++ {
+		next := t.slot((node<<8 | uint32(s[i])) + 1)
+		if next.key == 0 {
 			break
 		}
-		node = next
+		node = next.next
 		if v := t.ids[node]; v >= 0 {
 			id, n = v, i+1
 		}

@@ -15,9 +15,8 @@ type wordPiece struct {
 	cleanText, chineseChars, stripAccents, lowercase bool
 
 	vocab    []string
-	trie     *trie
-	inner    uint32 // node of the trie that a continuing piece is read from
-	hasInner bool   // false where no token starts with the prefix
+	start    *forest // tokens that a word can begin with
+	inner    *forest // those that can continue it
 	unk      int32
 	maxChars int // runes of a word beyond which it is unknown
 
@@ -69,11 +68,14 @@ func (w *wordBuffer) clear() {
 // prepare fills what is derived from the settings. prefix is what the pieces
 // inside a word start with in the vocabulary.
 func (m *wordPiece) prepare(prefix string) bool {
-	var ok bool
-	if m.trie, ok = newTrie(m.vocab); !ok {
+	total := 0
+	for _, token := range m.vocab {
+		total += len(token)
+	}
+	if total > maxNodes {
 		return false
 	}
-	m.inner, m.hasInner = m.trie.walk(prefix)
+	m.start, m.inner = newForest(m.vocab, ""), newForest(m.vocab, prefix)
 	for i := range m.ascii {
 		r := rune(i)
 		c := &m.ascii[i]
@@ -213,14 +215,13 @@ func (m *wordPiece) flush(p *pieces, w *wordBuffer) {
 	}
 	mark := len(p.ids)
 	known := w.runes <= m.maxChars
-	node := uint32(0)
+	tokens := m.start
 	for i := 0; known && i < len(w.bytes); {
-		id, n := m.trie.longest(node, w.bytes[i:])
+		id, n := tokens.longest(w.bytes[i:])
 		if known = id >= 0; known {
 			p.add(id, w.from[i], w.from[i+n-1]+1)
 			i += n
-			node = m.inner
-			known = m.hasInner || i == len(w.bytes)
+			tokens = m.inner
 		}
 	}
 	if !known {

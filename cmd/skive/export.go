@@ -46,6 +46,13 @@ tokenizer's files go along with both. skive is one file for Skive itself.`,
 			case format == "onnx" && pad:
 				return usagef("--pad: an ONNX graph needs no padding, its layers may have any size")
 			}
+			check := checkOutput
+			if format == "skive" || format == "onnx" && strings.HasSuffix(output, onnx.Extension) {
+				check = checkOutputFile
+			}
+			if err := check(output); err != nil {
+				return err
+			}
 			m, err := openCheckpoint(model)
 			if err != nil {
 				return err
@@ -54,11 +61,17 @@ tokenizer's files go along with both. skive is one file for Skive itself.`,
 			if format == "onnx" {
 				return exportONNX(m, onnx.Options{DType: dtype, Embedding: embedding}, output)
 			}
-			if format == "hf" && dtype == "" && m.DType() == checkpoints.I8 {
-				return usagef("--dtype: %s is int8, which has no form in a Hugging Face directory, expected f32, fp16 or bf16", model)
+			int8 := m.DType() == checkpoints.I8
+			switch {
+			case format == "hf" && int8 && dtype != infer.F32:
+				return usagef("--dtype: %s is int8, which has no form in a Hugging Face directory, expected f32", model)
+			case int8 && (dtype == infer.FP16 || dtype == infer.BF16):
+				return usagef("--dtype: %s is int8, expected int8, or f32 for the values of its weights", model)
+			case int8 && pad && dtype != infer.F32:
+				return usagef("--pad: %s is int8, expected --dtype f32", model)
 			}
 			out := m
-			if dtype != "" {
+			if dtype != "" && !(int8 && dtype == infer.Int8) {
 				if out, err = withDType(m, dtype); err != nil {
 					return err
 				}

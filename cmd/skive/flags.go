@@ -33,9 +33,12 @@ func (f *commonFlags) register(root *cobra.Command) {
 	flags.BoolVar(&f.json, "json", false, "one JSON document on standard output and nothing else there")
 }
 
+// maxThreads is the engine's bound.
+const maxThreads = 1 << 12
+
 func (f *commonFlags) check() error {
-	if f.threads < 1 {
-		return usagef("--threads: %d is not a number of threads, expected 1 or more", f.threads)
+	if f.threads < 1 || f.threads > maxThreads {
+		return usagef("--threads: %d, expected 1 to %d", f.threads, maxThreads)
 	}
 	return nil
 }
@@ -88,6 +91,14 @@ func checkOutput(dir string) error {
 		return fmt.Errorf("--output: %w", err)
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// checkOutputFile is checkOutput for an output that is a file.
+func checkOutputFile(path string) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return fmt.Errorf("--output: %s is a directory, expected the name of a file", path)
+	}
+	return checkOutput(filepath.Dir(path))
 }
 
 // openCheckpoint opens a --model and tells what reading it left out or made up.

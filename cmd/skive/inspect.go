@@ -55,6 +55,9 @@ func printInfo(to io.Writer, info *checkpoints.Info) error {
 		fmt.Fprintf(w, "architecture\t%s\n", info.Architecture)
 		fmt.Fprintf(w, "vocabulary, positions, types\t%d, %d, %d\n", cfg.VocabSize, cfg.MaxPositions, cfg.TypeVocabSize)
 		fmt.Fprintf(w, "hidden size, head width\t%d, %d\n", cfg.HiddenSize, cfg.HeadDim)
+		if cfg.ProjectsEmbeddings() {
+			fmt.Fprintf(w, "embedding size\t%d\n", cfg.EmbeddingWidth())
+		}
 		fmt.Fprintf(w, "labels\t%q\n", cfg.Labels)
 		fmt.Fprintf(w, "dtype\t%s\n", info.DType)
 	}

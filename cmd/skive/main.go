@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/train"
 )
 
 // Exit codes.
@@ -48,9 +49,14 @@ func run(ctx context.Context, args []string) (code int) {
 	}()
 	root := newRoot()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	c, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
+	}
+	// A setting that is found wrong below is named as its flag is.
+	var setting *train.OptionError
+	if errors.As(err, &setting) && c.Flags().Lookup(setting.Option) != nil {
+		err = usagef("--%w", setting)
 	}
 	// Joined errors lie on lines of their own.
 	fmt.Fprintf(os.Stderr, "skive: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))

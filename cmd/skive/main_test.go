@@ -68,6 +68,10 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 	words := write("words.jsonl", strings.Repeat(`{"text": "w9 w20", "label": "red"}`+"\n", 40))
 	missing := filepath.Join(dir, "missing")
 	masked := filepath.Join("..", "..", "infer", "testdata", "heads", "masked_lm")
+	int8 := filepath.Join(dir, "int8.skive")
+	if code, _, stderr := execute(t, "quantize", "--model", model, "-o", int8, "-q"); code != 0 {
+		t.Fatal(stderr)
+	}
 	for _, c := range []struct {
 		name string
 		args []string
@@ -146,8 +150,20 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"no text", training("mlm", "blank.txt"), exitFailure, "blank.txt: no examples"},
 		{"another head", training("stsb", "pairs.tsv"), exitFailure, `the model's head does single_label_classification, the task "stsb" is regression`},
 		{"other labels", training("sst2", "good.tsv"), exitFailure, "the model's labels are red, green, blue"},
-		{"longer than the model", training("text", "red.csv", "--max-length", "65"), exitFailure, "max-length 65"},
+		{"longer than the model", training("text", "red.csv", "--max-length", "65"), exitUsage, "--max-length 65: want at most the model's 64 positions"},
 		{"choices for a classifier", []string{"eval", "--model", model, "--task", "copa", "--data", filepath.Join(dir, "copa.jsonl")}, exitFailure, "multiple_choice"},
+		{"predictions longer than the model", []string{"predict", "--model", model, "--max-length", "65"}, exitUsage, "--max-length"},
+		{"predictions of fewer than no tokens", []string{"predict", "--model", model, "--max-length", "-1"}, exitUsage, "--max-length"},
+		{"evaluation longer than the model", []string{"eval", "--model", model, "--task", "text", "--data", filepath.Join(dir, "red.csv"), "--max-length", "65"}, exitUsage, "--max-length 65"},
+		{"calibration longer than the model", []string{"quantize", "--model", model, "-o", filepath.Join(dir, "q.skive"), "--calibrate", good, "--max-length", "65"}, exitUsage, "--max-length: 65"},
+		{"too many threads", []string{"eval", "--threads", "5000"}, exitUsage, "--threads"},
+		{"a directory for a quantized model", []string{"quantize", "--model", missing, "-o", dir}, exitFailure, "--output: " + dir + " is a directory"},
+		{"a directory for an exported file", []string{"export", "--model", missing, "--format", "skive", "-o", dir}, exitFailure, "--output: " + dir + " is a directory"},
+		{"a file for an exported directory", []string{"export", "--model", missing, "--format", "hf", "-o", good}, exitFailure, "--output"},
+		{"int8 in a directory", []string{"export", "--model", int8, "--format", "hf", "-o", out}, exitUsage, "expected f32"},
+		{"int8 in half precision", []string{"export", "--model", int8, "--format", "hf", "--dtype", "fp16", "-o", out}, exitUsage, "expected f32"},
+		{"int8 in a file in half precision", []string{"export", "--model", int8, "--format", "skive", "--dtype", "bf16", "-o", filepath.Join(dir, "h.skive")}, exitUsage, "or f32"},
+		{"int8 padded", []string{"export", "--model", int8, "--format", "skive", "--pad", "-o", filepath.Join(dir, "h.skive")}, exitUsage, "--dtype f32"},
 		{"output below a file", []string{"compress", "-o", filepath.Join(good, "x")}, exitFailure, "--output"},
 		{"full output", []string{"compress", "-o", dir}, exitFailure, dir},
 	} {
@@ -180,6 +196,34 @@ func TestSizesInBytes(t *testing.T) {
 		var b bytesFlag
 		if err := b.Set(text); err == nil {
 			t.Errorf("%q: no error", text)
+		}
+	}
+}
+
+// What can be made of an int8 model, and how inspect describes a model.
+func TestExportOfInt8(t *testing.T) {
+	dir := t.TempDir()
+	model := filepath.Join("..", "..", "train", "testdata", "electra")
+	int8 := filepath.Join(dir, "int8.skive")
+	for _, args := range [][]string{
+		{"quantize", "--model", model, "-o", int8},
+		{"export", "--model", int8, "--format", "skive", "--dtype", "int8", "-o", filepath.Join(dir, "same.skive")},
+		{"export", "--model", int8, "--format", "skive", "--dtype", "f32", "-o", filepath.Join(dir, "f32.skive")},
+		{"quantize", "--model", int8, "--dtype", "f32", "-o", filepath.Join(dir, "values.skive")},
+		{"export", "--model", int8, "--format", "hf", "--dtype", "f32", "-o", filepath.Join(dir, "hf")},
+		{"export", "--model", int8, "--format", "onnx", "--dtype", "fp16", "-o", filepath.Join(dir, "onnx")},
+		{"inspect", "--diff", int8, filepath.Join(dir, "same.skive")},
+		{"inspect", filepath.Join(dir, "hf")},
+	} {
+		code, stdout, stderr := execute(t, append(args, "-q")...)
+		if code != 0 {
+			t.Errorf("%v: %s", args, stderr)
+		}
+		switch {
+		case args[1] == "--diff" && stdout != "no difference\n":
+			t.Errorf("%v: %s", args, stdout)
+		case len(args) == 2 && !strings.Contains(stdout, "embedding size"):
+			t.Errorf("%v does not tell ELECTRA's embedding size: %s", args, stdout)
 		}
 	}
 }

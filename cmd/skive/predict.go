@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -41,6 +42,9 @@ embedding as a JSON array.`,
 				return usagef("--embedding: %q, expected mean or cls", embedding)
 			}
 			p, err := openPredictor(model, infer.Options{DType: dtype, MaxLength: maxLength, Embedding: embedding})
+			if errors.Is(err, infer.ErrOption) { // the other options were looked at
+				return usagef("--max-length: %w", err)
+			}
 			if err != nil {
 				return err
 			}
@@ -142,6 +146,8 @@ type predictor interface {
 // is too short for more. The head of a masked language model, which a pool does
 // not serve, gets an engine of all threads.
 func openPredictor(path string, o infer.Options) (predictor, error) {
+	// Almost all that is allocated until the first answer stays.
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	pool, err := infer.OpenPool(path, infer.PoolOptions{Options: o, Instances: common.threads})
 	var p predictor = pool
 	if errors.Is(err, infer.ErrMaskedLM) {

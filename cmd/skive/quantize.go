@@ -58,6 +58,9 @@ each token at run time.`,
 					return err
 				}
 			}
+			if err := checkOutputFile(output); err != nil {
+				return err
+			}
 			m, err := openCheckpoint(model)
 			if err != nil {
 				return err
@@ -96,7 +99,7 @@ each token at run time.`,
 	}
 	f := c.Flags()
 	f.StringVar(&model, "model", "", "`MODEL` to quantize")
-	f.StringVar(&dtype, "dtype", "int8", "int8, fp16 or bf16")
+	f.StringVar(&dtype, "dtype", "int8", "int8, fp16, bf16 or f32")
 	f.BoolVar(&embeddings, "embeddings", false, "word and position embeddings in int8, too")
 	f.Float64Var(&maxDrop, "max-drop", 0, "largest loss of the task's metric, in `POINTS` (0.5 of 100): sensitive layers keep their format")
 	f.StringVar(&calibrate, "calibrate", "", "`FILE` of inputs, one a line as predict takes them: static scales of activations")

@@ -1,6 +1,11 @@
 package kernels
 
-import "github.com/skive-ml/skive/internal/team"
+import (
+	"encoding/binary"
+	"unsafe"
+
+	"github.com/skive-ml/skive/internal/team"
+)
 
 // PanelsF32 is a packed right-hand matrix of K rows and N columns: panels of 16
 // columns, zero padded, whose element (p, j) is Data[(j/16)*K*16+p*16+j%16].
@@ -96,22 +101,22 @@ func (p *PanelsI8) Pack(q []int8, scale []float32, k, n int) {
 	p.Data = grow(p.Data, panels*p.stride())
 	p.Scale = grow(p.Scale, panels*Lanes)
 	clear(p.Scale[copy(p.Scale, scale[:n]):])
-	k4 := ceilDiv(k, 4) * 4
 	for i := range panels {
 		dst := p.Data[i*p.stride():][:p.stride()]
 		for j := range Lanes {
-			if i*Lanes+j >= n {
-				for at := range k4 {
-					dst[at/4*64+j*4+at%4] = 128
-				}
-				continue
+			var column []byte
+			if c := i*Lanes + j; c < n && k > 0 {
+				column = unsafe.Slice((*byte)(unsafe.Pointer(&q[c*k])), k)
 			}
-			col := q[(i*Lanes+j)*k:][:k]
-			for at, w := range col {
-				dst[at/4*64+j*4+at%4] = uint8(int(w) + 128)
+			at := 4 * j
+			for ; len(column) >= 4; column, at = column[4:], at+4*Lanes {
+				binary.LittleEndian.PutUint32(dst[at:], binary.LittleEndian.Uint32(column)^0x80808080)
 			}
-			for at := k; at < k4; at++ {
-				dst[at/4*64+j*4+at%4] = 128
+			// What is left of the column, and the padding.
+			for ; at < len(dst); column, at = nil, at+4*Lanes {
+				var last [4]byte
+				copy(last[:], column)
+				binary.LittleEndian.PutUint32(dst[at:], binary.LittleEndian.Uint32(last[:])^0x80808080)
 			}
 		}
 	}
