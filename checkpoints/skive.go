@@ -68,7 +68,9 @@ func openSkive(path string, verify bool) (*Model, error) {
 	return m, nil
 }
 
-func (m *mapping) verification() *verification { return &verification{finite: true, release: m.release} }
+func (m *mapping) verification() *verification {
+	return &verification{finite: true, release: m.release}
+}
 
 // Verify checks what OpenUnverified has left out, so that the model can be
 // prepared meanwhile: it may run beside everything that reads the model. It
