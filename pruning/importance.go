@@ -207,6 +207,9 @@ func labelled(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o
 	if model.Config.NumLabels() == 0 || model.Config.Head != checkpoints.SingleLabel {
 		return nil, nil, fmt.Errorf("the model has no classifier of one label")
 	}
+	if model.Quantized() {
+		return nil, nil, fmt.Errorf("the model is int8, expected the one that it was quantized from")
+	}
 	if ds == nil || len(ds.Examples) == 0 {
 		return nil, nil, train.ErrEmpty
 	}
