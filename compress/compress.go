@@ -255,11 +255,11 @@ func (c *run) makeStudents(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if student, err = c.distill(ctx, student, c.Recipe.Distill, "student"); err != nil {
+	if student, err = c.distill(ctx, student, c.Recipe.Distill, "student", ""); err != nil {
 		return err
 	}
 	c.steps = append(c.steps, step{studentStep, c.path("student"), 1, infer.Options{Threads: c.Threads, DType: infer.F32}})
-	file, err := c.quantize(student, "student")
+	file, err := c.quantize(ctx, student, "student")
 	if err != nil {
 		return err
 	}
@@ -366,10 +366,10 @@ func (c *run) prune(ctx context.Context, m *checkpoints.Model, student []checkpo
 	if pruned, err = pruning.Rewire(m, masks); err != nil {
 		return nil, "", err
 	}
-	if pruned, err = c.distill(ctx, pruned, c.Recover, p.name()); err != nil {
+	if pruned, err = c.distill(ctx, pruned, c.Recover, p.name(), ""); err != nil {
 		return nil, "", err
 	}
-	file, err = c.quantize(pruned, p.name())
+	file, err = c.quantize(ctx, pruned, p.name())
 	return pruned, file, err
 }
 
@@ -395,7 +395,9 @@ func (c *run) importanceSet() *data.Dataset {
 // cacheDir holds the teacher's outputs while the students are trained.
 const cacheDir = "cache"
 
-func (c *run) distill(ctx context.Context, student *checkpoints.Model, d Distillation, name string) (*checkpoints.Model, error) {
+// distill trains a student, with the int8 engine's arithmetic if activations says
+// how it quantizes them.
+func (c *run) distill(ctx context.Context, student *checkpoints.Model, d Distillation, name, activations string) (*checkpoints.Model, error) {
 	set, err := c.examples(d)
 	if err != nil {
 		return nil, err
@@ -406,6 +408,7 @@ func (c *run) distill(ctx context.Context, student *checkpoints.Model, d Distill
 			return nil, err
 		}
 		o.Losses, o.Cache = d.Losses, c.path(cacheDir)
+		o.QuantizeAware, o.QuantizeEmbeddings = activations, activations != ""
 		var m *checkpoints.Model
 		if len(d.Stages) > 0 {
 			m, _, err = distill.RunStages(ctx, c.teacher, student, set, c.dev, o, d.Stages)
@@ -442,8 +445,20 @@ func (c *run) examples(d Distillation) (*data.Dataset, error) {
 	return all, nil
 }
 
-// quantize writes a model with linear layers and embeddings in int8.
-func (c *run) quantize(m *checkpoints.Model, name string) (string, error) {
+// quantizeAwareSuffix ends the name of the folder of a model that was trained
+// with the int8 engine's arithmetic.
+const quantizeAwareSuffix = "-quantize-aware"
+
+// quantize writes a model with linear layers and embeddings in int8, trained for
+// that if the recipe says so.
+func (c *run) quantize(ctx context.Context, m *checkpoints.Model, name string) (string, error) {
+	if a := c.QuantizeAware; a != nil {
+		var err error
+		if m, err = c.distill(ctx, m, a.Distillation, name+quantizeAwareSuffix, a.Activations); err != nil {
+			return "", err
+		}
+		defer m.Close()
+	}
 	q, err := quantize.Int8Weights(m, append(quantize.LinearWeights(m.Config), quantize.Embeddings()...))
 	if err != nil {
 		return "", err

@@ -52,7 +52,8 @@ type student struct {
 // loss reads them.
 func (b *builder) student() (*student, error) {
 	g, l, cfg := b.g, &b.o.Losses, b.Model.Config
-	options := layers.Options{Dropout: true, AllTokens: some(l.inner()) != ""}
+	options := b.Options.Layers()
+	options.AllTokens = some(l.inner()) != ""
 	b.count = func(batch *data.Batch) float64 { return float64(batch.Examples()) }
 	if some(l.predictions()) == "" {
 		b.count = func(batch *data.Batch) float64 { return float64(batch.Tokens()) }
