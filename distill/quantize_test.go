@@ -42,9 +42,13 @@ func TestQuantizeAwareDistillation(t *testing.T) {
 	}
 
 	// Without a head and without labels, the scales are those of all tokens.
+	text := &data.Dataset{Task: data.Task{Name: "text", Metric: "accuracy"}}
+	for _, e := range ds.Examples {
+		text.Examples = append(text.Examples, data.Example{Text: e.Text, Label: -1})
+	}
 	o := everything()
 	o.Soft, o.Hard, o.LogitsMSE, o.Epochs, o.QuantizeAware = 0, 0, 0, 1, quantize.Static
-	encoder, _, err := General(context.Background(), teacher, narrowStudent(t, teacher), ds, o)
+	encoder, _, err := General(context.Background(), teacher, narrowStudent(t, teacher), text, o)
 	if err != nil {
 		t.Fatal(err)
 	}
