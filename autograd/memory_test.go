@@ -63,7 +63,9 @@ func testMemory(t *testing.T, linear func(g *Graph, x, w, b *Node, a Activation)
 				}
 				return g.Parameter(fmt.Sprintf("%s.%d", name, b), w, rows, columns)
 			}
-			one := func(name string, width int) *Node { return g.Parameter(fmt.Sprintf("%s.%d", name, b), filled(width, 1), width) }
+			one := func(name string, width int) *Node {
+				return g.Parameter(fmt.Sprintf("%s.%d", name, b), filled(width, 1), width)
+			}
 			build := func() *Node {
 				y := g.SelfAttention(g.Linear(x, weights("qkv", 3*width, width), nil, Identity), offsets, 2, width/2, AttentionOptions{Dropout: 0.1})
 				y = linear(g, y, weights("up", 4*width, width), one("up bias", 4*width), GELU)
