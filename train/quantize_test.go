@@ -281,3 +281,35 @@ func TestQuantizeAwareRecomputation(t *testing.T) {
 		}
 	}
 }
+
+// A model with any head is trained for int8.
+func TestQuantizeAwareTrainingOfEveryHead(t *testing.T) {
+	for _, kind := range toyKinds {
+		o := quantizeAware(quantize.Static)
+		o.Epochs, o.EvalEvery, o.MaxLength = 1, 0, 32
+		trainSet, dev := toy(kind, 48, 1), toy(kind, 16, 2)
+		if kind == data.MaskedLM {
+			var option *OptionError
+			if _, _, err := Run(context.Background(), tinyEncoder(t), trainSet, dev, o); !errors.As(err, &option) || option.Option != "quantize-embeddings" {
+				t.Errorf("embeddings of a masked language model in int8: error %v", err)
+			}
+			o.QuantizeEmbeddings = false
+		}
+		m, r, err := Run(context.Background(), tinyEncoder(t), trainSet, dev, o)
+		if err != nil {
+			t.Errorf("%s: %v", kind, err)
+			continue
+		}
+		q, err := quantize.Int8(m)
+		if o.QuantizeEmbeddings {
+			q, err = inInt8(t, m), nil
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		metrics, err := Evaluate(context.Background(), q, dev, EvaluateOptions{MaxLength: o.MaxLength})
+		if err != nil || metrics["loss"] != r.Best.Metrics["loss"] {
+			t.Errorf("%s: the int8 model's loss is %v, the run says %v (%v)", kind, metrics["loss"], r.Best.Metrics["loss"], err)
+		}
+	}
+}
