@@ -3,13 +3,17 @@ package autograd
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/internal/quant"
 )
 
 // embedding is the sum of one row of each of two or three matrices.
 type embedding struct {
 	tables []*Node
+	// int8 quantizes the rows of words and positions.
+	int8 bool
 	// touched holds the rows of each gradient that the run before wrote to: all
 	// others are zero.
 	touched [3][]int32
@@ -21,13 +25,17 @@ type embedding struct {
 // [tokens, hidden]. Where types is nil, as in a family without token types, the
 // sum is of the first two and typeIDs is not read.
 func (g *Graph) Embedding(words, positions, types, ids, positionIDs, typeIDs *Node) *Node {
+	return g.embedding(false, words, positions, types, ids, positionIDs, typeIDs)
+}
+
+func (g *Graph) embedding(int8 bool, words, positions, types, ids, positionIDs, typeIDs *Node) *Node {
 	tables, rows := []*Node{words, positions}, []*Node{ids, positionIDs}
 	differentiable := []bool{true, true}
 	if types != nil {
 		tables, rows, differentiable = append(tables, types), append(rows, typeIDs), append(differentiable, true)
 	}
 	differentiable = append(differentiable, make([]bool, len(rows))...)
-	return g.apply(&embedding{tables: tables}, differentiable, append(slices.Clone(tables), rows...)...)
+	return g.apply(&embedding{tables: tables, int8: int8}, differentiable, append(slices.Clone(tables), rows...)...)
 }
 
 func (e *embedding) name() string { return "Embedding" }
@@ -52,18 +60,31 @@ func (e *embedding) forward(g *Graph, in []array, out array, keep bool) error {
 			}
 		}
 	}
-	g.rows(out.rows, func(_, _, lo, hi int) {
+	var failed atomic.Bool
+	g.rows(out.rows, func(worker, _, lo, hi int) {
+		w := &g.workers[worker]
+		w.a, w.b = grow(w.a, out.columns), grow(w.b, out.columns)
 		for t := lo; t < hi; t++ {
 			row := out.row(t)
+			word, position := in[0].row(int(in[n].i[t])), in[1].row(int(in[n+1].i[t]))
+			if e.int8 {
+				if !w.throughInt8(w.a, word) || !w.throughInt8(w.b, position) {
+					failed.Store(true)
+				}
+				word, position = w.a, w.b
+			}
 			// The order of Hugging Face: words, types, positions.
-			sum := in[0].row(int(in[n].i[t]))
+			sum := word
 			if n == 3 {
 				kernels.Add(row, sum, in[2].row(int(in[5].i[t])))
 				sum = row
 			}
-			kernels.Add(row, sum, in[1].row(int(in[n+1].i[t])))
+			kernels.Add(row, sum, position)
 		}
 	})
+	if failed.Load() {
+		return fmt.Errorf("an embedding %w", quant.ErrNotFinite)
+	}
 	return nil
 }
 

@@ -85,6 +85,10 @@ type Graph struct {
 	workers []worker
 	scratch []kernels.Scratch
 	panels  kernels.PanelsF32 // of the product under way
+	// Of the quantized product under way: its input, and the input or the weight
+	// as floats again.
+	quantized   kernels.RowsI8
+	dequantized []float32
 
 	seed, step uint64
 	err        error
@@ -106,6 +110,8 @@ type Graph struct {
 type worker struct {
 	kernels kernels.Scratch
 	panels  kernels.PanelsF32
+	int8    kernels.PanelsI8
+	q       []int8
 	a, b    []float32
 	c, d    []float32
 

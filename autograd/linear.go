@@ -54,6 +54,24 @@ func (g *Graph) multiplyPanels(m int, a kernels.ViewF32, b *kernels.PanelsF32, c
 	g.profile.FLOPs += 2 * int64(m) * int64(b.K) * int64(b.N)
 }
 
+// activateBackward turns pre, what an activation was applied to, into the
+// gradient with respect to it, given that with respect to the result. They have
+// the shape of out.
+func (g *Graph) activateBackward(a Activation, pre, dout []float32, out array) {
+	g.rows(out.rows, func(_, _, lo, hi int) {
+		lo, hi = lo*out.columns, hi*out.columns
+		kernels.ActivateBackward(a, pre[lo:hi], dout[lo:hi], pre[lo:hi])
+	})
+}
+
+// columnSums sets dst to the sums of the columns of x, which has the shape of
+// out.
+func (g *Graph) columnSums(dst, x []float32, out array) {
+	g.columns(out.columns, func(lo, hi int) {
+		kernels.ColumnSums(dst[lo:hi], x[lo:], out.rows, hi-lo, out.columns)
+	})
+}
+
 // linear is y = act(x·Wᵀ + b).
 type linear struct {
 	activation Activation
@@ -116,15 +134,10 @@ func (l *linear) backward(g *Graph, in []array, out, dout array, d []array) erro
 	dz := dout.f
 	if l.activation != Identity {
 		dz = l.pre
-		g.rows(out.rows, func(_, _, lo, hi int) {
-			lo, hi = lo*out.columns, hi*out.columns
-			kernels.ActivateBackward(l.activation, dz[lo:hi], dout.f[lo:hi], l.pre[lo:hi])
-		})
+		g.activateBackward(l.activation, dz, dout.f, out)
 	}
 	if l.bias && d[2].f != nil {
-		g.columns(out.columns, func(lo, hi int) {
-			kernels.ColumnSums(d[2].f[lo:hi], dz[lo:], out.rows, hi-lo, out.columns)
-		})
+		g.columnSums(d[2].f, dz, out)
 	}
 	if d[1].f != nil {
 		g.multiply(w.rows, x.rows, w.columns, kernels.Transposed(dz, out.columns), kernels.RowMajor(x.f, x.columns), d[1].f, kernels.Epilogue{})

@@ -21,7 +21,7 @@ func (g *Graph) Memory(e Extents) int64 {
 		return a
 	}
 	size := func(a array) int { return a.rows * a.columns }
-	total, packed := 0, 0
+	total, packed, dequantized := 0, 0, 0
 	var shared [2][]int // of segments: the largest of each place
 	for n, info := range g.nodes {
 		o := info.op
@@ -40,6 +40,10 @@ func (g *Graph) Memory(e Extents) int64 {
 				floats += size(in[i])
 			}
 			packed = max(packed, size(in[i]))
+		}
+		if _, ok := o.block.(*quantizedLinear); ok {
+			total += size(in[1]) / 4 // the weight in bytes
+			dequantized = max(dequantized, size(in[0]), size(in[1]))
 		}
 		if s, ok := o.block.(stasher); ok && o.keep {
 			floats += s.stashed(in, out, e.Longest)
@@ -62,11 +66,17 @@ func (g *Graph) Memory(e Extents) int64 {
 			total += floats
 		}
 	}
-	return 4 * int64(total+packed)
+	return 4 * int64(total+packed+dequantized)
 }
 
-func (l *linear) stashed(_ []array, out array, _ int) int {
-	if l.activation == Identity {
+func (l *linear) stashed(_ []array, out array, _ int) int { return preActivations(l.activation, out) }
+func (l *quantizedLinear) stashed(_ []array, out array, _ int) int {
+	return preActivations(l.activation, out)
+}
+
+// preActivations is how many numbers a linear layer keeps for its activation.
+func preActivations(a Activation, out array) int {
+	if a == Identity {
 		return 0
 	}
 	return out.rows * out.columns

@@ -24,18 +24,28 @@ func (g *Graph) used() (bytes int64) {
 				count(info.op.grads[i].data)
 			}
 		}
+		if l, ok := info.op.block.(*quantizedLinear); ok {
+			bytes += int64(len(l.weight))
+		}
 		if s, ok := info.op.block.(stasher); ok {
 			for _, data := range s.stash() {
 				count(*data)
 			}
 		}
 	}
-	return bytes + 4*int64(len(g.panels.Data))
+	return bytes + 4*int64(len(g.panels.Data)+len(g.dequantized))
 }
 
 // The estimate is an upper bound that is not far from what a run takes, and
 // segments take less and give the same gradients.
 func TestMemory(t *testing.T) {
+	t.Run("float", func(t *testing.T) { testMemory(t, (*Graph).Linear) })
+	t.Run("int8", func(t *testing.T) {
+		testMemory(t, func(g *Graph, x, w, b *Node, a Activation) *Node { return g.QuantizedLinear(x, w, b, nil, a) })
+	})
+}
+
+func testMemory(t *testing.T, linear func(g *Graph, x, w, b *Node, a Activation) *Node) {
 	const tokens, width, blocks = 96, 32, 6
 	var bytes []int64
 	var gradients [2][]float32
@@ -53,11 +63,14 @@ func TestMemory(t *testing.T) {
 				}
 				return g.Parameter(fmt.Sprintf("%s.%d", name, b), w, rows, columns)
 			}
-			one := func(name string) *Node { return g.Parameter(fmt.Sprintf("%s.%d", name, b), filled(width, 1), width) }
+			one := func(name string, width int) *Node {
+				return g.Parameter(fmt.Sprintf("%s.%d", name, b), filled(width, 1), width)
+			}
 			build := func() *Node {
 				y := g.SelfAttention(g.Linear(x, weights("qkv", 3*width, width), nil, Identity), offsets, 2, width/2, AttentionOptions{Dropout: 0.1})
-				y = g.Linear(g.Linear(y, weights("up", 4*width, width), nil, GELU), weights("down", width, 4*width), nil, Identity)
-				return g.AddLayerNorm(g.Dropout(y, 0.1), x, one("gamma"), one("beta"), 1e-12)
+				y = linear(g, y, weights("up", 4*width, width), one("up bias", 4*width), GELU)
+				y = linear(g, y, weights("down", width, 4*width), one("down bias", width), Identity)
+				return g.AddLayerNorm(g.Dropout(y, 0.1), x, one("gamma", width), one("beta", width), 1e-12)
 			}
 			if segments {
 				x = g.Segment(build)

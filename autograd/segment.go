@@ -31,9 +31,10 @@ type stasher interface {
 	stashed(in []array, out array, longest int) int
 }
 
-func (l *linear) stash() []*[]float32    { return []*[]float32{&l.pre} }
-func (l *layerNorm) stash() []*[]float32 { return []*[]float32{&l.sum} }
-func (a *attention) stash() []*[]float32 { return []*[]float32{&a.probs} }
+func (l *linear) stash() []*[]float32          { return []*[]float32{&l.pre} }
+func (l *quantizedLinear) stash() []*[]float32 { return []*[]float32{&l.pre} }
+func (l *layerNorm) stash() []*[]float32       { return []*[]float32{&l.sum} }
+func (a *attention) stash() []*[]float32       { return []*[]float32{&a.probs} }
 
 // Segment adds the operations that build adds, up to the node that it returns,
 // as one whose values are not kept between forward and backward: each run

@@ -263,8 +263,12 @@ func writeFiles(dir string, files []namedWriter) error {
 func finishPending(dir string, owned []string) error {
 	pending := filepath.Join(dir, pendingDir)
 	names, err := readManifest(dir)
-	if err != nil || names == nil {
+	if err != nil {
 		return err
+	}
+	if names == nil {
+		// What a removal leaves that was interrupted behind the manifest.
+		return os.RemoveAll(pending)
 	}
 	for _, name := range names {
 		if err := reach("move"); err != nil {
@@ -289,10 +293,16 @@ func finishPending(dir string, owned []string) error {
 	if err := syncDir(dir); err != nil {
 		return err
 	}
-	if err := reach("remove"); err != nil {
-		return err
+	// The manifest first: without it the rest is nothing.
+	for _, path := range []string{filepath.Join(pending, manifestName), pending} {
+		if err := reach("remove"); err != nil {
+			return err
+		}
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
 	}
-	return os.RemoveAll(pending)
+	return nil
 }
 
 // readManifest returns the names of the files that a pending write consists

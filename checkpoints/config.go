@@ -230,7 +230,7 @@ func (c Config) tensorSpecs() []tensorSpec {
 	return specs
 }
 
-// inputScale returns the name of the scale of a linear layer's quantized input,
+// inputScale is the name of the scale of a linear layer's quantized input,
 // "" for tensors other than the weights of the encoder's linear layers.
 func (s tensorSpec) inputScale() string {
 	if s.part != encoder || len(s.shape) != 2 {

@@ -396,10 +396,12 @@ func TestValidateInputScales(t *testing.T) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
-	m := tinyModel()
-	m.Tensors[name] = NewTensor([]int{1}, []float32{1})
-	if err := m.Validate(); err == nil || !strings.Contains(err.Error(), name+": not part") {
-		t.Errorf("of a float layer: %v", err)
+	for _, name := range []string{"bert.pooler.dense" + inputScaleSuffix, layerPrefix(2) + "output.dense" + inputScaleSuffix, name + "d"} {
+		m := tinyModel()
+		m.Tensors[name] = NewTensor([]int{1}, []float32{1})
+		if err := m.Validate(); err == nil || !strings.Contains(err.Error(), name+": not part") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -277,6 +277,16 @@ func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error 
 		}
 		m.Tensors[s.name] = f.t.tensor
 		delete(byName, s.name)
+		if scale, ok := byName[s.inputScale()]; ok {
+			if !scale.t.known {
+				return fmt.Errorf("tensor %s: element type %s, expected f32", scale.original, scale.t.dtype)
+			}
+			m.Tensors[s.inputScale()] = scale.t.tensor
+			if err := m.checkScale(s.inputScale(), 1); err != nil {
+				return err
+			}
+			delete(byName, s.inputScale())
+		}
 	}
 	m.Config = cfg.Config
 	if err := m.initialize(absent); err != nil {
@@ -330,6 +340,9 @@ func (c parsedConfig) canonicalNames() map[string]string {
 	}
 	for _, s := range cfg.tensorSpecs() {
 		names[cfg.ownName(s.name)] = s.name
+		if scale := s.inputScale(); scale != "" {
+			names[cfg.ownName(scale)] = scale
+		}
 	}
 	if !classifies(c.architecture) {
 		// An encoder that was saved alone.

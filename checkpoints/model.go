@@ -63,10 +63,11 @@ type Config struct {
 type DType uint8
 
 // Element types. I8 weights have a companion tensor, named with the suffix
-// "_scale", that holds one float32 scale per output channel. A linear layer with
-// an I8 weight "NAME.weight" may have a float32 "NAME.input_scale" of shape [1]: the
-// scale of its quantized input, found by calibration. Without it each row of the
-// input is quantized by its own largest magnitude.
+// "_scale", that holds one float32 scale per output channel. A linear layer of
+// the encoder with a weight "NAME.weight" may have a float32 "NAME.input_scale" of
+// shape [1]: the scale of its quantized input, found by calibration or learned.
+// Without it each row of the input is quantized by its own largest magnitude.
+// Beside a float weight it is there for when the layer becomes int8.
 const (
 	F32 DType = iota
 	F16
@@ -166,8 +167,8 @@ func (m *Model) HasPooler() bool {
 }
 
 // Names returns the names of the model's tensors in the order of the
-// architecture: embeddings, layers, pooler, classifier. An int8 weight is
-// followed by its scales and the scale of its input.
+// architecture: embeddings, layers, pooler, classifier. A weight is followed by
+// its scales, if it is int8, and the scale of its input, if it has one.
 func (m *Model) Names() []string {
 	names := make([]string, 0, len(m.Tensors))
 	for _, s := range m.Config.tensorSpecs() {
@@ -238,17 +239,26 @@ func (m *Model) Quantized() bool {
 	return false
 }
 
-// Convert returns the model with all its float tensors in another float type,
-// rounded to nearest even. Tensors that have it already are shared.
+// DeleteInputScales removes the scales of the quantized inputs of linear layers:
+// what changes the activations of a model makes them void.
+func (m *Model) DeleteInputScales() {
+	maps.DeleteFunc(m.Tensors, func(name string, _ Tensor) bool { return strings.HasSuffix(name, inputScaleSuffix) })
+}
+
+// Convert returns the model with all its float tensors but scales in another
+// float type, rounded to nearest even. Tensors that have it already are shared.
 func (m *Model) Convert(to DType) (*Model, error) {
 	out := &Model{
 		Config: m.Config.Clone(), Tensors: make(map[string]Tensor, len(m.Tensors)),
 		Tokenizer: m.Tokenizer, Provenance: slices.Clone(m.Provenance), Notes: m.Notes,
 	}
 	for _, name := range m.Names() {
-		t, err := m.Tensors[name].Convert(to)
-		if err != nil {
-			return nil, fmt.Errorf("tensor %s: %w", name, err)
+		t := m.Tensors[name]
+		if !isScale(name) {
+			var err error
+			if t, err = t.Convert(to); err != nil {
+				return nil, fmt.Errorf("tensor %s: %w", name, err)
+			}
 		}
 		out.Tensors[name] = t
 	}
@@ -309,34 +319,21 @@ func (m *Model) validateShapes() error {
 		if !slices.Equal(t.Shape, s.shape) {
 			return fmt.Errorf("tensor %s: shape %v, the configuration says %v", s.name, t.Shape, s.shape)
 		}
+		if _, ok := m.Tensors[s.inputScale()]; ok {
+			known++
+			if err := m.checkScale(s.inputScale(), 1); err != nil {
+				return err
+			}
+		}
 		if t.DType != I8 {
 			continue
 		}
 		if len(s.shape) != 2 {
 			return fmt.Errorf("tensor %s: only weight matrices may be int8", s.name)
 		}
-		scale, ok := m.Tensors[s.name+scaleSuffix]
-		if !ok {
-			return fmt.Errorf("tensor %s: missing", s.name+scaleSuffix)
-		}
 		known++
-		if err := scale.check(); err != nil {
-			return fmt.Errorf("tensor %s: %w", s.name+scaleSuffix, err)
-		}
-		if scale.DType != F32 || !slices.Equal(scale.Shape, s.shape[:1]) {
-			return fmt.Errorf("tensor %s: %v %v, expected f32 %v", s.name+scaleSuffix, scale.DType, scale.Shape, s.shape[:1])
-		}
-		name := s.inputScale()
-		input, ok := m.Tensors[name]
-		if !ok {
-			continue
-		}
-		known++
-		if err := input.check(); err != nil {
-			return fmt.Errorf("tensor %s: %w", name, err)
-		}
-		if input.DType != F32 || !slices.Equal(input.Shape, []int{1}) {
-			return fmt.Errorf("tensor %s: %v %v, expected f32 [1]", name, input.DType, input.Shape)
+		if err := m.checkScale(s.name+scaleSuffix, s.shape[0]); err != nil {
+			return err
 		}
 	}
 	if known == len(m.Tensors) {
@@ -347,13 +344,26 @@ func (m *Model) validateShapes() error {
 		seen[name] = true
 	}
 	for _, name := range sortedNames(m.Tensors) {
-		of := strings.TrimSuffix(name, scaleSuffix)
-		if layer, ok := strings.CutSuffix(name, inputScaleSuffix); ok {
-			of = layer + weightSuffix
-		}
-		if !seen[name] || isScale(name) && m.Tensors[of].DType != I8 {
+		weight, scales := strings.CutSuffix(name, scaleSuffix)
+		scales = scales && !strings.HasSuffix(name, inputScaleSuffix)
+		if !seen[name] || scales && m.Tensors[weight].DType != I8 {
 			return fmt.Errorf("tensor %s: not part of the architecture", name)
 		}
+	}
+	return nil
+}
+
+// checkScale checks a tensor of n scales.
+func (m *Model) checkScale(name string, n int) error {
+	t, ok := m.Tensors[name]
+	if !ok {
+		return fmt.Errorf("tensor %s: missing", name)
+	}
+	if err := t.check(); err != nil {
+		return fmt.Errorf("tensor %s: %w", name, err)
+	}
+	if t.DType != F32 || !slices.Equal(t.Shape, []int{n}) {
+		return fmt.Errorf("tensor %s: %v %v, expected f32 [%d]", name, t.DType, t.Shape, n)
 	}
 	return nil
 }

@@ -12,8 +12,9 @@ import (
 // act(0) = 0. The sums of the remaining products only gain zeros.
 //
 // A model that has that form already is returned as it is; otherwise the
-// tensors that needed no padding are shared. int8 weights are refused, as are
-// layers that hold more heads than fit the hidden size.
+// tensors that needed no padding are shared, and scales of inputs left out. int8
+// weights are refused, as are layers that hold more heads than fit the hidden
+// size.
 func (m *Model) Pad() (*Model, error) {
 	c := m.Config
 	if c.Stock() {

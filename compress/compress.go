@@ -283,11 +283,11 @@ func (c *run) makeStudents(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if student, err = c.distill(ctx, student, c.Recipe.Distill, "student"); err != nil {
+	if student, err = c.distill(ctx, student, c.Recipe.Distill, "student", ""); err != nil {
 		return err
 	}
 	c.steps = append(c.steps, step{studentStep, c.path("student"), 1, infer.Options{Threads: c.Threads, DType: infer.F32}})
-	file, err := c.quantize(student, "student")
+	file, err := c.quantize(ctx, student, "student")
 	if err != nil {
 		return err
 	}
@@ -350,11 +350,11 @@ func (c *run) makeVariants(ctx context.Context, student *checkpoints.Model, stud
 // recover distills into what a cut has left, quantizes it, and adds its row. It
 // returns nil where the model loses more than the recipe's max_drop allows.
 func (c *run) recover(ctx context.Context, cut *checkpoints.Model, name, label string, limit float64) (*checkpoints.Model, error) {
-	m, err := c.distill(ctx, cut, c.Recover, name)
+	m, err := c.distill(ctx, cut, c.Recover, name, "")
 	if err != nil {
 		return nil, err
 	}
-	file, err := c.quantize(m, name)
+	file, err := c.quantize(ctx, m, name)
 	if err != nil {
 		return nil, err
 	}
@@ -471,7 +471,9 @@ func (c *run) importanceOptions() pruning.ImportanceOptions {
 // cacheDir holds the teacher's outputs while the students are trained.
 const cacheDir = "cache"
 
-func (c *run) distill(ctx context.Context, student *checkpoints.Model, d Distillation, name string) (*checkpoints.Model, error) {
+// distill trains a student, with the int8 engine's arithmetic if activations says
+// how it quantizes them.
+func (c *run) distill(ctx context.Context, student *checkpoints.Model, d Distillation, name, activations string) (*checkpoints.Model, error) {
 	set, err := c.examples(ctx, d)
 	if err != nil {
 		return nil, err
@@ -482,6 +484,7 @@ func (c *run) distill(ctx context.Context, student *checkpoints.Model, d Distill
 			return nil, err
 		}
 		o.Losses, o.Cache = d.Losses, c.path(cacheDir)
+		o.QuantizeAware, o.QuantizeEmbeddings = activations, activations != ""
 		var m *checkpoints.Model
 		if len(d.Stages) > 0 {
 			m, _, err = distill.RunStages(ctx, c.teacher, student, set, c.dev, o, d.Stages)
@@ -518,8 +521,20 @@ func (c *run) examples(ctx context.Context, d Distillation) (*data.Dataset, erro
 	return all, nil
 }
 
-// quantize writes a model with linear layers and embeddings in int8.
-func (c *run) quantize(m *checkpoints.Model, name string) (string, error) {
+// quantizeAwareSuffix ends the name of the folder of a model that was trained
+// with the int8 engine's arithmetic.
+const quantizeAwareSuffix = "-quantize-aware"
+
+// quantize writes a model with linear layers and embeddings in int8, trained for
+// that if the recipe says so.
+func (c *run) quantize(ctx context.Context, m *checkpoints.Model, name string) (string, error) {
+	if a := c.QuantizeAware; a != nil {
+		var err error
+		if m, err = c.distill(ctx, m, a.Distillation, name+quantizeAwareSuffix, a.Activations); err != nil {
+			return "", err
+		}
+		defer m.Close()
+	}
 	q, err := quantize.Int8Weights(m, append(quantize.LinearWeights(m.Config), quantize.Embeddings()...))
 	if err != nil {
 		return "", err

@@ -10,6 +10,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/skive-ml/skive/distill"
+	"github.com/skive-ml/skive/quantize"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -62,6 +63,11 @@ type Recipe struct {
 	// end where too much is lost.
 	TargetMS      float64 `yaml:"target_ms,omitempty" json:"target_ms,omitempty"`
 	TargetSpeedup float64 `yaml:"target_speedup,omitempty" json:"target_speedup,omitempty"`
+	// QuantizeAware is a distillation of the student and of each variant with the
+	// arithmetic of the int8 engine, after which they are quantized. Settings that
+	// it does not name are those of the default recovery. Without it they are
+	// quantized as they are.
+	QuantizeAware *QuantizeAware `yaml:"quantize_aware,omitempty" json:"quantize_aware,omitempty"`
 	// ImportanceExamples is how many training examples decide what is pruned; 0
 	// takes all. A target takes at most 2,048.
 	ImportanceExamples int `yaml:"importance_examples" json:"importance_examples"`
@@ -137,6 +143,14 @@ type Distillation struct {
 	// Augment is the number of copies of each training example, with words
 	// replaced by near ones, that are added.
 	Augment int `yaml:"augment,omitempty" json:"augment,omitempty"`
+}
+
+// QuantizeAware is a distillation as train.Options.QuantizeAware describes it, of
+// linear layers and embeddings.
+type QuantizeAware struct {
+	// Activations is quantize.Dynamic or quantize.Static.
+	Activations  string `yaml:"activations" json:"activations"`
+	Distillation `yaml:",inline"`
 }
 
 // Pruning is one pruned variant of the student: the shares of heads and
@@ -221,8 +235,13 @@ func parseRecipe(text []byte) (Recipe, error) {
 	if named["prune"] == nil && (named["target_ms"] != nil || named["target_speedup"] != nil) {
 		r.Prune = nil
 	}
+	trainings := map[string]*Training{"teacher": &r.Teacher, "distill": &r.Distill.Training, "recover": &r.Recover.Training}
+	if named["quantize_aware"] != nil {
+		r.QuantizeAware = &QuantizeAware{Activations: quantize.Dynamic, Distillation: r.Recover}
+		trainings["quantize_aware"] = &r.QuantizeAware.Training
+	}
 	// Epochs count only without steps, and the default has steps.
-	for stage, t := range map[string]*Training{"teacher": &r.Teacher, "distill": &r.Distill.Training, "recover": &r.Recover.Training} {
+	for stage, t := range trainings {
 		if given, ok := named[stage].(map[string]any); ok && given["epochs"] != nil {
 			t.Steps = 0
 		}
@@ -288,10 +307,20 @@ func (r Recipe) Validate() error {
 			return fmt.Errorf("recipe: prune[%d]: the variant before removes the same whole percentages", i)
 		}
 	}
-	for _, t := range []struct {
+	type training struct {
 		name string
 		Training
-	}{{"teacher", r.Teacher}, {"distill", r.Distill.Training}, {"recover", r.Recover.Training}} {
+	}
+	trainings := []training{{"teacher", r.Teacher}, {"distill", r.Distill.Training}, {"recover", r.Recover.Training}}
+	distillations := map[string]Distillation{"distill": r.Distill, "recover": r.Recover}
+	if q := r.QuantizeAware; q != nil {
+		if q.Activations != quantize.Dynamic && q.Activations != quantize.Static {
+			return fmt.Errorf("recipe: quantize_aware: activations %q, expected %s or %s", q.Activations, quantize.Dynamic, quantize.Static)
+		}
+		trainings = append(trainings, training{"quantize_aware", q.Training})
+		distillations["quantize_aware"] = q.Distillation
+	}
+	for _, t := range trainings {
 		o, err := t.options(r)
 		if err == nil {
 			err = o.Validate()
@@ -300,7 +329,7 @@ func (r Recipe) Validate() error {
 			return fmt.Errorf("recipe: %s: %w", t.name, err)
 		}
 	}
-	for name, d := range map[string]Distillation{"distill": r.Distill, "recover": r.Recover} {
+	for name, d := range distillations {
 		o := distill.Defaults()
 		o.Losses = d.Losses
 		err := o.Validate()

@@ -52,10 +52,8 @@ type student struct {
 // loss reads them.
 func (b *builder) student() (*student, error) {
 	g, l, cfg := b.g, &b.o.Losses, b.Model.Config
-	options := layers.Options{
-		Dropout: true, AllTokens: some(l.inner()) != "",
-		Recompute: b.Options.Recompute, KeepQKV: l.Attention+l.MiniLM+l.Relations > 0,
-	}
+	options := b.Options.Layers()
+	options.AllTokens, options.KeepQKV = some(l.inner()) != "", l.Attention+l.MiniLM+l.Relations > 0
 	b.count = func(batch *data.Batch) float64 { return float64(batch.Examples()) }
 	if some(l.predictions()) == "" {
 		b.count = func(batch *data.Batch) float64 { return float64(batch.Tokens()) }

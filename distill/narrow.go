@@ -191,7 +191,7 @@ func dimensionsOf(name string, cfg checkpoints.Config) (rows, columns bool) {
 	}
 	matrix := strings.HasSuffix(name, "weight") && !has("LayerNorm")
 	columns = matrix && has("embeddings.", "self.", "intermediate.", "pooler.", "classifier.", "transform.")
-	rows = has("LayerNorm", "pooler.") || !has("self.", "intermediate.", "classifier.", "embeddings.", "predictions.bias")
+	rows = has("LayerNorm", "pooler.") || !has("self.", "intermediate.", "classifier.", "embeddings.", "predictions.bias", "input_scale")
 	return rows, columns
 }
 

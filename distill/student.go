@@ -49,6 +49,7 @@ func StudentFromLayers(teacher *checkpoints.Model, layers []int) (*checkpoints.M
 			}
 		}
 	}
+	s.DeleteInputScales()
 	student := s.Clone()
 	if err := student.Validate(); err != nil {
 		return nil, fmt.Errorf("student: %w", err)

@@ -3,9 +3,11 @@ package layers
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/quantize"
 )
 
 // Options says how a model is built into a graph.
@@ -29,6 +31,13 @@ type Options struct {
 	// HeadMasks and FFNMasks add multiplicative masks to each layer as inputs
 	// with gradients.
 	HeadMasks, FFNMasks bool
+	// QuantizeAware computes the linear layers of the encoder with the bits of the
+	// int8 engine, so that without dropout the logits are those of the model in
+	// int8: quantize.Dynamic, or quantize.Static, whose scales the model holds and
+	// which are parameters; "" computes in float. See autograd.QuantizedLinear for
+	// the gradients. QuantizeEmbeddings does so with word and position embeddings.
+	QuantizeAware      string
+	QuantizeEmbeddings bool
 }
 
 // Inputs are the token-packed inputs of an encoder. Several encoders of one
@@ -160,16 +169,29 @@ func NewLayer(g *autograd.Graph, in *Inputs, m *checkpoints.Model, l int, x *aut
 // same names, as float32.
 func Store(g *autograd.Graph, m *checkpoints.Model) error {
 	for _, p := range g.Parameters() {
-		t, ok := m.Tensors[p.Name]
-		if !ok {
-			continue // a projection that serves a loss is not part of the model
+		for _, name := range tensorsOf(p.Name) {
+			t, ok := m.Tensors[name]
+			if !ok {
+				continue // a projection that serves a loss is not part of the model
+			}
+			if t.Elements() != len(p.Value) {
+				return fmt.Errorf("layers: tensor %s has shape %v, the parameter %v", name, t.Shape, p.Shape)
+			}
+			m.Tensors[name] = checkpoints.NewTensor(t.Shape, p.Value)
 		}
-		if t.Elements() != len(p.Value) {
-			return fmt.Errorf("layers: tensor %s has shape %v, the parameter %v", p.Name, t.Shape, p.Shape)
-		}
-		m.Tensors[p.Name] = checkpoints.NewTensor(t.Shape, p.Value)
 	}
 	return nil
+}
+
+// tensorsOf returns the names of the tensors that a parameter is: queries, keys
+// and values have one input, and so one parameter is its scale.
+func tensorsOf(parameter string) []string {
+	const query = "self.query" + quantize.InputScaleSuffix
+	self, ok := strings.CutSuffix(parameter, query)
+	if !ok {
+		return []string{parameter}
+	}
+	return []string{parameter, self + "self.key" + quantize.InputScaleSuffix, self + "self.value" + quantize.InputScaleSuffix}
 }
 
 // builder adds a model's blocks to a graph.
@@ -200,13 +222,22 @@ func (b *builder) encoder() (Encoder, error) {
 	if err != nil {
 		return e, err
 	}
+	switch b.o.QuantizeAware {
+	case "", quantize.Dynamic, quantize.Static:
+	default:
+		return e, fmt.Errorf("layers: quantize-aware is %q, want %s or %s", b.o.QuantizeAware, quantize.Dynamic, quantize.Static)
+	}
 	const p = "bert.embeddings."
 	b.words = b.weights(p + "word_embeddings.weight")
 	var types *autograd.Node
 	if cfg.TypeVocabSize > 0 {
 		types = b.weights(p + "token_type_embeddings.weight")
 	}
-	x := b.g.Embedding(b.words, b.weights(p+"position_embeddings.weight"), types, b.in.IDs, b.in.positionsOf(cfg), b.in.TypeIDs)
+	embedding := b.g.Embedding
+	if b.o.QuantizeEmbeddings {
+		embedding = b.g.QuantizedEmbedding
+	}
+	x := embedding(b.words, b.weights(p+"position_embeddings.weight"), types, b.in.IDs, b.in.positionsOf(cfg), b.in.TypeIDs)
 	x = b.g.LayerNorm(x, b.weights(p+"LayerNorm.weight"), b.weights(p+"LayerNorm.bias"), cfg.LayerNormEps)
 	x = b.dropout(x, cfg.HiddenDropout)
 	if cfg.ProjectsEmbeddings() {
@@ -241,7 +272,8 @@ func (b *builder) encoder() (Encoder, error) {
 
 // qkv adds the queries, keys and values of layer l.
 func (b *builder) qkv(x *autograd.Node, l int) *autograd.Node {
-	return b.merged(x, fmt.Sprintf("bert.encoder.layer.%d.attention.self.", l), "query", "key", "value")
+	self := fmt.Sprintf("bert.encoder.layer.%d.attention.self.", l)
+	return b.product(x, b.inputScale(self+"query"), autograd.Identity, self+"query", self+"key", self+"value")
 }
 
 // layer adds layer l, with its queries, keys and values where they are not there.
@@ -267,9 +299,10 @@ func (b *builder) layer(x, qkv *autograd.Node, l int, first bool, activation aut
 	maskOffsets := b.in.Offsets
 	if first {
 		maskOffsets = nil
-		kv := b.merged(x, self, "key", "value")
+		scale := b.inputScale(self + "query")
+		kv := b.product(x, scale, autograd.Identity, self+"key", self+"value")
 		x = b.g.SelectFirst(x, b.in.Offsets)
-		q := b.linear(self+"query", x, autograd.Identity)
+		q := b.product(x, scale, autograd.Identity, self+"query")
 		context = b.g.FirstAttention(q, kv, b.in.Offsets, size.Heads, cfg.HeadDim, attention)
 	} else {
 		if layer.QKV = qkv; qkv == nil {
@@ -277,18 +310,18 @@ func (b *builder) layer(x, qkv *autograd.Node, l int, first bool, activation aut
 		}
 		context = b.g.SelfAttention(layer.QKV, b.in.Offsets, size.Heads, cfg.HeadDim, attention)
 	}
-	y := b.linear(p+"attention.output.dense", context, autograd.Identity)
+	y := b.encoderLinear(p+"attention.output.dense", context, autograd.Identity)
 	layer.Attention = Block{context, y, x}
 	if cfg.AttentionOutputDropout() {
 		y = b.dropout(y, cfg.HiddenDropout)
 	}
 	x = b.addNorm(p+"attention.output.LayerNorm", y, x)
-	y = b.linear(p+"intermediate.dense", x, activation)
+	y = b.encoderLinear(p+"intermediate.dense", x, activation)
 	if layer.FFNMask != nil {
 		y = b.g.FFNMask(y, layer.FFNMask, maskOffsets)
 	}
 	units := y
-	y = b.linear(p+"output.dense", units, autograd.Identity)
+	y = b.encoderLinear(p+"output.dense", units, autograd.Identity)
 	layer.FeedForward = Block{units, y, x}
 	y = b.dropout(y, cfg.HiddenDropout)
 	x = b.addNorm(p+"output.LayerNorm", y, x)
@@ -309,14 +342,31 @@ func (b *builder) linear(name string, x *autograd.Node, a autograd.Activation) *
 	return b.g.Linear(x, b.weights(name+".weight"), b.weights(name+".bias"), a)
 }
 
-// merged multiplies x by several weights, stacked, in one product.
-func (b *builder) merged(x *autograd.Node, prefix string, names ...string) *autograd.Node {
+// encoderLinear is a linear layer of the encoder, one of those that int8 computes.
+func (b *builder) encoderLinear(name string, x *autograd.Node, a autograd.Activation) *autograd.Node {
+	return b.product(x, b.inputScale(name), a, name)
+}
+
+// product multiplies x by the weights of the encoder's linear layers of these
+// names, stacked, in one product. Scale is that of their input.
+func (b *builder) product(x, scale *autograd.Node, a autograd.Activation, names ...string) *autograd.Node {
 	var weights, biases []string
 	for _, n := range names {
-		weights = append(weights, prefix+n+".weight")
-		biases = append(biases, prefix+n+".bias")
+		weights = append(weights, n+".weight")
+		biases = append(biases, n+".bias")
 	}
-	return b.g.Linear(x, b.weights(weights...), b.weights(biases...), autograd.Identity)
+	if b.o.QuantizeAware == "" {
+		return b.g.Linear(x, b.weights(weights...), b.weights(biases...), a)
+	}
+	return b.g.QuantizedLinear(x, b.weights(weights...), b.weights(biases...), scale, a)
+}
+
+// inputScale adds the scale of the named layer's input, nil where it has none.
+func (b *builder) inputScale(name string) *autograd.Node {
+	if b.o.QuantizeAware != quantize.Static {
+		return nil
+	}
+	return b.weights(quantize.InputScale(name))
 }
 
 // addNorm is LayerNorm(y + x).

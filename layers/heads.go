@@ -64,6 +64,9 @@ func NewMaskedLM(g *autograd.Graph, in *Inputs, m *checkpoints.Model, rows *auto
 	if m.Config.Head != checkpoints.MaskedLM {
 		return nil, fmt.Errorf("layers: the model has no head of a masked language model")
 	}
+	if o.QuantizeEmbeddings {
+		return nil, fmt.Errorf("layers: the word embeddings are the weights of the head of a masked language model, which are not quantized")
+	}
 	o.AllTokens = true
 	b := &builder{g: g, in: in, m: m, o: o}
 	e, err := b.encoder()

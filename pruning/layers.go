@@ -105,6 +105,7 @@ func KeepLayers(model *checkpoints.Model, kept []int) (*checkpoints.Model, error
 			shared.Tensors[fmt.Sprintf("%s%d.%s", prefix, slices.Index(kept, l), rest)] = t
 		}
 	}
+	shared.DeleteInputScales()
 	m := shared.Clone()
 	return m, m.Validate()
 }
@@ -114,6 +115,7 @@ func KeepLayers(model *checkpoints.Model, kept []int) (*checkpoints.Model, error
 // up for (FastFormers prunes so).
 func SetActivation(model *checkpoints.Model, name string) (*checkpoints.Model, error) {
 	m := model.Clone()
+	m.DeleteInputScales()
 	before := m.Config.Activation
 	m.Config.Activation = name
 	if err := m.Validate(); err != nil {

@@ -19,6 +19,7 @@ func Rewire(model *checkpoints.Model, masks Masks) (*checkpoints.Model, error) {
 		return nil, err
 	}
 	out := model.Clone()
+	out.DeleteInputScales()
 	for l := range out.Config.Layers {
 		heads := spread(masks.Heads[l], out.Config.HeadDim)
 		units := masks.FFN[l]

@@ -16,6 +16,19 @@ import (
 // scale of a linear layer's quantized input: float32 of shape [1].
 const InputScaleSuffix = ".input_scale"
 
+// InputScale is the name of that tensor for the layer with the named weight.
+func InputScale(weight string) string {
+	return strings.TrimSuffix(weight, ".weight") + InputScaleSuffix
+}
+
+// Activations of int8 linear layers.
+const (
+	// Dynamic gives each row, a token's, a scale of its own at run time.
+	Dynamic = "dynamic"
+	// Static takes one scale for the tensor that was found before.
+	Static = "static"
+)
+
 // Method is a way to choose the largest magnitude that a quantized activation
 // can have. What is larger is cut down to it; the smaller it is, the finer are
 // the steps.
@@ -80,51 +93,66 @@ func (c *Calibration) Observe(weight string, x []float32) {
 // calibrated with a classifier, where the last layer computes the first tokens
 // alone, has its scales for that use.
 func (c *Calibration) Static(m *checkpoints.Model, method Method) (*checkpoints.Model, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !slices.Contains(Methods, method) {
-		return nil, fmt.Errorf("quantize: %w: %q, expected one of %v", ErrMethod, method, Methods)
-	}
-	if c.err != nil {
-		return nil, c.err
-	}
 	if err := m.Validate(); err != nil {
 		return nil, fmt.Errorf("quantize: %w", err)
 	}
 	r := m.Clone()
-	limits := make(map[*histogram]float64)
-	layers, cut := 0, 0.0
-	for _, weight := range LinearWeights(m.Config) {
-		if m.Tensors[weight].DType != checkpoints.I8 {
-			continue
-		}
-		// Queries, keys and values share their input, of which the last layer's
-		// queries may read a part.
-		h := c.inputs[strings.Replace(strings.Replace(weight, "self.query", "self.key", 1), "self.value", "self.key", 1)]
-		if h == nil || h.total == 0 {
-			return nil, fmt.Errorf("quantize: tensor %s: %w", weight, ErrNotCalibrated)
-		}
-		layers++
-		limit, ok := limits[h]
-		if !ok {
-			limit = h.limit(method)
-			limits[h] = limit
-		}
-		cut = max(cut, h.above(limit))
-		scale := max(float32(limit/127), 0x1p-100)
-		r.Tensors[strings.TrimSuffix(weight, ".weight")+InputScaleSuffix] = checkpoints.NewTensor([]int{1}, []float32{scale})
-	}
-	if layers == 0 {
+	weights := slices.DeleteFunc(LinearWeights(m.Config), func(weight string) bool { return m.Tensors[weight].DType != checkpoints.I8 })
+	if len(weights) == 0 {
 		return nil, fmt.Errorf("quantize: %w", ErrNotInt8)
+	}
+	scales, cut, err := c.scales(weights, method)
+	if err != nil {
+		return nil, err
+	}
+	for weight, scale := range scales {
+		r.Tensors[InputScale(weight)] = checkpoints.NewTensor([]int{1}, []float32{scale})
 	}
 	r.Provenance = append(r.Provenance, checkpoints.Stage{
 		Name:     "calibrate",
 		Version:  checkpoints.Version,
 		Time:     time.Now().UTC().Truncate(time.Second),
 		Settings: map[string]string{"activations": "static, per tensor", "method": string(method)},
-		Measured: map[string]float64{"layers": float64(layers), "largest_share_cut": cut},
+		Measured: map[string]float64{"layers": float64(len(scales)), "largest_share_cut": cut},
 	})
 	return r, nil
+}
+
+// Scales returns the scales that the method chooses for the inputs of layers, by
+// the names of their weights: where learned scales begin.
+func (c *Calibration) Scales(weights []string, method Method) (map[string]float32, error) {
+	scales, _, err := c.scales(weights, method)
+	return scales, err
+}
+
+// scales also returns the largest share of an input's values that is cut down.
+func (c *Calibration) scales(weights []string, method Method) (scales map[string]float32, cut float64, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !slices.Contains(Methods, method) {
+		return nil, 0, fmt.Errorf("quantize: %w: %q, expected one of %v", ErrMethod, method, Methods)
+	}
+	if c.err != nil {
+		return nil, 0, c.err
+	}
+	scales = make(map[string]float32)
+	limits := make(map[*histogram]float64)
+	for _, weight := range weights {
+		// Queries, keys and values share their input, of which the last layer's
+		// queries may read a part.
+		h := c.inputs[strings.Replace(strings.Replace(weight, "self.query", "self.key", 1), "self.value", "self.key", 1)]
+		if h == nil || h.total == 0 {
+			return nil, 0, fmt.Errorf("quantize: tensor %s: %w", weight, ErrNotCalibrated)
+		}
+		limit, ok := limits[h]
+		if !ok {
+			limit = h.limit(method)
+			limits[h] = limit
+		}
+		cut = max(cut, h.above(limit))
+		scales[weight] = max(float32(limit/127), 0x1p-100)
+	}
+	return scales, cut, nil
 }
 
 // bins of a histogram. They are a small part of a step of the 127 that they are

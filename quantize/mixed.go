@@ -96,7 +96,7 @@ func Mixed(ctx context.Context, m *checkpoints.Model, evaluate Evaluate, o Mixed
 		Settings: map[string]string{
 			"dtype":       "int8, the most sensitive parts as they were",
 			"weights":     "symmetric, per output channel",
-			"activations": "dynamic, per token",
+			"activations": activations(r),
 			"max_drop":    fmt.Sprint(o.MaxDrop),
 			"kept":        strings.Join(names(s.report.Parts[:kept]), " "),
 		},

@@ -55,7 +55,9 @@ func Int8(m *checkpoints.Model) (*checkpoints.Model, error) {
 // and Embeddings, are int8: symmetric, each row (an output channel, or a token's
 // embedding) with its own scale max|w|/127, rounded half to even, no value
 // beyond ±127. Each int8 weight W of shape [out, in] gets a companion
-// W+"_scale" of shape [out]. Activations are quantized at run time, per token.
+// W+"_scale" of shape [out]. Activations are quantized at run time, per token, or,
+// in layers whose input's scale the model holds since it was trained with it, by
+// that.
 //
 // The provenance stage records the signal-to-noise ratio of the weights in
 // decibels, of all together and of the worst matrix.
@@ -98,7 +100,7 @@ func Int8Weights(m *checkpoints.Model, weights []string) (*checkpoints.Model, er
 		Settings: map[string]string{
 			"dtype":       "int8",
 			"weights":     "symmetric, per output channel",
-			"activations": "dynamic, per token",
+			"activations": activations(r),
 		},
 		Measured: map[string]float64{
 			"weight_snr_db":       decibels(signal, noise),
@@ -107,6 +109,16 @@ func Int8Weights(m *checkpoints.Model, weights []string) (*checkpoints.Model, er
 		},
 	})
 	return r, nil
+}
+
+// activations says for the provenance how a model's activations are quantized.
+func activations(m *checkpoints.Model) string {
+	for name := range m.Tensors {
+		if strings.HasSuffix(name, InputScaleSuffix) {
+			return "static, per tensor"
+		}
+	}
+	return "dynamic, per token"
 }
 
 // decibels is the ratio of two powers, limited to what float32 can show, so
@@ -145,7 +157,7 @@ func Floats(m *checkpoints.Model, dtype checkpoints.DType) (*checkpoints.Model, 
 			}
 			r.Tensors[name] = checkpoints.NewTensor(t.Shape, values)
 			delete(r.Tensors, name+ScaleSuffix)
-			delete(r.Tensors, strings.TrimSuffix(name, ".weight")+InputScaleSuffix)
+			delete(r.Tensors, InputScale(name))
 			continue
 		}
 		if len(t.Shape) != 2 {

@@ -17,6 +17,7 @@ import (
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/internal/team"
+	"github.com/skive-ml/skive/quantize"
 )
 
 // Objective is what a run minimizes: a function of trainable tensors that
@@ -172,6 +173,9 @@ func (f *fit) run(ctx context.Context, model *checkpoints.Model, trainSet, devSe
 	if err := f.encode(trainSet, devSet); err != nil {
 		return nil, err
 	}
+	if err := f.calibrate(ctx); err != nil {
+		return nil, err
+	}
 	threads := f.o.Threads
 	if threads == 0 {
 		threads = runtime.GOMAXPROCS(0)
@@ -247,6 +251,12 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 	work, err := trainable(model, trainSet.Task, o.Seed, f.problem.Headless)
 	if err != nil {
 		return err
+	}
+	if o.QuantizeEmbeddings && work.Config.Head == checkpoints.MaskedLM && !f.problem.Headless {
+		return &OptionError{"quantize-embeddings", true, "false: they are the weights of a masked language model's head, which is not quantized"}
+	}
+	if o.QuantizeAware != quantize.Static {
+		work.DeleteInputScales()
 	}
 	if err := CheckLabels("training", trainSet, work.Config, !f.problem.Unlabeled); err != nil {
 		return err
@@ -455,7 +465,11 @@ func (f *fit) evaluate(ctx context.Context, step int, epoch float64) error {
 	if err := errors.Join(f.log.flush(), f.events.flush()); err != nil {
 		return err
 	}
-	metrics, err := evaluateEncoded(ctx, f.model, f.dev, infer.Options{Threads: f.o.Threads, DType: infer.F32})
+	served, err := f.served()
+	if err != nil {
+		return fmt.Errorf("evaluation after step %d: %w", step, err)
+	}
+	metrics, err := evaluateEncoded(ctx, served, f.dev, infer.Options{Threads: f.o.Threads})
 	if err != nil {
 		return fmt.Errorf("evaluation after step %d: %w", step, err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/team"
+	"github.com/skive-ml/skive/quantize"
 )
 
 // parameter is one trainable tensor with its optimizer state. The weights lie
@@ -24,10 +25,13 @@ type parameter struct {
 
 // decayed tells whether AdamW's weight decay applies to the tensor of that
 // name: biases and LayerNorm weights are left out, as usual for BERT (Devlin et
-// al., arXiv 1810.04805, and every fine-tuning script since).
+// al., arXiv 1810.04805, and every fine-tuning script since), and so are the
+// scales of quantized inputs.
 func decayed(name string) bool {
-	return !strings.HasSuffix(name, ".bias") && !strings.Contains(name, "LayerNorm")
+	return !strings.HasSuffix(name, ".bias") && !strings.Contains(name, "LayerNorm") && !isInputScale(name)
 }
+
+func isInputScale(name string) bool { return strings.HasSuffix(name, quantize.InputScaleSuffix) }
 
 var layerNumber = regexp.MustCompile(`\.layer\.(\d+)\.`)
 
@@ -101,6 +105,12 @@ func newOptimizer(t *team.Team, parameters []*parameter, o *Options) *optimizer 
 		p.scale = 1
 		if d := depth(p.name); d >= 0 && o.LayerDecay > 0 {
 			p.scale = math.Pow(o.LayerDecay, float64(layers+1-d))
+		}
+		if isInputScale(p.name) {
+			// Adam's steps are as long as the rate, whatever the gradient: relative
+			// to the scale that a run begins with, they are neither too small for
+			// one input nor too large for another.
+			p.scale *= float64(p.weights[0])
 		}
 		for lo := 0; lo < len(p.weights); lo += chunk {
 			hi := min(lo+chunk, len(p.weights))

@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/skive-ml/skive/layers"
+	"github.com/skive-ml/skive/quantize"
 )
 
 // Defaults of a run. They are the settings under which BERT-size encoders are
@@ -87,6 +90,19 @@ type Options struct {
 	// activations of two layers instead of all. A distillation keeps what its
 	// losses read: hidden states, and queries, keys and values.
 	Recompute bool
+
+	// QuantizeAware trains the model that int8 serves: the linear layers of the
+	// encoder compute with the bits of the int8 engine, gradients pass through the
+	// rounding (autograd.QuantizedLinear), and evaluations are of the int8 model.
+	// The result has float weights, which quantize.Int8 turns into the very model
+	// that was measured. With quantize.Dynamic each token has a scale at run time;
+	// with quantize.Static the scales of the layers' inputs are learned (LSQ),
+	// from those that the model holds or else from a calibration on training
+	// examples, and go with the model. "" trains in float.
+	QuantizeAware string
+	// QuantizeEmbeddings does so with word and position embeddings too; the model
+	// is then that of quantize.Int8Weights with quantize.Embeddings.
+	QuantizeEmbeddings bool
 
 	// Output is the directory that receives the best model on the development
 	// set, the curves and the training state (in state/). With "", the run
@@ -218,6 +234,14 @@ func (o *Options) Validate() error {
 	case o.Resume && o.Output == "":
 		return &OptionError{"resume", o.Resume, "an output directory to resume from"}
 	}
+	switch o.QuantizeAware {
+	case "", quantize.Dynamic, quantize.Static:
+	default:
+		return &OptionError{"quantize-aware", fmt.Sprintf("%q", o.QuantizeAware), quantize.Dynamic + " or " + quantize.Static}
+	}
+	if o.QuantizeEmbeddings && o.QuantizeAware == "" {
+		return &OptionError{"quantize-embeddings", true, "quantize-aware beside it"}
+	}
 	if _, err := ParseSchedule(string(o.Schedule)); err != nil {
 		return err
 	}
@@ -239,6 +263,15 @@ func (o Options) Part(name string) Options {
 		o.Log = strings.TrimSuffix(o.Log, extension) + "." + name + extension
 	}
 	return o
+}
+
+// Layers returns the settings with which an objective builds the model into its
+// graph.
+func (o *Options) Layers() layers.Options {
+	return layers.Options{
+		Dropout: true, Recompute: o.Recompute,
+		QuantizeAware: o.QuantizeAware, QuantizeEmbeddings: o.QuantizeEmbeddings,
+	}
 }
 
 func (o *Options) stage() string {
@@ -294,6 +327,9 @@ func (o *Options) settings() map[string]string {
 	}
 	if o.MaxLength > 0 {
 		s["max-length"] = fmt.Sprint(o.MaxLength)
+	}
+	if o.QuantizeAware != "" {
+		s["quantize-aware"], s["quantize-embeddings"] = o.QuantizeAware, fmt.Sprint(o.QuantizeEmbeddings)
 	}
 	return s
 }

@@ -37,6 +37,8 @@ func TestOptionsNameWhatIsWrong(t *testing.T) {
 		{func(o *Options) { o.KeepLast = true }, "keep-last true: want an output directory"},
 		{func(o *Options) { o.Beta1 = 1 }, "beta1 1"},
 		{func(o *Options) { o.Epsilon = 0 }, "epsilon 0"},
+		{func(o *Options) { o.QuantizeAware = "int8" }, `quantize-aware "int8": want dynamic or static`},
+		{func(o *Options) { o.QuantizeEmbeddings = true }, "quantize-embeddings true: want quantize-aware"},
 	} {
 		o := Defaults()
 		c.change(&o)
@@ -91,6 +93,7 @@ func TestDecayLeavesOutBiasAndLayerNorm(t *testing.T) {
 		"bert.embeddings.LayerNorm.bias":                   false,
 		"classifier.weight":                                true,
 		"bert.encoder.layer.0.attention.output.dense.bias": false,
+		"bert.encoder.layer.0.output.dense.input_scale":    false,
 	} {
 		if got := decayed(name); got != want {
 			t.Errorf("%s: decayed %v, want %v", name, got, want)

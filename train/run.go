@@ -40,7 +40,7 @@ func supervised(s Setup) (Objective, error) {
 	}
 	g := autograd.New(autograd.Options{Team: s.Team, Seed: s.Options.Seed})
 	in := layers.NewInputs(g)
-	c, err := layers.NewClassifier(g, in, s.Model, layers.Options{Dropout: true, Recompute: s.Options.Recompute})
+	c, err := layers.NewClassifier(g, in, s.Model, s.Options.Layers())
 	if err != nil {
 		g.Close()
 		return nil, err

@@ -127,6 +127,8 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"a recovery that resumes", []string{"prune", "--model", missing, "-o", missing, "--heads", "2", "--recover", "--resume"}, exitUsage, "--resume"},
 		{"a cost without target", []string{"prune", "--model", missing, "-o", missing, "--heads", "2", "--seq", "9"}, exitUsage, "--seq"},
 		{"activation", []string{"prune", "--model", missing, "-o", missing, "--activation", "tanh"}, exitUsage, "--activation"},
+		{"training for int4", []string{"train", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--quantize-aware", "int4"}, exitUsage, `--quantize-aware "int4": want dynamic or static`},
+		{"int8 embeddings in float training", []string{"distill", "--teacher", missing, "--layers", "1", "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--quantize-embeddings"}, exitUsage, "--quantize-embeddings"},
 		{"class weights", []string{"train", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--class-weights", "1,-2"}, exitUsage, "--class-weights"},
 		{"seeds", []string{"train", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--seeds", "0"}, exitUsage, "--seeds"},
 		{"a pool of masked language models", []string{"bench", "--model", masked, "--seq", "4", "--instances", "2"}, exitUsage, "--instances: 2, expected 1"},

@@ -34,6 +34,8 @@ func (t *trainingFlags) register(f *pflag.FlagSet) {
 	f.Float64Var(&t.MaxGradNorm, "max-grad-norm", o.MaxGradNorm, "clip the global gradient norm; 0 does not")
 	f.Float64Var(&t.Dropout, "dropout", o.Dropout, "dropout probability (default the model's)")
 	f.Lookup("dropout").DefValue = "0" // what the help does not print
+	f.StringVar(&t.QuantizeAware, "quantize-aware", "", "train the model that int8 serves, with the int8 engine's arithmetic: dynamic, or static with learned scales")
+	f.BoolVar(&t.QuantizeEmbeddings, "quantize-embeddings", false, "with --quantize-aware: word and position embeddings in int8, too")
 	f.BoolVar(&t.NoShuffle, "no-shuffle", false, "consecutive examples in file order")
 	f.IntVar(&t.SaveEvery, "save-every", 0, "steps between saved states (default each epoch)")
 	f.IntVar(&t.EvalEvery, "eval-every", 0, "steps between evaluations (default each epoch)")
