@@ -84,7 +84,7 @@ type Graph struct {
 	owned   bool
 	workers []worker
 	scratch []kernels.Scratch
-	panels  kernels.PanelsF32 // of the product under way
+	panels  panels // of the product under way
 
 	seed, step uint64
 	err        error

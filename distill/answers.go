@@ -7,6 +7,7 @@ import (
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/layers"
 	"github.com/skive-ml/skive/train"
 )
@@ -55,6 +56,7 @@ func (b *builder) student() (*student, error) {
 	options := layers.Options{
 		Dropout: true, AllTokens: some(l.inner()) != "",
 		Recompute: b.Options.Recompute, KeepQKV: l.Attention+l.MiniLM+l.Relations > 0,
+		BF16: b.Options.Precision == infer.BF16,
 	}
 	b.count = func(batch *data.Batch) float64 { return float64(batch.Examples()) }
 	if some(l.predictions()) == "" {

@@ -26,6 +26,10 @@ type Options struct {
 	// Hidden and, if KeepQKV is set, QKV, whose values are kept for others to
 	// read.
 	Recompute, KeepQKV bool
+	// BF16 multiplies in bfloat16 in the linear layers of the encoder's layers,
+	// see autograd.Graph.LinearBF16: with the values of infer.BF16. The head and
+	// the rest of the encoder stay float32.
+	BF16 bool
 	// HeadMasks and FFNMasks add multiplicative masks to each layer as inputs
 	// with gradients.
 	HeadMasks, FFNMasks bool
@@ -241,7 +245,8 @@ func (b *builder) encoder() (Encoder, error) {
 
 // qkv adds the queries, keys and values of layer l.
 func (b *builder) qkv(x *autograd.Node, l int) *autograd.Node {
-	return b.merged(x, fmt.Sprintf("bert.encoder.layer.%d.attention.self.", l), "query", "key", "value")
+	self := fmt.Sprintf("bert.encoder.layer.%d.attention.self.", l)
+	return b.inner(x, autograd.Identity, self+"query", self+"key", self+"value")
 }
 
 // layer adds layer l, with its queries, keys and values where they are not there.
@@ -267,9 +272,9 @@ func (b *builder) layer(x, qkv *autograd.Node, l int, first bool, activation aut
 	maskOffsets := b.in.Offsets
 	if first {
 		maskOffsets = nil
-		kv := b.merged(x, self, "key", "value")
+		kv := b.inner(x, autograd.Identity, self+"key", self+"value")
 		x = b.g.SelectFirst(x, b.in.Offsets)
-		q := b.linear(self+"query", x, autograd.Identity)
+		q := b.inner(x, autograd.Identity, self+"query")
 		context = b.g.FirstAttention(q, kv, b.in.Offsets, size.Heads, cfg.HeadDim, attention)
 	} else {
 		if layer.QKV = qkv; qkv == nil {
@@ -277,18 +282,18 @@ func (b *builder) layer(x, qkv *autograd.Node, l int, first bool, activation aut
 		}
 		context = b.g.SelfAttention(layer.QKV, b.in.Offsets, size.Heads, cfg.HeadDim, attention)
 	}
-	y := b.linear(p+"attention.output.dense", context, autograd.Identity)
+	y := b.inner(context, autograd.Identity, p+"attention.output.dense")
 	layer.Attention = Block{context, y, x}
 	if cfg.AttentionOutputDropout() {
 		y = b.dropout(y, cfg.HiddenDropout)
 	}
 	x = b.addNorm(p+"attention.output.LayerNorm", y, x)
-	y = b.linear(p+"intermediate.dense", x, activation)
+	y = b.inner(x, activation, p+"intermediate.dense")
 	if layer.FFNMask != nil {
 		y = b.g.FFNMask(y, layer.FFNMask, maskOffsets)
 	}
 	units := y
-	y = b.linear(p+"output.dense", units, autograd.Identity)
+	y = b.inner(units, autograd.Identity, p+"output.dense")
 	layer.FeedForward = Block{units, y, x}
 	y = b.dropout(y, cfg.HiddenDropout)
 	x = b.addNorm(p+"output.LayerNorm", y, x)
@@ -309,14 +314,17 @@ func (b *builder) linear(name string, x *autograd.Node, a autograd.Activation) *
 	return b.g.Linear(x, b.weights(name+".weight"), b.weights(name+".bias"), a)
 }
 
-// merged multiplies x by several weights, stacked, in one product.
-func (b *builder) merged(x *autograd.Node, prefix string, names ...string) *autograd.Node {
+// inner is linear for the encoder's layers. It multiplies by several weights,
+// stacked, in one product.
+func (b *builder) inner(x *autograd.Node, a autograd.Activation, names ...string) *autograd.Node {
 	var weights, biases []string
 	for _, n := range names {
-		weights = append(weights, prefix+n+".weight")
-		biases = append(biases, prefix+n+".bias")
+		weights, biases = append(weights, n+".weight"), append(biases, n+".bias")
 	}
-	return b.g.Linear(x, b.weights(weights...), b.weights(biases...), autograd.Identity)
+	if b.o.BF16 {
+		return b.g.LinearBF16(x, b.weights(weights...), b.weights(biases...), a)
+	}
+	return b.g.Linear(x, b.weights(weights...), b.weights(biases...), a)
 }
 
 // addNorm is LayerNorm(y + x).

@@ -136,7 +136,7 @@ func maskedLM(s Setup) (Objective, error) {
 	g := autograd.New(autograd.Options{Team: s.Team, Seed: s.Options.Seed})
 	in := layers.NewInputs(g)
 	rows, labels := g.Ints("masked tokens", autograd.Selected), g.Ints("labels", autograd.Selected)
-	lm, err := layers.NewMaskedLM(g, in, s.Model, rows, layers.Options{Dropout: true, Recompute: s.Options.Recompute})
+	lm, err := layers.NewMaskedLM(g, in, s.Model, rows, layers.Options{Dropout: true, Recompute: s.Options.Recompute, BF16: s.Options.Precision == infer.BF16})
 	if err != nil {
 		g.Close()
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/layers"
 )
 
@@ -40,7 +41,7 @@ func supervised(s Setup) (Objective, error) {
 	}
 	g := autograd.New(autograd.Options{Team: s.Team, Seed: s.Options.Seed})
 	in := layers.NewInputs(g)
-	c, err := layers.NewClassifier(g, in, s.Model, layers.Options{Dropout: true, Recompute: s.Options.Recompute})
+	c, err := layers.NewClassifier(g, in, s.Model, layers.Options{Dropout: true, Recompute: s.Options.Recompute, BF16: s.Options.Precision == infer.BF16})
 	if err != nil {
 		g.Close()
 		return nil, err

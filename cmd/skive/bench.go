@@ -53,6 +53,7 @@ func newBench() *cobra.Command {
 	var (
 		model, configFile, dtype, file string
 		teacher, teacherConfig         string
+		precision, teacherPrecision    string
 		batch, seq, instances, steps   int
 		profile, training              bool
 		duration                       time.Duration
@@ -83,9 +84,17 @@ func newBench() *cobra.Command {
 				return usagef("--data goes with --model: the weights of --config have no tokenizer")
 			case !training && (teacher != "" || teacherConfig != ""):
 				return usagef("--teacher and --teacher-config go with --train")
+			case !training && (c.Flags().Changed("precision") || teacherPrecision != ""):
+				return usagef("--precision and --teacher-precision go with --train; --dtype is that of inference")
+			case teacherPrecision != "" && teacher == "" && teacherConfig == "":
+				return usagef("--teacher-precision goes with --teacher or --teacher-config")
 			}
 			if err := checkDType(dtype); err != nil {
 				return err
+			}
+			trainOptions := trainBenchOptions(batch, precision, teacherPrecision)
+			if err := trainOptions.Validate(); err != nil {
+				return usagef("--%w", err)
 			}
 			m, err := openModel(c, model, configFile, 1, false)
 			if err != nil {
@@ -112,7 +121,7 @@ func newBench() *cobra.Command {
 				return usagef("--seq: %d, expected 3 or more with --train: a word between [CLS] and [SEP]", seq)
 			}
 			if training {
-				r, err := runTrainBench(c, m, teacher, teacherConfig, file, batch, seq, steps, profile)
+				r, err := runTrainBench(c, m, teacher, teacherConfig, file, trainOptions, seq, steps, profile)
 				if err != nil {
 					return err
 				}
@@ -159,6 +168,8 @@ func newBench() *cobra.Command {
 	f.IntVar(&steps, "steps", 10, "training steps to measure")
 	f.StringVar(&teacher, "teacher", "", "`MODEL` to distill from in the training steps: hidden states and soft labels")
 	f.StringVar(&teacherConfig, "teacher-config", "", "config.json `FILE`: a teacher of this shape with random weights")
+	f.StringVar(&precision, "precision", infer.F32, "f32 or bf16 products of the training steps, as skive train has it")
+	f.StringVar(&teacherPrecision, "teacher-precision", "", "f32 or bf16, for the teacher alone (default that of --precision)")
 	f.BoolVar(&profile, "profile", false, "time of each stage")
 	f.DurationVar(&duration, "duration", 3*time.Second, "how long to measure")
 	return c

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -34,6 +35,7 @@ func (t *trainingFlags) register(f *pflag.FlagSet) {
 	f.Float64Var(&t.MaxGradNorm, "max-grad-norm", o.MaxGradNorm, "clip the global gradient norm; 0 does not")
 	f.Float64Var(&t.Dropout, "dropout", o.Dropout, "dropout probability (default the model's)")
 	f.Lookup("dropout").DefValue = "0" // what the help does not print
+	f.StringVar(&t.Precision, "precision", infer.F32, "f32, or bf16 for the products of linear layers; weights and sums stay f32")
 	f.BoolVar(&t.NoShuffle, "no-shuffle", false, "consecutive examples in file order")
 	f.IntVar(&t.SaveEvery, "save-every", 0, "steps between saved states (default each epoch)")
 	f.IntVar(&t.EvalEvery, "eval-every", 0, "steps between evaluations (default each epoch)")
