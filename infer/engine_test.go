@@ -42,7 +42,7 @@ func TestLogitsEqualTheReference(t *testing.T) {
 // company of other sequences may change a bit.
 func TestLogitsDependOnTheSequenceAlone(t *testing.T) {
 	for name, c := range configs {
-		for _, dtype := range []string{F32, Int8} {
+		for _, dtype := range []string{F32, BF16, Int8} {
 			t.Run(name+" "+dtype, func(t *testing.T) {
 				m := randomModel(c, 4)
 				b := randomBatch(c, rand.New(rand.NewPCG(5, 6)), 3, 1, 60, 9, 150, 17, 2, 90)
@@ -374,7 +374,7 @@ func TestPredictTokensDoesNotAllocate(t *testing.T) {
 	c := configs["width 312"]
 	m := randomModel(c, 1)
 	r := rand.New(rand.NewPCG(1, 2))
-	for _, dtype := range []string{F32, Int8} {
+	for _, dtype := range []string{F32, BF16, Int8} {
 		for _, threads := range []int{1, 2} {
 			for _, padTo := range []int{0, 48} {
 				e := newEngine(t, m, Options{Threads: threads, DType: dtype, PadTo: padTo, Profile: true})

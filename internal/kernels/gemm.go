@@ -58,9 +58,8 @@ type Scratch struct {
 	bias   []float32 // the bias of the last panel, padded
 	packed []float32 // a block of the left-hand matrix
 	wide   []int16   // likewise, of 8-bit integers
+	pairs  []uint32  // likewise, of bfloat16
 	strip  []float32 // outputs of GemmI8Quantized before they are quantized
-
-	pairs []uint32 // likewise, of bfloat16
 
 	widened PanelsF32 // panels of GemmHalf
 
