@@ -84,7 +84,7 @@ type Graph struct {
 	owned   bool
 	workers []worker
 	scratch []kernels.Scratch
-	panels  kernels.PanelsF32 // of the product under way
+	panels  panels // of the product under way
 	// Of the quantized product under way: its input, and the input or the weight
 	// as floats again.
 	quantized   kernels.RowsI8

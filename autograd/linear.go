@@ -24,34 +24,43 @@ func (g *Graph) columns(n int, f func(lo, hi int)) {
 	g.team.Run((n+wide-1)/wide, func(_, part int) { f(part*wide, min((part+1)*wide, n)) })
 }
 
-// multiply sets c to act(a·b + bias) by the graph's workers, a being m×k and b
-// k×n. It packs b first.
-func (g *Graph) multiply(m, k, n int, a, b kernels.ViewF32, c []float32, ep kernels.Epilogue) {
-	g.pack(&g.panels, b, k, n)
-	g.multiplyPanels(m, a, &g.panels, c, ep)
+// panels are a packed right-hand matrix of k rows and n columns.
+type panels struct {
+	k, n    int
+	rounded bool // which of the two it is
+	f32     kernels.PanelsF32
+	bf16    kernels.PanelsBF16
 }
 
-// pack packs the k×n matrix b into p by the graph's workers.
-func (g *Graph) pack(p *kernels.PanelsF32, b kernels.ViewF32, k, n int) {
-	if g.profile == nil {
-		kernels.ParallelPackF32(g.team, p, b, k, n)
-		return
+// pack packs the k×n matrix b into p by the graph's workers, rounded to bfloat16
+// or not.
+func (g *Graph) pack(p *panels, b kernels.ViewF32, k, n int, rounded bool) {
+	if g.profile != nil {
+		start := time.Now()
+		defer func() { g.profile.Packing += time.Since(start) }()
 	}
-	start := time.Now()
-	kernels.ParallelPackF32(g.team, p, b, k, n)
-	g.profile.Packing += time.Since(start)
+	p.k, p.n, p.rounded = k, n, rounded
+	if rounded {
+		kernels.ParallelPackBF16(g.team, &p.bf16, b, k, n)
+	} else {
+		kernels.ParallelPackF32(g.team, &p.f32, b, k, n)
+	}
 }
 
-// multiplyPanels is multiply with b in panels.
-func (g *Graph) multiplyPanels(m int, a kernels.ViewF32, b *kernels.PanelsF32, c []float32, ep kernels.Epilogue) {
-	if g.profile == nil {
-		kernels.ParallelGemmF32(g.team, m, a, b, c, b.N, ep, g.scratch)
-		return
+// multiply sets c to act(a·b + bias) by the graph's workers, a being m×b.k.
+func (g *Graph) multiply(m int, a kernels.ViewF32, b *panels, c []float32, ep kernels.Epilogue) {
+	if g.profile != nil {
+		start := time.Now()
+		defer func() {
+			g.profile.Products += time.Since(start)
+			g.profile.FLOPs += 2 * int64(m) * int64(b.k) * int64(b.n)
+		}()
 	}
-	start := time.Now()
-	kernels.ParallelGemmF32(g.team, m, a, b, c, b.N, ep, g.scratch)
-	g.profile.Products += time.Since(start)
-	g.profile.FLOPs += 2 * int64(m) * int64(b.K) * int64(b.N)
+	if b.rounded {
+		kernels.ParallelGemmBF16(g.team, m, a, &b.bf16, c, b.n, ep, g.scratch)
+	} else {
+		kernels.ParallelGemmF32(g.team, m, a, &b.f32, c, b.n, ep, g.scratch)
+	}
 }
 
 // activateBackward turns pre, what an activation was applied to, into the
@@ -77,15 +86,27 @@ type linear struct {
 	activation Activation
 	bias       bool
 	frozen     bool
-	pre        []float32         // x·Wᵀ + b; in backward, the gradient with respect to it
-	panels     kernels.PanelsF32 // of a frozen weight, packed once
+	bf16       bool
+	pre        []float32 // x·Wᵀ + b; in backward, the gradient with respect to it
+	panels     panels    // of a frozen weight, packed once
 }
 
 // Linear computes activation(x·weightᵀ + bias) with x [rows, in], weight
 // [out, in] as Hugging Face stores it, and bias [out] or nil. The result is
 // [rows, out].
 func (g *Graph) Linear(x, weight, bias *Node, activation Activation) *Node {
-	l := &linear{activation: activation, bias: bias != nil}
+	return g.linear(&linear{activation: activation, bias: bias != nil}, x, weight, bias)
+}
+
+// LinearBF16 is Linear with the factors of its products rounded to bfloat16, in
+// the forward and the backward pass, as mixed-precision training does it
+// (Kalamkar et al., arXiv 1905.12322). Weights, values, gradients and sums are
+// float32.
+func (g *Graph) LinearBF16(x, weight, bias *Node, activation Activation) *Node {
+	return g.linear(&linear{activation: activation, bias: bias != nil, bf16: true}, x, weight, bias)
+}
+
+func (g *Graph) linear(l *linear, x, weight, bias *Node) *Node {
 	if info := g.nodes[weight]; info != nil {
 		l.frozen = info.constant
 	}
@@ -122,10 +143,10 @@ func (l *linear) forward(g *Graph, in []array, out array, keep bool) error {
 	if l.frozen {
 		panels = &l.panels
 	}
-	if !l.frozen || panels.K == 0 {
-		g.pack(panels, kernels.Transposed(w.f, w.columns), w.columns, w.rows)
+	if !l.frozen || panels.k == 0 {
+		g.pack(panels, kernels.Transposed(w.f, w.columns), w.columns, w.rows, l.bf16)
 	}
-	g.multiplyPanels(x.rows, kernels.RowMajor(x.f, x.columns), panels, out.f, ep)
+	g.multiply(x.rows, kernels.RowMajor(x.f, x.columns), panels, out.f, ep)
 	return nil
 }
 
@@ -140,10 +161,12 @@ func (l *linear) backward(g *Graph, in []array, out, dout array, d []array) erro
 		g.columnSums(d[2].f, dz, out)
 	}
 	if d[1].f != nil {
-		g.multiply(w.rows, x.rows, w.columns, kernels.Transposed(dz, out.columns), kernels.RowMajor(x.f, x.columns), d[1].f, kernels.Epilogue{})
+		g.pack(&g.panels, kernels.RowMajor(x.f, x.columns), x.rows, w.columns, l.bf16)
+		g.multiply(w.rows, kernels.Transposed(dz, out.columns), &g.panels, d[1].f, kernels.Epilogue{})
 	}
 	if d[0].f != nil {
-		g.multiply(x.rows, w.rows, w.columns, kernels.RowMajor(dz, out.columns), kernels.RowMajor(w.f, w.columns), d[0].f, kernels.Epilogue{})
+		g.pack(&g.panels, kernels.RowMajor(w.f, w.columns), w.rows, w.columns, l.bf16)
+		g.multiply(x.rows, kernels.RowMajor(dz, out.columns), &g.panels, d[0].f, kernels.Epilogue{})
 	}
 	return nil
 }

@@ -33,7 +33,7 @@ func (g *Graph) used() (bytes int64) {
 			}
 		}
 	}
-	return bytes + 4*int64(len(g.panels.Data)+len(g.dequantized))
+	return bytes + 4*int64(len(g.panels.f32.Data)+len(g.dequantized))
 }
 
 // The estimate is an upper bound that is not far from what a run takes, and

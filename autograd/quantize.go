@@ -163,7 +163,8 @@ func (l *quantizedLinear) backward(g *Graph, in []array, out, dout array, d []ar
 				kernels.DequantizeRow(g.dequantized[i*x.columns:][:x.columns], row, g.quantized.Scale[i])
 			}
 		})
-		g.multiply(w.rows, x.rows, w.columns, kernels.Transposed(dz, out.columns), kernels.RowMajor(g.dequantized, x.columns), d[1].f, kernels.Epilogue{})
+		g.pack(&g.panels, kernels.RowMajor(g.dequantized, x.columns), x.rows, w.columns, false)
+		g.multiply(w.rows, kernels.Transposed(dz, out.columns), &g.panels, d[1].f, kernels.Epilogue{})
 	}
 	dx := d[0].f
 	if dx == nil && (!l.static || d[3].f == nil) {
@@ -178,7 +179,8 @@ func (l *quantizedLinear) backward(g *Graph, in []array, out, dout array, d []ar
 			kernels.DequantizeRow(g.dequantized[o*w.columns:][:w.columns], l.weight[o*w.columns:][:w.columns], l.scale[o])
 		}
 	})
-	g.multiply(x.rows, w.rows, w.columns, kernels.RowMajor(dz, out.columns), kernels.RowMajor(g.dequantized, w.columns), dx, kernels.Epilogue{})
+	g.pack(&g.panels, kernels.RowMajor(g.dequantized, w.columns), w.rows, w.columns, false)
+	g.multiply(x.rows, kernels.RowMajor(dz, out.columns), &g.panels, dx, kernels.Epilogue{})
 	if l.static {
 		ds := l.learnScale(g, x, dx, l.inputScale(in))
 		if d[3].f != nil {

@@ -33,7 +33,13 @@ GROUPS = {
     "f32 : ONNX Runtime": ("f32", ["ort-f32", "ort-fused-f32"]),
     "int8 : OpenVINO": ("int8", ["openvino-int8"]),
     "f32 : OpenVINO": ("f32", ["openvino-f32"]),
+    "bf16 : OpenVINO": ("bf16", ["openvino-bf16"]),  # by default where the CPU has AVX512_BF16
 }
+
+
+def has_bf16():
+    with open("/proc/cpuinfo") as f:
+        return "avx512_bf16" in f.read()
 
 
 def make(shape, folder):
@@ -127,15 +133,16 @@ def worker(runtime, folder, length, threads, seconds):
     import openvino
 
     hints = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1,
-             "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(os.path.join(folder, runtime + ".xml"), "CPU", hints)
+             "INFERENCE_PRECISION_HINT": "bf16" if runtime == "openvino-bf16" else "f32"}
+    file = "openvino-int8.xml" if runtime == "openvino-int8" else "openvino-f32.xml"
+    compiled = openvino.Core().compile_model(os.path.join(folder, file), "CPU", hints)
     request = compiled.create_infer_request()
     inputs = {i.any_name: inputs[i.any_name] for i in compiled.inputs}
     print(infer_times(lambda: request.infer(inputs), seconds))
 
 
 def measure(runtime, folder, skive, length, threads, seconds):
-    if runtime in ("f32", "int8"):
+    if runtime in ("f32", "bf16", "int8"):
         command = [skive, "bench", "--model", folder, "--dtype", runtime, "--seq", str(length), "--threads", str(threads),
                    "--duration", f"{seconds}s", "--json"]
         return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["latency_ms"]["p50"]
@@ -148,7 +155,7 @@ def main():
     p.add_argument("--shapes", default=",".join(SHAPES))
     p.add_argument("--lengths", default="16,32,64,128,256,512")
     p.add_argument("--threads", default="1,2")
-    p.add_argument("--groups", default=",".join(GROUPS), help="comparisons to make")
+    p.add_argument("--groups", default=",".join(g for g in GROUPS if has_bf16() or "bf16" not in g), help="comparisons to make")
     p.add_argument("--seconds", type=float, default=1.0, help="of each process")
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("-o", "--output", help="JSON file for all figures")

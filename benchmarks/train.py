@@ -8,6 +8,9 @@ dropout 0.1, dynamic padding per batch, on all cores. It stays loaded and waits 
 time. A figure is the median step of a turn; a ratio divides the figures of one round, and the median of the rounds' ratios counts.
 Cases that OUT.json holds already are not measured again, so that a broken-off run can be continued.
 
+With --precision bf16, for CPUs that have AVX512_BF16, PyTorch runs its steps under torch.autocast in bfloat16 and Skive its own with
+--precision bf16. Of the distillation the teacher alone is then in bf16, against PyTorch's step in f32.
+
 Cases: the shapes by name, with batches of 128 random tokens; distill, a TinyBERT-style step 12L-768 to 4L-312 (hidden states
 through a projection, and logits); distill-attention, the same with attention scores before the softmax, for which PyTorch has an
 attention of its own that keeps them, in the place of SDPA and eager; sst2 and boolq, real lengths, consecutive examples of a shuffled slice (--data: a directory with
@@ -41,6 +44,7 @@ CASES = {
     "sst2": ("6L-384", 32, 0, 16, ">= 2"),
     "boolq": ("6L-384", 16, 0, 8, ">= 2"),
 }
+BF16_BARS = {"4L-312": "<= 0.80", "6L-384": "<= 0.80", "12L-768": "<= 0.80", "distill": "<= 0.60", "sst2": "none", "boolq": "none"}
 
 
 def make(shape, folder, tokenizer):
@@ -85,7 +89,7 @@ def attentions(case):
     return ("scored",) if case == "distill-attention" else ("sdpa", "eager")
 
 
-def torch_worker(case, folder, teacher, data, attention):
+def torch_worker(case, folder, teacher, data, attention, precision):
     """Waits for lines on standard input, does a turn of steps for each, and prints the milliseconds of all of them."""
     import torch
     from transformers import AttentionInterface, BertForSequenceClassification
@@ -127,7 +131,9 @@ def torch_worker(case, folder, teacher, data, attention):
             x["attention_mask"] = torch.tensor([[1] * len(tokens[i]) + [0] * (n - len(tokens[i])) for i in chosen])
         return x, torch.tensor([i % 2 for i in chosen])
 
-    def step(x, y):
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16" and not teacher)
+
+    def loss_of(x, y):
         if teacher:
             with torch.no_grad():
                 target = big(**x, output_hidden_states=True)
@@ -139,8 +145,12 @@ def torch_worker(case, folder, teacher, data, attention):
             if attention == "scored":
                 small, large = ([layer.attention.self.scores for layer in m.bert.encoder.layer] for m in (model, big))
                 loss = loss + sum(torch.nn.functional.mse_loss(x, large[(i + 1) * len(large) // len(small) - 1]) for i, x in enumerate(small)) / len(small)
-        else:
-            loss = torch.nn.functional.cross_entropy(model(**x).logits, y)
+            return loss
+        return torch.nn.functional.cross_entropy(model(**x).logits, y)
+
+    def step(x, y):
+        with autocast:
+            loss = loss_of(x, y)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -158,12 +168,12 @@ def torch_worker(case, folder, teacher, data, attention):
         print(json.dumps(times[WARM:]), flush=True)
 
 
-def skive_turn(case, skive, folder, teacher, data):
+def skive_turn(case, skive, folder, teacher, data, precision):
     _, batch, seq, steps, _ = CASES[case]
     command = [skive, "bench", "--train", "--model", folder, "--batch", str(batch), "--steps", str(steps), "--threads", str(THREADS),
                "--json", "-q", "--profile"]
     command += ["--seq", str(seq)] if seq else ["--data", data]
-    command += ["--teacher", teacher] if teacher else []
+    command += ["--teacher", teacher, "--teacher-precision", precision] if teacher else ["--precision", precision]
     command += ["--attention"] if case == "distill-attention" else []
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -173,6 +183,8 @@ def skive_turn(case, skive, folder, teacher, data):
 
 def measure(case, skive, scratch, o):
     shape, batch, seq, steps, bar = CASES[case]
+    if o.precision == "bf16":
+        bar = BF16_BARS[case]
     folder = os.path.join(scratch, shape)
     teacher = os.path.join(scratch, "12L-768") if case.startswith("distill") else ""
     for name, path in ((shape, folder), ("12L-768", teacher)):
@@ -187,7 +199,7 @@ def measure(case, skive, scratch, o):
                 f.write(json.dumps({"text": text} | ({"text_pair": second} if second else {})) + "\n")
     workers = {}
     for attention in attentions(case):
-        workers[attention] = subprocess.Popen([sys.executable, __file__, "--worker", case, folder, teacher, data, attention],
+        workers[attention] = subprocess.Popen([sys.executable, __file__, "--worker", case, folder, teacher, data, attention, o.precision],
                                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         for attention, w in workers.items():
@@ -201,7 +213,7 @@ def measure(case, skive, scratch, o):
                 w.stdin.flush()
                 times = json.loads(w.stdout.readline())
                 turn[attention] = statistics.median(times) if seq else sum(times) / len(times)
-            ours = skive_turn(case, skive, folder, teacher, data)
+            ours = skive_turn(case, skive, folder, teacher, data, o.precision)
             turn["skive"] = ours["step_ms"] if seq else 1e3 * batch / ours["examples_per_s"]
             turn["report"] = ours
             theirs = min(turn[attention] for attention in workers)
@@ -213,7 +225,7 @@ def measure(case, skive, scratch, o):
         for w in workers.values():
             w.stdin.close()
             w.wait()
-    return {"case": case, "shape": shape, "batch": batch, "tokens": seq, "bar": bar, "rounds": rounds,
+    return {"case": case, "precision": o.precision, "shape": shape, "batch": batch, "tokens": seq, "bar": bar, "rounds": rounds,
             "ratio": statistics.median(r["ratio"] for r in rounds)}
 
 
@@ -224,7 +236,7 @@ def row(result):
     else:
         sdpa, eager = f"{middle('sdpa'):.0f}", f"{middle('eager'):.0f}"
     report = lambda key: statistics.median(r["report"][key] for r in result["rounds"])
-    return (f"| {result['case']} | {result['shape']} | {result['batch']} × {result['tokens'] or 'real'} | {sdpa} | "
+    return (f"| {result['case']}, {result.get('precision', 'f32')} | {result['shape']} | {result['batch']} × {result['tokens'] or 'real'} | {sdpa} | "
             f"{eager} | {middle('skive'):.0f} | {result['ratio']:.2f} | {result['bar']} | {100 * report('peak_share'):.0f} % | "
             f"{100 * report('outside_gemm_share'):.0f} % |")
 
@@ -232,12 +244,13 @@ def row(result):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--only", default=",".join(CASES), help="cases, separated by commas")
+    p.add_argument("--precision", default="f32", choices=["f32", "bf16"])
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--data", default=os.path.join(os.path.dirname(HERE), "..", "shared", "data"))
     p.add_argument("--tokenizer", default=os.environ.get("SKIVE_MINILM", ""))
     p.add_argument("--again", action="store_true", help="measure cases that the output holds, too")
     p.add_argument("-o", "--output", help="JSON file for all figures")
-    p.add_argument("--worker", nargs=5, help=argparse.SUPPRESS)
+    p.add_argument("--worker", nargs=6, help=argparse.SUPPRESS)
     o = p.parse_args()
     if o.worker:
         torch_worker(*o.worker)
@@ -251,20 +264,21 @@ def main():
     results = {}
     if o.output and os.path.exists(o.output):
         with open(o.output) as f:
-            results = {r["case"]: r for r in json.load(f)}
+            results = {(r["case"], r.get("precision", "f32")): r for r in json.load(f)}
     with tempfile.TemporaryDirectory() as scratch:
         skive = os.path.join(scratch, "skive")
         subprocess.run(["go", "build", "-o", skive, "./cmd/skive"], cwd=os.path.dirname(HERE), check=True)
         print("| case | shape | batch | PyTorch SDPA ms | PyTorch eager ms | Skive ms | ratio | bar | of peak | outside GEMM |")
         print("|---" * 10 + "|", flush=True)
         for case in cases:
-            if case not in results or o.again:
-                results[case] = measure(case, skive, scratch, o)
+            key = (case, o.precision)
+            if key not in results or o.again:
+                results[key] = measure(case, skive, scratch, o)
                 if o.output:
                     with open(o.output + ".tmp", "w") as f:
                         json.dump(list(results.values()), f, indent=1)
                     os.replace(o.output + ".tmp", o.output)
-            print(row(results[case]), flush=True)
+            print(row(results[key]), flush=True)
 
 
 if __name__ == "__main__":

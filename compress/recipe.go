@@ -113,10 +113,12 @@ type Training struct {
 	// EvalEvery is the number of steps between evaluations; 0 evaluates after
 	// each epoch.
 	EvalEvery int `yaml:"eval_every,omitempty" json:"eval_every,omitempty"`
-	// Accumulate, LayerDecay and Patience are those of train.Options.
+	// Accumulate, LayerDecay, Patience and Precision are those of train.Options;
+	// the teachers of a distillation have its precision.
 	Accumulate int     `yaml:"accumulate,omitempty" json:"accumulate,omitempty"`
 	LayerDecay float64 `yaml:"layer_decay,omitempty" json:"layer_decay,omitempty"`
 	Patience   int     `yaml:"patience,omitempty" json:"patience,omitempty"`
+	Precision  string  `yaml:"precision,omitempty" json:"precision,omitempty"`
 }
 
 // Student says how the student is made.
@@ -357,6 +359,6 @@ func (t Training) options(r Recipe) (train.Options, error) {
 	o.LearningRate, o.Warmup, o.Schedule = t.LearningRate, t.Warmup, schedule
 	o.WeightDecay, o.MaxGradNorm, o.Dropout = t.WeightDecay, t.MaxGradNorm, t.Dropout
 	o.EvalEvery, o.MaxLength, o.Seed = t.EvalEvery, r.MaxLength, r.Seed
-	o.Accumulate, o.LayerDecay, o.Patience = t.Accumulate, t.LayerDecay, t.Patience
+	o.Accumulate, o.LayerDecay, o.Patience, o.Precision = t.Accumulate, t.LayerDecay, t.Patience, t.Precision
 	return o, nil
 }

@@ -215,8 +215,8 @@ func (s *store) put(i int, b []byte) error {
 func (s *store) Close() error { return errors.Join(s.view.close(), s.file.Close()) }
 
 // cacheKey tells apart all that a teacher's outputs depend on: the model and its
-// tokenizer, the token ids of the data, and the program.
-func cacheKey(m *checkpoints.Model, set *data.Encoded) ([32]byte, error) {
+// tokenizer, the precision, the token ids of the data, and the program.
+func cacheKey(m *checkpoints.Model, set *data.Encoded, precision string) ([32]byte, error) {
 	h := sha256.New()
 	write := func(b []byte) {
 		_ = binary.Write(h, binary.LittleEndian, int64(len(b))) // a hash does not fail
@@ -226,7 +226,7 @@ func cacheKey(m *checkpoints.Model, set *data.Encoded) ([32]byte, error) {
 	if err != nil {
 		return [32]byte{}, err
 	}
-	write([]byte(storeMagic + " " + checkpoints.Version))
+	write([]byte(storeMagic + " " + checkpoints.Version + " " + precision))
 	write(config)
 	for _, name := range m.Names() {
 		t := m.Tensors[name]

@@ -12,6 +12,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/internal/team"
 	"github.com/skive-ml/skive/train"
@@ -195,13 +196,15 @@ func TestTheTeacherIsAskedOnce(t *testing.T) {
 func TestLogitsAreTheSameFromEngineAndGraph(t *testing.T) {
 	workers := team.New(1)
 	defer workers.Close()
-	for _, layer := range []int{0, 1} {
+	for i := range 4 {
+		layer, precision := i%2, []string{infer.F32, infer.BF16}[i/2]
 		var logits [][]float32
 		for _, outputs := range [][]*output{
 			{{part: logitsOf, columns: 3}},
 			{{part: logitsOf, columns: 3}, {tokens: true, part: hiddenOf, layer: layer, columns: 32}},
 		} {
 			p := provider(t, t.TempDir(), workers, outputs...)
+			p.precision = precision
 			logits = append(logits, outputsOf(t, p, []int32{3, 0, 7})[0])
 			if (p.engine != nil) != (len(outputs) == 1) || (p.session != nil) != (len(outputs) == 2) {
 				t.Errorf("%d outputs: engine %v, graph %v", len(outputs), p.engine != nil, p.session != nil)
@@ -209,19 +212,20 @@ func TestLogitsAreTheSameFromEngineAndGraph(t *testing.T) {
 			p.Close()
 		}
 		if !slices.Equal(logits[0], logits[1]) {
-			t.Errorf("beside layer %d: %v and %v", layer, logits[0], logits[1])
+			t.Errorf("%s, beside layer %d: %v and %v", precision, layer, logits[0], logits[1])
 		}
 	}
 }
 
 func TestTheCacheIsKeyedByTeacherTokenizerAndData(t *testing.T) {
 	m, ds := golden.Model(t), golden.Data(t)
+	precision := infer.F32
 	key := func(m *checkpoints.Model, ds *data.Dataset, length int) [32]byte {
 		set, err := train.Encode(m, ds, length)
 		if err != nil {
 			t.Fatal(err)
 		}
-		k, err := cacheKey(m, set)
+		k, err := cacheKey(m, set, precision)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -242,5 +246,9 @@ func TestTheCacheIsKeyedByTeacherTokenizerAndData(t *testing.T) {
 		if got == want {
 			t.Errorf("other %s, the same key", name)
 		}
+	}
+	precision = infer.BF16
+	if key(m, ds, 0) == want {
+		t.Error("other precision, the same key")
 	}
 }

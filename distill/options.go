@@ -8,6 +8,7 @@ import (
 
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -99,6 +100,9 @@ type Options struct {
 	// that one. Hidden states and attention are the first teacher's.
 	Ensemble      []Teacher
 	TeacherWeight float64
+	// TeacherPrecision is the Precision of the teachers, which are computed and
+	// not trained; "" stands for the student's.
+	TeacherPrecision string
 	// AllowCrossTokenizer lets teacher and student have different tokenizers, of
 	// which each then gives its own model's tokens. Only losses on the logits
 	// can be had so.
@@ -127,6 +131,11 @@ func Defaults() Options {
 	o.Soft, o.Temperature, o.TemperatureSchedule = 1, 1, Constant
 	o.HiddenDistance, o.AttentionDistance = MSE, MSE
 	return o
+}
+
+// teacherPrecision is the precision of the teachers, infer.F32 or infer.BF16.
+func (o *Options) teacherPrecision() string {
+	return cmp.Or(o.TeacherPrecision, o.Precision, infer.F32)
 }
 
 // weight is a loss by the name of its flag.
@@ -175,6 +184,9 @@ func (o *Options) Validate() error {
 	}
 	if len(o.Ensemble) > 0 && some(weights[len(o.predictions())+len(o.inner()):]) == "" {
 		return &train.OptionError{Option: "teacher-weight", Value: o.TeacherWeight, Want: "a positive weight of at least one teacher"}
+	}
+	if p := o.TeacherPrecision; p != "" && p != infer.F32 && p != infer.BF16 {
+		return &train.OptionError{Option: "teacher-precision", Value: fmt.Sprintf("%q", p), Want: "f32 or bf16"}
 	}
 	if o.CacheMax < 0 {
 		return &train.OptionError{Option: "cache-max", Value: o.CacheMax, Want: "a number of bytes that is not negative"}

@@ -13,6 +13,7 @@ import (
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/layers"
 	"github.com/skive-ml/skive/tokenize"
 	"github.com/skive-ml/skive/train"
@@ -91,6 +92,9 @@ func run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, dev
 	}
 	settings := o.settings()
 	settings["teacher-checksum"] = train.Checksum(teacher)
+	if p := o.teacherPrecision(); p != infer.F32 {
+		settings["teacher-precision"] = p
+	}
 	for i, m := range o.Ensemble {
 		settings["teacher-weight"] = fmt.Sprint(o.TeacherWeight)
 		settings[fmt.Sprintf("teacher-%d-checksum", i+2)] = train.Checksum(m.Model)
@@ -293,7 +297,7 @@ func (o *objective) Close() error { return errors.Join(o.Objective.Close(), o.kn
 func (b *builder) teachers() (*teachers, error) {
 	known := &teachers{logits: b.logits}
 	for i, m := range b.members {
-		t := &teacher{model: m.Model, set: b.Train, weight: float32(m.Weight), team: b.Team, threads: b.Options.Threads, progress: b.Options.Progress}
+		t := &teacher{model: m.Model, set: b.Train, weight: float32(m.Weight), precision: b.o.teacherPrecision(), team: b.Team, threads: b.Options.Threads, progress: b.Options.Progress}
 		if i == 0 {
 			t.outputs = b.outputs
 		}
@@ -445,7 +449,11 @@ func (b *builder) projection(name string, s, t checkpoints.Config) *autograd.Nod
 
 func (b *builder) distance(student, teacher, projection *autograd.Node) *autograd.Node {
 	if projection != nil {
-		student = b.g.Linear(student, projection, nil, autograd.Identity)
+		linear := b.g.Linear
+		if b.Options.Precision == infer.BF16 {
+			linear = b.g.LinearBF16
+		}
+		student = linear(student, projection, nil, autograd.Identity)
 	}
 	switch b.o.HiddenDistance {
 	case Cosine:

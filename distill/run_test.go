@@ -2,6 +2,7 @@ package distill
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/layers"
 	"github.com/skive-ml/skive/train"
@@ -312,6 +314,46 @@ func TestRecomputationGivesTheSameBits(t *testing.T) {
 		if float64(memory[1]) > 0.9*float64(memory[0]) {
 			t.Errorf("%s: %d bytes with recomputation, %d without", name, memory[1], memory[0])
 		}
+	}
+}
+
+// The teacher can be in bf16 alone, and is where the student is: the losses stay
+// within one part in a hundred.
+func TestPrecisionOfTheTeacher(t *testing.T) {
+	teacher, ds := golden.Model(t), golden.Data(t)
+	student := narrowStudent(t, teacher)
+	losses := func(precision, ofTeacher string, threads int) (all []float64) {
+		o := everything()
+		o.Epochs, o.Threads = 1, threads
+		o.Precision, o.TeacherPrecision = precision, ofTeacher
+		out, r, err := Run(context.Background(), teacher, student, ds, nil, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer out.Close()
+		for _, s := range r.History {
+			all = append(all, s.Loss)
+		}
+		settings := out.Provenance[len(out.Provenance)-1].Settings
+		if (settings["teacher-precision"] == infer.BF16) != (cmp.Or(ofTeacher, precision) == infer.BF16) {
+			t.Errorf("%q and %q: settings %v", precision, ofTeacher, settings)
+		}
+		return all
+	}
+	f32 := losses("", "", 1)
+	alone, both := losses(infer.F32, infer.BF16, 1), losses(infer.BF16, "", 1)
+	if slices.Equal(alone, both) || slices.Equal(losses(infer.BF16, infer.F32, 1), both) {
+		t.Error("the precisions of teacher and student do nothing")
+	}
+	for i, want := range f32 {
+		for _, got := range []float64{alone[i], both[i]} {
+			if d := math.Abs(got - want); !(d > 0 && d < 0.01*want) {
+				t.Errorf("step %d: loss %v, in f32 %v", i+1, got, want)
+			}
+		}
+	}
+	if !slices.Equal(losses(infer.BF16, "", 2), both) {
+		t.Error("two threads: other losses")
 	}
 }
 

@@ -175,6 +175,7 @@ func TestOptionsNameWhatIsWrong(t *testing.T) {
 		{func(o *Options) { o.MiniLM = math.NaN() }, "minilm NaN: want"},
 		{func(o *Options) { o.RelationHeads = -2 }, "relation-heads -2: want"},
 		{func(o *Options) { o.LearningRate = -1 }, "lr -1: want"},
+		{func(o *Options) { o.TeacherPrecision = "int8" }, `teacher-precision "int8": want f32 or bf16`},
 	} {
 		o := Defaults()
 		c.change(&o)

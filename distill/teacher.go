@@ -106,10 +106,12 @@ func (o *output) add(b []byte) {
 // remembers them. What it gives does not depend on which of the two it does, nor
 // on the other examples of a batch.
 type teacher struct {
-	model   *checkpoints.Model
-	set     *data.Encoded
-	weight  float32
-	outputs []*output
+	model  *checkpoints.Model
+	set    *data.Encoded
+	weight float32
+	// precision is that of the encoder's products, infer.F32 or infer.BF16.
+	precision string
+	outputs   []*output
 	// stored is how many examples, from the first, have their states stored.
 	stored   int
 	team     *team.Team
@@ -141,7 +143,7 @@ func (t *teacher) remember(dir string, limit int64, repeats bool) error {
 		}
 		return nil
 	}
-	key, err := cacheKey(t.model, t.set)
+	key, err := cacheKey(t.model, t.set, t.precision)
 	if err != nil {
 		return err
 	}
@@ -298,24 +300,25 @@ func (t *teacher) start() (err error) {
 		inner, deepest = true, max(deepest, o.layer)
 	}
 	if !inner {
-		t.engine, err = infer.New(t.model, infer.Options{Threads: t.threads, DType: infer.F32})
+		t.engine, err = infer.New(t.model, infer.Options{Threads: t.threads, DType: t.precision})
 		return err
 	}
 	t.graph = autograd.New(autograd.Options{Team: t.team})
 	t.in = layers.NewInputs(t.graph)
+	options := layers.Options{Frozen: true, BF16: t.precision == infer.BF16}
 	var e *layers.Encoder
 	var logitsNode *autograd.Node
 	switch {
 	case logits && t.model.Config.Head == checkpoints.MaskedLM:
 		t.rows = t.graph.Ints("masked tokens", autograd.Selected)
-		lm, err := layers.NewMaskedLM(t.graph, t.in, t.model, t.rows, layers.Options{Frozen: true})
+		lm, err := layers.NewMaskedLM(t.graph, t.in, t.model, t.rows, options)
 		if err != nil {
 			return err
 		}
 		e, logitsNode = &lm.Encoder, lm.Logits
 	case logits:
-		last := deepest == len(t.model.Config.Layers)-1
-		c, err := layers.NewClassifier(t.graph, t.in, t.model, layers.Options{Frozen: true, AllTokens: last})
+		options.AllTokens = deepest == len(t.model.Config.Layers)-1
+		c, err := layers.NewClassifier(t.graph, t.in, t.model, options)
 		if err != nil {
 			return err
 		}
@@ -325,7 +328,7 @@ func (t *teacher) start() (err error) {
 		cut := *t.model
 		cut.Config = cut.Config.Clone()
 		cut.Config.Layers = cut.Config.Layers[:deepest+1]
-		if e, err = layers.NewEncoder(t.graph, t.in, &cut, layers.Options{Frozen: true}); err != nil {
+		if e, err = layers.NewEncoder(t.graph, t.in, &cut, options); err != nil {
 			return err
 		}
 	}

@@ -6,11 +6,13 @@
 // layer everything but keys and values for the first token alone, the only one
 // that the head reads. Sequences are computed back to back without padding.
 //
-// The number formats are F32; FP16 and BF16, which store the weights in 16 bits
-// and compute in F32; and Int8, with weights quantized per output channel and
+// The number formats are F32; FP16, which stores the weights in 16 bits and
+// computes in F32; BF16, which multiplies weights and activations rounded to
+// bfloat16 and adds up in F32, as VDPBF16PS does it where the processor has it;
+// and Int8, with weights quantized per output channel and
 // activations per token, or per tensor where the model holds calibrated scales
-// (quantize.Calibration). Int8 defines all of its arithmetic, floats included:
-// the logits are the same bits on every processor. In every format the logits
+// (quantize.Calibration). All arithmetic is defined, floats included: the logits
+// are the same bits on every processor. In every format the logits
 // of a sequence depend neither on the number of threads nor on the other
 // sequences of the call.
 package infer
@@ -51,8 +53,10 @@ type Options struct {
 	// or Int8; "" stands for that in which each of them is stored, so that a
 	// model of mixed precision is computed as it was made. Weights stored in
 	// another format are converted while loading, to int8 with the result of
-	// quantize.Int8. FP16 and BF16 are formats of the weights: they take half
-	// the memory of F32, and the arithmetic is F32's on the rounded weights.
+	// quantize.Int8. FP16 and BF16 take half the memory of F32. FP16 is a format
+	// of the weights, and the arithmetic is F32's on the rounded weights; under
+	// BF16 the inputs of the layers are rounded too, and processors that have
+	// AVX512_BF16 multiply at up to twice the speed.
 	DType string
 	// PadTo, when positive, makes the engine work as runtimes do that know only
 	// rectangular batches: every sequence is filled up to this length and the

@@ -34,10 +34,15 @@ func goldenCases(t *testing.T, path string) []goldenCase {
 
 func compareGolden(t *testing.T, e *Engine, cases []goldenCase) {
 	t.Helper()
+	compareGoldenWithin(t, e, cases, 1e-4)
+}
+
+func compareGoldenWithin(t *testing.T, e *Engine, cases []goldenCase, tolerance float64) {
+	t.Helper()
 	all, b := []float32(nil), batch{offsets: []int32{0}}
 	for i, c := range cases {
 		got := predict(t, e, batch{c.IDs, c.Types, []int32{0, int32(len(c.IDs))}})
-		if d := largestDifference(got, c.Logits); !(d < 1e-4) {
+		if d := largestDifference(got, c.Logits); !(d < tolerance) {
 			t.Errorf("case %d, %d tokens: %g from the golden logits", i, len(c.IDs), d)
 		}
 		all = append(all, got...)
@@ -46,6 +51,27 @@ func compareGolden(t *testing.T, e *Engine, cases []goldenCase) {
 	}
 	if !sameBits(predict(t, e, b), all) {
 		t.Error("the logits of a batch differ from those of its sequences")
+	}
+}
+
+// Products in bf16 keep the labels of these models, whose largest logits are
+// about 2.5, and their logits within 0.05.
+func TestBF16LogitsAreCloseToTransformers(t *testing.T) {
+	for _, name := range []string{"gelu", "gelu_new", "relu"} {
+		dir := filepath.Join("testdata", name)
+		e, err := Open(dir, Options{DType: BF16})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close()
+		cases := goldenCases(t, filepath.Join(dir, "golden.json"))
+		for i, c := range cases {
+			got := predict(t, e, batch{c.IDs, c.Types, []int32{0, int32(len(c.IDs))}})
+			if argmax(got) != argmax(c.Logits) {
+				t.Errorf("%s, case %d: logits %v, in f32 %v", name, i, got, c.Logits)
+			}
+		}
+		compareGoldenWithin(t, e, cases, 0.05)
 	}
 }
 
@@ -129,19 +155,21 @@ func TestMiniLMEqualsTransformers(t *testing.T) {
 	m.Tensors["classifier.weight"] = checkpoints.NewTensor([]int{h, h}, identity)
 	compareGolden(t, newEngine(t, m, Options{DType: F32}), cases)
 
-	e := newEngine(t, m, Options{DType: Int8})
-	for _, c := range cases {
-		got := predict(t, e, batch{c.IDs, c.Types, []int32{0, int32(len(c.IDs))}})
-		var dot, a, b float64
-		for i, v := range got {
-			dot += float64(v) * float64(c.Logits[i])
-			a += float64(v) * float64(v)
-			b += float64(c.Logits[i]) * float64(c.Logits[i])
-		}
-		cosine := dot / math.Sqrt(a*b)
-		t.Logf("int8, %d tokens: cosine %.5f", len(c.IDs), cosine)
-		if !(cosine > 0.98) {
-			t.Errorf("int8, %d tokens: cosine %g with the golden output", len(c.IDs), cosine)
+	for dtype, least := range map[string]float64{BF16: 0.9995, Int8: 0.98} {
+		e := newEngine(t, m, Options{DType: dtype})
+		for _, c := range cases {
+			got := predict(t, e, batch{c.IDs, c.Types, []int32{0, int32(len(c.IDs))}})
+			var dot, a, b float64
+			for i, v := range got {
+				dot += float64(v) * float64(c.Logits[i])
+				a += float64(v) * float64(v)
+				b += float64(c.Logits[i]) * float64(c.Logits[i])
+			}
+			cosine := dot / math.Sqrt(a*b)
+			t.Logf("%s, %d tokens: cosine %.5f", dtype, len(c.IDs), cosine)
+			if !(cosine > least) {
+				t.Errorf("%s, %d tokens: cosine %g with the golden output", dtype, len(c.IDs), cosine)
+			}
 		}
 	}
 }

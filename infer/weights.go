@@ -54,7 +54,8 @@ type linear struct {
 	in, out int
 	dtype   checkpoints.DType
 	f32     kernels.PanelsF32
-	half    kernels.PanelsHalf // F16 and BF16
+	half    kernels.PanelsHalf
+	bf16    kernels.PanelsBF16
 	i8      kernels.PanelsI8
 	bias    []float32
 	// inputScale is the scale of the quantized input of an I8 layer, 0 where
@@ -85,7 +86,9 @@ func (l *linear) apply(s *kernels.Scratch, rows *kernels.RowsI8, m int, x []floa
 	switch l.dtype {
 	case checkpoints.I8:
 		kernels.GemmI8(rows, &l.i8, lo, hi, c, ldc, ep, s)
-	case checkpoints.F16, checkpoints.BF16:
+	case checkpoints.BF16:
+		kernels.GemmBF16(m, kernels.RowMajor(x, ldx), &l.bf16, lo, hi, c, ldc, ep, s)
+	case checkpoints.F16:
 		kernels.GemmHalf(m, kernels.RowMajor(x, ldx), &l.half, lo, hi, c, ldc, ep, s)
 	default:
 		kernels.GemmF32(m, kernels.RowMajor(x, ldx), &l.f32, lo, hi, c, ldc, ep, s)
@@ -309,8 +312,9 @@ func (l *loader) linear(dtype checkpoints.DType, names ...string) *linear {
 			r.f32.Pack(kernels.Transposed(w, r.in), r.in, r.out)
 		case dtype == checkpoints.F16 && kernels.MaxAbs(w) >= maxF16:
 			l.err = fmt.Errorf("tensor %s.weight: holds values too large for fp16", names[0])
+		case dtype == checkpoints.BF16:
+			r.bf16.Pack(kernels.Transposed(w, r.in), r.in, r.out)
 		default:
-			r.half.BF16 = dtype == checkpoints.BF16
 			r.half.Pack(kernels.Transposed(w, r.in), r.in, r.out)
 		}
 		return r

@@ -28,6 +28,10 @@ type Options struct {
 	// Hidden and, if KeepQKV is set, QKV, whose values are kept for others to
 	// read.
 	Recompute, KeepQKV bool
+	// BF16 multiplies in bfloat16 in the linear layers of the encoder's layers,
+	// see autograd.Graph.LinearBF16: with the values of infer.BF16. The head and
+	// the rest of the encoder stay float32.
+	BF16 bool
 	// HeadMasks and FFNMasks add multiplicative masks to each layer as inputs
 	// with gradients.
 	HeadMasks, FFNMasks bool
@@ -342,7 +346,8 @@ func (b *builder) linear(name string, x *autograd.Node, a autograd.Activation) *
 	return b.g.Linear(x, b.weights(name+".weight"), b.weights(name+".bias"), a)
 }
 
-// encoderLinear is a linear layer of the encoder, one of those that int8 computes.
+// encoderLinear is a linear layer of the encoder, one of those that int8 and bf16
+// compute.
 func (b *builder) encoderLinear(name string, x *autograd.Node, a autograd.Activation) *autograd.Node {
 	return b.product(x, b.inputScale(name), a, name)
 }
@@ -352,13 +357,16 @@ func (b *builder) encoderLinear(name string, x *autograd.Node, a autograd.Activa
 func (b *builder) product(x, scale *autograd.Node, a autograd.Activation, names ...string) *autograd.Node {
 	var weights, biases []string
 	for _, n := range names {
-		weights = append(weights, n+".weight")
-		biases = append(biases, n+".bias")
+		weights, biases = append(weights, n+".weight"), append(biases, n+".bias")
 	}
-	if b.o.QuantizeAware == "" {
-		return b.g.Linear(x, b.weights(weights...), b.weights(biases...), a)
+	w, bias := b.weights(weights...), b.weights(biases...)
+	switch {
+	case b.o.QuantizeAware != "":
+		return b.g.QuantizedLinear(x, w, bias, scale, a)
+	case b.o.BF16:
+		return b.g.LinearBF16(x, w, bias, a)
 	}
-	return b.g.QuantizedLinear(x, b.weights(weights...), b.weights(biases...), scale, a)
+	return b.g.Linear(x, w, bias, a)
 }
 
 // inputScale adds the scale of the named layer's input, nil where it has none.

@@ -25,6 +25,7 @@ func TestOptionsNameWhatIsWrong(t *testing.T) {
 		{func(o *Options) { o.Schedule = "square" }, `schedule "square": want linear, cosine, constant`},
 		{func(o *Options) { o.Threads = -1 }, "threads -1"},
 		{func(o *Options) { o.MaxLength = -1 }, "max-length -1"},
+		{func(o *Options) { o.Precision = "fp16" }, `precision "fp16": want f32 or bf16`},
 		{func(o *Options) { o.SaveEvery = -1 }, "save-every -1"},
 		{func(o *Options) { o.EvalEvery = -1 }, "eval-every -1"},
 		{func(o *Options) { o.Resume = true }, "resume true: want an output directory"},
@@ -38,6 +39,7 @@ func TestOptionsNameWhatIsWrong(t *testing.T) {
 		{func(o *Options) { o.Beta1 = 1 }, "beta1 1"},
 		{func(o *Options) { o.Epsilon = 0 }, "epsilon 0"},
 		{func(o *Options) { o.QuantizeAware = "int8" }, `quantize-aware "int8": want dynamic or static`},
+		{func(o *Options) { o.QuantizeAware, o.Precision = "dynamic", "bf16" }, `precision "bf16": want f32 beside quantize-aware`},
 		{func(o *Options) { o.QuantizeEmbeddings = true }, "quantize-embeddings true: want quantize-aware"},
 	} {
 		o := Defaults()

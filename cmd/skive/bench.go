@@ -53,6 +53,7 @@ func newBench() *cobra.Command {
 	var (
 		model, configFile, dtype, file string
 		teacher, teacherConfig         string
+		precision, teacherPrecision    string
 		batch, seq, instances, steps   int
 		profile, training, attention   bool
 		duration                       time.Duration
@@ -85,9 +86,17 @@ func newBench() *cobra.Command {
 				return usagef("--teacher and --teacher-config go with --train")
 			case attention && teacher == "" && teacherConfig == "":
 				return usagef("--attention goes with --teacher or --teacher-config")
+			case !training && (c.Flags().Changed("precision") || teacherPrecision != ""):
+				return usagef("--precision and --teacher-precision go with --train; --dtype is that of inference")
+			case teacherPrecision != "" && teacher == "" && teacherConfig == "":
+				return usagef("--teacher-precision goes with --teacher or --teacher-config")
 			}
 			if err := checkDType(dtype); err != nil {
 				return err
+			}
+			trainOptions := trainBenchOptions(batch, precision, teacherPrecision, attention)
+			if err := trainOptions.Validate(); err != nil {
+				return usagef("--%w", err)
 			}
 			m, err := openModel(c, model, configFile, 1, false)
 			if err != nil {
@@ -114,7 +123,7 @@ func newBench() *cobra.Command {
 				return usagef("--seq: %d, expected 3 or more with --train: a word between [CLS] and [SEP]", seq)
 			}
 			if training {
-				r, err := runTrainBench(c, m, teacher, teacherConfig, file, batch, seq, steps, attention, profile)
+				r, err := runTrainBench(c, m, teacher, teacherConfig, file, trainOptions, seq, steps, profile)
 				if err != nil {
 					return err
 				}
@@ -162,6 +171,8 @@ func newBench() *cobra.Command {
 	f.StringVar(&teacher, "teacher", "", "`MODEL` to distill from in the training steps: hidden states and soft labels")
 	f.StringVar(&teacherConfig, "teacher-config", "", "config.json `FILE`: a teacher of this shape with random weights")
 	f.BoolVar(&attention, "attention", false, "attention scores, too, are distilled from the teacher (TinyBERT)")
+	f.StringVar(&precision, "precision", infer.F32, "f32 or bf16 products of the training steps, as skive train has it")
+	f.StringVar(&teacherPrecision, "teacher-precision", "", "f32 or bf16, for the teacher alone (default that of --precision)")
 	f.BoolVar(&profile, "profile", false, "time of each stage")
 	f.DurationVar(&duration, "duration", 3*time.Second, "how long to measure")
 	return c

@@ -15,6 +15,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/distill"
+	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/kernels/peak"
 	"github.com/skive-ml/skive/train"
@@ -30,6 +31,7 @@ type trainBenchResult struct {
 	Seq               float64            `json:"seq"`
 	Threads           int                `json:"threads"`
 	ISA               string             `json:"isa"`
+	Precision         string             `json:"precision"`
 	Steps             int                `json:"steps"`
 	StepMS            float64            `json:"step_ms"`
 	MinMS             float64            `json:"step_min_ms"`
@@ -49,7 +51,7 @@ type trainBenchResult struct {
 }
 
 // runTrainBench opens what the flags name and measures it.
-func runTrainBench(c *cobra.Command, m *checkpoints.Model, teacher, teacherConfig, file string, batch, seq, steps int, attention, profile bool) (*trainBenchResult, error) {
+func runTrainBench(c *cobra.Command, m *checkpoints.Model, teacher, teacherConfig, file string, o distill.Options, seq, steps int, profile bool) (*trainBenchResult, error) {
 	models := []*checkpoints.Model{m.Clone()}
 	var from *checkpoints.Model
 	if teacher != "" || teacherConfig != "" {
@@ -68,22 +70,33 @@ func runTrainBench(c *cobra.Command, m *checkpoints.Model, teacher, teacherConfi
 	}
 	var set *data.Dataset
 	if file == "" {
-		set = syntheticSet(batch*(steps+warmSteps), seq, models...)
+		set = syntheticSet(o.BatchSize*(steps+warmSteps), seq, models...)
 	} else {
 		var err error
 		if set, err = readSet(file, m); err != nil {
 			return nil, err
 		}
 	}
-	return benchTrain(c.Context(), models[0], from, set, batch, steps, attention, profile)
+	return benchTrain(c.Context(), models[0], from, set, o, steps, profile)
+}
+
+// trainBenchOptions are those of the steps that are measured. The precision of
+// the teacher is the student's where it is "".
+func trainBenchOptions(batch int, precision, teacherPrecision string, attention bool) distill.Options {
+	o := distill.Defaults()
+	o.Threads, o.BatchSize, o.Hidden = common.threads, batch, 1
+	o.Precision, o.TeacherPrecision = precision, teacherPrecision
+	if attention {
+		o.Attention = 1
+	}
+	return o
 }
 
 // benchTrain measures training steps of a copy of m: a whole one of fine-tuning,
-// or of distillation from the teacher's hidden states and logits and, with
-// attention, its attention scores.
-func benchTrain(ctx context.Context, m, teacher *checkpoints.Model, set *data.Dataset, batch, steps int, attention, profile bool) (*trainBenchResult, error) {
-	o := train.Defaults()
-	o.Threads, o.BatchSize, o.Steps = common.threads, batch, steps+warmSteps
+// or of distillation from the teacher's hidden states and logits and what else the
+// options name.
+func benchTrain(ctx context.Context, m, teacher *checkpoints.Model, set *data.Dataset, o distill.Options, steps int, profile bool) (*trainBenchResult, error) {
+	o.Steps = steps + warmSteps
 	// As in benchmarks/train.py: consecutive examples.
 	o.NoShuffle = true
 	var all []train.Profile
@@ -94,21 +107,15 @@ func benchTrain(ctx context.Context, m, teacher *checkpoints.Model, set *data.Da
 	}
 	var err error
 	if teacher == nil {
-		_, _, err = train.Run(ctx, m, set, nil, o)
+		o.Stage = ""
+		_, _, err = train.Run(ctx, m, set, nil, o.Options)
 	} else {
-		d := distill.Defaults()
-		stage := d.Stage
-		d.Options, d.Hidden = o, 1
-		d.Stage = stage
-		if attention {
-			d.Attention = 1
-		}
-		_, _, err = distill.Run(ctx, teacher, m, set, nil, d)
+		_, _, err = distill.Run(ctx, teacher, m, set, nil, o)
 	}
 	if err != nil {
 		return nil, err
 	}
-	r := &trainBenchResult{Batch: batch, Threads: common.threads, ISA: kernels.Current().String(), Steps: steps, RSS: residentMB(), Profile: map[string]float64{}}
+	r := &trainBenchResult{Batch: o.BatchSize, Threads: common.threads, ISA: kernels.Current().String(), Precision: o.Precision, Steps: steps, RSS: residentMB(), Profile: map[string]float64{}}
 	var total, products, packing, optimizer, gc time.Duration
 	var sequences, tokens int
 	var flops int64
@@ -142,8 +149,12 @@ func benchTrain(ctx context.Context, m, teacher *checkpoints.Model, set *data.Da
 	r.TokensPerSecond = float64(tokens) / total.Seconds()
 	r.GFLOPS = float64(flops) / total.Seconds() / 1e9
 	// The core's own peak, measured alone, for each of them.
+	measure := peak.F32
+	if o.Precision == infer.BF16 {
+		measure = peak.BF16
+	}
 	for range 100 {
-		r.PeakGFLOPS = max(r.PeakGFLOPS, peak.F32(kernels.Current())/1e9*float64(common.threads))
+		r.PeakGFLOPS = max(r.PeakGFLOPS, measure(kernels.Current())/1e9*float64(common.threads))
 	}
 	if r.PeakGFLOPS > 0 {
 		r.PeakShare = r.GFLOPS / r.PeakGFLOPS
@@ -155,7 +166,7 @@ func benchTrain(ctx context.Context, m, teacher *checkpoints.Model, set *data.Da
 }
 
 func (r *trainBenchResult) print() {
-	fmt.Printf("f32 %s, batch %d × %.0f tokens, %d threads, %d steps\n", r.ISA, r.Batch, r.Seq, r.Threads, r.Steps)
+	fmt.Printf("%s %s, batch %d × %.0f tokens, %d threads, %d steps\n", r.Precision, r.ISA, r.Batch, r.Seq, r.Threads, r.Steps)
 	fmt.Printf("step ms: median %.1f  min %.1f; %.1f examples/s  %.0f tokens/s\n", r.StepMS, r.MinMS, r.ExamplesPerSecond, r.TokensPerSecond)
 	fmt.Printf("%.1f GFLOPS, %.0f %% of the measured peak of %.1f; %.1f %% of the step outside products (packing %.1f %%, AdamW %.1f %%)\n",
 		r.GFLOPS, 100*r.PeakShare, r.PeakGFLOPS, 100*r.OutsideProducts, 100*r.Packing, 100*r.Optimizer)

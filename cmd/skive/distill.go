@@ -325,6 +325,7 @@ func newDistill() *cobra.Command {
 	f.StringArrayVar(&teachers, "teacher", nil, "teacher `MODEL`; several are an ensemble, whose first gives the hidden states")
 	f.Float64SliceVar(&weights, "teacher-weights", nil, "`WEIGHTS` of the teachers' logits, separated by commas (default equal)")
 	f.Lookup("teacher-weights").DefValue = ""
+	f.StringVar(&o.TeacherPrecision, "teacher-precision", "", "f32 or bf16, as --precision, for the teachers alone (default that of --precision)")
 	f.StringVar(&stages, "stages", "", "YAML `FILE` with a list of stages, or tinybert for its two")
 	f.StringVar(&unlabeled, "unlabeled", "", "`FILE` of further examples, whose labels are not read; plain text in .txt")
 	f.BoolVar(&general, "general", false, "task-agnostic distillation on --text, by inner losses alone")

@@ -58,6 +58,7 @@ type Scratch struct {
 	bias   []float32 // the bias of the last panel, padded
 	packed []float32 // a block of the left-hand matrix
 	wide   []int16   // likewise, of 8-bit integers
+	pairs  []uint32  // likewise, of bfloat16
 	strip  []float32 // outputs of GemmI8Quantized before they are quantized
 
 	widened PanelsF32 // panels of GemmHalf
@@ -65,7 +66,7 @@ type Scratch struct {
 	scores     []float32 // of AttentionForward
 	keys, vals PanelsF32
 
-	job gemmJob // of ParallelGemmF32
+	job gemmJob // of ParallelGemmF32 and ParallelGemmBF16
 	run func(worker, part int)
 }
 
@@ -145,9 +146,10 @@ func GemmI8Quantized(a *RowsI8, b *PanelsI8, dst *RowsI8, scale float32, bias []
 
 // gemmJob is a product that ParallelGemmF32 has split.
 type gemmJob struct {
-	m, ldc     int
+	m, n, ldc  int
 	a          ViewF32
-	b          *PanelsF32
+	f32        *PanelsF32 // one of the two
+	bf16       *PanelsBF16
 	c          []float32
 	ep         Epilogue
 	s          []Scratch
@@ -157,30 +159,33 @@ type gemmJob struct {
 // ParallelGemmF32 is GemmF32 over all panels of b by the workers of t, each of
 // which uses its own element of s. The result does not depend on their number.
 func ParallelGemmF32(t *team.Team, m int, a ViewF32, b *PanelsF32, c []float32, ldc int, ep Epilogue, s []Scratch) {
-	panels := b.Panels()
 	if t == nil || t.Workers() == 1 || m*b.N*b.K < 1<<15 {
-		GemmF32(m, a, b, 0, panels, c, ldc, ep, &s[0])
+		GemmF32(m, a, b, 0, b.Panels(), c, ldc, ep, &s[0])
 		return
 	}
 	a.check(m, b.K)
 	ep.check(m, b.N, c, ldc)
-	job := &s[0].job
-	*job = gemmJob{m: m, a: a, b: b, c: c, ldc: ldc, ep: ep, s: s}
+	s[0].parallel(t, gemmJob{m: m, n: b.N, a: a, f32: b, c: c, ldc: ldc, ep: ep, s: s})
+}
+
+// parallel runs a job by the workers of t.
+func (s *Scratch) parallel(t *team.Team, job gemmJob) {
 	job.split(t.Workers())
-	if s[0].run == nil {
+	s.job = job
+	if s.run == nil {
 		// The closure is kept, so that a product allocates nothing.
-		s[0].run = job.part
+		s.run = s.job.part
 	}
-	t.Run(job.rows*job.cols, s[0].run)
-	*job = gemmJob{}
+	t.Run(job.rows*job.cols, s.run)
+	s.job = gemmJob{}
 }
 
 // split chooses the parts. A part reads its rows of a and its panels of b: a
 // split of the longer side keeps the sum of these small.
 func (g *gemmJob) split(workers int) {
 	g.rows, g.cols = 1, 1
-	panels := g.b.Panels()
-	if g.m >= g.b.N && g.m >= 16*workers {
+	panels := ceilDiv(g.n, Lanes)
+	if g.m >= g.n && g.m >= 16*workers {
 		g.rows = min(2*workers, g.m/16)
 		return
 	}
@@ -192,7 +197,7 @@ func (g *gemmJob) split(workers int) {
 
 func (g *gemmJob) part(worker, part int) {
 	row, col := part/g.cols, part%g.cols
-	panels := g.b.Panels()
+	panels := ceilDiv(g.n, Lanes)
 	// Cuts fall between pairs of panels, which are multiplied together.
 	pairs := ceilDiv(panels, 2)
 	lo, hi := 2*(col*pairs/g.cols), min(2*((col+1)*pairs/g.cols), panels)
@@ -205,5 +210,10 @@ func (g *gemmJob) part(worker, part int) {
 	if ep.PreActivation != nil {
 		ep.PreActivation = ep.PreActivation[top*g.ldc:]
 	}
-	GemmF32(bottom-top, a, g.b, lo, hi, g.c[top*g.ldc:], g.ldc, ep, &g.s[worker])
+	c, s := g.c[top*g.ldc:], &g.s[worker]
+	if g.bf16 != nil {
+		GemmBF16(bottom-top, a, g.bf16, lo, hi, c, g.ldc, ep, s)
+	} else {
+		GemmF32(bottom-top, a, g.f32, lo, hi, c, g.ldc, ep, s)
+	}
 }

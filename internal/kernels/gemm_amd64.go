@@ -2,9 +2,11 @@
 
 package kernels
 
+import "unsafe"
+
 const (
-	// blockK is the most of k that is multiplied in one go: a panel's block is
-	// then 24 KB, which stays in L1 while the rows pass by.
+	// blockK is the most steps of k that are multiplied in one go: a panel's
+	// block is then 24 KB, which stays in L1 while the rows pass by.
 	blockK = 384
 	// blockRows is about the number of rows whose blocks of A stay in L2.
 	blockRows = 120
@@ -15,7 +17,8 @@ const (
 	wideBytes = 192 << 10
 )
 
-// tileF32 returns the most rows and, for that many rows, panels of an f32 tile.
+// tileF32 returns the most rows and, for that many rows, panels of a tile of f32
+// or bfloat16.
 func tileF32(rows int) (maxRows, panels int) {
 	if current >= AVX512 {
 		if rows <= 3 {
@@ -34,44 +37,70 @@ func tileF32(rows int) (maxRows, panels int) {
 
 // gemmF32 is GemmF32 after its checks, with K at least 1.
 func gemmF32(m int, a ViewF32, b *PanelsF32, lo, hi int, c []float32, ldc int, ep *Epilogue, s *Scratch) {
-	maxRows, _ := tileF32(m)
-	blocks := ceilDiv(m, blockRows)
-	kBlocks := ceilDiv(b.K, blockK)
-	for i := range blocks {
-		top, bottom := i*m/blocks, (i+1)*m/blocks
-		rows := bottom - top
-		block := gemmBlock{
-			rows: rows, tiles: ceilDiv(rows, maxRows),
-			b: b, c: c[top*ldc:], ldc: ldc, ep: ep, s: s,
-		}
-		if ep.PreActivation != nil {
-			block.pre = ep.PreActivation[top*ldc:]
-		}
-		for j := range kBlocks {
-			from, to := j*b.K/kBlocks, (j+1)*b.K/kBlocks
-			block.from, block.k = from, to-from
-			block.accumulate = ep.Accumulate || j > 0
-			block.last = j == kBlocks-1
-			block.setA(a, top, from)
-			block.multiply(lo, hi)
-		}
-	}
+	block := gemmBlock{f32: b.Data, steps: b.K, n: b.N, ldc: ldc, ep: ep, s: s}
+	block.run(m, a, blockK, lo, hi, c)
 }
 
-// gemmBlock is a block of rows and of k of a product.
+// gemmBF16 is GemmBF16 after its checks, with K at least 1.
+func gemmBF16(m int, a ViewF32, b *PanelsBF16, lo, hi int, c []float32, ldc int, ep *Epilogue, s *Scratch) {
+	block := gemmBlock{bf16: b.Data, steps: b.Pairs(), odd: b.K%2 == 1, n: b.N, ldc: ldc, ep: ep, s: s}
+	most := blockK
+	if current < AVX512BF16 {
+		most /= 2 // rows of a are widened to twice the bytes
+	}
+	block.run(m, a, most, lo, hi, c)
+}
+
+// gemmBlock is a block of rows and of k of a product. A step of k is one row of
+// the right-hand matrix, or two in bfloat16.
 type gemmBlock struct {
+	f32   []float32 // the panels, one of the two
+	bf16  []uint32
+	steps int  // of a panel
+	odd   bool // the last step is half of one
+	n     int  // columns
+
 	rows, tiles int // the rows are cut evenly into tiles
-	from, k     int
+	from, k     int // in steps
 	accumulate  bool
-	last        bool // of k: the epilogue follows
-	a           []float32
-	packed      bool // into tiles, each [k][rows of the tile]
-	stride      int  // between the rows of a, when it is not packed
-	b           *PanelsF32
+	last        bool      // of k: the epilogue follows
+	a           []float32 // two to a step of bfloat16
+	pairs       []uint32  // in the place of a where there is VDPBF16PS
+	packed      bool      // into tiles, each [k][rows of the tile]
+	stride      int       // between the rows of a, in steps, when it is not packed
 	c, pre      []float32
 	ldc         int
 	ep          *Epilogue
 	s           *Scratch
+}
+
+// run multiplies m rows of a by the panels [lo, hi), in blocks of at most so many
+// steps.
+func (g *gemmBlock) run(m int, a ViewF32, most, lo, hi int, c []float32) {
+	maxRows, _ := tileF32(m)
+	blocks := ceilDiv(m, blockRows)
+	kBlocks := ceilDiv(g.steps, most)
+	for i := range blocks {
+		top, bottom := i*m/blocks, (i+1)*m/blocks
+		g.rows = bottom - top
+		g.tiles = ceilDiv(g.rows, maxRows)
+		g.c = c[top*g.ldc:]
+		if g.ep.PreActivation != nil {
+			g.pre = g.ep.PreActivation[top*g.ldc:]
+		}
+		for j := range kBlocks {
+			from, to := j*g.steps/kBlocks, (j+1)*g.steps/kBlocks
+			g.from, g.k = from, to-from
+			g.accumulate = g.ep.Accumulate || j > 0
+			g.last = j == kBlocks-1
+			if g.bf16 != nil {
+				g.setPairs(a, top)
+			} else {
+				g.setA(a, top)
+			}
+			g.multiply(lo, hi)
+		}
+	}
 }
 
 // tile returns the rows of tile t.
@@ -79,10 +108,10 @@ func (g *gemmBlock) tile(t int) (top, bottom int) {
 	return t * g.rows / g.tiles, (t + 1) * g.rows / g.tiles
 }
 
-// setA sets the block of a that begins at (top, from). Rows of which each is
+// setA sets the block of a that begins in row top. Rows of which each is
 // contiguous are read in place. Others are packed.
-func (g *gemmBlock) setA(a ViewF32, top, from int) {
-	at := top*a.RowStride + from*a.ColStride
+func (g *gemmBlock) setA(a ViewF32, top int) {
+	at := top*a.RowStride + g.from*a.ColStride
 	if a.ColStride == 1 {
 		g.packed, g.a, g.stride = false, a.Data[at:], a.RowStride
 		return
@@ -106,10 +135,57 @@ func (g *gemmBlock) setA(a ViewF32, top, from int) {
 	}
 }
 
+// setPairs sets the block of a that begins in row top, rounded to bfloat16.
+// Where the columns are contiguous it is packed into tiles.
+func (g *gemmBlock) setPairs(a ViewF32, top int) {
+	at := top*a.RowStride + 2*g.from*a.ColStride
+	k := 2 * g.k
+	if g.odd && g.last {
+		k--
+	}
+	g.s.pairs = grow(g.s.pairs, g.rows*g.k)
+	pairs := g.s.pairs
+	g.packed, g.stride = a.RowStride == 1 && a.ColStride != 1, g.k
+	switch {
+	case g.packed:
+		for q := 0; q < g.k; q += packStep {
+			for t := range g.tiles {
+				lo, hi := g.tile(t)
+				tile := pairs[lo*g.k : hi*g.k]
+				packPairTile(tile[q*(hi-lo):], a.Data[at+lo+2*q*a.ColStride:], a.ColStride, hi-lo, min(2*packStep, k-2*q))
+			}
+		}
+	case a.ColStride == 1:
+		for r := range g.rows {
+			row := halves(pairs[r*g.k:][:g.k])
+			F32ToBF16(row[:k], a.Data[at+r*a.RowStride:][:k])
+			clear(row[k:])
+		}
+	default:
+		for r := range g.rows {
+			for q := range g.k {
+				pairs[r*g.k+q] = a.T().pair(g.from+q, top+r, 2*g.from+k)
+			}
+		}
+	}
+	if current >= AVX512BF16 {
+		g.pairs = pairs
+		return
+	}
+	g.s.packed = grow(g.s.packed, 2*len(pairs))
+	g.a = g.s.packed
+	BF16ToF32(g.a, halves(pairs))
+}
+
+// halves returns the memory of pairs of bfloat16.
+func halves(pairs []uint32) []uint16 {
+	return unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(pairs))), 2*len(pairs))
+}
+
 // multiply multiplies the block by the panels [lo, hi).
 func (g *gemmBlock) multiply(lo, hi int) {
 	finish := g.last && (g.ep.Activation != Identity || g.pre != nil)
-	whole := min(hi, g.b.N/Lanes) // panels that are not cut off
+	whole := min(hi, g.n/Lanes) // panels that are not cut off
 	_, panels := tileF32(ceilDiv(g.rows, g.tiles))
 	done := lo
 	for at := lo; at < hi; {
@@ -125,7 +201,7 @@ func (g *gemmBlock) multiply(lo, hi int) {
 		at += n
 		if finish && (at-done >= strip || at == hi) {
 			ep := Epilogue{Activation: g.ep.Activation, PreActivation: g.pre}
-			ep.finish(g.rows, done*Lanes, min(at*Lanes, g.b.N), g.c, g.ldc)
+			ep.finish(g.rows, done*Lanes, min(at*Lanes, g.n), g.c, g.ldc)
 			done = at
 		}
 	}
@@ -147,10 +223,10 @@ func (g *gemmBlock) column(panel, n int) {
 // by way of a tile of scratch memory.
 func (g *gemmBlock) edge(panel int) {
 	col := panel * Lanes
-	n := g.b.N - col
+	n := g.n - col
 	var bias *float32
 	if g.last && g.ep.Bias != nil {
-		bias = &g.s.padBias(g.ep.Bias[col:g.b.N])[0]
+		bias = &g.s.padBias(g.ep.Bias[col:g.n])[0]
 	}
 	g.s.tile = grow(g.s.tile, 14*Lanes)
 	for t := range g.tiles {
@@ -178,29 +254,34 @@ func (s *Scratch) padBias(bias []float32) []float32 {
 func (g *gemmBlock) kernel(tile, panel, n int, c *float32, ldc int, bias *float32) {
 	top, bottom := g.tile(tile)
 	rows := bottom - top
-	a, rs, cs := &g.a[0], 4*g.stride, 4
+	a, rs, cs := top*g.stride, 4*g.stride, 4
 	if g.packed {
-		a, rs, cs = &g.a[top*g.k], 4, 4*rows
-	} else if top > 0 {
-		a = &g.a[top*g.stride]
+		a, rs, cs = top*g.k, 4, 4*rows
 	}
 	accumulate := 0
 	if g.accumulate {
 		accumulate = 1
 	}
-	panelSize := g.b.K * Lanes
-	b := &g.b.Data[panel*panelSize+g.from*Lanes]
+	panelSize := g.steps * Lanes
+	b := panel*panelSize + g.from*Lanes
 	// While the tiles pass, the block of the panel that follows comes near, a
 	// part with each of them. Where there is none, nothing is fetched twice.
 	next := b
-	ahead := (panel+n)*panelSize + g.from*Lanes
-	if part := tile * g.k * 4; part < n*g.k*Lanes && ahead+part < len(g.b.Data) {
-		next = &g.b.Data[ahead+part]
+	ahead := b + n*panelSize
+	if part := tile * g.k * 4; part < n*g.k*Lanes && ahead+part < len(g.f32)+len(g.bf16) {
+		next = ahead + part
 	}
-	if current >= AVX512 {
-		gemmF32AVX512(rows, n, g.k, a, rs, cs, b, 4*panelSize, c, 4*ldc, bias, accumulate, next)
-	} else {
-		gemmF32AVX2(rows, n, g.k, a, rs, cs, b, 4*panelSize, c, 4*ldc, bias, accumulate, next)
+	switch {
+	case g.bf16 == nil && current >= AVX512:
+		gemmF32AVX512(rows, n, g.k, &g.a[a], rs, cs, &g.f32[b], 4*panelSize, c, 4*ldc, bias, accumulate, &g.f32[next])
+	case g.bf16 == nil:
+		gemmF32AVX2(rows, n, g.k, &g.a[a], rs, cs, &g.f32[b], 4*panelSize, c, 4*ldc, bias, accumulate, &g.f32[next])
+	case current >= AVX512BF16:
+		gemmBF16Dot(rows, n, g.k, &g.pairs[a], rs, cs, &g.bf16[b], 4*panelSize, c, 4*ldc, bias, accumulate, &g.bf16[next])
+	case current >= AVX512:
+		gemmBF16AVX512(rows, n, g.k, &g.a[2*a], 2*rs, 2*cs, &g.bf16[b], 4*panelSize, c, 4*ldc, bias, accumulate, &g.bf16[next])
+	default:
+		gemmBF16AVX2(rows, n, g.k, &g.a[2*a], 2*rs, 2*cs, &g.bf16[b], 4*panelSize, c, 4*ldc, bias, accumulate, &g.bf16[next])
 	}
 }
 
@@ -284,7 +365,7 @@ func (g *i8Product) wideRow() int { return 8 * ceilDiv(g.k, 2) }
 // setRows prepares the rows [top, bottom), which are cut evenly into tiles.
 func (g *i8Product) setRows(top, bottom, tiles int) {
 	g.top = top
-	if current == AVX512VNNI {
+	if current >= AVX512VNNI {
 		return
 	}
 	g.s.wide = grow(g.s.wide, (bottom-top)*g.wideRow())
@@ -329,7 +410,7 @@ func (g *i8Product) tile(top, bottom, panel, n int, bias []float32) {
 func (g *i8Product) kernel(top, rows, panel, n int, c *float32, ldc int, bias *float32) {
 	b, bs := &g.b.Data[panel*g.b.stride()], g.b.stride()
 	scaleA, sum, scaleB := &g.a.Scale[top], &g.a.Sum[top], &g.b.Scale[panel*Lanes]
-	if current == AVX512VNNI {
+	if current >= AVX512VNNI {
 		stride := g.a.Stride()
 		gemmI8VNNI(rows, n, g.k, &g.a.Data[top*stride], stride, b, bs, c, 4*ldc, scaleA, sum, scaleB, bias, g.accumulate)
 		return

@@ -71,20 +71,48 @@ func BenchmarkGemmF32(b *testing.B) {
 	}
 }
 
+func BenchmarkGemmBF16(b *testing.B) {
+	for _, shape := range benchShapes {
+		m, k, n := shape[0], shape[1], shape[2]
+		x, w, bias, c := floats(m*k), floats(n*k), floats(n), make([]float32, m*n)
+		var p kernels.PanelsBF16
+		var s kernels.Scratch
+		p.Pack(kernels.Transposed(w, k), k, n)
+		b.Run(fmt.Sprintf("%dx%dx%d", m, k, n), func(b *testing.B) {
+			measure(b, 2*float64(m*k*n), "GFLOPS", peak.BF16, func() {
+				kernels.GemmBF16(m, kernels.RowMajor(x, k), &p, 0, p.Panels(), c, n, kernels.Epilogue{Bias: bias}, &s)
+			})
+		})
+	}
+}
+
 // BenchmarkGemmF32Training measures the three products of a linear layer as
 // training does them, packing included.
 func BenchmarkGemmF32Training(b *testing.B) {
+	var p kernels.PanelsF32
+	var s kernels.Scratch
+	benchmarkTraining(b, peak.F32, func(m, k, n int, a, right kernels.ViewF32, c []float32) {
+		p.Pack(right, k, n)
+		kernels.GemmF32(m, a, &p, 0, p.Panels(), c, n, kernels.Epilogue{}, &s)
+	})
+}
+
+func BenchmarkGemmBF16Training(b *testing.B) {
+	var p kernels.PanelsBF16
+	var s kernels.Scratch
+	benchmarkTraining(b, peak.BF16, func(m, k, n int, a, right kernels.ViewF32, c []float32) {
+		p.Pack(right, k, n)
+		kernels.GemmBF16(m, a, &p, 0, p.Panels(), c, n, kernels.Epilogue{}, &s)
+	})
+}
+
+func benchmarkTraining(b *testing.B, peakOf func(kernels.Level) float64, gemm func(m, k, n int, a, right kernels.ViewF32, c []float32)) {
 	const m, k, n = 1024, 768, 3072
 	x, w, dy := floats(m*k), floats(n*k), floats(m*n)
 	c := make([]float32, m*n+n*k)
-	var p kernels.PanelsF32
-	var s kernels.Scratch
 	run := func(name string, m, k, n int, a, right kernels.ViewF32) {
 		b.Run(name, func(b *testing.B) {
-			measure(b, 2*float64(m*k*n), "GFLOPS", peak.F32, func() {
-				p.Pack(right, k, n)
-				kernels.GemmF32(m, a, &p, 0, p.Panels(), c, n, kernels.Epilogue{}, &s)
-			})
+			measure(b, 2*float64(m*k*n), "GFLOPS", peakOf, func() { gemm(m, k, n, a, right, c) })
 		})
 	}
 	run("NT", m, k, n, kernels.RowMajor(x, k), kernels.Transposed(w, k))  // y = x·wᵀ

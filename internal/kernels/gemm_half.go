@@ -4,11 +4,9 @@ package kernels
 // at a time: they stay in the second-level cache while the rows pass by.
 const stripBytes = 192 << 10
 
-// PanelsHalf is PanelsF32 with elements of 16 bits: half precision, or bfloat16
-// if BF16 is set.
+// PanelsHalf is PanelsF32 with elements of half precision.
 type PanelsHalf struct {
 	K, N int
-	BF16 bool
 	Data []uint16
 }
 
@@ -21,11 +19,7 @@ func (p *PanelsHalf) Pack(b ViewF32, k, n int) {
 	wide.Pack(b, k, n)
 	p.K, p.N = k, n
 	p.Data = make([]uint16, len(wide.Data))
-	if p.BF16 {
-		F32ToBF16(p.Data, wide.Data)
-	} else {
-		F32ToF16(p.Data, wide.Data)
-	}
+	F32ToF16(p.Data, wide.Data)
 }
 
 // GemmHalf is GemmF32 with the elements of b widened, which is exact: it reads
@@ -38,11 +32,7 @@ func GemmHalf(m int, a ViewF32, b *PanelsHalf, panelLo, panelHi int, c []float32
 		from := b.Data[lo*b.K*Lanes : hi*b.K*Lanes]
 		col, n := lo*Lanes, min(hi*Lanes, b.N)
 		w.K, w.N, w.Data = b.K, n-col, grow(w.Data, len(from))
-		if b.BF16 {
-			BF16ToF32(w.Data, from)
-		} else {
-			F16ToF32(w.Data, from)
-		}
+		F16ToF32(w.Data, from)
 		e := ep
 		if ep.Bias != nil {
 			e.Bias = ep.Bias[col:n]

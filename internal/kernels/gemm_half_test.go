@@ -11,30 +11,24 @@ func TestGemmHalfIsTheProductOfTheWidened(t *testing.T) {
 		rng := rand.New(rand.NewPCG(5, 6))
 		for _, size := range [][3]int{{1, 16, 1}, {3, 5, 7}, {7, 100, 33}, {1, 312, 600}, {17, 1200, 312}, {2, 0, 20}} {
 			m, k, n := size[0], size[1], size[2]
-			for _, bf16 := range []bool{false, true} {
-				a, bias := randomFloats(rng, m*k), randomFloats(rng, n)
-				b := PanelsHalf{BF16: bf16}
-				b.Pack(Transposed(randomFloats(rng, k*n), k), k, n)
-				wide := PanelsF32{K: k, N: n, Data: make([]float32, len(b.Data))}
-				if bf16 {
-					BF16ToF32(wide.Data, b.Data)
-				} else {
-					F16ToF32(wide.Data, b.Data)
-				}
-				for lo := 0; lo < b.Panels(); lo += 1 + b.Panels()/2 {
-					for _, ep := range []Epilogue{{Bias: bias, Activation: GELU}, {Accumulate: true}, {Bias: bias, PreActivation: outputs(rng, m, n, n+3)}} {
-						var s Scratch
-						got := outputs(rng, m, n, n+3)
-						want := append([]float32(nil), got...)
-						GemmF32(m, RowMajor(a, k), &wide, lo, b.Panels(), want, n+3, ep, &s)
-						pre := append([]float32(nil), ep.PreActivation...)
-						GemmHalf(m, RowMajor(a, k), &b, lo, b.Panels(), got, n+3, ep, &s)
-						if i := diffAt(got, want); i >= 0 {
-							t.Fatalf("%v bf16 %t from panel %d: element %d is %g, want %g", size, bf16, lo, i, got[i], want[i])
-						}
-						if i := diffAt(ep.PreActivation, pre); i >= 0 {
-							t.Fatalf("%v bf16 %t: input %d of the activation is %g, want %g", size, bf16, i, ep.PreActivation[i], pre[i])
-						}
+			a, bias := randomFloats(rng, m*k), randomFloats(rng, n)
+			var b PanelsHalf
+			b.Pack(Transposed(randomFloats(rng, k*n), k), k, n)
+			wide := PanelsF32{K: k, N: n, Data: make([]float32, len(b.Data))}
+			F16ToF32(wide.Data, b.Data)
+			for lo := 0; lo < b.Panels(); lo += 1 + b.Panels()/2 {
+				for _, ep := range []Epilogue{{Bias: bias, Activation: GELU}, {Accumulate: true}, {Bias: bias, PreActivation: outputs(rng, m, n, n+3)}} {
+					var s Scratch
+					got := outputs(rng, m, n, n+3)
+					want := append([]float32(nil), got...)
+					GemmF32(m, RowMajor(a, k), &wide, lo, b.Panels(), want, n+3, ep, &s)
+					pre := append([]float32(nil), ep.PreActivation...)
+					GemmHalf(m, RowMajor(a, k), &b, lo, b.Panels(), got, n+3, ep, &s)
+					if i := diffAt(got, want); i >= 0 {
+						t.Fatalf("%v from panel %d: element %d is %g, want %g", size, lo, i, got[i], want[i])
+					}
+					if i := diffAt(ep.PreActivation, pre); i >= 0 {
+						t.Fatalf("%v: input %d of the activation is %g, want %g", size, i, ep.PreActivation[i], pre[i])
 					}
 				}
 			}

@@ -60,6 +60,29 @@ type product struct {
 
 func (p product) checkF32(t *testing.T, seed uint64) {
 	t.Helper()
+	p.checkFloat(t, seed, func(a, bv ViewF32, lo, hi int, c []float32, ldc int, ep Epilogue) {
+		var b PanelsF32
+		var s Scratch
+		b.Pack(bv, p.k, p.n)
+		GemmF32(p.m, a, &b, lo, hi, c, ldc, ep, &s)
+	})
+}
+
+// checkBF16 packs the right-hand side at the level under test: the layout is one.
+func (p product) checkBF16(t *testing.T, seed uint64) {
+	t.Helper()
+	p.checkFloat(t, seed, func(a, bv ViewF32, lo, hi int, c []float32, ldc int, ep Epilogue) {
+		var b PanelsBF16
+		var s Scratch
+		b.Pack(bv, p.k, p.n)
+		GemmBF16(p.m, a, &b, lo, hi, c, ldc, ep, &s)
+	})
+}
+
+// checkFloat compares the product at the current level with that at the generic
+// one.
+func (p product) checkFloat(t *testing.T, seed uint64, gemm func(a, b ViewF32, lo, hi int, c []float32, ldc int, ep Epilogue)) {
+	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 1))
 	view := func(rows, cols int, transposed bool) ViewF32 {
 		if transposed {
@@ -77,11 +100,9 @@ func (p product) checkF32(t *testing.T, seed uint64) {
 		return RowMajor(d, cols+p.ld)
 	}
 	a, bv := view(p.m, p.k, p.transA), view(p.k, p.n, p.transB)
-	var b PanelsF32
-	b.Pack(bv, p.k, p.n)
 	lo, hi := p.lo, p.hi
 	if hi == 0 {
-		hi = b.Panels()
+		hi = ceilDiv(p.n, Lanes)
 	}
 	ldc := p.n + p.ld
 	c := outputs(rng, p.m, p.n, ldc)
@@ -97,8 +118,7 @@ func (p product) checkF32(t *testing.T, seed uint64) {
 			pre = slices.Clone(c)
 			e.PreActivation = pre[20:]
 		}
-		var s Scratch
-		GemmF32(p.m, a, &b, lo, hi, out[20:], ldc, e, &s)
+		gemm(a, bv, lo, hi, out[20:], ldc, e)
 		return out, pre
 	}
 	level := Current()
@@ -260,6 +280,13 @@ func FuzzGemmF32(f *testing.F) {
 	})
 }
 
+func FuzzGemmBF16(f *testing.F) {
+	f.Add(uint64(1), uint16(5), uint16(40), uint16(400), uint16(0xffff))
+	f.Fuzz(func(t *testing.T, seed uint64, m, n, k, flags uint16) {
+		eachLevel(t, func(t *testing.T) { fuzzed(m, n, k, flags).checkBF16(t, seed) })
+	})
+}
+
 func FuzzGemmI8(f *testing.F) {
 	f.Add(uint64(1), uint16(5), uint16(40), uint16(400), uint16(0xffff))
 	f.Fuzz(func(t *testing.T, seed uint64, m, n, k, flags uint16) {
@@ -350,6 +377,7 @@ func TestGemmDoesNotAllocate(t *testing.T) {
 	const m, n, k = 30, 200, 90
 	x, c := randomFloats(rng, m*k), make([]float32, m*n)
 	var b PanelsF32
+	var half PanelsBF16
 	var s [2]Scratch
 	tm := team.New(2)
 	defer tm.Close()
@@ -357,6 +385,9 @@ func TestGemmDoesNotAllocate(t *testing.T) {
 		b.Pack(Transposed(x, k), k, m)
 		GemmF32(m, Transposed(x, m), &b, 0, b.Panels(), c, n, Epilogue{Activation: GELU}, &s[0])
 		ParallelGemmF32(tm, m, RowMajor(x, k), &b, c, n, Epilogue{}, s[:])
+		half.Pack(Transposed(x, k), k, m)
+		GemmBF16(m, Transposed(x, m), &half, 0, half.Panels(), c, n, Epilogue{Activation: GELU}, &s[0])
+		ParallelGemmBF16(tm, m, RowMajor(x, k), &half, c, n, Epilogue{}, s[:])
 		AttentionForward(m, m, k, RowMajor(x, k), RowMajor(x, k), RowMajor(x, k), 1, 1, c, n, nil, &s[0])
 	}); allocs != 0 {
 		t.Errorf("%v allocations", allocs)

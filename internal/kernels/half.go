@@ -67,11 +67,14 @@ func F32ToBF16(dst []uint16, src []float32) {
 
 func f32ToBF16Generic(dst []uint16, src []float32) {
 	for i, v := range src {
-		b := math.Float32bits(v)
-		if v != v {
-			dst[i] = uint16(b>>16) | 0x40
-		} else {
-			dst[i] = uint16((b + 0x7FFF + b>>16&1) >> 16)
-		}
+		dst[i] = roundBF16(v)
 	}
+}
+
+func roundBF16(v float32) uint16 {
+	b := math.Float32bits(v)
+	if v != v {
+		return uint16(b>>16) | 0x40
+	}
+	return uint16((b + 0x7FFF + b>>16&1) >> 16)
 }

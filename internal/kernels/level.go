@@ -20,9 +20,10 @@ const (
 	AVX2                    // AVX2, FMA and F16C
 	AVX512                  // AVX-512 F, BW, DQ and VL
 	AVX512VNNI              // AVX512 and VNNI
+	AVX512BF16              // AVX512VNNI and BF16
 )
 
-var levelNames = [...]string{"generic", "avx2", "avx512", "avx512vnni"}
+var levelNames = [...]string{"generic", "avx2", "avx512", "avx512vnni", "avx512bf16"}
 
 // String returns the level's name, as SKIVE_ISA spells it.
 func (l Level) String() string {

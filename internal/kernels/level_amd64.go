@@ -15,6 +15,8 @@ func detect() Level {
 		return AVX2
 	case !x.HasAVX512VNNI:
 		return AVX512
+	case !x.HasAVX512BF16:
+		return AVX512VNNI
 	}
-	return AVX512VNNI
+	return AVX512BF16
 }

@@ -14,7 +14,7 @@ func TestStartLevel(t *testing.T) {
 			t.Errorf("%s: level %v, error %v", l, got, ISAError())
 		}
 	}
-	for _, value := range []string{"sse", "AVX2", "avx512bf16"} {
+	for _, value := range []string{"sse", "AVX2", "avx512fp16"} {
 		isaErr = nil
 		if got := startLevel(value); got != best {
 			t.Errorf("%s: level %v, want the best, %v", value, got, best)

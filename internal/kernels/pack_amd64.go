@@ -2,6 +2,8 @@
 
 package kernels
 
+import "unsafe"
+
 // packStep is the number of columns that packTile is given at a time where they
 // are contiguous.
 const packStep = 16
@@ -59,4 +61,71 @@ func packPanelsF32(p *PanelsF32, b ViewF32, lo, hi int) {
 			packPanelGeneric(dst[done*Lanes:], ViewF32{b.Data[done*b.RowStride:], b.RowStride, b.ColStride}, p.K-done, col, n)
 		}
 	}
+}
+
+// packPairTile sets dst[q*rows+r] to src[r+2*q*cs] and, in the upper half,
+// src[r+(2*q+1)*cs], rounded to bfloat16, for 2*q < k and r < rows <= 16. What dst
+// holds beyond may be overwritten.
+func packPairTile(dst []uint32, src []float32, cs, rows, k int) {
+	// Pairs for which 16 floats can be read twice, and 16 pairs written.
+	fast := 0
+	if len(dst) >= Lanes && len(src) >= cs+Lanes {
+		fast = max(0, min(k/2, (len(dst)-Lanes)/rows+1, (len(src)-Lanes-cs)/max(2*cs, 1)+1))
+	}
+	if fast > 0 {
+		packPairsAVX2(&dst[0], &src[0], 4*rows, 4*cs, fast)
+	}
+	v := ViewF32{src, cs, 1}
+	for q := fast; 2*q < k; q++ {
+		for r := range rows {
+			dst[q*rows+r] = v.pair(q, r, k)
+		}
+	}
+}
+
+// packPanelsBF16 packs the panels [lo, hi) of b into p.
+func packPanelsBF16(p *PanelsBF16, b ViewF32, lo, hi int) {
+	size := p.Pairs() * Lanes
+	whole := lo // panels that are packed here but for a last row without its pair
+	done := 0   // pairs of rows that are
+	if current >= AVX2 && b.ColStride == 1 {
+		whole, done = max(lo, min(hi, p.N/Lanes)), p.K/2
+		// A few rows at a time, of which each is read from end to end.
+		for from := 0; from < done; from += packStep {
+			for i := lo; i < whole; i++ {
+				packPairsAVX2(&p.Data[i*size+from*Lanes], &b.Data[2*from*b.RowStride+i*Lanes], 4*Lanes, 4*b.RowStride, min(packStep, done-from))
+			}
+		}
+	}
+	for i := lo; i < hi; i++ {
+		dst, col := p.Data[i*size:][:size], i*Lanes
+		n := min(Lanes, p.N-col)
+		from := 0
+		switch {
+		case i < whole:
+			from = done
+		case current >= AVX2 && n == Lanes && b.RowStride == 1:
+			from = packPairColumns(dst, b.Data[col*b.ColStride:], b.ColStride, p.K)
+		}
+		if 2*from < p.K {
+			packPairsGeneric(dst[from*Lanes:], ViewF32{b.Data[2*from*b.RowStride:], b.RowStride, b.ColStride}, p.K-2*from, col, n)
+		}
+	}
+}
+
+// packPairColumns packs 16 columns of k contiguous floats, which lie ld floats
+// apart, and returns the number of pairs of rows that it packed, almost all.
+func packPairColumns(dst []uint32, src []float32, ld, k int) int {
+	const step = 128 // pairs of a column at a time
+	var columns [Lanes * step]uint32
+	done := k / 16 * 8
+	for from := 0; from < done; from += step {
+		n := min(step, done-from)
+		for j := range Lanes {
+			F32ToBF16(halves(columns[j*step:][:n]), src[j*ld+2*from:][:2*n])
+		}
+		// A pair is moved like a float.
+		packColumnsAVX2((*float32)(unsafe.Pointer(&dst[from*Lanes])), (*float32)(unsafe.Pointer(&columns[0])), 4*step, n/8)
+	}
+	return done
 }

@@ -14,3 +14,10 @@ func packColumnsAVX2(dst *float32, src *float32, ld int, n int)
 //
 //go:noescape
 func packRowsAVX2(dst *float32, src *float32, step int, cs int, k int)
+
+// packPairsAVX2 rounds 16 floats from src and 16 from cs bytes on to bfloat16, as F32ToBF16 does, and stores them to
+// dst as pairs, those from src in the lower halves; k times, moving on by step bytes in dst and 2*cs in src. step is
+// at most 64, so that the next pairs overwrite what is too much. k is at least 1.
+//
+//go:noescape
+func packPairsAVX2(dst *uint32, src *float32, step int, cs int, k int)

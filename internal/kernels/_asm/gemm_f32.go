@@ -10,39 +10,88 @@ import (
 
 func init() {
 	register("gemm_f32_avx2", func() {
-		// 6 rows of 2 registers use 12 of 16 as accumulators. With fewer rows
-		// more panels keep as many sums under way as FMA's latency wants.
-		gemmF32(avx2, []tileShape{{6, 1}, {5, 1}, {4, 1}, {3, 2}, {2, 2}, {1, 4}, {3, 1}, {2, 1}, {1, 2}, {1, 1}}, 4)
+		f32Kernel(avx2, 4).function(avx2Shapes)
 	})
 	register("gemm_f32_avx512", func() {
-		var shapes []tileShape
-		for _, panels := range []int{2, 1} {
-			for rows := 14; rows > 0; rows-- {
-				shapes = append(shapes, tileShape{rows, panels})
-			}
-		}
-		gemmF32(avx512, append(shapes, tileShape{3, 4}, tileShape{2, 4}, tileShape{1, 4}), 2)
+		f32Kernel(avx512, 2).function(avx512Shapes())
 	})
 }
 
-func gemmF32(v isa, shapes []tileShape, unroll int) {
-	TEXT("gemmF32"+v.name, NOSPLIT, "func(rows, panels, k int, a *float32, rs, cs int, b *float32, bs int, c *float32, ldc int, bias *float32, accumulate int, next *float32)")
+// avx2Shapes are the tiles of AVX2: 6 rows of 2 registers use 12 of 16 as
+// accumulators. With fewer rows more panels keep as many sums under way as FMA's
+// latency wants.
+var avx2Shapes = []tileShape{{6, 1}, {5, 1}, {4, 1}, {3, 2}, {2, 2}, {1, 4}, {3, 1}, {2, 1}, {1, 2}, {1, 1}}
+
+func avx512Shapes() (shapes []tileShape) {
+	for _, panels := range []int{2, 1} {
+		for rows := 14; rows > 0; rows-- {
+			shapes = append(shapes, tileShape{rows, panels})
+		}
+	}
+	return append(shapes, tileShape{3, 4}, tileShape{2, 4}, tileShape{1, 4})
+}
+
+// A gemmKernel is a product with sums in float32. A step of k reads 64 bytes of
+// a panel.
+type gemmKernel struct {
+	isa
+	name   string
+	types  [2]string // of the elements of a and b
+	step   []string  // what a step does, for the documentation
+	unroll int
+	passes []pass
+	// multiply adds the product of a factor in memory, broadcast, and a register
+	// of 64 bytes.
+	multiply func(x Mem, y, acc reg.VecVirtual)
+	// flush computes the sums with subnormal numbers taken for zero, as MXCSR
+	// has it.
+	flush bool
+}
+
+// A pass is one multiply-add of a step for every accumulator.
+type pass struct {
+	a    int                             // where the factor lies in a's element
+	load func(at Mem, to reg.VecVirtual) // reads a register of a panel
+}
+
+func f32Kernel(v isa, unroll int) gemmKernel {
+	return gemmKernel{
+		isa: v, name: "gemmF32" + v.name, types: [2]string{"float32", "float32"}, unroll: unroll,
+		step:     []string{"\tacc = fma(a[i*rs+p*cs], b[j/16*bs+p*16+j%16], acc)   for p = 0, 1, ... k-1"},
+		passes:   []pass{{load: func(at Mem, to reg.VecVirtual) { VMOVUPS(at, to) }}},
+		multiply: multiplyF32,
+	}
+}
+
+func multiplyF32(x Mem, y, acc reg.VecVirtual) { VFMADD231PS_BCST(x, y, acc) }
+
+// function writes the kernel.
+func (g gemmKernel) function(shapes []tileShape) {
+	TEXT(g.name, NOSPLIT, fmt.Sprintf("func(rows, panels, k int, a *%s, rs, cs int, b *%s, bs int, c *float32, ldc int, bias *float32, accumulate int, next *%s)", g.types[0], g.types[1], g.types[1]))
 	Pragma("noescape")
-	Doc(
-		"gemmF32"+v.name+" sets, for i < rows and j < 16*panels,",
+	doc := []string{
+		g.name + " sets, for i < rows and j < 16*panels,",
 		"",
 		"\tacc = 0, or c[i][j] when accumulate is not zero",
-		"\tacc = fma(a[i*rs+p*cs], b[j/16*bs+p*16+j%16], acc)   for p = 0, 1, ... k-1",
+	}
+	doc = append(doc, g.step...)
+	Doc(append(doc,
 		"\tc[i][j] = acc + bias[j]                              or acc, when bias is nil",
 		"",
 		"All strides are in bytes; that of c's rows is ldc. k is at least 1. Meanwhile the 16*k bytes at next, a part of",
 		"what is wanted later, are brought near. The shapes rows x panels are:",
-		shapeList(shapes))
+		shapeList(shapes))...)
+	var mxcsr Mem
+	if g.flush {
+		mxcsr = AllocLocal(8)
+		STMXCSR(mxcsr)
+		LDMXCSR(constantBits(flushToZero))
+	}
 	dispatch(shapes, true)
 	for i := range shapes {
 		s := shapes[(i+len(shapes)-1)%len(shapes)] // the last is fallen through to
 		Label(s.label("tile"))
-		gemmF32Tile(v, s, unroll)
+		g.tile(s, mxcsr)
 	}
 }
 
@@ -56,7 +105,8 @@ func shapeList(shapes []tileShape) (list string) {
 	return list + "."
 }
 
-func gemmF32Tile(v isa, s tileShape, unroll int) {
+func (g gemmKernel) tile(s tileShape, mxcsr Mem) {
+	v, unroll := g.isa, g.unroll
 	per := 64 / v.wide // registers to a panel
 	n := per * s.panels
 	acc := make([][]reg.VecVirtual, s.rows)
@@ -111,40 +161,41 @@ func gemmF32Tile(v isa, s tileShape, unroll int) {
 		LEAQ(Mem{Base: bs, Index: bs, Scale: 2}, bs3)
 	}
 	step := func(i int) {
-		bAt := func(j int) Mem { return panelAt(b, bs, bs3, j/per, 64*i+v.wide*(j%per)) }
-		if v.wide == 32 && s.rows < n {
-			// The side of fewer registers is held, for lack of them.
-			x := make([]reg.VecVirtual, s.rows)
-			for r := range x {
-				x[r] = v.vec()
-				VBROADCASTSS(rows.at(r, 0), x[r])
-			}
-			for j := range n {
-				y := v.vec()
-				VMOVUPS(bAt(j), y)
+		for _, p := range g.passes {
+			bAt := func(j int) Mem { return panelAt(b, bs, bs3, j/per, 64*i+v.wide*(j%per)) }
+			if v.wide == 32 && s.rows < n {
+				// The side of fewer registers is held, for lack of them.
+				x := make([]reg.VecVirtual, s.rows)
 				for r := range x {
-					VFMADD231PS(x[r], y, acc[r][j])
+					x[r] = v.vec()
+					VBROADCASTSS(rows.at(r, p.a), x[r])
 				}
-			}
-			rows.advance(cs)
-			return
-		}
-		bv := make([]reg.VecVirtual, n)
-		for j := range bv {
-			bv[j] = v.vec()
-			VMOVUPS(bAt(j), bv[j])
-		}
-		for r := range s.rows {
-			if v.wide == 64 {
 				for j := range n {
-					VFMADD231PS_BCST(rows.at(r, 0), bv[j], acc[r][j])
+					y := v.vec()
+					p.load(bAt(j), y)
+					for r := range x {
+						VFMADD231PS(x[r], y, acc[r][j])
+					}
 				}
 				continue
 			}
-			x := v.vec()
-			VBROADCASTSS(rows.at(r, 0), x)
-			for j := range n {
-				VFMADD231PS(x, bv[j], acc[r][j])
+			bv := make([]reg.VecVirtual, n)
+			for j := range bv {
+				bv[j] = v.vec()
+				p.load(bAt(j), bv[j])
+			}
+			for r := range s.rows {
+				if v.wide == 64 {
+					for j := range n {
+						g.multiply(rows.at(r, p.a), bv[j], acc[r][j])
+					}
+					continue
+				}
+				x := v.vec()
+				VBROADCASTSS(rows.at(r, p.a), x)
+				for j := range n {
+					VFMADD231PS(x, bv[j], acc[r][j])
+				}
 			}
 		}
 		rows.advance(cs)
@@ -172,6 +223,9 @@ func gemmF32Tile(v isa, s tileShape, unroll int) {
 	JNZ(LabelRef(s.label("one")))
 
 	Label(s.label("bias"))
+	if g.flush {
+		LDMXCSR(mxcsr)
+	}
 	bias := arg("bias")
 	TESTQ(bias, bias)
 	JZ(LabelRef(s.label("store")))

@@ -76,11 +76,19 @@ func generate(dir string) error {
 				return err
 			}
 		}
-		// A group that is short of registers is given those of AVX-512.
-		if text, err := os.ReadFile(asm); err != nil {
+		text, err := os.ReadFile(asm)
+		if err != nil {
 			return err
-		} else if strings.HasSuffix(name, "avx2") && bytes.Contains(text, []byte("AVX512")) {
+		}
+		// A group that is short of registers is given those of AVX-512.
+		if strings.HasSuffix(name, "avx2") && bytes.Contains(text, []byte("AVX512")) {
 			return fmt.Errorf("%s needs AVX-512", name)
+		}
+		if text, err = encode(text); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if err := os.WriteFile(asm, text, 0o644); err != nil {
+			return err
 		}
 	}
 	return nil

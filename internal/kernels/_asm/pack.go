@@ -10,6 +10,7 @@ func init() {
 	register("pack_avx2", func() {
 		packColumns()
 		packRows()
+		packPairs()
 	})
 }
 
@@ -83,6 +84,51 @@ func packRows() {
 	ADDQ(step, dst)
 	DECQ(k)
 	JNZ(LabelRef("rows"))
+	VZEROUPPER()
+	RET()
+}
+
+func packPairs() {
+	TEXT("packPairsAVX2", NOSPLIT, "func(dst *uint32, src *float32, step, cs, k int)")
+	Pragma("noescape")
+	Doc(
+		"packPairsAVX2 rounds 16 floats from src and 16 from cs bytes on to bfloat16, as F32ToBF16 does, and stores them to",
+		"dst as pairs, those from src in the lower halves; k times, moving on by step bytes in dst and 2*cs in src. step is",
+		"at most 64, so that the next pairs overwrite what is too much. k is at least 1.")
+	dst, src, step, cs, k := arg("dst"), arg("src"), arg("step"), arg("cs"), arg("k")
+	const unordered = 3
+	one, bias, quiet := YMM(), YMM(), YMM()
+	VMOVUPS(constantBits(1), one)
+	VMOVUPS(constantBits(0x7FFF), bias)
+	VMOVUPS(constantBits(0x400000), quiet)
+	// rounded leaves the number in the upper half of each element.
+	rounded := func(at Mem) reg.VecVirtual {
+		v, r, t := YMM(), YMM(), YMM()
+		VMOVUPS(at, v)
+		VPSRLD(U8(16), v, r)
+		VPAND(one, r, r)
+		VPADDD(bias, r, r)
+		VPADDD(v, r, r)
+		VPOR(quiet, v, t)
+		VCMPPS(Imm(unordered), v, v, v)
+		VBLENDVPS(v, t, r, r)
+		return r
+	}
+	Label("pairs")
+	var pairs [2]reg.VecVirtual
+	for i := range pairs {
+		low := rounded(Mem{Base: src, Disp: 32 * i})
+		pairs[i] = rounded(Mem{Base: src, Index: cs, Scale: 1, Disp: 32 * i})
+		VPSRLD(U8(16), low, low)
+		VPBLENDW(U8(0xAA), pairs[i], low, pairs[i])
+	}
+	for i, r := range pairs {
+		VMOVUPS(r, Mem{Base: dst, Disp: 32 * i})
+	}
+	LEAQ(Mem{Base: src, Index: cs, Scale: 2}, src)
+	ADDQ(step, dst)
+	DECQ(k)
+	JNZ(LabelRef("pairs"))
 	VZEROUPPER()
 	RET()
 }

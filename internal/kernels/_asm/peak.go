@@ -13,6 +13,7 @@ func init() {
 		peak("widenAVX2", "VPMADDWD of 16 words with a VPADDD", avx2, 12, multiplyAdd)
 		peak("widenAVX512", "VPMADDWD of 32 words with a VPADDD", avx512, 24, multiplyAdd)
 		peak("dotVNNI", "VPDPBUSD of 64 bytes", avx512, 24, func(x, acc, _ reg.VecVirtual) { VPDPBUSD(x, x, acc) })
+		peak("dotBF16", "VDPBF16PS of 32 bfloat16", avx512, 24, func(x, acc, _ reg.VecVirtual) { VDPBF16PS(x, x, acc) })
 	})
 }
 

@@ -26,6 +26,10 @@ func F32(l kernels.Level) float64 { return f32Loop(l).measure() }
 // VPMADDWD and VPADDD after widening.
 func I8(l kernels.Level) float64 { return i8Loop(l).measure() }
 
+// BF16 is F32 for the products of bfloat16: VDPBF16PS, or what stands in for it,
+// the multiply-adds of F32.
+func BF16(l kernels.Level) float64 { return bf16Loop(l).measure() }
+
 func (l loop) measure() float64 {
 	if l.run == nil {
 		return 0

@@ -7,3 +7,5 @@ import "github.com/skive-ml/skive/internal/kernels"
 func f32Loop(kernels.Level) loop { return loop{} }
 
 func i8Loop(kernels.Level) loop { return loop{} }
+
+func bf16Loop(kernels.Level) loop { return loop{} }

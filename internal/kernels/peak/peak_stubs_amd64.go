@@ -18,3 +18,6 @@ func widenAVX512(n int)
 
 // dotVNNI issues 24*n times VPDPBUSD of 64 bytes, of registers alone.
 func dotVNNI(n int)
+
+// dotBF16 issues 24*n times VDPBF16PS of 32 bfloat16, of registers alone.
+func dotBF16(n int)
