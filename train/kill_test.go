@@ -19,9 +19,9 @@ import (
 
 // killedRun is the run that the test below kills: long, with evaluations and
 // states close together.
-func killedRun() Options {
+func killedRun(steps int) Options {
 	o := quick()
-	o.Epochs, o.Steps, o.BatchSize, o.Accumulate = 0, 120, 4, 2
+	o.Epochs, o.Steps, o.BatchSize, o.Accumulate = 0, steps, 4, 2
 	o.EvalEvery, o.SaveEvery, o.Threads = 5, 2, 1
 	return o
 }
@@ -35,10 +35,9 @@ func TestMain(m *testing.M) {
 	// There is no test to fail here: whatever goes wrong ends the process.
 	t := &testing.T{}
 	ds := golden.Data(t)
-	o := killedRun()
-	model := golden.Model(t)
+	o, model := killedRun(120), golden.Model(t)
 	if family := os.Getenv("SKIVE_TEST_KILLED_FAMILY"); family != "" {
-		model = ofFamily(t, family)
+		o, model = killedRun(40), ofFamily(t, family)
 	}
 	o.Output, o.Log, o.TensorBoard, o.Resume = dir, filepath.Join(dir, "log.jsonl"), filepath.Join(dir, "events"), true
 	o.OnStep = func(Record) {
@@ -56,7 +55,7 @@ func TestMain(m *testing.M) {
 // nobody touched, and what lies on the disk between is always whole.
 func TestKilledTwentyTimes(t *testing.T) {
 	ds := golden.Data(t)
-	want, wantResult, err := Run(context.Background(), golden.Model(t), subset(ds, 0, 100), subset(ds, 100, 120), killedRun())
+	want, wantResult, err := Run(context.Background(), golden.Model(t), subset(ds, 0, 100), subset(ds, 100, 120), killedRun(120))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +158,7 @@ func TestKilledInEveryFamily(t *testing.T) {
 	for _, family := range []string{"roberta", "distilbert", "electra"} {
 		m := ofFamily(t, family)
 		defer m.Close()
-		want, _, err := Run(context.Background(), m, subset(ds, 0, 100), subset(ds, 100, 120), killedRun())
+		want, _, err := Run(context.Background(), m, subset(ds, 0, 100), subset(ds, 100, 120), killedRun(40))
 		if err != nil {
 			t.Fatalf("%s: %v", family, err)
 		}
@@ -174,14 +173,14 @@ func TestKilledInEveryFamily(t *testing.T) {
 			t.Fatal(err)
 		}
 		steps := bufio.NewScanner(out)
-		for range 20 {
+		for range 8 {
 			steps.Scan()
 		}
 		c.Process.Kill()
 		if c.Wait(); c.ProcessState.ExitCode() != -1 {
 			t.Fatalf("%s: the process ends with code %d before it is killed", family, c.ProcessState.ExitCode())
 		}
-		o := killedRun()
+		o := killedRun(40)
 		o.Output, o.Resume = dir, true
 		got, r, err := Run(context.Background(), m, subset(ds, 0, 100), subset(ds, 100, 120), o)
 		if err != nil {
