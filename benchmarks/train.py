@@ -44,7 +44,8 @@ CASES = {
     "sst2": ("6L-384", 32, 0, 16, ">= 2"),
     "boolq": ("6L-384", 16, 0, 8, ">= 2"),
 }
-BF16_BARS = {"4L-312": "<= 0.80", "6L-384": "<= 0.80", "12L-768": "<= 0.80", "distill": "<= 0.60", "sst2": "none", "boolq": "none"}
+BF16_BARS = {"4L-312": "<= 0.80", "6L-384": "<= 0.80", "12L-768": "<= 0.80", "distill": "<= 0.60", "distill-attention": "",
+             "sst2": "", "boolq": ""}
 
 
 def make(shape, folder, tokenizer):
