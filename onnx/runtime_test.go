@@ -36,6 +36,7 @@ type runCase struct {
 	Model     string               `json:"model,omitempty"`
 	Batches   []map[string][][]int `json:"batches,omitempty"`
 	Optimize  bool                 `json:"optimize,omitempty"`
+	Operators bool                 `json:"operators,omitempty"`
 	Tokenizer string               `json:"tokenizer,omitempty"`
 	Texts     [][]string           `json:"texts,omitempty"`
 }
@@ -49,6 +50,7 @@ type runResult struct {
 	Outputs      []runOutput       `json:"outputs"`
 	FusedOutputs []runOutput       `json:"fused_outputs"`
 	Fused        map[string]int    `json:"fused"`
+	Operators    map[string]int    `json:"operators"`
 	Inputs       []string          `json:"inputs"`
 	Output       string            `json:"output"`
 	Metadata     map[string]string `json:"metadata"`
@@ -279,7 +281,7 @@ func TestONNXRuntimeAgrees(t *testing.T) {
 			if _, err := Export(m, Options{DType: dtype, Embedding: embedding}, c.path); err != nil {
 				t.Fatalf("%s: %v", c.name, err)
 			}
-			k := runCase{Model: c.path, Optimize: dtype == infer.F32}
+			k := runCase{Model: c.path, Optimize: dtype == infer.F32, Operators: staticLayers(m) > 0}
 			for i, lengths := range [][]int{{5}, {9, 3, 40, 1, 17}} {
 				b := randomBatch(&m.Config, uint64(i), lengths...)
 				c.batches = append(c.batches, b)
@@ -363,8 +365,22 @@ func TestONNXRuntimeAgrees(t *testing.T) {
 			if c.dtype == infer.F32 {
 				checkFusion(t, &c.model.Config, r.Fused)
 			}
+			if n := staticLayers(c.model); r.Operators["MatMulIntegerToFloat"] != n {
+				t.Errorf("%d of %d calibrated layers run in int8: %v", r.Operators["MatMulIntegerToFloat"], n, r.Operators)
+			}
 		})
 	}
+}
+
+// staticLayers is the number of linear layers with a calibrated scale.
+func staticLayers(m *checkpoints.Model) int {
+	n := 0
+	for name := range m.Tensors {
+		if strings.HasSuffix(name, quantize.InputScaleSuffix) {
+			n++
+		}
+	}
+	return n
 }
 
 // checkFusion asserts that the optimizer found everything there is to fuse.

@@ -2,11 +2,12 @@
 
     run.py CASES.json
 
-Of each case: "model" is checked, run on each of "batches" (inputs by name), and with "optimize" put through ONNX
-Runtime's transformer optimizer and run again; "tokenizer" encodes "texts", each a text or a pair.
+Of each case: "model" is checked, run on each of "batches" (inputs by name), with "operators" those are counted that ONNX
+Runtime runs, and with "optimize" it is put through ONNX Runtime's transformer optimizer and run again; "tokenizer" encodes "texts", each a text or a pair.
 Needs the packages of .ci/requirements.txt.
 """
 
+import collections
 import json
 import logging
 import sys
@@ -17,8 +18,10 @@ import onnxruntime
 import tokenizers
 
 
-def run(model, batches):
+def run(model, batches, optimized=None):
     options = onnxruntime.SessionOptions()
+    if optimized:
+        options.optimized_model_filepath = optimized
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -43,7 +46,10 @@ def case(c):
     result = {}
     if "model" in c:
         onnx.checker.check_model(c["model"], full_check=True)
-        session, result["outputs"] = run(c["model"], c["batches"])
+        runs = c["model"] + ".run" if c.get("operators") else None
+        session, result["outputs"] = run(c["model"], c["batches"], runs)
+        if runs:
+            result["operators"] = collections.Counter(n.op_type for n in onnx.load(runs).graph.node)
         result["inputs"] = [i.name for i in session.get_inputs()]
         result["output"] = session.get_outputs()[0].name
         meta = session.get_modelmeta()
