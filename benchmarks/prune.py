@@ -11,20 +11,17 @@ The teacher is a fine-tuned Hugging Face directory of one class whose layers are
 
 Without training, each once as selected and once rearranged and tuned (Kwon et al., arXiv 2204.09656); then the first of the equal
 ones and the last of the targeted ones recovered by distillation from the teacher, with the same settings and with each seed. All are
-run in --dtype on the whole development set. A line of the table has the speed-ups, the accuracies, and the difference of the two
-with its 95 % interval, a bootstrap of the examples, which both models share; with several seeds an example counts with the mean
-over them. Models and answers in OUT are not made again, so that a broken-off run can be continued.
+run in --dtype on the whole development set. A line of the table has the speed-ups, the task's metric of both, and what the targeted
+model has more, with the paired 95 % interval of skive eval --against. Models and figures in OUT are not made again, so that a
+broken-off run can be continued. Standard library alone.
 """
 
 import argparse
 import json
 import os
-import random
 import statistics
 import subprocess
 import sys
-
-RESAMPLES = 2000
 
 
 class Runner:
@@ -36,9 +33,6 @@ class Runner:
                        cwd=os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         self.dev = self.path("dev.jsonl")
         self.run("data", "convert", o.dev, "--task", o.task, "-o", self.dev)
-        with open(self.dev) as f:
-            self.lines = f.read()
-        self.truth = [json.loads(line)["label"] for line in self.lines.splitlines()]
         self.task = ["--task", o.task, "--train", o.train, "--dev", o.dev]
         self.bench = ["bench", "--batch", "1", "--dtype", o.dtype, "--threads", str(o.threads), "--json", "-q"]
         self.seq = o.seq or round(json.loads(self.run(*self.bench, "--model", o.teacher, "--data", self.dev, "--duration", "1s"))["seq"])
@@ -46,11 +40,21 @@ class Runner:
     def path(self, name):
         return os.path.join(self.o.output, name)
 
-    def run(self, *args, text=None):
-        done = subprocess.run([self.skive, *args], input=text, stdout=subprocess.PIPE, stderr=None if text is None else subprocess.DEVNULL, text=True)
+    def run(self, *args):
+        done = subprocess.run([self.skive, *args], stdout=subprocess.PIPE, text=True)
         if done.returncode:
             sys.exit(f"skive {' '.join(args)}: exit code {done.returncode}")
         return done.stdout
+
+    def kept(self, name, figures):
+        """What figures returns, of an earlier run if there was one."""
+        path = self.path(name + ".json")
+        if not os.path.exists(path):
+            with open(path + ".tmp", "w") as f:
+                json.dump(figures(), f, indent=1)
+            os.replace(path + ".tmp", path)
+        with open(path) as f:
+            return json.load(f)
 
     def made(self, name, *args):
         """The path of a model that a command makes, unless it is there."""
@@ -77,31 +81,13 @@ class Runner:
             rounds.append([times[0] / t for t in times[1:]])
         return [statistics.median(r[i] for r in rounds) for i in range(len(models))]
 
-    def right(self, models):
-        """For each example the share of the models that answer it rightly."""
-        shares = [0.0] * len(self.truth)
-        for m in models:
-            answers = os.path.join(m, f"answers-{self.o.dtype}.jsonl")
-            if not os.path.exists(answers):
-                out = self.run("predict", "--model", m, "--dtype", self.o.dtype, "--json", text=self.lines)
-                with open(answers + ".tmp", "w") as f:
-                    f.write(out)
-                os.replace(answers + ".tmp", answers)
-            with open(answers) as f:
-                labels = [json.loads(line)["label"] for line in f]
-            if len(labels) != len(self.truth):
-                sys.exit(f"{answers}: {len(labels)} answers to {len(self.truth)} examples")
-            for i, (got, want) in enumerate(zip(labels, self.truth)):
-                shares[i] += (got == want) / len(models)
-        return shares
-
-
-def difference(a, b):
-    """The mean of b - a over the examples and its 95 % interval by a bootstrap of them."""
-    each = [y - x for x, y in zip(a, b)]
-    r = random.Random(1)
-    means = sorted(sum(r.choices(each, k=len(each))) / len(each) for _ in range(RESAMPLES))
-    return sum(each) / len(each), means[int(0.025 * RESAMPLES)], means[int(0.975 * RESAMPLES) - 1]
+    def evaluate(self, targeted, equal):
+        """The metric of both, what the first has more, and the interval of that, in percent."""
+        name = f"{os.path.basename(targeted)}-against-{os.path.basename(equal)}"
+        e = self.kept(name, lambda: json.loads(self.run("eval", "--model", targeted, "--against", equal, "--task", self.o.task,
+                                                        "--data", self.o.dev, "--dtype", self.o.dtype, "--json")))
+        metric, more = next(iter(e["against"]["differences"].items()))
+        return metric, [100 * x for x in (e["against"]["metrics"][metric], e["metrics"][metric], more, *e["against"]["intervals"][metric])]
 
 
 def compare(r, removed):
@@ -112,29 +98,15 @@ def compare(r, removed):
     plain, tuned = ["--rearrange=false", "--tune=false"], ["--rearrange", "--tune"]
     equal = r.prune(f"equal-{removed}", *sizes, *plain)
     equal_tuned = r.prune(f"equal-{removed}-tuned", *sizes, *tuned)
-    speed = r.path(f"speed-{removed}.json")
-    if os.path.exists(speed):
-        with open(speed) as f:
-            target = json.load(f)
-    else:
-        target = r.speedups(equal)[0]
-        with open(speed, "w") as f:
-            json.dump(target, f)
+    target = r.kept(f"speed-{removed}", lambda: r.speedups(equal))[0]
     latency = ["--target-speedup", f"{target:.4f}", "--dtype", r.o.dtype, "--threads", str(r.o.threads), "--seq", str(r.seq), "--costs", r.path("costs")]
     targeted = r.prune(f"targeted-{removed}", *latency, *plain)
     targeted_tuned = r.prune(f"targeted-{removed}-tuned", *latency, *tuned)
-    e, t, tt = r.speedups(equal, targeted, targeted_tuned)
-    seeds = r.o.seeds.split(",")
-    for name, a, b, speed in (
-        ("selected", [equal], [targeted], t),
-        ("rearranged, tuned", [equal_tuned], [targeted_tuned], tt),
-        ("recovered", [r.recover(equal, s) for s in seeds], [r.recover(targeted_tuned, s) for s in seeds], tt),
-    ):
-        a, b = r.right(a), r.right(b)
-        d, low, high = difference(a, b)
-        mean = lambda x: 100 * sum(x) / len(x)
-        yield {"removed": removed, "name": name, "equal_speedup": e, "targeted_speedup": speed, "equal": mean(a), "targeted": mean(b),
-               "difference": 100 * d, "interval": [100 * low, 100 * high]}
+    e, t, tt = r.kept(f"speeds-{removed}", lambda: r.speedups(equal, targeted, targeted_tuned))
+    yield "selected", e, t, r.evaluate(targeted, equal)
+    yield "rearranged, tuned", e, tt, r.evaluate(targeted_tuned, equal_tuned)
+    for seed in r.o.seeds.split(","):
+        yield f"recovered, seed {seed}", e, tt, r.evaluate(r.recover(targeted_tuned, seed), r.recover(equal, seed))
 
 
 def main():
@@ -156,19 +128,13 @@ def main():
     o = p.parse_args()
     o.output = os.path.abspath(o.output)
     r = Runner(o)
-    own = r.right([o.teacher])
-    print(f"{o.task}, {len(own)} examples, {o.dtype}, {o.threads} thread(s), {r.seq} tokens; teacher {100 * sum(own) / len(own):.1f} %\n")
-    print("| removed | | equal, speed-up | targeted, speed-up | equal % | targeted % | difference | 95 % interval |")
-    print("|---:|---|---:|---:|---:|---:|---:|---:|", flush=True)
-    rows = []
+    print(f"{o.task}, {o.dtype}, {o.threads} thread(s), {r.seq} tokens, against {o.teacher}\n")
+    print("| removed | | equal, speed-up | targeted, speed-up | metric | equal % | targeted % | difference | 95 % interval |")
+    print("|---:|---|---:|---:|---|---:|---:|---:|---:|", flush=True)
     for removed in map(int, o.removed.split(",")):
-        for row in compare(r, removed):
-            rows.append(row)
-            print(f"| {row['removed']} % | {row['name']} | {row['equal_speedup']:.2f} × | {row['targeted_speedup']:.2f} × | {row['equal']:.1f} | "
-                  f"{row['targeted']:.1f} | {row['difference']:+.1f} | {row['interval'][0]:+.1f} to {row['interval'][1]:+.1f} |", flush=True)
-            with open(r.path("figures.json.tmp"), "w") as f:
-                json.dump(rows, f, indent=1)
-            os.replace(r.path("figures.json.tmp"), r.path("figures.json"))
+        for name, e, t, (metric, (equal, targeted, more, low, high)) in compare(r, removed):
+            print(f"| {removed} % | {name} | {e:.2f} × | {t:.2f} × | {metric} | {equal:.1f} | {targeted:.1f} | {more:+.1f} | {low:+.1f} to {high:+.1f} |",
+                  flush=True)
 
 
 if __name__ == "__main__":
