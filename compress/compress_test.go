@@ -17,6 +17,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/pruning"
+	"github.com/skive-ml/skive/quantize"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -288,6 +289,29 @@ func TestRunRefusesAForeignDirectory(t *testing.T) {
 	}
 	if err := c.claimOutput(); err == nil || !strings.Contains(err.Error(), dir) {
 		t.Errorf("somebody else's directory: %v", err)
+	}
+}
+
+func TestRunRefusesAnInt8Model(t *testing.T) {
+	c := run{Recipe: tiny()}
+	if err := c.load(); err != nil {
+		t.Fatal(err)
+	}
+	int8, err := quantize.Int8(c.teacher)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, out := filepath.Join(t.TempDir(), "int8.skive"), filepath.Join(t.TempDir(), "out")
+	if err := int8.SaveSkive(file); err != nil {
+		t.Fatal(err)
+	}
+	r := tiny()
+	r.Model = file
+	if _, err := Run(context.Background(), r, Options{Output: out}); err == nil || !strings.Contains(err.Error(), file+" is int8") {
+		t.Errorf("error %v, want one that names the file", err)
+	}
+	if _, err := os.Stat(out); err == nil {
+		t.Error("an output directory was made")
 	}
 }
 

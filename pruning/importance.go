@@ -211,6 +211,8 @@ func labelled(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o
 		return nil, fmt.Errorf("the loss of a %s depends on the masks that are drawn, %s does without: %w", model.Config.Head, Magnitude, checkpoints.ErrUnsupported)
 	case o.Predictions && model.Config.Head == checkpoints.Regression:
 		return nil, &train.OptionError{Option: "predictions", Value: o.Predictions, Want: "false for a regression, whose distance from its own predictions is 0"}
+	case model.Quantized():
+		return nil, fmt.Errorf("the model is int8, expected the one that it was quantized from")
 	case ds == nil || len(ds.Examples) == 0:
 		return nil, train.ErrEmpty
 	}
