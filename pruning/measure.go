@@ -319,6 +319,22 @@ const (
 	precision, minSamples = 0.01, 30
 )
 
+// clock ties the caller to its thread and returns what times a call: on one thread
+// its processor time, which on an idle machine is the time that passes and on a
+// busy one leaves out how long other programs had the core. Several threads wait
+// for one another, and what they wait for counts.
+func (b *bench) clock() func() time.Duration {
+	runtime.LockOSThread()
+	start := time.Now()
+	if _, ok := threadTime(); !ok || b.o.Threads != 1 {
+		return func() time.Duration { return time.Since(start) }
+	}
+	return func() time.Duration {
+		t, _ := threadTime()
+		return t
+	}
+}
+
 // run measures the engines in turn until their times are known or the time is
 // over, and returns the time of a call of each, in milliseconds.
 func (b *bench) run(ctx context.Context, title string) ([]float64, error) {
@@ -331,8 +347,11 @@ func (b *bench) run(ctx context.Context, title string) ([]float64, error) {
 	for i := range ids {
 		ids[i] = r.Int32N(int32(smallest))
 	}
+	now := b.clock()
+	defer runtime.UnlockOSThread()
 	bar := progress.New(b.o.Progress, title+", seconds", 0, max(1, int(b.o.Duration.Seconds())))
-	defer bar.Finish("")
+	known := 0
+	defer func() { bar.Finish(fmt.Sprintf("%d of %d times known", known, len(b.engines))) }()
 	samples := make([][]float64, len(b.engines))
 	times := make([]float64, len(b.engines))
 	var logits []float32
@@ -348,13 +367,13 @@ func (b *bench) run(ctx context.Context, title string) ([]float64, error) {
 			}
 			began := time.Now()
 			for call := 0; call < calls && (call == 0 || time.Since(began) < turn); call++ {
-				before := time.Now()
+				before := now()
 				var err error
 				if logits, err = e.PredictTokens(logits, ids, nil, offsets); err != nil {
 					return nil, err
 				}
 				if round > 0 {
-					samples[i] = append(samples[i], time.Since(before).Seconds()*1e3)
+					samples[i] = append(samples[i], (now()-before).Seconds()*1e3)
 				}
 			}
 		}
@@ -367,7 +386,7 @@ func (b *bench) run(ctx context.Context, title string) ([]float64, error) {
 			continue
 		}
 		check = round + round/4 + 1
-		known := 0
+		known = 0
 		for i, all := range samples {
 			slices.Sort(all)
 			times[i] = all[int(quantile*float64(len(all)))]

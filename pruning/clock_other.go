@@ -1,0 +1,8 @@
+//go:build !linux
+
+package pruning
+
+import "time"
+
+// threadTime is known on Linux alone.
+func threadTime() (t time.Duration, ok bool) { return 0, false }
