@@ -114,7 +114,7 @@ func (o *Outcome) Difference(other *Outcome, name string) (float64, [2]float64, 
 	words := o.Task.Kind == MaskedLM // Values are losses there, not what is true
 	if o.Task.Kind != other.Task.Kind || !slices.Equal(o.Unit, other.Unit) || !slices.Equal(o.Want, other.Want) ||
 		!words && !slices.Equal(o.Values, other.Values) {
-		return 0, [2]float64{}, fmt.Errorf("metric %s: the outcomes are not of the same data", name)
+		return 0, [2]float64{}, fmt.Errorf("metric %s: the outcomes are not of the same data and labels in the same order", name)
 	}
 	units, score := o.units(), o.metrics()[name]
 	a, b := &Outcome{Task: o.Task}, &Outcome{Task: o.Task}

@@ -58,7 +58,7 @@ func Augment(ctx context.Context, ds *data.Dataset, m *checkpoints.Model, o Augm
 	case o.Copies < 1:
 		return nil, &train.OptionError{Option: "augment", Value: o.Copies, Want: "a positive number of copies"}
 	case !(o.Probability > 0 && o.Probability <= 1):
-		return nil, &train.OptionError{Option: "augment-probability", Value: o.Probability, Want: "a probability above 0"}
+		return nil, &train.OptionError{Option: "augment-probability", Value: o.Probability, Want: "a probability above 0, at most 1"}
 	case o.Candidates < 1:
 		return nil, &train.OptionError{Option: "augment-candidates", Value: o.Candidates, Want: "a positive number of words"}
 	}

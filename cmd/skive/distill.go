@@ -299,6 +299,9 @@ func newDistill() *cobra.Command {
 				}
 			}
 			more, err := distill.Augment(c.Context(), trainSet, words, augment)
+			if err != nil && augmentMLM != "" {
+				return fmt.Errorf("--augment-mlm: %s: %w", augmentMLM, err)
+			}
 			if err != nil {
 				return err
 			}

@@ -158,7 +158,7 @@ func TestEveryKindOfTaskFromFileToAnswer(t *testing.T) {
 	for model, want := range map[string]string{"text": "does single_label_classification, expected masked_lm", "mlm": "not WordPiece"} {
 		_, _, stderr := execute(t, "distill", "--teacher", filepath.Join(dir, "text"), "--layers", "1", "--task", "text", "--train", filepath.Join(dir, "text.csv"), "--dev", filepath.Join(dir, "text.csv"),
 			"--augment", "1", "--augment-mlm", filepath.Join(dir, model), "-o", filepath.Join(dir, "none"), "-q")
-		if !strings.Contains(stderr, want) {
+		if !strings.Contains(stderr, want) || !strings.Contains(stderr, "--augment-mlm") || !strings.Contains(stderr, filepath.Join(dir, model)) {
 			t.Errorf("%s: %s", model, stderr)
 		}
 	}

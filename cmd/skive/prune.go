@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -116,6 +117,9 @@ func (p *pruneFlags) targets() ([]pruning.Target, error) {
 			if err != nil || !(factor > 1) {
 				return nil, usagef("--family: %q, expected speed-ups above 1 like 2,4,8", text)
 			}
+			if slices.Contains(all, pruning.Target{Speedup: factor}) {
+				return nil, usagef("--family: %q twice, expected speed-ups that differ", text)
+			}
 			all = append(all, pruning.Target{Speedup: factor})
 		}
 	case p.targetMS != 0:
@@ -167,6 +171,8 @@ func (p *pruneFlags) check(c *cobra.Command) error {
 	switch {
 	case costs > 1:
 		return usagef("--target-ms, --target-speedup, --target-flops and --family exclude one another")
+	case given("family") && p.family == "":
+		return usagef("--family: %q, expected speed-ups above 1 like 2,4,8", p.family)
 	case costs == 1 && sizes:
 		return usagef("--heads and --ffn exclude a target, which chooses them")
 	case costs == 0 && !sizes && !given("layers") && !p.vocabulary && p.activation == "":

@@ -96,6 +96,8 @@ func TestPruneRefuses(t *testing.T) {
 		"a fast target":   {[]string{"--model", model, "--target-ms", "1e-9"}, 1, []string{"1e-09 ms", "not reachable", "one head"}},
 		"a fast member":   {[]string{"--model", model, "--family", "1.01,1e6"}, 1, []string{"1e+06 times", "not reachable"}},
 		"a slow target":   {[]string{"--model", model, "--target-speedup", "0.5"}, 2, []string{"--target-speedup", "above 1"}},
+		"a member twice":  {[]string{"--model", model, "--family", "1.2,1.20"}, 2, []string{"--family", `"1.20" twice`}},
+		"an empty family": {[]string{"--model", model, "--family", ""}, 2, []string{"--family", "above 1"}},
 		"no such numbers": {[]string{"--model", model, "--heads", "9"}, 2, []string{"heads 9"}},
 	} {
 		out := filepath.Join(dir, "out")
