@@ -56,7 +56,8 @@ important ones, and rewires what is left into a smaller model. How many are kept
   by --heads and --ffn, for each layer or, with --global, on average;
   or by a cost: --target-ms, --target-speedup and --family (several sizes from one run, in DIR/2x, ...) measure once what
   heads and units cost on this machine's engine (--dtype, --threads, --seq), --target-flops counts operations. What comes
-  out is measured beside the whole model and within 5 % of the target; one that is not reachable is said so, with exit 1.
+  out is measured beside the whole model and within 5 % of the target, or faster where no cut comes nearer; a model that meets it as
+  it is stays whole, and a target that is not reachable is said so, with exit 1.
 --layers drops whole layers, --prune-vocab the sub-words that the texts of --train and --dev do not have.
 --rearrange and --tune, on for the costs, make up for a part of the loss without training; --recover distills the
 whole model into what is left, after each of --rounds, with skive distill's training flags.`,
