@@ -13,14 +13,9 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-const (
-	// cutFactor is how many times faster one cut makes a student at most: what
-	// recovered once loses less by the next.
-	cutFactor = 1.6
-	// costExamples bounds the examples of a search under costs, of each of which
-	// the gradients are kept; tuneExamples are enough for a factor of each unit.
-	costExamples, tuneExamples = 2048, 512
-)
+// cutFactor is how many times faster one cut makes a student at most: what
+// recovered once loses less by the next.
+const cutFactor = 1.6
 
 // Target is the recipe's target, and what the final model came to: both are
 // measured side by side on one thread.
@@ -164,7 +159,7 @@ func (c *run) cutOnce(ctx context.Context, m *checkpoints.Model, costs *pruning.
 		set.Examples = set.Examples[:min(n, len(set.Examples))]
 		return set
 	}
-	gradients, err := pruning.MaskGradients(ctx, m, some(costExamples), c.importanceOptions())
+	gradients, err := pruning.MaskGradients(ctx, m, some(pruning.CostExamples), c.importanceOptions())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -180,7 +175,7 @@ func (c *run) cutOnce(ctx context.Context, m *checkpoints.Model, costs *pruning.
 	if err != nil {
 		return nil, nil, err
 	}
-	pruned, err = pruning.Tune(ctx, m, pruned, some(tuneExamples), pruning.TuneOptions{MaxLength: c.MaxLength, Threads: c.Threads, Progress: c.Progress})
+	pruned, err = pruning.Tune(ctx, m, pruned, some(pruning.TuneExamples), pruning.TuneOptions{MaxLength: c.MaxLength, Threads: c.Threads, Progress: c.Progress})
 	return pruned, map[string]float64{"latency_ms": fit.After, "teacher_ms": fit.Before, cutsLeft: cuts - 1}, err
 }
 

@@ -16,6 +16,13 @@ var ErrBudget = errors.New("the budget is below the smallest model's cost")
 // leaves above the smallest model.
 const searchSteps = 1 << 13
 
+// CostExamples are enough for a search under costs, which keeps the gradients of
+// each, and TuneExamples for Tune, which finds one factor for each unit.
+const (
+	CostExamples = 2048
+	TuneExamples = 512
+)
+
 // Search keeps the heads and units of the highest total score among all choices
 // whose cost is within the budget, in the costs' unit. Heads and units of all
 // layers weigh against each other, so the scores must be additive: Fisher's, which

@@ -106,10 +106,15 @@ func (t *Tokenizer) format(file dict) ([]byte, error) {
 		})
 	}
 	maps.Copy(file, dict{"version": "1.0", "truncation": nil, "padding": nil, "added_tokens": added})
+	return indented(file, " ")
+}
+
+// indented is v as JSON on lines, without escapes for HTML.
+func indented(v any, indent string) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	e.SetIndent("", " ")
-	err := e.Encode(file)
+	e.SetIndent("", indent)
+	err := e.Encode(v)
 	return b.Bytes(), err
 }

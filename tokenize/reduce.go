@@ -1,7 +1,6 @@
 package tokenize
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -68,16 +67,6 @@ func change[T any](o object, field string, f func(v T) (any, error)) error {
 	return err
 }
 
-// encode writes an object on lines, without escapes for HTML.
-func (o object) encode() ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	err := e.Encode(o)
-	return b.Bytes(), err
-}
-
 func reduceJSON(file []byte, ids map[int32]int32) ([]byte, error) {
 	var o object
 	if err := decodeJSON(file, &o); err != nil {
@@ -130,7 +119,7 @@ func reduceJSON(file []byte, ids map[int32]int32) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return o.encode()
+	return indented(o, "  ")
 }
 
 // reduced are the tokens that are kept, with their new ids.
@@ -175,7 +164,7 @@ func reduceConfig(file []byte, ids map[int32]int32) ([]byte, error) {
 	}); err != nil {
 		return nil, err
 	}
-	return o.encode()
+	return indented(o, "  ")
 }
 
 func reduceIDs(file []byte, ids map[int32]int32) ([]byte, error) {

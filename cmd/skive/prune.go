@@ -101,13 +101,6 @@ whole model into what is left, after each of --rounds, with skive distill's trai
 // inMemory are training flags that speak of files; the recovery has none.
 var inMemory = []string{"resume", "save-every", "keep-last"}
 
-// examplesForCosts is how many examples the search under a cost looks at: of each
-// the gradients are kept. tuneExamples are enough for a factor of each unit.
-const (
-	examplesForCosts = 2048
-	tuneExamples     = 512
-)
-
 // targets are the costs to prune to, nil for given sizes.
 func (p *pruneFlags) targets() ([]pruning.Target, error) {
 	var all []pruning.Target
@@ -224,7 +217,7 @@ func (p *pruneFlags) check(c *cobra.Command) error {
 		}
 	}
 	if p.examples == 0 && (p.rearrange || p.tune) {
-		p.examples = examplesForCosts
+		p.examples = pruning.CostExamples
 	}
 	if costs == 1 || sizes && (method != pruning.Magnitude || p.tune || p.rearrange) || given("layers") || p.importanceOut != "" && method != pruning.Magnitude {
 		if err := require(c, "task", p.on); err != nil {
@@ -452,7 +445,7 @@ func (j *pruneJob) price(ctx context.Context, m *checkpoints.Model, targets []pr
 		DType: j.dtype, Threads: common.threads, Tokens: j.seq, Activation: j.activation, Progress: common.progress(),
 	}
 	if o.Tokens == 0 {
-		enc, err := train.Encode(m, &data.Dataset{Task: j.set.Task, Examples: j.set.Examples[:min(examplesForCosts, len(j.set.Examples))]}, j.task.maxLength)
+		enc, err := train.Encode(m, &data.Dataset{Task: j.set.Task, Examples: j.set.Examples[:min(pruning.CostExamples, len(j.set.Examples))]}, j.task.maxLength)
 		if err != nil {
 			return nil, o, err
 		}
@@ -518,7 +511,7 @@ func memberName(t pruning.Target) string { return fmt.Sprintf("%gx", t.Speedup) 
 // finish does what follows a cut of from: tuning, the activation, recovery.
 func (j *pruneJob) finish(ctx context.Context, from, m *checkpoints.Model, name string) (*checkpoints.Model, error) {
 	if j.tune && m != from {
-		some := &data.Dataset{Task: j.set.Task, Examples: j.set.Examples[:min(tuneExamples, len(j.set.Examples))]}
+		some := &data.Dataset{Task: j.set.Task, Examples: j.set.Examples[:min(pruning.TuneExamples, len(j.set.Examples))]}
 		o := pruning.TuneOptions{MaxLength: j.task.maxLength, Threads: common.threads, Progress: common.progress()}
 		var err error
 		if m, err = pruning.Tune(ctx, from, m, some, o); err != nil {
