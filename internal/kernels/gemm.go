@@ -66,6 +66,8 @@ type Scratch struct {
 	scores     []float32 // of AttentionForward
 	keys, vals PanelsF32
 
+	amx amxScratch
+
 	job gemmJob // of ParallelGemmF32 and ParallelGemmBF16
 	run func(worker, part int)
 }

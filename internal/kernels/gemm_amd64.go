@@ -37,13 +37,17 @@ func tileF32(rows int) (maxRows, panels int) {
 
 // gemmF32 is GemmF32 after its checks, with K at least 1.
 func gemmF32(m int, a ViewF32, b *PanelsF32, lo, hi int, c []float32, ldc int, ep *Epilogue, s *Scratch) {
-	block := gemmBlock{f32: b.Data, steps: b.K, n: b.N, ldc: ldc, ep: ep, s: s}
+	block := gemmBlock{f32: b.Data, panel: b.K * Lanes, steps: b.K, n: b.N, ldc: ldc, ep: ep, s: s}
 	block.run(m, a, blockK, lo, hi, c)
 }
 
 // gemmBF16 is GemmBF16 after its checks, with K at least 1.
 func gemmBF16(m int, a ViewF32, b *PanelsBF16, lo, hi int, c []float32, ldc int, ep *Epilogue, s *Scratch) {
-	block := gemmBlock{bf16: b.Data, steps: b.Pairs(), odd: b.K%2 == 1, n: b.N, ldc: ldc, ep: ep, s: s}
+	if current >= AMX {
+		gemmBF16Tiles(m, a, b, lo, hi, c, ldc, ep, s)
+		return
+	}
+	block := gemmBlock{bf16: b.Data, panel: b.stride(), steps: b.Pairs(), odd: b.K%2 == 1, n: b.N, ldc: ldc, ep: ep, s: s}
 	most := blockK
 	if current < AVX512BF16 {
 		most /= 2 // rows of a are widened to twice the bytes
@@ -56,7 +60,8 @@ func gemmBF16(m int, a ViewF32, b *PanelsBF16, lo, hi int, c []float32, ldc int,
 type gemmBlock struct {
 	f32   []float32 // the panels, one of the two
 	bf16  []uint32
-	steps int  // of a panel
+	panel int  // the elements of one
+	steps int  // of it
 	odd   bool // the last step is half of one
 	n     int  // columns
 
@@ -262,7 +267,7 @@ func (g *gemmBlock) kernel(tile, panel, n int, c *float32, ldc int, bias *float3
 	if g.accumulate {
 		accumulate = 1
 	}
-	panelSize := g.steps * Lanes
+	panelSize := g.panel
 	b := panel*panelSize + g.from*Lanes
 	// While the tiles pass, the block of the panel that follows comes near, a
 	// part with each of them. Where there is none, nothing is fetched twice.
@@ -301,6 +306,10 @@ func gemmI8(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep *Epilog
 		}
 		block = max(maxRows, block/2)
 	}
+	tiled := current >= AMX && a.M >= amxRows
+	if tiled {
+		panels, block = 4, max(maxTileRows, amxBytes/a.Stride())
+	}
 	blocks := ceilDiv(a.M, block)
 	for i := range blocks {
 		top, bottom := i*a.M/blocks, (i+1)*a.M/blocks
@@ -318,11 +327,15 @@ func gemmI8(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep *Epilog
 		g.first = 0
 		for at := lo; at < hi; {
 			n := min(panels, hi-at)
-			if n > 1 && (at+n)*Lanes > b.N {
-				n-- // the one that is cut off comes alone
-			}
-			for t := range tiles {
-				g.tile(top+t*(bottom-top)/tiles, top+(t+1)*(bottom-top)/tiles, at, n, ep.Bias)
+			if tiled {
+				g.tileRows(top, bottom, at, n, ep.Bias)
+			} else {
+				if n > 1 && (at+n)*Lanes > b.N {
+					n-- // the one that is cut off comes alone
+				}
+				for t := range tiles {
+					g.tile(top+t*(bottom-top)/tiles, top+(t+1)*(bottom-top)/tiles, at, n, ep.Bias)
+				}
 			}
 			at += n
 			if at-done >= strip || at == hi {
@@ -376,7 +389,7 @@ func (g *i8Product) setRows(top, bottom, tiles int) {
 	}
 }
 
-var noBias [2 * Lanes]float32
+var noBias [4 * Lanes]float32
 
 // tile multiplies the rows [top, bottom) by n panels.
 func (g *i8Product) tile(top, bottom, panel, n int, bias []float32) {

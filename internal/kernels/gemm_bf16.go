@@ -7,8 +7,8 @@ import (
 )
 
 // PanelsBF16 is a packed right-hand matrix of K rows and N columns in bfloat16:
-// panels of 16 columns whose element (q, j), Data[(j/16)*Pairs()*16+q*16+j%16],
-// holds row 2q of column j in its lower half and row 2q+1 in its upper half. What
+// panels of 16 columns whose element (q, j), Data[(j/16)*P*16+q*16+j%16] with P =
+// Pairs() rounded up to a multiple of 16, a tile of AMX, holds row 2q of column j in its lower half and row 2q+1 in its upper half. What
 // is beyond the matrix is zero. The layout is the same at every level.
 type PanelsBF16 struct {
 	K, N int
@@ -21,6 +21,12 @@ func (p *PanelsBF16) Panels() int { return ceilDiv(p.N, Lanes) }
 // Pairs returns the number of pairs of rows.
 func (p *PanelsBF16) Pairs() int { return ceilDiv(p.K, 2) }
 
+// stride returns the pairs of one panel.
+func (p *PanelsBF16) stride() int { return ceilDiv(p.Pairs(), tilePairs) * tilePairs * Lanes }
+
+// tilePairs is the number of pairs in a row of a tile.
+const tilePairs = tileBytes / 4
+
 // Pack packs the k×n matrix b, whose elements are rounded as F32ToBF16 does it,
 // reusing Data's capacity.
 func (p *PanelsBF16) Pack(b ViewF32, k, n int) { ParallelPackBF16(nil, p, b, k, n) }
@@ -30,7 +36,7 @@ func ParallelPackBF16(t *team.Team, p *PanelsBF16, b ViewF32, k, n int) {
 	b.check(k, n)
 	p.K, p.N = k, n
 	panels := p.Panels()
-	p.Data = grow(p.Data, panels*p.Pairs()*Lanes)
+	p.Data = growAligned(p.Data, panels*p.stride())
 	if k == 0 {
 		return
 	}
@@ -45,7 +51,7 @@ func ParallelPackBF16(t *team.Team, p *PanelsBF16, b ViewF32, k, n int) {
 }
 
 // packPairsGeneric sets dst[q*16+j] to b's elements (2q, col+j) and (2q+1,
-// col+j) for 2q < k and j < n, and to zero for n <= j < 16.
+// col+j) for 2q < k and j < n, and the rest of dst to zero.
 func packPairsGeneric(dst []uint32, b ViewF32, k, col, n int) {
 	for q := range ceilDiv(k, 2) {
 		row := dst[q*Lanes:][:Lanes]
@@ -54,6 +60,7 @@ func packPairsGeneric(dst []uint32, b ViewF32, k, col, n int) {
 		}
 		clear(row[n:])
 	}
+	clear(dst[ceilDiv(k, 2)*Lanes:])
 }
 
 // pair returns the elements (2q, j) and (2q+1, j), rounded to bfloat16, of a
@@ -69,8 +76,11 @@ func (v ViewF32) pair(q, j, k int) uint32 {
 // GemmBF16 is GemmF32 with the elements of a and b rounded to bfloat16, and
 // their products summed up in float32 as VDPBF16PS does it: each element of A·B
 // is one chain of fused multiply-adds over k = 1, 0, 3, 2, 5, 4, ..., with a zero
-// in the place of a last k that is missing. Operands and sums that are
-// subnormal count as zeros of their sign.
+// in the place of a last k that is missing. At AMX they add up as TDPBF16PS does
+// it: 32 elements of k make two chains that begin with zero, k = 1, 3, ... and k =
+// 0, 2, ..., whose sum is added to that of the 32 before; what is missing in the
+// last ones is zero. Operands and sums that are subnormal count as zeros of
+// their sign.
 func GemmBF16(m int, a ViewF32, b *PanelsBF16, panelLo, panelHi int, c []float32, ldc int, ep Epilogue, s *Scratch) {
 	n := min(panelHi*Lanes, b.N)
 	a.check(m, b.K)
@@ -105,6 +115,12 @@ func ParallelGemmBF16(t *team.Team, m int, a ViewF32, b *PanelsBF16, c []float32
 //	acc = fmaFlushed(a[i][2q+1], b[2q+1][j], acc)
 //	acc = fmaFlushed(a[i][2q], b[2q][j], acc)      for q = 0, 1, ...
 //	c[i][j] = acc + bias[j]                        or acc, when there is no bias
+//
+// or, for the sums of tiles,
+//
+//	odd = fmaFlushed(a[i][2q+1], b[2q+1][j], odd)
+//	even = fmaFlushed(a[i][2q], b[2q][j], even)
+//	acc = acc + (even + odd), flushed               after each 16 q and the last, whereupon even = odd = 0
 func gemmBF16Generic(m int, a ViewF32, b *PanelsBF16, lo, hi int, c []float32, ldc int, ep *Epilogue, s *Scratch) {
 	var acc [Lanes]float32
 	pairs := b.Pairs()
@@ -116,17 +132,16 @@ func gemmBF16Generic(m int, a ViewF32, b *PanelsBF16, lo, hi int, c []float32, l
 		for panel := lo; panel < hi; panel++ {
 			col := panel * Lanes
 			n := min(Lanes, b.N-col)
-			data := b.Data[panel*pairs*Lanes:][:pairs*Lanes]
+			data := b.Data[panel*b.stride():][:b.stride()]
 			out := c[i*ldc+col:][:n]
 			clear(acc[:])
 			if ep.Accumulate {
 				copy(acc[:], out)
 			}
-			for q, x := range s.pairs {
-				for j, y := range data[q*Lanes:][:n] {
-					odd := fmaFlushed(upper(x), upper(y), acc[j])
-					acc[j] = fmaFlushed(upper(x<<16), upper(y<<16), odd)
-				}
+			if tileSums {
+				addTiles(acc[:n], s.pairs, data)
+			} else {
+				addPairs(acc[:n], s.pairs, data)
 			}
 			if ep.Bias != nil {
 				for j, y := range ep.Bias[col : col+n] {
@@ -134,6 +149,35 @@ func gemmBF16Generic(m int, a ViewF32, b *PanelsBF16, lo, hi int, c []float32, l
 				}
 			}
 			copy(out, acc[:])
+		}
+	}
+}
+
+// addPairs adds to acc the products of a row's pairs with the columns of a panel,
+// as VDPBF16PS does it.
+func addPairs(acc []float32, row, panel []uint32) {
+	for q, x := range row {
+		for j, y := range panel[q*Lanes:][:len(acc)] {
+			odd := fmaFlushed(upper(x), upper(y), acc[j])
+			acc[j] = fmaFlushed(upper(x<<16), upper(y<<16), odd)
+		}
+	}
+}
+
+// addTiles is addPairs as TDPBF16PS does it.
+func addTiles(acc []float32, row, panel []uint32) {
+	for at := 0; at < len(row); at += tilePairs {
+		for j := range acc {
+			var even, odd float32
+			for q := at; q < at+tilePairs; q++ {
+				x, y := uint32(0), panel[q*Lanes+j]
+				if q < len(row) {
+					x = row[q]
+				}
+				odd = fmaFlushed(upper(x), upper(y), odd)
+				even = fmaFlushed(upper(x<<16), upper(y<<16), even)
+			}
+			acc[j] = fmaFlushed(1, acc[j], fmaFlushed(1, even, odd))
 		}
 	}
 }

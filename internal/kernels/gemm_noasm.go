@@ -19,7 +19,7 @@ func gemmI8(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep *Epilog
 
 func packPanelsBF16(p *PanelsBF16, b ViewF32, lo, hi int) {
 	for ; lo < hi; lo++ {
-		packPairsGeneric(p.Data[lo*p.Pairs()*Lanes:], b, p.K, lo*Lanes, min(Lanes, p.N-lo*Lanes))
+		packPairsGeneric(p.Data[lo*p.stride():][:p.stride()], b, p.K, lo*Lanes, min(Lanes, p.N-lo*Lanes))
 	}
 }
 
@@ -28,3 +28,6 @@ func packPanelsF32(p *PanelsF32, b ViewF32, lo, hi int) {
 		packPanelGeneric(p.Data[lo*p.K*Lanes:][:p.K*Lanes], b, p.K, lo*Lanes, min(Lanes, p.N-lo*Lanes))
 	}
 }
+
+// amxScratch is what the AMX kernels need, which are not here.
+type amxScratch struct{}

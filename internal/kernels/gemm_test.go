@@ -110,8 +110,7 @@ func (p product) checkFloat(t *testing.T, seed uint64, gemm func(a, b ViewF32, l
 	if p.bias {
 		ep.Bias = randomFloats(rng, p.n)
 	}
-	run := func(level Level) (out, pre []float32) {
-		defer Use(level)()
+	run := func() (out, pre []float32) {
 		out = slices.Clone(c)
 		e := ep
 		if p.pre {
@@ -121,9 +120,10 @@ func (p product) checkFloat(t *testing.T, seed uint64, gemm func(a, b ViewF32, l
 		gemm(a, bv, lo, hi, out[20:], ldc, e)
 		return out, pre
 	}
-	level := Current()
-	want, wantPre := run(Generic)
-	got, gotPre := run(level)
+	got, gotPre := run()
+	restore := UseDefinition(Current())
+	want, wantPre := run()
+	restore()
 	if i := diffAt(got, want); i >= 0 {
 		t.Fatalf("%+v: element %d (row %d, column %d) is %x, want %x", p, i-20, (i-20)/ldc, (i-20)%ldc, got[i], want[i])
 	}
@@ -235,6 +235,11 @@ func products() []product {
 			product{m: 7, n: 33, k: k, transB: true, bias: true, pre: true},
 			product{m: 9, n: 20, k: k, transA: true, ld: 5, add: true, bias: true})
 	}
+	for i, m := range []int{16, 32, 33, 48, 50, 100} { // tiles of 16 rows and 64 bytes
+		for j, n := range []int{16, 40, 64, 72} {
+			list = append(list, product{m: m, n: n, k: []int{32, 64, 70, 130}[(i+j)%4], ld: j, add: i%2 == 0, bias: j%2 == 0, transA: (i+j)%3 == 0})
+		}
+	}
 	for i, n := range []int{26, 80, 150} {
 		list = append(list,
 			product{m: 131, n: n, k: 50, transA: true, transB: true, ld: 3, bias: true, pre: true, activation: ReLU},
@@ -262,6 +267,7 @@ func TestGemmI8LevelsAgree(t *testing.T) {
 		// The largest sums of either sign, longer than a 16-bit sum could hold.
 		product{m: 13, n: 48, k: 3072, special: true}.checkI8(t, 2)
 		product{m: 13, n: 48, k: 3072, special: true}.checkI8(t, 3)
+		product{m: 40, n: 48, k: 3072, special: true}.checkI8(t, 4)
 	})
 }
 

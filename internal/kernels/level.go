@@ -11,7 +11,8 @@ import (
 const Lanes = 16
 
 // Level is an instruction set that the kernels are made for. Every level gives
-// the same bits.
+// the same bits, but for the products of bfloat16, which add up in another order
+// at AMX.
 type Level int
 
 // The levels. Each one includes those before it.
@@ -21,9 +22,10 @@ const (
 	AVX512                  // AVX-512 F, BW, DQ and VL
 	AVX512VNNI              // AVX512 and VNNI
 	AVX512BF16              // AVX512VNNI and BF16
+	AMX                     // AVX512BF16 and the tiles of AMX, for 8-bit integers and bfloat16
 )
 
-var levelNames = [...]string{"generic", "avx2", "avx512", "avx512vnni", "avx512bf16"}
+var levelNames = [...]string{"generic", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx"}
 
 // String returns the level's name, as SKIVE_ISA spells it.
 func (l Level) String() string {
@@ -59,6 +61,8 @@ var (
 	best    = detect()
 	isaErr  *ISAErr
 	current = startLevel(os.Getenv(ISAVariable))
+	// tileSums tells that products of bfloat16 add up as TDPBF16PS does it.
+	tileSums = current == AMX
 )
 
 // startLevel is the level that value, of SKIVE_ISA, asks for: the best one when
@@ -103,7 +107,15 @@ func Use(l Level) (restore func()) {
 	if l < Generic || l > best {
 		panic("kernels: level not available")
 	}
-	was := current
-	current = l
-	return func() { current = was }
+	was, wasTiles := current, tileSums
+	current, tileSums = l, l == AMX
+	return func() { current, tileSums = was, wasTiles }
+}
+
+// UseDefinition is Use of the generic level with the products of bfloat16 as
+// level l adds them up: its results are what those of l have to be.
+func UseDefinition(l Level) (restore func()) {
+	restore = Use(Generic)
+	tileSums = l == AMX
+	return restore
 }

@@ -17,6 +17,8 @@ func detect() Level {
 		return AVX512
 	case !x.HasAVX512BF16:
 		return AVX512VNNI
+	case !x.HasAMXTile || !x.HasAMXInt8 || !x.HasAMXBF16 || !tilesPermitted():
+		return AVX512BF16
 	}
-	return AVX512BF16
+	return AMX
 }

@@ -85,7 +85,7 @@ func packPairTile(dst []uint32, src []float32, cs, rows, k int) {
 
 // packPanelsBF16 packs the panels [lo, hi) of b into p.
 func packPanelsBF16(p *PanelsBF16, b ViewF32, lo, hi int) {
-	size := p.Pairs() * Lanes
+	size := p.stride()
 	whole := lo // panels that are packed here but for a last row without its pair
 	done := 0   // pairs of rows that are
 	if current >= AVX2 && b.ColStride == 1 {
@@ -109,6 +109,8 @@ func packPanelsBF16(p *PanelsBF16, b ViewF32, lo, hi int) {
 		}
 		if 2*from < p.K {
 			packPairsGeneric(dst[from*Lanes:], ViewF32{b.Data[2*from*b.RowStride:], b.RowStride, b.ColStride}, p.K-2*from, col, n)
+		} else {
+			clear(dst[from*Lanes:])
 		}
 	}
 }

@@ -72,8 +72,8 @@ func packPanelGeneric(dst []float32, b ViewF32, k, col, n int) {
 
 // PanelsI8 is a packed right-hand matrix of int8 weights with a scale for each
 // column. Data holds w+128, so that it is unsigned, as VPDPBUSD wants it:
-// element (p, j) is Data[(j/16)*K4*16+(p/4)*64+(j%16)*4+p%4] with K4 = K rounded
-// up to a multiple of 4; the padding is 128, which stands for zero. Scale is
+// element (p, j) is Data[(j/16)*K64*16+(p/4)*64+(j%16)*4+p%4] with K64 = K rounded
+// up to a multiple of 64, a tile of AMX; the padding is 128, which stands for zero. Scale is
 // padded with zeros to whole panels.
 type PanelsI8 struct {
 	K, N  int
@@ -85,7 +85,7 @@ type PanelsI8 struct {
 func (p *PanelsI8) Panels() int { return ceilDiv(p.N, Lanes) }
 
 // stride returns the bytes of one panel.
-func (p *PanelsI8) stride() int { return ceilDiv(p.K, 4) * 4 * Lanes }
+func (p *PanelsI8) stride() int { return ceilDiv(p.K, tileBytes) * tileBytes * Lanes }
 
 // Pack packs the weights q, stored [n][k], of which column j stands for
 // q*scale[j]. It wants -127 <= q <= 127 and k <= MaxKI8.
@@ -98,7 +98,7 @@ func (p *PanelsI8) Pack(q []int8, scale []float32, k, n int) {
 	}
 	p.K, p.N = k, n
 	panels := p.Panels()
-	p.Data = grow(p.Data, panels*p.stride())
+	p.Data = growAligned(p.Data, panels*p.stride())
 	p.Scale = grow(p.Scale, panels*Lanes)
 	clear(p.Scale[copy(p.Scale, scale[:n]):])
 	for i := range panels {
@@ -136,14 +136,14 @@ type RowsI8 struct {
 	Sum   []int32
 }
 
-// Stride returns the distance between rows: K rounded up to a multiple of 16.
-func (r *RowsI8) Stride() int { return ceilDiv(r.K, 16) * 16 }
+// Stride returns the distance between rows: K rounded up to a multiple of 64.
+func (r *RowsI8) Stride() int { return ceilDiv(r.K, tileBytes) * tileBytes }
 
 // Resize sets the size to m rows of k columns, reusing memory. Each row's
 // integers, padding, scale and sum are then to be set.
 func (r *RowsI8) Resize(m, k int) {
 	r.M, r.K = m, k
-	r.Data = grow(r.Data, m*r.Stride())
+	r.Data = growAligned(r.Data, m*r.Stride())
 	r.Scale = grow(r.Scale, m)
 	r.Sum = grow(r.Sum, m)
 }

@@ -36,7 +36,7 @@ func TestPackLayout(t *testing.T) {
 }
 
 func TestPackI8Layout(t *testing.T) {
-	for _, size := range [][2]int{{1, 1}, {4, 16}, {7, 33}, {30, 15}} {
+	for _, size := range [][2]int{{1, 1}, {4, 16}, {7, 33}, {30, 15}, {64, 16}, {70, 20}} {
 		k, n := size[0], size[1]
 		q, scale := make([]int8, k*n), make([]float32, n)
 		for i := range q {
@@ -45,14 +45,14 @@ func TestPackI8Layout(t *testing.T) {
 		for i := range scale {
 			scale[i] = float32(i + 1)
 		}
-		p := PanelsI8{Data: make([]uint8, 5000), Scale: []float32{9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9}}
+		p := PanelsI8{Data: make([]uint8, 9000), Scale: []float32{9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9}}
 		p.Pack(q, scale, k, n)
-		k4 := (k + 3) / 4 * 4
-		if len(p.Data) != p.Panels()*k4*Lanes || len(p.Scale) != p.Panels()*Lanes {
+		k64 := (k + 63) / 64 * 64
+		if len(p.Data) != p.Panels()*k64*Lanes || len(p.Scale) != p.Panels()*Lanes {
 			t.Fatalf("%dx%d: %d bytes and %d scales", k, n, len(p.Data), len(p.Scale))
 		}
 		for i, x := range p.Data {
-			panel, row, col := i/(k4*Lanes), i%(k4*Lanes)/64*4+i%4, i%64/4
+			panel, row, col := i/(k64*Lanes), i%(k64*Lanes)/64*4+i%4, i%64/4
 			want := uint8(128)
 			if j := panel*Lanes + col; j < n && row < k {
 				want = uint8(int(q[j*k+row]) + 128)

@@ -1,5 +1,7 @@
 package kernels
 
+import "unsafe"
+
 // ViewF32 is a matrix in memory of any layout: its element (i, j) is
 // Data[i*RowStride+j*ColStride].
 type ViewF32 struct {
@@ -40,6 +42,20 @@ func grow[E any](s []E, n int) []E {
 		return make([]E, n)
 	}
 	return s[:n]
+}
+
+// tileBytes is the length of a row of a tile, and of a line of the cache.
+const tileBytes = 64
+
+// growAligned is grow for memory that begins with a line of the cache.
+func growAligned[E int8 | uint8 | int32 | uint32](s []E, n int) []E {
+	if cap(s) >= n {
+		return s[:n]
+	}
+	size := int(unsafe.Sizeof(E(0)))
+	s = make([]E, n+tileBytes/size)
+	off := int(-uintptr(unsafe.Pointer(unsafe.SliceData(s)))%tileBytes) / size
+	return s[off:][:n]
 }
 
 // ceilDiv returns a/b rounded up.

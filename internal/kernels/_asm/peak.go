@@ -14,12 +14,33 @@ func init() {
 		peak("widenAVX512", "VPMADDWD of 32 words with a VPADDD", avx512, 24, multiplyAdd)
 		peak("dotVNNI", "VPDPBUSD of 64 bytes", avx512, 24, func(x, acc, _ reg.VecVirtual) { VPDPBUSD(x, x, acc) })
 		peak("dotBF16", "VDPBF16PS of 32 bfloat16", avx512, 24, func(x, acc, _ reg.VecVirtual) { VDPBF16PS(x, x, acc) })
+		peakTiles("tileI8", "TDPBSUD")
+		peakTiles("tileBF16", "TDPBF16PS")
 	})
 }
 
 func multiplyAdd(x, acc, t reg.VecVirtual) {
 	VPMADDWD(x, x, t)
 	VPADDD(t, acc, acc)
+}
+
+func peakTiles(name, op string) {
+	TEXT(name, NOSPLIT, "func(n int, config *byte)")
+	Pragma("noescape")
+	Doc(name + " issues 24*n times " + op + " of tiles of 1 KB, of registers alone.")
+	tileMem("LDTILECFG", Mem{Base: arg("config")})
+	count := arg("n")
+	for t := range 8 {
+		tileOp("TILEZERO", t)
+	}
+	Label("loop")
+	for i := range perCall {
+		tileOp(op, i%6, 6, 7)
+	}
+	DECQ(count)
+	JNZ(LabelRef("loop"))
+	tileOp("TILERELEASE")
+	RET()
 }
 
 // perCall is the number of instructions of a kind between two counts.

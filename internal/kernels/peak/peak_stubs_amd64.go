@@ -21,3 +21,13 @@ func dotVNNI(n int)
 
 // dotBF16 issues 24*n times VDPBF16PS of 32 bfloat16, of registers alone.
 func dotBF16(n int)
+
+// tileI8 issues 24*n times TDPBSUD of tiles of 1 KB, of registers alone.
+//
+//go:noescape
+func tileI8(n int, config *byte)
+
+// tileBF16 issues 24*n times TDPBF16PS of tiles of 1 KB, of registers alone.
+//
+//go:noescape
+func tileBF16(n int, config *byte)

@@ -1,0 +1,202 @@
+//go:build !noasm
+
+package kernels
+
+const (
+	// maxTileRows is the number of rows that a call of the AMX kernels takes at a
+	// time: two tiles.
+	maxTileRows = 2 * Lanes
+	// amxRows is the fewest rows that tiles are taken for; below, VPDPBUSD is as
+	// fast.
+	amxRows = 4
+	// amxBytes is about the memory for a block of left-hand rows, which stays in L2
+	// while the panels pass.
+	amxBytes = 768 << 10
+	// amxPairs is the most pairs of k that are multiplied in one go.
+	amxPairs = 1536
+)
+
+// amxScratch is what the AMX kernels need.
+type amxScratch struct {
+	config tileConfig
+	sums   []int32
+	block  [Lanes * tilePairs]uint32
+}
+
+// tileConfig is the operand of LDTILECFG (Intel SDM, volume 2).
+type tileConfig struct {
+	palette, start byte
+	_              [14]byte
+	bytes          [16]uint16 // of a tile's row
+	rows           [16]byte
+}
+
+// tiles sets the configuration for blocks of so many rows and panels, and returns
+// the number of tiles that the rows fill.
+func (s *amxScratch) tiles(rows, panels int) int {
+	if s.sums == nil {
+		s.sums = growAligned(s.sums, maxTileRows*2*Lanes)
+		s.config.palette = 1
+		for i := range 8 {
+			s.config.bytes[i] = tileBytes
+		}
+	}
+	r := &s.config.rows
+	for i := range 8 {
+		r[i] = Lanes // of a panel
+	}
+	tiles := ceilDiv(rows, Lanes)
+	for i := range tiles {
+		n := byte(min(Lanes, rows-i*Lanes))
+		r[7-i] = n
+		for j := range panels {
+			r[i*panels+j] = n
+		}
+	}
+	return tiles
+}
+
+// A tileCall is one call of an AMX kernel.
+type tileCall struct {
+	rowTiles, panels    int
+	top, blocks, rows   int
+	panel, groups, mask int
+}
+
+// eachCall splits rows and panels, of which the last may have cut columns, 0 for all, into
+// calls.
+func (s *amxScratch) eachCall(rows, panel, panels, cut int, call func(c tileCall)) {
+	part := func(top, blocks, rows int) {
+		for at := 0; at < panels; {
+			c := tileCall{top: top, blocks: blocks, rows: rows, panel: panel + at, panels: 1, groups: 1, mask: 1<<Lanes - 1}
+			left := panels - at
+			switch {
+			case left >= 4 && rows <= Lanes:
+				c.panels = 4
+			case left >= 2:
+				c.panels = 2
+			}
+			if left == c.panels && cut > 0 {
+				c.mask = 1<<cut - 1
+			}
+			c.rowTiles = s.tiles(rows, c.panels)
+			call(c)
+			at += c.panels
+		}
+	}
+	blocks := rows / maxTileRows
+	if blocks > 0 {
+		part(0, blocks, maxTileRows)
+	}
+	if done := blocks * maxTileRows; done < rows {
+		part(done, 1, rows-done)
+	}
+}
+
+// tileRows multiplies the rows [top, bottom) by n panels.
+func (g *i8Product) tileRows(top, bottom, panel, n int, bias []float32) {
+	s := &g.s.amx
+	cut := max(0, (panel+n)*Lanes-g.b.N)
+	if cut > 0 {
+		cut = Lanes - cut
+	}
+	stride, bs := g.a.Stride(), g.b.stride()
+	s.eachCall(bottom-top, panel, n, cut, func(c tileCall) {
+		row, col := top+c.top, c.panel*Lanes
+		biasAt := &noBias[0]
+		if bias != nil {
+			biasAt = &bias[col]
+		}
+		gemmI8AMX(c.rowTiles, c.panels, &s.config.palette, stride/tileBytes, &g.a.Data[row*stride], stride, c.blocks, c.rows, &g.b.Data[c.panel*bs], bs, c.groups,
+			&g.c[(row-g.top)*g.ldc+col-g.first], 4*g.ldc, c.mask, &s.sums[0], &g.a.Scale[row], &g.a.Sum[row], &g.b.Scale[col], biasAt, g.accumulate)
+	})
+}
+
+// gemmBF16Tiles is GemmBF16 after its checks, with K at least 1, at AMX.
+func gemmBF16Tiles(m int, a ViewF32, b *PanelsBF16, lo, hi int, c []float32, ldc int, ep *Epilogue, s *Scratch) {
+	steps := ceilDiv(b.Pairs(), tilePairs)
+	kBlocks := ceilDiv(steps, amxPairs/tilePairs)
+	blocks := ceilDiv(m, max(maxTileRows, amxBytes/(ceilDiv(steps, kBlocks)*tileBytes)))
+	finish := ep.Activation != Identity || ep.PreActivation != nil
+	for i := range blocks {
+		top, bottom := i*m/blocks, (i+1)*m/blocks
+		out := c[top*ldc:]
+		var pre []float32
+		if ep.PreActivation != nil {
+			pre = ep.PreActivation[top*ldc:]
+		}
+		for j := range kBlocks {
+			from, to := j*steps/kBlocks, (j+1)*steps/kBlocks
+			s.pairRows(a, top, bottom, from, to, b.K)
+			stride := (to - from) * tileBytes
+			last := j == kBlocks-1
+			accumulate := 0
+			if ep.Accumulate || j > 0 {
+				accumulate = 1
+			}
+			for at := lo; at < hi; at += strip {
+				n := min(strip, hi-at)
+				cut := max(0, (at+n)*Lanes-b.N)
+				if cut > 0 {
+					cut = Lanes - cut
+				}
+				s.amx.eachCall(bottom-top, at, n, cut, func(t tileCall) {
+					var bias *float32
+					if last && ep.Bias != nil {
+						bias = &ep.Bias[t.panel*Lanes]
+					}
+					gemmBF16AMX(t.rowTiles, t.panels, &s.amx.config.palette, to-from, &s.pairs[t.top*stride/4], stride, t.blocks, t.rows,
+						&b.Data[t.panel*b.stride()+from*tilePairs*Lanes], 4*b.stride(), t.groups, &out[t.top*ldc+t.panel*Lanes], 4*ldc, t.mask, &s.amx.sums[0], bias, accumulate)
+				})
+				if last && finish {
+					e := Epilogue{Activation: ep.Activation, PreActivation: pre}
+					e.finish(bottom-top, at*Lanes, min((at+n)*Lanes, b.N), out, ldc)
+				}
+			}
+		}
+	}
+}
+
+// pairRows sets s.pairs to the rows [top, bottom) of a, of k columns, rounded to
+// bfloat16: of each the tiles [from, to) of 16 pairs, zero beyond k.
+func (s *Scratch) pairRows(a ViewF32, top, bottom, from, to, k int) {
+	rows, stride := bottom-top, (to-from)*tilePairs
+	s.pairs = growAligned(s.pairs, rows*stride)
+	at := top*a.RowStride + 2*from*tilePairs*a.ColStride
+	n := min(k, 2*to*tilePairs) - 2*from*tilePairs // columns
+	pairs := s.pairs
+	if a.RowStride == 1 && a.ColStride != 1 {
+		block := s.amx.block[:]
+		for q := 0; q < stride; q += tilePairs {
+			for lo := 0; lo < rows; lo += Lanes {
+				m := min(Lanes, rows-lo)
+				left := min(2*tilePairs, n-2*q)
+				if left < 2*tilePairs {
+					clear(block)
+				}
+				packPairTile(block, a.Data[at+lo+2*q*a.ColStride:], a.ColStride, m, left)
+				if m == Lanes {
+					transposePairsAVX512(&pairs[lo*stride+q], &block[0], 4*stride, 1)
+					continue
+				}
+				for r := range m {
+					for p := range tilePairs {
+						pairs[(lo+r)*stride+q+p] = block[p*m+r]
+					}
+				}
+			}
+		}
+		return
+	}
+	for r := range rows {
+		row := halves(pairs[r*stride:][:stride])
+		if a.ColStride == 1 {
+			F32ToBF16(row[:n], a.Data[at+r*a.RowStride:][:n])
+		} else {
+			for p := range n {
+				row[p] = roundBF16(a.Data[at+r*a.RowStride+p*a.ColStride])
+			}
+		}
+		clear(row[n:])
+	}
+}
