@@ -5,9 +5,9 @@ package kernels
 import "unsafe"
 
 const (
-	// blockK is the most steps of k that are multiplied in one go: a panel's
+	// shortK is the most steps of k that AVX2 multiplies in one go: a panel's
 	// block is then 24 KB, which stays in L1 while the rows pass by.
-	blockK = 384
+	shortK = 384
 	// blockRows is about the number of rows whose blocks of A stay in L2.
 	blockRows = 120
 	// strip is the number of panels after which the activation is applied, to
@@ -16,6 +16,19 @@ const (
 	// wideBytes is about the memory for a block of widened 8-bit rows.
 	wideBytes = 192 << 10
 )
+
+// longK is the same for AVX-512, whose kernels fetch panels from L2: two panels
+// and the rows are to leave half of it free. The sums are loaded and stored the
+// less often the longer it is.
+var longK = min(L2/2/(4*(blockRows+2*Lanes))/128*128, 1024)
+
+// blockK returns the most steps of k that are multiplied in one go.
+func blockK() int {
+	if current >= AVX512 {
+		return longK
+	}
+	return shortK
+}
 
 // tileF32 returns the most rows and, for that many rows, panels of a tile of f32
 // or bfloat16.
@@ -38,7 +51,7 @@ func tileF32(rows int) (maxRows, panels int) {
 // gemmF32 is GemmF32 after its checks, with K at least 1.
 func gemmF32(m int, a ViewF32, b *PanelsF32, lo, hi int, c []float32, ldc int, ep *Epilogue, s *Scratch) {
 	block := gemmBlock{f32: b.Data, panel: b.K * Lanes, steps: b.K, n: b.N, ldc: ldc, ep: ep, s: s}
-	block.run(m, a, blockK, lo, hi, c)
+	block.run(m, a, blockK(), lo, hi, c)
 }
 
 // gemmBF16 is GemmBF16 after its checks, with K at least 1.
@@ -48,7 +61,7 @@ func gemmBF16(m int, a ViewF32, b *PanelsBF16, lo, hi int, c []float32, ldc int,
 		return
 	}
 	block := gemmBlock{bf16: b.Data, panel: b.stride(), steps: b.Pairs(), odd: b.K%2 == 1, n: b.N, ldc: ldc, ep: ep, s: s}
-	most := blockK
+	most := blockK()
 	if current < AVX512BF16 {
 		most /= 2 // rows of a are widened to twice the bytes
 	}

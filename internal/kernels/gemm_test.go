@@ -244,6 +244,7 @@ func products() []product {
 		list = append(list,
 			product{m: 131, n: n, k: 50, transA: true, transB: true, ld: 3, bias: true, pre: true, activation: ReLU},
 			product{m: 5, n: n, k: 800, ld: i, add: true, bias: true, activation: GELU, pre: true},
+			product{m: 17, n: 20 + i, k: 2100, transA: i == 1, bias: true, activation: ReLU, pre: true},
 			product{m: 14, n: n, k: 401, transA: true, bias: true},
 			product{m: 3 + i, n: n, k: 33, lo: 1, hi: 2},
 			product{m: 40, n: n, k: 30, bias: true, add: true, special: true})

@@ -32,7 +32,7 @@ func bf16Kernel(v isa, unroll int) gemmKernel {
 			"with subnormal numbers taken for zero, and then",
 			"",
 		},
-		multiply: multiplyF32,
+		multiply: multiplyF32, broadcast: broadcastF32,
 	}
 	const upper = 0xFFFF0000
 	high := func(at Mem, to reg.VecVirtual) {
@@ -57,10 +57,10 @@ func bf16Kernel(v isa, unroll int) gemmKernel {
 
 // bf16DotKernel takes VDPBF16PS.
 func bf16DotKernel() gemmKernel {
-	g := f32Kernel(avx512, 2)
+	g := f32Kernel(avx512, 4)
 	g.name, g.types = "gemmBF16Dot", [2]string{"uint32", "uint32"}
 	g.step = []string{"\tacc = VDPBF16PS(a[i*rs+p*cs], b[j/16*bs+p*16+j%16], acc)   for p = 0, 1, ... k-1"}
-	g.multiply = VDPBF16PS_BCST
+	g.multiply, g.broadcast = VDPBF16PS, VDPBF16PS_BCST
 	return g
 }
 

@@ -13,7 +13,7 @@ func init() {
 		f32Kernel(avx2, 4).function(avx2Shapes)
 	})
 	register("gemm_f32_avx512", func() {
-		f32Kernel(avx512, 2).function(avx512Shapes())
+		f32Kernel(avx512, 4).function(avx512Shapes())
 	})
 }
 
@@ -40,9 +40,13 @@ type gemmKernel struct {
 	step   []string  // what a step does, for the documentation
 	unroll int
 	passes []pass
-	// multiply adds the product of a factor in memory, broadcast, and a register
-	// of 64 bytes.
-	multiply func(x Mem, y, acc reg.VecVirtual)
+	// multiply adds the product of two registers; broadcast that of a factor in
+	// memory, broadcast, and a register of 64 bytes.
+	multiply  func(x, y, acc reg.VecVirtual)
+	broadcast func(x Mem, y, acc reg.VecVirtual)
+	// ahead is how many bytes before it is read a panel is brought into L1, 0
+	// where that is left to the CPU.
+	ahead int
 	// flush computes the sums with subnormal numbers taken for zero, as MXCSR
 	// has it.
 	flush bool
@@ -55,15 +59,20 @@ type pass struct {
 }
 
 func f32Kernel(v isa, unroll int) gemmKernel {
+	ahead := 0
+	if v.wide == 64 {
+		ahead = 1024
+	}
 	return gemmKernel{
-		isa: v, name: "gemmF32" + v.name, types: [2]string{"float32", "float32"}, unroll: unroll,
+		isa: v, ahead: ahead, name: "gemmF32" + v.name, types: [2]string{"float32", "float32"}, unroll: unroll,
 		step:     []string{"\tacc = fma(a[i*rs+p*cs], b[j/16*bs+p*16+j%16], acc)   for p = 0, 1, ... k-1"},
 		passes:   []pass{{load: func(at Mem, to reg.VecVirtual) { VMOVUPS(at, to) }}},
-		multiply: multiplyF32,
+		multiply: multiplyF32, broadcast: broadcastF32,
 	}
 }
 
-func multiplyF32(x Mem, y, acc reg.VecVirtual) { VFMADD231PS_BCST(x, y, acc) }
+func multiplyF32(x, y, acc reg.VecVirtual)      { VFMADD231PS(x, y, acc) }
+func broadcastF32(x Mem, y, acc reg.VecVirtual) { VFMADD231PS_BCST(x, y, acc) }
 
 // function writes the kernel.
 func (g gemmKernel) function(shapes []tileShape) {
@@ -174,7 +183,7 @@ func (g gemmKernel) tile(s tileShape, mxcsr Mem) {
 					y := v.vec()
 					p.load(bAt(j), y)
 					for r := range x {
-						VFMADD231PS(x[r], y, acc[r][j])
+						g.multiply(x[r], y, acc[r][j])
 					}
 				}
 				continue
@@ -185,17 +194,21 @@ func (g gemmKernel) tile(s tileShape, mxcsr Mem) {
 				p.load(bAt(j), bv[j])
 			}
 			for r := range s.rows {
-				if v.wide == 64 {
-					for j := range n {
-						g.multiply(rows.at(r, p.a), bv[j], acc[r][j])
-					}
+				if v.wide == 64 && n == 1 {
+					g.broadcast(rows.at(r, p.a), bv[0], acc[r][0])
 					continue
 				}
+				// A load for each product would be one too many for two a cycle.
 				x := v.vec()
 				VBROADCASTSS(rows.at(r, p.a), x)
 				for j := range n {
-					VFMADD231PS(x, bv[j], acc[r][j])
+					g.multiply(x, bv[j], acc[r][j])
 				}
+			}
+		}
+		if g.ahead > 0 {
+			for j := range n {
+				PREFETCHT0(panelAt(b, bs, bs3, j/per, g.ahead+64*i+v.wide*(j%per)))
 			}
 		}
 		rows.advance(cs)
