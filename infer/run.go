@@ -9,12 +9,12 @@ import (
 
 // Sizes of the blocks of rows that one worker carries through a layer.
 const (
-	// blockFloats bounds the activations of a block, so that they and a panel
-	// of weights stay in the second-level cache.
-	blockFloats = 96 << 10
 	// Blocks have at least minBlock rows, since each block reads all weights of
 	// the layer, and at most maxBlock.
 	minBlock, maxBlock = 48, 144
+	// A layer with more than largeLayer bytes of weights reads them from memory:
+	// its blocks have largeBlock rows.
+	largeLayer, largeBlock = 4 << 20, 240
 	// blockStep divides the rows of a block: the kernels take 6 or 14 rows at a
 	// time, and their remainders are slower.
 	blockStep = 6
@@ -99,10 +99,16 @@ func (r *run) init(w *weights, t *team.Team, o Options) {
 	r.weights, r.team, r.padTo, r.observe = w, t, o.PadTo, o.Observe
 	h := w.config.HiddenSize
 	r.block = maxBlock
-	for _, l := range w.layers {
-		r.block = min(r.block, blockFloats/(l.intermediate+2*h))
+	least := minBlock
+	for i := range w.layers {
+		l := &w.layers[i]
+		// The activations of a block take half of the second-level cache.
+		r.block = min(r.block, kernels.L2/2/(4*(l.intermediate+2*h)))
+		if l.bytes() > largeLayer {
+			least = largeBlock
+		}
 	}
-	r.block = max(r.block, minBlock) / blockStep * blockStep
+	r.block = max(r.block, least) / blockStep * blockStep
 	r.workers = make([]worker, t.Workers())
 	for i := range r.workers {
 		k := &r.workers[i]

@@ -46,6 +46,11 @@ type layer struct {
 	outputNorm     norm
 }
 
+// bytes returns the memory of the layer's packed weights.
+func (l *layer) bytes() int {
+	return l.project.bytes() + l.output.bytes() + l.expand.bytes() + l.contract.bytes()
+}
+
 type norm struct{ gamma, beta []float32 }
 
 // linear is x·Wᵀ + b with W packed into the panels of its number format.
@@ -65,6 +70,11 @@ type linear struct {
 
 func (l *linear) panels() int {
 	return (l.out + kernels.Lanes - 1) / kernels.Lanes
+}
+
+// bytes returns the memory of the packed weights.
+func (l *linear) bytes() int {
+	return 4*len(l.f32.Data) + 2*len(l.half.Data) + 4*len(l.bf16.Data) + len(l.i8.Data)
 }
 
 // int8 tells whether the layer's input is to be quantized.

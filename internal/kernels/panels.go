@@ -43,7 +43,7 @@ func ParallelPackF32(t *team.Team, p *PanelsF32, b ViewF32, k, n int) {
 func (p *PanelsF32) resize(b ViewF32, k, n int) {
 	b.check(k, n)
 	p.K, p.N = k, n
-	p.Data = grow(p.Data, ceilDiv(n, Lanes)*k*Lanes)
+	p.Data = growAligned(p.Data, ceilDiv(n, Lanes)*k*Lanes)
 }
 
 // pack packs the panels [lo, hi).

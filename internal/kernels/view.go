@@ -1,6 +1,10 @@
 package kernels
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"github.com/skive-ml/skive/internal/machine"
+)
 
 // ViewF32 is a matrix in memory of any layout: its element (i, j) is
 // Data[i*RowStride+j*ColStride].
@@ -47,13 +51,15 @@ func grow[E any](s []E, n int) []E {
 // tileBytes is the length of a row of a tile, and of a line of the cache.
 const tileBytes = 64
 
-// growAligned is grow for memory that begins with a line of the cache.
-func growAligned[E int8 | uint8 | int32 | uint32](s []E, n int) []E {
+// growAligned is grow for memory that begins with a line of the cache and, if it
+// is large, lies on large pages.
+func growAligned[E int8 | uint8 | int32 | uint32 | float32](s []E, n int) []E {
 	if cap(s) >= n {
 		return s[:n]
 	}
 	size := int(unsafe.Sizeof(E(0)))
 	s = make([]E, n+tileBytes/size)
+	machine.HugePages(s)
 	off := int(-uintptr(unsafe.Pointer(unsafe.SliceData(s)))%tileBytes) / size
 	return s[off:][:n]
 }
