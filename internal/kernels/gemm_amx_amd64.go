@@ -70,18 +70,20 @@ func (s *amxScratch) eachCall(rows, panel, panels, cut int, call func(c tileCall
 		for at := 0; at < panels; {
 			c := tileCall{top: top, blocks: blocks, rows: rows, panel: panel + at, panels: 1, groups: 1, mask: 1<<Lanes - 1}
 			left := panels - at
-			switch {
-			case left >= 4 && rows <= Lanes:
-				c.panels = 4
-			case left >= 2:
+			if left >= 2 {
 				c.panels = 2
+				if cut == 0 {
+					c.groups = left / 2
+				} else if left > 2 {
+					c.groups = (left - 1) / 2
+				}
 			}
-			if left == c.panels && cut > 0 {
+			if left == c.panels*c.groups && cut > 0 {
 				c.mask = 1<<cut - 1
 			}
 			c.rowTiles = s.tiles(rows, c.panels)
 			call(c)
-			at += c.panels
+			at += c.panels * c.groups
 		}
 	}
 	blocks := rows / maxTileRows

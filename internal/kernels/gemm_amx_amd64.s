@@ -5,8 +5,8 @@
 #include "textflag.h"
 
 // func gemmI8AMX(rowTiles int, panels int, config *byte, k int, a *int8, as int, blocks int, rows int, b *uint8, bs int, groups int, c *float32, ldc int, mask int, sums *int32, scaleA *float32, sum *int32, scaleB *float32, bias *float32, accumulate int)
-// Requires: AMX-TILE, AVX, AVX512F
-TEXT ·gemmI8AMX(SB), NOSPLIT, $56-160
+// Requires: AMX-TILE, AVX, AVX512F, MMX+
+TEXT ·gemmI8AMX(SB), NOSPLIT, $72-160
 	MOVQ      config+16(FP), AX
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0x00 // LDTILECFG (AX)
 	MOVQ      b+64(FP), AX
@@ -14,7 +14,7 @@ TEXT ·gemmI8AMX(SB), NOSPLIT, $56-160
 	MOVQ      c+88(FP), AX
 	MOVQ      AX, 24(SP)
 	MOVQ      groups+80(FP), AX
-	MOVQ      AX, 48(SP)
+	MOVQ      AX, 40(SP)
 	MOVQ      mask+104(FP), AX
 	MOVQ      rowTiles+0(FP), CX
 	MOVQ      panels+8(FP), DX
@@ -22,55 +22,273 @@ TEXT ·gemmI8AMX(SB), NOSPLIT, $56-160
 	ORQ       DX, CX
 	CMPQ      CX, $0x00000102
 	JEQ       tile2x1
-	CMPQ      CX, $0x00000401
-	JEQ       tile1x4
 	CMPQ      CX, $0x00000201
 	JEQ       tile1x2
 	CMPQ      CX, $0x00000101
 	JEQ       tile1x1
 	KMOVW     AX, K1
+	XORQ      AX, AX
+	XORQ      CX, CX
+	XORQ      DX, DX
+	XORQ      BX, BX
+	XORQ      SI, SI
+	VPXORD    Z0, Z0, Z0
+	VPXORD    Z1, Z1, Z1
+	VPXORD    Z2, Z2, Z2
+	VPXORD    Z3, Z3, Z3
+	MOVQ      ldc+96(FP), DI
 
 group2x2:
-	MOVQ 24(SP), AX
-	MOVQ AX, 16(SP)
-	MOVQ a+32(FP), AX
-	MOVQ AX, (SP)
-	MOVQ blocks+48(FP), AX
-	MOVQ AX, 40(SP)
-	XORQ AX, AX
-	MOVQ AX, 32(SP)
+	MOVQ 24(SP), R8
+	MOVQ R8, 16(SP)
+	MOVQ a+32(FP), R8
+	MOVQ R8, (SP)
+	MOVQ blocks+48(FP), R8
+	MOVQ R8, 32(SP)
+	MOVQ 8(SP), R8
+	MOVQ bs+72(FP), R9
+	ADDQ R9, R8
+	MOVQ bs+72(FP), R9
+	ADDQ R9, R8
+	MOVQ R8, 64(SP)
+	MOVQ scaleA+120(FP), R8
+	MOVQ R8, 48(SP)
+	MOVQ sum+128(FP), R8
+	MOVQ R8, 56(SP)
 
 block2x2:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc0 // TILEZERO_0
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc8 // TILEZERO_1
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xd0 // TILEZERO_2
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xd8 // TILEZERO_3
-	MOVQ as+40(FP), AX
-	MOVQ k+24(FP), CX
-	MOVQ $0x00000040, DX
-	MOVQ (SP), BX
-	MOVQ AX, SI
-	SHLQ $0x04, SI
-	ADDQ BX, SI
-	MOVQ 8(SP), DI
-	MOVQ bs+72(FP), R8
-	LEAQ (DI)(R8*1), R8
+	MOVQ as+40(FP), R8
+	MOVQ k+24(FP), R9
+	MOVQ $0x00000040, R10
+	MOVQ (SP), R11
+	MOVQ R8, R12
+	SHLQ $0x04, R12
+	ADDQ R11, R12
+	MOVQ 8(SP), R13
+	MOVQ bs+72(FP), R14
+	ADDQ R13, R14
+	MOVQ 64(SP), R15
 
 loop2x2:
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x3c; BYTE $0x03 // TILELOADD_7 (BX)(AX*1)
-	ADDQ         $0x40, BX
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x24; BYTE $0x17 // TILELOADD_4 (DI)(DX*1)
-	ADDQ         $0x00000400, DI
+	PREFETCHT1 (R15)
+	PREFETCHT1 64(R15)
+	PREFETCHT1 128(R15)
+	PREFETCHT1 192(R15)
+	PREFETCHT1 256(R15)
+	PREFETCHT1 320(R15)
+	PREFETCHT1 384(R15)
+	PREFETCHT1 448(R15)
+	CMPQ       blocks+48(FP), $0x04
+	JGE        fetched2x2
+	PREFETCHT1 512(R15)
+	PREFETCHT1 576(R15)
+	PREFETCHT1 640(R15)
+	PREFETCHT1 704(R15)
+	PREFETCHT1 768(R15)
+	PREFETCHT1 832(R15)
+	PREFETCHT1 896(R15)
+	PREFETCHT1 960(R15)
+	CMPQ       blocks+48(FP), $0x02
+	JGE        half2x2
+	PREFETCHT1 1024(R15)
+	PREFETCHT1 1088(R15)
+	PREFETCHT1 1152(R15)
+	PREFETCHT1 1216(R15)
+	PREFETCHT1 1280(R15)
+	PREFETCHT1 1344(R15)
+	PREFETCHT1 1408(R15)
+	PREFETCHT1 1472(R15)
+	PREFETCHT1 1536(R15)
+	PREFETCHT1 1600(R15)
+	PREFETCHT1 1664(R15)
+	PREFETCHT1 1728(R15)
+	PREFETCHT1 1792(R15)
+	PREFETCHT1 1856(R15)
+	PREFETCHT1 1920(R15)
+	PREFETCHT1 1984(R15)
+	ADDQ       $0x00000400, R15
+
+half2x2:
+	ADDQ $0x00000200, R15
+
+fetched2x2:
+	ADDQ         $0x00000200, R15
+	BYTE $0xc4; BYTE $0x82; BYTE $0x7b; BYTE $0x4b; BYTE $0x3c; BYTE $0x03 // TILELOADD_7 (R11)(R8*1)
+	ADDQ         $0x40, R11
+	BYTE $0xc4; BYTE $0x82; BYTE $0x7b; BYTE $0x4b; BYTE $0x64; BYTE $0x15; BYTE $0x00 // TILELOADD_4 (R13)(R10*1)
+	ADDQ         $0x00000400, R13
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x5a; BYTE $0x5e; BYTE $0xc7 // TDPBSUD_0_7_4
-	BYTE $0xc4; BYTE $0xc2; BYTE $0x7b; BYTE $0x4b; BYTE $0x2c; BYTE $0x10 // TILELOADD_5 (R8)(DX*1)
-	ADDQ         $0x00000400, R8
+	BYTE $0xc4; BYTE $0x82; BYTE $0x7b; BYTE $0x4b; BYTE $0x2c; BYTE $0x16 // TILELOADD_5 (R14)(R10*1)
+	ADDQ         $0x00000400, R14
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x52; BYTE $0x5e; BYTE $0xcf // TDPBSUD_1_7_5
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x34; BYTE $0x06 // TILELOADD_6 (SI)(AX*1)
-	ADDQ         $0x40, SI
+	BYTE $0xc4; BYTE $0x82; BYTE $0x7b; BYTE $0x4b; BYTE $0x34; BYTE $0x04 // TILELOADD_6 (R12)(R8*1)
+	ADDQ         $0x40, R12
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x5a; BYTE $0x5e; BYTE $0xd6 // TDPBSUD_2_6_4
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x52; BYTE $0x5e; BYTE $0xde // TDPBSUD_3_6_5
-	DECQ         CX
-	JNZ          loop2x2
+	TESTQ        DX, DX
+	JZ           next2x2
+	VPBROADCASTD (SI), Z4
+	VPSLLD       $0x07, Z4, Z4
+	VBROADCASTSS (BX), Z5
+	VMOVDQU32    (AX), Z6
+	VPSUBD       Z4, Z6, Z6
+	VCVTDQ2PS    Z6, Z6
+	VMULPS       Z0, Z5, Z7
+	VFMADD213PS  Z1, Z7, Z6
+	VMOVDQU32    64(AX), Z7
+	VPSUBD       Z4, Z7, Z7
+	VCVTDQ2PS    Z7, Z7
+	VMULPS       Z2, Z5, Z4
+	VFMADD213PS  Z3, Z4, Z7
+	CMPQ         accumulate+152(FP), $0x00
+	JEQ          step0ofrow2x2
+	VMOVUPS      (CX), Z4
+	VADDPS       Z4, Z6, Z6
+	VMOVUPS.Z    64(CX), K1, Z4
+	VADDPS       Z4, Z7, Z7
+
+step0ofrow2x2:
+	VMOVUPS      Z6, (CX)
+	VMOVUPS      Z7, K1, 64(CX)
+	ADDQ         $0x04, BX
+	ADDQ         $0x04, SI
+	ADDQ         $0x00000080, AX
+	ADDQ         DI, CX
+	DECQ         DX
+	TESTQ        DX, DX
+	JZ           next2x2
+	VPBROADCASTD (SI), Z4
+	VPSLLD       $0x07, Z4, Z4
+	VBROADCASTSS (BX), Z5
+	VMOVDQU32    (AX), Z6
+	VPSUBD       Z4, Z6, Z6
+	VCVTDQ2PS    Z6, Z6
+	VMULPS       Z0, Z5, Z7
+	VFMADD213PS  Z1, Z7, Z6
+	VMOVDQU32    64(AX), Z7
+	VPSUBD       Z4, Z7, Z7
+	VCVTDQ2PS    Z7, Z7
+	VMULPS       Z2, Z5, Z4
+	VFMADD213PS  Z3, Z4, Z7
+	CMPQ         accumulate+152(FP), $0x00
+	JEQ          step1ofrow2x2
+	VMOVUPS      (CX), Z4
+	VADDPS       Z4, Z6, Z6
+	VMOVUPS.Z    64(CX), K1, Z4
+	VADDPS       Z4, Z7, Z7
+
+step1ofrow2x2:
+	VMOVUPS      Z6, (CX)
+	VMOVUPS      Z7, K1, 64(CX)
+	ADDQ         $0x04, BX
+	ADDQ         $0x04, SI
+	ADDQ         $0x00000080, AX
+	ADDQ         DI, CX
+	DECQ         DX
+	TESTQ        DX, DX
+	JZ           next2x2
+	VPBROADCASTD (SI), Z4
+	VPSLLD       $0x07, Z4, Z4
+	VBROADCASTSS (BX), Z5
+	VMOVDQU32    (AX), Z6
+	VPSUBD       Z4, Z6, Z6
+	VCVTDQ2PS    Z6, Z6
+	VMULPS       Z0, Z5, Z7
+	VFMADD213PS  Z1, Z7, Z6
+	VMOVDQU32    64(AX), Z7
+	VPSUBD       Z4, Z7, Z7
+	VCVTDQ2PS    Z7, Z7
+	VMULPS       Z2, Z5, Z4
+	VFMADD213PS  Z3, Z4, Z7
+	CMPQ         accumulate+152(FP), $0x00
+	JEQ          step2ofrow2x2
+	VMOVUPS      (CX), Z4
+	VADDPS       Z4, Z6, Z6
+	VMOVUPS.Z    64(CX), K1, Z4
+	VADDPS       Z4, Z7, Z7
+
+step2ofrow2x2:
+	VMOVUPS      Z6, (CX)
+	VMOVUPS      Z7, K1, 64(CX)
+	ADDQ         $0x04, BX
+	ADDQ         $0x04, SI
+	ADDQ         $0x00000080, AX
+	ADDQ         DI, CX
+	DECQ         DX
+	TESTQ        DX, DX
+	JZ           next2x2
+	VPBROADCASTD (SI), Z4
+	VPSLLD       $0x07, Z4, Z4
+	VBROADCASTSS (BX), Z5
+	VMOVDQU32    (AX), Z6
+	VPSUBD       Z4, Z6, Z6
+	VCVTDQ2PS    Z6, Z6
+	VMULPS       Z0, Z5, Z7
+	VFMADD213PS  Z1, Z7, Z6
+	VMOVDQU32    64(AX), Z7
+	VPSUBD       Z4, Z7, Z7
+	VCVTDQ2PS    Z7, Z7
+	VMULPS       Z2, Z5, Z4
+	VFMADD213PS  Z3, Z4, Z7
+	CMPQ         accumulate+152(FP), $0x00
+	JEQ          step3ofrow2x2
+	VMOVUPS      (CX), Z4
+	VADDPS       Z4, Z6, Z6
+	VMOVUPS.Z    64(CX), K1, Z4
+	VADDPS       Z4, Z7, Z7
+
+step3ofrow2x2:
+	VMOVUPS Z6, (CX)
+	VMOVUPS Z7, K1, 64(CX)
+	ADDQ    $0x04, BX
+	ADDQ    $0x04, SI
+	ADDQ    $0x00000080, AX
+	ADDQ    DI, CX
+	DECQ    DX
+
+next2x2:
+	DECQ  R9
+	JNZ   loop2x2
+	MOVQ  R15, 64(SP)
+	TESTQ DX, DX
+	JZ    leftnone2x2
+
+left2x2:
+	VPBROADCASTD (SI), Z4
+	VPSLLD       $0x07, Z4, Z4
+	VBROADCASTSS (BX), Z5
+	VMOVDQU32    (AX), Z6
+	VPSUBD       Z4, Z6, Z6
+	VCVTDQ2PS    Z6, Z6
+	VMULPS       Z0, Z5, Z7
+	VFMADD213PS  Z1, Z7, Z6
+	VMOVDQU32    64(AX), Z7
+	VPSUBD       Z4, Z7, Z7
+	VCVTDQ2PS    Z7, Z7
+	VMULPS       Z2, Z5, Z4
+	VFMADD213PS  Z3, Z4, Z7
+	CMPQ         accumulate+152(FP), $0x00
+	JEQ          leftrow2x2
+	VMOVUPS      (CX), Z4
+	VADDPS       Z4, Z6, Z6
+	VMOVUPS.Z    64(CX), K1, Z4
+	VADDPS       Z4, Z7, Z7
+
+leftrow2x2:
+	VMOVUPS Z6, (CX)
+	VMOVUPS Z7, K1, 64(CX)
+	ADDQ    $0x04, BX
+	ADDQ    $0x04, SI
+	ADDQ    $0x00000080, AX
+	ADDQ    DI, CX
+	DECQ    DX
+	JNZ     left2x2
+
+leftnone2x2:
 	MOVQ         sums+112(FP), AX
 	MOVQ         $0x00000080, CX
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x04; BYTE $0x08 // TILESTORED_0 (AX)(CX*1)
@@ -79,30 +297,43 @@ loop2x2:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x9c; BYTE $0x08; BYTE $0x40; BYTE $0x08; BYTE $0x00; BYTE $0x00 // TILESTORED_3 2112(AX)(CX*1)
 	MOVQ         sums+112(FP), AX
 	MOVQ         16(SP), CX
-	MOVQ         ldc+96(FP), DX
-	MOVQ         rows+56(FP), BX
-	MOVQ         accumulate+152(FP), SI
-	MOVQ         32(SP), DI
-	MOVQ         scaleA+120(FP), R8
-	MOVQ         sum+128(FP), R9
-	LEAQ         (R8)(DI*4), R8
-	LEAQ         (R9)(DI*4), R9
-	MOVQ         24(SP), DI
-	MOVQ         c+88(FP), R10
-	SUBQ         R10, DI
-	MOVQ         scaleB+136(FP), R10
-	MOVQ         bias+144(FP), R11
-	ADDQ         DI, R10
-	ADDQ         DI, R11
-	VMOVUPS      (R10), Z0
-	VMOVUPS      (R11), Z1
-	VMOVUPS      64(R10), Z2
-	VMOVUPS.Z    64(R11), K1, Z3
+	MOVQ         rows+56(FP), DX
+	MOVQ         48(SP), BX
+	MOVQ         56(SP), SI
+	MOVQ         24(SP), R8
+	MOVQ         c+88(FP), R9
+	SUBQ         R9, R8
+	MOVQ         scaleB+136(FP), R9
+	MOVQ         bias+144(FP), R10
+	VMOVUPS      (R9)(R8*1), Z0
+	VMOVUPS      (R10)(R8*1), Z1
+	VMOVUPS      64(R9)(R8*1), Z2
+	VMOVUPS.Z    64(R10)(R8*1), K1, Z3
+	MOVQ         rows+56(FP), R8
+	MOVQ         as+40(FP), R9
+	IMULQ        R8, R9
+	ADDQ         R9, (SP)
+	MOVQ         DI, R9
+	IMULQ        R8, R9
+	ADDQ         R9, 16(SP)
+	SHLQ         $0x02, R8
+	ADDQ         R8, 48(SP)
+	ADDQ         R8, 56(SP)
+	DECQ         32(SP)
+	JNZ          block2x2
+	MOVQ         bs+72(FP), R8
+	ADDQ         R8, 8(SP)
+	ADDQ         R8, 8(SP)
+	ADDQ         $0x00000080, 24(SP)
+	DECQ         40(SP)
+	JNZ          group2x2
+	TESTQ        DX, DX
+	JZ           endnone2x2
 
-row2x2:
-	VPBROADCASTD (R9), Z4
+end2x2:
+	VPBROADCASTD (SI), Z4
 	VPSLLD       $0x07, Z4, Z4
-	VBROADCASTSS (R8), Z5
+	VBROADCASTSS (BX), Z5
 	VMOVDQU32    (AX), Z6
 	VPSUBD       Z4, Z6, Z6
 	VCVTDQ2PS    Z6, Z6
@@ -113,354 +344,388 @@ row2x2:
 	VCVTDQ2PS    Z7, Z7
 	VMULPS       Z2, Z5, Z4
 	VFMADD213PS  Z3, Z4, Z7
-	TESTQ        SI, SI
-	JZ           store2x2
+	CMPQ         accumulate+152(FP), $0x00
+	JEQ          endrow2x2
 	VMOVUPS      (CX), Z4
 	VADDPS       Z4, Z6, Z6
 	VMOVUPS.Z    64(CX), K1, Z4
 	VADDPS       Z4, Z7, Z7
 
-store2x2:
+endrow2x2:
 	VMOVUPS Z6, (CX)
 	VMOVUPS Z7, K1, 64(CX)
+	ADDQ    $0x04, BX
+	ADDQ    $0x04, SI
 	ADDQ    $0x00000080, AX
-	ADDQ    DX, CX
-	ADDQ    $0x04, R8
-	ADDQ    $0x04, R9
-	DECQ    BX
-	JNZ     row2x2
-	MOVQ    rows+56(FP), AX
-	ADDQ    AX, 32(SP)
-	MOVQ    as+40(FP), CX
-	IMULQ   AX, CX
-	ADDQ    CX, (SP)
-	MOVQ    ldc+96(FP), CX
-	IMULQ   AX, CX
-	ADDQ    CX, 16(SP)
-	DECQ    40(SP)
-	JNZ     block2x2
-	MOVQ    bs+72(FP), AX
-	ADDQ    AX, 8(SP)
-	ADDQ    AX, 8(SP)
-	ADDQ    $0x00000080, 24(SP)
-	DECQ    48(SP)
-	JNZ     group2x2
+	ADDQ    DI, CX
+	DECQ    DX
+	JNZ     end2x2
+
+endnone2x2:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0 // TILERELEASE
 	VZEROUPPER
 	RET
 
 tile2x1:
-	KMOVW AX, K1
+	KMOVW  AX, K1
+	XORQ   AX, AX
+	XORQ   CX, CX
+	XORQ   DX, DX
+	XORQ   BX, BX
+	XORQ   SI, SI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	MOVQ   ldc+96(FP), DI
 
 group2x1:
-	MOVQ 24(SP), AX
-	MOVQ AX, 16(SP)
-	MOVQ a+32(FP), AX
-	MOVQ AX, (SP)
-	MOVQ blocks+48(FP), AX
-	MOVQ AX, 40(SP)
-	XORQ AX, AX
-	MOVQ AX, 32(SP)
+	MOVQ 24(SP), R8
+	MOVQ R8, 16(SP)
+	MOVQ a+32(FP), R8
+	MOVQ R8, (SP)
+	MOVQ blocks+48(FP), R8
+	MOVQ R8, 32(SP)
+	MOVQ 8(SP), R8
+	MOVQ bs+72(FP), R9
+	ADDQ R9, R8
+	MOVQ R8, 64(SP)
+	MOVQ scaleA+120(FP), R8
+	MOVQ R8, 48(SP)
+	MOVQ sum+128(FP), R8
+	MOVQ R8, 56(SP)
 
 block2x1:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc0 // TILEZERO_0
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc8 // TILEZERO_1
-	MOVQ as+40(FP), AX
-	MOVQ k+24(FP), CX
-	MOVQ $0x00000040, DX
-	MOVQ (SP), BX
-	MOVQ AX, SI
-	SHLQ $0x04, SI
-	ADDQ BX, SI
-	MOVQ 8(SP), DI
-	MOVQ bs+72(FP), R8
+	MOVQ as+40(FP), R8
+	MOVQ k+24(FP), R9
+	MOVQ $0x00000040, R10
+	MOVQ (SP), R11
+	MOVQ R8, R12
+	SHLQ $0x04, R12
+	ADDQ R11, R12
+	MOVQ 8(SP), R13
+	MOVQ 64(SP), R14
 
 loop2x1:
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x3c; BYTE $0x03 // TILELOADD_7 (BX)(AX*1)
-	ADDQ         $0x40, BX
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x24; BYTE $0x17 // TILELOADD_4 (DI)(DX*1)
-	ADDQ         $0x00000400, DI
+	PREFETCHT1 (R14)
+	PREFETCHT1 64(R14)
+	PREFETCHT1 128(R14)
+	PREFETCHT1 192(R14)
+	CMPQ       blocks+48(FP), $0x04
+	JGE        fetched2x1
+	PREFETCHT1 256(R14)
+	PREFETCHT1 320(R14)
+	PREFETCHT1 384(R14)
+	PREFETCHT1 448(R14)
+	CMPQ       blocks+48(FP), $0x02
+	JGE        half2x1
+	PREFETCHT1 512(R14)
+	PREFETCHT1 576(R14)
+	PREFETCHT1 640(R14)
+	PREFETCHT1 704(R14)
+	PREFETCHT1 768(R14)
+	PREFETCHT1 832(R14)
+	PREFETCHT1 896(R14)
+	PREFETCHT1 960(R14)
+	ADDQ       $0x00000200, R14
+
+half2x1:
+	ADDQ $0x00000100, R14
+
+fetched2x1:
+	ADDQ         $0x00000100, R14
+	BYTE $0xc4; BYTE $0x82; BYTE $0x7b; BYTE $0x4b; BYTE $0x3c; BYTE $0x03 // TILELOADD_7 (R11)(R8*1)
+	ADDQ         $0x40, R11
+	BYTE $0xc4; BYTE $0x82; BYTE $0x7b; BYTE $0x4b; BYTE $0x64; BYTE $0x15; BYTE $0x00 // TILELOADD_4 (R13)(R10*1)
+	ADDQ         $0x00000400, R13
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x5a; BYTE $0x5e; BYTE $0xc7 // TDPBSUD_0_7_4
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x34; BYTE $0x06 // TILELOADD_6 (SI)(AX*1)
-	ADDQ         $0x40, SI
+	BYTE $0xc4; BYTE $0x82; BYTE $0x7b; BYTE $0x4b; BYTE $0x34; BYTE $0x04 // TILELOADD_6 (R12)(R8*1)
+	ADDQ         $0x40, R12
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x5a; BYTE $0x5e; BYTE $0xce // TDPBSUD_1_6_4
-	DECQ         CX
-	JNZ          loop2x1
+	TESTQ        DX, DX
+	JZ           next2x1
+	VPBROADCASTD (SI), Z2
+	VPSLLD       $0x07, Z2, Z2
+	VBROADCASTSS (BX), Z3
+	VMOVDQU32    (AX), Z4
+	VPSUBD       Z2, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z0, Z3, Z2
+	VFMADD213PS  Z1, Z2, Z4
+	CMPQ         accumulate+152(FP), $0x00
+	JEQ          step0ofrow2x1
+	VMOVUPS.Z    (CX), K1, Z2
+	VADDPS       Z2, Z4, Z4
+
+step0ofrow2x1:
+	VMOVUPS      Z4, K1, (CX)
+	ADDQ         $0x04, BX
+	ADDQ         $0x04, SI
+	ADDQ         $0x00000040, AX
+	ADDQ         DI, CX
+	DECQ         DX
+	TESTQ        DX, DX
+	JZ           next2x1
+	VPBROADCASTD (SI), Z2
+	VPSLLD       $0x07, Z2, Z2
+	VBROADCASTSS (BX), Z3
+	VMOVDQU32    (AX), Z4
+	VPSUBD       Z2, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z0, Z3, Z2
+	VFMADD213PS  Z1, Z2, Z4
+	CMPQ         accumulate+152(FP), $0x00
+	JEQ          step1ofrow2x1
+	VMOVUPS.Z    (CX), K1, Z2
+	VADDPS       Z2, Z4, Z4
+
+step1ofrow2x1:
+	VMOVUPS      Z4, K1, (CX)
+	ADDQ         $0x04, BX
+	ADDQ         $0x04, SI
+	ADDQ         $0x00000040, AX
+	ADDQ         DI, CX
+	DECQ         DX
+	TESTQ        DX, DX
+	JZ           next2x1
+	VPBROADCASTD (SI), Z2
+	VPSLLD       $0x07, Z2, Z2
+	VBROADCASTSS (BX), Z3
+	VMOVDQU32    (AX), Z4
+	VPSUBD       Z2, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z0, Z3, Z2
+	VFMADD213PS  Z1, Z2, Z4
+	CMPQ         accumulate+152(FP), $0x00
+	JEQ          step2ofrow2x1
+	VMOVUPS.Z    (CX), K1, Z2
+	VADDPS       Z2, Z4, Z4
+
+step2ofrow2x1:
+	VMOVUPS      Z4, K1, (CX)
+	ADDQ         $0x04, BX
+	ADDQ         $0x04, SI
+	ADDQ         $0x00000040, AX
+	ADDQ         DI, CX
+	DECQ         DX
+	TESTQ        DX, DX
+	JZ           next2x1
+	VPBROADCASTD (SI), Z2
+	VPSLLD       $0x07, Z2, Z2
+	VBROADCASTSS (BX), Z3
+	VMOVDQU32    (AX), Z4
+	VPSUBD       Z2, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z0, Z3, Z2
+	VFMADD213PS  Z1, Z2, Z4
+	CMPQ         accumulate+152(FP), $0x00
+	JEQ          step3ofrow2x1
+	VMOVUPS.Z    (CX), K1, Z2
+	VADDPS       Z2, Z4, Z4
+
+step3ofrow2x1:
+	VMOVUPS Z4, K1, (CX)
+	ADDQ    $0x04, BX
+	ADDQ    $0x04, SI
+	ADDQ    $0x00000040, AX
+	ADDQ    DI, CX
+	DECQ    DX
+
+next2x1:
+	DECQ  R9
+	JNZ   loop2x1
+	MOVQ  R14, 64(SP)
+	TESTQ DX, DX
+	JZ    leftnone2x1
+
+left2x1:
+	VPBROADCASTD (SI), Z2
+	VPSLLD       $0x07, Z2, Z2
+	VBROADCASTSS (BX), Z3
+	VMOVDQU32    (AX), Z4
+	VPSUBD       Z2, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z0, Z3, Z2
+	VFMADD213PS  Z1, Z2, Z4
+	CMPQ         accumulate+152(FP), $0x00
+	JEQ          leftrow2x1
+	VMOVUPS.Z    (CX), K1, Z2
+	VADDPS       Z2, Z4, Z4
+
+leftrow2x1:
+	VMOVUPS Z4, K1, (CX)
+	ADDQ    $0x04, BX
+	ADDQ    $0x04, SI
+	ADDQ    $0x00000040, AX
+	ADDQ    DI, CX
+	DECQ    DX
+	JNZ     left2x1
+
+leftnone2x1:
 	MOVQ         sums+112(FP), AX
 	MOVQ         $0x00000040, CX
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x04; BYTE $0x08 // TILESTORED_0 (AX)(CX*1)
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x8c; BYTE $0x08; BYTE $0x00; BYTE $0x04; BYTE $0x00; BYTE $0x00 // TILESTORED_1 1024(AX)(CX*1)
 	MOVQ         sums+112(FP), AX
 	MOVQ         16(SP), CX
-	MOVQ         ldc+96(FP), DX
-	MOVQ         rows+56(FP), BX
-	MOVQ         accumulate+152(FP), SI
-	MOVQ         32(SP), DI
-	MOVQ         scaleA+120(FP), R8
-	MOVQ         sum+128(FP), R9
-	LEAQ         (R8)(DI*4), R8
-	LEAQ         (R9)(DI*4), R9
-	MOVQ         24(SP), DI
-	MOVQ         c+88(FP), R10
-	SUBQ         R10, DI
-	MOVQ         scaleB+136(FP), R10
-	MOVQ         bias+144(FP), R11
-	ADDQ         DI, R10
-	ADDQ         DI, R11
-	VMOVUPS      (R10), Z0
-	VMOVUPS.Z    (R11), K1, Z1
+	MOVQ         rows+56(FP), DX
+	MOVQ         48(SP), BX
+	MOVQ         56(SP), SI
+	MOVQ         24(SP), R8
+	MOVQ         c+88(FP), R9
+	SUBQ         R9, R8
+	MOVQ         scaleB+136(FP), R9
+	MOVQ         bias+144(FP), R10
+	VMOVUPS      (R9)(R8*1), Z0
+	VMOVUPS.Z    (R10)(R8*1), K1, Z1
+	MOVQ         rows+56(FP), R8
+	MOVQ         as+40(FP), R9
+	IMULQ        R8, R9
+	ADDQ         R9, (SP)
+	MOVQ         DI, R9
+	IMULQ        R8, R9
+	ADDQ         R9, 16(SP)
+	SHLQ         $0x02, R8
+	ADDQ         R8, 48(SP)
+	ADDQ         R8, 56(SP)
+	DECQ         32(SP)
+	JNZ          block2x1
+	MOVQ         bs+72(FP), R8
+	ADDQ         R8, 8(SP)
+	ADDQ         $0x00000040, 24(SP)
+	DECQ         40(SP)
+	JNZ          group2x1
+	TESTQ        DX, DX
+	JZ           endnone2x1
 
-row2x1:
-	VPBROADCASTD (R9), Z2
+end2x1:
+	VPBROADCASTD (SI), Z2
 	VPSLLD       $0x07, Z2, Z2
-	VBROADCASTSS (R8), Z3
+	VBROADCASTSS (BX), Z3
 	VMOVDQU32    (AX), Z4
 	VPSUBD       Z2, Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z0, Z3, Z2
 	VFMADD213PS  Z1, Z2, Z4
-	TESTQ        SI, SI
-	JZ           store2x1
+	CMPQ         accumulate+152(FP), $0x00
+	JEQ          endrow2x1
 	VMOVUPS.Z    (CX), K1, Z2
 	VADDPS       Z2, Z4, Z4
 
-store2x1:
+endrow2x1:
 	VMOVUPS Z4, K1, (CX)
+	ADDQ    $0x04, BX
+	ADDQ    $0x04, SI
 	ADDQ    $0x00000040, AX
-	ADDQ    DX, CX
-	ADDQ    $0x04, R8
-	ADDQ    $0x04, R9
-	DECQ    BX
-	JNZ     row2x1
-	MOVQ    rows+56(FP), AX
-	ADDQ    AX, 32(SP)
-	MOVQ    as+40(FP), CX
-	IMULQ   AX, CX
-	ADDQ    CX, (SP)
-	MOVQ    ldc+96(FP), CX
-	IMULQ   AX, CX
-	ADDQ    CX, 16(SP)
-	DECQ    40(SP)
-	JNZ     block2x1
-	MOVQ    bs+72(FP), AX
-	ADDQ    AX, 8(SP)
-	ADDQ    $0x00000040, 24(SP)
-	DECQ    48(SP)
-	JNZ     group2x1
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0 // TILERELEASE
-	VZEROUPPER
-	RET
+	ADDQ    DI, CX
+	DECQ    DX
+	JNZ     end2x1
 
-tile1x4:
-	KMOVW AX, K1
-
-group1x4:
-	MOVQ 24(SP), AX
-	MOVQ AX, 16(SP)
-	MOVQ a+32(FP), AX
-	MOVQ AX, (SP)
-	MOVQ blocks+48(FP), AX
-	MOVQ AX, 40(SP)
-	XORQ AX, AX
-	MOVQ AX, 32(SP)
-
-block1x4:
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc0 // TILEZERO_0
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc8 // TILEZERO_1
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xd0 // TILEZERO_2
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xd8 // TILEZERO_3
-	MOVQ as+40(FP), AX
-	MOVQ k+24(FP), CX
-	MOVQ $0x00000040, DX
-	MOVQ (SP), BX
-	MOVQ 8(SP), SI
-	MOVQ bs+72(FP), DI
-	LEAQ (SI)(DI*1), R8
-	LEAQ (R8)(DI*1), R9
-	LEAQ (R9)(DI*1), DI
-
-loop1x4:
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x3c; BYTE $0x03 // TILELOADD_7 (BX)(AX*1)
-	ADDQ         $0x40, BX
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x24; BYTE $0x16 // TILELOADD_4 (SI)(DX*1)
-	ADDQ         $0x00000400, SI
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x5a; BYTE $0x5e; BYTE $0xc7 // TDPBSUD_0_7_4
-	BYTE $0xc4; BYTE $0xc2; BYTE $0x7b; BYTE $0x4b; BYTE $0x2c; BYTE $0x10 // TILELOADD_5 (R8)(DX*1)
-	ADDQ         $0x00000400, R8
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x52; BYTE $0x5e; BYTE $0xcf // TDPBSUD_1_7_5
-	BYTE $0xc4; BYTE $0xc2; BYTE $0x7b; BYTE $0x4b; BYTE $0x34; BYTE $0x11 // TILELOADD_6 (R9)(DX*1)
-	ADDQ         $0x00000400, R9
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5e; BYTE $0xd7 // TDPBSUD_2_7_6
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x24; BYTE $0x17 // TILELOADD_4 (DI)(DX*1)
-	ADDQ         $0x00000400, DI
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x5a; BYTE $0x5e; BYTE $0xdf // TDPBSUD_3_7_4
-	DECQ         CX
-	JNZ          loop1x4
-	MOVQ         sums+112(FP), AX
-	MOVQ         $0x00000100, CX
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x04; BYTE $0x08 // TILESTORED_0 (AX)(CX*1)
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x4c; BYTE $0x08; BYTE $0x40 // TILESTORED_1 64(AX)(CX*1)
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x94; BYTE $0x08; BYTE $0x80; BYTE $0x00; BYTE $0x00; BYTE $0x00 // TILESTORED_2 128(AX)(CX*1)
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x9c; BYTE $0x08; BYTE $0xc0; BYTE $0x00; BYTE $0x00; BYTE $0x00 // TILESTORED_3 192(AX)(CX*1)
-	MOVQ         sums+112(FP), AX
-	MOVQ         16(SP), CX
-	MOVQ         ldc+96(FP), DX
-	MOVQ         rows+56(FP), BX
-	MOVQ         accumulate+152(FP), SI
-	MOVQ         32(SP), DI
-	MOVQ         scaleA+120(FP), R8
-	MOVQ         sum+128(FP), R9
-	LEAQ         (R8)(DI*4), R8
-	LEAQ         (R9)(DI*4), R9
-	MOVQ         24(SP), DI
-	MOVQ         c+88(FP), R10
-	SUBQ         R10, DI
-	MOVQ         scaleB+136(FP), R10
-	MOVQ         bias+144(FP), R11
-	ADDQ         DI, R10
-	ADDQ         DI, R11
-	VMOVUPS      (R10), Z0
-	VMOVUPS      (R11), Z1
-	VMOVUPS      64(R10), Z2
-	VMOVUPS      64(R11), Z3
-	VMOVUPS      128(R10), Z4
-	VMOVUPS      128(R11), Z5
-	VMOVUPS      192(R10), Z6
-	VMOVUPS.Z    192(R11), K1, Z7
-
-row1x4:
-	VPBROADCASTD (R9), Z8
-	VPSLLD       $0x07, Z8, Z8
-	VBROADCASTSS (R8), Z9
-	VMOVDQU32    (AX), Z10
-	VPSUBD       Z8, Z10, Z10
-	VCVTDQ2PS    Z10, Z10
-	VMULPS       Z0, Z9, Z11
-	VFMADD213PS  Z1, Z11, Z10
-	VMOVDQU32    64(AX), Z11
-	VPSUBD       Z8, Z11, Z11
-	VCVTDQ2PS    Z11, Z11
-	VMULPS       Z2, Z9, Z12
-	VFMADD213PS  Z3, Z12, Z11
-	VMOVDQU32    128(AX), Z12
-	VPSUBD       Z8, Z12, Z12
-	VCVTDQ2PS    Z12, Z12
-	VMULPS       Z4, Z9, Z13
-	VFMADD213PS  Z5, Z13, Z12
-	VMOVDQU32    192(AX), Z13
-	VPSUBD       Z8, Z13, Z13
-	VCVTDQ2PS    Z13, Z13
-	VMULPS       Z6, Z9, Z8
-	VFMADD213PS  Z7, Z8, Z13
-	TESTQ        SI, SI
-	JZ           store1x4
-	VMOVUPS      (CX), Z8
-	VADDPS       Z8, Z10, Z10
-	VMOVUPS      64(CX), Z8
-	VADDPS       Z8, Z11, Z11
-	VMOVUPS      128(CX), Z8
-	VADDPS       Z8, Z12, Z12
-	VMOVUPS.Z    192(CX), K1, Z8
-	VADDPS       Z8, Z13, Z13
-
-store1x4:
-	VMOVUPS Z10, (CX)
-	VMOVUPS Z11, 64(CX)
-	VMOVUPS Z12, 128(CX)
-	VMOVUPS Z13, K1, 192(CX)
-	ADDQ    $0x00000100, AX
-	ADDQ    DX, CX
-	ADDQ    $0x04, R8
-	ADDQ    $0x04, R9
-	DECQ    BX
-	JNZ     row1x4
-	MOVQ    rows+56(FP), AX
-	ADDQ    AX, 32(SP)
-	MOVQ    as+40(FP), CX
-	IMULQ   AX, CX
-	ADDQ    CX, (SP)
-	MOVQ    ldc+96(FP), CX
-	IMULQ   AX, CX
-	ADDQ    CX, 16(SP)
-	DECQ    40(SP)
-	JNZ     block1x4
-	MOVQ    bs+72(FP), AX
-	ADDQ    AX, 8(SP)
-	ADDQ    AX, 8(SP)
-	ADDQ    AX, 8(SP)
-	ADDQ    AX, 8(SP)
-	ADDQ    $0x00000100, 24(SP)
-	DECQ    48(SP)
-	JNZ     group1x4
+endnone2x1:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0 // TILERELEASE
 	VZEROUPPER
 	RET
 
 tile1x2:
-	KMOVW AX, K1
+	KMOVW  AX, K1
+	XORQ   AX, AX
+	XORQ   CX, CX
+	XORQ   DX, DX
+	XORQ   BX, BX
+	XORQ   SI, SI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   ldc+96(FP), DI
 
 group1x2:
-	MOVQ 24(SP), AX
-	MOVQ AX, 16(SP)
-	MOVQ a+32(FP), AX
-	MOVQ AX, (SP)
-	MOVQ blocks+48(FP), AX
-	MOVQ AX, 40(SP)
-	XORQ AX, AX
-	MOVQ AX, 32(SP)
+	MOVQ 24(SP), R8
+	MOVQ R8, 16(SP)
+	MOVQ a+32(FP), R8
+	MOVQ R8, (SP)
+	MOVQ blocks+48(FP), R8
+	MOVQ R8, 32(SP)
+	MOVQ 8(SP), R8
+	MOVQ bs+72(FP), R9
+	ADDQ R9, R8
+	MOVQ bs+72(FP), R9
+	ADDQ R9, R8
+	MOVQ R8, 64(SP)
+	MOVQ scaleA+120(FP), R8
+	MOVQ R8, 48(SP)
+	MOVQ sum+128(FP), R8
+	MOVQ R8, 56(SP)
 
 block1x2:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc0 // TILEZERO_0
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc8 // TILEZERO_1
-	MOVQ as+40(FP), AX
-	MOVQ k+24(FP), CX
-	MOVQ $0x00000040, DX
-	MOVQ (SP), BX
-	MOVQ 8(SP), SI
-	MOVQ bs+72(FP), DI
-	LEAQ (SI)(DI*1), DI
+	MOVQ as+40(FP), R8
+	MOVQ k+24(FP), R9
+	MOVQ $0x00000040, R10
+	MOVQ (SP), R11
+	MOVQ 8(SP), R12
+	MOVQ bs+72(FP), R13
+	ADDQ R12, R13
+	MOVQ 64(SP), R14
 
 loop1x2:
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x3c; BYTE $0x03 // TILELOADD_7 (BX)(AX*1)
-	ADDQ         $0x40, BX
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x24; BYTE $0x16 // TILELOADD_4 (SI)(DX*1)
-	ADDQ         $0x00000400, SI
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x5a; BYTE $0x5e; BYTE $0xc7 // TDPBSUD_0_7_4
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x2c; BYTE $0x17 // TILELOADD_5 (DI)(DX*1)
-	ADDQ         $0x00000400, DI
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x52; BYTE $0x5e; BYTE $0xcf // TDPBSUD_1_7_5
-	DECQ         CX
-	JNZ          loop1x2
-	MOVQ         sums+112(FP), AX
-	MOVQ         $0x00000080, CX
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x04; BYTE $0x08 // TILESTORED_0 (AX)(CX*1)
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x4c; BYTE $0x08; BYTE $0x40 // TILESTORED_1 64(AX)(CX*1)
-	MOVQ         sums+112(FP), AX
-	MOVQ         16(SP), CX
-	MOVQ         ldc+96(FP), DX
-	MOVQ         rows+56(FP), BX
-	MOVQ         accumulate+152(FP), SI
-	MOVQ         32(SP), DI
-	MOVQ         scaleA+120(FP), R8
-	MOVQ         sum+128(FP), R9
-	LEAQ         (R8)(DI*4), R8
-	LEAQ         (R9)(DI*4), R9
-	MOVQ         24(SP), DI
-	MOVQ         c+88(FP), R10
-	SUBQ         R10, DI
-	MOVQ         scaleB+136(FP), R10
-	MOVQ         bias+144(FP), R11
-	ADDQ         DI, R10
-	ADDQ         DI, R11
-	VMOVUPS      (R10), Z0
-	VMOVUPS      (R11), Z1
-	VMOVUPS      64(R10), Z2
-	VMOVUPS.Z    64(R11), K1, Z3
+	PREFETCHT1 (R14)
+	PREFETCHT1 64(R14)
+	PREFETCHT1 128(R14)
+	PREFETCHT1 192(R14)
+	PREFETCHT1 256(R14)
+	PREFETCHT1 320(R14)
+	PREFETCHT1 384(R14)
+	PREFETCHT1 448(R14)
+	CMPQ       blocks+48(FP), $0x04
+	JGE        fetched1x2
+	PREFETCHT1 512(R14)
+	PREFETCHT1 576(R14)
+	PREFETCHT1 640(R14)
+	PREFETCHT1 704(R14)
+	PREFETCHT1 768(R14)
+	PREFETCHT1 832(R14)
+	PREFETCHT1 896(R14)
+	PREFETCHT1 960(R14)
+	CMPQ       blocks+48(FP), $0x02
+	JGE        half1x2
+	PREFETCHT1 1024(R14)
+	PREFETCHT1 1088(R14)
+	PREFETCHT1 1152(R14)
+	PREFETCHT1 1216(R14)
+	PREFETCHT1 1280(R14)
+	PREFETCHT1 1344(R14)
+	PREFETCHT1 1408(R14)
+	PREFETCHT1 1472(R14)
+	PREFETCHT1 1536(R14)
+	PREFETCHT1 1600(R14)
+	PREFETCHT1 1664(R14)
+	PREFETCHT1 1728(R14)
+	PREFETCHT1 1792(R14)
+	PREFETCHT1 1856(R14)
+	PREFETCHT1 1920(R14)
+	PREFETCHT1 1984(R14)
+	ADDQ       $0x00000400, R14
 
-row1x2:
-	VPBROADCASTD (R9), Z4
+half1x2:
+	ADDQ $0x00000200, R14
+
+fetched1x2:
+	ADDQ         $0x00000200, R14
+	BYTE $0xc4; BYTE $0x82; BYTE $0x7b; BYTE $0x4b; BYTE $0x3c; BYTE $0x03 // TILELOADD_7 (R11)(R8*1)
+	ADDQ         $0x40, R11
+	BYTE $0xc4; BYTE $0x82; BYTE $0x7b; BYTE $0x4b; BYTE $0x24; BYTE $0x14 // TILELOADD_4 (R12)(R10*1)
+	ADDQ         $0x00000400, R12
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5a; BYTE $0x5e; BYTE $0xc7 // TDPBSUD_0_7_4
+	BYTE $0xc4; BYTE $0x82; BYTE $0x7b; BYTE $0x4b; BYTE $0x6c; BYTE $0x15; BYTE $0x00 // TILELOADD_5 (R13)(R10*1)
+	ADDQ         $0x00000400, R13
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x52; BYTE $0x5e; BYTE $0xcf // TDPBSUD_1_7_5
+	TESTQ        DX, DX
+	JZ           next1x2
+	VPBROADCASTD (SI), Z4
 	VPSLLD       $0x07, Z4, Z4
-	VBROADCASTSS (R8), Z5
+	VBROADCASTSS (BX), Z5
 	VMOVDQU32    (AX), Z6
 	VPSUBD       Z4, Z6, Z6
 	VCVTDQ2PS    Z6, Z6
@@ -471,139 +736,481 @@ row1x2:
 	VCVTDQ2PS    Z7, Z7
 	VMULPS       Z2, Z5, Z4
 	VFMADD213PS  Z3, Z4, Z7
-	TESTQ        SI, SI
-	JZ           store1x2
+	CMPQ         accumulate+152(FP), $0x00
+	JEQ          step0ofrow1x2
 	VMOVUPS      (CX), Z4
 	VADDPS       Z4, Z6, Z6
 	VMOVUPS.Z    64(CX), K1, Z4
 	VADDPS       Z4, Z7, Z7
 
-store1x2:
+step0ofrow1x2:
+	VMOVUPS      Z6, (CX)
+	VMOVUPS      Z7, K1, 64(CX)
+	ADDQ         $0x04, BX
+	ADDQ         $0x04, SI
+	ADDQ         $0x00000080, AX
+	ADDQ         DI, CX
+	DECQ         DX
+	TESTQ        DX, DX
+	JZ           next1x2
+	VPBROADCASTD (SI), Z4
+	VPSLLD       $0x07, Z4, Z4
+	VBROADCASTSS (BX), Z5
+	VMOVDQU32    (AX), Z6
+	VPSUBD       Z4, Z6, Z6
+	VCVTDQ2PS    Z6, Z6
+	VMULPS       Z0, Z5, Z7
+	VFMADD213PS  Z1, Z7, Z6
+	VMOVDQU32    64(AX), Z7
+	VPSUBD       Z4, Z7, Z7
+	VCVTDQ2PS    Z7, Z7
+	VMULPS       Z2, Z5, Z4
+	VFMADD213PS  Z3, Z4, Z7
+	CMPQ         accumulate+152(FP), $0x00
+	JEQ          step1ofrow1x2
+	VMOVUPS      (CX), Z4
+	VADDPS       Z4, Z6, Z6
+	VMOVUPS.Z    64(CX), K1, Z4
+	VADDPS       Z4, Z7, Z7
+
+step1ofrow1x2:
+	VMOVUPS      Z6, (CX)
+	VMOVUPS      Z7, K1, 64(CX)
+	ADDQ         $0x04, BX
+	ADDQ         $0x04, SI
+	ADDQ         $0x00000080, AX
+	ADDQ         DI, CX
+	DECQ         DX
+	TESTQ        DX, DX
+	JZ           next1x2
+	VPBROADCASTD (SI), Z4
+	VPSLLD       $0x07, Z4, Z4
+	VBROADCASTSS (BX), Z5
+	VMOVDQU32    (AX), Z6
+	VPSUBD       Z4, Z6, Z6
+	VCVTDQ2PS    Z6, Z6
+	VMULPS       Z0, Z5, Z7
+	VFMADD213PS  Z1, Z7, Z6
+	VMOVDQU32    64(AX), Z7
+	VPSUBD       Z4, Z7, Z7
+	VCVTDQ2PS    Z7, Z7
+	VMULPS       Z2, Z5, Z4
+	VFMADD213PS  Z3, Z4, Z7
+	CMPQ         accumulate+152(FP), $0x00
+	JEQ          step2ofrow1x2
+	VMOVUPS      (CX), Z4
+	VADDPS       Z4, Z6, Z6
+	VMOVUPS.Z    64(CX), K1, Z4
+	VADDPS       Z4, Z7, Z7
+
+step2ofrow1x2:
+	VMOVUPS      Z6, (CX)
+	VMOVUPS      Z7, K1, 64(CX)
+	ADDQ         $0x04, BX
+	ADDQ         $0x04, SI
+	ADDQ         $0x00000080, AX
+	ADDQ         DI, CX
+	DECQ         DX
+	TESTQ        DX, DX
+	JZ           next1x2
+	VPBROADCASTD (SI), Z4
+	VPSLLD       $0x07, Z4, Z4
+	VBROADCASTSS (BX), Z5
+	VMOVDQU32    (AX), Z6
+	VPSUBD       Z4, Z6, Z6
+	VCVTDQ2PS    Z6, Z6
+	VMULPS       Z0, Z5, Z7
+	VFMADD213PS  Z1, Z7, Z6
+	VMOVDQU32    64(AX), Z7
+	VPSUBD       Z4, Z7, Z7
+	VCVTDQ2PS    Z7, Z7
+	VMULPS       Z2, Z5, Z4
+	VFMADD213PS  Z3, Z4, Z7
+	CMPQ         accumulate+152(FP), $0x00
+	JEQ          step3ofrow1x2
+	VMOVUPS      (CX), Z4
+	VADDPS       Z4, Z6, Z6
+	VMOVUPS.Z    64(CX), K1, Z4
+	VADDPS       Z4, Z7, Z7
+
+step3ofrow1x2:
 	VMOVUPS Z6, (CX)
 	VMOVUPS Z7, K1, 64(CX)
+	ADDQ    $0x04, BX
+	ADDQ    $0x04, SI
 	ADDQ    $0x00000080, AX
-	ADDQ    DX, CX
-	ADDQ    $0x04, R8
-	ADDQ    $0x04, R9
-	DECQ    BX
-	JNZ     row1x2
-	MOVQ    rows+56(FP), AX
-	ADDQ    AX, 32(SP)
-	MOVQ    as+40(FP), CX
-	IMULQ   AX, CX
-	ADDQ    CX, (SP)
-	MOVQ    ldc+96(FP), CX
-	IMULQ   AX, CX
-	ADDQ    CX, 16(SP)
-	DECQ    40(SP)
-	JNZ     block1x2
-	MOVQ    bs+72(FP), AX
-	ADDQ    AX, 8(SP)
-	ADDQ    AX, 8(SP)
-	ADDQ    $0x00000080, 24(SP)
-	DECQ    48(SP)
-	JNZ     group1x2
+	ADDQ    DI, CX
+	DECQ    DX
+
+next1x2:
+	DECQ  R9
+	JNZ   loop1x2
+	MOVQ  R14, 64(SP)
+	TESTQ DX, DX
+	JZ    leftnone1x2
+
+left1x2:
+	VPBROADCASTD (SI), Z4
+	VPSLLD       $0x07, Z4, Z4
+	VBROADCASTSS (BX), Z5
+	VMOVDQU32    (AX), Z6
+	VPSUBD       Z4, Z6, Z6
+	VCVTDQ2PS    Z6, Z6
+	VMULPS       Z0, Z5, Z7
+	VFMADD213PS  Z1, Z7, Z6
+	VMOVDQU32    64(AX), Z7
+	VPSUBD       Z4, Z7, Z7
+	VCVTDQ2PS    Z7, Z7
+	VMULPS       Z2, Z5, Z4
+	VFMADD213PS  Z3, Z4, Z7
+	CMPQ         accumulate+152(FP), $0x00
+	JEQ          leftrow1x2
+	VMOVUPS      (CX), Z4
+	VADDPS       Z4, Z6, Z6
+	VMOVUPS.Z    64(CX), K1, Z4
+	VADDPS       Z4, Z7, Z7
+
+leftrow1x2:
+	VMOVUPS Z6, (CX)
+	VMOVUPS Z7, K1, 64(CX)
+	ADDQ    $0x04, BX
+	ADDQ    $0x04, SI
+	ADDQ    $0x00000080, AX
+	ADDQ    DI, CX
+	DECQ    DX
+	JNZ     left1x2
+
+leftnone1x2:
+	MOVQ         sums+112(FP), AX
+	MOVQ         $0x00000080, CX
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x04; BYTE $0x08 // TILESTORED_0 (AX)(CX*1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x4c; BYTE $0x08; BYTE $0x40 // TILESTORED_1 64(AX)(CX*1)
+	MOVQ         sums+112(FP), AX
+	MOVQ         16(SP), CX
+	MOVQ         rows+56(FP), DX
+	MOVQ         48(SP), BX
+	MOVQ         56(SP), SI
+	MOVQ         24(SP), R8
+	MOVQ         c+88(FP), R9
+	SUBQ         R9, R8
+	MOVQ         scaleB+136(FP), R9
+	MOVQ         bias+144(FP), R10
+	VMOVUPS      (R9)(R8*1), Z0
+	VMOVUPS      (R10)(R8*1), Z1
+	VMOVUPS      64(R9)(R8*1), Z2
+	VMOVUPS.Z    64(R10)(R8*1), K1, Z3
+	MOVQ         rows+56(FP), R8
+	MOVQ         as+40(FP), R9
+	IMULQ        R8, R9
+	ADDQ         R9, (SP)
+	MOVQ         DI, R9
+	IMULQ        R8, R9
+	ADDQ         R9, 16(SP)
+	SHLQ         $0x02, R8
+	ADDQ         R8, 48(SP)
+	ADDQ         R8, 56(SP)
+	DECQ         32(SP)
+	JNZ          block1x2
+	MOVQ         bs+72(FP), R8
+	ADDQ         R8, 8(SP)
+	ADDQ         R8, 8(SP)
+	ADDQ         $0x00000080, 24(SP)
+	DECQ         40(SP)
+	JNZ          group1x2
+	TESTQ        DX, DX
+	JZ           endnone1x2
+
+end1x2:
+	VPBROADCASTD (SI), Z4
+	VPSLLD       $0x07, Z4, Z4
+	VBROADCASTSS (BX), Z5
+	VMOVDQU32    (AX), Z6
+	VPSUBD       Z4, Z6, Z6
+	VCVTDQ2PS    Z6, Z6
+	VMULPS       Z0, Z5, Z7
+	VFMADD213PS  Z1, Z7, Z6
+	VMOVDQU32    64(AX), Z7
+	VPSUBD       Z4, Z7, Z7
+	VCVTDQ2PS    Z7, Z7
+	VMULPS       Z2, Z5, Z4
+	VFMADD213PS  Z3, Z4, Z7
+	CMPQ         accumulate+152(FP), $0x00
+	JEQ          endrow1x2
+	VMOVUPS      (CX), Z4
+	VADDPS       Z4, Z6, Z6
+	VMOVUPS.Z    64(CX), K1, Z4
+	VADDPS       Z4, Z7, Z7
+
+endrow1x2:
+	VMOVUPS Z6, (CX)
+	VMOVUPS Z7, K1, 64(CX)
+	ADDQ    $0x04, BX
+	ADDQ    $0x04, SI
+	ADDQ    $0x00000080, AX
+	ADDQ    DI, CX
+	DECQ    DX
+	JNZ     end1x2
+
+endnone1x2:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0 // TILERELEASE
 	VZEROUPPER
 	RET
 
 tile1x1:
-	KMOVW AX, K1
+	KMOVW  AX, K1
+	XORQ   AX, AX
+	XORQ   CX, CX
+	XORQ   DX, DX
+	XORQ   BX, BX
+	XORQ   SI, SI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	MOVQ   ldc+96(FP), DI
 
 group1x1:
-	MOVQ 24(SP), AX
-	MOVQ AX, 16(SP)
-	MOVQ a+32(FP), AX
-	MOVQ AX, (SP)
-	MOVQ blocks+48(FP), AX
-	MOVQ AX, 40(SP)
-	XORQ AX, AX
-	MOVQ AX, 32(SP)
+	MOVQ 24(SP), R8
+	MOVQ R8, 16(SP)
+	MOVQ a+32(FP), R8
+	MOVQ R8, (SP)
+	MOVQ blocks+48(FP), R8
+	MOVQ R8, 32(SP)
+	MOVQ 8(SP), R8
+	MOVQ bs+72(FP), R9
+	ADDQ R9, R8
+	MOVQ R8, 64(SP)
+	MOVQ scaleA+120(FP), R8
+	MOVQ R8, 48(SP)
+	MOVQ sum+128(FP), R8
+	MOVQ R8, 56(SP)
 
 block1x1:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc0 // TILEZERO_0
-	MOVQ as+40(FP), AX
-	MOVQ k+24(FP), CX
-	MOVQ $0x00000040, DX
-	MOVQ (SP), BX
-	MOVQ 8(SP), SI
-	MOVQ bs+72(FP), DI
+	MOVQ as+40(FP), R8
+	MOVQ k+24(FP), R9
+	MOVQ $0x00000040, R10
+	MOVQ (SP), R11
+	MOVQ 8(SP), R12
+	MOVQ 64(SP), R13
 
 loop1x1:
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x3c; BYTE $0x03 // TILELOADD_7 (BX)(AX*1)
-	ADDQ         $0x40, BX
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x24; BYTE $0x16 // TILELOADD_4 (SI)(DX*1)
-	ADDQ         $0x00000400, SI
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x5a; BYTE $0x5e; BYTE $0xc7 // TDPBSUD_0_7_4
-	DECQ         CX
-	JNZ          loop1x1
-	MOVQ         sums+112(FP), AX
-	MOVQ         $0x00000040, CX
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x04; BYTE $0x08 // TILESTORED_0 (AX)(CX*1)
-	MOVQ         sums+112(FP), AX
-	MOVQ         16(SP), CX
-	MOVQ         ldc+96(FP), DX
-	MOVQ         rows+56(FP), BX
-	MOVQ         accumulate+152(FP), SI
-	MOVQ         32(SP), DI
-	MOVQ         scaleA+120(FP), R8
-	MOVQ         sum+128(FP), R9
-	LEAQ         (R8)(DI*4), R8
-	LEAQ         (R9)(DI*4), R9
-	MOVQ         24(SP), DI
-	MOVQ         c+88(FP), R10
-	SUBQ         R10, DI
-	MOVQ         scaleB+136(FP), R10
-	MOVQ         bias+144(FP), R11
-	ADDQ         DI, R10
-	ADDQ         DI, R11
-	VMOVUPS      (R10), Z0
-	VMOVUPS.Z    (R11), K1, Z1
+	PREFETCHT1 (R13)
+	PREFETCHT1 64(R13)
+	PREFETCHT1 128(R13)
+	PREFETCHT1 192(R13)
+	CMPQ       blocks+48(FP), $0x04
+	JGE        fetched1x1
+	PREFETCHT1 256(R13)
+	PREFETCHT1 320(R13)
+	PREFETCHT1 384(R13)
+	PREFETCHT1 448(R13)
+	CMPQ       blocks+48(FP), $0x02
+	JGE        half1x1
+	PREFETCHT1 512(R13)
+	PREFETCHT1 576(R13)
+	PREFETCHT1 640(R13)
+	PREFETCHT1 704(R13)
+	PREFETCHT1 768(R13)
+	PREFETCHT1 832(R13)
+	PREFETCHT1 896(R13)
+	PREFETCHT1 960(R13)
+	ADDQ       $0x00000200, R13
 
-row1x1:
-	VPBROADCASTD (R9), Z2
+half1x1:
+	ADDQ $0x00000100, R13
+
+fetched1x1:
+	ADDQ         $0x00000100, R13
+	BYTE $0xc4; BYTE $0x82; BYTE $0x7b; BYTE $0x4b; BYTE $0x3c; BYTE $0x03 // TILELOADD_7 (R11)(R8*1)
+	ADDQ         $0x40, R11
+	BYTE $0xc4; BYTE $0x82; BYTE $0x7b; BYTE $0x4b; BYTE $0x24; BYTE $0x14 // TILELOADD_4 (R12)(R10*1)
+	ADDQ         $0x00000400, R12
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x5a; BYTE $0x5e; BYTE $0xc7 // TDPBSUD_0_7_4
+	TESTQ        DX, DX
+	JZ           next1x1
+	VPBROADCASTD (SI), Z2
 	VPSLLD       $0x07, Z2, Z2
-	VBROADCASTSS (R8), Z3
+	VBROADCASTSS (BX), Z3
 	VMOVDQU32    (AX), Z4
 	VPSUBD       Z2, Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z0, Z3, Z2
 	VFMADD213PS  Z1, Z2, Z4
-	TESTQ        SI, SI
-	JZ           store1x1
+	CMPQ         accumulate+152(FP), $0x00
+	JEQ          step0ofrow1x1
 	VMOVUPS.Z    (CX), K1, Z2
 	VADDPS       Z2, Z4, Z4
 
-store1x1:
+step0ofrow1x1:
+	VMOVUPS      Z4, K1, (CX)
+	ADDQ         $0x04, BX
+	ADDQ         $0x04, SI
+	ADDQ         $0x00000040, AX
+	ADDQ         DI, CX
+	DECQ         DX
+	TESTQ        DX, DX
+	JZ           next1x1
+	VPBROADCASTD (SI), Z2
+	VPSLLD       $0x07, Z2, Z2
+	VBROADCASTSS (BX), Z3
+	VMOVDQU32    (AX), Z4
+	VPSUBD       Z2, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z0, Z3, Z2
+	VFMADD213PS  Z1, Z2, Z4
+	CMPQ         accumulate+152(FP), $0x00
+	JEQ          step1ofrow1x1
+	VMOVUPS.Z    (CX), K1, Z2
+	VADDPS       Z2, Z4, Z4
+
+step1ofrow1x1:
+	VMOVUPS      Z4, K1, (CX)
+	ADDQ         $0x04, BX
+	ADDQ         $0x04, SI
+	ADDQ         $0x00000040, AX
+	ADDQ         DI, CX
+	DECQ         DX
+	TESTQ        DX, DX
+	JZ           next1x1
+	VPBROADCASTD (SI), Z2
+	VPSLLD       $0x07, Z2, Z2
+	VBROADCASTSS (BX), Z3
+	VMOVDQU32    (AX), Z4
+	VPSUBD       Z2, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z0, Z3, Z2
+	VFMADD213PS  Z1, Z2, Z4
+	CMPQ         accumulate+152(FP), $0x00
+	JEQ          step2ofrow1x1
+	VMOVUPS.Z    (CX), K1, Z2
+	VADDPS       Z2, Z4, Z4
+
+step2ofrow1x1:
+	VMOVUPS      Z4, K1, (CX)
+	ADDQ         $0x04, BX
+	ADDQ         $0x04, SI
+	ADDQ         $0x00000040, AX
+	ADDQ         DI, CX
+	DECQ         DX
+	TESTQ        DX, DX
+	JZ           next1x1
+	VPBROADCASTD (SI), Z2
+	VPSLLD       $0x07, Z2, Z2
+	VBROADCASTSS (BX), Z3
+	VMOVDQU32    (AX), Z4
+	VPSUBD       Z2, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z0, Z3, Z2
+	VFMADD213PS  Z1, Z2, Z4
+	CMPQ         accumulate+152(FP), $0x00
+	JEQ          step3ofrow1x1
+	VMOVUPS.Z    (CX), K1, Z2
+	VADDPS       Z2, Z4, Z4
+
+step3ofrow1x1:
 	VMOVUPS Z4, K1, (CX)
+	ADDQ    $0x04, BX
+	ADDQ    $0x04, SI
 	ADDQ    $0x00000040, AX
-	ADDQ    DX, CX
-	ADDQ    $0x04, R8
-	ADDQ    $0x04, R9
-	DECQ    BX
-	JNZ     row1x1
-	MOVQ    rows+56(FP), AX
-	ADDQ    AX, 32(SP)
-	MOVQ    as+40(FP), CX
-	IMULQ   AX, CX
-	ADDQ    CX, (SP)
-	MOVQ    ldc+96(FP), CX
-	IMULQ   AX, CX
-	ADDQ    CX, 16(SP)
-	DECQ    40(SP)
-	JNZ     block1x1
-	MOVQ    bs+72(FP), AX
-	ADDQ    AX, 8(SP)
-	ADDQ    $0x00000040, 24(SP)
-	DECQ    48(SP)
-	JNZ     group1x1
+	ADDQ    DI, CX
+	DECQ    DX
+
+next1x1:
+	DECQ  R9
+	JNZ   loop1x1
+	MOVQ  R13, 64(SP)
+	TESTQ DX, DX
+	JZ    leftnone1x1
+
+left1x1:
+	VPBROADCASTD (SI), Z2
+	VPSLLD       $0x07, Z2, Z2
+	VBROADCASTSS (BX), Z3
+	VMOVDQU32    (AX), Z4
+	VPSUBD       Z2, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z0, Z3, Z2
+	VFMADD213PS  Z1, Z2, Z4
+	CMPQ         accumulate+152(FP), $0x00
+	JEQ          leftrow1x1
+	VMOVUPS.Z    (CX), K1, Z2
+	VADDPS       Z2, Z4, Z4
+
+leftrow1x1:
+	VMOVUPS Z4, K1, (CX)
+	ADDQ    $0x04, BX
+	ADDQ    $0x04, SI
+	ADDQ    $0x00000040, AX
+	ADDQ    DI, CX
+	DECQ    DX
+	JNZ     left1x1
+
+leftnone1x1:
+	MOVQ         sums+112(FP), AX
+	MOVQ         $0x00000040, CX
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x04; BYTE $0x08 // TILESTORED_0 (AX)(CX*1)
+	MOVQ         sums+112(FP), AX
+	MOVQ         16(SP), CX
+	MOVQ         rows+56(FP), DX
+	MOVQ         48(SP), BX
+	MOVQ         56(SP), SI
+	MOVQ         24(SP), R8
+	MOVQ         c+88(FP), R9
+	SUBQ         R9, R8
+	MOVQ         scaleB+136(FP), R9
+	MOVQ         bias+144(FP), R10
+	VMOVUPS      (R9)(R8*1), Z0
+	VMOVUPS.Z    (R10)(R8*1), K1, Z1
+	MOVQ         rows+56(FP), R8
+	MOVQ         as+40(FP), R9
+	IMULQ        R8, R9
+	ADDQ         R9, (SP)
+	MOVQ         DI, R9
+	IMULQ        R8, R9
+	ADDQ         R9, 16(SP)
+	SHLQ         $0x02, R8
+	ADDQ         R8, 48(SP)
+	ADDQ         R8, 56(SP)
+	DECQ         32(SP)
+	JNZ          block1x1
+	MOVQ         bs+72(FP), R8
+	ADDQ         R8, 8(SP)
+	ADDQ         $0x00000040, 24(SP)
+	DECQ         40(SP)
+	JNZ          group1x1
+	TESTQ        DX, DX
+	JZ           endnone1x1
+
+end1x1:
+	VPBROADCASTD (SI), Z2
+	VPSLLD       $0x07, Z2, Z2
+	VBROADCASTSS (BX), Z3
+	VMOVDQU32    (AX), Z4
+	VPSUBD       Z2, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z0, Z3, Z2
+	VFMADD213PS  Z1, Z2, Z4
+	CMPQ         accumulate+152(FP), $0x00
+	JEQ          endrow1x1
+	VMOVUPS.Z    (CX), K1, Z2
+	VADDPS       Z2, Z4, Z4
+
+endrow1x1:
+	VMOVUPS Z4, K1, (CX)
+	ADDQ    $0x04, BX
+	ADDQ    $0x04, SI
+	ADDQ    $0x00000040, AX
+	ADDQ    DI, CX
+	DECQ    DX
+	JNZ     end1x1
+
+endnone1x1:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0 // TILERELEASE
 	VZEROUPPER
 	RET
 
 // func gemmBF16AMX(rowTiles int, panels int, config *byte, k int, a *uint32, as int, blocks int, rows int, b *uint32, bs int, groups int, c *float32, ldc int, mask int, sums *int32, bias *float32, accumulate int)
-// Requires: AMX-TILE, AVX, AVX512F
-TEXT ·gemmBF16AMX(SB), NOSPLIT, $56-136
+// Requires: AMX-TILE, AVX, AVX512F, MMX+
+TEXT ·gemmBF16AMX(SB), NOSPLIT, $72-136
 	MOVQ      config+16(FP), AX
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0x00 // LDTILECFG (AX)
 	MOVQ      b+64(FP), AX
@@ -611,7 +1218,7 @@ TEXT ·gemmBF16AMX(SB), NOSPLIT, $56-136
 	MOVQ      c+88(FP), AX
 	MOVQ      AX, 24(SP)
 	MOVQ      groups+80(FP), AX
-	MOVQ      AX, 48(SP)
+	MOVQ      AX, 40(SP)
 	MOVQ      mask+104(FP), AX
 	MOVQ      rowTiles+0(FP), CX
 	MOVQ      panels+8(FP), DX
@@ -619,48 +1226,73 @@ TEXT ·gemmBF16AMX(SB), NOSPLIT, $56-136
 	ORQ       DX, CX
 	CMPQ      CX, $0x00000102
 	JEQ       tile2x1
-	CMPQ      CX, $0x00000401
-	JEQ       tile1x4
 	CMPQ      CX, $0x00000201
 	JEQ       tile1x2
 	CMPQ      CX, $0x00000101
 	JEQ       tile1x1
 	KMOVW     AX, K1
+	XORQ      AX, AX
+	XORQ      CX, CX
+	XORQ      DX, DX
+	XORQ      BX, BX
+	XORQ      BX, BX
+	VPXORD    Z0, Z0, Z0
+	VPXORD    Z1, Z1, Z1
+	VPXORD    Z2, Z2, Z2
+	VPXORD    Z3, Z3, Z3
+	MOVQ      ldc+96(FP), BX
 
 group2x2:
-	MOVQ 24(SP), AX
-	MOVQ AX, 16(SP)
-	MOVQ a+32(FP), AX
-	MOVQ AX, (SP)
-	MOVQ blocks+48(FP), AX
-	MOVQ AX, 40(SP)
-	XORQ AX, AX
-	MOVQ AX, 32(SP)
+	MOVQ 24(SP), SI
+	MOVQ SI, 16(SP)
+	MOVQ a+32(FP), SI
+	MOVQ SI, (SP)
+	MOVQ blocks+48(FP), SI
+	MOVQ SI, 32(SP)
+	MOVQ 8(SP), SI
+	MOVQ bs+72(FP), DI
+	ADDQ DI, SI
+	MOVQ bs+72(FP), DI
+	ADDQ DI, SI
+	MOVQ SI, 64(SP)
 
 block2x2:
-	MOVQ  accumulate+128(FP), AX
-	TESTQ AX, AX
+	MOVQ  accumulate+128(FP), SI
+	TESTQ SI, SI
 	JZ    zero2x2
-	MOVQ  sums+112(FP), AX
-	MOVQ  16(SP), CX
-	MOVQ  ldc+96(FP), DX
-	MOVQ  rows+56(FP), BX
+	TESTQ DX, DX
+	JZ    beforenone2x2
+
+before2x2:
+	VADDPS  (AX), Z1, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS  64(AX), Z3, Z0
+	VMOVUPS Z0, K1, 64(CX)
+	ADDQ    $0x00000080, AX
+	ADDQ    BX, CX
+	DECQ    DX
+	JNZ     before2x2
+
+beforenone2x2:
+	MOVQ sums+112(FP), SI
+	MOVQ 16(SP), DI
+	MOVQ rows+56(FP), R8
 
 old2x2:
-	VMOVUPS     (CX), Z0
-	VMOVUPS     Z0, (AX)
-	VMOVUPS.Z   64(CX), K1, Z0
-	VMOVUPS     Z0, 64(AX)
-	ADDQ        $0x00000080, AX
-	ADDQ        DX, CX
-	DECQ        BX
+	VMOVUPS     (DI), Z0
+	VMOVUPS     Z0, (SI)
+	VMOVUPS.Z   64(DI), K1, Z0
+	VMOVUPS     Z0, 64(SI)
+	ADDQ        $0x00000080, SI
+	ADDQ        BX, DI
+	DECQ        R8
 	JNZ         old2x2
-	MOVQ        sums+112(FP), AX
-	MOVQ        $0x00000080, CX
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x04; BYTE $0x08 // TILELOADD_0 (AX)(CX*1)
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x4c; BYTE $0x08; BYTE $0x40 // TILELOADD_1 64(AX)(CX*1)
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x94; BYTE $0x08; BYTE $0x00; BYTE $0x08; BYTE $0x00; BYTE $0x00 // TILELOADD_2 2048(AX)(CX*1)
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x9c; BYTE $0x08; BYTE $0x40; BYTE $0x08; BYTE $0x00; BYTE $0x00 // TILELOADD_3 2112(AX)(CX*1)
+	MOVQ        sums+112(FP), SI
+	MOVQ        $0x00000080, DI
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x04; BYTE $0x3e // TILELOADD_0 (SI)(DI*1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x4c; BYTE $0x3e; BYTE $0x40 // TILELOADD_1 64(SI)(DI*1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x94; BYTE $0x3e; BYTE $0x00; BYTE $0x08; BYTE $0x00; BYTE $0x00 // TILELOADD_2 2048(SI)(DI*1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x9c; BYTE $0x3e; BYTE $0x40; BYTE $0x08; BYTE $0x00; BYTE $0x00 // TILELOADD_3 2112(SI)(DI*1)
 	JMP         begin2x2
 
 zero2x2:
@@ -670,32 +1302,129 @@ zero2x2:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xd8 // TILEZERO_3
 
 begin2x2:
-	MOVQ as+40(FP), AX
-	MOVQ k+24(FP), CX
-	MOVQ $0x00000040, DX
-	MOVQ (SP), BX
-	MOVQ AX, SI
-	SHLQ $0x04, SI
-	ADDQ BX, SI
-	MOVQ 8(SP), DI
-	MOVQ bs+72(FP), R8
-	LEAQ (DI)(R8*1), R8
+	MOVQ as+40(FP), SI
+	MOVQ k+24(FP), DI
+	MOVQ $0x00000040, R8
+	MOVQ (SP), R9
+	MOVQ SI, R10
+	SHLQ $0x04, R10
+	ADDQ R9, R10
+	MOVQ 8(SP), R11
+	MOVQ bs+72(FP), R12
+	ADDQ R11, R12
+	MOVQ 64(SP), R13
 
 loop2x2:
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x3c; BYTE $0x03 // TILELOADD_7 (BX)(AX*1)
-	ADDQ         $0x40, BX
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x24; BYTE $0x17 // TILELOADD_4 (DI)(DX*1)
-	ADDQ         $0x00000400, DI
+	PREFETCHT1 (R13)
+	PREFETCHT1 64(R13)
+	PREFETCHT1 128(R13)
+	PREFETCHT1 192(R13)
+	PREFETCHT1 256(R13)
+	PREFETCHT1 320(R13)
+	PREFETCHT1 384(R13)
+	PREFETCHT1 448(R13)
+	CMPQ       blocks+48(FP), $0x04
+	JGE        fetched2x2
+	PREFETCHT1 512(R13)
+	PREFETCHT1 576(R13)
+	PREFETCHT1 640(R13)
+	PREFETCHT1 704(R13)
+	PREFETCHT1 768(R13)
+	PREFETCHT1 832(R13)
+	PREFETCHT1 896(R13)
+	PREFETCHT1 960(R13)
+	CMPQ       blocks+48(FP), $0x02
+	JGE        half2x2
+	PREFETCHT1 1024(R13)
+	PREFETCHT1 1088(R13)
+	PREFETCHT1 1152(R13)
+	PREFETCHT1 1216(R13)
+	PREFETCHT1 1280(R13)
+	PREFETCHT1 1344(R13)
+	PREFETCHT1 1408(R13)
+	PREFETCHT1 1472(R13)
+	PREFETCHT1 1536(R13)
+	PREFETCHT1 1600(R13)
+	PREFETCHT1 1664(R13)
+	PREFETCHT1 1728(R13)
+	PREFETCHT1 1792(R13)
+	PREFETCHT1 1856(R13)
+	PREFETCHT1 1920(R13)
+	PREFETCHT1 1984(R13)
+	ADDQ       $0x00000400, R13
+
+half2x2:
+	ADDQ $0x00000200, R13
+
+fetched2x2:
+	ADDQ        $0x00000200, R13
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x7b; BYTE $0x4b; BYTE $0x3c; BYTE $0x31 // TILELOADD_7 (R9)(SI*1)
+	ADDQ        $0x40, R9
+	BYTE $0xc4; BYTE $0x82; BYTE $0x7b; BYTE $0x4b; BYTE $0x24; BYTE $0x03 // TILELOADD_4 (R11)(R8*1)
+	ADDQ        $0x00000400, R11
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x5a; BYTE $0x5c; BYTE $0xc7 // TDPBF16PS_0_7_4
-	BYTE $0xc4; BYTE $0xc2; BYTE $0x7b; BYTE $0x4b; BYTE $0x2c; BYTE $0x10 // TILELOADD_5 (R8)(DX*1)
-	ADDQ         $0x00000400, R8
+	BYTE $0xc4; BYTE $0x82; BYTE $0x7b; BYTE $0x4b; BYTE $0x2c; BYTE $0x04 // TILELOADD_5 (R12)(R8*1)
+	ADDQ        $0x00000400, R12
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x52; BYTE $0x5c; BYTE $0xcf // TDPBF16PS_1_7_5
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x34; BYTE $0x06 // TILELOADD_6 (SI)(AX*1)
-	ADDQ         $0x40, SI
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x7b; BYTE $0x4b; BYTE $0x34; BYTE $0x32 // TILELOADD_6 (R10)(SI*1)
+	ADDQ        $0x40, R10
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x5a; BYTE $0x5c; BYTE $0xd6 // TDPBF16PS_2_6_4
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x52; BYTE $0x5c; BYTE $0xde // TDPBF16PS_3_6_5
-	DECQ         CX
-	JNZ          loop2x2
+	TESTQ       DX, DX
+	JZ          next2x2
+	VADDPS      (AX), Z1, Z0
+	VMOVUPS     Z0, (CX)
+	VADDPS      64(AX), Z3, Z0
+	VMOVUPS     Z0, K1, 64(CX)
+	ADDQ        $0x00000080, AX
+	ADDQ        BX, CX
+	DECQ        DX
+	TESTQ       DX, DX
+	JZ          next2x2
+	VADDPS      (AX), Z1, Z0
+	VMOVUPS     Z0, (CX)
+	VADDPS      64(AX), Z3, Z0
+	VMOVUPS     Z0, K1, 64(CX)
+	ADDQ        $0x00000080, AX
+	ADDQ        BX, CX
+	DECQ        DX
+	TESTQ       DX, DX
+	JZ          next2x2
+	VADDPS      (AX), Z1, Z0
+	VMOVUPS     Z0, (CX)
+	VADDPS      64(AX), Z3, Z0
+	VMOVUPS     Z0, K1, 64(CX)
+	ADDQ        $0x00000080, AX
+	ADDQ        BX, CX
+	DECQ        DX
+	TESTQ       DX, DX
+	JZ          next2x2
+	VADDPS      (AX), Z1, Z0
+	VMOVUPS     Z0, (CX)
+	VADDPS      64(AX), Z3, Z0
+	VMOVUPS     Z0, K1, 64(CX)
+	ADDQ        $0x00000080, AX
+	ADDQ        BX, CX
+	DECQ        DX
+
+next2x2:
+	DECQ  DI
+	JNZ   loop2x2
+	MOVQ  R13, 64(SP)
+	TESTQ DX, DX
+	JZ    leftnone2x2
+
+left2x2:
+	VADDPS  (AX), Z1, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS  64(AX), Z3, Z0
+	VMOVUPS Z0, K1, 64(CX)
+	ADDQ    $0x00000080, AX
+	ADDQ    BX, CX
+	DECQ    DX
+	JNZ     left2x2
+
+leftnone2x2:
 	MOVQ         sums+112(FP), AX
 	MOVQ         $0x00000080, CX
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x04; BYTE $0x08 // TILESTORED_0 (AX)(CX*1)
@@ -704,95 +1433,107 @@ loop2x2:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x9c; BYTE $0x08; BYTE $0x40; BYTE $0x08; BYTE $0x00; BYTE $0x00 // TILESTORED_3 2112(AX)(CX*1)
 	MOVQ         sums+112(FP), AX
 	MOVQ         16(SP), CX
-	MOVQ         ldc+96(FP), DX
-	MOVQ         rows+56(FP), BX
+	MOVQ         rows+56(FP), DX
+	MOVL         $0x80000000, SI
+	VPBROADCASTD SI, Z1
+	VPBROADCASTD SI, Z3
 	MOVQ         bias+120(FP), SI
 	TESTQ        SI, SI
 	JZ           plain2x2
 	MOVQ         24(SP), DI
 	MOVQ         c+88(FP), R8
 	SUBQ         R8, DI
-	ADDQ         DI, SI
-	VMOVUPS      (SI), Z0
-	VMOVUPS.Z    64(SI), K1, Z1
-
-biased2x2:
-	VMOVUPS (AX), Z2
-	VADDPS  Z0, Z2, Z2
-	VMOVUPS Z2, (CX)
-	VMOVUPS 64(AX), Z2
-	VADDPS  Z1, Z2, Z2
-	VMOVUPS Z2, K1, 64(CX)
-	ADDQ    $0x00000080, AX
-	ADDQ    DX, CX
-	DECQ    BX
-	JNZ     biased2x2
-	JMP     done2x2
+	VMOVUPS      (SI)(DI*1), Z1
+	VMOVUPS.Z    64(SI)(DI*1), K1, Z3
 
 plain2x2:
-	VMOVUPS (AX), Z0
+	MOVQ  rows+56(FP), SI
+	MOVQ  as+40(FP), DI
+	IMULQ SI, DI
+	ADDQ  DI, (SP)
+	MOVQ  BX, DI
+	IMULQ SI, DI
+	ADDQ  DI, 16(SP)
+	DECQ  32(SP)
+	JNZ   block2x2
+	MOVQ  bs+72(FP), SI
+	ADDQ  SI, 8(SP)
+	ADDQ  SI, 8(SP)
+	ADDQ  $0x00000080, 24(SP)
+	DECQ  40(SP)
+	JNZ   group2x2
+	TESTQ DX, DX
+	JZ    endnone2x2
+
+end2x2:
+	VADDPS  (AX), Z1, Z0
 	VMOVUPS Z0, (CX)
-	VMOVUPS 64(AX), Z0
+	VADDPS  64(AX), Z3, Z0
 	VMOVUPS Z0, K1, 64(CX)
 	ADDQ    $0x00000080, AX
-	ADDQ    DX, CX
-	DECQ    BX
-	JNZ     plain2x2
+	ADDQ    BX, CX
+	DECQ    DX
+	JNZ     end2x2
 
-done2x2:
-	MOVQ  rows+56(FP), AX
-	ADDQ  AX, 32(SP)
-	MOVQ  as+40(FP), CX
-	IMULQ AX, CX
-	ADDQ  CX, (SP)
-	MOVQ  ldc+96(FP), CX
-	IMULQ AX, CX
-	ADDQ  CX, 16(SP)
-	DECQ  40(SP)
-	JNZ   block2x2
-	MOVQ  bs+72(FP), AX
-	ADDQ  AX, 8(SP)
-	ADDQ  AX, 8(SP)
-	ADDQ  $0x00000080, 24(SP)
-	DECQ  48(SP)
-	JNZ   group2x2
+endnone2x2:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0 // TILERELEASE
 	VZEROUPPER
 	RET
 
 tile2x1:
-	KMOVW AX, K1
+	KMOVW  AX, K1
+	XORQ   AX, AX
+	XORQ   CX, CX
+	XORQ   DX, DX
+	XORQ   BX, BX
+	XORQ   BX, BX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	MOVQ   ldc+96(FP), BX
 
 group2x1:
-	MOVQ 24(SP), AX
-	MOVQ AX, 16(SP)
-	MOVQ a+32(FP), AX
-	MOVQ AX, (SP)
-	MOVQ blocks+48(FP), AX
-	MOVQ AX, 40(SP)
-	XORQ AX, AX
-	MOVQ AX, 32(SP)
+	MOVQ 24(SP), SI
+	MOVQ SI, 16(SP)
+	MOVQ a+32(FP), SI
+	MOVQ SI, (SP)
+	MOVQ blocks+48(FP), SI
+	MOVQ SI, 32(SP)
+	MOVQ 8(SP), SI
+	MOVQ bs+72(FP), DI
+	ADDQ DI, SI
+	MOVQ SI, 64(SP)
 
 block2x1:
-	MOVQ  accumulate+128(FP), AX
-	TESTQ AX, AX
+	MOVQ  accumulate+128(FP), SI
+	TESTQ SI, SI
 	JZ    zero2x1
-	MOVQ  sums+112(FP), AX
-	MOVQ  16(SP), CX
-	MOVQ  ldc+96(FP), DX
-	MOVQ  rows+56(FP), BX
+	TESTQ DX, DX
+	JZ    beforenone2x1
+
+before2x1:
+	VADDPS  (AX), Z1, Z0
+	VMOVUPS Z0, K1, (CX)
+	ADDQ    $0x00000040, AX
+	ADDQ    BX, CX
+	DECQ    DX
+	JNZ     before2x1
+
+beforenone2x1:
+	MOVQ sums+112(FP), SI
+	MOVQ 16(SP), DI
+	MOVQ rows+56(FP), R8
 
 old2x1:
-	VMOVUPS.Z   (CX), K1, Z0
-	VMOVUPS     Z0, (AX)
-	ADDQ        $0x00000040, AX
-	ADDQ        DX, CX
-	DECQ        BX
+	VMOVUPS.Z   (DI), K1, Z0
+	VMOVUPS     Z0, (SI)
+	ADDQ        $0x00000040, SI
+	ADDQ        BX, DI
+	DECQ        R8
 	JNZ         old2x1
-	MOVQ        sums+112(FP), AX
-	MOVQ        $0x00000040, CX
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x04; BYTE $0x08 // TILELOADD_0 (AX)(CX*1)
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x8c; BYTE $0x08; BYTE $0x00; BYTE $0x04; BYTE $0x00; BYTE $0x00 // TILELOADD_1 1024(AX)(CX*1)
+	MOVQ        sums+112(FP), SI
+	MOVQ        $0x00000040, DI
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x04; BYTE $0x3e // TILELOADD_0 (SI)(DI*1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x8c; BYTE $0x3e; BYTE $0x00; BYTE $0x04; BYTE $0x00; BYTE $0x00 // TILELOADD_1 1024(SI)(DI*1)
 	JMP         begin2x1
 
 zero2x1:
@@ -800,272 +1541,207 @@ zero2x1:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc8 // TILEZERO_1
 
 begin2x1:
-	MOVQ as+40(FP), AX
-	MOVQ k+24(FP), CX
-	MOVQ $0x00000040, DX
-	MOVQ (SP), BX
-	MOVQ AX, SI
-	SHLQ $0x04, SI
-	ADDQ BX, SI
-	MOVQ 8(SP), DI
-	MOVQ bs+72(FP), R8
+	MOVQ as+40(FP), SI
+	MOVQ k+24(FP), DI
+	MOVQ $0x00000040, R8
+	MOVQ (SP), R9
+	MOVQ SI, R10
+	SHLQ $0x04, R10
+	ADDQ R9, R10
+	MOVQ 8(SP), R11
+	MOVQ 64(SP), R12
 
 loop2x1:
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x3c; BYTE $0x03 // TILELOADD_7 (BX)(AX*1)
-	ADDQ         $0x40, BX
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x24; BYTE $0x17 // TILELOADD_4 (DI)(DX*1)
-	ADDQ         $0x00000400, DI
+	PREFETCHT1 (R12)
+	PREFETCHT1 64(R12)
+	PREFETCHT1 128(R12)
+	PREFETCHT1 192(R12)
+	CMPQ       blocks+48(FP), $0x04
+	JGE        fetched2x1
+	PREFETCHT1 256(R12)
+	PREFETCHT1 320(R12)
+	PREFETCHT1 384(R12)
+	PREFETCHT1 448(R12)
+	CMPQ       blocks+48(FP), $0x02
+	JGE        half2x1
+	PREFETCHT1 512(R12)
+	PREFETCHT1 576(R12)
+	PREFETCHT1 640(R12)
+	PREFETCHT1 704(R12)
+	PREFETCHT1 768(R12)
+	PREFETCHT1 832(R12)
+	PREFETCHT1 896(R12)
+	PREFETCHT1 960(R12)
+	ADDQ       $0x00000200, R12
+
+half2x1:
+	ADDQ $0x00000100, R12
+
+fetched2x1:
+	ADDQ        $0x00000100, R12
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x7b; BYTE $0x4b; BYTE $0x3c; BYTE $0x31 // TILELOADD_7 (R9)(SI*1)
+	ADDQ        $0x40, R9
+	BYTE $0xc4; BYTE $0x82; BYTE $0x7b; BYTE $0x4b; BYTE $0x24; BYTE $0x03 // TILELOADD_4 (R11)(R8*1)
+	ADDQ        $0x00000400, R11
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x5a; BYTE $0x5c; BYTE $0xc7 // TDPBF16PS_0_7_4
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x34; BYTE $0x06 // TILELOADD_6 (SI)(AX*1)
-	ADDQ         $0x40, SI
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x7b; BYTE $0x4b; BYTE $0x34; BYTE $0x32 // TILELOADD_6 (R10)(SI*1)
+	ADDQ        $0x40, R10
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x5a; BYTE $0x5c; BYTE $0xce // TDPBF16PS_1_6_4
-	DECQ         CX
-	JNZ          loop2x1
+	TESTQ       DX, DX
+	JZ          next2x1
+	VADDPS      (AX), Z1, Z0
+	VMOVUPS     Z0, K1, (CX)
+	ADDQ        $0x00000040, AX
+	ADDQ        BX, CX
+	DECQ        DX
+	TESTQ       DX, DX
+	JZ          next2x1
+	VADDPS      (AX), Z1, Z0
+	VMOVUPS     Z0, K1, (CX)
+	ADDQ        $0x00000040, AX
+	ADDQ        BX, CX
+	DECQ        DX
+	TESTQ       DX, DX
+	JZ          next2x1
+	VADDPS      (AX), Z1, Z0
+	VMOVUPS     Z0, K1, (CX)
+	ADDQ        $0x00000040, AX
+	ADDQ        BX, CX
+	DECQ        DX
+	TESTQ       DX, DX
+	JZ          next2x1
+	VADDPS      (AX), Z1, Z0
+	VMOVUPS     Z0, K1, (CX)
+	ADDQ        $0x00000040, AX
+	ADDQ        BX, CX
+	DECQ        DX
+
+next2x1:
+	DECQ  DI
+	JNZ   loop2x1
+	MOVQ  R12, 64(SP)
+	TESTQ DX, DX
+	JZ    leftnone2x1
+
+left2x1:
+	VADDPS  (AX), Z1, Z0
+	VMOVUPS Z0, K1, (CX)
+	ADDQ    $0x00000040, AX
+	ADDQ    BX, CX
+	DECQ    DX
+	JNZ     left2x1
+
+leftnone2x1:
 	MOVQ         sums+112(FP), AX
 	MOVQ         $0x00000040, CX
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x04; BYTE $0x08 // TILESTORED_0 (AX)(CX*1)
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x8c; BYTE $0x08; BYTE $0x00; BYTE $0x04; BYTE $0x00; BYTE $0x00 // TILESTORED_1 1024(AX)(CX*1)
 	MOVQ         sums+112(FP), AX
 	MOVQ         16(SP), CX
-	MOVQ         ldc+96(FP), DX
-	MOVQ         rows+56(FP), BX
+	MOVQ         rows+56(FP), DX
+	MOVL         $0x80000000, SI
+	VPBROADCASTD SI, Z1
 	MOVQ         bias+120(FP), SI
 	TESTQ        SI, SI
 	JZ           plain2x1
 	MOVQ         24(SP), DI
 	MOVQ         c+88(FP), R8
 	SUBQ         R8, DI
-	ADDQ         DI, SI
-	VMOVUPS.Z    (SI), K1, Z0
-
-biased2x1:
-	VMOVUPS (AX), Z1
-	VADDPS  Z0, Z1, Z1
-	VMOVUPS Z1, K1, (CX)
-	ADDQ    $0x00000040, AX
-	ADDQ    DX, CX
-	DECQ    BX
-	JNZ     biased2x1
-	JMP     done2x1
+	VMOVUPS.Z    (SI)(DI*1), K1, Z1
 
 plain2x1:
-	VMOVUPS (AX), Z0
+	MOVQ  rows+56(FP), SI
+	MOVQ  as+40(FP), DI
+	IMULQ SI, DI
+	ADDQ  DI, (SP)
+	MOVQ  BX, DI
+	IMULQ SI, DI
+	ADDQ  DI, 16(SP)
+	DECQ  32(SP)
+	JNZ   block2x1
+	MOVQ  bs+72(FP), SI
+	ADDQ  SI, 8(SP)
+	ADDQ  $0x00000040, 24(SP)
+	DECQ  40(SP)
+	JNZ   group2x1
+	TESTQ DX, DX
+	JZ    endnone2x1
+
+end2x1:
+	VADDPS  (AX), Z1, Z0
 	VMOVUPS Z0, K1, (CX)
 	ADDQ    $0x00000040, AX
-	ADDQ    DX, CX
-	DECQ    BX
-	JNZ     plain2x1
+	ADDQ    BX, CX
+	DECQ    DX
+	JNZ     end2x1
 
-done2x1:
-	MOVQ  rows+56(FP), AX
-	ADDQ  AX, 32(SP)
-	MOVQ  as+40(FP), CX
-	IMULQ AX, CX
-	ADDQ  CX, (SP)
-	MOVQ  ldc+96(FP), CX
-	IMULQ AX, CX
-	ADDQ  CX, 16(SP)
-	DECQ  40(SP)
-	JNZ   block2x1
-	MOVQ  bs+72(FP), AX
-	ADDQ  AX, 8(SP)
-	ADDQ  $0x00000040, 24(SP)
-	DECQ  48(SP)
-	JNZ   group2x1
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0 // TILERELEASE
-	VZEROUPPER
-	RET
-
-tile1x4:
-	KMOVW AX, K1
-
-group1x4:
-	MOVQ 24(SP), AX
-	MOVQ AX, 16(SP)
-	MOVQ a+32(FP), AX
-	MOVQ AX, (SP)
-	MOVQ blocks+48(FP), AX
-	MOVQ AX, 40(SP)
-	XORQ AX, AX
-	MOVQ AX, 32(SP)
-
-block1x4:
-	MOVQ  accumulate+128(FP), AX
-	TESTQ AX, AX
-	JZ    zero1x4
-	MOVQ  sums+112(FP), AX
-	MOVQ  16(SP), CX
-	MOVQ  ldc+96(FP), DX
-	MOVQ  rows+56(FP), BX
-
-old1x4:
-	VMOVUPS     (CX), Z0
-	VMOVUPS     Z0, (AX)
-	VMOVUPS     64(CX), Z0
-	VMOVUPS     Z0, 64(AX)
-	VMOVUPS     128(CX), Z0
-	VMOVUPS     Z0, 128(AX)
-	VMOVUPS.Z   192(CX), K1, Z0
-	VMOVUPS     Z0, 192(AX)
-	ADDQ        $0x00000100, AX
-	ADDQ        DX, CX
-	DECQ        BX
-	JNZ         old1x4
-	MOVQ        sums+112(FP), AX
-	MOVQ        $0x00000100, CX
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x04; BYTE $0x08 // TILELOADD_0 (AX)(CX*1)
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x4c; BYTE $0x08; BYTE $0x40 // TILELOADD_1 64(AX)(CX*1)
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x94; BYTE $0x08; BYTE $0x80; BYTE $0x00; BYTE $0x00; BYTE $0x00 // TILELOADD_2 128(AX)(CX*1)
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x9c; BYTE $0x08; BYTE $0xc0; BYTE $0x00; BYTE $0x00; BYTE $0x00 // TILELOADD_3 192(AX)(CX*1)
-	JMP         begin1x4
-
-zero1x4:
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc0 // TILEZERO_0
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc8 // TILEZERO_1
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xd0 // TILEZERO_2
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xd8 // TILEZERO_3
-
-begin1x4:
-	MOVQ as+40(FP), AX
-	MOVQ k+24(FP), CX
-	MOVQ $0x00000040, DX
-	MOVQ (SP), BX
-	MOVQ 8(SP), SI
-	MOVQ bs+72(FP), DI
-	LEAQ (SI)(DI*1), R8
-	LEAQ (R8)(DI*1), R9
-	LEAQ (R9)(DI*1), DI
-
-loop1x4:
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x3c; BYTE $0x03 // TILELOADD_7 (BX)(AX*1)
-	ADDQ         $0x40, BX
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x24; BYTE $0x16 // TILELOADD_4 (SI)(DX*1)
-	ADDQ         $0x00000400, SI
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x5a; BYTE $0x5c; BYTE $0xc7 // TDPBF16PS_0_7_4
-	BYTE $0xc4; BYTE $0xc2; BYTE $0x7b; BYTE $0x4b; BYTE $0x2c; BYTE $0x10 // TILELOADD_5 (R8)(DX*1)
-	ADDQ         $0x00000400, R8
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x52; BYTE $0x5c; BYTE $0xcf // TDPBF16PS_1_7_5
-	BYTE $0xc4; BYTE $0xc2; BYTE $0x7b; BYTE $0x4b; BYTE $0x34; BYTE $0x11 // TILELOADD_6 (R9)(DX*1)
-	ADDQ         $0x00000400, R9
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xd7 // TDPBF16PS_2_7_6
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x24; BYTE $0x17 // TILELOADD_4 (DI)(DX*1)
-	ADDQ         $0x00000400, DI
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x5a; BYTE $0x5c; BYTE $0xdf // TDPBF16PS_3_7_4
-	DECQ         CX
-	JNZ          loop1x4
-	MOVQ         sums+112(FP), AX
-	MOVQ         $0x00000100, CX
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x04; BYTE $0x08 // TILESTORED_0 (AX)(CX*1)
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x4c; BYTE $0x08; BYTE $0x40 // TILESTORED_1 64(AX)(CX*1)
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x94; BYTE $0x08; BYTE $0x80; BYTE $0x00; BYTE $0x00; BYTE $0x00 // TILESTORED_2 128(AX)(CX*1)
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x9c; BYTE $0x08; BYTE $0xc0; BYTE $0x00; BYTE $0x00; BYTE $0x00 // TILESTORED_3 192(AX)(CX*1)
-	MOVQ         sums+112(FP), AX
-	MOVQ         16(SP), CX
-	MOVQ         ldc+96(FP), DX
-	MOVQ         rows+56(FP), BX
-	MOVQ         bias+120(FP), SI
-	TESTQ        SI, SI
-	JZ           plain1x4
-	MOVQ         24(SP), DI
-	MOVQ         c+88(FP), R8
-	SUBQ         R8, DI
-	ADDQ         DI, SI
-	VMOVUPS      (SI), Z0
-	VMOVUPS      64(SI), Z1
-	VMOVUPS      128(SI), Z2
-	VMOVUPS.Z    192(SI), K1, Z3
-
-biased1x4:
-	VMOVUPS (AX), Z4
-	VADDPS  Z0, Z4, Z4
-	VMOVUPS Z4, (CX)
-	VMOVUPS 64(AX), Z4
-	VADDPS  Z1, Z4, Z4
-	VMOVUPS Z4, 64(CX)
-	VMOVUPS 128(AX), Z4
-	VADDPS  Z2, Z4, Z4
-	VMOVUPS Z4, 128(CX)
-	VMOVUPS 192(AX), Z4
-	VADDPS  Z3, Z4, Z4
-	VMOVUPS Z4, K1, 192(CX)
-	ADDQ    $0x00000100, AX
-	ADDQ    DX, CX
-	DECQ    BX
-	JNZ     biased1x4
-	JMP     done1x4
-
-plain1x4:
-	VMOVUPS (AX), Z0
-	VMOVUPS Z0, (CX)
-	VMOVUPS 64(AX), Z0
-	VMOVUPS Z0, 64(CX)
-	VMOVUPS 128(AX), Z0
-	VMOVUPS Z0, 128(CX)
-	VMOVUPS 192(AX), Z0
-	VMOVUPS Z0, K1, 192(CX)
-	ADDQ    $0x00000100, AX
-	ADDQ    DX, CX
-	DECQ    BX
-	JNZ     plain1x4
-
-done1x4:
-	MOVQ  rows+56(FP), AX
-	ADDQ  AX, 32(SP)
-	MOVQ  as+40(FP), CX
-	IMULQ AX, CX
-	ADDQ  CX, (SP)
-	MOVQ  ldc+96(FP), CX
-	IMULQ AX, CX
-	ADDQ  CX, 16(SP)
-	DECQ  40(SP)
-	JNZ   block1x4
-	MOVQ  bs+72(FP), AX
-	ADDQ  AX, 8(SP)
-	ADDQ  AX, 8(SP)
-	ADDQ  AX, 8(SP)
-	ADDQ  AX, 8(SP)
-	ADDQ  $0x00000100, 24(SP)
-	DECQ  48(SP)
-	JNZ   group1x4
+endnone2x1:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0 // TILERELEASE
 	VZEROUPPER
 	RET
 
 tile1x2:
-	KMOVW AX, K1
+	KMOVW  AX, K1
+	XORQ   AX, AX
+	XORQ   CX, CX
+	XORQ   DX, DX
+	XORQ   BX, BX
+	XORQ   BX, BX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   ldc+96(FP), BX
 
 group1x2:
-	MOVQ 24(SP), AX
-	MOVQ AX, 16(SP)
-	MOVQ a+32(FP), AX
-	MOVQ AX, (SP)
-	MOVQ blocks+48(FP), AX
-	MOVQ AX, 40(SP)
-	XORQ AX, AX
-	MOVQ AX, 32(SP)
+	MOVQ 24(SP), SI
+	MOVQ SI, 16(SP)
+	MOVQ a+32(FP), SI
+	MOVQ SI, (SP)
+	MOVQ blocks+48(FP), SI
+	MOVQ SI, 32(SP)
+	MOVQ 8(SP), SI
+	MOVQ bs+72(FP), DI
+	ADDQ DI, SI
+	MOVQ bs+72(FP), DI
+	ADDQ DI, SI
+	MOVQ SI, 64(SP)
 
 block1x2:
-	MOVQ  accumulate+128(FP), AX
-	TESTQ AX, AX
+	MOVQ  accumulate+128(FP), SI
+	TESTQ SI, SI
 	JZ    zero1x2
-	MOVQ  sums+112(FP), AX
-	MOVQ  16(SP), CX
-	MOVQ  ldc+96(FP), DX
-	MOVQ  rows+56(FP), BX
+	TESTQ DX, DX
+	JZ    beforenone1x2
+
+before1x2:
+	VADDPS  (AX), Z1, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS  64(AX), Z3, Z0
+	VMOVUPS Z0, K1, 64(CX)
+	ADDQ    $0x00000080, AX
+	ADDQ    BX, CX
+	DECQ    DX
+	JNZ     before1x2
+
+beforenone1x2:
+	MOVQ sums+112(FP), SI
+	MOVQ 16(SP), DI
+	MOVQ rows+56(FP), R8
 
 old1x2:
-	VMOVUPS     (CX), Z0
-	VMOVUPS     Z0, (AX)
-	VMOVUPS.Z   64(CX), K1, Z0
-	VMOVUPS     Z0, 64(AX)
-	ADDQ        $0x00000080, AX
-	ADDQ        DX, CX
-	DECQ        BX
+	VMOVUPS     (DI), Z0
+	VMOVUPS     Z0, (SI)
+	VMOVUPS.Z   64(DI), K1, Z0
+	VMOVUPS     Z0, 64(SI)
+	ADDQ        $0x00000080, SI
+	ADDQ        BX, DI
+	DECQ        R8
 	JNZ         old1x2
-	MOVQ        sums+112(FP), AX
-	MOVQ        $0x00000080, CX
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x04; BYTE $0x08 // TILELOADD_0 (AX)(CX*1)
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x4c; BYTE $0x08; BYTE $0x40 // TILELOADD_1 64(AX)(CX*1)
+	MOVQ        sums+112(FP), SI
+	MOVQ        $0x00000080, DI
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x04; BYTE $0x3e // TILELOADD_0 (SI)(DI*1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x4c; BYTE $0x3e; BYTE $0x40 // TILELOADD_1 64(SI)(DI*1)
 	JMP         begin1x2
 
 zero1x2:
@@ -1073,190 +1749,362 @@ zero1x2:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc8 // TILEZERO_1
 
 begin1x2:
-	MOVQ as+40(FP), AX
-	MOVQ k+24(FP), CX
-	MOVQ $0x00000040, DX
-	MOVQ (SP), BX
-	MOVQ 8(SP), SI
-	MOVQ bs+72(FP), DI
-	LEAQ (SI)(DI*1), DI
+	MOVQ as+40(FP), SI
+	MOVQ k+24(FP), DI
+	MOVQ $0x00000040, R8
+	MOVQ (SP), R9
+	MOVQ 8(SP), R10
+	MOVQ bs+72(FP), R11
+	ADDQ R10, R11
+	MOVQ 64(SP), R12
 
 loop1x2:
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x3c; BYTE $0x03 // TILELOADD_7 (BX)(AX*1)
-	ADDQ         $0x40, BX
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x24; BYTE $0x16 // TILELOADD_4 (SI)(DX*1)
-	ADDQ         $0x00000400, SI
+	PREFETCHT1 (R12)
+	PREFETCHT1 64(R12)
+	PREFETCHT1 128(R12)
+	PREFETCHT1 192(R12)
+	PREFETCHT1 256(R12)
+	PREFETCHT1 320(R12)
+	PREFETCHT1 384(R12)
+	PREFETCHT1 448(R12)
+	CMPQ       blocks+48(FP), $0x04
+	JGE        fetched1x2
+	PREFETCHT1 512(R12)
+	PREFETCHT1 576(R12)
+	PREFETCHT1 640(R12)
+	PREFETCHT1 704(R12)
+	PREFETCHT1 768(R12)
+	PREFETCHT1 832(R12)
+	PREFETCHT1 896(R12)
+	PREFETCHT1 960(R12)
+	CMPQ       blocks+48(FP), $0x02
+	JGE        half1x2
+	PREFETCHT1 1024(R12)
+	PREFETCHT1 1088(R12)
+	PREFETCHT1 1152(R12)
+	PREFETCHT1 1216(R12)
+	PREFETCHT1 1280(R12)
+	PREFETCHT1 1344(R12)
+	PREFETCHT1 1408(R12)
+	PREFETCHT1 1472(R12)
+	PREFETCHT1 1536(R12)
+	PREFETCHT1 1600(R12)
+	PREFETCHT1 1664(R12)
+	PREFETCHT1 1728(R12)
+	PREFETCHT1 1792(R12)
+	PREFETCHT1 1856(R12)
+	PREFETCHT1 1920(R12)
+	PREFETCHT1 1984(R12)
+	ADDQ       $0x00000400, R12
+
+half1x2:
+	ADDQ $0x00000200, R12
+
+fetched1x2:
+	ADDQ        $0x00000200, R12
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x7b; BYTE $0x4b; BYTE $0x3c; BYTE $0x31 // TILELOADD_7 (R9)(SI*1)
+	ADDQ        $0x40, R9
+	BYTE $0xc4; BYTE $0x82; BYTE $0x7b; BYTE $0x4b; BYTE $0x24; BYTE $0x02 // TILELOADD_4 (R10)(R8*1)
+	ADDQ        $0x00000400, R10
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x5a; BYTE $0x5c; BYTE $0xc7 // TDPBF16PS_0_7_4
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x2c; BYTE $0x17 // TILELOADD_5 (DI)(DX*1)
-	ADDQ         $0x00000400, DI
+	BYTE $0xc4; BYTE $0x82; BYTE $0x7b; BYTE $0x4b; BYTE $0x2c; BYTE $0x03 // TILELOADD_5 (R11)(R8*1)
+	ADDQ        $0x00000400, R11
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x52; BYTE $0x5c; BYTE $0xcf // TDPBF16PS_1_7_5
-	DECQ         CX
-	JNZ          loop1x2
+	TESTQ       DX, DX
+	JZ          next1x2
+	VADDPS      (AX), Z1, Z0
+	VMOVUPS     Z0, (CX)
+	VADDPS      64(AX), Z3, Z0
+	VMOVUPS     Z0, K1, 64(CX)
+	ADDQ        $0x00000080, AX
+	ADDQ        BX, CX
+	DECQ        DX
+	TESTQ       DX, DX
+	JZ          next1x2
+	VADDPS      (AX), Z1, Z0
+	VMOVUPS     Z0, (CX)
+	VADDPS      64(AX), Z3, Z0
+	VMOVUPS     Z0, K1, 64(CX)
+	ADDQ        $0x00000080, AX
+	ADDQ        BX, CX
+	DECQ        DX
+	TESTQ       DX, DX
+	JZ          next1x2
+	VADDPS      (AX), Z1, Z0
+	VMOVUPS     Z0, (CX)
+	VADDPS      64(AX), Z3, Z0
+	VMOVUPS     Z0, K1, 64(CX)
+	ADDQ        $0x00000080, AX
+	ADDQ        BX, CX
+	DECQ        DX
+	TESTQ       DX, DX
+	JZ          next1x2
+	VADDPS      (AX), Z1, Z0
+	VMOVUPS     Z0, (CX)
+	VADDPS      64(AX), Z3, Z0
+	VMOVUPS     Z0, K1, 64(CX)
+	ADDQ        $0x00000080, AX
+	ADDQ        BX, CX
+	DECQ        DX
+
+next1x2:
+	DECQ  DI
+	JNZ   loop1x2
+	MOVQ  R12, 64(SP)
+	TESTQ DX, DX
+	JZ    leftnone1x2
+
+left1x2:
+	VADDPS  (AX), Z1, Z0
+	VMOVUPS Z0, (CX)
+	VADDPS  64(AX), Z3, Z0
+	VMOVUPS Z0, K1, 64(CX)
+	ADDQ    $0x00000080, AX
+	ADDQ    BX, CX
+	DECQ    DX
+	JNZ     left1x2
+
+leftnone1x2:
 	MOVQ         sums+112(FP), AX
 	MOVQ         $0x00000080, CX
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x04; BYTE $0x08 // TILESTORED_0 (AX)(CX*1)
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x4c; BYTE $0x08; BYTE $0x40 // TILESTORED_1 64(AX)(CX*1)
 	MOVQ         sums+112(FP), AX
 	MOVQ         16(SP), CX
-	MOVQ         ldc+96(FP), DX
-	MOVQ         rows+56(FP), BX
+	MOVQ         rows+56(FP), DX
+	MOVL         $0x80000000, SI
+	VPBROADCASTD SI, Z1
+	VPBROADCASTD SI, Z3
 	MOVQ         bias+120(FP), SI
 	TESTQ        SI, SI
 	JZ           plain1x2
 	MOVQ         24(SP), DI
 	MOVQ         c+88(FP), R8
 	SUBQ         R8, DI
-	ADDQ         DI, SI
-	VMOVUPS      (SI), Z0
-	VMOVUPS.Z    64(SI), K1, Z1
-
-biased1x2:
-	VMOVUPS (AX), Z2
-	VADDPS  Z0, Z2, Z2
-	VMOVUPS Z2, (CX)
-	VMOVUPS 64(AX), Z2
-	VADDPS  Z1, Z2, Z2
-	VMOVUPS Z2, K1, 64(CX)
-	ADDQ    $0x00000080, AX
-	ADDQ    DX, CX
-	DECQ    BX
-	JNZ     biased1x2
-	JMP     done1x2
+	VMOVUPS      (SI)(DI*1), Z1
+	VMOVUPS.Z    64(SI)(DI*1), K1, Z3
 
 plain1x2:
-	VMOVUPS (AX), Z0
+	MOVQ  rows+56(FP), SI
+	MOVQ  as+40(FP), DI
+	IMULQ SI, DI
+	ADDQ  DI, (SP)
+	MOVQ  BX, DI
+	IMULQ SI, DI
+	ADDQ  DI, 16(SP)
+	DECQ  32(SP)
+	JNZ   block1x2
+	MOVQ  bs+72(FP), SI
+	ADDQ  SI, 8(SP)
+	ADDQ  SI, 8(SP)
+	ADDQ  $0x00000080, 24(SP)
+	DECQ  40(SP)
+	JNZ   group1x2
+	TESTQ DX, DX
+	JZ    endnone1x2
+
+end1x2:
+	VADDPS  (AX), Z1, Z0
 	VMOVUPS Z0, (CX)
-	VMOVUPS 64(AX), Z0
+	VADDPS  64(AX), Z3, Z0
 	VMOVUPS Z0, K1, 64(CX)
 	ADDQ    $0x00000080, AX
-	ADDQ    DX, CX
-	DECQ    BX
-	JNZ     plain1x2
+	ADDQ    BX, CX
+	DECQ    DX
+	JNZ     end1x2
 
-done1x2:
-	MOVQ  rows+56(FP), AX
-	ADDQ  AX, 32(SP)
-	MOVQ  as+40(FP), CX
-	IMULQ AX, CX
-	ADDQ  CX, (SP)
-	MOVQ  ldc+96(FP), CX
-	IMULQ AX, CX
-	ADDQ  CX, 16(SP)
-	DECQ  40(SP)
-	JNZ   block1x2
-	MOVQ  bs+72(FP), AX
-	ADDQ  AX, 8(SP)
-	ADDQ  AX, 8(SP)
-	ADDQ  $0x00000080, 24(SP)
-	DECQ  48(SP)
-	JNZ   group1x2
+endnone1x2:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0 // TILERELEASE
 	VZEROUPPER
 	RET
 
 tile1x1:
-	KMOVW AX, K1
+	KMOVW  AX, K1
+	XORQ   AX, AX
+	XORQ   CX, CX
+	XORQ   DX, DX
+	XORQ   BX, BX
+	XORQ   BX, BX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	MOVQ   ldc+96(FP), BX
 
 group1x1:
-	MOVQ 24(SP), AX
-	MOVQ AX, 16(SP)
-	MOVQ a+32(FP), AX
-	MOVQ AX, (SP)
-	MOVQ blocks+48(FP), AX
-	MOVQ AX, 40(SP)
-	XORQ AX, AX
-	MOVQ AX, 32(SP)
+	MOVQ 24(SP), SI
+	MOVQ SI, 16(SP)
+	MOVQ a+32(FP), SI
+	MOVQ SI, (SP)
+	MOVQ blocks+48(FP), SI
+	MOVQ SI, 32(SP)
+	MOVQ 8(SP), SI
+	MOVQ bs+72(FP), DI
+	ADDQ DI, SI
+	MOVQ SI, 64(SP)
 
 block1x1:
-	MOVQ  accumulate+128(FP), AX
-	TESTQ AX, AX
+	MOVQ  accumulate+128(FP), SI
+	TESTQ SI, SI
 	JZ    zero1x1
-	MOVQ  sums+112(FP), AX
-	MOVQ  16(SP), CX
-	MOVQ  ldc+96(FP), DX
-	MOVQ  rows+56(FP), BX
+	TESTQ DX, DX
+	JZ    beforenone1x1
+
+before1x1:
+	VADDPS  (AX), Z1, Z0
+	VMOVUPS Z0, K1, (CX)
+	ADDQ    $0x00000040, AX
+	ADDQ    BX, CX
+	DECQ    DX
+	JNZ     before1x1
+
+beforenone1x1:
+	MOVQ sums+112(FP), SI
+	MOVQ 16(SP), DI
+	MOVQ rows+56(FP), R8
 
 old1x1:
-	VMOVUPS.Z   (CX), K1, Z0
-	VMOVUPS     Z0, (AX)
-	ADDQ        $0x00000040, AX
-	ADDQ        DX, CX
-	DECQ        BX
+	VMOVUPS.Z   (DI), K1, Z0
+	VMOVUPS     Z0, (SI)
+	ADDQ        $0x00000040, SI
+	ADDQ        BX, DI
+	DECQ        R8
 	JNZ         old1x1
-	MOVQ        sums+112(FP), AX
-	MOVQ        $0x00000040, CX
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x04; BYTE $0x08 // TILELOADD_0 (AX)(CX*1)
+	MOVQ        sums+112(FP), SI
+	MOVQ        $0x00000040, DI
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x04; BYTE $0x3e // TILELOADD_0 (SI)(DI*1)
 	JMP         begin1x1
 
 zero1x1:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc0 // TILEZERO_0
 
 begin1x1:
-	MOVQ as+40(FP), AX
-	MOVQ k+24(FP), CX
-	MOVQ $0x00000040, DX
-	MOVQ (SP), BX
-	MOVQ 8(SP), SI
-	MOVQ bs+72(FP), DI
+	MOVQ as+40(FP), SI
+	MOVQ k+24(FP), DI
+	MOVQ $0x00000040, R8
+	MOVQ (SP), R9
+	MOVQ 8(SP), R10
+	MOVQ 64(SP), R11
 
 loop1x1:
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x3c; BYTE $0x03 // TILELOADD_7 (BX)(AX*1)
-	ADDQ         $0x40, BX
-	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x24; BYTE $0x16 // TILELOADD_4 (SI)(DX*1)
-	ADDQ         $0x00000400, SI
+	PREFETCHT1 (R11)
+	PREFETCHT1 64(R11)
+	PREFETCHT1 128(R11)
+	PREFETCHT1 192(R11)
+	CMPQ       blocks+48(FP), $0x04
+	JGE        fetched1x1
+	PREFETCHT1 256(R11)
+	PREFETCHT1 320(R11)
+	PREFETCHT1 384(R11)
+	PREFETCHT1 448(R11)
+	CMPQ       blocks+48(FP), $0x02
+	JGE        half1x1
+	PREFETCHT1 512(R11)
+	PREFETCHT1 576(R11)
+	PREFETCHT1 640(R11)
+	PREFETCHT1 704(R11)
+	PREFETCHT1 768(R11)
+	PREFETCHT1 832(R11)
+	PREFETCHT1 896(R11)
+	PREFETCHT1 960(R11)
+	ADDQ       $0x00000200, R11
+
+half1x1:
+	ADDQ $0x00000100, R11
+
+fetched1x1:
+	ADDQ        $0x00000100, R11
+	BYTE $0xc4; BYTE $0xc2; BYTE $0x7b; BYTE $0x4b; BYTE $0x3c; BYTE $0x31 // TILELOADD_7 (R9)(SI*1)
+	ADDQ        $0x40, R9
+	BYTE $0xc4; BYTE $0x82; BYTE $0x7b; BYTE $0x4b; BYTE $0x24; BYTE $0x02 // TILELOADD_4 (R10)(R8*1)
+	ADDQ        $0x00000400, R10
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x5a; BYTE $0x5c; BYTE $0xc7 // TDPBF16PS_0_7_4
-	DECQ         CX
-	JNZ          loop1x1
+	TESTQ       DX, DX
+	JZ          next1x1
+	VADDPS      (AX), Z1, Z0
+	VMOVUPS     Z0, K1, (CX)
+	ADDQ        $0x00000040, AX
+	ADDQ        BX, CX
+	DECQ        DX
+	TESTQ       DX, DX
+	JZ          next1x1
+	VADDPS      (AX), Z1, Z0
+	VMOVUPS     Z0, K1, (CX)
+	ADDQ        $0x00000040, AX
+	ADDQ        BX, CX
+	DECQ        DX
+	TESTQ       DX, DX
+	JZ          next1x1
+	VADDPS      (AX), Z1, Z0
+	VMOVUPS     Z0, K1, (CX)
+	ADDQ        $0x00000040, AX
+	ADDQ        BX, CX
+	DECQ        DX
+	TESTQ       DX, DX
+	JZ          next1x1
+	VADDPS      (AX), Z1, Z0
+	VMOVUPS     Z0, K1, (CX)
+	ADDQ        $0x00000040, AX
+	ADDQ        BX, CX
+	DECQ        DX
+
+next1x1:
+	DECQ  DI
+	JNZ   loop1x1
+	MOVQ  R11, 64(SP)
+	TESTQ DX, DX
+	JZ    leftnone1x1
+
+left1x1:
+	VADDPS  (AX), Z1, Z0
+	VMOVUPS Z0, K1, (CX)
+	ADDQ    $0x00000040, AX
+	ADDQ    BX, CX
+	DECQ    DX
+	JNZ     left1x1
+
+leftnone1x1:
 	MOVQ         sums+112(FP), AX
 	MOVQ         $0x00000040, CX
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x04; BYTE $0x08 // TILESTORED_0 (AX)(CX*1)
 	MOVQ         sums+112(FP), AX
 	MOVQ         16(SP), CX
-	MOVQ         ldc+96(FP), DX
-	MOVQ         rows+56(FP), BX
+	MOVQ         rows+56(FP), DX
+	MOVL         $0x80000000, SI
+	VPBROADCASTD SI, Z1
 	MOVQ         bias+120(FP), SI
 	TESTQ        SI, SI
 	JZ           plain1x1
 	MOVQ         24(SP), DI
 	MOVQ         c+88(FP), R8
 	SUBQ         R8, DI
-	ADDQ         DI, SI
-	VMOVUPS.Z    (SI), K1, Z0
-
-biased1x1:
-	VMOVUPS (AX), Z1
-	VADDPS  Z0, Z1, Z1
-	VMOVUPS Z1, K1, (CX)
-	ADDQ    $0x00000040, AX
-	ADDQ    DX, CX
-	DECQ    BX
-	JNZ     biased1x1
-	JMP     done1x1
+	VMOVUPS.Z    (SI)(DI*1), K1, Z1
 
 plain1x1:
-	VMOVUPS (AX), Z0
+	MOVQ  rows+56(FP), SI
+	MOVQ  as+40(FP), DI
+	IMULQ SI, DI
+	ADDQ  DI, (SP)
+	MOVQ  BX, DI
+	IMULQ SI, DI
+	ADDQ  DI, 16(SP)
+	DECQ  32(SP)
+	JNZ   block1x1
+	MOVQ  bs+72(FP), SI
+	ADDQ  SI, 8(SP)
+	ADDQ  $0x00000040, 24(SP)
+	DECQ  40(SP)
+	JNZ   group1x1
+	TESTQ DX, DX
+	JZ    endnone1x1
+
+end1x1:
+	VADDPS  (AX), Z1, Z0
 	VMOVUPS Z0, K1, (CX)
 	ADDQ    $0x00000040, AX
-	ADDQ    DX, CX
-	DECQ    BX
-	JNZ     plain1x1
+	ADDQ    BX, CX
+	DECQ    DX
+	JNZ     end1x1
 
-done1x1:
-	MOVQ  rows+56(FP), AX
-	ADDQ  AX, 32(SP)
-	MOVQ  as+40(FP), CX
-	IMULQ AX, CX
-	ADDQ  CX, (SP)
-	MOVQ  ldc+96(FP), CX
-	IMULQ AX, CX
-	ADDQ  CX, 16(SP)
-	DECQ  40(SP)
-	JNZ   block1x1
-	MOVQ  bs+72(FP), AX
-	ADDQ  AX, 8(SP)
-	ADDQ  $0x00000040, 24(SP)
-	DECQ  48(SP)
-	JNZ   group1x1
+endnone1x1:
 	BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0 // TILERELEASE
 	VZEROUPPER
 	RET

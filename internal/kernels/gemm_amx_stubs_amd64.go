@@ -11,7 +11,7 @@ package kernels
 //
 // All strides are in bytes. A block has rows rows, in rowTiles tiles of at most 16, as config has it. Of the last panel
 // of a group only the columns in mask exist. What is at sums, 4 KB, is overwritten. The shapes rowTiles x panels are:
-// 2x2, 2x1, 1x4, 1x2, 1x1.
+// 2x2, 2x1, 1x2, 1x1.
 //
 //go:noescape
 func gemmI8AMX(rowTiles int, panels int, config *byte, k int, a *int8, as int, blocks int, rows int, b *uint8, bs int, groups int, c *float32, ldc int, mask int, sums *int32, scaleA *float32, sum *int32, scaleB *float32, bias *float32, accumulate int)
@@ -24,7 +24,7 @@ func gemmI8AMX(rowTiles int, panels int, config *byte, k int, a *int8, as int, b
 //
 // All strides are in bytes. A block has rows rows, in rowTiles tiles of at most 16, as config has it. Of the last panel
 // of a group only the columns in mask exist. What is at sums, 4 KB, is overwritten. The shapes rowTiles x panels are:
-// 2x2, 2x1, 1x4, 1x2, 1x1.
+// 2x2, 2x1, 1x2, 1x1.
 //
 //go:noescape
 func gemmBF16AMX(rowTiles int, panels int, config *byte, k int, a *uint32, as int, blocks int, rows int, b *uint32, bs int, groups int, c *float32, ldc int, mask int, sums *int32, bias *float32, accumulate int)

@@ -19,9 +19,9 @@ func init() {
 				"\tacc = sum over p < 64*k of a[i*as+p] * b[j/16*bs+p/4*64+j%16*4+p%4]",
 				epilogueDoc,
 			},
-			start: (*amxBlock).zero, finish: amxI8Epilogue,
+			start: (*amxBlock).zero, prepare: amxI8Prepare, row: amxI8Row,
 		}.function()
-		amxKernel{
+		bf16 := amxKernel{
 			name: "gemmBF16AMX", a: "uint32", b: "uint32", multiply: "TDPBF16PS",
 			params: "bias *float32, accumulate int",
 			doc: []string{
@@ -29,8 +29,10 @@ func init() {
 				"\tacc = TDPBF16PS of 16 pairs of a[i] and of b's column j, k times",
 				"\tc[i][j] = acc + bias[j]                              or acc, when bias is nil",
 			},
-			start: amxBF16Start, finish: amxBF16Epilogue,
-		}.function()
+			prepare: amxBF16Prepare, row: amxBF16Row,
+		}
+		bf16.start = amxBF16Start(&bf16)
+		bf16.function()
 		transposePairs()
 	})
 }
@@ -59,31 +61,42 @@ func tileMem(op string, m Mem, tile ...int) {
 	Instruction(i)
 }
 
-// amxShapes are the blocks of outputs, in tiles of 16 rows and 16 columns. With
-// the tiles of factors they fill the eight registers.
-var amxShapes = []tileShape{{2, 2}, {2, 1}, {1, 4}, {1, 2}, {1, 1}}
+// amxShapes are the blocks of outputs, in tiles of 16 rows and 16 columns.
+var amxShapes = []tileShape{{2, 2}, {2, 1}, {1, 2}, {1, 1}}
 
-// The tiles of the factors: the sums take the others. A register may be loaded
-// anew while the product that reads it is under way.
-var leftTiles, rightTiles = [2]int{7, 6}, [4]int{4, 5, 6, 4}
+// The tiles of the factors: the sums take the others.
+var leftTiles, rightTiles = [2]int{7, 6}, [2]int{4, 5}
 
-// An amxKernel multiplies blocks of rows by groups of panels.
+// amxRowsPerStep is the number of outputs' rows that are finished in a step of
+// the next block's products, whose tiles leave the vectors free.
+const amxRowsPerStep = 4
+
+// An amxKernel multiplies blocks of rows by groups of panels. The sums of a block
+// go through memory, and become outputs while the next one is multiplied.
 type amxKernel struct {
 	name, a, b string
 	multiply   string // the instruction
 	params     string
 	doc        []string
-	start      func(x *amxBlock) // sets the tiles of sums
-	finish     func(x *amxBlock) // reads the sums from memory
+	start      func(x *amxBlock)               // sets the tiles of sums
+	prepare    func(x *amxBlock)               // loads what a block's rows share
+	row        func(x *amxBlock, label string) // finishes a row
 }
 
 // amxBlock is the code of one shape. What lives through more than one product
 // lies on the stack.
 type amxBlock struct {
 	tileShape
-	a, b, c, group        Mem // of the block, and c of its group of panels
-	row, blocksLeft, toGo Mem
-	cut                   reg.OpmaskVirtual // of the last panel
+	a, b, c, group Mem               // of the block, and c of its group of panels
+	blocks, groups Mem               // that are left
+	scaleA, sumA   Mem               // of the block
+	next           Mem               // what is to be brought near of the panels that follow
+	cut            reg.OpmaskVirtual // of the last panel
+
+	// Of the block that is finished: its next row, and what is left of it.
+	sums, out, ldc, rowsLeft reg.GPVirtual
+	rowScale, rowSum         reg.GPVirtual
+	scales, biases           []reg.VecVirtual // by panel
 }
 
 func local(m Mem) reg.GPVirtual {
@@ -126,11 +139,14 @@ func (k amxKernel) function() {
 		"All strides are in bytes. A block has rows rows, in rowTiles tiles of at most 16, as config has it. Of the last panel",
 		"of a group only the columns in mask exist. What is at sums, 4 KB, is overwritten. The shapes rowTiles x panels are:",
 		shapeList(amxShapes))...)
-	x := amxBlock{a: AllocLocal(8), b: AllocLocal(8), c: AllocLocal(8), group: AllocLocal(8), row: AllocLocal(8), blocksLeft: AllocLocal(8), toGo: AllocLocal(8)}
+	var x amxBlock
+	for _, m := range []*Mem{&x.a, &x.b, &x.c, &x.group, &x.blocks, &x.groups, &x.scaleA, &x.sumA, &x.next} {
+		*m = AllocLocal(8)
+	}
 	tileMem("LDTILECFG", Mem{Base: arg("config")})
 	MOVQ(arg("b"), x.b)
 	MOVQ(arg("c"), x.group)
-	MOVQ(arg("groups"), x.toGo)
+	MOVQ(arg("groups"), x.groups)
 	mask := arg("mask")
 	tiles, panels := arg("rowTiles"), arg("panels")
 	SHLQ(Imm(8), panels)
@@ -141,20 +157,39 @@ func (k amxKernel) function() {
 	}
 	for _, s := range amxShapes {
 		Label(s.label("tile"))
-		x.tileShape, x.cut = s, K()
-		KMOVW(mask.As32(), x.cut)
-		k.shape(&x)
+		y := x
+		y.tileShape, y.cut = s, K()
+		KMOVW(mask.As32(), y.cut)
+		k.shape(&y)
 	}
 }
 
 func (k amxKernel) shape(x *amxBlock) {
+	for _, r := range []*reg.GPVirtual{&x.sums, &x.out, &x.rowsLeft, &x.rowScale, &x.rowSum} {
+		*r = GP64()
+		XORQ(*r, *r)
+	}
+	for range x.panels {
+		v, w := ZMM(), ZMM()
+		avx512.zero(v)
+		avx512.zero(w)
+		x.scales, x.biases = append(x.scales, v), append(x.biases, w)
+	}
+	x.ldc = arg("ldc")
+
 	Label(x.label("group"))
 	MOVQ(local(x.group), x.c)
 	MOVQ(arg("a"), x.a)
-	MOVQ(arg("blocks"), x.blocksLeft)
-	zero := GP64()
-	XORQ(zero, zero)
-	MOVQ(zero, x.row)
+	MOVQ(arg("blocks"), x.blocks)
+	following := local(x.b)
+	for range x.panels {
+		ADDQ(arg("bs"), following)
+	}
+	MOVQ(following, x.next)
+	if k.prepare != nil && k.name == "gemmI8AMX" {
+		MOVQ(arg("scaleA"), x.scaleA)
+		MOVQ(arg("sum"), x.sumA)
+	}
 
 	Label(x.label("block"))
 	k.start(x)
@@ -169,12 +204,34 @@ func (k amxKernel) shape(x *amxBlock) {
 		pa = append(pa, below)
 	}
 	pb := []reg.GPVirtual{local(x.b)}
-	for bs := arg("bs"); len(pb) < x.panels; {
-		next := GP64()
-		LEAQ(Mem{Base: pb[len(pb)-1], Index: bs, Scale: 1}, next)
+	if x.panels == 2 {
+		next := arg("bs")
+		ADDQ(pb[0], next)
 		pb = append(pb, next)
 	}
+	next := local(x.next)
 	Label(x.label("loop"))
+	// The panels that follow come near while the blocks pass, those of one call
+	// sharing the work.
+	line := 0
+	fetch := func(lines int) {
+		for range lines {
+			PREFETCHT1(Mem{Base: next, Disp: 64 * line})
+			line++
+		}
+	}
+	fetch(4 * x.panels)
+	CMPQ(param("blocks"), Imm(4))
+	JGE(LabelRef(x.label("fetched")))
+	fetch(4 * x.panels)
+	CMPQ(param("blocks"), Imm(2))
+	JGE(LabelRef(x.label("half")))
+	fetch(8 * x.panels)
+	ADDQ(U32(64*8*x.panels), next)
+	Label(x.label("half"))
+	ADDQ(U32(64*4*x.panels), next)
+	Label(x.label("fetched"))
+	ADDQ(U32(64*4*x.panels), next)
 	for i := range pa {
 		tileMem("TILELOADD", Mem{Base: pa[i], Index: as, Scale: 1}, leftTiles[i])
 		ADDQ(Imm(64), pa[i])
@@ -186,20 +243,34 @@ func (k amxKernel) shape(x *amxBlock) {
 			tileOp(k.multiply, x.tile(i, j), leftTiles[i], rightTiles[j])
 		}
 	}
+	for i := range amxRowsPerStep {
+		TESTQ(x.rowsLeft, x.rowsLeft)
+		JZ(LabelRef(x.label("next")))
+		x.finish(k, fmt.Sprintf("step%dof", i))
+	}
+	Label(x.label("next"))
 	DECQ(n)
 	JNZ(LabelRef(x.label("loop")))
+	MOVQ(next, x.next)
+	x.drain(k, "left")
 	x.eachTile("TILESTORED")
-	k.finish(x)
+	Load(Param("sums"), x.sums)
+	MOVQ(x.c, x.out)
+	Load(Param("rows"), x.rowsLeft)
+	k.prepare(x)
 
-	rows := arg("rows")
-	ADDQ(rows, x.row)
-	step := arg("as")
+	rows, step := arg("rows"), arg("as")
 	IMULQ(rows, step)
 	ADDQ(step, x.a)
-	step = arg("ldc")
+	MOVQ(x.ldc, step)
 	IMULQ(rows, step)
 	ADDQ(step, x.c)
-	DECQ(x.blocksLeft)
+	if k.name == "gemmI8AMX" {
+		SHLQ(Imm(2), rows)
+		ADDQ(rows, x.scaleA)
+		ADDQ(rows, x.sumA)
+	}
+	DECQ(x.blocks)
 	JNZ(LabelRef(x.label("block")))
 
 	step = arg("bs")
@@ -207,11 +278,31 @@ func (k amxKernel) shape(x *amxBlock) {
 		ADDQ(step, x.b)
 	}
 	ADDQ(U32(x.wide()), x.group)
-	DECQ(x.toGo)
+	DECQ(x.groups)
 	JNZ(LabelRef(x.label("group")))
+	x.drain(k, "end")
 	tileOp("TILERELEASE")
 	VZEROUPPER()
 	RET()
+}
+
+// drain finishes the rows that are left of a block.
+func (x *amxBlock) drain(k amxKernel, name string) {
+	TESTQ(x.rowsLeft, x.rowsLeft)
+	JZ(LabelRef(x.label(name + "none")))
+	Label(x.label(name))
+	x.finish(k, name)
+	JNZ(LabelRef(x.label(name)))
+	Label(x.label(name + "none"))
+}
+
+// finish finishes a row and moves on to the next; its last instruction tells
+// whether there is one.
+func (x *amxBlock) finish(k amxKernel, name string) {
+	k.row(x, x.label(name+"row"))
+	ADDQ(U32(x.wide()), x.sums)
+	ADDQ(x.ldc, x.out)
+	DECQ(x.rowsLeft)
 }
 
 // eachTile loads or stores the tiles of sums.
@@ -233,111 +324,114 @@ func (x *amxBlock) zero() {
 	}
 }
 
-// amxI8Epilogue is i8Epilogue over a block.
-func amxI8Epilogue(x *amxBlock) {
-	sums, c, ldc, rows, add := arg("sums"), local(x.c), arg("ldc"), arg("rows"), arg("accumulate")
-	at := local(x.row)
-	scaleA, sumA := arg("scaleA"), arg("sum")
-	LEAQ(Mem{Base: scaleA, Index: at, Scale: 4}, scaleA)
-	LEAQ(Mem{Base: sumA, Index: at, Scale: 4}, sumA)
-	column := local(x.group)
-	SUBQ(arg("c"), column)
-	scaleB, bias := arg("scaleB"), arg("bias")
-	ADDQ(column, scaleB)
-	ADDQ(column, bias)
-	scales, biases := make([]reg.VecVirtual, x.panels), make([]reg.VecVirtual, x.panels)
-	for j := range scales {
-		scales[j], biases[j] = ZMM(), ZMM()
-		VMOVUPS(Mem{Base: scaleB, Disp: 64 * j}, scales[j])
-		x.load(Mem{Base: bias, Disp: 64 * j}, j, biases[j])
+// column returns how far the block's first column is from the first of all, in
+// bytes of c.
+func (x *amxBlock) column() reg.GPVirtual {
+	r := local(x.group)
+	c := arg("c")
+	SUBQ(c, r)
+	return r
+}
+
+// amxI8Prepare and amxI8Row are i8Epilogue over the rows of a block.
+func amxI8Prepare(x *amxBlock) {
+	MOVQ(x.scaleA, x.rowScale)
+	MOVQ(x.sumA, x.rowSum)
+	column, scaleB, bias := x.column(), arg("scaleB"), arg("bias")
+	for j := range x.scales {
+		VMOVUPS(Mem{Base: scaleB, Index: column, Scale: 1, Disp: 64 * j}, x.scales[j])
+		x.load(Mem{Base: bias, Index: column, Scale: 1, Disp: 64 * j}, j, x.biases[j])
 	}
-	Label(x.label("row"))
+}
+
+func amxI8Row(x *amxBlock, label string) {
 	sum, scale := ZMM(), ZMM()
-	VPBROADCASTD(Mem{Base: sumA}, sum)
+	VPBROADCASTD(Mem{Base: x.rowSum}, sum)
 	VPSLLD(Imm(7), sum, sum)
-	VBROADCASTSS(Mem{Base: scaleA}, scale)
+	VBROADCASTSS(Mem{Base: x.rowScale}, scale)
 	acc := make([]reg.VecVirtual, x.panels)
 	for j := range acc {
 		acc[j] = ZMM()
-		VMOVDQU32(Mem{Base: sums, Disp: 64 * j}, acc[j])
+		VMOVDQU32(Mem{Base: x.sums, Disp: 64 * j}, acc[j])
 		VPSUBD(sum, acc[j], acc[j])
 		VCVTDQ2PS(acc[j], acc[j])
 		s := ZMM()
-		VMULPS(scales[j], scale, s)
-		VFMADD213PS(biases[j], s, acc[j])
+		VMULPS(x.scales[j], scale, s)
+		VFMADD213PS(x.biases[j], s, acc[j])
 	}
-	TESTQ(add, add)
-	JZ(LabelRef(x.label("store")))
+	CMPQ(param("accumulate"), Imm(0))
+	JEQ(LabelRef(label))
 	for j := range acc {
 		old := ZMM()
-		x.load(Mem{Base: c, Disp: 64 * j}, j, old)
+		x.load(Mem{Base: x.out, Disp: 64 * j}, j, old)
 		VADDPS(old, acc[j], acc[j])
 	}
-	Label(x.label("store"))
+	Label(label)
 	for j := range acc {
-		x.store(acc[j], j, Mem{Base: c, Disp: 64 * j})
+		x.store(acc[j], j, Mem{Base: x.out, Disp: 64 * j})
 	}
-	ADDQ(U32(x.wide()), sums)
-	ADDQ(ldc, c)
-	ADDQ(Imm(4), scaleA)
-	ADDQ(Imm(4), sumA)
-	DECQ(rows)
-	JNZ(LabelRef(x.label("row")))
+	ADDQ(Imm(4), x.rowScale)
+	ADDQ(Imm(4), x.rowSum)
 }
 
-// amxBF16Start begins with zero, or with what is in c.
-func amxBF16Start(x *amxBlock) {
-	ifZero("accumulate", x.label("zero"))
-	sums, c, ldc, rows := arg("sums"), local(x.c), arg("ldc"), arg("rows")
-	Label(x.label("old"))
-	for j := range x.panels {
-		v := ZMM()
-		x.load(Mem{Base: c, Disp: 64 * j}, j, v)
-		VMOVUPS(v, Mem{Base: sums, Disp: 64 * j})
+// param is the place of a parameter.
+func param(name string) Mem {
+	c, err := Param(name).Resolve()
+	if err != nil {
+		panic(err)
 	}
-	ADDQ(U32(x.wide()), sums)
-	ADDQ(ldc, c)
-	DECQ(rows)
-	JNZ(LabelRef(x.label("old")))
-	x.eachTile("TILELOADD")
-	JMP(LabelRef(x.label("begin")))
-	Label(x.label("zero"))
-	x.zero()
-	Label(x.label("begin"))
+	return c.Addr
 }
 
-// amxBF16Epilogue adds the bias.
-func amxBF16Epilogue(x *amxBlock) {
-	sums, c, ldc, rows, bias := arg("sums"), local(x.c), arg("ldc"), arg("rows"), arg("bias")
-	loop := func(name string, biases []reg.VecVirtual) {
-		Label(x.label(name))
+// amxBF16Start begins with zero, or with what is in c. That lies in the sums
+// while the tiles take it, so that the block before has to be finished.
+func amxBF16Start(k *amxKernel) func(x *amxBlock) {
+	return func(x *amxBlock) {
+		ifZero("accumulate", x.label("zero"))
+		x.drain(*k, "before")
+		sums, c, rows := arg("sums"), local(x.c), arg("rows")
+		Label(x.label("old"))
 		for j := range x.panels {
 			v := ZMM()
-			VMOVUPS(Mem{Base: sums, Disp: 64 * j}, v)
-			if biases != nil {
-				VADDPS(biases[j], v, v)
-			}
-			x.store(v, j, Mem{Base: c, Disp: 64 * j})
+			x.load(Mem{Base: c, Disp: 64 * j}, j, v)
+			VMOVUPS(v, Mem{Base: sums, Disp: 64 * j})
 		}
 		ADDQ(U32(x.wide()), sums)
-		ADDQ(ldc, c)
+		ADDQ(x.ldc, c)
 		DECQ(rows)
-		JNZ(LabelRef(x.label(name)))
+		JNZ(LabelRef(x.label("old")))
+		x.eachTile("TILELOADD")
+		JMP(LabelRef(x.label("begin")))
+		Label(x.label("zero"))
+		x.zero()
+		Label(x.label("begin"))
 	}
+}
+
+// amxBF16Prepare and amxBF16Row add the bias. Minus zero changes nothing that it
+// is added to.
+func amxBF16Prepare(x *amxBlock) {
+	minus := GP32()
+	MOVL(U32(1<<31), minus)
+	for j := range x.biases {
+		VPBROADCASTD(minus, x.biases[j])
+	}
+	bias := arg("bias")
 	TESTQ(bias, bias)
 	JZ(LabelRef(x.label("plain")))
-	column := local(x.group)
-	SUBQ(arg("c"), column)
-	ADDQ(column, bias)
-	biases := make([]reg.VecVirtual, x.panels)
-	for j := range biases {
-		biases[j] = ZMM()
-		x.load(Mem{Base: bias, Disp: 64 * j}, j, biases[j])
+	column := x.column()
+	for j := range x.biases {
+		x.load(Mem{Base: bias, Index: column, Scale: 1, Disp: 64 * j}, j, x.biases[j])
 	}
-	loop("biased", biases)
-	JMP(LabelRef(x.label("done")))
-	loop("plain", nil)
-	Label(x.label("done"))
+	Label(x.label("plain"))
+}
+
+func amxBF16Row(x *amxBlock, _ string) {
+	for j := range x.panels {
+		v := ZMM()
+		VADDPS(Mem{Base: x.sums, Disp: 64 * j}, x.biases[j], v)
+		x.store(v, j, Mem{Base: x.out, Disp: 64 * j})
+	}
 }
 
 // transposePairs turns the pairs of packPairsAVX2 into rows.
