@@ -16,6 +16,8 @@ type AttentionOptions struct {
 	HeadMask *Node
 	// Dropout is the probability with which attention probabilities are zeroed.
 	Dropout float32
+	// BF16 rounds the factors of products to bfloat16, as LinearBF16 does it.
+	BF16 bool
 }
 
 // attention is scaled dot-product attention within each sequence. Input 0 holds
@@ -25,6 +27,7 @@ type attention struct {
 	heads, dim int
 	first      bool
 	masked     bool
+	bf16       bool
 	p          float32
 	id         uint64
 	probs      []float32
@@ -48,7 +51,7 @@ func (g *Graph) FirstAttention(q, kv, offsets *Node, heads, headDim int, o Atten
 }
 
 func (g *Graph) attention(first bool, inputs []*Node, heads, dim int, o AttentionOptions) *Node {
-	a := &attention{heads: heads, dim: dim, first: first, masked: o.HeadMask != nil, p: o.Dropout}
+	a := &attention{heads: heads, dim: dim, first: first, masked: o.HeadMask != nil, p: o.Dropout, bf16: o.BF16}
 	if heads < 1 || dim < 1 {
 		return g.fail("SelfAttention: %d heads of width %d, want positive numbers", heads, dim)
 	}
@@ -180,33 +183,51 @@ func (a *attention) forward(g *Graph, in []array, out array, keep bool) error {
 		}
 		if a.p == 0 {
 			w.flops += 4 * int64(h.nq) * int64(h.n) * int64(a.dim)
-			kernels.AttentionForward(h.n, h.nq, a.dim, h.q, h.k, h.v, a.scale(), h.mask, out.f[h.context:], out.columns, probs, &w.kernels)
+			forward := kernels.AttentionForward
+			if a.bf16 {
+				forward = kernels.AttentionBF16
+			}
+			forward(h.n, h.nq, a.dim, h.q, h.k, h.v, a.scale(), h.mask, out.f[h.context:], out.columns, probs, &w.kernels)
 			return
 		}
-		w.product(h.nq, a.dim, h.n, h.q, h.k.T(), probs, h.n)
+		w.product(a.bf16, h.nq, a.dim, h.n, h.q, h.k.T(), probs, h.n)
 		for i := range h.nq {
 			kernels.Softmax(probs[i*h.n:][:h.n], a.scale())
 		}
 		w.a = grow(w.a, len(probs))
 		kernels.Dropout(w.a, probs, a.p, key, uint64(h.probs))
 		kernels.Scale(w.a, h.mask, w.a)
-		w.product(h.nq, h.n, a.dim, kernels.RowMajor(w.a, h.n), h.v, out.f[h.context:], out.columns)
+		w.product(a.bf16, h.nq, h.n, a.dim, kernels.RowMajor(w.a, h.n), h.v, out.f[h.context:], out.columns)
 	})
 	return nil
 }
 
 // product sets c, of rows ldc floats apart, to a·b on one worker, a being m×k
-// and b k×n.
-func (w *worker) product(m, k, n int, a, b kernels.ViewF32, c []float32, ldc int) {
+// and b k×n, both rounded to bfloat16 or not.
+func (w *worker) product(rounded bool, m, k, n int, a, b kernels.ViewF32, c []float32, ldc int) {
+	pack := func() {
+		if rounded {
+			w.panelsBF16.Pack(b, k, n)
+		} else {
+			w.panels.Pack(b, k, n)
+		}
+	}
+	multiply := func() {
+		if rounded {
+			kernels.GemmBF16(m, a, &w.panelsBF16, 0, w.panelsBF16.Panels(), c, ldc, kernels.Epilogue{}, &w.kernels)
+		} else {
+			kernels.GemmF32(m, a, &w.panels, 0, w.panels.Panels(), c, ldc, kernels.Epilogue{}, &w.kernels)
+		}
+	}
 	if !w.measured {
-		w.panels.Pack(b, k, n)
-		kernels.GemmF32(m, a, &w.panels, 0, w.panels.Panels(), c, ldc, kernels.Epilogue{}, &w.kernels)
+		pack()
+		multiply()
 		return
 	}
 	start := time.Now()
-	w.panels.Pack(b, k, n)
+	pack()
 	packed := time.Now()
-	kernels.GemmF32(m, a, &w.panels, 0, w.panels.Panels(), c, ldc, kernels.Epilogue{}, &w.kernels)
+	multiply()
 	w.packing += packed.Sub(start)
 	w.products += time.Since(packed)
 	w.flops += 2 * int64(m) * int64(k) * int64(n)
@@ -231,7 +252,7 @@ func (a *attention) backward(g *Graph, in []array, out, dout array, d []array) e
 		} else {
 			dropped = probs
 		}
-		w.product(h.nq, a.dim, h.n, dcontext, h.v.T(), dp, h.n)
+		w.product(a.bf16, h.nq, a.dim, h.n, dcontext, h.v.T(), dp, h.n)
 		if dmask != nil {
 			dmask[part] = kernels.Dot(dp, dropped)
 		}
@@ -241,7 +262,7 @@ func (a *attention) backward(g *Graph, in []array, out, dout array, d []array) e
 			dropped = w.a
 		}
 		if dkv != nil {
-			w.product(h.n, h.nq, a.dim, kernels.Transposed(dropped, h.n), dcontext, dkv[h.vAt:], h.ldkv)
+			w.product(a.bf16, h.n, h.nq, a.dim, kernels.Transposed(dropped, h.n), dcontext, dkv[h.vAt:], h.ldkv)
 		}
 		if a.p > 0 {
 			kernels.Dropout(dp, dp, a.p, key, uint64(h.probs))
@@ -251,10 +272,10 @@ func (a *attention) backward(g *Graph, in []array, out, dout array, d []array) e
 			kernels.SoftmaxBackward(row, row, probs[i*h.n:][:h.n], scale)
 		}
 		if dq != nil {
-			w.product(h.nq, h.n, a.dim, kernels.RowMajor(dp, h.n), h.k, dq[h.qAt:], h.ldq)
+			w.product(a.bf16, h.nq, h.n, a.dim, kernels.RowMajor(dp, h.n), h.k, dq[h.qAt:], h.ldq)
 		}
 		if dkv != nil {
-			w.product(h.n, h.nq, a.dim, kernels.Transposed(dp, h.n), h.q, dkv[h.kAt:], h.ldkv)
+			w.product(a.bf16, h.n, h.nq, a.dim, kernels.Transposed(dp, h.n), h.q, dkv[h.kAt:], h.ldkv)
 		}
 	})
 	return nil

@@ -199,8 +199,8 @@ func (l *attentionLoss) forward(g *Graph, in []array, out array, keep bool) erro
 			gradient := l.gradient[int(offsets[s])*x.columns:]
 			for i := hx.lo; i < hx.hi; i++ {
 				l.scoresGradient(w, hx, i, float32(scale), mean)
-				w.product(n, n, hx.dim, kernels.RowMajor(w.b, n), kernels.RowMajor(hx.x[hx.key(i):], hx.ld), gradient[hx.query(i):], hx.ld)
-				w.product(n, n, hx.dim, kernels.Transposed(w.b, n), kernels.RowMajor(hx.x[hx.query(i):], hx.ld), gradient[hx.key(i):], hx.ld)
+				w.product(false, n, n, hx.dim, kernels.RowMajor(w.b, n), kernels.RowMajor(hx.x[hx.key(i):], hx.ld), gradient[hx.query(i):], hx.ld)
+				w.product(false, n, n, hx.dim, kernels.Transposed(w.b, n), kernels.RowMajor(hx.x[hx.query(i):], hx.ld), gradient[hx.key(i):], hx.ld)
 			}
 		}
 	})

@@ -56,7 +56,7 @@ func (l *relationKL) shape(in []array) (array, error) {
 
 // scores sets s to a·bᵀ/√d, a and b being n×d with rows ld floats apart.
 func (w *worker) scores(s, a, b []float32, n, d, ld int) {
-	w.product(n, d, n, kernels.RowMajor(a, ld), kernels.Transposed(b, ld), s, n)
+	w.product(false, n, d, n, kernels.RowMajor(a, ld), kernels.Transposed(b, ld), s, n)
 	kernels.Scale(s, float32(1/math.Sqrt(float64(d))), s)
 }
 
@@ -120,7 +120,7 @@ func (l *relationKL) forward(g *Graph, in []array, out array, keep bool) error {
 				w.b[i*n+j] = f * ((w.a[i*n+j] - w.c[i*n+j]) + (w.a[j*n+i] - w.c[j*n+i]))
 			}
 		}
-		w.product(n, n, dx, kernels.RowMajor(w.b, n), kernels.RowMajor(xs, x.columns), l.gradient[lo*x.columns+h*dx:], x.columns)
+		w.product(false, n, n, dx, kernels.RowMajor(w.b, n), kernels.RowMajor(xs, x.columns), l.gradient[lo*x.columns+h*dx:], x.columns)
 	})
 	total := 0.0
 	for _, s := range l.sums {

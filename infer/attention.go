@@ -38,7 +38,7 @@ func (r *run) attentionPart(worker, part int) {
 	if r.padTo > 0 {
 		r.maskedAttention(w, n, real, queries, d, q, k, v, scale, context, size)
 	} else {
-		kernels.AttentionForward(n, queries, d, q, k, v, scale, 1, context, size, nil, &w.scratch)
+		l.attention(n, queries, d, q, k, v, scale, 1, context, size, nil, &w.scratch)
 	}
 	w.stop(stageAttention)
 }

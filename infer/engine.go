@@ -8,11 +8,12 @@
 //
 // The number formats are F32; FP16, which stores the weights in 16 bits and
 // computes in F32; BF16, which multiplies weights and activations rounded to
-// bfloat16 and adds up in F32, as VDPBF16PS does it where the processor has it;
+// bfloat16 and adds up in F32, as VDPBF16PS or the tiles of AMX do it where the processor has them;
 // and Int8, with weights quantized per output channel and
 // activations per token, or per tensor where the model holds calibrated scales
 // (quantize.Calibration). All arithmetic is defined, floats included: the logits
-// are the same bits on every processor. In every format the logits
+// are the same bits on every processor, but for BF16 on those with AMX, whose
+// sums have another order. In every format the logits
 // of a sequence depend neither on the number of threads nor on the other
 // sequences of the call.
 package infer
@@ -55,9 +56,16 @@ type Options struct {
 	// another format are converted while loading, to int8 with the result of
 	// quantize.Int8. FP16 and BF16 take half the memory of F32. FP16 is a format
 	// of the weights, and the arithmetic is F32's on the rounded weights; under
-	// BF16 the inputs of the layers are rounded too, and processors that have
-	// AVX512_BF16 multiply at up to twice the speed.
+	// BF16 the inputs of the layers and of attention's products are rounded too, and
+	// processors that have AVX512_BF16 or AMX multiply at up to twice or ten times
+	// the speed.
 	DType string
+	// AttentionDType is the number format of attention's two products: BF16, or F32;
+	// "" stands for BF16 in layers whose queries, keys and values are computed in
+	// BF16, and F32 in others. With long texts BF16 is much faster on processors
+	// that have it, and the outputs of an int8 model are then not the same bits on
+	// all processors.
+	AttentionDType string
 	// PadTo, when positive, makes the engine work as runtimes do that know only
 	// rectangular batches: every sequence is filled up to this length and the
 	// filling is computed like the rest, under an attention mask. The logits
@@ -137,7 +145,7 @@ func compile(m *checkpoints.Model, o Options, opened bool) (*Engine, error) {
 	if err := o.check(m.Config); err != nil {
 		return nil, err
 	}
-	w, err := load(m, o.DType, o.Embedding, opened)
+	w, err := load(m, o, opened)
 	if err != nil {
 		return nil, err
 	}

@@ -130,7 +130,7 @@ func newPool(m *checkpoints.Model, o PoolOptions, opened bool) (*Pool, error) {
 	if o.Embedding == "" && m.Config.Head == checkpoints.MaskedLM {
 		return nil, ErrMaskedLM
 	}
-	w, err := load(m, o.DType, o.Embedding, opened)
+	w, err := load(m, o.Options, opened)
 	if err != nil {
 		return nil, err
 	}

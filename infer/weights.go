@@ -39,11 +39,13 @@ type layer struct {
 	// the last layer, where the first tokens alone count, it makes keys and
 	// values, and query makes the queries of the first tokens.
 	project, query *linear
-	output         *linear
-	attentionNorm  norm
-	expand         *linear
-	contract       *linear
-	outputNorm     norm
+	// attention is kernels.AttentionForward, or that of another number format.
+	attention     func(n, nq, d int, q, k, v kernels.ViewF32, scale, mask float32, ctx []float32, ldctx int, probs []float32, s *kernels.Scratch)
+	output        *linear
+	attentionNorm norm
+	expand        *linear
+	contract      *linear
+	outputNorm    norm
 }
 
 // bytes returns the memory of the layer's packed weights.
@@ -154,7 +156,11 @@ var formats = map[string]checkpoints.DType{
 
 // load compiles a model. One that was opened for the purpose needs no second
 // look at its numbers, and will be given texts: its tokenizer is made meanwhile.
-func load(m *checkpoints.Model, dtype, embedding string, opened bool) (*weights, error) {
+func load(m *checkpoints.Model, o Options, opened bool) (*weights, error) {
+	dtype, embedding := o.DType, o.Embedding
+	if a := o.AttentionDType; a != "" && a != F32 && a != BF16 {
+		return nil, fmt.Errorf("%w: attention dtype %q, expected %q or %q", ErrOption, a, F32, BF16)
+	}
 	if !opened {
 		if err := m.Validate(); err != nil {
 			return nil, fmt.Errorf("infer: %w", err)
@@ -226,6 +232,10 @@ func load(m *checkpoints.Model, dtype, embedding string, opened bool) (*weights,
 			y.query, y.project = l.encoder(query), l.encoder(key, value)
 		} else {
 			y.project = l.encoder(query, key, value)
+		}
+		y.attention = kernels.AttentionForward
+		if o.AttentionDType == BF16 || o.AttentionDType == "" && y.project.dtype == checkpoints.BF16 {
+			y.attention = kernels.AttentionBF16
 		}
 		w.layers = append(w.layers, y)
 	}

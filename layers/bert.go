@@ -28,9 +28,9 @@ type Options struct {
 	// Hidden and, if KeepQKV is set, QKV, whose values are kept for others to
 	// read.
 	Recompute, KeepQKV bool
-	// BF16 multiplies in bfloat16 in the linear layers of the encoder's layers,
-	// see autograd.Graph.LinearBF16: with the values of infer.BF16. The head and
-	// the rest of the encoder stay float32.
+	// BF16 multiplies in bfloat16 in the linear layers and the attention of the
+	// encoder's layers, see autograd.Graph.LinearBF16: with the values of
+	// infer.BF16. The head and the rest of the encoder stay float32.
 	BF16 bool
 	// HeadMasks and FFNMasks add multiplicative masks to each layer as inputs
 	// with gradients.
@@ -294,7 +294,7 @@ func (b *builder) layer(x, qkv *autograd.Node, l int, first bool, activation aut
 	if b.o.FFNMasks {
 		layer.FFNMask = b.g.InputWithGradient(p+"ffn_mask", autograd.Sequences, size.Intermediate)
 	}
-	attention := autograd.AttentionOptions{HeadMask: layer.HeadMask}
+	attention := autograd.AttentionOptions{HeadMask: layer.HeadMask, BF16: b.o.BF16}
 	if b.o.Dropout {
 		attention.Dropout = cfg.AttentionDropout
 	}

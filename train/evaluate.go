@@ -23,6 +23,8 @@ type EvaluateOptions struct {
 	// DType is the number format that the engine computes in, see
 	// infer.Options; "" is the one that the model is stored in.
 	DType string
+	// AttentionDType is the AttentionDType of infer.Options.
+	AttentionDType string
 }
 
 // Evaluate measures a model on a labelled data set by the inference engine: the
@@ -52,7 +54,7 @@ func Outcome(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o 
 	if err != nil {
 		return nil, fmt.Errorf("evaluation: %w", err)
 	}
-	return outcome(ctx, model, enc, infer.Options{Threads: o.Threads, DType: o.DType})
+	return outcome(ctx, model, enc, infer.Options{Threads: o.Threads, DType: o.DType, AttentionDType: o.AttentionDType})
 }
 
 // Encode encodes a data set with the model's own tokenizer, cut to maxLength
@@ -122,7 +124,7 @@ func Answered(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o
 	if err != nil {
 		return nil, err
 	}
-	all, err := Logits(ctx, model, enc, infer.Options{Threads: o.Threads, DType: o.DType})
+	all, err := Logits(ctx, model, enc, infer.Options{Threads: o.Threads, DType: o.DType, AttentionDType: o.AttentionDType})
 	if err != nil {
 		return nil, err
 	}

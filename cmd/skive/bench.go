@@ -52,6 +52,7 @@ type benchBatch struct {
 func newBench() *cobra.Command {
 	var (
 		model, configFile, dtype, file string
+		attentionDType                 string
 		teacher, teacherConfig         string
 		precision, teacherPrecision    string
 		batch, seq, instances, steps   int
@@ -92,6 +93,9 @@ func newBench() *cobra.Command {
 				return usagef("--teacher-precision goes with --teacher or --teacher-config")
 			}
 			if err := checkDType(dtype); err != nil {
+				return err
+			}
+			if err := checkAttentionDType(attentionDType); err != nil {
 				return err
 			}
 			trainOptions := trainBenchOptions(batch, precision, teacherPrecision, attention)
@@ -141,7 +145,7 @@ func newBench() *cobra.Command {
 			} else {
 				batches = randomBatches(m.Config, batch, seq)
 			}
-			r, err := bench(m, batches, infer.Options{Threads: common.threads, DType: dtype, Profile: profile}, instances, duration)
+			r, err := bench(m, batches, infer.Options{Threads: common.threads, DType: dtype, AttentionDType: attentionDType, Profile: profile}, instances, duration)
 			if err != nil {
 				return err
 			}
@@ -162,6 +166,7 @@ func newBench() *cobra.Command {
 	f.StringVar(&model, "model", "", "`MODEL` to measure")
 	f.StringVar(&configFile, "config", "", "config.json `FILE`: measure random weights of this shape")
 	f.StringVar(&dtype, "dtype", "", "f32, fp16, bf16 or int8 (default as stored)")
+	attentionFlag(f, &attentionDType)
 	f.StringVar(&file, "data", "", "`FILE` of inputs, one a line as predict takes them (default random tokens)")
 	f.IntVar(&batch, "batch", 1, "examples in a call")
 	f.IntVar(&seq, "seq", 128, "tokens of each example, at most the model's positions")

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
@@ -17,6 +18,7 @@ func newEval() *cobra.Command {
 	var (
 		task                        taskFlags
 		model, against, file, dtype string
+		attentionDType              string
 	)
 	c := &cobra.Command{
 		Use:   "eval",
@@ -32,6 +34,9 @@ by the paired bootstrap: where one leaves out 0, one of the two models is better
 			if err := checkDType(dtype); err != nil {
 				return err
 			}
+			if err := checkAttentionDType(attentionDType); err != nil {
+				return err
+			}
 			measure := func(model string) (*evaluation, error) {
 				m, err := openCheckpoint(model)
 				if err != nil {
@@ -42,7 +47,7 @@ by the paired bootstrap: where one leaves out 0, one of the two models is better
 				if err != nil {
 					return nil, err
 				}
-				return evaluate(c.Context(), m, set, train.EvaluateOptions{Threads: common.threads, MaxLength: task.maxLength, DType: dtype})
+				return evaluate(c.Context(), m, set, train.EvaluateOptions{Threads: common.threads, MaxLength: task.maxLength, DType: dtype, AttentionDType: attentionDType})
 			}
 			e, err := measure(model)
 			if err != nil {
@@ -70,6 +75,7 @@ by the paired bootstrap: where one leaves out 0, one of the two models is better
 	f.StringVar(&against, "against", "", "`MODEL` to compare it with")
 	f.StringVar(&file, "data", "", "labelled `FILE`, may be .gz")
 	f.StringVar(&dtype, "dtype", "", "f32, fp16, bf16 or int8 (default as stored)")
+	attentionFlag(f, &attentionDType)
 	task.register(f, false)
 	return c
 }
@@ -151,4 +157,17 @@ func checkDType(dtype string) error {
 		return nil
 	}
 	return usagef("--dtype: the engine does not compute in %q, expected f32, fp16, bf16 or int8", dtype)
+}
+
+// attentionFlag adds --attention-dtype, which checkAttentionDType checks.
+func attentionFlag(f *pflag.FlagSet, dtype *string) {
+	f.StringVar(dtype, "attention-dtype", "", "f32 or bf16, for attention's products (default bf16 in layers that compute in bf16)")
+}
+
+func checkAttentionDType(dtype string) error {
+	switch dtype {
+	case "", infer.F32, infer.BF16:
+		return nil
+	}
+	return usagef("--attention-dtype: %q, expected f32 or bf16", dtype)
 }

@@ -20,6 +20,7 @@ import (
 func newPredict() *cobra.Command {
 	var (
 		model, dtype, embedding string
+		attentionDType          string
 		maxLength               int
 	)
 	c := &cobra.Command{
@@ -38,10 +39,13 @@ embedding as a JSON array.`,
 			if err := checkDType(dtype); err != nil {
 				return err
 			}
+			if err := checkAttentionDType(attentionDType); err != nil {
+				return err
+			}
 			if embedding != "" && embedding != infer.Mean && embedding != infer.CLS {
 				return usagef("--embedding: %q, expected mean or cls", embedding)
 			}
-			p, err := openPredictor(model, infer.Options{DType: dtype, MaxLength: maxLength, Embedding: embedding})
+			p, err := openPredictor(model, infer.Options{DType: dtype, AttentionDType: attentionDType, MaxLength: maxLength, Embedding: embedding})
 			if errors.Is(err, infer.ErrOption) { // the other options were looked at
 				return usagef("--max-length: %w", err)
 			}
@@ -65,6 +69,7 @@ embedding as a JSON array.`,
 	f := c.Flags()
 	f.StringVar(&model, "model", "", "`MODEL` that predicts")
 	f.StringVar(&dtype, "dtype", "", "f32, fp16, bf16 or int8 (default as stored)")
+	attentionFlag(f, &attentionDType)
 	f.StringVar(&embedding, "embedding", "", "mean or cls: write embeddings of unit length instead of labels")
 	f.IntVar(&maxLength, "max-length", 0, "truncate inputs to this number of tokens (default the model's maximum)")
 	return c

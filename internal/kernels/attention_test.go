@@ -7,7 +7,12 @@ import (
 	"testing"
 )
 
-func TestAttentionForwardIsAttention(t *testing.T) {
+func TestAttentionIsAttention(t *testing.T) {
+	t.Run("f32", func(t *testing.T) { testAttention(t, AttentionForward, 1e-5) })
+	t.Run("bf16", func(t *testing.T) { testAttention(t, AttentionBF16, 0.02) })
+}
+
+func testAttention(t *testing.T, attention func(n, nq, d int, q, k, v ViewF32, scale, mask float32, ctx []float32, ldctx int, probs []float32, s *Scratch), within float64) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	for _, size := range []struct{ n, nq, d int }{{1, 1, 26}, {7, 7, 26}, {19, 1, 32}, {130, 130, 64}, {33, 20, 13}} {
 		n, nq, d := size.n, size.nq, size.d
@@ -17,7 +22,7 @@ func TestAttentionForwardIsAttention(t *testing.T) {
 		const scale, mask = 0.7, 0.25
 		ctx, probs := make([]float32, nq*(d+1)), make([]float32, nq*n)
 		var s Scratch
-		AttentionForward(n, nq, d, q, k, v, scale, mask, ctx, d+1, probs, &s)
+		attention(n, nq, d, q, k, v, scale, mask, ctx, d+1, probs, &s)
 		for i := range nq {
 			p, sum := make([]float64, n), 0.0
 			for j := range n {
@@ -29,7 +34,7 @@ func TestAttentionForwardIsAttention(t *testing.T) {
 				sum += p[j]
 			}
 			for j := range n {
-				if math.Abs(float64(probs[i*n+j])-p[j]/sum) > 1e-5 {
+				if math.Abs(float64(probs[i*n+j])-p[j]/sum) > within {
 					t.Fatalf("%+v: probability (%d, %d) is %g, want %g", size, i, j, probs[i*n+j], p[j]/sum)
 				}
 			}
@@ -38,7 +43,7 @@ func TestAttentionForwardIsAttention(t *testing.T) {
 				for j := range n {
 					want += p[j] / sum * float64(v.at(j, e))
 				}
-				if math.Abs(float64(ctx[i*(d+1)+e])-mask*want) > 1e-5 {
+				if math.Abs(float64(ctx[i*(d+1)+e])-mask*want) > within {
 					t.Fatalf("%+v: context (%d, %d) is %g, want %g", size, i, e, ctx[i*(d+1)+e], mask*want)
 				}
 			}
@@ -47,13 +52,16 @@ func TestAttentionForwardIsAttention(t *testing.T) {
 			}
 		}
 		without := make([]float32, len(ctx))
-		AttentionForward(n, nq, d, q, k, v, scale, mask, without, d+1, nil, &s)
+		attention(n, nq, d, q, k, v, scale, mask, without, d+1, nil, &s)
 		if !slices.Equal(without, ctx) {
 			t.Errorf("%+v: another result without the probabilities", size)
 		}
 		for _, level := range Available() {
-			restore := Use(level)
-			AttentionForward(n, nq, d, q, k, v, scale, mask, without, d+1, nil, &s)
+			restore := UseDefinition(level)
+			attention(n, nq, d, q, k, v, scale, mask, ctx, d+1, nil, &s)
+			restore()
+			restore = Use(level)
+			attention(n, nq, d, q, k, v, scale, mask, without, d+1, nil, &s)
 			restore()
 			if diffAt(without, ctx) >= 0 {
 				t.Errorf("%+v: another result at level %v", size, level)

@@ -66,6 +66,9 @@ type Scratch struct {
 	scores     []float32 // of AttentionForward
 	keys, vals PanelsF32
 
+	keysBF16, valsBF16 PanelsBF16 // of AttentionBF16
+	sums               [attentionRows]float32
+
 	amx amxScratch
 
 	job gemmJob // of ParallelGemmF32 and ParallelGemmBF16

@@ -1257,9 +1257,22 @@ group2x2:
 	MOVQ SI, 64(SP)
 
 block2x2:
-	MOVQ  accumulate+128(FP), SI
-	TESTQ SI, SI
-	JZ    zero2x2
+	MOVQ        accumulate+128(FP), SI
+	TESTQ       SI, SI
+	JZ          zero2x2
+	CMPQ        mask+104(FP), $0x0000ffff
+	JNE         cut2x2
+	MOVQ        16(SP), SI
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x04; BYTE $0x1e // TILELOADD_0 (SI)(BX*1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x4c; BYTE $0x1e; BYTE $0x40 // TILELOADD_1 64(SI)(BX*1)
+	MOVQ        BX, DI
+	SHLQ        $0x04, DI
+	ADDQ        DI, SI
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x14; BYTE $0x1e // TILELOADD_2 (SI)(BX*1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x5c; BYTE $0x1e; BYTE $0x40 // TILELOADD_3 64(SI)(BX*1)
+	JMP         begin2x2
+
+cut2x2:
 	TESTQ DX, DX
 	JZ    beforenone2x2
 
@@ -1408,9 +1421,24 @@ fetched2x2:
 	DECQ        DX
 
 next2x2:
-	DECQ  DI
-	JNZ   loop2x2
-	MOVQ  R13, 64(SP)
+	DECQ         DI
+	JNZ          loop2x2
+	MOVQ         R13, 64(SP)
+	CMPQ         bias+120(FP), $0x00
+	JNE          through2x2
+	CMPQ         mask+104(FP), $0x0000ffff
+	JNE          through2x2
+	MOVQ         16(SP), SI
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x04; BYTE $0x1e // TILESTORED_0 (SI)(BX*1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x4c; BYTE $0x1e; BYTE $0x40 // TILESTORED_1 64(SI)(BX*1)
+	MOVQ         BX, DI
+	SHLQ         $0x04, DI
+	ADDQ         DI, SI
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x14; BYTE $0x1e // TILESTORED_2 (SI)(BX*1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x5c; BYTE $0x1e; BYTE $0x40 // TILESTORED_3 64(SI)(BX*1)
+	JMP          stored2x2
+
+through2x2:
 	TESTQ DX, DX
 	JZ    leftnone2x2
 
@@ -1447,6 +1475,7 @@ leftnone2x2:
 	VMOVUPS.Z    64(SI)(DI*1), K1, Z3
 
 plain2x2:
+stored2x2:
 	MOVQ  rows+56(FP), SI
 	MOVQ  as+40(FP), DI
 	IMULQ SI, DI
@@ -1504,9 +1533,20 @@ group2x1:
 	MOVQ SI, 64(SP)
 
 block2x1:
-	MOVQ  accumulate+128(FP), SI
-	TESTQ SI, SI
-	JZ    zero2x1
+	MOVQ        accumulate+128(FP), SI
+	TESTQ       SI, SI
+	JZ          zero2x1
+	CMPQ        mask+104(FP), $0x0000ffff
+	JNE         cut2x1
+	MOVQ        16(SP), SI
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x04; BYTE $0x1e // TILELOADD_0 (SI)(BX*1)
+	MOVQ        BX, DI
+	SHLQ        $0x04, DI
+	ADDQ        DI, SI
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x0c; BYTE $0x1e // TILELOADD_1 (SI)(BX*1)
+	JMP         begin2x1
+
+cut2x1:
 	TESTQ DX, DX
 	JZ    beforenone2x1
 
@@ -1617,9 +1657,22 @@ fetched2x1:
 	DECQ        DX
 
 next2x1:
-	DECQ  DI
-	JNZ   loop2x1
-	MOVQ  R12, 64(SP)
+	DECQ         DI
+	JNZ          loop2x1
+	MOVQ         R12, 64(SP)
+	CMPQ         bias+120(FP), $0x00
+	JNE          through2x1
+	CMPQ         mask+104(FP), $0x0000ffff
+	JNE          through2x1
+	MOVQ         16(SP), SI
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x04; BYTE $0x1e // TILESTORED_0 (SI)(BX*1)
+	MOVQ         BX, DI
+	SHLQ         $0x04, DI
+	ADDQ         DI, SI
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x0c; BYTE $0x1e // TILESTORED_1 (SI)(BX*1)
+	JMP          stored2x1
+
+through2x1:
 	TESTQ DX, DX
 	JZ    leftnone2x1
 
@@ -1650,6 +1703,7 @@ leftnone2x1:
 	VMOVUPS.Z    (SI)(DI*1), K1, Z1
 
 plain2x1:
+stored2x1:
 	MOVQ  rows+56(FP), SI
 	MOVQ  as+40(FP), DI
 	IMULQ SI, DI
@@ -1708,9 +1762,17 @@ group1x2:
 	MOVQ SI, 64(SP)
 
 block1x2:
-	MOVQ  accumulate+128(FP), SI
-	TESTQ SI, SI
-	JZ    zero1x2
+	MOVQ        accumulate+128(FP), SI
+	TESTQ       SI, SI
+	JZ          zero1x2
+	CMPQ        mask+104(FP), $0x0000ffff
+	JNE         cut1x2
+	MOVQ        16(SP), SI
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x04; BYTE $0x1e // TILELOADD_0 (SI)(BX*1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x4c; BYTE $0x1e; BYTE $0x40 // TILELOADD_1 64(SI)(BX*1)
+	JMP         begin1x2
+
+cut1x2:
 	TESTQ DX, DX
 	JZ    beforenone1x2
 
@@ -1848,9 +1910,19 @@ fetched1x2:
 	DECQ        DX
 
 next1x2:
-	DECQ  DI
-	JNZ   loop1x2
-	MOVQ  R12, 64(SP)
+	DECQ         DI
+	JNZ          loop1x2
+	MOVQ         R12, 64(SP)
+	CMPQ         bias+120(FP), $0x00
+	JNE          through1x2
+	CMPQ         mask+104(FP), $0x0000ffff
+	JNE          through1x2
+	MOVQ         16(SP), SI
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x04; BYTE $0x1e // TILESTORED_0 (SI)(BX*1)
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x4c; BYTE $0x1e; BYTE $0x40 // TILESTORED_1 64(SI)(BX*1)
+	JMP          stored1x2
+
+through1x2:
 	TESTQ DX, DX
 	JZ    leftnone1x2
 
@@ -1885,6 +1957,7 @@ leftnone1x2:
 	VMOVUPS.Z    64(SI)(DI*1), K1, Z3
 
 plain1x2:
+stored1x2:
 	MOVQ  rows+56(FP), SI
 	MOVQ  as+40(FP), DI
 	IMULQ SI, DI
@@ -1942,9 +2015,16 @@ group1x1:
 	MOVQ SI, 64(SP)
 
 block1x1:
-	MOVQ  accumulate+128(FP), SI
-	TESTQ SI, SI
-	JZ    zero1x1
+	MOVQ        accumulate+128(FP), SI
+	TESTQ       SI, SI
+	JZ          zero1x1
+	CMPQ        mask+104(FP), $0x0000ffff
+	JNE         cut1x1
+	MOVQ        16(SP), SI
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x04; BYTE $0x1e // TILELOADD_0 (SI)(BX*1)
+	JMP         begin1x1
+
+cut1x1:
 	TESTQ DX, DX
 	JZ    beforenone1x1
 
@@ -2047,9 +2127,18 @@ fetched1x1:
 	DECQ        DX
 
 next1x1:
-	DECQ  DI
-	JNZ   loop1x1
-	MOVQ  R11, 64(SP)
+	DECQ         DI
+	JNZ          loop1x1
+	MOVQ         R11, 64(SP)
+	CMPQ         bias+120(FP), $0x00
+	JNE          through1x1
+	CMPQ         mask+104(FP), $0x0000ffff
+	JNE          through1x1
+	MOVQ         16(SP), SI
+	BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x04; BYTE $0x1e // TILESTORED_0 (SI)(BX*1)
+	JMP          stored1x1
+
+through1x1:
 	TESTQ DX, DX
 	JZ    leftnone1x1
 
@@ -2079,6 +2168,7 @@ leftnone1x1:
 	VMOVUPS.Z    (SI)(DI*1), K1, Z1
 
 plain1x1:
+stored1x1:
 	MOVQ  rows+56(FP), SI
 	MOVQ  as+40(FP), DI
 	IMULQ SI, DI

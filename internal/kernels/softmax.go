@@ -25,6 +25,20 @@ func softmaxGeneric(x []float32, scale float32) {
 	}
 }
 
+// softmaxWeightsGeneric replaces x by exp(scale*x - max), rounded to bfloat16,
+// and returns the sum of these.
+func softmaxWeightsGeneric(x []float32, scale float32) float32 {
+	m := laneMax(x, scale)
+	var lanes [Lanes]float32
+	for i, v := range x {
+		b := math.Float32bits(exp32(float32(v*scale) - m))
+		e := math.Float32frombits((b + 0x7FFF + b>>16&1) &^ 0xFFFF)
+		x[i] = e
+		lanes[i%Lanes] += e
+	}
+	return laneSum(&lanes)
+}
+
 // laneMax returns the largest scale*x[i], ignoring NaN; -Inf where there is none.
 func laneMax(x []float32, scale float32) float32 {
 	var lanes [Lanes]float32

@@ -514,6 +514,354 @@ done9:
 	VZEROUPPER
 	RET
 
+// func softmaxWeightsAVX2(x []float32, scale float32) (sum float32)
+// Requires: AVX, AVX2, FMA3, SSE
+TEXT ·softmaxWeightsAVX2(SB), NOSPLIT, $0-36
+	MOVQ         x_base+0(FP), AX
+	MOVQ         x_len+8(FP), CX
+	VBROADCASTSS scale+24(FP), Y0
+	VBROADCASTSS cff800000<>+0(SB), Y1
+	VMOVAPS      Y1, Y2
+	VMOVAPS      Y1, Y3
+	XORQ         DX, DX
+	MOVQ         CX, BX
+	ANDQ         $-16, BX
+	JZ           tail2
+
+loop1:
+	VMOVUPS (AX)(DX*4), Y4
+	VMOVUPS 32(AX)(DX*4), Y5
+	VMULPS  Y0, Y4, Y4
+	VMULPS  Y0, Y5, Y5
+	VMAXPS  Y2, Y4, Y2
+	VMAXPS  Y3, Y5, Y3
+	ADDQ    $0x10, DX
+	CMPQ    DX, BX
+	JLT     loop1
+
+tail2:
+	MOVQ       CX, BX
+	ANDQ       $0x0f, BX
+	JZ         done3
+	LEAQ       tailMasks<>+0(SB), SI
+	NEGQ       BX
+	VMOVDQU    64(SI)(BX*4), Y4
+	VMOVDQU    96(SI)(BX*4), Y5
+	VMASKMOVPS (AX)(DX*4), Y4, Y6
+	VMASKMOVPS 32(AX)(DX*4), Y5, Y7
+	VMULPS     Y0, Y6, Y6
+	VMULPS     Y0, Y7, Y7
+	VBLENDVPS  Y4, Y6, Y1, Y6
+	VBLENDVPS  Y5, Y7, Y1, Y7
+	VMAXPS     Y2, Y6, Y2
+	VMAXPS     Y3, Y7, Y3
+
+done3:
+	VMAXPS       Y2, Y3, Y1
+	VEXTRACTF128 $0x01, Y1, X2
+	VMAXPS       X1, X2, X1
+	VPSHUFD      $0xee, X1, X2
+	VMAXPS       X1, X2, X1
+	VPSHUFD      $0x55, X1, X2
+	VMAXPS       X1, X2, X1
+	VBROADCASTSS X1, Y1
+	VBROADCASTSS cc2aea8f6<>+0(SB), Y2
+	VPXOR        Y3, Y3, Y3
+	VPXOR        Y4, Y4, Y4
+	VBROADCASTSS c00007fff<>+0(SB), Y5
+	VBROADCASTSS c00000001<>+0(SB), Y6
+	XORQ         DX, DX
+	MOVQ         CX, BX
+	ANDQ         $-16, BX
+	JZ           tail5
+
+loop4:
+	VMOVUPS     (AX)(DX*4), Y7
+	VMOVUPS     32(AX)(DX*4), Y8
+	VMULPS      Y0, Y7, Y7
+	VMULPS      Y0, Y8, Y8
+	VSUBPS      Y1, Y7, Y7
+	VSUBPS      Y1, Y8, Y8
+	VMAXPS      Y7, Y2, Y7
+	VMAXPS      Y8, Y2, Y8
+	VMOVUPS     c3fb8aa3b<>+0(SB), Y9
+	VMOVUPS     c3fb8aa3b<>+0(SB), Y10
+	VFMADD213PS c4b40007e<>+0(SB), Y7, Y9
+	VFMADD213PS c4b40007e<>+0(SB), Y8, Y10
+	VSUBPS      c4b40007e<>+0(SB), Y9, Y11
+	VSUBPS      c4b40007e<>+0(SB), Y10, Y12
+	VFMADD231PS cbf317218<>+0(SB), Y11, Y7
+	VFMADD231PS cbf317218<>+0(SB), Y12, Y8
+	VFMADD231PS c3102e308<>+0(SB), Y11, Y7
+	VFMADD231PS c3102e308<>+0(SB), Y12, Y8
+	VMOVUPS     c3b35120d<>+0(SB), Y11
+	VMOVUPS     c3b35120d<>+0(SB), Y12
+	VFMADD213PS c3c891cf9<>+0(SB), Y7, Y11
+	VFMADD213PS c3c891cf9<>+0(SB), Y8, Y12
+	VFMADD213PS c3daaac79<>+0(SB), Y7, Y11
+	VFMADD213PS c3daaac79<>+0(SB), Y8, Y12
+	VFMADD213PS c3eaaaa49<>+0(SB), Y7, Y11
+	VFMADD213PS c3eaaaa49<>+0(SB), Y8, Y12
+	VFMADD213PS c3f7ffffe<>+0(SB), Y7, Y11
+	VFMADD213PS c3f7ffffe<>+0(SB), Y8, Y12
+	VFMADD213PS c40000000<>+0(SB), Y7, Y11
+	VFMADD213PS c40000000<>+0(SB), Y8, Y12
+	VFMADD213PS c40000000<>+0(SB), Y7, Y11
+	VFMADD213PS c40000000<>+0(SB), Y8, Y12
+	VPSLLD      $0x17, Y9, Y9
+	VPSLLD      $0x17, Y10, Y10
+	VMULPS      Y9, Y11, Y11
+	VMULPS      Y10, Y12, Y12
+	VPSRLD      $0x10, Y11, Y7
+	VPSRLD      $0x10, Y12, Y8
+	VPAND       Y6, Y7, Y7
+	VPAND       Y6, Y8, Y8
+	VPADDD      Y5, Y11, Y11
+	VPADDD      Y5, Y12, Y12
+	VPADDD      Y7, Y11, Y11
+	VPADDD      Y8, Y12, Y12
+	VPAND       cffff0000<>+0(SB), Y11, Y11
+	VPAND       cffff0000<>+0(SB), Y12, Y12
+	VMOVUPS     Y11, (AX)(DX*4)
+	VMOVUPS     Y12, 32(AX)(DX*4)
+	VADDPS      Y11, Y3, Y3
+	VADDPS      Y12, Y4, Y4
+	ADDQ        $0x10, DX
+	CMPQ        DX, BX
+	JLT         loop4
+
+tail5:
+	ANDQ        $0x0f, CX
+	JZ          done6
+	LEAQ        tailMasks<>+0(SB), BX
+	NEGQ        CX
+	VMOVDQU     64(BX)(CX*4), Y7
+	VMOVDQU     96(BX)(CX*4), Y8
+	VMASKMOVPS  (AX)(DX*4), Y7, Y9
+	VMASKMOVPS  32(AX)(DX*4), Y8, Y10
+	VMULPS      Y0, Y9, Y9
+	VMULPS      Y0, Y10, Y10
+	VSUBPS      Y1, Y9, Y9
+	VSUBPS      Y1, Y10, Y10
+	VMAXPS      Y9, Y2, Y9
+	VMAXPS      Y10, Y2, Y10
+	VMOVUPS     c3fb8aa3b<>+0(SB), Y0
+	VMOVUPS     c3fb8aa3b<>+0(SB), Y1
+	VFMADD213PS c4b40007e<>+0(SB), Y9, Y0
+	VFMADD213PS c4b40007e<>+0(SB), Y10, Y1
+	VSUBPS      c4b40007e<>+0(SB), Y0, Y2
+	VSUBPS      c4b40007e<>+0(SB), Y1, Y11
+	VFMADD231PS cbf317218<>+0(SB), Y2, Y9
+	VFMADD231PS cbf317218<>+0(SB), Y11, Y10
+	VFMADD231PS c3102e308<>+0(SB), Y2, Y9
+	VFMADD231PS c3102e308<>+0(SB), Y11, Y10
+	VMOVUPS     c3b35120d<>+0(SB), Y2
+	VMOVUPS     c3b35120d<>+0(SB), Y11
+	VFMADD213PS c3c891cf9<>+0(SB), Y9, Y2
+	VFMADD213PS c3c891cf9<>+0(SB), Y10, Y11
+	VFMADD213PS c3daaac79<>+0(SB), Y9, Y2
+	VFMADD213PS c3daaac79<>+0(SB), Y10, Y11
+	VFMADD213PS c3eaaaa49<>+0(SB), Y9, Y2
+	VFMADD213PS c3eaaaa49<>+0(SB), Y10, Y11
+	VFMADD213PS c3f7ffffe<>+0(SB), Y9, Y2
+	VFMADD213PS c3f7ffffe<>+0(SB), Y10, Y11
+	VFMADD213PS c40000000<>+0(SB), Y9, Y2
+	VFMADD213PS c40000000<>+0(SB), Y10, Y11
+	VFMADD213PS c40000000<>+0(SB), Y9, Y2
+	VFMADD213PS c40000000<>+0(SB), Y10, Y11
+	VPSLLD      $0x17, Y0, Y0
+	VPSLLD      $0x17, Y1, Y1
+	VMULPS      Y0, Y2, Y2
+	VMULPS      Y1, Y11, Y11
+	VPSRLD      $0x10, Y2, Y0
+	VPSRLD      $0x10, Y11, Y1
+	VPAND       Y6, Y0, Y0
+	VPAND       Y6, Y1, Y1
+	VPADDD      Y5, Y2, Y2
+	VPADDD      Y5, Y11, Y11
+	VPADDD      Y0, Y2, Y2
+	VPADDD      Y1, Y11, Y11
+	VPAND       cffff0000<>+0(SB), Y2, Y2
+	VPAND       cffff0000<>+0(SB), Y11, Y11
+	VMASKMOVPS  Y2, Y7, (AX)(DX*4)
+	VMASKMOVPS  Y11, Y8, 32(AX)(DX*4)
+	VANDPS      Y2, Y7, Y2
+	VANDPS      Y11, Y8, Y11
+	VADDPS      Y2, Y3, Y3
+	VADDPS      Y11, Y4, Y4
+
+done6:
+	VADDPS       Y3, Y4, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X0, X1, X0
+	VPSHUFD      $0xee, X0, X1
+	VADDPS       X0, X1, X0
+	VPSHUFD      $0x55, X0, X1
+	VADDPS       X0, X1, X0
+	MOVSS        X0, sum+32(FP)
+	VZEROUPPER
+	RET
+
+DATA c00007fff<>+0(SB)/4, $0x00007fff
+DATA c00007fff<>+4(SB)/4, $0x00007fff
+DATA c00007fff<>+8(SB)/4, $0x00007fff
+DATA c00007fff<>+12(SB)/4, $0x00007fff
+DATA c00007fff<>+16(SB)/4, $0x00007fff
+DATA c00007fff<>+20(SB)/4, $0x00007fff
+DATA c00007fff<>+24(SB)/4, $0x00007fff
+DATA c00007fff<>+28(SB)/4, $0x00007fff
+GLOBL c00007fff<>(SB), RODATA|NOPTR, $32
+
+DATA c00000001<>+0(SB)/4, $0x00000001
+DATA c00000001<>+4(SB)/4, $0x00000001
+DATA c00000001<>+8(SB)/4, $0x00000001
+DATA c00000001<>+12(SB)/4, $0x00000001
+DATA c00000001<>+16(SB)/4, $0x00000001
+DATA c00000001<>+20(SB)/4, $0x00000001
+DATA c00000001<>+24(SB)/4, $0x00000001
+DATA c00000001<>+28(SB)/4, $0x00000001
+GLOBL c00000001<>(SB), RODATA|NOPTR, $32
+
+DATA cffff0000<>+0(SB)/4, $0xffff0000
+DATA cffff0000<>+4(SB)/4, $0xffff0000
+DATA cffff0000<>+8(SB)/4, $0xffff0000
+DATA cffff0000<>+12(SB)/4, $0xffff0000
+DATA cffff0000<>+16(SB)/4, $0xffff0000
+DATA cffff0000<>+20(SB)/4, $0xffff0000
+DATA cffff0000<>+24(SB)/4, $0xffff0000
+DATA cffff0000<>+28(SB)/4, $0xffff0000
+GLOBL cffff0000<>(SB), RODATA|NOPTR, $32
+
+// func softmaxWeightsAVX512(x []float32, scale float32) (sum float32)
+// Requires: AVX, AVX512F, BMI2, SSE
+TEXT ·softmaxWeightsAVX512(SB), NOSPLIT, $0-36
+	MOVQ         x_base+0(FP), AX
+	MOVQ         x_len+8(FP), CX
+	VBROADCASTSS scale+24(FP), Z0
+	VBROADCASTSS cff800000<>+0(SB), Z1
+	VMOVAPS      Z1, Z2
+	XORQ         DX, DX
+	MOVQ         CX, BX
+	ANDQ         $-16, BX
+	JZ           tail2
+
+loop1:
+	VMOVUPS (AX)(DX*4), Z3
+	VMULPS  Z0, Z3, Z3
+	VMAXPS  Z2, Z3, Z2
+	ADDQ    $0x10, DX
+	CMPQ    DX, BX
+	JLT     loop1
+
+tail2:
+	MOVQ      CX, BX
+	ANDQ      $0x0f, BX
+	JZ        done3
+	MOVQ      $0x00000001, SI
+	SHLXQ     BX, SI, BX
+	DECQ      BX
+	KMOVW     BX, K1
+	VMOVUPS.Z (AX)(DX*4), K1, Z3
+	VMULPS    Z0, Z3, Z3
+	VBLENDMPS Z3, Z1, K1, Z3
+	VMAXPS    Z2, Z3, Z2
+
+done3:
+	VEXTRACTF64X4 $0x01, Z2, Y1
+	VMAXPS        Y2, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X2
+	VMAXPS        X1, X2, X1
+	VPSHUFD       $0xee, X1, X2
+	VMAXPS        X1, X2, X1
+	VPSHUFD       $0x55, X1, X2
+	VMAXPS        X1, X2, X1
+	VBROADCASTSS  X1, Z1
+	VBROADCASTSS  cc2aea8f6<>+0(SB), Z2
+	VPXORD        Z4, Z4, Z4
+	VBROADCASTSS  c00007fff<>+0(SB), Z3
+	VBROADCASTSS  c00000001<>+0(SB), Z5
+	XORQ          DX, DX
+	MOVQ          CX, BX
+	ANDQ          $-16, BX
+	JZ            tail5
+
+loop4:
+	VMOVUPS          (AX)(DX*4), Z6
+	VMULPS           Z0, Z6, Z6
+	VSUBPS           Z1, Z6, Z6
+	VMAXPS           Z6, Z2, Z6
+	VBROADCASTSS     c3fb8aa3b<>+0(SB), Z7
+	VFMADD213PS.BCST c4b40007e<>+0(SB), Z6, Z7
+	VSUBPS.BCST      c4b40007e<>+0(SB), Z7, Z8
+	VFMADD231PS.BCST cbf317218<>+0(SB), Z8, Z6
+	VFMADD231PS.BCST c3102e308<>+0(SB), Z8, Z6
+	VBROADCASTSS     c3b35120d<>+0(SB), Z8
+	VFMADD213PS.BCST c3c891cf9<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST c3daaac79<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST c3eaaaa49<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST c3f7ffffe<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST c40000000<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST c40000000<>+0(SB), Z6, Z8
+	VPSLLD           $0x17, Z7, Z7
+	VMULPS           Z7, Z8, Z8
+	VPSRLD           $0x10, Z8, Z6
+	VPANDD           Z5, Z6, Z6
+	VPADDD           Z3, Z8, Z8
+	VPADDD           Z6, Z8, Z8
+	VPANDD.BCST      cffff0000<>+0(SB), Z8, Z8
+	VMOVUPS          Z8, (AX)(DX*4)
+	VADDPS           Z8, Z4, Z4
+	ADDQ             $0x10, DX
+	CMPQ             DX, BX
+	JLT              loop4
+
+tail5:
+	ANDQ             $0x0f, CX
+	JZ               done6
+	MOVQ             $0x00000001, BX
+	SHLXQ            CX, BX, CX
+	DECQ             CX
+	KMOVW            CX, K1
+	VMOVUPS.Z        (AX)(DX*4), K1, Z6
+	VMULPS           Z0, Z6, Z6
+	VSUBPS           Z1, Z6, Z6
+	VMAXPS           Z6, Z2, Z6
+	VBROADCASTSS     c3fb8aa3b<>+0(SB), Z0
+	VFMADD213PS.BCST c4b40007e<>+0(SB), Z6, Z0
+	VSUBPS.BCST      c4b40007e<>+0(SB), Z0, Z1
+	VFMADD231PS.BCST cbf317218<>+0(SB), Z1, Z6
+	VFMADD231PS.BCST c3102e308<>+0(SB), Z1, Z6
+	VBROADCASTSS     c3b35120d<>+0(SB), Z1
+	VFMADD213PS.BCST c3c891cf9<>+0(SB), Z6, Z1
+	VFMADD213PS.BCST c3daaac79<>+0(SB), Z6, Z1
+	VFMADD213PS.BCST c3eaaaa49<>+0(SB), Z6, Z1
+	VFMADD213PS.BCST c3f7ffffe<>+0(SB), Z6, Z1
+	VFMADD213PS.BCST c40000000<>+0(SB), Z6, Z1
+	VFMADD213PS.BCST c40000000<>+0(SB), Z6, Z1
+	VPSLLD           $0x17, Z0, Z0
+	VMULPS           Z0, Z1, Z1
+	VPSRLD           $0x10, Z1, Z0
+	VPANDD           Z5, Z0, Z0
+	VPADDD           Z3, Z1, Z1
+	VPADDD           Z0, Z1, Z1
+	VPANDD.BCST      cffff0000<>+0(SB), Z1, Z1
+	VMOVUPS          Z1, K1, (AX)(DX*4)
+	VMOVAPS.Z        Z1, K1, Z1
+	VADDPS           Z1, Z4, Z4
+
+done6:
+	VEXTRACTF64X4 $0x01, Z4, Y0
+	VADDPS        Y4, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X0, X1, X0
+	VPSHUFD       $0xee, X0, X1
+	VADDPS        X0, X1, X0
+	VPSHUFD       $0x55, X0, X1
+	VADDPS        X0, X1, X0
+	MOVSS         X0, sum+32(FP)
+	VZEROUPPER
+	RET
+
 // func softmaxBackwardAVX2(dx []float32, dp []float32, p []float32, scale float32)
 // Requires: AVX, AVX2, FMA3
 TEXT ·softmaxBackwardAVX2(SB), NOSPLIT, $0-76

@@ -14,6 +14,16 @@ func softmaxAVX2(x []float32, scale float32)
 //go:noescape
 func softmaxAVX512(x []float32, scale float32)
 
+// softmaxWeightsAVX2 is softmaxWeightsGeneric.
+//
+//go:noescape
+func softmaxWeightsAVX2(x []float32, scale float32) (sum float32)
+
+// softmaxWeightsAVX512 is softmaxWeightsGeneric.
+//
+//go:noescape
+func softmaxWeightsAVX512(x []float32, scale float32) (sum float32)
+
 // softmaxBackwardAVX2 is softmaxBackwardGeneric.
 //
 //go:noescape

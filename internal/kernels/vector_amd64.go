@@ -24,6 +24,16 @@ func softmax(x []float32, scale float32) {
 	}
 }
 
+func softmaxWeights(x []float32, scale float32) float32 {
+	switch {
+	case current >= AVX512:
+		return softmaxWeightsAVX512(x, scale)
+	case current == AVX2:
+		return softmaxWeightsAVX2(x, scale)
+	}
+	return softmaxWeightsGeneric(x, scale)
+}
+
 func softmaxBackward(dx, dp, p []float32, scale float32) {
 	switch {
 	case current >= AVX512:

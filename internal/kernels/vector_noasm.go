@@ -10,6 +10,8 @@ func softmax(x []float32, scale float32) {
 	softmaxGeneric(x, scale)
 }
 
+func softmaxWeights(x []float32, scale float32) float32 { return softmaxWeightsGeneric(x, scale) }
+
 func softmaxBackward(dx, dp, p []float32, scale float32) {
 	softmaxBackwardGeneric(dx, dp, p, scale)
 }

@@ -29,7 +29,7 @@ func init() {
 				"\tacc = TDPBF16PS of 16 pairs of a[i] and of b's column j, k times",
 				"\tc[i][j] = acc + bias[j]                              or acc, when bias is nil",
 			},
-			prepare: amxBF16Prepare, row: amxBF16Row,
+			prepare: amxBF16Prepare, row: amxBF16Row, direct: true,
 		}
 		bf16.start = amxBF16Start(&bf16)
 		bf16.function()
@@ -81,6 +81,7 @@ type amxKernel struct {
 	start      func(x *amxBlock)               // sets the tiles of sums
 	prepare    func(x *amxBlock)               // loads what a block's rows share
 	row        func(x *amxBlock, label string) // finishes a row
+	direct     bool                            // sums may be the outputs
 }
 
 // amxBlock is the code of one shape. What lives through more than one product
@@ -252,6 +253,15 @@ func (k amxKernel) shape(x *amxBlock) {
 	DECQ(n)
 	JNZ(LabelRef(x.label("loop")))
 	MOVQ(next, x.next)
+	if k.direct {
+		CMPQ(param("bias"), Imm(0))
+		JNE(LabelRef(x.label("through")))
+		CMPQ(param("mask"), U32(1<<16-1))
+		JNE(LabelRef(x.label("through")))
+		x.eachOutput("TILESTORED")
+		JMP(LabelRef(x.label("stored")))
+		Label(x.label("through"))
+	}
 	x.drain(k, "left")
 	x.eachTile("TILESTORED")
 	Load(Param("sums"), x.sums)
@@ -259,6 +269,7 @@ func (k amxKernel) shape(x *amxBlock) {
 	Load(Param("rows"), x.rowsLeft)
 	k.prepare(x)
 
+	Label(x.label("stored"))
 	rows, step := arg("rows"), arg("as")
 	IMULQ(rows, step)
 	ADDQ(step, x.a)
@@ -312,6 +323,22 @@ func (x *amxBlock) eachTile(op string) {
 	for i := range x.rows {
 		for j := range x.panels {
 			tileMem(op, Mem{Base: sums, Index: wide, Scale: 1, Disp: 16*x.wide()*i + 64*j}, x.tile(i, j))
+		}
+	}
+}
+
+// eachOutput loads or stores the tiles of sums where the outputs are.
+func (x *amxBlock) eachOutput(op string) {
+	at := local(x.c)
+	for i := range x.rows {
+		if i == 1 {
+			down := GP64()
+			MOVQ(x.ldc, down)
+			SHLQ(Imm(4), down)
+			ADDQ(down, at)
+		}
+		for j := range x.panels {
+			tileMem(op, Mem{Base: at, Index: x.ldc, Scale: 1, Disp: 64 * j}, x.tile(i, j))
 		}
 	}
 }
@@ -388,6 +415,11 @@ func param(name string) Mem {
 func amxBF16Start(k *amxKernel) func(x *amxBlock) {
 	return func(x *amxBlock) {
 		ifZero("accumulate", x.label("zero"))
+		CMPQ(param("mask"), U32(1<<16-1))
+		JNE(LabelRef(x.label("cut")))
+		x.eachOutput("TILELOADD")
+		JMP(LabelRef(x.label("begin")))
+		Label(x.label("cut"))
 		x.drain(*k, "before")
 		sums, c, rows := arg("sums"), local(x.c), arg("rows")
 		Label(x.label("old"))

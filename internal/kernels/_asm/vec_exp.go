@@ -18,6 +18,7 @@ func init() {
 	})
 	register("softmax", func() {
 		softmax()
+		softmaxWeights()
 		softmaxBackward()
 		logSumExp()
 	})
@@ -100,6 +101,37 @@ func softmax() {
 			g.do(mulps, r, v, v)
 			g.store(v, x)
 		})
+	})
+}
+
+func softmaxWeights() {
+	both("softmaxWeights", "func(x []float32, scale float32) (sum float32)", "is softmaxWeightsGeneric.", func(g *gen) {
+		x, n := ptr("x"), length("x")
+		scale := g.param("scale")
+		scaled := func() vec {
+			v := g.floats(x)
+			g.do(mulps, scale, v, v)
+			return v
+		}
+		m := g.maximum(n, scaled)
+		e := g.newExp(false)
+		sum := g.zero()
+		half, last := g.broadcast(constantBits(0x7FFF)), g.broadcast(constantBits(1))
+		g.loop(n, func() {
+			v := scaled()
+			g.do(subps, m, v, v)
+			p := e.of(v)
+			odd := g.new()
+			g.shift(VPSRLD, 16, p, odd)
+			g.and(last, odd, odd)
+			g.do(addd, half, p, p)
+			g.do(addd, odd, p, p)
+			g.and(g.bits(0xFFFF0000), p, p)
+			g.store(p, x)
+			g.keep(p)
+			g.do(addps, p, sum, sum)
+		})
+		Store(g.reduce(VADDPS, sum), Return("sum"))
 	})
 }
 
