@@ -321,7 +321,7 @@ func gemmI8(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep *Epilog
 	}
 	tiled := current >= AMX && a.M >= amxRows
 	if tiled {
-		panels, block = 4, max(maxTileRows, amxBytes/a.Stride())
+		panels, block = ep.stripOf(hi-lo), max(maxTileRows, amxBytes/a.Stride())
 	}
 	blocks := ceilDiv(a.M, block)
 	for i := range blocks {

@@ -63,23 +63,22 @@ type tileCall struct {
 	panel, groups, mask int
 }
 
-// eachCall splits rows and panels, of which the last may have cut columns, 0 for all, into
+// eachCall splits rows and panels, of which the last has the columns in mask, into
 // calls.
-func (s *amxScratch) eachCall(rows, panel, panels, cut int, call func(c tileCall)) {
+func (s *amxScratch) eachCall(rows, panel, panels, mask int, call func(c tileCall)) {
+	const whole = 1<<Lanes - 1
 	part := func(top, blocks, rows int) {
 		for at := 0; at < panels; {
-			c := tileCall{top: top, blocks: blocks, rows: rows, panel: panel + at, panels: 1, groups: 1, mask: 1<<Lanes - 1}
-			left := panels - at
-			if left >= 2 {
-				c.panels = 2
-				if cut == 0 {
-					c.groups = left / 2
-				} else if left > 2 {
-					c.groups = (left - 1) / 2
+			c := tileCall{top: top, blocks: blocks, rows: rows, panel: panel + at, panels: 1, groups: 1, mask: whole}
+			if left := panels - at; left >= 2 {
+				// A group whose last panel is cut off comes alone.
+				c.panels, c.groups = 2, left/2
+				if mask != whole && left%2 == 0 && left > 2 {
+					c.groups--
 				}
 			}
-			if left == c.panels*c.groups && cut > 0 {
-				c.mask = 1<<cut - 1
+			if at+c.panels*c.groups == panels {
+				c.mask = mask
 			}
 			c.rowTiles = s.tiles(rows, c.panels)
 			call(c)
@@ -98,12 +97,8 @@ func (s *amxScratch) eachCall(rows, panel, panels, cut int, call func(c tileCall
 // tileRows multiplies the rows [top, bottom) by n panels.
 func (g *i8Product) tileRows(top, bottom, panel, n int, bias []float32) {
 	s := &g.s.amx
-	cut := max(0, (panel+n)*Lanes-g.b.N)
-	if cut > 0 {
-		cut = Lanes - cut
-	}
 	stride, bs := g.a.Stride(), g.b.stride()
-	s.eachCall(bottom-top, panel, n, cut, func(c tileCall) {
+	s.eachCall(bottom-top, panel, n, maskOf(g.b.N-(panel+n-1)*Lanes), func(c tileCall) {
 		row, col := top+c.top, c.panel*Lanes
 		biasAt := &noBias[0]
 		if bias != nil {
@@ -136,13 +131,10 @@ func gemmBF16Tiles(m int, a ViewF32, b *PanelsBF16, lo, hi int, c []float32, ldc
 			if ep.Accumulate || j > 0 {
 				accumulate = 1
 			}
-			for at := lo; at < hi; at += strip {
-				n := min(strip, hi-at)
-				cut := max(0, (at+n)*Lanes-b.N)
-				if cut > 0 {
-					cut = Lanes - cut
-				}
-				s.amx.eachCall(bottom-top, at, n, cut, func(t tileCall) {
+			step := ep.stripOf(hi - lo)
+			for at := lo; at < hi; at += step {
+				n := min(step, hi-at)
+				s.amx.eachCall(bottom-top, at, n, maskOf(b.N-(at+n-1)*Lanes), func(t tileCall) {
 					var bias *float32
 					if last && ep.Bias != nil {
 						bias = &ep.Bias[t.panel*Lanes]
@@ -178,7 +170,7 @@ func (s *Scratch) pairRows(a ViewF32, top, bottom, from, to, k int) {
 				}
 				packPairTile(block, a.Data[at+lo+2*q*a.ColStride:], a.ColStride, m, left)
 				if m == Lanes {
-					transposePairsAVX512(&pairs[lo*stride+q], &block[0], 4*stride, 1)
+					transposePairsAVX512(&pairs[lo*stride+q], 4*stride, &block[0], tileBytes)
 					continue
 				}
 				for r := range m {
@@ -190,15 +182,24 @@ func (s *Scratch) pairRows(a ViewF32, top, bottom, from, to, k int) {
 		}
 		return
 	}
+	if a.ColStride == 1 {
+		roundPairsAVX512(&pairs[0], 4*stride, &a.Data[at], 4*a.RowStride, rows, n)
+		return
+	}
 	for r := range rows {
 		row := halves(pairs[r*stride:][:stride])
-		if a.ColStride == 1 {
-			F32ToBF16(row[:n], a.Data[at+r*a.RowStride:][:n])
-		} else {
-			for p := range n {
-				row[p] = roundBF16(a.Data[at+r*a.RowStride+p*a.ColStride])
-			}
+		for p := range n {
+			row[p] = roundBF16(a.Data[at+r*a.RowStride+p*a.ColStride])
 		}
 		clear(row[n:])
 	}
+}
+
+// stripOf is the number of panels, of n, that are multiplied before their outputs
+// are finished: all, where nothing is left to be done.
+func (ep *Epilogue) stripOf(n int) int {
+	if ep.Activation == Identity && ep.PreActivation == nil {
+		return n
+	}
+	return strip
 }

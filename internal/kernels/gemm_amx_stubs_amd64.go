@@ -28,8 +28,3 @@ func gemmI8AMX(rowTiles int, panels int, config *byte, k int, a *int8, as int, b
 //
 //go:noescape
 func gemmBF16AMX(rowTiles int, panels int, config *byte, k int, a *uint32, as int, blocks int, rows int, b *uint32, bs int, groups int, c *float32, ldc int, mask int, sums *int32, bias *float32, accumulate int)
-
-// transposePairsAVX512 sets dst[r*stride/4+q] = src[q*16+r] for q < 16*n and r < 16; stride is in bytes and n at least 1.
-//
-//go:noescape
-func transposePairsAVX512(dst *uint32, src *uint32, stride int, n int)

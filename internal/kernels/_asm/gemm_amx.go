@@ -33,7 +33,6 @@ func init() {
 		}
 		bf16.start = amxBF16Start(&bf16)
 		bf16.function()
-		transposePairs()
 	})
 }
 
@@ -464,51 +463,4 @@ func amxBF16Row(x *amxBlock, _ string) {
 		VADDPS(Mem{Base: x.sums, Disp: 64 * j}, x.biases[j], v)
 		x.store(v, j, Mem{Base: x.out, Disp: 64 * j})
 	}
-}
-
-// transposePairs turns the pairs of packPairsAVX2 into rows.
-func transposePairs() {
-	TEXT("transposePairsAVX512", NOSPLIT, "func(dst, src *uint32, stride, n int)")
-	Pragma("noescape")
-	Doc("transposePairsAVX512 sets dst[r*stride/4+q] = src[q*16+r] for q < 16*n and r < 16; stride is in bytes and n at least 1.")
-	src, n := arg("src"), arg("n")
-	dst := newRowSet(16, arg("dst"), arg("stride"))
-	Label("block")
-	x, t := make([]reg.VecVirtual, 16), make([]reg.VecVirtual, 16)
-	for i := range x {
-		x[i], t[i] = ZMM(), ZMM()
-		VMOVUPS(Mem{Base: src, Disp: 64 * i}, x[i])
-	}
-	for i := 0; i < 16; i += 2 {
-		VUNPCKLPS(x[i+1], x[i], t[i])
-		VUNPCKHPS(x[i+1], x[i], t[i+1])
-	}
-	for i := 0; i < 16; i += 4 {
-		VUNPCKLPD(t[i+2], t[i], x[i])
-		VUNPCKHPD(t[i+2], t[i], x[i+1])
-		VUNPCKLPD(t[i+3], t[i+1], x[i+2])
-		VUNPCKHPD(t[i+3], t[i+1], x[i+3])
-	}
-	// Column r of a group of four rows is in lane r/4 of register r%4.
-	for i := range 4 {
-		VSHUFF32X4(Imm(0x88), x[i+4], x[i], t[i])
-		VSHUFF32X4(Imm(0xDD), x[i+4], x[i], t[i+4])
-		VSHUFF32X4(Imm(0x88), x[i+12], x[i+8], t[i+8])
-		VSHUFF32X4(Imm(0xDD), x[i+12], x[i+8], t[i+12])
-	}
-	for i := range 4 {
-		VSHUFF32X4(Imm(0x88), t[i+8], t[i], x[i])
-		VSHUFF32X4(Imm(0x88), t[i+12], t[i+4], x[i+4])
-		VSHUFF32X4(Imm(0xDD), t[i+8], t[i], x[i+8])
-		VSHUFF32X4(Imm(0xDD), t[i+12], t[i+4], x[i+12])
-	}
-	for i := range x {
-		VMOVUPS(x[i], dst.at(i, 0))
-	}
-	dst.advance(Imm(64))
-	ADDQ(U32(1024), src)
-	DECQ(n)
-	JNZ(LabelRef("block"))
-	VZEROUPPER()
-	RET()
 }
