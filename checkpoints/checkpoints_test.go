@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -351,6 +352,23 @@ func TestGoldens(t *testing.T) {
 	}
 }
 
+// safetensors' save_model writes a shared tensor once, under the name that comes
+// first in the alphabet, which in RoBERTa is the decoder's.
+func TestWordEmbeddingsByTheNameOfTheDecoder(t *testing.T) {
+	want := open1(t, filepath.Join("testdata", "matrix", "roberta-masked_lm", "safetensors"))
+	dir := t.TempDir()
+	check(t, want.SaveHF(dir))
+	check(t, WriteFile(filepath.Join(dir, safetensorsName), func(w io.Writer) error {
+		return writeSafetensors(w, want.Tensors, func(name string) string {
+			if name == wordEmbeddings {
+				name = lmDecoderWeight
+			}
+			return want.Config.ownName(name)
+		})
+	}))
+	equalModels(t, open1(t, dir), want)
+}
+
 func TestSavesTheBytesOfTheOriginal(t *testing.T) {
 	for _, name := range []string{"safetensors", "encoder", "f16"} {
 		out := filepath.Join(t.TempDir(), "out")
@@ -388,11 +406,11 @@ func TestInitBERT(t *testing.T) {
 	a, b, c := InitBERT(cfg, 1), InitBERT(cfg, 1), InitBERT(cfg, 2)
 	check(t, a.Validate())
 	equalModels(t, a, b)
-	w := a.Tensors[embeddingsPrefix+"word_embeddings.weight"].Float32s()
+	w := a.Tensors[wordEmbeddings].Float32s()
 	if w[0] != 0 || w[cfg.HiddenSize] == 0 {
 		t.Error("padding row")
 	}
-	if slices.Equal(w, c.Tensors[embeddingsPrefix+"word_embeddings.weight"].Float32s()) {
+	if slices.Equal(w, c.Tensors[wordEmbeddings].Float32s()) {
 		t.Error("the seed changes nothing")
 	}
 	var mean, sq float64

@@ -9,6 +9,7 @@ import (
 
 const (
 	embeddingsPrefix = "bert.embeddings."
+	wordEmbeddings   = embeddingsPrefix + "word_embeddings.weight"
 	projectionPrefix = "bert.embeddings_project."
 	poolerWeight     = "bert.pooler.dense.weight"
 	poolerBias       = "bert.pooler.dense.bias"
@@ -197,7 +198,7 @@ func (c Config) tensorSpecs() []tensorSpec {
 	add := func(part modelPart, name string, shape ...int) {
 		specs = append(specs, tensorSpec{name, shape, part, layer})
 	}
-	add(embeddings, embeddingsPrefix+"word_embeddings.weight", c.VocabSize, e)
+	add(embeddings, wordEmbeddings, c.VocabSize, e)
 	add(embeddings, embeddingsPrefix+"position_embeddings.weight", c.MaxPositions, e)
 	if c.TypeVocabSize > 0 {
 		add(embeddings, embeddingsPrefix+"token_type_embeddings.weight", c.TypeVocabSize, e)

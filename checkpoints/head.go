@@ -168,7 +168,8 @@ func (m *Model) SetHead(head Head, labels []string, seed uint64) error {
 }
 
 // untieDecoder takes the decoder of a masked language model, which some files
-// hold although it is the word embeddings, from the tensors of a file.
+// hold although it is the word embeddings, from the tensors of a file. A file
+// that holds each shared tensor once may have it under the decoder's name alone.
 func untieDecoder(byName map[string]namedTensor) error {
 	if bias, ok := byName[lmDecoderBias]; ok {
 		if _, there := byName[lmBias]; !there {
@@ -180,8 +181,10 @@ func untieDecoder(byName map[string]namedTensor) error {
 	if !ok {
 		return nil
 	}
-	words := byName[embeddingsPrefix+"word_embeddings.weight"]
-	if !bytes.Equal(decoder.t.tensor.Data, words.t.tensor.Data) {
+	words, ok := byName[wordEmbeddings]
+	if !ok {
+		byName[wordEmbeddings] = decoder
+	} else if !bytes.Equal(decoder.t.tensor.Data, words.t.tensor.Data) {
 		return fmt.Errorf("tensor %s: other than the word embeddings: %w", decoder.original, ErrUnsupported)
 	}
 	delete(byName, lmDecoderWeight)

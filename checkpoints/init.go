@@ -52,7 +52,7 @@ func (m *Model) fresh(s tensorSpec, seed uint64) Tensor {
 			values[i] = float32(r.NormFloat64()) * m.Config.InitializerRange
 		}
 		// RoBERTa's padding has a position of its own.
-		if s.name == embeddingsPrefix+"word_embeddings.weight" || m.Config.PositionsByID() && s.name == embeddingsPrefix+"position_embeddings.weight" {
+		if s.name == wordEmbeddings || m.Config.PositionsByID() && s.name == embeddingsPrefix+"position_embeddings.weight" {
 			pad := m.Config.PadTokenID * s.shape[1]
 			clear(values[pad : pad+s.shape[1]])
 		}

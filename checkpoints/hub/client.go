@@ -43,6 +43,10 @@ func newClient(o Options) (*client, error) {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("endpoint %q: expected an address such as %s", endpoint, DefaultEndpoint)
 	}
+	// Not a word of the token itself.
+	if strings.ContainsFunc(o.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, errors.New("the token (HF_TOKEN) holds a space or a character that none has")
+	}
 	c := &client{endpoint: u, token: o.Token, pause: o.pause, stall: o.stall}
 	if c.pause == 0 {
 		c.pause = time.Second

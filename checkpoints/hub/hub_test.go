@@ -450,6 +450,18 @@ func TestNames(t *testing.T) {
 	}
 }
 
+func TestTokenThatIsNone(t *testing.T) {
+	h := newHub(t)
+	o := h.options(t.TempDir())
+	o.Token = "hf_a\nhf_b"
+	if _, err := Pull(t.Context(), "me/tiny", "", o); err == nil || !strings.Contains(err.Error(), "HF_TOKEN") || strings.Contains(err.Error(), "hf_") {
+		t.Error(err)
+	}
+	if n := h.count(""); n > 0 {
+		t.Errorf("%d requests", n)
+	}
+}
+
 func TestCancelled(t *testing.T) {
 	h := newHub(t)
 	h.busy = 1 << 20
