@@ -58,11 +58,16 @@ func printJSON(v any) error {
 	return e.Encode(v)
 }
 
-// require says which of the named flags is missing.
+// require says which of the named flags is missing, or empty as one is that was
+// made of an unset variable of a shell.
 func require(c *cobra.Command, names ...string) error {
 	for _, name := range names {
-		if !c.Flags().Changed(name) {
+		f := c.Flags().Lookup(name)
+		if !f.Changed {
 			return usagef("--%s is required; skive %s --help lists the flags", name, c.Name())
+		}
+		if f.Value.String() == "" {
+			return usagef("--%s is empty", name)
 		}
 	}
 	return nil

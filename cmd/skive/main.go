@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -100,11 +101,16 @@ func newRoot() *cobra.Command {
 }
 
 // checkArguments makes cobra's complaints about the arguments of a command and
-// of those below it errors of usage that show what is expected.
+// of those below it errors of usage that show what is expected. None of them is
+// empty.
 func checkArguments(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
-			if err := check(c, args); err != nil {
+			err := check(c, args)
+			if err == nil && slices.Contains(args, "") {
+				err = errors.New("an argument is empty")
+			}
+			if err != nil {
 				return usagef("%w; usage: %s", err, c.UseLine())
 			}
 			return nil

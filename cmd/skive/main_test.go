@@ -81,6 +81,8 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"unknown command", []string{"shrink"}, exitUsage, `"shrink"`},
 		{"unknown flag", []string{"eval", "--modle", "x"}, exitUsage, "--modle"},
 		{"missing flag", []string{"eval"}, exitUsage, "--model"},
+		{"empty flag", []string{"export", "--model", missing, "--format", "hf", "-o", ""}, exitUsage, "--output is empty"},
+		{"empty argument", []string{"inspect", "--diff", missing, ""}, exitUsage, "empty"},
 		{"threads", []string{"inspect", "--threads", "0", missing}, exitUsage, "--threads"},
 		{"missing model", []string{"inspect", missing}, exitFailure, missing},
 		{"no model", []string{"inspect", broken}, exitFailure, broken},
