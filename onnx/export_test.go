@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/skive-ml/skive/checkpoints"
@@ -25,9 +24,10 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-// trained is a small model with uneven layers that has learned its task: which
-// opinions are in the majority.
-var trained = sync.OnceValues(func() (*checkpoints.Model, error) {
+// trained is a small model of a family with uneven layers that has learned its
+// task: which opinions are in the majority.
+func trained(t *testing.T, family string) *checkpoints.Model {
+	t.Helper()
 	set := opinions(2000, 1)
 	vocab := tokenize.BuildVocab(func(yield func(string) bool) {
 		for _, e := range set.Examples {
@@ -38,17 +38,21 @@ var trained = sync.OnceValues(func() (*checkpoints.Model, error) {
 	}, 200)
 	tokenizer, err := tokenize.NewWordPiece(vocab, true)
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
-	c := config(52, 26, 2, "gelu", size(2, 80), size(1, 37))
+	types := map[string]int{"bert": 2, "roberta": 1, "distilbert": 0, "electra": 2}[family]
+	c := ofFamily(family, config(52, 26, types, "gelu", size(2, 80), size(1, 37)))
+	c.PadTokenID = 0 // the tokenizer's, in RoBERTa too
 	c.VocabSize, c.InitializerRange, c.Labels = tokenizer.VocabSize(), 0.1, set.Task.Labels
 	m := checkpoints.InitBERT(c, 1)
 	m.Tokenizer = tokenizer.Files()
 	o := train.Defaults()
 	o.Epochs, o.BatchSize, o.LearningRate, o.Dropout = 6, 32, 3e-3, 0
-	m, _, err = train.Run(context.Background(), m, set, opinions(200, 2), o)
-	return m, err
-})
+	if m, _, err = train.Run(t.Context(), m, set, opinions(200, 2), o); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
 
 func opinions(n int, seed uint64) *data.Dataset {
 	words := [2][]string{
@@ -74,15 +78,15 @@ func opinions(n int, seed uint64) *data.Dataset {
 	return set
 }
 
-// On a trained model the labels of an exported graph are those of the engine in
-// float32.
-func TestLabelsOfATrainedModel(t *testing.T) {
+// On trained models of each family the labels of an exported graph are those of
+// the engine in float32.
+func TestLabelsOfTrainedModels(t *testing.T) {
 	python(t)
-	m, err := trained()
-	if err != nil {
-		t.Fatal(err)
+	for _, family := range []string{"bert", "roberta", "distilbert", "electra"} {
+		t.Run(family, func(t *testing.T) {
+			labelsAgree(t, trained(t, family), opinions(500, 4), opinions(1000, 3), 0.97)
+		})
 	}
-	labelsAgree(t, m, opinions(500, 4), opinions(1000, 3), 0.97)
 }
 
 // The same of the models that skive compress makes of the embedded task, whose
