@@ -28,7 +28,8 @@ func reach(step string) error {
 // WriteFile replaces the file at path by what write produces. Whenever the
 // process or the machine stops, path is the complete old file or the complete
 // new one: the new one is written beside it, synced and renamed. Missing
-// directories are made.
+// directories are made. A link stays, and the file that it leads to is replaced;
+// a path of something else than a file, such as /dev/null, is refused.
 func WriteFile(path string, write func(io.Writer) error) error {
 	if err := writeFile(path, write); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
@@ -45,6 +46,12 @@ func WriteBytes(path string, content []byte) error {
 }
 
 func writeFile(path string, write func(io.Writer) error) error {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("not a regular file")
+	}
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err

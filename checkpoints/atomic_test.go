@@ -3,8 +3,10 @@ package checkpoints
 import (
 	"errors"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -122,5 +124,32 @@ func TestSecondWriterIsRefused(t *testing.T) {
 	check(t, err)
 	if b, _ := os.ReadFile(path); string(b) != "x" {
 		t.Errorf("%q", b)
+	}
+}
+
+// A link stays and its file is replaced; what is no file stays what it is.
+func TestWriteFileThroughLinks(t *testing.T) {
+	dir := t.TempDir()
+	file, link := filepath.Join(dir, "file"), filepath.Join(dir, "link")
+	check(t, os.WriteFile(file, []byte("old"), 0o666))
+	if err := os.Symlink("file", link); err != nil {
+		t.Skip(err)
+	}
+	check(t, WriteBytes(link, []byte("new")))
+	if b, err := os.ReadFile(file); err != nil || string(b) != "new" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
+		t.Errorf("the link is gone: %v, %v", info, err)
+	}
+	socket := filepath.Join(dir, "socket")
+	l, err := net.Listen("unix", socket)
+	check(t, err)
+	defer l.Close()
+	if err := WriteBytes(socket, nil); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Error(err)
+	}
+	if info, err := os.Stat(socket); err != nil || info.Mode()&os.ModeSocket == 0 {
+		t.Errorf("the socket is gone: %v, %v", info, err)
 	}
 }

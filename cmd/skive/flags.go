@@ -100,8 +100,12 @@ func checkOutput(dir string) error {
 
 // checkOutputFile is checkOutput for an output that is a file.
 func checkOutputFile(path string) error {
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
+	switch info, err := os.Stat(path); {
+	case err != nil:
+	case info.IsDir():
 		return fmt.Errorf("--output: %s is a directory, expected the name of a file", path)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("--output: %s is not a regular file", path)
 	}
 	return checkOutput(filepath.Dir(path))
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -67,6 +68,12 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 	}
 	words := write("words.jsonl", strings.Repeat(`{"text": "w9 w20", "label": "red"}`+"\n", 40))
 	missing := filepath.Join(dir, "missing")
+	socket := filepath.Join(dir, "socket")
+	if l, err := net.Listen("unix", socket); err != nil {
+		t.Fatal(err)
+	} else {
+		defer l.Close()
+	}
 	masked := filepath.Join("..", "..", "infer", "testdata", "heads", "masked_lm")
 	int8 := filepath.Join(dir, "int8.skive")
 	if code, _, stderr := execute(t, "quantize", "--model", model, "-o", int8, "-q"); code != 0 {
@@ -82,6 +89,7 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"unknown flag", []string{"eval", "--modle", "x"}, exitUsage, "--modle"},
 		{"missing flag", []string{"eval"}, exitUsage, "--model"},
 		{"empty flag", []string{"export", "--model", missing, "--format", "hf", "-o", ""}, exitUsage, "--output is empty"},
+		{"output that is no file", []string{"export", "--model", model, "--format", "skive", "-o", socket}, exitFailure, "not a regular file"},
 		{"empty argument", []string{"inspect", "--diff", missing, ""}, exitUsage, "empty"},
 		{"threads", []string{"inspect", "--threads", "0", missing}, exitUsage, "--threads"},
 		{"missing model", []string{"inspect", missing}, exitFailure, missing},
