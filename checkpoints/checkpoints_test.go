@@ -619,6 +619,12 @@ func TestDiff(t *testing.T) {
 	if d, err := Diff(a, hf); err != nil || len(d) > 0 {
 		t.Errorf("a model and its export: %+v, %v", d, err)
 	}
+	for _, name := range []string{"bert-f16", "roberta-f32"} {
+		dir := filepath.Join("testdata", "matrix", name)
+		if d, err := Diff(filepath.Join(dir, "legacy", pytorchName), filepath.Join(dir, "safetensors", safetensorsName)); err != nil || len(d) > 0 {
+			t.Errorf("%s, the weights alone in two formats: %+v, %v", name, d, err)
+		}
+	}
 	other := m.Clone()
 	other.Tensors[classifierBias].Float32s()[1] += 0.25
 	other.Tokenizer["vocab.txt"] = []byte("[PAD]\n")

@@ -459,7 +459,7 @@ func compareTensors(a, b *contents, name string) (Difference, bool) {
 	if !inA || !inB || !slices.Equal(ta.tensor.Shape, tb.tensor.Shape) {
 		return d, true
 	}
-	same := ta.dtype == tb.dtype && bytes.Equal(ta.tensor.Data, tb.tensor.Data)
+	same := ta.dtypeName() == tb.dtypeName() && bytes.Equal(ta.tensor.Data, tb.tensor.Data)
 	if same && !(ta.known && ta.tensor.DType == I8) { // int8 is to be looked at with its scales
 		return d, false
 	}

@@ -42,7 +42,7 @@ func parsePyTorch(b []byte) (tensors map[string]foreignTensor, err error) {
 
 // torchStorage is a flat array in the file.
 type torchStorage struct {
-	dtype string // the code of a DType, or the name of the storage class
+	dtype string // the code of a DType, or what safetensors calls another type
 	size  int    // bytes of an element
 	numel int
 	data  []byte
@@ -85,14 +85,20 @@ func findTorchClass(module, name string) (any, error) {
 		return &torchClass{storage: &torchStorage{dtype: F16.code(), size: 2}}, nil
 	case "torch.BFloat16Storage":
 		return &torchClass{storage: &torchStorage{dtype: BF16.code(), size: 2}}, nil
-	case "torch.LongStorage", "torch.DoubleStorage":
-		return &torchClass{storage: &torchStorage{dtype: name, size: 8}}, nil
+	case "torch.LongStorage":
+		return &torchClass{storage: &torchStorage{dtype: "I64", size: 8}}, nil
+	case "torch.DoubleStorage":
+		return &torchClass{storage: &torchStorage{dtype: "F64", size: 8}}, nil
 	case "torch.IntStorage":
-		return &torchClass{storage: &torchStorage{dtype: name, size: 4}}, nil
+		return &torchClass{storage: &torchStorage{dtype: "I32", size: 4}}, nil
 	case "torch.ShortStorage":
-		return &torchClass{storage: &torchStorage{dtype: name, size: 2}}, nil
-	case "torch.ByteStorage", "torch.CharStorage", "torch.BoolStorage":
-		return &torchClass{storage: &torchStorage{dtype: name, size: 1}}, nil
+		return &torchClass{storage: &torchStorage{dtype: "I16", size: 2}}, nil
+	case "torch.ByteStorage":
+		return &torchClass{storage: &torchStorage{dtype: "U8", size: 1}}, nil
+	case "torch.CharStorage":
+		return &torchClass{storage: &torchStorage{dtype: "I8", size: 1}}, nil
+	case "torch.BoolStorage":
+		return &torchClass{storage: &torchStorage{dtype: "BOOL", size: 1}}, nil
 	default:
 		return nil, fmt.Errorf("pickle: %q: %w: not part of a state dictionary", oneLine(full), ErrUnsupported)
 	}

@@ -109,7 +109,7 @@ func inspectDiff(a, b string) error {
 		return printJSON(struct {
 			Equal       bool                     `json:"equal"`
 			Differences []checkpoints.Difference `json:"differences"`
-		}{len(differences) == 0, differences})
+		}{len(differences) == 0, append([]checkpoints.Difference{}, differences...)})
 	}
 	if len(differences) == 0 {
 		_, err := fmt.Println("no difference")
