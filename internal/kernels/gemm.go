@@ -59,6 +59,7 @@ type Scratch struct {
 	packed []float32 // a block of the left-hand matrix
 	wide   []int16   // likewise, of 8-bit integers
 	pairs  []uint32  // likewise, of bfloat16
+	shared []uint32  // likewise, of all parts of a job
 	strip  []float32 // outputs of GemmI8Quantized before they are quantized
 
 	widened PanelsF32 // panels of GemmHalf
@@ -71,8 +72,9 @@ type Scratch struct {
 
 	amx amxScratch
 
-	job gemmJob // of ParallelGemmF32 and ParallelGemmBF16
-	run func(worker, part int)
+	job  gemmJob // of ParallelGemmF32 and ParallelGemmBF16
+	run  func(worker, part int)
+	pack func(worker, part int)
 }
 
 // GemmF32 multiplies the m×K matrix a by the columns of b's panels
@@ -158,7 +160,8 @@ type gemmJob struct {
 	c          []float32
 	ep         Epilogue
 	s          []Scratch
-	rows, cols int // the number of parts in either direction
+	rows, cols int      // the number of parts in either direction
+	pairs      []uint32 // of a, where the parts share them
 }
 
 // ParallelGemmF32 is GemmF32 over all panels of b by the workers of t, each of
@@ -179,7 +182,10 @@ func (s *Scratch) parallel(t *team.Team, job gemmJob) {
 	s.job = job
 	if s.run == nil {
 		// The closure is kept, so that a product allocates nothing.
-		s.run = s.job.part
+		s.run, s.pack = s.job.part, s.job.pack
+	}
+	if job.bf16 != nil && job.cols > 1 {
+		s.job.share(t, s.pack)
 	}
 	t.Run(job.rows*job.cols, s.run)
 	s.job = gemmJob{}
@@ -216,9 +222,12 @@ func (g *gemmJob) part(worker, part int) {
 		ep.PreActivation = ep.PreActivation[top*g.ldc:]
 	}
 	c, s := g.c[top*g.ldc:], &g.s[worker]
-	if g.bf16 != nil {
+	switch {
+	case g.pairs != nil:
+		g.multiplyPairs(top, bottom, lo, hi, c, ep, s)
+	case g.bf16 != nil:
 		GemmBF16(bottom-top, a, g.bf16, lo, hi, c, g.ldc, ep, s)
-	} else {
+	default:
 		GemmF32(bottom-top, a, g.f32, lo, hi, c, g.ldc, ep, s)
 	}
 }

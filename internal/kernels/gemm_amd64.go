@@ -57,7 +57,7 @@ func gemmF32(m int, a ViewF32, b *PanelsF32, lo, hi int, c []float32, ldc int, e
 // gemmBF16 is GemmBF16 after its checks, with K at least 1.
 func gemmBF16(m int, a ViewF32, b *PanelsBF16, lo, hi int, c []float32, ldc int, ep *Epilogue, s *Scratch) {
 	if current >= AMX {
-		gemmBF16Tiles(m, a, b, lo, hi, c, ldc, ep, s)
+		gemmBF16Tiles(m, a, nil, b, lo, hi, c, ldc, ep, s)
 		return
 	}
 	block := gemmBlock{bf16: b.Data, panel: b.stride(), steps: b.Pairs(), odd: b.K%2 == 1, n: b.N, ldc: ldc, ep: ep, s: s}

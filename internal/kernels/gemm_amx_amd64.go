@@ -2,6 +2,8 @@
 
 package kernels
 
+import "github.com/skive-ml/skive/internal/team"
+
 const (
 	// maxTileRows is the number of rows that a call of the AMX kernels takes at a
 	// time: two tiles.
@@ -109,8 +111,9 @@ func (g *i8Product) tileRows(top, bottom, panel, n int, bias []float32) {
 	})
 }
 
-// gemmBF16Tiles is GemmBF16 after its checks, with K at least 1, at AMX.
-func gemmBF16Tiles(m int, a ViewF32, b *PanelsBF16, lo, hi int, c []float32, ldc int, ep *Epilogue, s *Scratch) {
+// gemmBF16Tiles is GemmBF16 after its checks, with K at least 1, at AMX. Where the
+// rows of a are in pairs already, all tiles of each, pairs holds them.
+func gemmBF16Tiles(m int, a ViewF32, pairs []uint32, b *PanelsBF16, lo, hi int, c []float32, ldc int, ep *Epilogue, s *Scratch) {
 	steps := ceilDiv(b.Pairs(), tilePairs)
 	kBlocks := ceilDiv(steps, amxPairs/tilePairs)
 	blocks := ceilDiv(m, max(maxTileRows, amxBytes/(ceilDiv(steps, kBlocks)*tileBytes)))
@@ -124,8 +127,15 @@ func gemmBF16Tiles(m int, a ViewF32, b *PanelsBF16, lo, hi int, c []float32, ldc
 		}
 		for j := range kBlocks {
 			from, to := j*steps/kBlocks, (j+1)*steps/kBlocks
-			s.pairRows(a, top, bottom, from, to, b.K)
-			stride := (to - from) * tileBytes
+			left, stride := pairs, steps*tilePairs
+			if pairs == nil {
+				stride = (to - from) * tilePairs
+				s.pairs = growAligned(s.pairs, (bottom-top)*stride)
+				pairRows(s.pairs, a, top, bottom, from, to, b.K, &s.amx.block)
+				left = s.pairs
+			} else {
+				left = pairs[top*stride+from*tilePairs:]
+			}
 			last := j == kBlocks-1
 			accumulate := 0
 			if ep.Accumulate || j > 0 {
@@ -139,7 +149,7 @@ func gemmBF16Tiles(m int, a ViewF32, b *PanelsBF16, lo, hi int, c []float32, ldc
 					if last && ep.Bias != nil {
 						bias = &ep.Bias[t.panel*Lanes]
 					}
-					gemmBF16AMX(t.rowTiles, t.panels, &s.amx.config.palette, to-from, &s.pairs[t.top*stride/4], stride, t.blocks, t.rows,
+					gemmBF16AMX(t.rowTiles, t.panels, &s.amx.config.palette, to-from, &left[t.top*stride], 4*stride, t.blocks, t.rows,
 						&b.Data[t.panel*b.stride()+from*tilePairs*Lanes], 4*b.stride(), t.groups, &out[t.top*ldc+t.panel*Lanes], 4*ldc, t.mask, &s.amx.sums[0], bias, accumulate)
 				})
 				if last && finish {
@@ -151,24 +161,47 @@ func gemmBF16Tiles(m int, a ViewF32, b *PanelsBF16, lo, hi int, c []float32, ldc
 	}
 }
 
-// pairRows sets s.pairs to the rows [top, bottom) of a, of k columns, rounded to
-// bfloat16: of each the tiles [from, to) of 16 pairs, zero beyond k.
-func (s *Scratch) pairRows(a ViewF32, top, bottom, from, to, k int) {
+// share makes the pairs of the left-hand rows by the workers of t, for all parts.
+func (g *gemmJob) share(t *team.Team, pack func(worker, part int)) {
+	if current < AMX {
+		return
+	}
+	s := &g.s[0]
+	s.shared = growAligned(s.shared, g.m*ceilDiv(g.bf16.Pairs(), tilePairs)*tilePairs)
+	g.pairs = s.shared
+	t.Run(ceilDiv(g.m, packRows), pack)
+}
+
+// packRows is the number of rows that a worker makes pairs of at a time.
+const packRows = 4 * Lanes
+
+func (g *gemmJob) pack(worker, part int) {
+	steps := ceilDiv(g.bf16.Pairs(), tilePairs)
+	top := part * packRows
+	pairRows(g.pairs[top*steps*tilePairs:], g.a, top, min(top+packRows, g.m), 0, steps, g.bf16.K, &g.s[worker].amx.block)
+}
+
+// multiplyPairs multiplies a part of the rows that share has made.
+func (g *gemmJob) multiplyPairs(top, bottom, lo, hi int, c []float32, ep Epilogue, s *Scratch) {
+	gemmBF16Tiles(bottom-top, ViewF32{}, g.pairs[top*ceilDiv(g.bf16.Pairs(), tilePairs)*tilePairs:], g.bf16, lo, hi, c, g.ldc, &ep, s)
+}
+
+// pairRows sets pairs to the rows [top, bottom) of a, of k columns, rounded to
+// bfloat16: of each the tiles [from, to) of 16 pairs, zero beyond k. What block
+// holds is overwritten.
+func pairRows(pairs []uint32, a ViewF32, top, bottom, from, to, k int, block *[Lanes * tilePairs]uint32) {
 	rows, stride := bottom-top, (to-from)*tilePairs
-	s.pairs = growAligned(s.pairs, rows*stride)
 	at := top*a.RowStride + 2*from*tilePairs*a.ColStride
 	n := min(k, 2*to*tilePairs) - 2*from*tilePairs // columns
-	pairs := s.pairs
 	if a.RowStride == 1 && a.ColStride != 1 {
-		block := s.amx.block[:]
 		for q := 0; q < stride; q += tilePairs {
 			for lo := 0; lo < rows; lo += Lanes {
 				m := min(Lanes, rows-lo)
 				left := min(2*tilePairs, n-2*q)
 				if left < 2*tilePairs {
-					clear(block)
+					clear(block[:])
 				}
-				packPairTile(block, a.Data[at+lo+2*q*a.ColStride:], a.ColStride, m, left)
+				packPairTile(block[:], a.Data[at+lo+2*q*a.ColStride:], a.ColStride, m, left)
 				if m == Lanes {
 					transposePairsAVX512(&pairs[lo*stride+q], 4*stride, &block[0], tileBytes)
 					continue
