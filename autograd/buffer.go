@@ -6,6 +6,8 @@ import (
 
 	G "gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
+
+	"github.com/skive-ml/skive/internal/machine"
 )
 
 // array is a value as the arithmetic sees it: a scalar (dims 0), a vector of
@@ -152,10 +154,15 @@ func (b *buffer) resizeIn(memory *[]float32, a array) array {
 }
 
 // grow returns s with length n, reusing its memory where it is large enough,
-// and with room for larger batches where it is not.
+// and with room for larger batches where batches are found to differ.
 func grow[E any](s []E, n int) []E {
 	if cap(s) < n {
-		return make([]E, n, n+n/4)
+		room := 0
+		if cap(s) > 0 {
+			room = n / 4
+		}
+		s = make([]E, n, n+room)
+		machine.HugePages(s[:n])
 	}
 	return s[:n]
 }

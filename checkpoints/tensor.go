@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"unsafe"
+
+	"github.com/skive-ml/skive/internal/machine"
 )
 
 // String returns the name that flags and reports give the type: "f32", "fp16",
@@ -236,6 +238,7 @@ func finite(d []byte, exponent, one, sign uint64) bool {
 // alignedBytes returns n zero bytes that start on a 64-byte boundary.
 func alignedBytes(n int) []byte {
 	b := make([]byte, n+63)
+	machine.HugePages(b)
 	skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(b))) & 63)
 	return b[skip : skip+n : skip+n]
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/internal/team"
 	"github.com/skive-ml/skive/quantize"
 )
@@ -97,9 +98,12 @@ func newOptimizer(t *team.Team, parameters []*parameter, o *Options) *optimizer 
 	for _, p := range parameters {
 		p.m = make([]float32, len(p.weights))
 		p.v = make([]float32, len(p.weights))
+		machine.HugePages(p.m)
+		machine.HugePages(p.v)
 		p.gradient = p.computed
 		if o.Accumulate > 1 {
 			p.gradient = make([]float32, len(p.weights))
+			machine.HugePages(p.gradient)
 		}
 		p.decay = decayed(p.name)
 		p.scale = 1

@@ -1105,10 +1105,13 @@ tile3x2:
 	ADDQ       CX, AX
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       accumulate+88(FP), AX
 	TESTQ      AX, AX
 	JZ         zero3x2
@@ -1454,8 +1457,10 @@ tile2x2:
 	ADDQ       CX, AX
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       accumulate+88(FP), AX
 	TESTQ      AX, AX
 	JZ         zero2x2
@@ -1732,6 +1737,9 @@ tile1x4:
 	MOVQ       ldc+72(FP), CX
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
 	MOVQ       accumulate+88(FP), AX
 	TESTQ      AX, AX
 	JZ         zero1x4
@@ -2484,6 +2492,7 @@ tile1x2:
 	MOVQ       ldc+72(FP), CX
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       accumulate+88(FP), AX
 	TESTQ      AX, AX
 	JZ         zero1x2

@@ -739,10 +739,13 @@ tile3x2:
 	ADDQ       CX, AX
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       accumulate+88(FP), AX
 	TESTQ      AX, AX
 	JZ         zero3x2
@@ -952,8 +955,10 @@ tile2x2:
 	ADDQ       CX, AX
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       accumulate+88(FP), AX
 	TESTQ      AX, AX
 	JZ         zero2x2
@@ -1119,6 +1124,9 @@ tile1x4:
 	MOVQ       ldc+72(FP), CX
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
 	MOVQ       accumulate+88(FP), AX
 	TESTQ      AX, AX
 	JZ         zero1x4
@@ -1568,6 +1576,7 @@ tile1x2:
 	MOVQ       ldc+72(FP), CX
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 	MOVQ       accumulate+88(FP), AX
 	TESTQ      AX, AX
 	JZ         zero1x2

@@ -11,7 +11,7 @@ import (
 // large one, too.
 func HugePages[E any](s []E) {
 	const page = 2 << 20
-	size := uintptr(cap(s)) * unsafe.Sizeof(*new(E))
+	size := uintptr(len(s)) * unsafe.Sizeof(*new(E))
 	if size < page {
 		return
 	}

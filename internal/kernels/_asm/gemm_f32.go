@@ -141,7 +141,9 @@ func (g gemmKernel) tile(s tileShape, mxcsr Mem) {
 	below, ldc := arg("c"), arg("ldc")
 	for i := range 2 * s.rows {
 		if i >= s.rows {
-			PREFETCHT0(Mem{Base: below})
+			for line := range s.panels {
+				PREFETCHT0(Mem{Base: below, Disp: 64 * line})
+			}
 		}
 		if i < 2*s.rows-1 {
 			ADDQ(ldc, below)
