@@ -50,6 +50,7 @@ type run struct {
 	train, dev *data.Dataset
 	teacher    *checkpoints.Model
 	inputs     string // see Report.Inputs
+	made       bool   // the output directory was not there before
 	steps      []step
 	dropped    *Dropped
 	target     *Target
@@ -83,7 +84,12 @@ func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 	if err := c.load(); err != nil {
 		return nil, err
 	}
-	if err := c.claimOutput(); err != nil {
+	if !c.Student.Random {
+		if _, err := c.studentLayers(); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.checkOutput(); err != nil {
 		return nil, err
 	}
 	if report := c.finished(); report != nil {
@@ -92,8 +98,15 @@ func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 		}
 		return report, report.verdict()
 	}
-	for _, stage := range []func(context.Context) error{c.reachable, c.trainTeacher, c.makeStudents} {
+	if err := c.reachable(ctx); err != nil {
+		return nil, err
+	}
+	if err := c.claimOutput(); err != nil {
+		return nil, err
+	}
+	for _, stage := range []func(context.Context) error{c.trainTeacher, c.makeStudents} {
 		if err := stage(ctx); err != nil {
+			c.leaveOutput()
 			return nil, err
 		}
 	}
@@ -511,7 +524,7 @@ func (c *run) examples(ctx context.Context, d Distillation) (*data.Dataset, erro
 	}
 	if d.Augment > 0 {
 		o := distill.AugmentDefaults()
-		o.Copies, o.Seed = d.Augment, c.Seed
+		o.Copies, o.Seed, o.Threads, o.Progress = d.Augment, c.Seed, c.Threads, c.Progress
 		more, err := distill.Augment(ctx, all, c.teacher, o)
 		if err != nil {
 			return nil, err

@@ -158,8 +158,27 @@ func TestRunCutsToATarget(t *testing.T) {
 	if _, _, err := run(); !errors.Is(err, pruning.ErrTarget) {
 		t.Errorf("an impossible target: %v", err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "teacher")); err == nil {
-		t.Error("a teacher was trained for an impossible target")
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("an impossible target: something was written")
+	}
+}
+
+// What is refused leaves nothing behind, and nothing of what was there changes.
+func TestRefusedRunLeavesNothing(t *testing.T) {
+	layers, labels := tiny(), tiny()
+	layers.Student.TeacherLayers = []int{2}
+	labels.Model = filepath.Join("..", "train", "testdata", "tiny")
+	for want, r := range map[string]Recipe{"student.teacher_layers": layers, "labels": labels} {
+		dir := t.TempDir()
+		for _, out := range []string{dir, filepath.Join(dir, "out")} {
+			_, err := Run(context.Background(), r, Options{Output: out, Threads: 1})
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("error %v, want one that names %s", err, want)
+			}
+			if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+				t.Errorf("%s: %v was written (%v)", want, entries, err)
+			}
+		}
 	}
 }
 
@@ -271,13 +290,13 @@ func TestRunRefusesAForeignDirectory(t *testing.T) {
 	if err := c.claimOutput(); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.claimOutput(); err != nil {
+	if err := c.checkOutput(); err != nil {
 		t.Errorf("the same run again: %v", err)
 	}
 	for _, other := range []Recipe{ForModel("other", "sst2", "b", "c"), ForModel("a", "cola", "b", "c")} {
 		c.Recipe = other
 		var foreign *OtherRunError
-		if err := c.claimOutput(); !errors.As(err, &foreign) || !strings.Contains(err.Error(), dir) {
+		if err := c.checkOutput(); !errors.As(err, &foreign) || !strings.Contains(err.Error(), dir) {
 			t.Errorf("model %s, task %s: %v", other.Model, other.Task, err)
 		}
 	}
@@ -287,7 +306,7 @@ func TestRunRefusesAForeignDirectory(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "thesis.tex"), nil, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.claimOutput(); err == nil || !strings.Contains(err.Error(), dir) {
+	if err := c.checkOutput(); err == nil || !strings.Contains(err.Error(), dir) {
 		t.Errorf("somebody else's directory: %v", err)
 	}
 }

@@ -32,11 +32,9 @@ func (e *OtherRunError) Error() string {
 	return fmt.Sprintf("%s: it holds a run with %s %q, not %q: choose another output directory", e.Path, e.Setting, e.Saved, e.Given)
 }
 
-// claimOutput makes sure that the output directory is this run's, and leaves the
-// recipe there.
-func (c *run) claimOutput() error {
-	path := c.path(RecipeFile)
-	saved, err := ReadRecipe(path)
+// checkOutput makes sure that the output directory is this run's, or free.
+func (c *run) checkOutput() error {
+	saved, err := ReadRecipe(c.path(RecipeFile))
 	switch {
 	case err == nil:
 		for _, x := range []struct{ setting, saved, given string }{
@@ -57,11 +55,32 @@ func (c *run) claimOutput() error {
 	default:
 		return err
 	}
+	return nil
+}
+
+// claimOutput leaves the recipe in the output directory.
+func (c *run) claimOutput() error {
+	_, err := os.Stat(c.Output)
+	c.made = errors.Is(err, fs.ErrNotExist)
+	path := c.path(RecipeFile)
 	text, err := c.Recipe.YAML()
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return checkpoints.WriteBytes(path, text)
+}
+
+// leaveOutput takes back what claimOutput left, where a run that failed has made
+// nothing else.
+func (c *run) leaveOutput() {
+	entries, err := os.ReadDir(c.Output)
+	if err != nil || len(entries) != 1 || entries[0].Name() != RecipeFile {
+		return
+	}
+	os.Remove(c.path(RecipeFile))
+	if c.made {
+		os.Remove(c.Output)
+	}
 }
 
 // finished returns the report of an earlier run in the output directory that did

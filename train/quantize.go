@@ -3,6 +3,7 @@ package train
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/skive-ml/skive/checkpoints"
@@ -25,30 +26,20 @@ func (f *fit) calibrate(ctx context.Context) error {
 	if f.o.QuantizeAware != quantize.Static || !slices.ContainsFunc(weights, missing) {
 		return nil
 	}
-	var c quantize.Calibration
-	o := infer.Options{Threads: f.o.Threads, DType: infer.F32, Observe: c.Observe}
-	if !f.model.HasHead() || f.model.Config.Head == checkpoints.MaskedLM {
-		o.Embedding = infer.Mean // no head is needed, nor its work
-	}
-	engine, err := infer.New(f.model, o)
-	if err != nil {
-		return fmt.Errorf("calibration: %w", err)
-	}
-	defer engine.Close()
 	examples := make([]int32, min(calibrationExamples, f.train.Len()))
 	for i := range examples {
 		examples[i] = int32(i)
 	}
-	var batch data.Batch
-	var outputs []float32
-	for some := range slices.Chunk(examples, DefaultBatchSize) {
-		if err := ctx.Err(); err != nil {
-			return err
+	c, err := Calibrate(ctx, f.model, func(yield func(*data.Batch) bool) {
+		var batch data.Batch
+		for some := range slices.Chunk(examples, DefaultBatchSize) {
+			if f.train.Fill(&batch, some); !yield(&batch) {
+				return
+			}
 		}
-		f.train.Fill(&batch, some)
-		if outputs, err = engine.PredictTokens(outputs, batch.IDs, batch.TypeIDs, batch.Offsets); err != nil {
-			return fmt.Errorf("calibration: %w", err)
-		}
+	}, infer.Options{Threads: f.o.Threads, DType: infer.F32})
+	if err != nil {
+		return err
 	}
 	// Cutting outliers down costs accuracy; training does so where it pays.
 	scales, err := c.Scales(weights, quantize.MinMax)
@@ -59,6 +50,31 @@ func (f *fit) calibrate(ctx context.Context) error {
 		f.model.Tensors[quantize.InputScale(weight)] = checkpoints.NewTensor([]int{1}, []float32{scale})
 	}
 	return nil
+}
+
+// Calibrate gathers what the inputs of the model's linear layers are while the
+// engine computes the batches. Of these it reads ids, types and offsets.
+func Calibrate(ctx context.Context, m *checkpoints.Model, batches iter.Seq[*data.Batch], o infer.Options) (*quantize.Calibration, error) {
+	var c quantize.Calibration
+	o.Observe = c.Observe
+	if !m.HasHead() || m.Config.Head == checkpoints.MaskedLM {
+		o.Embedding = infer.Mean // no head is needed, nor its work
+	}
+	engine, err := infer.New(m, o)
+	if err != nil {
+		return nil, fmt.Errorf("calibration: %w", err)
+	}
+	defer engine.Close()
+	var outputs []float32
+	for b := range batches {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if outputs, err = engine.PredictTokens(outputs, b.IDs, b.TypeIDs, b.Offsets); err != nil {
+			return nil, fmt.Errorf("calibration: %w", err)
+		}
+	}
+	return &c, nil
 }
 
 // served is the model as an engine is to serve it: in int8 if it is trained so.

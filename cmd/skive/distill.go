@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -58,6 +59,22 @@ func (l *lossFlags) losses() (distill.Losses, error) {
 		}
 	}
 	return l.Losses, nil
+}
+
+// named is an error of usage that names the setting as its flag is.
+func named(err error) error {
+	var setting *train.OptionError
+	if errors.As(err, &setting) {
+		flag := *setting
+		switch setting.Option {
+		case "hidden": // which is a size here
+			flag.Option = "hidden-loss"
+		case "teacher-weight":
+			flag.Option = "teacher-weights"
+		}
+		err = &flag
+	}
+	return usagef("--%w", err)
 }
 
 // studentFlags say how the student is made.
@@ -231,7 +248,7 @@ func newDistill() *cobra.Command {
 			}
 		}
 		if err := o.Validate(); err != nil {
-			return usagef("--%w", err)
+			return named(err)
 		}
 		if err := checkOutput(o.Output); err != nil {
 			return err
@@ -251,7 +268,7 @@ func newDistill() *cobra.Command {
 		teacher := o.Ensemble[0].Model
 		o.TeacherWeight, o.Ensemble = o.Ensemble[0].Weight, o.Ensemble[1:]
 		if err := o.Validate(); err != nil {
-			return usagef("--%w", err)
+			return named(err)
 		}
 
 		if general {

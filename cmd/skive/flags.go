@@ -58,16 +58,11 @@ func printJSON(v any) error {
 	return e.Encode(v)
 }
 
-// require says which of the named flags is missing, or empty as one is that was
-// made of an unset variable of a shell.
+// require says which of the named flags is missing.
 func require(c *cobra.Command, names ...string) error {
 	for _, name := range names {
-		f := c.Flags().Lookup(name)
-		if !f.Changed {
+		if !c.Flags().Changed(name) {
 			return usagef("--%s is required; skive %s --help lists the flags", name, c.Name())
-		}
-		if f.Value.String() == "" {
-			return usagef("--%s is empty", name)
 		}
 	}
 	return nil

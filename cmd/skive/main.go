@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/train"
@@ -74,9 +75,12 @@ func newRoot() *cobra.Command {
 		Short:         "Make Transformer encoders cheap on CPUs",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
 			if err := kernels.ISAError(); err != nil {
 				return usageError{err}
+			}
+			if err := checkValues(c.Flags()); err != nil {
+				return err
 			}
 			return common.check()
 		},
@@ -98,6 +102,21 @@ func newRoot() *cobra.Command {
 	}
 	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	return root
+}
+
+// checkValues refuses flags that are empty, as one is that was made of an unset
+// variable of a shell: a command would take it as not given.
+func checkValues(flags *pflag.FlagSet) (err error) {
+	flags.Visit(func(f *pflag.Flag) {
+		values := []string{f.Value.String()}
+		if s, ok := f.Value.(pflag.SliceValue); ok {
+			values = s.GetSlice()
+		}
+		if err == nil && slices.Contains(values, "") {
+			err = usagef("--%s is empty", f.Name)
+		}
+	})
+	return err
 }
 
 // checkArguments makes cobra's complaints about the arguments of a command and

@@ -165,8 +165,6 @@ func (p *pruneFlags) check(c *cobra.Command) error {
 	switch {
 	case costs > 1:
 		return usagef("--target-ms, --target-speedup, --target-flops and --family exclude one another")
-	case given("family") && p.family == "":
-		return usagef("--family: %q, expected speed-ups above 1 like 2,4,8", p.family)
 	case costs == 1 && sizes:
 		return usagef("--heads and --ffn exclude a target, which chooses them")
 	case costs == 0 && !sizes && !given("layers") && !p.vocabulary && p.activation == "":

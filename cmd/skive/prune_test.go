@@ -97,7 +97,7 @@ func TestPruneRefuses(t *testing.T) {
 		"a fast member":   {[]string{"--model", model, "--family", "1.01,1e6"}, 1, []string{"1e+06 times", "not reachable"}},
 		"a slow target":   {[]string{"--model", model, "--target-speedup", "0.5"}, 2, []string{"--target-speedup", "above 1"}},
 		"a member twice":  {[]string{"--model", model, "--family", "1.2,1.20"}, 2, []string{"--family", `"1.20" twice`}},
-		"an empty family": {[]string{"--model", model, "--family", ""}, 2, []string{"--family", "above 1"}},
+		"an empty family": {[]string{"--model", model, "--family", ""}, 2, []string{"--family", "empty"}},
 		"no such numbers": {[]string{"--model", model, "--heads", "9"}, 2, []string{"heads 9"}},
 	} {
 		out := filepath.Join(dir, "out")

@@ -131,29 +131,16 @@ func observe(ctx context.Context, m *checkpoints.Model, file string, maxLength i
 	if err != nil {
 		return nil, err
 	}
-	var c quantize.Calibration
-	o := infer.Options{Threads: common.threads, Observe: c.Observe}
-	if !m.HasHead() {
-		o.Embedding = infer.Mean
-	}
-	engine, err := infer.New(m, o)
-	if err != nil {
-		return nil, err
-	}
-	defer engine.Close()
 	bar := progress.New(common.progress(), "calibration", 0, len(batches))
 	defer bar.Finish("")
-	var outputs []float32
-	for i, b := range batches {
-		if err := ctx.Err(); err != nil {
-			return nil, err
+	return train.Calibrate(ctx, m, func(yield func(*data.Batch) bool) {
+		for i, b := range batches {
+			if !yield(&data.Batch{IDs: b.ids, TypeIDs: b.types, Offsets: b.offsets}) {
+				return
+			}
+			bar.Set(i+1, "")
 		}
-		if outputs, err = engine.PredictTokens(outputs, b.ids, b.types, b.offsets); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-		bar.Set(i+1, "")
-	}
-	return &c, nil
+	}, infer.Options{Threads: common.threads})
 }
 
 func quantizeMixed(ctx context.Context, m *checkpoints.Model, task *taskFlags, file, output string, maxDrop float64, embeddings bool, activations func(*checkpoints.Model) (*checkpoints.Model, error)) error {
