@@ -163,7 +163,7 @@ func (c *run) cutOnce(ctx context.Context, m *checkpoints.Model, costs *pruning.
 	if err != nil {
 		return nil, nil, err
 	}
-	fit, err := pruning.SearchLatency(ctx, m, gradients.Scores(pruning.Fisher), costs, target, o)
+	fit, err := pruning.SearchLatency(ctx, m, gradients.Joint(), costs, target, o)
 	if err != nil {
 		return nil, nil, err
 	}

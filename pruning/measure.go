@@ -441,19 +441,9 @@ func (b *bench) costs(times []float64) *Costs {
 // width. More heads or units do not take less time: where noise says so,
 // neighbours are averaged (the pool-adjacent-violators algorithm).
 func ascending(widths []int, times []float64, layers int) Curve {
-	type pool struct {
-		mean float64
-		n    int
-	}
 	var pools []pool
 	for _, t := range times {
-		pools = append(pools, pool{t, 1})
-		for k := len(pools) - 1; k > 0 && pools[k-1].mean > pools[k].mean; k-- {
-			a, b := pools[k-1], pools[k]
-			n := a.n + b.n
-			pools[k-1] = pool{(a.mean*float64(a.n) + b.mean*float64(b.n)) / float64(n), n}
-			pools = pools[:k]
-		}
+		pools = pooled(pools, t)
 	}
 	var c Curve
 	for _, p := range pools {
@@ -462,6 +452,24 @@ func ascending(widths []int, times []float64, layers int) Curve {
 		}
 	}
 	return c
+}
+
+// pool is n values that are taken for their mean.
+type pool struct {
+	mean float64
+	n    int
+}
+
+// pooled adds a value to pools of ascending means.
+func pooled(pools []pool, v float64) []pool {
+	pools = append(pools, pool{v, 1})
+	for k := len(pools) - 1; k > 0 && pools[k-1].mean > pools[k].mean; k-- {
+		a, b := pools[k-1], pools[k]
+		n := a.n + b.n
+		pools[k-1] = pool{(a.mean*float64(a.n) + b.mean*float64(b.n)) / float64(n), n}
+		pools = pools[:k]
+	}
+	return pools
 }
 
 // Target is a latency to prune to: Milliseconds or Speedup.

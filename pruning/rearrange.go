@@ -3,6 +3,7 @@ package pruning
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/skive-ml/skive/internal/kernels"
@@ -24,18 +25,71 @@ func Rearrange(masks Masks, g *Gradients) (Masks, error) {
 	}
 	out := newMasks(len(masks.Heads))
 	for l := range masks.Heads {
-		out.Heads[l] = exchange(g.Heads[l], g.Examples, len(masks.Heads[l]))
-		out.FFN[l] = exchange(g.FFN[l], g.Examples, len(masks.FFN[l]))
+		out.Heads[l] = exchange(joint(g.Heads[l], g.Examples), len(masks.Heads[l]))
+		out.FFN[l] = exchange(joint(g.FFN[l], g.Examples), len(masks.FFN[l]))
 	}
 	return out, nil
 }
 
-// exchange returns which of the columns of gradients [examples × n] are to be
-// kept, ascending.
-func exchange(gradients []float32, examples, kept int) []int {
+// Joint are the scores for Search, of all that can be made of the gradients those
+// that foresee best what a cut loses: heads and units of a layer are dropped one by
+// one, at each step the one without which the estimated loss of all that is dropped
+// is least, and each scores what it adds. The estimate is Rearrange's, which knows
+// that what several of them do to the loss adds up or cancels; the sum of Fisher's
+// scores does not.
+func (g *Gradients) Joint() *Scores {
+	s := &Scores{Examples: g.Examples}
+	for l := range g.Heads {
+		s.Heads = append(s.Heads, added(joint(g.Heads[l], g.Examples)))
+		s.FFN = append(s.FFN, added(joint(g.FFN[l], g.Examples)))
+	}
+	return s
+}
+
+// added is what each head or unit adds to the loss as they are dropped one by one.
+// Where one adds less than those before it, they share what they add, so that the
+// order of the scores is that of the steps.
+func added(fisher []float64) []float64 {
+	n := int(math.Sqrt(float64(len(fisher))))
+	left := firsts(n)
+	sum := make([]float64, n) // of each one's row over what is dropped
+	var steps []int
+	var pools []pool
+	for len(left) > 0 {
+		best := 0
+		for k, i := range left {
+			if b := left[best]; 2*sum[i]+fisher[i*n+i] < 2*sum[b]+fisher[b*n+b] {
+				best = k
+			}
+		}
+		i := left[best]
+		left = slices.Delete(left, best, best+1)
+		steps, pools = append(steps, i), pooled(pools, 2*sum[i]+fisher[i*n+i])
+		for j, v := range fisher[i*n : (i+1)*n] {
+			sum[j] += v
+		}
+	}
+	scores := make([]float64, n)
+	for _, p := range pools {
+		for range p.n {
+			scores[steps[0]], steps = p.mean, steps[1:]
+		}
+	}
+	return scores
+}
+
+// joint is the empirical Fisher information of a layer's heads or units [n × n], of
+// their gradients [examples × n].
+func joint(gradients []float32, examples int) []float64 {
 	n := len(gradients) / examples
 	fisher := make([]float64, n*n)
 	gram(fisher, gradients, examples, n)
+	return fisher
+}
+
+// exchange returns which heads or units are to be kept, ascending.
+func exchange(fisher []float64, kept int) []int {
+	n := int(math.Sqrt(float64(len(fisher))))
 	order := make([]int, n)
 	for i := range order {
 		order[i] = i

@@ -25,11 +25,13 @@ const (
 
 // Search keeps the heads and units of the highest total score among all choices
 // whose cost is within the budget, in the costs' unit. Heads and units of all
-// layers weigh against each other, so the scores must be additive: Fisher's, which
-// estimate the rise of the loss (Kwon et al., arXiv 2204.09656, section 4.1,
-// search for the same optimum under costs of one slope). Exact's are not: what
-// many units do to the loss cancels, and their sum outweighs the heads. Each layer
-// keeps at least one head, and its units in multiples of UnitMultiple.
+// layers weigh against each other, so the scores must be additive: those of
+// Gradients.Joint, or Fisher's, which estimate the rise of the loss as well (Kwon
+// et al., arXiv 2204.09656, section 4.1, search for the same optimum under costs
+// of one slope) but take what each does for independent of the others. Exact's are
+// not additive: what many units do to the loss cancels, and their sum outweighs the
+// heads. Each layer keeps at least one head, and its units in multiples of
+// UnitMultiple.
 //
 // It is a knapsack with one choice for each part of each layer, solved by
 // dynamic programming over the budget. Costs are rounded up to its steps, so

@@ -1,6 +1,7 @@
 package pruning
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -90,6 +91,51 @@ func TestSearchIsTheOptimum(t *testing.T) {
 	}
 	if _, err := Search(s, cfg, steps, 3.9); !errors.Is(err, ErrBudget) {
 		t.Errorf("below the smallest model: error %v", err)
+	}
+}
+
+// What heads and units of the lowest joint scores are foreseen to cost is the
+// estimate for dropping them together.
+func TestJointScoresAddUp(t *testing.T) {
+	const examples, heads, units = 20, 4, 40
+	r := rand.New(rand.NewPCG(5, 1))
+	draw := func(n int) []float32 {
+		all := make([]float32, examples*n)
+		for i := range all {
+			all[i] = float32(r.NormFloat64() * (1 + float64(i%n)))
+		}
+		return all
+	}
+	g := &Gradients{Heads: [][]float32{draw(heads)}, FFN: [][]float32{draw(units)}, Examples: examples}
+	for i := range examples { // the last two cancel
+		g.FFN[0][i*units+units-1] = -g.FFN[0][i*units+units-2]
+	}
+	s := g.Joint()
+	for _, part := range []struct {
+		scores    []float64
+		gradients []float32
+	}{{s.Heads[0], g.Heads[0]}, {s.FFN[0], g.FFN[0]}} {
+		n := len(part.scores)
+		order := firsts(n)
+		slices.SortFunc(order, func(a, b int) int { return cmp.Compare(part.scores[a], part.scores[b]) })
+		together := make([]float64, examples)
+		foreseen := 0.0
+		for k, i := range order {
+			foreseen += part.scores[i]
+			estimate := 0.0
+			for e := range together {
+				together[e] += float64(part.gradients[e*n+i])
+				estimate += together[e] * together[e]
+			}
+			// Those that share what they add are known all at once.
+			shared := k+1 < n && part.scores[order[k+1]]-part.scores[i] < 1e-9
+			if part.scores[i] < 0 || !shared && math.Abs(foreseen-estimate) > 1e-4*(1+estimate) {
+				t.Errorf("%d of %d dropped: a loss of %g is foreseen, the estimate is %g", k+1, n, foreseen, estimate)
+			}
+		}
+	}
+	if a, b := s.FFN[0][units-2], s.FFN[0][units-1]; a != b || a > g.Scores(Fisher).FFN[0][units-1]/2 {
+		t.Errorf("two units that cancel score %g and %g", a, b)
 	}
 }
 

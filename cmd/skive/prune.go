@@ -84,7 +84,7 @@ whole model into what is left, after each of --rounds, with skive distill's trai
 	f.StringVar(&p.on, "importance-data", "train", "train or dev: the file that importance is measured on")
 	f.IntVar(&p.examples, "importance-examples", 0, "examples that importance is measured on (default all; 2048 for a cost or --tune)")
 	f.BoolVar(&p.predictions, "predictions", false, "take the model's predictions for labels")
-	f.BoolVar(&p.rearrange, "rearrange", false, "exchange heads and units within each layer by their joint effect")
+	f.BoolVar(&p.rearrange, "rearrange", false, "weigh heads and units by their joint effect: exchange them within each layer, and under a cost choose how many")
 	f.BoolVar(&p.tune, "tune", false, "rescale what is left by least squares")
 	f.StringVar(&p.activation, "activation", "", "switch the feed-forward activation: relu")
 	f.BoolVar(&p.recover, "recover", false, "distill the whole model into the pruned one")
@@ -389,6 +389,8 @@ func (j *pruneJob) prune(ctx context.Context, targets []pruning.Target) ([]prune
 	method := j.options.Method
 	cut := len(targets) > 0 || j.targetFLOPs > 0 || j.heads > 0 || j.ffn > 0
 	switch {
+	case gradients != nil && costs != nil:
+		scores = gradients.Joint()
 	case gradients != nil && (method == pruning.Exact || method == pruning.Fisher):
 		scores = gradients.Scores(method)
 	case cut || j.importanceOut != "":
