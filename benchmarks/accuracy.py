@@ -9,7 +9,8 @@ begins with the same weights, the teacher's, and takes the same steps. Objective
 labels' cross-entropy.
 
 Task names: the table of teacher, plainly fine-tuned student, distilled student, its int8, and the student pruned to three quarters and
-recovered, in int8, for each seed.
+recovered, in int8, mean and spread over the seeds. The plain student has every second layer of the weights that the teacher began with, and
+the labels; the distilled one every second layer of the teacher, its probabilities and its hidden states.
 
 Every model stays in the output directory, and one that is there is not made again, so that a broken-off run can be continued. Differences
 are those of `skive eval --against`, with their paired 95 % intervals. --jobs runs so many commands at a time, each on its share of the
@@ -55,7 +56,7 @@ TASKS = {
     "boolq": ("superglue/BoolQ/train.part-olora-2000.json.gz", "superglue/BoolQ/val.jsonl.gz", "--epochs 3 --batch-size 16 --lr 1e-4 --max-length 128", "--epochs 3 --batch-size 16 --lr 1e-4 --max-length 128"),
     "copa": ("superglue/COPA/train.jsonl", "superglue/COPA/val.jsonl", "--epochs 10 --batch-size 32 --lr 1e-4", "--epochs 10 --batch-size 32 --lr 1e-4"),
     "multirc": ("superglue/MultiRC/train.jsonl.gz", "superglue/MultiRC/val.jsonl", "--steps 300 --batch-size 16 --lr 1e-4 --max-length 256", "--steps 300 --batch-size 16 --lr 1e-4 --max-length 256"),
-    "sst2": ("glue/SST-2/train.tsv.gz", "glue/SST-2/dev.tsv", "--epochs 2 --batch-size 32 --lr 1e-4", "--epochs 2 --batch-size 32 --lr 1e-4"),
+    "sst2": ("glue/SST-2/train.tsv.gz", "glue/SST-2/dev.tsv", "--epochs 1 --batch-size 32 --lr 1e-4", "--epochs 1 --batch-size 32 --lr 1e-4"),
 }
 
 
@@ -83,7 +84,10 @@ class Lab:
         if not os.path.exists(path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
             unfinished = path + ".unfinished"
-            shutil.rmtree(unfinished, ignore_errors=True)
+            if words[0] in ("train", "distill"):
+                words += ("--resume", "--precision", self.o.precision)
+            else:
+                shutil.rmtree(unfinished, ignore_errors=True)
             self.run(*words, "-o", unfinished)
             os.rename(unfinished, path)
             print("made", name, file=sys.stderr, flush=True)
@@ -194,7 +198,8 @@ def headline(lab, task):
         heads, ffn = config["num_attention_heads"], config["intermediate_size"]
         learn = [*files, *learning.split(), "--seed", seed, "--cache", lab.path(at + "cache")]
         half = ["--layers", config["num_hidden_layers"] // 2]
-        plain = lab.make(at + "plain", "distill", "--teacher", teacher, *half, *learn, "--soft", 0, "--hard", 1)
+        # What has no teacher: the same layers of the weights that the teacher began with, and labels.
+        plain = lab.make(at + "plain", "distill", "--teacher", lab.o.model, *half, *learn, "--soft", 0, "--hard", 1)
         student = lab.make(at + "student", "distill", "--teacher", teacher, *half, *learn, "--hidden-loss", 1)
         cut = lab.make(at + "cut", "prune", "--model", student, *files, *length, "--importance-examples", 2048,
                        "--heads", round(0.75 * heads), "--ffn", round(0.75 * ffn))
@@ -226,6 +231,7 @@ def main():
     p.add_argument("--only", default="grid," + ",".join(TASKS))
     p.add_argument("--seeds", type=int, default=3)
     p.add_argument("--epochs", type=int, default=3, help="of the grid's teacher and students")
+    p.add_argument("--precision", default="f32", help="of the training steps, as skive train has it")
     p.add_argument("--jobs", type=int, default=1)
     o = p.parse_args()
     parts = o.only.split(",")
