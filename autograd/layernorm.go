@@ -58,13 +58,12 @@ func (l *layerNorm) forward(g *Graph, in []array, out array, keep bool) error {
 		l.sum = grow(l.sum, len(out.f))
 	}
 	g.rows(x.rows, func(_, _, lo, hi int) {
-		for i := lo; i < hi; i++ {
-			if l.residual {
-				sum := l.sum[i*x.columns:][:x.columns]
-				l.mean[i], l.rstd[i] = kernels.AddLayerNorm(out.row(i), sum, x.row(i), in[3].row(i), gamma, beta, l.eps)
-			} else {
-				l.mean[i], l.rstd[i] = kernels.LayerNorm(out.row(i), x.row(i), gamma, beta, l.eps)
-			}
+		from, to := lo*x.columns, hi*x.columns
+		mean, rstd := l.mean[lo:hi], l.rstd[lo:hi]
+		if l.residual {
+			kernels.AddLayerNorm(out.f[from:to], l.sum[from:to], x.f[from:to], in[3].f[from:to], gamma, beta, l.eps, mean, rstd)
+		} else {
+			kernels.LayerNorm(out.f[from:to], x.f[from:to], gamma, beta, l.eps, mean, rstd)
 		}
 	})
 	return nil

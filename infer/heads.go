@@ -107,10 +107,7 @@ func (r *run) tokenHead() {
 		r.splitRows(stageHead, r.weights.transform, n, r.headInput, x, r.weights.headActivation)
 		w.start()
 		norm := &r.weights.transformNorm
-		for i := range n {
-			row := x[i*e : (i+1)*e]
-			kernels.LayerNorm(row, row, norm.gamma, norm.beta, r.weights.config.LayerNormEps)
-		}
+		kernels.LayerNorm(x[:n*e], x[:n*e], norm.gamma, norm.beta, r.weights.config.LayerNormEps, nil, nil)
 		w.stop(stageHead)
 	}
 	r.splitRows(stageHead, r.weights.classifier, n, x, r.outputs, kernels.Identity)

@@ -21,6 +21,9 @@ const (
 	// fewRows is the number of rows per worker below which the products are
 	// split by columns: every worker reads a part of the weights instead of all.
 	fewRows = 12
+	// embedTogether is the most tokens whose embeddings are normalized together:
+	// they stay in the first-level cache.
+	embedTogether = 8
 )
 
 // run is the arena of an engine and the state of the call under way.
@@ -81,8 +84,9 @@ type worker struct {
 	inner   []float32      // [block, intermediate size]
 	units   kernels.RowsI8 // inner quantized
 	pooled  []float32      // [block, hidden size]
-	buffers [3][]float32
 	masked  maskedBuffers
+
+	positions, tokenType []float32 // embeddings, where they are not float32
 }
 
 type splitProduct struct {
@@ -113,9 +117,8 @@ func (r *run) init(w *weights, t *team.Team, o Options) {
 	for i := range r.workers {
 		k := &r.workers[i]
 		k.on = o.Profile
-		for b := range k.buffers {
-			k.buffers[b] = make([]float32, w.config.EmbeddingWidth())
-		}
+		k.positions = make([]float32, embedTogether*w.config.EmbeddingWidth())
+		k.tokenType = make([]float32, w.config.EmbeddingWidth())
 	}
 	r.embedStep = r.embedBlock
 	r.layerStep = r.layerBlock
@@ -393,26 +396,24 @@ func (r *run) embedRows(w *worker, rows *kernels.RowsI8, lo, hi int) {
 	} else if first.int8() {
 		rows.Resize(hi-lo, h)
 	}
-	for t := lo; t < hi; t++ {
-		id, typeID := int32(c.PadTokenID), int32(0)
-		if at := r.source[t]; at >= 0 {
-			id = r.ids[at]
-			if r.typeIDs != nil {
-				typeID = r.typeIDs[at]
-			}
+	n, eps := &r.weights.embeddings, c.LayerNormEps
+	for t := lo; t < hi; {
+		// Tokens at positions that follow each other are normalized together.
+		k := 1
+		for k < embedTogether && t+k < hi && r.positions[t+k] == r.positions[t]+int32(k) {
+			k++
 		}
-		row := out[(t-lo)*e:][:e]
-		sum := r.weights.word.row(int(id), w.buffers[0])
-		if c.TypeVocabSize > 0 {
-			kernels.Add(row, sum, r.weights.tokenType.row(int(typeID), w.buffers[1]))
-			sum = row
+		together := out[(t-lo)*e:][:k*e]
+		for i := range k {
+			r.embed(w, t+i, together[i*e:][:e])
 		}
-		position := r.weights.position.row(int(r.positions[t]), w.buffers[2])
-		n := &r.weights.embeddings
-		kernels.AddLayerNorm(row, row, sum, position, n.gamma, n.beta, c.LayerNormEps)
+		positions := r.weights.position.rows(int(r.positions[t]), k, w.positions)
 		if widen == nil && first.int8() {
-			rows.SetRow(t-lo, row, first.inputScale)
+			rows.SetAddLayerNorm(t-lo, together, together, together, positions, n.gamma, n.beta, eps, first.inputScale)
+		} else {
+			kernels.AddLayerNorm(together, together, together, positions, n.gamma, n.beta, eps, nil, nil)
 		}
+		t += k
 	}
 	if widen != nil {
 		widen.apply(&w.scratch, nil, hi-lo, out, e, 0, widen.panels(), r.hidden[lo*h:hi*h], h, kernels.Identity)
@@ -420,6 +421,24 @@ func (r *run) embedRows(w *worker, rows *kernels.RowsI8, lo, hi int) {
 	w.stop(stageEmbeddings)
 	if widen != nil {
 		r.quantize(w, rows, first, hi-lo, r.hidden[lo*h:hi*h])
+	}
+}
+
+// embed sets x to the embeddings of the word and the type of token t.
+func (r *run) embed(w *worker, t int, x []float32) {
+	c := &r.weights.config
+	id, typeID := int32(c.PadTokenID), int32(0)
+	if at := r.source[t]; at >= 0 {
+		id = r.ids[at]
+		if r.typeIDs != nil {
+			typeID = r.typeIDs[at]
+		}
+	}
+	word := r.weights.word.rows(int(id), 1, x)
+	if c.TypeVocabSize > 0 {
+		kernels.Add(x, word, r.weights.tokenType.rows(int(typeID), 1, w.tokenType))
+	} else {
+		copy(x, word)
 	}
 }
 
@@ -458,16 +477,11 @@ func (r *run) mix(w *worker, l *layer, next *linear, context, hidden []float32, 
 func (r *run) addNorm(w *worker, rows *kernels.RowsI8, n *norm, next *linear, x, mixed []float32) {
 	w.start()
 	h := r.weights.config.HiddenSize
-	quantize := next != nil && next.int8()
-	if quantize {
+	if next != nil && next.int8() {
 		rows.Resize(len(x)/h, h)
-	}
-	for i := 0; i < len(x); i += h {
-		row, m := x[i:i+h], mixed[i:i+h]
-		kernels.AddLayerNorm(row, m, m, row, n.gamma, n.beta, r.weights.config.LayerNormEps)
-		if quantize {
-			rows.SetRow(i/h, row, next.inputScale)
-		}
+		rows.SetAddLayerNorm(0, x, mixed, mixed, x, n.gamma, n.beta, r.weights.config.LayerNormEps, next.inputScale)
+	} else {
+		kernels.AddLayerNorm(x, mixed, mixed, x, n.gamma, n.beta, r.weights.config.LayerNormEps, nil, nil)
 	}
 	w.stop(stageLayerNorm)
 }

@@ -118,20 +118,23 @@ type table struct {
 	scale []float32 // of the rows of i8
 }
 
-// row returns a row, which is in buf or a view of the table.
-func (t *table) row(i int, buf []float32) []float32 {
-	lo, hi := i*t.width, (i+1)*t.width
+// rows returns n rows from row i on, which are in buf or a view of the table.
+func (t *table) rows(i, n int, buf []float32) []float32 {
+	lo, hi := i*t.width, (i+n)*t.width
 	switch t.dtype {
 	case checkpoints.I8:
-		kernels.DequantizeRow(buf, t.i8[lo:hi], t.scale[i])
+		for k := range n {
+			at := lo + k*t.width
+			kernels.DequantizeRow(buf[k*t.width:][:t.width], t.i8[at:at+t.width], t.scale[i+k])
+		}
 	case checkpoints.BF16:
-		kernels.BF16ToF32(buf, t.half[lo:hi])
+		kernels.BF16ToF32(buf[:hi-lo], t.half[lo:hi])
 	case checkpoints.F16:
-		kernels.F16ToF32(buf, t.half[lo:hi])
+		kernels.F16ToF32(buf[:hi-lo], t.half[lo:hi])
 	default:
 		return t.f32[lo:hi]
 	}
-	return buf
+	return buf[:hi-lo]
 }
 
 // loader reads the tensors of a model that has been validated.

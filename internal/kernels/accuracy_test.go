@@ -136,7 +136,9 @@ func TestLayerNormBackwardAgainstDifferences(t *testing.T) {
 		return sum
 	}
 	y, dx, dgamma, dbeta := make([]float32, n), make([]float32, n), make([]float32, n), make([]float32, n)
-	mean, rstd := LayerNorm(y, x, gamma, beta, 1e-5)
+	means, rstds := make([]float32, 1), make([]float32, 1)
+	LayerNorm(y, x, gamma, beta, 1e-5, means, rstds)
+	mean, rstd := means[0], rstds[0]
 	LayerNormBackward(dx, dgamma, dbeta, dy, x, gamma, mean, rstd)
 	for i := range dx {
 		if want := (loss(i, 1e-5) - loss(i, -1e-5)) / 2e-5; math.Abs(float64(dx[i])-want) > 1e-5 {

@@ -15,7 +15,8 @@ TEXT ·geluAVX2(SB), NOSPLIT, $0-48
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	ANDQ         $-16, SI
-	JZ           tail2
+	CMPQ         BX, SI
+	JGE          tail2
 
 loop1:
 	VMOVUPS     (CX)(BX*4), Y2
@@ -341,7 +342,8 @@ TEXT ·geluAVX512(SB), NOSPLIT, $0-48
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	ANDQ         $-16, SI
-	JZ           tail2
+	CMPQ         BX, SI
+	JGE          tail2
 
 loop1:
 	VMOVUPS          (CX)(BX*4), Z2
@@ -419,7 +421,8 @@ TEXT ·geluTanhAVX2(SB), NOSPLIT, $0-48
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	ANDQ         $-16, SI
-	JZ           tail2
+	CMPQ         BX, SI
+	JGE          tail2
 
 loop1:
 	VMOVUPS     (CX)(BX*4), Y4
@@ -723,7 +726,8 @@ TEXT ·geluTanhAVX512(SB), NOSPLIT, $0-48
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	ANDQ         $-16, SI
-	JZ           tail2
+	CMPQ         BX, SI
+	JGE          tail2
 
 loop1:
 	VMOVUPS          (CX)(BX*4), Z4
@@ -809,7 +813,8 @@ TEXT ·reluAVX2(SB), NOSPLIT, $0-48
 	XORQ  BX, BX
 	MOVQ  DX, SI
 	ANDQ  $-16, SI
-	JZ    tail2
+	CMPQ  BX, SI
+	JGE   tail2
 
 loop1:
 	VMOVUPS (CX)(BX*4), Y2
@@ -850,7 +855,8 @@ TEXT ·reluAVX512(SB), NOSPLIT, $0-48
 	XORQ   BX, BX
 	MOVQ   DX, SI
 	ANDQ   $-16, SI
-	JZ     tail2
+	CMPQ   BX, SI
+	JGE    tail2
 
 loop1:
 	VMOVUPS (CX)(BX*4), Z1
@@ -888,7 +894,8 @@ TEXT ·tanhAVX2(SB), NOSPLIT, $0-48
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	ANDQ         $-16, SI
-	JZ           tail2
+	CMPQ         BX, SI
+	JGE          tail2
 
 loop1:
 	VMOVUPS     (CX)(BX*4), Y4
@@ -1140,7 +1147,8 @@ TEXT ·tanhAVX512(SB), NOSPLIT, $0-48
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	ANDQ         $-16, SI
-	JZ           tail2
+	CMPQ         BX, SI
+	JGE          tail2
 
 loop1:
 	VMOVUPS          (CX)(BX*4), Z4
@@ -1212,7 +1220,8 @@ TEXT ·geluBackwardAVX2(SB), NOSPLIT, $0-72
 	XORQ         SI, SI
 	MOVQ         BX, DI
 	ANDQ         $-16, DI
-	JZ           tail2
+	CMPQ         SI, DI
+	JGE          tail2
 
 loop1:
 	VMOVUPS     (DX)(SI*4), Y3
@@ -1436,7 +1445,8 @@ TEXT ·geluBackwardAVX512(SB), NOSPLIT, $0-72
 	XORQ         SI, SI
 	MOVQ         BX, DI
 	ANDQ         $-16, DI
-	JZ           tail2
+	CMPQ         SI, DI
+	JGE          tail2
 
 loop1:
 	VMOVUPS          (DX)(SI*4), Z3
@@ -1555,7 +1565,8 @@ TEXT ·geluTanhBackwardAVX2(SB), NOSPLIT, $0-72
 	XORQ         SI, SI
 	MOVQ         BX, DI
 	ANDQ         $-16, DI
-	JZ           tail2
+	CMPQ         SI, DI
+	JGE          tail2
 
 loop1:
 	VMOVUPS     (DX)(SI*4), Y4
@@ -1776,7 +1787,8 @@ TEXT ·geluTanhBackwardAVX512(SB), NOSPLIT, $0-72
 	XORQ         SI, SI
 	MOVQ         BX, DI
 	ANDQ         $-16, DI
-	JZ           tail2
+	CMPQ         SI, DI
+	JGE          tail2
 
 loop1:
 	VMOVUPS          (DX)(SI*4), Z4
@@ -1881,7 +1893,8 @@ TEXT ·reluBackwardAVX2(SB), NOSPLIT, $0-72
 	XORQ  SI, SI
 	MOVQ  BX, DI
 	ANDQ  $-16, DI
-	JZ    tail2
+	CMPQ  SI, DI
+	JGE   tail2
 
 loop1:
 	VMOVUPS (DX)(SI*4), Y2
@@ -1931,7 +1944,8 @@ TEXT ·reluBackwardAVX512(SB), NOSPLIT, $0-72
 	XORQ   SI, SI
 	MOVQ   BX, DI
 	ANDQ   $-16, DI
-	JZ     tail2
+	CMPQ   SI, DI
+	JGE    tail2
 
 loop1:
 	VMOVUPS  (DX)(SI*4), Z1
@@ -1976,7 +1990,8 @@ TEXT ·tanhBackwardAVX2(SB), NOSPLIT, $0-72
 	XORQ         SI, SI
 	MOVQ         BX, DI
 	ANDQ         $-16, DI
-	JZ           tail2
+	CMPQ         SI, DI
+	JGE          tail2
 
 loop1:
 	VMOVUPS      (DX)(SI*4), Y4
@@ -2105,7 +2120,8 @@ TEXT ·tanhBackwardAVX512(SB), NOSPLIT, $0-72
 	XORQ         SI, SI
 	MOVQ         BX, DI
 	ANDQ         $-16, DI
-	JZ           tail2
+	CMPQ         SI, DI
+	JGE          tail2
 
 loop1:
 	VMOVUPS          (DX)(SI*4), Z4

@@ -24,7 +24,8 @@ TEXT ·adamWAVX2(SB), NOSPLIT, $0-104
 	XORQ         DI, DI
 	MOVQ         SI, R8
 	ANDQ         $-16, R8
-	JZ           tail2
+	CMPQ         DI, R8
+	JGE          tail2
 
 loop1:
 	VMOVUPS (CX)(DI*4), Y8
@@ -185,7 +186,8 @@ TEXT ·adamWAVX512(SB), NOSPLIT, $0-104
 	XORQ         DI, DI
 	MOVQ         SI, R8
 	ANDQ         $-16, R8
-	JZ           tail2
+	CMPQ         DI, R8
+	JGE          tail2
 
 loop1:
 	VMOVUPS (CX)(DI*4), Z8

@@ -40,7 +40,8 @@ TEXT ·dropoutAVX2(SB), NOSPLIT, $0-68
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	ANDQ         $-16, SI
-	JZ           tail2
+	CMPQ         BX, SI
+	JGE          tail2
 
 loop1:
 	VPXOR    Y2, Y4, Y6
@@ -229,7 +230,8 @@ TEXT ·dropoutAVX512(SB), NOSPLIT, $0-68
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	ANDQ         $-16, SI
-	JZ           tail2
+	CMPQ         BX, SI
+	JGE          tail2
 
 loop1:
 	VPXORD       Z2, Z4, Z5

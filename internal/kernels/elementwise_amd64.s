@@ -14,7 +14,8 @@ TEXT ·addAVX2(SB), NOSPLIT, $0-72
 	XORQ SI, SI
 	MOVQ BX, DI
 	ANDQ $-16, DI
-	JZ   tail2
+	CMPQ SI, DI
+	JGE  tail2
 
 loop1:
 	VMOVUPS (CX)(SI*4), Y0
@@ -93,7 +94,8 @@ TEXT ·addAVX512(SB), NOSPLIT, $0-72
 	XORQ SI, SI
 	MOVQ BX, DI
 	ANDQ $-16, DI
-	JZ   tail2
+	CMPQ SI, DI
+	JGE  tail2
 
 loop1:
 	VMOVUPS (CX)(SI*4), Z0
@@ -130,7 +132,8 @@ TEXT ·mulAVX2(SB), NOSPLIT, $0-72
 	XORQ SI, SI
 	MOVQ BX, DI
 	ANDQ $-16, DI
-	JZ   tail2
+	CMPQ SI, DI
+	JGE  tail2
 
 loop1:
 	VMOVUPS (CX)(SI*4), Y0
@@ -175,7 +178,8 @@ TEXT ·mulAVX512(SB), NOSPLIT, $0-72
 	XORQ SI, SI
 	MOVQ BX, DI
 	ANDQ $-16, DI
-	JZ   tail2
+	CMPQ SI, DI
+	JGE  tail2
 
 loop1:
 	VMOVUPS (CX)(SI*4), Z0
@@ -212,7 +216,8 @@ TEXT ·axpyAVX2(SB), NOSPLIT, $0-56
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	ANDQ         $-16, SI
-	JZ           tail2
+	CMPQ         BX, SI
+	JGE          tail2
 
 loop1:
 	VMOVUPS     (CX)(BX*4), Y1
@@ -257,7 +262,8 @@ TEXT ·axpyAVX512(SB), NOSPLIT, $0-56
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	ANDQ         $-16, SI
-	JZ           tail2
+	CMPQ         BX, SI
+	JGE          tail2
 
 loop1:
 	VMOVUPS     (CX)(BX*4), Z1
@@ -294,7 +300,8 @@ TEXT ·scaleByAVX2(SB), NOSPLIT, $0-56
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	ANDQ         $-16, SI
-	JZ           tail2
+	CMPQ         BX, SI
+	JGE          tail2
 
 loop1:
 	VMOVUPS (CX)(BX*4), Y1
@@ -335,7 +342,8 @@ TEXT ·scaleByAVX512(SB), NOSPLIT, $0-56
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	ANDQ         $-16, SI
-	JZ           tail2
+	CMPQ         BX, SI
+	JGE          tail2
 
 loop1:
 	VMOVUPS (CX)(BX*4), Z1

@@ -15,7 +15,8 @@ TEXT ·expAVX2(SB), NOSPLIT, $0-48
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	ANDQ         $-16, SI
-	JZ           tail2
+	CMPQ         BX, SI
+	JGE          tail2
 
 loop1:
 	VMOVUPS     (CX)(BX*4), Y2
@@ -271,7 +272,8 @@ TEXT ·expAVX512(SB), NOSPLIT, $0-48
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	ANDQ         $-16, SI
-	JZ           tail2
+	CMPQ         BX, SI
+	JGE          tail2
 
 loop1:
 	VMOVUPS          (CX)(BX*4), Z2

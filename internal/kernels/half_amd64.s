@@ -14,7 +14,8 @@ TEXT ·f16ToF32AVX2(SB), NOSPLIT, $0-48
 	XORQ BX, BX
 	MOVQ DX, SI
 	ANDQ $-16, SI
-	JZ   tail2
+	CMPQ BX, SI
+	JGE  tail2
 
 loop1:
 	VCVTPH2PS (CX)(BX*2), Y0
@@ -82,7 +83,8 @@ TEXT ·f16ToF32AVX512(SB), NOSPLIT, $0-48
 	XORQ BX, BX
 	MOVQ DX, SI
 	ANDQ $-16, SI
-	JZ   tail2
+	CMPQ BX, SI
+	JGE  tail2
 
 loop1:
 	VCVTPH2PS (CX)(BX*2), Z0
@@ -114,7 +116,8 @@ TEXT ·f32ToF16AVX2(SB), NOSPLIT, $0-48
 	XORQ BX, BX
 	MOVQ DX, SI
 	ANDQ $-16, SI
-	JZ   tail2
+	CMPQ BX, SI
+	JGE  tail2
 
 loop1:
 	VMOVUPS   (CX)(BX*4), Y0
@@ -148,7 +151,8 @@ TEXT ·f32ToF16AVX512(SB), NOSPLIT, $0-48
 	XORQ BX, BX
 	MOVQ DX, SI
 	ANDQ $-16, SI
-	JZ   tail2
+	CMPQ BX, SI
+	JGE  tail2
 
 loop1:
 	VMOVUPS   (CX)(BX*4), Z0
@@ -180,7 +184,8 @@ TEXT ·bf16ToF32AVX2(SB), NOSPLIT, $0-48
 	XORQ BX, BX
 	MOVQ DX, SI
 	ANDQ $-16, SI
-	JZ   tail2
+	CMPQ BX, SI
+	JGE  tail2
 
 loop1:
 	VPMOVZXWD (CX)(BX*2), Y0
@@ -216,7 +221,8 @@ TEXT ·bf16ToF32AVX512(SB), NOSPLIT, $0-48
 	XORQ BX, BX
 	MOVQ DX, SI
 	ANDQ $-16, SI
-	JZ   tail2
+	CMPQ BX, SI
+	JGE  tail2
 
 loop1:
 	VPMOVZXWD (CX)(BX*2), Z0
@@ -249,7 +255,8 @@ TEXT ·f32ToBF16AVX2(SB), NOSPLIT, $0-48
 	XORQ BX, BX
 	MOVQ DX, SI
 	ANDQ $-16, SI
-	JZ   tail2
+	CMPQ BX, SI
+	JGE  tail2
 
 loop1:
 	VMOVUPS   (CX)(BX*4), Y0
@@ -330,7 +337,8 @@ TEXT ·f32ToBF16AVX512(SB), NOSPLIT, $0-48
 	XORQ BX, BX
 	MOVQ DX, SI
 	ANDQ $-16, SI
-	JZ   tail2
+	CMPQ BX, SI
+	JGE  tail2
 
 loop1:
 	VMOVUPS     (CX)(BX*4), Z0

@@ -4,43 +4,46 @@
 
 #include "textflag.h"
 
-// func layerNormAVX2(dst []float32, x []float32, gamma []float32, beta []float32, eps float32) (mean float32, rstd float32)
-// Requires: AVX, AVX2, FMA3, SSE
-TEXT ·layerNormAVX2(SB), NOSPLIT, $0-112
-	MOVQ  x_base+24(FP), AX
-	MOVQ  dst_len+8(FP), CX
+// func layerNormAVX2(dst *float32, x *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·layerNormAVX2(SB), NOSPLIT, $0-56
+	MOVQ  x+8(FP), AX
+	MOVQ  n+32(FP), CX
+	MOVQ  stats+48(FP), DX
 	VPXOR Y0, Y0, Y0
 	VPXOR Y1, Y1, Y1
-	XORQ  DX, DX
-	MOVQ  CX, BX
-	ANDQ  $-16, BX
-	JZ    tail2
+	XORQ  BX, BX
+	MOVQ  CX, SI
+	ANDQ  $-16, SI
+	CMPQ  BX, SI
+	JGE   tail2
 
 loop1:
-	VMOVUPS (AX)(DX*4), Y2
-	VMOVUPS 32(AX)(DX*4), Y3
+	VMOVUPS (AX)(BX*4), Y2
+	VMOVUPS 32(AX)(BX*4), Y3
 	VADDPS  Y2, Y0, Y0
 	VADDPS  Y3, Y1, Y1
-	ADDQ    $0x10, DX
-	CMPQ    DX, BX
+	ADDQ    $0x10, BX
+	CMPQ    BX, SI
 	JLT     loop1
 
 tail2:
-	MOVQ       CX, BX
-	ANDQ       $0x0f, BX
+	MOVQ       CX, SI
+	ANDQ       $0x0f, SI
 	JZ         done3
-	LEAQ       tailMasks<>+0(SB), SI
-	NEGQ       BX
-	VMOVDQU    64(SI)(BX*4), Y2
-	VMOVDQU    96(SI)(BX*4), Y3
-	VMASKMOVPS (AX)(DX*4), Y2, Y2
-	VMASKMOVPS 32(AX)(DX*4), Y3, Y3
+	LEAQ       tailMasks<>+0(SB), DI
+	NEGQ       SI
+	VMOVDQU    64(DI)(SI*4), Y2
+	VMOVDQU    96(DI)(SI*4), Y3
+	VMASKMOVPS (AX)(BX*4), Y2, Y2
+	VMASKMOVPS 32(AX)(BX*4), Y3, Y3
 	VADDPS     Y2, Y0, Y0
 	VADDPS     Y3, Y1, Y1
 
 done3:
 	VXORPS       X2, X2, X2
 	VCVTSI2SSQ   CX, X2, X2
+	VBROADCASTSS X2, X2
 	VADDPS       Y0, Y1, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X0, X1, X0
@@ -48,37 +51,38 @@ done3:
 	VADDPS       X0, X1, X0
 	VPSHUFD      $0x55, X0, X1
 	VADDPS       X0, X1, X0
-	VDIVSS       X2, X0, X0
-	MOVSS        X0, mean+104(FP)
+	VDIVPS       X2, X0, X0
+	VMOVUPS      X0, (DX)
 	VBROADCASTSS X0, Y0
 	VPXOR        Y1, Y1, Y1
 	VPXOR        Y3, Y3, Y3
-	XORQ         DX, DX
-	MOVQ         CX, BX
-	ANDQ         $-16, BX
-	JZ           tail5
+	XORQ         BX, BX
+	MOVQ         CX, SI
+	ANDQ         $-16, SI
+	CMPQ         BX, SI
+	JGE          tail5
 
 loop4:
-	VMOVUPS     (AX)(DX*4), Y4
-	VMOVUPS     32(AX)(DX*4), Y5
+	VMOVUPS     (AX)(BX*4), Y4
+	VMOVUPS     32(AX)(BX*4), Y5
 	VSUBPS      Y0, Y4, Y4
 	VSUBPS      Y0, Y5, Y5
 	VFMADD231PS Y4, Y4, Y1
 	VFMADD231PS Y5, Y5, Y3
-	ADDQ        $0x10, DX
-	CMPQ        DX, BX
+	ADDQ        $0x10, BX
+	CMPQ        BX, SI
 	JLT         loop4
 
 tail5:
-	MOVQ        CX, BX
-	ANDQ        $0x0f, BX
+	MOVQ        CX, SI
+	ANDQ        $0x0f, SI
 	JZ          done6
-	LEAQ        tailMasks<>+0(SB), SI
-	NEGQ        BX
-	VMOVDQU     64(SI)(BX*4), Y4
-	VMOVDQU     96(SI)(BX*4), Y5
-	VMASKMOVPS  (AX)(DX*4), Y4, Y6
-	VMASKMOVPS  32(AX)(DX*4), Y5, Y7
+	LEAQ        tailMasks<>+0(SB), DI
+	NEGQ        SI
+	VMOVDQU     64(DI)(SI*4), Y4
+	VMOVDQU     96(DI)(SI*4), Y5
+	VMASKMOVPS  (AX)(BX*4), Y4, Y6
+	VMASKMOVPS  32(AX)(BX*4), Y5, Y7
 	VSUBPS      Y0, Y6, Y6
 	VSUBPS      Y0, Y7, Y7
 	VANDPS      Y6, Y4, Y6
@@ -94,37 +98,38 @@ done6:
 	VADDPS       X1, X3, X1
 	VPSHUFD      $0x55, X1, X3
 	VADDPS       X1, X3, X1
-	VDIVSS       X2, X1, X1
-	MOVSS        eps+96(FP), X2
-	VADDSS       X2, X1, X1
-	VSQRTSS      X1, X1, X1
-	VMOVSS       c3f800000<>+0(SB), X2
-	VDIVSS       X1, X2, X1
-	MOVSS        X1, rstd+108(FP)
+	VDIVPS       X2, X1, X1
+	VBROADCASTSS eps+40(FP), X2
+	VADDPS       X2, X1, X1
+	VSQRTPS      X1, X1
+	VBROADCASTSS c3f800000<>+0(SB), X2
+	VDIVPS       X1, X2, X1
+	VMOVUPS      X1, 16(DX)
 	VBROADCASTSS X1, Y1
-	MOVQ         dst_base+0(FP), DX
-	MOVQ         gamma_base+48(FP), BX
-	MOVQ         beta_base+72(FP), SI
+	MOVQ         dst+0(FP), DX
+	MOVQ         gamma+16(FP), BX
+	MOVQ         beta+24(FP), SI
 	XORQ         DI, DI
 	MOVQ         CX, R8
 	ANDQ         $-16, R8
-	JZ           tail8
+	CMPQ         DI, R8
+	JGE          tail8
 
 loop7:
-	VMOVUPS     (AX)(DI*4), Y2
-	VMOVUPS     32(AX)(DI*4), Y3
-	VSUBPS      Y0, Y2, Y2
-	VSUBPS      Y0, Y3, Y3
-	VMULPS      Y1, Y2, Y2
-	VMULPS      Y1, Y3, Y3
-	VMOVUPS     (BX)(DI*4), Y4
-	VMOVUPS     32(BX)(DI*4), Y5
-	VMOVUPS     (SI)(DI*4), Y6
-	VMOVUPS     32(SI)(DI*4), Y7
-	VFMADD213PS Y6, Y4, Y2
-	VFMADD213PS Y7, Y5, Y3
-	VMOVUPS     Y2, (DX)(DI*4)
-	VMOVUPS     Y3, 32(DX)(DI*4)
+	VMOVUPS     (BX)(DI*4), Y2
+	VMOVUPS     32(BX)(DI*4), Y3
+	VMOVUPS     (SI)(DI*4), Y4
+	VMOVUPS     32(SI)(DI*4), Y5
+	VMOVUPS     (AX)(DI*4), Y6
+	VMOVUPS     32(AX)(DI*4), Y7
+	VSUBPS      Y0, Y6, Y6
+	VSUBPS      Y0, Y7, Y7
+	VMULPS      Y1, Y6, Y6
+	VMULPS      Y1, Y7, Y7
+	VFMADD213PS Y4, Y2, Y6
+	VFMADD213PS Y5, Y3, Y7
+	VMOVUPS     Y6, (DX)(DI*4)
+	VMOVUPS     Y7, 32(DX)(DI*4)
 	ADDQ        $0x10, DI
 	CMPQ        DI, R8
 	JLT         loop7
@@ -136,20 +141,20 @@ tail8:
 	NEGQ        CX
 	VMOVDQU     64(R8)(CX*4), Y2
 	VMOVDQU     96(R8)(CX*4), Y3
-	VMASKMOVPS  (AX)(DI*4), Y2, Y4
-	VMASKMOVPS  32(AX)(DI*4), Y3, Y5
-	VSUBPS      Y0, Y4, Y4
-	VSUBPS      Y0, Y5, Y5
-	VMULPS      Y1, Y4, Y4
-	VMULPS      Y1, Y5, Y5
-	VMASKMOVPS  (BX)(DI*4), Y2, Y0
-	VMASKMOVPS  32(BX)(DI*4), Y3, Y1
+	VMASKMOVPS  (BX)(DI*4), Y2, Y4
+	VMASKMOVPS  32(BX)(DI*4), Y3, Y5
 	VMASKMOVPS  (SI)(DI*4), Y2, Y6
 	VMASKMOVPS  32(SI)(DI*4), Y3, Y7
-	VFMADD213PS Y6, Y0, Y4
-	VFMADD213PS Y7, Y1, Y5
-	VMASKMOVPS  Y4, Y2, (DX)(DI*4)
-	VMASKMOVPS  Y5, Y3, 32(DX)(DI*4)
+	VMASKMOVPS  (AX)(DI*4), Y2, Y8
+	VMASKMOVPS  32(AX)(DI*4), Y3, Y9
+	VSUBPS      Y0, Y8, Y8
+	VSUBPS      Y0, Y9, Y9
+	VMULPS      Y1, Y8, Y8
+	VMULPS      Y1, Y9, Y9
+	VFMADD213PS Y6, Y4, Y8
+	VFMADD213PS Y7, Y5, Y9
+	VMASKMOVPS  Y8, Y2, (DX)(DI*4)
+	VMASKMOVPS  Y9, Y3, 32(DX)(DI*4)
 
 done9:
 	VZEROUPPER
@@ -199,38 +204,41 @@ DATA c3f800000<>+24(SB)/4, $0x3f800000
 DATA c3f800000<>+28(SB)/4, $0x3f800000
 GLOBL c3f800000<>(SB), RODATA|NOPTR, $32
 
-// func layerNormAVX512(dst []float32, x []float32, gamma []float32, beta []float32, eps float32) (mean float32, rstd float32)
-// Requires: AVX, AVX512F, BMI2, SSE
-TEXT ·layerNormAVX512(SB), NOSPLIT, $0-112
-	MOVQ   x_base+24(FP), AX
-	MOVQ   dst_len+8(FP), CX
+// func layerNormAVX512(dst *float32, x *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
+// Requires: AVX, AVX2, AVX512F, BMI2
+TEXT ·layerNormAVX512(SB), NOSPLIT, $0-56
+	MOVQ   x+8(FP), AX
+	MOVQ   n+32(FP), CX
+	MOVQ   stats+48(FP), DX
 	VPXORD Z0, Z0, Z0
-	XORQ   DX, DX
-	MOVQ   CX, BX
-	ANDQ   $-16, BX
-	JZ     tail2
+	XORQ   BX, BX
+	MOVQ   CX, SI
+	ANDQ   $-16, SI
+	CMPQ   BX, SI
+	JGE    tail2
 
 loop1:
-	VMOVUPS (AX)(DX*4), Z1
+	VMOVUPS (AX)(BX*4), Z1
 	VADDPS  Z1, Z0, Z0
-	ADDQ    $0x10, DX
-	CMPQ    DX, BX
+	ADDQ    $0x10, BX
+	CMPQ    BX, SI
 	JLT     loop1
 
 tail2:
-	MOVQ      CX, BX
-	ANDQ      $0x0f, BX
+	MOVQ      CX, SI
+	ANDQ      $0x0f, SI
 	JZ        done3
-	MOVQ      $0x00000001, SI
-	SHLXQ     BX, SI, BX
-	DECQ      BX
-	KMOVW     BX, K1
-	VMOVUPS.Z (AX)(DX*4), K1, Z1
+	MOVQ      $0x00000001, DI
+	SHLXQ     SI, DI, SI
+	DECQ      SI
+	KMOVW     SI, K1
+	VMOVUPS.Z (AX)(BX*4), K1, Z1
 	VADDPS    Z1, Z0, Z0
 
 done3:
 	VXORPS        X1, X1, X1
 	VCVTSI2SSQ    CX, X1, X1
+	VBROADCASTSS  X1, X1
 	VEXTRACTF64X4 $0x01, Z0, Y3
 	VADDPS        Y0, Y3, Y0
 	VEXTRACTF128  $0x01, Y0, X3
@@ -239,32 +247,33 @@ done3:
 	VADDPS        X0, X3, X0
 	VPSHUFD       $0x55, X0, X3
 	VADDPS        X0, X3, X0
-	VDIVSS        X1, X0, X0
-	MOVSS         X0, mean+104(FP)
+	VDIVPS        X1, X0, X0
+	VMOVUPS       X0, (DX)
 	VBROADCASTSS  X0, Z0
 	VPXORD        Z2, Z2, Z2
-	XORQ          DX, DX
-	MOVQ          CX, BX
-	ANDQ          $-16, BX
-	JZ            tail5
+	XORQ          BX, BX
+	MOVQ          CX, SI
+	ANDQ          $-16, SI
+	CMPQ          BX, SI
+	JGE           tail5
 
 loop4:
-	VMOVUPS     (AX)(DX*4), Z3
+	VMOVUPS     (AX)(BX*4), Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD231PS Z3, Z3, Z2
-	ADDQ        $0x10, DX
-	CMPQ        DX, BX
+	ADDQ        $0x10, BX
+	CMPQ        BX, SI
 	JLT         loop4
 
 tail5:
-	MOVQ        CX, BX
-	ANDQ        $0x0f, BX
+	MOVQ        CX, SI
+	ANDQ        $0x0f, SI
 	JZ          done6
-	MOVQ        $0x00000001, SI
-	SHLXQ       BX, SI, BX
-	DECQ        BX
-	KMOVW       BX, K1
-	VMOVUPS.Z   (AX)(DX*4), K1, Z3
+	MOVQ        $0x00000001, DI
+	SHLXQ       SI, DI, SI
+	DECQ        SI
+	KMOVW       SI, K1
+	VMOVUPS.Z   (AX)(BX*4), K1, Z3
 	VSUBPS      Z0, Z3, Z3
 	VMOVAPS.Z   Z3, K1, Z3
 	VFMADD231PS Z3, Z3, Z2
@@ -278,30 +287,31 @@ done6:
 	VADDPS        X2, X3, X2
 	VPSHUFD       $0x55, X2, X3
 	VADDPS        X2, X3, X2
-	VDIVSS        X1, X2, X2
-	MOVSS         eps+96(FP), X1
-	VADDSS        X1, X2, X2
-	VSQRTSS       X2, X2, X2
-	VMOVSS        c3f800000<>+0(SB), X1
-	VDIVSS        X2, X1, X2
-	MOVSS         X2, rstd+108(FP)
+	VDIVPS        X1, X2, X2
+	VBROADCASTSS  eps+40(FP), X1
+	VADDPS        X1, X2, X2
+	VSQRTPS       X2, X2
+	VBROADCASTSS  c3f800000<>+0(SB), X1
+	VDIVPS        X2, X1, X2
+	VMOVUPS       X2, 16(DX)
 	VBROADCASTSS  X2, Z1
-	MOVQ          dst_base+0(FP), DX
-	MOVQ          gamma_base+48(FP), BX
-	MOVQ          beta_base+72(FP), SI
+	MOVQ          dst+0(FP), DX
+	MOVQ          gamma+16(FP), BX
+	MOVQ          beta+24(FP), SI
 	XORQ          DI, DI
 	MOVQ          CX, R8
 	ANDQ          $-16, R8
-	JZ            tail8
+	CMPQ          DI, R8
+	JGE           tail8
 
 loop7:
-	VMOVUPS     (AX)(DI*4), Z2
-	VSUBPS      Z0, Z2, Z2
-	VMULPS      Z1, Z2, Z2
-	VMOVUPS     (BX)(DI*4), Z3
-	VMOVUPS     (SI)(DI*4), Z4
-	VFMADD213PS Z4, Z3, Z2
-	VMOVUPS     Z2, (DX)(DI*4)
+	VMOVUPS     (BX)(DI*4), Z2
+	VMOVUPS     (SI)(DI*4), Z3
+	VMOVUPS     (AX)(DI*4), Z4
+	VSUBPS      Z0, Z4, Z4
+	VMULPS      Z1, Z4, Z4
+	VFMADD213PS Z3, Z2, Z4
+	VMOVUPS     Z4, (DX)(DI*4)
 	ADDQ        $0x10, DI
 	CMPQ        DI, R8
 	JLT         loop7
@@ -313,69 +323,558 @@ tail8:
 	SHLXQ       CX, R8, CX
 	DECQ        CX
 	KMOVW       CX, K1
-	VMOVUPS.Z   (AX)(DI*4), K1, Z2
-	VSUBPS      Z0, Z2, Z2
-	VMULPS      Z1, Z2, Z2
-	VMOVUPS.Z   (BX)(DI*4), K1, Z0
-	VMOVUPS.Z   (SI)(DI*4), K1, Z1
-	VFMADD213PS Z1, Z0, Z2
-	VMOVUPS     Z2, K1, (DX)(DI*4)
+	VMOVUPS.Z   (BX)(DI*4), K1, Z2
+	VMOVUPS.Z   (SI)(DI*4), K1, Z3
+	VMOVUPS.Z   (AX)(DI*4), K1, Z4
+	VSUBPS      Z0, Z4, Z4
+	VMULPS      Z1, Z4, Z4
+	VFMADD213PS Z3, Z2, Z4
+	VMOVUPS     Z4, K1, (DX)(DI*4)
 
 done9:
 	VZEROUPPER
 	RET
 
-// func addLayerNormAVX2(dst []float32, sum []float32, x []float32, residual []float32, gamma []float32, beta []float32, eps float32) (mean float32, rstd float32)
-// Requires: AVX, AVX2, FMA3, SSE
-TEXT ·addLayerNormAVX2(SB), NOSPLIT, $0-160
-	MOVQ  x_base+48(FP), AX
-	MOVQ  residual_base+72(FP), CX
-	MOVQ  sum_base+24(FP), DX
-	MOVQ  dst_len+8(FP), BX
+// func layerNormRowsAVX2(dst *float32, x *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·layerNormRowsAVX2(SB), NOSPLIT, $0-56
+	MOVQ  x+8(FP), AX
+	MOVQ  n+32(FP), CX
+	MOVQ  stats+48(FP), DX
 	VPXOR Y0, Y0, Y0
 	VPXOR Y1, Y1, Y1
-	XORQ  SI, SI
-	MOVQ  BX, DI
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	XORQ  BX, BX
+	MOVQ  CX, SI
+	MOVQ  CX, DI
 	ANDQ  $-16, DI
-	JZ    tail2
+	CMPQ  BX, DI
+	JGE   tail2
 
 loop1:
-	VMOVUPS (AX)(SI*4), Y2
-	VMOVUPS 32(AX)(SI*4), Y3
-	VMOVUPS (CX)(SI*4), Y4
-	VMOVUPS 32(CX)(SI*4), Y5
+	VMOVUPS (AX)(BX*4), Y4
+	VMOVUPS 32(AX)(BX*4), Y5
+	VADDPS  Y4, Y0, Y0
+	VADDPS  Y5, Y1, Y1
+	VMOVUPS (AX)(SI*4), Y4
+	VMOVUPS 32(AX)(SI*4), Y5
 	VADDPS  Y4, Y2, Y2
 	VADDPS  Y5, Y3, Y3
-	VMOVUPS Y2, (DX)(SI*4)
-	VMOVUPS Y3, 32(DX)(SI*4)
-	VADDPS  Y2, Y0, Y0
-	VADDPS  Y3, Y1, Y1
+	ADDQ    $0x10, BX
 	ADDQ    $0x10, SI
-	CMPQ    SI, DI
+	CMPQ    BX, DI
 	JLT     loop1
 
 tail2:
-	MOVQ       BX, DI
+	MOVQ       CX, DI
 	ANDQ       $0x0f, DI
 	JZ         done3
 	LEAQ       tailMasks<>+0(SB), R8
 	NEGQ       DI
-	VMOVDQU    64(R8)(DI*4), Y2
-	VMOVDQU    96(R8)(DI*4), Y3
-	VMASKMOVPS (AX)(SI*4), Y2, Y4
-	VMASKMOVPS 32(AX)(SI*4), Y3, Y5
-	VMASKMOVPS (CX)(SI*4), Y2, Y6
-	VMASKMOVPS 32(CX)(SI*4), Y3, Y7
+	VMOVDQU    64(R8)(DI*4), Y4
+	VMOVDQU    96(R8)(DI*4), Y5
+	VMASKMOVPS (AX)(BX*4), Y4, Y6
+	VMASKMOVPS 32(AX)(BX*4), Y5, Y7
+	VADDPS     Y6, Y0, Y0
+	VADDPS     Y7, Y1, Y1
+	VMASKMOVPS (AX)(SI*4), Y4, Y4
+	VMASKMOVPS 32(AX)(SI*4), Y5, Y5
+	VADDPS     Y4, Y2, Y2
+	VADDPS     Y5, Y3, Y3
+
+done3:
+	VXORPS       X4, X4, X4
+	VCVTSI2SSQ   CX, X4, X4
+	VBROADCASTSS X4, X4
+	VADDPS       Y0, Y1, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X0, X1, X0
+	VADDPS       Y2, Y3, Y1
+	VEXTRACTF128 $0x01, Y1, X2
+	VADDPS       X1, X2, X1
+	VMOVLHPS     X1, X0, X2
+	VMOVHLPS     X0, X1, X0
+	VADDPS       X0, X2, X2
+	VSHUFPS      $0x88, X2, X2, X0
+	VSHUFPS      $0xdd, X2, X2, X1
+	VADDPS       X1, X0, X0
+	VDIVPS       X4, X0, X0
+	VMOVUPS      X0, (DX)
+	VBROADCASTSS X0, Y1
+	VPSHUFD      $0x55, X0, X0
+	VBROADCASTSS X0, Y0
+	VPXOR        Y2, Y2, Y2
+	VPXOR        Y3, Y3, Y3
+	VPXOR        Y5, Y5, Y5
+	VPXOR        Y6, Y6, Y6
+	XORQ         BX, BX
+	MOVQ         CX, SI
+	MOVQ         CX, DI
+	ANDQ         $-16, DI
+	CMPQ         BX, DI
+	JGE          tail5
+
+loop4:
+	VMOVUPS     (AX)(BX*4), Y7
+	VMOVUPS     32(AX)(BX*4), Y8
+	VSUBPS      Y1, Y7, Y7
+	VSUBPS      Y1, Y8, Y8
+	VFMADD231PS Y7, Y7, Y2
+	VFMADD231PS Y8, Y8, Y3
+	VMOVUPS     (AX)(SI*4), Y7
+	VMOVUPS     32(AX)(SI*4), Y8
+	VSUBPS      Y0, Y7, Y7
+	VSUBPS      Y0, Y8, Y8
+	VFMADD231PS Y7, Y7, Y5
+	VFMADD231PS Y8, Y8, Y6
+	ADDQ        $0x10, BX
+	ADDQ        $0x10, SI
+	CMPQ        BX, DI
+	JLT         loop4
+
+tail5:
+	MOVQ        CX, DI
+	ANDQ        $0x0f, DI
+	JZ          done6
+	LEAQ        tailMasks<>+0(SB), R8
+	NEGQ        DI
+	VMOVDQU     64(R8)(DI*4), Y7
+	VMOVDQU     96(R8)(DI*4), Y8
+	VMASKMOVPS  (AX)(BX*4), Y7, Y9
+	VMASKMOVPS  32(AX)(BX*4), Y8, Y10
+	VSUBPS      Y1, Y9, Y9
+	VSUBPS      Y1, Y10, Y10
+	VANDPS      Y9, Y7, Y9
+	VANDPS      Y10, Y8, Y10
+	VFMADD231PS Y9, Y9, Y2
+	VFMADD231PS Y10, Y10, Y3
+	VMASKMOVPS  (AX)(SI*4), Y7, Y9
+	VMASKMOVPS  32(AX)(SI*4), Y8, Y10
+	VSUBPS      Y0, Y9, Y9
+	VSUBPS      Y0, Y10, Y10
+	VANDPS      Y9, Y7, Y9
+	VANDPS      Y10, Y8, Y10
+	VFMADD231PS Y9, Y9, Y5
+	VFMADD231PS Y10, Y10, Y6
+
+done6:
+	VADDPS       Y2, Y3, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X2, X3, X2
+	VADDPS       Y5, Y6, Y3
+	VEXTRACTF128 $0x01, Y3, X5
+	VADDPS       X3, X5, X3
+	VMOVLHPS     X3, X2, X5
+	VMOVHLPS     X2, X3, X2
+	VADDPS       X2, X5, X5
+	VSHUFPS      $0x88, X5, X5, X2
+	VSHUFPS      $0xdd, X5, X5, X3
+	VADDPS       X3, X2, X2
+	VDIVPS       X4, X2, X2
+	VBROADCASTSS eps+40(FP), X3
+	VADDPS       X3, X2, X2
+	VSQRTPS      X2, X2
+	VBROADCASTSS c3f800000<>+0(SB), X3
+	VDIVPS       X2, X3, X2
+	VMOVUPS      X2, 16(DX)
+	VBROADCASTSS X2, Y3
+	VPSHUFD      $0x55, X2, X2
+	VBROADCASTSS X2, Y2
+	MOVQ         dst+0(FP), DX
+	MOVQ         gamma+16(FP), BX
+	MOVQ         beta+24(FP), SI
+	XORQ         DI, DI
+	MOVQ         CX, R8
+	MOVQ         CX, R9
+	ANDQ         $-16, R9
+	CMPQ         DI, R9
+	JGE          tail8
+
+loop7:
+	VMOVUPS     (BX)(DI*4), Y4
+	VMOVUPS     32(BX)(DI*4), Y5
+	VMOVUPS     (SI)(DI*4), Y6
+	VMOVUPS     32(SI)(DI*4), Y7
+	VMOVUPS     (AX)(DI*4), Y8
+	VMOVUPS     32(AX)(DI*4), Y9
+	VSUBPS      Y1, Y8, Y8
+	VSUBPS      Y1, Y9, Y9
+	VMULPS      Y3, Y8, Y8
+	VMULPS      Y3, Y9, Y9
+	VFMADD213PS Y6, Y4, Y8
+	VFMADD213PS Y7, Y5, Y9
+	VMOVUPS     Y8, (DX)(DI*4)
+	VMOVUPS     Y9, 32(DX)(DI*4)
+	VMOVUPS     (AX)(R8*4), Y8
+	VMOVUPS     32(AX)(R8*4), Y9
+	VSUBPS      Y0, Y8, Y8
+	VSUBPS      Y0, Y9, Y9
+	VMULPS      Y2, Y8, Y8
+	VMULPS      Y2, Y9, Y9
+	VFMADD213PS Y6, Y4, Y8
+	VFMADD213PS Y7, Y5, Y9
+	VMOVUPS     Y8, (DX)(R8*4)
+	VMOVUPS     Y9, 32(DX)(R8*4)
+	ADDQ        $0x10, DI
+	ADDQ        $0x10, R8
+	CMPQ        DI, R9
+	JLT         loop7
+
+tail8:
+	ANDQ        $0x0f, CX
+	JZ          done9
+	LEAQ        tailMasks<>+0(SB), R9
+	NEGQ        CX
+	VMOVDQU     64(R9)(CX*4), Y4
+	VMOVDQU     96(R9)(CX*4), Y5
+	VMASKMOVPS  (BX)(DI*4), Y4, Y6
+	VMASKMOVPS  32(BX)(DI*4), Y5, Y7
+	VMASKMOVPS  (SI)(DI*4), Y4, Y8
+	VMASKMOVPS  32(SI)(DI*4), Y5, Y9
+	VMASKMOVPS  (AX)(DI*4), Y4, Y10
+	VMASKMOVPS  32(AX)(DI*4), Y5, Y11
+	VSUBPS      Y1, Y10, Y10
+	VSUBPS      Y1, Y11, Y11
+	VMULPS      Y3, Y10, Y10
+	VMULPS      Y3, Y11, Y11
+	VFMADD213PS Y8, Y6, Y10
+	VFMADD213PS Y9, Y7, Y11
+	VMASKMOVPS  Y10, Y4, (DX)(DI*4)
+	VMASKMOVPS  Y11, Y5, 32(DX)(DI*4)
+	VMASKMOVPS  (AX)(R8*4), Y4, Y1
+	VMASKMOVPS  32(AX)(R8*4), Y5, Y3
+	VSUBPS      Y0, Y1, Y1
+	VSUBPS      Y0, Y3, Y3
+	VMULPS      Y2, Y1, Y1
+	VMULPS      Y2, Y3, Y3
+	VFMADD213PS Y8, Y6, Y1
+	VFMADD213PS Y9, Y7, Y3
+	VMASKMOVPS  Y1, Y4, (DX)(R8*4)
+	VMASKMOVPS  Y3, Y5, 32(DX)(R8*4)
+
+done9:
+	VZEROUPPER
+	RET
+
+// func layerNormRowsAVX512(dst *float32, x *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
+// Requires: AVX, AVX2, AVX512F, BMI2
+TEXT ·layerNormRowsAVX512(SB), NOSPLIT, $0-56
+	MOVQ   x+8(FP), AX
+	MOVQ   n+32(FP), CX
+	MOVQ   stats+48(FP), DX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	XORQ   BX, BX
+	MOVQ   CX, SI
+	LEAQ   (SI)(CX*1), DI
+	LEAQ   (DI)(CX*1), R8
+	MOVQ   CX, R9
+	ANDQ   $-16, R9
+	CMPQ   BX, R9
+	JGE    tail2
+
+loop1:
+	VMOVUPS (AX)(BX*4), Z4
+	VADDPS  Z4, Z0, Z0
+	VMOVUPS (AX)(SI*4), Z4
+	VADDPS  Z4, Z1, Z1
+	VMOVUPS (AX)(DI*4), Z4
+	VADDPS  Z4, Z2, Z2
+	VMOVUPS (AX)(R8*4), Z4
+	VADDPS  Z4, Z3, Z3
+	ADDQ    $0x10, BX
+	ADDQ    $0x10, SI
+	ADDQ    $0x10, DI
+	ADDQ    $0x10, R8
+	CMPQ    BX, R9
+	JLT     loop1
+
+tail2:
+	MOVQ      CX, R9
+	ANDQ      $0x0f, R9
+	JZ        done3
+	MOVQ      $0x00000001, R10
+	SHLXQ     R9, R10, R9
+	DECQ      R9
+	KMOVW     R9, K1
+	VMOVUPS.Z (AX)(BX*4), K1, Z4
+	VADDPS    Z4, Z0, Z0
+	VMOVUPS.Z (AX)(SI*4), K1, Z4
+	VADDPS    Z4, Z1, Z1
+	VMOVUPS.Z (AX)(DI*4), K1, Z4
+	VADDPS    Z4, Z2, Z2
+	VMOVUPS.Z (AX)(R8*4), K1, Z4
+	VADDPS    Z4, Z3, Z3
+
+done3:
+	VXORPS        X4, X4, X4
+	VCVTSI2SSQ    CX, X4, X4
+	VBROADCASTSS  X4, X4
+	VEXTRACTF64X4 $0x01, Z0, Y9
+	VADDPS        Y0, Y9, Y0
+	VEXTRACTF128  $0x01, Y0, X9
+	VADDPS        X0, X9, X0
+	VEXTRACTF64X4 $0x01, Z1, Y9
+	VADDPS        Y1, Y9, Y1
+	VEXTRACTF128  $0x01, Y1, X9
+	VADDPS        X1, X9, X1
+	VMOVLHPS      X1, X0, X9
+	VMOVHLPS      X0, X1, X0
+	VADDPS        X0, X9, X9
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VADDPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X0, X1, X0
+	VEXTRACTF64X4 $0x01, Z3, Y1
+	VADDPS        Y3, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X2
+	VADDPS        X1, X2, X1
+	VMOVLHPS      X1, X0, X2
+	VMOVHLPS      X0, X1, X0
+	VADDPS        X0, X2, X2
+	VSHUFPS       $0x88, X2, X9, X0
+	VSHUFPS       $0xdd, X2, X9, X1
+	VADDPS        X1, X0, X0
+	VDIVPS        X4, X0, X0
+	VMOVUPS       X0, (DX)
+	VBROADCASTSS  X0, Z1
+	VPSHUFD       $0x55, X0, X2
+	VBROADCASTSS  X2, Z2
+	VPSHUFD       $0xaa, X0, X3
+	VBROADCASTSS  X3, Z3
+	VPSHUFD       $0xff, X0, X0
+	VBROADCASTSS  X0, Z0
+	VPXORD        Z5, Z5, Z5
+	VPXORD        Z6, Z6, Z6
+	VPXORD        Z7, Z7, Z7
+	VPXORD        Z8, Z8, Z8
+	XORQ          BX, BX
+	MOVQ          CX, SI
+	LEAQ          (SI)(CX*1), DI
+	LEAQ          (DI)(CX*1), R8
+	MOVQ          CX, R9
+	ANDQ          $-16, R9
+	CMPQ          BX, R9
+	JGE           tail5
+
+loop4:
+	VMOVUPS     (AX)(BX*4), Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD231PS Z9, Z9, Z5
+	VMOVUPS     (AX)(SI*4), Z9
+	VSUBPS      Z2, Z9, Z9
+	VFMADD231PS Z9, Z9, Z6
+	VMOVUPS     (AX)(DI*4), Z9
+	VSUBPS      Z3, Z9, Z9
+	VFMADD231PS Z9, Z9, Z7
+	VMOVUPS     (AX)(R8*4), Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD231PS Z9, Z9, Z8
+	ADDQ        $0x10, BX
+	ADDQ        $0x10, SI
+	ADDQ        $0x10, DI
+	ADDQ        $0x10, R8
+	CMPQ        BX, R9
+	JLT         loop4
+
+tail5:
+	MOVQ        CX, R9
+	ANDQ        $0x0f, R9
+	JZ          done6
+	MOVQ        $0x00000001, R10
+	SHLXQ       R9, R10, R9
+	DECQ        R9
+	KMOVW       R9, K1
+	VMOVUPS.Z   (AX)(BX*4), K1, Z9
+	VSUBPS      Z1, Z9, Z9
+	VMOVAPS.Z   Z9, K1, Z9
+	VFMADD231PS Z9, Z9, Z5
+	VMOVUPS.Z   (AX)(SI*4), K1, Z9
+	VSUBPS      Z2, Z9, Z9
+	VMOVAPS.Z   Z9, K1, Z9
+	VFMADD231PS Z9, Z9, Z6
+	VMOVUPS.Z   (AX)(DI*4), K1, Z9
+	VSUBPS      Z3, Z9, Z9
+	VMOVAPS.Z   Z9, K1, Z9
+	VFMADD231PS Z9, Z9, Z7
+	VMOVUPS.Z   (AX)(R8*4), K1, Z9
+	VSUBPS      Z0, Z9, Z9
+	VMOVAPS.Z   Z9, K1, Z9
+	VFMADD231PS Z9, Z9, Z8
+
+done6:
+	VEXTRACTF64X4 $0x01, Z5, Y9
+	VADDPS        Y5, Y9, Y5
+	VEXTRACTF128  $0x01, Y5, X9
+	VADDPS        X5, X9, X5
+	VEXTRACTF64X4 $0x01, Z6, Y9
+	VADDPS        Y6, Y9, Y6
+	VEXTRACTF128  $0x01, Y6, X9
+	VADDPS        X6, X9, X6
+	VMOVLHPS      X6, X5, X9
+	VMOVHLPS      X5, X6, X5
+	VADDPS        X5, X9, X9
+	VEXTRACTF64X4 $0x01, Z7, Y5
+	VADDPS        Y7, Y5, Y5
+	VEXTRACTF128  $0x01, Y5, X6
+	VADDPS        X5, X6, X5
+	VEXTRACTF64X4 $0x01, Z8, Y6
+	VADDPS        Y8, Y6, Y6
+	VEXTRACTF128  $0x01, Y6, X7
+	VADDPS        X6, X7, X6
+	VMOVLHPS      X6, X5, X7
+	VMOVHLPS      X5, X6, X5
+	VADDPS        X5, X7, X7
+	VSHUFPS       $0x88, X7, X9, X5
+	VSHUFPS       $0xdd, X7, X9, X6
+	VADDPS        X6, X5, X5
+	VDIVPS        X4, X5, X5
+	VBROADCASTSS  eps+40(FP), X4
+	VADDPS        X4, X5, X5
+	VSQRTPS       X5, X5
+	VBROADCASTSS  c3f800000<>+0(SB), X4
+	VDIVPS        X5, X4, X5
+	VMOVUPS       X5, 16(DX)
+	VBROADCASTSS  X5, Z4
+	VPSHUFD       $0x55, X5, X6
+	VBROADCASTSS  X6, Z6
+	VPSHUFD       $0xaa, X5, X7
+	VBROADCASTSS  X7, Z7
+	VPSHUFD       $0xff, X5, X5
+	VBROADCASTSS  X5, Z5
+	MOVQ          dst+0(FP), DX
+	MOVQ          gamma+16(FP), BX
+	MOVQ          beta+24(FP), SI
+	XORQ          DI, DI
+	MOVQ          CX, R8
+	LEAQ          (R8)(CX*1), R9
+	LEAQ          (R9)(CX*1), R10
+	MOVQ          CX, R11
+	ANDQ          $-16, R11
+	CMPQ          DI, R11
+	JGE           tail8
+
+loop7:
+	VMOVUPS     (BX)(DI*4), Z8
+	VMOVUPS     (SI)(DI*4), Z9
+	VMOVUPS     (AX)(DI*4), Z10
+	VSUBPS      Z1, Z10, Z10
+	VMULPS      Z4, Z10, Z10
+	VFMADD213PS Z9, Z8, Z10
+	VMOVUPS     Z10, (DX)(DI*4)
+	VMOVUPS     (AX)(R8*4), Z10
+	VSUBPS      Z2, Z10, Z10
+	VMULPS      Z6, Z10, Z10
+	VFMADD213PS Z9, Z8, Z10
+	VMOVUPS     Z10, (DX)(R8*4)
+	VMOVUPS     (AX)(R9*4), Z10
+	VSUBPS      Z3, Z10, Z10
+	VMULPS      Z7, Z10, Z10
+	VFMADD213PS Z9, Z8, Z10
+	VMOVUPS     Z10, (DX)(R9*4)
+	VMOVUPS     (AX)(R10*4), Z10
+	VSUBPS      Z0, Z10, Z10
+	VMULPS      Z5, Z10, Z10
+	VFMADD213PS Z9, Z8, Z10
+	VMOVUPS     Z10, (DX)(R10*4)
+	ADDQ        $0x10, DI
+	ADDQ        $0x10, R8
+	ADDQ        $0x10, R9
+	ADDQ        $0x10, R10
+	CMPQ        DI, R11
+	JLT         loop7
+
+tail8:
+	ANDQ        $0x0f, CX
+	JZ          done9
+	MOVQ        $0x00000001, R11
+	SHLXQ       CX, R11, CX
+	DECQ        CX
+	KMOVW       CX, K1
+	VMOVUPS.Z   (BX)(DI*4), K1, Z8
+	VMOVUPS.Z   (SI)(DI*4), K1, Z9
+	VMOVUPS.Z   (AX)(DI*4), K1, Z10
+	VSUBPS      Z1, Z10, Z10
+	VMULPS      Z4, Z10, Z10
+	VFMADD213PS Z9, Z8, Z10
+	VMOVUPS     Z10, K1, (DX)(DI*4)
+	VMOVUPS.Z   (AX)(R8*4), K1, Z1
+	VSUBPS      Z2, Z1, Z1
+	VMULPS      Z6, Z1, Z1
+	VFMADD213PS Z9, Z8, Z1
+	VMOVUPS     Z1, K1, (DX)(R8*4)
+	VMOVUPS.Z   (AX)(R9*4), K1, Z1
+	VSUBPS      Z3, Z1, Z1
+	VMULPS      Z7, Z1, Z1
+	VFMADD213PS Z9, Z8, Z1
+	VMOVUPS     Z1, K1, (DX)(R9*4)
+	VMOVUPS.Z   (AX)(R10*4), K1, Z1
+	VSUBPS      Z0, Z1, Z1
+	VMULPS      Z5, Z1, Z1
+	VFMADD213PS Z9, Z8, Z1
+	VMOVUPS     Z1, K1, (DX)(R10*4)
+
+done9:
+	VZEROUPPER
+	RET
+
+// func addLayerNormAVX2(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·addLayerNormAVX2(SB), NOSPLIT, $0-72
+	MOVQ  x+16(FP), AX
+	MOVQ  n+48(FP), CX
+	MOVQ  stats+64(FP), DX
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	MOVQ  residual+24(FP), BX
+	MOVQ  sum+8(FP), SI
+	XORQ  DI, DI
+	MOVQ  CX, R8
+	ANDQ  $-16, R8
+	CMPQ  DI, R8
+	JGE   tail2
+
+loop1:
+	VMOVUPS (AX)(DI*4), Y2
+	VMOVUPS 32(AX)(DI*4), Y3
+	VMOVUPS (BX)(DI*4), Y4
+	VMOVUPS 32(BX)(DI*4), Y5
+	VADDPS  Y4, Y2, Y2
+	VADDPS  Y5, Y3, Y3
+	VMOVUPS Y2, (SI)(DI*4)
+	VMOVUPS Y3, 32(SI)(DI*4)
+	VADDPS  Y2, Y0, Y0
+	VADDPS  Y3, Y1, Y1
+	ADDQ    $0x10, DI
+	CMPQ    DI, R8
+	JLT     loop1
+
+tail2:
+	MOVQ       CX, R8
+	ANDQ       $0x0f, R8
+	JZ         done3
+	LEAQ       tailMasks<>+0(SB), R9
+	NEGQ       R8
+	VMOVDQU    64(R9)(R8*4), Y2
+	VMOVDQU    96(R9)(R8*4), Y3
+	VMASKMOVPS (AX)(DI*4), Y2, Y4
+	VMASKMOVPS 32(AX)(DI*4), Y3, Y5
+	VMASKMOVPS (BX)(DI*4), Y2, Y6
+	VMASKMOVPS 32(BX)(DI*4), Y3, Y7
 	VADDPS     Y6, Y4, Y4
 	VADDPS     Y7, Y5, Y5
-	VMASKMOVPS Y4, Y2, (DX)(SI*4)
-	VMASKMOVPS Y5, Y3, 32(DX)(SI*4)
+	VMASKMOVPS Y4, Y2, (SI)(DI*4)
+	VMASKMOVPS Y5, Y3, 32(SI)(DI*4)
 	VADDPS     Y4, Y0, Y0
 	VADDPS     Y5, Y1, Y1
 
 done3:
 	VXORPS       X2, X2, X2
-	VCVTSI2SSQ   BX, X2, X2
+	VCVTSI2SSQ   CX, X2, X2
+	VBROADCASTSS X2, X2
 	VADDPS       Y0, Y1, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X0, X1, X0
@@ -383,37 +882,38 @@ done3:
 	VADDPS       X0, X1, X0
 	VPSHUFD      $0x55, X0, X1
 	VADDPS       X0, X1, X0
-	VDIVSS       X2, X0, X0
-	MOVSS        X0, mean+152(FP)
+	VDIVPS       X2, X0, X0
+	VMOVUPS      X0, (DX)
 	VBROADCASTSS X0, Y0
 	VPXOR        Y1, Y1, Y1
 	VPXOR        Y3, Y3, Y3
 	XORQ         AX, AX
-	MOVQ         BX, CX
-	ANDQ         $-16, CX
-	JZ           tail5
+	MOVQ         CX, BX
+	ANDQ         $-16, BX
+	CMPQ         AX, BX
+	JGE          tail5
 
 loop4:
-	VMOVUPS     (DX)(AX*4), Y4
-	VMOVUPS     32(DX)(AX*4), Y5
+	VMOVUPS     (SI)(AX*4), Y4
+	VMOVUPS     32(SI)(AX*4), Y5
 	VSUBPS      Y0, Y4, Y4
 	VSUBPS      Y0, Y5, Y5
 	VFMADD231PS Y4, Y4, Y1
 	VFMADD231PS Y5, Y5, Y3
 	ADDQ        $0x10, AX
-	CMPQ        AX, CX
+	CMPQ        AX, BX
 	JLT         loop4
 
 tail5:
-	MOVQ        BX, CX
-	ANDQ        $0x0f, CX
+	MOVQ        CX, BX
+	ANDQ        $0x0f, BX
 	JZ          done6
-	LEAQ        tailMasks<>+0(SB), SI
-	NEGQ        CX
-	VMOVDQU     64(SI)(CX*4), Y4
-	VMOVDQU     96(SI)(CX*4), Y5
-	VMASKMOVPS  (DX)(AX*4), Y4, Y6
-	VMASKMOVPS  32(DX)(AX*4), Y5, Y7
+	LEAQ        tailMasks<>+0(SB), DI
+	NEGQ        BX
+	VMOVDQU     64(DI)(BX*4), Y4
+	VMOVDQU     96(DI)(BX*4), Y5
+	VMASKMOVPS  (SI)(AX*4), Y4, Y6
+	VMASKMOVPS  32(SI)(AX*4), Y5, Y7
 	VSUBPS      Y0, Y6, Y6
 	VSUBPS      Y0, Y7, Y7
 	VANDPS      Y6, Y4, Y6
@@ -429,107 +929,111 @@ done6:
 	VADDPS       X1, X3, X1
 	VPSHUFD      $0x55, X1, X3
 	VADDPS       X1, X3, X1
-	VDIVSS       X2, X1, X1
-	MOVSS        eps+144(FP), X2
-	VADDSS       X2, X1, X1
-	VSQRTSS      X1, X1, X1
-	VMOVSS       c3f800000<>+0(SB), X2
-	VDIVSS       X1, X2, X1
-	MOVSS        X1, rstd+156(FP)
+	VDIVPS       X2, X1, X1
+	VBROADCASTSS eps+56(FP), X2
+	VADDPS       X2, X1, X1
+	VSQRTPS      X1, X1
+	VBROADCASTSS c3f800000<>+0(SB), X2
+	VDIVPS       X1, X2, X1
+	VMOVUPS      X1, 16(DX)
 	VBROADCASTSS X1, Y1
-	MOVQ         dst_base+0(FP), AX
-	MOVQ         gamma_base+96(FP), CX
-	MOVQ         beta_base+120(FP), SI
+	MOVQ         dst+0(FP), AX
+	MOVQ         gamma+32(FP), DX
+	MOVQ         beta+40(FP), BX
 	XORQ         DI, DI
-	MOVQ         BX, R8
+	MOVQ         CX, R8
 	ANDQ         $-16, R8
-	JZ           tail8
+	CMPQ         DI, R8
+	JGE          tail8
 
 loop7:
 	VMOVUPS     (DX)(DI*4), Y2
 	VMOVUPS     32(DX)(DI*4), Y3
-	VSUBPS      Y0, Y2, Y2
-	VSUBPS      Y0, Y3, Y3
-	VMULPS      Y1, Y2, Y2
-	VMULPS      Y1, Y3, Y3
-	VMOVUPS     (CX)(DI*4), Y4
-	VMOVUPS     32(CX)(DI*4), Y5
+	VMOVUPS     (BX)(DI*4), Y4
+	VMOVUPS     32(BX)(DI*4), Y5
 	VMOVUPS     (SI)(DI*4), Y6
 	VMOVUPS     32(SI)(DI*4), Y7
-	VFMADD213PS Y6, Y4, Y2
-	VFMADD213PS Y7, Y5, Y3
-	VMOVUPS     Y2, (AX)(DI*4)
-	VMOVUPS     Y3, 32(AX)(DI*4)
+	VSUBPS      Y0, Y6, Y6
+	VSUBPS      Y0, Y7, Y7
+	VMULPS      Y1, Y6, Y6
+	VMULPS      Y1, Y7, Y7
+	VFMADD213PS Y4, Y2, Y6
+	VFMADD213PS Y5, Y3, Y7
+	VMOVUPS     Y6, (AX)(DI*4)
+	VMOVUPS     Y7, 32(AX)(DI*4)
 	ADDQ        $0x10, DI
 	CMPQ        DI, R8
 	JLT         loop7
 
 tail8:
-	ANDQ        $0x0f, BX
+	ANDQ        $0x0f, CX
 	JZ          done9
 	LEAQ        tailMasks<>+0(SB), R8
-	NEGQ        BX
-	VMOVDQU     64(R8)(BX*4), Y2
-	VMOVDQU     96(R8)(BX*4), Y3
+	NEGQ        CX
+	VMOVDQU     64(R8)(CX*4), Y2
+	VMOVDQU     96(R8)(CX*4), Y3
 	VMASKMOVPS  (DX)(DI*4), Y2, Y4
 	VMASKMOVPS  32(DX)(DI*4), Y3, Y5
-	VSUBPS      Y0, Y4, Y4
-	VSUBPS      Y0, Y5, Y5
-	VMULPS      Y1, Y4, Y4
-	VMULPS      Y1, Y5, Y5
-	VMASKMOVPS  (CX)(DI*4), Y2, Y0
-	VMASKMOVPS  32(CX)(DI*4), Y3, Y1
-	VMASKMOVPS  (SI)(DI*4), Y2, Y6
-	VMASKMOVPS  32(SI)(DI*4), Y3, Y7
-	VFMADD213PS Y6, Y0, Y4
-	VFMADD213PS Y7, Y1, Y5
-	VMASKMOVPS  Y4, Y2, (AX)(DI*4)
-	VMASKMOVPS  Y5, Y3, 32(AX)(DI*4)
+	VMASKMOVPS  (BX)(DI*4), Y2, Y6
+	VMASKMOVPS  32(BX)(DI*4), Y3, Y7
+	VMASKMOVPS  (SI)(DI*4), Y2, Y8
+	VMASKMOVPS  32(SI)(DI*4), Y3, Y9
+	VSUBPS      Y0, Y8, Y8
+	VSUBPS      Y0, Y9, Y9
+	VMULPS      Y1, Y8, Y8
+	VMULPS      Y1, Y9, Y9
+	VFMADD213PS Y6, Y4, Y8
+	VFMADD213PS Y7, Y5, Y9
+	VMASKMOVPS  Y8, Y2, (AX)(DI*4)
+	VMASKMOVPS  Y9, Y3, 32(AX)(DI*4)
 
 done9:
 	VZEROUPPER
 	RET
 
-// func addLayerNormAVX512(dst []float32, sum []float32, x []float32, residual []float32, gamma []float32, beta []float32, eps float32) (mean float32, rstd float32)
-// Requires: AVX, AVX512F, BMI2, SSE
-TEXT ·addLayerNormAVX512(SB), NOSPLIT, $0-160
-	MOVQ   x_base+48(FP), AX
-	MOVQ   residual_base+72(FP), CX
-	MOVQ   sum_base+24(FP), DX
-	MOVQ   dst_len+8(FP), BX
+// func addLayerNormAVX512(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
+// Requires: AVX, AVX2, AVX512F, BMI2
+TEXT ·addLayerNormAVX512(SB), NOSPLIT, $0-72
+	MOVQ   x+16(FP), AX
+	MOVQ   n+48(FP), CX
+	MOVQ   stats+64(FP), DX
 	VPXORD Z0, Z0, Z0
-	XORQ   SI, SI
-	MOVQ   BX, DI
-	ANDQ   $-16, DI
-	JZ     tail2
+	MOVQ   residual+24(FP), BX
+	MOVQ   sum+8(FP), SI
+	XORQ   DI, DI
+	MOVQ   CX, R8
+	ANDQ   $-16, R8
+	CMPQ   DI, R8
+	JGE    tail2
 
 loop1:
-	VMOVUPS (AX)(SI*4), Z1
-	VMOVUPS (CX)(SI*4), Z2
+	VMOVUPS (AX)(DI*4), Z1
+	VMOVUPS (BX)(DI*4), Z2
 	VADDPS  Z2, Z1, Z1
-	VMOVUPS Z1, (DX)(SI*4)
+	VMOVUPS Z1, (SI)(DI*4)
 	VADDPS  Z1, Z0, Z0
-	ADDQ    $0x10, SI
-	CMPQ    SI, DI
+	ADDQ    $0x10, DI
+	CMPQ    DI, R8
 	JLT     loop1
 
 tail2:
-	MOVQ      BX, DI
-	ANDQ      $0x0f, DI
+	MOVQ      CX, R8
+	ANDQ      $0x0f, R8
 	JZ        done3
-	MOVQ      $0x00000001, R8
-	SHLXQ     DI, R8, DI
-	DECQ      DI
-	KMOVW     DI, K1
-	VMOVUPS.Z (AX)(SI*4), K1, Z1
-	VMOVUPS.Z (CX)(SI*4), K1, Z2
+	MOVQ      $0x00000001, R9
+	SHLXQ     R8, R9, R8
+	DECQ      R8
+	KMOVW     R8, K1
+	VMOVUPS.Z (AX)(DI*4), K1, Z1
+	VMOVUPS.Z (BX)(DI*4), K1, Z2
 	VADDPS    Z2, Z1, Z1
-	VMOVUPS   Z1, K1, (DX)(SI*4)
+	VMOVUPS   Z1, K1, (SI)(DI*4)
 	VADDPS    Z1, Z0, Z0
 
 done3:
 	VXORPS        X1, X1, X1
-	VCVTSI2SSQ    BX, X1, X1
+	VCVTSI2SSQ    CX, X1, X1
+	VBROADCASTSS  X1, X1
 	VEXTRACTF64X4 $0x01, Z0, Y2
 	VADDPS        Y0, Y2, Y0
 	VEXTRACTF128  $0x01, Y0, X2
@@ -538,32 +1042,33 @@ done3:
 	VADDPS        X0, X2, X0
 	VPSHUFD       $0x55, X0, X2
 	VADDPS        X0, X2, X0
-	VDIVSS        X1, X0, X0
-	MOVSS         X0, mean+152(FP)
+	VDIVPS        X1, X0, X0
+	VMOVUPS       X0, (DX)
 	VBROADCASTSS  X0, Z0
 	VPXORD        Z3, Z3, Z3
 	XORQ          AX, AX
-	MOVQ          BX, CX
-	ANDQ          $-16, CX
-	JZ            tail5
+	MOVQ          CX, BX
+	ANDQ          $-16, BX
+	CMPQ          AX, BX
+	JGE           tail5
 
 loop4:
-	VMOVUPS     (DX)(AX*4), Z2
+	VMOVUPS     (SI)(AX*4), Z2
 	VSUBPS      Z0, Z2, Z2
 	VFMADD231PS Z2, Z2, Z3
 	ADDQ        $0x10, AX
-	CMPQ        AX, CX
+	CMPQ        AX, BX
 	JLT         loop4
 
 tail5:
-	MOVQ        BX, CX
-	ANDQ        $0x0f, CX
+	MOVQ        CX, BX
+	ANDQ        $0x0f, BX
 	JZ          done6
-	MOVQ        $0x00000001, SI
-	SHLXQ       CX, SI, CX
-	DECQ        CX
-	KMOVW       CX, K1
-	VMOVUPS.Z   (DX)(AX*4), K1, Z2
+	MOVQ        $0x00000001, DI
+	SHLXQ       BX, DI, BX
+	DECQ        BX
+	KMOVW       BX, K1
+	VMOVUPS.Z   (SI)(AX*4), K1, Z2
 	VSUBPS      Z0, Z2, Z2
 	VMOVAPS.Z   Z2, K1, Z2
 	VFMADD231PS Z2, Z2, Z3
@@ -577,50 +1082,1557 @@ done6:
 	VADDPS        X2, X3, X2
 	VPSHUFD       $0x55, X2, X3
 	VADDPS        X2, X3, X2
-	VDIVSS        X1, X2, X2
-	MOVSS         eps+144(FP), X1
-	VADDSS        X1, X2, X2
-	VSQRTSS       X2, X2, X2
-	VMOVSS        c3f800000<>+0(SB), X1
-	VDIVSS        X2, X1, X2
-	MOVSS         X2, rstd+156(FP)
+	VDIVPS        X1, X2, X2
+	VBROADCASTSS  eps+56(FP), X1
+	VADDPS        X1, X2, X2
+	VSQRTPS       X2, X2
+	VBROADCASTSS  c3f800000<>+0(SB), X1
+	VDIVPS        X2, X1, X2
+	VMOVUPS       X2, 16(DX)
 	VBROADCASTSS  X2, Z1
-	MOVQ          dst_base+0(FP), AX
-	MOVQ          gamma_base+96(FP), CX
-	MOVQ          beta_base+120(FP), SI
+	MOVQ          dst+0(FP), AX
+	MOVQ          gamma+32(FP), DX
+	MOVQ          beta+40(FP), BX
 	XORQ          DI, DI
-	MOVQ          BX, R8
+	MOVQ          CX, R8
 	ANDQ          $-16, R8
-	JZ            tail8
+	CMPQ          DI, R8
+	JGE           tail8
 
 loop7:
 	VMOVUPS     (DX)(DI*4), Z2
-	VSUBPS      Z0, Z2, Z2
-	VMULPS      Z1, Z2, Z2
-	VMOVUPS     (CX)(DI*4), Z3
+	VMOVUPS     (BX)(DI*4), Z3
 	VMOVUPS     (SI)(DI*4), Z4
-	VFMADD213PS Z4, Z3, Z2
-	VMOVUPS     Z2, (AX)(DI*4)
+	VSUBPS      Z0, Z4, Z4
+	VMULPS      Z1, Z4, Z4
+	VFMADD213PS Z3, Z2, Z4
+	VMOVUPS     Z4, (AX)(DI*4)
 	ADDQ        $0x10, DI
 	CMPQ        DI, R8
 	JLT         loop7
 
 tail8:
-	ANDQ        $0x0f, BX
+	ANDQ        $0x0f, CX
 	JZ          done9
 	MOVQ        $0x00000001, R8
-	SHLXQ       BX, R8, BX
-	DECQ        BX
-	KMOVW       BX, K1
+	SHLXQ       CX, R8, CX
+	DECQ        CX
+	KMOVW       CX, K1
 	VMOVUPS.Z   (DX)(DI*4), K1, Z2
-	VSUBPS      Z0, Z2, Z2
-	VMULPS      Z1, Z2, Z2
-	VMOVUPS.Z   (CX)(DI*4), K1, Z0
-	VMOVUPS.Z   (SI)(DI*4), K1, Z1
-	VFMADD213PS Z1, Z0, Z2
-	VMOVUPS     Z2, K1, (AX)(DI*4)
+	VMOVUPS.Z   (BX)(DI*4), K1, Z3
+	VMOVUPS.Z   (SI)(DI*4), K1, Z4
+	VSUBPS      Z0, Z4, Z4
+	VMULPS      Z1, Z4, Z4
+	VFMADD213PS Z3, Z2, Z4
+	VMOVUPS     Z4, K1, (AX)(DI*4)
 
 done9:
+	VZEROUPPER
+	RET
+
+// func addLayerNormRowsAVX2(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·addLayerNormRowsAVX2(SB), NOSPLIT, $0-72
+	MOVQ  x+16(FP), AX
+	MOVQ  n+48(FP), CX
+	MOVQ  stats+64(FP), DX
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	MOVQ  residual+24(FP), BX
+	MOVQ  sum+8(FP), SI
+	XORQ  DI, DI
+	MOVQ  CX, R8
+	MOVQ  CX, R9
+	ANDQ  $-16, R9
+	CMPQ  DI, R9
+	JGE   tail2
+
+loop1:
+	VMOVUPS (AX)(DI*4), Y4
+	VMOVUPS 32(AX)(DI*4), Y5
+	VMOVUPS (BX)(DI*4), Y6
+	VMOVUPS 32(BX)(DI*4), Y7
+	VADDPS  Y6, Y4, Y4
+	VADDPS  Y7, Y5, Y5
+	VMOVUPS Y4, (SI)(DI*4)
+	VMOVUPS Y5, 32(SI)(DI*4)
+	VADDPS  Y4, Y0, Y0
+	VADDPS  Y5, Y1, Y1
+	VMOVUPS (AX)(R8*4), Y4
+	VMOVUPS 32(AX)(R8*4), Y5
+	VMOVUPS (BX)(R8*4), Y6
+	VMOVUPS 32(BX)(R8*4), Y7
+	VADDPS  Y6, Y4, Y4
+	VADDPS  Y7, Y5, Y5
+	VMOVUPS Y4, (SI)(R8*4)
+	VMOVUPS Y5, 32(SI)(R8*4)
+	VADDPS  Y4, Y2, Y2
+	VADDPS  Y5, Y3, Y3
+	ADDQ    $0x10, DI
+	ADDQ    $0x10, R8
+	CMPQ    DI, R9
+	JLT     loop1
+
+tail2:
+	MOVQ       CX, R9
+	ANDQ       $0x0f, R9
+	JZ         done3
+	LEAQ       tailMasks<>+0(SB), R10
+	NEGQ       R9
+	VMOVDQU    64(R10)(R9*4), Y4
+	VMOVDQU    96(R10)(R9*4), Y5
+	VMASKMOVPS (AX)(DI*4), Y4, Y6
+	VMASKMOVPS 32(AX)(DI*4), Y5, Y7
+	VMASKMOVPS (BX)(DI*4), Y4, Y8
+	VMASKMOVPS 32(BX)(DI*4), Y5, Y9
+	VADDPS     Y8, Y6, Y6
+	VADDPS     Y9, Y7, Y7
+	VMASKMOVPS Y6, Y4, (SI)(DI*4)
+	VMASKMOVPS Y7, Y5, 32(SI)(DI*4)
+	VADDPS     Y6, Y0, Y0
+	VADDPS     Y7, Y1, Y1
+	VMASKMOVPS (AX)(R8*4), Y4, Y6
+	VMASKMOVPS 32(AX)(R8*4), Y5, Y7
+	VMASKMOVPS (BX)(R8*4), Y4, Y8
+	VMASKMOVPS 32(BX)(R8*4), Y5, Y9
+	VADDPS     Y8, Y6, Y6
+	VADDPS     Y9, Y7, Y7
+	VMASKMOVPS Y6, Y4, (SI)(R8*4)
+	VMASKMOVPS Y7, Y5, 32(SI)(R8*4)
+	VADDPS     Y6, Y2, Y2
+	VADDPS     Y7, Y3, Y3
+
+done3:
+	VXORPS       X4, X4, X4
+	VCVTSI2SSQ   CX, X4, X4
+	VBROADCASTSS X4, X4
+	VADDPS       Y0, Y1, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X0, X1, X0
+	VADDPS       Y2, Y3, Y1
+	VEXTRACTF128 $0x01, Y1, X2
+	VADDPS       X1, X2, X1
+	VMOVLHPS     X1, X0, X2
+	VMOVHLPS     X0, X1, X0
+	VADDPS       X0, X2, X2
+	VSHUFPS      $0x88, X2, X2, X0
+	VSHUFPS      $0xdd, X2, X2, X1
+	VADDPS       X1, X0, X0
+	VDIVPS       X4, X0, X0
+	VMOVUPS      X0, (DX)
+	VBROADCASTSS X0, Y1
+	VPSHUFD      $0x55, X0, X0
+	VBROADCASTSS X0, Y0
+	VPXOR        Y2, Y2, Y2
+	VPXOR        Y3, Y3, Y3
+	VPXOR        Y5, Y5, Y5
+	VPXOR        Y6, Y6, Y6
+	XORQ         AX, AX
+	MOVQ         CX, BX
+	MOVQ         CX, DI
+	ANDQ         $-16, DI
+	CMPQ         AX, DI
+	JGE          tail5
+
+loop4:
+	VMOVUPS     (SI)(AX*4), Y7
+	VMOVUPS     32(SI)(AX*4), Y8
+	VSUBPS      Y1, Y7, Y7
+	VSUBPS      Y1, Y8, Y8
+	VFMADD231PS Y7, Y7, Y2
+	VFMADD231PS Y8, Y8, Y3
+	VMOVUPS     (SI)(BX*4), Y7
+	VMOVUPS     32(SI)(BX*4), Y8
+	VSUBPS      Y0, Y7, Y7
+	VSUBPS      Y0, Y8, Y8
+	VFMADD231PS Y7, Y7, Y5
+	VFMADD231PS Y8, Y8, Y6
+	ADDQ        $0x10, AX
+	ADDQ        $0x10, BX
+	CMPQ        AX, DI
+	JLT         loop4
+
+tail5:
+	MOVQ        CX, DI
+	ANDQ        $0x0f, DI
+	JZ          done6
+	LEAQ        tailMasks<>+0(SB), R8
+	NEGQ        DI
+	VMOVDQU     64(R8)(DI*4), Y7
+	VMOVDQU     96(R8)(DI*4), Y8
+	VMASKMOVPS  (SI)(AX*4), Y7, Y9
+	VMASKMOVPS  32(SI)(AX*4), Y8, Y10
+	VSUBPS      Y1, Y9, Y9
+	VSUBPS      Y1, Y10, Y10
+	VANDPS      Y9, Y7, Y9
+	VANDPS      Y10, Y8, Y10
+	VFMADD231PS Y9, Y9, Y2
+	VFMADD231PS Y10, Y10, Y3
+	VMASKMOVPS  (SI)(BX*4), Y7, Y9
+	VMASKMOVPS  32(SI)(BX*4), Y8, Y10
+	VSUBPS      Y0, Y9, Y9
+	VSUBPS      Y0, Y10, Y10
+	VANDPS      Y9, Y7, Y9
+	VANDPS      Y10, Y8, Y10
+	VFMADD231PS Y9, Y9, Y5
+	VFMADD231PS Y10, Y10, Y6
+
+done6:
+	VADDPS       Y2, Y3, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X2, X3, X2
+	VADDPS       Y5, Y6, Y3
+	VEXTRACTF128 $0x01, Y3, X5
+	VADDPS       X3, X5, X3
+	VMOVLHPS     X3, X2, X5
+	VMOVHLPS     X2, X3, X2
+	VADDPS       X2, X5, X5
+	VSHUFPS      $0x88, X5, X5, X2
+	VSHUFPS      $0xdd, X5, X5, X3
+	VADDPS       X3, X2, X2
+	VDIVPS       X4, X2, X2
+	VBROADCASTSS eps+56(FP), X3
+	VADDPS       X3, X2, X2
+	VSQRTPS      X2, X2
+	VBROADCASTSS c3f800000<>+0(SB), X3
+	VDIVPS       X2, X3, X2
+	VMOVUPS      X2, 16(DX)
+	VBROADCASTSS X2, Y3
+	VPSHUFD      $0x55, X2, X2
+	VBROADCASTSS X2, Y2
+	MOVQ         dst+0(FP), AX
+	MOVQ         gamma+32(FP), DX
+	MOVQ         beta+40(FP), BX
+	XORQ         DI, DI
+	MOVQ         CX, R8
+	MOVQ         CX, R9
+	ANDQ         $-16, R9
+	CMPQ         DI, R9
+	JGE          tail8
+
+loop7:
+	VMOVUPS     (DX)(DI*4), Y4
+	VMOVUPS     32(DX)(DI*4), Y5
+	VMOVUPS     (BX)(DI*4), Y6
+	VMOVUPS     32(BX)(DI*4), Y7
+	VMOVUPS     (SI)(DI*4), Y8
+	VMOVUPS     32(SI)(DI*4), Y9
+	VSUBPS      Y1, Y8, Y8
+	VSUBPS      Y1, Y9, Y9
+	VMULPS      Y3, Y8, Y8
+	VMULPS      Y3, Y9, Y9
+	VFMADD213PS Y6, Y4, Y8
+	VFMADD213PS Y7, Y5, Y9
+	VMOVUPS     Y8, (AX)(DI*4)
+	VMOVUPS     Y9, 32(AX)(DI*4)
+	VMOVUPS     (SI)(R8*4), Y8
+	VMOVUPS     32(SI)(R8*4), Y9
+	VSUBPS      Y0, Y8, Y8
+	VSUBPS      Y0, Y9, Y9
+	VMULPS      Y2, Y8, Y8
+	VMULPS      Y2, Y9, Y9
+	VFMADD213PS Y6, Y4, Y8
+	VFMADD213PS Y7, Y5, Y9
+	VMOVUPS     Y8, (AX)(R8*4)
+	VMOVUPS     Y9, 32(AX)(R8*4)
+	ADDQ        $0x10, DI
+	ADDQ        $0x10, R8
+	CMPQ        DI, R9
+	JLT         loop7
+
+tail8:
+	ANDQ        $0x0f, CX
+	JZ          done9
+	LEAQ        tailMasks<>+0(SB), R9
+	NEGQ        CX
+	VMOVDQU     64(R9)(CX*4), Y4
+	VMOVDQU     96(R9)(CX*4), Y5
+	VMASKMOVPS  (DX)(DI*4), Y4, Y6
+	VMASKMOVPS  32(DX)(DI*4), Y5, Y7
+	VMASKMOVPS  (BX)(DI*4), Y4, Y8
+	VMASKMOVPS  32(BX)(DI*4), Y5, Y9
+	VMASKMOVPS  (SI)(DI*4), Y4, Y10
+	VMASKMOVPS  32(SI)(DI*4), Y5, Y11
+	VSUBPS      Y1, Y10, Y10
+	VSUBPS      Y1, Y11, Y11
+	VMULPS      Y3, Y10, Y10
+	VMULPS      Y3, Y11, Y11
+	VFMADD213PS Y8, Y6, Y10
+	VFMADD213PS Y9, Y7, Y11
+	VMASKMOVPS  Y10, Y4, (AX)(DI*4)
+	VMASKMOVPS  Y11, Y5, 32(AX)(DI*4)
+	VMASKMOVPS  (SI)(R8*4), Y4, Y1
+	VMASKMOVPS  32(SI)(R8*4), Y5, Y3
+	VSUBPS      Y0, Y1, Y1
+	VSUBPS      Y0, Y3, Y3
+	VMULPS      Y2, Y1, Y1
+	VMULPS      Y2, Y3, Y3
+	VFMADD213PS Y8, Y6, Y1
+	VFMADD213PS Y9, Y7, Y3
+	VMASKMOVPS  Y1, Y4, (AX)(R8*4)
+	VMASKMOVPS  Y3, Y5, 32(AX)(R8*4)
+
+done9:
+	VZEROUPPER
+	RET
+
+// func addLayerNormRowsAVX512(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
+// Requires: AVX, AVX2, AVX512F, BMI2
+TEXT ·addLayerNormRowsAVX512(SB), NOSPLIT, $0-72
+	MOVQ   x+16(FP), AX
+	MOVQ   n+48(FP), CX
+	MOVQ   stats+64(FP), DX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   residual+24(FP), BX
+	MOVQ   sum+8(FP), SI
+	XORQ   DI, DI
+	MOVQ   CX, R8
+	LEAQ   (R8)(CX*1), R9
+	LEAQ   (R9)(CX*1), R10
+	MOVQ   CX, R11
+	ANDQ   $-16, R11
+	CMPQ   DI, R11
+	JGE    tail2
+
+loop1:
+	VMOVUPS (AX)(DI*4), Z4
+	VMOVUPS (BX)(DI*4), Z5
+	VADDPS  Z5, Z4, Z4
+	VMOVUPS Z4, (SI)(DI*4)
+	VADDPS  Z4, Z0, Z0
+	VMOVUPS (AX)(R8*4), Z4
+	VMOVUPS (BX)(R8*4), Z5
+	VADDPS  Z5, Z4, Z4
+	VMOVUPS Z4, (SI)(R8*4)
+	VADDPS  Z4, Z1, Z1
+	VMOVUPS (AX)(R9*4), Z4
+	VMOVUPS (BX)(R9*4), Z5
+	VADDPS  Z5, Z4, Z4
+	VMOVUPS Z4, (SI)(R9*4)
+	VADDPS  Z4, Z2, Z2
+	VMOVUPS (AX)(R10*4), Z4
+	VMOVUPS (BX)(R10*4), Z5
+	VADDPS  Z5, Z4, Z4
+	VMOVUPS Z4, (SI)(R10*4)
+	VADDPS  Z4, Z3, Z3
+	ADDQ    $0x10, DI
+	ADDQ    $0x10, R8
+	ADDQ    $0x10, R9
+	ADDQ    $0x10, R10
+	CMPQ    DI, R11
+	JLT     loop1
+
+tail2:
+	MOVQ      CX, R11
+	ANDQ      $0x0f, R11
+	JZ        done3
+	MOVQ      $0x00000001, R12
+	SHLXQ     R11, R12, R11
+	DECQ      R11
+	KMOVW     R11, K1
+	VMOVUPS.Z (AX)(DI*4), K1, Z4
+	VMOVUPS.Z (BX)(DI*4), K1, Z5
+	VADDPS    Z5, Z4, Z4
+	VMOVUPS   Z4, K1, (SI)(DI*4)
+	VADDPS    Z4, Z0, Z0
+	VMOVUPS.Z (AX)(R8*4), K1, Z4
+	VMOVUPS.Z (BX)(R8*4), K1, Z5
+	VADDPS    Z5, Z4, Z4
+	VMOVUPS   Z4, K1, (SI)(R8*4)
+	VADDPS    Z4, Z1, Z1
+	VMOVUPS.Z (AX)(R9*4), K1, Z4
+	VMOVUPS.Z (BX)(R9*4), K1, Z5
+	VADDPS    Z5, Z4, Z4
+	VMOVUPS   Z4, K1, (SI)(R9*4)
+	VADDPS    Z4, Z2, Z2
+	VMOVUPS.Z (AX)(R10*4), K1, Z4
+	VMOVUPS.Z (BX)(R10*4), K1, Z5
+	VADDPS    Z5, Z4, Z4
+	VMOVUPS   Z4, K1, (SI)(R10*4)
+	VADDPS    Z4, Z3, Z3
+
+done3:
+	VXORPS        X4, X4, X4
+	VCVTSI2SSQ    CX, X4, X4
+	VBROADCASTSS  X4, X4
+	VEXTRACTF64X4 $0x01, Z0, Y5
+	VADDPS        Y0, Y5, Y0
+	VEXTRACTF128  $0x01, Y0, X5
+	VADDPS        X0, X5, X0
+	VEXTRACTF64X4 $0x01, Z1, Y5
+	VADDPS        Y1, Y5, Y1
+	VEXTRACTF128  $0x01, Y1, X5
+	VADDPS        X1, X5, X1
+	VMOVLHPS      X1, X0, X5
+	VMOVHLPS      X0, X1, X0
+	VADDPS        X0, X5, X5
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VADDPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X0, X1, X0
+	VEXTRACTF64X4 $0x01, Z3, Y1
+	VADDPS        Y3, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X2
+	VADDPS        X1, X2, X1
+	VMOVLHPS      X1, X0, X2
+	VMOVHLPS      X0, X1, X0
+	VADDPS        X0, X2, X2
+	VSHUFPS       $0x88, X2, X5, X0
+	VSHUFPS       $0xdd, X2, X5, X1
+	VADDPS        X1, X0, X0
+	VDIVPS        X4, X0, X0
+	VMOVUPS       X0, (DX)
+	VBROADCASTSS  X0, Z1
+	VPSHUFD       $0x55, X0, X2
+	VBROADCASTSS  X2, Z2
+	VPSHUFD       $0xaa, X0, X3
+	VBROADCASTSS  X3, Z3
+	VPSHUFD       $0xff, X0, X0
+	VBROADCASTSS  X0, Z0
+	VPXORD        Z6, Z6, Z6
+	VPXORD        Z7, Z7, Z7
+	VPXORD        Z8, Z8, Z8
+	VPXORD        Z9, Z9, Z9
+	XORQ          AX, AX
+	MOVQ          CX, BX
+	LEAQ          (BX)(CX*1), DI
+	LEAQ          (DI)(CX*1), R8
+	MOVQ          CX, R9
+	ANDQ          $-16, R9
+	CMPQ          AX, R9
+	JGE           tail5
+
+loop4:
+	VMOVUPS     (SI)(AX*4), Z5
+	VSUBPS      Z1, Z5, Z5
+	VFMADD231PS Z5, Z5, Z6
+	VMOVUPS     (SI)(BX*4), Z5
+	VSUBPS      Z2, Z5, Z5
+	VFMADD231PS Z5, Z5, Z7
+	VMOVUPS     (SI)(DI*4), Z5
+	VSUBPS      Z3, Z5, Z5
+	VFMADD231PS Z5, Z5, Z8
+	VMOVUPS     (SI)(R8*4), Z5
+	VSUBPS      Z0, Z5, Z5
+	VFMADD231PS Z5, Z5, Z9
+	ADDQ        $0x10, AX
+	ADDQ        $0x10, BX
+	ADDQ        $0x10, DI
+	ADDQ        $0x10, R8
+	CMPQ        AX, R9
+	JLT         loop4
+
+tail5:
+	MOVQ        CX, R9
+	ANDQ        $0x0f, R9
+	JZ          done6
+	MOVQ        $0x00000001, R10
+	SHLXQ       R9, R10, R9
+	DECQ        R9
+	KMOVW       R9, K1
+	VMOVUPS.Z   (SI)(AX*4), K1, Z5
+	VSUBPS      Z1, Z5, Z5
+	VMOVAPS.Z   Z5, K1, Z5
+	VFMADD231PS Z5, Z5, Z6
+	VMOVUPS.Z   (SI)(BX*4), K1, Z5
+	VSUBPS      Z2, Z5, Z5
+	VMOVAPS.Z   Z5, K1, Z5
+	VFMADD231PS Z5, Z5, Z7
+	VMOVUPS.Z   (SI)(DI*4), K1, Z5
+	VSUBPS      Z3, Z5, Z5
+	VMOVAPS.Z   Z5, K1, Z5
+	VFMADD231PS Z5, Z5, Z8
+	VMOVUPS.Z   (SI)(R8*4), K1, Z5
+	VSUBPS      Z0, Z5, Z5
+	VMOVAPS.Z   Z5, K1, Z5
+	VFMADD231PS Z5, Z5, Z9
+
+done6:
+	VEXTRACTF64X4 $0x01, Z6, Y5
+	VADDPS        Y6, Y5, Y5
+	VEXTRACTF128  $0x01, Y5, X6
+	VADDPS        X5, X6, X5
+	VEXTRACTF64X4 $0x01, Z7, Y6
+	VADDPS        Y7, Y6, Y6
+	VEXTRACTF128  $0x01, Y6, X7
+	VADDPS        X6, X7, X6
+	VMOVLHPS      X6, X5, X7
+	VMOVHLPS      X5, X6, X5
+	VADDPS        X5, X7, X7
+	VEXTRACTF64X4 $0x01, Z8, Y5
+	VADDPS        Y8, Y5, Y5
+	VEXTRACTF128  $0x01, Y5, X6
+	VADDPS        X5, X6, X5
+	VEXTRACTF64X4 $0x01, Z9, Y6
+	VADDPS        Y9, Y6, Y6
+	VEXTRACTF128  $0x01, Y6, X8
+	VADDPS        X6, X8, X6
+	VMOVLHPS      X6, X5, X8
+	VMOVHLPS      X5, X6, X5
+	VADDPS        X5, X8, X8
+	VSHUFPS       $0x88, X8, X7, X5
+	VSHUFPS       $0xdd, X8, X7, X6
+	VADDPS        X6, X5, X5
+	VDIVPS        X4, X5, X5
+	VBROADCASTSS  eps+56(FP), X4
+	VADDPS        X4, X5, X5
+	VSQRTPS       X5, X5
+	VBROADCASTSS  c3f800000<>+0(SB), X4
+	VDIVPS        X5, X4, X5
+	VMOVUPS       X5, 16(DX)
+	VBROADCASTSS  X5, Z4
+	VPSHUFD       $0x55, X5, X6
+	VBROADCASTSS  X6, Z6
+	VPSHUFD       $0xaa, X5, X7
+	VBROADCASTSS  X7, Z7
+	VPSHUFD       $0xff, X5, X5
+	VBROADCASTSS  X5, Z5
+	MOVQ          dst+0(FP), AX
+	MOVQ          gamma+32(FP), DX
+	MOVQ          beta+40(FP), BX
+	XORQ          DI, DI
+	MOVQ          CX, R8
+	LEAQ          (R8)(CX*1), R9
+	LEAQ          (R9)(CX*1), R10
+	MOVQ          CX, R11
+	ANDQ          $-16, R11
+	CMPQ          DI, R11
+	JGE           tail8
+
+loop7:
+	VMOVUPS     (DX)(DI*4), Z8
+	VMOVUPS     (BX)(DI*4), Z9
+	VMOVUPS     (SI)(DI*4), Z10
+	VSUBPS      Z1, Z10, Z10
+	VMULPS      Z4, Z10, Z10
+	VFMADD213PS Z9, Z8, Z10
+	VMOVUPS     Z10, (AX)(DI*4)
+	VMOVUPS     (SI)(R8*4), Z10
+	VSUBPS      Z2, Z10, Z10
+	VMULPS      Z6, Z10, Z10
+	VFMADD213PS Z9, Z8, Z10
+	VMOVUPS     Z10, (AX)(R8*4)
+	VMOVUPS     (SI)(R9*4), Z10
+	VSUBPS      Z3, Z10, Z10
+	VMULPS      Z7, Z10, Z10
+	VFMADD213PS Z9, Z8, Z10
+	VMOVUPS     Z10, (AX)(R9*4)
+	VMOVUPS     (SI)(R10*4), Z10
+	VSUBPS      Z0, Z10, Z10
+	VMULPS      Z5, Z10, Z10
+	VFMADD213PS Z9, Z8, Z10
+	VMOVUPS     Z10, (AX)(R10*4)
+	ADDQ        $0x10, DI
+	ADDQ        $0x10, R8
+	ADDQ        $0x10, R9
+	ADDQ        $0x10, R10
+	CMPQ        DI, R11
+	JLT         loop7
+
+tail8:
+	ANDQ        $0x0f, CX
+	JZ          done9
+	MOVQ        $0x00000001, R11
+	SHLXQ       CX, R11, CX
+	DECQ        CX
+	KMOVW       CX, K1
+	VMOVUPS.Z   (DX)(DI*4), K1, Z8
+	VMOVUPS.Z   (BX)(DI*4), K1, Z9
+	VMOVUPS.Z   (SI)(DI*4), K1, Z10
+	VSUBPS      Z1, Z10, Z10
+	VMULPS      Z4, Z10, Z10
+	VFMADD213PS Z9, Z8, Z10
+	VMOVUPS     Z10, K1, (AX)(DI*4)
+	VMOVUPS.Z   (SI)(R8*4), K1, Z1
+	VSUBPS      Z2, Z1, Z1
+	VMULPS      Z6, Z1, Z1
+	VFMADD213PS Z9, Z8, Z1
+	VMOVUPS     Z1, K1, (AX)(R8*4)
+	VMOVUPS.Z   (SI)(R9*4), K1, Z1
+	VSUBPS      Z3, Z1, Z1
+	VMULPS      Z7, Z1, Z1
+	VFMADD213PS Z9, Z8, Z1
+	VMOVUPS     Z1, K1, (AX)(R9*4)
+	VMOVUPS.Z   (SI)(R10*4), K1, Z1
+	VSUBPS      Z0, Z1, Z1
+	VMULPS      Z5, Z1, Z1
+	VFMADD213PS Z9, Z8, Z1
+	VMOVUPS     Z1, K1, (AX)(R10*4)
+
+done9:
+	VZEROUPPER
+	RET
+
+// func addLayerNormMaxAVX2(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·addLayerNormMaxAVX2(SB), NOSPLIT, $0-72
+	MOVQ  x+16(FP), AX
+	MOVQ  n+48(FP), CX
+	MOVQ  stats+64(FP), DX
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	MOVQ  residual+24(FP), BX
+	MOVQ  sum+8(FP), SI
+	XORQ  DI, DI
+	MOVQ  CX, R8
+	ANDQ  $-16, R8
+	CMPQ  DI, R8
+	JGE   tail2
+
+loop1:
+	VMOVUPS (AX)(DI*4), Y2
+	VMOVUPS 32(AX)(DI*4), Y3
+	VMOVUPS (BX)(DI*4), Y4
+	VMOVUPS 32(BX)(DI*4), Y5
+	VADDPS  Y4, Y2, Y2
+	VADDPS  Y5, Y3, Y3
+	VMOVUPS Y2, (SI)(DI*4)
+	VMOVUPS Y3, 32(SI)(DI*4)
+	VADDPS  Y2, Y0, Y0
+	VADDPS  Y3, Y1, Y1
+	ADDQ    $0x10, DI
+	CMPQ    DI, R8
+	JLT     loop1
+
+tail2:
+	MOVQ       CX, R8
+	ANDQ       $0x0f, R8
+	JZ         done3
+	LEAQ       tailMasks<>+0(SB), R9
+	NEGQ       R8
+	VMOVDQU    64(R9)(R8*4), Y2
+	VMOVDQU    96(R9)(R8*4), Y3
+	VMASKMOVPS (AX)(DI*4), Y2, Y4
+	VMASKMOVPS 32(AX)(DI*4), Y3, Y5
+	VMASKMOVPS (BX)(DI*4), Y2, Y6
+	VMASKMOVPS 32(BX)(DI*4), Y3, Y7
+	VADDPS     Y6, Y4, Y4
+	VADDPS     Y7, Y5, Y5
+	VMASKMOVPS Y4, Y2, (SI)(DI*4)
+	VMASKMOVPS Y5, Y3, 32(SI)(DI*4)
+	VADDPS     Y4, Y0, Y0
+	VADDPS     Y5, Y1, Y1
+
+done3:
+	VXORPS       X2, X2, X2
+	VCVTSI2SSQ   CX, X2, X2
+	VBROADCASTSS X2, X2
+	VADDPS       Y0, Y1, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X0, X1, X0
+	VPSHUFD      $0xee, X0, X1
+	VADDPS       X0, X1, X0
+	VPSHUFD      $0x55, X0, X1
+	VADDPS       X0, X1, X0
+	VDIVPS       X2, X0, X0
+	VMOVUPS      X0, (DX)
+	VBROADCASTSS X0, Y0
+	VPXOR        Y1, Y1, Y1
+	VPXOR        Y3, Y3, Y3
+	XORQ         AX, AX
+	MOVQ         CX, BX
+	ANDQ         $-16, BX
+	CMPQ         AX, BX
+	JGE          tail5
+
+loop4:
+	VMOVUPS     (SI)(AX*4), Y4
+	VMOVUPS     32(SI)(AX*4), Y5
+	VSUBPS      Y0, Y4, Y4
+	VSUBPS      Y0, Y5, Y5
+	VFMADD231PS Y4, Y4, Y1
+	VFMADD231PS Y5, Y5, Y3
+	ADDQ        $0x10, AX
+	CMPQ        AX, BX
+	JLT         loop4
+
+tail5:
+	MOVQ        CX, BX
+	ANDQ        $0x0f, BX
+	JZ          done6
+	LEAQ        tailMasks<>+0(SB), DI
+	NEGQ        BX
+	VMOVDQU     64(DI)(BX*4), Y4
+	VMOVDQU     96(DI)(BX*4), Y5
+	VMASKMOVPS  (SI)(AX*4), Y4, Y6
+	VMASKMOVPS  32(SI)(AX*4), Y5, Y7
+	VSUBPS      Y0, Y6, Y6
+	VSUBPS      Y0, Y7, Y7
+	VANDPS      Y6, Y4, Y6
+	VANDPS      Y7, Y5, Y7
+	VFMADD231PS Y6, Y6, Y1
+	VFMADD231PS Y7, Y7, Y3
+
+done6:
+	VADDPS       Y1, Y3, Y1
+	VEXTRACTF128 $0x01, Y1, X3
+	VADDPS       X1, X3, X1
+	VPSHUFD      $0xee, X1, X3
+	VADDPS       X1, X3, X1
+	VPSHUFD      $0x55, X1, X3
+	VADDPS       X1, X3, X1
+	VDIVPS       X2, X1, X1
+	VBROADCASTSS eps+56(FP), X2
+	VADDPS       X2, X1, X1
+	VSQRTPS      X1, X1
+	VBROADCASTSS c3f800000<>+0(SB), X2
+	VDIVPS       X1, X2, X1
+	VMOVUPS      X1, 16(DX)
+	VBROADCASTSS X1, Y1
+	MOVQ         dst+0(FP), AX
+	MOVQ         gamma+32(FP), BX
+	MOVQ         beta+40(FP), DI
+	VPXOR        Y2, Y2, Y2
+	VPXOR        Y3, Y3, Y3
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	ANDQ         $-16, R9
+	CMPQ         R8, R9
+	JGE          tail8
+
+loop7:
+	VMOVUPS     (BX)(R8*4), Y4
+	VMOVUPS     32(BX)(R8*4), Y5
+	VMOVUPS     (DI)(R8*4), Y6
+	VMOVUPS     32(DI)(R8*4), Y7
+	VMOVUPS     (SI)(R8*4), Y8
+	VMOVUPS     32(SI)(R8*4), Y9
+	VSUBPS      Y0, Y8, Y8
+	VSUBPS      Y0, Y9, Y9
+	VMULPS      Y1, Y8, Y8
+	VMULPS      Y1, Y9, Y9
+	VFMADD213PS Y6, Y4, Y8
+	VFMADD213PS Y7, Y5, Y9
+	VMOVUPS     Y8, (AX)(R8*4)
+	VMOVUPS     Y9, 32(AX)(R8*4)
+	VPAND       c7fffffff<>+0(SB), Y8, Y8
+	VPAND       c7fffffff<>+0(SB), Y9, Y9
+	VPMAXUD     Y8, Y2, Y2
+	VPMAXUD     Y9, Y3, Y3
+	ADDQ        $0x10, R8
+	CMPQ        R8, R9
+	JLT         loop7
+
+tail8:
+	ANDQ        $0x0f, CX
+	JZ          done9
+	LEAQ        tailMasks<>+0(SB), R9
+	NEGQ        CX
+	VMOVDQU     64(R9)(CX*4), Y4
+	VMOVDQU     96(R9)(CX*4), Y5
+	VMASKMOVPS  (BX)(R8*4), Y4, Y6
+	VMASKMOVPS  32(BX)(R8*4), Y5, Y7
+	VMASKMOVPS  (DI)(R8*4), Y4, Y8
+	VMASKMOVPS  32(DI)(R8*4), Y5, Y9
+	VMASKMOVPS  (SI)(R8*4), Y4, Y10
+	VMASKMOVPS  32(SI)(R8*4), Y5, Y11
+	VSUBPS      Y0, Y10, Y10
+	VSUBPS      Y0, Y11, Y11
+	VMULPS      Y1, Y10, Y10
+	VMULPS      Y1, Y11, Y11
+	VFMADD213PS Y8, Y6, Y10
+	VFMADD213PS Y9, Y7, Y11
+	VMASKMOVPS  Y10, Y4, (AX)(R8*4)
+	VMASKMOVPS  Y11, Y5, 32(AX)(R8*4)
+	VPAND       c7fffffff<>+0(SB), Y10, Y10
+	VPAND       c7fffffff<>+0(SB), Y11, Y11
+	VPMAXUD     Y10, Y2, Y2
+	VPMAXUD     Y11, Y3, Y3
+
+done9:
+	VPMAXUD      Y2, Y3, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VPMAXUD      X0, X1, X0
+	VPSHUFD      $0xee, X0, X1
+	VPMAXUD      X0, X1, X0
+	VPSHUFD      $0x55, X0, X1
+	VPMAXUD      X0, X1, X0
+	VMOVUPS      X0, 32(DX)
+	VZEROUPPER
+	RET
+
+DATA c7fffffff<>+0(SB)/4, $0x7fffffff
+DATA c7fffffff<>+4(SB)/4, $0x7fffffff
+DATA c7fffffff<>+8(SB)/4, $0x7fffffff
+DATA c7fffffff<>+12(SB)/4, $0x7fffffff
+DATA c7fffffff<>+16(SB)/4, $0x7fffffff
+DATA c7fffffff<>+20(SB)/4, $0x7fffffff
+DATA c7fffffff<>+24(SB)/4, $0x7fffffff
+DATA c7fffffff<>+28(SB)/4, $0x7fffffff
+GLOBL c7fffffff<>(SB), RODATA|NOPTR, $32
+
+// func addLayerNormMaxAVX512(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
+// Requires: AVX, AVX2, AVX512F, BMI2
+TEXT ·addLayerNormMaxAVX512(SB), NOSPLIT, $0-72
+	MOVQ   x+16(FP), AX
+	MOVQ   n+48(FP), CX
+	MOVQ   stats+64(FP), DX
+	VPXORD Z0, Z0, Z0
+	MOVQ   residual+24(FP), BX
+	MOVQ   sum+8(FP), SI
+	XORQ   DI, DI
+	MOVQ   CX, R8
+	ANDQ   $-16, R8
+	CMPQ   DI, R8
+	JGE    tail2
+
+loop1:
+	VMOVUPS (AX)(DI*4), Z1
+	VMOVUPS (BX)(DI*4), Z2
+	VADDPS  Z2, Z1, Z1
+	VMOVUPS Z1, (SI)(DI*4)
+	VADDPS  Z1, Z0, Z0
+	ADDQ    $0x10, DI
+	CMPQ    DI, R8
+	JLT     loop1
+
+tail2:
+	MOVQ      CX, R8
+	ANDQ      $0x0f, R8
+	JZ        done3
+	MOVQ      $0x00000001, R9
+	SHLXQ     R8, R9, R8
+	DECQ      R8
+	KMOVW     R8, K1
+	VMOVUPS.Z (AX)(DI*4), K1, Z1
+	VMOVUPS.Z (BX)(DI*4), K1, Z2
+	VADDPS    Z2, Z1, Z1
+	VMOVUPS   Z1, K1, (SI)(DI*4)
+	VADDPS    Z1, Z0, Z0
+
+done3:
+	VXORPS        X1, X1, X1
+	VCVTSI2SSQ    CX, X1, X1
+	VBROADCASTSS  X1, X1
+	VEXTRACTF64X4 $0x01, Z0, Y2
+	VADDPS        Y0, Y2, Y0
+	VEXTRACTF128  $0x01, Y0, X2
+	VADDPS        X0, X2, X0
+	VPSHUFD       $0xee, X0, X2
+	VADDPS        X0, X2, X0
+	VPSHUFD       $0x55, X0, X2
+	VADDPS        X0, X2, X0
+	VDIVPS        X1, X0, X0
+	VMOVUPS       X0, (DX)
+	VBROADCASTSS  X0, Z0
+	VPXORD        Z3, Z3, Z3
+	XORQ          AX, AX
+	MOVQ          CX, BX
+	ANDQ          $-16, BX
+	CMPQ          AX, BX
+	JGE           tail5
+
+loop4:
+	VMOVUPS     (SI)(AX*4), Z2
+	VSUBPS      Z0, Z2, Z2
+	VFMADD231PS Z2, Z2, Z3
+	ADDQ        $0x10, AX
+	CMPQ        AX, BX
+	JLT         loop4
+
+tail5:
+	MOVQ        CX, BX
+	ANDQ        $0x0f, BX
+	JZ          done6
+	MOVQ        $0x00000001, DI
+	SHLXQ       BX, DI, BX
+	DECQ        BX
+	KMOVW       BX, K1
+	VMOVUPS.Z   (SI)(AX*4), K1, Z2
+	VSUBPS      Z0, Z2, Z2
+	VMOVAPS.Z   Z2, K1, Z2
+	VFMADD231PS Z2, Z2, Z3
+
+done6:
+	VEXTRACTF64X4 $0x01, Z3, Y2
+	VADDPS        Y3, Y2, Y2
+	VEXTRACTF128  $0x01, Y2, X3
+	VADDPS        X2, X3, X2
+	VPSHUFD       $0xee, X2, X3
+	VADDPS        X2, X3, X2
+	VPSHUFD       $0x55, X2, X3
+	VADDPS        X2, X3, X2
+	VDIVPS        X1, X2, X2
+	VBROADCASTSS  eps+56(FP), X1
+	VADDPS        X1, X2, X2
+	VSQRTPS       X2, X2
+	VBROADCASTSS  c3f800000<>+0(SB), X1
+	VDIVPS        X2, X1, X2
+	VMOVUPS       X2, 16(DX)
+	VBROADCASTSS  X2, Z1
+	MOVQ          dst+0(FP), AX
+	MOVQ          gamma+32(FP), BX
+	MOVQ          beta+40(FP), DI
+	VPXORD        Z4, Z4, Z4
+	XORQ          R8, R8
+	MOVQ          CX, R9
+	ANDQ          $-16, R9
+	CMPQ          R8, R9
+	JGE           tail8
+
+loop7:
+	VMOVUPS     (BX)(R8*4), Z2
+	VMOVUPS     (DI)(R8*4), Z3
+	VMOVUPS     (SI)(R8*4), Z5
+	VSUBPS      Z0, Z5, Z5
+	VMULPS      Z1, Z5, Z5
+	VFMADD213PS Z3, Z2, Z5
+	VMOVUPS     Z5, (AX)(R8*4)
+	VPANDD.BCST c7fffffff<>+0(SB), Z5, Z5
+	VPMAXUD     Z5, Z4, Z4
+	ADDQ        $0x10, R8
+	CMPQ        R8, R9
+	JLT         loop7
+
+tail8:
+	ANDQ        $0x0f, CX
+	JZ          done9
+	MOVQ        $0x00000001, R9
+	SHLXQ       CX, R9, CX
+	DECQ        CX
+	KMOVW       CX, K1
+	VMOVUPS.Z   (BX)(R8*4), K1, Z2
+	VMOVUPS.Z   (DI)(R8*4), K1, Z3
+	VMOVUPS.Z   (SI)(R8*4), K1, Z5
+	VSUBPS      Z0, Z5, Z5
+	VMULPS      Z1, Z5, Z5
+	VFMADD213PS Z3, Z2, Z5
+	VMOVUPS     Z5, K1, (AX)(R8*4)
+	VPANDD.BCST c7fffffff<>+0(SB), Z5, Z5
+	VPMAXUD     Z5, Z4, Z4
+
+done9:
+	VEXTRACTF64X4 $0x01, Z4, Y0
+	VPMAXUD       Y4, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VPMAXUD       X0, X1, X0
+	VPSHUFD       $0xee, X0, X1
+	VPMAXUD       X0, X1, X0
+	VPSHUFD       $0x55, X0, X1
+	VPMAXUD       X0, X1, X0
+	VMOVUPS       X0, 32(DX)
+	VZEROUPPER
+	RET
+
+// func addLayerNormMaxRowsAVX2(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·addLayerNormMaxRowsAVX2(SB), NOSPLIT, $0-72
+	MOVQ  x+16(FP), AX
+	MOVQ  n+48(FP), CX
+	MOVQ  stats+64(FP), DX
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	MOVQ  residual+24(FP), BX
+	MOVQ  sum+8(FP), SI
+	XORQ  DI, DI
+	MOVQ  CX, R8
+	MOVQ  CX, R9
+	ANDQ  $-16, R9
+	CMPQ  DI, R9
+	JGE   tail2
+
+loop1:
+	VMOVUPS (AX)(DI*4), Y4
+	VMOVUPS 32(AX)(DI*4), Y5
+	VMOVUPS (BX)(DI*4), Y6
+	VMOVUPS 32(BX)(DI*4), Y7
+	VADDPS  Y6, Y4, Y4
+	VADDPS  Y7, Y5, Y5
+	VMOVUPS Y4, (SI)(DI*4)
+	VMOVUPS Y5, 32(SI)(DI*4)
+	VADDPS  Y4, Y0, Y0
+	VADDPS  Y5, Y1, Y1
+	VMOVUPS (AX)(R8*4), Y4
+	VMOVUPS 32(AX)(R8*4), Y5
+	VMOVUPS (BX)(R8*4), Y6
+	VMOVUPS 32(BX)(R8*4), Y7
+	VADDPS  Y6, Y4, Y4
+	VADDPS  Y7, Y5, Y5
+	VMOVUPS Y4, (SI)(R8*4)
+	VMOVUPS Y5, 32(SI)(R8*4)
+	VADDPS  Y4, Y2, Y2
+	VADDPS  Y5, Y3, Y3
+	ADDQ    $0x10, DI
+	ADDQ    $0x10, R8
+	CMPQ    DI, R9
+	JLT     loop1
+
+tail2:
+	MOVQ       CX, R9
+	ANDQ       $0x0f, R9
+	JZ         done3
+	LEAQ       tailMasks<>+0(SB), R10
+	NEGQ       R9
+	VMOVDQU    64(R10)(R9*4), Y4
+	VMOVDQU    96(R10)(R9*4), Y5
+	VMASKMOVPS (AX)(DI*4), Y4, Y6
+	VMASKMOVPS 32(AX)(DI*4), Y5, Y7
+	VMASKMOVPS (BX)(DI*4), Y4, Y8
+	VMASKMOVPS 32(BX)(DI*4), Y5, Y9
+	VADDPS     Y8, Y6, Y6
+	VADDPS     Y9, Y7, Y7
+	VMASKMOVPS Y6, Y4, (SI)(DI*4)
+	VMASKMOVPS Y7, Y5, 32(SI)(DI*4)
+	VADDPS     Y6, Y0, Y0
+	VADDPS     Y7, Y1, Y1
+	VMASKMOVPS (AX)(R8*4), Y4, Y6
+	VMASKMOVPS 32(AX)(R8*4), Y5, Y7
+	VMASKMOVPS (BX)(R8*4), Y4, Y8
+	VMASKMOVPS 32(BX)(R8*4), Y5, Y9
+	VADDPS     Y8, Y6, Y6
+	VADDPS     Y9, Y7, Y7
+	VMASKMOVPS Y6, Y4, (SI)(R8*4)
+	VMASKMOVPS Y7, Y5, 32(SI)(R8*4)
+	VADDPS     Y6, Y2, Y2
+	VADDPS     Y7, Y3, Y3
+
+done3:
+	VXORPS       X4, X4, X4
+	VCVTSI2SSQ   CX, X4, X4
+	VBROADCASTSS X4, X4
+	VADDPS       Y0, Y1, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X0, X1, X0
+	VADDPS       Y2, Y3, Y1
+	VEXTRACTF128 $0x01, Y1, X2
+	VADDPS       X1, X2, X1
+	VMOVLHPS     X1, X0, X2
+	VMOVHLPS     X0, X1, X0
+	VADDPS       X0, X2, X2
+	VSHUFPS      $0x88, X2, X2, X0
+	VSHUFPS      $0xdd, X2, X2, X1
+	VADDPS       X1, X0, X0
+	VDIVPS       X4, X0, X0
+	VMOVUPS      X0, (DX)
+	VBROADCASTSS X0, Y1
+	VPSHUFD      $0x55, X0, X0
+	VBROADCASTSS X0, Y0
+	VPXOR        Y2, Y2, Y2
+	VPXOR        Y3, Y3, Y3
+	VPXOR        Y5, Y5, Y5
+	VPXOR        Y6, Y6, Y6
+	XORQ         AX, AX
+	MOVQ         CX, BX
+	MOVQ         CX, DI
+	ANDQ         $-16, DI
+	CMPQ         AX, DI
+	JGE          tail5
+
+loop4:
+	VMOVUPS     (SI)(AX*4), Y7
+	VMOVUPS     32(SI)(AX*4), Y8
+	VSUBPS      Y1, Y7, Y7
+	VSUBPS      Y1, Y8, Y8
+	VFMADD231PS Y7, Y7, Y2
+	VFMADD231PS Y8, Y8, Y3
+	VMOVUPS     (SI)(BX*4), Y7
+	VMOVUPS     32(SI)(BX*4), Y8
+	VSUBPS      Y0, Y7, Y7
+	VSUBPS      Y0, Y8, Y8
+	VFMADD231PS Y7, Y7, Y5
+	VFMADD231PS Y8, Y8, Y6
+	ADDQ        $0x10, AX
+	ADDQ        $0x10, BX
+	CMPQ        AX, DI
+	JLT         loop4
+
+tail5:
+	MOVQ        CX, DI
+	ANDQ        $0x0f, DI
+	JZ          done6
+	LEAQ        tailMasks<>+0(SB), R8
+	NEGQ        DI
+	VMOVDQU     64(R8)(DI*4), Y7
+	VMOVDQU     96(R8)(DI*4), Y8
+	VMASKMOVPS  (SI)(AX*4), Y7, Y9
+	VMASKMOVPS  32(SI)(AX*4), Y8, Y10
+	VSUBPS      Y1, Y9, Y9
+	VSUBPS      Y1, Y10, Y10
+	VANDPS      Y9, Y7, Y9
+	VANDPS      Y10, Y8, Y10
+	VFMADD231PS Y9, Y9, Y2
+	VFMADD231PS Y10, Y10, Y3
+	VMASKMOVPS  (SI)(BX*4), Y7, Y9
+	VMASKMOVPS  32(SI)(BX*4), Y8, Y10
+	VSUBPS      Y0, Y9, Y9
+	VSUBPS      Y0, Y10, Y10
+	VANDPS      Y9, Y7, Y9
+	VANDPS      Y10, Y8, Y10
+	VFMADD231PS Y9, Y9, Y5
+	VFMADD231PS Y10, Y10, Y6
+
+done6:
+	VADDPS       Y2, Y3, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X2, X3, X2
+	VADDPS       Y5, Y6, Y3
+	VEXTRACTF128 $0x01, Y3, X5
+	VADDPS       X3, X5, X3
+	VMOVLHPS     X3, X2, X5
+	VMOVHLPS     X2, X3, X2
+	VADDPS       X2, X5, X5
+	VSHUFPS      $0x88, X5, X5, X2
+	VSHUFPS      $0xdd, X5, X5, X3
+	VADDPS       X3, X2, X2
+	VDIVPS       X4, X2, X2
+	VBROADCASTSS eps+56(FP), X3
+	VADDPS       X3, X2, X2
+	VSQRTPS      X2, X2
+	VBROADCASTSS c3f800000<>+0(SB), X3
+	VDIVPS       X2, X3, X2
+	VMOVUPS      X2, 16(DX)
+	VBROADCASTSS X2, Y3
+	VPSHUFD      $0x55, X2, X2
+	VBROADCASTSS X2, Y2
+	MOVQ         dst+0(FP), AX
+	MOVQ         gamma+32(FP), BX
+	MOVQ         beta+40(FP), DI
+	VPXOR        Y4, Y4, Y4
+	VPXOR        Y5, Y5, Y5
+	VPXOR        Y6, Y6, Y6
+	VPXOR        Y7, Y7, Y7
+	XORQ         R8, R8
+	MOVQ         CX, R9
+	MOVQ         CX, R10
+	ANDQ         $-16, R10
+	CMPQ         R8, R10
+	JGE          tail8
+
+loop7:
+	VMOVUPS     (BX)(R8*4), Y8
+	VMOVUPS     32(BX)(R8*4), Y9
+	VMOVUPS     (DI)(R8*4), Y10
+	VMOVUPS     32(DI)(R8*4), Y11
+	VMOVUPS     (SI)(R8*4), Y12
+	VMOVUPS     32(SI)(R8*4), Y13
+	VSUBPS      Y1, Y12, Y12
+	VSUBPS      Y1, Y13, Y13
+	VMULPS      Y3, Y12, Y12
+	VMULPS      Y3, Y13, Y13
+	VFMADD213PS Y10, Y8, Y12
+	VFMADD213PS Y11, Y9, Y13
+	VMOVUPS     Y12, (AX)(R8*4)
+	VMOVUPS     Y13, 32(AX)(R8*4)
+	VPAND       c7fffffff<>+0(SB), Y12, Y12
+	VPAND       c7fffffff<>+0(SB), Y13, Y13
+	VPMAXUD     Y12, Y4, Y4
+	VPMAXUD     Y13, Y5, Y5
+	VMOVUPS     (SI)(R9*4), Y12
+	VMOVUPS     32(SI)(R9*4), Y13
+	VSUBPS      Y0, Y12, Y12
+	VSUBPS      Y0, Y13, Y13
+	VMULPS      Y2, Y12, Y12
+	VMULPS      Y2, Y13, Y13
+	VFMADD213PS Y10, Y8, Y12
+	VFMADD213PS Y11, Y9, Y13
+	VMOVUPS     Y12, (AX)(R9*4)
+	VMOVUPS     Y13, 32(AX)(R9*4)
+	VPAND       c7fffffff<>+0(SB), Y12, Y12
+	VPAND       c7fffffff<>+0(SB), Y13, Y13
+	VPMAXUD     Y12, Y6, Y6
+	VPMAXUD     Y13, Y7, Y7
+	ADDQ        $0x10, R8
+	ADDQ        $0x10, R9
+	CMPQ        R8, R10
+	JLT         loop7
+
+tail8:
+	ANDQ        $0x0f, CX
+	JZ          done9
+	LEAQ        tailMasks<>+0(SB), R10
+	NEGQ        CX
+	VMOVDQU     64(R10)(CX*4), Y8
+	VMOVDQU     96(R10)(CX*4), Y9
+	VMASKMOVPS  (BX)(R8*4), Y8, Y10
+	VMASKMOVPS  32(BX)(R8*4), Y9, Y11
+	VMASKMOVPS  (DI)(R8*4), Y8, Y12
+	VMASKMOVPS  32(DI)(R8*4), Y9, Y13
+	VMASKMOVPS  (SI)(R8*4), Y8, Y14
+	VMASKMOVPS  32(SI)(R8*4), Y9, Y15
+	VSUBPS      Y1, Y14, Y14
+	VSUBPS      Y1, Y15, Y15
+	VMULPS      Y3, Y14, Y14
+	VMULPS      Y3, Y15, Y15
+	VFMADD213PS Y12, Y10, Y14
+	VFMADD213PS Y13, Y11, Y15
+	VMASKMOVPS  Y14, Y8, (AX)(R8*4)
+	VMASKMOVPS  Y15, Y9, 32(AX)(R8*4)
+	VPAND       c7fffffff<>+0(SB), Y14, Y14
+	VPAND       c7fffffff<>+0(SB), Y15, Y15
+	VPMAXUD     Y14, Y4, Y4
+	VPMAXUD     Y15, Y5, Y5
+	VMASKMOVPS  (SI)(R9*4), Y8, Y1
+	VMASKMOVPS  32(SI)(R9*4), Y9, Y3
+	VSUBPS      Y0, Y1, Y1
+	VSUBPS      Y0, Y3, Y3
+	VMULPS      Y2, Y1, Y1
+	VMULPS      Y2, Y3, Y3
+	VFMADD213PS Y12, Y10, Y1
+	VFMADD213PS Y13, Y11, Y3
+	VMASKMOVPS  Y1, Y8, (AX)(R9*4)
+	VMASKMOVPS  Y3, Y9, 32(AX)(R9*4)
+	VPAND       c7fffffff<>+0(SB), Y1, Y1
+	VPAND       c7fffffff<>+0(SB), Y3, Y3
+	VPMAXUD     Y1, Y6, Y6
+	VPMAXUD     Y3, Y7, Y7
+
+done9:
+	VPMAXUD      Y4, Y5, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VPMAXUD      X0, X1, X0
+	VPMAXUD      Y6, Y7, Y1
+	VEXTRACTF128 $0x01, Y1, X2
+	VPMAXUD      X1, X2, X1
+	VMOVLHPS     X1, X0, X2
+	VMOVHLPS     X0, X1, X0
+	VPMAXUD      X0, X2, X2
+	VSHUFPS      $0x88, X2, X2, X0
+	VSHUFPS      $0xdd, X2, X2, X1
+	VPMAXUD      X1, X0, X0
+	VMOVUPS      X0, 32(DX)
+	VZEROUPPER
+	RET
+
+// func addLayerNormMaxRowsAVX512(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
+// Requires: AVX, AVX2, AVX512F, BMI2
+TEXT ·addLayerNormMaxRowsAVX512(SB), NOSPLIT, $0-72
+	MOVQ   x+16(FP), AX
+	MOVQ   n+48(FP), CX
+	MOVQ   stats+64(FP), DX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   residual+24(FP), BX
+	MOVQ   sum+8(FP), SI
+	XORQ   DI, DI
+	MOVQ   CX, R8
+	LEAQ   (R8)(CX*1), R9
+	LEAQ   (R9)(CX*1), R10
+	MOVQ   CX, R11
+	ANDQ   $-16, R11
+	CMPQ   DI, R11
+	JGE    tail2
+
+loop1:
+	VMOVUPS (AX)(DI*4), Z4
+	VMOVUPS (BX)(DI*4), Z5
+	VADDPS  Z5, Z4, Z4
+	VMOVUPS Z4, (SI)(DI*4)
+	VADDPS  Z4, Z0, Z0
+	VMOVUPS (AX)(R8*4), Z4
+	VMOVUPS (BX)(R8*4), Z5
+	VADDPS  Z5, Z4, Z4
+	VMOVUPS Z4, (SI)(R8*4)
+	VADDPS  Z4, Z1, Z1
+	VMOVUPS (AX)(R9*4), Z4
+	VMOVUPS (BX)(R9*4), Z5
+	VADDPS  Z5, Z4, Z4
+	VMOVUPS Z4, (SI)(R9*4)
+	VADDPS  Z4, Z2, Z2
+	VMOVUPS (AX)(R10*4), Z4
+	VMOVUPS (BX)(R10*4), Z5
+	VADDPS  Z5, Z4, Z4
+	VMOVUPS Z4, (SI)(R10*4)
+	VADDPS  Z4, Z3, Z3
+	ADDQ    $0x10, DI
+	ADDQ    $0x10, R8
+	ADDQ    $0x10, R9
+	ADDQ    $0x10, R10
+	CMPQ    DI, R11
+	JLT     loop1
+
+tail2:
+	MOVQ      CX, R11
+	ANDQ      $0x0f, R11
+	JZ        done3
+	MOVQ      $0x00000001, R12
+	SHLXQ     R11, R12, R11
+	DECQ      R11
+	KMOVW     R11, K1
+	VMOVUPS.Z (AX)(DI*4), K1, Z4
+	VMOVUPS.Z (BX)(DI*4), K1, Z5
+	VADDPS    Z5, Z4, Z4
+	VMOVUPS   Z4, K1, (SI)(DI*4)
+	VADDPS    Z4, Z0, Z0
+	VMOVUPS.Z (AX)(R8*4), K1, Z4
+	VMOVUPS.Z (BX)(R8*4), K1, Z5
+	VADDPS    Z5, Z4, Z4
+	VMOVUPS   Z4, K1, (SI)(R8*4)
+	VADDPS    Z4, Z1, Z1
+	VMOVUPS.Z (AX)(R9*4), K1, Z4
+	VMOVUPS.Z (BX)(R9*4), K1, Z5
+	VADDPS    Z5, Z4, Z4
+	VMOVUPS   Z4, K1, (SI)(R9*4)
+	VADDPS    Z4, Z2, Z2
+	VMOVUPS.Z (AX)(R10*4), K1, Z4
+	VMOVUPS.Z (BX)(R10*4), K1, Z5
+	VADDPS    Z5, Z4, Z4
+	VMOVUPS   Z4, K1, (SI)(R10*4)
+	VADDPS    Z4, Z3, Z3
+
+done3:
+	VXORPS        X4, X4, X4
+	VCVTSI2SSQ    CX, X4, X4
+	VBROADCASTSS  X4, X4
+	VEXTRACTF64X4 $0x01, Z0, Y5
+	VADDPS        Y0, Y5, Y0
+	VEXTRACTF128  $0x01, Y0, X5
+	VADDPS        X0, X5, X0
+	VEXTRACTF64X4 $0x01, Z1, Y5
+	VADDPS        Y1, Y5, Y1
+	VEXTRACTF128  $0x01, Y1, X5
+	VADDPS        X1, X5, X1
+	VMOVLHPS      X1, X0, X5
+	VMOVHLPS      X0, X1, X0
+	VADDPS        X0, X5, X5
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VADDPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X0, X1, X0
+	VEXTRACTF64X4 $0x01, Z3, Y1
+	VADDPS        Y3, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X2
+	VADDPS        X1, X2, X1
+	VMOVLHPS      X1, X0, X2
+	VMOVHLPS      X0, X1, X0
+	VADDPS        X0, X2, X2
+	VSHUFPS       $0x88, X2, X5, X0
+	VSHUFPS       $0xdd, X2, X5, X1
+	VADDPS        X1, X0, X0
+	VDIVPS        X4, X0, X0
+	VMOVUPS       X0, (DX)
+	VBROADCASTSS  X0, Z1
+	VPSHUFD       $0x55, X0, X2
+	VBROADCASTSS  X2, Z2
+	VPSHUFD       $0xaa, X0, X3
+	VBROADCASTSS  X3, Z3
+	VPSHUFD       $0xff, X0, X0
+	VBROADCASTSS  X0, Z0
+	VPXORD        Z6, Z6, Z6
+	VPXORD        Z7, Z7, Z7
+	VPXORD        Z8, Z8, Z8
+	VPXORD        Z9, Z9, Z9
+	XORQ          AX, AX
+	MOVQ          CX, BX
+	LEAQ          (BX)(CX*1), DI
+	LEAQ          (DI)(CX*1), R8
+	MOVQ          CX, R9
+	ANDQ          $-16, R9
+	CMPQ          AX, R9
+	JGE           tail5
+
+loop4:
+	VMOVUPS     (SI)(AX*4), Z5
+	VSUBPS      Z1, Z5, Z5
+	VFMADD231PS Z5, Z5, Z6
+	VMOVUPS     (SI)(BX*4), Z5
+	VSUBPS      Z2, Z5, Z5
+	VFMADD231PS Z5, Z5, Z7
+	VMOVUPS     (SI)(DI*4), Z5
+	VSUBPS      Z3, Z5, Z5
+	VFMADD231PS Z5, Z5, Z8
+	VMOVUPS     (SI)(R8*4), Z5
+	VSUBPS      Z0, Z5, Z5
+	VFMADD231PS Z5, Z5, Z9
+	ADDQ        $0x10, AX
+	ADDQ        $0x10, BX
+	ADDQ        $0x10, DI
+	ADDQ        $0x10, R8
+	CMPQ        AX, R9
+	JLT         loop4
+
+tail5:
+	MOVQ        CX, R9
+	ANDQ        $0x0f, R9
+	JZ          done6
+	MOVQ        $0x00000001, R10
+	SHLXQ       R9, R10, R9
+	DECQ        R9
+	KMOVW       R9, K1
+	VMOVUPS.Z   (SI)(AX*4), K1, Z5
+	VSUBPS      Z1, Z5, Z5
+	VMOVAPS.Z   Z5, K1, Z5
+	VFMADD231PS Z5, Z5, Z6
+	VMOVUPS.Z   (SI)(BX*4), K1, Z5
+	VSUBPS      Z2, Z5, Z5
+	VMOVAPS.Z   Z5, K1, Z5
+	VFMADD231PS Z5, Z5, Z7
+	VMOVUPS.Z   (SI)(DI*4), K1, Z5
+	VSUBPS      Z3, Z5, Z5
+	VMOVAPS.Z   Z5, K1, Z5
+	VFMADD231PS Z5, Z5, Z8
+	VMOVUPS.Z   (SI)(R8*4), K1, Z5
+	VSUBPS      Z0, Z5, Z5
+	VMOVAPS.Z   Z5, K1, Z5
+	VFMADD231PS Z5, Z5, Z9
+
+done6:
+	VEXTRACTF64X4 $0x01, Z6, Y5
+	VADDPS        Y6, Y5, Y5
+	VEXTRACTF128  $0x01, Y5, X6
+	VADDPS        X5, X6, X5
+	VEXTRACTF64X4 $0x01, Z7, Y6
+	VADDPS        Y7, Y6, Y6
+	VEXTRACTF128  $0x01, Y6, X7
+	VADDPS        X6, X7, X6
+	VMOVLHPS      X6, X5, X7
+	VMOVHLPS      X5, X6, X5
+	VADDPS        X5, X7, X7
+	VEXTRACTF64X4 $0x01, Z8, Y5
+	VADDPS        Y8, Y5, Y5
+	VEXTRACTF128  $0x01, Y5, X6
+	VADDPS        X5, X6, X5
+	VEXTRACTF64X4 $0x01, Z9, Y6
+	VADDPS        Y9, Y6, Y6
+	VEXTRACTF128  $0x01, Y6, X8
+	VADDPS        X6, X8, X6
+	VMOVLHPS      X6, X5, X8
+	VMOVHLPS      X5, X6, X5
+	VADDPS        X5, X8, X8
+	VSHUFPS       $0x88, X8, X7, X5
+	VSHUFPS       $0xdd, X8, X7, X6
+	VADDPS        X6, X5, X5
+	VDIVPS        X4, X5, X5
+	VBROADCASTSS  eps+56(FP), X4
+	VADDPS        X4, X5, X5
+	VSQRTPS       X5, X5
+	VBROADCASTSS  c3f800000<>+0(SB), X4
+	VDIVPS        X5, X4, X5
+	VMOVUPS       X5, 16(DX)
+	VBROADCASTSS  X5, Z4
+	VPSHUFD       $0x55, X5, X6
+	VBROADCASTSS  X6, Z6
+	VPSHUFD       $0xaa, X5, X7
+	VBROADCASTSS  X7, Z7
+	VPSHUFD       $0xff, X5, X5
+	VBROADCASTSS  X5, Z5
+	MOVQ          dst+0(FP), AX
+	MOVQ          gamma+32(FP), BX
+	MOVQ          beta+40(FP), DI
+	VPXORD        Z10, Z10, Z10
+	VPXORD        Z11, Z11, Z11
+	VPXORD        Z12, Z12, Z12
+	VPXORD        Z13, Z13, Z13
+	XORQ          R8, R8
+	MOVQ          CX, R9
+	LEAQ          (R9)(CX*1), R10
+	LEAQ          (R10)(CX*1), R11
+	MOVQ          CX, R12
+	ANDQ          $-16, R12
+	CMPQ          R8, R12
+	JGE           tail8
+
+loop7:
+	VMOVUPS     (BX)(R8*4), Z8
+	VMOVUPS     (DI)(R8*4), Z9
+	VMOVUPS     (SI)(R8*4), Z14
+	VSUBPS      Z1, Z14, Z14
+	VMULPS      Z4, Z14, Z14
+	VFMADD213PS Z9, Z8, Z14
+	VMOVUPS     Z14, (AX)(R8*4)
+	VPANDD.BCST c7fffffff<>+0(SB), Z14, Z14
+	VPMAXUD     Z14, Z10, Z10
+	VMOVUPS     (SI)(R9*4), Z14
+	VSUBPS      Z2, Z14, Z14
+	VMULPS      Z6, Z14, Z14
+	VFMADD213PS Z9, Z8, Z14
+	VMOVUPS     Z14, (AX)(R9*4)
+	VPANDD.BCST c7fffffff<>+0(SB), Z14, Z14
+	VPMAXUD     Z14, Z11, Z11
+	VMOVUPS     (SI)(R10*4), Z14
+	VSUBPS      Z3, Z14, Z14
+	VMULPS      Z7, Z14, Z14
+	VFMADD213PS Z9, Z8, Z14
+	VMOVUPS     Z14, (AX)(R10*4)
+	VPANDD.BCST c7fffffff<>+0(SB), Z14, Z14
+	VPMAXUD     Z14, Z12, Z12
+	VMOVUPS     (SI)(R11*4), Z14
+	VSUBPS      Z0, Z14, Z14
+	VMULPS      Z5, Z14, Z14
+	VFMADD213PS Z9, Z8, Z14
+	VMOVUPS     Z14, (AX)(R11*4)
+	VPANDD.BCST c7fffffff<>+0(SB), Z14, Z14
+	VPMAXUD     Z14, Z13, Z13
+	ADDQ        $0x10, R8
+	ADDQ        $0x10, R9
+	ADDQ        $0x10, R10
+	ADDQ        $0x10, R11
+	CMPQ        R8, R12
+	JLT         loop7
+
+tail8:
+	ANDQ        $0x0f, CX
+	JZ          done9
+	MOVQ        $0x00000001, R12
+	SHLXQ       CX, R12, CX
+	DECQ        CX
+	KMOVW       CX, K1
+	VMOVUPS.Z   (BX)(R8*4), K1, Z8
+	VMOVUPS.Z   (DI)(R8*4), K1, Z9
+	VMOVUPS.Z   (SI)(R8*4), K1, Z14
+	VSUBPS      Z1, Z14, Z14
+	VMULPS      Z4, Z14, Z14
+	VFMADD213PS Z9, Z8, Z14
+	VMOVUPS     Z14, K1, (AX)(R8*4)
+	VPANDD.BCST c7fffffff<>+0(SB), Z14, Z14
+	VPMAXUD     Z14, Z10, Z10
+	VMOVUPS.Z   (SI)(R9*4), K1, Z1
+	VSUBPS      Z2, Z1, Z1
+	VMULPS      Z6, Z1, Z1
+	VFMADD213PS Z9, Z8, Z1
+	VMOVUPS     Z1, K1, (AX)(R9*4)
+	VPANDD.BCST c7fffffff<>+0(SB), Z1, Z1
+	VPMAXUD     Z1, Z11, Z11
+	VMOVUPS.Z   (SI)(R10*4), K1, Z1
+	VSUBPS      Z3, Z1, Z1
+	VMULPS      Z7, Z1, Z1
+	VFMADD213PS Z9, Z8, Z1
+	VMOVUPS     Z1, K1, (AX)(R10*4)
+	VPANDD.BCST c7fffffff<>+0(SB), Z1, Z1
+	VPMAXUD     Z1, Z12, Z12
+	VMOVUPS.Z   (SI)(R11*4), K1, Z1
+	VSUBPS      Z0, Z1, Z1
+	VMULPS      Z5, Z1, Z1
+	VFMADD213PS Z9, Z8, Z1
+	VMOVUPS     Z1, K1, (AX)(R11*4)
+	VPANDD.BCST c7fffffff<>+0(SB), Z1, Z1
+	VPMAXUD     Z1, Z13, Z13
+
+done9:
+	VEXTRACTF64X4 $0x01, Z10, Y0
+	VPMAXUD       Y10, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VPMAXUD       X0, X1, X0
+	VEXTRACTF64X4 $0x01, Z11, Y1
+	VPMAXUD       Y11, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X2
+	VPMAXUD       X1, X2, X1
+	VMOVLHPS      X1, X0, X2
+	VMOVHLPS      X0, X1, X0
+	VPMAXUD       X0, X2, X2
+	VEXTRACTF64X4 $0x01, Z12, Y0
+	VPMAXUD       Y12, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VPMAXUD       X0, X1, X0
+	VEXTRACTF64X4 $0x01, Z13, Y1
+	VPMAXUD       Y13, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X3
+	VPMAXUD       X1, X3, X1
+	VMOVLHPS      X1, X0, X3
+	VMOVHLPS      X0, X1, X0
+	VPMAXUD       X0, X3, X3
+	VSHUFPS       $0x88, X3, X2, X0
+	VSHUFPS       $0xdd, X3, X2, X1
+	VPMAXUD       X1, X0, X0
+	VMOVUPS       X0, 32(DX)
 	VZEROUPPER
 	RET
 
@@ -642,7 +2654,8 @@ TEXT ·layerNormBackwardAVX2(SB), NOSPLIT, $0-152
 	XORQ         R8, R8
 	MOVQ         DI, R9
 	ANDQ         $-16, R9
-	JZ           tail2
+	CMPQ         R8, R9
+	JGE          tail2
 
 loop1:
 	VMOVUPS     (BX)(R8*4), Y6
@@ -741,7 +2754,8 @@ done3:
 	XORQ         CX, CX
 	MOVQ         DI, R8
 	ANDQ         $-16, R8
-	JZ           tail5
+	CMPQ         CX, R8
+	JGE          tail5
 
 loop4:
 	VMOVUPS      (BX)(CX*4), Y4
@@ -818,7 +2832,8 @@ TEXT ·layerNormBackwardAVX512(SB), NOSPLIT, $0-152
 	XORQ         R8, R8
 	MOVQ         DI, R9
 	ANDQ         $-16, R9
-	JZ           tail2
+	CMPQ         R8, R9
+	JGE          tail2
 
 loop1:
 	VMOVUPS     (BX)(R8*4), Z4
@@ -890,7 +2905,8 @@ done3:
 	XORQ          CX, CX
 	MOVQ          DI, R8
 	ANDQ          $-16, R8
-	JZ            tail5
+	CMPQ          CX, R8
+	JGE           tail5
 
 loop4:
 	VMOVUPS      (BX)(CX*4), Z4

@@ -4,25 +4,65 @@
 
 package kernels
 
-// layerNormAVX2 is layerNormGeneric.
+// layerNormAVX2 is layerNormGeneric; stats points to a rowStats.
 //
 //go:noescape
-func layerNormAVX2(dst []float32, x []float32, gamma []float32, beta []float32, eps float32) (mean float32, rstd float32)
+func layerNormAVX2(dst *float32, x *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
 
-// layerNormAVX512 is layerNormGeneric.
+// layerNormAVX512 is layerNormGeneric; stats points to a rowStats.
 //
 //go:noescape
-func layerNormAVX512(dst []float32, x []float32, gamma []float32, beta []float32, eps float32) (mean float32, rstd float32)
+func layerNormAVX512(dst *float32, x *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
 
-// addLayerNormAVX2 is addLayerNormGeneric.
+// layerNormRowsAVX2 is layerNormGeneric for four rows.
 //
 //go:noescape
-func addLayerNormAVX2(dst []float32, sum []float32, x []float32, residual []float32, gamma []float32, beta []float32, eps float32) (mean float32, rstd float32)
+func layerNormRowsAVX2(dst *float32, x *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
 
-// addLayerNormAVX512 is addLayerNormGeneric.
+// layerNormRowsAVX512 is layerNormGeneric for four rows.
 //
 //go:noescape
-func addLayerNormAVX512(dst []float32, sum []float32, x []float32, residual []float32, gamma []float32, beta []float32, eps float32) (mean float32, rstd float32)
+func layerNormRowsAVX512(dst *float32, x *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
+
+// addLayerNormAVX2 is addLayerNormGeneric; stats points to a rowStats.
+//
+//go:noescape
+func addLayerNormAVX2(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
+
+// addLayerNormAVX512 is addLayerNormGeneric; stats points to a rowStats.
+//
+//go:noescape
+func addLayerNormAVX512(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
+
+// addLayerNormRowsAVX2 is addLayerNormGeneric for four rows.
+//
+//go:noescape
+func addLayerNormRowsAVX2(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
+
+// addLayerNormRowsAVX512 is addLayerNormGeneric for four rows.
+//
+//go:noescape
+func addLayerNormRowsAVX512(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
+
+// addLayerNormMaxAVX2 is addLayerNormMaxGeneric; stats points to a rowStats.
+//
+//go:noescape
+func addLayerNormMaxAVX2(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
+
+// addLayerNormMaxAVX512 is addLayerNormMaxGeneric; stats points to a rowStats.
+//
+//go:noescape
+func addLayerNormMaxAVX512(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
+
+// addLayerNormMaxRowsAVX2 is addLayerNormMaxGeneric for four rows.
+//
+//go:noescape
+func addLayerNormMaxRowsAVX2(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
+
+// addLayerNormMaxRowsAVX512 is addLayerNormMaxGeneric for four rows.
+//
+//go:noescape
+func addLayerNormMaxRowsAVX512(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
 
 // layerNormBackwardAVX2 is layerNormBackwardGeneric.
 //

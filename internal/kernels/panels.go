@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"encoding/binary"
+	"math"
 	"unsafe"
 
 	"github.com/skive-ml/skive/internal/team"
@@ -159,6 +160,33 @@ func (r *RowsI8) SetRow(i int, x []float32, scale float32) {
 		r.Scale[i], r.Sum[i] = scale, QuantizeRowStatic(row[:r.K], x[:r.K], scale)
 	}
 	clear(row[r.K:])
+}
+
+// SetAddLayerNorm is AddLayerNorm, and sets the rows from row i on to those of
+// dst as SetRow does, while they are in cache.
+func (r *RowsI8) SetAddLayerNorm(i int, dst, sum, x, residual, gamma, beta []float32, eps, scale float32) {
+	sameLength(len(dst), len(sum), len(x), len(residual))
+	sameLength(len(gamma), r.K)
+	end := i + normalized(len(dst), gamma, beta, nil, nil)
+	var s rowStats
+	for n := 0; i < end; i += n {
+		if scale == 0 {
+			n = addLayerNormMax(end-i, dst, sum, x, residual, gamma, beta, eps, &s)
+		} else {
+			n = addLayerNorm(end-i, dst, sum, x, residual, gamma, beta, eps, &s)
+		}
+		for k := range n {
+			v, row := dst[k*r.K:][:r.K], r.Data[(i+k)*r.Stride():][:r.Stride()]
+			if scale == 0 {
+				r.Scale[i+k], r.Sum[i+k] = quantizeRowTo(row[:r.K], v, math.Float32frombits(s.max[k]))
+			} else {
+				r.Scale[i+k], r.Sum[i+k] = scale, QuantizeRowStatic(row[:r.K], v, scale)
+			}
+			clear(row[r.K:])
+		}
+		size := n * r.K
+		dst, sum, x, residual = dst[size:], sum[size:], x[size:], residual[size:]
+	}
 }
 
 // Quantize sets r to the m×k matrix whose rows lie in x, ld floats apart, each

@@ -11,7 +11,11 @@ const quantizeTiny = 0x1p-100
 // NaN, so that a product with the row is NaN.
 func QuantizeRow(dst []int8, x []float32) (scale float32, sum int32) {
 	sameLength(len(dst), len(x))
-	amax := MaxAbs(x)
+	return quantizeRowTo(dst, x, MaxAbs(x))
+}
+
+// quantizeRowTo is QuantizeRow of a row whose largest magnitude is known.
+func quantizeRowTo(dst []int8, x []float32, amax float32) (scale float32, sum int32) {
 	if amax < quantizeTiny {
 		clear(dst)
 		return 0, 0

@@ -18,7 +18,8 @@ TEXT ·quantizeRowAVX2(SB), NOSPLIT, $0-60
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	ANDQ         $-16, SI
-	JZ           tail2
+	CMPQ         BX, SI
+	JGE          tail2
 
 loop1:
 	VMOVUPS      (CX)(BX*4), Y5
@@ -175,7 +176,8 @@ TEXT ·quantizeRowAVX512(SB), NOSPLIT, $0-60
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	ANDQ         $-16, SI
-	JZ           tail2
+	CMPQ         BX, SI
+	JGE          tail2
 
 loop1:
 	VMOVUPS   (CX)(BX*4), Z4
@@ -229,7 +231,8 @@ TEXT ·dequantizeRowAVX2(SB), NOSPLIT, $0-52
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	ANDQ         $-16, SI
-	JZ           tail2
+	CMPQ         BX, SI
+	JGE          tail2
 
 loop1:
 	VPMOVSXBD (CX)(BX*1), Y1
@@ -268,7 +271,8 @@ TEXT ·dequantizeRowAVX512(SB), NOSPLIT, $0-52
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	ANDQ         $-16, SI
-	JZ           tail2
+	CMPQ         BX, SI
+	JGE          tail2
 
 loop1:
 	VPMOVSXBD (CX)(BX*1), Z1

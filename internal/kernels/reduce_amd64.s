@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func sumAVX2(x []float32) float32
-// Requires: AVX, AVX2, SSE
+// Requires: AVX, AVX2
 TEXT ·sumAVX2(SB), NOSPLIT, $0-28
 	MOVQ  x_base+0(FP), AX
 	MOVQ  x_len+8(FP), CX
@@ -14,7 +14,8 @@ TEXT ·sumAVX2(SB), NOSPLIT, $0-28
 	XORQ  DX, DX
 	MOVQ  CX, BX
 	ANDQ  $-16, BX
-	JZ    tail2
+	CMPQ  DX, BX
+	JGE   tail2
 
 loop1:
 	VMOVUPS (AX)(DX*4), Y2
@@ -45,7 +46,7 @@ done3:
 	VADDPS       X0, X1, X0
 	VPSHUFD      $0x55, X0, X1
 	VADDPS       X0, X1, X0
-	MOVSS        X0, ret+24(FP)
+	VMOVSS       X0, ret+24(FP)
 	VZEROUPPER
 	RET
 
@@ -84,7 +85,7 @@ DATA tailMasks<>+124(SB)/4, $0x00000000
 GLOBL tailMasks<>(SB), RODATA|NOPTR, $128
 
 // func sumAVX512(x []float32) float32
-// Requires: AVX, AVX512F, BMI2, SSE
+// Requires: AVX, AVX512F, BMI2
 TEXT ·sumAVX512(SB), NOSPLIT, $0-28
 	MOVQ   x_base+0(FP), AX
 	MOVQ   x_len+8(FP), CX
@@ -92,7 +93,8 @@ TEXT ·sumAVX512(SB), NOSPLIT, $0-28
 	XORQ   DX, DX
 	MOVQ   CX, BX
 	ANDQ   $-16, BX
-	JZ     tail2
+	CMPQ   DX, BX
+	JGE    tail2
 
 loop1:
 	VMOVUPS (AX)(DX*4), Z1
@@ -120,12 +122,12 @@ done3:
 	VADDPS        X0, X1, X0
 	VPSHUFD       $0x55, X0, X1
 	VADDPS        X0, X1, X0
-	MOVSS         X0, ret+24(FP)
+	VMOVSS        X0, ret+24(FP)
 	VZEROUPPER
 	RET
 
 // func dotAVX2(a []float32, b []float32) float32
-// Requires: AVX, AVX2, FMA3, SSE
+// Requires: AVX, AVX2, FMA3
 TEXT ·dotAVX2(SB), NOSPLIT, $0-52
 	MOVQ  a_base+0(FP), AX
 	MOVQ  b_base+24(FP), CX
@@ -135,7 +137,8 @@ TEXT ·dotAVX2(SB), NOSPLIT, $0-52
 	XORQ  BX, BX
 	MOVQ  DX, SI
 	ANDQ  $-16, SI
-	JZ    tail2
+	CMPQ  BX, SI
+	JGE   tail2
 
 loop1:
 	VMOVUPS     (AX)(BX*4), Y2
@@ -170,12 +173,12 @@ done3:
 	VADDPS       X0, X1, X0
 	VPSHUFD      $0x55, X0, X1
 	VADDPS       X0, X1, X0
-	MOVSS        X0, ret+48(FP)
+	VMOVSS       X0, ret+48(FP)
 	VZEROUPPER
 	RET
 
 // func dotAVX512(a []float32, b []float32) float32
-// Requires: AVX, AVX512F, BMI2, SSE
+// Requires: AVX, AVX512F, BMI2
 TEXT ·dotAVX512(SB), NOSPLIT, $0-52
 	MOVQ   a_base+0(FP), AX
 	MOVQ   b_base+24(FP), CX
@@ -184,7 +187,8 @@ TEXT ·dotAVX512(SB), NOSPLIT, $0-52
 	XORQ   BX, BX
 	MOVQ   DX, SI
 	ANDQ   $-16, SI
-	JZ     tail2
+	CMPQ   BX, SI
+	JGE    tail2
 
 loop1:
 	VMOVUPS     (AX)(BX*4), Z1
@@ -214,7 +218,7 @@ done3:
 	VADDPS        X0, X1, X0
 	VPSHUFD       $0x55, X0, X1
 	VADDPS        X0, X1, X0
-	MOVSS         X0, ret+48(FP)
+	VMOVSS        X0, ret+48(FP)
 	VZEROUPPER
 	RET
 
@@ -228,7 +232,8 @@ TEXT ·maxAbsBitsAVX2(SB), NOSPLIT, $0-28
 	XORQ  DX, DX
 	MOVQ  CX, BX
 	ANDQ  $-16, BX
-	JZ    tail2
+	CMPQ  DX, BX
+	JGE   tail2
 
 loop1:
 	VMOVUPS (AX)(DX*4), Y2
@@ -287,7 +292,8 @@ TEXT ·maxAbsBitsAVX512(SB), NOSPLIT, $0-28
 	XORQ   DX, DX
 	MOVQ   CX, BX
 	ANDQ   $-16, BX
-	JZ     tail2
+	CMPQ   DX, BX
+	JGE    tail2
 
 loop1:
 	VMOVUPS     (AX)(DX*4), Z1
@@ -323,7 +329,7 @@ done3:
 	RET
 
 // func sumSquaresAVX2(x []float32) float64
-// Requires: AVX, AVX2, FMA3, SSE2
+// Requires: AVX, AVX2, FMA3
 TEXT ·sumSquaresAVX2(SB), NOSPLIT, $0-32
 	MOVQ  x_base+0(FP), AX
 	MOVQ  x_len+8(FP), CX
@@ -334,7 +340,8 @@ TEXT ·sumSquaresAVX2(SB), NOSPLIT, $0-32
 	XORQ  DX, DX
 	MOVQ  CX, BX
 	ANDQ  $-16, BX
-	JZ    tail2
+	CMPQ  DX, BX
+	JGE   tail2
 
 loop1:
 	VMOVUPS      (AX)(DX*4), Y4
@@ -381,12 +388,12 @@ done3:
 	VADDPD       X0, X1, X0
 	VPSHUFD      $0xee, X0, X1
 	VADDSD       X1, X0, X0
-	MOVSD        X0, ret+24(FP)
+	VMOVSD       X0, ret+24(FP)
 	VZEROUPPER
 	RET
 
 // func sumSquaresAVX512(x []float32) float64
-// Requires: AVX, AVX512F, BMI2, SSE2
+// Requires: AVX, AVX512F, BMI2
 TEXT ·sumSquaresAVX512(SB), NOSPLIT, $0-32
 	MOVQ   x_base+0(FP), AX
 	MOVQ   x_len+8(FP), CX
@@ -395,7 +402,8 @@ TEXT ·sumSquaresAVX512(SB), NOSPLIT, $0-32
 	XORQ   DX, DX
 	MOVQ   CX, BX
 	ANDQ   $-16, BX
-	JZ     tail2
+	CMPQ   DX, BX
+	JGE    tail2
 
 loop1:
 	VMOVUPS       (AX)(DX*4), Z2
@@ -430,7 +438,7 @@ done3:
 	VADDPD        X1, X0, X1
 	VPSHUFD       $0xee, X1, X0
 	VADDSD        X0, X1, X1
-	MOVSD         X1, ret+24(FP)
+	VMOVSD        X1, ret+24(FP)
 	VZEROUPPER
 	RET
 
@@ -487,7 +495,8 @@ narrow2:
 	XORQ DI, DI
 	MOVQ DX, R8
 	ANDQ $-16, R8
-	JZ   tail5
+	CMPQ DI, R8
+	JGE  tail5
 
 loop4:
 	VPXOR Y0, Y0, Y0
@@ -576,7 +585,8 @@ narrow2:
 	XORQ DI, DI
 	MOVQ DX, R8
 	ANDQ $-16, R8
-	JZ   tail5
+	CMPQ DI, R8
+	JGE  tail5
 
 loop4:
 	VPXORD Z4, Z4, Z4

@@ -16,7 +16,8 @@ TEXT ·softmaxAVX2(SB), NOSPLIT, $0-28
 	XORQ         DX, DX
 	MOVQ         CX, BX
 	ANDQ         $-16, BX
-	JZ           tail2
+	CMPQ         DX, BX
+	JGE          tail2
 
 loop1:
 	VMOVUPS (AX)(DX*4), Y4
@@ -61,7 +62,8 @@ done3:
 	XORQ         DX, DX
 	MOVQ         CX, BX
 	ANDQ         $-16, BX
-	JZ           tail5
+	CMPQ         DX, BX
+	JGE          tail5
 
 loop4:
 	VMOVUPS     (AX)(DX*4), Y5
@@ -173,7 +175,8 @@ done6:
 	XORQ         DX, DX
 	MOVQ         CX, BX
 	ANDQ         $-16, BX
-	JZ           tail8
+	CMPQ         DX, BX
+	JGE          tail8
 
 loop7:
 	VMOVUPS (AX)(DX*4), Y1
@@ -379,7 +382,8 @@ TEXT ·softmaxAVX512(SB), NOSPLIT, $0-28
 	XORQ         DX, DX
 	MOVQ         CX, BX
 	ANDQ         $-16, BX
-	JZ           tail2
+	CMPQ         DX, BX
+	JGE          tail2
 
 loop1:
 	VMOVUPS (AX)(DX*4), Z3
@@ -417,7 +421,8 @@ done3:
 	XORQ          DX, DX
 	MOVQ          CX, BX
 	ANDQ          $-16, BX
-	JZ            tail5
+	CMPQ          DX, BX
+	JGE           tail5
 
 loop4:
 	VMOVUPS          (AX)(DX*4), Z3
@@ -489,7 +494,8 @@ done6:
 	XORQ          DX, DX
 	MOVQ          CX, BX
 	ANDQ          $-16, BX
-	JZ            tail8
+	CMPQ          DX, BX
+	JGE           tail8
 
 loop7:
 	VMOVUPS (AX)(DX*4), Z1
@@ -874,7 +880,8 @@ TEXT ·softmaxBackwardAVX2(SB), NOSPLIT, $0-76
 	XORQ  SI, SI
 	MOVQ  BX, DI
 	ANDQ  $-16, DI
-	JZ    tail2
+	CMPQ  SI, DI
+	JGE   tail2
 
 loop1:
 	VMOVUPS     (CX)(SI*4), Y2
@@ -915,7 +922,8 @@ done3:
 	XORQ         SI, SI
 	MOVQ         BX, DI
 	ANDQ         $-16, DI
-	JZ           tail5
+	CMPQ         SI, DI
+	JGE          tail5
 
 loop4:
 	VMOVUPS (CX)(SI*4), Y2
@@ -969,7 +977,8 @@ TEXT ·softmaxBackwardAVX512(SB), NOSPLIT, $0-76
 	XORQ   SI, SI
 	MOVQ   BX, DI
 	ANDQ   $-16, DI
-	JZ     tail2
+	CMPQ   SI, DI
+	JGE    tail2
 
 loop1:
 	VMOVUPS     (CX)(SI*4), Z1
@@ -1005,7 +1014,8 @@ done3:
 	XORQ          SI, SI
 	MOVQ          BX, DI
 	ANDQ          $-16, DI
-	JZ            tail5
+	CMPQ          SI, DI
+	JGE           tail5
 
 loop4:
 	VMOVUPS (CX)(SI*4), Z2
@@ -1037,7 +1047,7 @@ done6:
 	RET
 
 // func logSumExpAVX2(x []float32) (m float32, s float32)
-// Requires: AVX, AVX2, FMA3, SSE
+// Requires: AVX, AVX2, FMA3
 TEXT ·logSumExpAVX2(SB), NOSPLIT, $0-32
 	MOVQ         x_base+0(FP), AX
 	MOVQ         x_len+8(FP), CX
@@ -1047,7 +1057,8 @@ TEXT ·logSumExpAVX2(SB), NOSPLIT, $0-32
 	XORQ         DX, DX
 	MOVQ         CX, BX
 	ANDQ         $-16, BX
-	JZ           tail2
+	CMPQ         DX, BX
+	JGE          tail2
 
 loop1:
 	VMOVUPS (AX)(DX*4), Y3
@@ -1088,7 +1099,8 @@ done3:
 	XORQ         DX, DX
 	MOVQ         CX, BX
 	ANDQ         $-16, BX
-	JZ           tail5
+	CMPQ         DX, BX
+	JGE          tail5
 
 loop4:
 	VMOVUPS     (AX)(DX*4), Y4
@@ -1178,7 +1190,7 @@ tail5:
 	VADDPS      Y10, Y3, Y3
 
 done6:
-	MOVSS        X0, m+24(FP)
+	VMOVSS       X0, m+24(FP)
 	VADDPS       Y2, Y3, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X0, X1, X0
@@ -1186,12 +1198,12 @@ done6:
 	VADDPS       X0, X1, X0
 	VPSHUFD      $0x55, X0, X1
 	VADDPS       X0, X1, X0
-	MOVSS        X0, s+28(FP)
+	VMOVSS       X0, s+28(FP)
 	VZEROUPPER
 	RET
 
 // func logSumExpAVX512(x []float32) (m float32, s float32)
-// Requires: AVX, AVX512F, BMI2, SSE
+// Requires: AVX, AVX512F, BMI2
 TEXT ·logSumExpAVX512(SB), NOSPLIT, $0-32
 	MOVQ         x_base+0(FP), AX
 	MOVQ         x_len+8(FP), CX
@@ -1200,7 +1212,8 @@ TEXT ·logSumExpAVX512(SB), NOSPLIT, $0-32
 	XORQ         DX, DX
 	MOVQ         CX, BX
 	ANDQ         $-16, BX
-	JZ           tail2
+	CMPQ         DX, BX
+	JGE          tail2
 
 loop1:
 	VMOVUPS (AX)(DX*4), Z2
@@ -1236,7 +1249,8 @@ done3:
 	XORQ          DX, DX
 	MOVQ          CX, BX
 	ANDQ          $-16, BX
-	JZ            tail5
+	CMPQ          DX, BX
+	JGE           tail5
 
 loop4:
 	VMOVUPS          (AX)(DX*4), Z2
@@ -1289,7 +1303,7 @@ tail5:
 	VADDPS           Z4, Z3, Z3
 
 done6:
-	MOVSS         X0, m+24(FP)
+	VMOVSS        X0, m+24(FP)
 	VEXTRACTF64X4 $0x01, Z3, Y0
 	VADDPS        Y3, Y0, Y0
 	VEXTRACTF128  $0x01, Y0, X1
@@ -1298,6 +1312,6 @@ done6:
 	VADDPS        X0, X1, X0
 	VPSHUFD       $0x55, X0, X1
 	VADDPS        X0, X1, X0
-	MOVSS         X0, s+28(FP)
+	VMOVSS        X0, s+28(FP)
 	VZEROUPPER
 	RET

@@ -143,24 +143,63 @@ func tanhBackward(dx, dy, pre []float32) {
 	}
 }
 
-func layerNorm(dst, x, gamma, beta []float32, eps float32) (mean, rstd float32) {
+// layerNorm normalizes one or a few of the rows and returns how many, and so do
+// those that follow.
+func layerNorm(rows int, dst, x, gamma, beta []float32, eps float32, s *rowStats) int {
+	n := len(gamma)
 	switch {
+	case current >= AVX512 && rows >= 4:
+		layerNormRowsAVX512(&dst[0], &x[0], &gamma[0], &beta[0], n, eps, &s.mean[0])
+		return 4
 	case current >= AVX512:
-		return layerNormAVX512(dst, x, gamma, beta, eps)
+		layerNormAVX512(&dst[0], &x[0], &gamma[0], &beta[0], n, eps, &s.mean[0])
+	case current == AVX2 && rows >= 2:
+		layerNormRowsAVX2(&dst[0], &x[0], &gamma[0], &beta[0], n, eps, &s.mean[0])
+		return 2
 	case current == AVX2:
-		return layerNormAVX2(dst, x, gamma, beta, eps)
+		layerNormAVX2(&dst[0], &x[0], &gamma[0], &beta[0], n, eps, &s.mean[0])
+	default:
+		layerNormGeneric(dst, x, gamma, beta, eps, s)
 	}
-	return layerNormGeneric(dst, x, gamma, beta, eps)
+	return 1
 }
 
-func addLayerNorm(dst, sum, x, residual, gamma, beta []float32, eps float32) (mean, rstd float32) {
+func addLayerNorm(rows int, dst, sum, x, residual, gamma, beta []float32, eps float32, s *rowStats) int {
+	n := len(gamma)
 	switch {
+	case current >= AVX512 && rows >= 4:
+		addLayerNormRowsAVX512(&dst[0], &sum[0], &x[0], &residual[0], &gamma[0], &beta[0], n, eps, &s.mean[0])
+		return 4
 	case current >= AVX512:
-		return addLayerNormAVX512(dst, sum, x, residual, gamma, beta, eps)
+		addLayerNormAVX512(&dst[0], &sum[0], &x[0], &residual[0], &gamma[0], &beta[0], n, eps, &s.mean[0])
+	case current == AVX2 && rows >= 2:
+		addLayerNormRowsAVX2(&dst[0], &sum[0], &x[0], &residual[0], &gamma[0], &beta[0], n, eps, &s.mean[0])
+		return 2
 	case current == AVX2:
-		return addLayerNormAVX2(dst, sum, x, residual, gamma, beta, eps)
+		addLayerNormAVX2(&dst[0], &sum[0], &x[0], &residual[0], &gamma[0], &beta[0], n, eps, &s.mean[0])
+	default:
+		addLayerNormGeneric(dst, sum, x, residual, gamma, beta, eps, s)
 	}
-	return addLayerNormGeneric(dst, sum, x, residual, gamma, beta, eps)
+	return 1
+}
+
+func addLayerNormMax(rows int, dst, sum, x, residual, gamma, beta []float32, eps float32, s *rowStats) int {
+	n := len(gamma)
+	switch {
+	case current >= AVX512 && rows >= 4:
+		addLayerNormMaxRowsAVX512(&dst[0], &sum[0], &x[0], &residual[0], &gamma[0], &beta[0], n, eps, &s.mean[0])
+		return 4
+	case current >= AVX512:
+		addLayerNormMaxAVX512(&dst[0], &sum[0], &x[0], &residual[0], &gamma[0], &beta[0], n, eps, &s.mean[0])
+	case current == AVX2 && rows >= 2:
+		addLayerNormMaxRowsAVX2(&dst[0], &sum[0], &x[0], &residual[0], &gamma[0], &beta[0], n, eps, &s.mean[0])
+		return 2
+	case current == AVX2:
+		addLayerNormMaxAVX2(&dst[0], &sum[0], &x[0], &residual[0], &gamma[0], &beta[0], n, eps, &s.mean[0])
+	default:
+		addLayerNormMaxGeneric(dst, sum, x, residual, gamma, beta, eps, s)
+	}
+	return 1
 }
 
 func layerNormBackward(dx, dgamma, dbeta, dy, x, gamma []float32, mean, rstd float32) {

@@ -52,12 +52,19 @@ func tanhBackward(dx, dy, pre []float32) {
 	tanhBackwardGeneric(dx, dy, pre)
 }
 
-func layerNorm(dst, x, gamma, beta []float32, eps float32) (mean, rstd float32) {
-	return layerNormGeneric(dst, x, gamma, beta, eps)
+func layerNorm(_ int, dst, x, gamma, beta []float32, eps float32, s *rowStats) int {
+	layerNormGeneric(dst, x, gamma, beta, eps, s)
+	return 1
 }
 
-func addLayerNorm(dst, sum, x, residual, gamma, beta []float32, eps float32) (mean, rstd float32) {
-	return addLayerNormGeneric(dst, sum, x, residual, gamma, beta, eps)
+func addLayerNorm(_ int, dst, sum, x, residual, gamma, beta []float32, eps float32, s *rowStats) int {
+	addLayerNormGeneric(dst, sum, x, residual, gamma, beta, eps, s)
+	return 1
+}
+
+func addLayerNormMax(_ int, dst, sum, x, residual, gamma, beta []float32, eps float32, s *rowStats) int {
+	addLayerNormMaxGeneric(dst, sum, x, residual, gamma, beta, eps, s)
+	return 1
 }
 
 func layerNormBackward(dx, dgamma, dbeta, dy, x, gamma []float32, mean, rstd float32) {

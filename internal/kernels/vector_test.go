@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -27,10 +28,21 @@ func newVectorInput(t testing.TB, rows [][]float32) *vectorInput {
 	return &vectorInput{t: t, rows: rows}
 }
 
-// row returns the next row, at an odd offset in its buffer.
-func (in *vectorInput) row() []float32 {
-	src := in.rows[in.next%len(in.rows)]
-	in.next++
+// row returns the next row.
+func (in *vectorInput) row() []float32 { return in.matrix(1) }
+
+// matrix returns that many of the next rows, one after the other.
+func (in *vectorInput) matrix(rows int) []float32 {
+	var src []float32
+	for range rows {
+		src = append(src, in.rows[in.next%len(in.rows)]...)
+		in.next++
+	}
+	return in.buffer(src)
+}
+
+// buffer returns a copy of src between guards, at an odd offset.
+func (in *vectorInput) buffer(src []float32) []float32 {
 	b := make([]float32, len(src)+2*guard+1)
 	for i := range b {
 		b[i] = 12345
@@ -39,6 +51,14 @@ func (in *vectorInput) row() []float32 {
 	r := b[guard+1 : guard+1+len(src) : guard+1+len(src)]
 	copy(r, src)
 	return r
+}
+
+// stats returns room for a number of each row; there are no rows where they are empty.
+func (in *vectorInput) stats(rows int) []float32 {
+	if len(in.rows[0]) == 0 {
+		return nil
+	}
+	return in.buffer(make([]float32, rows))
 }
 
 // bits returns the rows handed out and checks their guards.
@@ -78,16 +98,50 @@ func vectorCases() []vectorCase {
 		}},
 		{"LogSumExp", func(in *vectorInput) []uint32 { return in.bits(LogSumExp(in.row())) }},
 		{"LayerNorm", func(in *vectorInput) []uint32 {
-			x, gamma, beta := in.row(), in.row(), in.row()
-			m, r := LayerNorm(in.row(), x, gamma, beta, 1e-12)
-			m2, r2 := LayerNorm(x, x, gamma, beta, 1e-5)
-			return in.bits(m, r, m2, r2)
+			gamma, beta := in.row(), in.row()
+			for rows := range 8 {
+				x := in.matrix(rows)
+				LayerNorm(in.matrix(rows), x, gamma, beta, 1e-12, in.stats(rows), in.stats(rows))
+				LayerNorm(x, x, gamma, beta, 1e-5, nil, nil)
+			}
+			return in.bits()
 		}},
 		{"AddLayerNorm", func(in *vectorInput) []uint32 {
-			x, residual, gamma, beta := in.row(), in.row(), in.row(), in.row()
-			m, r := AddLayerNorm(in.row(), in.row(), x, residual, gamma, beta, 1e-12)
-			m2, r2 := AddLayerNorm(residual, x, x, residual, gamma, beta, 1e-12)
-			return in.bits(m, r, m2, r2)
+			gamma, beta := in.row(), in.row()
+			for rows := range 8 {
+				x, residual := in.matrix(rows), in.matrix(rows)
+				AddLayerNorm(in.matrix(rows), in.matrix(rows), x, residual, gamma, beta, 1e-12, in.stats(rows), in.stats(rows))
+				AddLayerNorm(residual, x, x, residual, gamma, beta, 1e-12, nil, nil)
+			}
+			return in.bits()
+		}},
+		{"SetAddLayerNorm", func(in *vectorInput) []uint32 {
+			gamma, beta := in.row(), in.row()
+			var out []uint32
+			for rows := range 8 {
+				for _, scale := range []float32{0, 0.03} {
+					x, residual := in.matrix(rows), in.matrix(rows)
+					var q, want RowsI8
+					q.Resize(rows+1, len(gamma))
+					q.SetRow(0, beta, scale)
+					q.SetAddLayerNorm(1, residual, x, x, residual, gamma, beta, 1e-12, scale)
+					want.Resize(rows+1, len(gamma))
+					want.SetRow(0, beta, scale)
+					for i := range rows {
+						want.SetRow(i+1, residual[i*len(gamma):][:len(gamma)], scale)
+					}
+					if !slices.Equal(q.Data, want.Data) || !slices.Equal(q.Sum, want.Sum) {
+						in.t.Fatalf("%d rows of %d: not what SetRow makes of the result", rows, len(gamma))
+					}
+					for _, v := range q.Data {
+						out = append(out, uint32(v))
+					}
+					for i := range q.M {
+						out = append(out, canonical(q.Scale[i]), uint32(q.Sum[i]))
+					}
+				}
+			}
+			return append(out, in.bits()...)
 		}},
 		{"LayerNormBackward", func(in *vectorInput) []uint32 {
 			dgamma, dbeta, dy, x, gamma := in.row(), in.row(), in.row(), in.row(), in.row()
@@ -346,8 +400,8 @@ func BenchmarkVector(b *testing.B) {
 		{"ReLU", func() { Activate(ReLU, dst, x) }},
 		{"GELUBackward", func() { ActivateBackward(GELU, dst, x, y) }},
 		{"GELUTanhBackward", func() { ActivateBackward(GELUTanh, dst, x, y) }},
-		{"LayerNorm", func() { LayerNorm(dst, x, y, z, 1e-12) }},
-		{"AddLayerNorm", func() { AddLayerNorm(dst, p, x, y, z, z, 1e-12) }},
+		{"LayerNorm", func() { LayerNorm(dst, x, y, z, 1e-12, nil, nil) }},
+		{"AddLayerNorm", func() { AddLayerNorm(dst, p, x, y, z, z, 1e-12, nil, nil) }},
 		{"LayerNormBackward", func() { LayerNormBackward(dst, p, w, x, y, z, mean, rstd) }},
 		{"QuantizeRow", func() { QuantizeRow(q, x) }},
 		{"QuantizeRowStatic", func() { QuantizeRowStatic(q, x, 0.03) }},
@@ -373,6 +427,54 @@ func BenchmarkVector(b *testing.B) {
 				}
 				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/element")
 			})
+		}
+	}
+}
+
+// BenchmarkRows runs the kernels between an engine's products over rows of the usual widths, which the first-level cache
+// holds or the second-level one.
+func BenchmarkRows(b *testing.B) {
+	for _, n := range []int{312, 384, 768, 1200, 3072} {
+		for _, cache := range []struct {
+			name   string
+			floats int
+		}{{"L1", 6 << 10}, {"L2", 128 << 10}} {
+			rows := max(1, cache.floats/n)
+			r := rand.New(rand.NewPCG(9, 10))
+			in := newVectorInput(b, vectorRows(r, n, func() float32 { return float32(r.NormFloat64()) }))
+			gamma, beta, x, y := in.row(), in.row(), in.matrix(rows), in.matrix(rows)
+			first := slices.Clone(x)
+			var q RowsI8
+			q.Resize(rows, n)
+			each := func(f func(i int, x, y []float32)) func() {
+				return func() {
+					for i := range rows {
+						f(i, x[i*n:][:n], y[i*n:][:n])
+					}
+				}
+			}
+			for _, c := range []struct {
+				name string
+				f    func()
+			}{
+				{"AddLayerNorm", func() { AddLayerNorm(x, y, y, x, gamma, beta, 1e-12, nil, nil) }},
+				{"SetAddLayerNorm", func() { q.SetAddLayerNorm(0, x, y, y, x, gamma, beta, 1e-12, 0) }},
+				{"Quantize", func() { q.Quantize(x, rows, n, n, 0) }},
+				{"QuantizeStatic", func() { q.Quantize(x, rows, n, n, 0.03) }},
+				{"GELU", each(func(_ int, x, y []float32) { Activate(GELU, y, x) })},
+				{"GELUTanh", each(func(_ int, x, y []float32) { Activate(GELUTanh, y, x) })},
+				{"Softmax", each(func(_ int, x, _ []float32) { Softmax(x, 0.125) })},
+				{"DequantizeRow", each(func(i int, x, _ []float32) { DequantizeRow(x, q.Data[i*q.Stride():][:n], 0.03) })},
+			} {
+				b.Run(fmt.Sprintf("%s/%d/%s", c.name, n, cache.name), func(b *testing.B) {
+					copy(x, first)
+					clear(y)
+					for b.Loop() {
+						c.f()
+					}
+					b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(rows*n), "ns/element")
+				})
+			}
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	. "github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/gotypes"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
@@ -193,13 +194,21 @@ func (g *gen) copy(a vec) vec {
 }
 
 // param returns a float32 parameter in all lanes.
-func (g *gen) param(name string) vec {
-	b, err := Param(name).Resolve()
+func (g *gen) param(name string) vec { return g.broadcast(paramAddr(name)) }
+
+func paramAddr(name string) Mem { return resolve(Param(name)) }
+
+func resolve(c gotypes.Component) Mem {
+	b, err := c.Resolve()
 	if err != nil {
 		panic(err)
 	}
-	return g.broadcast(b.Addr)
+	return b.Addr
 }
+
+// result stores the lowest lane of x as a float32 result. avo would write MOVSS,
+// which waits for the upper halves of the registers on CPUs that keep them.
+func result(x Op, to gotypes.Component) { VMOVSS(x, resolve(to)) }
 
 func ptr(name string) reg.GPVirtual {
 	return Load(Param(name).Base(), GP64()).(reg.GPVirtual)
@@ -218,17 +227,25 @@ func (g *gen) label(name string) string {
 // for the tail of the last n%16, where loads give zeros and stores write
 // nothing outside the tail.
 func (g *gen) loop(n reg.GPVirtual, body func()) {
-	head, tail, done := g.label("loop"), g.label("tail"), g.label("done")
 	g.index = GP64()
-	whole := GP64()
 	XORQ(g.index, g.index)
+	g.loopFrom(n, body, g.index)
+}
+
+// loopFrom is loop from the first index on; the others move along with it.
+func (g *gen) loopFrom(n reg.GPVirtual, body func(), indexes ...reg.GPVirtual) {
+	head, tail, done := g.label("loop"), g.label("tail"), g.label("done")
+	whole := GP64()
 	MOVQ(n, whole)
 	ANDQ(I32(-lanes), whole)
-	JZ(LabelRef(tail))
+	CMPQ(indexes[0], whole)
+	JGE(LabelRef(tail))
 	Label(head)
 	body()
-	ADDQ(Imm(lanes), g.index)
-	CMPQ(g.index, whole)
+	for _, i := range indexes {
+		ADDQ(Imm(lanes), i)
+	}
+	CMPQ(indexes[0], whole)
 	JLT(LabelRef(head))
 	Label(tail)
 	g.tail(n, done, body)
@@ -352,6 +369,16 @@ func (g *gen) fill(v, f vec) {
 // reduce folds the lanes by f in the tree 8+8, 4+4, 2+2, 1+1 and returns a
 // register with the result in its lowest lane.
 func (g *gen) reduce(f func(...Op), v vec) reg.VecVirtual {
+	x, t := g.quarter(f, v), XMM()
+	VPSHUFD(Imm(0xEE), x, t)
+	f(x, t, x)
+	VPSHUFD(Imm(0x55), x, t)
+	f(x, t, x)
+	return x
+}
+
+// quarter is reduce up to 4+4.
+func (g *gen) quarter(f func(...Op), v vec) reg.VecVirtual {
 	low, high := YMM(), YMM()
 	if g.avx512 {
 		VEXTRACTF64X4(Imm(1), v[0], high)
@@ -362,10 +389,6 @@ func (g *gen) reduce(f func(...Op), v vec) reg.VecVirtual {
 	x, t := XMM(), XMM()
 	VEXTRACTF128(Imm(1), low, t)
 	f(low.AsX(), t, x)
-	VPSHUFD(Imm(0xEE), x, t)
-	f(x, t, x)
-	VPSHUFD(Imm(0x55), x, t)
-	f(x, t, x)
 	return x
 }
 

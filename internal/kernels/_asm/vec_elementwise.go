@@ -31,12 +31,12 @@ func init() {
 		both("sum", "func(x []float32) float32", "is sumGeneric.", func(g *gen) {
 			x, n, acc := ptr("x"), length("x"), g.zero()
 			g.loop(n, func() { g.do(addps, g.floats(x), acc, acc) })
-			Store(g.reduce(VADDPS, acc), ReturnIndex(0))
+			result(g.reduce(VADDPS, acc), ReturnIndex(0))
 		})
 		both("dot", "func(a, b []float32) float32", "is dotGeneric.", func(g *gen) {
 			a, b, n, acc := ptr("a"), ptr("b"), length("a"), g.zero()
 			g.loop(n, func() { g.do(fma231, g.floats(a), g.floats(b), acc) })
-			Store(g.reduce(VADDPS, acc), ReturnIndex(0))
+			result(g.reduce(VADDPS, acc), ReturnIndex(0))
 		})
 		both("maxAbsBits", "func(x []float32) uint32", "is maxAbsBitsGeneric.", func(g *gen) {
 			x, n, acc := ptr("x"), length("x"), g.zero()
@@ -119,7 +119,7 @@ func sumSquares() {
 		VADDPD(y.AsX(), t, s)
 		VPSHUFD(Imm(0xEE), s, t)
 		VADDSD(t, s, s)
-		Store(s, ReturnIndex(0))
+		VMOVSD(s, resolve(ReturnIndex(0)))
 	})
 }
 

@@ -167,7 +167,7 @@ func logSumExp() {
 			g.keep(p)
 			g.do(addps, p, sum, sum)
 		})
-		Store(lowest(m), Return("m"))
-		Store(g.reduce(VADDPS, sum), Return("s"))
+		result(lowest(m), Return("m"))
+		result(g.reduce(VADDPS, sum), Return("s"))
 	})
 }

@@ -2,70 +2,184 @@ package main
 
 import (
 	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
 
 func init() {
 	register("layernorm", func() {
-		both("layerNorm", "func(dst, x, gamma, beta []float32, eps float32) (mean, rstd float32)", "is layerNormGeneric.", func(g *gen) {
-			x := ptr("x")
-			g.layerNorm(x, func() vec { return g.floats(x) })
-		})
-		both("addLayerNorm", "func(dst, sum, x, residual, gamma, beta []float32, eps float32) (mean, rstd float32)", "is addLayerNormGeneric.", func(g *gen) {
-			x, residual, sum := ptr("x"), ptr("residual"), ptr("sum")
-			g.layerNorm(sum, func() vec {
-				a, b := g.floats(x), g.floats(residual)
-				g.do(addps, b, a, a)
-				g.store(a, sum)
-				return a
-			})
-		})
+		norm{}.declare("layerNorm")
+		norm{residual: true}.declare("addLayerNorm")
+		norm{residual: true, max: true}.declare("addLayerNormMax")
 		layerNormBackward()
 	})
 }
 
-// layerNorm writes the three passes over a row; first returns the elements of a
-// turn in the first pass, which are at x in the later ones.
-func (g *gen) layerNorm(x reg.Register, first func() vec) {
-	n := length("dst")
-	total := g.zero()
-	g.loop(n, func() { g.do(addps, first(), total, total) })
-	count := toFloat(n)
-	s := g.reduce(VADDPS, total)
-	VDIVSS(count, s, s)
-	Store(s, Return("mean"))
-	mean := g.spread(s)
+// A norm is a form of the normalization of rows.
+type norm struct {
+	residual bool // add another matrix first
+	max      bool // find the largest magnitude of each row
+}
 
-	squares := g.zero()
-	g.loop(n, func() {
-		d := g.floats(x)
-		g.do(subps, mean, d, d)
-		g.keep(d)
-		g.do(fma231, d, d, squares)
-	})
-	v := g.reduce(VADDPS, squares)
-	VDIVSS(count, v, v)
-	eps := XMM()
-	Load(Param("eps"), eps)
-	VADDSS(eps, v, v)
-	VSQRTSS(v, v, v)
-	one := XMM()
-	VMOVSS(constantBits(0x3F800000), one)
-	VDIVSS(v, one, v)
-	Store(v, Return("rstd"))
-	rstd := g.spread(v)
-
-	dst, gamma, beta := ptr("dst"), ptr("gamma"), ptr("beta")
-	g.loop(n, func() {
-		d := g.floats(x)
-		g.do(subps, mean, d, d)
-		g.do(mulps, rstd, d, d)
-		a, b := g.floats(gamma), g.floats(beta)
-		g.do(fma213, b, a, d)
-		g.store(d, dst)
+// declare declares the kernel of one row and that of a few, whose chains of
+// additions hide each other's latency.
+func (l norm) declare(name string) {
+	arguments := "dst, x, gamma, beta *float32, n int, eps float32, stats *float32"
+	if l.residual {
+		arguments = "dst, sum, x, residual, gamma, beta *float32, n int, eps float32, stats *float32"
+	}
+	both(name, "func("+arguments+")", "is "+name+"Generic; stats points to a rowStats.", func(g *gen) { l.write(g, 1) })
+	both(name+"Rows", "func("+arguments+")", "is "+name+"Generic for four rows.", func(g *gen) {
+		if g.avx512 {
+			l.write(g, 4)
+		} else {
+			l.write(g, 2)
+		}
 	})
 }
 
+// write writes the three passes over the rows.
+func (l norm) write(g *gen, rows int) {
+	x, n := Load(Param("x"), GP64()), Load(Param("n"), GP64()).(reg.GPVirtual)
+	stats := Load(Param("stats"), GP64())
+	each := func(f func(r int)) {
+		for r := range rows {
+			f(r)
+		}
+	}
+	totals := make([]vec, rows)
+	each(func(r int) { totals[r] = g.zero() })
+	if l.residual {
+		residual, sum := Load(Param("residual"), GP64()), Load(Param("sum"), GP64())
+		g.rows(rows, n, func(row func(r int)) {
+			each(func(r int) {
+				row(r)
+				a, b := g.floats(x), g.floats(residual)
+				g.do(addps, b, a, a)
+				g.store(a, sum)
+				g.do(addps, a, totals[r], totals[r])
+			})
+		})
+		x = sum
+	} else {
+		g.rows(rows, n, func(row func(r int)) {
+			each(func(r int) {
+				row(r)
+				g.do(addps, g.floats(x), totals[r], totals[r])
+			})
+		})
+	}
+	count := toFloat(n)
+	VBROADCASTSS(count, count)
+	s := g.reduceRows(VADDPS, totals)
+	VDIVPS(count, s, s)
+	VMOVUPS(s, Mem{Base: stats})
+	means := g.spreadRows(s, rows)
+
+	squares := make([]vec, rows)
+	each(func(r int) { squares[r] = g.zero() })
+	g.rows(rows, n, func(row func(r int)) {
+		each(func(r int) {
+			row(r)
+			d := g.floats(x)
+			g.do(subps, means[r], d, d)
+			g.keep(d)
+			g.do(fma231, d, d, squares[r])
+		})
+	})
+	v := g.reduceRows(VADDPS, squares)
+	VDIVPS(count, v, v)
+	eps, one := XMM(), XMM()
+	VBROADCASTSS(paramAddr("eps"), eps)
+	VADDPS(eps, v, v)
+	VSQRTPS(v, v)
+	VBROADCASTSS(constantBits(0x3F800000), one)
+	VDIVPS(v, one, v)
+	VMOVUPS(v, Mem{Base: stats, Disp: 16})
+	rstds := g.spreadRows(v, rows)
+
+	dst, gamma, beta := Load(Param("dst"), GP64()), Load(Param("gamma"), GP64()), Load(Param("beta"), GP64())
+	var most []vec
+	if l.max {
+		most = make([]vec, rows)
+		each(func(r int) { most[r] = g.zero() })
+	}
+	g.rows(rows, n, func(row func(r int)) {
+		row(0)
+		a, b := g.floats(gamma), g.floats(beta)
+		each(func(r int) {
+			row(r)
+			d := g.floats(x)
+			g.do(subps, means[r], d, d)
+			g.do(mulps, rstds[r], d, d)
+			g.do(fma213, b, a, d)
+			g.store(d, dst)
+			if l.max {
+				g.and(g.bits(1<<31-1), d, d)
+				g.do(maxud, d, most[r], most[r])
+			}
+		})
+	})
+	if l.max {
+		VMOVUPS(g.reduceRows(VPMAXUD, most), Mem{Base: stats, Disp: 32})
+	}
+}
+
+// rows is loop over the columns of rows that follow one another; row chooses
+// the one that is read and written.
+func (g *gen) rows(rows int, n reg.GPVirtual, body func(row func(r int))) {
+	at := make([]reg.GPVirtual, rows)
+	for r := range at {
+		at[r] = GP64()
+		switch r {
+		case 0:
+			XORQ(at[r], at[r])
+		case 1:
+			MOVQ(n, at[r])
+		default:
+			LEAQ(Mem{Base: at[r-1], Index: n, Scale: 1}, at[r])
+		}
+	}
+	g.index = at[0]
+	g.loopFrom(n, func() { body(func(r int) { g.index = at[r] }) }, at...)
+}
+
+// reduceRows reduces each of one, two or four rows as reduce does, into the lanes
+// of one register.
+func (g *gen) reduceRows(f func(...Op), rows []vec) reg.VecVirtual {
+	if len(rows) == 1 {
+		return g.reduce(f, rows[0])
+	}
+	var pairs []reg.VecVirtual // lanes 0+2 and 1+3 of two rows
+	for r := 0; r < len(rows); r += 2 {
+		a, b := g.quarter(f, rows[r]), g.quarter(f, rows[r+1])
+		low, high := XMM(), XMM()
+		VMOVLHPS(b, a, low)
+		VMOVHLPS(a, b, high)
+		f(high, low, low)
+		pairs = append(pairs, low)
+	}
+	even, odd := XMM(), XMM()
+	a, b := pairs[0], pairs[len(pairs)-1]
+	VSHUFPS(Imm(0x88), b, a, even)
+	VSHUFPS(Imm(0xDD), b, a, odd)
+	f(odd, even, even)
+	return even
+}
+
+// spreadRows returns each of the lowest lanes of x in all lanes.
+func (g *gen) spreadRows(x reg.VecVirtual, rows int) []vec {
+	out := make([]vec, rows)
+	for r := range out {
+		lane := x
+		if r > 0 {
+			lane = XMM()
+			VPSHUFD(Imm(uint64(0x55*r)), x, lane)
+		}
+		out[r] = g.spread(lane)
+	}
+	return out
+}
 func layerNormBackward() {
 	both("layerNormBackward", "func(dx, dgamma, dbeta, dy, x, gamma []float32, mean, rstd float32)", "is layerNormBackwardGeneric.", func(g *gen) {
 		dgamma, dbeta, dy, x, gamma, n := ptr("dgamma"), ptr("dbeta"), ptr("dy"), ptr("x"), ptr("gamma"), length("dx")
