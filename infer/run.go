@@ -479,9 +479,9 @@ func (r *run) addNorm(w *worker, rows *kernels.RowsI8, n *norm, next *linear, x,
 	h := r.weights.config.HiddenSize
 	if next != nil && next.int8() {
 		rows.Resize(len(x)/h, h)
-		rows.SetAddLayerNorm(0, x, mixed, mixed, x, n.gamma, n.beta, r.weights.config.LayerNormEps, next.inputScale)
+		rows.SetAddLayerNorm(0, x, x, mixed, x, n.gamma, n.beta, r.weights.config.LayerNormEps, next.inputScale)
 	} else {
-		kernels.AddLayerNorm(x, mixed, mixed, x, n.gamma, n.beta, r.weights.config.LayerNormEps, nil, nil)
+		kernels.AddLayerNorm(x, x, mixed, x, n.gamma, n.beta, r.weights.config.LayerNormEps, nil, nil)
 	}
 	w.stop(stageLayerNorm)
 }

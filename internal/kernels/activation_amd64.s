@@ -5,13 +5,14 @@
 #include "textflag.h"
 
 // func geluAVX2(dst []float32, x []float32)
-// Requires: AVX, FMA3
+// Requires: AVX, AVX2, FMA3
 TEXT ·geluAVX2(SB), NOSPLIT, $0-48
 	MOVQ         dst_base+0(FP), AX
 	MOVQ         x_base+24(FP), CX
 	MOVQ         x_len+32(FP), DX
-	VBROADCASTSS cc0800000<>+0(SB), Y0
-	VBROADCASTSS c40800000<>+0(SB), Y1
+	VPXOR        Y0, Y0, Y0
+	VPXOR        Y1, Y1, Y1
+	VBROADCASTSS c40b33333<>+0(SB), Y2
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	ANDQ         $-16, SI
@@ -19,283 +20,203 @@ TEXT ·geluAVX2(SB), NOSPLIT, $0-48
 	JGE          tail2
 
 loop1:
-	VMOVUPS     (CX)(BX*4), Y2
-	VMOVUPS     32(CX)(BX*4), Y3
-	VMULPS      c3f3504f3<>+0(SB), Y2, Y4
-	VMULPS      c3f3504f3<>+0(SB), Y3, Y5
-	VMAXPS      Y4, Y0, Y4
-	VMAXPS      Y5, Y0, Y5
-	VMINPS      Y4, Y1, Y4
-	VMINPS      Y5, Y1, Y5
-	VMULPS      Y4, Y4, Y6
-	VMULPS      Y5, Y5, Y7
-	VMOVUPS     caf95df0b<>+0(SB), Y8
-	VMOVUPS     caf95df0b<>+0(SB), Y9
-	VFMADD213PS c32edffee<>+0(SB), Y6, Y8
-	VFMADD213PS c32edffee<>+0(SB), Y7, Y9
-	VFMADD213PS cb60cff51<>+0(SB), Y6, Y8
-	VFMADD213PS cb60cff51<>+0(SB), Y7, Y9
-	VFMADD213PS cb86ec2d2<>+0(SB), Y6, Y8
-	VFMADD213PS cb86ec2d2<>+0(SB), Y7, Y9
-	VFMADD213PS cba40ac63<>+0(SB), Y6, Y8
-	VFMADD213PS cba40ac63<>+0(SB), Y7, Y9
-	VFMADD213PS cbb41a1f6<>+0(SB), Y6, Y8
-	VFMADD213PS cbb41a1f6<>+0(SB), Y7, Y9
-	VFMADD213PS cbc83dbd4<>+0(SB), Y6, Y8
-	VFMADD213PS cbc83dbd4<>+0(SB), Y7, Y9
-	VMOVUPS     cb77460cd<>+0(SB), Y10
-	VMOVUPS     cb77460cd<>+0(SB), Y11
-	VFMADD213PS cb95fbd29<>+0(SB), Y6, Y10
-	VFMADD213PS cb95fbd29<>+0(SB), Y7, Y11
-	VFMADD213PS cbadc924e<>+0(SB), Y6, Y10
-	VFMADD213PS cbadc924e<>+0(SB), Y7, Y11
-	VFMADD213PS cbbf19bf8<>+0(SB), Y6, Y10
-	VFMADD213PS cbbf19bf8<>+0(SB), Y7, Y11
-	VFMADD213PS cbc69b6a7<>+0(SB), Y6, Y10
-	VFMADD213PS cbc69b6a7<>+0(SB), Y7, Y11
-	VMULPS      Y8, Y4, Y4
-	VMULPS      Y9, Y5, Y5
-	VDIVPS      Y10, Y4, Y4
-	VDIVPS      Y11, Y5, Y5
-	VADDPS      c3f800000<>+0(SB), Y4, Y4
-	VADDPS      c3f800000<>+0(SB), Y5, Y5
-	VMULPS      c3f000000<>+0(SB), Y2, Y2
-	VMULPS      c3f000000<>+0(SB), Y3, Y3
-	VMULPS      Y4, Y2, Y2
-	VMULPS      Y5, Y3, Y3
-	VMOVUPS     Y2, (AX)(BX*4)
-	VMOVUPS     Y3, 32(AX)(BX*4)
-	ADDQ        $0x10, BX
-	CMPQ        BX, SI
-	JLT         loop1
+	VMOVUPS      (CX)(BX*4), Y3
+	VMOVUPS      32(CX)(BX*4), Y4
+	VPAND        c7fffffff<>+0(SB), Y3, Y5
+	VPAND        c7fffffff<>+0(SB), Y4, Y6
+	VMINPS       Y5, Y2, Y5
+	VMINPS       Y6, Y2, Y6
+	VMOVUPS      cb49d5747<>+0(SB), Y7
+	VMOVUPS      cb49d5747<>+0(SB), Y8
+	VFMADD213PS  c36f9895c<>+0(SB), Y5, Y7
+	VFMADD213PS  c36f9895c<>+0(SB), Y6, Y8
+	VFMADD213PS  cb87ba078<>+0(SB), Y5, Y7
+	VFMADD213PS  cb87ba078<>+0(SB), Y6, Y8
+	VFMADD213PS  c380c36f9<>+0(SB), Y5, Y7
+	VFMADD213PS  c380c36f9<>+0(SB), Y6, Y8
+	VFMADD213PS  c3ac563e5<>+0(SB), Y5, Y7
+	VFMADD213PS  c3ac563e5<>+0(SB), Y6, Y8
+	VFMADD213PS  cba30988c<>+0(SB), Y5, Y7
+	VFMADD213PS  cba30988c<>+0(SB), Y6, Y8
+	VFMADD213PS  cbd02c5fb<>+0(SB), Y5, Y7
+	VFMADD213PS  cbd02c5fb<>+0(SB), Y6, Y8
+	VFMADD213PS  cbdbb4e2b<>+0(SB), Y5, Y7
+	VFMADD213PS  cbdbb4e2b<>+0(SB), Y6, Y8
+	VFMADD213PS  c3f6ac0c7<>+0(SB), Y5, Y7
+	VFMADD213PS  c3f6ac0c7<>+0(SB), Y6, Y8
+	VMULPS       Y7, Y7, Y7
+	VMULPS       Y8, Y8, Y8
+	VMULPS       Y7, Y7, Y7
+	VMULPS       Y8, Y8, Y8
+	VMULPS       Y7, Y7, Y7
+	VMULPS       Y8, Y8, Y8
+	VMAXPS       Y3, Y0, Y3
+	VMAXPS       Y4, Y1, Y4
+	VFNMADD231PS Y7, Y5, Y3
+	VFNMADD231PS Y8, Y6, Y4
+	VMOVUPS      Y3, (AX)(BX*4)
+	VMOVUPS      Y4, 32(AX)(BX*4)
+	ADDQ         $0x10, BX
+	CMPQ         BX, SI
+	JLT          loop1
 
 tail2:
-	ANDQ        $0x0f, DX
-	JZ          done3
-	LEAQ        tailMasks<>+0(SB), SI
-	NEGQ        DX
-	VMOVDQU     64(SI)(DX*4), Y2
-	VMOVDQU     96(SI)(DX*4), Y3
-	VMASKMOVPS  (CX)(BX*4), Y2, Y4
-	VMASKMOVPS  32(CX)(BX*4), Y3, Y5
-	VMULPS      c3f3504f3<>+0(SB), Y4, Y6
-	VMULPS      c3f3504f3<>+0(SB), Y5, Y7
-	VMAXPS      Y6, Y0, Y6
-	VMAXPS      Y7, Y0, Y7
-	VMINPS      Y6, Y1, Y6
-	VMINPS      Y7, Y1, Y7
-	VMULPS      Y6, Y6, Y0
-	VMULPS      Y7, Y7, Y1
-	VMOVUPS     caf95df0b<>+0(SB), Y8
-	VMOVUPS     caf95df0b<>+0(SB), Y9
-	VFMADD213PS c32edffee<>+0(SB), Y0, Y8
-	VFMADD213PS c32edffee<>+0(SB), Y1, Y9
-	VFMADD213PS cb60cff51<>+0(SB), Y0, Y8
-	VFMADD213PS cb60cff51<>+0(SB), Y1, Y9
-	VFMADD213PS cb86ec2d2<>+0(SB), Y0, Y8
-	VFMADD213PS cb86ec2d2<>+0(SB), Y1, Y9
-	VFMADD213PS cba40ac63<>+0(SB), Y0, Y8
-	VFMADD213PS cba40ac63<>+0(SB), Y1, Y9
-	VFMADD213PS cbb41a1f6<>+0(SB), Y0, Y8
-	VFMADD213PS cbb41a1f6<>+0(SB), Y1, Y9
-	VFMADD213PS cbc83dbd4<>+0(SB), Y0, Y8
-	VFMADD213PS cbc83dbd4<>+0(SB), Y1, Y9
-	VMOVUPS     cb77460cd<>+0(SB), Y10
-	VMOVUPS     cb77460cd<>+0(SB), Y11
-	VFMADD213PS cb95fbd29<>+0(SB), Y0, Y10
-	VFMADD213PS cb95fbd29<>+0(SB), Y1, Y11
-	VFMADD213PS cbadc924e<>+0(SB), Y0, Y10
-	VFMADD213PS cbadc924e<>+0(SB), Y1, Y11
-	VFMADD213PS cbbf19bf8<>+0(SB), Y0, Y10
-	VFMADD213PS cbbf19bf8<>+0(SB), Y1, Y11
-	VFMADD213PS cbc69b6a7<>+0(SB), Y0, Y10
-	VFMADD213PS cbc69b6a7<>+0(SB), Y1, Y11
-	VMULPS      Y8, Y6, Y6
-	VMULPS      Y9, Y7, Y7
-	VDIVPS      Y10, Y6, Y6
-	VDIVPS      Y11, Y7, Y7
-	VADDPS      c3f800000<>+0(SB), Y6, Y6
-	VADDPS      c3f800000<>+0(SB), Y7, Y7
-	VMULPS      c3f000000<>+0(SB), Y4, Y4
-	VMULPS      c3f000000<>+0(SB), Y5, Y5
-	VMULPS      Y6, Y4, Y4
-	VMULPS      Y7, Y5, Y5
-	VMASKMOVPS  Y4, Y2, (AX)(BX*4)
-	VMASKMOVPS  Y5, Y3, 32(AX)(BX*4)
+	ANDQ         $0x0f, DX
+	JZ           done3
+	LEAQ         tailMasks<>+0(SB), SI
+	NEGQ         DX
+	VMOVDQU      64(SI)(DX*4), Y3
+	VMOVDQU      96(SI)(DX*4), Y4
+	VMASKMOVPS   (CX)(BX*4), Y3, Y5
+	VMASKMOVPS   32(CX)(BX*4), Y4, Y6
+	VPAND        c7fffffff<>+0(SB), Y5, Y7
+	VPAND        c7fffffff<>+0(SB), Y6, Y8
+	VMINPS       Y7, Y2, Y7
+	VMINPS       Y8, Y2, Y8
+	VMOVUPS      cb49d5747<>+0(SB), Y2
+	VMOVUPS      cb49d5747<>+0(SB), Y9
+	VFMADD213PS  c36f9895c<>+0(SB), Y7, Y2
+	VFMADD213PS  c36f9895c<>+0(SB), Y8, Y9
+	VFMADD213PS  cb87ba078<>+0(SB), Y7, Y2
+	VFMADD213PS  cb87ba078<>+0(SB), Y8, Y9
+	VFMADD213PS  c380c36f9<>+0(SB), Y7, Y2
+	VFMADD213PS  c380c36f9<>+0(SB), Y8, Y9
+	VFMADD213PS  c3ac563e5<>+0(SB), Y7, Y2
+	VFMADD213PS  c3ac563e5<>+0(SB), Y8, Y9
+	VFMADD213PS  cba30988c<>+0(SB), Y7, Y2
+	VFMADD213PS  cba30988c<>+0(SB), Y8, Y9
+	VFMADD213PS  cbd02c5fb<>+0(SB), Y7, Y2
+	VFMADD213PS  cbd02c5fb<>+0(SB), Y8, Y9
+	VFMADD213PS  cbdbb4e2b<>+0(SB), Y7, Y2
+	VFMADD213PS  cbdbb4e2b<>+0(SB), Y8, Y9
+	VFMADD213PS  c3f6ac0c7<>+0(SB), Y7, Y2
+	VFMADD213PS  c3f6ac0c7<>+0(SB), Y8, Y9
+	VMULPS       Y2, Y2, Y2
+	VMULPS       Y9, Y9, Y9
+	VMULPS       Y2, Y2, Y2
+	VMULPS       Y9, Y9, Y9
+	VMULPS       Y2, Y2, Y2
+	VMULPS       Y9, Y9, Y9
+	VMAXPS       Y5, Y0, Y5
+	VMAXPS       Y6, Y1, Y6
+	VFNMADD231PS Y2, Y7, Y5
+	VFNMADD231PS Y9, Y8, Y6
+	VMASKMOVPS   Y5, Y3, (AX)(BX*4)
+	VMASKMOVPS   Y6, Y4, 32(AX)(BX*4)
 
 done3:
 	VZEROUPPER
 	RET
 
-DATA cc0800000<>+0(SB)/4, $0xc0800000
-DATA cc0800000<>+4(SB)/4, $0xc0800000
-DATA cc0800000<>+8(SB)/4, $0xc0800000
-DATA cc0800000<>+12(SB)/4, $0xc0800000
-DATA cc0800000<>+16(SB)/4, $0xc0800000
-DATA cc0800000<>+20(SB)/4, $0xc0800000
-DATA cc0800000<>+24(SB)/4, $0xc0800000
-DATA cc0800000<>+28(SB)/4, $0xc0800000
-GLOBL cc0800000<>(SB), RODATA|NOPTR, $32
+DATA c40b33333<>+0(SB)/4, $0x40b33333
+DATA c40b33333<>+4(SB)/4, $0x40b33333
+DATA c40b33333<>+8(SB)/4, $0x40b33333
+DATA c40b33333<>+12(SB)/4, $0x40b33333
+DATA c40b33333<>+16(SB)/4, $0x40b33333
+DATA c40b33333<>+20(SB)/4, $0x40b33333
+DATA c40b33333<>+24(SB)/4, $0x40b33333
+DATA c40b33333<>+28(SB)/4, $0x40b33333
+GLOBL c40b33333<>(SB), RODATA|NOPTR, $32
 
-DATA c40800000<>+0(SB)/4, $0x40800000
-DATA c40800000<>+4(SB)/4, $0x40800000
-DATA c40800000<>+8(SB)/4, $0x40800000
-DATA c40800000<>+12(SB)/4, $0x40800000
-DATA c40800000<>+16(SB)/4, $0x40800000
-DATA c40800000<>+20(SB)/4, $0x40800000
-DATA c40800000<>+24(SB)/4, $0x40800000
-DATA c40800000<>+28(SB)/4, $0x40800000
-GLOBL c40800000<>(SB), RODATA|NOPTR, $32
+DATA cb49d5747<>+0(SB)/4, $0xb49d5747
+DATA cb49d5747<>+4(SB)/4, $0xb49d5747
+DATA cb49d5747<>+8(SB)/4, $0xb49d5747
+DATA cb49d5747<>+12(SB)/4, $0xb49d5747
+DATA cb49d5747<>+16(SB)/4, $0xb49d5747
+DATA cb49d5747<>+20(SB)/4, $0xb49d5747
+DATA cb49d5747<>+24(SB)/4, $0xb49d5747
+DATA cb49d5747<>+28(SB)/4, $0xb49d5747
+GLOBL cb49d5747<>(SB), RODATA|NOPTR, $32
 
-DATA c3f3504f3<>+0(SB)/4, $0x3f3504f3
-DATA c3f3504f3<>+4(SB)/4, $0x3f3504f3
-DATA c3f3504f3<>+8(SB)/4, $0x3f3504f3
-DATA c3f3504f3<>+12(SB)/4, $0x3f3504f3
-DATA c3f3504f3<>+16(SB)/4, $0x3f3504f3
-DATA c3f3504f3<>+20(SB)/4, $0x3f3504f3
-DATA c3f3504f3<>+24(SB)/4, $0x3f3504f3
-DATA c3f3504f3<>+28(SB)/4, $0x3f3504f3
-GLOBL c3f3504f3<>(SB), RODATA|NOPTR, $32
+DATA c36f9895c<>+0(SB)/4, $0x36f9895c
+DATA c36f9895c<>+4(SB)/4, $0x36f9895c
+DATA c36f9895c<>+8(SB)/4, $0x36f9895c
+DATA c36f9895c<>+12(SB)/4, $0x36f9895c
+DATA c36f9895c<>+16(SB)/4, $0x36f9895c
+DATA c36f9895c<>+20(SB)/4, $0x36f9895c
+DATA c36f9895c<>+24(SB)/4, $0x36f9895c
+DATA c36f9895c<>+28(SB)/4, $0x36f9895c
+GLOBL c36f9895c<>(SB), RODATA|NOPTR, $32
 
-DATA caf95df0b<>+0(SB)/4, $0xaf95df0b
-DATA caf95df0b<>+4(SB)/4, $0xaf95df0b
-DATA caf95df0b<>+8(SB)/4, $0xaf95df0b
-DATA caf95df0b<>+12(SB)/4, $0xaf95df0b
-DATA caf95df0b<>+16(SB)/4, $0xaf95df0b
-DATA caf95df0b<>+20(SB)/4, $0xaf95df0b
-DATA caf95df0b<>+24(SB)/4, $0xaf95df0b
-DATA caf95df0b<>+28(SB)/4, $0xaf95df0b
-GLOBL caf95df0b<>(SB), RODATA|NOPTR, $32
+DATA cb87ba078<>+0(SB)/4, $0xb87ba078
+DATA cb87ba078<>+4(SB)/4, $0xb87ba078
+DATA cb87ba078<>+8(SB)/4, $0xb87ba078
+DATA cb87ba078<>+12(SB)/4, $0xb87ba078
+DATA cb87ba078<>+16(SB)/4, $0xb87ba078
+DATA cb87ba078<>+20(SB)/4, $0xb87ba078
+DATA cb87ba078<>+24(SB)/4, $0xb87ba078
+DATA cb87ba078<>+28(SB)/4, $0xb87ba078
+GLOBL cb87ba078<>(SB), RODATA|NOPTR, $32
 
-DATA c32edffee<>+0(SB)/4, $0x32edffee
-DATA c32edffee<>+4(SB)/4, $0x32edffee
-DATA c32edffee<>+8(SB)/4, $0x32edffee
-DATA c32edffee<>+12(SB)/4, $0x32edffee
-DATA c32edffee<>+16(SB)/4, $0x32edffee
-DATA c32edffee<>+20(SB)/4, $0x32edffee
-DATA c32edffee<>+24(SB)/4, $0x32edffee
-DATA c32edffee<>+28(SB)/4, $0x32edffee
-GLOBL c32edffee<>(SB), RODATA|NOPTR, $32
+DATA c380c36f9<>+0(SB)/4, $0x380c36f9
+DATA c380c36f9<>+4(SB)/4, $0x380c36f9
+DATA c380c36f9<>+8(SB)/4, $0x380c36f9
+DATA c380c36f9<>+12(SB)/4, $0x380c36f9
+DATA c380c36f9<>+16(SB)/4, $0x380c36f9
+DATA c380c36f9<>+20(SB)/4, $0x380c36f9
+DATA c380c36f9<>+24(SB)/4, $0x380c36f9
+DATA c380c36f9<>+28(SB)/4, $0x380c36f9
+GLOBL c380c36f9<>(SB), RODATA|NOPTR, $32
 
-DATA cb60cff51<>+0(SB)/4, $0xb60cff51
-DATA cb60cff51<>+4(SB)/4, $0xb60cff51
-DATA cb60cff51<>+8(SB)/4, $0xb60cff51
-DATA cb60cff51<>+12(SB)/4, $0xb60cff51
-DATA cb60cff51<>+16(SB)/4, $0xb60cff51
-DATA cb60cff51<>+20(SB)/4, $0xb60cff51
-DATA cb60cff51<>+24(SB)/4, $0xb60cff51
-DATA cb60cff51<>+28(SB)/4, $0xb60cff51
-GLOBL cb60cff51<>(SB), RODATA|NOPTR, $32
+DATA c3ac563e5<>+0(SB)/4, $0x3ac563e5
+DATA c3ac563e5<>+4(SB)/4, $0x3ac563e5
+DATA c3ac563e5<>+8(SB)/4, $0x3ac563e5
+DATA c3ac563e5<>+12(SB)/4, $0x3ac563e5
+DATA c3ac563e5<>+16(SB)/4, $0x3ac563e5
+DATA c3ac563e5<>+20(SB)/4, $0x3ac563e5
+DATA c3ac563e5<>+24(SB)/4, $0x3ac563e5
+DATA c3ac563e5<>+28(SB)/4, $0x3ac563e5
+GLOBL c3ac563e5<>(SB), RODATA|NOPTR, $32
 
-DATA cb86ec2d2<>+0(SB)/4, $0xb86ec2d2
-DATA cb86ec2d2<>+4(SB)/4, $0xb86ec2d2
-DATA cb86ec2d2<>+8(SB)/4, $0xb86ec2d2
-DATA cb86ec2d2<>+12(SB)/4, $0xb86ec2d2
-DATA cb86ec2d2<>+16(SB)/4, $0xb86ec2d2
-DATA cb86ec2d2<>+20(SB)/4, $0xb86ec2d2
-DATA cb86ec2d2<>+24(SB)/4, $0xb86ec2d2
-DATA cb86ec2d2<>+28(SB)/4, $0xb86ec2d2
-GLOBL cb86ec2d2<>(SB), RODATA|NOPTR, $32
+DATA cba30988c<>+0(SB)/4, $0xba30988c
+DATA cba30988c<>+4(SB)/4, $0xba30988c
+DATA cba30988c<>+8(SB)/4, $0xba30988c
+DATA cba30988c<>+12(SB)/4, $0xba30988c
+DATA cba30988c<>+16(SB)/4, $0xba30988c
+DATA cba30988c<>+20(SB)/4, $0xba30988c
+DATA cba30988c<>+24(SB)/4, $0xba30988c
+DATA cba30988c<>+28(SB)/4, $0xba30988c
+GLOBL cba30988c<>(SB), RODATA|NOPTR, $32
 
-DATA cba40ac63<>+0(SB)/4, $0xba40ac63
-DATA cba40ac63<>+4(SB)/4, $0xba40ac63
-DATA cba40ac63<>+8(SB)/4, $0xba40ac63
-DATA cba40ac63<>+12(SB)/4, $0xba40ac63
-DATA cba40ac63<>+16(SB)/4, $0xba40ac63
-DATA cba40ac63<>+20(SB)/4, $0xba40ac63
-DATA cba40ac63<>+24(SB)/4, $0xba40ac63
-DATA cba40ac63<>+28(SB)/4, $0xba40ac63
-GLOBL cba40ac63<>(SB), RODATA|NOPTR, $32
+DATA cbd02c5fb<>+0(SB)/4, $0xbd02c5fb
+DATA cbd02c5fb<>+4(SB)/4, $0xbd02c5fb
+DATA cbd02c5fb<>+8(SB)/4, $0xbd02c5fb
+DATA cbd02c5fb<>+12(SB)/4, $0xbd02c5fb
+DATA cbd02c5fb<>+16(SB)/4, $0xbd02c5fb
+DATA cbd02c5fb<>+20(SB)/4, $0xbd02c5fb
+DATA cbd02c5fb<>+24(SB)/4, $0xbd02c5fb
+DATA cbd02c5fb<>+28(SB)/4, $0xbd02c5fb
+GLOBL cbd02c5fb<>(SB), RODATA|NOPTR, $32
 
-DATA cbb41a1f6<>+0(SB)/4, $0xbb41a1f6
-DATA cbb41a1f6<>+4(SB)/4, $0xbb41a1f6
-DATA cbb41a1f6<>+8(SB)/4, $0xbb41a1f6
-DATA cbb41a1f6<>+12(SB)/4, $0xbb41a1f6
-DATA cbb41a1f6<>+16(SB)/4, $0xbb41a1f6
-DATA cbb41a1f6<>+20(SB)/4, $0xbb41a1f6
-DATA cbb41a1f6<>+24(SB)/4, $0xbb41a1f6
-DATA cbb41a1f6<>+28(SB)/4, $0xbb41a1f6
-GLOBL cbb41a1f6<>(SB), RODATA|NOPTR, $32
+DATA cbdbb4e2b<>+0(SB)/4, $0xbdbb4e2b
+DATA cbdbb4e2b<>+4(SB)/4, $0xbdbb4e2b
+DATA cbdbb4e2b<>+8(SB)/4, $0xbdbb4e2b
+DATA cbdbb4e2b<>+12(SB)/4, $0xbdbb4e2b
+DATA cbdbb4e2b<>+16(SB)/4, $0xbdbb4e2b
+DATA cbdbb4e2b<>+20(SB)/4, $0xbdbb4e2b
+DATA cbdbb4e2b<>+24(SB)/4, $0xbdbb4e2b
+DATA cbdbb4e2b<>+28(SB)/4, $0xbdbb4e2b
+GLOBL cbdbb4e2b<>(SB), RODATA|NOPTR, $32
 
-DATA cbc83dbd4<>+0(SB)/4, $0xbc83dbd4
-DATA cbc83dbd4<>+4(SB)/4, $0xbc83dbd4
-DATA cbc83dbd4<>+8(SB)/4, $0xbc83dbd4
-DATA cbc83dbd4<>+12(SB)/4, $0xbc83dbd4
-DATA cbc83dbd4<>+16(SB)/4, $0xbc83dbd4
-DATA cbc83dbd4<>+20(SB)/4, $0xbc83dbd4
-DATA cbc83dbd4<>+24(SB)/4, $0xbc83dbd4
-DATA cbc83dbd4<>+28(SB)/4, $0xbc83dbd4
-GLOBL cbc83dbd4<>(SB), RODATA|NOPTR, $32
+DATA c3f6ac0c7<>+0(SB)/4, $0x3f6ac0c7
+DATA c3f6ac0c7<>+4(SB)/4, $0x3f6ac0c7
+DATA c3f6ac0c7<>+8(SB)/4, $0x3f6ac0c7
+DATA c3f6ac0c7<>+12(SB)/4, $0x3f6ac0c7
+DATA c3f6ac0c7<>+16(SB)/4, $0x3f6ac0c7
+DATA c3f6ac0c7<>+20(SB)/4, $0x3f6ac0c7
+DATA c3f6ac0c7<>+24(SB)/4, $0x3f6ac0c7
+DATA c3f6ac0c7<>+28(SB)/4, $0x3f6ac0c7
+GLOBL c3f6ac0c7<>(SB), RODATA|NOPTR, $32
 
-DATA cb77460cd<>+0(SB)/4, $0xb77460cd
-DATA cb77460cd<>+4(SB)/4, $0xb77460cd
-DATA cb77460cd<>+8(SB)/4, $0xb77460cd
-DATA cb77460cd<>+12(SB)/4, $0xb77460cd
-DATA cb77460cd<>+16(SB)/4, $0xb77460cd
-DATA cb77460cd<>+20(SB)/4, $0xb77460cd
-DATA cb77460cd<>+24(SB)/4, $0xb77460cd
-DATA cb77460cd<>+28(SB)/4, $0xb77460cd
-GLOBL cb77460cd<>(SB), RODATA|NOPTR, $32
-
-DATA cb95fbd29<>+0(SB)/4, $0xb95fbd29
-DATA cb95fbd29<>+4(SB)/4, $0xb95fbd29
-DATA cb95fbd29<>+8(SB)/4, $0xb95fbd29
-DATA cb95fbd29<>+12(SB)/4, $0xb95fbd29
-DATA cb95fbd29<>+16(SB)/4, $0xb95fbd29
-DATA cb95fbd29<>+20(SB)/4, $0xb95fbd29
-DATA cb95fbd29<>+24(SB)/4, $0xb95fbd29
-DATA cb95fbd29<>+28(SB)/4, $0xb95fbd29
-GLOBL cb95fbd29<>(SB), RODATA|NOPTR, $32
-
-DATA cbadc924e<>+0(SB)/4, $0xbadc924e
-DATA cbadc924e<>+4(SB)/4, $0xbadc924e
-DATA cbadc924e<>+8(SB)/4, $0xbadc924e
-DATA cbadc924e<>+12(SB)/4, $0xbadc924e
-DATA cbadc924e<>+16(SB)/4, $0xbadc924e
-DATA cbadc924e<>+20(SB)/4, $0xbadc924e
-DATA cbadc924e<>+24(SB)/4, $0xbadc924e
-DATA cbadc924e<>+28(SB)/4, $0xbadc924e
-GLOBL cbadc924e<>(SB), RODATA|NOPTR, $32
-
-DATA cbbf19bf8<>+0(SB)/4, $0xbbf19bf8
-DATA cbbf19bf8<>+4(SB)/4, $0xbbf19bf8
-DATA cbbf19bf8<>+8(SB)/4, $0xbbf19bf8
-DATA cbbf19bf8<>+12(SB)/4, $0xbbf19bf8
-DATA cbbf19bf8<>+16(SB)/4, $0xbbf19bf8
-DATA cbbf19bf8<>+20(SB)/4, $0xbbf19bf8
-DATA cbbf19bf8<>+24(SB)/4, $0xbbf19bf8
-DATA cbbf19bf8<>+28(SB)/4, $0xbbf19bf8
-GLOBL cbbf19bf8<>(SB), RODATA|NOPTR, $32
-
-DATA cbc69b6a7<>+0(SB)/4, $0xbc69b6a7
-DATA cbc69b6a7<>+4(SB)/4, $0xbc69b6a7
-DATA cbc69b6a7<>+8(SB)/4, $0xbc69b6a7
-DATA cbc69b6a7<>+12(SB)/4, $0xbc69b6a7
-DATA cbc69b6a7<>+16(SB)/4, $0xbc69b6a7
-DATA cbc69b6a7<>+20(SB)/4, $0xbc69b6a7
-DATA cbc69b6a7<>+24(SB)/4, $0xbc69b6a7
-DATA cbc69b6a7<>+28(SB)/4, $0xbc69b6a7
-GLOBL cbc69b6a7<>(SB), RODATA|NOPTR, $32
-
-DATA c3f800000<>+0(SB)/4, $0x3f800000
-DATA c3f800000<>+4(SB)/4, $0x3f800000
-DATA c3f800000<>+8(SB)/4, $0x3f800000
-DATA c3f800000<>+12(SB)/4, $0x3f800000
-DATA c3f800000<>+16(SB)/4, $0x3f800000
-DATA c3f800000<>+20(SB)/4, $0x3f800000
-DATA c3f800000<>+24(SB)/4, $0x3f800000
-DATA c3f800000<>+28(SB)/4, $0x3f800000
-GLOBL c3f800000<>(SB), RODATA|NOPTR, $32
-
-DATA c3f000000<>+0(SB)/4, $0x3f000000
-DATA c3f000000<>+4(SB)/4, $0x3f000000
-DATA c3f000000<>+8(SB)/4, $0x3f000000
-DATA c3f000000<>+12(SB)/4, $0x3f000000
-DATA c3f000000<>+16(SB)/4, $0x3f000000
-DATA c3f000000<>+20(SB)/4, $0x3f000000
-DATA c3f000000<>+24(SB)/4, $0x3f000000
-DATA c3f000000<>+28(SB)/4, $0x3f000000
-GLOBL c3f000000<>(SB), RODATA|NOPTR, $32
+DATA c7fffffff<>+0(SB)/4, $0x7fffffff
+DATA c7fffffff<>+4(SB)/4, $0x7fffffff
+DATA c7fffffff<>+8(SB)/4, $0x7fffffff
+DATA c7fffffff<>+12(SB)/4, $0x7fffffff
+DATA c7fffffff<>+16(SB)/4, $0x7fffffff
+DATA c7fffffff<>+20(SB)/4, $0x7fffffff
+DATA c7fffffff<>+24(SB)/4, $0x7fffffff
+DATA c7fffffff<>+28(SB)/4, $0x7fffffff
+GLOBL c7fffffff<>(SB), RODATA|NOPTR, $32
 
 DATA tailMasks<>+0(SB)/4, $0xffffffff
 DATA tailMasks<>+4(SB)/4, $0xffffffff
@@ -332,13 +253,22 @@ DATA tailMasks<>+124(SB)/4, $0x00000000
 GLOBL tailMasks<>(SB), RODATA|NOPTR, $128
 
 // func geluAVX512(dst []float32, x []float32)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
 TEXT ·geluAVX512(SB), NOSPLIT, $0-48
 	MOVQ         dst_base+0(FP), AX
 	MOVQ         x_base+24(FP), CX
 	MOVQ         x_len+32(FP), DX
-	VBROADCASTSS cc0800000<>+0(SB), Z0
-	VBROADCASTSS c40800000<>+0(SB), Z1
+	VPXORD       Z0, Z0, Z0
+	VBROADCASTSS c40b33333<>+0(SB), Z1
+	VBROADCASTSS cb49d5747<>+0(SB), Z2
+	VBROADCASTSS c36f9895c<>+0(SB), Z3
+	VBROADCASTSS cb87ba078<>+0(SB), Z4
+	VBROADCASTSS c380c36f9<>+0(SB), Z5
+	VBROADCASTSS c3ac563e5<>+0(SB), Z6
+	VBROADCASTSS cba30988c<>+0(SB), Z7
+	VBROADCASTSS cbd02c5fb<>+0(SB), Z8
+	VBROADCASTSS cbdbb4e2b<>+0(SB), Z9
+	VBROADCASTSS c3f6ac0c7<>+0(SB), Z10
 	XORQ         BX, BX
 	MOVQ         DX, SI
 	ANDQ         $-16, SI
@@ -346,63 +276,51 @@ TEXT ·geluAVX512(SB), NOSPLIT, $0-48
 	JGE          tail2
 
 loop1:
-	VMOVUPS          (CX)(BX*4), Z2
-	VMULPS.BCST      c3f3504f3<>+0(SB), Z2, Z3
-	VMAXPS           Z3, Z0, Z3
-	VMINPS           Z3, Z1, Z3
-	VMULPS           Z3, Z3, Z4
-	VBROADCASTSS     caf95df0b<>+0(SB), Z5
-	VFMADD213PS.BCST c32edffee<>+0(SB), Z4, Z5
-	VFMADD213PS.BCST cb60cff51<>+0(SB), Z4, Z5
-	VFMADD213PS.BCST cb86ec2d2<>+0(SB), Z4, Z5
-	VFMADD213PS.BCST cba40ac63<>+0(SB), Z4, Z5
-	VFMADD213PS.BCST cbb41a1f6<>+0(SB), Z4, Z5
-	VFMADD213PS.BCST cbc83dbd4<>+0(SB), Z4, Z5
-	VBROADCASTSS     cb77460cd<>+0(SB), Z6
-	VFMADD213PS.BCST cb95fbd29<>+0(SB), Z4, Z6
-	VFMADD213PS.BCST cbadc924e<>+0(SB), Z4, Z6
-	VFMADD213PS.BCST cbbf19bf8<>+0(SB), Z4, Z6
-	VFMADD213PS.BCST cbc69b6a7<>+0(SB), Z4, Z6
-	VMULPS           Z5, Z3, Z3
-	VDIVPS           Z6, Z3, Z3
-	VADDPS.BCST      c3f800000<>+0(SB), Z3, Z3
-	VMULPS.BCST      c3f000000<>+0(SB), Z2, Z2
-	VMULPS           Z3, Z2, Z2
-	VMOVUPS          Z2, (AX)(BX*4)
-	ADDQ             $0x10, BX
-	CMPQ             BX, SI
-	JLT              loop1
+	VMOVUPS      (CX)(BX*4), Z11
+	VRANGEPS     $0x0a, Z1, Z11, Z12
+	VMOVAPS      Z2, Z13
+	VFMADD213PS  Z3, Z12, Z13
+	VFMADD213PS  Z4, Z12, Z13
+	VFMADD213PS  Z5, Z12, Z13
+	VFMADD213PS  Z6, Z12, Z13
+	VFMADD213PS  Z7, Z12, Z13
+	VFMADD213PS  Z8, Z12, Z13
+	VFMADD213PS  Z9, Z12, Z13
+	VFMADD213PS  Z10, Z12, Z13
+	VMULPS       Z13, Z13, Z13
+	VMULPS       Z13, Z13, Z13
+	VMULPS       Z13, Z13, Z13
+	VMAXPS       Z11, Z0, Z11
+	VFNMADD231PS Z13, Z12, Z11
+	VMOVUPS      Z11, (AX)(BX*4)
+	ADDQ         $0x10, BX
+	CMPQ         BX, SI
+	JLT          loop1
 
 tail2:
-	ANDQ             $0x0f, DX
-	JZ               done3
-	MOVQ             $0x00000001, SI
-	SHLXQ            DX, SI, DX
-	DECQ             DX
-	KMOVW            DX, K1
-	VMOVUPS.Z        (CX)(BX*4), K1, Z2
-	VMULPS.BCST      c3f3504f3<>+0(SB), Z2, Z3
-	VMAXPS           Z3, Z0, Z3
-	VMINPS           Z3, Z1, Z3
-	VMULPS           Z3, Z3, Z0
-	VBROADCASTSS     caf95df0b<>+0(SB), Z1
-	VFMADD213PS.BCST c32edffee<>+0(SB), Z0, Z1
-	VFMADD213PS.BCST cb60cff51<>+0(SB), Z0, Z1
-	VFMADD213PS.BCST cb86ec2d2<>+0(SB), Z0, Z1
-	VFMADD213PS.BCST cba40ac63<>+0(SB), Z0, Z1
-	VFMADD213PS.BCST cbb41a1f6<>+0(SB), Z0, Z1
-	VFMADD213PS.BCST cbc83dbd4<>+0(SB), Z0, Z1
-	VBROADCASTSS     cb77460cd<>+0(SB), Z4
-	VFMADD213PS.BCST cb95fbd29<>+0(SB), Z0, Z4
-	VFMADD213PS.BCST cbadc924e<>+0(SB), Z0, Z4
-	VFMADD213PS.BCST cbbf19bf8<>+0(SB), Z0, Z4
-	VFMADD213PS.BCST cbc69b6a7<>+0(SB), Z0, Z4
-	VMULPS           Z1, Z3, Z3
-	VDIVPS           Z4, Z3, Z3
-	VADDPS.BCST      c3f800000<>+0(SB), Z3, Z3
-	VMULPS.BCST      c3f000000<>+0(SB), Z2, Z2
-	VMULPS           Z3, Z2, Z2
-	VMOVUPS          Z2, K1, (AX)(BX*4)
+	ANDQ         $0x0f, DX
+	JZ           done3
+	MOVQ         $0x00000001, SI
+	SHLXQ        DX, SI, DX
+	DECQ         DX
+	KMOVW        DX, K1
+	VMOVUPS.Z    (CX)(BX*4), K1, Z11
+	VRANGEPS     $0x0a, Z1, Z11, Z1
+	VMOVAPS      Z2, Z2
+	VFMADD213PS  Z3, Z1, Z2
+	VFMADD213PS  Z4, Z1, Z2
+	VFMADD213PS  Z5, Z1, Z2
+	VFMADD213PS  Z6, Z1, Z2
+	VFMADD213PS  Z7, Z1, Z2
+	VFMADD213PS  Z8, Z1, Z2
+	VFMADD213PS  Z9, Z1, Z2
+	VFMADD213PS  Z10, Z1, Z2
+	VMULPS       Z2, Z2, Z2
+	VMULPS       Z2, Z2, Z2
+	VMULPS       Z2, Z2, Z2
+	VMAXPS       Z11, Z0, Z11
+	VFNMADD231PS Z2, Z1, Z11
+	VMOVUPS      Z11, K1, (AX)(BX*4)
 
 done3:
 	VZEROUPPER
@@ -712,6 +630,16 @@ DATA c40000000<>+20(SB)/4, $0x40000000
 DATA c40000000<>+24(SB)/4, $0x40000000
 DATA c40000000<>+28(SB)/4, $0x40000000
 GLOBL c40000000<>(SB), RODATA|NOPTR, $32
+
+DATA c3f800000<>+0(SB)/4, $0x3f800000
+DATA c3f800000<>+4(SB)/4, $0x3f800000
+DATA c3f800000<>+8(SB)/4, $0x3f800000
+DATA c3f800000<>+12(SB)/4, $0x3f800000
+DATA c3f800000<>+16(SB)/4, $0x3f800000
+DATA c3f800000<>+20(SB)/4, $0x3f800000
+DATA c3f800000<>+24(SB)/4, $0x3f800000
+DATA c3f800000<>+28(SB)/4, $0x3f800000
+GLOBL c3f800000<>(SB), RODATA|NOPTR, $32
 
 // func geluTanhAVX512(dst []float32, x []float32)
 // Requires: AVX, AVX512F, BMI2
@@ -1411,6 +1339,166 @@ tail2:
 done3:
 	VZEROUPPER
 	RET
+
+DATA cc0800000<>+0(SB)/4, $0xc0800000
+DATA cc0800000<>+4(SB)/4, $0xc0800000
+DATA cc0800000<>+8(SB)/4, $0xc0800000
+DATA cc0800000<>+12(SB)/4, $0xc0800000
+DATA cc0800000<>+16(SB)/4, $0xc0800000
+DATA cc0800000<>+20(SB)/4, $0xc0800000
+DATA cc0800000<>+24(SB)/4, $0xc0800000
+DATA cc0800000<>+28(SB)/4, $0xc0800000
+GLOBL cc0800000<>(SB), RODATA|NOPTR, $32
+
+DATA c40800000<>+0(SB)/4, $0x40800000
+DATA c40800000<>+4(SB)/4, $0x40800000
+DATA c40800000<>+8(SB)/4, $0x40800000
+DATA c40800000<>+12(SB)/4, $0x40800000
+DATA c40800000<>+16(SB)/4, $0x40800000
+DATA c40800000<>+20(SB)/4, $0x40800000
+DATA c40800000<>+24(SB)/4, $0x40800000
+DATA c40800000<>+28(SB)/4, $0x40800000
+GLOBL c40800000<>(SB), RODATA|NOPTR, $32
+
+DATA c3f3504f3<>+0(SB)/4, $0x3f3504f3
+DATA c3f3504f3<>+4(SB)/4, $0x3f3504f3
+DATA c3f3504f3<>+8(SB)/4, $0x3f3504f3
+DATA c3f3504f3<>+12(SB)/4, $0x3f3504f3
+DATA c3f3504f3<>+16(SB)/4, $0x3f3504f3
+DATA c3f3504f3<>+20(SB)/4, $0x3f3504f3
+DATA c3f3504f3<>+24(SB)/4, $0x3f3504f3
+DATA c3f3504f3<>+28(SB)/4, $0x3f3504f3
+GLOBL c3f3504f3<>(SB), RODATA|NOPTR, $32
+
+DATA caf95df0b<>+0(SB)/4, $0xaf95df0b
+DATA caf95df0b<>+4(SB)/4, $0xaf95df0b
+DATA caf95df0b<>+8(SB)/4, $0xaf95df0b
+DATA caf95df0b<>+12(SB)/4, $0xaf95df0b
+DATA caf95df0b<>+16(SB)/4, $0xaf95df0b
+DATA caf95df0b<>+20(SB)/4, $0xaf95df0b
+DATA caf95df0b<>+24(SB)/4, $0xaf95df0b
+DATA caf95df0b<>+28(SB)/4, $0xaf95df0b
+GLOBL caf95df0b<>(SB), RODATA|NOPTR, $32
+
+DATA c32edffee<>+0(SB)/4, $0x32edffee
+DATA c32edffee<>+4(SB)/4, $0x32edffee
+DATA c32edffee<>+8(SB)/4, $0x32edffee
+DATA c32edffee<>+12(SB)/4, $0x32edffee
+DATA c32edffee<>+16(SB)/4, $0x32edffee
+DATA c32edffee<>+20(SB)/4, $0x32edffee
+DATA c32edffee<>+24(SB)/4, $0x32edffee
+DATA c32edffee<>+28(SB)/4, $0x32edffee
+GLOBL c32edffee<>(SB), RODATA|NOPTR, $32
+
+DATA cb60cff51<>+0(SB)/4, $0xb60cff51
+DATA cb60cff51<>+4(SB)/4, $0xb60cff51
+DATA cb60cff51<>+8(SB)/4, $0xb60cff51
+DATA cb60cff51<>+12(SB)/4, $0xb60cff51
+DATA cb60cff51<>+16(SB)/4, $0xb60cff51
+DATA cb60cff51<>+20(SB)/4, $0xb60cff51
+DATA cb60cff51<>+24(SB)/4, $0xb60cff51
+DATA cb60cff51<>+28(SB)/4, $0xb60cff51
+GLOBL cb60cff51<>(SB), RODATA|NOPTR, $32
+
+DATA cb86ec2d2<>+0(SB)/4, $0xb86ec2d2
+DATA cb86ec2d2<>+4(SB)/4, $0xb86ec2d2
+DATA cb86ec2d2<>+8(SB)/4, $0xb86ec2d2
+DATA cb86ec2d2<>+12(SB)/4, $0xb86ec2d2
+DATA cb86ec2d2<>+16(SB)/4, $0xb86ec2d2
+DATA cb86ec2d2<>+20(SB)/4, $0xb86ec2d2
+DATA cb86ec2d2<>+24(SB)/4, $0xb86ec2d2
+DATA cb86ec2d2<>+28(SB)/4, $0xb86ec2d2
+GLOBL cb86ec2d2<>(SB), RODATA|NOPTR, $32
+
+DATA cba40ac63<>+0(SB)/4, $0xba40ac63
+DATA cba40ac63<>+4(SB)/4, $0xba40ac63
+DATA cba40ac63<>+8(SB)/4, $0xba40ac63
+DATA cba40ac63<>+12(SB)/4, $0xba40ac63
+DATA cba40ac63<>+16(SB)/4, $0xba40ac63
+DATA cba40ac63<>+20(SB)/4, $0xba40ac63
+DATA cba40ac63<>+24(SB)/4, $0xba40ac63
+DATA cba40ac63<>+28(SB)/4, $0xba40ac63
+GLOBL cba40ac63<>(SB), RODATA|NOPTR, $32
+
+DATA cbb41a1f6<>+0(SB)/4, $0xbb41a1f6
+DATA cbb41a1f6<>+4(SB)/4, $0xbb41a1f6
+DATA cbb41a1f6<>+8(SB)/4, $0xbb41a1f6
+DATA cbb41a1f6<>+12(SB)/4, $0xbb41a1f6
+DATA cbb41a1f6<>+16(SB)/4, $0xbb41a1f6
+DATA cbb41a1f6<>+20(SB)/4, $0xbb41a1f6
+DATA cbb41a1f6<>+24(SB)/4, $0xbb41a1f6
+DATA cbb41a1f6<>+28(SB)/4, $0xbb41a1f6
+GLOBL cbb41a1f6<>(SB), RODATA|NOPTR, $32
+
+DATA cbc83dbd4<>+0(SB)/4, $0xbc83dbd4
+DATA cbc83dbd4<>+4(SB)/4, $0xbc83dbd4
+DATA cbc83dbd4<>+8(SB)/4, $0xbc83dbd4
+DATA cbc83dbd4<>+12(SB)/4, $0xbc83dbd4
+DATA cbc83dbd4<>+16(SB)/4, $0xbc83dbd4
+DATA cbc83dbd4<>+20(SB)/4, $0xbc83dbd4
+DATA cbc83dbd4<>+24(SB)/4, $0xbc83dbd4
+DATA cbc83dbd4<>+28(SB)/4, $0xbc83dbd4
+GLOBL cbc83dbd4<>(SB), RODATA|NOPTR, $32
+
+DATA cb77460cd<>+0(SB)/4, $0xb77460cd
+DATA cb77460cd<>+4(SB)/4, $0xb77460cd
+DATA cb77460cd<>+8(SB)/4, $0xb77460cd
+DATA cb77460cd<>+12(SB)/4, $0xb77460cd
+DATA cb77460cd<>+16(SB)/4, $0xb77460cd
+DATA cb77460cd<>+20(SB)/4, $0xb77460cd
+DATA cb77460cd<>+24(SB)/4, $0xb77460cd
+DATA cb77460cd<>+28(SB)/4, $0xb77460cd
+GLOBL cb77460cd<>(SB), RODATA|NOPTR, $32
+
+DATA cb95fbd29<>+0(SB)/4, $0xb95fbd29
+DATA cb95fbd29<>+4(SB)/4, $0xb95fbd29
+DATA cb95fbd29<>+8(SB)/4, $0xb95fbd29
+DATA cb95fbd29<>+12(SB)/4, $0xb95fbd29
+DATA cb95fbd29<>+16(SB)/4, $0xb95fbd29
+DATA cb95fbd29<>+20(SB)/4, $0xb95fbd29
+DATA cb95fbd29<>+24(SB)/4, $0xb95fbd29
+DATA cb95fbd29<>+28(SB)/4, $0xb95fbd29
+GLOBL cb95fbd29<>(SB), RODATA|NOPTR, $32
+
+DATA cbadc924e<>+0(SB)/4, $0xbadc924e
+DATA cbadc924e<>+4(SB)/4, $0xbadc924e
+DATA cbadc924e<>+8(SB)/4, $0xbadc924e
+DATA cbadc924e<>+12(SB)/4, $0xbadc924e
+DATA cbadc924e<>+16(SB)/4, $0xbadc924e
+DATA cbadc924e<>+20(SB)/4, $0xbadc924e
+DATA cbadc924e<>+24(SB)/4, $0xbadc924e
+DATA cbadc924e<>+28(SB)/4, $0xbadc924e
+GLOBL cbadc924e<>(SB), RODATA|NOPTR, $32
+
+DATA cbbf19bf8<>+0(SB)/4, $0xbbf19bf8
+DATA cbbf19bf8<>+4(SB)/4, $0xbbf19bf8
+DATA cbbf19bf8<>+8(SB)/4, $0xbbf19bf8
+DATA cbbf19bf8<>+12(SB)/4, $0xbbf19bf8
+DATA cbbf19bf8<>+16(SB)/4, $0xbbf19bf8
+DATA cbbf19bf8<>+20(SB)/4, $0xbbf19bf8
+DATA cbbf19bf8<>+24(SB)/4, $0xbbf19bf8
+DATA cbbf19bf8<>+28(SB)/4, $0xbbf19bf8
+GLOBL cbbf19bf8<>(SB), RODATA|NOPTR, $32
+
+DATA cbc69b6a7<>+0(SB)/4, $0xbc69b6a7
+DATA cbc69b6a7<>+4(SB)/4, $0xbc69b6a7
+DATA cbc69b6a7<>+8(SB)/4, $0xbc69b6a7
+DATA cbc69b6a7<>+12(SB)/4, $0xbc69b6a7
+DATA cbc69b6a7<>+16(SB)/4, $0xbc69b6a7
+DATA cbc69b6a7<>+20(SB)/4, $0xbc69b6a7
+DATA cbc69b6a7<>+24(SB)/4, $0xbc69b6a7
+DATA cbc69b6a7<>+28(SB)/4, $0xbc69b6a7
+GLOBL cbc69b6a7<>(SB), RODATA|NOPTR, $32
+
+DATA c3f000000<>+0(SB)/4, $0x3f000000
+DATA c3f000000<>+4(SB)/4, $0x3f000000
+DATA c3f000000<>+8(SB)/4, $0x3f000000
+DATA c3f000000<>+12(SB)/4, $0x3f000000
+DATA c3f000000<>+16(SB)/4, $0x3f000000
+DATA c3f000000<>+20(SB)/4, $0x3f000000
+DATA c3f000000<>+24(SB)/4, $0x3f000000
+DATA c3f000000<>+28(SB)/4, $0x3f000000
+GLOBL c3f000000<>(SB), RODATA|NOPTR, $32
 
 DATA cbf000000<>+0(SB)/4, $0xbf000000
 DATA cbf000000<>+4(SB)/4, $0xbf000000

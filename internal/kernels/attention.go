@@ -50,7 +50,7 @@ func AttentionBF16(n, nq, d int, q, k, v ViewF32, scale, mask float32, ctx []flo
 	s.eachQueries(n, nq, q, probs, func(top, rows int, block ViewF32, scores []float32) {
 		GemmBF16(rows, block, &s.keysBF16, 0, s.keysBF16.Panels(), scores, n, Epilogue{}, s)
 		for i := range rows {
-			s.sums[i] = 1 / softmaxWeights(scores[i*n:][:n], scale)
+			s.sums[i] = 1 / softmaxWeights(scores[i*n:][:n], scale*expLog2e)
 		}
 		out := ctx[top*ldctx:]
 		GemmBF16(rows, RowMajor(scores, n), &s.valsBF16, 0, s.valsBF16.Panels(), out, ldctx, Epilogue{}, s)

@@ -56,3 +56,30 @@ func exp32(x float32) float32 {
 	p = fma32(p, r, expC0)
 	return p * math.Float32frombits(math.Float32bits(t)<<23)
 }
+
+// 2^t is 2^n * 2^r with n = round(t) and r = t - n. 2^r is 1 + r*q(r) with q the polynomial of degree 4 that minimizes the
+// largest relative error (9e-8). The coefficients are doubled as those of the exponential are.
+const (
+	exp2Low   = -125.5 // n = -126
+	exp2C0    = 1 * 2
+	exp2C1    = 0x1.62e42ap-1 * 2
+	exp2C2    = 0x1.ebf9bcp-3 * 2
+	exp2C3    = 0x1.c6b752p-5 * 2
+	exp2C4    = 0x1.3cea88p-7 * 2
+	exp2C5    = 0x1.5bba14p-10 * 2
+)
+
+// exp2 returns 2^t for t up to 0, and 0 where that is below 2^-125.
+func exp2(t float32) float32 {
+	if t < exp2Low {
+		t = exp2Low
+	}
+	z := t + expMagic
+	r := t - (z - expMagic)
+	p := fma32(exp2C5, r, exp2C4)
+	p = fma32(p, r, exp2C3)
+	p = fma32(p, r, exp2C2)
+	p = fma32(p, r, exp2C1)
+	p = fma32(p, r, exp2C0)
+	return p * math.Float32frombits(math.Float32bits(z)<<23)
+}

@@ -885,6 +885,10 @@ done3:
 	VDIVPS       X2, X0, X0
 	VMOVUPS      X0, (DX)
 	VBROADCASTSS X0, Y0
+	MOVQ         residual+24(FP), AX
+	MOVQ         CX, BX
+	SHLQ         $0x01, BX
+	ADDQ         BX, AX
 	VPXOR        Y1, Y1, Y1
 	VPXOR        Y3, Y3, Y3
 	XORQ         AX, AX
@@ -940,6 +944,10 @@ done6:
 	MOVQ         dst+0(FP), AX
 	MOVQ         gamma+32(FP), DX
 	MOVQ         beta+40(FP), BX
+	MOVQ         x+16(FP), DI
+	MOVQ         CX, R8
+	SHLQ         $0x01, R8
+	ADDQ         R8, DI
 	XORQ         DI, DI
 	MOVQ         CX, R8
 	ANDQ         $-16, R8
@@ -1045,6 +1053,10 @@ done3:
 	VDIVPS        X1, X0, X0
 	VMOVUPS       X0, (DX)
 	VBROADCASTSS  X0, Z0
+	MOVQ          residual+24(FP), AX
+	MOVQ          CX, BX
+	SHLQ          $0x01, BX
+	ADDQ          BX, AX
 	VPXORD        Z3, Z3, Z3
 	XORQ          AX, AX
 	MOVQ          CX, BX
@@ -1093,6 +1105,10 @@ done6:
 	MOVQ          dst+0(FP), AX
 	MOVQ          gamma+32(FP), DX
 	MOVQ          beta+40(FP), BX
+	MOVQ          x+16(FP), DI
+	MOVQ          CX, R8
+	SHLQ          $0x01, R8
+	ADDQ          R8, DI
 	XORQ          DI, DI
 	MOVQ          CX, R8
 	ANDQ          $-16, R8
@@ -1131,7 +1147,7 @@ done9:
 	RET
 
 // func addLayerNormRowsAVX2(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·addLayerNormRowsAVX2(SB), NOSPLIT, $0-72
 	MOVQ  x+16(FP), AX
 	MOVQ  n+48(FP), CX
@@ -1225,53 +1241,59 @@ done3:
 	VBROADCASTSS X0, Y1
 	VPSHUFD      $0x55, X0, X0
 	VBROADCASTSS X0, Y0
+	MOVQ         residual+24(FP), AX
+	MOVQ         CX, BX
+	SHLQ         $0x02, BX
+	ADDQ         BX, AX
 	VPXOR        Y2, Y2, Y2
 	VPXOR        Y3, Y3, Y3
 	VPXOR        Y5, Y5, Y5
 	VPXOR        Y6, Y6, Y6
-	XORQ         AX, AX
-	MOVQ         CX, BX
+	XORQ         BX, BX
 	MOVQ         CX, DI
-	ANDQ         $-16, DI
-	CMPQ         AX, DI
+	MOVQ         CX, R8
+	ANDQ         $-16, R8
+	CMPQ         BX, R8
 	JGE          tail5
 
 loop4:
-	VMOVUPS     (SI)(AX*4), Y7
-	VMOVUPS     32(SI)(AX*4), Y8
+	VMOVUPS     (SI)(BX*4), Y7
+	VMOVUPS     32(SI)(BX*4), Y8
+	PREFETCHT0  (AX)(BX*4)
 	VSUBPS      Y1, Y7, Y7
 	VSUBPS      Y1, Y8, Y8
 	VFMADD231PS Y7, Y7, Y2
 	VFMADD231PS Y8, Y8, Y3
-	VMOVUPS     (SI)(BX*4), Y7
-	VMOVUPS     32(SI)(BX*4), Y8
+	VMOVUPS     (SI)(DI*4), Y7
+	VMOVUPS     32(SI)(DI*4), Y8
+	PREFETCHT0  (AX)(DI*4)
 	VSUBPS      Y0, Y7, Y7
 	VSUBPS      Y0, Y8, Y8
 	VFMADD231PS Y7, Y7, Y5
 	VFMADD231PS Y8, Y8, Y6
-	ADDQ        $0x10, AX
 	ADDQ        $0x10, BX
-	CMPQ        AX, DI
+	ADDQ        $0x10, DI
+	CMPQ        BX, R8
 	JLT         loop4
 
 tail5:
-	MOVQ        CX, DI
-	ANDQ        $0x0f, DI
+	MOVQ        CX, AX
+	ANDQ        $0x0f, AX
 	JZ          done6
 	LEAQ        tailMasks<>+0(SB), R8
-	NEGQ        DI
-	VMOVDQU     64(R8)(DI*4), Y7
-	VMOVDQU     96(R8)(DI*4), Y8
-	VMASKMOVPS  (SI)(AX*4), Y7, Y9
-	VMASKMOVPS  32(SI)(AX*4), Y8, Y10
+	NEGQ        AX
+	VMOVDQU     64(R8)(AX*4), Y7
+	VMOVDQU     96(R8)(AX*4), Y8
+	VMASKMOVPS  (SI)(BX*4), Y7, Y9
+	VMASKMOVPS  32(SI)(BX*4), Y8, Y10
 	VSUBPS      Y1, Y9, Y9
 	VSUBPS      Y1, Y10, Y10
 	VANDPS      Y9, Y7, Y9
 	VANDPS      Y10, Y8, Y10
 	VFMADD231PS Y9, Y9, Y2
 	VFMADD231PS Y10, Y10, Y3
-	VMASKMOVPS  (SI)(BX*4), Y7, Y9
-	VMASKMOVPS  32(SI)(BX*4), Y8, Y10
+	VMASKMOVPS  (SI)(DI*4), Y7, Y9
+	VMASKMOVPS  32(SI)(DI*4), Y8, Y10
 	VSUBPS      Y0, Y9, Y9
 	VSUBPS      Y0, Y10, Y10
 	VANDPS      Y9, Y7, Y9
@@ -1305,81 +1327,87 @@ done6:
 	MOVQ         dst+0(FP), AX
 	MOVQ         gamma+32(FP), DX
 	MOVQ         beta+40(FP), BX
-	XORQ         DI, DI
+	MOVQ         x+16(FP), DI
 	MOVQ         CX, R8
+	SHLQ         $0x02, R8
+	ADDQ         R8, DI
+	XORQ         R8, R8
 	MOVQ         CX, R9
-	ANDQ         $-16, R9
-	CMPQ         DI, R9
+	MOVQ         CX, R10
+	ANDQ         $-16, R10
+	CMPQ         R8, R10
 	JGE          tail8
 
 loop7:
-	VMOVUPS     (DX)(DI*4), Y4
-	VMOVUPS     32(DX)(DI*4), Y5
-	VMOVUPS     (BX)(DI*4), Y6
-	VMOVUPS     32(BX)(DI*4), Y7
-	VMOVUPS     (SI)(DI*4), Y8
-	VMOVUPS     32(SI)(DI*4), Y9
+	VMOVUPS     (DX)(R8*4), Y4
+	VMOVUPS     32(DX)(R8*4), Y5
+	VMOVUPS     (BX)(R8*4), Y6
+	VMOVUPS     32(BX)(R8*4), Y7
+	VMOVUPS     (SI)(R8*4), Y8
+	VMOVUPS     32(SI)(R8*4), Y9
+	PREFETCHT0  (DI)(R8*4)
 	VSUBPS      Y1, Y8, Y8
 	VSUBPS      Y1, Y9, Y9
 	VMULPS      Y3, Y8, Y8
 	VMULPS      Y3, Y9, Y9
 	VFMADD213PS Y6, Y4, Y8
 	VFMADD213PS Y7, Y5, Y9
-	VMOVUPS     Y8, (AX)(DI*4)
-	VMOVUPS     Y9, 32(AX)(DI*4)
-	VMOVUPS     (SI)(R8*4), Y8
-	VMOVUPS     32(SI)(R8*4), Y9
+	VMOVUPS     Y8, (AX)(R8*4)
+	VMOVUPS     Y9, 32(AX)(R8*4)
+	VMOVUPS     (SI)(R9*4), Y8
+	VMOVUPS     32(SI)(R9*4), Y9
+	PREFETCHT0  (DI)(R9*4)
 	VSUBPS      Y0, Y8, Y8
 	VSUBPS      Y0, Y9, Y9
 	VMULPS      Y2, Y8, Y8
 	VMULPS      Y2, Y9, Y9
 	VFMADD213PS Y6, Y4, Y8
 	VFMADD213PS Y7, Y5, Y9
-	VMOVUPS     Y8, (AX)(R8*4)
-	VMOVUPS     Y9, 32(AX)(R8*4)
-	ADDQ        $0x10, DI
+	VMOVUPS     Y8, (AX)(R9*4)
+	VMOVUPS     Y9, 32(AX)(R9*4)
 	ADDQ        $0x10, R8
-	CMPQ        DI, R9
+	ADDQ        $0x10, R9
+	CMPQ        R8, R10
 	JLT         loop7
 
 tail8:
 	ANDQ        $0x0f, CX
 	JZ          done9
-	LEAQ        tailMasks<>+0(SB), R9
+	LEAQ        tailMasks<>+0(SB), DI
 	NEGQ        CX
-	VMOVDQU     64(R9)(CX*4), Y4
-	VMOVDQU     96(R9)(CX*4), Y5
-	VMASKMOVPS  (DX)(DI*4), Y4, Y6
-	VMASKMOVPS  32(DX)(DI*4), Y5, Y7
-	VMASKMOVPS  (BX)(DI*4), Y4, Y8
-	VMASKMOVPS  32(BX)(DI*4), Y5, Y9
-	VMASKMOVPS  (SI)(DI*4), Y4, Y10
-	VMASKMOVPS  32(SI)(DI*4), Y5, Y11
+	VMOVDQU     64(DI)(CX*4), Y4
+	VMOVDQU     96(DI)(CX*4), Y5
+	VMASKMOVPS  (DX)(R8*4), Y4, Y6
+	VMASKMOVPS  32(DX)(R8*4), Y5, Y7
+	VMASKMOVPS  (BX)(R8*4), Y4, Y8
+	VMASKMOVPS  32(BX)(R8*4), Y5, Y9
+	VMASKMOVPS  (SI)(R8*4), Y4, Y10
+	VMASKMOVPS  32(SI)(R8*4), Y5, Y11
 	VSUBPS      Y1, Y10, Y10
 	VSUBPS      Y1, Y11, Y11
 	VMULPS      Y3, Y10, Y10
 	VMULPS      Y3, Y11, Y11
 	VFMADD213PS Y8, Y6, Y10
 	VFMADD213PS Y9, Y7, Y11
-	VMASKMOVPS  Y10, Y4, (AX)(DI*4)
-	VMASKMOVPS  Y11, Y5, 32(AX)(DI*4)
-	VMASKMOVPS  (SI)(R8*4), Y4, Y1
-	VMASKMOVPS  32(SI)(R8*4), Y5, Y3
+	VMASKMOVPS  Y10, Y4, (AX)(R8*4)
+	VMASKMOVPS  Y11, Y5, 32(AX)(R8*4)
+	VMASKMOVPS  (SI)(R9*4), Y4, Y1
+	VMASKMOVPS  32(SI)(R9*4), Y5, Y3
 	VSUBPS      Y0, Y1, Y1
 	VSUBPS      Y0, Y3, Y3
 	VMULPS      Y2, Y1, Y1
 	VMULPS      Y2, Y3, Y3
 	VFMADD213PS Y8, Y6, Y1
 	VFMADD213PS Y9, Y7, Y3
-	VMASKMOVPS  Y1, Y4, (AX)(R8*4)
-	VMASKMOVPS  Y3, Y5, 32(AX)(R8*4)
+	VMASKMOVPS  Y1, Y4, (AX)(R9*4)
+	VMASKMOVPS  Y3, Y5, 32(AX)(R9*4)
 
 done9:
 	VZEROUPPER
 	RET
 
 // func addLayerNormRowsAVX512(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
-// Requires: AVX, AVX2, AVX512F, BMI2
+// Requires: AVX, AVX2, AVX512F, BMI2, MMX+
 TEXT ·addLayerNormRowsAVX512(SB), NOSPLIT, $0-72
 	MOVQ   x+16(FP), AX
 	MOVQ   n+48(FP), CX
@@ -1494,60 +1522,68 @@ done3:
 	VBROADCASTSS  X3, Z3
 	VPSHUFD       $0xff, X0, X0
 	VBROADCASTSS  X0, Z0
+	MOVQ          residual+24(FP), AX
+	MOVQ          CX, BX
+	SHLQ          $0x04, BX
+	ADDQ          BX, AX
 	VPXORD        Z6, Z6, Z6
 	VPXORD        Z7, Z7, Z7
 	VPXORD        Z8, Z8, Z8
 	VPXORD        Z9, Z9, Z9
-	XORQ          AX, AX
-	MOVQ          CX, BX
-	LEAQ          (BX)(CX*1), DI
+	XORQ          BX, BX
+	MOVQ          CX, DI
 	LEAQ          (DI)(CX*1), R8
-	MOVQ          CX, R9
-	ANDQ          $-16, R9
-	CMPQ          AX, R9
+	LEAQ          (R8)(CX*1), R9
+	MOVQ          CX, R10
+	ANDQ          $-16, R10
+	CMPQ          BX, R10
 	JGE           tail5
 
 loop4:
-	VMOVUPS     (SI)(AX*4), Z5
+	VMOVUPS     (SI)(BX*4), Z5
+	PREFETCHT0  (AX)(BX*4)
 	VSUBPS      Z1, Z5, Z5
 	VFMADD231PS Z5, Z5, Z6
-	VMOVUPS     (SI)(BX*4), Z5
+	VMOVUPS     (SI)(DI*4), Z5
+	PREFETCHT0  (AX)(DI*4)
 	VSUBPS      Z2, Z5, Z5
 	VFMADD231PS Z5, Z5, Z7
-	VMOVUPS     (SI)(DI*4), Z5
+	VMOVUPS     (SI)(R8*4), Z5
+	PREFETCHT0  (AX)(R8*4)
 	VSUBPS      Z3, Z5, Z5
 	VFMADD231PS Z5, Z5, Z8
-	VMOVUPS     (SI)(R8*4), Z5
+	VMOVUPS     (SI)(R9*4), Z5
+	PREFETCHT0  (AX)(R9*4)
 	VSUBPS      Z0, Z5, Z5
 	VFMADD231PS Z5, Z5, Z9
-	ADDQ        $0x10, AX
 	ADDQ        $0x10, BX
 	ADDQ        $0x10, DI
 	ADDQ        $0x10, R8
-	CMPQ        AX, R9
+	ADDQ        $0x10, R9
+	CMPQ        BX, R10
 	JLT         loop4
 
 tail5:
-	MOVQ        CX, R9
-	ANDQ        $0x0f, R9
+	MOVQ        CX, AX
+	ANDQ        $0x0f, AX
 	JZ          done6
 	MOVQ        $0x00000001, R10
-	SHLXQ       R9, R10, R9
-	DECQ        R9
-	KMOVW       R9, K1
-	VMOVUPS.Z   (SI)(AX*4), K1, Z5
+	SHLXQ       AX, R10, AX
+	DECQ        AX
+	KMOVW       AX, K1
+	VMOVUPS.Z   (SI)(BX*4), K1, Z5
 	VSUBPS      Z1, Z5, Z5
 	VMOVAPS.Z   Z5, K1, Z5
 	VFMADD231PS Z5, Z5, Z6
-	VMOVUPS.Z   (SI)(BX*4), K1, Z5
+	VMOVUPS.Z   (SI)(DI*4), K1, Z5
 	VSUBPS      Z2, Z5, Z5
 	VMOVAPS.Z   Z5, K1, Z5
 	VFMADD231PS Z5, Z5, Z7
-	VMOVUPS.Z   (SI)(DI*4), K1, Z5
+	VMOVUPS.Z   (SI)(R8*4), K1, Z5
 	VSUBPS      Z3, Z5, Z5
 	VMOVAPS.Z   Z5, K1, Z5
 	VFMADD231PS Z5, Z5, Z8
-	VMOVUPS.Z   (SI)(R8*4), K1, Z5
+	VMOVUPS.Z   (SI)(R9*4), K1, Z5
 	VSUBPS      Z0, Z5, Z5
 	VMOVAPS.Z   Z5, K1, Z5
 	VFMADD231PS Z5, Z5, Z9
@@ -1595,74 +1631,82 @@ done6:
 	MOVQ          dst+0(FP), AX
 	MOVQ          gamma+32(FP), DX
 	MOVQ          beta+40(FP), BX
-	XORQ          DI, DI
+	MOVQ          x+16(FP), DI
 	MOVQ          CX, R8
-	LEAQ          (R8)(CX*1), R9
+	SHLQ          $0x04, R8
+	ADDQ          R8, DI
+	XORQ          R8, R8
+	MOVQ          CX, R9
 	LEAQ          (R9)(CX*1), R10
-	MOVQ          CX, R11
-	ANDQ          $-16, R11
-	CMPQ          DI, R11
+	LEAQ          (R10)(CX*1), R11
+	MOVQ          CX, R12
+	ANDQ          $-16, R12
+	CMPQ          R8, R12
 	JGE           tail8
 
 loop7:
-	VMOVUPS     (DX)(DI*4), Z8
-	VMOVUPS     (BX)(DI*4), Z9
-	VMOVUPS     (SI)(DI*4), Z10
+	VMOVUPS     (DX)(R8*4), Z8
+	VMOVUPS     (BX)(R8*4), Z9
+	VMOVUPS     (SI)(R8*4), Z10
+	PREFETCHT0  (DI)(R8*4)
 	VSUBPS      Z1, Z10, Z10
 	VMULPS      Z4, Z10, Z10
 	VFMADD213PS Z9, Z8, Z10
-	VMOVUPS     Z10, (AX)(DI*4)
-	VMOVUPS     (SI)(R8*4), Z10
+	VMOVUPS     Z10, (AX)(R8*4)
+	VMOVUPS     (SI)(R9*4), Z10
+	PREFETCHT0  (DI)(R9*4)
 	VSUBPS      Z2, Z10, Z10
 	VMULPS      Z6, Z10, Z10
 	VFMADD213PS Z9, Z8, Z10
-	VMOVUPS     Z10, (AX)(R8*4)
-	VMOVUPS     (SI)(R9*4), Z10
+	VMOVUPS     Z10, (AX)(R9*4)
+	VMOVUPS     (SI)(R10*4), Z10
+	PREFETCHT0  (DI)(R10*4)
 	VSUBPS      Z3, Z10, Z10
 	VMULPS      Z7, Z10, Z10
 	VFMADD213PS Z9, Z8, Z10
-	VMOVUPS     Z10, (AX)(R9*4)
-	VMOVUPS     (SI)(R10*4), Z10
+	VMOVUPS     Z10, (AX)(R10*4)
+	VMOVUPS     (SI)(R11*4), Z10
+	PREFETCHT0  (DI)(R11*4)
 	VSUBPS      Z0, Z10, Z10
 	VMULPS      Z5, Z10, Z10
 	VFMADD213PS Z9, Z8, Z10
-	VMOVUPS     Z10, (AX)(R10*4)
-	ADDQ        $0x10, DI
+	VMOVUPS     Z10, (AX)(R11*4)
 	ADDQ        $0x10, R8
 	ADDQ        $0x10, R9
 	ADDQ        $0x10, R10
-	CMPQ        DI, R11
+	ADDQ        $0x10, R11
+	CMPQ        R8, R12
 	JLT         loop7
 
 tail8:
 	ANDQ        $0x0f, CX
 	JZ          done9
-	MOVQ        $0x00000001, R11
-	SHLXQ       CX, R11, CX
+	MOVQ        $0x00000001, DI
+	SHLXQ       CX, DI, CX
 	DECQ        CX
 	KMOVW       CX, K1
-	VMOVUPS.Z   (DX)(DI*4), K1, Z8
-	VMOVUPS.Z   (BX)(DI*4), K1, Z9
-	VMOVUPS.Z   (SI)(DI*4), K1, Z10
+	VMOVUPS.Z   (DX)(R8*4), K1, Z8
+	VMOVUPS.Z   (BX)(R8*4), K1, Z9
+	VMOVUPS.Z   (SI)(R8*4), K1, Z10
 	VSUBPS      Z1, Z10, Z10
 	VMULPS      Z4, Z10, Z10
 	VFMADD213PS Z9, Z8, Z10
-	VMOVUPS     Z10, K1, (AX)(DI*4)
-	VMOVUPS.Z   (SI)(R8*4), K1, Z1
+	VMOVUPS     Z10, K1, (AX)(R8*4)
+	VMOVUPS.Z   (SI)(R9*4), K1, Z1
 	VSUBPS      Z2, Z1, Z1
 	VMULPS      Z6, Z1, Z1
 	VFMADD213PS Z9, Z8, Z1
-	VMOVUPS     Z1, K1, (AX)(R8*4)
-	VMOVUPS.Z   (SI)(R9*4), K1, Z1
+	VMOVUPS     Z1, K1, (AX)(R9*4)
+	VMOVUPS.Z   (SI)(R10*4), K1, Z1
 	VSUBPS      Z3, Z1, Z1
 	VMULPS      Z7, Z1, Z1
 	VFMADD213PS Z9, Z8, Z1
-	VMOVUPS     Z1, K1, (AX)(R9*4)
-	VMOVUPS.Z   (SI)(R10*4), K1, Z1
+	VMOVUPS     Z1, K1, (AX)(R10*4)
+	VMOVUPS.Z   (SI)(R11*4), K1, Z1
 	VSUBPS      Z0, Z1, Z1
 	VMULPS      Z5, Z1, Z1
 	VFMADD213PS Z9, Z8, Z1
-	VMOVUPS     Z1, K1, (AX)(R10*4)
+	VMOVUPS     Z1, K1, (AX)(R11*4)
 
 done9:
 	VZEROUPPER
@@ -1732,6 +1776,10 @@ done3:
 	VDIVPS       X2, X0, X0
 	VMOVUPS      X0, (DX)
 	VBROADCASTSS X0, Y0
+	MOVQ         residual+24(FP), AX
+	MOVQ         CX, BX
+	SHLQ         $0x01, BX
+	ADDQ         BX, AX
 	VPXOR        Y1, Y1, Y1
 	VPXOR        Y3, Y3, Y3
 	XORQ         AX, AX
@@ -1787,6 +1835,10 @@ done6:
 	MOVQ         dst+0(FP), AX
 	MOVQ         gamma+32(FP), BX
 	MOVQ         beta+40(FP), DI
+	MOVQ         x+16(FP), R8
+	MOVQ         CX, R9
+	SHLQ         $0x01, R9
+	ADDQ         R9, R8
 	VPXOR        Y2, Y2, Y2
 	VPXOR        Y3, Y3, Y3
 	XORQ         R8, R8
@@ -1920,6 +1972,10 @@ done3:
 	VDIVPS        X1, X0, X0
 	VMOVUPS       X0, (DX)
 	VBROADCASTSS  X0, Z0
+	MOVQ          residual+24(FP), AX
+	MOVQ          CX, BX
+	SHLQ          $0x01, BX
+	ADDQ          BX, AX
 	VPXORD        Z3, Z3, Z3
 	XORQ          AX, AX
 	MOVQ          CX, BX
@@ -1968,6 +2024,10 @@ done6:
 	MOVQ          dst+0(FP), AX
 	MOVQ          gamma+32(FP), BX
 	MOVQ          beta+40(FP), DI
+	MOVQ          x+16(FP), R8
+	MOVQ          CX, R9
+	SHLQ          $0x01, R9
+	ADDQ          R9, R8
 	VPXORD        Z4, Z4, Z4
 	XORQ          R8, R8
 	MOVQ          CX, R9
@@ -2020,7 +2080,7 @@ done9:
 	RET
 
 // func addLayerNormMaxRowsAVX2(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·addLayerNormMaxRowsAVX2(SB), NOSPLIT, $0-72
 	MOVQ  x+16(FP), AX
 	MOVQ  n+48(FP), CX
@@ -2114,53 +2174,59 @@ done3:
 	VBROADCASTSS X0, Y1
 	VPSHUFD      $0x55, X0, X0
 	VBROADCASTSS X0, Y0
+	MOVQ         residual+24(FP), AX
+	MOVQ         CX, BX
+	SHLQ         $0x02, BX
+	ADDQ         BX, AX
 	VPXOR        Y2, Y2, Y2
 	VPXOR        Y3, Y3, Y3
 	VPXOR        Y5, Y5, Y5
 	VPXOR        Y6, Y6, Y6
-	XORQ         AX, AX
-	MOVQ         CX, BX
+	XORQ         BX, BX
 	MOVQ         CX, DI
-	ANDQ         $-16, DI
-	CMPQ         AX, DI
+	MOVQ         CX, R8
+	ANDQ         $-16, R8
+	CMPQ         BX, R8
 	JGE          tail5
 
 loop4:
-	VMOVUPS     (SI)(AX*4), Y7
-	VMOVUPS     32(SI)(AX*4), Y8
+	VMOVUPS     (SI)(BX*4), Y7
+	VMOVUPS     32(SI)(BX*4), Y8
+	PREFETCHT0  (AX)(BX*4)
 	VSUBPS      Y1, Y7, Y7
 	VSUBPS      Y1, Y8, Y8
 	VFMADD231PS Y7, Y7, Y2
 	VFMADD231PS Y8, Y8, Y3
-	VMOVUPS     (SI)(BX*4), Y7
-	VMOVUPS     32(SI)(BX*4), Y8
+	VMOVUPS     (SI)(DI*4), Y7
+	VMOVUPS     32(SI)(DI*4), Y8
+	PREFETCHT0  (AX)(DI*4)
 	VSUBPS      Y0, Y7, Y7
 	VSUBPS      Y0, Y8, Y8
 	VFMADD231PS Y7, Y7, Y5
 	VFMADD231PS Y8, Y8, Y6
-	ADDQ        $0x10, AX
 	ADDQ        $0x10, BX
-	CMPQ        AX, DI
+	ADDQ        $0x10, DI
+	CMPQ        BX, R8
 	JLT         loop4
 
 tail5:
-	MOVQ        CX, DI
-	ANDQ        $0x0f, DI
+	MOVQ        CX, AX
+	ANDQ        $0x0f, AX
 	JZ          done6
 	LEAQ        tailMasks<>+0(SB), R8
-	NEGQ        DI
-	VMOVDQU     64(R8)(DI*4), Y7
-	VMOVDQU     96(R8)(DI*4), Y8
-	VMASKMOVPS  (SI)(AX*4), Y7, Y9
-	VMASKMOVPS  32(SI)(AX*4), Y8, Y10
+	NEGQ        AX
+	VMOVDQU     64(R8)(AX*4), Y7
+	VMOVDQU     96(R8)(AX*4), Y8
+	VMASKMOVPS  (SI)(BX*4), Y7, Y9
+	VMASKMOVPS  32(SI)(BX*4), Y8, Y10
 	VSUBPS      Y1, Y9, Y9
 	VSUBPS      Y1, Y10, Y10
 	VANDPS      Y9, Y7, Y9
 	VANDPS      Y10, Y8, Y10
 	VFMADD231PS Y9, Y9, Y2
 	VFMADD231PS Y10, Y10, Y3
-	VMASKMOVPS  (SI)(BX*4), Y7, Y9
-	VMASKMOVPS  32(SI)(BX*4), Y8, Y10
+	VMASKMOVPS  (SI)(DI*4), Y7, Y9
+	VMASKMOVPS  32(SI)(DI*4), Y8, Y10
 	VSUBPS      Y0, Y9, Y9
 	VSUBPS      Y0, Y10, Y10
 	VANDPS      Y9, Y7, Y9
@@ -2194,90 +2260,96 @@ done6:
 	MOVQ         dst+0(FP), AX
 	MOVQ         gamma+32(FP), BX
 	MOVQ         beta+40(FP), DI
+	MOVQ         x+16(FP), R8
+	MOVQ         CX, R9
+	SHLQ         $0x02, R9
+	ADDQ         R9, R8
 	VPXOR        Y4, Y4, Y4
 	VPXOR        Y5, Y5, Y5
 	VPXOR        Y6, Y6, Y6
 	VPXOR        Y7, Y7, Y7
-	XORQ         R8, R8
-	MOVQ         CX, R9
+	XORQ         R9, R9
 	MOVQ         CX, R10
-	ANDQ         $-16, R10
-	CMPQ         R8, R10
+	MOVQ         CX, R11
+	ANDQ         $-16, R11
+	CMPQ         R9, R11
 	JGE          tail8
 
 loop7:
-	VMOVUPS     (BX)(R8*4), Y8
-	VMOVUPS     32(BX)(R8*4), Y9
-	VMOVUPS     (DI)(R8*4), Y10
-	VMOVUPS     32(DI)(R8*4), Y11
-	VMOVUPS     (SI)(R8*4), Y12
-	VMOVUPS     32(SI)(R8*4), Y13
+	VMOVUPS     (BX)(R9*4), Y8
+	VMOVUPS     32(BX)(R9*4), Y9
+	VMOVUPS     (DI)(R9*4), Y10
+	VMOVUPS     32(DI)(R9*4), Y11
+	VMOVUPS     (SI)(R9*4), Y12
+	VMOVUPS     32(SI)(R9*4), Y13
+	PREFETCHT0  (R8)(R9*4)
 	VSUBPS      Y1, Y12, Y12
 	VSUBPS      Y1, Y13, Y13
 	VMULPS      Y3, Y12, Y12
 	VMULPS      Y3, Y13, Y13
 	VFMADD213PS Y10, Y8, Y12
 	VFMADD213PS Y11, Y9, Y13
-	VMOVUPS     Y12, (AX)(R8*4)
-	VMOVUPS     Y13, 32(AX)(R8*4)
+	VMOVUPS     Y12, (AX)(R9*4)
+	VMOVUPS     Y13, 32(AX)(R9*4)
 	VPAND       c7fffffff<>+0(SB), Y12, Y12
 	VPAND       c7fffffff<>+0(SB), Y13, Y13
 	VPMAXUD     Y12, Y4, Y4
 	VPMAXUD     Y13, Y5, Y5
-	VMOVUPS     (SI)(R9*4), Y12
-	VMOVUPS     32(SI)(R9*4), Y13
+	VMOVUPS     (SI)(R10*4), Y12
+	VMOVUPS     32(SI)(R10*4), Y13
+	PREFETCHT0  (R8)(R10*4)
 	VSUBPS      Y0, Y12, Y12
 	VSUBPS      Y0, Y13, Y13
 	VMULPS      Y2, Y12, Y12
 	VMULPS      Y2, Y13, Y13
 	VFMADD213PS Y10, Y8, Y12
 	VFMADD213PS Y11, Y9, Y13
-	VMOVUPS     Y12, (AX)(R9*4)
-	VMOVUPS     Y13, 32(AX)(R9*4)
+	VMOVUPS     Y12, (AX)(R10*4)
+	VMOVUPS     Y13, 32(AX)(R10*4)
 	VPAND       c7fffffff<>+0(SB), Y12, Y12
 	VPAND       c7fffffff<>+0(SB), Y13, Y13
 	VPMAXUD     Y12, Y6, Y6
 	VPMAXUD     Y13, Y7, Y7
-	ADDQ        $0x10, R8
 	ADDQ        $0x10, R9
-	CMPQ        R8, R10
+	ADDQ        $0x10, R10
+	CMPQ        R9, R11
 	JLT         loop7
 
 tail8:
 	ANDQ        $0x0f, CX
 	JZ          done9
-	LEAQ        tailMasks<>+0(SB), R10
+	LEAQ        tailMasks<>+0(SB), R8
 	NEGQ        CX
-	VMOVDQU     64(R10)(CX*4), Y8
-	VMOVDQU     96(R10)(CX*4), Y9
-	VMASKMOVPS  (BX)(R8*4), Y8, Y10
-	VMASKMOVPS  32(BX)(R8*4), Y9, Y11
-	VMASKMOVPS  (DI)(R8*4), Y8, Y12
-	VMASKMOVPS  32(DI)(R8*4), Y9, Y13
-	VMASKMOVPS  (SI)(R8*4), Y8, Y14
-	VMASKMOVPS  32(SI)(R8*4), Y9, Y15
+	VMOVDQU     64(R8)(CX*4), Y8
+	VMOVDQU     96(R8)(CX*4), Y9
+	VMASKMOVPS  (BX)(R9*4), Y8, Y10
+	VMASKMOVPS  32(BX)(R9*4), Y9, Y11
+	VMASKMOVPS  (DI)(R9*4), Y8, Y12
+	VMASKMOVPS  32(DI)(R9*4), Y9, Y13
+	VMASKMOVPS  (SI)(R9*4), Y8, Y14
+	VMASKMOVPS  32(SI)(R9*4), Y9, Y15
 	VSUBPS      Y1, Y14, Y14
 	VSUBPS      Y1, Y15, Y15
 	VMULPS      Y3, Y14, Y14
 	VMULPS      Y3, Y15, Y15
 	VFMADD213PS Y12, Y10, Y14
 	VFMADD213PS Y13, Y11, Y15
-	VMASKMOVPS  Y14, Y8, (AX)(R8*4)
-	VMASKMOVPS  Y15, Y9, 32(AX)(R8*4)
+	VMASKMOVPS  Y14, Y8, (AX)(R9*4)
+	VMASKMOVPS  Y15, Y9, 32(AX)(R9*4)
 	VPAND       c7fffffff<>+0(SB), Y14, Y14
 	VPAND       c7fffffff<>+0(SB), Y15, Y15
 	VPMAXUD     Y14, Y4, Y4
 	VPMAXUD     Y15, Y5, Y5
-	VMASKMOVPS  (SI)(R9*4), Y8, Y1
-	VMASKMOVPS  32(SI)(R9*4), Y9, Y3
+	VMASKMOVPS  (SI)(R10*4), Y8, Y1
+	VMASKMOVPS  32(SI)(R10*4), Y9, Y3
 	VSUBPS      Y0, Y1, Y1
 	VSUBPS      Y0, Y3, Y3
 	VMULPS      Y2, Y1, Y1
 	VMULPS      Y2, Y3, Y3
 	VFMADD213PS Y12, Y10, Y1
 	VFMADD213PS Y13, Y11, Y3
-	VMASKMOVPS  Y1, Y8, (AX)(R9*4)
-	VMASKMOVPS  Y3, Y9, 32(AX)(R9*4)
+	VMASKMOVPS  Y1, Y8, (AX)(R10*4)
+	VMASKMOVPS  Y3, Y9, 32(AX)(R10*4)
 	VPAND       c7fffffff<>+0(SB), Y1, Y1
 	VPAND       c7fffffff<>+0(SB), Y3, Y3
 	VPMAXUD     Y1, Y6, Y6
@@ -2301,7 +2373,7 @@ done9:
 	RET
 
 // func addLayerNormMaxRowsAVX512(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
-// Requires: AVX, AVX2, AVX512F, BMI2
+// Requires: AVX, AVX2, AVX512F, BMI2, MMX+
 TEXT ·addLayerNormMaxRowsAVX512(SB), NOSPLIT, $0-72
 	MOVQ   x+16(FP), AX
 	MOVQ   n+48(FP), CX
@@ -2416,60 +2488,68 @@ done3:
 	VBROADCASTSS  X3, Z3
 	VPSHUFD       $0xff, X0, X0
 	VBROADCASTSS  X0, Z0
+	MOVQ          residual+24(FP), AX
+	MOVQ          CX, BX
+	SHLQ          $0x04, BX
+	ADDQ          BX, AX
 	VPXORD        Z6, Z6, Z6
 	VPXORD        Z7, Z7, Z7
 	VPXORD        Z8, Z8, Z8
 	VPXORD        Z9, Z9, Z9
-	XORQ          AX, AX
-	MOVQ          CX, BX
-	LEAQ          (BX)(CX*1), DI
+	XORQ          BX, BX
+	MOVQ          CX, DI
 	LEAQ          (DI)(CX*1), R8
-	MOVQ          CX, R9
-	ANDQ          $-16, R9
-	CMPQ          AX, R9
+	LEAQ          (R8)(CX*1), R9
+	MOVQ          CX, R10
+	ANDQ          $-16, R10
+	CMPQ          BX, R10
 	JGE           tail5
 
 loop4:
-	VMOVUPS     (SI)(AX*4), Z5
+	VMOVUPS     (SI)(BX*4), Z5
+	PREFETCHT0  (AX)(BX*4)
 	VSUBPS      Z1, Z5, Z5
 	VFMADD231PS Z5, Z5, Z6
-	VMOVUPS     (SI)(BX*4), Z5
+	VMOVUPS     (SI)(DI*4), Z5
+	PREFETCHT0  (AX)(DI*4)
 	VSUBPS      Z2, Z5, Z5
 	VFMADD231PS Z5, Z5, Z7
-	VMOVUPS     (SI)(DI*4), Z5
+	VMOVUPS     (SI)(R8*4), Z5
+	PREFETCHT0  (AX)(R8*4)
 	VSUBPS      Z3, Z5, Z5
 	VFMADD231PS Z5, Z5, Z8
-	VMOVUPS     (SI)(R8*4), Z5
+	VMOVUPS     (SI)(R9*4), Z5
+	PREFETCHT0  (AX)(R9*4)
 	VSUBPS      Z0, Z5, Z5
 	VFMADD231PS Z5, Z5, Z9
-	ADDQ        $0x10, AX
 	ADDQ        $0x10, BX
 	ADDQ        $0x10, DI
 	ADDQ        $0x10, R8
-	CMPQ        AX, R9
+	ADDQ        $0x10, R9
+	CMPQ        BX, R10
 	JLT         loop4
 
 tail5:
-	MOVQ        CX, R9
-	ANDQ        $0x0f, R9
+	MOVQ        CX, AX
+	ANDQ        $0x0f, AX
 	JZ          done6
 	MOVQ        $0x00000001, R10
-	SHLXQ       R9, R10, R9
-	DECQ        R9
-	KMOVW       R9, K1
-	VMOVUPS.Z   (SI)(AX*4), K1, Z5
+	SHLXQ       AX, R10, AX
+	DECQ        AX
+	KMOVW       AX, K1
+	VMOVUPS.Z   (SI)(BX*4), K1, Z5
 	VSUBPS      Z1, Z5, Z5
 	VMOVAPS.Z   Z5, K1, Z5
 	VFMADD231PS Z5, Z5, Z6
-	VMOVUPS.Z   (SI)(BX*4), K1, Z5
+	VMOVUPS.Z   (SI)(DI*4), K1, Z5
 	VSUBPS      Z2, Z5, Z5
 	VMOVAPS.Z   Z5, K1, Z5
 	VFMADD231PS Z5, Z5, Z7
-	VMOVUPS.Z   (SI)(DI*4), K1, Z5
+	VMOVUPS.Z   (SI)(R8*4), K1, Z5
 	VSUBPS      Z3, Z5, Z5
 	VMOVAPS.Z   Z5, K1, Z5
 	VFMADD231PS Z5, Z5, Z8
-	VMOVUPS.Z   (SI)(R8*4), K1, Z5
+	VMOVUPS.Z   (SI)(R9*4), K1, Z5
 	VSUBPS      Z0, Z5, Z5
 	VMOVAPS.Z   Z5, K1, Z5
 	VFMADD231PS Z5, Z5, Z9
@@ -2517,92 +2597,100 @@ done6:
 	MOVQ          dst+0(FP), AX
 	MOVQ          gamma+32(FP), BX
 	MOVQ          beta+40(FP), DI
+	MOVQ          x+16(FP), R8
+	MOVQ          CX, R9
+	SHLQ          $0x04, R9
+	ADDQ          R9, R8
 	VPXORD        Z10, Z10, Z10
 	VPXORD        Z11, Z11, Z11
 	VPXORD        Z12, Z12, Z12
 	VPXORD        Z13, Z13, Z13
-	XORQ          R8, R8
-	MOVQ          CX, R9
-	LEAQ          (R9)(CX*1), R10
+	XORQ          R9, R9
+	MOVQ          CX, R10
 	LEAQ          (R10)(CX*1), R11
-	MOVQ          CX, R12
-	ANDQ          $-16, R12
-	CMPQ          R8, R12
+	LEAQ          (R11)(CX*1), R12
+	MOVQ          CX, R13
+	ANDQ          $-16, R13
+	CMPQ          R9, R13
 	JGE           tail8
 
 loop7:
-	VMOVUPS     (BX)(R8*4), Z8
-	VMOVUPS     (DI)(R8*4), Z9
-	VMOVUPS     (SI)(R8*4), Z14
+	VMOVUPS     (BX)(R9*4), Z8
+	VMOVUPS     (DI)(R9*4), Z9
+	VMOVUPS     (SI)(R9*4), Z14
+	PREFETCHT0  (R8)(R9*4)
 	VSUBPS      Z1, Z14, Z14
 	VMULPS      Z4, Z14, Z14
 	VFMADD213PS Z9, Z8, Z14
-	VMOVUPS     Z14, (AX)(R8*4)
+	VMOVUPS     Z14, (AX)(R9*4)
 	VPANDD.BCST c7fffffff<>+0(SB), Z14, Z14
 	VPMAXUD     Z14, Z10, Z10
-	VMOVUPS     (SI)(R9*4), Z14
+	VMOVUPS     (SI)(R10*4), Z14
+	PREFETCHT0  (R8)(R10*4)
 	VSUBPS      Z2, Z14, Z14
 	VMULPS      Z6, Z14, Z14
 	VFMADD213PS Z9, Z8, Z14
-	VMOVUPS     Z14, (AX)(R9*4)
+	VMOVUPS     Z14, (AX)(R10*4)
 	VPANDD.BCST c7fffffff<>+0(SB), Z14, Z14
 	VPMAXUD     Z14, Z11, Z11
-	VMOVUPS     (SI)(R10*4), Z14
+	VMOVUPS     (SI)(R11*4), Z14
+	PREFETCHT0  (R8)(R11*4)
 	VSUBPS      Z3, Z14, Z14
 	VMULPS      Z7, Z14, Z14
 	VFMADD213PS Z9, Z8, Z14
-	VMOVUPS     Z14, (AX)(R10*4)
+	VMOVUPS     Z14, (AX)(R11*4)
 	VPANDD.BCST c7fffffff<>+0(SB), Z14, Z14
 	VPMAXUD     Z14, Z12, Z12
-	VMOVUPS     (SI)(R11*4), Z14
+	VMOVUPS     (SI)(R12*4), Z14
+	PREFETCHT0  (R8)(R12*4)
 	VSUBPS      Z0, Z14, Z14
 	VMULPS      Z5, Z14, Z14
 	VFMADD213PS Z9, Z8, Z14
-	VMOVUPS     Z14, (AX)(R11*4)
+	VMOVUPS     Z14, (AX)(R12*4)
 	VPANDD.BCST c7fffffff<>+0(SB), Z14, Z14
 	VPMAXUD     Z14, Z13, Z13
-	ADDQ        $0x10, R8
 	ADDQ        $0x10, R9
 	ADDQ        $0x10, R10
 	ADDQ        $0x10, R11
-	CMPQ        R8, R12
+	ADDQ        $0x10, R12
+	CMPQ        R9, R13
 	JLT         loop7
 
 tail8:
 	ANDQ        $0x0f, CX
 	JZ          done9
-	MOVQ        $0x00000001, R12
-	SHLXQ       CX, R12, CX
+	MOVQ        $0x00000001, R8
+	SHLXQ       CX, R8, CX
 	DECQ        CX
 	KMOVW       CX, K1
-	VMOVUPS.Z   (BX)(R8*4), K1, Z8
-	VMOVUPS.Z   (DI)(R8*4), K1, Z9
-	VMOVUPS.Z   (SI)(R8*4), K1, Z14
+	VMOVUPS.Z   (BX)(R9*4), K1, Z8
+	VMOVUPS.Z   (DI)(R9*4), K1, Z9
+	VMOVUPS.Z   (SI)(R9*4), K1, Z14
 	VSUBPS      Z1, Z14, Z14
 	VMULPS      Z4, Z14, Z14
 	VFMADD213PS Z9, Z8, Z14
-	VMOVUPS     Z14, K1, (AX)(R8*4)
+	VMOVUPS     Z14, K1, (AX)(R9*4)
 	VPANDD.BCST c7fffffff<>+0(SB), Z14, Z14
 	VPMAXUD     Z14, Z10, Z10
-	VMOVUPS.Z   (SI)(R9*4), K1, Z1
+	VMOVUPS.Z   (SI)(R10*4), K1, Z1
 	VSUBPS      Z2, Z1, Z1
 	VMULPS      Z6, Z1, Z1
 	VFMADD213PS Z9, Z8, Z1
-	VMOVUPS     Z1, K1, (AX)(R9*4)
+	VMOVUPS     Z1, K1, (AX)(R10*4)
 	VPANDD.BCST c7fffffff<>+0(SB), Z1, Z1
 	VPMAXUD     Z1, Z11, Z11
-	VMOVUPS.Z   (SI)(R10*4), K1, Z1
+	VMOVUPS.Z   (SI)(R11*4), K1, Z1
 	VSUBPS      Z3, Z1, Z1
 	VMULPS      Z7, Z1, Z1
 	VFMADD213PS Z9, Z8, Z1
-	VMOVUPS     Z1, K1, (AX)(R10*4)
+	VMOVUPS     Z1, K1, (AX)(R11*4)
 	VPANDD.BCST c7fffffff<>+0(SB), Z1, Z1
 	VPMAXUD     Z1, Z12, Z12
-	VMOVUPS.Z   (SI)(R11*4), K1, Z1
+	VMOVUPS.Z   (SI)(R12*4), K1, Z1
 	VSUBPS      Z0, Z1, Z1
 	VMULPS      Z5, Z1, Z1
 	VFMADD213PS Z9, Z8, Z1
-	VMOVUPS     Z1, K1, (AX)(R11*4)
+	VMOVUPS     Z1, K1, (AX)(R12*4)
 	VPANDD.BCST c7fffffff<>+0(SB), Z1, Z1
 	VPMAXUD     Z1, Z13, Z13
 

@@ -4,6 +4,34 @@
 
 #include "textflag.h"
 
+DATA order512<>+0(SB)/4, $0x00000000
+DATA order512<>+4(SB)/4, $0x00000004
+DATA order512<>+8(SB)/4, $0x00000008
+DATA order512<>+12(SB)/4, $0x0000000c
+DATA order512<>+16(SB)/4, $0x00000001
+DATA order512<>+20(SB)/4, $0x00000005
+DATA order512<>+24(SB)/4, $0x00000009
+DATA order512<>+28(SB)/4, $0x0000000d
+DATA order512<>+32(SB)/4, $0x00000002
+DATA order512<>+36(SB)/4, $0x00000006
+DATA order512<>+40(SB)/4, $0x0000000a
+DATA order512<>+44(SB)/4, $0x0000000e
+DATA order512<>+48(SB)/4, $0x00000003
+DATA order512<>+52(SB)/4, $0x00000007
+DATA order512<>+56(SB)/4, $0x0000000b
+DATA order512<>+60(SB)/4, $0x0000000f
+GLOBL order512<>(SB), RODATA|NOPTR, $64
+
+DATA order256<>+0(SB)/4, $0x00000000
+DATA order256<>+4(SB)/4, $0x00000004
+DATA order256<>+8(SB)/4, $0x00000001
+DATA order256<>+12(SB)/4, $0x00000005
+DATA order256<>+16(SB)/4, $0x00000002
+DATA order256<>+20(SB)/4, $0x00000006
+DATA order256<>+24(SB)/4, $0x00000003
+DATA order256<>+28(SB)/4, $0x00000007
+GLOBL order256<>(SB), RODATA|NOPTR, $32
+
 // func quantizeRowAVX2(dst []int8, x []float32, inverse float32) (sum int32)
 // Requires: AVX, AVX2
 TEXT ·quantizeRowAVX2(SB), NOSPLIT, $0-60
@@ -13,90 +41,124 @@ TEXT ·quantizeRowAVX2(SB), NOSPLIT, $0-60
 	VBROADCASTSS inverse+48(FP), Y0
 	VPXOR        Y1, Y1, Y1
 	VPXOR        Y2, Y2, Y2
-	VBROADCASTSS cc2fe0000<>+0(SB), Y3
-	VBROADCASTSS c42fe0000<>+0(SB), Y4
-	XORQ         BX, BX
-	MOVQ         DX, SI
-	ANDQ         $-16, SI
-	CMPQ         BX, SI
-	JGE          tail2
+	VBROADCASTSS c42fe0000<>+0(SB), Y3
+	VBROADCASTSS c81818181<>+0(SB), Y5
+	VBROADCASTSS c01010101<>+0(SB), Y6
+	VBROADCASTSS c00010001<>+0(SB), Y7
+	VMOVUPS      order256<>+0(SB), Y4
+	XORQ         SI, SI
+	LEAQ         -32(DX), BX
+	CMPQ         SI, BX
+	JGT          rest2
 
 loop1:
-	VMOVUPS      (CX)(BX*4), Y5
-	VMOVUPS      32(CX)(BX*4), Y6
-	VMULPS       Y0, Y5, Y5
-	VMULPS       Y0, Y6, Y6
-	VMAXPS       Y3, Y5, Y5
-	VMAXPS       Y3, Y6, Y6
-	VMINPS       Y4, Y5, Y5
-	VMINPS       Y4, Y6, Y6
-	VCVTPS2DQ    Y5, Y5
-	VCVTPS2DQ    Y6, Y6
-	VPADDD       Y5, Y1, Y1
-	VPADDD       Y6, Y2, Y2
-	VPACKSSDW    Y6, Y5, Y5
-	VPERMQ       $0xd8, Y5, Y5
-	VEXTRACTI128 $0x01, Y5, X6
-	VPACKSSWB    X6, X5, X6
-	VMOVDQU      X6, (AX)(BX*1)
-	ADDQ         $0x10, BX
-	CMPQ         BX, SI
-	JLT          loop1
+	VMULPS     (CX)(SI*4), Y0, Y8
+	VMINPS     Y8, Y3, Y8
+	VCVTPS2DQ  Y8, Y8
+	VMULPS     32(CX)(SI*4), Y0, Y9
+	VMINPS     Y9, Y3, Y9
+	VCVTPS2DQ  Y9, Y9
+	VMULPS     64(CX)(SI*4), Y0, Y10
+	VMINPS     Y10, Y3, Y10
+	VCVTPS2DQ  Y10, Y10
+	VMULPS     96(CX)(SI*4), Y0, Y11
+	VMINPS     Y11, Y3, Y11
+	VCVTPS2DQ  Y11, Y11
+	VPACKSSDW  Y9, Y8, Y8
+	VPACKSSDW  Y11, Y10, Y10
+	VPACKSSWB  Y10, Y8, Y8
+	VPERMD     Y8, Y4, Y8
+	VPMAXSB    Y5, Y8, Y8
+	VPMADDUBSW Y8, Y6, Y9
+	VPMADDWD   Y7, Y9, Y9
+	VPADDD     Y9, Y1, Y1
+	VMOVUPS    Y8, (AX)(SI*1)
+	ADDQ       $0x20, SI
+	CMPQ       SI, BX
+	JLE        loop1
 
-tail2:
+rest2:
+	MOVQ DX, BX
+	ANDQ $-16, BX
+	CMPQ SI, BX
+	JGE  tail4
+
+loop3:
+	VMOVUPS      (CX)(SI*4), Y4
+	VMOVUPS      32(CX)(SI*4), Y5
+	VMULPS       Y0, Y4, Y4
+	VMULPS       Y0, Y5, Y5
+	VMINPS       Y4, Y3, Y4
+	VMINPS       Y5, Y3, Y5
+	VCVTPS2DQ    Y4, Y4
+	VCVTPS2DQ    Y5, Y5
+	VPMAXSD      cffffff81<>+0(SB), Y4, Y4
+	VPMAXSD      cffffff81<>+0(SB), Y5, Y5
+	VPADDD       Y4, Y1, Y1
+	VPADDD       Y5, Y2, Y2
+	VPACKSSDW    Y5, Y4, Y4
+	VPERMQ       $0xd8, Y4, Y4
+	VEXTRACTI128 $0x01, Y4, X5
+	VPACKSSWB    X5, X4, X5
+	VMOVDQU      X5, (AX)(SI*1)
+	ADDQ         $0x10, SI
+	CMPQ         SI, BX
+	JLT          loop3
+
+tail4:
 	ANDQ         $0x0f, DX
-	JZ           done3
-	LEAQ         tailMasks<>+0(SB), SI
+	JZ           done5
+	LEAQ         tailMasks<>+0(SB), BX
 	MOVQ         DX, DI
 	NEGQ         DI
-	VMOVDQU      64(SI)(DI*4), Y5
-	VMOVDQU      96(SI)(DI*4), Y6
-	VMASKMOVPS   (CX)(BX*4), Y5, Y5
-	VMASKMOVPS   32(CX)(BX*4), Y6, Y6
+	VMOVDQU      64(BX)(DI*4), Y4
+	VMOVDQU      96(BX)(DI*4), Y5
+	VMASKMOVPS   (CX)(SI*4), Y4, Y4
+	VMASKMOVPS   32(CX)(SI*4), Y5, Y5
+	VMULPS       Y0, Y4, Y4
 	VMULPS       Y0, Y5, Y5
-	VMULPS       Y0, Y6, Y6
-	VMAXPS       Y3, Y5, Y5
-	VMAXPS       Y3, Y6, Y6
-	VMINPS       Y4, Y5, Y5
-	VMINPS       Y4, Y6, Y6
+	VMINPS       Y4, Y3, Y4
+	VMINPS       Y5, Y3, Y5
+	VCVTPS2DQ    Y4, Y4
 	VCVTPS2DQ    Y5, Y5
-	VCVTPS2DQ    Y6, Y6
-	VPADDD       Y5, Y1, Y1
-	VPADDD       Y6, Y2, Y2
-	VPACKSSDW    Y6, Y5, Y0
+	VPMAXSD      cffffff81<>+0(SB), Y4, Y4
+	VPMAXSD      cffffff81<>+0(SB), Y5, Y5
+	VPADDD       Y4, Y1, Y1
+	VPADDD       Y5, Y2, Y2
+	VPACKSSDW    Y5, Y4, Y0
 	VPERMQ       $0xd8, Y0, Y0
 	VEXTRACTI128 $0x01, Y0, X3
 	VPACKSSWB    X3, X0, X3
-	LEAQ         (AX)(BX*1), AX
+	LEAQ         (AX)(SI*1), AX
 	TESTQ        $0x00000008, DX
-	JZ           skip4
+	JZ           skip6
 	VMOVQ        X3, (AX)
 	ADDQ         $0x08, AX
 	VPSRLDQ      $0x08, X3, X3
 
-skip4:
+skip6:
 	TESTQ   $0x00000004, DX
-	JZ      skip5
+	JZ      skip7
 	VMOVD   X3, (AX)
 	ADDQ    $0x04, AX
 	VPSRLDQ $0x04, X3, X3
 
-skip5:
+skip7:
 	TESTQ   $0x00000002, DX
-	JZ      skip6
+	JZ      skip8
 	VPEXTRW $0x00, X3, (AX)
 	ADDQ    $0x02, AX
 	VPSRLDQ $0x02, X3, X3
 
-skip6:
+skip8:
 	TESTQ   $0x00000001, DX
-	JZ      skip7
+	JZ      skip9
 	VPEXTRB $0x00, X3, (AX)
 	ADDQ    $0x01, AX
 	VPSRLDQ $0x01, X3, X3
 
-skip7:
-done3:
+skip9:
+done5:
 	VPADDD       Y1, Y2, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VPADDD       X0, X1, X0
@@ -109,16 +171,6 @@ done3:
 	VZEROUPPER
 	RET
 
-DATA cc2fe0000<>+0(SB)/4, $0xc2fe0000
-DATA cc2fe0000<>+4(SB)/4, $0xc2fe0000
-DATA cc2fe0000<>+8(SB)/4, $0xc2fe0000
-DATA cc2fe0000<>+12(SB)/4, $0xc2fe0000
-DATA cc2fe0000<>+16(SB)/4, $0xc2fe0000
-DATA cc2fe0000<>+20(SB)/4, $0xc2fe0000
-DATA cc2fe0000<>+24(SB)/4, $0xc2fe0000
-DATA cc2fe0000<>+28(SB)/4, $0xc2fe0000
-GLOBL cc2fe0000<>(SB), RODATA|NOPTR, $32
-
 DATA c42fe0000<>+0(SB)/4, $0x42fe0000
 DATA c42fe0000<>+4(SB)/4, $0x42fe0000
 DATA c42fe0000<>+8(SB)/4, $0x42fe0000
@@ -128,6 +180,46 @@ DATA c42fe0000<>+20(SB)/4, $0x42fe0000
 DATA c42fe0000<>+24(SB)/4, $0x42fe0000
 DATA c42fe0000<>+28(SB)/4, $0x42fe0000
 GLOBL c42fe0000<>(SB), RODATA|NOPTR, $32
+
+DATA c81818181<>+0(SB)/4, $0x81818181
+DATA c81818181<>+4(SB)/4, $0x81818181
+DATA c81818181<>+8(SB)/4, $0x81818181
+DATA c81818181<>+12(SB)/4, $0x81818181
+DATA c81818181<>+16(SB)/4, $0x81818181
+DATA c81818181<>+20(SB)/4, $0x81818181
+DATA c81818181<>+24(SB)/4, $0x81818181
+DATA c81818181<>+28(SB)/4, $0x81818181
+GLOBL c81818181<>(SB), RODATA|NOPTR, $32
+
+DATA c01010101<>+0(SB)/4, $0x01010101
+DATA c01010101<>+4(SB)/4, $0x01010101
+DATA c01010101<>+8(SB)/4, $0x01010101
+DATA c01010101<>+12(SB)/4, $0x01010101
+DATA c01010101<>+16(SB)/4, $0x01010101
+DATA c01010101<>+20(SB)/4, $0x01010101
+DATA c01010101<>+24(SB)/4, $0x01010101
+DATA c01010101<>+28(SB)/4, $0x01010101
+GLOBL c01010101<>(SB), RODATA|NOPTR, $32
+
+DATA c00010001<>+0(SB)/4, $0x00010001
+DATA c00010001<>+4(SB)/4, $0x00010001
+DATA c00010001<>+8(SB)/4, $0x00010001
+DATA c00010001<>+12(SB)/4, $0x00010001
+DATA c00010001<>+16(SB)/4, $0x00010001
+DATA c00010001<>+20(SB)/4, $0x00010001
+DATA c00010001<>+24(SB)/4, $0x00010001
+DATA c00010001<>+28(SB)/4, $0x00010001
+GLOBL c00010001<>(SB), RODATA|NOPTR, $32
+
+DATA cffffff81<>+0(SB)/4, $0xffffff81
+DATA cffffff81<>+4(SB)/4, $0xffffff81
+DATA cffffff81<>+8(SB)/4, $0xffffff81
+DATA cffffff81<>+12(SB)/4, $0xffffff81
+DATA cffffff81<>+16(SB)/4, $0xffffff81
+DATA cffffff81<>+20(SB)/4, $0xffffff81
+DATA cffffff81<>+24(SB)/4, $0xffffff81
+DATA cffffff81<>+28(SB)/4, $0xffffff81
+GLOBL cffffff81<>(SB), RODATA|NOPTR, $32
 
 DATA tailMasks<>+0(SB)/4, $0xffffffff
 DATA tailMasks<>+4(SB)/4, $0xffffffff
@@ -164,49 +256,83 @@ DATA tailMasks<>+124(SB)/4, $0x00000000
 GLOBL tailMasks<>(SB), RODATA|NOPTR, $128
 
 // func quantizeRowAVX512(dst []int8, x []float32, inverse float32) (sum int32)
-// Requires: AVX, AVX2, AVX512F, BMI2
+// Requires: AVX, AVX2, AVX512BW, AVX512F, BMI2
 TEXT ·quantizeRowAVX512(SB), NOSPLIT, $0-60
 	MOVQ         dst_base+0(FP), AX
 	MOVQ         x_base+24(FP), CX
 	MOVQ         x_len+32(FP), DX
 	VBROADCASTSS inverse+48(FP), Z0
 	VPXORD       Z1, Z1, Z1
-	VBROADCASTSS cc2fe0000<>+0(SB), Z2
-	VBROADCASTSS c42fe0000<>+0(SB), Z3
-	XORQ         BX, BX
-	MOVQ         DX, SI
-	ANDQ         $-16, SI
-	CMPQ         BX, SI
-	JGE          tail2
+	VBROADCASTSS c42fe0000<>+0(SB), Z2
+	VBROADCASTSS c81818181<>+0(SB), Z4
+	VBROADCASTSS c01010101<>+0(SB), Z5
+	VBROADCASTSS c00010001<>+0(SB), Z6
+	VMOVUPS      order512<>+0(SB), Z3
+	XORQ         SI, SI
+	LEAQ         -64(DX), BX
+	CMPQ         SI, BX
+	JGT          rest2
 
 loop1:
-	VMOVUPS   (CX)(BX*4), Z4
-	VMULPS    Z0, Z4, Z4
-	VMAXPS    Z2, Z4, Z4
-	VMINPS    Z3, Z4, Z4
-	VCVTPS2DQ Z4, Z4
-	VPADDD    Z4, Z1, Z1
-	VPMOVDB   Z4, (AX)(BX*1)
-	ADDQ      $0x10, BX
-	CMPQ      BX, SI
-	JLT       loop1
+	VMULPS     (CX)(SI*4), Z0, Z7
+	VMINPS     Z7, Z2, Z7
+	VCVTPS2DQ  Z7, Z7
+	VMULPS     64(CX)(SI*4), Z0, Z8
+	VMINPS     Z8, Z2, Z8
+	VCVTPS2DQ  Z8, Z8
+	VMULPS     128(CX)(SI*4), Z0, Z9
+	VMINPS     Z9, Z2, Z9
+	VCVTPS2DQ  Z9, Z9
+	VMULPS     192(CX)(SI*4), Z0, Z10
+	VMINPS     Z10, Z2, Z10
+	VCVTPS2DQ  Z10, Z10
+	VPACKSSDW  Z8, Z7, Z7
+	VPACKSSDW  Z10, Z9, Z9
+	VPACKSSWB  Z9, Z7, Z7
+	VPERMD     Z7, Z3, Z7
+	VPMAXSB    Z4, Z7, Z7
+	VPMADDUBSW Z7, Z5, Z8
+	VPMADDWD   Z6, Z8, Z8
+	VPADDD     Z8, Z1, Z1
+	VMOVUPS    Z7, (AX)(SI*1)
+	ADDQ       $0x40, SI
+	CMPQ       SI, BX
+	JLE        loop1
 
-tail2:
-	ANDQ      $0x0f, DX
-	JZ        done3
-	MOVQ      $0x00000001, SI
-	SHLXQ     DX, SI, DX
-	DECQ      DX
-	KMOVW     DX, K1
-	VMOVUPS.Z (CX)(BX*4), K1, Z4
-	VMULPS    Z0, Z4, Z4
-	VMAXPS    Z2, Z4, Z4
-	VMINPS    Z3, Z4, Z4
-	VCVTPS2DQ Z4, Z4
-	VPADDD    Z4, Z1, Z1
-	VPMOVDB   Z4, K1, (AX)(BX*1)
+rest2:
+	MOVQ DX, BX
+	ANDQ $-16, BX
+	CMPQ SI, BX
+	JGE  tail4
 
-done3:
+loop3:
+	VMOVUPS      (CX)(SI*4), Z3
+	VMULPS       Z0, Z3, Z3
+	VMINPS       Z3, Z2, Z3
+	VCVTPS2DQ    Z3, Z3
+	VPMAXSD.BCST cffffff81<>+0(SB), Z3, Z3
+	VPADDD       Z3, Z1, Z1
+	VPMOVDB      Z3, (AX)(SI*1)
+	ADDQ         $0x10, SI
+	CMPQ         SI, BX
+	JLT          loop3
+
+tail4:
+	ANDQ         $0x0f, DX
+	JZ           done5
+	MOVQ         $0x00000001, BX
+	SHLXQ        DX, BX, DX
+	DECQ         DX
+	KMOVW        DX, K1
+	VMOVUPS.Z    (CX)(SI*4), K1, Z3
+	VMULPS       Z0, Z3, Z3
+	VMINPS       Z3, Z2, Z3
+	VCVTPS2DQ    Z3, Z3
+	VPMAXSD.BCST cffffff81<>+0(SB), Z3, Z3
+	VPADDD       Z3, Z1, Z1
+	VPMOVDB      Z3, K1, (AX)(SI*1)
+
+done5:
 	VEXTRACTF64X4 $0x01, Z1, Y0
 	VPADDD        Y1, Y0, Y0
 	VEXTRACTF128  $0x01, Y0, X1

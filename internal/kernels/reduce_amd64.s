@@ -225,42 +225,77 @@ done3:
 // func maxAbsBitsAVX2(x []float32) uint32
 // Requires: AVX, AVX2
 TEXT ·maxAbsBitsAVX2(SB), NOSPLIT, $0-28
-	MOVQ  x_base+0(FP), AX
-	MOVQ  x_len+8(FP), CX
-	VPXOR Y0, Y0, Y0
-	VPXOR Y1, Y1, Y1
-	XORQ  DX, DX
-	MOVQ  CX, BX
-	ANDQ  $-16, BX
-	CMPQ  DX, BX
-	JGE   tail2
+	MOVQ         x_base+0(FP), AX
+	MOVQ         x_len+8(FP), CX
+	VPXOR        Y0, Y0, Y0
+	VPXOR        Y1, Y1, Y1
+	VBROADCASTSS c7fffffff<>+0(SB), Y2
+	XORQ         DX, DX
+	LEAQ         -64(CX), BX
+	CMPQ         DX, BX
+	JGT          rest2
 
 loop1:
-	VMOVUPS (AX)(DX*4), Y2
-	VMOVUPS 32(AX)(DX*4), Y3
-	VPAND   c7fffffff<>+0(SB), Y2, Y2
-	VPAND   c7fffffff<>+0(SB), Y3, Y3
-	VPMAXUD Y2, Y0, Y0
-	VPMAXUD Y3, Y1, Y1
+	VMOVUPS (AX)(DX*4), Y3
+	VMOVUPS 32(AX)(DX*4), Y4
+	VPAND   Y2, Y3, Y3
+	VPAND   Y2, Y4, Y4
+	VPMAXUD Y3, Y0, Y0
+	VPMAXUD Y4, Y1, Y1
+	VMOVUPS 64(AX)(DX*4), Y3
+	VMOVUPS 96(AX)(DX*4), Y4
+	VPAND   Y2, Y3, Y3
+	VPAND   Y2, Y4, Y4
+	VPMAXUD Y3, Y0, Y0
+	VPMAXUD Y4, Y1, Y1
+	VMOVUPS 128(AX)(DX*4), Y3
+	VMOVUPS 160(AX)(DX*4), Y4
+	VPAND   Y2, Y3, Y3
+	VPAND   Y2, Y4, Y4
+	VPMAXUD Y3, Y0, Y0
+	VPMAXUD Y4, Y1, Y1
+	VMOVUPS 192(AX)(DX*4), Y3
+	VMOVUPS 224(AX)(DX*4), Y4
+	VPAND   Y2, Y3, Y3
+	VPAND   Y2, Y4, Y4
+	VPMAXUD Y3, Y0, Y0
+	VPMAXUD Y4, Y1, Y1
+	ADDQ    $0x40, DX
+	CMPQ    DX, BX
+	JLE     loop1
+
+rest2:
+	MOVQ CX, BX
+	ANDQ $-16, BX
+	CMPQ DX, BX
+	JGE  tail4
+
+loop3:
+	VMOVUPS (AX)(DX*4), Y3
+	VMOVUPS 32(AX)(DX*4), Y4
+	VPAND   Y2, Y3, Y3
+	VPAND   Y2, Y4, Y4
+	VPMAXUD Y3, Y0, Y0
+	VPMAXUD Y4, Y1, Y1
 	ADDQ    $0x10, DX
 	CMPQ    DX, BX
-	JLT     loop1
+	JLT     loop3
 
-tail2:
+tail4:
 	ANDQ       $0x0f, CX
-	JZ         done3
+	JZ         done5
 	LEAQ       tailMasks<>+0(SB), BX
 	NEGQ       CX
-	VMOVDQU    64(BX)(CX*4), Y2
-	VMOVDQU    96(BX)(CX*4), Y3
-	VMASKMOVPS (AX)(DX*4), Y2, Y2
-	VMASKMOVPS 32(AX)(DX*4), Y3, Y3
-	VPAND      c7fffffff<>+0(SB), Y2, Y2
-	VPAND      c7fffffff<>+0(SB), Y3, Y3
-	VPMAXUD    Y2, Y0, Y0
-	VPMAXUD    Y3, Y1, Y1
+	VMOVDQU    64(BX)(CX*4), Y3
+	VMOVDQU    96(BX)(CX*4), Y4
+	VMASKMOVPS (AX)(DX*4), Y3, Y3
+	VMASKMOVPS 32(AX)(DX*4), Y4, Y4
+	VPAND      Y2, Y3, Y3
+	VPAND      Y2, Y4, Y4
+	VPMAXUD    Y3, Y0, Y0
+	VPMAXUD    Y4, Y1, Y1
 
-done3:
+done5:
 	VPMAXUD      Y0, Y1, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VPMAXUD      X0, X1, X0
@@ -286,35 +321,58 @@ GLOBL c7fffffff<>(SB), RODATA|NOPTR, $32
 // func maxAbsBitsAVX512(x []float32) uint32
 // Requires: AVX, AVX2, AVX512F, BMI2
 TEXT ·maxAbsBitsAVX512(SB), NOSPLIT, $0-28
-	MOVQ   x_base+0(FP), AX
-	MOVQ   x_len+8(FP), CX
-	VPXORD Z0, Z0, Z0
-	XORQ   DX, DX
-	MOVQ   CX, BX
-	ANDQ   $-16, BX
-	CMPQ   DX, BX
-	JGE    tail2
+	MOVQ         x_base+0(FP), AX
+	MOVQ         x_len+8(FP), CX
+	VPXORD       Z0, Z0, Z0
+	VBROADCASTSS c7fffffff<>+0(SB), Z1
+	XORQ         DX, DX
+	LEAQ         -64(CX), BX
+	CMPQ         DX, BX
+	JGT          rest2
 
 loop1:
-	VMOVUPS     (AX)(DX*4), Z1
-	VPANDD.BCST c7fffffff<>+0(SB), Z1, Z1
-	VPMAXUD     Z1, Z0, Z0
-	ADDQ        $0x10, DX
-	CMPQ        DX, BX
-	JLT         loop1
+	VMOVUPS (AX)(DX*4), Z2
+	VPANDD  Z1, Z2, Z2
+	VPMAXUD Z2, Z0, Z0
+	VMOVUPS 64(AX)(DX*4), Z2
+	VPANDD  Z1, Z2, Z2
+	VPMAXUD Z2, Z0, Z0
+	VMOVUPS 128(AX)(DX*4), Z2
+	VPANDD  Z1, Z2, Z2
+	VPMAXUD Z2, Z0, Z0
+	VMOVUPS 192(AX)(DX*4), Z2
+	VPANDD  Z1, Z2, Z2
+	VPMAXUD Z2, Z0, Z0
+	ADDQ    $0x40, DX
+	CMPQ    DX, BX
+	JLE     loop1
 
-tail2:
-	ANDQ        $0x0f, CX
-	JZ          done3
-	MOVQ        $0x00000001, BX
-	SHLXQ       CX, BX, CX
-	DECQ        CX
-	KMOVW       CX, K1
-	VMOVUPS.Z   (AX)(DX*4), K1, Z1
-	VPANDD.BCST c7fffffff<>+0(SB), Z1, Z1
-	VPMAXUD     Z1, Z0, Z0
+rest2:
+	MOVQ CX, BX
+	ANDQ $-16, BX
+	CMPQ DX, BX
+	JGE  tail4
 
-done3:
+loop3:
+	VMOVUPS (AX)(DX*4), Z2
+	VPANDD  Z1, Z2, Z2
+	VPMAXUD Z2, Z0, Z0
+	ADDQ    $0x10, DX
+	CMPQ    DX, BX
+	JLT     loop3
+
+tail4:
+	ANDQ      $0x0f, CX
+	JZ        done5
+	MOVQ      $0x00000001, BX
+	SHLXQ     CX, BX, CX
+	DECQ      CX
+	KMOVW     CX, K1
+	VMOVUPS.Z (AX)(DX*4), K1, Z2
+	VPANDD    Z1, Z2, Z2
+	VPMAXUD   Z2, Z0, Z0
+
+done5:
 	VEXTRACTF64X4 $0x01, Z0, Y1
 	VPMAXUD       Y0, Y1, Y0
 	VEXTRACTF128  $0x01, Y0, X1

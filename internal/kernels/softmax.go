@@ -2,20 +2,22 @@ package kernels
 
 import "math"
 
-// Softmax replaces x by exp(scale*x - max)/sum in place, where max and sum run over scale*x. Elements far below the
-// maximum (-Inf included) become 0; a NaN, a +Inf or nothing but -Inf makes the whole row NaN.
+// Softmax replaces x by exp(scale*x - max)/sum in place, where max and sum run over scale*x and the scale is positive. Its
+// powers are those of 2: within 2e-7 of their value, and 0 below 2^-125. Elements far below the maximum (-Inf included)
+// become 0; a NaN, a +Inf or nothing but -Inf makes the whole row NaN.
 func Softmax(x []float32, scale float32) {
 	if len(x) == 0 {
 		return
 	}
-	softmax(x, scale)
+	softmax(x, scale*expLog2e)
 }
 
+// softmaxGeneric is Softmax with powers of 2.
 func softmaxGeneric(x []float32, scale float32) {
-	m := laneMax(x, scale)
+	m := laneMax(x)
 	var lanes [Lanes]float32
 	for i, v := range x {
-		e := exp32(float32(v*scale) - m)
+		e := exp2(float32(v-m) * scale)
 		x[i] = e
 		lanes[i%Lanes] += e
 	}
@@ -25,13 +27,13 @@ func softmaxGeneric(x []float32, scale float32) {
 	}
 }
 
-// softmaxWeightsGeneric replaces x by exp(scale*x - max), rounded to bfloat16,
+// softmaxWeightsGeneric replaces x by 2^(scale*(x - max)), rounded to bfloat16,
 // and returns the sum of these.
 func softmaxWeightsGeneric(x []float32, scale float32) float32 {
-	m := laneMax(x, scale)
+	m := laneMax(x)
 	var lanes [Lanes]float32
 	for i, v := range x {
-		b := math.Float32bits(exp32(float32(v*scale) - m))
+		b := math.Float32bits(exp2(float32(v-m) * scale))
 		e := math.Float32frombits((b + 0x7FFF + b>>16&1) &^ 0xFFFF)
 		x[i] = e
 		lanes[i%Lanes] += e
@@ -39,25 +41,15 @@ func softmaxWeightsGeneric(x []float32, scale float32) float32 {
 	return laneSum(&lanes)
 }
 
-// laneMax returns the largest scale*x[i], ignoring NaN; -Inf where there is none.
-func laneMax(x []float32, scale float32) float32 {
-	var lanes [Lanes]float32
-	for i := range lanes {
-		lanes[i] = float32(math.Inf(-1))
-	}
-	for i, v := range x {
-		if t := float32(v * scale); t > lanes[i%Lanes] {
-			lanes[i%Lanes] = t
+// laneMax returns the largest x[i], ignoring NaN; -Inf where there is none.
+func laneMax(x []float32) float32 {
+	m := float32(math.Inf(-1))
+	for _, v := range x {
+		if v > m {
+			m = v
 		}
 	}
-	for w := Lanes / 2; w > 0; w /= 2 {
-		for i := range w {
-			if lanes[i+w] > lanes[i] {
-				lanes[i] = lanes[i+w]
-			}
-		}
-	}
-	return lanes[0]
+	return m
 }
 
 // SoftmaxBackward sets dx = p*(dp - Σ dp·p)*scale for one row, p being the result of [Softmax] with the same scale and dp
@@ -91,7 +83,7 @@ func LogSumExp(x []float32) float32 {
 
 // logSumExpGeneric returns the maximum m of x and Σ exp(x[i]-m).
 func logSumExpGeneric(x []float32) (m, s float32) {
-	m = laneMax(x, 1)
+	m = laneMax(x)
 	var lanes [Lanes]float32
 	for i, v := range x {
 		lanes[i%Lanes] += exp32(v - m)

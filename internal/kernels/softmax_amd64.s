@@ -9,93 +9,121 @@
 TEXT ·softmaxAVX2(SB), NOSPLIT, $0-28
 	MOVQ         x_base+0(FP), AX
 	MOVQ         x_len+8(FP), CX
-	VBROADCASTSS scale+24(FP), Y0
-	VBROADCASTSS cff800000<>+0(SB), Y1
-	VMOVAPS      Y1, Y2
-	VMOVAPS      Y1, Y3
+	VBROADCASTSS cff800000<>+0(SB), Y0
+	VMOVAPS      Y0, Y1
+	VMOVAPS      Y0, Y2
+	VMOVAPS      Y0, Y3
+	VMOVAPS      Y0, Y4
+	VMOVAPS      Y0, Y5
+	VMOVAPS      Y0, Y6
+	VMOVAPS      Y0, Y7
+	VMOVAPS      Y0, Y8
 	XORQ         DX, DX
-	MOVQ         CX, BX
-	ANDQ         $-16, BX
+	LEAQ         -64(CX), BX
 	CMPQ         DX, BX
-	JGE          tail2
+	JGT          rest2
 
 loop1:
-	VMOVUPS (AX)(DX*4), Y4
-	VMOVUPS 32(AX)(DX*4), Y5
-	VMULPS  Y0, Y4, Y4
-	VMULPS  Y0, Y5, Y5
-	VMAXPS  Y2, Y4, Y2
-	VMAXPS  Y3, Y5, Y3
+	VMOVUPS (AX)(DX*4), Y9
+	VMOVUPS 32(AX)(DX*4), Y10
+	VMAXPS  Y1, Y9, Y1
+	VMAXPS  Y2, Y10, Y2
+	VMOVUPS 64(AX)(DX*4), Y9
+	VMOVUPS 96(AX)(DX*4), Y10
+	VMAXPS  Y3, Y9, Y3
+	VMAXPS  Y4, Y10, Y4
+	VMOVUPS 128(AX)(DX*4), Y9
+	VMOVUPS 160(AX)(DX*4), Y10
+	VMAXPS  Y5, Y9, Y5
+	VMAXPS  Y6, Y10, Y6
+	VMOVUPS 192(AX)(DX*4), Y9
+	VMOVUPS 224(AX)(DX*4), Y10
+	VMAXPS  Y7, Y9, Y7
+	VMAXPS  Y8, Y10, Y8
+	ADDQ    $0x40, DX
+	CMPQ    DX, BX
+	JLE     loop1
+
+rest2:
+	MOVQ CX, BX
+	ANDQ $-16, BX
+	CMPQ DX, BX
+	JGE  tail4
+
+loop3:
+	VMOVUPS (AX)(DX*4), Y9
+	VMOVUPS 32(AX)(DX*4), Y10
+	VMAXPS  Y1, Y9, Y1
+	VMAXPS  Y2, Y10, Y2
 	ADDQ    $0x10, DX
 	CMPQ    DX, BX
-	JLT     loop1
+	JLT     loop3
 
-tail2:
+tail4:
 	MOVQ       CX, BX
 	ANDQ       $0x0f, BX
-	JZ         done3
+	JZ         done5
 	LEAQ       tailMasks<>+0(SB), SI
 	NEGQ       BX
-	VMOVDQU    64(SI)(BX*4), Y4
-	VMOVDQU    96(SI)(BX*4), Y5
-	VMASKMOVPS (AX)(DX*4), Y4, Y6
-	VMASKMOVPS 32(AX)(DX*4), Y5, Y7
-	VMULPS     Y0, Y6, Y6
-	VMULPS     Y0, Y7, Y7
-	VBLENDVPS  Y4, Y6, Y1, Y6
-	VBLENDVPS  Y5, Y7, Y1, Y7
-	VMAXPS     Y2, Y6, Y2
-	VMAXPS     Y3, Y7, Y3
+	VMOVDQU    64(SI)(BX*4), Y9
+	VMOVDQU    96(SI)(BX*4), Y10
+	VMASKMOVPS (AX)(DX*4), Y9, Y11
+	VMASKMOVPS 32(AX)(DX*4), Y10, Y12
+	VBLENDVPS  Y9, Y11, Y0, Y11
+	VBLENDVPS  Y10, Y12, Y0, Y12
+	VMAXPS     Y1, Y11, Y1
+	VMAXPS     Y2, Y12, Y2
 
-done3:
-	VMAXPS       Y2, Y3, Y1
-	VEXTRACTF128 $0x01, Y1, X2
-	VMAXPS       X1, X2, X1
-	VPSHUFD      $0xee, X1, X2
-	VMAXPS       X1, X2, X1
-	VPSHUFD      $0x55, X1, X2
-	VMAXPS       X1, X2, X1
-	VBROADCASTSS X1, Y1
-	VBROADCASTSS cc2aea8f6<>+0(SB), Y2
+done5:
+	VMAXPS       Y3, Y1, Y1
+	VMAXPS       Y4, Y2, Y2
+	VMAXPS       Y7, Y5, Y5
+	VMAXPS       Y8, Y6, Y6
+	VMAXPS       Y5, Y1, Y1
+	VMAXPS       Y6, Y2, Y2
+	VMAXPS       Y1, Y2, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VMAXPS       X0, X1, X0
+	VPSHUFD      $0xee, X0, X1
+	VMAXPS       X0, X1, X0
+	VPSHUFD      $0x55, X0, X1
+	VMAXPS       X0, X1, X0
+	VBROADCASTSS X0, Y0
+	VBROADCASTSS scale+24(FP), Y1
+	VBROADCASTSS cc2fb0000<>+0(SB), Y2
 	VPXOR        Y3, Y3, Y3
 	VPXOR        Y4, Y4, Y4
 	XORQ         DX, DX
 	MOVQ         CX, BX
 	ANDQ         $-16, BX
 	CMPQ         DX, BX
-	JGE          tail5
+	JGE          tail7
 
-loop4:
+loop6:
 	VMOVUPS     (AX)(DX*4), Y5
 	VMOVUPS     32(AX)(DX*4), Y6
-	VMULPS      Y0, Y5, Y5
-	VMULPS      Y0, Y6, Y6
-	VSUBPS      Y1, Y5, Y5
-	VSUBPS      Y1, Y6, Y6
+	VSUBPS      Y0, Y5, Y5
+	VSUBPS      Y0, Y6, Y6
+	VMULPS      Y1, Y5, Y5
+	VMULPS      Y1, Y6, Y6
 	VMAXPS      Y5, Y2, Y5
 	VMAXPS      Y6, Y2, Y6
-	VMOVUPS     c3fb8aa3b<>+0(SB), Y7
-	VMOVUPS     c3fb8aa3b<>+0(SB), Y8
-	VFMADD213PS c4b40007e<>+0(SB), Y5, Y7
-	VFMADD213PS c4b40007e<>+0(SB), Y6, Y8
+	VADDPS      c4b40007e<>+0(SB), Y5, Y7
+	VADDPS      c4b40007e<>+0(SB), Y6, Y8
 	VSUBPS      c4b40007e<>+0(SB), Y7, Y9
 	VSUBPS      c4b40007e<>+0(SB), Y8, Y10
-	VFMADD231PS cbf317218<>+0(SB), Y9, Y5
-	VFMADD231PS cbf317218<>+0(SB), Y10, Y6
-	VFMADD231PS c3102e308<>+0(SB), Y9, Y5
-	VFMADD231PS c3102e308<>+0(SB), Y10, Y6
-	VMOVUPS     c3b35120d<>+0(SB), Y9
-	VMOVUPS     c3b35120d<>+0(SB), Y10
-	VFMADD213PS c3c891cf9<>+0(SB), Y5, Y9
-	VFMADD213PS c3c891cf9<>+0(SB), Y6, Y10
-	VFMADD213PS c3daaac79<>+0(SB), Y5, Y9
-	VFMADD213PS c3daaac79<>+0(SB), Y6, Y10
-	VFMADD213PS c3eaaaa49<>+0(SB), Y5, Y9
-	VFMADD213PS c3eaaaa49<>+0(SB), Y6, Y10
-	VFMADD213PS c3f7ffffe<>+0(SB), Y5, Y9
-	VFMADD213PS c3f7ffffe<>+0(SB), Y6, Y10
-	VFMADD213PS c40000000<>+0(SB), Y5, Y9
-	VFMADD213PS c40000000<>+0(SB), Y6, Y10
+	VSUBPS      Y9, Y5, Y5
+	VSUBPS      Y10, Y6, Y6
+	VMOVUPS     c3b2ddd0a<>+0(SB), Y9
+	VMOVUPS     c3b2ddd0a<>+0(SB), Y10
+	VFMADD213PS c3c9e7544<>+0(SB), Y5, Y9
+	VFMADD213PS c3c9e7544<>+0(SB), Y6, Y10
+	VFMADD213PS c3de35ba9<>+0(SB), Y5, Y9
+	VFMADD213PS c3de35ba9<>+0(SB), Y6, Y10
+	VFMADD213PS c3ef5fcde<>+0(SB), Y5, Y9
+	VFMADD213PS c3ef5fcde<>+0(SB), Y6, Y10
+	VFMADD213PS c3fb17215<>+0(SB), Y5, Y9
+	VFMADD213PS c3fb17215<>+0(SB), Y6, Y10
 	VFMADD213PS c40000000<>+0(SB), Y5, Y9
 	VFMADD213PS c40000000<>+0(SB), Y6, Y10
 	VPSLLD      $0x17, Y7, Y7
@@ -108,46 +136,40 @@ loop4:
 	VADDPS      Y10, Y4, Y4
 	ADDQ        $0x10, DX
 	CMPQ        DX, BX
-	JLT         loop4
+	JLT         loop6
 
-tail5:
+tail7:
 	MOVQ        CX, BX
 	ANDQ        $0x0f, BX
-	JZ          done6
+	JZ          done8
 	LEAQ        tailMasks<>+0(SB), SI
 	NEGQ        BX
 	VMOVDQU     64(SI)(BX*4), Y5
 	VMOVDQU     96(SI)(BX*4), Y6
 	VMASKMOVPS  (AX)(DX*4), Y5, Y7
 	VMASKMOVPS  32(AX)(DX*4), Y6, Y8
-	VMULPS      Y0, Y7, Y7
-	VMULPS      Y0, Y8, Y8
-	VSUBPS      Y1, Y7, Y7
-	VSUBPS      Y1, Y8, Y8
+	VSUBPS      Y0, Y7, Y7
+	VSUBPS      Y0, Y8, Y8
+	VMULPS      Y1, Y7, Y7
+	VMULPS      Y1, Y8, Y8
 	VMAXPS      Y7, Y2, Y7
 	VMAXPS      Y8, Y2, Y8
-	VMOVUPS     c3fb8aa3b<>+0(SB), Y0
-	VMOVUPS     c3fb8aa3b<>+0(SB), Y1
-	VFMADD213PS c4b40007e<>+0(SB), Y7, Y0
-	VFMADD213PS c4b40007e<>+0(SB), Y8, Y1
+	VADDPS      c4b40007e<>+0(SB), Y7, Y0
+	VADDPS      c4b40007e<>+0(SB), Y8, Y1
 	VSUBPS      c4b40007e<>+0(SB), Y0, Y2
 	VSUBPS      c4b40007e<>+0(SB), Y1, Y9
-	VFMADD231PS cbf317218<>+0(SB), Y2, Y7
-	VFMADD231PS cbf317218<>+0(SB), Y9, Y8
-	VFMADD231PS c3102e308<>+0(SB), Y2, Y7
-	VFMADD231PS c3102e308<>+0(SB), Y9, Y8
-	VMOVUPS     c3b35120d<>+0(SB), Y2
-	VMOVUPS     c3b35120d<>+0(SB), Y9
-	VFMADD213PS c3c891cf9<>+0(SB), Y7, Y2
-	VFMADD213PS c3c891cf9<>+0(SB), Y8, Y9
-	VFMADD213PS c3daaac79<>+0(SB), Y7, Y2
-	VFMADD213PS c3daaac79<>+0(SB), Y8, Y9
-	VFMADD213PS c3eaaaa49<>+0(SB), Y7, Y2
-	VFMADD213PS c3eaaaa49<>+0(SB), Y8, Y9
-	VFMADD213PS c3f7ffffe<>+0(SB), Y7, Y2
-	VFMADD213PS c3f7ffffe<>+0(SB), Y8, Y9
-	VFMADD213PS c40000000<>+0(SB), Y7, Y2
-	VFMADD213PS c40000000<>+0(SB), Y8, Y9
+	VSUBPS      Y2, Y7, Y7
+	VSUBPS      Y9, Y8, Y8
+	VMOVUPS     c3b2ddd0a<>+0(SB), Y2
+	VMOVUPS     c3b2ddd0a<>+0(SB), Y9
+	VFMADD213PS c3c9e7544<>+0(SB), Y7, Y2
+	VFMADD213PS c3c9e7544<>+0(SB), Y8, Y9
+	VFMADD213PS c3de35ba9<>+0(SB), Y7, Y2
+	VFMADD213PS c3de35ba9<>+0(SB), Y8, Y9
+	VFMADD213PS c3ef5fcde<>+0(SB), Y7, Y2
+	VFMADD213PS c3ef5fcde<>+0(SB), Y8, Y9
+	VFMADD213PS c3fb17215<>+0(SB), Y7, Y2
+	VFMADD213PS c3fb17215<>+0(SB), Y8, Y9
 	VFMADD213PS c40000000<>+0(SB), Y7, Y2
 	VFMADD213PS c40000000<>+0(SB), Y8, Y9
 	VPSLLD      $0x17, Y0, Y0
@@ -161,7 +183,7 @@ tail5:
 	VADDPS      Y2, Y3, Y3
 	VADDPS      Y9, Y4, Y4
 
-done6:
+done8:
 	VADDPS       Y3, Y4, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X0, X1, X0
@@ -173,12 +195,46 @@ done6:
 	VDIVSS       X0, X1, X0
 	VBROADCASTSS X0, Y0
 	XORQ         DX, DX
-	MOVQ         CX, BX
-	ANDQ         $-16, BX
+	LEAQ         -64(CX), BX
 	CMPQ         DX, BX
-	JGE          tail8
+	JGT          rest10
 
-loop7:
+loop9:
+	VMOVUPS (AX)(DX*4), Y1
+	VMOVUPS 32(AX)(DX*4), Y2
+	VMULPS  Y0, Y1, Y1
+	VMULPS  Y0, Y2, Y2
+	VMOVUPS Y1, (AX)(DX*4)
+	VMOVUPS Y2, 32(AX)(DX*4)
+	VMOVUPS 64(AX)(DX*4), Y1
+	VMOVUPS 96(AX)(DX*4), Y2
+	VMULPS  Y0, Y1, Y1
+	VMULPS  Y0, Y2, Y2
+	VMOVUPS Y1, 64(AX)(DX*4)
+	VMOVUPS Y2, 96(AX)(DX*4)
+	VMOVUPS 128(AX)(DX*4), Y1
+	VMOVUPS 160(AX)(DX*4), Y2
+	VMULPS  Y0, Y1, Y1
+	VMULPS  Y0, Y2, Y2
+	VMOVUPS Y1, 128(AX)(DX*4)
+	VMOVUPS Y2, 160(AX)(DX*4)
+	VMOVUPS 192(AX)(DX*4), Y1
+	VMOVUPS 224(AX)(DX*4), Y2
+	VMULPS  Y0, Y1, Y1
+	VMULPS  Y0, Y2, Y2
+	VMOVUPS Y1, 192(AX)(DX*4)
+	VMOVUPS Y2, 224(AX)(DX*4)
+	ADDQ    $0x40, DX
+	CMPQ    DX, BX
+	JLE     loop9
+
+rest10:
+	MOVQ CX, BX
+	ANDQ $-16, BX
+	CMPQ DX, BX
+	JGE  tail12
+
+loop11:
 	VMOVUPS (AX)(DX*4), Y1
 	VMOVUPS 32(AX)(DX*4), Y2
 	VMULPS  Y0, Y1, Y1
@@ -187,11 +243,11 @@ loop7:
 	VMOVUPS Y2, 32(AX)(DX*4)
 	ADDQ    $0x10, DX
 	CMPQ    DX, BX
-	JLT     loop7
+	JLT     loop11
 
-tail8:
+tail12:
 	ANDQ       $0x0f, CX
-	JZ         done9
+	JZ         done13
 	LEAQ       tailMasks<>+0(SB), BX
 	NEGQ       CX
 	VMOVDQU    64(BX)(CX*4), Y1
@@ -203,7 +259,7 @@ tail8:
 	VMASKMOVPS Y3, Y1, (AX)(DX*4)
 	VMASKMOVPS Y4, Y2, 32(AX)(DX*4)
 
-done9:
+done13:
 	VZEROUPPER
 	RET
 
@@ -251,105 +307,65 @@ DATA tailMasks<>+120(SB)/4, $0x00000000
 DATA tailMasks<>+124(SB)/4, $0x00000000
 GLOBL tailMasks<>(SB), RODATA|NOPTR, $128
 
-DATA cc2aea8f6<>+0(SB)/4, $0xc2aea8f6
-DATA cc2aea8f6<>+4(SB)/4, $0xc2aea8f6
-DATA cc2aea8f6<>+8(SB)/4, $0xc2aea8f6
-DATA cc2aea8f6<>+12(SB)/4, $0xc2aea8f6
-DATA cc2aea8f6<>+16(SB)/4, $0xc2aea8f6
-DATA cc2aea8f6<>+20(SB)/4, $0xc2aea8f6
-DATA cc2aea8f6<>+24(SB)/4, $0xc2aea8f6
-DATA cc2aea8f6<>+28(SB)/4, $0xc2aea8f6
-GLOBL cc2aea8f6<>(SB), RODATA|NOPTR, $32
+DATA cc2fb0000<>+0(SB)/4, $0xc2fb0000
+DATA cc2fb0000<>+4(SB)/4, $0xc2fb0000
+DATA cc2fb0000<>+8(SB)/4, $0xc2fb0000
+DATA cc2fb0000<>+12(SB)/4, $0xc2fb0000
+DATA cc2fb0000<>+16(SB)/4, $0xc2fb0000
+DATA cc2fb0000<>+20(SB)/4, $0xc2fb0000
+DATA cc2fb0000<>+24(SB)/4, $0xc2fb0000
+DATA cc2fb0000<>+28(SB)/4, $0xc2fb0000
+GLOBL cc2fb0000<>(SB), RODATA|NOPTR, $32
 
-DATA c3fb8aa3b<>+0(SB)/4, $0x3fb8aa3b
-DATA c3fb8aa3b<>+4(SB)/4, $0x3fb8aa3b
-DATA c3fb8aa3b<>+8(SB)/4, $0x3fb8aa3b
-DATA c3fb8aa3b<>+12(SB)/4, $0x3fb8aa3b
-DATA c3fb8aa3b<>+16(SB)/4, $0x3fb8aa3b
-DATA c3fb8aa3b<>+20(SB)/4, $0x3fb8aa3b
-DATA c3fb8aa3b<>+24(SB)/4, $0x3fb8aa3b
-DATA c3fb8aa3b<>+28(SB)/4, $0x3fb8aa3b
-GLOBL c3fb8aa3b<>(SB), RODATA|NOPTR, $32
+DATA c3b2ddd0a<>+0(SB)/4, $0x3b2ddd0a
+DATA c3b2ddd0a<>+4(SB)/4, $0x3b2ddd0a
+DATA c3b2ddd0a<>+8(SB)/4, $0x3b2ddd0a
+DATA c3b2ddd0a<>+12(SB)/4, $0x3b2ddd0a
+DATA c3b2ddd0a<>+16(SB)/4, $0x3b2ddd0a
+DATA c3b2ddd0a<>+20(SB)/4, $0x3b2ddd0a
+DATA c3b2ddd0a<>+24(SB)/4, $0x3b2ddd0a
+DATA c3b2ddd0a<>+28(SB)/4, $0x3b2ddd0a
+GLOBL c3b2ddd0a<>(SB), RODATA|NOPTR, $32
 
-DATA c4b40007e<>+0(SB)/4, $0x4b40007e
-DATA c4b40007e<>+4(SB)/4, $0x4b40007e
-DATA c4b40007e<>+8(SB)/4, $0x4b40007e
-DATA c4b40007e<>+12(SB)/4, $0x4b40007e
-DATA c4b40007e<>+16(SB)/4, $0x4b40007e
-DATA c4b40007e<>+20(SB)/4, $0x4b40007e
-DATA c4b40007e<>+24(SB)/4, $0x4b40007e
-DATA c4b40007e<>+28(SB)/4, $0x4b40007e
-GLOBL c4b40007e<>(SB), RODATA|NOPTR, $32
+DATA c3c9e7544<>+0(SB)/4, $0x3c9e7544
+DATA c3c9e7544<>+4(SB)/4, $0x3c9e7544
+DATA c3c9e7544<>+8(SB)/4, $0x3c9e7544
+DATA c3c9e7544<>+12(SB)/4, $0x3c9e7544
+DATA c3c9e7544<>+16(SB)/4, $0x3c9e7544
+DATA c3c9e7544<>+20(SB)/4, $0x3c9e7544
+DATA c3c9e7544<>+24(SB)/4, $0x3c9e7544
+DATA c3c9e7544<>+28(SB)/4, $0x3c9e7544
+GLOBL c3c9e7544<>(SB), RODATA|NOPTR, $32
 
-DATA cbf317218<>+0(SB)/4, $0xbf317218
-DATA cbf317218<>+4(SB)/4, $0xbf317218
-DATA cbf317218<>+8(SB)/4, $0xbf317218
-DATA cbf317218<>+12(SB)/4, $0xbf317218
-DATA cbf317218<>+16(SB)/4, $0xbf317218
-DATA cbf317218<>+20(SB)/4, $0xbf317218
-DATA cbf317218<>+24(SB)/4, $0xbf317218
-DATA cbf317218<>+28(SB)/4, $0xbf317218
-GLOBL cbf317218<>(SB), RODATA|NOPTR, $32
+DATA c3de35ba9<>+0(SB)/4, $0x3de35ba9
+DATA c3de35ba9<>+4(SB)/4, $0x3de35ba9
+DATA c3de35ba9<>+8(SB)/4, $0x3de35ba9
+DATA c3de35ba9<>+12(SB)/4, $0x3de35ba9
+DATA c3de35ba9<>+16(SB)/4, $0x3de35ba9
+DATA c3de35ba9<>+20(SB)/4, $0x3de35ba9
+DATA c3de35ba9<>+24(SB)/4, $0x3de35ba9
+DATA c3de35ba9<>+28(SB)/4, $0x3de35ba9
+GLOBL c3de35ba9<>(SB), RODATA|NOPTR, $32
 
-DATA c3102e308<>+0(SB)/4, $0x3102e308
-DATA c3102e308<>+4(SB)/4, $0x3102e308
-DATA c3102e308<>+8(SB)/4, $0x3102e308
-DATA c3102e308<>+12(SB)/4, $0x3102e308
-DATA c3102e308<>+16(SB)/4, $0x3102e308
-DATA c3102e308<>+20(SB)/4, $0x3102e308
-DATA c3102e308<>+24(SB)/4, $0x3102e308
-DATA c3102e308<>+28(SB)/4, $0x3102e308
-GLOBL c3102e308<>(SB), RODATA|NOPTR, $32
+DATA c3ef5fcde<>+0(SB)/4, $0x3ef5fcde
+DATA c3ef5fcde<>+4(SB)/4, $0x3ef5fcde
+DATA c3ef5fcde<>+8(SB)/4, $0x3ef5fcde
+DATA c3ef5fcde<>+12(SB)/4, $0x3ef5fcde
+DATA c3ef5fcde<>+16(SB)/4, $0x3ef5fcde
+DATA c3ef5fcde<>+20(SB)/4, $0x3ef5fcde
+DATA c3ef5fcde<>+24(SB)/4, $0x3ef5fcde
+DATA c3ef5fcde<>+28(SB)/4, $0x3ef5fcde
+GLOBL c3ef5fcde<>(SB), RODATA|NOPTR, $32
 
-DATA c3b35120d<>+0(SB)/4, $0x3b35120d
-DATA c3b35120d<>+4(SB)/4, $0x3b35120d
-DATA c3b35120d<>+8(SB)/4, $0x3b35120d
-DATA c3b35120d<>+12(SB)/4, $0x3b35120d
-DATA c3b35120d<>+16(SB)/4, $0x3b35120d
-DATA c3b35120d<>+20(SB)/4, $0x3b35120d
-DATA c3b35120d<>+24(SB)/4, $0x3b35120d
-DATA c3b35120d<>+28(SB)/4, $0x3b35120d
-GLOBL c3b35120d<>(SB), RODATA|NOPTR, $32
-
-DATA c3c891cf9<>+0(SB)/4, $0x3c891cf9
-DATA c3c891cf9<>+4(SB)/4, $0x3c891cf9
-DATA c3c891cf9<>+8(SB)/4, $0x3c891cf9
-DATA c3c891cf9<>+12(SB)/4, $0x3c891cf9
-DATA c3c891cf9<>+16(SB)/4, $0x3c891cf9
-DATA c3c891cf9<>+20(SB)/4, $0x3c891cf9
-DATA c3c891cf9<>+24(SB)/4, $0x3c891cf9
-DATA c3c891cf9<>+28(SB)/4, $0x3c891cf9
-GLOBL c3c891cf9<>(SB), RODATA|NOPTR, $32
-
-DATA c3daaac79<>+0(SB)/4, $0x3daaac79
-DATA c3daaac79<>+4(SB)/4, $0x3daaac79
-DATA c3daaac79<>+8(SB)/4, $0x3daaac79
-DATA c3daaac79<>+12(SB)/4, $0x3daaac79
-DATA c3daaac79<>+16(SB)/4, $0x3daaac79
-DATA c3daaac79<>+20(SB)/4, $0x3daaac79
-DATA c3daaac79<>+24(SB)/4, $0x3daaac79
-DATA c3daaac79<>+28(SB)/4, $0x3daaac79
-GLOBL c3daaac79<>(SB), RODATA|NOPTR, $32
-
-DATA c3eaaaa49<>+0(SB)/4, $0x3eaaaa49
-DATA c3eaaaa49<>+4(SB)/4, $0x3eaaaa49
-DATA c3eaaaa49<>+8(SB)/4, $0x3eaaaa49
-DATA c3eaaaa49<>+12(SB)/4, $0x3eaaaa49
-DATA c3eaaaa49<>+16(SB)/4, $0x3eaaaa49
-DATA c3eaaaa49<>+20(SB)/4, $0x3eaaaa49
-DATA c3eaaaa49<>+24(SB)/4, $0x3eaaaa49
-DATA c3eaaaa49<>+28(SB)/4, $0x3eaaaa49
-GLOBL c3eaaaa49<>(SB), RODATA|NOPTR, $32
-
-DATA c3f7ffffe<>+0(SB)/4, $0x3f7ffffe
-DATA c3f7ffffe<>+4(SB)/4, $0x3f7ffffe
-DATA c3f7ffffe<>+8(SB)/4, $0x3f7ffffe
-DATA c3f7ffffe<>+12(SB)/4, $0x3f7ffffe
-DATA c3f7ffffe<>+16(SB)/4, $0x3f7ffffe
-DATA c3f7ffffe<>+20(SB)/4, $0x3f7ffffe
-DATA c3f7ffffe<>+24(SB)/4, $0x3f7ffffe
-DATA c3f7ffffe<>+28(SB)/4, $0x3f7ffffe
-GLOBL c3f7ffffe<>(SB), RODATA|NOPTR, $32
+DATA c3fb17215<>+0(SB)/4, $0x3fb17215
+DATA c3fb17215<>+4(SB)/4, $0x3fb17215
+DATA c3fb17215<>+8(SB)/4, $0x3fb17215
+DATA c3fb17215<>+12(SB)/4, $0x3fb17215
+DATA c3fb17215<>+16(SB)/4, $0x3fb17215
+DATA c3fb17215<>+20(SB)/4, $0x3fb17215
+DATA c3fb17215<>+24(SB)/4, $0x3fb17215
+DATA c3fb17215<>+28(SB)/4, $0x3fb17215
+GLOBL c3fb17215<>(SB), RODATA|NOPTR, $32
 
 DATA c40000000<>+0(SB)/4, $0x40000000
 DATA c40000000<>+4(SB)/4, $0x40000000
@@ -360,6 +376,16 @@ DATA c40000000<>+20(SB)/4, $0x40000000
 DATA c40000000<>+24(SB)/4, $0x40000000
 DATA c40000000<>+28(SB)/4, $0x40000000
 GLOBL c40000000<>(SB), RODATA|NOPTR, $32
+
+DATA c4b40007e<>+0(SB)/4, $0x4b40007e
+DATA c4b40007e<>+4(SB)/4, $0x4b40007e
+DATA c4b40007e<>+8(SB)/4, $0x4b40007e
+DATA c4b40007e<>+12(SB)/4, $0x4b40007e
+DATA c4b40007e<>+16(SB)/4, $0x4b40007e
+DATA c4b40007e<>+20(SB)/4, $0x4b40007e
+DATA c4b40007e<>+24(SB)/4, $0x4b40007e
+DATA c4b40007e<>+28(SB)/4, $0x4b40007e
+GLOBL c4b40007e<>(SB), RODATA|NOPTR, $32
 
 DATA c3f800000<>+0(SB)/4, $0x3f800000
 DATA c3f800000<>+4(SB)/4, $0x3f800000
@@ -372,116 +398,134 @@ DATA c3f800000<>+28(SB)/4, $0x3f800000
 GLOBL c3f800000<>(SB), RODATA|NOPTR, $32
 
 // func softmaxAVX512(x []float32, scale float32)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
 TEXT ·softmaxAVX512(SB), NOSPLIT, $0-28
 	MOVQ         x_base+0(FP), AX
 	MOVQ         x_len+8(FP), CX
-	VBROADCASTSS scale+24(FP), Z0
-	VBROADCASTSS cff800000<>+0(SB), Z1
-	VMOVAPS      Z1, Z2
+	VBROADCASTSS cff800000<>+0(SB), Z0
+	VMOVAPS      Z0, Z1
+	VMOVAPS      Z0, Z2
+	VMOVAPS      Z0, Z3
+	VMOVAPS      Z0, Z4
 	XORQ         DX, DX
-	MOVQ         CX, BX
-	ANDQ         $-16, BX
+	LEAQ         -64(CX), BX
 	CMPQ         DX, BX
-	JGE          tail2
+	JGT          rest2
 
 loop1:
-	VMOVUPS (AX)(DX*4), Z3
-	VMULPS  Z0, Z3, Z3
-	VMAXPS  Z2, Z3, Z2
+	VMOVUPS (AX)(DX*4), Z5
+	VMAXPS  Z1, Z5, Z1
+	VMOVUPS 64(AX)(DX*4), Z5
+	VMAXPS  Z2, Z5, Z2
+	VMOVUPS 128(AX)(DX*4), Z5
+	VMAXPS  Z3, Z5, Z3
+	VMOVUPS 192(AX)(DX*4), Z5
+	VMAXPS  Z4, Z5, Z4
+	ADDQ    $0x40, DX
+	CMPQ    DX, BX
+	JLE     loop1
+
+rest2:
+	MOVQ CX, BX
+	ANDQ $-16, BX
+	CMPQ DX, BX
+	JGE  tail4
+
+loop3:
+	VMOVUPS (AX)(DX*4), Z5
+	VMAXPS  Z1, Z5, Z1
 	ADDQ    $0x10, DX
 	CMPQ    DX, BX
-	JLT     loop1
+	JLT     loop3
 
-tail2:
+tail4:
 	MOVQ      CX, BX
 	ANDQ      $0x0f, BX
-	JZ        done3
+	JZ        done5
 	MOVQ      $0x00000001, SI
 	SHLXQ     BX, SI, BX
 	DECQ      BX
 	KMOVW     BX, K1
-	VMOVUPS.Z (AX)(DX*4), K1, Z3
-	VMULPS    Z0, Z3, Z3
-	VBLENDMPS Z3, Z1, K1, Z3
-	VMAXPS    Z2, Z3, Z2
+	VMOVUPS.Z (AX)(DX*4), K1, Z5
+	VBLENDMPS Z5, Z0, K1, Z5
+	VMAXPS    Z1, Z5, Z1
 
-done3:
-	VEXTRACTF64X4 $0x01, Z2, Y1
-	VMAXPS        Y2, Y1, Y1
-	VEXTRACTF128  $0x01, Y1, X2
-	VMAXPS        X1, X2, X1
-	VPSHUFD       $0xee, X1, X2
-	VMAXPS        X1, X2, X1
-	VPSHUFD       $0x55, X1, X2
-	VMAXPS        X1, X2, X1
-	VBROADCASTSS  X1, Z1
-	VBROADCASTSS  cc2aea8f6<>+0(SB), Z2
-	VPXORD        Z4, Z4, Z4
+done5:
+	VMAXPS        Z2, Z1, Z1
+	VMAXPS        Z4, Z3, Z3
+	VMAXPS        Z3, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VMAXPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VMAXPS        X0, X1, X0
+	VPSHUFD       $0xee, X0, X1
+	VMAXPS        X0, X1, X0
+	VPSHUFD       $0x55, X0, X1
+	VMAXPS        X0, X1, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  scale+24(FP), Z1
+	VBROADCASTSS  cc2fb0000<>+0(SB), Z2
+	VBROADCASTSS  c3aaddd0a<>+0(SB), Z3
+	VBROADCASTSS  c3c1e7544<>+0(SB), Z4
+	VBROADCASTSS  c3d635ba9<>+0(SB), Z5
+	VBROADCASTSS  c3e75fcde<>+0(SB), Z7
+	VBROADCASTSS  c3f317215<>+0(SB), Z8
+	VBROADCASTSS  c3f800000<>+0(SB), Z9
+	VPXORD        Z6, Z6, Z6
 	XORQ          DX, DX
 	MOVQ          CX, BX
 	ANDQ          $-16, BX
 	CMPQ          DX, BX
-	JGE           tail5
+	JGE           tail7
 
-loop4:
-	VMOVUPS          (AX)(DX*4), Z3
-	VMULPS           Z0, Z3, Z3
-	VSUBPS           Z1, Z3, Z3
-	VMAXPS           Z3, Z2, Z3
-	VBROADCASTSS     c3fb8aa3b<>+0(SB), Z5
-	VFMADD213PS.BCST c4b40007e<>+0(SB), Z3, Z5
-	VSUBPS.BCST      c4b40007e<>+0(SB), Z5, Z6
-	VFMADD231PS.BCST cbf317218<>+0(SB), Z6, Z3
-	VFMADD231PS.BCST c3102e308<>+0(SB), Z6, Z3
-	VBROADCASTSS     c3b35120d<>+0(SB), Z6
-	VFMADD213PS.BCST c3c891cf9<>+0(SB), Z3, Z6
-	VFMADD213PS.BCST c3daaac79<>+0(SB), Z3, Z6
-	VFMADD213PS.BCST c3eaaaa49<>+0(SB), Z3, Z6
-	VFMADD213PS.BCST c3f7ffffe<>+0(SB), Z3, Z6
-	VFMADD213PS.BCST c40000000<>+0(SB), Z3, Z6
-	VFMADD213PS.BCST c40000000<>+0(SB), Z3, Z6
-	VPSLLD           $0x17, Z5, Z5
-	VMULPS           Z5, Z6, Z6
-	VMOVUPS          Z6, (AX)(DX*4)
-	VADDPS           Z6, Z4, Z4
-	ADDQ             $0x10, DX
-	CMPQ             DX, BX
-	JLT              loop4
+loop6:
+	VMOVUPS     (AX)(DX*4), Z10
+	VSUBPS      Z0, Z10, Z10
+	VMULPS      Z1, Z10, Z10
+	VCMPPS      $0x06, Z2, Z10, K1
+	VREDUCEPS   $0x00, Z10, Z11
+	VSUBPS      Z11, Z10, Z10
+	VMOVAPS     Z3, Z12
+	VFMADD213PS Z4, Z11, Z12
+	VFMADD213PS Z5, Z11, Z12
+	VFMADD213PS Z7, Z11, Z12
+	VFMADD213PS Z8, Z11, Z12
+	VFMADD213PS Z9, Z11, Z12
+	VSCALEFPS.Z Z10, Z12, K1, Z12
+	VMOVUPS     Z12, (AX)(DX*4)
+	VADDPS      Z12, Z6, Z6
+	ADDQ        $0x10, DX
+	CMPQ        DX, BX
+	JLT         loop6
 
-tail5:
-	MOVQ             CX, BX
-	ANDQ             $0x0f, BX
-	JZ               done6
-	MOVQ             $0x00000001, SI
-	SHLXQ            BX, SI, BX
-	DECQ             BX
-	KMOVW            BX, K1
-	VMOVUPS.Z        (AX)(DX*4), K1, Z3
-	VMULPS           Z0, Z3, Z3
-	VSUBPS           Z1, Z3, Z3
-	VMAXPS           Z3, Z2, Z3
-	VBROADCASTSS     c3fb8aa3b<>+0(SB), Z0
-	VFMADD213PS.BCST c4b40007e<>+0(SB), Z3, Z0
-	VSUBPS.BCST      c4b40007e<>+0(SB), Z0, Z1
-	VFMADD231PS.BCST cbf317218<>+0(SB), Z1, Z3
-	VFMADD231PS.BCST c3102e308<>+0(SB), Z1, Z3
-	VBROADCASTSS     c3b35120d<>+0(SB), Z1
-	VFMADD213PS.BCST c3c891cf9<>+0(SB), Z3, Z1
-	VFMADD213PS.BCST c3daaac79<>+0(SB), Z3, Z1
-	VFMADD213PS.BCST c3eaaaa49<>+0(SB), Z3, Z1
-	VFMADD213PS.BCST c3f7ffffe<>+0(SB), Z3, Z1
-	VFMADD213PS.BCST c40000000<>+0(SB), Z3, Z1
-	VFMADD213PS.BCST c40000000<>+0(SB), Z3, Z1
-	VPSLLD           $0x17, Z0, Z0
-	VMULPS           Z0, Z1, Z1
-	VMOVUPS          Z1, K1, (AX)(DX*4)
-	VMOVAPS.Z        Z1, K1, Z1
-	VADDPS           Z1, Z4, Z4
+tail7:
+	MOVQ        CX, BX
+	ANDQ        $0x0f, BX
+	JZ          done8
+	MOVQ        $0x00000001, SI
+	SHLXQ       BX, SI, BX
+	DECQ        BX
+	KMOVW       BX, K1
+	VMOVUPS.Z   (AX)(DX*4), K1, Z10
+	VSUBPS      Z0, Z10, Z10
+	VMULPS      Z1, Z10, Z10
+	VCMPPS      $0x06, Z2, Z10, K2
+	VREDUCEPS   $0x00, Z10, Z0
+	VSUBPS      Z0, Z10, Z10
+	VMOVAPS     Z3, Z1
+	VFMADD213PS Z4, Z0, Z1
+	VFMADD213PS Z5, Z0, Z1
+	VFMADD213PS Z7, Z0, Z1
+	VFMADD213PS Z8, Z0, Z1
+	VFMADD213PS Z9, Z0, Z1
+	VSCALEFPS.Z Z10, Z1, K2, Z1
+	VMOVUPS     Z1, K1, (AX)(DX*4)
+	VMOVAPS.Z   Z1, K1, Z1
+	VADDPS      Z1, Z6, Z6
 
-done6:
-	VEXTRACTF64X4 $0x01, Z4, Y0
-	VADDPS        Y4, Y0, Y0
+done8:
+	VEXTRACTF64X4 $0x01, Z6, Y0
+	VADDPS        Y6, Y0, Y0
 	VEXTRACTF128  $0x01, Y0, X1
 	VADDPS        X0, X1, X0
 	VPSHUFD       $0xee, X0, X1
@@ -492,22 +536,44 @@ done6:
 	VDIVSS        X0, X1, X0
 	VBROADCASTSS  X0, Z0
 	XORQ          DX, DX
-	MOVQ          CX, BX
-	ANDQ          $-16, BX
+	LEAQ          -64(CX), BX
 	CMPQ          DX, BX
-	JGE           tail8
+	JGT           rest10
 
-loop7:
+loop9:
+	VMOVUPS (AX)(DX*4), Z1
+	VMULPS  Z0, Z1, Z1
+	VMOVUPS Z1, (AX)(DX*4)
+	VMOVUPS 64(AX)(DX*4), Z1
+	VMULPS  Z0, Z1, Z1
+	VMOVUPS Z1, 64(AX)(DX*4)
+	VMOVUPS 128(AX)(DX*4), Z1
+	VMULPS  Z0, Z1, Z1
+	VMOVUPS Z1, 128(AX)(DX*4)
+	VMOVUPS 192(AX)(DX*4), Z1
+	VMULPS  Z0, Z1, Z1
+	VMOVUPS Z1, 192(AX)(DX*4)
+	ADDQ    $0x40, DX
+	CMPQ    DX, BX
+	JLE     loop9
+
+rest10:
+	MOVQ CX, BX
+	ANDQ $-16, BX
+	CMPQ DX, BX
+	JGE  tail12
+
+loop11:
 	VMOVUPS (AX)(DX*4), Z1
 	VMULPS  Z0, Z1, Z1
 	VMOVUPS Z1, (AX)(DX*4)
 	ADDQ    $0x10, DX
 	CMPQ    DX, BX
-	JLT     loop7
+	JLT     loop11
 
-tail8:
+tail12:
 	ANDQ      $0x0f, CX
-	JZ        done9
+	JZ        done13
 	MOVQ      $0x00000001, BX
 	SHLXQ     CX, BX, CX
 	DECQ      CX
@@ -516,62 +582,147 @@ tail8:
 	VMULPS    Z0, Z1, Z1
 	VMOVUPS   Z1, K1, (AX)(DX*4)
 
-done9:
+done13:
 	VZEROUPPER
 	RET
 
+DATA c3aaddd0a<>+0(SB)/4, $0x3aaddd0a
+DATA c3aaddd0a<>+4(SB)/4, $0x3aaddd0a
+DATA c3aaddd0a<>+8(SB)/4, $0x3aaddd0a
+DATA c3aaddd0a<>+12(SB)/4, $0x3aaddd0a
+DATA c3aaddd0a<>+16(SB)/4, $0x3aaddd0a
+DATA c3aaddd0a<>+20(SB)/4, $0x3aaddd0a
+DATA c3aaddd0a<>+24(SB)/4, $0x3aaddd0a
+DATA c3aaddd0a<>+28(SB)/4, $0x3aaddd0a
+GLOBL c3aaddd0a<>(SB), RODATA|NOPTR, $32
+
+DATA c3c1e7544<>+0(SB)/4, $0x3c1e7544
+DATA c3c1e7544<>+4(SB)/4, $0x3c1e7544
+DATA c3c1e7544<>+8(SB)/4, $0x3c1e7544
+DATA c3c1e7544<>+12(SB)/4, $0x3c1e7544
+DATA c3c1e7544<>+16(SB)/4, $0x3c1e7544
+DATA c3c1e7544<>+20(SB)/4, $0x3c1e7544
+DATA c3c1e7544<>+24(SB)/4, $0x3c1e7544
+DATA c3c1e7544<>+28(SB)/4, $0x3c1e7544
+GLOBL c3c1e7544<>(SB), RODATA|NOPTR, $32
+
+DATA c3d635ba9<>+0(SB)/4, $0x3d635ba9
+DATA c3d635ba9<>+4(SB)/4, $0x3d635ba9
+DATA c3d635ba9<>+8(SB)/4, $0x3d635ba9
+DATA c3d635ba9<>+12(SB)/4, $0x3d635ba9
+DATA c3d635ba9<>+16(SB)/4, $0x3d635ba9
+DATA c3d635ba9<>+20(SB)/4, $0x3d635ba9
+DATA c3d635ba9<>+24(SB)/4, $0x3d635ba9
+DATA c3d635ba9<>+28(SB)/4, $0x3d635ba9
+GLOBL c3d635ba9<>(SB), RODATA|NOPTR, $32
+
+DATA c3e75fcde<>+0(SB)/4, $0x3e75fcde
+DATA c3e75fcde<>+4(SB)/4, $0x3e75fcde
+DATA c3e75fcde<>+8(SB)/4, $0x3e75fcde
+DATA c3e75fcde<>+12(SB)/4, $0x3e75fcde
+DATA c3e75fcde<>+16(SB)/4, $0x3e75fcde
+DATA c3e75fcde<>+20(SB)/4, $0x3e75fcde
+DATA c3e75fcde<>+24(SB)/4, $0x3e75fcde
+DATA c3e75fcde<>+28(SB)/4, $0x3e75fcde
+GLOBL c3e75fcde<>(SB), RODATA|NOPTR, $32
+
+DATA c3f317215<>+0(SB)/4, $0x3f317215
+DATA c3f317215<>+4(SB)/4, $0x3f317215
+DATA c3f317215<>+8(SB)/4, $0x3f317215
+DATA c3f317215<>+12(SB)/4, $0x3f317215
+DATA c3f317215<>+16(SB)/4, $0x3f317215
+DATA c3f317215<>+20(SB)/4, $0x3f317215
+DATA c3f317215<>+24(SB)/4, $0x3f317215
+DATA c3f317215<>+28(SB)/4, $0x3f317215
+GLOBL c3f317215<>(SB), RODATA|NOPTR, $32
+
 // func softmaxWeightsAVX2(x []float32, scale float32) (sum float32)
-// Requires: AVX, AVX2, FMA3, SSE
+// Requires: AVX, AVX2, FMA3
 TEXT ·softmaxWeightsAVX2(SB), NOSPLIT, $0-36
 	MOVQ         x_base+0(FP), AX
 	MOVQ         x_len+8(FP), CX
-	VBROADCASTSS scale+24(FP), Y0
-	VBROADCASTSS cff800000<>+0(SB), Y1
-	VMOVAPS      Y1, Y2
-	VMOVAPS      Y1, Y3
+	VBROADCASTSS cff800000<>+0(SB), Y0
+	VMOVAPS      Y0, Y1
+	VMOVAPS      Y0, Y2
+	VMOVAPS      Y0, Y3
+	VMOVAPS      Y0, Y4
+	VMOVAPS      Y0, Y5
+	VMOVAPS      Y0, Y6
+	VMOVAPS      Y0, Y7
+	VMOVAPS      Y0, Y8
 	XORQ         DX, DX
-	MOVQ         CX, BX
-	ANDQ         $-16, BX
-	JZ           tail2
+	LEAQ         -64(CX), BX
+	CMPQ         DX, BX
+	JGT          rest2
 
 loop1:
-	VMOVUPS (AX)(DX*4), Y4
-	VMOVUPS 32(AX)(DX*4), Y5
-	VMULPS  Y0, Y4, Y4
-	VMULPS  Y0, Y5, Y5
-	VMAXPS  Y2, Y4, Y2
-	VMAXPS  Y3, Y5, Y3
+	VMOVUPS (AX)(DX*4), Y9
+	VMOVUPS 32(AX)(DX*4), Y10
+	VMAXPS  Y1, Y9, Y1
+	VMAXPS  Y2, Y10, Y2
+	VMOVUPS 64(AX)(DX*4), Y9
+	VMOVUPS 96(AX)(DX*4), Y10
+	VMAXPS  Y3, Y9, Y3
+	VMAXPS  Y4, Y10, Y4
+	VMOVUPS 128(AX)(DX*4), Y9
+	VMOVUPS 160(AX)(DX*4), Y10
+	VMAXPS  Y5, Y9, Y5
+	VMAXPS  Y6, Y10, Y6
+	VMOVUPS 192(AX)(DX*4), Y9
+	VMOVUPS 224(AX)(DX*4), Y10
+	VMAXPS  Y7, Y9, Y7
+	VMAXPS  Y8, Y10, Y8
+	ADDQ    $0x40, DX
+	CMPQ    DX, BX
+	JLE     loop1
+
+rest2:
+	MOVQ CX, BX
+	ANDQ $-16, BX
+	CMPQ DX, BX
+	JGE  tail4
+
+loop3:
+	VMOVUPS (AX)(DX*4), Y9
+	VMOVUPS 32(AX)(DX*4), Y10
+	VMAXPS  Y1, Y9, Y1
+	VMAXPS  Y2, Y10, Y2
 	ADDQ    $0x10, DX
 	CMPQ    DX, BX
-	JLT     loop1
+	JLT     loop3
 
-tail2:
+tail4:
 	MOVQ       CX, BX
 	ANDQ       $0x0f, BX
-	JZ         done3
+	JZ         done5
 	LEAQ       tailMasks<>+0(SB), SI
 	NEGQ       BX
-	VMOVDQU    64(SI)(BX*4), Y4
-	VMOVDQU    96(SI)(BX*4), Y5
-	VMASKMOVPS (AX)(DX*4), Y4, Y6
-	VMASKMOVPS 32(AX)(DX*4), Y5, Y7
-	VMULPS     Y0, Y6, Y6
-	VMULPS     Y0, Y7, Y7
-	VBLENDVPS  Y4, Y6, Y1, Y6
-	VBLENDVPS  Y5, Y7, Y1, Y7
-	VMAXPS     Y2, Y6, Y2
-	VMAXPS     Y3, Y7, Y3
+	VMOVDQU    64(SI)(BX*4), Y9
+	VMOVDQU    96(SI)(BX*4), Y10
+	VMASKMOVPS (AX)(DX*4), Y9, Y11
+	VMASKMOVPS 32(AX)(DX*4), Y10, Y12
+	VBLENDVPS  Y9, Y11, Y0, Y11
+	VBLENDVPS  Y10, Y12, Y0, Y12
+	VMAXPS     Y1, Y11, Y1
+	VMAXPS     Y2, Y12, Y2
 
-done3:
-	VMAXPS       Y2, Y3, Y1
-	VEXTRACTF128 $0x01, Y1, X2
-	VMAXPS       X1, X2, X1
-	VPSHUFD      $0xee, X1, X2
-	VMAXPS       X1, X2, X1
-	VPSHUFD      $0x55, X1, X2
-	VMAXPS       X1, X2, X1
-	VBROADCASTSS X1, Y1
-	VBROADCASTSS cc2aea8f6<>+0(SB), Y2
+done5:
+	VMAXPS       Y3, Y1, Y1
+	VMAXPS       Y4, Y2, Y2
+	VMAXPS       Y7, Y5, Y5
+	VMAXPS       Y8, Y6, Y6
+	VMAXPS       Y5, Y1, Y1
+	VMAXPS       Y6, Y2, Y2
+	VMAXPS       Y1, Y2, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VMAXPS       X0, X1, X0
+	VPSHUFD      $0xee, X0, X1
+	VMAXPS       X0, X1, X0
+	VPSHUFD      $0x55, X0, X1
+	VMAXPS       X0, X1, X0
+	VBROADCASTSS X0, Y0
+	VBROADCASTSS scale+24(FP), Y1
+	VBROADCASTSS cc2fb0000<>+0(SB), Y2
 	VPXOR        Y3, Y3, Y3
 	VPXOR        Y4, Y4, Y4
 	VBROADCASTSS c00007fff<>+0(SB), Y5
@@ -579,39 +730,34 @@ done3:
 	XORQ         DX, DX
 	MOVQ         CX, BX
 	ANDQ         $-16, BX
-	JZ           tail5
+	CMPQ         DX, BX
+	JGE          tail7
 
-loop4:
+loop6:
 	VMOVUPS     (AX)(DX*4), Y7
 	VMOVUPS     32(AX)(DX*4), Y8
-	VMULPS      Y0, Y7, Y7
-	VMULPS      Y0, Y8, Y8
-	VSUBPS      Y1, Y7, Y7
-	VSUBPS      Y1, Y8, Y8
+	VSUBPS      Y0, Y7, Y7
+	VSUBPS      Y0, Y8, Y8
+	VMULPS      Y1, Y7, Y7
+	VMULPS      Y1, Y8, Y8
 	VMAXPS      Y7, Y2, Y7
 	VMAXPS      Y8, Y2, Y8
-	VMOVUPS     c3fb8aa3b<>+0(SB), Y9
-	VMOVUPS     c3fb8aa3b<>+0(SB), Y10
-	VFMADD213PS c4b40007e<>+0(SB), Y7, Y9
-	VFMADD213PS c4b40007e<>+0(SB), Y8, Y10
+	VADDPS      c4b40007e<>+0(SB), Y7, Y9
+	VADDPS      c4b40007e<>+0(SB), Y8, Y10
 	VSUBPS      c4b40007e<>+0(SB), Y9, Y11
 	VSUBPS      c4b40007e<>+0(SB), Y10, Y12
-	VFMADD231PS cbf317218<>+0(SB), Y11, Y7
-	VFMADD231PS cbf317218<>+0(SB), Y12, Y8
-	VFMADD231PS c3102e308<>+0(SB), Y11, Y7
-	VFMADD231PS c3102e308<>+0(SB), Y12, Y8
-	VMOVUPS     c3b35120d<>+0(SB), Y11
-	VMOVUPS     c3b35120d<>+0(SB), Y12
-	VFMADD213PS c3c891cf9<>+0(SB), Y7, Y11
-	VFMADD213PS c3c891cf9<>+0(SB), Y8, Y12
-	VFMADD213PS c3daaac79<>+0(SB), Y7, Y11
-	VFMADD213PS c3daaac79<>+0(SB), Y8, Y12
-	VFMADD213PS c3eaaaa49<>+0(SB), Y7, Y11
-	VFMADD213PS c3eaaaa49<>+0(SB), Y8, Y12
-	VFMADD213PS c3f7ffffe<>+0(SB), Y7, Y11
-	VFMADD213PS c3f7ffffe<>+0(SB), Y8, Y12
-	VFMADD213PS c40000000<>+0(SB), Y7, Y11
-	VFMADD213PS c40000000<>+0(SB), Y8, Y12
+	VSUBPS      Y11, Y7, Y7
+	VSUBPS      Y12, Y8, Y8
+	VMOVUPS     c3b2ddd0a<>+0(SB), Y11
+	VMOVUPS     c3b2ddd0a<>+0(SB), Y12
+	VFMADD213PS c3c9e7544<>+0(SB), Y7, Y11
+	VFMADD213PS c3c9e7544<>+0(SB), Y8, Y12
+	VFMADD213PS c3de35ba9<>+0(SB), Y7, Y11
+	VFMADD213PS c3de35ba9<>+0(SB), Y8, Y12
+	VFMADD213PS c3ef5fcde<>+0(SB), Y7, Y11
+	VFMADD213PS c3ef5fcde<>+0(SB), Y8, Y12
+	VFMADD213PS c3fb17215<>+0(SB), Y7, Y11
+	VFMADD213PS c3fb17215<>+0(SB), Y8, Y12
 	VFMADD213PS c40000000<>+0(SB), Y7, Y11
 	VFMADD213PS c40000000<>+0(SB), Y8, Y12
 	VPSLLD      $0x17, Y9, Y9
@@ -634,45 +780,39 @@ loop4:
 	VADDPS      Y12, Y4, Y4
 	ADDQ        $0x10, DX
 	CMPQ        DX, BX
-	JLT         loop4
+	JLT         loop6
 
-tail5:
+tail7:
 	ANDQ        $0x0f, CX
-	JZ          done6
+	JZ          done8
 	LEAQ        tailMasks<>+0(SB), BX
 	NEGQ        CX
 	VMOVDQU     64(BX)(CX*4), Y7
 	VMOVDQU     96(BX)(CX*4), Y8
 	VMASKMOVPS  (AX)(DX*4), Y7, Y9
 	VMASKMOVPS  32(AX)(DX*4), Y8, Y10
-	VMULPS      Y0, Y9, Y9
-	VMULPS      Y0, Y10, Y10
-	VSUBPS      Y1, Y9, Y9
-	VSUBPS      Y1, Y10, Y10
+	VSUBPS      Y0, Y9, Y9
+	VSUBPS      Y0, Y10, Y10
+	VMULPS      Y1, Y9, Y9
+	VMULPS      Y1, Y10, Y10
 	VMAXPS      Y9, Y2, Y9
 	VMAXPS      Y10, Y2, Y10
-	VMOVUPS     c3fb8aa3b<>+0(SB), Y0
-	VMOVUPS     c3fb8aa3b<>+0(SB), Y1
-	VFMADD213PS c4b40007e<>+0(SB), Y9, Y0
-	VFMADD213PS c4b40007e<>+0(SB), Y10, Y1
+	VADDPS      c4b40007e<>+0(SB), Y9, Y0
+	VADDPS      c4b40007e<>+0(SB), Y10, Y1
 	VSUBPS      c4b40007e<>+0(SB), Y0, Y2
 	VSUBPS      c4b40007e<>+0(SB), Y1, Y11
-	VFMADD231PS cbf317218<>+0(SB), Y2, Y9
-	VFMADD231PS cbf317218<>+0(SB), Y11, Y10
-	VFMADD231PS c3102e308<>+0(SB), Y2, Y9
-	VFMADD231PS c3102e308<>+0(SB), Y11, Y10
-	VMOVUPS     c3b35120d<>+0(SB), Y2
-	VMOVUPS     c3b35120d<>+0(SB), Y11
-	VFMADD213PS c3c891cf9<>+0(SB), Y9, Y2
-	VFMADD213PS c3c891cf9<>+0(SB), Y10, Y11
-	VFMADD213PS c3daaac79<>+0(SB), Y9, Y2
-	VFMADD213PS c3daaac79<>+0(SB), Y10, Y11
-	VFMADD213PS c3eaaaa49<>+0(SB), Y9, Y2
-	VFMADD213PS c3eaaaa49<>+0(SB), Y10, Y11
-	VFMADD213PS c3f7ffffe<>+0(SB), Y9, Y2
-	VFMADD213PS c3f7ffffe<>+0(SB), Y10, Y11
-	VFMADD213PS c40000000<>+0(SB), Y9, Y2
-	VFMADD213PS c40000000<>+0(SB), Y10, Y11
+	VSUBPS      Y2, Y9, Y9
+	VSUBPS      Y11, Y10, Y10
+	VMOVUPS     c3b2ddd0a<>+0(SB), Y2
+	VMOVUPS     c3b2ddd0a<>+0(SB), Y11
+	VFMADD213PS c3c9e7544<>+0(SB), Y9, Y2
+	VFMADD213PS c3c9e7544<>+0(SB), Y10, Y11
+	VFMADD213PS c3de35ba9<>+0(SB), Y9, Y2
+	VFMADD213PS c3de35ba9<>+0(SB), Y10, Y11
+	VFMADD213PS c3ef5fcde<>+0(SB), Y9, Y2
+	VFMADD213PS c3ef5fcde<>+0(SB), Y10, Y11
+	VFMADD213PS c3fb17215<>+0(SB), Y9, Y2
+	VFMADD213PS c3fb17215<>+0(SB), Y10, Y11
 	VFMADD213PS c40000000<>+0(SB), Y9, Y2
 	VFMADD213PS c40000000<>+0(SB), Y10, Y11
 	VPSLLD      $0x17, Y0, Y0
@@ -696,7 +836,7 @@ tail5:
 	VADDPS      Y2, Y3, Y3
 	VADDPS      Y11, Y4, Y4
 
-done6:
+done8:
 	VADDPS       Y3, Y4, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X0, X1, X0
@@ -704,7 +844,7 @@ done6:
 	VADDPS       X0, X1, X0
 	VPSHUFD      $0x55, X0, X1
 	VADDPS       X0, X1, X0
-	MOVSS        X0, sum+32(FP)
+	VMOVSS       X0, sum+32(FP)
 	VZEROUPPER
 	RET
 
@@ -739,132 +879,152 @@ DATA cffff0000<>+28(SB)/4, $0xffff0000
 GLOBL cffff0000<>(SB), RODATA|NOPTR, $32
 
 // func softmaxWeightsAVX512(x []float32, scale float32) (sum float32)
-// Requires: AVX, AVX512F, BMI2, SSE
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
 TEXT ·softmaxWeightsAVX512(SB), NOSPLIT, $0-36
 	MOVQ         x_base+0(FP), AX
 	MOVQ         x_len+8(FP), CX
-	VBROADCASTSS scale+24(FP), Z0
-	VBROADCASTSS cff800000<>+0(SB), Z1
-	VMOVAPS      Z1, Z2
+	VBROADCASTSS cff800000<>+0(SB), Z0
+	VMOVAPS      Z0, Z1
+	VMOVAPS      Z0, Z2
+	VMOVAPS      Z0, Z3
+	VMOVAPS      Z0, Z4
 	XORQ         DX, DX
-	MOVQ         CX, BX
-	ANDQ         $-16, BX
-	JZ           tail2
+	LEAQ         -64(CX), BX
+	CMPQ         DX, BX
+	JGT          rest2
 
 loop1:
-	VMOVUPS (AX)(DX*4), Z3
-	VMULPS  Z0, Z3, Z3
-	VMAXPS  Z2, Z3, Z2
+	VMOVUPS (AX)(DX*4), Z5
+	VMAXPS  Z1, Z5, Z1
+	VMOVUPS 64(AX)(DX*4), Z5
+	VMAXPS  Z2, Z5, Z2
+	VMOVUPS 128(AX)(DX*4), Z5
+	VMAXPS  Z3, Z5, Z3
+	VMOVUPS 192(AX)(DX*4), Z5
+	VMAXPS  Z4, Z5, Z4
+	ADDQ    $0x40, DX
+	CMPQ    DX, BX
+	JLE     loop1
+
+rest2:
+	MOVQ CX, BX
+	ANDQ $-16, BX
+	CMPQ DX, BX
+	JGE  tail4
+
+loop3:
+	VMOVUPS (AX)(DX*4), Z5
+	VMAXPS  Z1, Z5, Z1
 	ADDQ    $0x10, DX
 	CMPQ    DX, BX
-	JLT     loop1
+	JLT     loop3
 
-tail2:
+tail4:
 	MOVQ      CX, BX
 	ANDQ      $0x0f, BX
-	JZ        done3
+	JZ        done5
 	MOVQ      $0x00000001, SI
 	SHLXQ     BX, SI, BX
 	DECQ      BX
 	KMOVW     BX, K1
-	VMOVUPS.Z (AX)(DX*4), K1, Z3
-	VMULPS    Z0, Z3, Z3
-	VBLENDMPS Z3, Z1, K1, Z3
-	VMAXPS    Z2, Z3, Z2
+	VMOVUPS.Z (AX)(DX*4), K1, Z5
+	VBLENDMPS Z5, Z0, K1, Z5
+	VMAXPS    Z1, Z5, Z1
 
-done3:
-	VEXTRACTF64X4 $0x01, Z2, Y1
-	VMAXPS        Y2, Y1, Y1
-	VEXTRACTF128  $0x01, Y1, X2
-	VMAXPS        X1, X2, X1
-	VPSHUFD       $0xee, X1, X2
-	VMAXPS        X1, X2, X1
-	VPSHUFD       $0x55, X1, X2
-	VMAXPS        X1, X2, X1
-	VBROADCASTSS  X1, Z1
-	VBROADCASTSS  cc2aea8f6<>+0(SB), Z2
-	VPXORD        Z4, Z4, Z4
-	VBROADCASTSS  c00007fff<>+0(SB), Z3
-	VBROADCASTSS  c00000001<>+0(SB), Z5
+done5:
+	VMAXPS        Z2, Z1, Z1
+	VMAXPS        Z4, Z3, Z3
+	VMAXPS        Z3, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VMAXPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VMAXPS        X0, X1, X0
+	VPSHUFD       $0xee, X0, X1
+	VMAXPS        X0, X1, X0
+	VPSHUFD       $0x55, X0, X1
+	VMAXPS        X0, X1, X0
+	VBROADCASTSS  X0, Z0
+	VBROADCASTSS  scale+24(FP), Z1
+	VBROADCASTSS  cc2fb0000<>+0(SB), Z2
+	VBROADCASTSS  c3aaddd0a<>+0(SB), Z3
+	VBROADCASTSS  c3c1e7544<>+0(SB), Z4
+	VBROADCASTSS  c3d635ba9<>+0(SB), Z5
+	VBROADCASTSS  c3e75fcde<>+0(SB), Z7
+	VBROADCASTSS  c3f317215<>+0(SB), Z8
+	VBROADCASTSS  c3f800000<>+0(SB), Z9
+	VPXORD        Z6, Z6, Z6
+	VBROADCASTSS  c00007fff<>+0(SB), Z10
+	VBROADCASTSS  c00000001<>+0(SB), Z11
 	XORQ          DX, DX
 	MOVQ          CX, BX
 	ANDQ          $-16, BX
-	JZ            tail5
+	CMPQ          DX, BX
+	JGE           tail7
 
-loop4:
-	VMOVUPS          (AX)(DX*4), Z6
-	VMULPS           Z0, Z6, Z6
-	VSUBPS           Z1, Z6, Z6
-	VMAXPS           Z6, Z2, Z6
-	VBROADCASTSS     c3fb8aa3b<>+0(SB), Z7
-	VFMADD213PS.BCST c4b40007e<>+0(SB), Z6, Z7
-	VSUBPS.BCST      c4b40007e<>+0(SB), Z7, Z8
-	VFMADD231PS.BCST cbf317218<>+0(SB), Z8, Z6
-	VFMADD231PS.BCST c3102e308<>+0(SB), Z8, Z6
-	VBROADCASTSS     c3b35120d<>+0(SB), Z8
-	VFMADD213PS.BCST c3c891cf9<>+0(SB), Z6, Z8
-	VFMADD213PS.BCST c3daaac79<>+0(SB), Z6, Z8
-	VFMADD213PS.BCST c3eaaaa49<>+0(SB), Z6, Z8
-	VFMADD213PS.BCST c3f7ffffe<>+0(SB), Z6, Z8
-	VFMADD213PS.BCST c40000000<>+0(SB), Z6, Z8
-	VFMADD213PS.BCST c40000000<>+0(SB), Z6, Z8
-	VPSLLD           $0x17, Z7, Z7
-	VMULPS           Z7, Z8, Z8
-	VPSRLD           $0x10, Z8, Z6
-	VPANDD           Z5, Z6, Z6
-	VPADDD           Z3, Z8, Z8
-	VPADDD           Z6, Z8, Z8
-	VPANDD.BCST      cffff0000<>+0(SB), Z8, Z8
-	VMOVUPS          Z8, (AX)(DX*4)
-	VADDPS           Z8, Z4, Z4
-	ADDQ             $0x10, DX
-	CMPQ             DX, BX
-	JLT              loop4
+loop6:
+	VMOVUPS     (AX)(DX*4), Z12
+	VSUBPS      Z0, Z12, Z12
+	VMULPS      Z1, Z12, Z12
+	VCMPPS      $0x06, Z2, Z12, K1
+	VREDUCEPS   $0x00, Z12, Z13
+	VSUBPS      Z13, Z12, Z12
+	VMOVAPS     Z3, Z14
+	VFMADD213PS Z4, Z13, Z14
+	VFMADD213PS Z5, Z13, Z14
+	VFMADD213PS Z7, Z13, Z14
+	VFMADD213PS Z8, Z13, Z14
+	VFMADD213PS Z9, Z13, Z14
+	VSCALEFPS.Z Z12, Z14, K1, Z14
+	VPSRLD      $0x10, Z14, Z12
+	VPANDD      Z11, Z12, Z12
+	VPADDD      Z10, Z14, Z14
+	VPADDD      Z12, Z14, Z14
+	VPANDD.BCST cffff0000<>+0(SB), Z14, Z14
+	VMOVUPS     Z14, (AX)(DX*4)
+	VADDPS      Z14, Z6, Z6
+	ADDQ        $0x10, DX
+	CMPQ        DX, BX
+	JLT         loop6
 
-tail5:
-	ANDQ             $0x0f, CX
-	JZ               done6
-	MOVQ             $0x00000001, BX
-	SHLXQ            CX, BX, CX
-	DECQ             CX
-	KMOVW            CX, K1
-	VMOVUPS.Z        (AX)(DX*4), K1, Z6
-	VMULPS           Z0, Z6, Z6
-	VSUBPS           Z1, Z6, Z6
-	VMAXPS           Z6, Z2, Z6
-	VBROADCASTSS     c3fb8aa3b<>+0(SB), Z0
-	VFMADD213PS.BCST c4b40007e<>+0(SB), Z6, Z0
-	VSUBPS.BCST      c4b40007e<>+0(SB), Z0, Z1
-	VFMADD231PS.BCST cbf317218<>+0(SB), Z1, Z6
-	VFMADD231PS.BCST c3102e308<>+0(SB), Z1, Z6
-	VBROADCASTSS     c3b35120d<>+0(SB), Z1
-	VFMADD213PS.BCST c3c891cf9<>+0(SB), Z6, Z1
-	VFMADD213PS.BCST c3daaac79<>+0(SB), Z6, Z1
-	VFMADD213PS.BCST c3eaaaa49<>+0(SB), Z6, Z1
-	VFMADD213PS.BCST c3f7ffffe<>+0(SB), Z6, Z1
-	VFMADD213PS.BCST c40000000<>+0(SB), Z6, Z1
-	VFMADD213PS.BCST c40000000<>+0(SB), Z6, Z1
-	VPSLLD           $0x17, Z0, Z0
-	VMULPS           Z0, Z1, Z1
-	VPSRLD           $0x10, Z1, Z0
-	VPANDD           Z5, Z0, Z0
-	VPADDD           Z3, Z1, Z1
-	VPADDD           Z0, Z1, Z1
-	VPANDD.BCST      cffff0000<>+0(SB), Z1, Z1
-	VMOVUPS          Z1, K1, (AX)(DX*4)
-	VMOVAPS.Z        Z1, K1, Z1
-	VADDPS           Z1, Z4, Z4
+tail7:
+	ANDQ        $0x0f, CX
+	JZ          done8
+	MOVQ        $0x00000001, BX
+	SHLXQ       CX, BX, CX
+	DECQ        CX
+	KMOVW       CX, K1
+	VMOVUPS.Z   (AX)(DX*4), K1, Z12
+	VSUBPS      Z0, Z12, Z12
+	VMULPS      Z1, Z12, Z12
+	VCMPPS      $0x06, Z2, Z12, K2
+	VREDUCEPS   $0x00, Z12, Z0
+	VSUBPS      Z0, Z12, Z12
+	VMOVAPS     Z3, Z1
+	VFMADD213PS Z4, Z0, Z1
+	VFMADD213PS Z5, Z0, Z1
+	VFMADD213PS Z7, Z0, Z1
+	VFMADD213PS Z8, Z0, Z1
+	VFMADD213PS Z9, Z0, Z1
+	VSCALEFPS.Z Z12, Z1, K2, Z1
+	VPSRLD      $0x10, Z1, Z0
+	VPANDD      Z11, Z0, Z0
+	VPADDD      Z10, Z1, Z1
+	VPADDD      Z0, Z1, Z1
+	VPANDD.BCST cffff0000<>+0(SB), Z1, Z1
+	VMOVUPS     Z1, K1, (AX)(DX*4)
+	VMOVAPS.Z   Z1, K1, Z1
+	VADDPS      Z1, Z6, Z6
 
-done6:
-	VEXTRACTF64X4 $0x01, Z4, Y0
-	VADDPS        Y4, Y0, Y0
+done8:
+	VEXTRACTF64X4 $0x01, Z6, Y0
+	VADDPS        Y6, Y0, Y0
 	VEXTRACTF128  $0x01, Y0, X1
 	VADDPS        X0, X1, X0
 	VPSHUFD       $0xee, X0, X1
 	VADDPS        X0, X1, X0
 	VPSHUFD       $0x55, X0, X1
 	VADDPS        X0, X1, X0
-	MOVSS         X0, sum+32(FP)
+	VMOVSS        X0, sum+32(FP)
 	VZEROUPPER
 	RET
 
@@ -1054,37 +1214,75 @@ TEXT ·logSumExpAVX2(SB), NOSPLIT, $0-32
 	VBROADCASTSS cff800000<>+0(SB), Y0
 	VMOVAPS      Y0, Y1
 	VMOVAPS      Y0, Y2
+	VMOVAPS      Y0, Y3
+	VMOVAPS      Y0, Y4
+	VMOVAPS      Y0, Y5
+	VMOVAPS      Y0, Y6
+	VMOVAPS      Y0, Y7
+	VMOVAPS      Y0, Y8
 	XORQ         DX, DX
-	MOVQ         CX, BX
-	ANDQ         $-16, BX
+	LEAQ         -64(CX), BX
 	CMPQ         DX, BX
-	JGE          tail2
+	JGT          rest2
 
 loop1:
-	VMOVUPS (AX)(DX*4), Y3
-	VMOVUPS 32(AX)(DX*4), Y4
-	VMAXPS  Y1, Y3, Y1
-	VMAXPS  Y2, Y4, Y2
+	VMOVUPS (AX)(DX*4), Y9
+	VMOVUPS 32(AX)(DX*4), Y10
+	VMAXPS  Y1, Y9, Y1
+	VMAXPS  Y2, Y10, Y2
+	VMOVUPS 64(AX)(DX*4), Y9
+	VMOVUPS 96(AX)(DX*4), Y10
+	VMAXPS  Y3, Y9, Y3
+	VMAXPS  Y4, Y10, Y4
+	VMOVUPS 128(AX)(DX*4), Y9
+	VMOVUPS 160(AX)(DX*4), Y10
+	VMAXPS  Y5, Y9, Y5
+	VMAXPS  Y6, Y10, Y6
+	VMOVUPS 192(AX)(DX*4), Y9
+	VMOVUPS 224(AX)(DX*4), Y10
+	VMAXPS  Y7, Y9, Y7
+	VMAXPS  Y8, Y10, Y8
+	ADDQ    $0x40, DX
+	CMPQ    DX, BX
+	JLE     loop1
+
+rest2:
+	MOVQ CX, BX
+	ANDQ $-16, BX
+	CMPQ DX, BX
+	JGE  tail4
+
+loop3:
+	VMOVUPS (AX)(DX*4), Y9
+	VMOVUPS 32(AX)(DX*4), Y10
+	VMAXPS  Y1, Y9, Y1
+	VMAXPS  Y2, Y10, Y2
 	ADDQ    $0x10, DX
 	CMPQ    DX, BX
-	JLT     loop1
+	JLT     loop3
 
-tail2:
+tail4:
 	MOVQ       CX, BX
 	ANDQ       $0x0f, BX
-	JZ         done3
+	JZ         done5
 	LEAQ       tailMasks<>+0(SB), SI
 	NEGQ       BX
-	VMOVDQU    64(SI)(BX*4), Y3
-	VMOVDQU    96(SI)(BX*4), Y4
-	VMASKMOVPS (AX)(DX*4), Y3, Y5
-	VMASKMOVPS 32(AX)(DX*4), Y4, Y6
-	VBLENDVPS  Y3, Y5, Y0, Y5
-	VBLENDVPS  Y4, Y6, Y0, Y6
-	VMAXPS     Y1, Y5, Y1
-	VMAXPS     Y2, Y6, Y2
+	VMOVDQU    64(SI)(BX*4), Y9
+	VMOVDQU    96(SI)(BX*4), Y10
+	VMASKMOVPS (AX)(DX*4), Y9, Y11
+	VMASKMOVPS 32(AX)(DX*4), Y10, Y12
+	VBLENDVPS  Y9, Y11, Y0, Y11
+	VBLENDVPS  Y10, Y12, Y0, Y12
+	VMAXPS     Y1, Y11, Y1
+	VMAXPS     Y2, Y12, Y2
 
-done3:
+done5:
+	VMAXPS       Y3, Y1, Y1
+	VMAXPS       Y4, Y2, Y2
+	VMAXPS       Y7, Y5, Y5
+	VMAXPS       Y8, Y6, Y6
+	VMAXPS       Y5, Y1, Y1
+	VMAXPS       Y6, Y2, Y2
 	VMAXPS       Y1, Y2, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VMAXPS       X0, X1, X0
@@ -1092,106 +1290,106 @@ done3:
 	VMAXPS       X0, X1, X0
 	VPSHUFD      $0x55, X0, X1
 	VMAXPS       X0, X1, X0
-	VBROADCASTSS X0, Y0
-	VBROADCASTSS cc2aea8f6<>+0(SB), Y1
-	VPXOR        Y2, Y2, Y2
+	VBROADCASTSS X0, Y1
+	VBROADCASTSS cc2aea8f6<>+0(SB), Y2
 	VPXOR        Y3, Y3, Y3
+	VPXOR        Y4, Y4, Y4
 	XORQ         DX, DX
 	MOVQ         CX, BX
 	ANDQ         $-16, BX
 	CMPQ         DX, BX
-	JGE          tail5
+	JGE          tail7
 
-loop4:
-	VMOVUPS     (AX)(DX*4), Y4
-	VMOVUPS     32(AX)(DX*4), Y5
-	VSUBPS      Y0, Y4, Y4
-	VSUBPS      Y0, Y5, Y5
-	VMAXPS      Y4, Y1, Y4
-	VMAXPS      Y5, Y1, Y5
-	VMOVUPS     c3fb8aa3b<>+0(SB), Y6
+loop6:
+	VMOVUPS     (AX)(DX*4), Y5
+	VMOVUPS     32(AX)(DX*4), Y6
+	VSUBPS      Y1, Y5, Y5
+	VSUBPS      Y1, Y6, Y6
+	VMAXPS      Y5, Y2, Y5
+	VMAXPS      Y6, Y2, Y6
 	VMOVUPS     c3fb8aa3b<>+0(SB), Y7
-	VFMADD213PS c4b40007e<>+0(SB), Y4, Y6
-	VFMADD213PS c4b40007e<>+0(SB), Y5, Y7
-	VSUBPS      c4b40007e<>+0(SB), Y6, Y8
-	VSUBPS      c4b40007e<>+0(SB), Y7, Y9
-	VFMADD231PS cbf317218<>+0(SB), Y8, Y4
-	VFMADD231PS cbf317218<>+0(SB), Y9, Y5
-	VFMADD231PS c3102e308<>+0(SB), Y8, Y4
-	VFMADD231PS c3102e308<>+0(SB), Y9, Y5
-	VMOVUPS     c3b35120d<>+0(SB), Y8
-	VMOVUPS     c3b35120d<>+0(SB), Y9
-	VFMADD213PS c3c891cf9<>+0(SB), Y4, Y8
-	VFMADD213PS c3c891cf9<>+0(SB), Y5, Y9
-	VFMADD213PS c3daaac79<>+0(SB), Y4, Y8
-	VFMADD213PS c3daaac79<>+0(SB), Y5, Y9
-	VFMADD213PS c3eaaaa49<>+0(SB), Y4, Y8
-	VFMADD213PS c3eaaaa49<>+0(SB), Y5, Y9
-	VFMADD213PS c3f7ffffe<>+0(SB), Y4, Y8
-	VFMADD213PS c3f7ffffe<>+0(SB), Y5, Y9
-	VFMADD213PS c40000000<>+0(SB), Y4, Y8
-	VFMADD213PS c40000000<>+0(SB), Y5, Y9
-	VFMADD213PS c40000000<>+0(SB), Y4, Y8
-	VFMADD213PS c40000000<>+0(SB), Y5, Y9
-	VPSLLD      $0x17, Y6, Y6
-	VPSLLD      $0x17, Y7, Y7
-	VMULPS      Y6, Y8, Y8
-	VMULPS      Y7, Y9, Y9
-	VADDPS      Y8, Y2, Y2
-	VADDPS      Y9, Y3, Y3
-	ADDQ        $0x10, DX
-	CMPQ        DX, BX
-	JLT         loop4
-
-tail5:
-	ANDQ        $0x0f, CX
-	JZ          done6
-	LEAQ        tailMasks<>+0(SB), BX
-	NEGQ        CX
-	VMOVDQU     64(BX)(CX*4), Y4
-	VMOVDQU     96(BX)(CX*4), Y5
-	VMASKMOVPS  (AX)(DX*4), Y4, Y6
-	VMASKMOVPS  32(AX)(DX*4), Y5, Y7
-	VSUBPS      Y0, Y6, Y6
-	VSUBPS      Y0, Y7, Y7
-	VMAXPS      Y6, Y1, Y6
-	VMAXPS      Y7, Y1, Y7
-	VMOVUPS     c3fb8aa3b<>+0(SB), Y1
 	VMOVUPS     c3fb8aa3b<>+0(SB), Y8
-	VFMADD213PS c4b40007e<>+0(SB), Y6, Y1
-	VFMADD213PS c4b40007e<>+0(SB), Y7, Y8
-	VSUBPS      c4b40007e<>+0(SB), Y1, Y9
+	VFMADD213PS c4b40007e<>+0(SB), Y5, Y7
+	VFMADD213PS c4b40007e<>+0(SB), Y6, Y8
+	VSUBPS      c4b40007e<>+0(SB), Y7, Y9
 	VSUBPS      c4b40007e<>+0(SB), Y8, Y10
-	VFMADD231PS cbf317218<>+0(SB), Y9, Y6
-	VFMADD231PS cbf317218<>+0(SB), Y10, Y7
-	VFMADD231PS c3102e308<>+0(SB), Y9, Y6
-	VFMADD231PS c3102e308<>+0(SB), Y10, Y7
+	VFMADD231PS cbf317218<>+0(SB), Y9, Y5
+	VFMADD231PS cbf317218<>+0(SB), Y10, Y6
+	VFMADD231PS c3102e308<>+0(SB), Y9, Y5
+	VFMADD231PS c3102e308<>+0(SB), Y10, Y6
 	VMOVUPS     c3b35120d<>+0(SB), Y9
 	VMOVUPS     c3b35120d<>+0(SB), Y10
-	VFMADD213PS c3c891cf9<>+0(SB), Y6, Y9
-	VFMADD213PS c3c891cf9<>+0(SB), Y7, Y10
-	VFMADD213PS c3daaac79<>+0(SB), Y6, Y9
-	VFMADD213PS c3daaac79<>+0(SB), Y7, Y10
-	VFMADD213PS c3eaaaa49<>+0(SB), Y6, Y9
-	VFMADD213PS c3eaaaa49<>+0(SB), Y7, Y10
-	VFMADD213PS c3f7ffffe<>+0(SB), Y6, Y9
-	VFMADD213PS c3f7ffffe<>+0(SB), Y7, Y10
-	VFMADD213PS c40000000<>+0(SB), Y6, Y9
-	VFMADD213PS c40000000<>+0(SB), Y7, Y10
-	VFMADD213PS c40000000<>+0(SB), Y6, Y9
-	VFMADD213PS c40000000<>+0(SB), Y7, Y10
-	VPSLLD      $0x17, Y1, Y1
+	VFMADD213PS c3c891cf9<>+0(SB), Y5, Y9
+	VFMADD213PS c3c891cf9<>+0(SB), Y6, Y10
+	VFMADD213PS c3daaac79<>+0(SB), Y5, Y9
+	VFMADD213PS c3daaac79<>+0(SB), Y6, Y10
+	VFMADD213PS c3eaaaa49<>+0(SB), Y5, Y9
+	VFMADD213PS c3eaaaa49<>+0(SB), Y6, Y10
+	VFMADD213PS c3f7ffffe<>+0(SB), Y5, Y9
+	VFMADD213PS c3f7ffffe<>+0(SB), Y6, Y10
+	VFMADD213PS c40000000<>+0(SB), Y5, Y9
+	VFMADD213PS c40000000<>+0(SB), Y6, Y10
+	VFMADD213PS c40000000<>+0(SB), Y5, Y9
+	VFMADD213PS c40000000<>+0(SB), Y6, Y10
+	VPSLLD      $0x17, Y7, Y7
 	VPSLLD      $0x17, Y8, Y8
-	VMULPS      Y1, Y9, Y9
+	VMULPS      Y7, Y9, Y9
 	VMULPS      Y8, Y10, Y10
-	VANDPS      Y9, Y4, Y9
-	VANDPS      Y10, Y5, Y10
-	VADDPS      Y9, Y2, Y2
-	VADDPS      Y10, Y3, Y3
+	VADDPS      Y9, Y3, Y3
+	VADDPS      Y10, Y4, Y4
+	ADDQ        $0x10, DX
+	CMPQ        DX, BX
+	JLT         loop6
 
-done6:
+tail7:
+	ANDQ        $0x0f, CX
+	JZ          done8
+	LEAQ        tailMasks<>+0(SB), BX
+	NEGQ        CX
+	VMOVDQU     64(BX)(CX*4), Y5
+	VMOVDQU     96(BX)(CX*4), Y6
+	VMASKMOVPS  (AX)(DX*4), Y5, Y7
+	VMASKMOVPS  32(AX)(DX*4), Y6, Y8
+	VSUBPS      Y1, Y7, Y7
+	VSUBPS      Y1, Y8, Y8
+	VMAXPS      Y7, Y2, Y7
+	VMAXPS      Y8, Y2, Y8
+	VMOVUPS     c3fb8aa3b<>+0(SB), Y1
+	VMOVUPS     c3fb8aa3b<>+0(SB), Y2
+	VFMADD213PS c4b40007e<>+0(SB), Y7, Y1
+	VFMADD213PS c4b40007e<>+0(SB), Y8, Y2
+	VSUBPS      c4b40007e<>+0(SB), Y1, Y9
+	VSUBPS      c4b40007e<>+0(SB), Y2, Y10
+	VFMADD231PS cbf317218<>+0(SB), Y9, Y7
+	VFMADD231PS cbf317218<>+0(SB), Y10, Y8
+	VFMADD231PS c3102e308<>+0(SB), Y9, Y7
+	VFMADD231PS c3102e308<>+0(SB), Y10, Y8
+	VMOVUPS     c3b35120d<>+0(SB), Y9
+	VMOVUPS     c3b35120d<>+0(SB), Y10
+	VFMADD213PS c3c891cf9<>+0(SB), Y7, Y9
+	VFMADD213PS c3c891cf9<>+0(SB), Y8, Y10
+	VFMADD213PS c3daaac79<>+0(SB), Y7, Y9
+	VFMADD213PS c3daaac79<>+0(SB), Y8, Y10
+	VFMADD213PS c3eaaaa49<>+0(SB), Y7, Y9
+	VFMADD213PS c3eaaaa49<>+0(SB), Y8, Y10
+	VFMADD213PS c3f7ffffe<>+0(SB), Y7, Y9
+	VFMADD213PS c3f7ffffe<>+0(SB), Y8, Y10
+	VFMADD213PS c40000000<>+0(SB), Y7, Y9
+	VFMADD213PS c40000000<>+0(SB), Y8, Y10
+	VFMADD213PS c40000000<>+0(SB), Y7, Y9
+	VFMADD213PS c40000000<>+0(SB), Y8, Y10
+	VPSLLD      $0x17, Y1, Y1
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y1, Y9, Y9
+	VMULPS      Y2, Y10, Y10
+	VANDPS      Y9, Y5, Y9
+	VANDPS      Y10, Y6, Y10
+	VADDPS      Y9, Y3, Y3
+	VADDPS      Y10, Y4, Y4
+
+done8:
 	VMOVSS       X0, m+24(FP)
-	VADDPS       Y2, Y3, Y0
+	VADDPS       Y3, Y4, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X0, X1, X0
 	VPSHUFD      $0xee, X0, X1
@@ -1202,6 +1400,96 @@ done6:
 	VZEROUPPER
 	RET
 
+DATA cc2aea8f6<>+0(SB)/4, $0xc2aea8f6
+DATA cc2aea8f6<>+4(SB)/4, $0xc2aea8f6
+DATA cc2aea8f6<>+8(SB)/4, $0xc2aea8f6
+DATA cc2aea8f6<>+12(SB)/4, $0xc2aea8f6
+DATA cc2aea8f6<>+16(SB)/4, $0xc2aea8f6
+DATA cc2aea8f6<>+20(SB)/4, $0xc2aea8f6
+DATA cc2aea8f6<>+24(SB)/4, $0xc2aea8f6
+DATA cc2aea8f6<>+28(SB)/4, $0xc2aea8f6
+GLOBL cc2aea8f6<>(SB), RODATA|NOPTR, $32
+
+DATA c3fb8aa3b<>+0(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+4(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+8(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+12(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+16(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+20(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+24(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+28(SB)/4, $0x3fb8aa3b
+GLOBL c3fb8aa3b<>(SB), RODATA|NOPTR, $32
+
+DATA cbf317218<>+0(SB)/4, $0xbf317218
+DATA cbf317218<>+4(SB)/4, $0xbf317218
+DATA cbf317218<>+8(SB)/4, $0xbf317218
+DATA cbf317218<>+12(SB)/4, $0xbf317218
+DATA cbf317218<>+16(SB)/4, $0xbf317218
+DATA cbf317218<>+20(SB)/4, $0xbf317218
+DATA cbf317218<>+24(SB)/4, $0xbf317218
+DATA cbf317218<>+28(SB)/4, $0xbf317218
+GLOBL cbf317218<>(SB), RODATA|NOPTR, $32
+
+DATA c3102e308<>+0(SB)/4, $0x3102e308
+DATA c3102e308<>+4(SB)/4, $0x3102e308
+DATA c3102e308<>+8(SB)/4, $0x3102e308
+DATA c3102e308<>+12(SB)/4, $0x3102e308
+DATA c3102e308<>+16(SB)/4, $0x3102e308
+DATA c3102e308<>+20(SB)/4, $0x3102e308
+DATA c3102e308<>+24(SB)/4, $0x3102e308
+DATA c3102e308<>+28(SB)/4, $0x3102e308
+GLOBL c3102e308<>(SB), RODATA|NOPTR, $32
+
+DATA c3b35120d<>+0(SB)/4, $0x3b35120d
+DATA c3b35120d<>+4(SB)/4, $0x3b35120d
+DATA c3b35120d<>+8(SB)/4, $0x3b35120d
+DATA c3b35120d<>+12(SB)/4, $0x3b35120d
+DATA c3b35120d<>+16(SB)/4, $0x3b35120d
+DATA c3b35120d<>+20(SB)/4, $0x3b35120d
+DATA c3b35120d<>+24(SB)/4, $0x3b35120d
+DATA c3b35120d<>+28(SB)/4, $0x3b35120d
+GLOBL c3b35120d<>(SB), RODATA|NOPTR, $32
+
+DATA c3c891cf9<>+0(SB)/4, $0x3c891cf9
+DATA c3c891cf9<>+4(SB)/4, $0x3c891cf9
+DATA c3c891cf9<>+8(SB)/4, $0x3c891cf9
+DATA c3c891cf9<>+12(SB)/4, $0x3c891cf9
+DATA c3c891cf9<>+16(SB)/4, $0x3c891cf9
+DATA c3c891cf9<>+20(SB)/4, $0x3c891cf9
+DATA c3c891cf9<>+24(SB)/4, $0x3c891cf9
+DATA c3c891cf9<>+28(SB)/4, $0x3c891cf9
+GLOBL c3c891cf9<>(SB), RODATA|NOPTR, $32
+
+DATA c3daaac79<>+0(SB)/4, $0x3daaac79
+DATA c3daaac79<>+4(SB)/4, $0x3daaac79
+DATA c3daaac79<>+8(SB)/4, $0x3daaac79
+DATA c3daaac79<>+12(SB)/4, $0x3daaac79
+DATA c3daaac79<>+16(SB)/4, $0x3daaac79
+DATA c3daaac79<>+20(SB)/4, $0x3daaac79
+DATA c3daaac79<>+24(SB)/4, $0x3daaac79
+DATA c3daaac79<>+28(SB)/4, $0x3daaac79
+GLOBL c3daaac79<>(SB), RODATA|NOPTR, $32
+
+DATA c3eaaaa49<>+0(SB)/4, $0x3eaaaa49
+DATA c3eaaaa49<>+4(SB)/4, $0x3eaaaa49
+DATA c3eaaaa49<>+8(SB)/4, $0x3eaaaa49
+DATA c3eaaaa49<>+12(SB)/4, $0x3eaaaa49
+DATA c3eaaaa49<>+16(SB)/4, $0x3eaaaa49
+DATA c3eaaaa49<>+20(SB)/4, $0x3eaaaa49
+DATA c3eaaaa49<>+24(SB)/4, $0x3eaaaa49
+DATA c3eaaaa49<>+28(SB)/4, $0x3eaaaa49
+GLOBL c3eaaaa49<>(SB), RODATA|NOPTR, $32
+
+DATA c3f7ffffe<>+0(SB)/4, $0x3f7ffffe
+DATA c3f7ffffe<>+4(SB)/4, $0x3f7ffffe
+DATA c3f7ffffe<>+8(SB)/4, $0x3f7ffffe
+DATA c3f7ffffe<>+12(SB)/4, $0x3f7ffffe
+DATA c3f7ffffe<>+16(SB)/4, $0x3f7ffffe
+DATA c3f7ffffe<>+20(SB)/4, $0x3f7ffffe
+DATA c3f7ffffe<>+24(SB)/4, $0x3f7ffffe
+DATA c3f7ffffe<>+28(SB)/4, $0x3f7ffffe
+GLOBL c3f7ffffe<>(SB), RODATA|NOPTR, $32
+
 // func logSumExpAVX512(x []float32) (m float32, s float32)
 // Requires: AVX, AVX512F, BMI2
 TEXT ·logSumExpAVX512(SB), NOSPLIT, $0-32
@@ -1209,32 +1497,56 @@ TEXT ·logSumExpAVX512(SB), NOSPLIT, $0-32
 	MOVQ         x_len+8(FP), CX
 	VBROADCASTSS cff800000<>+0(SB), Z0
 	VMOVAPS      Z0, Z1
+	VMOVAPS      Z0, Z2
+	VMOVAPS      Z0, Z3
+	VMOVAPS      Z0, Z4
 	XORQ         DX, DX
-	MOVQ         CX, BX
-	ANDQ         $-16, BX
+	LEAQ         -64(CX), BX
 	CMPQ         DX, BX
-	JGE          tail2
+	JGT          rest2
 
 loop1:
-	VMOVUPS (AX)(DX*4), Z2
-	VMAXPS  Z1, Z2, Z1
+	VMOVUPS (AX)(DX*4), Z5
+	VMAXPS  Z1, Z5, Z1
+	VMOVUPS 64(AX)(DX*4), Z5
+	VMAXPS  Z2, Z5, Z2
+	VMOVUPS 128(AX)(DX*4), Z5
+	VMAXPS  Z3, Z5, Z3
+	VMOVUPS 192(AX)(DX*4), Z5
+	VMAXPS  Z4, Z5, Z4
+	ADDQ    $0x40, DX
+	CMPQ    DX, BX
+	JLE     loop1
+
+rest2:
+	MOVQ CX, BX
+	ANDQ $-16, BX
+	CMPQ DX, BX
+	JGE  tail4
+
+loop3:
+	VMOVUPS (AX)(DX*4), Z5
+	VMAXPS  Z1, Z5, Z1
 	ADDQ    $0x10, DX
 	CMPQ    DX, BX
-	JLT     loop1
+	JLT     loop3
 
-tail2:
+tail4:
 	MOVQ      CX, BX
 	ANDQ      $0x0f, BX
-	JZ        done3
+	JZ        done5
 	MOVQ      $0x00000001, SI
 	SHLXQ     BX, SI, BX
 	DECQ      BX
 	KMOVW     BX, K1
-	VMOVUPS.Z (AX)(DX*4), K1, Z2
-	VBLENDMPS Z2, Z0, K1, Z2
-	VMAXPS    Z1, Z2, Z1
+	VMOVUPS.Z (AX)(DX*4), K1, Z5
+	VBLENDMPS Z5, Z0, K1, Z5
+	VMAXPS    Z1, Z5, Z1
 
-done3:
+done5:
+	VMAXPS        Z2, Z1, Z1
+	VMAXPS        Z4, Z3, Z3
+	VMAXPS        Z3, Z1, Z1
 	VEXTRACTF64X4 $0x01, Z1, Y0
 	VMAXPS        Y1, Y0, Y0
 	VEXTRACTF128  $0x01, Y0, X1
@@ -1243,69 +1555,69 @@ done3:
 	VMAXPS        X0, X1, X0
 	VPSHUFD       $0x55, X0, X1
 	VMAXPS        X0, X1, X0
-	VBROADCASTSS  X0, Z0
-	VBROADCASTSS  cc2aea8f6<>+0(SB), Z1
-	VPXORD        Z3, Z3, Z3
+	VBROADCASTSS  X0, Z1
+	VBROADCASTSS  cc2aea8f6<>+0(SB), Z2
+	VPXORD        Z6, Z6, Z6
 	XORQ          DX, DX
 	MOVQ          CX, BX
 	ANDQ          $-16, BX
 	CMPQ          DX, BX
-	JGE           tail5
+	JGE           tail7
 
-loop4:
-	VMOVUPS          (AX)(DX*4), Z2
-	VSUBPS           Z0, Z2, Z2
-	VMAXPS           Z2, Z1, Z2
+loop6:
+	VMOVUPS          (AX)(DX*4), Z3
+	VSUBPS           Z1, Z3, Z3
+	VMAXPS           Z3, Z2, Z3
 	VBROADCASTSS     c3fb8aa3b<>+0(SB), Z4
-	VFMADD213PS.BCST c4b40007e<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST c4b40007e<>+0(SB), Z3, Z4
 	VSUBPS.BCST      c4b40007e<>+0(SB), Z4, Z5
-	VFMADD231PS.BCST cbf317218<>+0(SB), Z5, Z2
-	VFMADD231PS.BCST c3102e308<>+0(SB), Z5, Z2
+	VFMADD231PS.BCST cbf317218<>+0(SB), Z5, Z3
+	VFMADD231PS.BCST c3102e308<>+0(SB), Z5, Z3
 	VBROADCASTSS     c3b35120d<>+0(SB), Z5
-	VFMADD213PS.BCST c3c891cf9<>+0(SB), Z2, Z5
-	VFMADD213PS.BCST c3daaac79<>+0(SB), Z2, Z5
-	VFMADD213PS.BCST c3eaaaa49<>+0(SB), Z2, Z5
-	VFMADD213PS.BCST c3f7ffffe<>+0(SB), Z2, Z5
-	VFMADD213PS.BCST c40000000<>+0(SB), Z2, Z5
-	VFMADD213PS.BCST c40000000<>+0(SB), Z2, Z5
+	VFMADD213PS.BCST c3c891cf9<>+0(SB), Z3, Z5
+	VFMADD213PS.BCST c3daaac79<>+0(SB), Z3, Z5
+	VFMADD213PS.BCST c3eaaaa49<>+0(SB), Z3, Z5
+	VFMADD213PS.BCST c3f7ffffe<>+0(SB), Z3, Z5
+	VFMADD213PS.BCST c40000000<>+0(SB), Z3, Z5
+	VFMADD213PS.BCST c40000000<>+0(SB), Z3, Z5
 	VPSLLD           $0x17, Z4, Z4
 	VMULPS           Z4, Z5, Z5
-	VADDPS           Z5, Z3, Z3
+	VADDPS           Z5, Z6, Z6
 	ADDQ             $0x10, DX
 	CMPQ             DX, BX
-	JLT              loop4
+	JLT              loop6
 
-tail5:
+tail7:
 	ANDQ             $0x0f, CX
-	JZ               done6
+	JZ               done8
 	MOVQ             $0x00000001, BX
 	SHLXQ            CX, BX, CX
 	DECQ             CX
 	KMOVW            CX, K1
-	VMOVUPS.Z        (AX)(DX*4), K1, Z2
-	VSUBPS           Z0, Z2, Z2
-	VMAXPS           Z2, Z1, Z2
+	VMOVUPS.Z        (AX)(DX*4), K1, Z3
+	VSUBPS           Z1, Z3, Z3
+	VMAXPS           Z3, Z2, Z3
 	VBROADCASTSS     c3fb8aa3b<>+0(SB), Z1
-	VFMADD213PS.BCST c4b40007e<>+0(SB), Z2, Z1
-	VSUBPS.BCST      c4b40007e<>+0(SB), Z1, Z4
-	VFMADD231PS.BCST cbf317218<>+0(SB), Z4, Z2
-	VFMADD231PS.BCST c3102e308<>+0(SB), Z4, Z2
-	VBROADCASTSS     c3b35120d<>+0(SB), Z4
-	VFMADD213PS.BCST c3c891cf9<>+0(SB), Z2, Z4
-	VFMADD213PS.BCST c3daaac79<>+0(SB), Z2, Z4
-	VFMADD213PS.BCST c3eaaaa49<>+0(SB), Z2, Z4
-	VFMADD213PS.BCST c3f7ffffe<>+0(SB), Z2, Z4
-	VFMADD213PS.BCST c40000000<>+0(SB), Z2, Z4
-	VFMADD213PS.BCST c40000000<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST c4b40007e<>+0(SB), Z3, Z1
+	VSUBPS.BCST      c4b40007e<>+0(SB), Z1, Z2
+	VFMADD231PS.BCST cbf317218<>+0(SB), Z2, Z3
+	VFMADD231PS.BCST c3102e308<>+0(SB), Z2, Z3
+	VBROADCASTSS     c3b35120d<>+0(SB), Z2
+	VFMADD213PS.BCST c3c891cf9<>+0(SB), Z3, Z2
+	VFMADD213PS.BCST c3daaac79<>+0(SB), Z3, Z2
+	VFMADD213PS.BCST c3eaaaa49<>+0(SB), Z3, Z2
+	VFMADD213PS.BCST c3f7ffffe<>+0(SB), Z3, Z2
+	VFMADD213PS.BCST c40000000<>+0(SB), Z3, Z2
+	VFMADD213PS.BCST c40000000<>+0(SB), Z3, Z2
 	VPSLLD           $0x17, Z1, Z1
-	VMULPS           Z1, Z4, Z4
-	VMOVAPS.Z        Z4, K1, Z4
-	VADDPS           Z4, Z3, Z3
+	VMULPS           Z1, Z2, Z2
+	VMOVAPS.Z        Z2, K1, Z2
+	VADDPS           Z2, Z6, Z6
 
-done6:
+done8:
 	VMOVSS        X0, m+24(FP)
-	VEXTRACTF64X4 $0x01, Z3, Y0
-	VADDPS        Y3, Y0, Y0
+	VEXTRACTF64X4 $0x01, Z6, Y0
+	VADDPS        Y6, Y0, Y0
 	VEXTRACTF128  $0x01, Y0, X1
 	VADDPS        X0, X1, X0
 	VPSHUFD       $0xee, X0, X1

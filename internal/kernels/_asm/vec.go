@@ -28,6 +28,7 @@ type gen struct {
 	k      Op            // AVX-512
 	// Of the loop that is being written:
 	index  reg.GPVirtual // its first element
+	disp   int           // of the vector from there, in bytes
 	labels int
 }
 
@@ -61,6 +62,7 @@ var (
 	fnma231 = inst{VFNMADD231PS, VFNMADD231PS_BCST}
 	addd    = inst{VPADDD, VPADDD_BCST}
 	mulld   = inst{VPMULLD, VPMULLD_BCST}
+	maxsd   = inst{VPMAXSD, VPMAXSD_BCST}
 	maxud   = inst{VPMAXUD, VPMAXUD_BCST}
 )
 
@@ -252,6 +254,29 @@ func (g *gen) loopFrom(n reg.GPVirtual, body func(), indexes ...reg.GPVirtual) {
 	Label(done)
 }
 
+// unrolled is loop with n copies of the body for as many vectors at first, of
+// which each is told its number.
+func (g *gen) unrolled(copies int, n reg.GPVirtual, body func(number int)) {
+	head, rest := g.label("loop"), g.label("rest")
+	g.index = GP64()
+	XORQ(g.index, g.index)
+	end := GP64()
+	LEAQ(Mem{Base: n, Disp: -copies * lanes}, end)
+	CMPQ(g.index, end)
+	JGT(LabelRef(rest))
+	Label(head)
+	for i := range copies {
+		g.disp = 4 * lanes * i
+		body(i)
+	}
+	g.disp = 0
+	ADDQ(Imm(uint64(copies*lanes)), g.index)
+	CMPQ(g.index, end)
+	JLE(LabelRef(head))
+	Label(rest)
+	g.loopFrom(n, func() { body(0) }, g.index)
+}
+
 func (g *gen) tail(n reg.GPVirtual, done string, body func()) {
 	g.count = GP64()
 	MOVQ(n, g.count)
@@ -299,7 +324,7 @@ func tailTable() Mem {
 }
 
 func (g *gen) at(p reg.Register, part int) Mem {
-	return Mem{Base: p, Index: g.index, Scale: 4, Disp: 32 * part}
+	return Mem{Base: p, Index: g.index, Scale: 4, Disp: g.disp + 32*part}
 }
 
 // floats loads the lanes of this turn from the float32s (or int32s) at p.
@@ -403,6 +428,29 @@ func toFloat(n reg.GPVirtual) reg.VecVirtual {
 	return x
 }
 
+// polynomial returns what evaluates the polynomial with these coefficients,
+// highest first, at x. AVX-512 has registers enough to hold them.
+func (g *gen) polynomial(coefficients ...float64) func(x vec) vec {
+	held := make([]vec, len(coefficients))
+	for i, c := range coefficients {
+		if held[i] = g.c(c); g.avx512 {
+			held[i] = g.r(c)
+		}
+	}
+	return func(x vec) vec {
+		p := g.new()
+		if g.avx512 {
+			g.unary(VMOVAPS, held[0], p)
+		} else {
+			p = g.load(held[0])
+		}
+		for _, c := range held[1:] {
+			g.do(fma213, c, x, p)
+		}
+		return p
+	}
+}
+
 // horner evaluates the polynomial with these coefficients, highest first, at x.
 func (g *gen) horner(x vec, coefficients ...float64) vec {
 	p := g.load(g.c(coefficients[0]))
@@ -411,6 +459,3 @@ func (g *gen) horner(x vec, coefficients ...float64) vec {
 	}
 	return p
 }
-
-// lowest returns the lowest lanes of v.
-func lowest(v vec) reg.VecVirtual { return v[0].(reg.VecVirtual).AsX().(reg.VecVirtual) }

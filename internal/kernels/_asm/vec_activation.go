@@ -79,20 +79,30 @@ func (g *gen) erf() func(z vec) vec {
 	}
 }
 
-const sqrtHalf = 0.70710678118654752440
-
 func gelu(g *gen) func(v vec) vec {
-	erf := g.erf()
+	const bound, smallest = 5.6, 10 // of two numbers that of the smaller magnitude, without its sign
+	zero, most := g.zero(), g.r(bound)
+	root := g.polynomial(-0x1.3aae8ep-22, 0x1.f312b8p-18, -0x1.f740fp-15, 0x1.186df2p-15, 0x1.8ac7cap-10, -0x1.613118p-11,
+		-0x1.058bf6p-5, -0x1.769c56p-4, 0x1.d5818ep-1)
 	return func(v vec) vec {
-		z := g.new()
-		g.do(mulps, g.c(sqrtHalf), v, z)
-		e := erf(z)
-		g.do(addps, g.c(1), e, e)
-		g.do(mulps, g.c(0.5), v, v)
-		g.do(mulps, e, v, v)
+		a := g.new()
+		if g.avx512 {
+			VRANGEPS(Imm(smallest), most[0], v[0], a[0])
+		} else {
+			g.and(g.bits(1<<31-1), v, a)
+			g.do(minps, a, most, a)
+		}
+		p := root(a)
+		for range 3 {
+			g.do(mulps, p, p, p)
+		}
+		g.do(maxps, v, zero, v)
+		g.do(fnma231, p, a, v)
 		return v
 	}
 }
+
+const sqrtHalf = 0.70710678118654752440
 
 func geluBackward(g *gen) func(v vec) vec {
 	erf, exp := g.erf(), g.newExp(false)

@@ -39,10 +39,10 @@ func init() {
 			result(g.reduce(VADDPS, acc), ReturnIndex(0))
 		})
 		both("maxAbsBits", "func(x []float32) uint32", "is maxAbsBitsGeneric.", func(g *gen) {
-			x, n, acc := ptr("x"), length("x"), g.zero()
-			g.loop(n, func() {
+			x, n, acc, magnitude := ptr("x"), length("x"), g.zero(), g.broadcast(constantBits(1<<31-1))
+			g.unrolled(4, n, func(int) {
 				v := g.floats(x)
-				g.and(g.bits(1<<31-1), v, v)
+				g.and(magnitude, v, v)
 				g.do(maxud, v, acc, acc)
 			})
 			bits := GP32()

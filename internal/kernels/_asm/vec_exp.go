@@ -2,6 +2,7 @@ package main
 
 import (
 	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
 
@@ -38,9 +39,10 @@ func (g *gen) newExp(high bool) expGen {
 	return e
 }
 
+const magic = 0x1.8000FCp+23
+
 // of returns the exponential of x, which it overwrites.
 func (e expGen) of(x vec) vec {
-	const magic = 0x1.8000FCp+23
 	e.do(maxps, x, e.low, x)
 	if e.high != nil {
 		e.do(minps, x, e.high, x)
@@ -57,36 +59,69 @@ func (e expGen) of(x vec) vec {
 	return p
 }
 
+// exp2 returns what computes exp2 of its argument, which it overwrites.
+func (g *gen) exp2() func(t vec) vec {
+	coefficients := []float64{0x1.5bba14p-10, 0x1.3cea88p-7, 0x1.c6b752p-5, 0x1.ebf9bcp-3, 0x1.62e42ap-1, 1}
+	low := g.r(-125.5)
+	if g.avx512 {
+		const notLessOrEqual, nearest = 6, 0
+		power := g.polynomial(coefficients...)
+		return func(t vec) vec {
+			k, r := K(), g.new()
+			VCMPPS(Imm(notLessOrEqual), low[0], t[0], k)
+			VREDUCEPS(Imm(nearest), t[0], r[0])
+			g.do(subps, r, t, t)
+			p := power(r)
+			VSCALEFPS_Z(t[0], p[0], k, p[0])
+			return p
+		}
+	}
+	for i := range coefficients {
+		coefficients[i] *= 2
+	}
+	power := g.polynomial(coefficients...)
+	return func(t vec) vec {
+		z, n := g.new(), g.new()
+		g.do(maxps, t, low, t)
+		g.do(addps, g.c(magic), t, z)
+		g.do(subps, g.c(magic), z, n)
+		g.do(subps, n, t, t)
+		p := power(t)
+		g.shift(VPSLLD, 23, z, z)
+		g.do(mulps, z, p, p)
+		return p
+	}
+}
+
 const minusInf = 0xFF800000
 
-// maximum writes the pass of laneMax; scaled returns the elements of a turn.
-func (g *gen) maximum(n reg.GPVirtual, scaled func() vec) vec {
+// maximum writes the pass of laneMax over the n elements at x.
+func (g *gen) maximum(n reg.GPVirtual, x reg.Register) reg.VecVirtual {
 	least := g.broadcast(constantBits(minusInf))
-	m := g.copy(least)
-	g.loop(n, func() {
-		v := scaled()
+	m := []vec{g.copy(least), g.copy(least), g.copy(least), g.copy(least)}
+	g.unrolled(len(m), n, func(number int) {
+		v := g.floats(x)
 		g.fill(v, least)
-		g.do(maxps, m, v, m) // v > m ? v : m
+		g.do(maxps, m[number], v, m[number]) // v > m ? v : m
 	})
-	return g.spread(g.reduce(VMAXPS, m))
+	g.do(maxps, m[1], m[0], m[0])
+	g.do(maxps, m[3], m[2], m[2])
+	g.do(maxps, m[2], m[0], m[0])
+	return g.reduce(VMAXPS, m[0])
 }
 
 func softmax() {
 	both("softmax", "func(x []float32, scale float32)", "is softmaxGeneric.", func(g *gen) {
 		x, n := ptr("x"), length("x")
-		scale := g.param("scale")
-		scaled := func() vec {
-			v := g.floats(x)
-			g.do(mulps, scale, v, v)
-			return v
-		}
-		m := g.maximum(n, scaled)
-		e := g.newExp(false)
+		most := g.maximum(n, x)
+		m, scale := g.spread(most), g.param("scale")
+		exp2 := g.exp2()
 		sum := g.zero()
 		g.loop(n, func() {
-			v := scaled()
+			v := g.floats(x)
 			g.do(subps, m, v, v)
-			p := e.of(v)
+			g.do(mulps, scale, v, v)
+			p := exp2(v)
 			g.store(p, x)
 			g.keep(p)
 			g.do(addps, p, sum, sum)
@@ -96,7 +131,7 @@ func softmax() {
 		VMOVSS(constantBits(0x3F800000), one)
 		VDIVSS(total, one, total)
 		r := g.spread(total)
-		g.loop(n, func() {
+		g.unrolled(4, n, func(int) {
 			v := g.floats(x)
 			g.do(mulps, r, v, v)
 			g.store(v, x)
@@ -107,20 +142,14 @@ func softmax() {
 func softmaxWeights() {
 	both("softmaxWeights", "func(x []float32, scale float32) (sum float32)", "is softmaxWeightsGeneric.", func(g *gen) {
 		x, n := ptr("x"), length("x")
-		scale := g.param("scale")
-		scaled := func() vec {
-			v := g.floats(x)
-			g.do(mulps, scale, v, v)
-			return v
-		}
-		m := g.maximum(n, scaled)
-		e := g.newExp(false)
+		m, scale, exp2 := g.spread(g.maximum(n, x)), g.param("scale"), g.exp2()
 		sum := g.zero()
 		half, last := g.broadcast(constantBits(0x7FFF)), g.broadcast(constantBits(1))
 		g.loop(n, func() {
-			v := scaled()
+			v := g.floats(x)
 			g.do(subps, m, v, v)
-			p := e.of(v)
+			g.do(mulps, scale, v, v)
+			p := exp2(v)
 			odd := g.new()
 			g.shift(VPSRLD, 16, p, odd)
 			g.and(last, odd, odd)
@@ -131,7 +160,7 @@ func softmaxWeights() {
 			g.keep(p)
 			g.do(addps, p, sum, sum)
 		})
-		Store(g.reduce(VADDPS, sum), Return("sum"))
+		result(g.reduce(VADDPS, sum), Return("sum"))
 	})
 }
 
@@ -157,7 +186,8 @@ func softmaxBackward() {
 func logSumExp() {
 	both("logSumExp", "func(x []float32) (m, s float32)", "is logSumExpGeneric.", func(g *gen) {
 		x, n := ptr("x"), length("x")
-		m := g.maximum(n, func() vec { return g.floats(x) })
+		most := g.maximum(n, x)
+		m := g.spread(most)
 		e := g.newExp(false)
 		sum := g.zero()
 		g.loop(n, func() {
@@ -167,7 +197,7 @@ func logSumExp() {
 			g.keep(p)
 			g.do(addps, p, sum, sum)
 		})
-		result(lowest(m), Return("m"))
+		result(most, Return("m"))
 		result(g.reduce(VADDPS, sum), Return("s"))
 	})
 }

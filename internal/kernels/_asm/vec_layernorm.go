@@ -40,13 +40,15 @@ func (l norm) declare(name string) {
 
 // write writes the three passes over the rows.
 func (l norm) write(g *gen, rows int) {
-	x, n := Load(Param("x"), GP64()), Load(Param("n"), GP64()).(reg.GPVirtual)
+	var x reg.Register = Load(Param("x"), GP64())
+	n := Load(Param("n"), GP64()).(reg.GPVirtual)
 	stats := Load(Param("stats"), GP64())
 	each := func(f func(r int)) {
 		for r := range rows {
 			f(r)
 		}
 	}
+	ahead := func(name string) (fetch func()) { return func() {} }
 	totals := make([]vec, rows)
 	each(func(r int) { totals[r] = g.zero() })
 	if l.residual {
@@ -61,6 +63,18 @@ func (l norm) write(g *gen, rows int) {
 			})
 		})
 		x = sum
+		ahead = func(name string) (fetch func()) {
+			next := Load(Param(name), GP64())
+			size := GP64()
+			MOVQ(n, size)
+			SHLQ(Imm(uint64(rows)), size) // 4 bytes a float: 4*2 or 4*4...
+			ADDQ(size, next)
+			return func() {
+				if rows > 1 && !g.inTail {
+					PREFETCHT0(Mem{Base: next, Index: g.index, Scale: 4})
+				}
+			}
+		}
 	} else {
 		g.rows(rows, n, func(row func(r int)) {
 			each(func(r int) {
@@ -76,12 +90,14 @@ func (l norm) write(g *gen, rows int) {
 	VMOVUPS(s, Mem{Base: stats})
 	means := g.spreadRows(s, rows)
 
+	fetch := ahead("residual")
 	squares := make([]vec, rows)
 	each(func(r int) { squares[r] = g.zero() })
 	g.rows(rows, n, func(row func(r int)) {
 		each(func(r int) {
 			row(r)
 			d := g.floats(x)
+			fetch()
 			g.do(subps, means[r], d, d)
 			g.keep(d)
 			g.do(fma231, d, d, squares[r])
@@ -99,6 +115,7 @@ func (l norm) write(g *gen, rows int) {
 	rstds := g.spreadRows(v, rows)
 
 	dst, gamma, beta := Load(Param("dst"), GP64()), Load(Param("gamma"), GP64()), Load(Param("beta"), GP64())
+	fetch = ahead("x")
 	var most []vec
 	if l.max {
 		most = make([]vec, rows)
@@ -110,6 +127,7 @@ func (l norm) write(g *gen, rows int) {
 		each(func(r int) {
 			row(r)
 			d := g.floats(x)
+			fetch()
 			g.do(subps, means[r], d, d)
 			g.do(mulps, rstds[r], d, d)
 			g.do(fma213, b, a, d)

@@ -14,18 +14,68 @@ func init() {
 	register("half", half)
 }
 
+// quantizeRow takes four registers of floats at a time, which become one of
+// bytes; vectors of 16 follow.
 func quantizeRow() {
+	// Packing four registers leaves each with a part in every 128 bits. These are
+	// the orders of 32-bit parts that undo it.
+	order := map[bool]Mem{true: GLOBL("order512", attrRODATA)}
+	for i := range 16 {
+		DATA(4*i, U32(i%4*4+i/4))
+	}
+	order[false] = GLOBL("order256", attrRODATA)
+	for i := range 8 {
+		DATA(4*i, U32(i%2*4+i/2))
+	}
 	both("quantizeRow", "func(dst []int8, x []float32, inverse float32) (sum int32)", "is quantizeRowGeneric.", func(g *gen) {
 		dst, x, n := ptr("dst"), ptr("x"), length("x")
-		inverse, acc := g.param("inverse"), g.zero()
-		least, most := g.r(-127), g.r(127)
-		g.loop(n, func() {
+		inverse, acc, most := g.param("inverse"), g.zero(), g.r(127)
+		register := func() reg.VecVirtual { return g.new()[0].(reg.VecVirtual) }
+		size := 32
+		if g.avx512 {
+			size = 64
+		}
+		undo, least := register(), g.broadcast(constantBits(0x81818181))[0]
+		one8, one16 := g.broadcast(constantBits(0x01010101))[0], g.broadcast(constantBits(0x00010001))[0]
+		VMOVUPS(order[g.avx512], undo)
+
+		head, rest := g.label("loop"), g.label("rest")
+		end := GP64()
+		g.index = GP64()
+		XORQ(g.index, g.index)
+		LEAQ(Mem{Base: n, Disp: -size}, end)
+		CMPQ(g.index, end)
+		JGT(LabelRef(rest))
+		Label(head)
+		var v [4]reg.VecVirtual
+		for i := range v {
+			v[i] = register()
+			VMULPS(Mem{Base: x, Index: g.index, Scale: 4, Disp: size * i}, inverse[0], v[i])
+			// Of a NaN and the limit this takes the NaN, its second source, of which
+			// conversion makes the least integer, as of what is too small.
+			VMINPS(v[i], most[0], v[i])
+			VCVTPS2DQ(v[i], v[i])
+		}
+		VPACKSSDW(v[1], v[0], v[0])
+		VPACKSSDW(v[3], v[2], v[2])
+		VPACKSSWB(v[2], v[0], v[0])
+		VPERMD(v[0], undo, v[0])
+		VPMAXSB(least, v[0], v[0])
+		VPMADDUBSW(v[0], one8, v[1])
+		VPMADDWD(one16, v[1], v[1])
+		VPADDD(v[1], acc[0], acc[0])
+		VMOVUPS(v[0], Mem{Base: dst, Index: g.index, Scale: 1})
+		ADDQ(Imm(uint64(size)), g.index)
+		CMPQ(g.index, end)
+		JLE(LabelRef(head))
+		Label(rest)
+
+		g.loopFrom(n, func() {
 			v := g.floats(x)
 			g.do(mulps, inverse, v, v)
-			// Of a NaN and the limit this takes the limit, its second source.
-			g.do(maxps, least, v, v)
-			g.do(minps, most, v, v)
+			g.do(minps, v, most, v)
 			g.unary(VCVTPS2DQ, v, v)
+			g.do(maxsd, g.bits(1<<32-127), v, v)
 			g.do(addd, v, acc, acc)
 			to := Mem{Base: dst, Index: g.index, Scale: 1}
 			switch {
@@ -44,7 +94,7 @@ func quantizeRow() {
 					VMOVDQU(h, to)
 				}
 			}
-		})
+		}, g.index)
 		s := GP32()
 		VMOVD(g.reduce(VPADDD, acc), s)
 		Store(s, Return("sum"))
