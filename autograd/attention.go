@@ -191,9 +191,7 @@ func (a *attention) forward(g *Graph, in []array, out array, keep bool) error {
 			return
 		}
 		w.product(a.bf16, h.nq, a.dim, h.n, h.q, h.k.T(), probs, h.n)
-		for i := range h.nq {
-			kernels.Softmax(probs[i*h.n:][:h.n], a.scale())
-		}
+		kernels.SoftmaxRows(probs, h.nq, h.n, h.n, a.scale())
 		w.a = grow(w.a, len(probs))
 		kernels.Dropout(w.a, probs, a.p, key, uint64(h.probs))
 		kernels.Scale(w.a, h.mask, w.a)

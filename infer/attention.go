@@ -57,8 +57,6 @@ func (r *run) maskedAttention(w *worker, n, real, queries, d int, q, k, v kernel
 	b.values.Pack(v, n, d)
 	b.scores = grow(b.scores, queries*n)
 	kernels.GemmF32(queries, q, &b.keys, 0, b.keys.Panels(), b.scores, n, kernels.Epilogue{Bias: b.mask}, &w.scratch)
-	for i := range queries {
-		kernels.Softmax(b.scores[i*n:(i+1)*n], scale)
-	}
+	kernels.SoftmaxRows(b.scores, queries, n, n, scale)
 	kernels.GemmF32(queries, kernels.RowMajor(b.scores, n), &b.values, 0, b.values.Panels(), context, ld, kernels.Epilogue{}, &w.scratch)
 }

@@ -63,29 +63,30 @@ const (
 	tanhQ4    = 1.18534705686654e-04
 	tanhQ6    = 1.19825839466702e-06
 
-	// GELU is max(x, 0) - |x|*Q(|x|), where Q is the tail of the normal distribution. It is the eighth power of a polynomial:
-	// its eighth root is so smooth that degree 8 gives |x|*Q within 4e-9, and nothing is divided. From geluBound on
-	// |x|*Q is below 1e-7 and stays as it is.
-	geluBound = 5.6
-	geluC0    = 0x1.d5818ep-1
-	geluC1    = -0x1.769c56p-4
-	geluC2    = -0x1.058bf6p-5
-	geluC3    = -0x1.613118p-11
-	geluC4    = 0x1.8ac7cap-10
-	geluC5    = 0x1.186df2p-15
-	geluC6    = -0x1.f740fp-15
-	geluC7    = 0x1.f312b8p-18
-	geluC8    = -0x1.3aae8ep-22
-
 	sqrtHalf   = 0.70710678118654752440
 	invSqrt2Pi = 0.39894228040143267794
 
 	// GELUTanh is x*σ(2u) with u = √(2/π)*(x + 0.044715x³), which is 0.5x*(1+tanh(u)) without its cancellation. x is clamped
-	// inside σ: at -10.25 e^(-2u) is +Inf, at -9.9 still finite, as the derivative needs it.
+	// inside σ where its derivative is computed: at -9.9 e^(-2u) is still finite.
 	geluTanhCubic         = 0.044715
 	geluTanhScale         = -2 * 0.79788456080286535588
-	geluTanhBound         = 10.25
 	geluTanhBackwardBound = 9.9
+)
+
+// GELU is max(x, 0) - |x|*Q(|x|), where Q is the tail of the normal distribution, or for GELUTanh of the logistic one at 2u.
+// Q is the eighth power of a polynomial: its eighth root is so smooth that few terms give |x|*Q within 4e-9, or 1.1e-7,
+// and nothing is divided. From the bound on |x|*Q is below 1e-7, and stays as it is.
+const (
+	geluBound     = 5.6
+	geluTanhBound = 5.2
+)
+
+// The polynomials, highest coefficient first, were fitted by least squares, reweighted until the error was level.
+var (
+	geluRoot = [...]float32{-0x1.3aae8ep-22, 0x1.f312b8p-18, -0x1.f740fp-15, 0x1.186df2p-15, 0x1.8ac7cap-10,
+		-0x1.613118p-11, -0x1.058bf6p-5, -0x1.769c56p-4, 0x1.d5818ep-1}
+	geluTanhRoot = [...]float32{0x1.0560b2p-21, -0x1.787434p-17, 0x1.928c0cp-14, -0x1.8b2a6cp-12, 0x1.1505ep-11,
+		0x1.19056ep-10, -0x1.5f2b46p-12, -0x1.062732p-5, -0x1.76931ep-4, 0x1.d58186p-1}
 )
 
 // Activate sets dst[i] = a(x[i]). dst may be x. The absolute error of GELU, GELUTanh and Tanh is below 1e-6 for |x| up to
@@ -170,17 +171,17 @@ func tanh32(x float32) float32 {
 	return clamp(float32(x*p)/q, 1)
 }
 
-func geluGeneric(dst, x []float32) {
+func geluGeneric(dst, x []float32) { tailGELU(dst, x, geluBound, geluRoot[:]) }
+
+func geluTanhGeneric(dst, x []float32) { tailGELU(dst, x, geluTanhBound, geluTanhRoot[:]) }
+
+func tailGELU(dst, x []float32, bound float32, root []float32) {
 	for i, v := range x {
-		a := min(abs32(v), geluBound)
-		p := fma32(geluC8, a, geluC7)
-		p = fma32(p, a, geluC6)
-		p = fma32(p, a, geluC5)
-		p = fma32(p, a, geluC4)
-		p = fma32(p, a, geluC3)
-		p = fma32(p, a, geluC2)
-		p = fma32(p, a, geluC1)
-		p = fma32(p, a, geluC0)
+		a := min(abs32(v), bound)
+		p := root[0]
+		for _, c := range root[1:] {
+			p = fma32(p, a, c)
+		}
 		p *= p
 		p *= p
 		p *= p
@@ -203,16 +204,9 @@ func geluBackwardGeneric(dx, dy, pre []float32) {
 	}
 }
 
-func geluTanhGeneric(dst, x []float32) {
-	for i, v := range x {
-		e, _, _ := geluTanhExp(v, geluTanhBound)
-		dst[i] = v / (1 + e)
-	}
-}
-
 // geluTanhExp returns e^(-2u), the clamped x, and 0.044715x².
-func geluTanhExp(x, bound float32) (e, c, cubic float32) {
-	c = clamp(x, bound)
+func geluTanhExp(x float32) (e, c, cubic float32) {
+	c = clamp(x, geluTanhBackwardBound)
 	cubic = float32(c*c) * geluTanhCubic
 	u := c * geluTanhScale
 	return exp32(fma32(u, cubic, u)), c, cubic
@@ -221,7 +215,7 @@ func geluTanhExp(x, bound float32) (e, c, cubic float32) {
 // geluTanhBackwardGeneric: with σ' = σ²*e^(-2u), d/dx x*σ(2u) = σ + x*σ'*2√(2/π)*(1 + 3*0.044715x²).
 func geluTanhBackwardGeneric(dx, dy, pre []float32) {
 	for i, v := range pre {
-		e, c, cubic := geluTanhExp(v, geluTanhBackwardBound)
+		e, c, cubic := geluTanhExp(v)
 		s := 1 / (1 + e)
 		slope := float32(-geluTanhScale*c) * fma32(3, cubic, 1)
 		dx[i] = dy[i] * fma32(float32(float32(e*s)*s), slope, s)

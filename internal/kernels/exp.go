@@ -60,13 +60,13 @@ func exp32(x float32) float32 {
 // 2^t is 2^n * 2^r with n = round(t) and r = t - n. 2^r is 1 + r*q(r) with q the polynomial of degree 4 that minimizes the
 // largest relative error (9e-8). The coefficients are doubled as those of the exponential are.
 const (
-	exp2Low   = -125.5 // n = -126
-	exp2C0    = 1 * 2
-	exp2C1    = 0x1.62e42ap-1 * 2
-	exp2C2    = 0x1.ebf9bcp-3 * 2
-	exp2C3    = 0x1.c6b752p-5 * 2
-	exp2C4    = 0x1.3cea88p-7 * 2
-	exp2C5    = 0x1.5bba14p-10 * 2
+	exp2Low = -125.5 // n = -126
+	exp2C0  = 1 * 2
+	exp2C1  = 0x1.62e42ap-1 * 2
+	exp2C2  = 0x1.ebf9bcp-3 * 2
+	exp2C3  = 0x1.c6b752p-5 * 2
+	exp2C4  = 0x1.3cea88p-7 * 2
+	exp2C5  = 0x1.5bba14p-10 * 2
 )
 
 // exp2 returns 2^t for t up to 0, and 0 where that is below 2^-125.

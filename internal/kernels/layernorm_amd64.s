@@ -885,10 +885,6 @@ done3:
 	VDIVPS       X2, X0, X0
 	VMOVUPS      X0, (DX)
 	VBROADCASTSS X0, Y0
-	MOVQ         residual+24(FP), AX
-	MOVQ         CX, BX
-	SHLQ         $0x01, BX
-	ADDQ         BX, AX
 	VPXOR        Y1, Y1, Y1
 	VPXOR        Y3, Y3, Y3
 	XORQ         AX, AX
@@ -944,10 +940,6 @@ done6:
 	MOVQ         dst+0(FP), AX
 	MOVQ         gamma+32(FP), DX
 	MOVQ         beta+40(FP), BX
-	MOVQ         x+16(FP), DI
-	MOVQ         CX, R8
-	SHLQ         $0x01, R8
-	ADDQ         R8, DI
 	XORQ         DI, DI
 	MOVQ         CX, R8
 	ANDQ         $-16, R8
@@ -1053,10 +1045,6 @@ done3:
 	VDIVPS        X1, X0, X0
 	VMOVUPS       X0, (DX)
 	VBROADCASTSS  X0, Z0
-	MOVQ          residual+24(FP), AX
-	MOVQ          CX, BX
-	SHLQ          $0x01, BX
-	ADDQ          BX, AX
 	VPXORD        Z3, Z3, Z3
 	XORQ          AX, AX
 	MOVQ          CX, BX
@@ -1105,10 +1093,6 @@ done6:
 	MOVQ          dst+0(FP), AX
 	MOVQ          gamma+32(FP), DX
 	MOVQ          beta+40(FP), BX
-	MOVQ          x+16(FP), DI
-	MOVQ          CX, R8
-	SHLQ          $0x01, R8
-	ADDQ          R8, DI
 	XORQ          DI, DI
 	MOVQ          CX, R8
 	ANDQ          $-16, R8
@@ -1241,9 +1225,8 @@ done3:
 	VBROADCASTSS X0, Y1
 	VPSHUFD      $0x55, X0, X0
 	VBROADCASTSS X0, Y0
-	MOVQ         residual+24(FP), AX
-	MOVQ         CX, BX
-	SHLQ         $0x02, BX
+	IMUL3Q       $0x08, CX, AX
+	MOVQ         residual+24(FP), BX
 	ADDQ         BX, AX
 	VPXOR        Y2, Y2, Y2
 	VPXOR        Y3, Y3, Y3
@@ -1327,9 +1310,8 @@ done6:
 	MOVQ         dst+0(FP), AX
 	MOVQ         gamma+32(FP), DX
 	MOVQ         beta+40(FP), BX
-	MOVQ         x+16(FP), DI
-	MOVQ         CX, R8
-	SHLQ         $0x02, R8
+	IMUL3Q       $0x08, CX, DI
+	MOVQ         x+16(FP), R8
 	ADDQ         R8, DI
 	XORQ         R8, R8
 	MOVQ         CX, R9
@@ -1522,9 +1504,8 @@ done3:
 	VBROADCASTSS  X3, Z3
 	VPSHUFD       $0xff, X0, X0
 	VBROADCASTSS  X0, Z0
-	MOVQ          residual+24(FP), AX
-	MOVQ          CX, BX
-	SHLQ          $0x04, BX
+	IMUL3Q        $0x10, CX, AX
+	MOVQ          residual+24(FP), BX
 	ADDQ          BX, AX
 	VPXORD        Z6, Z6, Z6
 	VPXORD        Z7, Z7, Z7
@@ -1631,9 +1612,8 @@ done6:
 	MOVQ          dst+0(FP), AX
 	MOVQ          gamma+32(FP), DX
 	MOVQ          beta+40(FP), BX
-	MOVQ          x+16(FP), DI
-	MOVQ          CX, R8
-	SHLQ          $0x04, R8
+	IMUL3Q        $0x10, CX, DI
+	MOVQ          x+16(FP), R8
 	ADDQ          R8, DI
 	XORQ          R8, R8
 	MOVQ          CX, R9
@@ -1776,10 +1756,6 @@ done3:
 	VDIVPS       X2, X0, X0
 	VMOVUPS      X0, (DX)
 	VBROADCASTSS X0, Y0
-	MOVQ         residual+24(FP), AX
-	MOVQ         CX, BX
-	SHLQ         $0x01, BX
-	ADDQ         BX, AX
 	VPXOR        Y1, Y1, Y1
 	VPXOR        Y3, Y3, Y3
 	XORQ         AX, AX
@@ -1835,10 +1811,6 @@ done6:
 	MOVQ         dst+0(FP), AX
 	MOVQ         gamma+32(FP), BX
 	MOVQ         beta+40(FP), DI
-	MOVQ         x+16(FP), R8
-	MOVQ         CX, R9
-	SHLQ         $0x01, R9
-	ADDQ         R9, R8
 	VPXOR        Y2, Y2, Y2
 	VPXOR        Y3, Y3, Y3
 	XORQ         R8, R8
@@ -1972,10 +1944,6 @@ done3:
 	VDIVPS        X1, X0, X0
 	VMOVUPS       X0, (DX)
 	VBROADCASTSS  X0, Z0
-	MOVQ          residual+24(FP), AX
-	MOVQ          CX, BX
-	SHLQ          $0x01, BX
-	ADDQ          BX, AX
 	VPXORD        Z3, Z3, Z3
 	XORQ          AX, AX
 	MOVQ          CX, BX
@@ -2024,10 +1992,6 @@ done6:
 	MOVQ          dst+0(FP), AX
 	MOVQ          gamma+32(FP), BX
 	MOVQ          beta+40(FP), DI
-	MOVQ          x+16(FP), R8
-	MOVQ          CX, R9
-	SHLQ          $0x01, R9
-	ADDQ          R9, R8
 	VPXORD        Z4, Z4, Z4
 	XORQ          R8, R8
 	MOVQ          CX, R9
@@ -2174,9 +2138,8 @@ done3:
 	VBROADCASTSS X0, Y1
 	VPSHUFD      $0x55, X0, X0
 	VBROADCASTSS X0, Y0
-	MOVQ         residual+24(FP), AX
-	MOVQ         CX, BX
-	SHLQ         $0x02, BX
+	IMUL3Q       $0x08, CX, AX
+	MOVQ         residual+24(FP), BX
 	ADDQ         BX, AX
 	VPXOR        Y2, Y2, Y2
 	VPXOR        Y3, Y3, Y3
@@ -2260,9 +2223,8 @@ done6:
 	MOVQ         dst+0(FP), AX
 	MOVQ         gamma+32(FP), BX
 	MOVQ         beta+40(FP), DI
-	MOVQ         x+16(FP), R8
-	MOVQ         CX, R9
-	SHLQ         $0x02, R9
+	IMUL3Q       $0x08, CX, R8
+	MOVQ         x+16(FP), R9
 	ADDQ         R9, R8
 	VPXOR        Y4, Y4, Y4
 	VPXOR        Y5, Y5, Y5
@@ -2488,9 +2450,8 @@ done3:
 	VBROADCASTSS  X3, Z3
 	VPSHUFD       $0xff, X0, X0
 	VBROADCASTSS  X0, Z0
-	MOVQ          residual+24(FP), AX
-	MOVQ          CX, BX
-	SHLQ          $0x04, BX
+	IMUL3Q        $0x10, CX, AX
+	MOVQ          residual+24(FP), BX
 	ADDQ          BX, AX
 	VPXORD        Z6, Z6, Z6
 	VPXORD        Z7, Z7, Z7
@@ -2597,9 +2558,8 @@ done6:
 	MOVQ          dst+0(FP), AX
 	MOVQ          gamma+32(FP), BX
 	MOVQ          beta+40(FP), DI
-	MOVQ          x+16(FP), R8
-	MOVQ          CX, R9
-	SHLQ          $0x04, R9
+	IMUL3Q        $0x10, CX, R8
+	MOVQ          x+16(FP), R9
 	ADDQ          R9, R8
 	VPXORD        Z10, Z10, Z10
 	VPXORD        Z11, Z11, Z11

@@ -14,12 +14,12 @@ func layerNormAVX2(dst *float32, x *float32, gamma *float32, beta *float32, n in
 //go:noescape
 func layerNormAVX512(dst *float32, x *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
 
-// layerNormRowsAVX2 is layerNormGeneric for four rows.
+// layerNormRowsAVX2 is layerNormGeneric for a few rows.
 //
 //go:noescape
 func layerNormRowsAVX2(dst *float32, x *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
 
-// layerNormRowsAVX512 is layerNormGeneric for four rows.
+// layerNormRowsAVX512 is layerNormGeneric for a few rows.
 //
 //go:noescape
 func layerNormRowsAVX512(dst *float32, x *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
@@ -34,12 +34,12 @@ func addLayerNormAVX2(dst *float32, sum *float32, x *float32, residual *float32,
 //go:noescape
 func addLayerNormAVX512(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
 
-// addLayerNormRowsAVX2 is addLayerNormGeneric for four rows.
+// addLayerNormRowsAVX2 is addLayerNormGeneric for a few rows.
 //
 //go:noescape
 func addLayerNormRowsAVX2(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
 
-// addLayerNormRowsAVX512 is addLayerNormGeneric for four rows.
+// addLayerNormRowsAVX512 is addLayerNormGeneric for a few rows.
 //
 //go:noescape
 func addLayerNormRowsAVX512(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
@@ -54,12 +54,12 @@ func addLayerNormMaxAVX2(dst *float32, sum *float32, x *float32, residual *float
 //go:noescape
 func addLayerNormMaxAVX512(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
 
-// addLayerNormMaxRowsAVX2 is addLayerNormMaxGeneric for four rows.
+// addLayerNormMaxRowsAVX2 is addLayerNormMaxGeneric for a few rows.
 //
 //go:noescape
 func addLayerNormMaxRowsAVX2(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)
 
-// addLayerNormMaxRowsAVX512 is addLayerNormMaxGeneric for four rows.
+// addLayerNormMaxRowsAVX512 is addLayerNormMaxGeneric for a few rows.
 //
 //go:noescape
 func addLayerNormMaxRowsAVX512(dst *float32, sum *float32, x *float32, residual *float32, gamma *float32, beta *float32, n int, eps float32, stats *float32)

@@ -12,6 +12,19 @@ func Softmax(x []float32, scale float32) {
 	softmax(x, scale*expLog2e)
 }
 
+// SoftmaxRows is [Softmax] of each of the rows of n floats, which begin ld floats apart.
+func SoftmaxRows(x []float32, rows, n, ld int, scale float32) {
+	if rows <= 0 || n <= 0 {
+		return
+	}
+	if ld < n || len(x) < (rows-1)*ld+n {
+		panic(shortData)
+	}
+	for i, done := 0, 0; i < rows; i += done {
+		done = softmaxRows(rows-i, x[i*ld:], n, ld, scale*expLog2e)
+	}
+}
+
 // softmaxGeneric is Softmax with powers of 2.
 func softmaxGeneric(x []float32, scale float32) {
 	m := laneMax(x)

@@ -14,6 +14,16 @@ func softmaxAVX2(x []float32, scale float32)
 //go:noescape
 func softmaxAVX512(x []float32, scale float32)
 
+// softmaxRowsAVX2 is softmaxGeneric for a few rows of n elements, ld apart.
+//
+//go:noescape
+func softmaxRowsAVX2(x *float32, n int, ld int, scale float32)
+
+// softmaxRowsAVX512 is softmaxGeneric for a few rows of n elements, ld apart.
+//
+//go:noescape
+func softmaxRowsAVX512(x *float32, n int, ld int, scale float32)
+
 // softmaxWeightsAVX2 is softmaxWeightsGeneric.
 //
 //go:noescape

@@ -34,6 +34,20 @@ func softmaxWeights(x []float32, scale float32) float32 {
 	return softmaxWeightsGeneric(x, scale)
 }
 
+// softmaxRows does one or a few of the rows and returns how many.
+func softmaxRows(rows int, x []float32, n, ld int, scale float32) int {
+	switch {
+	case current >= AVX512 && rows >= 4:
+		softmaxRowsAVX512(&x[0], n, ld, scale)
+		return 4
+	case current == AVX2 && rows >= 2:
+		softmaxRowsAVX2(&x[0], n, ld, scale)
+		return 2
+	}
+	softmax(x[:n], scale)
+	return 1
+}
+
 func softmaxBackward(dx, dp, p []float32, scale float32) {
 	switch {
 	case current >= AVX512:

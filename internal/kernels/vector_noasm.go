@@ -12,6 +12,11 @@ func softmax(x []float32, scale float32) {
 
 func softmaxWeights(x []float32, scale float32) float32 { return softmaxWeightsGeneric(x, scale) }
 
+func softmaxRows(_ int, x []float32, n, _ int, scale float32) int {
+	softmaxGeneric(x[:n], scale)
+	return 1
+}
+
 func softmaxBackward(dx, dp, p []float32, scale float32) {
 	softmaxBackwardGeneric(dx, dp, p, scale)
 }

@@ -90,6 +90,28 @@ func vectorCases() []vectorCase {
 	cases := []vectorCase{
 		{"Exp", func(in *vectorInput) []uint32 { x := in.row(); Exp(in.row(), x); Exp(x, x); return in.bits() }},
 		{"Softmax", func(in *vectorInput) []uint32 { Softmax(in.row(), 0.125); Softmax(in.row(), 1); return in.bits() }},
+		{"SoftmaxRows", func(in *vectorInput) []uint32 {
+			n := len(in.rows[0])
+			var out []uint32
+			for rows := range 8 {
+				x := make([]float32, rows*(n+3)) // gaps of 3 zeros
+				for i := range rows {
+					copy(x[i*(n+3):], in.row())
+				}
+				want := slices.Clone(x)
+				for i := range rows {
+					Softmax(want[i*(n+3):][:n], 0.125)
+				}
+				SoftmaxRows(x, rows, n, n+3, 0.125)
+				for i, v := range x {
+					out = append(out, canonical(v))
+					if canonical(want[i]) != canonical(v) {
+						in.t.Fatalf("%d rows of %d: element %d is not what Softmax makes of the row", rows, n, i)
+					}
+				}
+			}
+			return out
+		}},
 		{"SoftmaxBackward", func(in *vectorInput) []uint32 {
 			dp, p := in.row(), in.row()
 			SoftmaxBackward(in.row(), dp, p, 0.3)
@@ -463,6 +485,7 @@ func BenchmarkRows(b *testing.B) {
 				{"QuantizeStatic", func() { q.Quantize(x, rows, n, n, 0.03) }},
 				{"GELU", each(func(_ int, x, y []float32) { Activate(GELU, y, x) })},
 				{"GELUTanh", each(func(_ int, x, y []float32) { Activate(GELUTanh, y, x) })},
+				{"SoftmaxRows", func() { SoftmaxRows(x, rows, n, n, 0.125) }},
 				{"Softmax", each(func(_ int, x, _ []float32) { Softmax(x, 0.125) })},
 				{"DequantizeRow", each(func(i int, x, _ []float32) { DequantizeRow(x, q.Data[i*q.Stride():][:n], 0.03) })},
 			} {

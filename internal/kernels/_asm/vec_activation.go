@@ -80,10 +80,19 @@ func (g *gen) erf() func(z vec) vec {
 }
 
 func gelu(g *gen) func(v vec) vec {
-	const bound, smallest = 5.6, 10 // of two numbers that of the smaller magnitude, without its sign
-	zero, most := g.zero(), g.r(bound)
-	root := g.polynomial(-0x1.3aae8ep-22, 0x1.f312b8p-18, -0x1.f740fp-15, 0x1.186df2p-15, 0x1.8ac7cap-10, -0x1.613118p-11,
-		-0x1.058bf6p-5, -0x1.769c56p-4, 0x1.d5818ep-1)
+	return g.tailGELU(5.6, -0x1.3aae8ep-22, 0x1.f312b8p-18, -0x1.f740fp-15, 0x1.186df2p-15, 0x1.8ac7cap-10,
+		-0x1.613118p-11, -0x1.058bf6p-5, -0x1.769c56p-4, 0x1.d5818ep-1)
+}
+
+func geluTanh(g *gen) func(v vec) vec {
+	return g.tailGELU(5.2, 0x1.0560b2p-21, -0x1.787434p-17, 0x1.928c0cp-14, -0x1.8b2a6cp-12, 0x1.1505ep-11,
+		0x1.19056ep-10, -0x1.5f2b46p-12, -0x1.062732p-5, -0x1.76931ep-4, 0x1.d58186p-1)
+}
+
+// tailGELU returns what computes tailGELU of its argument.
+func (g *gen) tailGELU(bound float64, root ...float64) func(v vec) vec {
+	const smallest = 10 // of two numbers that of the smaller magnitude, without its sign
+	zero, most, poly := g.zero(), g.r(bound), g.polynomial(root...)
 	return func(v vec) vec {
 		a := g.new()
 		if g.avx512 {
@@ -92,7 +101,7 @@ func gelu(g *gen) func(v vec) vec {
 			g.and(g.bits(1<<31-1), v, a)
 			g.do(minps, a, most, a)
 		}
-		p := root(a)
+		p := poly(a)
 		for range 3 {
 			g.do(mulps, p, p, p)
 		}
@@ -126,8 +135,8 @@ const geluTanhScale = -2 * 0.79788456080286535588
 
 // geluTanhExp returns what computes geluTanhExp of its argument, which becomes
 // the clamped one, with cubic.
-func (g *gen) geluTanhExp(bound float64) func(v vec) (e, cubic vec) {
-	clamp, exp := g.clamp(bound), g.newExp(true)
+func (g *gen) geluTanhExp() func(v vec) (e, cubic vec) {
+	clamp, exp := g.clamp(9.9), g.newExp(true)
 	return func(v vec) (e, cubic vec) {
 		clamp(v)
 		cubic, u, w := g.new(), g.new(), g.new()
@@ -140,18 +149,8 @@ func (g *gen) geluTanhExp(bound float64) func(v vec) (e, cubic vec) {
 	}
 }
 
-func geluTanh(g *gen) func(v vec) vec {
-	exp := g.geluTanhExp(10.25)
-	return func(v vec) vec {
-		e, _ := exp(g.copy(v))
-		g.do(addps, g.c(1), e, e)
-		g.do(divps, e, v, v)
-		return v
-	}
-}
-
 func geluTanhBackward(g *gen) func(v vec) vec {
-	exp := g.geluTanhExp(9.9)
+	exp := g.geluTanhExp()
 	return func(v vec) vec {
 		e, cubic := exp(v)
 		d := g.new()

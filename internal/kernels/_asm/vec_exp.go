@@ -114,28 +114,58 @@ func softmax() {
 	both("softmax", "func(x []float32, scale float32)", "is softmaxGeneric.", func(g *gen) {
 		x, n := ptr("x"), length("x")
 		most := g.maximum(n, x)
-		m, scale := g.spread(most), g.param("scale")
-		exp2 := g.exp2()
-		sum := g.zero()
-		g.loop(n, func() {
+		g.softmax(x, n, n, []vec{g.spread(most)})
+	})
+	both("softmaxRows", "func(x *float32, n, ld int, scale float32)", "is softmaxGeneric for a few rows of n elements, ld apart.", func(g *gen) {
+		x, n := Load(Param("x"), GP64()).(reg.GPVirtual), Load(Param("n"), GP64()).(reg.GPVirtual)
+		ld := Load(Param("ld"), GP64()).(reg.GPVirtual)
+		least := g.broadcast(constantBits(minusInf))
+		m := make([]vec, g.rowsAtOnce())
+		for r := range m {
+			m[r] = g.copy(least)
+		}
+		g.rows(len(m), n, ld, func(row func(r int)) {
+			for r := range m {
+				row(r)
+				v := g.floats(x)
+				g.fill(v, least)
+				g.do(maxps, m[r], v, m[r])
+			}
+		})
+		g.softmax(x, n, ld, g.spreadRows(g.reduceRows(VMAXPS, m), len(m)))
+	})
+}
+
+// softmax writes what follows when the maxima m of the rows are known.
+func (g *gen) softmax(x, n, ld reg.GPVirtual, m []vec) {
+	scale, exp2 := g.param("scale"), g.exp2()
+	sums := make([]vec, len(m))
+	for r := range sums {
+		sums[r] = g.zero()
+	}
+	g.rows(len(m), n, ld, func(row func(r int)) {
+		for r := range m {
+			row(r)
 			v := g.floats(x)
-			g.do(subps, m, v, v)
+			g.do(subps, m[r], v, v)
 			g.do(mulps, scale, v, v)
 			p := exp2(v)
 			g.store(p, x)
 			g.keep(p)
-			g.do(addps, p, sum, sum)
-		})
-		total := g.reduce(VADDPS, sum)
-		one := XMM()
-		VMOVSS(constantBits(0x3F800000), one)
-		VDIVSS(total, one, total)
-		r := g.spread(total)
-		g.unrolled(4, n, func(int) {
+			g.do(addps, p, sums[r], sums[r])
+		}
+	})
+	totals, one := g.reduceRows(VADDPS, sums), XMM()
+	VBROADCASTSS(constantBits(0x3F800000), one)
+	VDIVPS(totals, one, totals)
+	f := g.spreadRows(totals, len(m))
+	g.rows(len(m), n, ld, func(row func(r int)) {
+		for r := range m {
+			row(r)
 			v := g.floats(x)
-			g.do(mulps, r, v, v)
+			g.do(mulps, f[r], v, v)
 			g.store(v, x)
-		})
+		}
 	})
 }
 

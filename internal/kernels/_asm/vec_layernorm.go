@@ -29,13 +29,7 @@ func (l norm) declare(name string) {
 		arguments = "dst, sum, x, residual, gamma, beta *float32, n int, eps float32, stats *float32"
 	}
 	both(name, "func("+arguments+")", "is "+name+"Generic; stats points to a rowStats.", func(g *gen) { l.write(g, 1) })
-	both(name+"Rows", "func("+arguments+")", "is "+name+"Generic for four rows.", func(g *gen) {
-		if g.avx512 {
-			l.write(g, 4)
-		} else {
-			l.write(g, 2)
-		}
-	})
+	both(name+"Rows", "func("+arguments+")", "is "+name+"Generic for a few rows.", func(g *gen) { l.write(g, g.rowsAtOnce()) })
 }
 
 // write writes the three passes over the rows.
@@ -48,12 +42,26 @@ func (l norm) write(g *gen, rows int) {
 			f(r)
 		}
 	}
-	ahead := func(name string) (fetch func()) { return func() {} }
+	// ahead returns what fetches the part of a matrix that the next call of the
+	// kernel will read.
+	ahead := func(name string) (fetch func()) {
+		if !l.residual || rows == 1 {
+			return func() {}
+		}
+		next := GP64()
+		IMUL3Q(Imm(uint64(4*rows)), n, next)
+		ADDQ(Load(Param(name), GP64()), next)
+		return func() {
+			if !g.inTail {
+				PREFETCHT0(Mem{Base: next, Index: g.index, Scale: 4})
+			}
+		}
+	}
 	totals := make([]vec, rows)
 	each(func(r int) { totals[r] = g.zero() })
 	if l.residual {
 		residual, sum := Load(Param("residual"), GP64()), Load(Param("sum"), GP64())
-		g.rows(rows, n, func(row func(r int)) {
+		g.rows(rows, n, n, func(row func(r int)) {
 			each(func(r int) {
 				row(r)
 				a, b := g.floats(x), g.floats(residual)
@@ -63,20 +71,8 @@ func (l norm) write(g *gen, rows int) {
 			})
 		})
 		x = sum
-		ahead = func(name string) (fetch func()) {
-			next := Load(Param(name), GP64())
-			size := GP64()
-			MOVQ(n, size)
-			SHLQ(Imm(uint64(rows)), size) // 4 bytes a float: 4*2 or 4*4...
-			ADDQ(size, next)
-			return func() {
-				if rows > 1 && !g.inTail {
-					PREFETCHT0(Mem{Base: next, Index: g.index, Scale: 4})
-				}
-			}
-		}
 	} else {
-		g.rows(rows, n, func(row func(r int)) {
+		g.rows(rows, n, n, func(row func(r int)) {
 			each(func(r int) {
 				row(r)
 				g.do(addps, g.floats(x), totals[r], totals[r])
@@ -93,7 +89,7 @@ func (l norm) write(g *gen, rows int) {
 	fetch := ahead("residual")
 	squares := make([]vec, rows)
 	each(func(r int) { squares[r] = g.zero() })
-	g.rows(rows, n, func(row func(r int)) {
+	g.rows(rows, n, n, func(row func(r int)) {
 		each(func(r int) {
 			row(r)
 			d := g.floats(x)
@@ -121,7 +117,7 @@ func (l norm) write(g *gen, rows int) {
 		most = make([]vec, rows)
 		each(func(r int) { most[r] = g.zero() })
 	}
-	g.rows(rows, n, func(row func(r int)) {
+	g.rows(rows, n, n, func(row func(r int)) {
 		row(0)
 		a, b := g.floats(gamma), g.floats(beta)
 		each(func(r int) {
@@ -143,61 +139,6 @@ func (l norm) write(g *gen, rows int) {
 	}
 }
 
-// rows is loop over the columns of rows that follow one another; row chooses
-// the one that is read and written.
-func (g *gen) rows(rows int, n reg.GPVirtual, body func(row func(r int))) {
-	at := make([]reg.GPVirtual, rows)
-	for r := range at {
-		at[r] = GP64()
-		switch r {
-		case 0:
-			XORQ(at[r], at[r])
-		case 1:
-			MOVQ(n, at[r])
-		default:
-			LEAQ(Mem{Base: at[r-1], Index: n, Scale: 1}, at[r])
-		}
-	}
-	g.index = at[0]
-	g.loopFrom(n, func() { body(func(r int) { g.index = at[r] }) }, at...)
-}
-
-// reduceRows reduces each of one, two or four rows as reduce does, into the lanes
-// of one register.
-func (g *gen) reduceRows(f func(...Op), rows []vec) reg.VecVirtual {
-	if len(rows) == 1 {
-		return g.reduce(f, rows[0])
-	}
-	var pairs []reg.VecVirtual // lanes 0+2 and 1+3 of two rows
-	for r := 0; r < len(rows); r += 2 {
-		a, b := g.quarter(f, rows[r]), g.quarter(f, rows[r+1])
-		low, high := XMM(), XMM()
-		VMOVLHPS(b, a, low)
-		VMOVHLPS(a, b, high)
-		f(high, low, low)
-		pairs = append(pairs, low)
-	}
-	even, odd := XMM(), XMM()
-	a, b := pairs[0], pairs[len(pairs)-1]
-	VSHUFPS(Imm(0x88), b, a, even)
-	VSHUFPS(Imm(0xDD), b, a, odd)
-	f(odd, even, even)
-	return even
-}
-
-// spreadRows returns each of the lowest lanes of x in all lanes.
-func (g *gen) spreadRows(x reg.VecVirtual, rows int) []vec {
-	out := make([]vec, rows)
-	for r := range out {
-		lane := x
-		if r > 0 {
-			lane = XMM()
-			VPSHUFD(Imm(uint64(0x55*r)), x, lane)
-		}
-		out[r] = g.spread(lane)
-	}
-	return out
-}
 func layerNormBackward() {
 	both("layerNormBackward", "func(dx, dgamma, dbeta, dy, x, gamma []float32, mean, rstd float32)", "is layerNormBackwardGeneric.", func(g *gen) {
 		dgamma, dbeta, dy, x, gamma, n := ptr("dgamma"), ptr("dbeta"), ptr("dy"), ptr("x"), ptr("gamma"), length("dx")
