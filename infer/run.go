@@ -405,6 +405,11 @@ func (r *run) embedRows(w *worker, rows *kernels.RowsI8, lo, hi int) {
 		}
 		together := out[(t-lo)*e:][:k*e]
 		for i := range k {
+			// The rows of a vocabulary come from afar.
+			if ahead := t + i + embedTogether; ahead < hi {
+				id, _ := r.token(ahead)
+				r.weights.word.prefetch(int(id))
+			}
 			r.embed(w, t+i, together[i*e:][:e])
 		}
 		positions := r.weights.position.rows(int(r.positions[t]), k, w.positions)
@@ -426,20 +431,25 @@ func (r *run) embedRows(w *worker, rows *kernels.RowsI8, lo, hi int) {
 
 // embed sets x to the embeddings of the word and the type of token t.
 func (r *run) embed(w *worker, t int, x []float32) {
-	c := &r.weights.config
-	id, typeID := int32(c.PadTokenID), int32(0)
-	if at := r.source[t]; at >= 0 {
-		id = r.ids[at]
-		if r.typeIDs != nil {
-			typeID = r.typeIDs[at]
-		}
-	}
+	id, typeID := r.token(t)
 	word := r.weights.word.rows(int(id), 1, x)
-	if c.TypeVocabSize > 0 {
+	if r.weights.config.TypeVocabSize > 0 {
 		kernels.Add(x, word, r.weights.tokenType.rows(int(typeID), 1, w.tokenType))
 	} else {
 		copy(x, word)
 	}
+}
+
+// token returns what is embedded as token t.
+func (r *run) token(t int) (id, typeID int32) {
+	at := r.source[t]
+	if at < 0 {
+		return int32(r.weights.config.PadTokenID), 0
+	}
+	if r.typeIDs != nil {
+		typeID = r.typeIDs[at]
+	}
+	return r.ids[at], typeID
 }
 
 // project computes queries, keys and values of the rows [lo, hi).

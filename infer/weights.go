@@ -137,6 +137,19 @@ func (t *table) rows(i, n int, buf []float32) []float32 {
 	return buf[:hi-lo]
 }
 
+// prefetch asks for a row to be brought near.
+func (t *table) prefetch(i int) {
+	lo, hi := i*t.width, (i+1)*t.width
+	switch t.dtype {
+	case checkpoints.I8:
+		kernels.Prefetch(t.i8[lo:hi])
+	case checkpoints.BF16, checkpoints.F16:
+		kernels.Prefetch(t.half[lo:hi])
+	default:
+		kernels.Prefetch(t.f32[lo:hi])
+	}
+}
+
 // loader reads the tensors of a model that has been validated.
 type loader struct {
 	m *checkpoints.Model

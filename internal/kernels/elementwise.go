@@ -1,6 +1,16 @@
 package kernels
 
-import "math"
+import (
+	"math"
+	"unsafe"
+)
+
+// Prefetch asks for x to be brought into the second-level cache, where the CPU can be asked.
+func Prefetch[E any](x []E) {
+	if len(x) > 0 {
+		prefetchBytes((*byte)(unsafe.Pointer(&x[0])), len(x)*int(unsafe.Sizeof(x[0])))
+	}
+}
 
 // Add sets dst = a + b. dst may be a or b.
 func Add(dst, a, b []float32) {

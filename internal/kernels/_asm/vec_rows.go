@@ -6,6 +6,26 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
+func init() {
+	register("prefetch", func() {
+		TEXT("prefetchBytes", NOSPLIT, "func(p *byte, n int)")
+		Pragma("noescape")
+		Doc("prefetchBytes asks for the n bytes at p to be brought into the second-level cache.")
+		p, n := Load(Param("p"), GP64()), Load(Param("n"), GP64())
+		head, done := "loop", "done"
+		TESTQ(n, n)
+		JLE(LabelRef(done))
+		ADDQ(p, n)
+		Label(head)
+		PREFETCHT1(Mem{Base: p})
+		ADDQ(Imm(64), p)
+		CMPQ(p, n)
+		JLT(LabelRef(head))
+		Label(done)
+		RET()
+	})
+}
+
 // rowsAtOnce is the number of rows that kernels of a few rows take.
 func (g *gen) rowsAtOnce() int {
 	if g.avx512 {
