@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/skive-ml/skive/checkpoints"
@@ -126,7 +127,13 @@ func TestOptionsFollowPyTorch(t *testing.T) {
 				got += float64(v)
 				size += math.Abs(float64(v))
 			}
-			if math.Abs(got-want) > 1e-4*max(1, size) {
+			tolerance := 1e-4
+			if strings.HasSuffix(tensor, ".key.bias") {
+				// Softmax does not change when all its scores are shifted, so that this gradient is 0, and what Adam
+				// makes a step of is rounding, ours and PyTorch's.
+				tolerance = 3e-4
+			}
+			if math.Abs(got-want) > tolerance*max(1, size) {
 				t.Errorf("%s: %s: the weights sum to %.5f, PyTorch's to %.5f", name, tensor, got, want)
 			}
 		}
