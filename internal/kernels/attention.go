@@ -21,9 +21,7 @@ func AttentionForward(n, nq, d int, q, k, v ViewF32, scale, mask float32, ctx []
 	s.vals.Pack(v, n, d)
 	s.eachQueries(n, nq, q, probs, func(top, rows int, block ViewF32, scores []float32) {
 		GemmF32(rows, block, &s.keys, 0, s.keys.Panels(), scores, n, Epilogue{}, s)
-		for i := range rows {
-			Softmax(scores[i*n:][:n], scale)
-		}
+		SoftmaxRows(scores, rows, n, n, scale)
 		out := ctx[top*ldctx:]
 		GemmF32(rows, RowMajor(scores, n), &s.vals, 0, s.vals.Panels(), out, ldctx, Epilogue{}, s)
 		if mask != 1 {
@@ -49,20 +47,18 @@ func AttentionBF16(n, nq, d int, q, k, v ViewF32, scale, mask float32, ctx []flo
 	s.valsBF16.Pack(v, n, d)
 	s.eachQueries(n, nq, q, probs, func(top, rows int, block ViewF32, scores []float32) {
 		GemmBF16(rows, block, &s.keysBF16, 0, s.keysBF16.Panels(), scores, n, Epilogue{}, s)
-		for i := range rows {
-			s.sums[i] = 1 / softmaxWeights(scores[i*n:][:n], scale*expLog2e)
-		}
+		softmaxWeights(scores, rows, n, scale, s.sums[:])
 		out := ctx[top*ldctx:]
 		GemmBF16(rows, RowMajor(scores, n), &s.valsBF16, 0, s.valsBF16.Panels(), out, ldctx, Epilogue{}, s)
 		for i := range rows {
-			row := out[i*ldctx:][:d]
-			Scale(row, s.sums[i], row)
+			row, f := out[i*ldctx:][:d], 1/s.sums[i]
+			Scale(row, f, row)
 			if mask != 1 {
 				Scale(row, mask, row)
 			}
 			if probs != nil {
 				row = scores[i*n:][:n]
-				Scale(row, s.sums[i], row)
+				Scale(row, f, row)
 			}
 		}
 	})

@@ -40,6 +40,13 @@ func softmaxGeneric(x []float32, scale float32) {
 	}
 }
 
+// softmaxWeights is softmaxWeightsGeneric for each of the rows of n floats, with powers of e; sums receives the sums.
+func softmaxWeights(x []float32, rows, n int, scale float32, sums []float32) {
+	for i, done := 0, 0; i < rows; i += done {
+		done = softmaxWeightsRows(rows-i, x[i*n:], n, scale*expLog2e, sums[i:])
+	}
+}
+
 // softmaxWeightsGeneric replaces x by 2^(scale*(x - max)), rounded to bfloat16,
 // and returns the sum of these.
 func softmaxWeightsGeneric(x []float32, scale float32) float32 {

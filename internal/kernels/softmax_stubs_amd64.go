@@ -34,6 +34,16 @@ func softmaxWeightsAVX2(x []float32, scale float32) (sum float32)
 //go:noescape
 func softmaxWeightsAVX512(x []float32, scale float32) (sum float32)
 
+// softmaxWeightsRowsAVX2 is softmaxWeightsGeneric for a few rows of n elements, ld apart.
+//
+//go:noescape
+func softmaxWeightsRowsAVX2(x *float32, n int, ld int, scale float32, sums *float32)
+
+// softmaxWeightsRowsAVX512 is softmaxWeightsGeneric for a few rows of n elements, ld apart.
+//
+//go:noescape
+func softmaxWeightsRowsAVX512(x *float32, n int, ld int, scale float32, sums *float32)
+
 // softmaxBackwardAVX2 is softmaxBackwardGeneric.
 //
 //go:noescape

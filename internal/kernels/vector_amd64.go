@@ -24,17 +24,8 @@ func softmax(x []float32, scale float32) {
 	}
 }
 
-func softmaxWeights(x []float32, scale float32) float32 {
-	switch {
-	case current >= AVX512:
-		return softmaxWeightsAVX512(x, scale)
-	case current == AVX2:
-		return softmaxWeightsAVX2(x, scale)
-	}
-	return softmaxWeightsGeneric(x, scale)
-}
-
-// softmaxRows does one or a few of the rows and returns how many.
+// softmaxRows does one or a few of the rows and returns how many, and so does
+// softmaxWeightsRows.
 func softmaxRows(rows int, x []float32, n, ld int, scale float32) int {
 	switch {
 	case current >= AVX512 && rows >= 4:
@@ -45,6 +36,24 @@ func softmaxRows(rows int, x []float32, n, ld int, scale float32) int {
 		return 2
 	}
 	softmax(x[:n], scale)
+	return 1
+}
+
+func softmaxWeightsRows(rows int, x []float32, n int, scale float32, sums []float32) int {
+	switch {
+	case current >= AVX512 && rows >= 4:
+		softmaxWeightsRowsAVX512(&x[0], n, n, scale, &sums[0])
+		return 4
+	case current >= AVX512:
+		sums[0] = softmaxWeightsAVX512(x[:n], scale)
+	case current == AVX2 && rows >= 2:
+		softmaxWeightsRowsAVX2(&x[0], n, n, scale, &sums[0])
+		return 2
+	case current == AVX2:
+		sums[0] = softmaxWeightsAVX2(x[:n], scale)
+	default:
+		sums[0] = softmaxWeightsGeneric(x[:n], scale)
+	}
 	return 1
 }
 

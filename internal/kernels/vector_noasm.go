@@ -12,7 +12,10 @@ func softmax(x []float32, scale float32) {
 	softmaxGeneric(x, scale)
 }
 
-func softmaxWeights(x []float32, scale float32) float32 { return softmaxWeightsGeneric(x, scale) }
+func softmaxWeightsRows(_ int, x []float32, n int, scale float32, sums []float32) int {
+	sums[0] = softmaxWeightsGeneric(x[:n], scale)
+	return 1
+}
 
 func softmaxRows(_ int, x []float32, n, _ int, scale float32) int {
 	softmaxGeneric(x[:n], scale)

@@ -112,6 +112,16 @@ func vectorCases() []vectorCase {
 			}
 			return out
 		}},
+		{"softmaxWeights", func(in *vectorInput) []uint32 {
+			n := len(in.rows[0])
+			if n == 0 {
+				return nil
+			}
+			for rows := range 8 {
+				softmaxWeights(in.matrix(rows), rows, n, 0.125, in.buffer(make([]float32, rows)))
+			}
+			return in.bits()
+		}},
 		{"SoftmaxBackward", func(in *vectorInput) []uint32 {
 			dp, p := in.row(), in.row()
 			SoftmaxBackward(in.row(), dp, p, 0.3)

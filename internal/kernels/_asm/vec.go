@@ -216,6 +216,9 @@ func ptr(name string) reg.GPVirtual {
 	return Load(Param(name).Base(), GP64()).(reg.GPVirtual)
 }
 
+// word returns a parameter of 64 bits.
+func word(name string) reg.GPVirtual { return Load(Param(name), GP64()).(reg.GPVirtual) }
+
 func length(name string) reg.GPVirtual {
 	return Load(Param(name).Len(), GP64()).(reg.GPVirtual)
 }

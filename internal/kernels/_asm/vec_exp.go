@@ -113,31 +113,53 @@ func (g *gen) maximum(n reg.GPVirtual, x reg.Register) reg.VecVirtual {
 func softmax() {
 	both("softmax", "func(x []float32, scale float32)", "is softmaxGeneric.", func(g *gen) {
 		x, n := ptr("x"), length("x")
-		most := g.maximum(n, x)
-		g.softmax(x, n, n, []vec{g.spread(most)})
+		g.softmax(x, n, n, []vec{g.spread(g.maximum(n, x))})
 	})
 	both("softmaxRows", "func(x *float32, n, ld int, scale float32)", "is softmaxGeneric for a few rows of n elements, ld apart.", func(g *gen) {
-		x, n := Load(Param("x"), GP64()).(reg.GPVirtual), Load(Param("n"), GP64()).(reg.GPVirtual)
-		ld := Load(Param("ld"), GP64()).(reg.GPVirtual)
-		least := g.broadcast(constantBits(minusInf))
-		m := make([]vec, g.rowsAtOnce())
-		for r := range m {
-			m[r] = g.copy(least)
-		}
-		g.rows(len(m), n, ld, func(row func(r int)) {
-			for r := range m {
-				row(r)
-				v := g.floats(x)
-				g.fill(v, least)
-				g.do(maxps, m[r], v, m[r])
-			}
-		})
-		g.softmax(x, n, ld, g.spreadRows(g.reduceRows(VMAXPS, m), len(m)))
+		x, n, ld := word("x"), word("n"), word("ld")
+		g.softmax(x, n, ld, g.maxima(x, n, ld))
 	})
 }
 
-// softmax writes what follows when the maxima m of the rows are known.
-func (g *gen) softmax(x, n, ld reg.GPVirtual, m []vec) {
+func softmaxWeights() {
+	both("softmaxWeights", "func(x []float32, scale float32) (sum float32)", "is softmaxWeightsGeneric.", func(g *gen) {
+		x, n := ptr("x"), length("x")
+		m := []vec{g.spread(g.maximum(n, x))}
+		result(g.powers(x, n, n, m, g.roundBF16()), Return("sum"))
+	})
+	both("softmaxWeightsRows", "func(x *float32, n, ld int, scale float32, sums *float32)", "is softmaxWeightsGeneric for a few rows of n elements, ld apart.", func(g *gen) {
+		x, n, ld := word("x"), word("n"), word("ld")
+		s := g.powers(x, n, ld, g.maxima(x, n, ld), g.roundBF16())
+		to := Mem{Base: word("sums")}
+		if g.avx512 {
+			VMOVUPS(s, to)
+		} else {
+			VMOVSD(s, to)
+		}
+	})
+}
+
+// maxima is maximum for a few rows.
+func (g *gen) maxima(x, n, ld reg.GPVirtual) []vec {
+	least := g.broadcast(constantBits(minusInf))
+	m := make([]vec, g.rowsAtOnce())
+	for r := range m {
+		m[r] = g.copy(least)
+	}
+	g.rows(len(m), n, ld, func(row func(r int)) {
+		for r := range m {
+			row(r)
+			v := g.floats(x)
+			g.fill(v, least)
+			g.do(maxps, m[r], v, m[r])
+		}
+	})
+	return g.spreadRows(g.reduceRows(VMAXPS, m), len(m))
+}
+
+// powers replaces the rows, of which m are the maxima, by powers of 2, rounded by
+// round, and returns the sums in the lowest lanes.
+func (g *gen) powers(x, n, ld reg.GPVirtual, m []vec, round func(v vec)) reg.VecVirtual {
 	scale, exp2 := g.param("scale"), g.exp2()
 	sums := make([]vec, len(m))
 	for r := range sums {
@@ -150,12 +172,33 @@ func (g *gen) softmax(x, n, ld reg.GPVirtual, m []vec) {
 			g.do(subps, m[r], v, v)
 			g.do(mulps, scale, v, v)
 			p := exp2(v)
+			round(p)
 			g.store(p, x)
 			g.keep(p)
 			g.do(addps, p, sums[r], sums[r])
 		}
 	})
-	totals, one := g.reduceRows(VADDPS, sums), XMM()
+	return g.reduceRows(VADDPS, sums)
+}
+
+// roundBF16 returns what rounds floats to bfloat16.
+func (g *gen) roundBF16() func(v vec) {
+	half, last, high := g.bits(0x7FFF), g.bits(1), g.bits(0xFFFF0000)
+	if g.avx512 {
+		half, last, high = g.broadcast(half[0]), g.broadcast(last[0]), g.broadcast(high[0])
+	}
+	return func(v vec) {
+		odd := g.new()
+		g.shift(VPSRLD, 16, v, odd)
+		g.and(last, odd, odd)
+		g.do(addd, half, v, v)
+		g.do(addd, odd, v, v)
+		g.and(high, v, v)
+	}
+}
+
+func (g *gen) softmax(x, n, ld reg.GPVirtual, m []vec) {
+	totals, one := g.powers(x, n, ld, m, func(vec) {}), XMM()
 	VBROADCASTSS(constantBits(0x3F800000), one)
 	VDIVPS(totals, one, totals)
 	f := g.spreadRows(totals, len(m))
@@ -166,31 +209,6 @@ func (g *gen) softmax(x, n, ld reg.GPVirtual, m []vec) {
 			g.do(mulps, f[r], v, v)
 			g.store(v, x)
 		}
-	})
-}
-
-func softmaxWeights() {
-	both("softmaxWeights", "func(x []float32, scale float32) (sum float32)", "is softmaxWeightsGeneric.", func(g *gen) {
-		x, n := ptr("x"), length("x")
-		m, scale, exp2 := g.spread(g.maximum(n, x)), g.param("scale"), g.exp2()
-		sum := g.zero()
-		half, last := g.broadcast(constantBits(0x7FFF)), g.broadcast(constantBits(1))
-		g.loop(n, func() {
-			v := g.floats(x)
-			g.do(subps, m, v, v)
-			g.do(mulps, scale, v, v)
-			p := exp2(v)
-			odd := g.new()
-			g.shift(VPSRLD, 16, p, odd)
-			g.and(last, odd, odd)
-			g.do(addd, half, p, p)
-			g.do(addd, odd, p, p)
-			g.and(g.bits(0xFFFF0000), p, p)
-			g.store(p, x)
-			g.keep(p)
-			g.do(addps, p, sum, sum)
-		})
-		result(g.reduce(VADDPS, sum), Return("sum"))
 	})
 }
 
