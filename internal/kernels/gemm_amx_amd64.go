@@ -27,10 +27,10 @@ type amxScratch struct {
 
 // tileConfig is the operand of LDTILECFG (Intel SDM, volume 2).
 type tileConfig struct {
-	palette, start byte
-	_              [14]byte
-	bytes          [16]uint16 // of a tile's row
-	rows           [16]byte
+	palette byte
+	_       [15]byte
+	bytes   [16]uint16 // of a tile's row
+	rows    [16]byte
 }
 
 // tiles sets the configuration for blocks of so many rows and panels, and returns

@@ -6,10 +6,10 @@ import "github.com/skive-ml/skive/internal/kernels"
 
 // tiles is the operand of LDTILECFG: eight of 16 rows of 64 bytes.
 var tiles = struct {
-	palette, start byte
-	_              [14]byte
-	bytes          [16]uint16
-	rows           [16]byte
+	palette byte
+	_       [15]byte
+	bytes   [16]uint16
+	rows    [16]byte
 }{palette: 1, bytes: [16]uint16{64, 64, 64, 64, 64, 64, 64, 64}, rows: [16]byte{16, 16, 16, 16, 16, 16, 16, 16}}
 
 func f32Loop(l kernels.Level) loop {
