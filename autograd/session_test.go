@@ -196,13 +196,19 @@ func TestAllocations(t *testing.T) {
 			w.set(t, lengths...)
 			check(t, w.s.Run())
 		}
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		for range 10 {
-			check(t, w.s.Run())
+		// A worker's buffers grow when it first gets a large part, which may be
+		// late where the cores are busy: the least of a few measurements counts.
+		least := uint64(math.MaxUint64)
+		for range 5 {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			for range 10 {
+				check(t, w.s.Run())
+			}
+			runtime.ReadMemStats(&after)
+			least = min(least, (after.TotalAlloc-before.TotalAlloc)/10)
 		}
-		runtime.ReadMemStats(&after)
-		return (after.TotalAlloc - before.TotalAlloc) / 10
+		return least
 	}
 	small, large := bytes(4, 5), bytes(200, 300, 100)
 	if large > small+4096 {
