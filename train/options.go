@@ -87,10 +87,11 @@ type Options struct {
 	Threads int
 
 	// Precision is the number format of the factors in the products of the
-	// encoder's linear layers, forward and backward: infer.F32, also where it is
-	// "", or infer.BF16, which processors with AVX512_BF16 multiply at up to twice
-	// the speed. The weights that are trained, sums and everything else are F32 in
-	// both, evaluations included.
+	// encoder's linear layers and of its attention, forward and backward:
+	// infer.F32, also where it is "", or infer.BF16, which processors with
+	// AVX512_BF16 multiply at up to twice the speed, and those with AMX at many
+	// times. The weights that are trained, sums and everything else are F32 in both,
+	// evaluations included.
 	Precision string
 
 	// Recompute computes the values of each layer again in the backward pass

@@ -37,7 +37,7 @@ func (t *trainingFlags) register(f *pflag.FlagSet) {
 	f.Lookup("dropout").DefValue = "0" // what the help does not print
 	f.StringVar(&t.QuantizeAware, "quantize-aware", "", "train the model that int8 serves, with the int8 engine's arithmetic: dynamic, or static with learned scales")
 	f.BoolVar(&t.QuantizeEmbeddings, "quantize-embeddings", false, "with --quantize-aware: word and position embeddings in int8, too, as skive quantize --embeddings makes them")
-	f.StringVar(&t.Precision, "precision", infer.F32, "f32, or bf16 for the products of linear layers; weights and sums stay f32")
+	f.StringVar(&t.Precision, "precision", infer.F32, "f32, or bf16 for the encoder's products; weights and sums stay f32")
 	f.BoolVar(&t.NoShuffle, "no-shuffle", false, "consecutive examples in file order")
 	f.IntVar(&t.SaveEvery, "save-every", 0, "steps between saved states (default each epoch)")
 	f.IntVar(&t.EvalEvery, "eval-every", 0, "steps between evaluations (default each epoch)")

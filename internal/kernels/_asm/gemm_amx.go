@@ -19,7 +19,7 @@ func init() {
 				"\tacc = sum over p < 64*k of a[i*as+p] * b[j/16*bs+p/4*64+j%16*4+p%4]",
 				epilogueDoc,
 			},
-			start: (*amxBlock).zero, prepare: amxI8Prepare, row: amxI8Row,
+			start: (*amxBlock).zero, prepare: amxI8Prepare, row: amxI8Row, scaled: true,
 		}.function()
 		bf16 := amxKernel{
 			name: "gemmBF16AMX", a: "uint32", b: "uint32", multiply: "TDPBF16PS",
@@ -80,6 +80,7 @@ type amxKernel struct {
 	start      func(x *amxBlock)               // sets the tiles of sums
 	prepare    func(x *amxBlock)               // loads what a block's rows share
 	row        func(x *amxBlock, label string) // finishes a row
+	scaled     bool                            // rows of a have scales and sums
 	direct     bool                            // sums may be the outputs
 }
 
@@ -186,7 +187,7 @@ func (k amxKernel) shape(x *amxBlock) {
 		ADDQ(arg("bs"), following)
 	}
 	MOVQ(following, x.next)
-	if k.prepare != nil && k.name == "gemmI8AMX" {
+	if k.scaled {
 		MOVQ(arg("scaleA"), x.scaleA)
 		MOVQ(arg("sum"), x.sumA)
 	}
@@ -275,7 +276,7 @@ func (k amxKernel) shape(x *amxBlock) {
 	MOVQ(x.ldc, step)
 	IMULQ(rows, step)
 	ADDQ(step, x.c)
-	if k.name == "gemmI8AMX" {
+	if k.scaled {
 		SHLQ(Imm(2), rows)
 		ADDQ(rows, x.scaleA)
 		ADDQ(rows, x.sumA)
