@@ -64,7 +64,7 @@ type Options struct {
 	// "" stands for BF16 in layers whose queries, keys and values are computed in
 	// BF16, and F32 in others. With long texts BF16 is much faster on processors
 	// that have it, and the outputs of an int8 model are then not the same bits on
-	// all processors.
+	// all processors. It does not go with PadTo, whose attention is F32.
 	AttentionDType string
 	// PadTo, when positive, makes the engine work as runtimes do that know only
 	// rectangular batches: every sequence is filled up to this length and the
@@ -158,6 +158,8 @@ func (o Options) check(c checkpoints.Config) error {
 		return fmt.Errorf("%w: %d threads", ErrOption, o.Threads)
 	case o.PadTo < 0 || o.PadTo > c.MaxTokens():
 		return fmt.Errorf("%w: padding to %d tokens, the model has %d positions", ErrOption, o.PadTo, c.MaxTokens())
+	case o.PadTo > 0 && o.AttentionDType == BF16:
+		return fmt.Errorf("%w: attention dtype %q with padding, whose attention is %q", ErrOption, BF16, F32)
 	case o.MaxLength < 0 || o.MaxLength > c.MaxTokens():
 		return fmt.Errorf("%w: a maximum of %d tokens, the model has %d positions", ErrOption, o.MaxLength, c.MaxTokens())
 	}

@@ -329,9 +329,45 @@ func TestInputErrors(t *testing.T) {
 	}
 }
 
+// Attention in bf16 has the bits of its definition at every level and on any
+// number of threads, and its logits are close to those of attention in f32.
+func TestAttentionDType(t *testing.T) {
+	c := configs["width 312"]
+	m := randomModel(c, 31)
+	b := randomBatch(c, rand.New(rand.NewPCG(32, 33)), 1, 30, 97, 5)
+	for _, dtype := range []string{F32, BF16, Int8} {
+		float := predict(t, newEngine(t, m, Options{DType: dtype, AttentionDType: F32}), b)
+		spread := 0.0
+		for _, v := range float {
+			spread = max(spread, math.Abs(float64(v)))
+		}
+		rounded := predict(t, newEngine(t, m, Options{DType: dtype, AttentionDType: BF16}), b)
+		if d := largestDifference(float, rounded); !(d > 0 && d < 0.06*spread) {
+			t.Errorf("%s: bf16 attention changes logits by %g, the largest is %g", dtype, d, spread)
+		}
+		standard := map[bool][]float32{true: rounded, false: float}[dtype == BF16]
+		if !sameBits(predict(t, newEngine(t, m, Options{DType: dtype}), b), standard) {
+			t.Errorf("%s: another attention by default", dtype)
+		}
+		var want []float32
+		for _, level := range kernels.Available()[1:] {
+			if want == nil || level == kernels.AMX { // the definition of bf16 changes there
+				restore := kernels.UseDefinition(level)
+				want = predict(t, newEngine(t, m, Options{DType: dtype, AttentionDType: BF16}), b)
+				restore()
+			}
+			restore := kernels.Use(level)
+			if !sameBits(predict(t, newEngine(t, m, Options{DType: dtype, AttentionDType: BF16, Threads: 3}), b), want) {
+				t.Errorf("%s at %v: other bits than defined", dtype, level)
+			}
+			restore()
+		}
+	}
+}
+
 func TestModelAndOptionErrors(t *testing.T) {
 	m := randomModel(configs["head 16"], 1)
-	for _, o := range []Options{{DType: "f64"}, {Threads: -1}, {PadTo: -1}, {PadTo: 161}, {MaxLength: -2}, {MaxLength: 1000}} {
+	for _, o := range []Options{{DType: "f64"}, {Threads: -1}, {PadTo: -1}, {PadTo: 161}, {MaxLength: -2}, {MaxLength: 1000}, {AttentionDType: Int8}, {AttentionDType: BF16, PadTo: 100}} {
 		if _, err := New(m, o); !errors.Is(err, ErrOption) {
 			t.Errorf("%+v: %v", o, err)
 		}

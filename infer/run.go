@@ -10,7 +10,7 @@ import (
 // Sizes of the blocks of rows that one worker carries through a layer.
 const (
 	// Blocks have at least minBlock rows, since each block reads all weights of
-	// the layer, and at most maxBlock.
+	// the layer, and at most maxBlock where these lie in the caches.
 	minBlock, maxBlock = 48, 144
 	// A layer with more than largeLayer bytes of weights reads them from memory:
 	// its blocks have largeBlock rows.

@@ -24,13 +24,14 @@ import (
 
 // benchResult is bench's JSON document.
 type benchResult struct {
-	Batch     int     `json:"batch"`
-	Seq       float64 `json:"seq"`
-	Threads   int     `json:"threads"`
-	Instances int     `json:"instances"`
-	ISA       string  `json:"isa"`
-	DType     string  `json:"dtype"`
-	Latency   struct {
+	Batch          int     `json:"batch"`
+	Seq            float64 `json:"seq"`
+	Threads        int     `json:"threads"`
+	Instances      int     `json:"instances"`
+	ISA            string  `json:"isa"`
+	DType          string  `json:"dtype"`
+	AttentionDType string  `json:"attention_dtype,omitempty"`
+	Latency        struct {
 		Mean float64 `json:"mean"`
 		Min  float64 `json:"min"`
 		P50  float64 `json:"p50"`
@@ -77,6 +78,8 @@ func newBench() *cobra.Command {
 				return usagef("--steps: %d, expected 1 or more", steps)
 			case training && dtype != "" && dtype != infer.F32:
 				return usagef("--dtype: %s, expected f32 with --train", dtype)
+			case training && attentionDType != "":
+				return usagef("--attention-dtype does not go with --train, whose attention has the --precision")
 			case training && (instances != 1 || c.Flags().Changed("duration")):
 				return usagef("--instances and --duration do not go with --train, which does --steps on --threads")
 			case !training && c.Flags().Changed("steps"):
@@ -217,7 +220,7 @@ func bench(m *checkpoints.Model, batches []benchBatch, o infer.Options, instance
 	run(func(int) bool { return time.Since(start) < duration })
 	elapsed := time.Since(start).Seconds()
 	var all []float64
-	r := &benchResult{Threads: engine.options.Threads, Instances: instances, ISA: kernels.Current().String(), DType: engine.options.DType, RSS: residentMB()}
+	r := &benchResult{Threads: engine.options.Threads, Instances: instances, ISA: kernels.Current().String(), DType: engine.options.DType, AttentionDType: o.AttentionDType, RSS: residentMB()}
 	totalExamples, totalTokens := 0, 0
 	for i := range instances {
 		if errs[i] != nil {

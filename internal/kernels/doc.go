@@ -3,7 +3,8 @@
 // CPU.
 //
 // Each kernel has one definition, the plain Go loop in its file, and one
-// result: the AVX2 and AVX-512 levels give the same bits, floats included. To
+// result: the AVX2, AVX-512 and AMX levels give the same bits, floats included, but
+// for products of bfloat16, which have a definition of their own at AMX. To
 // that end a product in f32 is, for each output, one chain of correctly rounded
 // fused multiply-adds over k = 0..K-1 in order, however it is blocked; a
 // reduction runs in 16 virtual lanes and a fixed tree; and nothing is fused

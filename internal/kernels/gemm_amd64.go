@@ -321,7 +321,7 @@ func gemmI8(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep *Epilog
 	}
 	tiled := current >= AMX && a.M >= amxRows
 	if tiled {
-		panels, block = ep.stripOf(hi-lo), max(maxTileRows, amxBytes/a.Stride())
+		panels, block = ep.stripOf(hi-lo, dst != nil), max(maxTileRows, amxBytes/a.Stride())
 	}
 	blocks := ceilDiv(a.M, block)
 	for i := range blocks {
@@ -402,7 +402,7 @@ func (g *i8Product) setRows(top, bottom, tiles int) {
 	}
 }
 
-var noBias [4 * Lanes]float32
+var noBias [2 * Lanes]float32
 
 // tile multiplies the rows [top, bottom) by n panels.
 func (g *i8Product) tile(top, bottom, panel, n int, bias []float32) {

@@ -102,7 +102,7 @@ func (g *i8Product) tileRows(top, bottom, panel, n int, bias []float32) {
 	stride, bs := g.a.Stride(), g.b.stride()
 	s.eachCall(bottom-top, panel, n, maskOf(g.b.N-(panel+n-1)*Lanes), func(c tileCall) {
 		row, col := top+c.top, c.panel*Lanes
-		biasAt := &noBias[0]
+		var biasAt *float32
 		if bias != nil {
 			biasAt = &bias[col]
 		}
@@ -141,7 +141,7 @@ func gemmBF16Tiles(m int, a ViewF32, pairs []uint32, b *PanelsBF16, lo, hi int, 
 			if ep.Accumulate || j > 0 {
 				accumulate = 1
 			}
-			step := ep.stripOf(hi - lo)
+			step := ep.stripOf(hi-lo, false)
 			for at := lo; at < hi; at += step {
 				n := min(step, hi-at)
 				s.amx.eachCall(bottom-top, at, n, maskOf(b.N-(at+n-1)*Lanes), func(t tileCall) {
@@ -198,10 +198,8 @@ func pairRows(pairs []uint32, a ViewF32, top, bottom, from, to, k int, block *[L
 			for lo := 0; lo < rows; lo += Lanes {
 				m := min(Lanes, rows-lo)
 				left := min(2*tilePairs, n-2*q)
-				if left < 2*tilePairs {
-					clear(block[:])
-				}
 				packPairTile(block[:], a.Data[at+lo+2*q*a.ColStride:], a.ColStride, m, left)
+				clear(block[ceilDiv(left, 2)*m:])
 				if m == Lanes {
 					transposePairsAVX512(&pairs[lo*stride+q], 4*stride, &block[0], tileBytes)
 					continue
@@ -229,10 +227,12 @@ func pairRows(pairs []uint32, a ViewF32, top, bottom, from, to, k int, block *[L
 }
 
 // stripOf is the number of panels, of n, that are multiplied before their outputs
-// are finished: all, where nothing is left to be done.
-func (ep *Epilogue) stripOf(n int) int {
-	if ep.Activation == Identity && ep.PreActivation == nil {
-		return n
+// are finished or quantized: many, where nothing is left to be done, but not so
+// many that a call, which cannot be preempted, takes long.
+func (ep *Epilogue) stripOf(n int, quantized bool) int {
+	const longest = 64
+	if ep.Activation == Identity && ep.PreActivation == nil && !quantized {
+		return min(n, longest)
 	}
 	return strip
 }

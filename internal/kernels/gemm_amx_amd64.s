@@ -306,29 +306,35 @@ leftnone2x2:
 	MOVQ         scaleB+136(FP), R9
 	MOVQ         bias+144(FP), R10
 	VMOVUPS      (R9)(R8*1), Z0
-	VMOVUPS      (R10)(R8*1), Z1
+	VPXORD       Z1, Z1, Z1
 	VMOVUPS      64(R9)(R8*1), Z2
+	VPXORD       Z3, Z3, Z3
+	TESTQ        R10, R10
+	JZ           unbiased2x2
+	VMOVUPS      (R10)(R8*1), Z1
 	VMOVUPS.Z    64(R10)(R8*1), K1, Z3
-	MOVQ         rows+56(FP), R8
-	MOVQ         as+40(FP), R9
-	IMULQ        R8, R9
-	ADDQ         R9, (SP)
-	MOVQ         DI, R9
-	IMULQ        R8, R9
-	ADDQ         R9, 16(SP)
-	SHLQ         $0x02, R8
-	ADDQ         R8, 48(SP)
-	ADDQ         R8, 56(SP)
-	DECQ         32(SP)
-	JNZ          block2x2
-	MOVQ         bs+72(FP), R8
-	ADDQ         R8, 8(SP)
-	ADDQ         R8, 8(SP)
-	ADDQ         $0x00000080, 24(SP)
-	DECQ         40(SP)
-	JNZ          group2x2
-	TESTQ        DX, DX
-	JZ           endnone2x2
+
+unbiased2x2:
+	MOVQ  rows+56(FP), R8
+	MOVQ  as+40(FP), R9
+	IMULQ R8, R9
+	ADDQ  R9, (SP)
+	MOVQ  DI, R9
+	IMULQ R8, R9
+	ADDQ  R9, 16(SP)
+	SHLQ  $0x02, R8
+	ADDQ  R8, 48(SP)
+	ADDQ  R8, 56(SP)
+	DECQ  32(SP)
+	JNZ   block2x2
+	MOVQ  bs+72(FP), R8
+	ADDQ  R8, 8(SP)
+	ADDQ  R8, 8(SP)
+	ADDQ  $0x00000080, 24(SP)
+	DECQ  40(SP)
+	JNZ   group2x2
+	TESTQ DX, DX
+	JZ    endnone2x2
 
 end2x2:
 	VPBROADCASTD (SI), Z4
@@ -577,26 +583,31 @@ leftnone2x1:
 	MOVQ         scaleB+136(FP), R9
 	MOVQ         bias+144(FP), R10
 	VMOVUPS      (R9)(R8*1), Z0
+	VPXORD       Z1, Z1, Z1
+	TESTQ        R10, R10
+	JZ           unbiased2x1
 	VMOVUPS.Z    (R10)(R8*1), K1, Z1
-	MOVQ         rows+56(FP), R8
-	MOVQ         as+40(FP), R9
-	IMULQ        R8, R9
-	ADDQ         R9, (SP)
-	MOVQ         DI, R9
-	IMULQ        R8, R9
-	ADDQ         R9, 16(SP)
-	SHLQ         $0x02, R8
-	ADDQ         R8, 48(SP)
-	ADDQ         R8, 56(SP)
-	DECQ         32(SP)
-	JNZ          block2x1
-	MOVQ         bs+72(FP), R8
-	ADDQ         R8, 8(SP)
-	ADDQ         $0x00000040, 24(SP)
-	DECQ         40(SP)
-	JNZ          group2x1
-	TESTQ        DX, DX
-	JZ           endnone2x1
+
+unbiased2x1:
+	MOVQ  rows+56(FP), R8
+	MOVQ  as+40(FP), R9
+	IMULQ R8, R9
+	ADDQ  R9, (SP)
+	MOVQ  DI, R9
+	IMULQ R8, R9
+	ADDQ  R9, 16(SP)
+	SHLQ  $0x02, R8
+	ADDQ  R8, 48(SP)
+	ADDQ  R8, 56(SP)
+	DECQ  32(SP)
+	JNZ   block2x1
+	MOVQ  bs+72(FP), R8
+	ADDQ  R8, 8(SP)
+	ADDQ  $0x00000040, 24(SP)
+	DECQ  40(SP)
+	JNZ   group2x1
+	TESTQ DX, DX
+	JZ    endnone2x1
 
 end2x1:
 	VPBROADCASTD (SI), Z2
@@ -896,29 +907,35 @@ leftnone1x2:
 	MOVQ         scaleB+136(FP), R9
 	MOVQ         bias+144(FP), R10
 	VMOVUPS      (R9)(R8*1), Z0
-	VMOVUPS      (R10)(R8*1), Z1
+	VPXORD       Z1, Z1, Z1
 	VMOVUPS      64(R9)(R8*1), Z2
+	VPXORD       Z3, Z3, Z3
+	TESTQ        R10, R10
+	JZ           unbiased1x2
+	VMOVUPS      (R10)(R8*1), Z1
 	VMOVUPS.Z    64(R10)(R8*1), K1, Z3
-	MOVQ         rows+56(FP), R8
-	MOVQ         as+40(FP), R9
-	IMULQ        R8, R9
-	ADDQ         R9, (SP)
-	MOVQ         DI, R9
-	IMULQ        R8, R9
-	ADDQ         R9, 16(SP)
-	SHLQ         $0x02, R8
-	ADDQ         R8, 48(SP)
-	ADDQ         R8, 56(SP)
-	DECQ         32(SP)
-	JNZ          block1x2
-	MOVQ         bs+72(FP), R8
-	ADDQ         R8, 8(SP)
-	ADDQ         R8, 8(SP)
-	ADDQ         $0x00000080, 24(SP)
-	DECQ         40(SP)
-	JNZ          group1x2
-	TESTQ        DX, DX
-	JZ           endnone1x2
+
+unbiased1x2:
+	MOVQ  rows+56(FP), R8
+	MOVQ  as+40(FP), R9
+	IMULQ R8, R9
+	ADDQ  R9, (SP)
+	MOVQ  DI, R9
+	IMULQ R8, R9
+	ADDQ  R9, 16(SP)
+	SHLQ  $0x02, R8
+	ADDQ  R8, 48(SP)
+	ADDQ  R8, 56(SP)
+	DECQ  32(SP)
+	JNZ   block1x2
+	MOVQ  bs+72(FP), R8
+	ADDQ  R8, 8(SP)
+	ADDQ  R8, 8(SP)
+	ADDQ  $0x00000080, 24(SP)
+	DECQ  40(SP)
+	JNZ   group1x2
+	TESTQ DX, DX
+	JZ    endnone1x2
 
 end1x2:
 	VPBROADCASTD (SI), Z4
@@ -1159,26 +1176,31 @@ leftnone1x1:
 	MOVQ         scaleB+136(FP), R9
 	MOVQ         bias+144(FP), R10
 	VMOVUPS      (R9)(R8*1), Z0
+	VPXORD       Z1, Z1, Z1
+	TESTQ        R10, R10
+	JZ           unbiased1x1
 	VMOVUPS.Z    (R10)(R8*1), K1, Z1
-	MOVQ         rows+56(FP), R8
-	MOVQ         as+40(FP), R9
-	IMULQ        R8, R9
-	ADDQ         R9, (SP)
-	MOVQ         DI, R9
-	IMULQ        R8, R9
-	ADDQ         R9, 16(SP)
-	SHLQ         $0x02, R8
-	ADDQ         R8, 48(SP)
-	ADDQ         R8, 56(SP)
-	DECQ         32(SP)
-	JNZ          block1x1
-	MOVQ         bs+72(FP), R8
-	ADDQ         R8, 8(SP)
-	ADDQ         $0x00000040, 24(SP)
-	DECQ         40(SP)
-	JNZ          group1x1
-	TESTQ        DX, DX
-	JZ           endnone1x1
+
+unbiased1x1:
+	MOVQ  rows+56(FP), R8
+	MOVQ  as+40(FP), R9
+	IMULQ R8, R9
+	ADDQ  R9, (SP)
+	MOVQ  DI, R9
+	IMULQ R8, R9
+	ADDQ  R9, 16(SP)
+	SHLQ  $0x02, R8
+	ADDQ  R8, 48(SP)
+	ADDQ  R8, 56(SP)
+	DECQ  32(SP)
+	JNZ   block1x1
+	MOVQ  bs+72(FP), R8
+	ADDQ  R8, 8(SP)
+	ADDQ  $0x00000040, 24(SP)
+	DECQ  40(SP)
+	JNZ   group1x1
+	TESTQ DX, DX
+	JZ    endnone1x1
 
 end1x1:
 	VPBROADCASTD (SI), Z2

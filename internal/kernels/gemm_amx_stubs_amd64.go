@@ -7,7 +7,7 @@ package kernels
 // gemmI8AMX sets, for i < blocks*rows and j < 16*panels*groups,
 //
 //	acc = sum over p < 64*k of a[i*as+p] * b[j/16*bs+p/4*64+j%16*4+p%4]
-//	c[i][j] = fma(float32(acc - 128*sum[i]), scaleA[i]*scaleB[j], bias[j])   plus c[i][j] when accumulate is not zero
+//	c[i][j] = fma(float32(acc - 128*sum[i]), scaleA[i]*scaleB[j], bias[j])   plus c[i][j] when accumulate is not zero, a nil bias being 0
 //
 // All strides are in bytes. A block has rows rows, in rowTiles tiles of at most 16, as config has it. Of the last panel
 // of a group only the columns in mask exist. What is at sums, 4 KB, is overwritten. The shapes rowTiles x panels are:

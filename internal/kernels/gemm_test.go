@@ -89,6 +89,11 @@ func (p product) checkFloat(t *testing.T, seed uint64, gemm func(a, b ViewF32, l
 			rows, cols = cols, rows
 		}
 		d := randomFloats(rng, rows*(cols+p.ld))
+		for i := range d {
+			if i%(cols+p.ld) >= cols {
+				d[i] = float32(math.NaN()) // what is beyond the matrix is not to be read
+			}
+		}
 		if p.special && len(d) > 0 {
 			for _, x := range []float32{float32(math.Inf(1)), float32(math.NaN()), float32(math.Copysign(0, -1)), 0x1p-149, 0x1p-126, math.MaxFloat32, -0x1p-140} {
 				d[rng.IntN(len(d))] = x
@@ -248,6 +253,9 @@ func products() []product {
 			product{m: 14, n: n, k: 401, transA: true, bias: true},
 			product{m: 3 + i, n: n, k: 33, lo: 1, hi: 2},
 			product{m: 40, n: n, k: 30, bias: true, add: true, special: true})
+	}
+	for _, n := range []int{400, 3000} { // more panels than a call of any kernel takes, with and without a bias
+		list = append(list, product{m: 8, n: n, k: 64}, product{m: 40, n: n, k: 20, bias: true, add: true})
 	}
 	return append(list, product{m: 0, n: 5, k: 5}, product{m: 5, n: 0, k: 5, ld: 1})
 }

@@ -17,7 +17,7 @@ func init() {
 			params: "scaleA *float32, sum *int32, scaleB, bias *float32, accumulate int",
 			doc: []string{
 				"\tacc = sum over p < 64*k of a[i*as+p] * b[j/16*bs+p/4*64+j%16*4+p%4]",
-				epilogueDoc,
+				epilogueDoc + ", a nil bias being 0",
 			},
 			start: (*amxBlock).zero, prepare: amxI8Prepare, row: amxI8Row, scaled: true,
 		}.function()
@@ -367,8 +367,14 @@ func amxI8Prepare(x *amxBlock) {
 	column, scaleB, bias := x.column(), arg("scaleB"), arg("bias")
 	for j := range x.scales {
 		VMOVUPS(Mem{Base: scaleB, Index: column, Scale: 1, Disp: 64 * j}, x.scales[j])
+		avx512.zero(x.biases[j])
+	}
+	TESTQ(bias, bias)
+	JZ(LabelRef(x.label("unbiased")))
+	for j := range x.biases {
 		x.load(Mem{Base: bias, Index: column, Scale: 1, Disp: 64 * j}, j, x.biases[j])
 	}
+	Label(x.label("unbiased"))
 }
 
 func amxI8Row(x *amxBlock, label string) {
