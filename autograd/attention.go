@@ -187,7 +187,7 @@ func (a *attention) forward(g *Graph, in []array, out array, keep bool) error {
 			if a.bf16 {
 				forward = kernels.AttentionBF16
 			}
-			forward(h.n, h.nq, a.dim, h.q, h.k, h.v, a.scale(), h.mask, out.f[h.context:], out.columns, probs, &w.kernels)
+			forward(h.n, h.nq, a.dim, h.q, h.k, h.v, a.scale(), h.mask, out.f[h.context:], out.columns, probs, &w.kernels[0])
 			return
 		}
 		w.product(a.bf16, h.nq, a.dim, h.n, h.q, h.k.T(), probs, h.n)
@@ -203,29 +203,15 @@ func (a *attention) forward(g *Graph, in []array, out array, keep bool) error {
 // product sets c, of rows ldc floats apart, to a·b on one worker, a being m×k
 // and b k×n, both rounded to bfloat16 or not.
 func (w *worker) product(rounded bool, m, k, n int, a, b kernels.ViewF32, c []float32, ldc int) {
-	pack := func() {
-		if rounded {
-			w.panelsBF16.Pack(b, k, n)
-		} else {
-			w.panels.Pack(b, k, n)
-		}
-	}
-	multiply := func() {
-		if rounded {
-			kernels.GemmBF16(m, a, &w.panelsBF16, 0, w.panelsBF16.Panels(), c, ldc, kernels.Epilogue{}, &w.kernels)
-		} else {
-			kernels.GemmF32(m, a, &w.panels, 0, w.panels.Panels(), c, ldc, kernels.Epilogue{}, &w.kernels)
-		}
-	}
 	if !w.measured {
-		pack()
-		multiply()
+		w.panels.pack(nil, b, k, n, rounded)
+		w.panels.multiply(nil, m, a, c, ldc, kernels.Epilogue{}, w.kernels[:])
 		return
 	}
 	start := time.Now()
-	pack()
+	w.panels.pack(nil, b, k, n, rounded)
 	packed := time.Now()
-	multiply()
+	w.panels.multiply(nil, m, a, c, ldc, kernels.Epilogue{}, w.kernels[:])
 	w.packing += packed.Sub(start)
 	w.products += time.Since(packed)
 	w.flops += 2 * int64(m) * int64(k) * int64(n)

@@ -108,13 +108,12 @@ type Graph struct {
 
 // worker is the memory of one worker of the team.
 type worker struct {
-	kernels    kernels.Scratch
-	panels     kernels.PanelsF32
-	panelsBF16 kernels.PanelsBF16
-	int8       kernels.PanelsI8
-	q          []int8
-	a, b       []float32
-	c, d       []float32
+	kernels [1]kernels.Scratch
+	panels  panels
+	int8    kernels.PanelsI8
+	q       []int8
+	a, b    []float32
+	c, d    []float32
 
 	measured          bool // the rest is for Profile
 	products, packing time.Duration

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/internal/team"
 )
 
 // grain is the number of rows that one part of a row-wise operation takes. It is
@@ -32,6 +33,26 @@ type panels struct {
 	bf16    kernels.PanelsBF16
 }
 
+// pack packs the k×n matrix b by the workers of t, rounded to bfloat16 or not.
+func (p *panels) pack(t *team.Team, b kernels.ViewF32, k, n int, rounded bool) {
+	p.k, p.n, p.rounded = k, n, rounded
+	if rounded {
+		kernels.ParallelPackBF16(t, &p.bf16, b, k, n)
+	} else {
+		kernels.ParallelPackF32(t, &p.f32, b, k, n)
+	}
+}
+
+// multiply sets c, of rows ldc floats apart, to act(a·p + bias) by the workers of
+// t, a being m×p.k.
+func (p *panels) multiply(t *team.Team, m int, a kernels.ViewF32, c []float32, ldc int, ep kernels.Epilogue, s []kernels.Scratch) {
+	if p.rounded {
+		kernels.ParallelGemmBF16(t, m, a, &p.bf16, c, ldc, ep, s)
+	} else {
+		kernels.ParallelGemmF32(t, m, a, &p.f32, c, ldc, ep, s)
+	}
+}
+
 // pack packs the k×n matrix b into p by the graph's workers, rounded to bfloat16
 // or not.
 func (g *Graph) pack(p *panels, b kernels.ViewF32, k, n int, rounded bool) {
@@ -39,12 +60,7 @@ func (g *Graph) pack(p *panels, b kernels.ViewF32, k, n int, rounded bool) {
 		start := time.Now()
 		defer func() { g.profile.Packing += time.Since(start) }()
 	}
-	p.k, p.n, p.rounded = k, n, rounded
-	if rounded {
-		kernels.ParallelPackBF16(g.team, &p.bf16, b, k, n)
-	} else {
-		kernels.ParallelPackF32(g.team, &p.f32, b, k, n)
-	}
+	p.pack(g.team, b, k, n, rounded)
 }
 
 // multiply sets c to act(a·b + bias) by the graph's workers, a being m×b.k.
@@ -56,11 +72,7 @@ func (g *Graph) multiply(m int, a kernels.ViewF32, b *panels, c []float32, ep ke
 			g.profile.FLOPs += 2 * int64(m) * int64(b.k) * int64(b.n)
 		}()
 	}
-	if b.rounded {
-		kernels.ParallelGemmBF16(g.team, m, a, &b.bf16, c, b.n, ep, g.scratch)
-	} else {
-		kernels.ParallelGemmF32(g.team, m, a, &b.f32, c, b.n, ep, g.scratch)
-	}
+	b.multiply(g.team, m, a, c, b.n, ep, g.scratch)
 }
 
 // activateBackward turns pre, what an activation was applied to, into the

@@ -129,7 +129,7 @@ func (l *quantizedLinear) forward(g *Graph, in []array, out array, keep bool) er
 		if keep {
 			ep.PreActivation = l.pre[lo:]
 		}
-		kernels.GemmI8(&g.quantized, &k.int8, 0, k.int8.Panels(), out.f[lo:], out.columns, ep, &k.kernels)
+		kernels.GemmI8(&g.quantized, &k.int8, 0, k.int8.Panels(), out.f[lo:], out.columns, ep, &k.kernels[0])
 	})
 	if failed.Load() {
 		return fmt.Errorf("weight %w", quant.ErrNotFinite)

@@ -8,8 +8,8 @@
 //
 // The number formats are F32; FP16, which stores the weights in 16 bits and
 // computes in F32; BF16, which multiplies weights and activations rounded to
-// bfloat16 and adds up in F32, as VDPBF16PS or the tiles of AMX do it where the processor has them;
-// and Int8, with weights quantized per output channel and
+// bfloat16 and adds up in F32, as VDPBF16PS or the tiles of AMX do it where the
+// processor has them; and Int8, with weights quantized per output channel and
 // activations per token, or per tensor where the model holds calibrated scales
 // (quantize.Calibration). All arithmetic is defined, floats included: the logits
 // are the same bits on every processor, but for BF16 on those with AMX, whose

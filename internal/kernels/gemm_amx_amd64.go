@@ -114,7 +114,7 @@ func (g *i8Product) tileRows(top, bottom, panel, n int, bias []float32) {
 // gemmBF16Tiles is GemmBF16 after its checks, with K at least 1, at AMX. Where the
 // rows of a are in pairs already, all tiles of each, pairs holds them.
 func gemmBF16Tiles(m int, a ViewF32, pairs []uint32, b *PanelsBF16, lo, hi int, c []float32, ldc int, ep *Epilogue, s *Scratch) {
-	steps := ceilDiv(b.Pairs(), tilePairs)
+	steps := b.tiles()
 	kBlocks := ceilDiv(steps, amxPairs/tilePairs)
 	blocks := ceilDiv(m, max(maxTileRows, amxBytes/(ceilDiv(steps, kBlocks)*tileBytes)))
 	finish := ep.Activation != Identity || ep.PreActivation != nil
@@ -167,7 +167,7 @@ func (g *gemmJob) share(t *team.Team, pack func(worker, part int)) {
 		return
 	}
 	s := &g.s[0]
-	s.shared = growAligned(s.shared, g.m*ceilDiv(g.bf16.Pairs(), tilePairs)*tilePairs)
+	s.shared = growAligned(s.shared, g.m*g.bf16.tiles()*tilePairs)
 	g.pairs = s.shared
 	t.Run(ceilDiv(g.m, packRows), pack)
 }
@@ -176,14 +176,14 @@ func (g *gemmJob) share(t *team.Team, pack func(worker, part int)) {
 const packRows = 4 * Lanes
 
 func (g *gemmJob) pack(worker, part int) {
-	steps := ceilDiv(g.bf16.Pairs(), tilePairs)
+	steps := g.bf16.tiles()
 	top := part * packRows
 	pairRows(g.pairs[top*steps*tilePairs:], g.a, top, min(top+packRows, g.m), 0, steps, g.bf16.K, &g.s[worker].amx.block)
 }
 
 // multiplyPairs multiplies a part of the rows that share has made.
 func (g *gemmJob) multiplyPairs(top, bottom, lo, hi int, c []float32, ep Epilogue, s *Scratch) {
-	gemmBF16Tiles(bottom-top, ViewF32{}, g.pairs[top*ceilDiv(g.bf16.Pairs(), tilePairs)*tilePairs:], g.bf16, lo, hi, c, g.ldc, &ep, s)
+	gemmBF16Tiles(bottom-top, ViewF32{}, g.pairs[top*g.bf16.tiles()*tilePairs:], g.bf16, lo, hi, c, g.ldc, &ep, s)
 }
 
 // pairRows sets pairs to the rows [top, bottom) of a, of k columns, rounded to

@@ -22,7 +22,10 @@ func (p *PanelsBF16) Panels() int { return ceilDiv(p.N, Lanes) }
 func (p *PanelsBF16) Pairs() int { return ceilDiv(p.K, 2) }
 
 // stride returns the pairs of one panel.
-func (p *PanelsBF16) stride() int { return ceilDiv(p.Pairs(), tilePairs) * tilePairs * Lanes }
+func (p *PanelsBF16) stride() int { return p.tiles() * tilePairs * Lanes }
+
+// tiles returns the number of tiles that the pairs of a column fill.
+func (p *PanelsBF16) tiles() int { return ceilDiv(p.Pairs(), tilePairs) }
 
 // tilePairs is the number of pairs in a row of a tile.
 const tilePairs = tileBytes / 4
