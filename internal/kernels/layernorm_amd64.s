@@ -1865,6 +1865,8 @@ tail8:
 	VMASKMOVPS  Y11, Y5, 32(AX)(R8*4)
 	VPAND       c7fffffff<>+0(SB), Y10, Y10
 	VPAND       c7fffffff<>+0(SB), Y11, Y11
+	VANDPS      Y10, Y4, Y10
+	VANDPS      Y11, Y5, Y11
 	VPMAXUD     Y10, Y2, Y2
 	VPMAXUD     Y11, Y3, Y3
 
@@ -2028,6 +2030,7 @@ tail8:
 	VFMADD213PS Z3, Z2, Z5
 	VMOVUPS     Z5, K1, (AX)(R8*4)
 	VPANDD.BCST c7fffffff<>+0(SB), Z5, Z5
+	VMOVAPS.Z   Z5, K1, Z5
 	VPMAXUD     Z5, Z4, Z4
 
 done9:
@@ -2300,6 +2303,8 @@ tail8:
 	VMASKMOVPS  Y15, Y9, 32(AX)(R9*4)
 	VPAND       c7fffffff<>+0(SB), Y14, Y14
 	VPAND       c7fffffff<>+0(SB), Y15, Y15
+	VANDPS      Y14, Y8, Y14
+	VANDPS      Y15, Y9, Y15
 	VPMAXUD     Y14, Y4, Y4
 	VPMAXUD     Y15, Y5, Y5
 	VMASKMOVPS  (SI)(R10*4), Y8, Y1
@@ -2314,6 +2319,8 @@ tail8:
 	VMASKMOVPS  Y3, Y9, 32(AX)(R10*4)
 	VPAND       c7fffffff<>+0(SB), Y1, Y1
 	VPAND       c7fffffff<>+0(SB), Y3, Y3
+	VANDPS      Y1, Y8, Y1
+	VANDPS      Y3, Y9, Y3
 	VPMAXUD     Y1, Y6, Y6
 	VPMAXUD     Y3, Y7, Y7
 
@@ -2631,6 +2638,7 @@ tail8:
 	VFMADD213PS Z9, Z8, Z14
 	VMOVUPS     Z14, K1, (AX)(R9*4)
 	VPANDD.BCST c7fffffff<>+0(SB), Z14, Z14
+	VMOVAPS.Z   Z14, K1, Z14
 	VPMAXUD     Z14, Z10, Z10
 	VMOVUPS.Z   (SI)(R10*4), K1, Z1
 	VSUBPS      Z2, Z1, Z1
@@ -2638,6 +2646,7 @@ tail8:
 	VFMADD213PS Z9, Z8, Z1
 	VMOVUPS     Z1, K1, (AX)(R10*4)
 	VPANDD.BCST c7fffffff<>+0(SB), Z1, Z1
+	VMOVAPS.Z   Z1, K1, Z1
 	VPMAXUD     Z1, Z11, Z11
 	VMOVUPS.Z   (SI)(R11*4), K1, Z1
 	VSUBPS      Z3, Z1, Z1
@@ -2645,6 +2654,7 @@ tail8:
 	VFMADD213PS Z9, Z8, Z1
 	VMOVUPS     Z1, K1, (AX)(R11*4)
 	VPANDD.BCST c7fffffff<>+0(SB), Z1, Z1
+	VMOVAPS.Z   Z1, K1, Z1
 	VPMAXUD     Z1, Z12, Z12
 	VMOVUPS.Z   (SI)(R12*4), K1, Z1
 	VSUBPS      Z0, Z1, Z1
@@ -2652,6 +2662,7 @@ tail8:
 	VFMADD213PS Z9, Z8, Z1
 	VMOVUPS     Z1, K1, (AX)(R12*4)
 	VPANDD.BCST c7fffffff<>+0(SB), Z1, Z1
+	VMOVAPS.Z   Z1, K1, Z1
 	VPMAXUD     Z1, Z13, Z13
 
 done9:

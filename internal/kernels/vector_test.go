@@ -375,6 +375,7 @@ func TestVectorLevelsExtremes(t *testing.T) {
 func FuzzVectorLevels(f *testing.F) {
 	f.Add(uint64(1), uint16(37), uint8(0))
 	f.Add(uint64(2), uint16(300), uint8(255))
+	f.Add(uint64(0), uint16(1), uint8(163)) // large values in a row of one
 	f.Fuzz(func(t *testing.T, seed uint64, n uint16, wild uint8) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		checkLevels(t, vectorRows(r, int(n%1024), func() float32 {

@@ -130,6 +130,7 @@ func (l norm) write(g *gen, rows int) {
 			g.store(d, dst)
 			if l.max {
 				g.and(g.bits(1<<31-1), d, d)
+				g.keep(d) // beside the row stands 0 * (-mean * rstd), which may be NaN
 				g.do(maxud, d, most[r], most[r])
 			}
 		})
