@@ -318,6 +318,33 @@ func TestStagesFollowOneAnother(t *testing.T) {
 	}
 }
 
+// Early stopping is of the stages that are evaluated; the others run to their end.
+func TestStagesWithPatience(t *testing.T) {
+	teacher, ds := golden.Model(t), golden.Data(t)
+	o := Defaults()
+	o.BatchSize, o.LearningRate, o.Steps, o.EvalEvery, o.Patience = 8, 0, 6, 1, 2
+	stages := map[string]int{}
+	for _, s := range TinyBERT() {
+		stages["distill "+s.Name] = 0
+	}
+	m, r, err := RunStages(context.Background(), teacher, narrowStudent(t, teacher), ds, ds, o, TinyBERT())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range m.Provenance {
+		if _, ok := stages[p.Name]; ok {
+			stages[p.Name]++
+		}
+	}
+	if stages["distill intermediate"] != 1 || stages["distill prediction"] != 1 {
+		t.Errorf("the stages %v have made the student, want each once", stages)
+	}
+	// Nothing is learned, so that the first evaluation stays the best.
+	if n := len(r.History); n != 3 {
+		t.Errorf("the last stage takes %d steps, want 3", n)
+	}
+}
+
 func TestReadStages(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "stages.yaml")
 	for _, c := range []struct{ text, want string }{

@@ -182,7 +182,7 @@ func (o *Options) Validate() error {
 	if err := o.Losses.validate(); err != nil {
 		return err
 	}
-	if len(o.Ensemble) > 0 && some(weights[len(o.predictions())+len(o.inner()):]) == "" {
+	if (len(o.Ensemble) > 0 || o.Soft+o.LogitsMSE > 0) && some(weights[len(o.predictions())+len(o.inner()):]) == "" {
 		return &train.OptionError{Option: "teacher-weight", Value: o.TeacherWeight, Want: "a positive weight of at least one teacher"}
 	}
 	if p := o.TeacherPrecision; p != "" && p != infer.F32 && p != infer.BF16 {

@@ -106,7 +106,7 @@ func (s Stage) options(o Options) Options {
 // files are there and those of the others in StagesDir, under their names; their
 // logs and events are those of train.Options.Part. A stage without a loss on
 // logits trains no classifier, so that it gives its last student, not the one that
-// does best on devSet. With Options.Resume, stages that are finished are not run
+// does best on devSet, and is not stopped early. With Options.Resume, stages that are finished are not run
 // again.
 func RunStages(ctx context.Context, teacher, student *checkpoints.Model, trainSet, devSet *data.Dataset, o Options, stages []Stage) (*checkpoints.Model, *train.Result, error) {
 	if err := CheckStages(stages, o); err != nil {
@@ -123,7 +123,7 @@ func RunStages(ctx context.Context, teacher, student *checkpoints.Model, trainSe
 			}
 		}
 		if some(staged.predictions()) == "" {
-			dev = nil
+			dev, staged.Patience = nil, 0
 		}
 		next, r, err := Run(ctx, teacher, student, trainSet, dev, staged)
 		if i > 0 {

@@ -172,6 +172,7 @@ func TestOptionsNameWhatIsWrong(t *testing.T) {
 		{func(o *Options) { o.TemperatureSchedule = Linear }, "temperature-end 0: want a positive number"},
 		{func(o *Options) { o.CacheMax = -1 }, "cache-max -1: want"},
 		{func(o *Options) { o.Ensemble, o.TeacherWeight = []Teacher{{}}, 0 }, "teacher-weight 0: want a positive weight of at least one teacher"},
+		{func(o *Options) { o.TeacherWeight = 0 }, "teacher-weight 0: want a positive weight of at least one teacher"},
 		{func(o *Options) { o.MiniLM = math.NaN() }, "minilm NaN: want"},
 		{func(o *Options) { o.RelationHeads = -2 }, "relation-heads -2: want"},
 		{func(o *Options) { o.LearningRate = -1 }, "lr -1: want"},

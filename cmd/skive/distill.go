@@ -48,6 +48,29 @@ func (l *lossFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&l.relations, "relations-map", "uniform", "as --hidden-map, for the relations")
 }
 
+// checkLosses reports settings of losses that have no weight, which would do
+// nothing.
+func checkLosses(l distill.Losses, f *pflag.FlagSet) error {
+	for _, s := range []struct {
+		loss     string
+		weight   float64
+		settings []string
+	}{
+		{"soft", l.Soft, []string{"temperature", "temperature-schedule", "temperature-end"}},
+		{"hidden-loss", l.Hidden, []string{"hidden-map"}},
+		{"hidden-loss or --embeddings", l.Hidden + l.Embeddings, []string{"hidden-distance"}},
+		{"attention", l.Attention, []string{"attention-distance", "attention-map", "head-means"}},
+		{"relations", l.Relations, []string{"relation-heads", "relations-map"}},
+	} {
+		for _, name := range s.settings {
+			if s.weight == 0 && f.Changed(name) {
+				return usagef("--%s goes with --%s, whose weight is 0", name, s.loss)
+			}
+		}
+	}
+	return nil
+}
+
 func (l *lossFlags) losses() (distill.Losses, error) {
 	for _, m := range []struct {
 		flag, text string
@@ -171,6 +194,7 @@ func newDistill() *cobra.Command {
 		task              taskFlags
 		flags             trainingFlags
 		losses            lossFlags
+		lossSet           = pflag.NewFlagSet("losses", pflag.ContinueOnError)
 		student           studentFlags
 		teachers          []string
 		weights           []float64
@@ -218,6 +242,21 @@ func newDistill() *cobra.Command {
 			if o.Hidden == 0 && o.Embeddings == 0 && o.Attention == 0 && o.MiniLM == 0 && o.Relations == 0 {
 				return usagef("--general: no loss, expected a weight of --hidden-loss, --embeddings, --attention, --minilm or --relations")
 			}
+		}
+		if stages != "" {
+			// Each stage brings its own.
+			var given string
+			lossSet.VisitAll(func(f *pflag.Flag) {
+				if f.Changed && given == "" {
+					given = f.Name
+				}
+			})
+			if given != "" {
+				return usagef("--%s: with --stages, losses and their settings are those of each stage", given)
+			}
+		}
+		if err := checkLosses(o.Losses, c.Flags()); err != nil {
+			return err
 		}
 		if c.Flags().Changed("temperature-end") && o.TemperatureSchedule == "constant" {
 			return usagef("--temperature-end goes with --temperature-schedule linear or cosine")
@@ -358,7 +397,8 @@ func newDistill() *cobra.Command {
 	f.StringVar(&o.Cache, "cache", "", "`DIR` that keeps the teachers' outputs for other runs (default in the output directory, until the run is done)")
 	f.Var(&cacheMax, "cache-max", "`SIZE` of the teacher's hidden states that are kept, such as 500M; logits are always kept")
 	student.register(f)
-	losses.register(f)
+	losses.register(lossSet)
+	f.AddFlagSet(lossSet)
 	task.register(f, true)
 	flags.register(f)
 	return c
