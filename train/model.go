@@ -40,7 +40,9 @@ func CheckLabels(set string, ds *data.Dataset, cfg checkpoints.Config, required 
 	for i := range ds.Examples {
 		ex, classes := &ds.Examples[i], cfg.Labels
 		if ds.Task.Kind == data.MultipleChoice {
-			classes = ex.Choices
+			if classes = ex.Choices; len(classes) == 0 {
+				return fmt.Errorf("%s set: example %d has no choices, want those of a question", set, i+1)
+			}
 		}
 		wrong := func(label int) error { return &LabelError{Set: set, Example: i + 1, Label: label, Labels: classes} }
 		if ex.Label >= len(classes) || ex.Label < 0 && required {

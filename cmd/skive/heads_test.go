@@ -94,6 +94,23 @@ func TestEveryKindOfTaskFromFileToAnswer(t *testing.T) {
 			if code, _, stderr := execute(t, append([]string{"distill", "--teacher", out, "--layers", "1", "--steps", "2", "--soft", "1", "--hard", "1", "--hidden-loss", "1", "-o", student}, args...)...); code != 0 {
 				t.Error(stderr)
 			}
+			// What comes from --unlabeled is without labels, whatever the file holds.
+			further := filepath.Join(dir, c.task+"-unlabeled")
+			code, _, stderr = execute(t, append([]string{"distill", "--teacher", out, "--layers", "1", "--batch-size", "8", "--steps", "1", "--hard", "1",
+				"--unlabeled", file, "-o", further}, args...)...)
+			if c.task == "regression" || c.task == "multilabel" {
+				if code != exitFailure || !strings.Contains(stderr, "has no label") {
+					t.Errorf("unlabeled: exit code %d: %s", code, stderr)
+				}
+			} else if code != 0 {
+				t.Errorf("unlabeled: %s", stderr)
+			}
+			if c.task == "choice" {
+				code, _, stderr := execute(t, append([]string{"distill", "--teacher", out, "--layers", "1", "--steps", "1", "--unlabeled", write("more.txt", "good film\n"), "-o", further}, args...)...)
+				if code != exitFailure || !strings.Contains(stderr, "has no choices") {
+					t.Errorf("text beside choices: exit code %d: %s", code, stderr)
+				}
+			}
 			for _, flags := range [][]string{{"--importance", "exact"}, {"--importance", "fisher", "--predictions"}, {"--importance", "magnitude", "--recover", "--steps", "2"}} {
 				os.RemoveAll(pruned)
 				code, _, stderr := execute(t, append(append([]string{"prune", "--model", out, "--heads", "1", "--ffn", "8", "-o", pruned}, flags...), args...)...)

@@ -67,7 +67,8 @@ func (t *taskFlags) unlabeled(path string, labels []string) (*data.Dataset, erro
 		return nil, err
 	}
 	for i := range ds.Examples {
-		ds.Examples[i].Label = -1
+		e := &ds.Examples[i]
+		e.Label, e.Labels, e.Value = -1, nil, 0
 	}
 	return ds, nil
 }
