@@ -54,10 +54,7 @@ func (b *builder) student() (*student, error) {
 	g, l, cfg := b.g, &b.o.Losses, b.Model.Config
 	options := b.Options.Layers()
 	options.AllTokens, options.KeepQKV = some(l.inner()) != "", l.Attention+l.MiniLM+l.Relations > 0
-	b.count = func(batch *data.Batch) float64 { return float64(batch.Examples()) }
-	if some(l.predictions()) == "" {
-		b.count = func(batch *data.Batch) float64 { return float64(batch.Tokens()) }
-	}
+	b.answered = func(batch *data.Batch) float64 { return float64(batch.Examples()) }
 	if b.general {
 		e, err := layers.NewEncoder(g, b.in, b.Model, options)
 		return &student{Encoder: e}, err
@@ -83,7 +80,7 @@ func (b *builder) student() (*student, error) {
 			return nil, err
 		}
 		s = student{&lm.Encoder, lm.Logits, lm.Logits}
-		b.count = func(*data.Batch) float64 { return float64(len(b.masker.Rows)) }
+		b.answered = func(*data.Batch) float64 { return float64(len(b.masker.Rows)) }
 	} else {
 		c, err := layers.NewClassifier(g, b.in, b.Model, options)
 		if err != nil {
@@ -93,7 +90,7 @@ func (b *builder) student() (*student, error) {
 		if cfg.Head == checkpoints.TokenClassification && compared {
 			b.rows, rows = g.Ints("first tokens of words", autograd.Selected), autograd.Selected
 			s.logits = g.SelectRows(c.Logits, b.rows)
-			b.count = func(batch *data.Batch) float64 { return float64(len(batch.Words)) }
+			b.answered = func(batch *data.Batch) float64 { return float64(len(batch.Words)) }
 		}
 	}
 	if compared {
@@ -126,12 +123,11 @@ func (b *builder) hard(s *student) *autograd.Node {
 	if b.masker != nil {
 		labels := g.Ints("labels", autograd.Selected)
 		b.set = append(b.set, func(*data.Batch) error { return g.SetInts(labels, b.masker.Labels) })
+		b.labelled = b.answered
 		return g.CrossEntropy(s.outputs, labels, autograd.Mean)
 	}
 	t := train.NewTarget(g, s.outputs, b.Train.Task.Kind, &b.Options)
 	b.set = append(b.set, t.Set)
-	if b.logits == nil && some(b.o.inner()) == "" {
-		b.count = t.Count
-	}
+	b.labelled = t.Count
 	return t.Loss
 }

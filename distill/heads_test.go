@@ -240,8 +240,15 @@ func TestEveryHeadIsDistilled(t *testing.T) {
 				t.Errorf("without a cache the student is another one (%v)", err)
 			}
 
-			// One step of a large batch, and of four that are accumulated.
-			d.Steps, d.NoShuffle, d.Hidden = 1, true, 0
+			// One step of a large batch, and of four that are accumulated, of which
+			// one has most of the labels; every loss has a mean of its own.
+			d.Steps, d.NoShuffle, d.LogitsMSE, d.Hard, d.Embeddings, d.Relations = 1, true, 0.5, 0, 0.3, 0.2
+			if kind != data.Regression && kind != data.MultiLabel {
+				d.Hard = 0.5
+				for i := range 20 {
+					set.Examples[i].Label, set.Examples[i].Labels = -1, nil
+				}
+			}
 			var losses []float64
 			d.OnStep = func(r train.Record) { losses = append(losses, r.Loss, r.GradNorm) }
 			for _, size := range []int{32, 8} {

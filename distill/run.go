@@ -190,8 +190,11 @@ type builder struct {
 	temperature *autograd.Weight
 	// set are what sets the other inputs of the losses.
 	set []func(*data.Batch) error
-	// count is what the mean of the losses divides by.
-	count func(*data.Batch) float64
+	// means are the losses' own, by term, where batches are accumulated.
+	means []mean
+	// answered and labelled are how many answers the losses on logits compare
+	// with the teachers' and with the labels.
+	answered, labelled func(*data.Batch) float64
 	// masker masks the batches of a masked language model, and rows is the input
 	// for the tokens whose logits are compared.
 	masker *train.Masker
@@ -239,7 +242,7 @@ func (b *builder) build() (train.Objective, error) {
 		known.Close()
 		return nil, err
 	}
-	return &objective{compiled, b, known}, nil
+	return &objective{Objective: compiled, builder: b, known: known}, nil
 }
 
 // objective sets the temperature of each step, masks its batches, and closes the
@@ -248,6 +251,19 @@ type objective struct {
 	train.Objective
 	*builder
 	known *teachers
+	// tokens are those of the batches of a step, and begun says that the step
+	// has been through one of them.
+	tokens float64
+	begun  bool
+}
+
+// mean is what the mean of a loss divides by. Batches that are accumulated into
+// one step have other shares of the words that are labelled, say, than of the
+// tokens: the factor makes up for that.
+type mean struct {
+	count  func(*data.Batch) float64
+	all    float64 // of the batches of a step
+	factor *autograd.Weight
 }
 
 func (o *objective) Step(number int, batch *data.Batch) (float64, map[string]float64, error) {
@@ -256,6 +272,14 @@ func (o *objective) Step(number int, batch *data.Batch) (float64, map[string]flo
 	}
 	if err := o.mask(number, batch); err != nil {
 		return 0, nil, err
+	}
+	o.begun = true
+	for _, m := range o.means {
+		share := 0.0
+		if m.all > 0 {
+			share = m.count(batch) / m.all
+		}
+		m.factor.Set(float32(share * o.tokens / float64(batch.Tokens())))
 	}
 	return o.Objective.Step(number, batch)
 }
@@ -268,13 +292,24 @@ func (o *objective) mask(number int, batch *data.Batch) error {
 	return o.masker.Mask(batch, o.Options.Seed, uint64(o.StepOf(number)))
 }
 
-// Weight is what the mean of the losses on answers divides by, or the tokens
-// where there are none of these.
+// Weight is the number of tokens, of which every batch has some. It is asked of all
+// batches of a step before the first is computed, and so counts what the means of
+// the step divide by.
 func (o *objective) Weight(number int, batch *data.Batch) float64 {
 	if o.mask(number, batch) != nil {
 		return 0 // no text: the step itself is going to say so
 	}
-	return o.count(batch)
+	if o.begun {
+		o.begun, o.tokens = false, 0
+		for i := range o.means {
+			o.means[i].all = 0
+		}
+	}
+	o.tokens += float64(batch.Tokens())
+	for i := range o.means {
+		o.means[i].all += o.means[i].count(batch)
+	}
+	return float64(batch.Tokens())
 }
 
 // Memory is what the student's steps take; the teachers' comes on top.
@@ -385,9 +420,30 @@ func (b *builder) terms() ([]train.Term, error) {
 		if err != nil {
 			return nil, err
 		}
+		if b.Options.Accumulate > 1 {
+			m := mean{count: b.count(t.name), factor: autograd.NewWeight(1)}
+			b.means = append(b.means, m)
+			loss = b.g.WeightedSum(autograd.Term{Loss: loss, Weight: m.factor})
+		}
 		terms = append(terms, train.Term{Name: t.name, Weight: t.value, Loss: loss})
 	}
 	return terms, nil
+}
+
+// count returns what the mean of the named loss divides by.
+func (b *builder) count(loss string) func(*data.Batch) float64 {
+	switch {
+	case loss == "hard":
+		return b.labelled
+	case loss == "soft":
+		return b.answered
+	case loss == "logits-mse" && b.Model.Config.Head == checkpoints.MultipleChoice,
+		loss == "hidden" && b.o.HiddenDistance == PKD:
+		return func(batch *data.Batch) float64 { return float64(batch.Sequences()) }
+	case loss == "logits-mse":
+		return b.answered
+	}
+	return func(batch *data.Batch) float64 { return float64(batch.Tokens()) }
 }
 
 // configs returns the architectures of the student and the first teacher.

@@ -92,7 +92,15 @@ func NewTarget(g *autograd.Graph, logits *autograd.Node, kind data.Kind, o *Opti
 		t.Set = func(b *data.Batch) error {
 			return errors.Join(g.SetInts(right, b.Labels), g.SetInts(example, b.Index))
 		}
-		t.Count = func(b *data.Batch) float64 { return float64(b.Examples()) }
+		t.Count = func(b *data.Batch) float64 { // the questions whose right choice is known
+			n := 0.0
+			for _, label := range b.Labels {
+				if label == 1 {
+					n++
+				}
+			}
+			return n
+		}
 	case data.TokenClassification:
 		classes := g.Ints("labels", autograd.Tokens)
 		t.Loss = g.WeightedCrossEntropy(logits, classes, ce, autograd.Mean)
