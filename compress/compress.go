@@ -48,6 +48,7 @@ type run struct {
 	Recipe
 	Options
 	train, dev *data.Dataset
+	unlabeled  []data.Example
 	teacher    *checkpoints.Model
 	inputs     string // see Report.Inputs
 	made       bool   // the output directory was not there before
@@ -84,10 +85,8 @@ func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 	if err := c.load(); err != nil {
 		return nil, err
 	}
-	if !c.Student.Random {
-		if _, err := c.studentLayers(); err != nil {
-			return nil, err
-		}
+	if err := c.checkStudent(); err != nil {
+		return nil, err
 	}
 	if err := c.checkOutput(); err != nil {
 		return nil, err
@@ -152,21 +151,21 @@ func (c *run) longest() int {
 func (c *run) load() (err error) {
 	if c.Model != "" {
 		if c.teacher, err = checkpoints.Open(c.Model); err != nil {
-			return err
+			return &SettingError{"model", err}
+		}
+		if c.teacher.Quantized() {
+			return settingError("model", "%s is int8, expected the f32, f16 or bf16 model that it was quantized from", c.Model)
 		}
 	}
 	if c.Task == "reviews" {
-		if c.Reviews == nil {
-			return errors.New("recipe: the task reviews needs the numbers of generated reviews")
-		}
 		c.train, c.dev = reviews.Generate(reviews.Options{Train: c.Reviews.Train, Dev: c.Reviews.Dev, Seed: c.Seed})
 	} else {
 		task, err := data.TaskByName(c.Task)
 		if err != nil {
-			return err
+			return &SettingError{"task", err}
 		}
 		if task.Kind != data.SingleLabel {
-			return fmt.Errorf("recipe: the task %s is a %s: compression is for tasks of one class", task.Name, strings.ReplaceAll(string(task.Kind), "_", " "))
+			return settingError("task", "%s is %s, expected a task of one class", task.Name, strings.ReplaceAll(string(task.Kind), "_", " "))
 		}
 		columns := data.ReadOptions{TextColumn: c.TextColumn, PairColumn: c.PairColumn, LabelColumn: c.LabelColumn, RequireLabels: true}
 		// Labels made from the data would have an order of their own.
@@ -174,20 +173,33 @@ func (c *run) load() (err error) {
 			columns.Labels = c.teacher.Config.Labels
 		}
 		if c.train, err = data.Read(c.Train, task, columns); err != nil {
-			return err
+			return &SettingError{"train", err}
 		}
 		columns.Labels = c.train.Task.Labels
 		if c.dev, err = data.Read(c.Dev, task, columns); err != nil {
-			return err
+			return &SettingError{"dev", err}
 		}
+	}
+	if c.Unlabeled != "" {
+		more, err := data.ReadText(c.Unlabeled)
+		if err != nil {
+			return &SettingError{"unlabeled", err}
+		}
+		c.unlabeled = more.Examples
 	}
 	if c.teacher == nil {
 		if c.teacher, err = c.freshTeacher(); err != nil {
 			return err
 		}
 	}
-	if c.teacher.Quantized() {
-		return fmt.Errorf("model: %s is int8, expected the f32, f16 or bf16 model that it was quantized from", c.Model)
+	if most := c.teacher.Config.MaxTokens(); c.MaxLength > most {
+		return settingError("max_length", "%d, expected at most the model's %d positions", c.MaxLength, most)
+	}
+	if _, err := tokenize.Load(c.teacher.Tokenizer); err != nil {
+		return &SettingError{"model", fmt.Errorf("the tokenizer: %w", err)}
+	}
+	if _, err := train.Encode(c.teacher, &data.Dataset{Task: c.train.Task, Examples: c.train.Examples[:1]}, c.MaxLength); err != nil {
+		return &SettingError{"max_length", err}
 	}
 	return nil
 }
@@ -417,6 +429,36 @@ func (c *run) student(ctx context.Context) (*checkpoints.Model, error) {
 	return distill.Narrow(ctx, c.teacher, layers, size, c.importanceSet(), c.importanceOptions())
 }
 
+// checkStudent reports a student that cannot be made of the teacher, before
+// anything is trained.
+func (c *run) checkStudent() error {
+	cfg, s := c.teacher.Config, c.Student
+	if s.Random {
+		if hidden, heads := cmp.Or(s.Hidden, cfg.HiddenSize), cmp.Or(s.Heads, cfg.Layers[0].Heads); hidden%heads != 0 {
+			return settingError("student.heads", "%d, expected a divisor of the hidden size %d", heads, hidden)
+		}
+		return nil
+	}
+	layers, err := c.studentLayers()
+	if err != nil {
+		return err
+	}
+	if s.Hidden > cfg.HiddenSize {
+		return settingError("student.hidden", "%d, but the teacher's is %d", s.Hidden, cfg.HiddenSize)
+	}
+	for i, l := range layers {
+		switch {
+		case slices.Contains(layers[:i], l):
+			return settingError("student.teacher_layers", "layer %d is taken twice", l)
+		case s.Heads > cfg.Layers[l].Heads:
+			return settingError("student.heads", "%d, but layer %d of the teacher has %d", s.Heads, l, cfg.Layers[l].Heads)
+		case s.FFN > cfg.Layers[l].Intermediate:
+			return settingError("student.ffn", "%d, but layer %d of the teacher has %d", s.FFN, l, cfg.Layers[l].Intermediate)
+		}
+	}
+	return nil
+}
+
 // studentDepth is the number of the student's layers.
 func (c *run) studentDepth() int {
 	return cmp.Or(c.Student.Layers, max(1, len(c.teacher.Config.Layers)/2))
@@ -428,7 +470,7 @@ func (c *run) studentLayers() ([]int, error) {
 	if len(c.Student.TeacherLayers) > 0 {
 		for _, l := range c.Student.TeacherLayers {
 			if l < 0 || l >= total {
-				return nil, fmt.Errorf("recipe: student.teacher_layers has %d, but the teacher's are 0 to %d", l, total-1)
+				return nil, settingError("student.teacher_layers", "%d, but the teacher's are 0 to %d", l, total-1)
 			}
 		}
 		return c.Student.TeacherLayers, nil
@@ -436,7 +478,7 @@ func (c *run) studentLayers() ([]int, error) {
 	n := c.studentDepth()
 	layers := distill.UniformLayers(n, total)
 	if layers == nil {
-		return nil, fmt.Errorf("recipe: student.layers is %d, but the teacher has %d", n, total)
+		return nil, settingError("student.layers", "%d, but the teacher has %d", n, total)
 	}
 	return layers, nil
 }
@@ -515,13 +557,7 @@ func (c *run) examples(ctx context.Context, d Distillation) (*data.Dataset, erro
 		return c.train, nil
 	}
 	all := &data.Dataset{Task: c.train.Task, Examples: slices.Clone(c.train.Examples)}
-	if c.Unlabeled != "" {
-		more, err := data.ReadText(c.Unlabeled)
-		if err != nil {
-			return nil, err
-		}
-		all.Examples = append(all.Examples, more.Examples...)
-	}
+	all.Examples = append(all.Examples, c.unlabeled...)
 	if d.Augment > 0 {
 		o := distill.AugmentDefaults()
 		o.Copies, o.Seed, o.Threads, o.Progress = d.Augment, c.Seed, c.Threads, c.Progress

@@ -167,8 +167,16 @@ func TestRunCutsToATarget(t *testing.T) {
 func TestRefusedRunLeavesNothing(t *testing.T) {
 	layers, labels := tiny(), tiny()
 	layers.Student.TeacherLayers = []int{2}
-	labels.Model = filepath.Join("..", "train", "testdata", "tiny")
-	for want, r := range map[string]Recipe{"student.teacher_layers": layers, "labels": labels} {
+	labels.Model, labels.Architecture = filepath.Join("..", "train", "testdata", "tiny"), nil
+	heads, divided, length, unlabeled := tiny(), tiny(), tiny(), tiny()
+	heads.Student.Heads = 13
+	divided.Student.Random, divided.Student.Heads = true, 5
+	length.MaxLength = 1
+	unlabeled.Unlabeled = "absent.txt"
+	for want, r := range map[string]Recipe{
+		"student.teacher_layers": layers, "labels": labels, "student.heads: 13": heads, "student.heads: 5": divided,
+		"max_length: ": length, "unlabeled: open absent.txt": unlabeled,
+	} {
 		dir := t.TempDir()
 		for _, out := range []string{dir, filepath.Join(dir, "out")} {
 			_, err := Run(context.Background(), r, Options{Output: out, Threads: 1})
@@ -283,6 +291,59 @@ func TestRunGoesOnWhereItWasStopped(t *testing.T) {
 	}
 }
 
+// A run with a changed recipe may be stopped when it has replaced some of the models
+// of a finished one: that one is then no longer finished.
+func TestAStoppedChangeIsNotTakenForAFinishedRun(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "out")
+	r, changed := tiny(), tiny()
+	changed.Recover.LearningRate *= 2
+	if _, err := Run(context.Background(), r, Options{Output: dir, Threads: 1}); err != nil {
+		t.Fatal(err)
+	}
+	weights := func() string {
+		text, err := os.ReadFile(filepath.Join(dir, "pruned-25-25", "model.safetensors"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	before := weights()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if _, err := Run(ctx, changed, Options{Output: dir, Threads: 1, Progress: cancelAt{"pruned-33-50", cancel}}); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if weights() == before {
+		t.Fatal("the run was stopped too soon for this test")
+	}
+	for _, name := range reportFiles {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			t.Errorf("%s speaks of models that are no longer there", name)
+		}
+	}
+	if _, err := Run(context.Background(), r, Options{Output: dir, Threads: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if weights() != before {
+		t.Error("the first recipe once more ends with the models of the second")
+	}
+}
+
+// What a file does not say is that of a pretrained model where one is given beside
+// it, and what is given beside it makes it whole.
+func TestRecipeIsChangedBeforeItIsValidated(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "recipe.yaml")
+	if err := os.WriteFile(path, []byte("student: {layers: 3}"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	r, err := ReadRecipe(path, func(r *Recipe) { r.Model, r.Task, r.Train, r.Dev = "dir", "sst2", "a", "b" })
+	want := ForModel("dir", "sst2", "a", "b")
+	want.Student.Layers = 3
+	if err != nil || !reflect.DeepEqual(r, want) {
+		t.Errorf("%+v (%v), want %+v", r, err, want)
+	}
+}
+
 func TestRunRefusesAForeignDirectory(t *testing.T) {
 	dir := t.TempDir()
 	recipe := ForModel("a", "sst2", "b", "c")
@@ -325,7 +386,7 @@ func TestRunRefusesAnInt8Model(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := tiny()
-	r.Model = file
+	r.Model, r.Architecture = file, nil
 	if _, err := Run(context.Background(), r, Options{Output: out}); err == nil || !strings.Contains(err.Error(), file+" is int8") {
 		t.Errorf("error %v, want one that names the file", err)
 	}
@@ -431,7 +492,7 @@ func TestRecipeRoundTrip(t *testing.T) {
 			if err := os.WriteFile(path, text, 0o666); err != nil {
 				t.Fatal(err)
 			}
-			back, err := ReadRecipe(path)
+			back, err := ReadRecipe(path, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -452,7 +513,7 @@ func TestAnEmptyRecipeIsTheDefault(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		if r, err := ReadRecipe(path); err != nil || !reflect.DeepEqual(r, Default()) {
+		if r, err := ReadRecipe(path, nil); err != nil || !reflect.DeepEqual(r, Default()) {
 			t.Errorf("%q: %+v (%v)", text, r, err)
 		}
 	}
@@ -463,7 +524,7 @@ func TestEpochsOfARecipeReplaceTheDefaultSteps(t *testing.T) {
 	if err := os.WriteFile(path, []byte("teacher: {epochs: 3}\ndistill: {epochs: 2, steps: 5}"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	r, err := ReadRecipe(path)
+	r, err := ReadRecipe(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -490,12 +551,16 @@ func TestRecipeErrorsNameTheSetting(t *testing.T) {
 		{"target_speedup: 1", "target_speedup"},
 		{"{target_speedup: 2, target_ms: 1}", "exclude"},
 		{"{target_speedup: 2, prune: [{heads: 0.5, ffn: 0.5}]}", "prune"},
+		{"reviews: {train: 100, dev: 0}", "reviews: 100 of training and 0 of development"},
+		{"{model: dir, architecture: {layers: 2}, task: sst2, train: a, dev: b}", "architecture"},
+		{"student: {hidden: -1}", "student.hidden: -1"},
+		{"student: {random: true, teacher_layers: [0]}", "student.teacher_layers"},
 	} {
 		path := filepath.Join(t.TempDir(), "recipe.yaml")
 		if err := os.WriteFile(path, []byte(c.yaml), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		_, err := ReadRecipe(path)
+		_, err := ReadRecipe(path, nil)
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: error %v, want one line that names %s", c.yaml, err, c.want)
 		}
@@ -517,6 +582,7 @@ func TestLabelsOfTheModelHold(t *testing.T) {
 			Layers: []checkpoints.LayerSize{{Heads: 2, Intermediate: 4}}, Activation: "gelu", LayerNormEps: 1e-12,
 			InitializerRange: 0.02, Labels: c.model,
 		}, 1)
+		m.Tokenizer = map[string][]byte{"vocab.txt": []byte("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\nbad\nfood\n")}
 		path := filepath.Join(dir, c.model[0])
 		if err := m.SaveHF(path); err != nil {
 			t.Fatal(err)
@@ -589,7 +655,7 @@ func FuzzRecipe(f *testing.F) {
 	f.Add([]byte("model: m\ntask: sst2\ntrain: a\ndev: b\nteacher: {epochs: 1}\npruning: [{heads: 2}]\n"))
 	f.Add([]byte("a: &x [1]\nb: *x\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		r, err := parseRecipe(text)
+		r, err := parseRecipe(text, nil)
 		if err != nil {
 			return
 		}
@@ -597,7 +663,7 @@ func FuzzRecipe(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := parseRecipe(again); err != nil {
+		if _, err := parseRecipe(again, nil); err != nil {
 			t.Fatalf("%v\n%s", err, again)
 		}
 	})

@@ -71,7 +71,7 @@ func TestQuantizeAwareRecipe(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		return ReadRecipe(path)
+		return ReadRecipe(path, nil)
 	}
 	r, err := read("quantize_aware: {activations: static, lr: 0.001}")
 	if err != nil {

@@ -212,26 +212,34 @@ func ForModel(model, task, trainFile, devFile string) Recipe {
 }
 
 // ReadRecipe reads a recipe from a YAML file. Settings that it does not name are
-// the defaults: those of the embedded task if it names no model.
-func ReadRecipe(path string) (Recipe, error) {
+// the defaults: ForModel's if there is a model, Default's if not. change, if it is
+// not nil, changes the settings of the file before they are validated.
+func ReadRecipe(path string, change func(*Recipe)) (Recipe, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return Recipe{}, err
 	}
-	r, err := parseRecipe(text)
+	r, err := parseRecipe(text, change)
 	if err != nil {
 		return Recipe{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return r, nil
 }
 
-func parseRecipe(text []byte) (Recipe, error) {
+func parseRecipe(text []byte, change func(*Recipe)) (Recipe, error) {
+	if change == nil {
+		change = func(*Recipe) {}
+	}
 	var named map[string]any
 	if err := yaml.Unmarshal(text, &named); err != nil {
 		return Recipe{}, fmt.Errorf("not YAML: %s", firstLine(err))
 	}
-	r := Default()
-	if model := named["model"]; model != nil && model != "" {
+	var r Recipe
+	change(&r)
+	model := named["model"]
+	pretrained := r.Model != "" || model != nil && model != ""
+	r = Default()
+	if pretrained {
 		r = ForModel("", "", "", "")
 	}
 	if named["prune"] == nil && (named["target_ms"] != nil || named["target_speedup"] != nil) {
@@ -253,6 +261,7 @@ func parseRecipe(text []byte) (Recipe, error) {
 			return Recipe{}, errors.New(firstLine(err))
 		}
 	}
+	change(&r)
 	return r, r.Validate()
 }
 
@@ -265,38 +274,68 @@ func firstLine(err error) string {
 // YAML returns the recipe as a file that ReadRecipe takes.
 func (r Recipe) YAML() ([]byte, error) { return yaml.Marshal(r) }
 
-// Validate reports the first setting that cannot be carried out.
+// A SettingError tells that one setting of a recipe cannot be carried out.
+type SettingError struct {
+	// Setting is its name in the recipe.
+	Setting string
+	// Err says what is wrong with it.
+	Err error
+}
+
+func (e *SettingError) Error() string { return fmt.Sprintf("recipe: %s: %v", e.Setting, e.Err) }
+func (e *SettingError) Unwrap() error { return e.Err }
+
+func settingError(setting, format string, args ...any) error {
+	return &SettingError{setting, fmt.Errorf(format, args...)}
+}
+
+// Validate reports the first setting that cannot be carried out, as a
+// *SettingError where it is one alone.
 func (r Recipe) Validate() error {
 	share := func(x float64) bool { return x >= 0 && x < 1 }
 	switch {
 	case r.Model == "" && r.Architecture == nil:
 		return errors.New("recipe: neither a model nor an architecture is given")
+	case r.Model != "" && r.Architecture != nil:
+		return settingError("architecture", "it is that of a teacher without a model, but the model is %s", r.Model)
 	case r.Task == "":
 		return errors.New("recipe: no task is given")
 	case r.Task != "reviews" && r.Train == "":
 		return errors.New("recipe: no training file is given")
 	case r.Task != "reviews" && r.Dev == "":
 		return errors.New("recipe: no development file is given")
+	case r.Task == "reviews" && r.Reviews == nil:
+		return settingError("task", "reviews needs the numbers of generated reviews")
+	case r.Task == "reviews" && (r.Reviews.Train < 1 || r.Reviews.Dev < 1):
+		return settingError("reviews", "%d of training and %d of development, expected 1 or more of each", r.Reviews.Train, r.Reviews.Dev)
 	case r.MaxLength < 0:
-		return fmt.Errorf("recipe: max_length is %d, expected a number of tokens or 0", r.MaxLength)
+		return settingError("max_length", "%d, expected a number of tokens or 0", r.MaxLength)
 	case r.Student.Layers < 0:
-		return fmt.Errorf("recipe: student.layers is %d, expected at least 1, or 0 for half of the teacher's", r.Student.Layers)
+		return settingError("student.layers", "%d, expected at least 1, or 0 for half of the teacher's", r.Student.Layers)
+	case r.Student.Hidden < 0:
+		return settingError("student.hidden", "%d, expected at least 1, or 0 for the teacher's", r.Student.Hidden)
+	case r.Student.Heads < 0:
+		return settingError("student.heads", "%d, expected at least 1, or 0 for the teacher's", r.Student.Heads)
+	case r.Student.FFN < 0:
+		return settingError("student.ffn", "%d, expected at least 1, or 0 for the teacher's", r.Student.FFN)
+	case r.Student.Random && len(r.Student.TeacherLayers) > 0:
+		return settingError("student.teacher_layers", "a student of random weights has none of the teacher's layers")
 	case !(r.PriceHour >= 0) || math.IsInf(r.PriceHour, 1):
-		return fmt.Errorf("recipe: price_hour is %g, expected a price of 0 or more", r.PriceHour)
+		return settingError("price_hour", "%g, expected a price of 0 or more", r.PriceHour)
 	case r.Instances < 0:
-		return fmt.Errorf("recipe: instances is %d, expected 0 or more", r.Instances)
+		return settingError("instances", "%d, expected 0 or more", r.Instances)
 	case !(r.MaxDrop >= 0 && r.MaxDrop <= 100):
-		return fmt.Errorf("recipe: max_drop is %g, expected 0 to 100 points", r.MaxDrop)
+		return settingError("max_drop", "%g, expected 0 to 100 points", r.MaxDrop)
 	case !(r.TargetMS >= 0) || math.IsInf(r.TargetMS, 1):
-		return fmt.Errorf("recipe: target_ms is %g, expected a time above 0", r.TargetMS)
+		return settingError("target_ms", "%g, expected a time above 0", r.TargetMS)
 	case r.TargetSpeedup != 0 && !(r.TargetSpeedup > 1) || math.IsInf(r.TargetSpeedup, 1):
-		return fmt.Errorf("recipe: target_speedup is %g, expected a factor above 1", r.TargetSpeedup)
+		return settingError("target_speedup", "%g, expected a factor above 1", r.TargetSpeedup)
 	case r.TargetMS > 0 && r.TargetSpeedup > 0:
 		return errors.New("recipe: target_ms and target_speedup exclude one another")
 	case (r.TargetMS > 0 || r.TargetSpeedup > 0) && len(r.Prune) > 0:
 		return errors.New("recipe: prune and a target, which replaces it, exclude one another")
 	case r.ImportanceExamples < 0:
-		return fmt.Errorf("recipe: importance_examples is %d, expected 0 or more", r.ImportanceExamples)
+		return settingError("importance_examples", "%d, expected 0 or more", r.ImportanceExamples)
 	}
 	for i, p := range r.Prune {
 		if !share(p.Heads) || !share(p.FFN) {

@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"math"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -235,8 +236,10 @@ func (r *Report) HTML() ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// reportFile is the report as a document.
+// reportFile is the report as a document, and reportFiles are all that Write saves.
 const reportFile = "report.json"
+
+var reportFiles = []string{reportFile, "report.md", "report.html", "report.svg"}
 
 // Write saves report.json, report.md, report.html and report.svg in dir.
 func (r *Report) Write(dir string) error {
@@ -252,13 +255,10 @@ func (r *Report) Write(dir string) error {
 	if err != nil {
 		return fmt.Errorf("report.html: %w", err)
 	}
-	for name, content := range map[string][]byte{
-		reportFile:    append(document, '\n'),
-		"report.md":   []byte(r.Markdown()),
-		"report.html": html,
-		"report.svg":  picture,
-	} {
-		if err := checkpoints.WriteBytes(filepath.Join(dir, name), content); err != nil {
+	// The document tells that a run is finished, and so it comes last.
+	contents := [][]byte{append(document, '\n'), []byte(r.Markdown()), html, picture}
+	for i, name := range slices.Backward(reportFiles) {
+		if err := checkpoints.WriteBytes(filepath.Join(dir, name), contents[i]); err != nil {
 			return err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -34,7 +35,7 @@ func (e *OtherRunError) Error() string {
 
 // checkOutput makes sure that the output directory is this run's, or free.
 func (c *run) checkOutput() error {
-	saved, err := ReadRecipe(c.path(RecipeFile))
+	saved, err := ReadRecipe(c.path(RecipeFile), nil)
 	switch {
 	case err == nil:
 		for _, x := range []struct{ setting, saved, given string }{
@@ -58,10 +59,17 @@ func (c *run) checkOutput() error {
 	return nil
 }
 
-// claimOutput leaves the recipe in the output directory.
+// claimOutput leaves the recipe in the output directory, and takes away an earlier
+// run's report: its models are no longer those that it speaks of, so that a call
+// with that run's recipe, after this one was stopped, must not take it for theirs.
 func (c *run) claimOutput() error {
 	_, err := os.Stat(c.Output)
 	c.made = errors.Is(err, fs.ErrNotExist)
+	for _, name := range reportFiles {
+		if err := os.Remove(c.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	path := c.path(RecipeFile)
 	text, err := c.Recipe.YAML()
 	if err != nil {
@@ -107,10 +115,10 @@ func (c *run) finished() *Report {
 func (c *run) digest() string {
 	h := sha256.New()
 	recipe, _ := c.Recipe.YAML()
-	unlabeled, _ := os.ReadFile(c.Unlabeled)
 	json.NewEncoder(h).Encode([]any{
 		checkpoints.Version, ThisMachine(), c.Threads, c.Instances, string(recipe),
-		train.Checksum(c.teacher), train.DataChecksum(c.train), train.DataChecksum(c.dev), unlabeled,
+		train.Checksum(c.teacher), train.DataChecksum(c.train), train.DataChecksum(c.dev),
+		train.DataChecksum(&data.Dataset{Task: c.train.Task, Examples: c.unlabeled}),
 	})
 	return fmt.Sprintf("%x", h.Sum(nil)[:12])
 }

@@ -64,7 +64,7 @@ func (c *run) measuring() (pruning.MeasureOptions, error) {
 		return pruning.MeasureOptions{}, err
 	}
 	return pruning.MeasureOptions{
-		DType: infer.Int8, Threads: 1, Tokens: max(1, dev.Tokens()/dev.Len()), Progress: c.Progress,
+		DType: infer.Int8, Threads: 1, Tokens: dev.MeanLength(), Progress: c.Progress,
 	}, nil
 }
 

@@ -207,6 +207,9 @@ func TestFillOfChoicesAndWords(t *testing.T) {
 	if !slices.Equal(b.Index, []int32{1, 1, 0, 0, 0}) || !slices.Equal(b.Labels, []int32{-1, -1, 0, 1, 0}) || b.Sequences() != 5 || enc.Length(0) != 16 || enc.Longest() != 6 {
 		t.Errorf("%+v", b)
 	}
+	if n := enc.MeanLength(); n != 5 { // 5, 6 and 5, 5 and 5 tokens
+		t.Errorf("a mean length of %d, want that of a sequence: 5", n)
+	}
 	if lo, hi := enc.Rows(1); lo != 3 || hi != 5 {
 		t.Errorf("rows %d to %d", lo, hi)
 	}

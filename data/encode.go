@@ -47,6 +47,9 @@ func (e *Encoded) Sequences(i int) int { return int(e.first[i+1] - e.first[i]) }
 // Tokens returns the number of tokens of all examples.
 func (e *Encoded) Tokens() int { return len(e.ids) }
 
+// MeanLength returns the mean number of tokens of a sequence, at least 1.
+func (e *Encoded) MeanLength() int { return max(1, len(e.ids)/max(1, len(e.offsets)-1)) }
+
 // Label returns the class index of example i, or the number of its right choice,
 // or -1.
 func (e *Encoded) Label(i int) int { return int(e.labels[i]) }

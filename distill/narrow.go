@@ -31,6 +31,9 @@ func Narrow(ctx context.Context, teacher *checkpoints.Model, layers []int, size 
 	if err != nil {
 		return nil, err
 	}
+	if err := checkNarrow(teacher.Config, layers, size); err != nil {
+		return nil, fmt.Errorf("student: %w", err)
+	}
 	if ds == nil {
 		o.Method = pruning.Magnitude
 	}
@@ -46,11 +49,7 @@ func Narrow(ctx context.Context, teacher *checkpoints.Model, layers []int, size 
 		return nil, fmt.Errorf("student: %w", err)
 	}
 	masks := pruning.Masks{}
-	for i, l := range layers {
-		have := student.Config.Layers[i]
-		if size.Heads < 0 || size.Heads > have.Heads || size.Intermediate < 0 || size.Intermediate > have.Intermediate {
-			return nil, fmt.Errorf("student: %d heads and %d units, layer %d of the teacher has %d and %d", size.Heads, size.Intermediate, l, have.Heads, have.Intermediate)
-		}
+	for _, l := range layers {
 		masks.Heads = append(masks.Heads, most(scores.Heads[l], size.Heads))
 		masks.FFN = append(masks.FFN, most(scores.FFN[l], size.Intermediate))
 	}
@@ -58,13 +57,7 @@ func Narrow(ctx context.Context, teacher *checkpoints.Model, layers []int, size 
 		return nil, fmt.Errorf("student: %w", err)
 	}
 	hidden := student.Config.HiddenSize
-	if size.Hidden < 0 || size.Hidden > hidden {
-		return nil, fmt.Errorf("student: hidden size %d, the teacher's is %d", size.Hidden, hidden)
-	}
 	if size.Hidden > 0 && size.Hidden < hidden {
-		if teacher.Config.ProjectsEmbeddings() {
-			return nil, fmt.Errorf("student: hidden size %d: the teacher projects its embeddings (ELECTRA), whose hidden size stays: %w", size.Hidden, checkpoints.ErrUnsupported)
-		}
 		dimensions := magnitudes(teacher)
 		if o.Method != pruning.Magnitude {
 			if dimensions, err = HiddenImportance(ctx, teacher, ds, o); err != nil {
@@ -78,6 +71,27 @@ func Narrow(ctx context.Context, teacher *checkpoints.Model, layers []int, size 
 		return nil, fmt.Errorf("student: %w", err)
 	}
 	return student.Clone(), nil
+}
+
+// checkNarrow reports sizes that some of the teacher's layers do not have, before
+// any importance is measured.
+func checkNarrow(cfg checkpoints.Config, layers []int, size Size) error {
+	if size.Hidden < 0 || size.Hidden > cfg.HiddenSize {
+		return &train.OptionError{Option: "hidden", Value: size.Hidden, Want: fmt.Sprintf("at most the teacher's %d", cfg.HiddenSize)}
+	}
+	if size.Hidden > 0 && size.Hidden < cfg.HiddenSize && cfg.ProjectsEmbeddings() {
+		return fmt.Errorf("hidden size %d: the teacher projects its embeddings (ELECTRA), whose hidden size stays: %w", size.Hidden, checkpoints.ErrUnsupported)
+	}
+	for _, l := range layers {
+		have := cfg.Layers[l]
+		if size.Heads < 0 || size.Heads > have.Heads {
+			return &train.OptionError{Option: "heads", Value: size.Heads, Want: fmt.Sprintf("at most the %d of the teacher's layer %d", have.Heads, l)}
+		}
+		if size.Intermediate < 0 || size.Intermediate > have.Intermediate {
+			return &train.OptionError{Option: "ffn", Value: size.Intermediate, Want: fmt.Sprintf("at most the %d of the teacher's layer %d", have.Intermediate, l)}
+		}
+	}
+	return nil
 }
 
 // most returns the indices of the n highest scores, ascending; all for n = 0. Of

@@ -168,8 +168,8 @@ func TestNarrowRefuses(t *testing.T) {
 		size Size
 		want string
 	}{
-		{Size{Hidden: 17}, "hidden size 17, the teacher's is 16"},
-		{Size{Heads: 4}, "4 heads and 0 units, layer 1 of the teacher has 3 and 6"},
+		{Size{Hidden: 17}, "hidden 17: want at most the teacher's 16"},
+		{Size{Heads: 4}, "heads 4: want at most the 3 of the teacher's layer 1"},
 	} {
 		_, err := Narrow(context.Background(), teacher, []int{0, 1}, c.size, nil, pruning.ImportanceOptions{})
 		if err == nil || !strings.Contains(err.Error(), c.want) {

@@ -31,7 +31,7 @@ func Iterate(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o 
 	if o.Rounds < 0 {
 		return nil, &train.OptionError{Option: "rounds", Value: o.Rounds, Want: "a positive number"}
 	}
-	if err := checkKeep(model.Config, o.Heads, o.FFN); err != nil {
+	if err := CheckSizes(model.Config, o.Heads, o.FFN); err != nil {
 		return nil, err
 	}
 	start := startSize(model.Config, o.Global)

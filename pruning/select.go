@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/train"
 )
 
 // Masks names the attention heads and feed-forward units that stay, by their
@@ -20,7 +21,7 @@ type Masks struct {
 // units of each layer. 0 keeps all; a layer that has fewer keeps all of its own.
 // Of equal scores, the lower index stays.
 func Select(s *Scores, cfg checkpoints.Config, heads, ffn int) (Masks, error) {
-	if err := checkKeep(cfg, heads, ffn); err != nil {
+	if err := CheckSizes(cfg, heads, ffn); err != nil {
 		return Masks{}, err
 	}
 	sizes := make([]checkpoints.LayerSize, len(cfg.Layers))
@@ -60,7 +61,7 @@ const UnitMultiple = 16
 // (Molchanov et al., arXiv 1611.06440, section 2.3), which takes away what
 // differs between layers in scale alone.
 func SelectGlobal(s *Scores, cfg checkpoints.Config, heads, ffn int, normalize bool) (Masks, error) {
-	if err := checkKeep(cfg, heads, ffn); err != nil {
+	if err := CheckSizes(cfg, heads, ffn); err != nil {
 		return Masks{}, err
 	}
 	if err := s.check(cfg); err != nil {
@@ -129,17 +130,18 @@ func l2(v []float64) float64 {
 	return math.Sqrt(sum)
 }
 
-// checkKeep reports numbers to keep that no layer has.
-func checkKeep(cfg checkpoints.Config, heads, ffn int) error {
+// CheckSizes reports numbers of heads and units to keep that no layer has, as
+// Select does.
+func CheckSizes(cfg checkpoints.Config, heads, ffn int) error {
 	most := checkpoints.LayerSize{}
 	for _, l := range cfg.Layers {
 		most.Heads, most.Intermediate = max(most.Heads, l.Heads), max(most.Intermediate, l.Intermediate)
 	}
 	if heads < 0 || heads > most.Heads {
-		return fmt.Errorf("heads %d: want 1 to %d kept in each layer, or 0 for all", heads, most.Heads)
+		return &train.OptionError{Option: "heads", Value: heads, Want: fmt.Sprintf("1 to %d kept in each layer, or 0 for all", most.Heads)}
 	}
 	if ffn < 0 || ffn > most.Intermediate {
-		return fmt.Errorf("ffn %d: want 1 to %d units kept in each layer, or 0 for all", ffn, most.Intermediate)
+		return &train.OptionError{Option: "ffn", Value: ffn, Want: fmt.Sprintf("1 to %d units kept in each layer, or 0 for all", most.Intermediate)}
 	}
 	return nil
 }

@@ -105,7 +105,7 @@ func newBench() *cobra.Command {
 			if err := trainOptions.Validate(); err != nil {
 				return usagef("--%w", err)
 			}
-			m, err := openModel(c, model, configFile, 1, false)
+			m, err := openModel(c, modelFlags{"model", "config"}, model, configFile, 1, false)
 			if err != nil {
 				return err
 			}
@@ -143,7 +143,7 @@ func newBench() *cobra.Command {
 			var batches []benchBatch
 			if file != "" {
 				if batches, err = readBatches(m, file, batch, m.Config.MaxTokens()); err != nil {
-					return err
+					return ofFlag("data", err)
 				}
 			} else {
 				batches = randomBatches(m.Config, batch, seq)

@@ -55,7 +55,7 @@ func runTrainBench(c *cobra.Command, m *checkpoints.Model, teacher, teacherConfi
 	models := []*checkpoints.Model{m.Clone()}
 	var from *checkpoints.Model
 	if teacher != "" || teacherConfig != "" {
-		opened, err := openModel(c, teacher, teacherConfig, 2, false)
+		opened, err := openModel(c, modelFlags{"teacher", "teacher-config"}, teacher, teacherConfig, 2, false)
 		if err != nil {
 			return nil, err
 		}
@@ -74,7 +74,7 @@ func runTrainBench(c *cobra.Command, m *checkpoints.Model, teacher, teacherConfi
 	} else {
 		var err error
 		if set, err = readSet(file, m); err != nil {
-			return nil, err
+			return nil, ofFlag("data", err)
 		}
 	}
 	return benchTrain(c.Context(), models[0], from, set, o, steps, profile)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -35,53 +36,67 @@ machine, with as many cuts and recoveries as that takes. --max-drop bounds what 
 says that no model is good enough, or none at the target. A target that no student reaches is refused at once.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			recipe := compress.Default()
+			given := c.Flags().Changed
+			for name, x := range map[string]float64{"target-ms": targetMS, "target-speedup": targetSpeedup} {
+				if given(name) && !(x > 0) {
+					return usagef("--%s: %g, expected more than 0", name, x)
+				}
+			}
+			if given("target-ms") && given("target-speedup") {
+				return usagef("--target-ms and --target-speedup exclude one another")
+			}
+			change := func(recipe *compress.Recipe) {
+				set := func(name string, apply func()) {
+					if given(name) {
+						apply()
+					}
+				}
+				set("model", func() { recipe.Model = model })
+				set("task", func() { recipe.Task = task.task })
+				set("train", func() { recipe.Train = task.train })
+				set("dev", func() { recipe.Dev = task.dev })
+				set("text-column", func() { recipe.TextColumn = task.text })
+				set("pair-column", func() { recipe.PairColumn = task.pair })
+				set("label-column", func() { recipe.LabelColumn = task.label })
+				set("max-length", func() { recipe.MaxLength = task.maxLength })
+				set("price-hour", func() { recipe.PriceHour = priceHour })
+				set("instances", func() { recipe.Instances = instances })
+				set("max-drop", func() { recipe.MaxDrop = maxDrop })
+				set("target-ms", func() { recipe.TargetMS, recipe.TargetSpeedup, recipe.Prune = targetMS, 0, nil })
+				set("target-speedup", func() { recipe.TargetMS, recipe.TargetSpeedup, recipe.Prune = 0, targetSpeedup, nil })
+				set("seed", func() { recipe.Seed = seed })
+			}
+			var recipe compress.Recipe
+			var err error
 			switch {
 			case recipeFile != "":
-				var err error
-				if recipe, err = compress.ReadRecipe(recipeFile); err != nil {
-					return usageError{err}
+				if recipe, err = compress.ReadRecipe(recipeFile, change); err != nil {
+					err = fmt.Errorf("--recipe: %w", err)
 				}
 			case model != "":
 				if err := require(c, "task", "train", "dev"); err != nil {
 					return err
 				}
 				recipe = compress.ForModel(model, "", "", "")
+				change(&recipe)
+				err = recipe.Validate()
 			default:
-				for _, name := range []string{"task", "train", "dev"} {
-					if c.Flags().Changed(name) {
+				for _, name := range []string{"task", "train", "dev", "text-column", "pair-column", "label-column"} {
+					if given(name) {
 						return usagef("--%s goes with --model or --recipe", name)
 					}
 				}
+				recipe = compress.Default()
+				change(&recipe)
+				err = recipe.Validate()
 			}
-			for name, x := range map[string]float64{"target-ms": targetMS, "target-speedup": targetSpeedup} {
-				if c.Flags().Changed(name) && !(x > 0) {
-					return usagef("--%s: %g, expected more than 0", name, x)
-				}
-			}
-			set := func(name string, apply func()) {
-				if c.Flags().Changed(name) {
-					apply()
-				}
-			}
-			set("model", func() { recipe.Model = model })
-			set("task", func() { recipe.Task = task.task })
-			set("train", func() { recipe.Train = task.train })
-			set("dev", func() { recipe.Dev = task.dev })
-			set("text-column", func() { recipe.TextColumn = task.text })
-			set("pair-column", func() { recipe.PairColumn = task.pair })
-			set("label-column", func() { recipe.LabelColumn = task.label })
-			set("max-length", func() { recipe.MaxLength = task.maxLength })
-			set("price-hour", func() { recipe.PriceHour = priceHour })
-			set("instances", func() { recipe.Instances = instances })
-			set("max-drop", func() { recipe.MaxDrop = maxDrop })
-			set("target-ms", func() { recipe.TargetMS, recipe.Prune = targetMS, nil })
-			set("target-speedup", func() { recipe.TargetSpeedup, recipe.Prune = targetSpeedup, nil })
-			set("seed", func() { recipe.Seed = seed })
-			if err := recipe.Validate(); err != nil {
-				return usageError{err}
+			if err != nil {
+				return usageError{byFlag(c, err)}
 			}
 			if printRecipe {
+				if common.json {
+					return printJSON(recipe)
+				}
 				text, err := recipe.YAML()
 				if err != nil {
 					return err
@@ -89,14 +104,14 @@ says that no model is good enough, or none at the target. A target that no stude
 				_, err = os.Stdout.Write(text)
 				return err
 			}
-			if err := checkOutput(output); err != nil {
+			if err := checkOutput("output", output); err != nil {
 				return err
 			}
 			report, err := compress.Run(c.Context(), recipe, compress.Options{
 				Output: output, Threads: common.threads, Progress: common.progress(),
 			})
 			if err != nil && !errors.Is(err, compress.ErrMaxDrop) {
-				return err
+				return byFlag(c, err)
 			}
 			if common.json {
 				return errors.Join(printJSON(report), err)
@@ -110,6 +125,7 @@ says that no model is good enough, or none at the target. A target that no stude
 	f.StringVar(&recipeFile, "recipe", "", "recipe `FILE` in YAML; flags override it")
 	f.StringVar(&model, "model", "", "pretrained `MODEL` that becomes the teacher")
 	task.register(f, true)
+	f.Lookup("task").Usage = "`TASK` of one class: a GLUE or SuperGLUE name, or text"
 	f.StringVarP(&output, "output", "o", "skive-out", "`DIR` for the models and the report")
 	f.BoolVar(&printRecipe, "print-recipe", false, "print the effective recipe and stop")
 	f.Float64Var(&priceHour, "price-hour", 0.10, "price of an hour of this machine, in dollars")
@@ -119,4 +135,15 @@ says that no model is good enough, or none at the target. A target that no stude
 	f.Float64Var(&targetSpeedup, "target-speedup", 0, "prune until it is this many times as fast as the teacher in f32, on one thread")
 	f.Uint64Var(&seed, "seed", 1, "seed of everything that is drawn")
 	return c
+}
+
+// byFlag names a wrong setting of a recipe as the flag that it was given by.
+func byFlag(c *cobra.Command, err error) error {
+	var setting *compress.SettingError
+	if errors.As(err, &setting) {
+		if flag := strings.ReplaceAll(setting.Setting, "_", "-"); c.Flags().Changed(flag) {
+			return fmt.Errorf("--%s: %w", flag, setting.Err)
+		}
+	}
+	return err
 }

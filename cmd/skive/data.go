@@ -152,7 +152,7 @@ func readUnlabeled(c *cobra.Command, task *taskFlags, path string) (*data.Datase
 		return nil, err
 	}
 	task.optional = true
-	return task.read(path, nil)
+	return task.read("", path, nil)
 }
 
 // labelsOf names what is true of an example: its class, choice or number, all

@@ -118,14 +118,14 @@ func (s *studentFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&s.init, "init", "teacher", "weights of the student: the teacher's most important ones, or random")
 }
 
-func (s *studentFlags) check() error {
+func (s *studentFlags) check(given func(flag string) bool) error {
 	switch {
 	case s.init != "teacher" && s.init != "random":
 		return usagef("--init: %q, expected teacher or random", s.init)
 	case s.path == "" && s.size.Layers == 0 && len(s.layers) == 0:
 		return usagef("one of --student, --layers and --teacher-layers is required")
-	case s.path != "" && (s.size != distill.Size{} || len(s.layers) > 0):
-		return usagef("--student excludes --layers, --teacher-layers, --hidden, --heads and --ffn")
+	case s.path != "" && (s.size != distill.Size{} || len(s.layers) > 0 || given("init")):
+		return usagef("--student excludes --layers, --teacher-layers, --hidden, --heads, --ffn and --init")
 	case s.size.Layers > 0 && len(s.layers) > 0 && s.size.Layers != len(s.layers):
 		return usagef("--layers: %d, but --teacher-layers names %d", s.size.Layers, len(s.layers))
 	case s.init == "random" && len(s.layers) > 0:
@@ -139,7 +139,7 @@ func (s *studentFlags) check() error {
 // masked language model in any case.
 func (s *studentFlags) open(ctx context.Context, teacher *checkpoints.Model, ds *data.Dataset, seed uint64, progress io.Writer) (*checkpoints.Model, error) {
 	if s.path != "" {
-		return openCheckpoint(s.path)
+		return openCheckpoint("student", s.path)
 	}
 	if s.init == "random" {
 		return distill.NewStudent(teacher, s.size, seed)
@@ -151,7 +151,11 @@ func (s *studentFlags) open(ctx context.Context, teacher *checkpoints.Model, ds 
 		}
 	}
 	if s.size.Hidden == 0 && s.size.Heads == 0 && s.size.Intermediate == 0 {
-		return distill.StudentFromLayers(teacher, layers)
+		m, err := distill.StudentFromLayers(teacher, layers)
+		if len(s.layers) > 0 {
+			err = ofFlag("teacher-layers", err)
+		}
+		return m, err
 	}
 	if teacher.Config.Head == checkpoints.MaskedLM {
 		ds = nil
@@ -212,17 +216,20 @@ func newDistill() *cobra.Command {
 			if err := require(c, "teacher", "text", "output"); err != nil {
 				return err
 			}
-			for _, name := range []string{"task", "train", "dev", "unlabeled", "augment", "stages"} {
+			for _, name := range []string{"task", "train", "dev", "unlabeled", "augment", "stages", "text-column", "pair-column", "label-column"} {
 				if c.Flags().Changed(name) {
 					return usagef("--%s: a --general distillation reads --text alone", name)
 				}
+			}
+			if len(teachers) > 1 {
+				return usagef("--teacher: %d teachers, expected one of a --general distillation, which has no logits to average", len(teachers))
 			}
 		} else if err := require(c, "teacher", "task", "train", "dev", "output"); err != nil {
 			return err
 		} else if c.Flags().Changed("text") {
 			return usagef("--text is read by --general alone; --unlabeled adds to a task's examples")
 		}
-		if err := student.check(); err != nil {
+		if err := student.check(c.Flags().Changed); err != nil {
 			return err
 		}
 		if len(weights) > 0 && len(weights) != len(teachers) {
@@ -283,17 +290,17 @@ func newDistill() *cobra.Command {
 			list = distill.TinyBERT()
 		} else if stages != "" {
 			if list, err = distill.ReadStages(stages); err != nil {
-				return err
+				return ofFlag("stages", err)
 			}
 		}
 		if err := o.Validate(); err != nil {
 			return named(err)
 		}
-		if err := checkOutput(o.Output); err != nil {
+		if err := checkOutput("output", o.Output); err != nil {
 			return err
 		}
 		for i, path := range teachers {
-			m, err := openCheckpoint(path)
+			m, err := openCheckpoint("teacher", path)
 			if err != nil {
 				return err
 			}
@@ -313,7 +320,7 @@ func newDistill() *cobra.Command {
 		if general {
 			ds, err := data.ReadText(text)
 			if err != nil {
-				return err
+				return ofFlag("text", err)
 			}
 			to, err := student.open(c.Context(), teacher, nil, o.Seed, o.Progress)
 			if err != nil {
@@ -346,7 +353,7 @@ func newDistill() *cobra.Command {
 			augment.Seed, augment.Threads, augment.Progress = o.Seed, o.Threads, o.Progress
 			words := teacher
 			if augmentMLM != "" {
-				if words, err = openCheckpoint(augmentMLM); err != nil {
+				if words, err = openCheckpoint("augment-mlm", augmentMLM); err != nil {
 					return err
 				}
 				defer words.Close()

@@ -37,25 +37,25 @@ by the paired bootstrap: where one leaves out 0, one of the two models is better
 			if err := checkAttentionDType(attentionDType); err != nil {
 				return err
 			}
-			measure := func(model string) (*evaluation, error) {
-				m, err := openCheckpoint(model)
+			measure := func(flag, model string) (*evaluation, error) {
+				m, err := openCheckpoint(flag, model)
 				if err != nil {
 					return nil, err
 				}
 				defer m.Close()
-				set, err := task.read(file, m)
+				set, err := task.read("data", file, m)
 				if err != nil {
 					return nil, err
 				}
 				return evaluate(c.Context(), m, set, train.EvaluateOptions{Threads: common.threads, MaxLength: task.maxLength, DType: dtype, AttentionDType: attentionDType})
 			}
-			e, err := measure(model)
+			e, err := measure("model", model)
 			if err != nil {
 				return err
 			}
 			e.Task = task.task
 			if against != "" {
-				other, err := measure(against)
+				other, err := measure("against", against)
 				if err != nil {
 					return err
 				}

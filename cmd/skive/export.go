@@ -50,10 +50,10 @@ tokenizer's files go along with both. skive is one file for Skive itself.`,
 			if format == "skive" || format == "onnx" && strings.HasSuffix(output, onnx.Extension) {
 				check = checkOutputFile
 			}
-			if err := check(output); err != nil {
+			if err := check("output", output); err != nil {
 				return err
 			}
-			m, err := openCheckpoint(model)
+			m, err := openCheckpoint("model", model)
 			if err != nil {
 				return err
 			}

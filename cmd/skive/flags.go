@@ -68,9 +68,17 @@ func require(c *cobra.Command, names ...string) error {
 	return nil
 }
 
-// checkOutput tries to write in an output directory, so that one that takes
+// ofFlag names the flag that an error, if it is one, comes from.
+func ofFlag(flag string, err error) error {
+	if err == nil || flag == "" {
+		return err
+	}
+	return fmt.Errorf("--%s: %w", flag, err)
+}
+
+// checkOutput tries to write in the output directory of a flag, so that one that takes
 // nothing is found out before the work and not after it. It leaves nothing.
-func checkOutput(dir string) error {
+func checkOutput(flag, dir string) error {
 	var made []string
 	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
 		if _, err := os.Lstat(d); !errors.Is(err, fs.ErrNotExist) {
@@ -84,32 +92,33 @@ func checkOutput(dir string) error {
 		}
 	}()
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return fmt.Errorf("--output: %w", err)
+		return fmt.Errorf("--%s: %w", flag, err)
 	}
 	f, err := os.CreateTemp(dir, ".skive-trial-*")
 	if err != nil {
-		return fmt.Errorf("--output: %w", err)
+		return fmt.Errorf("--%s: %w", flag, err)
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 // checkOutputFile is checkOutput for an output that is a file.
-func checkOutputFile(path string) error {
+func checkOutputFile(flag, path string) error {
 	switch info, err := os.Stat(path); {
 	case err != nil:
 	case info.IsDir():
-		return fmt.Errorf("--output: %s is a directory, expected the name of a file", path)
+		return fmt.Errorf("--%s: %s is a directory, expected the name of a file", flag, path)
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("--output: %s is not a regular file", path)
+		return fmt.Errorf("--%s: %s is not a regular file", flag, path)
 	}
-	return checkOutput(filepath.Dir(path))
+	return checkOutput(flag, filepath.Dir(path))
 }
 
-// openCheckpoint opens a --model and tells what reading it left out or made up.
-func openCheckpoint(path string) (*checkpoints.Model, error) {
+// openCheckpoint opens the model of a flag and tells what reading it left out or
+// made up.
+func openCheckpoint(flag, path string) (*checkpoints.Model, error) {
 	m, err := checkpoints.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, ofFlag(flag, err)
 	}
 	printNotes(path, m.Notes)
 	return m, nil

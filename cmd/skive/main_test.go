@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"net"
 	"os"
@@ -189,6 +190,39 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"int8 in half precision", []string{"export", "--model", int8, "--format", "hf", "--dtype", "fp16", "-o", out}, exitUsage, "expected f32"},
 		{"int8 in a file in half precision", []string{"export", "--model", int8, "--format", "skive", "--dtype", "bf16", "-o", filepath.Join(dir, "h.skive")}, exitUsage, "or f32"},
 		{"int8 padded", []string{"export", "--model", int8, "--format", "skive", "--pad", "-o", filepath.Join(dir, "h.skive")}, exitUsage, "--dtype f32"},
+		{"a missing training file", training("text", "absent.csv"), exitFailure, "--train: open"},
+		{"a missing model to train", []string{"train", "--model", missing, "--task", "text", "--train", good, "--dev", good, "-o", out}, exitFailure, "--model: stat"},
+		{"a missing teacher", []string{"distill", "--teacher", missing, "--layers", "1", "--task", "text", "--train", words, "--dev", words, "-o", out}, exitFailure, "--teacher: stat"},
+		{"a missing student", []string{"distill", "--teacher", model, "--student", missing, "--task", "text", "--train", words, "--dev", words, "-o", out}, exitFailure, "--student: stat"},
+		{"missing stages", []string{"distill", "--teacher", model, "--layers", "1", "--stages", missing, "--task", "text", "--train", words, "--dev", words, "-o", out}, exitFailure, "--stages: open"},
+		{"missing text", []string{"distill", "--general", "--teacher", model, "--layers", "1", "--text", missing, "--relations", "1", "-o", out}, exitFailure, "--text: open"},
+		{"missing unlabelled text", []string{"distill", "--teacher", model, "--layers", "1", "--unlabeled", missing, "--task", "text", "--train", words, "--dev", words, "-o", out}, exitFailure, "--unlabeled: open"},
+		{"missing data", []string{"eval", "--model", model, "--task", "text", "--data", missing}, exitFailure, "--data: open"},
+		{"a missing model to compare with", []string{"eval", "--model", model, "--against", missing, "--task", "text", "--data", words}, exitFailure, "--against: stat"},
+		{"missing inputs of a calibration", []string{"quantize", "--model", model, "--calibrate", missing, "-o", out}, exitFailure, "--calibrate: open"},
+		{"unknown task of a flag", []string{"eval", "--model", model, "--task", "sst3", "--data", words}, exitUsage, `--task: unknown task "sst3"`},
+		{"a missing recipe", []string{"compress", "--recipe", missing, "-o", out}, exitUsage, "--recipe: open"},
+		{"a missing model to compress", []string{"compress", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", out}, exitFailure, "--model: stat"},
+		{"missing examples to compress with", []string{"compress", "--model", model, "--task", "sst2", "--train", missing, "--dev", good, "-o", out}, exitFailure, "--train: open"},
+		{"a drop below 0", []string{"compress", "--max-drop", "-1", "-o", out}, exitUsage, "--max-drop: -1"},
+		{"a price below 0", []string{"compress", "--price-hour", "-1", "-o", out}, exitUsage, "--price-hour: -1"},
+		{"fewer than no instances", []string{"compress", "--instances", "-1", "-o", out}, exitUsage, "--instances: -1"},
+		{"compression to two targets", []string{"compress", "--target-ms", "1", "--target-speedup", "2", "-o", out}, exitUsage, "--target-ms and --target-speedup"},
+		{"compression of longer texts than the model's", []string{"compress", "--model", model, "--task", "text", "--train", words, "--dev", words, "--max-length", "65", "-o", out}, exitFailure, "--max-length: 65"},
+		{"compression of a regression", []string{"compress", "--model", model, "--task", "stsb", "--train", good, "--dev", good, "-o", out}, exitFailure, "--task: stsb is regression"},
+		{"a column of generated reviews", []string{"compress", "--text-column", "x", "-o", out}, exitUsage, "--text-column goes with"},
+		{"losses beside stages", []string{"distill", "--teacher", model, "--layers", "1", "--stages", "tinybert", "--soft", "2", "--task", "text", "--train", words, "--dev", words, "-o", out}, exitUsage, "--soft"},
+		{"a map of no loss", []string{"distill", "--teacher", model, "--layers", "1", "--hidden-map", "last", "--task", "text", "--train", words, "--dev", words, "-o", out}, exitUsage, "--hidden-map goes with --hidden-loss"},
+		{"weights of a given student", []string{"distill", "--teacher", model, "--student", model, "--init", "random", "--task", "text", "--train", words, "--dev", words, "-o", out}, exitUsage, "--init"},
+		{"general with two teachers", []string{"distill", "--general", "--teacher", model, "--teacher", model, "--layers", "1", "--text", good, "--relations", "1", "-o", out}, exitUsage, "--teacher: 2 teachers"},
+		{"a student wider than the teacher", []string{"distill", "--teacher", model, "--layers", "1", "--heads", "9", "--task", "text", "--train", words, "--dev", words, "-o", out}, exitUsage, "--heads 9"},
+		{"tuning of nothing pruned", []string{"prune", "--model", model, "--layers", "1", "--tune", "--task", "text", "--train", words, "-o", out}, exitUsage, "--tune"},
+		{"a ranking of nothing", []string{"prune", "--model", model, "--prune-vocab", "--global", "--task", "text", "--train", words, "-o", out}, exitUsage, "--global"},
+		{"predictions for nothing", []string{"prune", "--model", model, "--prune-vocab", "--predictions", "--task", "text", "--train", words, "-o", out}, exitUsage, "--predictions"},
+		{"a directory for the scores", []string{"prune", "--model", model, "--heads", "2", "--importance-out", dir, "--task", "text", "--train", words, "-o", out}, exitFailure, "--importance-out: " + dir},
+		{"a column without data", []string{"quantize", "--model", model, "--text-column", "x", "-o", out}, exitUsage, "--text-column goes with --max-drop"},
+		{"a length without data", []string{"quantize", "--model", model, "--max-length", "9", "-o", out}, exitUsage, "--max-length goes with"},
+		{"a drop of another kind of task", []string{"quantize", "--model", model, "--max-drop", "1", "--task", "stsb", "--data", filepath.Join(dir, "pairs.tsv"), "-o", out}, exitFailure, "--task: the model's head"},
 		{"output below a file", []string{"compress", "-o", filepath.Join(good, "x")}, exitFailure, "--output"},
 		{"full output", []string{"compress", "-o", dir}, exitFailure, dir},
 	} {
@@ -207,6 +241,18 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 				t.Error("something was written")
 			}
 		})
+	}
+}
+
+// --json makes a document of the recipe, too.
+func TestPrintRecipe(t *testing.T) {
+	var recipe struct {
+		Task     string
+		TargetMS float64 `json:"target_ms"`
+	}
+	code, stdout, stderr := execute(t, "compress", "--target-ms", "2", "--print-recipe", "--json")
+	if err := json.Unmarshal([]byte(stdout), &recipe); code != 0 || err != nil || recipe.Task != "reviews" || recipe.TargetMS != 2 {
+		t.Errorf("exit code %d, %s%s (%v)", code, stdout, stderr, err)
 	}
 }
 

@@ -50,7 +50,7 @@ embedding as a JSON array.`,
 				return usagef("--max-length: %w", err)
 			}
 			if err != nil {
-				return err
+				return ofFlag("model", err)
 			}
 			defer p.Close()
 			answer := predictLine

@@ -175,6 +175,12 @@ func (p *pruneFlags) check(c *cobra.Command) error {
 		return usagef("--target-speedup: %g, expected a factor above 1", p.targetSpeedup)
 	case given("target-flops") && !(p.targetFLOPs > 0 && p.targetFLOPs < 1):
 		return usagef("--target-flops: %g, expected a share between 0 and 1", p.targetFLOPs)
+	case costs == 0 && !sizes && (given("tune") || given("rearrange")):
+		return usagef("--tune and --rearrange go with --heads, --ffn or a target")
+	case p.global && !sizes:
+		return usagef("--global goes with --heads and --ffn")
+	case costs == 0 && !sizes && p.importanceOut == "" && given("importance"):
+		return usagef("--importance goes with --heads, --ffn, a target or --importance-out")
 	case costs == 0 && (given("dtype") || given("seq") || given("costs")):
 		return usagef("--dtype, --seq and --costs go with a target")
 	case p.normalize && !p.global:
@@ -212,6 +218,13 @@ func (p *pruneFlags) check(c *cobra.Command) error {
 		}
 		if !given("rearrange") {
 			p.rearrange = true
+		}
+	}
+	if costs == 0 && !sizes && !given("layers") && p.importanceOut == "" {
+		for _, name := range []string{"importance-data", "importance-examples", "predictions"} {
+			if given(name) {
+				return usagef("--%s: nothing is ranked by its importance here", name)
+			}
 		}
 	}
 	if p.examples == 0 && (p.rearrange || p.tune) {
@@ -265,10 +278,15 @@ func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
 		Method: pruning.Method(p.importance), Limit: p.examples, Predictions: p.predictions,
 		BatchSize: p.recovery.BatchSize, MaxLength: p.task.maxLength, Threads: common.threads, Progress: common.progress(),
 	}
-	if err := checkOutput(output); err != nil {
+	if err := checkOutput("output", output); err != nil {
 		return err
 	}
-	m, err := openCheckpoint(p.model)
+	if p.importanceOut != "" {
+		if err := checkOutputFile("importance-out", p.importanceOut); err != nil {
+			return err
+		}
+	}
+	m, err := openCheckpoint("model", p.model)
 	if err != nil {
 		return err
 	}
@@ -277,6 +295,9 @@ func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
 		return fmt.Errorf("--model: %s is int8, expected the f32, f16 or bf16 model that it was quantized from", p.model)
 	}
 	if err := j.read(m); err != nil {
+		return err
+	}
+	if err := pruning.CheckSizes(m.Config, p.heads, p.ffn); err != nil {
 		return err
 	}
 	j.whole = m
@@ -307,13 +328,13 @@ func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
 func (j *pruneJob) read(m *checkpoints.Model) (err error) {
 	j.task.optional = j.predictions
 	if j.task.train != "" {
-		if j.train, err = j.task.read(j.task.train, m); err != nil {
+		if j.train, err = j.task.read("train", j.task.train, m); err != nil {
 			return err
 		}
 		j.set = j.train
 	}
 	if j.task.dev != "" {
-		if j.dev, err = j.task.read(j.task.dev, m); err != nil {
+		if j.dev, err = j.task.read("dev", j.task.dev, m); err != nil {
 			return err
 		}
 	}
@@ -449,7 +470,7 @@ func (j *pruneJob) price(ctx context.Context, m *checkpoints.Model, targets []pr
 		if err != nil {
 			return nil, o, err
 		}
-		o.Tokens = max(1, enc.Tokens()/max(1, enc.Len()))
+		o.Tokens = enc.MeanLength()
 	}
 	if j.targetFLOPs > 0 {
 		return pruning.FLOPs(m.Config, o.Tokens), o, nil

@@ -50,6 +50,8 @@ each token at run time.`,
 				return usagef("--calibrate-method goes with --calibrate")
 			case !mixed && (file != "" || task.task != ""):
 				return usagef("--data and --task go with --max-drop")
+			case !mixed && calibrate == "" && c.Flags().Changed("max-length"):
+				return usagef("--max-length goes with --max-drop or --calibrate")
 			case !slices.Contains(quantize.Methods, quantize.Method(method)):
 				return usagef("--calibrate-method: %q, expected one of %v", method, quantize.Methods)
 			case mixed && !(maxDrop >= 0 && maxDrop <= 100):
@@ -59,10 +61,15 @@ each token at run time.`,
 					return err
 				}
 			}
-			if err := checkOutputFile(output); err != nil {
+			for _, name := range []string{"text-column", "pair-column", "label-column"} {
+				if c.Flags().Changed(name) && !mixed {
+					return usagef("--%s goes with --max-drop", name)
+				}
+			}
+			if err := checkOutputFile("output", output); err != nil {
 				return err
 			}
-			m, err := openCheckpoint(model)
+			m, err := openCheckpoint("model", model)
 			if err != nil {
 				return err
 			}
@@ -129,7 +136,7 @@ func observe(ctx context.Context, m *checkpoints.Model, file string, maxLength i
 	}
 	batches, err := readBatches(m, file, 16, maxLength)
 	if err != nil {
-		return nil, err
+		return nil, ofFlag("calibrate", err)
 	}
 	bar := progress.New(common.progress(), "calibration", 0, len(batches))
 	defer bar.Finish("")
@@ -147,8 +154,14 @@ func quantizeMixed(ctx context.Context, m *checkpoints.Model, task *taskFlags, f
 	if m.Config.Head == checkpoints.MaskedLM {
 		return fmt.Errorf("--max-drop: a model that does %s is measured by its loss on masks, expected one with labels, choices or a number", m.Config.Head)
 	}
-	set, err := task.read(file, m)
+	set, err := task.read("data", file, m)
 	if err != nil {
+		return err
+	}
+	if err := train.CheckHead(m.Config, set.Task); err != nil {
+		return fmt.Errorf("--task: %w", err)
+	}
+	if err := train.CheckLabels("--data", set, m.Config, true); err != nil {
 		return err
 	}
 	enc, err := train.Encode(m, set, task.maxLength)

@@ -34,15 +34,17 @@ func (t *taskFlags) register(f *pflag.FlagSet, training bool) {
 	f.IntVar(&t.maxLength, "max-length", 0, "truncate inputs to this number of tokens (default the model's maximum)")
 }
 
-// read reads one of the task's files. The labels are the model's where it has
+// read reads one of the task's files, which a flag names or, if that is "", an
+// argument. The labels are the model's where it has
 // any, for the tasks that name none.
-func (t *taskFlags) read(path string, model *checkpoints.Model) (*data.Dataset, error) {
+func (t *taskFlags) read(flag, path string, model *checkpoints.Model) (*data.Dataset, error) {
 	if t.task == "reviews" {
-		return data.Read(path, data.Task{Name: "text", Labels: reviews.Labels, Metric: "accuracy"}, t.options(reviews.Labels))
+		set, err := data.Read(path, data.Task{Name: "text", Labels: reviews.Labels, Metric: "accuracy"}, t.options(reviews.Labels))
+		return set, ofFlag(flag, err)
 	}
 	task, err := data.TaskByName(t.task)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, usageError{ofFlag("task", err)}
 	}
 	var labels []string
 	if model != nil && len(task.Labels) == 0 {
@@ -52,17 +54,19 @@ func (t *taskFlags) read(path string, model *checkpoints.Model) (*data.Dataset, 
 	if err == nil && set.Skipped > 0 && !common.quiet {
 		fmt.Fprintf(os.Stderr, "%s: skipped %d records without a label of the benchmark\n", path, set.Skipped)
 	}
-	return set, err
+	return set, ofFlag(flag, err)
 }
 
-// unlabeled reads a file of the task, or of plain text, without its labels.
+// unlabeled reads the file of --unlabeled, of the task or of plain text, without
+// its labels.
 func (t *taskFlags) unlabeled(path string, labels []string) (*data.Dataset, error) {
 	if strings.HasSuffix(strings.TrimSuffix(path, ".gz"), ".txt") {
-		return data.ReadText(path)
+		ds, err := data.ReadText(path)
+		return ds, ofFlag("unlabeled", err)
 	}
 	o := *t
 	o.optional = true
-	ds, err := o.read(path, &checkpoints.Model{Config: checkpoints.Config{Labels: labels}})
+	ds, err := o.read("unlabeled", path, &checkpoints.Model{Config: checkpoints.Config{Labels: labels}})
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +92,7 @@ func (t *taskFlags) sets(model *checkpoints.Model) (train, dev *data.Dataset, er
 	if model.Config.GenericLabels() {
 		known = nil
 	}
-	if train, err = t.read(t.train, known); err != nil {
+	if train, err = t.read("train", t.train, known); err != nil {
 		return nil, nil, err
 	}
 	if known == nil && len(model.Config.Labels) >= len(train.Task.Labels) && indices(train.Task.Labels) {
@@ -100,7 +104,7 @@ func (t *taskFlags) sets(model *checkpoints.Model) (train, dev *data.Dataset, er
 	if known == nil || len(known.Config.Labels) == 0 {
 		known = &checkpoints.Model{Config: checkpoints.Config{Labels: train.Task.Labels}}
 	}
-	if dev, err = t.read(t.dev, known); err != nil {
+	if dev, err = t.read("dev", t.dev, known); err != nil {
 		return nil, nil, err
 	}
 	return train, dev, nil

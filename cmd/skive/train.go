@@ -93,7 +93,7 @@ func newTrain() *cobra.Command {
 			if seeds < 1 {
 				return usagef("--seeds: %d, expected 1 or more", seeds)
 			}
-			m, err := openModel(c, model, configFile, o.Seed, masked)
+			m, err := openModel(c, modelFlags{"model", "config"}, model, configFile, o.Seed, masked)
 			if err != nil {
 				return err
 			}
@@ -102,7 +102,7 @@ func newTrain() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := checkOutput(o.Output); err != nil {
+			if err := checkOutput("output", o.Output); err != nil {
 				return err
 			}
 			if seeds != 1 {
@@ -131,22 +131,26 @@ func newTrain() *cobra.Command {
 	return c
 }
 
+// modelFlags are the names of the flags that a model comes from, and of the
+// configuration of one with fresh weights.
+type modelFlags struct{ model, config string }
+
 // openModel opens --model, or makes a model with fresh weights from --config, of
 // a masked language model where that is to be trained.
-func openModel(c *cobra.Command, model, configFile string, seed uint64, masked bool) (*checkpoints.Model, error) {
+func openModel(c *cobra.Command, flags modelFlags, model, configFile string, seed uint64, masked bool) (*checkpoints.Model, error) {
 	switch {
 	case (model == "") == (configFile == ""):
-		return nil, usagef("either --model or --config is required")
+		return nil, usagef("either --%s or --%s is required", flags.model, flags.config)
 	case model != "":
-		return openCheckpoint(model)
+		return openCheckpoint(flags.model, model)
 	}
 	text, err := os.ReadFile(configFile)
 	if err != nil {
-		return nil, err
+		return nil, ofFlag(flags.config, err)
 	}
 	cfg, err := checkpoints.ParseConfig(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", configFile, err)
+		return nil, fmt.Errorf("--%s: %s: %w", flags.config, configFile, err)
 	}
 	switch {
 	case masked:
@@ -159,7 +163,7 @@ func openModel(c *cobra.Command, model, configFile string, seed uint64, masked b
 		return m, nil // token ids are drawn: no tokenizer is needed
 	}
 	m.Tokenizer, err = checkpoints.ReadTokenizer(filepath.Dir(configFile))
-	return m, err
+	return m, ofFlag(flags.config, err)
 }
 
 // printResult says how a run went.
