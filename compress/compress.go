@@ -49,9 +49,11 @@ type run struct {
 	Options
 	train, dev *data.Dataset
 	unlabeled  []data.Example
+	augmented  map[int][]data.Example // by the number of copies
 	teacher    *checkpoints.Model
 	inputs     string // see Report.Inputs
 	made       bool   // the output directory was not there before
+	continued  bool   // an earlier run was
 	steps      []step
 	dropped    *Dropped
 	target     *Target
@@ -78,7 +80,7 @@ func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 	if o.Threads == 0 {
 		o.Threads = runtime.GOMAXPROCS(0)
 	}
-	c := &run{Recipe: r, Options: o}
+	c := &run{Recipe: r, Options: o, augmented: map[int][]data.Example{}}
 	if c.Instances == 0 {
 		c.Instances = o.Threads
 	}
@@ -426,7 +428,11 @@ func (c *run) student(ctx context.Context) (*checkpoints.Model, error) {
 	if s.Hidden == 0 && s.Heads == 0 && s.FFN == 0 {
 		return distill.StudentFromLayers(c.teacher, layers)
 	}
-	return distill.Narrow(ctx, c.teacher, layers, size, c.importanceSet(), c.importanceOptions())
+	settings := map[string]string{"layers": fmt.Sprint(layers), "size": fmt.Sprint(size)}
+	return c.cut("student", c.teacher, settings, func() (*checkpoints.Model, map[string]float64, error) {
+		m, err := distill.Narrow(ctx, c.teacher, layers, size, c.importanceSet(), c.importanceOptions())
+		return m, nil, err
+	})
 }
 
 // checkStudent reports a student that cannot be made of the teacher, before
@@ -486,12 +492,14 @@ func (c *run) studentLayers() ([]int, error) {
 // prune cuts a variant, with shares of the student's layers, out of the student
 // or of the variant before: what recovered once loses less by the next cut.
 func (c *run) prune(ctx context.Context, m *checkpoints.Model, student []checkpoints.LayerSize, p Pruning) (*checkpoints.Model, error) {
-	return c.cut(p.name(), m, nil, func() (*checkpoints.Model, map[string]float64, error) {
+	// The name has whole percentages, of which several sizes may come.
+	sizes := p.sizes(student)
+	return c.cut(p.name(), m, map[string]string{"sizes": fmt.Sprint(sizes)}, func() (*checkpoints.Model, map[string]float64, error) {
 		scores, err := pruning.Importance(ctx, m, c.importanceSet(), c.importanceOptions())
 		if err != nil {
 			return nil, nil, err
 		}
-		masks, err := pruning.SelectSizes(scores, m.Config, p.sizes(student))
+		masks, err := pruning.SelectSizes(scores, m.Config, sizes)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -559,13 +567,16 @@ func (c *run) examples(ctx context.Context, d Distillation) (*data.Dataset, erro
 	all := &data.Dataset{Task: c.train.Task, Examples: slices.Clone(c.train.Examples)}
 	all.Examples = append(all.Examples, c.unlabeled...)
 	if d.Augment > 0 {
-		o := distill.AugmentDefaults()
-		o.Copies, o.Seed, o.Threads, o.Progress = d.Augment, c.Seed, c.Threads, c.Progress
-		more, err := distill.Augment(ctx, all, c.teacher, o)
-		if err != nil {
-			return nil, err
+		if c.augmented[d.Augment] == nil {
+			o := distill.AugmentDefaults()
+			o.Copies, o.Seed, o.Threads, o.Progress = d.Augment, c.Seed, c.Threads, c.Progress
+			more, err := distill.Augment(ctx, all, c.teacher, o)
+			if err != nil {
+				return nil, err
+			}
+			c.augmented[d.Augment] = more.Examples
 		}
-		all.Examples = append(all.Examples, more.Examples...)
+		all.Examples = append(all.Examples, c.augmented[d.Augment]...)
 	}
 	return all, nil
 }
@@ -614,8 +625,8 @@ func (c *run) report(ctx context.Context) (*Report, error) {
 	}
 	bar.Finish("")
 	report := &Report{
-		Task: c.Task, Metric: c.dev.Task.Metric, Examples: dev.Len(),
-		TokenizeMS: tokenizing * 1e3, Machine: ThisMachine(), Recipe: c.Recipe, Dropped: c.dropped, Target: c.target, Inputs: c.inputs,
+		Floors: []Floor{}, Task: c.Task, Metric: c.dev.Task.Metric, Examples: dev.Len(),
+		TokenizeMS: tokenizing * 1e3, Machine: ThisMachine(), Recipe: c.Recipe, Dropped: c.dropped, Target: c.target, Inputs: c.inputs, Continued: c.continued,
 	}
 	for _, m := range measured {
 		row, err := m.row(dev, report.Metric, labels)

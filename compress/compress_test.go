@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/pruning"
 	"github.com/skive-ml/skive/quantize"
@@ -106,6 +107,9 @@ func TestRunMeasuresEveryStep(t *testing.T) {
 	}
 	if again, err = Run(context.Background(), tiny(), Options{Output: dir, Threads: 2, Progress: &said}); err != nil {
 		t.Fatal(err)
+	}
+	if !strings.Contains(report.Table(), "The whole run took") || !strings.Contains(again.Table(), "The call that ended the run took") {
+		t.Errorf("who took how long: %s\n%s", report.Table(), again.Table())
 	}
 	if strings.Contains(said.String(), "importance") || len(again.Rows) != len(report.Rows) {
 		t.Errorf("without the report: %s", &said)
@@ -289,6 +293,24 @@ func TestRunGoesOnWhereItWasStopped(t *testing.T) {
 			t.Errorf("%s: it was trained again", name)
 		}
 	}
+
+	// A variant is another one with another share, whose name may be the same.
+	changed.Architecture.IntermediateSize = 400
+	whole = filepath.Join(t.TempDir(), "shares")
+	for _, want := range []int{300, 298} {
+		if err := run(context.Background(), changed, Options{Output: whole}); err != nil {
+			t.Fatal(err)
+		}
+		m, err := checkpoints.Open(filepath.Join(whole, "pruned-25-25"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := m.Config.Layers[0].Intermediate; got != want {
+			t.Errorf("the share %g leaves %d units, want %d", changed.Prune[0].FFN, got, want)
+		}
+		m.Close()
+		changed.Prune[0].FFN += 0.004
+	}
 }
 
 // A run with a changed recipe may be stopped when it has replaced some of the models
@@ -448,16 +470,28 @@ func TestRunStopsWhenCancelled(t *testing.T) {
 func TestANarrowStudentInStages(t *testing.T) {
 	dir := t.TempDir()
 	r := tiny()
-	r.Prune = nil
 	r.Student.Hidden, r.Student.Heads, r.Student.FFN = 16, 6, 20
 	r.Distill.Stages = distill.TinyBERT()
-	r.Distill.Augment = 1
+	r.Distill.Augment, r.Recover.Augment = 1, 1
+	r.Prune = []Pruning{{Heads: 0.5, FFN: 0.5}}
 	r.Unlabeled = filepath.Join(dir, "more.txt")
 	if err := os.WriteFile(r.Unlabeled, []byte("the food was never bad\n"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Run(context.Background(), r, Options{Output: filepath.Join(dir, "out"), Threads: 2}); err != nil {
+	run := func() string {
+		var said strings.Builder
+		if _, err := Run(context.Background(), r, Options{Output: filepath.Join(dir, "out"), Threads: 2, Progress: &said}); err != nil {
+			t.Fatal(err)
+		}
+		return said.String()
+	}
+	run()
+	// The narrow student is kept, and so is what was trained.
+	if err := os.Remove(filepath.Join(dir, "out", reportFile)); err != nil {
 		t.Fatal(err)
+	}
+	if said := run(); strings.Contains(said, "importance") {
+		t.Errorf("once more: %s", said)
 	}
 	for _, path := range []string{"student", "student/stages/intermediate"} {
 		m, err := checkpoints.Open(filepath.Join(dir, "out", path))
@@ -471,6 +505,23 @@ func TestANarrowStudentInStages(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "out", "cache")); !os.IsNotExist(err) {
 		t.Errorf("the cache is left: %v", err)
+	}
+}
+
+func TestAugmentedOnce(t *testing.T) {
+	c := run{Recipe: tiny(), Options: Options{Threads: 1}, augmented: map[int][]data.Example{}}
+	if err := c.load(); err != nil {
+		t.Fatal(err)
+	}
+	c.train.Examples = c.train.Examples[:20]
+	first, err := c.examples(context.Background(), Distillation{Augment: 2})
+	if err != nil || len(first.Examples) <= 20 {
+		t.Fatalf("%d examples (%v), want more than 20", len(first.Examples), err)
+	}
+	c.teacher = nil // whose embeddings find the words
+	again, err := c.examples(context.Background(), Distillation{Augment: 2})
+	if err != nil || !reflect.DeepEqual(again, first) {
+		t.Errorf("other examples for the next distillation (%v)", err)
 	}
 }
 
@@ -553,6 +604,7 @@ func TestRecipeErrorsNameTheSetting(t *testing.T) {
 		{"{target_speedup: 2, prune: [{heads: 0.5, ffn: 0.5}]}", "prune"},
 		{"reviews: {train: 100, dev: 0}", "reviews: 100 of training and 0 of development"},
 		{"{model: dir, architecture: {layers: 2}, task: sst2, train: a, dev: b}", "architecture"},
+		{"quantize_aware: {activations: dynamic, precision: bf16}", "quantize_aware: precision"},
 		{"student: {hidden: -1}", "student.hidden: -1"},
 		{"student: {random: true, teacher_layers: [0]}", "student.teacher_layers"},
 	} {

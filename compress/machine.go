@@ -32,7 +32,11 @@ func ThisMachine() Machine {
 
 // String renders the machine in one phrase.
 func (m Machine) String() string {
-	return fmt.Sprintf("%s (%d cores, %s, %s/%s)", m.CPU, m.Cores, m.ISA, m.OS, m.Arch)
+	cores := "cores"
+	if m.Cores == 1 {
+		cores = "core"
+	}
+	return fmt.Sprintf("%s (%d %s, %s, %s/%s)", m.CPU, m.Cores, cores, m.ISA, m.OS, m.Arch)
 }
 
 // energy reads the RAPL counters of all processor packages in joules; ok is

@@ -363,6 +363,9 @@ func (r Recipe) Validate() error {
 	}
 	for _, t := range trainings {
 		o, err := t.options(r)
+		if t.name == "quantize_aware" {
+			o.QuantizeAware = r.QuantizeAware.Activations
+		}
 		if err == nil {
 			err = o.Validate()
 		}

@@ -79,8 +79,11 @@ type Report struct {
 	Metric   string  `json:"metric_name"`
 	Examples int     `json:"examples"`
 	Seconds  float64 `json:"seconds"`
-	Rows     []Row   `json:"rows"`
-	Floors   []Floor `json:"floors"`
+	// Continued says that earlier calls had done a part of the run, whose time is
+	// not in Seconds.
+	Continued bool    `json:"continued"`
+	Rows      []Row   `json:"rows"`
+	Floors    []Floor `json:"floors"`
 	// Dropped is nil where no model lost too much.
 	Dropped *Dropped `json:"dropped,omitempty"`
 	// Target is nil where the recipe has none.
@@ -168,7 +171,11 @@ func (r *Report) notes() []string {
 	if r.TokenizeMS > 0 {
 		notes = append(notes, fmt.Sprintf("Tokenization is not counted; it adds %s ms an example to every row.", significant(r.TokenizeMS)))
 	}
-	return append(notes, fmt.Sprintf("The whole run took %.0f s. Costs are at $%g a machine hour (--price-hour).", r.Seconds, r.Recipe.PriceHour))
+	took := fmt.Sprintf("The whole run took %.0f s.", r.Seconds)
+	if r.Continued {
+		took = fmt.Sprintf("The call that ended the run took %.0f s; what was done before was kept.", r.Seconds)
+	}
+	return append(notes, fmt.Sprintf("%s Costs are at $%g a machine hour (--price-hour).", took, r.Recipe.PriceHour))
 }
 
 // Markdown returns the report as a Markdown page.

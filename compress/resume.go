@@ -65,6 +65,8 @@ func (c *run) checkOutput() error {
 func (c *run) claimOutput() error {
 	_, err := os.Stat(c.Output)
 	c.made = errors.Is(err, fs.ErrNotExist)
+	_, err = os.Stat(c.path(RecipeFile))
+	c.continued = err == nil
 	for _, name := range reportFiles {
 		if err := os.Remove(c.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -123,7 +125,7 @@ func (c *run) digest() string {
 	return fmt.Sprintf("%x", h.Sum(nil)[:12])
 }
 
-// cut returns what do cuts out of m, from the file of an earlier run where nothing
+// cut returns what do cuts out of m, a narrower student or a pruned variant, from the file of an earlier run where nothing
 // has changed on which it depends. The file's provenance has the settings, and
 // what do measured.
 func (c *run) cut(name string, m *checkpoints.Model, settings map[string]string, do func() (*checkpoints.Model, map[string]float64, error)) (*checkpoints.Model, error) {

@@ -42,6 +42,9 @@ says that no model is good enough, or none at the target. A target that no stude
 					return usagef("--%s: %g, expected more than 0", name, x)
 				}
 			}
+			if given("max-drop") && maxDrop == 0 {
+				return usagef("--max-drop: 0, expected more than 0 to 100 points; without the flag, the recipe's variants are taken whatever they lose")
+			}
 			if given("target-ms") && given("target-speedup") {
 				return usagef("--target-ms and --target-speedup exclude one another")
 			}

@@ -205,6 +205,7 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"a missing model to compress", []string{"compress", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", out}, exitFailure, "--model: stat"},
 		{"missing examples to compress with", []string{"compress", "--model", model, "--task", "sst2", "--train", missing, "--dev", good, "-o", out}, exitFailure, "--train: open"},
 		{"a drop below 0", []string{"compress", "--max-drop", "-1", "-o", out}, exitUsage, "--max-drop: -1"},
+		{"a drop of 0", []string{"compress", "--max-drop", "0", "-o", out}, exitUsage, "--max-drop: 0"},
 		{"a price below 0", []string{"compress", "--price-hour", "-1", "-o", out}, exitUsage, "--price-hour: -1"},
 		{"fewer than no instances", []string{"compress", "--instances", "-1", "-o", out}, exitUsage, "--instances: -1"},
 		{"compression to two targets", []string{"compress", "--target-ms", "1", "--target-speedup", "2", "-o", out}, exitUsage, "--target-ms and --target-speedup"},
