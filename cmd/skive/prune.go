@@ -251,7 +251,9 @@ func (p *pruneFlags) check(c *cobra.Command) error {
 // pruneJob is a run of skive prune.
 type pruneJob struct {
 	*pruneFlags
-	whole *checkpoints.Model // what --tune and --recover compare with
+	whole  *checkpoints.Model // what --tune and --recover compare with
+	before int64              // parameters of the model as it came
+	output string
 	// train and dev are nil where they are not needed; set is the one of the two
 	// that importance is measured on.
 	train, dev, set *data.Dataset
@@ -272,13 +274,12 @@ func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
 	if j.recovering.Options, err = p.recovery.options(p.task.maxLength); err != nil {
 		return err
 	}
-	output := j.recovering.Output
-	j.recovering.Output, j.recovering.Stage = "", stage
+	j.output, j.recovering.Output, j.recovering.Stage = j.recovering.Output, "", stage
 	j.options = pruning.ImportanceOptions{
 		Method: pruning.Method(p.importance), Limit: p.examples, Predictions: p.predictions,
 		BatchSize: p.recovery.BatchSize, MaxLength: p.task.maxLength, Threads: common.threads, Progress: common.progress(),
 	}
-	if err := checkOutput("output", output); err != nil {
+	if err := checkOutput("output", j.output); err != nil {
 		return err
 	}
 	if p.importanceOut != "" {
@@ -300,7 +301,7 @@ func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
 	if err := pruning.CheckSizes(m.Config, p.heads, p.ffn); err != nil {
 		return err
 	}
-	j.whole = m
+	j.whole, j.before = m, m.Parameters()
 	if p.vocabulary {
 		if j.whole, err = pruning.Vocabulary(m, j.texts); err != nil {
 			return err
@@ -309,17 +310,6 @@ func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
 	results, err := j.prune(c.Context(), targets)
 	if err != nil {
 		return err
-	}
-	for i := range results {
-		r := &results[i]
-		r.Output, r.Before = output, m.Parameters()
-		if p.family != "" {
-			r.Output = filepath.Join(output, memberName(targets[i]))
-		}
-		if err := r.model.SaveHF(r.Output); err != nil {
-			return err
-		}
-		r.Parameters, r.Bytes = r.model.Parameters(), r.model.Bytes()
 	}
 	return printPruned(os.Stdout, results, p.family != "")
 }
@@ -377,10 +367,19 @@ type pruned struct {
 	TargetSpeedup float64 `json:"target_speedup,omitempty"`
 
 	target pruning.Target
-	model  *checkpoints.Model
 }
 
-// prune makes the pruned models: one for each target, or one.
+// save writes a pruned model, in a directory of its name below the output if it has
+// one: a member of a family as soon as it is done, since the next may take hours.
+func (j *pruneJob) save(m *checkpoints.Model, r pruned, name string) ([]pruned, error) {
+	r.Output, r.Before, r.Parameters, r.Bytes = j.output, j.before, m.Parameters(), m.Bytes()
+	if name != "" {
+		r.Output = filepath.Join(j.output, name)
+	}
+	return []pruned{r}, m.SaveHF(r.Output)
+}
+
+// prune makes and saves the pruned models: one for each target, or one.
 func (j *pruneJob) prune(ctx context.Context, targets []pruning.Target) ([]pruned, error) {
 	start := j.whole
 	var err error
@@ -426,7 +425,10 @@ func (j *pruneJob) prune(ctx context.Context, targets []pruning.Target) ([]prune
 	}
 	if !cut {
 		m, err := j.finish(ctx, start, start, "")
-		return []pruned{{model: m}}, err
+		if err != nil {
+			return nil, err
+		}
+		return j.save(m, pruned{}, "")
 	}
 	fits, err := j.search(ctx, start, scores, costs, targets, measuring)
 	if err != nil {
@@ -444,17 +446,22 @@ func (j *pruneJob) prune(ctx context.Context, targets []pruning.Target) ([]prune
 			r.target = targets[i]
 			r.TargetMS, r.TargetSpeedup = r.target.Milliseconds, r.target.Speedup
 		}
-		if r.model, err = pruning.Rewire(start, fit.Masks); err != nil {
+		m, err := pruning.Rewire(start, fit.Masks)
+		if err != nil {
 			return nil, err
 		}
 		name := ""
 		if j.family != "" {
 			name = memberName(targets[i])
 		}
-		if r.model, err = j.finish(ctx, start, r.model, name); err != nil {
+		if m, err = j.finish(ctx, start, m, name); err != nil {
 			return nil, err
 		}
-		results = append(results, r)
+		saved, err := j.save(m, r, name)
+		if err != nil {
+			return nil, err
+		}
+		results = append(results, saved...)
 	}
 	return results, nil
 }
@@ -579,7 +586,10 @@ func (j *pruneJob) iterate(ctx context.Context, m *checkpoints.Model) ([]pruned,
 			return j.recovered(ctx, m, fmt.Sprintf("round-%d", round))
 		},
 	})
-	return []pruned{{model: m}}, err
+	if err != nil {
+		return nil, err
+	}
+	return j.save(m, pruned{}, "")
 }
 
 // printPruned says how large the saved models are: one document, a list for a

@@ -119,3 +119,25 @@ func TestPruneRefuses(t *testing.T) {
 		}
 	}
 }
+
+// A member of a family is saved before the next one is made.
+func TestPruneSavesEachMember(t *testing.T) {
+	dir := t.TempDir()
+	set, out, log := filepath.Join(dir, "set.jsonl"), filepath.Join(dir, "out"), filepath.Join(dir, "log")
+	if err := os.WriteFile(set, []byte(`{"text": "w5 w6 w7", "label": "red"}`+"\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(log+".1.02x", 0o777); err != nil { // where the second member's recovery cannot write
+		t.Fatal(err)
+	}
+	code, _, stderr := execute(t, "prune", "--model", "../../train/testdata/tiny", "--task", "text", "--train", set, "--dev", set, "-o", out,
+		"--family", "1.01,1.02", "--recover", "--steps", "1", "--log", log, "--costs", dir, "-q", "--threads", "1")
+	if code != exitFailure || !strings.Contains(stderr, "1.02x") {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	m, err := checkpoints.Open(filepath.Join(out, "1.01x"))
+	if err != nil {
+		t.Fatalf("the first member is lost: %v", err)
+	}
+	m.Close()
+}
