@@ -72,12 +72,12 @@ func (r *Report) picture() ([]byte, error) {
 	names.Offset = vg.Point{X: vg.Points(7), Y: vg.Points(7)}
 	p.Add(line, marks, bars, names)
 
-	// Room for the names at the right and above.
-	last := r.Rows[len(r.Rows)-1].Cumulative
+	// Room for the names at the right and above; a row may be slower than the first.
+	least, most := 1.0, 1.0
 	for _, row := range r.Rows {
-		last = max(last, row.Cumulative)
+		least, most = min(least, row.Cumulative), max(most, row.Cumulative)
 	}
-	p.X.Min, p.X.Max = 0.8, last*2
+	p.X.Min, p.X.Max = 0.8*least, most*2
 	p.Y.Max += (p.Y.Max - p.Y.Min) * 0.35
 
 	canvas := vgsvg.New(9*vg.Inch, 5*vg.Inch)
