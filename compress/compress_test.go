@@ -376,6 +376,10 @@ func TestRunRefusesAForeignDirectory(t *testing.T) {
 	if err := c.checkOutput(); err != nil {
 		t.Errorf("the same run again: %v", err)
 	}
+	c.Model = "./a/"
+	if err := c.checkOutput(); err != nil {
+		t.Errorf("the same model by another path: %v", err)
+	}
 	for _, other := range []Recipe{ForModel("other", "sst2", "b", "c"), ForModel("a", "cola", "b", "c")} {
 		c.Recipe = other
 		var foreign *OtherRunError

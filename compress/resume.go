@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -41,7 +42,7 @@ func (c *run) checkOutput() error {
 		for _, x := range []struct{ setting, saved, given string }{
 			{"model", saved.Model, c.Model}, {"task", saved.Task, c.Task},
 		} {
-			if x.saved != x.given {
+			if x.saved != x.given && filepath.Clean(x.saved) != filepath.Clean(x.given) {
 				return &OtherRunError{Path: c.Output, Setting: x.setting, Saved: x.saved, Given: x.given}
 			}
 		}

@@ -296,7 +296,7 @@ func newDistill() *cobra.Command {
 		if err := o.Validate(); err != nil {
 			return named(err)
 		}
-		if err := checkOutput("output", o.Output); err != nil {
+		if err := flags.checkOutputs(); err != nil {
 			return err
 		}
 		for i, path := range teachers {

@@ -279,7 +279,7 @@ func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
 		Method: pruning.Method(p.importance), Limit: p.examples, Predictions: p.predictions,
 		BatchSize: p.recovery.BatchSize, MaxLength: p.task.maxLength, Threads: common.threads, Progress: common.progress(),
 	}
-	if err := checkOutput("output", j.output); err != nil {
+	if err := p.recovery.checkOutputs(); err != nil {
 		return err
 	}
 	if p.importanceOut != "" {

@@ -66,6 +66,28 @@ func (t *trainingFlags) options(maxLength int) (train.Options, error) {
 	return o, nil
 }
 
+// checkOutputs tries to write where a run will: its output directory,
+// --log and --tensorboard.
+func (t *trainingFlags) checkOutputs() error {
+	if err := checkOutput("output", t.Output); err != nil {
+		return err
+	}
+	if t.Log != "" {
+		switch info, err := os.Stat(t.Log); {
+		case err != nil:
+			if err := checkOutput("log", filepath.Dir(t.Log)); err != nil {
+				return err
+			}
+		case info.IsDir():
+			return fmt.Errorf("--log: %s is a directory, expected the name of a file", t.Log)
+		}
+	}
+	if t.TensorBoard != "" {
+		return checkOutput("tensorboard", t.TensorBoard)
+	}
+	return nil
+}
+
 func newTrain() *cobra.Command {
 	var (
 		task              taskFlags
@@ -102,7 +124,7 @@ func newTrain() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := checkOutput("output", o.Output); err != nil {
+			if err := flags.checkOutputs(); err != nil {
 				return err
 			}
 			if seeds != 1 {
