@@ -16,6 +16,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/distill"
+	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/pruning"
 	"github.com/skive-ml/skive/train"
 )
@@ -74,7 +75,7 @@ whole model into what is left, after each of --rounds, with skive distill's trai
 	f.BoolVar(&p.vocabulary, "prune-vocab", false, "keep the sub-words of the task's texts, and the characters")
 	f.Float64Var(&p.targetMS, "target-ms", 0, "prune to this latency, in milliseconds")
 	f.Float64Var(&p.targetSpeedup, "target-speedup", 0, "prune to this many times the model's speed")
-	f.Float64Var(&p.targetFLOPs, "target-flops", 0, "prune to this share of the layers' operations")
+	f.Float64Var(&p.targetFLOPs, "target-flops", 0, "prune to this share of the operations of the model's layers")
 	f.StringVar(&p.family, "family", "", "several --target-speedup, as 2,4,8")
 	f.StringVar(&p.dtype, "dtype", "f32", "number format of the engine that is measured: f32, fp16, bf16 or int8")
 	f.IntVar(&p.seq, "seq", 0, "tokens of the sequence that is measured (default the mean of the importance data)")
@@ -387,6 +388,16 @@ func (j *pruneJob) prune(ctx context.Context, targets []pruning.Target) ([]prune
 		if start, _, err = pruning.DropLayers(ctx, start, j.set, j.layers, j.options); err != nil {
 			return nil, err
 		}
+		// How many times as fast is asked of the model as it came.
+		reference := j.whole
+		if reference.DType() != checkpoints.F32 || j.dtype != infer.F32 {
+			if reference, err = withDType(reference, j.dtype); err != nil {
+				return nil, err
+			}
+		}
+		for i := range targets {
+			targets[i].Reference = reference
+		}
 	}
 	if j.rounds > 1 {
 		return j.iterate(ctx, start)
@@ -518,7 +529,8 @@ func (j *pruneJob) search(ctx context.Context, m *checkpoints.Model, scores *pru
 	var err error
 	switch {
 	case costs != nil:
-		masks, err = pruning.Search(scores, m.Config, costs, j.targetFLOPs*costs.Of(m.Config.Layers))
+		whole := j.whole.Config
+		masks, err = pruning.Search(scores, m.Config, costs, j.targetFLOPs*pruning.FLOPs(whole, o.Tokens).Of(whole.Layers))
 		if err != nil {
 			return nil, fmt.Errorf("--target-flops: %w", err)
 		}

@@ -141,3 +141,26 @@ func TestPruneSavesEachMember(t *testing.T) {
 	}
 	m.Close()
 }
+
+// A speed-up is one of the model as it came, not of what --layers has left of it.
+func TestPruneLayersToASpeedup(t *testing.T) {
+	dir := t.TempDir()
+	set := filepath.Join(dir, "set.jsonl")
+	if err := os.WriteFile(set, []byte(`{"text": "w5 w6 w7 w8 w9 w10 w11 w12", "label": "red"}`+"\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	var parameters []int64
+	for _, more := range [][]string{nil, {"--target-speedup", "1.1", "--costs", dir}, {"--target-speedup", "1.1", "--costs", dir, "--dtype", "int8"}} {
+		args := append([]string{"prune", "--model", "../../train/testdata/tiny", "--task", "text", "--train", set, "-o", filepath.Join(dir, "out"),
+			"--layers", "1", "--json", "-q", "--threads", "1"}, more...)
+		code, stdout, stderr := execute(t, args...)
+		var printed struct{ Parameters int64 }
+		if err := json.Unmarshal([]byte(stdout), &printed); code != 0 || err != nil {
+			t.Fatalf("exit code %d, %s (%v)", code, stderr, err)
+		}
+		parameters = append(parameters, printed.Parameters)
+	}
+	if parameters[1] != parameters[0] || parameters[2] != parameters[0] {
+		t.Errorf("%d parameters, want %d: one layer of two is fast enough as it is", parameters[1:], parameters[0])
+	}
+}
