@@ -36,6 +36,8 @@ type Options struct {
 	// or absent one, or that of an earlier run of the same model and task. Of
 	// that, stages that are finished and whose inputs and settings have not
 	// changed are kept, and one that was interrupted goes on where it was saved.
+	// What a changed one replaces is kept beside it (NAME.previous), and taken up
+	// again when the change is taken back.
 	Output string
 	// Threads is the number of threads; 0 is one for each processor.
 	Threads int

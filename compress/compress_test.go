@@ -294,6 +294,43 @@ func TestRunGoesOnWhereItWasStopped(t *testing.T) {
 		}
 	}
 
+	// What was set aside is taken up again with its settings, also where the
+	// exchange is interrupted.
+	again := read(whole, "pruned-25-25/model.safetensors")
+	for i, rename := range [][2]string{{}, {"pruned-25-25", "pruned-25-25.exchange"}, {"pruned-25-25.previous", "pruned-25-25.exchange"}} {
+		if i > 0 {
+			if err := os.Rename(filepath.Join(whole, rename[0]), filepath.Join(whole, rename[1])); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r, want, aside := tiny(), pruned, again
+		if i == 1 {
+			r, want, aside = changed, again, pruned
+		}
+		var said strings.Builder
+		if err := run(context.Background(), r, Options{Output: whole, Progress: &said}); err != nil {
+			t.Fatal(err)
+		}
+		if read(whole, "pruned-25-25/model.safetensors") != want || read(whole, "pruned-25-25.previous/model.safetensors") != aside ||
+			!strings.Contains(said.String(), "pruned-25-25: lr has changed back") || strings.Contains(said.String(), "pruned-25-25: 1/") {
+			t.Errorf("changed back %d times: %s", i+1, &said)
+		}
+		if _, err := os.Stat(filepath.Join(whole, "pruned-25-25.exchange")); err == nil {
+			t.Error("the exchange is not ended")
+		}
+	}
+	// A run with other settings that was stopped before it saved anything.
+	if err := errors.Join(os.RemoveAll(filepath.Join(whole, "pruned-25-25")), os.RemoveAll(filepath.Join(whole, "report.json"))); err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	if err := run(context.Background(), changed, Options{Output: whole, Progress: &said}); err != nil {
+		t.Fatal(err)
+	}
+	if read(whole, "pruned-25-25/model.safetensors") != again || strings.Contains(said.String(), "pruned-25-25: 1/") {
+		t.Errorf("the model that was set aside is trained anew: %s", &said)
+	}
+
 	// A variant is another one with another share, whose name may be the same.
 	changed.Architecture.IntermediateSize = 400
 	whole = filepath.Join(t.TempDir(), "shares")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -166,23 +167,82 @@ func lastStage(m *checkpoints.Model) checkpoints.Stage {
 
 // stage trains the model of a stage in the output directory's folder of that
 // name, from where an earlier run left off. What was trained with other settings
-// or from other inputs is set aside, and the stage begins anew.
+// or from other inputs is set aside, and the stage begins anew, or goes on with
+// what was set aside before, if that is of these settings and inputs.
 func (c *run) stage(name string, fit func(output string) (*checkpoints.Model, error)) (*checkpoints.Model, error) {
-	output := c.path(name)
+	output, previous := c.path(name), c.path(name)+previousSuffix
+	if err := endExchange(output, previous); err != nil {
+		return nil, err
+	}
+	// A run that was stopped before it saved anything is not what to go on with.
+	begun := exists(filepath.Join(output, train.StateDir)) || exists(filepath.Join(output, distill.StagesDir))
+	if !begun && exists(previous) {
+		if err := os.RemoveAll(output); err != nil {
+			return nil, err
+		}
+		if err := os.Rename(previous, output); err != nil {
+			return nil, err
+		}
+	}
 	model, err := fit(output)
 	var changed *train.SettingsError
 	if !errors.As(err, &changed) {
 		return model, err
 	}
-	previous := output + ".previous"
-	if err := os.RemoveAll(previous); err != nil {
-		return nil, err
+	setting := changed.Setting
+	if exists(previous) {
+		if err := exchange(output, previous); err != nil {
+			return nil, err
+		}
+		if model, err = fit(output); !errors.As(err, &changed) {
+			if c.Progress != nil {
+				fmt.Fprintf(c.Progress, "%s: %s has changed back: the earlier model is taken up, the last one is kept in %s\n", name, setting, previous)
+			}
+			return model, err
+		}
+		err = os.RemoveAll(output)
+	} else {
+		err = os.Rename(output, previous)
 	}
-	if err := os.Rename(output, previous); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	if c.Progress != nil {
-		fmt.Fprintf(c.Progress, "%s: %s has changed: training anew, the earlier model is kept in %s\n", name, changed.Setting, previous)
+		fmt.Fprintf(c.Progress, "%s: %s has changed: training anew, the earlier model is kept in %s\n", name, setting, previous)
 	}
 	return fit(output)
+}
+
+const (
+	// previousSuffix ends the name of a folder with what was set aside.
+	previousSuffix = ".previous"
+	// exchangeSuffix ends that of the output while it is exchanged with the former.
+	exchangeSuffix = ".exchange"
+)
+
+// exchange makes output what previous was, and the other way round.
+func exchange(output, previous string) error {
+	if err := os.Rename(output, output+exchangeSuffix); err != nil {
+		return err
+	}
+	if err := os.Rename(previous, output); err != nil {
+		return err
+	}
+	return os.Rename(output+exchangeSuffix, previous)
+}
+
+// endExchange puts right what an exchange has left that was interrupted.
+func endExchange(output, previous string) error {
+	switch {
+	case !exists(output + exchangeSuffix):
+		return nil
+	case !exists(output):
+		return os.Rename(output+exchangeSuffix, output)
+	}
+	return os.Rename(output+exchangeSuffix, previous)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }

@@ -29,7 +29,7 @@ func newCompress() *cobra.Command {
 
 With neither --model nor --recipe it runs the embedded default: a generated task and a teacher trained from scratch. It
 needs no files and takes some minutes. Stopped and called again with the same -o, it goes on where it was; with other
-settings it does again what depends on them.
+settings it does again what depends on them, keeps what that replaces in NAME.previous, and takes it up with its settings.
 
 The student is pruned by the recipe's shares; or, with --target-ms or --target-speedup, to a latency measured on this
 machine, with as many cuts and recoveries as that takes. --max-drop bounds what the metric may lose on the way: exit 1
