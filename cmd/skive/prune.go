@@ -69,7 +69,7 @@ whole model into what is left, after each of --rounds, with skive distill's trai
 	f.StringVar(&p.model, "model", "", "`MODEL` to prune")
 	f.IntVar(&p.heads, "heads", 0, "attention heads kept in each layer (default all)")
 	f.IntVar(&p.ffn, "ffn", 0, "feed-forward units kept in each layer (default all)")
-	f.BoolVar(&p.global, "global", false, "rank all layers together: --heads and --ffn are means")
+	f.BoolVar(&p.global, "global", false, "rank all layers together: --heads and --ffn are means; each layer keeps a head and 16 units in any case")
 	f.BoolVar(&p.normalize, "normalize", false, "with --global, divide the scores of a layer by their norm")
 	f.IntVar(&p.layers, "layers", 0, "whole layers kept")
 	f.BoolVar(&p.vocabulary, "prune-vocab", false, "keep the sub-words of the task's texts, and the characters")
