@@ -96,7 +96,8 @@ class Lab:
     def eval(self, model, task, data, against=None, flags=()):
         kept = model + (".against." + os.path.basename(against) if against else "") + ".json"
         if not os.path.exists(kept):
-            answer = self.run("eval", "--model", model, "--task", task, "--data", data, "--json",
+            dtype = [] if model.endswith(".skive") else ["--dtype", self.o.dtype]
+            answer = self.run("eval", "--model", model, "--task", task, "--data", data, "--json", *dtype,
                               *(["--against", against] if against else []), *flags)
             with open(kept, "w") as f:
                 f.write(answer)
@@ -232,6 +233,7 @@ def main():
     p.add_argument("--seeds", type=int, default=3)
     p.add_argument("--epochs", type=int, default=3, help="of the grid's teacher and students")
     p.add_argument("--precision", default="f32", help="of the training steps, as skive train has it")
+    p.add_argument("--dtype", default="f32", help="in which models that are not int8 are evaluated")
     p.add_argument("--jobs", type=int, default=1)
     o = p.parse_args()
     parts = o.only.split(",")

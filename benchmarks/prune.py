@@ -5,8 +5,8 @@
 The teacher is a fine-tuned Hugging Face directory of one class whose layers are all alike. For each --removed share:
 
 - equal: skive prune --heads N --ffn N, importance exact;
-- its speed-up over the teacher is measured (skive bench, batch 1, the development set's mean length, shortest calls,
-  taking turns);
+- its speed-up over the teacher is measured (skive bench, batch 1, the development set's mean length, median calls,
+  taking turns on an otherwise idle machine);
 - targeted: skive prune --target-speedup that, under costs measured in the same number format.
 
 Without training, each once as selected and once rearranged and tuned (Kwon et al., arXiv 2204.09656); then the first of the equal
@@ -76,7 +76,7 @@ class Runner:
         """How many times faster than the teacher each is: the median over rounds in which all take turns."""
         rounds = []
         for _ in range(self.o.rounds):
-            times = [json.loads(self.run(*self.bench, "--model", m, "--seq", str(self.seq), "--duration", self.o.duration))["latency_ms"]["min"]
+            times = [json.loads(self.run(*self.bench, "--model", m, "--seq", str(self.seq), "--duration", self.o.duration))["latency_ms"]["p50"]
                      for m in (self.o.teacher, *models)]
             rounds.append([times[0] / t for t in times[1:]])
         return [statistics.median(r[i] for r in rounds) for i in range(len(models))]
