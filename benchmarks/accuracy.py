@@ -55,7 +55,7 @@ TASKS = {
     "mrpc": ("glue/MRPC/train.tsv", "glue/MRPC/dev.tsv", "--epochs 3 --batch-size 16 --lr 1e-4 --max-length 128", "--epochs 3 --batch-size 16 --lr 1e-4 --max-length 128"),
     "boolq": ("superglue/BoolQ/train.part-olora-2000.json.gz", "superglue/BoolQ/val.jsonl.gz", "--epochs 3 --batch-size 16 --lr 1e-4 --max-length 128", "--epochs 3 --batch-size 16 --lr 1e-4 --max-length 128"),
     "copa": ("superglue/COPA/train.jsonl", "superglue/COPA/val.jsonl", "--epochs 10 --batch-size 32 --lr 1e-4", "--epochs 10 --batch-size 32 --lr 1e-4"),
-    "multirc": ("superglue/MultiRC/train.jsonl.gz", "superglue/MultiRC/val.jsonl", "--steps 300 --batch-size 16 --lr 1e-4 --max-length 256", "--steps 300 --batch-size 16 --lr 1e-4 --max-length 256"),
+    "multirc": ("superglue/MultiRC/train.jsonl.gz", "superglue/MultiRC/val.jsonl", "--epochs 1 --batch-size 16 --lr 5e-5 --max-length 256", "--epochs 1 --batch-size 16 --lr 5e-5 --max-length 256"),
     "sst2": ("glue/SST-2/train.tsv.gz", "glue/SST-2/dev.tsv", "--epochs 1 --batch-size 32 --lr 1e-4", "--epochs 1 --batch-size 32 --lr 1e-4"),
 }
 
