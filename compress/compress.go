@@ -418,16 +418,13 @@ func (c *run) within(ctx context.Context, name, file string, limit float64) (boo
 
 // student makes the student of the teacher.
 func (c *run) student(ctx context.Context) (*checkpoints.Model, error) {
-	s := c.Student
-	size := distill.Size{Layers: c.studentDepth(), Hidden: s.Hidden, Heads: s.Heads, Intermediate: s.FFN}
-	if s.Random {
-		return distill.NewStudent(c.teacher, size, c.Seed)
-	}
-	layers, err := c.studentLayers()
-	if err != nil {
+	size, layers, err := c.studentSize()
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if s.Hidden == 0 && s.Heads == 0 && s.FFN == 0 {
+	case c.Student.Random:
+		return distill.NewStudent(c.teacher, size, c.Seed)
+	case size == (distill.Size{Layers: len(layers)}):
 		return distill.StudentFromLayers(c.teacher, layers)
 	}
 	settings := map[string]string{"layers": fmt.Sprint(layers), "size": fmt.Sprint(size)}
@@ -440,55 +437,34 @@ func (c *run) student(ctx context.Context) (*checkpoints.Model, error) {
 // checkStudent reports a student that cannot be made of the teacher, before
 // anything is trained.
 func (c *run) checkStudent() error {
-	cfg, s := c.teacher.Config, c.Student
-	if s.Random {
-		if hidden, heads := cmp.Or(s.Hidden, cfg.HiddenSize), cmp.Or(s.Heads, cfg.Layers[0].Heads); hidden%heads != 0 {
-			return settingError("student.heads", "%d, expected a divisor of the hidden size %d", heads, hidden)
-		}
-		return nil
-	}
-	layers, err := c.studentLayers()
+	size, layers, err := c.studentSize()
 	if err != nil {
 		return err
 	}
-	if s.Hidden > cfg.HiddenSize {
-		return settingError("student.hidden", "%d, but the teacher's is %d", s.Hidden, cfg.HiddenSize)
+	err = size.Check(c.teacher.Config, layers)
+	var option *train.OptionError
+	if errors.As(err, &option) {
+		return settingError("student."+strings.ReplaceAll(option.Option, "-", "_"), "%v, expected %s", option.Value, option.Want)
 	}
-	for i, l := range layers {
-		switch {
-		case slices.Contains(layers[:i], l):
-			return settingError("student.teacher_layers", "layer %d is taken twice", l)
-		case s.Heads > cfg.Layers[l].Heads:
-			return settingError("student.heads", "%d, but layer %d of the teacher has %d", s.Heads, l, cfg.Layers[l].Heads)
-		case s.FFN > cfg.Layers[l].Intermediate:
-			return settingError("student.ffn", "%d, but layer %d of the teacher has %d", s.FFN, l, cfg.Layers[l].Intermediate)
-		}
-	}
-	return nil
+	return err
 }
 
-// studentDepth is the number of the student's layers.
-func (c *run) studentDepth() int {
-	return cmp.Or(c.Student.Layers, max(1, len(c.teacher.Config.Layers)/2))
-}
-
-// studentLayers are the teacher's layers of which the student is made.
-func (c *run) studentLayers() ([]int, error) {
-	total := len(c.teacher.Config.Layers)
-	if len(c.Student.TeacherLayers) > 0 {
-		for _, l := range c.Student.TeacherLayers {
-			if l < 0 || l >= total {
-				return nil, settingError("student.teacher_layers", "%d, but the teacher's are 0 to %d", l, total-1)
-			}
+// studentSize is the size of the student, and the teacher's layers that it is made
+// of, nil for random weights.
+func (c *run) studentSize() (distill.Size, []int, error) {
+	s, total := c.Student, len(c.teacher.Config.Layers)
+	size := distill.Size{Layers: cmp.Or(s.Layers, max(1, total/2)), Hidden: s.Hidden, Heads: s.Heads, Intermediate: s.FFN}
+	if s.Random {
+		return size, nil, nil
+	}
+	layers := s.TeacherLayers
+	if len(layers) == 0 {
+		if layers = distill.UniformLayers(size.Layers, total); layers == nil {
+			return size, nil, settingError("student.layers", "%d, but the teacher has %d", size.Layers, total)
 		}
-		return c.Student.TeacherLayers, nil
 	}
-	n := c.studentDepth()
-	layers := distill.UniformLayers(n, total)
-	if layers == nil {
-		return nil, settingError("student.layers", "%d, but the teacher has %d", n, total)
-	}
-	return layers, nil
+	size.Layers = len(layers)
+	return size, layers, nil
 }
 
 // prune cuts a variant, with shares of the student's layers, out of the student

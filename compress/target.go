@@ -82,20 +82,20 @@ func (c *run) reachable(ctx context.Context) error {
 		cfg.Labels, cfg.Head = c.train.Task.Labels, checkpoints.SingleLabel
 		return checkpoints.InitBERT(cfg, c.Seed)
 	}
-	layers, err := c.studentLayers()
-	cfg, s := c.teacher.Config.Clone(), c.Student
-	cfg.HiddenSize = cmp.Or(s.Hidden, cfg.HiddenSize)
-	if s.Random {
-		layers, err = make([]int, c.studentDepth()), nil
-		cfg.HeadDim = cfg.HiddenSize / cmp.Or(s.Heads, cfg.Layers[0].Heads)
-	}
+	size, layers, err := c.studentSize()
 	if err != nil {
 		return err
+	}
+	cfg := c.teacher.Config.Clone()
+	cfg.HiddenSize = cmp.Or(size.Hidden, cfg.HiddenSize)
+	if layers == nil { // each is as large as the teacher's first
+		layers = make([]int, size.Layers)
+		cfg.HeadDim = cfg.HiddenSize / cmp.Or(size.Heads, cfg.Layers[0].Heads)
 	}
 	cfg.Layers = nil
 	for _, l := range layers {
 		own := c.teacher.Config.Layers[l]
-		cfg.Layers = append(cfg.Layers, checkpoints.LayerSize{Heads: cmp.Or(s.Heads, own.Heads), Intermediate: cmp.Or(s.FFN, own.Intermediate)})
+		cfg.Layers = append(cfg.Layers, checkpoints.LayerSize{Heads: cmp.Or(size.Heads, own.Heads), Intermediate: cmp.Or(size.Intermediate, own.Intermediate)})
 	}
 	return pruning.Reachable(ctx, random(cfg), o, c.goal(random(c.teacher.Config.Clone())))
 }

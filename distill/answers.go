@@ -90,13 +90,23 @@ func (b *builder) student() (*student, error) {
 		if cfg.Head == checkpoints.TokenClassification && compared {
 			b.rows, rows = g.Ints("first tokens of words", autograd.Selected), autograd.Selected
 			s.logits = g.SelectRows(c.Logits, b.rows)
-			b.answered = func(batch *data.Batch) float64 { return float64(len(batch.Words)) }
+			b.answered = func(batch *data.Batch) float64 { return float64(len(firstTokens(batch))) }
 		}
 	}
 	if compared {
 		b.logits = g.Input("teacher logits", rows, answers(cfg))
 	}
 	return &s, nil
+}
+
+// firstTokens are the rows of a batch in which the answers about words are
+// compared: those of the words' first tokens, or the first row of all in a batch of
+// texts without a word.
+func firstTokens(batch *data.Batch) []int32 {
+	if len(batch.Words) == 0 {
+		return []int32{0}
+	}
+	return batch.Words
 }
 
 // soft is the loss of the student's answers against the teachers'.

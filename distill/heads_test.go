@@ -336,3 +336,19 @@ func TestStudentOfOneTokenType(t *testing.T) {
 		}
 	}
 }
+
+// A batch of texts without a word among those whose words are labelled.
+func TestTextWithoutWords(t *testing.T) {
+	teacher := withHead(t, golden.Model(t), checkpoints.TokenClassification, math.Sin)
+	set := toy(data.TokenClassification, 3, 1)
+	set.Task.Labels = teacher.Config.Labels
+	set.Examples[1] = data.Example{Text: "\u200b", Words: []string{"\u200b"}}
+	d := Defaults()
+	d.Epochs, d.BatchSize, d.NoShuffle = 1, 1, true
+	for _, accumulate := range []int{1, 3} {
+		d.Accumulate = accumulate
+		if _, r, err := Run(context.Background(), teacher, teacher, set, nil, d); err != nil || !(r.History[0].Loss >= 0) {
+			t.Errorf("%d accumulated: %+v, %v", accumulate, r, err)
+		}
+	}
+}

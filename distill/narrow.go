@@ -31,7 +31,7 @@ func Narrow(ctx context.Context, teacher *checkpoints.Model, layers []int, size 
 	if err != nil {
 		return nil, err
 	}
-	if err := checkNarrow(teacher.Config, layers, size); err != nil {
+	if err := size.Check(teacher.Config, layers); err != nil {
 		return nil, fmt.Errorf("student: %w", err)
 	}
 	if ds == nil {
@@ -71,27 +71,6 @@ func Narrow(ctx context.Context, teacher *checkpoints.Model, layers []int, size 
 		return nil, fmt.Errorf("student: %w", err)
 	}
 	return student.Clone(), nil
-}
-
-// checkNarrow reports sizes that some of the teacher's layers do not have, before
-// any importance is measured.
-func checkNarrow(cfg checkpoints.Config, layers []int, size Size) error {
-	if size.Hidden < 0 || size.Hidden > cfg.HiddenSize {
-		return &train.OptionError{Option: "hidden", Value: size.Hidden, Want: fmt.Sprintf("at most the teacher's %d", cfg.HiddenSize)}
-	}
-	if size.Hidden > 0 && size.Hidden < cfg.HiddenSize && cfg.ProjectsEmbeddings() {
-		return fmt.Errorf("hidden size %d: the teacher projects its embeddings (ELECTRA), whose hidden size stays: %w", size.Hidden, checkpoints.ErrUnsupported)
-	}
-	for _, l := range layers {
-		have := cfg.Layers[l]
-		if size.Heads < 0 || size.Heads > have.Heads {
-			return &train.OptionError{Option: "heads", Value: size.Heads, Want: fmt.Sprintf("at most the %d of the teacher's layer %d", have.Heads, l)}
-		}
-		if size.Intermediate < 0 || size.Intermediate > have.Intermediate {
-			return &train.OptionError{Option: "ffn", Value: size.Intermediate, Want: fmt.Sprintf("at most the %d of the teacher's layer %d", have.Intermediate, l)}
-		}
-	}
-	return nil
 }
 
 // most returns the indices of the n highest scores, ascending; all for n = 0. Of

@@ -3,6 +3,7 @@ package distill
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -170,11 +171,18 @@ func TestNarrowRefuses(t *testing.T) {
 	}{
 		{Size{Hidden: 17}, "hidden 17: want at most the teacher's 16"},
 		{Size{Heads: 4}, "heads 4: want at most the 3 of the teacher's layer 1"},
+		{Size{Heads: -1}, "heads -1: want a positive number"},
 	} {
 		_, err := Narrow(context.Background(), teacher, []int{0, 1}, c.size, nil, pruning.ImportanceOptions{})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: error %v, want one with %q", c.size, err, c.want)
 		}
+	}
+	electra := teacher.Config.Clone()
+	electra.EmbeddingSize = 8
+	var option *train.OptionError
+	if err := (Size{Hidden: 12}).Check(electra, []int{0}); !errors.As(err, &option) || option.Option != "hidden" {
+		t.Errorf("a narrower student of projected embeddings: %v", err)
 	}
 	before := bytes.Clone(teacher.Tensors["classifier.weight"].Data)
 	if _, err := Narrow(context.Background(), teacher, []int{0}, Size{Hidden: 4}, nil, pruning.ImportanceOptions{}); err != nil {

@@ -217,19 +217,22 @@ func (b *builder) build() (train.Objective, error) {
 		return nil, err
 	}
 	compiled, err := train.Compile(g, b.Model, terms, func(batch *data.Batch) error {
-		rows := batch.Words
-		if b.masker != nil {
+		var rows []int32
+		switch {
+		case b.masker != nil:
 			masked := *batch
 			masked.IDs, rows = b.masker.IDs, b.masker.Rows
 			batch = &masked
+		case b.rows != nil:
+			rows = firstTokens(batch)
 		}
 		if err := b.in.Set(batch.IDs, batch.TypeIDs, batch.Positions, batch.Offsets); err != nil {
 			return err
 		}
-		if b.rows == nil {
-			rows = nil
-		} else if err := g.SetInts(b.rows, rows); err != nil {
-			return err
+		if b.rows != nil {
+			if err := g.SetInts(b.rows, rows); err != nil {
+				return err
+			}
 		}
 		for _, set := range b.set {
 			if err := set(batch); err != nil {
@@ -251,10 +254,8 @@ type objective struct {
 	train.Objective
 	*builder
 	known *teachers
-	// tokens are those of the batches of a step, and begun says that the step
-	// has been through one of them.
+	// tokens are those of all batches of a step.
 	tokens float64
-	begun  bool
 }
 
 // mean is what the mean of a loss divides by. Batches that are accumulated into
@@ -273,7 +274,6 @@ func (o *objective) Step(number int, batch *data.Batch) (float64, map[string]flo
 	if err := o.mask(number, batch); err != nil {
 		return 0, nil, err
 	}
-	o.begun = true
 	for _, m := range o.means {
 		share := 0.0
 		if m.all > 0 {
@@ -292,24 +292,26 @@ func (o *objective) mask(number int, batch *data.Batch) error {
 	return o.masker.Mask(batch, o.Options.Seed, uint64(o.StepOf(number)))
 }
 
-// Weight is the number of tokens, of which every batch has some. It is asked of all
-// batches of a step before the first is computed, and so counts what the means of
-// the step divide by.
-func (o *objective) Weight(number int, batch *data.Batch) float64 {
-	if o.mask(number, batch) != nil {
-		return 0 // no text: the step itself is going to say so
+// Weights are the numbers of tokens, of which every batch has some. What the
+// losses' own means divide by is counted here as well.
+func (o *objective) Weights(number int, batches []data.Batch) []float64 {
+	o.tokens = 0
+	for i := range o.means {
+		o.means[i].all = 0
 	}
-	if o.begun {
-		o.begun, o.tokens = false, 0
-		for i := range o.means {
-			o.means[i].all = 0
+	weights := make([]float64, len(batches))
+	for i := range batches {
+		batch := &batches[i]
+		if o.mask(number+i, batch) != nil {
+			continue // no text: its step is going to say so
+		}
+		weights[i] = float64(batch.Tokens())
+		o.tokens += weights[i]
+		for j := range o.means {
+			o.means[j].all += o.means[j].count(batch)
 		}
 	}
-	o.tokens += float64(batch.Tokens())
-	for i := range o.means {
-		o.means[i].all += o.means[i].count(batch)
-	}
-	return float64(batch.Tokens())
+	return weights
 }
 
 // Memory is what the student's steps take; the teachers' comes on top.

@@ -1,10 +1,13 @@
 package distill
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/train"
 )
 
 // StudentFromLayers makes a student of the given layers of the teacher, in the
@@ -12,19 +15,8 @@ import (
 // classifier and the tokenizer. This is how DistilBERT starts (Sanh et al.,
 // arXiv 1910.01108). The teacher may be pruned and its layers uneven.
 func StudentFromLayers(teacher *checkpoints.Model, layers []int) (*checkpoints.Model, error) {
-	n := teacher.Config.NumLayers()
-	if len(layers) == 0 {
-		return nil, fmt.Errorf("student: no layers, want some of the teacher's %d", n)
-	}
-	seen := make(map[int]bool)
-	for _, l := range layers {
-		if l < 0 || l >= n {
-			return nil, fmt.Errorf("student: layer %d, the teacher's are 0 to %d", l, n-1)
-		}
-		if seen[l] {
-			return nil, fmt.Errorf("student: layer %d is taken twice", l)
-		}
-		seen[l] = true
+	if err := checkLayers(teacher.Config, layers); err != nil {
+		return nil, fmt.Errorf("student: %w", err)
 	}
 	if err := notQuantized(teacher); err != nil {
 		return nil, fmt.Errorf("student: %w", err)
@@ -85,42 +77,91 @@ func UniformLayers(n, total int) []int {
 	return layers
 }
 
-// Size is the size of a student that starts from random weights.
+// Size is the size of a student.
 type Size struct {
 	// Layers, Hidden, Heads and Intermediate are the sizes of the encoder; 0
-	// takes the teacher's (of its first layer).
+	// takes the teacher's.
 	Layers, Hidden, Heads, Intermediate int
 }
 
+// Check reports, as a *train.OptionError, a size of which Narrow makes no student
+// of those layers of the teacher, or NewStudent none where layers is nil.
+func (s Size) Check(teacher checkpoints.Config, layers []int) error {
+	for _, size := range []struct {
+		option string
+		value  int
+	}{{"layers", s.Layers}, {"hidden", s.Hidden}, {"heads", s.Heads}, {"ffn", s.Intermediate}} {
+		if size.value < 0 {
+			return &train.OptionError{Option: size.option, Value: size.value, Want: "a positive number, or 0 for the teacher's"}
+		}
+	}
+	hidden := cmp.Or(s.Hidden, teacher.HiddenSize)
+	if layers == nil {
+		if heads := cmp.Or(s.Heads, teacher.Layers[0].Heads); hidden%heads != 0 {
+			return &train.OptionError{Option: "heads", Value: heads, Want: fmt.Sprintf("a divisor of the hidden size %d", hidden)}
+		}
+		return nil
+	}
+	if err := checkLayers(teacher, layers); err != nil {
+		return err
+	}
+	if hidden > teacher.HiddenSize {
+		return &train.OptionError{Option: "hidden", Value: hidden, Want: fmt.Sprintf("at most the teacher's %d", teacher.HiddenSize)}
+	}
+	if hidden < teacher.HiddenSize && teacher.ProjectsEmbeddings() {
+		return &train.OptionError{Option: "hidden", Value: hidden, Want: fmt.Sprintf("the teacher's %d, which stays where embeddings are projected (ELECTRA)", teacher.HiddenSize)}
+	}
+	for _, l := range layers {
+		have := teacher.Layers[l]
+		if s.Heads > have.Heads {
+			return &train.OptionError{Option: "heads", Value: s.Heads, Want: fmt.Sprintf("at most the %d of the teacher's layer %d", have.Heads, l)}
+		}
+		if s.Intermediate > have.Intermediate {
+			return &train.OptionError{Option: "ffn", Value: s.Intermediate, Want: fmt.Sprintf("at most the %d of the teacher's layer %d", have.Intermediate, l)}
+		}
+	}
+	return nil
+}
+
+// checkLayers reports layers that the teacher does not have, or not twice.
+func checkLayers(teacher checkpoints.Config, layers []int) error {
+	refuse := func(value any, want string) error {
+		return &train.OptionError{Option: "teacher-layers", Value: value, Want: want}
+	}
+	n := teacher.NumLayers()
+	if len(layers) == 0 {
+		return refuse("none", fmt.Sprintf("some of the teacher's %d", n))
+	}
+	for i, l := range layers {
+		if l < 0 || l >= n {
+			return refuse(l, fmt.Sprintf("layers from 0 to %d, which the teacher has", n-1))
+		}
+		if slices.Contains(layers[:i], l) {
+			return refuse(layers, fmt.Sprintf("layer %d once", l))
+		}
+	}
+	return nil
+}
+
 // NewStudent makes a student of the given size with random weights, the
-// teacher's vocabulary, tokenizer and labels. Heads must divide Hidden.
+// teacher's vocabulary, tokenizer and labels. Sizes that are 0 are those of the
+// teacher's first layer. Heads must divide Hidden.
 func NewStudent(teacher *checkpoints.Model, size Size, seed uint64) (*checkpoints.Model, error) {
+	if err := size.Check(teacher.Config, nil); err != nil {
+		return nil, fmt.Errorf("student: %w", err)
+	}
 	cfg := teacher.Config.Clone()
 	first := cfg.Layers[0]
-	pick := func(given, own int) int {
-		if given == 0 {
-			return own
-		}
-		return given
-	}
-	layers, hidden := pick(size.Layers, len(cfg.Layers)), pick(size.Hidden, cfg.HiddenSize)
-	heads, ffn := pick(size.Heads, first.Heads), pick(size.Intermediate, first.Intermediate)
-	switch {
-	case layers < 0 || hidden < 0 || heads < 0 || ffn < 0:
-		return nil, fmt.Errorf("student: %d layers, hidden size %d, %d heads, %d units: want positive sizes", layers, hidden, heads, ffn)
-	case hidden%heads != 0:
-		return nil, fmt.Errorf("student: hidden size %d is not a multiple of %d heads", hidden, heads)
-	}
-	cfg.HiddenSize, cfg.HeadDim, cfg.Layers = hidden, hidden/heads, nil
-	for range layers {
-		cfg.Layers = append(cfg.Layers, checkpoints.LayerSize{Heads: heads, Intermediate: ffn})
-	}
+	cfg.HiddenSize = cmp.Or(size.Hidden, cfg.HiddenSize)
+	heads := cmp.Or(size.Heads, first.Heads)
+	cfg.HeadDim = cfg.HiddenSize / heads
+	cfg.Layers = slices.Repeat([]checkpoints.LayerSize{{Heads: heads, Intermediate: cmp.Or(size.Intermediate, first.Intermediate)}}, cmp.Or(size.Layers, len(cfg.Layers)))
 	student := checkpoints.InitBERT(cfg, seed)
 	if err := student.Validate(); err != nil {
 		return nil, fmt.Errorf("student: %w", err)
 	}
 	for name, file := range teacher.Tokenizer {
-		student.Tokenizer[name] = append([]byte(nil), file...)
+		student.Tokenizer[name] = slices.Clone(file)
 	}
 	return student, nil
 }

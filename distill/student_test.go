@@ -59,10 +59,10 @@ func TestStudentFromLayersRefuses(t *testing.T) {
 		layers []int
 		want   string
 	}{
-		{nil, "no layers"},
-		{[]int{3}, "layer 3, the teacher's are 0 to 2"},
-		{[]int{-1}, "layer -1"},
-		{[]int{1, 1}, "layer 1 is taken twice"},
+		{nil, "teacher-layers none"},
+		{[]int{3}, "teacher-layers 3: want layers from 0 to 2"},
+		{[]int{-1}, "teacher-layers -1"},
+		{[]int{1, 1}, "teacher-layers [1 1]: want layer 1 once"},
 	} {
 		if _, err := StudentFromLayers(teacher, c.layers); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("layers %v: error %v, want one with %q", c.layers, err, c.want)
@@ -119,9 +119,9 @@ func TestNewStudent(t *testing.T) {
 	if !slices.Equal(c.Labels, teacher.Config.Labels) || len(s.Tokenizer) != 1 {
 		t.Errorf("labels %v and tokenizer %v are not the teacher's", c.Labels, s.Tokenizer)
 	}
-	for _, size := range []Size{{Hidden: 10, Heads: 4}, {Layers: -1}} {
-		if _, err := NewStudent(teacher, size, 1); err == nil {
-			t.Errorf("size %+v: no error", size)
+	for want, size := range map[string]Size{"heads 4: want a divisor of the hidden size 10": {Hidden: 10, Heads: 4}, "layers -1": {Layers: -1}} {
+		if _, err := NewStudent(teacher, size, 1); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("size %+v: error %v, want one with %q", size, err, want)
 		}
 	}
 }

@@ -33,11 +33,11 @@ type Objective interface {
 	// repeated exactly. The loss is the weighted sum that is minimized; parts
 	// are its terms by name, before weighting.
 	Step(number int, b *data.Batch) (loss float64, parts map[string]float64, err error)
-	// Weight is what the mean in the loss of a batch divides by: its sequences,
-	// labels, tokens. The batches that are accumulated into one step count in
-	// proportion to it, which makes them equal to one large batch. number is
-	// that of Step.
-	Weight(number int, b *data.Batch) float64
+	// Weights returns what each of the batches that are accumulated into one
+	// step counts for: what the mean in its loss divides by, its sequences,
+	// labels or tokens, which makes them equal to one large batch. It is called
+	// before the batches' own steps, of which number is the first.
+	Weights(number int, batches []data.Batch) []float64
 	// Close releases what the objective holds.
 	Close() error
 }
@@ -415,11 +415,10 @@ func (f *fit) gradients(number int, batches []data.Batch) (float64, map[string]f
 	}
 	// Each batch has dropout masks of its own.
 	first := (number-1)*f.o.Accumulate + 1
-	weights := make([]float64, len(batches))
+	weights := f.objective.Weights(first, batches)
 	var all, loss float64
-	for i := range batches {
-		weights[i] = f.objective.Weight(first+i, &batches[i])
-		all += weights[i]
+	for _, w := range weights {
+		all += w
 	}
 	parts := make(map[string]float64)
 	for i := range batches {

@@ -119,12 +119,16 @@ func (o *maskedObjective) Step(number int, b *data.Batch) (float64, map[string]f
 	return o.graphObjective.Step(number, b)
 }
 
-// Weight is the number of the batch's masked tokens.
-func (o *maskedObjective) Weight(number int, b *data.Batch) float64 {
-	if o.masker.Mask(b, o.setup.Options.Seed, uint64(o.setup.StepOf(number))) != nil {
-		return 0 // no text: the step itself is going to say so
+// Weights are the numbers of the batches' masked tokens.
+func (o *maskedObjective) Weights(number int, batches []data.Batch) []float64 {
+	weights := make([]float64, len(batches))
+	for i := range batches {
+		// A batch without text has none: its step is going to say so.
+		if o.masker.Mask(&batches[i], o.setup.Options.Seed, uint64(o.setup.StepOf(number+i))) == nil {
+			weights[i] = float64(len(o.masker.Rows))
+		}
 	}
-	return float64(len(o.masker.Rows))
+	return weights
 }
 
 // maskedLM is the objective of masked-language-model training.

@@ -83,12 +83,16 @@ func (o *graphObjective) Step(number int, b *data.Batch) (float64, map[string]fl
 	return float64(o.session.Loss()), parts, nil
 }
 
-// Weight is what the mean in the loss of a batch divides by.
-func (o *graphObjective) Weight(_ int, b *data.Batch) float64 {
-	if o.count == nil {
-		return float64(b.Sequences())
+func (o *graphObjective) Weights(_ int, batches []data.Batch) []float64 {
+	weights := make([]float64, len(batches))
+	for i := range batches {
+		if o.count == nil {
+			weights[i] = float64(batches[i].Sequences())
+		} else {
+			weights[i] = o.count(&batches[i])
+		}
 	}
-	return o.count(b)
+	return weights
 }
 
 // SetProfile makes the next steps add to p where their time went.

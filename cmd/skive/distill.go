@@ -151,11 +151,7 @@ func (s *studentFlags) open(ctx context.Context, teacher *checkpoints.Model, ds 
 		}
 	}
 	if s.size.Hidden == 0 && s.size.Heads == 0 && s.size.Intermediate == 0 {
-		m, err := distill.StudentFromLayers(teacher, layers)
-		if len(s.layers) > 0 {
-			err = ofFlag("teacher-layers", err)
-		}
-		return m, err
+		return distill.StudentFromLayers(teacher, layers)
 	}
 	if teacher.Config.Head == checkpoints.MaskedLM {
 		ds = nil
