@@ -93,7 +93,7 @@ func provider(t *testing.T, dir string, workers *team.Team, outputs ...*output) 
 			{part: clsOf, layer: 1, columns: 32}, {tokens: true, part: qkvOf, layer: 1, columns: 96},
 		}
 	}
-	p := &teacher{model: m, set: set, weight: 1, team: workers, threads: 1, outputs: outputs}
+	p := &teacher{model: m, set: set, share: 1, team: workers, threads: 1, outputs: outputs}
 	if err := p.remember(dir, 1<<20, true); err != nil {
 		t.Fatal(err)
 	}

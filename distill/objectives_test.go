@@ -119,17 +119,20 @@ func TestEnsembleIsTheWeightedMeanOfLogits(t *testing.T) {
 	shift[0] += 3
 	o := Defaults()
 	o.Soft, o.LogitsMSE, o.Steps, o.LearningRate, o.Dropout = 0, 1, 1, 0, 0
-	o.TeacherWeight, o.Ensemble = 1, []Teacher{{other, 3}}
-	_, r, err := Run(context.Background(), teacher, teacher, ds, nil, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// One of three logits is off by 3/4 of 3.
-	if want := 2.25 * 2.25 / 3; math.Abs(r.History[0].Loss-want) > 1e-5 {
-		t.Errorf("loss %g, want %g", r.History[0].Loss, want)
+	for _, unit := range []float64{1, 5e307, 1e-320} {
+		o.TeacherWeight, o.Ensemble = unit, []Teacher{{other, 3 * unit}}
+		_, r, err := Run(context.Background(), teacher, teacher, ds, nil, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// One of three logits is off by 3/4 of 3.
+		if want := 2.25 * 2.25 / 3; math.Abs(r.History[0].Loss-want) > 1e-5 {
+			t.Errorf("weights of %g: loss %g, want %g", unit, r.History[0].Loss, want)
+		}
 	}
 	o.TeacherWeight, o.Ensemble[0].Weight = 2, 0
-	if _, r, err = Run(context.Background(), teacher, teacher, ds, nil, o); err != nil || r.History[0].Loss > 1e-9 {
+	_, r, err := Run(context.Background(), teacher, teacher, ds, nil, o)
+	if err != nil || r.History[0].Loss > 1e-9 {
 		t.Errorf("a teacher without weight: loss %g, error %v", r.History[0].Loss, err)
 	}
 	other.Config.Labels = []string{"a", "b", "c"}

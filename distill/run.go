@@ -333,8 +333,15 @@ func (o *objective) Close() error { return errors.Join(o.Objective.Close(), o.kn
 // teachers makes the teachers that the losses ask.
 func (b *builder) teachers() (*teachers, error) {
 	known := &teachers{logits: b.logits}
+	heaviest, total := 0.0, 0.0
+	for _, m := range b.members {
+		heaviest = max(heaviest, m.Weight)
+	}
+	for _, m := range b.members {
+		total += m.Weight / heaviest
+	}
 	for i, m := range b.members {
-		t := &teacher{model: m.Model, set: b.Train, weight: float32(m.Weight), precision: b.o.teacherPrecision(), team: b.Team, threads: b.Options.Threads, progress: b.Options.Progress}
+		t := &teacher{model: m.Model, set: b.Train, share: float32(m.Weight / heaviest / total), precision: b.o.teacherPrecision(), team: b.Team, threads: b.Options.Threads, progress: b.Options.Progress}
 		if i == 0 {
 			t.outputs = b.outputs
 		}

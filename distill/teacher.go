@@ -106,9 +106,10 @@ func (o *output) add(b []byte) {
 // remembers them. What it gives does not depend on which of the two it does, nor
 // on the other examples of a batch.
 type teacher struct {
-	model  *checkpoints.Model
-	set    *data.Encoded
-	weight float32
+	model *checkpoints.Model
+	set   *data.Encoded
+	// share is that of its logits in the mean.
+	share float32
 	// precision is that of the encoder's products, infer.F32 or infer.BF16.
 	precision string
 	outputs   []*output
@@ -382,7 +383,6 @@ type teachers struct {
 func (t *teachers) bind(g *autograd.Graph, b *data.Batch, rows []int32, masked bool) error {
 	// The sequences of an example, the choices of a question, are neighbours.
 	t.examples = slices.Compact(append(t.examples[:0], b.Index...))
-	total := 0.0
 	for _, m := range t.all {
 		var err error
 		if masked {
@@ -395,7 +395,6 @@ func (t *teachers) bind(g *autograd.Graph, b *data.Batch, rows []int32, masked b
 		}
 		for _, o := range m.outputs {
 			if o.part == logitsOf {
-				total += float64(m.weight)
 				continue
 			}
 			if err := g.Set(o.input, o.values); err != nil {
@@ -421,7 +420,7 @@ func (t *teachers) bind(g *autograd.Graph, b *data.Batch, rows []int32, masked b
 			if len(t.all) == 1 {
 				copy(t.mean, o.values)
 			} else {
-				kernels.Axpy(t.mean, float32(float64(m.weight)/total), o.values)
+				kernels.Axpy(t.mean, m.share, o.values)
 			}
 		}
 	}
