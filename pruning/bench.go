@@ -1,0 +1,302 @@
+package pruning
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/progress"
+)
+
+// bench is a number of engines that are measured in turn.
+type bench struct {
+	o       MeasureOptions
+	cfg     checkpoints.Config
+	engines []*infer.Engine
+	inner   int // layers before the last in the models of the first two sweeps
+	sweeps  []sweep
+}
+
+// sweep is the engines that differ in one width: engine first has the first of
+// the widths.
+type sweep struct {
+	first  int
+	widths []int
+}
+
+func (b *bench) close() {
+	for _, e := range b.engines {
+		e.Close()
+	}
+}
+
+func (b *bench) add(m *checkpoints.Model) error {
+	e, err := infer.New(m, infer.Options{Threads: b.o.Threads, DType: b.o.DType})
+	if err == nil {
+		b.engines = append(b.engines, e)
+	}
+	return err
+}
+
+// widths are the numbers that are measured, ascending to n.
+func widths(n, block int) []int {
+	var all []int
+	for w := block; w < n; w += block {
+		all = append(all, w)
+	}
+	all = append(all, n)
+	if len(all) <= maxWidths {
+		return all
+	}
+	some := make([]int, maxWidths)
+	for i := range some {
+		some[i] = all[i*(len(all)-1)/(maxWidths-1)]
+	}
+	return some
+}
+
+// build makes the model itself, and the sweeps over the heads and units of the
+// layers before the last, if there are any, and of the last.
+func (b *bench) build() error {
+	most := checkpoints.LayerSize{}
+	for _, l := range b.cfg.Layers {
+		most.Heads, most.Intermediate = max(most.Heads, l.Heads), max(most.Intermediate, l.Intermediate)
+	}
+	parameters := 4*b.cfg.HiddenSize*most.Heads*b.cfg.HeadDim + 2*b.cfg.HiddenSize*most.Intermediate
+	b.inner = min(len(b.cfg.Layers)-1, max(1, benchParameters/parameters))
+	if err := b.add(b.random(b.cfg.Layers)); err != nil {
+		return err
+	}
+	inner, last := slices.Repeat([]checkpoints.LayerSize{most}, b.inner), []checkpoints.LayerSize{most}
+	layers := slices.Concat(inner, []checkpoints.LayerSize{{Heads: 1, Intermediate: min(UnitMultiple, most.Intermediate)}})
+	if b.inner == 0 {
+		layers = last
+	}
+	for _, s := range []struct {
+		layers  []checkpoints.LayerSize
+		changed int // of them, from the first
+	}{{layers, max(1, b.inner)}, {last, 1}} {
+		whole := b.random(s.layers)
+		for _, heads := range []bool{true, false} {
+			w := sweep{first: len(b.engines), widths: widths(most.Intermediate, UnitMultiple)}
+			if heads {
+				w.widths = widths(most.Heads, 1)
+			}
+			for _, n := range w.widths {
+				masks := newMasks(len(s.layers))
+				for l, size := range s.layers {
+					if l < s.changed && heads {
+						size.Heads = n
+					} else if l < s.changed {
+						size.Intermediate = n
+					}
+					masks.Heads[l], masks.FFN[l] = firsts(size.Heads), firsts(size.Intermediate)
+				}
+				m, err := Rewire(whole, masks)
+				if err == nil {
+					err = b.add(m)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			b.sweeps = append(b.sweeps, w)
+		}
+	}
+	return nil
+}
+
+func firsts(n int) []int {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
+// random makes a model of the layers with random weights. Families differ in what
+// does not cost time alone: it is a BERT, with a small vocabulary.
+func (b *bench) random(layers []checkpoints.LayerSize) *checkpoints.Model {
+	cfg := b.cfg.Clone()
+	cfg.ModelType, cfg.EmbeddingSize, cfg.Head = "bert", 0, checkpoints.SingleLabel
+	cfg.Layers, cfg.VocabSize, cfg.MaxPositions, cfg.TypeVocabSize, cfg.PadTokenID = layers, 256, b.o.Tokens, 1, 0
+	cfg.InitializerRange, cfg.Labels = 0.02, []string{"0", "1"}
+	return checkpoints.InitBERT(cfg, 1)
+}
+
+const (
+	// calls is how often an engine is called in its turn, unless that takes longer
+	// than turn; minRounds is how many turns each gets at least.
+	calls, minRounds = 3, 5
+	turn             = 20 * time.Millisecond
+	// minTime is how long a measurement goes on at least: a machine that is slowed
+	// for a moment is not taken for a slow one.
+	minTime = 300 * time.Millisecond
+	// quantile of the times of an engine's calls stands for them. Other programs
+	// only add to a time, and to a long one more than to a short one, so that on a
+	// busy machine medians, and even tenth percentiles, say nothing of ratios; on
+	// an idle one they are the same.
+	quantile = 0.02
+	// precision is the half width of the quantile's 95 % interval, as a share of
+	// it, at which it counts as known, of minSamples or more.
+	precision, minSamples = 0.01, 30
+)
+
+// clock ties the caller to its thread and returns what times a call: on one thread
+// its processor time, which on an idle machine is the time that passes and on a
+// busy one leaves out how long other programs had the core. Several threads wait
+// for one another, and what they wait for counts.
+func (b *bench) clock() func() time.Duration {
+	runtime.LockOSThread()
+	start := time.Now()
+	if _, ok := threadTime(); !ok || b.o.Threads != 1 {
+		return func() time.Duration { return time.Since(start) }
+	}
+	return func() time.Duration {
+		t, _ := threadTime()
+		return t
+	}
+}
+
+// run measures the engines in turn until their times are known or the time is
+// over, and returns the time of a call of each, in milliseconds.
+func (b *bench) run(ctx context.Context, title string) ([]float64, error) {
+	r := rand.New(rand.NewPCG(1, 2))
+	ids, offsets := make([]int32, b.o.Tokens), []int32{0, int32(b.o.Tokens)}
+	smallest := b.engines[0].Config().VocabSize
+	for _, e := range b.engines {
+		smallest = min(smallest, e.Config().VocabSize)
+	}
+	for i := range ids {
+		ids[i] = r.Int32N(int32(smallest))
+	}
+	now := b.clock()
+	defer runtime.UnlockOSThread()
+	bar := progress.New(b.o.Progress, title+", seconds", 0, max(1, int(b.o.Duration.Seconds())))
+	known := 0
+	defer func() { bar.Finish(fmt.Sprintf("%d of %d times known", known, len(b.engines))) }()
+	samples := make([][]float64, len(b.engines))
+	times := make([]float64, len(b.engines))
+	var logits []float32
+	var start time.Time
+	check := minRounds // rounds after which the samples are looked at again
+	for round := 0; ; round++ {
+		if round == 1 { // the first fills arenas and caches
+			start = time.Now()
+		}
+		for i, e := range b.engines {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			began := time.Now()
+			for call := 0; call < calls && (call == 0 || time.Since(began) < turn); call++ {
+				before := now()
+				var err error
+				if logits, err = e.PredictTokens(logits, ids, nil, offsets); err != nil {
+					return nil, err
+				}
+				if round > 0 {
+					samples[i] = append(samples[i], (now()-before).Seconds()*1e3)
+				}
+			}
+		}
+		if round < minRounds {
+			continue
+		}
+		elapsed := time.Since(start)
+		over := elapsed >= b.o.Duration
+		if round < check && !over {
+			continue
+		}
+		check = round + round/4 + 1
+		known = 0
+		for i, all := range samples {
+			slices.Sort(all)
+			times[i] = all[int(quantile*float64(len(all)))]
+			if uncertainty(all) <= precision {
+				known++
+			}
+		}
+		bar.Set(min(int(elapsed.Seconds()), int(b.o.Duration.Seconds())), fmt.Sprintf("%d of %d times known", known, len(times)))
+		if over || known == len(times) && elapsed >= min(minTime, b.o.Duration) {
+			return times, nil
+		}
+	}
+}
+
+// uncertainty is half of the quantile's 95 % interval as a share of the quantile, by
+// the order statistics whose ranks are two standard deviations away; infinite for
+// too few samples. They ascend.
+func uncertainty(samples []float64) float64 {
+	if len(samples) < minSamples {
+		return math.Inf(1)
+	}
+	n := float64(len(samples))
+	rank, deviation := quantile*n, 2*math.Sqrt(n*quantile*(1-quantile))
+	low, high := int(max(0, rank-deviation)), int(math.Ceil(rank+deviation))
+	return (samples[high] - samples[low]) / 2 / samples[int(rank)]
+}
+
+// costs turns the times of the engines that build made into curves.
+func (b *bench) costs(times []float64) *Costs {
+	curves := make([]Curve, len(b.sweeps))
+	for i, s := range b.sweeps {
+		n := 1
+		if i < 2 {
+			n = max(1, b.inner)
+		}
+		curves[i] = ascending(s.widths, times[s.first:s.first+len(s.widths)], n)
+	}
+	c := &Costs{}
+	for l := range b.cfg.Layers {
+		at := 0
+		if l == len(b.cfg.Layers)-1 {
+			at = 2
+		}
+		c.Heads = append(c.Heads, curves[at])
+		c.FFN = append(c.FFN, curves[at+1])
+	}
+	c.Fixed = max(0, times[0]-c.Of(b.cfg.Layers))
+	return c
+}
+
+// ascending makes a curve of times for layers layers, above that of the first
+// width. More heads or units do not take less time: where noise says so,
+// neighbours are averaged (the pool-adjacent-violators algorithm).
+func ascending(widths []int, times []float64, layers int) Curve {
+	var pools []pool
+	for _, t := range times {
+		pools = pooled(pools, t)
+	}
+	var c Curve
+	for _, p := range pools {
+		for range p.n {
+			c = append(c, Point{widths[len(c)], (p.mean - pools[0].mean) / float64(layers)})
+		}
+	}
+	return c
+}
+
+// pool is n values that are taken for their mean.
+type pool struct {
+	mean float64
+	n    int
+}
+
+// pooled adds a value to pools of ascending means.
+func pooled(pools []pool, v float64) []pool {
+	pools = append(pools, pool{v, 1})
+	for k := len(pools) - 1; k > 0 && pools[k-1].mean > pools[k].mean; k-- {
+		a, b := pools[k-1], pools[k]
+		n := a.n + b.n
+		pools[k-1] = pool{(a.mean*float64(a.n) + b.mean*float64(b.n)) / float64(n), n}
+		pools = pools[:k]
+	}
+	return pools
+}
