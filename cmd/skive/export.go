@@ -130,7 +130,7 @@ func exportHF(m *checkpoints.Model, path string) error {
 	if err := out.SaveHF(path); err != nil {
 		return err
 	}
-	if !m.Config.Stock() {
+	if !m.Config.Stock() && !common.quiet {
 		remedy := "with --pad it can"
 		if _, err := m.Pad(); err != nil {
 			remedy = err.Error()

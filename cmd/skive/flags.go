@@ -29,7 +29,7 @@ func (f *commonFlags) register(root *cobra.Command) {
 	flags := root.PersistentFlags()
 	flags.IntVar(&f.threads, "threads", runtime.GOMAXPROCS(0), "number of threads")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "no progress on standard error")
-	flags.BoolVarP(&f.verbose, "verbose", "v", false, "more detail on standard error")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "the machine and the time on standard error, and more detail")
 	flags.BoolVar(&f.json, "json", false, "one JSON document on standard output and nothing else there")
 }
 

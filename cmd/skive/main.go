@@ -11,10 +11,13 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/compress"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/train"
 )
@@ -49,9 +52,12 @@ func run(ctx context.Context, args []string) (code int) {
 			code = exitFailure
 		}
 	}()
-	root := newRoot()
+	root, started := newRoot(), time.Now()
 	root.SetArgs(args)
 	c, err := root.ExecuteContextC(ctx)
+	if common.verbose {
+		fmt.Fprintf(os.Stderr, "skive: %v\n", time.Since(started).Round(time.Millisecond))
+	}
 	if err == nil {
 		return 0
 	}
@@ -75,6 +81,7 @@ func newRoot() *cobra.Command {
 		Short:         "Make Transformer encoders cheap on CPUs",
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Version:       checkpoints.Version,
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
 			if err := kernels.ISAError(); err != nil {
 				return usageError{err}
@@ -82,9 +89,16 @@ func newRoot() *cobra.Command {
 			if err := checkValues(c.Flags()); err != nil {
 				return err
 			}
-			return common.check()
+			if err := common.check(); err != nil {
+				return err
+			}
+			if common.verbose {
+				fmt.Fprintf(os.Stderr, "skive %s: %d threads, %s\n", checkpoints.Version, common.threads, compress.ThisMachine())
+			}
+			return nil
 		},
 	}
+	root.SetVersionTemplate("skive {{.Version}}\n")
 	common.register(root)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	for _, c := range []*cobra.Command{

@@ -10,6 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/compress"
 )
 
 // execute runs a command line and returns what it wrote.
@@ -257,6 +260,17 @@ func TestPrintRecipe(t *testing.T) {
 	code, stdout, stderr := execute(t, "compress", "--target-ms", "2", "--print-recipe", "--json")
 	if err := json.Unmarshal([]byte(stdout), &recipe); code != 0 || err != nil || recipe.Task != "reviews" || recipe.TargetMS != 2 {
 		t.Errorf("exit code %d, %s%s (%v)", code, stdout, stderr, err)
+	}
+}
+
+func TestVersionAndVerbose(t *testing.T) {
+	if code, stdout, stderr := execute(t, "--version"); code != 0 || stdout != "skive "+checkpoints.Version+"\n" || stderr != "" {
+		t.Errorf("--version: exit %d, %q, %q", code, stdout, stderr)
+	}
+	model := filepath.Join("..", "..", "train", "testdata", "tiny")
+	code, stdout, stderr := execute(t, "inspect", "-v", model)
+	if code != 0 || !strings.Contains(stdout, "classifier.weight") || !strings.Contains(stderr, compress.ThisMachine().String()) {
+		t.Errorf("-v: exit %d, %s%s", code, stdout, stderr)
 	}
 }
 
