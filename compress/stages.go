@@ -1,0 +1,330 @@
+package compress
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/distill"
+	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/pruning"
+	"github.com/skive-ml/skive/quantize"
+	"github.com/skive-ml/skive/train"
+)
+
+// saveEvery is the number of steps between two saved states of a stage: some
+// minutes of work on a model of a hundred million parameters, seconds on a small
+// one.
+const saveEvery = 200
+
+// training completes the options of a stage.
+func (c *run) training(t Training, stage, output string) (train.Options, error) {
+	o, err := t.options(c.Recipe)
+	o.Stage, o.Threads, o.Progress = stage, c.Threads, c.Progress
+	o.Output, o.SaveEvery, o.Resume = output, saveEvery, true
+	return o, err
+}
+
+func (c *run) trainTeacher(ctx context.Context) error {
+	teacher, err := c.stage("teacher", func(output string) (*checkpoints.Model, error) {
+		o, err := c.training(c.Teacher, "teacher", output)
+		if err != nil {
+			return nil, err
+		}
+		m, _, err := train.Run(ctx, c.teacher, c.train, c.dev, o)
+		return m, err
+	})
+	if err != nil {
+		return err
+	}
+	c.teacher = teacher
+	c.steps = append(c.steps,
+		step{"teacher, padded", c.path("teacher"), 1, infer.Options{Threads: c.Threads, DType: infer.F32, PadTo: c.longest()}},
+		step{"dynamic length", c.path("teacher"), 1, infer.Options{Threads: c.Threads, DType: infer.F32}})
+	return nil
+}
+
+// studentStep is the name of the student in the report.
+const studentStep = "distilled student"
+
+func (c *run) makeStudents(ctx context.Context) error {
+	student, err := c.student(ctx)
+	if err != nil {
+		return err
+	}
+	if student, err = c.distill(ctx, student, c.Recipe.Distill, "student", ""); err != nil {
+		return err
+	}
+	c.steps = append(c.steps, step{studentStep, c.path("student"), 1, infer.Options{Threads: c.Threads, DType: infer.F32}})
+	file, err := c.quantize(ctx, student, "student")
+	if err != nil {
+		return err
+	}
+	c.steps = append(c.steps, step{"fused int8", file, 1, infer.Options{Threads: c.Threads, DType: infer.Int8}})
+	switch {
+	case c.Instances > 1:
+		c.steps = append(c.steps, c.served(fmt.Sprintf("%d instances", c.Instances), file))
+	case c.Threads > 1:
+		c.steps = append(c.steps, c.served("one thread", file))
+	}
+	if err := c.makeVariants(ctx, student, file); err != nil {
+		return err
+	}
+	return os.RemoveAll(c.path(cacheDir))
+}
+
+// served is the row of an int8 file run by the recipe's instances.
+func (c *run) served(name, file string) step {
+	return step{name, file, c.Instances, infer.Options{Threads: 1, DType: infer.Int8}}
+}
+
+// makeVariants cuts the pruned variants of the student, whose int8 file is given:
+// those of the recipe or those on the way to its target, and under its max_drop as
+// many as lose no more.
+func (c *run) makeVariants(ctx context.Context, student *checkpoints.Model, studentFile string) error {
+	var limit float64
+	if c.MaxDrop > 0 {
+		metrics, err := train.Evaluate(ctx, c.teacher, c.dev, train.EvaluateOptions{Threads: c.Threads, MaxLength: c.MaxLength, DType: infer.F32})
+		if err != nil {
+			return err
+		}
+		limit = metrics[c.dev.Task.Metric] - c.MaxDrop/100
+		if ok, err := c.within(ctx, studentStep, studentFile, limit); err != nil || !ok {
+			return err
+		}
+	}
+	if c.targeted() {
+		return c.cutToTarget(ctx, student, limit)
+	}
+	variant, last := student, Pruning{}
+	sizes := student.Config.Layers
+	for i := 0; ; i++ {
+		p := last.next()
+		if i < len(c.Prune) {
+			p = c.Prune[i]
+		} else if c.MaxDrop == 0 || p.name() == last.name() || slices.Equal(p.sizes(sizes), last.sizes(sizes)) {
+			return nil
+		}
+		cut, err := c.prune(ctx, variant, sizes, p)
+		if err != nil {
+			return err
+		}
+		if variant, err = c.recover(ctx, cut, p.name(), p.label(), limit); err != nil || variant == nil {
+			return err
+		}
+		last = p
+	}
+}
+
+// recover distills into what a cut has left, quantizes it, and adds its row. It
+// returns nil where the model loses more than the recipe's max_drop allows.
+func (c *run) recover(ctx context.Context, cut *checkpoints.Model, name, label string, limit float64) (*checkpoints.Model, error) {
+	m, err := c.distill(ctx, cut, c.Recover, name, "")
+	if err != nil {
+		return nil, err
+	}
+	file, err := c.quantize(ctx, m, name)
+	if err != nil {
+		return nil, err
+	}
+	if c.MaxDrop > 0 {
+		if ok, err := c.within(ctx, label, file, limit); err != nil || !ok {
+			return nil, err
+		}
+	}
+	c.steps = append(c.steps, c.served(label, file))
+	return m, nil
+}
+
+// within tells whether the metric of an int8 file is at least limit. A model that
+// is not within the recipe's max_drop is noted for the report.
+func (c *run) within(ctx context.Context, name, file string, limit float64) (bool, error) {
+	m, err := checkpoints.Open(file)
+	if err != nil {
+		return false, err
+	}
+	defer m.Close()
+	metrics, err := train.Evaluate(ctx, m, c.dev, train.EvaluateOptions{Threads: c.Threads, MaxLength: c.MaxLength})
+	if err != nil {
+		return false, err
+	}
+	metric := metrics[c.dev.Task.Metric]
+	if metric >= limit {
+		return true, nil
+	}
+	c.dropped = &Dropped{Name: name, Metric: metric, Limit: limit, Model: filepath.Base(file), None: name == studentStep}
+	return false, nil
+}
+
+// student makes the student of the teacher.
+func (c *run) student(ctx context.Context) (*checkpoints.Model, error) {
+	size, layers, err := c.studentSize()
+	switch {
+	case err != nil:
+		return nil, err
+	case c.Student.Random:
+		return distill.NewStudent(c.teacher, size, c.Seed)
+	case size == (distill.Size{Layers: len(layers)}):
+		return distill.StudentFromLayers(c.teacher, layers)
+	}
+	settings := map[string]string{"layers": fmt.Sprint(layers), "size": fmt.Sprint(size)}
+	return c.cut("student", c.teacher, settings, func() (*checkpoints.Model, map[string]float64, error) {
+		m, err := distill.Narrow(ctx, c.teacher, layers, size, c.importanceSet(), c.importanceOptions())
+		return m, nil, err
+	})
+}
+
+// checkStudent reports a student that cannot be made of the teacher, before
+// anything is trained.
+func (c *run) checkStudent() error {
+	size, layers, err := c.studentSize()
+	if err != nil {
+		return err
+	}
+	err = size.Check(c.teacher.Config, layers)
+	var option *train.OptionError
+	if errors.As(err, &option) {
+		return settingError("student."+strings.ReplaceAll(option.Option, "-", "_"), "%v, expected %s", option.Value, option.Want)
+	}
+	return err
+}
+
+// studentSize is the size of the student, and the teacher's layers that it is made
+// of, nil for random weights.
+func (c *run) studentSize() (distill.Size, []int, error) {
+	s, total := c.Student, len(c.teacher.Config.Layers)
+	size := distill.Size{Layers: cmp.Or(s.Layers, max(1, total/2)), Hidden: s.Hidden, Heads: s.Heads, Intermediate: s.FFN}
+	if s.Random {
+		return size, nil, nil
+	}
+	layers := s.TeacherLayers
+	if len(layers) == 0 {
+		if layers = distill.UniformLayers(size.Layers, total); layers == nil {
+			return size, nil, settingError("student.layers", "%d, but the teacher has %d", size.Layers, total)
+		}
+	}
+	size.Layers = len(layers)
+	return size, layers, nil
+}
+
+// prune cuts a variant, with shares of the student's layers, out of the student
+// or of the variant before: what recovered once loses less by the next cut.
+func (c *run) prune(ctx context.Context, m *checkpoints.Model, student []checkpoints.LayerSize, p Pruning) (*checkpoints.Model, error) {
+	// The name has whole percentages, of which several sizes may come.
+	sizes := p.sizes(student)
+	return c.cut(p.name(), m, map[string]string{"sizes": fmt.Sprint(sizes)}, func() (*checkpoints.Model, map[string]float64, error) {
+		scores, err := pruning.Importance(ctx, m, c.importanceSet(), c.importanceOptions())
+		if err != nil {
+			return nil, nil, err
+		}
+		masks, err := pruning.SelectSizes(scores, m.Config, sizes)
+		if err != nil {
+			return nil, nil, err
+		}
+		pruned, err := pruning.Rewire(m, masks)
+		return pruned, nil, err
+	})
+}
+
+// sizes are those of a student's layers after the cut.
+func (p Pruning) sizes(student []checkpoints.LayerSize) []checkpoints.LayerSize {
+	keep := func(n int, removed float64) int { return max(1, n-int(math.Round(float64(n)*removed))) }
+	sizes := make([]checkpoints.LayerSize, len(student))
+	for l, size := range student {
+		sizes[l] = checkpoints.LayerSize{Heads: keep(size.Heads, p.Heads), Intermediate: keep(size.Intermediate, p.FFN)}
+	}
+	return sizes
+}
+
+// importanceSet is the part of the training set that decides what is pruned.
+func (c *run) importanceSet() *data.Dataset {
+	n := len(c.train.Examples)
+	if c.ImportanceExamples > 0 {
+		n = min(n, c.ImportanceExamples)
+	}
+	return &data.Dataset{Task: c.train.Task, Examples: c.train.Examples[:n]}
+}
+
+func (c *run) importanceOptions() pruning.ImportanceOptions {
+	return pruning.ImportanceOptions{Threads: c.Threads, MaxLength: c.MaxLength, Progress: c.Progress}
+}
+
+// cacheDir holds the teacher's outputs while the students are trained.
+const cacheDir = "cache"
+
+// distill trains a student, with the int8 engine's arithmetic if activations says
+// how it quantizes them.
+func (c *run) distill(ctx context.Context, student *checkpoints.Model, d Distillation, name, activations string) (*checkpoints.Model, error) {
+	set, err := c.examples(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	return c.stage(name, func(output string) (*checkpoints.Model, error) {
+		o := distill.Defaults()
+		if o.Options, err = c.training(d.Training, name, output); err != nil {
+			return nil, err
+		}
+		o.Losses, o.Cache = d.Losses, c.path(cacheDir)
+		o.QuantizeAware, o.QuantizeEmbeddings = activations, activations != ""
+		var m *checkpoints.Model
+		if len(d.Stages) > 0 {
+			m, _, err = distill.RunStages(ctx, c.teacher, student, set, c.dev, o, d.Stages)
+		} else {
+			m, _, err = distill.Run(ctx, c.teacher, student, set, c.dev, o)
+		}
+		return m, err
+	})
+}
+
+// examples are those of a distillation: the training set, unlabelled text and
+// augmented copies.
+func (c *run) examples(ctx context.Context, d Distillation) (*data.Dataset, error) {
+	if c.Unlabeled == "" && d.Augment == 0 {
+		return c.train, nil
+	}
+	all := &data.Dataset{Task: c.train.Task, Examples: slices.Clone(c.train.Examples)}
+	all.Examples = append(all.Examples, c.unlabeled...)
+	if d.Augment > 0 {
+		if c.augmented[d.Augment] == nil {
+			o := distill.AugmentDefaults()
+			o.Copies, o.Seed, o.Threads, o.Progress = d.Augment, c.Seed, c.Threads, c.Progress
+			more, err := distill.Augment(ctx, all, c.teacher, o)
+			if err != nil {
+				return nil, err
+			}
+			c.augmented[d.Augment] = more.Examples
+		}
+		all.Examples = append(all.Examples, c.augmented[d.Augment]...)
+	}
+	return all, nil
+}
+
+// quantizeAwareSuffix ends the name of the folder of a model that was trained
+// with the int8 engine's arithmetic.
+const quantizeAwareSuffix = "-quantize-aware"
+
+// quantize writes a model with linear layers and embeddings in int8, trained for
+// that if the recipe says so.
+func (c *run) quantize(ctx context.Context, m *checkpoints.Model, name string) (string, error) {
+	if a := c.QuantizeAware; a != nil {
+		var err error
+		if m, err = c.distill(ctx, m, a.Distillation, name+quantizeAwareSuffix, a.Activations); err != nil {
+			return "", err
+		}
+		defer m.Close()
+	}
+	q, err := quantize.Int8Weights(m, append(quantize.LinearWeights(m.Config), quantize.Embeddings()...))
+	if err != nil {
+		return "", err
+	}
+	file := c.path(name + "-int8.skive")
+	return file, q.SaveSkive(file)
+}
