@@ -25,7 +25,8 @@ func layerPrefix(l int) string { return fmt.Sprintf("bert.encoder.layer.%d.", l)
 // Bounds on a configuration. They are far above every encoder in use, and low
 // enough that no product of two sizes overflows.
 const (
-	maxLayers    = 4096
+	// MaxLayers is the largest number of layers of an encoder.
+	MaxLayers    = 4096
 	maxDimension = 1 << 24
 )
 
@@ -113,8 +114,8 @@ func (c Config) Validate() error {
 			return fmt.Errorf("%s is %d, expected 1 to %d", key(f.name), f.value, maxDimension)
 		}
 	}
-	if len(c.Layers) < 1 || len(c.Layers) > maxLayers {
-		return fmt.Errorf("%s is %d, expected 1 to %d", key("num_hidden_layers"), len(c.Layers), maxLayers)
+	if len(c.Layers) < 1 || len(c.Layers) > MaxLayers {
+		return fmt.Errorf("%s is %d, expected 1 to %d", key("num_hidden_layers"), len(c.Layers), MaxLayers)
 	}
 	for i, l := range c.Layers {
 		if l.Heads < 1 || l.Heads > maxDimension/c.HeadDim {

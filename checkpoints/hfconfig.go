@@ -141,8 +141,8 @@ func parseConfig(text []byte) (parsedConfig, error) {
 			return parsedConfig{}, fmt.Errorf("embedding_size is %d, expected 1 to %d", c.EmbeddingSize, maxDimension)
 		}
 	}
-	if layers < 1 || layers > maxLayers {
-		return parsedConfig{}, fmt.Errorf("%s is %d, expected 1 to %d", f.key("num_hidden_layers"), layers, maxLayers)
+	if layers < 1 || layers > MaxLayers {
+		return parsedConfig{}, fmt.Errorf("%s is %d, expected 1 to %d", f.key("num_hidden_layers"), layers, MaxLayers)
 	}
 	switch {
 	case h.HeadDim != nil:

@@ -172,14 +172,15 @@ func TestRefusedRunLeavesNothing(t *testing.T) {
 	layers, labels := tiny(), tiny()
 	layers.Student.TeacherLayers = []int{2}
 	labels.Model, labels.Architecture = filepath.Join("..", "train", "testdata", "tiny"), nil
-	heads, divided, hidden, length, unlabeled := tiny(), tiny(), tiny(), tiny(), tiny()
+	heads, divided, deep, hidden, length, unlabeled := tiny(), tiny(), tiny(), tiny(), tiny(), tiny()
 	heads.Student.Heads = 13
 	divided.Student.Random, divided.Student.Heads = true, 5
+	deep.Student.Random, deep.Student.Layers = true, 5000
 	hidden.Student.Hidden = 4096
 	length.MaxLength = 1
 	unlabeled.Unlabeled = "absent.txt"
 	for want, r := range map[string]Recipe{
-		"student.teacher_layers": layers, "labels": labels, "student.heads: 13": heads, "student.heads: 5": divided,
+		"student.teacher_layers": layers, "labels": labels, "student.heads: 13": heads, "student.heads: 5": divided, "student.layers: 5000": deep,
 		"student.hidden: 4096, expected at most the teacher's": hidden,
 		"max_length: ": length, "unlabeled: open absent.txt": unlabeled,
 	} {

@@ -1,7 +1,6 @@
 package compress
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -86,18 +85,7 @@ func (c *run) reachable(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cfg := c.teacher.Config.Clone()
-	cfg.HiddenSize = cmp.Or(size.Hidden, cfg.HiddenSize)
-	if layers == nil { // each is as large as the teacher's first
-		layers = make([]int, size.Layers)
-		cfg.HeadDim = cfg.HiddenSize / cmp.Or(size.Heads, cfg.Layers[0].Heads)
-	}
-	cfg.Layers = nil
-	for _, l := range layers {
-		own := c.teacher.Config.Layers[l]
-		cfg.Layers = append(cfg.Layers, checkpoints.LayerSize{Heads: cmp.Or(size.Heads, own.Heads), Intermediate: cmp.Or(size.Intermediate, own.Intermediate)})
-	}
-	return pruning.Reachable(ctx, random(cfg), o, c.goal(random(c.teacher.Config.Clone())))
+	return pruning.Reachable(ctx, random(size.Config(c.teacher.Config, layers)), o, c.goal(random(c.teacher.Config.Clone())))
 }
 
 // cutToTarget cuts the student until it meets the recipe's target or loses more

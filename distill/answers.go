@@ -90,7 +90,7 @@ func (b *builder) student() (*student, error) {
 		if cfg.Head == checkpoints.TokenClassification && compared {
 			b.rows, rows = g.Ints("first tokens of words", autograd.Selected), autograd.Selected
 			s.logits = g.SelectRows(c.Logits, b.rows)
-			b.answered = func(batch *data.Batch) float64 { return float64(len(firstTokens(batch))) }
+			b.answered = func(batch *data.Batch) float64 { return float64(len(batch.Words)) }
 		}
 	}
 	if compared {
@@ -100,8 +100,8 @@ func (b *builder) student() (*student, error) {
 }
 
 // firstTokens are the rows of a batch in which the answers about words are
-// compared: those of the words' first tokens, or the first row of all in a batch of
-// texts without a word.
+// compared: those of the words' first tokens. A graph has at least one row; that of
+// a batch of texts without a word counts for nothing (see mean).
 func firstTokens(batch *data.Batch) []int32 {
 	if len(batch.Words) == 0 {
 		return []int32{0}

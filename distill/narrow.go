@@ -20,7 +20,7 @@ import (
 // Narrow makes a student of the given layers of the teacher and no larger than
 // size, whose weights are the teacher's: of each layer the most important heads
 // and feed-forward units stay, of the whole model the most important dimensions
-// of the hidden states. size.Layers is not read.
+// of the hidden states. The layers say how many there are, not size.Layers.
 //
 // Importance is the effect on the loss on ds: of heads and units by
 // pruning.Importance, of dimensions by HiddenImportance, with the options o.

@@ -190,7 +190,8 @@ type builder struct {
 	temperature *autograd.Weight
 	// set are what sets the other inputs of the losses.
 	set []func(*data.Batch) error
-	// means are the losses' own, by term, where batches are accumulated.
+	// means are the losses' own, by term, where batches are accumulated or may
+	// lack what a loss compares.
 	means []mean
 	// answered and labelled are how many answers the losses on logits compare
 	// with the teachers' and with the labels.
@@ -260,7 +261,7 @@ type objective struct {
 
 // mean is what the mean of a loss divides by. Batches that are accumulated into
 // one step have other shares of the words that are labelled, say, than of the
-// tokens: the factor makes up for that.
+// tokens: the factor makes up for that. It is 0 for a batch without any.
 type mean struct {
 	count  func(*data.Batch) float64
 	all    float64 // of the batches of a step
@@ -275,11 +276,15 @@ func (o *objective) Step(number int, batch *data.Batch) (float64, map[string]flo
 		return 0, nil, err
 	}
 	for _, m := range o.means {
-		share := 0.0
-		if m.all > 0 {
-			share = m.count(batch) / m.all
+		n, factor := m.count(batch), 0.0
+		switch {
+		case n == 0:
+		case o.Options.Accumulate > 1:
+			factor = n / m.all * o.tokens / float64(batch.Tokens())
+		default:
+			factor = 1
 		}
-		m.factor.Set(float32(share * o.tokens / float64(batch.Tokens())))
+		m.factor.Set(float32(factor))
 	}
 	return o.Objective.Step(number, batch)
 }
@@ -429,7 +434,7 @@ func (b *builder) terms() ([]train.Term, error) {
 		if err != nil {
 			return nil, err
 		}
-		if b.Options.Accumulate > 1 {
+		if b.Options.Accumulate > 1 || b.Model.Config.Head == checkpoints.TokenClassification {
 			m := mean{count: b.count(t.name), factor: autograd.NewWeight(1)}
 			b.means = append(b.means, m)
 			loss = b.g.WeightedSum(autograd.Term{Loss: loss, Weight: m.factor})

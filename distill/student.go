@@ -84,43 +84,72 @@ type Size struct {
 	Layers, Hidden, Heads, Intermediate int
 }
 
-// Check reports, as a *train.OptionError, a size of which Narrow makes no student
-// of those layers of the teacher, or NewStudent none where layers is nil.
+// Check reports a size that no student can have: one of the given layers of the
+// teacher (Narrow), or one of random weights (NewStudent) where layers is nil. The
+// error is a *train.OptionError where it is about one number.
 func (s Size) Check(teacher checkpoints.Config, layers []int) error {
+	refuse := func(option string, value int, want string, args ...any) error {
+		return &train.OptionError{Option: option, Value: value, Want: fmt.Sprintf(want, args...)}
+	}
 	for _, size := range []struct {
 		option string
 		value  int
 	}{{"layers", s.Layers}, {"hidden", s.Hidden}, {"heads", s.Heads}, {"ffn", s.Intermediate}} {
 		if size.value < 0 {
-			return &train.OptionError{Option: size.option, Value: size.value, Want: "a positive number, or 0 for the teacher's"}
+			return refuse(size.option, size.value, "a positive number")
 		}
 	}
-	hidden := cmp.Or(s.Hidden, teacher.HiddenSize)
 	if layers == nil {
-		if heads := cmp.Or(s.Heads, teacher.Layers[0].Heads); hidden%heads != 0 {
-			return &train.OptionError{Option: "heads", Value: heads, Want: fmt.Sprintf("a divisor of the hidden size %d", hidden)}
+		if s.Layers > checkpoints.MaxLayers {
+			return refuse("layers", s.Layers, "at most %d", checkpoints.MaxLayers)
 		}
-		return nil
+		cfg := s.Config(teacher, nil)
+		switch heads := cfg.Layers[0].Heads; {
+		case cfg.HiddenSize%heads == 0:
+			return cfg.Validate()
+		case s.Heads == 0 && s.Hidden > 0:
+			return refuse("hidden", s.Hidden, "a multiple of the teacher's %d heads, or another number of heads beside it", heads)
+		default:
+			return refuse("heads", heads, "a divisor of the hidden size %d", cfg.HiddenSize)
+		}
 	}
 	if err := checkLayers(teacher, layers); err != nil {
 		return err
 	}
-	if hidden > teacher.HiddenSize {
-		return &train.OptionError{Option: "hidden", Value: hidden, Want: fmt.Sprintf("at most the teacher's %d", teacher.HiddenSize)}
+	if s.Hidden > teacher.HiddenSize {
+		return refuse("hidden", s.Hidden, "at most the teacher's %d", teacher.HiddenSize)
 	}
-	if hidden < teacher.HiddenSize && teacher.ProjectsEmbeddings() {
-		return &train.OptionError{Option: "hidden", Value: hidden, Want: fmt.Sprintf("the teacher's %d, which stays where embeddings are projected (ELECTRA)", teacher.HiddenSize)}
+	if s.Hidden > 0 && s.Hidden < teacher.HiddenSize && teacher.ProjectsEmbeddings() {
+		return refuse("hidden", s.Hidden, "the teacher's %d, which stays where embeddings are projected (ELECTRA)", teacher.HiddenSize)
 	}
 	for _, l := range layers {
 		have := teacher.Layers[l]
 		if s.Heads > have.Heads {
-			return &train.OptionError{Option: "heads", Value: s.Heads, Want: fmt.Sprintf("at most the %d of the teacher's layer %d", have.Heads, l)}
+			return refuse("heads", s.Heads, "at most the %d of the teacher's layer %d", have.Heads, l)
 		}
 		if s.Intermediate > have.Intermediate {
-			return &train.OptionError{Option: "ffn", Value: s.Intermediate, Want: fmt.Sprintf("at most the %d of the teacher's layer %d", have.Intermediate, l)}
+			return refuse("ffn", s.Intermediate, "at most the %d of the teacher's layer %d", have.Intermediate, l)
 		}
 	}
 	return nil
+}
+
+// Config returns the architecture of a student of a size that Check lets pass: of
+// those of the teacher's layers, or of random weights where layers is nil; all of
+// its layers are then like the teacher's first.
+func (s Size) Config(teacher checkpoints.Config, layers []int) checkpoints.Config {
+	cfg := teacher.Clone()
+	cfg.HiddenSize = cmp.Or(s.Hidden, cfg.HiddenSize)
+	if layers == nil {
+		cfg.HeadDim = cfg.HiddenSize / cmp.Or(s.Heads, teacher.Layers[0].Heads)
+		layers = make([]int, cmp.Or(s.Layers, len(teacher.Layers)))
+	}
+	cfg.Layers = nil
+	for _, l := range layers {
+		own := teacher.Layers[l]
+		cfg.Layers = append(cfg.Layers, checkpoints.LayerSize{Heads: cmp.Or(s.Heads, own.Heads), Intermediate: cmp.Or(s.Intermediate, own.Intermediate)})
+	}
+	return cfg
 }
 
 // checkLayers reports layers that the teacher does not have, or not twice.
@@ -144,19 +173,12 @@ func checkLayers(teacher checkpoints.Config, layers []int) error {
 }
 
 // NewStudent makes a student of the given size with random weights, the
-// teacher's vocabulary, tokenizer and labels. Sizes that are 0 are those of the
-// teacher's first layer. Heads must divide Hidden.
+// teacher's vocabulary, tokenizer and labels. Heads must divide Hidden.
 func NewStudent(teacher *checkpoints.Model, size Size, seed uint64) (*checkpoints.Model, error) {
 	if err := size.Check(teacher.Config, nil); err != nil {
 		return nil, fmt.Errorf("student: %w", err)
 	}
-	cfg := teacher.Config.Clone()
-	first := cfg.Layers[0]
-	cfg.HiddenSize = cmp.Or(size.Hidden, cfg.HiddenSize)
-	heads := cmp.Or(size.Heads, first.Heads)
-	cfg.HeadDim = cfg.HiddenSize / heads
-	cfg.Layers = slices.Repeat([]checkpoints.LayerSize{{Heads: heads, Intermediate: cmp.Or(size.Intermediate, first.Intermediate)}}, cmp.Or(size.Layers, len(cfg.Layers)))
-	student := checkpoints.InitBERT(cfg, seed)
+	student := checkpoints.InitBERT(size.Config(teacher.Config, nil), seed)
 	if err := student.Validate(); err != nil {
 		return nil, fmt.Errorf("student: %w", err)
 	}

@@ -119,7 +119,10 @@ func TestNewStudent(t *testing.T) {
 	if !slices.Equal(c.Labels, teacher.Config.Labels) || len(s.Tokenizer) != 1 {
 		t.Errorf("labels %v and tokenizer %v are not the teacher's", c.Labels, s.Tokenizer)
 	}
-	for want, size := range map[string]Size{"heads 4: want a divisor of the hidden size 10": {Hidden: 10, Heads: 4}, "layers -1": {Layers: -1}} {
+	for want, size := range map[string]Size{
+		"heads 4: want a divisor of the hidden size 10": {Hidden: 10, Heads: 4}, "layers -1": {Layers: -1},
+		"hidden 10: want a multiple of the teacher's 4 heads": {Hidden: 10}, "layers 1000000000000: want at most": {Layers: 1e12}, "hidden_size": {Hidden: 3 << 40},
+	} {
 		if _, err := NewStudent(teacher, size, 1); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("size %+v: error %v, want one with %q", size, err, want)
 		}

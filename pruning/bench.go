@@ -14,6 +14,14 @@ import (
 	"github.com/skive-ml/skive/internal/progress"
 )
 
+const (
+	// maxWidths is the number of widths of a part of a layer that are measured;
+	// between them costs are interpolated.
+	maxWidths = 16
+	// benchParameters bounds the weights of the models whose layers are measured.
+	benchParameters = 16 << 20
+)
+
 // bench is a number of engines that are measured in turn.
 type bench struct {
 	o       MeasureOptions

@@ -117,14 +117,6 @@ func CachedCosts(ctx context.Context, cfg checkpoints.Config, o MeasureOptions, 
 	})
 }
 
-const (
-	// maxWidths is the number of widths of a part of a layer that are measured;
-	// between them costs are interpolated.
-	maxWidths = 16
-	// benchParameters bounds the weights of the models whose layers are measured.
-	benchParameters = 16 << 20
-)
-
 // MeasureCosts measures what each number of heads and each feed-forward width of
 // a layer costs, in milliseconds, on this machine's engine: on models of random
 // weights that differ in the one width. Layers before the last, and the last,

@@ -126,7 +126,7 @@ func (s *studentFlags) check(given func(flag string) bool) error {
 		return usagef("one of --student, --layers and --teacher-layers is required")
 	case s.path != "" && (s.size != distill.Size{} || len(s.layers) > 0 || given("init")):
 		return usagef("--student excludes --layers, --teacher-layers, --hidden, --heads, --ffn and --init")
-	case s.size.Layers > 0 && len(s.layers) > 0 && s.size.Layers != len(s.layers):
+	case s.size.Layers != 0 && len(s.layers) > 0 && s.size.Layers != len(s.layers):
 		return usagef("--layers: %d, but --teacher-layers names %d", s.size.Layers, len(s.layers))
 	case s.init == "random" && len(s.layers) > 0:
 		return usagef("--teacher-layers: a student of random weights has none of the teacher's layers")
@@ -286,7 +286,8 @@ func newDistill() *cobra.Command {
 			list = distill.TinyBERT()
 		} else if stages != "" {
 			if list, err = distill.ReadStages(stages); err != nil {
-				return ofFlag("stages", err)
+				// A stage's loss may be called as a flag is.
+				return fmt.Errorf("--stages: %v", err)
 			}
 		}
 		if err := o.Validate(); err != nil {

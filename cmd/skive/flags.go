@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,6 +24,8 @@ type commonFlags struct {
 	quiet   bool
 	verbose bool
 	json    bool
+	// started is when the command began, where verbose tells how long it took.
+	started time.Time
 }
 
 func (f *commonFlags) register(root *cobra.Command) {

@@ -52,11 +52,11 @@ func run(ctx context.Context, args []string) (code int) {
 			code = exitFailure
 		}
 	}()
-	root, started := newRoot(), time.Now()
+	root := newRoot()
 	root.SetArgs(args)
 	c, err := root.ExecuteContextC(ctx)
-	if common.verbose {
-		fmt.Fprintf(os.Stderr, "skive: %v\n", time.Since(started).Round(time.Millisecond))
+	if !common.started.IsZero() {
+		fmt.Fprintf(os.Stderr, "skive: took %v\n", time.Since(common.started).Round(time.Millisecond))
 	}
 	if err == nil {
 		return 0
@@ -93,7 +93,8 @@ func newRoot() *cobra.Command {
 				return err
 			}
 			if common.verbose {
-				fmt.Fprintf(os.Stderr, "skive %s: %d threads, %s\n", checkpoints.Version, common.threads, compress.ThisMachine())
+				common.started = time.Now()
+				fmt.Fprintf(os.Stderr, "skive %s: --threads %d, %s\n", checkpoints.Version, common.threads, compress.ThisMachine())
 			}
 			return nil
 		},
