@@ -48,7 +48,7 @@ func ParseLayerMap(s string) (LayerMap, error) {
 		student, err1 := strconv.Atoi(strings.TrimSpace(a))
 		teacher, err2 := strconv.Atoi(strings.TrimSpace(b))
 		if !ok || err1 != nil || err2 != nil {
-			return LayerMap{}, fmt.Errorf("layer-map %q: want uniform, last, skip, or pairs of student:teacher layers such as 0:2,1:5", s)
+			return LayerMap{}, fmt.Errorf("layer map %q: want uniform, last, skip, or pairs of student:teacher layers such as 0:2,1:5", s)
 		}
 		pairs = append(pairs, [2]int{student, teacher})
 	}
@@ -70,13 +70,23 @@ func (m LayerMap) String() string {
 	return strings.Join(parts, ",")
 }
 
-// MarshalText and UnmarshalText write and read a map as String and ParseLayerMap
-// do.
+// MarshalText, UnmarshalText and UnmarshalYAML write and read a map as String and
+// ParseLayerMap do.
 func (m LayerMap) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
 func (m *LayerMap) UnmarshalText(text []byte) (err error) {
 	*m, err = ParseLayerMap(string(text))
 	return err
+}
+
+// UnmarshalYAML is there for its errors: the decoder tells where a value stands
+// that is no text.
+func (m *LayerMap) UnmarshalYAML(decode func(any) error) error {
+	var text string
+	if err := decode(&text); err != nil {
+		return err
+	}
+	return m.UnmarshalText([]byte(text))
 }
 
 // IsZero reports whether the map is Uniform.
@@ -89,21 +99,21 @@ func (m LayerMap) resolve(student, teacher int) ([][2]int, error) {
 		return [][2]int{{student - 1, teacher - 1}}, nil
 	case "explicit":
 		if len(m.pairs) == 0 {
-			return nil, fmt.Errorf("layer-map: no pairs")
+			return nil, fmt.Errorf("layer map: no pairs")
 		}
 		for _, p := range m.pairs {
 			if p[0] < 0 || p[0] >= student || p[1] < 0 || p[1] >= teacher {
-				return nil, fmt.Errorf("layer-map: pair %d:%d, the student's layers are 0 to %d and the teacher's 0 to %d", p[0], p[1], student-1, teacher-1)
+				return nil, fmt.Errorf("layer map: pair %d:%d, the student's layers are 0 to %d and the teacher's 0 to %d", p[0], p[1], student-1, teacher-1)
 			}
 		}
 		return m.pairs, nil
 	}
 	if m.kind == "skip" && student < 2 {
-		return nil, fmt.Errorf("layer-map skip: leaves out the last layer, and the student has no other")
+		return nil, fmt.Errorf("layer map skip: leaves out the last layer, and the student has no other")
 	}
 	layers := UniformLayers(student, teacher)
 	if layers == nil {
-		return nil, fmt.Errorf("layer-map %v: a student of %d layers is deeper than its teacher of %d: map the layers explicitly", m, student, teacher)
+		return nil, fmt.Errorf("layer map %v: a student of %d layers is deeper than its teacher of %d: map the layers explicitly", m, student, teacher)
 	}
 	if m.kind == "skip" {
 		layers = layers[:student-1]

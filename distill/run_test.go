@@ -369,7 +369,7 @@ func TestTeacherAndStudentThatDoNotGoTogether(t *testing.T) {
 		}, ErrTokenizer.Error()},
 		{"labels", func(s *checkpoints.Model, _ *Options) { s.Config.Labels = []string{"red", "blue", "green"} }, `the model's labels are red, blue, green, those of the task "text" are red, green, blue`},
 		{"relation heads", func(_ *checkpoints.Model, o *Options) { o.RelationHeads = 3 }, "relation-heads 3: want a divisor of the attention widths 16 (student layer 0) and 32 (teacher layer 1)"},
-		{"layer map", func(_ *checkpoints.Model, o *Options) { o.HiddenMap = Explicit([2]int{0, 2}) }, "layer-map: pair 0:2"},
+		{"layer map", func(_ *checkpoints.Model, o *Options) { o.HiddenMap = Explicit([2]int{0, 2}) }, "layer map: pair 0:2"},
 		{"rate", func(_ *checkpoints.Model, o *Options) { o.LearningRate = math.NaN() }, "lr NaN"},
 	} {
 		student, o := narrowStudent(t, teacher), everything()

@@ -155,8 +155,8 @@ func TestLayerMap(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"first", "1", "1:", "0:1;1:2"} {
-		if _, err := ParseLayerMap(text); err == nil || !strings.Contains(err.Error(), "layer-map") {
-			t.Errorf("%q: error %v, want one that names layer-map", text, err)
+		if _, err := ParseLayerMap(text); err == nil || !strings.Contains(err.Error(), "layer map") {
+			t.Errorf("%q: error %v, want one that names layer map", text, err)
 		}
 	}
 }

@@ -45,7 +45,7 @@ func (l *lossFlags) register(f *pflag.FlagSet) {
 	f.Float64Var(&l.MiniLM, "minilm", 0, "weight of the last layers' attention and value relations (MiniLM)")
 	f.Float64Var(&l.Relations, "relations", d.Relations, "weight of the query, key and value relations (MiniLMv2)")
 	f.IntVar(&l.RelationHeads, "relation-heads", d.RelationHeads, "heads of the relations (default the student's)")
-	f.StringVar(&l.relations, "relations-map", "uniform", "as --hidden-map, for the relations")
+	f.StringVar(&l.relations, "relation-map", "uniform", "as --hidden-map, for the relations")
 }
 
 // checkLosses reports settings of losses that have no weight, which would do
@@ -60,7 +60,7 @@ func checkLosses(l distill.Losses, f *pflag.FlagSet) error {
 		{"hidden-loss", l.Hidden, []string{"hidden-map"}},
 		{"hidden-loss or --embeddings", l.Hidden + l.Embeddings, []string{"hidden-distance"}},
 		{"attention", l.Attention, []string{"attention-distance", "attention-map", "head-means"}},
-		{"relations", l.Relations, []string{"relation-heads", "relations-map"}},
+		{"relations", l.Relations, []string{"relation-heads", "relation-map"}},
 	} {
 		for _, name := range s.settings {
 			if s.weight == 0 && f.Changed(name) {
@@ -75,7 +75,7 @@ func (l *lossFlags) losses() (distill.Losses, error) {
 	for _, m := range []struct {
 		flag, text string
 		to         *distill.LayerMap
-	}{{"hidden-map", l.hidden, &l.HiddenMap}, {"attention-map", l.attention, &l.AttentionMap}, {"relations-map", l.relations, &l.RelationMap}} {
+	}{{"hidden-map", l.hidden, &l.HiddenMap}, {"attention-map", l.attention, &l.AttentionMap}, {"relation-map", l.relations, &l.RelationMap}} {
 		var err error
 		if *m.to, err = distill.ParseLayerMap(m.text); err != nil {
 			return l.Losses, usagef("--%s: %w", m.flag, err)
