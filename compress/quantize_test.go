@@ -93,9 +93,9 @@ func TestQuantizeAwareRecipe(t *testing.T) {
 		t.Errorf("%+v (%v)", r.QuantizeAware, err)
 	}
 	for text, want := range map[string]string{
-		"quantize_aware: {activations: int4}": "quantize_aware: activations",
-		"quantize_aware: {lr: -1}":            "quantize_aware: lr",
-		"quantize_aware: {soft: -1}":          "quantize_aware: soft",
+		"quantize_aware: {activations: int4}": "quantize_aware.activations",
+		"quantize_aware: {lr: -1}":            "quantize_aware.lr",
+		"quantize_aware: {soft: -1}":          "quantize_aware.soft",
 	} {
 		if _, err := read(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want one that names %s", text, err, want)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 
@@ -348,46 +349,51 @@ func (r Recipe) Validate() error {
 			return fmt.Errorf("recipe: prune[%d]: the variant before removes the same whole percentages", i)
 		}
 	}
-	type training struct {
+	type stage struct {
 		name string
-		Training
+		Distillation
+		quantizeAware string
 	}
-	trainings := []training{{"teacher", r.Teacher}, {"distill", r.Distill.Training}, {"recover", r.Recover.Training}}
-	distillations := map[string]Distillation{"distill": r.Distill, "recover": r.Recover}
+	stages := []stage{{"teacher", Distillation{Training: r.Teacher, Losses: distill.Defaults().Losses}, ""}, {"distill", r.Distill, ""}, {"recover", r.Recover, ""}}
 	if q := r.QuantizeAware; q != nil {
 		if q.Activations != quantize.Dynamic && q.Activations != quantize.Static {
-			return fmt.Errorf("recipe: quantize_aware: activations %q, expected %s or %s", q.Activations, quantize.Dynamic, quantize.Static)
+			return settingError("quantize_aware.activations", "%q, expected %s or %s", q.Activations, quantize.Dynamic, quantize.Static)
 		}
-		trainings = append(trainings, training{"quantize_aware", q.Training})
-		distillations["quantize_aware"] = q.Distillation
+		stages = append(stages, stage{"quantize_aware", q.Distillation, q.Activations})
 	}
-	for _, t := range trainings {
-		o, err := t.options(r)
-		if t.name == "quantize_aware" {
-			o.QuantizeAware = r.QuantizeAware.Activations
+	for _, s := range stages {
+		o := distill.Defaults()
+		var err error
+		if o.Options, err = s.options(r); err != nil {
+			return ofStage(s.name, err)
 		}
-		if err == nil {
+		o.QuantizeAware, o.Losses = s.quantizeAware, s.Losses
+		if len(s.Stages) > 0 { // each has losses of its own
+			if err = o.Options.Validate(); err == nil {
+				if err := distill.CheckStages(s.Stages, o); err != nil {
+					return fmt.Errorf("recipe: %s: %w", s.name, err)
+				}
+			}
+		} else {
 			err = o.Validate()
 		}
 		if err != nil {
-			return fmt.Errorf("recipe: %s: %w", t.name, err)
+			return ofStage(s.name, err)
 		}
-	}
-	for name, d := range distillations {
-		o := distill.Defaults()
-		o.Losses = d.Losses
-		err := o.Validate()
-		if len(d.Stages) > 0 {
-			err = distill.CheckStages(d.Stages, o)
-		}
-		if err == nil && d.Augment < 0 {
-			err = fmt.Errorf("augment is %d, expected 0 or more copies", d.Augment)
-		}
-		if err != nil {
-			return fmt.Errorf("recipe: %s: %w", name, err)
+		if s.Augment < 0 {
+			return settingError(s.name+".augment", "%d, expected 0 or more copies", s.Augment)
 		}
 	}
 	return nil
+}
+
+// ofStage calls a wrong option of a stage by its name in the recipe.
+func ofStage(stage string, err error) error {
+	var option *train.OptionError
+	if errors.As(err, &option) {
+		return settingError(stage+"."+strings.ReplaceAll(option.Option, "-", "_"), "%v, expected %s", option.Value, option.Want)
+	}
+	return fmt.Errorf("recipe: %s: %w", stage, err)
 }
 
 // options turns the settings into those of package train.

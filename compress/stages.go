@@ -3,13 +3,11 @@ package compress
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
@@ -189,12 +187,10 @@ func (c *run) checkStudent() error {
 	if err != nil {
 		return err
 	}
-	err = size.Check(c.teacher.Config, layers)
-	var option *train.OptionError
-	if errors.As(err, &option) {
-		return settingError("student."+strings.ReplaceAll(option.Option, "-", "_"), "%v, expected %s", option.Value, option.Want)
+	if err := size.Check(c.teacher.Config, layers); err != nil {
+		return ofStage("student", err)
 	}
-	return err
+	return nil
 }
 
 // studentSize is the size of the student, and the teacher's layers that it is made
