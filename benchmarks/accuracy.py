@@ -49,14 +49,14 @@ OBJECTIVES = {
     "all": "--soft 1 --hard 1 --embeddings 1 --hidden-loss 1 --attention 1 --relations 1",
     "TinyBERT's two stages": "--stages tinybert",
 }
-# name: training file, development file, flags of the teacher and of the student
+# name: training file, development file, flags of every training
 TASKS = {
-    "rte": ("glue/RTE/train.tsv", "glue/RTE/dev.tsv", "--epochs 4 --batch-size 16 --lr 1e-4 --max-length 128", "--epochs 4 --batch-size 16 --lr 1e-4 --max-length 128"),
-    "mrpc": ("glue/MRPC/train.tsv", "glue/MRPC/dev.tsv", "--epochs 3 --batch-size 16 --lr 1e-4 --max-length 128", "--epochs 3 --batch-size 16 --lr 1e-4 --max-length 128"),
-    "boolq": ("superglue/BoolQ/train.part-olora-2000.json.gz", "superglue/BoolQ/val.jsonl.gz", "--epochs 3 --batch-size 16 --lr 1e-4 --max-length 128", "--epochs 3 --batch-size 16 --lr 1e-4 --max-length 128"),
-    "copa": ("superglue/COPA/train.jsonl", "superglue/COPA/val.jsonl", "--epochs 10 --batch-size 32 --lr 1e-4", "--epochs 10 --batch-size 32 --lr 1e-4"),
-    "multirc": ("superglue/MultiRC/train.jsonl.gz", "superglue/MultiRC/val.jsonl", "--epochs 1 --batch-size 16 --lr 5e-5 --max-length 256", "--epochs 1 --batch-size 16 --lr 5e-5 --max-length 256"),
-    "sst2": ("glue/SST-2/train.tsv.gz", "glue/SST-2/dev.tsv", "--epochs 1 --batch-size 32 --lr 1e-4", "--epochs 1 --batch-size 32 --lr 1e-4"),
+    "rte": ("glue/RTE/train.tsv", "glue/RTE/dev.tsv", "--epochs 4 --batch-size 16 --lr 1e-4 --max-length 128"),
+    "mrpc": ("glue/MRPC/train.tsv", "glue/MRPC/dev.tsv", "--epochs 3 --batch-size 16 --lr 1e-4 --max-length 128"),
+    "boolq": ("superglue/BoolQ/train.part-olora-2000.json.gz", "superglue/BoolQ/val.jsonl.gz", "--epochs 3 --batch-size 16 --lr 1e-4 --max-length 128"),
+    "copa": ("superglue/COPA/train.jsonl", "superglue/COPA/val.jsonl", "--epochs 10 --batch-size 32 --lr 1e-4"),
+    "multirc": ("superglue/MultiRC/train.jsonl.gz", "superglue/MultiRC/val.jsonl", "--epochs 1 --batch-size 16 --lr 5e-5 --max-length 256"),
+    "sst2": ("glue/SST-2/train.tsv.gz", "glue/SST-2/dev.tsv", "--epochs 1 --batch-size 32 --lr 1e-4"),
 }
 
 
@@ -184,27 +184,28 @@ def superglue(file, out):
 
 
 def headline(lab, task):
-    train, dev, teaching, learning = TASKS[task]
+    train, dev, flags = TASKS[task]
     train, dev = (os.path.join(lab.o.data, f) for f in (train, dev))
     if task == "boolq":
         train = superglue(train, lab.path("boolq-2000.jsonl"))
-    length = teaching.split()[teaching.split().index("--max-length"):][:2] if "--max-length" in teaching else []
+    flags = flags.split()
+    length = flags[flags.index("--max-length"):][:2] if "--max-length" in flags else []
 
     def run(seed):
         files = ["--task", task, "--train", train, "--dev", dev]
         at = f"{task}/{seed}/"
-        teacher = lab.make(at + "teacher", "train", "--model", lab.o.model, *files, *teaching.split(), "--seed", seed)
+        teacher = lab.make(at + "teacher", "train", "--model", lab.o.model, *files, *flags, "--seed", seed)
         with open(os.path.join(teacher, "config.json")) as f:
             config = json.load(f)
         heads, ffn = config["num_attention_heads"], config["intermediate_size"]
-        learn = [*files, *learning.split(), "--seed", seed, "--cache", lab.path(at + "cache")]
+        learn = [*files, *flags, "--seed", seed, "--cache", lab.path(at + "cache")]
         half = ["--layers", config["num_hidden_layers"] // 2]
         # What has no teacher: the same layers of the weights that the teacher began with, and labels.
         plain = lab.make(at + "plain", "distill", "--teacher", lab.o.model, *half, *learn, "--soft", 0, "--hard", 1)
         student = lab.make(at + "student", "distill", "--teacher", teacher, *half, *learn, "--hidden-loss", 1)
         cut = lab.make(at + "cut", "prune", "--model", student, *files, *length, "--importance-examples", 2048,
                        "--heads", round(0.75 * heads), "--ffn", round(0.75 * ffn))
-        pruned = lab.make(at + "pruned", "distill", "--teacher", student, "--student", cut, *files, *learning.split(), "--seed", seed)
+        pruned = lab.make(at + "pruned", "distill", "--teacher", student, "--student", cut, *files, *flags, "--seed", seed)
         results = {name: lab.eval(path, task, dev, None if path == teacher else teacher, length)
                    for name, path in (("teacher", teacher), ("plain", plain), ("distilled", student), ("pruned", pruned))}
         results["paired"] = lab.eval(student, task, dev, plain, length)

@@ -365,20 +365,19 @@ func (r Recipe) Validate() error {
 		o := distill.Defaults()
 		var err error
 		if o.Options, err = s.options(r); err != nil {
-			return ofStage(s.name, err)
+			return ofSection(s.name, err)
 		}
-		o.QuantizeAware, o.Losses = s.quantizeAware, s.Losses
-		if len(s.Stages) > 0 { // each has losses of its own
-			if err = o.Options.Validate(); err == nil {
-				if err := distill.CheckStages(s.Stages, o); err != nil {
-					return fmt.Errorf("recipe: %s: %w", s.name, err)
-				}
+		o.QuantizeAware = s.quantizeAware
+		if len(s.Stages) == 0 { // which have losses of their own
+			o.Losses = s.Losses
+		}
+		if err := o.Validate(); err != nil {
+			return ofSection(s.name, err)
+		}
+		if len(s.Stages) > 0 {
+			if err := distill.CheckStages(s.Stages, o); err != nil {
+				return fmt.Errorf("recipe: %s: %w", s.name, err)
 			}
-		} else {
-			err = o.Validate()
-		}
-		if err != nil {
-			return ofStage(s.name, err)
 		}
 		if s.Augment < 0 {
 			return settingError(s.name+".augment", "%d, expected 0 or more copies", s.Augment)
@@ -387,13 +386,14 @@ func (r Recipe) Validate() error {
 	return nil
 }
 
-// ofStage calls a wrong option of a stage by its name in the recipe.
-func ofStage(stage string, err error) error {
+// ofSection calls a wrong option of a section, a stage or the student, by its name
+// in the recipe.
+func ofSection(section string, err error) error {
 	var option *train.OptionError
 	if errors.As(err, &option) {
-		return settingError(stage+"."+strings.ReplaceAll(option.Option, "-", "_"), "%v, expected %s", option.Value, option.Want)
+		return settingError(section+"."+strings.ReplaceAll(option.Option, "-", "_"), "%v, expected %s", option.Value, option.Want)
 	}
-	return fmt.Errorf("recipe: %s: %w", stage, err)
+	return fmt.Errorf("recipe: %s: %w", section, err)
 }
 
 // options turns the settings into those of package train.

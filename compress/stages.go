@@ -188,7 +188,7 @@ func (c *run) checkStudent() error {
 		return err
 	}
 	if err := size.Check(c.teacher.Config, layers); err != nil {
-		return ofStage("student", err)
+		return ofSection("student", err)
 	}
 	return nil
 }

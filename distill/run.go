@@ -338,6 +338,7 @@ func (o *objective) Close() error { return errors.Join(o.Objective.Close(), o.kn
 // teachers makes the teachers that the losses ask.
 func (b *builder) teachers() (*teachers, error) {
 	known := &teachers{logits: b.logits}
+	// Of the heaviest, since the sum of the weights may be beyond float64.
 	heaviest, total := 0.0, 0.0
 	for _, m := range b.members {
 		heaviest = max(heaviest, m.Weight)
