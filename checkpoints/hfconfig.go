@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,10 +36,10 @@ type hfConfig struct {
 	ClassifierDropout *float32 `json:"classifier_dropout"`
 	InitializerRange  *float32 `json:"initializer_range"`
 
-	NumLabels *int              `json:"num_labels"`
-	ID2Label  map[string]string `json:"id2label"`
-	Label2ID  map[string]int    `json:"label2id"`
-	Task      *string           `json:"finetuning_task"`
+	NumLabels *int            `json:"num_labels"`
+	ID2Label  json.RawMessage `json:"id2label"`
+	Label2ID  json.RawMessage `json:"label2id"`
+	Task      *string         `json:"finetuning_task"`
 
 	// DistilBERT's names of some of these.
 	Dim               *int     `json:"dim"`
@@ -65,20 +66,27 @@ type hfConfig struct {
 	EmbeddingSize  *int    `json:"embedding_size"`
 	ProblemType    *string `json:"problem_type"`
 	Quantization   any     `json:"quantization_config"`
+	// Those of ELECTRA's multiple choice.
+	SummaryType         *string `json:"summary_type"`
+	SummaryProjects     *bool   `json:"summary_use_proj"`
+	SummaryActivation   *string `json:"summary_activation"`
+	SummaryProjToLabels bool    `json:"summary_proj_to_labels"`
 }
 
 // parsedConfig is a configuration and what decides about its head.
 type parsedConfig struct {
 	Config
-	architecture string // the first of architectures, or ""
-	labelsGiven  bool   // by id2label, label2id or num_labels
+	architecture string   // the first of architectures, or ""
+	labelsGiven  bool     // by id2label, label2id or num_labels
+	notes        []string // on what was left out or made up
 }
 
 // ParseConfig reads the text of a Hugging Face config.json. Keys that are
 // absent have the defaults of the family's class in transformers, sizes have to
-// be there. Labels are those of id2label, if it is there. A family that is not
-// known, and a setting that changes what the model computes and is not
-// implemented, are errors that wrap ErrUnsupported.
+// be there. Labels are those of id2label, else of label2id; a class without a
+// name is LABEL_0, LABEL_1, ... by its number. A family that is not known, and a
+// setting that changes what the model computes and is not implemented, are errors
+// that wrap ErrUnsupported.
 func ParseConfig(text []byte) (Config, error) {
 	p, err := parseConfig(text)
 	return p.Config, err
@@ -105,7 +113,7 @@ func parseConfig(text []byte) (parsedConfig, error) {
 		ModelType:         f.modelType,
 		TypeVocabSize:     valueOr(h.TypeVocabSize, 2),
 		PadTokenID:        valueOr(h.PadTokenID, f.padTokenID),
-		Activation:        valueOr(h.HiddenAct, "gelu"),
+		Activation:        activationOf(valueOr(h.HiddenAct, "gelu")),
 		LayerNormEps:      valueOr(h.LayerNormEps, 1e-12),
 		HiddenDropout:     valueOr(h.HiddenDropout, 0.1),
 		AttentionDropout:  valueOr(h.AttentionDropout, 0.1),
@@ -159,15 +167,23 @@ func parseConfig(text []byte) (parsedConfig, error) {
 	if err := h.layerSizes(c.Layers); err != nil {
 		return parsedConfig{}, err
 	}
-	labels, given, err := h.labels()
+	labels, given, notes, err := h.labels()
 	if err != nil {
 		return parsedConfig{}, err
 	}
-	p := parsedConfig{labelsGiven: given}
+	p := parsedConfig{labelsGiven: given, notes: notes}
 	if len(h.Architectures) > 0 {
 		p.architecture = h.Architectures[0]
 	}
 	c.Head, c.Labels = headOf(p.architecture, valueOr(h.ProblemType, ""), len(labels)), labels
+	if c.Head == MultipleChoice && f.modelType == "electra" {
+		if err := h.refuseSummary(); err != nil {
+			return parsedConfig{}, err
+		}
+	}
+	if c.Head == SingleLabel && len(labels) == 1 && h.ProblemType != nil {
+		return parsedConfig{}, fmt.Errorf("problem_type %q with one label, expected two labels or more, or problem_type %q", *h.ProblemType, Regression)
+	}
 	switch {
 	case c.Head == MaskedLM:
 		c.Labels = nil
@@ -227,11 +243,28 @@ func first[T any](a, b *T) *T {
 	return b
 }
 
+func unsupported(format string, args ...any) error {
+	return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), ErrUnsupported)
+}
+
+// refuseSummary names a setting of ELECTRA's multiple choice other than the
+// default of transformers.
+func (h *hfConfig) refuseSummary() error {
+	switch {
+	case valueOr(h.SummaryType, "first") != "first":
+		return unsupported("summary_type %q", *h.SummaryType)
+	case !valueOr(h.SummaryProjects, true):
+		return unsupported("summary_use_proj false")
+	case activationOf(valueOr(h.SummaryActivation, "gelu")) != "gelu":
+		return unsupported("summary_activation %q", *h.SummaryActivation)
+	case h.SummaryProjToLabels:
+		return unsupported("summary_proj_to_labels true")
+	}
+	return nil
+}
+
 // refuse names a setting that is not implemented.
 func (h *hfConfig) refuse(f *family) error {
-	unsupported := func(format string, args ...any) error {
-		return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), ErrUnsupported)
-	}
 	switch {
 	case h.PositionType != nil && *h.PositionType != "absolute":
 		return unsupported("position_embedding_type %q", *h.PositionType)
@@ -286,45 +319,158 @@ func (h *hfConfig) layerSizes(layers []LayerSize) error {
 	return nil
 }
 
-// labels returns the class names in order.
-func (h *hfConfig) labels() (labels []string, given bool, err error) {
-	n := len(h.ID2Label)
-	switch {
-	case n > 0:
-	case len(h.Label2ID) > 0:
-		n = len(h.Label2ID)
-	case h.NumLabels != nil:
-		n = *h.NumLabels
-		// Without names in the file nothing else bounds the number.
-		if n < 1 || n > 1<<16 {
-			return nil, false, fmt.Errorf("num_labels is %d, expected 1 to %d", n, 1<<16)
+// maxUnnamed bounds the classes of a configuration that gives their number alone.
+const maxUnnamed = 1 << 16
+
+// labels returns the class names in order. As in transformers, id2label goes
+// before label2id, num_labels before both where it contradicts them, and a class
+// that has no name is called by its number.
+func (h *hfConfig) labels() (labels []string, given bool, notes []string, err error) {
+	const few = 4
+	left := 0
+	note := func(format string, args ...any) {
+		if len(notes) == few {
+			left++
+			return
 		}
-	default:
-		return nil, false, nil
+		notes = append(notes, configName+": "+fmt.Sprintf(format, args...))
 	}
-	if h.NumLabels != nil && *h.NumLabels != n {
-		return nil, false, fmt.Errorf("num_labels is %d, id2label has %d", *h.NumLabels, n)
+	key := "id2label"
+	names, n, err := namesByID(h.ID2Label)
+	if err == nil && n == 0 {
+		key = "label2id"
+		names, n, err = namesOfLabels(h.Label2ID)
 	}
-	labels = make([]string, n)
-	for key, name := range h.ID2Label {
-		i, err := strconv.Atoi(key)
-		if err != nil || i < 0 || i >= n {
-			return nil, false, fmt.Errorf("id2label: key %q, expected 0 to %d", key, n-1)
+	if err != nil {
+		return nil, false, nil, err
+	}
+	if c := h.NumLabels; c != nil && (*c != n || n == 0) {
+		if *c < 1 || *c > maxUnnamed {
+			return nil, false, nil, fmt.Errorf("num_labels is %d, expected 1 to %d", *c, maxUnnamed)
 		}
-		labels[i] = name
+		if n > 0 {
+			note("num_labels is %d and %s has %d names, which are left out", *c, key, n)
+		}
+		names, n = nil, *c
 	}
-	if len(h.ID2Label) == 0 {
-		for name, i := range h.Label2ID {
-			if i < 0 || i >= n || labels[i] != "" {
-				return nil, false, fmt.Errorf("label2id: %q is %d, expected each of 0 to %d once", name, i, n-1)
+	if n == 0 {
+		return nil, false, nil, nil
+	}
+	labels = defaultLabels(n)
+	if names == nil {
+		return labels, true, notes, nil
+	}
+	for i := range labels {
+		if names[i] != "" {
+			labels[i] = names[i]
+		} else {
+			note("%s has no name for class %d, which is called %s", key, i, labels[i])
+		}
+	}
+	for _, i := range slices.Sorted(maps.Keys(names)) {
+		if i < 0 || i >= n {
+			note("%s: %q is number %d, and the classes are 0 to %d", key, names[i], i, n-1)
+		}
+	}
+	if left > 0 {
+		notes = append(notes, fmt.Sprintf("%s: %d more labels like these", configName, left))
+	}
+	return labels, true, notes, nil
+}
+
+// namesByID reads id2label: class names by number, "" for none, and the number of
+// classes.
+func namesByID(text json.RawMessage) (names map[int]string, n int, err error) {
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(text, &object); text != nil && err != nil {
+		return nil, 0, fmt.Errorf("id2label is a JSON %s, expected an object of names by number", jsonKind(text))
+	}
+	names = make(map[int]string, len(object))
+	keys := make(map[int]string, len(object))
+	for key, value := range object {
+		i, err := strconv.Atoi(strings.TrimSpace(key))
+		if err != nil {
+			return nil, 0, fmt.Errorf("id2label: key %q, expected the number of a class", oneLine(key))
+		}
+		if other, ok := keys[i]; ok {
+			return nil, 0, fmt.Errorf("id2label: keys %q and %q are the same number", min(key, other), max(key, other))
+		}
+		keys[i] = key
+		switch kind := jsonKind(value); kind {
+		case "string":
+			var name string
+			if err := json.Unmarshal(value, &name); err != nil {
+				return nil, 0, fmt.Errorf("id2label: class %d: %w", i, err)
 			}
-			labels[i] = name
+			names[i] = name
+		case "number", "boolean":
+			names[i] = string(value)
+		case "null":
+			names[i] = ""
+		default:
+			return nil, 0, fmt.Errorf("id2label: the name of class %d is a JSON %s, expected a string", i, kind)
 		}
 	}
-	if len(h.ID2Label) == 0 && len(h.Label2ID) == 0 {
-		labels = defaultLabels(n)
+	return names, len(object), nil
+}
+
+// namesOfLabels reads label2id, as namesByID does id2label. The numbers may be
+// strings, and have to be those of all classes.
+func namesOfLabels(text json.RawMessage) (names map[int]string, n int, err error) {
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(text, &object); text != nil && err != nil {
+		return nil, 0, fmt.Errorf("label2id is a JSON %s, expected an object of numbers by name", jsonKind(text))
 	}
-	return labels, true, nil
+	n = len(object)
+	names = make(map[int]string, n)
+	for _, name := range sortedNames(object) {
+		number := string(object[name])
+		if jsonKind(object[name]) == "string" {
+			number = strings.TrimSpace(strings.Trim(number, `"`))
+		}
+		i, err := strconv.Atoi(number)
+		if _, taken := names[i]; err != nil || i < 0 || i >= n || taken {
+			return nil, 0, fmt.Errorf("label2id: %q is %s, expected each of 0 to %d once", oneLine(name), oneLine(number), n-1)
+		}
+		names[i] = name
+	}
+	return names, n, nil
+}
+
+// jsonKind names what a JSON value is.
+func jsonKind(text json.RawMessage) string {
+	switch text = bytes.TrimSpace(text); {
+	case len(text) == 0, text[0] == 'n':
+		return "null"
+	case text[0] == '"':
+		return "string"
+	case text[0] == '[':
+		return "array"
+	case text[0] == '{':
+		return "object"
+	case text[0] == 't', text[0] == 'f':
+		return "boolean"
+	}
+	return "number"
+}
+
+// activations are the names in transformers of the activations that Skive has,
+// by its own.
+var activations = map[string][]string{
+	"gelu":     {"gelu", "gelu_python"},
+	"gelu_new": {"gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate"},
+	"relu":     {"relu"},
+}
+
+// activationOf returns Skive's name of an activation of transformers, and a name
+// that it does not know as it is.
+func activationOf(name string) string {
+	for own, names := range activations {
+		if slices.Contains(names, name) {
+			return own
+		}
+	}
+	return name
 }
 
 // defaultLabels returns the names that transformers gives to n classes.
@@ -394,9 +540,13 @@ func formatConfig(m *Model) ([]byte, error) {
 	add("position_embedding_type", "absolute")
 	if len(c.Labels) > 0 {
 		names, ids := orderedJSON{}, orderedJSON{}
+		seen := make(map[string]bool, len(c.Labels))
 		for i, l := range c.Labels {
 			names.add(strconv.Itoa(i), l)
-			ids.add(l, i)
+			if !seen[l] {
+				ids.add(l, i)
+			}
+			seen[l] = true
 		}
 		out.add("id2label", names)
 		out.add("label2id", ids)

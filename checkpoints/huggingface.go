@@ -54,7 +54,7 @@ func openHF(path string) (*Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", configPath, err)
 	}
-	m := &Model{Tensors: make(map[string]Tensor)}
+	m := &Model{Tensors: make(map[string]Tensor), Notes: cfg.notes}
 	if err := m.readWeights(dir, cfg); err != nil {
 		m.Close()
 		return nil, err
@@ -256,6 +256,10 @@ func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error 
 		cfg.Labels = defaultLabels(2) // as BertConfig has it
 	}
 	_, hasPooler := byName[poolerWeight]
+	budget := 0 // bytes of float64 tensors that do not share storages
+	for _, f := range m.files {
+		budget += len(f.data)
+	}
 	var absent []tensorSpec
 	for _, s := range cfg.tensorSpecs() {
 		f, ok := byName[s.name]
@@ -269,8 +273,16 @@ func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error 
 			}
 			return fmt.Errorf("tensor %s: missing", s.name)
 		}
+		if f.t.dtype == float64Type {
+			if budget -= len(f.t.tensor.Data); budget < 0 {
+				return corrupt("tensor %s: tensors share their storages too often", f.original)
+			}
+			if err := f.t.roundFloat64(); err != nil {
+				return corrupt("tensor %s: %v", f.original, err)
+			}
+		}
 		if !f.t.known {
-			return fmt.Errorf("tensor %s: element type %s: %w (f32, f16 and bf16 are)", f.original, f.t.dtype, ErrUnsupported)
+			return fmt.Errorf("tensor %s: element type %s: %w (f32, f16, bf16 and f64 are)", f.original, f.t.dtype, ErrUnsupported)
 		}
 		if !slices.Equal(f.t.tensor.Shape, s.shape) {
 			return fmt.Errorf("tensor %s: shape %v, the configuration says %v", f.original, f.t.tensor.Shape, s.shape)

@@ -88,7 +88,7 @@ func findTorchClass(module, name string) (any, error) {
 	case "torch.LongStorage":
 		return &torchClass{storage: &torchStorage{dtype: "I64", size: 8}}, nil
 	case "torch.DoubleStorage":
-		return &torchClass{storage: &torchStorage{dtype: "F64", size: 8}}, nil
+		return &torchClass{storage: &torchStorage{dtype: float64Type, size: 8}}, nil
 	case "torch.IntStorage":
 		return &torchClass{storage: &torchStorage{dtype: "I32", size: 4}}, nil
 	case "torch.ShortStorage":

@@ -25,6 +25,28 @@ type foreignTensor struct {
 	known  bool // dtype is one of Skive's, and tensor is filled
 }
 
+// float64Type is the element type of tensors that numpy made.
+const float64Type = "F64"
+
+// roundFloat64 makes a float64 tensor an F32 one, rounded to nearest even. A
+// number too large for it becomes infinite.
+func (f *foreignTensor) roundFloat64() error {
+	size, err := byteSize(F32, f.tensor.Shape)
+	if err != nil {
+		return err
+	}
+	data := f.tensor.Data
+	if int64(len(data)) != 2*size {
+		return fmt.Errorf("%d bytes of data, f64 of shape %v has %d", len(data), f.tensor.Shape, 2*size)
+	}
+	values := make([]float32, len(data)/8)
+	for i := range values {
+		values[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(data[8*i:])))
+	}
+	*f = foreignTensor{F32.code(), NewTensor(f.tensor.Shape, values), true}
+	return nil
+}
+
 // parseSafetensors takes a safetensors file apart. The data of the tensors
 // are views of b.
 func parseSafetensors(b []byte) (tensors map[string]foreignTensor, err error) {
