@@ -491,6 +491,10 @@ func (m *Model) architecture() string {
 	return class + architectures[m.Config.Head]
 }
 
+// ConfigJSON returns the model's config.json as SaveHF writes it: that of its
+// class in transformers, with the labels.
+func (m *Model) ConfigJSON() ([]byte, error) { return formatConfig(m) }
+
 // formatConfig writes the configuration as a config.json that stock
 // transformers loads when Config.Stock is true, and that ParseConfig reads
 // back to the same configuration in any case.

@@ -22,9 +22,8 @@ const (
 )
 
 const (
-	// maskValue is added to the attention scores of padding. Half precision
-	// holds it, and e^-10000 is zero in any precision.
-	maskValue = -10000
+	// maxHalf is the largest number of half precision.
+	maxHalf = 65504
 	// minHalfEpsilon is the least epsilon of LayerNorm in half precision, whose
 	// least number is 6e-8.
 	minHalfEpsilon = 1e-7
@@ -150,6 +149,16 @@ func (b *builder) floats(name string, shape []int, v []float32) string {
 // scalar adds a float number that goes by its value.
 func (b *builder) scalar(v float64) string {
 	return b.floats(fmt.Sprintf("constant_%g", v), nil, []float32{float32(v)})
+}
+
+// leastFloat is what is added to the attention scores of padding: as in
+// transformers, the least number of the graph's float type, so that no score
+// outweighs it.
+func (b *builder) leastFloat() float64 {
+	if b.float == float16Type {
+		return -maxHalf
+	}
+	return -math.MaxFloat32
 }
 
 func (b *builder) values(name string) []float32 {
@@ -292,7 +301,7 @@ func (b *builder) encoder() {
 	mask := b.op("Unsqueeze", "attention_mask/heads", "attention_mask", b.ints("one_list", []int{1}, 1))
 	mask = b.op("Unsqueeze", "attention_mask/queries", mask, b.ints("two_list", []int{1}, 2))
 	mask = b.op("Sub", "attention_mask/padding", b.scalar(1), b.cast("attention_mask/Cast", mask, b.float))
-	mask = b.op("Mul", "attention_mask/scores", mask, b.scalar(maskValue))
+	mask = b.op("Mul", "attention_mask/scores", mask, b.scalar(b.leastFloat()))
 
 	x := b.embeddings()
 	for l := range c.Layers {

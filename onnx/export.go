@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -23,7 +24,8 @@ const Extension = ".onnx"
 
 const (
 	// modelName is the file in a directory.
-	modelName = "model" + Extension
+	modelName  = "model" + Extension
+	configName = "config.json"
 	// Tensors below this size stay in the model when the others do not: some
 	// readers need shapes and axes there.
 	smallTensor = 1 << 10
@@ -63,9 +65,9 @@ type Report struct {
 	Difference float64 `json:"self_check_difference"`
 }
 
-// Export writes the model as an ONNX graph, with its tokenizer's files beside
-// it: to the file path if that ends in .onnx, otherwise to model.onnx in the
-// directory path. Weights of 2 GB and more go to a file whose name begins with
+// Export writes the model as an ONNX graph, with its config.json and its
+// tokenizer's files beside it: to the file path if that ends in .onnx, otherwise
+// to model.onnx in the directory path. Weights of 2 GB and more go to a file whose name begins with
 // the graph's and ends in .data.
 //
 // Before anything is written, the bytes to be written are interpreted by the
@@ -73,7 +75,8 @@ type Report struct {
 // the number format explains is an error that wraps ErrSelfCheck.
 //
 // Each file is written atomically, the .onnx file last. A tokenizer file that is
-// there already with other content belongs to another model and is an error.
+// there already with other content belongs to another model and is an error, and
+// so is the config.json of another model whose weights lie there.
 func Export(m *checkpoints.Model, o Options, path string) (*Report, error) {
 	r, err := export(m, o, path)
 	if err != nil {
@@ -98,8 +101,11 @@ func export(m *checkpoints.Model, o Options, path string) (*Report, error) {
 			return nil, err
 		}
 	}
-	tokenizer, err := tokenizerFiles(m, filepath.Dir(path))
+	beside, err := tokenizerFiles(m, filepath.Dir(path))
 	if err != nil {
+		return nil, err
+	}
+	if err := addConfig(beside, m, path); err != nil {
 		return nil, err
 	}
 	graph, err := build(m, o)
@@ -120,8 +126,8 @@ func export(m *checkpoints.Model, o Options, path string) (*Report, error) {
 		r.Files = append(r.Files, data.name)
 		r.Bytes += data.size
 	}
-	for _, name := range sortedKeys(tokenizer) {
-		if err := checkpoints.WriteBytes(filepath.Join(filepath.Dir(path), name), tokenizer[name]); err != nil {
+	for _, name := range sortedKeys(beside) {
+		if err := checkpoints.WriteBytes(filepath.Join(filepath.Dir(path), name), beside[name]); err != nil {
 			return nil, err
 		}
 		r.Files = append(r.Files, name)
@@ -157,7 +163,7 @@ func (o *Options) complete(m *checkpoints.Model) error {
 // content.
 func tokenizerFiles(m *checkpoints.Model, dir string) (map[string][]byte, error) {
 	if len(m.Tokenizer) == 0 {
-		return nil, nil
+		return map[string][]byte{}, nil
 	}
 	files, err := tokenize.WithJSON(m.Tokenizer)
 	if err != nil {
@@ -173,6 +179,44 @@ func tokenizerFiles(m *checkpoints.Model, dir string) (map[string][]byte, error)
 		}
 	}
 	return files, nil
+}
+
+// addConfig adds the model's config.json, by which loaders of ONNX graphs find
+// the architecture and the names of the labels. One that is there already stays
+// where it says the same, and is replaced unless other weights lie beside it.
+func addConfig(files map[string][]byte, m *checkpoints.Model, path string) error {
+	config, err := m.ConfigJSON()
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(path)
+	there, err := os.ReadFile(filepath.Join(dir, configName))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		files[configName] = config
+		return nil
+	case err != nil:
+		return err
+	}
+	old, err := checkpoints.ParseConfig(there)
+	if err == nil {
+		var same checkpoints.Config
+		if same, err = checkpoints.ParseConfig(config); err == nil && reflect.DeepEqual(old, same) {
+			files[configName] = there
+			return nil
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if name := e.Name(); name != filepath.Base(path) && slices.Contains([]string{Extension, ".safetensors", ".bin"}, filepath.Ext(name)) {
+			return fmt.Errorf("%s is there already and belongs to another model, that of %s; choose a directory of its own", filepath.Join(dir, configName), name)
+		}
+	}
+	files[configName] = config
+	return nil
 }
 
 // dataFile is the file of the tensors that do not lie in the model.

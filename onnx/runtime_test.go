@@ -277,7 +277,7 @@ func TestONNXRuntimeAgrees(t *testing.T) {
 	var cases []runCase
 	add := func(name string, m *checkpoints.Model, embedding string, dtypes ...string) {
 		for _, dtype := range dtypes {
-			c := check{name + " " + dtype, m, embedding, dtype, filepath.Join(dir, fmt.Sprint(len(checks), ".onnx")), nil}
+			c := check{name + " " + dtype, m, embedding, dtype, filepath.Join(dir, fmt.Sprint(len(checks)), modelName), nil}
 			if _, err := Export(m, Options{DType: dtype, Embedding: embedding}, c.path); err != nil {
 				t.Fatalf("%s: %v", c.name, err)
 			}
@@ -295,6 +295,7 @@ func TestONNXRuntimeAgrees(t *testing.T) {
 		add(name, m, "", infer.F32, infer.FP16, infer.Int8)
 		add(name+", static", static(t, m), "", "")
 	}
+	add("large scores", largeScores(configs["stock"]), "", infer.F32)
 	m := randomModel(configs["head 26, uneven"])
 	mixed, err := quantize.Int8Weights(m, append(quantize.LinearWeights(m.Config)[3:7], quantize.Embeddings()...))
 	if err != nil {

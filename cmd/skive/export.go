@@ -25,8 +25,8 @@ func newExport() *cobra.Command {
 
 hf is a Hugging Face directory, which stock transformers loads; of a pruned model only with --pad. onnx is an ONNX graph
 for ONNX Runtime and what understands the same: PATH is the file if it ends in .onnx, otherwise a directory that
-receives model.onnx. The graph is interpreted on sample inputs and compared with the engine before it is written. The
-tokenizer's files go along with both. skive is one file for Skive itself.`,
+receives model.onnx. The graph is interpreted on sample inputs and compared with the engine before it is written.
+config.json and the tokenizer's files go along with both. skive is one file for Skive itself.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := require(c, "model", "format", "output"); err != nil {
