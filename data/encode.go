@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"unicode/utf8"
 
 	"github.com/skive-ml/skive/tokenize"
 )
@@ -196,7 +198,11 @@ func (p *encodedPart) encode(e *tokenize.Encoding, ex *Example, kind Kind, tok *
 	for range e.IDs {
 		p.tokenLabels = append(p.tokenLabels, -1)
 	}
-	for i, token := range tokenize.FirstTokens(nil, e.Offsets, tokenize.Words(nil, ex.Text)) {
+	places, err := places(ex)
+	if err != nil {
+		return err
+	}
+	for i, token := range tokenize.FirstTokens(nil, e.Offsets, places) {
 		w := word{-1, token}
 		if i < len(ex.Labels) {
 			w.label = ex.Labels[i]
@@ -208,6 +214,23 @@ func (p *encodedPart) encode(e *tokenize.Encoding, ex *Example, kind Kind, tok *
 	}
 	p.wordCounts = append(p.wordCounts, int32(len(ex.Words)))
 	return nil
+}
+
+// places returns where the words of an example stand in its text, as ranges of
+// its runes. White space may be part of a word, so that the text does not tell.
+func places(ex *Example) ([][2]int32, error) {
+	places := make([][2]int32, len(ex.Words))
+	rest, at := ex.Text, int32(0)
+	for i, w := range ex.Words {
+		before, after, ok := strings.Cut(rest, w)
+		if !ok {
+			return nil, fmt.Errorf("word %d, %q, is not where the text has it", i+1, w)
+		}
+		start := at + int32(utf8.RuneCountInString(before))
+		at = start + int32(utf8.RuneCountInString(w))
+		places[i], rest = [2]int32{start, at}, after
+	}
+	return places, nil
 }
 
 // truth fills in what the examples are compared with.

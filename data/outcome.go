@@ -5,7 +5,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"strings"
 )
 
 // Outcome is what a model answered beside what is true. All lists have one entry
@@ -15,7 +14,7 @@ type Outcome struct {
 	Task Task
 	// Predicted and Want are the classes, 0 to the number of labels; of a
 	// multiple choice the numbers of the choices; of several labels 1 for those
-	// that hold. They are empty in a regression. In ReCoRD Predicted is 1
+	// that hold. A word that the model was not shown has -1 where no label is "O". They are empty in a regression. In ReCoRD Predicted is 1
 	// for the entity of a query that the model finds likeliest.
 	Predicted, Want []int32
 	// Scores and Values are the numbers of a regression. In ReCoRD they are how
@@ -60,7 +59,14 @@ func (o *Outcome) metrics() map[string]func(*Outcome) float64 {
 			"f1_micro": classes(F1), "f1_macro": (*Outcome).labelF1, "accuracy": (*Outcome).exactMatch,
 		}
 	case TokenClassification:
-		return map[string]func(*Outcome) float64{"accuracy": classes(Accuracy), "entity_f1": (*Outcome).entityF1}
+		all := map[string]func(*Outcome) float64{"accuracy": classes(Accuracy)}
+		if tg := o.Task.tagging(); tg != nil {
+			all["entity_f1"] = func(o *Outcome) float64 { return o.entityF1(tg, nil) }
+			if s := o.scheme(tg); s != nil {
+				all["entity_f1_strict"] = func(o *Outcome) float64 { return o.entityF1(tg, s) }
+			}
+		}
+		return all
 	case MultipleChoice:
 		return map[string]func(*Outcome) float64{"accuracy": classes(Accuracy)}
 	case MaskedLM:
@@ -116,10 +122,10 @@ func (o *Outcome) Difference(other *Outcome, name string) (float64, [2]float64, 
 		!words && !slices.Equal(o.Values, other.Values) {
 		return 0, [2]float64{}, fmt.Errorf("metric %s: the outcomes are not of the same data and labels in the same order", name)
 	}
-	units, score := o.units(), o.metrics()[name]
-	a, b := &Outcome{Task: o.Task}, &Outcome{Task: o.Task}
+	units, score, scoreOther := o.units(), o.metrics()[name], other.metrics()[name]
+	a, b := &Outcome{Task: o.Task}, &Outcome{Task: other.Task}
 	return mine - theirs, resample(len(units), func(chosen []int) float64 {
-		return score(a.choose(o, units, chosen)) - score(b.choose(other, units, chosen))
+		return score(a.choose(o, units, chosen)) - scoreOther(b.choose(other, units, chosen))
 	}), nil
 }
 
@@ -247,50 +253,6 @@ func (o *Outcome) labelF1() float64 {
 	return sum / float64(n)
 }
 
-// entity is a run of words of one type.
-type entity struct {
-	start, end int
-	kind       string
-}
-
-// entityF1 is the F1 of the entities, right when type and both ends are: the
-// CoNLL score, as seqeval computes it by default.
-func (o *Outcome) entityF1() float64 {
-	right, either := 0, 0
-	for _, u := range o.units() {
-		found, want := o.entities(o.Predicted[u[0]:u[1]]), o.entities(o.Want[u[0]:u[1]])
-		either += len(found) + len(want)
-		for _, e := range found {
-			if slices.Contains(want, e) {
-				right++
-			}
-		}
-	}
-	return ratio(2*float64(right), float64(either))
-}
-
-// entities reads labels of the form B-X, I-X and O. An I- that continues nothing
-// begins an entity.
-func (o *Outcome) entities(labels []int32) []entity {
-	var all []entity
-	open := false
-	for i, l := range labels {
-		mark, kind, _ := strings.Cut(o.Task.Labels[l], "-")
-		inside := mark == "B" || mark == "I"
-		if open && (mark != "I" || all[len(all)-1].kind != kind) {
-			open = false
-		}
-		if inside && !open {
-			all = append(all, entity{i, i, kind})
-			open = true
-		}
-		if open {
-			all[len(all)-1].end = i
-		}
-	}
-	return all
-}
-
 // Outcome compares a model's outputs, rows of so many columns as Rows numbers
 // them, with the truth of the examples, which must all have one. The task is no
 // masked language model's.
@@ -398,8 +360,9 @@ func (e *Encoded) Answered(ds *Dataset, outputs []float32, columns int) *Dataset
 // grouped are the tasks of single labels that are measured by groups.
 var grouped = []string{"multirc", "record", "axg"}
 
-// outside is the label of a word that belongs to no entity.
-func (t Task) outside() int32 { return int32(max(0, slices.Index(t.Labels, "O"))) }
+// outside is the label of a word that belongs to no entity, or -1, which is
+// none of the labels.
+func (t Task) outside() int32 { return int32(slices.Index(t.Labels, "O")) }
 
 // argmax returns the number of the largest value, the first of equals.
 func argmax(row []float32) int32 {

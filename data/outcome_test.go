@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -39,6 +40,13 @@ func TestOutcomesAreThoseOfTheOfficialScorers(t *testing.T) {
 		Entities []struct {
 			Predicted, Want [][]int32
 			F1, Accuracy    float64
+		}
+		Schemes []struct {
+			Scheme          string
+			Labels          []string
+			Predicted, Want [][]int32
+			F1              float64
+			Strict          *float64
 		}
 		MultiRC []struct {
 			Predicted, Want [][]int32
@@ -95,6 +103,23 @@ func TestOutcomesAreThoseOfTheOfficialScorers(t *testing.T) {
 		near(o, "entity_f1", g.F1)
 		near(o, "accuracy", g.Accuracy)
 	}
+	seen := map[string]bool{}
+	for _, g := range golden.Schemes {
+		o := outcome(Task{Kind: TokenClassification, Labels: g.Labels}, g.Predicted, g.Want)
+		if seen[g.Scheme] = true; o.Scheme() != g.Scheme {
+			t.Errorf("%v: the scheme is %q, want %q", g.Labels, o.Scheme(), g.Scheme)
+		}
+		near(o, "entity_f1", g.F1)
+		if g.Strict != nil {
+			near(o, "entity_f1_strict", *g.Strict)
+		}
+		if has := slices.Contains(o.Task.Metrics(), "entity_f1_strict"); has != (g.Strict != nil) {
+			t.Errorf("%v: strict mode %v", g.Labels, has)
+		}
+	}
+	if len(seen) != 13 {
+		t.Errorf("schemes %v, want six, each with its marks first and last, and others", seen)
+	}
 	for _, g := range golden.MultiRC {
 		o := outcome(task(t, "multirc"), g.Predicted, g.Want)
 		near(o, "f1a", g.F1a)
@@ -116,6 +141,47 @@ func TestOutcomesAreThoseOfTheOfficialScorers(t *testing.T) {
 	near(o, "em", 0.5)
 	// Of the three pairs of AX-g two are answered alike.
 	near(outcome(task(t, "axg"), units([]int32{0, 0, 1, 0, 1, 1}, 2), units([]int32{0, 0, 0, 0, 1, 1}, 2)), "parity", 2.0/3)
+}
+
+// What marks entities and what does not.
+func TestScheme(t *testing.T) {
+	for _, c := range []struct {
+		labels string
+		want   [][]int32
+		scheme string
+	}{
+		{"O B-PER I-PER", [][]int32{{1, 2, 0}}, "IOB2"},
+		{"O B-PER I-PER", [][]int32{{2, 2, 1, 2}}, "IOB1"},
+		{"O B-PER I-PER", [][]int32{{2, 2, 0, 1, 2}}, "IOB2"}, // a mistake of IOB2
+		{"O B-PER I-PER", nil, "IOB2"},
+		{"O I-PER", [][]int32{{1, 1, 0}}, "IOB1"},
+		{"O B-PER", [][]int32{{1, 1, 0}}, "IOB2"},
+		{"O E-PER I-PER", [][]int32{{2, 2, 0}}, "IOE1"},
+		{"O E-PER I-PER", [][]int32{{2, 1, 0}}, "IOE2"},
+		{"B-PER I-PER E-PER S-PER", [][]int32{{0}}, "IOBES"},
+		{"O S-PER", [][]int32{{0}}, "IOBES"},
+		{"O U-PER L-PER B-PER", [][]int32{{0}}, "BILOU"},
+		{"O B I", [][]int32{{1, 2, 0}}, "IOB2"},
+		{"O PER-B PER-I", [][]int32{{1, 2, 0}}, "IOB2, marks last"},
+		{"B M E S", [][]int32{{0}}, "other"},
+		{"O B-PER I-PER [PAD]", [][]int32{{0}}, "other"},
+		{"NOUN VERB O", [][]int32{{0}}, ""},
+		{"S M L", [][]int32{{0}}, ""}, // sizes
+		{"N E S W", [][]int32{{0}}, ""},
+		{"LABEL_0 LABEL_1", [][]int32{{0}}, ""},
+		{"B-cell T-cell NK-cell", [][]int32{{0}}, "other"},
+	} {
+		o := outcome(Task{Kind: TokenClassification, Labels: strings.Fields(c.labels)}, c.want, c.want)
+		if got := o.Scheme(); got != c.scheme {
+			t.Errorf("%s, %v: %q, want %q", c.labels, c.want, got, c.scheme)
+		}
+		if entities := o.Task.Metrics()[0] == "entity_f1"; entities != (c.scheme != "") {
+			t.Errorf("%s: metrics %v", c.labels, o.Task.Metrics())
+		}
+	}
+	if s := (&Outcome{Task: task(t, "sst2")}).Scheme(); s != "" {
+		t.Errorf("a task of one class has scheme %q", s)
+	}
 }
 
 func TestMetricsOfEveryTask(t *testing.T) {

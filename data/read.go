@@ -61,7 +61,8 @@ func (e *FileError) Unwrap() error { return e.Err }
 // task of GLUE or SuperGLUE also takes files with the columns of the task "text".
 //
 // Words with labels are read from JSON lists, or from lines of a word and, last
-// on the line, its label, with an empty line after each sentence (CoNLL). The
+// on the line, its label, with an empty line after each sentence (CoNLL), or from
+// the ten columns of CoNLL-U. The
 // text of a masked language model is read line by line, or from the column of
 // the text. docs/data.md has all of it.
 //
@@ -90,7 +91,7 @@ func parse(path string, content []byte, task Task, o ReadOptions) (*Dataset, err
 			def = d
 		}
 	}
-	rows, err := newRows(name, content, &def)
+	rows, err := newRows(name, content, &def, o)
 	if err != nil {
 		return nil, fail(1, "%w", err)
 	}

@@ -190,7 +190,7 @@ func TestReadErrorsNameFileAndLine(t *testing.T) {
 		{"x.conll", "tokens", "a\nb O\n", need, `x.conll:2: the word before "b" has no label`},
 		{"x.conll", "tokens", "a\n\n", need, `x.conll:1: the labels are missing`},
 		{"x.jsonl", "tokens", `{"tokens": ["a", "b"], "labels": ["O"]}`, need, `"labels": 1 labels for 2 words`},
-		{"x.jsonl", "tokens", `{"tokens": ["a b"], "labels": ["O"]}`, need, `word 1 is "a b", expected a word without white space`},
+		{"x.jsonl", "tokens", `{"tokens": ["a", " \u00a0"], "labels": ["O", "O"]}`, need, `word 2 is " \u00a0", expected more than white space`},
 		{"x.jsonl", "tokens", `{"tokens": [], "labels": []}`, need, `there are no words`},
 		{"x.jsonl", "multilabel", `{"text": "a", "label": "x"}`, need, `"label": expected a list of labels, found x`},
 		{"x.jsonl", "multilabel", `{"text": "a", "label": ["x", "x"]}`, need, `"label": expected each label once`},

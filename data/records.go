@@ -336,6 +336,15 @@ func axg(p *parser, r row, line int) ([]Example, error) {
 	return []Example{e}, err
 }
 
+// otherThan returns the name that an option gives to a column, "" for none: the
+// usual name is what stands there by default.
+func otherThan(named, usual string) string {
+	if named == usual {
+		return ""
+	}
+	return named
+}
+
 // Keys of words and of their labels, as data sets name them.
 var (
 	wordKeys = []string{"tokens", "words"}
@@ -344,21 +353,24 @@ var (
 
 // tokens reads words with a label each.
 func tokens(p *parser, r row, line int) ([]Example, error) {
-	key := func(keys []string) string {
-		for _, k := range keys {
+	key := func(named string, usual []string) string {
+		if named != "" {
+			return named
+		}
+		for _, k := range usual {
 			if r.has(k) {
 				return k
 			}
 		}
-		return keys[0]
+		return usual[0]
 	}
 	e := Example{Label: -1}
 	var tags []json.RawMessage
-	tagKey := key(tagKeys)
+	tagKey := key(otherThan(p.o.LabelColumn, "label"), tagKeys)
 	if s, ok := r.(*sentence); ok {
 		e.Words, tags = s.words, s.tags
 	} else {
-		if err := nested(r, key(wordKeys), &e.Words); err != nil {
+		if err := nested(r, key(otherThan(p.o.TextColumn, "text"), wordKeys), &e.Words); err != nil {
 			return nil, err
 		}
 		if r.has(tagKey) {
@@ -368,8 +380,8 @@ func tokens(p *parser, r row, line int) ([]Example, error) {
 		}
 	}
 	for i, w := range e.Words {
-		if w == "" || strings.ContainsFunc(w, unicode.IsSpace) {
-			return nil, fmt.Errorf("word %d is %q, expected a word without white space", i+1, w)
+		if strings.TrimSpace(w) == "" {
+			return nil, fmt.Errorf("word %d is %q, expected more than white space", i+1, w)
 		}
 	}
 	if len(e.Words) == 0 {

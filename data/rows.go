@@ -58,7 +58,7 @@ var errSkip = errors.New("skipped")
 
 // newRows returns the reader for a file by its name, or by its content where
 // the name does not tell.
-func newRows(name string, content []byte, def *definition) (rows, error) {
+func newRows(name string, content []byte, def *definition, o ReadOptions) (rows, error) {
 	trimmed := bytes.TrimLeft(content, " \t\r\n")
 	ext := filepath.Ext(name)
 	table := ext == ".csv" || ext == ".tsv" && def.Kind != TokenClassification
@@ -73,7 +73,7 @@ func newRows(name string, content []byte, def *definition) (rows, error) {
 	case def.Kind == MaskedLM && !table:
 		return &lines{tsvRows{rest: content, record: fields{columns: map[string]int{"text": 0}}}}, nil
 	case def.Kind == TokenClassification && !table:
-		return &conll{text: tsvRows{rest: content}}, nil
+		return newCoNLL(content, o)
 	case ext == ".csv":
 		return newCSV(content)
 	case ext == ".tsv", ext == ".txt" && def.Name != "text":
@@ -183,55 +183,6 @@ func (l *lines) next() (row, int, error) {
 			l.record.values = []string{line}
 			return &l.record, l.line, nil
 		}
-	}
-}
-
-// sentence is a record of words with a label each, nil where there are none.
-type sentence struct {
-	words []string
-	tags  []json.RawMessage
-}
-
-func (s *sentence) cell(string) cell { return cell{} }
-func (s *sentence) has(string) bool  { return false }
-func (s *sentence) names() []string  { return nil }
-
-// conll reads sentences of one word a line, first on it, with its label last,
-// and an empty line after each sentence. A "-DOCSTART-" line counts as empty.
-type conll struct{ text tsvRows }
-
-func (c *conll) next() (row, int, error) {
-	s := &sentence{}
-	first := 0
-	for {
-		line, ok := c.text.readLine()
-		columns := strings.Fields(line)
-		if len(columns) == 0 || columns[0] == "-DOCSTART-" {
-			if len(s.words) > 0 {
-				return s, first, nil
-			}
-			if !ok {
-				return nil, c.text.line, io.EOF
-			}
-			continue
-		}
-		if first == 0 {
-			first = c.text.line
-		}
-		if s.words = append(s.words, columns[0]); len(columns) == 1 {
-			if s.tags != nil {
-				return nil, c.text.line, fmt.Errorf("the word %q has no label", columns[0])
-			}
-			continue
-		}
-		if len(s.tags) != len(s.words)-1 {
-			return nil, c.text.line, fmt.Errorf("the word before %q has no label", columns[0])
-		}
-		tag, err := json.Marshal(columns[len(columns)-1])
-		if err != nil {
-			return nil, c.text.line, err
-		}
-		s.tags = append(s.tags, tag)
 	}
 }
 

@@ -34,8 +34,11 @@ func (t Task) Metrics() []string {
 			main, further = "pearson", []string{"spearman"}
 		case TokenClassification:
 			main, further = "accuracy", nil
-			if t.chunks() {
+			if tg := t.tagging(); tg != nil {
 				main, further = "entity_f1", []string{"accuracy"}
+				if tg.schemes != nil {
+					further = []string{"entity_f1_strict", "accuracy"}
+				}
 			}
 		case MaskedLM:
 			main, further = "perplexity", []string{"accuracy"}
@@ -44,13 +47,6 @@ func (t Task) Metrics() []string {
 		}
 	}
 	return append([]string{main}, further...)
-}
-
-// chunks tells whether the labels mark entities by B- and I-.
-func (t Task) chunks() bool {
-	return slices.ContainsFunc(t.Labels, func(l string) bool {
-		return strings.HasPrefix(l, "B-") || strings.HasPrefix(l, "I-")
-	})
 }
 
 // layout names the columns that hold an example in one form of a task's files.

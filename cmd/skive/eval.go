@@ -25,7 +25,10 @@ func newEval() *cobra.Command {
 		Short: "Measure a model on a labelled data set",
 		Long: `Measure a model on a labelled data set, with 95 % confidence intervals of its metrics. With --against the same
 is done for a second model, and the differences (the first's minus the second's) have intervals of their own,
-by the paired bootstrap: where one leaves out 0, one of the two models is better.`,
+by the paired bootstrap: where one leaves out 0, one of the two models is better.
+
+Entities of labelled words are measured as seqeval does: entity_f1 by its default rules, which are conlleval's, and
+entity_f1_strict by the scheme of the labels, which the output names.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := require(c, "model", "task", "data"); err != nil {
@@ -82,8 +85,10 @@ by the paired bootstrap: where one leaves out 0, one of the two models is better
 
 // evaluation is the command's JSON.
 type evaluation struct {
-	Task      string                `json:"task"`
-	Examples  int                   `json:"examples"`
+	Task     string `json:"task"`
+	Examples int    `json:"examples"`
+	// Scheme is by which the labels of words mark entities, "" where they mark none.
+	Scheme    string                `json:"scheme,omitempty"`
 	Metrics   map[string]float64    `json:"metrics"`
 	Intervals map[string][2]float64 `json:"intervals"`
 	Seconds   float64               `json:"seconds"`
@@ -109,7 +114,7 @@ func evaluate(ctx context.Context, m *checkpoints.Model, set *data.Dataset, o tr
 	}
 	e := &evaluation{
 		Examples: len(set.Examples), Seconds: time.Since(start).Seconds(), names: set.Task.Metrics(), outcome: outcome,
-		Metrics: map[string]float64{"loss": outcome.Loss}, Intervals: map[string][2]float64{},
+		Scheme: outcome.Scheme(), Metrics: map[string]float64{"loss": outcome.Loss}, Intervals: map[string][2]float64{},
 	}
 	for _, name := range e.names {
 		if e.Metrics[name], err = outcome.Metric(name); err != nil {
@@ -134,7 +139,11 @@ func (e *evaluation) compare(other *evaluation) (*comparison, error) {
 }
 
 func (e *evaluation) print() error {
-	line := fmt.Sprintf("%s, %d examples:", e.Task, e.Examples)
+	line := fmt.Sprintf("%s, %d examples", e.Task, e.Examples)
+	if e.Scheme != "" {
+		line += ", scheme " + e.Scheme
+	}
+	line += ":"
 	for _, name := range e.names {
 		line += fmt.Sprintf("  %s %.4f (%.4f to %.4f)", name, e.Metrics[name], e.Intervals[name][0], e.Intervals[name][1])
 	}

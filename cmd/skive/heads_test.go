@@ -38,7 +38,7 @@ func TestEveryKindOfTaskFromFileToAnswer(t *testing.T) {
 		{"choices", "choice", "choices.jsonl", `{"text": "film", "choices": ["good", "bad"], "label": 0}` + "\n" + `{"text": "film", "choices": ["bad", "bad", "good"], "label": 2}` + "\n",
 			`{"text": "film", "choices": ["good", "bad", "in"]}`, []string{"accuracy"}, []string{"label", "index", "logits", "probabilities"}, "BertForMultipleChoice", ""},
 		{"words", "tokens", "words.conll", "good O\nparis B-LOC\n\nin O\nparis B-LOC\nfilm I-LOC\n", "good paris in",
-			[]string{"entity_f1", "accuracy"}, []string{"words"}, "BertForTokenClassification", ""},
+			[]string{"entity_f1", "entity_f1_strict", "accuracy"}, []string{"words"}, "BertForTokenClassification", ""},
 		{"plain text", "mlm", "plain.txt", "good film in paris .\n\nbad film .\n", "good [MASK] in [MASK]",
 			[]string{"perplexity", "accuracy"}, []string{"masks"}, "BertForMaskedLM", ""},
 	} {

@@ -14,6 +14,7 @@ import re
 import string
 from scipy.stats import pearsonr, spearmanr
 from seqeval.metrics import f1_score as entity_f1
+from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, IOE1, IOE2
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 rng = random.Random(3)
@@ -59,6 +60,66 @@ for skill in [0, 0.6, 0.9, 1]:
     entities.append({"predicted": predicted, "want": want, "f1": entity_f1(names(want), names(predicted), zero_division=0),
                      "accuracy": accuracy_score(sum(want, []), sum(predicted, []))})
 
+# Entities in every scheme: spans written by it, and labels at random; with types, without, and with the mark last.
+rng3 = random.Random(9)
+
+
+def write(scheme, spans, n):
+    """The labels of n words with spans (start, end, type), written by a scheme, as (mark, type)."""
+    out = [("O", "")] * n
+    for at, (start, end, kind) in enumerate(spans):
+        marks = ["I"] * (end - start)
+        after = at > 0 and spans[at - 1][1:] == (start, kind)
+        before = at + 1 < len(spans) and spans[at + 1][0] == end and spans[at + 1][2] == kind
+        if scheme is IOB2 or scheme is IOB1 and after:
+            marks[0] = "B"
+        if scheme is IOE2 or scheme is IOE1 and before:
+            marks[-1] = "E"
+        if scheme in (IOBES, BILOU):
+            first, last, one = ("B", "E", "S") if scheme is IOBES else ("B", "L", "U")
+            marks[0], marks[-1] = first, last
+            if end - start == 1:
+                marks[0] = one
+        out[start:end] = [(m, kind) for m in marks]
+    return out
+
+
+def spans(n, kinds):
+    out, at = [], 0
+    while at < n:
+        end = min(n, at + rng3.randrange(1, 4))
+        if rng3.random() < 0.6:
+            out.append((at, end, rng3.choice(kinds)))
+        at = end
+    return out
+
+
+MARKS = {IOB1: "BI", IOB2: "BI", IOE1: "IE", IOE2: "IE", IOBES: "BIES", BILOU: "BILU"}
+numbers = lambda labels, rows: [[labels.index(t) for t in row] for row in rows]
+schemes = []
+for scheme, marks in MARKS.items():
+    for form in ["prefix", "suffix", "bare"]:
+        join = {"prefix": lambda m, k: m + "-" + k, "suffix": lambda m, k: k + "-" + m, "bare": lambda m, k: m}[form]
+        kinds = ["PER", "LOC-X"] if form != "bare" else [""]
+        labels = ["O"] + sorted({join(m, k) for m in marks for k in kinds})
+        name = lambda t: "O" if t[0] == "O" else join(*t)
+        for skill in [0, 0.5, 0.9, None]:  # None: truth at random, too
+            sizes = [rng3.randrange(1, 12) for _ in range(25)]
+            want = [[name(t) for t in write(scheme, spans(n, kinds), n)] for n in sizes]
+            if skill is None:
+                if scheme in (IOB1, IOE1):
+                    continue  # what is no scheme's is taken for IOB2 and IOE2
+                want = [[rng3.choice(labels) for _ in range(n)] for n in sizes]
+            predicted = [[t if rng3.random() < (skill or 0.5) else rng3.choice(labels) for t in row] for row in want]
+            f1 = lambda **o: float(entity_f1(want, predicted, suffix=form == "suffix", zero_division=0, **o))
+            schemes.append({"scheme": scheme.__name__ + (", marks last" if form == "suffix" else ""), "labels": labels,
+                            "predicted": numbers(labels, predicted), "want": numbers(labels, want), "f1": f1(), "strict": f1(mode="strict", scheme=scheme)})
+for labels in [["O", "B-X", "M-X", "E-X", "S-X"], ["B", "M", "E", "S"], ["O", "B-X", "I-X", "X", "[PAD]", "."], ["O", "B-X", "I-X", "L-X", "S-X"]]:
+    want = [[rng3.choice(labels) for _ in range(rng3.randrange(1, 12))] for _ in range(25)]
+    predicted = [[t if rng3.random() < 0.6 else rng3.choice(labels) for t in row] for row in want]
+    schemes.append({"scheme": "other", "labels": labels, "predicted": numbers(labels, predicted), "want": numbers(labels, want),
+                    "f1": float(entity_f1(want, predicted, zero_division=0)), "strict": None})
+
 
 # MultiRC, as evaluate's super_glue computes it: F1 over all answers, exact match by question.
 multirc = []
@@ -102,5 +163,5 @@ with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "metrics.json
         } for p, w in out],
         "wilson": [{"share": s, "n": n, "interval": wilson(s, n)} for s, n in
                    [(0.5, 10), (0.0, 10), (1.0, 10), (0.9527, 872), (0.8, 3270), (1.0, 1), (0.25, 4)]],
-        "correlations": correlations, "several": several, "entities": entities, "multirc": multirc, "record": record,
+        "correlations": correlations, "several": several, "entities": entities, "schemes": schemes, "multirc": multirc, "record": record,
     }, f)
