@@ -1,6 +1,7 @@
 package data
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -204,16 +205,21 @@ func (o *Outcome) exactMatch() float64 {
 	return ratio(float64(right), float64(len(units)))
 }
 
-// parity is the share of the pairs of AX-g that are answered alike.
+// parity is the share of the pairs of AX-g that are answered alike. One form
+// alone tells nothing.
 func (o *Outcome) parity() float64 {
-	alike, units := 0, o.units()
-	for _, u := range units {
+	alike, pairs := 0, 0
+	for _, u := range o.units() {
 		p := o.Predicted[u[0]:u[1]]
+		if len(p) < 2 {
+			continue
+		}
+		pairs++
 		if !slices.ContainsFunc(p, func(c int32) bool { return c != p[0] }) {
 			alike++
 		}
 	}
-	return ratio(float64(alike), float64(len(units)))
+	return ratio(float64(alike), float64(pairs))
 }
 
 // earned is the mean of what the chosen entities of ReCoRD's queries earn.
@@ -254,13 +260,14 @@ func (o *Outcome) labelF1() float64 {
 }
 
 // Outcome compares a model's outputs, rows of so many columns as Rows numbers
-// them, with the truth of the examples, which must all have one. The task is no
-// masked language model's.
+// them, with the truth of the examples, which must all have one. What is measured
+// together stands side by side in it, all else in the order of the examples. The
+// task is no masked language model's.
 func (e *Encoded) Outcome(outputs []float32, columns int) *Outcome {
 	o := &Outcome{Task: e.Task}
 	loss, answers := 0.0, 0
 	likeliest := -1 // answer to the present query of ReCoRD
-	for i := range e.Len() {
+	for _, i := range e.order() {
 		lo, hi := e.Rows(i)
 		rows := outputs[lo*columns : hi*columns]
 		answer := func(predicted, want, unit int32) {
@@ -306,13 +313,14 @@ func (e *Encoded) Outcome(outputs []float32, columns int) *Outcome {
 			if e.Task.Name == "record" {
 				o.Values = append(o.Values, e.values[i])
 				o.Scores = append(o.Scores, rows[1]-rows[0])
-				o.Predicted[i] = 0
+				last := len(o.Predicted) - 1
+				o.Predicted[last] = 0
 				if likeliest < 0 || o.Unit[likeliest] != unit {
-					likeliest = i
-					o.Predicted[i] = 1
-				} else if o.Scores[i] > o.Scores[likeliest] {
-					o.Predicted[likeliest], o.Predicted[i] = 0, 1
-					likeliest = i
+					likeliest = last
+					o.Predicted[last] = 1
+				} else if o.Scores[last] > o.Scores[likeliest] {
+					o.Predicted[likeliest], o.Predicted[last] = 0, 1
+					likeliest = last
 				}
 			}
 			loss += crossEntropy(rows, int(e.labels[i]))
@@ -355,6 +363,25 @@ func (e *Encoded) Answered(ds *Dataset, outputs []float32, columns int) *Dataset
 		}
 	}
 	return out
+}
+
+// order returns the numbers of the examples as an outcome has them: in their own
+// order, what is measured together side by side.
+func (e *Encoded) order() []int {
+	order := make([]int, e.Len())
+	first := map[int32]int{} // example of each group
+	for i := range order {
+		order[i] = i
+		if slices.Contains(grouped, e.Task.Name) {
+			if _, ok := first[e.groups[i]]; !ok {
+				first[e.groups[i]] = i
+			}
+		}
+	}
+	if len(first) > 0 {
+		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(first[e.groups[a]], first[e.groups[b]]) })
+	}
+	return order
 }
 
 // grouped are the tasks of single labels that are measured by groups.

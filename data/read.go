@@ -107,6 +107,15 @@ func parse(path string, content []byte, task Task, o ReadOptions) (*Dataset, err
 		p.labels = nil
 	}
 	p.columns()
+	if task.Kind == MultiLabel {
+		again, err := newRows(name, content, &def, o)
+		if err != nil {
+			return nil, fail(1, "%w", err)
+		}
+		if p.multiHot(again); p.hot > 0 && p.infer {
+			p.indices, p.largest = true, p.hot-1
+		}
+	}
 	records := def.records
 	if records == nil {
 		records = one
@@ -132,7 +141,14 @@ func parse(path string, content []byte, task Task, o ReadOptions) (*Dataset, err
 		}
 	}
 	if len(ds.Examples) == 0 {
-		return nil, &FileError{path, 0, ErrEmpty}
+		err := ErrEmpty
+		if ds.Skipped > 0 {
+			err = fmt.Errorf("%w: all %d records were skipped", ErrEmpty, ds.Skipped)
+		}
+		return nil, &FileError{path, 0, err}
+	}
+	if p.ungrouped && (task.Name != "axg" || !pairs(ds.Examples)) {
+		ds.Task.Further = nil // they are measured by groups
 	}
 	if p.infer {
 		if err := p.inferLabels(ds); err != nil {
@@ -204,7 +220,12 @@ type parser struct {
 	indices bool // labels are integers
 	first   int  // line of the first label
 
-	groups int // questions or queries so far
+	// hot is the length of the lists of labels that have 0 or 1 for each label.
+	hot int
+
+	groups    int            // questions or queries so far
+	byGroup   map[string]int // their numbers by what tells them apart
+	ungrouped bool           // an example does not say to which it belongs
 }
 
 // maxClasses bounds the labels that are taken from the data.
@@ -219,7 +240,7 @@ func (p *parser) columns() {
 	}
 	named := layout{or(p.o.TextColumn, "text"), or(p.o.PairColumn, "text_pair"), or(p.o.LabelColumn, "label")}
 	p.layouts = append(slices.Clone(p.def.layouts), named)
-	p.byName = map[string]int{}
+	p.byName, p.byGroup = map[string]int{}, map[string]int{}
 	p.largest = -1
 }
 
@@ -306,7 +327,7 @@ func (p *parser) example(r row, line int) (Example, error) {
 	case MultiLabel:
 		e.Label, e.Labels, err = p.several(c, l.label, line)
 	default:
-		if p.def.noGold && c.text == "-" {
+		if p.def.noGold && (c.text == "-" || c.text == "-1" && p.o.RequireLabels) {
 			return e, errSkip
 		}
 		e.Label, err = p.label(c, l.label, line)
@@ -323,6 +344,12 @@ func (p *parser) value(c cell, column string) (known int, v float32, err error) 
 		return -1, 0, nil
 	}
 	x, err := strconv.ParseFloat(c.text, 32)
+	if err == nil && x == -1 && len(p.def.layouts) > 0 { // of a benchmark's test file
+		if p.o.RequireLabels {
+			return -1, 0, fmt.Errorf("%q: the label is missing, which %s stands for", column, c.text)
+		}
+		return -1, 0, nil
+	}
 	if c.kind == quotedText || err != nil || math.IsNaN(x) || math.IsInf(x, 0) {
 		return -1, 0, fmt.Errorf("%q: expected a number, found %s", column, c.describe())
 	}
@@ -335,40 +362,100 @@ const labelSeparator = "|"
 // several returns the classes of a cell that holds any number of them, and 0,
 // or -1 for a cell that is not there.
 func (p *parser) several(c cell, column string, line int) (known int, labels []int32, err error) {
-	var raw []json.RawMessage
-	switch {
-	case c.kind == missing:
+	if c.kind == missing {
 		if p.o.RequireLabels {
 			return -1, nil, fmt.Errorf("the label is missing: expected the column %q", column)
 		}
 		return -1, nil, nil
-	case c.kind == plain && c.text != "":
-		for name := range strings.SplitSeq(c.text, labelSeparator) {
-			quoted, err := json.Marshal(name)
-			if err != nil {
-				return -1, nil, err
-			}
-			if isInteger(name) {
-				quoted = []byte(name)
-			}
-			raw = append(raw, quoted)
-		}
-	case c.kind != plain:
-		if json.Unmarshal([]byte(c.text), &raw) != nil {
-			return -1, nil, fmt.Errorf("%q: expected a list of labels, found %s", column, c.describe())
-		}
 	}
-	for _, r := range raw {
+	raw, ok := labelList(c)
+	if !ok {
+		return -1, nil, fmt.Errorf("%q: expected a list of labels, found %s", column, c.describe())
+	}
+	for i, r := range raw {
+		if p.hot > 0 {
+			if holds, _ := bit(r); holds {
+				labels = append(labels, int32(i))
+			}
+			continue
+		}
 		i, err := p.label(object{"": r}.cell(""), column, line)
 		if err != nil {
 			return -1, nil, err
 		}
 		if i < 0 || slices.Contains(labels, int32(i)) {
-			return -1, nil, fmt.Errorf("%q: expected each label once, found %s", column, c.describe())
+			return -1, nil, fmt.Errorf("%q: expected each label once, or in all lists of the file 0 or 1 for each label, found %s", column, c.describe())
 		}
 		labels = append(labels, int32(i))
 	}
 	return 0, labels, nil
+}
+
+// labelList returns the labels of a cell: of a JSON list, also in a field of a
+// CSV or TSV, or of a field in which they are divided.
+func labelList(c cell) (list []json.RawMessage, ok bool) {
+	if c.kind != plain || strings.HasPrefix(c.text, "[") && strings.HasSuffix(c.text, "]") {
+		return list, c.kind != quotedText && json.Unmarshal([]byte(c.text), &list) == nil
+	}
+	if c.text == "" {
+		return nil, true
+	}
+	for name := range strings.SplitSeq(c.text, labelSeparator) {
+		quoted, err := json.Marshal(name)
+		if err != nil {
+			return nil, false
+		}
+		if isInteger(name) {
+			quoted = []byte(name)
+		}
+		list = append(list, quoted)
+	}
+	return list, true
+}
+
+// bit reads a number or a truth value that says whether a label holds.
+func bit(raw json.RawMessage) (holds, ok bool) {
+	switch string(raw) {
+	case "1", "1.0", "true":
+		return true, true
+	case "0", "0.0", "false":
+		return false, true
+	}
+	return false, false
+}
+
+// multiHot finds out whether the lists of labels of a file have 0 or 1 for each
+// label: all do, and are as long as there are labels, or one as another and
+// longer than one. Lists of class indices that are all so would say the same of
+// every example.
+func (p *parser) multiHot(rows rows) {
+	column, length := p.layouts[len(p.layouts)-1].label, len(p.labels)
+	for {
+		r, _, err := rows.next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return // which the reading of the examples comes upon
+		}
+		c := r.cell(column)
+		if c.kind == missing {
+			continue
+		}
+		list, ok := labelList(c)
+		if length == 0 {
+			length = max(2, len(list))
+		}
+		if !ok || len(list) != length {
+			return
+		}
+		for _, raw := range list {
+			if _, ok := bit(raw); !ok {
+				return
+			}
+		}
+	}
+	p.hot = length
 }
 
 func text(r row, column string) (string, error) {

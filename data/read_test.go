@@ -185,7 +185,7 @@ func TestReadErrorsNameFileAndLine(t *testing.T) {
 		{"x.jsonl", "record", `{"passage": {"text": "p"}, "qas": [{"query": "q"}]}`, need, "query 1 has no answers"},
 		{"x.jsonl", "wic", `{"word": "w", "sentence1": "a", "sentence2": "b", "start1": 0, "end1": 2, "label": true}`, need, `"start1" and "end1" are 0 and 2, the sentence has 1 characters`},
 		{"x.jsonl", "wsc", `{"text": "a b", "target": {"span1_text": "a", "span1_index": 0, "span2_text": "c", "span2_index": 2}, "label": true}`, need, `"target": "c" is said to be at word 2 of a text of 2`},
-		{"x.jsonl", "wsc", `{"text": "a b", "target": {}, "label": true}`, need, `"target": expected the keys "span1_text"`},
+		{"x.jsonl", "wsc", `{"text": "a b", "target": {}, "label": true}`, need, `"target": expected the columns "span1_text" and "span2_text", found none`},
 		{"x.conll", "tokens", "a O\nb\n", need, `x.conll:2: the word "b" has no label`},
 		{"x.conll", "tokens", "a\nb O\n", need, `x.conll:2: the word before "b" has no label`},
 		{"x.conll", "tokens", "a\n\n", need, `x.conll:1: the labels are missing`},

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/skive-ml/skive/tokenize"
 )
 
 // nested decodes a value of a JSON record.
@@ -23,6 +25,16 @@ func nested(r row, key string, v any) error {
 		return fmt.Errorf("%q: %w", key, err)
 	}
 	return nil
+}
+
+// number reads a whole number, which a CSV or TSV has as text.
+func number(r row, column string) (int, error) {
+	c := r.cell(column)
+	n, err := strconv.Atoi(c.text)
+	if err != nil || c.kind != integer && c.kind != plain {
+		return 0, fmt.Errorf("%q: expected a whole number, found %s", column, c.describe())
+	}
+	return n, nil
 }
 
 // one makes a single example of a record by the layouts.
@@ -42,21 +54,15 @@ var copaQuestions = map[string]string{
 func copa(p *parser, r row, line int) ([]Example, error) {
 	e := Example{Choices: make([]string, 2)}
 	var question string
-	for column, to := range map[string]*string{"premise": &e.Text, "question": &question, "choice1": &e.Choices[0], "choice2": &e.Choices[1]} {
-		if !r.has(column) {
-			return nil, fmt.Errorf(`expected the columns "premise", "question", "choice1" and "choice2", found %s`, quoted(r.names()))
-		}
-		var err error
-		if *to, err = text(r, column); err != nil {
-			return nil, err
-		}
+	err := texts(r, []string{"premise", "question", "choice1", "choice2"}, &e.Text, &question, &e.Choices[0], &e.Choices[1])
+	if err != nil {
+		return nil, err
 	}
 	words, ok := copaQuestions[question]
 	if !ok {
 		return nil, fmt.Errorf(`"question": expected "cause" or "effect", found %q`, question)
 	}
 	e.Text += " " + words
-	var err error
 	e.Label, err = p.choice(r.cell("label"), "label", len(e.Choices))
 	return []Example{e}, err
 }
@@ -100,11 +106,37 @@ func (p *parser) choice(c cell, column string, n int) (int, error) {
 	return i, nil
 }
 
+// group returns the number of what is measured together under a key.
+func (p *parser) group(key string) int {
+	n, ok := p.byGroup[key]
+	if !ok {
+		n = p.groups
+		p.groups++
+		p.byGroup[key] = n
+	}
+	return n
+}
+
+// alone reads an example of a task that is measured by groups from a row that
+// does not say which it belongs to.
+func alone(p *parser, r row, line int) ([]Example, error) {
+	examples, err := one(p, r, line)
+	p.ungrouped = true
+	for i := range examples {
+		examples[i].Group = p.groups
+		p.groups++
+	}
+	return examples, err
+}
+
 // multirc reads a passage with its questions and their answers, each of which is
 // an example: the passage, and the question followed by the answer.
 func multirc(p *parser, r row, line int) ([]Example, error) {
-	if !r.has("passage") {
-		return one(p, r, line)
+	switch {
+	case r.has("paragraph"):
+		return multircAnswer(p, r, line)
+	case !r.has("passage"):
+		return alone(p, r, line)
 	}
 	var passage struct {
 		Text      *string
@@ -139,6 +171,48 @@ func multirc(p *parser, r row, line int) ([]Example, error) {
 	return examples, nil
 }
 
+// Where MultiRC's flat form numbers the question, as JSON or as Python prints it.
+var (
+	multircParagraph = regexp.MustCompile(`["']paragraph["']: *(\d+)`)
+	multircQuestion  = regexp.MustCompile(`["']question["']: *(\d+)`)
+)
+
+// multircAnswer reads one answer, as Hugging Face's data set has it. Its question
+// is known by the numbers in "idx", or by its text and that of the paragraph.
+func multircAnswer(p *parser, r row, line int) ([]Example, error) {
+	var paragraph, question, answer string
+	if err := texts(r, []string{"paragraph", "question", "answer"}, &paragraph, &question, &answer); err != nil {
+		return nil, err
+	}
+	label, err := p.label(r.cell("label"), "label", line)
+	if err != nil {
+		return nil, err
+	}
+	key := paragraph + "\x00" + question
+	idx := r.cell("idx").text
+	if n, m := multircParagraph.FindStringSubmatch(idx), multircQuestion.FindStringSubmatch(idx); n != nil && m != nil {
+		key = n[1] + " " + m[1]
+	} else if n, m := r.cell("idx.paragraph"), r.cell("idx.question"); n.kind != missing && m.kind != missing {
+		key = n.text + " " + m.text
+	}
+	return []Example{{Text: paragraph, Pair: question + " " + answer, HasPair: true, Label: label, Group: p.group(key)}}, nil
+}
+
+// texts reads columns of text, all of which must be there.
+func texts(r row, names []string, to ...*string) error {
+	for i, name := range names {
+		if !r.has(name) {
+			last := len(names) - 1
+			return fmt.Errorf("expected the columns %s and %q, found %s", quoted(names[:last]), names[last], quoted(r.names()))
+		}
+		var err error
+		if *to[i], err = text(r, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 var (
 	highlightAfterStop = regexp.MustCompile(`([.?!"'])\n@highlight\n`)
 	highlight          = regexp.MustCompile(`\n@highlight\n`)
@@ -149,7 +223,13 @@ var (
 // of "@placeholder".
 func record(p *parser, r row, line int) ([]Example, error) {
 	if !r.has("passage") {
-		return one(p, r, line)
+		if p.o.RequireLabels {
+			return nil, fmt.Errorf(`expected the keys "passage" and "qas", or "passage", "query", "entities" and "answers", found %s`, quoted(r.names()))
+		}
+		return alone(p, r, line)
+	}
+	if r.cell("passage").kind == quotedText {
+		return recordQuery(p, r)
 	}
 	var passage struct {
 		Text     string
@@ -171,31 +251,71 @@ func record(p *parser, r row, line int) ([]Example, error) {
 		if e.Start < 0 || e.End < e.Start || e.End >= len(characters) {
 			return nil, fmt.Errorf("entity %d is from %d to %d of %d characters", i+1, e.Start, e.End, len(characters))
 		}
-		if name := string(characters[e.Start : e.End+1]); !slices.Contains(entities, name) {
-			entities = append(entities, name)
-		}
+		entities = append(entities, string(characters[e.Start:e.End+1]))
 	}
-	// The bullet points of a story become sentences.
-	story := highlight.ReplaceAllString(highlightAfterStop.ReplaceAllString(passage.Text, "$1 "), ". ")
 	var examples []Example
 	for i, q := range queries {
-		if p.o.RequireLabels && len(q.Answers) == 0 {
-			return nil, fmt.Errorf("query %d has no answers", i+1)
+		var answers []string
+		for _, a := range q.Answers {
+			answers = append(answers, a.Text)
 		}
-		for _, entity := range entities {
-			e := Example{Text: story, Pair: strings.ReplaceAll(q.Query, "@placeholder", entity), HasPair: true, Label: -1, Group: p.groups}
-			for _, a := range q.Answers {
-				e.Label = max(e.Label, 0)
-				if given, want := answerWords(entity), answerWords(a.Text); slices.Equal(given, want) {
-					e.Label, e.Value = 1, 1
-				} else {
-					e.Value = max(e.Value, overlap(given, want))
-				}
-			}
-			examples = append(examples, e)
+		some, err := p.query(passage.Text, q.Query, entities, answers)
+		if err != nil {
+			return nil, fmt.Errorf("query %d %w", i+1, err)
 		}
-		p.groups++
+		examples = append(examples, some...)
 	}
+	return examples, nil
+}
+
+// recordQuery reads one query, as Hugging Face's data set has it.
+func recordQuery(p *parser, r row) ([]Example, error) {
+	var passage, query string
+	if err := texts(r, []string{"passage", "query"}, &passage, &query); err != nil {
+		return nil, err
+	}
+	var entities, answers []string
+	if err := nested(r, "entities", &entities); err != nil {
+		return nil, err
+	}
+	if r.has("answers") {
+		if err := nested(r, "answers", &answers); err != nil {
+			return nil, err
+		}
+	}
+	examples, err := p.query(passage, query, entities, answers)
+	if err != nil {
+		return nil, fmt.Errorf("the query %w", err)
+	}
+	return examples, nil
+}
+
+// query makes the examples of a query of ReCoRD.
+func (p *parser) query(passage, query string, entities, answers []string) ([]Example, error) {
+	if p.o.RequireLabels && len(answers) == 0 {
+		return nil, fmt.Errorf("has no answers")
+	}
+	// The bullet points of a story become sentences.
+	story := highlight.ReplaceAllString(highlightAfterStop.ReplaceAllString(passage, "$1 "), ". ")
+	var examples []Example
+	done := map[string]bool{}
+	for _, entity := range entities {
+		if done[entity] {
+			continue
+		}
+		done[entity] = true
+		e := Example{Text: story, Pair: strings.ReplaceAll(query, "@placeholder", entity), HasPair: true, Label: -1, Group: p.groups}
+		for _, answer := range answers {
+			e.Label = max(e.Label, 0)
+			if given, want := answerWords(entity), answerWords(answer); slices.Equal(given, want) {
+				e.Label, e.Value = 1, 1
+			} else {
+				e.Value = max(e.Value, overlap(given, want))
+			}
+		}
+		examples = append(examples, e)
+	}
+	p.groups++
 	return examples, nil
 }
 
@@ -245,11 +365,12 @@ func wic(p *parser, r row, line int) ([]Example, error) {
 		if !r.has("start" + n) {
 			continue
 		}
-		var start, end int
-		if err := nested(r, "start"+n, &start); err != nil {
+		start, err := number(r, "start"+n)
+		if err != nil {
 			return nil, err
 		}
-		if err := nested(r, "end"+n, &end); err != nil {
+		end, err := number(r, "end"+n)
+		if err != nil {
 			return nil, err
 		}
 		characters := []rune(*sentence)
@@ -262,23 +383,35 @@ func wic(p *parser, r row, line int) ([]Example, error) {
 	return []Example{e}, nil
 }
 
+// Keys of WSC's name and pronoun, in "target" or, in Hugging Face's data set, at
+// the top.
+var wscKeys = []string{"span1_text", "span1_index", "span2_text", "span2_index"}
+
 // wsc reads a text with a name and a pronoun, which are marked with "*" and "#"
 // as T5 does (Raffel et al., arXiv 1910.10683, appendix B).
 func wsc(p *parser, r row, line int) ([]Example, error) {
-	if !r.has("target") {
+	target, where := r, ""
+	switch {
+	case r.has("target"):
+		var o object
+		if err := nested(r, "target", &o); err != nil {
+			return nil, err
+		}
+		target, where = o, `"target": `
+	case !slices.ContainsFunc(wscKeys, r.has):
 		return one(p, r, line)
 	}
-	var target struct {
-		Name    *string `json:"span1_text"`
-		Pronoun *string `json:"span2_text"`
-		At1     int     `json:"span1_index"`
-		At2     int     `json:"span2_index"`
+	var name, pronoun string
+	var at1, at2 int
+	err := texts(target, []string{"span1_text", "span2_text"}, &name, &pronoun)
+	if err == nil {
+		at1, err = number(target, "span1_index")
 	}
-	if err := nested(r, "target", &target); err != nil {
-		return nil, err
+	if err == nil {
+		at2, err = number(target, "span2_index")
 	}
-	if target.Name == nil || target.Pronoun == nil {
-		return nil, fmt.Errorf(`"target": expected the keys "span1_text", "span1_index", "span2_text" and "span2_index"`)
+	if err != nil {
+		return nil, fmt.Errorf("%s%w", where, err)
 	}
 	e, err := p.example(r, line)
 	if err != nil {
@@ -287,53 +420,75 @@ func wsc(p *parser, r row, line int) ([]Example, error) {
 	spans := []struct {
 		mark, span string
 		at         int
-	}{{"*", *target.Name, target.At1}, {"#", *target.Pronoun, target.At2}}
-	if target.At1 < target.At2 { // the later first, so that the other keeps its place
+	}{{"*", name, at1}, {"#", pronoun, at2}}
+	if at1 < at2 { // the later first, so that the other keeps its place
 		slices.Reverse(spans)
 	}
 	for _, s := range spans {
 		if e.Text, err = markWords(e.Text, s.span, s.at, s.mark); err != nil {
-			return nil, fmt.Errorf(`"target": %w`, err)
+			return nil, fmt.Errorf("%s%w", where, err)
 		}
 	}
 	return []Example{e}, nil
 }
 
 // markWords sets a mark before and after a span that begins with word number at
-// of a text. Punctuation that follows the span stays outside.
+// of a text, or where the span is not there, at the nearest place that has it.
+// Punctuation that follows the span stays outside.
 func markWords(s, span string, at int, mark string) (string, error) {
-	n := len(strings.Fields(span))
-	start, end, word := -1, -1, -1
-	inside := false
-	for i, r := range s + " " {
-		space := unicode.IsSpace(r)
-		if !space && !inside {
-			if word++; word == at {
-				start = i
+	words, n := tokenize.Words(nil, s), len(strings.Fields(span))
+	if n == 0 || at < 0 || at+n > len(words) {
+		return "", fmt.Errorf("%q is said to be at word %d of a text of %d", span, at, len(words))
+	}
+	bare := func(words string) string {
+		return strings.Join(strings.FieldsFunc(strings.ToLower(words), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) }), " ")
+	}
+	characters := []rune(s)
+	place := func(i int) string { return string(characters[words[i][0]:words[i+n-1][1]]) }
+	best := at
+	if wanted := bare(span); bare(place(at)) != wanted {
+		for i := 0; i+n <= len(words); i++ {
+			if bare(place(i)) == wanted && (best == at || max(i-at, at-i) < max(best-at, at-best)) {
+				best = i
 			}
 		}
-		if space && inside && word == at+n-1 {
-			end = i
-			break
-		}
-		inside = !space
 	}
-	if n == 0 || start < 0 || end < 0 {
-		return "", fmt.Errorf("%q is said to be at word %d of a text of %d", span, at, word+1)
+	before, marked, after := string(characters[:words[best][0]]), place(best), string(characters[words[best+n-1][1]:])
+	if rest, ok := strings.CutPrefix(marked, span); ok {
+		marked, after = span, rest+after
 	}
-	if strings.HasPrefix(s[start:], span) {
-		end = start + len(span)
-	}
-	return s[:start] + mark + " " + s[start:end] + " " + mark + s[end:], nil
+	return before + mark + " " + marked + " " + mark + after, nil
 }
 
 // axg reads a pair of the diagnostic set of gender, numbered by its two forms.
+// Hugging Face's data set has no such number, see pairs.
 func axg(p *parser, r row, line int) ([]Example, error) {
+	if !r.has("pair_id") {
+		return alone(p, r, line)
+	}
 	e, err := p.example(r, line)
-	if err == nil && r.has("pair_id") {
-		err = nested(r, "pair_id", &e.Group)
+	if err == nil {
+		e.Group, err = number(r, "pair_id")
 	}
 	return []Example{e}, err
+}
+
+// gendered are the words by which the two forms of a pair of AX-g may differ.
+var gendered = regexp.MustCompile(`(?i)\b(he|she|they|him|her|them|his|hers|their|theirs|himself|herself|themselves|themself)\b`)
+
+// pairs numbers the pairs of AX-g where the records do not: each two records in a
+// row must differ by a pronoun at most. It returns false where some do not.
+func pairs(examples []Example) bool {
+	form := func(e Example) string { return gendered.ReplaceAllString(e.Text+"\x00"+e.Pair, "_") }
+	for i := 0; i < len(examples); i += 2 {
+		if i+1 == len(examples) || form(examples[i]) != form(examples[i+1]) {
+			return false
+		}
+	}
+	for i := range examples {
+		examples[i].Group = i / 2
+	}
+	return true
 }
 
 // otherThan returns the name that an option gives to a column, "" for none: the
