@@ -47,7 +47,7 @@ func (a array) row(i int) []float32 { return a.f[i*a.columns:][:a.columns] }
 // of returns the values of a matrix's rows [lo, hi).
 func (a array) of(lo, hi int) []float32 { return a.f[lo*a.columns : hi*a.columns] }
 
-// arrayOf views a value of the tape without copying it.
+// arrayOf views a value of a run without copying it.
 func arrayOf(v G.Value) (array, error) {
 	switch v := v.(type) {
 	case *G.F32:
@@ -77,7 +77,7 @@ func arrayOfShape(s tensor.Shape) array {
 	return a
 }
 
-// buffer is memory that a value of the tape lives in. Its dense tensor keeps
+// buffer is memory that a value of a run lives in. Its dense tensor keeps
 // its address while memory and shape are replaced.
 type buffer struct {
 	dense   *tensor.Dense

@@ -1,7 +1,7 @@
 // Package autograd trains Transformer encoders on Gorgonia graphs whose
-// operations are whole blocks of a layer. Gorgonia holds the graph,
-// differentiates it and runs it; the operations do their arithmetic in float32
-// with the project's own kernels.
+// operations are whole blocks of a layer. Gorgonia holds the graph and
+// differentiates it; the operations do their arithmetic in float32 with the
+// project's own kernels.
 //
 // A batch is the concatenation of its sequences without padding: matrices have
 // one row a token, [tokens, ·], or one row a sequence, [sequences, ·], and the

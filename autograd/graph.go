@@ -94,10 +94,13 @@ type Graph struct {
 	err        error
 	runErr     error
 	ids        int
+	hashes     map[uint32]bool // of the first hashed nodes
+	hashed     int
 	dropouts   uint64
 
 	nodes      map[*Node]*nodeInfo
 	parameters []*Parameter
+	trainable  map[string]bool // their names
 	session    *Session
 	profile    *Profile
 
@@ -157,7 +160,7 @@ type Part struct {
 
 // New returns an empty graph.
 func New(o Options) *Graph {
-	g := &Graph{graph: G.NewGraph(), team: o.Team, seed: o.Seed, nodes: map[*Node]*nodeInfo{}}
+	g := &Graph{graph: G.NewGraph(), team: o.Team, seed: o.Seed, hashes: map[uint32]bool{}, nodes: map[*Node]*nodeInfo{}, trainable: map[string]bool{}}
 	if g.team == nil {
 		n := o.Threads
 		if n <= 0 {
@@ -172,10 +175,7 @@ func New(o Options) *Graph {
 
 // Close ends the graph's workers and its session.
 func (g *Graph) Close() {
-	if g.session != nil {
-		g.session.machine.Close()
-		g.session = nil
-	}
+	g.session = nil
 	if g.owned {
 		g.team.Close()
 	}
@@ -267,10 +267,12 @@ func (g *Graph) stacked(parts []Part, trainable bool) *Node {
 		return n
 	}
 	g.parameters = g.parameters[:len(g.parameters)-1]
+	delete(g.trainable, whole.Name)
 	at := 0
 	for _, p := range parts {
 		end := at + len(p.Value)
 		g.parameters = append(g.parameters, &Parameter{Name: p.Name, Shape: p.Shape, Value: whole.Value[at:end:end], node: n, at: at})
+		g.trainable[p.Name] = true
 		at = end
 	}
 	return n
@@ -297,10 +299,8 @@ func (g *Graph) parameter(p Part, trainable bool) *Node {
 	if err := p.check(); err != nil {
 		return g.fail("%w", err)
 	}
-	for _, q := range g.parameters {
-		if trainable && q.Name == p.Name {
-			return g.fail("parameter %s is there already", p.Name)
-		}
+	if trainable && g.trainable[p.Name] {
+		return g.fail("parameter %s is there already", p.Name)
 	}
 	columns := 0
 	if len(p.Shape) == 2 {
@@ -311,6 +311,7 @@ func (g *Graph) parameter(p Part, trainable bool) *Node {
 	n := g.source(info, p.Shape[0], columns)
 	if n != nil && trainable {
 		g.parameters = append(g.parameters, &Parameter{Name: p.Name, Shape: p.Shape, Value: p.Value, node: n})
+		g.trainable[p.Name] = true
 	}
 	return n
 }

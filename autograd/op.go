@@ -100,15 +100,14 @@ func (g *Graph) apply(b block, differentiable []bool, inputs ...*Node) *Node {
 func (g *Graph) insert(make func(id int) G.Op, inputs ...*Node) (*Node, error) {
 	for {
 		g.ids++
-		before := map[uint32]bool{}
-		for _, n := range g.graph.AllNodes() {
-			before[n.Hashcode()] = true
+		for nodes := g.graph.AllNodes(); g.hashed < len(nodes); g.hashed++ {
+			g.hashes[nodes[g.hashed].Hashcode()] = true
 		}
 		n, err := G.ApplyOp(make(g.ids), inputs...)
 		if err != nil {
 			return nil, err
 		}
-		if !before[n.Hashcode()] {
+		if !g.hashes[n.Hashcode()] {
 			return n, nil
 		}
 		g.graph.RemoveNode(n)

@@ -12,7 +12,7 @@ import (
 type Session struct {
 	graph   *Graph
 	loss    *Node
-	machine G.VM
+	program *program
 	step    uint64
 }
 
@@ -35,22 +35,12 @@ func NewSession(g *Graph, loss *Node) (*Session, error) {
 			return nil, err
 		}
 	}
-	s := &Session{graph: g, loss: loss}
-	if err := s.compile(); err != nil {
+	program, err := newProgram(g.graph)
+	if err != nil {
 		return nil, err
 	}
-	g.session = s
-	return s, nil
-}
-
-func (s *Session) compile() (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("autograd: compiling the graph: %v", p)
-		}
-	}()
-	s.machine = G.NewTapeMachine(s.graph.graph)
-	return nil
+	g.session = &Session{graph: g, loss: loss, program: program}
+	return g.session, nil
 }
 
 func (g *Graph) differentiate(loss *Node) (err error) {
@@ -155,8 +145,7 @@ func (s *Session) Run() error {
 		}
 	}
 	g.step, g.runErr = s.step, nil
-	s.machine.Reset()
-	if err := s.machine.RunAll(); err != nil {
+	if err := s.program.run(); err != nil {
 		if g.runErr != nil {
 			return g.runErr
 		}

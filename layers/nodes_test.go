@@ -1,6 +1,7 @@
 package layers
 
 import (
+	"runtime"
 	"testing"
 
 	"github.com/skive-ml/skive/autograd"
@@ -40,5 +41,26 @@ func TestNodesPerLayer(t *testing.T) {
 	// and the two sums at the residual connections.
 	if n := total3 - total2 - 7; n != 7+12+2 {
 		t.Errorf("a layer's gradients are %d operations, want 21", n)
+	}
+}
+
+// What it takes to make a training graph grows with its layers, not with their
+// square. Allocations tell as times do, whatever else the machine does.
+func TestGraphsOfManyLayers(t *testing.T) {
+	allocated := func(layers int) uint64 {
+		m := checkpoints.InitBERT(benchConfig(16, layers, 2, 10), 1)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		g := newGraph(t)
+		c, err := NewClassifier(g, NewInputs(g), m, Options{})
+		check(t, err)
+		_, err = autograd.NewSession(g, g.CrossEntropy(c.Logits, g.Ints("labels", autograd.Sequences), autograd.Mean))
+		check(t, err)
+		runtime.ReadMemStats(&after)
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	few, many := allocated(32), allocated(128)
+	if many > 6*few {
+		t.Errorf("32 layers allocate %d bytes, 128 layers %d", few, many)
 	}
 }
