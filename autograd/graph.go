@@ -3,13 +3,13 @@ package autograd
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
 
 	G "gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
 	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/internal/team"
 )
 
@@ -164,7 +164,7 @@ func New(o Options) *Graph {
 	if g.team == nil {
 		n := o.Threads
 		if n <= 0 {
-			n = runtime.GOMAXPROCS(0)
+			n = machine.CPUs()
 		}
 		g.team, g.owned = team.New(n), true
 	}

@@ -10,7 +10,6 @@ import (
 	"io"
 	"math"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/data/linear"
 	"github.com/skive-ml/skive/data/reviews"
+	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/tokenize"
 	"github.com/skive-ml/skive/train"
@@ -74,7 +74,7 @@ func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 		return nil, err
 	}
 	if o.Threads == 0 {
-		o.Threads = runtime.GOMAXPROCS(0)
+		o.Threads = machine.CPUs()
 	}
 	c := &run{Recipe: r, Options: o, augmented: map[int][]data.Example{}}
 	if c.Instances == 0 {

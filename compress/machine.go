@@ -25,7 +25,7 @@ type Machine struct {
 // ThisMachine describes the machine that the program runs on.
 func ThisMachine() Machine {
 	return Machine{
-		CPU: machine.CPU(), Cores: runtime.GOMAXPROCS(0), ISA: kernels.Current().String(),
+		CPU: machine.CPU(), Cores: machine.CPUs(), ISA: kernels.Current().String(),
 		OS: runtime.GOOS, Arch: runtime.GOARCH, Go: runtime.Version(),
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
-	"runtime"
 	"slices"
 	"strings"
 	"unicode"
@@ -16,6 +15,7 @@ import (
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/internal/team"
 	"github.com/skive-ml/skive/tokenize"
@@ -165,7 +165,7 @@ func (a *augmentation) candidates(ctx context.Context) error {
 			}
 		}
 	})
-	workers := team.New(cmp.Or(a.o.Threads, runtime.GOMAXPROCS(0)))
+	workers := team.New(cmp.Or(a.o.Threads, machine.CPUs()))
 	defer workers.Close()
 	a.t.nearest(workers, used)
 	if len(masked) == 0 {

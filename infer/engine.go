@@ -21,11 +21,11 @@ package infer
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/internal/team"
 )
 
@@ -170,7 +170,7 @@ func (o Options) check(c checkpoints.Config) error {
 // first is for the caller of its methods.
 func (w *weights) engine(o Options, cores []int) *Engine {
 	if o.Threads == 0 {
-		o.Threads = runtime.GOMAXPROCS(0)
+		o.Threads = machine.CPUs()
 	}
 	if o.MaxLength == 0 {
 		o.MaxLength = w.config.MaxTokens()

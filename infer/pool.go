@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/internal/team"
 )
 
@@ -53,7 +53,7 @@ func (o *PoolOptions) fill() error {
 		}
 	}
 	orElse(&o.Threads, 1)
-	orElse(&o.Instances, max(1, runtime.GOMAXPROCS(0)/o.Threads))
+	orElse(&o.Instances, max(1, machine.CPUs()/o.Threads))
 	orElse(&o.MaxBatch, 512)
 	orElse(&o.MaxQueue, 1024)
 	return nil

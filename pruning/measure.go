@@ -5,14 +5,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
-	"runtime"
 	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
@@ -48,7 +45,7 @@ func (o *MeasureOptions) complete(cfg checkpoints.Config) error {
 		return &train.OptionError{Option: "seq", Value: o.Tokens, Want: fmt.Sprintf("1 to the model's %d positions", cfg.MaxTokens())}
 	}
 	if o.Threads == 0 {
-		o.Threads = runtime.GOMAXPROCS(0)
+		o.Threads = machine.CPUs()
 	}
 	if o.Duration == 0 {
 		o.Duration = 20 * time.Second
@@ -73,11 +70,15 @@ type costsKey struct {
 
 // CachedCosts is MeasureCosts with its result kept in a file of the directory
 // dir, which is measured once for each machine, version of the program, number of
-// threads and tokens, number format and architecture. A file that cannot be read
-// is measured again.
+// threads and tokens, number format and architecture. What cannot be read is
+// measured again, and Progress is told of what cannot be written. Without a
+// directory ("") nothing is kept.
 func CachedCosts(ctx context.Context, cfg checkpoints.Config, o MeasureOptions, dir string) (*Costs, error) {
 	if err := o.complete(cfg); err != nil {
 		return nil, fmt.Errorf("measuring costs: %w", err)
+	}
+	if dir == "" {
+		return MeasureCosts(ctx, cfg, o)
 	}
 	o.DType = cmp.Or(o.DType, infer.F32)
 	type table struct {
@@ -85,7 +86,7 @@ func CachedCosts(ctx context.Context, cfg checkpoints.Config, o MeasureOptions, 
 		Costs *Costs   `json:"costs"`
 	}
 	key := costsKey{
-		CPU: machine.CPU(), Cores: runtime.GOMAXPROCS(0), ISA: kernels.Current().String(), Version: checkpoints.Version,
+		CPU: machine.CPU(), Cores: machine.CPUs(), ISA: kernels.Current().String(), Version: checkpoints.Version,
 		Threads: o.Threads, DType: o.DType, Tokens: o.Tokens,
 		HiddenSize: cfg.HiddenSize, HeadDim: cfg.HeadDim, Activation: cfg.Activation, Layers: cfg.Layers,
 	}
@@ -96,9 +97,6 @@ func CachedCosts(ctx context.Context, cfg checkpoints.Config, o MeasureOptions, 
 	sum := sha256.Sum256(name)
 	path := filepath.Join(dir, fmt.Sprintf("costs-%x.json", sum[:12]))
 	text, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
 	var t table
 	if err == nil && json.Unmarshal(text, &t) == nil && t.Costs != nil && reflect.DeepEqual(t.Key, key) && t.Costs.check(cfg) == nil {
 		return t.Costs, nil
@@ -107,14 +105,17 @@ func CachedCosts(ctx context.Context, cfg checkpoints.Config, o MeasureOptions, 
 	if t.Costs, err = MeasureCosts(ctx, cfg, o); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, err
+	if err = os.MkdirAll(dir, 0o777); err == nil {
+		err = checkpoints.WriteFile(path, func(w io.Writer) error {
+			e := json.NewEncoder(w)
+			e.SetIndent("", " ")
+			return e.Encode(t)
+		})
 	}
-	return t.Costs, checkpoints.WriteFile(path, func(w io.Writer) error {
-		e := json.NewEncoder(w)
-		e.SetIndent("", " ")
-		return e.Encode(t)
-	})
+	if err != nil && o.Progress != nil {
+		fmt.Fprintf(o.Progress, "the measured costs are not kept: %v\n", err)
+	}
+	return t.Costs, nil
 }
 
 // MeasureCosts measures what each number of heads and each feed-forward width of

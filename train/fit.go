@@ -8,13 +8,14 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/interrupt"
+	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/internal/team"
 	"github.com/skive-ml/skive/quantize"
@@ -178,7 +179,7 @@ func (f *fit) run(ctx context.Context, model *checkpoints.Model, trainSet, devSe
 	}
 	threads := f.o.Threads
 	if threads == 0 {
-		threads = runtime.GOMAXPROCS(0)
+		threads = machine.CPUs()
 	}
 	workers := team.New(threads)
 	defer workers.Close()
@@ -187,6 +188,9 @@ func (f *fit) run(ctx context.Context, model *checkpoints.Model, trainSet, devSe
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.objective.Close()) }()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	parameters := make([]*parameter, 0)
 	for _, p := range f.objective.Parameters() {
 		parameters = append(parameters, &parameter{name: p.Name, weights: p.Weights, computed: p.Gradient})
@@ -218,6 +222,7 @@ func (f *fit) run(ctx context.Context, model *checkpoints.Model, trainSet, devSe
 	}
 	defer func() { err = errors.Join(err, f.events.close()) }()
 	f.profiler = newProfiler(f.o.OnProfile)
+	defer interrupt.Hold(ctx)()
 	if done, err = f.loop(ctx, done); err != nil {
 		return nil, err
 	}

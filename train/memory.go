@@ -1,25 +1,20 @@
 package train
 
 import (
-	"bufio"
 	"fmt"
-	"io/fs"
 	"math"
-	"os"
-	"path"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/internal/machine"
 )
 
 // A MemoryError tells that a run would not fit the memory.
 type MemoryError struct {
 	// Parameters, counted, take 16 bytes each: weight, gradient and two moments.
-	// Activations are bytes, at most, as is Available, what the machine and the
-	// control group of the process leave.
+	// Activations are bytes, at most, as is Available, what the machine, the
+	// control group of the process and its limit on address space leave.
 	Parameters, Activations, Available int64
 }
 
@@ -59,7 +54,7 @@ func (f *fit) fits(parameters []*parameter) error {
 	if f.o.Accumulate > 1 {
 		more += 4
 	}
-	available := availableMemory(os.DirFS("/"))
+	available := machine.AvailableMemory()
 	if more*count+activations > available {
 		return &MemoryError{Parameters: count, Activations: activations, Available: available + 4*count}
 	}
@@ -94,70 +89,4 @@ func (f *fit) largest() autograd.Extents {
 		e.Selected = min(e.Tokens, int(1.5*maskShare*float64(e.Tokens))+e.Sequences)
 	}
 	return e
-}
-
-// availableMemory is what the system and the control group of the process leave,
-// in bytes; without bound where neither tells. Root is the root of the file
-// system.
-func availableMemory(root fs.FS) int64 {
-	available := int64(math.MaxInt64)
-	if kb, ok := field(root, "proc/meminfo", "MemAvailable:"); ok {
-		available = kb << 10
-	}
-	group := "/"
-	if b, err := fs.ReadFile(root, "proc/self/cgroup"); err == nil {
-		for _, line := range strings.Split(string(b), "\n") {
-			// number:controllers:path, of which version 2 has no controllers.
-			if parts := strings.SplitN(line, ":", 3); len(parts) == 3 && (parts[1] == "" || parts[1] == "memory") {
-				group = parts[2]
-			}
-		}
-	}
-	// A group is bounded by those above it; inside a container its path may
-	// not be there, and the root stands for it.
-	for {
-		for _, version := range []struct{ dir, limit, usage, reclaimable string }{
-			{"sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"},
-			{"sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"},
-		} {
-			dir := path.Join(version.dir, group)
-			limit, ok := number(root, path.Join(dir, version.limit))
-			if !ok {
-				continue
-			}
-			usage, _ := number(root, path.Join(dir, version.usage))
-			reclaimable, _ := field(root, path.Join(dir, "memory.stat"), version.reclaimable)
-			available = min(available, max(0, limit-max(0, usage-reclaimable)))
-		}
-		if group == "/" || group == "." || group == "" {
-			return available
-		}
-		group = path.Dir(group)
-	}
-}
-
-// number reads a file of one number; "max" and what is not there are none.
-func number(root fs.FS, name string) (int64, bool) {
-	b, err := fs.ReadFile(root, name)
-	if err != nil {
-		return 0, false
-	}
-	n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
-	return n, err == nil
-}
-
-// field reads the number behind a name at the beginning of a line.
-func field(root fs.FS, name, key string) (int64, bool) {
-	f, err := root.Open(name)
-	if err != nil {
-		return 0, false
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if words := strings.Fields(lines.Text()); len(words) > 1 && words[0] == key {
-			n, err := strconv.ParseInt(words[1], 10, 64)
-			return n, err == nil
-		}
-	}
-	return 0, false
 }

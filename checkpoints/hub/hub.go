@@ -158,6 +158,11 @@ func pull(ctx context.Context, model, revision string, o Options) (*Snapshot, er
 	there := s.Bytes
 	s.Bytes += s.Downloaded
 	s.Downloaded = 0
+	if len(missing) > 0 {
+		if err := os.MkdirAll(locks, 0o777); err != nil {
+			return nil, fmt.Errorf("the cache takes nothing, HF_HUB_CACHE names another: %w", err)
+		}
+	}
 	for _, f := range missing {
 		n, err := c.fetch(ctx, f, func(done int64) {
 			if o.Progress != nil {
@@ -176,8 +181,12 @@ func pull(ctx context.Context, model, revision string, o Options) (*Snapshot, er
 	return s, writeReference(ctx, filepath.Join(root, "refs", filepath.FromSlash(revision)), commit, filepath.Join(locks, "refs.lock"))
 }
 
-// writeReference notes the commit of a branch or tag.
+// writeReference notes the commit of a branch or tag. A cache that holds it
+// already need not take anything.
 func writeReference(ctx context.Context, path, commit, lock string) error {
+	if b, err := os.ReadFile(path); err == nil && string(b) == commit {
+		return nil
+	}
 	if err := os.MkdirAll(filepath.Dir(lock), 0o777); err != nil {
 		return err
 	}

@@ -540,3 +540,22 @@ func FuzzListing(f *testing.F) {
 		}
 	})
 }
+
+// A cache that takes nothing is named with what names another, unless all is there.
+func TestReadOnlyCache(t *testing.T) {
+	h, cache := newHub(t), t.TempDir()
+	file := filepath.Join(cache, "file")
+	check(t, os.WriteFile(file, nil, 0o666))
+	if _, err := Pull(t.Context(), "me/tiny", "", h.options(file)); err == nil || !strings.Contains(err.Error(), "HF_HUB_CACHE names another") {
+		t.Errorf("error is %v", err)
+	}
+	_, err := Pull(t.Context(), "me/tiny", "", h.options(cache))
+	check(t, err)
+	// Root may write anywhere but below a file.
+	locks := filepath.Join(cache, ".locks")
+	check(t, os.RemoveAll(locks))
+	check(t, os.WriteFile(locks, nil, 0o666))
+	s, err := Pull(t.Context(), "me/tiny", "", h.options(cache))
+	check(t, err)
+	h.whole(t, s, cache)
+}

@@ -8,12 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/internal/machine"
 )
 
 // common are the flags that every command has.
@@ -30,7 +30,7 @@ type commonFlags struct {
 
 func (f *commonFlags) register(root *cobra.Command) {
 	flags := root.PersistentFlags()
-	flags.IntVar(&f.threads, "threads", runtime.GOMAXPROCS(0), "number of threads")
+	flags.IntVar(&f.threads, "threads", machine.CPUs(), "number of threads")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "no progress on standard error")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "the machine and the time on standard error, and more detail")
 	flags.BoolVar(&f.json, "json", false, "one JSON document on standard output and nothing else there")
@@ -80,8 +80,17 @@ func ofFlag(flag string, err error) error {
 }
 
 // checkOutput tries to write in the output directory of a flag, so that one that takes
-// nothing is found out before the work and not after it. It leaves nothing.
+// nothing is found out before the work and not after it.
 func checkOutput(flag, dir string) error {
+	if err := tryWriting(dir); err != nil {
+		return fmt.Errorf("--%s: %w", flag, err)
+	}
+	return nil
+}
+
+// tryWriting makes a file in a directory that may not be there yet. It leaves
+// nothing.
+func tryWriting(dir string) error {
 	var made []string
 	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
 		if _, err := os.Lstat(d); !errors.Is(err, fs.ErrNotExist) {
@@ -95,13 +104,30 @@ func checkOutput(flag, dir string) error {
 		}
 	}()
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return fmt.Errorf("--%s: %w", flag, err)
+		return err
 	}
 	f, err := os.CreateTemp(dir, ".skive-trial-*")
 	if err != nil {
-		return fmt.Errorf("--%s: %w", flag, err)
+		return err
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// cacheDir is the directory of the user's cache for what can be made anew, "" where
+// nothing can be kept there: it says so, and which flag names another place.
+func cacheDir(what, flag string) string {
+	cache, err := os.UserCacheDir()
+	if err == nil {
+		cache = filepath.Join(cache, "skive")
+		err = tryWriting(cache)
+	}
+	if err != nil {
+		if !common.quiet {
+			fmt.Fprintf(os.Stderr, "skive: %s are not kept: %v; --%s names another directory\n", what, err, flag)
+		}
+		return ""
+	}
+	return cache
 }
 
 // checkOutputFile is checkOutput for an output that is a file.

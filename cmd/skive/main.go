@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -18,7 +20,9 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/compress"
+	"github.com/skive-ml/skive/internal/interrupt"
 	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -38,10 +42,59 @@ func usagef(format string, args ...any) error {
 }
 
 func main() {
+	if err := limitMemory(); err != nil {
+		fmt.Fprintf(os.Stderr, "skive: %v\n", err)
+		os.Exit(exitFailure)
+	}
+	os.Exit(interruptible(os.Args[1:]))
+}
+
+// grace is how long a command that was told to stop may go on, unless it has
+// something to save.
+const grace = 800 * time.Millisecond
+
+// interruptible runs the command line. The first signal cancels its context; a
+// command that does not look at it, because it reads a file for instance, is left
+// where it is: what it writes is in place whole or not at all. The second signal
+// ends the program as if it were not caught.
+func interruptible(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:])
-	stop()
-	os.Exit(code)
+	context.AfterFunc(ctx, stop)
+	var saving interrupt.Holds
+	ended := make(chan int, 1)
+	go func() { ended <- run(saving.In(ctx), args) }()
+	select {
+	case code := <-ended:
+		return code
+	case <-ctx.Done():
+	}
+	for {
+		select {
+		case code := <-ended:
+			return code
+		case <-time.After(grace):
+			if !saving.Any() {
+				fmt.Fprintln(os.Stderr, "skive: interrupted")
+				return exitFailure
+			}
+		}
+	}
+}
+
+// limitMemory makes the garbage collector keep within what a limit on address
+// space (ulimit -v) leaves, and fails where that is too little to do anything.
+func limitMemory() error {
+	left := machine.AddressSpace()
+	if left == math.MaxInt64 {
+		return nil
+	}
+	const least = 128 << 20
+	left -= machine.ThreadSpace(machine.CPUs()) + machine.HeapStep
+	if left < least {
+		return fmt.Errorf("the limit on address space (ulimit -v) leaves %d MB for data, expected at least %d MB%s", max(0, left)>>20, least>>20, machine.LessSpace)
+	}
+	debug.SetMemoryLimit(left)
+	return nil
 }
 
 // run executes the command line and returns the exit code.

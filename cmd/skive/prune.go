@@ -498,11 +498,7 @@ func (j *pruneJob) price(ctx context.Context, m *checkpoints.Model, targets []pr
 	}
 	dir := j.costs
 	if dir == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			return nil, o, fmt.Errorf("--costs: no cache directory: %w", err)
-		}
-		dir = filepath.Join(cache, "skive")
+		dir = cacheDir("the measured costs", "costs")
 	}
 	cfg := m.Config.Clone()
 	if j.activation != "" {

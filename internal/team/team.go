@@ -5,9 +5,10 @@
 package team
 
 import (
-	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"github.com/skive-ml/skive/internal/machine"
 )
 
 // spins is how many times a waiting goroutine looks before it parks: some
@@ -76,7 +77,7 @@ func (s *sleeper) rouse() {
 func New(workers int, cores ...int) *Team {
 	workers = max(workers, 1)
 	t := &Team{workers: workers, spins: spins, sleeper: make([]sleeper, workers)}
-	if workers > runtime.GOMAXPROCS(0) {
+	if workers > machine.CPUs() {
 		t.spins = 0 // a spinning worker would hold the core that the work needs
 	}
 	t.caller.wake = make(chan struct{}, 1)
