@@ -652,6 +652,7 @@ func TestRecipeErrorsNameTheSetting(t *testing.T) {
 		{"quantize_aware: {activations: dynamic, precision: bf16}", "quantize_aware.precision"},
 		{"student: {hidden: -1}", "student.hidden: -1"},
 		{"student: {random: true, teacher_layers: [0]}", "student.teacher_layers"},
+		{`{model: "a\tb", task: sst2, train: a, dev: b}`, `model: "a\tb"`},
 	} {
 		path := filepath.Join(t.TempDir(), "recipe.yaml")
 		if err := os.WriteFile(path, []byte(c.yaml), 0o666); err != nil {

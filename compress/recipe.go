@@ -7,6 +7,8 @@ import (
 	"math"
 	"os"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 
@@ -337,6 +339,15 @@ func (r Recipe) Validate() error {
 		return errors.New("recipe: prune and a target, which replaces it, exclude one another")
 	case r.ImportanceExamples < 0:
 		return settingError("importance_examples", "%d, expected 0 or more", r.ImportanceExamples)
+	}
+	for _, named := range []struct{ setting, text string }{
+		{"model", r.Model}, {"train", r.Train}, {"dev", r.Dev}, {"unlabeled", r.Unlabeled},
+		{"text_column", r.TextColumn}, {"pair_column", r.PairColumn}, {"label_column", r.LabelColumn},
+	} {
+		// Others come back changed from the recipe that a run keeps.
+		if !utf8.ValidString(named.text) || strings.ContainsFunc(named.text, unicode.IsControl) {
+			return settingError(named.setting, "%q, expected UTF-8 without control characters", named.text)
+		}
 	}
 	for i, p := range r.Prune {
 		if !share(p.Heads) || !share(p.FFN) {

@@ -2,6 +2,7 @@ package pruning
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -116,7 +117,10 @@ func Importance(ctx context.Context, model *checkpoints.Model, ds *data.Dataset,
 			err = s.finite()
 		}
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errMasked):
+		return nil, fmt.Errorf("importance: %w; %s does without", err, Magnitude)
+	case err != nil:
 		return nil, fmt.Errorf("importance: %w", err)
 	}
 	return s, nil
@@ -201,6 +205,9 @@ func eachBatch(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, 
 	return done, nil
 }
 
+// errMasked says why nothing is measured by the loss of a masked language model.
+var errMasked = fmt.Errorf("the loss of a %s depends on the masks that are drawn: %w", checkpoints.MaskedLM, checkpoints.ErrUnsupported)
+
 // labelled encodes the part of the data set that the options name, with the
 // truth of its examples or the model's predictions in its place.
 func labelled(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o ImportanceOptions) (*data.Encoded, error) {
@@ -208,7 +215,7 @@ func labelled(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o
 	case !model.HasHead():
 		return nil, fmt.Errorf("the model has no head, whose loss importance is measured by")
 	case model.Config.Head == checkpoints.MaskedLM:
-		return nil, fmt.Errorf("the loss of a %s depends on the masks that are drawn, %s does without: %w", model.Config.Head, Magnitude, checkpoints.ErrUnsupported)
+		return nil, errMasked
 	case o.Predictions && model.Config.Head == checkpoints.Regression:
 		return nil, &train.OptionError{Option: "predictions", Value: o.Predictions, Want: "false for a regression, whose distance from its own predictions is 0"}
 	case model.Quantized():

@@ -44,6 +44,18 @@ type benchResult struct {
 	Profile           map[string]float64 `json:"profile_ms,omitempty"`
 }
 
+func (r *benchResult) print() error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s, batch %d × %.0f tokens, %d threads × %d instances\n", r.DType, r.ISA, r.Batch, r.Seq, r.Threads, r.Instances)
+	fmt.Fprintf(&b, "latency ms: mean %.3f  p50 %.3f  p90 %.3f  p99 %.3f\n", r.Latency.Mean, r.Latency.P50, r.Latency.P90, r.Latency.P99)
+	fmt.Fprintf(&b, "%.1f examples/s  %.0f tokens/s  %.0f MB resident\n", r.ExamplesPerSecond, r.TokensPerSecond, r.RSS)
+	for _, stage := range sortedKeys(r.Profile) {
+		fmt.Fprintf(&b, "  %-14s %8.3f ms a call\n", stage, r.Profile[stage])
+	}
+	_, err := fmt.Print(b.String())
+	return err
+}
+
 // benchBatch is one call's input.
 type benchBatch struct {
 	ids, types, offsets []int32
@@ -137,8 +149,7 @@ func newBench() *cobra.Command {
 				if common.json {
 					return printJSON(r)
 				}
-				r.print()
-				return nil
+				return r.print()
 			}
 			var batches []benchBatch
 			if file != "" {
@@ -156,13 +167,7 @@ func newBench() *cobra.Command {
 			if common.json {
 				return printJSON(r)
 			}
-			fmt.Printf("%s %s, batch %d × %.0f tokens, %d threads × %d instances\n", r.DType, r.ISA, r.Batch, r.Seq, r.Threads, r.Instances)
-			fmt.Printf("latency ms: mean %.3f  p50 %.3f  p90 %.3f  p99 %.3f\n", r.Latency.Mean, r.Latency.P50, r.Latency.P90, r.Latency.P99)
-			fmt.Printf("%.1f examples/s  %.0f tokens/s  %.0f MB resident\n", r.ExamplesPerSecond, r.TokensPerSecond, r.RSS)
-			for _, stage := range sortedKeys(r.Profile) {
-				fmt.Printf("  %-14s %8.3f ms a call\n", stage, r.Profile[stage])
-			}
-			return nil
+			return r.print()
 		},
 	}
 	f := c.Flags()

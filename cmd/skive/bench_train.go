@@ -165,15 +165,18 @@ func benchTrain(ctx context.Context, m, teacher *checkpoints.Model, set *data.Da
 	return r, nil
 }
 
-func (r *trainBenchResult) print() {
-	fmt.Printf("%s %s, batch %d × %.0f tokens, %d threads, %d steps\n", r.Precision, r.ISA, r.Batch, r.Seq, r.Threads, r.Steps)
-	fmt.Printf("step ms: median %.1f  min %.1f; %.1f examples/s  %.0f tokens/s\n", r.StepMS, r.MinMS, r.ExamplesPerSecond, r.TokensPerSecond)
-	fmt.Printf("%.1f GFLOPS, %.0f %% of the measured peak of %.1f; %.1f %% of the step outside products (packing %.1f %%, AdamW %.1f %%)\n",
+func (r *trainBenchResult) print() error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s, batch %d × %.0f tokens, %d threads, %d steps\n", r.Precision, r.ISA, r.Batch, r.Seq, r.Threads, r.Steps)
+	fmt.Fprintf(&b, "step ms: median %.1f  min %.1f; %.1f examples/s  %.0f tokens/s\n", r.StepMS, r.MinMS, r.ExamplesPerSecond, r.TokensPerSecond)
+	fmt.Fprintf(&b, "%.1f GFLOPS, %.0f %% of the measured peak of %.1f; %.1f %% of the step outside products (packing %.1f %%, AdamW %.1f %%)\n",
 		r.GFLOPS, 100*r.PeakShare, r.PeakGFLOPS, 100*r.OutsideProducts, 100*r.Packing, 100*r.Optimizer)
-	fmt.Printf("%.0f allocations of %.0f KB a step, garbage collection %.2f %% of it; %.0f MB resident\n", r.Allocations, r.AllocatedBytes/1e3, 100*r.GCShare, r.RSS)
+	fmt.Fprintf(&b, "%.0f allocations of %.0f KB a step, garbage collection %.2f %% of it; %.0f MB resident\n", r.Allocations, r.AllocatedBytes/1e3, 100*r.GCShare, r.RSS)
 	for _, name := range sortedKeys(r.Profile) {
-		fmt.Printf("  %-28s %8.2f ms a step\n", name, r.Profile[name])
+		fmt.Fprintf(&b, "  %-28s %8.2f ms a step\n", name, r.Profile[name])
 	}
+	_, err := fmt.Print(b.String())
+	return err
 }
 
 // syntheticSet replaces the models' tokenizer by one of words w0, w1, ..., each

@@ -119,8 +119,7 @@ says that no model is good enough, or none at the target. A target that no stude
 			if common.json {
 				return errors.Join(printJSON(report), err)
 			}
-			fmt.Print(report.Table())
-			_, perr := fmt.Printf("\nwritten: %s\n", filepath.Join(output, "report.{md,json,html}"))
+			_, perr := fmt.Printf("%s\nwritten: %s\n", report.Table(), filepath.Join(output, "report.{md,json,html}"))
 			return errors.Join(perr, err)
 		},
 	}

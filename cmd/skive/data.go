@@ -93,27 +93,29 @@ func newDataShow() *cobra.Command {
 					First    []exampleLine  `json:"first"`
 				}{set.Task.Name, len(set.Examples), counts, lines})
 			}
-			fmt.Printf("%s: %d examples\n", set.Task.Name, len(set.Examples))
+			var b strings.Builder
+			fmt.Fprintf(&b, "%s: %d examples\n", set.Task.Name, len(set.Examples))
 			labels := append(set.Task.Labels, "")
 			if set.Task.Kind == data.MultipleChoice {
 				labels = slices.Sorted(maps.Keys(counts))
 			}
 			for _, label := range labels {
 				if counts[label] > 0 {
-					fmt.Printf("  %-16q %d\n", label, counts[label])
+					fmt.Fprintf(&b, "  %-16q %d\n", label, counts[label])
 				}
 			}
 			for _, e := range first {
-				fmt.Printf("%s\t%s", strings.Join(labelsOf(set, e), "|"), e.Text)
+				fmt.Fprintf(&b, "%s\t%s", strings.Join(labelsOf(set, e), "|"), e.Text)
 				if e.HasPair {
-					fmt.Printf("\t%s", e.Pair)
+					fmt.Fprintf(&b, "\t%s", e.Pair)
 				}
 				for _, choice := range e.Choices {
-					fmt.Printf("\t%s", choice)
+					fmt.Fprintf(&b, "\t%s", choice)
 				}
-				fmt.Println()
+				b.WriteByte('\n')
 			}
-			return nil
+			_, err = fmt.Print(b.String())
+			return err
 		},
 	}
 	task.register(c.Flags(), false)

@@ -110,11 +110,12 @@ func exportONNX(m *checkpoints.Model, o onnx.Options, path string) error {
 	if common.json {
 		return printJSON(r)
 	}
-	fmt.Printf("%s: %s, opset %d, %d bytes; self-check within %.1e of the engine\n", r.Model, r.DType, r.Opset, r.Bytes, r.Difference)
+	text := fmt.Sprintf("%s: %s, opset %d, %d bytes; self-check within %.1e of the engine\n", r.Model, r.DType, r.Opset, r.Bytes, r.Difference)
 	if len(r.Files) > 0 {
-		fmt.Printf("beside it: %s\n", strings.Join(r.Files, ", "))
+		text += fmt.Sprintf("beside it: %s\n", strings.Join(r.Files, ", "))
 	}
-	return nil
+	_, err = fmt.Print(text)
+	return err
 }
 
 // exportHF writes a Hugging Face directory whose tokenizer is in the form that

@@ -119,13 +119,26 @@ func run(ctx context.Context, args []string) (code int) {
 	if errors.As(err, &setting) && c.Flags().Lookup(setting.Option) != nil {
 		err = usagef("--%w", setting)
 	}
-	// Joined errors lie on lines of their own.
-	fmt.Fprintf(os.Stderr, "skive: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+	fmt.Fprintf(os.Stderr, "skive: %s\n", oneLine(err))
 	var usage usageError
 	if errors.As(err, &usage) {
 		return exitUsage
 	}
 	return exitFailure
+}
+
+// maxMessage is how many bytes of an error are printed: what is wrong in a file may
+// be a line of megabytes.
+const maxMessage = 2000
+
+// oneLine is the text of an error. Joined errors lie on lines of their own.
+func oneLine(err error) string {
+	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	if len(text) <= maxMessage {
+		return text
+	}
+	half := maxMessage / 2
+	return strings.ToValidUTF8(text[:half], "") + " ... " + strings.ToValidUTF8(text[len(text)-half:], "")
 }
 
 func newRoot() *cobra.Command {

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/compress"
@@ -18,29 +20,44 @@ import (
 // execute runs a command line and returns what it wrote.
 func execute(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	capture := func(f **os.File) func() string {
-		old := *f
-		r, w, err := os.Pipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		*f = w
-		done := make(chan string)
-		go func() {
-			var b bytes.Buffer
-			io.Copy(&b, r)
-			done <- b.String()
-		}()
-		return func() string {
-			w.Close()
-			*f = old
-			return <-done
-		}
-	}
-	out, errs := capture(&os.Stdout), capture(&os.Stderr)
+	out := capture(t, &os.Stdout)
+	code, stderr = executeTo(t, os.Stdout, args...)
+	return code, out(), stderr
+}
+
+// executeTo is execute with a standard output of the caller's.
+func executeTo(t *testing.T, stdout *os.File, args ...string) (code int, stderr string) {
+	t.Helper()
+	old := os.Stdout
+	os.Stdout = stdout
+	defer func() { os.Stdout = old }()
+	errs := capture(t, &os.Stderr)
 	common = commonFlags{}
 	code = run(context.Background(), args)
-	return code, out(), errs()
+	return code, errs()
+}
+
+// capture puts a pipe in the place of a file. The function that it returns puts
+// the file back and returns what was written.
+func capture(t *testing.T, f **os.File) func() string {
+	t.Helper()
+	old := *f
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	*f = w
+	done := make(chan string)
+	go func() {
+		var b bytes.Buffer
+		io.Copy(&b, r)
+		done <- b.String()
+	}()
+	return func() string {
+		w.Close()
+		*f = old
+		return <-done
+	}
 }
 
 func TestBadInputEndsInOneLine(t *testing.T) {
@@ -261,6 +278,46 @@ func TestPrintRecipe(t *testing.T) {
 	code, stdout, stderr := execute(t, "compress", "--target-ms", "2", "--print-recipe", "--json")
 	if err := json.Unmarshal([]byte(stdout), &recipe); code != 0 || err != nil || recipe.Task != "reviews" || recipe.TargetMS != 2 {
 		t.Errorf("exit code %d, %s%s (%v)", code, stdout, stderr, err)
+	}
+}
+
+// What cannot be printed fails the command.
+func TestFullStandardOutput(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close()
+	dir := t.TempDir()
+	model := filepath.Join("..", "..", "train", "testdata", "tiny")
+	file := filepath.Join(dir, "words.jsonl")
+	if err := os.WriteFile(file, []byte(strings.Repeat(`{"text": "w9 w20", "label": "red"}`+"\n", 4)), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	task := []string{"--task", "text", "--train", file, "--dev", file, "--steps", "1"}
+	for _, args := range [][]string{
+		{"eval", "--model", model, "--task", "text", "--data", file},
+		{"data", "show", "--task", "text", file},
+		{"bench", "--model", model, "--duration", "1ms"},
+		{"bench", "--model", model, "--train", "--steps", "1"},
+		{"export", "--model", model, "--format", "onnx", "-o", filepath.Join(dir, "onnx")},
+		{"quantize", "--model", model, "-o", filepath.Join(dir, "int8.skive")},
+		{"inspect", model},
+		{"compress", "--print-recipe"},
+		append([]string{"train", "--model", model, "-o", filepath.Join(dir, "one")}, task...),
+		append([]string{"train", "--model", model, "--seeds", "2", "-o", filepath.Join(dir, "two")}, task...),
+	} {
+		if code, stderr := executeTo(t, full, append(args, "-q")...); code != exitFailure || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%v: exit code %d, %q, want 1 and one line", args, code, stderr)
+		}
+	}
+}
+
+// What is wrong in a file may be a line of megabytes.
+func TestLongErrors(t *testing.T) {
+	long := strings.Repeat("ä", 1<<20)
+	if got := oneLine(fmt.Errorf("a.txt: %s\nb.txt: bad", long)); len(got) > maxMessage+8 || !strings.HasPrefix(got, "a.txt: ä") || !strings.HasSuffix(got, "ä; b.txt: bad") || !utf8.ValidString(got) {
+		t.Errorf("%d bytes: %q", len(got), got)
 	}
 }
 

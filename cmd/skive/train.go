@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -229,9 +230,11 @@ func printSeeds(r *train.SeedsResult, output string) error {
 			Spread map[string]float64 `json:"spread"`
 		}{runs, r.Mean, r.Spread})
 	}
+	var b strings.Builder
 	for _, one := range runs {
-		fmt.Printf("seed %d: %s %.4f at step %d of %d; written: %s\n", one.Seed, r.Metric, one.Metrics[r.Metric], one.Step, one.Steps, one.Output)
+		fmt.Fprintf(&b, "seed %d: %s %.4f at step %d of %d; written: %s\n", one.Seed, r.Metric, one.Metrics[r.Metric], one.Step, one.Steps, one.Output)
 	}
-	fmt.Printf("%s %.4f ± %.4f over %d seeds\n", r.Metric, r.Mean[r.Metric], r.Spread[r.Metric], len(runs))
-	return nil
+	fmt.Fprintf(&b, "%s %.4f ± %.4f over %d seeds\n", r.Metric, r.Mean[r.Metric], r.Spread[r.Metric], len(runs))
+	_, err := fmt.Print(b.String())
+	return err
 }
