@@ -1,0 +1,406 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	// maxMessage is how many lines a command may end with that fails,
+	maxMessage = 3
+	// and maxLine how long each may be, in bytes.
+	maxLine = 4096
+	// youth is the processor time in which a program may not have come to catch signals.
+	youth = 20 * time.Millisecond
+	// obedience is how long a program may take to end that was asked to, on a busy machine,
+	obedience = 10 * time.Second
+	// and maxResident how much memory it may take for models of a few KB, in KB.
+	maxResident = 1 << 20
+)
+
+var (
+	crash   = regexp.MustCompile(`(?m)^(goroutine \d|fatal error: |panic: |runtime: |SIG[A-Z]+: |skive: internal error)|unexpected fault|nil pointer|index out of range|runtime error`)
+	notNum  = regexp.MustCompile(`\b(NaN|Inf)\b`)
+	ourTemp = regexp.MustCompile(`^\..*(skive-(writing|pending|trial)|\.tmp$)`)
+)
+
+// check finds what does not hold after the command has run.
+func (r *round) check() error {
+	errs := []error{r.checkEnding("it", r.result)}
+	if r.rival > 0 {
+		errs = append(errs, r.checkEnding("its rival", r.against))
+		if !r.onlyFault() && r.result.code != 0 && r.against.code != 0 {
+			errs = append(errs, errors.New("two writers, and both failed"))
+		}
+	}
+	if r.result.code == 0 {
+		errs = append(errs, r.checkAnswers())
+	}
+	errs = append(errs, r.checkInputs(), r.checkTidy(), r.checkOutput())
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return r.checkRepeat()
+}
+
+// onlyFault tells whether there is more than one fault, or a refusal is expected.
+func (r *round) onlyFault() bool { return len(r.faults) > 1 || r.excused.refusal }
+
+// checkEnding looks at how the program ended and what it said.
+func (r *round) checkEnding(who string, e ending) error {
+	if e.hung {
+		return fmt.Errorf("%s hangs", who)
+	}
+	if asked := r.excused.asked; asked > 0 && e.took > asked+obedience {
+		return fmt.Errorf("%s was asked to end after %v, and ended after %v", who, asked, e.took)
+	}
+	if e.memory > maxResident && !r.excused.options {
+		return fmt.Errorf("%s took %d MB", who, e.memory>>10)
+	}
+	if found := crash.FindString(e.stderr + e.stdout); found != "" {
+		return fmt.Errorf("%s crashed: %q", who, found)
+	}
+	switch {
+	case e.signal != 0:
+		young := e.signal == r.excused.early && e.cpu < youth
+		if !young && !slices.Contains(r.excused.signals, e.signal) {
+			return fmt.Errorf("%s was ended by %v", who, e.signal)
+		}
+		return nil
+	case e.code == 0 && r.excused.refusal && r.onlyRefusal():
+		return fmt.Errorf("%s succeeded, expected a refusal", who)
+	case e.code == 0:
+		return nil
+	case slices.Contains(r.excused.signals, syscall.SIGINT) && e.code == 128+int(syscall.SIGINT):
+		return nil // interrupted twice
+	case e.code > 2:
+		return fmt.Errorf("%s ended with code %d", who, e.code)
+	case !r.excused.failure && !strings.Contains(e.stderr, "interrupt"):
+		return fmt.Errorf("%s failed, and nothing was wrong", who)
+	}
+	lines := firstLines(e.stderr, 1<<20)
+	if len(lines) == 0 {
+		return fmt.Errorf("%s failed without a word", who)
+	}
+	if r.has("-q") && len(lines) > maxMessage {
+		return fmt.Errorf("%s says why in %d lines", who, len(lines))
+	}
+	if last := lines[len(lines)-1]; len(last) > maxLine {
+		return fmt.Errorf("%s says why in a line of %d bytes", who, len(last))
+	}
+	return nil
+}
+
+// onlyRefusal tells whether nothing but the refusal is expected.
+func (r *round) onlyRefusal() bool { return !r.excused.options && !r.excused.output }
+
+// checkAnswers looks at the standard output of a command that succeeded.
+func (r *round) checkAnswers() error {
+	out := r.result.stdout
+	if found := notNum.FindString(out); found != "" && !r.excused.options {
+		return fmt.Errorf("exit 0, and %q in what it says", found)
+	}
+	if r.excused.stdout {
+		if strings.Contains(r.setting.redirect, "/dev/full") && r.speaks() {
+			return errors.New("exit 0, though its standard output was full")
+		}
+		return nil
+	}
+	asJSON := r.has("--json") && !r.excused.options
+	if r.command == "predict" && !r.excused.options {
+		if want, got := countLines(r.stdin), countLines([]byte(out)); want != got {
+			return fmt.Errorf("%d answers to %d lines", got, want)
+		}
+		if !asJSON {
+			return nil
+		}
+	} else if asJSON && r.speaks() && strings.TrimSpace(out) == "" {
+		return errors.New("exit 0, and no JSON")
+	}
+	if !asJSON {
+		return nil
+	}
+	d := json.NewDecoder(strings.NewReader(out))
+	documents := 0
+	for ; ; documents++ {
+		var v any
+		if err := d.Decode(&v); err == io.EOF {
+			break
+		} else if err != nil {
+			return fmt.Errorf("exit 0, and standard output is no JSON: %w", err)
+		}
+	}
+	if documents > 1 && r.command != "predict" {
+		return fmt.Errorf("%d JSON documents", documents)
+	}
+	return nil
+}
+
+// speaks tells whether the command writes to standard output.
+func (r *round) speaks() bool {
+	switch r.command {
+	case "data convert", "data generate":
+		return false
+	case "predict":
+		return countLines(r.stdin) > 0 && !r.excused.options
+	}
+	return !r.excused.options
+}
+
+func countLines(text []byte) int {
+	text = bytes.TrimPrefix(text, []byte("\ufeff"))
+	n := bytes.Count(text, []byte("\n"))
+	if len(text) > 0 && text[len(text)-1] != '\n' {
+		n++
+	}
+	return n
+}
+
+// hashInputs returns a checksum of each file of the inputs.
+func (r *round) hashInputs() map[string]string {
+	hashes := map[string]string{}
+	for _, input := range r.inputs {
+		filepath.WalkDir(r.path(input), func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() {
+				hashes[path] = hashFile(path)
+			}
+			return nil
+		})
+	}
+	return hashes
+}
+
+// hashFile is "" for a file that is not there.
+func hashFile(path string) string {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(text))
+}
+
+// checkInputs asks that the command has changed nothing that it reads.
+func (r *round) checkInputs() error {
+	if r.excused.changing {
+		return nil
+	}
+	for path, hash := range r.hashInputs() {
+		if r.hashes[path] != hash {
+			return fmt.Errorf("the input %s was changed", path)
+		}
+	}
+	return nil
+}
+
+// checkTidy asks that nothing lies around that the command was not to write.
+func (r *round) checkTidy() error {
+	if r.excused.untidy {
+		return nil
+	}
+	err := filepath.WalkDir(r.dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && ourTemp.MatchString(d.Name()) && d.Name() != filepath.Base(r.output) {
+			return fmt.Errorf("%s was left behind", path)
+		}
+		return nil
+	})
+	if err != nil || r.excused.output || r.excused.changing {
+		return err
+	}
+	expected := slices.Concat(r.inputs, r.beside, []string{"home", "tmp", strings.Split(r.output, "/")[0]})
+	entries, err := os.ReadDir(r.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !slices.Contains(expected, e.Name()) {
+			return fmt.Errorf("%s was written", e.Name())
+		}
+	}
+	if entries, err = os.ReadDir(r.path("tmp")); err == nil && len(entries) > 0 {
+		return fmt.Errorf("%s was left in the directory for temporary files", entries[0].Name())
+	}
+	return nil
+}
+
+// checkOutput asks for the old output or the new one, whole.
+func (r *round) checkOutput() error {
+	if r.output == "" || r.excused.output || r.excused.options {
+		return nil
+	}
+	now, err := r.signatures(r.output)
+	if err != nil {
+		return fmt.Errorf("the output is lost: %w", err)
+	}
+	done := r.result.code == 0 || r.rival > 0 && r.against.code == 0
+	for i, part := range r.parts {
+		switch {
+		case now[i] == "" && done:
+			return fmt.Errorf("exit 0 without %s", filepath.Join(r.output, part))
+		case now[i] == "" && r.old[i] != "":
+			return fmt.Errorf("%s was there and is not", filepath.Join(r.output, part))
+		case r.excused.refusal && now[i] != r.old[i]:
+			return fmt.Errorf("%s was replaced, expected a refusal", filepath.Join(r.output, part))
+		}
+	}
+	return nil
+}
+
+// signatures tell the parts of an output from others: what its models answer, or
+// the bytes of its files; "" for what is not there. Parts that are not whole are an error.
+func (r *round) signatures(output string) ([]string, error) {
+	all := make([]string, len(r.parts))
+	for i, part := range r.parts {
+		var err error
+		path := r.path(output, part)
+		if r.partFiles {
+			all[i] = hashFile(path)
+			if text, err := os.ReadFile(path); err == nil && len(text) == 0 {
+				return nil, fmt.Errorf("%s is empty", path)
+			}
+		} else if all[i], err = r.answers(path); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// answers is what a model says, "" where there is none.
+func (r *round) answers(path string) (string, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if info.IsDir() { // which may hold a training state alone
+		_, err1 := os.Stat(filepath.Join(path, "config.json"))
+		_, err2 := os.Stat(filepath.Join(path, ".skive-pending"))
+		if err1 != nil && err2 != nil {
+			return "", nil
+		}
+	}
+	s := setting{dir: r.dir, env: r.plain().env, reads: -1, stdin: strings.NewReader(strings.Join(tasks[r.task].probes, "\n") + "\n")}
+	p, err := start(s, r.pool.program, "predict", "-q", "--json", "--threads", "1", "--model", path)
+	if err != nil {
+		return "", err
+	}
+	e := p.end()
+	if e.code != 0 && !r.excused.inputs { // a damaged tokenizer, for one, goes along
+		return "", fmt.Errorf("predict with %s: exit %d: %.200s", path, e.code, e.stderr)
+	}
+	if got, want := countLines([]byte(e.stdout)), len(tasks[r.task].probes); e.code == 0 && got != want {
+		return "", fmt.Errorf("predict with %s: %d answers to %d lines", path, got, want)
+	}
+	s.stdin = nil
+	if p, err = start(s, r.pool.program, "inspect", "-q", "--", path); err != nil {
+		return "", err
+	}
+	if e := p.end(); e.code != 0 {
+		return "", fmt.Errorf("inspect %s: exit %d: %.200s", path, e.code, e.stderr)
+	}
+	return "a model: " + e.stdout, nil
+}
+
+// checkRepeat runs the command again when the fault is over: it completes, and what
+// comes out is what a run gives that nothing happened to.
+func (r *round) checkRepeat() error {
+	x := r.excused
+	if r.output == "" || x.inputs || x.output || x.options || x.refusal || len(r.faults) == 0 {
+		return nil
+	}
+	for _, do := range r.peace {
+		if err := do(); err != nil {
+			return err
+		}
+	}
+	in := r.plain()
+	want, err := r.reference(in, r.args)
+	if err != nil {
+		return err
+	}
+	now, err := r.signatures(r.output)
+	if err != nil {
+		return err
+	}
+	if r.result.code != 0 && (r.rival == 0 || r.against.code != 0) {
+		if err := r.repeat(in); err != nil {
+			return err
+		}
+		if now, err = r.signatures(r.output); err != nil {
+			return fmt.Errorf("after it was run again: %w", err)
+		}
+	}
+	if r.rivalArgs != nil && !slices.Equal(now, want) {
+		if want, err = r.reference(in, r.rivalArgs); err != nil {
+			return err
+		}
+	}
+	if !x.varies && !slices.Equal(now, want) {
+		return errors.New("the output is not what a run in peace writes")
+	}
+	r.excused.untidy = false
+	return r.checkTidy()
+}
+
+// reference is the signatures of what a command line writes in peace.
+func (r *round) reference(in setting, args []string) ([]string, error) {
+	other := "reference" + filepath.Ext(r.output)
+	args = slices.Clone(args)
+	args[slices.Index(args, "-o")+1] = other
+	if e := r.again(in, args); e.code != 0 && !r.excused.varies {
+		return nil, fmt.Errorf("a run in peace fails: %.300s", e.stderr)
+	}
+	all, err := r.signatures(other)
+	return all, errors.Join(err, os.RemoveAll(r.path(other)))
+}
+
+// repeat runs the command once more as its user would.
+func (r *round) repeat(in setting) error {
+	args := slices.Clone(r.args)
+	flags, err := r.pool.flagsOf(r.command)
+	if err != nil {
+		return err
+	}
+	states, _ := filepath.Glob(escape(r.path(r.output)) + "/state/training.state")
+	if more, _ := filepath.Glob(escape(r.path(r.output)) + "/*/state/training.state"); len(states)+len(more) > 0 && slices.Contains(flags, flagInfo{name: "resume"}) {
+		args = append([]string{"--resume"}, args...)
+	} else if _, err := os.Lstat(r.path(r.output)); err == nil && slices.Contains(flags, flagInfo{name: "overwrite"}) && !r.has("--overwrite") {
+		args = append([]string{"--overwrite"}, args...)
+	}
+	if e := r.again(in, args); e.code != 0 && !r.excused.varies {
+		return fmt.Errorf("run again (skive %s %s) it fails: %.300s", r.command, quoted(args), e.stderr)
+	}
+	return nil
+}
+
+// again runs the command in peace.
+func (r *round) again(in setting, args []string) ending {
+	if r.stdin != nil {
+		in.stdin = bytes.NewReader(r.stdin)
+	}
+	p, err := start(in, r.pool.program, append(strings.Fields(r.command), args...)...)
+	if err != nil {
+		return ending{code: -1, stderr: err.Error()}
+	}
+	return p.end()
+}
+
+// escape makes a path a pattern that matches it alone.
+func escape(path string) string {
+	return regexp.MustCompile(`[\\*?\[]`).ReplaceAllString(path, `\$0`)
+}
