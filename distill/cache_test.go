@@ -64,6 +64,14 @@ func TestTheCacheChangesNoBit(t *testing.T) {
 		t.Errorf("the cache holds %v", names)
 	}
 	dir = t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if !sameTensors(run(filepath.Join(file, "cache"), 1<<20), want) {
+		t.Error("a cache that cannot be made: other weights than without")
+	}
+	dir = t.TempDir()
 	if !sameTensors(run(dir, 20000), want) {
 		t.Error("a cache that holds some examples: other weights than without")
 	}

@@ -134,7 +134,7 @@ type teacher struct {
 }
 
 // remember makes the keepers. With repeats, a later epoch asks for the same
-// outputs again.
+// outputs again. A directory that takes nothing costs time alone, and is told.
 func (t *teacher) remember(dir string, limit int64, repeats bool) error {
 	if dir == "" {
 		for _, o := range t.outputs {
@@ -161,11 +161,14 @@ func (t *teacher) remember(dir string, limit int64, repeats bool) error {
 	}
 	for _, o := range t.outputs {
 		s, err := openStore(cachePath(dir, key, o.name()), key, t.sizes(o), o.part == logitsOf || repeats && t.stored > 0)
-		if err != nil {
-			return err
-		}
-		if s != nil {
+		switch {
+		case s != nil:
 			o.keeper = s
+		case err != nil && o.part == logitsOf:
+			o.keeper = newMemory(t.sizes(o))
+		}
+		if err != nil && t.progress != nil {
+			fmt.Fprintf(t.progress, "%v: going on without storing %s\n", err, o.name())
 		}
 	}
 	return nil
