@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 )
 
 // failpoint, when set by a test, is asked before every step that changes the
@@ -39,10 +40,7 @@ func WriteFile(path string, write func(io.Writer) error) error {
 
 // WriteBytes is WriteFile of content.
 func WriteBytes(path string, content []byte) error {
-	return WriteFile(path, func(w io.Writer) error {
-		_, err := w.Write(content)
-		return err
-	})
+	return WriteFile(path, contentWriter(content))
 }
 
 func writeFile(path string, write func(io.Writer) error) error {
@@ -138,6 +136,17 @@ func syncDir(dir string) error {
 	return nil
 }
 
+// syncDirs syncs directories inside of dir, each once, and then dir.
+func syncDirs(inside []string, dir string) error {
+	slices.Sort(inside)
+	for _, d := range append(slices.Compact(inside), dir) {
+		if err := syncDir(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // A directory that is there already may hold other things than the model, so
 // its files are replaced one by one. To make that all or nothing, the new
 // files are gathered in stagingDir, which one rename turns into pendingDir;
@@ -153,6 +162,14 @@ const (
 type namedWriter struct {
 	name  string
 	write func(io.Writer) error
+}
+
+// contentWriter writes the bytes.
+func contentWriter(b []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := w.Write(b)
+		return err
+	}
 }
 
 // writeDirAtomic makes the files the content of dir. Names in owned that are
@@ -187,10 +204,7 @@ func writeDirAtomic(dir string, files []namedWriter, owned []string) error {
 	if err != nil {
 		return err
 	}
-	files = append(slices.Clone(files), namedWriter{manifestName, func(w io.Writer) error {
-		_, err := w.Write(manifest)
-		return err
-	}})
+	files = append(slices.Clone(files), namedWriter{manifestName, contentWriter(manifest)})
 	err = writeFiles(staging, files)
 	if err == nil {
 		if err = reach("rename"); err == nil {
@@ -242,11 +256,19 @@ func writeFiles(dir string, files []namedWriter) error {
 	if err := os.Mkdir(dir, 0o777); err != nil {
 		return err
 	}
+	var folders []string
 	for _, file := range files {
 		if err := reach("create"); err != nil {
 			return err
 		}
-		f, err := os.Create(filepath.Join(dir, file.name))
+		target := filepath.Join(dir, file.name)
+		if folder := filepath.Dir(target); folder != dir {
+			if err := os.MkdirAll(folder, 0o777); err != nil {
+				return err
+			}
+			folders = append(folders, folder)
+		}
+		f, err := os.Create(target)
 		if err != nil {
 			return err
 		}
@@ -262,7 +284,7 @@ func writeFiles(dir string, files []namedWriter) error {
 			return err
 		}
 	}
-	return syncDir(dir)
+	return syncDirs(folders, dir)
 }
 
 // finishPending moves the files of a complete, interrupted write to their
@@ -277,11 +299,19 @@ func finishPending(dir string, owned []string) error {
 		// What a removal leaves that was interrupted behind the manifest.
 		return os.RemoveAll(pending)
 	}
+	var folders []string
 	for _, name := range names {
 		if err := reach("move"); err != nil {
 			return err
 		}
-		err := os.Rename(filepath.Join(pending, name), filepath.Join(dir, name))
+		target := filepath.Join(dir, name)
+		if folder := filepath.Dir(target); folder != filepath.Clean(dir) {
+			if err := os.MkdirAll(folder, 0o777); err != nil {
+				return err
+			}
+			folders = append(folders, folder)
+		}
+		err := os.Rename(filepath.Join(pending, name), target)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -297,7 +327,7 @@ func finishPending(dir string, owned []string) error {
 			return err
 		}
 	}
-	if err := syncDir(dir); err != nil {
+	if err := syncDirs(folders, dir); err != nil {
 		return err
 	}
 	// The manifest first: without it the rest is nothing.
@@ -335,7 +365,8 @@ func parseManifest(b []byte) (names []string, err error) {
 		return nil, corrupt("%v", err)
 	}
 	for _, n := range names {
-		if !plainName(n) {
+		// A module's file lies in a directory of its own.
+		if folder, name, nested := strings.Cut(n, "/"); !plainName(folder) || nested && !plainName(name) {
 			return nil, corrupt("%q is not the name of a file", n)
 		}
 	}

@@ -67,6 +67,7 @@ func (c Config) Stock() bool {
 func (c Config) Clone() Config {
 	c.Layers = slices.Clone(c.Layers)
 	c.Labels = slices.Clone(c.Labels)
+	c.Sentence = c.Sentence.Clone()
 	return c
 }
 
@@ -161,6 +162,9 @@ func (c Config) Validate() error {
 	if i := slices.Index(c.Labels, ""); i >= 0 {
 		return fmt.Errorf("id2label: label %d has no name", i)
 	}
+	if c.Sentence != nil {
+		return c.Sentence.validate()
+	}
 	return nil
 }
 
@@ -171,6 +175,7 @@ const (
 	encoder
 	pooler
 	classifier
+	sentence // dense layers after the pooling into an embedding
 )
 
 // tensorSpec is one tensor of the architecture.
@@ -181,7 +186,8 @@ type tensorSpec struct {
 	layer int // of an encoder tensor
 }
 
-// tensorSpecs lists the tensors of the encoder and its head, under their names in
+// tensorSpecs lists the tensors of the encoder, its head and the dense layers of
+// its embeddings, under their names in
 // Skive: those of BERT, whatever the family.
 func (c Config) tensorSpecs() []tensorSpec {
 	h, e := c.HiddenSize, c.EmbeddingWidth()
@@ -220,6 +226,7 @@ func (c Config) tensorSpecs() []tensorSpec {
 		add(encoder, p+"output.LayerNorm.bias", h)
 	}
 	c.headSpecs(add)
+	c.sentenceSpecs(add)
 	return specs
 }
 

@@ -138,7 +138,7 @@ func (c Config) headSpecs(add func(part modelPart, name string, shape ...int)) {
 // pooler is added where the head reads it. The encoder is left as it is.
 func (m *Model) SetHead(head Head, labels []string, seed uint64) error {
 	cfg := m.Config.Clone()
-	cfg.Head, cfg.Labels = head, slices.Clone(labels)
+	cfg.Head, cfg.Labels, cfg.Pairs = head, slices.Clone(labels), false
 	if len(labels) == 0 {
 		switch head {
 		case Regression, MultipleChoice:
@@ -165,6 +165,8 @@ func (m *Model) SetHead(head Head, labels []string, seed uint64) error {
 			delete(m.Tensors, s.name+scaleSuffix)
 		}
 	}
+	m.dropSentence()
+	cfg.Sentence = nil
 	m.Config = cfg
 	for _, s := range cfg.tensorSpecs() {
 		if _, ok := m.Tensors[s.name]; !ok && (s.part == classifier || s.part == pooler && cfg.pooled()) {

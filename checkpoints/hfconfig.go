@@ -51,12 +51,19 @@ type hfConfig struct {
 	DistilAttention   *float32 `json:"attention_dropout"`
 	SeqClassifDropout *float32 `json:"seq_classif_dropout"`
 
-	// Sizes of uneven layers, keys of Skive's own.
-	Heads         []int `json:"skive_attention_heads"`
-	Intermediates []int `json:"skive_intermediate_sizes"`
+	// Keys of Skive's own: the sizes of uneven layers, what the head was trained
+	// on, and how embeddings are made.
+	Heads         []int     `json:"skive_attention_heads"`
+	Intermediates []int     `json:"skive_intermediate_sizes"`
+	Pairs         bool      `json:"skive_text_pairs"`
+	Sentence      *Sentence `json:"skive_sentence"`
 	// PrunedHeads are the numbers of the heads that prune_heads of
 	// transformers took out, by layer.
 	PrunedHeads map[string][]int `json:"pruned_heads"`
+
+	// What the CrossEncoder of sentence-transformers writes, formerly and now.
+	CrossActivation *string         `json:"sbert_ce_default_activation_function"`
+	CrossEncoder    json.RawMessage `json:"sentence_transformers"`
 
 	// Settings that change the arithmetic and are not implemented.
 	PositionType   *string `json:"position_embedding_type"`
@@ -95,11 +102,7 @@ func ParseConfig(text []byte) (Config, error) {
 func parseConfig(text []byte) (parsedConfig, error) {
 	var h hfConfig
 	if err := json.Unmarshal(text, &h); err != nil {
-		var te *json.UnmarshalTypeError
-		if errors.As(err, &te) && te.Field != "" {
-			return parsedConfig{}, fmt.Errorf("%s is a JSON %s, expected %v", te.Field, te.Value, te.Type)
-		}
-		return parsedConfig{}, corrupt("%v", err)
+		return parsedConfig{}, jsonError(err)
 	}
 	f, err := h.family()
 	if err != nil {
@@ -120,6 +123,8 @@ func parseConfig(text []byte) (parsedConfig, error) {
 		InitializerRange:  valueOr(h.InitializerRange, 0.02),
 		Task:              valueOr(h.Task, ""),
 		ClassifierDropout: valueOr(h.ClassifierDropout, valueOr(h.HiddenDropout, 0.1)),
+		Pairs:             h.Pairs || h.CrossActivation != nil || jsonKind(h.CrossEncoder) == "object",
+		Sentence:          h.Sentence,
 	}
 	var layers, heads, intermediate int
 	for _, size := range []struct {
@@ -195,6 +200,15 @@ func parseConfig(text []byte) (parsedConfig, error) {
 	}
 	p.Config = c
 	return p, nil
+}
+
+// jsonError says which key of a JSON file is not what it should be.
+func jsonError(err error) error {
+	var te *json.UnmarshalTypeError
+	if errors.As(err, &te) && te.Field != "" {
+		return fmt.Errorf("%s is a JSON %s, expected %v", te.Field, te.Value, te.Type)
+	}
+	return corrupt("%v", err)
 }
 
 func valueOr[T any](p *T, def T) T {
@@ -493,12 +507,13 @@ func (m *Model) architecture() string {
 
 // ConfigJSON returns the model's config.json as SaveHF writes it: that of its
 // class in transformers, with the labels.
-func (m *Model) ConfigJSON() ([]byte, error) { return formatConfig(m) }
+func (m *Model) ConfigJSON() ([]byte, error) { return formatConfig(m, false) }
 
 // formatConfig writes the configuration as a config.json that stock
 // transformers loads when Config.Stock is true, and that ParseConfig reads
-// back to the same configuration in any case.
-func formatConfig(m *Model) ([]byte, error) {
+// back to the same configuration in any case, if whole has it hold what other files
+// of a Hugging Face directory hold: how embeddings are made.
+func formatConfig(m *Model, whole bool) ([]byte, error) {
 	c := m.Config
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -560,6 +575,12 @@ func formatConfig(m *Model) ([]byte, error) {
 	}
 	if c.Task != "" {
 		out.add("finetuning_task", c.Task)
+	}
+	if c.Pairs {
+		out.add("skive_text_pairs", true)
+	}
+	if whole && c.Sentence != nil {
+		out.add("skive_sentence", c.Sentence)
 	}
 	switch m.DType() {
 	case F32:

@@ -62,7 +62,7 @@ func TestLabelsOfTransformers(t *testing.T) {
 		if !p.labelsGiven {
 			continue
 		}
-		written, err := formatConfig(m)
+		written, err := formatConfig(m, true)
 		check(t, err)
 		var stock struct {
 			Label2ID map[string]int `json:"label2id"`

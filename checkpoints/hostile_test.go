@@ -443,7 +443,7 @@ func FuzzConfig(f *testing.F) {
 		if err != nil {
 			return
 		}
-		text, err := formatConfig(&Model{Config: c})
+		text, err := formatConfig(&Model{Config: c}, true)
 		check(t, err)
 		again, err := ParseConfig(text)
 		check(t, err)
@@ -577,7 +577,7 @@ func fuzzContainer(f *testing.F, kind string, meta any, sections []section, pars
 
 func FuzzSkive(f *testing.F) {
 	m := tinyModel()
-	config, err := formatConfig(m)
+	config, err := formatConfig(m, true)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -39,7 +41,17 @@ func openHF(path string) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	configPath, ok := dir.file(configName)
+	modules, err := dir.modules()
+	if err != nil {
+		return nil, err
+	}
+	encoder := dir
+	if len(modules) > 0 && modules[0].Path != "" {
+		if encoder, err = openDir(filepath.Join(path, modules[0].Path)); err != nil {
+			return nil, err
+		}
+	}
+	configPath, ok := encoder.file(configName)
 	if !ok {
 		if _, err := os.Stat(filepath.Join(path, stateDir)); err == nil {
 			return nil, fmt.Errorf("%s: %w: it holds a training state but no finished model yet", path, ErrNotModel)
@@ -55,11 +67,18 @@ func openHF(path string) (*Model, error) {
 		return nil, fmt.Errorf("%s: %w", configPath, err)
 	}
 	m := &Model{Tensors: make(map[string]Tensor), Notes: cfg.notes}
-	if err := m.readWeights(dir, cfg); err != nil {
+	var dense map[string]foreignTensor
+	if modules != nil {
+		if dense, err = m.readSentence(dir, encoder, modules, &cfg); err != nil {
+			m.Close()
+			return nil, err
+		}
+	}
+	if err := m.readWeights(encoder, cfg, dense); err != nil {
 		m.Close()
 		return nil, err
 	}
-	if m.Tokenizer, err = dir.tokenizer(); err != nil {
+	if m.Tokenizer, err = encoder.tokenizer(); err != nil {
 		m.Close()
 		return nil, err
 	}
@@ -118,20 +137,30 @@ var weightFiles = []weightFile{
 
 // ModelFiles picks from the names of the files of a directory those that Open
 // reads: the configuration, the weights in the one form that it prefers, the
-// tokenizer and the provenance.
+// tokenizer and the provenance, and of a sentence-transformers directory the
+// modules.
 func ModelFiles(names []string) ([]string, error) {
 	var files []string
+	there := func(name string) bool { return slices.Contains(names, name) }
 	add := func(name string) bool {
-		there := slices.Contains(names, name)
-		if there {
+		if there(name) {
 			files = append(files, name)
 		}
-		return there
+		return there(name)
 	}
-	if !add(configName) {
+	folder := "" // of the encoder
+	if !there(configName) && there(modulesName) {
+		for _, name := range names {
+			if moduleFile.MatchString(name) && strings.HasPrefix(name, "0_") {
+				folder, _, _ = strings.Cut(name, "/")
+				folder += "/"
+			}
+		}
+	}
+	if !add(folder + configName) {
 		return nil, fmt.Errorf("%w: there is no %s", ErrNotModel, configName)
 	}
-	i := slices.IndexFunc(weightFiles, func(f weightFile) bool { return add(f.name) })
+	i := slices.IndexFunc(weightFiles, func(f weightFile) bool { return add(folder + f.name) })
 	if i < 0 {
 		return nil, fmt.Errorf("%w: there is no %s, %s or %s", ErrNotModel, safetensorsName, safetensorsIndexName, pytorchName)
 	}
@@ -140,20 +169,37 @@ func ModelFiles(names []string) ([]string, error) {
 		whole := strings.TrimSuffix(kind.name, ".index.json")
 		extension := filepath.Ext(whole)
 		for _, name := range names {
-			if plainName(name) && strings.HasPrefix(name, strings.TrimSuffix(whole, extension)+"-") && strings.HasSuffix(name, extension) {
+			shard, inside := strings.CutPrefix(name, folder)
+			if inside && plainName(shard) && strings.HasPrefix(shard, strings.TrimSuffix(whole, extension)+"-") && strings.HasSuffix(shard, extension) {
 				add(name)
 			}
 		}
 	}
-	for _, name := range append([]string{provenanceName}, tokenizerNames...) {
+	add(provenanceName)
+	for _, name := range tokenizerNames {
+		add(folder + name)
+	}
+	if !add(modulesName) {
+		return files, nil
+	}
+	add(promptsName)
+	for _, name := range sentenceNames {
+		add(folder + name)
+	}
+	for _, name := range names {
+		dir, file := path.Split(name)
+		if !moduleFile.MatchString(name) || dir == folder || file == pytorchName && there(dir+safetensorsName) {
+			continue
+		}
 		add(name)
 	}
 	return files, nil
 }
 
 // readWeights finds the weights of a directory, in the order of preference of
-// transformers, and takes the tensors of the configuration from them.
-func (m *Model) readWeights(dir modelDir, cfg parsedConfig) error {
+// transformers, and takes the tensors of the configuration from them, and from
+// dense those of the dense layers after the encoder.
+func (m *Model) readWeights(dir modelDir, cfg parsedConfig, dense map[string]foreignTensor) error {
 	for _, kind := range weightFiles {
 		p, ok := dir.file(kind.name)
 		if !ok {
@@ -174,6 +220,7 @@ func (m *Model) readWeights(dir modelDir, cfg parsedConfig) error {
 				return fmt.Errorf("%s: %w", p, err)
 			}
 		}
+		maps.Copy(tensors, dense)
 		if err := m.adopt(tensors, cfg); err != nil {
 			return fmt.Errorf("%s: %w", p, err)
 		}
@@ -427,7 +474,8 @@ func parseProvenance(text []byte) ([]Stage, error) {
 }
 
 // SaveHF writes the model as a Hugging Face directory: config.json,
-// model.safetensors, the tokenizer's files, and the provenance in skive.json.
+// model.safetensors, the tokenizer's files, the provenance in skive.json, and
+// what sentence-transformers reads where Config.Sentence is set.
 // The same model gives the same bytes.
 //
 // The write is atomic: a failure or a crash at any moment leaves what Open
@@ -450,7 +498,11 @@ func (m *Model) saveHF(dir string) error {
 			return fmt.Errorf("tensor %s: int8 weights in a Hugging Face directory: %w (save a %s file)", name, ErrUnsupported, Extension)
 		}
 	}
-	config, err := formatConfig(m)
+	config, err := m.ConfigJSON()
+	if err != nil {
+		return err
+	}
+	modules, err := m.sentenceFiles()
 	if err != nil {
 		return err
 	}
@@ -458,28 +510,28 @@ func (m *Model) saveHF(dir string) error {
 	if err != nil {
 		return err
 	}
-	content := func(b []byte) func(io.Writer) error {
-		return func(w io.Writer) error {
-			_, err := w.Write(b)
-			return err
-		}
-	}
 	rename := m.Config.ownName
 	if !m.HasHead() { // BertModel has no prefix
 		rename = func(name string) string { return strings.TrimPrefix(m.Config.ownName(name), m.Config.family().prefix) }
 	}
 	files := []namedWriter{
-		{configName, content(config)},
-		{provenanceName, content(append(provenance, '\n'))},
-		{safetensorsName, func(w io.Writer) error { return writeSafetensors(w, m.Tensors, rename) }},
+		{configName, contentWriter(config)},
+		{provenanceName, contentWriter(append(provenance, '\n'))},
+		{safetensorsName, func(w io.Writer) error {
+			tensors := maps.Clone(m.Tensors)
+			maps.DeleteFunc(tensors, func(name string, _ Tensor) bool { return strings.HasPrefix(name, densePrefix) })
+			return writeSafetensors(w, tensors, rename)
+		}},
 	}
+	files = append(files, modules...)
 	for _, name := range sortedNames(m.Tokenizer) {
 		if !slices.Contains(tokenizerNames, name) {
 			return fmt.Errorf("tokenizer file %q: %w (known are %s)", name, ErrUnsupported, strings.Join(tokenizerNames, ", "))
 		}
-		files = append(files, namedWriter{name, content(m.Tokenizer[name])})
+		files = append(files, namedWriter{name, contentWriter(m.Tokenizer[name])})
 	}
-	return writeDirAtomic(dir, files, append([]string{configName, provenanceName, safetensorsName}, tokenizerNames...))
+	owned := []string{configName, provenanceName, safetensorsName, modulesName, promptsName}
+	return writeDirAtomic(dir, files, slices.Concat(owned, sentenceNames, tokenizerNames))
 }
 
 // Open reads a model, whatever its format: a Hugging Face directory (also the

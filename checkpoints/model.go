@@ -57,6 +57,11 @@ type Config struct {
 	Labels []string
 	// Task is the name of the task that the head was trained for, or "".
 	Task string
+	// Pairs tells that the head was trained on pairs of texts.
+	Pairs bool `json:",omitempty"`
+	// Sentence says how the model makes embeddings; nil where nothing says it. A
+	// fresh head drops it.
+	Sentence *Sentence `json:",omitempty"`
 }
 
 // DType is the element type of a stored tensor.

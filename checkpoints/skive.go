@@ -32,7 +32,7 @@ func (m *Model) SaveSkive(path string) error {
 }
 
 func (m *Model) writeSkive(w io.Writer) error {
-	config, err := formatConfig(m)
+	config, err := formatConfig(m, true)
 	if err != nil {
 		return err
 	}

@@ -183,8 +183,8 @@ func dimensionsOf(name string, cfg checkpoints.Config) (rows, columns bool) {
 		return slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(name, p) })
 	}
 	matrix := strings.HasSuffix(name, "weight") && !has("LayerNorm")
-	columns = matrix && has("embeddings.", "self.", "intermediate.", "pooler.", "classifier.", "transform.")
-	rows = has("LayerNorm", "pooler.") || !has("self.", "intermediate.", "classifier.", "embeddings.", "predictions.bias", "input_scale")
+	columns = matrix && has("embeddings.", "self.", "intermediate.", "pooler.", "classifier.", "transform.", "sentence.dense.0.")
+	rows = has("LayerNorm", "pooler.") || !has("self.", "intermediate.", "classifier.", "embeddings.", "sentence.", "predictions.bias", "input_scale")
 	return rows, columns
 }
 

@@ -141,6 +141,9 @@ func (s Size) Config(teacher checkpoints.Config, layers []int) checkpoints.Confi
 	cfg := teacher.Clone()
 	cfg.HiddenSize = cmp.Or(s.Hidden, cfg.HiddenSize)
 	if layers == nil {
+		if s := cfg.Sentence; s != nil && len(s.Dense) > 0 {
+			cfg.Sentence = nil // nothing would train its dense layers
+		}
 		cfg.HeadDim = cfg.HiddenSize / cmp.Or(s.Heads, teacher.Layers[0].Heads)
 		layers = make([]int, cmp.Or(s.Layers, len(teacher.Layers)))
 	}

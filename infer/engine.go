@@ -39,10 +39,13 @@ const (
 
 // Kinds of embeddings for Options.Embedding: the mean of the last hidden states
 // of all tokens, or that of the first token, scaled to unit length, as the
-// sentence-transformers library computes them.
+// sentence-transformers library computes them; or what the model's own files say,
+// see checkpoints.Config.Sentence.
 const (
-	Mean = "mean"
-	CLS  = "cls"
+	Mean     = "mean"
+	CLS      = "cls"
+	OfModel  = "model"
+	NoPrompt = "none" // for Options.Prompt
 )
 
 // Options configure an Engine. The zero value uses every core and computes in
@@ -72,11 +75,17 @@ type Options struct {
 	// stay the same up to rounding. It is there to be compared against.
 	PadTo int
 	// MaxLength truncates texts to so many tokens; 0 stands for the model's
-	// number of positions. It concerns Predict alone.
+	// number of positions, and for embeddings for the length that the model's
+	// files name (max_seq_length). It concerns Predict and Embed alone.
 	MaxLength int
-	// Embedding makes the engine compute embeddings in place of logits: Mean or
-	// CLS. The model then needs no classifier.
+	// Embedding makes the engine compute embeddings in place of logits: Mean, CLS or
+	// OfModel. The model then needs no classifier. Where Mean or CLS is not what
+	// the model's files say, Notes says so.
 	Embedding string
+	// Prompt is the name of a prompt of the model's files, which Embed puts before
+	// each text; "" stands for their default prompt, if they name one, and NoPrompt
+	// for none.
+	Prompt string
 	// Profile makes the engine measure the time of each stage.
 	Profile bool
 	// Observe, if not nil, is called with the input of each linear layer of the
@@ -173,7 +182,7 @@ func (w *weights) engine(o Options, cores []int) *Engine {
 		o.Threads = machine.CPUs()
 	}
 	if o.MaxLength == 0 {
-		o.MaxLength = w.config.MaxTokens()
+		o.MaxLength = w.longest()
 	}
 	e := &Engine{weights: w, options: o, maximum: w.config.MaxTokens()}
 	if o.PadTo > 0 {

@@ -19,6 +19,10 @@ var (
 	ErrMaskedLM = errors.New("infer: a pool does not serve the head of a masked language model")
 	// ErrOption is returned for options that are not valid.
 	ErrOption = errors.New("infer: invalid option")
+	// ErrEmbedding and ErrPrompt are returned, together with ErrOption, for an
+	// Options.Embedding or Options.Prompt that the model does not have.
+	ErrEmbedding = errors.New("no such embedding")
+	ErrPrompt    = errors.New("no such prompt")
 
 	// The reasons of an InputError.
 

@@ -1,8 +1,7 @@
 package infer
 
 import (
-	"math"
-
+	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/team"
 )
@@ -51,6 +50,7 @@ type run struct {
 	first        []float32 // [sequences, hidden size]
 	firstQuery   []float32 // [sequences, attention size]
 	firstContext []float32 // [sequences, attention size]
+	pooled       []float32 // [sequences, hidden size], before dense layers
 
 	// Of the tokens that a head for tokens reads: their numbers, and the row of
 	// hidden in which each token is computed.
@@ -84,6 +84,7 @@ type worker struct {
 	inner   []float32      // [block, intermediate size]
 	units   kernels.RowsI8 // inner quantized
 	pooled  []float32      // [block, hidden size]
+	between [2][]float32   // [block, width], of dense layers that follow each other
 	masked  maskedBuffers
 
 	positions, tokenType []float32 // embeddings, where they are not float32
@@ -212,8 +213,8 @@ func (r *run) forward(outputs []float32, ids, typeIDs, offsets, selected []int32
 	switch {
 	case perToken:
 		r.tokenHead()
-	case r.weights.embedding == Mean:
-		r.average()
+	case r.weights.embedding != "" && r.weights.sentence.Pooling != checkpoints.CLSPooling:
+		r.pool()
 	}
 	r.selected = nil
 	r.outputs, r.ids, r.typeIDs, r.offsets = nil, nil, nil, nil
@@ -236,36 +237,6 @@ func (r *run) lastLayer(l *layer) {
 		r.head(&r.workers[0], 0, r.sequences)
 	} else {
 		r.byRows(r.sequences, r.tailStep)
-	}
-}
-
-// average computes the mean of each sequence's hidden states, scaled to unit
-// length.
-func (r *run) average() {
-	w := &r.workers[0]
-	w.start()
-	h := r.weights.config.HiddenSize
-	for s := range r.sequences {
-		sum := r.outputs[s*h : (s+1)*h]
-		clear(sum)
-		first, _, n := r.span(s)
-		for t := first; t < first+n; t++ {
-			kernels.Add(sum, sum, r.hidden[t*h:(t+1)*h])
-		}
-		normalize(sum)
-	}
-	w.stop(stageHead)
-}
-
-// normalize scales x to unit length. The mean's divisor cancels out, too.
-func normalize(x []float32) {
-	var squares float64
-	for _, v := range x {
-		squares += float64(v) * float64(v)
-	}
-	scale := float32(1 / max(math.Sqrt(squares), 1e-12))
-	for i := range x {
-		x[i] *= scale
 	}
 }
 
@@ -509,11 +480,9 @@ func (r *run) gather(lo, hi int) {
 func (r *run) head(w *worker, lo, hi int) {
 	w.start()
 	h, m := r.weights.config.HiddenSize, hi-lo
-	if r.weights.embedding == CLS {
-		copy(r.outputs[lo*h:hi*h], r.first[lo*h:hi*h])
-		for s := lo; s < hi; s++ {
-			normalize(r.outputs[s*h : (s+1)*h])
-		}
+	if r.weights.embedding != "" {
+		n := r.weights.outputs
+		r.weights.finish(w, m, r.first[lo*h:hi*h], r.outputs[lo*n:hi*n])
 		w.stop(stageHead)
 		return
 	}

@@ -72,10 +72,10 @@ func (e *Engine) Predict(ctx context.Context, inputs []Input) ([]Prediction, err
 	return e.weights.classify(&e.text, &e.options, inputs, e.answer(ctx))
 }
 
-// Embed tokenizes texts, as Predict does, and returns an embedding of unit
-// length for each: the mean of its tokens' last hidden states, or the first
-// one's, as Options.Embedding says. The inner product of two is their cosine
-// similarity.
+// Embed tokenizes texts, as Predict does, after Options.Prompt, and returns an
+// embedding for each: the mean of its tokens' last hidden states, or the first
+// one's, of unit length, so that the inner product of two is their cosine similarity,
+// or what the model's own files say, as Options.Embedding has it.
 func (e *Engine) Embed(ctx context.Context, inputs []Input) ([][]float32, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -181,6 +181,8 @@ func (t *textBuffers) input(tokenizer *tokenize.Tokenizer, w *weights, options *
 		return fmt.Errorf("%w: the model decides between choices, expected a text and Choices", ErrOption)
 	case !choice && len(in.Choices) > 0:
 		return fmt.Errorf("%w: the model does not decide between choices", ErrOption)
+	case w.pairs() && !pair:
+		return fmt.Errorf("%w: the model was trained on pairs of texts, found one text, expected a Pair too", ErrOption)
 	case tokens && pair:
 		return fmt.Errorf("%w: the model labels the words of one text, found a pair", ErrOption)
 	case choice:
@@ -192,11 +194,11 @@ func (t *textBuffers) input(tokenizer *tokenize.Tokenizer, w *weights, options *
 		}
 		return nil
 	case pair:
-		if err := tokenizer.EncodePair(&t.encoding, in.Text, in.Pair, o); err != nil {
+		if err := tokenizer.EncodePair(&t.encoding, w.prompt+in.Text, in.Pair, o); err != nil {
 			return err
 		}
 	default:
-		if err := tokenizer.Encode(&t.encoding, in.Text, o); err != nil {
+		if err := tokenizer.Encode(&t.encoding, w.prompt+in.Text, o); err != nil {
 			return err
 		}
 	}
@@ -205,6 +207,15 @@ func (t *textBuffers) input(tokenizer *tokenize.Tokenizer, w *weights, options *
 	}
 	t.sequence(w.config.TypeVocabSize)
 	return nil
+}
+
+// pairs tells whether the model answers for pairs of texts alone.
+func (w *weights) pairs() bool {
+	switch w.config.Head {
+	case checkpoints.SingleLabel, checkpoints.MultiLabel, checkpoints.Regression:
+		return w.config.Pairs && w.embedding == ""
+	}
+	return false
 }
 
 // sequence appends what was encoded last.

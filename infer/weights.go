@@ -27,6 +27,10 @@ type weights struct {
 	transform                 *linear // before the classifier of a masked language model
 	transformNorm             norm
 	embedding                 string // Options.Embedding; without a head
+	sentence                  checkpoints.Sentence
+	dense                     []*linear // of sentence
+	denseActivations          []kernels.Activation
+	prompt                    string // before each text
 	outputs                   int    // for each sequence, or token
 
 	notes     []string // of the model
@@ -191,9 +195,10 @@ func load(m *checkpoints.Model, o Options, opened bool) (*weights, error) {
 		if w.outputs = len(m.Config.Labels); m.Config.Head == checkpoints.MaskedLM {
 			w.outputs = m.Config.VocabSize
 		}
-	case Mean, CLS:
 	default:
-		return nil, fmt.Errorf("%w: embedding %q, expected %q or %q", ErrOption, embedding, Mean, CLS)
+		if err := w.embeds(o); err != nil {
+			return nil, err
+		}
 	}
 	l := &loader{m: m}
 	if format, ok := formats[dtype]; ok {
@@ -214,6 +219,9 @@ func load(m *checkpoints.Model, o Options, opened bool) (*weights, error) {
 			return nil, ErrNoTokenizer
 		}
 		t, err := tokenize.Load(files)
+		if err == nil && w.sentence.LowerCase {
+			err = lowers(t)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("infer: %w", err)
 		}
@@ -244,7 +252,7 @@ func load(m *checkpoints.Model, o Options, opened bool) (*weights, error) {
 			contract:      l.encoder(p + "output.dense"),
 			outputNorm:    l.norm(p + "output.LayerNorm"),
 		}
-		if i == len(m.Config.Layers)-1 && embedding != Mean && !w.perToken() {
+		if i == len(m.Config.Layers)-1 && (embedding == "" && !w.perToken() || w.sentence.Pooling == checkpoints.CLSPooling) {
 			y.query, y.project = l.encoder(query), l.encoder(key, value)
 		} else {
 			y.project = l.encoder(query, key, value)
@@ -258,6 +266,7 @@ func load(m *checkpoints.Model, o Options, opened bool) (*weights, error) {
 	if embedding == "" {
 		w.loadHead(l)
 	}
+	w.loadDense(l)
 	if l.err != nil {
 		return nil, fmt.Errorf("infer: %w", l.err)
 	}
@@ -333,7 +342,11 @@ func (l *loader) linear(dtype checkpoints.DType, names ...string) *linear {
 		shape := l.m.Tensors[name+".weight"].Shape
 		r.out += shape[0]
 		r.in = shape[1]
-		r.bias = append(r.bias, l.values(name+".bias")...)
+		if _, ok := l.m.Tensors[name+".bias"]; ok {
+			r.bias = append(r.bias, l.values(name+".bias")...)
+		} else { // of a dense layer after the pooling
+			r.bias = append(r.bias, make([]float32, shape[0])...)
+		}
 		r.weights = append(r.weights, name+".weight")
 	}
 	if !r.int8() {

@@ -148,7 +148,11 @@ func (b *builder) floats(name string, shape []int, v []float32) string {
 
 // scalar adds a float number that goes by its value.
 func (b *builder) scalar(v float64) string {
-	return b.floats(fmt.Sprintf("constant_%g", v), nil, []float32{float32(v)})
+	name := fmt.Sprintf("constant_%g", v)
+	if b.o.DType == infer.FP16 && b.float != float16Type {
+		name += "_f32"
+	}
+	return b.floats(name, nil, []float32{float32(v)})
 }
 
 // leastFloat is what is added to the attention scores of padding: as in
@@ -198,6 +202,9 @@ func (b *builder) dense(name, x string) string {
 		b.floats(name+".weight", []int{in, out}, transpose(b.values(name+".weight"), out, in))
 	}
 	y := b.op("MatMul", name+"/MatMul", x, name+".weight")
+	if _, ok := b.m.Tensors[name+".bias"]; !ok { // of a dense layer after the pooling
+		return y
+	}
 	return b.op("Add", name+"/Add", y, b.tensor(name+".bias"))
 }
 
@@ -419,24 +426,57 @@ func (b *builder) layer(l int, x, mask string) string {
 	return b.norm(prefix+"output.LayerNorm", b.op("Add", prefix+"output.residual", y, x))
 }
 
-// sentence appends the pooling of hidden states into embeddings of unit length.
-// The sums are float32, which half precision would not hold.
+// sentence appends what makes embeddings of hidden states: pooling, dense layers,
+// unit length. The sums are float32, which half precision would not hold.
 func (b *builder) sentence(x string) {
 	if b.float != float32Type {
 		x = b.cast("hidden/Cast", x, float32Type)
 		b.float = float32Type
 	}
 	one, last := b.ints("one_list", []int{1}, 1), b.ints("last_list", []int{1}, -1)
-	if b.o.Embedding == infer.CLS {
+	s, err := infer.SentenceOf(b.m.Config, b.o.Embedding)
+	if err != nil {
+		b.fail(err)
+		return
+	}
+	mask := func() string {
+		return b.op("Unsqueeze", "pooling/mask", b.cast("pooling/Cast", "attention_mask", float32Type), b.ints("two_list", []int{1}, 2))
+	}
+	sum := func(name, x string) string {
+		return b.nodes(1, "ReduceSum", name, []string{x, one}, attribute{"keepdims", 0})[0]
+	}
+	switch s.Pooling {
+	case checkpoints.CLSPooling:
 		x = b.nodes(1, "Gather", "first_token", []string{x, b.ints("zero", nil, 0)}, attribute{"axis", 1})[0]
-	} else {
-		mask := b.op("Unsqueeze", "pooling/mask", b.cast("pooling/Cast", "attention_mask", float32Type), b.ints("two_list", []int{1}, 2))
-		// The mean's divisor cancels out with the length.
-		x = b.nodes(1, "ReduceSum", "pooling/sum", []string{b.op("Mul", "pooling/Mul", x, mask), one}, attribute{"keepdims", 0})[0]
+	case checkpoints.MaxPooling:
+		padding := b.op("Mul", "pooling/least", b.op("Sub", "pooling/padding", b.scalar(1), mask()), b.scalar(b.leastFloat()))
+		x = b.nodes(1, "ReduceMax", "pooling/max", []string{b.op("Add", "pooling/Add", x, padding)}, attribute{"axes", []int64{1}}, attribute{"keepdims", 0})[0]
+	default:
+		m := mask()
+		x = sum("pooling/sum", b.op("Mul", "pooling/Mul", x, m))
+		if s.Normalize && len(s.Dense) == 0 {
+			break // the divisor cancels out with the length
+		}
+		divisor := sum("pooling/tokens", m)
+		if s.Pooling == checkpoints.MeanSqrtPooling {
+			divisor = b.op("Sqrt", "pooling/root", divisor)
+		}
+		x = b.op("Div", "pooling/mean", x, divisor)
+	}
+	for i, d := range s.Dense {
+		x = b.dense(fmt.Sprintf("sentence.dense.%d", i), x)
+		if d.Activation != "identity" {
+			x = b.activation(d.Activation, fmt.Sprintf("sentence.dense.%d", i), x)
+		}
+	}
+	width := s.Width(b.m.Config.HiddenSize)
+	if !s.Normalize {
+		b.output(embeddingOutput, x, width)
+		return
 	}
 	norm := b.nodes(1, "ReduceSum", "pooling/squares", []string{b.op("Mul", "pooling/square", x, x), last}, attribute{"keepdims", 1})[0]
 	norm = b.op("Max", "pooling/length", b.op("Sqrt", "pooling/Sqrt", norm), b.add("least_length", float32Type, nil, binary.LittleEndian.AppendUint32(nil, math.Float32bits(1e-12))))
-	b.output(embeddingOutput, b.op("Div", "pooling/Div", x, norm), b.m.Config.HiddenSize)
+	b.output(embeddingOutput, b.op("Div", "pooling/Div", x, norm), width)
 }
 
 // output makes the value x the graph's float32 output.

@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -45,8 +46,8 @@ type Options struct {
 	// graph: each layer stored in int8 is computed in int8 and every other one in
 	// float32. A float model is quantized by quantize.Int8.
 	DType string
-	// Embedding makes the graph compute embeddings in place of logits: infer.Mean
-	// or CLS.
+	// Embedding makes the graph compute embeddings in place of logits: infer.Mean,
+	// CLS or OfModel.
 	Embedding string
 }
 
@@ -105,7 +106,7 @@ func export(m *checkpoints.Model, o Options, path string) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := addConfig(beside, m, path); err != nil {
+	if err := addConfig(beside, m, o, path); err != nil {
 		return nil, err
 	}
 	graph, err := build(m, o)
@@ -140,10 +141,10 @@ func export(m *checkpoints.Model, o Options, path string) (*Report, error) {
 
 // complete checks the options and fills in the number format.
 func (o *Options) complete(m *checkpoints.Model) error {
-	switch o.Embedding {
-	case "", infer.Mean, infer.CLS:
-	default:
-		return fmt.Errorf("%w: embedding %q, expected %q or %q", infer.ErrOption, o.Embedding, infer.Mean, infer.CLS)
+	if o.Embedding != "" {
+		if _, err := infer.SentenceOf(m.Config, o.Embedding); err != nil {
+			return err
+		}
 	}
 	switch o.DType {
 	case infer.F32, infer.FP16, infer.Int8:
@@ -182,41 +183,54 @@ func tokenizerFiles(m *checkpoints.Model, dir string) (map[string][]byte, error)
 }
 
 // addConfig adds the model's config.json, by which loaders of ONNX graphs find
-// the architecture and the names of the labels. One that is there already stays
-// where it says the same, and is replaced unless other weights lie beside it.
-func addConfig(files map[string][]byte, m *checkpoints.Model, path string) error {
+// the architecture and the names of the labels, and to a graph of embeddings the
+// files of sentence-transformers that say where texts are cut and how they begin.
+// Files that are there already stay where config.json says the same, and are
+// replaced unless other weights lie beside them.
+func addConfig(files map[string][]byte, m *checkpoints.Model, o Options, path string) error {
+	text := map[string][]byte{}
+	var err error
+	if o.Embedding != "" {
+		if text, err = m.TextFiles(); err != nil {
+			return err
+		}
+	}
 	config, err := m.ConfigJSON()
 	if err != nil {
 		return err
 	}
 	dir := filepath.Dir(path)
 	there, err := os.ReadFile(filepath.Join(dir, configName))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		files[configName] = config
-		return nil
-	case err != nil:
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	old, err := checkpoints.ParseConfig(there)
-	if err == nil {
-		var same checkpoints.Config
-		if same, err = checkpoints.ParseConfig(config); err == nil && reflect.DeepEqual(old, same) {
-			files[configName] = there
-			return nil
+	if err == nil && sameConfig(there, config) {
+		config = there
+		maps.DeleteFunc(text, func(name string, _ []byte) bool {
+			_, err := os.Stat(filepath.Join(dir, name))
+			return err == nil
+		})
+	} else if err == nil {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return err
 		}
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if name := e.Name(); name != filepath.Base(path) && slices.Contains([]string{Extension, ".safetensors", ".bin"}, filepath.Ext(name)) {
-			return fmt.Errorf("%s is there already and belongs to another model, that of %s; choose a directory of its own", filepath.Join(dir, configName), name)
+		for _, e := range entries {
+			if name := e.Name(); name != filepath.Base(path) && slices.Contains([]string{Extension, ".safetensors", ".bin"}, filepath.Ext(name)) {
+				return fmt.Errorf("%s is there already and belongs to another model, that of %s; choose a directory of its own", filepath.Join(dir, configName), name)
+			}
 		}
 	}
 	files[configName] = config
+	maps.Copy(files, text)
 	return nil
+}
+
+// sameConfig tells whether two config.json are of the same model.
+func sameConfig(a, b []byte) bool {
+	x, err1 := checkpoints.ParseConfig(a)
+	y, err2 := checkpoints.ParseConfig(b)
+	return err1 == nil && err2 == nil && reflect.DeepEqual(x, y)
 }
 
 // dataFile is the file of the tensors that do not lie in the model.

@@ -263,7 +263,11 @@ func (in *interpreter) apply(n *node, x []*value) ([]*value, error) {
 		need(n.attribute("axis", -1) == -1, "another axis than the last")
 		return one(in.layerNorm(x[0], x[1], x[2], float64(n.floats["epsilon"])))
 	case "ReduceSum":
-		return one(in.sum(x[0], x[1], n.attribute("keepdims", 1) != 0))
+		need(len(x[1].v) == 1, "more than one axis")
+		return one(in.reduce(x[0], int(x[1].v[0]), n.attribute("keepdims", 1) != 0, 0, func(a, b float64) float64 { return a + b }))
+	case "ReduceMax":
+		need(len(n.ints["axes"]) == 1, "not one axis")
+		return one(in.reduce(x[0], int(n.ints["axes"][0]), n.attribute("keepdims", 1) != 0, math.Inf(-1), math.Max))
 	case "DynamicQuantizeLinear":
 		return in.quantize(x[0]), nil
 	case "QuantizeLinear":
@@ -508,9 +512,8 @@ func (in *interpreter) matmul(a, b *value, typ elementType, zeroA, zeroB float64
 	return y
 }
 
-func (in *interpreter) sum(x, axes *value, keep bool) *value {
-	need(len(axes.v) == 1, "more than one axis")
-	axis := int(axes.v[0])
+// reduce combines the values along an axis, starting with none's.
+func (in *interpreter) reduce(x *value, axis int, keep bool, none float64, combine func(a, b float64) float64) *value {
 	if axis < 0 {
 		axis += len(x.shape)
 	}
@@ -523,11 +526,11 @@ func (in *interpreter) sum(x, axes *value, keep bool) *value {
 	y := in.make(x.typ, shape)
 	for o := range outer {
 		for j := range width {
-			var sum float64
+			all := none
 			for i := range n {
-				sum += x.v[(o*n+i)*width+j]
+				all = combine(all, x.v[(o*n+i)*width+j])
 			}
-			y.v[o*width+j] = x.typ.round(sum)
+			y.v[o*width+j] = x.typ.round(all)
 		}
 	}
 	return y

@@ -220,7 +220,7 @@ func randomBatch(c *checkpoints.Config, seed uint64, lengths ...int) tokens {
 	r := rand.New(rand.NewPCG(seed, 3))
 	b := tokens{offsets: []int32{0}}
 	for _, n := range lengths {
-		for range n {
+		for range min(n, c.MaxTokens()) {
 			b.ids = append(b.ids, r.Int32N(int32(c.VocabSize)))
 			b.types = append(b.types, r.Int32N(int32(max(c.TypeVocabSize, 1))))
 		}
@@ -313,6 +313,10 @@ func TestONNXRuntimeAgrees(t *testing.T) {
 		add("without head "+embedding, headless, embedding, infer.F32, infer.FP16, infer.Int8)
 	}
 
+	for name, m := range sentenceModels(t) {
+		add("embeddings, "+name, m, infer.OfModel, infer.F32, infer.FP16, infer.Int8)
+	}
+
 	for i, r := range runPython(t, cases) {
 		c := checks[i]
 		t.Run(c.name, func(t *testing.T) {
@@ -363,7 +367,7 @@ func TestONNXRuntimeAgrees(t *testing.T) {
 			if r.Metadata["producer"] != "skive" {
 				t.Errorf("producer %s", r.Metadata["producer"])
 			}
-			if c.dtype == infer.F32 {
+			if c.dtype == infer.F32 && c.embedding != infer.OfModel { // whose dense layers may be fused as well
 				checkFusion(t, &c.model.Config, r.Fused)
 			}
 			if n := staticLayers(c.model); r.Operators["MatMulIntegerToFloat"] != n {

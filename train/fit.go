@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -273,6 +274,12 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 	}
 	if n := len(o.ClassWeights); n > 0 && n != len(work.Config.Labels) {
 		return &OptionError{"class-weights", o.ClassWeights, fmt.Sprintf("one for each of the %d labels (%s)", len(work.Config.Labels), strings.Join(work.Config.Labels, ", "))}
+	}
+	if err := checkVocabulary(work); err != nil {
+		return err
+	}
+	if !f.problem.Headless {
+		work.Config.Pairs = readsTexts(work.Config) && !slices.ContainsFunc(trainSet.Examples, alone)
 	}
 	f.settings = o.settings()
 	maps.Copy(f.settings, f.problem.Settings)

@@ -45,8 +45,8 @@ func NewMasker(model *checkpoints.Model) (*Masker, error) {
 	if mask < 0 {
 		return nil, fmt.Errorf("the model's tokenizer has no mask token")
 	}
-	if n := tok.VocabSize(); n > model.Config.VocabSize {
-		return nil, fmt.Errorf("the tokenizer has %d tokens, the model %d", n, model.Config.VocabSize)
+	if err := checkVocabulary(model); err != nil {
+		return nil, err
 	}
 	return &Masker{mask: mask, vocabulary: int32(tok.VocabSize()), special: map[int32]bool{pad: true, cls: true, sep: true, mask: true}}, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/tokenize"
 )
 
 // A LabelError tells that an example's label does not fit the model.
@@ -53,6 +54,35 @@ func CheckLabels(set string, ds *data.Dataset, cfg checkpoints.Config, required 
 				return wrong(int(label))
 			}
 		}
+	}
+	return nil
+}
+
+// checkVocabulary reports a tokenizer that has more tokens than the model has
+// embeddings: training would fail at the first of the others.
+func checkVocabulary(m *checkpoints.Model) error {
+	tok, err := tokenize.Load(m.Tokenizer)
+	if err != nil {
+		return fmt.Errorf("the model's tokenizer: %w", err)
+	}
+	if n := tok.VocabSize(); n > m.Config.VocabSize {
+		return fmt.Errorf("the tokenizer has %d tokens, and the model embeddings for %d (vocab_size), expected as many at least", n, m.Config.VocabSize)
+	}
+	return nil
+}
+
+// alone tells whether an example is one text.
+func alone(e data.Example) bool { return !e.HasPair && e.Pair == "" }
+
+// readsTexts tells whether a model answers for a text or a pair as a whole.
+func readsTexts(c checkpoints.Config) bool {
+	return c.Head == checkpoints.SingleLabel || c.Head == checkpoints.MultiLabel || c.Head == checkpoints.Regression
+}
+
+// checkPairs reports examples without the second text that the model was trained on.
+func checkPairs(c checkpoints.Config, ds *data.Dataset) error {
+	if i := slices.IndexFunc(ds.Examples, alone); c.Pairs && readsTexts(c) && i >= 0 {
+		return fmt.Errorf("example %d is one text, the model was trained on pairs: expected a second text", i+1)
 	}
 	return nil
 }

@@ -59,6 +59,9 @@ func Calibrate(ctx context.Context, m *checkpoints.Model, batches iter.Seq[*data
 	o.Observe = c.Observe
 	if !m.HasHead() || m.Config.Head == checkpoints.MaskedLM {
 		o.Embedding = infer.Mean // no head is needed, nor its work
+		if m.Config.Sentence != nil {
+			o.Embedding = infer.OfModel
+		}
 	}
 	engine, err := infer.New(m, o)
 	if err != nil {

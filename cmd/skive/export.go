@@ -26,7 +26,7 @@ func newExport() *cobra.Command {
 hf is a Hugging Face directory, which stock transformers loads; of a pruned model only with --pad. onnx is an ONNX graph
 for ONNX Runtime and what understands the same: PATH is the file if it ends in .onnx, otherwise a directory that
 receives model.onnx. The graph is interpreted on sample inputs and compared with the engine before it is written.
-config.json and the tokenizer's files go along with both. skive is one file for Skive itself.`,
+config.json, the tokenizer's files and those of sentence-transformers go along with both. skive is one file for Skive itself.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := require(c, "model", "format", "output"); err != nil {
@@ -41,10 +41,11 @@ config.json and the tokenizer's files go along with both. skive is one file for 
 				return usagef("--dtype: %q is not a number format of ONNX graphs, expected f32, fp16 or int8", dtype)
 			case format != "onnx" && embedding != "":
 				return usagef("--embedding goes with --format onnx, not %s", format)
-			case embedding != "" && embedding != infer.Mean && embedding != infer.CLS:
-				return usagef("--embedding: %q, expected mean or cls", embedding)
 			case format == "onnx" && pad:
 				return usagef("--pad: an ONNX graph needs no padding, its layers may have any size")
+			}
+			if err := checkEmbedding(embedding); err != nil {
+				return err
 			}
 			check := checkOutput
 			if format == "skive" || format == "onnx" && strings.HasSuffix(output, onnx.Extension) {
@@ -96,7 +97,7 @@ config.json and the tokenizer's files go along with both. skive is one file for 
 	f.StringVar(&model, "model", "", "`MODEL` to export")
 	f.StringVar(&format, "format", "", "hf (a Hugging Face directory), onnx (a graph) or skive (one file)")
 	f.StringVar(&dtype, "dtype", "", "f32 or fp16; int8 for onnx and skive; bf16 for hf and skive (default as stored)")
-	f.StringVar(&embedding, "embedding", "", "mean or cls: an ONNX graph that gives embeddings of unit length instead of labels")
+	f.StringVar(&embedding, "embedding", "", "mean or cls: an ONNX graph that gives embeddings of unit length instead of labels; model: those of the model's modules.json")
 	f.BoolVar(&pad, "pad", false, "fill pruned heads and units with zeros, so that stock transformers loads the model")
 	f.StringVarP(&output, "output", "o", "", "`PATH` to write")
 	return c

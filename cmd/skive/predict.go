@@ -10,18 +10,21 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/infer"
 )
 
 func newPredict() *cobra.Command {
 	var (
-		model, dtype, embedding string
-		attentionDType          string
-		maxLength               int
+		model, dtype      string
+		embedding, prompt string
+		attentionDType    string
+		maxLength         int
 	)
 	c := &cobra.Command{
 		Use:   "predict",
@@ -30,7 +33,8 @@ func newPredict() *cobra.Command {
 for a multiple choice {"text": ..., "choices": [...]}.
 It writes one answer a line, as the model's head has it: the label and its probability; all labels that hold; a number;
 the choice; each word with its label; or what may stand in the place of each [MASK]. With --embedding it is the
-embedding as a JSON array.`,
+embedding as a JSON array: of texts that are cut, and begin, as the files of a sentence-transformers model say
+(max_seq_length, default_prompt_name).`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := require(c, "model"); err != nil {
@@ -42,17 +46,29 @@ embedding as a JSON array.`,
 			if err := checkAttentionDType(attentionDType); err != nil {
 				return err
 			}
-			if embedding != "" && embedding != infer.Mean && embedding != infer.CLS {
-				return usagef("--embedding: %q, expected mean or cls", embedding)
+			if err := checkEmbedding(embedding); err != nil {
+				return err
 			}
-			p, err := openPredictor(model, infer.Options{DType: dtype, AttentionDType: attentionDType, MaxLength: maxLength, Embedding: embedding})
-			if errors.Is(err, infer.ErrOption) { // the other options were looked at
-				return usagef("--max-length: %w", err)
+			if prompt != "" && embedding == "" {
+				return usagef("--prompt goes with --embedding")
+			}
+			p, err := openPredictor(model, infer.Options{DType: dtype, AttentionDType: attentionDType, MaxLength: maxLength, Embedding: embedding, Prompt: prompt})
+			if errors.Is(err, infer.ErrOption) { // of these options; the others were looked at
+				flag := "max-length"
+				switch {
+				case errors.Is(err, infer.ErrEmbedding):
+					flag = "embedding"
+				case errors.Is(err, infer.ErrPrompt):
+					flag = "prompt"
+				}
+				return usagef("--%s: %w", flag, err)
 			}
 			if err != nil {
 				return ofFlag("model", err)
 			}
 			defer p.Close()
+			var once sync.Once
+			unsure := embedding == "" && !common.quiet && mayWantPairs(p.Config())
 			answer := predictLine
 			if embedding != "" {
 				answer = embedLine
@@ -62,6 +78,11 @@ embedding as a JSON array.`,
 				if err != nil {
 					return nil, err
 				}
+				if unsure && !input.HasPair {
+					once.Do(func() {
+						fmt.Fprintf(os.Stderr, "skive: %s: answers for one text; a reranker or another model of pairs expects {\"text\": ..., \"text_pair\": ...}\n", model)
+					})
+				}
 				return answer(ctx, p, input)
 			})
 		},
@@ -70,9 +91,28 @@ embedding as a JSON array.`,
 	f.StringVar(&model, "model", "", "`MODEL` that predicts")
 	f.StringVar(&dtype, "dtype", "", "f32, fp16, bf16 or int8 (default as stored)")
 	attentionFlag(f, &attentionDType)
-	f.StringVar(&embedding, "embedding", "", "mean or cls: write embeddings of unit length instead of labels")
-	f.IntVar(&maxLength, "max-length", 0, "truncate inputs to this number of tokens (default the model's maximum)")
+	f.StringVar(&embedding, "embedding", "", "mean or cls: write embeddings of unit length instead of labels; model: those of the model's modules.json")
+	f.StringVar(&prompt, "prompt", "", "`NAME` of a prompt of the model to put before each text, none for none (default the model's default_prompt_name)")
+	f.IntVar(&maxLength, "max-length", 0, "truncate inputs to this number of tokens (default the model's maximum, for embeddings its max_seq_length)")
 	return c
+}
+
+// mayWantPairs tells whether a model that does not say so may have been trained on
+// pairs: by its task, or because it gives one number without a name, as rerankers do.
+func mayWantPairs(c checkpoints.Config) bool {
+	if task, err := data.TaskByName(c.Task); err == nil && task.Pair && !c.Pairs {
+		return true
+	}
+	return !c.Pairs && c.Head == checkpoints.Regression && c.GenericLabels() && c.Task == ""
+}
+
+// checkEmbedding refuses kinds of embeddings that there are not.
+func checkEmbedding(kind string) error {
+	switch kind {
+	case "", infer.Mean, infer.CLS, infer.OfModel:
+		return nil
+	}
+	return usagef("--embedding: %q, expected mean, cls or model", kind)
 }
 
 // linesAhead is how many lines are under way for each instance: two batches of

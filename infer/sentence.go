@@ -1,0 +1,176 @@
+package infer
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/tokenize"
+)
+
+// SentenceOf returns how a model of that configuration makes embeddings of a kind of
+// Options.Embedding. Its errors wrap ErrOption.
+func SentenceOf(c checkpoints.Config, embedding string) (checkpoints.Sentence, error) {
+	switch {
+	case embedding == OfModel && c.Sentence != nil:
+		return *c.Sentence, nil
+	case embedding == OfModel:
+		return checkpoints.Sentence{}, fmt.Errorf("%w: %w: %q, but the model has no modules.json, expected %q or %q", ErrOption, ErrEmbedding, embedding, Mean, CLS)
+	case embedding == Mean || embedding == CLS:
+		s := checkpoints.Sentence{}
+		if c.Sentence != nil { // what happens to the text before
+			s = *c.Sentence
+		}
+		s.Pooling, s.Dense, s.Normalize = checkpoints.Pooling(embedding), nil, true
+		return s, nil
+	}
+	return checkpoints.Sentence{}, fmt.Errorf("%w: %w: %q, expected %q, %q or %q", ErrOption, ErrEmbedding, embedding, Mean, CLS, OfModel)
+}
+
+// embeds prepares for embeddings.
+func (w *weights) embeds(o Options) error {
+	var err error
+	if w.sentence, err = SentenceOf(w.config, w.embedding); err != nil {
+		return err
+	}
+	if o.Prompt != NoPrompt {
+		if w.prompt, err = w.sentence.Prompt(o.Prompt); err != nil {
+			return fmt.Errorf("%w: %w: %w", ErrOption, ErrPrompt, err)
+		}
+	} else if prompt, ok := w.sentence.Prompts[NoPrompt]; ok {
+		w.prompt = prompt
+	}
+	w.outputs = w.sentence.Width(w.config.HiddenSize)
+	if own := w.config.Sentence; own != nil && (own.Pooling != w.sentence.Pooling || len(own.Dense) > len(w.sentence.Dense)) {
+		is := fmt.Sprintf("%q", own.Pooling)
+		if len(own.Dense) > 0 {
+			is += " with a dense layer"
+		}
+		w.notes = append(slices.Clone(w.notes), fmt.Sprintf("the embedding %q is not the model's own, which is %s: see embedding %q", w.embedding, is, OfModel))
+	}
+	return nil
+}
+
+// longest is the number of tokens at which texts are cut.
+func (w *weights) longest() int {
+	n := w.config.MaxTokens()
+	if w.sentence.MaxLength > 0 {
+		n = min(n, w.sentence.MaxLength)
+	}
+	return n
+}
+
+// lowers reports a tokenizer that tells capital letters from small ones.
+func lowers(t *tokenize.Tokenizer) error {
+	const text = "A B C D E F G H I J K L M N O P Q R S T U V W X Y Z THE Text É"
+	var capital, small tokenize.Encoding
+	if err := t.Encode(&capital, text, tokenize.Options{}); err != nil {
+		return err
+	}
+	if err := t.Encode(&small, strings.ToLower(text), tokenize.Options{}); err != nil {
+		return err
+	}
+	if !slices.Equal(capital.IDs, small.IDs) {
+		return fmt.Errorf("sentence_bert_config.json: do_lower_case true beside a tokenizer that does not lower-case: %w", checkpoints.ErrUnsupported)
+	}
+	return nil
+}
+
+// loadDense reads the layers between pooling and embedding.
+func (w *weights) loadDense(l *loader) {
+	for i, d := range w.sentence.Dense {
+		name := fmt.Sprintf("sentence.dense.%d", i)
+		activation := kernels.Identity
+		if d.Activation != "identity" {
+			activation = l.activation(d.Activation)
+		}
+		w.dense = append(w.dense, l.linear(checkpoints.F32, name))
+		w.denseActivations = append(w.denseActivations, activation)
+	}
+}
+
+// pool makes the embeddings of hidden states.
+func (r *run) pool() {
+	w := &r.workers[0]
+	w.start()
+	h := r.weights.config.HiddenSize
+	pooled := r.outputs
+	if len(r.weights.dense) > 0 {
+		r.pooled = grow(r.pooled, r.sequences*h)
+		pooled = r.pooled
+	}
+	for s := range r.sequences {
+		x := pooled[s*h : (s+1)*h]
+		first, _, n := r.span(s)
+		r.poolSequence(x, r.hidden[first*h:(first+n)*h])
+	}
+	r.weights.finish(w, r.sequences, pooled, r.outputs)
+	w.stop(stageHead)
+}
+
+// poolSequence sets x to what a sequence's hidden states are pooled to.
+func (r *run) poolSequence(x, hidden []float32) {
+	h, s := len(x), &r.weights.sentence
+	if s.Pooling == checkpoints.MaxPooling {
+		copy(x, hidden)
+		for t := h; t < len(hidden); t += h {
+			for i, v := range hidden[t : t+h] {
+				x[i] = max(x[i], v)
+			}
+		}
+		return
+	}
+	clear(x)
+	for t := 0; t < len(hidden); t += h {
+		kernels.Add(x, x, hidden[t:t+h])
+	}
+	if s.Normalize && len(s.Dense) == 0 {
+		return // the divisor cancels out
+	}
+	divisor := float64(len(hidden) / h)
+	if s.Pooling == checkpoints.MeanSqrtPooling {
+		divisor = math.Sqrt(divisor)
+	}
+	for i := range x {
+		x[i] = float32(float64(x[i]) / divisor)
+	}
+}
+
+// finish makes m embeddings of what was pooled: dense layers and unit length. It
+// may do so in place where there are no dense layers.
+func (w *weights) finish(k *worker, m int, pooled, out []float32) {
+	x, width := pooled, w.config.HiddenSize
+	for i, d := range w.dense {
+		y := out
+		if i < len(w.dense)-1 {
+			k.between[i%2] = grow(k.between[i%2], m*d.out)
+			y = k.between[i%2]
+		}
+		d.apply(&k.scratch, nil, m, x, width, 0, d.panels(), y, d.out, w.denseActivations[i])
+		x, width = y, d.out
+	}
+	if len(w.dense) == 0 {
+		copy(out, pooled)
+	}
+	if !w.sentence.Normalize {
+		return
+	}
+	for row := range slices.Chunk(out[:m*width], width) {
+		normalize(row)
+	}
+}
+
+// normalize scales x to unit length.
+func normalize(x []float32) {
+	var squares float64
+	for _, v := range x {
+		squares += float64(v) * float64(v)
+	}
+	scale := float32(1 / max(math.Sqrt(squares), 1e-12))
+	for i := range x {
+		x[i] *= scale
+	}
+}
