@@ -77,6 +77,19 @@ func (c Config) LabelIndex(name string) (int, bool) {
 	return i, i >= 0
 }
 
+// CheckNames reports a label that has the name of another one. Such a model
+// answers, but data cannot be matched with its labels.
+func (c Config) CheckNames() error {
+	seen := make(map[string]int, len(c.Labels))
+	for i, label := range c.Labels {
+		if j, ok := seen[label]; ok {
+			return fmt.Errorf("label %q occurs twice, as number %d and %d, expected names of their own (id2label)", label, j, i)
+		}
+		seen[label] = i
+	}
+	return nil
+}
+
 // GenericLabels reports whether the labels are the names LABEL_0, LABEL_1, ...
 // that transformers makes up where none were given.
 func (c Config) GenericLabels() bool { return slices.Equal(c.Labels, defaultLabels(len(c.Labels))) }

@@ -151,12 +151,8 @@ func (m *Model) SetHead(head Head, labels []string, seed uint64) error {
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
-	seen := make(map[string]bool, len(cfg.Labels))
-	for _, label := range cfg.Labels {
-		if seen[label] {
-			return fmt.Errorf("label %q occurs twice", label)
-		}
-		seen[label] = true
+	if err := cfg.CheckNames(); err != nil {
+		return err
 	}
 	for _, s := range m.Config.tensorSpecs() {
 		// A pooler outlives a masked language model, which does not read it.

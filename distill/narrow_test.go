@@ -192,3 +192,41 @@ func TestNarrowRefuses(t *testing.T) {
 		t.Error("the teacher is changed")
 	}
 }
+
+// The first dense layer of an embedding reads the hidden dimensions, and the others
+// what it makes; a student of random weights has none that were trained.
+func TestNarrowWithDenseLayers(t *testing.T) {
+	teacher := tinyTeacher()
+	h := teacher.Config.HiddenSize
+	teacher.Config.Sentence = &checkpoints.Sentence{Pooling: checkpoints.MeanPooling, MaxLength: 7, Dense: []checkpoints.Dense{
+		{Out: 5, Bias: true, Activation: "tanh"}, {Out: 3, Activation: "identity"},
+	}}
+	for name, shape := range map[string][]int{"sentence.dense.0.weight": {5, h}, "sentence.dense.0.bias": {5}, "sentence.dense.1.weight": {3, 5}} {
+		values := make([]float32, checkpoints.Tensor{Shape: shape}.Elements())
+		for i := range values {
+			values[i] = float32(i)
+		}
+		teacher.Tensors[name] = checkpoints.NewTensor(shape, values)
+	}
+	if err := teacher.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []Size{{Hidden: 8}, {}} {
+		student, err := Narrow(context.Background(), teacher, []int{1, 2}, s, nil, pruning.ImportanceOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := student.Config.Sentence; got == nil || len(got.Dense) != 2 || got.MaxLength != 7 {
+			t.Errorf("%+v of a student", got)
+		}
+		for name, shape := range map[string][]int{"sentence.dense.0.weight": {5, student.Config.HiddenSize}, "sentence.dense.0.bias": {5}, "sentence.dense.1.weight": {3, 5}} {
+			if got := student.Tensors[name].Shape; !slices.Equal(got, shape) {
+				t.Errorf("%s: shape %v, want %v", name, got, shape)
+			}
+		}
+	}
+	student, err := NewStudent(teacher, Size{Layers: 1}, 1)
+	if err != nil || student.Config.Sentence != nil {
+		t.Errorf("%+v of random weights, %v", student.Config.Sentence, err)
+	}
+}

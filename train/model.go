@@ -38,6 +38,9 @@ func CheckLabels(set string, ds *data.Dataset, cfg checkpoints.Config, required 
 	if ds.Task.Kind == data.MaskedLM {
 		return nil
 	}
+	if err := cfg.CheckNames(); err != nil {
+		return fmt.Errorf("the model's labels: %w", err)
+	}
 	for i := range ds.Examples {
 		ex, classes := &ds.Examples[i], cfg.Labels
 		if ds.Task.Kind == data.MultipleChoice {
