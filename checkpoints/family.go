@@ -14,6 +14,8 @@ type family struct {
 	class     string // what the names of its classes in transformers begin with
 	prefix    string // of the encoder's tensors
 	layers    string // of its layers' after that
+	// tokenizer is the class of its tokenizer in transformers.
+	tokenizer string
 	// renamed are what names begin with, ours and the family's: in a layer after
 	// its number, elsewhere from the start.
 	renamed [][2]string
@@ -33,12 +35,15 @@ type family struct {
 	lmActivation string
 }
 
-const bertLayers = "encoder.layer."
+const (
+	bertLayers    = "encoder.layer."
+	bertTokenizer = "BertTokenizer"
+)
 
 var families = []family{
-	{modelType: "bert", class: "Bert", prefix: "bert.", layers: bertLayers, headActivation: "tanh", pooler: true},
+	{modelType: "bert", class: "Bert", tokenizer: bertTokenizer, prefix: "bert.", layers: bertLayers, headActivation: "tanh", pooler: true},
 	{
-		modelType: "roberta", class: "Roberta", prefix: "roberta.", layers: bertLayers, headActivation: "tanh", pooler: true, denseHead: true, lmActivation: "gelu", padTokenID: 1,
+		modelType: "roberta", class: "Roberta", tokenizer: "RobertaTokenizer", prefix: "roberta.", layers: bertLayers, headActivation: "tanh", pooler: true, denseHead: true, lmActivation: "gelu", padTokenID: 1,
 		renamed: [][2]string{
 			{lmPrefix + "transform.dense.", "lm_head.dense."},
 			{lmPrefix + "transform.LayerNorm.", "lm_head.layer_norm."},
@@ -46,7 +51,7 @@ var families = []family{
 		},
 	},
 	{
-		modelType: "distilbert", class: "DistilBert", prefix: "distilbert.", layers: "transformer.layer.", headActivation: "relu",
+		modelType: "distilbert", class: "DistilBert", tokenizer: bertTokenizer, prefix: "distilbert.", layers: "transformer.layer.", headActivation: "relu",
 		renamed: [][2]string{
 			{"attention.self.query.", "attention.q_lin."},
 			{"attention.self.key.", "attention.k_lin."},
@@ -69,7 +74,7 @@ var families = []family{
 		},
 	},
 	{
-		modelType: "electra", class: "Electra", prefix: "electra.", layers: bertLayers, headActivation: "gelu", denseHead: true, lmActivation: "gelu",
+		modelType: "electra", class: "Electra", tokenizer: bertTokenizer, prefix: "electra.", layers: bertLayers, headActivation: "gelu", denseHead: true, lmActivation: "gelu",
 		renamed: [][2]string{
 			{"bert.pooler.dense.", "sequence_summary.summary."},
 			{lmPrefix + "transform.", "generator_predictions."},

@@ -1,6 +1,7 @@
 package checkpoints
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,12 +18,14 @@ const (
 	pytorchName      = "pytorch_model.bin"
 	pytorchIndexName = "pytorch_model.bin.index.json"
 	provenanceName   = "skive.json"
-	stateDir         = "state"
+
+	tokenizerConfigName = "tokenizer_config.json"
+	stateDir            = "state"
 )
 
 // tokenizerNames are the files of a directory that belong to the tokenizer.
 var tokenizerNames = []string{
-	"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+	"tokenizer.json", tokenizerConfigName, "special_tokens_map.json", "added_tokens.json",
 	"vocab.txt", "vocab.json", "merges.txt",
 }
 
@@ -102,6 +105,9 @@ func ReadTokenizer(path string) (map[string][]byte, error) {
 	return files, err
 }
 
+// tokenizer reads the tokenizer's files. They say by themselves which class of
+// transformers reads them: where config.json decides that, the class is written
+// into tokenizer_config.json.
 func (d modelDir) tokenizer() (map[string][]byte, error) {
 	files := make(map[string][]byte)
 	for _, name := range tokenizerNames {
@@ -113,7 +119,54 @@ func (d modelDir) tokenizer() (map[string][]byte, error) {
 			files[name] = b
 		}
 	}
+	path, ok := d.file(configName)
+	if !ok || len(files) == 0 {
+		return files, nil
+	}
+	config, err := readAligned(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	stateTokenizerClass(files, config)
 	return files, nil
+}
+
+// stateTokenizerClass adds tokenizer_class to tokenizer_config.json where it does
+// not say: the class that config.json names, else that of the family, unless the
+// files are those of that class alone. Files that are not JSON stay as they are
+// for their readers to refuse.
+func stateTokenizerClass(files map[string][]byte, config []byte) {
+	var said struct {
+		Class     string `json:"tokenizer_class"`
+		ModelType string `json:"model_type"`
+	}
+	text := bytes.TrimSpace(files[tokenizerConfigName])
+	if len(text) == 0 {
+		text = []byte("{}")
+	}
+	if json.Unmarshal(bytes.TrimPrefix(text, []byte("\ufeff")), &said) != nil || said.Class != "" || json.Unmarshal(config, &said) != nil {
+		return
+	}
+	if said.Class == "" {
+		f := familyOf(said.ModelType)
+		if f == nil {
+			return
+		}
+		said.Class = f.tokenizer
+		if files["tokenizer.json"] == nil && (files["vocab.txt"] != nil) == (said.Class == bertTokenizer) {
+			return
+		}
+	}
+	class, err := json.Marshal(said.Class)
+	if err != nil || !bytes.HasSuffix(text, []byte("}")) {
+		return
+	}
+	// Of equal keys the last counts; the order of the others matters.
+	text = bytes.TrimSpace(bytes.TrimSuffix(text, []byte("}")))
+	if !bytes.HasSuffix(text, []byte("{")) {
+		text = append(slices.Clip(text), ',')
+	}
+	files[tokenizerConfigName] = fmt.Appendf(slices.Clip(text), "\n  \"tokenizer_class\": %s\n}\n", class)
 }
 
 // parseWeights takes a file of weights apart. Tensors are views of the file.
