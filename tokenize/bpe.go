@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math/bits"
-	"strings"
 	"unicode"
 	"unicode/utf8"
 )
@@ -110,6 +109,8 @@ func newBytePair(vocab []string, ids *tokenIDs, merges [][2]string, unk int32, p
 	}
 	return m, nil
 }
+
+func (m *bytePair) tokens() []string { return m.vocab }
 
 func (m *bytePair) tokenize(p *pieces, w *wordBuffer, text string, at int32) {
 	b := &w.pair
@@ -429,16 +430,17 @@ type trim struct {
 	prefix bool // a single space before the first token counts as added, and stays
 }
 
-// apply shortens the offsets of token number i of a text.
-func (t trim) apply(offsets *[2]int32, i int, token string) {
-	isSpace := func(r rune) bool { return r == spaceChar || unicode.IsSpace(r) }
-	rest := strings.TrimLeftFunc(token, isSpace)
-	if n := runes(token) - runes(rest); n > 1 || n == 1 && !(t.prefix && (i == 0 || offsets[0] == 0)) {
+// apply shortens the offsets of token number i of a text, which has so much white
+// space at its start and its end.
+func (t trim) apply(offsets *[2]int32, i int, spaces [2]int32) {
+	if n := spaces[0]; n > 1 || n == 1 && !(t.prefix && (i == 0 || offsets[0] == 0)) {
 		offsets[0] = min(offsets[0]+n, offsets[1])
 	}
-	if n := runes(token) - runes(strings.TrimRightFunc(token, isSpace)); n > 0 && offsets[1] >= n {
+	if n := spaces[1]; n > 0 && offsets[1] >= n {
 		offsets[1] = max(offsets[1]-n, offsets[0])
 	}
 }
+
+func isSpaceChar(r rune) bool { return r == spaceChar || unicode.IsSpace(r) }
 
 func runes(s string) int32 { return int32(utf8.RuneCountInString(s)) }

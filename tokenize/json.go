@@ -4,109 +4,220 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
-// WithJSON returns a tokenizer's files with a tokenizer.json, which is what
-// Hugging Face's tokenizers library reads. If there is none it is made of the
-// vocabulary's files, with the ids that Load's tokenizer gives.
+// WithJSON returns a tokenizer's files with a tokenizer.json that alone, read by
+// Hugging Face's tokenizers library, gives the ids of Load's tokenizer. One that
+// does not, because other files say otherwise, is written anew, and so is a
+// missing one.
 func WithJSON(files map[string][]byte) (map[string][]byte, error) {
 	t, err := Load(files)
-	if err != nil || files[tokenizerFile] != nil {
-		return files, err
+	if err != nil {
+		return nil, err
+	}
+	given := files[tokenizerFile]
+	if alone, err := Load(map[string][]byte{tokenizerFile: given}); err == nil && t.same(alone) {
+		return files, nil
+	}
+	file, err := t.format(given)
+	if err != nil {
+		return nil, err
 	}
 	files = maps.Clone(files)
-	switch m := t.model.(type) {
-	case *wordPiece:
-		files[tokenizerFile], err = t.formatWordPiece(m)
-	case *bytePair:
-		files[tokenizerFile], err = t.formatBytePair(m)
+	files[tokenizerFile] = file
+	alone, err := Load(map[string][]byte{tokenizerFile: file})
+	if err != nil {
+		return nil, err
 	}
-	return files, err
+	all, err := loadAs(t.class, files)
+	if err != nil {
+		return nil, err
+	}
+	for name, again := range map[string]*Tokenizer{"alone": alone, "with the other files": all} {
+		if !t.same(again) {
+			if t.matchers[0].splitSpecial {
+				return nil, fmt.Errorf("%s: split_special_tokens: true cannot be written as %s where special tokens lie beyond the vocabulary, expected false", configFile, tokenizerFile)
+			}
+			return nil, fmt.Errorf("%s: no such file %s gives the tokens of %s", tokenizerFile, name, strings.Join(slices.Sorted(maps.Keys(t.files)), ", "))
+		}
+	}
+	return files, nil
+}
+
+// same tells whether two tokenizers give the same ids for the texts that both
+// take.
+func (t *Tokenizer) same(o *Tokenizer) bool {
+	return t.model.same(o.model) && slices.Equal(t.vocab, o.vocab) && t.frame.same(o.frame) && t.trim == o.trim &&
+		t.matchers[0].same(&o.matchers[0]) && t.matchers[1].same(&o.matchers[1])
+}
+
+func (f frame) same(o frame) bool {
+	return slices.Equal(f.before, o.before) && slices.Equal(f.between, o.between) && slices.Equal(f.after, o.after) && f.typeB == o.typeB
+}
+
+// same compares what two matchers find, but for tokens that the vocabulary lacks.
+func (m *matcher) same(o *matcher) bool {
+	present := func(m *matcher) (list []addedToken, patterns []string) {
+		for i, t := range m.tokens {
+			if !t.absent && !(t.special && m.splitSpecial) {
+				list, patterns = append(list, t), append(patterns, m.patterns.vocab[i])
+			}
+		}
+		return list, patterns
+	}
+	a, pa := present(m)
+	b, pb := present(o)
+	if len(a) != len(b) {
+		return false
+	}
+	others := make(map[string]addedToken, len(b))
+	for i, t := range b {
+		others[pb[i]] = t
+	}
+	for i, t := range a {
+		if others[pa[i]] != t {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *wordPiece) same(o model) bool {
+	w, ok := o.(*wordPiece)
+	return ok && m.cleanText == w.cleanText && m.chineseChars == w.chineseChars && m.stripAccents == w.stripAccents && m.lowercase == w.lowercase &&
+		m.prefix == w.prefix && m.unk == w.unk && m.maxChars == w.maxChars && slices.Equal(m.vocab, w.vocab)
+}
+
+func (m *bytePair) same(o model) bool {
+	b, ok := o.(*bytePair)
+	return ok && m.prefixSpace == b.prefixSpace && m.unk == b.unk && slices.Equal(m.vocab, b.vocab) && slices.Equal(m.lines(), b.lines())
 }
 
 type dict = map[string]any
 
-// formatWordPiece writes a tokenizer that was read from vocab.txt as
-// tokenizer.json.
-func (t *Tokenizer) formatWordPiece(m *wordPiece) ([]byte, error) {
-	cls, sep := t.vocab[t.cls], t.vocab[t.sep]
-	special := func(token string, typ int) dict {
-		return dict{"SpecialToken": dict{"id": token, "type_id": typ}}
+// format writes the tokenizer as tokenizer.json. Truncation and padding are those
+// of the file that it replaces, if there is one.
+func (t *Tokenizer) format(given []byte) ([]byte, error) {
+	added := []dict{}
+	for _, s := range t.added {
+		// Special tokens that are split are ordinary ones.
+		if s.absent || s.special && t.matchers[0].splitSpecial && t.inModel(s.id) {
+			continue
+		}
+		added = append(added, dict{
+			"id": s.id, "content": s.text, "single_word": s.singleWord, "lstrip": s.lstrip, "rstrip": s.rstrip,
+			"normalized": s.normalized, "special": s.special,
+		})
 	}
-	sequence := func(id string, typ int) dict { return dict{"Sequence": dict{"id": id, "type_id": typ}} }
-	return t.format(dict{
+	file := dict{"version": "1.0", "truncation": nil, "padding": nil, "added_tokens": added, "post_processor": t.formatFrame()}
+	if given != nil {
+		var old object
+		if err := decodeJSON(given, &old); err != nil {
+			return nil, err
+		}
+		for _, name := range []string{"truncation", "padding"} {
+			if old[name] != nil {
+				file[name] = old[name]
+			}
+		}
+	}
+	switch m := t.model.(type) {
+	case *wordPiece:
+		maps.Copy(file, m.format(t))
+	case *bytePair:
+		maps.Copy(file, m.format(t))
+	}
+	return indented(file, " ")
+}
+
+func (m *wordPiece) format(t *Tokenizer) dict {
+	return dict{
 		"normalizer": dict{
 			"type": "BertNormalizer", "clean_text": m.cleanText, "handle_chinese_chars": m.chineseChars,
 			"strip_accents": m.stripAccents, "lowercase": m.lowercase,
 		},
 		"pre_tokenizer": dict{"type": "BertPreTokenizer"},
-		"post_processor": dict{
-			"type":   "TemplateProcessing",
-			"single": []dict{special(cls, 0), sequence("A", 0), special(sep, 0)},
-			"pair":   []dict{special(cls, 0), sequence("A", 0), special(sep, 0), sequence("B", 1), special(sep, 1)},
-			"special_tokens": dict{
-				cls: dict{"id": cls, "ids": []int32{t.cls}, "tokens": []string{cls}},
-				sep: dict{"id": sep, "ids": []int32{t.sep}, "tokens": []string{sep}},
-			},
-		},
-		"decoder": dict{"type": "WordPiece", "prefix": "##", "cleanup": true},
+		"decoder":       dict{"type": "WordPiece", "prefix": m.prefix, "cleanup": true},
 		"model": dict{
-			"type": "WordPiece", "unk_token": t.vocab[t.unk], "continuing_subword_prefix": "##",
-			"max_input_chars_per_word": m.maxChars, "vocab": t.tokenIDs(),
+			"type": wordPieceModel, "unk_token": m.vocab[m.unk], "continuing_subword_prefix": m.prefix,
+			"max_input_chars_per_word": m.maxChars, "vocab": formatVocab(m.vocab, t.blank),
 		},
-	})
+	}
 }
 
-// formatBytePair writes a tokenizer that was read from vocab.json and merges.txt
-// as tokenizer.json, as transformers converts a RobertaTokenizer.
-func (t *Tokenizer) formatBytePair(m *bytePair) ([]byte, error) {
+func (m *bytePair) format(t *Tokenizer) dict {
+	var unk any
+	if m.unk >= 0 {
+		unk = m.vocab[m.unk]
+	}
+	return dict{
+		"normalizer":    nil,
+		"pre_tokenizer": dict{"type": "ByteLevel", "add_prefix_space": m.prefixSpace, "trim_offsets": true, "use_regex": true},
+		"decoder":       dict{"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+		"model": dict{
+			"type": bpeModel, "dropout": nil, "unk_token": unk, "continuing_subword_prefix": "", "end_of_word_suffix": "",
+			"fuse_unk": false, "byte_fallback": false, "vocab": formatVocab(m.vocab, t.blank), "merges": m.lines(),
+		},
+	}
+}
+
+// lines are the merges as merges.txt has them.
+func (m *bytePair) lines() []string {
 	merges := slices.DeleteFunc(slices.Clone(m.merges.slots), func(s mergeSlot) bool { return s.pair == 0 })
 	slices.SortFunc(merges, func(a, b mergeSlot) int { return cmp.Compare(a.rank, b.rank) })
 	lines := make([]string, len(merges))
 	for i, s := range merges {
 		left, right := s.tokens()
-		lines[i] = t.vocab[left] + " " + t.vocab[right]
+		lines[i] = m.vocab[left] + " " + m.vocab[right]
 	}
-	token := func(id int32) []any { return []any{t.vocab[id], id} }
-	return t.format(dict{
-		"normalizer":    nil,
-		"pre_tokenizer": dict{"type": "ByteLevel", "add_prefix_space": m.prefixSpace, "trim_offsets": true, "use_regex": true},
-		"post_processor": dict{
-			"type": "RobertaProcessing", "sep": token(t.sep), "cls": token(t.cls),
-			"trim_offsets": t.trim.on, "add_prefix_space": m.prefixSpace,
-		},
-		"decoder": dict{"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
-		"model": dict{
-			"type": "BPE", "dropout": nil, "unk_token": nil, "continuing_subword_prefix": "", "end_of_word_suffix": "",
-			"fuse_unk": false, "byte_fallback": false, "vocab": t.tokenIDs(), "merges": lines,
-		},
-	})
+	return lines
 }
 
-// tokenIDs is the vocabulary as tokenizer.json has it.
-func (t *Tokenizer) tokenIDs() map[string]int {
-	ids := make(map[string]int, len(t.vocab))
-	for i, token := range t.vocab {
-		if token != "" {
-			ids[token] = i // of equal tokens the last counts
+// formatFrame writes what stands round the texts.
+func (t *Tokenizer) formatFrame() dict {
+	f := t.frame
+	if t.trim.on || t.trim.prefix {
+		token := func(ids []int32) []any { return []any{t.vocab[ids[0]], ids[0]} }
+		return dict{
+			"type": "RobertaProcessing", "sep": token(f.after), "cls": token(f.before),
+			"trim_offsets": t.trim.on, "add_prefix_space": t.trim.prefix,
 		}
 	}
-	return ids
+	tokens := dict{}
+	part := func(ids []int32, typ int32) (parts []dict) {
+		for _, id := range ids {
+			token := t.vocab[id]
+			tokens[token] = dict{"id": token, "ids": []int32{id}, "tokens": []string{token}}
+			parts = append(parts, dict{"SpecialToken": dict{"id": token, "type_id": typ}})
+		}
+		return parts
+	}
+	text := func(id string, typ int32) []dict { return []dict{{"Sequence": dict{"id": id, "type_id": typ}}} }
+	return dict{
+		"type":           "TemplateProcessing",
+		"single":         slices.Concat(part(f.before, 0), text("A", 0), part(f.after, 0)),
+		"pair":           slices.Concat(part(f.before, 0), text("A", 0), part(f.between, 0), text("B", f.typeB), part(f.after, f.typeB)),
+		"special_tokens": tokens,
+	}
 }
 
-// format adds what all models have in common: the special tokens among it.
-func (t *Tokenizer) format(file dict) ([]byte, error) {
-	added := []dict{}
-	specials := slices.SortedFunc(slices.Values(t.specials.list), func(a, b special) int { return cmp.Compare(a.id, b.id) })
-	for _, s := range slices.Compact(specials) {
-		added = append(added, dict{
-			"id": s.id, "content": s.text, "single_word": false, "lstrip": s.lstrip, "rstrip": s.rstrip, "normalized": false, "special": true,
-		})
+// formatVocab is a vocabulary as tokenizer.json has it. The empty token counts
+// where the ids of added tokens begin.
+func formatVocab(vocab []string, blank int32) map[string]int32 {
+	ids := make(map[string]int32, len(vocab))
+	for i, token := range vocab {
+		if token != "" {
+			ids[token] = int32(i)
+		}
 	}
-	maps.Copy(file, dict{"version": "1.0", "truncation": nil, "padding": nil, "added_tokens": added})
-	return indented(file, " ")
+	if blank >= 0 {
+		ids[""] = blank
+	}
+	return ids
 }
 
 // indented is v as JSON on lines, without escapes for HTML.

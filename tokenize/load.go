@@ -5,18 +5,24 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
 // The files that Load knows.
 const (
-	tokenizerFile = "tokenizer.json"
-	vocabFile     = "vocab.txt"
-	bpeVocabFile  = "vocab.json"
-	mergesFile    = "merges.txt"
-	configFile    = "tokenizer_config.json"
+	tokenizerFile  = "tokenizer.json"
+	vocabFile      = "vocab.txt"
+	bpeVocabFile   = "vocab.json"
+	mergesFile     = "merges.txt"
+	configFile     = "tokenizer_config.json"
+	specialMapFile = "special_tokens_map.json"
+	addedFile      = "added_tokens.json"
 )
+
+var knownFiles = []string{tokenizerFile, vocabFile, bpeVocabFile, mergesFile, configFile, specialMapFile, addedFile}
 
 // maxTokenID bounds the ids of a vocabulary.
 const maxTokenID = 1 << 24
@@ -25,14 +31,22 @@ const maxTokenID = 1 << 24
 // tokenizer from.
 var ErrNoTokenizer = errors.New("no tokenizer: neither " + tokenizerFile + " nor " + vocabFile + " nor " + bpeVocabFile + " with " + mergesFile)
 
-// Load returns the tokenizer that a model's files describe: tokenizer.json,
-// else vocab.txt (WordPiece), else vocab.json and merges.txt (byte-level
-// byte-pair encoding), these with the settings of tokenizer_config.json where it
-// is there: do_lower_case is true unless it says otherwise, as in Hugging Face's
-// BertTokenizer, add_prefix_space false as in RobertaTokenizer, and RoBERTa's
-// <mask> takes the white space before it, as the published tokenizer.json has it.
-// Other files are left aside, and so are the truncation and padding written in a
-// tokenizer.json: Options has the length.
+// Load returns the tokenizer that a model's files describe, as AutoTokenizer of
+// transformers 5 reads them. tokenizer_class of tokenizer_config.json tells how:
+//
+//   - BertTokenizer and its kin take the vocabulary of tokenizer.json, else of
+//     vocab.txt (WordPiece), and build the rest from tokenizer_config.json, whatever
+//     tokenizer.json says: do_lower_case is true unless it is false there.
+//   - RobertaTokenizer takes vocabulary and merges of tokenizer.json, else of
+//     vocab.json and merges.txt (byte-level byte-pair encoding), and does likewise.
+//   - PreTrainedTokenizerFast takes tokenizer.json as it is.
+//   - Another class is refused.
+//
+// Without a class tokenizer.json is taken as it is, vocab.txt is BERT's, and
+// vocab.json with merges.txt RoBERTa's. All of them get the special and added
+// tokens of tokenizer_config.json, special_tokens_map.json, added_tokens.json and
+// tokenizer.json. Other files are left aside, and so are the maximum length and
+// the padding that the files ask for: Options has the length.
 //
 // An error names the file and the field. A tokenizer.json that asks for a
 // normalizer, a model or anything else that is not implemented is refused.
@@ -41,36 +55,62 @@ var ErrNoTokenizer = errors.New("no tokenizer: neither " + tokenizerFile + " nor
 // reads it too, but linking it brings net/http and, with it, cgo's name resolver
 // into every program that serves, and its loader ends the process where a file
 // is wrong; so the tests read the files with it, and the product does not.
-func Load(files map[string][]byte) (*Tokenizer, error) {
-	var t *Tokenizer
-	var err error
-	keep := []string{configFile, "special_tokens_map.json", "added_tokens.json"}
-	switch {
-	case files[tokenizerFile] != nil:
-		keep = append(keep, tokenizerFile, vocabFile, bpeVocabFile, mergesFile)
-		if t, err = loadJSON(files[tokenizerFile]); err != nil {
-			return nil, fmt.Errorf("%s: %w", tokenizerFile, err)
-		}
-	case files[vocabFile] != nil:
-		keep = append(keep, vocabFile)
-		if t, err = loadVocab(files[vocabFile], files[configFile]); err != nil {
-			return nil, err
-		}
-	case files[bpeVocabFile] != nil && files[mergesFile] != nil:
-		keep = append(keep, bpeVocabFile, mergesFile)
-		if t, err = loadMerges(files[bpeVocabFile], files[mergesFile], files[configFile]); err != nil {
-			return nil, err
-		}
-	default:
-		return nil, ErrNoTokenizer
-	}
-	t.files = make(map[string][]byte)
-	for _, name := range keep {
+func Load(files map[string][]byte) (*Tokenizer, error) { return loadAs("", files) }
+
+// loadAs is Load with a class for files that do not name one.
+func loadAs(class string, files map[string][]byte) (*Tokenizer, error) {
+	t := &Tokenizer{files: make(map[string][]byte)}
+	for _, name := range knownFiles {
 		if b := files[name]; b != nil {
 			t.files[name] = b
 		}
 	}
+	if err := t.load(class); err != nil {
+		return nil, err
+	}
 	return t, nil
+}
+
+func (t *Tokenizer) load(class string) error {
+	var j *tokenizerJSON
+	if file := t.files[tokenizerFile]; file != nil {
+		j = new(tokenizerJSON)
+		if err := j.decode(file); err != nil {
+			return fmt.Errorf("%s: %w", tokenizerFile, err)
+		}
+	}
+	s, err := readSettings(t.files, j)
+	if err != nil {
+		return err
+	}
+	if s.className == "" {
+		switch {
+		case class != "":
+			s.className = class
+		case j != nil:
+		case t.files[vocabFile] != nil:
+			s.className = "BertTokenizer"
+		case t.files[bpeVocabFile] != nil && t.files[mergesFile] != nil:
+			s.className = "RobertaTokenizer"
+		default:
+			return ErrNoTokenizer
+		}
+		s.class = libraryClass
+		if s.className != "" {
+			s.class = tokenizerClasses[s.className]
+		}
+	}
+	t.class = s.className
+	switch s.class.backend {
+	case bertBackend:
+		return t.loadBERT(s, j)
+	case robertaBackend:
+		return t.loadRoBERTa(s, j)
+	}
+	if j == nil {
+		return fmt.Errorf("%s: tokenizer_class: %q reads %s, which is missing", configFile, s.className, tokenizerFile)
+	}
+	return t.loadLibrary(s, j)
 }
 
 // NewWordPiece returns BERT's tokenizer for a vocabulary by token id, which
@@ -78,167 +118,153 @@ func Load(files map[string][]byte) (*Tokenizer, error) {
 // uncased models.
 func NewWordPiece(vocab []string, lowercase bool) (*Tokenizer, error) {
 	for i, v := range vocab {
-		if strings.ContainsAny(v, "\r\n") {
+		switch {
+		case !utf8.ValidString(v):
+			return nil, fmt.Errorf("token %d is not valid UTF-8: %q", i, v)
+		case strings.ContainsAny(v, "\r\n"):
 			return nil, fmt.Errorf("token %d: %q holds a line break", i, v)
+		case strings.TrimRightFunc(v, unicode.IsSpace) != v:
+			return nil, fmt.Errorf("token %d: %q ends in white space", i, v)
 		}
-	}
-	t, err := newBERT(vocab, bertSettings{lowercase: lowercase, stripAccents: lowercase, chineseChars: true})
-	if err != nil {
-		return nil, err
 	}
 	config := fmt.Sprintf("{\n  \"do_lower_case\": %t,\n  \"tokenizer_class\": \"BertTokenizer\"\n}\n", lowercase)
-	t.files = map[string][]byte{
+	return Load(map[string][]byte{
 		vocabFile:  []byte(strings.Join(vocab, "\n") + "\n"),
 		configFile: []byte(config),
-	}
-	return t, nil
+	})
 }
 
-// bertSettings are the settings of a BertTokenizer that vocab.txt does not hold.
-type bertSettings struct {
-	lowercase, stripAccents, chineseChars bool
-	pad, unk, cls, sep, mask              string
-}
-
-func newBERT(vocab []string, s bertSettings) (*Tokenizer, error) {
-	for p, def := range map[*string]string{&s.pad: "[PAD]", &s.unk: "[UNK]", &s.cls: "[CLS]", &s.sep: "[SEP]", &s.mask: "[MASK]"} {
-		if *p == "" {
-			*p = def
-		}
+// loadBERT reads a directory as the class BertTokenizer does.
+func (t *Tokenizer) loadBERT(s *settings, j *tokenizerJSON) error {
+	var ids *tokenIDs
+	var err error
+	file := vocabFile
+	switch {
+	case j != nil:
+		file, ids, err = tokenizerFile, &j.Model.Vocab, j.only(wordPieceModel, s)
+	case t.files[vocabFile] != nil:
+		ids, err = readVocab(t.files[file])
+	default:
+		return fmt.Errorf("%s: tokenizer_class: %q reads %s or %s, and both are missing", configFile, s.className, tokenizerFile, vocabFile)
 	}
-	m := &wordPiece{
-		cleanText: true, chineseChars: s.chineseChars, stripAccents: s.stripAccents, lowercase: s.lowercase,
-		vocab: vocab, maxChars: 100,
-	}
-	ids, err := index(vocab)
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("%s: %w", file, err)
 	}
-	t := &Tokenizer{model: m, vocab: vocab}
-	t.setSpecial(ids, s.pad, s.unk, s.cls, s.sep, s.mask)
-	for _, need := range []struct {
-		token string
-		id    int32
-	}{{s.unk, t.unk}, {s.cls, t.cls}, {s.sep, t.sep}} {
-		if need.id < 0 {
-			return nil, fmt.Errorf("the vocabulary lacks the token %s", need.token)
+	m := &wordPiece{cleanText: true, prefix: "##", maxChars: 100}
+	if m.lowercase, err = s.flag("do_lower_case", true); err != nil {
+		return err
+	}
+	if m.stripAccents, err = s.flag("strip_accents", m.lowercase); err != nil {
+		return err
+	}
+	if m.chineseChars, err = s.flag("tokenize_chinese_chars", true); err != nil {
+		return err
+	}
+	unk, err := s.need(unkToken, file, ids)
+	if err != nil {
+		return err
+	}
+	var ok bool
+	if m.unk, ok = ids.find(unk); !ok {
+		return lacks(file, unk, ids)
+	}
+	if err := m.setVocab(ids); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	t.model = m
+	cls, sep, err := t.addSpecial(s, file, ids, m.vocab)
+	if err != nil {
+		return err
+	}
+	t.frame = frame{before: []int32{cls}, between: []int32{sep}, after: []int32{sep}, typeB: 1}
+	return t.applySettings(s)
+}
+
+// addSpecial adds the tokens of the settings to the vocabulary of a class that
+// builds the frame itself, whose special tokens it returns.
+func (t *Tokenizer) addSpecial(s *settings, file string, ids *tokenIDs, vocab []string) (cls, sep int32, err error) {
+	for _, name := range []string{clsToken, sepToken} {
+		text, err := s.need(name, file, ids)
+		if err != nil {
+			return 0, 0, err
+		}
+		if strings.ContainsFunc(text, unicode.IsSpace) || strings.Contains(text, ":") || text[0] == '$' {
+			return 0, 0, fmt.Errorf("%s: %q, expected no white space, no colon and no $ at the start", name, text)
 		}
 	}
-	m.unk = t.unk
-	if !m.prepare("##") {
-		return nil, errVocabSize
+	a := newAddedTokens(ids)
+	s.addTo(a)
+	split, err := s.flag("split_special_tokens", false)
+	if err != nil {
+		return 0, 0, err
 	}
-	var list []special
-	for _, token := range []string{s.pad, s.unk, s.cls, s.sep, s.mask} {
-		if id, ok := ids.find(token); ok {
-			list = append(list, special{text: token, id: id})
+	if err := t.setAdded(a, vocab, split); err != nil {
+		return 0, 0, fmt.Errorf("%s: %w", file, err)
+	}
+	t.setSpecial(a, s.special(padToken), s.special(unkToken), s.special(clsToken), s.special(sepToken), s.special(maskToken))
+	return t.cls, t.sep, nil
+}
+
+// applySettings reads the settings that no class has to itself.
+func (t *Tokenizer) applySettings(s *settings) error {
+	side, ok := s.values.get("truncation_side")
+	if ok {
+		text, err := side.text()
+		if err != nil {
+			return err
 		}
+		if text != "left" && text != "right" {
+			return side.errorf("expected left or right, found %s", side.raw)
+		}
+		t.cutLeft = text == "left"
 	}
-	t.specials = newSpecials(list)
-	t.frame = frame{before: []int32{t.cls}, between: []int32{t.sep}, after: []int32{t.sep}, typeB: 1}
-	return t, nil
+	if s.className == "" {
+		return nil
+	}
+	typeIDs := s.class.typeIDs
+	if f, ok := s.values.get("model_input_names"); ok {
+		names, err := f.list()
+		if err != nil {
+			return err
+		}
+		typeIDs = slices.ContainsFunc(names, func(t tokenSetting) bool { return t.text == "token_type_ids" })
+	}
+	if !typeIDs {
+		t.frame.typeB = 0
+	}
+	return nil
 }
 
 var errVocabSize = fmt.Errorf("the vocabulary is larger than %d bytes", maxNodes)
 
 // setSpecial sets the ids of the special tokens, -1 for those that are missing.
-func (t *Tokenizer) setSpecial(ids *tokenIDs, pad, unk, cls, sep, mask string) {
+func (t *Tokenizer) setSpecial(a *addedTokens, pad, unk, cls, sep, mask string) {
 	for p, token := range map[*int32]string{&t.pad: pad, &t.unk: unk, &t.cls: cls, &t.sep: sep, &t.mask_: mask} {
 		*p = -1
-		if id, ok := ids.find(token); ok {
+		if id, ok := a.find(token); ok && token != "" && !a.byID[id].absent {
 			*p = id
 		}
 	}
 }
 
-// index returns the ids of a vocabulary. Of equal tokens the last counts, as in
-// Hugging Face's reader of vocab.txt.
-func index(vocab []string) (*tokenIDs, error) {
-	if len(vocab) == 0 {
-		return nil, errors.New("the vocabulary is empty")
-	}
-	if len(vocab) > maxTokenID {
+// readVocab reads vocab.txt: one token a line, whose number is the id, without the
+// white space at its end. Of equal tokens the last counts.
+func readVocab(file []byte) (*tokenIDs, error) {
+	lines := strings.Split(strings.TrimSuffix(string(file), "\n"), "\n")
+	if len(lines) > maxTokenID {
 		return nil, fmt.Errorf("the vocabulary has more than %d tokens", maxTokenID)
 	}
-	ids := newTokenIDs(len(vocab))
-	for i, v := range vocab {
-		if !utf8.ValidString(v) {
-			return nil, fmt.Errorf("token %d is not valid UTF-8: %q", i, v)
+	ids := newTokenIDs(len(lines))
+	for i, line := range lines {
+		if !utf8.ValidString(line) {
+			return nil, fmt.Errorf("line %d is not valid UTF-8: %q", i+1, line)
 		}
-		ids.set(v, int32(i))
+		if n := len(line); n > 0 && (line[n-1] <= ' ' || line[n-1] >= utf8.RuneSelf) {
+			line = strings.TrimRightFunc(line, unicode.IsSpace)
+		}
+		ids.set(line, int32(i))
 	}
 	return &ids, nil
-}
-
-// loadVocab reads vocab.txt: one token a line, whose number is the id.
-func loadVocab(vocab, config []byte) (*Tokenizer, error) {
-	text := strings.TrimPrefix(string(vocab), "\ufeff")
-	text = strings.TrimSuffix(text, "\n")
-	lines := strings.Split(text, "\n")
-	for i, line := range lines {
-		lines[i] = strings.TrimSuffix(line, "\r")
-	}
-	s := bertSettings{lowercase: true, stripAccents: true, chineseChars: true}
-	if config != nil {
-		var c struct {
-			Lower   *bool           `json:"do_lower_case"`
-			Strip   *bool           `json:"strip_accents"`
-			Chinese *bool           `json:"tokenize_chinese_chars"`
-			Basic   *bool           `json:"do_basic_tokenize"`
-			Pad     json.RawMessage `json:"pad_token"`
-			Unk     json.RawMessage `json:"unk_token"`
-			Cls     json.RawMessage `json:"cls_token"`
-			Sep     json.RawMessage `json:"sep_token"`
-			Mask    json.RawMessage `json:"mask_token"`
-		}
-		if err := decodeJSON(config, &c); err != nil {
-			return nil, fmt.Errorf("%s: %w", configFile, err)
-		}
-		if c.Basic != nil && !*c.Basic {
-			return nil, fmt.Errorf("%s: do_basic_tokenize false is not supported", configFile)
-		}
-		if c.Lower != nil {
-			s.lowercase = *c.Lower
-		}
-		s.stripAccents = s.lowercase
-		if c.Strip != nil {
-			s.stripAccents = *c.Strip
-		}
-		if c.Chinese != nil {
-			s.chineseChars = *c.Chinese
-		}
-		for _, f := range []struct {
-			name string
-			raw  json.RawMessage
-			to   *string
-		}{{"pad_token", c.Pad, &s.pad}, {"unk_token", c.Unk, &s.unk}, {"cls_token", c.Cls, &s.cls}, {"sep_token", c.Sep, &s.sep}, {"mask_token", c.Mask, &s.mask}} {
-			if err := tokenText(f.raw, f.to); err != nil {
-				return nil, fmt.Errorf("%s: %s: %w", configFile, f.name, err)
-			}
-		}
-	}
-	t, err := newBERT(lines, s)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", vocabFile, err)
-	}
-	return t, nil
-}
-
-// tokenText reads a special token, which is written as a string or as an object
-// with the key content.
-func tokenText(raw json.RawMessage, to *string) error {
-	if len(raw) == 0 || string(raw) == "null" {
-		return nil
-	}
-	if raw[0] == '"' {
-		return json.Unmarshal(raw, to)
-	}
-	var o struct{ Content string }
-	if err := json.Unmarshal(raw, &o); err != nil {
-		return errors.New("expected a string or an object with content")
-	}
-	*to = o.Content
-	return nil
 }
 
 // decodeJSON decodes one JSON document and says where it is wrong.

@@ -18,12 +18,9 @@ type bpeModelJSON struct {
 	IgnoreMerges bool            `json:"ignore_merges"`
 }
 
-// RoBERTa's special tokens.
-const (
-	robertaPad, robertaUnk, robertaCls, robertaSep, robertaMask = "<pad>", "<unk>", "<s>", "</s>", "<mask>"
-)
-
-func (j *tokenizerJSON) bytePair() (*Tokenizer, error) {
+// bytePair makes the model of the tokenizer, and returns its vocabulary and its
+// unknown token, "" for none.
+func (j *tokenizerJSON) bytePair(t *Tokenizer) (vocab []string, unk string, err error) {
 	model := j.Model
 	for _, f := range []struct {
 		name string
@@ -37,52 +34,44 @@ func (j *tokenizerJSON) bytePair() (*Tokenizer, error) {
 		{"ignore_merges", model.IgnoreMerges},
 	} {
 		if f.set {
-			return nil, fmt.Errorf("model.%s is not supported", f.name)
+			return nil, "", fmt.Errorf("model.%s is not supported", f.name)
 		}
 	}
 	if typ := typeOf(j.Normalizer); typ != "" {
-		return nil, fmt.Errorf("normalizer of type %q is not supported with the model BPE (supported: none)", typ)
+		return nil, "", fmt.Errorf("normalizer of type %q is not supported with the model BPE (supported: none)", typ)
 	}
 	if typeOf(j.PreTokenizer) != "ByteLevel" {
-		return nil, unsupported("pre_tokenizer", j.PreTokenizer, "ByteLevel with the model BPE")
+		return nil, "", unsupported("pre_tokenizer", j.PreTokenizer, "ByteLevel with the model BPE")
 	}
 	level := struct {
 		Prefix bool `json:"add_prefix_space"`
 		Regex  bool `json:"use_regex"`
 	}{true, true}
 	if err := decodeJSON(j.PreTokenizer, &level); err != nil {
-		return nil, fmt.Errorf("pre_tokenizer: %w", err)
+		return nil, "", fmt.Errorf("pre_tokenizer: %w", err)
 	}
 	if !level.Regex {
-		return nil, errors.New("pre_tokenizer.use_regex false is not supported")
+		return nil, "", errors.New("pre_tokenizer.use_regex false is not supported")
 	}
-	vocab, err := vocabulary(&model.Vocab)
-	if err != nil {
-		return nil, fmt.Errorf("model.vocab: %w", err)
+	if vocab, err = vocabulary(&model.Vocab); err != nil {
+		return nil, "", fmt.Errorf("model.vocab: %w", err)
 	}
-	unk := int32(-1)
+	id := int32(-1)
 	if model.Unk != nil {
-		id, ok := model.Vocab.find(*model.Unk)
-		if !ok {
-			return nil, fmt.Errorf("model.unk_token %q is not in model.vocab", *model.Unk)
+		var ok bool
+		if id, ok = model.Vocab.find(*model.Unk); !ok {
+			return nil, "", fmt.Errorf("model.unk_token %q is not in model.vocab", *model.Unk)
 		}
-		unk = id
+		unk = *model.Unk
 	}
 	merges, err := mergesJSON(model.Merges)
 	if err != nil {
-		return nil, fmt.Errorf("model.merges: %w", err)
+		return nil, "", fmt.Errorf("model.merges: %w", err)
 	}
-	m, err := newBytePair(vocab, &model.Vocab, merges, unk, level.Prefix)
-	if err != nil {
-		return nil, fmt.Errorf("model: %w", err)
+	if t.model, err = newBytePair(vocab, &model.Vocab, merges, id, level.Prefix); err != nil {
+		return nil, "", fmt.Errorf("model: %w", err)
 	}
-	t := &Tokenizer{model: m}
-	if err := j.finish(t, true); err != nil {
-		return nil, err
-	}
-	t.setSpecial(&model.Vocab, robertaPad, robertaUnk, robertaCls, robertaSep, robertaMask)
-	t.frameSpecial()
-	return t, nil
+	return vocab, unk, nil
 }
 
 // mergesJSON reads the merges of a tokenizer.json: pairs, or strings with a space
@@ -116,21 +105,64 @@ func splitMerge(line string) (pair [2]string, ok bool) {
 	return [2]string{a, b}, ok && a != "" && b != "" && !strings.Contains(b, " ")
 }
 
-// loadMerges reads vocab.json and merges.txt as RoBERTa's tokenizer.
-func loadMerges(vocabJSON, mergesText, config []byte) (*Tokenizer, error) {
-	var ids tokenIDs
-	if err := decodeJSON(vocabJSON, &ids); err != nil {
-		return nil, fmt.Errorf("%s: %w", bpeVocabFile, err)
+// loadRoBERTa reads a directory as the class RobertaTokenizer does.
+func (t *Tokenizer) loadRoBERTa(s *settings, j *tokenizerJSON) error {
+	var ids *tokenIDs
+	var merges [][2]string
+	var err error
+	file, mergesIn := bpeVocabFile, mergesFile
+	switch {
+	case j != nil:
+		file, mergesIn, ids = tokenizerFile, "model.merges", &j.Model.Vocab
+		if err = j.only(bpeModel, s); err == nil {
+			if merges, err = mergesJSON(j.Model.Merges); err != nil {
+				err = fmt.Errorf("model.merges: %w", err)
+			}
+		}
+	case t.files[bpeVocabFile] != nil && t.files[mergesFile] != nil:
+		ids = new(tokenIDs)
+		if err = decodeJSON(t.files[file], ids); err == nil && len(ids.list) == 0 {
+			err = errors.New("the vocabulary is empty")
+		}
+		if err == nil {
+			if merges, err = readMerges(t.files[mergesFile]); err != nil {
+				return err
+			}
+		}
+	default:
+		return fmt.Errorf("%s: tokenizer_class: %q reads %s, or %s and %s, and they are missing", configFile, s.className, tokenizerFile, bpeVocabFile, mergesFile)
 	}
-	vocab, err := vocabulary(&ids)
-	if err == nil && len(vocab) == 0 {
-		err = errors.New("the vocabulary is empty")
+	var vocab []string
+	if err == nil {
+		vocab, err = vocabulary(ids)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", bpeVocabFile, err)
+		return fmt.Errorf("%s: %w", file, err)
 	}
+	prefix, err := s.flag("add_prefix_space", false)
+	if err != nil {
+		return err
+	}
+	trimOffsets, err := s.flag("trim_offsets", true)
+	if err != nil {
+		return err
+	}
+	if t.model, err = newBytePair(vocab, ids, merges, -1, prefix); err != nil {
+		return fmt.Errorf("%s, %s: %w", file, mergesIn, err)
+	}
+	cls, sep, err := t.addSpecial(s, file, ids, vocab)
+	if err != nil {
+		return err
+	}
+	t.frame = frame{before: []int32{cls}, after: []int32{sep}}
+	t.roberta(trim{on: trimOffsets, prefix: prefix})
+	return t.applySettings(s)
+}
+
+// readMerges reads merges.txt: two tokens a line, in order of rank.
+func readMerges(file []byte) ([][2]string, error) {
 	var merges [][2]string
-	for i, line := range strings.Split(strings.TrimPrefix(string(mergesText), "\ufeff"), "\n") {
+	for i, line := range strings.Split(strings.TrimPrefix(string(file), "\ufeff"), "\n") {
 		line = strings.TrimSuffix(line, "\r")
 		if strings.HasPrefix(line, "#version") || line == "" {
 			continue
@@ -141,49 +173,5 @@ func loadMerges(vocabJSON, mergesText, config []byte) (*Tokenizer, error) {
 		}
 		merges = append(merges, pair)
 	}
-	s := struct {
-		Prefix bool            `json:"add_prefix_space"`
-		Trim   *bool           `json:"trim_offsets"`
-		Pad    json.RawMessage `json:"pad_token"`
-		Unk    json.RawMessage `json:"unk_token"`
-		Cls    json.RawMessage `json:"cls_token"`
-		Sep    json.RawMessage `json:"sep_token"`
-		Mask   json.RawMessage `json:"mask_token"`
-	}{}
-	if config != nil {
-		if err := decodeJSON(config, &s); err != nil {
-			return nil, fmt.Errorf("%s: %w", configFile, err)
-		}
-	}
-	pad, unk, cls, sep, mask := robertaPad, robertaUnk, robertaCls, robertaSep, robertaMask
-	for _, f := range []struct {
-		name string
-		raw  json.RawMessage
-		to   *string
-	}{{"pad_token", s.Pad, &pad}, {"unk_token", s.Unk, &unk}, {"cls_token", s.Cls, &cls}, {"sep_token", s.Sep, &sep}, {"mask_token", s.Mask, &mask}} {
-		if err := tokenText(f.raw, f.to); err != nil {
-			return nil, fmt.Errorf("%s: %s: %w", configFile, f.name, err)
-		}
-	}
-	m, err := newBytePair(vocab, &ids, merges, -1, s.Prefix)
-	if err != nil {
-		return nil, fmt.Errorf("%s, %s: %w", bpeVocabFile, mergesFile, err)
-	}
-	t := &Tokenizer{model: m, vocab: vocab}
-	t.setSpecial(&ids, pad, unk, cls, sep, mask)
-	for _, token := range []string{cls, sep} {
-		if _, ok := ids.find(token); !ok {
-			return nil, fmt.Errorf("%s: the vocabulary lacks the token %s", bpeVocabFile, token)
-		}
-	}
-	var list []special
-	for _, token := range []string{pad, unk, cls, sep, mask} {
-		if id, ok := ids.find(token); ok {
-			list = append(list, special{text: token, id: id, lstrip: token == mask})
-		}
-	}
-	t.specials = newSpecials(list)
-	t.frame = frame{before: []int32{t.cls}, after: []int32{t.sep}}
-	t.roberta(trim{on: s.Trim == nil || *s.Trim, prefix: s.Prefix})
-	return t, nil
+	return merges, nil
 }

@@ -11,17 +11,21 @@ type typed struct {
 	Type string `json:"type"`
 }
 
+// addedTokenJSON is an added token of tokenizer.json.
+type addedTokenJSON struct {
+	ID int32 `json:"id"`
+	tokenJSON
+}
+
 // tokenizerJSON is the schema of tokenizer.json.
 type tokenizerJSON struct {
-	AddedTokens []struct {
-		ID         int32  `json:"id"`
-		Content    string `json:"content"`
-		SingleWord bool   `json:"single_word"`
-		LStrip     bool   `json:"lstrip"`
-		RStrip     bool   `json:"rstrip"`
-		Normalized bool   `json:"normalized"`
-		Special    bool   `json:"special"`
-	} `json:"added_tokens"`
+	AddedTokens []addedTokenJSON `json:"added_tokens"`
+	Truncation  *struct {
+		Direction string `json:"direction"`
+	} `json:"truncation"`
+	Padding *struct {
+		Token *string `json:"pad_token"`
+	} `json:"padding"`
 	Normalizer    json.RawMessage `json:"normalizer"`
 	PreTokenizer  json.RawMessage `json:"pre_tokenizer"`
 	PostProcessor json.RawMessage `json:"post_processor"`
@@ -56,108 +60,170 @@ func typeOf(raw json.RawMessage) string {
 	return t.Type
 }
 
-const models = "WordPiece, BPE"
+const (
+	wordPieceModel = "WordPiece"
+	bpeModel       = "BPE"
+	models         = wordPieceModel + ", " + bpeModel
+)
 
-func loadJSON(file []byte) (*Tokenizer, error) {
-	var j tokenizerJSON
-	err := decodeJSON(file, &j)
+// decode reads a tokenizer.json, whose model has a type and a vocabulary then.
+func (j *tokenizerJSON) decode(file []byte) error {
+	err := decodeJSON(file, j)
 	model := j.Model
 	// Of another model the vocabulary may have another form: its type says more
 	// than the error does, and is decoded all the same.
-	if model != nil && model.Type != "WordPiece" && model.Type != "BPE" && model.Type != "" {
-		return nil, fmt.Errorf("model of type %q is not supported (supported: %s)", model.Type, models)
+	if model != nil && model.Type != wordPieceModel && model.Type != bpeModel && model.Type != "" {
+		return fmt.Errorf("model of type %q is not supported (supported: %s)", model.Type, models)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if model == nil {
-		return nil, fmt.Errorf("model is missing (supported: %s)", models)
+		return fmt.Errorf("model is missing (supported: %s)", models)
 	}
 	// Old files do not name the type. BPE is the one that has merges, WordPiece
 	// one without them that has a prefix.
-	if model.Type == "" && model.Merges == nil && model.Prefix == nil {
-		return nil, errors.New("model.type is missing, and the model is neither WordPiece nor BPE")
+	switch {
+	case model.Type != "":
+	case model.Merges != nil:
+		model.Type = bpeModel
+	case model.Prefix != nil:
+		model.Type = wordPieceModel
+	default:
+		return errors.New("model.type is missing, and the model is neither WordPiece nor BPE")
 	}
 	if len(model.Vocab.list) == 0 {
-		return nil, errors.New("model.vocab is missing or empty")
+		return errors.New("model.vocab is missing or empty")
 	}
-	if model.Type == "BPE" || model.Type == "" && model.Merges != nil {
-		return j.bytePair()
-	}
-	return j.wordPiece()
-}
-
-func (j *tokenizerJSON) wordPiece() (*Tokenizer, error) {
-	model := j.Model
-	m := &wordPiece{maxChars: 100}
-	if model.MaxChars != nil {
-		if m.maxChars = *model.MaxChars; m.maxChars < 0 {
-			return nil, fmt.Errorf("model.max_input_chars_per_word is %d, expected at least 0", m.maxChars)
+	for i, a := range j.AddedTokens {
+		if a.Content == nil || *a.Content == "" {
+			return fmt.Errorf("added_tokens[%d]: content is missing", i)
 		}
 	}
-	unk, prefix := "[UNK]", "##"
+	return nil
+}
+
+// only refuses a model that the tokenizer's class cannot take.
+func (j *tokenizerJSON) only(model string, s *settings) error {
+	if j.Model.Type != model {
+		return fmt.Errorf("model of type %s: tokenizer_class %q takes only %s", j.Model.Type, s.className, model)
+	}
+	return nil
+}
+
+// loadLibrary takes tokenizer.json as Hugging Face's library does, and adds the
+// tokens of the other files.
+func (t *Tokenizer) loadLibrary(s *settings, j *tokenizerJSON) error {
+	var vocab []string
+	var unk string
+	var err error
+	if j.Model.Type == bpeModel {
+		vocab, unk, err = j.bytePair(t)
+	} else {
+		vocab, unk, err = j.wordPiece(t)
+	}
+	if err == nil {
+		err = j.finish(t, s, vocab, unk)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", tokenizerFile, err)
+	}
+	return t.applySettings(s)
+}
+
+// wordPiece makes the model of the tokenizer, and returns its vocabulary and its
+// unknown token.
+func (j *tokenizerJSON) wordPiece(t *Tokenizer) (vocab []string, unk string, err error) {
+	model := j.Model
+	m := &wordPiece{maxChars: 100, prefix: "##"}
+	if model.MaxChars != nil {
+		if m.maxChars = *model.MaxChars; m.maxChars < 0 {
+			return nil, "", fmt.Errorf("model.max_input_chars_per_word is %d, expected at least 0", m.maxChars)
+		}
+	}
+	unk = "[UNK]"
 	if model.Unk != nil {
 		unk = *model.Unk
 	}
 	if model.Prefix != nil {
-		prefix = *model.Prefix
+		m.prefix = *model.Prefix
 	}
 	id, ok := model.Vocab.find(unk)
 	if !ok {
-		return nil, fmt.Errorf("model.unk_token %q is not in model.vocab", unk)
+		return nil, "", fmt.Errorf("model.unk_token %q is not in model.vocab", unk)
 	}
 	m.unk = id
 	if err := m.readNormalizer(j.Normalizer); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if typeOf(j.PreTokenizer) != "BertPreTokenizer" {
-		return nil, unsupported("pre_tokenizer", j.PreTokenizer, "BertPreTokenizer")
+		return nil, "", unsupported("pre_tokenizer", j.PreTokenizer, "BertPreTokenizer")
 	}
-	var err error
-	if m.vocab, err = vocabulary(&model.Vocab); err != nil {
-		return nil, fmt.Errorf("model.vocab: %w", err)
+	if err := m.setVocab(&model.Vocab); err != nil {
+		return nil, "", fmt.Errorf("model.vocab: %w", err)
 	}
-	if !m.prepare(prefix) {
-		return nil, fmt.Errorf("model.vocab: %w", errVocabSize)
-	}
-	t := &Tokenizer{model: m}
-	if err := j.finish(t, false); err != nil {
-		return nil, err
-	}
-	t.setSpecial(&model.Vocab, "[PAD]", unk, "[CLS]", "[SEP]", "[MASK]")
-	t.frameSpecial()
-	return t, nil
+	t.model = m
+	return m.vocab, unk, nil
 }
 
-// finish reads the added tokens, which it adds to the model's vocabulary, and
-// what stands round the texts. Normalized says that tokens which are looked for
-// in normalized text may be no special ones: the model does not normalize.
-func (j *tokenizerJSON) finish(t *Tokenizer, normalized bool) error {
-	// Added tokens may lie beyond the model's vocabulary or repeat its tokens.
-	ids := &j.Model.Vocab
-	var list []special
-	for i, a := range j.AddedTokens {
-		field := fmt.Sprintf("added_tokens[%d] %q", i, a.Content)
-		switch {
-		case a.Content == "":
-			return fmt.Errorf("added_tokens[%d]: content is missing", i)
-		case a.SingleWord:
-			return fmt.Errorf("%s: single_word is not supported", field)
-		case a.Normalized && !a.Special && !normalized:
-			return fmt.Errorf("%s: normalized is not supported", field)
-		}
-		if old, ok := ids.find(a.Content); ok && old != a.ID {
-			return fmt.Errorf("%s has the id %d, in model.vocab %d", field, a.ID, old)
-		}
-		ids.set(a.Content, a.ID)
-		list = append(list, special{text: a.Content, id: a.ID, lstrip: a.LStrip, rstrip: a.RStrip})
+func (m *wordPiece) setVocab(ids *tokenIDs) (err error) {
+	if m.vocab, err = vocabulary(ids); err != nil {
+		return err
 	}
-	t.specials = newSpecials(list)
-	var err error
-	if t.vocab, err = vocabulary(ids); err != nil {
+	if !m.prepare() {
+		return errVocabSize
+	}
+	return nil
+}
+
+// finish adds the added tokens of tokenizer.json, which may lie beyond the
+// model's vocabulary or repeat its tokens, then those of the settings, and reads
+// what stands round the texts.
+func (j *tokenizerJSON) finish(t *Tokenizer, s *settings, vocab []string, unk string) error {
+	a := newAddedTokens(&j.Model.Vocab)
+	list := make([]addedToken, len(j.AddedTokens))
+	for i, token := range j.AddedTokens {
+		list[i] = token.setting().addedToken
+	}
+	for i, token := range list {
+		if id, ok := j.Model.Vocab.find(token.text); ok && id != j.AddedTokens[i].ID {
+			return fmt.Errorf("added_tokens[%d] %q has the id %d, in model.vocab %d", i, token.text, j.AddedTokens[i].ID, id)
+		}
+	}
+	for _, token := range list {
+		a.add(token)
+	}
+	if _, ok := s.named[padToken]; !ok && s.className != "" && j.Padding != nil && j.Padding.Token != nil {
+		pad := plainToken(*j.Padding.Token)
+		s.named[padToken] = &pad
+	}
+	s.addTo(a)
+	split, err := s.flag("split_special_tokens", false)
+	if err != nil {
+		return err
+	}
+	if err := t.setAdded(a, vocab, split); err != nil {
 		return fmt.Errorf("added_tokens: %w", err)
 	}
-	return t.readFrame(j.PostProcessor)
+	if err := t.readFrame(j.PostProcessor); err != nil {
+		return err
+	}
+	usual := bertTokens
+	if j.Model.Type == bpeModel {
+		usual = robertaTokens
+	}
+	if unk == "" {
+		unk = usual[unkToken]
+	}
+	name := func(key, text string) string {
+		if s.named[key] != nil {
+			return s.named[key].text
+		}
+		return text
+	}
+	t.setSpecial(a, name(padToken, usual[padToken]), unk, name(clsToken, usual[clsToken]), name(sepToken, usual[sepToken]), name(maskToken, usual[maskToken]))
+	t.frameSpecial()
+	return nil
 }
 
 // frameSpecial takes the classification and separator tokens from what stands

@@ -22,7 +22,7 @@ func (t *Tokenizer) Reduce(keep func(id int32) bool) (files map[string][]byte, i
 	for _, id := range slices.Concat(t.frame.before, t.frame.between, t.frame.after, []int32{t.pad, t.unk, t.cls, t.sep, t.mask_}) {
 		fixed[id] = true
 	}
-	for _, s := range t.specials.list {
+	for _, s := range t.added {
 		fixed[s.id] = true
 	}
 	renumbered := map[int32]int32{}
@@ -32,18 +32,55 @@ func (t *Tokenizer) Reduce(keep func(id int32) bool) (files map[string][]byte, i
 			ids = append(ids, id)
 		}
 	}
+	r := reducer{renumbered, map[string]int32{}}
+	for _, s := range t.added {
+		if !s.absent {
+			r.added[s.text] = renumbered[s.id]
+		}
+	}
 	files = maps.Clone(t.files)
-	for name, reduce := range map[string]func([]byte, map[int32]int32) ([]byte, error){
-		tokenizerFile: reduceJSON, vocabFile: reduceVocab, configFile: reduceConfig, "added_tokens.json": reduceIDs,
+	for name, reduce := range map[string]func([]byte) ([]byte, error){
+		tokenizerFile: r.tokenizerJSON, vocabFile: r.vocabTxt, configFile: r.config, addedFile: r.addedTokens,
 	} {
 		if files[name] == nil {
 			continue
 		}
-		if files[name], err = reduce(files[name], renumbered); err != nil {
+		if files[name], err = reduce(files[name]); err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	return files, ids, nil
+	return files, ids, t.checkReduced(files, ids, renumbered)
+}
+
+// reducer has the new ids of a vocabulary that is reduced. The ids of added tokens
+// go by their texts: what the files say need not be what the tokens got.
+type reducer struct {
+	ids   map[int32]int32  // by old id
+	added map[string]int32 // by text
+}
+
+// checkReduced makes sure that the reduced files give the tokens the ids that
+// they are meant to have: added tokens get theirs by their order.
+func (t *Tokenizer) checkReduced(files map[string][]byte, ids []int32, renumbered map[int32]int32) error {
+	small, err := loadAs(t.class, files)
+	if err != nil {
+		return err
+	}
+	for id, old := range ids {
+		if token := t.Token(old); small.Token(int32(id)) != token {
+			return fmt.Errorf("the token %q would not have the id %d in the smaller vocabulary", token, id)
+		}
+	}
+	same := func(a, b addedToken) bool {
+		if a.id = renumbered[a.id]; a.absent {
+			a.id = b.id
+		}
+		return a == b
+	}
+	if len(ids) != small.VocabSize() || !slices.EqualFunc(t.added, small.added, same) {
+		return fmt.Errorf("the smaller vocabulary would have other added tokens")
+	}
+	return nil
 }
 
 // object is a JSON object whose fields stay as they are unless they are edited.
@@ -67,24 +104,31 @@ func change[T any](o object, field string, f func(v T) (any, error)) error {
 	return err
 }
 
-func reduceJSON(file []byte, ids map[int32]int32) ([]byte, error) {
+func (r reducer) tokenizerJSON(file []byte) ([]byte, error) {
 	var o object
 	if err := decodeJSON(file, &o); err != nil {
 		return nil, err
 	}
+	ids := r.ids
 	newID := func(old int32) (any, error) { return ids[old], nil }
 	for _, err := range []error{
 		change(o, "padding", func(p object) (any, error) { return p, change(p, "pad_id", newID) }),
 		change(o, "added_tokens", func(tokens []object) (any, error) {
+			var kept []object
 			for _, t := range tokens {
-				if err := change(t, "id", newID); err != nil {
+				var text string
+				if err := decodeJSON(t["content"], &text); err != nil {
 					return nil, err
 				}
+				if id, ok := r.added[text]; ok {
+					t["id"] = json.RawMessage(strconv.Itoa(int(id)))
+					kept = append(kept, t)
+				}
 			}
-			return tokens, nil
+			return kept, nil
 		}),
 		change(o, "model", func(m object) (any, error) {
-			return m, change(m, "vocab", func(vocab map[string]int32) (any, error) { return reduced(vocab, ids), nil })
+			return m, change(m, "vocab", func(vocab map[string]int32) (any, error) { return r.vocab(vocab), nil })
 		}),
 		change(o, "post_processor", func(p object) (any, error) {
 			for _, field := range []string{"sep", "cls"} { // BertProcessing
@@ -122,29 +166,29 @@ func reduceJSON(file []byte, ids map[int32]int32) ([]byte, error) {
 	return indented(o, "  ")
 }
 
-// reduced are the tokens that are kept, with their new ids.
-func reduced(vocab map[string]int32, ids map[int32]int32) map[string]int32 {
-	kept := make(map[string]int32, len(ids))
+// vocab are the tokens that are kept, with their new ids.
+func (r reducer) vocab(vocab map[string]int32) map[string]int32 {
+	kept := make(map[string]int32, len(r.ids))
 	for token, old := range vocab {
-		if id, ok := ids[old]; ok {
+		if id, ok := r.ids[old]; ok {
 			kept[token] = id
 		}
 	}
 	return kept
 }
 
-func reduceVocab(file []byte, ids map[int32]int32) ([]byte, error) {
+func (r reducer) vocabTxt(file []byte) ([]byte, error) {
 	lines := strings.Split(strings.TrimSuffix(string(file), "\n"), "\n")
-	kept := make([]string, 0, len(ids))
+	kept := make([]string, 0, len(r.ids))
 	for old, line := range lines {
-		if _, ok := ids[int32(old)]; ok {
+		if _, ok := r.ids[int32(old)]; ok {
 			kept = append(kept, line)
 		}
 	}
 	return []byte(strings.Join(kept, "\n") + "\n"), nil
 }
 
-func reduceConfig(file []byte, ids map[int32]int32) ([]byte, error) {
+func (r reducer) config(file []byte) ([]byte, error) {
 	var o object
 	if err := decodeJSON(file, &o); err != nil {
 		return nil, err
@@ -152,11 +196,11 @@ func reduceConfig(file []byte, ids map[int32]int32) ([]byte, error) {
 	if err := change(o, "added_tokens_decoder", func(tokens map[string]json.RawMessage) (any, error) {
 		kept := map[string]json.RawMessage{}
 		for number, t := range tokens {
-			old, err := strconv.ParseInt(number, 10, 32)
-			if err != nil {
-				return nil, fmt.Errorf("%q is not a token id", number)
+			var token struct{ Content string }
+			if err := decodeJSON(t, &token); err != nil {
+				return nil, fmt.Errorf("%s: %w", number, err)
 			}
-			if id, ok := ids[int32(old)]; ok {
+			if id, ok := r.added[token.Content]; ok {
 				kept[strconv.Itoa(int(id))] = t
 			}
 		}
@@ -167,10 +211,16 @@ func reduceConfig(file []byte, ids map[int32]int32) ([]byte, error) {
 	return indented(o, "  ")
 }
 
-func reduceIDs(file []byte, ids map[int32]int32) ([]byte, error) {
+func (r reducer) addedTokens(file []byte) ([]byte, error) {
 	var vocab map[string]int32
 	if err := decodeJSON(file, &vocab); err != nil {
 		return nil, err
 	}
-	return json.Marshal(reduced(vocab, ids))
+	kept := map[string]int32{}
+	for text := range vocab {
+		if id, ok := r.added[text]; ok {
+			kept[text] = id
+		}
+	}
+	return json.Marshal(kept)
 }

@@ -3,17 +3,19 @@
 //
 // A Tokenizer is WordPiece with BERT's normalization, the model of BERT,
 // DistilBERT, ELECTRA and MiniLM, cased or uncased, or byte-level byte-pair
-// encoding, the model of RoBERTa. It is read from tokenizer.json, from vocab.txt,
-// or from vocab.json and merges.txt, and refuses by name whatever a
-// tokenizer.json asks for that it does not do.
+// encoding, the model of RoBERTa. It is read from the files that lie beside a
+// model, as transformers 5 reads them, and refuses by name whatever they ask for
+// that it does not do.
 //
 // Text that is not valid UTF-8 is read as if each wrong byte were U+FFFD, which
 // BERT's normalizer removes.
 package tokenize
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -48,11 +50,12 @@ type Options struct {
 type pieces struct {
 	ids     []int32
 	offsets [][2]int32
-	want    bool // offsets wanted
+	spaces  [][2]int32 // of tokens whose offsets are trimmed: white space at the start and at the end
+	want    bool       // offsets wanted
 }
 
 func (p *pieces) reset(offsets bool) {
-	p.ids, p.offsets, p.want = p.ids[:0], p.offsets[:0], offsets
+	p.ids, p.offsets, p.spaces, p.want = p.ids[:0], p.offsets[:0], p.spaces[:0], offsets
 }
 
 func (p *pieces) add(id int32, start, end int32) {
@@ -68,6 +71,8 @@ type model interface {
 	// tokenize appends the tokens of text, whose first rune is rune number at
 	// of the whole text.
 	tokenize(p *pieces, w *wordBuffer, text string, at int32)
+	tokens() []string // by id
+	same(model) bool
 }
 
 // frame is the arrangement of special tokens round the texts.
@@ -79,50 +84,63 @@ type frame struct {
 // Tokenizer encodes texts. It is safe for concurrent use.
 type Tokenizer struct {
 	model    model
-	specials specials
+	added    []addedToken
+	matchers [2]matcher // of the text as it is, and of normalized text
 	frame    frame
 	trim     trim
+	cutLeft  bool // texts that are too long lose their beginning
 	files    map[string][]byte
+	class    string // of transformers, without "Fast"; "" where tokenizer.json is all that there is
 
 	vocab                     []string
+	blank                     int32 // id of the model's empty token, which no text has; -1 for none
 	pad, unk, cls, sep, mask_ int32
 }
 
 // Encode makes e the encoding of one text: [CLS] text [SEP], of RoBERTa
-// <s> text </s>. It allocates
-// nothing once e's buffers have grown. The only error is a MaxLength that has
-// no room for the special tokens.
+// <s> text </s>. It allocates nothing once e's buffers have grown. Errors are a
+// MaxLength that has no room for the special tokens, and a text that holds a
+// special token which the vocabulary lacks.
 func (t *Tokenizer) Encode(e *Encoding, text string, o Options) error {
 	room, err := t.room(o, len(t.frame.before)+len(t.frame.after))
 	if err != nil {
 		return err
 	}
-	t.split(&e.a, &e.word, text, o.Offsets)
+	e.a.reset(o.Offsets)
+	if err := t.split(&e.a, &e.word, text, 0, 0); err != nil {
+		return err
+	}
 	n := min(len(e.a.ids), room)
 	e.reset()
 	e.special(t.frame.before, 0, o)
-	e.text(&e.a, n, 0, o)
+	e.text(&e.a, n, t.cutLeft, t.trim, 0, o)
 	e.special(t.frame.after, 0, o)
 	return nil
 }
 
 // EncodePair makes e the encoding of a pair of texts: [CLS] a [SEP] b [SEP],
 // where b and the last [SEP] have type id 1; of RoBERTa <s> a </s></s> b </s>,
-// all of type id 0. It allocates nothing once e's buffers have grown. The only error is a MaxLength that has no room for the
-// special tokens.
+// all of type id 0. It allocates nothing once e's buffers have grown. Errors are
+// those of Encode.
 func (t *Tokenizer) EncodePair(e *Encoding, a, b string, o Options) error {
 	room, err := t.room(o, len(t.frame.before)+len(t.frame.between)+len(t.frame.after))
 	if err != nil {
 		return err
 	}
-	t.split(&e.a, &e.word, a, o.Offsets)
-	t.split(&e.b, &e.word, b, o.Offsets)
+	e.a.reset(o.Offsets)
+	e.b.reset(o.Offsets)
+	if err := t.split(&e.a, &e.word, a, 0, 0); err != nil {
+		return err
+	}
+	if err := t.split(&e.b, &e.word, b, 0, 0); err != nil {
+		return err
+	}
 	na, nb := longestFirst(len(e.a.ids), len(e.b.ids), room)
 	e.reset()
 	e.special(t.frame.before, 0, o)
-	e.text(&e.a, na, 0, o)
+	e.text(&e.a, na, t.cutLeft, t.trim, 0, o)
 	e.special(t.frame.between, 0, o)
-	e.text(&e.b, nb, t.frame.typeB, o)
+	e.text(&e.b, nb, t.cutLeft, t.trim, t.frame.typeB, o)
 	e.special(t.frame.after, t.frame.typeB, o)
 	return nil
 }
@@ -152,50 +170,118 @@ func (e *Encoding) special(ids []int32, typ int32, o Options) {
 	}
 }
 
-func (e *Encoding) text(p *pieces, n int, typ int32, o Options) {
-	e.IDs = append(e.IDs, p.ids[:n]...)
+// text appends n tokens of a text, its first ones or its last.
+func (e *Encoding) text(p *pieces, n int, last bool, trim trim, typ int32, o Options) {
+	from := 0
+	if last {
+		from = len(p.ids) - n
+	}
+	e.IDs = append(e.IDs, p.ids[from:from+n]...)
 	for range n {
 		e.TypeIDs = append(e.TypeIDs, typ)
 	}
 	if o.Offsets {
-		e.Offsets = append(e.Offsets, p.offsets[:n]...)
+		e.Offsets = append(e.Offsets, p.offsets[from:from+n]...)
+		for i := range p.spaces[min(from, len(p.spaces)):min(from+n, len(p.spaces))] {
+			trim.apply(&e.Offsets[len(e.Offsets)-n+i], i, p.spaces[from+i])
+		}
 	}
 }
 
-// split makes p the tokens of a text: the special tokens written out in it, and
-// the model's tokens of what lies between them.
-func (t *Tokenizer) split(p *pieces, w *wordBuffer, text string, offsets bool) {
-	p.reset(offsets)
-	var at int32 // runes before text
-	between := func(text string) {
-		first := len(p.ids)
+// split appends the tokens of a text whose first rune is rune number at of the
+// whole text: the added tokens of this pass, and what the next one makes of that
+// which lies between them. After both passes it is the model's.
+func (t *Tokenizer) split(p *pieces, w *wordBuffer, text string, at int32, pass int) error {
+	if text == "" {
+		return nil
+	}
+	if pass == len(t.matchers) {
 		t.model.tokenize(p, w, text, at)
-		if t.trim.on {
-			for i := first; i < len(p.offsets); i++ {
-				t.trim.apply(&p.offsets[i], i, t.vocab[p.ids[i]])
-			}
+		t.countSpaces(p)
+		return nil
+	}
+	m := &t.matchers[pass]
+	if pass == 1 && m.n > 0 {
+		if normalizer, ok := t.model.(*wordPiece); ok {
+			return t.splitNormalized(p, w, normalizer, text, at)
 		}
 	}
+	if !m.mayHold(text) {
+		return t.split(p, w, text, at, pass+1)
+	}
+	w.texts[pass] = append(w.texts[pass][:0], text...)
+	var c cursor
 	for {
-		s, start, end := t.specials.find(text)
-		if s == nil {
-			break
+		done := c.end
+		if !m.next(w.texts[pass], &c) {
+			return t.split(p, w, text[done:], at, pass+1)
 		}
-		if start > 0 {
-			between(text[:start])
-			at += int32(utf8.RuneCountInString(text[:start]))
+		if done < c.start {
+			if err := t.split(p, w, text[done:c.start], at, pass+1); err != nil {
+				return err
+			}
+			at += runes(text[done:c.start])
+		} else { // a token that begins with the white space that the one before it took
+			at -= runes(text[c.start:done])
 		}
-		n := int32(utf8.RuneCountInString(text[start:end]))
-		p.add(s.id, at, at+n)
-		if t.trim.on && offsets {
-			i := len(p.offsets) - 1
-			t.trim.apply(&p.offsets[i], i, text[start:end])
+		end := at + runes(text[c.start:c.end])
+		if err := t.addAdded(p, c.token, w.texts[pass][c.start:c.end], at, end); err != nil {
+			return err
 		}
-		at += n
-		text = text[end:]
+		at = end
 	}
-	if text != "" {
-		between(text)
+}
+
+// splitNormalized is the second pass for a model that normalizes: it looks for
+// added tokens in the normalized text, and gives the model what is left of that.
+func (t *Tokenizer) splitNormalized(p *pieces, w *wordBuffer, m *wordPiece, text string, at int32) error {
+	m.normalize(w, text, at)
+	b, from := w.texts[1], w.from1
+	var c cursor
+	for {
+		done := c.end
+		found := t.matchers[1].next(b, &c)
+		until := len(b)
+		if found {
+			until = max(done, c.start)
+		}
+		m.words(p, w, b[done:until], from[done:until])
+		t.countSpaces(p)
+		if !found {
+			return nil
+		}
+		if err := t.addAdded(p, c.token, b[c.start:c.end], from[c.start], from[c.end-1]+1); err != nil {
+			return err
+		}
+	}
+}
+
+// addAdded appends an added token, which stands in the text as written.
+func (t *Tokenizer) addAdded(p *pieces, token *addedToken, written []byte, start, end int32) error {
+	if token.absent {
+		return fmt.Errorf("the text holds %s, a special token that the vocabulary lacks", token.text)
+	}
+	p.add(token.id, start, end)
+	if t.trim.on && p.want {
+		left := bytes.TrimLeftFunc(written, isSpaceChar)
+		right := bytes.TrimRightFunc(written, isSpaceChar)
+		p.spaces = append(p.spaces, [2]int32{
+			int32(utf8.RuneCount(written) - utf8.RuneCount(left)), int32(utf8.RuneCount(written) - utf8.RuneCount(right)),
+		})
+	}
+	return nil
+}
+
+// countSpaces counts the white space of the model's tokens that were added last.
+func (t *Tokenizer) countSpaces(p *pieces) {
+	if !t.trim.on || !p.want {
+		return
+	}
+	for _, id := range p.ids[len(p.spaces):] {
+		token := t.vocab[id]
+		p.spaces = append(p.spaces, [2]int32{
+			runes(token) - runes(strings.TrimLeftFunc(token, isSpaceChar)), runes(token) - runes(strings.TrimRightFunc(token, isSpaceChar)),
+		})
 	}
 }
 
@@ -223,6 +309,12 @@ func longestFirst(a, b, room int) (int, int) {
 // and mask tokens; -1 for one that the vocabulary does not have.
 func (t *Tokenizer) Special() (pad, unk, cls, sep, mask int32) {
 	return t.pad, t.unk, t.cls, t.sep, t.mask_
+}
+
+// inModel tells whether a token is of the model's vocabulary.
+func (t *Tokenizer) inModel(id int32) bool {
+	vocab := t.model.tokens()
+	return int(id) < len(vocab) && vocab[id] == t.vocab[id]
 }
 
 // VocabSize returns one more than the largest token id.

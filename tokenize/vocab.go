@@ -19,14 +19,14 @@ import (
 // It is no subword training: words that are cut off fall apart into characters,
 // which suits a task of few words.
 func BuildVocab(texts iter.Seq[string], size int) []string {
-	splitter := &wordPiece{cleanText: true, chineseChars: true, stripAccents: true, lowercase: true, maxChars: 100}
+	splitter := &wordPiece{cleanText: true, chineseChars: true, stripAccents: true, lowercase: true, prefix: "##", maxChars: 100}
 	counts := map[string]int{}
 	splitter.onWord = func(word []byte, runes int) {
 		if runes <= splitter.maxChars {
 			counts[string(word)]++
 		}
 	}
-	splitter.prepare("##")
+	splitter.prepare()
 	var w wordBuffer
 	var p pieces
 	for text := range texts {

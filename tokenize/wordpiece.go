@@ -15,6 +15,7 @@ type wordPiece struct {
 	cleanText, chineseChars, stripAccents, lowercase bool
 
 	vocab    []string
+	prefix   string  // what the pieces inside a word start with in the vocabulary
 	start    *forest // tokens that a word can begin with
 	inner    *forest // those that can continue it
 	unk      int32
@@ -50,6 +51,13 @@ type wordBuffer struct {
 	runes int
 	char  []byte
 	pair  pairBuffer // of byte-pair encoding, whose bytes are those of the text
+
+	// texts are what the two passes look for added tokens in, and from1 is the
+	// rune of the text that each byte of the second comes from.
+	texts [2][]byte
+	from1 []int32
+	// whole tells that the normalized text is wanted, not its words.
+	whole bool
 }
 
 func (w *wordBuffer) add(r rune, at int32) {
@@ -65,9 +73,9 @@ func (w *wordBuffer) clear() {
 	w.bytes, w.from, w.runes = w.bytes[:0], w.from[:0], 0
 }
 
-// prepare fills what is derived from the settings. prefix is what the pieces
-// inside a word start with in the vocabulary.
-func (m *wordPiece) prepare(prefix string) bool {
+// prepare fills what is derived from the settings, and reports false for a
+// vocabulary that is too large.
+func (m *wordPiece) prepare() bool {
 	total := 0
 	for _, token := range m.vocab {
 		total += len(token)
@@ -75,7 +83,7 @@ func (m *wordPiece) prepare(prefix string) bool {
 	if total > maxNodes {
 		return false
 	}
-	m.start, m.inner = newForest(m.vocab, ""), newForest(m.vocab, prefix)
+	m.start, m.inner = newForest(m.vocab, ""), newForest(m.vocab, m.prefix)
 	for i := range m.ascii {
 		r := rune(i)
 		c := &m.ascii[i]
@@ -101,6 +109,8 @@ func (m *wordPiece) classOf(r rune) charClass {
 	return inWord
 }
 
+func (m *wordPiece) tokens() []string { return m.vocab }
+
 func (m *wordPiece) tokenize(p *pieces, w *wordBuffer, text string, at int32) {
 	w.clear()
 	for i := 0; i < len(text); at++ {
@@ -115,9 +125,7 @@ func (m *wordPiece) tokenize(p *pieces, w *wordBuffer, text string, at int32) {
 			case space:
 				m.flush(p, w)
 			case punct:
-				m.flush(p, w)
-				w.add(rune(a.as), at)
-				m.flush(p, w)
+				m.word(p, w, rune(a.as), at)
 			}
 			continue
 		}
@@ -128,18 +136,60 @@ func (m *wordPiece) tokenize(p *pieces, w *wordBuffer, text string, at int32) {
 	m.flush(p, w)
 }
 
-// other handles a character beyond ASCII.
+// normalize makes w.texts[1] the normalized text, and w.from1 the rune of the
+// whole text that each byte comes from.
+func (m *wordPiece) normalize(w *wordBuffer, text string, at int32) {
+	w.clear()
+	w.whole = true
+	for _, r := range text {
+		if r < utf8.RuneSelf && m.ascii[r].class != space {
+			if a := m.ascii[r]; a.class != dropped {
+				w.add(rune(a.as), at)
+			}
+		} else {
+			m.other(nil, w, r, at)
+		}
+		at++
+	}
+	w.whole = false
+	w.bytes, w.texts[1] = w.texts[1], w.bytes
+	w.from, w.from1 = w.from1, w.from
+}
+
+func (m *wordPiece) normalizeString(text string) string {
+	var w wordBuffer
+	m.normalize(&w, text, 0)
+	return string(w.texts[1])
+}
+
+// words appends the tokens of text that is normalized already, whose bytes come
+// from these runes.
+func (m *wordPiece) words(p *pieces, w *wordBuffer, text []byte, from []int32) {
+	w.clear()
+	for i := 0; i < len(text); {
+		r, n := utf8.DecodeRune(text[i:])
+		m.put(p, w, r, from[i])
+		i += n
+	}
+	m.flush(p, w)
+}
+
+// other handles a character beyond ASCII, or white space of a text that is
+// wanted whole.
 func (m *wordPiece) other(p *pieces, w *wordBuffer, r rune, at int32) {
-	switch m.classOf(r) {
-	case dropped:
+	switch class := m.classOf(r); {
+	case class == dropped:
 		return
-	case space:
+	case class == space && !w.whole:
 		m.flush(p, w)
+		return
+	case class == space && m.cleanText:
+		w.add(' ', at)
 		return
 	}
 	han := m.chineseChars && unicode.Is(hanChars, r)
 	if han {
-		m.flush(p, w)
+		m.gap(p, w, at)
 	}
 	if m.stripAccents {
 		m.decompose(p, w, r, at)
@@ -147,6 +197,15 @@ func (m *wordPiece) other(p *pieces, w *wordBuffer, r rune, at int32) {
 		m.normalized(p, w, r, at)
 	}
 	if han {
+		m.gap(p, w, at)
+	}
+}
+
+// gap is the space that a Chinese character gets on either side.
+func (m *wordPiece) gap(p *pieces, w *wordBuffer, at int32) {
+	if w.whole {
+		w.add(' ', at)
+	} else {
 		m.flush(p, w)
 	}
 }
@@ -189,16 +248,31 @@ func (m *wordPiece) normalized(p *pieces, w *wordBuffer, r rune, at int32) {
 			r = lower(r)
 		}
 	}
+	if w.whole {
+		w.add(r, at)
+	} else {
+		m.put(p, w, r, at)
+	}
+}
+
+// put takes a character as the pre-tokenizer does: white space ends a word, and
+// punctuation is one.
+func (m *wordPiece) put(p *pieces, w *wordBuffer, r rune, at int32) {
 	switch {
 	case unicode.IsSpace(r):
 		m.flush(p, w)
 	case unicode.Is(punctChars, r):
-		m.flush(p, w)
-		w.add(r, at)
-		m.flush(p, w)
+		m.word(p, w, r, at)
 	default:
 		w.add(r, at)
 	}
+}
+
+// word adds a word of one character.
+func (m *wordPiece) word(p *pieces, w *wordBuffer, r rune, at int32) {
+	m.flush(p, w)
+	w.add(r, at)
+	m.flush(p, w)
 }
 
 // flush ends the word, if there is one, and adds its pieces: from its start the

@@ -26,15 +26,19 @@ func Words(dst [][2]int32, text string) [][2]int32 {
 }
 
 // FirstTokens appends the number of the first token of each word, -1 for a word
-// that has none: one of which the normalizer leaves nothing, or that lies beyond
-// the maximum length. Both arguments are ranges of the same text's runes in
+// that has none: one of which the normalizer leaves nothing, that lies beyond
+// the maximum length, or that shares the token of the word before it. A token may
+// take the white space before its word. Both arguments are ranges of the same text's runes in
 // order, offsets as Encoding.Offsets has them.
 func FirstTokens(dst []int32, offsets, words [][2]int32) []int32 {
 	t := 0
+	end := int32(0) // of the word before
 	for _, w := range words {
-		for t < len(offsets) && (offsets[t][0] == offsets[t][1] || offsets[t][0] < w[0]) {
+		before := func(o [2]int32) bool { return o[0] == o[1] || o[0] < w[0] && (o[0] < end || o[1] <= w[0]) }
+		for t < len(offsets) && before(offsets[t]) {
 			t++
 		}
+		end = w[1]
 		if t < len(offsets) && offsets[t][0] < w[1] {
 			dst = append(dst, int32(t))
 		} else {

@@ -9,7 +9,7 @@ case mapping is newer), so no version of Go's tables gives the same classes.
 import gzip
 import os
 import tokenizers
-from tokenizers import normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
 
 def bert(**on):
@@ -20,13 +20,15 @@ def bert(**on):
 clean, accents, lower = bert(clean_text=True), bert(strip_accents=True), bert(lowercase=True)
 chinese, split = bert(handle_chinese_chars=True), pre_tokenizers.BertPreTokenizer()
 byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
+single = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
+single.add_tokens([AddedToken("<single>", single_word=True)])
 
 
 def inside(f, ch):
     return f.normalize_str("a" + ch + "b")[1:-1]
 
 
-dropped, spaces, marks, punct, han, letters, numbers, white = [], [], [], [], [], [], [], []
+dropped, spaces, marks, punct, han, letters, numbers, white, inside_word = [], [], [], [], [], [], [], [], []
 for c in range(0x110000):
     if 0xD800 <= c < 0xE000:
         continue
@@ -51,6 +53,8 @@ for c in range(0x110000):
     for joined, points in zip(joins + [not any(joins)], (letters, numbers, [], white)):
         if joined:
             points.append(c)
+    if single.encode("<single>" + ch).ids == [0]:
+        inside_word.append(c)
     # Dropped characters that are white space matter where clean_text is off.
     assert (words == ["a", "b"]) == (c == 0x20 or c in spaces or c in (0xB, 0xC, 0x85)), hex(c)
 
@@ -82,6 +86,7 @@ s += table("punctChars", "punctChars are each a word of their own.", punct)
 s += table("hanChars", "hanChars get a space on either side from handle_chinese_chars.", han)
 s += table("letterChars", "letterChars are what ByteLevel takes for letters.", letters)
 s += table("numberChars", "numberChars are what ByteLevel takes for numbers.", numbers)
+s += table("wordChars", "wordChars are what may not touch an added token that is a single word.", inside_word)
 # unicode.IsSpace is the same set.
 assert white == [*range(9, 14), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000]
 open(os.path.join(os.path.dirname(__file__), "..", "tables.go"), "w").write(s)

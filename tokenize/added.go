@@ -1,0 +1,223 @@
+package tokenize
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// addedToken is a token that is looked for in the text itself, so that the model
+// never takes it apart.
+type addedToken struct {
+	text string
+	id   int32
+	// singleWord finds the token only where no character of a word touches it.
+	singleWord bool
+	// lstrip and rstrip make the token take the white space before or after it.
+	lstrip, rstrip bool
+	// normalized looks for the token, normalized itself, in normalized text, in
+	// what the other added tokens leave.
+	normalized bool
+	special    bool
+	// absent marks a special token that no file names and the vocabulary lacks:
+	// its id lies beyond the vocabulary, and a text that holds it is refused.
+	absent bool
+}
+
+// addedTokens collects added tokens as the AddedVocabulary of Hugging Face's
+// library does: the order decides the ids of those that the model's vocabulary
+// lacks, whatever ids the files give them. Of a token that comes several times
+// the last settings count.
+type addedTokens struct {
+	model *tokenIDs
+	ids   map[string]int32
+	byID  map[int32]addedToken
+	next  int32 // id of a token that the vocabulary lacks
+}
+
+func newAddedTokens(model *tokenIDs) *addedTokens {
+	return &addedTokens{model: model, ids: map[string]int32{}, byID: map[int32]addedToken{}, next: int32(len(model.list))}
+}
+
+// find returns the id of a token, added or the model's.
+func (a *addedTokens) find(text string) (int32, bool) {
+	if id, ok := a.ids[text]; ok {
+		return id, true
+	}
+	return a.model.find(text)
+}
+
+func (a *addedTokens) add(t addedToken) {
+	if t.text == "" {
+		return
+	}
+	id, ok := a.find(t.text)
+	if !ok {
+		id = a.next
+	}
+	t.id = id
+	a.ids[t.text], a.byID[id] = id, t
+	a.next = max(a.next, id+1)
+}
+
+// setAdded makes the added tokens those of the tokenizer, whose model has the
+// vocabulary. Special tokens are not looked for where splitSpecial is set.
+func (t *Tokenizer) setAdded(a *addedTokens, vocab []string, splitSpecial bool) error {
+	t.blank = -1
+	if id, ok := a.model.find(""); ok {
+		t.blank = id
+	}
+	t.added = slices.SortedFunc(maps.Values(a.byID), func(a, b addedToken) int { return cmp.Compare(a.id, b.id) })
+	size := len(vocab)
+	for _, s := range t.added {
+		if s.id >= maxTokenID {
+			return fmt.Errorf("the added token %q gets the id %d, expected at most %d", s.text, s.id, maxTokenID-1)
+		}
+		if !s.absent {
+			size = max(size, int(s.id)+1)
+		}
+	}
+	t.vocab = append(slices.Clip(vocab), make([]string, size-len(vocab))...)
+	owned := size > len(vocab)
+	for _, s := range t.added {
+		if s.absent || t.vocab[s.id] == s.text {
+			continue
+		}
+		if other := t.vocab[s.id]; other != "" {
+			return fmt.Errorf("the added token %q gets the id %d, which %q has", s.text, s.id, other)
+		}
+		if !owned {
+			t.vocab, owned = slices.Clone(vocab), true
+		}
+		t.vocab[s.id] = s.text
+	}
+	var lists [2][]addedToken
+	var patterns [2][]string
+	seen := [2]map[string]string{{}, {}}
+	normalizer, _ := t.model.(*wordPiece)
+	for _, s := range t.added {
+		pass, pattern := 0, s.text
+		if s.normalized {
+			pass = 1
+			if normalizer != nil {
+				if pattern = normalizer.normalizeString(s.text); pattern == "" {
+					return fmt.Errorf("the added token %q is looked for in normalized text, and normalization leaves nothing of it", s.text)
+				}
+			}
+		}
+		if other, ok := seen[pass][pattern]; ok {
+			return fmt.Errorf("the added tokens %q and %q are both %q in normalized text, and which of them transformers finds there is chance", other, s.text, pattern)
+		}
+		seen[pass][pattern] = s.text
+		lists[pass], patterns[pass] = append(lists[pass], s), append(patterns[pass], pattern)
+	}
+	for pass := range t.matchers {
+		var err error
+		if t.matchers[pass], err = newMatcher(lists[pass], patterns[pass], splitSpecial); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// matcher finds added tokens in a text: the leftmost first, of several at one
+// place the longest.
+type matcher struct {
+	tokens       []addedToken // by number of the pattern
+	patterns     *forest
+	splitSpecial bool
+	first        [256]bool // bytes that a pattern starts with
+	one          byte      // the only such byte, where there is only one
+	n            int       // number of such bytes
+}
+
+func newMatcher(tokens []addedToken, patterns []string, splitSpecial bool) (matcher, error) {
+	m := matcher{tokens: tokens, splitSpecial: splitSpecial, patterns: newForest(patterns, "")}
+	total := 0
+	for _, p := range patterns {
+		if c := p[0]; !m.first[c] {
+			m.first[c], m.one = true, c
+			m.n++
+		}
+		total += len(p)
+	}
+	if total > maxNodes {
+		return m, fmt.Errorf("the added tokens are larger than %d bytes", maxNodes)
+	}
+	return m, nil
+}
+
+// mayHold tells at little cost that there are no tokens in a text.
+func (m *matcher) mayHold(text string) bool {
+	switch m.n {
+	case 0:
+		return false
+	case 1:
+		return strings.IndexByte(text, m.one) >= 0
+	}
+	for i := range len(text) {
+		if m.first[text[i]] {
+			return true
+		}
+	}
+	return false
+}
+
+// cursor is a place in a text that is being searched: the token that was found
+// last, and the bytes that it takes.
+type cursor struct {
+	token      *addedToken
+	start, end int
+	from       int // where the search goes on
+}
+
+// next moves the cursor to the next token and reports whether there is one.
+func (m *matcher) next(text []byte, c *cursor) bool {
+	for i := c.from; i < len(text); i++ {
+		if m.n == 1 {
+			k := bytes.IndexByte(text[i:], m.one)
+			if k < 0 {
+				break
+			}
+			i += k
+		} else if !m.first[text[i]] {
+			continue
+		}
+		number, n := m.patterns.longest(text[i:])
+		if number < 0 {
+			continue
+		}
+		t := &m.tokens[number]
+		start, end := i, i+n
+		if t.special && m.splitSpecial || t.singleWord && (endsWithWord(text[:start]) || startsWithWord(text[end:])) {
+			i = end - 1
+			continue
+		}
+		c.from = end
+		if t.lstrip {
+			start = max(c.end, len(bytes.TrimRightFunc(text[:start], unicode.IsSpace)))
+		}
+		if t.rstrip {
+			end = len(text) - len(bytes.TrimLeftFunc(text[end:], unicode.IsSpace))
+		}
+		c.token, c.start, c.end = t, start, end
+		return true
+	}
+	c.from = len(text)
+	return false
+}
+
+func endsWithWord(text []byte) bool {
+	r, n := utf8.DecodeLastRune(text)
+	return n > 0 && unicode.Is(wordChars, r)
+}
+
+func startsWithWord(text []byte) bool {
+	r, n := utf8.DecodeRune(text)
+	return n > 0 && unicode.Is(wordChars, r)
+}
