@@ -87,7 +87,7 @@ class Lab:
             if words[0] in ("train", "distill"):
                 words += ("--resume", "--precision", self.o.precision)
             else:
-                shutil.rmtree(unfinished, ignore_errors=True)
+                words += ("--overwrite",)
             self.run(*words, "-o", unfinished)
             os.rename(unfinished, path)
             print("made", name, file=sys.stderr, flush=True)

@@ -32,7 +32,7 @@ class Runner:
         subprocess.run(["go", "build", "-o", self.skive, "./cmd/skive"], check=True,
                        cwd=os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         self.dev = self.path("dev.jsonl")
-        self.run("data", "convert", o.dev, "--task", o.task, "-o", self.dev)
+        self.run("data", "convert", o.dev, "--task", o.task, "-o", self.dev, "--overwrite")
         self.task = ["--task", o.task, "--train", o.train, "--dev", o.dev]
         self.bench = ["bench", "--batch", "1", "--dtype", o.dtype, "--threads", str(o.threads), "--json", "-q"]
         self.seq = o.seq or round(json.loads(self.run(*self.bench, "--model", o.teacher, "--data", self.dev, "--duration", "1s"))["seq"])
@@ -64,7 +64,7 @@ class Runner:
         return self.path(name)
 
     def prune(self, name, *args):
-        return self.made(name, "prune", "--model", self.o.teacher, *self.task, "--importance-examples", str(self.o.examples), *args)
+        return self.made(name, "prune", "--model", self.o.teacher, *self.task, "--importance-examples", str(self.o.examples), "--overwrite", *args)
 
     def recover(self, student, seed):
         length = ["--steps", str(self.o.steps)] if self.o.steps else ["--epochs", str(self.o.epochs)]

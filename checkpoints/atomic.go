@@ -177,7 +177,7 @@ func contentWriter(b []byte) func(io.Writer) error {
 func writeDirAtomic(dir string, files []namedWriter, owned []string) error {
 	dir = filepath.Clean(dir)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return writeNewDir(dir, files)
+		return writeNewDir(dir, files, owned)
 	} else if err != nil {
 		return err
 	}
@@ -225,16 +225,21 @@ func writeDirAtomic(dir string, files []namedWriter, owned []string) error {
 
 // writeNewDir writes a directory that is not there yet: beside its place,
 // then renamed.
-func writeNewDir(dir string, files []namedWriter) error {
+func writeNewDir(dir string, files []namedWriter, owned []string) error {
 	parent := filepath.Dir(dir)
 	if err := os.MkdirAll(parent, 0o777); err != nil {
 		return err
 	}
 	tmp := filepath.Join(parent, "."+filepath.Base(dir)+stagingDir)
-	if err := os.RemoveAll(tmp); err != nil {
+	unlock, err := lockDir(tmp)
+	if err != nil {
 		return err
 	}
-	err := writeFiles(tmp, files)
+	defer unlock()
+	if _, err := os.Stat(dir); err == nil { // another writer was faster
+		return errors.Join(os.Remove(tmp), writeDirAtomic(dir, files, owned))
+	}
+	err = writeFiles(tmp, files)
 	if err == nil {
 		if err = reach("rename"); err == nil {
 			err = os.Rename(tmp, dir)
@@ -249,11 +254,49 @@ func writeNewDir(dir string, files []namedWriter) error {
 	return syncDir(parent)
 }
 
+// lockDir makes an empty directory for this call alone, out of what a killed
+// process left if it did. One that is being written, or was renamed between, is
+// another's.
+func lockDir(path string) (unlock func(), err error) {
+	if runtime.GOOS == "windows" { // an open directory cannot be renamed there
+		return func() {}, errors.Join(os.RemoveAll(path), os.Mkdir(path, 0o777))
+	}
+	if err := os.Mkdir(path, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	d, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: another process is writing here", path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := lock(d); err != nil {
+		d.Close()
+		return nil, err
+	}
+	opened, err1 := d.Stat()
+	there, err2 := os.Lstat(path)
+	if err1 != nil || err2 != nil || !os.SameFile(opened, there) {
+		d.Close()
+		return nil, fmt.Errorf("%s: another process is writing here", path)
+	}
+	names, err := d.Readdirnames(-1)
+	for _, name := range names {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(path, name)))
+	}
+	if err != nil {
+		d.Close()
+		return nil, err
+	}
+	return func() { d.Close() }, nil
+}
+
 func writeFiles(dir string, files []namedWriter) error {
 	if err := reach("create"); err != nil {
 		return err
 	}
-	if err := os.Mkdir(dir, 0o777); err != nil {
+	if err := os.Mkdir(dir, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	var folders []string

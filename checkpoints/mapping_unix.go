@@ -63,15 +63,3 @@ func (m *mapping) release(part []byte) {
 		_ = unix.Madvise(part[skip:skip+(n-skip)&^(page-1)], unix.MADV_DONTNEED)
 	}
 }
-
-// lock takes the file for this process until it is closed.
-func lock(f *os.File) error {
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		if err == unix.EWOULDBLOCK {
-			return fmt.Errorf("%s: another process is writing here", f.Name())
-		}
-		// Some network file systems have no locks; writing works there too.
-		return nil
-	}
-	return nil
-}

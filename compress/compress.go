@@ -67,7 +67,9 @@ type run struct {
 // if there is one; the report is then written and returned all the same.
 //
 // A run that is finished is not done again where nothing has changed: neither
-// settings and data nor the machine and the program.
+// settings and data nor the models, the machine and the program. While it goes, no
+// other run may write to the output directory: the error is a
+// *checkpoints.BusyError then.
 func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 	started := time.Now()
 	if err := r.Validate(); err != nil {
@@ -76,6 +78,11 @@ func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 	if o.Threads == 0 {
 		o.Threads = machine.CPUs()
 	}
+	ctx, release, err := checkpoints.Claim(ctx, o.Output)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	c := &run{Recipe: r, Options: o, augmented: map[int][]data.Example{}}
 	if c.Instances == 0 {
 		c.Instances = o.Threads
@@ -324,7 +331,7 @@ func describe(row *Row, path, output string) error {
 		return err
 	}
 	defer m.Close()
-	row.Parameters, row.Bytes = m.Parameters(), m.Bytes()
+	row.Parameters, row.Bytes, row.Checksum = m.Parameters(), m.Bytes(), train.Checksum(m)
 	row.Model, err = filepath.Rel(output, path)
 	return err
 }

@@ -45,8 +45,10 @@ type Row struct {
 	// JoulesPer1000 is the energy of 1,000 examples by the processor's own
 	// counter; nil where none is readable.
 	JoulesPer1000 *float64 `json:"joules_per_1000"`
-	// Model is the path of the saved model, relative to the report.
-	Model string `json:"model"`
+	// Model is the path of the saved model, relative to the report, and Checksum
+	// that of its tensors.
+	Model    string `json:"model"`
+	Checksum string `json:"checksum"`
 }
 
 // Floor is the metric of a classifier that sees too little of the text to

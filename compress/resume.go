@@ -107,8 +107,18 @@ func (c *run) finished() *Report {
 	if json.Unmarshal(text, &r) != nil || r.Inputs != c.inputs || len(r.Rows) == 0 {
 		return nil
 	}
+	// The models must be those that were measured, by their content.
+	sums := map[string]string{}
 	for _, row := range r.Rows {
-		if _, err := os.Stat(c.path(row.Model)); err != nil {
+		if sums[row.Model] == "" {
+			m, err := checkpoints.Open(c.path(row.Model))
+			if err != nil {
+				return nil
+			}
+			sums[row.Model] = train.Checksum(m)
+			m.Close()
+		}
+		if row.Checksum != sums[row.Model] {
 			return nil
 		}
 	}
@@ -174,9 +184,14 @@ func (c *run) stage(name string, fit func(output string) (*checkpoints.Model, er
 	if err := endExchange(output, previous); err != nil {
 		return nil, err
 	}
+	say := func(format string, args ...any) {
+		if c.Progress != nil {
+			fmt.Fprintf(c.Progress, name+": "+format+"\n", args...)
+		}
+	}
 	// A run that was stopped before it saved anything is not what to go on with.
 	begun := exists(filepath.Join(output, train.StateDir)) || exists(filepath.Join(output, distill.StagesDir))
-	if !begun && exists(previous) {
+	if !begun && checkpoints.CheckFree(output) == nil && exists(previous) {
 		if err := os.RemoveAll(output); err != nil {
 			return nil, err
 		}
@@ -185,19 +200,17 @@ func (c *run) stage(name string, fit func(output string) (*checkpoints.Model, er
 		}
 	}
 	model, err := fit(output)
-	var changed *train.SettingsError
-	if !errors.As(err, &changed) {
+	reason, back := otherRun(err)
+	if reason == "" {
 		return model, err
 	}
-	setting := changed.Setting
 	if exists(previous) {
 		if err := exchange(output, previous); err != nil {
 			return nil, err
 		}
-		if model, err = fit(output); !errors.As(err, &changed) {
-			if c.Progress != nil {
-				fmt.Fprintf(c.Progress, "%s: %s has changed back: the earlier model is taken up, the last one is kept in %s\n", name, setting, previous)
-			}
+		model, err = fit(output)
+		if other, _ := otherRun(err); other == "" {
+			say("%s: the earlier model is taken up, the last one is kept in %s", back, previous)
 			return model, err
 		}
 		err = os.RemoveAll(output)
@@ -207,10 +220,27 @@ func (c *run) stage(name string, fit func(output string) (*checkpoints.Model, er
 	if err != nil {
 		return nil, err
 	}
-	if c.Progress != nil {
-		fmt.Fprintf(c.Progress, "%s: %s has changed: training anew, the earlier model is kept in %s\n", name, setting, previous)
-	}
+	say("%s: training anew, the earlier model is kept in %s", reason, previous)
 	return fit(output)
+}
+
+// otherRun says by what an error tells that a stage's directory is not of this run,
+// and what is to be said where the one that was set aside is. Both are "" for any
+// other error.
+func otherRun(err error) (reason, back string) {
+	var settings *train.SettingsError
+	var model *train.OtherModelError
+	var exists *checkpoints.ExistsError
+	switch {
+	case errors.As(err, &settings):
+		reason = settings.Setting + " has changed"
+		return reason, reason + " back"
+	case errors.As(err, &model):
+		reason = "the model there is not of this run, " + model.What
+	case errors.As(err, &exists):
+		reason = "the model there has no training state"
+	}
+	return reason, reason
 }
 
 const (

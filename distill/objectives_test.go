@@ -235,7 +235,7 @@ func TestGeneralDistillationThenTraining(t *testing.T) {
 	for name, from := range map[string]*checkpoints.Model{"a classifier": teacher, "a bare encoder": bare} {
 		o := Defaults()
 		o.Soft, o.Relations, o.Hidden, o.RelationHeads, o.Epochs, o.BatchSize, o.LearningRate = 0, 1, 1, 8, 4, 8, 3e-3
-		o.Output = dir
+		o.Output, o.Overwrite = dir, true
 		m, r, err := General(context.Background(), from, narrowStudent(t, teacher), text, o)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)

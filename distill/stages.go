@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -102,6 +103,23 @@ func (s Stage) options(o Options) Options {
 	return o
 }
 
+// CheckOutput is train.CheckOutput for Run, General and RunStages.
+func CheckOutput(dir string) error {
+	if err := train.CheckOutput(dir); err != nil {
+		return err
+	}
+	stages, err := os.ReadDir(filepath.Join(dir, StagesDir))
+	for _, stage := range stages {
+		if train.CheckOutput(filepath.Join(dir, StagesDir, stage.Name())) != nil {
+			return &checkpoints.ExistsError{Path: dir, What: "an unfinished run of several stages is there", Resumable: true}
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // RunStages is Run in several stages. With an output directory, the last one's
 // files are there and those of the others in StagesDir, under their names; their
 // logs and events are those of train.Options.Part. A stage without a loss on
@@ -111,6 +129,16 @@ func (s Stage) options(o Options) Options {
 func RunStages(ctx context.Context, teacher, student *checkpoints.Model, trainSet, devSet *data.Dataset, o Options, stages []Stage) (*checkpoints.Model, *train.Result, error) {
 	if err := CheckStages(stages, o); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", o.Stage, err)
+	}
+	ctx, release, err := o.Claim(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", o.Stage, err)
+	}
+	defer release()
+	if o.Output != "" && !o.Resume && !o.Overwrite {
+		if err := CheckOutput(o.Output); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", o.Stage, err)
+		}
 	}
 	var result *train.Result
 	for i, s := range stages {

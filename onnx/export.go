@@ -24,8 +24,8 @@ import (
 const Extension = ".onnx"
 
 const (
-	// modelName is the file in a directory.
-	modelName  = "model" + Extension
+	// ModelName is the name of the ONNX file in a directory.
+	ModelName  = "model" + Extension
 	configName = "config.json"
 	// Tensors below this size stay in the model when the others do not: some
 	// readers need shapes and axes there.
@@ -88,7 +88,7 @@ func Export(m *checkpoints.Model, o Options, path string) (*Report, error) {
 
 func export(m *checkpoints.Model, o Options, path string) (*Report, error) {
 	if !strings.HasSuffix(path, Extension) {
-		path = filepath.Join(path, modelName)
+		path = filepath.Join(path, ModelName)
 	}
 	if err := m.Validate(); err != nil {
 		return nil, err

@@ -133,7 +133,7 @@ func TestConfigOfAnotherModel(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%s: %v, want %s", name, err, c.want)
 			}
-			if _, err := os.Stat(filepath.Join(dir, modelName)); err == nil {
+			if _, err := os.Stat(filepath.Join(dir, ModelName)); err == nil {
 				t.Errorf("%s: the graph was written", name)
 			}
 			continue

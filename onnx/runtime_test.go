@@ -277,7 +277,7 @@ func TestONNXRuntimeAgrees(t *testing.T) {
 	var cases []runCase
 	add := func(name string, m *checkpoints.Model, embedding string, dtypes ...string) {
 		for _, dtype := range dtypes {
-			c := check{name + " " + dtype, m, embedding, dtype, filepath.Join(dir, fmt.Sprint(len(checks)), modelName), nil}
+			c := check{name + " " + dtype, m, embedding, dtype, filepath.Join(dir, fmt.Sprint(len(checks)), ModelName), nil}
 			if _, err := Export(m, Options{DType: dtype, Embedding: embedding}, c.path); err != nil {
 				t.Fatalf("%s: %v", c.name, err)
 			}

@@ -37,3 +37,14 @@ type SettingsError struct {
 func (e *SettingsError) Error() string {
 	return fmt.Sprintf("%s: cannot resume with %s %q, the saved run has %q", e.Path, e.Setting, e.Given, e.Saved)
 }
+
+// An OtherModelError tells that the model in an output directory is not the one of
+// the run whose state lies beside it.
+type OtherModelError struct {
+	// Path is the output directory, What says how the two differ.
+	Path, What string
+}
+
+func (e *OtherModelError) Error() string {
+	return fmt.Sprintf("%s: the model is not the one of the training state beside it: %s", e.Path, e.What)
+}

@@ -141,7 +141,8 @@ type fit struct {
 	best      map[string][]float32 // weights of the best model, without an output directory
 	before    float64              // seconds spent by earlier processes
 	started   time.Time
-	saved     int // step of the state on disk, -1 for none
+	saved     int    // step of the state on disk, -1 for none
+	checksum  string // of the best model, at the end
 }
 
 // Fit trains a copy of model by the problem's objective and returns the best
@@ -160,6 +161,14 @@ func Fit(ctx context.Context, model *checkpoints.Model, trainSet, devSet *data.D
 }
 
 func (f *fit) run(ctx context.Context, model *checkpoints.Model, trainSet, devSet *data.Dataset) (best *checkpoints.Model, err error) {
+	ctx, release, err := f.o.Claim(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if err := f.o.CheckOutputs(); err != nil {
+		return nil, err
+	}
 	if err := f.prepare(model, trainSet, devSet); err != nil {
 		return nil, err
 	}
@@ -168,8 +177,13 @@ func (f *fit) run(ctx context.Context, model *checkpoints.Model, trainSet, devSe
 		if state, err = f.readState(); err != nil {
 			return nil, err
 		}
-		if state != nil && state.header.Finished {
-			return f.finished(state)
+		if state == nil {
+			err = checkpoints.CheckFree(f.o.Output)
+		} else if state.header.Finished || len(state.header.Evaluations) > 0 {
+			best, err = f.earlier(state)
+		}
+		if err != nil || best != nil {
+			return best, err
 		}
 	}
 	if err := f.encode(trainSet, devSet); err != nil {
@@ -473,6 +487,9 @@ func (f *fit) lastEvaluated() int {
 // evaluate measures the model on the development set and keeps it if it is the
 // best so far. Of equals, the earlier stays.
 func (f *fit) evaluate(ctx context.Context, step int, epoch float64) error {
+	if err := f.begin(step); err != nil {
+		return err
+	}
 	if err := errors.Join(f.log.flush(), f.events.flush()); err != nil {
 		return err
 	}
@@ -545,7 +562,7 @@ func (f *fit) conclude(done int) (*checkpoints.Model, error) {
 	if f.result.Best.Metrics == nil {
 		f.result.Best = Evaluation{Step: done}
 		if f.o.Output != "" {
-			if err := f.keepBest(); err != nil {
+			if err := errors.Join(f.begin(done), f.keepBest()); err != nil {
 				return nil, err
 			}
 		}
@@ -567,10 +584,15 @@ func (f *fit) conclude(done int) (*checkpoints.Model, error) {
 				return nil, err
 			}
 		}
-		if err := f.save(done, true); err != nil {
+		best, err := checkpoints.Open(f.o.Output)
+		if err != nil {
 			return nil, err
 		}
-		return checkpoints.Open(f.o.Output)
+		f.checksum = Checksum(best)
+		if err := f.save(done, true); err != nil {
+			return nil, errors.Join(err, best.Close())
+		}
+		return best, nil
 	}
 	m := f.publish()
 	for name, weights := range f.best {
@@ -579,12 +601,29 @@ func (f *fit) conclude(done int) (*checkpoints.Model, error) {
 	return m, nil
 }
 
-// finished returns the result of a run that an earlier process completed.
-func (f *fit) finished(s *savedState) (*checkpoints.Model, error) {
+// earlier looks at the model that an earlier process has left. It is returned, and
+// the result with it, where the run is finished.
+func (f *fit) earlier(s *savedState) (*checkpoints.Model, error) {
+	m, err := checkpoints.Open(f.o.Output)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.checkModel(m, s); err != nil || !s.header.Finished {
+		return nil, errors.Join(err, m.Close())
+	}
 	f.takeHistory(s)
 	f.result.Early = f.exhausted()
 	f.result.Steps, f.result.Resumed, f.result.Seconds = s.header.Step, s.header.Step, s.header.Seconds
-	return checkpoints.Open(f.o.Output)
+	return m, nil
+}
+
+// begin saves a state before the first model, so that there is no model without
+// one: it could not be told from another run's.
+func (f *fit) begin(step int) error {
+	if f.saved >= 0 {
+		return nil
+	}
+	return f.save(step, false)
 }
 
 func (f *fit) statePath() string { return filepath.Join(f.o.Output, StateDir, stateFile) }

@@ -129,8 +129,13 @@ type Options struct {
 	// KeepLast saves the last model too, in LastDir of Output.
 	KeepLast bool
 	// Resume continues from the state in Output. Without a state there the run
-	// starts fresh; a finished one returns at once.
+	// starts fresh; a finished one returns at once. A state of other settings, and a
+	// model without a state or of another run, are errors.
 	Resume bool
+	// Overwrite begins anew where Output, Log or TensorBoard hold those of another
+	// run, whose model stays until there is a new one. With neither Resume nor
+	// Overwrite, what would be replaced is a *checkpoints.ExistsError.
+	Overwrite bool
 	// Log is the path of a file that receives one JSON Record a step; "" writes
 	// none.
 	Log string
@@ -244,6 +249,8 @@ func (o *Options) Validate() error {
 		return &OptionError{"keep-last", o.KeepLast, "an output directory to keep it in"}
 	case o.Resume && o.Output == "":
 		return &OptionError{"resume", o.Resume, "an output directory to resume from"}
+	case o.Resume && o.Overwrite:
+		return &OptionError{"overwrite", o.Overwrite, "either resume or overwrite, not both"}
 	}
 	switch o.QuantizeAware {
 	case "", quantize.Dynamic, quantize.Static:

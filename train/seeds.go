@@ -23,7 +23,8 @@ type SeedsResult struct {
 
 // RunSeeds does Run under the seeds Options.Seed, Options.Seed+1, ..., as many
 // as count says. Each run has directories of its own: seed-1, seed-2, ... in
-// Output and in TensorBoard; likewise the logs. It wants a development set.
+// Output and in TensorBoard; likewise the logs. It wants a development set. With
+// Options.Resume, runs that are finished are not done again.
 func RunSeeds(ctx context.Context, model *checkpoints.Model, trainSet, devSet *data.Dataset, o Options, count int) (*SeedsResult, error) {
 	if count < 1 {
 		return nil, fmt.Errorf("%s: %w", o.stage(), &OptionError{"seeds", count, "a positive number of runs"})
@@ -31,12 +32,23 @@ func RunSeeds(ctx context.Context, model *checkpoints.Model, trainSet, devSet *d
 	if devSet == nil {
 		return nil, fmt.Errorf("%s: %w", o.stage(), &OptionError{"seeds", count, "a development set to compare by"})
 	}
-	r := &SeedsResult{Mean: map[string]float64{}, Spread: map[string]float64{}}
-	for i := range count {
+	ctx, release, err := o.Claim(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.stage(), err)
+	}
+	defer release()
+	parts := make([]Options, count)
+	for i := range parts {
 		seed := o.Seed + uint64(i)
-		name := fmt.Sprintf("seed-%d", seed)
-		one := o.Part(name)
-		one.Seed = seed
+		parts[i] = o.Part(seedDir(fmt.Sprint(seed)))
+		parts[i].Seed = seed
+		if err := parts[i].CheckOutputs(); err != nil {
+			return nil, fmt.Errorf("%s: %w", o.stage(), err)
+		}
+	}
+	r := &SeedsResult{Mean: map[string]float64{}, Spread: map[string]float64{}}
+	for _, one := range parts {
+		name := seedDir(fmt.Sprint(one.Seed))
 		best, result, err := Run(ctx, model, trainSet, devSet, one)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
@@ -60,3 +72,6 @@ func RunSeeds(ctx context.Context, model *checkpoints.Model, trainSet, devSet *d
 	}
 	return r, nil
 }
+
+// seedDir is the directory of the run under a seed.
+func seedDir(seed string) string { return "seed-" + seed }

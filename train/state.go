@@ -34,6 +34,8 @@ type stateHeader struct {
 	History     []Record          `msgpack:"history"`
 	Tokens      int64             `msgpack:"tokens"`
 	Seconds     float64           `msgpack:"seconds"`
+	// Model is the checksum of the best model, where the run is finished.
+	Model string `msgpack:"model,omitempty"`
 }
 
 type savedState struct {
@@ -59,7 +61,7 @@ func (f *fit) save(step int, finished bool) error {
 	err := checkpoints.WriteState(f.statePath(), checkpoints.State{
 		Header: stateHeader{
 			Step: step, Total: f.total, Finished: finished, Settings: f.settings, Best: r.Best,
-			Evaluations: r.Evaluations, History: r.History, Tokens: r.Tokens, Seconds: f.seconds(),
+			Evaluations: r.Evaluations, History: r.History, Tokens: r.Tokens, Seconds: f.seconds(), Model: f.checksum,
 		},
 		Sections: sections,
 	})

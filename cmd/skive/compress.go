@@ -107,9 +107,11 @@ says that no model is good enough, or none at the target. A target that no stude
 				_, err = os.Stdout.Write(text)
 				return err
 			}
-			if err := checkOutput("output", output); err != nil {
+			release, err := claimOutput(c, output, checkOutput, nil)
+			if err != nil {
 				return err
 			}
+			defer release()
 			report, err := compress.Run(c.Context(), recipe, compress.Options{
 				Output: output, Threads: common.threads, Progress: common.progress(),
 			})

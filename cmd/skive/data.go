@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -31,6 +32,7 @@ func newData() *cobra.Command {
 func newDataGenerate() *cobra.Command {
 	var o reviews.Options
 	var output string
+	var overwrite bool
 	c := &cobra.Command{
 		Use:   "generate",
 		Short: "Write the embedded task, reviews, as train.jsonl and dev.jsonl",
@@ -42,9 +44,17 @@ func newDataGenerate() *cobra.Command {
 			if o.Train < 1 || o.Dev < 1 {
 				return usagef("--train and --dev: expected 1 or more examples")
 			}
+			files := []string{filepath.Join(output, "train.jsonl"), filepath.Join(output, "dev.jsonl")}
+			release, err := claimOutput(c, output, checkOutput, unless(overwrite, func(string) error {
+				return errors.Join(checkpoints.CheckFree(files[0]), checkpoints.CheckFree(files[1]))
+			}))
+			if err != nil {
+				return err
+			}
+			defer release()
 			train, dev := reviews.Generate(o)
-			for name, set := range map[string]*data.Dataset{"train.jsonl": train, "dev.jsonl": dev} {
-				if err := writeJSONL(filepath.Join(output, name), set); err != nil {
+			for i, set := range []*data.Dataset{train, dev} {
+				if err := writeJSONL(files[i], set); err != nil {
 					return err
 				}
 			}
@@ -56,6 +66,7 @@ func newDataGenerate() *cobra.Command {
 	f.IntVar(&o.Dev, "dev", 3000, "number of development reviews")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed")
 	f.StringVarP(&output, "output", "o", "", "`DIR` to write to")
+	overwriteFlag(f, &overwrite)
 	return c
 }
 
@@ -126,6 +137,7 @@ func newDataShow() *cobra.Command {
 func newDataConvert() *cobra.Command {
 	var task taskFlags
 	var output string
+	var overwrite bool
 	c := &cobra.Command{
 		Use:   "convert FILE",
 		Short: "Write a task's file as JSONL for the general task of its kind",
@@ -136,6 +148,11 @@ regression, choice, tokens and mlm read.`,
 			if err := require(c, "output"); err != nil {
 				return err
 			}
+			release, err := claimOutput(c, output, checkOutputFile, unless(overwrite, checkpoints.CheckFree))
+			if err != nil {
+				return err
+			}
+			defer release()
 			set, err := readUnlabeled(c, &task, args[0])
 			if err != nil {
 				return err
@@ -145,6 +162,7 @@ regression, choice, tokens and mlm read.`,
 	}
 	task.register(c.Flags(), false)
 	c.Flags().StringVarP(&output, "output", "o", "", "`FILE` to write")
+	overwriteFlag(c.Flags(), &overwrite)
 	return c
 }
 

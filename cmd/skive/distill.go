@@ -293,9 +293,11 @@ func newDistill() *cobra.Command {
 		if err := o.Validate(); err != nil {
 			return named(err)
 		}
-		if err := flags.checkOutputs(); err != nil {
+		release, err := flags.claimOutputs(c, distill.CheckOutput)
+		if err != nil {
 			return err
 		}
+		defer release()
 		for i, path := range teachers {
 			m, err := openCheckpoint("teacher", path)
 			if err != nil {
@@ -381,8 +383,12 @@ func newDistill() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "distill",
 		Short: "Teach a student what a teacher knows",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return run(c) },
+		Long: `Teach a student what a teacher knows.
+
+The output directory has the best student and the state of the run, of each stage with --stages. A run that was stopped goes
+on with --resume. Where a run or a model is there already, distill ends at once unless --resume or --overwrite is given.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return run(c) },
 	}
 	f := c.Flags()
 	f.StringArrayVar(&teachers, "teacher", nil, "teacher `MODEL`; several are an ensemble, whose first gives the hidden states")

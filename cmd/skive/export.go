@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,7 +17,7 @@ import (
 func newExport() *cobra.Command {
 	var (
 		model, format, dtype, embedding, output string
-		pad                                     bool
+		pad, overwrite                          bool
 	)
 	c := &cobra.Command{
 		Use:   "export",
@@ -47,13 +48,18 @@ config.json, the tokenizer's files and those of sentence-transformers go along w
 			if err := checkEmbedding(embedding); err != nil {
 				return err
 			}
-			check := checkOutput
-			if format == "skive" || format == "onnx" && strings.HasSuffix(output, onnx.Extension) {
-				check = checkOutputFile
+			try, free := checkOutput, checkpoints.CheckFree
+			switch {
+			case format == "skive" || format == "onnx" && strings.HasSuffix(output, onnx.Extension):
+				try = checkOutputFile
+			case format == "onnx": // a graph may lie beside the model that it was made of
+				free = func(dir string) error { return checkpoints.CheckFree(filepath.Join(dir, onnx.ModelName)) }
 			}
-			if err := check("output", output); err != nil {
+			release, err := claimOutput(c, output, try, unless(overwrite, free))
+			if err != nil {
 				return err
 			}
+			defer release()
 			m, err := openCheckpoint("model", model)
 			if err != nil {
 				return err
@@ -100,6 +106,7 @@ config.json, the tokenizer's files and those of sentence-transformers go along w
 	f.StringVar(&embedding, "embedding", "", "mean or cls: an ONNX graph that gives embeddings of unit length instead of labels; model: those of the model's modules.json")
 	f.BoolVar(&pad, "pad", false, "fill pruned heads and units with zeros, so that stock transformers loads the model")
 	f.StringVarP(&output, "output", "o", "", "`PATH` to write")
+	overwriteFlag(f, &overwrite)
 	return c
 }
 

@@ -2,10 +2,8 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -79,40 +77,6 @@ func ofFlag(flag string, err error) error {
 	return fmt.Errorf("--%s: %w", flag, err)
 }
 
-// checkOutput tries to write in the output directory of a flag, so that one that takes
-// nothing is found out before the work and not after it.
-func checkOutput(flag, dir string) error {
-	if err := tryWriting(dir); err != nil {
-		return fmt.Errorf("--%s: %w", flag, err)
-	}
-	return nil
-}
-
-// tryWriting makes a file in a directory that may not be there yet. It leaves
-// nothing.
-func tryWriting(dir string) error {
-	var made []string
-	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
-		if _, err := os.Lstat(d); !errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		made = append(made, d)
-	}
-	defer func() {
-		for _, d := range made {
-			os.Remove(d)
-		}
-	}()
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, ".skive-trial-*")
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Close(), os.Remove(f.Name()))
-}
-
 // cacheDir is the directory of the user's cache for what can be made anew, "" where
 // nothing can be kept there: it says so, and which flag names another place.
 func cacheDir(what, flag string) string {
@@ -128,18 +92,6 @@ func cacheDir(what, flag string) string {
 		return ""
 	}
 	return cache
-}
-
-// checkOutputFile is checkOutput for an output that is a file.
-func checkOutputFile(flag, path string) error {
-	switch info, err := os.Stat(path); {
-	case err != nil:
-	case info.IsDir():
-		return fmt.Errorf("--%s: %s is a directory, expected the name of a file", flag, path)
-	case !info.Mode().IsRegular():
-		return fmt.Errorf("--%s: %s is not a regular file", flag, path)
-	}
-	return checkOutput(flag, filepath.Dir(path))
 }
 
 // openCheckpoint opens the model of a flag and tells what reading it left out or

@@ -106,7 +106,7 @@ func TestEveryKindOfTaskFromFileToAnswer(t *testing.T) {
 				t.Errorf("unlabeled: %s", stderr)
 			}
 			if c.task == "choice" {
-				code, _, stderr := execute(t, append([]string{"distill", "--teacher", out, "--layers", "1", "--steps", "1", "--unlabeled", write("more.txt", "good film\n"), "-o", further}, args...)...)
+				code, _, stderr := execute(t, append([]string{"distill", "--teacher", out, "--layers", "1", "--steps", "1", "--unlabeled", write("more.txt", "good film\n"), "-o", further, "--overwrite"}, args...)...)
 				if code != exitFailure || !strings.Contains(stderr, "has no choices") {
 					t.Errorf("text beside choices: exit code %d: %s", code, stderr)
 				}

@@ -119,7 +119,7 @@ func run(ctx context.Context, args []string) (code int) {
 	if errors.As(err, &setting) && c.Flags().Lookup(setting.Option) != nil {
 		err = usagef("--%w", setting)
 	}
-	fmt.Fprintf(os.Stderr, "skive: %s\n", oneLine(err))
+	fmt.Fprintf(os.Stderr, "skive: %s%s\n", oneLine(err), advice(c, args, err))
 	var usage usageError
 	if errors.As(err, &usage) {
 		return exitUsage

@@ -20,20 +20,26 @@ import (
 // execute runs a command line and returns what it wrote.
 func execute(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	return executeIn(t, context.Background(), args...)
+}
+
+// executeIn is execute with a context that may stop the command.
+func executeIn(t *testing.T, ctx context.Context, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
 	out := capture(t, &os.Stdout)
-	code, stderr = executeTo(t, os.Stdout, args...)
+	code, stderr = executeTo(t, ctx, os.Stdout, args...)
 	return code, out(), stderr
 }
 
-// executeTo is execute with a standard output of the caller's.
-func executeTo(t *testing.T, stdout *os.File, args ...string) (code int, stderr string) {
+// executeTo is executeIn with a standard output of the caller's.
+func executeTo(t *testing.T, ctx context.Context, stdout *os.File, args ...string) (code int, stderr string) {
 	t.Helper()
 	old := os.Stdout
 	os.Stdout = stdout
 	defer func() { os.Stdout = old }()
 	errs := capture(t, &os.Stderr)
 	common = commonFlags{}
-	code = run(context.Background(), args)
+	code = run(ctx, args)
 	return code, errs()
 }
 
@@ -307,7 +313,7 @@ func TestFullStandardOutput(t *testing.T) {
 		append([]string{"train", "--model", model, "-o", filepath.Join(dir, "one")}, task...),
 		append([]string{"train", "--model", model, "--seeds", "2", "-o", filepath.Join(dir, "two")}, task...),
 	} {
-		if code, stderr := executeTo(t, full, append(args, "-q")...); code != exitFailure || strings.Count(stderr, "\n") != 1 {
+		if code, stderr := executeTo(t, context.Background(), full, append(args, "-q")...); code != exitFailure || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%v: exit code %d, %q, want 1 and one line", args, code, stderr)
 		}
 	}

@@ -93,6 +93,7 @@ whole model into what is left, after each of --rounds, with skive distill's trai
 	p.task.register(f, true)
 	p.recovery.register(f)
 	f.Lookup("output").Usage = "`DIR` for the pruned model"
+	f.Lookup("overwrite").Usage = "replace a model that is there already"
 	for _, name := range inMemory {
 		f.Lookup(name).Hidden = true
 	}
@@ -149,7 +150,7 @@ func (p *pruneFlags) check(c *cobra.Command) error {
 		var idle string
 		training.VisitAll(func(f *pflag.Flag) {
 			// Importance has batches, too.
-			if given(f.Name) && f.Name != "output" && f.Name != "batch-size" {
+			if given(f.Name) && f.Name != "output" && f.Name != "overwrite" && f.Name != "batch-size" {
 				idle = f.Name
 			}
 		})
@@ -280,12 +281,29 @@ func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
 		Method: pruning.Method(p.importance), Limit: p.examples, Predictions: p.predictions,
 		BatchSize: p.recovery.BatchSize, MaxLength: p.task.maxLength, Threads: common.threads, Progress: common.progress(),
 	}
-	if err := p.recovery.checkOutputs(); err != nil {
+	release, err := p.recovery.claimOutputs(c, func(dir string) error {
+		if p.family == "" {
+			return train.CheckOutput(dir)
+		}
+		for _, t := range targets {
+			if err := checkpoints.CheckFree(filepath.Join(dir, memberName(t))); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
 		return err
 	}
+	defer release()
 	if p.importanceOut != "" {
 		if err := checkOutputFile("importance-out", p.importanceOut); err != nil {
 			return err
+		}
+		if !p.recovery.Overwrite {
+			if err := checkpoints.CheckFree(p.importanceOut); err != nil {
+				return ofFlag("importance-out", err)
+			}
 		}
 	}
 	m, err := openCheckpoint("model", p.model)

@@ -151,7 +151,7 @@ func TestPruneLayersToASpeedup(t *testing.T) {
 	}
 	var parameters []int64
 	for _, more := range [][]string{nil, {"--target-speedup", "1.1", "--costs", dir}, {"--target-speedup", "1.1", "--costs", dir, "--dtype", "int8"}} {
-		args := append([]string{"prune", "--model", "../../train/testdata/tiny", "--task", "text", "--train", set, "-o", filepath.Join(dir, "out"),
+		args := append([]string{"prune", "--model", "../../train/testdata/tiny", "--task", "text", "--train", set, "-o", filepath.Join(dir, "out"), "--overwrite",
 			"--layers", "1", "--json", "-q", "--threads", "1"}, more...)
 		code, stdout, stderr := execute(t, args...)
 		var printed struct{ Parameters int64 }

@@ -24,7 +24,7 @@ func newQuantize() *cobra.Command {
 		task                       taskFlags
 		model, dtype, file, output string
 		calibrate, method          string
-		embeddings                 bool
+		embeddings, overwrite      bool
 		maxDrop                    float64
 	)
 	c := &cobra.Command{
@@ -66,9 +66,11 @@ each token at run time.`,
 					return usagef("--%s goes with --max-drop", name)
 				}
 			}
-			if err := checkOutputFile("output", output); err != nil {
+			release, err := claimOutput(c, output, checkOutputFile, unless(overwrite, checkpoints.CheckFree))
+			if err != nil {
 				return err
 			}
+			defer release()
 			m, err := openCheckpoint("model", model)
 			if err != nil {
 				return err
@@ -114,6 +116,7 @@ each token at run time.`,
 	f.StringVar(&method, "calibrate-method", string(quantize.MinMax), "minmax, percentile, entropy or mse")
 	f.StringVar(&file, "data", "", "labelled `FILE` for --max-drop, may be .gz")
 	f.StringVarP(&output, "output", "o", "", "`FILE.skive` to write")
+	overwriteFlag(f, &overwrite)
 	task.register(f, false)
 	return c
 }

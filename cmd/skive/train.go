@@ -47,7 +47,9 @@ func (t *trainingFlags) register(f *pflag.FlagSet) {
 	f.Uint64Var(&t.Seed, "seed", o.Seed, "seed of the order of examples, fresh weights and dropout")
 	f.StringVar(&t.Log, "log", "", "write one JSON line a step to `FILE`; a resumed run continues it")
 	f.StringVar(&t.TensorBoard, "tensorboard", "", "write an event file for TensorBoard to `DIR`")
-	f.BoolVar(&t.Resume, "resume", false, "continue from the state in the output directory")
+	f.BoolVar(&t.Resume, "resume", false, "go on with the run in the output directory; without one there, begin it")
+	overwriteFlag(f, &t.Overwrite)
+	f.Lookup("overwrite").Usage = "begin anew where there is another run, or a model, already"
 	f.StringVarP(&t.Output, "output", "o", "", "`DIR` for the best model and the training state")
 }
 
@@ -67,12 +69,29 @@ func (t *trainingFlags) options(maxLength int) (train.Options, error) {
 	return o, nil
 }
 
-// checkOutputs tries to write where a run will: its output directory,
-// --log and --tensorboard.
-func (t *trainingFlags) checkOutputs() error {
-	if err := checkOutput("output", t.Output); err != nil {
-		return err
+// claimOutputs reserves what a run writes, tries to write there, and checks what
+// is there: its output directory, with free, --log and --tensorboard.
+func (t *trainingFlags) claimOutputs(c *cobra.Command, free func(dir string) error) (release func(), err error) {
+	release, err = claimOutput(c, t.Output, checkOutput, unless(t.Resume || t.Overwrite, free))
+	if err != nil {
+		return nil, err
 	}
+	beside := t.Options
+	beside.Output = ""
+	if err = t.tryBeside(); err == nil {
+		if err = beside.CheckOutputs(); err != nil {
+			err = fmt.Errorf("--%w", err)
+		}
+	}
+	if err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
+}
+
+// tryBeside tries to write to --log and --tensorboard.
+func (t *trainingFlags) tryBeside() error {
 	if t.Log != "" {
 		switch info, err := os.Stat(t.Log); {
 		case err != nil:
@@ -99,7 +118,11 @@ func newTrain() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "train",
 		Short: "Fine-tune a checkpoint on a task",
-		Args:  cobra.NoArgs,
+		Long: `Fine-tune a checkpoint on a task, or train one from scratch (--config).
+
+The output directory has the best model and the state of the run. A run that was stopped goes on with --resume, to the bits
+of one that was not. Where a run or a model is there already, train ends at once unless --resume or --overwrite is given.`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			masked := task.task == "mlm"
 			required := []string{"task", "train", "dev", "output"}
@@ -116,6 +139,11 @@ func newTrain() *cobra.Command {
 			if seeds < 1 {
 				return usagef("--seeds: %d, expected 1 or more", seeds)
 			}
+			release, err := flags.claimOutputs(c, train.CheckOutput)
+			if err != nil {
+				return err
+			}
+			defer release()
 			m, err := openModel(c, modelFlags{"model", "config"}, model, configFile, o.Seed, masked)
 			if err != nil {
 				return err
@@ -123,9 +151,6 @@ func newTrain() *cobra.Command {
 			defer m.Close()
 			trainSet, devSet, err := task.sets(m)
 			if err != nil {
-				return err
-			}
-			if err := flags.checkOutputs(); err != nil {
 				return err
 			}
 			if seeds != 1 {

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/distill"
+)
+
+// overwriteFlag is the flag of the commands that replace what is there only if they
+// are told to.
+func overwriteFlag(f *pflag.FlagSet, to *bool) {
+	f.BoolVar(to, "overwrite", false, "replace what is there already")
+}
+
+// claimOutput reserves the output of a command for as long as it runs, then tries
+// to write there, and at last checks with free, unless that is nil, what is there:
+// all before any work.
+func claimOutput(c *cobra.Command, path string, try func(flag, path string) error, free func(path string) error) (release func(), err error) {
+	ctx, release, err := checkpoints.Claim(c.Context(), path)
+	if err != nil {
+		return nil, ofFlag("output", err)
+	}
+	if err = try("output", path); err == nil && free != nil {
+		err = ofFlag("output", free(path))
+	}
+	if err != nil {
+		release()
+		return nil, err
+	}
+	c.SetContext(ctx)
+	return release, nil
+}
+
+// unless leaves out a check of what is there where that may be replaced.
+func unless(overwrite bool, free func(path string) error) func(path string) error {
+	if overwrite {
+		return nil
+	}
+	return free
+}
+
+// checkOutput tries to write in the output directory of a flag, so that one that takes
+// nothing is found out before the work and not after it.
+func checkOutput(flag, dir string) error {
+	if err := tryWriting(dir); err != nil {
+		return fmt.Errorf("--%s: %w", flag, err)
+	}
+	return nil
+}
+
+// tryWriting makes a file in a directory that may not be there yet. It leaves
+// nothing.
+func tryWriting(dir string) error {
+	var made []string
+	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
+		if _, err := os.Lstat(d); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		made = append(made, d)
+	}
+	defer func() {
+		for _, d := range made {
+			os.Remove(d)
+		}
+	}()
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, ".skive-trial-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// checkOutputFile is checkOutput for an output that is a file.
+func checkOutputFile(flag, path string) error {
+	switch info, err := os.Stat(path); {
+	case err != nil:
+	case info.IsDir():
+		return fmt.Errorf("--%s: %s is a directory, expected the name of a file", flag, path)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("--%s: %s is not a regular file", flag, path)
+	}
+	return checkOutput(flag, filepath.Dir(path))
+}
+
+// advice says what helps against an error: how to go on with a run that was stopped,
+// and which flags decide about what is there already. It begins with what joins it to
+// the error, and is "" where there is nothing to say.
+func advice(c *cobra.Command, args []string, err error) string {
+	shown := func(name string) bool {
+		f := c.Flags().Lookup(name)
+		return f != nil && !f.Hidden
+	}
+	var there *checkpoints.ExistsError
+	switch {
+	case errors.As(err, &there) && there.Resumable && shown("resume"):
+		return ": --resume goes on with it, --overwrite begins anew"
+	case errors.As(err, &there) && shown("overwrite"):
+		return ": --overwrite replaces it"
+	case !errors.Is(err, context.Canceled):
+	case c.Name() == "compress":
+		if _, err := os.Stat(c.Flag("output").Value.String()); err == nil {
+			return "; go on with: " + commandLine(args)
+		}
+	case shown("resume"):
+		if errors.As(distill.CheckOutput(c.Flag("output").Value.String()), &there) && there.Resumable {
+			again := slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return strings.HasPrefix(arg, "--overwrite") })
+			if !c.Flags().Changed("resume") {
+				again = append(again, "--resume")
+			}
+			return "; go on with: " + commandLine(again)
+		}
+	}
+	return ""
+}
+
+// plainWord is what a shell takes as it is.
+var plainWord = regexp.MustCompile(`^[\w./:=,@%+-]+$`)
+
+// commandLine is a command as it is typed in a shell.
+func commandLine(args []string) string {
+	line := "skive"
+	for _, arg := range args {
+		if !plainWord.MatchString(arg) {
+			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+		}
+		line += " " + arg
+	}
+	return line
+}

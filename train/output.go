@@ -1,0 +1,133 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/skive-ml/skive/checkpoints"
+)
+
+// CheckOutput reports what the output directory of Run or RunSeeds holds of an
+// earlier run, as a *checkpoints.ExistsError: its state, its model, or runs under
+// several seeds.
+func CheckOutput(dir string) error {
+	if err := checkRun(dir); err != nil {
+		return err
+	}
+	seeds, err := filepath.Glob(filepath.Join(escape(dir), seedDir("*"), StateDir, stateFile))
+	if err != nil || len(seeds) == 0 {
+		return err
+	}
+	return &checkpoints.ExistsError{Path: dir, What: "runs under seeds are there", Resumable: true}
+}
+
+// escape makes a path a pattern of itself.
+func escape(path string) string {
+	var pattern []byte
+	for i := range len(path) {
+		if c := path[i]; c == '*' || c == '?' || c == '[' {
+			pattern = append(pattern, '[', c, ']')
+		} else {
+			pattern = append(pattern, c)
+		}
+	}
+	return string(pattern)
+}
+
+// checkRun is CheckOutput of one run.
+func checkRun(dir string) error {
+	var h stateHeader
+	switch _, err := checkpoints.ReadState(filepath.Join(dir, StateDir, stateFile), &h); {
+	case errors.Is(err, fs.ErrNotExist):
+		return checkpoints.CheckFree(dir)
+	case err != nil:
+		return err
+	case h.Finished:
+		return &checkpoints.ExistsError{Path: dir, What: "a finished run is there"}
+	}
+	return &checkpoints.ExistsError{Path: dir, What: fmt.Sprintf("an unfinished run is there, at step %d of %d", h.Step, h.Total), Resumable: true}
+}
+
+// CheckOutputs reports what a run with the options would replace: in Output, Log and
+// TensorBoard, as CheckOutput does. With Resume or Overwrite it is nil.
+func (o *Options) CheckOutputs() error {
+	if o.Resume || o.Overwrite {
+		return nil
+	}
+	if o.Output != "" {
+		if err := checkRun(o.Output); err != nil {
+			return fmt.Errorf("output: %w", err)
+		}
+	}
+	if o.Log != "" {
+		if info, err := os.Stat(o.Log); err == nil && info.Mode().IsRegular() {
+			if err := checkpoints.CheckFree(o.Log); err != nil {
+				return fmt.Errorf("log: %w", err)
+			}
+		}
+	}
+	if o.TensorBoard != "" {
+		if err := checkpoints.CheckFree(filepath.Join(o.TensorBoard, EventsFile)); err != nil {
+			return fmt.Errorf("tensorboard: %w", err)
+		}
+	}
+	return nil
+}
+
+// Claim reserves what a run with the options writes, see checkpoints.Claim.
+func (o *Options) Claim(ctx context.Context) (_ context.Context, release func(), err error) {
+	var held []func()
+	release = func() {
+		for _, one := range slices.Backward(held) {
+			one()
+		}
+	}
+	for _, x := range []struct{ setting, path string }{{"output", o.Output}, {"log", o.Log}, {"tensorboard", o.TensorBoard}} {
+		if info, err := os.Stat(x.path); x.path == "" || err == nil && !info.IsDir() && !info.Mode().IsRegular() {
+			continue // a log may go to a terminal or a pipe
+		}
+		var one func()
+		if ctx, one, err = checkpoints.Claim(ctx, x.path); err != nil {
+			release()
+			return nil, nil, fmt.Errorf("%s: %w", x.setting, err)
+		}
+		held = append(held, one)
+	}
+	return ctx, release, nil
+}
+
+// checkModel reports a model in the output directory that is not the one of the
+// saved state. While a run is under way its model may be later than its state.
+func (f *fit) checkModel(m *checkpoints.Model, s *savedState) error {
+	other := func(format string, args ...any) error {
+		return &OtherModelError{f.o.Output, fmt.Sprintf(format, args...)}
+	}
+	var made checkpoints.Stage
+	if n := len(m.Provenance); n > 0 {
+		made = m.Provenance[n-1]
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.settings)) {
+		if was, is := made.Settings[name], f.settings[name]; was != is {
+			return other("its %s is %q, the run's %q", name, was, is)
+		}
+	}
+	h := &s.header
+	if !h.Finished {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(h.Best.Metrics)) {
+		if was, is := made.Measured["dev_"+name], h.Best.Metrics[name]; was != is {
+			return other("its %s is %v, that of the run's best %v", name, was, is)
+		}
+	}
+	if h.Model != "" && h.Model != Checksum(m) {
+		return other("its weights have been changed")
+	}
+	return nil
+}
