@@ -35,11 +35,14 @@ const (
 var (
 	crash   = regexp.MustCompile(`(?m)^(goroutine \d|fatal error: |panic: |runtime: |SIG[A-Z]+: |skive: internal error)|unexpected fault|nil pointer|index out of range|runtime error`)
 	notNum  = regexp.MustCompile(`\b(NaN|Inf)\b`)
-	ourTemp = regexp.MustCompile(`^\..*(skive-(writing|pending|trial)|\.tmp$)`)
+	ourTemp = regexp.MustCompile(`^\..*(skive-(writing|pending|trial|lock)|\.tmp$)`)
 )
 
 // check finds what does not hold after the command has run.
 func (r *round) check() error {
+	if strings.HasSuffix(r.result.stderr, "skive: interrupted\n") {
+		r.excused.untidy = true // it may have been in the midst of a write
+	}
 	errs := []error{r.checkEnding("it", r.result)}
 	if r.rival > 0 {
 		errs = append(errs, r.checkEnding("its rival", r.against))
@@ -76,7 +79,7 @@ func (r *round) checkEnding(who string, e ending) error {
 	}
 	switch {
 	case e.signal != 0:
-		young := e.signal == r.excused.early && e.cpu < youth
+		young := r.excused.asked > 0 && e.cpu < youth && (e.signal == syscall.SIGINT || e.signal == syscall.SIGTERM)
 		if !young && !slices.Contains(r.excused.signals, e.signal) {
 			return fmt.Errorf("%s was ended by %v", who, e.signal)
 		}
@@ -85,8 +88,6 @@ func (r *round) checkEnding(who string, e ending) error {
 		return fmt.Errorf("%s succeeded, expected a refusal", who)
 	case e.code == 0:
 		return nil
-	case slices.Contains(r.excused.signals, syscall.SIGINT) && e.code == 128+int(syscall.SIGINT):
-		return nil // interrupted twice
 	case e.code > 2:
 		return fmt.Errorf("%s ended with code %d", who, e.code)
 	case !r.excused.failure && !strings.Contains(e.stderr, "interrupt"):
@@ -379,13 +380,21 @@ func (r *round) repeat(in setting) error {
 	states, _ := filepath.Glob(escape(r.path(r.output)) + "/state/training.state")
 	if more, _ := filepath.Glob(escape(r.path(r.output)) + "/*/state/training.state"); len(states)+len(more) > 0 && slices.Contains(flags, flagInfo{name: "resume"}) {
 		args = append([]string{"--resume"}, args...)
-	} else if _, err := os.Lstat(r.path(r.output)); err == nil && slices.Contains(flags, flagInfo{name: "overwrite"}) && !r.has("--overwrite") {
+	} else if r.wrote() && slices.Contains(flags, flagInfo{name: "overwrite"}) && !r.has("--overwrite") {
 		args = append([]string{"--overwrite"}, args...)
 	}
 	if e := r.again(in, args); e.code != 0 && !r.excused.varies {
 		return fmt.Errorf("run again (skive %s %s) it fails: %.300s", r.command, quoted(args), e.stderr)
 	}
 	return nil
+}
+
+// wrote tells whether something is where the command writes.
+func (r *round) wrote() bool {
+	return slices.ContainsFunc(append(r.beside, r.output), func(name string) bool {
+		_, err := os.Lstat(r.path(name))
+		return err == nil
+	})
 }
 
 // again runs the command in peace.

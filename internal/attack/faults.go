@@ -172,7 +172,7 @@ func limit(r *round) (string, error) {
 		return "", nil
 	}
 	l := r.one(
-		fmt.Sprintf("-f %d", r.IntN(120)), fmt.Sprintf("-n %d", 8+r.IntN(16)), fmt.Sprintf("-v %d", (1+r.IntN(3))<<20), "-t 1",
+		fmt.Sprintf("-f %d", r.IntN(120)), fmt.Sprintf("-n %d", 8+r.IntN(16)), "-v "+r.one("1500000", "2000000", "3000000"), "-t 1",
 	)
 	if l == "-t 1" {
 		r.excused.signals = append(r.excused.signals, syscall.SIGXCPU, syscall.SIGKILL)
@@ -318,7 +318,7 @@ func oddStdout(r *round) (string, error) {
 		r.setting.reads = 0
 	}
 	r.excused.signals = append(r.excused.signals, syscall.SIGPIPE)
-	r.excused.untidy = r.setting.reads >= 0
+	r.excused.untidy = r.excused.untidy || r.setting.reads >= 0
 	return what, nil
 }
 
@@ -362,7 +362,9 @@ func sendSignal(r *round) (string, error) {
 	if !ok {
 		s = syscall.SIGINT
 	}
-	r.excused.early, r.excused.asked = s, delay
+	if r.excused.asked == 0 || delay < r.excused.asked {
+		r.excused.asked = delay
+	}
 	if what != "SIGINT" && what != "SIGTERM" {
 		r.excused.signals = append(r.excused.signals, s)
 		r.excused.untidy = true

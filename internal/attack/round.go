@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -63,10 +64,9 @@ type excuses struct {
 	refusal  bool // it has to fail
 	varies   bool // its output depends on times
 	signals  []syscall.Signal
-	early    syscall.Signal // ends it before it catches signals
-	asked    time.Duration  // when it is asked to end
-	waits    bool           // it waits for another program: interrupt it twice
-	long     time.Duration  // it may take as long as it likes: interrupt it after this time
+	asked    time.Duration // when it is asked to end
+	waits    bool          // it waits for another program: interrupt it twice
+	long     time.Duration // it may take as long as it likes: interrupt it after this time
 }
 
 func newRound(p *pool, seed uint64, number int, dir string) *round {
@@ -142,9 +142,11 @@ func (r *round) run() {
 		r.result = ending{code: -1, stderr: err.Error()}
 		return
 	}
+	var beside sync.WaitGroup
 	for _, do := range r.during {
-		go do(p)
+		beside.Go(func() { do(p) })
 	}
+	defer beside.Wait()
 	if r.excused.long > 0 {
 		go p.at(r.excused.long, func(q *os.Process) { q.Signal(os.Interrupt) })
 	}
