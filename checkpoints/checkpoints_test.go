@@ -47,21 +47,21 @@ func uneven() *Model {
 // int8Model has its linear layers in int8.
 func int8Model() *Model {
 	m := tinyModel()
-	for _, s := range m.Config.tensorSpecs() {
-		if s.part != encoder || len(s.shape) != 2 {
+	for s := range m.Config.Tensors() {
+		if !s.EncoderLinear() {
 			continue
 		}
-		q := make([]byte, s.shape[0]*s.shape[1])
+		q := make([]byte, s.Shape[0]*s.Shape[1])
 		for i := range q {
 			q[i] = byte(i*7%255 - 127)
 		}
-		scale := make([]float32, s.shape[0])
+		scale := make([]float32, s.Shape[0])
 		for i := range scale {
 			scale[i] = 0.01 * float32(i+1)
 		}
-		m.Tensors[s.name] = Tensor{DType: I8, Shape: s.shape, Data: q}
-		m.Tensors[s.name+scaleSuffix] = NewTensor([]int{s.shape[0]}, scale)
-		if s.layer == 1 {
+		m.Tensors[s.Name] = Tensor{DType: I8, Shape: s.Shape, Data: q}
+		m.Tensors[s.scale()] = NewTensor([]int{s.Shape[0]}, scale)
+		if s.Layer == 1 {
 			m.Tensors[s.inputScale()] = NewTensor([]int{1}, []float32{0.5})
 		}
 	}

@@ -4,23 +4,25 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 const (
 	embeddingsPrefix = "bert.embeddings."
 	wordEmbeddings   = embeddingsPrefix + "word_embeddings.weight"
-	projectionPrefix = "bert.embeddings_project."
+	layersPrefix     = "bert." + bertLayers
 	poolerWeight     = "bert.pooler.dense.weight"
 	poolerBias       = "bert.pooler.dense.bias"
 	classifierWeight = "classifier.weight"
 	classifierBias   = "classifier.bias"
 	weightSuffix     = ".weight"
+	biasSuffix       = ".bias"
 	scaleSuffix      = "_scale"
 	inputScaleSuffix = ".input_scale"
 )
 
-func layerPrefix(l int) string { return fmt.Sprintf("bert.encoder.layer.%d.", l) }
+func layerPrefix(l int) string { return layersPrefix + strconv.Itoa(l) + "." }
 
 // Bounds on a configuration. They are far above every encoder in use, and low
 // enough that no product of two sizes overflows.
@@ -98,9 +100,9 @@ func (c Config) GenericLabels() bool { return slices.Equal(c.Labels, defaultLabe
 // included.
 func (c Config) Parameters() int64 {
 	var n int64
-	for _, s := range c.tensorSpecs() {
+	for s := range c.Tensors() {
 		e := int64(1)
-		for _, d := range s.shape {
+		for _, d := range s.Shape {
 			e *= int64(d)
 		}
 		n += e
@@ -181,77 +183,4 @@ func (c Config) Validate() error {
 	return nil
 }
 
-type modelPart uint8
-
-const (
-	embeddings modelPart = iota
-	encoder
-	pooler
-	classifier
-	sentence // dense layers after the pooling into an embedding
-)
-
-// tensorSpec is one tensor of the architecture.
-type tensorSpec struct {
-	name  string
-	shape []int
-	part  modelPart
-	layer int // of an encoder tensor
-}
-
-// tensorSpecs lists the tensors of the encoder, its head and the dense layers of
-// its embeddings, under their names in
-// Skive: those of BERT, whatever the family.
-func (c Config) tensorSpecs() []tensorSpec {
-	h, e := c.HiddenSize, c.EmbeddingWidth()
-	specs := make([]tensorSpec, 0, 7+16*len(c.Layers)+4)
-	layer := 0
-	add := func(part modelPart, name string, shape ...int) {
-		specs = append(specs, tensorSpec{name, shape, part, layer})
-	}
-	add(embeddings, wordEmbeddings, c.VocabSize, e)
-	add(embeddings, embeddingsPrefix+"position_embeddings.weight", c.MaxPositions, e)
-	if c.TypeVocabSize > 0 {
-		add(embeddings, embeddingsPrefix+"token_type_embeddings.weight", c.TypeVocabSize, e)
-	}
-	add(embeddings, embeddingsPrefix+"LayerNorm.weight", e)
-	add(embeddings, embeddingsPrefix+"LayerNorm.bias", e)
-	if c.ProjectsEmbeddings() {
-		add(embeddings, projectionPrefix+"weight", h, e)
-		add(embeddings, projectionPrefix+"bias", h)
-	}
-	for l := range c.Layers {
-		layer = l
-		p, a, f := layerPrefix(l), c.AttentionSize(l), c.Layers[l].Intermediate
-		for _, n := range []string{"query", "key", "value"} {
-			add(encoder, p+"attention.self."+n+".weight", a, h)
-			add(encoder, p+"attention.self."+n+".bias", a)
-		}
-		add(encoder, p+"attention.output.dense.weight", h, a)
-		add(encoder, p+"attention.output.dense.bias", h)
-		add(encoder, p+"attention.output.LayerNorm.weight", h)
-		add(encoder, p+"attention.output.LayerNorm.bias", h)
-		add(encoder, p+"intermediate.dense.weight", f, h)
-		add(encoder, p+"intermediate.dense.bias", f)
-		add(encoder, p+"output.dense.weight", h, f)
-		add(encoder, p+"output.dense.bias", h)
-		add(encoder, p+"output.LayerNorm.weight", h)
-		add(encoder, p+"output.LayerNorm.bias", h)
-	}
-	c.headSpecs(add)
-	c.sentenceSpecs(add)
-	return specs
-}
-
-// inputScale is the name of the scale of a linear layer's quantized input,
-// "" for tensors other than the weights of the encoder's linear layers.
-func (s tensorSpec) inputScale() string {
-	if s.part != encoder || len(s.shape) != 2 {
-		return ""
-	}
-	return strings.TrimSuffix(s.name, weightSuffix) + inputScaleSuffix
-}
-
 func isScale(name string) bool { return strings.HasSuffix(name, scaleSuffix) }
-
-func isLayerNormWeight(name string) bool { return strings.HasSuffix(name, "LayerNorm.weight") }

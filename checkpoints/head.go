@@ -111,27 +111,6 @@ func (c Config) pooled() bool {
 	return c.Head != TokenClassification && c.Head != MaskedLM && len(c.Labels) > 0
 }
 
-// headSpecs lists the tensors of the head.
-func (c Config) headSpecs(add func(part modelPart, name string, shape ...int)) {
-	h := c.HiddenSize
-	e := c.EmbeddingWidth()
-	if c.pooled() || c.family().pooler && c.Head != TokenClassification {
-		add(pooler, poolerWeight, h, h)
-		add(pooler, poolerBias, h)
-	}
-	switch {
-	case c.Head == MaskedLM:
-		add(classifier, lmBias, c.VocabSize)
-		add(classifier, lmTransform, e, h)
-		add(classifier, lmPrefix+"transform.dense.bias", e)
-		add(classifier, lmPrefix+"transform.LayerNorm.weight", e)
-		add(classifier, lmPrefix+"transform.LayerNorm.bias", e)
-	case len(c.Labels) > 0:
-		add(classifier, classifierWeight, len(c.Labels), h)
-		add(classifier, classifierBias, len(c.Labels))
-	}
-}
-
 // SetHead gives the model a head, in place of the one it may have, with weights
 // initialized as by InitBERT. Labels are the class names; a regression and a
 // multiple choice need none, and a masked language model has none. A missing
@@ -154,19 +133,19 @@ func (m *Model) SetHead(head Head, labels []string, seed uint64) error {
 	if err := cfg.CheckNames(); err != nil {
 		return err
 	}
-	for _, s := range m.Config.tensorSpecs() {
+	for s := range m.Config.Tensors() {
 		// A pooler outlives a masked language model, which does not read it.
-		if s.part == classifier || s.part == pooler && head == TokenClassification {
-			delete(m.Tensors, s.name)
-			delete(m.Tensors, s.name+scaleSuffix)
+		if s.Role.inHead() || s.Role == Pooler && head == TokenClassification {
+			delete(m.Tensors, s.Name)
+			delete(m.Tensors, s.scale())
 		}
 	}
 	m.dropSentence()
 	cfg.Sentence = nil
 	m.Config = cfg
-	for _, s := range cfg.tensorSpecs() {
-		if _, ok := m.Tensors[s.name]; !ok && (s.part == classifier || s.part == pooler && cfg.pooled()) {
-			m.Tensors[s.name] = m.fresh(s, seed)
+	for s := range cfg.Tensors() {
+		if _, ok := m.Tensors[s.Name]; !ok && (s.Role.inHead() || s.Role == Pooler && cfg.pooled()) {
+			m.Tensors[s.Name] = m.fresh(s, seed)
 		}
 	}
 	return nil

@@ -360,18 +360,18 @@ func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error 
 	for _, f := range m.files {
 		budget += len(f.data)
 	}
-	var absent []tensorSpec
-	for _, s := range cfg.tensorSpecs() {
-		f, ok := byName[s.name]
+	var absent []Spec
+	for s := range cfg.Tensors() {
+		f, ok := byName[s.Name]
 		if !ok {
 			switch headless := !hasWeight && !hasBias; {
-			case s.part == pooler && !cfg.pooled() && !hasPooler:
+			case s.Role == Pooler && !cfg.pooled() && !hasPooler:
 				continue
-			case s.part == classifier && headless, s.part == pooler && headless && !hasPooler:
+			case s.Role.inHead() && headless, s.Role == Pooler && headless && !hasPooler:
 				absent = append(absent, s)
 				continue
 			}
-			return fmt.Errorf("tensor %s: missing", s.name)
+			return fmt.Errorf("tensor %s: missing", s.Name)
 		}
 		if f.t.dtype == float64Type {
 			if budget -= len(f.t.tensor.Data); budget < 0 {
@@ -384,11 +384,11 @@ func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error 
 		if !f.t.known {
 			return fmt.Errorf("tensor %s: element type %s: %w (f32, f16, bf16 and f64 are)", f.original, f.t.dtype, ErrUnsupported)
 		}
-		if !slices.Equal(f.t.tensor.Shape, s.shape) {
-			return fmt.Errorf("tensor %s: shape %v, the configuration says %v", f.original, f.t.tensor.Shape, s.shape)
+		if !slices.Equal(f.t.tensor.Shape, s.Shape) {
+			return fmt.Errorf("tensor %s: shape %v, the configuration says %v", f.original, f.t.tensor.Shape, s.Shape)
 		}
-		m.Tensors[s.name] = f.t.tensor
-		delete(byName, s.name)
+		m.Tensors[s.Name] = f.t.tensor
+		delete(byName, s.Name)
 		if scale, ok := byName[s.inputScale()]; ok {
 			if !scale.t.known {
 				return fmt.Errorf("tensor %s: element type %s, expected f32", scale.original, scale.t.dtype)
@@ -421,19 +421,19 @@ func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error 
 
 // initialize gives fresh weights to the tensors of a head that the file does
 // not have.
-func (m *Model) initialize(head []tensorSpec) error {
+func (m *Model) initialize(head []Spec) error {
 	var names []string
 	limit := m.Bytes()
 	for _, s := range head {
 		// The number of labels is a number in a text, the rest is in proportion
 		// to the file.
-		n, err := byteSize(F32, s.shape)
+		n, err := byteSize(F32, s.Shape)
 		if err != nil || n > limit {
-			return fmt.Errorf("tensor %s: missing", s.name)
+			return fmt.Errorf("tensor %s: missing", s.Name)
 		}
 		limit -= n
-		m.Tensors[s.name] = m.fresh(s, 0)
-		names = append(names, s.name)
+		m.Tensors[s.Name] = m.fresh(s, 0)
+		names = append(names, s.Name)
 	}
 	m.note("the head is missing and was initialized at random, to be trained", names)
 	return nil
@@ -450,8 +450,8 @@ func (c parsedConfig) canonicalNames() map[string]string {
 	for _, name := range []string{lmDecoderWeight, lmDecoderBias} {
 		names[cfg.ownName(name)] = name
 	}
-	for _, s := range cfg.tensorSpecs() {
-		names[cfg.ownName(s.name)] = s.name
+	for s := range cfg.Tensors() {
+		names[cfg.ownName(s.Name)] = s.Name
 		if scale := s.inputScale(); scale != "" {
 			names[cfg.ownName(scale)] = scale
 		}
@@ -459,9 +459,9 @@ func (c parsedConfig) canonicalNames() map[string]string {
 	if !classifies(c.architecture) {
 		// An encoder that was saved alone.
 		cfg.Labels = nil
-		for _, s := range cfg.tensorSpecs() {
-			if own := cfg.ownName(s.name); names[own] == "" {
-				names[own] = s.name
+		for s := range cfg.Tensors() {
+			if own := cfg.ownName(s.Name); names[own] == "" {
+				names[own] = s.Name
 			}
 		}
 	}

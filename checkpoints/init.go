@@ -23,9 +23,9 @@ func InitBERT(cfg Config, seed uint64) *Model {
 	if cfg.Validate() != nil {
 		return m
 	}
-	for _, s := range cfg.tensorSpecs() {
-		if s.part != pooler || cfg.Head != MaskedLM {
-			m.Tensors[s.name] = m.fresh(s, seed)
+	for s := range cfg.Tensors() {
+		if s.Role != Pooler || cfg.Head != MaskedLM {
+			m.Tensors[s.Name] = m.fresh(s, seed)
 		}
 	}
 	return m
@@ -37,25 +37,25 @@ func (m *Model) AddHead(labels []string, seed uint64) error {
 	return m.SetHead(SingleLabel, labels, seed)
 }
 
-func (m *Model) fresh(s tensorSpec, seed uint64) Tensor {
-	values := alignedFloat32s(Tensor{Shape: s.shape}.Elements())
-	switch {
-	case isLayerNormWeight(s.name):
+func (m *Model) fresh(s Spec, seed uint64) Tensor {
+	values := alignedFloat32s(Tensor{Shape: s.Shape}.Elements())
+	switch s.Kind {
+	case NormScale:
 		for i := range values {
 			values[i] = 1
 		}
-	case len(s.shape) == 2:
+	case Weight, Table:
 		h := fnv.New64a()
-		h.Write([]byte(s.name))
+		h.Write([]byte(s.Name))
 		r := rand.New(rand.NewPCG(seed, h.Sum64()))
 		for i := range values {
 			values[i] = float32(r.NormFloat64()) * m.Config.InitializerRange
 		}
 		// RoBERTa's padding has a position of its own.
-		if s.name == wordEmbeddings || m.Config.PositionsByID() && s.name == embeddingsPrefix+"position_embeddings.weight" {
-			pad := m.Config.PadTokenID * s.shape[1]
-			clear(values[pad : pad+s.shape[1]])
+		if s.Role == WordEmbeddings || m.Config.PositionsByID() && s.Role == PositionEmbeddings {
+			pad := m.Config.PadTokenID * s.Shape[1]
+			clear(values[pad : pad+s.Shape[1]])
 		}
 	}
-	return NewTensor(s.shape, values)
+	return NewTensor(s.Shape, values)
 }

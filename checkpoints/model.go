@@ -161,6 +161,15 @@ func (m *Model) Clone() *Model {
 	return c
 }
 
+// share returns a model of the same tensors, whose list is its own, and which
+// does not own the files that they are views of.
+func (m *Model) share() *Model {
+	return &Model{
+		Config: m.Config.Clone(), Tensors: maps.Clone(m.Tensors),
+		Tokenizer: m.Tokenizer, Provenance: slices.Clone(m.Provenance), Notes: m.Notes,
+	}
+}
+
 // HasHead reports whether the model ends in a head: it is no encoder alone.
 func (m *Model) HasHead() bool { return len(m.Config.Labels) > 0 || m.Config.Head == MaskedLM }
 
@@ -176,12 +185,12 @@ func (m *Model) HasPooler() bool {
 // its scales, if it is int8, and the scale of its input, if it has one.
 func (m *Model) Names() []string {
 	names := make([]string, 0, len(m.Tensors))
-	for _, s := range m.Config.tensorSpecs() {
-		if _, ok := m.Tensors[s.name]; ok {
-			names = append(names, s.name)
+	for s := range m.Config.Tensors() {
+		if _, ok := m.Tensors[s.Name]; ok {
+			names = append(names, s.Name)
 		}
-		if _, ok := m.Tensors[s.name+scaleSuffix]; ok {
-			names = append(names, s.name+scaleSuffix)
+		if _, ok := m.Tensors[s.scale()]; ok {
+			names = append(names, s.scale())
 		}
 		if n := s.inputScale(); n != "" {
 			if _, ok := m.Tensors[n]; ok {
@@ -218,9 +227,9 @@ func (m *Model) Parameters() int64 {
 // any of them is, otherwise the first one's.
 func (m *Model) DType() DType {
 	first, seen := F32, false
-	for _, s := range m.Config.tensorSpecs() {
-		t, ok := m.Tensors[s.name]
-		if !ok || s.part != encoder || len(s.shape) != 2 {
+	for s := range m.Config.Tensors() {
+		t, ok := m.Tensors[s.Name]
+		if !ok || !s.EncoderLinear() {
 			continue
 		}
 		if t.DType == I8 {
@@ -253,10 +262,7 @@ func (m *Model) DeleteInputScales() {
 // Convert returns the model with all its float tensors but scales in another
 // float type, rounded to nearest even. Tensors that have it already are shared.
 func (m *Model) Convert(to DType) (*Model, error) {
-	out := &Model{
-		Config: m.Config.Clone(), Tensors: make(map[string]Tensor, len(m.Tensors)),
-		Tokenizer: m.Tokenizer, Provenance: slices.Clone(m.Provenance), Notes: m.Notes,
-	}
+	out := m.share()
 	for _, name := range m.Names() {
 		t := m.Tensors[name]
 		if !isScale(name) {
@@ -281,7 +287,7 @@ func (m *Model) Float32s(name string) ([]float32, error) {
 	if t.DType != I8 {
 		return t.Float32s(), nil
 	}
-	scale, ok := m.Tensors[name+scaleSuffix]
+	scale, ok := m.Tensors[ScaleOf(name)]
 	if !ok || len(t.Shape) != 2 || scale.Elements() != t.Shape[0] {
 		return nil, fmt.Errorf("tensor %s: int8 weight without one scale per output", name)
 	}
@@ -309,20 +315,20 @@ func (m *Model) validateShapes() error {
 		return err
 	}
 	known := 0
-	for _, s := range m.Config.tensorSpecs() {
-		t, ok := m.Tensors[s.name]
+	for s := range m.Config.Tensors() {
+		t, ok := m.Tensors[s.Name]
 		if !ok {
-			if s.part == pooler && !m.Config.pooled() && !m.HasPooler() {
+			if s.Role == Pooler && !m.Config.pooled() && !m.HasPooler() {
 				continue
 			}
-			return fmt.Errorf("tensor %s: missing", s.name)
+			return fmt.Errorf("tensor %s: missing", s.Name)
 		}
 		known++
 		if err := t.check(); err != nil {
-			return fmt.Errorf("tensor %s: %w", s.name, err)
+			return fmt.Errorf("tensor %s: %w", s.Name, err)
 		}
-		if !slices.Equal(t.Shape, s.shape) {
-			return fmt.Errorf("tensor %s: shape %v, the configuration says %v", s.name, t.Shape, s.shape)
+		if !slices.Equal(t.Shape, s.Shape) {
+			return fmt.Errorf("tensor %s: shape %v, the configuration says %v", s.Name, t.Shape, s.Shape)
 		}
 		if _, ok := m.Tensors[s.inputScale()]; ok {
 			known++
@@ -333,11 +339,11 @@ func (m *Model) validateShapes() error {
 		if t.DType != I8 {
 			continue
 		}
-		if len(s.shape) != 2 {
-			return fmt.Errorf("tensor %s: only weight matrices may be int8", s.name)
+		if len(s.Shape) != 2 {
+			return fmt.Errorf("tensor %s: only weight matrices may be int8", s.Name)
 		}
 		known++
-		if err := m.checkScale(s.name+scaleSuffix, s.shape[0]); err != nil {
+		if err := m.checkScale(s.scale(), s.Shape[0]); err != nil {
 			return err
 		}
 	}

@@ -24,10 +24,8 @@ func (m *Model) Pad() (*Model, error) {
 	if heads*c.HeadDim != c.HiddenSize {
 		return nil, fmt.Errorf("padding: hidden_size %d is not a multiple of head_dim %d: %w", c.HiddenSize, c.HeadDim, ErrUnsupported)
 	}
-	out := &Model{
-		Config: c.Clone(), Tensors: make(map[string]Tensor, len(m.Tensors)),
-		Tokenizer: m.Tokenizer, Provenance: slices.Clone(m.Provenance), Notes: m.Notes,
-	}
+	out := m.share()
+	clear(out.Tensors)
 	units := 0
 	for i, l := range c.Layers {
 		if l.Heads > heads {
@@ -38,15 +36,15 @@ func (m *Model) Pad() (*Model, error) {
 	for i := range out.Config.Layers {
 		out.Config.Layers[i] = LayerSize{heads, units}
 	}
-	for _, s := range out.Config.tensorSpecs() {
-		t, ok := m.Tensors[s.name]
+	for s := range out.Config.Tensors() {
+		t, ok := m.Tensors[s.Name]
 		if !ok {
 			continue // a pooler may be missing
 		}
 		if t.DType == I8 {
-			return nil, fmt.Errorf("padding: tensor %s is int8: %w", s.name, ErrUnsupported)
+			return nil, fmt.Errorf("padding: tensor %s is int8: %w", s.Name, ErrUnsupported)
 		}
-		out.Tensors[s.name] = grow(t, s.shape)
+		out.Tensors[s.Name] = grow(t, s.Shape)
 	}
 	return out, nil
 }

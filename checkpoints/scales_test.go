@@ -10,9 +10,10 @@ import (
 // scaled is the model with scales of the inputs of its linear layers.
 func scaled(m *Model) *Model {
 	m = m.Clone()
-	for i, s := range m.Config.tensorSpecs() {
-		if name := s.inputScale(); name != "" {
-			m.Tensors[name] = NewTensor([]int{1}, []float32{float32(i+1) / 8})
+	i := 0
+	for s := range m.Config.Tensors() {
+		if i++; s.EncoderLinear() {
+			m.Tensors[s.InputScale()] = NewTensor([]int{1}, []float32{float32(i) / 8})
 		}
 	}
 	return m

@@ -117,24 +117,13 @@ func (s *Sentence) validate() error {
 	return nil
 }
 
-// sentenceSpecs lists the tensors of the dense layers.
-func (c Config) sentenceSpecs(add func(part modelPart, name string, shape ...int)) {
-	if c.Sentence == nil {
-		return
-	}
-	in := c.HiddenSize
-	for i, d := range c.Sentence.Dense {
-		add(sentence, fmt.Sprintf("%s%d.weight", densePrefix, i), d.Out, in)
-		if d.Bias {
-			add(sentence, fmt.Sprintf("%s%d.bias", densePrefix, i), d.Out)
-		}
-		in = d.Out
-	}
-}
-
 // dropSentence removes what makes embeddings.
 func (m *Model) dropSentence() {
-	m.Config.sentenceSpecs(func(_ modelPart, name string, _ ...int) { delete(m.Tensors, name) })
+	for s := range m.Config.Tensors() {
+		if s.Role == SentenceDense {
+			delete(m.Tensors, s.Name)
+		}
+	}
 	m.Config.Sentence = nil
 }
 

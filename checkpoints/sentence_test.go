@@ -159,9 +159,9 @@ func TestSentenceRefusals(t *testing.T) {
 func TestSentenceStays(t *testing.T) {
 	m := open1(t, sentenceDir(t, map[string]string{modulesName: modulesOf(transformerModule, poolingModule, normalizeModule), sentenceName: `{"max_seq_length": 5}`}))
 	m.Config.Sentence.Dense = []Dense{{Out: 3, Bias: true, Activation: "tanh"}, {Out: 2, Activation: "identity"}}
-	for _, s := range m.Config.tensorSpecs() {
-		if s.part == sentence {
-			m.Tensors[s.name] = m.fresh(s, 1)
+	for s := range m.Config.Tensors() {
+		if s.Role == SentenceDense {
+			m.Tensors[s.Name] = m.fresh(s, 1)
 		}
 	}
 	check(t, m.Validate())

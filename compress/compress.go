@@ -250,7 +250,7 @@ func (c *run) freshTeacher() (*checkpoints.Model, error) {
 // are trained from there: with near positions alike, a small model learns what
 // comes before what some ten times sooner than from random ones.
 func setEmbeddings(m *checkpoints.Model, sd float64) {
-	const words, positions = "bert.embeddings.word_embeddings.weight", "bert.embeddings.position_embeddings.weight"
+	words, positions := checkpoints.WordEmbeddings.Part().Weight(), checkpoints.PositionEmbeddings.Part().Weight()
 	w := m.Tensors[words]
 	values := slices.Clone(w.Float32s())
 	for i := range values {

@@ -46,7 +46,7 @@ func TestQuantizeAwareStage(t *testing.T) {
 			}
 			defer file.Close()
 			for _, w := range quantize.LinearWeights(float.Config) {
-				a, b := float.Tensors[quantize.InputScale(w)], file.Tensors[quantize.InputScale(w)]
+				a, b := float.Tensors[checkpoints.InputScaleOf(w)], file.Tensors[checkpoints.InputScaleOf(w)]
 				if len(a.Data) != 4 || string(a.Data) != string(b.Data) {
 					t.Errorf("%s: the file's scale of the input of %s is not the trained one", name, w)
 				}

@@ -261,7 +261,7 @@ func newThesaurus(m *checkpoints.Model, tok *tokenize.Tokenizer, o AugmentOption
 		t.words = nil
 		return t
 	}
-	t.embeddings = m.Tensors["bert.embeddings.word_embeddings.weight"].Float32s()
+	t.embeddings = m.Tensors[checkpoints.WordEmbeddings.Part().Weight()].Float32s()
 	t.rows = make([]float32, len(t.words)*t.width)
 	for i, id := range t.words {
 		t.mean(t.rows[i*t.width:][:t.width], []int32{id})

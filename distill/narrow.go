@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
@@ -64,7 +63,9 @@ func Narrow(ctx context.Context, teacher *checkpoints.Model, layers []int, size 
 				return nil, fmt.Errorf("student: %w", err)
 			}
 		}
-		keepDimensions(student, most(dimensions, size.Hidden))
+		if student, err = student.Take(checkpoints.Cut{Axis: checkpoints.Hidden, Keep: most(dimensions, size.Hidden)}); err != nil {
+			return nil, fmt.Errorf("student: %w", err)
+		}
 	}
 	student.Provenance = slices.Clone(teacher.Provenance)
 	if err := student.Validate(); err != nil {
@@ -117,9 +118,9 @@ func HiddenImportance(ctx context.Context, model *checkpoints.Model, ds *data.Da
 	for _, p := range g.Parameters() {
 		weights[p.Name] = p
 	}
-	for _, name := range model.Names() {
-		if base, ok := strings.CutSuffix(name, "LayerNorm.weight"); ok && weights[name] != nil {
-			norms = append(norms, [2]*autograd.Parameter{weights[name], weights[base+"LayerNorm.bias"]})
+	for s := range model.Config.Tensors() {
+		if s.Kind == checkpoints.NormScale && weights[s.Name] != nil {
+			norms = append(norms, [2]*autograd.Parameter{weights[s.Name], weights[s.Bias()]})
 		}
 	}
 	scores := make([]float64, model.Config.HiddenSize)
@@ -152,77 +153,29 @@ func HiddenImportance(ctx context.Context, model *checkpoints.Model, ds *data.Da
 }
 
 // magnitudes are the L2 norms of all weights that read or write a dimension of
-// the hidden states.
+// the hidden states. A matrix between hidden states counts as one that reads them.
 func magnitudes(m *checkpoints.Model) []float64 {
 	squares := make([]float64, m.Config.HiddenSize)
-	for _, name := range m.Names() {
-		rows, columns := dimensionsOf(name, m.Config)
-		t := m.Tensors[name]
+	for s := range m.Config.Tensors() {
+		axis := len(s.Axes) - 1
+		if s.Axes[axis] != checkpoints.Hidden {
+			axis = 0
+		}
+		t, ok := m.Tensors[s.Name]
+		if !ok || s.Axes[axis] != checkpoints.Hidden {
+			continue
+		}
 		width := t.Shape[len(t.Shape)-1]
 		for i, v := range t.Float32s() {
-			switch {
-			case columns:
-				squares[i%width] += float64(v) * float64(v)
-			case rows && len(t.Shape) == 1:
-				squares[i] += float64(v) * float64(v)
-			case rows:
-				squares[i/width] += float64(v) * float64(v)
+			at := i % width
+			if axis < len(s.Axes)-1 {
+				at = i / width
 			}
+			squares[at] += float64(v) * float64(v)
 		}
 	}
 	for i, v := range squares {
 		squares[i] = math.Sqrt(v)
 	}
 	return squares
-}
-
-// dimensionsOf tells whether the rows and the columns of a tensor are the
-// dimensions of the hidden states. The pooler's and the heads' input are.
-func dimensionsOf(name string, cfg checkpoints.Config) (rows, columns bool) {
-	has := func(parts ...string) bool {
-		return slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(name, p) })
-	}
-	matrix := strings.HasSuffix(name, "weight") && !has("LayerNorm")
-	columns = matrix && has("embeddings.", "self.", "intermediate.", "pooler.", "classifier.", "transform.", "sentence.dense.0.")
-	rows = has("LayerNorm", "pooler.") || !has("self.", "intermediate.", "classifier.", "embeddings.", "sentence.", "predictions.bias", "input_scale")
-	return rows, columns
-}
-
-// keepDimensions cuts the hidden states down to the given dimensions.
-func keepDimensions(m *checkpoints.Model, keep []int) {
-	for _, name := range m.Names() {
-		rows, columns := dimensionsOf(name, m.Config)
-		t := m.Tensors[name]
-		shape, values := slices.Clone(t.Shape), t.Float32s()
-		width := 1
-		if len(shape) == 2 {
-			width = shape[1]
-		}
-		var out []float32
-		take := func(i int) {
-			row := values[i*width:][:width]
-			if !columns {
-				out = append(out, row...)
-				return
-			}
-			for _, j := range keep {
-				out = append(out, row[j])
-			}
-		}
-		if rows {
-			for _, i := range keep {
-				take(i)
-			}
-			shape[0] = len(keep)
-		} else {
-			for i := range shape[0] {
-				take(i)
-			}
-		}
-		if columns {
-			shape[1] = len(keep)
-		}
-		m.Tensors[name] = checkpoints.NewTensor(shape, out)
-	}
-	m.Config.HiddenSize = len(keep)
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"testing"
 
+	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/pruning"
@@ -52,7 +53,7 @@ func TestQuantizeAwareDistillation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := encoder.Tensors[quantize.InputScale("bert.encoder.layer.0.output.dense.weight")]; !ok || encoder.HasHead() {
+	if _, ok := encoder.Tensors[checkpoints.InputScaleOf("bert.encoder.layer.0.output.dense.weight")]; !ok || encoder.HasHead() {
 		t.Error("the encoder has no learned scales, or a head")
 	}
 	// A student made of it begins anew.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/train"
@@ -21,27 +20,10 @@ func StudentFromLayers(teacher *checkpoints.Model, layers []int) (*checkpoints.M
 	if err := notQuantized(teacher); err != nil {
 		return nil, fmt.Errorf("student: %w", err)
 	}
-	// The clone of a model that shares the teacher's tensors copies only what
-	// the student keeps.
-	s := *teacher
-	s.Config = teacher.Config.Clone()
-	s.Config.Layers = nil
-	s.Tensors = make(map[string]checkpoints.Tensor)
-	for name, t := range teacher.Tensors {
-		if !strings.HasPrefix(name, layersPrefix) {
-			s.Tensors[name] = t
-		}
+	s, err := teacher.KeepLayers(layers)
+	if err != nil {
+		return nil, fmt.Errorf("student: %w", err)
 	}
-	for i, l := range layers {
-		s.Config.Layers = append(s.Config.Layers, teacher.Config.Layers[l])
-		from, to := fmt.Sprintf("%s%d.", layersPrefix, l), fmt.Sprintf("%s%d.", layersPrefix, i)
-		for name, t := range teacher.Tensors {
-			if rest, ok := strings.CutPrefix(name, from); ok {
-				s.Tensors[to+rest] = t
-			}
-		}
-	}
-	s.DeleteInputScales()
 	student := s.Clone()
 	if err := student.Validate(); err != nil {
 		return nil, fmt.Errorf("student: %w", err)
@@ -60,8 +42,6 @@ func notQuantized(teacher *checkpoints.Model) error {
 	}
 	return nil
 }
-
-const layersPrefix = "bert.encoder.layer."
 
 // UniformLayers picks n of a teacher's layers at even distances, the last one
 // included, the choice of TinyBERT and FastFormers: layer ⌈(i+1)·total/n⌉ - 1

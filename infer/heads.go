@@ -52,19 +52,18 @@ func (w *weights) rows(sequences, tokens int) int {
 // loadHead reads the tensors of the head.
 func (w *weights) loadHead(l *loader) {
 	if w.config.Head != checkpoints.MaskedLM {
-		w.classifier = l.linear(checkpoints.F32, "classifier")
+		w.classifier = l.linear(checkpoints.F32, checkpoints.Classifier.Part())
 		if w.config.Head != checkpoints.TokenClassification {
-			w.pooler = l.linear(checkpoints.F32, "bert.pooler.dense")
+			w.pooler = l.linear(checkpoints.F32, checkpoints.Pooler.Part())
 			w.headActivation = l.activation(w.config.HeadActivation())
 		}
 		return
 	}
-	const p = "cls.predictions."
-	w.transform = l.linear(checkpoints.F32, p+"transform.dense")
+	w.transform = l.linear(checkpoints.F32, checkpoints.LMTransform.Part())
 	w.headActivation = l.activation(w.config.LMActivation())
-	w.transformNorm = l.norm(p + "transform.LayerNorm")
-	w.classifier = &linear{in: w.config.EmbeddingWidth(), out: w.config.VocabSize, bias: l.values(p + "bias")}
-	if words := l.values("bert.embeddings.word_embeddings.weight"); l.err == nil {
+	w.transformNorm = l.norm(checkpoints.LMNorm.Part())
+	w.classifier = &linear{in: w.config.EmbeddingWidth(), out: w.config.VocabSize, bias: l.values(checkpoints.Decoder.Part().Bias())}
+	if words := l.values(checkpoints.WordEmbeddings.Part().Weight()); l.err == nil {
 		w.classifier.f32.Pack(kernels.Transposed(words, w.classifier.in), w.classifier.in, w.classifier.out)
 	}
 }

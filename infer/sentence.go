@@ -82,12 +82,11 @@ func lowers(t *tokenize.Tokenizer) error {
 // loadDense reads the layers between pooling and embedding.
 func (w *weights) loadDense(l *loader) {
 	for i, d := range w.sentence.Dense {
-		name := fmt.Sprintf("sentence.dense.%d", i)
 		activation := kernels.Identity
 		if d.Activation != "identity" {
 			activation = l.activation(d.Activation)
 		}
-		w.dense = append(w.dense, l.linear(checkpoints.F32, name))
+		w.dense = append(w.dense, l.linear(checkpoints.F32, checkpoints.SentenceDense.In(i)))
 		w.denseActivations = append(w.denseActivations, activation)
 	}
 }

@@ -231,26 +231,25 @@ func load(m *checkpoints.Model, o Options, opened bool) (*weights, error) {
 		go w.tokenizer()
 	}
 
-	w.word = l.table("bert.embeddings.word_embeddings.weight")
-	w.position = l.table("bert.embeddings.position_embeddings.weight")
+	w.word = l.table(checkpoints.WordEmbeddings)
+	w.position = l.table(checkpoints.PositionEmbeddings)
 	if m.Config.TypeVocabSize > 0 {
-		w.tokenType = l.table("bert.embeddings.token_type_embeddings.weight")
+		w.tokenType = l.table(checkpoints.TypeEmbeddings)
 	}
-	w.embeddings = l.norm("bert.embeddings.LayerNorm")
+	w.embeddings = l.norm(checkpoints.EmbeddingNorm.Part())
 	if m.Config.ProjectsEmbeddings() {
-		w.widen = l.linear(checkpoints.F32, "bert.embeddings_project")
+		w.widen = l.linear(checkpoints.F32, checkpoints.EmbeddingProjection.Part())
 	}
 	for i, size := range m.Config.Layers {
-		p := fmt.Sprintf("bert.encoder.layer.%d.", i)
-		query, key, value := p+"attention.self.query", p+"attention.self.key", p+"attention.self.value"
+		query, key, value := checkpoints.Query.In(i), checkpoints.Key.In(i), checkpoints.Value.In(i)
 		y := layer{
 			heads:         size.Heads,
 			intermediate:  size.Intermediate,
-			output:        l.encoder(p + "attention.output.dense"),
-			attentionNorm: l.norm(p + "attention.output.LayerNorm"),
-			expand:        l.encoder(p + "intermediate.dense"),
-			contract:      l.encoder(p + "output.dense"),
-			outputNorm:    l.norm(p + "output.LayerNorm"),
+			output:        l.encoder(checkpoints.AttentionOutput.In(i)),
+			attentionNorm: l.norm(checkpoints.AttentionNorm.In(i)),
+			expand:        l.encoder(checkpoints.Up.In(i)),
+			contract:      l.encoder(checkpoints.Down.In(i)),
+			outputNorm:    l.norm(checkpoints.OutputNorm.In(i)),
 		}
 		if i == len(m.Config.Layers)-1 && (embedding == "" && !w.perToken() || w.sentence.Pooling == checkpoints.CLSPooling) {
 			y.query, y.project = l.encoder(query), l.encoder(key, value)
@@ -299,11 +298,12 @@ func (l *loader) activation(name string) kernels.Activation {
 	return kernels.Identity
 }
 
-func (l *loader) norm(name string) norm {
-	return norm{l.values(name + ".weight"), l.values(name + ".bias")}
+func (l *loader) norm(p checkpoints.Part) norm {
+	return norm{l.values(p.Weight()), l.values(p.Bias())}
 }
 
-func (l *loader) table(name string) table {
+func (l *loader) table(role checkpoints.Role) table {
+	name := role.Part().Weight()
 	t := l.m.Tensors[name]
 	r := table{width: l.m.Config.EmbeddingWidth(), dtype: t.DType}
 	switch t.DType {
@@ -313,7 +313,7 @@ func (l *loader) table(name string) table {
 			r.half[i] = binary.LittleEndian.Uint16(t.Data[2*i:])
 		}
 	case checkpoints.I8:
-		r.i8, r.scale = t.Int8s(), l.values(name+"_scale")
+		r.i8, r.scale = t.Int8s(), l.values(checkpoints.ScaleOf(name))
 	default:
 		r.f32 = l.values(name)
 	}
@@ -322,37 +322,37 @@ func (l *loader) table(name string) table {
 
 // encoder packs layers of the encoder. Layers that are stored in different
 // formats are widened to float32.
-func (l *loader) encoder(names ...string) *linear {
+func (l *loader) encoder(parts ...checkpoints.Part) *linear {
 	if l.dtype != nil {
-		return l.linear(*l.dtype, names...)
+		return l.linear(*l.dtype, parts...)
 	}
-	dtype := l.m.Tensors[names[0]+".weight"].DType
-	for _, name := range names[1:] {
-		if l.m.Tensors[name+".weight"].DType != dtype {
+	dtype := l.m.Tensors[parts[0].Weight()].DType
+	for _, p := range parts[1:] {
+		if l.m.Tensors[p.Weight()].DType != dtype {
 			dtype = checkpoints.F32
 		}
 	}
-	return l.linear(dtype, names...)
+	return l.linear(dtype, parts...)
 }
 
-// linear packs the named layers, which have the same input, side by side.
-func (l *loader) linear(dtype checkpoints.DType, names ...string) *linear {
+// linear packs linear layers, which have the same input, side by side.
+func (l *loader) linear(dtype checkpoints.DType, parts ...checkpoints.Part) *linear {
 	r := &linear{dtype: dtype}
-	for _, name := range names {
-		shape := l.m.Tensors[name+".weight"].Shape
+	for _, p := range parts {
+		shape := l.m.Tensors[p.Weight()].Shape
 		r.out += shape[0]
 		r.in = shape[1]
-		if _, ok := l.m.Tensors[name+".bias"]; ok {
-			r.bias = append(r.bias, l.values(name+".bias")...)
+		if _, ok := l.m.Tensors[p.Bias()]; ok {
+			r.bias = append(r.bias, l.values(p.Bias())...)
 		} else { // of a dense layer after the pooling
 			r.bias = append(r.bias, make([]float32, shape[0])...)
 		}
-		r.weights = append(r.weights, name+".weight")
+		r.weights = append(r.weights, p.Weight())
 	}
 	if !r.int8() {
 		w := l.f[:0]
-		for _, name := range names {
-			w = append(w, l.values(name+".weight")...)
+		for _, name := range r.weights {
+			w = append(w, l.values(name)...)
 		}
 		l.f = w
 		switch {
@@ -360,7 +360,7 @@ func (l *loader) linear(dtype checkpoints.DType, names ...string) *linear {
 		case dtype == checkpoints.F32:
 			r.f32.Pack(kernels.Transposed(w, r.in), r.in, r.out)
 		case dtype == checkpoints.F16 && kernels.MaxAbs(w) >= maxF16:
-			l.err = fmt.Errorf("tensor %s.weight: holds values too large for fp16", names[0])
+			l.err = fmt.Errorf("tensor %s: holds values too large for fp16", r.weights[0])
 		case dtype == checkpoints.BF16:
 			r.bf16.Pack(kernels.Transposed(w, r.in), r.in, r.out)
 		default:
@@ -368,10 +368,10 @@ func (l *loader) linear(dtype checkpoints.DType, names ...string) *linear {
 		}
 		return r
 	}
-	r.inputScale = l.inputScale(names)
-	q, scale := l.quantized(names, r.in, r.out)
+	r.inputScale = l.inputScale(parts)
+	q, scale := l.quantized(r.weights, r.in, r.out)
 	if r.in > kernels.MaxKI8 && l.err == nil {
-		l.err = fmt.Errorf("tensor %s.weight: %d inputs, int8 sums take at most %d: %w", names[0], r.in, kernels.MaxKI8, checkpoints.ErrUnsupported)
+		l.err = fmt.Errorf("tensor %s: %d inputs, int8 sums take at most %d: %w", r.weights[0], r.in, kernels.MaxKI8, checkpoints.ErrUnsupported)
 	}
 	if l.err == nil {
 		r.i8.Pack(q, scale, r.in, r.out)
@@ -379,41 +379,41 @@ func (l *loader) linear(dtype checkpoints.DType, names ...string) *linear {
 	return r
 }
 
-// inputScale returns the calibrated scale of the input that the named layers
-// share, 0 if there is none.
-func (l *loader) inputScale(names []string) float32 {
-	of := func(name string) float32 {
-		if t, ok := l.m.Tensors[name+".input_scale"]; ok {
+// inputScale returns the calibrated scale of the input that linear layers share, 0
+// if there is none.
+func (l *loader) inputScale(parts []checkpoints.Part) float32 {
+	of := func(p checkpoints.Part) float32 {
+		if t, ok := l.m.Tensors[p.InputScale()]; ok {
 			return t.Float32s()[0]
 		}
 		return 0
 	}
-	scale := of(names[0])
-	for _, name := range names[1:] {
-		if s := of(name); s != scale && l.err == nil {
-			l.err = fmt.Errorf("tensor %s.input_scale: %g, expected that of %s, whose input it shares, %g", name, s, names[0], scale)
+	scale := of(parts[0])
+	for _, p := range parts[1:] {
+		if s := of(p); s != scale && l.err == nil {
+			l.err = fmt.Errorf("tensor %s: %g, expected that of %s, whose input it shares, %g", p.InputScale(), s, parts[0], scale)
 		}
 	}
 	return scale
 }
 
-// quantized returns the named layers' weights and scales, until the next call.
-func (l *loader) quantized(names []string, in, out int) (q []int8, scale []float32) {
+// quantized returns the named weights and their scales, until the next call.
+func (l *loader) quantized(weights []string, in, out int) (q []int8, scale []float32) {
 	l.q, l.scale = grow(l.q, in*out), grow(l.scale, out)
 	q, scale = l.q, l.scale
 	o := 0
-	for _, name := range names {
-		t := l.m.Tensors[name+".weight"]
+	for _, name := range weights {
+		t := l.m.Tensors[name]
 		n := t.Shape[0]
 		dst, s := q[o*in:(o+n)*in], scale[o:o+n]
 		o += n
 		if t.DType == checkpoints.I8 {
 			copy(dst, t.Int8s())
-			copy(s, l.values(name+".weight_scale"))
+			copy(s, l.values(checkpoints.ScaleOf(name)))
 			continue
 		}
-		if err := quant.Channels(dst, s, l.values(name+".weight"), n, in); err != nil && l.err == nil {
-			l.err = fmt.Errorf("tensor %s.weight: %w", name, err)
+		if err := quant.Channels(dst, s, l.values(name), n, in); err != nil && l.err == nil {
+			l.err = fmt.Errorf("tensor %s: %w", name, err)
 		}
 	}
 	return q, scale

@@ -3,7 +3,6 @@ package layers
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
@@ -190,12 +189,11 @@ func Store(g *autograd.Graph, m *checkpoints.Model) error {
 // tensorsOf returns the names of the tensors that a parameter is: queries, keys
 // and values have one input, and so one parameter is its scale.
 func tensorsOf(parameter string) []string {
-	const query = "self.query" + quantize.InputScaleSuffix
-	self, ok := strings.CutSuffix(parameter, query)
-	if !ok {
+	part, kind, ok := checkpoints.ParseTensor(parameter)
+	if !ok || kind != checkpoints.InputScale || part.Role != checkpoints.Query {
 		return []string{parameter}
 	}
-	return []string{parameter, self + "self.key" + quantize.InputScaleSuffix, self + "self.value" + quantize.InputScaleSuffix}
+	return []string{parameter, checkpoints.Key.In(part.Layer).InputScale(), checkpoints.Value.In(part.Layer).InputScale()}
 }
 
 // builder adds a model's blocks to a graph.
@@ -231,21 +229,21 @@ func (b *builder) encoder() (Encoder, error) {
 	default:
 		return e, fmt.Errorf("layers: quantize-aware is %q, want %s or %s", b.o.QuantizeAware, quantize.Dynamic, quantize.Static)
 	}
-	const p = "bert.embeddings."
-	b.words = b.weights(p + "word_embeddings.weight")
+	b.words = b.weights(checkpoints.WordEmbeddings.Part().Weight())
 	var types *autograd.Node
 	if cfg.TypeVocabSize > 0 {
-		types = b.weights(p + "token_type_embeddings.weight")
+		types = b.weights(checkpoints.TypeEmbeddings.Part().Weight())
 	}
 	embedding := b.g.Embedding
 	if b.o.QuantizeEmbeddings {
 		embedding = b.g.QuantizedEmbedding
 	}
-	x := embedding(b.words, b.weights(p+"position_embeddings.weight"), types, b.in.IDs, b.in.positionsOf(cfg), b.in.TypeIDs)
-	x = b.g.LayerNorm(x, b.weights(p+"LayerNorm.weight"), b.weights(p+"LayerNorm.bias"), cfg.LayerNormEps)
+	positions := b.weights(checkpoints.PositionEmbeddings.Part().Weight())
+	x := embedding(b.words, positions, types, b.in.IDs, b.in.positionsOf(cfg), b.in.TypeIDs)
+	x = b.norm(checkpoints.EmbeddingNorm.Part(), x)
 	x = b.dropout(x, cfg.HiddenDropout)
 	if cfg.ProjectsEmbeddings() {
-		x = b.linear("bert.embeddings_project", x, autograd.Identity)
+		x = b.linear(checkpoints.EmbeddingProjection.Part(), x, autograd.Identity)
 	}
 	e.Embeddings = x
 	for l := range cfg.Layers {
@@ -276,8 +274,8 @@ func (b *builder) encoder() (Encoder, error) {
 
 // qkv adds the queries, keys and values of layer l.
 func (b *builder) qkv(x *autograd.Node, l int) *autograd.Node {
-	self := fmt.Sprintf("bert.encoder.layer.%d.attention.self.", l)
-	return b.product(x, b.inputScale(self+"query"), autograd.Identity, self+"query", self+"key", self+"value")
+	query := checkpoints.Query.In(l)
+	return b.product(x, b.inputScale(query), autograd.Identity, query, checkpoints.Key.In(l), checkpoints.Value.In(l))
 }
 
 // layer adds layer l, with its queries, keys and values where they are not there.
@@ -285,14 +283,12 @@ func (b *builder) qkv(x *autograd.Node, l int) *autograd.Node {
 // computed.
 func (b *builder) layer(x, qkv *autograd.Node, l int, first bool, activation autograd.Activation) (*autograd.Node, Layer) {
 	cfg, size := b.m.Config, b.m.Config.Layers[l]
-	p := fmt.Sprintf("bert.encoder.layer.%d.", l)
-	self := p + "attention.self."
 	var layer Layer
 	if b.o.HeadMasks {
-		layer.HeadMask = b.g.InputWithGradient(p+"head_mask", autograd.Sequences, size.Heads)
+		layer.HeadMask = b.g.InputWithGradient(fmt.Sprintf("head mask %d", l), autograd.Sequences, size.Heads)
 	}
 	if b.o.FFNMasks {
-		layer.FFNMask = b.g.InputWithGradient(p+"ffn_mask", autograd.Sequences, size.Intermediate)
+		layer.FFNMask = b.g.InputWithGradient(fmt.Sprintf("ffn mask %d", l), autograd.Sequences, size.Intermediate)
 	}
 	attention := autograd.AttentionOptions{HeadMask: layer.HeadMask, BF16: b.o.BF16}
 	if b.o.Dropout {
@@ -303,10 +299,11 @@ func (b *builder) layer(x, qkv *autograd.Node, l int, first bool, activation aut
 	maskOffsets := b.in.Offsets
 	if first {
 		maskOffsets = nil
-		scale := b.inputScale(self + "query")
-		kv := b.product(x, scale, autograd.Identity, self+"key", self+"value")
+		query := checkpoints.Query.In(l)
+		scale := b.inputScale(query)
+		kv := b.product(x, scale, autograd.Identity, checkpoints.Key.In(l), checkpoints.Value.In(l))
 		x = b.g.SelectFirst(x, b.in.Offsets)
-		q := b.product(x, scale, autograd.Identity, self+"query")
+		q := b.product(x, scale, autograd.Identity, query)
 		context = b.g.FirstAttention(q, kv, b.in.Offsets, size.Heads, cfg.HeadDim, attention)
 	} else {
 		if layer.QKV = qkv; qkv == nil {
@@ -314,21 +311,21 @@ func (b *builder) layer(x, qkv *autograd.Node, l int, first bool, activation aut
 		}
 		context = b.g.SelfAttention(layer.QKV, b.in.Offsets, size.Heads, cfg.HeadDim, attention)
 	}
-	y := b.encoderLinear(p+"attention.output.dense", context, autograd.Identity)
+	y := b.encoderLinear(checkpoints.AttentionOutput.In(l), context, autograd.Identity)
 	layer.Attention = Block{context, y, x}
 	if cfg.AttentionOutputDropout() {
 		y = b.dropout(y, cfg.HiddenDropout)
 	}
-	x = b.addNorm(p+"attention.output.LayerNorm", y, x)
-	y = b.encoderLinear(p+"intermediate.dense", x, activation)
+	x = b.addNorm(checkpoints.AttentionNorm.In(l), y, x)
+	y = b.encoderLinear(checkpoints.Up.In(l), x, activation)
 	if layer.FFNMask != nil {
 		y = b.g.FFNMask(y, layer.FFNMask, maskOffsets)
 	}
 	units := y
-	y = b.encoderLinear(p+"output.dense", units, autograd.Identity)
+	y = b.encoderLinear(checkpoints.Down.In(l), units, autograd.Identity)
 	layer.FeedForward = Block{units, y, x}
 	y = b.dropout(y, cfg.HiddenDropout)
-	x = b.addNorm(p+"output.LayerNorm", y, x)
+	x = b.addNorm(checkpoints.OutputNorm.In(l), y, x)
 	if !first {
 		layer.Hidden = x
 	}
@@ -342,22 +339,26 @@ func (b *builder) dropout(x *autograd.Node, p float32) *autograd.Node {
 	return b.g.Dropout(x, p)
 }
 
-func (b *builder) linear(name string, x *autograd.Node, a autograd.Activation) *autograd.Node {
-	return b.g.Linear(x, b.weights(name+".weight"), b.weights(name+".bias"), a)
+func (b *builder) linear(p checkpoints.Part, x *autograd.Node, a autograd.Activation) *autograd.Node {
+	return b.g.Linear(x, b.weights(p.Weight()), b.weights(p.Bias()), a)
+}
+
+func (b *builder) norm(p checkpoints.Part, x *autograd.Node) *autograd.Node {
+	return b.g.LayerNorm(x, b.weights(p.Weight()), b.weights(p.Bias()), b.m.Config.LayerNormEps)
 }
 
 // encoderLinear is a linear layer of the encoder, one of those that int8 and bf16
 // compute.
-func (b *builder) encoderLinear(name string, x *autograd.Node, a autograd.Activation) *autograd.Node {
-	return b.product(x, b.inputScale(name), a, name)
+func (b *builder) encoderLinear(p checkpoints.Part, x *autograd.Node, a autograd.Activation) *autograd.Node {
+	return b.product(x, b.inputScale(p), a, p)
 }
 
-// product multiplies x by the weights of the encoder's linear layers of these
-// names, stacked, in one product. Scale is that of their input.
-func (b *builder) product(x, scale *autograd.Node, a autograd.Activation, names ...string) *autograd.Node {
+// product multiplies x by the weights of these linear layers of the encoder,
+// stacked, in one product. Scale is that of their input.
+func (b *builder) product(x, scale *autograd.Node, a autograd.Activation, parts ...checkpoints.Part) *autograd.Node {
 	var weights, biases []string
-	for _, n := range names {
-		weights, biases = append(weights, n+".weight"), append(biases, n+".bias")
+	for _, p := range parts {
+		weights, biases = append(weights, p.Weight()), append(biases, p.Bias())
 	}
 	w, bias := b.weights(weights...), b.weights(biases...)
 	switch {
@@ -369,17 +370,17 @@ func (b *builder) product(x, scale *autograd.Node, a autograd.Activation, names 
 	return b.g.Linear(x, w, bias, a)
 }
 
-// inputScale adds the scale of the named layer's input, nil where it has none.
-func (b *builder) inputScale(name string) *autograd.Node {
+// inputScale adds the scale of a linear layer's input, nil where it has none.
+func (b *builder) inputScale(p checkpoints.Part) *autograd.Node {
 	if b.o.QuantizeAware != quantize.Static {
 		return nil
 	}
-	return b.weights(quantize.InputScale(name))
+	return b.weights(p.InputScale())
 }
 
 // addNorm is LayerNorm(y + x).
-func (b *builder) addNorm(name string, y, x *autograd.Node) *autograd.Node {
-	return b.g.AddLayerNorm(y, x, b.weights(name+".weight"), b.weights(name+".bias"), b.m.Config.LayerNormEps)
+func (b *builder) addNorm(p checkpoints.Part, y, x *autograd.Node) *autograd.Node {
+	return b.g.AddLayerNorm(y, x, b.weights(p.Weight()), b.weights(p.Bias()), b.m.Config.LayerNormEps)
 }
 
 // weights adds the named tensors, one below the other.

@@ -42,10 +42,10 @@ func NewClassifier(g *autograd.Graph, in *Inputs, m *checkpoints.Model, o Option
 		if m.Config.HeadInputDropout() {
 			first = b.dropout(first, m.Config.ClassifierDropout)
 		}
-		c.Pooled = b.linear("bert.pooler.dense", first, activation)
+		c.Pooled = b.linear(checkpoints.Pooler.Part(), first, activation)
 		x = c.Pooled
 	}
-	c.Logits = b.linear("classifier", b.dropout(x, m.Config.ClassifierDropout), autograd.Identity)
+	c.Logits = b.linear(checkpoints.Classifier.Part(), b.dropout(x, m.Config.ClassifierDropout), autograd.Identity)
 	return c, b.failure()
 }
 
@@ -77,10 +77,9 @@ func NewMaskedLM(g *autograd.Graph, in *Inputs, m *checkpoints.Model, rows *auto
 	if err != nil {
 		return nil, err
 	}
-	const p = "cls.predictions."
-	x := b.linear(p+"transform.dense", g.SelectRows(e.last(), rows), activation)
-	x = g.LayerNorm(x, b.weights(p+"transform.LayerNorm.weight"), b.weights(p+"transform.LayerNorm.bias"), m.Config.LayerNormEps)
-	return &MaskedLM{e, g.Linear(x, b.words, b.weights(p+"bias"), autograd.Identity)}, b.failure()
+	x := b.linear(checkpoints.LMTransform.Part(), g.SelectRows(e.last(), rows), activation)
+	x = b.norm(checkpoints.LMNorm.Part(), x)
+	return &MaskedLM{e, g.Linear(x, b.words, b.weights(checkpoints.Decoder.Part().Bias()), autograd.Identity)}, b.failure()
 }
 
 // last is the last layer's output for all tokens, nil where it is not computed.

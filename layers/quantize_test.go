@@ -44,7 +44,7 @@ func calibrated(t *testing.T, m *checkpoints.Model, b packed) *checkpoints.Model
 	check(t, err)
 	s := m.Clone()
 	for _, w := range weights {
-		s.Tensors[quantize.InputScale(w)] = checkpoints.NewTensor([]int{1}, []float32{0.9 * scales[w]})
+		s.Tensors[checkpoints.InputScaleOf(w)] = checkpoints.NewTensor([]int{1}, []float32{0.9 * scales[w]})
 	}
 	return s
 }
@@ -174,7 +174,7 @@ func TestStoreOfSharedScales(t *testing.T) {
 	}
 	check(t, Store(g, s))
 	for _, w := range quantize.LinearWeights(m.Config) {
-		if v := s.Tensors[quantize.InputScale(w)].Float32s()[0]; v != 2 {
+		if v := s.Tensors[checkpoints.InputScaleOf(w)].Float32s()[0]; v != 2 {
 			t.Errorf("the scale of the input of %s is %g, want 2", w, v)
 		}
 	}

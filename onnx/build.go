@@ -8,10 +8,10 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/infer"
-	"github.com/skive-ml/skive/quantize"
 )
 
 // Names of the outputs.
@@ -195,60 +195,62 @@ func transpose[T any](w []T, rows, cols int) []T {
 // Layers.
 
 // dense appends x·Wᵀ + b for a layer that is computed in float.
-func (b *builder) dense(name, x string) string {
-	w := b.m.Tensors[name+".weight"]
+func (b *builder) dense(p checkpoints.Part, x string) string {
+	name, weight := p.String(), p.Weight()
+	w := b.m.Tensors[weight]
 	out, in := w.Shape[0], w.Shape[1]
-	if !b.known[name+".weight"] {
-		b.floats(name+".weight", []int{in, out}, transpose(b.values(name+".weight"), out, in))
+	if !b.known[weight] {
+		b.floats(weight, []int{in, out}, transpose(b.values(weight), out, in))
 	}
-	y := b.op("MatMul", name+"/MatMul", x, name+".weight")
-	if _, ok := b.m.Tensors[name+".bias"]; !ok { // of a dense layer after the pooling
+	y := b.op("MatMul", name+"/MatMul", x, weight)
+	if _, ok := b.m.Tensors[p.Bias()]; !ok { // of a dense layer after the pooling
 		return y
 	}
-	return b.op("Add", name+"/Add", y, b.tensor(name+".bias"))
+	return b.op("Add", name+"/Add", y, b.tensor(p.Bias()))
 }
 
 // linear appends a linear layer of the encoder, which in an int8 graph is
 // computed in int8 if it is stored so.
-func (b *builder) linear(name, x string) string {
-	w := b.m.Tensors[name+".weight"]
+func (b *builder) linear(p checkpoints.Part, x string) string {
+	name, weight := p.String(), p.Weight()
+	w := b.m.Tensors[weight]
 	if b.o.DType != infer.Int8 || w.DType != checkpoints.I8 {
-		return b.dense(name, x)
+		return b.dense(p, x)
 	}
 	out, in := w.Shape[0], w.Shape[1]
 	data := make([]byte, out*in)
 	for i, v := range transpose(w.Int8s(), out, in) {
 		data[i] = byte(int(v) + zeroPoint)
 	}
-	b.add(name+".weight", uint8Type, []int{in, out}, data)
+	b.add(weight, uint8Type, []int{in, out}, data)
 	zero := b.add("zero_point", uint8Type, nil, []byte{zeroPoint})
-	scale := b.floats(name+".weight_scale", []int{out}, b.values(name+".weight_scale"))
+	scale := b.floats(checkpoints.ScaleOf(weight), []int{out}, b.values(checkpoints.ScaleOf(weight)))
 	var y string
-	if input, ok := b.m.Tensors[name+quantize.InputScaleSuffix]; ok {
+	if input, ok := b.m.Tensors[p.InputScale()]; ok {
 		zeros := b.add(fmt.Sprintf("zero_points_%d", out), uint8Type, []int{out}, bytes.Repeat([]byte{zeroPoint}, out))
-		weight := b.nodes(1, "DequantizeLinear", name+".weight/DequantizeLinear", []string{name + ".weight", scale, zeros}, attribute{"axis", 1})[0]
-		y = b.op("MatMul", name+"/MatMul", b.calibrated(name, x, input.Float32s()[0], zero), weight)
+		wide := b.nodes(1, "DequantizeLinear", weight+"/DequantizeLinear", []string{weight, scale, zeros}, attribute{"axis", 1})[0]
+		y = b.op("MatMul", name+"/MatMul", b.calibrated(p, x, input.Float32s()[0], zero), wide)
 	} else {
 		x8, ok := b.inputs[x]
 		if !ok {
 			x8 = [3]string(b.nodes(3, "DynamicQuantizeLinear", x+"/DynamicQuantizeLinear", []string{x}))
 			b.inputs[x] = x8
 		}
-		y = b.op("MatMulInteger", name+"/MatMulInteger", x8[0], name+".weight", x8[2], zero)
+		y = b.op("MatMulInteger", name+"/MatMulInteger", x8[0], weight, x8[2], zero)
 		y = b.cast(name+"/Cast", y, float32Type)
 		y = b.op("Mul", name+"/Mul", y, b.op("Mul", name+"/Scale", x8[1], scale))
 	}
-	return b.op("Add", name+"/Add", y, b.tensor(name+".bias"))
+	return b.op("Add", name+"/Add", y, b.tensor(p.Bias()))
 }
 
-// calibrated appends the rounding of x, the input of the named layer, to steps of
+// calibrated appends the rounding of x, the input of a linear layer, to steps of
 // the scale. Layers with the same input and scale share it.
-func (b *builder) calibrated(name, x string, scale float32, zero string) string {
+func (b *builder) calibrated(p checkpoints.Part, x string, scale float32, zero string) string {
 	key := fmt.Sprintf("%s %g", x, scale)
 	y, ok := b.static[key]
 	if !ok {
-		s := b.floats(name+quantize.InputScaleSuffix, nil, []float32{scale})
-		y = b.op("DequantizeLinear", name+"/DequantizeLinear", b.op("QuantizeLinear", name+"/QuantizeLinear", x, s, zero), s, zero)
+		s := b.floats(p.InputScale(), nil, []float32{scale})
+		y = b.op("DequantizeLinear", p.String()+"/DequantizeLinear", b.op("QuantizeLinear", p.String()+"/QuantizeLinear", x, s, zero), s, zero)
 		b.static[key] = y
 	}
 	return y
@@ -256,23 +258,24 @@ func (b *builder) calibrated(name, x string, scale float32, zero string) string 
 
 // embedding appends the look-up of rows. A table of int8 rows stays one in an
 // int8 graph.
-func (b *builder) embedding(name, table, ids string) string {
+func (b *builder) embedding(name string, role checkpoints.Role, ids string) string {
+	table := role.Part().Weight()
 	t := b.m.Tensors[table]
 	if t.DType != checkpoints.I8 || b.o.DType != infer.Int8 {
 		return b.op("Gather", name+"/Gather", b.tensor(table), ids)
 	}
 	b.add(table, int8Type, t.Shape, t.Data)
-	scale := b.floats(table+"_scale", []int{t.Shape[0], 1}, b.values(table+"_scale"))
+	scale := b.floats(checkpoints.ScaleOf(table), []int{t.Shape[0], 1}, b.values(checkpoints.ScaleOf(table)))
 	rows := b.cast(name+"/Cast", b.op("Gather", name+"/Gather", table, ids), float32Type)
 	return b.op("Mul", name+"/Mul", rows, b.op("Gather", name+"/Scale", scale, ids))
 }
 
-func (b *builder) norm(name, x string) string {
+func (b *builder) norm(p checkpoints.Part, x string) string {
 	epsilon := b.m.Config.LayerNormEps
 	if b.float == float16Type {
 		epsilon = max(epsilon, minHalfEpsilon)
 	}
-	return b.nodes(1, "LayerNormalization", name, []string{x, b.tensor(name + ".weight"), b.tensor(name + ".bias")},
+	return b.nodes(1, "LayerNormalization", p.String(), []string{x, b.tensor(p.Weight()), b.tensor(p.Bias())},
 		attribute{"axis", -1}, attribute{"epsilon", epsilon})[0]
 }
 
@@ -320,11 +323,12 @@ func (b *builder) encoder() {
 	case c.Head == checkpoints.MaskedLM:
 		b.maskedLM(x)
 	case c.Head == checkpoints.TokenClassification:
-		b.output(logitsOutput, b.dense("classifier", x), "sequence", len(c.Labels))
+		b.output(logitsOutput, b.dense(checkpoints.Classifier.Part(), x), "sequence", len(c.Labels))
 	case b.m.HasHead():
 		first := b.nodes(1, "Gather", "first_token", []string{x, b.ints("zero", nil, 0)}, attribute{"axis", 1})[0]
-		pooled := b.activation(c.HeadActivation(), "bert.pooler", b.dense("bert.pooler.dense", first))
-		b.output(logitsOutput, b.dense("classifier", pooled), len(c.Labels))
+		pooler := checkpoints.Pooler.Part()
+		pooled := b.activation(c.HeadActivation(), strings.TrimSuffix(around(pooler), "."), b.dense(pooler, first))
+		b.output(logitsOutput, b.dense(checkpoints.Classifier.Part(), pooled), len(c.Labels))
 	default:
 		b.output(hiddenOutput, x, "sequence", c.HiddenSize)
 	}
@@ -333,15 +337,16 @@ func (b *builder) encoder() {
 // maskedLM appends the head of a masked language model. Its last product is with
 // the word embeddings, which the graph holds once.
 func (b *builder) maskedLM(x string) {
-	const p, table = "cls.predictions.", "bert.embeddings.word_embeddings.weight"
-	x = b.activation(b.m.Config.LMActivation(), p+"transform", b.dense(p+"transform.dense", x))
-	x = b.norm(p+"transform.LayerNorm", x)
+	decoder, table := checkpoints.Decoder.Part(), checkpoints.WordEmbeddings.Part().Weight()
+	p, transform := decoder.String()+".", checkpoints.LMTransform.Part()
+	x = b.activation(b.m.Config.LMActivation(), strings.TrimSuffix(around(transform), "."), b.dense(transform, x))
+	x = b.norm(checkpoints.LMNorm.Part(), x)
 	words := table // in the graph already, as embedding left it
 	if b.m.Tensors[table].DType == checkpoints.I8 && b.o.DType == infer.Int8 {
-		words = b.op("Mul", p+"words/Mul", b.cast(p+"words/Cast", table, float32Type), table+"_scale")
+		words = b.op("Mul", p+"words/Mul", b.cast(p+"words/Cast", table, float32Type), checkpoints.ScaleOf(table))
 	}
 	words = b.nodes(1, "Transpose", p+"words/Transpose", []string{words}, attribute{"perm", []int64{1, 0}})[0]
-	x = b.op("Add", p+"decoder/Add", b.op("MatMul", p+"decoder/MatMul", x, words), b.tensor(p+"bias"))
+	x = b.op("Add", p+"decoder/Add", b.op("MatMul", p+"decoder/MatMul", x, words), b.tensor(decoder.Bias()))
 	b.output(logitsOutput, x, "sequence", b.m.Config.VocabSize)
 }
 
@@ -355,19 +360,18 @@ func inputNames(c *checkpoints.Config) []string {
 }
 
 func (b *builder) embeddings() string {
-	const prefix = "bert.embeddings."
 	c := &b.m.Config
-	x := b.embedding("word_embeddings", prefix+"word_embeddings.weight", "input_ids")
+	x := b.embedding("word_embeddings", checkpoints.WordEmbeddings, "input_ids")
 	switch {
 	case c.TypeVocabSize > 1:
-		x = b.op("Add", "embeddings/types", x, b.embedding("token_type_embeddings", prefix+"token_type_embeddings.weight", "token_type_ids"))
+		x = b.op("Add", "embeddings/types", x, b.embedding("token_type_embeddings", checkpoints.TypeEmbeddings, "token_type_ids"))
 	case c.TypeVocabSize == 1:
-		x = b.op("Add", "embeddings/types", x, b.tensor(prefix+"token_type_embeddings.weight"))
+		x = b.op("Add", "embeddings/types", x, b.tensor(checkpoints.TypeEmbeddings.Part().Weight()))
 	}
-	x = b.op("Add", "embeddings/positions", x, b.embedding("position_embeddings", prefix+"position_embeddings.weight", b.positions()))
-	x = b.norm(prefix+"LayerNorm", x)
+	x = b.op("Add", "embeddings/positions", x, b.embedding("position_embeddings", checkpoints.PositionEmbeddings, b.positions()))
+	x = b.norm(checkpoints.EmbeddingNorm.Part(), x)
 	if c.ProjectsEmbeddings() {
-		x = b.dense("bert.embeddings_project", x)
+		x = b.dense(checkpoints.EmbeddingProjection.Part(), x)
 	}
 	return x
 }
@@ -393,37 +397,43 @@ func (b *builder) positions() string {
 		zeroList, b.op("Unsqueeze", "sequence_end", length, zeroList), oneList, oneList)
 }
 
+// around is what the names of the values round a part begin with.
+func around(p checkpoints.Part) string {
+	name := p.String()
+	return name[:strings.LastIndexByte(name, '.')+1]
+}
+
 // layer appends an encoder layer. The order of its nodes and of their inputs is
 // the one by which ONNX Runtime's optimizer finds Attention.
 func (b *builder) layer(l int, x, mask string) string {
 	c := &b.m.Config
-	prefix := fmt.Sprintf("bert.encoder.layer.%d.", l)
+	self, output, up, down := around(checkpoints.Query.In(l)), checkpoints.AttentionOutput.In(l), checkpoints.Up.In(l), checkpoints.Down.In(l)
 	heads, width := c.Layers[l].Heads, c.HeadDim
 	split := b.ints(fmt.Sprintf("heads_%d", heads), []int{4}, 0, 0, int64(heads), int64(width))
 	root := b.scalar(math.Sqrt(float64(width)))
-	part := func(name string, perm ...int64) string {
-		y := b.linear(prefix+"attention.self."+name, x)
-		if name == "query" && b.float == float16Type {
-			y = b.op("Div", prefix+"attention.self.scale", y, root)
+	part := func(role checkpoints.Role, perm ...int64) string {
+		y := b.linear(role.In(l), x)
+		if role == checkpoints.Query && b.float == float16Type {
+			y = b.op("Div", self+"scale", y, root)
 		}
-		y = b.op("Reshape", prefix+"attention.self."+name+"/Reshape", y, split)
-		return b.nodes(1, "Transpose", prefix+"attention.self."+name+"/Transpose", []string{y}, attribute{"perm", perm})[0]
+		y = b.op("Reshape", role.In(l).String()+"/Reshape", y, split)
+		return b.nodes(1, "Transpose", role.In(l).String()+"/Transpose", []string{y}, attribute{"perm", perm})[0]
 	}
-	q, k, v := part("query", 0, 2, 1, 3), part("key", 0, 2, 3, 1), part("value", 0, 2, 1, 3)
-	y := b.op("MatMul", prefix+"attention.self.scores", q, k)
+	q, k, v := part(checkpoints.Query, 0, 2, 1, 3), part(checkpoints.Key, 0, 2, 3, 1), part(checkpoints.Value, 0, 2, 1, 3)
+	y := b.op("MatMul", self+"scores", q, k)
 	if b.float != float16Type {
-		y = b.op("Div", prefix+"attention.self.scale", y, root)
+		y = b.op("Div", self+"scale", y, root)
 	}
-	y = b.op("Add", prefix+"attention.self.mask", y, mask)
-	y = b.nodes(1, "Softmax", prefix+"attention.self.softmax", []string{y}, attribute{"axis", -1})[0]
-	y = b.op("MatMul", prefix+"attention.self.context", y, v)
-	y = b.nodes(1, "Transpose", prefix+"attention.self.Transpose", []string{y}, attribute{"perm", []int64{0, 2, 1, 3}})[0]
-	y = b.op("Reshape", prefix+"attention.self.Reshape", y, b.ints(fmt.Sprintf("width_%d", heads*width), []int{3}, 0, 0, int64(heads*width)))
-	y = b.linear(prefix+"attention.output.dense", y)
-	x = b.norm(prefix+"attention.output.LayerNorm", b.op("Add", prefix+"attention.output.residual", y, x))
-	y = b.activation(c.Activation, prefix+"intermediate", b.linear(prefix+"intermediate.dense", x))
-	y = b.linear(prefix+"output.dense", y)
-	return b.norm(prefix+"output.LayerNorm", b.op("Add", prefix+"output.residual", y, x))
+	y = b.op("Add", self+"mask", y, mask)
+	y = b.nodes(1, "Softmax", self+"softmax", []string{y}, attribute{"axis", -1})[0]
+	y = b.op("MatMul", self+"context", y, v)
+	y = b.nodes(1, "Transpose", self+"Transpose", []string{y}, attribute{"perm", []int64{0, 2, 1, 3}})[0]
+	y = b.op("Reshape", self+"Reshape", y, b.ints(fmt.Sprintf("width_%d", heads*width), []int{3}, 0, 0, int64(heads*width)))
+	y = b.linear(output, y)
+	x = b.norm(checkpoints.AttentionNorm.In(l), b.op("Add", around(output)+"residual", y, x))
+	y = b.activation(c.Activation, strings.TrimSuffix(around(up), "."), b.linear(up, x))
+	y = b.linear(down, y)
+	return b.norm(checkpoints.OutputNorm.In(l), b.op("Add", around(down)+"residual", y, x))
 }
 
 // sentence appends what makes embeddings of hidden states: pooling, dense layers,
@@ -464,9 +474,10 @@ func (b *builder) sentence(x string) {
 		x = b.op("Div", "pooling/mean", x, divisor)
 	}
 	for i, d := range s.Dense {
-		x = b.dense(fmt.Sprintf("sentence.dense.%d", i), x)
+		part := checkpoints.SentenceDense.In(i)
+		x = b.dense(part, x)
 		if d.Activation != "identity" {
-			x = b.activation(d.Activation, fmt.Sprintf("sentence.dense.%d", i), x)
+			x = b.activation(d.Activation, part.String(), x)
 		}
 	}
 	width := s.Width(b.m.Config.HiddenSize)

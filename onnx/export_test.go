@@ -615,7 +615,7 @@ func FuzzGraph(f *testing.F) {
 	s := *q
 	s.Tensors = maps.Clone(q.Tensors)
 	for _, w := range quantize.LinearWeights(c) {
-		s.Tensors[strings.TrimSuffix(w, ".weight")+quantize.InputScaleSuffix] = checkpoints.NewTensor([]int{1}, []float32{0.01})
+		s.Tensors[checkpoints.InputScaleOf(w)] = checkpoints.NewTensor([]int{1}, []float32{0.01})
 	}
 	for _, k := range []struct {
 		m     *checkpoints.Model

@@ -381,7 +381,7 @@ func TestONNXRuntimeAgrees(t *testing.T) {
 func staticLayers(m *checkpoints.Model) int {
 	n := 0
 	for name := range m.Tensors {
-		if strings.HasSuffix(name, quantize.InputScaleSuffix) {
+		if _, kind, _ := checkpoints.ParseTensor(name); kind == checkpoints.InputScale {
 			n++
 		}
 	}

@@ -282,9 +282,9 @@ func newProbe(model *checkpoints.Model, kind data.Kind, o ImportanceOptions) (*p
 			byName[parameter.Name] = parameter
 		}
 		for l := range model.Config.Layers {
-			prefix := fmt.Sprintf("bert.encoder.layer.%d.intermediate.dense.", l)
-			p.weights = append(p.weights, byName[prefix+"weight"])
-			p.biases = append(p.biases, byName[prefix+"bias"])
+			up := checkpoints.Up.In(l)
+			p.weights = append(p.weights, byName[up.Weight()])
+			p.biases = append(p.biases, byName[up.Bias()])
 		}
 	}
 	return p, nil

@@ -86,26 +86,10 @@ func KeepLayers(model *checkpoints.Model, kept []int) (*checkpoints.Model, error
 	if err := checkKept(kept, len(model.Config.Layers)); err != nil {
 		return nil, fmt.Errorf("layers: %w", err)
 	}
-	const prefix = "bert.encoder.layer."
-	shared := *model
-	shared.Config = model.Config.Clone()
-	shared.Config.Layers = nil
-	shared.Tensors = make(map[string]checkpoints.Tensor)
-	for _, l := range kept {
-		shared.Config.Layers = append(shared.Config.Layers, model.Config.Layers[l])
+	shared, err := model.KeepLayers(kept)
+	if err != nil {
+		return nil, err
 	}
-	for name, t := range model.Tensors {
-		rest, inLayer := strings.CutPrefix(name, prefix)
-		if !inLayer {
-			shared.Tensors[name] = t
-			continue
-		}
-		number, rest, _ := strings.Cut(rest, ".")
-		if l, err := strconv.Atoi(number); err == nil && slices.Contains(kept, l) {
-			shared.Tensors[fmt.Sprintf("%s%d.%s", prefix, slices.Index(kept, l), rest)] = t
-		}
-	}
-	shared.DeleteInputScales()
 	m := shared.Clone()
 	return m, m.Validate()
 }

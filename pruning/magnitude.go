@@ -1,7 +1,6 @@
 package pruning
 
 import (
-	"fmt"
 	"math"
 
 	"github.com/skive-ml/skive/checkpoints"
@@ -13,35 +12,28 @@ import (
 func MagnitudeScores(m *checkpoints.Model) (*Scores, error) {
 	s := newScores(m.Config)
 	d := m.Config.HeadDim
-	for l := range m.Config.Layers {
-		prefix := fmt.Sprintf("bert.encoder.layer.%d.", l)
-		for _, part := range []struct {
-			name   string
-			rows   bool // units are rows; else columns
-			width  int  // rows or columns of one unit
-			scores []float64
-		}{
-			{"attention.self.query.weight", true, d, s.Heads[l]},
-			{"attention.self.key.weight", true, d, s.Heads[l]},
-			{"attention.self.value.weight", true, d, s.Heads[l]},
-			{"attention.output.dense.weight", false, d, s.Heads[l]},
-			{"intermediate.dense.weight", true, 1, s.FFN[l]},
-			{"output.dense.weight", false, 1, s.FFN[l]},
-		} {
-			w, err := m.Float32s(prefix + part.name)
-			if err != nil {
-				return nil, err
-			}
-			cols := m.Tensors[prefix+part.name].Shape[1]
-			for i, v := range w {
-				at := i % cols
-				if part.rows {
-					at = i / cols
+	for spec := range m.Config.Tensors() {
+		if !spec.EncoderLinear() {
+			continue
+		}
+		w, err := m.Float32s(spec.Name)
+		if err != nil {
+			return nil, err
+		}
+		cols := spec.Shape[1]
+		for i, v := range w {
+			for axis, at := range []int{i / cols, i % cols} {
+				switch spec.Axes[axis] {
+				case checkpoints.Heads:
+					s.Heads[spec.Layer][at/d] += float64(v) * float64(v)
+				case checkpoints.Units:
+					s.FFN[spec.Layer][at] += float64(v) * float64(v)
 				}
-				part.scores[at/part.width] += float64(v) * float64(v)
 			}
 		}
-		for _, scores := range [][]float64{s.Heads[l], s.FFN[l]} {
+	}
+	for _, layers := range [][][]float64{s.Heads, s.FFN} {
+		for _, scores := range layers {
 			for i, v := range scores {
 				scores[i] = math.Sqrt(v)
 			}

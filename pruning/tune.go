@@ -148,13 +148,13 @@ func (t *tuner) layer(l int) error {
 	}
 	for _, b := range []struct {
 		of    func(r *result) *block
-		name  string
+		role  checkpoints.Role
 		width int // columns of a head or unit
 	}{
-		{func(r *result) *block { return &r.attention }, "attention.output.dense", t.model.Config.HeadDim},
-		{func(r *result) *block { return &r.ffn }, "output.dense", 1},
+		{func(r *result) *block { return &r.attention }, checkpoints.AttentionOutput, t.model.Config.HeadDim},
+		{func(r *result) *block { return &r.ffn }, checkpoints.Down, 1},
 	} {
-		name := fmt.Sprintf("bert.encoder.layer.%d.%s.weight", l, b.name)
+		name := b.role.In(l).Weight()
 		w := t.pruned.Tensors[name].Float32s()
 		n := t.pruned.Tensors[name].Shape[1]
 		e := newEquations(w, n, b.width)

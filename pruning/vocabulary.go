@@ -13,11 +13,6 @@ import (
 	"github.com/skive-ml/skive/tokenize"
 )
 
-const (
-	wordEmbeddings = "bert.embeddings.word_embeddings.weight"
-	wordBias       = "cls.predictions.bias" // of a masked language model
-)
-
 // Vocabulary returns the model with a vocabulary and word embeddings of what the
 // texts of a corpus need: their sub-words, the special tokens, and the single
 // characters, so that a word that is not in the corpus is spelled where it can
@@ -37,13 +32,7 @@ func vocabulary(model *checkpoints.Model, corpus iter.Seq[string]) (*checkpoints
 	if err != nil {
 		return nil, err
 	}
-	embeddings, ok := model.Tensors[wordEmbeddings]
-	switch {
-	case !ok:
-		return nil, fmt.Errorf("tensor %s: not in the model", wordEmbeddings)
-	case embeddings.DType == checkpoints.I8:
-		return nil, fmt.Errorf("tensor %s is int8: prune before quantizing", wordEmbeddings)
-	case tokenizer.VocabSize() > model.Config.VocabSize:
+	if tokenizer.VocabSize() > model.Config.VocabSize {
 		return nil, fmt.Errorf("the tokenizer has %d tokens, the model %d", tokenizer.VocabSize(), model.Config.VocabSize)
 	}
 	used := make([]bool, tokenizer.VocabSize())
@@ -60,19 +49,15 @@ func vocabulary(model *checkpoints.Model, corpus iter.Seq[string]) (*checkpoints
 	if err != nil {
 		return nil, err
 	}
-	shared := *model
-	shared.Tokenizer = files
-	out := shared.Clone()
 	rows := make([]int, len(ids))
 	for i, id := range ids {
 		rows[i] = int(id)
 	}
-	out.Tensors[wordEmbeddings] = take(embeddings, rows, nil)
-	if bias, ok := out.Tensors[wordBias]; ok {
-		out.Tensors[wordBias] = take(bias, rows, nil)
+	out, err := model.Take(checkpoints.Cut{Axis: checkpoints.Vocabulary, Keep: rows})
+	if err != nil {
+		return nil, err
 	}
-	out.Config.VocabSize = len(ids)
-	out.Config.PadTokenID = max(0, slices.Index(ids, int32(model.Config.PadTokenID)))
+	out.Tokenizer = files
 	if err := out.Validate(); err != nil {
 		return nil, err
 	}
@@ -83,7 +68,7 @@ func vocabulary(model *checkpoints.Model, corpus iter.Seq[string]) (*checkpoints
 		Name: "prune vocabulary", Version: checkpoints.Version, Time: time.Now().UTC(),
 		Settings: map[string]string{"vocabulary": strconv.Itoa(len(ids)), "vocabulary_before": strconv.Itoa(model.Config.VocabSize)},
 	})
-	return out.Clone(), nil // the embeddings aligned
+	return out.Clone(), nil
 }
 
 // mark marks the tokens that encoding the corpus comes by. A word that is unknown

@@ -52,7 +52,7 @@ func TestVocabularyKeepsTheCorpus(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		// Without [unused0], green, blue and ##bx.
-		if small.Config.VocabSize != len(words)-4 || small.Tensors[wordEmbeddings].Shape[0] != small.Config.VocabSize {
+		if small.Config.VocabSize != len(words)-4 || small.Tensors[checkpoints.WordEmbeddings.Part().Weight()].Shape[0] != small.Config.VocabSize {
 			t.Errorf("%s: a vocabulary of %d, want %d", name, small.Config.VocabSize, len(words)-4)
 		}
 		// The words of a masked language model keep their biases, under the new ids.
@@ -64,7 +64,7 @@ func TestVocabularyKeepsTheCorpus(t *testing.T) {
 		for i := range bias {
 			bias[i] = float32(i)
 		}
-		masked.Tensors[wordBias] = checkpoints.NewTensor([]int{len(bias)}, bias)
+		masked.Tensors[checkpoints.Decoder.Part().Bias()] = checkpoints.NewTensor([]int{len(bias)}, bias)
 		if masked, err = Vocabulary(masked, slices.Values(corpus)); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -72,7 +72,7 @@ func TestVocabularyKeepsTheCorpus(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for id, b := range masked.Tensors[wordBias].Float32s() {
+		for id, b := range masked.Tensors[checkpoints.Decoder.Part().Bias()].Float32s() {
 			if word := reduced.Token(int32(id)); words[int(b)] != word {
 				t.Errorf("%s: %q has the bias of %q", name, word, words[int(b)])
 			}

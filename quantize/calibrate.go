@@ -5,21 +5,11 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
 )
-
-// InputScaleSuffix replaces ".weight" in the name of the tensor that holds the
-// scale of a linear layer's quantized input: float32 of shape [1].
-const InputScaleSuffix = ".input_scale"
-
-// InputScale is the name of that tensor for the layer with the named weight.
-func InputScale(weight string) string {
-	return strings.TrimSuffix(weight, ".weight") + InputScaleSuffix
-}
 
 // Activations of int8 linear layers.
 const (
@@ -106,7 +96,7 @@ func (c *Calibration) Static(m *checkpoints.Model, method Method) (*checkpoints.
 		return nil, err
 	}
 	for weight, scale := range scales {
-		r.Tensors[InputScale(weight)] = checkpoints.NewTensor([]int{1}, []float32{scale})
+		r.Tensors[checkpoints.InputScaleOf(weight)] = checkpoints.NewTensor([]int{1}, []float32{scale})
 	}
 	r.Provenance = append(r.Provenance, checkpoints.Stage{
 		Name:     "calibrate",
@@ -140,7 +130,11 @@ func (c *Calibration) scales(weights []string, method Method) (scales map[string
 	for _, weight := range weights {
 		// Queries, keys and values share their input, of which the last layer's
 		// queries may read a part.
-		h := c.inputs[strings.Replace(strings.Replace(weight, "self.query", "self.key", 1), "self.value", "self.key", 1)]
+		observed := weight
+		if p, _, ok := checkpoints.ParseTensor(weight); ok && (p.Role == checkpoints.Query || p.Role == checkpoints.Value) {
+			observed = checkpoints.Key.In(p.Layer).Weight()
+		}
+		h := c.inputs[observed]
 		if h == nil || h.total == 0 {
 			return nil, 0, fmt.Errorf("quantize: tensor %s: %w", weight, ErrNotCalibrated)
 		}

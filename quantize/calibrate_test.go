@@ -75,7 +75,7 @@ func TestCalibrationChoosesTheGoldenLimits(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, w := range quantize.LinearWeights(m.Config) {
-				got := 127 * float64(s.Tensors[quantize.InputScale(w)].Float32s()[0])
+				got := 127 * float64(s.Tensors[checkpoints.InputScaleOf(w)].Float32s()[0])
 				// A bin of the histogram is the resolution; that of entropy is four times as wide.
 				if math.Abs(got-want[method]) > max(1e-5*want[method], map[quantize.Method]float64{
 					quantize.Percentile: 0.01, quantize.Entropy: 0.04, quantize.MSE: 0.03 * want[method],

@@ -115,9 +115,9 @@ func Mixed(ctx context.Context, m *checkpoints.Model, evaluate Evaluate, o Mixed
 func parts(weights []string) []Sensitivity {
 	var list []Sensitivity
 	for _, w := range weights {
-		part := strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(w, "bert."), "encoder."), ".weight")
-		for _, n := range []string{".query", ".key", ".value", ".dense"} {
-			part = strings.TrimSuffix(part, n)
+		part := w
+		if p, _, ok := checkpoints.ParseTensor(w); ok {
+			part = p.Block()
 		}
 		if i := slices.IndexFunc(list, func(s Sensitivity) bool { return s.Part == part }); i >= 0 {
 			list[i].Weights = append(list[i].Weights, w)
@@ -151,7 +151,7 @@ func (s *mixedSearch) model(int8 ...Sensitivity) *checkpoints.Model {
 	for _, p := range int8 {
 		for _, w := range p.Weights {
 			m.Tensors[w] = s.int8.Tensors[w]
-			m.Tensors[w+ScaleSuffix] = s.int8.Tensors[w+ScaleSuffix]
+			m.Tensors[checkpoints.ScaleOf(w)] = s.int8.Tensors[checkpoints.ScaleOf(w)]
 		}
 	}
 	return &m

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"time"
 	"unsafe"
 
@@ -18,22 +17,15 @@ import (
 // quantized or converted.
 var ErrQuantized = errors.New("the model is already int8")
 
-// ScaleSuffix ends the name of the tensor that holds the scales of an int8
-// weight: float32, one per output channel.
-const ScaleSuffix = "_scale"
-
 // LinearWeights returns the names of the weights that Int8 quantizes: those of
 // the linear layers of the encoder (queries, keys, values, attention output,
 // feed-forward). Embeddings, LayerNorms, biases, pooler and classifier are not
 // among them.
 func LinearWeights(c checkpoints.Config) []string {
-	names := make([]string, 0, 6*len(c.Layers))
-	for l := range c.Layers {
-		for _, n := range []string{
-			"attention.self.query", "attention.self.key", "attention.self.value",
-			"attention.output.dense", "intermediate.dense", "output.dense",
-		} {
-			names = append(names, fmt.Sprintf("bert.encoder.layer.%d.%s.weight", l, n))
+	var names []string
+	for s := range c.Tensors() {
+		if s.EncoderLinear() {
+			names = append(names, s.Name)
 		}
 	}
 	return names
@@ -43,7 +35,7 @@ func LinearWeights(c checkpoints.Config) []string {
 // row has its scale, and rows are widened when they are read: that saves memory,
 // three quarters of what is often the largest tensor, and no time.
 func Embeddings() []string {
-	return []string{"bert.embeddings.word_embeddings.weight", "bert.embeddings.position_embeddings.weight"}
+	return []string{checkpoints.WordEmbeddings.Part().Weight(), checkpoints.PositionEmbeddings.Part().Weight()}
 }
 
 // Int8 is Int8Weights of the model's LinearWeights.
@@ -91,7 +83,7 @@ func Int8Weights(m *checkpoints.Model, weights []string) (*checkpoints.Model, er
 		}
 		signal, noise, worst = signal+s, noise+n, min(worst, decibels(s, n))
 		r.Tensors[name] = checkpoints.Tensor{DType: checkpoints.I8, Shape: []int{out, in}, Data: bytesOf(q)}
-		r.Tensors[name+ScaleSuffix] = checkpoints.NewTensor([]int{out}, scale)
+		r.Tensors[checkpoints.ScaleOf(name)] = checkpoints.NewTensor([]int{out}, scale)
 	}
 	r.Provenance = append(r.Provenance, checkpoints.Stage{
 		Name:    "quantize",
@@ -114,7 +106,7 @@ func Int8Weights(m *checkpoints.Model, weights []string) (*checkpoints.Model, er
 // activations says for the provenance how a model's activations are quantized.
 func activations(m *checkpoints.Model) string {
 	for name := range m.Tensors {
-		if strings.HasSuffix(name, InputScaleSuffix) {
+		if _, kind, ok := checkpoints.ParseTensor(name); ok && kind == checkpoints.InputScale {
 			return "static, per tensor"
 		}
 	}
@@ -156,8 +148,8 @@ func Floats(m *checkpoints.Model, dtype checkpoints.DType) (*checkpoints.Model, 
 				return nil, fmt.Errorf("quantize: %w", err)
 			}
 			r.Tensors[name] = checkpoints.NewTensor(t.Shape, values)
-			delete(r.Tensors, name+ScaleSuffix)
-			delete(r.Tensors, InputScale(name))
+			delete(r.Tensors, checkpoints.ScaleOf(name))
+			delete(r.Tensors, checkpoints.InputScaleOf(name))
 			continue
 		}
 		if len(t.Shape) != 2 {

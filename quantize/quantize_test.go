@@ -49,7 +49,7 @@ func TestInt8KeepsWeightsWithinHalfAStep(t *testing.T) {
 		}
 		was := m.Tensors[name].Float32s()
 		got := q.Tensors[name].Int8s()
-		scale := q.Tensors[name+quantize.ScaleSuffix].Float32s()
+		scale := q.Tensors[checkpoints.ScaleOf(name)].Float32s()
 		in := q.Tensors[name].Shape[1]
 		for o, s := range scale {
 			largest := int8(0)
@@ -67,7 +67,7 @@ func TestInt8KeepsWeightsWithinHalfAStep(t *testing.T) {
 			}
 		}
 	}
-	if s := q.Tensors[name+quantize.ScaleSuffix].Float32s(); s[0] != 0 {
+	if s := q.Tensors[checkpoints.ScaleOf(name)].Float32s(); s[0] != 0 {
 		t.Errorf("scale of a zero channel is %g", s[0])
 	}
 	v := q.Tensors[name].Int8s()

@@ -2,14 +2,12 @@ package train
 
 import (
 	"math"
-	"regexp"
-	"strconv"
 	"strings"
 
+	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/internal/team"
-	"github.com/skive-ml/skive/quantize"
 )
 
 // parameter is one trainable tensor with its optimizer state. The weights lie
@@ -27,23 +25,25 @@ type parameter struct {
 // decayed tells whether AdamW's weight decay applies to the tensor of that
 // name: biases and LayerNorm weights are left out, as usual for BERT (Devlin et
 // al., arXiv 1810.04805, and every fine-tuning script since), and so are the
-// scales of quantized inputs.
+// scales of quantized inputs. What is no tensor of a model is a loss's matrix.
 func decayed(name string) bool {
-	return !strings.HasSuffix(name, ".bias") && !strings.Contains(name, "LayerNorm") && !isInputScale(name)
+	_, kind, ok := checkpoints.ParseTensor(name)
+	return !ok || kind == checkpoints.Weight || kind == checkpoints.Table
 }
 
-func isInputScale(name string) bool { return strings.HasSuffix(name, quantize.InputScaleSuffix) }
+func isInputScale(name string) bool {
+	_, kind, ok := checkpoints.ParseTensor(name)
+	return ok && kind == checkpoints.InputScale
+}
 
-var layerNumber = regexp.MustCompile(`\.layer\.(\d+)\.`)
-
-// depth is the place of a tensor among the layers: 0 for the embeddings, n+1
-// for layer n, and above all layers, -1, for what follows them.
+// depth is the place of a parameter among the layers, see checkpoints.Part.Depth.
+// A matrix that serves a loss on the embeddings has theirs.
 func depth(name string) int {
-	if m := layerNumber.FindStringSubmatch(name); m != nil {
-		n, _ := strconv.Atoi(m[1])
-		return n + 1
-	}
-	if strings.Contains(name, "embeddings") {
+	part, _, ok := checkpoints.ParseTensor(name)
+	switch {
+	case ok:
+		return part.Depth()
+	case strings.Contains(name, "embeddings"):
 		return 0
 	}
 	return -1

@@ -20,7 +20,7 @@ const calibrationExamples = 512
 func (f *fit) calibrate(ctx context.Context) error {
 	weights := quantize.LinearWeights(f.model.Config)
 	missing := func(weight string) bool {
-		_, ok := f.model.Tensors[quantize.InputScale(weight)]
+		_, ok := f.model.Tensors[checkpoints.InputScaleOf(weight)]
 		return !ok
 	}
 	if f.o.QuantizeAware != quantize.Static || !slices.ContainsFunc(weights, missing) {
@@ -47,7 +47,7 @@ func (f *fit) calibrate(ctx context.Context) error {
 		return err
 	}
 	for weight, scale := range scales {
-		f.model.Tensors[quantize.InputScale(weight)] = checkpoints.NewTensor([]int{1}, []float32{scale})
+		f.model.Tensors[checkpoints.InputScaleOf(weight)] = checkpoints.NewTensor([]int{1}, []float32{scale})
 	}
 	return nil
 }

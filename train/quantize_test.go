@@ -48,7 +48,7 @@ func inInt8(t *testing.T, m *checkpoints.Model) *checkpoints.Model {
 func scalesOf(m *checkpoints.Model) map[string]float32 {
 	scales := make(map[string]float32)
 	for _, w := range quantize.LinearWeights(m.Config) {
-		if s, ok := m.Tensors[quantize.InputScale(w)]; ok {
+		if s, ok := m.Tensors[checkpoints.InputScaleOf(w)]; ok {
 			scales[w] = s.Float32s()[0]
 		}
 	}

@@ -1,0 +1,520 @@
+package checkpoints
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Role says what a linear layer, a LayerNorm or a table of embeddings does in the
+// encoder or its head.
+type Role uint8
+
+// Roles. Those from Query to OutputNorm stand in each layer of the encoder.
+const (
+	WordEmbeddings Role = iota
+	PositionEmbeddings
+	TypeEmbeddings
+	EmbeddingNorm
+	// EmbeddingProjection widens narrow embeddings to the hidden size (ELECTRA).
+	EmbeddingProjection
+	Query
+	Key
+	Value
+	AttentionOutput
+	AttentionNorm
+	// Up and Down are the two products of the feed-forward block.
+	Up
+	Down
+	OutputNorm
+	// Pooler is the dense layer between the first token and the classifier.
+	Pooler
+	Classifier
+	// LMTransform, LMNorm and Decoder are the head of a masked language model. The
+	// decoder has a bias alone: its weights are the word embeddings.
+	LMTransform
+	LMNorm
+	Decoder
+	// SentenceDense are the dense layers after the pooling into an embedding,
+	// numbered by Part.Layer.
+	SentenceDense
+	roles
+)
+
+// roleNames are the names of the roles' tensors without their last part; in a
+// layer they follow the layer's.
+var roleNames = [roles]string{
+	WordEmbeddings:      embeddingsPrefix + "word_embeddings",
+	PositionEmbeddings:  embeddingsPrefix + "position_embeddings",
+	TypeEmbeddings:      embeddingsPrefix + "token_type_embeddings",
+	EmbeddingNorm:       embeddingsPrefix + "LayerNorm",
+	EmbeddingProjection: "bert.embeddings_project",
+	Query:               "attention.self.query",
+	Key:                 "attention.self.key",
+	Value:               "attention.self.value",
+	AttentionOutput:     "attention.output.dense",
+	AttentionNorm:       "attention.output.LayerNorm",
+	Up:                  "intermediate.dense",
+	Down:                "output.dense",
+	OutputNorm:          "output.LayerNorm",
+	Pooler:              "bert.pooler.dense",
+	Classifier:          "classifier",
+	LMTransform:         lmPrefix + "transform.dense",
+	LMNorm:              lmPrefix + "transform.LayerNorm",
+	Decoder:             "cls.predictions",
+	SentenceDense:       densePrefix,
+}
+
+func (r Role) inLayer() bool { return r >= Query && r <= OutputNorm }
+
+func (r Role) embeds() bool { return r <= EmbeddingProjection }
+
+// inHead tells whether the role is the classifier's, or of the head of a masked
+// language model. The pooler stands between encoder and head, and may outlive it.
+func (r Role) inHead() bool { return r > Pooler && r <= Decoder }
+
+// kinds are the kinds of the role's weight and bias.
+func (r Role) kinds() (weight, bias Kind) {
+	switch r {
+	case WordEmbeddings, PositionEmbeddings, TypeEmbeddings:
+		return Table, 0
+	case EmbeddingNorm, AttentionNorm, OutputNorm, LMNorm:
+		return NormScale, NormShift
+	}
+	return Weight, Bias
+}
+
+// Part is a linear layer, a LayerNorm or a table of a model.
+type Part struct {
+	Role Role
+	// Layer is the number of the encoder's layer, or of the dense layer after the
+	// pooling; -1 for all else.
+	Layer int
+}
+
+// In is the part with that role in a layer.
+func (r Role) In(layer int) Part { return Part{r, layer} }
+
+// Part is the part with that role outside of layers.
+func (r Role) Part() Part { return Part{r, -1} }
+
+// String returns what the names of the part's tensors begin with.
+func (p Part) String() string {
+	switch {
+	case p.Role.inLayer():
+		return layerPrefix(p.Layer) + roleNames[p.Role]
+	case p.Role == SentenceDense:
+		return roleNames[p.Role] + strconv.Itoa(p.Layer)
+	}
+	return roleNames[p.Role]
+}
+
+// Weight is the name of the part's matrix or table, or of a LayerNorm's scale.
+func (p Part) Weight() string { return p.String() + weightSuffix }
+
+// Bias is the name of the part's bias, or of a LayerNorm's shift.
+func (p Part) Bias() string { return p.String() + biasSuffix }
+
+// InputScale is the name of the scale of the part's quantized input.
+func (p Part) InputScale() string { return p.String() + inputScaleSuffix }
+
+// Block names what the part belongs to, for people: "layer.0.attention.self" are
+// the queries, keys and values of the first layer, "layer.0.intermediate" its
+// first feed-forward product, "embeddings.word_embeddings" the words.
+func (p Part) Block() string {
+	name := strings.TrimPrefix(strings.TrimPrefix(p.String(), "bert."), "encoder.")
+	switch p.Role {
+	case Query, Key, Value, AttentionOutput, Up, Down, Pooler:
+		return name[:strings.LastIndexByte(name, '.')]
+	}
+	return name
+}
+
+// Depth is the part's place on the way of a text through a model: 0 for the
+// embeddings, n+1 for layer n, -1 for what follows the layers.
+func (p Part) Depth() int {
+	switch {
+	case p.Role.inLayer():
+		return p.Layer + 1
+	case p.Role.embeds():
+		return 0
+	}
+	return -1
+}
+
+// Kind says what the numbers of a tensor are.
+type Kind uint8
+
+// Kinds of tensors.
+const (
+	// Weight is the matrix of a linear layer [out, in].
+	Weight Kind = iota
+	// Bias is added to a linear layer's output [out].
+	Bias
+	// NormScale and NormShift are γ and β of a LayerNorm.
+	NormScale
+	NormShift
+	// Table holds a row for each token, position or type.
+	Table
+	// InputScale is the scale of a linear layer's quantized input [1]. It is no
+	// tensor of the architecture: a model has it or not.
+	InputScale
+)
+
+// ParseTensor returns the part and the kind of a tensor by its name in a Model.
+// It knows neither the scales of int8 weights nor names of other models.
+func ParseTensor(name string) (Part, Kind, bool) {
+	part, rest := Part{Layer: -1}, name
+	numbered := false
+	for _, prefix := range []string{layersPrefix, densePrefix} {
+		s, ok := strings.CutPrefix(name, prefix)
+		if !ok {
+			continue
+		}
+		number, s, _ := strings.Cut(s, ".")
+		l, err := strconv.Atoi(number)
+		if err != nil || l < 0 || strconv.Itoa(l) != number {
+			return part, 0, false
+		}
+		numbered, part.Layer, rest = true, l, s
+		if prefix == densePrefix {
+			rest = densePrefix + "." + s
+		}
+	}
+	dot := strings.LastIndexByte(rest, '.')
+	if dot < 0 {
+		return part, 0, false
+	}
+	i := slices.Index(roleNames[:], rest[:dot])
+	if part.Role = Role(i); i < 0 || (part.Role.inLayer() || part.Role == SentenceDense) != numbered {
+		return part, 0, false
+	}
+	matrix, vector := part.Role.kinds()
+	switch rest[dot:] {
+	case weightSuffix:
+		return part, matrix, true
+	case biasSuffix:
+		return part, vector, matrix != Table
+	case inputScaleSuffix:
+		return part, InputScale, part.Role.inLayer() && matrix == Weight
+	}
+	return part, 0, false
+}
+
+// InputScaleOf is the name of the scale of the quantized input of the linear
+// layer with the named weight: a float32 tensor of shape [1].
+func InputScaleOf(weight string) string {
+	return strings.TrimSuffix(weight, weightSuffix) + inputScaleSuffix
+}
+
+// ScaleOf is the name of the tensor that holds the scales of the named int8
+// weight: float32, one for each row.
+func ScaleOf(weight string) string { return weight + scaleSuffix }
+
+// Axis says what the rows or the columns of a tensor stand for.
+type Axis uint8
+
+// Axes. Heads has HeadDim rows or columns for each head; with Units it may have
+// another size in each layer. Embedding is the width of embeddings that are
+// narrower than the hidden states; where they are not, that axis is Hidden.
+const (
+	Vocabulary Axis = iota
+	Positions
+	Types
+	Embedding
+	Hidden
+	Heads
+	Units
+	Classes
+	// Features are the outputs of a dense layer after the pooling.
+	Features
+)
+
+// Spec describes a tensor of an architecture.
+type Spec struct {
+	Name string
+	Part
+	Kind Kind
+	// Axes are what the one or two dimensions of Shape are.
+	Axes  []Axis
+	Shape []int
+}
+
+// size is the number of rows or columns along an axis.
+func (c Config) size(a Axis, layer int) int {
+	switch a {
+	case Vocabulary:
+		return c.VocabSize
+	case Positions:
+		return c.MaxPositions
+	case Types:
+		return c.TypeVocabSize
+	case Embedding:
+		return c.EmbeddingWidth()
+	case Hidden:
+		return c.HiddenSize
+	case Heads:
+		return c.AttentionSize(layer)
+	case Units:
+		return c.Layers[layer].Intermediate
+	case Features:
+		return c.Sentence.Dense[layer].Out
+	}
+	return len(c.Labels)
+}
+
+// Tensors yields the tensors of the encoder and its head in their order:
+// embeddings, layers, pooler, classifier, and the dense layers after the pooling into
+// an embedding. The names are those in a Model: BERT's,
+// whatever the family.
+func (c Config) Tensors() iter.Seq[Spec] {
+	return func(yield func(Spec) bool) {
+		more := true
+		add := func(p Part, name string, kind Kind, axes ...Axis) {
+			if !more {
+				return
+			}
+			s := Spec{Name: name, Part: p, Kind: kind, Axes: axes}
+			for i, a := range axes {
+				layer := p.Layer
+				if a == Features && i == 1 { // the outputs of the layer before
+					layer--
+				}
+				s.Shape = append(s.Shape, c.size(a, layer))
+			}
+			more = yield(s)
+		}
+		table := func(r Role, rows, width Axis) { add(r.Part(), r.Part().Weight(), Table, rows, width) }
+		linear := func(p Part, out, in Axis) {
+			add(p, p.Weight(), Weight, out, in)
+			add(p, p.Bias(), Bias, out)
+		}
+		norm := func(p Part, axis Axis) {
+			add(p, p.Weight(), NormScale, axis)
+			add(p, p.Bias(), NormShift, axis)
+		}
+		embedding := Hidden
+		if c.ProjectsEmbeddings() {
+			embedding = Embedding
+		}
+		table(WordEmbeddings, Vocabulary, embedding)
+		table(PositionEmbeddings, Positions, embedding)
+		if c.TypeVocabSize > 0 {
+			table(TypeEmbeddings, Types, embedding)
+		}
+		norm(EmbeddingNorm.Part(), embedding)
+		if c.ProjectsEmbeddings() {
+			linear(EmbeddingProjection.Part(), Hidden, embedding)
+		}
+		for l := 0; l < len(c.Layers) && more; l++ {
+			linear(Query.In(l), Heads, Hidden)
+			linear(Key.In(l), Heads, Hidden)
+			linear(Value.In(l), Heads, Hidden)
+			linear(AttentionOutput.In(l), Hidden, Heads)
+			norm(AttentionNorm.In(l), Hidden)
+			linear(Up.In(l), Units, Hidden)
+			linear(Down.In(l), Hidden, Units)
+			norm(OutputNorm.In(l), Hidden)
+		}
+		if c.pooled() || c.family().pooler && c.Head != TokenClassification {
+			linear(Pooler.Part(), Hidden, Hidden)
+		}
+		switch {
+		case c.Head == MaskedLM:
+			add(Decoder.Part(), lmBias, Bias, Vocabulary)
+			linear(LMTransform.Part(), embedding, Hidden)
+			norm(LMNorm.Part(), embedding)
+		case len(c.Labels) > 0:
+			linear(Classifier.Part(), Classes, Hidden)
+		}
+		if c.Sentence == nil {
+			return
+		}
+		in := Hidden
+		for i, d := range c.Sentence.Dense {
+			p := SentenceDense.In(i)
+			add(p, p.Weight(), Weight, Features, in)
+			if d.Bias {
+				add(p, p.Bias(), Bias, Features)
+			}
+			in = Features
+		}
+	}
+}
+
+// EncoderLinear tells whether the tensor is the weight of a linear layer of the
+// encoder's layers: those that int8 and bf16 compute.
+func (s Spec) EncoderLinear() bool { return s.Role.inLayer() && s.Kind == Weight }
+
+// scale is the name of the scales of the tensor's rows, where it is int8.
+func (s Spec) scale() string { return ScaleOf(s.Name) }
+
+// inputScale is the name of the scale of a linear layer's quantized input,
+// "" for tensors other than the weights of the encoder's linear layers.
+func (s Spec) inputScale() string {
+	if !s.EncoderLinear() {
+		return ""
+	}
+	return s.InputScale()
+}
+
+// Cut says what stays of an axis.
+type Cut struct {
+	// Axis is Heads or Units, of one layer, or Hidden or Vocabulary.
+	Axis Axis
+	// Layer is the number of the layer, for Heads and Units alone.
+	Layer int
+	// Keep are the numbers of what stays, in their new order, each once.
+	Keep []int
+}
+
+// Take returns the model with what the cuts keep of their axes, along every tensor
+// that has them. A head's width stays, and the padding token's id follows the
+// vocabulary, 0 if it is gone. Scales of inputs are left out: what they were
+// calibrated on is no longer computed. Tensors that need no cut are shared with
+// m. int8 tensors are refused.
+func (m *Model) Take(cuts ...Cut) (*Model, error) {
+	type place struct {
+		axis  Axis
+		layer int
+	}
+	keep := map[place][]int{}
+	out := m.share()
+	c := &out.Config
+	for _, cut := range cuts {
+		at := place{cut.Axis, -1}
+		switch cut.Axis {
+		case Heads, Units:
+			if at.layer = cut.Layer; cut.Layer < 0 || cut.Layer >= len(c.Layers) {
+				return nil, fmt.Errorf("layer %d: the model has %d", cut.Layer, len(c.Layers))
+			}
+		}
+		if _, twice := keep[at]; twice {
+			return nil, fmt.Errorf("two cuts of one axis")
+		}
+		n := m.Config.size(cut.Axis, cut.Layer)
+		if cut.Axis == Heads {
+			n = m.Config.NumHeads(cut.Layer)
+		}
+		seen := make(map[int]bool, len(cut.Keep))
+		for _, i := range cut.Keep {
+			if i < 0 || i >= n || seen[i] {
+				return nil, fmt.Errorf("%d is kept of %d, expected numbers from 0, each once", i, n)
+			}
+			seen[i] = true
+		}
+		keep[at] = cut.Keep
+		switch cut.Axis {
+		case Heads:
+			c.Layers[cut.Layer].Heads = len(cut.Keep)
+			keep[at] = spread(cut.Keep, c.HeadDim)
+		case Units:
+			c.Layers[cut.Layer].Intermediate = len(cut.Keep)
+		case Hidden:
+			c.HiddenSize = len(cut.Keep)
+		case Vocabulary:
+			c.VocabSize = len(cut.Keep)
+			c.PadTokenID = max(0, slices.Index(cut.Keep, c.PadTokenID))
+		default:
+			return nil, fmt.Errorf("this axis cannot be cut: %w", ErrUnsupported)
+		}
+	}
+	for s := range m.Config.Tensors() {
+		var along [2][]int
+		cut := false
+		for i, a := range s.Axes {
+			layer := s.Layer
+			if a != Heads && a != Units {
+				layer = -1
+			}
+			k, ok := keep[place{a, layer}]
+			along[i], cut = k, cut || ok
+		}
+		t, ok := m.Tensors[s.Name]
+		if !cut || !ok {
+			continue
+		}
+		if t.DType == I8 {
+			return nil, fmt.Errorf("tensor %s is int8: prune before quantizing", s.Name)
+		}
+		out.Tensors[s.Name] = take(t, along[0], along[1])
+	}
+	out.DeleteInputScales()
+	return out, nil
+}
+
+// KeepLayers returns the model with the given layers alone, in the given order.
+// Its tensors are shared with m, scales of inputs left out.
+func (m *Model) KeepLayers(layers []int) (*Model, error) {
+	out := m.share()
+	clear(out.Tensors)
+	out.Config.Layers = nil
+	at := map[int]int{} // the new number of a layer
+	for i, l := range layers {
+		if _, twice := at[l]; twice || l < 0 || l >= len(m.Config.Layers) {
+			return nil, fmt.Errorf("layer %d is kept of %d, expected numbers from 0, each once", l, len(m.Config.Layers))
+		}
+		at[l] = i
+		out.Config.Layers = append(out.Config.Layers, m.Config.Layers[l])
+	}
+	for name, t := range m.Tensors {
+		rest, inLayer := strings.CutPrefix(name, layersPrefix)
+		if !inLayer {
+			out.Tensors[name] = t
+			continue
+		}
+		number, rest, _ := strings.Cut(rest, ".")
+		l, err := strconv.Atoi(number)
+		if i, kept := at[l]; kept && err == nil {
+			out.Tensors[layerPrefix(i)+rest] = t
+		}
+	}
+	out.DeleteInputScales()
+	return out, nil
+}
+
+// spread turns the numbers of heads into those of their rows.
+func spread(heads []int, width int) []int {
+	rows := make([]int, 0, len(heads)*width)
+	for _, h := range heads {
+		for d := range width {
+			rows = append(rows, h*width+d)
+		}
+	}
+	return rows
+}
+
+// take returns the given rows and columns of a matrix or of a vector, all for
+// nil.
+func take(t Tensor, rows, cols []int) Tensor {
+	size := t.DType.Size()
+	width := 1 // elements of a row
+	if len(t.Shape) == 2 {
+		width = t.Shape[1]
+	}
+	out := Tensor{DType: t.DType, Shape: slices.Clone(t.Shape)}
+	if rows != nil {
+		out.Shape[0] = len(rows)
+	}
+	if cols != nil {
+		out.Shape[1] = len(cols)
+	}
+	out.Data = alignedBytes(out.Elements() * size)[:0]
+	for i := range out.Shape[0] {
+		at := i
+		if rows != nil {
+			at = rows[i]
+		}
+		row := t.Data[at*width*size : (at+1)*width*size]
+		if cols == nil {
+			out.Data = append(out.Data, row...)
+			continue
+		}
+		for _, c := range cols {
+			out.Data = append(out.Data, row[c*size:(c+1)*size]...)
+		}
+	}
+	return out
+}
