@@ -91,7 +91,7 @@ func GemmF32(m int, a ViewF32, b *PanelsF32, panelLo, panelHi int, c []float32, 
 	if m <= 0 || panelLo >= panelHi {
 		return
 	}
-	if current == Generic || b.K == 0 {
+	if active == 0 || b.K == 0 {
 		gemmF32Generic(m, a, b, panelLo, panelHi, c, ldc, &ep)
 		ep.finish(m, panelLo*Lanes, n, c, ldc)
 		return
@@ -116,7 +116,7 @@ func GemmI8(a *RowsI8, b *PanelsI8, panelLo, panelHi int, c []float32, ldc int, 
 	if a.M <= 0 || panelLo >= panelHi {
 		return
 	}
-	if current == Generic || b.K == 0 {
+	if active == 0 || b.K == 0 {
 		gemmI8Generic(a, b, panelLo, panelHi, c, ldc, &ep)
 		ep.finish(a.M, panelLo*Lanes, n, c, ldc)
 		return
@@ -139,7 +139,7 @@ func GemmI8Quantized(a *RowsI8, b *PanelsI8, dst *RowsI8, scale float32, bias []
 	if a.M == 0 || b.N == 0 {
 		return
 	}
-	if current == Generic || b.K == 0 {
+	if active == 0 || b.K == 0 {
 		s.strip = grow(s.strip, a.M*b.N)
 		gemmI8Generic(a, b, 0, b.Panels(), s.strip, b.N, &ep)
 		ep.finish(a.M, 0, b.N, s.strip, b.N)

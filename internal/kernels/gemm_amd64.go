@@ -24,7 +24,7 @@ var longK = min(L2/2/(4*(blockRows+2*Lanes))/128*128, 1024)
 
 // blockK returns the most steps of k that are multiplied in one go.
 func blockK() int {
-	if current >= AVX512 {
+	if active.has(avx512) {
 		return longK
 	}
 	return shortK
@@ -33,7 +33,7 @@ func blockK() int {
 // tileF32 returns the most rows and, for that many rows, panels of a tile of f32
 // or bfloat16.
 func tileF32(rows int) (maxRows, panels int) {
-	if current >= AVX512 {
+	if active.has(avx512) {
 		if rows <= 3 {
 			return 14, 4
 		}
@@ -56,13 +56,13 @@ func gemmF32(m int, a ViewF32, b *PanelsF32, lo, hi int, c []float32, ldc int, e
 
 // gemmBF16 is GemmBF16 after its checks, with K at least 1.
 func gemmBF16(m int, a ViewF32, b *PanelsBF16, lo, hi int, c []float32, ldc int, ep *Epilogue, s *Scratch) {
-	if current >= AMX {
+	if active.has(amxTiles) {
 		gemmBF16Tiles(m, a, nil, b, lo, hi, c, ldc, ep, s)
 		return
 	}
 	block := gemmBlock{bf16: b.Data, panel: b.stride(), steps: b.Pairs(), odd: b.K%2 == 1, n: b.N, ldc: ldc, ep: ep, s: s}
 	most := blockK()
-	if current < AVX512BF16 {
+	if !active.has(bf16dot) {
 		most /= 2 // rows of a are widened to twice the bytes
 	}
 	block.run(m, a, most, lo, hi, c)
@@ -186,7 +186,7 @@ func (g *gemmBlock) setPairs(a ViewF32, top int) {
 			}
 		}
 	}
-	if current >= AVX512BF16 {
+	if active.has(bf16dot) {
 		g.pairs = pairs
 		return
 	}
@@ -290,13 +290,13 @@ func (g *gemmBlock) kernel(tile, panel, n int, c *float32, ldc int, bias *float3
 		next = ahead + part
 	}
 	switch {
-	case g.bf16 == nil && current >= AVX512:
+	case g.bf16 == nil && active.has(avx512):
 		gemmF32AVX512(rows, n, g.k, &g.a[a], rs, cs, &g.f32[b], 4*panelSize, c, 4*ldc, bias, accumulate, &g.f32[next])
 	case g.bf16 == nil:
 		gemmF32AVX2(rows, n, g.k, &g.a[a], rs, cs, &g.f32[b], 4*panelSize, c, 4*ldc, bias, accumulate, &g.f32[next])
-	case current >= AVX512BF16:
+	case active.has(bf16dot):
 		gemmBF16Dot(rows, n, g.k, &g.pairs[a], rs, cs, &g.bf16[b], 4*panelSize, c, 4*ldc, bias, accumulate, &g.bf16[next])
-	case current >= AVX512:
+	case active.has(avx512):
 		gemmBF16AVX512(rows, n, g.k, &g.a[2*a], 2*rs, 2*cs, &g.bf16[b], 4*panelSize, c, 4*ldc, bias, accumulate, &g.bf16[next])
 	default:
 		gemmBF16AVX2(rows, n, g.k, &g.a[2*a], 2*rs, 2*cs, &g.bf16[b], 4*panelSize, c, 4*ldc, bias, accumulate, &g.bf16[next])
@@ -312,14 +312,14 @@ func gemmI8(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep *Epilog
 	}
 	maxRows, panels := 14, 2
 	block := max(maxRows, wideBytes/a.Stride())
-	if current < AVX512VNNI {
+	if !active.has(vnni) {
 		maxRows, panels = 6, 1
-		if current == AVX512 {
+		if active.has(avx512) {
 			maxRows = 12
 		}
 		block = max(maxRows, block/2)
 	}
-	tiled := current >= AMX && a.M >= amxRows
+	tiled := active.has(amxTiles) && a.M >= amxRows
 	if tiled {
 		panels, block = ep.stripOf(hi-lo, dst != nil), max(maxTileRows, amxBytes/a.Stride())
 	}
@@ -391,7 +391,7 @@ func (g *i8Product) wideRow() int { return 8 * ceilDiv(g.k, 2) }
 // setRows prepares the rows [top, bottom), which are cut evenly into tiles.
 func (g *i8Product) setRows(top, bottom, tiles int) {
 	g.top = top
-	if current >= AVX512VNNI {
+	if active.has(vnni) {
 		return
 	}
 	g.s.wide = grow(g.s.wide, (bottom-top)*g.wideRow())
@@ -436,13 +436,13 @@ func (g *i8Product) tile(top, bottom, panel, n int, bias []float32) {
 func (g *i8Product) kernel(top, rows, panel, n int, c *float32, ldc int, bias *float32) {
 	b, bs := &g.b.Data[panel*g.b.stride()], g.b.stride()
 	scaleA, sum, scaleB := &g.a.Scale[top], &g.a.Sum[top], &g.b.Scale[panel*Lanes]
-	if current >= AVX512VNNI {
+	if active.has(vnni) {
 		stride := g.a.Stride()
 		gemmI8VNNI(rows, n, g.k, &g.a.Data[top*stride], stride, b, bs, c, 4*ldc, scaleA, sum, scaleB, bias, g.accumulate)
 		return
 	}
 	a := &g.wide[(top-g.top)*g.wideRow()]
-	if current == AVX512 {
+	if active.has(avx512) {
 		gemmI8AVX512(rows, g.k, a, b, c, 4*ldc, scaleA, sum, scaleB, bias, g.accumulate)
 	} else {
 		gemmI8AVX2(rows, g.k, a, b, c, 4*ldc, scaleA, sum, scaleB, bias, g.accumulate)

@@ -163,7 +163,7 @@ func gemmBF16Tiles(m int, a ViewF32, pairs []uint32, b *PanelsBF16, lo, hi int, 
 
 // share makes the pairs of the left-hand rows by the workers of t, for all parts.
 func (g *gemmJob) share(t *team.Team, pack func(worker, part int)) {
-	if current < AMX {
+	if !active.has(amxTiles) {
 		return
 	}
 	s := &g.s[0]

@@ -91,7 +91,7 @@ func GemmBF16(m int, a ViewF32, b *PanelsBF16, panelLo, panelHi int, c []float32
 	if m <= 0 || panelLo >= panelHi {
 		return
 	}
-	if current == Generic || b.K == 0 {
+	if active == 0 || b.K == 0 {
 		gemmBF16Generic(m, a, b, panelLo, panelHi, c, ldc, &ep, s)
 		ep.finish(m, panelLo*Lanes, n, c, ldc)
 		return

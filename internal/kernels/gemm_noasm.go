@@ -31,6 +31,8 @@ func packPanelsF32(p *PanelsF32, b ViewF32, lo, hi int) {
 	}
 }
 
+func prefetchBytes(*byte, int) {}
+
 // share, pack and multiplyPairs have no use without tiles.
 func (g *gemmJob) share(*team.Team, func(worker, part int))                                    {}
 func (g *gemmJob) pack(worker, part int)                                                       {}

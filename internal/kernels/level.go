@@ -10,12 +10,26 @@ import (
 // Lanes is the number of virtual lanes of a reduction and the width of a panel.
 const Lanes = 16
 
-// Level is an instruction set that the kernels are made for. Every level gives
-// the same bits, but for the products of bfloat16, which add up in another order
-// at AMX.
+// capability is a set of instructions that kernels are made for, or several.
+type capability uint
+
+// Capabilities of amd64.
+const (
+	avx2     capability = 1 << iota // AVX2, FMA and F16C
+	avx512                          // AVX-512 F, BW, DQ and VL
+	vnni                            // AVX-512 VNNI: products of 8-bit integers
+	bf16dot                         // AVX-512 BF16: products of bfloat16
+	amxTiles                        // AMX: tiles of 8-bit integers and bfloat16
+)
+
+func (c capability) has(all capability) bool { return c&all == all }
+
+// Level is a named set of instructions that the kernels can be held to. Every level
+// gives the same bits, but for the products of bfloat16, which add up in another
+// order at AMX.
 type Level int
 
-// The levels. Each one includes those before it.
+// The levels.
 const (
 	Generic    Level = iota // plain Go
 	AVX2                    // AVX2, FMA and F16C
@@ -25,14 +39,37 @@ const (
 	AMX                     // AVX512BF16 and the tiles of AMX, for 8-bit integers and bfloat16
 )
 
-var levelNames = [...]string{"generic", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx"}
+// levels are the levels by their numbers. Those of an architecture stand in the
+// order in which they are preferred, the best one last; capabilities belong to one
+// architecture.
+var levels = [...]struct {
+	name string // as SKIVE_ISA spells it
+	has  capability
+}{
+	Generic:    {"generic", 0},
+	AVX2:       {"avx2", avx2},
+	AVX512:     {"avx512", avx2 | avx512},
+	AVX512VNNI: {"avx512vnni", avx2 | avx512 | vnni},
+	AVX512BF16: {"avx512bf16", avx2 | avx512 | vnni | bf16dot},
+	AMX:        {"amx", avx2 | avx512 | vnni | bf16dot | amxTiles},
+}
 
 // String returns the level's name, as SKIVE_ISA spells it.
 func (l Level) String() string {
-	if l < 0 || int(l) >= len(levelNames) {
+	if l < 0 || int(l) >= len(levels) {
 		return fmt.Sprintf("Level(%d)", int(l))
 	}
-	return levelNames[l]
+	return levels[l].name
+}
+
+// levelOf returns the level of a name.
+func levelOf(name string) (Level, bool) {
+	for l := range levels {
+		if levels[l].name == name {
+			return Level(l), true
+		}
+	}
+	return 0, false
 }
 
 // ISAVariable is the environment variable that forces a lower level.
@@ -46,7 +83,7 @@ type ISAErr struct {
 
 func (e *ISAErr) Error() string {
 	var names []string
-	known := slices.Contains(levelNames[:], e.Value)
+	_, known := levelOf(e.Value)
 	for _, l := range e.Available {
 		names = append(names, l.String())
 	}
@@ -58,35 +95,40 @@ func (e *ISAErr) Error() string {
 }
 
 var (
-	best    = detect()
-	isaErr  *ISAErr
-	current = startLevel(os.Getenv(ISAVariable))
+	detected = detect() // what CPU, operating system and build have
+	isaErr   *ISAErr
+	current  = startLevel(os.Getenv(ISAVariable))
+	// active are the capabilities of the level in use.
+	active = levels[current].has
 	// tileSums tells that products of bfloat16 add up as TDPBF16PS does it.
-	tileSums = current == AMX
+	tileSums = active.has(amxTiles)
 )
 
 // startLevel is the level that value, of SKIVE_ISA, asks for: the best one when
 // it is empty or, with isaErr set, when it is of no use.
 func startLevel(value string) Level {
+	available := Available()
+	best := available[len(available)-1]
 	if value == "" {
 		return best
 	}
-	for _, l := range Available() {
-		if l.String() == value {
-			return l
-		}
+	if l, ok := levelOf(value); ok && slices.Contains(available, l) {
+		return l
 	}
-	isaErr = &ISAErr{Value: value, Available: Available()}
+	isaErr = &ISAErr{Value: value, Available: available}
 	return best
 }
 
-// Available returns the levels that this CPU and this build have, lowest first.
+// Available returns the levels that this CPU and this build have, the best one
+// last.
 func Available() []Level {
-	levels := make([]Level, 0, best+1)
-	for l := Generic; l <= best; l++ {
-		levels = append(levels, l)
+	var available []Level
+	for l := range levels {
+		if detected.has(levels[l].has) {
+			available = append(available, Level(l))
+		}
 	}
-	return levels
+	return available
 }
 
 // Current returns the level in use.
@@ -104,18 +146,19 @@ func ISAError() error {
 // Use switches to level l, which must be available, until restore is called. It
 // is for tests and measurements: no kernel may run meanwhile.
 func Use(l Level) (restore func()) {
-	if l < Generic || l > best {
+	if !slices.Contains(Available(), l) {
 		panic("kernels: level not available")
 	}
 	was, wasTiles := current, tileSums
-	current, tileSums = l, l == AMX
-	return func() { current, tileSums = was, wasTiles }
+	use := func(l Level, tiles bool) { current, active, tileSums = l, levels[l].has, tiles }
+	use(l, levels[l].has.has(amxTiles))
+	return func() { use(was, wasTiles) }
 }
 
 // UseDefinition is Use of the generic level with the products of bfloat16 as
 // level l adds them up: its results are what those of l have to be.
 func UseDefinition(l Level) (restore func()) {
 	restore = Use(Generic)
-	tileSums = l == AMX
+	tileSums = levels[l].has.has(amxTiles)
 	return restore
 }

@@ -8,6 +8,7 @@ import (
 
 func TestStartLevel(t *testing.T) {
 	defer func(e *ISAErr) { isaErr = e }(isaErr)
+	best := Available()[len(Available())-1]
 	for _, l := range Available() {
 		isaErr = nil
 		if got := startLevel(l.String()); got != l || ISAError() != nil {

@@ -39,7 +39,7 @@ func packTile(dst, src []float32, rs, cs, rows, k int) {
 // packPanelsF32 packs the panels [lo, hi) of b into p.
 func packPanelsF32(p *PanelsF32, b ViewF32, lo, hi int) {
 	whole := lo // panels that are packed here
-	if current >= AVX2 && b.ColStride == 1 {
+	if active.has(avx2) && b.ColStride == 1 {
 		// A few rows at a time, of which each is read from end to end.
 		whole = min(hi, p.N/Lanes)
 		for from := 0; from < p.K; from += packStep {
@@ -53,7 +53,7 @@ func packPanelsF32(p *PanelsF32, b ViewF32, lo, hi int) {
 		dst, col := p.Data[lo*p.K*Lanes:][:p.K*Lanes], lo*Lanes
 		n := min(Lanes, p.N-col)
 		done := 0
-		if current >= AVX2 && n == Lanes && b.RowStride == 1 && p.K >= 8 {
+		if active.has(avx2) && n == Lanes && b.RowStride == 1 && p.K >= 8 {
 			done = p.K / 8 * 8
 			packColumnsAVX2(&dst[0], &b.Data[col*b.ColStride], 4*b.ColStride, done/8)
 		}
@@ -85,14 +85,14 @@ func packPairTile(dst []uint32, src []float32, cs, rows, k int) {
 
 // packPanelsBF16 packs the panels [lo, hi) of b into p.
 func packPanelsBF16(p *PanelsBF16, b ViewF32, lo, hi int) {
-	if current >= AVX512 && (b.ColStride == 1 || b.RowStride == 1) {
+	if active.has(avx512) && (b.ColStride == 1 || b.RowStride == 1) {
 		packPanelsBF16AVX512(p, b, lo, hi)
 		return
 	}
 	size := p.stride()
 	whole := lo // panels that are packed here but for a last row without its pair
 	done := 0   // pairs of rows that are
-	if current >= AVX2 && b.ColStride == 1 {
+	if active.has(avx2) && b.ColStride == 1 {
 		whole, done = max(lo, min(hi, p.N/Lanes)), p.K/2
 		// A few rows at a time, of which each is read from end to end.
 		for from := 0; from < done; from += packStep {
@@ -108,7 +108,7 @@ func packPanelsBF16(p *PanelsBF16, b ViewF32, lo, hi int) {
 		switch {
 		case i < whole:
 			from = done
-		case current >= AVX2 && n == Lanes && b.RowStride == 1:
+		case active.has(avx2) && n == Lanes && b.RowStride == 1:
 			from = packPairColumns(dst, b.Data[col*b.ColStride:], b.ColStride, p.K)
 		}
 		if 2*from < p.K {
