@@ -183,11 +183,12 @@ func (a *attention) forward(g *Graph, in []array, out array, keep bool) error {
 		}
 		if a.p == 0 {
 			w.flops += 4 * int64(h.nq) * int64(h.n) * int64(a.dim)
-			forward := kernels.AttentionForward
+			forward := kernels.Attention.Forward
 			if a.bf16 {
-				forward = kernels.AttentionBF16
+				forward = kernels.Attention.ForwardBF16
 			}
-			forward(h.n, h.nq, a.dim, h.q, h.k, h.v, a.scale(), h.mask, out.f[h.context:], out.columns, probs, &w.kernels[0])
+			forward(kernels.Attention{Tokens: h.n, Queries: h.nq, Width: a.dim, Q: h.q, K: h.k, V: h.v, Scale: a.scale(), Mask: h.mask},
+				out.f[h.context:], out.columns, probs, &w.kernels[0])
 			return
 		}
 		w.product(a.bf16, h.nq, a.dim, h.n, h.q, h.k.T(), probs, h.n)

@@ -43,8 +43,8 @@ type layer struct {
 	// the last layer, where the first tokens alone count, it makes keys and
 	// values, and query makes the queries of the first tokens.
 	project, query *linear
-	// attention is kernels.AttentionForward, or that of another number format.
-	attention     func(n, nq, d int, q, k, v kernels.ViewF32, scale, mask float32, ctx []float32, ldctx int, probs []float32, s *kernels.Scratch)
+	// attention is kernels.Attention.Forward, or that of another number format.
+	attention     func(a kernels.Attention, ctx []float32, ldctx int, probs []float32, s *kernels.Scratch)
 	output        *linear
 	attentionNorm norm
 	expand        *linear
@@ -256,9 +256,9 @@ func load(m *checkpoints.Model, o Options, opened bool) (*weights, error) {
 		} else {
 			y.project = l.encoder(query, key, value)
 		}
-		y.attention = kernels.AttentionForward
+		y.attention = kernels.Attention.Forward
 		if o.AttentionDType == BF16 || o.AttentionDType == "" && y.project.dtype == checkpoints.BF16 {
-			y.attention = kernels.AttentionBF16
+			y.attention = kernels.Attention.ForwardBF16
 		}
 		w.layers = append(w.layers, y)
 	}

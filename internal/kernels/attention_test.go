@@ -8,11 +8,11 @@ import (
 )
 
 func TestAttentionIsAttention(t *testing.T) {
-	t.Run("f32", func(t *testing.T) { testAttention(t, AttentionForward, 1e-5) })
-	t.Run("bf16", func(t *testing.T) { testAttention(t, AttentionBF16, 0.02) })
+	t.Run("f32", func(t *testing.T) { testAttention(t, Attention.Forward, 1e-5) })
+	t.Run("bf16", func(t *testing.T) { testAttention(t, Attention.ForwardBF16, 0.02) })
 }
 
-func testAttention(t *testing.T, attention func(n, nq, d int, q, k, v ViewF32, scale, mask float32, ctx []float32, ldctx int, probs []float32, s *Scratch), within float64) {
+func testAttention(t *testing.T, attention func(a Attention, ctx []float32, ldctx int, probs []float32, s *Scratch), within float64) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	for _, size := range []struct{ n, nq, d int }{{1, 1, 26}, {7, 7, 26}, {19, 1, 32}, {130, 130, 64}, {33, 20, 13}} {
 		n, nq, d := size.n, size.nq, size.d
@@ -21,8 +21,9 @@ func testAttention(t *testing.T, attention func(n, nq, d int, q, k, v ViewF32, s
 		q, k, v := RowMajor(x, ld), RowMajor(x[d:], ld), RowMajor(x[2*d:], ld)
 		const scale, mask = 0.7, 0.25
 		ctx, probs := make([]float32, nq*(d+1)), make([]float32, nq*n)
+		a := Attention{Tokens: n, Queries: nq, Width: d, Q: q, K: k, V: v, Scale: scale, Mask: mask}
 		var s Scratch
-		attention(n, nq, d, q, k, v, scale, mask, ctx, d+1, probs, &s)
+		attention(a, ctx, d+1, probs, &s)
 		for i := range nq {
 			p, sum := make([]float64, n), 0.0
 			for j := range n {
@@ -52,16 +53,16 @@ func testAttention(t *testing.T, attention func(n, nq, d int, q, k, v ViewF32, s
 			}
 		}
 		without := make([]float32, len(ctx))
-		attention(n, nq, d, q, k, v, scale, mask, without, d+1, nil, &s)
+		attention(a, without, d+1, nil, &s)
 		if !slices.Equal(without, ctx) {
 			t.Errorf("%+v: another result without the probabilities", size)
 		}
 		for _, level := range Available() {
 			restore := UseDefinition(level)
-			attention(n, nq, d, q, k, v, scale, mask, ctx, d+1, nil, &s)
+			attention(a, ctx, d+1, nil, &s)
 			restore()
 			restore = Use(level)
-			attention(n, nq, d, q, k, v, scale, mask, without, d+1, nil, &s)
+			attention(a, without, d+1, nil, &s)
 			restore()
 			if diffAt(without, ctx) >= 0 {
 				t.Errorf("%+v: another result at level %v", size, level)

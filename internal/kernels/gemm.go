@@ -64,10 +64,10 @@ type Scratch struct {
 
 	widened PanelsF32 // panels of GemmHalf
 
-	scores     []float32 // of AttentionForward
+	scores     []float32 // of Attention
 	keys, vals PanelsF32
 
-	keysBF16, valsBF16 PanelsBF16 // of AttentionBF16
+	keysBF16, valsBF16 PanelsBF16 // of Attention in bfloat16
 	sums               [attentionRows]float32
 
 	amx amxScratch

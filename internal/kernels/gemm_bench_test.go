@@ -148,7 +148,7 @@ func BenchmarkAttentionForward(b *testing.B) {
 		var s kernels.Scratch
 		b.Run(fmt.Sprintf("%dx%d", n, d), func(b *testing.B) {
 			measure(b, 4*float64(n*n*d), "GFLOPS", peak.F32, func() {
-				kernels.AttentionForward(n, n, d, view(0), view(1), view(2), 0.2, 1, ctx, d, nil, &s)
+				kernels.Attention{Tokens: n, Queries: n, Width: d, Q: view(0), K: view(1), V: view(2), Scale: 0.2, Mask: 1}.Forward(ctx, d, nil, &s)
 			})
 		})
 	}

@@ -403,7 +403,7 @@ func TestGemmDoesNotAllocate(t *testing.T) {
 		half.Pack(Transposed(x, k), k, m)
 		GemmBF16(m, Transposed(x, m), &half, 0, half.Panels(), c, n, Epilogue{Activation: GELU}, &s[0])
 		ParallelGemmBF16(tm, m, RowMajor(x, k), &half, c, n, Epilogue{}, s[:])
-		AttentionForward(m, m, k, RowMajor(x, k), RowMajor(x, k), RowMajor(x, k), 1, 1, c, n, nil, &s[0])
+		Attention{Tokens: m, Queries: m, Width: k, Q: RowMajor(x, k), K: RowMajor(x, k), V: RowMajor(x, k), Scale: 1, Mask: 1}.Forward(c, n, nil, &s[0])
 	}); allocs != 0 {
 		t.Errorf("%v allocations", allocs)
 	}
