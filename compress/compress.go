@@ -192,6 +192,15 @@ func (c *run) load() (err error) {
 		}
 		c.unlabeled = more.Examples
 	}
+	if c.teacher != nil && c.teacher.HasHead() && !c.teacher.Config.GenericLabels() {
+		// Everything that follows counts classes in the model's order.
+		if c.train, err = train.Relabel("training", c.train, c.teacher.Config, true); err != nil {
+			return &SettingError{"train", err}
+		}
+		if c.dev, err = train.Relabel("development", c.dev, c.teacher.Config, true); err != nil {
+			return &SettingError{"dev", err}
+		}
+	}
 	if c.teacher == nil {
 		if c.teacher, err = c.freshTeacher(); err != nil {
 			return err

@@ -265,7 +265,36 @@ func parseRecipe(text []byte, change func(*Recipe)) (Recipe, error) {
 		}
 	}
 	change(&r)
+	if err := zeros(named); err != nil {
+		return Recipe{}, err
+	}
 	return r, r.Validate()
+}
+
+// zeros reports a setting that a file gives as 0 although that means nothing: it
+// would be taken for one that is not given.
+func zeros(named map[string]any) error {
+	training := []string{"epochs", "steps", "batch_size", "eval_every", "accumulate", "layer_decay", "patience"}
+	for _, section := range []struct {
+		name string
+		keys []string
+	}{
+		{"", []string{"target_ms", "target_speedup"}},
+		{"teacher", training}, {"student", []string{"hidden", "heads", "ffn"}}, {"distill", training}, {"recover", training}, {"quantize_aware", training},
+	} {
+		given, prefix := named, ""
+		if section.name != "" {
+			given, _ = named[section.name].(map[string]any)
+			prefix = section.name + "."
+		}
+		for _, key := range section.keys {
+			switch fmt.Sprint(given[key]) {
+			case "0", "-0":
+				return settingError(prefix+key, "0, expected more; without the setting it is the default")
+			}
+		}
+	}
+	return nil
 }
 
 // firstLine leaves out the excerpt of the file that the YAML package appends.

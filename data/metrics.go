@@ -21,10 +21,13 @@ func Accuracy(predicted, want []int32) float64 {
 
 // F1 returns the harmonic mean of precision and recall of class 1, as GLUE
 // scores MRPC and QQP. It is 0 where the class is neither there nor predicted.
-func F1(predicted, want []int32) float64 {
+func F1(predicted, want []int32) float64 { return classF1(predicted, want, 1) }
+
+// classF1 is F1 of another class.
+func classF1(predicted, want []int32, class int32) float64 {
 	both, either := 0, 0 // true positives; predicted and true ones together
 	for i := range want {
-		p, w := predicted[i] == 1, want[i] == 1
+		p, w := predicted[i] == class, want[i] == class
 		if p && w {
 			both++
 		}

@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 )
 
 // Outcome is what a model answered beside what is true. All lists have one entry
@@ -75,10 +76,10 @@ func (o *Outcome) metrics() map[string]func(*Outcome) float64 {
 	}
 	all := map[string]func(*Outcome) float64{
 		"accuracy": classes(Accuracy), "matthews": classes(Matthews), "f1_macro": classes(MacroF1),
-		"f1a": classes(F1), "em": (*Outcome).exactMatch, "parity": (*Outcome).parity,
+		"f1a": (*Outcome).positiveF1, "em": (*Outcome).exactMatch, "parity": (*Outcome).parity,
 	}
-	if len(o.Task.Labels) == 2 {
-		all["f1"] = classes(F1)
+	if len(o.Task.Labels) == 2 || o.Task.Positive != "" {
+		all["f1"] = (*Outcome).positiveF1
 	}
 	if o.Task.Name == "record" {
 		all["f1"], all["em"] = (*Outcome).earned, (*Outcome).chosenRight
@@ -119,7 +120,7 @@ func (o *Outcome) Difference(other *Outcome, name string) (float64, [2]float64, 
 		return 0, [2]float64{}, err
 	}
 	words := o.Task.Kind == MaskedLM // Values are losses there, not what is true
-	if o.Task.Kind != other.Task.Kind || !slices.Equal(o.Unit, other.Unit) || !slices.Equal(o.Want, other.Want) ||
+	if o.Task.Kind != other.Task.Kind || !slices.Equal(o.Unit, other.Unit) || !o.sameTruth(other) ||
 		!words && !slices.Equal(o.Values, other.Values) {
 		return 0, [2]float64{}, fmt.Errorf("metric %s: the outcomes are not of the same data and labels in the same order", name)
 	}
@@ -128,6 +129,18 @@ func (o *Outcome) Difference(other *Outcome, name string) (float64, [2]float64, 
 	return mine - theirs, resample(len(units), func(chosen []int) float64 {
 		return score(a.choose(o, units, chosen)) - scoreOther(b.choose(other, units, chosen))
 	}), nil
+}
+
+// sameTruth tells whether another outcome is about the same answers, of a model
+// whose labels may stand in another order.
+func (o *Outcome) sameTruth(other *Outcome) bool {
+	mine, theirs := o.Task.Labels, other.Task.Labels
+	if o.Task.Kind != SingleLabel && o.Task.Kind != TokenClassification || slices.Equal(mine, theirs) || o.Task.Name == "record" {
+		return slices.Equal(o.Want, other.Want)
+	}
+	return slices.EqualFunc(o.Want, other.Want, func(a, b int32) bool {
+		return int(a) < len(mine) && int(b) < len(theirs) && strings.EqualFold(strings.TrimSpace(mine[a]), strings.TrimSpace(theirs[b]))
+	})
 }
 
 // resample returns the percentile interval of a score over samples of so many
@@ -244,6 +257,9 @@ func (o *Outcome) chosenRight() float64 {
 	return ratio(float64(right), float64(len(o.units())))
 }
 
+// positiveF1 is the F1 of the task's positive class.
+func (o *Outcome) positiveF1() float64 { return classF1(o.Predicted, o.Want, o.Task.positive()) }
+
 // labelF1 is the mean over the labels of each one's F1.
 func (o *Outcome) labelF1() float64 {
 	n := len(o.Task.Labels)
@@ -266,6 +282,7 @@ func (o *Outcome) labelF1() float64 {
 func (e *Encoded) Outcome(outputs []float32, columns int) *Outcome {
 	o := &Outcome{Task: e.Task}
 	loss, answers := 0.0, 0
+	positive := e.Task.positive()
 	likeliest := -1 // answer to the present query of ReCoRD
 	for _, i := range e.order() {
 		lo, hi := e.Rows(i)
@@ -312,9 +329,9 @@ func (e *Encoded) Outcome(outputs []float32, columns int) *Outcome {
 			answer(argmax(rows), e.labels[i], unit)
 			if e.Task.Name == "record" {
 				o.Values = append(o.Values, e.values[i])
-				o.Scores = append(o.Scores, rows[1]-rows[0])
+				o.Scores = append(o.Scores, margin(rows, int(positive)))
 				last := len(o.Predicted) - 1
-				o.Predicted[last] = 0
+				o.Predicted[last], o.Want[last] = 0, b2i(e.labels[i] == positive)
 				if likeliest < 0 || o.Unit[likeliest] != unit {
 					likeliest = last
 					o.Predicted[last] = 1
@@ -390,6 +407,12 @@ var grouped = []string{"multirc", "record", "axg"}
 // outside is the label of a word that belongs to no entity, or -1, which is
 // none of the labels.
 func (t Task) outside() int32 { return int32(slices.Index(t.Labels, "O")) }
+
+// margin is how much the value of a class is above the largest of the others.
+func margin(row []float32, class int) float32 {
+	others := slices.Delete(slices.Clone(row), class, class+1)
+	return row[class] - slices.Max(others)
+}
 
 // argmax returns the number of the largest value, the first of equals.
 func argmax(row []float32) int32 {

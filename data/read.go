@@ -2,12 +2,14 @@ package data
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -55,10 +57,11 @@ func (e *FileError) Unwrap() error { return e.Err }
 // them (TSV and JSONL; quotes in a TSV are literal), or JSONL, JSON, CSV or TSV
 // with columns by name. What is compressed by gzip is told by its content.
 //
-// A label that is an integer is a class index, and any other is a class name.
-// Where neither the task nor the options have labels, they are made from the
-// data: the names in sorted order, or for integers "0" up to the largest. A
-// task of GLUE or SuperGLUE also takes files with the columns of the task "text".
+// A label is a name of a class: as it is spelled, else letter case apart. An
+// integer is a class index, unless the names are integers themselves. Where neither
+// the task nor the options have labels, those of the data are it: names in sorted
+// order, integers by their value. A task of GLUE or SuperGLUE also takes files with
+// the columns of the task "text".
 //
 // Words with labels are read from JSON lists, or from lines of a word and, last
 // on the line, its label, with an empty line after each sentence (CoNLL), or from
@@ -113,7 +116,9 @@ func parse(path string, content []byte, task Task, o ReadOptions) (*Dataset, err
 			return nil, fail(1, "%w", err)
 		}
 		if p.multiHot(again); p.hot > 0 && p.infer {
-			p.indices, p.largest = true, p.hot-1
+			for i := range p.hot {
+				p.names = append(p.names, strconv.Itoa(i))
+			}
 		}
 	}
 	records := def.records
@@ -213,12 +218,10 @@ type parser struct {
 	labels  []string
 
 	// What is known of labels that come from the data.
-	infer   bool
-	names   []string
-	byName  map[string]int
-	largest int
-	indices bool // labels are integers
-	first   int  // line of the first label
+	infer  bool
+	names  []string
+	byName map[string]int
+	first  int // line of the first label
 
 	// hot is the length of the lists of labels that have 0 or 1 for each label.
 	hot int
@@ -241,7 +244,6 @@ func (p *parser) columns() {
 	named := layout{or(p.o.TextColumn, "text"), or(p.o.PairColumn, "text_pair"), or(p.o.LabelColumn, "label")}
 	p.layouts = append(slices.Clone(p.def.layouts), named)
 	p.byName, p.byGroup = map[string]int{}, map[string]int{}
-	p.largest = -1
 }
 
 // layout returns the form that a row has.
@@ -379,7 +381,11 @@ func (p *parser) several(c cell, column string, line int) (known int, labels []i
 			}
 			continue
 		}
-		i, err := p.label(object{"": r}.cell(""), column, line)
+		one := object{"": r}.cell("")
+		if one.kind == boolean { // of a list that has one for each label, other than the file's first
+			return -1, nil, fmt.Errorf("%q: expected an integer or a string, found %s", column, one.text)
+		}
+		i, err := p.label(one, column, line)
 		if err != nil {
 			return -1, nil, err
 		}
@@ -468,7 +474,7 @@ func text(r row, column string) (string, error) {
 
 // label returns the class index of a cell, -1 for none.
 func (p *parser) label(c cell, column string, line int) (int, error) {
-	name := c.text
+	name, number := c.text, false
 	switch c.kind {
 	case missing:
 		if p.o.RequireLabels {
@@ -476,7 +482,7 @@ func (p *parser) label(c cell, column string, line int) (int, error) {
 		}
 		return -1, nil
 	case integer:
-		return p.index(c.text, column, line)
+		number = true
 	case plain:
 		if c.text == "" {
 			if p.o.RequireLabels {
@@ -484,14 +490,8 @@ func (p *parser) label(c cell, column string, line int) (int, error) {
 			}
 			return -1, nil
 		}
-		if isInteger(c.text) {
-			return p.index(c.text, column, line)
-		}
+		number = isInteger(c.text)
 	case boolean:
-		// BoolQ and WiC have true and false, which stand for classes of these names.
-		if p.infer || !slices.Contains(p.labels, "True") || !slices.Contains(p.labels, "False") {
-			return -1, fmt.Errorf("%q: expected an integer or a string, found %s", column, c.describe())
-		}
 		name = "False"
 		if c.text == "true" {
 			name = "True"
@@ -500,83 +500,72 @@ func (p *parser) label(c cell, column string, line int) (int, error) {
 	default:
 		return -1, fmt.Errorf("%q: expected an integer or a string, found %s", column, c.describe())
 	}
-	if !p.infer {
-		i := slices.Index(p.labels, name)
-		if i < 0 {
-			return -1, fmt.Errorf("%q: unknown label %q (one of %s)", column, name, quoted(p.labels))
+	if number && name == "-1" && !p.o.RequireLabels && !slices.Contains(p.labels, name) {
+		return -1, nil // what test files have in the place of a label
+	}
+	if p.infer {
+		return p.newLabel(name, column, line)
+	}
+	if number && (!integers(p.labels) || numbersOnly(p.labels)) {
+		i, err := strconv.Atoi(name)
+		if err != nil || i < 0 || i >= len(p.labels) {
+			return -1, fmt.Errorf("%q: label %s is not a class index from 0 to %d (%s)", column, name, len(p.labels)-1, quoted(p.labels))
 		}
 		return i, nil
 	}
-	if p.indices {
-		return -1, fmt.Errorf("%q: label %q is a name, in line %d it is a class index", column, name, p.first)
+	i, err := findLabel(p.labels, name)
+	if err != nil {
+		return -1, fmt.Errorf("%q: label %w", column, err)
 	}
-	i, ok := p.byName[name]
-	if !ok {
-		if i = len(p.names); i == maxClasses {
-			return -1, fmt.Errorf("%q: more than %d different labels", column, maxClasses)
-		}
-		if i == 0 {
-			p.first = line
-		}
-		p.names = append(p.names, name)
-		p.byName[name] = i
+	if i < 0 {
+		return -1, fmt.Errorf("%q: unknown label %q (one of %s)", column, name, quoted(p.labels))
 	}
 	return i, nil
 }
 
-func isInteger(s string) bool {
-	digits := strings.TrimPrefix(s, "-")
-	for _, c := range digits {
-		if c < '0' || c > '9' {
-			return false
-		}
+// newLabel returns the number of a label that comes from the data. Labels are
+// either all integers or all names.
+func (p *parser) newLabel(name, column string, line int) (int, error) {
+	if i, ok := p.byName[name]; ok {
+		return i, nil
 	}
-	return digits != ""
-}
-
-// index returns a label that is written as a class index. -1 stands for none
-// in test files.
-func (p *parser) index(s, column string, line int) (int, error) {
-	i, err := strconv.Atoi(s)
-	classes := len(p.labels)
-	if p.infer {
-		classes = maxClasses
-	}
+	i := len(p.names)
 	switch {
-	case err == nil && i == -1 && !p.o.RequireLabels:
-		return -1, nil
-	case err != nil || i < 0 || i >= classes:
-		return -1, fmt.Errorf("%q: label %s is not a class index from 0 to %d", column, s, classes-1)
-	case p.infer && len(p.names) > 0:
-		return -1, fmt.Errorf("%q: label %d is a class index, in line %d it is a name", column, i, p.first)
-	case p.infer && !p.indices:
-		p.indices, p.first = true, line
+	case i == maxClasses:
+		return -1, fmt.Errorf("%q: more than %d different labels", column, maxClasses)
+	case i == 0:
+		p.first = line
+	case isInteger(name) && !isInteger(p.names[0]):
+		return -1, fmt.Errorf("%q: label %s is an integer, in line %d it is a name", column, name, p.first)
+	case !isInteger(name) && isInteger(p.names[0]):
+		return -1, fmt.Errorf("%q: label %q is a name, in line %d it is an integer", column, name, p.first)
 	}
-	p.largest = max(p.largest, i)
+	p.names = append(p.names, name)
+	p.byName[name] = i
 	return i, nil
 }
 
-// inferLabels sets the labels that were found in the data.
+// inferLabels sets the labels that were found in the data: integers in the order
+// of their values, names as they sort.
 func (p *parser) inferLabels(ds *Dataset) error {
-	if p.indices {
-		for i := range p.largest + 1 {
-			p.labels = append(p.labels, strconv.Itoa(i))
-		}
+	p.labels = slices.Clone(p.names)
+	if integers(p.labels) {
+		slices.SortFunc(p.labels, compareIntegers)
 	} else {
-		p.labels = slices.Sorted(slices.Values(p.names))
-		order := make([]int, len(p.names))
-		for i, n := range p.names {
-			order[i], _ = slices.BinarySearch(p.labels, n)
+		slices.Sort(p.labels)
+	}
+	number := make(map[string]int, len(p.labels))
+	for i, name := range p.labels {
+		number[name] = i
+	}
+	for i := range ds.Examples {
+		e := &ds.Examples[i]
+		if ds.Task.Kind == SingleLabel && e.Label >= 0 {
+			e.Label = number[p.names[e.Label]]
 		}
-		for i := range ds.Examples {
-			e := &ds.Examples[i]
-			if ds.Task.Kind == SingleLabel && e.Label >= 0 {
-				e.Label = order[e.Label]
-			}
-			for j, l := range e.Labels {
-				if l >= 0 {
-					e.Labels[j] = int32(order[l])
-				}
+		for j, l := range e.Labels {
+			if l >= 0 {
+				e.Labels[j] = int32(number[p.names[l]])
 			}
 		}
 	}
@@ -584,4 +573,12 @@ func (p *parser) inferLabels(ds *Dataset) error {
 		return fmt.Errorf("all labels are %q, expected two classes at least", p.labels[0])
 	}
 	return nil
+}
+
+// compareIntegers compares integers of any length by their value, and equal ones
+// by how they are written.
+func compareIntegers(a, b string) int {
+	x, _ := new(big.Int).SetString(a, 10)
+	y, _ := new(big.Int).SetString(b, 10)
+	return cmp.Or(x.Cmp(y), strings.Compare(a, b))
 }

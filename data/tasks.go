@@ -16,6 +16,9 @@ type Task struct {
 	Labels []string
 	// Pair says that an example is a pair of texts.
 	Pair bool
+	// Positive is the label whose F1 the benchmark reports; "" stands for the
+	// second one.
+	Positive string
 	// Metric is the main metric, by which the best model is chosen. "" stands
 	// for the kind's own, see Metrics.
 	Metric string
@@ -80,9 +83,9 @@ var definitions = []definition{
 		layouts: []layout{{"sentence", "", "label"}}},
 	{Task: Task{Name: "cola", Labels: []string{"unacceptable", "acceptable"}, Metric: "matthews", Further: []string{"accuracy"}},
 		layouts: []layout{{"sentence", "", "label"}}, positional: []string{"source", "label", "note", "sentence"}},
-	{Task: Task{Name: "mrpc", Labels: []string{"not_equivalent", "equivalent"}, Pair: true, Metric: "f1", Further: []string{"accuracy"}},
+	{Task: Task{Name: "mrpc", Labels: []string{"not_equivalent", "equivalent"}, Positive: "equivalent", Pair: true, Metric: "f1", Further: []string{"accuracy"}},
 		layouts: []layout{{"#1 String", "#2 String", "Quality"}, {"sentence1", "sentence2", "label"}}},
-	{Task: Task{Name: "qqp", Labels: []string{"not_duplicate", "duplicate"}, Pair: true, Metric: "f1", Further: []string{"accuracy"}},
+	{Task: Task{Name: "qqp", Labels: []string{"not_duplicate", "duplicate"}, Positive: "duplicate", Pair: true, Metric: "f1", Further: []string{"accuracy"}},
 		layouts: []layout{{"question1", "question2", "is_duplicate"}, {"question1", "question2", "label"}}, ragged: true},
 	{Task: Task{Name: "stsb", Kind: Regression, Pair: true, Metric: "pearson", Further: []string{"spearman"}},
 		layouts: []layout{{"sentence1", "sentence2", "score"}, {"sentence1", "sentence2", "label"}}},
@@ -102,8 +105,8 @@ var definitions = []definition{
 	{Task: Task{Name: "cb", Labels: []string{"entailment", "contradiction", "neutral"}, Pair: true, Metric: "f1_macro", Further: []string{"accuracy"}},
 		layouts: []layout{{"premise", "hypothesis", "label"}}},
 	{Task: Task{Name: "copa", Kind: MultipleChoice, Metric: "accuracy"}, records: copa},
-	{Task: Task{Name: "multirc", Labels: []string{"0", "1"}, Pair: true, Metric: "f1a", Further: []string{"em"}}, records: multirc},
-	{Task: Task{Name: "record", Labels: []string{"0", "1"}, Pair: true, Metric: "f1", Further: []string{"em"}}, records: record},
+	{Task: Task{Name: "multirc", Labels: []string{"0", "1"}, Positive: "1", Pair: true, Metric: "f1a", Further: []string{"em"}}, records: multirc},
+	{Task: Task{Name: "record", Labels: []string{"0", "1"}, Positive: "1", Pair: true, Metric: "f1", Further: []string{"em"}}, records: record},
 	{Task: Task{Name: "wic", Labels: []string{"False", "True"}, Pair: true, Metric: "accuracy"},
 		layouts: []layout{{"sentence1", "sentence2", "label"}}, records: wic},
 	{Task: Task{Name: "wsc", Labels: []string{"False", "True"}, Metric: "accuracy"},
@@ -118,6 +121,14 @@ var definitions = []definition{
 	{Task: Task{Name: "choice", Kind: MultipleChoice, Metric: "accuracy"}, records: choices},
 	{Task: Task{Name: "tokens", Kind: TokenClassification}, records: tokens},
 	{Task: Task{Name: "mlm", Kind: MaskedLM}},
+}
+
+// positive is the number of the label whose F1 is reported.
+func (t Task) positive() int32 {
+	if i, err := findLabel(t.Labels, t.Positive); err == nil && i >= 0 {
+		return int32(i)
+	}
+	return 1
 }
 
 // general tells whether the task's labels come from the model or from the data.

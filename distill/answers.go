@@ -3,6 +3,7 @@ package distill
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
@@ -33,7 +34,7 @@ func alike(teacher, student checkpoints.Config) error {
 		}
 		return nil
 	}
-	if t, s := teacher.Labels, student.Labels; !slices.Equal(t, s) {
+	if t, s := teacher.Labels, student.Labels; !slices.EqualFunc(t, s, strings.EqualFold) {
 		return fmt.Errorf("the teacher's labels are %s, the student's %s", list(t), list(s))
 	}
 	return nil

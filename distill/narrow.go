@@ -97,6 +97,10 @@ func HiddenImportance(ctx context.Context, model *checkpoints.Model, ds *data.Da
 	if o.Limit > 0 && o.Limit < len(ds.Examples) {
 		ds = &data.Dataset{Task: ds.Task, Examples: ds.Examples[:o.Limit]}
 	}
+	ds, err := train.Relabel("training", ds, model.Config, true)
+	if err != nil {
+		return nil, err
+	}
 	set, err := train.Encode(model, ds, o.MaxLength)
 	if err != nil {
 		return nil, err

@@ -234,8 +234,11 @@ func labelled(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o
 		if ds, err = train.Answered(ctx, model, ds, train.EvaluateOptions{MaxLength: o.MaxLength, Threads: o.Threads, DType: infer.F32}); err != nil {
 			return nil, err
 		}
-	} else if err := train.CheckLabels("training", ds, model.Config, true); err != nil {
-		return nil, err
+	} else {
+		var err error
+		if ds, err = train.Relabel("training", ds, model.Config, true); err != nil {
+			return nil, err
+		}
 	}
 	return train.Encode(model, ds, o.MaxLength)
 }

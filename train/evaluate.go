@@ -47,7 +47,8 @@ func Outcome(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o 
 	if err := CheckHead(model.Config, ds.Task); err != nil {
 		return nil, err
 	}
-	if err := CheckLabels("evaluation", ds, model.Config, true); err != nil {
+	ds, err := Relabel("evaluation", ds, model.Config, true)
+	if err != nil {
 		return nil, err
 	}
 	if err := checkPairs(model.Config, ds); err != nil {
@@ -122,6 +123,10 @@ func Answered(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o
 	}
 	if ds.Task.Kind == data.MaskedLM {
 		return nil, fmt.Errorf("the answers of a %s are no labels: %w", ds.Task.Kind, checkpoints.ErrUnsupported)
+	}
+	ds, err := Relabel("data", ds, model.Config, false)
+	if err != nil {
+		return nil, err
 	}
 	enc, err := Encode(model, ds, o.MaxLength)
 	if err != nil {

@@ -169,7 +169,7 @@ func (f *fit) run(ctx context.Context, model *checkpoints.Model, trainSet, devSe
 	if err := f.o.CheckOutputs(); err != nil {
 		return nil, err
 	}
-	if err := f.prepare(model, trainSet, devSet); err != nil {
+	if trainSet, devSet, err = f.prepare(model, trainSet, devSet); err != nil {
 		return nil, err
 	}
 	var state *savedState
@@ -244,53 +244,59 @@ func (f *fit) run(ctx context.Context, model *checkpoints.Model, trainSet, devSe
 	return f.conclude(done)
 }
 
-// prepare checks the arguments and makes the model that is trained.
-func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) error {
+// prepare checks the arguments and makes the model that is trained. It returns the
+// sets with the labels of that model.
+func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) (_, _ *data.Dataset, err error) {
 	o := &f.o
 	if err := o.Validate(); err != nil {
-		return err
+		return nil, nil, err
 	}
 	if o.BatchSize == 0 && o.BatchTokens == 0 {
 		o.BatchSize = DefaultBatchSize
 	}
 	if o.MaxLength > model.Config.MaxTokens() {
-		return &OptionError{"max-length", o.MaxLength, fmt.Sprintf("at most the model's %d positions", model.Config.MaxTokens())}
+		return nil, nil, &OptionError{"max-length", o.MaxLength, fmt.Sprintf("at most the model's %d positions", model.Config.MaxTokens())}
 	}
 	if !f.problem.Weighted && (len(o.ClassWeights) > 0 || o.LabelSmoothing > 0) {
-		return &OptionError{"class-weights", o.ClassWeights, "none, nor label-smoothing: this objective has no cross-entropy with labels of its own"}
+		return nil, nil, &OptionError{"class-weights", o.ClassWeights, "none, nor label-smoothing: this objective has no cross-entropy with labels of its own"}
 	}
 	if o.Patience > 0 && devSet == nil {
-		return &OptionError{"patience", o.Patience, "a development set to stop by"}
+		return nil, nil, &OptionError{"patience", o.Patience, "a development set to stop by"}
 	}
 	if trainSet == nil || len(trainSet.Examples) == 0 {
-		return fmt.Errorf("training set: %w", ErrEmpty)
+		return nil, nil, fmt.Errorf("training set: %w", ErrEmpty)
 	}
 	if devSet != nil && len(devSet.Examples) == 0 {
-		return fmt.Errorf("development set: %w", ErrEmpty)
+		return nil, nil, fmt.Errorf("development set: %w", ErrEmpty)
 	}
 	work, err := trainable(model, trainSet.Task, o.Seed, f.problem.Headless)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	if o.QuantizeEmbeddings && work.Config.Head == checkpoints.MaskedLM && !f.problem.Headless {
-		return &OptionError{"quantize-embeddings", true, "false: they are the weights of a masked language model's head, which is not quantized"}
+		return nil, nil, &OptionError{"quantize-embeddings", true, "false: they are the weights of a masked language model's head, which is not quantized"}
 	}
 	if o.QuantizeAware != quantize.Static {
 		work.DeleteInputScales()
 	}
-	if err := CheckLabels("training", trainSet, work.Config, !f.problem.Unlabeled); err != nil {
-		return err
+	if trainSet, err = Relabel("training", trainSet, work.Config, !f.problem.Unlabeled); err != nil {
+		return nil, nil, err
+	}
+	if !f.problem.Unlabeled {
+		if err := twoClasses(trainSet); err != nil {
+			return nil, nil, err
+		}
 	}
 	if devSet != nil {
-		if err := CheckLabels("development", devSet, work.Config, true); err != nil {
-			return err
+		if devSet, err = Relabel("development", devSet, work.Config, true); err != nil {
+			return nil, nil, err
 		}
 	}
 	if n := len(o.ClassWeights); n > 0 && n != len(work.Config.Labels) {
-		return &OptionError{"class-weights", o.ClassWeights, fmt.Sprintf("one for each of the %d labels (%s)", len(work.Config.Labels), strings.Join(work.Config.Labels, ", "))}
+		return nil, nil, &OptionError{"class-weights", o.ClassWeights, fmt.Sprintf("one for each of the %d labels (%s)", len(work.Config.Labels), strings.Join(work.Config.Labels, ", "))}
 	}
 	if err := checkVocabulary(work); err != nil {
-		return err
+		return nil, nil, err
 	}
 	if !f.problem.Headless {
 		work.Config.Pairs = readsTexts(work.Config) && !slices.ContainsFunc(trainSet.Examples, alone)
@@ -312,7 +318,7 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 	}
 	f.model, f.task = work, trainSet.Task
 	f.result = &Result{Metric: MainMetric(f.task)}
-	return nil
+	return trainSet, devSet, nil
 }
 
 func (f *fit) encode(trainSet, devSet *data.Dataset) (err error) {

@@ -386,3 +386,37 @@ func TestHeadsThatDoNotFit(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A data set that was read without the model's labels has an order of its own: it
+// is measured by the names, alone and as a run's development set.
+func TestLabelsOfAnotherOrder(t *testing.T) {
+	ds := golden.Data(t)
+	sorted := []string{"BLUE", "green", "red"} // of red, green, blue
+	other := &data.Dataset{Task: ds.Task, Examples: slices.Clone(ds.Examples)}
+	other.Task.Labels = sorted
+	for i := range other.Examples {
+		other.Examples[i].Label = 2 - other.Examples[i].Label
+	}
+	o := quick()
+	o.Epochs, o.Steps = 0, 20
+	for _, sets := range [][2]*data.Dataset{{ds, ds}, {ds, other}, {other, ds}} {
+		m, r, err := Run(context.Background(), golden.Model(t), subset(sets[0], 0, 100), subset(sets[1], 100, 160), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, set := range []*data.Dataset{ds, other} {
+			got, err := Evaluate(context.Background(), m, subset(set, 100, 160), EvaluateOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got["accuracy"] != r.Best.Metrics["accuracy"] || got["accuracy"] == 0 {
+				t.Errorf("accuracy %v, the run had %v", got["accuracy"], r.Best.Metrics["accuracy"])
+			}
+		}
+	}
+	other.Task.Labels = []string{"cyan", "green", "red"}
+	var e *data.LabelsError
+	if _, err := Evaluate(context.Background(), golden.Model(t), other, EvaluateOptions{}); !errors.As(err, &e) {
+		t.Errorf("error %v, want a LabelsError", err)
+	}
+}

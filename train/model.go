@@ -32,33 +32,59 @@ func (e *LabelError) Error() string {
 		e.Set, e.Example, e.Label, len(e.Labels), strings.Join(e.Labels, ", "), len(e.Labels)-1)
 }
 
-// CheckLabels reports the first example of a set, "training" say, whose label does
-// not fit a model, or that has none although it is required, as a *LabelError.
-func CheckLabels(set string, ds *data.Dataset, cfg checkpoints.Config, required bool) error {
+// Relabel returns a data set, "training" say, with the labels of a model, see
+// data.Dataset.Relabel. An example whose label does not fit the model, or that has
+// none although it is required, is a *LabelError.
+func Relabel(set string, ds *data.Dataset, cfg checkpoints.Config, required bool) (*data.Dataset, error) {
 	if ds.Task.Kind == data.MaskedLM {
-		return nil
+		return ds, nil
 	}
 	if err := cfg.CheckNames(); err != nil {
-		return fmt.Errorf("the model's labels: %w", err)
+		return nil, fmt.Errorf("the model's labels: %w", err)
+	}
+	ds, err := ds.Relabel(cfg.Labels)
+	if err != nil {
+		return nil, fmt.Errorf("%s set: %w", set, err)
 	}
 	for i := range ds.Examples {
 		ex, classes := &ds.Examples[i], cfg.Labels
 		if ds.Task.Kind == data.MultipleChoice {
 			if classes = ex.Choices; len(classes) == 0 {
-				return fmt.Errorf("%s set: example %d has no choices, want those of a question", set, i+1)
+				return nil, fmt.Errorf("%s set: example %d has no choices, want those of a question", set, i+1)
 			}
 		}
 		wrong := func(label int) error { return &LabelError{Set: set, Example: i + 1, Label: label, Labels: classes} }
 		if ex.Label >= len(classes) || ex.Label < 0 && required {
-			return wrong(ex.Label)
+			return nil, wrong(ex.Label)
 		}
 		for _, label := range ex.Labels {
 			if int(label) >= len(classes) {
-				return wrong(int(label))
+				return nil, wrong(int(label))
 			}
 		}
 	}
-	return nil
+	return ds, nil
+}
+
+// twoClasses reports a training set in which all labels are the same.
+func twoClasses(ds *data.Dataset) error {
+	if ds.Task.Kind != data.SingleLabel {
+		return nil
+	}
+	first := -1
+	for i := range ds.Examples {
+		switch label := ds.Examples[i].Label; {
+		case label < 0 || label == first:
+		case first < 0:
+			first = label
+		default:
+			return nil
+		}
+	}
+	if first < 0 || first >= len(ds.Task.Labels) {
+		return nil
+	}
+	return fmt.Errorf("training set: all labels are %q, expected two classes at least", ds.Task.Labels[first])
 }
 
 // checkVocabulary reports a tokenizer that has more tokens than the model has
@@ -101,8 +127,8 @@ func CheckHead(cfg checkpoints.Config, task data.Task) error {
 // trainable returns a copy of the model with f32 weights and a head for the
 // task. A model without head gets a fresh one, and so does a masked language
 // model that is to do another task; one with the generic names LABEL_0, LABEL_1,
-// ... keeps its weights and takes the task's names; one whose head or classes
-// differ from the task's is an error. With headless the head is left as it is.
+// ... keeps its weights and takes the task's names; one whose head is another is an
+// error, and so are other classes, by Relabel. With headless the head is left as it is.
 func trainable(model *checkpoints.Model, task data.Task, seed uint64, headless bool) (*checkpoints.Model, error) {
 	work := model.Clone()
 	for name, t := range work.Tensors {
@@ -127,11 +153,8 @@ func trainable(model *checkpoints.Model, task data.Task, seed uint64, headless b
 		}
 	case work.Config.Head != head:
 		return nil, CheckHead(work.Config, task)
-	case !named || len(labels) == 0 || slices.Equal(labels, work.Config.Labels):
-	case len(labels) == len(work.Config.Labels) && work.Config.GenericLabels():
+	case named && len(labels) == len(work.Config.Labels) && work.Config.GenericLabels():
 		work.Config.Labels = slices.Clone(labels)
-	default:
-		return nil, fmt.Errorf("the model's labels are %s, those of the task %q are %s", strings.Join(work.Config.Labels, ", "), task.Name, strings.Join(labels, ", "))
 	}
 	return work, work.Validate()
 }

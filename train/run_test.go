@@ -311,7 +311,7 @@ func TestBadInputIsOneClearLine(t *testing.T) {
 		{"label outside", label(3), nil, nil, "training set: example 4 has label 3, the model's 3 labels (red, green, blue) are 0 to 2"},
 		{"label missing", label(-1), nil, nil, "training set: example 4 has no label"},
 		{"dev label", ds, label(7), nil, "development set: example 4 has label 7"},
-		{"other labels", other, nil, nil, "the model's labels are red, green, blue, those of the task \"text\" are a, b"},
+		{"other labels", other, nil, nil, "training set: the model's labels are red, green, blue, those of the task \"text\" are a, b"},
 		{"rate", ds, nil, func(o *Options) { o.LearningRate = -1 }, "lr -1"},
 		{"class weights", ds, nil, func(o *Options) { o.ClassWeights = []float64{1, 2} }, "class-weights [1 2]: want one for each of the 3 labels (red, green, blue)"},
 		{"patience", ds, nil, func(o *Options) { o.Patience = 2 }, "patience 2: want a development set"},

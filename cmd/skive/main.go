@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -185,10 +186,22 @@ func newRoot() *cobra.Command {
 	return root
 }
 
+// positive are the flags whose 0 would be taken for "not given" although it asks
+// for something that is not there.
+var positive = []string{
+	"accumulate", "augment-candidates", "batch", "batch-size", "batch-tokens", "epochs", "eval-every", "ffn", "heads", "hidden",
+	"importance-examples", "instances", "layer-decay", "layers", "max-length", "patience", "relation-heads", "rounds", "save-every", "seeds",
+	"seq", "steps", "target-flops", "target-ms", "target-speedup", "temperature", "temperature-end",
+}
+
 // checkValues refuses flags that are empty, as one is that was made of an unset
-// variable of a shell: a command would take it as not given.
+// variable of a shell: a command would take it as not given. So it would with a 0
+// where that means nothing.
 func checkValues(flags *pflag.FlagSet) (err error) {
 	flags.Visit(func(f *pflag.Flag) {
+		if n, e := strconv.ParseFloat(f.Value.String(), 64); err == nil && e == nil && n == 0 && slices.Contains(positive, f.Name) {
+			err = usagef("--%s: 0, expected more; without the flag it is the default", f.Name)
+		}
 		values := []string{f.Value.String()}
 		if s, ok := f.Value.(pflag.SliceValue); ok {
 			values = s.GetSlice()

@@ -93,7 +93,7 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		path := filepath.Join(dir, file)
 		return append([]string{"train", "--model", model, "--task", task, "--train", path, "--dev", path, "-o", out}, more...)
 	}
-	words := write("words.jsonl", strings.Repeat(`{"text": "w9 w20", "label": "red"}`+"\n", 40))
+	words := write("words.jsonl", strings.Repeat(`{"text": "w9 w20", "label": "red"}`+"\n"+`{"text": "w8", "label": "blue"}`+"\n", 20))
 	missing := filepath.Join(dir, "missing")
 	socket := filepath.Join(dir, "socket")
 	if l, err := net.Listen("unix", socket); err != nil {

@@ -164,7 +164,7 @@ func quantizeMixed(ctx context.Context, m *checkpoints.Model, task *taskFlags, f
 	if err := train.CheckHead(m.Config, set.Task); err != nil {
 		return fmt.Errorf("--task: %w", err)
 	}
-	if err := train.CheckLabels("--data", set, m.Config, true); err != nil {
+	if set, err = train.Relabel("--data", set, m.Config, true); err != nil {
 		return err
 	}
 	enc, err := train.Encode(m, set, task.maxLength)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -95,8 +94,10 @@ func (t *taskFlags) sets(model *checkpoints.Model) (train, dev *data.Dataset, er
 	if train, err = t.read("train", t.train, known); err != nil {
 		return nil, nil, err
 	}
-	if known == nil && len(model.Config.Labels) >= len(train.Task.Labels) && indices(train.Task.Labels) {
-		train.Task.Labels = slices.Clone(model.Config.Labels)
+	if known == nil && len(model.Config.Labels) > len(train.Task.Labels) {
+		if set, err := train.Relabel(model.Config.Labels); err == nil { // by the numbers of its classes
+			train = set
+		}
 	}
 	if t.dev == "" {
 		return train, nil, nil
@@ -108,14 +109,4 @@ func (t *taskFlags) sets(model *checkpoints.Model) (train, dev *data.Dataset, er
 		return nil, nil, err
 	}
 	return train, dev, nil
-}
-
-// indices tells whether labels from the data are class indices in words.
-func indices(labels []string) bool {
-	for i, l := range labels {
-		if l != strconv.Itoa(i) {
-			return false
-		}
-	}
-	return len(labels) > 0
 }

@@ -1,0 +1,169 @@
+package data
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A LabelsError tells that classes of a task are not among those of a model.
+type LabelsError struct {
+	// Model and Task are the names of both in their order, and TaskName is what
+	// the task is called.
+	Model, Task []string
+	TaskName    string
+	// Reason says what does not fit.
+	Reason string
+}
+
+func (e *LabelsError) Error() string {
+	return fmt.Sprintf("the model's labels are %s, those of the task %q are %s: %s", list(e.Model), e.TaskName, list(e.Task), e.Reason)
+}
+
+// list writes labels for an error.
+func list(labels []string) string {
+	const most = 12
+	if len(labels) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(labels[:most], ", "), len(labels)-most)
+	}
+	return strings.Join(labels, ", ")
+}
+
+// Relabel returns the data set with the labels of a model, in the model's order.
+// Labels are matched by name: as it is spelled, else with letter case and white
+// space around it apart. The model may have more labels than the task. Names that
+// only number the classes say nothing: LABEL_0, LABEL_1, ... or 0, 1, ... of a
+// model stand for the task's labels in their order, and integers of a data set
+// are numbers of the model's classes, unless the model's names are integers, too.
+// The data set is returned as it is where it has no labels by name, and shared
+// where the order is the same. What does not match is a *LabelsError.
+func (ds *Dataset) Relabel(labels []string) (*Dataset, error) {
+	switch ds.Task.Kind {
+	case SingleLabel, MultiLabel, TokenClassification:
+	default:
+		return ds, nil
+	}
+	if len(ds.Task.Labels) == 0 || len(labels) == 0 || slices.Equal(ds.Task.Labels, labels) {
+		return ds, nil
+	}
+	order, names, err := matchLabels(ds.Task.Labels, labels)
+	if err != nil {
+		return nil, &LabelsError{Model: labels, Task: ds.Task.Labels, TaskName: ds.Task.Name, Reason: err.Error()}
+	}
+	out := *ds
+	out.Task.Labels = slices.Clone(names)
+	same := true
+	for i, to := range order {
+		same = same && i == to
+	}
+	if same {
+		return &out, nil
+	}
+	to := func(label int) int {
+		if label < 0 || label >= len(order) {
+			return label // of a data set that was made by hand; checks find it
+		}
+		return order[label]
+	}
+	out.Examples = slices.Clone(ds.Examples)
+	for i := range out.Examples {
+		e := &out.Examples[i]
+		if ds.Task.Kind == SingleLabel {
+			e.Label = to(e.Label)
+		}
+		e.Labels = slices.Clone(e.Labels)
+		for j, l := range e.Labels {
+			e.Labels[j] = int32(to(int(l)))
+		}
+	}
+	return &out, nil
+}
+
+// matchLabels returns the number in a model of each of a task's labels, and what
+// the classes are called then.
+func matchLabels(task, model []string) (order []int, names []string, err error) {
+	order = make([]int, len(task))
+	switch {
+	case numbersOnly(model) && len(task) == len(model):
+		// They number the task's classes.
+		for i := range order {
+			order[i] = i
+		}
+		return order, task, nil
+	case integers(task) && !integers(model):
+		for i, name := range task {
+			n, err := strconv.Atoi(name)
+			if err != nil || n < 0 || n >= len(model) {
+				return nil, nil, fmt.Errorf("%s is not the number of a class from 0 to %d", name, len(model)-1)
+			}
+			order[i] = n
+		}
+		return order, model, nil
+	}
+	taken := make(map[int]string, len(task))
+	for i, name := range task {
+		n, err := findLabel(model, name)
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case n < 0:
+			return nil, nil, fmt.Errorf("%q is not among the model's", name)
+		}
+		if other, twice := taken[n]; twice {
+			return nil, nil, fmt.Errorf("%q and %q are both the model's %q", other, name, model[n])
+		}
+		taken[n], order[i] = name, n
+	}
+	return order, model, nil
+}
+
+// numbersOnly tells whether labels are nothing but the numbers of the classes:
+// LABEL_0, LABEL_1, ..., which transformers makes up, or 0, 1, ...
+func numbersOnly(labels []string) bool {
+	is := func(prefix string) bool {
+		for i, l := range labels {
+			if l != prefix+strconv.Itoa(i) {
+				return false
+			}
+		}
+		return true
+	}
+	return is("LABEL_") || is("")
+}
+
+// integers tells whether all labels are integers.
+func integers(labels []string) bool {
+	return !slices.ContainsFunc(labels, func(l string) bool { return !isInteger(l) })
+}
+
+func isInteger(s string) bool {
+	digits := strings.TrimPrefix(s, "-")
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return digits != ""
+}
+
+// findLabel returns the number of the label of a name, -1 for none: the one that is
+// spelled so, else the only one that is with letter case and white space around
+// it apart.
+func findLabel(labels []string, name string) (int, error) {
+	if i := slices.Index(labels, name); i >= 0 {
+		return i, nil
+	}
+	found := -1
+	plain := strings.TrimSpace(name)
+	for i, l := range labels {
+		if !strings.EqualFold(strings.TrimSpace(l), plain) {
+			continue
+		}
+		if found >= 0 {
+			return -1, fmt.Errorf("%q may be %q or %q", name, labels[found], l)
+		}
+		found = i
+	}
+	return found, nil
+}
