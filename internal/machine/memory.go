@@ -5,14 +5,25 @@ import (
 	"math"
 	"os"
 	"path"
+	"runtime"
 )
 
 const unlimited = math.MaxInt64
 
 // AvailableMemory is what the system, the control group of the process and its
-// limit on address space leave, in bytes; [math.MaxInt64] where none tells.
+// limit on address space leave, in bytes; [math.MaxInt64] where none tells. Half
+// of the address space counts: buffers that grow are there twice for a moment, and
+// leave gaps.
 func AvailableMemory() int64 {
-	return min(availableMemory(os.DirFS("/")), AddressSpace())
+	space := AddressSpace()
+	if space < unlimited {
+		// What the heap has of it and does not use is left, too.
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		space = (space + int64(m.HeapSys-m.HeapAlloc)) / 2
+	}
+	return min(availableMemory(os.DirFS("/")), space)
 }
 
 func availableMemory(root fs.FS) int64 {
