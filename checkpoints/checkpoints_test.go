@@ -173,7 +173,7 @@ func TestSkiveAlignment(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "m.skive")
 	check(t, tinyModel().SaveSkive(path))
 	m := open1(t, path)
-	b := m.files[0].data
+	b := m.files[0].Data
 	for name, x := range m.Tensors {
 		if off := cap(b) - cap(x.Data[:1:len(x.Data)]); len(x.Data) == 0 || off < 0 {
 			t.Errorf("%s is not a view", name)

@@ -8,11 +8,14 @@ import (
 	"io"
 	"math"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/skive-ml/skive/internal/mapped"
 )
 
 // The container that .skive files and training states share is specified byte
@@ -163,7 +166,8 @@ const (
 )
 
 // check looks at a section and its padding.
-func (v *verification) check(block []byte, sum uint32, info sectionInfo) error {
+func (v *verification) check(block []byte, sum uint32, info sectionInfo) (err error) {
+	defer mapped.Catch(&err, debug.SetPanicOnFault(true))
 	d, isTensor := dtypeOf(info.DType)
 	got, finite := uint32(0), true
 	for hold := range slices.Chunk(block, held) {

@@ -1,6 +1,11 @@
 package checkpoints
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+
+	"github.com/skive-ml/skive/internal/mapped"
+)
 
 var (
 	// ErrNotModel is returned when a path holds none of the formats that Open
@@ -18,4 +23,16 @@ var (
 	// ErrNotFinite is returned for weights that hold NaN or infinity, which is
 	// what diverged training leaves behind.
 	ErrNotFinite = errors.New("holds NaN or infinity")
+	// ErrFileChanged is returned when a file was overwritten or cut off while a
+	// model had it mapped.
+	ErrFileChanged = mapped.ErrChanged
 )
+
+// named says which file an error comes from, once.
+func named(path string, err error) error {
+	var file *mapped.Error
+	if errors.As(err, &file) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}

@@ -10,8 +10,11 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"strings"
+
+	"github.com/skive-ml/skive/internal/mapped"
 )
 
 const (
@@ -39,7 +42,7 @@ const provenanceVersion = 1
 
 // openHF reads a Hugging Face directory. Tensors of safetensors files, and
 // those of a .bin that lie there in one piece, are views of the mapped file.
-func openHF(path string) (*Model, error) {
+func openHF(path string) (m *Model, err error) {
 	dir, err := openDir(path)
 	if err != nil {
 		return nil, err
@@ -69,27 +72,30 @@ func openHF(path string) (*Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", configPath, err)
 	}
-	m := &Model{Tensors: make(map[string]Tensor), Notes: cfg.notes}
+	opening := &Model{Tensors: make(map[string]Tensor), Notes: cfg.notes}
+	defer func() {
+		if err != nil {
+			m = nil
+			opening.Close()
+		}
+	}()
+	defer mapped.Catch(&err, debug.SetPanicOnFault(true))
 	var dense map[string]foreignTensor
 	if modules != nil {
-		if dense, err = m.readSentence(dir, encoder, modules, &cfg); err != nil {
-			m.Close()
+		if dense, err = opening.readSentence(dir, encoder, modules, &cfg); err != nil {
 			return nil, err
 		}
 	}
-	if err := m.readWeights(encoder, cfg, dense); err != nil {
-		m.Close()
+	if err := opening.readWeights(encoder, cfg, dense); err != nil {
 		return nil, err
 	}
-	if m.Tokenizer, err = encoder.tokenizer(); err != nil {
-		m.Close()
+	if opening.Tokenizer, err = encoder.tokenizer(); err != nil {
 		return nil, err
 	}
-	if err := m.readProvenance(dir); err != nil {
-		m.Close()
+	if err := opening.readProvenance(dir); err != nil {
 		return nil, err
 	}
-	return m, nil
+	return opening, nil
 }
 
 // ReadTokenizer reads the tokenizer's files that lie in a directory.
@@ -264,18 +270,18 @@ func (m *Model) readWeights(dir modelDir, cfg parsedConfig, dense map[string]for
 				return err
 			}
 		} else {
-			f, err := mapFile(p)
+			f, err := mapped.Open(p)
 			if err != nil {
 				return err
 			}
 			m.files = append(m.files, f)
-			if tensors, err = kind.parse(f.data); err != nil {
-				return fmt.Errorf("%s: %w", p, err)
+			if tensors, err = kind.parse(f.Data); err != nil {
+				return named(p, err)
 			}
 		}
 		maps.Copy(tensors, dense)
 		if err := m.adopt(tensors, cfg); err != nil {
-			return fmt.Errorf("%s: %w", p, err)
+			return named(p, err)
 		}
 		return nil
 	}
@@ -297,14 +303,14 @@ func (m *Model) readShards(dir modelDir, indexPath string, parse parseWeights, t
 		if !ok {
 			return fmt.Errorf("%s: shard %s is missing", indexPath, shard)
 		}
-		f, err := mapFile(p)
+		f, err := mapped.Open(p)
 		if err != nil {
 			return err
 		}
 		m.files = append(m.files, f)
-		content, err := parse(f.data)
+		content, err := parse(f.Data)
 		if err != nil {
-			return fmt.Errorf("%s: %w", p, err)
+			return named(p, err)
 		}
 		for _, name := range names[shard] {
 			t, ok := content[name]
@@ -358,7 +364,7 @@ func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error 
 	_, hasPooler := byName[poolerWeight]
 	budget := 0 // bytes of float64 tensors that do not share storages
 	for _, f := range m.files {
-		budget += len(f.data)
+		budget += len(f.Data)
 	}
 	var absent []Spec
 	for s := range cfg.Tensors() {
@@ -507,10 +513,10 @@ func (m *Model) readProvenance(dir modelDir) error {
 	}
 	text, err := readAligned(p)
 	if err != nil {
-		return fmt.Errorf("%s: %w", p, err)
+		return named(p, err)
 	}
 	if m.Provenance, err = parseProvenance(text); err != nil {
-		return fmt.Errorf("%s: %w", p, err)
+		return named(p, err)
 	}
 	return nil
 }

@@ -11,9 +11,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/skive-ml/skive/internal/mapped"
 )
 
 // Info describes what a path holds: a model, a training state, or a file of
@@ -85,7 +88,8 @@ type contents struct {
 
 // Inspect reads what lies at path, with every check, and describes it: a model
 // in any format that Open reads, a training state, or a file of weights.
-func Inspect(path string) (*Info, error) {
+func Inspect(path string) (info *Info, err error) {
+	defer mapped.Catch(&err, debug.SetPanicOnFault(true))
 	c, err := look(path)
 	if err != nil {
 		return nil, err
@@ -103,16 +107,16 @@ func look(path string) (*contents, error) {
 	if stat.IsDir() {
 		return lookModel(path)
 	}
-	f, err := mapFile(path)
+	f, err := mapped.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	b := f.data
+	b := f.Data
 	isState := isContainer(b) && len(b) >= preambleSize && string(b[8:12]) == kindState
 	var c *contents
 	switch {
 	case isContainer(b) && !isState, filepath.Ext(path) == Extension:
-		if err := f.close(); err != nil {
+		if err := f.Close(); err != nil {
 			return nil, err
 		}
 		return lookModel(path)
@@ -126,10 +130,10 @@ func look(path string) (*contents, error) {
 		err = fmt.Errorf("%w: neither a %s file, a training state, a safetensors file, a file of torch.save nor a directory with a %s", ErrNotModel, Extension, configName)
 	}
 	if err != nil {
-		f.close()
-		return nil, fmt.Errorf("%s: %w", path, err)
+		f.Close()
+		return nil, named(path, err)
 	}
-	c.close = f.close
+	c.close = f.Close
 	c.info.Weights, c.info.FileBytes = filepath.Base(path), stat.Size()
 	return c, nil
 }

@@ -7,9 +7,12 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/skive-ml/skive/internal/mapped"
 )
 
 // LayerSize is the size of one encoder layer. Pruning makes layers uneven, so
@@ -118,7 +121,7 @@ type Model struct {
 	// heads, buffers and other tensors that the architecture does not have.
 	Notes []string
 
-	files []*mapping
+	files []*mapped.File
 	skive string // path of the only file, if it is a .skive one
 }
 
@@ -128,7 +131,7 @@ type Model struct {
 func (m *Model) Close() error {
 	var first error
 	for _, f := range m.files {
-		if err := f.close(); err != nil && first == nil {
+		if err := f.Close(); err != nil && first == nil {
 			first = err
 		}
 	}
@@ -261,7 +264,8 @@ func (m *Model) DeleteInputScales() {
 
 // Convert returns the model with all its float tensors but scales in another
 // float type, rounded to nearest even. Tensors that have it already are shared.
-func (m *Model) Convert(to DType) (*Model, error) {
+func (m *Model) Convert(to DType) (converted *Model, err error) {
+	defer mapped.Catch(&err, debug.SetPanicOnFault(true))
 	out := m.share()
 	for _, name := range m.Names() {
 		t := m.Tensors[name]
@@ -303,7 +307,8 @@ func (m *Model) Float32s(name string) ([]float32, error) {
 
 // Validate checks that the tensors are those of the configuration: none
 // missing, none unknown, each of the right shape and size, every float finite.
-func (m *Model) Validate() error {
+func (m *Model) Validate() (err error) {
+	defer mapped.Catch(&err, debug.SetPanicOnFault(true))
 	if err := m.validateShapes(); err != nil {
 		return err
 	}
@@ -392,6 +397,17 @@ func (m *Model) validateFinite() error {
 			if v := t.Float32s()[0]; !(v >= minInputScale) {
 				return fmt.Errorf("tensor %s: %g, expected a positive scale", name, v)
 			}
+		}
+	}
+	return nil
+}
+
+// unchanged returns an error if a file that tensors are views of was written to
+// since it was opened: what was made of them may be a mixture.
+func unchanged(tensors map[string]Tensor) error {
+	for _, t := range tensors {
+		if err := mapped.Of(t.Data).Check(); err != nil {
+			return err
 		}
 	}
 	return nil

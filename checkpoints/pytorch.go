@@ -13,6 +13,8 @@ import (
 
 	"github.com/nlpodyssey/gopickle/pickle"
 	"github.com/nlpodyssey/gopickle/types"
+
+	"github.com/skive-ml/skive/internal/mapped"
 )
 
 const (
@@ -32,6 +34,9 @@ func parsePyTorch(b []byte) (tensors map[string]foreignTensor, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			tensors, err = nil, corrupt("pickle: %s", oneLine(fmt.Sprint(r)))
+			if fault := mapped.Fault(r); fault != nil {
+				err = fault
+			}
 		}
 	}()
 	if bytes.HasPrefix(b, []byte("PK\x03\x04")) {

@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"runtime/debug"
 	"slices"
 
 	"github.com/nlpodyssey/safetensors"
+
+	"github.com/skive-ml/skive/internal/mapped"
 )
 
 const (
@@ -53,6 +56,9 @@ func parseSafetensors(b []byte) (tensors map[string]foreignTensor, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = corrupt("safetensors: %v", r)
+			if fault := mapped.Fault(r); fault != nil {
+				err = fault
+			}
 		}
 	}()
 	if err := checkSafetensorsHeader(b); err != nil {
@@ -111,7 +117,8 @@ func checkSafetensorsHeader(b []byte) error {
 
 // writeSafetensors writes the tensors in the order that the Hugging Face
 // library gives them. Names are mapped by rename.
-func writeSafetensors(w io.Writer, tensors map[string]Tensor, rename func(string) string) error {
+func writeSafetensors(w io.Writer, tensors map[string]Tensor, rename func(string) string) (err error) {
+	defer mapped.Catch(&err, debug.SetPanicOnFault(true))
 	views := make(map[string]safetensors.TensorView, len(tensors))
 	for name, t := range tensors {
 		var d safetensors.DType
@@ -135,7 +142,10 @@ func writeSafetensors(w io.Writer, tensors map[string]Tensor, rename func(string
 		}
 		views[rename(name)] = v
 	}
-	return safetensors.SerializeToWriter(views, map[string]string{"format": "pt"}, w)
+	if err := safetensors.SerializeToWriter(views, map[string]string{"format": "pt"}, w); err != nil {
+		return err
+	}
+	return unchanged(tensors)
 }
 
 // shardIndex is model.safetensors.index.json: the file of every tensor.

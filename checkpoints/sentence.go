@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/skive-ml/skive/internal/mapped"
 )
 
 // Pooling is how the hidden states of a text's tokens become one vector. The
@@ -513,14 +515,14 @@ func (m *Model) denseWeights(dir modelDir, folder string, d Dense, prefix string
 		if !ok || kind.sharded {
 			continue
 		}
-		f, err := mapFile(p)
+		f, err := mapped.Open(p)
 		if err != nil {
 			return err
 		}
 		m.files = append(m.files, f)
-		found, err := kind.parse(f.data)
+		found, err := kind.parse(f.Data)
 		if err != nil {
-			return fmt.Errorf("%s: %w", p, err)
+			return named(p, err)
 		}
 		parts := []string{"weight"}
 		if d.Bias {

@@ -3,9 +3,12 @@ package checkpoints
 import (
 	"fmt"
 	"io"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/skive-ml/skive/internal/mapped"
 )
 
 // Extension is the usual ending of the name of a .skive file.
@@ -31,7 +34,8 @@ func (m *Model) SaveSkive(path string) error {
 	return WriteFile(path, m.writeSkive)
 }
 
-func (m *Model) writeSkive(w io.Writer) error {
+func (m *Model) writeSkive(w io.Writer) (err error) {
+	defer mapped.Catch(&err, debug.SetPanicOnFault(true))
 	config, err := formatConfig(m, true)
 	if err != nil {
 		return err
@@ -45,44 +49,53 @@ func (m *Model) writeSkive(w io.Writer) error {
 		t := m.Tensors[name]
 		sections = append(sections, section{name, t.DType.code(), t.Shape, t.Data})
 	}
-	return writeContainer(w, kindModel, skiveMeta{config, m.Provenance}, sections)
+	if err := writeContainer(w, kindModel, skiveMeta{config, m.Provenance}, sections); err != nil {
+		return err
+	}
+	return unchanged(m.Tensors)
 }
 
 // openSkive maps a .skive file.
-func openSkive(path string, verify bool) (*Model, error) {
-	f, err := mapFile(path)
+func openSkive(path string, verify bool) (m *Model, err error) {
+	f, err := mapped.Open(path)
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
+	defer mapped.Catch(&err, debug.SetPanicOnFault(true))
 	var checks *verification
 	if verify {
-		checks = f.verification()
+		checks = verificationOf(f)
 	}
-	m, err := parseSkive(f.data, checks)
+	m, err = parseSkive(f.Data, checks)
 	if err != nil {
-		f.close()
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, named(path, err)
 	}
 	m.files = append(m.files, f)
 	m.skive = path
 	return m, nil
 }
 
-func (m *mapping) verification() *verification {
-	return &verification{finite: true, release: m.release}
+func verificationOf(f *mapped.File) *verification {
+	return &verification{finite: true, release: f.Release}
 }
 
 // Verify checks what OpenUnverified has left out, so that the model can be
 // prepared meanwhile: it may run beside everything that reads the model. It
 // returns nil for a model that was not read from a .skive file, and must not run
 // beside Close.
-func (m *Model) Verify() error {
+func (m *Model) Verify() (err error) {
+	defer mapped.Catch(&err, debug.SetPanicOnFault(true))
 	if m.skive == "" || len(m.files) == 0 {
 		return nil
 	}
 	f := m.files[0]
-	if _, _, err := readContainer(f.data, kindModel, f.verification()); err != nil {
-		return fmt.Errorf("%s: %w", m.skive, err)
+	if _, _, err := readContainer(f.Data, kindModel, verificationOf(f)); err != nil {
+		return named(m.skive, err)
 	}
 	return nil
 }

@@ -86,6 +86,11 @@ type Options struct {
 	// each text; "" stands for their default prompt, if they name one, and NoPrompt
 	// for none.
 	Prompt string
+	// NoMap copies the embeddings of the vocabulary into memory. Without it they stay
+	// in the model's file, which is mapped where the system can do that (not on
+	// Windows), and several processes share them; the file must then not be written
+	// to before the engine is closed, see ModelFileError.
+	NoMap bool
 	// Profile makes the engine measure the time of each stage.
 	Profile bool
 	// Observe, if not nil, is called with the input of each linear layer of the
@@ -112,7 +117,10 @@ type Engine struct {
 }
 
 // Open compiles the model at path, which may have any format that
-// checkpoints.Open reads.
+// checkpoints.Open reads. A new version of the model is to be put in its place by
+// renaming, as all that Skive writes is: the engine goes on with the old one. If
+// the file is overwritten or cut off in place, a call gives a *ModelFileError, and
+// never an answer from changed weights; with Options.NoMap nothing happens.
 func Open(path string, o Options) (*Engine, error) {
 	m, e, err := open(path, func(m *checkpoints.Model) (*Engine, error) { return compile(m, o, true) })
 	if err != nil {
@@ -127,12 +135,12 @@ func open[T interface{ Close() error }](path string, compile func(*checkpoints.M
 	var none T
 	m, err := checkpoints.OpenUnverified(path)
 	if err != nil {
-		return nil, none, err
+		return nil, none, ofFile(err)
 	}
 	verified := make(chan error, 1)
 	go func() { verified <- m.Verify() }()
 	c, err := compile(m)
-	damaged := <-verified
+	damaged := ofFile(<-verified)
 	switch {
 	case damaged == nil && err == nil:
 		return m, c, nil
@@ -141,7 +149,9 @@ func open[T interface{ Close() error }](path string, compile func(*checkpoints.M
 	case damaged != nil: // which explains the rest
 		err = damaged
 	default:
-		err = fmt.Errorf("%s: %w", path, err)
+		if file := (*ModelFileError)(nil); !errors.As(err, &file) {
+			err = fmt.Errorf("%s: %w", path, err)
+		}
 	}
 	return nil, none, errors.Join(err, m.Close())
 }
@@ -234,7 +244,8 @@ func (e *Engine) Close() error {
 // entry of the vocabulary: see PredictMasked. After the first calls with the
 // largest batch no memory is allocated.
 //
-// Input that cannot be computed gives an *InputError.
+// Input that cannot be computed gives an *InputError, outputs that are NaN or
+// infinite a *NotFiniteError, and a file that has changed a *ModelFileError.
 func (e *Engine) PredictTokens(dst []float32, ids, typeIDs, offsets []int32) ([]float32, error) {
 	if err := e.check(ids, typeIDs, offsets); err != nil {
 		return nil, err
@@ -246,24 +257,82 @@ func (e *Engine) PredictTokens(dst []float32, ids, typeIDs, offsets []int32) ([]
 
 // predict computes checked input, with the engine locked.
 func (e *Engine) predict(dst []float32, ids, typeIDs, offsets []int32) ([]float32, error) {
-	return e.compute(dst, ids, typeIDs, offsets, nil, e.weights.rows(len(offsets)-1, len(ids)))
+	dst, err := e.compute(dst, ids, typeIDs, offsets, nil, e.weights.rows(len(offsets)-1, len(ids)))
+	if err == nil {
+		err = e.weights.checkFinite(dst, offsets, nil)
+	}
+	return dst, err
 }
 
 // predictRows computes checked input for chosen tokens, with the engine locked.
 func (e *Engine) predictRows(dst []float32, ids, typeIDs, offsets, rows []int32) ([]float32, error) {
-	return e.compute(dst, ids, typeIDs, offsets, rows, len(rows))
+	dst, err := e.compute(dst, ids, typeIDs, offsets, rows, len(rows))
+	if err == nil {
+		err = e.weights.checkFinite(dst, offsets, rows)
+	}
+	return dst, err
 }
 
 func (e *Engine) compute(dst []float32, ids, typeIDs, offsets, selected []int32, rows int) ([]float32, error) {
 	if e.closed {
 		return nil, ErrClosed
 	}
+	if err := e.weights.usable(); err != nil {
+		return nil, err
+	}
 	n := rows * e.weights.outputs
 	dst = slices.Grow(dst[:0], n)[:n]
-	if n > 0 {
-		e.forward(dst, ids, typeIDs, offsets, selected)
+	if n == 0 {
+		return dst, nil
+	}
+	err := e.forward(dst, ids, typeIDs, offsets, selected)
+	if err == nil {
+		err = e.weights.file.Check()
+	}
+	if err != nil {
+		return nil, e.weights.lose(err)
 	}
 	return dst, nil
+}
+
+// lose closes all engines that share the weights, for an error of their file.
+func (w *weights) lose(err error) error {
+	var file *ModelFileError
+	if err = ofFile(err); errors.As(err, &file) {
+		w.lost.CompareAndSwap(nil, file)
+	}
+	return err
+}
+
+// usable returns an error once the weights are lost.
+func (w *weights) usable() error {
+	if lost := w.lost.Load(); lost != nil {
+		return fmt.Errorf("%w: %w", ErrClosed, lost)
+	}
+	return nil
+}
+
+// checkFinite looks for NaN and infinity in the outputs of sequences, or of the
+// selected tokens.
+func (w *weights) checkFinite(outputs []float32, offsets, selected []int32) error {
+	for i, v := range outputs {
+		if v-v == 0 {
+			continue
+		}
+		at := i / w.outputs
+		if w.perToken() {
+			token := int32(at)
+			if selected != nil {
+				token = selected[at]
+			}
+			at = 0
+			for offsets[at+1] <= token {
+				at++
+			}
+		}
+		return &NotFiniteError{at, v}
+	}
+	return nil
 }
 
 func (e *Engine) check(ids, typeIDs, offsets []int32) error {

@@ -3,6 +3,8 @@ package infer
 import (
 	"errors"
 	"fmt"
+
+	"github.com/skive-ml/skive/internal/mapped"
 )
 
 var (
@@ -64,4 +66,43 @@ func (e *InputError) Unwrap() error { return e.Err }
 
 func inputError(sequence, token int, err error, format string, args ...any) error {
 	return &InputError{sequence, token, err, fmt.Sprintf(format, args...)}
+}
+
+// ModelFileError tells that the file of a model was overwritten or cut off under
+// the engine or pool that has it mapped, or that it cannot be read any more. The
+// call that finds it gets no answers, and the engine or pool is closed: later
+// calls get an error that is both ErrClosed and this one.
+type ModelFileError struct {
+	// Path is the file.
+	Path string
+	// Err is the reason.
+	Err error
+}
+
+func (e *ModelFileError) Error() string { return "infer: " + e.Path + ": " + e.Err.Error() }
+
+func (e *ModelFileError) Unwrap() error { return e.Err }
+
+// ofFile returns an error of a mapped file as a ModelFileError, others as they are.
+func ofFile(err error) error {
+	var file *mapped.Error
+	if errors.As(err, &file) {
+		return &ModelFileError{file.Path, file.Err}
+	}
+	return err
+}
+
+// NotFiniteError tells that a model gives NaN or infinity for an input: its
+// weights are too large for its arithmetic. The engine goes on, and a pool
+// answers what other callers asked for.
+type NotFiniteError struct {
+	// Input is the number of the input in the call of Predict or Embed, or of the
+	// sequence in that of PredictTokens.
+	Input int
+	// Value is NaN or an infinity.
+	Value float32
+}
+
+func (e *NotFiniteError) Error() string {
+	return fmt.Sprintf("infer: input %d: the model's outputs are not finite (%v): its weights are too large to compute with", e.Input, e.Value)
 }

@@ -62,7 +62,7 @@ func (w *weights) loadHead(l *loader) {
 	w.transform = l.linear(checkpoints.F32, checkpoints.LMTransform.Part())
 	w.headActivation = l.activation(w.config.LMActivation())
 	w.transformNorm = l.norm(checkpoints.LMNorm.Part())
-	w.classifier = &linear{in: w.config.EmbeddingWidth(), out: w.config.VocabSize, bias: l.values(checkpoints.Decoder.Part().Bias())}
+	w.classifier = &linear{in: w.config.EmbeddingWidth(), out: w.config.VocabSize, bias: slices.Clone(l.values(checkpoints.Decoder.Part().Bias()))}
 	if words := l.values(checkpoints.WordEmbeddings.Part().Weight()); l.err == nil {
 		w.classifier.f32.Pack(kernels.Transposed(words, w.classifier.in), w.classifier.in, w.classifier.out)
 	}

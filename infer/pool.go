@@ -106,7 +106,8 @@ type request struct {
 }
 
 // OpenPool compiles the model at path, which may have any format that
-// checkpoints.Open reads, for a pool.
+// checkpoints.Open reads, for a pool. What Open says of changes of the file holds
+// for all of the pool's instances.
 func OpenPool(path string, o PoolOptions) (*Pool, error) {
 	m, p, err := open(path, func(m *checkpoints.Model) (*Pool, error) { return newPool(m, o, true) })
 	if err != nil {
@@ -211,6 +212,9 @@ func (p *Pool) PredictTokens(ctx context.Context, dst []float32, ids, typeIDs, o
 	p.mu.Lock()
 	p.recycle(r)
 	p.mu.Unlock()
+	if err == nil {
+		err = p.engines[0].weights.checkFinite(dst, offsets, nil)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -249,6 +253,9 @@ func (p *Pool) submit(ctx context.Context, ids, typeIDs, offsets []int32) (*requ
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil, ErrClosed
+	}
+	if err := p.engines[0].weights.usable(); err != nil {
+		return nil, err
 	}
 	if len(p.queue) >= p.options.MaxQueue {
 		p.stats.Refused++
@@ -319,9 +326,17 @@ func (p *Pool) work(e *Engine, cores []int) {
 	defer timer.Stop()
 	for p.next(&b, timer) {
 		var err error
-		b.logits, err = e.PredictTokens(b.logits, b.ids, b.typeIDs, b.offsets)
+		b.logits, err = e.batch(b.logits, b.ids, b.typeIDs, b.offsets)
 		p.answer(&b, err, e.weights.outputs)
 	}
+}
+
+// batch computes the checked input of several callers, each of whom looks for
+// numbers that are none in its own part.
+func (e *Engine) batch(dst []float32, ids, typeIDs, offsets []int32) ([]float32, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.compute(dst, ids, typeIDs, offsets, nil, e.weights.rows(len(offsets)-1, len(ids)))
 }
 
 // next waits for a batch. It reports false when there will be none.

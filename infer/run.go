@@ -1,8 +1,12 @@
 package infer
 
 import (
+	"runtime/debug"
+	"sync/atomic"
+
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/internal/mapped"
 	"github.com/skive-ml/skive/internal/team"
 )
 
@@ -61,6 +65,9 @@ type run struct {
 	// Used where the products are split by columns: like those of a worker.
 	mixed, inner []float32
 	rows         kernels.RowsI8
+
+	// The first fault in mapped memory.
+	fault atomic.Pointer[mapped.Error]
 
 	// What the workers do in the present step.
 	block int // most rows of a part
@@ -171,7 +178,9 @@ func (r *run) few() int {
 
 // forward computes the outputs; those of a head for tokens are of the selected
 // ones, nil for all.
-func (r *run) forward(outputs []float32, ids, typeIDs, offsets, selected []int32) {
+//
+// Where the embeddings cannot be read, it leaves the outputs and returns the error.
+func (r *run) forward(outputs []float32, ids, typeIDs, offsets, selected []int32) error {
 	r.outputs, r.ids, r.typeIDs, r.offsets = outputs, ids, typeIDs, offsets
 	r.sequences = len(offsets) - 1
 	r.tokens = len(ids)
@@ -192,6 +201,9 @@ func (r *run) forward(outputs []float32, ids, typeIDs, offsets, selected []int32
 		r.splitRows(stageQKV, r.weights.layers[0].project, r.tokens, r.hidden, r.projected, kernels.Identity)
 	} else {
 		r.byRows(r.tokens, r.embedStep)
+	}
+	if fault := r.fault.Load(); fault != nil {
+		return fault
 	}
 	for r.layer = 0; r.layer <= last; r.layer++ {
 		l := &r.weights.layers[r.layer]
@@ -219,6 +231,7 @@ func (r *run) forward(outputs []float32, ids, typeIDs, offsets, selected []int32
 	r.selected = nil
 	r.outputs, r.ids, r.typeIDs, r.offsets = nil, nil, nil, nil
 	r.split = splitProduct{}
+	return nil
 }
 
 // lastLayer computes the last layer for the first tokens alone, and the outputs.
@@ -356,6 +369,9 @@ func (r *run) show(l *linear, x []float32) {
 // where they are narrower than the hidden states, their projection, and quantizes
 // the result into rows for the first layer.
 func (r *run) embedRows(w *worker, rows *kernels.RowsI8, lo, hi int) {
+	if r.weights.file != nil {
+		defer r.catch(debug.SetPanicOnFault(true))
+	}
 	w.start()
 	c := &r.weights.config
 	h, e := c.HiddenSize, c.EmbeddingWidth()
@@ -397,6 +413,19 @@ func (r *run) embedRows(w *worker, rows *kernels.RowsI8, lo, hi int) {
 	w.stop(stageEmbeddings)
 	if widen != nil {
 		r.quantize(w, rows, first, hi-lo, r.hidden[lo*h:hi*h])
+	}
+}
+
+// catch notes a fault of the vocabulary's memory; before is whether the goroutine
+// made panics of faults before.
+func (r *run) catch(before bool) {
+	debug.SetPanicOnFault(before)
+	if p := recover(); p != nil {
+		fault := mapped.Fault(p)
+		if fault == nil {
+			panic(p)
+		}
+		r.fault.CompareAndSwap(nil, fault)
 	}
 }
 

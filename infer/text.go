@@ -148,6 +148,11 @@ func (w *weights) batches(t *textBuffers, o *Options, inputs []Input, compute fu
 			if errors.As(err, &unfit) {
 				return fmt.Errorf("inputs %d to %d: the tokenizer does not fit the model: %w", done, done+n-1, err)
 			}
+			var number *NotFiniteError
+			if errors.As(err, &number) {
+				input, _ := slices.BinarySearch(t.ends, number.Input+1)
+				return &NotFiniteError{done + input, number.Value}
+			}
 			return err
 		}
 		done += n

@@ -3,10 +3,15 @@ package infer
 import (
 	"encoding/binary"
 	"fmt"
+	"runtime/debug"
+	"slices"
 	"sync"
+	"sync/atomic"
+	"unsafe"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/internal/mapped"
 	"github.com/skive-ml/skive/internal/quant"
 	"github.com/skive-ml/skive/tokenize"
 )
@@ -32,6 +37,11 @@ type weights struct {
 	denseActivations          []kernels.Activation
 	prompt                    string // before each text
 	outputs                   int    // for each sequence, or token
+
+	// file is the mapped file that is read after loading, nil where all is in
+	// memory, and lost is what became of it, shared by all engines.
+	file *mapped.File
+	lost atomic.Pointer[ModelFileError]
 
 	notes     []string // of the model
 	tokenizer func() (*tokenize.Tokenizer, error)
@@ -122,6 +132,19 @@ type table struct {
 	scale []float32 // of the rows of i8
 }
 
+// own copies numbers that are views of the model's.
+func (t *table) own() {
+	t.f32, t.i8 = slices.Clone(t.f32), slices.Clone(t.i8)
+}
+
+// bytes returns the memory of numbers that may be views of the model's.
+func (t *table) bytes() []byte {
+	if t.dtype == checkpoints.I8 {
+		return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(t.i8))), len(t.i8))
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(t.f32))), 4*len(t.f32))
+}
+
 // rows returns n rows from row i on, which are in buf or a view of the table.
 func (t *table) rows(i, n int, buf []float32) []float32 {
 	lo, hi := i*t.width, (i+n)*t.width
@@ -176,7 +199,9 @@ var formats = map[string]checkpoints.DType{
 
 // load compiles a model. One that was opened for the purpose needs no second
 // look at its numbers, and will be given texts: its tokenizer is made meanwhile.
-func load(m *checkpoints.Model, o Options, opened bool) (*weights, error) {
+func load(m *checkpoints.Model, o Options, opened bool) (compiled *weights, err error) {
+	defer func() { err = ofFile(err) }()
+	defer mapped.Catch(&err, debug.SetPanicOnFault(true))
 	dtype, embedding := o.DType, o.Embedding
 	if a := o.AttentionDType; a != "" && a != F32 && a != BF16 {
 		return nil, fmt.Errorf("%w: attention dtype %q, expected %q or %q", ErrOption, a, F32, BF16)
@@ -231,10 +256,17 @@ func load(m *checkpoints.Model, o Options, opened bool) (*weights, error) {
 		go w.tokenizer()
 	}
 
+	// The vocabulary, of which a call reads a few rows, stays where it is: the rest
+	// is copied, so that nothing else can change or fault.
 	w.word = l.table(checkpoints.WordEmbeddings)
+	if o.NoMap {
+		w.word.own()
+	}
 	w.position = l.table(checkpoints.PositionEmbeddings)
+	w.position.own()
 	if m.Config.TypeVocabSize > 0 {
 		w.tokenType = l.table(checkpoints.TypeEmbeddings)
+		w.tokenType.own()
 	}
 	w.embeddings = l.norm(checkpoints.EmbeddingNorm.Part())
 	if m.Config.ProjectsEmbeddings() {
@@ -269,6 +301,12 @@ func load(m *checkpoints.Model, o Options, opened bool) (*weights, error) {
 	if l.err != nil {
 		return nil, fmt.Errorf("infer: %w", l.err)
 	}
+	w.file = mapped.Of(w.word.bytes())
+	for _, t := range m.Tensors {
+		if err := mapped.Of(t.Data).Check(); err != nil {
+			return nil, err
+		}
+	}
 	return w, nil
 }
 
@@ -299,7 +337,7 @@ func (l *loader) activation(name string) kernels.Activation {
 }
 
 func (l *loader) norm(p checkpoints.Part) norm {
-	return norm{l.values(p.Weight()), l.values(p.Bias())}
+	return norm{slices.Clone(l.values(p.Weight())), slices.Clone(l.values(p.Bias()))}
 }
 
 func (l *loader) table(role checkpoints.Role) table {
@@ -313,7 +351,7 @@ func (l *loader) table(role checkpoints.Role) table {
 			r.half[i] = binary.LittleEndian.Uint16(t.Data[2*i:])
 		}
 	case checkpoints.I8:
-		r.i8, r.scale = t.Int8s(), l.values(checkpoints.ScaleOf(name))
+		r.i8, r.scale = t.Int8s(), slices.Clone(l.values(checkpoints.ScaleOf(name)))
 	default:
 		r.f32 = l.values(name)
 	}

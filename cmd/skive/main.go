@@ -24,6 +24,7 @@ import (
 	"github.com/skive-ml/skive/internal/interrupt"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/machine"
+	"github.com/skive-ml/skive/internal/mapped"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -100,10 +101,16 @@ func limitMemory() error {
 
 // run executes the command line and returns the exit code.
 func run(ctx context.Context, args []string) (code int) {
+	// A model's file that is cut off while it is mapped faults where it is read.
+	debug.SetPanicOnFault(true)
 	defer func() {
 		if r := recover(); r != nil {
-			fmt.Fprintf(os.Stderr, "skive: internal error: %v\n", r)
 			code = exitFailure
+			if fault := mapped.Fault(r); fault != nil {
+				fmt.Fprintf(os.Stderr, "skive: %v\n", fault)
+				return
+			}
+			fmt.Fprintf(os.Stderr, "skive: internal error: %v\n", r)
 		}
 	}()
 	root := newRoot()

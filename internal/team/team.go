@@ -5,6 +5,7 @@
 package team
 
 import (
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -156,6 +157,8 @@ func (t *Team) Close() {
 
 func (t *Team) work(worker int) {
 	defer t.exited.Done()
+	// A fault in mapped memory is raised on the caller like any other panic.
+	debug.SetPanicOnFault(true)
 	var seen uint32
 	changed := func() bool { return uint32(t.ticket.Load()>>32) != seen }
 	for {

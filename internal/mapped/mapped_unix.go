@@ -1,0 +1,83 @@
+//go:build unix
+
+package mapped
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// handle keeps the file open: another file may take its path.
+type handle struct {
+	file *os.File
+	fd   int
+}
+
+func (f *File) open() (mapped bool, err error) {
+	file, err := os.Open(f.path)
+	if err != nil {
+		return false, err
+	}
+	defer func() {
+		if !mapped {
+			file.Close()
+		}
+	}()
+	info, err := file.Stat()
+	if err != nil {
+		return false, err
+	}
+	if !info.Mode().IsRegular() {
+		return false, fmt.Errorf("%s: not a regular file", f.path)
+	}
+	f.handle = handle{file, int(file.Fd())}
+	if f.opened, err = f.stat(); err != nil {
+		return false, fmt.Errorf("%s: %w", f.path, err)
+	}
+	size := f.opened.size
+	if size == 0 {
+		return false, nil
+	}
+	if size > math.MaxInt {
+		return false, fmt.Errorf("%s: %d bytes do not fit the address space", f.path, size)
+	}
+	f.Data, err = unix.Mmap(f.fd, 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return false, fmt.Errorf("%s: mapping %d bytes: %w", f.path, size, err)
+	}
+	return true, nil
+}
+
+func (f *File) close() error {
+	if f.Data == nil {
+		return nil
+	}
+	data := f.Data
+	f.Data = nil
+	f.file.Close() // nothing was written to it
+	return unix.Munmap(data)
+}
+
+func (f *File) stat() (stamp, error) {
+	var s unix.Stat_t
+	if err := unix.Fstat(f.fd, &s); err != nil {
+		return stamp{}, err
+	}
+	return stamp{s.Size, int64(s.Mtim.Sec), int64(s.Mtim.Nsec)}, nil
+}
+
+// Release lets go of the memory that part of the file occupies, until it is
+// read again.
+func (f *File) Release(part []byte) {
+	page := uintptr(os.Getpagesize())
+	p := unsafe.Pointer(unsafe.SliceData(part))
+	skip := -uintptr(p) & (page - 1)
+	if n := uintptr(len(part)); n >= skip+page {
+		// A hint: without it, more memory is in use and nothing else.
+		_ = unix.Madvise(part[skip:skip+(n-skip)&^(page-1)], unix.MADV_DONTNEED)
+	}
+}
