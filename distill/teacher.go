@@ -279,7 +279,7 @@ func (t *teacher) compute(b *data.Batch, rows []int32) error {
 				o.fresh, err = t.engine.PredictTokens(o.fresh, b.IDs, b.TypeIDs, b.Offsets)
 			}
 			if err != nil {
-				return err
+				return fmt.Errorf("the teacher: %w", err)
 			}
 		}
 		if err := o.encode(); err != nil {

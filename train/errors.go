@@ -14,13 +14,17 @@ type DivergedError struct {
 	// Step is the number of the step, counted from 1, that diverged. Neither
 	// its update nor anything after it was saved.
 	Step int
-	// What is the quantity: "loss", "gradient norm" or "weight norm".
+	// What is the quantity: "loss", "gradient norm", "weight norm", or, at an
+	// evaluation, "development loss".
 	What string
 	// Value is NaN or an infinity.
 	Value float64
 }
 
 func (e *DivergedError) Error() string {
+	if e.Step == 1 && (e.What == "loss" || e.What == "gradient norm") {
+		return fmt.Sprintf("%s is %v at step 1, before the first update: the outputs of the model (or of its teacher) are not finite numbers", e.What, e.Value)
+	}
 	return fmt.Sprintf("%s is %v at step %d: lower the learning rate (lr) or clip harder (max-grad-norm)", e.What, e.Value, e.Step)
 }
 

@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/skive-ml/skive/checkpoints"
@@ -103,7 +104,7 @@ func Logits(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o 
 		}
 		enc.Fill(&batch, examples)
 		if some, err = engine.PredictTokens(some, batch.IDs, batch.TypeIDs, batch.Offsets); err != nil {
-			return nil, err
+			return nil, ofExample(err, &batch)
 		}
 		at := 0
 		for _, example := range examples {
@@ -112,6 +113,16 @@ func Logits(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o 
 		}
 	}
 	return all, nil
+}
+
+// ofExample makes the sequence of a batch for which a model gives NaN or infinity
+// the number of its example in the data set.
+func ofExample(err error, b *data.Batch) error {
+	var number *infer.NotFiniteError
+	if errors.As(err, &number) {
+		return &infer.NotFiniteError{Input: int(b.Index[number.Input]), Value: number.Value}
+	}
+	return err
 }
 
 // Answered returns the data set with the model's own answers, by the inference

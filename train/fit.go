@@ -504,8 +504,15 @@ func (f *fit) evaluate(ctx context.Context, step int, epoch float64) error {
 		return fmt.Errorf("evaluation after step %d: %w", step, err)
 	}
 	metrics, err := evaluateEncoded(ctx, served, f.dev, infer.Options{Threads: f.o.Threads})
+	var number *infer.NotFiniteError
+	if errors.As(err, &number) {
+		return &DivergedError{step, "development loss", math.NaN()}
+	}
 	if err != nil {
 		return fmt.Errorf("evaluation after step %d: %w", step, err)
+	}
+	if loss := metrics["loss"]; math.IsNaN(loss) || math.IsInf(loss, 0) {
+		return &DivergedError{step, "development loss", loss}
 	}
 	e := Evaluation{Step: step, Epoch: epoch, Metrics: metrics}
 	f.result.Evaluations = append(f.result.Evaluations, e)

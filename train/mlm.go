@@ -188,7 +188,7 @@ func maskedOutcome(ctx context.Context, model *checkpoints.Model, enc *data.Enco
 			return nil, err
 		}
 		if logits, err = engine.PredictMasked(logits, m.IDs, batch.TypeIDs, batch.Offsets, m.Rows); err != nil {
-			return nil, err
+			return nil, ofExample(err, &batch)
 		}
 		s := 0
 		for i, want := range m.Labels {

@@ -17,7 +17,9 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/golden"
+	"github.com/skive-ml/skive/quantize"
 )
 
 func subset(ds *data.Dataset, lo, hi int) *data.Dataset {
@@ -287,6 +289,57 @@ func TestDivergenceNamesTheStepAndKeepsTheLastState(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(o.Output, "model.safetensors")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a model was written: %v", err)
+	}
+}
+
+// A model that answers with NaN at an evaluation has diverged, whatever the loss
+// of its last step was, and the best one before stays.
+func TestDivergenceAtAnEvaluation(t *testing.T) {
+	ds := golden.Data(t)
+	for name, change := range map[string]func(*Options){
+		"every step":      func(o *Options) { o.EvalEvery = 1 },
+		"the last step":   func(o *Options) { o.Steps = 2 },
+		"bf16":            func(o *Options) { o.EvalEvery, o.Precision = 1, infer.BF16 },
+		"quantize-aware":  func(o *Options) { o.EvalEvery, o.QuantizeAware = 1, quantize.Dynamic },
+		"large, not NaN":  func(o *Options) { o.EvalEvery, o.LearningRate = 1, 1e10 },
+		"accumulated":     func(o *Options) { o.EvalEvery, o.Accumulate = 1, 2 },
+		"weights at once": func(o *Options) { o.EvalEvery, o.LearningRate = 1, 1e38 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := quick()
+			o.LearningRate, o.Schedule, o.Warmup, o.Steps = 1e30, Constant, 0.5, 4
+			o.Output = filepath.Join(t.TempDir(), "out")
+			change(&o)
+			_, _, err := Run(context.Background(), golden.Model(t), subset(ds, 0, 40), subset(ds, 100, 120), o)
+			var diverged *DivergedError
+			if err == nil && name == "large, not NaN" {
+				return // LayerNorm makes numbers of it
+			}
+			if !errors.As(err, &diverged) || !strings.Contains(err.Error(), "lower the learning rate") {
+				t.Fatalf("%v, expected a *DivergedError", err)
+			}
+			m, err := checkpoints.Open(o.Output)
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, checkpoints.ErrNotModel) {
+				return // no evaluation was good
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			if _, err := Evaluate(context.Background(), m, subset(ds, 100, 120), EvaluateOptions{}); err != nil {
+				t.Errorf("the best model: %v", err)
+			}
+		})
+	}
+	// Before the first update no learning rate helps.
+	m := golden.Model(t).Clone()
+	gamma := m.Tensors["bert.encoder.layer.0.output.LayerNorm.weight"].Float32s()
+	for i := range gamma {
+		gamma[i] = 3e38
+	}
+	_, _, err := Run(context.Background(), m, subset(ds, 0, 40), nil, quick())
+	if err == nil || strings.Contains(err.Error(), "lower the learning rate") || !strings.Contains(err.Error(), "before the first update") {
+		t.Error(err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"text/tabwriter"
@@ -101,6 +102,9 @@ each token at run time.`,
 			if q, err = activations(q); err != nil {
 				return err
 			}
+			if err := checkOutputs(q); err != nil {
+				return err
+			}
 			if err := q.SaveSkive(output); err != nil {
 				return err
 			}
@@ -119,6 +123,27 @@ each token at run time.`,
 	overwriteFlag(f, &overwrite)
 	task.register(f, false)
 	return c
+}
+
+// checkOutputs refuses a model that answers with NaN or infinity, by a few random
+// tokens.
+func checkOutputs(m *checkpoints.Model) error {
+	o := infer.Options{Threads: common.threads}
+	if !m.HasHead() {
+		o.Embedding = infer.Mean
+	}
+	engine, err := infer.New(m, o)
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+	n := min(16, m.Config.MaxTokens())
+	ids, r := make([]int32, n), rand.New(rand.NewPCG(1, 2))
+	for i := range ids {
+		ids[i] = r.Int32N(int32(m.Config.VocabSize))
+	}
+	_, err = engine.PredictTokens(nil, ids, nil, []int32{0, int32(n)})
+	return err
 }
 
 func int8Weights(m *checkpoints.Model, embeddings bool) []string {
