@@ -38,6 +38,10 @@ func WriteFile(path string, write func(io.Writer) error) error {
 	return nil
 }
 
+// TemporaryName is the name that a file has while WriteFile writes it. A process that
+// is killed meanwhile leaves it behind, and the next WriteFile takes it over.
+func TemporaryName(name string) string { return "." + name + ".tmp" }
+
 // WriteBytes is WriteFile of content.
 func WriteBytes(path string, content []byte) error {
 	return WriteFile(path, contentWriter(content))
@@ -54,7 +58,7 @@ func writeFile(path string, write func(io.Writer) error) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
-	tmp := filepath.Join(dir, "."+filepath.Base(path)+".tmp")
+	tmp := filepath.Join(dir, TemporaryName(filepath.Base(path)))
 	if err := reach("create"); err != nil {
 		return err
 	}

@@ -430,6 +430,12 @@ func TestRunRefusesAForeignDirectory(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, RecipeFile)); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(dir, checkpoints.TemporaryName(RecipeFile)), nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.checkOutput(); err != nil {
+		t.Errorf("what a run leaves that is killed at its beginning: %v", err)
+	}
 	if err := os.WriteFile(filepath.Join(dir, "thesis.tex"), nil, 0o666); err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,9 @@ func (c *run) checkOutput() error {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if len(entries) > 0 {
+		// A run that is killed at its very beginning leaves half a recipe.
+		taken := func(e fs.DirEntry) bool { return e.Name() != checkpoints.TemporaryName(RecipeFile) }
+		if slices.ContainsFunc(entries, taken) {
 			return fmt.Errorf("%s: the output directory is neither empty nor that of an earlier run", c.Output)
 		}
 	default:

@@ -252,6 +252,24 @@ func TestResumingAfterAKill(t *testing.T) {
 	}
 }
 
+// Curves that cannot be written are an error, and cost nothing of what was trained.
+func TestStateWithoutCurves(t *testing.T) {
+	o := quick()
+	o.Output = t.TempDir()
+	taken := filepath.Join(o.Output, CurvesFile)
+	if err := os.Mkdir(taken, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	ds := golden.Data(t)
+	if _, _, err := Run(t.Context(), golden.Model(t), ds, ds, o); err == nil || !strings.Contains(err.Error(), CurvesFile) {
+		t.Errorf("error %v, want one that names %s", err, CurvesFile)
+	}
+	var h stateHeader
+	if _, err := checkpoints.ReadState(filepath.Join(o.Output, StateDir, stateFile), &h); err != nil || h.Step == 0 {
+		t.Errorf("state after step %d, error %v", h.Step, err)
+	}
+}
+
 func TestDamagedStateIsAnErrorThatNamesTheFile(t *testing.T) {
 	o := quick()
 	o.Output = filepath.Join(t.TempDir(), "out")

@@ -58,6 +58,8 @@ func (f *fit) save(step int, finished bool) error {
 		}
 	}
 	r := f.result
+	// They go before the state: a run that is killed in between writes them again.
+	shown := errors.Join(f.log.flush(), f.events.flush(), writeCurves(f.o.Output, f.o.stage(), r.History, r.Evaluations))
 	err := checkpoints.WriteState(f.statePath(), checkpoints.State{
 		Header: stateHeader{
 			Step: step, Total: f.total, Finished: finished, Settings: f.settings, Best: r.Best,
@@ -65,14 +67,10 @@ func (f *fit) save(step int, finished bool) error {
 		},
 		Sections: sections,
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		f.saved = step
 	}
-	f.saved = step
-	if err := errors.Join(f.log.flush(), f.events.flush()); err != nil {
-		return err
-	}
-	return writeCurves(f.o.Output, f.o.stage(), r.History, r.Evaluations)
+	return errors.Join(shown, err)
 }
 
 // readState reads the state of the output directory, nil where there is none,

@@ -78,11 +78,21 @@ func tryWriting(dir string) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, ".skive-trial-*")
+	// The name is fixed, so that what a killed process left is removed by the next one.
+	trial := filepath.Join(dir, ".skive-trial")
+	os.Remove(trial)
+	f, err := os.OpenFile(trial, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if errors.Is(err, fs.ErrExist) {
+		return nil // another process has just made it
+	}
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Close(), os.Remove(f.Name()))
+	err = f.Close()
+	if rerr := os.Remove(trial); !errors.Is(rerr, fs.ErrNotExist) {
+		err = errors.Join(err, rerr)
+	}
+	return err
 }
 
 // checkOutputFile is checkOutput for an output that is a file.
