@@ -358,16 +358,24 @@ func (r *round) checkRepeat() error {
 	return r.checkTidy()
 }
 
-// reference is the signatures of what a command line writes in peace.
+// reference is the signatures of what a command line writes in peace, in a directory
+// of its own.
 func (r *round) reference(in setting, args []string) ([]string, error) {
-	other := "reference" + filepath.Ext(r.output)
-	args = slices.Clone(args)
-	args[slices.Index(args, "-o")+1] = other
+	in.dir = r.path("peace")
+	output := filepath.Join("peace", r.output)
+	if err := os.MkdirAll(filepath.Dir(r.path(output)), 0o755); err != nil {
+		return nil, err
+	}
+	for _, input := range r.inputs {
+		if err := os.Symlink(r.path(input), r.path("peace", input)); err != nil {
+			return nil, err
+		}
+	}
 	if e := r.again(in, args); e.code != 0 && !r.excused.varies {
 		return nil, fmt.Errorf("a run in peace fails: %.300s", e.stderr)
 	}
-	all, err := r.signatures(other)
-	return all, errors.Join(err, os.RemoveAll(r.path(other)))
+	all, err := r.signatures(output)
+	return all, errors.Join(err, os.RemoveAll(in.dir))
 }
 
 // repeat runs the command once more as its user would.
@@ -379,6 +387,7 @@ func (r *round) repeat(in setting) error {
 	}
 	states, _ := filepath.Glob(escape(r.path(r.output)) + "/state/training.state")
 	if more, _ := filepath.Glob(escape(r.path(r.output)) + "/*/state/training.state"); len(states)+len(more) > 0 && slices.Contains(flags, flagInfo{name: "resume"}) {
+		args = slices.DeleteFunc(args, func(a string) bool { return a == "--overwrite" })
 		args = append([]string{"--resume"}, args...)
 	} else if r.wrote() && slices.Contains(flags, flagInfo{name: "overwrite"}) && !r.has("--overwrite") {
 		args = append([]string{"--overwrite"}, args...)
