@@ -194,10 +194,12 @@ func (c *run) load() (err error) {
 	}
 	if c.teacher != nil && c.teacher.HasHead() && !c.teacher.Config.GenericLabels() {
 		// Everything that follows counts classes in the model's order.
-		if c.train, err = train.Relabel("training", c.train, c.teacher.Config, true); err != nil {
+		named := c.teacher.Config
+		named.Pairs = false // it is trained on these texts first
+		if c.train, err = train.Relabel("training", c.train, named, true); err != nil {
 			return &SettingError{"train", err}
 		}
-		if c.dev, err = train.Relabel("development", c.dev, c.teacher.Config, true); err != nil {
+		if c.dev, err = train.Relabel("development", c.dev, named, true); err != nil {
 			return &SettingError{"dev", err}
 		}
 	}

@@ -52,9 +52,6 @@ func Outcome(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o 
 	if err != nil {
 		return nil, err
 	}
-	if err := checkPairs(model.Config, ds); err != nil {
-		return nil, fmt.Errorf("evaluation: %w", err)
-	}
 	enc, err := Encode(model, ds, o.MaxLength)
 	if err != nil {
 		return nil, fmt.Errorf("evaluation: %w", err)

@@ -279,8 +279,13 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 	if o.QuantizeAware != quantize.Static {
 		work.DeleteInputScales()
 	}
+	pairs := work.Config.Pairs
+	work.Config.Pairs = false // as long as the training set has not said
 	if trainSet, err = Relabel("training", trainSet, work.Config, !f.problem.Unlabeled); err != nil {
 		return nil, nil, err
+	}
+	if work.Config.Pairs = pairs; !f.problem.Headless {
+		work.Config.Pairs = readsTexts(work.Config) && !slices.ContainsFunc(trainSet.Examples, alone)
 	}
 	if !f.problem.Unlabeled {
 		if err := twoClasses(trainSet); err != nil {
@@ -297,9 +302,6 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 	}
 	if err := checkVocabulary(work); err != nil {
 		return nil, nil, err
-	}
-	if !f.problem.Headless {
-		work.Config.Pairs = readsTexts(work.Config) && !slices.ContainsFunc(trainSet.Examples, alone)
 	}
 	f.settings = o.settings()
 	maps.Copy(f.settings, f.problem.Settings)

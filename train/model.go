@@ -34,7 +34,8 @@ func (e *LabelError) Error() string {
 
 // Relabel returns a data set, "training" say, with the labels of a model, see
 // data.Dataset.Relabel. An example whose label does not fit the model, or that has
-// none although it is required, is a *LabelError.
+// none although it is required, is a *LabelError. A single text is an error where
+// the model was trained on pairs.
 func Relabel(set string, ds *data.Dataset, cfg checkpoints.Config, required bool) (*data.Dataset, error) {
 	if ds.Task.Kind == data.MaskedLM {
 		return ds, nil
@@ -43,6 +44,9 @@ func Relabel(set string, ds *data.Dataset, cfg checkpoints.Config, required bool
 		return nil, fmt.Errorf("the model's labels: %w", err)
 	}
 	ds, err := ds.Relabel(cfg.Labels)
+	if err == nil {
+		err = checkPairs(cfg, ds)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s set: %w", set, err)
 	}

@@ -102,9 +102,28 @@ func TestSecondTextMissing(t *testing.T) {
 			if got, _, stderr := predictWith(t, one, "--model", model, "-q"); got != code || strings.Contains(stderr, refused) != (code == 1) {
 				t.Errorf("%s of %s: code %d, %s", model, file, got, stderr)
 			}
-			if got, _, stderr := execute(t, "eval", "--model", model, "--task", "text", "--data", single, "-q"); got != code || strings.Contains(stderr, "evaluation: example 1 is one text, the model was trained on pairs") != (code == 1) {
+			if got, _, stderr := execute(t, "eval", "--model", model, "--task", "text", "--data", single, "-q"); got != code || strings.Contains(stderr, "evaluation set: example 1 is one text, the model was trained on pairs") != (code == 1) {
 				t.Errorf("%s of %s on single texts: code %d, %s", model, file, got, stderr)
 			}
+		}
+		for _, args := range [][]string{
+			{"quantize", "--max-drop", "100", "--data", single},
+			{"prune", "--heads", "1", "--train", single},
+			{"train", "--train", pairs, "--dev", single, "--steps", "1"},
+		} {
+			to := filepath.Join(t.TempDir(), "to.skive")
+			want := code
+			if args[0] == "train" {
+				want = 1 // by what it is trained on now
+			}
+			got, _, stderr := execute(t, append(args, "--model", out, "--task", "text", "-o", to, "-q")...)
+			if got != want || strings.Contains(stderr, "one text, the model was trained on pairs") != (want == 1) {
+				t.Errorf("%s of a model of %s on single texts: code %d, %s", args[0], file, got, stderr)
+			}
+		}
+		to := filepath.Join(t.TempDir(), "to")
+		if code, _, stderr := execute(t, "train", "--model", out, "--task", "text", "--train", single, "--dev", single, "--steps", "1", "-o", to, "-q"); code != 0 {
+			t.Errorf("a model of %s is not trained on single texts: %s", file, stderr)
 		}
 	}
 }
