@@ -142,6 +142,7 @@ func (c *conll) comment(line string, columns []string) bool {
 func (c *conll) next() (row, int, error) {
 	s := &sentence{}
 	first := 0
+	var width, filled int // of the first word's columns
 	for {
 		line, ok := c.text.readLine()
 		if isBlank(line) {
@@ -179,6 +180,17 @@ func (c *conll) next() (row, int, error) {
 			return nil, c.text.line, fmt.Errorf("the word before %q has no label", word)
 		}
 		s.tags = append(s.tags, tag)
+		// The last column is the label if all words have it. Columns that several
+		// tabs in a row divide are as many as hold something.
+		if c.names != nil || c.label >= 0 {
+			continue
+		}
+		hold := len(slices.DeleteFunc(slices.Clone(columns), func(s string) bool { return s == "" }))
+		if len(s.tags) == 1 {
+			width, filled = len(columns), hold
+		} else if len(columns) != width && hold != filled {
+			return nil, c.text.line, fmt.Errorf("found %d columns, the sentence's first word has %d: expected the label in the last one", len(columns), width)
+		}
 	}
 }
 

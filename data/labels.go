@@ -2,6 +2,7 @@ package data
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -93,7 +94,7 @@ func matchLabels(task, model []string) (order []int, names []string, err error) 
 		return order, task, nil
 	case integers(task) && !integers(model):
 		for i, name := range task {
-			n, err := strconv.Atoi(name)
+			n, err := strconv.Atoi(wholeNumber(name))
 			if err != nil || n < 0 || n >= len(model) {
 				return nil, nil, fmt.Errorf("%s is not the number of a class from 0 to %d", name, len(model)-1)
 			}
@@ -132,9 +133,23 @@ func numbersOnly(labels []string) bool {
 	return is("LABEL_") || is("")
 }
 
-// integers tells whether all labels are integers.
+// integers tells whether all labels are integers, also as 1.0 writes them.
 func integers(labels []string) bool {
-	return !slices.ContainsFunc(labels, func(l string) bool { return !isInteger(l) })
+	return !slices.ContainsFunc(labels, func(l string) bool { return !isInteger(wholeNumber(l)) })
+}
+
+// fraction is a number with a point.
+var fraction = regexp.MustCompile(`^\s*[-+]?[0-9]*\.[0-9]+\s*$`)
+
+// wholeNumber returns a label without white space around it and, if it is an
+// integer with a point, as programs write a column in which values are missing,
+// without that: 1 for 1.0.
+func wholeNumber(s string) string {
+	s = strings.TrimSpace(s)
+	if digits, zeros, ok := strings.Cut(s, "."); ok && isInteger(digits) && zeros != "" && strings.Trim(zeros, "0") == "" {
+		return digits
+	}
+	return s
 }
 
 func isInteger(s string) bool {
@@ -149,15 +164,15 @@ func isInteger(s string) bool {
 
 // findLabel returns the number of the label of a name, -1 for none: the one that is
 // spelled so, else the only one that is with letter case and white space around
-// it apart.
+// it apart, or the same integer.
 func findLabel(labels []string, name string) (int, error) {
 	if i := slices.Index(labels, name); i >= 0 {
 		return i, nil
 	}
 	found := -1
-	plain := strings.TrimSpace(name)
+	plain := wholeNumber(name)
 	for i, l := range labels {
-		if !strings.EqualFold(strings.TrimSpace(l), plain) {
+		if !strings.EqualFold(wholeNumber(l), plain) {
 			continue
 		}
 		if found >= 0 {

@@ -31,6 +31,9 @@ func TestRelabel(t *testing.T) {
 		{"a number below the classes", "-1 1", "negative positive", "-1 is not the number"},
 		{"integers as names", "1 3 5", "1 2 3 4 5", "0 2 4"},
 		{"integers as names, in another order", "-1 0 1", "1 0 -1", "2 1 0"},
+		{"integers as names, with points", "1 3 5", "1.0 2.0 3.0 4.0 5.0", "0 2 4"},
+		{"integers with points as names", "1.0 3.0", "1 2 3", "0 2"},
+		{"numbers of classes with points", "0.0 2.0", "negative neutral positive", "0 2"},
 		{"an integer that is no name", "0 1", "1 2 3", `"0" is not among`},
 		{"two of one name", "yes Yes", "YES no", `"yes" and "Yes" are both the model's "YES"`},
 		{"one of two names", "YES no", "yes Yes no", `"YES" may be "yes" or "Yes"`},
@@ -110,5 +113,87 @@ func TestPositiveLabel(t *testing.T) {
 		if d, _, err := o.Difference(other, "f1"); err != nil || d != 0 {
 			t.Errorf("%v: a difference of %v, %v between equal answers", c.labels, d, err)
 		}
+	}
+}
+
+// A label is what it says, in whatever way a program writes it.
+func TestLabelsAsProgramsWriteThem(t *testing.T) {
+	stars := ReadOptions{RequireLabels: true, Labels: []string{"1", "2", "3"}}
+	floats := ReadOptions{RequireLabels: true, Labels: []string{"1.0", "2.0", "3.0"}}
+	names := ReadOptions{RequireLabels: true, Labels: []string{"neg", "pos"}}
+	need := ReadOptions{RequireLabels: true}
+	for _, c := range []struct {
+		name, file, task, content string
+		o                         ReadOptions
+		want                      string
+	}{
+		{"integers of a column with missing values", "x.csv", "text", "text,label\na,1.0\nb,2.0\nc,10.0\n", need, "[1 2 10] 0[] 1[] 2[]"},
+		{"class numbers with points", "x.csv", "text", "text,label\na,1.0\nb,0.0\n", names, "[neg pos] 1[] 0[]"},
+		{"class numbers with points in JSON", "x.jsonl", "text", `{"text": "a", "label": 1.0}` + "\n" + `{"text": "a", "label": 0}`, names, "[neg pos] 1[] 0[]"},
+		{"names with points", "x.csv", "text", "text,label\na,1.0\nb,3.0\n", stars, "[1 2 3] 0[] 2[]"},
+		{"integers for names with points", "x.csv", "text", "text,label\na,1\nb,2\n", floats, "[1.0 2.0 3.0] 0[] 1[]"},
+		{"the spelling goes first", "x.csv", "text", "text,label\na,1.0\nb,1\n", ReadOptions{Labels: []string{"1", "1.0"}}, "[1 1.0] 1[] 0[]"},
+		{"strings of JSON keep their points", "x.jsonl", "text", `{"text": "a", "label": "1.0"}` + "\n" + `{"text": "a", "label": "1.5"}`, need, "[1.0 1.5] 0[] 1[]"},
+		{"test labels with points", "x.csv", "sst2", "sentence,label\na,-1.0\n", ReadOptions{}, "[negative positive] -1[]"},
+		{"skipped labels with points", "x.csv", "snli", "premise,hypothesis,label\na,b,-1.0\na,b,2.0\n", need, "[entailment neutral contradiction] 2[]"},
+		{"the number of a choice", "x.jsonl", "choice", `{"text": "a", "choices": ["b", "c"], "label": 1.0}`, need, "[] 1[]"},
+		{"white space around names", "x.csv", "text", "text,label\na,pos \nb,pos\nc, neg\n", need, "[neg pos] 1[] 1[] 0[]"},
+		{"white space around several names", "x.csv", "multilabel", "text,label\na,x | y\nb,y\n", need, "[x y] 0[0 1] 0[1]"},
+		{"Windows' line ends and a byte-order mark", "x.csv", "text", "\ufefftext,label\r\na,pos\r\nb,neg\r\n", need, "[neg pos] 1[] 0[]"},
+		{"words without a label, as transformers numbers it", "x.jsonl", "tokens", `{"tokens": ["a", "b", "c"], "ner_tags": [-100, 1, 0]}`, need, "[0 1] 0[-1 1 0]"},
+		{"such words of a model", "x.jsonl", "tokens", `{"tokens": ["a", "b"], "ner_tags": [1, -100]}`, names, "[neg pos] 0[1 -1]"},
+		{"a class of that name", "x.jsonl", "tokens", `{"tokens": ["a", "b"], "ner_tags": [1, -100]}`, ReadOptions{Labels: []string{"-100", "1"}}, "[-100 1] 0[1 0]"},
+		{"labels that are passed over", "x.jsonl", "text", `{"text": "a", "label": 3.5}` + "\n" + `{"text": "a", "label": ["?"]}`, ReadOptions{NoLabels: true, RequireLabels: true}, "[] -1[] -1[]"},
+		{"several labels that are passed over", "x.jsonl", "multilabel", `{"text": "a", "label": "?"}`, ReadOptions{NoLabels: true}, "[] -1[]"},
+		{"labels of words that are passed over", "x.jsonl", "tokens", `{"tokens": ["a"], "labels": ["?", "?"]}`, ReadOptions{NoLabels: true, Labels: []string{"O"}}, "[O] -1[]"},
+		{"numbers that are passed over", "x.jsonl", "regression", `{"text": "a", "label": "?"}`, ReadOptions{NoLabels: true}, "[] -1[]"},
+		{"choices that are passed over", "x.jsonl", "choice", `{"text": "a", "choices": ["b", "c"], "label": 7}`, ReadOptions{NoLabels: true}, "[] -1[]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ds, err := readContent(t, c.file, c.task, c.content, c.o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := fmt.Sprint(ds.Task.Labels)
+			for _, e := range ds.Examples {
+				got += fmt.Sprintf(" %d%v", e.Label, e.Labels)
+			}
+			if got != c.want {
+				t.Errorf("%s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+// Two models are compared by what their labels mean.
+func TestDifferenceBetweenLabelOrders(t *testing.T) {
+	words := func(s string) []string { return strings.Fields(s) }
+	for _, c := range []struct {
+		name                string
+		kind                Kind
+		labels, otherLabels string
+		want, otherWant     []int32
+		fits                bool
+	}{
+		{"one class", SingleLabel, "a b c", "c a b", []int32{0, 1, 2}, []int32{1, 2, 0}, true},
+		{"one class, other truth", SingleLabel, "a b c", "c a b", []int32{0, 1, 2}, []int32{0, 1, 2}, false},
+		{"names that say nothing", SingleLabel, "a b c", "LABEL_0 LABEL_1 LABEL_2", []int32{0, 1, 2}, []int32{0, 1, 2}, true},
+		{"more labels", SingleLabel, "a b", "x B A", []int32{0, 1, 1}, []int32{2, 1, 1}, true},
+		{"words", TokenClassification, "O B-X", "B-X O", []int32{0, 1, 1}, []int32{1, 0, 0}, true},
+		{"several labels", MultiLabel, "a b c", "c a b", []int32{1, 1, 0}, []int32{0, 1, 1}, true},
+		{"several labels, other truth", MultiLabel, "a b c", "c a b", []int32{1, 1, 0}, []int32{1, 1, 0}, false},
+		{"several labels of other names", MultiLabel, "a b c", "c a d", []int32{1, 1, 0}, []int32{0, 1, 1}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			unit := []int32{0, 1, 2}
+			if c.kind == MultiLabel {
+				unit = []int32{0, 0, 0}
+			}
+			a := &Outcome{Task: Task{Name: "text", Kind: c.kind, Labels: words(c.labels)}, Predicted: c.want, Want: c.want, Unit: unit}
+			b := &Outcome{Task: Task{Name: "text", Kind: c.kind, Labels: words(c.otherLabels)}, Predicted: c.otherWant, Want: c.otherWant, Unit: unit}
+			if d, _, err := a.Difference(b, "accuracy"); d != 0 || (err == nil) != c.fits {
+				t.Errorf("difference %v, %v", d, err)
+			}
+		})
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"strings"
 )
 
 // Outcome is what a model answered beside what is true. All lists have one entry
@@ -135,12 +134,34 @@ func (o *Outcome) Difference(other *Outcome, name string) (float64, [2]float64, 
 // whose labels may stand in another order.
 func (o *Outcome) sameTruth(other *Outcome) bool {
 	mine, theirs := o.Task.Labels, other.Task.Labels
-	if o.Task.Kind != SingleLabel && o.Task.Kind != TokenClassification || slices.Equal(mine, theirs) || o.Task.Name == "record" {
+	switch o.Task.Kind {
+	case SingleLabel, TokenClassification, MultiLabel:
+	default:
 		return slices.Equal(o.Want, other.Want)
 	}
-	return slices.EqualFunc(o.Want, other.Want, func(a, b int32) bool {
-		return int(a) < len(mine) && int(b) < len(theirs) && strings.EqualFold(strings.TrimSpace(mine[a]), strings.TrimSpace(theirs[b]))
-	})
+	if slices.Equal(mine, theirs) || numbersOnly(mine) || numbersOnly(theirs) || o.Task.Name == "record" {
+		return slices.Equal(o.Want, other.Want)
+	}
+	order := make([]int32, len(mine))
+	for i, name := range mine {
+		order[i] = -1
+		if n, err := findLabel(theirs, name); err == nil {
+			order[i] = int32(n)
+		}
+	}
+	if o.Task.Kind != MultiLabel {
+		return slices.EqualFunc(o.Want, other.Want, func(a, b int32) bool { return int(a) < len(order) && order[a] == b })
+	}
+	if len(mine) != len(theirs) || len(o.Want) != len(other.Want) || slices.Contains(order, -1) {
+		return false
+	}
+	for i, want := range o.Want { // a label of an example
+		l := i % len(order)
+		if other.Want[i-l+int(order[l])] != want {
+			return false
+		}
+	}
+	return true
 }
 
 // resample returns the percentile interval of a score over samples of so many

@@ -33,6 +33,9 @@ type ReadOptions struct {
 	Labels []string
 	// RequireLabels makes an example without a label an error.
 	RequireLabels bool
+	// NoLabels passes over the labels, whatever they are: no example has one. It
+	// goes before RequireLabels.
+	NoLabels bool
 	// Limit is the largest number of examples to read; 0 means all.
 	Limit int
 }
@@ -87,6 +90,7 @@ func parse(path string, content []byte, task Task, o ReadOptions) (*Dataset, err
 	if err != nil {
 		return nil, err
 	}
+	o.RequireLabels = o.RequireLabels && !o.NoLabels
 	def := definition{Task: task}
 	for _, d := range definitions {
 		if d.Name == task.Name {
@@ -110,7 +114,7 @@ func parse(path string, content []byte, task Task, o ReadOptions) (*Dataset, err
 		p.labels = nil
 	}
 	p.columns()
-	if task.Kind == MultiLabel {
+	if task.Kind == MultiLabel && !o.NoLabels {
 		again, err := newRows(name, content, &def, o)
 		if err != nil {
 			return nil, fail(1, "%w", err)
@@ -155,7 +159,12 @@ func parse(path string, content []byte, task Task, o ReadOptions) (*Dataset, err
 	if p.ungrouped && (task.Name != "axg" || !pairs(ds.Examples)) {
 		ds.Task.Further = nil // they are measured by groups
 	}
-	if p.infer {
+	if o.NoLabels {
+		for i := range ds.Examples {
+			e := &ds.Examples[i]
+			e.Label, e.Labels, e.Value = -1, nil, 0
+		}
+	} else if p.infer {
 		if err := p.inferLabels(ds); err != nil {
 			return nil, &FileError{path, 0, err}
 		}
@@ -321,6 +330,9 @@ func (p *parser) example(r row, line int) (Example, error) {
 		e.Pair = title + " -- " + e.Pair
 	}
 	c := r.cell(l.label)
+	if p.o.NoLabels {
+		return e, nil
+	}
 	switch p.def.Kind {
 	case MaskedLM:
 		e.Label = 0
@@ -329,7 +341,7 @@ func (p *parser) example(r row, line int) (Example, error) {
 	case MultiLabel:
 		e.Label, e.Labels, err = p.several(c, l.label, line)
 	default:
-		if p.def.noGold && (c.text == "-" || c.text == "-1" && p.o.RequireLabels) {
+		if p.def.noGold && (c.text == "-" || wholeNumber(c.text) == "-1" && p.o.RequireLabels) {
 			return e, errSkip
 		}
 		e.Label, err = p.label(c, l.label, line)
@@ -407,6 +419,7 @@ func labelList(c cell) (list []json.RawMessage, ok bool) {
 		return nil, true
 	}
 	for name := range strings.SplitSeq(c.text, labelSeparator) {
+		name = strings.TrimSpace(name)
 		quoted, err := json.Marshal(name)
 		if err != nil {
 			return nil, false
@@ -472,9 +485,25 @@ func text(r row, column string) (string, error) {
 	return c.text, nil
 }
 
+// ignoredWord is the number that transformers and PyTorch give to a word without a
+// label.
+const ignoredWord = "-100"
+
 // label returns the class index of a cell, -1 for none.
 func (p *parser) label(c cell, column string, line int) (int, error) {
+	if p.o.NoLabels {
+		return -1, nil
+	}
 	name, number := c.text, false
+	if (c.kind == plain || c.kind == quotedText) && strings.TrimSpace(name) == "" && !slices.Contains(p.labels, name) {
+		if p.o.RequireLabels {
+			return -1, fmt.Errorf("%q: the label is empty", column)
+		}
+		return -1, nil
+	}
+	if whole := wholeNumber(name); (c.kind == plain || c.kind == other) && isInteger(whole) && !slices.Contains(p.labels, name) {
+		c.kind, name = integer, whole
+	}
 	switch c.kind {
 	case missing:
 		if p.o.RequireLabels {
@@ -484,13 +513,10 @@ func (p *parser) label(c cell, column string, line int) (int, error) {
 	case integer:
 		number = true
 	case plain:
-		if c.text == "" {
-			if p.o.RequireLabels {
-				return -1, fmt.Errorf("%q: the label is empty", column)
-			}
-			return -1, nil
+		if p.infer && fraction.MatchString(name) {
+			return -1, fmt.Errorf("%q: label %s is a number with a fraction, expected an integer or a name (the task of such numbers is regression)", column, c.describe())
 		}
-		number = isInteger(c.text)
+		number = isInteger(name)
 	case boolean:
 		name = "False"
 		if c.text == "true" {
@@ -502,6 +528,9 @@ func (p *parser) label(c cell, column string, line int) (int, error) {
 	}
 	if number && name == "-1" && !p.o.RequireLabels && !slices.Contains(p.labels, name) {
 		return -1, nil // what test files have in the place of a label
+	}
+	if number && name == ignoredWord && p.def.Kind == TokenClassification && !slices.Contains(p.labels, name) {
+		return -1, nil
 	}
 	if p.infer {
 		return p.newLabel(name, column, line)
@@ -523,9 +552,10 @@ func (p *parser) label(c cell, column string, line int) (int, error) {
 	return i, nil
 }
 
-// newLabel returns the number of a label that comes from the data. Labels are
-// either all integers or all names.
+// newLabel returns the number of a label that comes from the data, without the
+// white space around it. Labels are either all integers or all names.
 func (p *parser) newLabel(name, column string, line int) (int, error) {
+	name = strings.TrimSpace(name)
 	if i, ok := p.byName[name]; ok {
 		return i, nil
 	}

@@ -90,13 +90,16 @@ func choices(p *parser, r row, line int) ([]Example, error) {
 
 // choice returns the number of the right one of n choices, -1 for none.
 func (p *parser) choice(c cell, column string, n int) (int, error) {
+	if p.o.NoLabels {
+		return -1, nil
+	}
 	if c.kind == missing || c.kind == plain && c.text == "" {
 		if p.o.RequireLabels {
 			return -1, fmt.Errorf("the label is missing: expected the column %q", column)
 		}
 		return -1, nil
 	}
-	i, err := strconv.Atoi(c.text)
+	i, err := strconv.Atoi(wholeNumber(c.text))
 	if err == nil && i == -1 && !p.o.RequireLabels {
 		return -1, nil
 	}
@@ -543,7 +546,7 @@ func tokens(p *parser, r row, line int) ([]Example, error) {
 		return nil, fmt.Errorf("there are no words")
 	}
 	e.Text = strings.Join(e.Words, " ")
-	if tags == nil {
+	if tags == nil || p.o.NoLabels {
 		if p.o.RequireLabels {
 			return nil, fmt.Errorf("the labels are missing: expected the column %q", tagKey)
 		}

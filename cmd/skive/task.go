@@ -19,6 +19,7 @@ type taskFlags struct {
 	text, pair, label string
 	maxLength         int
 	optional          bool // labels may be missing
+	passOver          bool // labels are not read
 }
 
 func (t *taskFlags) register(f *pflag.FlagSet, training bool) {
@@ -64,22 +65,14 @@ func (t *taskFlags) unlabeled(path string, labels []string) (*data.Dataset, erro
 		return ds, ofFlag("unlabeled", err)
 	}
 	o := *t
-	o.optional = true
-	ds, err := o.read("unlabeled", path, &checkpoints.Model{Config: checkpoints.Config{Labels: labels}})
-	if err != nil {
-		return nil, err
-	}
-	for i := range ds.Examples {
-		e := &ds.Examples[i]
-		e.Label, e.Labels, e.Value = -1, nil, 0
-	}
-	return ds, nil
+	o.passOver = true
+	return o.read("unlabeled", path, &checkpoints.Model{Config: checkpoints.Config{Labels: labels}})
 }
 
 func (t *taskFlags) options(labels []string) data.ReadOptions {
 	return data.ReadOptions{
 		TextColumn: t.text, PairColumn: t.pair, LabelColumn: t.label,
-		Labels: slices.Clone(labels), RequireLabels: !t.optional,
+		Labels: slices.Clone(labels), RequireLabels: !t.optional, NoLabels: t.passOver,
 	}
 }
 
