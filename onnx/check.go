@@ -54,7 +54,10 @@ func selfCheck(m *checkpoints.Model, o Options, text []byte, data *dataFile) (di
 		if difference, err = differenceOf(got, want); err != nil {
 			return fmt.Errorf("%w: %v", ErrSelfCheck, err)
 		}
-		if limit := tolerance * max(1, largest(want)); !(difference <= limit) {
+		if math.IsNaN(difference) || math.IsInf(difference, 0) { // the engine's outputs are finite, or it had said so
+			return fmt.Errorf("%w: the graph's outputs are not finite: the model's weights are too large to compute with", ErrSelfCheck)
+		}
+		if limit := tolerance * max(1, largest(want)); difference > limit {
 			return fmt.Errorf("%w: the graph's outputs are %.3g from the engine's, expected at most %.3g", ErrSelfCheck, difference, limit)
 		}
 		return nil

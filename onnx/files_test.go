@@ -2,6 +2,8 @@ package onnx
 
 import (
 	"encoding/json"
+	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -54,6 +56,24 @@ func TestLargeScores(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+	}
+}
+
+// Weights that only the graph's arithmetic cannot bear are said to be too large.
+func TestNotFinite(t *testing.T) {
+	m := randomModel(configs["stock"])
+	layer := "bert.encoder.layer.0."
+	m.Tensors[layer+"attention.output.LayerNorm.weight"].Float32s()[0] = 0
+	m.Tensors[layer+"attention.output.LayerNorm.bias"].Float32s()[0] = -1
+	m.Tensors[layer+"intermediate.dense.weight"].Float32s()[0] = math.MaxFloat32
+	m.Tensors[layer+"intermediate.dense.bias"].Float32s()[0] = -math.MaxFloat32 // GELU sees -infinity, which is 0 for the engine
+	graph, err := build(m, Options{DType: infer.F32})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = selfCheck(m, Options{DType: infer.F32}, graph.marshal(), nil)
+	if !errors.Is(err, ErrSelfCheck) || !strings.Contains(err.Error(), "the graph's outputs are not finite: the model's weights are too large") {
+		t.Errorf("%v, expected that the outputs are not finite", err)
 	}
 }
 
