@@ -84,10 +84,12 @@ func (s *Sentence) Clone() *Sentence {
 }
 
 // Prompt returns what stands before a text under a prompt's name, that of the
-// default prompt for "".
+// default prompt for "", which is none where there is no default.
 func (s *Sentence) Prompt(name string) (string, error) {
 	if name == "" {
-		return s.Prompts[s.DefaultPrompt], nil
+		if name = s.DefaultPrompt; name == "" { // a prompt may be called that
+			return "", nil
+		}
 	}
 	prompt, ok := s.Prompts[name]
 	if !ok {
@@ -231,6 +233,7 @@ type promptsFile struct {
 	Prompts       map[string]*string `json:"prompts"`
 	DefaultPrompt *string            `json:"default_prompt_name"`
 	Similarity    *string            `json:"similarity_fn_name"`
+	TruncateDim   *int               `json:"truncate_dim"`
 }
 
 // readSentence reads what the modules of a directory say beside the encoder into
@@ -328,6 +331,9 @@ func (m *Model) readSentence(dir, encoder modelDir, modules []module, cfg *parse
 	}
 	if !pooled {
 		return nil, fmt.Errorf("%s: no Pooling, expected one after the Transformer", dir.name(modulesName))
+	}
+	if n := valueOr(p.TruncateDim, width); n < width {
+		return nil, fmt.Errorf("%s: %w", dir.name(promptsName), unsupported("truncate_dim %d, less than the embedding's width %d", n, width))
 	}
 	if err := s.validate(); err != nil {
 		return nil, fmt.Errorf("%s: %w", dir.name(promptsName), err)

@@ -63,6 +63,7 @@ func TestSentence(t *testing.T) {
 		}, &Sentence{Pooling: MaxPooling, Prompts: map[string]string{"query": "", "document": ""}}, false},
 		{"the tokenizer's length", map[string]string{modulesName: both, "tokenizer_config.json": `{"model_max_length": 7}`, sentenceName: `{"max_seq_length": null}`},
 			&Sentence{Pooling: MeanPooling, MaxLength: 7}, false},
+		{"truncated to its width", map[string]string{modulesName: both, promptsName: `{"truncate_dim": 32}`}, &Sentence{Pooling: MeanPooling}, false},
 		{"a cross-encoder", map[string]string{modulesName: modulesOf(transformerModule), promptsName: `{"model_type":"CrossEncoder"}`}, nil, true},
 		{"a cross-encoder by its task", map[string]string{modulesName: modulesOf(transformerModule), sentenceName: `{"transformer_task":"sequence-classification"}`}, nil, true},
 	} {
@@ -123,6 +124,7 @@ func TestSentenceRefusals(t *testing.T) {
 		{map[string]string{modulesName: both, promptsName: `{"model_type":"SparseEncoder"}`}, `/config_sentence_transformers.json: model_type "SparseEncoder": not supported`, true},
 		{map[string]string{modulesName: both, promptsName: `{"default_prompt_name":"q"}`}, `/config_sentence_transformers.json: default_prompt_name is "q", expected one of prompts: []`, false},
 		{map[string]string{modulesName: both, promptsName: `{"prompts":{"q":1}}`}, `/config_sentence_transformers.json: prompts is a JSON number, expected string`, false},
+		{map[string]string{modulesName: both, promptsName: `{"truncate_dim":31}`}, `/config_sentence_transformers.json: truncate_dim 31, less than the embedding's width 32: not supported`, true},
 		{pooling(`{"pooling_mode":"weightedmean"}`), `/1_Pooling/config.json: pooling_mode ["weightedmean"]: not supported (one of ["mean" "cls" "max" "mean_sqrt_len_tokens"] is)`, true},
 		{pooling(`{"pooling_mode":["cls","mean"]}`), `pooling_mode ["cls" "mean"]: not supported`, true},
 		{pooling(`{"pooling_mode":[]}`), `pooling_mode []: not supported`, true},
@@ -240,6 +242,18 @@ func TestModelFilesOfSentences(t *testing.T) {
 		got, err := ModelFiles(strings.Fields(c.names))
 		if err != nil || strings.Join(got, " ") != c.want {
 			t.Errorf("%s: %v, %v", c.names, got, err)
+		}
+	}
+}
+
+func TestPrompt(t *testing.T) {
+	prompts := map[string]string{"": "nameless: ", "query": "q: "}
+	for _, c := range []struct{ byDefault, name, want string }{
+		{"", "", ""}, {"", "query", "q: "}, {"query", "", "q: "},
+	} {
+		s := Sentence{Prompts: prompts, DefaultPrompt: c.byDefault}
+		if got, err := s.Prompt(c.name); got != c.want || err != nil {
+			t.Errorf("default %q, %q: %q, %v, want %q", c.byDefault, c.name, got, err, c.want)
 		}
 	}
 }
