@@ -12,6 +12,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/skive-ml/skive/internal/bounded"
 )
 
 // failpoint, when set by a test, is asked before every step that changes the
@@ -393,7 +395,7 @@ func finishPending(dir string, owned []string) error {
 // of, nil when there is none.
 func readManifest(dir string) ([]string, error) {
 	path := filepath.Join(dir, pendingDir, manifestName)
-	b, err := os.ReadFile(path)
+	b, err := bounded.ReadFile(path, bounded.Document)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -203,7 +203,7 @@ func TestEverySingleByte(t *testing.T) {
 		"m": func(b []byte) error { _, err := parseSkive(b, &verification{finite: true}); return err },
 		"s": func(b []byte) error { var h any; _, err := parseState(b, &h); return err },
 	} {
-		b, err := readAligned(filepath.Join(dir, name))
+		b, err := readAligned(filepath.Join(dir, name), 1<<20)
 		check(t, err)
 		check(t, parse(b))
 		for i := range b {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/internal/mapped"
 )
 
@@ -64,7 +65,7 @@ func openHF(path string) (m *Model, err error) {
 		}
 		return nil, fmt.Errorf("%s: %w: the directory has no %s", path, ErrNotModel, configName)
 	}
-	text, err := readAligned(configPath)
+	text, err := readAligned(configPath, bounded.Document)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", configPath, err)
 	}
@@ -118,7 +119,7 @@ func (d modelDir) tokenizer() (map[string][]byte, error) {
 	files := make(map[string][]byte)
 	for _, name := range tokenizerNames {
 		if path, ok := d.file(name); ok {
-			b, err := readAligned(path)
+			b, err := readAligned(path, bounded.Tokenizer)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", path, err)
 			}
@@ -129,7 +130,7 @@ func (d modelDir) tokenizer() (map[string][]byte, error) {
 	if !ok || len(files) == 0 {
 		return files, nil
 	}
-	config, err := readAligned(path)
+	config, err := readAligned(path, bounded.Document)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -290,7 +291,7 @@ func (m *Model) readWeights(dir modelDir, cfg parsedConfig, dense map[string]for
 
 // readShards reads the shards that an index names.
 func (m *Model) readShards(dir modelDir, indexPath string, parse parseWeights, tensors map[string]foreignTensor) error {
-	text, err := readAligned(indexPath)
+	text, err := readAligned(indexPath, bounded.Document)
 	if err != nil {
 		return fmt.Errorf("%s: %w", indexPath, err)
 	}
@@ -511,7 +512,7 @@ func (m *Model) readProvenance(dir modelDir) error {
 	if !ok {
 		return nil
 	}
-	text, err := readAligned(p)
+	text, err := readAligned(p, bounded.Document)
 	if err != nil {
 		return named(p, err)
 	}
@@ -619,7 +620,7 @@ func open(path string, verify bool) (*Model, error) {
 }
 
 func openFile(path string, verify bool) (*Model, error) {
-	f, err := os.Open(path)
+	f, err := bounded.OpenRegular(path)
 	if err != nil {
 		return nil, err
 	}

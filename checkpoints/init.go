@@ -1,6 +1,7 @@
 package checkpoints
 
 import (
+	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
 )
@@ -12,15 +13,14 @@ import (
 // and its shape alone. With cfg.Labels empty the model ends in the pooler, where
 // the family has one; a masked language model in its own head without one.
 //
-// A configuration that fails Validate gives a model without tensors, whose
-// Validate returns the reason.
+// A configuration that fails ValidateFresh gives a model without tensors.
 func InitBERT(cfg Config, seed uint64) *Model {
 	m := &Model{
 		Config:    cfg.Clone(),
 		Tensors:   make(map[string]Tensor),
 		Tokenizer: make(map[string][]byte),
 	}
-	if cfg.Validate() != nil {
+	if cfg.ValidateFresh() != nil {
 		return m
 	}
 	for s := range cfg.Tensors() {
@@ -29,6 +29,21 @@ func InitBERT(cfg Config, seed uint64) *Model {
 		}
 	}
 	return m
+}
+
+// maxFresh bounds the weights that are made from a configuration alone.
+const maxFresh = 1 << 31
+
+// ValidateFresh is Validate for a model of fresh weights, whose number is bounded:
+// no file bears them out.
+func (c Config) ValidateFresh() error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	if n := c.Parameters(); n > maxFresh {
+		return fmt.Errorf("the sizes make a model of %d weights, expected %d at most", n, maxFresh)
+	}
+	return nil
 }
 
 // AddHead gives the model a classifier that chooses one of the labels, see

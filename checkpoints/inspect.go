@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/internal/mapped"
 )
 
@@ -294,7 +295,7 @@ func (info *Info) directory(path string) error {
 		info.Weights = kind.name
 		names = append(names, kind.name)
 		if kind.sharded {
-			text, err := os.ReadFile(p)
+			text, err := bounded.ReadFile(p, bounded.Document)
 			if err != nil {
 				return err
 			}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/internal/mapped"
 )
 
@@ -204,7 +205,7 @@ func (d modelDir) json(file string, v any) (there bool, err error) {
 	if !ok {
 		return false, nil
 	}
-	text, err := readAligned(p)
+	text, err := readAligned(p, bounded.Document)
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", p, err)
 	}

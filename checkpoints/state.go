@@ -4,7 +4,8 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
+
+	"github.com/skive-ml/skive/internal/bounded"
 )
 
 // Section is a named run of numbers in a training state: a parameter, an
@@ -49,7 +50,7 @@ func ReadState(path string, header any) ([]Section, error) {
 }
 
 func readState(path string, header any) ([]Section, error) {
-	b, err := readAligned(path)
+	b, err := readAligned(path, math.MaxInt64)
 	if err != nil {
 		return nil, err
 	}
@@ -76,9 +77,10 @@ func parseState(b []byte, header any) ([]Section, error) {
 	return sections, nil
 }
 
-// readAligned reads a whole file into memory aligned to 64 bytes.
-func readAligned(path string) ([]byte, error) {
-	f, err := os.Open(path)
+// readAligned reads a whole file, of limit bytes at most, into memory aligned to
+// 64 bytes.
+func readAligned(path string, limit int64) ([]byte, error) {
+	f, err := bounded.OpenRegular(path)
 	if err != nil {
 		return nil, err
 	}
@@ -87,8 +89,8 @@ func readAligned(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("not a regular file")
+	if info.Size() > limit {
+		return nil, &bounded.TooLongError{Limit: limit}
 	}
 	if info.Size() > math.MaxInt-alignment {
 		return nil, fmt.Errorf("%d bytes do not fit the address space", info.Size())

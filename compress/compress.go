@@ -244,10 +244,10 @@ func (c *run) freshTeacher() (*checkpoints.Model, error) {
 		Activation: "gelu", LayerNormEps: 1e-12, InitializerRange: float32(a.InitializerRange),
 		Labels: c.train.Task.Labels, Task: c.Task,
 	}
-	for range a.Layers {
+	for range min(a.Layers, checkpoints.MaxLayers+1) {
 		cfg.Layers = append(cfg.Layers, checkpoints.LayerSize{Heads: a.AttentionHeads, Intermediate: a.IntermediateSize})
 	}
-	if err := cfg.Validate(); err != nil {
+	if err := cfg.ValidateFresh(); err != nil {
 		return nil, fmt.Errorf("recipe: architecture: %w", err)
 	}
 	m := checkpoints.InitBERT(cfg, c.Seed)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -13,6 +12,8 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/skive-ml/skive/distill"
+	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/quantize"
 	"github.com/skive-ml/skive/train"
 )
@@ -218,7 +219,7 @@ func ForModel(model, task, trainFile, devFile string) Recipe {
 // the defaults: ForModel's if there is a model, Default's if not. change, if it is
 // not nil, changes the settings of the file before they are validated.
 func ReadRecipe(path string, change func(*Recipe)) (Recipe, error) {
-	text, err := os.ReadFile(path)
+	text, err := bounded.ReadFile(path, bounded.Document)
 	if err != nil {
 		return Recipe{}, err
 	}
@@ -354,8 +355,8 @@ func (r Recipe) Validate() error {
 		return settingError("student.teacher_layers", "a student of random weights has none of the teacher's layers")
 	case !(r.PriceHour >= 0) || math.IsInf(r.PriceHour, 1):
 		return settingError("price_hour", "%g, expected a price of 0 or more", r.PriceHour)
-	case r.Instances < 0:
-		return settingError("instances", "%d, expected 0 or more", r.Instances)
+	case r.Instances < 0 || r.Instances > infer.MaxInstances:
+		return settingError("instances", "%d, expected 0 to %d", r.Instances, infer.MaxInstances)
 	case !(r.MaxDrop >= 0 && r.MaxDrop <= 100):
 		return settingError("max_drop", "%g, expected 0 to 100 points", r.MaxDrop)
 	case !(r.TargetMS >= 0) || math.IsInf(r.TargetMS, 1):
@@ -419,8 +420,8 @@ func (r Recipe) Validate() error {
 				return fmt.Errorf("recipe: %s: %w", s.name, err)
 			}
 		}
-		if s.Augment < 0 {
-			return settingError(s.name+".augment", "%d, expected 0 or more copies", s.Augment)
+		if s.Augment < 0 || s.Augment > distill.MaxCopies {
+			return settingError(s.name+".augment", "%d, expected 0 to %d copies", s.Augment, distill.MaxCopies)
 		}
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/distill"
+	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -101,7 +102,7 @@ func (c *run) leaveOutput() {
 // all of this one, nil where there is none.
 func (c *run) finished() *Report {
 	c.inputs = c.digest()
-	text, err := os.ReadFile(c.path(reportFile))
+	text, err := bounded.ReadFile(c.path(reportFile), bounded.Document)
 	if err != nil {
 		return nil
 	}

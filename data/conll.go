@@ -145,6 +145,9 @@ func (c *conll) next() (row, int, error) {
 	var width, filled int // of the first word's columns
 	for {
 		line, ok := c.text.readLine()
+		if c.text.tooLong {
+			return nil, c.text.line, c.text.end()
+		}
 		if isBlank(line) {
 			if len(s.words) > 0 {
 				return s, first, nil

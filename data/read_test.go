@@ -196,7 +196,7 @@ func TestReadErrorsNameFileAndLine(t *testing.T) {
 		{"x.jsonl", "multirc", `{"passage": {"text": "p", "questions": [{"question": "q", "answers": [{"text": "a", "label": 2}]}]}}`, need, "label 2 is not a class index from 0 to 1"},
 		{"x.jsonl", "multirc", `{"passage": 3}`, need, `x.jsonl:1: "passage":`},
 		{"x.jsonl", "record", `{"passage": {"text": "p", "entities": [{"start": 0, "end": 1}]}, "qas": []}`, need, "entity 1 is from 0 to 1 of 1 characters"},
-		{"x.jsonl", "record", `{"passage": {"text": "p"}, "qas": [{"query": "q"}]}`, need, "query 1 has no answers"},
+		{"x.jsonl", "record", `{"passage": {"text": "p"}, "qas": [{"query": "q"}]}`, need, "query 1: the query has no answers"},
 		{"x.jsonl", "wic", `{"word": "w", "sentence1": "a", "sentence2": "b", "start1": 0, "end1": 2, "label": true}`, need, `"start1" and "end1" are 0 and 2, the sentence has 1 characters`},
 		{"x.jsonl", "wsc", `{"text": "a b", "target": {"span1_text": "a", "span1_index": 0, "span2_text": "c", "span2_index": 2}, "label": true}`, need, `"target": "c" is said to be at word 2 of a text of 2`},
 		{"x.jsonl", "wsc", `{"text": "a b", "target": {}, "label": true}`, need, `"target": expected the columns "span1_text" and "span2_text", found none`},
@@ -324,6 +324,15 @@ func TestReadBenchmarkFiles(t *testing.T) {
 	}
 }
 
+// parseBytes reads the content of a file.
+func parseBytes(file string, content []byte, task Task, o ReadOptions) (*Dataset, error) {
+	name, text, err := document(file, bytes.NewReader(content), int64(len(content)))
+	if err != nil {
+		return nil, err
+	}
+	return parse(file, name, text, task, o)
+}
+
 func fuzzRead(f *testing.F, file string, tasks []string, seeds ...string) {
 	for _, s := range seeds {
 		f.Add([]byte(s))
@@ -331,7 +340,7 @@ func fuzzRead(f *testing.F, file string, tasks []string, seeds ...string) {
 	f.Fuzz(func(t *testing.T, content []byte) {
 		for _, name := range tasks {
 			for _, o := range []ReadOptions{{}, {RequireLabels: true, Labels: []string{"a", "b"}}} {
-				ds, err := parse(file, content, task(t, name), o)
+				ds, err := parseBytes(file, content, task(t, name), o)
 				if err != nil {
 					var f *FileError
 					if !errors.As(err, &f) || f.Path != file {

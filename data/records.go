@@ -37,10 +37,19 @@ func number(r row, column string) (int, error) {
 	return n, nil
 }
 
+// make counts the text of a further example of a record.
+func (p *parser) make(bytes int) error {
+	if p.made += bytes; p.made > maxMade {
+		return fmt.Errorf("the record makes examples of more than %d MB of text", maxMade>>20)
+	}
+	return nil
+}
+
 // one makes a single example of a record by the layouts.
 func one(p *parser, r row, line int) ([]Example, error) {
 	e, err := p.example(r, line)
-	return []Example{e}, err
+	p.single[0] = e
+	return p.single[:], err
 }
 
 // Questions of COPA, in its own words.
@@ -83,6 +92,9 @@ func choices(p *parser, r row, line int) ([]Example, error) {
 	}
 	if len(e.Choices) < 2 {
 		return nil, fmt.Errorf(`"choices": expected two at least, found %d`, len(e.Choices))
+	}
+	if err := p.make(len(e.Choices) * len(e.Text)); err != nil {
+		return nil, err
 	}
 	e.Label, err = p.choice(r.cell(l.label), l.label, len(e.Choices))
 	return []Example{e}, err
@@ -166,6 +178,9 @@ func multirc(p *parser, r row, line int) ([]Example, error) {
 			label, err := p.label(a.cell("label"), "label", line)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", where, err)
+			}
+			if err := p.make(len(*passage.Text) + len(q.Question) + len(words)); err != nil {
+				return nil, err
 			}
 			examples = append(examples, Example{Text: *passage.Text, Pair: q.Question + " " + words, HasPair: true, Label: label, Group: p.groups})
 		}
@@ -264,7 +279,7 @@ func record(p *parser, r row, line int) ([]Example, error) {
 		}
 		some, err := p.query(passage.Text, q.Query, entities, answers)
 		if err != nil {
-			return nil, fmt.Errorf("query %d %w", i+1, err)
+			return nil, fmt.Errorf("query %d: %w", i+1, err)
 		}
 		examples = append(examples, some...)
 	}
@@ -286,17 +301,13 @@ func recordQuery(p *parser, r row) ([]Example, error) {
 			return nil, err
 		}
 	}
-	examples, err := p.query(passage, query, entities, answers)
-	if err != nil {
-		return nil, fmt.Errorf("the query %w", err)
-	}
-	return examples, nil
+	return p.query(passage, query, entities, answers)
 }
 
 // query makes the examples of a query of ReCoRD.
 func (p *parser) query(passage, query string, entities, answers []string) ([]Example, error) {
 	if p.o.RequireLabels && len(answers) == 0 {
-		return nil, fmt.Errorf("has no answers")
+		return nil, fmt.Errorf("the query has no answers")
 	}
 	// The bullet points of a story become sentences.
 	story := highlight.ReplaceAllString(highlightAfterStop.ReplaceAllString(passage, "$1 "), ". ")
@@ -307,6 +318,9 @@ func (p *parser) query(passage, query string, entities, answers []string) ([]Exa
 			continue
 		}
 		done[entity] = true
+		if err := p.make(len(story) + len(query) + strings.Count(query, "@placeholder")*len(entity)); err != nil {
+			return nil, err
+		}
 		e := Example{Text: story, Pair: strings.ReplaceAll(query, "@placeholder", entity), HasPair: true, Label: -1, Group: p.groups}
 		for _, answer := range answers {
 			e.Label = max(e.Label, 0)

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/skive-ml/skive/internal/bounded"
 )
 
 // row is one record of a file.
@@ -106,8 +108,14 @@ func (f *fields) names() []string {
 	return names
 }
 
+// errHeader says that the first line can name no columns.
+var errHeader = fmt.Errorf("the names of the columns are more than %d, or longer than %d bytes", maxColumns, maxHeader)
+
 // header returns the numbers of the columns.
 func header(names []string) (map[string]int, error) {
+	if len(names) > maxColumns {
+		return nil, errHeader
+	}
 	columns := make(map[string]int, len(names))
 	for i, n := range names {
 		if _, ok := columns[n]; ok {
@@ -124,11 +132,16 @@ type tsvRows struct {
 	line   int
 	record fields
 	ragged bool
+	// tooLong says that the last line is beyond the bound.
+	tooLong bool
 }
 
 func newTSV(content []byte, def *definition) (rows, error) {
 	t := &tsvRows{rest: content, ragged: def.ragged}
 	first, _ := t.readLine()
+	if len(first) > maxHeader || strings.Count(first, "\t") >= maxColumns {
+		return nil, errHeader
+	}
 	names := strings.Split(first, "\t")
 	if p := def.positional; len(p) > 0 && len(names) == len(p) && !slices.Contains(names, def.layouts[0].text) {
 		names = p
@@ -139,7 +152,8 @@ func newTSV(content []byte, def *definition) (rows, error) {
 	return t, err
 }
 
-// readLine returns the next line without its end.
+// readLine returns the next line without its end. A line beyond the bound ends the
+// reading, see tooLong.
 func (t *tsvRows) readLine() (string, bool) {
 	if len(t.rest) == 0 {
 		return "", false
@@ -147,17 +161,29 @@ func (t *tsvRows) readLine() (string, bool) {
 	line, rest, _ := bytes.Cut(t.rest, []byte{'\n'})
 	t.rest = rest
 	t.line++
+	if t.tooLong = len(line) > bounded.Line; t.tooLong {
+		t.rest = nil
+		return "", false
+	}
 	return string(bytes.TrimSuffix(line, []byte{'\r'})), true
+}
+
+// end is what the rows end with.
+func (t *tsvRows) end() error {
+	if t.tooLong {
+		return &bounded.TooLongError{Limit: bounded.Line}
+	}
+	return io.EOF
 }
 
 func (t *tsvRows) next() (row, int, error) {
 	line, ok := t.readLine()
 	if !ok {
-		return nil, t.line, io.EOF
+		return nil, t.line, t.end()
 	}
 	for line == "" && len(t.record.columns) > 1 {
 		if line, ok = t.readLine(); !ok {
-			return nil, t.line, io.EOF
+			return nil, t.line, t.end()
 		}
 	}
 	t.record.values = strings.Split(line, "\t")
@@ -177,25 +203,52 @@ func (l *lines) next() (row, int, error) {
 	for {
 		line, ok := l.readLine()
 		if !ok {
-			return nil, l.line, io.EOF
+			return nil, l.line, l.end()
 		}
 		if line = strings.TrimSpace(line); line != "" {
-			l.record.values = []string{line}
+			l.record.values = append(l.record.values[:0], line)
 			return &l.record, l.line, nil
 		}
 	}
 }
 
+// recordReader gives a record's share of a text: a quote or bracket that does not
+// end would make one record of all that follows.
+type recordReader struct {
+	r           io.Reader
+	left, bound int
+}
+
+func (r *recordReader) Read(b []byte) (int, error) {
+	if r.left <= 0 {
+		return 0, &bounded.TooLongError{Limit: int64(r.bound)}
+	}
+	n, err := r.r.Read(b[:min(len(b), r.left)])
+	r.left -= n
+	return n, err
+}
+
+// next begins a record of so many bytes, and what is read ahead.
+func (r *recordReader) next(bound int) { r.left, r.bound = bound, bound }
+
 // csvRows reads comma-separated records, RFC 4180.
 type csvRows struct {
-	r      *csv.Reader
-	record fields
+	r       *csv.Reader
+	content []byte
+	from    *recordReader
+	record  fields
 }
 
 func newCSV(content []byte) (rows, error) {
-	c := &csvRows{r: csv.NewReader(bytes.NewReader(content))}
+	from := &recordReader{r: bytes.NewReader(content)}
+	c := &csvRows{r: csv.NewReader(from), content: content, from: from}
 	c.r.ReuseRecord = true
+	from.next(maxHeader)
 	names, err := c.r.Read()
+	var long *bounded.TooLongError
+	if errors.As(err, &long) {
+		return nil, errHeader
+	}
 	if err != nil {
 		return nil, csvError(err)
 	}
@@ -216,12 +269,18 @@ func csvError(err error) error {
 }
 
 func (c *csvRows) next() (row, int, error) {
+	c.from.next(bounded.Line)
+	start := c.r.InputOffset()
 	values, err := c.r.Read()
 	if err != nil {
 		var p *csv.ParseError
+		var long *bounded.TooLongError
 		line := 0
-		if errors.As(err, &p) {
+		switch {
+		case errors.As(err, &p):
 			line = p.Line
+		case errors.As(err, &long):
+			line = 1 + bytes.Count(c.content[:start], []byte{'\n'})
 		}
 		return nil, line, csvError(err)
 	}
@@ -271,6 +330,9 @@ func (j *jsonLines) next() (row, int, error) {
 		line, rest, _ := bytes.Cut(j.rest, []byte{'\n'})
 		j.rest = rest
 		j.line++
+		if len(line) > bounded.Line {
+			return nil, j.line, &bounded.TooLongError{Limit: bounded.Line}
+		}
 		if len(bytes.TrimSpace(line)) == 0 {
 			continue
 		}
@@ -294,13 +356,16 @@ func objectError(err error) error {
 // jsonArray reads a list of JSON objects.
 type jsonArray struct {
 	content []byte
+	from    *recordReader
 	d       *json.Decoder
 	line    int
 	counted int64 // bytes that line counts
 }
 
 func newJSONArray(content []byte) (rows, error) {
-	j := &jsonArray{content: content, d: json.NewDecoder(bytes.NewReader(content)), line: 1}
+	from := &recordReader{r: bytes.NewReader(content)}
+	from.next(bounded.Line)
+	j := &jsonArray{content: content, from: from, d: json.NewDecoder(from), line: 1}
 	_, err := j.d.Token() // the bracket
 	return j, err
 }
@@ -317,6 +382,7 @@ func (j *jsonArray) at() {
 
 func (j *jsonArray) next() (row, int, error) {
 	j.at()
+	j.from.next(bounded.Line)
 	if !j.d.More() {
 		if _, err := j.d.Token(); err != nil {
 			return nil, j.line, errors.New("the list does not end")
@@ -327,10 +393,14 @@ func (j *jsonArray) next() (row, int, error) {
 		return nil, j.line, io.EOF
 	}
 	var o object
+	j.from.next(bounded.Line)
 	if err := j.d.Decode(&o); err != nil || o == nil {
-		if errors.Is(err, io.ErrUnexpectedEOF) {
-			err = errors.New("the list does not end")
+		var long *bounded.TooLongError
+		if errors.As(err, &long) {
 			return nil, j.line, err
+		}
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, j.line, errors.New("the list does not end")
 		}
 		return nil, j.line, objectError(err)
 	}

@@ -1,24 +1,25 @@
 package data
 
 import (
-	"os"
 	"strings"
+
+	"github.com/skive-ml/skive/internal/bounded"
 )
 
 // ReadText reads plain text, one example without a label a line; empty lines are
 // left out. What is compressed by gzip is told by its content. Errors are
 // *FileError; a file without text is ErrEmpty.
 func ReadText(path string) (*Dataset, error) {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	_, content, err = decompress(path, content)
+	_, content, err := readDocument(path)
 	if err != nil {
 		return nil, err
 	}
 	ds := &Dataset{Task: Task{Name: "text", Metric: "accuracy"}}
+	number := 0
 	for line := range strings.Lines(string(content)) {
+		if number++; len(line) > bounded.Line {
+			return nil, &FileError{path, number, &bounded.TooLongError{Limit: bounded.Line}}
+		}
 		if line = strings.TrimSpace(line); line != "" {
 			ds.Examples = append(ds.Examples, Example{Text: line, Label: -1})
 		}

@@ -43,6 +43,12 @@ func AugmentDefaults() AugmentOptions {
 	return AugmentOptions{Copies: 20, Probability: 0.4, Candidates: 15, Seed: 1}
 }
 
+// MaxCopies is the largest number of copies of each example.
+const MaxCopies = 1000
+
+// maxCandidates bounds the words that may replace one.
+const maxCandidates = 1000
+
 // Augment returns new examples made of those of ds by word replacement (TinyBERT,
 // algorithm 1). With a model that has the head of a masked language model, words
 // that are one token of its WordPiece vocabulary give way to those that it finds
@@ -55,12 +61,12 @@ func AugmentDefaults() AugmentOptions {
 // no word is replaced is left out.
 func Augment(ctx context.Context, ds *data.Dataset, m *checkpoints.Model, o AugmentOptions) (*data.Dataset, error) {
 	switch {
-	case o.Copies < 1:
-		return nil, &train.OptionError{Option: "augment", Value: o.Copies, Want: "a positive number of copies"}
+	case o.Copies < 1 || o.Copies > MaxCopies:
+		return nil, &train.OptionError{Option: "augment", Value: o.Copies, Want: fmt.Sprintf("a positive number of copies, %d at most", MaxCopies)}
 	case !(o.Probability > 0 && o.Probability <= 1):
 		return nil, &train.OptionError{Option: "augment-probability", Value: o.Probability, Want: "a probability above 0, at most 1"}
-	case o.Candidates < 1:
-		return nil, &train.OptionError{Option: "augment-candidates", Value: o.Candidates, Want: "a positive number of words"}
+	case o.Candidates < 1 || o.Candidates > maxCandidates:
+		return nil, &train.OptionError{Option: "augment-candidates", Value: o.Candidates, Want: fmt.Sprintf("a positive number of words, %d at most", maxCandidates)}
 	}
 	tok, err := tokenize.Load(m.Tokenizer)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -53,7 +54,7 @@ func TinyBERT() []Stage {
 //   - name: prediction
 //     soft: 1
 func ReadStages(path string) ([]Stage, error) {
-	text, err := os.ReadFile(path)
+	text, err := bounded.ReadFile(path, bounded.Document)
 	if err != nil {
 		return nil, err
 	}

@@ -86,7 +86,7 @@ func (s Size) Check(teacher checkpoints.Config, layers []int) error {
 		cfg := s.Config(teacher, nil)
 		switch heads := cfg.Layers[0].Heads; {
 		case cfg.HiddenSize%heads == 0:
-			return cfg.Validate()
+			return cfg.ValidateFresh()
 		case s.Heads == 0 && s.Hidden > 0:
 			return refuse("hidden", s.Hidden, "a multiple of the teacher's %d heads, or another number of heads beside it", heads)
 		default:

@@ -13,6 +13,9 @@ import (
 	"github.com/skive-ml/skive/internal/team"
 )
 
+// MaxInstances is the largest number of instances of a pool.
+const MaxInstances = 1 << 12
+
 // PoolOptions are the options of a pool. The zero value is one instance of one
 // thread for each core.
 type PoolOptions struct {
@@ -38,8 +41,8 @@ type PoolOptions struct {
 
 func (o *PoolOptions) fill() error {
 	switch {
-	case o.Instances < 0 || o.Instances > 1<<12:
-		return fmt.Errorf("%w: %d instances", ErrOption, o.Instances)
+	case o.Instances < 0 || o.Instances > MaxInstances:
+		return fmt.Errorf("%w: %d instances, expected 0 to %d", ErrOption, o.Instances, MaxInstances)
 	case o.MaxBatch < 0:
 		return fmt.Errorf("%w: batches of %d tokens", ErrOption, o.MaxBatch)
 	case o.MaxDelay < 0:

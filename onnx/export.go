@@ -16,6 +16,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/quantize"
 	"github.com/skive-ml/skive/tokenize"
 )
@@ -171,7 +172,7 @@ func tokenizerFiles(m *checkpoints.Model, dir string) (map[string][]byte, error)
 		return nil, err
 	}
 	for _, name := range sortedKeys(files) {
-		there, err := os.ReadFile(filepath.Join(dir, name))
+		there, err := bounded.ReadFile(filepath.Join(dir, name), bounded.Tokenizer)
 		if err == nil && !bytes.Equal(there, files[name]) {
 			return nil, fmt.Errorf("%s is there already and belongs to another tokenizer; choose a directory of its own", filepath.Join(dir, name))
 		}
@@ -200,7 +201,7 @@ func addConfig(files map[string][]byte, m *checkpoints.Model, o Options, path st
 		return err
 	}
 	dir := filepath.Dir(path)
-	there, err := os.ReadFile(filepath.Join(dir, configName))
+	there, err := bounded.ReadFile(filepath.Join(dir, configName), bounded.Document)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -84,8 +84,8 @@ func (o *ImportanceOptions) validate() error {
 		return err
 	}
 	switch {
-	case o.BatchSize < 0:
-		return &train.OptionError{Option: "batch-size", Value: o.BatchSize, Want: "a positive number of examples"}
+	case o.BatchSize < 0 || o.BatchSize > train.MaxBatchSize:
+		return &train.OptionError{Option: "batch-size", Value: o.BatchSize, Want: fmt.Sprintf("a positive number of examples, %d at most", train.MaxBatchSize)}
 	case o.Limit < 0:
 		return &train.OptionError{Option: "limit", Value: o.Limit, Want: "a positive number of examples, or 0 for all"}
 	case o.Threads < 0:

@@ -14,6 +14,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/train"
@@ -96,7 +97,7 @@ func CachedCosts(ctx context.Context, cfg checkpoints.Config, o MeasureOptions, 
 	}
 	sum := sha256.Sum256(name)
 	path := filepath.Join(dir, fmt.Sprintf("costs-%x.json", sum[:12]))
-	text, err := os.ReadFile(path)
+	text, err := bounded.ReadFile(path, bounded.Document)
 	var t table
 	if err == nil && json.Unmarshal(text, &t) == nil && t.Costs != nil && reflect.DeepEqual(t.Key, key) && t.Costs.check(cfg) == nil {
 		return t.Costs, nil

@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/skive-ml/skive/internal/bounded"
 )
 
 // Record is what one step did: one line of the log.
@@ -51,12 +53,15 @@ func openLog(path string, steps int) (*stepLog, error) {
 	return &stepLog{path, f, bufio.NewWriter(f)}, nil
 }
 
+// maxLog bounds what a resumed run reads of a log.
+const maxLog = 1 << 30
+
 // createLog opens the log behind its kept lines, which stay untouched.
 func createLog(path string, steps int) (*os.File, error) {
 	if steps == 0 {
 		return os.Create(path)
 	}
-	old, err := os.ReadFile(path)
+	old, err := bounded.ReadFile(path, maxLog)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}

@@ -190,25 +190,36 @@ func (e *OptionError) Error() string {
 	return fmt.Sprintf("%s %v: want %s", e.Option, e.Value, e.Want)
 }
 
+// MaxBatchSize is the largest number of examples of a batch. What a batch needs
+// is allocated at once.
+const MaxBatchSize = 1 << 16
+
+const (
+	maxBatchTokens = 1 << 22
+	maxAccumulate  = 1 << 16
+	maxEpochs      = 100_000
+	maxSeeds       = 1000
+)
+
 // Validate reports the first setting that is out of its range, as an
 // *OptionError.
 func (o *Options) Validate() error {
 	finite := func(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 	switch {
-	case o.BatchSize < 0:
-		return &OptionError{"batch-size", o.BatchSize, "a positive number of examples"}
-	case o.BatchTokens < 0:
-		return &OptionError{"batch-tokens", o.BatchTokens, "a positive number of tokens"}
+	case o.BatchSize < 0 || o.BatchSize > MaxBatchSize:
+		return &OptionError{"batch-size", o.BatchSize, fmt.Sprintf("a positive number of examples, %d at most", MaxBatchSize)}
+	case o.BatchTokens < 0 || o.BatchTokens > maxBatchTokens:
+		return &OptionError{"batch-tokens", o.BatchTokens, fmt.Sprintf("a positive number of tokens, %d at most", maxBatchTokens)}
 	case o.BatchSize > 0 && o.BatchTokens > 0:
 		return &OptionError{"batch-tokens", o.BatchTokens, fmt.Sprintf("either batch-size (%d) or batch-tokens, not both", o.BatchSize)}
 	case o.Steps < 0:
 		return &OptionError{"steps", o.Steps, "a positive number, or 0 to train for whole epochs"}
-	case o.Epochs < 0:
-		return &OptionError{"epochs", o.Epochs, "a positive number"}
+	case o.Epochs < 0 || o.Epochs > maxEpochs:
+		return &OptionError{"epochs", o.Epochs, fmt.Sprintf("a positive number, %d at most", maxEpochs)}
 	case o.Epochs == 0 && o.Steps == 0:
 		return &OptionError{"epochs", o.Epochs, "a positive number of epochs or of steps"}
-	case o.Accumulate < 0:
-		return &OptionError{"accumulate", o.Accumulate, "a positive number of batches"}
+	case o.Accumulate < 0 || o.Accumulate > maxAccumulate:
+		return &OptionError{"accumulate", o.Accumulate, fmt.Sprintf("a positive number of batches, %d at most", maxAccumulate)}
 	case !finite(o.LearningRate) || o.LearningRate < 0:
 		return &OptionError{"lr", o.LearningRate, "a finite rate that is not negative"}
 	case !(o.LayerDecay >= 0 && o.LayerDecay <= 1):

@@ -26,8 +26,8 @@ type SeedsResult struct {
 // Output and in TensorBoard; likewise the logs. It wants a development set. With
 // Options.Resume, runs that are finished are not done again.
 func RunSeeds(ctx context.Context, model *checkpoints.Model, trainSet, devSet *data.Dataset, o Options, count int) (*SeedsResult, error) {
-	if count < 1 {
-		return nil, fmt.Errorf("%s: %w", o.stage(), &OptionError{"seeds", count, "a positive number of runs"})
+	if count < 1 || count > maxSeeds {
+		return nil, fmt.Errorf("%s: %w", o.stage(), &OptionError{"seeds", count, fmt.Sprintf("a positive number of runs, %d at most", maxSeeds)})
 	}
 	if devSet == nil {
 		return nil, fmt.Errorf("%s: %w", o.stage(), &OptionError{"seeds", count, "a development set to compare by"})

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/skive-ml/skive/internal/bounded"
 )
 
 // EventsFile is the name of the event file in Options.TensorBoard. TensorBoard
@@ -65,7 +67,7 @@ func openEvents(dir string, steps int) (*eventLog, error) {
 func (l *eventLog) keep(steps int) error {
 	var kept int64
 	if steps > 0 {
-		old, err := io.ReadAll(l.f)
+		old, err := bounded.ReadAll(l.f, maxLog)
 		if err != nil {
 			return err
 		}

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/internal/bounded"
 )
 
 const (
@@ -184,7 +185,7 @@ func pull(ctx context.Context, model, revision string, o Options) (*Snapshot, er
 // writeReference notes the commit of a branch or tag. A cache that holds it
 // already need not take anything.
 func writeReference(ctx context.Context, path, commit, lock string) error {
-	if b, err := os.ReadFile(path); err == nil && string(b) == commit {
+	if b, err := bounded.ReadFile(path, bounded.Document); err == nil && string(b) == commit {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(lock), 0o777); err != nil {

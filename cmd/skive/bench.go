@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -18,8 +17,10 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/tokenize"
+	"github.com/skive-ml/skive/train"
 )
 
 // benchResult is bench's JSON document.
@@ -56,6 +57,13 @@ func (r *benchResult) print() error {
 	return err
 }
 
+// Bounds of what is made up to be measured: tokens of a batch, and of all training
+// steps; training steps.
+const (
+	maxBenchTokens = 1 << 22
+	maxBenchSteps  = 100_000
+)
+
 // benchBatch is one call's input.
 type benchBatch struct {
 	ids, types, offsets []int32
@@ -78,16 +86,18 @@ func newBench() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			switch {
-			case batch < 1:
-				return usagef("--batch: %d, expected 1 or more", batch)
-			case seq < 1:
-				return usagef("--seq: %d, expected 1 or more", seq)
-			case instances < 1:
-				return usagef("--instances: %d, expected 1 or more", instances)
+			case batch < 1 || batch > train.MaxBatchSize:
+				return usagef("--batch: %d, expected 1 to %d", batch, train.MaxBatchSize)
+			case seq < 1 || file == "" && seq > maxBenchTokens/batch:
+				return usagef("--seq: %d, expected 1 to %d with --batch %d", seq, maxBenchTokens/batch, batch)
+			case instances < 1 || instances > infer.MaxInstances:
+				return usagef("--instances: %d, expected 1 to %d", instances, infer.MaxInstances)
 			case duration <= 0:
 				return usagef("--duration: %s, expected a positive time", duration)
-			case training && steps < 1:
-				return usagef("--steps: %d, expected 1 or more", steps)
+			case training && (steps < 1 || steps > maxBenchSteps):
+				return usagef("--steps: %d, expected 1 to %d", steps, maxBenchSteps)
+			case training && file == "" && steps+warmSteps > maxBenchTokens/batch/seq:
+				return usagef("--steps: %d, expected %d at most with --batch %d and --seq %d", steps, maxBenchTokens/batch/seq-warmSteps, batch, seq)
 			case training && dtype != "" && dtype != infer.F32:
 				return usagef("--dtype: %s, expected f32 with --train", dtype)
 			case training && attentionDType != "":
@@ -311,7 +321,7 @@ func readBatches(m *checkpoints.Model, path string, batch, maxLength int) ([]ben
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.Open(path)
+	f, err := bounded.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -321,12 +331,11 @@ func readBatches(m *checkpoints.Model, path string, batch, maxLength int) ([]ben
 		encoding tokenize.Encoding
 		current  = benchBatch{offsets: []int32{0}}
 	)
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<24)
-	for number := 1; lines.Scan(); number++ {
+	lines := bounded.NewLines(f)
+	for lines.Next() {
 		input, err := parseInput(lines.Text())
 		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", path, number, err)
+			return nil, fmt.Errorf("%s:%d: %w", path, lines.Number(), err)
 		}
 		o := tokenize.Options{MaxLength: maxLength}
 		pairs := input.Choices // each is a sequence of its own with the text
@@ -340,7 +349,7 @@ func readBatches(m *checkpoints.Model, path string, batch, maxLength int) ([]ben
 				err = tokenizer.Encode(&encoding, input.Text, o)
 			}
 			if err != nil {
-				return nil, fmt.Errorf("%s:%d: %w", path, number, err)
+				return nil, fmt.Errorf("%s:%d: %w", path, lines.Number(), err)
 			}
 			current.ids = append(current.ids, encoding.IDs...)
 			if m.Config.TypeVocabSize > 1 {
@@ -356,7 +365,7 @@ func readBatches(m *checkpoints.Model, path string, batch, maxLength int) ([]ben
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s:%d: %w", path, lines.Number()+1, err)
 	}
 	if len(current.ids) > 0 {
 		batches = append(batches, current)

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +14,7 @@ import (
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/kernels/peak"
 	"github.com/skive-ml/skive/train"
@@ -206,25 +205,24 @@ func syntheticSet(count, seq int, models ...*checkpoints.Model) *data.Dataset {
 
 // readSet reads inputs as predict takes them, and labels them in turn.
 func readSet(path string, m *checkpoints.Model) (*data.Dataset, error) {
-	f, err := os.Open(path)
+	f, err := bounded.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	set := &data.Dataset{Task: benchTask(m)}
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<24)
-	for number := 1; lines.Scan(); number++ {
+	lines := bounded.NewLines(f)
+	for lines.Next() {
 		input, err := parseInput(lines.Text())
 		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", path, number, err)
+			return nil, fmt.Errorf("%s:%d: %w", path, lines.Number(), err)
 		}
 		set.Examples = append(set.Examples, data.Example{
 			Text: input.Text, Pair: input.Pair, HasPair: input.HasPair, Label: len(set.Examples) % len(set.Task.Labels),
 		})
 	}
 	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s:%d: %w", path, lines.Number()+1, err)
 	}
 	return set, nil
 }

@@ -29,6 +29,9 @@ func newData() *cobra.Command {
 	return c
 }
 
+// maxGenerated bounds the examples that are made at once.
+const maxGenerated = 1_000_000
+
 func newDataGenerate() *cobra.Command {
 	var o reviews.Options
 	var output string
@@ -41,8 +44,8 @@ func newDataGenerate() *cobra.Command {
 			if err := require(c, "output"); err != nil {
 				return err
 			}
-			if o.Train < 1 || o.Dev < 1 {
-				return usagef("--train and --dev: expected 1 or more examples")
+			if o.Train < 1 || o.Train > maxGenerated || o.Dev < 1 || o.Dev > maxGenerated {
+				return usagef("--train and --dev: expected 1 to %d examples", maxGenerated)
 			}
 			files := []string{filepath.Join(output, "train.jsonl"), filepath.Join(output, "dev.jsonl")}
 			release, err := claimOutput(c, output, checkOutput, unless(overwrite, func(string) error {

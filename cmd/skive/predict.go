@@ -17,6 +17,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/bounded"
 )
 
 func newPredict() *cobra.Command {
@@ -121,6 +122,10 @@ func checkEmbedding(kind string) error {
 // short ones.
 const linesAhead = 64
 
+// longLine is the number of bytes from which on a line is answered before the next
+// is read, so that memory does not grow with the lines under way.
+const longLine = 64 << 10
+
 // answerLines writes the answers to the lines of in, in their order. As many
 // lines are answered at the same time; no answer is held back while the next
 // line is awaited. The first error ends it, after the answers to the lines before.
@@ -134,10 +139,10 @@ func answerLines(ctx context.Context, in io.Reader, to io.Writer, ahead int, ans
 	pending := make(chan chan answered, ahead)
 	go func() {
 		defer close(pending)
-		lines := bufio.NewReader(in)
+		lines := bounded.NewLines(in)
 		for {
-			line, err := lines.ReadString('\n')
-			if line == "" && err == io.EOF {
+			more := lines.Next()
+			if !more && lines.Err() == nil {
 				return
 			}
 			result := make(chan answered, 1)
@@ -146,14 +151,19 @@ func answerLines(ctx context.Context, in io.Reader, to io.Writer, ahead int, ans
 			case <-ctx.Done():
 				return
 			}
-			if err != nil && err != io.EOF {
-				result <- answered{err: err}
+			if !more {
+				result <- answered{err: lines.Err()}
 				return
 			}
+			line, done := lines.Text(), make(chan bool)
 			go func() {
-				text, err := answer(ctx, strings.TrimRight(line, "\r\n"))
+				defer close(done)
+				text, err := answer(ctx, line)
 				result <- answered{text, err}
 			}()
+			if len(line) > longLine {
+				<-done
+			}
 		}
 	}()
 	out := bufio.NewWriter(to)

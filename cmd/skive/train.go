@@ -11,6 +11,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -192,12 +193,15 @@ func openModel(c *cobra.Command, flags modelFlags, model, configFile string, see
 	case model != "":
 		return openCheckpoint(flags.model, model)
 	}
-	text, err := os.ReadFile(configFile)
+	text, err := bounded.ReadFile(configFile, bounded.Document)
 	if err != nil {
 		return nil, ofFlag(flags.config, err)
 	}
 	cfg, err := checkpoints.ParseConfig(text)
 	if err != nil {
+		return nil, fmt.Errorf("--%s: %s: %w", flags.config, configFile, err)
+	}
+	if err := cfg.ValidateFresh(); err != nil {
 		return nil, fmt.Errorf("--%s: %s: %w", flags.config, configFile, err)
 	}
 	switch {

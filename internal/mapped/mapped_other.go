@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"unsafe"
+
+	"github.com/skive-ml/skive/internal/bounded"
 )
 
 // handle is nothing where files are not mapped: they are read whole, and nobody
@@ -15,7 +16,7 @@ import (
 type handle struct{}
 
 func (f *File) open() (mapped bool, err error) {
-	file, err := os.Open(f.path)
+	file, err := bounded.OpenRegular(f.path)
 	if err != nil {
 		return false, err
 	}
@@ -23,9 +24,6 @@ func (f *File) open() (mapped bool, err error) {
 	info, err := file.Stat()
 	if err != nil {
 		return false, err
-	}
-	if !info.Mode().IsRegular() {
-		return false, fmt.Errorf("%s: not a regular file", f.path)
 	}
 	const alignment = 64
 	if info.Size() > math.MaxInt-alignment {

@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/skive-ml/skive/internal/bounded"
 )
 
 // handle keeps the file open: another file may take its path.
@@ -18,7 +20,7 @@ type handle struct {
 }
 
 func (f *File) open() (mapped bool, err error) {
-	file, err := os.Open(f.path)
+	file, err := bounded.OpenRegular(f.path)
 	if err != nil {
 		return false, err
 	}
@@ -27,13 +29,6 @@ func (f *File) open() (mapped bool, err error) {
 			file.Close()
 		}
 	}()
-	info, err := file.Stat()
-	if err != nil {
-		return false, err
-	}
-	if !info.Mode().IsRegular() {
-		return false, fmt.Errorf("%s: not a regular file", f.path)
-	}
 	f.handle = handle{file, int(file.Fd())}
 	if f.opened, err = f.stat(); err != nil {
 		return false, fmt.Errorf("%s: %w", f.path, err)
