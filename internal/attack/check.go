@@ -386,7 +386,10 @@ func (r *round) repeat(in setting) error {
 		return err
 	}
 	states, _ := filepath.Glob(escape(r.path(r.output)) + "/state/training.state")
-	if more, _ := filepath.Glob(escape(r.path(r.output)) + "/*/state/training.state"); len(states)+len(more) > 0 && slices.Contains(flags, flagInfo{name: "resume"}) {
+	more, _ := filepath.Glob(escape(r.path(r.output)) + "/*/state/training.state")
+	// Of several runs some may be the old ones, which --resume refuses.
+	several := r.has("--seeds") && r.has("--overwrite")
+	if len(states)+len(more) > 0 && !several && slices.Contains(flags, flagInfo{name: "resume"}) {
 		args = slices.DeleteFunc(args, func(a string) bool { return a == "--overwrite" })
 		args = append([]string{"--resume"}, args...)
 	} else if r.wrote() && slices.Contains(flags, flagInfo{name: "overwrite"}) && !r.has("--overwrite") {

@@ -24,6 +24,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -83,7 +84,7 @@ func attack(o options) (findings int, err error) {
 	fmt.Printf("%d models and %d data files in %v\n", len(p.models), len(p.data), time.Since(start).Round(time.Millisecond))
 
 	interrupted := make(chan os.Signal, 1)
-	signal.Notify(interrupted, os.Interrupt)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
 	var stop atomic.Bool
 	go func() {
 		<-interrupted
