@@ -192,7 +192,7 @@ func (c *run) load() (err error) {
 		}
 		c.unlabeled = more.Examples
 	}
-	if c.teacher != nil && c.teacher.HasHead() && !c.teacher.Config.GenericLabels() {
+	if c.teacher != nil && c.teacher.Config.NumLabels() > 0 {
 		// Everything that follows counts classes in the model's order.
 		named := c.teacher.Config
 		named.Pairs = false // it is trained on these texts first

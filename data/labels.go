@@ -86,12 +86,6 @@ func (ds *Dataset) Relabel(labels []string) (*Dataset, error) {
 func matchLabels(task, model []string) (order []int, names []string, err error) {
 	order = make([]int, len(task))
 	switch {
-	case numbersOnly(model) && len(task) == len(model):
-		// They number the task's classes.
-		for i := range order {
-			order[i] = i
-		}
-		return order, task, nil
 	case integers(task) && !integers(model):
 		for i, name := range task {
 			n, err := strconv.Atoi(wholeNumber(name))
@@ -101,6 +95,12 @@ func matchLabels(task, model []string) (order []int, names []string, err error) 
 			order[i] = n
 		}
 		return order, model, nil
+	case numbersOnly(model) && len(task) == len(model) && !integers(task):
+		// They number the task's classes.
+		for i := range order {
+			order[i] = i
+		}
+		return order, task, nil
 	}
 	taken := make(map[int]string, len(task))
 	for i, name := range task {

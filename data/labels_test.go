@@ -29,6 +29,7 @@ func TestRelabel(t *testing.T) {
 		{"numbers of classes that say nothing", "0 1", "LABEL_0 LABEL_1 LABEL_2", "0 1"},
 		{"a number beyond the classes", "1 2", "negative positive", "2 is not the number of a class from 0 to 1"},
 		{"a number below the classes", "-1 1", "negative positive", "-1 is not the number"},
+		{"numbers beside numbers that say nothing", "1 2 3", "0 1 2", `"3" is not among`},
 		{"integers as names", "1 3 5", "1 2 3 4 5", "0 2 4"},
 		{"integers as names, in another order", "-1 0 1", "1 0 -1", "2 1 0"},
 		{"integers as names, with points", "1 3 5", "1.0 2.0 3.0 4.0 5.0", "0 2 4"},
