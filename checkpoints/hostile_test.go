@@ -489,14 +489,21 @@ func FuzzIndex(f *testing.F) {
 
 func FuzzManifest(f *testing.F) {
 	f.Add([]byte(`["config.json","model.safetensors"]`))
+	f.Add([]byte(`["modules.json","1_Pooling/config.json"]`))
 	f.Add([]byte(`["../config.json"]`))
+	f.Add([]byte(`["a/../../config.json"]`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		names, err := parseManifest(b)
 		if err != nil {
 			return
 		}
 		for _, n := range names {
-			if filepath.Base(n) != n || strings.ContainsAny(n, `/\`) || n == ".." {
+			folder, _, nested := strings.Cut(n, "/")
+			inside := filepath.Join("dir", n)
+			if filepath.Dir(inside) != "dir" && !(nested && filepath.Dir(inside) == filepath.Join("dir", folder)) {
+				t.Fatalf("file %q", n)
+			}
+			if strings.ContainsAny(n, "\\:\x00") || strings.Count(n, "/") > 1 {
 				t.Fatalf("file %q", n)
 			}
 		}
