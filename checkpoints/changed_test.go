@@ -53,3 +53,25 @@ func TestSaveOfAChangedFile(t *testing.T) {
 		}
 	}
 }
+
+// A model knows where it was opened, and so do its copies.
+func TestPathOfAModel(t *testing.T) {
+	m, dir := tinyModel(), t.TempDir()
+	if p := m.Path(); p != "" {
+		t.Errorf("a model that was made has the path %q", p)
+	}
+	hf, skive := filepath.Join(dir, "hf"), filepath.Join(dir, "m.skive")
+	if err := errors.Join(m.SaveHF(hf), m.SaveSkive(skive)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{hf, skive} {
+		opened, err := Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer opened.Close()
+		if a, b := opened.Path(), opened.Clone().Path(); a != path || b != path {
+			t.Errorf("%s: the path is %q, of a copy %q", path, a, b)
+		}
+	}
+}

@@ -613,10 +613,17 @@ func open(path string, verify bool) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	var m *Model
 	if info.IsDir() {
-		return openHF(path)
+		m, err = openHF(path)
+	} else {
+		m, err = openFile(path, verify)
 	}
-	return openFile(path, verify)
+	if err != nil {
+		return nil, err
+	}
+	m.path = path
+	return m, nil
 }
 
 func openFile(path string, verify bool) (*Model, error) {

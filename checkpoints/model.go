@@ -122,8 +122,13 @@ type Model struct {
 	Notes []string
 
 	files []*mapped.File
-	skive string // path of the only file, if it is a .skive one
+	path  string
+	skive bool // the only file is a .skive one
 }
+
+// Path is where Open found the model, or the one that this is a copy or a variant of;
+// "" for a model that was made otherwise. It serves messages.
+func (m *Model) Path() string { return m.path }
 
 // Close releases the files that the tensors are views of. The tensors of the
 // model, and of every model that shares them, must not be used afterwards;
@@ -147,6 +152,7 @@ func (m *Model) Clone() *Model {
 		Tensors:   make(map[string]Tensor, len(m.Tensors)),
 		Tokenizer: make(map[string][]byte, len(m.Tokenizer)),
 		Notes:     slices.Clone(m.Notes),
+		path:      m.path,
 	}
 	for name, t := range m.Tensors {
 		data := alignedBytes(len(t.Data))
@@ -169,7 +175,7 @@ func (m *Model) Clone() *Model {
 func (m *Model) share() *Model {
 	return &Model{
 		Config: m.Config.Clone(), Tensors: maps.Clone(m.Tensors),
-		Tokenizer: m.Tokenizer, Provenance: slices.Clone(m.Provenance), Notes: m.Notes,
+		Tokenizer: m.Tokenizer, Provenance: slices.Clone(m.Provenance), Notes: m.Notes, path: m.path,
 	}
 }
 

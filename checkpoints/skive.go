@@ -76,7 +76,7 @@ func openSkive(path string, verify bool) (m *Model, err error) {
 		return nil, named(path, err)
 	}
 	m.files = append(m.files, f)
-	m.skive = path
+	m.skive = true
 	return m, nil
 }
 
@@ -90,12 +90,12 @@ func verificationOf(f *mapped.File) *verification {
 // beside Close.
 func (m *Model) Verify() (err error) {
 	defer mapped.Catch(&err, debug.SetPanicOnFault(true))
-	if m.skive == "" || len(m.files) == 0 {
+	if !m.skive || len(m.files) == 0 {
 		return nil
 	}
 	f := m.files[0]
 	if _, _, err := readContainer(f.Data, kindModel, verificationOf(f)); err != nil {
-		return named(m.skive, err)
+		return named(m.path, err)
 	}
 	return nil
 }

@@ -71,11 +71,13 @@ func (o *output) size(set *data.Encoded, example int) int {
 
 // encode sets coded from fresh.
 func (o *output) encode() error {
-	if o.part == logitsOf {
+	switch m := kernels.MaxAbs(o.fresh); {
+	case m-m != 0:
+		return fmt.Errorf("%s: the model's outputs are not finite (%v): its weights are too large to compute with", o.name(), m)
+	case o.part == logitsOf:
 		o.coded = bytesOf(o.fresh)
 		return nil
-	}
-	if m := kernels.MaxAbs(o.fresh); !(m < 65520) {
+	case m >= 65520:
 		return fmt.Errorf("%s: a value of %v is beyond half precision", o.name(), m)
 	}
 	half := fromBytes[uint16](o.coded[:cap(o.coded)])
@@ -279,10 +281,13 @@ func (t *teacher) compute(b *data.Batch, rows []int32) error {
 				o.fresh, err = t.engine.PredictTokens(o.fresh, b.IDs, b.TypeIDs, b.Offsets)
 			}
 			if err != nil {
-				return fmt.Errorf("the teacher: %w", err)
+				return err
 			}
 		}
 		if err := o.encode(); err != nil {
+			if path := t.model.Path(); path != "" {
+				err = fmt.Errorf("%s: %w", path, err)
+			}
 			return err
 		}
 	}

@@ -330,7 +330,7 @@ func (w *weights) checkFinite(outputs []float32, offsets, selected []int32) erro
 				at++
 			}
 		}
-		return &NotFiniteError{at, v}
+		return &NotFiniteError{w.path, at, v}
 	}
 	return nil
 }

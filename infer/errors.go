@@ -96,6 +96,8 @@ func ofFile(err error) error {
 // weights are too large for its arithmetic. The engine goes on, and a pool
 // answers what other callers asked for.
 type NotFiniteError struct {
+	// Model is the path of the model, "" where it was not opened from one.
+	Model string
 	// Input is the number of the input in the call of Predict or Embed, or of the
 	// sequence in that of PredictTokens.
 	Input int
@@ -104,5 +106,9 @@ type NotFiniteError struct {
 }
 
 func (e *NotFiniteError) Error() string {
-	return fmt.Sprintf("infer: input %d: the model's outputs are not finite (%v): its weights are too large to compute with", e.Input, e.Value)
+	model := e.Model
+	if model != "" {
+		model += ": "
+	}
+	return fmt.Sprintf("infer: %sinput %d: the model's outputs are not finite (%v): its weights are too large to compute with", model, e.Input, e.Value)
 }

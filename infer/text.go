@@ -151,7 +151,7 @@ func (w *weights) batches(t *textBuffers, o *Options, inputs []Input, compute fu
 			var number *NotFiniteError
 			if errors.As(err, &number) {
 				input, _ := slices.BinarySearch(t.ends, number.Input+1)
-				return &NotFiniteError{done + input, number.Value}
+				return &NotFiniteError{number.Model, done + input, number.Value}
 			}
 			return err
 		}

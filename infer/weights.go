@@ -43,6 +43,7 @@ type weights struct {
 	file *mapped.File
 	lost atomic.Pointer[ModelFileError]
 
+	path      string   // of the model
 	notes     []string // of the model
 	tokenizer func() (*tokenize.Tokenizer, error)
 }
@@ -211,7 +212,7 @@ func load(m *checkpoints.Model, o Options, opened bool) (compiled *weights, err 
 			return nil, fmt.Errorf("infer: %w", err)
 		}
 	}
-	w := &weights{config: m.Config.Clone(), notes: m.Notes, embedding: embedding, outputs: m.Config.HiddenSize}
+	w := &weights{config: m.Config.Clone(), path: m.Path(), notes: m.Notes, embedding: embedding, outputs: m.Config.HiddenSize}
 	switch embedding {
 	case "":
 		if !m.HasHead() {

@@ -114,7 +114,7 @@ func Importance(ctx context.Context, model *checkpoints.Model, ds *data.Dataset,
 		s = newScores(model.Config)
 		s.Examples, err = eachBatch(ctx, model, ds, o, func(p *probe) { p.score(s) })
 		if err == nil {
-			err = s.finite()
+			err = s.finite(model)
 		}
 	}
 	switch {
@@ -153,7 +153,7 @@ func MaskGradients(ctx context.Context, model *checkpoints.Model, ds *data.Datas
 		}
 	})
 	if err == nil {
-		err = g.Scores(Exact).finite()
+		err = g.Scores(Exact).finite(model)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("mask gradients: %w", err)

@@ -117,7 +117,7 @@ func Logits(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o 
 func ofExample(err error, b *data.Batch) error {
 	var number *infer.NotFiniteError
 	if errors.As(err, &number) {
-		return &infer.NotFiniteError{Input: int(b.Index[number.Input]), Value: number.Value}
+		return &infer.NotFiniteError{Model: number.Model, Input: int(b.Index[number.Input]), Value: number.Value}
 	}
 	return err
 }
