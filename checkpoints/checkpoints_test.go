@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/skive-ml/skive/head"
 )
 
 func tinyConfig() Config {
@@ -320,13 +322,13 @@ func TestGoldens(t *testing.T) {
 			if string(m.Tokenizer["vocab.txt"]) == "" {
 				t.Error("the tokenizer is missing")
 			}
-			switch head := m.HasHead(); name {
+			switch has := m.HasHead(); name {
 			case "encoder":
-				if head {
+				if has {
 					t.Error("it has a head")
 				}
 			case "pretraining":
-				if !head || m.Config.Head != MaskedLM {
+				if !has || m.Config.Head != head.MaskedLM {
 					t.Errorf("the head is %q", m.Config.Head)
 				}
 			default:

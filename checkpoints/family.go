@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/skive-ml/skive/head"
 )
 
 // family is what tells a family of encoders from BERT. Inside Skive its tensors
@@ -157,7 +159,7 @@ func (f *family) rename(name string) string {
 // classifiesSequences tells whether the head is one that transformers calls
 // sequence classification.
 func (c Config) classifiesSequences() bool {
-	return len(c.Labels) > 0 && architectures[c.Head] == architectures[SingleLabel]
+	return len(c.Labels) > 0 && architectures[c.Head] == architectures[head.SingleLabel]
 }
 
 // HeadActivation is the activation of the dense layer between the first token

@@ -5,40 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/skive-ml/skive/head"
 )
-
-// Head is what stands on an encoder, and so what a model answers.
-type Head string
-
-// Heads. Except for token classification and the masked language model they
-// read the first token through the pooler. The names are those of Hugging
-// Face's problem_type where it has one.
-const (
-	// SingleLabel gives each text one of the classes: one logit for each of
-	// the labels. Without labels the model is an encoder alone.
-	SingleLabel Head = ""
-	// MultiLabel gives each text any number of the labels: the logits are
-	// those of independent yes-or-no questions.
-	MultiLabel Head = "multi_label_classification"
-	// Regression gives each text one number.
-	Regression Head = "regression"
-	// MultipleChoice gives each pair of a text and one of its choices a score.
-	MultipleChoice Head = "multiple_choice"
-	// TokenClassification gives each token one of the labels.
-	TokenClassification Head = "token_classification"
-	// MaskedLM gives each token the logits of what could stand in its place,
-	// one for each entry of the vocabulary. Its last product is with the word
-	// embeddings. It has no labels.
-	MaskedLM Head = "masked_lm"
-)
-
-// String names the head for people.
-func (h Head) String() string {
-	if h == SingleLabel {
-		return "single_label_classification"
-	}
-	return string(h)
-}
 
 // scoreLabel is the name of the only output of a regression or a multiple
 // choice, which needs none.
@@ -46,13 +15,13 @@ const scoreLabel = "score"
 
 // architectures are the classes of transformers by head, without the prefix of
 // the family.
-var architectures = map[Head]string{
-	SingleLabel:         "ForSequenceClassification",
-	MultiLabel:          "ForSequenceClassification",
-	Regression:          "ForSequenceClassification",
-	MultipleChoice:      "ForMultipleChoice",
-	TokenClassification: "ForTokenClassification",
-	MaskedLM:            "ForMaskedLM",
+var architectures = map[head.Kind]string{
+	head.SingleLabel:         "ForSequenceClassification",
+	head.MultiLabel:          "ForSequenceClassification",
+	head.Regression:          "ForSequenceClassification",
+	head.MultipleChoice:      "ForMultipleChoice",
+	head.TokenClassification: "ForTokenClassification",
+	head.MaskedLM:            "ForMaskedLM",
 }
 
 const (
@@ -65,8 +34,8 @@ const (
 
 // classifies tells whether an architecture of transformers ends in a classifier.
 func classifies(architecture string) bool {
-	for head, suffix := range architectures {
-		if head != MaskedLM && strings.HasSuffix(architecture, suffix) {
+	for kind, suffix := range architectures {
+		if kind != head.MaskedLM && strings.HasSuffix(architecture, suffix) {
 			return true
 		}
 	}
@@ -74,19 +43,19 @@ func classifies(architecture string) bool {
 }
 
 // headOf is the head of an architecture of transformers with these labels.
-func headOf(architecture, problem string, labels int) Head {
-	for _, head := range []Head{MultipleChoice, TokenClassification, MaskedLM} {
-		if strings.HasSuffix(architecture, architectures[head]) {
-			return head
+func headOf(architecture, problem string, labels int) head.Kind {
+	for _, kind := range []head.Kind{head.MultipleChoice, head.TokenClassification, head.MaskedLM} {
+		if strings.HasSuffix(architecture, architectures[kind]) {
+			return kind
 		}
 	}
 	switch {
-	case problem == string(MultiLabel):
-		return MultiLabel
-	case problem == string(Regression), problem == "" && labels == 1:
-		return Regression // as transformers takes a single label to be
+	case problem == string(head.MultiLabel):
+		return head.MultiLabel
+	case problem == string(head.Regression), problem == "" && labels == 1:
+		return head.Regression // as transformers takes a single label to be
 	}
-	return SingleLabel
+	return head.SingleLabel
 }
 
 // validateHead checks that the labels are those of the head.
@@ -96,11 +65,11 @@ func (c Config) validateHead() error {
 	}
 	n := len(c.Labels)
 	switch {
-	case c.Head == MaskedLM && n > 0:
+	case c.Head == head.MaskedLM && n > 0:
 		return fmt.Errorf("id2label has %d labels, a masked language model has none", n)
-	case c.Head == Regression && n > 1:
+	case c.Head == head.Regression && n > 1:
 		return fmt.Errorf("a regression to %d numbers: %w (to one is)", n, ErrUnsupported)
-	case c.Head == MultipleChoice && n > 1:
+	case c.Head == head.MultipleChoice && n > 1:
 		return fmt.Errorf("id2label has %d labels, a multiple choice has a score alone", n)
 	}
 	return nil
@@ -108,21 +77,21 @@ func (c Config) validateHead() error {
 
 // pooled tells whether the head reads the pooler.
 func (c Config) pooled() bool {
-	return c.Head != TokenClassification && c.Head != MaskedLM && len(c.Labels) > 0
+	return c.Head != head.TokenClassification && c.Head != head.MaskedLM && len(c.Labels) > 0
 }
 
 // SetHead gives the model a head, in place of the one it may have, with weights
 // initialized as by InitBERT. Labels are the class names; a regression and a
 // multiple choice need none, and a masked language model has none. A missing
 // pooler is added where the head reads it. The encoder is left as it is.
-func (m *Model) SetHead(head Head, labels []string, seed uint64) error {
+func (m *Model) SetHead(kind head.Kind, labels []string, seed uint64) error {
 	cfg := m.Config.Clone()
-	cfg.Head, cfg.Labels, cfg.Pairs = head, slices.Clone(labels), false
+	cfg.Head, cfg.Labels, cfg.Pairs = kind, slices.Clone(labels), false
 	if len(labels) == 0 {
-		switch head {
-		case Regression, MultipleChoice:
+		switch kind {
+		case head.Regression, head.MultipleChoice:
 			cfg.Labels = []string{scoreLabel}
-		case MaskedLM:
+		case head.MaskedLM:
 		default:
 			return fmt.Errorf("a classifier needs at least one label")
 		}
@@ -135,7 +104,7 @@ func (m *Model) SetHead(head Head, labels []string, seed uint64) error {
 	}
 	for s := range m.Config.Tensors() {
 		// A pooler outlives a masked language model, which does not read it.
-		if s.Role.inHead() || s.Role == Pooler && head == TokenClassification {
+		if s.Role.inHead() || s.Role == Pooler && kind == head.TokenClassification {
 			delete(m.Tensors, s.Name)
 			delete(m.Tensors, s.scale())
 		}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/skive-ml/skive/head"
 )
 
 const configName = "config.json"
@@ -181,18 +183,18 @@ func parseConfig(text []byte) (parsedConfig, error) {
 		p.architecture = h.Architectures[0]
 	}
 	c.Head, c.Labels = headOf(p.architecture, valueOr(h.ProblemType, ""), len(labels)), labels
-	if c.Head == MultipleChoice && f.modelType == "electra" {
+	if c.Head == head.MultipleChoice && f.modelType == "electra" {
 		if err := h.refuseSummary(); err != nil {
 			return parsedConfig{}, err
 		}
 	}
-	if c.Head == SingleLabel && len(labels) == 1 && h.ProblemType != nil {
-		return parsedConfig{}, fmt.Errorf("problem_type %q with one label, expected two labels or more, or problem_type %q", *h.ProblemType, Regression)
+	if c.Head == head.SingleLabel && len(labels) == 1 && h.ProblemType != nil {
+		return parsedConfig{}, fmt.Errorf("problem_type %q with one label, expected two labels or more, or problem_type %q", *h.ProblemType, head.Regression)
 	}
 	switch {
-	case c.Head == MaskedLM:
+	case c.Head == head.MaskedLM:
 		c.Labels = nil
-	case c.Head == MultipleChoice, c.Head == Regression && !given:
+	case c.Head == head.MultipleChoice, c.Head == head.Regression && !given:
 		c.Labels = []string{scoreLabel}
 	}
 	if err := c.Validate(); err != nil {
@@ -290,7 +292,7 @@ func (h *hfConfig) refuse(f *family) error {
 		return unsupported("add_cross_attention true")
 	case f.modelType != "electra" && h.EmbeddingSize != nil && h.HiddenSize != nil && *h.EmbeddingSize != *h.HiddenSize:
 		return unsupported("embedding_size %d other than hidden_size %d", *h.EmbeddingSize, *h.HiddenSize)
-	case h.ProblemType != nil && !slices.Contains([]string{"single_label_classification", string(MultiLabel), string(Regression)}, *h.ProblemType):
+	case h.ProblemType != nil && !slices.Contains([]string{"single_label_classification", string(head.MultiLabel), string(head.Regression)}, *h.ProblemType):
 		return unsupported("problem_type %q", *h.ProblemType)
 	case h.Quantization != nil:
 		return unsupported("quantization_config")
@@ -570,7 +572,7 @@ func formatConfig(m *Model, whole bool) ([]byte, error) {
 		out.add("id2label", names)
 		out.add("label2id", ids)
 	}
-	if c.Head == MultiLabel || c.Head == Regression {
+	if c.Head == head.MultiLabel || c.Head == head.Regression {
 		out.add("problem_type", c.Head)
 	}
 	if c.Task != "" {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/internal/mapped"
 )
@@ -353,12 +354,12 @@ func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error 
 	_, hasBias := byName[classifierBias]
 	_, hasLM := byName[lmTransform]
 	switch {
-	case cfg.Head == MaskedLM && hasLM:
+	case cfg.Head == head.MaskedLM && hasLM:
 		if err := untieDecoder(byName); err != nil {
 			return err
 		}
 	case !classifies(cfg.architecture) && (cfg.architecture != "" || !hasWeight && !hasBias):
-		cfg.Head, cfg.Labels = SingleLabel, nil
+		cfg.Head, cfg.Labels = head.SingleLabel, nil
 	case !cfg.labelsGiven && len(cfg.Labels) == 0:
 		cfg.Labels = defaultLabels(2) // as BertConfig has it
 	}
@@ -450,7 +451,7 @@ func (m *Model) initialize(head []Spec) error {
 // would have with the labels that it may turn out to have, to ours.
 func (c parsedConfig) canonicalNames() map[string]string {
 	cfg := c.Config
-	if len(cfg.Labels) == 0 && cfg.Head != MaskedLM && (c.architecture == "" || classifies(c.architecture)) {
+	if len(cfg.Labels) == 0 && cfg.Head != head.MaskedLM && (c.architecture == "" || classifies(c.architecture)) {
 		cfg.Labels = defaultLabels(1)
 	}
 	names := make(map[string]string)

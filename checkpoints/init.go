@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+
+	"github.com/skive-ml/skive/head"
 )
 
 // InitBERT returns a model with fresh weights, as Hugging Face initializes
@@ -24,7 +26,7 @@ func InitBERT(cfg Config, seed uint64) *Model {
 		return m
 	}
 	for s := range cfg.Tensors() {
-		if s.Role != Pooler || cfg.Head != MaskedLM {
+		if s.Role != Pooler || cfg.Head != head.MaskedLM {
 			m.Tensors[s.Name] = m.fresh(s, seed)
 		}
 	}
@@ -49,7 +51,7 @@ func (c Config) ValidateFresh() error {
 // AddHead gives the model a classifier that chooses one of the labels, see
 // SetHead.
 func (m *Model) AddHead(labels []string, seed uint64) error {
-	return m.SetHead(SingleLabel, labels, seed)
+	return m.SetHead(head.SingleLabel, labels, seed)
 }
 
 func (m *Model) fresh(s Spec, seed uint64) Tensor {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/onnx"
 	"github.com/skive-ml/skive/quantize"
@@ -66,13 +67,13 @@ func matrixModels(t *testing.T) []matrixModel {
 		pruned.Layers = []checkpoints.LayerSize{{Heads: 1, Intermediate: 7}, {Heads: 2, Intermediate: 12}}
 		add(family+"-pruned", matrixRandom(pruned), "safetensors")
 		token := c.Clone()
-		token.Head = checkpoints.TokenClassification
+		token.Head = head.TokenClassification
 		add(family+"-token", matrixRandom(token), "safetensors")
 		masked := c.Clone()
-		masked.Head, masked.Labels = checkpoints.MaskedLM, nil
+		masked.Head, masked.Labels = head.MaskedLM, nil
 		add(family+"-masked_lm", matrixRandom(masked), "safetensors")
 		choice := c.Clone()
-		choice.Head, choice.Labels = checkpoints.MultipleChoice, []string{"score"}
+		choice.Head, choice.Labels = head.MultipleChoice, []string{"score"}
 		add(family+"-choice", matrixRandom(choice), "safetensors")
 	}
 	return all

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/mapped"
 )
 
@@ -55,7 +56,7 @@ type Config struct {
 	// PadTokenID is the id of the padding token.
 	PadTokenID int
 	// Head is what the model answers.
-	Head Head
+	Head head.Kind
 	// Labels are the class names in the order of the logits.
 	Labels []string
 	// Task is the name of the task that the head was trained for, or "".
@@ -180,7 +181,7 @@ func (m *Model) share() *Model {
 }
 
 // HasHead reports whether the model ends in a head: it is no encoder alone.
-func (m *Model) HasHead() bool { return len(m.Config.Labels) > 0 || m.Config.Head == MaskedLM }
+func (m *Model) HasHead() bool { return len(m.Config.Labels) > 0 || m.Config.Head == head.MaskedLM }
 
 // HasPooler reports whether the model has the dense layer that stands between
 // the encoder and the classifier.

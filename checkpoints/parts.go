@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/skive-ml/skive/head"
 )
 
 // Role says what a linear layer, a LayerNorm or a table of embeddings does in the
@@ -318,11 +320,11 @@ func (c Config) Tensors() iter.Seq[Spec] {
 			linear(Down.In(l), Hidden, Units)
 			norm(OutputNorm.In(l), Hidden)
 		}
-		if c.pooled() || c.family().pooler && c.Head != TokenClassification {
+		if c.pooled() || c.family().pooler && c.Head != head.TokenClassification {
 			linear(Pooler.Part(), Hidden, Hidden)
 		}
 		switch {
-		case c.Head == MaskedLM:
+		case c.Head == head.MaskedLM:
 			add(Decoder.Part(), lmBias, Bias, Vocabulary)
 			linear(LMTransform.Part(), embedding, Hidden)
 			norm(LMNorm.Part(), embedding)

@@ -18,6 +18,7 @@ import (
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/data/linear"
 	"github.com/skive-ml/skive/data/reviews"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/tokenize"
@@ -169,7 +170,7 @@ func (c *run) load() (err error) {
 		if err != nil {
 			return &SettingError{"task", err}
 		}
-		if task.Kind != data.SingleLabel {
+		if task.Kind != head.SingleLabel {
 			return settingError("task", "%s is %s, expected a task of one class", task.Name, strings.ReplaceAll(string(task.Kind), "_", " "))
 		}
 		columns := data.ReadOptions{TextColumn: c.TextColumn, PairColumn: c.PairColumn, LabelColumn: c.LabelColumn, RequireLabels: true}

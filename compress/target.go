@@ -7,6 +7,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/pruning"
 	"github.com/skive-ml/skive/train"
@@ -78,7 +79,7 @@ func (c *run) reachable(ctx context.Context) error {
 		return err
 	}
 	random := func(cfg checkpoints.Config) *checkpoints.Model {
-		cfg.Labels, cfg.Head = c.train.Task.Labels, checkpoints.SingleLabel
+		cfg.Labels, cfg.Head = c.train.Task.Labels, head.SingleLabel
 		return checkpoints.InitBERT(cfg, c.Seed)
 	}
 	size, layers, err := c.studentSize()

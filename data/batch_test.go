@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/tokenize"
 )
 
@@ -150,7 +151,7 @@ func TestBatches(t *testing.T) {
 // sequences that it is cut into.
 func TestPlainTextIsLaidEndToEnd(t *testing.T) {
 	_, _, tok := encoded(t, 1)
-	ds := &Dataset{Task: Task{Name: "mlm", Kind: MaskedLM}}
+	ds := &Dataset{Task: Task{Name: "mlm", Kind: head.MaskedLM}}
 	var want []int32
 	for i := range 700 {
 		ds.Examples = append(ds.Examples, Example{Text: strings.Repeat("b ", i%4) + "a"})
@@ -196,7 +197,7 @@ func TestFillOfChoicesAndWords(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b Batch
-	choices := &Dataset{Task: Task{Kind: MultipleChoice}, Examples: []Example{
+	choices := &Dataset{Task: Task{Kind: head.MultipleChoice}, Examples: []Example{
 		{Text: "a", Choices: []string{"a", "b b", "b"}, Label: 1}, {Text: "b", Choices: []string{"a", "b"}, Label: -1},
 	}}
 	enc, err := Encode(choices, tok, 0)
@@ -213,7 +214,7 @@ func TestFillOfChoicesAndWords(t *testing.T) {
 	if lo, hi := enc.Rows(1); lo != 3 || hi != 5 {
 		t.Errorf("rows %d to %d", lo, hi)
 	}
-	words := &Dataset{Task: Task{Kind: TokenClassification, Labels: []string{"O", "B-X"}}, Examples: []Example{
+	words := &Dataset{Task: Task{Kind: head.TokenClassification, Labels: []string{"O", "B-X"}}, Examples: []Example{
 		{Text: "bb a bb", Words: []string{"bb", "a", "bb"}, Labels: []int32{1, -1, 0}}, {Text: "a", Words: []string{"a"}, Labels: []int32{1}},
 	}}
 	if enc, err = Encode(words, tok, 6); err != nil {

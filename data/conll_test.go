@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/tokenize"
 )
 
@@ -118,7 +119,7 @@ func TestLabelsOfWordsWithWhiteSpace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	words := Task{Kind: TokenClassification, Labels: []string{"X", "Y", "O"}}
+	words := Task{Kind: head.TokenClassification, Labels: []string{"X", "Y", "O"}}
 	ds := &Dataset{Task: words, Examples: []Example{{Text: "a b c\u00a0\u00a0b a c", Words: []string{"a b", "c\u00a0\u00a0b", "a", "c"}, Labels: []int32{0, 1, 2, 0}}}}
 	enc, err := Encode(ds, tok, 7)
 	if err != nil {

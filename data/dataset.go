@@ -2,26 +2,6 @@
 // batches of them and measures answers.
 package data
 
-// Kind is what a task asks for, and so the head that answers it. The names are
-// those of checkpoints.Head.
-type Kind string
-
-// Kinds of tasks.
-const (
-	// SingleLabel asks for one class.
-	SingleLabel Kind = ""
-	// MultiLabel asks which of the labels hold, any number of them.
-	MultiLabel Kind = "multi_label_classification"
-	// Regression asks for a number.
-	Regression Kind = "regression"
-	// MultipleChoice asks for one of the choices that the example brings.
-	MultipleChoice Kind = "multiple_choice"
-	// TokenClassification asks for a class of each word.
-	TokenClassification Kind = "token_classification"
-	// MaskedLM asks for the words behind masks: any text is an example.
-	MaskedLM Kind = "masked_lm"
-)
-
 // Example is one text, or one pair of texts, with a question about it that the
 // task's kind asks.
 type Example struct {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"unicode/utf8"
 
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/tokenize"
 )
 
@@ -61,7 +62,7 @@ func (e *Encoded) Label(i int) int { return int(e.labels[i]) }
 // labels words a row a token.
 func (e *Encoded) Rows(i int) (lo, hi int) {
 	lo, hi = int(e.first[i]), int(e.first[i+1])
-	if e.Task.Kind == TokenClassification {
+	if e.Task.Kind == head.TokenClassification {
 		lo, hi = int(e.offsets[lo]), int(e.offsets[hi])
 	}
 	return lo, hi
@@ -128,7 +129,7 @@ func Encode(ds *Dataset, tok *tokenize.Tokenizer, maxLength int) (*Encoded, erro
 	if total > 1<<31-1 {
 		return nil, fmt.Errorf("data set of %d tokens is larger than 2^31-1", total)
 	}
-	if ds.Task.Kind == MaskedLM {
+	if ds.Task.Kind == head.MaskedLM {
 		return pack(ds.Task, parts, tok, maxLength)
 	}
 	out := &Encoded{
@@ -164,9 +165,9 @@ func accumulate(sums, counts []int32) []int32 {
 }
 
 // encode appends an example.
-func (p *encodedPart) encode(e *tokenize.Encoding, ex *Example, kind Kind, tok *tokenize.Tokenizer, maxLength int) error {
-	o := tokenize.Options{MaxLength: maxLength, Offsets: kind == TokenClassification}
-	if kind == MaskedLM {
+func (p *encodedPart) encode(e *tokenize.Encoding, ex *Example, kind head.Kind, tok *tokenize.Tokenizer, maxLength int) error {
+	o := tokenize.Options{MaxLength: maxLength, Offsets: kind == head.TokenClassification}
+	if kind == head.MaskedLM {
 		o.MaxLength = 0
 	}
 	sequence := func(text, pair string, hasPair bool) error {
@@ -181,7 +182,7 @@ func (p *encodedPart) encode(e *tokenize.Encoding, ex *Example, kind Kind, tok *
 		p.lengths = append(p.lengths, int32(len(e.IDs)))
 		return err
 	}
-	if kind == MultipleChoice {
+	if kind == head.MultipleChoice {
 		for _, choice := range ex.Choices {
 			if err := sequence(ex.Text, choice, true); err != nil {
 				return err
@@ -191,7 +192,7 @@ func (p *encodedPart) encode(e *tokenize.Encoding, ex *Example, kind Kind, tok *
 		return nil
 	}
 	p.counts = append(p.counts, 1)
-	if err := sequence(ex.Text, ex.Pair, ex.HasPair); err != nil || kind != TokenClassification {
+	if err := sequence(ex.Text, ex.Pair, ex.HasPair); err != nil || kind != head.TokenClassification {
 		return err
 	}
 	at := len(p.tokenLabels)
@@ -236,9 +237,9 @@ func places(ex *Example) ([][2]int32, error) {
 // truth fills in what the examples are compared with.
 func (e *Encoded) truth(ds *Dataset) {
 	switch ds.Task.Kind {
-	case Regression:
+	case head.Regression:
 		e.width = 1
-	case MultiLabel:
+	case head.MultiLabel:
 		e.width = len(ds.Task.Labels)
 	}
 	e.targets = make([]float32, len(ds.Examples)*e.width)
@@ -248,9 +249,9 @@ func (e *Encoded) truth(ds *Dataset) {
 		e.values = append(e.values, ex.Value)
 		e.groups = append(e.groups, int32(ex.Group))
 		switch ds.Task.Kind {
-		case Regression:
+		case head.Regression:
 			e.targets[i] = ex.Value
-		case MultiLabel:
+		case head.MultiLabel:
 			for _, l := range ex.Labels {
 				e.targets[i*e.width+int(l)] = 1
 			}
@@ -313,7 +314,7 @@ func (e *Encoded) Fill(b *Batch, examples []int32) {
 	b.Offsets, b.Labels, b.Index = append(b.Offsets[:0], 0), b.Labels[:0], b.Index[:0]
 	b.Targets, b.TokenLabels, b.Words = b.Targets[:0], b.TokenLabels[:0], b.Words[:0]
 	for _, ex := range examples {
-		if e.Task.Kind == TokenClassification {
+		if e.Task.Kind == head.TokenClassification {
 			for _, w := range e.words[e.wordEnds[ex]:e.wordEnds[ex+1]] {
 				if w.token >= 0 {
 					b.Words = append(b.Words, int32(len(b.IDs))+w.token)
@@ -329,12 +330,12 @@ func (e *Encoded) Fill(b *Batch, examples []int32) {
 			}
 			b.Offsets = append(b.Offsets, int32(len(b.IDs)))
 			label := e.labels[ex]
-			if e.Task.Kind == MultipleChoice && label >= 0 {
+			if e.Task.Kind == head.MultipleChoice && label >= 0 {
 				label = b2i(s-e.first[ex] == label)
 			}
 			b.Labels = append(b.Labels, label)
 			b.Index = append(b.Index, ex)
-			if e.Task.Kind == TokenClassification {
+			if e.Task.Kind == head.TokenClassification {
 				b.TokenLabels = append(b.TokenLabels, e.tokenLabels[lo:hi]...)
 			}
 		}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/skive-ml/skive/head"
 )
 
 // entity is a run of words of one type, from start to end.
@@ -132,7 +134,7 @@ func (o *Outcome) Scheme() string {
 
 // tagging is the task's in an outcome of words.
 func (o *Outcome) tagging() *tagging {
-	if o.Task.Kind != TokenClassification {
+	if o.Task.Kind != head.TokenClassification {
 		return nil
 	}
 	return o.Task.tagging()

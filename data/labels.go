@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/skive-ml/skive/head"
 )
 
 // A LabelsError tells that classes of a task are not among those of a model.
@@ -41,7 +43,7 @@ func list(labels []string) string {
 // where the order is the same. What does not match is a *LabelsError.
 func (ds *Dataset) Relabel(labels []string) (*Dataset, error) {
 	switch ds.Task.Kind {
-	case SingleLabel, MultiLabel, TokenClassification:
+	case head.SingleLabel, head.MultiLabel, head.TokenClassification:
 	default:
 		return ds, nil
 	}
@@ -70,7 +72,7 @@ func (ds *Dataset) Relabel(labels []string) (*Dataset, error) {
 	out.Examples = slices.Clone(ds.Examples)
 	for i := range out.Examples {
 		e := &out.Examples[i]
-		if ds.Task.Kind == SingleLabel {
+		if ds.Task.Kind == head.SingleLabel {
 			e.Label = to(e.Label)
 		}
 		e.Labels = slices.Clone(e.Labels)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/skive-ml/skive/head"
 )
 
 func TestRelabel(t *testing.T) {
@@ -43,7 +45,7 @@ func TestRelabel(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			task, model := strings.Split(c.task, " "), strings.Split(c.model, " ")
-			for _, kind := range []Kind{SingleLabel, MultiLabel, TokenClassification} {
+			for _, kind := range []head.Kind{head.SingleLabel, head.MultiLabel, head.TokenClassification} {
 				ds := &Dataset{Task: Task{Name: "text", Kind: kind, Labels: task}}
 				for i := range task {
 					ds.Examples = append(ds.Examples, Example{Label: i}, Example{Labels: []int32{int32(i), -1}})
@@ -68,7 +70,7 @@ func TestRelabel(t *testing.T) {
 				if s := strings.Join(several, " "); s != c.want {
 					t.Errorf("%q: classes %s, want %s", kind, s, c.want)
 				}
-				if s := strings.Join(single, " "); kind == SingleLabel && s != c.want {
+				if s := strings.Join(single, " "); kind == head.SingleLabel && s != c.want {
 					t.Errorf("classes %s, want %s", s, c.want)
 				}
 				if last := got.Examples[len(got.Examples)-1].Label; last != -1 || got.Examples[1].Labels[1] != -1 {
@@ -171,23 +173,23 @@ func TestDifferenceBetweenLabelOrders(t *testing.T) {
 	words := func(s string) []string { return strings.Fields(s) }
 	for _, c := range []struct {
 		name                string
-		kind                Kind
+		kind                head.Kind
 		labels, otherLabels string
 		want, otherWant     []int32
 		fits                bool
 	}{
-		{"one class", SingleLabel, "a b c", "c a b", []int32{0, 1, 2}, []int32{1, 2, 0}, true},
-		{"one class, other truth", SingleLabel, "a b c", "c a b", []int32{0, 1, 2}, []int32{0, 1, 2}, false},
-		{"names that say nothing", SingleLabel, "a b c", "LABEL_0 LABEL_1 LABEL_2", []int32{0, 1, 2}, []int32{0, 1, 2}, true},
-		{"more labels", SingleLabel, "a b", "x B A", []int32{0, 1, 1}, []int32{2, 1, 1}, true},
-		{"words", TokenClassification, "O B-X", "B-X O", []int32{0, 1, 1}, []int32{1, 0, 0}, true},
-		{"several labels", MultiLabel, "a b c", "c a b", []int32{1, 1, 0}, []int32{0, 1, 1}, true},
-		{"several labels, other truth", MultiLabel, "a b c", "c a b", []int32{1, 1, 0}, []int32{1, 1, 0}, false},
-		{"several labels of other names", MultiLabel, "a b c", "c a d", []int32{1, 1, 0}, []int32{0, 1, 1}, false},
+		{"one class", head.SingleLabel, "a b c", "c a b", []int32{0, 1, 2}, []int32{1, 2, 0}, true},
+		{"one class, other truth", head.SingleLabel, "a b c", "c a b", []int32{0, 1, 2}, []int32{0, 1, 2}, false},
+		{"names that say nothing", head.SingleLabel, "a b c", "LABEL_0 LABEL_1 LABEL_2", []int32{0, 1, 2}, []int32{0, 1, 2}, true},
+		{"more labels", head.SingleLabel, "a b", "x B A", []int32{0, 1, 1}, []int32{2, 1, 1}, true},
+		{"words", head.TokenClassification, "O B-X", "B-X O", []int32{0, 1, 1}, []int32{1, 0, 0}, true},
+		{"several labels", head.MultiLabel, "a b c", "c a b", []int32{1, 1, 0}, []int32{0, 1, 1}, true},
+		{"several labels, other truth", head.MultiLabel, "a b c", "c a b", []int32{1, 1, 0}, []int32{1, 1, 0}, false},
+		{"several labels of other names", head.MultiLabel, "a b c", "c a d", []int32{1, 1, 0}, []int32{0, 1, 1}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			unit := []int32{0, 1, 2}
-			if c.kind == MultiLabel {
+			if c.kind == head.MultiLabel {
 				unit = []int32{0, 0, 0}
 			}
 			a := &Outcome{Task: Task{Name: "text", Kind: c.kind, Labels: words(c.labels)}, Predicted: c.want, Want: c.want, Unit: unit}

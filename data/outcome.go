@@ -6,6 +6,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+
+	"github.com/skive-ml/skive/head"
 )
 
 // Outcome is what a model answered beside what is true. All lists have one entry
@@ -50,16 +52,16 @@ func (o *Outcome) metrics() map[string]func(*Outcome) float64 {
 		return func(o *Outcome) float64 { return f(o.Predicted, o.Want) }
 	}
 	switch o.Task.Kind {
-	case Regression:
+	case head.Regression:
 		return map[string]func(*Outcome) float64{
 			"pearson":  func(o *Outcome) float64 { return Pearson(o.Scores, o.Values) },
 			"spearman": func(o *Outcome) float64 { return Spearman(o.Scores, o.Values) },
 		}
-	case MultiLabel:
+	case head.MultiLabel:
 		return map[string]func(*Outcome) float64{
 			"f1_micro": classes(F1), "f1_macro": (*Outcome).labelF1, "accuracy": (*Outcome).exactMatch,
 		}
-	case TokenClassification:
+	case head.TokenClassification:
 		all := map[string]func(*Outcome) float64{"accuracy": classes(Accuracy)}
 		if tg := o.Task.tagging(); tg != nil {
 			all["entity_f1"] = func(o *Outcome) float64 { return o.entityF1(tg, nil) }
@@ -68,9 +70,9 @@ func (o *Outcome) metrics() map[string]func(*Outcome) float64 {
 			}
 		}
 		return all
-	case MultipleChoice:
+	case head.MultipleChoice:
 		return map[string]func(*Outcome) float64{"accuracy": classes(Accuracy)}
-	case MaskedLM:
+	case head.MaskedLM:
 		return map[string]func(*Outcome) float64{"accuracy": classes(Accuracy), "perplexity": (*Outcome).perplexity}
 	}
 	all := map[string]func(*Outcome) float64{
@@ -96,7 +98,7 @@ func (o *Outcome) Interval(name string) ([2]float64, error) {
 		return [2]float64{}, err
 	}
 	units := o.units()
-	if name == "accuracy" && (len(units) == len(o.Unit) || o.Task.Kind == MultiLabel) {
+	if name == "accuracy" && (len(units) == len(o.Unit) || o.Task.Kind == head.MultiLabel) {
 		return Wilson(value, len(units)), nil
 	}
 	score := o.metrics()[name]
@@ -118,7 +120,7 @@ func (o *Outcome) Difference(other *Outcome, name string) (float64, [2]float64, 
 	if err != nil {
 		return 0, [2]float64{}, err
 	}
-	words := o.Task.Kind == MaskedLM // Values are losses there, not what is true
+	words := o.Task.Kind == head.MaskedLM // Values are losses there, not what is true
 	if o.Task.Kind != other.Task.Kind || !slices.Equal(o.Unit, other.Unit) || !o.sameTruth(other) ||
 		!words && !slices.Equal(o.Values, other.Values) {
 		return 0, [2]float64{}, fmt.Errorf("metric %s: the outcomes are not of the same data and labels in the same order", name)
@@ -135,7 +137,7 @@ func (o *Outcome) Difference(other *Outcome, name string) (float64, [2]float64, 
 func (o *Outcome) sameTruth(other *Outcome) bool {
 	mine, theirs := o.Task.Labels, other.Task.Labels
 	switch o.Task.Kind {
-	case SingleLabel, TokenClassification, MultiLabel:
+	case head.SingleLabel, head.TokenClassification, head.MultiLabel:
 	default:
 		return slices.Equal(o.Want, other.Want)
 	}
@@ -149,7 +151,7 @@ func (o *Outcome) sameTruth(other *Outcome) bool {
 			order[i] = int32(n)
 		}
 	}
-	if o.Task.Kind != MultiLabel {
+	if o.Task.Kind != head.MultiLabel {
 		return slices.EqualFunc(o.Want, other.Want, func(a, b int32) bool { return int(a) < len(order) && order[a] == b })
 	}
 	if len(mine) != len(theirs) || len(o.Want) != len(other.Want) || slices.Contains(order, -1) {
@@ -312,19 +314,19 @@ func (e *Encoded) Outcome(outputs []float32, columns int) *Outcome {
 			o.Predicted, o.Want, o.Unit = append(o.Predicted, predicted), append(o.Want, want), append(o.Unit, unit)
 		}
 		switch e.Task.Kind {
-		case Regression:
+		case head.Regression:
 			o.Scores, o.Values, o.Unit = append(o.Scores, rows[0]), append(o.Values, e.values[i]), append(o.Unit, int32(i))
 			d := float64(rows[0]) - float64(e.values[i])
 			loss += d * d
 			answers++
-		case MultiLabel:
+		case head.MultiLabel:
 			for l, x := range rows {
 				want := int32(e.targets[i*e.width+l])
 				answer(b2i(x > 0), want, int32(i))
 				loss += softplus(float64(x)) - float64(want)*float64(x)
 				answers++
 			}
-		case TokenClassification:
+		case head.TokenClassification:
 			for _, w := range e.words[e.wordEnds[i]:e.wordEnds[i+1]] {
 				if w.label < 0 {
 					continue
@@ -338,7 +340,7 @@ func (e *Encoded) Outcome(outputs []float32, columns int) *Outcome {
 				loss += crossEntropy(row, int(w.label))
 				answers++
 			}
-		case MultipleChoice:
+		case head.MultipleChoice:
 			answer(argmax(rows), e.labels[i], int32(i))
 			loss += crossEntropy(rows, int(e.labels[i]))
 			answers++
@@ -378,16 +380,16 @@ func (e *Encoded) Answered(ds *Dataset, outputs []float32, columns int) *Dataset
 		lo, hi := e.Rows(i)
 		rows, ex := outputs[lo*columns:hi*columns], &out.Examples[i]
 		switch ex.Label = 0; e.Task.Kind {
-		case Regression:
+		case head.Regression:
 			ex.Value = rows[0]
-		case MultiLabel:
+		case head.MultiLabel:
 			ex.Labels = nil
 			for l, x := range rows {
 				if x > 0 {
 					ex.Labels = append(ex.Labels, int32(l))
 				}
 			}
-		case TokenClassification:
+		case head.TokenClassification:
 			ex.Labels = nil
 			for _, w := range e.words[e.wordEnds[i]:e.wordEnds[i+1]] {
 				label := int32(-1)

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/skive-ml/skive/head"
 )
 
 // outcomes reads units of answers.
@@ -89,7 +91,7 @@ func TestOutcomesAreThoseOfTheOfficialScorers(t *testing.T) {
 		near(o, "spearman", g.Spearman)
 	}
 	for _, g := range golden.Several {
-		multi := Task{Kind: MultiLabel}
+		multi := Task{Kind: head.MultiLabel}
 		for l := range g.Labels {
 			multi.Labels = append(multi.Labels, fmt.Sprint(l))
 		}
@@ -99,13 +101,13 @@ func TestOutcomesAreThoseOfTheOfficialScorers(t *testing.T) {
 		near(o, "f1_macro", g.Macro)
 	}
 	for _, g := range golden.Entities {
-		o := outcome(Task{Kind: TokenClassification, Labels: []string{"O", "B-PER", "I-PER", "B-LOC", "I-LOC"}}, g.Predicted, g.Want)
+		o := outcome(Task{Kind: head.TokenClassification, Labels: []string{"O", "B-PER", "I-PER", "B-LOC", "I-LOC"}}, g.Predicted, g.Want)
 		near(o, "entity_f1", g.F1)
 		near(o, "accuracy", g.Accuracy)
 	}
 	seen := map[string]bool{}
 	for _, g := range golden.Schemes {
-		o := outcome(Task{Kind: TokenClassification, Labels: g.Labels}, g.Predicted, g.Want)
+		o := outcome(Task{Kind: head.TokenClassification, Labels: g.Labels}, g.Predicted, g.Want)
 		if seen[g.Scheme] = true; o.Scheme() != g.Scheme {
 			t.Errorf("%v: the scheme is %q, want %q", g.Labels, o.Scheme(), g.Scheme)
 		}
@@ -171,7 +173,7 @@ func TestScheme(t *testing.T) {
 		{"LABEL_0 LABEL_1", [][]int32{{0}}, ""},
 		{"B-cell T-cell NK-cell", [][]int32{{0}}, "other"},
 	} {
-		o := outcome(Task{Kind: TokenClassification, Labels: strings.Fields(c.labels)}, c.want, c.want)
+		o := outcome(Task{Kind: head.TokenClassification, Labels: strings.Fields(c.labels)}, c.want, c.want)
 		if got := o.Scheme(); got != c.scheme {
 			t.Errorf("%s, %v: %q, want %q", c.labels, c.want, got, c.scheme)
 		}
@@ -187,7 +189,7 @@ func TestScheme(t *testing.T) {
 func TestMetricsOfEveryTask(t *testing.T) {
 	for _, name := range TaskNames() {
 		o := &Outcome{Task: task(t, name), Predicted: []int32{1, 0}, Want: []int32{1, 1}, Unit: []int32{0, 1}}
-		if o.Task.Kind == Regression || o.Task.Kind == MaskedLM || name == "record" {
+		if o.Task.Kind == head.Regression || o.Task.Kind == head.MaskedLM || name == "record" {
 			o.Scores, o.Values = []float32{1, 2}, []float32{1, 3}
 		}
 		if o.Task.general() {

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/skive-ml/skive/head"
 )
 
 // ErrEmpty says that a file holds no examples.
@@ -102,13 +104,13 @@ func parse(path, name string, content []byte, task Task, o ReadOptions) (*Datase
 	}
 	p := parser{def: &def, o: o, labels: labels}
 	switch task.Kind {
-	case SingleLabel, MultiLabel, TokenClassification:
+	case head.SingleLabel, head.MultiLabel, head.TokenClassification:
 		p.infer = len(labels) == 0
 	default:
 		p.labels = nil
 	}
 	p.columns()
-	if task.Kind == MultiLabel && !o.NoLabels {
+	if task.Kind == head.MultiLabel && !o.NoLabels {
 		again, err := newRows(name, content, &def, o)
 		if err != nil {
 			return nil, fail(1, "%w", err)
@@ -140,7 +142,7 @@ func parse(path, name string, content []byte, task Task, o ReadOptions) (*Datase
 			ds.Examples = append(ds.Examples, some...)
 			// A file that has begun well has an example a line, if it is not one of
 			// words. Room for all at once takes half the memory of growing by and by.
-			if len(ds.Examples) == 1<<12 && def.Kind != TokenClassification && o.Limit == 0 {
+			if len(ds.Examples) == 1<<12 && def.Kind != head.TokenClassification && o.Limit == 0 {
 				ds.Examples = slices.Grow(ds.Examples, max(0, filledLines(content)-len(ds.Examples)))
 			}
 		case errSkip:
@@ -294,11 +296,11 @@ func (p *parser) example(r row, line int) (Example, error) {
 		return e, nil
 	}
 	switch p.def.Kind {
-	case MaskedLM:
+	case head.MaskedLM:
 		e.Label = 0
-	case Regression:
+	case head.Regression:
 		e.Label, e.Value, err = p.value(c, l.label)
-	case MultiLabel:
+	case head.MultiLabel:
 		e.Label, e.Labels, err = p.several(c, l.label, line)
 	default:
 		if p.def.noGold && (c.text == "-" || wholeNumber(c.text) == "-1" && p.o.RequireLabels) {
@@ -489,7 +491,7 @@ func (p *parser) label(c cell, column string, line int) (int, error) {
 	if number && name == "-1" && !p.o.RequireLabels && !slices.Contains(p.labels, name) {
 		return -1, nil // what test files have in the place of a label
 	}
-	if number && name == ignoredWord && p.def.Kind == TokenClassification && !slices.Contains(p.labels, name) {
+	if number && name == ignoredWord && p.def.Kind == head.TokenClassification && !slices.Contains(p.labels, name) {
 		return -1, nil
 	}
 	if p.infer {
@@ -550,7 +552,7 @@ func (p *parser) inferLabels(ds *Dataset) error {
 	}
 	for i := range ds.Examples {
 		e := &ds.Examples[i]
-		if ds.Task.Kind == SingleLabel && e.Label >= 0 {
+		if ds.Task.Kind == head.SingleLabel && e.Label >= 0 {
 			e.Label = number[p.names[e.Label]]
 		}
 		for j, l := range e.Labels {
@@ -559,7 +561,7 @@ func (p *parser) inferLabels(ds *Dataset) error {
 			}
 		}
 	}
-	if len(p.labels) == 1 && p.o.RequireLabels && ds.Task.Kind == SingleLabel {
+	if len(p.labels) == 1 && p.o.RequireLabels && ds.Task.Kind == head.SingleLabel {
 		return fmt.Errorf("all labels are %q, expected two classes at least", p.labels[0])
 	}
 	return nil

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/skive-ml/skive/head"
 )
 
 func task(t testing.TB, name string) Task {
@@ -352,7 +354,7 @@ func fuzzRead(f *testing.F, file string, tasks []string, seeds ...string) {
 					t.Fatal("an empty data set")
 				}
 				for _, e := range ds.Examples {
-					if ds.Task.Kind == SingleLabel && e.Label >= len(ds.Task.Labels) || e.Label < -1 || o.RequireLabels && e.Label < 0 {
+					if ds.Task.Kind == head.SingleLabel && e.Label >= len(ds.Task.Labels) || e.Label < -1 || o.RequireLabels && e.Label < 0 {
 						t.Fatalf("label %d of %v", e.Label, ds.Task.Labels)
 					}
 				}

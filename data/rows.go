@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/bounded"
 )
 
@@ -63,7 +64,7 @@ var errSkip = errors.New("skipped")
 func newRows(name string, content []byte, def *definition, o ReadOptions) (rows, error) {
 	trimmed := bytes.TrimLeft(content, " \t\r\n")
 	ext := filepath.Ext(name)
-	table := ext == ".csv" || ext == ".tsv" && def.Kind != TokenClassification
+	table := ext == ".csv" || ext == ".tsv" && def.Kind != head.TokenClassification
 	switch {
 	case len(trimmed) == 0:
 		return &jsonLines{}, nil
@@ -72,9 +73,9 @@ func newRows(name string, content []byte, def *definition, o ReadOptions) (rows,
 			return newJSONArray(content)
 		}
 		return &jsonLines{rest: content}, nil
-	case def.Kind == MaskedLM && !table:
+	case def.Kind == head.MaskedLM && !table:
 		return &lines{tsvRows{rest: content, record: fields{columns: map[string]int{"text": 0}}}}, nil
-	case def.Kind == TokenClassification && !table:
+	case def.Kind == head.TokenClassification && !table:
 		return newCoNLL(content, o)
 	case ext == ".csv":
 		return newCSV(content)

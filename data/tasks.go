@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/skive-ml/skive/head"
 )
 
 // Task is what is asked of texts.
@@ -11,7 +13,7 @@ type Task struct {
 	// Name is the task's name on the command line.
 	Name string
 	// Kind is what is asked for.
-	Kind Kind
+	Kind head.Kind
 	// Labels are the class names in the order of the class indices.
 	Labels []string
 	// Pair says that an example is a pair of texts.
@@ -31,11 +33,11 @@ func (t Task) Metrics() []string {
 	main, further := t.Metric, t.Further
 	if main == "" {
 		switch t.Kind {
-		case MultiLabel:
+		case head.MultiLabel:
 			main, further = "f1_micro", []string{"f1_macro", "accuracy"}
-		case Regression:
+		case head.Regression:
 			main, further = "pearson", []string{"spearman"}
-		case TokenClassification:
+		case head.TokenClassification:
 			main, further = "accuracy", nil
 			if tg := t.tagging(); tg != nil {
 				main, further = "entity_f1", []string{"accuracy"}
@@ -43,7 +45,7 @@ func (t Task) Metrics() []string {
 					further = []string{"entity_f1_strict", "accuracy"}
 				}
 			}
-		case MaskedLM:
+		case head.MaskedLM:
 			main, further = "perplexity", []string{"accuracy"}
 		default:
 			main = "accuracy"
@@ -87,7 +89,7 @@ var definitions = []definition{
 		layouts: []layout{{"#1 String", "#2 String", "Quality"}, {"sentence1", "sentence2", "label"}}},
 	{Task: Task{Name: "qqp", Labels: []string{"not_duplicate", "duplicate"}, Positive: "duplicate", Pair: true, Metric: "f1", Further: []string{"accuracy"}},
 		layouts: []layout{{"question1", "question2", "is_duplicate"}, {"question1", "question2", "label"}}, ragged: true},
-	{Task: Task{Name: "stsb", Kind: Regression, Pair: true, Metric: "pearson", Further: []string{"spearman"}},
+	{Task: Task{Name: "stsb", Kind: head.Regression, Pair: true, Metric: "pearson", Further: []string{"spearman"}},
 		layouts: []layout{{"sentence1", "sentence2", "score"}, {"sentence1", "sentence2", "label"}}},
 	{Task: Task{Name: "mnli", Labels: []string{"entailment", "neutral", "contradiction"}, Pair: true, Metric: "accuracy"},
 		layouts: nliLayouts, noGold: true},
@@ -104,7 +106,7 @@ var definitions = []definition{
 		layouts: []layout{{"question", "passage", "label"}, {"question", "passage", "answer"}}, title: "title"},
 	{Task: Task{Name: "cb", Labels: []string{"entailment", "contradiction", "neutral"}, Pair: true, Metric: "f1_macro", Further: []string{"accuracy"}},
 		layouts: []layout{{"premise", "hypothesis", "label"}}},
-	{Task: Task{Name: "copa", Kind: MultipleChoice, Metric: "accuracy"}, records: copa},
+	{Task: Task{Name: "copa", Kind: head.MultipleChoice, Metric: "accuracy"}, records: copa},
 	{Task: Task{Name: "multirc", Labels: []string{"0", "1"}, Positive: "1", Pair: true, Metric: "f1a", Further: []string{"em"}}, records: multirc},
 	{Task: Task{Name: "record", Labels: []string{"0", "1"}, Positive: "1", Pair: true, Metric: "f1", Further: []string{"em"}}, records: record},
 	{Task: Task{Name: "wic", Labels: []string{"False", "True"}, Pair: true, Metric: "accuracy"},
@@ -116,11 +118,11 @@ var definitions = []definition{
 	{Task: Task{Name: "axg", Labels: []string{"entailment", "not_entailment"}, Pair: true, Metric: "accuracy", Further: []string{"parity"}},
 		layouts: []layout{{"premise", "hypothesis", "label"}}, records: axg},
 	{Task: Task{Name: "text", Metric: "accuracy"}},
-	{Task: Task{Name: "multilabel", Kind: MultiLabel}},
-	{Task: Task{Name: "regression", Kind: Regression}},
-	{Task: Task{Name: "choice", Kind: MultipleChoice, Metric: "accuracy"}, records: choices},
-	{Task: Task{Name: "tokens", Kind: TokenClassification}, records: tokens},
-	{Task: Task{Name: "mlm", Kind: MaskedLM}},
+	{Task: Task{Name: "multilabel", Kind: head.MultiLabel}},
+	{Task: Task{Name: "regression", Kind: head.Regression}},
+	{Task: Task{Name: "choice", Kind: head.MultipleChoice, Metric: "accuracy"}, records: choices},
+	{Task: Task{Name: "tokens", Kind: head.TokenClassification}, records: tokens},
+	{Task: Task{Name: "mlm", Kind: head.MaskedLM}},
 }
 
 // positive is the number of the label whose F1 is reported.

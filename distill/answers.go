@@ -8,13 +8,14 @@ import (
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/layers"
 	"github.com/skive-ml/skive/train"
 )
 
 // answers is the number of a model's outputs in each row.
 func answers(c checkpoints.Config) int {
-	if c.Head == checkpoints.MaskedLM {
+	if c.Head == head.MaskedLM {
 		return c.VocabSize
 	}
 	return c.NumLabels()
@@ -26,9 +27,9 @@ func alike(teacher, student checkpoints.Config) error {
 		return fmt.Errorf("the teacher's head does %s, the student's %s", teacher.Head, student.Head)
 	}
 	switch student.Head {
-	case checkpoints.Regression, checkpoints.MultipleChoice:
+	case head.Regression, head.MultipleChoice:
 		return nil // one number, whatever it is called
-	case checkpoints.MaskedLM:
+	case head.MaskedLM:
 		if t, s := teacher.VocabSize, student.VocabSize; t != s {
 			return fmt.Errorf("the teacher's vocabulary has %d tokens, the student's %d", t, s)
 		}
@@ -70,7 +71,7 @@ func (b *builder) student() (*student, error) {
 	}
 	var s student
 	rows := autograd.Sequences
-	if cfg.Head == checkpoints.MaskedLM {
+	if cfg.Head == head.MaskedLM {
 		var err error
 		if b.masker, err = train.NewMasker(b.Model); err != nil {
 			return nil, err
@@ -88,7 +89,7 @@ func (b *builder) student() (*student, error) {
 			return nil, err
 		}
 		s = student{&c.Encoder, c.Logits, c.Logits}
-		if cfg.Head == checkpoints.TokenClassification && compared {
+		if cfg.Head == head.TokenClassification && compared {
 			b.rows, rows = g.Ints("first tokens of words", autograd.Selected), autograd.Selected
 			s.logits = g.SelectRows(c.Logits, b.rows)
 			b.answered = func(batch *data.Batch) float64 { return float64(len(batch.Words)) }
@@ -115,12 +116,12 @@ func (b *builder) soft(logits *autograd.Node) *autograd.Node {
 	g := b.g
 	b.temperature = autograd.NewWeight(float32(b.o.Temperature))
 	switch b.Model.Config.Head {
-	case checkpoints.Regression:
+	case head.Regression:
 		// Of two normal distributions of one variance, in which T cancels.
 		return g.MSE(logits, b.logits)
-	case checkpoints.MultiLabel:
+	case head.MultiLabel:
 		return g.SoftBinaryCrossEntropy(logits, b.logits, b.temperature)
-	case checkpoints.MultipleChoice:
+	case head.MultipleChoice:
 		questions := g.Ints("questions", autograd.Sequences)
 		b.set = append(b.set, func(batch *data.Batch) error { return g.SetInts(questions, batch.Index) })
 		return g.ChoiceSoftCrossEntropy(logits, b.logits, questions, b.temperature)

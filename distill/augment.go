@@ -13,6 +13,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/machine"
@@ -251,7 +252,7 @@ type source struct {
 
 func newThesaurus(m *checkpoints.Model, tok *tokenize.Tokenizer, o AugmentOptions) *thesaurus {
 	t := &thesaurus{
-		model: m, tok: tok, masked: m.Config.Head == checkpoints.MaskedLM, candidates: o.Candidates,
+		model: m, tok: tok, masked: m.Config.Head == head.MaskedLM, candidates: o.Candidates,
 		at: map[int32]int{}, width: m.Config.EmbeddingWidth(), sourceOf: map[string]int{},
 	}
 	pieces := false

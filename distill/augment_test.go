@@ -10,6 +10,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/tokenize"
 )
 
@@ -87,7 +88,7 @@ func TestAugmentRefuses(t *testing.T) {
 func speaker(t *testing.T) *checkpoints.Model {
 	t.Helper()
 	m := colours(t)
-	if err := m.SetHead(checkpoints.MaskedLM, nil, 1); err != nil {
+	if err := m.SetHead(head.MaskedLM, nil, 1); err != nil {
 		t.Fatal(err)
 	}
 	clear(m.Tensors["cls.predictions.transform.LayerNorm.weight"].Float32s())
@@ -100,7 +101,7 @@ func speaker(t *testing.T) *checkpoints.Model {
 // likeliest in their place, longer ones to the nearest of the mean of their tokens.
 func TestAugmentAsksAMaskedLanguageModel(t *testing.T) {
 	m := speaker(t)
-	ds := &data.Dataset{Task: data.Task{Name: "copa", Kind: data.MultipleChoice}, Examples: []data.Example{
+	ds := &data.Dataset{Task: data.Task{Name: "copa", Kind: head.MultipleChoice}, Examples: []data.Example{
 		{Text: "Red, 12 cooler", Choices: []string{"orange", "12"}, Label: 1},
 	}}
 	o := AugmentOptions{Copies: 60, Probability: 0.5, Candidates: 1, Seed: 3, Threads: 1}
@@ -154,7 +155,7 @@ func TestAugmentAsksAMaskedLanguageModel(t *testing.T) {
 // the batch: each candidate is that of its own text.
 func TestAugmentReadsTheContext(t *testing.T) {
 	m := colours(t)
-	if err := m.SetHead(checkpoints.MaskedLM, nil, 7); err != nil {
+	if err := m.SetHead(head.MaskedLM, nil, 7); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range m.Names() { // far from the beginning, so that contexts differ

@@ -11,6 +11,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/internal/gradcheck"
 	"github.com/skive-ml/skive/internal/team"
@@ -18,14 +19,14 @@ import (
 )
 
 // withHead gives a copy of a model the head of testdata/heads.py.
-func withHead(t *testing.T, m *checkpoints.Model, head checkpoints.Head, wave func(float64) float64) *checkpoints.Model {
+func withHead(t *testing.T, m *checkpoints.Model, kind head.Kind, wave func(float64) float64) *checkpoints.Model {
 	t.Helper()
 	m = m.Clone()
 	var labels []string
-	if head == checkpoints.MultiLabel || head == checkpoints.TokenClassification {
+	if kind.Named() {
 		labels = []string{"red", "green", "blue"}
 	}
-	if err := m.SetHead(head, labels, 1); err != nil {
+	if err := m.SetHead(kind, labels, 1); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range m.Names() {
@@ -43,10 +44,10 @@ func withHead(t *testing.T, m *checkpoints.Model, head checkpoints.Head, wave fu
 }
 
 // asked are the examples of testdata/heads.py.
-func asked(t *testing.T, kind data.Kind) *data.Dataset {
+func asked(t *testing.T, kind head.Kind) *data.Dataset {
 	ds := golden.Data(t)
 	ds.Task = data.Task{Name: "heads", Kind: kind}
-	if kind == data.MultiLabel || kind == data.TokenClassification {
+	if kind.Named() {
 		ds.Task.Labels = []string{"red", "green", "blue"}
 	}
 	ds.Examples = ds.Examples[:6]
@@ -54,18 +55,18 @@ func asked(t *testing.T, kind data.Kind) *data.Dataset {
 		e := &ds.Examples[i]
 		*e = data.Example{Text: e.Text}
 		switch kind {
-		case data.Regression:
+		case head.Regression:
 			e.Value = float32(i) / 2
-		case data.MultiLabel:
+		case head.MultiLabel:
 			for c := range 3 {
 				if i%(c+2) == 0 {
 					e.Labels = append(e.Labels, int32(c))
 				}
 			}
-		case data.MultipleChoice:
+		case head.MultipleChoice:
 			e.Choices = []string{"w10", "w20 w21", "w30"}[:2+i%2]
 			e.Label = i % 2
-		case data.TokenClassification:
+		case head.TokenClassification:
 			e.Words = strings.Fields(e.Text)
 			for _, w := range e.Words {
 				var id int32
@@ -77,7 +78,7 @@ func asked(t *testing.T, kind data.Kind) *data.Dataset {
 	return ds
 }
 
-var heads = []checkpoints.Head{checkpoints.Regression, checkpoints.MultiLabel, checkpoints.MultipleChoice, checkpoints.TokenClassification, checkpoints.MaskedLM}
+var heads = []head.Kind{head.Regression, head.MultiLabel, head.MultipleChoice, head.TokenClassification, head.MaskedLM}
 
 // What a student learns from a teacher's answers is what PyTorch says, for every
 // head.
@@ -87,16 +88,16 @@ func TestAnswersFollowPyTorch(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer opened.Close()
-	var goldens map[checkpoints.Head]map[string]struct {
+	var goldens map[head.Kind]map[string]struct {
 		Value     float64
 		Gradients map[string][]float64
 	}
 	golden.JSON(t, "testdata/heads.json", &goldens)
 	workers := team.New(2)
 	defer workers.Close()
-	for _, head := range heads {
-		student, teacher := withHead(t, golden.Model(t), head, math.Sin), withHead(t, opened, head, math.Cos)
-		set, err := train.Encode(student, asked(t, data.Kind(head)), 0)
+	for _, kind := range heads {
+		student, teacher := withHead(t, golden.Model(t), kind, math.Sin), withHead(t, opened, kind, math.Cos)
+		set, err := train.Encode(student, asked(t, kind), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -111,9 +112,9 @@ func TestAnswersFollowPyTorch(t *testing.T) {
 			"logits-mse": {LogitsMSE: 1},
 			"hard":       {Hard: 1},
 		} {
-			want, ok := goldens[head][name]
+			want, ok := goldens[kind][name]
 			if !ok {
-				t.Fatalf("no golden of %s of %s", name, head)
+				t.Fatalf("no golden of %s of %s", name, kind)
 			}
 			o := Defaults()
 			o.Losses = losses
@@ -122,10 +123,10 @@ func TestAnswersFollowPyTorch(t *testing.T) {
 			}}
 			built, err := b.build()
 			if err != nil {
-				t.Fatalf("%s of %s: %v", name, head, err)
+				t.Fatalf("%s of %s: %v", name, kind, err)
 			}
 			step := built.Step
-			if head == checkpoints.MaskedLM {
+			if kind == head.MaskedLM {
 				m := b.masker
 				m.IDs = slices.Clone(batch.IDs)
 				for i, id := range m.IDs {
@@ -139,15 +140,15 @@ func TestAnswersFollowPyTorch(t *testing.T) {
 			for range 2 {
 				loss, _, err := step(1, &batch)
 				if err != nil {
-					t.Fatalf("%s of %s: %v", name, head, err)
+					t.Fatalf("%s of %s: %v", name, kind, err)
 				}
 				if math.Abs(loss-want.Value) > 1e-4*want.Value {
-					t.Errorf("%s of %s: %.6f, PyTorch's %.6f", name, head, loss, want.Value)
+					t.Errorf("%s of %s: %.6f, PyTorch's %.6f", name, kind, loss, want.Value)
 				}
 				for _, p := range built.Parameters() {
 					if g, ok := want.Gradients[p.Name]; ok {
 						if e := gradcheck.RelativeError(p.Gradient, g); e > 1e-3 {
-							t.Errorf("%s of %s: gradient of %s differs by %.1e of its largest element", name, head, p.Name, e)
+							t.Errorf("%s of %s: gradient of %s differs by %.1e of its largest element", name, kind, p.Name, e)
 						}
 					}
 				}
@@ -158,10 +159,10 @@ func TestAnswersFollowPyTorch(t *testing.T) {
 }
 
 // toy makes a data set of a kind whose answers follow from the words.
-func toy(kind data.Kind, n int, seed uint64) *data.Dataset {
+func toy(kind head.Kind, n int, seed uint64) *data.Dataset {
 	r := rand.New(rand.NewPCG(seed, 1))
 	ds := &data.Dataset{Task: data.Task{Name: "toy", Kind: kind}}
-	if kind == data.MultiLabel || kind == data.TokenClassification {
+	if kind.Named() {
 		ds.Task.Labels = []string{"red", "green", "blue"}
 	}
 	for range n {
@@ -170,7 +171,7 @@ func toy(kind data.Kind, n int, seed uint64) *data.Dataset {
 		for i := range words {
 			id := 5 + r.IntN(20)
 			words[i] = fmt.Sprint("w", id)
-			if kind == data.TokenClassification {
+			if kind == head.TokenClassification {
 				e.Labels = append(e.Labels, int32(id%3))
 			}
 		}
@@ -178,15 +179,15 @@ func toy(kind data.Kind, n int, seed uint64) *data.Dataset {
 		first := 0
 		fmt.Sscanf(words[0], "w%d", &first)
 		switch kind {
-		case data.Regression:
+		case head.Regression:
 			e.Value = float32(first) / 10
-		case data.MultiLabel:
+		case head.MultiLabel:
 			e.Labels = []int32{int32(first % 3)}
-		case data.MultipleChoice:
+		case head.MultipleChoice:
 			e.Choices = []string{"w50", "w60", "w70"}[:2+r.IntN(2)]
 			e.Label = r.IntN(len(e.Choices))
 			e.Choices[e.Label] = "w80"
-		case data.TokenClassification:
+		case head.TokenClassification:
 			e.Words = words
 		}
 		ds.Examples = append(ds.Examples, e)
@@ -199,8 +200,7 @@ func toy(kind data.Kind, n int, seed uint64) *data.Dataset {
 // large batch; and logits that the disk remembers are those that are computed.
 func TestEveryHeadIsDistilled(t *testing.T) {
 	ctx := context.Background()
-	for _, head := range heads {
-		kind := data.Kind(head)
+	for _, kind := range heads {
 		t.Run(string(kind), func(t *testing.T) {
 			set, dev := toy(kind, 192, 1), toy(kind, 64, 2)
 			bare := withoutHead(golden.Model(t))
@@ -218,7 +218,7 @@ func TestEveryHeadIsDistilled(t *testing.T) {
 			stage := d.Stage
 			d.Options, d.Temperature, d.Hidden, d.HiddenDistance = o, 2, 0.1, PKD
 			d.Stage, d.Epochs, d.LearningRate = stage, 6, 8e-3
-			if kind == data.MaskedLM || kind == data.TokenClassification {
+			if kind == head.MaskedLM || kind == head.TokenClassification {
 				d.LogitsMSE, d.Hard = 0.1, 0.1
 			}
 			d.Cache = t.TempDir()
@@ -243,7 +243,7 @@ func TestEveryHeadIsDistilled(t *testing.T) {
 			// One step of a large batch, and of four that are accumulated, of which
 			// one has most of the labels; every loss has a mean of its own.
 			d.Steps, d.NoShuffle, d.LogitsMSE, d.Hard, d.Embeddings, d.Relations = 1, true, 0.5, 0, 0.3, 0.2
-			if kind != data.Regression && kind != data.MultiLabel {
+			if kind != head.Regression && kind != head.MultiLabel {
 				d.Hard = 0.5
 				for i := range 20 {
 					set.Examples[i].Label, set.Examples[i].Labels = -1, nil
@@ -267,12 +267,12 @@ func TestEveryHeadIsDistilled(t *testing.T) {
 }
 
 func TestAnswersThatDoNotGoTogether(t *testing.T) {
-	regression := withHead(t, golden.Model(t), checkpoints.Regression, math.Sin)
-	labels := withHead(t, golden.Model(t), checkpoints.MultiLabel, math.Sin)
+	regression := withHead(t, golden.Model(t), head.Regression, math.Sin)
+	labels := withHead(t, golden.Model(t), head.MultiLabel, math.Sin)
 	others := labels.Clone()
 	others.Config.Labels = []string{"red", "green", "violet"}
-	words := withHead(t, golden.Model(t), checkpoints.TokenClassification, math.Sin)
-	unlabeled := toy(data.Regression, 4, 1)
+	words := withHead(t, golden.Model(t), head.TokenClassification, math.Sin)
+	unlabeled := toy(head.Regression, 4, 1)
 	unlabeled.Examples[2].Label = -1
 	o := Defaults()
 	o.Steps = 1
@@ -288,10 +288,10 @@ func TestAnswersThatDoNotGoTogether(t *testing.T) {
 		o                Options
 		want             string
 	}{
-		{golden.Model(t), regression, toy(data.Regression, 4, 1), o, "distill: the teacher's head does single_label_classification, the student's regression"},
-		{others, labels, toy(data.MultiLabel, 4, 1), o, "distill: the teacher's labels are red, green, violet, the student's red, green, blue"},
+		{golden.Model(t), regression, toy(head.Regression, 4, 1), o, "distill: the teacher's head does single_label_classification, the student's regression"},
+		{others, labels, toy(head.MultiLabel, 4, 1), o, "distill: the teacher's labels are red, green, violet, the student's red, green, blue"},
 		{regression, regression, unlabeled, hard, "distill: training set: example 3 has no label"},
-		{foreign, words, toy(data.TokenClassification, 4, 1), cross, "distill: a head for token_classification answers for tokens: teacher and student have different tokenizers"},
+		{foreign, words, toy(head.TokenClassification, 4, 1), cross, "distill: a head for token_classification answers for tokens: teacher and student have different tokenizers"},
 	} {
 		if _, _, err := Run(context.Background(), c.teacher, c.student, c.set, nil, c.o); err == nil || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("error %v, want %q", err, c.want)
@@ -301,7 +301,7 @@ func TestAnswersThatDoNotGoTogether(t *testing.T) {
 		t.Errorf("without hard labels: %v", err)
 	}
 	// A student without a head gets one.
-	if m, _, err := Run(context.Background(), labels, withoutHead(labels), toy(data.MultiLabel, 4, 1), nil, o); err != nil || m.Config.Head != checkpoints.MultiLabel {
+	if m, _, err := Run(context.Background(), labels, withoutHead(labels), toy(head.MultiLabel, 4, 1), nil, o); err != nil || m.Config.Head != head.MultiLabel {
 		t.Errorf("a student without a head: %v", err)
 	}
 }
@@ -339,9 +339,9 @@ func TestStudentOfOneTokenType(t *testing.T) {
 
 // Texts without a word say nothing about words, whatever batches they come in.
 func TestTextWithoutWords(t *testing.T) {
-	teacher := withHead(t, golden.Model(t), checkpoints.TokenClassification, math.Sin)
-	student := withHead(t, golden.Model(t), checkpoints.TokenClassification, math.Cos)
-	set := toy(data.TokenClassification, 3, 1)
+	teacher := withHead(t, golden.Model(t), head.TokenClassification, math.Sin)
+	student := withHead(t, golden.Model(t), head.TokenClassification, math.Cos)
+	set := toy(head.TokenClassification, 3, 1)
 	set.Task.Labels = teacher.Config.Labels
 	set.Examples[1] = data.Example{Text: "\u200b", Words: []string{"\u200b"}}
 	d := Defaults()

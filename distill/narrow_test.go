@@ -11,6 +11,7 @@ import (
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/layers"
 	"github.com/skive-ml/skive/pruning"
@@ -150,14 +151,14 @@ func TestHiddenImportanceIsTheMasksGradient(t *testing.T) {
 // A masked language model, from which general distillation starts, keeps its head.
 func TestNarrowOfAMaskedLanguageModel(t *testing.T) {
 	teacher := tinyTeacher()
-	if err := teacher.SetHead(checkpoints.MaskedLM, nil, 1); err != nil {
+	if err := teacher.SetHead(head.MaskedLM, nil, 1); err != nil {
 		t.Fatal(err)
 	}
 	student, err := Narrow(context.Background(), teacher, []int{0}, Size{Hidden: 4}, nil, pruning.ImportanceOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := student.Config; c.Head != checkpoints.MaskedLM || c.HiddenSize != 4 || c.VocabSize != teacher.Config.VocabSize {
+	if c := student.Config; c.Head != head.MaskedLM || c.HiddenSize != 4 || c.VocabSize != teacher.Config.VocabSize {
 		t.Errorf("the student is %+v", c)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/layers"
 	"github.com/skive-ml/skive/tokenize"
@@ -50,7 +51,7 @@ func General(ctx context.Context, teacher, student *checkpoints.Model, text *dat
 func withoutHead(m *checkpoints.Model) *checkpoints.Model {
 	bare := *m
 	bare.Config = m.Config.Clone()
-	bare.Config.Labels, bare.Config.Head, bare.Config.Task = nil, checkpoints.SingleLabel, ""
+	bare.Config.Labels, bare.Config.Head, bare.Config.Task = nil, head.SingleLabel, ""
 	kept := make(map[string]checkpoints.Tensor)
 	for _, name := range bare.Names() { // those that the configuration still has
 		kept[name] = m.Tensors[name]
@@ -77,7 +78,7 @@ func run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, dev
 			switch name := some(o.inner()); {
 			case name != "":
 				err = fmt.Errorf("%s compares tokens with tokens: %w", name, err)
-			case m.Model.Config.Head == checkpoints.TokenClassification || m.Model.Config.Head == checkpoints.MaskedLM:
+			case m.Model.Config.Head == head.TokenClassification || m.Model.Config.Head == head.MaskedLM:
 				err = fmt.Errorf("a head for %s answers for tokens: %w", m.Model.Config.Head, err)
 			default:
 				cross, err = true, nil
@@ -119,7 +120,7 @@ func (o *Options) unlabeled(set *data.Dataset) bool {
 		return true
 	}
 	kind := set.Task.Kind
-	return kind != data.Regression && kind != data.MultiLabel && (o.Soft+o.LogitsMSE > 0 || some(o.inner()) != "")
+	return kind != head.Regression && kind != head.MultiLabel && (o.Soft+o.LogitsMSE > 0 || some(o.inner()) != "")
 }
 
 // fits reports a teacher and a student that do not go together.
@@ -435,7 +436,7 @@ func (b *builder) terms() ([]train.Term, error) {
 		if err != nil {
 			return nil, err
 		}
-		if b.Options.Accumulate > 1 || b.Model.Config.Head == checkpoints.TokenClassification {
+		if b.Options.Accumulate > 1 || b.Model.Config.Head == head.TokenClassification {
 			m := mean{count: b.count(t.name), factor: autograd.NewWeight(1)}
 			b.means = append(b.means, m)
 			loss = b.g.WeightedSum(autograd.Term{Loss: loss, Weight: m.factor})
@@ -452,7 +453,7 @@ func (b *builder) count(loss string) func(*data.Batch) float64 {
 		return b.labelled
 	case loss == "soft":
 		return b.answered
-	case loss == "logits-mse" && b.Model.Config.Head == checkpoints.MultipleChoice,
+	case loss == "logits-mse" && b.Model.Config.Head == head.MultipleChoice,
 		loss == "hidden" && b.o.HiddenDistance == PKD:
 		return func(batch *data.Batch) float64 { return float64(batch.Sequences()) }
 	case loss == "logits-mse":

@@ -9,6 +9,7 @@ import (
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/team"
@@ -318,7 +319,7 @@ func (t *teacher) start() (err error) {
 	var e *layers.Encoder
 	var logitsNode *autograd.Node
 	switch {
-	case logits && t.model.Config.Head == checkpoints.MaskedLM:
+	case logits && t.model.Config.Head == head.MaskedLM:
 		t.rows = t.graph.Ints("masked tokens", autograd.Selected)
 		lm, err := layers.NewMaskedLM(t.graph, t.in, t.model, t.rows, options)
 		if err != nil {

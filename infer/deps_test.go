@@ -28,7 +28,7 @@ func TestDependencies(t *testing.T) {
 		}
 		room, _, _ = strings.Cut(room, "/")
 		switch room {
-		case "infer", "checkpoints", "tokenize", "internal":
+		case "infer", "checkpoints", "head", "tokenize", "internal":
 		default:
 			t.Errorf("imports %s", p)
 		}

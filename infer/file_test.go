@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/quantize"
 )
 
@@ -295,11 +296,11 @@ func TestNotFinite(t *testing.T) {
 	ctx := context.Background()
 	good, bad := Input{Text: "the"}, Input{Text: "room"}
 	heads := map[string]struct {
-		head      checkpoints.Head
+		head      head.Kind
 		embedding string
 	}{
-		"label": {}, "labels": {head: checkpoints.MultiLabel}, "number": {head: checkpoints.Regression},
-		"choice": {head: checkpoints.MultipleChoice}, "words": {head: checkpoints.TokenClassification},
+		"label": {}, "labels": {head: head.MultiLabel}, "number": {head: head.Regression},
+		"choice": {head: head.MultipleChoice}, "words": {head: head.TokenClassification},
 		"mean": {embedding: Mean}, "cls": {embedding: CLS},
 	}
 	for name, h := range heads {
@@ -307,11 +308,11 @@ func TestNotFinite(t *testing.T) {
 			t.Run(name+"/"+dtype, func(t *testing.T) {
 				m := textModel(t)
 				m.Config.Head = h.head
-				if h.head == checkpoints.TokenClassification {
+				if h.head == head.TokenClassification {
 					delete(m.Tensors, "bert.pooler.dense.weight")
 					delete(m.Tensors, "bert.pooler.dense.bias")
 				}
-				if h.head == checkpoints.Regression || h.head == checkpoints.MultipleChoice {
+				if h.head == head.Regression || h.head == head.MultipleChoice {
 					m.Config.Labels = m.Config.Labels[:1]
 					for _, w := range []string{"classifier.weight", "classifier.bias"} {
 						tensor := m.Tensors[w]
@@ -334,7 +335,7 @@ func TestNotFinite(t *testing.T) {
 					Embed(context.Context, []Input) ([][]float32, error)
 				}
 				ask := func(on model, inputs ...Input) error {
-					if h.head == checkpoints.MultipleChoice {
+					if h.head == head.MultipleChoice {
 						for i := range inputs {
 							inputs[i] = Input{Text: "clean", Choices: []string{"the", inputs[i].Text}}
 						}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/tokenize"
 )
@@ -38,7 +39,7 @@ const fills = 5
 
 // perToken tells whether the model has an output for each token.
 func (w *weights) perToken() bool {
-	return w.embedding == "" && (w.config.Head == checkpoints.TokenClassification || w.config.Head == checkpoints.MaskedLM)
+	return w.embedding == "" && (w.config.Head == head.TokenClassification || w.config.Head == head.MaskedLM)
 }
 
 // rows returns the number of rows of outputs of an input.
@@ -51,9 +52,9 @@ func (w *weights) rows(sequences, tokens int) int {
 
 // loadHead reads the tensors of the head.
 func (w *weights) loadHead(l *loader) {
-	if w.config.Head != checkpoints.MaskedLM {
+	if w.config.Head != head.MaskedLM {
 		w.classifier = l.linear(checkpoints.F32, checkpoints.Classifier.Part())
-		if w.config.Head != checkpoints.TokenClassification {
+		if w.config.Head != head.TokenClassification {
 			w.pooler = l.linear(checkpoints.F32, checkpoints.Pooler.Part())
 			w.headActivation = l.activation(w.config.HeadActivation())
 		}
@@ -118,7 +119,7 @@ func (r *run) tokenHead() {
 // vocabulary, are written to dst, which is grown if it is too small, and
 // returned. Another model is an error that wraps ErrOption.
 func (e *Engine) PredictMasked(dst []float32, ids, typeIDs, offsets, rows []int32) ([]float32, error) {
-	if e.weights.embedding != "" || e.weights.config.Head != checkpoints.MaskedLM {
+	if e.weights.embedding != "" || e.weights.config.Head != head.MaskedLM {
 		return nil, fmt.Errorf("%w: the model has no head of a masked language model", ErrOption)
 	}
 	if err := e.check(ids, typeIDs, offsets); err != nil {
@@ -207,7 +208,7 @@ func (w *weights) answers(dst []Prediction, t *textBuffers, inputs []Input) []Pr
 		}
 		p := Prediction{Logits: slices.Clone(t.outputs[lo*k : hi*k])}
 		switch w.config.Head {
-		case checkpoints.MultiLabel:
+		case head.MultiLabel:
 			p.Probabilities = make([]float32, k)
 			for j, v := range p.Logits {
 				p.Probabilities[j] = sigmoid(v)
@@ -217,13 +218,13 @@ func (w *weights) answers(dst []Prediction, t *textBuffers, inputs []Input) []Pr
 			}
 			p.Index = argmax(p.Logits)
 			p.Label = w.config.Labels[p.Index]
-		case checkpoints.Regression:
+		case head.Regression:
 			p.Label = w.config.Labels[0]
-		case checkpoints.MultipleChoice:
+		case head.MultipleChoice:
 			p.Probabilities = softmax(p.Logits)
 			p.Index = argmax(p.Logits)
 			p.Label = in.Choices[p.Index]
-		case checkpoints.TokenClassification:
+		case head.TokenClassification:
 			w.label(&p, t, in.Text, t.words[i])
 		default:
 			p.Probabilities = softmax(p.Logits)

@@ -12,17 +12,18 @@ import (
 	"testing"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/head"
 )
 
-var heads = map[string]checkpoints.Head{
-	"multi_label": checkpoints.MultiLabel, "regression": checkpoints.Regression, "multiple_choice": checkpoints.MultipleChoice,
-	"token": checkpoints.TokenClassification, "masked_lm": checkpoints.MaskedLM,
+var heads = map[string]head.Kind{
+	"multi_label": head.MultiLabel, "regression": head.Regression, "multiple_choice": head.MultipleChoice,
+	"token": head.TokenClassification, "masked_lm": head.MaskedLM,
 }
 
 // The logits of every head are those of transformers, padded or not, and stay
 // what they are when the model is saved and opened again.
 func TestHeadsEqualTransformers(t *testing.T) {
-	for name, head := range heads {
+	for name, kind := range heads {
 		dir := filepath.Join("testdata", "heads", name)
 		var golden struct{ Cases []goldenCase }
 		raw, err := os.ReadFile(filepath.Join(dir, "golden.json"))
@@ -36,8 +37,8 @@ func TestHeadsEqualTransformers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if m.Config.Head != head {
-			t.Errorf("%s: head %q, want %q", name, m.Config.Head, head)
+		if m.Config.Head != kind {
+			t.Errorf("%s: head %q, want %q", name, m.Config.Head, kind)
 		}
 		out := filepath.Join(t.TempDir(), name)
 		if err := m.SaveHF(out); err != nil {
@@ -55,7 +56,7 @@ func TestHeadsEqualTransformers(t *testing.T) {
 					t.Fatal(err)
 				}
 				compareGolden(t, e, golden.Cases)
-				if head == checkpoints.MaskedLM {
+				if kind == head.MaskedLM {
 					c := golden.Cases[1]
 					got, err := e.PredictMasked(nil, c.IDs, c.Types, []int32{0, int32(len(c.IDs))}, []int32{9, 2})
 					want := slices.Concat(c.Logits[9*60:10*60], c.Logits[2*60:3*60])
@@ -121,12 +122,12 @@ func TestHeadsAreSavedAsTransformersDoes(t *testing.T) {
 	}
 }
 
-func headModel(t *testing.T, head checkpoints.Head, labels ...string) *checkpoints.Model {
+func headModel(t *testing.T, kind head.Kind, labels ...string) *checkpoints.Model {
 	t.Helper()
 	c := config(32, 16, "gelu", size(2, 40))
 	c.Labels = nil
 	m := randomModel(c, 3)
-	if err := m.SetHead(head, labels, 1); err != nil {
+	if err := m.SetHead(kind, labels, 1); err != nil {
 		t.Fatal(err)
 	}
 	vocab := []string{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "anna", "lives", "in", "par", "##is", ".", "-"}
@@ -145,7 +146,7 @@ func answer(t *testing.T, e *Engine, in Input) Prediction {
 
 func TestPredictionsOfHeads(t *testing.T) {
 	t.Run("several labels", func(t *testing.T) {
-		m := headModel(t, checkpoints.MultiLabel, "a", "b", "c")
+		m := headModel(t, head.MultiLabel, "a", "b", "c")
 		m.Tensors["classifier.bias"] = checkpoints.NewTensor([]int{3}, []float32{50, -50, 40})
 		p := answer(t, newEngine(t, m, Options{}), Input{Text: "lives in paris"})
 		if !slices.Equal(p.Labels, []string{"a", "c"}) || p.Label != "a" || p.Probabilities[1] > 1e-6 || p.Probabilities[2] < 0.99 {
@@ -153,13 +154,13 @@ func TestPredictionsOfHeads(t *testing.T) {
 		}
 	})
 	t.Run("regression", func(t *testing.T) {
-		p := answer(t, newEngine(t, headModel(t, checkpoints.Regression), Options{}), Input{Text: "anna", Pair: "paris"})
+		p := answer(t, newEngine(t, headModel(t, head.Regression), Options{}), Input{Text: "anna", Pair: "paris"})
 		if len(p.Logits) != 1 || p.Probabilities != nil || p.Label != "score" {
 			t.Errorf("%+v", p)
 		}
 	})
 	t.Run("multiple choice", func(t *testing.T) {
-		e := newEngine(t, headModel(t, checkpoints.MultipleChoice), Options{})
+		e := newEngine(t, headModel(t, head.MultipleChoice), Options{})
 		choices := []string{"in paris", ".", "lives"}
 		p := answer(t, e, Input{Text: "anna lives", Choices: choices})
 		sum := float32(0)
@@ -176,7 +177,7 @@ func TestPredictionsOfHeads(t *testing.T) {
 		}
 	})
 	t.Run("tokens", func(t *testing.T) {
-		m := headModel(t, checkpoints.TokenClassification, "O", "LOC")
+		m := headModel(t, head.TokenClassification, "O", "LOC")
 		p := answer(t, newEngine(t, m, Options{MaxLength: 7}), Input{Text: " Anna  lives in \u00ad Paris. paris"})
 		var got []string
 		for _, w := range p.Words {
@@ -193,7 +194,7 @@ func TestPredictionsOfHeads(t *testing.T) {
 		}
 	})
 	t.Run("masks", func(t *testing.T) {
-		m := headModel(t, checkpoints.MaskedLM)
+		m := headModel(t, head.MaskedLM)
 		bias := make([]float32, 70)
 		bias[8], bias[5] = 60, 50
 		m.Tensors["cls.predictions.bias"] = checkpoints.NewTensor([]int{70}, bias)
@@ -209,7 +210,7 @@ func TestPredictionsOfHeads(t *testing.T) {
 
 // A pool answers for heads that have a row of outputs for each token too.
 func TestPoolLabelsTokens(t *testing.T) {
-	m := headModel(t, checkpoints.TokenClassification, "O", "LOC")
+	m := headModel(t, head.TokenClassification, "O", "LOC")
 	p, err := NewPool(m, PoolOptions{Instances: 2})
 	if err != nil {
 		t.Fatal(err)
@@ -227,7 +228,7 @@ func TestPoolLabelsTokens(t *testing.T) {
 
 func TestHeadErrors(t *testing.T) {
 	ctx := context.Background()
-	choice, tokens := headModel(t, checkpoints.MultipleChoice), headModel(t, checkpoints.TokenClassification, "O")
+	choice, tokens := headModel(t, head.MultipleChoice), headModel(t, head.TokenClassification, "O")
 	for want, err := range map[string]error{
 		"expected a text and Choices":     second(newEngine(t, choice, Options{}).Predict(ctx, []Input{{Text: "a"}})),
 		"does not decide between choices": second(newEngine(t, tokens, Options{}).Predict(ctx, []Input{{Text: "a", Choices: []string{"b"}}})),
@@ -238,7 +239,7 @@ func TestHeadErrors(t *testing.T) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
-	if _, err := NewPool(headModel(t, checkpoints.MaskedLM), PoolOptions{}); !errors.Is(err, ErrMaskedLM) {
+	if _, err := NewPool(headModel(t, head.MaskedLM), PoolOptions{}); !errors.Is(err, ErrMaskedLM) {
 		t.Errorf("a pool of a masked language model: %v, want %v", err, ErrMaskedLM)
 	}
 }

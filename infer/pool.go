@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/internal/team"
 )
@@ -131,7 +132,7 @@ func newPool(m *checkpoints.Model, o PoolOptions, opened bool) (*Pool, error) {
 	if err := o.fill(); err != nil {
 		return nil, err
 	}
-	if o.Embedding == "" && m.Config.Head == checkpoints.MaskedLM {
+	if o.Embedding == "" && m.Config.Head == head.MaskedLM {
 		return nil, ErrMaskedLM
 	}
 	w, err := load(m, o.Options, opened)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 )
 
@@ -149,11 +150,11 @@ func TestSentenceGoldens(t *testing.T) {
 				}
 			}
 			// A fresh head is about something else.
-			head := m.Clone()
-			if err := head.SetHead(checkpoints.SingleLabel, []string{"a", "b"}, 1); err != nil {
+			fresh := m.Clone()
+			if err := fresh.SetHead(head.SingleLabel, []string{"a", "b"}, 1); err != nil {
 				t.Fatal(err)
 			}
-			if err := errors.Join(head.Validate(), head.SaveHF(hf)); err != nil {
+			if err := errors.Join(fresh.Validate(), fresh.SaveHF(hf)); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := infer.Open(hf, infer.Options{Embedding: infer.OfModel}); !errors.Is(err, infer.ErrEmbedding) {

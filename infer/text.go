@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/tokenize"
 )
 
@@ -66,7 +66,7 @@ type textBuffers struct {
 func (e *Engine) Predict(ctx context.Context, inputs []Input) ([]Prediction, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.weights.embedding == "" && e.weights.config.Head == checkpoints.MaskedLM {
+	if e.weights.embedding == "" && e.weights.config.Head == head.MaskedLM {
 		return e.fill(ctx, inputs)
 	}
 	return e.weights.classify(&e.text, &e.options, inputs, e.answer(ctx))
@@ -177,8 +177,8 @@ func (t *textBuffers) encode(tokenizer *tokenize.Tokenizer, w *weights, o *Optio
 
 // input tokenizes an input, one sequence for each choice where there are any.
 func (t *textBuffers) input(tokenizer *tokenize.Tokenizer, w *weights, options *Options, in *Input) error {
-	choice := w.embedding == "" && w.config.Head == checkpoints.MultipleChoice
-	tokens := w.embedding == "" && w.config.Head == checkpoints.TokenClassification
+	choice := w.embedding == "" && w.config.Head == head.MultipleChoice
+	tokens := w.embedding == "" && w.config.Head == head.TokenClassification
 	o := tokenize.Options{MaxLength: options.MaxLength, Offsets: tokens}
 	pair := in.HasPair || in.Pair != ""
 	switch {
@@ -217,7 +217,7 @@ func (t *textBuffers) input(tokenizer *tokenize.Tokenizer, w *weights, options *
 // pairs tells whether the model answers for pairs of texts alone.
 func (w *weights) pairs() bool {
 	switch w.config.Head {
-	case checkpoints.SingleLabel, checkpoints.MultiLabel, checkpoints.Regression:
+	case head.SingleLabel, head.MultiLabel, head.Regression:
 		return w.config.Pairs && w.embedding == ""
 	}
 	return false

@@ -10,6 +10,7 @@ import (
 	"unsafe"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/mapped"
 	"github.com/skive-ml/skive/internal/quant"
@@ -218,7 +219,7 @@ func load(m *checkpoints.Model, o Options, opened bool) (compiled *weights, err 
 		if !m.HasHead() {
 			return nil, ErrNoHead
 		}
-		if w.outputs = len(m.Config.Labels); m.Config.Head == checkpoints.MaskedLM {
+		if w.outputs = len(m.Config.Labels); m.Config.Head == head.MaskedLM {
 			w.outputs = m.Config.VocabSize
 		}
 	default:

@@ -12,6 +12,7 @@ import (
 
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/gradcheck"
 )
 
@@ -321,7 +322,7 @@ func TestErrors(t *testing.T) {
 		{func(m *checkpoints.Model) { m.Config.Activation = "silu" }, `hidden_act "silu": not supported`},
 		{func(m *checkpoints.Model) { delete(m.Tensors, "classifier.bias") }, "tensor classifier.bias: not in the model"},
 		{func(m *checkpoints.Model) { m.Config.HeadDim = 6 }, "SelfAttention"},
-		{func(m *checkpoints.Model) { m.Config.Head = checkpoints.MaskedLM }, "want a classifier"},
+		{func(m *checkpoints.Model) { m.Config.Head = head.MaskedLM }, "want a classifier"},
 	} {
 		m := open(t, filepath.Join("testdata", "even")).Clone()
 		c.change(m)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/quantize"
@@ -75,7 +76,7 @@ func trained(t *testing.T, m *checkpoints.Model, o Options, threads int, b packe
 	defer g.Close()
 	in := NewInputs(g)
 	var logits *autograd.Node
-	if m.Config.Head == checkpoints.MaskedLM {
+	if m.Config.Head == head.MaskedLM {
 		rows := g.Ints("rows", autograd.Selected)
 		lm, err := NewMaskedLM(g, in, m, rows, o)
 		check(t, err)
@@ -121,7 +122,7 @@ func TestQuantizeAwareLogitsAreTheEngines(t *testing.T) {
 			{static, Options{QuantizeAware: quantize.Static, QuantizeEmbeddings: true, AllTokens: true}},
 			{static, Options{QuantizeAware: quantize.Static, Frozen: true}},
 		} {
-			if c.o.QuantizeEmbeddings && m.Config.Head == checkpoints.MaskedLM {
+			if c.o.QuantizeEmbeddings && m.Config.Head == head.MaskedLM {
 				continue
 			}
 			name := fmt.Sprintf("%s %+v", filepath.Base(dir), c.o)

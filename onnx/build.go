@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 )
 
@@ -320,9 +321,9 @@ func (b *builder) encoder() {
 	switch {
 	case b.o.Embedding != "":
 		b.sentence(x)
-	case c.Head == checkpoints.MaskedLM:
+	case c.Head == head.MaskedLM:
 		b.maskedLM(x)
-	case c.Head == checkpoints.TokenClassification:
+	case c.Head == head.TokenClassification:
 		b.output(logitsOutput, b.dense(checkpoints.Classifier.Part(), x), "sequence", len(c.Labels))
 	case b.m.HasHead():
 		first := b.nodes(1, "Gather", "first_token", []string{x, b.ints("zero", nil, 0)}, attribute{"axis", 1})[0]

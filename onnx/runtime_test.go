@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/quantize"
 )
@@ -120,13 +121,13 @@ var configs = func() map[string]checkpoints.Config {
 		"one type":             config(48, 16, 1, "gelu", size(3, 96)),
 		"more heads than fit":  config(32, 16, 2, "gelu", size(5, 40)),
 		"width 312 of head 26": config(312, 26, 2, "gelu", size(12, 1200), size(7, 300)),
-		"tanh masked_lm":       head(checkpoints.MaskedLM, config(48, 16, 2, "gelu_new", size(2, 30))),
+		"tanh masked_lm":       headed(head.MaskedLM, config(48, 16, 2, "gelu_new", size(2, 30))),
 	}
 	for family, types := range map[string]int{"bert": 2, "roberta": 1, "distilbert": 0, "electra": 2} {
-		for _, h := range []checkpoints.Head{
-			checkpoints.SingleLabel, checkpoints.MultiLabel, checkpoints.Regression, checkpoints.MultipleChoice, checkpoints.TokenClassification, checkpoints.MaskedLM,
+		for _, h := range []head.Kind{
+			head.SingleLabel, head.MultiLabel, head.Regression, head.MultipleChoice, head.TokenClassification, head.MaskedLM,
 		} {
-			all[strings.TrimSpace(family+" "+string(h))] = head(h, ofFamily(family, config(64, 16, types, "gelu", size(4, 70), size(3, 30))))
+			all[strings.TrimSpace(family+" "+string(h))] = headed(h, ofFamily(family, config(64, 16, types, "gelu", size(4, 70), size(3, 30))))
 		}
 	}
 	return all
@@ -143,12 +144,12 @@ func ofFamily(name string, c checkpoints.Config) checkpoints.Config {
 	return c
 }
 
-func head(h checkpoints.Head, c checkpoints.Config) checkpoints.Config {
+func headed(h head.Kind, c checkpoints.Config) checkpoints.Config {
 	c.Head = h
 	switch h {
-	case checkpoints.Regression, checkpoints.MultipleChoice:
+	case head.Regression, head.MultipleChoice:
 		c.Labels = []string{"score"}
-	case checkpoints.MaskedLM:
+	case head.MaskedLM:
 		c.Labels = nil
 	}
 	return c
@@ -398,7 +399,7 @@ func checkFusion(t *testing.T, c *checkpoints.Config, fused map[string]int) {
 		want[op] = layers
 	}
 	switch {
-	case c.Head == checkpoints.MaskedLM:
+	case c.Head == head.MaskedLM:
 		want[nodes[c.LMActivation()]]++
 	case c.HeadActivation() == "gelu" && len(c.Labels) > 0 && !perToken(c):
 		want["BiasGelu"]++

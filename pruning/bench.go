@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/progress"
 )
@@ -132,7 +133,7 @@ func firsts(n int) []int {
 // does not cost time alone: it is a BERT, with a small vocabulary.
 func (b *bench) random(layers []checkpoints.LayerSize) *checkpoints.Model {
 	cfg := b.cfg.Clone()
-	cfg.ModelType, cfg.EmbeddingSize, cfg.Head = "bert", 0, checkpoints.SingleLabel
+	cfg.ModelType, cfg.EmbeddingSize, cfg.Head = "bert", 0, head.SingleLabel
 	cfg.Layers, cfg.VocabSize, cfg.MaxPositions, cfg.TypeVocabSize, cfg.PadTokenID = layers, 256, b.o.Tokens, 1, 0
 	cfg.InitializerRange, cfg.Labels = 0.02, []string{"0", "1"}
 	return checkpoints.InitBERT(cfg, 1)

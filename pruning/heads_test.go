@@ -10,18 +10,19 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/golden"
 )
 
 // asked is a model with a head, and examples for it.
-func asked(t *testing.T, kind data.Kind) (*checkpoints.Model, *data.Dataset) {
+func asked(t *testing.T, kind head.Kind) (*checkpoints.Model, *data.Dataset) {
 	t.Helper()
 	m, ds := golden.Model(t).Clone(), golden.Data(t)
 	ds.Task = data.Task{Name: "heads", Kind: kind}
-	if kind == data.MultiLabel || kind == data.TokenClassification {
+	if kind == head.MultiLabel || kind == head.TokenClassification {
 		ds.Task.Labels = []string{"red", "green", "blue"}
 	}
-	if err := m.SetHead(checkpoints.Head(kind), ds.Task.Labels, 1); err != nil {
+	if err := m.SetHead(kind, ds.Task.Labels, 1); err != nil {
 		t.Fatal(err)
 	}
 	ds.Examples = ds.Examples[:12]
@@ -29,12 +30,12 @@ func asked(t *testing.T, kind data.Kind) (*checkpoints.Model, *data.Dataset) {
 		e := &ds.Examples[i]
 		*e = data.Example{Text: e.Text, Value: float32(i) / 4}
 		switch kind {
-		case data.MultiLabel:
+		case head.MultiLabel:
 			e.Labels = []int32{int32(i % 3)}
-		case data.MultipleChoice:
+		case head.MultipleChoice:
 			e.Choices = []string{"w10", "w20 w21", "w30"}[:2+i%2]
 			e.Label = i % 2
-		case data.TokenClassification:
+		case head.TokenClassification:
 			e.Words = strings.Fields(e.Text)
 			for w := range e.Words {
 				e.Labels = append(e.Labels, int32(w%3))
@@ -49,7 +50,7 @@ func asked(t *testing.T, kind data.Kind) (*checkpoints.Model, *data.Dataset) {
 // the model's own answers as well, and drops layers.
 func TestImportanceOfEveryHead(t *testing.T) {
 	ctx := context.Background()
-	for _, kind := range []data.Kind{data.Regression, data.MultiLabel, data.MultipleChoice, data.TokenClassification} {
+	for _, kind := range []head.Kind{head.Regression, head.MultiLabel, head.MultipleChoice, head.TokenClassification} {
 		m, ds := asked(t, kind)
 		want, err := Importance(ctx, m, ds, ImportanceOptions{BatchSize: 1})
 		if err != nil {
@@ -95,7 +96,7 @@ func TestImportanceOfEveryHead(t *testing.T) {
 			ds.Examples[i].Label = -1
 		}
 		_, err = Importance(ctx, m, ds, ImportanceOptions{Predictions: true})
-		if kind == data.Regression {
+		if kind == head.Regression {
 			if err == nil || !strings.Contains(err.Error(), "predictions true: want false for a regression") {
 				t.Errorf("%s: %v", kind, err)
 			}
@@ -103,7 +104,7 @@ func TestImportanceOfEveryHead(t *testing.T) {
 			t.Errorf("%s: %v", kind, err)
 		}
 	}
-	m, ds := asked(t, data.MaskedLM)
+	m, ds := asked(t, head.MaskedLM)
 	if _, err := Importance(ctx, m, ds, ImportanceOptions{}); err == nil || !strings.Contains(err.Error(), "masked_lm depends on the masks") {
 		t.Error(fmt.Sprint(err))
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/progress"
@@ -206,7 +207,7 @@ func eachBatch(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, 
 }
 
 // errMasked says why nothing is measured by the loss of a masked language model.
-var errMasked = fmt.Errorf("the loss of a %s depends on the masks that are drawn: %w", checkpoints.MaskedLM, checkpoints.ErrUnsupported)
+var errMasked = fmt.Errorf("the loss of a %s depends on the masks that are drawn: %w", head.MaskedLM, checkpoints.ErrUnsupported)
 
 // labelled encodes the part of the data set that the options name, with the
 // truth of its examples or the model's predictions in its place.
@@ -214,9 +215,9 @@ func labelled(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o
 	switch {
 	case !model.HasHead():
 		return nil, fmt.Errorf("the model has no head, whose loss importance is measured by")
-	case model.Config.Head == checkpoints.MaskedLM:
+	case model.Config.Head == head.MaskedLM:
 		return nil, errMasked
-	case o.Predictions && model.Config.Head == checkpoints.Regression:
+	case o.Predictions && model.Config.Head == head.Regression:
 		return nil, &train.OptionError{Option: "predictions", Value: o.Predictions, Want: "false for a regression, whose distance from its own predictions is 0"}
 	case model.Quantized():
 		return nil, fmt.Errorf("the model is int8, expected the one that it was quantized from")
@@ -262,7 +263,7 @@ type probe struct {
 	sums *Scores
 }
 
-func newProbe(model *checkpoints.Model, kind data.Kind, o ImportanceOptions) (*probe, error) {
+func newProbe(model *checkpoints.Model, kind head.Kind, o ImportanceOptions) (*probe, error) {
 	g := autograd.New(autograd.Options{Threads: o.Threads})
 	p := &probe{method: o.Method, graph: g, in: layers.NewInputs(g), examples: autograd.NewWeight(1), sums: newScores(model.Config)}
 	fast := o.Method == FastFormers

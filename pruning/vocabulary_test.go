@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/tokenize"
 )
@@ -57,7 +58,7 @@ func TestVocabularyKeepsTheCorpus(t *testing.T) {
 		}
 		// The words of a masked language model keep their biases, under the new ids.
 		masked := m.Clone()
-		if err := masked.SetHead(checkpoints.MaskedLM, nil, 1); err != nil {
+		if err := masked.SetHead(head.MaskedLM, nil, 1); err != nil {
 			t.Fatal(err)
 		}
 		bias := make([]float32, cfg.VocabSize)

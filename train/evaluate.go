@@ -7,6 +7,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/tokenize"
 )
@@ -129,7 +130,7 @@ func Answered(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o
 	if err := CheckHead(model.Config, ds.Task); err != nil {
 		return nil, err
 	}
-	if ds.Task.Kind == data.MaskedLM {
+	if ds.Task.Kind == head.MaskedLM {
 		return nil, fmt.Errorf("the answers of a %s are no labels: %w", ds.Task.Kind, checkpoints.ErrUnsupported)
 	}
 	ds, err := Relabel("data", ds, model.Config, false)
@@ -149,7 +150,7 @@ func Answered(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o
 
 // outcome runs a model on a labelled data set.
 func outcome(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o infer.Options) (*data.Outcome, error) {
-	if enc.Task.Kind == data.MaskedLM {
+	if enc.Task.Kind == head.MaskedLM {
 		return maskedOutcome(ctx, model, enc, o)
 	}
 	all, err := Logits(ctx, model, enc, o)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/internal/team"
 )
@@ -22,9 +23,9 @@ import (
 // Loss and norm of the gradient of every head are PyTorch's, by the loss function
 // that transformers uses (infer/testdata/goldens.py).
 func TestHeadLossesArePyTorchs(t *testing.T) {
-	for name, kind := range map[string]data.Kind{
-		"multi_label": data.MultiLabel, "regression": data.Regression, "multiple_choice": data.MultipleChoice,
-		"token": data.TokenClassification, "masked_lm": data.MaskedLM,
+	for name, kind := range map[string]head.Kind{
+		"multi_label": head.MultiLabel, "regression": head.Regression, "multiple_choice": head.MultipleChoice,
+		"token": head.TokenClassification, "masked_lm": head.MaskedLM,
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join("..", "infer", "testdata", "heads", name)
@@ -63,15 +64,15 @@ func TestHeadLossesArePyTorchs(t *testing.T) {
 				}
 				b.Offsets, b.Index = append(b.Offsets, int32(len(b.IDs))), append(b.Index, int32(i))
 				switch kind {
-				case data.Regression:
+				case head.Regression:
 					var v float32
 					parse(c.Label, &v)
 					b.Targets = append(b.Targets, v)
-				case data.MultiLabel:
+				case head.MultiLabel:
 					var v []float32
 					parse(c.Label, &v)
 					b.Targets = append(b.Targets, v...)
-				case data.MultipleChoice:
+				case head.MultipleChoice:
 					var v bool
 					parse(c.Label, &v)
 					label := int32(0)
@@ -131,7 +132,7 @@ func tinyEncoder(t *testing.T) *checkpoints.Model {
 }
 
 // toy makes a data set of a kind that a tiny model can learn.
-func toy(kind data.Kind, n int, seed uint64) *data.Dataset {
+func toy(kind head.Kind, n int, seed uint64) *data.Dataset {
 	r := rand.New(rand.NewPCG(seed, 1))
 	words := func(k int) []string {
 		w := make([]string, k)
@@ -143,9 +144,9 @@ func toy(kind data.Kind, n int, seed uint64) *data.Dataset {
 	number := func(w string) (n int) { fmt.Sscanf(w, "w%d", &n); return n }
 	ds := &data.Dataset{Task: data.Task{Name: "toy", Kind: kind}}
 	switch kind {
-	case data.MultiLabel:
+	case head.MultiLabel:
 		ds.Task.Labels = []string{"even", "small", "any"}
-	case data.TokenClassification:
+	case head.TokenClassification:
 		ds.Task.Labels = []string{"B-EVEN", "I-EVEN", "O"}
 	}
 	for range n {
@@ -153,20 +154,20 @@ func toy(kind data.Kind, n int, seed uint64) *data.Dataset {
 		e := data.Example{Text: strings.Join(w, " ")}
 		first := number(w[0])
 		switch kind {
-		case data.Regression:
+		case head.Regression:
 			e.Value = float32(first) / 10
-		case data.MultiLabel:
+		case head.MultiLabel:
 			if first%2 == 0 {
 				e.Labels = append(e.Labels, 0)
 			}
 			if first < 12 {
 				e.Labels = append(e.Labels, 1)
 			}
-		case data.MultipleChoice:
+		case head.MultipleChoice:
 			e.Choices = []string{"w50", "w60", "w70"}
 			e.Label = r.IntN(3)
 			e.Choices[e.Label] = "w80"
-		case data.TokenClassification:
+		case head.TokenClassification:
 			e.Words = w
 			for i, word := range w {
 				label := int32(2)
@@ -178,7 +179,7 @@ func toy(kind data.Kind, n int, seed uint64) *data.Dataset {
 				}
 				e.Labels = append(e.Labels, label)
 			}
-		case data.MaskedLM: // three words of the hundred
+		case head.MaskedLM: // three words of the hundred
 			for i := range w {
 				w[i] = fmt.Sprint("w", 5+r.IntN(3))
 			}
@@ -189,7 +190,7 @@ func toy(kind data.Kind, n int, seed uint64) *data.Dataset {
 	return ds
 }
 
-var toyKinds = []data.Kind{data.MultiLabel, data.Regression, data.MultipleChoice, data.TokenClassification, data.MaskedLM}
+var toyKinds = []head.Kind{head.MultiLabel, head.Regression, head.MultipleChoice, head.TokenClassification, head.MaskedLM}
 
 // Every kind of task is learned, measured by its metrics, saved, opened and
 // measured again; and a run that was stopped ends with the bits of one that was
@@ -201,9 +202,9 @@ func TestEveryHeadLearnsAndResumes(t *testing.T) {
 			o := Defaults()
 			o.Epochs, o.BatchSize, o.LearningRate, o.Dropout, o.MaxLength = 5, 16, 4e-3, 0.05, 32
 			switch kind {
-			case data.MaskedLM:
+			case head.MaskedLM:
 				o.Epochs, o.BatchSize = 8, 4
-			case data.MultiLabel:
+			case head.MultiLabel:
 				o.Epochs = 10
 			}
 			o.SaveEvery = 7
@@ -216,12 +217,12 @@ func TestEveryHeadLearnsAndResumes(t *testing.T) {
 				t.Errorf("loss %.3f after the first epoch, %.3f at the best", start, end)
 			}
 			switch v := result.Best.Metrics[result.Metric]; {
-			case kind == data.MaskedLM && !(v < 5): // of 3 words
+			case kind == head.MaskedLM && !(v < 5): // of 3 words
 				t.Errorf("perplexity %.2f", v)
-			case kind != data.MaskedLM && !(v > 0.8):
+			case kind != head.MaskedLM && !(v > 0.8):
 				t.Errorf("%s %.3f", result.Metric, v)
 			}
-			if want.Config.Head != checkpoints.Head(kind) {
+			if want.Config.Head != kind {
 				t.Errorf("head %q", want.Config.Head)
 			}
 
@@ -257,7 +258,7 @@ func TestEveryHeadLearnsAndResumes(t *testing.T) {
 // encoder stays.
 func TestFineTuningStartsFromAMaskedLM(t *testing.T) {
 	lm := tinyEncoder(t)
-	if err := lm.SetHead(checkpoints.MaskedLM, nil, 1); err != nil {
+	if err := lm.SetHead(head.MaskedLM, nil, 1); err != nil {
 		t.Fatal(err)
 	}
 	ds := golden.Data(t)
@@ -267,7 +268,7 @@ func TestFineTuningStartsFromAMaskedLM(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Config.Head != checkpoints.SingleLabel || !slices.Equal(m.Config.Labels, ds.Task.Labels) || m.Validate() != nil {
+	if m.Config.Head != head.SingleLabel || !slices.Equal(m.Config.Labels, ds.Task.Labels) || m.Validate() != nil {
 		t.Errorf("%+v", m.Config)
 	}
 	const name = "bert.encoder.layer.1.output.dense.weight"
@@ -275,7 +276,7 @@ func TestFineTuningStartsFromAMaskedLM(t *testing.T) {
 		t.Error("the encoder is another one")
 	}
 	o.Steps, o.LearningRate = 3, 1e-3 // and more text
-	if m, _, err = Run(context.Background(), lm, toy(data.MaskedLM, 40, 1), nil, o); err != nil || m.Config.Head != checkpoints.MaskedLM {
+	if m, _, err = Run(context.Background(), lm, toy(head.MaskedLM, 40, 1), nil, o); err != nil || m.Config.Head != head.MaskedLM {
 		t.Error(err)
 	}
 }
@@ -354,21 +355,21 @@ func TestMasks(t *testing.T) {
 func TestHeadsThatDoNotFit(t *testing.T) {
 	ctx, classifier := context.Background(), golden.Model(t)
 	regression := tinyEncoder(t)
-	if err := regression.SetHead(checkpoints.Regression, nil, 1); err != nil {
+	if err := regression.SetHead(head.Regression, nil, 1); err != nil {
 		t.Fatal(err)
 	}
 	o := quick()
-	unlabeled := toy(data.Regression, 4, 1)
+	unlabeled := toy(head.Regression, 4, 1)
 	unlabeled.Examples[2].Label = -1
-	outside := toy(data.MultiLabel, 4, 1)
+	outside := toy(head.MultiLabel, 4, 1)
 	outside.Examples[1].Labels = []int32{3}
 	for _, c := range []struct {
 		model *checkpoints.Model
 		set   *data.Dataset
 		want  string
 	}{
-		{classifier, toy(data.Regression, 4, 1), `the model's head does single_label_classification, the task "toy" is regression`},
-		{classifier, toy(data.MaskedLM, 4, 1), `the task "toy" is masked_lm`},
+		{classifier, toy(head.Regression, 4, 1), `the model's head does single_label_classification, the task "toy" is regression`},
+		{classifier, toy(head.MaskedLM, 4, 1), `the task "toy" is masked_lm`},
 		{regression, golden.Data(t), `the model's head does regression`},
 		{regression, unlabeled, "training set: example 3 has no label"},
 		{tinyEncoder(t), outside, "training set: example 2 has label 3, the model's 3 labels (even, small, any) are 0 to 2"},
@@ -382,7 +383,7 @@ func TestHeadsThatDoNotFit(t *testing.T) {
 			t.Errorf("%s: something was written", c.want)
 		}
 	}
-	if _, err := Evaluate(ctx, classifier, toy(data.Regression, 4, 1), EvaluateOptions{}); err == nil || !strings.Contains(err.Error(), "head") {
+	if _, err := Evaluate(ctx, classifier, toy(head.Regression, 4, 1), EvaluateOptions{}); err == nil || !strings.Contains(err.Error(), "head") {
 		t.Error(err)
 	}
 }

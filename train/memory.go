@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"github.com/skive-ml/skive/autograd"
-	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/machine"
 )
 
@@ -85,7 +85,7 @@ func (f *fit) largest() autograd.Extents {
 	}
 	// Masked tokens, or the first ones of words.
 	e.Selected = e.Tokens
-	if f.task.Kind == data.MaskedLM {
+	if f.task.Kind == head.MaskedLM {
 		e.Selected = min(e.Tokens, int(1.5*maskShare*float64(e.Tokens))+e.Sequences)
 	}
 	return e

@@ -10,6 +10,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/tokenize"
 )
 
@@ -37,7 +38,7 @@ func (e *LabelError) Error() string {
 // none although it is required, is a *LabelError. A single text is an error where
 // the model was trained on pairs.
 func Relabel(set string, ds *data.Dataset, cfg checkpoints.Config, required bool) (*data.Dataset, error) {
-	if ds.Task.Kind == data.MaskedLM {
+	if ds.Task.Kind == head.MaskedLM {
 		return ds, nil
 	}
 	if err := cfg.CheckNames(); err != nil {
@@ -52,7 +53,7 @@ func Relabel(set string, ds *data.Dataset, cfg checkpoints.Config, required bool
 	}
 	for i := range ds.Examples {
 		ex, classes := &ds.Examples[i], cfg.Labels
-		if ds.Task.Kind == data.MultipleChoice {
+		if ds.Task.Kind == head.MultipleChoice {
 			if classes = ex.Choices; len(classes) == 0 {
 				return nil, fmt.Errorf("%s set: example %d has no choices, want those of a question", set, i+1)
 			}
@@ -72,7 +73,7 @@ func Relabel(set string, ds *data.Dataset, cfg checkpoints.Config, required bool
 
 // twoClasses reports a training set in which all labels are the same.
 func twoClasses(ds *data.Dataset) error {
-	if ds.Task.Kind != data.SingleLabel {
+	if ds.Task.Kind != head.SingleLabel {
 		return nil
 	}
 	first := -1
@@ -109,7 +110,7 @@ func alone(e data.Example) bool { return !e.HasPair && e.Pair == "" }
 
 // readsTexts tells whether a model answers for a text or a pair as a whole.
 func readsTexts(c checkpoints.Config) bool {
-	return c.Head == checkpoints.SingleLabel || c.Head == checkpoints.MultiLabel || c.Head == checkpoints.Regression
+	return c.Head == head.SingleLabel || c.Head == head.MultiLabel || c.Head == head.Regression
 }
 
 // checkPairs reports examples without the second text that the model was trained on.
@@ -122,7 +123,7 @@ func checkPairs(c checkpoints.Config, ds *data.Dataset) error {
 
 // CheckHead reports a model whose head does not answer the task.
 func CheckHead(cfg checkpoints.Config, task data.Task) error {
-	if has, want := cfg.Head, checkpoints.Head(task.Kind); has != want {
+	if has, want := cfg.Head, task.Kind; has != want {
 		return fmt.Errorf("the model's head does %s, the task %q is %s", has, task.Name, want)
 	}
 	return nil
@@ -145,19 +146,18 @@ func trainable(model *checkpoints.Model, task data.Task, seed uint64, headless b
 		}
 		work.Tensors[name] = f32
 	}
-	labels, head := task.Labels, checkpoints.Head(task.Kind)
-	named := head == checkpoints.SingleLabel || head == checkpoints.MultiLabel || head == checkpoints.TokenClassification
-	switch fresh := !work.HasHead() || work.Config.Head == checkpoints.MaskedLM && head != checkpoints.MaskedLM; {
+	labels, kind := task.Labels, task.Kind
+	switch fresh := !work.HasHead() || work.Config.Head.Outputs() == head.Tokens && kind != work.Config.Head; {
 	case headless:
-	case fresh && named && len(labels) == 0:
+	case fresh && kind.Named() && len(labels) == 0:
 		return nil, fmt.Errorf("neither the model nor the task %q names the labels", task.Name)
 	case fresh:
-		if err := work.SetHead(head, labels, seed); err != nil {
+		if err := work.SetHead(kind, labels, seed); err != nil {
 			return nil, err
 		}
-	case work.Config.Head != head:
+	case work.Config.Head != kind:
 		return nil, CheckHead(work.Config, task)
-	case named && len(labels) == len(work.Config.Labels) && work.Config.GenericLabels():
+	case kind.Named() && len(labels) == len(work.Config.Labels) && work.Config.GenericLabels():
 		work.Config.Labels = slices.Clone(labels)
 	}
 	return work, work.Validate()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/quantize"
 )
@@ -57,7 +58,7 @@ func (f *fit) calibrate(ctx context.Context) error {
 func Calibrate(ctx context.Context, m *checkpoints.Model, batches iter.Seq[*data.Batch], o infer.Options) (*quantize.Calibration, error) {
 	var c quantize.Calibration
 	o.Observe = c.Observe
-	if !m.HasHead() || m.Config.Head == checkpoints.MaskedLM {
+	if !m.HasHead() || m.Config.Head == head.MaskedLM {
 		o.Embedding = infer.Mean // no head is needed, nor its work
 		if m.Config.Sentence != nil {
 			o.Embedding = infer.OfModel

@@ -14,6 +14,7 @@ import (
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/layers"
@@ -288,7 +289,7 @@ func TestQuantizeAwareTrainingOfEveryHead(t *testing.T) {
 		o := quantizeAware(quantize.Static)
 		o.Epochs, o.EvalEvery, o.MaxLength = 1, 0, 32
 		trainSet, dev := toy(kind, 48, 1), toy(kind, 16, 2)
-		if kind == data.MaskedLM {
+		if kind == head.MaskedLM {
 			var option *OptionError
 			if _, _, err := Run(context.Background(), tinyEncoder(t), trainSet, dev, o); !errors.As(err, &option) || option.Option != "quantize-embeddings" {
 				t.Errorf("embeddings of a masked language model in int8: error %v", err)

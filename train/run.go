@@ -7,6 +7,7 @@ import (
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/layers"
 )
 
@@ -28,14 +29,14 @@ func Run(ctx context.Context, model *checkpoints.Model, trainSet, devSet *data.D
 	p := Problem{Build: supervised}
 	if trainSet != nil {
 		kind := trainSet.Task.Kind
-		p.Weighted = kind == data.SingleLabel || kind == data.TokenClassification
+		p.Weighted = kind == head.SingleLabel || kind == head.TokenClassification
 	}
 	return Fit(ctx, model, trainSet, devSet, o, p)
 }
 
 // supervised is the objective of plain fine-tuning: the loss of the task's kind.
 func supervised(s Setup) (Objective, error) {
-	if s.Train.Task.Kind == data.MaskedLM {
+	if s.Train.Task.Kind == head.MaskedLM {
 		return maskedLM(s)
 	}
 	g := autograd.New(autograd.Options{Team: s.Team, Seed: s.Options.Seed})
@@ -74,19 +75,19 @@ type Target struct {
 
 // NewTarget adds the loss of a kind of task, which is no masked language model's,
 // to the graph of the logits. Of o it takes ClassWeights and LabelSmoothing.
-func NewTarget(g *autograd.Graph, logits *autograd.Node, kind data.Kind, o *Options) Target {
+func NewTarget(g *autograd.Graph, logits *autograd.Node, kind head.Kind, o *Options) Target {
 	ce := autograd.CrossEntropyOptions{Weights: o.ClassWeights, Smoothing: o.LabelSmoothing}
 	t := Target{Name: "cross_entropy", Count: func(b *data.Batch) float64 { return float64(b.Sequences()) }}
 	switch kind {
-	case data.Regression:
+	case head.Regression:
 		values := g.Input("values", autograd.Sequences, 1)
 		t.Name, t.Loss = "mse", g.MSE(logits, values)
 		t.Set = func(b *data.Batch) error { return g.Set(values, b.Targets) }
-	case data.MultiLabel:
+	case head.MultiLabel:
 		targets := g.Input("targets", autograd.Sequences, logits.Shape()[1])
 		t.Name, t.Loss = "binary_cross_entropy", g.BinaryCrossEntropy(logits, targets)
 		t.Set = func(b *data.Batch) error { return g.Set(targets, b.Targets) }
-	case data.MultipleChoice:
+	case head.MultipleChoice:
 		right, example := g.Ints("labels", autograd.Sequences), g.Ints("examples", autograd.Sequences)
 		t.Loss = g.ChoiceCrossEntropy(logits, example, right)
 		t.Set = func(b *data.Batch) error {
@@ -101,7 +102,7 @@ func NewTarget(g *autograd.Graph, logits *autograd.Node, kind data.Kind, o *Opti
 			}
 			return n
 		}
-	case data.TokenClassification:
+	case head.TokenClassification:
 		classes := g.Ints("labels", autograd.Tokens)
 		t.Loss = g.WeightedCrossEntropy(logits, classes, ce, autograd.Mean)
 		t.Set = func(b *data.Batch) error { return g.SetInts(classes, b.TokenLabels) }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/quantize"
@@ -530,7 +531,7 @@ func TestLastModelIsKept(t *testing.T) {
 // masked language model as well, whose batches have other numbers of masked tokens.
 func TestAccumulationIsALargeBatch(t *testing.T) {
 	ds := golden.Data(t)
-	text := &data.Dataset{Task: data.Task{Name: "mlm", Kind: data.MaskedLM}, Examples: ds.Examples[:90]}
+	text := &data.Dataset{Task: data.Task{Name: "mlm", Kind: head.MaskedLM}, Examples: ds.Examples[:90]}
 	for _, c := range []struct {
 		model   *checkpoints.Model
 		set     *data.Dataset

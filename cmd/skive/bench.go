@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/internal/kernels"
@@ -146,7 +147,7 @@ func newBench() *cobra.Command {
 			}
 			switch {
 			case !training:
-			case m.Config.Head != checkpoints.SingleLabel:
+			case m.Config.Head != head.SingleLabel:
 				return fmt.Errorf("--train measures models that choose one class; this one does %s", m.Config.Head)
 			case seq < 3 && file == "":
 				return usagef("--seq: %d, expected 3 or more with --train: a word between [CLS] and [SEP]", seq)

@@ -16,6 +16,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/data/reviews"
+	"github.com/skive-ml/skive/head"
 )
 
 func newData() *cobra.Command {
@@ -110,7 +111,7 @@ func newDataShow() *cobra.Command {
 			var b strings.Builder
 			fmt.Fprintf(&b, "%s: %d examples\n", set.Task.Name, len(set.Examples))
 			labels := append(set.Task.Labels, "")
-			if set.Task.Kind == data.MultipleChoice {
+			if set.Task.Kind == head.MultipleChoice {
 				labels = slices.Sorted(maps.Keys(counts))
 			}
 			for _, label := range labels {
@@ -185,13 +186,13 @@ func labelsOf(set *data.Dataset, e data.Example) []string {
 		return []string{""}
 	}
 	switch set.Task.Kind {
-	case data.Regression:
+	case head.Regression:
 		return []string{strconv.FormatFloat(float64(e.Value), 'g', -1, 32)}
-	case data.MultipleChoice:
+	case head.MultipleChoice:
 		return []string{strconv.Itoa(e.Label)}
-	case data.MaskedLM:
+	case head.MaskedLM:
 		return []string{""}
-	case data.SingleLabel:
+	case head.SingleLabel:
 		return []string{set.Task.Labels[e.Label]}
 	}
 	labels := []string{}
@@ -239,15 +240,15 @@ func lineOf(set *data.Dataset, e data.Example) exampleLine {
 		return line
 	}
 	switch labels := labelsOf(set, e); set.Task.Kind {
-	case data.Regression:
+	case head.Regression:
 		line.Label = e.Value
-	case data.MultipleChoice:
+	case head.MultipleChoice:
 		line.Label = e.Label
-	case data.TokenClassification:
+	case head.TokenClassification:
 		line.Labels = labels
-	case data.MultiLabel:
+	case head.MultiLabel:
 		line.Label = labels
-	case data.SingleLabel:
+	case head.SingleLabel:
 		line.Label = labels[0]
 	}
 	return line

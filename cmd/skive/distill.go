@@ -16,6 +16,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/distill"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/pruning"
 	"github.com/skive-ml/skive/train"
 )
@@ -153,7 +154,7 @@ func (s *studentFlags) open(ctx context.Context, teacher *checkpoints.Model, ds 
 	if s.size.Hidden == 0 && s.size.Heads == 0 && s.size.Intermediate == 0 {
 		return distill.StudentFromLayers(teacher, layers)
 	}
-	if teacher.Config.Head == checkpoints.MaskedLM {
+	if teacher.Config.Head == head.MaskedLM {
 		ds = nil
 	}
 	return distill.Narrow(ctx, teacher, layers, s.size, ds, pruning.ImportanceOptions{Limit: narrowExamples, Threads: common.threads, Progress: progress})
@@ -356,8 +357,8 @@ func newDistill() *cobra.Command {
 					return err
 				}
 				defer words.Close()
-				if words.Config.Head != checkpoints.MaskedLM {
-					return fmt.Errorf("--augment-mlm: the head of %s does %s, expected %s", augmentMLM, words.Config.Head, checkpoints.MaskedLM)
+				if words.Config.Head != head.MaskedLM {
+					return fmt.Errorf("--augment-mlm: the head of %s does %s, expected %s", augmentMLM, words.Config.Head, head.MaskedLM)
 				}
 			}
 			more, err := distill.Augment(c.Context(), trainSet, words, augment)

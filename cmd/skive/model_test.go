@@ -8,17 +8,18 @@ import (
 	"testing"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/head"
 )
 
 const tinyVocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\nbad\nfilm\nparis\nin\n.\n"
 
 // modelOf saves a model of random weights for the vocabulary.
-func modelOf(t *testing.T, head checkpoints.Head, labels []string, change func(*checkpoints.Config)) string {
+func modelOf(t *testing.T, kind head.Kind, labels []string, change func(*checkpoints.Config)) string {
 	t.Helper()
 	c := checkpoints.Config{
 		ModelType: "bert", VocabSize: 11, MaxPositions: 32, TypeVocabSize: 2, HiddenSize: 16, HeadDim: 8,
 		Layers: []checkpoints.LayerSize{{Heads: 2, Intermediate: 16}}, Activation: "gelu", LayerNormEps: 1e-12, InitializerRange: 0.3,
-		Head: head, Labels: labels,
+		Head: kind, Labels: labels,
 	}
 	change(&c)
 	m := checkpoints.InitBERT(c, 1)
@@ -70,12 +71,12 @@ func TestSecondTextMissing(t *testing.T) {
 		{"pairs, with an empty second text", modelOf(t, "", []string{"a", "b"}, func(c *checkpoints.Config) { c.Pairs = true }), `{"text": "good", "text_pair": ""}`, nil, "", 0},
 		{"pairs, embedded", modelOf(t, "", []string{"a", "b"}, func(c *checkpoints.Config) { c.Pairs = true }), one, []string{"--embedding", "mean"}, "", 0},
 		{"single texts", modelOf(t, "", []string{"a", "b"}, none), one, nil, "", 0},
-		{"a cross-encoder of before", key(modelOf(t, checkpoints.Regression, score, none), `"sbert_ce_default_activation_function":"torch.nn.modules.linear.Identity"`), one, nil, refused, 1},
-		{"a cross-encoder", key(modelOf(t, checkpoints.Regression, score, none), `"sentence_transformers":{"activation_fn":"torch.nn.modules.activation.Sigmoid","version":"5.1.0"}`), one, nil, refused, 1},
-		{"one number without a name", modelOf(t, checkpoints.Regression, score, none), one + one, nil, unsure, 0},
-		{"one number of a pair", modelOf(t, checkpoints.Regression, score, none), pair, nil, "", 0},
-		{"one number, quietly", modelOf(t, checkpoints.Regression, score, none), one, []string{"-q"}, "", 0},
-		{"one number with a name", modelOf(t, checkpoints.Regression, []string{"stars"}, none), one, nil, "", 0},
+		{"a cross-encoder of before", key(modelOf(t, head.Regression, score, none), `"sbert_ce_default_activation_function":"torch.nn.modules.linear.Identity"`), one, nil, refused, 1},
+		{"a cross-encoder", key(modelOf(t, head.Regression, score, none), `"sentence_transformers":{"activation_fn":"torch.nn.modules.activation.Sigmoid","version":"5.1.0"}`), one, nil, refused, 1},
+		{"one number without a name", modelOf(t, head.Regression, score, none), one + one, nil, unsure, 0},
+		{"one number of a pair", modelOf(t, head.Regression, score, none), pair, nil, "", 0},
+		{"one number, quietly", modelOf(t, head.Regression, score, none), one, []string{"-q"}, "", 0},
+		{"one number with a name", modelOf(t, head.Regression, []string{"stars"}, none), one, nil, "", 0},
 		{"a pair's task", modelOf(t, "", []string{"a", "b"}, func(c *checkpoints.Config) { c.Task = "mrpc" }), one, nil, unsure, 0},
 		{"a text's task", modelOf(t, "", []string{"a", "b"}, func(c *checkpoints.Config) { c.Task = "sst2" }), one, nil, "", 0},
 	} {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/bounded"
 )
@@ -106,7 +107,7 @@ func mayWantPairs(c checkpoints.Config) bool {
 	if task, err := data.TaskByName(c.Task); err == nil && task.Pair && !c.Pairs {
 		return true
 	}
-	return !c.Pairs && c.Head == checkpoints.Regression && c.GenericLabels() && c.Task == ""
+	return !c.Pairs && c.Head == head.Regression && c.GenericLabels() && c.Task == ""
 }
 
 // checkEmbedding refuses kinds of embeddings that there are not.
@@ -255,11 +256,11 @@ func predictLine(ctx context.Context, model predictor, input infer.Input) ([]byt
 		return nil, err
 	}
 	p := predictions[0]
-	head := model.Config().Head
+	kind := model.Config().Head
 	if common.json {
-		return jsonLine(answerDocument(head, &p))
+		return jsonLine(answerDocument(kind, &p))
 	}
-	return append([]byte(answerText(head, &p)), '\n'), nil
+	return append([]byte(answerText(kind, &p)), '\n'), nil
 }
 
 func jsonLine(v any) ([]byte, error) {
@@ -285,14 +286,14 @@ type predictedToken struct {
 }
 
 // answerDocument is predict's JSON document for one input.
-func answerDocument(head checkpoints.Head, p *infer.Prediction) any {
-	switch head {
-	case checkpoints.Regression:
+func answerDocument(kind head.Kind, p *infer.Prediction) any {
+	switch kind {
+	case head.Regression:
 		return struct {
 			Value  float32   `json:"value"`
 			Logits []float32 `json:"logits"`
 		}{p.Logits[0], p.Logits}
-	case checkpoints.TokenClassification:
+	case head.TokenClassification:
 		words := make([]predictedWord, len(p.Words))
 		for i := range p.Words {
 			word := &p.Words[i]
@@ -304,7 +305,7 @@ func answerDocument(head checkpoints.Head, p *infer.Prediction) any {
 		return struct {
 			Words []predictedWord `json:"words"`
 		}{words}
-	case checkpoints.MaskedLM:
+	case head.MaskedLM:
 		masks := make([][]predictedToken, len(p.Masks))
 		for i, fills := range p.Masks {
 			for _, f := range fills {
@@ -322,7 +323,7 @@ func answerDocument(head checkpoints.Head, p *infer.Prediction) any {
 		Probabilities []float32 `json:"probabilities"`
 		Labels        *[]string `json:"labels,omitempty"`
 	}{p.Label, p.Index, p.Logits, p.Probabilities, nil}
-	if head == checkpoints.MultiLabel {
+	if kind == head.MultiLabel {
 		labels := append([]string{}, p.Labels...)
 		document.Labels = &labels
 	}
@@ -330,19 +331,19 @@ func answerDocument(head checkpoints.Head, p *infer.Prediction) any {
 }
 
 // answerText is predict's line for one input.
-func answerText(head checkpoints.Head, p *infer.Prediction) string {
+func answerText(kind head.Kind, p *infer.Prediction) string {
 	var fields []string
-	switch head {
-	case checkpoints.Regression:
+	switch kind {
+	case head.Regression:
 		return fmt.Sprintf("%.4f", p.Logits[0])
-	case checkpoints.MultiLabel:
+	case head.MultiLabel:
 		return strings.Join(p.Labels, "\t")
-	case checkpoints.TokenClassification:
+	case head.TokenClassification:
 		for _, word := range p.Words {
 			fields = append(fields, word.Text+"/"+word.Label)
 		}
 		return strings.Join(fields, " ")
-	case checkpoints.MaskedLM:
+	case head.MaskedLM:
 		for _, fills := range p.Masks {
 			var tokens []string
 			for _, f := range fills {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/quantize"
@@ -179,7 +180,7 @@ func observe(ctx context.Context, m *checkpoints.Model, file string, maxLength i
 }
 
 func quantizeMixed(ctx context.Context, m *checkpoints.Model, task *taskFlags, file, output string, maxDrop float64, embeddings bool, activations func(*checkpoints.Model) (*checkpoints.Model, error)) error {
-	if m.Config.Head == checkpoints.MaskedLM {
+	if m.Config.Head == head.MaskedLM {
 		return fmt.Errorf("--max-drop: a model that does %s is measured by its loss on masks, expected one with labels, choices or a number", m.Config.Head)
 	}
 	set, err := task.read("data", file, m)
@@ -254,7 +255,7 @@ func quantizeMixed(ctx context.Context, m *checkpoints.Model, task *taskFlags, f
 // divergence compares predictions on a data set: nil for rows of classes.
 func divergence(enc *data.Encoded) func(want, got []float32) float64 {
 	switch enc.Task.Kind {
-	case data.MultipleChoice:
+	case head.MultipleChoice:
 		return func(want, got []float32) (sum float64) {
 			for i := range enc.Len() {
 				lo, hi := enc.Rows(i)
@@ -262,7 +263,7 @@ func divergence(enc *data.Encoded) func(want, got []float32) float64 {
 			}
 			return sum / float64(enc.Len())
 		}
-	case data.MultiLabel: // each label is a class against another of logit 0
+	case head.MultiLabel: // each label is a class against another of logit 0
 		pairs := func(logits []float32) []float32 {
 			all := make([]float32, 2*len(logits))
 			for i, v := range logits {
@@ -271,7 +272,7 @@ func divergence(enc *data.Encoded) func(want, got []float32) float64 {
 			return all
 		}
 		return func(want, got []float32) float64 { return quantize.Divergence(pairs(want), pairs(got), 2) }
-	case data.Regression: // that of normal distributions of variance 1
+	case head.Regression: // that of normal distributions of variance 1
 		return func(want, got []float32) (sum float64) {
 			for i, v := range want {
 				sum += float64(v-got[i]) * float64(v-got[i]) / 2

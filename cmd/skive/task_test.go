@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/head"
 )
 
 // Labels that a file of unlabelled examples holds are not read, of words neither.
@@ -31,7 +31,7 @@ func TestUnlabeledExamplesHaveNoLabels(t *testing.T) {
 		if e := ds.Examples[0]; len(ds.Examples) != 1 || e.Label != -1 || len(e.Labels) > 0 || e.Value != 0 {
 			t.Errorf("%s: %+v", task, ds.Examples)
 		}
-		if ds.Task.Kind == data.TokenClassification && len(ds.Examples[0].Words) != 2 {
+		if ds.Task.Kind == head.TokenClassification && len(ds.Examples[0].Words) != 2 {
 			t.Errorf("%s: words %v", task, ds.Examples[0].Words)
 		}
 	}

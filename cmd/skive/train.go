@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/train"
@@ -206,7 +207,7 @@ func openModel(c *cobra.Command, flags modelFlags, model, configFile string, see
 	}
 	switch {
 	case masked:
-		cfg.Head, cfg.Labels = checkpoints.MaskedLM, nil
+		cfg.Head, cfg.Labels = head.MaskedLM, nil
 	case c.Name() != "bench" && cfg.GenericLabels():
 		cfg.Labels = nil // the task's or the data's take their place
 	}
