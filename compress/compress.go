@@ -18,6 +18,7 @@ import (
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/data/linear"
 	"github.com/skive-ml/skive/data/reviews"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/internal/progress"
@@ -174,15 +175,14 @@ func (c *run) load() (err error) {
 			return settingError("task", "%s is %s, expected a task of one class", task.Name, strings.ReplaceAll(string(task.Kind), "_", " "))
 		}
 		columns := data.ReadOptions{TextColumn: c.TextColumn, PairColumn: c.PairColumn, LabelColumn: c.LabelColumn, RequireLabels: true}
-		// Labels made from the data would have an order of their own.
-		if c.teacher != nil && task.Name == "text" && !c.teacher.Config.GenericLabels() {
-			columns.Labels = c.teacher.Config.Labels
+		var model checkpoints.Config
+		if c.teacher != nil {
+			model = c.teacher.Config
 		}
-		if c.train, err = data.Read(c.Train, task, columns); err != nil {
+		if c.train, err = evaluate.ReadTraining(c.Train, task, model, columns); err != nil {
 			return &SettingError{"train", err}
 		}
-		columns.Labels = c.train.Task.Labels
-		if c.dev, err = data.Read(c.Dev, task, columns); err != nil {
+		if c.dev, err = evaluate.ReadDevelopment(c.Dev, task, c.train, columns); err != nil {
 			return &SettingError{"dev", err}
 		}
 	}
@@ -197,10 +197,10 @@ func (c *run) load() (err error) {
 		// Everything that follows counts classes in the model's order.
 		named := c.teacher.Config
 		named.Pairs = false // it is trained on these texts first
-		if c.train, err = train.Relabel("training", c.train, named, true); err != nil {
+		if c.train, err = evaluate.Relabel("training", c.train, named, true); err != nil {
 			return &SettingError{"train", err}
 		}
-		if c.dev, err = train.Relabel("development", c.dev, named, true); err != nil {
+		if c.dev, err = evaluate.Relabel("development", c.dev, named, true); err != nil {
 			return &SettingError{"dev", err}
 		}
 	}
@@ -215,7 +215,7 @@ func (c *run) load() (err error) {
 	if _, err := tokenize.Load(c.teacher.Tokenizer); err != nil {
 		return &SettingError{"model", fmt.Errorf("the tokenizer: %w", err)}
 	}
-	if _, err := train.Encode(c.teacher, &data.Dataset{Task: c.train.Task, Examples: c.train.Examples[:1]}, c.MaxLength); err != nil {
+	if _, err := evaluate.Encode(c.teacher, &data.Dataset{Task: c.train.Task, Examples: c.train.Examples[:1]}, c.MaxLength); err != nil {
 		return &SettingError{"max_length", err}
 	}
 	return nil

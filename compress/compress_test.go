@@ -17,9 +17,9 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/distill"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/pruning"
 	"github.com/skive-ml/skive/quantize"
-	"github.com/skive-ml/skive/train"
 )
 
 // tiny is the default recipe, made small enough for a test.
@@ -730,7 +730,7 @@ func TestEnergyIsThatOfTheMeteredPasses(t *testing.T) {
 	if err := c.load(); err != nil {
 		t.Fatal(err)
 	}
-	dev, err := train.Encode(c.teacher, c.dev, 0)
+	dev, err := evaluate.Encode(c.teacher, c.dev, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/distill"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/onnx"
@@ -74,11 +75,11 @@ func TestEveryStageTakesEveryFamily(t *testing.T) {
 			}
 			logits := func(m *checkpoints.Model) []float32 {
 				t.Helper()
-				enc, err := train.Encode(m, devSet, 0)
+				enc, err := evaluate.Encode(m, devSet, 0)
 				if err != nil {
 					t.Fatal(err)
 				}
-				v, err := train.Logits(ctx, m, enc, infer.Options{Threads: 1})
+				v, err := evaluate.Logits(ctx, m, enc, infer.Options{Threads: 1})
 				if err != nil {
 					t.Fatal(err)
 				}

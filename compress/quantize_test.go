@@ -9,9 +9,9 @@ import (
 	"testing"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/quantize"
-	"github.com/skive-ml/skive/train"
 )
 
 // The student and every variant are trained for int8 before they are quantized,
@@ -56,7 +56,7 @@ func TestQuantizeAwareStage(t *testing.T) {
 			if err := dev.load(); err != nil {
 				t.Fatal(err)
 			}
-			metrics, err := train.Evaluate(context.Background(), file, dev.dev, train.EvaluateOptions{MaxLength: r.MaxLength, DType: infer.Int8})
+			metrics, err := evaluate.Model(context.Background(), file, dev.dev, evaluate.Options{MaxLength: r.MaxLength, DType: infer.Int8})
 			if err != nil || metrics["loss"] != last.Measured["dev_loss"] {
 				t.Errorf("%s: the file's loss is %v, its training says %v (%v)", name, metrics["loss"], last.Measured["dev_loss"], err)
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/distill"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/pruning"
 	"github.com/skive-ml/skive/quantize"
@@ -90,7 +91,7 @@ func (c *run) served(name, file string) step {
 func (c *run) makeVariants(ctx context.Context, student *checkpoints.Model, studentFile string) error {
 	var limit float64
 	if c.MaxDrop > 0 {
-		metrics, err := train.Evaluate(ctx, c.teacher, c.dev, train.EvaluateOptions{Threads: c.Threads, MaxLength: c.MaxLength, DType: infer.F32})
+		metrics, err := evaluate.Model(ctx, c.teacher, c.dev, evaluate.Options{Threads: c.Threads, MaxLength: c.MaxLength, DType: infer.F32})
 		if err != nil {
 			return err
 		}
@@ -150,7 +151,7 @@ func (c *run) within(ctx context.Context, name, file string, limit float64) (boo
 		return false, err
 	}
 	defer m.Close()
-	metrics, err := train.Evaluate(ctx, m, c.dev, train.EvaluateOptions{Threads: c.Threads, MaxLength: c.MaxLength})
+	metrics, err := evaluate.Model(ctx, m, c.dev, evaluate.Options{Threads: c.Threads, MaxLength: c.MaxLength})
 	if err != nil {
 		return false, err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/pruning"
@@ -59,7 +60,7 @@ func (c *run) goal(teacher *checkpoints.Model) pruning.Target {
 
 // measuring says how students are measured: as they are served.
 func (c *run) measuring() (pruning.MeasureOptions, error) {
-	dev, err := train.Encode(c.teacher, c.dev, c.MaxLength)
+	dev, err := evaluate.Encode(c.teacher, c.dev, c.MaxLength)
 	if err != nil {
 		return pruning.MeasureOptions{}, err
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/layers"
 	"github.com/skive-ml/skive/train"
@@ -73,7 +74,7 @@ func (b *builder) student() (*student, error) {
 	rows := autograd.Sequences
 	if cfg.Head == head.MaskedLM {
 		var err error
-		if b.masker, err = train.NewMasker(b.Model); err != nil {
+		if b.masker, err = evaluate.NewMasker(b.Model); err != nil {
 			return nil, err
 		}
 		b.rows, rows = g.Ints("masked tokens", autograd.Selected), autograd.Selected

@@ -12,10 +12,10 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/internal/team"
-	"github.com/skive-ml/skive/train"
 )
 
 func sameTensors(a, b *checkpoints.Model) bool {
@@ -91,7 +91,7 @@ func TestTheCacheChangesNoBit(t *testing.T) {
 func provider(t *testing.T, dir string, workers *team.Team, outputs ...*output) *teacher {
 	t.Helper()
 	m := golden.Model(t)
-	set, err := train.Encode(m, golden.Data(t), 0)
+	set, err := evaluate.Encode(m, golden.Data(t), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +229,7 @@ func TestTheCacheIsKeyedByTeacherTokenizerAndData(t *testing.T) {
 	m, ds := golden.Model(t), golden.Data(t)
 	precision := infer.F32
 	key := func(m *checkpoints.Model, ds *data.Dataset, length int) [32]byte {
-		set, err := train.Encode(m, ds, length)
+		set, err := evaluate.Encode(m, ds, length)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/internal/gradcheck"
 	"github.com/skive-ml/skive/internal/team"
@@ -26,7 +27,7 @@ func TestObjectivesFollowPyTorch(t *testing.T) {
 		Gradients map[string][]float64
 	}
 	golden.JSON(t, "testdata/objective.json", &goldens)
-	set, err := train.Encode(golden.Model(t), golden.Data(t), 0)
+	set, err := evaluate.Encode(golden.Model(t), golden.Data(t), 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/internal/gradcheck"
@@ -97,7 +98,7 @@ func TestAnswersFollowPyTorch(t *testing.T) {
 	defer workers.Close()
 	for _, kind := range heads {
 		student, teacher := withHead(t, golden.Model(t), kind, math.Sin), withHead(t, opened, kind, math.Cos)
-		set, err := train.Encode(student, asked(t, kind), 0)
+		set, err := evaluate.Encode(student, asked(t, kind), 0)
 		if err != nil {
 			t.Fatal(err)
 		}

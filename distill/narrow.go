@@ -10,6 +10,7 @@ import (
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/layers"
 	"github.com/skive-ml/skive/pruning"
@@ -37,7 +38,7 @@ func Narrow(ctx context.Context, teacher *checkpoints.Model, layers []int, size 
 		o.Method = pruning.Magnitude
 	}
 	if ds != nil && o.Predictions {
-		if ds, err = train.Answered(ctx, teacher, ds, train.EvaluateOptions{MaxLength: o.MaxLength, Threads: o.Threads, DType: infer.F32}); err != nil {
+		if ds, err = evaluate.Answered(ctx, teacher, ds, evaluate.Options{MaxLength: o.MaxLength, Threads: o.Threads, DType: infer.F32}); err != nil {
 			return nil, fmt.Errorf("student: %w", err)
 		}
 		o.Predictions = false
@@ -97,11 +98,11 @@ func HiddenImportance(ctx context.Context, model *checkpoints.Model, ds *data.Da
 	if o.Limit > 0 && o.Limit < len(ds.Examples) {
 		ds = &data.Dataset{Task: ds.Task, Examples: ds.Examples[:o.Limit]}
 	}
-	ds, err := train.Relabel("training", ds, model.Config, true)
+	ds, err := evaluate.Relabel("training", ds, model.Config, true)
 	if err != nil {
 		return nil, err
 	}
-	set, err := train.Encode(model, ds, o.MaxLength)
+	set, err := evaluate.Encode(model, ds, o.MaxLength)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/layers"
@@ -98,7 +99,7 @@ func TestHiddenImportanceIsTheMasksGradient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, err := train.Encode(m, ds, 0)
+	set, err := evaluate.Encode(m, ds, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,10 +7,10 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/pruning"
 	"github.com/skive-ml/skive/quantize"
-	"github.com/skive-ml/skive/train"
 )
 
 // A float student is taught with the int8 engine's arithmetic, by every kind of
@@ -29,7 +29,7 @@ func TestQuantizeAwareDistillation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		metrics, err := train.Evaluate(context.Background(), q, dev, train.EvaluateOptions{})
+		metrics, err := evaluate.Model(context.Background(), q, dev, evaluate.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

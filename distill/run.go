@@ -13,6 +13,7 @@ import (
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/layers"
@@ -199,7 +200,7 @@ type builder struct {
 	answered, labelled func(*data.Batch) float64
 	// masker masks the batches of a masked language model, and rows is the input
 	// for the tokens whose logits are compared.
-	masker *train.Masker
+	masker *evaluate.Masker
 	rows   *autograd.Node
 }
 
@@ -367,7 +368,7 @@ func (b *builder) teachers() (*teachers, error) {
 				length = b.Model.Config.MaxTokens()
 			}
 			var err error
-			if t.set, err = train.Encode(m.Model, b.examples, length); err != nil {
+			if t.set, err = evaluate.Encode(m.Model, b.examples, length); err != nil {
 				return nil, errors.Join(fmt.Errorf("teacher: %w", err), known.Close())
 			}
 		}

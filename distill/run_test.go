@@ -18,6 +18,7 @@ import (
 
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/layers"
@@ -226,7 +227,7 @@ func TestUnlabeledDataDo(t *testing.T) {
 		t.Error(err)
 	}
 	o.Soft, o.Hard = 0, 1
-	var label *train.LabelError
+	var label *evaluate.LabelError
 	if _, _, err := Run(context.Background(), teacher, student, ds, nil, o); !errors.As(err, &label) {
 		t.Errorf("hard labels alone: error %v, want a LabelError", err)
 	}
@@ -296,7 +297,7 @@ func TestRecomputationGivesTheSameBits(t *testing.T) {
 				t.Fatalf("%s: %v", name, err)
 			}
 			models = append(models, m)
-			set, err := train.Encode(student, ds, 0)
+			set, err := evaluate.Encode(student, ds, 0)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -18,6 +18,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/data/reviews"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/quantize"
 	"github.com/skive-ml/skive/tokenize"
@@ -121,11 +122,11 @@ func labelsAgree(t *testing.T, m *checkpoints.Model, calibration, set *data.Data
 	t.Helper()
 	logits := func(m *checkpoints.Model, set *data.Dataset, o infer.Options) []float32 {
 		t.Helper()
-		enc, err := train.Encode(m, set, 0)
+		enc, err := evaluate.Encode(m, set, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		y, err := train.Logits(context.Background(), m, enc, o)
+		y, err := evaluate.Logits(context.Background(), m, enc, o)
 		if err != nil {
 			t.Fatal(err)
 		}

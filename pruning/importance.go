@@ -11,6 +11,7 @@ import (
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/kernels"
@@ -222,9 +223,9 @@ func labelled(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o
 	case model.Quantized():
 		return nil, fmt.Errorf("the model is int8, expected the one that it was quantized from")
 	case ds == nil || len(ds.Examples) == 0:
-		return nil, train.ErrEmpty
+		return nil, data.ErrEmpty
 	}
-	if err := train.CheckHead(model.Config, ds.Task); err != nil {
+	if err := evaluate.CheckHead(model.Config, ds.Task); err != nil {
 		return nil, err
 	}
 	if o.Limit > 0 && o.Limit < len(ds.Examples) {
@@ -232,16 +233,16 @@ func labelled(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o
 	}
 	if o.Predictions {
 		var err error
-		if ds, err = train.Answered(ctx, model, ds, train.EvaluateOptions{MaxLength: o.MaxLength, Threads: o.Threads, DType: infer.F32}); err != nil {
+		if ds, err = evaluate.Answered(ctx, model, ds, evaluate.Options{MaxLength: o.MaxLength, Threads: o.Threads, DType: infer.F32}); err != nil {
 			return nil, err
 		}
 	} else {
 		var err error
-		if ds, err = train.Relabel("training", ds, model.Config, true); err != nil {
+		if ds, err = evaluate.Relabel("training", ds, model.Config, true); err != nil {
 			return nil, err
 		}
 	}
-	return train.Encode(model, ds, o.MaxLength)
+	return evaluate.Encode(model, ds, o.MaxLength)
 }
 
 // probe is a model's graph with masks.

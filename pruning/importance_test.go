@@ -14,6 +14,7 @@ import (
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/layers"
@@ -107,7 +108,7 @@ func TestPredictionsNeedNoLabels(t *testing.T) {
 	if _, err := Importance(context.Background(), m, ds, ImportanceOptions{Predictions: true}); err != nil {
 		t.Error(err)
 	}
-	var label *train.LabelError
+	var label *evaluate.LabelError
 	if _, err := Importance(context.Background(), m, ds, ImportanceOptions{}); !errors.As(err, &label) || label.Example != 1 {
 		t.Errorf("without labels: error %v, want a LabelError", err)
 	}
@@ -151,7 +152,7 @@ func TestRewiredModelEqualsTheMaskedOriginal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	enc, err := train.Encode(m, golden.Data(t), 0)
+	enc, err := evaluate.Encode(m, golden.Data(t), 0)
 	if err != nil {
 		t.Fatal(err)
 	}

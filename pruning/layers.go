@@ -11,6 +11,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/train"
@@ -54,7 +55,7 @@ func dropLayers(ctx context.Context, model *checkpoints.Model, ds *data.Dataset,
 			if err != nil {
 				return nil, nil, err
 			}
-			logits, err := train.Logits(ctx, without, enc, infer.Options{Threads: o.Threads, DType: infer.F32})
+			logits, err := evaluate.Logits(ctx, without, enc, infer.Options{Threads: o.Threads, DType: infer.F32})
 			if err != nil {
 				return nil, nil, err
 			}

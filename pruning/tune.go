@@ -15,10 +15,10 @@ import (
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/layers"
-	"github.com/skive-ml/skive/train"
 )
 
 // TuneOptions are the settings of Tune.
@@ -61,7 +61,7 @@ func Tune(ctx context.Context, model, pruned *checkpoints.Model, ds *data.Datase
 
 func tune(ctx context.Context, model, pruned *checkpoints.Model, ds *data.Dataset, o TuneOptions) (*checkpoints.Model, error) {
 	if ds == nil || len(ds.Examples) == 0 {
-		return nil, train.ErrEmpty
+		return nil, data.ErrEmpty
 	}
 	if a, b := model.Config, pruned.Config; len(a.Layers) != len(b.Layers) || a.HiddenSize != b.HiddenSize {
 		return nil, fmt.Errorf("the pruned model has %d layers of width %d, the model %d of %d", len(b.Layers), b.HiddenSize, len(a.Layers), a.HiddenSize)
@@ -71,7 +71,7 @@ func tune(ctx context.Context, model, pruned *checkpoints.Model, ds *data.Datase
 		return nil, err
 	}
 	t := &tuner{ctx: ctx, o: o, model: model, pruned: f32.Clone()}
-	enc, err := train.Encode(model, ds, o.MaxLength)
+	enc, err := evaluate.Encode(model, ds, o.MaxLength)
 	if err != nil {
 		return nil, err
 	}

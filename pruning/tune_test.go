@@ -8,9 +8,9 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/golden"
-	"github.com/skive-ml/skive/train"
 )
 
 // Rearrangement keeps what the paper's own program keeps, and tuning gives the
@@ -50,7 +50,7 @@ func TestRearrangeAndTuneFollowPyTorch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	enc, err := train.Encode(m, &data.Dataset{Task: ds.Task, Examples: ds.Examples[:len(pytorch.After)]}, 0)
+	enc, err := evaluate.Encode(m, &data.Dataset{Task: ds.Task, Examples: ds.Examples[:len(pytorch.After)]}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestRearrangeAndTuneFollowPyTorch(t *testing.T) {
 		model *checkpoints.Model
 		want  [][]float64
 	}{{"before tuning", pruned, pytorch.Before}, {"after tuning", tuned, pytorch.After}} {
-		logits, err := train.Logits(ctx, c.model, enc, infer.Options{Threads: 1})
+		logits, err := evaluate.Logits(ctx, c.model, enc, infer.Options{Threads: 1})
 		if err != nil {
 			t.Fatal(err)
 		}

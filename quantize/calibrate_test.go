@@ -13,6 +13,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/quantize"
@@ -147,16 +148,16 @@ func TestStaticKeepsTheAccuracy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	inputs, err := train.Encode(m, part(0, 100), 0)
+	inputs, err := evaluate.Encode(m, part(0, 100), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var c quantize.Calibration
-	if _, err := train.Logits(t.Context(), m, inputs, infer.Options{Observe: c.Observe}); err != nil {
+	if _, err := evaluate.Logits(t.Context(), m, inputs, infer.Options{Observe: c.Observe}); err != nil {
 		t.Fatal(err)
 	}
 	accuracy := func(m *checkpoints.Model) float64 {
-		metrics, err := train.Evaluate(t.Context(), m, ds, train.EvaluateOptions{})
+		metrics, err := evaluate.Model(t.Context(), m, ds, evaluate.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

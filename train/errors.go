@@ -1,12 +1,8 @@
 package train
 
 import (
-	"errors"
 	"fmt"
 )
-
-// ErrEmpty is returned for a data set without examples.
-var ErrEmpty = errors.New("no examples")
 
 // A DivergedError tells that a loss, a gradient or a weight stopped being a
 // finite number. The last saved state and the best model stay as they were.

@@ -8,12 +8,12 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/interrupt"
@@ -265,10 +265,10 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 		return nil, nil, &OptionError{"patience", o.Patience, "a development set to stop by"}
 	}
 	if trainSet == nil || len(trainSet.Examples) == 0 {
-		return nil, nil, fmt.Errorf("training set: %w", ErrEmpty)
+		return nil, nil, fmt.Errorf("training set: %w", data.ErrEmpty)
 	}
 	if devSet != nil && len(devSet.Examples) == 0 {
-		return nil, nil, fmt.Errorf("development set: %w", ErrEmpty)
+		return nil, nil, fmt.Errorf("development set: %w", data.ErrEmpty)
 	}
 	work, err := trainable(model, trainSet.Task, o.Seed, f.problem.Headless)
 	if err != nil {
@@ -282,11 +282,11 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 	}
 	pairs := work.Config.Pairs
 	work.Config.Pairs = false // as long as the training set has not said
-	if trainSet, err = Relabel("training", trainSet, work.Config, !f.problem.Unlabeled); err != nil {
+	if trainSet, err = evaluate.Relabel("training", trainSet, work.Config, !f.problem.Unlabeled); err != nil {
 		return nil, nil, err
 	}
 	if work.Config.Pairs = pairs; !f.problem.Headless {
-		work.Config.Pairs = readsTexts(work.Config) && !slices.ContainsFunc(trainSet.Examples, alone)
+		work.Config.Pairs = evaluate.ReadsPairs(work.Config, trainSet)
 	}
 	if !f.problem.Unlabeled {
 		if err := twoClasses(trainSet); err != nil {
@@ -294,14 +294,14 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 		}
 	}
 	if devSet != nil {
-		if devSet, err = Relabel("development", devSet, work.Config, true); err != nil {
+		if devSet, err = evaluate.Relabel("development", devSet, work.Config, true); err != nil {
 			return nil, nil, err
 		}
 	}
 	if n := len(o.ClassWeights); n > 0 && n != len(work.Config.Labels) {
 		return nil, nil, &OptionError{"class-weights", o.ClassWeights, fmt.Sprintf("one for each of the %d labels (%s)", len(work.Config.Labels), strings.Join(work.Config.Labels, ", "))}
 	}
-	if err := checkVocabulary(work); err != nil {
+	if err := evaluate.CheckVocabulary(work); err != nil {
 		return nil, nil, err
 	}
 	f.settings = o.settings()
@@ -320,16 +320,16 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 		work.Config.ClassifierDropout = float32(o.Dropout)
 	}
 	f.model, f.task = work, trainSet.Task
-	f.result = &Result{Metric: MainMetric(f.task)}
+	f.result = &Result{Metric: evaluate.MainMetric(f.task)}
 	return trainSet, devSet, nil
 }
 
 func (f *fit) encode(trainSet, devSet *data.Dataset) (err error) {
-	if f.train, err = Encode(f.model, trainSet, f.o.MaxLength); err != nil {
+	if f.train, err = evaluate.Encode(f.model, trainSet, f.o.MaxLength); err != nil {
 		return fmt.Errorf("training set: %w", err)
 	}
 	if devSet != nil {
-		if f.dev, err = Encode(f.model, devSet, f.o.MaxLength); err != nil {
+		if f.dev, err = evaluate.Encode(f.model, devSet, f.o.MaxLength); err != nil {
 			return fmt.Errorf("development set: %w", err)
 		}
 	}
@@ -506,7 +506,11 @@ func (f *fit) evaluate(ctx context.Context, step int, epoch float64) error {
 	if err != nil {
 		return fmt.Errorf("evaluation after step %d: %w", step, err)
 	}
-	metrics, err := evaluateEncoded(ctx, served, f.dev, infer.Options{Threads: f.o.Threads})
+	var metrics map[string]float64
+	outcome, err := evaluate.Encoded(ctx, served, f.dev, infer.Options{Threads: f.o.Threads})
+	if err == nil {
+		metrics, err = evaluate.Metrics(outcome)
+	}
 	var number *infer.NotFiniteError
 	if errors.As(err, &number) {
 		return &DivergedError{step, "development loss", math.NaN()}
@@ -524,7 +528,7 @@ func (f *fit) evaluate(ctx context.Context, step int, epoch float64) error {
 	}
 	name := f.result.Metric
 	f.bar.Print(fmt.Sprintf("%s: step %d: dev %s %.4f, loss %.4f", f.o.stage(), step, name, metrics[name], metrics["loss"]))
-	if f.result.Best.Metrics == nil || better(name, metrics[name], f.result.Best.Metrics[name]) {
+	if f.result.Best.Metrics == nil || evaluate.Better(name, metrics[name], f.result.Best.Metrics[name]) {
 		f.result.Best = e
 		if err := f.keepBest(); err != nil {
 			return err

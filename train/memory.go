@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/skive-ml/skive/autograd"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/machine"
 )
@@ -86,7 +87,7 @@ func (f *fit) largest() autograd.Extents {
 	// Masked tokens, or the first ones of words.
 	e.Selected = e.Tokens
 	if f.task.Kind == head.MaskedLM {
-		e.Selected = min(e.Tokens, int(1.5*maskShare*float64(e.Tokens))+e.Sequences)
+		e.Selected = min(e.Tokens, int(1.5*evaluate.MaskShare*float64(e.Tokens))+e.Sequences)
 	}
 	return e
 }

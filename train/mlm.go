@@ -1,114 +1,17 @@
 package train
 
 import (
-	"context"
-	"fmt"
-	"math"
-
 	"github.com/skive-ml/skive/autograd"
-	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
-	"github.com/skive-ml/skive/infer"
-	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/layers"
-	"github.com/skive-ml/skive/tokenize"
 )
-
-// Shares of masked-language-model training (Devlin et al., arXiv 1810.04805,
-// section 3.1): of all tokens that are chosen, and among those of the ones that
-// become [MASK] and of the ones that become a random token. The rest stays.
-const (
-	maskShare   = 0.15
-	hiddenShare = 0.8
-	randomShare = 0.1
-)
-
-// Masker chooses and replaces the tokens that a masked language model is to find.
-type Masker struct {
-	// IDs are those of the batch that was masked last, with what was replaced
-	// [T]. Rows are the numbers of the chosen tokens in it, and Labels what they
-	// were [selected].
-	IDs, Rows, Labels []int32
-
-	mask, vocabulary int32
-	special          map[int32]bool
-}
-
-// NewMasker returns a masker of the model's tokens. A model whose tokenizer has
-// no mask, or more tokens than the model has embeddings, is an error.
-func NewMasker(model *checkpoints.Model) (*Masker, error) {
-	tok, err := tokenize.Load(model.Tokenizer)
-	if err != nil {
-		return nil, fmt.Errorf("the model's tokenizer: %w", err)
-	}
-	pad, _, cls, sep, mask := tok.Special()
-	if mask < 0 {
-		return nil, fmt.Errorf("the model's tokenizer has no mask token")
-	}
-	if err := checkVocabulary(model); err != nil {
-		return nil, err
-	}
-	return &Masker{mask: mask, vocabulary: int32(tok.VocabSize()), special: map[int32]bool{pad: true, cls: true, sep: true, mask: true}}, nil
-}
-
-// Mask masks a batch. What is chosen follows from the seed, the step and the
-// example alone, so that every pass sees other masks and a step can be repeated
-// exactly. A sequence with any text has one chosen token at least; a batch without
-// any is an error.
-func (m *Masker) Mask(b *data.Batch, seed, step uint64) error {
-	m.IDs, m.Rows, m.Labels = append(m.IDs[:0], b.IDs...), m.Rows[:0], m.Labels[:0]
-	for s, example := range b.Index {
-		key := mix(mix(mix(seed)+step) + uint64(example))
-		before, least, lowest := len(m.Rows), int32(-1), 2.0
-		for t := b.Offsets[s]; t < b.Offsets[s+1]; t++ {
-			if m.special[b.IDs[t]] {
-				continue
-			}
-			u := uniform(mix(key + uint64(t-b.Offsets[s])))
-			if u < maskShare {
-				m.choose(t, u)
-			} else if u < lowest {
-				least, lowest = t, u
-			}
-		}
-		if len(m.Rows) == before && least >= 0 {
-			m.choose(least, lowest)
-		}
-	}
-	if len(m.Rows) == 0 {
-		return fmt.Errorf("the batch holds no text but special tokens")
-	}
-	return nil
-}
-
-// choose takes token t, which drew chance.
-func (m *Masker) choose(t int32, chance float64) {
-	m.Rows, m.Labels = append(m.Rows, t), append(m.Labels, m.IDs[t])
-	draw := mix(math.Float64bits(chance))
-	switch u := uniform(draw); {
-	case u < hiddenShare:
-		m.IDs[t] = m.mask
-	case u < hiddenShare+randomShare:
-		m.IDs[t] = int32(mix(draw) % uint64(m.vocabulary))
-	}
-}
-
-// mix is the step of SplitMix64, a generator whose state is a counter.
-func mix(z uint64) uint64 {
-	z += 0x9e3779b97f4a7c15
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return z ^ z>>31
-}
-
-// uniform is a number in [0, 1).
-func uniform(z uint64) float64 { return float64(z>>11) / (1 << 53) }
 
 // maskedObjective masks each batch anew. Batches that are accumulated into one
 // step are masked as the one large batch would be.
 type maskedObjective struct {
 	*graphObjective
-	masker *Masker
+	masker *evaluate.Masker
 	setup  Setup
 }
 
@@ -133,7 +36,7 @@ func (o *maskedObjective) Weights(number int, batches []data.Batch) []float64 {
 
 // maskedLM is the objective of masked-language-model training.
 func maskedLM(s Setup) (Objective, error) {
-	m, err := NewMasker(s.Model)
+	m, err := evaluate.NewMasker(s.Model)
 	if err != nil {
 		return nil, err
 	}
@@ -159,55 +62,4 @@ func maskedLM(s Setup) (Objective, error) {
 		return nil, err
 	}
 	return &maskedObjective{o, m, s}, nil
-}
-
-// evalSeed masks the texts of an evaluation, always in the same way.
-const evalSeed = 0x5eed
-
-// maskedOutcome runs a masked language model on masked text.
-func maskedOutcome(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o infer.Options) (*data.Outcome, error) {
-	engine, err := infer.New(model, o)
-	if err != nil {
-		return nil, err
-	}
-	defer engine.Close()
-	m, err := NewMasker(model)
-	if err != nil {
-		return nil, err
-	}
-	out := &data.Outcome{Task: enc.Task}
-	var batch data.Batch
-	var logits []float32
-	vocabulary := model.Config.VocabSize
-	for _, examples := range data.Batches(enc, data.BatchOptions{Tokens: evalTokens}, 0) {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		enc.Fill(&batch, examples)
-		if err := m.Mask(&batch, evalSeed, 0); err != nil {
-			return nil, err
-		}
-		if logits, err = engine.PredictMasked(logits, m.IDs, batch.TypeIDs, batch.Offsets, m.Rows); err != nil {
-			return nil, ofExample(err, &batch)
-		}
-		s := 0
-		for i, want := range m.Labels {
-			for m.Rows[i] >= batch.Offsets[s+1] {
-				s++
-			}
-			row := logits[i*vocabulary : (i+1)*vocabulary]
-			best := 0
-			for c, v := range row {
-				if v > row[best] {
-					best = c
-				}
-			}
-			loss := kernels.LogSumExp(row) - row[want]
-			out.Predicted, out.Want = append(out.Predicted, int32(best)), append(out.Want, want)
-			out.Values, out.Unit = append(out.Values, loss), append(out.Unit, batch.Index[s])
-			out.Loss += float64(loss)
-		}
-	}
-	out.Loss /= math.Max(1, float64(len(out.Want)))
-	return out, nil
 }

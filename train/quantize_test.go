@@ -14,6 +14,7 @@ import (
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/golden"
@@ -75,7 +76,7 @@ func TestWhatIsTrainedIsWhatIsServed(t *testing.T) {
 			}
 			defer m.Close()
 			served := inInt8(t, m)
-			metrics, err := Evaluate(context.Background(), served, subset(ds, 100, 160), EvaluateOptions{})
+			metrics, err := evaluate.Model(context.Background(), served, subset(ds, 100, 160), evaluate.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -87,11 +88,11 @@ func TestWhatIsTrainedIsWhatIsServed(t *testing.T) {
 				t.Errorf("%s, %s: the int8 file has %d scales of inputs, want %d", family, activations, scales, want)
 			}
 
-			enc, err := Encode(m, ds, 0)
+			enc, err := evaluate.Encode(m, ds, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
-			want, err := Logits(context.Background(), served, enc, infer.Options{})
+			want, err := evaluate.Logits(context.Background(), served, enc, infer.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -193,11 +194,11 @@ func TestScalesAreLearned(t *testing.T) {
 	still.LearningRate = 0
 	calibrated := fit(golden.Model(t), still)
 	var c quantize.Calibration
-	enc, err := Encode(golden.Model(t), trainSet, 0)
+	enc, err := evaluate.Encode(golden.Model(t), trainSet, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Logits(context.Background(), golden.Model(t), enc, infer.Options{Observe: c.Observe}); err != nil {
+	if _, err := evaluate.Logits(context.Background(), golden.Model(t), enc, infer.Options{Observe: c.Observe}); err != nil {
 		t.Fatal(err)
 	}
 	want, err := c.Scales(quantize.LinearWeights(calibrated.Config), quantize.MinMax)
@@ -261,7 +262,7 @@ func TestQuantizeAwareTrainingPaysInInt8(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		metrics, err := Evaluate(context.Background(), inInt8(t, m), ds, EvaluateOptions{})
+		metrics, err := evaluate.Model(context.Background(), inInt8(t, m), ds, evaluate.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -308,7 +309,7 @@ func TestQuantizeAwareTrainingOfEveryHead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		metrics, err := Evaluate(context.Background(), q, dev, EvaluateOptions{MaxLength: o.MaxLength})
+		metrics, err := evaluate.Model(context.Background(), q, dev, evaluate.Options{MaxLength: o.MaxLength})
 		if err != nil || metrics["loss"] != r.Best.Metrics["loss"] {
 			t.Errorf("%s: the int8 model's loss is %v, the run says %v (%v)", kind, metrics["loss"], r.Best.Metrics["loss"], err)
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/golden"
@@ -92,7 +93,7 @@ func TestBestModelIsReturned(t *testing.T) {
 		}
 	}
 	ds := golden.Data(t)
-	metrics, err := Evaluate(context.Background(), m, subset(ds, 100, 160), EvaluateOptions{})
+	metrics, err := evaluate.Model(context.Background(), m, subset(ds, 100, 160), evaluate.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -345,7 +346,7 @@ func TestDivergenceAtAnEvaluation(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer m.Close()
-			if _, err := Evaluate(context.Background(), m, subset(ds, 100, 120), EvaluateOptions{}); err != nil {
+			if _, err := evaluate.Model(context.Background(), m, subset(ds, 100, 120), evaluate.Options{}); err != nil {
 				t.Errorf("the best model: %v", err)
 			}
 		})
@@ -573,7 +574,7 @@ func TestOneTokenType(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Evaluate(context.Background(), m, ds, EvaluateOptions{}); err != nil {
+	if _, err := evaluate.Model(context.Background(), m, ds, evaluate.Options{}); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,17 +1,13 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/skive-ml/skive/checkpoints"
-	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
-	"github.com/skive-ml/skive/train"
 )
 
 func newEval() *cobra.Command {
@@ -40,7 +36,7 @@ entity_f1_strict by the scheme of the labels, which the output names.`,
 			if err := checkAttentionDType(attentionDType); err != nil {
 				return err
 			}
-			measure := func(flag, model string) (*evaluation, error) {
+			measure := func(flag, model string) (*evaluate.Report, error) {
 				m, err := openCheckpoint(flag, model)
 				if err != nil {
 					return nil, err
@@ -50,7 +46,7 @@ entity_f1_strict by the scheme of the labels, which the output names.`,
 				if err != nil {
 					return nil, err
 				}
-				return evaluate(c.Context(), m, set, train.EvaluateOptions{Threads: common.threads, MaxLength: task.maxLength, DType: dtype, AttentionDType: attentionDType})
+				return evaluate.Measure(c.Context(), m, set, evaluate.Options{Threads: common.threads, MaxLength: task.maxLength, DType: dtype, AttentionDType: attentionDType})
 			}
 			e, err := measure("model", model)
 			if err != nil {
@@ -62,15 +58,14 @@ entity_f1_strict by the scheme of the labels, which the output names.`,
 				if err != nil {
 					return err
 				}
-				if e.Against, err = e.compare(other); err != nil {
+				if err := e.Compare(against, other); err != nil {
 					return fmt.Errorf("%s against %s: %w", model, against, err)
 				}
-				e.Against.Model = against
 			}
 			if common.json {
 				return printJSON(e)
 			}
-			return e.print()
+			return printEvaluation(e)
 		},
 	}
 	f := c.Flags()
@@ -83,74 +78,21 @@ entity_f1_strict by the scheme of the labels, which the output names.`,
 	return c
 }
 
-// evaluation is the command's JSON.
-type evaluation struct {
-	Task     string `json:"task"`
-	Examples int    `json:"examples"`
-	// Scheme is by which the labels of words mark entities, "" where they mark none.
-	Scheme    string                `json:"scheme,omitempty"`
-	Metrics   map[string]float64    `json:"metrics"`
-	Intervals map[string][2]float64 `json:"intervals"`
-	Seconds   float64               `json:"seconds"`
-	Against   *comparison           `json:"against,omitempty"`
-
-	names   []string
-	outcome *data.Outcome
-}
-
-// comparison is a second model, and what the first has more of each metric.
-type comparison struct {
-	Model       string                `json:"model"`
-	Metrics     map[string]float64    `json:"metrics"`
-	Differences map[string]float64    `json:"differences"`
-	Intervals   map[string][2]float64 `json:"intervals"`
-}
-
-func evaluate(ctx context.Context, m *checkpoints.Model, set *data.Dataset, o train.EvaluateOptions) (*evaluation, error) {
-	start := time.Now()
-	outcome, err := train.Outcome(ctx, m, set, o)
-	if err != nil {
-		return nil, err
-	}
-	e := &evaluation{
-		Examples: len(set.Examples), Seconds: time.Since(start).Seconds(), names: set.Task.Metrics(), outcome: outcome,
-		Scheme: outcome.Scheme(), Metrics: map[string]float64{"loss": outcome.Loss}, Intervals: map[string][2]float64{},
-	}
-	for _, name := range e.names {
-		if e.Metrics[name], err = outcome.Metric(name); err != nil {
-			return nil, err
-		}
-		if e.Intervals[name], err = outcome.Interval(name); err != nil {
-			return nil, err
-		}
-	}
-	return e, nil
-}
-
-func (e *evaluation) compare(other *evaluation) (*comparison, error) {
-	c := &comparison{Metrics: other.Metrics, Differences: map[string]float64{}, Intervals: map[string][2]float64{}}
-	for _, name := range e.names {
-		var err error
-		if c.Differences[name], c.Intervals[name], err = e.outcome.Difference(other.outcome, name); err != nil {
-			return nil, err
-		}
-	}
-	return c, nil
-}
-
-func (e *evaluation) print() error {
+// printEvaluation writes a report as a line, and one more of a comparison.
+func printEvaluation(e *evaluate.Report) error {
+	names := e.Outcome.Task.Metrics()
 	line := fmt.Sprintf("%s, %d examples", e.Task, e.Examples)
 	if e.Scheme != "" {
 		line += ", scheme " + e.Scheme
 	}
 	line += ":"
-	for _, name := range e.names {
+	for _, name := range names {
 		line += fmt.Sprintf("  %s %.4f (%.4f to %.4f)", name, e.Metrics[name], e.Intervals[name][0], e.Intervals[name][1])
 	}
 	line += fmt.Sprintf("  loss %.4f  (%.1f s)\n", e.Metrics["loss"], e.Seconds)
 	if c := e.Against; c != nil {
 		line += "more than " + c.Model + ":"
-		for _, name := range e.names {
+		for _, name := range names {
 			line += fmt.Sprintf("  %s %+.4f (%+.4f to %+.4f)", name, c.Differences[name], c.Intervals[name][0], c.Intervals[name][1])
 		}
 		line += "\n"

@@ -21,6 +21,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/compress"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/internal/interrupt"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/machine"
@@ -126,6 +127,10 @@ func run(ctx context.Context, args []string) (code int) {
 	var setting *train.OptionError
 	if errors.As(err, &setting) && c.Flags().Lookup(setting.Option) != nil {
 		err = usagef("--%w", setting)
+	}
+	var length *evaluate.LengthError
+	if errors.As(err, &length) && c.Flags().Lookup("max-length") != nil {
+		err = usagef("--%w", length)
 	}
 	fmt.Fprintf(os.Stderr, "skive: %s%s\n", oneLine(err), advice(c, args, err))
 	var usage usageError

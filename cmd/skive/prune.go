@@ -16,6 +16,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/distill"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/pruning"
 	"github.com/skive-ml/skive/train"
@@ -502,7 +503,7 @@ func (j *pruneJob) price(ctx context.Context, m *checkpoints.Model, targets []pr
 		DType: j.dtype, Threads: common.threads, Tokens: j.seq, Activation: j.activation, Progress: common.progress(),
 	}
 	if o.Tokens == 0 {
-		enc, err := train.Encode(m, &data.Dataset{Task: j.set.Task, Examples: j.set.Examples[:min(pruning.CostExamples, len(j.set.Examples))]}, j.task.maxLength)
+		enc, err := evaluate.Encode(m, &data.Dataset{Task: j.set.Task, Examples: j.set.Examples[:min(pruning.CostExamples, len(j.set.Examples))]}, j.task.maxLength)
 		if err != nil {
 			return nil, o, err
 		}

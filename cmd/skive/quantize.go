@@ -14,6 +14,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/progress"
@@ -187,17 +188,17 @@ func quantizeMixed(ctx context.Context, m *checkpoints.Model, task *taskFlags, f
 	if err != nil {
 		return err
 	}
-	if err := train.CheckHead(m.Config, set.Task); err != nil {
+	if err := evaluate.CheckHead(m.Config, set.Task); err != nil {
 		return fmt.Errorf("--task: %w", err)
 	}
-	if set, err = train.Relabel("--data", set, m.Config, true); err != nil {
+	if set, err = evaluate.Relabel("--data", set, m.Config, true); err != nil {
 		return err
 	}
-	enc, err := train.Encode(m, set, task.maxLength)
+	enc, err := evaluate.Encode(m, set, task.maxLength)
 	if err != nil {
 		return err
 	}
-	metric := train.MainMetric(set.Task)
+	metric := evaluate.MainMetric(set.Task)
 	evaluate := func(ctx context.Context, m *checkpoints.Model) ([]float32, float64, error) {
 		if m.DType() == checkpoints.I8 {
 			var err error
@@ -205,11 +206,11 @@ func quantizeMixed(ctx context.Context, m *checkpoints.Model, task *taskFlags, f
 				return nil, 0, err
 			}
 		}
-		logits, err := train.Logits(ctx, m, enc, infer.Options{Threads: common.threads})
+		logits, err := evaluate.Logits(ctx, m, enc, infer.Options{Threads: common.threads})
 		if err != nil {
 			return nil, 0, err
 		}
-		metrics, err := train.Metrics(enc, logits, m.Config.NumLabels())
+		metrics, err := evaluate.Metrics(enc.Outcome(logits, m.Config.NumLabels()))
 		return logits, metrics[metric], err
 	}
 	weights := int8Weights(m, embeddings)

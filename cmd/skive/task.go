@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -11,6 +10,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/data/reviews"
+	"github.com/skive-ml/skive/evaluate"
 )
 
 // taskFlags name a task and its files.
@@ -34,23 +34,40 @@ func (t *taskFlags) register(f *pflag.FlagSet, training bool) {
 	f.IntVar(&t.maxLength, "max-length", 0, "truncate inputs to this number of tokens (default the model's maximum)")
 }
 
-// read reads one of the task's files, which a flag names or, if that is "", an
-// argument. The labels are the model's where it has
-// any, for the tasks that name none.
-func (t *taskFlags) read(flag, path string, model *checkpoints.Model) (*data.Dataset, error) {
+// named is the task that --task names.
+func (t *taskFlags) named() (data.Task, error) {
 	if t.task == "reviews" {
-		set, err := data.Read(path, data.Task{Name: "text", Labels: reviews.Labels, Metric: "accuracy"}, t.options(reviews.Labels))
-		return set, ofFlag(flag, err)
+		return data.Task{Name: "text", Labels: reviews.Labels, Metric: "accuracy"}, nil
 	}
 	task, err := data.TaskByName(t.task)
 	if err != nil {
-		return nil, usageError{ofFlag("task", err)}
+		return task, usageError{ofFlag("task", err)}
 	}
-	var labels []string
-	if model != nil && len(task.Labels) == 0 {
-		labels = model.Config.Labels
+	return task, nil
+}
+
+// read reads one of the task's files, which a flag names or, if that is "", an
+// argument, with the labels of a model, see evaluate.Read.
+func (t *taskFlags) read(flag, path string, model *checkpoints.Model) (*data.Dataset, error) {
+	var cfg checkpoints.Config
+	if model != nil {
+		cfg = model.Config
 	}
-	set, err := data.Read(path, task, t.options(labels))
+	return t.readBy(flag, path, func(task data.Task, o data.ReadOptions) (*data.Dataset, error) {
+		return evaluate.Read(path, task, cfg, o)
+	})
+}
+
+// readBy reads one of the task's files in the way of one of package evaluate.
+func (t *taskFlags) readBy(flag, path string, read func(data.Task, data.ReadOptions) (*data.Dataset, error)) (*data.Dataset, error) {
+	task, err := t.named()
+	if err != nil {
+		return nil, err
+	}
+	set, err := read(task, data.ReadOptions{
+		TextColumn: t.text, PairColumn: t.pair, LabelColumn: t.label,
+		RequireLabels: !t.optional, NoLabels: t.passOver,
+	})
 	if err == nil && set.Skipped > 0 && !common.quiet {
 		fmt.Fprintf(os.Stderr, "%s: skipped %d records without a label of the benchmark\n", path, set.Skipped)
 	}
@@ -69,37 +86,17 @@ func (t *taskFlags) unlabeled(path string, labels []string) (*data.Dataset, erro
 	return o.read("unlabeled", path, &checkpoints.Model{Config: checkpoints.Config{Labels: labels}})
 }
 
-func (t *taskFlags) options(labels []string) data.ReadOptions {
-	return data.ReadOptions{
-		TextColumn: t.text, PairColumn: t.pair, LabelColumn: t.label,
-		Labels: slices.Clone(labels), RequireLabels: !t.optional, NoLabels: t.passOver,
-	}
-}
-
 // sets reads the training and the development file, which is nil where the
-// flag is not given. Labels that the training file names hold for both, also in
-// the place of LABEL_0, LABEL_1, ..., which name nothing.
+// flag is not given, for a model that is to learn the task.
 func (t *taskFlags) sets(model *checkpoints.Model) (train, dev *data.Dataset, err error) {
-	known := model
-	if model.Config.GenericLabels() {
-		known = nil
+	train, err = t.readBy("train", t.train, func(task data.Task, o data.ReadOptions) (*data.Dataset, error) {
+		return evaluate.ReadTraining(t.train, task, model.Config, o)
+	})
+	if err != nil || t.dev == "" {
+		return train, nil, err
 	}
-	if train, err = t.read("train", t.train, known); err != nil {
-		return nil, nil, err
-	}
-	if known == nil && len(model.Config.Labels) > len(train.Task.Labels) {
-		if set, err := train.Relabel(model.Config.Labels); err == nil { // by the numbers of its classes
-			train = set
-		}
-	}
-	if t.dev == "" {
-		return train, nil, nil
-	}
-	if known == nil || len(known.Config.Labels) == 0 {
-		known = &checkpoints.Model{Config: checkpoints.Config{Labels: train.Task.Labels}}
-	}
-	if dev, err = t.read("dev", t.dev, known); err != nil {
-		return nil, nil, err
-	}
-	return train, dev, nil
+	dev, err = t.readBy("dev", t.dev, func(task data.Task, o data.ReadOptions) (*data.Dataset, error) {
+		return evaluate.ReadDevelopment(t.dev, task, train, o)
+	})
+	return train, dev, err
 }

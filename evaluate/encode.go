@@ -1,0 +1,89 @@
+package evaluate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/tokenize"
+)
+
+// batchTokens is the token budget of the batches of an evaluation.
+const batchTokens = 4096
+
+// A LengthError tells that a model cannot read inputs of a length.
+type LengthError struct {
+	// MaxLength is the length in tokens, Positions is the model's.
+	MaxLength, Positions int
+}
+
+func (e *LengthError) Error() string {
+	return fmt.Sprintf("max-length %d: want 1 to the model's %d positions", e.MaxLength, e.Positions)
+}
+
+// Encode encodes a data set with the model's own tokenizer, cut to maxLength
+// tokens (0: the model's positions). A model of one token type has that for the
+// second text of a pair, too, as in the engine. A length that the model does not
+// have is a *LengthError.
+func Encode(model *checkpoints.Model, ds *data.Dataset, maxLength int) (*data.Encoded, error) {
+	switch {
+	case maxLength == 0:
+		maxLength = model.Config.MaxTokens()
+	case maxLength < 0 || maxLength > model.Config.MaxTokens():
+		return nil, &LengthError{maxLength, model.Config.MaxTokens()}
+	}
+	tok, err := tokenize.Load(model.Tokenizer)
+	if err != nil {
+		return nil, fmt.Errorf("the model's tokenizer: %w", err)
+	}
+	enc, err := data.Encode(ds, tok, maxLength)
+	if err == nil && model.Config.TypeVocabSize < 2 {
+		enc.OneType()
+	}
+	return enc, err
+}
+
+// Logits computes the logits of every example by the inference engine, in the
+// order of the data set: [sequences × labels], of a model that labels tokens
+// [tokens × labels].
+func Logits(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o infer.Options) ([]float32, error) {
+	engine, err := infer.New(model, o)
+	if err != nil {
+		return nil, err
+	}
+	defer engine.Close()
+	classes := model.Config.NumLabels()
+	_, rows := enc.Rows(enc.Len() - 1)
+	all := make([]float32, rows*classes)
+	var batch data.Batch
+	var some []float32
+	// Batches of similar lengths keep the engine's buffers small and even.
+	for _, examples := range data.Batches(enc, data.BatchOptions{Tokens: batchTokens, Bucket: true}, 0) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		enc.Fill(&batch, examples)
+		if some, err = engine.PredictTokens(some, batch.IDs, batch.TypeIDs, batch.Offsets); err != nil {
+			return nil, ofExample(err, &batch)
+		}
+		at := 0
+		for _, example := range examples {
+			lo, hi := enc.Rows(int(example))
+			at += copy(all[lo*classes:hi*classes], some[at:])
+		}
+	}
+	return all, nil
+}
+
+// ofExample makes the sequence of a batch for which a model gives NaN or infinity
+// the number of its example in the data set.
+func ofExample(err error, b *data.Batch) error {
+	var number *infer.NotFiniteError
+	if errors.As(err, &number) {
+		return &infer.NotFiniteError{Model: number.Model, Input: int(b.Index[number.Input]), Value: number.Value}
+	}
+	return err
+}

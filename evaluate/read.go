@@ -1,0 +1,44 @@
+package evaluate
+
+import (
+	"slices"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+)
+
+// Read reads a file of a task that a model is to answer. Where the task names no
+// labels, and the options neither, they are the model's.
+func Read(path string, task data.Task, model checkpoints.Config, o data.ReadOptions) (*data.Dataset, error) {
+	return data.Read(path, task, under(model.Labels, task, o))
+}
+
+// ReadTraining reads a file of a task that a model is to learn. It is Read, but that
+// the names LABEL_0, LABEL_1, ... of a model say nothing: the file's own take
+// their place, unless those are numbers of the model's classes.
+func ReadTraining(path string, task data.Task, model checkpoints.Config, o data.ReadOptions) (*data.Dataset, error) {
+	if !model.GenericLabels() {
+		return Read(path, task, model, o)
+	}
+	ds, err := data.Read(path, task, o)
+	if err == nil && len(model.Labels) > len(ds.Task.Labels) {
+		if numbered, err := ds.Relabel(model.Labels); err == nil {
+			ds = numbered
+		}
+	}
+	return ds, err
+}
+
+// ReadDevelopment reads the file by which a model is measured while it learns:
+// labels of the training set hold for both.
+func ReadDevelopment(path string, task data.Task, training *data.Dataset, o data.ReadOptions) (*data.Dataset, error) {
+	return data.Read(path, task, under(training.Task.Labels, task, o))
+}
+
+// under are the options with labels for a task that has none.
+func under(labels []string, task data.Task, o data.ReadOptions) data.ReadOptions {
+	if len(task.Labels) == 0 && len(o.Labels) == 0 {
+		o.Labels = slices.Clone(labels)
+	}
+	return o
+}

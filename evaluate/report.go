@@ -1,0 +1,71 @@
+package evaluate
+
+import (
+	"context"
+	"time"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+)
+
+// Report is what a model scores on a data set. Intervals are 95 % confidence
+// intervals.
+type Report struct {
+	Task     string `json:"task"`
+	Examples int    `json:"examples"`
+	// Scheme is by which the labels of words mark entities, "" where they mark none.
+	Scheme    string                `json:"scheme,omitempty"`
+	Metrics   map[string]float64    `json:"metrics"`
+	Intervals map[string][2]float64 `json:"intervals"`
+	Seconds   float64               `json:"seconds"`
+	Against   *Comparison           `json:"against,omitempty"`
+
+	// Outcome is what the metrics were computed of.
+	Outcome *data.Outcome `json:"-"`
+}
+
+// Comparison is a second model on the same data, and what the first has more of
+// each metric.
+type Comparison struct {
+	Model       string                `json:"model"`
+	Metrics     map[string]float64    `json:"metrics"`
+	Differences map[string]float64    `json:"differences"`
+	Intervals   map[string][2]float64 `json:"intervals"`
+}
+
+// Measure is Model with the intervals of the metrics.
+func Measure(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o Options) (*Report, error) {
+	start := time.Now()
+	outcome, err := Outcome(ctx, model, ds, o)
+	if err != nil {
+		return nil, err
+	}
+	r := &Report{
+		Task: ds.Task.Name, Examples: len(ds.Examples), Seconds: time.Since(start).Seconds(),
+		Scheme: outcome.Scheme(), Intervals: map[string][2]float64{}, Outcome: outcome,
+	}
+	if r.Metrics, err = Metrics(outcome); err != nil {
+		return nil, err
+	}
+	for _, name := range outcome.Task.Metrics() {
+		if r.Intervals[name], err = outcome.Interval(name); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// Compare sets Against to the report of another model, with the differences of the
+// metrics and their intervals by the paired bootstrap: where one leaves out 0,
+// one of the two models is better.
+func (r *Report) Compare(model string, other *Report) error {
+	c := &Comparison{Model: model, Metrics: other.Metrics, Differences: map[string]float64{}, Intervals: map[string][2]float64{}}
+	for _, name := range r.Outcome.Task.Metrics() {
+		var err error
+		if c.Differences[name], c.Intervals[name], err = r.Outcome.Difference(other.Outcome, name); err != nil {
+			return err
+		}
+	}
+	r.Against = c
+	return nil
+}
