@@ -276,12 +276,14 @@ func parseRecipe(text []byte, change func(*Recipe)) (Recipe, error) {
 // would be taken for one that is not given.
 func zeros(named map[string]any) error {
 	training := []string{"epochs", "steps", "batch_size", "eval_every", "accumulate", "layer_decay", "patience"}
+	distillation := append([]string{"temperature_end", "relation_heads"}, training...)
 	for _, section := range []struct {
 		name string
 		keys []string
 	}{
 		{"", []string{"target_ms", "target_speedup"}},
-		{"teacher", training}, {"student", []string{"hidden", "heads", "ffn"}}, {"distill", training}, {"recover", training}, {"quantize_aware", training},
+		{"teacher", training}, {"student", []string{"hidden", "heads", "ffn"}},
+		{"distill", distillation}, {"recover", distillation}, {"quantize_aware", distillation},
 	} {
 		given, prefix := named, ""
 		if section.name != "" {
@@ -293,6 +295,9 @@ func zeros(named map[string]any) error {
 			case "0", "-0":
 				return settingError(prefix+key, "0, expected more; without the setting it is the default")
 			}
+		}
+		if err := distill.CheckZeros(given["stages"]); err != nil {
+			return ofSection(section.name, err)
 		}
 	}
 	return nil

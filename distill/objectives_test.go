@@ -358,6 +358,14 @@ func TestReadStages(t *testing.T) {
 		{"- {name: ../a, hidden: 1}", `stage 1: the name is "../a"`},
 		{"- {name: a, hidden: 1, hidden_distance: l1}", `stage a: hidden-distance "l1"`},
 		{"name: a", path},
+		{"- {name: a, hidden: 1, epochs: 0}", "stage a: epochs: 0, expected more"},
+		{"- {name: a, hidden: 1, epochs: 0, steps: 3}", "stage a: epochs: 0, expected more"},
+		{"- {name: a, hidden: 1}\n- {name: b, soft: 1, steps: 0}", "stage b: steps: 0, expected more"},
+		{"- {name: a, hidden: 1, lr: 0.0}", "stage a: lr: 0, expected more"},
+		{"- {name: a, relations: 1, relation_heads: -0}", "stage a: relation_heads: 0, expected more"},
+		{"- {name: a, soft: 1, temperature_end: 0}", "stage a: temperature_end: 0, expected more"},
+		{"- &a {name: a, soft: 1, steps: 0}\n- *a", "stage a: steps: 0, expected more"},
+		{"- {name: a, soft: 1, batch_size: 0}", `unknown field "batch_size"`},
 	} {
 		if err := os.WriteFile(path, []byte(c.text), 0o666); err != nil {
 			t.Fatal(err)

@@ -63,10 +63,33 @@ func ReadStages(path string) ([]Stage, error) {
 		line, _, _ := bytes.Cut([]byte(err.Error()), []byte("\n"))
 		return nil, fmt.Errorf("%s: %s", path, line)
 	}
+	var given any
+	if err := yaml.Unmarshal(text, &given); err != nil {
+		return nil, fmt.Errorf("%s: expected a list of stages", path)
+	}
+	if err := CheckZeros(given); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
 	if err := CheckStages(stages, Defaults()); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return stages, nil
+}
+
+// CheckZeros reports a setting that is 0 in a list of stages as a YAML file gives
+// it, although that means nothing: it would be taken for one that is not given.
+func CheckZeros(stages any) error {
+	list, _ := stages.([]any)
+	for i := range list {
+		stage, _ := list[i].(map[string]any)
+		for _, key := range []string{"epochs", "steps", "lr", "temperature_end", "relation_heads"} {
+			switch fmt.Sprint(stage[key]) {
+			case "0", "-0":
+				return fmt.Errorf("stage %v: %s: 0, expected more; without the setting it is the default", stage["name"], key)
+			}
+		}
+	}
+	return nil
 }
 
 // CheckStages reports the first stage that cannot be carried out with the
