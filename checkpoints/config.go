@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/skive-ml/skive/head"
 )
 
 const (
@@ -72,6 +74,9 @@ func (c Config) Clone() Config {
 	c.Sentence = c.Sentence.Clone()
 	return c
 }
+
+// NeedsPair tells whether the model answers for pairs of texts alone.
+func (c Config) NeedsPair() bool { return c.Pairs && c.Head.Subject() == head.Texts }
 
 // LabelIndex returns the number of the class of that name.
 func (c Config) LabelIndex(name string) (int, bool) {

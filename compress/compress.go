@@ -18,6 +18,7 @@ import (
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/data/linear"
 	"github.com/skive-ml/skive/data/reviews"
+	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/machine"
@@ -190,6 +191,9 @@ func (c *run) load() (err error) {
 		more, err := data.ReadText(c.Unlabeled)
 		if err != nil {
 			return &SettingError{"unlabeled", err}
+		}
+		if err := distill.CheckUnlabeled(c.train, more); err != nil {
+			return settingError("unlabeled", "%s: %w", c.Unlabeled, err)
 		}
 		c.unlabeled = more.Examples
 	}

@@ -179,10 +179,19 @@ func TestRefusedRunLeavesNothing(t *testing.T) {
 	hidden.Student.Hidden = 4096
 	length.MaxLength = 1
 	unlabeled.Unlabeled = "absent.txt"
+	texts, pairs := filepath.Join(t.TempDir(), "texts.txt"), filepath.Join(t.TempDir(), "pairs.csv")
+	for path, content := range map[string]string{texts: "\ngood food\n", pairs: "text,text_pair,label\ngood food,a,yes\nbad food,b,no\n"} {
+		if err := os.WriteFile(path, []byte(content), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	single := tiny()
+	single.Task, single.Reviews, single.Train, single.Dev, single.Unlabeled = "text", nil, pairs, pairs, texts
 	for want, r := range map[string]Recipe{
 		"student.teacher_layers": layers, "labels": labels, "student.heads: 13": heads, "student.heads: 5": divided, "student.layers: 5000": deep,
 		"student.hidden: 4096, expected at most the teacher's": hidden,
 		"max_length: ": length, "unlabeled: open absent.txt": unlabeled,
+		"unlabeled: " + texts + ": example 1 has one text alone, expected a second text": single,
 	} {
 		dir := t.TempDir()
 		for _, out := range []string{dir, filepath.Join(dir, "out")} {

@@ -92,6 +92,13 @@ func run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, dev
 			o.MaxLength = limit
 		}
 	}
+	if !general && trainSet != nil {
+		for _, m := range members {
+			if err := evaluate.CheckPairs(m.Model.Config, trainSet); err != nil {
+				return fail(fmt.Errorf("the teacher: training set: %w", err))
+			}
+		}
+	}
 	settings := o.settings()
 	settings["teacher-checksum"] = train.Checksum(teacher)
 	if p := o.teacherPrecision(); p != infer.F32 {
@@ -122,6 +129,33 @@ func (o *Options) unlabeled(set *data.Dataset) bool {
 	}
 	kind := set.Task.Kind
 	return kind != head.Regression && kind != head.MultiLabel && (o.Soft+o.LogitsMSE > 0 || some(o.inner()) != "")
+}
+
+// CheckUnlabeled reports examples that cannot be added to a training set, because
+// they lack what all of its own have: a second text, choices, or words.
+func CheckUnlabeled(set, more *data.Dataset) error {
+	has := func(e data.Example) (bool, string) {
+		switch set.Task.Kind.Subject() {
+		case head.Texts:
+			return e.HasPair || e.Pair != "", "a second text"
+		case head.Choices:
+			return len(e.Choices) > 0, "choices"
+		case head.Words:
+			return len(e.Words) > 0, "words"
+		}
+		return false, ""
+	}
+	for _, e := range set.Examples {
+		if ok, _ := has(e); !ok {
+			return nil
+		}
+	}
+	for i, e := range more.Examples {
+		if ok, what := has(e); !ok {
+			return fmt.Errorf("example %d has one text alone, expected %s, as in all of the training set", i+1, what)
+		}
+	}
+	return nil
 }
 
 // fits reports a teacher and a student that do not go together.

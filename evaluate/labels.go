@@ -43,7 +43,7 @@ func Relabel(set string, ds *data.Dataset, cfg checkpoints.Config, required bool
 	}
 	ds, err := ds.Relabel(cfg.Labels)
 	if err == nil {
-		err = checkPairs(cfg, ds)
+		err = CheckPairs(cfg, ds)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s set: %w", set, err)
@@ -84,21 +84,16 @@ func CheckVocabulary(m *checkpoints.Model) error {
 // alone tells whether an example is one text.
 func alone(e data.Example) bool { return !e.HasPair && e.Pair == "" }
 
-// readsTexts tells whether a model answers for a text or a pair as a whole.
-func readsTexts(c checkpoints.Config) bool {
-	return c.Head == head.SingleLabel || c.Head == head.MultiLabel || c.Head == head.Regression
-}
-
 // ReadsPairs tells whether a model that is trained on a data set answers for pairs of
 // texts (checkpoints.Config.Pairs): it answers for texts as a whole, and no
 // example is a single one.
 func ReadsPairs(c checkpoints.Config, ds *data.Dataset) bool {
-	return readsTexts(c) && !slices.ContainsFunc(ds.Examples, alone)
+	return c.Head.Subject() == head.Texts && !slices.ContainsFunc(ds.Examples, alone)
 }
 
-// checkPairs reports examples without the second text that the model was trained on.
-func checkPairs(c checkpoints.Config, ds *data.Dataset) error {
-	if i := slices.IndexFunc(ds.Examples, alone); c.Pairs && readsTexts(c) && i >= 0 {
+// CheckPairs reports examples without the second text that the model was trained on.
+func CheckPairs(c checkpoints.Config, ds *data.Dataset) error {
+	if i := slices.IndexFunc(ds.Examples, alone); c.NeedsPair() && i >= 0 {
 		return fmt.Errorf("example %d is one text, the model was trained on pairs: expected a second text", i+1)
 	}
 	return nil

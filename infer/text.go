@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/tokenize"
 )
@@ -175,22 +176,39 @@ func (t *textBuffers) encode(tokenizer *tokenize.Tokenizer, w *weights, o *Optio
 	return n, nil
 }
 
-// input tokenizes an input, one sequence for each choice where there are any.
-func (t *textBuffers) input(tokenizer *tokenize.Tokenizer, w *weights, options *Options, in *Input) error {
-	choice := w.embedding == "" && w.config.Head == head.MultipleChoice
-	tokens := w.embedding == "" && w.config.Head == head.TokenClassification
-	o := tokenize.Options{MaxLength: options.MaxLength, Offsets: tokens}
-	pair := in.HasPair || in.Pair != ""
+// CheckInput reports an input that a model's head does not answer for, as
+// Engine.Predict does.
+func CheckInput(c checkpoints.Config, in *Input) error {
+	choice := c.Head == head.MultipleChoice
 	switch {
-	case choice && (pair || len(in.Choices) == 0):
+	case choice && (in.pair() || len(in.Choices) == 0):
 		return fmt.Errorf("%w: the model decides between choices, expected a text and Choices", ErrOption)
 	case !choice && len(in.Choices) > 0:
 		return fmt.Errorf("%w: the model does not decide between choices", ErrOption)
-	case w.pairs() && !pair:
+	case c.NeedsPair() && !in.pair():
 		return fmt.Errorf("%w: the model was trained on pairs of texts, found one text, expected a Pair too", ErrOption)
-	case tokens && pair:
+	case c.Head == head.TokenClassification && in.pair():
 		return fmt.Errorf("%w: the model labels the words of one text, found a pair", ErrOption)
-	case choice:
+	}
+	return nil
+}
+
+// pair tells whether there is a second text.
+func (in *Input) pair() bool { return in.HasPair || in.Pair != "" }
+
+// input tokenizes an input, one sequence for each choice where there are any.
+func (t *textBuffers) input(tokenizer *tokenize.Tokenizer, w *weights, options *Options, in *Input) error {
+	config := w.config
+	if w.embedding != "" { // which has no head
+		config.Head, config.Pairs = head.SingleLabel, false
+	}
+	if err := CheckInput(config, in); err != nil {
+		return err
+	}
+	tokens := config.Head == head.TokenClassification
+	o := tokenize.Options{MaxLength: options.MaxLength, Offsets: tokens}
+	switch {
+	case len(in.Choices) > 0:
 		for _, c := range in.Choices {
 			if err := tokenizer.EncodePair(&t.encoding, in.Text, c, o); err != nil {
 				return err
@@ -198,7 +216,7 @@ func (t *textBuffers) input(tokenizer *tokenize.Tokenizer, w *weights, options *
 			t.sequence(w.config.TypeVocabSize)
 		}
 		return nil
-	case pair:
+	case in.pair():
 		if err := tokenizer.EncodePair(&t.encoding, w.prompt+in.Text, in.Pair, o); err != nil {
 			return err
 		}
@@ -212,15 +230,6 @@ func (t *textBuffers) input(tokenizer *tokenize.Tokenizer, w *weights, options *
 	}
 	t.sequence(w.config.TypeVocabSize)
 	return nil
-}
-
-// pairs tells whether the model answers for pairs of texts alone.
-func (w *weights) pairs() bool {
-	switch w.config.Head {
-	case head.SingleLabel, head.MultiLabel, head.Regression:
-		return w.config.Pairs && w.embedding == ""
-	}
-	return false
 }
 
 // sequence appends what was encoded last.

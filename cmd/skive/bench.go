@@ -331,12 +331,20 @@ func readBatches(m *checkpoints.Model, path string, batch, maxLength int) ([]ben
 		batches  []benchBatch
 		encoding tokenize.Encoding
 		current  = benchBatch{offsets: []int32{0}}
+		noted    bool
 	)
 	lines := bounded.NewLines(f)
 	for lines.Next() {
 		input, err := parseInput(lines.Text())
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", path, lines.Number(), err)
+		}
+		if err := infer.CheckInput(m.Config, &input); err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", path, lines.Number(), err)
+		}
+		if !input.HasPair && !noted && mayWantPairs(m.Config) && !common.quiet {
+			noteSingle(path)
+			noted = true
 		}
 		o := tokenize.Options{MaxLength: maxLength}
 		pairs := input.Choices // each is a sequence of its own with the text

@@ -4,9 +4,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/head"
 )
 
 // Inputs are read as predict answers them: a pair is one sequence, and so is
@@ -18,18 +20,41 @@ func TestReadBatches(t *testing.T) {
 	}
 	defer m.Close()
 	path := filepath.Join(t.TempDir(), "inputs")
-	inputs := "w1 w2\n" + `{"text": "w1", "text_pair": "w2"}` + "\n" + `{"text": "w1", "choices": ["w2", "w3 w4"]}` + "\n"
-	if err := os.WriteFile(path, []byte(inputs), 0o666); err != nil {
-		t.Fatal(err)
+	read := func(m *checkpoints.Model, batch int, inputs ...string) ([]benchBatch, error) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(strings.Join(inputs, "\n")+"\n"), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		return readBatches(m, path, batch, 64)
 	}
-	batches, err := readBatches(m, path, 8, 64)
-	if err != nil {
-		t.Fatal(err)
+	const one, pair, choices = "w1 w2", `{"text": "w1", "text_pair": "w2"}`, `{"text": "w1", "choices": ["w2", "w3 w4"]}`
+	chooser := m.Clone()
+	chooser.Config.Head = head.MultipleChoice
+	for _, c := range []struct {
+		model   *checkpoints.Model
+		inputs  []string
+		offsets []int32
+	}{
+		{m, []string{one, pair, one}, []int32{0, 4, 9, 13}},
+		{chooser, []string{choices, choices, choices}, []int32{0, 5, 11, 16, 22, 27, 33}},
+	} {
+		batches, err := read(c.model, 8, c.inputs...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(batches) != 1 || !slices.Equal(batches[0].offsets, c.offsets) || batches[0].examples != 3 {
+			t.Errorf("%d batches, the first of %d examples with offsets %v", len(batches), batches[0].examples, batches[0].offsets)
+		}
+		if batches, err = read(c.model, 2, c.inputs...); err != nil || len(batches) != 2 || batches[1].examples != 1 || len(batches[1].offsets) != 1+len(c.offsets)/3 {
+			t.Errorf("%d batches of 2 inputs (%v)", len(batches), err)
+		}
 	}
-	if len(batches) != 1 || !slices.Equal(batches[0].offsets, []int32{0, 4, 9, 14, 20}) || batches[0].examples != 3 {
-		t.Errorf("%d batches, the first of %d examples with offsets %v", len(batches), batches[0].examples, batches[0].offsets)
-	}
-	if batches, err = readBatches(m, path, 2, 64); err != nil || len(batches) != 2 || batches[1].examples != 1 || len(batches[1].offsets) != 3 {
-		t.Errorf("%d batches of 2 inputs (%v)", len(batches), err)
+	for _, c := range []struct {
+		model *checkpoints.Model
+		input string
+	}{{m, choices}, {chooser, one}, {chooser, pair}} {
+		if _, err := read(c.model, 8, c.input); err == nil || !strings.HasPrefix(err.Error(), path+":1: ") {
+			t.Errorf("%s: error %v, want what predict says, and the line", c.input, err)
+		}
 	}
 }

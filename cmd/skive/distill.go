@@ -347,6 +347,9 @@ func newDistill() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := distill.CheckUnlabeled(trainSet, more); err != nil {
+				return fmt.Errorf("--unlabeled: %s: %w", unlabeled, err)
+			}
 			trainSet.Examples = append(trainSet.Examples, more.Examples...)
 		}
 		if augment.Copies != 0 {

@@ -89,6 +89,7 @@ func TestSecondTextMissing(t *testing.T) {
 	// What training saw is remembered, and goes into every format.
 	single := write("single.csv", "text,label\ngood,a\nbad,b\nfilm,a\n")
 	pairs := write("pairs.csv", "text,text_pair,label\ngood,film,a\nbad,film,b\nfilm,in,a\n")
+	lines := write("lines.txt", one+one)
 	encoder := modelOf(t, "", nil, none)
 	for file, code := range map[string]int{single: 0, pairs: 1} {
 		out := filepath.Join(t.TempDir(), "out")
@@ -110,6 +111,8 @@ func TestSecondTextMissing(t *testing.T) {
 		for _, args := range [][]string{
 			{"quantize", "--max-drop", "100", "--data", single},
 			{"prune", "--heads", "1", "--train", single},
+			{"distill", "--teacher", out, "--layers", "1", "--train", single, "--dev", single, "--steps", "1"},
+			{"distill", "--teacher", encoder, "--teacher", out, "--layers", "1", "--train", single, "--dev", single, "--steps", "1", "--soft", "0", "--hidden-loss", "1"},
 			{"train", "--train", pairs, "--dev", single, "--steps", "1"},
 		} {
 			to := filepath.Join(t.TempDir(), "to.skive")
@@ -117,14 +120,49 @@ func TestSecondTextMissing(t *testing.T) {
 			if args[0] == "train" {
 				want = 1 // by what it is trained on now
 			}
-			got, _, stderr := execute(t, append(args, "--model", out, "--task", "text", "-o", to, "-q")...)
+			if args[0] != "distill" {
+				args = append(args, "--model", out)
+			}
+			got, _, stderr := execute(t, append(args, "--task", "text", "-o", to, "-q")...)
 			if got != want || strings.Contains(stderr, "one text, the model was trained on pairs") != (want == 1) {
 				t.Errorf("%s of a model of %s on single texts: code %d, %s", args[0], file, got, stderr)
 			}
 		}
+		for _, args := range [][]string{
+			{"quantize", "--calibrate", lines, "-o", filepath.Join(t.TempDir(), "to.skive")},
+			{"bench", "--data", lines, "--duration", "1ms"},
+		} {
+			got, _, stderr := execute(t, append(args, "--model", out, "-q")...)
+			if got != code || strings.Contains(stderr, lines+":1: infer: invalid option: the model was trained on pairs of texts, found one text") != (code == 1) {
+				t.Errorf("%s of a model of %s on lines of one text: code %d, %s", args[0], file, got, stderr)
+			}
+		}
+		distill := []string{"distill", "--teacher", out, "--layers", "1", "--task", "text", "--train", file, "--dev", file, "--unlabeled", lines, "--steps", "1", "-o", filepath.Join(t.TempDir(), "to"), "-q"}
+		if got, _, stderr := execute(t, distill...); got != code || strings.Contains(stderr, "--unlabeled: "+lines+": example 1 has one text alone, expected a second text") != (code == 1) {
+			t.Errorf("a distillation from a model of %s with lines of one text: code %d, %s", file, got, stderr)
+		}
 		to := filepath.Join(t.TempDir(), "to")
 		if code, _, stderr := execute(t, "train", "--model", out, "--task", "text", "--train", single, "--dev", single, "--steps", "1", "-o", to, "-q"); code != 0 {
 			t.Errorf("a model of %s is not trained on single texts: %s", file, stderr)
+		}
+	}
+}
+
+// A model that may want pairs says so wherever it is given lines of one text.
+func TestLinesForAModelThatMayWantPairs(t *testing.T) {
+	dir := t.TempDir()
+	lines := filepath.Join(dir, "lines.txt")
+	if err := os.WriteFile(lines, []byte("good film\nbad\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	model := modelOf(t, head.Regression, []string{"LABEL_0"}, func(*checkpoints.Config) {})
+	for _, args := range [][]string{
+		{"quantize", "--calibrate", lines, "-o", filepath.Join(dir, "to.skive")},
+		{"bench", "--data", lines, "--duration", "1ms"},
+	} {
+		code, _, stderr := execute(t, append(args, "--model", model)...)
+		if code != 0 || strings.Count(stderr, lines+": one text, not a pair; a reranker or another model of pairs expects") != 1 {
+			t.Errorf("%s: code %d, %s", args[0], code, stderr)
 		}
 	}
 }

@@ -82,9 +82,7 @@ embedding as a JSON array: of texts that are cut, and begin, as the files of a s
 					return nil, err
 				}
 				if unsure && !input.HasPair {
-					once.Do(func() {
-						fmt.Fprintf(os.Stderr, "skive: %s: answers for one text; a reranker or another model of pairs expects {\"text\": ..., \"text_pair\": ...}\n", model)
-					})
+					once.Do(func() { noteSingle(model) })
 				}
 				return answer(ctx, p, input)
 			})
@@ -108,6 +106,12 @@ func mayWantPairs(c checkpoints.Config) bool {
 		return true
 	}
 	return !c.Pairs && c.Head == head.Regression && c.GenericLabels() && c.Task == ""
+}
+
+// noteSingle says of a model, or of a file for one that may want pairs, that it has
+// one text alone.
+func noteSingle(path string) {
+	fmt.Fprintf(os.Stderr, "skive: %s: one text, not a pair; a reranker or another model of pairs expects {\"text\": ..., \"text_pair\": ...}\n", path)
 }
 
 // checkEmbedding refuses kinds of embeddings that there are not.
