@@ -232,13 +232,7 @@ func (c *run) freshTeacher() (*checkpoints.Model, error) {
 	if a.AttentionHeads < 1 || a.HiddenSize%a.AttentionHeads != 0 {
 		return nil, fmt.Errorf("recipe: architecture: hidden_size %d is no multiple of attention_heads %d", a.HiddenSize, a.AttentionHeads)
 	}
-	vocab := tokenize.BuildVocab(func(yield func(string) bool) {
-		for i := range c.train.Examples {
-			if e := &c.train.Examples[i]; !yield(e.Text) || e.HasPair && !yield(e.Pair) {
-				return
-			}
-		}
-	}, a.VocabSize)
+	vocab := tokenize.BuildVocab(c.train.Texts(), a.VocabSize)
 	tokenizer, err := tokenize.NewWordPiece(vocab, true)
 	if err != nil {
 		return nil, err

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
@@ -150,32 +149,16 @@ func (c *run) cut(name string, m *checkpoints.Model, settings map[string]string,
 	}
 	maps.Copy(of, settings)
 	path := c.path(name + "-cut" + checkpoints.Extension)
-	if earlier, err := checkpoints.Open(path); err == nil {
-		if s := lastStage(earlier); s.Name == cutStage && maps.Equal(s.Settings, of) {
-			return earlier, nil
-		}
-		earlier.Close()
+	// What cannot be read is cut again.
+	if earlier, _, err := earlierCut(path, of); err == nil && earlier != nil {
+		return earlier, nil
 	}
 	pruned, measured, err := do()
 	if err != nil {
 		return nil, err
 	}
-	noted := *pruned
-	noted.Provenance = append(slices.Clone(pruned.Provenance), checkpoints.Stage{
-		Name: cutStage, Version: checkpoints.Version, Time: time.Now().UTC(), Settings: of, Measured: measured,
-	})
-	return &noted, noted.SaveSkive(path)
-}
-
-// cutStage is the name of a cut in the provenance.
-const cutStage = "cut"
-
-// lastStage is the last entry of a model's provenance.
-func lastStage(m *checkpoints.Model) checkpoints.Stage {
-	if len(m.Provenance) == 0 {
-		return checkpoints.Stage{}
-	}
-	return m.Provenance[len(m.Provenance)-1]
+	pruned = noted(pruned, of, measured)
+	return pruned, pruned.SaveSkive(path)
 }
 
 // stage trains the model of a stage in the output directory's folder of that

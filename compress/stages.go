@@ -218,15 +218,15 @@ func (c *run) prune(ctx context.Context, m *checkpoints.Model, student []checkpo
 	// The name has whole percentages, of which several sizes may come.
 	sizes := p.sizes(student)
 	return c.cut(p.name(), m, map[string]string{"sizes": fmt.Sprint(sizes)}, func() (*checkpoints.Model, map[string]float64, error) {
-		scores, err := pruning.Importance(ctx, m, c.importanceSet(), c.importanceOptions())
+		ranked, err := Cut{Set: c.importanceSet(), Importance: c.importanceOptions()}.rank(ctx, m, false)
 		if err != nil {
 			return nil, nil, err
 		}
-		masks, err := pruning.SelectSizes(scores, m.Config, sizes)
+		masks, err := pruning.SelectSizes(ranked.scores, m.Config, sizes)
 		if err != nil {
 			return nil, nil, err
 		}
-		pruned, err := pruning.Rewire(m, masks)
+		pruned, err := ranked.remove(ctx, masks)
 		return pruned, nil, err
 	})
 }

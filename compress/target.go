@@ -6,7 +6,6 @@ import (
 	"math"
 
 	"github.com/skive-ml/skive/checkpoints"
-	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
@@ -113,7 +112,8 @@ func (c *run) cutToTarget(ctx context.Context, student *checkpoints.Model, limit
 		if err != nil {
 			return err
 		}
-		measured := lastStage(cut).Measured
+		made, _ := lastCut(cut)
+		measured := made.Measured
 		if measured[cutsLeft] < 0 {
 			c.target.Uncut = i == 1
 			return nil
@@ -144,28 +144,17 @@ func (c *run) cutOnce(ctx context.Context, m *checkpoints.Model, costs *pruning.
 	further := math.Pow(gap, 1-1/cuts) // what the cuts after this one are to gain
 	target.Milliseconds *= further
 	target.Speedup /= further
-	some := func(n int) *data.Dataset {
-		set := c.importanceSet()
-		set.Examples = set.Examples[:min(n, len(set.Examples))]
-		return set
-	}
-	gradients, err := pruning.MaskGradients(ctx, m, some(pruning.CostExamples), c.importanceOptions())
+	cut := Cut{Set: c.importanceSet(), Importance: c.importanceOptions(), Rearrange: true, Tune: true}
+	cut.Importance.Limit = pruning.CostExamples
+	ranked, err := cut.rank(ctx, m, true)
 	if err != nil {
 		return nil, nil, err
 	}
-	fit, err := pruning.SearchLatency(ctx, m, gradients.Joint(), costs, target, o)
+	fit, err := pruning.SearchLatency(ctx, m, ranked.scores, costs, target, o)
 	if err != nil {
 		return nil, nil, err
 	}
-	masks, err := pruning.Rearrange(fit.Masks, gradients)
-	if err != nil {
-		return nil, nil, err
-	}
-	pruned, err := pruning.Rewire(m, masks)
-	if err != nil {
-		return nil, nil, err
-	}
-	pruned, err = pruning.Tune(ctx, m, pruned, some(pruning.TuneExamples), pruning.TuneOptions{MaxLength: c.MaxLength, Threads: c.Threads, Progress: c.Progress})
+	pruned, err := ranked.remove(ctx, fit.Masks)
 	return pruned, map[string]float64{"latency_ms": fit.After, "teacher_ms": fit.Before, cutsLeft: cuts - 1}, err
 }
 

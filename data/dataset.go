@@ -2,6 +2,8 @@
 // batches of them and measures answers.
 package data
 
+import "iter"
+
 // Example is one text, or one pair of texts, with a question about it that the
 // task's kind asks.
 type Example struct {
@@ -38,4 +40,21 @@ type Dataset struct {
 	// Skipped counts the records that were left out because the benchmark's own
 	// file says so: no gold label (MNLI, SNLI), broken lines (QQP).
 	Skipped int
+}
+
+// Texts are the texts of all examples, second ones and choices included.
+func (ds *Dataset) Texts() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range ds.Examples {
+			e := &ds.Examples[i]
+			if !yield(e.Text) || e.HasPair && !yield(e.Pair) {
+				return
+			}
+			for _, choice := range e.Choices {
+				if !yield(choice) {
+					return
+				}
+			}
+		}
+	}
 }

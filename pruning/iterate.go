@@ -18,6 +18,9 @@ type IterateOptions struct {
 	// with Global; 0 is all. Normalize goes with Global, see SelectGlobal.
 	Heads, FFN        int
 	Global, Normalize bool
+	// Keep, when set, is asked for the model of each round's cut, which the function
+	// makes: it may remember what an earlier call made.
+	Keep func(round int, cut func() (*checkpoints.Model, error)) (*checkpoints.Model, error)
 	// Recover, when set, trains what a round has left and returns the model for
 	// the next round. Rounds count from 1.
 	Recover func(ctx context.Context, m *checkpoints.Model, round int) (*checkpoints.Model, error)
@@ -36,22 +39,14 @@ func Iterate(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o 
 	}
 	start := startSize(model.Config, o.Global)
 	for round := 1; round <= rounds; round++ {
-		scores, err := Importance(ctx, model, ds, o.ImportanceOptions)
-		if err != nil {
-			return nil, err
-		}
-		heads, ffn := between(start.Heads, o.Heads, round, rounds, 1), between(start.Intermediate, o.FFN, round, rounds, UnitMultiple)
-		var masks Masks
-		if o.Global {
-			masks, err = SelectGlobal(scores, model.Config, heads, ffn, o.Normalize)
+		cut := func() (*checkpoints.Model, error) { return o.cut(ctx, model, ds, start, round, rounds) }
+		var err error
+		if o.Keep != nil {
+			model, err = o.Keep(round, cut)
 		} else {
-			widest := startSize(model.Config, false)
-			masks, err = Select(scores, model.Config, min(heads, widest.Heads), min(ffn, widest.Intermediate))
+			model, err = cut()
 		}
 		if err != nil {
-			return nil, err
-		}
-		if model, err = Rewire(model, masks); err != nil {
 			return nil, err
 		}
 		if o.Recover == nil {
@@ -62,6 +57,26 @@ func Iterate(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o 
 		}
 	}
 	return model, nil
+}
+
+// cut makes the cut of a round.
+func (o *IterateOptions) cut(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, start checkpoints.LayerSize, round, rounds int) (*checkpoints.Model, error) {
+	scores, err := Importance(ctx, model, ds, o.ImportanceOptions)
+	if err != nil {
+		return nil, err
+	}
+	heads, ffn := between(start.Heads, o.Heads, round, rounds, 1), between(start.Intermediate, o.FFN, round, rounds, UnitMultiple)
+	var masks Masks
+	if o.Global {
+		masks, err = SelectGlobal(scores, model.Config, heads, ffn, o.Normalize)
+	} else {
+		widest := startSize(model.Config, false)
+		masks, err = Select(scores, model.Config, min(heads, widest.Heads), min(ffn, widest.Intermediate))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return Rewire(model, masks)
 }
 
 // startSize is the size from which the rounds come down: that of the widest

@@ -17,6 +17,9 @@ import (
 // quantized or converted.
 var ErrQuantized = errors.New("the model is already int8")
 
+// ErrFormat is returned for a name of no number format.
+var ErrFormat = errors.New("no such number format")
+
 // LinearWeights returns the names of the weights that Int8 quantizes: those of
 // the linear layers of the encoder (queries, keys, values, attention output,
 // feed-forward). Embeddings, LayerNorms, biases, pooler and classifier are not
@@ -121,6 +124,22 @@ func decibels(signal, noise float64) float64 {
 		return most
 	}
 	return min(10*math.Log10(signal/noise), most)
+}
+
+// Format stores a model's weights in a number format by its name: f32, fp16 or bf16,
+// as Floats, or int8. Another name is an error.
+func Format(m *checkpoints.Model, name string) (*checkpoints.Model, error) {
+	switch name {
+	case "int8":
+		return Int8(m)
+	case "f32":
+		return Floats(m, checkpoints.F32)
+	case "fp16":
+		return Floats(m, checkpoints.F16)
+	case "bf16":
+		return Floats(m, checkpoints.BF16)
+	}
+	return nil, fmt.Errorf("%w: %q, expected f32, fp16, bf16 or int8", ErrFormat, name)
 }
 
 // Floats returns a copy of the model whose weight matrices and embeddings are

@@ -173,7 +173,6 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"recovery without data", []string{"prune", "--model", missing, "-o", missing, "--heads", "2", "--importance", "magnitude", "--recover"}, exitUsage, "--task"},
 		{"fewer than no heads", []string{"prune", "--model", missing, "-o", missing, "--heads", "-1"}, exitUsage, "--heads: -1"},
 		{"training without recovery", []string{"prune", "--model", missing, "-o", missing, "--heads", "2", "--lr", "1"}, exitUsage, "--lr goes with --recover"},
-		{"a recovery that resumes", []string{"prune", "--model", missing, "-o", missing, "--heads", "2", "--recover", "--resume"}, exitUsage, "--resume"},
 		{"a cost without target", []string{"prune", "--model", missing, "-o", missing, "--heads", "2", "--seq", "9"}, exitUsage, "--seq"},
 		{"activation", []string{"prune", "--model", missing, "-o", missing, "--activation", "tanh"}, exitUsage, "--activation"},
 		{"training for int4", []string{"train", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--quantize-aware", "int4"}, exitUsage, `--quantize-aware "int4": want dynamic or static`},

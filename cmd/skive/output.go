@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/compress"
 	"github.com/skive-ml/skive/distill"
 )
 
@@ -127,7 +128,7 @@ func advice(c *cobra.Command, args []string, err error) string {
 			return "; go on with: " + commandLine(args)
 		}
 	case shown("resume"):
-		if errors.As(distill.CheckOutput(c.Flag("output").Value.String()), &there) && there.Resumable {
+		if unfinished(c) {
 			again := slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return strings.HasPrefix(arg, "--overwrite") })
 			if !c.Flags().Changed("resume") {
 				again = append(again, "--resume")
@@ -136,6 +137,18 @@ func advice(c *cobra.Command, args []string, err error) string {
 		}
 	}
 	return ""
+}
+
+// unfinished tells whether the output directory of a command holds a run that can go
+// on.
+func unfinished(c *cobra.Command) bool {
+	output := c.Flag("output").Value.String()
+	err := distill.CheckOutput(output)
+	if c.Name() == "prune" {
+		err = compress.CheckPruned(output)
+	}
+	var there *checkpoints.ExistsError
+	return errors.As(err, &there) && there.Resumable
 }
 
 // plainWord is what a shell takes as it is.

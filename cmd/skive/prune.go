@@ -1,11 +1,10 @@
 package main
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,12 +13,9 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/skive-ml/skive/checkpoints"
-	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/compress"
 	"github.com/skive-ml/skive/distill"
-	"github.com/skive-ml/skive/evaluate"
-	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/pruning"
-	"github.com/skive-ml/skive/train"
 )
 
 // pruneFlags are the flags of skive prune.
@@ -62,7 +58,10 @@ important ones, and rewires what is left into a smaller model. How many are kept
   it is stays whole, and a target that is not reachable is said so, with exit 1.
 --layers drops whole layers, --prune-vocab the sub-words that the texts of --train and --dev do not have.
 --rearrange and --tune, on for the costs, make up for a part of the loss without training; --recover distills the
-whole model into what is left, after each of --rounds, with skive distill's training flags.`,
+whole model into what is left, after each of --rounds, with skive distill's training flags.
+
+What was stopped goes on with --resume: importance, cuts, recoveries and members of a family that are done are not done
+again. Where a model or a run is there already, prune ends at once unless --resume or --overwrite is given.`,
 		Args: cobra.NoArgs,
 		RunE: p.run,
 	}
@@ -95,14 +94,9 @@ whole model into what is left, after each of --rounds, with skive distill's trai
 	p.recovery.register(f)
 	f.Lookup("output").Usage = "`DIR` for the pruned model"
 	f.Lookup("overwrite").Usage = "replace a model that is there already"
-	for _, name := range inMemory {
-		f.Lookup(name).Hidden = true
-	}
+	f.Lookup("resume").Usage = "go on with what was stopped in the output directory; without that, begin it"
 	return c
 }
-
-// inMemory are training flags that speak of files; the recovery has none.
-var inMemory = []string{"resume", "save-every", "keep-last"}
 
 // targets are the costs to prune to, nil for given sizes.
 func (p *pruneFlags) targets() ([]pruning.Target, error) {
@@ -139,11 +133,6 @@ func (p *pruneFlags) check(c *cobra.Command) error {
 			costs++
 		}
 	}
-	for _, name := range inMemory {
-		if given(name) {
-			return usagef("--%s: the recovery of skive prune saves nothing on its way", name)
-		}
-	}
 	if !p.recover {
 		var t trainingFlags
 		training := pflag.NewFlagSet("", pflag.ContinueOnError)
@@ -151,7 +140,7 @@ func (p *pruneFlags) check(c *cobra.Command) error {
 		var idle string
 		training.VisitAll(func(f *pflag.Flag) {
 			// Importance has batches, too.
-			if given(f.Name) && f.Name != "output" && f.Name != "overwrite" && f.Name != "batch-size" {
+			if given(f.Name) && !slices.Contains([]string{"output", "overwrite", "resume", "batch-size"}, f.Name) {
 				idle = f.Name
 			}
 		})
@@ -251,47 +240,56 @@ func (p *pruneFlags) check(c *cobra.Command) error {
 	return nil
 }
 
-// pruneJob is a run of skive prune.
-type pruneJob struct {
-	*pruneFlags
-	whole  *checkpoints.Model // what --tune and --recover compare with
-	before int64              // parameters of the model as it came
-	output string
-	// train and dev are nil where they are not needed; set is the one of the two
-	// that importance is measured on.
-	train, dev, set *data.Dataset
-	options         pruning.ImportanceOptions
-	recovering      distill.Options
+// plan is what the flags say, but for the data.
+func (p *pruneFlags) plan() (compress.Plan, error) {
+	plan := compress.Plan{
+		Vocabulary: p.vocabulary, Layers: p.layers,
+		Heads: p.heads, FFN: p.ffn, Global: p.global, Normalize: p.normalize, Rounds: p.rounds,
+		FLOPs: p.targetFLOPs, Family: p.family != "",
+		DType: p.dtype, Tokens: p.seq, Costs: p.costsDir, Activation: p.activation, Scores: p.importanceOut,
+		Cut: compress.Cut{
+			Importance: pruning.ImportanceOptions{
+				Method: pruning.Method(p.importance), Limit: p.examples, Predictions: p.predictions,
+				BatchSize: p.recovery.BatchSize, MaxLength: p.task.maxLength,
+			},
+			Rearrange: p.rearrange, Tune: p.tune,
+		},
+		Output: p.recovery.Output, Resume: p.recovery.Resume, Overwrite: p.recovery.Overwrite,
+		Threads: common.threads, Progress: common.progress(),
+	}
+	var err error
+	if plan.Targets, err = p.targets(); err != nil {
+		return plan, err
+	}
+	recovering := distill.Defaults()
+	stage := recovering.Stage
+	if recovering.Options, err = p.recovery.options(p.task.maxLength); err != nil {
+		return plan, err
+	}
+	if recovering.Stage = stage; p.recover {
+		plan.Recover = &recovering
+	}
+	return plan, nil
+}
+
+// costsDir is the directory of the tables of measured costs.
+func (p *pruneFlags) costsDir() string {
+	if p.costs != "" {
+		return p.costs
+	}
+	return cacheDir("the measured costs", "costs")
 }
 
 func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
 	if err := p.check(c); err != nil {
 		return err
 	}
-	targets, err := p.targets()
+	plan, err := p.plan()
 	if err != nil {
 		return err
 	}
-	j := &pruneJob{pruneFlags: p, recovering: distill.Defaults()}
-	stage := j.recovering.Stage
-	if j.recovering.Options, err = p.recovery.options(p.task.maxLength); err != nil {
-		return err
-	}
-	j.output, j.recovering.Output, j.recovering.Stage = j.recovering.Output, "", stage
-	j.options = pruning.ImportanceOptions{
-		Method: pruning.Method(p.importance), Limit: p.examples, Predictions: p.predictions,
-		BatchSize: p.recovery.BatchSize, MaxLength: p.task.maxLength, Threads: common.threads, Progress: common.progress(),
-	}
 	release, err := p.recovery.claimOutputs(c, func(dir string) error {
-		if p.family == "" {
-			return train.CheckOutput(dir)
-		}
-		for _, t := range targets {
-			if err := checkpoints.CheckFree(filepath.Join(dir, memberName(t))); err != nil {
-				return err
-			}
-		}
-		return nil
+		return compress.CheckPruned(dir, plan.Members()...)
 	})
 	if err != nil {
 		return err
@@ -301,7 +299,7 @@ func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
 		if err := checkOutputFile("importance-out", p.importanceOut); err != nil {
 			return err
 		}
-		if !p.recovery.Overwrite {
+		if !plan.Overwrite && !plan.Resume {
 			if err := checkpoints.CheckFree(p.importanceOut); err != nil {
 				return ofFlag("importance-out", err)
 			}
@@ -315,313 +313,41 @@ func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
 	if m.Quantized() {
 		return fmt.Errorf("--model: %s is int8, expected the f32, f16 or bf16 model that it was quantized from", p.model)
 	}
-	if err := j.read(m); err != nil {
+	if err := p.read(m, &plan); err != nil {
 		return err
 	}
-	if err := pruning.CheckSizes(m.Config, p.heads, p.ffn); err != nil {
-		return err
+	results, err := compress.Prune(c.Context(), m, plan)
+	if errors.Is(err, pruning.ErrBudget) {
+		return ofFlag("target-flops", err)
 	}
-	j.whole, j.before = m, m.Parameters()
-	if p.vocabulary {
-		if j.whole, err = pruning.Vocabulary(m, j.texts); err != nil {
-			return err
-		}
-	}
-	results, err := j.prune(c.Context(), targets)
 	if err != nil {
 		return err
 	}
-	return printPruned(os.Stdout, results, p.family != "")
+	return printPruned(os.Stdout, results, plan.Family)
 }
 
 // read reads the data sets that are given.
-func (j *pruneJob) read(m *checkpoints.Model) (err error) {
-	j.task.optional = j.predictions
-	if j.task.train != "" {
-		if j.train, err = j.task.read("train", j.task.train, m); err != nil {
-			return err
-		}
-		j.set = j.train
-	}
-	if j.task.dev != "" {
-		if j.dev, err = j.task.read("dev", j.task.dev, m); err != nil {
+func (p *pruneFlags) read(m *checkpoints.Model, plan *compress.Plan) (err error) {
+	p.task.optional = p.predictions
+	if p.task.train != "" {
+		if plan.Train, err = p.task.read("train", p.task.train, m); err != nil {
 			return err
 		}
 	}
-	if j.on == "dev" {
-		j.set = j.dev
+	if p.task.dev != "" {
+		if plan.Dev, err = p.task.read("dev", p.task.dev, m); err != nil {
+			return err
+		}
+	}
+	if plan.Set = plan.Train; p.on == "dev" {
+		plan.Set = plan.Dev
 	}
 	return nil
 }
 
-// texts are those of the task's files.
-func (j *pruneJob) texts(yield func(string) bool) {
-	for _, set := range []*data.Dataset{j.train, j.dev} {
-		if set == nil {
-			continue
-		}
-		for i := range set.Examples {
-			e := &set.Examples[i]
-			if !yield(e.Text) || e.HasPair && !yield(e.Pair) {
-				return
-			}
-			for _, choice := range e.Choices {
-				if !yield(choice) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// pruned is the document that skive prune --json prints.
-type pruned struct {
-	Output     string  `json:"output"`
-	Parameters int64   `json:"parameters"`
-	Bytes      int64   `json:"bytes"`
-	Before     int64   `json:"parameters_before"`
-	MS         float64 `json:"latency_ms,omitempty"`
-	MSBefore   float64 `json:"latency_ms_before,omitempty"`
-	// What was asked for, of which one is not 0 where the latency is measured.
-	TargetMS      float64 `json:"target_ms,omitempty"`
-	TargetSpeedup float64 `json:"target_speedup,omitempty"`
-
-	target pruning.Target
-}
-
-// save writes a pruned model, in a directory of its name below the output if it has
-// one: a member of a family as soon as it is done, since the next may take hours.
-func (j *pruneJob) save(m *checkpoints.Model, r pruned, name string) ([]pruned, error) {
-	r.Output, r.Before, r.Parameters, r.Bytes = j.output, j.before, m.Parameters(), m.Bytes()
-	if name != "" {
-		r.Output = filepath.Join(j.output, name)
-	}
-	return []pruned{r}, m.SaveHF(r.Output)
-}
-
-// prune makes and saves the pruned models: one for each target, or one.
-func (j *pruneJob) prune(ctx context.Context, targets []pruning.Target) ([]pruned, error) {
-	start := j.whole
-	var err error
-	if j.layers > 0 {
-		if start, _, err = pruning.DropLayers(ctx, start, j.set, j.layers, j.options); err != nil {
-			return nil, err
-		}
-		// How many times as fast is asked of the model as it came.
-		reference := j.whole
-		if reference.DType() != checkpoints.F32 || j.dtype != infer.F32 {
-			if reference, err = withDType(reference, j.dtype); err != nil {
-				return nil, err
-			}
-		}
-		for i := range targets {
-			targets[i].Reference = reference
-		}
-	}
-	if j.rounds > 1 {
-		return j.iterate(ctx, start)
-	}
-	// What cannot be reached is to be known before the importance is measured.
-	var costs *pruning.Costs
-	var measuring pruning.MeasureOptions
-	if len(targets) > 0 || j.targetFLOPs > 0 {
-		if costs, measuring, err = j.price(ctx, start, targets); err != nil {
-			return nil, err
-		}
-	}
-	var gradients *pruning.Gradients
-	var scores *pruning.Scores
-	if j.rearrange {
-		if gradients, err = pruning.MaskGradients(ctx, start, j.set, j.options); err != nil {
-			return nil, err
-		}
-	}
-	method := j.options.Method
-	cut := len(targets) > 0 || j.targetFLOPs > 0 || j.heads > 0 || j.ffn > 0
-	switch {
-	case gradients != nil && costs != nil:
-		scores = gradients.Joint()
-	case gradients != nil && (method == pruning.Exact || method == pruning.Fisher):
-		scores = gradients.Scores(method)
-	case cut || j.importanceOut != "":
-		if scores, err = pruning.Importance(ctx, start, j.set, j.options); err != nil {
-			return nil, err
-		}
-	}
-	if j.importanceOut != "" {
-		if err := checkpoints.WriteFile(j.importanceOut, scores.WriteJSON); err != nil {
-			return nil, err
-		}
-	}
-	if !cut {
-		m, err := j.finish(ctx, start, start, "")
-		if err != nil {
-			return nil, err
-		}
-		return j.save(m, pruned{}, "")
-	}
-	fits, err := j.search(ctx, start, scores, costs, targets, measuring)
-	if err != nil {
-		return nil, err
-	}
-	var results []pruned
-	for i, fit := range fits {
-		if gradients != nil {
-			if fit.Masks, err = pruning.Rearrange(fit.Masks, gradients); err != nil {
-				return nil, err
-			}
-		}
-		r := pruned{MS: fit.After, MSBefore: fit.Before}
-		if len(targets) > 0 {
-			r.target = targets[i]
-			r.TargetMS, r.TargetSpeedup = r.target.Milliseconds, r.target.Speedup
-		}
-		m, err := pruning.Rewire(start, fit.Masks)
-		if err != nil {
-			return nil, err
-		}
-		name := ""
-		if j.family != "" {
-			name = memberName(targets[i])
-		}
-		if m, err = j.finish(ctx, start, m, name); err != nil {
-			return nil, err
-		}
-		saved, err := j.save(m, r, name)
-		if err != nil {
-			return nil, err
-		}
-		results = append(results, saved...)
-	}
-	return results, nil
-}
-
-// price returns what heads and units cost, in operations or in milliseconds of
-// this machine, and under which circumstances that is measured.
-func (j *pruneJob) price(ctx context.Context, m *checkpoints.Model, targets []pruning.Target) (*pruning.Costs, pruning.MeasureOptions, error) {
-	o := pruning.MeasureOptions{
-		DType: j.dtype, Threads: common.threads, Tokens: j.seq, Activation: j.activation, Progress: common.progress(),
-	}
-	if o.Tokens == 0 {
-		enc, err := evaluate.Encode(m, &data.Dataset{Task: j.set.Task, Examples: j.set.Examples[:min(pruning.CostExamples, len(j.set.Examples))]}, j.task.maxLength)
-		if err != nil {
-			return nil, o, err
-		}
-		o.Tokens = enc.MeanLength()
-	}
-	if j.targetFLOPs > 0 {
-		return pruning.FLOPs(m.Config, o.Tokens), o, nil
-	}
-	if err := pruning.Reachable(ctx, m, o, targets...); err != nil {
-		return nil, o, err
-	}
-	dir := j.costs
-	if dir == "" {
-		dir = cacheDir("the measured costs", "costs")
-	}
-	cfg := m.Config.Clone()
-	if j.activation != "" {
-		cfg.Activation = j.activation
-	}
-	costs, err := pruning.CachedCosts(ctx, cfg, o, dir)
-	return costs, o, err
-}
-
-// search chooses the masks, with the times that were measured.
-func (j *pruneJob) search(ctx context.Context, m *checkpoints.Model, scores *pruning.Scores, costs *pruning.Costs, targets []pruning.Target, o pruning.MeasureOptions) ([]pruning.Fit, error) {
-	var fits []pruning.Fit
-	for _, t := range targets {
-		fit, err := pruning.SearchLatency(ctx, m, scores, costs, t, o)
-		if err != nil {
-			return nil, err
-		}
-		fits = append(fits, *fit)
-	}
-	if fits != nil {
-		return fits, nil
-	}
-	var masks pruning.Masks
-	var err error
-	switch {
-	case costs != nil:
-		whole := j.whole.Config
-		masks, err = pruning.Search(scores, m.Config, costs, j.targetFLOPs*pruning.FLOPs(whole, o.Tokens).Of(whole.Layers))
-		if err != nil {
-			return nil, fmt.Errorf("--target-flops: %w", err)
-		}
-	case j.global:
-		masks, err = pruning.SelectGlobal(scores, m.Config, j.heads, j.ffn, j.normalize)
-	default:
-		masks, err = pruning.Select(scores, m.Config, j.heads, j.ffn)
-	}
-	if err != nil {
-		return nil, usageError{err}
-	}
-	return []pruning.Fit{{Masks: masks}}, nil
-}
-
-// memberName is what a member of a family is called in the file system.
-func memberName(t pruning.Target) string { return fmt.Sprintf("%gx", t.Speedup) }
-
-// finish does what follows a cut of from: tuning, the activation, recovery.
-func (j *pruneJob) finish(ctx context.Context, from, m *checkpoints.Model, name string) (*checkpoints.Model, error) {
-	if j.tune && m != from {
-		some := &data.Dataset{Task: j.set.Task, Examples: j.set.Examples[:min(pruning.TuneExamples, len(j.set.Examples))]}
-		o := pruning.TuneOptions{MaxLength: j.task.maxLength, Threads: common.threads, Progress: common.progress()}
-		var err error
-		if m, err = pruning.Tune(ctx, from, m, some, o); err != nil {
-			return nil, err
-		}
-	}
-	return j.recovered(ctx, m, name)
-}
-
-// recovered switches the activation, if that is asked for, and distills. The log
-// and the events of one of several recoveries have its name.
-func (j *pruneJob) recovered(ctx context.Context, m *checkpoints.Model, name string) (*checkpoints.Model, error) {
-	var err error
-	if j.activation != "" && m.Config.Activation != j.activation {
-		if m, err = pruning.SetActivation(m, j.activation); err != nil {
-			return nil, err
-		}
-	}
-	if j.recover {
-		o := j.recovering
-		if name != "" {
-			o.Options = o.Part(name)
-		}
-		m, _, err = distill.Run(ctx, j.whole, m, j.train, j.dev, o)
-	}
-	return m, err
-}
-
-// iterate prunes in rounds.
-func (j *pruneJob) iterate(ctx context.Context, m *checkpoints.Model) ([]pruned, error) {
-	if j.importanceOut != "" {
-		scores, err := pruning.Importance(ctx, m, j.set, j.options)
-		if err != nil {
-			return nil, err
-		}
-		if err := checkpoints.WriteFile(j.importanceOut, scores.WriteJSON); err != nil {
-			return nil, err
-		}
-	}
-	m, err := pruning.Iterate(ctx, m, j.set, pruning.IterateOptions{
-		ImportanceOptions: j.options, Rounds: j.rounds,
-		Heads: j.heads, FFN: j.ffn, Global: j.global, Normalize: j.normalize,
-		Recover: func(ctx context.Context, m *checkpoints.Model, round int) (*checkpoints.Model, error) {
-			return j.recovered(ctx, m, fmt.Sprintf("round-%d", round))
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	return j.save(m, pruned{}, "")
-}
-
 // printPruned says how large the saved models are: one document, a list for a
 // family.
-func printPruned(w io.Writer, results []pruned, family bool) error {
+func printPruned(w io.Writer, results []compress.Pruned, family bool) error {
 	if common.json {
 		if family {
 			return printJSON(results)
@@ -631,7 +357,7 @@ func printPruned(w io.Writer, results []pruned, family bool) error {
 	for _, r := range results {
 		latency := ""
 		if r.MS > 0 {
-			latency = fmt.Sprintf("; target %s, measured %.3g ms, %.2f times as fast", r.target, r.MS, r.MSBefore/r.MS)
+			latency = fmt.Sprintf("; target %s, measured %.3g ms, %.2f times as fast", r.Target(), r.MS, r.MSBefore/r.MS)
 		}
 		if _, err := fmt.Fprintf(w, "%d parameters of %d, %d bytes%s; written: %s\n", r.Parameters, r.Before, r.Bytes, latency, r.Output); err != nil {
 			return err
@@ -642,5 +368,5 @@ func printPruned(w io.Writer, results []pruned, family bool) error {
 
 // printSize says how large a saved model is.
 func printSize(w io.Writer, m *checkpoints.Model, path string, before int64) error {
-	return printPruned(w, []pruned{{Output: path, Parameters: m.Parameters(), Bytes: m.Bytes(), Before: before}}, false)
+	return printPruned(w, []compress.Pruned{{Output: path, Parameters: m.Parameters(), Bytes: m.Bytes(), Before: before}}, false)
 }

@@ -142,6 +142,32 @@ func TestPruneSavesEachMember(t *testing.T) {
 	m.Close()
 }
 
+// A pruning that is finished is not done again with --resume, and another one is refused.
+func TestPruneResumesAFinishedOne(t *testing.T) {
+	dir := t.TempDir()
+	set, out := filepath.Join(dir, "set.jsonl"), filepath.Join(dir, "out")
+	if err := os.WriteFile(set, []byte(`{"text": "w5 w6 w7", "label": "red"}`+"\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	prune := []string{"prune", "--model", "../../train/testdata/tiny", "--task", "text", "--train", set, "-o", out, "--threads", "1"}
+	code, first, stderr := execute(t, append(prune, "--heads", "2")...)
+	if code != 0 {
+		t.Fatal(stderr)
+	}
+	if _, err := os.Stat(filepath.Join(out, "state")); err == nil {
+		t.Error("a state is left")
+	}
+	code, again, stderr := execute(t, append(prune, "--heads", "2", "--resume")...)
+	if code != 0 || again != first || strings.Contains(stderr, "importance") {
+		t.Errorf("exit code %d, printed %q, want %q; %s", code, again, first, stderr)
+	}
+	for flags, want := range map[string]string{"--heads 2": "--overwrite", "--heads 3 --resume": "cannot resume with heads \"3\""} {
+		if code, _, stderr := execute(t, append(prune, strings.Fields(flags)...)...); code != exitFailure || !strings.Contains(stderr, want) {
+			t.Errorf("%s: exit code %d: %s", flags, code, stderr)
+		}
+	}
+}
+
 // A speed-up is one of the model as it came, not of what --layers has left of it.
 func TestPruneLayersToASpeedup(t *testing.T) {
 	dir := t.TempDir()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -303,15 +304,9 @@ func printSensitivity(to io.Writer, metric string, r *quantize.MixedReport) erro
 
 // withDType stores a model's weights in the number format of a --dtype flag.
 func withDType(m *checkpoints.Model, dtype string) (*checkpoints.Model, error) {
-	switch dtype {
-	case "int8":
-		return quantize.Int8(m)
-	case "f32":
-		return quantize.Floats(m, checkpoints.F32)
-	case "fp16":
-		return quantize.Floats(m, checkpoints.F16)
-	case "bf16":
-		return quantize.Floats(m, checkpoints.BF16)
+	out, err := quantize.Format(m, dtype)
+	if errors.Is(err, quantize.ErrFormat) {
+		return nil, usagef("--dtype: %q is not a number format of this command, expected f32, fp16, bf16 or int8", dtype)
 	}
-	return nil, usagef("--dtype: %q is not a number format of this command, expected f32, fp16, bf16 or int8", dtype)
+	return out, err
 }

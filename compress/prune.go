@@ -1,0 +1,651 @@
+package compress
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/distill"
+	"github.com/skive-ml/skive/evaluate"
+	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/pruning"
+	"github.com/skive-ml/skive/quantize"
+	"github.com/skive-ml/skive/train"
+)
+
+// Plan says what Prune removes from a model, and how it makes up for that.
+type Plan struct {
+	// Train and Dev are the data; either may be nil where nothing reads it.
+	Train, Dev *data.Dataset
+	// Vocabulary removes the sub-words that Train and Dev do not have.
+	Vocabulary bool
+	// Layers is how many whole layers are kept, 0 for all.
+	Layers int
+	// Heads and FFN are what each layer keeps, on average with Global; 0 is all.
+	// Normalize goes with Global, see pruning.SelectGlobal.
+	Heads, FFN        int
+	Global, Normalize bool
+	// Targets, in their place, are latencies to prune to, and FLOPs is a share of
+	// the operations of the model's layers. Family says that the models of the
+	// targets lie in directories of their own.
+	Targets []pruning.Target
+	FLOPs   float64
+	Family  bool
+	// DType, Tokens and Activation are under what latency is measured; Tokens of 0
+	// is the mean of the data. Costs returns the directory that keeps what is
+	// measured, see pruning.CachedCosts; it is called if that is needed.
+	DType  string
+	Tokens int
+	Costs  func() string
+	// Activation is what the feed-forward activation is switched to, "" for none.
+	Activation string
+	Cut
+	// Scores is a file that receives the importance as JSON, "" for none.
+	Scores string
+	// Rounds is the number of cuts to Heads and FFN; 0 is one. Several are each
+	// followed by Recover, and are not rearranged or tuned.
+	Rounds int
+	// Recover distills the whole model into what is left; nil does not. Of what
+	// concerns files its Log and TensorBoard count.
+	Recover *distill.Options
+
+	// Output is the directory that receives the model. What took long is kept
+	// there on the way, so that with Resume a plan that was stopped goes on where
+	// it was. Without Resume and Overwrite, the output is to be free, see
+	// CheckPruned.
+	Output            string
+	Resume, Overwrite bool
+	// Threads is the number of threads; 0 is one for each processor.
+	Threads int
+	// Progress receives progress; nil is quiet.
+	Progress io.Writer
+}
+
+// Pruned is a model that Prune wrote.
+type Pruned struct {
+	Output     string  `json:"output"`
+	Parameters int64   `json:"parameters"`
+	Bytes      int64   `json:"bytes"`
+	Before     int64   `json:"parameters_before"`
+	MS         float64 `json:"latency_ms,omitempty"`
+	MSBefore   float64 `json:"latency_ms_before,omitempty"`
+	// What was asked for, of which one is not 0 where the latency is measured.
+	TargetMS      float64 `json:"target_ms,omitempty"`
+	TargetSpeedup float64 `json:"target_speedup,omitempty"`
+}
+
+// Target renders what was asked for in one phrase.
+func (p Pruned) Target() string {
+	return pruning.Target{Milliseconds: p.TargetMS, Speedup: p.TargetSpeedup}.String()
+}
+
+// Files of a plan under way, in the directory train.StateDir of an output.
+const (
+	layersFile  = "layers" + checkpoints.Extension // what dropping layers has left
+	rankingFile = "ranking"                        // the importance of heads and units
+	cutFile     = "cut" + checkpoints.Extension    // the model before its recovery
+)
+
+// pruner is a plan being carried out.
+type pruner struct {
+	Plan
+	whole    *checkpoints.Model // what --tune and --recover compare with
+	before   int64              // parameters of the model as it came
+	settings map[string]string  // all that decides the result
+
+	// What the members of a family share, made when the first one needs it.
+	start     *checkpoints.Model
+	ranked    *ranking
+	costs     *pruning.Costs
+	measuring pruning.MeasureOptions
+}
+
+// CheckPruned reports what the output directory of a plan holds of an earlier one, as
+// a *checkpoints.ExistsError. The names are those of a family's members, if any.
+func CheckPruned(dir string, members ...string) error {
+	begun := ""
+	for _, name := range []string{layersFile, rankingFile, cutFile} {
+		if exists(filepath.Join(dir, train.StateDir, name)) {
+			begun = "an unfinished pruning is there"
+		}
+	}
+	if exists(filepath.Join(dir, roundDir(1), train.StateDir, cutFile)) {
+		begun = "an unfinished pruning in rounds is there"
+	}
+	var first error
+	free := 0
+	for _, name := range members {
+		err := CheckPruned(filepath.Join(dir, name))
+		var there *checkpoints.ExistsError
+		switch {
+		case err == nil:
+			free++
+		case !errors.As(err, &there):
+			return err
+		case there.Resumable:
+			begun = "an unfinished family is there"
+		}
+		first = cmp.Or(first, err)
+	}
+	if first != nil && free > 0 {
+		begun = "a part of a family is there"
+	}
+	err := first
+	if len(members) == 0 {
+		err = distill.CheckOutput(dir)
+	}
+	var there *checkpoints.ExistsError
+	if begun == "" || errors.As(err, &there) && len(members) == 0 {
+		return err
+	}
+	return &checkpoints.ExistsError{Path: dir, What: begun, Resumable: true}
+}
+
+// Members are the names of the models of a family in the output directory, nil for a
+// plan of one model.
+func (p *Plan) Members() []string {
+	var names []string
+	for _, t := range p.Targets {
+		if p.Family {
+			names = append(names, fmt.Sprintf("%gx", t.Speedup))
+		}
+	}
+	return names
+}
+
+// Prune carries out a plan and returns the models that it wrote: one for each
+// target, or one. A model is written as soon as it is made, since the next may
+// take hours. A target that cannot be reached wraps pruning.ErrTarget and is found
+// out before importance is measured.
+func Prune(ctx context.Context, m *checkpoints.Model, p Plan) ([]Pruned, error) {
+	if err := pruning.CheckSizes(m.Config, p.Heads, p.FFN); err != nil {
+		return nil, err
+	}
+	ctx, release, err := checkpoints.Claim(ctx, p.Output)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if !p.Resume && !p.Overwrite {
+		if err := CheckPruned(p.Output, p.Members()...); err != nil {
+			return nil, err
+		}
+	}
+	r := &pruner{Plan: p, whole: m, before: m.Parameters()}
+	r.Importance.Threads, r.Importance.Progress = p.Threads, p.Progress
+	r.decide(m)
+	if p.Vocabulary {
+		if r.whole, err = pruning.Vocabulary(m, r.texts); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case p.Rounds <= 1:
+		return r.each(ctx)
+	case p.Recover == nil:
+		return nil, &train.OptionError{Option: "rounds", Value: p.Rounds, Want: "1, or more with a recovery"}
+	}
+	return r.iterate(ctx)
+}
+
+// decide notes all that decides the result.
+func (r *pruner) decide(m *checkpoints.Model) {
+	p := &r.Plan
+	r.settings = map[string]string{"model-checksum": train.Checksum(m)}
+	set := func(name string, value, without any) {
+		if value != without {
+			r.settings[name] = fmt.Sprint(value)
+		}
+	}
+	for name, ds := range map[string]*data.Dataset{"importance-data": p.Set, "train": p.Train, "dev": p.Dev} {
+		if ds != nil {
+			r.settings[name+"-checksum"] = train.DataChecksum(ds)
+		}
+	}
+	set("prune-vocab", p.Vocabulary, false)
+	set("layers", p.Layers, 0)
+	set("heads", p.Heads, 0)
+	set("ffn", p.FFN, 0)
+	set("global", p.Global, false)
+	set("normalize", p.Normalize, false)
+	set("target-flops", p.FLOPs, 0.0)
+	if len(p.Targets) > 0 {
+		set("dtype", p.DType, "")
+		set("seq", p.Tokens, 0)
+		set("threads", p.Threads, 0)
+	}
+	set("activation", p.Activation, "")
+	set("importance", string(p.Importance.Method), "")
+	set("importance-examples", p.Importance.Limit, 0)
+	set("predictions", p.Importance.Predictions, false)
+	set("batch-size", p.Importance.BatchSize, 0)
+	set("max-length", p.Importance.MaxLength, 0)
+	set("rearrange", p.Rearrange, false)
+	set("tune", p.Tune, false)
+	set("rounds", max(1, p.Rounds), 1)
+}
+
+// of are the settings of one of the models: of a target, or of a round.
+func (r *pruner) of(name, value string) map[string]string {
+	all := maps.Clone(r.settings)
+	if value != "" {
+		all[name] = value
+	}
+	return all
+}
+
+// texts are those of the data.
+func (r *pruner) texts(yield func(string) bool) {
+	for _, set := range []*data.Dataset{r.Train, r.Dev} {
+		if set == nil {
+			continue
+		}
+		for text := range set.Texts() {
+			if !yield(text) {
+				return
+			}
+		}
+	}
+}
+
+// state is the path of a file of a model under way.
+func (r *pruner) state(model, name string) string {
+	return filepath.Join(r.Output, model, train.StateDir, name)
+}
+
+// earlier returns the model that an earlier run of the same plan left at path, nil
+// where there is none. One of another plan is a *train.SettingsError.
+func (r *pruner) earlier(path string, settings map[string]string) (*checkpoints.Model, checkpoints.Stage, error) {
+	if !r.Resume || checkpoints.CheckFree(path) == nil {
+		return nil, checkpoints.Stage{}, nil
+	}
+	m, made, err := earlierCut(path, settings)
+	if m != nil || err != nil {
+		return m, made, err
+	}
+	names := maps.Clone(made.Settings)
+	if names == nil {
+		names = map[string]string{}
+	}
+	maps.Copy(names, settings)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if was, is := made.Settings[name], settings[name]; was != is {
+			return nil, made, &train.SettingsError{Path: path, Setting: name, Saved: was, Given: is}
+		}
+	}
+	return nil, made, nil
+}
+
+// each makes and saves the models.
+func (r *pruner) each(ctx context.Context) ([]Pruned, error) {
+	models := r.Members()
+	if len(models) == 0 {
+		models = []string{""}
+	}
+	all := make([]Pruned, len(models))
+	for i, name := range models {
+		var err error
+		if all[i], err = r.cut(ctx, i, name); err != nil {
+			return nil, err
+		}
+	}
+	if r.Recover != nil {
+		for i, name := range models {
+			cut, err := checkpoints.Open(r.state(name, cutFile))
+			if err != nil {
+				return nil, err
+			}
+			o := r.recovery(name)
+			o.Output = all[i].Output
+			m, _, err := distill.Run(ctx, r.whole, cut, r.Train, r.Dev, o)
+			cut.Close()
+			if err != nil {
+				return nil, err
+			}
+			all[i].Parameters, all[i].Bytes = m.Parameters(), m.Bytes()
+			m.Close()
+		}
+	}
+	for _, name := range append(models, "") {
+		if err := r.clean(name); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// clean removes what was kept on the way to a model that is there now, but the cut
+// that its recovery began from: that tells whether a later call is for the same.
+func (r *pruner) clean(model string) error {
+	for _, name := range []string{layersFile, rankingFile} {
+		if err := os.Remove(r.state(model, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	os.Remove(filepath.Join(r.Output, model, train.StateDir)) // of no effect where something is in it
+	return nil
+}
+
+// recovery are the options of the distillation into a part of the plan, whose log and
+// events have its name.
+func (r *pruner) recovery(name string) distill.Options {
+	o := *r.Recover
+	o.Output = ""
+	if name != "" {
+		o.Options = o.Part(name)
+	}
+	o.Resume, o.Overwrite = r.Resume, r.Overwrite
+	return o
+}
+
+// cut makes the model of a target, which is saved as it is, or kept for its recovery,
+// unless an earlier run has done so.
+func (r *pruner) cut(ctx context.Context, i int, name string) (Pruned, error) {
+	p := Pruned{Output: filepath.Join(r.Output, name), Before: r.before}
+	asked := ""
+	if len(r.Targets) > 0 {
+		target := r.Targets[i]
+		p.TargetMS, p.TargetSpeedup, asked = target.Milliseconds, target.Speedup, target.String()
+	}
+	settings := r.of("target", asked)
+	path, save := p.Output, (*checkpoints.Model).SaveHF
+	if r.Recover != nil {
+		path, save = r.state(name, cutFile), (*checkpoints.Model).SaveSkive
+	}
+	m, made, err := r.earlier(path, settings)
+	if err != nil {
+		return p, err
+	}
+	if m == nil {
+		var fit *pruning.Fit
+		if m, fit, err = r.make(ctx, i); err != nil {
+			return p, err
+		}
+		if len(r.Targets) > 0 {
+			made.Measured = map[string]float64{"latency_ms": fit.After, "latency_ms_before": fit.Before}
+		}
+		if err = os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+			return p, err
+		}
+		if err = save(noted(m, settings, made.Measured), path); err != nil {
+			return p, err
+		}
+	}
+	defer m.Close()
+	p.MS, p.MSBefore = made.Measured["latency_ms"], made.Measured["latency_ms_before"]
+	p.Parameters, p.Bytes = m.Parameters(), m.Bytes()
+	return p, nil
+}
+
+// make cuts the model of a target and switches the activation.
+func (r *pruner) make(ctx context.Context, i int) (*checkpoints.Model, *pruning.Fit, error) {
+	if err := r.prepare(ctx); err != nil {
+		return nil, nil, err
+	}
+	m, fit := r.start, &pruning.Fit{}
+	if r.cuts() {
+		var err error
+		if fit, err = r.choose(ctx, i); err != nil {
+			if ctx.Err() == nil { // it would fail again
+				err = errors.Join(err, r.clean(""))
+			}
+			return nil, nil, err
+		}
+		if m, err = r.ranked.remove(ctx, fit.Masks); err != nil {
+			return nil, nil, err
+		}
+	}
+	m, err := r.activated(m)
+	return m, fit, err
+}
+
+// activated is a model with the plan's activation.
+func (r *pruner) activated(m *checkpoints.Model) (*checkpoints.Model, error) {
+	if r.Activation == "" || m.Config.Activation == r.Activation {
+		return m, nil
+	}
+	return pruning.SetActivation(m, r.Activation)
+}
+
+// cuts tells whether heads or units are removed.
+func (p *Plan) cuts() bool {
+	return len(p.Targets) > 0 || p.FLOPs > 0 || p.Heads > 0 || p.FFN > 0
+}
+
+// prepare makes what all models are cut from, and what is known of it: once.
+func (r *pruner) prepare(ctx context.Context) error {
+	if r.start != nil {
+		return nil
+	}
+	start, err := r.fewerLayers(ctx)
+	if err != nil {
+		return err
+	}
+	// What cannot be reached is to be known before the importance is measured.
+	if len(r.Targets) > 0 || r.FLOPs > 0 {
+		if err := r.price(ctx, start); err != nil {
+			return err
+		}
+	}
+	if r.cuts() || r.Scores != "" {
+		if r.ranked, err = r.rankOnce(ctx, start); err != nil {
+			return err
+		}
+	}
+	if r.Scores != "" {
+		if err := checkpoints.WriteFile(r.Scores, r.ranked.scores.WriteJSON); err != nil {
+			return err
+		}
+	}
+	r.start = start
+	return nil
+}
+
+// fewerLayers is the model with the layers that are kept.
+func (r *pruner) fewerLayers(ctx context.Context) (*checkpoints.Model, error) {
+	if r.Layers == 0 {
+		return r.whole, nil
+	}
+	// How many times as fast is asked of the model as it came.
+	reference := r.whole
+	if len(r.Targets) > 0 && (reference.DType() != checkpoints.F32 || r.DType != infer.F32) {
+		var err error
+		if reference, err = quantize.Format(reference, r.DType); err != nil {
+			return nil, err
+		}
+	}
+	for i := range r.Targets {
+		r.Targets[i].Reference = reference
+	}
+	path := r.state("", layersFile)
+	m, _, err := r.earlier(path, r.settings)
+	if m != nil || err != nil {
+		return m, err
+	}
+	if m, _, err = pruning.DropLayers(ctx, r.whole, r.Set, r.Layers, r.Importance); err != nil {
+		return nil, err
+	}
+	return m, r.keep(path, func() error { return noted(m, r.settings, nil).SaveSkive(path) })
+}
+
+// keep writes a file of the state.
+func (r *pruner) keep(path string, write func() error) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return err
+	}
+	return write()
+}
+
+// rankingHeader is what the file of a ranking begins with. Its sections are the
+// gradients of the heads and units of each layer, if there are any.
+type rankingHeader struct {
+	Settings map[string]string
+	Examples int
+	Scores   []byte // JSON
+}
+
+// rankOnce is rank, with what an earlier run measured, and kept for a later one.
+func (r *pruner) rankOnce(ctx context.Context, m *checkpoints.Model) (*ranking, error) {
+	path, costs := r.state("", rankingFile), r.costs != nil
+	var h rankingHeader
+	if r.Resume {
+		sections, err := checkpoints.ReadState(path, &h)
+		if err == nil && maps.Equal(h.Settings, r.settings) {
+			ranked := &ranking{Cut: r.Cut, model: m}
+			if n := len(sections) / 2; n > 0 {
+				ranked.gradients = &pruning.Gradients{Examples: h.Examples}
+				for l := range n {
+					ranked.gradients.Heads = append(ranked.gradients.Heads, sections[2*l].Data)
+					ranked.gradients.FFN = append(ranked.gradients.FFN, sections[2*l+1].Data)
+				}
+			}
+			return ranked, json.Unmarshal(h.Scores, &ranked.scores)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	ranked, err := r.rank(ctx, m, costs)
+	if err != nil || r.Importance.Method == pruning.Magnitude && ranked.gradients == nil {
+		return ranked, err
+	}
+	h = rankingHeader{Settings: r.settings}
+	if h.Scores, err = json.Marshal(ranked.scores); err != nil {
+		return nil, err
+	}
+	var sections []checkpoints.Section
+	if g := ranked.gradients; g != nil {
+		h.Examples = g.Examples
+		for l := range g.Heads {
+			sections = append(sections,
+				checkpoints.Section{Name: "heads/" + strconv.Itoa(l), Data: g.Heads[l]},
+				checkpoints.Section{Name: "ffn/" + strconv.Itoa(l), Data: g.FFN[l]})
+		}
+	}
+	return ranked, r.keep(path, func() error { return checkpoints.WriteState(path, checkpoints.State{Header: h, Sections: sections}) })
+}
+
+// price finds what heads and units cost, in operations or in milliseconds of
+// this machine, and under which circumstances that is measured.
+func (r *pruner) price(ctx context.Context, m *checkpoints.Model) error {
+	o := pruning.MeasureOptions{
+		DType: r.DType, Threads: r.Threads, Tokens: r.Tokens, Activation: r.Activation, Progress: r.Progress,
+	}
+	if o.Tokens == 0 {
+		some := &data.Dataset{Task: r.Set.Task, Examples: r.Set.Examples[:min(pruning.CostExamples, len(r.Set.Examples))]}
+		enc, err := evaluate.Encode(m, some, r.Importance.MaxLength)
+		if err != nil {
+			return err
+		}
+		o.Tokens = enc.MeanLength()
+	}
+	r.measuring = o
+	if r.FLOPs > 0 {
+		r.costs = pruning.FLOPs(m.Config, o.Tokens)
+		return nil
+	}
+	if err := pruning.Reachable(ctx, m, o, r.Targets...); err != nil {
+		return err
+	}
+	cfg := m.Config.Clone()
+	cfg.Activation = cmp.Or(r.Activation, cfg.Activation)
+	var err error
+	r.costs, err = pruning.CachedCosts(ctx, cfg, o, r.Costs())
+	return err
+}
+
+// choose finds what stays, with the times that were measured.
+func (r *pruner) choose(ctx context.Context, i int) (*pruning.Fit, error) {
+	scores, cfg := r.ranked.scores, r.start.Config
+	if len(r.Targets) > 0 {
+		return pruning.SearchLatency(ctx, r.start, scores, r.costs, r.Targets[i], r.measuring)
+	}
+	var masks pruning.Masks
+	var err error
+	switch {
+	case r.costs != nil:
+		whole := r.whole.Config
+		masks, err = pruning.Search(scores, cfg, r.costs, r.FLOPs*pruning.FLOPs(whole, r.measuring.Tokens).Of(whole.Layers))
+	case r.Global:
+		masks, err = pruning.SelectGlobal(scores, cfg, r.Heads, r.FFN, r.Normalize)
+	default:
+		masks, err = pruning.Select(scores, cfg, r.Heads, r.FFN)
+	}
+	return &pruning.Fit{Masks: masks}, err
+}
+
+// roundDir is the directory of a round before the last, in the output directory.
+func roundDir(round int) string {
+	return filepath.Join(distill.StagesDir, fmt.Sprintf("round-%d", round))
+}
+
+// iterate prunes in rounds. The models of the rounds before the last lie in
+// directories of distill.StagesDir.
+func (r *pruner) iterate(ctx context.Context) ([]Pruned, error) {
+	start, err := r.fewerLayers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if r.Scores != "" {
+		scores, err := pruning.Importance(ctx, start, r.Set, r.Importance)
+		if err != nil {
+			return nil, err
+		}
+		if err := checkpoints.WriteFile(r.Scores, scores.WriteJSON); err != nil {
+			return nil, err
+		}
+	}
+	folder := func(round int) string {
+		if round == r.Rounds {
+			return ""
+		}
+		return roundDir(round)
+	}
+	var last *checkpoints.Model // that the next cut is made of
+	m, err := pruning.Iterate(ctx, start, r.Set, pruning.IterateOptions{
+		ImportanceOptions: r.Importance, Rounds: r.Rounds,
+		Heads: r.Heads, FFN: r.FFN, Global: r.Global, Normalize: r.Normalize,
+		Keep: func(round int, cut func() (*checkpoints.Model, error)) (*checkpoints.Model, error) {
+			path, settings := r.state(folder(round), cutFile), r.of("round", strconv.Itoa(round))
+			m, _, err := r.earlier(path, settings)
+			if m != nil || err != nil {
+				return m, err
+			}
+			if m, err = cut(); err != nil {
+				return nil, err
+			}
+			if m, err = r.activated(m); err != nil {
+				return nil, err
+			}
+			if last != nil {
+				last.Close()
+			}
+			m = noted(m, settings, nil)
+			return m, r.keep(path, func() error { return m.SaveSkive(path) })
+		},
+		Recover: func(ctx context.Context, m *checkpoints.Model, round int) (*checkpoints.Model, error) {
+			o := r.recovery(fmt.Sprintf("round-%d", round))
+			o.Output = filepath.Join(r.Output, folder(round))
+			defer m.Close()
+			var err error
+			last, _, err = distill.Run(ctx, r.whole, m, r.Train, r.Dev, o)
+			return last, err
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer m.Close()
+	return []Pruned{{Output: r.Output, Before: r.before, Parameters: m.Parameters(), Bytes: m.Bytes()}}, r.clean("")
+}
