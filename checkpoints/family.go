@@ -159,7 +159,7 @@ func (f *family) rename(name string) string {
 // classifiesSequences tells whether the head is one that transformers calls
 // sequence classification.
 func (c Config) classifiesSequences() bool {
-	return len(c.Labels) > 0 && architectures[c.Head] == architectures[head.SingleLabel]
+	return len(c.Labels) > 0 && c.Head.Subject() == head.Texts
 }
 
 // HeadActivation is the activation of the dense layer between the first token

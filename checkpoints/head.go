@@ -13,15 +13,39 @@ import (
 // choice, which needs none.
 const scoreLabel = "score"
 
-// architectures are the classes of transformers by head, without the prefix of
-// the family.
-var architectures = map[head.Kind]string{
-	head.SingleLabel:         "ForSequenceClassification",
-	head.MultiLabel:          "ForSequenceClassification",
-	head.Regression:          "ForSequenceClassification",
-	head.MultipleChoice:      "ForMultipleChoice",
-	head.TokenClassification: "ForTokenClassification",
-	head.MaskedLM:            "ForMaskedLM",
+// row is what a kind of head is in a model.
+type row struct {
+	// architecture is its class of transformers without the prefix of the family.
+	architecture string
+	// noPooler says that the model has none, not even that of the encoder.
+	noPooler bool
+	// excess reports more labels than the head has outputs, and is nil where any
+	// number of labels is right.
+	excess func(labels int) error
+}
+
+var rows = map[head.Kind]row{
+	head.SingleLabel: {architecture: "ForSequenceClassification"},
+	head.MultiLabel:  {architecture: "ForSequenceClassification"},
+	head.Regression: {architecture: "ForSequenceClassification", excess: func(n int) error {
+		if n < 2 {
+			return nil
+		}
+		return fmt.Errorf("a regression to %d numbers: %w (to one is)", n, ErrUnsupported)
+	}},
+	head.MultipleChoice: {architecture: "ForMultipleChoice", excess: func(n int) error {
+		if n < 2 {
+			return nil
+		}
+		return fmt.Errorf("id2label has %d labels, a multiple choice has a score alone", n)
+	}},
+	head.TokenClassification: {architecture: "ForTokenClassification", noPooler: true},
+	head.MaskedLM: {architecture: "ForMaskedLM", excess: func(n int) error {
+		if n < 1 {
+			return nil
+		}
+		return fmt.Errorf("id2label has %d labels, a masked language model has none", n)
+	}},
 }
 
 const (
@@ -34,8 +58,8 @@ const (
 
 // classifies tells whether an architecture of transformers ends in a classifier.
 func classifies(architecture string) bool {
-	for kind, suffix := range architectures {
-		if kind != head.MaskedLM && strings.HasSuffix(architecture, suffix) {
+	for kind, r := range rows {
+		if kind.Outputs() != head.Tokens && strings.HasSuffix(architecture, r.architecture) {
 			return true
 		}
 	}
@@ -44,40 +68,35 @@ func classifies(architecture string) bool {
 
 // headOf is the head of an architecture of transformers with these labels.
 func headOf(architecture, problem string, labels int) head.Kind {
-	for _, kind := range []head.Kind{head.MultipleChoice, head.TokenClassification, head.MaskedLM} {
-		if strings.HasSuffix(architecture, architectures[kind]) {
+	for kind, r := range rows {
+		if kind.Subject() != head.Texts && strings.HasSuffix(architecture, r.architecture) {
 			return kind
 		}
 	}
-	switch {
-	case problem == string(head.MultiLabel):
-		return head.MultiLabel
-	case problem == string(head.Regression), problem == "" && labels == 1:
+	switch kind := head.Kind(problem); {
+	case problem == "" && labels == 1:
 		return head.Regression // as transformers takes a single label to be
+	case kind.Known() && kind.Subject() == head.Texts:
+		return kind
 	}
 	return head.SingleLabel
 }
 
 // validateHead checks that the labels are those of the head.
 func (c Config) validateHead() error {
-	if _, ok := architectures[c.Head]; !ok {
-		return fmt.Errorf("head %q: %w", c.Head, ErrUnsupported)
-	}
-	n := len(c.Labels)
+	r, ok := rows[c.Head]
 	switch {
-	case c.Head == head.MaskedLM && n > 0:
-		return fmt.Errorf("id2label has %d labels, a masked language model has none", n)
-	case c.Head == head.Regression && n > 1:
-		return fmt.Errorf("a regression to %d numbers: %w (to one is)", n, ErrUnsupported)
-	case c.Head == head.MultipleChoice && n > 1:
-		return fmt.Errorf("id2label has %d labels, a multiple choice has a score alone", n)
+	case !ok:
+		return fmt.Errorf("head %q: %w", c.Head, ErrUnsupported)
+	case r.excess != nil:
+		return r.excess(len(c.Labels))
 	}
 	return nil
 }
 
 // pooled tells whether the head reads the pooler.
 func (c Config) pooled() bool {
-	return c.Head != head.TokenClassification && c.Head != head.MaskedLM && len(c.Labels) > 0
+	return !c.Head.PerToken() && len(c.Labels) > 0
 }
 
 // SetHead gives the model a head, in place of the one it may have, with weights
@@ -88,10 +107,10 @@ func (m *Model) SetHead(kind head.Kind, labels []string, seed uint64) error {
 	cfg := m.Config.Clone()
 	cfg.Head, cfg.Labels, cfg.Pairs = kind, slices.Clone(labels), false
 	if len(labels) == 0 {
-		switch kind {
-		case head.Regression, head.MultipleChoice:
+		switch kind.Outputs() {
+		case head.Score:
 			cfg.Labels = []string{scoreLabel}
-		case head.MaskedLM:
+		case head.Tokens:
 		default:
 			return fmt.Errorf("a classifier needs at least one label")
 		}
@@ -104,7 +123,7 @@ func (m *Model) SetHead(kind head.Kind, labels []string, seed uint64) error {
 	}
 	for s := range m.Config.Tensors() {
 		// A pooler outlives a masked language model, which does not read it.
-		if s.Role.inHead() || s.Role == Pooler && kind == head.TokenClassification {
+		if s.Role.inHead() || s.Role == Pooler && rows[kind].noPooler {
 			delete(m.Tensors, s.Name)
 			delete(m.Tensors, s.scale())
 		}

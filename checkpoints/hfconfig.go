@@ -183,19 +183,21 @@ func parseConfig(text []byte) (parsedConfig, error) {
 		p.architecture = h.Architectures[0]
 	}
 	c.Head, c.Labels = headOf(p.architecture, valueOr(h.ProblemType, ""), len(labels)), labels
-	if c.Head == head.MultipleChoice && f.modelType == "electra" {
+	if c.Head.Subject() == head.Choices && f.modelType == "electra" {
 		if err := h.refuseSummary(); err != nil {
 			return parsedConfig{}, err
 		}
 	}
-	if c.Head == head.SingleLabel && len(labels) == 1 && h.ProblemType != nil {
+	if c.Head.OneClass() && len(labels) == 1 && h.ProblemType != nil {
 		return parsedConfig{}, fmt.Errorf("problem_type %q with one label, expected two labels or more, or problem_type %q", *h.ProblemType, head.Regression)
 	}
-	switch {
-	case c.Head == head.MaskedLM:
+	switch c.Head.Outputs() {
+	case head.Tokens:
 		c.Labels = nil
-	case c.Head == head.MultipleChoice, c.Head == head.Regression && !given:
-		c.Labels = []string{scoreLabel}
+	case head.Score:
+		if c.Head.Subject() == head.Choices || !given {
+			c.Labels = []string{scoreLabel}
+		}
 	}
 	if err := c.Validate(); err != nil {
 		return parsedConfig{}, err
@@ -504,7 +506,7 @@ func (m *Model) architecture() string {
 	if !m.HasHead() {
 		return class + "Model"
 	}
-	return class + architectures[m.Config.Head]
+	return class + rows[m.Config.Head].architecture
 }
 
 // ConfigJSON returns the model's config.json as SaveHF writes it: that of its
@@ -572,7 +574,7 @@ func formatConfig(m *Model, whole bool) ([]byte, error) {
 		out.add("id2label", names)
 		out.add("label2id", ids)
 	}
-	if c.Head == head.MultiLabel || c.Head == head.Regression {
+	if c.Head.Subject() == head.Texts && c.Head != "" {
 		out.add("problem_type", c.Head)
 	}
 	if c.Task != "" {

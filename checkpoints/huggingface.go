@@ -354,7 +354,7 @@ func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error 
 	_, hasBias := byName[classifierBias]
 	_, hasLM := byName[lmTransform]
 	switch {
-	case cfg.Head == head.MaskedLM && hasLM:
+	case cfg.Head.Outputs() == head.Tokens && hasLM:
 		if err := untieDecoder(byName); err != nil {
 			return err
 		}
@@ -451,7 +451,7 @@ func (m *Model) initialize(head []Spec) error {
 // would have with the labels that it may turn out to have, to ours.
 func (c parsedConfig) canonicalNames() map[string]string {
 	cfg := c.Config
-	if len(cfg.Labels) == 0 && cfg.Head != head.MaskedLM && (c.architecture == "" || classifies(c.architecture)) {
+	if len(cfg.Labels) == 0 && cfg.Head.Outputs() != head.Tokens && (c.architecture == "" || classifies(c.architecture)) {
 		cfg.Labels = defaultLabels(1)
 	}
 	names := make(map[string]string)

@@ -26,7 +26,7 @@ func InitBERT(cfg Config, seed uint64) *Model {
 		return m
 	}
 	for s := range cfg.Tensors() {
-		if s.Role != Pooler || cfg.Head != head.MaskedLM {
+		if s.Role != Pooler || !cfg.Head.PerToken() {
 			m.Tensors[s.Name] = m.fresh(s, seed)
 		}
 	}

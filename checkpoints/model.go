@@ -181,7 +181,9 @@ func (m *Model) share() *Model {
 }
 
 // HasHead reports whether the model ends in a head: it is no encoder alone.
-func (m *Model) HasHead() bool { return len(m.Config.Labels) > 0 || m.Config.Head == head.MaskedLM }
+func (m *Model) HasHead() bool {
+	return len(m.Config.Labels) > 0 || m.Config.Head.Outputs() == head.Tokens
+}
 
 // HasPooler reports whether the model has the dense layer that stands between
 // the encoder and the classifier.

@@ -320,11 +320,11 @@ func (c Config) Tensors() iter.Seq[Spec] {
 			linear(Down.In(l), Hidden, Units)
 			norm(OutputNorm.In(l), Hidden)
 		}
-		if c.pooled() || c.family().pooler && c.Head != head.TokenClassification {
+		if c.pooled() || c.family().pooler && !rows[c.Head].noPooler {
 			linear(Pooler.Part(), Hidden, Hidden)
 		}
 		switch {
-		case c.Head == head.MaskedLM:
+		case c.Head.Outputs() == head.Tokens:
 			add(Decoder.Part(), lmBias, Bias, Vocabulary)
 			linear(LMTransform.Part(), embedding, Hidden)
 			norm(LMNorm.Part(), embedding)

@@ -20,7 +20,6 @@ import (
 	"github.com/skive-ml/skive/data/reviews"
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/evaluate"
-	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/tokenize"
@@ -172,7 +171,7 @@ func (c *run) load() (err error) {
 		if err != nil {
 			return &SettingError{"task", err}
 		}
-		if task.Kind != head.SingleLabel {
+		if !task.Kind.OneClass() {
 			return settingError("task", "%s is %s, expected a task of one class", task.Name, strings.ReplaceAll(string(task.Kind), "_", " "))
 		}
 		columns := data.ReadOptions{TextColumn: c.TextColumn, PairColumn: c.PairColumn, LabelColumn: c.LabelColumn, RequireLabels: true}

@@ -62,7 +62,7 @@ func (e *Encoded) Label(i int) int { return int(e.labels[i]) }
 // labels words a row a token.
 func (e *Encoded) Rows(i int) (lo, hi int) {
 	lo, hi = int(e.first[i]), int(e.first[i+1])
-	if e.Task.Kind == head.TokenClassification {
+	if e.Task.Kind.Subject() == head.Words {
 		lo, hi = int(e.offsets[lo]), int(e.offsets[hi])
 	}
 	return lo, hi
@@ -95,6 +95,10 @@ type encodedPart struct {
 // text of a masked language model is not cut: its lines are laid end to end and
 // divided into sequences of maxLength tokens, so that nothing is lost.
 func Encode(ds *Dataset, tok *tokenize.Tokenizer, maxLength int) (*Encoded, error) {
+	kind, err := ds.Task.kindOf()
+	if err != nil {
+		return nil, err
+	}
 	n := len(ds.Examples)
 	parts := make([]encodedPart, (n+encodeChunk-1)/encodeChunk)
 	var next atomic.Int64
@@ -109,7 +113,7 @@ func Encode(ds *Dataset, tok *tokenize.Tokenizer, maxLength int) (*Encoded, erro
 				}
 				p := &parts[c]
 				for i := c * encodeChunk; i < min((c+1)*encodeChunk, n); i++ {
-					if err := p.encode(&e, &ds.Examples[i], ds.Task.Kind, tok, maxLength); err != nil {
+					if err := kind.encode(p, &e, &ds.Examples[i], tok, maxLength); err != nil {
 						p.err = fmt.Errorf("example %d: %w", i+1, err)
 						return
 					}
@@ -129,7 +133,7 @@ func Encode(ds *Dataset, tok *tokenize.Tokenizer, maxLength int) (*Encoded, erro
 	if total > 1<<31-1 {
 		return nil, fmt.Errorf("data set of %d tokens is larger than 2^31-1", total)
 	}
-	if ds.Task.Kind == head.MaskedLM {
+	if ds.Task.Kind.Subject() == head.Masks {
 		return pack(ds.Task, parts, tok, maxLength)
 	}
 	out := &Encoded{
@@ -152,7 +156,7 @@ func Encode(ds *Dataset, tok *tokenize.Tokenizer, maxLength int) (*Encoded, erro
 		out.wordEnds = accumulate(out.wordEnds, p.wordCounts)
 		*p = encodedPart{}
 	}
-	out.truth(ds)
+	out.truth(ds, kind)
 	return out, nil
 }
 
@@ -164,35 +168,41 @@ func accumulate(sums, counts []int32) []int32 {
 	return sums
 }
 
-// encode appends an example.
-func (p *encodedPart) encode(e *tokenize.Encoding, ex *Example, kind head.Kind, tok *tokenize.Tokenizer, maxLength int) error {
-	o := tokenize.Options{MaxLength: maxLength, Offsets: kind == head.TokenClassification}
-	if kind == head.MaskedLM {
-		o.MaxLength = 0
+// sequence appends a text or a pair.
+func (p *encodedPart) sequence(e *tokenize.Encoding, text, pair string, hasPair bool, tok *tokenize.Tokenizer, o tokenize.Options) error {
+	var err error
+	if hasPair {
+		err = tok.EncodePair(e, text, pair, o)
+	} else {
+		err = tok.Encode(e, text, o)
 	}
-	sequence := func(text, pair string, hasPair bool) error {
-		var err error
-		if hasPair {
-			err = tok.EncodePair(e, text, pair, o)
-		} else {
-			err = tok.Encode(e, text, o)
-		}
-		p.ids = append(p.ids, e.IDs...)
-		p.types = append(p.types, e.TypeIDs...)
-		p.lengths = append(p.lengths, int32(len(e.IDs)))
-		return err
-	}
-	if kind == head.MultipleChoice {
-		for _, choice := range ex.Choices {
-			if err := sequence(ex.Text, choice, true); err != nil {
-				return err
-			}
-		}
-		p.counts = append(p.counts, int32(len(ex.Choices)))
-		return nil
-	}
+	p.ids = append(p.ids, e.IDs...)
+	p.types = append(p.types, e.TypeIDs...)
+	p.lengths = append(p.lengths, int32(len(e.IDs)))
+	return err
+}
+
+// text appends an example of one sequence.
+func (p *encodedPart) text(e *tokenize.Encoding, ex *Example, tok *tokenize.Tokenizer, maxLength int) error {
 	p.counts = append(p.counts, 1)
-	if err := sequence(ex.Text, ex.Pair, ex.HasPair); err != nil || kind != head.TokenClassification {
+	return p.sequence(e, ex.Text, ex.Pair, ex.HasPair, tok, tokenize.Options{MaxLength: maxLength})
+}
+
+// choices appends an example of one sequence for each choice.
+func (p *encodedPart) choices(e *tokenize.Encoding, ex *Example, tok *tokenize.Tokenizer, maxLength int) error {
+	for _, choice := range ex.Choices {
+		if err := p.sequence(e, ex.Text, choice, true, tok, tokenize.Options{MaxLength: maxLength}); err != nil {
+			return err
+		}
+	}
+	p.counts = append(p.counts, int32(len(ex.Choices)))
+	return nil
+}
+
+// labelled appends an example of one sequence with the labels of its words.
+func (p *encodedPart) labelled(e *tokenize.Encoding, ex *Example, tok *tokenize.Tokenizer, maxLength int) error {
+	p.counts = append(p.counts, 1)
+	if err := p.sequence(e, ex.Text, ex.Pair, ex.HasPair, tok, tokenize.Options{MaxLength: maxLength, Offsets: true}); err != nil {
 		return err
 	}
 	at := len(p.tokenLabels)
@@ -235,12 +245,9 @@ func places(ex *Example) ([][2]int32, error) {
 }
 
 // truth fills in what the examples are compared with.
-func (e *Encoded) truth(ds *Dataset) {
-	switch ds.Task.Kind {
-	case head.Regression:
-		e.width = 1
-	case head.MultiLabel:
-		e.width = len(ds.Task.Labels)
+func (e *Encoded) truth(ds *Dataset, k kind) {
+	if k.targets != nil {
+		e.width = k.targets(ds.Task)
 	}
 	e.targets = make([]float32, len(ds.Examples)*e.width)
 	for i := range ds.Examples {
@@ -248,13 +255,8 @@ func (e *Encoded) truth(ds *Dataset) {
 		e.labels[i] = int32(ex.Label)
 		e.values = append(e.values, ex.Value)
 		e.groups = append(e.groups, int32(ex.Group))
-		switch ds.Task.Kind {
-		case head.Regression:
-			e.targets[i] = ex.Value
-		case head.MultiLabel:
-			for _, l := range ex.Labels {
-				e.targets[i*e.width+int(l)] = 1
-			}
+		if k.target != nil {
+			k.target(ex, e.targets[i*e.width:][:e.width])
 		}
 	}
 }
@@ -313,8 +315,9 @@ func (e *Encoded) Fill(b *Batch, examples []int32) {
 	b.IDs, b.TypeIDs, b.Positions = b.IDs[:0], b.TypeIDs[:0], b.Positions[:0]
 	b.Offsets, b.Labels, b.Index = append(b.Offsets[:0], 0), b.Labels[:0], b.Index[:0]
 	b.Targets, b.TokenLabels, b.Words = b.Targets[:0], b.TokenLabels[:0], b.Words[:0]
+	subject := e.Task.Kind.Subject()
 	for _, ex := range examples {
-		if e.Task.Kind == head.TokenClassification {
+		if subject == head.Words {
 			for _, w := range e.words[e.wordEnds[ex]:e.wordEnds[ex+1]] {
 				if w.token >= 0 {
 					b.Words = append(b.Words, int32(len(b.IDs))+w.token)
@@ -330,12 +333,12 @@ func (e *Encoded) Fill(b *Batch, examples []int32) {
 			}
 			b.Offsets = append(b.Offsets, int32(len(b.IDs)))
 			label := e.labels[ex]
-			if e.Task.Kind == head.MultipleChoice && label >= 0 {
+			if subject == head.Choices && label >= 0 {
 				label = b2i(s-e.first[ex] == label)
 			}
 			b.Labels = append(b.Labels, label)
 			b.Index = append(b.Index, ex)
-			if e.Task.Kind == head.TokenClassification {
+			if subject == head.Words {
 				b.TokenLabels = append(b.TokenLabels, e.tokenLabels[lo:hi]...)
 			}
 		}

@@ -134,7 +134,7 @@ func (o *Outcome) Scheme() string {
 
 // tagging is the task's in an outcome of words.
 func (o *Outcome) tagging() *tagging {
-	if o.Task.Kind != head.TokenClassification {
+	if o.Task.Kind.Subject() != head.Words {
 		return nil
 	}
 	return o.Task.tagging()

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/skive-ml/skive/head"
 )
 
 // A LabelsError tells that classes of a task are not among those of a model.
@@ -42,12 +40,7 @@ func list(labels []string) string {
 // The data set is returned as it is where it has no labels by name, and shared
 // where the order is the same. What does not match is a *LabelsError.
 func (ds *Dataset) Relabel(labels []string) (*Dataset, error) {
-	switch ds.Task.Kind {
-	case head.SingleLabel, head.MultiLabel, head.TokenClassification:
-	default:
-		return ds, nil
-	}
-	if len(ds.Task.Labels) == 0 || len(labels) == 0 || slices.Equal(ds.Task.Labels, labels) {
+	if !ds.Task.Kind.Named() || len(ds.Task.Labels) == 0 || len(labels) == 0 || slices.Equal(ds.Task.Labels, labels) {
 		return ds, nil
 	}
 	order, names, err := matchLabels(ds.Task.Labels, labels)
@@ -72,7 +65,7 @@ func (ds *Dataset) Relabel(labels []string) (*Dataset, error) {
 	out.Examples = slices.Clone(ds.Examples)
 	for i := range out.Examples {
 		e := &out.Examples[i]
-		if ds.Task.Kind == head.SingleLabel {
+		if ds.Task.Kind.OneClass() {
 			e.Label = to(e.Label)
 		}
 		e.Labels = slices.Clone(e.Labels)

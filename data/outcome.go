@@ -48,42 +48,42 @@ func (o *Outcome) Metric(name string) (float64, error) {
 
 // metrics are the metrics that the outcome has.
 func (o *Outcome) metrics() map[string]func(*Outcome) float64 {
-	classes := func(f func(predicted, want []int32) float64) func(*Outcome) float64 {
-		return func(o *Outcome) float64 { return f(o.Predicted, o.Want) }
+	k, err := o.Task.kindOf()
+	if err != nil {
+		return nil
 	}
-	switch o.Task.Kind {
-	case head.Regression:
-		return map[string]func(*Outcome) float64{
-			"pearson":  func(o *Outcome) float64 { return Pearson(o.Scores, o.Values) },
-			"spearman": func(o *Outcome) float64 { return Spearman(o.Scores, o.Values) },
-		}
-	case head.MultiLabel:
-		return map[string]func(*Outcome) float64{
-			"f1_micro": classes(F1), "f1_macro": (*Outcome).labelF1, "accuracy": (*Outcome).exactMatch,
-		}
-	case head.TokenClassification:
-		all := map[string]func(*Outcome) float64{"accuracy": classes(Accuracy)}
-		if tg := o.Task.tagging(); tg != nil {
-			all["entity_f1"] = func(o *Outcome) float64 { return o.entityF1(tg, nil) }
-			if s := o.scheme(tg); s != nil {
-				all["entity_f1_strict"] = func(o *Outcome) float64 { return o.entityF1(tg, s) }
-			}
-		}
-		return all
-	case head.MultipleChoice:
-		return map[string]func(*Outcome) float64{"accuracy": classes(Accuracy)}
-	case head.MaskedLM:
-		return map[string]func(*Outcome) float64{"accuracy": classes(Accuracy), "perplexity": (*Outcome).perplexity}
+	all := k.metrics(o)
+	if o.Task.definition().queries {
+		all["f1"], all["em"] = (*Outcome).earned, (*Outcome).chosenRight
 	}
+	return all
+}
+
+// ofClasses is a metric of the classes that are predicted and true.
+func ofClasses(f func(predicted, want []int32) float64) func(*Outcome) float64 {
+	return func(o *Outcome) float64 { return f(o.Predicted, o.Want) }
+}
+
+// classMetrics are those of one class of a text.
+func classMetrics(o *Outcome) map[string]func(*Outcome) float64 {
 	all := map[string]func(*Outcome) float64{
-		"accuracy": classes(Accuracy), "matthews": classes(Matthews), "f1_macro": classes(MacroF1),
+		"accuracy": ofClasses(Accuracy), "matthews": ofClasses(Matthews), "f1_macro": ofClasses(MacroF1),
 		"f1a": (*Outcome).positiveF1, "em": (*Outcome).exactMatch, "parity": (*Outcome).parity,
 	}
 	if len(o.Task.Labels) == 2 || o.Task.Positive != "" {
 		all["f1"] = (*Outcome).positiveF1
 	}
-	if o.Task.Name == "record" {
-		all["f1"], all["em"] = (*Outcome).earned, (*Outcome).chosenRight
+	return all
+}
+
+// wordMetrics are those of the classes of words.
+func wordMetrics(o *Outcome) map[string]func(*Outcome) float64 {
+	all := map[string]func(*Outcome) float64{"accuracy": ofClasses(Accuracy)}
+	if tg := o.Task.tagging(); tg != nil {
+		all["entity_f1"] = func(o *Outcome) float64 { return o.entityF1(tg, nil) }
+		if s := o.scheme(tg); s != nil {
+			all["entity_f1_strict"] = func(o *Outcome) float64 { return o.entityF1(tg, s) }
+		}
 	}
 	return all
 }
@@ -98,7 +98,7 @@ func (o *Outcome) Interval(name string) ([2]float64, error) {
 		return [2]float64{}, err
 	}
 	units := o.units()
-	if name == "accuracy" && (len(units) == len(o.Unit) || o.Task.Kind == head.MultiLabel) {
+	if name == "accuracy" && (len(units) == len(o.Unit) || o.Task.Kind.Outputs() == head.Labels) {
 		return Wilson(value, len(units)), nil
 	}
 	score := o.metrics()[name]
@@ -120,7 +120,7 @@ func (o *Outcome) Difference(other *Outcome, name string) (float64, [2]float64, 
 	if err != nil {
 		return 0, [2]float64{}, err
 	}
-	words := o.Task.Kind == head.MaskedLM // Values are losses there, not what is true
+	words := o.Task.Kind.Subject() == head.Masks // Values are losses there, not what is true
 	if o.Task.Kind != other.Task.Kind || !slices.Equal(o.Unit, other.Unit) || !o.sameTruth(other) ||
 		!words && !slices.Equal(o.Values, other.Values) {
 		return 0, [2]float64{}, fmt.Errorf("metric %s: the outcomes are not of the same data and labels in the same order", name)
@@ -136,12 +136,7 @@ func (o *Outcome) Difference(other *Outcome, name string) (float64, [2]float64, 
 // whose labels may stand in another order.
 func (o *Outcome) sameTruth(other *Outcome) bool {
 	mine, theirs := o.Task.Labels, other.Task.Labels
-	switch o.Task.Kind {
-	case head.SingleLabel, head.TokenClassification, head.MultiLabel:
-	default:
-		return slices.Equal(o.Want, other.Want)
-	}
-	if slices.Equal(mine, theirs) || numbersOnly(mine) || numbersOnly(theirs) || o.Task.Name == "record" {
+	if !o.Task.Kind.Named() || slices.Equal(mine, theirs) || numbersOnly(mine) || numbersOnly(theirs) || o.Task.definition().queries {
 		return slices.Equal(o.Want, other.Want)
 	}
 	order := make([]int32, len(mine))
@@ -151,7 +146,7 @@ func (o *Outcome) sameTruth(other *Outcome) bool {
 			order[i] = int32(n)
 		}
 	}
-	if o.Task.Kind != head.MultiLabel {
+	if o.Task.Kind.Outputs() != head.Labels {
 		return slices.EqualFunc(o.Want, other.Want, func(a, b int32) bool { return int(a) < len(order) && order[a] == b })
 	}
 	if len(mine) != len(theirs) || len(o.Want) != len(other.Want) || slices.Contains(order, -1) {
@@ -298,77 +293,97 @@ func (o *Outcome) labelF1() float64 {
 	return sum / float64(n)
 }
 
+// measuring is an outcome under construction.
+type measuring struct {
+	*Encoded
+	*Outcome
+	columns int
+	// grouped and queries are those of the task's definition.
+	grouped, queries bool
+	positive         int32
+	likeliest        int // answer to the present query of ReCoRD
+	loss             float64
+	answers          int
+}
+
 // Outcome compares a model's outputs, rows of so many columns as Rows numbers
 // them, with the truth of the examples, which must all have one. What is measured
 // together stands side by side in it, all else in the order of the examples. The
 // task is no masked language model's.
 func (e *Encoded) Outcome(outputs []float32, columns int) *Outcome {
-	o := &Outcome{Task: e.Task}
-	loss, answers := 0.0, 0
-	positive := e.Task.positive()
-	likeliest := -1 // answer to the present query of ReCoRD
-	for _, i := range e.order() {
-		lo, hi := e.Rows(i)
-		rows := outputs[lo*columns : hi*columns]
-		answer := func(predicted, want, unit int32) {
-			o.Predicted, o.Want, o.Unit = append(o.Predicted, predicted), append(o.Want, want), append(o.Unit, unit)
-		}
-		switch e.Task.Kind {
-		case head.Regression:
-			o.Scores, o.Values, o.Unit = append(o.Scores, rows[0]), append(o.Values, e.values[i]), append(o.Unit, int32(i))
-			d := float64(rows[0]) - float64(e.values[i])
-			loss += d * d
-			answers++
-		case head.MultiLabel:
-			for l, x := range rows {
-				want := int32(e.targets[i*e.width+l])
-				answer(b2i(x > 0), want, int32(i))
-				loss += softplus(float64(x)) - float64(want)*float64(x)
-				answers++
-			}
-		case head.TokenClassification:
-			for _, w := range e.words[e.wordEnds[i]:e.wordEnds[i+1]] {
-				if w.label < 0 {
-					continue
-				}
-				if w.token < 0 { // cut off: the model says nothing of it
-					answer(e.Task.outside(), w.label, int32(i))
-					continue
-				}
-				row := rows[int(w.token)*columns:][:columns]
-				answer(argmax(row), w.label, int32(i))
-				loss += crossEntropy(row, int(w.label))
-				answers++
-			}
-		case head.MultipleChoice:
-			answer(argmax(rows), e.labels[i], int32(i))
-			loss += crossEntropy(rows, int(e.labels[i]))
-			answers++
-		default:
-			unit := int32(i)
-			if slices.Contains(grouped, e.Task.Name) {
-				unit = e.groups[i]
-			}
-			answer(argmax(rows), e.labels[i], unit)
-			if e.Task.Name == "record" {
-				o.Values = append(o.Values, e.values[i])
-				o.Scores = append(o.Scores, margin(rows, int(positive)))
-				last := len(o.Predicted) - 1
-				o.Predicted[last], o.Want[last] = 0, b2i(e.labels[i] == positive)
-				if likeliest < 0 || o.Unit[likeliest] != unit {
-					likeliest = last
-					o.Predicted[last] = 1
-				} else if o.Scores[last] > o.Scores[likeliest] {
-					o.Predicted[likeliest], o.Predicted[last] = 0, 1
-					likeliest = last
-				}
-			}
-			loss += crossEntropy(rows, int(e.labels[i]))
-			answers++
-		}
+	def := e.Task.definition()
+	m := measuring{
+		Encoded: e, Outcome: &Outcome{Task: e.Task}, columns: columns,
+		grouped: def.grouped, queries: def.queries, positive: e.Task.positive(), likeliest: -1,
 	}
-	o.Loss = ratio(loss, float64(answers))
-	return o
+	measure := kinds[e.Task.Kind].measure
+	for _, i := range e.order(m.grouped) {
+		lo, hi := e.Rows(i)
+		measure(&m, i, outputs[lo*columns:hi*columns])
+	}
+	m.Loss = ratio(m.loss, float64(m.answers))
+	return m.Outcome
+}
+
+// answer appends an answer that is a class, and its loss.
+func (m *measuring) answer(predicted, want, unit int32, loss float64) {
+	m.Predicted, m.Want, m.Unit = append(m.Predicted, predicted), append(m.Want, want), append(m.Unit, unit)
+	m.loss += loss
+	m.answers++
+}
+
+func (m *measuring) number(i int, rows []float32) {
+	m.Scores, m.Values, m.Unit = append(m.Scores, rows[0]), append(m.Values, m.values[i]), append(m.Unit, int32(i))
+	d := float64(rows[0]) - float64(m.values[i])
+	m.loss += d * d
+	m.answers++
+}
+
+func (m *measuring) labels(i int, rows []float32) {
+	for l, x := range rows {
+		want := int32(m.targets[i*m.width+l])
+		m.answer(b2i(x > 0), want, int32(i), softplus(float64(x))-float64(want)*float64(x))
+	}
+}
+
+func (m *measuring) words(i int, rows []float32) {
+	for _, w := range m.Encoded.words[m.wordEnds[i]:m.wordEnds[i+1]] {
+		if w.label < 0 {
+			continue
+		}
+		if w.token < 0 { // cut off: the model says nothing of it
+			m.Predicted, m.Want, m.Unit = append(m.Predicted, m.Outcome.Task.outside()), append(m.Want, w.label), append(m.Unit, int32(i))
+			continue
+		}
+		row := rows[int(w.token)*m.columns:][:m.columns]
+		m.answer(argmax(row), w.label, int32(i), crossEntropy(row, int(w.label)))
+	}
+}
+
+func (m *measuring) choice(i int, rows []float32) {
+	m.answer(argmax(rows), m.Encoded.labels[i], int32(i), crossEntropy(rows, int(m.Encoded.labels[i])))
+}
+
+func (m *measuring) class(i int, rows []float32) {
+	unit, label := int32(i), m.Encoded.labels[i]
+	if m.grouped {
+		unit = m.groups[i]
+	}
+	m.answer(argmax(rows), label, unit, crossEntropy(rows, int(label)))
+	if !m.queries {
+		return
+	}
+	m.Values = append(m.Values, m.values[i])
+	m.Scores = append(m.Scores, margin(rows, int(m.positive)))
+	last := len(m.Predicted) - 1
+	m.Predicted[last], m.Want[last] = 0, b2i(label == m.positive)
+	if m.likeliest < 0 || m.Unit[m.likeliest] != unit {
+		m.likeliest = last
+		m.Predicted[last] = 1
+	} else if m.Scores[last] > m.Scores[m.likeliest] {
+		m.Predicted[m.likeliest], m.Predicted[last] = 0, 1
+		m.likeliest = last
+	}
 }
 
 // Answered returns the examples of the data set that was encoded with a model's
@@ -376,56 +391,49 @@ func (e *Encoded) Outcome(outputs []float32, columns int) *Outcome {
 // masked language model's.
 func (e *Encoded) Answered(ds *Dataset, outputs []float32, columns int) *Dataset {
 	out := &Dataset{Task: ds.Task, Examples: slices.Clone(ds.Examples)}
+	answered := kinds[e.Task.Kind].answered
 	for i := range out.Examples {
 		lo, hi := e.Rows(i)
-		rows, ex := outputs[lo*columns:hi*columns], &out.Examples[i]
-		switch ex.Label = 0; e.Task.Kind {
-		case head.Regression:
-			ex.Value = rows[0]
-		case head.MultiLabel:
-			ex.Labels = nil
-			for l, x := range rows {
-				if x > 0 {
-					ex.Labels = append(ex.Labels, int32(l))
-				}
-			}
-		case head.TokenClassification:
-			ex.Labels = nil
-			for _, w := range e.words[e.wordEnds[i]:e.wordEnds[i+1]] {
-				label := int32(-1)
-				if w.token >= 0 {
-					label = argmax(rows[int(w.token)*columns:][:columns])
-				}
-				ex.Labels = append(ex.Labels, label)
-			}
-		default: // a row of classes, or a column of choices
-			ex.Label = int(argmax(rows))
-		}
+		ex := &out.Examples[i]
+		ex.Label = 0
+		answered(e, ex, i, outputs[lo*columns:hi*columns], columns)
 	}
 	return out
 }
 
+// chosen makes the likeliest class, or choice, an example's truth.
+func chosen(_ *Encoded, ex *Example, _ int, rows []float32, _ int) { ex.Label = int(argmax(rows)) }
+
+// labelledWords makes the likeliest class of each word its truth.
+func labelledWords(e *Encoded, ex *Example, i int, rows []float32, columns int) {
+	ex.Labels = nil
+	for _, w := range e.words[e.wordEnds[i]:e.wordEnds[i+1]] {
+		label := int32(-1)
+		if w.token >= 0 {
+			label = argmax(rows[int(w.token)*columns:][:columns])
+		}
+		ex.Labels = append(ex.Labels, label)
+	}
+}
+
 // order returns the numbers of the examples as an outcome has them: in their own
-// order, what is measured together side by side.
-func (e *Encoded) order() []int {
+// order, or what is measured together side by side.
+func (e *Encoded) order(grouped bool) []int {
 	order := make([]int, e.Len())
 	first := map[int32]int{} // example of each group
 	for i := range order {
 		order[i] = i
-		if slices.Contains(grouped, e.Task.Name) {
+		if grouped {
 			if _, ok := first[e.groups[i]]; !ok {
 				first[e.groups[i]] = i
 			}
 		}
 	}
-	if len(first) > 0 {
+	if grouped {
 		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(first[e.groups[a]], first[e.groups[b]]) })
 	}
 	return order
 }
-
-// grouped are the tasks of single labels that are measured by groups.
-var grouped = []string{"multirc", "record", "axg"}
 
 // outside is the label of a word that belongs to no entity, or -1, which is
 // none of the labels.

@@ -192,7 +192,7 @@ func TestMetricsOfEveryTask(t *testing.T) {
 		if o.Task.Kind == head.Regression || o.Task.Kind == head.MaskedLM || name == "record" {
 			o.Scores, o.Values = []float32{1, 2}, []float32{1, 3}
 		}
-		if o.Task.general() {
+		if o.Task.Kind.Named() && len(o.Task.Labels) == 0 {
 			o.Task.Labels = []string{"O", "B-X"}
 		}
 		for _, metric := range o.Task.Metrics() {

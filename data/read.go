@@ -87,12 +87,10 @@ func parse(path, name string, content []byte, task Task, o ReadOptions) (*Datase
 		return &FileError{path, line, fmt.Errorf(format, args...)}
 	}
 	o.RequireLabels = o.RequireLabels && !o.NoLabels
-	def := definition{Task: task}
-	for _, d := range definitions {
-		if d.Name == task.Name {
-			d.Task = task
-			def = d
-		}
+	def := task.definition()
+	kind, err := task.kindOf()
+	if err != nil {
+		return nil, fail(0, "%w", err)
 	}
 	rows, err := newRows(name, content, &def, o)
 	if err != nil {
@@ -103,14 +101,13 @@ func parse(path, name string, content []byte, task Task, o ReadOptions) (*Datase
 		labels = task.Labels
 	}
 	p := parser{def: &def, o: o, labels: labels}
-	switch task.Kind {
-	case head.SingleLabel, head.MultiLabel, head.TokenClassification:
+	if task.Kind.Named() {
 		p.infer = len(labels) == 0
-	default:
+	} else {
 		p.labels = nil
 	}
 	p.columns()
-	if task.Kind == head.MultiLabel && !o.NoLabels {
+	if task.Kind.Outputs() == head.Labels && !o.NoLabels {
 		again, err := newRows(name, content, &def, o)
 		if err != nil {
 			return nil, fail(1, "%w", err)
@@ -122,6 +119,9 @@ func parse(path, name string, content []byte, task Task, o ReadOptions) (*Datase
 		}
 	}
 	records := def.records
+	if records == nil {
+		records = kind.records
+	}
 	if records == nil {
 		records = one
 	}
@@ -142,7 +142,7 @@ func parse(path, name string, content []byte, task Task, o ReadOptions) (*Datase
 			ds.Examples = append(ds.Examples, some...)
 			// A file that has begun well has an example a line, if it is not one of
 			// words. Room for all at once takes half the memory of growing by and by.
-			if len(ds.Examples) == 1<<12 && def.Kind != head.TokenClassification && o.Limit == 0 {
+			if len(ds.Examples) == 1<<12 && def.Kind.Subject() != head.Words && o.Limit == 0 {
 				ds.Examples = slices.Grow(ds.Examples, max(0, filledLines(content)-len(ds.Examples)))
 			}
 		case errSkip:
@@ -158,7 +158,7 @@ func parse(path, name string, content []byte, task Task, o ReadOptions) (*Datase
 		}
 		return nil, &FileError{path, 0, err}
 	}
-	if p.ungrouped && (task.Name != "axg" || !pairs(ds.Examples)) {
+	if p.ungrouped && (def.regroup == nil || !def.regroup(ds.Examples)) {
 		ds.Task.Further = nil // they are measured by groups
 	}
 	if o.NoLabels {
@@ -172,7 +172,7 @@ func parse(path, name string, content []byte, task Task, o ReadOptions) (*Datase
 		}
 	}
 	ds.Task.Labels = slices.Clone(p.labels)
-	if ds.Task.Name == "text" || ds.Task.Name == "multilabel" || ds.Task.Name == "regression" {
+	if def.free {
 		ds.Task.Pair = ds.Examples[0].HasPair
 	}
 	return ds, nil
@@ -295,20 +295,7 @@ func (p *parser) example(r row, line int) (Example, error) {
 	if p.o.NoLabels {
 		return e, nil
 	}
-	switch p.def.Kind {
-	case head.MaskedLM:
-		e.Label = 0
-	case head.Regression:
-		e.Label, e.Value, err = p.value(c, l.label)
-	case head.MultiLabel:
-		e.Label, e.Labels, err = p.several(c, l.label, line)
-	default:
-		if p.def.noGold && (c.text == "-" || wholeNumber(c.text) == "-1" && p.o.RequireLabels) {
-			return e, errSkip
-		}
-		e.Label, err = p.label(c, l.label, line)
-	}
-	return e, err
+	return e, kinds[p.def.Kind].label(p, &e, c, l.label, line)
 }
 
 // value returns the number that a cell holds, and 0, or -1 for none.
@@ -491,7 +478,7 @@ func (p *parser) label(c cell, column string, line int) (int, error) {
 	if number && name == "-1" && !p.o.RequireLabels && !slices.Contains(p.labels, name) {
 		return -1, nil // what test files have in the place of a label
 	}
-	if number && name == ignoredWord && p.def.Kind == head.TokenClassification && !slices.Contains(p.labels, name) {
+	if number && name == ignoredWord && p.def.Kind.Subject() == head.Words && !slices.Contains(p.labels, name) {
 		return -1, nil
 	}
 	if p.infer {
@@ -552,7 +539,7 @@ func (p *parser) inferLabels(ds *Dataset) error {
 	}
 	for i := range ds.Examples {
 		e := &ds.Examples[i]
-		if ds.Task.Kind == head.SingleLabel && e.Label >= 0 {
+		if ds.Task.Kind.OneClass() && e.Label >= 0 {
 			e.Label = number[p.names[e.Label]]
 		}
 		for j, l := range e.Labels {
@@ -561,7 +548,7 @@ func (p *parser) inferLabels(ds *Dataset) error {
 			}
 		}
 	}
-	if len(p.labels) == 1 && p.o.RequireLabels && ds.Task.Kind == head.SingleLabel {
+	if len(p.labels) == 1 && p.o.RequireLabels && ds.Task.Kind.OneClass() {
 		return fmt.Errorf("all labels are %q, expected two classes at least", p.labels[0])
 	}
 	return nil

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/bounded"
 )
 
@@ -64,7 +63,8 @@ var errSkip = errors.New("skipped")
 func newRows(name string, content []byte, def *definition, o ReadOptions) (rows, error) {
 	trimmed := bytes.TrimLeft(content, " \t\r\n")
 	ext := filepath.Ext(name)
-	table := ext == ".csv" || ext == ".tsv" && def.Kind != head.TokenClassification
+	kind := kinds[def.Kind]
+	table := ext == ".csv" || ext == ".tsv" && !kind.tsv
 	switch {
 	case len(trimmed) == 0:
 		return &jsonLines{}, nil
@@ -73,13 +73,11 @@ func newRows(name string, content []byte, def *definition, o ReadOptions) (rows,
 			return newJSONArray(content)
 		}
 		return &jsonLines{rest: content}, nil
-	case def.Kind == head.MaskedLM && !table:
-		return &lines{tsvRows{rest: content, record: fields{columns: map[string]int{"text": 0}}}}, nil
-	case def.Kind == head.TokenClassification && !table:
-		return newCoNLL(content, o)
+	case kind.lines != nil && !table:
+		return kind.lines(content, o)
 	case ext == ".csv":
 		return newCSV(content)
-	case ext == ".tsv", ext == ".txt" && def.Name != "text":
+	case ext == ".tsv", ext == ".txt" && !def.noTable:
 		return newTSV(content, def)
 	}
 	return nil, fmt.Errorf("unknown format (expected a name in .jsonl, .json, .csv or .tsv, and .gz where compressed)")
@@ -199,6 +197,10 @@ func (t *tsvRows) next() (row, int, error) {
 
 // lines reads plain text, a record a line. Lines of white space are passed over.
 type lines struct{ tsvRows }
+
+func newLines(content []byte) rows {
+	return &lines{tsvRows{rest: content, record: fields{columns: map[string]int{"text": 0}}}}
+}
 
 func (l *lines) next() (row, int, error) {
 	for {

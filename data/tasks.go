@@ -30,28 +30,18 @@ type Task struct {
 
 // Metrics returns the names of the task's metrics, the main one first.
 func (t Task) Metrics() []string {
-	main, further := t.Metric, t.Further
-	if main == "" {
-		switch t.Kind {
-		case head.MultiLabel:
-			main, further = "f1_micro", []string{"f1_macro", "accuracy"}
-		case head.Regression:
-			main, further = "pearson", []string{"spearman"}
-		case head.TokenClassification:
-			main, further = "accuracy", nil
-			if tg := t.tagging(); tg != nil {
-				main, further = "entity_f1", []string{"accuracy"}
-				if tg.schemes != nil {
-					further = []string{"entity_f1_strict", "accuracy"}
-				}
-			}
-		case head.MaskedLM:
-			main, further = "perplexity", []string{"accuracy"}
-		default:
-			main = "accuracy"
+	if t.Metric != "" {
+		return append([]string{t.Metric}, t.Further...)
+	}
+	own := t.Kind.Metrics()
+	if t.Kind.Subject() == head.Words {
+		if tg := t.tagging(); tg != nil && tg.schemes != nil {
+			own = append([]string{"entity_f1", "entity_f1_strict"}, own...)
+		} else if tg != nil {
+			own = append([]string{"entity_f1"}, own...)
 		}
 	}
-	return append([]string{main}, further...)
+	return append(slices.Clone(own), t.Further...)
 }
 
 // layout names the columns that hold an example in one form of a task's files.
@@ -69,7 +59,16 @@ type definition struct {
 	// reader of it skips (QQP), and noGold that "-" in the place of the label
 	// says that the annotators did not agree, which every user of it skips.
 	ragged, noGold bool
-	// records, when set, makes examples of a record in place of the layouts.
+	// grouped says that what examples have in common is measured together, and
+	// queries that of each group the likeliest example is the answer (ReCoRD).
+	// regroup finds the groups of examples that do not name them.
+	grouped, queries bool
+	regroup          func(examples []Example) bool
+	// free says that the examples are single texts or pairs as a file has it, and
+	// noTable that a file in .txt is not taken for a TSV.
+	free, noTable bool
+	// records, when set, makes examples of a record in place of the layouts and of
+	// the kind's own.
 	records func(p *parser, r row, line int) ([]Example, error)
 }
 
@@ -107,8 +106,8 @@ var definitions = []definition{
 	{Task: Task{Name: "cb", Labels: []string{"entailment", "contradiction", "neutral"}, Pair: true, Metric: "f1_macro", Further: []string{"accuracy"}},
 		layouts: []layout{{"premise", "hypothesis", "label"}}},
 	{Task: Task{Name: "copa", Kind: head.MultipleChoice, Metric: "accuracy"}, records: copa},
-	{Task: Task{Name: "multirc", Labels: []string{"0", "1"}, Positive: "1", Pair: true, Metric: "f1a", Further: []string{"em"}}, records: multirc},
-	{Task: Task{Name: "record", Labels: []string{"0", "1"}, Positive: "1", Pair: true, Metric: "f1", Further: []string{"em"}}, records: record},
+	{Task: Task{Name: "multirc", Labels: []string{"0", "1"}, Positive: "1", Pair: true, Metric: "f1a", Further: []string{"em"}}, records: multirc, grouped: true},
+	{Task: Task{Name: "record", Labels: []string{"0", "1"}, Positive: "1", Pair: true, Metric: "f1", Further: []string{"em"}}, records: record, grouped: true, queries: true},
 	{Task: Task{Name: "wic", Labels: []string{"False", "True"}, Pair: true, Metric: "accuracy"},
 		layouts: []layout{{"sentence1", "sentence2", "label"}}, records: wic},
 	{Task: Task{Name: "wsc", Labels: []string{"False", "True"}, Metric: "accuracy"},
@@ -116,12 +115,12 @@ var definitions = []definition{
 	{Task: Task{Name: "axb", Labels: []string{"entailment", "not_entailment"}, Pair: true, Metric: "matthews", Further: []string{"accuracy"}},
 		layouts: []layout{{"sentence1", "sentence2", "label"}}},
 	{Task: Task{Name: "axg", Labels: []string{"entailment", "not_entailment"}, Pair: true, Metric: "accuracy", Further: []string{"parity"}},
-		layouts: []layout{{"premise", "hypothesis", "label"}}, records: axg},
-	{Task: Task{Name: "text", Metric: "accuracy"}},
-	{Task: Task{Name: "multilabel", Kind: head.MultiLabel}},
-	{Task: Task{Name: "regression", Kind: head.Regression}},
-	{Task: Task{Name: "choice", Kind: head.MultipleChoice, Metric: "accuracy"}, records: choices},
-	{Task: Task{Name: "tokens", Kind: head.TokenClassification}, records: tokens},
+		layouts: []layout{{"premise", "hypothesis", "label"}}, records: axg, grouped: true, regroup: pairs},
+	{Task: Task{Name: "text", Metric: "accuracy"}, free: true, noTable: true},
+	{Task: Task{Name: "multilabel", Kind: head.MultiLabel}, free: true},
+	{Task: Task{Name: "regression", Kind: head.Regression}, free: true},
+	{Task: Task{Name: "choice", Kind: head.MultipleChoice, Metric: "accuracy"}},
+	{Task: Task{Name: "tokens", Kind: head.TokenClassification}},
 	{Task: Task{Name: "mlm", Kind: head.MaskedLM}},
 }
 
@@ -133,8 +132,16 @@ func (t Task) positive() int32 {
 	return 1
 }
 
-// general tells whether the task's labels come from the model or from the data.
-func (t Task) general() bool { return t.Name == "text" || t.Name == "multilabel" || t.Name == "tokens" }
+// definition returns the forms of the task's files by its name.
+func (t Task) definition() definition {
+	for _, d := range definitions {
+		if d.Name == t.Name {
+			d.Task = t
+			return d
+		}
+	}
+	return definition{Task: t}
+}
 
 // TaskByName returns a task of GLUE or SuperGLUE, or one of the tasks for any
 // data: "text", "multilabel", "regression", "choice", "tokens" and "mlm". The

@@ -16,10 +16,7 @@ import (
 
 // answers is the number of a model's outputs in each row.
 func answers(c checkpoints.Config) int {
-	if c.Head == head.MaskedLM {
-		return c.VocabSize
-	}
-	return c.NumLabels()
+	return c.Head.Width(c.NumLabels(), c.VocabSize)
 }
 
 // alike reports a teacher whose answers are not those of the student.
@@ -27,10 +24,10 @@ func alike(teacher, student checkpoints.Config) error {
 	if teacher.Head != student.Head {
 		return fmt.Errorf("the teacher's head does %s, the student's %s", teacher.Head, student.Head)
 	}
-	switch student.Head {
-	case head.Regression, head.MultipleChoice:
+	switch student.Head.Outputs() {
+	case head.Score:
 		return nil // one number, whatever it is called
-	case head.MaskedLM:
+	case head.Tokens:
 		if t, s := teacher.VocabSize, student.VocabSize; t != s {
 			return fmt.Errorf("the teacher's vocabulary has %d tokens, the student's %d", t, s)
 		}
@@ -72,7 +69,7 @@ func (b *builder) student() (*student, error) {
 	}
 	var s student
 	rows := autograd.Sequences
-	if cfg.Head == head.MaskedLM {
+	if cfg.Head.Outputs() == head.Tokens {
 		var err error
 		if b.masker, err = evaluate.NewMasker(b.Model); err != nil {
 			return nil, err
@@ -90,7 +87,7 @@ func (b *builder) student() (*student, error) {
 			return nil, err
 		}
 		s = student{&c.Encoder, c.Logits, c.Logits}
-		if cfg.Head == head.TokenClassification && compared {
+		if cfg.Head.Subject() == head.Words && compared {
 			b.rows, rows = g.Ints("first tokens of words", autograd.Selected), autograd.Selected
 			s.logits = g.SelectRows(c.Logits, b.rows)
 			b.answered = func(batch *data.Batch) float64 { return float64(len(batch.Words)) }
@@ -112,35 +109,58 @@ func firstTokens(batch *data.Batch) []int32 {
 	return batch.Words
 }
 
+// lesson is what a student learns of a kind of head.
+type lesson struct {
+	// soft is the loss of the student's answers against the teachers'.
+	soft func(b *builder, logits *autograd.Node) *autograd.Node
+	// gaps says that the loss against the labels passes over examples that have
+	// none. A number, and labels of which any number hold, say nothing of whether
+	// they are known.
+	gaps bool
+}
+
+var lessons = map[head.Kind]lesson{
+	head.SingleLabel: {softClasses, true},
+	head.MultiLabel: {func(b *builder, logits *autograd.Node) *autograd.Node {
+		return b.g.SoftBinaryCrossEntropy(logits, b.logits, b.temperature)
+	}, false},
+	head.Regression: {func(b *builder, logits *autograd.Node) *autograd.Node {
+		// Of two normal distributions of one variance, in which T cancels.
+		return b.g.MSE(logits, b.logits)
+	}, false},
+	head.MultipleChoice: {func(b *builder, logits *autograd.Node) *autograd.Node {
+		questions := b.g.Ints("questions", autograd.Sequences)
+		b.set = append(b.set, func(batch *data.Batch) error { return b.g.SetInts(questions, batch.Index) })
+		return b.g.ChoiceSoftCrossEntropy(logits, b.logits, questions, b.temperature)
+	}, true},
+	head.TokenClassification: {softClasses, true},
+	head.MaskedLM:            {softClasses, true},
+}
+
+func softClasses(b *builder, logits *autograd.Node) *autograd.Node {
+	return b.g.SoftCrossEntropy(logits, b.logits, b.temperature, autograd.Mean)
+}
+
 // soft is the loss of the student's answers against the teachers'.
 func (b *builder) soft(logits *autograd.Node) *autograd.Node {
-	g := b.g
 	b.temperature = autograd.NewWeight(float32(b.o.Temperature))
-	switch b.Model.Config.Head {
-	case head.Regression:
-		// Of two normal distributions of one variance, in which T cancels.
-		return g.MSE(logits, b.logits)
-	case head.MultiLabel:
-		return g.SoftBinaryCrossEntropy(logits, b.logits, b.temperature)
-	case head.MultipleChoice:
-		questions := g.Ints("questions", autograd.Sequences)
-		b.set = append(b.set, func(batch *data.Batch) error { return g.SetInts(questions, batch.Index) })
-		return g.ChoiceSoftCrossEntropy(logits, b.logits, questions, b.temperature)
-	}
-	return g.SoftCrossEntropy(logits, b.logits, b.temperature, autograd.Mean)
+	return lessons[b.Model.Config.Head].soft(b, logits)
 }
 
 // hard is the loss of the student's answers against the labels.
-func (b *builder) hard(s *student) *autograd.Node {
+func (b *builder) hard(s *student) (*autograd.Node, error) {
 	g := b.g
 	if b.masker != nil {
 		labels := g.Ints("labels", autograd.Selected)
 		b.set = append(b.set, func(*data.Batch) error { return g.SetInts(labels, b.masker.Labels) })
 		b.labelled = b.answered
-		return g.CrossEntropy(s.outputs, labels, autograd.Mean)
+		return g.CrossEntropy(s.outputs, labels, autograd.Mean), nil
 	}
-	t := train.NewTarget(g, s.outputs, b.Train.Task.Kind, &b.Options)
+	t, err := train.NewTarget(g, s.outputs, b.Train.Task.Kind, &b.Options)
+	if err != nil {
+		return nil, err
+	}
 	b.set = append(b.set, t.Set)
 	b.labelled = t.Count
-	return t.Loss
+	return t.Loss, nil
 }

@@ -252,7 +252,7 @@ type source struct {
 
 func newThesaurus(m *checkpoints.Model, tok *tokenize.Tokenizer, o AugmentOptions) *thesaurus {
 	t := &thesaurus{
-		model: m, tok: tok, masked: m.Config.Head == head.MaskedLM, candidates: o.Candidates,
+		model: m, tok: tok, masked: m.Config.Head.Outputs() == head.Tokens, candidates: o.Candidates,
 		at: map[int32]int{}, width: m.Config.EmbeddingWidth(), sourceOf: map[string]int{},
 	}
 	pieces := false

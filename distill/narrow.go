@@ -113,7 +113,10 @@ func HiddenImportance(ctx context.Context, model *checkpoints.Model, ds *data.Da
 	if err != nil {
 		return nil, err
 	}
-	target := train.NewTarget(g, c.Logits, set.Task.Kind, &train.Options{})
+	target, err := train.NewTarget(g, c.Logits, set.Task.Kind, &train.Options{})
+	if err != nil {
+		return nil, err
+	}
 	session, err := autograd.NewSession(g, target.Loss)
 	if err != nil {
 		return nil, err

@@ -79,7 +79,7 @@ func run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, dev
 			switch name := some(o.inner()); {
 			case name != "":
 				err = fmt.Errorf("%s compares tokens with tokens: %w", name, err)
-			case m.Model.Config.Head == head.TokenClassification || m.Model.Config.Head == head.MaskedLM:
+			case m.Model.Config.Head.PerToken():
 				err = fmt.Errorf("a head for %s answers for tokens: %w", m.Model.Config.Head, err)
 			default:
 				cross, err = true, nil
@@ -127,8 +127,7 @@ func (o *Options) unlabeled(set *data.Dataset) bool {
 	if o.Hard == 0 || set == nil {
 		return true
 	}
-	kind := set.Task.Kind
-	return kind != head.Regression && kind != head.MultiLabel && (o.Soft+o.LogitsMSE > 0 || some(o.inner()) != "")
+	return lessons[set.Task.Kind].gaps && (o.Soft+o.LogitsMSE > 0 || some(o.inner()) != "")
 }
 
 // CheckUnlabeled reports examples that cannot be added to a training set, because
@@ -457,7 +456,7 @@ func (b *builder) terms() ([]train.Term, error) {
 	}{
 		{weight{"soft", l.Soft}, func() (*autograd.Node, error) { return b.soft(student.logits), nil }},
 		{weight{"logits-mse", l.LogitsMSE}, func() (*autograd.Node, error) { return b.g.MSE(student.logits, b.logits), nil }},
-		{weight{"hard", l.Hard}, func() (*autograd.Node, error) { return b.hard(student), nil }},
+		{weight{"hard", l.Hard}, func() (*autograd.Node, error) { return b.hard(student) }},
 		{weight{"embeddings", l.Embeddings}, func() (*autograd.Node, error) { return b.embeddings(student.Encoder), nil }},
 		{weight{"hidden", l.Hidden}, func() (*autograd.Node, error) { return b.hidden(student.Encoder) }},
 		{weight{"attention", l.Attention}, func() (*autograd.Node, error) { return b.attention(student.Encoder) }},
@@ -471,7 +470,7 @@ func (b *builder) terms() ([]train.Term, error) {
 		if err != nil {
 			return nil, err
 		}
-		if b.Options.Accumulate > 1 || b.Model.Config.Head == head.TokenClassification {
+		if b.Options.Accumulate > 1 || b.Model.Config.Head.Subject() == head.Words {
 			m := mean{count: b.count(t.name), factor: autograd.NewWeight(1)}
 			b.means = append(b.means, m)
 			loss = b.g.WeightedSum(autograd.Term{Loss: loss, Weight: m.factor})
@@ -488,7 +487,7 @@ func (b *builder) count(loss string) func(*data.Batch) float64 {
 		return b.labelled
 	case loss == "soft":
 		return b.answered
-	case loss == "logits-mse" && b.Model.Config.Head == head.MultipleChoice,
+	case loss == "logits-mse" && b.Model.Config.Head.Subject() == head.Choices,
 		loss == "hidden" && b.o.HiddenDistance == PKD:
 		return func(batch *data.Batch) float64 { return float64(batch.Sequences()) }
 	case loss == "logits-mse":

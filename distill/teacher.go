@@ -319,7 +319,7 @@ func (t *teacher) start() (err error) {
 	var e *layers.Encoder
 	var logitsNode *autograd.Node
 	switch {
-	case logits && t.model.Config.Head == head.MaskedLM:
+	case logits && t.model.Config.Head.Outputs() == head.Tokens:
 		t.rows = t.graph.Ints("masked tokens", autograd.Selected)
 		lm, err := layers.NewMaskedLM(t.graph, t.in, t.model, t.rows, options)
 		if err != nil {

@@ -71,7 +71,7 @@ func prepare(set string, model *checkpoints.Model, ds *data.Dataset, required bo
 
 // Encoded is Outcome for a data set that is encoded already.
 func Encoded(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o infer.Options) (*data.Outcome, error) {
-	if enc.Task.Kind == head.MaskedLM {
+	if enc.Task.Kind.Subject() == head.Masks {
 		return maskedOutcome(ctx, model, enc, o)
 	}
 	all, err := Logits(ctx, model, enc, o)
@@ -88,7 +88,7 @@ func Answered(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o
 	if err := CheckHead(model.Config, ds.Task); err != nil {
 		return nil, err
 	}
-	if ds.Task.Kind == head.MaskedLM {
+	if ds.Task.Kind.Subject() == head.Masks {
 		return nil, fmt.Errorf("the answers of a %s are no labels: %w", ds.Task.Kind, checkpoints.ErrUnsupported)
 	}
 	ds, enc, err := prepare("data", model, ds, false, o.MaxLength)

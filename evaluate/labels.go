@@ -35,7 +35,7 @@ func (e *LabelError) Error() string {
 // none although it is required, is a *LabelError. A single text is an error where
 // the model was trained on pairs.
 func Relabel(set string, ds *data.Dataset, cfg checkpoints.Config, required bool) (*data.Dataset, error) {
-	if ds.Task.Kind == head.MaskedLM {
+	if ds.Task.Kind.Subject() == head.Masks {
 		return ds, nil
 	}
 	if err := cfg.CheckNames(); err != nil {
@@ -50,7 +50,7 @@ func Relabel(set string, ds *data.Dataset, cfg checkpoints.Config, required bool
 	}
 	for i := range ds.Examples {
 		ex, classes := &ds.Examples[i], cfg.Labels
-		if ds.Task.Kind == head.MultipleChoice {
+		if ds.Task.Kind.Subject() == head.Choices {
 			if classes = ex.Choices; len(classes) == 0 {
 				return nil, fmt.Errorf("%s set: example %d has no choices, want those of a question", set, i+1)
 			}

@@ -106,6 +106,12 @@ func (k Kind) PerToken() bool { return k.Subject() == Words || k.Subject() == Ma
 // Named tells whether the outputs have the names of labels.
 func (k Kind) Named() bool { return k.Outputs() == Classes || k.Outputs() == Labels }
 
+// OneClass tells whether an answer is one class of a text.
+func (k Kind) OneClass() bool { return k.Subject() == Texts && k.Outputs() == Classes }
+
+// OneNumber tells whether an answer is one number for a text.
+func (k Kind) OneNumber() bool { return k.Subject() == Texts && k.Outputs() == Score }
+
 // Width is the number of outputs of an answer, of a model with so many labels and
 // so many tokens in its vocabulary.
 func (k Kind) Width(labels, vocabulary int) int {

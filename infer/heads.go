@@ -37,10 +37,19 @@ type Fill struct {
 // fills is how many tokens a Prediction names for each mask.
 const fills = 5
 
-// perToken tells whether the model has an output for each token.
-func (w *weights) perToken() bool {
-	return w.embedding == "" && (w.config.Head == head.TokenClassification || w.config.Head == head.MaskedLM)
+// subject is what an answer is about: a text, where the engine gives embeddings.
+func (w *weights) subject() head.Subject {
+	if w.embedding != "" {
+		return head.Texts
+	}
+	return w.config.Head.Subject()
 }
+
+// perToken tells whether the model has an output for each token.
+func (w *weights) perToken() bool { return w.embedding == "" && w.config.Head.PerToken() }
+
+// fillsMasks tells whether the model says what may stand in the place of masks.
+func (w *weights) fillsMasks() bool { return w.subject() == head.Masks }
 
 // rows returns the number of rows of outputs of an input.
 func (w *weights) rows(sequences, tokens int) int {
@@ -52,9 +61,9 @@ func (w *weights) rows(sequences, tokens int) int {
 
 // loadHead reads the tensors of the head.
 func (w *weights) loadHead(l *loader) {
-	if w.config.Head != head.MaskedLM {
+	if w.config.Head.Outputs() != head.Tokens {
 		w.classifier = l.linear(checkpoints.F32, checkpoints.Classifier.Part())
-		if w.config.Head != head.TokenClassification {
+		if !w.config.Head.PerToken() {
 			w.pooler = l.linear(checkpoints.F32, checkpoints.Pooler.Part())
 			w.headActivation = l.activation(w.config.HeadActivation())
 		}
@@ -119,7 +128,7 @@ func (r *run) tokenHead() {
 // vocabulary, are written to dst, which is grown if it is too small, and
 // returned. Another model is an error that wraps ErrOption.
 func (e *Engine) PredictMasked(dst []float32, ids, typeIDs, offsets, rows []int32) ([]float32, error) {
-	if e.weights.embedding != "" || e.weights.config.Head != head.MaskedLM {
+	if !e.weights.fillsMasks() {
 		return nil, fmt.Errorf("%w: the model has no head of a masked language model", ErrOption)
 	}
 	if err := e.check(ids, typeIDs, offsets); err != nil {
@@ -135,16 +144,9 @@ func (e *Engine) PredictMasked(dst []float32, ids, typeIDs, offsets, rows []int3
 	return e.predictRows(dst, ids, typeIDs, offsets, rows)
 }
 
-// fill finds the masks of texts and what may stand in their places.
-func (e *Engine) fill(ctx context.Context, inputs []Input) ([]Prediction, error) {
-	tokenizer, err := e.weights.tokenizer()
-	if err != nil {
-		return nil, err
-	}
-	_, _, _, _, mask := tokenizer.Special()
-	predictions := make([]Prediction, 0, len(inputs))
-	t := &e.text
-	err = e.weights.batches(t, &e.options, inputs, func() error {
+// fill finds the logits of the masks of the texts in t, with the engine locked.
+func (e *Engine) fill(ctx context.Context, mask int32) func(t *textBuffers) error {
+	return func(t *textBuffers) (err error) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -157,23 +159,9 @@ func (e *Engine) fill(ctx context.Context, inputs []Input) ([]Prediction, error)
 				t.rows = append(t.rows, int32(i))
 			}
 		}
-		if t.outputs, err = e.predictRows(t.outputs, t.ids, t.typeIDs, t.offsets, t.rows); err != nil {
-			return err
-		}
-		at, v := 0, e.weights.outputs
-		for _, end := range t.offsets[1:] {
-			var p Prediction
-			for ; at < len(t.rows) && t.rows[at] < end; at++ {
-				p.Masks = append(p.Masks, best(t.outputs[at*v:(at+1)*v], tokenizer))
-			}
-			predictions = append(predictions, p)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
+		t.outputs, err = e.predictRows(t.outputs, t.ids, t.typeIDs, t.offsets, t.rows)
+		return err
 	}
-	return predictions, nil
 }
 
 // best returns the most probable tokens. The logits become probabilities.
@@ -197,60 +185,89 @@ func best(logits []float32, tokenizer *tokenize.Tokenizer) []Fill {
 	return top
 }
 
+// answered is what a batch has of one input: its rows of outputs, in a masked
+// language model those of its masks.
+type answered struct {
+	*weights
+	t     *textBuffers
+	input Input
+	index int // in the batch
+	rows  []float32
+}
+
+// predicted is, for each head, how outputs become a prediction.
+var predicted = map[head.Kind]func(p *Prediction, a *answered){
+	head.SingleLabel: func(p *Prediction, a *answered) {
+		p.Logits = slices.Clone(a.rows)
+		p.Probabilities = softmax(p.Logits)
+		p.Index = argmax(p.Logits)
+		p.Label = a.config.Labels[p.Index]
+	},
+	head.MultiLabel: func(p *Prediction, a *answered) {
+		p.Logits = slices.Clone(a.rows)
+		p.Probabilities = make([]float32, len(p.Logits))
+		for j, v := range p.Logits {
+			p.Probabilities[j] = sigmoid(v)
+			if v > 0 {
+				p.Labels = append(p.Labels, a.config.Labels[j])
+			}
+		}
+		p.Index = argmax(p.Logits)
+		p.Label = a.config.Labels[p.Index]
+	},
+	head.Regression: func(p *Prediction, a *answered) {
+		p.Logits = slices.Clone(a.rows)
+		p.Label = a.config.Labels[0]
+	},
+	head.MultipleChoice: func(p *Prediction, a *answered) {
+		p.Logits = slices.Clone(a.rows)
+		p.Probabilities = softmax(p.Logits)
+		p.Index = argmax(p.Logits)
+		p.Label = a.input.Choices[p.Index]
+	},
+	head.TokenClassification: (*Prediction).label,
+	head.MaskedLM: func(p *Prediction, a *answered) {
+		tokenizer, _ := a.tokenizer() // by which the text became tokens
+		for row := range slices.Chunk(a.rows, a.outputs) {
+			p.Masks = append(p.Masks, best(row, tokenizer))
+		}
+	},
+}
+
 // answers appends the predictions of the inputs in t.
 func (w *weights) answers(dst []Prediction, t *textBuffers, inputs []Input) []Prediction {
-	k, first := w.outputs, 0
+	a := answered{weights: w, t: t}
+	lo := 0
 	for i, in := range inputs {
-		end := t.ends[i] // sequences up to this input's last
-		lo, hi := first, end
-		if w.perToken() {
-			lo, hi = int(t.offsets[first]), int(t.offsets[end])
+		hi := t.ends[i] // sequences up to this input's last
+		switch w.subject() {
+		case head.Words:
+			hi = int(t.offsets[hi])
+		case head.Masks:
+			hi, _ = slices.BinarySearch(t.rows, t.offsets[hi])
 		}
-		p := Prediction{Logits: slices.Clone(t.outputs[lo*k : hi*k])}
-		switch w.config.Head {
-		case head.MultiLabel:
-			p.Probabilities = make([]float32, k)
-			for j, v := range p.Logits {
-				p.Probabilities[j] = sigmoid(v)
-				if v > 0 {
-					p.Labels = append(p.Labels, w.config.Labels[j])
-				}
-			}
-			p.Index = argmax(p.Logits)
-			p.Label = w.config.Labels[p.Index]
-		case head.Regression:
-			p.Label = w.config.Labels[0]
-		case head.MultipleChoice:
-			p.Probabilities = softmax(p.Logits)
-			p.Index = argmax(p.Logits)
-			p.Label = in.Choices[p.Index]
-		case head.TokenClassification:
-			w.label(&p, t, in.Text, t.words[i])
-		default:
-			p.Probabilities = softmax(p.Logits)
-			p.Index = argmax(p.Logits)
-			p.Label = w.config.Labels[p.Index]
-		}
+		a.input, a.index, a.rows = in, i, t.outputs[lo*w.outputs:hi*w.outputs]
+		var p Prediction
+		predicted[w.config.Head](&p, &a)
 		dst = append(dst, p)
-		first = end
+		lo = hi
 	}
 	return dst
 }
 
 // label gives the words of a text the labels of their first tokens. The
 // prediction's logits are those of the words.
-func (w *weights) label(p *Prediction, t *textBuffers, text string, tokens []int32) {
-	k, all := w.outputs, p.Logits
-	p.Logits = nil
+func (p *Prediction) label(a *answered) {
+	k, text := a.outputs, a.input.Text
 	runes := []rune(text)
 	for i, span := range tokenize.Words(nil, text) {
 		word := Word{Text: string(runes[span[0]:span[1]]), Start: int(span[0]), End: int(span[1]), Index: -1}
-		if token := tokens[i]; token >= 0 {
-			row := all[int(token)*k : (int(token)+1)*k]
+		if token := a.t.words[a.index][i]; token >= 0 {
+			row := a.rows[int(token)*k : (int(token)+1)*k]
 			p.Logits = append(p.Logits, row...)
 			probabilities := softmax(row)
 			word.Index = argmax(row)
-			word.Label, word.Probability = w.config.Labels[word.Index], probabilities[word.Index]
+			word.Label, word.Probability = a.config.Labels[word.Index], probabilities[word.Index]
 			p.Probabilities = append(p.Probabilities, probabilities...)
 		}
 		p.Words = append(p.Words, word)

@@ -132,7 +132,7 @@ func newPool(m *checkpoints.Model, o PoolOptions, opened bool) (*Pool, error) {
 	if err := o.fill(); err != nil {
 		return nil, err
 	}
-	if o.Embedding == "" && m.Config.Head == head.MaskedLM {
+	if o.Embedding == "" && m.Config.Head.Subject() == head.Masks {
 		return nil, ErrMaskedLM
 	}
 	w, err := load(m, o.Options, opened)

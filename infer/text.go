@@ -67,10 +67,16 @@ type textBuffers struct {
 func (e *Engine) Predict(ctx context.Context, inputs []Input) ([]Prediction, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.weights.embedding == "" && e.weights.config.Head == head.MaskedLM {
-		return e.fill(ctx, inputs)
+	compute := e.answer(ctx)
+	if e.weights.fillsMasks() {
+		tokenizer, err := e.weights.tokenizer()
+		if err != nil {
+			return nil, err
+		}
+		_, _, _, _, mask := tokenizer.Special()
+		compute = e.fill(ctx, mask)
 	}
-	return e.weights.classify(&e.text, &e.options, inputs, e.answer(ctx))
+	return e.weights.classify(&e.text, &e.options, inputs, compute)
 }
 
 // Embed tokenizes texts, as Predict does, after Options.Prompt, and returns an
@@ -179,7 +185,7 @@ func (t *textBuffers) encode(tokenizer *tokenize.Tokenizer, w *weights, o *Optio
 // CheckInput reports an input that a model's head does not answer for, as
 // Engine.Predict does.
 func CheckInput(c checkpoints.Config, in *Input) error {
-	choice := c.Head == head.MultipleChoice
+	choice := c.Head.Subject() == head.Choices
 	switch {
 	case choice && (in.pair() || len(in.Choices) == 0):
 		return fmt.Errorf("%w: the model decides between choices, expected a text and Choices", ErrOption)
@@ -187,7 +193,7 @@ func CheckInput(c checkpoints.Config, in *Input) error {
 		return fmt.Errorf("%w: the model does not decide between choices", ErrOption)
 	case c.NeedsPair() && !in.pair():
 		return fmt.Errorf("%w: the model was trained on pairs of texts, found one text, expected a Pair too", ErrOption)
-	case c.Head == head.TokenClassification && in.pair():
+	case c.Head.Subject() == head.Words && in.pair():
 		return fmt.Errorf("%w: the model labels the words of one text, found a pair", ErrOption)
 	}
 	return nil
@@ -205,7 +211,7 @@ func (t *textBuffers) input(tokenizer *tokenize.Tokenizer, w *weights, options *
 	if err := CheckInput(config, in); err != nil {
 		return err
 	}
-	tokens := config.Head == head.TokenClassification
+	tokens := config.Head.Subject() == head.Words
 	o := tokenize.Options{MaxLength: options.MaxLength, Offsets: tokens}
 	switch {
 	case len(in.Choices) > 0:

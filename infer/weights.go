@@ -10,7 +10,6 @@ import (
 	"unsafe"
 
 	"github.com/skive-ml/skive/checkpoints"
-	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/mapped"
 	"github.com/skive-ml/skive/internal/quant"
@@ -219,9 +218,7 @@ func load(m *checkpoints.Model, o Options, opened bool) (compiled *weights, err 
 		if !m.HasHead() {
 			return nil, ErrNoHead
 		}
-		if w.outputs = len(m.Config.Labels); m.Config.Head == head.MaskedLM {
-			w.outputs = m.Config.VocabSize
-		}
+		w.outputs = m.Config.Head.Width(len(m.Config.Labels), m.Config.VocabSize)
 	default:
 		if err := w.embeds(o); err != nil {
 			return nil, err

@@ -22,10 +22,10 @@ type Classifier struct {
 // NewClassifier builds the model with its head, which may be any but a masked
 // language model's.
 func NewClassifier(g *autograd.Graph, in *Inputs, m *checkpoints.Model, o Options) (*Classifier, error) {
-	if m.Config.Head == head.MaskedLM {
+	if m.Config.Head.Outputs() == head.Tokens {
 		return nil, fmt.Errorf("layers: the model's head is a masked language model's, want a classifier")
 	}
-	tokens := m.Config.Head == head.TokenClassification
+	tokens := m.Config.Head.PerToken()
 	o.AllTokens = o.AllTokens || tokens
 	b := &builder{g: g, in: in, m: m, o: o}
 	e, err := b.encoder()
@@ -62,7 +62,7 @@ type MaskedLM struct {
 // an input of the graph. The decoder's weights are the word embeddings (Devlin
 // et al., arXiv 1810.04805; BertForMaskedLM of transformers).
 func NewMaskedLM(g *autograd.Graph, in *Inputs, m *checkpoints.Model, rows *autograd.Node, o Options) (*MaskedLM, error) {
-	if m.Config.Head != head.MaskedLM {
+	if m.Config.Head.Outputs() != head.Tokens {
 		return nil, fmt.Errorf("layers: the model has no head of a masked language model")
 	}
 	if o.QuantizeEmbeddings {

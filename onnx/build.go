@@ -321,9 +321,9 @@ func (b *builder) encoder() {
 	switch {
 	case b.o.Embedding != "":
 		b.sentence(x)
-	case c.Head == head.MaskedLM:
+	case c.Head.Outputs() == head.Tokens:
 		b.maskedLM(x)
-	case c.Head == head.TokenClassification:
+	case c.Head.PerToken():
 		b.output(logitsOutput, b.dense(checkpoints.Classifier.Part(), x), "sequence", len(c.Labels))
 	case b.m.HasHead():
 		first := b.nodes(1, "Gather", "first_token", []string{x, b.ints("zero", nil, 0)}, attribute{"axis", 1})[0]

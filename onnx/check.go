@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"github.com/skive-ml/skive/checkpoints"
-	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/quantize"
 )
@@ -165,7 +164,7 @@ func (in *interpreter) compute(m *checkpoints.Model, o Options, b tokens) ([]flo
 
 // perToken tells whether the model has logits for each token.
 func perToken(c *checkpoints.Config) bool {
-	return c.Head == head.TokenClassification || c.Head == head.MaskedLM
+	return c.Head.PerToken()
 }
 
 // embeddings returns the sentence embeddings of hidden states.

@@ -124,9 +124,7 @@ var configs = func() map[string]checkpoints.Config {
 		"tanh masked_lm":       headed(head.MaskedLM, config(48, 16, 2, "gelu_new", size(2, 30))),
 	}
 	for family, types := range map[string]int{"bert": 2, "roberta": 1, "distilbert": 0, "electra": 2} {
-		for _, h := range []head.Kind{
-			head.SingleLabel, head.MultiLabel, head.Regression, head.MultipleChoice, head.TokenClassification, head.MaskedLM,
-		} {
+		for _, h := range head.All() {
 			all[strings.TrimSpace(family+" "+string(h))] = headed(h, ofFamily(family, config(64, 16, types, "gelu", size(4, 70), size(3, 30))))
 		}
 	}
@@ -146,10 +144,10 @@ func ofFamily(name string, c checkpoints.Config) checkpoints.Config {
 
 func headed(h head.Kind, c checkpoints.Config) checkpoints.Config {
 	c.Head = h
-	switch h {
-	case head.Regression, head.MultipleChoice:
+	switch h.Outputs() {
+	case head.Score:
 		c.Labels = []string{"score"}
-	case head.MaskedLM:
+	case head.Tokens:
 		c.Labels = nil
 	}
 	return c

@@ -216,9 +216,9 @@ func labelled(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o
 	switch {
 	case !model.HasHead():
 		return nil, fmt.Errorf("the model has no head, whose loss importance is measured by")
-	case model.Config.Head == head.MaskedLM:
+	case model.Config.Head.Subject() == head.Masks:
 		return nil, errMasked
-	case o.Predictions && model.Config.Head == head.Regression:
+	case o.Predictions && model.Config.Head.OneNumber():
 		return nil, &train.OptionError{Option: "predictions", Value: o.Predictions, Want: "false for a regression, whose distance from its own predictions is 0"}
 	case model.Quantized():
 		return nil, fmt.Errorf("the model is int8, expected the one that it was quantized from")
@@ -271,7 +271,9 @@ func newProbe(model *checkpoints.Model, kind head.Kind, o ImportanceOptions) (*p
 	var err error
 	p.model, err = layers.NewClassifier(g, p.in, model, layers.Options{Frozen: !fast, HeadMasks: true, FFNMasks: !fast})
 	if err == nil {
-		p.target = train.NewTarget(g, p.model.Logits, kind, &train.Options{})
+		p.target, err = train.NewTarget(g, p.model.Logits, kind, &train.Options{})
+	}
+	if err == nil {
 		p.session, err = autograd.NewSession(g, g.WeightedSum(autograd.Term{Loss: p.target.Loss, Weight: p.examples}))
 	}
 	if err != nil {

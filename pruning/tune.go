@@ -16,7 +16,6 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/evaluate"
-	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/layers"
 )
@@ -204,7 +203,7 @@ func (t *tuner) run(m *checkpoints.Model, l int, x [][]float32, visit func(i int
 	in := layers.NewInputs(g)
 	states := g.Input("hidden states", autograd.Tokens, m.Config.HiddenSize)
 	// Heads other than a classifier may read every token of the last layer.
-	every := m.Config.Head != head.SingleLabel
+	every := !m.Config.Head.OneClass()
 	layer, err := layers.NewLayer(g, in, m, l, states, layers.Options{Frozen: true, AllTokens: every})
 	if err != nil {
 		return nil, err

@@ -274,7 +274,7 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 	if err != nil {
 		return nil, nil, err
 	}
-	if o.QuantizeEmbeddings && work.Config.Head == head.MaskedLM && !f.problem.Headless {
+	if o.QuantizeEmbeddings && work.Config.Head.Outputs() == head.Tokens && !f.problem.Headless {
 		return nil, nil, &OptionError{"quantize-embeddings", true, "false: they are the weights of a masked language model's head, which is not quantized"}
 	}
 	if o.QuantizeAware != quantize.Static {

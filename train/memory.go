@@ -86,7 +86,7 @@ func (f *fit) largest() autograd.Extents {
 	}
 	// Masked tokens, or the first ones of words.
 	e.Selected = e.Tokens
-	if f.task.Kind == head.MaskedLM {
+	if f.task.Kind.Subject() == head.Masks {
 		e.Selected = min(e.Tokens, int(1.5*evaluate.MaskShare*float64(e.Tokens))+e.Sequences)
 	}
 	return e

@@ -15,7 +15,7 @@ import (
 
 // twoClasses reports a training set in which all labels are the same.
 func twoClasses(ds *data.Dataset) error {
-	if ds.Task.Kind != head.SingleLabel {
+	if !ds.Task.Kind.OneClass() {
 		return nil
 	}
 	first := -1

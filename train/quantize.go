@@ -58,7 +58,7 @@ func (f *fit) calibrate(ctx context.Context) error {
 func Calibrate(ctx context.Context, m *checkpoints.Model, batches iter.Seq[*data.Batch], o infer.Options) (*quantize.Calibration, error) {
 	var c quantize.Calibration
 	o.Observe = c.Observe
-	if !m.HasHead() || m.Config.Head == head.MaskedLM {
+	if !m.HasHead() || m.Config.Head.Outputs() == head.Tokens {
 		o.Embedding = infer.Mean // no head is needed, nor its work
 		if m.Config.Sentence != nil {
 			o.Embedding = infer.OfModel

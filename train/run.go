@@ -3,6 +3,7 @@ package train
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
@@ -28,16 +29,15 @@ import (
 func Run(ctx context.Context, model *checkpoints.Model, trainSet, devSet *data.Dataset, o Options) (*checkpoints.Model, *Result, error) {
 	p := Problem{Build: supervised}
 	if trainSet != nil {
-		kind := trainSet.Task.Kind
-		p.Weighted = kind == head.SingleLabel || kind == head.TokenClassification
+		p.Weighted = trainSet.Task.Kind.Outputs() == head.Classes
 	}
 	return Fit(ctx, model, trainSet, devSet, o, p)
 }
 
 // supervised is the objective of plain fine-tuning: the loss of the task's kind.
 func supervised(s Setup) (Objective, error) {
-	if s.Train.Task.Kind == head.MaskedLM {
-		return maskedLM(s)
+	if build := losses[s.Train.Task.Kind].objective; build != nil {
+		return build(s)
 	}
 	g := autograd.New(autograd.Options{Team: s.Team, Seed: s.Options.Seed})
 	in := layers.NewInputs(g)
@@ -46,7 +46,11 @@ func supervised(s Setup) (Objective, error) {
 		g.Close()
 		return nil, err
 	}
-	t := NewTarget(g, c.Logits, s.Train.Task.Kind, &s.Options)
+	t, err := NewTarget(g, c.Logits, s.Train.Task.Kind, &s.Options)
+	if err != nil {
+		g.Close()
+		return nil, err
+	}
 	o, err := compile(g, s.Model, []Term{{Name: t.Name, Weight: 1, Loss: t.Loss}}, func(b *data.Batch) error {
 		if err := in.Set(b.IDs, b.TypeIDs, b.Positions, b.Offsets); err != nil {
 			return err
@@ -73,21 +77,43 @@ type Target struct {
 	Count func(*data.Batch) float64
 }
 
-// NewTarget adds the loss of a kind of task, which is no masked language model's,
-// to the graph of the logits. Of o it takes ClassWeights and LabelSmoothing.
-func NewTarget(g *autograd.Graph, logits *autograd.Node, kind head.Kind, o *Options) Target {
-	ce := autograd.CrossEntropyOptions{Weights: o.ClassWeights, Smoothing: o.LabelSmoothing}
+// NewTarget adds the loss of a kind of task to the graph of the logits. Of o it takes
+// ClassWeights and LabelSmoothing. The loss of a masked language model needs more
+// than logits: it is refused.
+func NewTarget(g *autograd.Graph, logits *autograd.Node, kind head.Kind, o *Options) (Target, error) {
+	loss := losses[kind].target
+	if loss == nil {
+		return Target{}, fmt.Errorf("the loss of %s on logits alone: %w", kind, checkpoints.ErrUnsupported)
+	}
 	t := Target{Name: "cross_entropy", Count: func(b *data.Batch) float64 { return float64(b.Sequences()) }}
-	switch kind {
-	case head.Regression:
-		values := g.Input("values", autograd.Sequences, 1)
-		t.Name, t.Loss = "mse", g.MSE(logits, values)
-		t.Set = func(b *data.Batch) error { return g.Set(values, b.Targets) }
-	case head.MultiLabel:
+	loss(&t, g, logits, o)
+	return t, nil
+}
+
+// loss is what a model of a kind of head is trained by.
+type loss struct {
+	// target completes the target of the logits.
+	target func(t *Target, g *autograd.Graph, logits *autograd.Node, o *Options)
+	// objective, where it is set, is the whole objective: the loss needs more than
+	// the logits of a batch.
+	objective func(Setup) (Objective, error)
+}
+
+var losses = map[head.Kind]loss{
+	head.SingleLabel: {target: func(t *Target, g *autograd.Graph, logits *autograd.Node, o *Options) {
+		t.classes(g, logits, autograd.Sequences, o, func(b *data.Batch) []int32 { return b.Labels })
+	}},
+	head.MultiLabel: {target: func(t *Target, g *autograd.Graph, logits *autograd.Node, _ *Options) {
 		targets := g.Input("targets", autograd.Sequences, logits.Shape()[1])
 		t.Name, t.Loss = "binary_cross_entropy", g.BinaryCrossEntropy(logits, targets)
 		t.Set = func(b *data.Batch) error { return g.Set(targets, b.Targets) }
-	case head.MultipleChoice:
+	}},
+	head.Regression: {target: func(t *Target, g *autograd.Graph, logits *autograd.Node, _ *Options) {
+		values := g.Input("values", autograd.Sequences, 1)
+		t.Name, t.Loss = "mse", g.MSE(logits, values)
+		t.Set = func(b *data.Batch) error { return g.Set(values, b.Targets) }
+	}},
+	head.MultipleChoice: {target: func(t *Target, g *autograd.Graph, logits *autograd.Node, _ *Options) {
 		right, example := g.Ints("labels", autograd.Sequences), g.Ints("examples", autograd.Sequences)
 		t.Loss = g.ChoiceCrossEntropy(logits, example, right)
 		t.Set = func(b *data.Batch) error {
@@ -102,18 +128,20 @@ func NewTarget(g *autograd.Graph, logits *autograd.Node, kind head.Kind, o *Opti
 			}
 			return n
 		}
-	case head.TokenClassification:
-		classes := g.Ints("labels", autograd.Tokens)
-		t.Loss = g.WeightedCrossEntropy(logits, classes, ce, autograd.Mean)
-		t.Set = func(b *data.Batch) error { return g.SetInts(classes, b.TokenLabels) }
-		t.Count = func(b *data.Batch) float64 { return o.sum(b.TokenLabels) }
-	default:
-		classes := g.Ints("labels", autograd.Sequences)
-		t.Loss = g.WeightedCrossEntropy(logits, classes, ce, autograd.Mean)
-		t.Set = func(b *data.Batch) error { return g.SetInts(classes, b.Labels) }
-		t.Count = func(b *data.Batch) float64 { return o.sum(b.Labels) }
-	}
-	return t
+	}},
+	head.TokenClassification: {target: func(t *Target, g *autograd.Graph, logits *autograd.Node, o *Options) {
+		t.classes(g, logits, autograd.Tokens, o, func(b *data.Batch) []int32 { return b.TokenLabels })
+	}},
+	head.MaskedLM: {objective: maskedLM},
+}
+
+// classes is the loss of one class a row.
+func (t *Target) classes(g *autograd.Graph, logits *autograd.Node, rows autograd.Extent, o *Options, labels func(*data.Batch) []int32) {
+	classes := g.Ints("labels", rows)
+	ce := autograd.CrossEntropyOptions{Weights: o.ClassWeights, Smoothing: o.LabelSmoothing}
+	t.Loss = g.WeightedCrossEntropy(logits, classes, ce, autograd.Mean)
+	t.Set = func(b *data.Batch) error { return g.SetInts(classes, labels(b)) }
+	t.Count = func(b *data.Batch) float64 { return o.sum(labels(b)) }
 }
 
 // sum adds up the weights of labels.

@@ -16,7 +16,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/checkpoints"
-	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/internal/kernels"
@@ -147,7 +146,7 @@ func newBench() *cobra.Command {
 			}
 			switch {
 			case !training:
-			case m.Config.Head != head.SingleLabel:
+			case !m.Config.Head.OneClass():
 				return fmt.Errorf("--train measures models that choose one class; this one does %s", m.Config.Head)
 			case seq < 3 && file == "":
 				return usagef("--seq: %d, expected 3 or more with --train: a word between [CLS] and [SEP]", seq)

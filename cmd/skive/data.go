@@ -111,7 +111,7 @@ func newDataShow() *cobra.Command {
 			var b strings.Builder
 			fmt.Fprintf(&b, "%s: %d examples\n", set.Task.Name, len(set.Examples))
 			labels := append(set.Task.Labels, "")
-			if set.Task.Kind == head.MultipleChoice {
+			if set.Task.Kind.Subject() == head.Choices {
 				labels = slices.Sorted(maps.Keys(counts))
 			}
 			for _, label := range labels {
@@ -185,16 +185,47 @@ func labelsOf(set *data.Dataset, e data.Example) []string {
 	if e.Label < 0 {
 		return []string{""}
 	}
-	switch set.Task.Kind {
-	case head.Regression:
-		return []string{strconv.FormatFloat(float64(e.Value), 'g', -1, 32)}
-	case head.MultipleChoice:
-		return []string{strconv.Itoa(e.Label)}
-	case head.MaskedLM:
-		return []string{""}
-	case head.SingleLabel:
-		return []string{set.Task.Labels[e.Label]}
-	}
+	return shown[set.Task.Kind].labels(set, e)
+}
+
+// truth is how the truth of an example is shown.
+type truth struct {
+	labels func(set *data.Dataset, e data.Example) []string
+	// write puts it into a line of JSONL, as the general task of the kind reads it.
+	write func(line *exampleLine, set *data.Dataset, e data.Example)
+}
+
+var shown = map[head.Kind]truth{
+	head.SingleLabel: {
+		func(set *data.Dataset, e data.Example) []string { return []string{set.Task.Labels[e.Label]} },
+		func(line *exampleLine, set *data.Dataset, e data.Example) { line.Label = set.Task.Labels[e.Label] },
+	},
+	head.MultiLabel: {
+		namesOf,
+		func(line *exampleLine, set *data.Dataset, e data.Example) { line.Label = namesOf(set, e) },
+	},
+	head.Regression: {
+		func(_ *data.Dataset, e data.Example) []string {
+			return []string{strconv.FormatFloat(float64(e.Value), 'g', -1, 32)}
+		},
+		func(line *exampleLine, _ *data.Dataset, e data.Example) { line.Label = e.Value },
+	},
+	head.MultipleChoice: {
+		func(_ *data.Dataset, e data.Example) []string { return []string{strconv.Itoa(e.Label)} },
+		func(line *exampleLine, _ *data.Dataset, e data.Example) { line.Label = e.Label },
+	},
+	head.TokenClassification: {
+		namesOf,
+		func(line *exampleLine, set *data.Dataset, e data.Example) { line.Labels = namesOf(set, e) },
+	},
+	head.MaskedLM: {
+		func(*data.Dataset, data.Example) []string { return []string{""} },
+		func(*exampleLine, *data.Dataset, data.Example) {},
+	},
+}
+
+// namesOf names the labels of an example or its words, "" for none.
+func namesOf(set *data.Dataset, e data.Example) []string {
 	labels := []string{}
 	for _, l := range e.Labels {
 		name := ""
@@ -239,17 +270,6 @@ func lineOf(set *data.Dataset, e data.Example) exampleLine {
 	if e.Label < 0 {
 		return line
 	}
-	switch labels := labelsOf(set, e); set.Task.Kind {
-	case head.Regression:
-		line.Label = e.Value
-	case head.MultipleChoice:
-		line.Label = e.Label
-	case head.TokenClassification:
-		line.Labels = labels
-	case head.MultiLabel:
-		line.Label = labels
-	case head.SingleLabel:
-		line.Label = labels[0]
-	}
+	shown[set.Task.Kind].write(&line, set, e)
 	return line
 }

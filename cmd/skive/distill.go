@@ -154,7 +154,7 @@ func (s *studentFlags) open(ctx context.Context, teacher *checkpoints.Model, ds 
 	if s.size.Hidden == 0 && s.size.Heads == 0 && s.size.Intermediate == 0 {
 		return distill.StudentFromLayers(teacher, layers)
 	}
-	if teacher.Config.Head == head.MaskedLM {
+	if teacher.Config.Head.Outputs() == head.Tokens {
 		ds = nil
 	}
 	return distill.Narrow(ctx, teacher, layers, s.size, ds, pruning.ImportanceOptions{Limit: narrowExamples, Threads: common.threads, Progress: progress})
@@ -360,7 +360,7 @@ func newDistill() *cobra.Command {
 					return err
 				}
 				defer words.Close()
-				if words.Config.Head != head.MaskedLM {
+				if words.Config.Head.Outputs() != head.Tokens {
 					return fmt.Errorf("--augment-mlm: the head of %s does %s, expected %s", augmentMLM, words.Config.Head, head.MaskedLM)
 				}
 			}

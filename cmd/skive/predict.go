@@ -105,7 +105,7 @@ func mayWantPairs(c checkpoints.Config) bool {
 	if task, err := data.TaskByName(c.Task); err == nil && task.Pair && !c.Pairs {
 		return true
 	}
-	return !c.Pairs && c.Head == head.Regression && c.GenericLabels() && c.Task == ""
+	return !c.Pairs && c.Head.OneNumber() && c.GenericLabels() && c.Task == ""
 }
 
 // noteSingle says of a model, or of a file for one that may want pairs, that it has
@@ -260,16 +260,65 @@ func predictLine(ctx context.Context, model predictor, input infer.Input) ([]byt
 		return nil, err
 	}
 	p := predictions[0]
-	kind := model.Config().Head
+	a := predicted[model.Config().Head]
 	if common.json {
-		return jsonLine(answerDocument(kind, &p))
+		return jsonLine(a.document(&p))
 	}
-	return append([]byte(answerText(kind, &p)), '\n'), nil
+	return append([]byte(a.text(&p)), '\n'), nil
 }
 
 func jsonLine(v any) ([]byte, error) {
 	b, err := json.Marshal(v)
 	return append(b, '\n'), err
+}
+
+// answer is how predict shows what a head answers.
+type answer struct {
+	// document is the JSON document for one input, and text the line.
+	document func(p *infer.Prediction) any
+	text     func(p *infer.Prediction) string
+}
+
+var predicted = map[head.Kind]answer{
+	head.SingleLabel: {func(p *infer.Prediction) any { return classDocument(p) }, classText},
+	head.MultiLabel: {
+		func(p *infer.Prediction) any {
+			document := classDocument(p)
+			labels := append([]string{}, p.Labels...)
+			document.Labels = &labels
+			return document
+		},
+		func(p *infer.Prediction) string { return strings.Join(p.Labels, "\t") },
+	},
+	head.Regression: {
+		func(p *infer.Prediction) any {
+			return struct {
+				Value  float32   `json:"value"`
+				Logits []float32 `json:"logits"`
+			}{p.Logits[0], p.Logits}
+		},
+		func(p *infer.Prediction) string { return fmt.Sprintf("%.4f", p.Logits[0]) },
+	},
+	head.MultipleChoice:      {func(p *infer.Prediction) any { return classDocument(p) }, classText},
+	head.TokenClassification: {wordsDocument, wordsText},
+	head.MaskedLM:            {masksDocument, masksText},
+}
+
+// predictedClass is predict's JSON document for a class, a choice or labels.
+type predictedClass struct {
+	Label         string    `json:"label"`
+	Index         int       `json:"index"`
+	Logits        []float32 `json:"logits"`
+	Probabilities []float32 `json:"probabilities"`
+	Labels        *[]string `json:"labels,omitempty"`
+}
+
+func classDocument(p *infer.Prediction) predictedClass {
+	return predictedClass{p.Label, p.Index, p.Logits, p.Probabilities, nil}
+}
+
+func classText(p *infer.Prediction) string {
+	return fmt.Sprintf("%s\t%.4f", p.Label, p.Probabilities[p.Index])
 }
 
 // predictedWord is a word of predict's JSON document; Label is null where the
@@ -282,6 +331,28 @@ type predictedWord struct {
 	End         int     `json:"end"`
 }
 
+func wordsDocument(p *infer.Prediction) any {
+	words := make([]predictedWord, len(p.Words))
+	for i := range p.Words {
+		word := &p.Words[i]
+		words[i] = predictedWord{word.Text, nil, word.Probability, word.Start, word.End}
+		if word.Index >= 0 {
+			words[i].Label = &word.Label
+		}
+	}
+	return struct {
+		Words []predictedWord `json:"words"`
+	}{words}
+}
+
+func wordsText(p *infer.Prediction) string {
+	var fields []string
+	for _, word := range p.Words {
+		fields = append(fields, word.Text+"/"+word.Label)
+	}
+	return strings.Join(fields, " ")
+}
+
 // predictedToken is a token in the place of a mask in predict's JSON document.
 type predictedToken struct {
 	Token       string  `json:"token"`
@@ -289,73 +360,26 @@ type predictedToken struct {
 	Probability float32 `json:"probability"`
 }
 
-// answerDocument is predict's JSON document for one input.
-func answerDocument(kind head.Kind, p *infer.Prediction) any {
-	switch kind {
-	case head.Regression:
-		return struct {
-			Value  float32   `json:"value"`
-			Logits []float32 `json:"logits"`
-		}{p.Logits[0], p.Logits}
-	case head.TokenClassification:
-		words := make([]predictedWord, len(p.Words))
-		for i := range p.Words {
-			word := &p.Words[i]
-			words[i] = predictedWord{word.Text, nil, word.Probability, word.Start, word.End}
-			if word.Index >= 0 {
-				words[i].Label = &word.Label
-			}
+func masksDocument(p *infer.Prediction) any {
+	masks := make([][]predictedToken, len(p.Masks))
+	for i, fills := range p.Masks {
+		for _, f := range fills {
+			masks[i] = append(masks[i], predictedToken(f))
 		}
-		return struct {
-			Words []predictedWord `json:"words"`
-		}{words}
-	case head.MaskedLM:
-		masks := make([][]predictedToken, len(p.Masks))
-		for i, fills := range p.Masks {
-			for _, f := range fills {
-				masks[i] = append(masks[i], predictedToken(f))
-			}
-		}
-		return struct {
-			Masks [][]predictedToken `json:"masks"`
-		}{masks}
 	}
-	document := struct {
-		Label         string    `json:"label"`
-		Index         int       `json:"index"`
-		Logits        []float32 `json:"logits"`
-		Probabilities []float32 `json:"probabilities"`
-		Labels        *[]string `json:"labels,omitempty"`
-	}{p.Label, p.Index, p.Logits, p.Probabilities, nil}
-	if kind == head.MultiLabel {
-		labels := append([]string{}, p.Labels...)
-		document.Labels = &labels
-	}
-	return document
+	return struct {
+		Masks [][]predictedToken `json:"masks"`
+	}{masks}
 }
 
-// answerText is predict's line for one input.
-func answerText(kind head.Kind, p *infer.Prediction) string {
+func masksText(p *infer.Prediction) string {
 	var fields []string
-	switch kind {
-	case head.Regression:
-		return fmt.Sprintf("%.4f", p.Logits[0])
-	case head.MultiLabel:
-		return strings.Join(p.Labels, "\t")
-	case head.TokenClassification:
-		for _, word := range p.Words {
-			fields = append(fields, word.Text+"/"+word.Label)
+	for _, fills := range p.Masks {
+		var tokens []string
+		for _, f := range fills {
+			tokens = append(tokens, fmt.Sprintf("%s %.4f", f.Token, f.Probability))
 		}
-		return strings.Join(fields, " ")
-	case head.MaskedLM:
-		for _, fills := range p.Masks {
-			var tokens []string
-			for _, f := range fills {
-				tokens = append(tokens, fmt.Sprintf("%s %.4f", f.Token, f.Probability))
-			}
-			fields = append(fields, strings.Join(tokens, ", "))
-		}
-		return strings.Join(fields, "\t")
+		fields = append(fields, strings.Join(tokens, ", "))
 	}
-	return fmt.Sprintf("%s\t%.4f", p.Label, p.Probabilities[p.Index])
+	return strings.Join(fields, "\t")
 }

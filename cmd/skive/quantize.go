@@ -182,7 +182,7 @@ func observe(ctx context.Context, m *checkpoints.Model, file string, maxLength i
 }
 
 func quantizeMixed(ctx context.Context, m *checkpoints.Model, task *taskFlags, file, output string, maxDrop float64, embeddings bool, activations func(*checkpoints.Model) (*checkpoints.Model, error)) error {
-	if m.Config.Head == head.MaskedLM {
+	if m.Config.Head.Subject() == head.Masks {
 		return fmt.Errorf("--max-drop: a model that does %s is measured by its loss on masks, expected one with labels, choices or a number", m.Config.Head)
 	}
 	set, err := task.read("data", file, m)
@@ -256,33 +256,40 @@ func quantizeMixed(ctx context.Context, m *checkpoints.Model, task *taskFlags, f
 
 // divergence compares predictions on a data set: nil for rows of classes.
 func divergence(enc *data.Encoded) func(want, got []float32) float64 {
-	switch enc.Task.Kind {
-	case head.MultipleChoice:
-		return func(want, got []float32) (sum float64) {
-			for i := range enc.Len() {
-				lo, hi := enc.Rows(i)
-				sum += quantize.Divergence(want[lo:hi], got[lo:hi], hi-lo)
-			}
-			return sum / float64(enc.Len())
-		}
-	case head.MultiLabel: // each label is a class against another of logit 0
-		pairs := func(logits []float32) []float32 {
+	if of := divergences[enc.Task.Kind]; of != nil {
+		return func(want, got []float32) float64 { return of(enc, want, got) }
+	}
+	return nil
+}
+
+// divergences have nil for rows of classes, and for heads that are not measured.
+var divergences = map[head.Kind]func(enc *data.Encoded, want, got []float32) float64{
+	head.SingleLabel: nil,
+	head.MultiLabel: func(_ *data.Encoded, want, got []float32) float64 {
+		pairs := func(logits []float32) []float32 { // each label is a class against another of logit 0
 			all := make([]float32, 2*len(logits))
 			for i, v := range logits {
 				all[2*i] = v
 			}
 			return all
 		}
-		return func(want, got []float32) float64 { return quantize.Divergence(pairs(want), pairs(got), 2) }
-	case head.Regression: // that of normal distributions of variance 1
-		return func(want, got []float32) (sum float64) {
-			for i, v := range want {
-				sum += float64(v-got[i]) * float64(v-got[i]) / 2
-			}
-			return sum / float64(len(want))
+		return quantize.Divergence(pairs(want), pairs(got), 2)
+	},
+	head.Regression: func(_ *data.Encoded, want, got []float32) (sum float64) {
+		for i, v := range want { // that of normal distributions of variance 1
+			sum += float64(v-got[i]) * float64(v-got[i]) / 2
 		}
-	}
-	return nil
+		return sum / float64(len(want))
+	},
+	head.MultipleChoice: func(enc *data.Encoded, want, got []float32) (sum float64) {
+		for i := range enc.Len() {
+			lo, hi := enc.Rows(i)
+			sum += quantize.Divergence(want[lo:hi], got[lo:hi], hi-lo)
+		}
+		return sum / float64(enc.Len())
+	},
+	head.TokenClassification: nil,
+	head.MaskedLM:            nil,
 }
 
 // printSensitivity prints the parts, the most sensitive first, and the metrics.

@@ -11,6 +11,7 @@ import (
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/data/reviews"
 	"github.com/skive-ml/skive/evaluate"
+	"github.com/skive-ml/skive/head"
 )
 
 // taskFlags name a task and its files.
@@ -44,6 +45,12 @@ func (t *taskFlags) named() (data.Task, error) {
 		return task, usageError{ofFlag("task", err)}
 	}
 	return task, nil
+}
+
+// masked tells whether the task is to find the words behind masks.
+func (t *taskFlags) masked() bool {
+	task, err := t.named()
+	return err == nil && task.Kind.Subject() == head.Masks
 }
 
 // read reads one of the task's files, which a flag names or, if that is "", an

@@ -126,7 +126,7 @@ The output directory has the best model and the state of the run. A run that was
 of one that was not. Where a run or a model is there already, train ends at once unless --resume or --overwrite is given.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			masked := task.task == "mlm"
+			masked := task.masked()
 			required := []string{"task", "train", "dev", "output"}
 			if masked { // any text trains it, and none has to measure it
 				required = []string{"task", "train", "output"}

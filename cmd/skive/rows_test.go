@@ -1,0 +1,13 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/skive-ml/skive/internal/headtest"
+)
+
+func TestEveryHeadHasARow(t *testing.T) {
+	headtest.Rows(t, predicted)
+	headtest.Rows(t, shown)
+	headtest.Rows(t, divergences)
+}

@@ -1,0 +1,24 @@
+// Package headtest checks that packages know every head.
+package headtest
+
+import (
+	"testing"
+
+	"github.com/skive-ml/skive/head"
+)
+
+// Rows reports a kind of head that a package's table has no row for, and a row
+// without a kind.
+func Rows[V any](t *testing.T, table map[head.Kind]V) {
+	t.Helper()
+	for _, kind := range head.All() {
+		if _, ok := table[kind]; !ok {
+			t.Errorf("there is no row for %s", kind)
+		}
+	}
+	for kind := range table {
+		if !kind.Known() {
+			t.Errorf("there is a row for %q, which is no head", string(kind))
+		}
+	}
+}
