@@ -298,13 +298,13 @@ func (c *run) report(ctx context.Context) (*Report, error) {
 	}
 	bar := progress.New(c.Progress, "measuring", 0, passes*len(c.steps))
 	labels := len(c.teacher.Config.Labels)
-	measured, err := measure(ctx, c.steps, dev, labels, bar)
+	measured, err := measureSteps(ctx, c.steps, dev, labels, bar)
 	if err != nil {
 		return nil, err
 	}
 	bar.Finish("")
 	report := &Report{
-		Floors: []Floor{}, Task: c.Task, Metric: c.dev.Task.Metric, Examples: dev.Len(),
+		Floors: []Floor{}, Clock: string(clock), Task: c.Task, Metric: c.dev.Task.Metric, Examples: dev.Len(),
 		TokenizeMS: tokenizing * 1e3, Machine: ThisMachine(), Recipe: c.Recipe, Dropped: c.dropped, Target: c.target, Inputs: c.inputs, Continued: c.continued,
 	}
 	for _, m := range measured {

@@ -12,12 +12,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/evaluate"
+	"github.com/skive-ml/skive/internal/measure"
 	"github.com/skive-ml/skive/pruning"
 	"github.com/skive-ml/skive/quantize"
 )
@@ -748,10 +748,14 @@ func TestEnergyIsThatOfTheMeteredPasses(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The counter wrapped in one of three passes.
-	m := measurement{
-		seconds: []float64{1, 1, 1}, latency: []time.Duration{1}, logits: make([]float32, 2*dev.Len()),
-		joules: 2 * float64(dev.Len()), metered: 2,
+	m := measurement{logits: make([]float32, 2*dev.Len())}
+	idle := measure.Load{Call: func(_, _ int) error { return nil }}
+	for range 3 {
+		if err := m.samples.Add(context.Background(), &idle, measure.Pass{Calls: dev.Len()}); err != nil {
+			t.Fatal(err)
+		}
 	}
+	m.samples.Joules, m.samples.Metered = 2*float64(dev.Len()), 2
 	row, err := m.row(dev, "accuracy", 2)
 	if err != nil {
 		t.Fatal(err)

@@ -2,15 +2,12 @@ package compress
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/measure"
 	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/tokenize"
 )
@@ -27,12 +24,8 @@ type step struct {
 type measurement struct {
 	step
 	engines []*infer.Engine
-	first   time.Duration   // of the first pass
-	seconds []float64       // of each pass
-	latency []time.Duration // of each example of all passes
-	cpu     float64         // seconds, over all passes
-	joules  float64
-	metered int       // passes whose joules are known
+	load    measure.Load
+	samples measure.Samples
 	logits  []float32 // [examples × labels]
 }
 
@@ -43,9 +36,12 @@ const passes = 3
 // passBudget ends the passes of a slow step early.
 const passBudget = 45 * time.Second
 
-// measure runs every step over the whole development set, one example at a
-// time, and returns its rows without ratios.
-func measure(ctx context.Context, steps []step, dev *data.Encoded, labels int, bar *progress.Bar) ([]*measurement, error) {
+// clock is what the times of a report are of.
+const clock = measure.Wall
+
+// measureSteps runs every step over the whole development set, one example at a
+// time.
+func measureSteps(ctx context.Context, steps []step, dev *data.Encoded, labels int, bar *progress.Bar) ([]*measurement, error) {
 	all := make([]*measurement, len(steps))
 	defer func() {
 		for _, m := range all {
@@ -55,7 +51,7 @@ func measure(ctx context.Context, steps []step, dev *data.Encoded, labels int, b
 		}
 	}()
 	for i, s := range steps {
-		m := &measurement{step: s, logits: make([]float32, dev.Len()*labels)}
+		m := &measurement{step: s, samples: measure.Samples{Clock: clock}, logits: make([]float32, dev.Len()*labels)}
 		all[i] = m
 		for range s.instances {
 			e, err := infer.Open(s.path, s.engine)
@@ -64,16 +60,17 @@ func measure(ctx context.Context, steps []step, dev *data.Encoded, labels int, b
 			}
 			m.engines = append(m.engines, e)
 		}
+		m.load = m.classifying(dev, labels)
 		// Arenas grow and caches fill before the clock runs.
-		if err := m.run(ctx, dev, min(dev.Len(), 50), labels, nil); err != nil {
+		if _, err := m.load.Run(ctx, measure.Pass{Calls: min(dev.Len(), 50)}); err != nil {
 			return nil, err
 		}
 	}
 	done := 0
 	for pass := range passes {
 		for _, m := range all {
-			if pass == 0 || m.first*time.Duration(pass+1) < passBudget {
-				if err := m.pass(ctx, dev, labels); err != nil {
+			if pass == 0 || m.samples.Passes[0]*time.Duration(pass+1) < passBudget {
+				if err := m.samples.Add(ctx, &m.load, measure.Pass{Calls: dev.Len(), Meter: true}); err != nil {
 					return nil, err
 				}
 			}
@@ -91,64 +88,23 @@ func (m *measurement) close() {
 	m.engines = nil
 }
 
-// pass runs the step over the whole set once.
-func (m *measurement) pass(ctx context.Context, dev *data.Encoded, labels int) error {
-	latency := make([]time.Duration, dev.Len())
-	joules, readable := energy()
-	cpu, start := cpuSeconds(), time.Now()
-	if err := m.run(ctx, dev, dev.Len(), labels, latency); err != nil {
-		return err
-	}
-	elapsed := time.Since(start)
-	m.cpu += cpuSeconds() - cpu
-	if after, ok := energy(); ok && readable && after >= joules {
-		m.joules += after - joules
-		m.metered++
-	}
-	if len(m.seconds) == 0 {
-		m.first = elapsed
-	}
-	m.seconds = append(m.seconds, elapsed.Seconds())
-	m.latency = append(m.latency, latency...)
-	return nil
-}
-
-// run classifies the first n examples; each instance takes the next one that is
-// left.
-func (m *measurement) run(ctx context.Context, dev *data.Encoded, n, labels int, latency []time.Duration) error {
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	errs := make([]error, len(m.engines))
-	for worker, engine := range m.engines {
-		wg.Go(func() {
-			var batch data.Batch
-			var logits []float32
-			example := make([]int32, 1)
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return
-				}
-				if errs[worker] = ctx.Err(); errs[worker] != nil {
-					return
-				}
-				example[0] = int32(i)
-				dev.Fill(&batch, example)
-				start := time.Now()
-				logits, errs[worker] = engine.PredictTokens(logits, batch.IDs, batch.TypeIDs, batch.Offsets)
-				if errs[worker] != nil {
-					errs[worker] = fmt.Errorf("%s: example %d: %w", m.path, i+1, errs[worker])
-					return
-				}
-				if latency != nil {
-					latency[i] = time.Since(start)
-				}
-				copy(m.logits[i*labels:(i+1)*labels], logits)
+// classifying is the load of classifying the examples; each instance takes the next
+// one that is left.
+func (m *measurement) classifying(dev *data.Encoded, labels int) measure.Load {
+	batches, logits := make([]data.Batch, len(m.engines)), make([][]float32, len(m.engines))
+	return measure.Load{
+		Clock: clock, Workers: len(m.engines),
+		Prepare: func(worker, i int) { dev.Fill(&batches[worker], []int32{int32(i)}) },
+		Call: func(worker, i int) (err error) {
+			b := &batches[worker]
+			logits[worker], err = m.engines[worker].PredictTokens(logits[worker], b.IDs, b.TypeIDs, b.Offsets)
+			if err != nil {
+				return fmt.Errorf("%s: example %d: %w", m.path, i+1, err)
 			}
-		})
+			copy(m.logits[i*labels:(i+1)*labels], logits[worker])
+			return nil
+		},
 	}
-	wg.Wait()
-	return errors.Join(errs...)
 }
 
 // tokenizeSeconds is the mean time that one thread takes to encode an example.
@@ -181,19 +137,16 @@ func (m *measurement) row(dev *data.Encoded, metric string, labels int) (Row, er
 	if err != nil {
 		return Row{}, err
 	}
-	slices.Sort(m.seconds)
-	slices.Sort(m.latency)
-	examples := float64(dev.Len() * len(m.seconds))
 	row := Row{
 		Name:              m.name,
 		Metric:            value,
 		Interval:          interval,
-		ExamplesPerSecond: float64(dev.Len()) / m.seconds[len(m.seconds)/2],
-		LatencyMS:         m.latency[len(m.latency)/2].Seconds() * 1e3,
-		CPUSecondsPer1000: m.cpu / examples * 1000,
+		ExamplesPerSecond: float64(dev.Len()) / m.samples.Pass(),
+		LatencyMS:         m.samples.Quantile(0.5),
+		CPUSecondsPer1000: m.samples.CPU / float64(m.samples.Calls()) * 1000,
 	}
-	if m.metered > 0 {
-		joules := m.joules / float64(dev.Len()*m.metered) * 1000
+	if m.samples.Metered > 0 {
+		joules := m.samples.Joules / float64(dev.Len()*m.samples.Metered) * 1000
 		row.JoulesPer1000 = &joules
 	}
 	return row, nil

@@ -80,6 +80,8 @@ type Pruned struct {
 	Before     int64   `json:"parameters_before"`
 	MS         float64 `json:"latency_ms,omitempty"`
 	MSBefore   float64 `json:"latency_ms_before,omitempty"`
+	// Clock is what these times are of.
+	Clock string `json:"latency_clock,omitempty"`
 	// What was asked for, of which one is not 0 where the latency is measured.
 	TargetMS      float64 `json:"target_ms,omitempty"`
 	TargetSpeedup float64 `json:"target_speedup,omitempty"`
@@ -356,6 +358,7 @@ func (r *pruner) cut(ctx context.Context, i int, name string) (Pruned, error) {
 	asked := ""
 	if len(r.Targets) > 0 {
 		target := r.Targets[i]
+		p.Clock = (&pruning.MeasureOptions{Threads: r.Threads}).Clock()
 		p.TargetMS, p.TargetSpeedup, asked = target.Milliseconds, target.Speedup, target.String()
 	}
 	settings := r.of("target", asked)
@@ -368,6 +371,11 @@ func (r *pruner) cut(ctx context.Context, i int, name string) (Pruned, error) {
 		return p, err
 	}
 	if m == nil {
+		if r.Recover != nil && r.Resume { // a model that its recovery would refuse
+			if err := checkpoints.CheckFree(p.Output); err != nil {
+				return p, err
+			}
+		}
 		var fit *pruning.Fit
 		if m, fit, err = r.make(ctx, i); err != nil {
 			return p, err

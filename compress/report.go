@@ -2,6 +2,7 @@ package compress
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"html/template"
@@ -77,10 +78,12 @@ func (d *Dropped) String() string {
 
 // Report is the outcome of a run.
 type Report struct {
-	Task     string  `json:"task"`
-	Metric   string  `json:"metric_name"`
-	Examples int     `json:"examples"`
-	Seconds  float64 `json:"seconds"`
+	Task     string `json:"task"`
+	Metric   string `json:"metric_name"`
+	Examples int    `json:"examples"`
+	// Clock is what the times of the rows are of.
+	Clock   string  `json:"clock"`
+	Seconds float64 `json:"seconds"`
 	// Continued says that earlier calls had done a part of the run, whose time is
 	// not in Seconds.
 	Continued bool    `json:"continued"`
@@ -154,8 +157,8 @@ func (r *Report) Table() string {
 
 // notes are the lines below the table.
 func (r *Report) notes() []string {
-	notes := []string{fmt.Sprintf("%s on %s development examples of %s; every row ran its saved model over all of them, one example at a time, on %s.",
-		r.Metric, thousands(int64(r.Examples)), r.Task, r.Machine)}
+	notes := []string{fmt.Sprintf("%s on %s development examples of %s; every row ran its saved model over all of them, one example at a time, on %s. Times are of the %s.",
+		r.Metric, thousands(int64(r.Examples)), r.Task, r.Machine, cmp.Or(r.Clock, string(clock)))}
 	switch d := r.Dropped; {
 	case d == nil && r.Recipe.MaxDrop > 0:
 		notes = append(notes, fmt.Sprintf("No variant lost more than %g points.", r.Recipe.MaxDrop))

@@ -28,6 +28,8 @@ type Target struct {
 	MeasuredMS float64 `json:"measured_ms"`
 	TeacherMS  float64 `json:"teacher_ms"`
 	Tokens     int     `json:"tokens"`
+	// Clock is what these times are of.
+	Clock string `json:"clock"`
 	// Uncut says that the student is within the target as it is.
 	Uncut bool `json:"uncut,omitempty"`
 }
@@ -41,8 +43,12 @@ func (t *Target) String() string {
 
 // note is the target's line below the report's table.
 func (t *Target) note() string {
-	note := fmt.Sprintf("Target: %s. Measured side by side, on one thread with %d tokens: the last row's model %s ms, the teacher in f32 %s ms, %.2f times.",
-		t, t.Tokens, significant(t.MeasuredMS), significant(t.TeacherMS), t.TeacherMS/t.MeasuredMS)
+	of := ""
+	if t.Clock != "" { // as the reports of earlier versions have it
+		of = ", by " + t.Clock
+	}
+	note := fmt.Sprintf("Target: %s. Measured side by side, on one thread with %d tokens%s: the last row's model %s ms, the teacher in f32 %s ms, %.2f times.",
+		t, t.Tokens, of, significant(t.MeasuredMS), significant(t.TeacherMS), t.TeacherMS/t.MeasuredMS)
 	if t.Uncut {
 		note += " The student is within the target as it is; a larger one (student.layers) may lose less."
 	}
@@ -101,7 +107,7 @@ func (c *run) cutToTarget(ctx context.Context, student *checkpoints.Model, limit
 	if err != nil {
 		return err
 	}
-	c.target = &Target{Milliseconds: c.TargetMS, Speedup: c.TargetSpeedup, Tokens: o.Tokens}
+	c.target = &Target{Milliseconds: c.TargetMS, Speedup: c.TargetSpeedup, Tokens: o.Tokens, Clock: o.Clock()}
 	variant := student
 	for i := 1; ; i++ {
 		name := fmt.Sprintf("cut-%d", i)

@@ -3,15 +3,14 @@ package pruning
 import (
 	"context"
 	"fmt"
-	"math"
 	"math/rand/v2"
-	"runtime"
 	"slices"
 	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/measure"
 	"github.com/skive-ml/skive/internal/progress"
 )
 
@@ -141,37 +140,20 @@ func (b *bench) random(layers []checkpoints.LayerSize) *checkpoints.Model {
 
 const (
 	// calls is how often an engine is called in its turn, unless that takes longer
-	// than turn; minRounds is how many turns each gets at least.
-	calls, minRounds = 3, 5
-	turn             = 20 * time.Millisecond
-	// minTime is how long a measurement goes on at least: a machine that is slowed
-	// for a moment is not taken for a slow one.
-	minTime = 300 * time.Millisecond
+	// than turn; rounds is how many turns each gets at least.
+	calls, rounds = 3, 5
+	turn          = 20 * time.Millisecond
+	// least is how long a measurement goes on at least.
+	least = 300 * time.Millisecond
 	// quantile of the times of an engine's calls stands for them. Other programs
 	// only add to a time, and to a long one more than to a short one, so that on a
 	// busy machine medians, and even tenth percentiles, say nothing of ratios; on
 	// an idle one they are the same.
 	quantile = 0.02
 	// precision is the half width of the quantile's 95 % interval, as a share of
-	// it, at which it counts as known, of minSamples or more.
-	precision, minSamples = 0.01, 30
+	// it, at which it counts as known.
+	precision = 0.01
 )
-
-// clock ties the caller to its thread and returns what times a call: on one thread
-// its processor time, which on an idle machine is the time that passes and on a
-// busy one leaves out how long other programs had the core. Several threads wait
-// for one another, and what they wait for counts.
-func (b *bench) clock() func() time.Duration {
-	runtime.LockOSThread()
-	start := time.Now()
-	if _, ok := threadTime(); !ok || b.o.Threads != 1 {
-		return func() time.Duration { return time.Since(start) }
-	}
-	return func() time.Duration {
-		t, _ := threadTime()
-		return t
-	}
-}
 
 // run measures the engines in turn until their times are known or the time is
 // over, and returns the time of a call of each, in milliseconds.
@@ -185,71 +167,27 @@ func (b *bench) run(ctx context.Context, title string) ([]float64, error) {
 	for i := range ids {
 		ids[i] = r.Int32N(int32(smallest))
 	}
-	now := b.clock()
-	defer runtime.UnlockOSThread()
-	bar := progress.New(b.o.Progress, title+", seconds", 0, max(1, int(b.o.Duration.Seconds())))
-	known := 0
-	defer func() { bar.Finish(fmt.Sprintf("%d of %d times known", known, len(b.engines))) }()
-	samples := make([][]float64, len(b.engines))
-	times := make([]float64, len(b.engines))
 	var logits []float32
-	var start time.Time
-	check := minRounds // rounds after which the samples are looked at again
-	for round := 0; ; round++ {
-		if round == 1 { // the first fills arenas and caches
-			start = time.Now()
-		}
-		for i, e := range b.engines {
-			if err := ctx.Err(); err != nil {
-				return nil, err
-			}
-			began := time.Now()
-			for call := 0; call < calls && (call == 0 || time.Since(began) < turn); call++ {
-				before := now()
-				var err error
-				if logits, err = e.PredictTokens(logits, ids, nil, offsets); err != nil {
-					return nil, err
-				}
-				if round > 0 {
-					samples[i] = append(samples[i], (now()-before).Seconds()*1e3)
-				}
-			}
-		}
-		if round < minRounds {
-			continue
-		}
-		elapsed := time.Since(start)
-		over := elapsed >= b.o.Duration
-		if round < check && !over {
-			continue
-		}
-		check = round + round/4 + 1
-		known = 0
-		for i, all := range samples {
-			slices.Sort(all)
-			times[i] = all[int(quantile*float64(len(all)))]
-			if uncertainty(all) <= precision {
-				known++
-			}
-		}
-		bar.Set(min(int(elapsed.Seconds()), int(b.o.Duration.Seconds())), fmt.Sprintf("%d of %d times known", known, len(times)))
-		if over || known == len(times) && elapsed >= min(minTime, b.o.Duration) {
-			return times, nil
-		}
+	loads := make([]*measure.Load, len(b.engines))
+	for i, e := range b.engines {
+		loads[i] = &measure.Load{Clock: measure.Clock(b.o.Clock()), Call: func(_, _ int) (err error) {
+			logits, err = e.PredictTokens(logits, ids, nil, offsets)
+			return err
+		}}
 	}
-}
-
-// uncertainty is half of the quantile's 95 % interval as a share of the quantile, by
-// the order statistics whose ranks are two standard deviations away; infinite for
-// too few samples. They ascend.
-func uncertainty(samples []float64) float64 {
-	if len(samples) < minSamples {
-		return math.Inf(1)
+	most := int(b.o.Duration.Seconds())
+	bar := progress.New(b.o.Progress, title+", seconds", 0, max(1, most))
+	note := fmt.Sprintf("0 of %d times known", len(loads))
+	defer func() { bar.Finish(note) }()
+	turns := measure.Turns{
+		Pass: measure.Pass{Calls: calls, Time: turn}, Rounds: rounds,
+		Quantile: quantile, Precision: precision, Least: least, Most: b.o.Duration,
+		Seen: func(elapsed time.Duration, known int) {
+			note = fmt.Sprintf("%d of %d times known", known, len(loads))
+			bar.Set(min(int(elapsed.Seconds()), most), note)
+		},
 	}
-	n := float64(len(samples))
-	rank, deviation := quantile*n, 2*math.Sqrt(n*quantile*(1-quantile))
-	low, high := int(max(0, rank-deviation)), int(math.Ceil(rank+deviation))
-	return (samples[high] - samples[low]) / 2 / samples[int(rank)]
+	return turns.Run(ctx, loads)
 }
 
 // costs turns the times of the engines that build made into curves.

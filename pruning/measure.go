@@ -17,6 +17,7 @@ import (
 	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/machine"
+	"github.com/skive-ml/skive/internal/measure"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -39,6 +40,12 @@ type MeasureOptions struct {
 	Activation string
 	// Progress receives a progress bar or sparse lines; nil is quiet.
 	Progress io.Writer
+}
+
+// Clock is what the measured times are of: on one thread its processor time, where the
+// system tells it, which other programs do not lengthen.
+func (o *MeasureOptions) Clock() string {
+	return string(measure.Steadiest(cmp.Or(o.Threads, machine.CPUs())))
 }
 
 func (o *MeasureOptions) complete(cfg checkpoints.Config) error {

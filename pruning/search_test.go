@@ -187,26 +187,6 @@ func TestTheSearchApproachesATarget(t *testing.T) {
 	}
 }
 
-// A time counts as known when the order statistics around it lie close.
-func TestUncertainty(t *testing.T) {
-	times := func(n int, step float64) []float64 {
-		all := make([]float64, n)
-		for i := range all {
-			all[i] = 1 + step*float64(i)
-		}
-		return all
-	}
-	for _, c := range []struct {
-		n     int
-		step  float64
-		known bool
-	}{{29, 0, false}, {30, 0, true}, {60, 0.02, false}, {1000, 0.0008, true}, {1000, 0.005, false}} {
-		if got := uncertainty(times(c.n, c.step)); (got <= precision) != c.known {
-			t.Errorf("%d samples in steps of %g: an uncertainty of %g", c.n, c.step, got)
-		}
-	}
-}
-
 // Pooling makes a curve of noisy times that ascends.
 func TestAscending(t *testing.T) {
 	got := ascending([]int{16, 32, 48, 64}, []float64{1, 3, 2, 5}, 2)

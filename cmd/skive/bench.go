@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,6 +18,7 @@ import (
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/internal/measure"
 	"github.com/skive-ml/skive/tokenize"
 	"github.com/skive-ml/skive/train"
 )
@@ -32,7 +32,9 @@ type benchResult struct {
 	ISA            string  `json:"isa"`
 	DType          string  `json:"dtype"`
 	AttentionDType string  `json:"attention_dtype,omitempty"`
-	Latency        struct {
+	// Clock is what the times of the calls are of.
+	Clock   string `json:"clock"`
+	Latency struct {
 		Mean float64 `json:"mean"`
 		Min  float64 `json:"min"`
 		P50  float64 `json:"p50"`
@@ -48,7 +50,7 @@ type benchResult struct {
 func (r *benchResult) print() error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s, batch %d × %.0f tokens, %d threads × %d instances\n", r.DType, r.ISA, r.Batch, r.Seq, r.Threads, r.Instances)
-	fmt.Fprintf(&b, "latency ms: mean %.3f  p50 %.3f  p90 %.3f  p99 %.3f\n", r.Latency.Mean, r.Latency.P50, r.Latency.P90, r.Latency.P99)
+	fmt.Fprintf(&b, "latency ms, %s: mean %.3f  p50 %.3f  p90 %.3f  p99 %.3f\n", r.Clock, r.Latency.Mean, r.Latency.P50, r.Latency.P90, r.Latency.P99)
 	fmt.Fprintf(&b, "%.1f examples/s  %.0f tokens/s  %.0f MB resident\n", r.ExamplesPerSecond, r.TokensPerSecond, r.RSS)
 	for _, stage := range sortedKeys(r.Profile) {
 		fmt.Fprintf(&b, "  %-14s %8.3f ms a call\n", stage, r.Profile[stage])
@@ -169,7 +171,7 @@ func newBench() *cobra.Command {
 			} else {
 				batches = randomBatches(m.Config, batch, seq)
 			}
-			r, err := bench(m, batches, infer.Options{Threads: common.threads, DType: dtype, AttentionDType: attentionDType, Profile: profile}, instances, duration)
+			r, err := bench(c.Context(), m, batches, infer.Options{Threads: common.threads, DType: dtype, AttentionDType: attentionDType, Profile: profile}, instances, duration)
 			if err != nil {
 				return err
 			}
@@ -202,61 +204,46 @@ func newBench() *cobra.Command {
 }
 
 // bench runs the batches in turn on every instance until the time is over.
-func bench(m *checkpoints.Model, batches []benchBatch, o infer.Options, instances int, duration time.Duration) (*benchResult, error) {
+func bench(ctx context.Context, m *checkpoints.Model, batches []benchBatch, o infer.Options, instances int, duration time.Duration) (*benchResult, error) {
 	engine, err := newBenchEngine(m, o, instances)
 	if err != nil {
 		return nil, err
 	}
 	defer engine.close()
-	times := make([][]float64, instances)
-	examples, tokens := make([]int, instances), make([]int, instances)
-	errs := make([]error, instances)
-	run := func(goOn func(calls int) bool) {
-		var wg sync.WaitGroup
-		for i := range instances {
-			wg.Go(func() {
-				var logits []float32
-				times[i], examples[i], tokens[i] = nil, 0, 0
-				for n := i; goOn(n-i) && errs[i] == nil; n++ {
-					b := batches[n%len(batches)]
-					before := time.Now()
-					logits, errs[i] = engine.predict(logits, b)
-					times[i] = append(times[i], time.Since(before).Seconds()*1e3)
-					examples[i] += b.examples
-					tokens[i] += len(b.ids)
-				}
-			})
-		}
-		wg.Wait()
+	logits, examples, tokens := make([][]float32, instances), make([]int, instances), make([]int, instances)
+	load := measure.Load{Clock: measure.Wall, Workers: instances, Call: func(worker, i int) (err error) {
+		b := batches[i%len(batches)]
+		logits[worker], err = engine.predict(logits[worker], b)
+		examples[worker] += b.examples
+		tokens[worker] += len(b.ids)
+		return err
+	}}
+	if _, err := load.Run(ctx, measure.Pass{Calls: 5 * instances}); err != nil { // arenas grow and caches fill
+		return nil, err
 	}
-	run(func(calls int) bool { return calls < 5 }) // arenas grow and caches fill
 	engine.profile()
-	start := time.Now()
-	run(func(int) bool { return time.Since(start) < duration })
-	elapsed := time.Since(start).Seconds()
-	var all []float64
-	r := &benchResult{Threads: engine.options.Threads, Instances: instances, ISA: kernels.Current().String(), DType: engine.options.DType, AttentionDType: o.AttentionDType, RSS: residentMB()}
+	clear(examples)
+	clear(tokens)
+	s, err := load.Run(ctx, measure.Pass{Time: duration})
+	if err != nil {
+		return nil, err
+	}
+	r := &benchResult{
+		Threads: engine.options.Threads, Instances: instances, ISA: kernels.Current().String(), DType: engine.options.DType,
+		AttentionDType: o.AttentionDType, Clock: string(s.Clock), RSS: residentMB(),
+	}
 	totalExamples, totalTokens := 0, 0
 	for i := range instances {
-		if errs[i] != nil {
-			return nil, errs[i]
-		}
-		all = append(all, times[i]...)
 		totalExamples += examples[i]
 		totalTokens += tokens[i]
 	}
-	slices.Sort(all)
-	quantile := func(q float64) float64 { return all[min(len(all)-1, int(q*float64(len(all))))] }
-	for _, t := range all {
-		r.Latency.Mean += t / float64(len(all))
-	}
-	r.Latency.Min, r.Latency.P50, r.Latency.P90, r.Latency.P99 = all[0], quantile(0.5), quantile(0.9), quantile(0.99)
-	r.ExamplesPerSecond, r.TokensPerSecond = float64(totalExamples)/elapsed, float64(totalTokens)/elapsed
+	r.Latency.Mean, r.Latency.Min, r.Latency.P50, r.Latency.P90, r.Latency.P99 = s.Mean(), s.Quantile(0), s.Quantile(0.5), s.Quantile(0.9), s.Quantile(0.99)
+	r.ExamplesPerSecond, r.TokensPerSecond = float64(totalExamples)/s.Pass(), float64(totalTokens)/s.Pass()
 	r.Seq = float64(totalTokens) / float64(totalExamples)
 	if o.Profile {
 		r.Profile = map[string]float64{}
 		for _, stage := range engine.profile() {
-			r.Profile[stage.Stage] = stage.Time.Seconds() * 1e3 / float64(len(all))
+			r.Profile[stage.Stage] = stage.Time.Seconds() * 1e3 / float64(s.Calls())
 		}
 	}
 	return r, nil

@@ -17,6 +17,7 @@ import (
 	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/kernels/peak"
+	"github.com/skive-ml/skive/internal/measure"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -31,6 +32,7 @@ type trainBenchResult struct {
 	Threads           int                `json:"threads"`
 	ISA               string             `json:"isa"`
 	Precision         string             `json:"precision"`
+	Clock             string             `json:"clock"`
 	Steps             int                `json:"steps"`
 	StepMS            float64            `json:"step_ms"`
 	MinMS             float64            `json:"step_min_ms"`
@@ -114,7 +116,7 @@ func benchTrain(ctx context.Context, m, teacher *checkpoints.Model, set *data.Da
 	if err != nil {
 		return nil, err
 	}
-	r := &trainBenchResult{Batch: o.BatchSize, Threads: common.threads, ISA: kernels.Current().String(), Precision: o.Precision, Steps: steps, RSS: residentMB(), Profile: map[string]float64{}}
+	r := &trainBenchResult{Batch: o.BatchSize, Threads: common.threads, ISA: kernels.Current().String(), Precision: o.Precision, Clock: string(measure.Wall), Steps: steps, RSS: residentMB(), Profile: map[string]float64{}}
 	var total, products, packing, optimizer, gc time.Duration
 	var sequences, tokens int
 	var flops int64
@@ -142,18 +144,18 @@ func benchTrain(ctx context.Context, m, teacher *checkpoints.Model, set *data.Da
 		r.Profile = nil
 	}
 	slices.Sort(times)
-	r.StepMS, r.MinMS = times[len(times)/2], times[0]
+	r.StepMS, r.MinMS = measure.Quantile(times, 0.5), times[0]
 	r.Seq = float64(tokens) / float64(sequences)
 	r.ExamplesPerSecond = float64(sequences) / total.Seconds()
 	r.TokensPerSecond = float64(tokens) / total.Seconds()
 	r.GFLOPS = float64(flops) / total.Seconds() / 1e9
 	// The core's own peak, measured alone, for each of them.
-	measure := peak.F32
+	measured := peak.F32
 	if o.Precision == infer.BF16 {
-		measure = peak.BF16
+		measured = peak.BF16
 	}
 	for range 100 {
-		r.PeakGFLOPS = max(r.PeakGFLOPS, measure(kernels.Current())/1e9*float64(common.threads))
+		r.PeakGFLOPS = max(r.PeakGFLOPS, measured(kernels.Current())/1e9*float64(common.threads))
 	}
 	if r.PeakGFLOPS > 0 {
 		r.PeakShare = r.GFLOPS / r.PeakGFLOPS
@@ -167,7 +169,7 @@ func benchTrain(ctx context.Context, m, teacher *checkpoints.Model, set *data.Da
 func (r *trainBenchResult) print() error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s, batch %d × %.0f tokens, %d threads, %d steps\n", r.Precision, r.ISA, r.Batch, r.Seq, r.Threads, r.Steps)
-	fmt.Fprintf(&b, "step ms: median %.1f  min %.1f; %.1f examples/s  %.0f tokens/s\n", r.StepMS, r.MinMS, r.ExamplesPerSecond, r.TokensPerSecond)
+	fmt.Fprintf(&b, "step ms, %s: median %.1f  min %.1f; %.1f examples/s  %.0f tokens/s\n", r.Clock, r.StepMS, r.MinMS, r.ExamplesPerSecond, r.TokensPerSecond)
 	fmt.Fprintf(&b, "%.1f GFLOPS, %.0f %% of the measured peak of %.1f; %.1f %% of the step outside products (packing %.1f %%, AdamW %.1f %%)\n",
 		r.GFLOPS, 100*r.PeakShare, r.PeakGFLOPS, 100*r.OutsideProducts, 100*r.Packing, 100*r.Optimizer)
 	fmt.Fprintf(&b, "%.0f allocations of %.0f KB a step, garbage collection %.2f %% of it; %.0f MB resident\n", r.Allocations, r.AllocatedBytes/1e3, 100*r.GCShare, r.RSS)

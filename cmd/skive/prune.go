@@ -357,7 +357,7 @@ func printPruned(w io.Writer, results []compress.Pruned, family bool) error {
 	for _, r := range results {
 		latency := ""
 		if r.MS > 0 {
-			latency = fmt.Sprintf("; target %s, measured %.3g ms, %.2f times as fast", r.Target(), r.MS, r.MSBefore/r.MS)
+			latency = fmt.Sprintf("; target %s, measured %.3g ms of the %s, %.2f times as fast", r.Target(), r.MS, r.Clock, r.MSBefore/r.MS)
 		}
 		if _, err := fmt.Fprintf(w, "%d parameters of %d, %d bytes%s; written: %s\n", r.Parameters, r.Before, r.Bytes, latency, r.Output); err != nil {
 			return err

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package pruning
+package measure
 
 import "time"
 

@@ -1,6 +1,6 @@
 //go:build unix
 
-package compress
+package measure
 
 import "golang.org/x/sys/unix"
 

@@ -1,4 +1,4 @@
-package compress
+package measure
 
 import "golang.org/x/sys/windows"
 
