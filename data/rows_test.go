@@ -15,6 +15,7 @@ import (
 // Every head has a row that says how its examples are read, encoded and measured.
 func TestEveryHeadHasARow(t *testing.T) {
 	headtest.Rows(t, kinds)
+	headtest.Rows(t, truths)
 	for name, k := range kinds {
 		if k.label == nil && k.records == nil || k.encode == nil || k.metrics == nil {
 			t.Errorf("%s cannot be read, encoded or measured", name)

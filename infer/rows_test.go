@@ -6,4 +6,7 @@ import (
 	"github.com/skive-ml/skive/internal/headtest"
 )
 
-func TestEveryHeadHasARow(t *testing.T) { headtest.Rows(t, predicted) }
+func TestEveryHeadHasARow(t *testing.T) {
+	headtest.Rows(t, predicted)
+	headtest.Rows(t, shown)
+}

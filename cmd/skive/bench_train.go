@@ -1,58 +1,19 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"math/rand/v2"
-	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/distill"
-	"github.com/skive-ml/skive/infer"
-	"github.com/skive-ml/skive/internal/bounded"
-	"github.com/skive-ml/skive/internal/kernels"
-	"github.com/skive-ml/skive/internal/kernels/peak"
-	"github.com/skive-ml/skive/internal/measure"
-	"github.com/skive-ml/skive/train"
+	"github.com/skive-ml/skive/internal/bench"
 )
 
-// warmSteps of a measured training run are not counted: buffers grow in them.
-const warmSteps = 3
-
-// trainBenchResult is the JSON document of bench --train. Times are medians
-// over the steps; shares are of the step.
-type trainBenchResult struct {
-	Batch             int                `json:"batch"`
-	Seq               float64            `json:"seq"`
-	Threads           int                `json:"threads"`
-	ISA               string             `json:"isa"`
-	Precision         string             `json:"precision"`
-	Clock             string             `json:"clock"`
-	Steps             int                `json:"steps"`
-	StepMS            float64            `json:"step_ms"`
-	MinMS             float64            `json:"step_min_ms"`
-	ExamplesPerSecond float64            `json:"examples_per_s"`
-	TokensPerSecond   float64            `json:"tokens_per_s"`
-	GFLOPS            float64            `json:"gflops"`
-	PeakGFLOPS        float64            `json:"peak_gflops"`
-	PeakShare         float64            `json:"peak_share"`
-	OutsideProducts   float64            `json:"outside_gemm_share"`
-	Packing           float64            `json:"packing_share"`
-	Optimizer         float64            `json:"optimizer_share"`
-	Allocations       float64            `json:"allocations_per_step"`
-	AllocatedBytes    float64            `json:"allocated_bytes_per_step"`
-	GCShare           float64            `json:"gc_share"`
-	RSS               float64            `json:"rss_mb"`
-	Profile           map[string]float64 `json:"profile_ms,omitempty"`
-}
-
 // runTrainBench opens what the flags name and measures it.
-func runTrainBench(c *cobra.Command, m *checkpoints.Model, teacher, teacherConfig, file string, o distill.Options, seq, steps int, profile bool) (*trainBenchResult, error) {
+func runTrainBench(c *cobra.Command, m *checkpoints.Model, teacher, teacherConfig, file string, o distill.Options, seq, steps int, profile bool) (*bench.TrainResult, error) {
 	models := []*checkpoints.Model{m.Clone()}
 	var from *checkpoints.Model
 	if teacher != "" || teacherConfig != "" {
@@ -71,14 +32,18 @@ func runTrainBench(c *cobra.Command, m *checkpoints.Model, teacher, teacherConfi
 	}
 	var set *data.Dataset
 	if file == "" {
-		set = syntheticSet(o.BatchSize*(steps+warmSteps), seq, models...)
+		set = bench.RandomTexts(o.BatchSize*(steps+bench.WarmSteps), seq, models...)
 	} else {
 		var err error
-		if set, err = readSet(file, m); err != nil {
+		if set, err = bench.ReadTexts(file, m); err != nil {
 			return nil, ofFlag("data", err)
 		}
 	}
-	return benchTrain(c.Context(), models[0], from, set, o, steps, profile)
+	r, err := bench.Train(c.Context(), models[0], from, set, o, steps)
+	if err == nil && !profile {
+		r.Profile = nil
+	}
+	return r, err
 }
 
 // trainBenchOptions are those of the steps that are measured. The precision of
@@ -93,80 +58,7 @@ func trainBenchOptions(batch int, precision, teacherPrecision string, attention 
 	return o
 }
 
-// benchTrain measures training steps of a copy of m: a whole one of fine-tuning,
-// or of distillation from the teacher's hidden states and logits and what else the
-// options name.
-func benchTrain(ctx context.Context, m, teacher *checkpoints.Model, set *data.Dataset, o distill.Options, steps int, profile bool) (*trainBenchResult, error) {
-	o.Steps = steps + warmSteps
-	// As in benchmarks/train.py: consecutive examples.
-	o.NoShuffle = true
-	var all []train.Profile
-	o.OnProfile = func(p train.Profile) {
-		if p.Step > warmSteps {
-			all = append(all, p)
-		}
-	}
-	var err error
-	if teacher == nil {
-		o.Stage = ""
-		_, _, err = train.Run(ctx, m, set, nil, o.Options)
-	} else {
-		_, _, err = distill.Run(ctx, teacher, m, set, nil, o)
-	}
-	if err != nil {
-		return nil, err
-	}
-	r := &trainBenchResult{Batch: o.BatchSize, Threads: common.threads, ISA: kernels.Current().String(), Precision: o.Precision, Clock: string(measure.Wall), Steps: steps, RSS: residentMB(), Profile: map[string]float64{}}
-	var total, products, packing, optimizer, gc time.Duration
-	var sequences, tokens int
-	var flops int64
-	var times []float64
-	ms := func(d time.Duration) float64 { return d.Seconds() * 1e3 }
-	n := float64(len(all))
-	for _, p := range all {
-		times = append(times, ms(p.Time))
-		total += p.Time
-		products += p.Graph.Products
-		packing += p.Graph.Packing
-		optimizer += p.Optimizer
-		gc += p.GC
-		flops += p.Graph.FLOPs
-		sequences += p.Sequences
-		tokens += p.Tokens
-		r.Allocations += float64(p.Allocations) / n
-		r.AllocatedBytes += float64(p.AllocatedBytes) / n
-		for name, t := range p.Graph.Operations {
-			r.Profile[name] += ms(t) / n
-		}
-	}
-	r.Profile["AdamW and clipping"] = ms(optimizer) / n
-	if !profile {
-		r.Profile = nil
-	}
-	slices.Sort(times)
-	r.StepMS, r.MinMS = measure.Quantile(times, 0.5), times[0]
-	r.Seq = float64(tokens) / float64(sequences)
-	r.ExamplesPerSecond = float64(sequences) / total.Seconds()
-	r.TokensPerSecond = float64(tokens) / total.Seconds()
-	r.GFLOPS = float64(flops) / total.Seconds() / 1e9
-	// The core's own peak, measured alone, for each of them.
-	measured := peak.F32
-	if o.Precision == infer.BF16 {
-		measured = peak.BF16
-	}
-	for range 100 {
-		r.PeakGFLOPS = max(r.PeakGFLOPS, measured(kernels.Current())/1e9*float64(common.threads))
-	}
-	if r.PeakGFLOPS > 0 {
-		r.PeakShare = r.GFLOPS / r.PeakGFLOPS
-	}
-	share := func(d time.Duration) float64 { return d.Seconds() / total.Seconds() }
-	r.OutsideProducts, r.Packing, r.Optimizer = 1-share(products), share(packing), share(optimizer)
-	r.GCShare = share(gc) / float64(common.threads)
-	return r, nil
-}
-
-func (r *trainBenchResult) print() error {
+func printTrainBench(r *bench.TrainResult) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s, batch %d × %.0f tokens, %d threads, %d steps\n", r.Precision, r.ISA, r.Batch, r.Seq, r.Threads, r.Steps)
 	fmt.Fprintf(&b, "step ms, %s: median %.1f  min %.1f; %.1f examples/s  %.0f tokens/s\n", r.Clock, r.StepMS, r.MinMS, r.ExamplesPerSecond, r.TokensPerSecond)
@@ -178,57 +70,4 @@ func (r *trainBenchResult) print() error {
 	}
 	_, err := fmt.Print(b.String())
 	return err
-}
-
-// syntheticSet replaces the models' tokenizer by one of words w0, w1, ..., each
-// a token, and draws texts of exactly seq tokens.
-func syntheticSet(count, seq int, models ...*checkpoints.Model) *data.Dataset {
-	size := models[0].Config.VocabSize
-	vocab := []string{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}
-	special := len(vocab)
-	for i := special; i < size; i++ {
-		vocab = append(vocab, fmt.Sprintf("w%d", i))
-	}
-	file := []byte(strings.Join(vocab, "\n") + "\n")
-	for _, m := range models {
-		m.Tokenizer = map[string][]byte{"vocab.txt": file}
-	}
-	r := rand.New(rand.NewPCG(1, 2))
-	set := &data.Dataset{Task: benchTask(models[0])}
-	for i := range count {
-		words := make([]string, seq-2)
-		for j := range words {
-			words[j] = vocab[special+r.IntN(size-special)]
-		}
-		set.Examples = append(set.Examples, data.Example{Text: strings.Join(words, " "), Label: i % len(set.Task.Labels)})
-	}
-	return set
-}
-
-// readSet reads inputs as predict takes them, and labels them in turn.
-func readSet(path string, m *checkpoints.Model) (*data.Dataset, error) {
-	f, err := bounded.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	set := &data.Dataset{Task: benchTask(m)}
-	lines := bounded.NewLines(f)
-	for lines.Next() {
-		input, err := parseInput(lines.Text())
-		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", path, lines.Number(), err)
-		}
-		set.Examples = append(set.Examples, data.Example{
-			Text: input.Text, Pair: input.Pair, HasPair: input.HasPair, Label: len(set.Examples) % len(set.Task.Labels),
-		})
-	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("%s:%d: %w", path, lines.Number()+1, err)
-	}
-	return set, nil
-}
-
-func benchTask(m *checkpoints.Model) data.Task {
-	return data.Task{Name: "text", Labels: m.Config.Labels, Metric: "accuracy"}
 }

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 )
 
 // What has no end or no sense of size is refused in one line, for every file that
@@ -94,42 +91,5 @@ func TestBoundsOfFilesAndCounts(t *testing.T) {
 				t.Errorf("%s: exit %d, %q, want %s", c.args, code, stderr, c.want)
 			}
 		})
-	}
-}
-
-// A long line is answered before the next is read.
-func TestLongLinesAreAnsweredOneAtATime(t *testing.T) {
-	in := strings.Repeat(strings.Repeat("a", longLine+1)+"\n", 5)
-	running := make(chan bool, 1)
-	var out strings.Builder
-	err := answerLines(t.Context(), strings.NewReader(in), &out, 8, func(context.Context, string) ([]byte, error) {
-		select {
-		case running <- true:
-			time.Sleep(time.Millisecond)
-			<-running
-			return []byte("x"), nil
-		default:
-			return nil, fmt.Errorf("two at a time")
-		}
-	})
-	if err != nil || out.String() != "xxxxx" {
-		t.Errorf("%q, %v", out.String(), err)
-	}
-}
-
-func TestInputsEncoding(t *testing.T) {
-	echo := func(_ context.Context, line string) ([]byte, error) { return []byte(line + "|"), nil }
-	for _, c := range []struct{ in, want string }{
-		{"\ufeff{\"text\": \"a\"}\n{\"text\": \"a\"}\n", `{"text": "a"}|{"text": "a"}|`},
-		{"\xff\xfea\x00\n\x00", "line 1: is UTF-16, expected UTF-8"},
-		{"a\n" + strings.Repeat("b", 17<<20), "a|line 2: is longer than 16 MB"},
-	} {
-		var out strings.Builder
-		if err := answerLines(t.Context(), strings.NewReader(c.in), &out, 8, echo); err != nil {
-			fmt.Fprint(&out, err)
-		}
-		if out.String() != c.want {
-			t.Errorf("%q, want %q", out.String(), c.want)
-		}
 	}
 }

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -58,7 +55,7 @@ func newDataGenerate() *cobra.Command {
 			defer release()
 			train, dev := reviews.Generate(o)
 			for i, set := range []*data.Dataset{train, dev} {
-				if err := writeJSONL(files[i], set); err != nil {
+				if err := checkpoints.WriteFile(files[i], set.WriteJSONL); err != nil {
 					return err
 				}
 			}
@@ -90,22 +87,22 @@ func newDataShow() *cobra.Command {
 				return err
 			}
 			counts := map[string]int{}
-			for _, e := range set.Examples {
-				for _, label := range labelsOf(set, e) {
+			for i := range set.Examples {
+				for _, label := range set.Truth(i) {
 					counts[label]++
 				}
 			}
 			first := set.Examples[:min(limit, len(set.Examples))]
 			if common.json {
-				lines := make([]exampleLine, len(first))
-				for i, e := range first {
-					lines[i] = lineOf(set, e)
+				lines := make([]any, len(first))
+				for i := range first {
+					lines[i] = set.Document(i)
 				}
 				return printJSON(struct {
 					Task     string         `json:"task"`
 					Examples int            `json:"examples"`
 					Labels   map[string]int `json:"labels"`
-					First    []exampleLine  `json:"first"`
+					First    []any          `json:"first"`
 				}{set.Task.Name, len(set.Examples), counts, lines})
 			}
 			var b strings.Builder
@@ -119,8 +116,8 @@ func newDataShow() *cobra.Command {
 					fmt.Fprintf(&b, "  %-16q %d\n", label, counts[label])
 				}
 			}
-			for _, e := range first {
-				fmt.Fprintf(&b, "%s\t%s", strings.Join(labelsOf(set, e), "|"), e.Text)
+			for i, e := range first {
+				fmt.Fprintf(&b, "%s\t%s", strings.Join(set.Truth(i), "|"), e.Text)
 				if e.HasPair {
 					fmt.Fprintf(&b, "\t%s", e.Pair)
 				}
@@ -161,7 +158,7 @@ regression, choice, tokens and mlm read.`,
 			if err != nil {
 				return err
 			}
-			return writeJSONL(output, set)
+			return checkpoints.WriteFile(output, set.WriteJSONL)
 		},
 	}
 	task.register(c.Flags(), false)
@@ -177,99 +174,4 @@ func readUnlabeled(c *cobra.Command, task *taskFlags, path string) (*data.Datase
 	}
 	task.optional = true
 	return task.read("", path, nil)
-}
-
-// labelsOf names what is true of an example: its class, choice or number, all
-// labels that hold, or those of its words. An example without a label has "".
-func labelsOf(set *data.Dataset, e data.Example) []string {
-	if e.Label < 0 {
-		return []string{""}
-	}
-	return shown[set.Task.Kind].labels(set, e)
-}
-
-// truth is how the truth of an example is shown.
-type truth struct {
-	labels func(set *data.Dataset, e data.Example) []string
-	// write puts it into a line of JSONL, as the general task of the kind reads it.
-	write func(line *exampleLine, set *data.Dataset, e data.Example)
-}
-
-var shown = map[head.Kind]truth{
-	head.SingleLabel: {
-		func(set *data.Dataset, e data.Example) []string { return []string{set.Task.Labels[e.Label]} },
-		func(line *exampleLine, set *data.Dataset, e data.Example) { line.Label = set.Task.Labels[e.Label] },
-	},
-	head.MultiLabel: {
-		namesOf,
-		func(line *exampleLine, set *data.Dataset, e data.Example) { line.Label = namesOf(set, e) },
-	},
-	head.Regression: {
-		func(_ *data.Dataset, e data.Example) []string {
-			return []string{strconv.FormatFloat(float64(e.Value), 'g', -1, 32)}
-		},
-		func(line *exampleLine, _ *data.Dataset, e data.Example) { line.Label = e.Value },
-	},
-	head.MultipleChoice: {
-		func(_ *data.Dataset, e data.Example) []string { return []string{strconv.Itoa(e.Label)} },
-		func(line *exampleLine, _ *data.Dataset, e data.Example) { line.Label = e.Label },
-	},
-	head.TokenClassification: {
-		namesOf,
-		func(line *exampleLine, set *data.Dataset, e data.Example) { line.Labels = namesOf(set, e) },
-	},
-	head.MaskedLM: {
-		func(*data.Dataset, data.Example) []string { return []string{""} },
-		func(*exampleLine, *data.Dataset, data.Example) {},
-	},
-}
-
-// namesOf names the labels of an example or its words, "" for none.
-func namesOf(set *data.Dataset, e data.Example) []string {
-	labels := []string{}
-	for _, l := range e.Labels {
-		name := ""
-		if l >= 0 {
-			name = set.Task.Labels[l]
-		}
-		labels = append(labels, name)
-	}
-	return labels
-}
-
-func writeJSONL(path string, set *data.Dataset) error {
-	return checkpoints.WriteFile(path, func(w io.Writer) error { return encodeJSONL(w, set) })
-}
-
-func encodeJSONL(w io.Writer, set *data.Dataset) error {
-	encode := json.NewEncoder(w)
-	encode.SetEscapeHTML(false)
-	for _, e := range set.Examples {
-		if err := encode.Encode(lineOf(set, e)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// exampleLine is an example as the general task of its kind reads it.
-type exampleLine struct {
-	Text    string   `json:"text"`
-	Pair    *string  `json:"text_pair,omitempty"`
-	Choices []string `json:"choices,omitempty"`
-	Words   []string `json:"tokens,omitempty"`
-	Label   any      `json:"label,omitempty"`
-	Labels  []string `json:"labels,omitempty"`
-}
-
-func lineOf(set *data.Dataset, e data.Example) exampleLine {
-	line := exampleLine{Text: e.Text, Choices: e.Choices, Words: e.Words}
-	if e.HasPair {
-		line.Pair = &e.Pair
-	}
-	if e.Label < 0 {
-		return line
-	}
-	shown[set.Task.Kind].write(&line, set, e)
-	return line
 }

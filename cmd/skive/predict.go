@@ -1,24 +1,20 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"runtime/debug"
-	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/checkpoints"
-	"github.com/skive-ml/skive/data"
-	"github.com/skive-ml/skive/head"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
-	"github.com/skive-ml/skive/internal/bounded"
+	"github.com/skive-ml/skive/internal/lines"
 )
 
 func newPredict() *cobra.Command {
@@ -71,13 +67,13 @@ embedding as a JSON array: of texts that are cut, and begin, as the files of a s
 			}
 			defer p.Close()
 			var once sync.Once
-			unsure := embedding == "" && !common.quiet && mayWantPairs(p.Config())
+			unsure := embedding == "" && !common.quiet && evaluate.MayWantPairs(p.Config())
 			answer := predictLine
 			if embedding != "" {
 				answer = embedLine
 			}
-			return answerLines(c.Context(), os.Stdin, os.Stdout, linesAhead*common.threads, func(ctx context.Context, line string) ([]byte, error) {
-				input, err := parseInput(line)
+			return lines.Answer(c.Context(), os.Stdin, os.Stdout, linesAhead*common.threads, func(ctx context.Context, line string) ([]byte, error) {
+				input, err := infer.ParseInput(line)
 				if err != nil {
 					return nil, err
 				}
@@ -99,15 +95,6 @@ embedding as a JSON array: of texts that are cut, and begin, as the files of a s
 	return c
 }
 
-// mayWantPairs tells whether a model that does not say so may have been trained on
-// pairs: by its task, or because it gives one number without a name, as rerankers do.
-func mayWantPairs(c checkpoints.Config) bool {
-	if task, err := data.TaskByName(c.Task); err == nil && task.Pair && !c.Pairs {
-		return true
-	}
-	return !c.Pairs && c.Head.OneNumber() && c.GenericLabels() && c.Task == ""
-}
-
 // noteSingle says of a model, or of a file for one that may want pairs, that it has
 // one text alone.
 func noteSingle(path string) {
@@ -126,74 +113,6 @@ func checkEmbedding(kind string) error {
 // linesAhead is how many lines are under way for each instance: two batches of
 // short ones.
 const linesAhead = 64
-
-// longLine is the number of bytes from which on a line is answered before the next
-// is read, so that memory does not grow with the lines under way.
-const longLine = 64 << 10
-
-// answerLines writes the answers to the lines of in, in their order. As many
-// lines are answered at the same time; no answer is held back while the next
-// line is awaited. The first error ends it, after the answers to the lines before.
-func answerLines(ctx context.Context, in io.Reader, to io.Writer, ahead int, answer func(ctx context.Context, line string) ([]byte, error)) error {
-	type answered struct {
-		text []byte
-		err  error
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	pending := make(chan chan answered, ahead)
-	go func() {
-		defer close(pending)
-		lines := bounded.NewLines(in)
-		for {
-			more := lines.Next()
-			if !more && lines.Err() == nil {
-				return
-			}
-			result := make(chan answered, 1)
-			select {
-			case pending <- result:
-			case <-ctx.Done():
-				return
-			}
-			if !more {
-				result <- answered{err: lines.Err()}
-				return
-			}
-			line, done := lines.Text(), make(chan bool)
-			go func() {
-				defer close(done)
-				text, err := answer(ctx, line)
-				result <- answered{text, err}
-			}()
-			if len(line) > longLine {
-				<-done
-			}
-		}
-	}()
-	out := bufio.NewWriter(to)
-	for number := 1; ; number++ {
-		if len(pending) == 0 {
-			if err := out.Flush(); err != nil {
-				return err
-			}
-		}
-		var result chan answered
-		select {
-		case result = <-pending:
-		case <-ctx.Done():
-			return errors.Join(ctx.Err(), out.Flush())
-		}
-		if result == nil {
-			return out.Flush()
-		}
-		r := <-result
-		if r.err != nil {
-			return errors.Join(fmt.Errorf("line %d: %w", number, r.err), out.Flush())
-		}
-		out.Write(r.text) // an error comes back from Flush
-	}
-}
 
 // predictor is what infer.Engine and infer.Pool have in common.
 type predictor interface {
@@ -223,29 +142,6 @@ func openPredictor(path string, o infer.Options) (predictor, error) {
 	return p, nil
 }
 
-// parseInput reads one line. A line that starts with { is JSON.
-func parseInput(line string) (infer.Input, error) {
-	if !strings.HasPrefix(strings.TrimSpace(line), "{") {
-		return infer.Input{Text: line}, nil
-	}
-	var object struct {
-		Text    *string  `json:"text"`
-		Pair    *string  `json:"text_pair"`
-		Choices []string `json:"choices"`
-	}
-	if err := json.Unmarshal([]byte(line), &object); err != nil {
-		return infer.Input{}, fmt.Errorf("not a JSON object: %w", err)
-	}
-	if object.Text == nil {
-		return infer.Input{}, fmt.Errorf(`the JSON object has no "text"`)
-	}
-	input := infer.Input{Text: *object.Text, Choices: object.Choices}
-	if object.Pair != nil {
-		input.Pair, input.HasPair = *object.Pair, true
-	}
-	return input, nil
-}
-
 func embedLine(ctx context.Context, model predictor, input infer.Input) ([]byte, error) {
 	embeddings, err := model.Embed(ctx, []infer.Input{input})
 	if err != nil {
@@ -259,127 +155,14 @@ func predictLine(ctx context.Context, model predictor, input infer.Input) ([]byt
 	if err != nil {
 		return nil, err
 	}
-	p := predictions[0]
-	a := predicted[model.Config().Head]
+	p, kind := predictions[0], model.Config().Head
 	if common.json {
-		return jsonLine(a.document(&p))
+		return jsonLine(p.Document(kind))
 	}
-	return append([]byte(a.text(&p)), '\n'), nil
+	return append([]byte(p.Text(kind)), '\n'), nil
 }
 
 func jsonLine(v any) ([]byte, error) {
 	b, err := json.Marshal(v)
 	return append(b, '\n'), err
-}
-
-// answer is how predict shows what a head answers.
-type answer struct {
-	// document is the JSON document for one input, and text the line.
-	document func(p *infer.Prediction) any
-	text     func(p *infer.Prediction) string
-}
-
-var predicted = map[head.Kind]answer{
-	head.SingleLabel: {func(p *infer.Prediction) any { return classDocument(p) }, classText},
-	head.MultiLabel: {
-		func(p *infer.Prediction) any {
-			document := classDocument(p)
-			labels := append([]string{}, p.Labels...)
-			document.Labels = &labels
-			return document
-		},
-		func(p *infer.Prediction) string { return strings.Join(p.Labels, "\t") },
-	},
-	head.Regression: {
-		func(p *infer.Prediction) any {
-			return struct {
-				Value  float32   `json:"value"`
-				Logits []float32 `json:"logits"`
-			}{p.Logits[0], p.Logits}
-		},
-		func(p *infer.Prediction) string { return fmt.Sprintf("%.4f", p.Logits[0]) },
-	},
-	head.MultipleChoice:      {func(p *infer.Prediction) any { return classDocument(p) }, classText},
-	head.TokenClassification: {wordsDocument, wordsText},
-	head.MaskedLM:            {masksDocument, masksText},
-}
-
-// predictedClass is predict's JSON document for a class, a choice or labels.
-type predictedClass struct {
-	Label         string    `json:"label"`
-	Index         int       `json:"index"`
-	Logits        []float32 `json:"logits"`
-	Probabilities []float32 `json:"probabilities"`
-	Labels        *[]string `json:"labels,omitempty"`
-}
-
-func classDocument(p *infer.Prediction) predictedClass {
-	return predictedClass{p.Label, p.Index, p.Logits, p.Probabilities, nil}
-}
-
-func classText(p *infer.Prediction) string {
-	return fmt.Sprintf("%s\t%.4f", p.Label, p.Probabilities[p.Index])
-}
-
-// predictedWord is a word of predict's JSON document; Label is null where the
-// model says nothing of it.
-type predictedWord struct {
-	Word        string  `json:"word"`
-	Label       *string `json:"label"`
-	Probability float32 `json:"probability"`
-	Start       int     `json:"start"`
-	End         int     `json:"end"`
-}
-
-func wordsDocument(p *infer.Prediction) any {
-	words := make([]predictedWord, len(p.Words))
-	for i := range p.Words {
-		word := &p.Words[i]
-		words[i] = predictedWord{word.Text, nil, word.Probability, word.Start, word.End}
-		if word.Index >= 0 {
-			words[i].Label = &word.Label
-		}
-	}
-	return struct {
-		Words []predictedWord `json:"words"`
-	}{words}
-}
-
-func wordsText(p *infer.Prediction) string {
-	var fields []string
-	for _, word := range p.Words {
-		fields = append(fields, word.Text+"/"+word.Label)
-	}
-	return strings.Join(fields, " ")
-}
-
-// predictedToken is a token in the place of a mask in predict's JSON document.
-type predictedToken struct {
-	Token       string  `json:"token"`
-	ID          int32   `json:"id"`
-	Probability float32 `json:"probability"`
-}
-
-func masksDocument(p *infer.Prediction) any {
-	masks := make([][]predictedToken, len(p.Masks))
-	for i, fills := range p.Masks {
-		for _, f := range fills {
-			masks[i] = append(masks[i], predictedToken(f))
-		}
-	}
-	return struct {
-		Masks [][]predictedToken `json:"masks"`
-	}{masks}
-}
-
-func masksText(p *infer.Prediction) string {
-	var fields []string
-	for _, fills := range p.Masks {
-		var tokens []string
-		for _, f := range fills {
-			tokens = append(tokens, fmt.Sprintf("%s %.4f", f.Token, f.Probability))
-		}
-		fields = append(fields, strings.Join(tokens, ", "))
-	}
-	return strings.Join(fields, "\t")
 }

@@ -165,15 +165,15 @@ func observe(ctx context.Context, m *checkpoints.Model, file string, maxLength i
 	case maxLength < 0 || maxLength > m.Config.MaxTokens():
 		return nil, usagef("--max-length: %d, expected 1 to the model's %d positions", maxLength, m.Config.MaxTokens())
 	}
-	batches, err := readBatches(m, file, 16, maxLength)
+	batches, err := readInputs("calibrate", m, file, 16, maxLength)
 	if err != nil {
-		return nil, ofFlag("calibrate", err)
+		return nil, err
 	}
 	bar := progress.New(common.progress(), "calibration", 0, len(batches))
 	defer bar.Finish("")
 	return train.Calibrate(ctx, m, func(yield func(*data.Batch) bool) {
 		for i, b := range batches {
-			if !yield(&data.Batch{IDs: b.ids, TypeIDs: b.types, Offsets: b.offsets}) {
+			if !yield(&data.Batch{IDs: b.IDs, TypeIDs: b.TypeIDs, Offsets: b.Offsets}) {
 				return
 			}
 			bar.Set(i+1, "")

@@ -7,7 +7,5 @@ import (
 )
 
 func TestEveryHeadHasARow(t *testing.T) {
-	headtest.Rows(t, predicted)
-	headtest.Rows(t, shown)
 	headtest.Rows(t, divergences)
 }

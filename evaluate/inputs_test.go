@@ -1,4 +1,4 @@
-package main
+package evaluate
 
 import (
 	"os"
@@ -13,19 +13,20 @@ import (
 
 // Inputs are read as predict answers them: a pair is one sequence, and so is
 // each choice with its text.
-func TestReadBatches(t *testing.T) {
-	m, err := checkpoints.Open(filepath.Join("..", "..", "train", "testdata", "tiny"))
+func TestReadInputs(t *testing.T) {
+	m, err := checkpoints.Open(filepath.Join("..", "train", "testdata", "tiny"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer m.Close()
 	path := filepath.Join(t.TempDir(), "inputs")
-	read := func(m *checkpoints.Model, batch int, inputs ...string) ([]benchBatch, error) {
+	read := func(m *checkpoints.Model, batch int, inputs ...string) ([]Inputs, error) {
 		t.Helper()
 		if err := os.WriteFile(path, []byte(strings.Join(inputs, "\n")+"\n"), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		return readBatches(m, path, batch, 64)
+		batches, _, err := ReadInputs(m, path, batch, 64)
+		return batches, err
 	}
 	const one, pair, choices = "w1 w2", `{"text": "w1", "text_pair": "w2"}`, `{"text": "w1", "choices": ["w2", "w3 w4"]}`
 	chooser := m.Clone()
@@ -42,10 +43,10 @@ func TestReadBatches(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(batches) != 1 || !slices.Equal(batches[0].offsets, c.offsets) || batches[0].examples != 3 {
-			t.Errorf("%d batches, the first of %d examples with offsets %v", len(batches), batches[0].examples, batches[0].offsets)
+		if len(batches) != 1 || !slices.Equal(batches[0].Offsets, c.offsets) || batches[0].Examples != 3 {
+			t.Errorf("%d batches, the first of %d examples with offsets %v", len(batches), batches[0].Examples, batches[0].Offsets)
 		}
-		if batches, err = read(c.model, 2, c.inputs...); err != nil || len(batches) != 2 || batches[1].examples != 1 || len(batches[1].offsets) != 1+len(c.offsets)/3 {
+		if batches, err = read(c.model, 2, c.inputs...); err != nil || len(batches) != 2 || batches[1].Examples != 1 || len(batches[1].Offsets) != 1+len(c.offsets)/3 {
 			t.Errorf("%d batches of 2 inputs (%v)", len(batches), err)
 		}
 	}

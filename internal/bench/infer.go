@@ -1,0 +1,160 @@
+// Package bench measures how fast models answer and train.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/evaluate"
+	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/internal/measure"
+)
+
+// Result is how fast a model answers. It is written as JSON.
+type Result struct {
+	Batch          int     `json:"batch"`
+	Seq            float64 `json:"seq"`
+	Threads        int     `json:"threads"`
+	Instances      int     `json:"instances"`
+	ISA            string  `json:"isa"`
+	DType          string  `json:"dtype"`
+	AttentionDType string  `json:"attention_dtype,omitempty"`
+	// Clock is what the times of the calls are of.
+	Clock   string `json:"clock"`
+	Latency struct {
+		Mean float64 `json:"mean"`
+		Min  float64 `json:"min"`
+		P50  float64 `json:"p50"`
+		P90  float64 `json:"p90"`
+		P99  float64 `json:"p99"`
+	} `json:"latency_ms"`
+	ExamplesPerSecond float64            `json:"examples_per_s"`
+	TokensPerSecond   float64            `json:"tokens_per_s"`
+	RSS               float64            `json:"rss_mb"`
+	Profile           map[string]float64 `json:"profile_ms,omitempty"`
+}
+
+// Infer answers the batches in turn on every instance until the time is over.
+func Infer(ctx context.Context, m *checkpoints.Model, batches []evaluate.Inputs, o infer.Options, instances int, duration time.Duration) (*Result, error) {
+	engine, err := newEngine(m, o, instances)
+	if err != nil {
+		return nil, err
+	}
+	defer engine.close()
+	logits, examples, tokens := make([][]float32, instances), make([]int, instances), make([]int, instances)
+	load := measure.Load{Clock: measure.Wall, Workers: instances, Call: func(worker, i int) (err error) {
+		b := batches[i%len(batches)]
+		logits[worker], err = engine.predict(logits[worker], b)
+		examples[worker] += b.Examples
+		tokens[worker] += len(b.IDs)
+		return err
+	}}
+	if _, err := load.Run(ctx, measure.Pass{Calls: 5 * instances}); err != nil { // arenas grow and caches fill
+		return nil, err
+	}
+	engine.profile()
+	clear(examples)
+	clear(tokens)
+	s, err := load.Run(ctx, measure.Pass{Time: duration})
+	if err != nil {
+		return nil, err
+	}
+	r := &Result{
+		Threads: engine.options.Threads, Instances: instances, ISA: kernels.Current().String(), DType: engine.options.DType,
+		AttentionDType: o.AttentionDType, Clock: string(s.Clock), RSS: resident(),
+	}
+	totalExamples, totalTokens := 0, 0
+	for i := range instances {
+		totalExamples += examples[i]
+		totalTokens += tokens[i]
+	}
+	r.Latency.Mean, r.Latency.Min, r.Latency.P50, r.Latency.P90, r.Latency.P99 = s.Mean(), s.Quantile(0), s.Quantile(0.5), s.Quantile(0.9), s.Quantile(0.99)
+	r.ExamplesPerSecond, r.TokensPerSecond = float64(totalExamples)/s.Pass(), float64(totalTokens)/s.Pass()
+	r.Seq = float64(totalTokens) / float64(totalExamples)
+	if o.Profile {
+		r.Profile = map[string]float64{}
+		for _, stage := range engine.profile() {
+			r.Profile[stage.Stage] = stage.Time.Seconds() * 1e3 / float64(s.Calls())
+		}
+	}
+	return r, nil
+}
+
+// engine computes calls, as many at a time as it has instances.
+type engine struct {
+	options infer.Options
+	predict func(dst []float32, b evaluate.Inputs) ([]float32, error)
+	profile func() []infer.StageTime
+	close   func() error
+}
+
+// newEngine compiles the model: for one instance an engine, whose calls go
+// straight to it, and for several a pool, in which they share the weights and
+// every call is a batch of its own.
+func newEngine(m *checkpoints.Model, o infer.Options, instances int) (*engine, error) {
+	if instances == 1 {
+		e, err := infer.New(m, o)
+		if err != nil {
+			return nil, err
+		}
+		predict := func(dst []float32, b evaluate.Inputs) ([]float32, error) {
+			return e.PredictTokens(dst, b.IDs, b.TypeIDs, b.Offsets)
+		}
+		return &engine{e.Options(), predict, e.Profile, e.Close}, nil
+	}
+	p, err := infer.NewPool(m, infer.PoolOptions{Options: o, Instances: instances, MaxBatch: 1})
+	if errors.Is(err, infer.ErrMaskedLM) {
+		return nil, fmt.Errorf("instances %d: want 1: %w", instances, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	predict := func(dst []float32, b evaluate.Inputs) ([]float32, error) {
+		return p.PredictTokens(context.Background(), dst, b.IDs, b.TypeIDs, b.Offsets)
+	}
+	return &engine{p.Options().Options, predict, p.Profile, p.Close}, nil
+}
+
+// RandomBatches draws the token ids of batches of examples of seq tokens.
+func RandomBatches(cfg checkpoints.Config, batch, seq int) []evaluate.Inputs {
+	r := rand.New(rand.NewPCG(1, 2))
+	batches := make([]evaluate.Inputs, 8)
+	for i := range batches {
+		b := &batches[i]
+		b.Examples = batch
+		b.TypeIDs = make([]int32, batch*seq)
+		for s := range batch + 1 {
+			b.Offsets = append(b.Offsets, int32(s*seq))
+		}
+		for range batch * seq {
+			b.IDs = append(b.IDs, int32(r.IntN(cfg.VocabSize)))
+		}
+	}
+	return batches
+}
+
+// resident is the memory that the process holds in megabytes, 0 where the system does not
+// tell.
+func resident() float64 {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(text))
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, err := strconv.ParseFloat(fields[1], 64)
+	if err != nil {
+		return 0
+	}
+	return pages * float64(os.Getpagesize()) / 1e6
+}

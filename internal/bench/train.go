@@ -1,0 +1,173 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/distill"
+	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/bounded"
+	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/internal/kernels/peak"
+	"github.com/skive-ml/skive/internal/measure"
+	"github.com/skive-ml/skive/train"
+)
+
+// WarmSteps of a measured training run are not counted: buffers grow in them.
+const WarmSteps = 3
+
+// TrainResult is how fast a model trains. It is written as JSON. Times are medians
+// over the steps; shares are of the step.
+type TrainResult struct {
+	Batch             int                `json:"batch"`
+	Seq               float64            `json:"seq"`
+	Threads           int                `json:"threads"`
+	ISA               string             `json:"isa"`
+	Precision         string             `json:"precision"`
+	Clock             string             `json:"clock"`
+	Steps             int                `json:"steps"`
+	StepMS            float64            `json:"step_ms"`
+	MinMS             float64            `json:"step_min_ms"`
+	ExamplesPerSecond float64            `json:"examples_per_s"`
+	TokensPerSecond   float64            `json:"tokens_per_s"`
+	GFLOPS            float64            `json:"gflops"`
+	PeakGFLOPS        float64            `json:"peak_gflops"`
+	PeakShare         float64            `json:"peak_share"`
+	OutsideProducts   float64            `json:"outside_gemm_share"`
+	Packing           float64            `json:"packing_share"`
+	Optimizer         float64            `json:"optimizer_share"`
+	Allocations       float64            `json:"allocations_per_step"`
+	AllocatedBytes    float64            `json:"allocated_bytes_per_step"`
+	GCShare           float64            `json:"gc_share"`
+	RSS               float64            `json:"rss_mb"`
+	Profile           map[string]float64 `json:"profile_ms,omitempty"`
+}
+
+// Train measures training steps of a copy of m: a whole one of fine-tuning,
+// or of distillation from the teacher's hidden states and logits and what else the
+// options name.
+func Train(ctx context.Context, m, teacher *checkpoints.Model, set *data.Dataset, o distill.Options, steps int) (*TrainResult, error) {
+	o.Steps = steps + WarmSteps
+	// As in benchmarks/train.py: consecutive examples.
+	o.NoShuffle = true
+	var all []train.Profile
+	o.OnProfile = func(p train.Profile) {
+		if p.Step > WarmSteps {
+			all = append(all, p)
+		}
+	}
+	var err error
+	if teacher == nil {
+		o.Stage = ""
+		_, _, err = train.Run(ctx, m, set, nil, o.Options)
+	} else {
+		_, _, err = distill.Run(ctx, teacher, m, set, nil, o)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := &TrainResult{Batch: o.BatchSize, Threads: o.Threads, ISA: kernels.Current().String(), Precision: o.Precision, Clock: string(measure.Wall), Steps: steps, RSS: resident(), Profile: map[string]float64{}}
+	var total, products, packing, optimizer, gc time.Duration
+	var sequences, tokens int
+	var flops int64
+	var times []float64
+	ms := func(d time.Duration) float64 { return d.Seconds() * 1e3 }
+	n := float64(len(all))
+	for _, p := range all {
+		times = append(times, ms(p.Time))
+		total += p.Time
+		products += p.Graph.Products
+		packing += p.Graph.Packing
+		optimizer += p.Optimizer
+		gc += p.GC
+		flops += p.Graph.FLOPs
+		sequences += p.Sequences
+		tokens += p.Tokens
+		r.Allocations += float64(p.Allocations) / n
+		r.AllocatedBytes += float64(p.AllocatedBytes) / n
+		for name, t := range p.Graph.Operations {
+			r.Profile[name] += ms(t) / n
+		}
+	}
+	r.Profile["AdamW and clipping"] = ms(optimizer) / n
+	slices.Sort(times)
+	r.StepMS, r.MinMS = measure.Quantile(times, 0.5), times[0]
+	r.Seq = float64(tokens) / float64(sequences)
+	r.ExamplesPerSecond = float64(sequences) / total.Seconds()
+	r.TokensPerSecond = float64(tokens) / total.Seconds()
+	r.GFLOPS = float64(flops) / total.Seconds() / 1e9
+	// The core's own peak, measured alone, for each of them.
+	measured := peak.F32
+	if o.Precision == infer.BF16 {
+		measured = peak.BF16
+	}
+	for range 100 {
+		r.PeakGFLOPS = max(r.PeakGFLOPS, measured(kernels.Current())/1e9*float64(o.Threads))
+	}
+	if r.PeakGFLOPS > 0 {
+		r.PeakShare = r.GFLOPS / r.PeakGFLOPS
+	}
+	share := func(d time.Duration) float64 { return d.Seconds() / total.Seconds() }
+	r.OutsideProducts, r.Packing, r.Optimizer = 1-share(products), share(packing), share(optimizer)
+	r.GCShare = share(gc) / float64(o.Threads)
+	return r, nil
+}
+
+// RandomTexts replaces the models' tokenizer by one of words w0, w1, ..., each
+// a token, and draws texts of exactly seq tokens.
+func RandomTexts(count, seq int, models ...*checkpoints.Model) *data.Dataset {
+	size := models[0].Config.VocabSize
+	vocab := []string{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}
+	special := len(vocab)
+	for i := special; i < size; i++ {
+		vocab = append(vocab, fmt.Sprintf("w%d", i))
+	}
+	file := []byte(strings.Join(vocab, "\n") + "\n")
+	for _, m := range models {
+		m.Tokenizer = map[string][]byte{"vocab.txt": file}
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	set := &data.Dataset{Task: task(models[0])}
+	for i := range count {
+		words := make([]string, seq-2)
+		for j := range words {
+			words[j] = vocab[special+r.IntN(size-special)]
+		}
+		set.Examples = append(set.Examples, data.Example{Text: strings.Join(words, " "), Label: i % len(set.Task.Labels)})
+	}
+	return set
+}
+
+// ReadTexts reads inputs as predict takes them, and labels them in turn.
+func ReadTexts(path string, m *checkpoints.Model) (*data.Dataset, error) {
+	f, err := bounded.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	set := &data.Dataset{Task: task(m)}
+	lines := bounded.NewLines(f)
+	for lines.Next() {
+		input, err := infer.ParseInput(lines.Text())
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", path, lines.Number(), err)
+		}
+		set.Examples = append(set.Examples, data.Example{
+			Text: input.Text, Pair: input.Pair, HasPair: input.HasPair, Label: len(set.Examples) % len(set.Task.Labels),
+		})
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("%s:%d: %w", path, lines.Number()+1, err)
+	}
+	return set, nil
+}
+
+func task(m *checkpoints.Model) data.Task {
+	return data.Task{Name: "text", Labels: m.Config.Labels, Metric: "accuracy"}
+}
