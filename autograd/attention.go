@@ -14,6 +14,10 @@ type AttentionOptions struct {
 	// sequence s is multiplied by HeadMask[s][h]. Under a summed loss the
 	// gradient's row of a sequence is that example's own.
 	HeadMask *Node
+	// Bias, when not nil, is [heads, 2*reach-1]: Bias[h][reach-1+j-i] is added to
+	// head h's score of query i and key j, after the scaling. Sequences have up to
+	// reach tokens.
+	Bias *Node
 	// Dropout is the probability with which attention probabilities are zeroed.
 	Dropout float32
 	// BF16 rounds the factors of products to bfloat16, as LinearBF16 does it.
@@ -27,14 +31,17 @@ type attention struct {
 	heads, dim int
 	first      bool
 	masked     bool
+	biased     bool
 	bf16       bool
 	p          float32
 	id         uint64
 	probs      []float32
 	at         []int // where each sequence's probabilities begin
+	gradient   biasGradient
 }
 
-// SelfAttention computes, for each sequence and head, softmax(Q·Kᵀ/√headDim)·V.
+// SelfAttention computes, for each sequence and head, softmax(Q·Kᵀ/√headDim +
+// bias)·V.
 // The input is [tokens, 3*heads*headDim], holding queries, keys and values side
 // by side and the heads side by side in each; offsets is [sequences+1]. The
 // result, the heads' contexts side by side, is [tokens, heads*headDim].
@@ -51,7 +58,7 @@ func (g *Graph) FirstAttention(q, kv, offsets *Node, heads, headDim int, o Atten
 }
 
 func (g *Graph) attention(first bool, inputs []*Node, heads, dim int, o AttentionOptions) *Node {
-	a := &attention{heads: heads, dim: dim, first: first, masked: o.HeadMask != nil, p: o.Dropout, bf16: o.BF16}
+	a := &attention{heads: heads, dim: dim, first: first, masked: o.HeadMask != nil, biased: o.Bias != nil, p: o.Dropout, bf16: o.BF16}
 	if heads < 1 || dim < 1 {
 		return g.fail("SelfAttention: %d heads of width %d, want positive numbers", heads, dim)
 	}
@@ -66,6 +73,10 @@ func (g *Graph) attention(first bool, inputs []*Node, heads, dim int, o Attentio
 	if a.masked {
 		diff = append(diff, true)
 		inputs = append(inputs, o.HeadMask)
+	}
+	if a.biased {
+		diff = append(diff, true)
+		inputs = append(inputs, o.Bias)
 	}
 	return g.apply(a, diff, inputs...)
 }
@@ -83,6 +94,14 @@ func (a *attention) offsets() int {
 		return 2
 	}
 	return 1
+}
+
+// bias returns the index of the input that holds the biases: the last.
+func (a *attention) bias() int {
+	if a.masked {
+		return a.offsets() + 2
+	}
+	return a.offsets() + 1
 }
 
 func (a *attention) shape(in []array) (array, error) {
@@ -111,6 +130,11 @@ func (a *attention) shape(in []array) (array, error) {
 			return array{}, fmt.Errorf("head mask is %v, want %v", m, array{dims: 2, rows: s, columns: a.heads})
 		}
 	}
+	if a.biased {
+		if err := checkBias(in[a.bias()], a.heads); err != nil {
+			return array{}, err
+		}
+	}
 	return out, nil
 }
 
@@ -119,6 +143,7 @@ type head struct {
 	n, nq, lo     int // tokens, queries, first token
 	row           int // first row of the queries
 	mask          float32
+	bias          []float32
 	q, k, v       kernels.ViewF32
 	ldq, ldkv     int
 	qAt, kAt, vAt int
@@ -150,6 +175,9 @@ func (a *attention) head(in []array, part int) (h head) {
 	if a.masked {
 		h.mask = in[at+1].f[part]
 	}
+	if a.biased {
+		h.bias = biasOf(in[a.bias()], i, h.n)
+	}
 	h.probs = a.at[s] + i*h.nq*h.n
 	return h
 }
@@ -159,6 +187,11 @@ func (a *attention) scale() float32 { return float32(1 / math.Sqrt(float64(a.dim
 func (a *attention) forward(g *Graph, in []array, out array, keep bool) error {
 	offsets := in[a.offsets()].i
 	s := len(offsets) - 1
+	if a.biased {
+		if err := checkReach(in[a.bias()], offsets); err != nil {
+			return err
+		}
+	}
 	a.at = grow(a.at, s+1)
 	total := 0
 	for i := range s {
@@ -181,18 +214,18 @@ func (a *attention) forward(g *Graph, in []array, out array, keep bool) error {
 		if keep || a.p > 0 {
 			probs = a.probs[h.probs:][:h.nq*h.n]
 		}
+		k := kernels.Attention{Tokens: h.n, Queries: h.nq, Width: a.dim, Q: h.q, K: h.k, V: h.v, Scale: a.scale(), Mask: h.mask, Bias: h.bias}
 		if a.p == 0 {
 			w.flops += 4 * int64(h.nq) * int64(h.n) * int64(a.dim)
 			forward := kernels.Attention.Forward
 			if a.bf16 {
 				forward = kernels.Attention.ForwardBF16
 			}
-			forward(kernels.Attention{Tokens: h.n, Queries: h.nq, Width: a.dim, Q: h.q, K: h.k, V: h.v, Scale: a.scale(), Mask: h.mask},
-				out.f[h.context:], out.columns, probs, &w.kernels[0])
+			forward(k, out.f[h.context:], out.columns, probs, &w.kernels[0])
 			return
 		}
 		w.product(a.bf16, h.nq, a.dim, h.n, h.q, h.k.T(), probs, h.n)
-		kernels.SoftmaxRows(probs, h.nq, h.n, h.n, a.scale())
+		k.Softmax(probs, 0, h.nq)
 		w.a = grow(w.a, len(probs))
 		kernels.Dropout(w.a, probs, a.p, key, uint64(h.probs))
 		kernels.Scale(w.a, h.mask, w.a)
@@ -221,9 +254,18 @@ func (w *worker) product(rounded bool, m, k, n int, a, b kernels.ViewF32, c []fl
 func (a *attention) backward(g *Graph, in []array, out, dout array, d []array) error {
 	key, scale := g.dropoutKey(a.id), a.scale()
 	dq, dkv := d[0].f, d[a.offsets()-1].f
-	var dmask []float32
+	var dmask, dbias []float32
 	if a.masked {
 		dmask = d[a.offsets()+1].f
+	}
+	// The gradient of a score is by the sum with its bias, that of the product
+	// scale times it.
+	sumScale := scale
+	if a.biased {
+		dbias, sumScale = d[a.bias()].f, 1
+	}
+	if dbias != nil {
+		a.gradient.reset(in[a.offsets()].i, a.heads)
 	}
 	g.team.Run((len(in[a.offsets()].i)-1)*a.heads, func(worker, part int) {
 		w := &g.workers[worker]
@@ -254,7 +296,13 @@ func (a *attention) backward(g *Graph, in []array, out, dout array, d []array) e
 		}
 		for i := range h.nq {
 			row := dp[i*h.n:][:h.n]
-			kernels.SoftmaxBackward(row, row, probs[i*h.n:][:h.n], scale)
+			kernels.SoftmaxBackward(row, row, probs[i*h.n:][:h.n], sumScale)
+		}
+		if dbias != nil {
+			a.gradient.add(part/a.heads, part%a.heads, dp, h.n)
+		}
+		if a.biased {
+			kernels.Scale(dp, scale, dp)
 		}
 		if dq != nil {
 			w.product(a.bf16, h.nq, h.n, a.dim, kernels.RowMajor(dp, h.n), h.k, dq[h.qAt:], h.ldq)
@@ -263,5 +311,8 @@ func (a *attention) backward(g *Graph, in []array, out, dout array, d []array) e
 			w.product(a.bf16, h.n, h.nq, a.dim, kernels.Transposed(dp, h.n), h.q, dkv[h.kAt:], h.ldkv)
 		}
 	})
+	if dbias != nil {
+		a.gradient.total(d[a.bias()], 1)
+	}
 	return nil
 }

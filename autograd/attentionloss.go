@@ -8,7 +8,8 @@ import (
 )
 
 // AttentionDistance is a measure of how far the attention of two models is
-// apart. A is Q·Kᵀ/√d of a head, and softmax(A) its attention map.
+// apart. A is Q·Kᵀ/√d of a head, plus its bias where there is one, and softmax(A)
+// its attention map.
 type AttentionDistance int
 
 const (
@@ -32,6 +33,9 @@ type AttentionLossOptions struct {
 	// HeadMeans compares the means over the heads, of A or of the maps, so that
 	// the two numbers of heads may differ.
 	HeadMeans bool
+	// Bias and TargetBias, where they are not nil, are added to A, see
+	// AttentionOptions.Bias.
+	Bias, TargetBias *Node
 }
 
 // attentionLoss compares the attention of two models.
@@ -39,6 +43,9 @@ type attentionLoss struct {
 	o        AttentionLossOptions
 	gradient []float32
 	sums     []float64 // by part
+	// bias and targetBias are the numbers of these inputs, 0 where there are none.
+	bias, targetBias int
+	biasGradient     biasGradient
 }
 
 // AttentionLoss is the distance of the attention of two models: the mean over
@@ -49,7 +56,17 @@ type attentionLoss struct {
 // them, [tokens, 3*heads*headDim] with head widths that may differ; offsets is
 // [sequences+1]. The target is taken as a constant.
 func (g *Graph) AttentionLoss(x, target, offsets *Node, o AttentionLossOptions) *Node {
-	return g.apply(&attentionLoss{o: o}, []bool{true, false, false}, x, target, offsets)
+	l := &attentionLoss{o: o}
+	inputs, differentiable := []*Node{x, target, offsets}, []bool{true, false, false}
+	if o.Bias != nil {
+		l.bias = len(inputs)
+		inputs, differentiable = append(inputs, o.Bias), append(differentiable, true)
+	}
+	if o.TargetBias != nil {
+		l.targetBias = len(inputs)
+		inputs, differentiable = append(inputs, o.TargetBias), append(differentiable, false)
+	}
+	return g.apply(l, differentiable, inputs...)
 }
 
 func (*attentionLoss) name() string { return "AttentionLoss" }
@@ -61,6 +78,16 @@ func (l *attentionLoss) shape(in []array) (array, error) {
 		}
 		if heads < 1 || in[i].columns%(3*heads) != 0 {
 			return array{}, fmt.Errorf("%d heads do not divide an input of %d columns, three times the width of queries", heads, in[i].columns)
+		}
+	}
+	if l.bias > 0 {
+		if err := checkBias(in[l.bias], l.o.Heads); err != nil {
+			return array{}, err
+		}
+	}
+	if l.targetBias > 0 {
+		if err := checkBias(in[l.targetBias], l.o.TargetHeads); err != nil {
+			return array{}, err
 		}
 	}
 	if l.o.Heads != l.o.TargetHeads && !l.o.HeadMeans {
@@ -75,6 +102,7 @@ type heads struct {
 	n, ld     int       // tokens, columns
 	dim, keys int       // width of a head, column of the first key
 	lo, hi    int
+	bias      array // empty where there is none
 }
 
 func headsOf(a array, offsets []int32, s, all, lo, hi int) heads {
@@ -94,6 +122,12 @@ func (l *attentionLoss) logs() bool {
 // the map's logarithm.
 func (l *attentionLoss) attention(w *worker, s []float32, h heads, i int, logs bool) {
 	w.scores(s, h.x[h.query(i):], h.x[h.key(i):], h.n, h.dim, h.ld)
+	if h.bias.f != nil {
+		distances := biasOf(h.bias, i, h.n)
+		for r := range h.n {
+			kernels.Add(s[r*h.n:][:h.n], s[r*h.n:][:h.n], distances[h.n-1-r:][:h.n])
+		}
+	}
 	switch {
 	case l.o.Distance == ScoreMSE:
 	case logs:
@@ -176,6 +210,16 @@ func (l *attentionLoss) forward(g *Graph, in []array, out array, keep bool) erro
 		l.gradient = grow(l.gradient, len(x.f))
 		clear(l.gradient) // that of the values stays 0
 	}
+	for _, input := range []int{l.bias, l.targetBias} {
+		if input > 0 {
+			if err := checkReach(in[input], offsets); err != nil {
+				return err
+			}
+		}
+	}
+	if keep && l.bias > 0 {
+		l.biasGradient.reset(offsets, l.o.Heads)
+	}
 	scale := 1 / (float64(x.rows) * float64(groups))
 	g.team.Run(parts, func(worker, part int) {
 		w := &g.workers[worker]
@@ -183,6 +227,12 @@ func (l *attentionLoss) forward(g *Graph, in []array, out array, keep bool) erro
 		hx, ht := headsOf(x, offsets, s, l.o.Heads, i, i+1), headsOf(t, offsets, s, l.o.TargetHeads, i, i+1)
 		if l.o.HeadMeans {
 			hx.lo, hx.hi, ht.lo, ht.hi = 0, l.o.Heads, 0, l.o.TargetHeads
+		}
+		if l.bias > 0 {
+			hx.bias = in[l.bias]
+		}
+		if l.targetBias > 0 {
+			ht.bias = in[l.targetBias]
 		}
 		n := hx.n
 		w.a, w.b, w.c = grow(w.a, n*n), grow(w.b, n*n), grow(w.c, n*n)
@@ -199,6 +249,9 @@ func (l *attentionLoss) forward(g *Graph, in []array, out array, keep bool) erro
 			gradient := l.gradient[int(offsets[s])*x.columns:]
 			for i := hx.lo; i < hx.hi; i++ {
 				l.scoresGradient(w, hx, i, float32(scale), mean)
+				if l.bias > 0 {
+					l.biasGradient.add(s, i, w.b, n)
+				}
 				w.product(false, n, n, hx.dim, kernels.RowMajor(w.b, n), kernels.RowMajor(hx.x[hx.key(i):], hx.ld), gradient[hx.query(i):], hx.ld)
 				w.product(false, n, n, hx.dim, kernels.Transposed(w.b, n), kernels.RowMajor(hx.x[hx.query(i):], hx.ld), gradient[hx.key(i):], hx.ld)
 			}
@@ -238,5 +291,10 @@ func (l *attentionLoss) backward(g *Graph, in []array, out, dout array, d []arra
 		c := in[0].columns
 		kernels.Scale(d[0].of(lo, hi), dout.f[0], l.gradient[lo*c:hi*c])
 	})
+	if l.bias > 0 && d[l.bias].f != nil {
+		// What was added up are gradients with respect to Q·Kᵀ, before the scaling.
+		width := in[0].columns / (3 * l.o.Heads)
+		l.biasGradient.total(d[l.bias], dout.f[0]*float32(math.Sqrt(float64(width))))
+	}
 	return nil
 }

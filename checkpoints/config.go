@@ -62,9 +62,10 @@ func (c Config) Even() bool {
 }
 
 // Stock reports whether stock transformers can express the architecture: even
-// layers, and a head width of hidden size divided by heads.
+// layers, a head width of hidden size divided by heads, and heads in the order of
+// their biases.
 func (c Config) Stock() bool {
-	return c.Even() && len(c.Layers) > 0 && c.Layers[0].Heads*c.HeadDim == c.HiddenSize
+	return c.Even() && len(c.Layers) > 0 && c.Layers[0].Heads*c.HeadDim == c.HiddenSize && c.BiasColumns == nil
 }
 
 // Clone returns a copy that shares nothing with c.
@@ -72,6 +73,7 @@ func (c Config) Clone() Config {
 	c.Layers = slices.Clone(c.Layers)
 	c.Labels = slices.Clone(c.Labels)
 	c.Sentence = c.Sentence.Clone()
+	c.BiasColumns = slices.Clone(c.BiasColumns) // whose rows are never written to
 	return c
 }
 
@@ -171,6 +173,9 @@ func (c Config) Validate() error {
 		return fmt.Errorf("pad_token_id is %d, outside the vocabulary of %d", c.PadTokenID, c.VocabSize)
 	}
 	if err := c.validateFamily(); err != nil {
+		return err
+	}
+	if err := c.validateBias(); err != nil {
 		return err
 	}
 	if len(c.Labels) > maxDimension {

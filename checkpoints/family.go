@@ -1,6 +1,7 @@
 package checkpoints
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -35,6 +36,23 @@ type family struct {
 	// lmActivation is that of the head of a masked language model; "" is the
 	// encoder's.
 	lmActivation string
+	// noTypes tells that there are no token types.
+	noTypes bool
+	// layerNormEps is the epsilon of a family that does not let config.json choose.
+	layerNormEps float32
+	// embeddingSize is the default width of embeddings in a family that has them
+	// narrower than the hidden states.
+	embeddingSize int
+	// positionsByID tells that positions depend on ids, see Config.Positions.
+	// paddingPosition is the position of padding, and the id that counts as padding,
+	// where it is not pad_token_id.
+	positionsByID   bool
+	paddingPosition int
+	// biasesScores tells that the layers add a ScoreBias.
+	biasesScores bool
+	// noOutputDropout tells that training does not drop out what attention gives
+	// before it is added to its input.
+	noOutputDropout bool
 }
 
 const (
@@ -45,7 +63,7 @@ const (
 var families = []family{
 	{modelType: "bert", class: "Bert", tokenizer: bertTokenizer, prefix: "bert.", layers: bertLayers, headActivation: "tanh", pooler: true},
 	{
-		modelType: "roberta", class: "Roberta", tokenizer: "RobertaTokenizer", prefix: "roberta.", layers: bertLayers, headActivation: "tanh", pooler: true, denseHead: true, lmActivation: "gelu", padTokenID: 1,
+		modelType: "roberta", class: "Roberta", tokenizer: "RobertaTokenizer", prefix: "roberta.", layers: bertLayers, headActivation: "tanh", pooler: true, denseHead: true, lmActivation: "gelu", padTokenID: 1, positionsByID: true,
 		renamed: [][2]string{
 			{lmPrefix + "transform.dense.", "lm_head.dense."},
 			{lmPrefix + "transform.LayerNorm.", "lm_head.layer_norm."},
@@ -53,7 +71,7 @@ var families = []family{
 		},
 	},
 	{
-		modelType: "distilbert", class: "DistilBert", tokenizer: bertTokenizer, prefix: "distilbert.", layers: "transformer.layer.", headActivation: "relu",
+		modelType: "distilbert", class: "DistilBert", tokenizer: bertTokenizer, prefix: "distilbert.", layers: "transformer.layer.", headActivation: "relu", noTypes: true, layerNormEps: 1e-12, noOutputDropout: true,
 		renamed: [][2]string{
 			{"attention.self.query.", "attention.q_lin."},
 			{"attention.self.key.", "attention.k_lin."},
@@ -76,7 +94,7 @@ var families = []family{
 		},
 	},
 	{
-		modelType: "electra", class: "Electra", tokenizer: bertTokenizer, prefix: "electra.", layers: bertLayers, headActivation: "gelu", denseHead: true, lmActivation: "gelu",
+		modelType: "electra", class: "Electra", tokenizer: bertTokenizer, prefix: "electra.", layers: bertLayers, headActivation: "gelu", denseHead: true, lmActivation: "gelu", embeddingSize: 128,
 		renamed: [][2]string{
 			{"bert.pooler.dense.", "sequence_summary.summary."},
 			{lmPrefix + "transform.", "generator_predictions."},
@@ -179,10 +197,6 @@ func (c Config) LMActivation() string {
 	return c.Activation
 }
 
-// AttentionOutputDropout tells whether training drops out what attention gives
-// before it is added to its input: in all families but DistilBERT.
-func (c Config) AttentionOutputDropout() bool { return c.ModelType != "distilbert" }
-
 // EmbeddingWidth is the width of the embeddings, which is the hidden size unless
 // EmbeddingSize says otherwise.
 func (c Config) EmbeddingWidth() int {
@@ -201,20 +215,24 @@ func (c Config) MaxTokens() int { return c.MaxPositions - c.positionOffset() }
 
 // positionOffset is the position of a sequence's first token.
 func (c Config) positionOffset() int {
-	if c.ModelType == "roberta" {
-		return c.PadTokenID + 1
+	if c.family().positionsByID {
+		return c.paddingPosition() + 1
 	}
 	return 0
 }
+
+// paddingPosition is the position of padding where positions depend on ids, and the
+// id that counts as padding.
+func (c Config) paddingPosition() int { return cmp.Or(c.family().paddingPosition, c.PadTokenID) }
 
 // PositionsByID tells whether the positions of a sequence depend on its ids, see
 // Positions; they are 0, 1, 2, ... otherwise.
 func (c Config) PositionsByID() bool { return c.positionOffset() > 0 }
 
 // Positions sets dst to the positions of a sequence's tokens, which are rows of
-// the position embeddings. In RoBERTa, as in fairseq, a token has the number of
-// tokens up to it that are not padding, plus the id of the padding token; and
-// padding has that id.
+// the position embeddings. In RoBERTa and MPNet, as in fairseq, a token has the
+// number of tokens up to it that are not padding, plus the id of the padding token;
+// and padding has that id.
 func (c Config) Positions(dst, ids []int32) {
 	if !c.PositionsByID() {
 		for i := range ids {
@@ -222,7 +240,7 @@ func (c Config) Positions(dst, ids []int32) {
 		}
 		return
 	}
-	pad := int32(c.PadTokenID)
+	pad := int32(c.paddingPosition())
 	next := pad
 	for i, id := range ids {
 		dst[i] = pad
@@ -236,33 +254,30 @@ func (c Config) Positions(dst, ids []int32) {
 // PaddingPosition is the position of padding in the place of a sequence's token i.
 func (c Config) PaddingPosition(i int) int32 {
 	if c.PositionsByID() {
-		return int32(c.PadTokenID)
+		return int32(c.paddingPosition())
 	}
 	return int32(i)
 }
 
 // validateFamily checks what the family asks of the configuration.
 func (c Config) validateFamily() error {
-	distil := c.ModelType == "distilbert"
+	f := c.family()
 	switch {
-	case distil && c.TypeVocabSize != 0:
-		return fmt.Errorf("type_vocab_size is %d, DistilBERT has no token types", c.TypeVocabSize)
-	case !distil && (c.TypeVocabSize < 1 || c.TypeVocabSize > maxDimension):
+	case f.noTypes && c.TypeVocabSize != 0:
+		return fmt.Errorf("type_vocab_size is %d, %s has no token types", c.TypeVocabSize, f.class)
+	case !f.noTypes && (c.TypeVocabSize < 1 || c.TypeVocabSize > maxDimension):
 		return fmt.Errorf("type_vocab_size is %d, expected 1 to %d", c.TypeVocabSize, maxDimension)
-	case distil && c.LayerNormEps != distilLayerNormEps:
-		return fmt.Errorf("layer_norm_eps is %g, in DistilBERT it is always %g", c.LayerNormEps, distilLayerNormEps)
-	case c.EmbeddingSize != 0 && c.ModelType != "electra":
+	case f.layerNormEps != 0 && c.LayerNormEps != f.layerNormEps:
+		return fmt.Errorf("layer_norm_eps is %g, in %s it is always %g", c.LayerNormEps, f.class, f.layerNormEps)
+	case c.EmbeddingSize != 0 && f.embeddingSize == 0:
 		return fmt.Errorf("embedding_size %d other than hidden_size %d: %w (ELECTRA's is)", c.EmbeddingSize, c.HiddenSize, ErrUnsupported)
 	case c.EmbeddingSize < 0 || c.EmbeddingSize > maxDimension:
 		return fmt.Errorf("embedding_size is %d, expected 1 to %d", c.EmbeddingSize, maxDimension)
 	case c.MaxTokens() < 1:
-		return fmt.Errorf("max_position_embeddings is %d, expected more than pad_token_id %d + 1", c.MaxPositions, c.PadTokenID)
+		return fmt.Errorf("max_position_embeddings is %d, expected more than the position of padding, %d, + 1", c.MaxPositions, c.paddingPosition())
 	}
 	return nil
 }
-
-// distilLayerNormEps is a constant of DistilBERT.
-const distilLayerNormEps = 1e-12
 
 // otherHeads are what the names of tensors of pretraining heads and those of
 // other tasks begin with.

@@ -2,6 +2,7 @@ package checkpoints
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -53,10 +54,11 @@ type hfConfig struct {
 	DistilAttention   *float32 `json:"attention_dropout"`
 	SeqClassifDropout *float32 `json:"seq_classif_dropout"`
 
-	// Keys of Skive's own: the sizes of uneven layers, what the head was trained
-	// on, and how embeddings are made.
+	// Keys of Skive's own: the sizes of uneven layers, the columns of their heads'
+	// biases, what the head was trained on, and how embeddings are made.
 	Heads         []int     `json:"skive_attention_heads"`
 	Intermediates []int     `json:"skive_intermediate_sizes"`
+	BiasColumns   [][]int   `json:"skive_bias_columns"`
 	Pairs         bool      `json:"skive_text_pairs"`
 	Sentence      *Sentence `json:"skive_sentence"`
 	// PrunedHeads are the numbers of the heads that prune_heads of
@@ -66,6 +68,9 @@ type hfConfig struct {
 	// What the CrossEncoder of sentence-transformers writes, formerly and now.
 	CrossActivation *string         `json:"sbert_ce_default_activation_function"`
 	CrossEncoder    json.RawMessage `json:"sentence_transformers"`
+
+	// BiasBuckets is what MPNet's configurations say and its code ignores.
+	BiasBuckets *int `json:"relative_attention_num_buckets"`
 
 	// Settings that change the arithmetic and are not implemented.
 	PositionType   *string `json:"position_embedding_type"`
@@ -146,11 +151,12 @@ func parseConfig(text []byte) (parsedConfig, error) {
 		}
 		*size.dst = *size.value
 	}
-	switch f.modelType {
-	case "distilbert":
-		c.TypeVocabSize, c.LayerNormEps = 0, distilLayerNormEps
-	case "electra":
-		if c.EmbeddingSize = valueOr(h.EmbeddingSize, 128); c.EmbeddingSize == c.HiddenSize {
+	if f.noTypes {
+		c.TypeVocabSize = 0
+	}
+	c.LayerNormEps = cmp.Or(f.layerNormEps, c.LayerNormEps)
+	if f.embeddingSize > 0 {
+		if c.EmbeddingSize = valueOr(h.EmbeddingSize, f.embeddingSize); c.EmbeddingSize == c.HiddenSize {
 			c.EmbeddingSize = 0
 		} else if c.EmbeddingSize < 1 {
 			return parsedConfig{}, fmt.Errorf("embedding_size is %d, expected 1 to %d", c.EmbeddingSize, maxDimension)
@@ -174,6 +180,8 @@ func parseConfig(text []byte) (parsedConfig, error) {
 	if err := h.layerSizes(c.Layers); err != nil {
 		return parsedConfig{}, err
 	}
+	c.BiasColumns = h.BiasColumns
+	c.shortenBiasColumns()
 	labels, given, notes, err := h.labels()
 	if err != nil {
 		return parsedConfig{}, err
@@ -286,13 +294,17 @@ func (h *hfConfig) refuse(f *family) error {
 	switch {
 	case h.PositionType != nil && *h.PositionType != "absolute":
 		return unsupported("position_embedding_type %q", *h.PositionType)
+	case f.biasesScores && valueOr(h.BiasBuckets, biasBuckets) != biasBuckets:
+		return unsupported("relative_attention_num_buckets %d other than %d", *h.BiasBuckets, biasBuckets)
+	case f.biasesScores && len(h.PrunedHeads) > 0:
+		return unsupported("pruned_heads of %s", f.class)
 	case h.Decoder:
 		return unsupported("is_decoder true")
 	case h.EncoderDecoder:
 		return unsupported("is_encoder_decoder true")
 	case h.CrossAttention:
 		return unsupported("add_cross_attention true")
-	case f.modelType != "electra" && h.EmbeddingSize != nil && h.HiddenSize != nil && *h.EmbeddingSize != *h.HiddenSize:
+	case f.embeddingSize == 0 && h.EmbeddingSize != nil && h.HiddenSize != nil && *h.EmbeddingSize != *h.HiddenSize:
 		return unsupported("embedding_size %d other than hidden_size %d", *h.EmbeddingSize, *h.HiddenSize)
 	case h.ProblemType != nil && !slices.Contains([]string{"single_label_classification", string(head.MultiLabel), string(head.Regression)}, *h.ProblemType):
 		return unsupported("problem_type %q", *h.ProblemType)
@@ -538,7 +550,7 @@ func formatConfig(m *Model, whole bool) ([]byte, error) {
 	add("model_type", c.ModelType)
 	add("vocab_size", c.VocabSize)
 	add("hidden_size", c.HiddenSize)
-	if c.ModelType == "electra" {
+	if f.embeddingSize > 0 {
 		add("embedding_size", c.EmbeddingWidth())
 	}
 	add("num_hidden_layers", len(c.Layers))
@@ -551,12 +563,18 @@ func formatConfig(m *Model, whole bool) ([]byte, error) {
 		add("skive_attention_heads", heads)
 		add("skive_intermediate_sizes", intermediates)
 	}
+	if c.BiasColumns != nil {
+		add(biasColumnsKey, c.BiasColumns)
+	}
 	add("hidden_act", c.Activation)
 	add("hidden_dropout_prob", c.HiddenDropout)
 	add("attention_probs_dropout_prob", c.AttentionDropout)
 	add("classifier_dropout", c.ClassifierDropout)
 	add("max_position_embeddings", c.MaxPositions)
 	add("type_vocab_size", c.TypeVocabSize)
+	if f.biasesScores {
+		add("relative_attention_num_buckets", biasBuckets)
+	}
 	add("initializer_range", c.InitializerRange)
 	add("layer_norm_eps", c.LayerNormEps)
 	add("pad_token_id", c.PadTokenID)

@@ -480,7 +480,7 @@ func (c parsedConfig) canonicalNames() map[string]string {
 // prefix or be that of a checkpoint converted from TensorFlow.
 func (f *family) fullName(name string) string {
 	name = strings.TrimPrefix(name, "base_model.")
-	for _, p := range []string{"embeddings.", "embeddings_project.", "pooler.", f.layers} {
+	for _, p := range []string{"embeddings.", "embeddings_project.", "pooler.", "encoder.relative_attention_bias.", f.layers} {
 		if strings.HasPrefix(name, p) {
 			name = f.prefix + name
 		}

@@ -61,17 +61,18 @@ func (m *Model) fresh(s Spec, seed uint64) Tensor {
 		for i := range values {
 			values[i] = 1
 		}
-	case Weight, Table:
+	case Weight, Table, BiasTable:
 		h := fnv.New64a()
 		h.Write([]byte(s.Name))
 		r := rand.New(rand.NewPCG(seed, h.Sum64()))
 		for i := range values {
 			values[i] = float32(r.NormFloat64()) * m.Config.InitializerRange
 		}
-		// RoBERTa's padding has a position of its own.
-		if s.Role == WordEmbeddings || m.Config.PositionsByID() && s.Role == PositionEmbeddings {
-			pad := m.Config.PadTokenID * s.Shape[1]
-			clear(values[pad : pad+s.Shape[1]])
+		switch {
+		case s.Role == WordEmbeddings:
+			clear(values[m.Config.PadTokenID*s.Shape[1]:][:s.Shape[1]])
+		case s.Role == PositionEmbeddings && m.Config.PositionsByID(): // padding has one of its own
+			clear(values[m.Config.paddingPosition()*s.Shape[1]:][:s.Shape[1]])
 		}
 	}
 	return NewTensor(s.Shape, values)

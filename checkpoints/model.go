@@ -29,7 +29,7 @@ type LayerSize struct {
 // head. The field names follow Hugging Face's config.json.
 type Config struct {
 	// ModelType is the family: "bert", to which MiniLM belongs, "roberta",
-	// "distilbert" or "electra".
+	// "mpnet", "distilbert" or "electra".
 	ModelType string
 	// VocabSize, MaxPositions and TypeVocabSize are the numbers of rows of the
 	// three embedding matrices. DistilBERT has no token types: 0.
@@ -44,6 +44,9 @@ type Config struct {
 	HeadDim int
 	// Layers holds the size of each encoder layer, first to last.
 	Layers []LayerSize
+	// BiasColumns are, of each layer, the columns of its heads in the table of
+	// ScoreBias; nil stands for 0, 1, 2, ... in all layers. Pruning heads sets it.
+	BiasColumns [][]int `json:",omitempty"`
 	// Activation is the feed-forward activation by its Hugging Face name:
 	// "gelu", "gelu_new" or "relu".
 	Activation string

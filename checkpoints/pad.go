@@ -8,6 +8,7 @@ import (
 // Pad returns a model that stock transformers can express and that gives the
 // same logits: every layer gets hidden size / head width heads and as many
 // feed-forward units as the largest layer, the missing ones with zero weights.
+// Heads with a ScoreBias take the places that their columns have in its table.
 // A padded head attends evenly but its context is zero; a padded unit is
 // act(0) = 0. The sums of the remaining products only gain zeros.
 //
@@ -36,6 +37,10 @@ func (m *Model) Pad() (*Model, error) {
 	for i := range out.Config.Layers {
 		out.Config.Layers[i] = LayerSize{heads, units}
 	}
+	out.Config.BiasColumns = nil
+	if c.biasWidth() > heads {
+		return nil, fmt.Errorf("padding: the biases of %d heads, hidden_size %d holds %d: %w", c.biasWidth(), c.HiddenSize, heads, ErrUnsupported)
+	}
 	for s := range out.Config.Tensors() {
 		t, ok := m.Tensors[s.Name]
 		if !ok {
@@ -44,9 +49,35 @@ func (m *Model) Pad() (*Model, error) {
 		if t.DType == I8 {
 			return nil, fmt.Errorf("padding: tensor %s is int8: %w", s.Name, ErrUnsupported)
 		}
-		out.Tensors[s.Name] = grow(t, s.Shape)
+		t = grow(t, s.Shape)
+		if i := slices.Index(s.Axes, Heads); i >= 0 && c.BiasColumns != nil {
+			var along [2][]int
+			along[i] = spread(places(c.BiasColumns[s.Layer], heads), c.HeadDim)
+			t = take(t, along[0], along[1])
+		}
+		out.Tensors[s.Name] = t
 	}
 	return out, nil
+}
+
+// places returns, for n heads of which the first ones have the given columns, which
+// head stands in the place of each column: the others, of zeros, fill the rest.
+func places(columns []int, n int) []int {
+	heads := make([]int, n)
+	for i := range heads {
+		heads[i] = -1
+	}
+	for head, column := range columns {
+		heads[column] = head
+	}
+	next := len(columns)
+	for i := range heads {
+		if heads[i] < 0 {
+			heads[i] = next
+			next++
+		}
+	}
+	return heads
 }
 
 // grow extends the tensor with zeros to a shape that is as large or larger in

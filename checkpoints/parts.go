@@ -22,6 +22,8 @@ const (
 	EmbeddingNorm
 	// EmbeddingProjection widens narrow embeddings to the hidden size (ELECTRA).
 	EmbeddingProjection
+	// RelativeBias is the table of ScoreBias.
+	RelativeBias
 	Query
 	Key
 	Value
@@ -53,6 +55,7 @@ var roleNames = [roles]string{
 	TypeEmbeddings:      embeddingsPrefix + "token_type_embeddings",
 	EmbeddingNorm:       embeddingsPrefix + "LayerNorm",
 	EmbeddingProjection: "bert.embeddings_project",
+	RelativeBias:        "bert.encoder.relative_attention_bias",
 	Query:               "attention.self.query",
 	Key:                 "attention.self.key",
 	Value:               "attention.self.value",
@@ -71,7 +74,8 @@ var roleNames = [roles]string{
 
 func (r Role) inLayer() bool { return r >= Query && r <= OutputNorm }
 
-func (r Role) embeds() bool { return r <= EmbeddingProjection }
+// embeds tells whether the role stands before the layers.
+func (r Role) embeds() bool { return r <= RelativeBias }
 
 // inHead tells whether the role is the classifier's, or of the head of a masked
 // language model. The pooler stands between encoder and head, and may outlive it.
@@ -82,6 +86,8 @@ func (r Role) kinds() (weight, bias Kind) {
 	switch r {
 	case WordEmbeddings, PositionEmbeddings, TypeEmbeddings:
 		return Table, 0
+	case RelativeBias:
+		return BiasTable, 0
 	case EmbeddingNorm, AttentionNorm, OutputNorm, LMNorm:
 		return NormScale, NormShift
 	}
@@ -160,6 +166,8 @@ const (
 	NormShift
 	// Table holds a row for each token, position or type.
 	Table
+	// BiasTable holds the biases of the attention's scores [buckets, heads].
+	BiasTable
 	// InputScale is the scale of a linear layer's quantized input [1]. It is no
 	// tensor of the architecture: a model has it or not.
 	InputScale
@@ -198,7 +206,7 @@ func ParseTensor(name string) (Part, Kind, bool) {
 	case weightSuffix:
 		return part, matrix, true
 	case biasSuffix:
-		return part, vector, matrix != Table
+		return part, vector, matrix != Table && matrix != BiasTable
 	case inputScaleSuffix:
 		return part, InputScale, part.Role.inLayer() && matrix == Weight
 	}
@@ -232,6 +240,9 @@ const (
 	Classes
 	// Features are the outputs of a dense layer after the pooling.
 	Features
+	// Buckets are distances of a ScoreBias, BiasHeads the heads that it knows.
+	Buckets
+	BiasHeads
 )
 
 // Spec describes a tensor of an architecture.
@@ -263,6 +274,10 @@ func (c Config) size(a Axis, layer int) int {
 		return c.Layers[layer].Intermediate
 	case Features:
 		return c.Sentence.Dense[layer].Out
+	case Buckets:
+		return biasBuckets
+	case BiasHeads:
+		return c.biasWidth()
 	}
 	return len(c.Labels)
 }
@@ -309,6 +324,9 @@ func (c Config) Tensors() iter.Seq[Spec] {
 		norm(EmbeddingNorm.Part(), embedding)
 		if c.ProjectsEmbeddings() {
 			linear(EmbeddingProjection.Part(), Hidden, embedding)
+		}
+		if c.biasesScores() {
+			add(RelativeBias.Part(), RelativeBias.Part().Weight(), BiasTable, Buckets, BiasHeads)
 		}
 		for l := 0; l < len(c.Layers) && more; l++ {
 			linear(Query.In(l), Heads, Hidden)
@@ -376,7 +394,8 @@ type Cut struct {
 // that has them. A head's width stays, and the padding token's id follows the
 // vocabulary, 0 if it is gone. Scales of inputs are left out: what they were
 // calibrated on is no longer computed. Tensors that need no cut are shared with
-// m. int8 tensors are refused.
+// m. int8 tensors are refused. Where positions depend on ids, the padding token has
+// to keep its number.
 func (m *Model) Take(cuts ...Cut) (*Model, error) {
 	type place struct {
 		axis  Axis
@@ -385,6 +404,7 @@ func (m *Model) Take(cuts ...Cut) (*Model, error) {
 	keep := map[place][]int{}
 	out := m.share()
 	c := &out.Config
+	columns := c.allBiasColumns()
 	for _, cut := range cuts {
 		at := place{cut.Axis, -1}
 		switch cut.Axis {
@@ -412,17 +432,23 @@ func (m *Model) Take(cuts ...Cut) (*Model, error) {
 		case Heads:
 			c.Layers[cut.Layer].Heads = len(cut.Keep)
 			keep[at] = spread(cut.Keep, c.HeadDim)
+			columns[cut.Layer] = pick(columns[cut.Layer], cut.Keep)
 		case Units:
 			c.Layers[cut.Layer].Intermediate = len(cut.Keep)
 		case Hidden:
 			c.HiddenSize = len(cut.Keep)
 		case Vocabulary:
 			c.VocabSize = len(cut.Keep)
-			c.PadTokenID = max(0, slices.Index(cut.Keep, c.PadTokenID))
+			pad := slices.Index(cut.Keep, c.PadTokenID)
+			if c.PositionsByID() && pad != c.PadTokenID {
+				return nil, fmt.Errorf("the padding token is number %d and would be %d, expected it to stay: the positions depend on it", c.PadTokenID, pad)
+			}
+			c.PadTokenID = max(0, pad)
 		default:
 			return nil, fmt.Errorf("this axis cannot be cut: %w", ErrUnsupported)
 		}
 	}
+	out.setBiasColumns(columns)
 	for s := range m.Config.Tensors() {
 		var along [2][]int
 		cut := false
@@ -453,6 +479,7 @@ func (m *Model) KeepLayers(layers []int) (*Model, error) {
 	out := m.share()
 	clear(out.Tensors)
 	out.Config.Layers = nil
+	var columns [][]int
 	at := map[int]int{} // the new number of a layer
 	for i, l := range layers {
 		if _, twice := at[l]; twice || l < 0 || l >= len(m.Config.Layers) {
@@ -460,6 +487,7 @@ func (m *Model) KeepLayers(layers []int) (*Model, error) {
 		}
 		at[l] = i
 		out.Config.Layers = append(out.Config.Layers, m.Config.Layers[l])
+		columns = append(columns, m.Config.biasColumns(l))
 	}
 	for name, t := range m.Tensors {
 		rest, inLayer := strings.CutPrefix(name, layersPrefix)
@@ -473,8 +501,18 @@ func (m *Model) KeepLayers(layers []int) (*Model, error) {
 			out.Tensors[layerPrefix(i)+rest] = t
 		}
 	}
+	out.setBiasColumns(columns)
 	out.DeleteInputScales()
 	return out, nil
+}
+
+// pick returns the elements of all with the given numbers.
+func pick(all, numbers []int) []int {
+	some := make([]int, len(numbers))
+	for i, n := range numbers {
+		some[i] = all[n]
+	}
+	return some
 }
 
 // spread turns the numbers of heads into those of their rows.

@@ -587,9 +587,30 @@ func (b *builder) attentionLoss(name string, student *layers.Encoder, i, j int, 
 		return nil, &train.OptionError{Option: name, Value: "weighed", Want: fmt.Sprintf(
 			"as many heads in student layer %d (%d) as in teacher layer %d (%d), %s", i, hs, j, ht, advice)}
 	}
+	bias, err := b.teacherBias(j)
+	if err != nil {
+		return nil, err
+	}
 	return b.g.AttentionLoss(student.Layers[i].QKV, b.readQKV(j), b.in.Offsets, autograd.AttentionLossOptions{
 		Heads: s.NumHeads(i), TargetHeads: t.NumHeads(j), Distance: d, HeadMeans: means,
+		Bias: student.Layers[i].ScoreBias, TargetBias: bias,
 	}), nil
+}
+
+// teacherBias adds the biases of the scores of the first teacher's layer, nil where
+// it has none.
+func (b *builder) teacherBias(layer int) (*autograd.Node, error) {
+	m := b.members[0].Model
+	bias := m.Config.Block(layer).ScoreBias
+	if bias == nil {
+		return nil, nil
+	}
+	values, err := bias.ByDistance(m)
+	if err != nil {
+		return nil, err
+	}
+	heads := len(bias.Columns)
+	return b.g.Constant(fmt.Sprintf("teacher's biases of layer %d", layer), values, heads, len(values)/heads), nil
 }
 
 func (b *builder) readQKV(layer int) *autograd.Node {

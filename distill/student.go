@@ -127,7 +127,7 @@ func (s Size) Config(teacher checkpoints.Config, layers []int) checkpoints.Confi
 		cfg.HeadDim = cfg.HiddenSize / cmp.Or(s.Heads, teacher.Layers[0].Heads)
 		layers = make([]int, cmp.Or(s.Layers, len(teacher.Layers)))
 	}
-	cfg.Layers = nil
+	cfg.Layers, cfg.BiasColumns = nil, nil
 	for _, l := range layers {
 		own := teacher.Layers[l]
 		cfg.Layers = append(cfg.Layers, checkpoints.LayerSize{Heads: cmp.Or(s.Heads, own.Heads), Intermediate: cmp.Or(s.Intermediate, own.Intermediate)})

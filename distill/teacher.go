@@ -336,8 +336,7 @@ func (t *teacher) start() (err error) {
 	default:
 		// Layers above the deepest that is read need not be computed.
 		cut := *t.model
-		cut.Config = cut.Config.Clone()
-		cut.Config.Layers = cut.Config.Layers[:deepest+1]
+		cut.Config = cut.Config.First(deepest + 1)
 		if e, err = layers.NewEncoder(t.graph, t.in, &cut, options); err != nil {
 			return err
 		}

@@ -34,6 +34,10 @@ func (r *run) attentionPart(worker, part int) {
 	}
 	a.K = kernels.RowMajor(tokens[keys+head:], ld)
 	a.V = kernels.RowMajor(tokens[keys+size+head:], ld)
+	if l.bias != nil {
+		reach := len(l.bias) / l.heads // distances of each head
+		a.Bias = l.bias[part%l.heads*reach:][:reach][reach/2-(n-1):]
+	}
 	if r.padTo > 0 {
 		w.maskedAttention(a, real, context, size)
 	} else {
@@ -55,6 +59,6 @@ func (w *worker) maskedAttention(a kernels.Attention, real int, context []float3
 	b.values.Pack(a.V, n, d)
 	b.scores = grow(b.scores, a.Queries*n)
 	kernels.GemmF32(a.Queries, a.Q, &b.keys, 0, b.keys.Panels(), b.scores, n, kernels.Epilogue{Bias: b.mask}, &w.scratch)
-	kernels.SoftmaxRows(b.scores, a.Queries, n, n, a.Scale)
+	a.Softmax(b.scores, 0, a.Queries)
 	kernels.GemmF32(a.Queries, kernels.RowMajor(b.scores, n), &b.values, 0, b.values.Panels(), context, ld, kernels.Epilogue{}, &w.scratch)
 }

@@ -55,7 +55,10 @@ type layer struct {
 	// values, and query makes the queries of the first tokens.
 	project, query *linear
 	// attention is kernels.Attention.Forward, or that of another number format.
-	attention     func(a kernels.Attention, ctx []float32, ldctx int, probs []float32, s *kernels.Scratch)
+	attention func(a kernels.Attention, ctx []float32, ldctx int, probs []float32, s *kernels.Scratch)
+	// bias is added to the scores of each head, by distance, nil for nothing; see
+	// checkpoints.ScoreBias.
+	bias          []float32
 	output        *linear
 	attentionNorm norm
 	expand        *linear
@@ -188,6 +191,9 @@ type loader struct {
 	// q and scale are the weights of the layer under way.
 	q        []int8
 	f, scale []float32
+	// bias are the values of the last ScoreBias, and columns its columns.
+	bias    []float32
+	columns []int
 }
 
 // maxF16 is the least number that half precision rounds to infinity.
@@ -271,11 +277,13 @@ func load(m *checkpoints.Model, o Options, opened bool) (compiled *weights, err 
 	if m.Config.ProjectsEmbeddings() {
 		w.widen = l.linear(checkpoints.F32, checkpoints.EmbeddingProjection.Part())
 	}
-	for i, size := range m.Config.Layers {
+	for i := range m.Config.Layers {
+		block := m.Config.Block(i)
 		query, key, value := checkpoints.Query.In(i), checkpoints.Key.In(i), checkpoints.Value.In(i)
 		y := layer{
-			heads:         size.Heads,
-			intermediate:  size.Intermediate,
+			heads:         block.Heads,
+			intermediate:  block.Units,
+			bias:          l.scoreBias(block.ScoreBias),
 			output:        l.encoder(checkpoints.AttentionOutput.In(i)),
 			attentionNorm: l.norm(checkpoints.AttentionNorm.In(i)),
 			expand:        l.encoder(checkpoints.Up.In(i)),
@@ -315,6 +323,22 @@ func (l *loader) values(name string) []float32 {
 		l.err = err
 	}
 	return v
+}
+
+// scoreBias returns the values of a bias by head and distance, nil for none. Layers
+// with the same ones share them.
+func (l *loader) scoreBias(b *checkpoints.ScoreBias) []float32 {
+	if b == nil {
+		return nil
+	}
+	if l.bias == nil || !slices.Equal(l.columns, b.Columns) {
+		bias, err := b.ByDistance(l.m)
+		if err != nil && l.err == nil {
+			l.err = err
+		}
+		l.bias, l.columns = bias, b.Columns
+	}
+	return l.bias
 }
 
 // activation returns the activation of a Hugging Face name.

@@ -120,6 +120,9 @@ type Layer struct {
 	// and values side by side, [tokens, 3*heads*headDim]. Both are nil in a last
 	// layer that is computed for the first tokens alone.
 	Hidden, QKV *autograd.Node
+	// ScoreBias is what is added to the scores of attention, [heads, distances] as
+	// autograd.AttentionOptions has it; nil in a family without.
+	ScoreBias *autograd.Node
 	// HeadMask [sequences, heads] and FFNMask [sequences, units] are nil unless
 	// asked for.
 	HeadMask, FFNMask *autograd.Node
@@ -164,7 +167,8 @@ func NewLayer(g *autograd.Graph, in *Inputs, m *checkpoints.Model, l int, x *aut
 		return nil, err
 	}
 	b := &builder{g: g, in: in, m: m, o: o}
-	_, layer := b.layer(x, nil, l, l == len(m.Config.Layers)-1 && !o.AllTokens, activation)
+	layer := Layer{ScoreBias: b.scoreBias(l)}
+	b.layer(&layer, x, l, l == len(m.Config.Layers)-1 && !o.AllTokens, activation)
 	return &layer, b.failure()
 }
 
@@ -205,6 +209,11 @@ type builder struct {
 	err error
 
 	words *autograd.Node // the word embeddings
+
+	// The table of biases, and what it gives the heads of the last layer that was
+	// built, which are those of the given columns.
+	biasTable, bias *autograd.Node
+	biasColumns     []int
 }
 
 func (b *builder) failure() error {
@@ -248,20 +257,20 @@ func (b *builder) encoder() (Encoder, error) {
 	e.Embeddings = x
 	for l := range cfg.Layers {
 		first := l == len(cfg.Layers)-1 && !b.o.AllTokens
-		var layer Layer
+		layer := Layer{ScoreBias: b.scoreBias(l)}
 		if b.o.Recompute {
 			if b.o.KeepQKV && !first {
 				layer.QKV = b.qkv(x, l)
 			}
 			x = b.g.Segment(func() *autograd.Node {
-				y, _ := b.layer(x, layer.QKV, l, first, activation)
-				return y
+				inner := layer
+				return b.layer(&inner, x, l, first, activation)
 			})
 			if !first {
 				layer.Hidden = x
 			}
 		} else {
-			x, layer = b.layer(x, nil, l, first, activation)
+			x = b.layer(&layer, x, l, first, activation)
 		}
 		e.Layers = append(e.Layers, layer)
 	}
@@ -278,58 +287,74 @@ func (b *builder) qkv(x *autograd.Node, l int) *autograd.Node {
 	return b.product(x, b.inputScale(query), autograd.Identity, query, checkpoints.Key.In(l), checkpoints.Value.In(l))
 }
 
+// scoreBias adds the biases of layer l's scores, nil where it has none. Layers with
+// the same ones share the node.
+func (b *builder) scoreBias(l int) *autograd.Node {
+	bias := b.m.Config.Block(l).ScoreBias
+	if bias == nil {
+		return nil
+	}
+	if b.biasTable == nil {
+		b.biasTable = b.weights(bias.Table().Weight())
+	}
+	if b.bias == nil || !slices.Equal(b.biasColumns, bias.Columns) {
+		b.bias, b.biasColumns = b.g.ScoreBias(b.biasTable, bias.Rows(), bias.Columns), bias.Columns
+	}
+	return b.bias
+}
+
 // layer adds layer l, with its queries, keys and values where they are not there.
 // With first, x's first rows of each sequence are the only ones whose output is
 // computed.
-func (b *builder) layer(x, qkv *autograd.Node, l int, first bool, activation autograd.Activation) (*autograd.Node, Layer) {
-	cfg, size := b.m.Config, b.m.Config.Layers[l]
-	var layer Layer
-	if b.o.HeadMasks {
-		layer.HeadMask = b.g.InputWithGradient(fmt.Sprintf("head mask %d", l), autograd.Sequences, size.Heads)
-	}
-	if b.o.FFNMasks {
-		layer.FFNMask = b.g.InputWithGradient(fmt.Sprintf("ffn mask %d", l), autograd.Sequences, size.Intermediate)
-	}
-	attention := autograd.AttentionOptions{HeadMask: layer.HeadMask, BF16: b.o.BF16}
-	if b.o.Dropout {
-		attention.Dropout = cfg.AttentionDropout
-	}
-
-	var context *autograd.Node
+func (b *builder) layer(layer *Layer, x *autograd.Node, l int, first bool, activation autograd.Activation) *autograd.Node {
+	block := b.m.Config.Block(l)
 	maskOffsets := b.in.Offsets
 	if first {
 		maskOffsets = nil
-		query := checkpoints.Query.In(l)
-		scale := b.inputScale(query)
-		kv := b.product(x, scale, autograd.Identity, checkpoints.Key.In(l), checkpoints.Value.In(l))
-		x = b.g.SelectFirst(x, b.in.Offsets)
-		q := b.product(x, scale, autograd.Identity, query)
-		context = b.g.FirstAttention(q, kv, b.in.Offsets, size.Heads, cfg.HeadDim, attention)
-	} else {
-		if layer.QKV = qkv; qkv == nil {
-			layer.QKV = b.qkv(x, l)
-		}
-		context = b.g.SelfAttention(layer.QKV, b.in.Offsets, size.Heads, cfg.HeadDim, attention)
 	}
+	context, x := b.attend(layer, x, l, first, block)
 	y := b.encoderLinear(checkpoints.AttentionOutput.In(l), context, autograd.Identity)
 	layer.Attention = Block{context, y, x}
-	if cfg.AttentionOutputDropout() {
-		y = b.dropout(y, cfg.HiddenDropout)
-	}
+	y = b.dropout(y, block.OutputDropout)
 	x = b.addNorm(checkpoints.AttentionNorm.In(l), y, x)
 	y = b.encoderLinear(checkpoints.Up.In(l), x, activation)
-	if layer.FFNMask != nil {
+	if b.o.FFNMasks {
+		layer.FFNMask = b.g.InputWithGradient(fmt.Sprintf("ffn mask %d", l), autograd.Sequences, block.Units)
 		y = b.g.FFNMask(y, layer.FFNMask, maskOffsets)
 	}
 	units := y
 	y = b.encoderLinear(checkpoints.Down.In(l), units, autograd.Identity)
 	layer.FeedForward = Block{units, y, x}
-	y = b.dropout(y, cfg.HiddenDropout)
+	y = b.dropout(y, block.FeedForwardDropout)
 	x = b.addNorm(checkpoints.OutputNorm.In(l), y, x)
 	if !first {
 		layer.Hidden = x
 	}
-	return x, layer
+	return x
+}
+
+// attend adds the attention of layer l. It returns the heads' contexts and the rows
+// of x that the layer goes on with.
+func (b *builder) attend(layer *Layer, x *autograd.Node, l int, first bool, block checkpoints.Block) (context, rows *autograd.Node) {
+	if b.o.HeadMasks {
+		layer.HeadMask = b.g.InputWithGradient(fmt.Sprintf("head mask %d", l), autograd.Sequences, block.Heads)
+	}
+	o := autograd.AttentionOptions{HeadMask: layer.HeadMask, Bias: layer.ScoreBias, BF16: b.o.BF16}
+	if b.o.Dropout {
+		o.Dropout = block.AttentionDropout
+	}
+	if !first {
+		if layer.QKV == nil {
+			layer.QKV = b.qkv(x, l)
+		}
+		return b.g.SelfAttention(layer.QKV, b.in.Offsets, block.Heads, block.HeadDim, o), x
+	}
+	query := checkpoints.Query.In(l)
+	scale := b.inputScale(query)
+	kv := b.product(x, scale, autograd.Identity, checkpoints.Key.In(l), checkpoints.Value.In(l))
+	x = b.g.SelectFirst(x, b.in.Offsets)
+	q := b.product(x, scale, autograd.Identity, query)
+	return b.g.FirstAttention(q, kv, b.in.Offsets, block.Heads, block.HeadDim, o), x
 }
 
 func (b *builder) dropout(x *autograd.Node, p float32) *autograd.Node {

@@ -42,7 +42,10 @@ type builder struct {
 	known  map[string]bool      // names of the initializers
 	inputs map[string][3]string // values quantized at run time: bytes, scale and zero point of each
 	static map[string]string    // values quantized with a calibrated scale, and dequantized: by value and scale
-	err    error
+	biases []string             // what is added to the scores of each layer
+	// distances are the numbers of the distances of keys and queries.
+	distances string
+	err       error
 }
 
 // attribute is an attribute of a node: an int, a list of int64 or a float32.
@@ -316,7 +319,8 @@ func (b *builder) encoder() {
 
 	x := b.embeddings()
 	for l := range c.Layers {
-		x = b.layer(l, x, mask)
+		b.biases = append(b.biases, b.scoreBias(l, mask))
+		x = b.layer(l, x, b.biases[l])
 	}
 	switch {
 	case b.o.Embedding != "":
@@ -382,20 +386,61 @@ func (b *builder) embeddings() string {
 func (b *builder) positions() string {
 	c := &b.m.Config
 	if c.PositionsByID() {
-		pad := b.ints("pad_token_id", nil, int64(c.PadTokenID))
+		pad := b.ints("pad_token_id", nil, int64(c.PaddingPosition(0)))
 		real := b.op("Not", "position_ids/Not", b.op("Equal", "position_ids/Equal", "input_ids", pad))
 		real = b.cast("position_ids/Cast", real, int64Type)
 		ids := b.op("CumSum", "position_ids/CumSum", real, b.ints("one", nil, 1))
 		return b.op("Add", "position_ids", b.op("Mul", "position_ids/Mul", ids, real), pad)
 	}
-	positions := make([]int64, c.MaxPositions)
+	return b.count()
+}
+
+// count appends the numbers 0, 1, 2, ... of the tokens [1, sequence].
+func (b *builder) count() string {
+	const name = "position_ids"
+	if b.known["positions"] {
+		return name
+	}
+	positions := make([]int64, b.m.Config.MaxPositions)
 	for i := range positions {
 		positions[i] = int64(i)
 	}
 	zeroList, oneList := b.ints("zero_list", []int{1}, 0), b.ints("one_list", []int{1}, 1)
 	length := b.op("Gather", "sequence_length", b.op("Shape", "input_shape", "input_ids"), b.ints("one", nil, 1))
-	return b.op("Slice", "position_ids", b.ints("positions", []int{1, c.MaxPositions}, positions...),
+	return b.op("Slice", name, b.ints("positions", []int{1, len(positions)}, positions...),
 		zeroList, b.op("Unsqueeze", "sequence_end", length, zeroList), oneList, oneList)
+}
+
+// scoreBias returns what is added to the scores of layer l: the mask, plus the
+// biases of a family that has them, [batch, heads, queries, keys]. Layers with the
+// same biases share the sum.
+func (b *builder) scoreBias(l int, mask string) string {
+	bias := b.m.Config.Block(l).ScoreBias
+	if bias == nil {
+		return mask
+	}
+	for i := range l {
+		if slices.Equal(b.m.Config.Block(i).ScoreBias.Columns, bias.Columns) {
+			return b.biases[i]
+		}
+	}
+	table, err := bias.ByDistance(b.m)
+	if err != nil {
+		b.fail(err)
+		return mask
+	}
+	name := fmt.Sprintf("score_bias_%d", l)
+	heads, distances := len(bias.Columns), 2*bias.Reach-1
+	if b.distances == "" {
+		keys := b.count()
+		queries := b.nodes(1, "Transpose", "score_bias/queries", []string{keys}, attribute{"perm", []int64{1, 0}})[0]
+		first := b.ints("score_bias/reach", nil, int64(bias.Reach-1))
+		b.distances = b.op("Add", "score_bias/Add", b.op("Sub", "score_bias/Sub", keys, queries), first)
+	}
+	y := b.floats(name+"/table", []int{distances, heads}, transpose(table, heads, distances))
+	y = b.nodes(1, "Gather", name+"/Gather", []string{y, b.distances}, attribute{"axis", 0})[0]
+	y = b.nodes(1, "Transpose", name+"/Transpose", []string{y}, attribute{"perm", []int64{2, 0, 1}})[0]
+	return b.op("Add", name, y, mask)
 }
 
 // around is what the names of the values round a part begin with.
@@ -405,11 +450,12 @@ func around(p checkpoints.Part) string {
 }
 
 // layer appends an encoder layer. The order of its nodes and of their inputs is
-// the one by which ONNX Runtime's optimizer finds Attention.
+// the one by which ONNX Runtime's optimizer finds Attention. Mask is added to the
+// scores.
 func (b *builder) layer(l int, x, mask string) string {
-	c := &b.m.Config
+	block := b.m.Config.Block(l)
 	self, output, up, down := around(checkpoints.Query.In(l)), checkpoints.AttentionOutput.In(l), checkpoints.Up.In(l), checkpoints.Down.In(l)
-	heads, width := c.Layers[l].Heads, c.HeadDim
+	heads, width := block.Heads, block.HeadDim
 	split := b.ints(fmt.Sprintf("heads_%d", heads), []int{4}, 0, 0, int64(heads), int64(width))
 	root := b.scalar(math.Sqrt(float64(width)))
 	part := func(role checkpoints.Role, perm ...int64) string {
@@ -432,7 +478,7 @@ func (b *builder) layer(l int, x, mask string) string {
 	y = b.op("Reshape", self+"Reshape", y, b.ints(fmt.Sprintf("width_%d", heads*width), []int{3}, 0, 0, int64(heads*width)))
 	y = b.linear(output, y)
 	x = b.norm(checkpoints.AttentionNorm.In(l), b.op("Add", around(output)+"residual", y, x))
-	y = b.activation(c.Activation, strings.TrimSuffix(around(up), "."), b.linear(up, x))
+	y = b.activation(block.Activation, strings.TrimSuffix(around(up), "."), b.linear(up, x))
 	y = b.linear(down, y)
 	return b.norm(checkpoints.OutputNorm.In(l), b.op("Add", around(down)+"residual", y, x))
 }

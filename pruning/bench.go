@@ -128,12 +128,14 @@ func firsts(n int) []int {
 	return all
 }
 
-// random makes a model of the layers with random weights. Families differ in what
-// does not cost time alone: it is a BERT, with a small vocabulary.
+// random makes a model of the layers with random weights, of the family's blocks and
+// a small vocabulary.
 func (b *bench) random(layers []checkpoints.LayerSize) *checkpoints.Model {
 	cfg := b.cfg.Clone()
-	cfg.ModelType, cfg.EmbeddingSize, cfg.Head = "bert", 0, head.SingleLabel
-	cfg.Layers, cfg.VocabSize, cfg.MaxPositions, cfg.TypeVocabSize, cfg.PadTokenID = layers, 256, b.o.Tokens, 1, 0
+	cfg.EmbeddingSize, cfg.Head = 0, head.SingleLabel
+	cfg.Layers, cfg.BiasColumns, cfg.VocabSize = layers, nil, 256
+	cfg.PadTokenID = min(cfg.PadTokenID, 1)
+	cfg.MaxPositions += b.o.Tokens - cfg.MaxTokens()
 	cfg.InitializerRange, cfg.Labels = 0.02, []string{"0", "1"}
 	return checkpoints.InitBERT(cfg, 1)
 }

@@ -73,6 +73,7 @@ type costsKey struct {
 	HiddenSize int                     `json:"hidden_size"`
 	HeadDim    int                     `json:"head_dim"`
 	Activation string                  `json:"activation"`
+	ScoreBias  bool                    `json:"score_bias,omitempty"`
 	Layers     []checkpoints.LayerSize `json:"layers"`
 }
 
@@ -97,6 +98,7 @@ func CachedCosts(ctx context.Context, cfg checkpoints.Config, o MeasureOptions, 
 		CPU: machine.CPU(), Cores: machine.CPUs(), ISA: kernels.Current().String(), Version: checkpoints.Version,
 		Threads: o.Threads, DType: o.DType, Tokens: o.Tokens,
 		HiddenSize: cfg.HiddenSize, HeadDim: cfg.HeadDim, Activation: cfg.Activation, Layers: cfg.Layers,
+		ScoreBias: cfg.Block(0).ScoreBias != nil,
 	}
 	name, err := json.Marshal(key)
 	if err != nil {

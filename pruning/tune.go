@@ -112,7 +112,7 @@ type tuner struct {
 // embed computes the embeddings, which both models share.
 func (t *tuner) embed() error {
 	shallow := *t.model
-	shallow.Config.Layers = shallow.Config.Layers[:1]
+	shallow.Config = shallow.Config.First(1)
 	g := autograd.New(autograd.Options{Threads: t.o.Threads})
 	defer g.Close()
 	in := layers.NewInputs(g)

@@ -78,6 +78,13 @@ func Embedding(words, positions, types []float64, ids, positionIDs, typeIDs []in
 // queries, keys and values [tokens, 3*heads*dim]; mask is [sequences, heads] or
 // nil.
 func SelfAttention(qkv, mask []float64, offsets []int32, heads, dim int) []float64 {
+	return BiasedAttention(qkv, mask, nil, offsets, heads, dim)
+}
+
+// BiasedAttention is SelfAttention with bias, [heads, distances] or nil, added to
+// the scores: the middle one where key and query are the same token, the next one
+// where the key is the token after.
+func BiasedAttention(qkv, mask, bias []float64, offsets []int32, heads, dim int) []float64 {
 	width := heads * dim
 	y := make([]float64, len(qkv)/3)
 	for s := 0; s+1 < len(offsets); s++ {
@@ -93,6 +100,9 @@ func SelfAttention(qkv, mask []float64, offsets []int32, heads, dim int) []float
 				for t := range scores {
 					for j := range dim {
 						scores[t] += at(i, 0, j) * at(lo+t, 1, j) / math.Sqrt(float64(dim))
+					}
+					if distances := len(bias) / heads; bias != nil {
+						scores[t] += bias[h*distances+distances/2+lo+t-i]
 					}
 				}
 				for t, l := range LogSoftmax(scores) {

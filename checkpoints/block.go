@@ -1,0 +1,212 @@
+package checkpoints
+
+import (
+	"fmt"
+	"math/bits"
+)
+
+// Block describes the arithmetic of an encoder layer. In every family it is, for
+// the hidden states x of a sequence,
+//
+//	a = LayerNorm(x + AttentionOutput(Attention(Query(x), Key(x), Value(x))))
+//	y = LayerNorm(a + Down(Activation(Up(a))))
+//
+// where each head of Attention is softmax(q·kᵀ/√HeadDim + bias)·v. Training drops
+// out the attention's probabilities and the two products that are added to x and
+// to a.
+type Block struct {
+	// Heads is the number of attention heads, HeadDim the width of each, and Units
+	// that of the feed-forward block.
+	Heads, HeadDim, Units int
+	// Activation is Hugging Face's name of the feed-forward activation.
+	Activation   string
+	LayerNormEps float32
+	// ScoreBias is what is added to the scores of attention, nil for nothing.
+	ScoreBias *ScoreBias
+	// AttentionDropout is the dropout of the probabilities, OutputDropout that of
+	// the attention's output product, FeedForwardDropout that of the other.
+	AttentionDropout, OutputDropout, FeedForwardDropout float32
+}
+
+// Block returns the description of a layer.
+func (c Config) Block(layer int) Block {
+	b := Block{
+		Heads: c.Layers[layer].Heads, HeadDim: c.HeadDim, Units: c.Layers[layer].Intermediate,
+		Activation: c.Activation, LayerNormEps: c.LayerNormEps,
+		AttentionDropout: c.AttentionDropout, OutputDropout: c.HiddenDropout, FeedForwardDropout: c.HiddenDropout,
+	}
+	if c.family().noOutputDropout {
+		b.OutputDropout = 0
+	}
+	if c.biasesScores() {
+		b.ScoreBias = &ScoreBias{Columns: c.biasColumns(layer), Reach: c.MaxTokens()}
+	}
+	return b
+}
+
+// ScoreBias is a bias of the attention's scores that depends on the distance of
+// key and query alone. The layers share its table, which has a row for each bucket
+// of distances and a column for each head of an unpruned layer (MPNet, Song et
+// al., arXiv 2004.09297; the buckets are T5's, arXiv 1910.10683).
+type ScoreBias struct {
+	// Columns are the columns of the layer's heads.
+	Columns []int
+	// Reach is the number of tokens of the longest sequence.
+	Reach int
+}
+
+// Table is the part that holds the table.
+func (ScoreBias) Table() Part { return RelativeBias.Part() }
+
+// biasBuckets is the number of rows, and exactDistances the number of distances to
+// either side that have one of their own.
+const (
+	biasBuckets    = 32
+	exactDistances = biasBuckets / 4
+)
+
+// Rows returns the table's rows for the distances of a key to a query, from
+// 1-Reach to Reach-1: 2*Reach-1 numbers.
+func (b ScoreBias) Rows() []int32 {
+	rows := make([]int32, 2*b.Reach-1)
+	for i := range rows {
+		rows[i] = bucket(i - (b.Reach - 1))
+	}
+	return rows
+}
+
+// bucket is the row for a key that stands distance tokens after the query: the
+// second half of the rows is for keys after it, the first for the others. Near
+// distances have rows of their own. Beyond, a bucket reaches √2 times as far as the
+// one before, that is, the square of its first distance doubles; the last, from 91
+// tokens on, has no end. This is 8 + ⌊8·log(m/8)/log(128/8)⌋ without the rounding
+// of logarithms.
+func bucket(distance int) int32 {
+	half, m := 0, distance
+	if m > 0 {
+		half = biasBuckets / 2
+	} else {
+		m = -m
+	}
+	if m >= exactDistances {
+		doublings := bits.Len(uint(m*m/(exactDistances*exactDistances))) - 1
+		m = min(exactDistances+doublings, biasBuckets/2-1)
+	}
+	return int32(half + m)
+}
+
+// ByDistance returns the biases of the heads of a layer that has them, [heads,
+// 2*Reach-1] in the order of Rows, from the model's table.
+func (b ScoreBias) ByDistance(m *Model) ([]float32, error) {
+	table, err := m.Float32s(b.Table().Weight())
+	if err != nil {
+		return nil, err
+	}
+	width := len(table) / biasBuckets
+	rows := b.Rows()
+	out := make([]float32, 0, len(b.Columns)*len(rows))
+	for _, column := range b.Columns {
+		for _, row := range rows {
+			out = append(out, table[int(row)*width+column])
+		}
+	}
+	return out, nil
+}
+
+// biasesScores tells whether the layers have a ScoreBias.
+func (c Config) biasesScores() bool { return c.family().biasesScores }
+
+// biasColumns are the columns of a layer's heads in the table of biases.
+func (c Config) biasColumns(layer int) []int {
+	if c.BiasColumns != nil {
+		return c.BiasColumns[layer]
+	}
+	columns := make([]int, c.Layers[layer].Heads)
+	for i := range columns {
+		columns[i] = i
+	}
+	return columns
+}
+
+// biasWidth is the number of columns of that table.
+func (c Config) biasWidth() int {
+	n := 0
+	for l := range c.Layers {
+		for _, column := range c.biasColumns(l) {
+			n = max(n, column+1)
+		}
+	}
+	return n
+}
+
+// allBiasColumns are those of all layers.
+func (c Config) allBiasColumns() [][]int {
+	all := make([][]int, len(c.Layers))
+	for l := range all {
+		all[l] = c.biasColumns(l)
+	}
+	return all
+}
+
+// setBiasColumns says which columns of its table of biases the layers' heads have,
+// and drops columns at the end that none has.
+func (m *Model) setBiasColumns(columns [][]int) {
+	c := &m.Config
+	if !c.biasesScores() {
+		return
+	}
+	c.BiasColumns = columns
+	name := RelativeBias.Part().Weight()
+	if t, ok := m.Tensors[name]; ok && c.biasWidth() < t.Shape[1] {
+		m.Tensors[name] = take(t, nil, spread([]int{0}, c.biasWidth()))
+	}
+	c.shortenBiasColumns()
+}
+
+// shortenBiasColumns makes the columns nil where they are the first ones in their
+// order.
+func (c *Config) shortenBiasColumns() {
+	for _, layer := range c.BiasColumns {
+		for head, column := range layer {
+			if head != column {
+				return
+			}
+		}
+	}
+	c.BiasColumns = nil
+}
+
+// First returns the configuration of a model of the first layers alone.
+func (c Config) First(layers int) Config {
+	c = c.Clone()
+	c.Layers = c.Layers[:layers]
+	if c.BiasColumns != nil {
+		c.BiasColumns = c.BiasColumns[:layers]
+	}
+	return c
+}
+
+// biasColumnsKey is the name of BiasColumns in config.json.
+const biasColumnsKey = "skive_bias_columns"
+
+func (c Config) validateBias() error {
+	if c.BiasColumns == nil {
+		return nil
+	}
+	if !c.biasesScores() || len(c.BiasColumns) != len(c.Layers) {
+		return fmt.Errorf("%s has %d layers, expected %d", biasColumnsKey, len(c.BiasColumns), len(c.Layers))
+	}
+	for l, columns := range c.BiasColumns {
+		if len(columns) != c.Layers[l].Heads {
+			return fmt.Errorf("%s of layer %d has %d heads, expected %d", biasColumnsKey, l, len(columns), c.Layers[l].Heads)
+		}
+		seen := make(map[int]bool, len(columns))
+		for _, column := range columns {
+			if column < 0 || column >= maxDimension/biasBuckets || seen[column] {
+				return fmt.Errorf("%s of layer %d has column %d, expected numbers from 0 to %d, each once", biasColumnsKey, l, column, maxDimension/biasBuckets-1)
+			}
+			seen[column] = true
+		}
+	}
+	return nil
+}
