@@ -52,6 +52,8 @@ var (
 	testGroups  = []int32{4, 4, 4, 7, 2, 2, 2, 2, 2, 2, 2}
 	testRight   = []int32{0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1}
 	testWeights = []float64{0.5, 2, 1.25, 0}
+	testBuckets = []int32{3, 3, 3, 2, 2, 1, 0, 1, 1, 1, 3, 2, 0}
+	testColumns = []int{4, 0, 2}
 )
 
 // opCase is an operation with its float64 reference.
@@ -128,6 +130,30 @@ var opCases = []opCase{
 			}
 			return gradcheck.First(gradcheck.SelfAttention(qkv, x[2], testOffsets, 2, 3), testOffsets, 6)
 		}},
+	{"SelfAttention with biases", []operand{tokens("qkv", 3*3*5), perSequence("mask", 3), weights("table", 4, 5)},
+		func(g *Graph, n []*Node, in testInputs) *Node {
+			return g.SelfAttention(n[0], in.offsets, 3, 5, AttentionOptions{HeadMask: n[1], Bias: g.ScoreBias(n[2], testBuckets, testColumns)})
+		},
+		func(x [][]float64) []float64 {
+			return gradcheck.BiasedAttention(x[0], x[1], layBias(x[2]), testOffsets, 3, 5)
+		}},
+	{"FirstAttention with biases", []operand{perSequence("q", 6), tokens("kv", 12), weights("bias", 2, 13)},
+		func(g *Graph, n []*Node, in testInputs) *Node {
+			return g.FirstAttention(n[0], n[1], in.offsets, 2, 3, AttentionOptions{Bias: n[2]})
+		},
+		func(x [][]float64) []float64 {
+			qkv := make([]float64, 11*18)
+			for t := range 11 {
+				copy(qkv[t*18+6:], x[1][t*12:][:12])
+			}
+			for s := range 3 {
+				copy(qkv[int(testOffsets[s])*18:], x[0][s*6:][:6])
+			}
+			return gradcheck.First(gradcheck.BiasedAttention(qkv, nil, x[2], testOffsets, 2, 3), testOffsets, 6)
+		}},
+	biasedLossCase("AttentionLoss MSE with biases", AttentionLossOptions{Heads: 2, TargetHeads: 2}, "mse"),
+	biasedLossCase("AttentionLoss KL with biases", AttentionLossOptions{Heads: 2, TargetHeads: 2, Distance: MapKL}, "kl"),
+	biasedLossCase("AttentionLoss cosine of means with biases", AttentionLossOptions{Heads: 2, TargetHeads: 2, Distance: MapCosine, HeadMeans: true}, "cosine"),
 	{"FFNMask", []operand{tokens("x", 5), perSequence("mask", 5)},
 		func(g *Graph, n []*Node, in testInputs) *Node { return g.FFNMask(n[0], n[1], in.offsets) },
 		func(x [][]float64) []float64 { return gradcheck.SequenceMask(x[0], x[1], testOffsets) }},
@@ -262,6 +288,30 @@ func attentionLossCase(name string, o AttentionLossOptions, distance string) opC
 		func(x [][]float64) []float64 {
 			return []float64{gradcheck.AttentionLoss(x[0], x[1], testOffsets, o.Heads, o.TargetHeads, distance, o.HeadMeans)}
 		}}
+}
+
+// biasedLossCase gives x biases that have gradients, and the target some that have
+// none.
+func biasedLossCase(name string, o AttentionLossOptions, distance string) opCase {
+	return opCase{name, []operand{tokens("x", 3*6), target(tokens("target", 3*8)), weights("bias", 2, 15), target(weights("target bias", 2, 13))},
+		func(g *Graph, n []*Node, in testInputs) *Node {
+			o.Bias, o.TargetBias = n[2], n[3]
+			return g.AttentionLoss(n[0], n[1], in.offsets, o)
+		},
+		func(x [][]float64) []float64 {
+			return []float64{gradcheck.BiasedAttentionLoss(x[0], x[1], x[2], x[3], testOffsets, o.Heads, o.TargetHeads, distance, o.HeadMeans)}
+		}}
+}
+
+// layBias is what ScoreBias makes of a table of 5 columns.
+func layBias(table []float64) []float64 {
+	var bias []float64
+	for _, column := range testColumns {
+		for _, row := range testBuckets {
+			bias = append(bias, table[int(row)*5+column])
+		}
+	}
+	return bias
 }
 
 // instance is an operation in a session, with the test's loss.

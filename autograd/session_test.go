@@ -234,6 +234,12 @@ func TestErrors(t *testing.T) {
 		{"head mask", func(g *Graph) *Node {
 			return g.SelfAttention(g.Input("x", Tokens, 24), g.Ints("o", Boundaries), 2, 4, AttentionOptions{HeadMask: g.Input("m", Sequences, 3)})
 		}, "head mask is [sequences 3], want [sequences 2]"},
+		{"biases", func(g *Graph) *Node {
+			return g.SelfAttention(g.Input("x", Tokens, 24), g.Ints("o", Boundaries), 2, 4, AttentionOptions{Bias: g.Parameter("b", make([]float32, 12), 2, 6)})
+		}, "biases are [2 6], want [2 heads, an odd number of distances]"},
+		{"a bucket that is not there", func(g *Graph) *Node {
+			return g.ScoreBias(g.Parameter("table", make([]float32, 8), 4, 2), []int32{0, 4, 1}, []int{0})
+		}, "ScoreBias: row 4 of a table of 4"},
 		{"parameter", func(g *Graph) *Node { return g.Parameter("w", make([]float32, 5), 2, 3) }, "parameter w: 5 values for shape [2 3]"},
 		{"relation", func(g *Graph) *Node {
 			return g.RelationKL(g.Input("x", Tokens, 24), g.Input("y", Tokens, 24), g.Ints("o", Boundaries), 5)

@@ -71,6 +71,23 @@ var families = []family{
 		},
 	},
 	{
+		// MPNet (Song et al., arXiv 2004.09297). In transformers its padding has
+		// position 1 whatever pad_token_id says.
+		modelType: "mpnet", class: "MPNet", tokenizer: "MPNetTokenizer", prefix: "mpnet.", layers: bertLayers, headActivation: "tanh", pooler: true, denseHead: true, lmActivation: "gelu",
+		padTokenID: 1, positionsByID: true, paddingPosition: 1, noTypes: true, biasesScores: true,
+		renamed: [][2]string{
+			{"attention.self.query.", "attention.attn.q."},
+			{"attention.self.key.", "attention.attn.k."},
+			{"attention.self.value.", "attention.attn.v."},
+			{"attention.output.dense.", "attention.attn.o."},
+			{"attention.output.LayerNorm.", "attention.LayerNorm."},
+			{lmPrefix + "transform.dense.", "lm_head.dense."},
+			{lmPrefix + "transform.LayerNorm.", "lm_head.layer_norm."},
+			{lmPrefix, "lm_head."},
+		},
+		keys: map[string]string{"type_vocab_size": "", "position_embedding_type": ""},
+	},
+	{
 		modelType: "distilbert", class: "DistilBert", tokenizer: bertTokenizer, prefix: "distilbert.", layers: "transformer.layer.", headActivation: "relu", noTypes: true, layerNormEps: 1e-12, noOutputDropout: true,
 		renamed: [][2]string{
 			{"attention.self.query.", "attention.q_lin."},

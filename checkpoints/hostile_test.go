@@ -22,7 +22,7 @@ const goodConfig = `{"model_type":"bert","architectures":["BertForSequenceClassi
 
 func TestConfigRefusals(t *testing.T) {
 	for add, want := range map[string]string{
-		`,"model_type":"mpnet"`:                                      `model_type "mpnet": not supported`,
+		`,"model_type":"deberta-v2"`:                                 `model_type "deberta-v2": not supported`,
 		`,"position_embedding_type":"relative_key"`:                  `position_embedding_type "relative_key": not supported`,
 		`,"is_decoder":true`:                                         `is_decoder true: not supported`,
 		`,"add_cross_attention":true`:                                `add_cross_attention true: not supported`,
@@ -50,7 +50,7 @@ func TestConfigRefusals(t *testing.T) {
 		`,"intermediate_size":null`:                                  ``,
 		`,"x":` + strings.Repeat("[", 20000):                         `damaged file`,
 		`,"quantization_config":{"quant_method":"bitsandbytes"}`:     `quantization_config: not supported`,
-		`,"model_type":null,"architectures":["MPNetModel"]`:          `architecture "MPNetModel": not supported`,
+		`,"model_type":null,"architectures":["DebertaV2Model"]`:      `architecture "DebertaV2Model": not supported`,
 		`,"skive_attention_heads":[1,2],"pruned_heads":{"0":[0]}`:    `exclude each other`,
 		`,"num_attention_heads":4611686018427387904,"head_dim":4096`: `num_attention_heads of layer 0`,
 	} {
@@ -68,9 +68,9 @@ func TestConfigRefusals(t *testing.T) {
 	const sizes = `"vocab_size":11,"max_position_embeddings":8,`
 	for text, want := range map[string]string{
 		`{"model_type":"roberta",` + sizes + `"hidden_size":12,"num_hidden_layers":1,"num_attention_heads":4,"intermediate_size":10,"position_embedding_type":"relative_key_query"}`: `position_embedding_type "relative_key_query": not supported`,
-		`{"model_type":"roberta",` + sizes + `"hidden_size":12,"num_hidden_layers":1,"num_attention_heads":4,"intermediate_size":10,"pad_token_id":7}`:                               `max_position_embeddings is 8, expected more than pad_token_id 7 + 1`,
+		`{"model_type":"roberta",` + sizes + `"hidden_size":12,"num_hidden_layers":1,"num_attention_heads":4,"intermediate_size":10,"pad_token_id":7}`:                               `max_position_embeddings is 8, expected more than the position of padding, 7, + 1`,
 		`{"model_type":"roberta",` + sizes + `"hidden_size":12,"num_hidden_layers":1,"num_attention_heads":4,"intermediate_size":10,"embedding_size":4}`:                             `embedding_size 4 other than hidden_size 12: not supported`,
-		`{"model_type":"xlm-roberta",` + sizes + `"hidden_size":12}`:                                                                                      `model_type "xlm-roberta": not supported (supported: bert, roberta, distilbert, electra)`,
+		`{"model_type":"xlm-roberta",` + sizes + `"hidden_size":12}`:                                                                                      `model_type "xlm-roberta": not supported (supported: bert, roberta, mpnet, distilbert, electra)`,
 		`{"model_type":"distilbert",` + sizes + `"n_layers":1,"n_heads":4,"hidden_dim":10}`:                                                               `dim is missing`,
 		`{"model_type":"distilbert",` + sizes + `"dim":12,"n_layers":1,"n_heads":4,"hidden_dim":"big"}`:                                                   `hidden_dim is a JSON string`,
 		`{"model_type":"distilbert",` + sizes + `"dim":12,"n_layers":1,"n_heads":4,"hidden_dim":10,"activation":"silu"}`:                                  `activation "silu": not supported`,
@@ -431,7 +431,7 @@ func seed(f *testing.F, paths ...string) {
 func FuzzConfig(f *testing.F) {
 	seed(f, "safetensors/config.json", "encoder/config.json")
 	f.Add([]byte(goodConfig + `,"skive_attention_heads":[1,2],"pruned_heads":{},"label2id":{"a":0}}`))
-	for _, family := range []string{"roberta", "distilbert", "electra"} {
+	for _, family := range []string{"roberta", "mpnet", "distilbert", "electra"} {
 		b, err := os.ReadFile(filepath.Join("..", "train", "testdata", family, configName))
 		if err != nil {
 			f.Fatal(err)

@@ -141,7 +141,9 @@ func FuzzInt8Levels(f *testing.F) {
 		activations := []string{"gelu", "gelu_new", "relu"}
 		c := config(1+r.IntN(90), 1+r.IntN(40), activations[r.IntN(3)], layers...)
 		c.InitializerRange *= []float32{1e-3, 1, 30}[r.IntN(3)]
-		switch r.IntN(4) {
+		switch r.IntN(5) {
+		case 4:
+			c.ModelType, c.TypeVocabSize, c.PadTokenID = "mpnet", 0, 1
 		case 1:
 			c.ModelType, c.PadTokenID = "roberta", 1
 		case 2:

@@ -99,8 +99,9 @@ func worst(t *testing.T, got []float32, want []float64) float64 {
 }
 
 var (
-	goldenModels  = []string{"even", "gelu_new", "uneven"}
+	goldenModels  = []string{"even", "gelu_new", "uneven", "mpnet"}
 	goldenLengths = []int{5, 1, 9, 3}
+	farLengths    = []int{5, 1, 130, 40} // of the family with biases by distance
 	goldenLabels  = []int32{2, 0, 1, 1}
 )
 
@@ -112,6 +113,10 @@ type classifier struct {
 }
 
 func newClassifier(t testing.TB, m *checkpoints.Model, gold golden, o Options) classifier {
+	lengths := goldenLengths
+	if m.Config.ModelType == "mpnet" {
+		lengths = farLengths
+	}
 	g := newGraph(t)
 	in := NewInputs(g)
 	c, err := NewClassifier(g, in, m, o)
@@ -123,16 +128,16 @@ func newClassifier(t testing.TB, m *checkpoints.Model, gold golden, o Options) c
 	}
 	s, err := autograd.NewSession(g, loss)
 	check(t, err)
-	positions, offsets := pack(goldenLengths...)
+	positions, offsets := pack(lengths...)
 	check(t, in.Set(gold.ints("ids"), gold.ints("types"), positions, offsets))
 	check(t, g.SetInts(labels, goldenLabels))
 	for l, layer := range c.Layers {
 		size := m.Config.Layers[l]
 		if o.HeadMasks {
-			check(t, g.Set(layer.HeadMask, ones(len(goldenLengths)*size.Heads)))
+			check(t, g.Set(layer.HeadMask, ones(len(lengths)*size.Heads)))
 		}
 		if o.FFNMasks {
-			check(t, g.Set(layer.FFNMask, ones(len(goldenLengths)*size.Intermediate)))
+			check(t, g.Set(layer.FFNMask, ones(len(lengths)*size.Intermediate)))
 		}
 	}
 	check(t, s.Run())

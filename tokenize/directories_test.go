@@ -33,18 +33,22 @@ type directory struct {
 
 func readDirectories(t testing.TB) []directory {
 	t.Helper()
-	f, err := os.Open("testdata/directories.json.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var all []directory
-	if err := json.NewDecoder(z).Decode(&all); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"directories", "directories_mpnet"} {
+		f, err := os.Open(filepath.Join("testdata", name+".json.gz"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		z, err := gzip.NewReader(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var some []directory
+		if err := json.NewDecoder(z).Decode(&some); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, some...)
 	}
 	return all
 }

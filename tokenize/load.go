@@ -37,6 +37,7 @@ var ErrNoTokenizer = errors.New("no tokenizer: neither " + tokenizerFile + " nor
 //   - BertTokenizer and its kin take the vocabulary of tokenizer.json, else of
 //     vocab.txt (WordPiece), and build the rest from tokenizer_config.json, whatever
 //     tokenizer.json says: do_lower_case is true unless it is false there.
+//     MPNetTokenizer is one of them, with RoBERTa's special tokens.
 //   - RobertaTokenizer takes vocabulary and merges of tokenizer.json, else of
 //     vocab.json and merges.txt (byte-level byte-pair encoding), and does likewise.
 //   - PreTrainedTokenizerFast takes tokenizer.json as it is.
@@ -177,6 +178,9 @@ func (t *Tokenizer) loadBERT(s *settings, j *tokenizerJSON) error {
 		return err
 	}
 	t.frame = frame{before: []int32{cls}, between: []int32{sep}, after: []int32{sep}, typeB: 1}
+	if s.class.robertaPairs {
+		t.roberta(trim{on: true})
+	}
 	return t.applySettings(s)
 }
 

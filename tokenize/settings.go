@@ -30,6 +30,12 @@ type tokenizerClass struct {
 	typeIDs bool // whether it gives type ids, where model_input_names does not say
 	// defaults are the special tokens that no file has to name.
 	defaults map[string]string
+	// robertaPairs tells that bertBackend puts two separators between the texts of a
+	// pair, and trims offsets, as robertaBackend does.
+	robertaPairs bool
+	// stripMask tells that the mask token takes the white space before it, unless it
+	// is written out with settings of its own.
+	stripMask bool
 }
 
 var (
@@ -37,10 +43,14 @@ var (
 	robertaTokens = map[string]string{
 		"bos_token": "<s>", "eos_token": "</s>", unkToken: "<unk>", sepToken: "</s>", padToken: "<pad>", clsToken: "<s>", maskToken: "<mask>",
 	}
-	bertClass       = tokenizerClass{bertBackend, true, bertTokens}
-	distilBertClass = tokenizerClass{bertBackend, false, bertTokens}
-	robertaClass    = tokenizerClass{robertaBackend, false, robertaTokens}
-	libraryClass    = tokenizerClass{libraryBackend, false, nil}
+	mpnetTokens = map[string]string{
+		"bos_token": "<s>", "eos_token": "</s>", unkToken: "[UNK]", sepToken: "</s>", padToken: "<pad>", clsToken: "<s>", maskToken: "<mask>",
+	}
+	bertClass       = tokenizerClass{backend: bertBackend, typeIDs: true, defaults: bertTokens}
+	distilBertClass = tokenizerClass{backend: bertBackend, defaults: bertTokens}
+	mpnetClass      = tokenizerClass{backend: bertBackend, defaults: mpnetTokens, robertaPairs: true, stripMask: true}
+	robertaClass    = tokenizerClass{backend: robertaBackend, defaults: robertaTokens}
+	libraryClass    = tokenizerClass{backend: libraryBackend}
 )
 
 // tokenizerClasses are the classes by name, without the "Fast" that a name may
@@ -48,6 +58,7 @@ var (
 var tokenizerClasses = map[string]tokenizerClass{
 	"BertTokenizer": bertClass, "ElectraTokenizer": bertClass, "MobileBertTokenizer": bertClass, "SqueezeBertTokenizer": bertClass,
 	"LxmertTokenizer": bertClass, "LayoutLMTokenizer": bertClass, "DistilBertTokenizer": distilBertClass,
+	"MPNetTokenizer":   mpnetClass,
 	"RobertaTokenizer": robertaClass, "BartTokenizer": robertaClass, "LongformerTokenizer": robertaClass, "LEDTokenizer": robertaClass,
 	"PreTrainedTokenizer": libraryClass, "TokenizersBackend": libraryClass,
 }
@@ -89,6 +100,14 @@ type tokenSetting struct {
 
 func plainToken(text string) tokenSetting {
 	return tokenSetting{addedToken{text: text, special: true}, true}
+}
+
+// plain is the special token of that name, which is a mere text in the files or is
+// in none.
+func (c *tokenizerClass) plain(name, text string) tokenSetting {
+	t := plainToken(text)
+	t.lstrip = c.stripMask && name == maskToken
+	return t
 }
 
 // field is a value of a JSON object and the file that it is from.
@@ -536,6 +555,9 @@ func (s *settings) readNamed(byText map[string]tokenSetting) error {
 		if err != nil {
 			return err
 		}
+		if f.isString() {
+			t = s.class.plain(name, t.text)
+		}
 		if added, ok := byText[t.text]; ok {
 			t = added
 		}
@@ -639,7 +661,7 @@ func (s *settings) addTo(a *addedTokens) {
 		case !ok && s.class.defaults[name] != "":
 			text := s.class.defaults[name]
 			named[text] = true
-			add(plainToken(text))
+			add(s.class.plain(name, text))
 			if _, ok := a.find(text); !ok && !known[text] && !slices.Contains(implicit, text) {
 				implicit = append(implicit, text)
 			}

@@ -14,7 +14,7 @@ import (
 // Twenty steps of AdamW in PyTorch on the same batches, with each family.
 func TestTrainingFollowsPyTorch(t *testing.T) {
 	for name, steps := range map[string]string{
-		"tiny": "train.json", "roberta": "roberta/train.json", "distilbert": "distilbert/train.json", "electra": "electra/train.json",
+		"tiny": "train.json", "roberta": "roberta/train.json", "mpnet": "mpnet/train.json", "distilbert": "distilbert/train.json", "electra": "electra/train.json",
 	} {
 		t.Run(name, func(t *testing.T) {
 			followPyTorch(t, filepath.Join("testdata", name), filepath.Join("testdata", steps))

@@ -155,7 +155,7 @@ func ofFamily(t testing.TB, family string) *checkpoints.Model {
 // The same of one kill in the other families.
 func TestKilledInEveryFamily(t *testing.T) {
 	ds := golden.Data(t)
-	for _, family := range []string{"roberta", "distilbert", "electra"} {
+	for _, family := range []string{"roberta", "mpnet", "distilbert", "electra"} {
 		m := ofFamily(t, family)
 		defer m.Close()
 		want, _, err := Run(context.Background(), m, subset(ds, 0, 100), subset(ds, 100, 120), killedRun(40))

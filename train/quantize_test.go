@@ -61,7 +61,7 @@ func scalesOf(m *checkpoints.Model) map[string]float32 {
 // the run measured, and the logits of the graph that trained it, bit for bit.
 func TestWhatIsTrainedIsWhatIsServed(t *testing.T) {
 	ds := golden.Data(t)
-	for _, family := range []string{"tiny", "roberta", "distilbert", "electra"} {
+	for _, family := range []string{"tiny", "roberta", "mpnet", "distilbert", "electra"} {
 		for _, activations := range []string{quantize.Dynamic, quantize.Static} {
 			start, err := checkpoints.Open(filepath.Join("testdata", family))
 			if err != nil {

@@ -13,7 +13,8 @@ import torch
 from transformers import (
     DistilBertConfig, DistilBertForMaskedLM, DistilBertForMultipleChoice, DistilBertForSequenceClassification,
     DistilBertForTokenClassification, DistilBertModel, ElectraConfig, ElectraForMaskedLM, ElectraForMultipleChoice,
-    ElectraForSequenceClassification, ElectraForTokenClassification, ElectraModel, RobertaConfig, RobertaForMaskedLM,
+    ElectraForSequenceClassification, ElectraForTokenClassification, ElectraModel, MPNetConfig, MPNetForMaskedLM,
+    MPNetForMultipleChoice, MPNetForSequenceClassification, MPNetForTokenClassification, MPNetModel, RobertaConfig, RobertaForMaskedLM,
     RobertaForMultipleChoice, RobertaForSequenceClassification, RobertaForTokenClassification, RobertaModel)
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "families")
@@ -29,6 +30,8 @@ def config(family, layers, labels):
     if family == "roberta":
         # Positions of RoBERTa begin at pad_token_id + 1.
         return RobertaConfig(max_position_embeddings=LONGEST + 2, type_vocab_size=1, layer_norm_eps=1e-5, **sizes)
+    if family == "mpnet":
+        return MPNetConfig(max_position_embeddings=LONGEST + 2, layer_norm_eps=1e-5, **sizes)
     width = 24 if family == "electra_wide" else 14
     return ElectraConfig(max_position_embeddings=LONGEST, embedding_size=width, **sizes)
 
@@ -54,7 +57,7 @@ def make(family, head, cls, labels=()):
         cut = int(torch.randint(0, n + 1, (1,), generator=rng))
         types = (torch.arange(n) >= cut).long() * (1 if family.startswith("electra") else 0)
         x = {"input_ids": ids[None], "attention_mask": torch.ones(1, n, dtype=torch.long)}
-        if family != "distilbert":
+        if family not in ("distilbert", "mpnet"):
             x["token_type_ids"] = types[None]
         with torch.no_grad():
             hidden = encoder(**x).last_hidden_state
@@ -77,6 +80,11 @@ make("roberta", "token", RobertaForTokenClassification, COLOURS)
 make("roberta", "multiple_choice", RobertaForMultipleChoice)
 make("roberta", "masked_lm", RobertaForMaskedLM)
 make("roberta", "encoder", RobertaModel)
+make("mpnet", "single_label", MPNetForSequenceClassification, COLOURS)
+make("mpnet", "token", MPNetForTokenClassification, COLOURS)
+make("mpnet", "multiple_choice", MPNetForMultipleChoice)
+make("mpnet", "masked_lm", MPNetForMaskedLM)
+make("mpnet", "encoder", MPNetModel)
 make("distilbert", "single_label", DistilBertForSequenceClassification, COLOURS)
 make("distilbert", "token", DistilBertForTokenClassification, COLOURS)
 make("distilbert", "multiple_choice", DistilBertForMultipleChoice)

@@ -282,10 +282,21 @@ func products(x []float64, offsets []int32, parts, a, b, lo, n, i int) []float64
 // the attention: "mse" of the scores; "cosine", "ce" or "kl" of the maps. With
 // means, the means over the heads are compared.
 func AttentionLoss(x, target []float64, offsets []int32, heads, targetHeads int, distance string, means bool) float64 {
-	rows := func(x []float64, heads, lo, n, i int) [][]float64 {
+	return BiasedAttentionLoss(x, target, nil, nil, offsets, heads, targetHeads, distance, means)
+}
+
+// BiasedAttentionLoss is AttentionLoss with biases added to the scores of both, as
+// BiasedAttention has them.
+func BiasedAttentionLoss(x, target, bias, targetBias []float64, offsets []int32, heads, targetHeads int, distance string, means bool) float64 {
+	rows := func(x, bias []float64, heads, lo, n, i int) [][]float64 {
 		var out [][]float64
 		for h := range heads {
 			row := products(x, offsets, 3*heads, h, heads+h, lo, n, i)
+			if distances := len(bias) / heads; bias != nil {
+				for j := range row {
+					row[j] += bias[h*distances+distances/2+j-i]
+				}
+			}
 			if distance != "mse" {
 				row = LogSoftmax(row)
 				for j := range row {
@@ -308,7 +319,7 @@ func AttentionLoss(x, target []float64, offsets []int32, heads, targetHeads int,
 	sum, count := 0.0, 0.0
 	eachSequence(offsets, func(lo, n int) {
 		for i := range n {
-			a, b := rows(x, heads, lo, n, i), rows(target, targetHeads, lo, n, i)
+			a, b := rows(x, bias, heads, lo, n, i), rows(target, targetBias, targetHeads, lo, n, i)
 			for h := range a {
 				count++
 				switch distance {

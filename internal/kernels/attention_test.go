@@ -8,11 +8,13 @@ import (
 )
 
 func TestAttentionIsAttention(t *testing.T) {
-	t.Run("f32", func(t *testing.T) { testAttention(t, Attention.Forward, 1e-5) })
-	t.Run("bf16", func(t *testing.T) { testAttention(t, Attention.ForwardBF16, 0.02) })
+	t.Run("f32", func(t *testing.T) { testAttention(t, false, Attention.Forward, 1e-5) })
+	t.Run("bf16", func(t *testing.T) { testAttention(t, false, Attention.ForwardBF16, 0.02) })
+	t.Run("f32 with biases", func(t *testing.T) { testAttention(t, true, Attention.Forward, 1e-5) })
+	t.Run("bf16 with biases", func(t *testing.T) { testAttention(t, true, Attention.ForwardBF16, 0.02) })
 }
 
-func testAttention(t *testing.T, attention func(a Attention, ctx []float32, ldctx int, probs []float32, s *Scratch), within float64) {
+func testAttention(t *testing.T, biased bool, attention func(a Attention, ctx []float32, ldctx int, probs []float32, s *Scratch), within float64) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	for _, size := range []struct{ n, nq, d int }{{1, 1, 26}, {7, 7, 26}, {19, 1, 32}, {130, 130, 64}, {33, 20, 13}} {
 		n, nq, d := size.n, size.nq, size.d
@@ -22,6 +24,11 @@ func testAttention(t *testing.T, attention func(a Attention, ctx []float32, ldct
 		const scale, mask = 0.7, 0.25
 		ctx, probs := make([]float32, nq*(d+1)), make([]float32, nq*n)
 		a := Attention{Tokens: n, Queries: nq, Width: d, Q: q, K: k, V: v, Scale: scale, Mask: mask}
+		bias := make([]float32, 2*n-1)
+		if biased {
+			bias = randomFloats(rng, 2*n-1)
+			a.Bias = bias
+		}
 		var s Scratch
 		attention(a, ctx, d+1, probs, &s)
 		for i := range nq {
@@ -31,7 +38,7 @@ func testAttention(t *testing.T, attention func(a Attention, ctx []float32, ldct
 				for e := range d {
 					score += float64(q.at(i, e)) * float64(k.at(j, e))
 				}
-				p[j] = math.Exp(score * scale)
+				p[j] = math.Exp(score*scale + float64(bias[n-1+j-i]))
 				sum += p[j]
 			}
 			for j := range n {

@@ -1,4 +1,4 @@
-"""Makes the goldens of package layers: small BERT classifiers with random
+"""Makes the goldens of package layers: small BERT and MPNet classifiers with random
 weights, their outputs and the gradients of a mean cross-entropy, computed in
 float64 by Hugging Face transformers.
 
@@ -14,7 +14,7 @@ import os
 
 import torch
 from safetensors.torch import save_file
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification, MPNetConfig, MPNetForSequenceClassification
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LENGTHS = [5, 1, 9, 3]
@@ -66,28 +66,59 @@ def make(name, m, seed):
         json.dump(c, f, indent=2, sort_keys=True)
         f.write("\n")
 
+    golden(name, model, LENGTHS, 0, types=True)
+
+
+def own_name(key):
+    """Skive's name of a parameter: BERT's."""
+    for theirs, ours in (("mpnet.", "bert."), ("attn.q.", "self.query."), ("attn.k.", "self.key."), ("attn.v.", "self.value."), ("attn.o.", "output.dense."),
+                         ("attention.LayerNorm.", "attention.output.LayerNorm."), ("classifier.dense.", "bert.pooler.dense."), ("classifier.out_proj.", "classifier.")):
+        key = key.replace(theirs, ours)
+    return key
+
+
+def golden(name, model, lengths, pad, types):
     model = model.double()
-    width = max(LENGTHS)
-    ids = torch.zeros(len(LENGTHS), width, dtype=torch.long)
-    types, mask = torch.zeros_like(ids), torch.zeros_like(ids)
-    for s, length in enumerate(LENGTHS):
-        ids[s, :length] = torch.randint(1, 50, (length,))
-        types[s, length // 2 + 1 : length] = 1
+    width = max(lengths)
+    ids = torch.full((len(lengths), width), pad, dtype=torch.long)
+    type_ids, mask = torch.zeros_like(ids), torch.zeros_like(ids)
+    for s, length in enumerate(lengths):
+        ids[s, :length] = torch.randint(pad + 1, 50, (length,))
+        type_ids[s, length // 2 + 1 : length] = 1
         mask[s, :length] = 1
-    r = model(input_ids=ids, token_type_ids=types, attention_mask=mask, labels=torch.tensor(LABELS), output_hidden_states=True)
+    x = {"token_type_ids": type_ids} if types else {}
+    r = model(input_ids=ids, attention_mask=mask, labels=torch.tensor(LABELS), output_hidden_states=True, **x)
     r.loss.backward()
     real = mask.bool()
-    golden = {"grad." + k: p.grad for k, p in model.named_parameters()}
+    golden = {"grad." + own_name(k): p.grad for k, p in model.named_parameters()}
     golden["logits"], golden["loss"] = r.logits.detach(), r.loss.detach().reshape(1)
     for i, hidden in enumerate(r.hidden_states):
         golden[f"hidden.{i}"] = hidden.detach()[real]
     golden = {k: v.float().contiguous() for k, v in golden.items()}
-    golden["ids"], golden["types"] = ids[real].int(), types[real].int()
+    golden["ids"], golden["types"] = ids[real].int(), type_ids[real].int()
     save_file(golden, os.path.join(HERE, name + ".safetensors"))
+
+
+def mpnet():
+    """Lengths beyond every bucket of the biases' distances."""
+    torch.manual_seed(11)
+    config = MPNetConfig(
+        vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, max_position_embeddings=134,
+        layer_norm_eps=1e-5, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, attn_implementation="eager",
+        id2label={0: "red", 1: "green", 2: "blue"}, label2id={"red": 0, "green": 1, "blue": 2},
+    )
+    model = MPNetForSequenceClassification(config).eval()
+    with torch.no_grad():
+        for key, p in model.named_parameters():
+            p.copy_(torch.randn_like(p) * (0.25 if p.dim() == 2 else 0.1) + (1.0 if "LayerNorm.weight" in key else 0.0))
+        model.mpnet.encoder.relative_attention_bias.weight.mul_(4)
+    model.save_pretrained(os.path.join(HERE, "mpnet"))
+    golden("mpnet", model, [5, 1, 130, 40], 1, types=False)
 
 
 for seed, (name, m) in enumerate(MODELS.items()):
     make(name, m, seed)
+mpnet()
 
 
 def minilm(path):

@@ -388,10 +388,10 @@ def named_directories():
     return {k: bert | v for k, v in wordpiece.items()} | {k: roberta | v for k, v in pairs.items()}
 
 
-def goldens():
-    rng = random.Random(17)
+def goldens(target="directories.json.gz", named=named_directories, make=directory, seed=17, count=DIRECTORIES):
+    rng = random.Random(seed)
     out = []
-    for name, files in named_directories().items():
+    for name, files in named().items():
         t = load(files)
         cases = []
         for i, a in enumerate(NAMED_TEXTS):
@@ -399,8 +399,8 @@ def goldens():
             ids, types, offsets = encode(t, a, b, 0)
             cases.append({"a": a, "sum": checksum(ids, types), "off": checksum(offsets), "ids": ids, "types": types} | ({"b": b} if b else {}))
         out.append({"name": name, "files": files, "cases": cases})
-    while sum(len(d["cases"]) == CASES for d in out) < DIRECTORIES:
-        files, tokens = directory(rng)
+    while sum(len(d["cases"]) == CASES for d in out) < count:
+        files, tokens = make(rng)
         try:
             if flag(rng, 0.12):
                 files = resaved(files)
@@ -432,7 +432,7 @@ def goldens():
         if len(cases) == CASES:
             out.append({"files": files, "cases": cases})
     data = json.dumps(out, ensure_ascii=False, separators=(",", ":")).encode()
-    with open(os.path.join(here, "directories.json.gz"), "wb") as f:
+    with open(os.path.join(here, target), "wb") as f:
         with gzip.GzipFile("", "wb", 9, f, mtime=0) as z:
             z.write(data)
 

@@ -12,8 +12,8 @@ import os
 
 import torch
 from transformers import (
-    DistilBertConfig, DistilBertForSequenceClassification, ElectraConfig, ElectraForSequenceClassification, RobertaConfig,
-    RobertaForSequenceClassification, get_linear_schedule_with_warmup)
+    DistilBertConfig, DistilBertForSequenceClassification, ElectraConfig, ElectraForSequenceClassification, MPNetConfig,
+    MPNetForSequenceClassification, RobertaConfig, RobertaForSequenceClassification, get_linear_schedule_with_warmup)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 VOCAB, BATCH, STEPS, PAD = 100, 8, 20, 1
@@ -26,6 +26,7 @@ BERT = dict(
     hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, classifier_dropout=0.0)
 MODELS = {
     "roberta": lambda: RobertaForSequenceClassification(RobertaConfig(layer_norm_eps=1e-5, **COMMON, **BERT)),
+    "mpnet": lambda: MPNetForSequenceClassification(MPNetConfig(layer_norm_eps=1e-5, **COMMON, **{k: v for k, v in BERT.items() if k not in ("type_vocab_size", "classifier_dropout")})),
     "distilbert": lambda: DistilBertForSequenceClassification(DistilBertConfig(
         dim=16, n_layers=2, n_heads=2, hidden_dim=32, dropout=0.0, attention_dropout=0.0, seq_classif_dropout=0.0, **COMMON)),
     "electra": lambda: ElectraForSequenceClassification(ElectraConfig(embedding_size=12, **COMMON, **BERT)),
@@ -61,14 +62,14 @@ def train(name, build, data):
     model.train()
     plain, decayed = [], []
     for n, p in model.named_parameters():
-        (plain if n.endswith("bias") or "norm" in n.lower() else decayed).append(p)
+        (plain if "bias" in n or "norm" in n.lower() else decayed).append(p)
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}],
         lr=1e-3, betas=(0.9, 0.999), eps=1e-8)
     schedule = get_linear_schedule_with_warmup(optimizer, int(0.1 * STEPS), STEPS)
     steps = []
     for step in range(STEPS):
-        x, y = collate(data[step * BATCH:(step + 1) * BATCH], name != "distilbert")
+        x, y = collate(data[step * BATCH:(step + 1) * BATCH], name not in ("distilbert", "mpnet"))
         loss = torch.nn.functional.cross_entropy(model(**x).logits, y)
         optimizer.zero_grad()
         loss.backward()
