@@ -190,38 +190,46 @@ func (v *verification) check(block []byte, sum uint32, info sectionInfo) (err er
 	return nil
 }
 
-// readContainer takes a container apart. The data of the sections are views
-// of b. Without a verification, the checksums of the sections are not looked
-// at, those of everything else are.
-func readContainer(b []byte, kind string, verify *verification) (meta msgpack.RawMessage, sections []section, err error) {
+// checkPreamble checks the first bytes of a container of the kind.
+func checkPreamble(b []byte, kind string) error {
 	if !isContainer(b) {
-		return nil, nil, corrupt("not a Skive file: wrong first bytes")
+		return corrupt("not a Skive file: wrong first bytes")
 	}
 	if len(b) < preambleSize {
-		return nil, nil, corrupt("truncated: %d bytes, the preamble alone has %d", len(b), preambleSize)
+		return corrupt("truncated: %d bytes, the preamble alone has %d", len(b), preambleSize)
 	}
 	if v := binary.LittleEndian.Uint32(b[12:]); v > containerVersion {
-		return nil, nil, fmt.Errorf("%w: format version %d, this one reads up to version %d", ErrNewerVersion, v, containerVersion)
+		return fmt.Errorf("%w: format version %d, this one reads up to version %d", ErrNewerVersion, v, containerVersion)
 	} else if v != containerVersion {
-		return nil, nil, corrupt("preamble: version %d", v)
+		return corrupt("preamble: version %d", v)
 	}
 	if crc32.Checksum(b[:60], castagnoli) != binary.LittleEndian.Uint32(b[60:]) {
-		return nil, nil, corrupt("preamble: wrong checksum")
+		return corrupt("preamble: wrong checksum")
 	}
 	if got := string(b[8:12]); got != kind {
 		names := map[string]string{kindModel: "a model", kindState: "a training state"}
 		if names[got] == "" {
-			return nil, nil, corrupt("preamble: unknown kind %q", got)
+			return corrupt("preamble: unknown kind %q", got)
 		}
-		return nil, nil, fmt.Errorf("%s, expected %s", names[got], names[kind])
+		return fmt.Errorf("%s, expected %s", names[got], names[kind])
 	}
-	size := binary.LittleEndian.Uint64(b[16:])
-	if size != uint64(len(b)) {
-		return nil, nil, corrupt("truncated or extended: %d bytes, written were %d", len(b), size)
+	if size := binary.LittleEndian.Uint64(b[16:]); size != uint64(len(b)) {
+		return corrupt("truncated or extended: %d bytes, written were %d", len(b), size)
 	}
 	if !allZero(b[36:60]) {
-		return nil, nil, corrupt("preamble: reserved bytes are not zero")
+		return corrupt("preamble: reserved bytes are not zero")
 	}
+	return nil
+}
+
+// readContainer takes a container apart. The data of the sections are views
+// of b. Without a verification, the checksums of the sections are not looked
+// at, those of everything else are.
+func readContainer(b []byte, kind string, verify *verification) (meta msgpack.RawMessage, sections []section, err error) {
+	if err := checkPreamble(b, kind); err != nil {
+		return nil, nil, err
+	}
+	size := uint64(len(b))
 	headerSize := binary.LittleEndian.Uint64(b[24:])
 	count := uint64(binary.LittleEndian.Uint32(b[32:]))
 	trailerSize := 4*(1+count) + uint64(trailerFixed)

@@ -133,55 +133,9 @@ func parseConfig(text []byte) (parsedConfig, error) {
 		Pairs:             h.Pairs || h.CrossActivation != nil || jsonKind(h.CrossEncoder) == "object",
 		Sentence:          h.Sentence,
 	}
-	var layers, heads, intermediate int
-	for _, size := range []struct {
-		name  string
-		value *int
-		dst   *int
-	}{
-		{"vocab_size", h.VocabSize, &c.VocabSize},
-		{"max_position_embeddings", h.MaxPositions, &c.MaxPositions},
-		{"hidden_size", h.HiddenSize, &c.HiddenSize},
-		{"num_hidden_layers", h.NumLayers, &layers},
-		{"num_attention_heads", h.NumHeads, &heads},
-		{"intermediate_size", h.IntermediateSize, &intermediate},
-	} {
-		if size.value == nil {
-			return parsedConfig{}, fmt.Errorf("%s is missing", f.key(size.name))
-		}
-		*size.dst = *size.value
-	}
-	if f.noTypes {
-		c.TypeVocabSize = 0
-	}
-	c.LayerNormEps = cmp.Or(f.layerNormEps, c.LayerNormEps)
-	if f.embeddingSize > 0 {
-		if c.EmbeddingSize = valueOr(h.EmbeddingSize, f.embeddingSize); c.EmbeddingSize == c.HiddenSize {
-			c.EmbeddingSize = 0
-		} else if c.EmbeddingSize < 1 {
-			return parsedConfig{}, fmt.Errorf("embedding_size is %d, expected 1 to %d", c.EmbeddingSize, maxDimension)
-		}
-	}
-	if layers < 1 || layers > MaxLayers {
-		return parsedConfig{}, fmt.Errorf("%s is %d, expected 1 to %d", f.key("num_hidden_layers"), layers, MaxLayers)
-	}
-	switch {
-	case h.HeadDim != nil:
-		c.HeadDim = *h.HeadDim
-	case heads < 1 || c.HiddenSize%heads != 0:
-		return parsedConfig{}, fmt.Errorf("%s %d is not a multiple of %s %d, and head_dim is missing", f.key("hidden_size"), c.HiddenSize, f.key("num_attention_heads"), heads)
-	default:
-		c.HeadDim = c.HiddenSize / heads
-	}
-	c.Layers = make([]LayerSize, layers)
-	for i := range c.Layers {
-		c.Layers[i] = LayerSize{heads, intermediate}
-	}
-	if err := h.layerSizes(c.Layers); err != nil {
+	if err := h.sizes(f, &c); err != nil {
 		return parsedConfig{}, err
 	}
-	c.BiasColumns = h.BiasColumns
-	c.shortenBiasColumns()
 	labels, given, notes, err := h.labels()
 	if err != nil {
 		return parsedConfig{}, err
@@ -212,6 +166,60 @@ func parseConfig(text []byte) (parsedConfig, error) {
 	}
 	p.Config = c
 	return p, nil
+}
+
+// sizes reads the sizes of the embeddings and the layers.
+func (h *hfConfig) sizes(f *family, c *Config) error {
+	var layers, heads, intermediate int
+	for _, size := range []struct {
+		name  string
+		value *int
+		dst   *int
+	}{
+		{"vocab_size", h.VocabSize, &c.VocabSize},
+		{"max_position_embeddings", h.MaxPositions, &c.MaxPositions},
+		{"hidden_size", h.HiddenSize, &c.HiddenSize},
+		{"num_hidden_layers", h.NumLayers, &layers},
+		{"num_attention_heads", h.NumHeads, &heads},
+		{"intermediate_size", h.IntermediateSize, &intermediate},
+	} {
+		if size.value == nil {
+			return fmt.Errorf("%s is missing", f.key(size.name))
+		}
+		*size.dst = *size.value
+	}
+	if f.noTypes {
+		c.TypeVocabSize = 0
+	}
+	c.LayerNormEps = cmp.Or(f.layerNormEps, c.LayerNormEps)
+	if f.embeddingSize > 0 {
+		if c.EmbeddingSize = valueOr(h.EmbeddingSize, f.embeddingSize); c.EmbeddingSize == c.HiddenSize {
+			c.EmbeddingSize = 0
+		} else if c.EmbeddingSize < 1 {
+			return fmt.Errorf("embedding_size is %d, expected 1 to %d", c.EmbeddingSize, maxDimension)
+		}
+	}
+	if layers < 1 || layers > MaxLayers {
+		return fmt.Errorf("%s is %d, expected 1 to %d", f.key("num_hidden_layers"), layers, MaxLayers)
+	}
+	switch {
+	case h.HeadDim != nil:
+		c.HeadDim = *h.HeadDim
+	case heads < 1 || c.HiddenSize%heads != 0:
+		return fmt.Errorf("%s %d is not a multiple of %s %d, and head_dim is missing", f.key("hidden_size"), c.HiddenSize, f.key("num_attention_heads"), heads)
+	default:
+		c.HeadDim = c.HiddenSize / heads
+	}
+	c.Layers = make([]LayerSize, layers)
+	for i := range c.Layers {
+		c.Layers[i] = LayerSize{heads, intermediate}
+	}
+	if err := h.layerSizes(c.Layers); err != nil {
+		return err
+	}
+	c.BiasColumns = h.BiasColumns
+	c.shortenBiasColumns()
+	return nil
 }
 
 // jsonError says which key of a JSON file is not what it should be.
@@ -580,17 +588,7 @@ func formatConfig(m *Model, whole bool) ([]byte, error) {
 	add("pad_token_id", c.PadTokenID)
 	add("position_embedding_type", "absolute")
 	if len(c.Labels) > 0 {
-		names, ids := orderedJSON{}, orderedJSON{}
-		seen := make(map[string]bool, len(c.Labels))
-		for i, l := range c.Labels {
-			names.add(strconv.Itoa(i), l)
-			if !seen[l] {
-				ids.add(l, i)
-			}
-			seen[l] = true
-		}
-		out.add("id2label", names)
-		out.add("label2id", ids)
+		out.addLabels(c.Labels)
 	}
 	if c.Head.Subject() == head.Texts && c.Head != "" {
 		out.add("problem_type", c.Head)
@@ -630,6 +628,21 @@ func (o *orderedJSON) add(key string, value any) {
 		key   string
 		value any
 	}{key, value})
+}
+
+// addLabels adds the names of the labels by number, and the numbers by name.
+func (o *orderedJSON) addLabels(labels []string) {
+	names, ids := orderedJSON{}, orderedJSON{}
+	seen := make(map[string]bool, len(labels))
+	for i, l := range labels {
+		names.add(strconv.Itoa(i), l)
+		if !seen[l] {
+			ids.add(l, i)
+		}
+		seen[l] = true
+	}
+	o.add("id2label", names)
+	o.add("label2id", ids)
 }
 
 func (o orderedJSON) MarshalJSON() ([]byte, error) {

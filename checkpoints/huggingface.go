@@ -363,50 +363,9 @@ func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error 
 	case !cfg.labelsGiven && len(cfg.Labels) == 0:
 		cfg.Labels = defaultLabels(2) // as BertConfig has it
 	}
-	_, hasPooler := byName[poolerWeight]
-	budget := 0 // bytes of float64 tensors that do not share storages
-	for _, f := range m.files {
-		budget += len(f.Data)
-	}
-	var absent []Spec
-	for s := range cfg.Tensors() {
-		f, ok := byName[s.Name]
-		if !ok {
-			switch headless := !hasWeight && !hasBias; {
-			case s.Role == Pooler && !cfg.pooled() && !hasPooler:
-				continue
-			case s.Role.inHead() && headless, s.Role == Pooler && headless && !hasPooler:
-				absent = append(absent, s)
-				continue
-			}
-			return fmt.Errorf("tensor %s: missing", s.Name)
-		}
-		if f.t.dtype == float64Type {
-			if budget -= len(f.t.tensor.Data); budget < 0 {
-				return corrupt("tensor %s: tensors share their storages too often", f.original)
-			}
-			if err := f.t.roundFloat64(); err != nil {
-				return corrupt("tensor %s: %v", f.original, err)
-			}
-		}
-		if !f.t.known {
-			return fmt.Errorf("tensor %s: element type %s: %w (f32, f16, bf16 and f64 are)", f.original, f.t.dtype, ErrUnsupported)
-		}
-		if !slices.Equal(f.t.tensor.Shape, s.Shape) {
-			return fmt.Errorf("tensor %s: shape %v, the configuration says %v", f.original, f.t.tensor.Shape, s.Shape)
-		}
-		m.Tensors[s.Name] = f.t.tensor
-		delete(byName, s.Name)
-		if scale, ok := byName[s.inputScale()]; ok {
-			if !scale.t.known {
-				return fmt.Errorf("tensor %s: element type %s, expected f32", scale.original, scale.t.dtype)
-			}
-			m.Tensors[s.inputScale()] = scale.t.tensor
-			if err := m.checkScale(s.inputScale(), 1); err != nil {
-				return err
-			}
-			delete(byName, s.inputScale())
-		}
+	absent, err := m.take(byName, cfg, hasWeight || hasBias)
+	if err != nil {
+		return err
 	}
 	m.Config = cfg.Config
 	if err := m.initialize(absent); err != nil {
@@ -425,6 +384,56 @@ func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error 
 	m.note("left out the head of another task", heads)
 	m.note("left out tensors that the architecture does not have", others)
 	return m.validateFinite()
+}
+
+// take takes the tensors of the configuration out of byName. It returns those of a
+// head that the file does not have; hasHead tells that it has the classifier.
+func (m *Model) take(byName map[string]namedTensor, cfg parsedConfig, hasHead bool) (absent []Spec, err error) {
+	_, hasPooler := byName[poolerWeight]
+	budget := 0 // bytes of float64 tensors that do not share storages
+	for _, f := range m.files {
+		budget += len(f.Data)
+	}
+	for s := range cfg.Tensors() {
+		f, ok := byName[s.Name]
+		if !ok {
+			switch {
+			case s.Role == Pooler && !cfg.pooled() && !hasPooler:
+				continue
+			case s.Role.inHead() && !hasHead, s.Role == Pooler && !hasHead && !hasPooler:
+				absent = append(absent, s)
+				continue
+			}
+			return nil, fmt.Errorf("tensor %s: missing", s.Name)
+		}
+		if f.t.dtype == float64Type {
+			if budget -= len(f.t.tensor.Data); budget < 0 {
+				return nil, corrupt("tensor %s: tensors share their storages too often", f.original)
+			}
+			if err := f.t.roundFloat64(); err != nil {
+				return nil, corrupt("tensor %s: %v", f.original, err)
+			}
+		}
+		if !f.t.known {
+			return nil, fmt.Errorf("tensor %s: element type %s: %w (f32, f16, bf16 and f64 are)", f.original, f.t.dtype, ErrUnsupported)
+		}
+		if !slices.Equal(f.t.tensor.Shape, s.Shape) {
+			return nil, fmt.Errorf("tensor %s: shape %v, the configuration says %v", f.original, f.t.tensor.Shape, s.Shape)
+		}
+		m.Tensors[s.Name] = f.t.tensor
+		delete(byName, s.Name)
+		if scale, ok := byName[s.inputScale()]; ok {
+			if !scale.t.known {
+				return nil, fmt.Errorf("tensor %s: element type %s, expected f32", scale.original, scale.t.dtype)
+			}
+			m.Tensors[s.inputScale()] = scale.t.tensor
+			if err := m.checkScale(s.inputScale(), 1); err != nil {
+				return nil, err
+			}
+			delete(byName, s.inputScale())
+		}
+	}
+	return absent, nil
 }
 
 // initialize gives fresh weights to the tensors of a head that the file does

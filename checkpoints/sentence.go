@@ -284,8 +284,27 @@ func (m *Model) readSentence(dir, encoder modelDir, modules []module, cfg *parse
 	if s.MaxLength, err = t.maxLength(encoder); err != nil {
 		return nil, fmt.Errorf("%s: %w", encoder.name(file), err)
 	}
-	tensors := make(map[string]foreignTensor)
-	pooled, width := false, cfg.HiddenSize
+	tensors, width, err := m.readModules(dir, modules, cfg.HiddenSize, s)
+	if err != nil {
+		return nil, err
+	}
+	if n := valueOr(p.TruncateDim, width); n < width {
+		return nil, fmt.Errorf("%s: %w", dir.name(promptsName), unsupported("truncate_dim %d, less than the embedding's width %d", n, width))
+	}
+	if err := s.validate(); err != nil {
+		return nil, fmt.Errorf("%s: %w", dir.name(promptsName), err)
+	}
+	cfg.Sentence = s
+	return tensors, nil
+}
+
+// readModules reads the modules after the encoder, whose hidden states have the
+// given width, into s. It returns the tensors of the dense layers and the width of
+// the embedding.
+func (m *Model) readModules(dir modelDir, modules []module, hidden int, s *Sentence) (tensors map[string]foreignTensor, width int, err error) {
+	width = hidden
+	tensors = make(map[string]foreignTensor)
+	pooled := false
 	for i, module := range modules[1:] {
 		fail := func(err error) error {
 			return fmt.Errorf("%s: %w", dir.name(path.Join(module.Path, configName)), err)
@@ -296,51 +315,53 @@ func (m *Model) readSentence(dir, encoder modelDir, modules []module, cfg *parse
 		switch module.class() {
 		case "Pooling":
 			if pooled {
-				return nil, misplaced("follows another one, expected one")
+				return nil, 0, misplaced("follows another one, expected one")
 			}
 			pooled = true
 			if s.Pooling, err = dir.pooling(module.Path, width, s); err != nil {
-				return nil, fail(err)
+				return nil, 0, fail(err)
 			}
 		case "Dense":
 			if !pooled || s.Normalize {
-				return nil, misplaced("has its place between Pooling and Normalize, elsewhere it is not supported")
+				return nil, 0, misplaced("has its place between Pooling and Normalize, elsewhere it is not supported")
 			}
 			d, err := dir.dense(module.Path, width)
 			if err != nil {
-				return nil, fail(err)
+				return nil, 0, fail(err)
 			}
 			if err := m.denseWeights(dir, module.Path, d, fmt.Sprintf("%s%d.", densePrefix, len(s.Dense)), tensors); err != nil {
-				return nil, err
+				return nil, 0, err
 			}
 			s.Dense, width = append(s.Dense, d), d.Out
 		case "Normalize":
 			if !pooled {
-				return nil, misplaced("has its place after Pooling, elsewhere it is not supported")
+				return nil, 0, misplaced("has its place after Pooling, elsewhere it is not supported")
 			}
-			var n struct {
-				Input *string `json:"module_input_name"`
-			}
-			if _, err := dir.json(path.Join(module.Path, configName), &n); module.Path != "" && err != nil {
-				return nil, err
-			}
-			if in := valueOr(n.Input, sentenceFeature); in != sentenceFeature {
-				return nil, fail(unsupported("module_input_name %q", in))
+			if err := dir.normalize(module.Path); err != nil {
+				return nil, 0, err
 			}
 			s.Normalize = true
 		}
 	}
 	if !pooled {
-		return nil, fmt.Errorf("%s: no Pooling, expected one after the Transformer", dir.name(modulesName))
+		return nil, 0, fmt.Errorf("%s: no Pooling, expected one after the Transformer", dir.name(modulesName))
 	}
-	if n := valueOr(p.TruncateDim, width); n < width {
-		return nil, fmt.Errorf("%s: %w", dir.name(promptsName), unsupported("truncate_dim %d, less than the embedding's width %d", n, width))
+	return tensors, width, nil
+}
+
+// normalize checks the settings of a module Normalize.
+func (d modelDir) normalize(folder string) error {
+	var n struct {
+		Input *string `json:"module_input_name"`
 	}
-	if err := s.validate(); err != nil {
-		return nil, fmt.Errorf("%s: %w", dir.name(promptsName), err)
+	file := path.Join(folder, configName)
+	if _, err := d.json(file, &n); folder != "" && err != nil {
+		return err
 	}
-	cfg.Sentence = s
-	return tensors, nil
+	if in := valueOr(n.Input, sentenceFeature); in != sentenceFeature {
+		return fmt.Errorf("%s: %w", d.name(file), unsupported("module_input_name %q", in))
+	}
+	return nil
 }
 
 // sentenceFeature is what modules call the embedding.

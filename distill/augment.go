@@ -141,16 +141,21 @@ func (a *augmentation) copies(visit func(example int, draws [][]draw)) {
 		for range a.o.Copies {
 			draws = slices.Grow(draws[:0], len(texts))[:len(texts)]
 			for k, w := range texts {
-				draws[k] = draws[k][:0]
-				for p := range w.places {
-					if n := a.t.count(&w.places[p]); r.Float64() < a.o.Probability && n > 0 {
-						draws[k] = append(draws[k], draw{p, r.IntN(n)})
-					}
-				}
+				draws[k] = a.draw(draws[k][:0], w.places, r)
 			}
 			visit(i, draws)
 		}
 	}
+}
+
+// draw appends what is drawn for the places of a text.
+func (a *augmentation) draw(draws []draw, places []place, r *rand.Rand) []draw {
+	for p := range places {
+		if n := a.t.count(&places[p]); r.Float64() < a.o.Probability && n > 0 {
+			draws = append(draws, draw{p, r.IntN(n)})
+		}
+	}
+	return draws
 }
 
 // candidates finds those of the words that are drawn.

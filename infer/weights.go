@@ -209,7 +209,6 @@ var formats = map[string]checkpoints.DType{
 func load(m *checkpoints.Model, o Options, opened bool) (compiled *weights, err error) {
 	defer func() { err = ofFile(err) }()
 	defer mapped.Catch(&err, debug.SetPanicOnFault(true))
-	dtype, embedding := o.DType, o.Embedding
 	if a := o.AttentionDType; a != "" && a != F32 && a != BF16 {
 		return nil, fmt.Errorf("%w: attention dtype %q, expected %q or %q", ErrOption, a, F32, BF16)
 	}
@@ -218,8 +217,8 @@ func load(m *checkpoints.Model, o Options, opened bool) (compiled *weights, err 
 			return nil, fmt.Errorf("infer: %w", err)
 		}
 	}
-	w := &weights{config: m.Config.Clone(), path: m.Path(), notes: m.Notes, embedding: embedding, outputs: m.Config.HiddenSize}
-	switch embedding {
+	w := &weights{config: m.Config.Clone(), path: m.Path(), notes: m.Notes, embedding: o.Embedding, outputs: m.Config.HiddenSize}
+	switch o.Embedding {
 	case "":
 		if !m.HasHead() {
 			return nil, ErrNoHead
@@ -231,77 +230,26 @@ func load(m *checkpoints.Model, o Options, opened bool) (compiled *weights, err 
 		}
 	}
 	l := &loader{m: m}
-	if format, ok := formats[dtype]; ok {
-		w.dtype, l.dtype = dtype, &format
-	} else if dtype != "" {
-		return nil, fmt.Errorf("%w: dtype %q, expected %q, %q, %q or %q", ErrOption, dtype, F32, FP16, BF16, Int8)
+	if format, ok := formats[o.DType]; ok {
+		w.dtype, l.dtype = o.DType, &format
+	} else if o.DType != "" {
+		return nil, fmt.Errorf("%w: dtype %q, expected %q, %q, %q or %q", ErrOption, o.DType, F32, FP16, BF16, Int8)
 	}
 	for name, format := range formats {
-		if dtype == "" && format == m.DType() {
+		if o.DType == "" && format == m.DType() {
 			w.dtype = name
 		}
 	}
 	w.activation = l.activation(m.Config.Activation)
-
-	files := m.Tokenizer
-	w.tokenizer = sync.OnceValues(func() (*tokenize.Tokenizer, error) {
-		if len(files) == 0 {
-			return nil, ErrNoTokenizer
-		}
-		t, err := tokenize.Load(files)
-		if err == nil && w.sentence.LowerCase {
-			err = lowers(t)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("infer: %w", err)
-		}
-		return t, nil
-	})
+	w.tokenizer = w.tokenizerOf(m.Tokenizer)
 	if opened {
 		go w.tokenizer()
 	}
-
-	// The vocabulary, of which a call reads a few rows, stays where it is: the rest
-	// is copied, so that nothing else can change or fault.
-	w.word = l.table(checkpoints.WordEmbeddings)
-	if o.NoMap {
-		w.word.own()
-	}
-	w.position = l.table(checkpoints.PositionEmbeddings)
-	w.position.own()
-	if m.Config.TypeVocabSize > 0 {
-		w.tokenType = l.table(checkpoints.TypeEmbeddings)
-		w.tokenType.own()
-	}
-	w.embeddings = l.norm(checkpoints.EmbeddingNorm.Part())
-	if m.Config.ProjectsEmbeddings() {
-		w.widen = l.linear(checkpoints.F32, checkpoints.EmbeddingProjection.Part())
-	}
+	w.loadEmbeddings(l, o)
 	for i := range m.Config.Layers {
-		block := m.Config.Block(i)
-		query, key, value := checkpoints.Query.In(i), checkpoints.Key.In(i), checkpoints.Value.In(i)
-		y := layer{
-			heads:         block.Heads,
-			intermediate:  block.Units,
-			bias:          l.scoreBias(block.ScoreBias),
-			output:        l.encoder(checkpoints.AttentionOutput.In(i)),
-			attentionNorm: l.norm(checkpoints.AttentionNorm.In(i)),
-			expand:        l.encoder(checkpoints.Up.In(i)),
-			contract:      l.encoder(checkpoints.Down.In(i)),
-			outputNorm:    l.norm(checkpoints.OutputNorm.In(i)),
-		}
-		if i == len(m.Config.Layers)-1 && (embedding == "" && !w.perToken() || w.sentence.Pooling == checkpoints.CLSPooling) {
-			y.query, y.project = l.encoder(query), l.encoder(key, value)
-		} else {
-			y.project = l.encoder(query, key, value)
-		}
-		y.attention = kernels.Attention.Forward
-		if o.AttentionDType == BF16 || o.AttentionDType == "" && y.project.dtype == checkpoints.BF16 {
-			y.attention = kernels.Attention.ForwardBF16
-		}
-		w.layers = append(w.layers, y)
+		w.layers = append(w.layers, w.loadLayer(l, i, o))
 	}
-	if embedding == "" {
+	if o.Embedding == "" {
 		w.loadHead(l)
 	}
 	w.loadDense(l)
@@ -315,6 +263,68 @@ func load(m *checkpoints.Model, o Options, opened bool) (compiled *weights, err 
 		}
 	}
 	return w, nil
+}
+
+// tokenizerOf returns what makes the tokenizer of these files, once.
+func (w *weights) tokenizerOf(files map[string][]byte) func() (*tokenize.Tokenizer, error) {
+	return sync.OnceValues(func() (*tokenize.Tokenizer, error) {
+		if len(files) == 0 {
+			return nil, ErrNoTokenizer
+		}
+		t, err := tokenize.Load(files)
+		if err == nil && w.sentence.LowerCase {
+			err = lowers(t)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("infer: %w", err)
+		}
+		return t, nil
+	})
+}
+
+// loadEmbeddings reads the tables. The vocabulary, of which a call reads a few rows,
+// stays where it is: the rest is copied, so that nothing else can change or fault.
+func (w *weights) loadEmbeddings(l *loader, o Options) {
+	w.word = l.table(checkpoints.WordEmbeddings)
+	if o.NoMap {
+		w.word.own()
+	}
+	w.position = l.table(checkpoints.PositionEmbeddings)
+	w.position.own()
+	if w.config.TypeVocabSize > 0 {
+		w.tokenType = l.table(checkpoints.TypeEmbeddings)
+		w.tokenType.own()
+	}
+	w.embeddings = l.norm(checkpoints.EmbeddingNorm.Part())
+	if w.config.ProjectsEmbeddings() {
+		w.widen = l.linear(checkpoints.F32, checkpoints.EmbeddingProjection.Part())
+	}
+}
+
+// loadLayer reads layer i.
+func (w *weights) loadLayer(l *loader, i int, o Options) layer {
+	block := w.config.Block(i)
+	query, key, value := checkpoints.Query.In(i), checkpoints.Key.In(i), checkpoints.Value.In(i)
+	y := layer{
+		heads:         block.Heads,
+		intermediate:  block.Units,
+		bias:          l.scoreBias(block.ScoreBias),
+		output:        l.encoder(checkpoints.AttentionOutput.In(i)),
+		attentionNorm: l.norm(checkpoints.AttentionNorm.In(i)),
+		expand:        l.encoder(checkpoints.Up.In(i)),
+		contract:      l.encoder(checkpoints.Down.In(i)),
+		outputNorm:    l.norm(checkpoints.OutputNorm.In(i)),
+	}
+	if i == len(w.config.Layers)-1 && (o.Embedding == "" && !w.perToken() || w.sentence.Pooling == checkpoints.CLSPooling) {
+		y.query, y.project = l.encoder(query), l.encoder(key, value)
+	} else {
+		y.project = l.encoder(query, key, value)
+	}
+	y.attention = kernels.Attention.Forward
+	if o.AttentionDType == BF16 || o.AttentionDType == "" && y.project.dtype == checkpoints.BF16 {
+		y.attention = kernels.Attention.ForwardBF16
+	}
+	return y
 }
 
 func (l *loader) values(name string) []float32 {

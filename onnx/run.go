@@ -192,6 +192,8 @@ func roundHalf(x float64) float64 {
 
 var errOperator = errors.New("the operator is not known")
 
+// apply runs a node. It is long because it is a table: a line or two for each
+// operator.
 func (in *interpreter) apply(n *node, x []*value) ([]*value, error) {
 	least := map[string]int{
 		"LayerNormalization": 3, "MatMulInteger": 4, "Slice": 5, "Gather": 2, "Unsqueeze": 2, "Reshape": 2, "MatMul": 2,

@@ -97,16 +97,7 @@ func (b *bench) build() error {
 				w.widths = widths(most.Heads, 1)
 			}
 			for _, n := range w.widths {
-				masks := newMasks(len(s.layers))
-				for l, size := range s.layers {
-					if l < s.changed && heads {
-						size.Heads = n
-					} else if l < s.changed {
-						size.Intermediate = n
-					}
-					masks.Heads[l], masks.FFN[l] = firsts(size.Heads), firsts(size.Intermediate)
-				}
-				m, err := Rewire(whole, masks)
+				m, err := Rewire(whole, narrowed(s.layers, s.changed, heads, n))
 				if err == nil {
 					err = b.add(m)
 				}
@@ -118,6 +109,20 @@ func (b *bench) build() error {
 		}
 	}
 	return nil
+}
+
+// narrowed leaves n heads, or n units, in the first so many layers.
+func narrowed(layers []checkpoints.LayerSize, changed int, heads bool, n int) Masks {
+	masks := newMasks(len(layers))
+	for l, size := range layers {
+		if l < changed && heads {
+			size.Heads = n
+		} else if l < changed {
+			size.Intermediate = n
+		}
+		masks.Heads[l], masks.FFN[l] = firsts(size.Heads), firsts(size.Intermediate)
+	}
+	return masks
 }
 
 func firsts(n int) []int {

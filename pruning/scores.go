@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 
 	"github.com/skive-ml/skive/checkpoints"
 )
@@ -65,16 +66,15 @@ func (s *Scores) check(cfg checkpoints.Config) error {
 // finite reports scores that came out of a model whose loss is not finite.
 func (s *Scores) finite(model *checkpoints.Model) error {
 	for l := range s.Heads {
-		for _, part := range [][]float64{s.Heads[l], s.FFN[l]} {
-			for _, v := range part {
-				if math.IsNaN(v) || math.IsInf(v, 0) {
-					err := fmt.Errorf("layer %d has a score of %v: the model's loss on these data is not finite", l, v)
-					if path := model.Path(); path != "" {
-						err = fmt.Errorf("%s: %w", path, err)
-					}
-					return err
-				}
+		for _, v := range slices.Concat(s.Heads[l], s.FFN[l]) {
+			if !math.IsNaN(v) && !math.IsInf(v, 0) {
+				continue
 			}
+			err := fmt.Errorf("layer %d has a score of %v: the model's loss on these data is not finite", l, v)
+			if path := model.Path(); path != "" {
+				err = fmt.Errorf("%s: %w", path, err)
+			}
+			return err
 		}
 	}
 	return nil

@@ -207,10 +207,7 @@ func (f *fit) run(ctx context.Context, model *checkpoints.Model, trainSet, devSe
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	parameters := make([]*parameter, 0)
-	for _, p := range f.objective.Parameters() {
-		parameters = append(parameters, &parameter{name: p.Name, weights: p.Weights, computed: p.Gradient})
-	}
+	parameters := parametersOf(f.objective)
 	done := 0
 	if state != nil {
 		done = state.header.Step
@@ -243,6 +240,14 @@ func (f *fit) run(ctx context.Context, model *checkpoints.Model, trainSet, devSe
 		return nil, err
 	}
 	return f.conclude(done)
+}
+
+func parametersOf(o Objective) []*parameter {
+	var all []*parameter
+	for _, p := range o.Parameters() {
+		all = append(all, &parameter{name: p.Name, weights: p.Weights, computed: p.Gradient})
+	}
+	return all
 }
 
 // prepare checks the arguments and makes the model that is trained. It returns the

@@ -95,20 +95,27 @@ func BiasedAttention(qkv, mask, bias []float64, offsets []int32, heads, dim int)
 				m = mask[s*heads+h]
 			}
 			at := func(t, which, j int) float64 { return qkv[t*3*width+which*width+h*dim+j] }
+			score := func(i, t int) (sum float64) {
+				for j := range dim {
+					sum += at(i, 0, j) * at(t, 1, j) / math.Sqrt(float64(dim))
+				}
+				return sum
+			}
+			add := func(y []float64, p float64, t int) {
+				for j := range y {
+					y[j] += p * at(t, 2, j)
+				}
+			}
 			for i := lo; i < hi; i++ {
 				scores := make([]float64, hi-lo)
 				for t := range scores {
-					for j := range dim {
-						scores[t] += at(i, 0, j) * at(lo+t, 1, j) / math.Sqrt(float64(dim))
-					}
+					scores[t] = score(i, lo+t)
 					if distances := len(bias) / heads; bias != nil {
 						scores[t] += bias[h*distances+distances/2+lo+t-i]
 					}
 				}
 				for t, l := range LogSoftmax(scores) {
-					for j := range dim {
-						y[i*width+h*dim+j] += m * math.Exp(l) * at(lo+t, 2, j)
-					}
+					add(y[i*width+h*dim:][:dim], m*math.Exp(l), lo+t)
 				}
 			}
 		}
@@ -322,21 +329,27 @@ func BiasedAttentionLoss(x, target, bias, targetBias []float64, offsets []int32,
 			a, b := rows(x, bias, heads, lo, n, i), rows(target, targetBias, targetHeads, lo, n, i)
 			for h := range a {
 				count++
-				switch distance {
-				case "mse":
-					sum += MSE(a[h], b[h])
-				case "cosine":
-					sum += CosineLoss(a[h], b[h], n)
-				default:
-					for j, p := range b[h] {
-						sum -= p * math.Log(a[h][j])
-						if distance == "kl" {
-							sum += p * math.Log(p)
-						}
-					}
-				}
+				sum += rowDistance(a[h], b[h], distance)
 			}
 		}
 	})
 	return sum / count
+}
+
+// rowDistance is the distance of a row of an attention matrix from its target.
+func rowDistance(row, target []float64, distance string) float64 {
+	switch distance {
+	case "mse":
+		return MSE(row, target)
+	case "cosine":
+		return CosineLoss(row, target, len(row))
+	}
+	sum := 0.0
+	for j, p := range target {
+		sum -= p * math.Log(row[j])
+		if distance == "kl" {
+			sum += p * math.Log(p)
+		}
+	}
+	return sum
 }

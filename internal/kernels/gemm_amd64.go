@@ -303,6 +303,14 @@ func (g *gemmBlock) kernel(tile, panel, n int, c *float32, ldc int, bias *float3
 	}
 }
 
+// setStrip sets the columns [from, to) of the rows [top, bottom) to those of a strip
+// whose rows are ld floats apart.
+func (a *RowsI8) setStrip(top, bottom, from, to int, strip []float32, ld int) {
+	for r := top; r < bottom; r++ {
+		a.setColumns(r, from, strip[(r-top)*ld:][:to-from])
+	}
+}
+
 // gemmI8 is GemmI8 after its checks, with K at least 1, or GemmI8Quantized if
 // dst is not nil: its outputs stay in a strip of few panels.
 func gemmI8(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep *Epilogue, dst *RowsI8, s *Scratch) {
@@ -359,9 +367,7 @@ func gemmI8(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep *Epilog
 				from, to := done*Lanes, min(at*Lanes, b.N)
 				e.finish(bottom-top, from-g.first, to-g.first, g.c, g.ldc)
 				if dst != nil {
-					for r := top; r < bottom; r++ {
-						dst.setColumns(r, from, g.c[(r-top)*g.ldc:][:to-from])
-					}
+					dst.setStrip(top, bottom, from, to, g.c, g.ldc)
 					g.first = to
 				}
 				done = at

@@ -188,7 +188,8 @@ func (g *gemmJob) multiplyPairs(top, bottom, lo, hi int, c []float32, ep Epilogu
 
 // pairRows sets pairs to the rows [top, bottom) of a, of k columns, rounded to
 // bfloat16: of each the tiles [from, to) of 16 pairs, zero beyond k. What block
-// holds is overwritten.
+// holds is overwritten. Its loops are nested as the tiles are: strips of columns,
+// blocks of rows, and what a block that is cut off has left.
 func pairRows(pairs []uint32, a ViewF32, top, bottom, from, to, k int, block *[Lanes * tilePairs]uint32) {
 	rows, stride := bottom-top, (to-from)*tilePairs
 	at := top*a.RowStride + 2*from*tilePairs*a.ColStride

@@ -165,6 +165,8 @@ func (k amxKernel) function() {
 	}
 }
 
+// shape writes the products of tiles of one shape. It is long as assembly is: an
+// instruction a line.
 func (k amxKernel) shape(x *amxBlock) {
 	for _, r := range []*reg.GPVirtual{&x.sums, &x.out, &x.rowsLeft, &x.rowScale, &x.rowSum} {
 		*r = GP64()

@@ -114,6 +114,8 @@ func shapeList(shapes []tileShape) (list string) {
 	return list + "."
 }
 
+// tile writes the product of one tile. It is long as assembly is: an instruction a
+// line.
 func (g gemmKernel) tile(s tileShape, mxcsr Mem) {
 	v, unroll := g.isa, g.unroll
 	per := 64 / v.wide // registers to a panel

@@ -32,7 +32,8 @@ func (l norm) declare(name string) {
 	both(name+"Rows", "func("+arguments+")", "is "+name+"Generic for a few rows.", func(g *gen) { l.write(g, g.rowsAtOnce()) })
 }
 
-// write writes the three passes over the rows.
+// write writes the three passes over the rows. It is long as assembly is: an
+// instruction a line.
 func (l norm) write(g *gen, rows int) {
 	var x reg.Register = Load(Param("x"), GP64())
 	n := Load(Param("n"), GP64()).(reg.GPVirtual)

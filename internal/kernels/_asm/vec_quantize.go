@@ -15,7 +15,7 @@ func init() {
 }
 
 // quantizeRow takes four registers of floats at a time, which become one of
-// bytes; vectors of 16 follow.
+// bytes; vectors of 16 follow. It is long as assembly is: an instruction a line.
 func quantizeRow() {
 	// Packing four registers leaves each with a part in every 128 bits. These are
 	// the orders of 32-bit parts that undo it.
