@@ -33,9 +33,11 @@ const (
 )
 
 var (
-	crash   = regexp.MustCompile(`(?m)^(goroutine \d|fatal error: |panic: |runtime: |SIG[A-Z]+: |skive: internal error)|unexpected fault|nil pointer|index out of range|runtime error`)
-	notNum  = regexp.MustCompile(`\b(NaN|Inf)\b`)
-	ourTemp = regexp.MustCompile(`^\..*(skive-(writing|pending|trial|lock)|\.tmp$)`)
+	crash  = regexp.MustCompile(`(?m)^(goroutine \d|fatal error: |panic: |runtime: |SIG[A-Z]+: |skive: internal error)|unexpected fault|nil pointer|index out of range|runtime error`)
+	notNum = regexp.MustCompile(`\b(NaN|Inf)\b`)
+	// progressLine is one such as "mask tuning: 1/2 (50%), ETA 0s".
+	progressLine = regexp.MustCompile(`^[^:]+: \d+/\d+ (\(|in )`)
+	ourTemp      = regexp.MustCompile(`^\..*(skive-(writing|pending|trial|lock)|\.tmp$)`)
 )
 
 // check finds what does not hold after the command has run.
@@ -94,6 +96,9 @@ func (r *round) checkEnding(who string, e ending) error {
 		return fmt.Errorf("%s failed, and nothing was wrong", who)
 	}
 	lines := firstLines(e.stderr, 1<<20)
+	// The value of a flag that comes without one may be -q: then the command shows
+	// its progress.
+	lines = slices.DeleteFunc(lines, progressLine.MatchString)
 	if len(lines) == 0 {
 		return fmt.Errorf("%s failed without a word", who)
 	}
