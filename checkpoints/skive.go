@@ -1,13 +1,17 @@
 package checkpoints
 
 import (
+	"bytes"
 	"fmt"
 	"io"
+	"io/fs"
+	"math"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/internal/mapped"
 )
 
@@ -77,6 +81,66 @@ func openSkive(path string, verify bool) (m *Model, err error) {
 	}
 	m.files = append(m.files, f)
 	m.skive = true
+	return m, nil
+}
+
+// Read reads a model from the bytes of a .skive file of the given size, which it
+// copies into memory and verifies. Its errors name no file.
+func Read(r io.ReaderAt, size int64) (*Model, error) {
+	if size < preambleSize {
+		return nil, corrupt("truncated: %d bytes, the preamble alone has %d", size, preambleSize)
+	}
+	if size > math.MaxInt-alignment {
+		return nil, fmt.Errorf("%d bytes do not fit the address space", size)
+	}
+	// What is no model, or is not there, needs no memory of its size.
+	var start [len(containerMagic)]byte
+	for _, look := range []struct {
+		to []byte
+		at int64
+	}{{make([]byte, 1), size - 1}, {start[:], 0}} {
+		if n, err := r.ReadAt(look.to, look.at); n < len(look.to) {
+			return nil, fmt.Errorf("reading %d bytes: %w", size, err)
+		}
+	}
+	if !isContainer(start[:]) {
+		return nil, fmt.Errorf("%w: the bytes are not those of a %s file", ErrNotModel, Extension)
+	}
+	b := alignedBytes(int(size))
+	if n, err := r.ReadAt(b, 0); n < len(b) {
+		return nil, fmt.Errorf("reading %d bytes: %w", size, err)
+	}
+	return parseSkive(b, &verification{finite: true})
+}
+
+// OpenFS reads the .skive file of that name in a file system, an embedded one say,
+// into memory, as Read does.
+func OpenFS(fsys fs.FS, name string) (*Model, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: %w: expected a %s file", name, ErrNotModel, Extension)
+	}
+	r, ok := f.(io.ReaderAt)
+	if !ok {
+		b, err := bounded.ReadAll(f, info.Size())
+		if err != nil {
+			return nil, named(name, err)
+		}
+		r = bytes.NewReader(b)
+	}
+	m, err := Read(r, info.Size())
+	if err != nil {
+		return nil, named(name, err)
+	}
+	m.path = name
 	return m, nil
 }
 

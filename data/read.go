@@ -81,6 +81,16 @@ func Read(path string, task Task, o ReadOptions) (*Dataset, error) {
 	return parse(path, name, content, task, o)
 }
 
+// Parse reads what Read would read of a file of that name, which tells the format and
+// stands in errors. The text, decompressed where it is, has 1 GB at most.
+func Parse(r io.Reader, name string, task Task, o ReadOptions) (*Dataset, error) {
+	base, content, err := document(name, r, -1)
+	if err != nil {
+		return nil, err
+	}
+	return parse(name, base, content, task, o)
+}
+
 // parse reads the text of a file. The name tells its format.
 func parse(path, name string, content []byte, task Task, o ReadOptions) (*Dataset, error) {
 	fail := func(line int, format string, args ...any) error {

@@ -21,6 +21,7 @@ package infer
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"sync"
 
@@ -127,6 +128,20 @@ func Open(path string, o Options) (*Engine, error) {
 		return nil, err
 	}
 	e.model = m
+	return e, nil
+}
+
+// OpenFS compiles the .skive file of that name in a file system: an embedded one makes a
+// program that brings its model along. The model is read into memory.
+func OpenFS(fsys fs.FS, name string, o Options) (*Engine, error) {
+	m, err := checkpoints.OpenFS(fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	e, err := compile(m, o, true)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
 	return e, nil
 }
 
