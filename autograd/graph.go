@@ -14,20 +14,21 @@ import (
 )
 
 // Node is a value of the graph. Gorgonia's own operations must not be applied
-// to it: several of them overwrite their inputs.
+// to it: several of them overwrite their inputs, so that a graph takes none of
+// their results. Graph.Apply adds an operation of a program's own.
 type Node = G.Node
 
 // Activation is the function that Linear applies to its result.
-type Activation = kernels.Activation
+type Activation uint8
 
 // The activations of Linear. GELU is the exact one, by the error function;
 // GELUTanh its approximation by tanh ("gelu_new").
 const (
-	Identity = kernels.Identity
-	GELU     = kernels.GELU
-	GELUTanh = kernels.GELUTanh
-	ReLU     = kernels.ReLU
-	Tanh     = kernels.Tanh
+	Identity = Activation(kernels.Identity)
+	GELU     = Activation(kernels.GELU)
+	GELUTanh = Activation(kernels.GELUTanh)
+	ReLU     = Activation(kernels.ReLU)
+	Tanh     = Activation(kernels.Tanh)
 )
 
 // Extent is the number of rows of an input.
@@ -68,12 +69,32 @@ type Options struct {
 	// Threads is the number of workers; 0 stands for one on each CPU. Results
 	// do not depend on it.
 	Threads int
-	// Team, when not nil, is used in place of own workers. Graphs that share a
-	// team must not run at the same time.
-	Team *team.Team
+	// Workers, when not nil, are used in place of own ones. Graphs that share them
+	// must not run at the same time.
+	Workers *Workers
 	// Seed decides the dropout masks, together with the step.
 	Seed uint64
 }
+
+// Workers are threads that graphs work with, for several graphs to share.
+type Workers struct{ team *team.Team }
+
+// NewWorkers starts so many workers; 0 stands for one on each CPU.
+func NewWorkers(threads int) *Workers {
+	if threads <= 0 {
+		threads = machine.CPUs()
+	}
+	return &Workers{team.New(threads)}
+}
+
+// Run calls f for the parts [0, n), on all workers, of which each has a number.
+func (w *Workers) Run(n int, f func(worker, part int)) { w.team.Run(n, f) }
+
+// Workers is how many there are.
+func (w *Workers) Workers() int { return w.team.Workers() }
+
+// Close ends the workers.
+func (w *Workers) Close() { w.team.Close() }
 
 // Graph is a computation under construction, with its inputs and parameters.
 // Its methods that build nodes return nil after the first error, which Err and
@@ -160,14 +181,11 @@ type Part struct {
 
 // New returns an empty graph.
 func New(o Options) *Graph {
-	g := &Graph{graph: G.NewGraph(), team: o.Team, seed: o.Seed, hashes: map[uint32]bool{}, nodes: map[*Node]*nodeInfo{}, trainable: map[string]bool{}}
-	if g.team == nil {
-		n := o.Threads
-		if n <= 0 {
-			n = machine.CPUs()
-		}
-		g.team, g.owned = team.New(n), true
+	g := &Graph{graph: G.NewGraph(), seed: o.Seed, hashes: map[uint32]bool{}, nodes: map[*Node]*nodeInfo{}, trainable: map[string]bool{}}
+	if o.Workers == nil {
+		o.Workers, g.owned = NewWorkers(o.Threads), true
 	}
+	g.team = o.Workers.team
 	g.workers = make([]worker, g.team.Workers())
 	g.scratch = make([]kernels.Scratch, g.team.Workers())
 	return g

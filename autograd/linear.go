@@ -81,7 +81,7 @@ func (g *Graph) multiply(m int, a kernels.ViewF32, b *panels, c []float32, ep ke
 func (g *Graph) activateBackward(a Activation, pre, dout []float32, out array) {
 	g.rows(out.rows, func(_, _, lo, hi int) {
 		lo, hi = lo*out.columns, hi*out.columns
-		kernels.ActivateBackward(a, pre[lo:hi], dout[lo:hi], pre[lo:hi])
+		kernels.ActivateBackward(kernels.Activation(a), pre[lo:hi], dout[lo:hi], pre[lo:hi])
 	})
 }
 
@@ -143,7 +143,7 @@ func (l *linear) shape(in []array) (array, error) {
 
 func (l *linear) forward(g *Graph, in []array, out array, keep bool) error {
 	x, w := in[0], in[1]
-	ep := kernels.Epilogue{Activation: l.activation}
+	ep := kernels.Epilogue{Activation: kernels.Activation(l.activation)}
 	if l.bias {
 		ep.Bias = in[2].f
 	}

@@ -61,7 +61,7 @@ func (g *Graph) apply(b block, differentiable []bool, inputs ...*Node) *Node {
 	for i, n := range inputs {
 		info := g.nodes[n]
 		if info == nil {
-			return g.fail("%s: input %d is not a node of this graph", b.name(), i)
+			return g.fail("%s: input %d %s", b.name(), i, g.foreign(n))
 		}
 		if p := info.op; p != nil && p.segment != nil && p.segment != g.segment && p.segment.kept != p {
 			return g.fail("%s: input %d is recomputed, and is not there outside of its segment", b.name(), i)
@@ -92,6 +92,19 @@ func (g *Graph) apply(b block, differentiable []bool, inputs ...*Node) *Node {
 		g.segment.join(o)
 	}
 	return n
+}
+
+// foreign says why a node is none that the graph can take.
+func (g *Graph) foreign(n *Node) string {
+	switch {
+	case n == nil:
+		return "is nil"
+	case n.Graph() != g.graph:
+		return "is a node of another graph"
+	case n.Op() == nil:
+		return "was added to the Gorgonia graph itself: expected an input or a parameter that a method of Graph made"
+	}
+	return fmt.Sprintf("is the result of Gorgonia's own operation %v, several of which overwrite their inputs: expected one of the methods of Graph, of which Apply takes an operation of your own", n.Op())
 }
 
 // insert applies a Gorgonia operation under a number of its own. Gorgonia takes

@@ -125,7 +125,7 @@ func (l *quantizedLinear) forward(g *Graph, in []array, out array, keep bool) er
 		}
 		k := &g.workers[worker]
 		k.int8.Pack(q, scale, w.columns, hi-lo)
-		ep := kernels.Epilogue{Bias: bias[lo:hi], Activation: l.activation}
+		ep := kernels.Epilogue{Bias: bias[lo:hi], Activation: kernels.Activation(l.activation)}
 		if keep {
 			ep.PreActivation = l.pre[lo:]
 		}

@@ -45,8 +45,11 @@ func NewSession(g *Graph, loss *Node) (*Session, error) {
 
 func (g *Graph) differentiate(loss *Node) (err error) {
 	info := g.nodes[loss]
-	if info == nil || len(loss.Shape()) != 0 {
-		return errors.New("autograd: the loss is not a scalar node of this graph")
+	if info == nil {
+		return fmt.Errorf("autograd: the loss %s", g.foreign(loss))
+	}
+	if len(loss.Shape()) != 0 {
+		return fmt.Errorf("autograd: the loss, %s, has the shape %v, expected a scalar", info.name, arrayOfShape(loss.Shape()))
 	}
 	if !info.gradient {
 		return errors.New("autograd: the loss depends on no trainable parameter")

@@ -252,7 +252,7 @@ func TestErrors(t *testing.T) {
 			return g.SoftCrossEntropy(g.Input("x", Tokens, 2), g.Input("y", Tokens, 2), NewWeight(0), Mean)
 		}, "temperature is 0"},
 		{"no gradient", func(g *Graph) *Node { return g.MSE(g.Input("x", Tokens, 2), g.Input("y", Tokens, 2)) }, "depends on no trainable parameter"},
-		{"no scalar", func(g *Graph) *Node { return g.InputWithGradient("x", Tokens, 2) }, "not a scalar node"},
+		{"no scalar", func(g *Graph) *Node { return g.InputWithGradient("x", Tokens, 2) }, "expected a scalar"},
 	} {
 		g := New(Options{Threads: 1})
 		_, err := NewSession(g, c.build(g))

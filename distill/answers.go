@@ -46,6 +46,8 @@ type student struct {
 	// with a teacher's: of a model that labels words the rows of their first
 	// tokens, else the same.
 	outputs, logits *autograd.Node
+	// pooled is [sequences, hidden], nil where the head reads no pooler.
+	pooled *autograd.Node
 }
 
 // student builds the student, with the input for the teachers' logits where a
@@ -53,13 +55,13 @@ type student struct {
 func (b *builder) student() (*student, error) {
 	g, l, cfg := b.g, &b.o.Losses, b.Model.Config
 	options := b.Options.Layers()
-	options.AllTokens, options.KeepQKV = some(l.inner()) != "", l.Attention+l.MiniLM+l.Relations > 0
+	options.AllTokens, options.KeepQKV = some(l.inner()) != "", l.ofQKV()
 	b.answered = func(batch *data.Batch) float64 { return float64(batch.Examples()) }
 	if b.general {
 		e, err := layers.NewEncoder(g, b.in, b.Model, options)
 		return &student{Encoder: e}, err
 	}
-	compared := l.Soft+l.LogitsMSE > 0
+	compared := l.ofLogits()
 	if compared {
 		for _, m := range b.members {
 			if err := alike(m.Model.Config, cfg); err != nil {
@@ -79,14 +81,14 @@ func (b *builder) student() (*student, error) {
 		if err != nil {
 			return nil, err
 		}
-		s = student{&lm.Encoder, lm.Logits, lm.Logits}
+		s = student{&lm.Encoder, lm.Logits, lm.Logits, nil}
 		b.answered = func(*data.Batch) float64 { return float64(len(b.masker.Rows)) }
 	} else {
 		c, err := layers.NewClassifier(g, b.in, b.Model, options)
 		if err != nil {
 			return nil, err
 		}
-		s = student{&c.Encoder, c.Logits, c.Logits}
+		s = student{&c.Encoder, c.Logits, c.Logits, c.Pooled}
 		if cfg.Head.Subject() == head.Words && compared {
 			b.rows, rows = g.Ints("first tokens of words", autograd.Selected), autograd.Selected
 			s.logits = g.SelectRows(c.Logits, b.rows)

@@ -10,12 +10,12 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/golden"
-	"github.com/skive-ml/skive/internal/team"
 )
 
 func sameTensors(a, b *checkpoints.Model) bool {
@@ -88,7 +88,7 @@ func TestTheCacheChangesNoBit(t *testing.T) {
 
 // provider is a teacher of the tiny model's with the given outputs, or with all
 // kinds of them.
-func provider(t *testing.T, dir string, workers *team.Team, outputs ...*output) *teacher {
+func provider(t *testing.T, dir string, workers *autograd.Workers, outputs ...*output) *teacher {
 	t.Helper()
 	m := golden.Model(t)
 	set, err := evaluate.Encode(m, golden.Data(t), 0)
@@ -97,11 +97,11 @@ func provider(t *testing.T, dir string, workers *team.Team, outputs ...*output) 
 	}
 	if outputs == nil {
 		outputs = []*output{
-			{part: logitsOf, columns: 3}, {tokens: true, part: embeddingsOf, columns: 32}, {tokens: true, part: hiddenOf, layer: 0, columns: 32},
-			{part: clsOf, layer: 1, columns: 32}, {tokens: true, part: qkvOf, layer: 1, columns: 96},
+			{part: Logits, columns: 3}, {tokens: true, part: Embeddings, columns: 32}, {tokens: true, part: Hidden, layer: 0, columns: 32},
+			{part: First, layer: 1, columns: 32}, {tokens: true, part: QKV, layer: 1, columns: 96},
 		}
 	}
-	p := &teacher{model: m, set: set, share: 1, team: workers, threads: 1, outputs: outputs}
+	p := &teacher{model: m, set: set, share: 1, workers: workers, threads: 1, outputs: outputs}
 	if err := p.remember(dir, 1<<20, true); err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func equalOutputs(a, b [][]float32) bool {
 }
 
 func TestTheTeacherIsAskedOnce(t *testing.T) {
-	workers := team.New(1)
+	workers := autograd.NewWorkers(1)
 	defer workers.Close()
 	dir := t.TempDir()
 	first := provider(t, dir, workers)
@@ -202,14 +202,14 @@ func TestTheTeacherIsAskedOnce(t *testing.T) {
 // TestLogitsAreTheSameFromEngineAndGraph: which of the two computes a teacher's
 // logits depends on what else the losses read.
 func TestLogitsAreTheSameFromEngineAndGraph(t *testing.T) {
-	workers := team.New(1)
+	workers := autograd.NewWorkers(1)
 	defer workers.Close()
 	for i := range 4 {
 		layer, precision := i%2, []string{infer.F32, infer.BF16}[i/2]
 		var logits [][]float32
 		for _, outputs := range [][]*output{
-			{{part: logitsOf, columns: 3}},
-			{{part: logitsOf, columns: 3}, {tokens: true, part: hiddenOf, layer: layer, columns: 32}},
+			{{part: Logits, columns: 3}},
+			{{part: Logits, columns: 3}, {tokens: true, part: Hidden, layer: layer, columns: 32}},
 		} {
 			p := provider(t, t.TempDir(), workers, outputs...)
 			p.precision = precision

@@ -5,12 +5,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/internal/gradcheck"
-	"github.com/skive-ml/skive/internal/team"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -31,7 +31,7 @@ func TestObjectivesFollowPyTorch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	workers := team.New(2)
+	workers := autograd.NewWorkers(2)
 	defer workers.Close()
 	for name, losses := range map[string]Losses{
 		"soft":             {Soft: 1, Temperature: 2},
@@ -53,7 +53,7 @@ func TestObjectivesFollowPyTorch(t *testing.T) {
 		o := Defaults()
 		o.Losses = losses
 		b := &builder{o: &o, members: []Teacher{{Model: teacher, Weight: 1}}, Setup: train.Setup{
-			Model: golden.Model(t).Clone(), Train: set, Team: workers, Options: o.Options, Steps: 1,
+			Model: golden.Model(t).Clone(), Train: set, Workers: workers, Options: o.Options, Steps: 1,
 		}}
 		objective, err := b.build()
 		if err != nil {

@@ -9,13 +9,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/internal/gradcheck"
-	"github.com/skive-ml/skive/internal/team"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -94,7 +94,7 @@ func TestAnswersFollowPyTorch(t *testing.T) {
 		Gradients map[string][]float64
 	}
 	golden.JSON(t, "testdata/heads.json", &goldens)
-	workers := team.New(2)
+	workers := autograd.NewWorkers(2)
 	defer workers.Close()
 	for _, kind := range heads {
 		student, teacher := withHead(t, golden.Model(t), kind, math.Sin), withHead(t, opened, kind, math.Cos)
@@ -120,7 +120,7 @@ func TestAnswersFollowPyTorch(t *testing.T) {
 			o := Defaults()
 			o.Losses = losses
 			b := &builder{o: &o, members: []Teacher{{Model: teacher, Weight: 1}}, Setup: train.Setup{
-				Model: student.Clone(), Train: set, Team: workers, Options: o.Options, Steps: 1,
+				Model: student.Clone(), Train: set, Workers: workers, Options: o.Options, Steps: 1,
 			}}
 			built, err := b.build()
 			if err != nil {

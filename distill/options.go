@@ -86,6 +86,8 @@ type Losses struct {
 	HiddenMap    LayerMap `yaml:"hidden_map,omitempty" json:"hidden_map,omitzero"`
 	AttentionMap LayerMap `yaml:"attention_map,omitempty" json:"attention_map,omitzero"`
 	RelationMap  LayerMap `yaml:"relation_map,omitempty" json:"relation_map,omitzero"`
+	// Own are losses of the program's own. They are no settings: a recipe has none.
+	Own []Loss `yaml:"-" json:"-"`
 }
 
 // DefaultCacheMax is the space for a teacher's hidden states on disk.
@@ -147,11 +149,22 @@ type weight struct {
 // predictions are the losses on logits, and inner those on what is inside the
 // encoder.
 func (l *Losses) predictions() []weight {
-	return []weight{{"soft", l.Soft}, {"logits-mse", l.LogitsMSE}, {"hard", l.Hard}}
+	return append([]weight{{"soft", l.Soft}, {"logits-mse", l.LogitsMSE}, {"hard", l.Hard}}, l.own(false)...)
 }
 
 func (l *Losses) inner() []weight {
-	return []weight{{"embeddings", l.Embeddings}, {"hidden", l.Hidden}, {"attention", l.Attention}, {"minilm", l.MiniLM}, {"relations", l.Relations}}
+	return append([]weight{{"embeddings", l.Embeddings}, {"hidden", l.Hidden}, {"attention", l.Attention}, {"minilm", l.MiniLM}, {"relations", l.Relations}}, l.own(true)...)
+}
+
+// own are the program's own losses that read what is inside the encoder, or none of
+// it.
+func (l *Losses) own(inner bool) (weights []weight) {
+	for _, own := range l.Own {
+		if slices.ContainsFunc(own.Reads, Part.inner) == inner {
+			weights = append(weights, weight{own.Name, own.Weight})
+		}
+	}
+	return weights
 }
 
 // some returns the name of the first loss with a positive weight, or "".

@@ -71,6 +71,9 @@ func run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, dev
 	if err := o.Validate(); err != nil {
 		return fail(err)
 	}
+	if err := o.checkOwn(); err != nil {
+		return fail(err)
+	}
 	members := append([]Teacher{{Model: teacher, Weight: o.TeacherWeight}}, o.Ensemble...)
 	cross := false
 	for _, m := range members {
@@ -127,7 +130,7 @@ func (o *Options) unlabeled(set *data.Dataset) bool {
 	if o.Hard == 0 || set == nil {
 		return true
 	}
-	return lessons[set.Task.Kind].gaps && (o.Soft+o.LogitsMSE > 0 || some(o.inner()) != "")
+	return lessons[set.Task.Kind].gaps && (o.ofLogits() || some(o.inner()) != "")
 }
 
 // CheckUnlabeled reports examples that cannot be added to a training set, because
@@ -240,7 +243,7 @@ type builder struct {
 // build makes the objective: the student's graph with the losses, and the
 // teachers beside it.
 func (b *builder) build() (train.Objective, error) {
-	g := autograd.New(autograd.Options{Team: b.Team, Seed: b.Options.Seed})
+	g := autograd.New(autograd.Options{Workers: b.Workers, Seed: b.Options.Seed})
 	b.g, b.in = g, layers.NewInputs(g)
 	terms, err := b.terms()
 	if err != nil {
@@ -382,12 +385,12 @@ func (b *builder) teachers() (*teachers, error) {
 		total += m.Weight / heaviest
 	}
 	for i, m := range b.members {
-		t := &teacher{model: m.Model, set: b.Train, share: float32(m.Weight / heaviest / total), precision: b.o.teacherPrecision(), team: b.Team, threads: b.Options.Threads, progress: b.Options.Progress}
+		t := &teacher{model: m.Model, set: b.Train, share: float32(m.Weight / heaviest / total), precision: b.o.teacherPrecision(), workers: b.Workers, threads: b.Options.Threads, progress: b.Options.Progress}
 		if i == 0 {
 			t.outputs = b.outputs
 		}
 		if b.logits != nil && m.Weight > 0 {
-			t.outputs = append(t.outputs, &output{part: logitsOf, columns: answers(m.Model.Config), tokens: b.rows != nil})
+			t.outputs = append(t.outputs, &output{part: Logits, columns: answers(m.Model.Config), tokens: b.rows != nil})
 		}
 		if len(t.outputs) == 0 {
 			continue
@@ -427,13 +430,13 @@ func (b *builder) repeats() bool {
 
 // read returns the input of the student's graph for an output of the first
 // teacher.
-func (b *builder) read(p part, layer, columns int) *autograd.Node {
+func (b *builder) read(p Part, layer, columns int) *autograd.Node {
 	for _, o := range b.outputs {
 		if o.part == p && o.layer == layer {
 			return o.input
 		}
 	}
-	o := &output{part: p, layer: layer, columns: columns, tokens: p != clsOf}
+	o := &output{part: p, layer: layer, columns: columns, tokens: p != First && p != Pooled}
 	rows := autograd.Sequences
 	if o.tokens {
 		rows = autograd.Tokens
@@ -470,14 +473,30 @@ func (b *builder) terms() ([]train.Term, error) {
 		if err != nil {
 			return nil, err
 		}
-		if b.Options.Accumulate > 1 || b.Model.Config.Head.Subject() == head.Words {
-			m := mean{count: b.count(t.name), factor: autograd.NewWeight(1)}
-			b.means = append(b.means, m)
-			loss = b.g.WeightedSum(autograd.Term{Loss: loss, Weight: m.factor})
+		terms = append(terms, train.Term{Name: t.name, Weight: t.value, Loss: b.averaged(loss, b.count(t.name))})
+	}
+	for i := range l.Own {
+		own := &l.Own[i]
+		if own.Weight == 0 {
+			continue
 		}
-		terms = append(terms, train.Term{Name: t.name, Weight: t.value, Loss: loss})
+		loss, err := b.own(own, student)
+		if err != nil {
+			return nil, err
+		}
+		terms = append(terms, train.Term{Name: own.Name, Weight: own.Weight, Loss: b.averaged(loss, b.countOf(own))})
 	}
 	return terms, nil
+}
+
+// averaged is a loss whose mean divides by a count of its own, where that matters.
+func (b *builder) averaged(loss *autograd.Node, count func(*data.Batch) float64) *autograd.Node {
+	if b.Options.Accumulate <= 1 && b.Model.Config.Head.Subject() != head.Words {
+		return loss
+	}
+	m := mean{count: count, factor: autograd.NewWeight(1)}
+	b.means = append(b.means, m)
+	return b.g.WeightedSum(autograd.Term{Loss: loss, Weight: m.factor})
 }
 
 // count returns what the mean of the named loss divides by.
@@ -504,7 +523,7 @@ func (b *builder) configs() (s, t checkpoints.Config) {
 // embeddings is the distance of the embedding layers' outputs.
 func (b *builder) embeddings(student *layers.Encoder) *autograd.Node {
 	s, t := b.configs()
-	return b.distance(student.Embeddings, b.read(embeddingsOf, 0, t.HiddenSize), b.projection("embeddings", s, t))
+	return b.distance(student.Embeddings, b.read(Embeddings, 0, t.HiddenSize), b.projection("embeddings", s, t))
 }
 
 // hidden is the mean distance of the mapped layers' hidden states. Between widths
@@ -515,9 +534,9 @@ func (b *builder) hidden(student *layers.Encoder) (*autograd.Node, error) {
 	return b.mapped(b.o.HiddenMap, func(i, j int) (*autograd.Node, error) {
 		x := student.Layers[i].Hidden
 		if b.o.HiddenDistance == PKD {
-			return b.distance(b.g.SelectFirst(x, b.in.Offsets), b.read(clsOf, j, t.HiddenSize), projection), nil
+			return b.distance(b.g.SelectFirst(x, b.in.Offsets), b.read(First, j, t.HiddenSize), projection), nil
 		}
-		return b.distance(x, b.read(hiddenOf, j, t.HiddenSize), projection), nil
+		return b.distance(x, b.read(Hidden, j, t.HiddenSize), projection), nil
 	})
 }
 
@@ -615,7 +634,7 @@ func (b *builder) teacherBias(layer int) (*autograd.Node, error) {
 
 func (b *builder) readQKV(layer int) *autograd.Node {
 	_, t := b.configs()
-	return b.read(qkvOf, layer, 3*t.AttentionSize(layer))
+	return b.read(QKV, layer, 3*t.AttentionSize(layer))
 }
 
 // miniLM is the divergence of the last layers' attention maps plus that of their

@@ -12,24 +12,12 @@ import (
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/kernels"
-	"github.com/skive-ml/skive/internal/team"
 	"github.com/skive-ml/skive/layers"
-)
-
-// part is a place in a teacher whose values losses read.
-type part string
-
-const (
-	logitsOf     part = "logits"     // the head's outputs [rows, labels]
-	embeddingsOf part = "embeddings" // the embedding layer's output [tokens, hidden]
-	hiddenOf     part = "hidden"     // a layer's output [tokens, hidden]
-	clsOf        part = "cls"        // its first row of each sequence [sequences, hidden]
-	qkvOf        part = "qkv"        // a layer's queries, keys and values [tokens, 3*width]
 )
 
 // output is what losses read of a teacher at one place.
 type output struct {
-	part    part
+	part    Part
 	layer   int
 	columns int
 	// tokens says that there is a row a token, and not a sequence.
@@ -45,8 +33,7 @@ type output struct {
 }
 
 func (o *output) name() string {
-	switch o.part {
-	case logitsOf, embeddingsOf:
+	if !o.part.perLayer() {
 		return string(o.part)
 	}
 	return fmt.Sprintf("%s.%d", o.part, o.layer)
@@ -55,7 +42,7 @@ func (o *output) name() string {
 // bytes is the size of a stored element: logits are float32, all else is half
 // precision.
 func (o *output) bytes() int {
-	if o.part == logitsOf {
+	if o.part == Logits {
 		return 4
 	}
 	return 2
@@ -75,7 +62,7 @@ func (o *output) encode() error {
 	switch m := kernels.MaxAbs(o.fresh); {
 	case m-m != 0:
 		return fmt.Errorf("%s: the model's outputs are not finite (%v): its weights are too large to compute with", o.name(), m)
-	case o.part == logitsOf:
+	case o.part == Logits:
 		o.coded = bytesOf(o.fresh)
 		return nil
 	case m >= 65520:
@@ -93,7 +80,7 @@ func (o *output) encode() error {
 
 // add appends a stored value to values.
 func (o *output) add(b []byte) {
-	if o.part == logitsOf {
+	if o.part == Logits {
 		o.values = append(o.values, fromBytes[float32](b)...)
 		return
 	}
@@ -118,7 +105,7 @@ type teacher struct {
 	outputs   []*output
 	// stored is how many examples, from the first, have their states stored.
 	stored   int
-	team     *team.Team
+	workers  *autograd.Workers
 	threads  int
 	progress io.Writer
 
@@ -141,7 +128,7 @@ type teacher struct {
 func (t *teacher) remember(dir string, limit int64, repeats bool) error {
 	if dir == "" {
 		for _, o := range t.outputs {
-			if o.part == logitsOf {
+			if o.part == Logits {
 				o.keeper = newMemory(t.sizes(o))
 			}
 		}
@@ -154,7 +141,7 @@ func (t *teacher) remember(dir string, limit int64, repeats bool) error {
 	var used int64
 	for t.stored = 0; t.stored < t.set.Len(); t.stored++ {
 		for _, o := range t.outputs {
-			if o.part != logitsOf {
+			if o.part != Logits {
 				used += int64(o.size(t.set, t.stored))
 			}
 		}
@@ -163,11 +150,11 @@ func (t *teacher) remember(dir string, limit int64, repeats bool) error {
 		}
 	}
 	for _, o := range t.outputs {
-		s, err := openStore(cachePath(dir, key, o.name()), key, t.sizes(o), o.part == logitsOf || repeats && t.stored > 0)
+		s, err := openStore(cachePath(dir, key, o.name()), key, t.sizes(o), o.part == Logits || repeats && t.stored > 0)
 		switch {
 		case s != nil:
 			o.keeper = s
-		case err != nil && o.part == logitsOf:
+		case err != nil && o.part == Logits:
 			o.keeper = newMemory(t.sizes(o))
 		}
 		if err != nil && t.progress != nil {
@@ -229,7 +216,7 @@ func (t *teacher) of(examples []int32) error {
 
 // store remembers an output. A failure costs time alone, and is told once.
 func (t *teacher) store(o *output, example int, b []byte) {
-	if o.keeper == nil || o.part != logitsOf && example >= t.stored {
+	if o.keeper == nil || o.part != Logits && example >= t.stored {
 		return
 	}
 	if err := o.keeper.put(example, b); err != nil && t.progress != nil {
@@ -301,10 +288,14 @@ func (t *teacher) start() (err error) {
 	if t.engine != nil || t.session != nil {
 		return nil
 	}
-	deepest, inner, logits := -1, false, false
+	deepest, inner, logits, pooled := -1, false, false, false
 	for _, o := range t.outputs {
-		if o.part == logitsOf {
+		switch o.part {
+		case Logits:
 			logits = true
+			continue
+		case Pooled:
+			inner, pooled = true, true
 			continue
 		}
 		inner, deepest = true, max(deepest, o.layer)
@@ -313,11 +304,11 @@ func (t *teacher) start() (err error) {
 		t.engine, err = infer.New(t.model, infer.Options{Threads: t.threads, DType: t.precision})
 		return err
 	}
-	t.graph = autograd.New(autograd.Options{Team: t.team})
+	t.graph = autograd.New(autograd.Options{Workers: t.workers})
 	t.in = layers.NewInputs(t.graph)
 	options := layers.Options{Frozen: true, BF16: t.precision == infer.BF16}
 	var e *layers.Encoder
-	var logitsNode *autograd.Node
+	var logitsNode, pooledNode *autograd.Node
 	switch {
 	case logits && t.model.Config.Head.Outputs() == head.Tokens:
 		t.rows = t.graph.Ints("masked tokens", autograd.Selected)
@@ -326,13 +317,13 @@ func (t *teacher) start() (err error) {
 			return err
 		}
 		e, logitsNode = &lm.Encoder, lm.Logits
-	case logits:
+	case logits || pooled:
 		options.AllTokens = deepest == len(t.model.Config.Layers)-1
 		c, err := layers.NewClassifier(t.graph, t.in, t.model, options)
 		if err != nil {
 			return err
 		}
-		e, logitsNode = &c.Encoder, c.Logits
+		e, logitsNode, pooledNode = &c.Encoder, c.Logits, c.Pooled
 	default:
 		// Layers above the deepest that is read need not be computed.
 		cut := *t.model
@@ -343,15 +334,17 @@ func (t *teacher) start() (err error) {
 	}
 	for _, o := range t.outputs {
 		switch o.part {
-		case logitsOf:
+		case Logits:
 			o.node = logitsNode
-		case embeddingsOf:
+		case Pooled:
+			o.node = pooledNode
+		case Embeddings:
 			o.node = e.Embeddings
-		case hiddenOf:
+		case Hidden:
 			o.node = e.Layers[o.layer].Hidden
-		case clsOf:
+		case First:
 			o.node = t.graph.SelectFirst(e.Layers[o.layer].Hidden, t.in.Offsets)
-		case qkvOf:
+		case QKV:
 			o.node = e.Layers[o.layer].QKV
 		}
 	}
@@ -402,7 +395,7 @@ func (t *teachers) bind(g *autograd.Graph, b *data.Batch, rows []int32, masked b
 			return fmt.Errorf("teacher: %w", err)
 		}
 		for _, o := range m.outputs {
-			if o.part == logitsOf {
+			if o.part == Logits {
 				continue
 			}
 			if err := g.Set(o.input, o.values); err != nil {
@@ -416,7 +409,7 @@ func (t *teachers) bind(g *autograd.Graph, b *data.Batch, rows []int32, masked b
 	t.mean = t.mean[:0]
 	for _, m := range t.all {
 		for _, o := range m.outputs {
-			if o.part != logitsOf {
+			if o.part != Logits {
 				continue
 			}
 			if rows != nil && !masked {

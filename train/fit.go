@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/evaluate"
@@ -19,15 +20,18 @@ import (
 	"github.com/skive-ml/skive/internal/interrupt"
 	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/internal/progress"
-	"github.com/skive-ml/skive/internal/team"
 	"github.com/skive-ml/skive/quantize"
 )
 
 // Objective is what a run minimizes: a function of trainable tensors that
-// computes its losses and their gradients for a batch.
+// computes its losses and their gradients for a batch. Compile makes one of a graph.
+//
+// The run writes to Parameter.Weights, and evaluates and saves Setup.Model: the two must be
+// the same memory. A graph copies the weights that it is built from; layers.Store, which
+// Compile calls, makes the model's tensors those of the graph.
 type Objective interface {
 	// Parameters lists the trainable tensors in a fixed order. Those of the
-	// model are views of its tensors, under their names; others (projections
+	// model are views of its tensors (see above), under their names; others (projections
 	// of distillation, say) are saved in the training state but not in the
 	// model.
 	Parameters() []Parameter
@@ -60,8 +64,8 @@ type Setup struct {
 	Model *checkpoints.Model
 	// Train is the training set in tokens, cut to the run's maximum length.
 	Train *data.Encoded
-	// Team does the work of the run's threads.
-	Team *team.Team
+	// Workers do the work of the run's threads.
+	Workers *autograd.Workers
 	// Options of the run, and the number of its steps.
 	Options Options
 	Steps   int
@@ -197,9 +201,9 @@ func (f *fit) run(ctx context.Context, model *checkpoints.Model, trainSet, devSe
 	if threads == 0 {
 		threads = machine.CPUs()
 	}
-	workers := team.New(threads)
+	workers := autograd.NewWorkers(threads)
 	defer workers.Close()
-	f.objective, err = f.problem.Build(Setup{Model: f.model, Train: f.train, Team: workers, Options: f.o, Steps: f.total})
+	f.objective, err = f.problem.Build(Setup{Model: f.model, Train: f.train, Workers: workers, Options: f.o, Steps: f.total})
 	if err != nil {
 		return nil, err
 	}

@@ -13,12 +13,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/golden"
-	"github.com/skive-ml/skive/internal/team"
 )
 
 // Loss and norm of the gradient of every head are PyTorch's, by the loss function
@@ -89,9 +89,9 @@ func TestHeadLossesArePyTorchs(t *testing.T) {
 				}
 			}
 			b.TokenLabels = tokens
-			workers := team.New(2)
+			workers := autograd.NewWorkers(2)
 			defer workers.Close()
-			o, err := supervised(Setup{Model: m, Train: &data.Encoded{Task: data.Task{Kind: kind}}, Team: workers})
+			o, err := supervised(Setup{Model: m, Train: &data.Encoded{Task: data.Task{Kind: kind}}, Workers: workers})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -40,7 +40,7 @@ func maskedLM(s Setup) (Objective, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := autograd.New(autograd.Options{Team: s.Team, Seed: s.Options.Seed})
+	g := autograd.New(autograd.Options{Workers: s.Workers, Seed: s.Options.Seed})
 	in := layers.NewInputs(g)
 	rows, labels := g.Ints("masked tokens", autograd.Selected), g.Ints("labels", autograd.Selected)
 	lm, err := layers.NewMaskedLM(g, in, s.Model, rows, s.Options.Layers())

@@ -26,8 +26,8 @@ type graphObjective struct {
 }
 
 // Compile makes an objective of the weighted sum of the terms, nodes of the
-// graph g. The model's weights are bound to the graph's: what a run changes in
-// one changes in the other. bind sets the inputs of the graph to those of a
+// graph g. The model's weights are bound to the graph's (layers.Store): what a run
+// changes in one changes in the other. bind sets the inputs of the graph to those of a
 // batch. Parameters that no term depends on are not trained. The objective
 // closes the graph; so does Compile when it fails.
 func Compile(g *autograd.Graph, model *checkpoints.Model, terms []Term, bind func(*data.Batch) error) (Objective, error) {

@@ -4,10 +4,10 @@ import (
 	"math"
 	"strings"
 
+	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/machine"
-	"github.com/skive-ml/skive/internal/team"
 )
 
 // parameter is one trainable tensor with its optimizer state. The weights lie
@@ -75,7 +75,7 @@ func (s *span) blocks(f func(i, lo, hi int)) {
 
 // optimizer is AdamW with clipping by the global norm, over all parameters.
 type optimizer struct {
-	team       *team.Team
+	workers    *autograd.Workers
 	parameters []*parameter
 	spans      []span
 	squares    []float64 // sum of squares of each span
@@ -89,8 +89,8 @@ type optimizer struct {
 	sum, weigh, apply, add func(worker, part int)
 }
 
-func newOptimizer(t *team.Team, parameters []*parameter, o *Options) *optimizer {
-	z := &optimizer{team: t, parameters: parameters, o: o}
+func newOptimizer(workers *autograd.Workers, parameters []*parameter, o *Options) *optimizer {
+	z := &optimizer{workers: workers, parameters: parameters, o: o}
 	layers := 0
 	for _, p := range parameters {
 		layers = max(layers, depth(p.name))
@@ -176,7 +176,7 @@ func (z *optimizer) applyTo(s *span) {
 // accumulate adds a share of the objective's gradients to those of the step.
 func (z *optimizer) accumulate(share float32, first bool) {
 	z.share, z.first = share, first
-	z.team.Run(len(z.spans), z.add)
+	z.workers.Run(len(z.spans), z.add)
 }
 
 // gradNorm is the L2 norm of all gradients together. It comes before step.
@@ -186,7 +186,7 @@ func (z *optimizer) gradNorm() float64 { return z.norm(z.sum) }
 func (z *optimizer) weightNorm() float64 { return z.norm(z.weigh) }
 
 func (z *optimizer) norm(squares func(worker, part int)) float64 {
-	z.team.Run(len(z.spans), squares)
+	z.workers.Run(len(z.spans), squares)
 	var sum float64
 	for _, s := range z.squares {
 		sum += s
@@ -209,5 +209,5 @@ func (z *optimizer) step(number int, rate, norm float64) {
 		Correction1: float32(1 - math.Pow(o.Beta1, float64(number))),
 		Correction2: float32(1 - math.Pow(o.Beta2, float64(number))),
 	}
-	z.team.Run(len(z.spans), z.apply)
+	z.workers.Run(len(z.spans), z.apply)
 }

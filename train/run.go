@@ -39,7 +39,7 @@ func supervised(s Setup) (Objective, error) {
 	if build := losses[s.Train.Task.Kind].objective; build != nil {
 		return build(s)
 	}
-	g := autograd.New(autograd.Options{Team: s.Team, Seed: s.Options.Seed})
+	g := autograd.New(autograd.Options{Workers: s.Workers, Seed: s.Options.Seed})
 	in := layers.NewInputs(g)
 	c, err := layers.NewClassifier(g, in, s.Model, s.Options.Layers())
 	if err != nil {
