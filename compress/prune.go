@@ -21,6 +21,7 @@ import (
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/pruning"
 	"github.com/skive-ml/skive/quantize"
+	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -196,7 +197,7 @@ func Prune(ctx context.Context, m *checkpoints.Model, p Plan) ([]Pruned, error) 
 	case p.Rounds <= 1:
 		return r.each(ctx)
 	case p.Recover == nil:
-		return nil, &train.OptionError{Option: "rounds", Value: p.Rounds, Want: "1, or more with a recovery"}
+		return nil, settings.Wrong("Rounds", p.Rounds, "1, or more with a recovery")
 	}
 	return r.iterate(ctx)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -15,6 +16,7 @@ import (
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/quantize"
+	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -435,22 +437,26 @@ func (r Recipe) Validate() error {
 // ofSection calls a wrong option of a section, a stage or the student, by its name
 // in the recipe.
 func ofSection(section string, err error) error {
-	var option *train.OptionError
-	if errors.As(err, &option) {
-		return settingError(section+"."+strings.ReplaceAll(option.Option, "-", "_"), "%v, expected %s", option.Value, option.Want)
+	var wrong *settings.Error
+	if !errors.As(err, &wrong) {
+		return fmt.Errorf("recipe: %s: %w", section, err)
+	}
+	var size distill.Size
+	o := distill.Defaults()
+	table := slices.Concat(o.Settings(), size.Settings().In("", "size"), settings.Table{{Name: "teacher-layers", Field: "layers"}})
+	for _, s := range table {
+		if s.Field == wrong.Field {
+			return &SettingError{section + "." + strings.ReplaceAll(s.Name, "-", "_"), wrong.Err}
+		}
 	}
 	return fmt.Errorf("recipe: %s: %w", section, err)
 }
 
 // options turns the settings into those of package train.
 func (t Training) options(r Recipe) (train.Options, error) {
-	schedule, err := train.ParseSchedule(t.Schedule)
-	if err != nil {
-		return train.Options{}, err
-	}
 	o := train.Defaults()
 	o.Epochs, o.Steps, o.BatchSize = t.Epochs, t.Steps, t.BatchSize
-	o.LearningRate, o.Warmup, o.Schedule = t.LearningRate, t.Warmup, schedule
+	o.LearningRate, o.Warmup, o.Schedule = t.LearningRate, t.Warmup, train.Schedule(t.Schedule)
 	o.WeightDecay, o.MaxGradNorm, o.Dropout = t.WeightDecay, t.MaxGradNorm, t.Dropout
 	o.EvalEvery, o.MaxLength, o.Seed = t.EvalEvery, r.MaxLength, r.Seed
 	o.Accumulate, o.LayerDecay, o.Patience, o.Precision = t.Accumulate, t.LayerDecay, t.Patience, t.Precision

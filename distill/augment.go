@@ -20,7 +20,6 @@ import (
 	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/internal/team"
 	"github.com/skive-ml/skive/tokenize"
-	"github.com/skive-ml/skive/train"
 )
 
 // AugmentOptions are the settings of Augment. Start from AugmentDefaults.
@@ -61,13 +60,8 @@ const maxCandidates = 1000
 // The new examples have no labels: the teacher says what they are. A copy in which
 // no word is replaced is left out.
 func Augment(ctx context.Context, ds *data.Dataset, m *checkpoints.Model, o AugmentOptions) (*data.Dataset, error) {
-	switch {
-	case o.Copies < 1 || o.Copies > MaxCopies:
-		return nil, &train.OptionError{Option: "augment", Value: o.Copies, Want: fmt.Sprintf("a positive number of copies, %d at most", MaxCopies)}
-	case !(o.Probability > 0 && o.Probability <= 1):
-		return nil, &train.OptionError{Option: "augment-probability", Value: o.Probability, Want: "a probability above 0, at most 1"}
-	case o.Candidates < 1 || o.Candidates > maxCandidates:
-		return nil, &train.OptionError{Option: "augment-candidates", Value: o.Candidates, Want: fmt.Sprintf("a positive number of words, %d at most", maxCandidates)}
+	if err := o.Settings().Check(); err != nil {
+		return nil, err
 	}
 	tok, err := tokenize.Load(m.Tokenizer)
 	if err != nil {

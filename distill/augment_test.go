@@ -73,9 +73,9 @@ func TestAugmentRefuses(t *testing.T) {
 		o    AugmentOptions
 		want string
 	}{
-		{AugmentOptions{Copies: 0, Probability: 0.4, Candidates: 3}, "augment 0: want"},
-		{AugmentOptions{Copies: 1, Probability: 1.4, Candidates: 3}, "augment-probability 1.4: want"},
-		{AugmentOptions{Copies: 1, Probability: 0.4}, "augment-candidates 0: want"},
+		{AugmentOptions{Copies: 0, Probability: 0.4, Candidates: 3}, "Copies: 0, expected"},
+		{AugmentOptions{Copies: 1, Probability: 1.4, Candidates: 3}, "Probability: 1.4, expected"},
+		{AugmentOptions{Copies: 1, Probability: 0.4}, "Candidates: 0, expected"},
 	} {
 		if _, err := Augment(context.Background(), ds, m, c.o); err == nil || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%+v: error %v, want %q", c.o, err, c.want)

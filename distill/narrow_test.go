@@ -16,6 +16,7 @@ import (
 	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/layers"
 	"github.com/skive-ml/skive/pruning"
+	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -170,9 +171,9 @@ func TestNarrowRefuses(t *testing.T) {
 		size Size
 		want string
 	}{
-		{Size{Hidden: 17}, "hidden 17: want at most the teacher's 16"},
-		{Size{Heads: 4}, "heads 4: want at most the 3 of the teacher's layer 1"},
-		{Size{Heads: -1}, "heads -1: want a positive number"},
+		{Size{Hidden: 17}, "size.Hidden: 17, expected at most the teacher's 16"},
+		{Size{Heads: 4}, "size.Heads: 4, expected at most the 3 of the teacher's layer 1"},
+		{Size{Heads: -1}, "size.Heads: -1, expected a positive number"},
 	} {
 		_, err := Narrow(context.Background(), teacher, []int{0, 1}, c.size, nil, pruning.ImportanceOptions{})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -181,8 +182,8 @@ func TestNarrowRefuses(t *testing.T) {
 	}
 	electra := teacher.Config.Clone()
 	electra.EmbeddingSize = 8
-	var option *train.OptionError
-	if err := (Size{Hidden: 12}).Check(electra, []int{0}); !errors.As(err, &option) || option.Option != "hidden" {
+	var wrong *settings.Error
+	if err := (Size{Hidden: 12}).Check(electra, []int{0}); !errors.As(err, &wrong) || wrong.Field != "size.Hidden" {
 		t.Errorf("a narrower student of projected embeddings: %v", err)
 	}
 	before := bytes.Clone(teacher.Tensors["classifier.weight"].Data)

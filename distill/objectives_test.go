@@ -97,9 +97,9 @@ func TestDifferentHeadCounts(t *testing.T) {
 		change func(*Options)
 		want   string
 	}{
-		{func(o *Options) { o.Attention = 1 }, "distill: attention weighed: want as many heads in student layer 0 (2) as in teacher layer 1 (4), or head-means"},
+		{func(o *Options) { o.Attention = 1 }, "distill: Attention: it expects as many heads in student layer 0 (2) as in teacher layer 1 (4), or to compare the means over the heads"},
 		{func(o *Options) { o.Attention, o.HeadMeans = 1, true }, ""},
-		{func(o *Options) { o.MiniLM = 1 }, "distill: minilm weighed: want as many heads in student layer 0 (2) as in teacher layer 1 (4), or relations, which wants no equal numbers"},
+		{func(o *Options) { o.MiniLM = 1 }, "distill: MiniLM: it expects as many heads in student layer 0 (2) as in teacher layer 1 (4), or the loss on relations, which wants no equal numbers"},
 		{func(o *Options) { o.Relations, o.RelationHeads = 1, 8 }, ""},
 	} {
 		o := Defaults()
@@ -176,7 +176,7 @@ func TestCrossTokenizerDistillsLogitsAlone(t *testing.T) {
 	o.Soft, o.LogitsMSE, o.Steps, o.LearningRate, o.Dropout, o.BatchSize = 0, 1, 2, 0, 0, 5
 	student := reversed(t, teacher)
 	_, _, err := Run(context.Background(), teacher, student, ds, nil, o)
-	if !errors.Is(err, ErrTokenizer) || !strings.Contains(err.Error(), "allow-cross-tokenizer") {
+	if !errors.Is(err, ErrTokenizer) || !strings.Contains(err.Error(), "AllowCrossTokenizer") {
 		t.Errorf("not allowed: error %v", err)
 	}
 	o.AllowCrossTokenizer = true
@@ -191,7 +191,7 @@ func TestCrossTokenizerDistillsLogitsAlone(t *testing.T) {
 	}
 	o.Relations = 1
 	_, _, err = Run(context.Background(), teacher, student, ds, nil, o)
-	if !errors.Is(err, ErrTokenizer) || !strings.Contains(err.Error(), "relations compares tokens with tokens") {
+	if !errors.Is(err, ErrTokenizer) || !strings.Contains(err.Error(), "it compares tokens with tokens") {
 		t.Errorf("relations: error %v", err)
 	}
 }
@@ -262,7 +262,7 @@ func TestGeneralDistillationThenTraining(t *testing.T) {
 	if !slices.Equal(tuned.Config.Labels, ds.Task.Labels) {
 		t.Errorf("labels %v", tuned.Config.Labels)
 	}
-	if _, _, err := General(context.Background(), teacher, teacher, text, Defaults()); err == nil || !strings.HasPrefix(err.Error(), "distill: soft weighed: want 0") {
+	if _, _, err := General(context.Background(), teacher, teacher, text, Defaults()); err == nil || !strings.HasPrefix(err.Error(), "distill: Soft: expected 0") {
 		t.Errorf("soft: error %v", err)
 	}
 }
@@ -354,9 +354,9 @@ func TestReadStages(t *testing.T) {
 		{"- {name: a, epochs: 2, hidden: 1, hidden_map: skip, attention: 0.5}\n- {name: b, soft: 1, lr: 0.001}\n", ""},
 		{"", "no stages"},
 		{"- {name: a, hiden: 1}", "hiden"},
-		{"- {hidden: 1}", `stage 1: the name is ""`},
-		{"- {name: ../a, hidden: 1}", `stage 1: the name is "../a"`},
-		{"- {name: a, hidden: 1, hidden_distance: l1}", `stage a: hidden-distance "l1"`},
+		{"- {hidden: 1}", `Stages[0].Name: ""`},
+		{"- {name: ../a, hidden: 1}", `Stages[0].Name: "../a"`},
+		{"- {name: a, hidden: 1, hidden_distance: l1}", `Stages[0].HiddenDistance: "l1"`},
 		{"name: a", path},
 		{"- {name: a, hidden: 1, epochs: 0}", "stage a: epochs: 0, expected more"},
 		{"- {name: a, hidden: 1, epochs: 0, steps: 3}", "stage a: epochs: 0, expected more"},

@@ -140,93 +140,41 @@ func (o *Options) teacherPrecision() string {
 	return cmp.Or(o.TeacherPrecision, o.Precision, infer.F32)
 }
 
-// weight is a loss by the name of its flag.
-type weight struct {
-	name  string
+// weighed is the weight of a loss by its field.
+type weighed struct {
+	field string
 	value float64
 }
 
 // predictions are the losses on logits, and inner those on what is inside the
 // encoder.
-func (l *Losses) predictions() []weight {
-	return append([]weight{{"soft", l.Soft}, {"logits-mse", l.LogitsMSE}, {"hard", l.Hard}}, l.own(false)...)
+func (l *Losses) predictions() []weighed {
+	return append([]weighed{{"Soft", l.Soft}, {"LogitsMSE", l.LogitsMSE}, {"Hard", l.Hard}}, l.own(false)...)
 }
 
-func (l *Losses) inner() []weight {
-	return append([]weight{{"embeddings", l.Embeddings}, {"hidden", l.Hidden}, {"attention", l.Attention}, {"minilm", l.MiniLM}, {"relations", l.Relations}}, l.own(true)...)
+func (l *Losses) inner() []weighed {
+	return append([]weighed{{"Embeddings", l.Embeddings}, {"Hidden", l.Hidden}, {"Attention", l.Attention}, {"MiniLM", l.MiniLM}, {"Relations", l.Relations}}, l.own(true)...)
 }
 
 // own are the program's own losses that read what is inside the encoder, or none of
 // it.
-func (l *Losses) own(inner bool) (weights []weight) {
-	for _, own := range l.Own {
+func (l *Losses) own(inner bool) (weights []weighed) {
+	for i, own := range l.Own {
 		if slices.ContainsFunc(own.Reads, Part.inner) == inner {
-			weights = append(weights, weight{own.Name, own.Weight})
+			weights = append(weights, weighed{fmt.Sprintf("Own[%d]", i), own.Weight})
 		}
 	}
 	return weights
 }
 
-// some returns the name of the first loss with a positive weight, or "".
-func some(weights []weight) string {
+// some returns the field of the first loss with a positive weight, or "".
+func some(weights []weighed) string {
 	for _, w := range weights {
 		if w.value > 0 {
-			return w.name
+			return w.field
 		}
 	}
 	return ""
-}
-
-// Validate reports the first setting that is out of its range, as a
-// *train.OptionError.
-func (o *Options) Validate() error {
-	if err := o.Options.Validate(); err != nil {
-		return err
-	}
-	weights := append(o.predictions(), o.inner()...)
-	for _, t := range append([]Teacher{{Weight: o.TeacherWeight}}, o.Ensemble...) {
-		weights = append(weights, weight{"teacher-weight", t.Weight})
-	}
-	for _, w := range weights {
-		if !(w.value >= 0) || math.IsInf(w.value, 1) {
-			return &train.OptionError{Option: w.name, Value: w.value, Want: "a finite weight that is not negative"}
-		}
-	}
-	if err := o.Losses.validate(); err != nil {
-		return err
-	}
-	if (len(o.Ensemble) > 0 || o.Soft+o.LogitsMSE > 0) && some(weights[len(o.predictions())+len(o.inner()):]) == "" {
-		return &train.OptionError{Option: "teacher-weight", Value: o.TeacherWeight, Want: "a positive weight of at least one teacher"}
-	}
-	if p := o.TeacherPrecision; p != "" && p != infer.F32 && p != infer.BF16 {
-		return &train.OptionError{Option: "teacher-precision", Value: fmt.Sprintf("%q", p), Want: "f32 or bf16"}
-	}
-	if o.CacheMax < 0 {
-		return &train.OptionError{Option: "cache-max", Value: o.CacheMax, Want: "a number of bytes that is not negative"}
-	}
-	return nil
-}
-
-func (l *Losses) validate() error {
-	positive := func(v float64) bool { return v > 0 && !math.IsInf(v, 1) }
-	scheduled := l.TemperatureSchedule == Linear || l.TemperatureSchedule == Cosine
-	switch {
-	case some(l.predictions()) == "" && some(l.inner()) == "":
-		return &train.OptionError{Option: "soft", Value: l.Soft, Want: "a positive weight of at least one loss"}
-	case l.Soft > 0 && !positive(l.Temperature):
-		return &train.OptionError{Option: "temperature", Value: l.Temperature, Want: "a positive number"}
-	case l.Soft > 0 && !scheduled && l.TemperatureSchedule != Constant && l.TemperatureSchedule != "":
-		return &train.OptionError{Option: "temperature-schedule", Value: fmt.Sprintf("%q", l.TemperatureSchedule), Want: "constant, linear or cosine"}
-	case l.Soft > 0 && scheduled && !positive(l.TemperatureEnd):
-		return &train.OptionError{Option: "temperature-end", Value: l.TemperatureEnd, Want: "a positive number"}
-	case l.Embeddings+l.Hidden > 0 && !slices.Contains([]string{"", MSE, Cosine, PKD}, l.HiddenDistance):
-		return &train.OptionError{Option: "hidden-distance", Value: fmt.Sprintf("%q", l.HiddenDistance), Want: "mse, cosine or pkd"}
-	case l.Attention > 0 && !known(attentionDistances, l.AttentionDistance):
-		return &train.OptionError{Option: "attention-distance", Value: fmt.Sprintf("%q", l.AttentionDistance), Want: "mse, cosine or ce"}
-	case l.RelationHeads < 0:
-		return &train.OptionError{Option: "relation-heads", Value: l.RelationHeads, Want: "a positive number, or 0 for the student's heads"}
-	}
-	return nil
 }
 
 var attentionDistances = map[string]autograd.AttentionDistance{
@@ -252,35 +200,4 @@ func (l *Losses) temperature(step, steps int) float64 {
 		share = 0
 	}
 	return l.Temperature + share*(l.TemperatureEnd-l.Temperature)
-}
-
-// settings are the losses by flag name, for the provenance.
-func (l *Losses) settings() map[string]string {
-	s := map[string]string{}
-	for _, w := range append(l.predictions(), l.inner()...) {
-		if w.value > 0 {
-			s[w.name] = fmt.Sprint(w.value)
-		}
-	}
-	if l.Soft > 0 {
-		s["temperature"] = fmt.Sprint(l.Temperature)
-		if l.TemperatureSchedule == Linear || l.TemperatureSchedule == Cosine {
-			s["temperature-schedule"], s["temperature-end"] = l.TemperatureSchedule, fmt.Sprint(l.TemperatureEnd)
-		}
-	}
-	if l.Embeddings+l.Hidden > 0 {
-		s["hidden-distance"] = cmp.Or(l.HiddenDistance, MSE)
-	}
-	if l.Hidden > 0 {
-		s["hidden-map"] = l.HiddenMap.String()
-	}
-	if l.Attention > 0 {
-		s["attention-distance"], s["attention-map"] = cmp.Or(l.AttentionDistance, MSE), l.AttentionMap.String()
-		s["head-means"] = fmt.Sprint(l.HeadMeans)
-	}
-	if l.Relations > 0 {
-		s["relation-heads"] = fmt.Sprint(l.RelationHeads)
-		s["relation-map"] = l.RelationMap.String()
-	}
-	return s
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/layers"
+	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/tokenize"
 	"github.com/skive-ml/skive/train"
 )
@@ -41,8 +42,8 @@ func Run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, dev
 // distillation, MiniLM): by losses on hidden states, attention or relations
 // alone. The result has no classifier; train.Run gives it one for a task.
 func General(ctx context.Context, teacher, student *checkpoints.Model, text *data.Dataset, o Options) (*checkpoints.Model, *train.Result, error) {
-	if name := some(o.predictions()); name != "" {
-		err := &train.OptionError{Option: name, Value: "weighed", Want: "0 in a general distillation, which has no labels and no logits"}
+	if field := some(o.predictions()); field != "" {
+		err := settings.Errorf(field, "expected 0 in a general distillation, which has no labels and no logits")
 		return nil, nil, fmt.Errorf("%s: %w", o.Stage, err)
 	}
 	return run(ctx, teacher, withoutHead(student), text, nil, o, true)
@@ -79,11 +80,11 @@ func run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, dev
 	for _, m := range members {
 		err := o.fits(m.Model, student)
 		if errors.Is(err, ErrTokenizer) && o.AllowCrossTokenizer {
-			switch name := some(o.inner()); {
-			case name != "":
-				err = fmt.Errorf("%s compares tokens with tokens: %w", name, err)
+			switch field := some(o.inner()); {
+			case field != "":
+				err = settings.Errorf(field, "%w, and it compares tokens with tokens", ErrTokenizer)
 			case m.Model.Config.Head.PerToken():
-				err = fmt.Errorf("a head for %s answers for tokens: %w", m.Model.Config.Head, err)
+				err = fmt.Errorf("a head for %s answers for tokens: %w", m.Model.Config.Head, ErrTokenizer)
 			default:
 				cross, err = true, nil
 			}
@@ -102,18 +103,18 @@ func run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, dev
 			}
 		}
 	}
-	settings := o.settings()
-	settings["teacher-checksum"] = train.Checksum(teacher)
+	record := o.record()
+	record["teacher-checksum"] = train.Checksum(teacher)
 	if p := o.teacherPrecision(); p != infer.F32 {
-		settings["teacher-precision"] = p
+		record["teacher-precision"] = p
 	}
 	for i, m := range o.Ensemble {
-		settings["teacher-weight"] = fmt.Sprint(o.TeacherWeight)
-		settings[fmt.Sprintf("teacher-%d-checksum", i+2)] = train.Checksum(m.Model)
-		settings[fmt.Sprintf("teacher-%d-weight", i+2)] = fmt.Sprint(m.Weight)
+		record["teacher-weight"] = fmt.Sprint(o.TeacherWeight)
+		record[fmt.Sprintf("teacher-%d-checksum", i+2)] = train.Checksum(m.Model)
+		record[fmt.Sprintf("teacher-%d-weight", i+2)] = fmt.Sprint(m.Weight)
 	}
 	return train.Fit(ctx, student, trainSet, devSet, o.Options, train.Problem{
-		Settings:  settings,
+		Settings:  record,
 		Unlabeled: o.unlabeled(trainSet),
 		Headless:  general,
 		Build: func(s train.Setup) (train.Objective, error) {
@@ -166,10 +167,10 @@ func (o *Options) fits(teacher, student *checkpoints.Model) error {
 		return err
 	}
 	if !sameTokenizer(teacher, student) {
-		return fmt.Errorf("%w: the tokens of one are not those of the other, and distilling across families works badly; allow-cross-tokenizer distills the logits alone", ErrTokenizer)
+		return settings.Errorf("AllowCrossTokenizer", "%w: the tokens of one are not those of the other, and distilling across families works badly; with it, logits alone can be distilled", ErrTokenizer)
 	}
 	if o.MaxLength > teacher.Config.MaxTokens() {
-		return &train.OptionError{Option: "max-length", Value: o.MaxLength, Want: fmt.Sprintf("at most the teacher's %d positions", teacher.Config.MaxTokens())}
+		return settings.Wrong("MaxLength", o.MaxLength, "at most the teacher's %d positions", teacher.Config.MaxTokens())
 	}
 	return nil
 }
@@ -454,17 +455,18 @@ func (b *builder) terms() ([]train.Term, error) {
 	}
 	var terms []train.Term
 	for _, t := range []struct {
-		weight
-		loss func() (*autograd.Node, error)
+		name  string
+		value float64
+		loss  func() (*autograd.Node, error)
 	}{
-		{weight{"soft", l.Soft}, func() (*autograd.Node, error) { return b.soft(student.logits), nil }},
-		{weight{"logits-mse", l.LogitsMSE}, func() (*autograd.Node, error) { return b.g.MSE(student.logits, b.logits), nil }},
-		{weight{"hard", l.Hard}, func() (*autograd.Node, error) { return b.hard(student) }},
-		{weight{"embeddings", l.Embeddings}, func() (*autograd.Node, error) { return b.embeddings(student.Encoder), nil }},
-		{weight{"hidden", l.Hidden}, func() (*autograd.Node, error) { return b.hidden(student.Encoder) }},
-		{weight{"attention", l.Attention}, func() (*autograd.Node, error) { return b.attention(student.Encoder) }},
-		{weight{"minilm", l.MiniLM}, func() (*autograd.Node, error) { return b.miniLM(student.Encoder) }},
-		{weight{"relations", l.Relations}, func() (*autograd.Node, error) { return b.relations(student.Encoder) }},
+		{"soft", l.Soft, func() (*autograd.Node, error) { return b.soft(student.logits), nil }},
+		{"logits-mse", l.LogitsMSE, func() (*autograd.Node, error) { return b.g.MSE(student.logits, b.logits), nil }},
+		{"hard", l.Hard, func() (*autograd.Node, error) { return b.hard(student) }},
+		{"embeddings", l.Embeddings, func() (*autograd.Node, error) { return b.embeddings(student.Encoder), nil }},
+		{"hidden", l.Hidden, func() (*autograd.Node, error) { return b.hidden(student.Encoder) }},
+		{"attention", l.Attention, func() (*autograd.Node, error) { return b.attention(student.Encoder) }},
+		{"minilm", l.MiniLM, func() (*autograd.Node, error) { return b.miniLM(student.Encoder) }},
+		{"relations", l.Relations, func() (*autograd.Node, error) { return b.relations(student.Encoder) }},
 	} {
 		if t.value == 0 {
 			continue
@@ -592,19 +594,18 @@ func (b *builder) distance(student, teacher, projection *autograd.Node) *autogra
 // attention is the mean difference of the mapped layers' attention.
 func (b *builder) attention(student *layers.Encoder) (*autograd.Node, error) {
 	return b.mapped(b.o.AttentionMap, func(i, j int) (*autograd.Node, error) {
-		return b.attentionLoss("attention", student, i, j, attentionDistances[b.o.AttentionDistance], b.o.HeadMeans)
+		return b.attentionLoss("Attention", student, i, j, attentionDistances[b.o.AttentionDistance], b.o.HeadMeans)
 	})
 }
 
-func (b *builder) attentionLoss(name string, student *layers.Encoder, i, j int, d autograd.AttentionDistance, means bool) (*autograd.Node, error) {
+func (b *builder) attentionLoss(field string, student *layers.Encoder, i, j int, d autograd.AttentionDistance, means bool) (*autograd.Node, error) {
 	s, t := b.configs()
 	if hs, ht := s.NumHeads(i), t.NumHeads(j); hs != ht && !means {
-		advice := "or head-means"
-		if name == "minilm" {
-			advice = "or relations, which wants no equal numbers"
+		advice := "or to compare the means over the heads"
+		if field == "MiniLM" {
+			advice = "or the loss on relations, which wants no equal numbers"
 		}
-		return nil, &train.OptionError{Option: name, Value: "weighed", Want: fmt.Sprintf(
-			"as many heads in student layer %d (%d) as in teacher layer %d (%d), %s", i, hs, j, ht, advice)}
+		return nil, settings.Errorf(field, "it expects as many heads in student layer %d (%d) as in teacher layer %d (%d), %s", i, hs, j, ht, advice)
 	}
 	bias, err := b.teacherBias(j)
 	if err != nil {
@@ -642,7 +643,7 @@ func (b *builder) readQKV(layer int) *autograd.Node {
 func (b *builder) miniLM(student *layers.Encoder) (*autograd.Node, error) {
 	s, t := b.configs()
 	i, j := len(s.Layers)-1, len(t.Layers)-1
-	maps, err := b.attentionLoss("minilm", student, i, j, autograd.MapKL, false)
+	maps, err := b.attentionLoss("MiniLM", student, i, j, autograd.MapKL, false)
 	if err != nil {
 		return nil, err
 	}
@@ -663,8 +664,7 @@ func (b *builder) relations(student *layers.Encoder) (*autograd.Node, error) {
 			}
 		}
 		if ws%heads != 0 || wt%heads != 0 {
-			return nil, &train.OptionError{Option: "relation-heads", Value: heads, Want: fmt.Sprintf(
-				"a divisor of the attention widths %d (student layer %d) and %d (teacher layer %d)", ws, i, wt, j)}
+			return nil, settings.Wrong("RelationHeads", heads, "a divisor of the attention widths %d (student layer %d) and %d (teacher layer %d)", ws, i, wt, j)
 		}
 		return b.g.RelationKL(student.Layers[i].QKV, b.readQKV(j), b.in.Offsets, heads), nil
 	})

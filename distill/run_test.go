@@ -367,11 +367,11 @@ func TestTeacherAndStudentThatDoNotGoTogether(t *testing.T) {
 	}{
 		{"tokenizer", func(s *checkpoints.Model, _ *Options) {
 			s.Tokenizer["vocab.txt"] = append(slices.Clone(s.Tokenizer["vocab.txt"]), "more\n"...)
-		}, ErrTokenizer.Error()},
+		}, "AllowCrossTokenizer: " + ErrTokenizer.Error()},
 		{"labels", func(s *checkpoints.Model, _ *Options) { s.Config.Labels = []string{"red", "blue", "green"} }, `the teacher's labels are red, green, blue, the student's red, blue, green`},
-		{"relation heads", func(_ *checkpoints.Model, o *Options) { o.RelationHeads = 3 }, "relation-heads 3: want a divisor of the attention widths 16 (student layer 0) and 32 (teacher layer 1)"},
+		{"relation heads", func(_ *checkpoints.Model, o *Options) { o.RelationHeads = 3 }, "RelationHeads: 3, expected a divisor of the attention widths 16 (student layer 0) and 32 (teacher layer 1)"},
 		{"layer map", func(_ *checkpoints.Model, o *Options) { o.HiddenMap = Explicit([2]int{0, 2}) }, "layer map: pair 0:2"},
-		{"rate", func(_ *checkpoints.Model, o *Options) { o.LearningRate = math.NaN() }, "lr NaN"},
+		{"rate", func(_ *checkpoints.Model, o *Options) { o.LearningRate = math.NaN() }, "LearningRate: NaN"},
 	} {
 		student, o := narrowStudent(t, teacher), everything()
 		c.change(student, &o)

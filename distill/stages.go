@@ -15,6 +15,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/internal/bounded"
+	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -96,17 +97,17 @@ func CheckZeros(stages any) error {
 // options.
 func CheckStages(stages []Stage, o Options) error {
 	if len(stages) == 0 {
-		return errors.New("no stages, want at least one")
+		return errors.New("no stages, expected at least one")
 	}
 	seen := map[string]bool{}
 	for i, s := range stages {
 		if s.Name == "" || seen[s.Name] || s.Name != filepath.Base(s.Name) || s.Name == "." || s.Name == ".." {
-			return fmt.Errorf("stage %d: the name is %q, want one that no other stage has and that can be a directory's", i+1, s.Name)
+			return settings.Wrong(fmt.Sprintf("Stages[%d].Name", i), s.Name, "a name that no other stage has and that can be a directory's")
 		}
 		seen[s.Name] = true
 		staged := s.options(o)
 		if err := staged.Validate(); err != nil {
-			return fmt.Errorf("stage %s: %w", s.Name, err)
+			return settings.In(fmt.Sprintf("Stages[%d]", i), err)
 		}
 	}
 	return nil

@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"github.com/skive-ml/skive/checkpoints"
-	"github.com/skive-ml/skive/train"
+	"github.com/skive-ml/skive/settings"
 )
 
 // StudentFromLayers makes a student of the given layers of the teacher, in the
@@ -66,49 +66,44 @@ type Size struct {
 
 // Check reports a size that no student can have: one of the given layers of the
 // teacher (Narrow), or one of random weights (NewStudent) where layers is nil. The
-// error is a *train.OptionError where it is about one number.
+// error is a *settings.Error where it is about one number.
 func (s Size) Check(teacher checkpoints.Config, layers []int) error {
-	refuse := func(option string, value int, want string, args ...any) error {
-		return &train.OptionError{Option: option, Value: value, Want: fmt.Sprintf(want, args...)}
+	refuse := func(field string, value int, want string, args ...any) error {
+		return settings.Wrong("size."+field, value, want, args...)
 	}
-	for _, size := range []struct {
-		option string
-		value  int
-	}{{"layers", s.Layers}, {"hidden", s.Hidden}, {"heads", s.Heads}, {"ffn", s.Intermediate}} {
-		if size.value < 0 {
-			return refuse(size.option, size.value, "a positive number")
-		}
+	if err := settings.In("size", s.Settings().Check()); err != nil {
+		return err
 	}
 	if layers == nil {
 		if s.Layers > checkpoints.MaxLayers {
-			return refuse("layers", s.Layers, "at most %d", checkpoints.MaxLayers)
+			return refuse("Layers", s.Layers, "at most %d", checkpoints.MaxLayers)
 		}
 		cfg := s.Config(teacher, nil)
 		switch heads := cfg.Layers[0].Heads; {
 		case cfg.HiddenSize%heads == 0:
 			return cfg.ValidateFresh()
 		case s.Heads == 0 && s.Hidden > 0:
-			return refuse("hidden", s.Hidden, "a multiple of the teacher's %d heads, or another number of heads beside it", heads)
+			return refuse("Hidden", s.Hidden, "a multiple of the teacher's %d heads, or another number of heads beside it", heads)
 		default:
-			return refuse("heads", heads, "a divisor of the hidden size %d", cfg.HiddenSize)
+			return refuse("Heads", heads, "a divisor of the hidden size %d", cfg.HiddenSize)
 		}
 	}
 	if err := checkLayers(teacher, layers); err != nil {
 		return err
 	}
 	if s.Hidden > teacher.HiddenSize {
-		return refuse("hidden", s.Hidden, "at most the teacher's %d", teacher.HiddenSize)
+		return refuse("Hidden", s.Hidden, "at most the teacher's %d", teacher.HiddenSize)
 	}
 	if s.Hidden > 0 && s.Hidden < teacher.HiddenSize && teacher.ProjectsEmbeddings() {
-		return refuse("hidden", s.Hidden, "the teacher's %d, which stays where embeddings are projected (ELECTRA)", teacher.HiddenSize)
+		return refuse("Hidden", s.Hidden, "the teacher's %d, which stays where embeddings are projected (ELECTRA)", teacher.HiddenSize)
 	}
 	for _, l := range layers {
 		have := teacher.Layers[l]
 		if s.Heads > have.Heads {
-			return refuse("heads", s.Heads, "at most the %d of the teacher's layer %d", have.Heads, l)
+			return refuse("Heads", s.Heads, "at most the %d of the teacher's layer %d", have.Heads, l)
 		}
 		if s.Intermediate > have.Intermediate {
-			return refuse("ffn", s.Intermediate, "at most the %d of the teacher's layer %d", have.Intermediate, l)
+			return refuse("Intermediate", s.Intermediate, "at most the %d of the teacher's layer %d", have.Intermediate, l)
 		}
 	}
 	return nil
@@ -138,7 +133,7 @@ func (s Size) Config(teacher checkpoints.Config, layers []int) checkpoints.Confi
 // checkLayers reports layers that the teacher does not have, or not twice.
 func checkLayers(teacher checkpoints.Config, layers []int) error {
 	refuse := func(value any, want string) error {
-		return &train.OptionError{Option: "teacher-layers", Value: value, Want: want}
+		return settings.Errorf("layers", "%v, expected %s", value, want)
 	}
 	n := teacher.NumLayers()
 	if len(layers) == 0 {

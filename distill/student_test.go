@@ -59,10 +59,10 @@ func TestStudentFromLayersRefuses(t *testing.T) {
 		layers []int
 		want   string
 	}{
-		{nil, "teacher-layers none"},
-		{[]int{3}, "teacher-layers 3: want layers from 0 to 2"},
-		{[]int{-1}, "teacher-layers -1"},
-		{[]int{1, 1}, "teacher-layers [1 1]: want layer 1 once"},
+		{nil, "layers: none"},
+		{[]int{3}, "layers: 3, expected layers from 0 to 2"},
+		{[]int{-1}, "layers: -1"},
+		{[]int{1, 1}, "layers: [1 1], expected layer 1 once"},
 	} {
 		if _, err := StudentFromLayers(teacher, c.layers); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("layers %v: error %v, want one with %q", c.layers, err, c.want)
@@ -120,8 +120,8 @@ func TestNewStudent(t *testing.T) {
 		t.Errorf("labels %v and tokenizer %v are not the teacher's", c.Labels, s.Tokenizer)
 	}
 	for want, size := range map[string]Size{
-		"heads 4: want a divisor of the hidden size 10": {Hidden: 10, Heads: 4}, "layers -1": {Layers: -1},
-		"hidden 10: want a multiple of the teacher's 4 heads": {Hidden: 10}, "layers 1000000000000: want at most": {Layers: 1e12}, "hidden_size": {Hidden: 3 << 40},
+		"size.Heads: 4, expected a divisor of the hidden size 10": {Hidden: 10, Heads: 4}, "size.Layers: -1": {Layers: -1},
+		"size.Hidden: 10, expected a multiple of the teacher's 4 heads": {Hidden: 10}, "size.Layers: 1000000000000, expected at most": {Layers: 1e12}, "hidden_size": {Hidden: 3 << 40},
 	} {
 		if _, err := NewStudent(teacher, size, 1); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("size %+v: error %v, want one with %q", size, err, want)
@@ -166,20 +166,20 @@ func TestOptionsNameWhatIsWrong(t *testing.T) {
 		change func(*Options)
 		want   string
 	}{
-		{func(o *Options) { o.Soft = 0 }, "soft 0: want a positive weight of at least one"},
-		{func(o *Options) { o.Hard = -1 }, "hard -1: want"},
-		{func(o *Options) { o.Temperature = 0 }, "temperature 0: want a positive number"},
-		{func(o *Options) { o.Hidden, o.HiddenDistance = 1, "l1" }, `hidden-distance "l1": want mse, cosine or pkd`},
-		{func(o *Options) { o.Attention, o.AttentionDistance = 1, "kl" }, `attention-distance "kl": want mse, cosine or ce`},
-		{func(o *Options) { o.TemperatureSchedule = "step" }, `temperature-schedule "step": want constant, linear or cosine`},
-		{func(o *Options) { o.TemperatureSchedule = Linear }, "temperature-end 0: want a positive number"},
-		{func(o *Options) { o.CacheMax = -1 }, "cache-max -1: want"},
-		{func(o *Options) { o.Ensemble, o.TeacherWeight = []Teacher{{}}, 0 }, "teacher-weight 0: want a positive weight of at least one teacher"},
-		{func(o *Options) { o.TeacherWeight = 0 }, "teacher-weight 0: want a positive weight of at least one teacher"},
-		{func(o *Options) { o.MiniLM = math.NaN() }, "minilm NaN: want"},
-		{func(o *Options) { o.RelationHeads = -2 }, "relation-heads -2: want"},
-		{func(o *Options) { o.LearningRate = -1 }, "lr -1: want"},
-		{func(o *Options) { o.TeacherPrecision = "int8" }, `teacher-precision "int8": want f32 or bf16`},
+		{func(o *Options) { o.Soft = 0 }, "Soft: 0, expected a positive weight of at least one"},
+		{func(o *Options) { o.Hard = -1 }, "Hard: -1, expected"},
+		{func(o *Options) { o.Temperature = 0 }, "Temperature: 0, expected a positive number"},
+		{func(o *Options) { o.Hidden, o.HiddenDistance = 1, "l1" }, `HiddenDistance: "l1", expected mse, cosine or pkd`},
+		{func(o *Options) { o.Attention, o.AttentionDistance = 1, "kl" }, `AttentionDistance: "kl", expected mse, cosine or ce`},
+		{func(o *Options) { o.TemperatureSchedule = "step" }, `TemperatureSchedule: "step", expected constant, linear or cosine`},
+		{func(o *Options) { o.TemperatureSchedule = Linear }, "TemperatureEnd: 0, expected a positive number"},
+		{func(o *Options) { o.CacheMax = -1 }, "CacheMax: -1, expected"},
+		{func(o *Options) { o.Ensemble, o.TeacherWeight = []Teacher{{}}, 0 }, "TeacherWeight: 0, expected a positive weight of at least one teacher"},
+		{func(o *Options) { o.TeacherWeight = 0 }, "TeacherWeight: 0, expected a positive weight of at least one teacher"},
+		{func(o *Options) { o.MiniLM = math.NaN() }, "MiniLM: NaN, expected"},
+		{func(o *Options) { o.RelationHeads = -2 }, "RelationHeads: -2, expected"},
+		{func(o *Options) { o.LearningRate = -1 }, "LearningRate: -1, expected"},
+		{func(o *Options) { o.TeacherPrecision = "int8" }, `TeacherPrecision: "int8", expected f32 or bf16`},
 	} {
 		o := Defaults()
 		c.change(&o)

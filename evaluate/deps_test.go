@@ -27,7 +27,7 @@ func TestDependencies(t *testing.T) {
 		}
 		room, _, _ = strings.Cut(room, "/")
 		switch room {
-		case "evaluate", "infer", "data", "checkpoints", "tokenize", "head", "internal":
+		case "evaluate", "infer", "data", "checkpoints", "tokenize", "head", "settings", "internal":
 		default:
 			t.Errorf("imports %s", p)
 		}

@@ -8,32 +8,23 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/tokenize"
 )
 
 // batchTokens is the token budget of the batches of an evaluation.
 const batchTokens = 4096
 
-// A LengthError tells that a model cannot read inputs of a length.
-type LengthError struct {
-	// MaxLength is the length in tokens, Positions is the model's.
-	MaxLength, Positions int
-}
-
-func (e *LengthError) Error() string {
-	return fmt.Sprintf("max-length %d: want 1 to the model's %d positions", e.MaxLength, e.Positions)
-}
-
 // Encode encodes a data set with the model's own tokenizer, cut to maxLength
 // tokens (0: the model's positions). A model of one token type has that for the
 // second text of a pair, too, as in the engine. A length that the model does not
-// have is a *LengthError.
+// have is a *settings.Error.
 func Encode(model *checkpoints.Model, ds *data.Dataset, maxLength int) (*data.Encoded, error) {
 	switch {
 	case maxLength == 0:
 		maxLength = model.Config.MaxTokens()
 	case maxLength < 0 || maxLength > model.Config.MaxTokens():
-		return nil, &LengthError{maxLength, model.Config.MaxTokens()}
+		return nil, settings.Wrong("MaxLength", maxLength, "1 to the model's %d positions", model.Config.MaxTokens())
 	}
 	tok, err := tokenize.Load(model.Tokenizer)
 	if err != nil {

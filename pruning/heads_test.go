@@ -97,7 +97,7 @@ func TestImportanceOfEveryHead(t *testing.T) {
 		}
 		_, err = Importance(ctx, m, ds, ImportanceOptions{Predictions: true})
 		if kind == head.Regression {
-			if err == nil || !strings.Contains(err.Error(), "predictions true: want false for a regression") {
+			if err == nil || !strings.Contains(err.Error(), "Predictions: true, expected false for a regression") {
 				t.Errorf("%s: %v", kind, err)
 			}
 		} else if err != nil {

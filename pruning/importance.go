@@ -17,6 +17,7 @@ import (
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/layers"
+	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -54,7 +55,7 @@ func ParseMethod(name string) (Method, error) {
 		}
 		names[i] = string(m)
 	}
-	return "", &train.OptionError{Option: "importance", Value: fmt.Sprintf("%q", name), Want: strings.Join(names, ", ")}
+	return "", settings.Wrong("Method", name, strings.Join(names, ", "))
 }
 
 // ImportanceOptions are the settings of Importance.
@@ -87,11 +88,11 @@ func (o *ImportanceOptions) validate() error {
 	}
 	switch {
 	case o.BatchSize < 0 || o.BatchSize > train.MaxBatchSize:
-		return &train.OptionError{Option: "batch-size", Value: o.BatchSize, Want: fmt.Sprintf("a positive number of examples, %d at most", train.MaxBatchSize)}
+		return settings.Wrong("BatchSize", o.BatchSize, "a positive number of examples, %d at most", train.MaxBatchSize)
 	case o.Limit < 0:
-		return &train.OptionError{Option: "limit", Value: o.Limit, Want: "a positive number of examples, or 0 for all"}
+		return settings.Wrong("Limit", o.Limit, "a positive number of examples, or 0 for all")
 	case o.Threads < 0:
-		return &train.OptionError{Option: "threads", Value: o.Threads, Want: "a positive number, or 0 for one for each CPU"}
+		return settings.Wrong("Threads", o.Threads, "a positive number, or 0 for one for each CPU")
 	}
 	if o.BatchSize == 0 {
 		o.BatchSize = train.DefaultBatchSize
@@ -219,7 +220,7 @@ func labelled(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o
 	case model.Config.Head.Subject() == head.Masks:
 		return nil, errMasked
 	case o.Predictions && model.Config.Head.OneNumber():
-		return nil, &train.OptionError{Option: "predictions", Value: o.Predictions, Want: "false for a regression, whose distance from its own predictions is 0"}
+		return nil, settings.Wrong("Predictions", o.Predictions, "false for a regression, whose distance from its own predictions is 0")
 	case model.Quantized():
 		return nil, fmt.Errorf("the model is int8, expected the one that it was quantized from")
 	case ds == nil || len(ds.Examples) == 0:

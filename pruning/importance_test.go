@@ -123,9 +123,9 @@ func TestImportanceRefuses(t *testing.T) {
 	}{
 		{&data.Dataset{}, ImportanceOptions{}, "importance: no examples"},
 		{nil, ImportanceOptions{}, "importance: no examples"},
-		{ds, ImportanceOptions{Method: "random"}, `importance "random": want exact, fisher, fastformers, magnitude`},
-		{ds, ImportanceOptions{BatchSize: -1}, "batch-size -1"},
-		{ds, ImportanceOptions{Limit: -1}, "limit -1"},
+		{ds, ImportanceOptions{Method: "random"}, `Method: "random", expected exact, fisher, fastformers, magnitude`},
+		{ds, ImportanceOptions{BatchSize: -1}, "BatchSize: -1"},
+		{ds, ImportanceOptions{Limit: -1}, "Limit: -1"},
 	} {
 		if _, err := Importance(context.Background(), m, c.ds, c.o); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("error %v, want one with %q", err, c.want)

@@ -6,7 +6,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
-	"github.com/skive-ml/skive/train"
+	"github.com/skive-ml/skive/settings"
 )
 
 // IterateOptions are the settings of Iterate.
@@ -32,7 +32,7 @@ type IterateOptions struct {
 func Iterate(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o IterateOptions) (*checkpoints.Model, error) {
 	rounds := max(1, o.Rounds)
 	if o.Rounds < 0 {
-		return nil, &train.OptionError{Option: "rounds", Value: o.Rounds, Want: "a positive number"}
+		return nil, settings.Wrong("Rounds", o.Rounds, "a positive number")
 	}
 	if err := CheckSizes(model.Config, o.Heads, o.FFN); err != nil {
 		return nil, err

@@ -14,7 +14,7 @@ import (
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/progress"
-	"github.com/skive-ml/skive/train"
+	"github.com/skive-ml/skive/settings"
 )
 
 // DropLayers removes whole layers until keep are left, each time the one without
@@ -31,7 +31,7 @@ func DropLayers(ctx context.Context, model *checkpoints.Model, ds *data.Dataset,
 func dropLayers(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, keep int, o ImportanceOptions) (*checkpoints.Model, []int, error) {
 	total := len(model.Config.Layers)
 	if keep < 1 || keep > total {
-		return nil, nil, &train.OptionError{Option: "layers", Value: keep, Want: fmt.Sprintf("1 to the model's %d", total)}
+		return nil, nil, settings.Wrong("keep", keep, "1 to the model's %d", total)
 	}
 	if err := o.validate(); err != nil {
 		return nil, nil, err

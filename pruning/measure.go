@@ -18,7 +18,7 @@ import (
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/internal/measure"
-	"github.com/skive-ml/skive/train"
+	"github.com/skive-ml/skive/settings"
 )
 
 // MeasureOptions say under which circumstances latency is measured: one sequence
@@ -50,7 +50,7 @@ func (o *MeasureOptions) Clock() string {
 
 func (o *MeasureOptions) complete(cfg checkpoints.Config) error {
 	if o.Tokens < 1 || o.Tokens > cfg.MaxTokens() {
-		return &train.OptionError{Option: "seq", Value: o.Tokens, Want: fmt.Sprintf("1 to the model's %d positions", cfg.MaxTokens())}
+		return settings.Wrong("Tokens", o.Tokens, "1 to the model's %d positions", cfg.MaxTokens())
 	}
 	if o.Threads == 0 {
 		o.Threads = machine.CPUs()

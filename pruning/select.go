@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"github.com/skive-ml/skive/checkpoints"
-	"github.com/skive-ml/skive/train"
+	"github.com/skive-ml/skive/settings"
 )
 
 // Masks names the attention heads and feed-forward units that stay, by their
@@ -138,10 +138,10 @@ func CheckSizes(cfg checkpoints.Config, heads, ffn int) error {
 		most.Heads, most.Intermediate = max(most.Heads, l.Heads), max(most.Intermediate, l.Intermediate)
 	}
 	if heads < 0 || heads > most.Heads {
-		return &train.OptionError{Option: "heads", Value: heads, Want: fmt.Sprintf("1 to %d kept in each layer, or 0 for all", most.Heads)}
+		return settings.Wrong("heads", heads, "1 to %d kept in each layer, or 0 for all", most.Heads)
 	}
 	if ffn < 0 || ffn > most.Intermediate {
-		return &train.OptionError{Option: "ffn", Value: ffn, Want: fmt.Sprintf("1 to %d units kept in each layer, or 0 for all", most.Intermediate)}
+		return settings.Wrong("ffn", ffn, "1 to %d units kept in each layer, or 0 for all", most.Intermediate)
 	}
 	return nil
 }

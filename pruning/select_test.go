@@ -82,8 +82,8 @@ func TestSelectRefusesWhatDoesNotFit(t *testing.T) {
 		heads, ffn int
 		want       string
 	}{
-		{"too many heads", good, 3, 1, "heads 3: want 1 to 2"},
-		{"negative units", good, 1, -1, "ffn -1: want 1 to 2"},
+		{"too many heads", good, 3, 1, "heads: 3, expected 1 to 2"},
+		{"negative units", good, 1, -1, "ffn: -1, expected 1 to 2"},
 		{"layers", &Scores{}, 1, 1, "the model has 1"},
 		{"width", &Scores{Heads: [][]float64{{1}}, FFN: [][]float64{{1, 2}}}, 1, 1, "layer 0 has 1 heads, the model has 2"},
 	} {

@@ -9,7 +9,7 @@ import (
 	"slices"
 
 	"github.com/skive-ml/skive/checkpoints"
-	"github.com/skive-ml/skive/train"
+	"github.com/skive-ml/skive/settings"
 )
 
 // Target is a latency to prune to: Milliseconds or Speedup.
@@ -32,7 +32,7 @@ func (t Target) String() string {
 
 func (t Target) check() error {
 	if (t.Milliseconds > 0) == (t.Speedup > 0) {
-		return &train.OptionError{Option: "target", Value: t, Want: "either milliseconds or a speed-up, above 0"}
+		return settings.Wrong("target", t, "either milliseconds or a speed-up, above 0")
 	}
 	return nil
 }

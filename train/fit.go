@@ -21,6 +21,7 @@ import (
 	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/quantize"
+	"github.com/skive-ml/skive/settings"
 )
 
 // Objective is what a run minimizes: a function of trainable tensors that
@@ -265,13 +266,16 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 		o.BatchSize = DefaultBatchSize
 	}
 	if o.MaxLength > model.Config.MaxTokens() {
-		return nil, nil, &OptionError{"max-length", o.MaxLength, fmt.Sprintf("at most the model's %d positions", model.Config.MaxTokens())}
+		return nil, nil, settings.Wrong("MaxLength", o.MaxLength, "at most the model's %d positions", model.Config.MaxTokens())
 	}
-	if !f.problem.Weighted && (len(o.ClassWeights) > 0 || o.LabelSmoothing > 0) {
-		return nil, nil, &OptionError{"class-weights", o.ClassWeights, "none, nor label-smoothing: this objective has no cross-entropy with labels of its own"}
+	if !f.problem.Weighted && len(o.ClassWeights) > 0 {
+		return nil, nil, settings.Wrong("ClassWeights", o.ClassWeights, "none: this objective has no cross-entropy with labels of its own")
+	}
+	if !f.problem.Weighted && o.LabelSmoothing > 0 {
+		return nil, nil, settings.Wrong("LabelSmoothing", o.LabelSmoothing, "0: this objective has no cross-entropy with labels of its own")
 	}
 	if o.Patience > 0 && devSet == nil {
-		return nil, nil, &OptionError{"patience", o.Patience, "a development set to stop by"}
+		return nil, nil, settings.Wrong("Patience", o.Patience, "a development set to stop by")
 	}
 	if trainSet == nil || len(trainSet.Examples) == 0 {
 		return nil, nil, fmt.Errorf("training set: %w", data.ErrEmpty)
@@ -284,7 +288,7 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 		return nil, nil, err
 	}
 	if o.QuantizeEmbeddings && work.Config.Head.Outputs() == head.Tokens && !f.problem.Headless {
-		return nil, nil, &OptionError{"quantize-embeddings", true, "false: they are the weights of a masked language model's head, which is not quantized"}
+		return nil, nil, settings.Wrong("QuantizeEmbeddings", true, "false: they are the weights of a masked language model's head, which is not quantized")
 	}
 	if o.QuantizeAware != quantize.Static {
 		work.DeleteInputScales()
@@ -308,12 +312,12 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 		}
 	}
 	if n := len(o.ClassWeights); n > 0 && n != len(work.Config.Labels) {
-		return nil, nil, &OptionError{"class-weights", o.ClassWeights, fmt.Sprintf("one for each of the %d labels (%s)", len(work.Config.Labels), strings.Join(work.Config.Labels, ", "))}
+		return nil, nil, settings.Wrong("ClassWeights", o.ClassWeights, "one for each of the %d labels (%s)", len(work.Config.Labels), strings.Join(work.Config.Labels, ", "))
 	}
 	if err := evaluate.CheckVocabulary(work); err != nil {
 		return nil, nil, err
 	}
-	f.settings = o.settings()
+	f.settings = o.Settings().Record()
 	maps.Copy(f.settings, f.problem.Settings)
 	f.settings["task"] = trainSet.Task.Name
 	f.settings["model-checksum"] = Checksum(work)

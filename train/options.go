@@ -1,16 +1,12 @@
 package train
 
 import (
-	"fmt"
 	"io"
-	"math"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/layers"
-	"github.com/skive-ml/skive/quantize"
 )
 
 // Defaults of a run. They are the settings under which BERT-size encoders are
@@ -162,7 +158,9 @@ type Options struct {
 func Defaults() Options {
 	return Options{
 		Epochs:       DefaultEpochs,
+		Accumulate:   1,
 		LearningRate: DefaultLearningRate,
+		LayerDecay:   1,
 		Schedule:     Linear,
 		Warmup:       DefaultWarmup,
 		WeightDecay:  DefaultWeightDecay,
@@ -172,112 +170,8 @@ func Defaults() Options {
 		MaxGradNorm:  DefaultMaxGradNorm,
 		Dropout:      ModelDropout,
 		Seed:         1,
+		Precision:    infer.F32,
 	}
-}
-
-// An OptionError tells that a setting of a run is not usable.
-type OptionError struct {
-	// Option is the setting by the name of its command-line flag, without the
-	// dashes.
-	Option string
-	// Value is what was given.
-	Value any
-	// Want says what is expected.
-	Want string
-}
-
-func (e *OptionError) Error() string {
-	return fmt.Sprintf("%s %v: want %s", e.Option, e.Value, e.Want)
-}
-
-// MaxBatchSize is the largest number of examples of a batch. What a batch needs
-// is allocated at once.
-const MaxBatchSize = 1 << 16
-
-const (
-	maxBatchTokens = 1 << 22
-	maxAccumulate  = 1 << 16
-	maxEpochs      = 100_000
-	maxSeeds       = 1000
-)
-
-// Validate reports the first setting that is out of its range, as an
-// *OptionError.
-func (o *Options) Validate() error {
-	finite := func(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
-	switch {
-	case o.BatchSize < 0 || o.BatchSize > MaxBatchSize:
-		return &OptionError{"batch-size", o.BatchSize, fmt.Sprintf("a positive number of examples, %d at most", MaxBatchSize)}
-	case o.BatchTokens < 0 || o.BatchTokens > maxBatchTokens:
-		return &OptionError{"batch-tokens", o.BatchTokens, fmt.Sprintf("a positive number of tokens, %d at most", maxBatchTokens)}
-	case o.BatchSize > 0 && o.BatchTokens > 0:
-		return &OptionError{"batch-tokens", o.BatchTokens, fmt.Sprintf("either batch-size (%d) or batch-tokens, not both", o.BatchSize)}
-	case o.Steps < 0:
-		return &OptionError{"steps", o.Steps, "a positive number, or 0 to train for whole epochs"}
-	case o.Epochs < 0 || o.Epochs > maxEpochs:
-		return &OptionError{"epochs", o.Epochs, fmt.Sprintf("a positive number, %d at most", maxEpochs)}
-	case o.Epochs == 0 && o.Steps == 0:
-		return &OptionError{"epochs", o.Epochs, "a positive number of epochs or of steps"}
-	case o.Accumulate < 0 || o.Accumulate > maxAccumulate:
-		return &OptionError{"accumulate", o.Accumulate, fmt.Sprintf("a positive number of batches, %d at most", maxAccumulate)}
-	case !finite(o.LearningRate) || o.LearningRate < 0:
-		return &OptionError{"lr", o.LearningRate, "a finite rate that is not negative"}
-	case !(o.LayerDecay >= 0 && o.LayerDecay <= 1):
-		return &OptionError{"layer-decay", o.LayerDecay, "a factor in (0, 1], or 0 for none"}
-	case !(o.LabelSmoothing >= 0 && o.LabelSmoothing < 1):
-		return &OptionError{"label-smoothing", o.LabelSmoothing, "a share in [0, 1)"}
-	case slices.ContainsFunc(o.ClassWeights, func(w float64) bool { return !finite(w) || w < 0 }):
-		return &OptionError{"class-weights", o.ClassWeights, "finite numbers that are not negative"}
-	case len(o.ClassWeights) > 0 && slices.Max(o.ClassWeights) == 0:
-		return &OptionError{"class-weights", o.ClassWeights, "a positive weight of at least one label"}
-	case !(o.Warmup >= 0 && o.Warmup <= 1):
-		return &OptionError{"warmup", o.Warmup, "a share of the steps, 0 to 1"}
-	case !finite(o.WeightDecay) || o.WeightDecay < 0:
-		return &OptionError{"weight-decay", o.WeightDecay, "a finite number that is not negative"}
-	case !finite(o.MaxGradNorm) || o.MaxGradNorm < 0:
-		return &OptionError{"max-grad-norm", o.MaxGradNorm, "a finite number that is not negative; 0 does not clip"}
-	case !(o.Beta1 >= 0 && o.Beta1 < 1):
-		return &OptionError{"beta1", o.Beta1, "a number in [0, 1)"}
-	case !(o.Beta2 >= 0 && o.Beta2 < 1):
-		return &OptionError{"beta2", o.Beta2, "a number in [0, 1)"}
-	case !finite(o.Epsilon) || o.Epsilon <= 0:
-		return &OptionError{"epsilon", o.Epsilon, "a small positive number"}
-	case o.Dropout != ModelDropout && !(o.Dropout >= 0 && o.Dropout < 1):
-		return &OptionError{"dropout", o.Dropout, "a probability in [0, 1)"}
-	case o.Precision != "" && o.Precision != infer.F32 && o.Precision != infer.BF16:
-		return &OptionError{"precision", fmt.Sprintf("%q", o.Precision), "f32 or bf16"}
-	case o.MaxLength < 0:
-		return &OptionError{"max-length", o.MaxLength, "a positive number of tokens, or 0 for the model's maximum"}
-	case o.Threads < 0:
-		return &OptionError{"threads", o.Threads, "a positive number, or 0 for one for each CPU"}
-	case o.SaveEvery < 0:
-		return &OptionError{"save-every", o.SaveEvery, "a positive number of steps, or 0 for each epoch"}
-	case o.EvalEvery < 0:
-		return &OptionError{"eval-every", o.EvalEvery, "a positive number of steps, or 0 for each epoch"}
-	case o.Patience < 0:
-		return &OptionError{"patience", o.Patience, "a positive number of evaluations, or 0 not to stop early"}
-	case o.KeepLast && o.Output == "":
-		return &OptionError{"keep-last", o.KeepLast, "an output directory to keep it in"}
-	case o.Resume && o.Output == "":
-		return &OptionError{"resume", o.Resume, "an output directory to resume from"}
-	case o.Resume && o.Overwrite:
-		return &OptionError{"overwrite", o.Overwrite, "either resume or overwrite, not both"}
-	}
-	switch o.QuantizeAware {
-	case "", quantize.Dynamic, quantize.Static:
-	default:
-		return &OptionError{"quantize-aware", fmt.Sprintf("%q", o.QuantizeAware), quantize.Dynamic + " or " + quantize.Static}
-	}
-	if o.QuantizeAware != "" && o.Precision == infer.BF16 {
-		return &OptionError{"precision", `"bf16"`, "f32 beside quantize-aware, whose products are int8"}
-	}
-	if o.QuantizeEmbeddings && o.QuantizeAware == "" {
-		return &OptionError{"quantize-embeddings", true, "quantize-aware beside it"}
-	}
-	if _, err := ParseSchedule(string(o.Schedule)); err != nil {
-		return err
-	}
-	return nil
 }
 
 // Part returns the options of one of several runs under one set of options. Its
@@ -311,74 +205,4 @@ func (o *Options) stage() string {
 		return "train"
 	}
 	return o.Stage
-}
-
-// settings are the options that decide the result, by flag name: they go to
-// the model's provenance, and a state can only be resumed under the same ones.
-func (o *Options) settings() map[string]string {
-	s := map[string]string{
-		"lr":            fmt.Sprint(o.LearningRate),
-		"schedule":      string(o.Schedule),
-		"warmup":        fmt.Sprint(o.Warmup),
-		"weight-decay":  fmt.Sprint(o.WeightDecay),
-		"beta1":         fmt.Sprint(o.Beta1),
-		"beta2":         fmt.Sprint(o.Beta2),
-		"epsilon":       fmt.Sprint(o.Epsilon),
-		"max-grad-norm": fmt.Sprint(o.MaxGradNorm),
-		"seed":          fmt.Sprint(o.Seed),
-		"no-shuffle":    fmt.Sprint(o.NoShuffle),
-		"eval-every":    fmt.Sprint(o.EvalEvery),
-	}
-	if o.Steps > 0 {
-		s["steps"] = fmt.Sprint(o.Steps)
-	} else {
-		s["epochs"] = fmt.Sprint(o.Epochs)
-	}
-	if o.BatchTokens > 0 {
-		s["batch-tokens"] = fmt.Sprint(o.BatchTokens)
-	} else {
-		s["batch-size"] = fmt.Sprint(o.BatchSize)
-	}
-	if o.Dropout != ModelDropout {
-		s["dropout"] = fmt.Sprint(o.Dropout)
-	}
-	if o.Accumulate > 1 {
-		s["accumulate"] = fmt.Sprint(o.Accumulate)
-	}
-	if o.LayerDecay > 0 && o.LayerDecay < 1 {
-		s["layer-decay"] = fmt.Sprint(o.LayerDecay)
-	}
-	if len(o.ClassWeights) > 0 {
-		s["class-weights"] = fmt.Sprint(o.ClassWeights)
-	}
-	if o.LabelSmoothing > 0 {
-		s["label-smoothing"] = fmt.Sprint(o.LabelSmoothing)
-	}
-	if o.Patience > 0 {
-		s["patience"] = fmt.Sprint(o.Patience)
-	}
-	if o.Precision == infer.BF16 {
-		s["precision"] = o.Precision
-	}
-	if o.MaxLength > 0 {
-		s["max-length"] = fmt.Sprint(o.MaxLength)
-	}
-	if o.QuantizeAware != "" {
-		s["quantize-aware"], s["quantize-embeddings"] = o.QuantizeAware, fmt.Sprint(o.QuantizeEmbeddings)
-	}
-	return s
-}
-
-// ParseSchedule reads the name of a schedule.
-func ParseSchedule(name string) (Schedule, error) {
-	for _, s := range schedules {
-		if string(s) == name {
-			return s, nil
-		}
-	}
-	names := make([]string, len(schedules))
-	for i, s := range schedules {
-		names[i] = string(s)
-	}
-	return "", &OptionError{"schedule", fmt.Sprintf("%q", name), strings.Join(names, ", ")}
 }

@@ -5,6 +5,8 @@ import (
 	"math"
 	"strings"
 	"testing"
+
+	"github.com/skive-ml/skive/settings"
 )
 
 func TestOptionsNameWhatIsWrong(t *testing.T) {
@@ -12,45 +14,45 @@ func TestOptionsNameWhatIsWrong(t *testing.T) {
 		change func(*Options)
 		want   string
 	}{
-		{func(o *Options) { o.LearningRate = -1e-5 }, "lr -1e-05: want a finite rate that is not negative"},
-		{func(o *Options) { o.LearningRate = math.NaN() }, "lr NaN"},
-		{func(o *Options) { o.BatchSize, o.BatchTokens = 32, 4096 }, "batch-tokens 4096: want either batch-size (32) or batch-tokens, not both"},
-		{func(o *Options) { o.BatchSize = -1 }, "batch-size -1"},
-		{func(o *Options) { o.BatchSize = 1e9 }, "batch-size 1000000000: want a positive number of examples, 65536 at most"},
-		{func(o *Options) { o.BatchTokens = 1e9 }, "batch-tokens 1000000000"},
-		{func(o *Options) { o.Accumulate = 1e9 }, "accumulate 1000000000"},
-		{func(o *Options) { o.Epochs = 0 }, "epochs 0: want a positive number"},
-		{func(o *Options) { o.Steps = -5 }, "steps -5"},
-		{func(o *Options) { o.Warmup = 1.5 }, "warmup 1.5: want a share of the steps, 0 to 1"},
-		{func(o *Options) { o.WeightDecay = math.Inf(1) }, "weight-decay +Inf"},
-		{func(o *Options) { o.MaxGradNorm = -1 }, "max-grad-norm -1"},
-		{func(o *Options) { o.Dropout = 1 }, "dropout 1: want a probability in [0, 1)"},
-		{func(o *Options) { o.Schedule = "square" }, `schedule "square": want linear, cosine, constant`},
-		{func(o *Options) { o.Threads = -1 }, "threads -1"},
-		{func(o *Options) { o.MaxLength = -1 }, "max-length -1"},
-		{func(o *Options) { o.Precision = "fp16" }, `precision "fp16": want f32 or bf16`},
-		{func(o *Options) { o.SaveEvery = -1 }, "save-every -1"},
-		{func(o *Options) { o.EvalEvery = -1 }, "eval-every -1"},
-		{func(o *Options) { o.Resume = true }, "resume true: want an output directory"},
-		{func(o *Options) { o.Accumulate = -1 }, "accumulate -1: want a positive number of batches"},
-		{func(o *Options) { o.LayerDecay = 1.1 }, "layer-decay 1.1: want a factor in (0, 1]"},
-		{func(o *Options) { o.LabelSmoothing = 1 }, "label-smoothing 1"},
-		{func(o *Options) { o.ClassWeights = []float64{1, -1} }, "class-weights [1 -1]"},
-		{func(o *Options) { o.ClassWeights = []float64{0, 0} }, "class-weights [0 0]: want a positive weight"},
-		{func(o *Options) { o.Patience = -1 }, "patience -1"},
-		{func(o *Options) { o.KeepLast = true }, "keep-last true: want an output directory"},
-		{func(o *Options) { o.Beta1 = 1 }, "beta1 1"},
-		{func(o *Options) { o.Epsilon = 0 }, "epsilon 0"},
-		{func(o *Options) { o.QuantizeAware = "int8" }, `quantize-aware "int8": want dynamic or static`},
-		{func(o *Options) { o.QuantizeAware, o.Precision = "dynamic", "bf16" }, `precision "bf16": want f32 beside quantize-aware`},
-		{func(o *Options) { o.QuantizeEmbeddings = true }, "quantize-embeddings true: want quantize-aware"},
+		{func(o *Options) { o.LearningRate = -1e-5 }, "LearningRate: -1e-05, expected a finite rate that is not negative"},
+		{func(o *Options) { o.LearningRate = math.NaN() }, "LearningRate: NaN"},
+		{func(o *Options) { o.BatchSize, o.BatchTokens = 32, 4096 }, "BatchTokens: 4096, expected none beside a batch size, which is 32"},
+		{func(o *Options) { o.BatchSize = -1 }, "BatchSize: -1"},
+		{func(o *Options) { o.BatchSize = 1e9 }, "BatchSize: 1000000000, expected a positive number of examples, 65536 at most"},
+		{func(o *Options) { o.BatchTokens = 1e9 }, "BatchTokens: 1000000000"},
+		{func(o *Options) { o.Accumulate = 1e9 }, "Accumulate: 1000000000"},
+		{func(o *Options) { o.Epochs = 0 }, "Epochs: 0, expected a positive number"},
+		{func(o *Options) { o.Steps = -5 }, "Steps: -5"},
+		{func(o *Options) { o.Warmup = 1.5 }, "Warmup: 1.5, expected a share of the steps, 0 to 1"},
+		{func(o *Options) { o.WeightDecay = math.Inf(1) }, "WeightDecay: +Inf"},
+		{func(o *Options) { o.MaxGradNorm = -1 }, "MaxGradNorm: -1"},
+		{func(o *Options) { o.Dropout = 1 }, "Dropout: 1, expected a probability in [0, 1)"},
+		{func(o *Options) { o.Schedule = "square" }, `Schedule: "square", expected linear, cosine or constant`},
+		{func(o *Options) { o.Threads = -1 }, "Threads: -1"},
+		{func(o *Options) { o.MaxLength = -1 }, "MaxLength: -1"},
+		{func(o *Options) { o.Precision = "fp16" }, `Precision: "fp16", expected f32 or bf16`},
+		{func(o *Options) { o.SaveEvery = -1 }, "SaveEvery: -1"},
+		{func(o *Options) { o.EvalEvery = -1 }, "EvalEvery: -1"},
+		{func(o *Options) { o.Resume = true }, "Resume: true, expected an output directory"},
+		{func(o *Options) { o.Accumulate = -1 }, "Accumulate: -1, expected a positive number of batches"},
+		{func(o *Options) { o.LayerDecay = 1.1 }, "LayerDecay: 1.1, expected a factor in (0, 1]"},
+		{func(o *Options) { o.LabelSmoothing = 1 }, "LabelSmoothing: 1"},
+		{func(o *Options) { o.ClassWeights = []float64{1, -1} }, "ClassWeights: [1 -1]"},
+		{func(o *Options) { o.ClassWeights = []float64{0, 0} }, "ClassWeights: [0 0], expected a positive weight"},
+		{func(o *Options) { o.Patience = -1 }, "Patience: -1"},
+		{func(o *Options) { o.KeepLast = true }, "KeepLast: true, expected an output directory"},
+		{func(o *Options) { o.Beta1 = 1 }, "Beta1: 1"},
+		{func(o *Options) { o.Epsilon = 0 }, "Epsilon: 0"},
+		{func(o *Options) { o.QuantizeAware = "int8" }, `QuantizeAware: "int8", expected dynamic or static`},
+		{func(o *Options) { o.QuantizeAware, o.Precision = "dynamic", "bf16" }, `Precision: "bf16", expected f32 in quantization-aware training`},
+		{func(o *Options) { o.QuantizeEmbeddings = true }, "QuantizeEmbeddings: true, expected false without"},
 	} {
 		o := Defaults()
 		c.change(&o)
 		err := o.Validate()
-		var option *OptionError
-		if !errors.As(err, &option) || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("error %v, want an OptionError with %q", err, c.want)
+		var wrong *settings.Error
+		if !errors.As(err, &wrong) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("error %v, want a settings.Error with %q", err, c.want)
 		}
 	}
 	o := Defaults()

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/settings"
 )
 
 // CheckOutput reports what the output directory of Run or RunSeeds holds of an
@@ -62,19 +63,19 @@ func (o *Options) CheckOutputs() error {
 	}
 	if o.Output != "" {
 		if err := checkRun(o.Output); err != nil {
-			return fmt.Errorf("output: %w", err)
+			return settings.Errorf("Output", "%w", err)
 		}
 	}
 	if o.Log != "" {
 		if info, err := os.Stat(o.Log); err == nil && info.Mode().IsRegular() {
 			if err := checkpoints.CheckFree(o.Log); err != nil {
-				return fmt.Errorf("log: %w", err)
+				return settings.Errorf("Log", "%w", err)
 			}
 		}
 	}
 	if o.TensorBoard != "" {
 		if err := checkpoints.CheckFree(filepath.Join(o.TensorBoard, EventsFile)); err != nil {
-			return fmt.Errorf("tensorboard: %w", err)
+			return settings.Errorf("TensorBoard", "%w", err)
 		}
 	}
 	return nil
@@ -88,14 +89,14 @@ func (o *Options) Claim(ctx context.Context) (_ context.Context, release func(),
 			one()
 		}
 	}
-	for _, x := range []struct{ setting, path string }{{"output", o.Output}, {"log", o.Log}, {"tensorboard", o.TensorBoard}} {
+	for _, x := range []struct{ field, path string }{{"Output", o.Output}, {"Log", o.Log}, {"TensorBoard", o.TensorBoard}} {
 		if info, err := os.Stat(x.path); x.path == "" || err == nil && !info.IsDir() && !info.Mode().IsRegular() {
 			continue // a log may go to a terminal or a pipe
 		}
 		var one func()
 		if ctx, one, err = checkpoints.Claim(ctx, x.path); err != nil {
 			release()
-			return nil, nil, fmt.Errorf("%s: %w", x.setting, err)
+			return nil, nil, settings.Errorf(x.field, "%w", err)
 		}
 		held = append(held, one)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/layers"
 	"github.com/skive-ml/skive/quantize"
+	"github.com/skive-ml/skive/settings"
 )
 
 // quantizeAware is a run that trains for int8.
@@ -291,8 +292,8 @@ func TestQuantizeAwareTrainingOfEveryHead(t *testing.T) {
 		o.Epochs, o.EvalEvery, o.MaxLength = 1, 0, 32
 		trainSet, dev := toy(kind, 48, 1), toy(kind, 16, 2)
 		if kind == head.MaskedLM {
-			var option *OptionError
-			if _, _, err := Run(context.Background(), tinyEncoder(t), trainSet, dev, o); !errors.As(err, &option) || option.Option != "quantize-embeddings" {
+			var wrong *settings.Error
+			if _, _, err := Run(context.Background(), tinyEncoder(t), trainSet, dev, o); !errors.As(err, &wrong) || wrong.Field != "QuantizeEmbeddings" {
 				t.Errorf("embeddings of a masked language model in int8: error %v", err)
 			}
 			o.QuantizeEmbeddings = false

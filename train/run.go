@@ -24,7 +24,7 @@ import (
 // the curves in CurvesFile; nothing there is ever half written. The returned
 // model is then the one of the directory, to be closed.
 //
-// Errors that a caller may want to tell apart: *OptionError, *DivergedError,
+// Errors that a caller may want to tell apart: *settings.Error, *DivergedError,
 // *SettingsError, *evaluate.LabelError, data.ErrEmpty, and those of the context, see Fit.
 func Run(ctx context.Context, model *checkpoints.Model, trainSet, devSet *data.Dataset, o Options) (*checkpoints.Model, *Result, error) {
 	p := Problem{Build: supervised}

@@ -385,11 +385,11 @@ func TestBadInputIsOneClearLine(t *testing.T) {
 		{"label missing", label(-1), nil, nil, "training set: example 4 has no label"},
 		{"dev label", ds, label(7), nil, "development set: example 4 has label 7"},
 		{"other labels", other, nil, nil, "training set: the model's labels are red, green, blue, those of the task \"text\" are a, b"},
-		{"rate", ds, nil, func(o *Options) { o.LearningRate = -1 }, "lr -1"},
-		{"class weights", ds, nil, func(o *Options) { o.ClassWeights = []float64{1, 2} }, "class-weights [1 2]: want one for each of the 3 labels (red, green, blue)"},
-		{"patience", ds, nil, func(o *Options) { o.Patience = 2 }, "patience 2: want a development set"},
-		{"length", ds, nil, func(o *Options) { o.MaxLength = 65 }, "max-length 65: want at most the model's 64 positions"},
-		{"log", ds, nil, func(o *Options) { o.Log = "testdata/data.json/log" }, "log: mkdir testdata/data.json"},
+		{"rate", ds, nil, func(o *Options) { o.LearningRate = -1 }, "LearningRate: -1"},
+		{"class weights", ds, nil, func(o *Options) { o.ClassWeights = []float64{1, 2} }, "ClassWeights: [1 2], expected one for each of the 3 labels (red, green, blue)"},
+		{"patience", ds, nil, func(o *Options) { o.Patience = 2 }, "Patience: 2, expected a development set"},
+		{"length", ds, nil, func(o *Options) { o.MaxLength = 65 }, "MaxLength: 65, expected at most the model's 64 positions"},
+		{"log", ds, nil, func(o *Options) { o.Log = "testdata/data.json/log" }, "Log: mkdir testdata/data.json"},
 	} {
 		o := quick()
 		if c.change != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/settings"
 )
 
 // SeedsResult tells how a run goes under several seeds.
@@ -22,22 +23,22 @@ type SeedsResult struct {
 }
 
 // RunSeeds does Run under the seeds Options.Seed, Options.Seed+1, ..., as many
-// as count says. Each run has directories of its own: seed-1, seed-2, ... in
+// as the argument seeds says. Each run has directories of its own: seed-1, seed-2, ... in
 // Output and in TensorBoard; likewise the logs. It wants a development set. With
 // Options.Resume, runs that are finished are not done again.
-func RunSeeds(ctx context.Context, model *checkpoints.Model, trainSet, devSet *data.Dataset, o Options, count int) (*SeedsResult, error) {
-	if count < 1 || count > maxSeeds {
-		return nil, fmt.Errorf("%s: %w", o.stage(), &OptionError{"seeds", count, fmt.Sprintf("a positive number of runs, %d at most", maxSeeds)})
+func RunSeeds(ctx context.Context, model *checkpoints.Model, trainSet, devSet *data.Dataset, o Options, seeds int) (*SeedsResult, error) {
+	if seeds < 1 || seeds > maxSeeds {
+		return nil, fmt.Errorf("%s: %w", o.stage(), settings.Wrong("seeds", seeds, "a positive number of runs, %d at most", maxSeeds))
 	}
 	if devSet == nil {
-		return nil, fmt.Errorf("%s: %w", o.stage(), &OptionError{"seeds", count, "a development set to compare by"})
+		return nil, fmt.Errorf("%s: %w", o.stage(), settings.Wrong("seeds", seeds, "a development set to compare by"))
 	}
 	ctx, release, err := o.Claim(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.stage(), err)
 	}
 	defer release()
-	parts := make([]Options, count)
+	parts := make([]Options, seeds)
 	for i := range parts {
 		seed := o.Seed + uint64(i)
 		parts[i] = o.Part(seedDir(fmt.Sprint(seed)))
@@ -59,7 +60,7 @@ func RunSeeds(ctx context.Context, model *checkpoints.Model, trainSet, devSet *d
 		r.Metric = result.Metric
 		r.Seeds, r.Results = append(r.Seeds, one.Seed), append(r.Results, result)
 		for name, v := range result.Best.Metrics {
-			r.Mean[name] += v / float64(count)
+			r.Mean[name] += v / float64(seeds)
 		}
 	}
 	for name, mean := range r.Mean {
@@ -68,7 +69,7 @@ func RunSeeds(ctx context.Context, model *checkpoints.Model, trainSet, devSet *d
 			d := result.Best.Metrics[name] - mean
 			squares += d * d
 		}
-		r.Spread[name] = math.Sqrt(squares / float64(max(1, count-1)))
+		r.Spread[name] = math.Sqrt(squares / float64(max(1, seeds-1)))
 	}
 	return r, nil
 }

@@ -91,7 +91,7 @@ func newBench() *cobra.Command {
 			}
 			trainOptions := trainBenchOptions(batch, precision, teacherPrecision, attention)
 			if err := trainOptions.Validate(); err != nil {
-				return usagef("--%w", err)
+				return err
 			}
 			m, err := openModel(c, modelFlags{"model", "config"}, model, configFile, 1, false)
 			if err != nil {
@@ -160,6 +160,7 @@ func newBench() *cobra.Command {
 	f.IntVar(&instances, "instances", 1, "engines that run at the same time, each with --threads threads")
 	f.BoolVar(&training, "train", false, "measure training steps instead")
 	f.IntVar(&steps, "steps", 10, "training steps to measure")
+	refuseZero(f, "batch", "seq", "instances", "steps")
 	f.StringVar(&teacher, "teacher", "", "`MODEL` to distill from in the training steps: hidden states and soft labels")
 	f.StringVar(&teacherConfig, "teacher-config", "", "config.json `FILE`: a teacher of this shape with random weights")
 	f.BoolVar(&attention, "attention", false, "attention scores, too, are distilled from the teacher (TinyBERT)")

@@ -94,7 +94,7 @@ says that no model is good enough, or none at the target. A target that no stude
 				err = recipe.Validate()
 			}
 			if err != nil {
-				return usageError{byFlag(c, err)}
+				return usageError{recipeByFlag(c, err)}
 			}
 			if printRecipe {
 				if common.json {
@@ -116,7 +116,7 @@ says that no model is good enough, or none at the target. A target that no stude
 				Output: output, Threads: common.threads, Progress: common.progress(),
 			})
 			if err != nil && !errors.Is(err, compress.ErrMaxDrop) {
-				return byFlag(c, err)
+				return recipeByFlag(c, err)
 			}
 			if common.json {
 				return errors.Join(printJSON(report), err)
@@ -137,12 +137,13 @@ says that no model is good enough, or none at the target. A target that no stude
 	f.Float64Var(&maxDrop, "max-drop", 0, "prune on until the metric has lost this many `POINTS` (0.5 of 100) against the teacher")
 	f.Float64Var(&targetMS, "target-ms", 0, "prune until the int8 engine takes this many `MILLISECONDS` a call, on one thread")
 	f.Float64Var(&targetSpeedup, "target-speedup", 0, "prune until it is this many times as fast as the teacher in f32, on one thread")
+	refuseZero(f, "instances", "target-ms", "target-speedup")
 	f.Uint64Var(&seed, "seed", 1, "seed of everything that is drawn")
 	return c
 }
 
-// byFlag names a wrong setting of a recipe as the flag that it was given by.
-func byFlag(c *cobra.Command, err error) error {
+// recipeByFlag names a wrong setting of a recipe as the flag that it was given by.
+func recipeByFlag(c *cobra.Command, err error) error {
 	var setting *compress.SettingError
 	if errors.As(err, &setting) {
 		if flag := strings.ReplaceAll(setting.Setting, "_", "-"); c.Flags().Changed(flag) {

@@ -114,7 +114,7 @@ func TestEveryKindOfTaskFromFileToAnswer(t *testing.T) {
 			for _, flags := range [][]string{{"--importance", "exact"}, {"--importance", "fisher", "--predictions"}, {"--importance", "magnitude", "--recover", "--steps", "2"}} {
 				os.RemoveAll(pruned)
 				code, _, stderr := execute(t, append(append([]string{"prune", "--model", out, "--heads", "1", "--ffn", "8", "-o", pruned}, flags...), args...)...)
-				switch refused := map[string]string{"mlm--importance": "depends on the masks", "regression--predictions": "want false for a regression"}; {
+				switch refused := map[string]string{"mlm--importance": "depends on the masks", "regression--predictions": "expected false for a regression"}; {
 				case c.task == "mlm" && flags[1] != "magnitude":
 					if code != exitFailure || !strings.Contains(stderr, refused["mlm--importance"]) {
 						t.Errorf("%v: %s", flags, stderr)

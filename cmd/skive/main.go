@@ -11,22 +11,18 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/compress"
-	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/internal/interrupt"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/internal/mapped"
-	"github.com/skive-ml/skive/train"
 )
 
 // Exit codes.
@@ -123,15 +119,7 @@ func run(ctx context.Context, args []string) (code int) {
 	if err == nil {
 		return 0
 	}
-	// A setting that is found wrong below is named as its flag is.
-	var setting *train.OptionError
-	if errors.As(err, &setting) && c.Flags().Lookup(setting.Option) != nil {
-		err = usagef("--%w", setting)
-	}
-	var length *evaluate.LengthError
-	if errors.As(err, &length) && c.Flags().Lookup("max-length") != nil {
-		err = usagef("--%w", length)
-	}
+	err = byFlag(c, err)
 	fmt.Fprintf(os.Stderr, "skive: %s%s\n", oneLine(err), advice(c, args, err))
 	var usage usageError
 	if errors.As(err, &usage) {
@@ -196,33 +184,6 @@ func newRoot() *cobra.Command {
 	}
 	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	return root
-}
-
-// positive are the flags whose 0 would be taken for "not given" although it asks
-// for something that is not there.
-var positive = []string{
-	"accumulate", "augment-candidates", "batch", "batch-size", "batch-tokens", "epochs", "eval-every", "ffn", "heads", "hidden",
-	"importance-examples", "instances", "layer-decay", "layers", "max-length", "patience", "relation-heads", "rounds", "save-every", "seeds",
-	"seq", "steps", "target-flops", "target-ms", "target-speedup", "temperature", "temperature-end",
-}
-
-// checkValues refuses flags that are empty, as one is that was made of an unset
-// variable of a shell: a command would take it as not given. So it would with a 0
-// where that means nothing.
-func checkValues(flags *pflag.FlagSet) (err error) {
-	flags.Visit(func(f *pflag.Flag) {
-		if n, e := strconv.ParseFloat(f.Value.String(), 64); err == nil && e == nil && n == 0 && slices.Contains(positive, f.Name) {
-			err = usagef("--%s: 0, expected more; without the flag it is the default", f.Name)
-		}
-		values := []string{f.Value.String()}
-		if s, ok := f.Value.(pflag.SliceValue); ok {
-			values = s.GetSlice()
-		}
-		if err == nil && slices.Contains(values, "") {
-			err = usagef("--%s is empty", f.Name)
-		}
-	})
-	return err
 }
 
 // checkArguments makes cobra's complaints about the arguments of a command and

@@ -157,9 +157,9 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"size of the cache", []string{"distill", "--cache-max", "4X"}, exitUsage, "--cache-max"},
 		{"temperature schedule", []string{"distill", "--teacher", missing, "--layers", "1", "--task", "sst2", "--train", good, "--dev", good, "-o", missing, "--temperature-schedule", "linear"}, exitUsage, "--temperature-end"},
 		{"end of a constant temperature", []string{"distill", "--teacher", missing, "--layers", "1", "--task", "sst2", "--train", good, "--dev", good, "-o", missing, "--temperature-end", "2"}, exitUsage, "--temperature-schedule"},
-		{"a weight that is none", []string{"distill", "--teacher", missing, "--layers", "1", "--task", "sst2", "--train", good, "--dev", good, "-o", missing, "--hidden-loss", "nan"}, exitUsage, "--hidden-loss NaN"},
-		{"a stage's weight below 0", []string{"distill", "--teacher", model, "--layers", "1", "--stages", write("stages.yaml", "- {name: a, hidden: -1}"), "--task", "sst2", "--train", good, "--dev", good, "-o", missing}, exitFailure, "stage a: hidden -1"},
-		{"a teacher's weight below 0", []string{"distill", "--teacher", model, "--teacher-weights=-1", "--layers", "1", "--task", "sst2", "--train", good, "--dev", good, "-o", missing}, exitUsage, "--teacher-weights -1"},
+		{"a weight that is none", []string{"distill", "--teacher", missing, "--layers", "1", "--task", "sst2", "--train", good, "--dev", good, "-o", missing, "--hidden-loss", "nan"}, exitUsage, "--hidden-loss: NaN"},
+		{"a stage's weight below 0", []string{"distill", "--teacher", model, "--layers", "1", "--stages", write("stages.yaml", "- {name: a, hidden: -1}"), "--task", "sst2", "--train", good, "--dev", good, "-o", missing}, exitFailure, "Stages[0].Hidden: -1"},
+		{"a teacher's weight below 0", []string{"distill", "--teacher", model, "--teacher-weights=-1", "--layers", "1", "--task", "sst2", "--train", good, "--dev", good, "-o", missing}, exitUsage, "--teacher-weights: -1"},
 		{"losses beside stages", []string{"distill", "--teacher", missing, "--layers", "1", "--task", "sst2", "--train", good, "--dev", good, "-o", missing, "--stages", "tinybert", "--attention", "0.5"}, exitUsage, "--attention"},
 		{"setting of a loss that is not weighed", []string{"distill", "--teacher", missing, "--layers", "1", "--task", "sst2", "--train", good, "--dev", good, "-o", missing, "--hidden-map", "last"}, exitUsage, "--hidden-loss"},
 		{"temperature of a general distillation", []string{"distill", "--general", "--teacher", missing, "--text", good, "--layers", "1", "-o", missing, "--relations", "1", "--temperature", "2"}, exitUsage, "--soft"},
@@ -175,7 +175,7 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"training without recovery", []string{"prune", "--model", missing, "-o", missing, "--heads", "2", "--lr", "1"}, exitUsage, "--lr goes with --recover"},
 		{"a cost without target", []string{"prune", "--model", missing, "-o", missing, "--heads", "2", "--seq", "9"}, exitUsage, "--seq"},
 		{"activation", []string{"prune", "--model", missing, "-o", missing, "--activation", "tanh"}, exitUsage, "--activation"},
-		{"training for int4", []string{"train", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--quantize-aware", "int4"}, exitUsage, `--quantize-aware "int4": want dynamic or static`},
+		{"training for int4", []string{"train", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--quantize-aware", "int4"}, exitUsage, `--quantize-aware: "int4", expected dynamic or static`},
 		{"int8 embeddings in float training", []string{"distill", "--teacher", missing, "--layers", "1", "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--quantize-embeddings"}, exitUsage, "--quantize-embeddings"},
 		{"class weights", []string{"train", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--class-weights", "1,-2"}, exitUsage, "--class-weights"},
 		{"seeds", []string{"train", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--seeds", "0"}, exitUsage, "--seeds"},
@@ -202,11 +202,11 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"no text", training("mlm", "blank.txt"), exitFailure, "blank.txt: no examples"},
 		{"another head", training("stsb", "pairs.tsv"), exitFailure, `the model's head does single_label_classification, the task "stsb" is regression`},
 		{"other labels", training("sst2", "good.tsv"), exitFailure, "the model's labels are red, green, blue"},
-		{"longer than the model", training("text", "red.csv", "--max-length", "65"), exitUsage, "--max-length 65: want at most the model's 64 positions"},
+		{"longer than the model", training("text", "red.csv", "--max-length", "65"), exitUsage, "--max-length: 65, expected at most the model's 64 positions"},
 		{"choices for a classifier", []string{"eval", "--model", model, "--task", "copa", "--data", filepath.Join(dir, "copa.jsonl")}, exitFailure, "multiple_choice"},
 		{"predictions longer than the model", []string{"predict", "--model", model, "--max-length", "65"}, exitUsage, "--max-length"},
 		{"predictions of fewer than no tokens", []string{"predict", "--model", model, "--max-length", "-1"}, exitUsage, "--max-length"},
-		{"evaluation longer than the model", []string{"eval", "--model", model, "--task", "text", "--data", filepath.Join(dir, "red.csv"), "--max-length", "65"}, exitUsage, "--max-length 65"},
+		{"evaluation longer than the model", []string{"eval", "--model", model, "--task", "text", "--data", filepath.Join(dir, "red.csv"), "--max-length", "65"}, exitUsage, "--max-length: 65"},
 		{"calibration longer than the model", []string{"quantize", "--model", model, "-o", filepath.Join(dir, "q.skive"), "--calibrate", good, "--max-length", "65"}, exitUsage, "--max-length: 65"},
 		{"too many threads", []string{"eval", "--threads", "5000"}, exitUsage, "--threads"},
 		{"a directory for a quantized model", []string{"quantize", "--model", missing, "-o", dir}, exitFailure, "--output: " + dir + " is a directory"},
@@ -245,7 +245,7 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"a map of no loss", []string{"distill", "--teacher", model, "--layers", "1", "--hidden-map", "last", "--task", "text", "--train", words, "--dev", words, "-o", out}, exitUsage, "--hidden-map goes with --hidden-loss"},
 		{"weights of a given student", []string{"distill", "--teacher", model, "--student", model, "--init", "random", "--task", "text", "--train", words, "--dev", words, "-o", out}, exitUsage, "--init"},
 		{"general with two teachers", []string{"distill", "--general", "--teacher", model, "--teacher", model, "--layers", "1", "--text", good, "--relations", "1", "-o", out}, exitUsage, "--teacher: 2 teachers"},
-		{"a student wider than the teacher", []string{"distill", "--teacher", model, "--layers", "1", "--heads", "9", "--task", "text", "--train", words, "--dev", words, "-o", out}, exitUsage, "--heads 9"},
+		{"a student wider than the teacher", []string{"distill", "--teacher", model, "--layers", "1", "--heads", "9", "--task", "text", "--train", words, "--dev", words, "-o", out}, exitUsage, "--heads: 9"},
 		{"tuning of nothing pruned", []string{"prune", "--model", model, "--layers", "1", "--tune", "--task", "text", "--train", words, "-o", out}, exitUsage, "--tune"},
 		{"a ranking of nothing", []string{"prune", "--model", model, "--prune-vocab", "--global", "--task", "text", "--train", words, "-o", out}, exitUsage, "--global"},
 		{"predictions for nothing", []string{"prune", "--model", model, "--prune-vocab", "--predictions", "--task", "text", "--train", words, "-o", out}, exitUsage, "--predictions"},
@@ -334,21 +334,6 @@ func TestVersionAndVerbose(t *testing.T) {
 	code, stdout, stderr := execute(t, "inspect", "-v", model)
 	if code != 0 || !strings.Contains(stdout, "classifier.weight") || !strings.Contains(stderr, compress.ThisMachine().String()) {
 		t.Errorf("-v: exit %d, %s%s", code, stdout, stderr)
-	}
-}
-
-func TestSizesInBytes(t *testing.T) {
-	for text, want := range map[string]int64{"0": 0, "17": 17, "500M": 500 << 20, "4G": 4 << 30, "4GiB": 4 << 30, "2kb": 2 << 10} {
-		var b bytesFlag
-		if err := b.Set(text); err != nil || int64(b) != want {
-			t.Errorf("%s: %d, error %v, want %d", text, b, err, want)
-		}
-	}
-	for _, text := range []string{"", "-1", "G", "4X", "1.5G", "99999999999G"} {
-		var b bytesFlag
-		if err := b.Set(text); err == nil {
-			t.Errorf("%q: no error", text)
-		}
 	}
 }
 

@@ -91,6 +91,7 @@ embedding as a JSON array: of texts that are cut, and begin, as the files of a s
 	f.StringVar(&embedding, "embedding", "", "mean or cls: write embeddings of unit length instead of labels; model: those of the model's modules.json")
 	f.StringVar(&prompt, "prompt", "", "`NAME` of a prompt of the model to put before each text, none for none (default the model's default_prompt_name)")
 	f.IntVar(&maxLength, "max-length", 0, "truncate inputs to this number of tokens (default the model's maximum, for embeddings its max_seq_length)")
+	refuseZero(f, "max-length")
 	f.BoolVar(&noMap, "no-mmap", false, "copy what would stay in the mapped file: the model's file may then change meanwhile")
 	return c
 }

@@ -10,18 +10,18 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/compress"
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/pruning"
+	"github.com/skive-ml/skive/train"
 )
 
 // pruneFlags are the flags of skive prune.
 type pruneFlags struct {
 	task     taskFlags
-	recovery trainingFlags
+	recovery train.Options
 	model    string
 
 	importance, importanceOut string
@@ -45,7 +45,7 @@ type pruneFlags struct {
 }
 
 func newPrune() *cobra.Command {
-	var p pruneFlags
+	p := pruneFlags{recovery: train.Defaults()}
 	c := &cobra.Command{
 		Use:   "prune",
 		Short: "Remove the least important heads, feed-forward units, layers and sub-words",
@@ -91,10 +91,14 @@ again. Where a model or a run is there already, prune ends at once unless --resu
 	f.BoolVar(&p.recover, "recover", false, "distill the whole model into the pruned one")
 	f.IntVar(&p.rounds, "rounds", 1, "cuts, each followed by --recover")
 	p.task.register(f, true)
-	p.recovery.register(f)
+	addTraining(f, &p.recovery, ofLabels...)
 	f.Lookup("output").Usage = "`DIR` for the pruned model"
 	f.Lookup("overwrite").Usage = "replace a model that is there already"
 	f.Lookup("resume").Usage = "go on with what was stopped in the output directory; without that, begin it"
+	ofFields(f, "importance", "Method")
+	ofFields(f, "layers", "keep")
+	ofFields(f, "seq", "Tokens")
+	refuseZero(f, "heads", "ffn", "layers", "rounds", "seq", "importance-examples", "target-ms", "target-speedup", "target-flops")
 	return c
 }
 
@@ -134,18 +138,11 @@ func (p *pruneFlags) check(c *cobra.Command) error {
 		}
 	}
 	if !p.recover {
-		var t trainingFlags
-		training := pflag.NewFlagSet("", pflag.ContinueOnError)
-		t.register(training)
-		var idle string
-		training.VisitAll(func(f *pflag.Flag) {
-			// Importance has batches, too.
-			if given(f.Name) && !slices.Contains([]string{"output", "overwrite", "resume", "batch-size"}, f.Name) {
-				idle = f.Name
+		// Importance has batches, too, and texts have a limit.
+		for _, s := range p.recovery.Settings().Without("output", "overwrite", "resume", "batch-size", "max-length", "threads") {
+			if given(s.Name) {
+				return usagef("--%s goes with --recover", s.Name)
 			}
-		})
-		if idle != "" {
-			return usagef("--%s goes with --recover", idle)
 		}
 	}
 	sizes := given("heads") || given("ffn")
@@ -199,7 +196,7 @@ func (p *pruneFlags) check(c *cobra.Command) error {
 	}
 	method, err := pruning.ParseMethod(p.importance)
 	if err != nil {
-		return usagef("--importance: %w", err)
+		return err
 	}
 	if costs == 1 {
 		if method != pruning.Fisher {
@@ -262,10 +259,12 @@ func (p *pruneFlags) plan() (compress.Plan, error) {
 		return plan, err
 	}
 	recovering := distill.Defaults()
-	stage := recovering.Stage
-	if recovering.Options, err = p.recovery.options(p.task.maxLength); err != nil {
+	completeTraining(&p.recovery, p.task.maxLength)
+	if err := p.recovery.Validate(); err != nil {
 		return plan, err
 	}
+	stage := recovering.Stage
+	recovering.Options = p.recovery
 	if recovering.Stage = stage; p.recover {
 		plan.Recover = &recovering
 	}
@@ -288,7 +287,7 @@ func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	release, err := p.recovery.claimOutputs(c, func(dir string) error {
+	release, err := claimOutputs(c, p.recovery, func(dir string) error {
 		return compress.CheckPruned(dir, plan.Members()...)
 	})
 	if err != nil {

@@ -98,7 +98,7 @@ func TestPruneRefuses(t *testing.T) {
 		"a slow target":   {[]string{"--model", model, "--target-speedup", "0.5"}, 2, []string{"--target-speedup", "above 1"}},
 		"a member twice":  {[]string{"--model", model, "--family", "1.2,1.20"}, 2, []string{"--family", `"1.20" twice`}},
 		"an empty family": {[]string{"--model", model, "--family", ""}, 2, []string{"--family", "empty"}},
-		"no such numbers": {[]string{"--model", model, "--heads", "9"}, 2, []string{"heads 9"}},
+		"no such numbers": {[]string{"--model", model, "--heads", "9"}, 2, []string{"heads: 9"}},
 	} {
 		out := filepath.Join(dir, "out")
 		args := append([]string{"prune", "--task", "text", "--train", set, "-o", out, "--threads", "1"}, c.flags...)

@@ -33,6 +33,7 @@ func (t *taskFlags) register(f *pflag.FlagSet, training bool) {
 	f.StringVar(&t.pair, "pair-column", "text_pair", "column of the second text, for the task text")
 	f.StringVar(&t.label, "label-column", "label", "column of the label, for the task text")
 	f.IntVar(&t.maxLength, "max-length", 0, "truncate inputs to this number of tokens (default the model's maximum)")
+	refuseZero(f, "max-length")
 }
 
 // named is the task that --task names.

@@ -11,79 +11,34 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/head"
-	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/train"
 )
 
-// trainingFlags are alike for train and distill.
-type trainingFlags struct {
-	train.Options
-	schedule string
+// ofLabels are the settings that only training on labels has.
+var ofLabels = []string{"class-weights", "label-smoothing"}
+
+// addTraining makes the flags that train, distill and prune share, but for the named
+// ones. The limit of length is a flag of the task.
+func addTraining(f *pflag.FlagSet, o *train.Options, without ...string) {
+	addSettings(f, o.Settings().Without(append(without, "max-length")...))
 }
 
-func (t *trainingFlags) register(f *pflag.FlagSet) {
-	o := train.Defaults()
-	f.IntVar(&t.Epochs, "epochs", o.Epochs, "passes over the training set")
-	f.IntVar(&t.Steps, "steps", 0, "optimizer steps (default from --epochs)")
-	f.IntVar(&t.BatchSize, "batch-size", 0, fmt.Sprintf("examples in a batch (default %d)", train.DefaultBatchSize))
-	f.IntVar(&t.BatchTokens, "batch-tokens", 0, "tokens in a batch, instead of --batch-size")
-	f.IntVar(&t.Accumulate, "accumulate", 1, "batches whose gradients make up one step")
-	f.Float64Var(&t.LearningRate, "lr", o.LearningRate, "peak learning rate")
-	f.BoolVar(&t.Recompute, "recompute", false, "compute activations again in the backward pass: less memory, the same results")
-	f.StringVar(&t.schedule, "schedule", string(o.Schedule), "linear, cosine or constant")
-	f.Float64Var(&t.LayerDecay, "layer-decay", 1, "factor of the learning rate from each layer to the one below")
-	f.Float64Var(&t.Warmup, "warmup", o.Warmup, "share of the steps over which the rate rises")
-	f.Float64Var(&t.WeightDecay, "weight-decay", o.WeightDecay, "decoupled weight decay")
-	f.Float64Var(&t.MaxGradNorm, "max-grad-norm", o.MaxGradNorm, "clip the global gradient norm; 0 does not")
-	f.Float64Var(&t.Dropout, "dropout", o.Dropout, "dropout probability (default the model's)")
-	f.Lookup("dropout").DefValue = "0" // what the help does not print
-	f.StringVar(&t.QuantizeAware, "quantize-aware", "", "train the model that int8 serves, with the int8 engine's arithmetic: dynamic, or static with learned scales")
-	f.BoolVar(&t.QuantizeEmbeddings, "quantize-embeddings", false, "with --quantize-aware: word and position embeddings in int8, too, as skive quantize --embeddings makes them")
-	f.StringVar(&t.Precision, "precision", infer.F32, "f32, or bf16 for the encoder's products; weights and sums stay f32")
-	f.BoolVar(&t.NoShuffle, "no-shuffle", false, "consecutive examples in file order")
-	f.IntVar(&t.SaveEvery, "save-every", 0, "steps between saved states (default each epoch)")
-	f.IntVar(&t.EvalEvery, "eval-every", 0, "steps between evaluations (default each epoch)")
-	f.IntVar(&t.Patience, "patience", 0, "stop after so many evaluations without a better model (default never)")
-	f.BoolVar(&t.KeepLast, "keep-last", false, "save the last model too, in last/ of the output directory")
-	f.Uint64Var(&t.Seed, "seed", o.Seed, "seed of the order of examples, fresh weights and dropout")
-	f.StringVar(&t.Log, "log", "", "write one JSON line a step to `FILE`; a resumed run continues it")
-	f.StringVar(&t.TensorBoard, "tensorboard", "", "write an event file for TensorBoard to `DIR`")
-	f.BoolVar(&t.Resume, "resume", false, "go on with the run in the output directory; without one there, begin it")
-	overwriteFlag(f, &t.Overwrite)
-	f.Lookup("overwrite").Usage = "begin anew where there is another run, or a model, already"
-	f.StringVarP(&t.Output, "output", "o", "", "`DIR` for the best model and the training state")
-}
-
-// options completes the settings.
-func (t *trainingFlags) options(maxLength int) (train.Options, error) {
-	o := t.Options
-	d := train.Defaults()
-	o.Beta1, o.Beta2, o.Epsilon = d.Beta1, d.Beta2, d.Epsilon
+// completeTraining adds what other flags say.
+func completeTraining(o *train.Options, maxLength int) {
 	o.MaxLength, o.Threads, o.Progress = maxLength, common.threads, common.progress()
-	var err error
-	if o.Schedule, err = train.ParseSchedule(t.schedule); err != nil {
-		return o, usagef("--%w", err)
-	}
-	if err := o.Validate(); err != nil {
-		return o, usagef("--%w", err)
-	}
-	return o, nil
 }
 
 // claimOutputs reserves what a run writes, tries to write there, and checks what
 // is there: its output directory, with free, --log and --tensorboard.
-func (t *trainingFlags) claimOutputs(c *cobra.Command, free func(dir string) error) (release func(), err error) {
-	release, err = claimOutput(c, t.Output, checkOutput, unless(t.Resume || t.Overwrite, free))
+func claimOutputs(c *cobra.Command, o train.Options, free func(dir string) error) (release func(), err error) {
+	release, err = claimOutput(c, o.Output, checkOutput, unless(o.Resume || o.Overwrite, free))
 	if err != nil {
 		return nil, err
 	}
-	beside := t.Options
-	beside.Output = ""
-	if err = t.tryBeside(); err == nil {
-		if err = beside.CheckOutputs(); err != nil {
-			err = fmt.Errorf("--%w", err)
-		}
+	if err = tryBeside(o); err == nil {
+		o.Output = ""
+		err = o.CheckOutputs()
 	}
 	if err != nil {
 		release()
@@ -93,19 +48,19 @@ func (t *trainingFlags) claimOutputs(c *cobra.Command, free func(dir string) err
 }
 
 // tryBeside tries to write to --log and --tensorboard.
-func (t *trainingFlags) tryBeside() error {
-	if t.Log != "" {
-		switch info, err := os.Stat(t.Log); {
+func tryBeside(o train.Options) error {
+	if o.Log != "" {
+		switch info, err := os.Stat(o.Log); {
 		case err != nil:
-			if err := checkOutput("log", filepath.Dir(t.Log)); err != nil {
+			if err := checkOutput("log", filepath.Dir(o.Log)); err != nil {
 				return err
 			}
 		case info.IsDir():
-			return fmt.Errorf("--log: %s is a directory, expected the name of a file", t.Log)
+			return fmt.Errorf("--log: %s is a directory, expected the name of a file", o.Log)
 		}
 	}
-	if t.TensorBoard != "" {
-		return checkOutput("tensorboard", t.TensorBoard)
+	if o.TensorBoard != "" {
+		return checkOutput("tensorboard", o.TensorBoard)
 	}
 	return nil
 }
@@ -113,7 +68,7 @@ func (t *trainingFlags) tryBeside() error {
 func newTrain() *cobra.Command {
 	var (
 		task              taskFlags
-		flags             trainingFlags
+		o                 = train.Defaults()
 		model, configFile string
 		seeds             int
 	)
@@ -134,14 +89,14 @@ of one that was not. Where a run or a model is there already, train ends at once
 			if err := require(c, required...); err != nil {
 				return err
 			}
-			o, err := flags.options(task.maxLength)
-			if err != nil {
+			completeTraining(&o, task.maxLength)
+			if err := o.Validate(); err != nil {
 				return err
 			}
 			if seeds < 1 {
 				return usagef("--seeds: %d, expected 1 or more", seeds)
 			}
-			release, err := flags.claimOutputs(c, train.CheckOutput)
+			release, err := claimOutputs(c, o, train.CheckOutput)
 			if err != nil {
 				return err
 			}
@@ -172,12 +127,10 @@ of one that was not. Where a run or a model is there already, train ends at once
 	c.Flags().StringVar(&model, "model", "", "`MODEL` to fine-tune")
 	c.Flags().StringVar(&configFile, "config", "", "config.json `FILE` beside a tokenizer: train from scratch")
 	task.register(c.Flags(), true)
-	flags.register(c.Flags())
+	addTraining(c.Flags(), &o)
 	f := c.Flags()
-	f.Float64SliceVar(&flags.ClassWeights, "class-weights", nil, "`WEIGHTS` of the labels in the loss, separated by commas (default equal)")
-	f.Lookup("class-weights").DefValue = ""
-	f.Float64Var(&flags.LabelSmoothing, "label-smoothing", 0, "share of the target that is spread over all labels")
 	f.IntVar(&seeds, "seeds", 1, "train under so many seeds from --seed on, in seed-N/ each; mean and spread of the metric")
+	refuseZero(f, "seeds")
 	return c
 }
 

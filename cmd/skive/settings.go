@@ -1,0 +1,179 @@
+package main
+
+import (
+	"encoding"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/skive-ml/skive/settings"
+)
+
+// Annotations of a flag: the paths of the fields that it sets, by which errors find
+// it, and whether 0 may not be given, since it would be taken for "not given".
+const (
+	fields  = "fields"
+	notZero = "not zero"
+)
+
+// reference is another setting in a line of help.
+var reference = regexp.MustCompile(`\{([\w-]+)\}`)
+
+// addSettings makes flags of the settings that have a line of help. The values that
+// they have are the defaults.
+func addSettings(f *pflag.FlagSet, table settings.Table) {
+	for _, s := range table {
+		if s.Doc == "" {
+			continue
+		}
+		name, doc, short := flagName(s), reference.ReplaceAllString(s.Doc, "--$1"), ""
+		if name == "output" {
+			short = "o"
+		}
+		switch v := s.Value.(type) {
+		case *bool:
+			f.BoolVarP(v, name, short, *v, doc)
+		case *int:
+			f.IntVarP(v, name, short, *v, doc)
+		case *uint64:
+			f.Uint64VarP(v, name, short, *v, doc)
+		case *float64:
+			f.Float64VarP(v, name, short, *v, doc)
+		case *string:
+			f.StringVarP(v, name, short, *v, doc)
+		case *[]int:
+			f.IntSliceVarP(v, name, short, *v, doc)
+		case *[]float64:
+			f.Float64SliceVarP(v, name, short, *v, doc)
+		case encoding.TextUnmarshaler:
+			f.VarP(textFlag{v}, name, short, doc)
+		default:
+			panic(fmt.Sprintf("--%s: no flag can be a %T", name, v))
+		}
+		if flag := f.Lookup(name); strings.Contains(doc, "(default ") && flag.Value.Type() != "string" {
+			flag.DefValue = "0" // which help does not print: the line says it
+		}
+		ofFields(f, name, s.Field)
+		if s.NotZero {
+			refuseZero(f, name)
+		}
+	}
+}
+
+// flagName is the name of a setting on the command line.
+func flagName(s settings.Setting) string {
+	if s.Flag != "" {
+		return s.Flag
+	}
+	return s.Name
+}
+
+// ofFields says which fields a flag sets that is in no table.
+func ofFields(f *pflag.FlagSet, name string, paths ...string) {
+	f.SetAnnotation(name, fields, paths) // fails for an unknown flag alone
+}
+
+// refuseZero says that 0 may not be given for some flags.
+func refuseZero(f *pflag.FlagSet, names ...string) {
+	for _, name := range names {
+		f.SetAnnotation(name, notZero, nil)
+	}
+}
+
+// textFlag is the flag of a value that has a form as text.
+type textFlag struct{ encoding.TextUnmarshaler }
+
+func (t textFlag) Set(s string) error { return t.UnmarshalText([]byte(s)) }
+func (t textFlag) String() string     { return fmt.Sprint(t.TextUnmarshaler) }
+func (t textFlag) Type() string       { return "string" }
+
+// flagOf returns the name of the flag that sets a field, "" if there is none. A flag
+// that is called as the field is needs no annotation.
+func flagOf(c *cobra.Command, path string) string {
+	var found string
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		for _, field := range f.Annotations[fields] {
+			if path == field || strings.HasPrefix(path, field+"[") {
+				found = f.Name
+			}
+		}
+	})
+	if found == "" && c.Flags().Lookup(kebab(path)) != nil {
+		found = kebab(path)
+	}
+	return found
+}
+
+// kebab is the name of a flag that is called as a field is: max-length for MaxLength.
+func kebab(field string) string {
+	var b strings.Builder
+	for i, r := range field {
+		if i > 0 && unicode.IsUpper(r) {
+			b.WriteByte('-')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}
+
+// byFlag calls a setting that cannot be carried out as its flag is called. It is an
+// error of usage where nothing but the value is wrong.
+func byFlag(c *cobra.Command, err error) error {
+	var wrong *settings.Error
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	name := flagOf(c, wrong.Field)
+	switch {
+	case name == "":
+		return err
+	case errors.Unwrap(wrong.Err) != nil:
+		return fmt.Errorf("--%s: %w", name, wrong.Err)
+	}
+	return usagef("--%s: %w", name, wrong.Err)
+}
+
+// checkIdle reports a flag that has no effect, since the settings that it belongs to
+// are not set.
+func checkIdle(c *cobra.Command, table settings.Table) error {
+	for _, s := range table {
+		if !c.Flags().Changed(flagName(s)) {
+			continue
+		}
+		if of := table.Idle(s); of != nil {
+			names := make([]string, len(of))
+			for i, other := range of {
+				names[i] = "--" + flagName(other)
+			}
+			return usagef("--%s goes with %s, which is 0", flagName(s), strings.Join(names, " or "))
+		}
+	}
+	return nil
+}
+
+// checkValues refuses flags that are empty, as one is that was made of an unset
+// variable of a shell: a command would take it as not given. So it would with a 0
+// where that means nothing.
+func checkValues(flags *pflag.FlagSet) (err error) {
+	flags.Visit(func(f *pflag.Flag) {
+		_, refused := f.Annotations[notZero]
+		if n, e := strconv.ParseFloat(f.Value.String(), 64); err == nil && e == nil && n == 0 && refused {
+			err = usagef("--%s: 0, expected more; without the flag it is the default", f.Name)
+		}
+		values := []string{f.Value.String()}
+		if s, ok := f.Value.(pflag.SliceValue); ok {
+			values = s.GetSlice()
+		}
+		if err == nil && slices.Contains(values, "") {
+			err = usagef("--%s is empty", f.Name)
+		}
+	})
+	return err
+}

@@ -1,0 +1,161 @@
+package distill
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/settings"
+)
+
+// Validate reports the first setting that is out of its range, as a
+// *settings.Error.
+func (o *Options) Validate() error {
+	for i, t := range o.Ensemble {
+		if !settings.NotNegative(t.Weight) {
+			return settings.Wrong(fmt.Sprintf("Ensemble[%d].Weight", i), t.Weight, wantWeight)
+		}
+	}
+	return o.Settings().Check()
+}
+
+// Settings is the table of the options.
+func (o *Options) Settings() settings.Table {
+	weighed := o.TeacherWeight > 0 || slices.ContainsFunc(o.Ensemble, func(t Teacher) bool { return t.Weight > 0 })
+	read := len(o.Ensemble) > 0 || o.Soft+o.LogitsMSE > 0
+	return slices.Concat(o.Options.Settings(), o.Losses.Settings(), settings.Table{
+		{Name: "teacher-weight", Field: "TeacherWeight", Value: &o.TeacherWeight,
+			Want: cmp.Or(
+				settings.Unless(settings.NotNegative(o.TeacherWeight), wantWeight),
+				settings.Unless(weighed || !read, "a positive weight of at least one teacher"))},
+		{Name: "teacher-precision", Field: "TeacherPrecision", Value: &o.TeacherPrecision,
+			Doc:  "f32 or bf16, as {precision}, for the teachers alone (default that of {precision})",
+			Want: settings.Unless(slices.Contains([]string{"", infer.F32, infer.BF16}, o.TeacherPrecision), "f32 or bf16")},
+		{Name: "allow-cross-tokenizer", Field: "AllowCrossTokenizer", Value: &o.AllowCrossTokenizer,
+			Doc: "distill logits between models of different tokenizers"},
+		{Name: "cache", Field: "Cache", Value: &o.Cache,
+			Doc: "`DIR` that keeps the teachers' outputs for other runs (default in the output directory, until the run is done)"},
+		{Name: "cache-max", Field: "CacheMax", Value: (*settings.Bytes)(&o.CacheMax),
+			Doc:  "`SIZE` of the teacher's hidden states that are kept, such as 500M; logits are always kept",
+			Want: settings.Unless(o.CacheMax >= 0, "a number of bytes that is not negative")},
+	})
+}
+
+const wantWeight = "a finite weight that is not negative"
+
+// Settings is the table of the losses: those with a weight, and what is set of
+// them, decide the result.
+func (l *Losses) Settings() settings.Table {
+	return slices.Concat(l.ofLogits(), l.ofLayers(), l.maps())
+}
+
+// weight is the row of a loss's weight.
+func weight(name, field string, value *float64, doc string) settings.Setting {
+	return settings.Setting{Name: name, Field: field, Value: value, Doc: doc, Decides: *value > 0, Want: settings.Unless(settings.NotNegative(*value), wantWeight)}
+}
+
+// shown is a row that recipes have in any case.
+func shown(s settings.Setting) settings.Setting {
+	s.Shown = true
+	return s
+}
+
+func (l *Losses) ofLogits() settings.Table {
+	none := !slices.ContainsFunc(append(l.predictions(), l.inner()...), func(w weighed) bool { return w.value != 0 })
+	soft := shown(weight("soft", "Soft", &l.Soft, "weight of the cross-entropy against the teacher's probabilities"))
+	soft.Want = cmp.Or(soft.Want, settings.Unless(!none, "a positive weight of at least one loss"))
+	scheduled := l.TemperatureSchedule == Linear || l.TemperatureSchedule == Cosine
+	constant := l.TemperatureSchedule == Constant || l.TemperatureSchedule == ""
+	return settings.Table{
+		soft,
+		{Name: "temperature", Field: "Temperature", Value: &l.Temperature, Shown: true, NotZero: true, With: []string{"soft"}, Decides: l.Soft > 0,
+			Doc:  "temperature of those probabilities",
+			Want: settings.Unless(l.Soft <= 0 || (l.Temperature > 0 && settings.NotNegative(l.Temperature)), "a positive number")},
+		{Name: "temperature-schedule", Field: "TemperatureSchedule", Value: &l.TemperatureSchedule, With: []string{"soft"}, Decides: l.Soft > 0 && scheduled,
+			Doc:  "constant, linear or cosine, towards {temperature-end}",
+			Want: settings.Unless(l.Soft <= 0 || scheduled || constant, "constant, linear or cosine")},
+		{Name: "temperature-end", Field: "TemperatureEnd", Value: &l.TemperatureEnd, NotZero: true, With: []string{"soft"}, Decides: l.Soft > 0 && scheduled,
+			Doc:  "temperature of the last step",
+			Want: settings.Unless(l.Soft <= 0 || !scheduled || (l.TemperatureEnd > 0 && settings.NotNegative(l.TemperatureEnd)), "a positive number")},
+		shown(weight("hard", "Hard", &l.Hard, "weight of the cross-entropy against the labels")),
+		weight("logits-mse", "LogitsMSE", &l.LogitsMSE, "weight of the squared difference of the logits"),
+	}
+}
+
+func (l *Losses) ofLayers() settings.Table {
+	states := l.Embeddings+l.Hidden > 0
+	hidden := shown(weight("hidden", "Hidden", &l.Hidden, "weight of the hidden states' distance"))
+	hidden.Flag = "hidden-loss"
+	return settings.Table{
+		shown(weight("embeddings", "Embeddings", &l.Embeddings, "weight of the distance of the embedding layers' outputs")),
+		hidden,
+		{Name: "hidden-distance", Field: "HiddenDistance", Value: &l.HiddenDistance, With: []string{"hidden", "embeddings"}, Decides: states,
+			Doc:  "mse, cosine, or pkd (normalised, of [CLS])",
+			Want: settings.Unless(!states || slices.Contains([]string{"", MSE, Cosine, PKD}, l.HiddenDistance), "mse, cosine or pkd")},
+		weight("attention", "Attention", &l.Attention, "weight of the difference of the attention"),
+		{Name: "attention-distance", Field: "AttentionDistance", Value: &l.AttentionDistance, With: []string{"attention"}, Decides: l.Attention > 0,
+			Doc:  "mse of the scores before the softmax, or cosine or ce of the maps",
+			Want: settings.Unless(l.Attention <= 0 || known(attentionDistances, l.AttentionDistance), "mse, cosine or ce")},
+		{Name: "head-means", Field: "HeadMeans", Value: &l.HeadMeans, With: []string{"attention"}, Decides: l.Attention > 0,
+			Doc: "compare the attention's means over the heads, whose numbers may then differ"},
+		weight("minilm", "MiniLM", &l.MiniLM, "weight of the last layers' attention and value relations (MiniLM)"),
+		shown(weight("relations", "Relations", &l.Relations, "weight of the query, key and value relations (MiniLMv2)")),
+		{Name: "relation-heads", Field: "RelationHeads", Value: &l.RelationHeads, NotZero: true, With: []string{"relations"}, Decides: l.Relations > 0,
+			Doc:  "heads of the relations (default the student's)",
+			Want: settings.Unless(l.RelationHeads >= 0, "a positive number, or 0 for the student's heads")},
+	}
+}
+
+func (l *Losses) maps() settings.Table {
+	return settings.Table{
+		{Name: "hidden-map", Field: "HiddenMap", Value: &l.HiddenMap, With: []string{"hidden"}, Decides: l.Hidden > 0,
+			Doc: "teacher layer of each student layer: uniform, last, skip, or pairs such as 0:2,1:5"},
+		{Name: "attention-map", Field: "AttentionMap", Value: &l.AttentionMap, With: []string{"attention"}, Decides: l.Attention > 0,
+			Doc: "as {hidden-map}, for the attention"},
+		{Name: "relation-map", Field: "RelationMap", Value: &l.RelationMap, With: []string{"relations"}, Decides: l.Relations > 0,
+			Doc: "as {hidden-map}, for the relations"},
+	}
+}
+
+// record is what a model's provenance has of the losses.
+func (l Losses) record() map[string]string {
+	l.HiddenDistance, l.AttentionDistance = cmp.Or(l.HiddenDistance, MSE), cmp.Or(l.AttentionDistance, MSE)
+	record := l.Settings().Record()
+	for _, own := range l.Own {
+		if own.Weight > 0 {
+			record[own.Name] = fmt.Sprint(own.Weight)
+		}
+	}
+	return record
+}
+
+// Settings is the table of the sizes. The width is called hidden, as the loss on
+// hidden states is: the two never stand in one table.
+func (s *Size) Settings() settings.Table {
+	size := func(name, field string, value *int, doc string) settings.Setting {
+		return settings.Setting{Name: name, Field: field, Value: value, NotZero: true, Doc: doc, Want: settings.Unless(*value >= 0, "a positive number")}
+	}
+	return settings.Table{
+		shown(size("layers", "Layers", &s.Layers, "make a student of this many layers")),
+		size("hidden", "Hidden", &s.Hidden, "hidden size of the student (default the teacher's)"),
+		size("heads", "Heads", &s.Heads, "attention heads in each of its layers (default the teacher's)"),
+		size("ffn", "Intermediate", &s.Intermediate, "feed-forward units in each of its layers (default the teacher's)"),
+	}
+}
+
+// Settings is the table of the options. Seed and Threads are those of what the
+// copies are made for.
+func (o *AugmentOptions) Settings() settings.Table {
+	return settings.Table{
+		{Name: "augment", Field: "Copies", Value: &o.Copies,
+			Doc:  "add this many copies of each example with words replaced by near ones",
+			Want: settings.Unless(o.Copies >= 1 && o.Copies <= MaxCopies, "a positive number of copies, %d at most", MaxCopies)},
+		{Name: "augment-probability", Field: "Probability", Value: &o.Probability, With: []string{"augment"},
+			Doc:  "probability of a word to be replaced",
+			Want: settings.Unless(o.Probability > 0 && o.Probability <= 1, "a probability above 0, at most 1")},
+		{Name: "augment-candidates", Field: "Candidates", Value: &o.Candidates, NotZero: true, With: []string{"augment"},
+			Doc:  "nearest or likeliest words that may replace one",
+			Want: settings.Unless(o.Candidates >= 1 && o.Candidates <= maxCandidates, "a positive number of words, %d at most", maxCandidates)},
+	}
+}
