@@ -22,6 +22,7 @@ import (
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/internal/progress"
+	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/tokenize"
 	"github.com/skive-ml/skive/train"
 )
@@ -47,7 +48,7 @@ type run struct {
 	Options
 	train, dev *data.Dataset
 	unlabeled  []data.Example
-	augmented  map[int][]data.Example // by the number of copies
+	augmented  map[string][]data.Example // by how they are made
 	teacher    *checkpoints.Model
 	inputs     string // see Report.Inputs
 	made       bool   // the output directory was not there before
@@ -85,7 +86,7 @@ func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 		return nil, err
 	}
 	defer release()
-	c := &run{Recipe: r, Options: o, augmented: map[int][]data.Example{}}
+	c := &run{Recipe: r, Options: o, augmented: map[string][]data.Example{}}
 	if c.Instances == 0 {
 		c.Instances = o.Threads
 	}
@@ -158,10 +159,10 @@ func (c *run) longest() int {
 func (c *run) load() (err error) {
 	if c.Model != "" {
 		if c.teacher, err = checkpoints.Open(c.Model); err != nil {
-			return &SettingError{"model", err}
+			return &settings.Error{Field: "Model", Err: err}
 		}
 		if c.teacher.Quantized() {
-			return settingError("model", "%s is int8, expected the f32, f16 or bf16 model that it was quantized from", c.Model)
+			return settings.Errorf("Model", "%s is int8, expected the f32, f16 or bf16 model that it was quantized from", c.Model)
 		}
 	}
 	if c.Task == "reviews" {
@@ -169,10 +170,10 @@ func (c *run) load() (err error) {
 	} else {
 		task, err := data.TaskByName(c.Task)
 		if err != nil {
-			return &SettingError{"task", err}
+			return &settings.Error{Field: "Task", Err: err}
 		}
 		if !task.Kind.OneClass() {
-			return settingError("task", "%s is %s, expected a task of one class", task.Name, strings.ReplaceAll(string(task.Kind), "_", " "))
+			return settings.Errorf("Task", "%s is %s, expected a task of one class", task.Name, strings.ReplaceAll(string(task.Kind), "_", " "))
 		}
 		columns := data.ReadOptions{TextColumn: c.TextColumn, PairColumn: c.PairColumn, LabelColumn: c.LabelColumn, RequireLabels: true}
 		var model checkpoints.Config
@@ -180,19 +181,19 @@ func (c *run) load() (err error) {
 			model = c.teacher.Config
 		}
 		if c.train, err = evaluate.ReadTraining(c.Train, task, model, columns); err != nil {
-			return &SettingError{"train", err}
+			return &settings.Error{Field: "Train", Err: err}
 		}
 		if c.dev, err = evaluate.ReadDevelopment(c.Dev, task, c.train, columns); err != nil {
-			return &SettingError{"dev", err}
+			return &settings.Error{Field: "Dev", Err: err}
 		}
 	}
 	if c.Unlabeled != "" {
 		more, err := data.ReadText(c.Unlabeled)
 		if err != nil {
-			return &SettingError{"unlabeled", err}
+			return &settings.Error{Field: "Unlabeled", Err: err}
 		}
 		if err := distill.CheckUnlabeled(c.train, more); err != nil {
-			return settingError("unlabeled", "%s: %w", c.Unlabeled, err)
+			return settings.Errorf("Unlabeled", "%s: %w", c.Unlabeled, err)
 		}
 		c.unlabeled = more.Examples
 	}
@@ -201,10 +202,10 @@ func (c *run) load() (err error) {
 		named := c.teacher.Config
 		named.Pairs = false // it is trained on these texts first
 		if c.train, err = evaluate.Relabel("training", c.train, named, true); err != nil {
-			return &SettingError{"train", err}
+			return &settings.Error{Field: "Train", Err: err}
 		}
 		if c.dev, err = evaluate.Relabel("development", c.dev, named, true); err != nil {
-			return &SettingError{"dev", err}
+			return &settings.Error{Field: "Dev", Err: err}
 		}
 	}
 	if c.teacher == nil {
@@ -213,13 +214,13 @@ func (c *run) load() (err error) {
 		}
 	}
 	if most := c.teacher.Config.MaxTokens(); c.MaxLength > most {
-		return settingError("max_length", "%d, expected at most the model's %d positions", c.MaxLength, most)
+		return settings.Errorf("MaxLength", "%d, expected at most the model's %d positions", c.MaxLength, most)
 	}
 	if _, err := tokenize.Load(c.teacher.Tokenizer); err != nil {
-		return &SettingError{"model", fmt.Errorf("the tokenizer: %w", err)}
+		return settings.Errorf("Model", "the tokenizer: %w", err)
 	}
 	if _, err := evaluate.Encode(c.teacher, &data.Dataset{Task: c.train.Task, Examples: c.train.Examples[:1]}, c.MaxLength); err != nil {
-		return &SettingError{"max_length", err}
+		return &settings.Error{Field: "MaxLength", Err: err}
 	}
 	return nil
 }
@@ -229,7 +230,7 @@ func (c *run) load() (err error) {
 func (c *run) freshTeacher() (*checkpoints.Model, error) {
 	a := c.Architecture
 	if a.AttentionHeads < 1 || a.HiddenSize%a.AttentionHeads != 0 {
-		return nil, fmt.Errorf("recipe: architecture: hidden_size %d is no multiple of attention_heads %d", a.HiddenSize, a.AttentionHeads)
+		return nil, settings.Errorf("Architecture", "hidden_size %d is no multiple of attention_heads %d", a.HiddenSize, a.AttentionHeads)
 	}
 	vocab := tokenize.BuildVocab(c.train.Texts(), a.VocabSize)
 	tokenizer, err := tokenize.NewWordPiece(vocab, true)
@@ -246,7 +247,7 @@ func (c *run) freshTeacher() (*checkpoints.Model, error) {
 		cfg.Layers = append(cfg.Layers, checkpoints.LayerSize{Heads: a.AttentionHeads, Intermediate: a.IntermediateSize})
 	}
 	if err := cfg.ValidateFresh(); err != nil {
-		return nil, fmt.Errorf("recipe: architecture: %w", err)
+		return nil, settings.Errorf("Architecture", "%w", err)
 	}
 	m := checkpoints.InitBERT(cfg, c.Seed)
 	setEmbeddings(m, a.EmbeddingRange)

@@ -188,10 +188,10 @@ func TestRefusedRunLeavesNothing(t *testing.T) {
 	single := tiny()
 	single.Task, single.Reviews, single.Train, single.Dev, single.Unlabeled = "text", nil, pairs, pairs, texts
 	for want, r := range map[string]Recipe{
-		"student.teacher_layers": layers, "labels": labels, "student.heads: 13": heads, "student.heads: 5": divided, "student.layers: 5000": deep,
-		"student.hidden: 4096, expected at most the teacher's": hidden,
-		"max_length: ": length, "unlabeled: open absent.txt": unlabeled,
-		"unlabeled: " + texts + ": example 1 has one text alone, expected a second text": single,
+		"Student.TeacherLayers": layers, "labels": labels, "Student.Heads: 13": heads, "Student.Heads: 5": divided, "Student.Layers: 5000": deep,
+		"Student.Hidden: 4096, expected at most the teacher's": hidden,
+		"MaxLength: ": length, "Unlabeled: open absent.txt": unlabeled,
+		"Unlabeled: " + texts + ": example 1 has one text alone, expected a second text": single,
 	} {
 		dir := t.TempDir()
 		for _, out := range []string{dir, filepath.Join(dir, "out")} {
@@ -529,9 +529,9 @@ func TestRunStopsWhenCancelled(t *testing.T) {
 func TestANarrowStudentInStages(t *testing.T) {
 	dir := t.TempDir()
 	r := tiny()
-	r.Student.Hidden, r.Student.Heads, r.Student.FFN = 16, 6, 20
+	r.Student.Hidden, r.Student.Heads, r.Student.Intermediate = 16, 6, 20
 	r.Distill.Stages = distill.TinyBERT()
-	r.Distill.Augment, r.Recover.Augment = 1, 1
+	r.Distill.Augment.Copies, r.Recover.Augment.Copies = 1, 1
 	r.Prune = []Pruning{{Heads: 0.5, FFN: 0.5}}
 	r.Unlabeled = filepath.Join(dir, "more.txt")
 	if err := os.WriteFile(r.Unlabeled, []byte("the food was never bad\n"), 0o666); err != nil {
@@ -568,17 +568,17 @@ func TestANarrowStudentInStages(t *testing.T) {
 }
 
 func TestAugmentedOnce(t *testing.T) {
-	c := run{Recipe: tiny(), Options: Options{Threads: 1}, augmented: map[int][]data.Example{}}
+	c := run{Recipe: tiny(), Options: Options{Threads: 1}, augmented: map[string][]data.Example{}}
 	if err := c.load(); err != nil {
 		t.Fatal(err)
 	}
 	c.train.Examples = c.train.Examples[:20]
-	first, err := c.examples(context.Background(), Distillation{Augment: 2})
+	first, err := c.examples(context.Background(), Distillation{Augment: distill.AugmentOptions{Copies: 2}})
 	if err != nil || len(first.Examples) <= 20 {
 		t.Fatalf("%d examples (%v), want more than 20", len(first.Examples), err)
 	}
 	c.teacher = nil // whose embeddings find the words
-	again, err := c.examples(context.Background(), Distillation{Augment: 2})
+	again, err := c.examples(context.Background(), Distillation{Augment: distill.AugmentOptions{Copies: 2}})
 	if err != nil || !reflect.DeepEqual(again, first) {
 		t.Errorf("other examples for the next distillation (%v)", err)
 	}
@@ -586,8 +586,8 @@ func TestAugmentedOnce(t *testing.T) {
 
 func TestRecipeRoundTrip(t *testing.T) {
 	full := ForModel("dir", "sst2", "a.tsv", "b.tsv")
-	full.Unlabeled, full.Distill.Augment = "more.txt", 2
-	full.Student = Student{Layers: 2, TeacherLayers: []int{1, 3}, Hidden: 96, Heads: 3, FFN: 128}
+	full.Unlabeled, full.Distill.Augment.Copies = "more.txt", 2
+	full.Student = Student{Size: distill.Size{Layers: 2, Hidden: 96, Heads: 3, Intermediate: 128}, TeacherLayers: []int{1, 3}}
 	full.Distill.Stages = distill.TinyBERT()
 	full.Distill.Stages[0].HiddenMap, full.Distill.Stages[0].HiddenDistance = distill.Skip(), distill.PKD
 	full.Prune, full.TargetMS = []Pruning{}, 0.5
@@ -648,17 +648,17 @@ func TestRecipeErrorsNameTheSetting(t *testing.T) {
 		{"seed: [1", "not YAML"},
 		{"sed: 3", "sed"},
 		{"price_hour: -1", "price_hour"},
-		{"prune: [{heads: 1.5, ffn: 0.1}]", "prune[0]"},
-		{"prune: [{heads: 0.334, ffn: 0.5}, {heads: 0.3341, ffn: 0.5}]", "prune[1]"},
+		{"prune: [{heads: 1.5, ffn: 0.1}]", "prune[0].heads: 1.5"},
+		{"prune: [{heads: 0.334, ffn: 0.5}, {heads: 0.3341, ffn: 0.5}]", "prune[1].ffn"},
 		{"teacher: {lr: -1, batch_size: 8, steps: 1, schedule: linear}", "teacher.lr: -1"},
-		{"teacher: {schedule: zigzag}", "schedule"},
-		{"distill: {hidden_map: first}", `layer map "first"`},
-		{"distill: {relation_map: [[0, 1]]}", "[1:25]"},
-		{"distill: {stages: [{name: a, hidden: 1}, {name: a, soft: 1}]}", "distill: Stages[1].Name"},
-		{"distill: {stages: [{name: a}]}", "distill: Stages[0].Soft"},
-		{"distill: {stages: [{name: a, soft: 1, steps: 0}]}", "distill: stage a: steps: 0, expected more"},
-		{"recover: {stages: [{name: a, soft: 1}, {name: b, soft: 1, epochs: 0}]}", "recover: stage b: epochs: 0, expected more"},
-		{"quantize_aware: {stages: [{name: a, soft: 1, lr: 0}]}", "quantize_aware: stage a: lr: 0, expected more"},
+		{"teacher: {schedule: zigzag}", "teacher.schedule"},
+		{"distill: {hidden_map: first}", `distill.hidden_map: layer map "first"`},
+		{"distill: {relation_map: [[0, 1]]}", ":1: distill.relation_map: "},
+		{"distill: {stages: [{name: a, hidden: 1}, {name: a, soft: 1}]}", "distill.stages[1].name"},
+		{"distill: {stages: [{name: a}]}", "distill.stages[0].soft"},
+		{"distill: {stages: [{name: a, soft: 1, steps: 0}]}", "distill.stages[0].steps: 0, expected more"},
+		{"recover: {stages: [{name: a, soft: 1}, {name: b, soft: 1, epochs: 0}]}", "recover.stages[1].epochs: 0, expected more"},
+		{"quantize_aware: {stages: [{name: a, soft: 1, lr: 0}]}", "quantize_aware.stages[0].lr: 0, expected more"},
 		{"distill: {relations: 1, relation_heads: 0}", "distill.relation_heads: 0, expected more"},
 		{"recover: {temperature: -1}", "recover.temperature: -1"},
 		{"model: dir\ntask: sst2", "training file"},
@@ -666,7 +666,7 @@ func TestRecipeErrorsNameTheSetting(t *testing.T) {
 		{"target_speedup: 1", "target_speedup"},
 		{"{target_speedup: 2, target_ms: 1}", "exclude"},
 		{"{target_speedup: 2, prune: [{heads: 0.5, ffn: 0.5}]}", "prune"},
-		{"reviews: {train: 100, dev: 0}", "reviews: 100 of training and 0 of development"},
+		{"reviews: {train: 100, dev: 0}", "reviews.dev: 0"},
 		{"{model: dir, architecture: {layers: 2}, task: sst2, train: a, dev: b}", "architecture"},
 		{"quantize_aware: {activations: dynamic, precision: bf16}", "quantize_aware.precision"},
 		{"student: {hidden: -1}", "student.hidden: -1"},
@@ -776,7 +776,7 @@ func FuzzRecipe(f *testing.F) {
 	f.Add([]byte("model: m\ntask: sst2\ntrain: a\ndev: b\nteacher: {epochs: 1}\npruning: [{heads: 2}]\n"))
 	f.Add([]byte("a: &x [1]\nb: *x\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		r, err := parseRecipe(text, nil)
+		r, err := parseRecipe("recipe.yaml", text, nil)
 		if err != nil {
 			return
 		}
@@ -784,7 +784,7 @@ func FuzzRecipe(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := parseRecipe(again, nil); err != nil {
+		if _, err := parseRecipe("recipe.yaml", again, nil); err != nil {
 			t.Fatalf("%v\n%s", err, again)
 		}
 	})

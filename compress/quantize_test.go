@@ -19,7 +19,9 @@ import (
 func TestQuantizeAwareStage(t *testing.T) {
 	r := tiny()
 	r.Prune = r.Prune[:1]
-	r.QuantizeAware = &QuantizeAware{Activations: quantize.Static, Distillation: r.Recover}
+	aware := r.Recover
+	aware.QuantizeAware = quantize.Static
+	r.QuantizeAware = &aware
 	dir := filepath.Join(t.TempDir(), "out")
 	var steps strings.Builder
 	for round := range 2 {
@@ -77,8 +79,8 @@ func TestQuantizeAwareRecipe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := QuantizeAware{Activations: quantize.Static, Distillation: Default().Recover}
-	want.LearningRate = 0.001
+	want := Default().Recover
+	want.QuantizeAware, want.LearningRate = quantize.Static, 0.001
 	if r.QuantizeAware == nil || !reflect.DeepEqual(*r.QuantizeAware, want) {
 		t.Errorf("%+v, want %+v", r.QuantizeAware, want)
 	}
@@ -89,7 +91,7 @@ func TestQuantizeAwareRecipe(t *testing.T) {
 	if back, err := read(string(text)); err != nil || !reflect.DeepEqual(back, r) {
 		t.Errorf("read back as %+v: %v", back.QuantizeAware, err)
 	}
-	if r, err = read("quantize_aware: {epochs: 2}"); err != nil || r.QuantizeAware.Activations != quantize.Dynamic || r.QuantizeAware.Epochs != 2 || r.QuantizeAware.Steps != 0 {
+	if r, err = read("quantize_aware: {epochs: 2}"); err != nil || r.QuantizeAware.QuantizeAware != quantize.Dynamic || r.QuantizeAware.Epochs != 2 || r.QuantizeAware.Steps != 0 {
 		t.Errorf("%+v (%v)", r.QuantizeAware, err)
 	}
 	for text, want := range map[string]string{

@@ -13,9 +13,11 @@ import (
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/evaluate"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/pruning"
 	"github.com/skive-ml/skive/quantize"
+	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -25,20 +27,17 @@ import (
 const saveEvery = 200
 
 // training completes the options of a stage.
-func (c *run) training(t Training, stage, output string) (train.Options, error) {
-	o, err := t.options(c.Recipe)
+func (c *run) training(o train.Options, stage, output string) train.Options {
+	o = o.Part(stage)
 	o.Stage, o.Threads, o.Progress = stage, c.Threads, c.Progress
-	o.Output, o.SaveEvery, o.Resume = output, saveEvery, true
-	return o, err
+	o.Output, o.SaveEvery, o.Resume = output, cmp.Or(o.SaveEvery, saveEvery), true
+	o.MaxLength, o.Seed = c.MaxLength, c.Seed
+	return o
 }
 
 func (c *run) trainTeacher(ctx context.Context) error {
 	teacher, err := c.stage("teacher", func(output string) (*checkpoints.Model, error) {
-		o, err := c.training(c.Teacher, "teacher", output)
-		if err != nil {
-			return nil, err
-		}
-		m, _, err := train.Run(ctx, c.teacher, c.train, c.dev, o)
+		m, _, err := train.Run(ctx, c.teacher, c.train, c.dev, c.training(c.Teacher, "teacher", output))
 		return m, err
 	})
 	if err != nil {
@@ -59,7 +58,7 @@ func (c *run) makeStudents(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if student, err = c.distill(ctx, student, c.Recipe.Distill, "student", ""); err != nil {
+	if student, err = c.distill(ctx, student, c.Recipe.Distill, "student"); err != nil {
 		return err
 	}
 	c.steps = append(c.steps, step{studentStep, c.path("student"), 1, infer.Options{Threads: c.Threads, DType: infer.F32}})
@@ -126,7 +125,7 @@ func (c *run) makeVariants(ctx context.Context, student *checkpoints.Model, stud
 // recover distills into what a cut has left, quantizes it, and adds its row. It
 // returns nil where the model loses more than the recipe's max_drop allows.
 func (c *run) recover(ctx context.Context, cut *checkpoints.Model, name, label string, limit float64) (*checkpoints.Model, error) {
-	m, err := c.distill(ctx, cut, c.Recover, name, "")
+	m, err := c.distill(ctx, cut, c.Recover, name)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +188,7 @@ func (c *run) checkStudent() error {
 		return err
 	}
 	if err := size.Check(c.teacher.Config, layers); err != nil {
-		return ofSection("student", err)
+		return ofStudent(err)
 	}
 	return nil
 }
@@ -198,14 +197,15 @@ func (c *run) checkStudent() error {
 // of, nil for random weights.
 func (c *run) studentSize() (distill.Size, []int, error) {
 	s, total := c.Student, len(c.teacher.Config.Layers)
-	size := distill.Size{Layers: cmp.Or(s.Layers, max(1, total/2)), Hidden: s.Hidden, Heads: s.Heads, Intermediate: s.FFN}
+	size := s.Size
+	size.Layers = cmp.Or(size.Layers, max(1, total/2))
 	if s.Random {
 		return size, nil, nil
 	}
 	layers := s.TeacherLayers
 	if len(layers) == 0 {
 		if layers = distill.UniformLayers(size.Layers, total); layers == nil {
-			return size, nil, settingError("student.layers", "%d, but the teacher has %d", size.Layers, total)
+			return size, nil, settings.Errorf("Student.Layers", "%d, but the teacher has %d", size.Layers, total)
 		}
 	}
 	size.Layers = len(layers)
@@ -257,20 +257,15 @@ func (c *run) importanceOptions() pruning.ImportanceOptions {
 // cacheDir holds the teacher's outputs while the students are trained.
 const cacheDir = "cache"
 
-// distill trains a student, with the int8 engine's arithmetic if activations says
-// how it quantizes them.
-func (c *run) distill(ctx context.Context, student *checkpoints.Model, d Distillation, name, activations string) (*checkpoints.Model, error) {
+// distill trains a student.
+func (c *run) distill(ctx context.Context, student *checkpoints.Model, d Distillation, name string) (*checkpoints.Model, error) {
 	set, err := c.examples(ctx, d)
 	if err != nil {
 		return nil, err
 	}
 	return c.stage(name, func(output string) (*checkpoints.Model, error) {
-		o := distill.Defaults()
-		if o.Options, err = c.training(d.Training, name, output); err != nil {
-			return nil, err
-		}
-		o.Losses, o.Cache = d.Losses, c.path(cacheDir)
-		o.QuantizeAware, o.QuantizeEmbeddings = activations, activations != ""
+		o := d.Options
+		o.Options, o.Cache = c.training(o.Options, name, output), c.path(cacheDir)
 		var m *checkpoints.Model
 		if len(d.Stages) > 0 {
 			m, _, err = distill.RunStages(ctx, c.teacher, student, set, c.dev, o, d.Stages)
@@ -284,24 +279,43 @@ func (c *run) distill(ctx context.Context, student *checkpoints.Model, d Distill
 // examples are those of a distillation: the training set, unlabelled text and
 // augmented copies.
 func (c *run) examples(ctx context.Context, d Distillation) (*data.Dataset, error) {
-	if c.Unlabeled == "" && d.Augment == 0 {
+	if c.Unlabeled == "" && d.Augment.Copies == 0 {
 		return c.train, nil
 	}
 	all := &data.Dataset{Task: c.train.Task, Examples: slices.Clone(c.train.Examples)}
 	all.Examples = append(all.Examples, c.unlabeled...)
-	if d.Augment > 0 {
-		if c.augmented[d.Augment] == nil {
-			o := distill.AugmentDefaults()
-			o.Copies, o.Seed, o.Threads, o.Progress = d.Augment, c.Seed, c.Threads, c.Progress
-			more, err := distill.Augment(ctx, all, c.teacher, o)
-			if err != nil {
-				return nil, err
-			}
-			c.augmented[d.Augment] = more.Examples
-		}
-		all.Examples = append(all.Examples, c.augmented[d.Augment]...)
+	if d.Augment.Copies == 0 {
+		return all, nil
 	}
+	key := fmt.Sprintf("%d %g %d %s", d.Augment.Copies, d.Augment.Probability, d.Augment.Candidates, d.AugmentMLM)
+	if c.augmented[key] == nil {
+		more, err := c.augment(ctx, all, d)
+		if err != nil {
+			return nil, err
+		}
+		c.augmented[key] = more.Examples
+	}
+	all.Examples = append(all.Examples, c.augmented[key]...)
 	return all, nil
+}
+
+// augment makes the copies that a distillation wants of a data set.
+func (c *run) augment(ctx context.Context, ds *data.Dataset, d Distillation) (*data.Dataset, error) {
+	o, usual := d.Augment, distill.AugmentDefaults()
+	o.Probability, o.Candidates = cmp.Or(o.Probability, usual.Probability), cmp.Or(o.Candidates, usual.Candidates)
+	o.Seed, o.Threads, o.Progress = c.Seed, c.Threads, c.Progress
+	if d.AugmentMLM == "" {
+		return distill.Augment(ctx, ds, c.teacher, o)
+	}
+	words, err := checkpoints.Open(d.AugmentMLM)
+	if err != nil {
+		return nil, err
+	}
+	defer words.Close()
+	if words.Config.Head.Outputs() != head.Tokens {
+		return nil, fmt.Errorf("%s: its head does %s, expected %s", d.AugmentMLM, words.Config.Head, head.MaskedLM)
+	}
+	return distill.Augment(ctx, ds, words, o)
 }
 
 // quantizeAwareSuffix ends the name of the folder of a model that was trained
@@ -312,8 +326,10 @@ const quantizeAwareSuffix = "-quantize-aware"
 // that if the recipe says so.
 func (c *run) quantize(ctx context.Context, m *checkpoints.Model, name string) (string, error) {
 	if a := c.QuantizeAware; a != nil {
+		d := *a
+		d.QuantizeEmbeddings = true
 		var err error
-		if m, err = c.distill(ctx, m, a.Distillation, name+quantizeAwareSuffix, a.Activations); err != nil {
+		if m, err = c.distill(ctx, m, d, name+quantizeAwareSuffix); err != nil {
 			return "", err
 		}
 		defer m.Close()

@@ -70,23 +70,13 @@ func (m LayerMap) String() string {
 	return strings.Join(parts, ",")
 }
 
-// MarshalText, UnmarshalText and UnmarshalYAML write and read a map as String and
+// MarshalText and UnmarshalText write and read a map as String and
 // ParseLayerMap do.
 func (m LayerMap) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
 func (m *LayerMap) UnmarshalText(text []byte) (err error) {
 	*m, err = ParseLayerMap(string(text))
 	return err
-}
-
-// UnmarshalYAML is there for its errors: the decoder tells where a value stands
-// that is no text.
-func (m *LayerMap) UnmarshalYAML(decode func(any) error) error {
-	var text string
-	if err := decode(&text); err != nil {
-		return err
-	}
-	return m.UnmarshalText([]byte(text))
 }
 
 // IsZero reports whether the map is Uniform.

@@ -354,25 +354,25 @@ func TestReadStages(t *testing.T) {
 		{"- {name: a, epochs: 2, hidden: 1, hidden_map: skip, attention: 0.5}\n- {name: b, soft: 1, lr: 0.001}\n", ""},
 		{"", "no stages"},
 		{"- {name: a, hiden: 1}", "hiden"},
-		{"- {hidden: 1}", `Stages[0].Name: ""`},
-		{"- {name: ../a, hidden: 1}", `Stages[0].Name: "../a"`},
-		{"- {name: a, hidden: 1, hidden_distance: l1}", `Stages[0].HiddenDistance: "l1"`},
+		{"- {hidden: 1}", `[0].name: ""`},
+		{"- {name: ../a, hidden: 1}", `:1: [0].name: "../a"`},
+		{"- {name: a, hidden: 1, hidden_distance: l1}", `:1: [0].hidden_distance: "l1"`},
 		{"name: a", path},
-		{"- {name: a, hidden: 1, epochs: 0}", "stage a: epochs: 0, expected more"},
-		{"- {name: a, hidden: 1, epochs: 0, steps: 3}", "stage a: epochs: 0, expected more"},
-		{"- {name: a, hidden: 1}\n- {name: b, soft: 1, steps: 0}", "stage b: steps: 0, expected more"},
-		{"- {name: a, hidden: 1, lr: 0.0}", "stage a: lr: 0, expected more"},
-		{"- {name: a, relations: 1, relation_heads: -0}", "stage a: relation_heads: 0, expected more"},
-		{"- {name: a, soft: 1, temperature_end: 0}", "stage a: temperature_end: 0, expected more"},
-		{"- &a {name: a, soft: 1, steps: 0}\n- *a", "stage a: steps: 0, expected more"},
-		{"- {name: a, soft: 1, batch_size: 0}", `unknown field "batch_size"`},
+		{"- {name: a, hidden: 1, epochs: 0}", ":1: [0].epochs: 0, expected more"},
+		{"- {name: a, hidden: 1, epochs: 0, steps: 3}", ":1: [0].epochs: 0, expected more"},
+		{"- {name: a, hidden: 1}\n- {name: b, soft: 1, steps: 0}", ":2: [1].steps: 0, expected more"},
+		{"- {name: a, hidden: 1, lr: 0.0}", "[0].lr: 0, expected more"},
+		{"- {name: a, relations: 1, relation_heads: -0}", "[0].relation_heads: 0, expected more"},
+		{"- {name: a, soft: 1, temperature_end: 0}", "[0].temperature_end: 0, expected more"},
+		{"- &a {name: a, soft: 1, steps: 0}\n- *a", "[0].steps: 0, expected more"},
+		{"- {name: a, soft: 1, batch_size: 0}", "[0].batch_size: no such setting"},
 	} {
 		if err := os.WriteFile(path, []byte(c.text), 0o666); err != nil {
 			t.Fatal(err)
 		}
 		stages, err := ReadStages(path)
 		if c.want != "" {
-			if err == nil || !strings.HasPrefix(err.Error(), path+": ") || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			if err == nil || !strings.HasPrefix(err.Error(), path+":") || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%q: error %v, want one line with %q", c.text, err, c.want)
 			}
 			continue

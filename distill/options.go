@@ -40,38 +40,38 @@ type Losses struct {
 	// the choices of a question, of each of several labels, of the classes of
 	// each word or of the tokens behind masks. In a regression it is the squared
 	// difference of the numbers, which T does not change.
-	Soft        float64 `yaml:"soft" json:"soft"`
-	Temperature float64 `yaml:"temperature" json:"temperature"`
+	Soft        float64
+	Temperature float64
 	// TemperatureSchedule is how the temperature goes from Temperature at the
 	// first step to TemperatureEnd at the last: Linear, Cosine (half a wave of
 	// it), or Constant, which stays at Temperature.
-	TemperatureSchedule string  `yaml:"temperature_schedule,omitempty" json:"temperature_schedule,omitempty"`
-	TemperatureEnd      float64 `yaml:"temperature_end,omitempty" json:"temperature_end,omitempty"`
+	TemperatureSchedule string
+	TemperatureEnd      float64
 	// Hard weighs the loss against the labels, see train.Target.
-	Hard float64 `yaml:"hard" json:"hard"`
+	Hard float64
 	// LogitsMSE weighs the mean squared difference of the logits.
-	LogitsMSE float64 `yaml:"logits_mse,omitempty" json:"logits_mse,omitempty"`
+	LogitsMSE float64
 	// Embeddings weighs the distance of the embedding layer's outputs, and
 	// Hidden that of the hidden states of mapped layers, the mean over the
 	// pairs. Where the widths differ, learned projections of the student's
 	// states stand between (TinyBERT, equations 8 and 9); they are not part of
 	// the resulting model. HiddenDistance is MSE (also where it is ""), Cosine or
 	// PKD.
-	Embeddings     float64 `yaml:"embeddings" json:"embeddings"`
-	Hidden         float64 `yaml:"hidden" json:"hidden"`
-	HiddenDistance string  `yaml:"hidden_distance,omitempty" json:"hidden_distance,omitempty"`
+	Embeddings     float64
+	Hidden         float64
+	HiddenDistance string
 	// Attention weighs the difference of the attention of mapped layers, the
 	// mean over the pairs. AttentionDistance is MSE (also where it is "") of the
 	// scores before the softmax (TinyBERT), or Cosine or CrossEntropy of the maps. Where the
 	// numbers of heads differ, HeadMeans compares the means over the heads;
 	// without it, such layers are refused.
-	Attention         float64 `yaml:"attention,omitempty" json:"attention,omitempty"`
-	AttentionDistance string  `yaml:"attention_distance,omitempty" json:"attention_distance,omitempty"`
-	HeadMeans         bool    `yaml:"head_means,omitempty" json:"head_means,omitempty"`
+	Attention         float64
+	AttentionDistance string
+	HeadMeans         bool
 	// MiniLM weighs the divergence of the last layers' attention maps plus that
 	// of their value relations (Wang et al., arXiv 2002.10957). It wants equal
 	// numbers of heads; Relations does not.
-	MiniLM float64 `yaml:"minilm,omitempty" json:"minilm,omitempty"`
+	MiniLM float64
 	// Relations weighs the divergence of the self-attention relations of the
 	// mapped layers: the sum of query-query, key-key and value-value, the mean
 	// over the pairs (MiniLMv2). RelationHeads is the number of heads into which
@@ -79,15 +79,15 @@ type Losses struct {
 	// student need not have equal numbers of attention heads; 0 takes the
 	// student's number of heads, or the next smaller one that divides the
 	// attention widths of both.
-	Relations     float64 `yaml:"relations" json:"relations"`
-	RelationHeads int     `yaml:"relation_heads,omitempty" json:"relation_heads,omitempty"`
+	Relations     float64
+	RelationHeads int
 	// HiddenMap, AttentionMap and RelationMap say which of the teacher's layers
 	// each of the student's learns from. The zero value is Uniform.
-	HiddenMap    LayerMap `yaml:"hidden_map,omitempty" json:"hidden_map,omitzero"`
-	AttentionMap LayerMap `yaml:"attention_map,omitempty" json:"attention_map,omitzero"`
-	RelationMap  LayerMap `yaml:"relation_map,omitempty" json:"relation_map,omitzero"`
+	HiddenMap    LayerMap
+	AttentionMap LayerMap
+	RelationMap  LayerMap
 	// Own are losses of the program's own. They are no settings: a recipe has none.
-	Own []Loss `yaml:"-" json:"-"`
+	Own []Loss
 }
 
 // DefaultCacheMax is the space for a teacher's hidden states on disk.

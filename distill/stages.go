@@ -1,20 +1,17 @@
 package distill
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 
-	"github.com/goccy/go-yaml"
-
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/internal/bounded"
+	"github.com/skive-ml/skive/internal/keys"
 	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/train"
 )
@@ -22,13 +19,22 @@ import (
 // Stage is one of several distillations that follow one another, each from the
 // student that the one before made.
 type Stage struct {
-	Name string `yaml:"name" json:"name"`
+	Name string
 	// Epochs, Steps and LearningRate replace the options' where they are not 0.
-	Epochs       int     `yaml:"epochs,omitempty" json:"epochs,omitempty"`
-	Steps        int     `yaml:"steps,omitempty" json:"steps,omitempty"`
-	LearningRate float64 `yaml:"lr,omitempty" json:"lr,omitempty"`
+	Epochs, Steps int
+	LearningRate  float64
 	// Losses replace the options'. A temperature of 0 is 1.
-	Losses `yaml:",inline"`
+	Losses
+}
+
+// Settings is the table of the stage.
+func (s *Stage) Settings() settings.Table {
+	return append(settings.Table{
+		{Name: "name", Field: "Name", Value: &s.Name, Shown: true, Doc: "name of the stage, and of its directory"},
+		{Name: "epochs", Field: "Epochs", Value: &s.Epochs, NotZero: true, Doc: "passes over the training set, in the place of the options'"},
+		{Name: "steps", Field: "Steps", Value: &s.Steps, NotZero: true, Doc: "optimizer steps, in the place of the options'"},
+		{Name: "lr", Field: "LearningRate", Value: &s.LearningRate, NotZero: true, Doc: "peak learning rate, in the place of the options'"},
+	}, s.Losses.Settings()...)
 }
 
 // StagesDir is the directory of an output directory that holds the students of
@@ -59,38 +65,21 @@ func ReadStages(path string) ([]Stage, error) {
 	if err != nil {
 		return nil, err
 	}
+	doc, err := keys.Parse(path, text)
+	if err != nil {
+		return nil, err
+	}
 	var stages []Stage
-	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&stages); err != nil && !errors.Is(err, io.EOF) {
-		line, _, _ := bytes.Cut([]byte(err.Error()), []byte("\n"))
-		return nil, fmt.Errorf("%s: %s", path, line)
+	if err := doc.SetList(settings.ListOf(&stages, (*Stage).Settings), "Stages"); err != nil {
+		return nil, err
 	}
-	var given any
-	if err := yaml.Unmarshal(text, &given); err != nil {
-		return nil, fmt.Errorf("%s: expected a list of stages", path)
-	}
-	if err := CheckZeros(given); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	if len(stages) == 0 {
+		return nil, fmt.Errorf("%s: no stages, expected at least one", path)
 	}
 	if err := CheckStages(stages, Defaults()); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, doc.Locate(err)
 	}
 	return stages, nil
-}
-
-// CheckZeros reports a setting that is 0 in a list of stages as a YAML file gives
-// it, although that means nothing: it would be taken for one that is not given.
-func CheckZeros(stages any) error {
-	list, _ := stages.([]any)
-	for i := range list {
-		stage, _ := list[i].(map[string]any)
-		for _, key := range []string{"epochs", "steps", "lr", "temperature_end", "relation_heads"} {
-			switch fmt.Sprint(stage[key]) {
-			case "0", "-0":
-				return fmt.Errorf("stage %v: %s: 0, expected more; without the setting it is the default", stage["name"], key)
-			}
-		}
-	}
-	return nil
 }
 
 // CheckStages reports the first stage that cannot be carried out with the

@@ -43,12 +43,29 @@ type Setting struct {
 }
 
 // Text is the value as a record has it.
-func (s Setting) Text() string { return fmt.Sprint(s.value().Interface()) }
+func (s Setting) Text() string { return fmt.Sprint(s.Get()) }
 
-// IsZero tells whether the value is the zero value, or an empty slice.
+// Get is the value, of a List the List itself.
+func (s Setting) Get() any {
+	if l, ok := s.Value.(List); ok {
+		return l
+	}
+	return s.value().Interface()
+}
+
+// IsZero tells whether the value is zero, or an empty list.
 func (s Setting) IsZero() bool {
-	v := s.value()
-	return v.IsZero() || v.Kind() == reflect.Slice && v.Len() == 0
+	if l, ok := s.Value.(List); ok {
+		return l.Len() == 0
+	}
+	switch v := s.value(); {
+	case v.CanFloat():
+		return v.Float() == 0 // -0 is
+	case v.Kind() == reflect.Slice:
+		return v.Len() == 0
+	default:
+		return v.IsZero()
+	}
 }
 
 // Assign takes over the value of a setting of the same type.
@@ -74,7 +91,7 @@ type Table []Setting
 func (t Table) Check() error {
 	for _, s := range t {
 		if s.Want != "" {
-			return Wrong(s.Field, s.value().Interface(), s.Want)
+			return Wrong(s.Field, s.Get(), s.Want)
 		}
 	}
 	return nil
@@ -110,6 +127,11 @@ func (t Table) Idle(s Setting) Table {
 		}
 	}
 	return of
+}
+
+// Only leaves out all but the settings of the given names.
+func (t Table) Only(names ...string) Table {
+	return slices.DeleteFunc(slices.Clone(t), func(s Setting) bool { return !slices.Contains(names, s.Name) })
 }
 
 // In is the table of options that are a field of others. The settings' names are those

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/skive-ml/skive/compress"
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/train"
@@ -15,6 +16,7 @@ import (
 func TestTablesDescribeTheirOptions(t *testing.T) {
 	training, distillation := train.Defaults(), distill.Defaults()
 	augment, size := distill.AugmentDefaults(), distill.Size{}
+	stage, student := distill.TinyBERT()[0], compress.Student{}
 	for _, c := range []struct {
 		options any
 		table   settings.Table
@@ -24,6 +26,8 @@ func TestTablesDescribeTheirOptions(t *testing.T) {
 		{&distillation, distillation.Settings(), []string{"Stage", "Progress", "OnStep", "OnProfile", "OnEvaluation", "Ensemble", "Own"}},
 		{&augment, augment.Settings(), []string{"Seed", "Threads", "Progress"}},
 		{&size, size.Settings(), nil},
+		{&stage, stage.Settings(), nil},
+		{&student, student.Settings(), nil},
 	} {
 		v := reflect.ValueOf(c.options).Elem()
 		var fields []string

@@ -5,23 +5,31 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/compress"
+	"github.com/skive-ml/skive/internal/keys"
+	"github.com/skive-ml/skive/settings"
+)
+
+// compressFlags are the flags of skive compress. Those of recipeSettings are settings of
+// given, and take the place of the recipe's.
+type compressFlags struct {
+	given          compress.Recipe
+	recipe, output string
+	print          bool
+}
+
+// recipeSettings are the settings of a recipe that have a flag, and taskSettings those
+// among them that speak of the data.
+var (
+	taskSettings   = []string{"task", "train", "dev", "text-column", "pair-column", "label-column"}
+	recipeSettings = append([]string{"model", "max-length", "seed", "max-drop", "target-ms", "target-speedup", "instances", "price-hour"}, taskSettings...)
 )
 
 func newCompress() *cobra.Command {
-	var (
-		task                      taskFlags
-		recipeFile, model, output string
-		printRecipe               bool
-		priceHour, maxDrop        float64
-		targetMS, targetSpeedup   float64
-		instances                 int
-		seed                      uint64
-	)
+	o := compressFlags{given: compress.Recipe{Seed: 1, PriceHour: compress.Default().PriceHour}}
 	c := &cobra.Command{
 		Use:   "compress",
 		Short: "Run the whole recipe: teacher, student, pruning, int8, and the report",
@@ -35,120 +43,110 @@ The student is pruned by the recipe's shares; or, with --target-ms or --target-s
 machine, with as many cuts and recoveries as that takes. --max-drop bounds what the metric may lose on the way: exit 1
 says that no model is good enough, or none at the target. A target that no student reaches is refused at once.`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			given := c.Flags().Changed
-			for name, x := range map[string]float64{"target-ms": targetMS, "target-speedup": targetSpeedup} {
-				if given(name) && !(x > 0) {
-					return usagef("--%s: %g, expected more than 0", name, x)
-				}
-			}
-			if given("max-drop") && maxDrop == 0 {
-				return usagef("--max-drop: 0, expected more than 0 to 100 points; without the flag, the recipe's variants are taken whatever they lose")
-			}
-			if given("target-ms") && given("target-speedup") {
-				return usagef("--target-ms and --target-speedup exclude one another")
-			}
-			change := func(recipe *compress.Recipe) {
-				set := func(name string, apply func()) {
-					if given(name) {
-						apply()
-					}
-				}
-				set("model", func() { recipe.Model = model })
-				set("task", func() { recipe.Task = task.task })
-				set("train", func() { recipe.Train = task.train })
-				set("dev", func() { recipe.Dev = task.dev })
-				set("text-column", func() { recipe.TextColumn = task.text })
-				set("pair-column", func() { recipe.PairColumn = task.pair })
-				set("label-column", func() { recipe.LabelColumn = task.label })
-				set("max-length", func() { recipe.MaxLength = task.maxLength })
-				set("price-hour", func() { recipe.PriceHour = priceHour })
-				set("instances", func() { recipe.Instances = instances })
-				set("max-drop", func() { recipe.MaxDrop = maxDrop })
-				set("target-ms", func() { recipe.TargetMS, recipe.TargetSpeedup, recipe.Prune = targetMS, 0, nil })
-				set("target-speedup", func() { recipe.TargetMS, recipe.TargetSpeedup, recipe.Prune = 0, targetSpeedup, nil })
-				set("seed", func() { recipe.Seed = seed })
-			}
-			var recipe compress.Recipe
-			var err error
-			switch {
-			case recipeFile != "":
-				if recipe, err = compress.ReadRecipe(recipeFile, change); err != nil {
-					err = fmt.Errorf("--recipe: %w", err)
-				}
-			case model != "":
-				if err := require(c, "task", "train", "dev"); err != nil {
-					return err
-				}
-				recipe = compress.ForModel(model, "", "", "")
-				change(&recipe)
-				err = recipe.Validate()
-			default:
-				for _, name := range []string{"task", "train", "dev", "text-column", "pair-column", "label-column"} {
-					if given(name) {
-						return usagef("--%s goes with --model or --recipe", name)
-					}
-				}
-				recipe = compress.Default()
-				change(&recipe)
-				err = recipe.Validate()
-			}
-			if err != nil {
-				return usageError{recipeByFlag(c, err)}
-			}
-			if printRecipe {
-				if common.json {
-					return printJSON(recipe)
-				}
-				text, err := recipe.YAML()
-				if err != nil {
-					return err
-				}
-				_, err = os.Stdout.Write(text)
-				return err
-			}
-			release, err := claimOutput(c, output, checkOutput, nil)
-			if err != nil {
-				return err
-			}
-			defer release()
-			report, err := compress.Run(c.Context(), recipe, compress.Options{
-				Output: output, Threads: common.threads, Progress: common.progress(),
-			})
-			if err != nil && !errors.Is(err, compress.ErrMaxDrop) {
-				return recipeByFlag(c, err)
-			}
-			if common.json {
-				return errors.Join(printJSON(report), err)
-			}
-			_, perr := fmt.Printf("%s\nwritten: %s\n", report.Table(), filepath.Join(output, "report.{md,json,html}"))
-			return errors.Join(perr, err)
-		},
+		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
 	}
 	f := c.Flags()
-	f.StringVar(&recipeFile, "recipe", "", "recipe `FILE` in YAML; flags override it")
-	f.StringVar(&model, "model", "", "pretrained `MODEL` that becomes the teacher")
-	task.register(f, true)
-	f.Lookup("task").Usage = "`TASK` of one class: a GLUE or SuperGLUE name, or text"
-	f.StringVarP(&output, "output", "o", "skive-out", "`DIR` for the models and the report")
-	f.BoolVar(&printRecipe, "print-recipe", false, "print the effective recipe and stop")
-	f.Float64Var(&priceHour, "price-hour", 0.10, "price of an hour of this machine, in dollars")
-	f.IntVar(&instances, "instances", 0, "one-thread engines that serve together (default one for each thread)")
-	f.Float64Var(&maxDrop, "max-drop", 0, "prune on until the metric has lost this many `POINTS` (0.5 of 100) against the teacher")
-	f.Float64Var(&targetMS, "target-ms", 0, "prune until the int8 engine takes this many `MILLISECONDS` a call, on one thread")
-	f.Float64Var(&targetSpeedup, "target-speedup", 0, "prune until it is this many times as fast as the teacher in f32, on one thread")
-	refuseZero(f, "instances", "target-ms", "target-speedup")
-	f.Uint64Var(&seed, "seed", 1, "seed of everything that is drawn")
+	f.StringVar(&o.recipe, "recipe", "", "recipe `FILE` in YAML; flags override it")
+	f.StringVarP(&o.output, "output", "o", "skive-out", "`DIR` for the models and the report")
+	f.BoolVar(&o.print, "print-recipe", false, "print the effective recipe and stop")
+	addSettings(f, o.given.Settings().Only(recipeSettings...))
+	refuseZero(f, "max-drop") // which in a recipe takes the variants whatever they lose
 	return c
 }
 
-// recipeByFlag names a wrong setting of a recipe as the flag that it was given by.
-func recipeByFlag(c *cobra.Command, err error) error {
-	var setting *compress.SettingError
-	if errors.As(err, &setting) {
-		if flag := strings.ReplaceAll(setting.Setting, "_", "-"); c.Flags().Changed(flag) {
-			return fmt.Errorf("--%s: %w", flag, setting.Err)
+func (o *compressFlags) run(c *cobra.Command) error {
+	recipe, err := o.effective(c)
+	if err != nil {
+		return err
+	}
+	if o.print {
+		if common.json {
+			return printJSON(recipe)
+		}
+		text, err := recipe.YAML()
+		if err != nil {
+			return err
+		}
+		_, err = os.Stdout.Write(text)
+		return err
+	}
+	release, err := claimOutput(c, o.output, checkOutput, nil)
+	if err != nil {
+		return err
+	}
+	defer release()
+	report, err := compress.Run(c.Context(), recipe, compress.Options{
+		Output: o.output, Threads: common.threads, Progress: common.progress(),
+	})
+	if err != nil && !errors.Is(err, compress.ErrMaxDrop) {
+		return o.named(c, err)
+	}
+	if common.json {
+		return errors.Join(printJSON(report), err)
+	}
+	_, perr := fmt.Printf("%s\nwritten: %s\n", report.Table(), filepath.Join(o.output, "report.{md,json,html}"))
+	return errors.Join(perr, err)
+}
+
+// effective is the recipe that the flags ask for.
+func (o *compressFlags) effective(c *cobra.Command) (compress.Recipe, error) {
+	given := c.Flags().Changed
+	if given("target-ms") && given("target-speedup") {
+		return compress.Recipe{}, usagef("--target-ms and --target-speedup exclude one another")
+	}
+	if o.recipe != "" {
+		recipe, err := compress.ReadRecipe(o.recipe, func(r *compress.Recipe) { o.override(c, r) })
+		var at *keys.Error
+		switch {
+		case errors.As(err, &at):
+			err = usageError{o.named(c, err)}
+		case err != nil:
+			err = usageError{ofFlag("recipe", err)}
+		}
+		return recipe, err
+	}
+	recipe := compress.Default()
+	if o.given.Model != "" {
+		if err := require(c, "task", "train", "dev"); err != nil {
+			return recipe, err
+		}
+		recipe = compress.ForModel(o.given.Model, "", "", "")
+	} else {
+		for _, name := range taskSettings {
+			if given(name) {
+				return recipe, usagef("--%s goes with --model or --recipe", name)
+			}
 		}
 	}
-	return err
+	o.override(c, &recipe)
+	if err := recipe.Validate(); err != nil {
+		return recipe, usageError{o.named(c, err)}
+	}
+	return recipe, nil
+}
+
+// override puts the settings that flags give in the place of the recipe's. A target
+// replaces the shares that are pruned, and another target.
+func (o *compressFlags) override(c *cobra.Command, r *compress.Recipe) {
+	given := c.Flags().Changed
+	if given("target-ms") || given("target-speedup") {
+		r.TargetMS, r.TargetSpeedup, r.Prune = 0, 0, nil
+	}
+	for _, s := range o.given.Settings().Only(recipeSettings...) {
+		if given(s.Name) {
+			r.Settings().Only(s.Name)[0].Assign(s)
+		}
+	}
+}
+
+// named names a wrong setting as the flag that it was given by, else as the recipe
+// calls it.
+func (o *compressFlags) named(c *cobra.Command, err error) error {
+	var wrong *settings.Error
+	if errors.As(err, &wrong) {
+		if name := flagOf(c, wrong.Field); c.Flags().Changed(name) {
+			return fmt.Errorf("--%s: %w", name, wrong.Err)
+		}
+	}
+	return compress.ByKey(o.recipe, err)
 }

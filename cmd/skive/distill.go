@@ -127,10 +127,7 @@ func (d *distillFlags) check(c *cobra.Command) ([]distill.Stage, error) {
 		return distill.TinyBERT(), nil
 	}
 	list, err := distill.ReadStages(d.stages)
-	if err != nil { // which names the setting of a stage, not a flag
-		return nil, fmt.Errorf("--stages: %v", err)
-	}
-	return list, nil
+	return list, ofFlag("stages", err)
 }
 
 // checkInputs reports flags that the kind of distillation does not read.

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/skive-ml/skive/internal/keys"
 	"github.com/skive-ml/skive/settings"
 )
 
@@ -127,7 +128,8 @@ func kebab(field string) string {
 // error of usage where nothing but the value is wrong.
 func byFlag(c *cobra.Command, err error) error {
 	var wrong *settings.Error
-	if !errors.As(err, &wrong) {
+	var named *keys.Error // which calls it as its file does
+	if !errors.As(err, &wrong) || errors.As(err, &named) {
 		return err
 	}
 	name := flagOf(c, wrong.Field)
