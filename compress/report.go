@@ -180,7 +180,7 @@ func (r *Report) notes() []string {
 	if r.Continued {
 		took = fmt.Sprintf("The call that ended the run took %.0f s; what was done before was kept.", r.Seconds)
 	}
-	return append(notes, fmt.Sprintf("%s Costs are at $%g a machine hour (--price-hour).", took, r.Recipe.PriceHour))
+	return append(notes, fmt.Sprintf("%s Costs are at $%g a machine hour, which the recipe says.", took, r.Recipe.PriceHour))
 }
 
 // Markdown returns the report as a Markdown page.

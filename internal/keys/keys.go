@@ -8,6 +8,7 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"strings"
 
@@ -303,10 +304,31 @@ func (d *Document) decode(n ast.Node, to any) error {
 	if to, ok := to.(encoding.TextUnmarshaler); ok {
 		return to.UnmarshalText([]byte(fmt.Sprint(s.GetValue())))
 	}
-	if err := yaml.NodeToValue(n, to); err != nil {
-		return plain(err)
+	cut := false // the decoder makes a whole number of any
+	switch to.(type) {
+	case *int, *uint64:
+		f, ok := n.(*ast.FloatNode)
+		cut = ok && f.Value != math.Trunc(f.Value)
+	}
+	if err := yaml.NodeToValue(n, to); err != nil || cut {
+		return fmt.Errorf("%q, expected %s", fmt.Sprint(s.GetValue()), kind(to))
 	}
 	return nil
+}
+
+// kind says what a value has to be.
+func kind(to any) string {
+	switch to.(type) {
+	case *int:
+		return "a whole number"
+	case *uint64:
+		return "a whole number that is not negative"
+	case *float64:
+		return "a number"
+	case *bool:
+		return "true or false"
+	}
+	return "a text"
 }
 
 func decodeSlice[T any](d *Document, n ast.Node, to *[]T) error {
