@@ -1,0 +1,258 @@
+package compress
+
+import (
+	"context"
+	"io"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/evaluate"
+	"github.com/skive-ml/skive/head"
+	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/progress"
+	"github.com/skive-ml/skive/quantize"
+	"github.com/skive-ml/skive/settings"
+	"github.com/skive-ml/skive/train"
+)
+
+// QuantizeOptions say how Quantize stores a model's weights. Start from
+// QuantizeDefaults.
+type QuantizeOptions struct {
+	// DType is the number format: infer.Int8, FP16, BF16 or F32. What follows is
+	// int8's.
+	DType string
+	// Embeddings quantizes word and position embeddings too.
+	Embeddings bool
+	// Inputs, if there are any, decide the static scales of activations by Method;
+	// without them each token has a scale at run time.
+	Inputs []evaluate.Inputs
+	Method quantize.Method
+	// Examples, if they are not nil, are labelled ones by which the sensitivity of
+	// each part to int8 is measured: the most sensitive parts keep their format, as
+	// many as the task's metric needs to lose MaxDrop points (0.5 of 100) at most.
+	Examples *data.Dataset
+	MaxDrop  float64
+	// MaxLength truncates the examples to this number of tokens; 0 is the model's
+	// maximum.
+	MaxLength int
+	// Threads is the number of threads; 0 is one for each CPU.
+	Threads int
+	// Progress receives progress; nil is quiet.
+	Progress io.Writer
+}
+
+// QuantizeDefaults returns the options that the command line starts from: the weights
+// of linear layers in int8.
+func QuantizeDefaults() QuantizeOptions {
+	return QuantizeOptions{DType: infer.Int8, Method: quantize.MinMax}
+}
+
+// Settings is the table of the options.
+func (o *QuantizeOptions) Settings() settings.Table {
+	int8 := o.DType == infer.Int8
+	const want = "it in int8 alone"
+	return settings.Table{
+		{Name: "dtype", Field: "DType", Value: &o.DType, Doc: "int8, fp16, bf16 or f32",
+			Want: settings.Unless(slices.Contains([]string{infer.Int8, infer.FP16, infer.BF16, infer.F32}, o.DType), "f32, fp16, bf16 or int8")},
+		{Name: "embeddings", Field: "Embeddings", Value: &o.Embeddings, Doc: "word and position embeddings in int8, too",
+			Want: settings.Unless(int8 || !o.Embeddings, want)},
+		{Name: "calibrate-method", Field: "Method", Value: (*string)(&o.Method), Doc: "minmax, percentile, entropy or mse",
+			Want: settings.Unless(slices.Contains(quantize.Methods, o.Method), "one of %v", quantize.Methods)},
+		{Name: "max-drop", Field: "MaxDrop", Value: &o.MaxDrop,
+			Doc:  "largest loss of the task's metric, in `POINTS` (0.5 of 100): sensitive layers keep their format",
+			Want: settings.Unless(o.MaxDrop >= 0 && o.MaxDrop <= 100, "0 to 100 points")},
+	}
+}
+
+// Validate reports the first setting that cannot be carried out, as a
+// *settings.Error.
+func (o *QuantizeOptions) Validate() error { return o.Settings().Check() }
+
+// Quantized is what Quantize makes.
+type Quantized struct {
+	Model *checkpoints.Model
+	// Metric is the name of the metric by which parts were chosen, and Report what
+	// was measured; "" and nil without Examples.
+	Metric string
+	Report *quantize.MixedReport
+}
+
+// Quantize stores a model's weights in fewer bits. A model that gives NaN or infinity,
+// as it comes or as it would go, is refused.
+func Quantize(ctx context.Context, m *checkpoints.Model, o QuantizeOptions) (*Quantized, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	q := &quantizing{o: o}
+	// Rounding can make finite nonsense of what overflows.
+	if err := q.try(m); err != nil {
+		return nil, err
+	}
+	if len(o.Inputs) > 0 {
+		if err := q.observe(ctx, m); err != nil {
+			return nil, err
+		}
+	}
+	var made *Quantized
+	var err error
+	switch {
+	case o.Examples != nil:
+		made, err = q.mixed(ctx, m)
+	case o.DType == infer.Int8:
+		made = &Quantized{}
+		made.Model, err = quantize.Int8Weights(m, q.weights(m))
+	default:
+		made = &Quantized{}
+		made.Model, err = quantize.Format(m, o.DType)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if made.Model, err = q.static(made.Model); err != nil {
+		return nil, err
+	}
+	return made, q.try(made.Model)
+}
+
+// quantizing is a quantization that is carried out.
+type quantizing struct {
+	o        QuantizeOptions
+	observed *quantize.Calibration // nil without inputs
+}
+
+// try refuses a model that answers with NaN or infinity, by a few random tokens.
+func (q *quantizing) try(m *checkpoints.Model) error {
+	o := infer.Options{Threads: q.o.Threads}
+	if !m.HasHead() {
+		o.Embedding = infer.Mean
+	}
+	engine, err := infer.New(m, o)
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+	n := min(16, m.Config.MaxTokens())
+	ids, r := make([]int32, n), rand.New(rand.NewPCG(1, 2))
+	for i := range ids {
+		ids[i] = r.Int32N(int32(m.Config.VocabSize))
+	}
+	_, err = engine.PredictTokens(nil, ids, nil, []int32{0, int32(n)})
+	return err
+}
+
+func (q *quantizing) weights(m *checkpoints.Model) []string {
+	weights := quantize.LinearWeights(m.Config)
+	if q.o.Embeddings {
+		weights = append(weights, quantize.Embeddings()...)
+	}
+	return weights
+}
+
+// observe runs the model in its own format over the inputs.
+func (q *quantizing) observe(ctx context.Context, m *checkpoints.Model) (err error) {
+	bar := progress.New(q.o.Progress, "calibration", 0, len(q.o.Inputs))
+	defer bar.Finish("")
+	q.observed, err = train.Calibrate(ctx, m, func(yield func(*data.Batch) bool) {
+		for i, b := range q.o.Inputs {
+			if !yield(&data.Batch{IDs: b.IDs, TypeIDs: b.TypeIDs, Offsets: b.Offsets}) {
+				return
+			}
+			bar.Set(i+1, "")
+		}
+	}, infer.Options{Threads: q.o.Threads})
+	return err
+}
+
+// static gives an int8 model the scales that were observed.
+func (q *quantizing) static(m *checkpoints.Model) (*checkpoints.Model, error) {
+	if q.observed == nil || m.DType() != checkpoints.I8 {
+		return m, nil
+	}
+	return q.observed.Static(m, q.o.Method)
+}
+
+// mixed keeps the most sensitive parts in their format.
+func (q *quantizing) mixed(ctx context.Context, m *checkpoints.Model) (*Quantized, error) {
+	if m.Config.Head.Subject() == head.Masks {
+		return nil, settings.Errorf("MaxDrop", "a model that does %s is measured by its loss on masks, expected one with labels, choices or a number: %w", m.Config.Head, checkpoints.ErrUnsupported)
+	}
+	set := q.o.Examples
+	if err := evaluate.CheckHead(m.Config, set.Task); err != nil {
+		return nil, settings.Errorf("Examples.Task", "%w", err)
+	}
+	set, err := evaluate.Relabel("examples", set, m.Config, true)
+	if err != nil {
+		return nil, settings.Errorf("Examples", "%w", err)
+	}
+	enc, err := evaluate.Encode(m, set, q.o.MaxLength)
+	if err != nil {
+		return nil, err
+	}
+	made := &Quantized{Metric: evaluate.MainMetric(set.Task)}
+	measure := func(ctx context.Context, m *checkpoints.Model) ([]float32, float64, error) {
+		m, err := q.static(m)
+		if err != nil {
+			return nil, 0, err
+		}
+		logits, err := evaluate.Logits(ctx, m, enc, infer.Options{Threads: q.o.Threads})
+		if err != nil {
+			return nil, 0, err
+		}
+		metrics, err := evaluate.Metrics(enc.Outcome(logits, m.Config.NumLabels()))
+		return logits, metrics[made.Metric], err
+	}
+	var bar *progress.Bar
+	defer func() { bar.Finish("") }()
+	made.Model, made.Report, err = quantize.Mixed(ctx, m, measure, quantize.MixedOptions{
+		MaxDrop:    q.o.MaxDrop / 100,
+		Weights:    q.weights(m),
+		Divergence: divergence(enc),
+		Progress: func(done, total int, note string) {
+			if bar == nil {
+				bar = progress.New(q.o.Progress, "sensitivity", 0, total)
+			}
+			bar.Set(min(done, total), note)
+		},
+	})
+	return made, err
+}
+
+// divergence compares predictions on a data set: nil for rows of classes.
+func divergence(enc *data.Encoded) func(want, got []float32) float64 {
+	if of := divergences[enc.Task.Kind]; of != nil {
+		return func(want, got []float32) float64 { return of(enc, want, got) }
+	}
+	return nil
+}
+
+// divergences have nil for rows of classes, and for heads that are not measured.
+var divergences = map[head.Kind]func(enc *data.Encoded, want, got []float32) float64{
+	head.SingleLabel: nil,
+	head.MultiLabel: func(_ *data.Encoded, want, got []float32) float64 {
+		pairs := func(logits []float32) []float32 { // each label is a class against another of logit 0
+			all := make([]float32, 2*len(logits))
+			for i, v := range logits {
+				all[2*i] = v
+			}
+			return all
+		}
+		return quantize.Divergence(pairs(want), pairs(got), 2)
+	},
+	head.Regression: func(_ *data.Encoded, want, got []float32) (sum float64) {
+		for i, v := range want { // that of normal distributions of variance 1
+			sum += float64(v-got[i]) * float64(v-got[i]) / 2
+		}
+		return sum / float64(len(want))
+	},
+	head.MultipleChoice: func(enc *data.Encoded, want, got []float32) (sum float64) {
+		for i := range enc.Len() {
+			lo, hi := enc.Rows(i)
+			sum += quantize.Divergence(want[lo:hi], got[lo:hi], hi-lo)
+		}
+		return sum / float64(enc.Len())
+	},
+	head.TokenClassification: nil,
+	head.MaskedLM:            nil,
+}

@@ -1,0 +1,9 @@
+package compress
+
+import (
+	"testing"
+
+	"github.com/skive-ml/skive/internal/headtest"
+)
+
+func TestEveryHeadHasARow(t *testing.T) { headtest.Rows(t, divergences) }
