@@ -47,7 +47,7 @@ const wantWeight = "a finite weight that is not negative"
 // Settings is the table of the losses: those with a weight, and what is set of
 // them, decide the result.
 func (l *Losses) Settings() settings.Table {
-	return slices.Concat(l.ofLogits(), l.ofLayers(), l.maps())
+	return slices.Concat(l.onLogits(), l.onLayers(), l.maps())
 }
 
 // weight is the row of a loss's weight.
@@ -61,7 +61,7 @@ func shown(s settings.Setting) settings.Setting {
 	return s
 }
 
-func (l *Losses) ofLogits() settings.Table {
+func (l *Losses) onLogits() settings.Table {
 	none := !slices.ContainsFunc(append(l.predictions(), l.inner()...), func(w weighed) bool { return w.value != 0 })
 	soft := shown(weight("soft", "Soft", &l.Soft, "weight of the cross-entropy against the teacher's probabilities"))
 	soft.Want = cmp.Or(soft.Want, settings.Unless(!none, "a positive weight of at least one loss"))
@@ -83,7 +83,7 @@ func (l *Losses) ofLogits() settings.Table {
 	}
 }
 
-func (l *Losses) ofLayers() settings.Table {
+func (l *Losses) onLayers() settings.Table {
 	states := l.Embeddings+l.Hidden > 0
 	hidden := shown(weight("hidden", "Hidden", &l.Hidden, "weight of the hidden states' distance"))
 	hidden.Flag = "hidden-loss"

@@ -26,7 +26,7 @@ func TestTablesDescribeTheirOptions(t *testing.T) {
 		{&distillation, distillation.Settings(), []string{"Stage", "Progress", "OnStep", "OnProfile", "OnEvaluation", "Ensemble", "Own"}},
 		{&augment, augment.Settings(), []string{"Seed", "Threads", "Progress"}},
 		{&size, size.Settings(), nil},
-		{&stage, stage.Settings(), nil},
+		{&stage, stage.Settings(), []string{"Own"}},
 		{&student, student.Settings(), nil},
 	} {
 		v := reflect.ValueOf(c.options).Elem()
