@@ -117,6 +117,7 @@ func run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, dev
 		Settings:  record,
 		Unlabeled: o.unlabeled(trainSet),
 		Headless:  general,
+		Rescaled:  o.TemperatureSchedule == Linear || o.TemperatureSchedule == Cosine,
 		Build: func(s train.Setup) (train.Objective, error) {
 			b := &builder{Setup: s, o: &o, members: members, general: general, examples: trainSet, cross: cross}
 			return b.build()

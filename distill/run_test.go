@@ -381,3 +381,35 @@ func TestTeacherAndStudentThatDoNotGoTogether(t *testing.T) {
 		}
 	}
 }
+
+// A distillation whose losses end far above what they began with has diverged; a
+// temperature that rises, and scales the loss by its square, is no divergence, nor
+// is the noise of a student that begins as its teacher.
+func TestDivergenceInFiniteNumbers(t *testing.T) {
+	teacher, ds := golden.Model(t), golden.Data(t)
+	for name, c := range map[string]struct {
+		change func(*Options)
+		want   bool
+	}{
+		"learning":                 {func(*Options) {}, false},
+		"far off":                  {func(o *Options) { o.LearningRate = 300 }, true},
+		"hidden states alone":      {func(o *Options) { o.LearningRate, o.Soft, o.Hidden = 300, 0, 1 }, true},
+		"a temperature that rises": {func(o *Options) { o.TemperatureSchedule, o.TemperatureEnd = Linear, 9 }, false},
+		"the teacher itself":       {func(o *Options) { o.Soft, o.Hidden, o.Dropout = 0, 1, 0.1 }, false},
+	} {
+		student := narrowStudent(t, teacher)
+		if name == "the teacher itself" {
+			student = teacher
+		}
+		o := Defaults()
+		o.Steps, o.BatchSize = 24, 8
+		c.change(&o)
+		_, r, err := Run(context.Background(), teacher, student, ds, nil, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Diverged != c.want {
+			t.Errorf("%s: diverged %v; losses %g to %g", name, r.Diverged, r.History[0].Loss, r.History[len(r.History)-1].Loss)
+		}
+	}
+}

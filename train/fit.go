@@ -91,6 +91,11 @@ type Problem struct {
 	// Weighted says that the objective honours Options.ClassWeights and
 	// Options.LabelSmoothing. Without it, setting them is an error.
 	Weighted bool
+	// Rescaled says that the scale of the losses changes from step to step, so that
+	// the last ones are not to be compared with the first, see Result.Diverged.
+	Rescaled bool
+
+	supervised bool // the objective is Run's
 }
 
 // Evaluation is a measurement on the development set.
@@ -121,6 +126,10 @@ type Result struct {
 	// Early says that the run ended for want of improvement, see
 	// Options.Patience.
 	Early bool
+	// Diverged says that the losses, though finite, ended far above what they began
+	// with, and in Run also above those of a model that guesses: the learning rate
+	// was too high. Best is then what came before, or nothing good.
+	Diverged bool
 	// Seconds is the time spent, earlier processes included.
 	Seconds float64
 }
@@ -149,6 +158,7 @@ type fit struct {
 	started   time.Time
 	saved     int    // step of the state on disk, -1 for none
 	checksum  string // of the best model, at the end
+	guess     float64
 }
 
 // Fit trains a copy of model by the problem's objective and returns the best
@@ -334,6 +344,9 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 	}
 	f.model, f.task = work, trainSet.Task
 	f.result = &Result{Metric: evaluate.MainMetric(f.task)}
+	if guess := losses[f.task.Kind].guess; f.problem.supervised && guess != nil {
+		f.guess = guess(trainSet, f.config)
+	}
 	return trainSet, devSet, nil
 }
 
@@ -610,6 +623,10 @@ func (f *fit) conclude(done int) (*checkpoints.Model, error) {
 	if f.result.Early {
 		note += fmt.Sprintf(", stopped early after step %d", done)
 	}
+	if first, last, yes := f.diverged(); yes {
+		f.result.Diverged = true
+		f.bar.Print(fmt.Sprintf("%s: the run has diverged: its loss ended at %.4g and began at %.4g: lower the learning rate (lr)", f.o.stage(), last, first))
+	}
 	f.bar.Finish(note)
 	if f.o.Output != "" {
 		if f.o.KeepLast {
@@ -646,6 +663,7 @@ func (f *fit) earlier(s *savedState) (*checkpoints.Model, error) {
 	}
 	f.takeHistory(s)
 	f.result.Early = f.exhausted()
+	_, _, f.result.Diverged = f.diverged()
 	f.result.Steps, f.result.Resumed, f.result.Seconds = s.header.Step, s.header.Step, s.header.Seconds
 	return m, nil
 }

@@ -27,7 +27,7 @@ import (
 // Errors that a caller may want to tell apart: *settings.Error, *DivergedError,
 // *SettingsError, *evaluate.LabelError, data.ErrEmpty, and those of the context, see Fit.
 func Run(ctx context.Context, model *checkpoints.Model, trainSet, devSet *data.Dataset, o Options) (*checkpoints.Model, *Result, error) {
-	p := Problem{Build: supervised}
+	p := Problem{Build: supervised, supervised: true}
 	if trainSet != nil {
 		p.Weighted = trainSet.Task.Kind.Outputs() == head.Classes
 	}
@@ -97,23 +97,25 @@ type loss struct {
 	// objective, where it is set, is the whole objective: the loss needs more than
 	// the logits of a batch.
 	objective func(Setup) (Objective, error)
+	// guess is the loss of a model that guesses, see fit.diverged.
+	guess func(set *data.Dataset, c checkpoints.Config) float64
 }
 
 var losses = map[head.Kind]loss{
-	head.SingleLabel: {target: func(t *Target, g *autograd.Graph, logits *autograd.Node, o *Options) {
+	head.SingleLabel: {guess: guessClass, target: func(t *Target, g *autograd.Graph, logits *autograd.Node, o *Options) {
 		t.classes(g, logits, autograd.Sequences, o, func(b *data.Batch) []int32 { return b.Labels })
 	}},
-	head.MultiLabel: {target: func(t *Target, g *autograd.Graph, logits *autograd.Node, _ *Options) {
+	head.MultiLabel: {guess: guessYesOrNo, target: func(t *Target, g *autograd.Graph, logits *autograd.Node, _ *Options) {
 		targets := g.Input("targets", autograd.Sequences, logits.Shape()[1])
 		t.Name, t.Loss = "binary_cross_entropy", g.BinaryCrossEntropy(logits, targets)
 		t.Set = func(b *data.Batch) error { return g.Set(targets, b.Targets) }
 	}},
-	head.Regression: {target: func(t *Target, g *autograd.Graph, logits *autograd.Node, _ *Options) {
+	head.Regression: {guess: guessMean, target: func(t *Target, g *autograd.Graph, logits *autograd.Node, _ *Options) {
 		values := g.Input("values", autograd.Sequences, 1)
 		t.Name, t.Loss = "mse", g.MSE(logits, values)
 		t.Set = func(b *data.Batch) error { return g.Set(values, b.Targets) }
 	}},
-	head.MultipleChoice: {target: func(t *Target, g *autograd.Graph, logits *autograd.Node, _ *Options) {
+	head.MultipleChoice: {guess: guessChoice, target: func(t *Target, g *autograd.Graph, logits *autograd.Node, _ *Options) {
 		right, example := g.Ints("labels", autograd.Sequences), g.Ints("examples", autograd.Sequences)
 		t.Loss = g.ChoiceCrossEntropy(logits, example, right)
 		t.Set = func(b *data.Batch) error {
@@ -129,10 +131,10 @@ var losses = map[head.Kind]loss{
 			return n
 		}
 	}},
-	head.TokenClassification: {target: func(t *Target, g *autograd.Graph, logits *autograd.Node, o *Options) {
+	head.TokenClassification: {guess: guessClass, target: func(t *Target, g *autograd.Graph, logits *autograd.Node, o *Options) {
 		t.classes(g, logits, autograd.Tokens, o, func(b *data.Batch) []int32 { return b.TokenLabels })
 	}},
-	head.MaskedLM: {objective: maskedLM},
+	head.MaskedLM: {guess: guessToken, objective: maskedLM},
 }
 
 // classes is the loss of one class a row.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,5 +80,27 @@ func TestOutputsThatAreNotFinite(t *testing.T) {
 	code, _, stderr := predictWith(t, "w5 w6\n", "--model", bad)
 	if code != exitFailure || !strings.Contains(stderr, "line 1: ") || !strings.Contains(stderr, bad+": input 0: the model's outputs are not finite") {
 		t.Errorf("predict: exit code %d, %s", code, stderr)
+	}
+}
+
+// A run that ends far off in finite numbers says so, quiet or not.
+func TestDivergenceIsSaid(t *testing.T) {
+	dir := t.TempDir()
+	set := colours(t, dir)
+	args := []string{"train", "--model", tinyModel, "--task", "text", "--train", set, "--dev", set, "--steps", "12", "--threads", "1"}
+	for i, c := range []struct {
+		flags     []string
+		out, errs int
+	}{
+		{[]string{"--lr", "300"}, 1, 1},
+		{[]string{"--lr", "300", "-q"}, 1, 0},
+		{[]string{"--lr", "300", "-q", "--seeds", "2"}, 2, 0},
+		{[]string{"--lr", "300", "-q", "--json"}, 1, 0},
+		{[]string{"--lr", "1e-3"}, 0, 0},
+	} {
+		code, stdout, stderr := execute(t, slices.Concat(args, c.flags, []string{"-o", filepath.Join(dir, fmt.Sprint("out", i))})...)
+		if out, errs := strings.Count(stdout, "diverged"), strings.Count(stderr, "diverged"); code != 0 || out != c.out || errs != c.errs {
+			t.Errorf("%v: exit code %d, said %d times in\n%s%d times in\n%s", c.flags, code, out, stdout, errs, stderr)
+		}
 	}
 }

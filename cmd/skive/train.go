@@ -181,30 +181,40 @@ func printResult(r *train.Result, output string) error {
 			Step    int                `json:"best_step"`
 			Metrics map[string]float64 `json:"metrics"`
 			Seconds float64            `json:"seconds"`
-		}{output, r.Steps, r.Best.Step, r.Best.Metrics, r.Seconds})
+			// Diverged is true where the losses went astray.
+			Diverged bool `json:"diverged,omitempty"`
+		}{output, r.Steps, r.Best.Step, r.Best.Metrics, r.Seconds, r.Diverged})
 	}
-	var err error
-	if len(r.Best.Metrics) == 0 {
-		_, err = fmt.Printf("%d steps; written: %s\n", r.Steps, output)
-	} else {
-		_, err = fmt.Printf("%s %.4f at step %d of %d; written: %s\n", r.Metric, r.Best.Metrics[r.Metric], r.Best.Step, r.Steps, output)
+	text := fmt.Sprintf("%d steps", r.Steps)
+	if len(r.Best.Metrics) > 0 {
+		text = fmt.Sprintf("%s %.4f at step %d of %d", r.Metric, r.Best.Metrics[r.Metric], r.Best.Step, r.Steps)
 	}
+	_, err := fmt.Printf("%s; written: %s%s\n", text, output, diverged(r))
 	return err
+}
+
+// diverged is what is said behind the result of a run that went astray.
+func diverged(r *train.Result) string {
+	if r.Diverged {
+		return "; the run has diverged: lower --lr"
+	}
+	return ""
 }
 
 // printSeeds says how the runs under several seeds went.
 func printSeeds(r *train.SeedsResult, output string) error {
 	type run struct {
-		Seed    uint64             `json:"seed"`
-		Output  string             `json:"output"`
-		Steps   int                `json:"steps"`
-		Step    int                `json:"best_step"`
-		Metrics map[string]float64 `json:"metrics"`
+		Seed     uint64             `json:"seed"`
+		Output   string             `json:"output"`
+		Steps    int                `json:"steps"`
+		Step     int                `json:"best_step"`
+		Metrics  map[string]float64 `json:"metrics"`
+		Diverged bool               `json:"diverged,omitempty"`
 	}
 	runs := make([]run, len(r.Seeds))
 	for i, seed := range r.Seeds {
 		result := r.Results[i]
-		runs[i] = run{seed, filepath.Join(output, fmt.Sprintf("seed-%d", seed)), result.Steps, result.Best.Step, result.Best.Metrics}
+		runs[i] = run{seed, filepath.Join(output, fmt.Sprintf("seed-%d", seed)), result.Steps, result.Best.Step, result.Best.Metrics, result.Diverged}
 	}
 	if common.json {
 		return printJSON(struct {
@@ -214,8 +224,8 @@ func printSeeds(r *train.SeedsResult, output string) error {
 		}{runs, r.Mean, r.Spread})
 	}
 	var b strings.Builder
-	for _, one := range runs {
-		fmt.Fprintf(&b, "seed %d: %s %.4f at step %d of %d; written: %s\n", one.Seed, r.Metric, one.Metrics[r.Metric], one.Step, one.Steps, one.Output)
+	for i, one := range runs {
+		fmt.Fprintf(&b, "seed %d: %s %.4f at step %d of %d; written: %s%s\n", one.Seed, r.Metric, one.Metrics[r.Metric], one.Step, one.Steps, one.Output, diverged(r.Results[i]))
 	}
 	fmt.Fprintf(&b, "%s %.4f ± %.4f over %d seeds\n", r.Metric, r.Mean[r.Metric], r.Spread[r.Metric], len(runs))
 	_, err := fmt.Print(b.String())

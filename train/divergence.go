@@ -1,0 +1,68 @@
+package train
+
+import (
+	"math"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+)
+
+// A run that ends in finite numbers has diverged if the mean loss of its last steps is
+// so many times the loss of its first step, before any update. That may be close to 0:
+// then the loss counts that a model has which guesses, or where this is not known, for
+// objectives other than Run's, 1 with a larger factor.
+const (
+	divergedFactor      = 3
+	divergedFactorOther = 10
+	divergedSteps       = 10 // of the mean, at most
+)
+
+// diverged tells whether the losses ended far above what they began with, which are
+// returned.
+func (f *fit) diverged() (first, last float64, yes bool) {
+	h := f.result.History
+	n := min(divergedSteps, len(h)/2)
+	if n == 0 || f.problem.Rescaled {
+		return 0, 0, false
+	}
+	for _, r := range h[len(h)-n:] {
+		last += r.Loss / float64(n)
+	}
+	first = h[0].Loss
+	limit := divergedFactorOther * max(first, 1)
+	if f.problem.supervised {
+		limit = divergedFactor * max(first, f.guess)
+	}
+	return first, last, last > limit
+}
+
+func guessClass(_ *data.Dataset, c checkpoints.Config) float64 {
+	return math.Log(float64(max(2, len(c.Labels))))
+}
+
+func guessYesOrNo(*data.Dataset, checkpoints.Config) float64 { return math.Ln2 }
+
+func guessChoice(set *data.Dataset, _ checkpoints.Config) float64 {
+	most := 2
+	for i := range set.Examples {
+		most = max(most, len(set.Examples[i].Choices))
+	}
+	return math.Log(float64(most))
+}
+
+func guessToken(_ *data.Dataset, c checkpoints.Config) float64 {
+	return math.Log(float64(c.VocabSize))
+}
+
+// guessMean is the variance of the numbers.
+func guessMean(set *data.Dataset, _ checkpoints.Config) float64 {
+	var mean, squares float64
+	for i := range set.Examples {
+		mean += float64(set.Examples[i].Value) / float64(len(set.Examples))
+	}
+	for i := range set.Examples {
+		d := float64(set.Examples[i].Value) - mean
+		squares += d * d
+	}
+	return squares / float64(len(set.Examples))
+}
