@@ -41,7 +41,8 @@ func WriteFile(path string, write func(io.Writer) error) error {
 }
 
 // TemporaryName is the name that a file has while WriteFile writes it. A process that
-// is killed meanwhile leaves it behind, and the next WriteFile takes it over.
+// is killed meanwhile leaves it behind; the next WriteFile takes it over, and a Claim
+// of the file removes it.
 func TemporaryName(name string) string { return "." + name + ".tmp" }
 
 // WriteBytes is WriteFile of content.
@@ -164,6 +165,9 @@ const (
 	manifestName = "files.json"
 )
 
+// stagingName is the name that a directory has beside its place while it is written.
+func stagingName(name string) string { return "." + name + stagingDir }
+
 // namedWriter is one file of a directory that is about to be written.
 type namedWriter struct {
 	name  string
@@ -236,7 +240,7 @@ func writeNewDir(dir string, files []namedWriter, owned []string) error {
 	if err := os.MkdirAll(parent, 0o777); err != nil {
 		return err
 	}
-	tmp := filepath.Join(parent, "."+filepath.Base(dir)+stagingDir)
+	tmp := filepath.Join(parent, stagingName(filepath.Base(dir)))
 	unlock, err := lockDir(tmp)
 	if err != nil {
 		return err

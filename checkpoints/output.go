@@ -92,7 +92,8 @@ type claims struct {
 // can be made there .skive-lock in the output directory; it says who holds it, and
 // release removes it. Directories that are missing above the output are made, and
 // removed again if they stay empty. Links to one output are one output. A file
-// system without locks gives every claim.
+// system without locks gives every claim. What a killed process had half written of
+// the output is removed.
 func Claim(ctx context.Context, path string) (_ context.Context, release func(), err error) {
 	var made []string
 	for d := filepath.Dir(filepath.Clean(path)); ; d = filepath.Dir(d) {
@@ -129,6 +130,7 @@ func Claim(ctx context.Context, path string) (_ context.Context, release func(),
 	if err != nil {
 		return nil, nil, err
 	}
+	sweep(real)
 	release = func() {
 		removeLocked(f, file)
 		for _, d := range made {
@@ -136,6 +138,29 @@ func Claim(ctx context.Context, path string) (_ context.Context, release func(),
 		}
 	}
 	return context.WithValue(ctx, claimed{}, &claims{real, above}), release, nil
+}
+
+// sweep removes what was half written of an output by a process that was killed. What
+// writers without a claim are at is locked, and stays.
+func sweep(path string) {
+	dir, name := filepath.Split(path)
+	for _, left := range []struct{ path, locked string }{
+		{dir + TemporaryName(name), dir + TemporaryName(name)},
+		{dir + stagingName(name), dir + stagingName(name)},
+		{filepath.Join(path, stagingDir), path},
+	} {
+		if info, err := os.Lstat(left.path); err != nil || !info.Mode().IsRegular() && !info.IsDir() {
+			continue
+		}
+		f, err := os.Open(left.locked)
+		if err != nil {
+			continue
+		}
+		if lock(f) == nil {
+			os.RemoveAll(left.path) // of no consequence where it fails
+		}
+		f.Close()
+	}
 }
 
 // realPath is the absolute path without links, as far as there is something.

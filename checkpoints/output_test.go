@@ -68,6 +68,55 @@ func TestClaimTakesOverWhatWasLeft(t *testing.T) {
 	}
 }
 
+// A claim removes what a killed process had half written, and nothing that a living
+// one is writing.
+func TestClaimRemovesWhatWasHalfWritten(t *testing.T) {
+	for _, alive := range []bool{false, true} {
+		dir := t.TempDir()
+		out := filepath.Join(dir, "out")
+		var left []string
+		for _, l := range []struct{ file, locked string }{
+			{".out.tmp", ".out.tmp"},
+			{".out" + stagingDir + "/model.safetensors", ".out" + stagingDir},
+			{"out/" + stagingDir + "/sub/model.safetensors", "out"},
+		} {
+			path := filepath.Join(dir, filepath.FromSlash(l.file))
+			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o777), os.WriteFile(path, []byte("half"), 0o666)); err != nil {
+				t.Fatal(err)
+			}
+			left = append(left, path)
+			if !alive {
+				continue
+			}
+			f, err := os.Open(filepath.Join(dir, l.locked))
+			if err == nil {
+				defer f.Close()
+				err = lock(f)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		kept := filepath.Join(dir, "out", "notes.tmp")
+		if err := os.WriteFile(kept, nil, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		_, release, err := Claim(context.Background(), out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		release()
+		for _, path := range left {
+			if _, err := os.Stat(path); (err == nil) != alive && !(alive && runtime.GOOS == "windows") {
+				t.Errorf("%s, its writer alive %v: %v", path, alive, err)
+			}
+		}
+		if _, err := os.Stat(kept); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestClaimThroughLinks(t *testing.T) {
 	dir := t.TempDir()
 	for _, there := range []bool{true, false} {

@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -128,8 +129,14 @@ func TestOutputsAreNotOverwritten(t *testing.T) {
 					t.Errorf("%s is left", path)
 				}
 			}
+			left := leaveTemporaries(t, dir, output)
 			if code, _, stderr := execute(t, append(args, "--overwrite")...); code != 0 {
 				t.Errorf("--overwrite: %s", stderr)
+			}
+			for _, path := range left {
+				if _, err := os.Stat(path); err == nil {
+					t.Errorf("%s is left of a process that was killed", path)
+				}
 			}
 			if args[0] != "train" && args[0] != "distill" {
 				return // there is no --resume
@@ -142,6 +149,31 @@ func TestOutputsAreNotOverwritten(t *testing.T) {
 			}
 		})
 	}
+}
+
+// leaveTemporaries makes what processes leave that are killed while they write: of the
+// output, of directories of models in it, and of the files in them.
+func leaveTemporaries(t *testing.T, dir, output string) (left []string) {
+	t.Helper()
+	beside, name := filepath.Split(output)
+	left = []string{filepath.Join(beside, checkpoints.TemporaryName(name)), filepath.Join(beside, "."+name+".skive-lock")}
+	for path := range contents(t, dir) {
+		switch base := filepath.Base(path); {
+		case base == "model.safetensors":
+			left = append(left, filepath.Join(filepath.Dir(path), ".skive-writing", base))
+		case base == "training.state", strings.HasPrefix(base, "curves."), strings.HasSuffix(base, ".onnx"), strings.HasSuffix(base, ".jsonl"):
+			left = append(left, filepath.Join(filepath.Dir(path), checkpoints.TemporaryName(base)))
+		}
+	}
+	if info, err := os.Stat(output); err == nil && info.IsDir() {
+		left = append(left, filepath.Join(beside, "."+name+".skive-writing", "model.safetensors"))
+	}
+	for _, path := range left {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o777), os.WriteFile(path, []byte("half"), 0o666)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return left
 }
 
 // What is not a run is not gone on with, and what is no model is in nobody's way.
