@@ -87,8 +87,8 @@ type Options struct {
 	// each text; "" stands for their default prompt, if they name one, and NoPrompt
 	// for none.
 	Prompt string
-	// NoMap copies the embeddings of the vocabulary into memory. Without it they stay
-	// in the model's file, which is mapped where the system can do that (not on
+	// NoMap copies the embeddings of the vocabulary into memory. Without it they stay,
+	// if they are large, in the model's file, which is mapped where the system can do that (not on
 	// Windows), and several processes share them; the file must then not be written
 	// to before the engine is closed, see ModelFileError.
 	NoMap bool

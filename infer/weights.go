@@ -204,6 +204,10 @@ var formats = map[string]checkpoints.DType{
 	F32: checkpoints.F32, FP16: checkpoints.F16, BF16: checkpoints.BF16, Int8: checkpoints.I8,
 }
 
+// smallTable is how many bytes of a vocabulary are copied in any case: a small model is
+// through with a call in the time of some fifty looks at its file.
+const smallTable = 256 << 10
+
 // load compiles a model. One that was opened for the purpose needs no second
 // look at its numbers, and will be given texts: its tokenizer is made meanwhile.
 func load(m *checkpoints.Model, o Options, opened bool) (compiled *weights, err error) {
@@ -282,11 +286,12 @@ func (w *weights) tokenizerOf(files map[string][]byte) func() (*tokenize.Tokeniz
 	})
 }
 
-// loadEmbeddings reads the tables. The vocabulary, of which a call reads a few rows,
-// stays where it is: the rest is copied, so that nothing else can change or fault.
+// loadEmbeddings reads the tables. A large vocabulary, of which a call reads a few
+// rows, stays where it is: the rest is copied, so that nothing else can change or
+// fault.
 func (w *weights) loadEmbeddings(l *loader, o Options) {
 	w.word = l.table(checkpoints.WordEmbeddings)
-	if o.NoMap {
+	if o.NoMap || len(w.word.bytes()) <= smallTable {
 		w.word.own()
 	}
 	w.position = l.table(checkpoints.PositionEmbeddings)
