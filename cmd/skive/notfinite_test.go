@@ -13,8 +13,9 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 )
 
-// overflowing saves a model of finite weights whose outputs are not finite.
-func overflowing(t *testing.T) string {
+// overflowing saves a model of finite weights, all of a tensor's 3e38, whose outputs are
+// not finite.
+func overflowing(t *testing.T, tensor string) string {
 	t.Helper()
 	tiny, err := checkpoints.Open(tinyModel)
 	if err != nil {
@@ -22,9 +23,9 @@ func overflowing(t *testing.T) string {
 	}
 	defer tiny.Close()
 	m := tiny.Clone()
-	gamma := m.Tensors["bert.encoder.layer.0.output.LayerNorm.weight"].Float32s()
-	for i := range gamma {
-		gamma[i] = 3e38
+	values := m.Tensors["bert.encoder.layer.0."+tensor+".weight"].Float32s()
+	for i := range values {
+		values[i] = 3e38
 	}
 	path := filepath.Join(t.TempDir(), "overflowing")
 	if err := m.SaveHF(path); err != nil {
@@ -36,7 +37,8 @@ func overflowing(t *testing.T) string {
 // A model whose outputs are not finite ends every command that runs it in one line
 // that names the model, and nothing is written.
 func TestOutputsThatAreNotFinite(t *testing.T) {
-	bad, dir := overflowing(t), t.TempDir()
+	bad, dir := overflowing(t, "output.LayerNorm"), t.TempDir()
+	saturating := overflowing(t, "intermediate.dense") // finite numbers in int8
 	set, texts := colours(t, dir), filepath.Join(dir, "texts.txt")
 	if err := os.WriteFile(texts, []byte("w5 w6 w7\nw8 w9\n"), 0o666); err != nil {
 		t.Fatal(err)
@@ -51,6 +53,7 @@ func TestOutputsThatAreNotFinite(t *testing.T) {
 		{"bench --model BAD --seq 8 --duration 10ms", "BAD: input "},
 		{"export --model BAD --format onnx -o OUT", "BAD: input "},
 		{"quantize --model BAD -o OUT", "BAD: input "},
+		{"quantize --model SATURATING -o OUT", "SATURATING: input "},
 		{"quantize --model BAD --calibrate TEXTS -o OUT", "BAD: input "},
 		{"quantize --model BAD --max-drop 1 --task text --data SET -o OUT", "BAD: input "},
 		{"train --model BAD --task text --train SET --dev SET --steps 1 -o OUT", "before the first update"},
@@ -66,7 +69,7 @@ func TestOutputsThatAreNotFinite(t *testing.T) {
 		{"prune --model BAD --heads 2 --importance magnitude --recover --steps 1 --task text --train SET --dev SET -o OUT", "teacher: infer: BAD: input "},
 	} {
 		out := filepath.Join(dir, fmt.Sprint("out", i))
-		place := strings.NewReplacer("BAD", bad, "TINY", tinyModel, "SET", set, "TEXTS", texts, "OUT", out)
+		place := strings.NewReplacer("BAD", bad, "SATURATING", saturating, "TINY", tinyModel, "SET", set, "TEXTS", texts, "OUT", out)
 		args := append(strings.Fields(place.Replace(c.line)), "-q", "--threads", "1")
 		code, stdout, stderr := execute(t, args...)
 		if code != exitFailure || stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, place.Replace(c.want)) {
