@@ -99,10 +99,6 @@ func (c Config) CheckNames() error {
 	return nil
 }
 
-// GenericLabels reports whether the labels are the names LABEL_0, LABEL_1, ...
-// that transformers makes up where none were given.
-func (c Config) GenericLabels() bool { return slices.Equal(c.Labels, defaultLabels(len(c.Labels))) }
-
 // Parameters returns the number of weights of the architecture, pooler
 // included.
 func (c Config) Parameters() int64 {

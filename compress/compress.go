@@ -198,6 +198,9 @@ func (c *run) load() (err error) {
 		c.unlabeled = more.Examples
 	}
 	if c.teacher != nil && c.teacher.Config.NumLabels() > 0 {
+		if note := evaluate.Assumed(c.teacher.Config, c.train); note != "" && c.Progress != nil {
+			fmt.Fprintln(c.Progress, note)
+		}
 		// Everything that follows counts classes in the model's order.
 		named := c.teacher.Config
 		named.Pairs = false // it is trained on these texts first

@@ -704,9 +704,13 @@ func TestLabelsOfTheModelHold(t *testing.T) {
 		if err := m.SaveHF(path); err != nil {
 			t.Fatal(err)
 		}
-		r := run{Recipe: ForModel(path, "text", file, file)}
+		var said strings.Builder
+		r := run{Recipe: ForModel(path, "text", file, file), Options: Options{Progress: &said}}
 		if err := r.load(); err != nil {
 			t.Fatal(err)
+		}
+		if got, want := said.String() == "the model's labels LABEL_0, LABEL_1 say nothing and are taken for negative, positive, in this order\n", c.model[0] == "LABEL_0"; got != want {
+			t.Errorf("a model of %v: said %q", c.model, said.String())
 		}
 		defer r.teacher.Close()
 		if !slices.Equal(r.train.Task.Labels, c.want) || !slices.Equal(r.dev.Task.Labels, c.want) {

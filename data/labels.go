@@ -19,13 +19,16 @@ type LabelsError struct {
 }
 
 func (e *LabelsError) Error() string {
-	return fmt.Sprintf("the model's labels are %s, those of the task %q are %s: %s", list(e.Model), e.TaskName, list(e.Task), e.Reason)
+	return fmt.Sprintf("the model's labels are %s, those of the task %q are %s: %s", ListLabels(e.Model), e.TaskName, ListLabels(e.Task), e.Reason)
 }
 
-// list writes labels for an error.
-func list(labels []string) string {
+// ListLabels writes labels for people, the first dozen of many.
+func ListLabels(labels []string) string {
 	const most = 12
-	if len(labels) > most {
+	switch {
+	case len(labels) == 0:
+		return "none"
+	case len(labels) > most:
 		return fmt.Sprintf("%s and %d more", strings.Join(labels[:most], ", "), len(labels)-most)
 	}
 	return strings.Join(labels, ", ")
@@ -90,8 +93,7 @@ func matchLabels(task, model []string) (order []int, names []string, err error) 
 			order[i] = n
 		}
 		return order, model, nil
-	case numbersOnly(model) && len(task) == len(model) && !integers(task):
-		// They number the task's classes.
+	case StandFor(model, task):
 		for i := range order {
 			order[i] = i
 		}
@@ -114,9 +116,22 @@ func matchLabels(task, model []string) (order []int, names []string, err error) 
 	return order, model, nil
 }
 
-// numbersOnly tells whether labels are nothing but the numbers of the classes:
+// MatchLabels returns the number in a model of each of a task's labels, by the rules
+// of Dataset.Relabel.
+func MatchLabels(task, model []string) ([]int, error) {
+	order, _, err := matchLabels(task, model)
+	return order, err
+}
+
+// StandFor tells whether the labels of a model only number its classes, so that
+// those of a task, as many, take their place in this order.
+func StandFor(model, task []string) bool {
+	return Unnamed(model) && len(task) == len(model) && !(integers(model) && integers(task))
+}
+
+// Unnamed tells whether labels are nothing but the numbers of the classes:
 // LABEL_0, LABEL_1, ..., which transformers makes up, or 0, 1, ...
-func numbersOnly(labels []string) bool {
+func Unnamed(labels []string) bool {
 	is := func(prefix string) bool {
 		for i, l := range labels {
 			if l != prefix+strconv.Itoa(i) {

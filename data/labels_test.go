@@ -25,6 +25,7 @@ func TestRelabel(t *testing.T) {
 		{"as many of other names", "a b", "c d", `"a" is not among`},
 		{"names that say nothing", "negative positive", "LABEL_0 LABEL_1", "0 1"},
 		{"too many names that say nothing", "negative positive", "LABEL_0 LABEL_1 LABEL_2", `"negative" is not among`},
+		{"bare numbers beside integers in another order", "2 1 0", "0 1 2", "2 1 0"},
 		{"numbers as names that say nothing", "False True", "0 1", "0 1"},
 		{"numbers of classes", "0 1", "negative positive", "0 1"},
 		{"some numbers of classes", "0 2", "negative neutral positive", "0 2"},

@@ -136,7 +136,7 @@ func (o *Outcome) Difference(other *Outcome, name string) (float64, [2]float64, 
 // whose labels may stand in another order.
 func (o *Outcome) sameTruth(other *Outcome) bool {
 	mine, theirs := o.Task.Labels, other.Task.Labels
-	if !o.Task.Kind.Named() || slices.Equal(mine, theirs) || numbersOnly(mine) || numbersOnly(theirs) || o.Task.definition().queries {
+	if !o.Task.Kind.Named() || slices.Equal(mine, theirs) || Unnamed(mine) || Unnamed(theirs) || o.Task.definition().queries {
 		return slices.Equal(o.Want, other.Want)
 	}
 	order := make([]int32, len(mine))

@@ -494,7 +494,7 @@ func (p *parser) label(c cell, column string, line int) (int, error) {
 	if p.infer {
 		return p.newLabel(name, column, line)
 	}
-	if number && (!integers(p.labels) || numbersOnly(p.labels)) {
+	if number && (!integers(p.labels) || Unnamed(p.labels)) {
 		i, err := strconv.Atoi(name)
 		if err != nil || i < 0 || i >= len(p.labels) {
 			return -1, fmt.Errorf("%q: label %s is not a class index from 0 to %d (%s)", column, name, len(p.labels)-1, quoted(p.labels))

@@ -3,7 +3,6 @@ package distill
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
@@ -19,24 +18,50 @@ func answers(c checkpoints.Config) int {
 	return c.Head.Width(c.NumLabels(), c.VocabSize)
 }
 
-// alike reports a teacher whose answers are not those of the student.
-func alike(teacher, student checkpoints.Config) error {
+// columns returns which of a teacher's logits is that of each of the student's
+// classes, nil where they have one order. Classes are matched by name, as those of
+// data are: labels of the teacher that only number its classes are the task's. A
+// teacher whose answers are not those of the student is an error.
+func columns(teacher, student checkpoints.Config, task []string) ([]int, error) {
 	if teacher.Head != student.Head {
-		return fmt.Errorf("the teacher's head does %s, the student's %s", teacher.Head, student.Head)
+		return nil, fmt.Errorf("the teacher's head does %s, the student's %s", teacher.Head, student.Head)
 	}
 	switch student.Head.Outputs() {
 	case head.Score:
-		return nil // one number, whatever it is called
+		return nil, nil // whatever it is called
 	case head.Tokens:
 		if t, s := teacher.VocabSize, student.VocabSize; t != s {
-			return fmt.Errorf("the teacher's vocabulary has %d tokens, the student's %d", t, s)
+			return nil, fmt.Errorf("the teacher's vocabulary has %d tokens, the student's %d", t, s)
 		}
-		return nil
+		return nil, nil
 	}
-	if t, s := teacher.Labels, student.Labels; !slices.EqualFunc(t, s, strings.EqualFold) {
-		return fmt.Errorf("the teacher's labels are %s, the student's %s", list(t), list(s))
+	names := teacher.Labels
+	if data.StandFor(names, task) {
+		names = task
 	}
-	return nil
+	order, err := data.MatchLabels(names, student.Labels)
+	from := slices.Repeat([]int{-1}, len(student.Labels))
+	for column, class := range order {
+		from[class] = column
+	}
+	switch {
+	case err != nil || len(order) != len(from) || slices.Contains(from, -1):
+		return nil, fmt.Errorf("the teacher's labels are %s, the student's %s: expected the same ones", data.ListLabels(teacher.Labels), data.ListLabels(student.Labels))
+	case slices.IsSorted(from):
+		return nil, nil
+	}
+	return from, nil
+}
+
+// permute puts the columns of rows into the order of from.
+func permute(rows []float32, from []int) {
+	row := make([]float32, len(from))
+	for ; len(rows) > 0; rows = rows[len(from):] {
+		copy(row, rows)
+		for i, column := range from {
+			rows[i] = row[column]
+		}
+	}
 }
 
 // student is the student in the graph.
@@ -64,9 +89,11 @@ func (b *builder) student() (*student, error) {
 	compared := l.ofLogits()
 	if compared {
 		for _, m := range b.members {
-			if err := alike(m.Model.Config, cfg); err != nil {
+			from, err := columns(m.Model.Config, cfg, b.labels)
+			if err != nil {
 				return nil, err
 			}
+			b.columns = append(b.columns, from)
 		}
 	}
 	var s student

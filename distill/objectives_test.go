@@ -12,6 +12,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/tokenize"
 	"github.com/skive-ml/skive/train"
@@ -196,31 +197,126 @@ func TestCrossTokenizerDistillsLogitsAlone(t *testing.T) {
 	}
 }
 
+// Tokenizers are the same where they give the same ids, whatever their files are.
 func TestTokenizersAreComparedByWhatTheyDo(t *testing.T) {
-	m := golden.Model(t)
-	tok, err := tokenize.Load(m.Tokenizer)
-	if err != nil {
-		t.Fatal(err)
+	vocab := "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n[BOS]\ngood\nfilm\n##s\n##o\n##d\ng\no\nd\n\u00e9\ne\n\u6f22\n\u6f22\u5b57\n"
+	with := func(files ...string) *checkpoints.Model { // names and contents
+		m := &checkpoints.Model{Tokenizer: map[string][]byte{"vocab.txt": []byte(vocab), "tokenizer_config.json": []byte(`{"tokenizer_class": "BertTokenizer"}`)}}
+		for i := 0; i < len(files); i += 2 {
+			m.Tokenizer[files[i]] = []byte(files[i+1])
+		}
+		return m
 	}
-	var vocab []string
-	for id := range int32(tok.VocabSize()) {
-		vocab = append(vocab, tok.Token(id))
+	config := func(settings string) *checkpoints.Model {
+		return with("tokenizer_config.json", `{"tokenizer_class": "BertTokenizer", `+settings+`}`)
 	}
-	models := map[bool]*checkpoints.Model{}
-	for _, lowercase := range []bool{true, false} {
-		written, err := tokenize.NewWordPiece(vocab, lowercase)
+	added := func(settings string) *checkpoints.Model {
+		return config(`"added_tokens_decoder": {"6": {"content": "good"` + settings + `}}`)
+	}
+	for _, c := range []struct {
+		name string
+		a, b *checkpoints.Model
+		want string // "" for the same
+	}{
+		{"a file that changes nothing", with(), with("special_tokens_map.json", "{}"), ""},
+		{"a setting that is the default", with(), config(`"do_lower_case": true`), ""},
+		{"another maximum length", with(), config(`"model_max_length": 8`), ""},
+		{"cased and uncased", with(), config(`"do_lower_case": false`), "has other ids"},
+		{"accents", with(), config(`"strip_accents": false`), "has other ids"},
+		{"Chinese characters", with(), config(`"tokenize_chinese_chars": false`), "has other ids"},
+		{"another class", with(), with("tokenizer_config.json", `{"tokenizer_class": "DistilBertTokenizer"}`), "has other ids"},
+		{"another first token", with(), config(`"cls_token": "[BOS]"`), "has other ids"},
+		{"another unknown token", with(), config(`"unk_token": "[BOS]"`), "has other ids"},
+		{"an added token", with(), added(""), "has other ids"},
+		{"one that is a word of its own", added(""), added(`, "single_word": true`), "has other ids"},
+		{"one that is looked for in the normalized text", added(`, "normalized": false`), added(`, "normalized": true`), "has other ids"},
+		{"special tokens that are split", with(), config(`"split_special_tokens": true`), "has other ids"},
+		{"a token more", with(), with("vocab.txt", vocab+"more\n"), "they have 18 and 19 tokens"},
+		{"another token", with(), with("vocab.txt", strings.Replace(vocab, "film", "book", 1)), `token 7 is "film" and "book"`},
+		{"two in each other's place", with(), with("vocab.txt", strings.Replace(vocab, "good\nfilm", "film\ngood", 1)), `token 6 is "good" and "film"`},
+		{"one that cannot be read", with(), config(`"do_lower_case": 3`), "do_lower_case"},
+	} {
+		for _, got := range []string{tokenizersDiffer(c.a, c.b), tokenizersDiffer(c.b, c.a)} {
+			if (got == "") != (c.want == "") {
+				t.Errorf("%s: %q, want %q", c.name, got, c.want)
+			}
+		}
+		if got := tokenizersDiffer(c.a, c.b); !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// A teacher whose classes stand in another order, or have other letter case or
+// numbers alone for names, teaches what it would in the student's order.
+func TestTeachersOfOtherOrders(t *testing.T) {
+	for _, kind := range []head.Kind{head.SingleLabel, head.MultiLabel, head.TokenClassification} {
+		teacher, student := withHead(t, golden.Model(t), kind, math.Cos), withHead(t, golden.Model(t), kind, math.Sin)
+		reordered := func(order []int, labels ...string) *checkpoints.Model {
+			m := teacher.Clone()
+			m.Config.Labels = labels
+			for _, name := range []string{"classifier.weight", "classifier.bias"} {
+				from, width := teacher.Tensors[name], len(teacher.Tensors[name].Float32s())/len(order)
+				values := make([]float32, 0, len(from.Float32s()))
+				for _, class := range order {
+					values = append(values, from.Float32s()[class*width:][:width]...)
+				}
+				m.Tensors[name] = checkpoints.NewTensor(from.Shape, values)
+			}
+			return m
+		}
+		o := Defaults()
+		o.Steps, o.BatchSize, o.LogitsMSE, o.Hard, o.Seed = 3, 4, 1, 1, 1
+		learn := func(m *checkpoints.Model, others ...*checkpoints.Model) (*checkpoints.Model, error) {
+			o := o
+			for _, other := range others {
+				o.Ensemble = append(o.Ensemble, Teacher{other, 2})
+			}
+			trained, _, err := Run(context.Background(), m, student, toy(kind, 16, 1), nil, o)
+			return trained, err
+		}
+		alone, err := learn(teacher)
 		if err != nil {
 			t.Fatal(err)
 		}
-		models[lowercase] = &checkpoints.Model{Tokenizer: written.Files()}
+		both, err := learn(teacher, teacher)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same := []int{0, 1, 2}
+		for _, c := range []struct {
+			name  string
+			other *checkpoints.Model
+			want  bool
+		}{
+			{"another order", reordered([]int{2, 0, 1}, "blue", "red", "green"), true},
+			{"another order and case", reordered([]int{1, 0, 2}, "Green", "RED", " blue"), true},
+			{"numbers", reordered(same, "LABEL_0", "LABEL_1", "LABEL_2"), true},
+			{"bare numbers", reordered(same, "0", "1", "2"), true},
+			{"another name", reordered(same, "red", "green", "violet"), false},
+			{"other numbers", reordered(same, "1", "2", "3"), false},
+			{"two that one may be", reordered(same, "red", "Red", "blue"), false},
+		} {
+			got, err := learn(c.other)
+			if c.want && (err != nil || !sameTensors(got, alone)) || !c.want && (err == nil || !strings.Contains(err.Error(), "the teacher's labels are "+data.ListLabels(c.other.Config.Labels)+", the student's red, green, blue")) {
+				t.Errorf("%q, %s: %v, or other weights", kind, c.name, err)
+			}
+			if got, err = learn(teacher, c.other); (err == nil) != c.want || c.want && !sameTensors(got, both) {
+				t.Errorf("%q, %s in an ensemble: %v, or other weights", kind, c.name, err)
+			}
+		}
 	}
-	more := models[true].Clone()
-	more.Tokenizer["special_tokens_map.json"] = []byte("{}")
-	if !sameTokenizer(models[true], more) {
-		t.Error("a file that changes nothing makes another tokenizer")
+	// More classes than the student's are not its own.
+	teacher, student := withHead(t, golden.Model(t), head.SingleLabel, math.Cos), withHead(t, golden.Model(t), head.SingleLabel, math.Sin)
+	if err := teacher.SetHead(head.SingleLabel, []string{"red", "green", "blue", "violet"}, 1); err != nil {
+		t.Fatal(err)
 	}
-	if sameTokenizer(models[true], models[false]) {
-		t.Error("cased and uncased are taken for the same")
+	o := Defaults()
+	o.Steps = 1
+	for _, pair := range [][2]*checkpoints.Model{{teacher, student}, {student, teacher}} {
+		if _, _, err := Run(context.Background(), pair[0], pair[1], toy(head.SingleLabel, 4, 1), nil, o); err == nil || !strings.Contains(err.Error(), "expected the same ones") {
+			t.Errorf("four classes beside three: error %v", err)
+		}
 	}
 }
 

@@ -27,9 +27,10 @@ var ErrTokenizer = errors.New("teacher and student have different tokenizers")
 
 // Run trains a copy of student to do what teacher does on the examples of
 // trainSet and returns the model that did best on devSet (the last one where
-// devSet is nil). Both have the same head, of any kind. Labels of trainSet are
-// read only where Losses.Hard weighs them, and may be missing there beside other
-// losses, except in a regression and where any number of labels hold.
+// devSet is nil). Both have the same head, of any kind, and the same classes in any
+// order. Labels of trainSet are read only where Losses.Hard weighs them, and may be
+// missing there beside other losses, except in a regression and where any number of
+// labels hold.
 //
 // What the teacher says is computed when an example first comes up, and
 // remembered as Options.Cache says. Files, resuming and errors are those of
@@ -119,7 +120,7 @@ func run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, dev
 		Headless:  general,
 		Rescaled:  o.TemperatureSchedule == Linear || o.TemperatureSchedule == Cosine,
 		Build: func(s train.Setup) (train.Objective, error) {
-			b := &builder{Setup: s, o: &o, members: members, general: general, examples: trainSet, cross: cross}
+			b := &builder{Setup: s, o: &o, members: members, general: general, examples: trainSet, labels: trainSet.Task.Labels, cross: cross}
 			return b.build()
 		},
 	})
@@ -167,8 +168,8 @@ func (o *Options) fits(teacher, student *checkpoints.Model) error {
 	if err := notQuantized(teacher); err != nil {
 		return err
 	}
-	if !sameTokenizer(teacher, student) {
-		return settings.Errorf("AllowCrossTokenizer", "%w: the tokens of one are not those of the other, and distilling across families works badly; with it, logits alone can be distilled", ErrTokenizer)
+	if in := tokenizersDiffer(teacher, student); in != "" {
+		return settings.Errorf("AllowCrossTokenizer", "%w: %s; distilling across families works badly, and with it the logits alone are distilled", ErrTokenizer, in)
 	}
 	if o.MaxLength > teacher.Config.MaxTokens() {
 		return settings.Wrong("MaxLength", o.MaxLength, "at most the teacher's %d positions", teacher.Config.MaxTokens())
@@ -176,38 +177,47 @@ func (o *Options) fits(teacher, student *checkpoints.Model) error {
 	return nil
 }
 
-// sameTokenizer tells whether two models turn text into the same ids: their
-// files are equal, or the vocabularies are, and text of every kind of character
-// and every word, in capitals and with an accent, comes out alike.
-func sameTokenizer(a, b *checkpoints.Model) bool {
+// tokenizersDiffer says in what two models turn text into other ids, and "" where
+// they do not: their files are equal, or the vocabularies are, and text of every
+// kind of character and every word come out alike: as it is, in capitals, with an
+// accent, and inside of another.
+func tokenizersDiffer(a, b *checkpoints.Model) string {
 	if maps.EqualFunc(a.Tokenizer, b.Tokenizer, slices.Equal) {
-		return true
+		return ""
 	}
 	ta, errA := tokenize.Load(a.Tokenizer)
 	tb, errB := tokenize.Load(b.Tokenizer)
-	if errA != nil || errB != nil || ta.VocabSize() != tb.VocabSize() {
-		return false
-	}
-	var probe strings.Builder
-	probe.WriteString("don't\tstop... \u6f22\u5b57 \ud55c\uae00 \u0441\u043b\u043e\u0432\u043e \u00c5ngstr\u00f6m \u00bd\u00a0x\u200b\u00ad 3,141.59 [MASK] <mask> \U0001f600")
-	for id := range int32(ta.VocabSize()) {
-		word := ta.Token(id)
-		if word != tb.Token(id) {
-			return false
-		}
-		fmt.Fprintf(&probe, " %s %s %s\u0301", word, strings.ToUpper(word), word)
+	switch {
+	case errA != nil:
+		return errA.Error()
+	case errB != nil:
+		return errB.Error()
+	case ta.VocabSize() != tb.VocabSize():
+		return fmt.Sprintf("they have %d and %d tokens", ta.VocabSize(), tb.VocabSize())
 	}
 	var ea, eb tokenize.Encoding
-	text := probe.String()
-	return ta.EncodePair(&ea, text, text[:64], tokenize.Options{}) == nil && tb.EncodePair(&eb, text, text[:64], tokenize.Options{}) == nil &&
-		slices.Equal(ea.IDs, eb.IDs) && slices.Equal(ea.TypeIDs, eb.TypeIDs)
-}
-
-func list(labels []string) string {
-	if len(labels) == 0 {
-		return "none"
+	differ := func(text string) bool {
+		errA, errB := ta.EncodePair(&ea, text, text, tokenize.Options{}), tb.EncodePair(&eb, text, text, tokenize.Options{})
+		if errA != nil || errB != nil {
+			return errA == nil || errB == nil
+		}
+		return !slices.Equal(ea.IDs, eb.IDs) || !slices.Equal(ea.TypeIDs, eb.TypeIDs)
 	}
-	return strings.Join(labels, ", ")
+	for _, text := range []string{"", "don't\tstop...", "\u6f22\u5b57 \ud55c\uae00", "\u0441\u043b\u043e\u0432\u043e", "\u00c5ngstr\u00f6m", "\u00bd\u00a0x\u200b\u00ad", "3,141.59", "[MASK] <mask>", "\U0001f600"} {
+		if differ(text) {
+			return fmt.Sprintf("the text %q has other ids", text)
+		}
+	}
+	for id := range int32(ta.VocabSize()) {
+		word := ta.Token(id)
+		if other := tb.Token(id); word != other {
+			return fmt.Sprintf("token %d is %q and %q", id, word, other)
+		}
+		if text := fmt.Sprintf("%[1]s %[2]s %[1]s\u0301 x%[1]sx X%[2]sX", word, strings.ToUpper(word)); differ(text) {
+			return fmt.Sprintf("the text %q has other ids", text)
+		}
+	}
+	return ""
 }
 
 // builder adds the losses to the student's graph.
@@ -223,6 +233,10 @@ type builder struct {
 
 	g  *autograd.Graph
 	in *layers.Inputs
+	// labels are the task's, and columns what the function of that name says of
+	// each teacher.
+	labels  []string
+	columns [][]int
 	// outputs are what the losses read of the first teacher, and logits the
 	// input for the mean logits of all.
 	outputs     []*output
@@ -392,6 +406,7 @@ func (b *builder) teachers() (*teachers, error) {
 			t.outputs = b.outputs
 		}
 		if b.logits != nil && m.Weight > 0 {
+			t.columns = b.columns[i]
 			t.outputs = append(t.outputs, &output{part: Logits, columns: answers(m.Model.Config), tokens: b.rows != nil})
 		}
 		if len(t.outputs) == 0 {

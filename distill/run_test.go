@@ -368,7 +368,7 @@ func TestTeacherAndStudentThatDoNotGoTogether(t *testing.T) {
 		{"tokenizer", func(s *checkpoints.Model, _ *Options) {
 			s.Tokenizer["vocab.txt"] = append(slices.Clone(s.Tokenizer["vocab.txt"]), "more\n"...)
 		}, "AllowCrossTokenizer: " + ErrTokenizer.Error()},
-		{"labels", func(s *checkpoints.Model, _ *Options) { s.Config.Labels = []string{"red", "blue", "green"} }, `the teacher's labels are red, green, blue, the student's red, blue, green`},
+		{"labels", func(s *checkpoints.Model, _ *Options) { s.Config.Labels = []string{"red", "violet", "green"} }, `training set: the model's labels are red, violet, green`},
 		{"relation heads", func(_ *checkpoints.Model, o *Options) { o.RelationHeads = 3 }, "RelationHeads: 3, expected a divisor of the attention widths 16 (student layer 0) and 32 (teacher layer 1)"},
 		{"layer map", func(_ *checkpoints.Model, o *Options) { o.HiddenMap = Explicit([2]int{0, 2}) }, "layer map: pair 0:2"},
 		{"rate", func(_ *checkpoints.Model, o *Options) { o.LearningRate = math.NaN() }, "LearningRate: NaN"},

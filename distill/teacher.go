@@ -98,8 +98,10 @@ func (o *output) add(b []byte) {
 type teacher struct {
 	model *checkpoints.Model
 	set   *data.Encoded
-	// share is that of its logits in the mean.
-	share float32
+	// share is that of its logits in the mean. columns are their order, see the
+	// function of that name.
+	share   float32
+	columns []int
 	// precision is that of the encoder's products, infer.F32 or infer.BF16.
 	precision string
 	outputs   []*output
@@ -414,6 +416,9 @@ func (t *teachers) bind(g *autograd.Graph, b *data.Batch, rows []int32, masked b
 			}
 			if rows != nil && !masked {
 				o.values = gather(o.values, rows, o.columns)
+			}
+			if m.columns != nil {
+				permute(o.values, m.columns)
 			}
 			for len(t.mean) < len(o.values) {
 				t.mean = append(t.mean, 0)

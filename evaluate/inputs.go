@@ -86,5 +86,5 @@ func MayWantPairs(c checkpoints.Config) bool {
 	if task, err := data.TaskByName(c.Task); err == nil && task.Pair && !c.Pairs {
 		return true
 	}
-	return !c.Pairs && c.Head.OneNumber() && c.GenericLabels() && c.Task == ""
+	return !c.Pairs && c.Head.OneNumber() && data.Unnamed(c.Labels) && c.Task == ""
 }

@@ -3,7 +3,6 @@ package evaluate
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
@@ -27,7 +26,7 @@ func (e *LabelError) Error() string {
 		return fmt.Sprintf("%s set: example %d has no label", e.Set, e.Example)
 	}
 	return fmt.Sprintf("%s set: example %d has label %d, the model's %d labels (%s) are 0 to %d",
-		e.Set, e.Example, e.Label, len(e.Labels), strings.Join(e.Labels, ", "), len(e.Labels)-1)
+		e.Set, e.Example, e.Label, len(e.Labels), data.ListLabels(e.Labels), len(e.Labels)-1)
 }
 
 // Relabel returns a data set, "training" say, with the labels of a model, see
@@ -66,6 +65,16 @@ func Relabel(set string, ds *data.Dataset, cfg checkpoints.Config, required bool
 		}
 	}
 	return ds, nil
+}
+
+// Assumed says for which labels of a data set those of a model are taken that only
+// number its classes, and "" where they are names or the data has none.
+func Assumed(cfg checkpoints.Config, ds *data.Dataset) string {
+	named := ds.Task.Labels
+	if !ds.Task.Kind.Named() || len(named) == 0 || data.Unnamed(named) || !data.StandFor(cfg.Labels, named) {
+		return ""
+	}
+	return fmt.Sprintf("the model's labels %s say nothing and are taken for %s, in this order", data.ListLabels(cfg.Labels), data.ListLabels(named))
 }
 
 // CheckVocabulary reports a tokenizer that has more tokens than the model has

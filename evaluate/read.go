@@ -8,16 +8,19 @@ import (
 )
 
 // Read reads a file of a task that a model is to answer. Where the task names no
-// labels, and the options neither, they are the model's.
+// labels, and the options neither, they are the model's, if its head answers it.
 func Read(path string, task data.Task, model checkpoints.Config, o data.ReadOptions) (*data.Dataset, error) {
+	if model.Head != task.Kind {
+		return data.Read(path, task, o) // CheckHead says so
+	}
 	return data.Read(path, task, under(model.Labels, task, o))
 }
 
 // ReadTraining reads a file of a task that a model is to learn. It is Read, but that
-// the names LABEL_0, LABEL_1, ... of a model say nothing: the file's own take
-// their place, unless those are numbers of the model's classes.
+// labels of a model that only number its classes (data.Unnamed) say nothing: the
+// file's own take their place, unless those are numbers of the model's classes.
 func ReadTraining(path string, task data.Task, model checkpoints.Config, o data.ReadOptions) (*data.Dataset, error) {
-	if !model.GenericLabels() {
+	if !data.Unnamed(model.Labels) {
 		return Read(path, task, model, o)
 	}
 	ds, err := data.Read(path, task, o)

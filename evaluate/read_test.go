@@ -20,6 +20,10 @@ func TestLabels(t *testing.T) {
 		{"of the file", "text", "", "a b", "b", "a b", "a b", "a b"},
 		{"of the file in the place of numbers", "text", "LABEL_0 LABEL_1", "no yes", "yes", `unknown label "no"`, "no yes", "no yes"},
 		{"numbers of the model's classes", "text", "LABEL_0 LABEL_1 LABEL_2", "0 1", "2", "LABEL_0 LABEL_1 LABEL_2", "LABEL_0 LABEL_1 LABEL_2", "LABEL_0 LABEL_1 LABEL_2"},
+		{"of the file in the place of bare numbers", "text", "0 1", "no yes", "yes", `unknown label "no"`, "no yes", "no yes"},
+		{"integers as names, some of the model's", "text", "0 1 2", "0 2", "1", "0 1 2", "0 1 2", "0 1 2"},
+		{"integers as names, others", "text", "0 1", "1 2", "2", `label 2 is not a class index from 0 to 1`, "1 2", "1 2"},
+		{"of a model with another head", "tokens", "a b", "a b", "b", `expected a JSON`, "", ""},
 		{"of the task", "sst2", "a b", "0 1", "1", "negative positive", "negative positive", "negative positive"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/skive-ml/skive/autograd"
@@ -322,7 +321,7 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 		}
 	}
 	if n := len(o.ClassWeights); n > 0 && n != len(work.Config.Labels) {
-		return nil, nil, settings.Wrong("ClassWeights", o.ClassWeights, "one for each of the %d labels (%s)", len(work.Config.Labels), strings.Join(work.Config.Labels, ", "))
+		return nil, nil, settings.Wrong("ClassWeights", o.ClassWeights, "one for each of the %d labels (%s)", len(work.Config.Labels), data.ListLabels(work.Config.Labels))
 	}
 	if err := evaluate.CheckVocabulary(work); err != nil {
 		return nil, nil, err

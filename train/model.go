@@ -36,8 +36,8 @@ func twoClasses(ds *data.Dataset) error {
 
 // trainable returns a copy of the model with f32 weights and a head for the
 // task. A model without head gets a fresh one, and so does a masked language
-// model that is to do another task; one with the generic names LABEL_0, LABEL_1,
-// ... keeps its weights and takes the task's names; one whose head is another is an
+// model that is to do another task; one whose labels only number its classes
+// keeps its weights and takes the task's names; one whose head is another is an
 // error, and so are other classes, by Relabel. With headless the head is left as it is.
 func trainable(model *checkpoints.Model, task data.Task, seed uint64, headless bool) (*checkpoints.Model, error) {
 	work := model.Clone()
@@ -62,7 +62,7 @@ func trainable(model *checkpoints.Model, task data.Task, seed uint64, headless b
 		}
 	case work.Config.Head != kind:
 		return nil, evaluate.CheckHead(work.Config, task)
-	case kind.Named() && len(labels) == len(work.Config.Labels) && work.Config.GenericLabels():
+	case kind.Named() && data.StandFor(work.Config.Labels, labels):
 		work.Config.Labels = slices.Clone(labels)
 	}
 	return work, work.Validate()

@@ -207,10 +207,15 @@ func (d *distillFlags) distill(ctx context.Context, teacher *checkpoints.Model, 
 		text, err = data.ReadText(d.text)
 		err = ofFlag("text", err)
 	} else {
-		trainSet, devSet, err = d.task.sets(teacher)
+		trainSet, devSet, err = d.task.sets(teacher, true)
 	}
 	if err != nil {
 		return nil, err
+	}
+	for _, m := range d.Ensemble {
+		if !d.general {
+			d.task.noteLabels(m.Model.Config, trainSet)
+		}
 	}
 	student, err := d.student.open(ctx, teacher, trainSet, d.Seed, d.Progress)
 	if err != nil {

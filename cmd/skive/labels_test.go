@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/skive-ml/skive/checkpoints"
 )
 
 // labelled is a small model with other names for its three classes, and a
@@ -205,6 +207,55 @@ func TestOneClass(t *testing.T) {
 	one := write("one.csv", "red")
 	if code, _, stderr := execute(t, "train", "--task", "text", "--model", tiny, "--train", both, "--dev", one, "--steps", "1", "-q", "-o", filepath.Join(dir, "out")); code != 0 {
 		t.Errorf("a development file of one class: %s", stderr)
+	}
+}
+
+// Labels of a model that only number its classes are taken for those of the task, or of
+// a training file as they sort, and that is said; where nothing is learned, those of a
+// file alone are refused.
+func TestNumbersForLabels(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	none := func(*checkpoints.Config) {}
+	generic, bare, named := modelOf(t, "", []string{"LABEL_0", "LABEL_1"}, none), modelOf(t, "", []string{"0", "1"}, none), modelOf(t, "", []string{"positive", "negative"}, none)
+	glue := write("glue.tsv", "sentence\tlabel\ngood film\t1\nbad film\t0\n")
+	names := write("names.csv", "text,label\ngood film,yes\nbad film,no\nfilm,yes\n")
+	numbers := write("numbers.csv", "text,label\ngood film,1\nbad film,0\n")
+	const ofTask, ofFile, unknown = "are taken for negative, positive, in this order", "are taken for no, yes, in this order", `unknown label "yes"`
+	type step struct {
+		model, task, file string
+		want              map[string]string // said by the commands, "" for nothing
+	}
+	for _, s := range []step{
+		{generic, "sst2", glue, map[string]string{"train": ofTask, "distill": ofTask, "eval": ofTask, "prune": ofTask, "quantize": ofTask}},
+		{bare, "sst2", glue, map[string]string{"train": ofTask, "distill": ofTask, "eval": ofTask, "prune": ofTask, "quantize": ofTask}},
+		{named, "sst2", glue, map[string]string{"train": "", "distill": "", "eval": "", "prune": "", "quantize": ""}},
+		{generic, "text", names, map[string]string{"train": ofFile, "distill": unknown, "eval": unknown, "prune": unknown, "quantize": unknown}},
+		{bare, "text", names, map[string]string{"train": ofFile, "distill": unknown, "eval": unknown, "prune": unknown, "quantize": unknown}},
+		{generic, "text", numbers, map[string]string{"train": "", "distill": "", "eval": "", "prune": "", "quantize": ""}},
+		{bare, "text", numbers, map[string]string{"train": "", "distill": "", "eval": "", "prune": "", "quantize": ""}},
+		{named, "text", numbers, map[string]string{"train": "", "distill": "", "eval": "", "prune": "", "quantize": ""}},
+	} {
+		for command, want := range s.want {
+			out := filepath.Join(t.TempDir(), "out")
+			args := map[string][]string{
+				"train":    {"--model", s.model, "--train", s.file, "--dev", s.file, "--steps", "1", "-o", out},
+				"distill":  {"--teacher", s.model, "--layers", "1", "--train", s.file, "--dev", s.file, "--steps", "1", "-o", out},
+				"eval":     {"--model", s.model, "--data", s.file},
+				"prune":    {"--model", s.model, "--heads", "1", "--train", s.file, "--dev", s.file, "-o", out},
+				"quantize": {"--model", s.model, "--max-drop", "100", "--data", s.file, "-o", out + ".skive"},
+			}[command]
+			code, _, stderr := execute(t, append([]string{command, "--task", s.task}, args...)...)
+			if (code != 0) != (want == unknown) || strings.Count(stderr, "are taken for") != strings.Count(want, "are taken for") || !strings.Contains(stderr, want) {
+				t.Errorf("%s --task %s of %s: code %d, %s, want %q", command, s.task, filepath.Base(s.file), code, stderr, want)
+			}
+		}
 	}
 }
 

@@ -21,6 +21,8 @@ type taskFlags struct {
 	maxLength         int
 	optional          bool // labels may be missing
 	passOver          bool // labels are not read
+
+	assumed string // what was said of the labels of a model
 }
 
 func (t *taskFlags) register(f *pflag.FlagSet, training bool) {
@@ -61,9 +63,21 @@ func (t *taskFlags) read(flag, path string, model *checkpoints.Model) (*data.Dat
 	if model != nil {
 		cfg = model.Config
 	}
-	return t.readBy(flag, path, func(task data.Task, o data.ReadOptions) (*data.Dataset, error) {
+	set, err := t.readBy(flag, path, func(task data.Task, o data.ReadOptions) (*data.Dataset, error) {
 		return evaluate.Read(path, task, cfg, o)
 	})
+	if err == nil {
+		t.noteLabels(cfg, set)
+	}
+	return set, err
+}
+
+// noteLabels says what labels of a model that say nothing are taken for, once.
+func (t *taskFlags) noteLabels(cfg checkpoints.Config, set *data.Dataset) {
+	if note := evaluate.Assumed(cfg, set); note != t.assumed && note != "" && !common.quiet {
+		t.assumed = note
+		fmt.Fprintf(os.Stderr, "skive: %s\n", note)
+	}
 }
 
 // readBy reads one of the task's files in the way of one of package evaluate.
@@ -95,13 +109,22 @@ func (t *taskFlags) unlabeled(path string, labels []string) (*data.Dataset, erro
 }
 
 // sets reads the training and the development file, which is nil where the
-// flag is not given, for a model that is to learn the task.
-func (t *taskFlags) sets(model *checkpoints.Model) (train, dev *data.Dataset, err error) {
+// flag is not given, for a model that is to learn the task, or for a teacher, which
+// knows it.
+func (t *taskFlags) sets(model *checkpoints.Model, teacher bool) (train, dev *data.Dataset, err error) {
+	read := evaluate.ReadTraining
+	if teacher {
+		read = evaluate.Read
+	}
 	train, err = t.readBy("train", t.train, func(task data.Task, o data.ReadOptions) (*data.Dataset, error) {
-		return evaluate.ReadTraining(t.train, task, model.Config, o)
+		return read(t.train, task, model.Config, o)
 	})
-	if err != nil || t.dev == "" {
-		return train, nil, err
+	if err != nil {
+		return nil, nil, err
+	}
+	t.noteLabels(model.Config, train)
+	if t.dev == "" {
+		return train, nil, nil
 	}
 	dev, err = t.readBy("dev", t.dev, func(task data.Task, o data.ReadOptions) (*data.Dataset, error) {
 		return evaluate.ReadDevelopment(t.dev, task, train, o)

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/train"
@@ -106,7 +107,7 @@ of one that was not. Where a run or a model is there already, train ends at once
 				return err
 			}
 			defer m.Close()
-			trainSet, devSet, err := task.sets(m)
+			trainSet, devSet, err := task.sets(m, false)
 			if err != nil {
 				return err
 			}
@@ -161,7 +162,7 @@ func openModel(c *cobra.Command, flags modelFlags, model, configFile string, see
 	switch {
 	case masked:
 		cfg.Head, cfg.Labels = head.MaskedLM, nil
-	case c.Name() != "bench" && cfg.GenericLabels():
+	case c.Name() != "bench" && data.Unnamed(cfg.Labels):
 		cfg.Labels = nil // the task's or the data's take their place
 	}
 	m := checkpoints.InitBERT(cfg, seed)
