@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"path"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -215,10 +216,31 @@ func (d modelDir) json(file string, v any) (there bool, err error) {
 	return true, nil
 }
 
+// truth is a number or null, too, as Python takes it where it asks for a truth value.
+type truth bool
+
+func (t *truth) UnmarshalJSON(text []byte) error {
+	var v any
+	if err := json.Unmarshal(text, &v); err != nil {
+		return err
+	}
+	switch v := v.(type) {
+	case nil:
+		*t = false
+	case bool:
+		*t = truth(v)
+	case float64:
+		*t = v != 0
+	default:
+		return &json.UnmarshalTypeError{Value: jsonKind(text), Type: reflect.TypeFor[bool]()}
+	}
+	return nil
+}
+
 // transformerFile is sentence_bert_config.json, under whatever name.
 type transformerFile struct {
 	MaxLength  *float64                   `json:"max_seq_length"`
-	LowerCase  bool                       `json:"do_lower_case"`
+	LowerCase  truth                      `json:"do_lower_case"`
 	Task       *string                    `json:"transformer_task"`
 	Output     *string                    `json:"module_output_name"`
 	Processing map[string]json.RawMessage `json:"processing_kwargs"`
@@ -265,7 +287,7 @@ func (m *Model) readSentence(dir, encoder modelDir, modules []module, cfg *parse
 		return nil, fmt.Errorf("%s: model_type %q: %w (SentenceTransformer and CrossEncoder are)", dir.name(promptsName), kind, ErrUnsupported)
 	}
 	s := &Sentence{
-		LowerCase: t.LowerCase, DefaultPrompt: valueOr(p.DefaultPrompt, ""), Similarity: valueOr(p.Similarity, ""),
+		LowerCase: bool(t.LowerCase), DefaultPrompt: valueOr(p.DefaultPrompt, ""), Similarity: valueOr(p.Similarity, ""),
 		Prompts: map[string]string{},
 	}
 	if err := t.refuse(); err != nil {
@@ -436,8 +458,12 @@ func (d modelDir) pooling(folder string, width int, s *Sentence) (Pooling, error
 	}
 	read := func(key string, v any) error {
 		if text, ok := c[key]; ok {
-			if err := json.Unmarshal(text, v); err != nil {
-				return fmt.Errorf("%s: %w", key, jsonError(err))
+			if json.Unmarshal([]byte(text), v) != nil {
+				want := "a whole number"
+				if _, ok := v.(*truth); ok {
+					want = "true or false"
+				}
+				return fmt.Errorf("%s is a JSON %s, expected %s", key, jsonKind(text), want)
 			}
 		}
 		return nil
@@ -451,7 +477,7 @@ func (d modelDir) pooling(folder string, width int, s *Sentence) (Pooling, error
 			return "", fmt.Errorf("%s is %d, expected the hidden size %d", key, n, width)
 		}
 	}
-	include := true
+	include := truth(true)
 	if err := read("include_prompt", &include); err != nil {
 		return "", err
 	}
@@ -464,7 +490,7 @@ func (d modelDir) pooling(folder string, width int, s *Sentence) (Pooling, error
 	known := []string{"pooling_mode"}
 	for _, l := range legacyPoolings {
 		known = append(known, l.key)
-		on := false
+		on := truth(false)
 		if err := read(l.key, &on); err != nil {
 			return "", err
 		}
@@ -498,11 +524,11 @@ func (d modelDir) dense(folder string, width int) (Dense, error) {
 	var c struct {
 		In         *int    `json:"in_features"`
 		Out        *int    `json:"out_features"`
-		Bias       *bool   `json:"bias"`
+		Bias       *truth  `json:"bias"`
 		Activation *string `json:"activation_function"`
 		Input      *string `json:"module_input_name"`
 		Output     *string `json:"module_output_name"`
-		Residual   bool    `json:"use_residual"`
+		Residual   truth   `json:"use_residual"`
 	}
 	if there, err := d.json(path.Join(folder, configName), &c); err != nil || !there {
 		if err == nil {
@@ -529,10 +555,10 @@ func (d modelDir) dense(folder string, width int) (Dense, error) {
 		return Dense{}, unsupported("module_input_name %q", input)
 	case valueOr(c.Output, input) != input:
 		return Dense{}, unsupported("module_output_name %q", *c.Output)
-	case c.Residual:
+	case bool(c.Residual):
 		return Dense{}, unsupported("use_residual true")
 	}
-	return Dense{*c.Out, valueOr(c.Bias, true), own}, nil
+	return Dense{*c.Out, bool(valueOr(c.Bias, true)), own}, nil
 }
 
 // denseWeights adds the weights of a Dense module to tensors, under the names that

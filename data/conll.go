@@ -231,6 +231,9 @@ func (c *conll) word(columns []string) (word string, tag json.RawMessage, err er
 			return "", nil, fmt.Errorf("%q has a space: columns are divided by tabs, or by spaces, but not by both", columns[i])
 		}
 	}
+	if isInteger(columns[label]) { // as in JSON
+		return columns[at], json.RawMessage(columns[label]), nil
+	}
 	tag, err = json.Marshal(columns[label])
 	return columns[at], tag, err
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"math/big"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -343,7 +344,11 @@ func (p *parser) several(c cell, column string, line int) (known int, labels []i
 	}
 	raw, ok := labelList(c)
 	if !ok {
-		return -1, nil, fmt.Errorf("%q: expected a list of labels, found %s", column, c.describe())
+		want := "a list of labels"
+		if c.kind == plain {
+			want = `labels with | between them, or a list such as ["a", "b"]`
+		}
+		return -1, nil, fmt.Errorf("%q: expected %s, found %s", column, want, c.describe())
 	}
 	for i, r := range raw {
 		if p.hot > 0 {
@@ -369,10 +374,18 @@ func (p *parser) several(c cell, column string, line int) (known int, labels []i
 }
 
 // labelList returns the labels of a cell: of a JSON list, also in a field of a
-// CSV or TSV, or of a field in which they are divided.
+// CSV or TSV, or there of a list as Python prints it, or of a field in which they are
+// divided.
 func labelList(c cell) (list []json.RawMessage, ok bool) {
-	if c.kind != plain || strings.HasPrefix(c.text, "[") && strings.HasSuffix(c.text, "]") {
-		return list, c.kind != quotedText && json.Unmarshal([]byte(c.text), &list) == nil
+	bracketed := strings.HasPrefix(c.text, "[") && strings.HasSuffix(c.text, "]")
+	if c.kind != plain || bracketed {
+		if c.kind != quotedText && json.Unmarshal([]byte(c.text), &list) == nil {
+			return list, true
+		}
+		if c.kind != plain {
+			return nil, false
+		}
+		return printedList(c.text[1 : len(c.text)-1])
 	}
 	if c.text == "" {
 		return nil, true
@@ -389,6 +402,57 @@ func labelList(c cell) (list []json.RawMessage, ok bool) {
 		list = append(list, quoted)
 	}
 	return list, true
+}
+
+// printedItem is a number, a truth value or a string as Python prints it.
+var printedItem = regexp.MustCompile(`^(?:-?[0-9]+\.?[0-9]*|True|False|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")`)
+
+// printedList reads what stands between the brackets of a list that Python or NumPy
+// has printed, which is what a program that writes a CSV makes of one:
+// 'a', 'b' or 'a' 'b', 0, 1 or 0. 1.
+func printedList(text string) (list []json.RawMessage, ok bool) {
+	const space = " \t\r\n"
+	commas := false
+	for text = strings.Trim(text, space); text != ""; {
+		item := printedItem.FindString(text)
+		if item == "" {
+			return nil, false
+		}
+		rest := strings.TrimLeft(text[len(item):], space)
+		after, comma := strings.CutPrefix(rest, ",")
+		if after = strings.TrimLeft(after, space); comma && after == "" || rest != "" && !comma && len(rest) == len(text)-len(item) {
+			return nil, false
+		}
+		if len(list) == 0 {
+			commas = comma
+		} else if rest != "" && comma != commas {
+			return nil, false
+		}
+		value, ok := printedValue(item)
+		if !ok {
+			return nil, false
+		}
+		list, text = append(list, value), after
+	}
+	return list, true
+}
+
+// printedValue returns an item of a printed list as JSON.
+func printedValue(item string) (json.RawMessage, bool) {
+	quote := item[0]
+	if quote != '\'' && quote != '"' {
+		return json.RawMessage(strings.ToLower(strings.TrimSuffix(item, "."))), true
+	}
+	var text []rune
+	for rest := item[1 : len(item)-1]; rest != ""; {
+		r, _, tail, err := strconv.UnquoteChar(rest, quote)
+		if err != nil {
+			return nil, false
+		}
+		text, rest = append(text, r), tail
+	}
+	value, err := json.Marshal(string(text))
+	return value, err == nil
 }
 
 // bit reads a number or a truth value that says whether a label holds.
@@ -444,10 +508,6 @@ func text(r row, column string) (string, error) {
 	return c.text, nil
 }
 
-// ignoredWord is the number that transformers and PyTorch give to a word without a
-// label.
-const ignoredWord = "-100"
-
 // label returns the class index of a cell, -1 for none.
 func (p *parser) label(c cell, column string, line int) (int, error) {
 	if p.o.NoLabels {
@@ -485,13 +545,13 @@ func (p *parser) label(c cell, column string, line int) (int, error) {
 	default:
 		return -1, fmt.Errorf("%q: expected an integer or a string, found %s", column, c.describe())
 	}
-	if number && name == "-1" && !p.o.RequireLabels && !slices.Contains(p.labels, name) {
-		return -1, nil // what test files have in the place of a label
-	}
-	if number && name == ignoredWord && p.def.Kind.Subject() == head.Words && !slices.Contains(p.labels, name) {
+	if number && p.unlabeled(name) && !slices.Contains(p.labels, name) {
 		return -1, nil
 	}
 	if p.infer {
+		if number && name[0] == '-' && (p.def.Kind.Subject() == head.Words || p.def.Kind.Outputs() == head.Labels) {
+			return -1, fmt.Errorf("%q: label %s is below 0, expected the number of a class or a name", column, name)
+		}
 		return p.newLabel(name, column, line)
 	}
 	if number && (!integers(p.labels) || Unnamed(p.labels)) {
@@ -509,6 +569,17 @@ func (p *parser) label(c cell, column string, line int) (int, error) {
 		return -1, fmt.Errorf("%q: unknown label %q (one of %s)", column, name, quoted(p.labels))
 	}
 	return i, nil
+}
+
+// unlabeled tells whether an integer stands in the place of a label: -1 as in data
+// sets of the hub, where a label is not required; and for a word, which may always
+// lack one, also -100 as in transformers.
+func (p *parser) unlabeled(name string) bool {
+	kind := p.def.Kind
+	if kind.Subject() == head.Words {
+		return name == "-1" || name == "-100"
+	}
+	return name == "-1" && !p.o.RequireLabels && kind.Outputs() != head.Labels
 }
 
 // newLabel returns the number of a label that comes from the data, without the
