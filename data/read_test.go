@@ -168,7 +168,7 @@ func TestReadErrorsNameFileAndLine(t *testing.T) {
 		{"x.tsv", "rte", "index\tsentence1\n0\ta\n", need, `expected the columns "sentence1" and "sentence2" or`},
 		{"x.csv", "text", "text,text\na,b\n", need, `x.csv:1: two columns are named "text"`},
 		{"x.csv", "text", "text,label\na,b\n\"c,d\n", need, "x.csv:3:"},
-		{"x.csv", "text", "text,label\na,b\nc\n", need, "x.csv:3: the number of fields"},
+		{"x.csv", "text", "text,label\na,b\nc\n", need, "x.csv:3: found 1 fields, expected 2"},
 		{"x.csv", "text", "text,label\na,b\nc,1\n", need, `x.csv:3: "label": label 1 is an integer, in line 2 it is a name`},
 		{"x.csv", "text", "text,label\na,0\nc,b\n", need, `x.csv:3: "label": label "b" is a name, in line 2 it is an integer`},
 		{"x.csv", "text", "text,label\na,b\n", ReadOptions{PairColumn: "second"}, `x.csv:2: expected the column "second"`},

@@ -262,13 +262,10 @@ func newCSV(content []byte) (rows, error) {
 // csvError takes the position off an error: the caller names the line.
 func csvError(err error) error {
 	var p *csv.ParseError
-	if !errors.As(err, &p) {
-		return err
+	if errors.As(err, &p) {
+		return p.Err
 	}
-	if p.Err == csv.ErrFieldCount {
-		return errors.New("the number of fields is not that of the header")
-	}
-	return p.Err
+	return err
 }
 
 func (c *csvRows) next() (row, int, error) {
@@ -284,6 +281,9 @@ func (c *csvRows) next() (row, int, error) {
 			line = p.Line
 		case errors.As(err, &long):
 			line = 1 + bytes.Count(c.content[:start], []byte{'\n'})
+		}
+		if errors.Is(err, csv.ErrFieldCount) {
+			return nil, line, fmt.Errorf("found %d fields, expected %d", len(values), len(c.record.columns))
 		}
 		return nil, line, csvError(err)
 	}
