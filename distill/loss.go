@@ -187,7 +187,7 @@ func (b *builder) own(l *Loss, s *student) (*autograd.Node, error) {
 	n, err := l.Build(c)
 	if err == nil {
 		if err = b.g.Err(); err == nil && n == nil {
-			err = errors.New("Build returned no loss")
+			err = errors.New("there is no loss in what Build returned")
 		}
 	}
 	if err != nil {

@@ -131,7 +131,7 @@ func TestOwnLossErrors(t *testing.T) {
 		`own loss 1, "own": there is no Build`:                         with(func(l *Loss) { l.Build = nil }),
 		`own loss 1, "own": it reads nothing`:                          with(func(l *Loss) { l.Reads = nil }),
 		`own loss 1, "own": it reads "labels", which is no part`:       with(func(l *Loss) { l.Reads = []Part{"labels"} }),
-		`own loss "own": Build returned no loss`:                       with(func(l *Loss) { l.Build = func(*Comparison) (*autograd.Node, error) { return nil, nil } }),
+		`own loss "own": there is no loss in what Build returned`:      with(func(l *Loss) { l.Build = func(*Comparison) (*autograd.Node, error) { return nil, nil } }),
 		`own loss "own": it asks for layer 9 of the student, expected`: {between(Hidden, 9, 0, mse)},
 		`own loss "own": it asks for layer -1 of the teacher`:          {between(Hidden, 0, -1, mse)},
 		`own loss "own": it asks for the student's "qkv", expected one of the parts that it reads`: with(func(l *Loss) {
