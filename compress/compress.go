@@ -48,7 +48,7 @@ type run struct {
 	Options
 	train, dev *data.Dataset
 	unlabeled  []data.Example
-	augmented  map[string][]data.Example // by how they are made
+	examplesOf map[string]*data.Dataset // the distillations' by how they are augmented
 	teacher    *checkpoints.Model
 	inputs     string // see Report.Inputs
 	made       bool   // the output directory was not there before
@@ -86,7 +86,7 @@ func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 		return nil, err
 	}
 	defer release()
-	c := &run{Recipe: r, Options: o, augmented: map[string][]data.Example{}}
+	c := &run{Recipe: r, Options: o, examplesOf: map[string]*data.Dataset{}}
 	if c.Instances == 0 {
 		c.Instances = o.Threads
 	}
@@ -211,6 +211,9 @@ func (c *run) load() (err error) {
 			return &settings.Error{Field: "Dev", Err: err}
 		}
 	}
+	// Every stage reads them, under a tokenizer that all models share.
+	c.train.Remember()
+	c.dev.Remember()
 	if c.teacher == nil {
 		if c.teacher, err = c.freshTeacher(); err != nil {
 			return err
@@ -292,7 +295,7 @@ func (c *run) report(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	dev, err := data.Encode(c.dev, tokenizer, c.longest())
+	dev, err := evaluate.Encode(c.teacher, c.dev, c.longest())
 	if err != nil {
 		return nil, err
 	}

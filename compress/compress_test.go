@@ -568,7 +568,7 @@ func TestANarrowStudentInStages(t *testing.T) {
 }
 
 func TestAugmentedOnce(t *testing.T) {
-	c := run{Recipe: tiny(), Options: Options{Threads: 1}, augmented: map[string][]data.Example{}}
+	c := run{Recipe: tiny(), Options: Options{Threads: 1}, examplesOf: map[string]*data.Dataset{}}
 	if err := c.load(); err != nil {
 		t.Fatal(err)
 	}

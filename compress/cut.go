@@ -71,8 +71,7 @@ func (r *ranking) remove(ctx context.Context, masks pruning.Masks) (*checkpoints
 	if err != nil || !r.Tune {
 		return m, err
 	}
-	some := &data.Dataset{Task: r.Set.Task, Examples: r.Set.Examples[:min(pruning.TuneExamples, len(r.Set.Examples))]}
-	return pruning.Tune(ctx, r.model, m, some, pruning.TuneOptions{
+	return pruning.Tune(ctx, r.model, m, r.Set.First(pruning.TuneExamples), pruning.TuneOptions{
 		MaxLength: r.Importance.MaxLength, Threads: r.Importance.Threads, Progress: r.Importance.Progress,
 	})
 }

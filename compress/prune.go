@@ -552,8 +552,7 @@ func (r *pruner) price(ctx context.Context, m *checkpoints.Model) error {
 		DType: r.DType, Threads: r.Threads, Tokens: r.Tokens, Activation: r.Activation, Progress: r.Progress,
 	}
 	if o.Tokens == 0 {
-		some := &data.Dataset{Task: r.Set.Task, Examples: r.Set.Examples[:min(pruning.CostExamples, len(r.Set.Examples))]}
-		enc, err := evaluate.Encode(m, some, r.Importance.MaxLength)
+		enc, err := evaluate.Encode(m, r.Set.First(pruning.CostExamples), r.Importance.MaxLength)
 		if err != nil {
 			return err
 		}

@@ -243,11 +243,10 @@ func (p Pruning) sizes(student []checkpoints.LayerSize) []checkpoints.LayerSize 
 
 // importanceSet is the part of the training set that decides what is pruned.
 func (c *run) importanceSet() *data.Dataset {
-	n := len(c.train.Examples)
 	if c.ImportanceExamples > 0 {
-		n = min(n, c.ImportanceExamples)
+		return c.train.First(c.ImportanceExamples)
 	}
-	return &data.Dataset{Task: c.train.Task, Examples: c.train.Examples[:n]}
+	return c.train
 }
 
 func (c *run) importanceOptions() pruning.ImportanceOptions {
@@ -282,20 +281,21 @@ func (c *run) examples(ctx context.Context, d Distillation) (*data.Dataset, erro
 	if c.Unlabeled == "" && d.Augment.Copies == 0 {
 		return c.train, nil
 	}
-	all := &data.Dataset{Task: c.train.Task, Examples: slices.Clone(c.train.Examples)}
-	all.Examples = append(all.Examples, c.unlabeled...)
-	if d.Augment.Copies == 0 {
+	key := fmt.Sprintf("%d %g %d %s", d.Augment.Copies, d.Augment.Probability, d.Augment.Candidates, d.AugmentMLM)
+	if all := c.examplesOf[key]; all != nil {
 		return all, nil
 	}
-	key := fmt.Sprintf("%d %g %d %s", d.Augment.Copies, d.Augment.Probability, d.Augment.Candidates, d.AugmentMLM)
-	if c.augmented[key] == nil {
+	all := &data.Dataset{Task: c.train.Task, Examples: slices.Clone(c.train.Examples)}
+	all.Examples = append(all.Examples, c.unlabeled...)
+	if d.Augment.Copies > 0 {
 		more, err := c.augment(ctx, all, d)
 		if err != nil {
 			return nil, err
 		}
-		c.augmented[key] = more.Examples
+		all.Examples = append(all.Examples, more.Examples...)
 	}
-	all.Examples = append(all.Examples, c.augmented[key]...)
+	all.Remember()
+	c.examplesOf[key] = all
 	return all, nil
 }
 

@@ -40,6 +40,8 @@ type Dataset struct {
 	// Skipped counts the records that were left out because the benchmark's own
 	// file says so: no gold label (MNLI, SNLI), broken lines (QQP).
 	Skipped int
+
+	encoded *encodings // nil where none is remembered
 }
 
 // Texts are the texts of all examples, second ones and choices included.

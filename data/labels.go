@@ -51,6 +51,7 @@ func (ds *Dataset) Relabel(labels []string) (*Dataset, error) {
 		return nil, &LabelsError{Model: labels, Task: ds.Task.Labels, TaskName: ds.Task.Name, Reason: err.Error()}
 	}
 	out := *ds
+	out.encoded = nil // other labels
 	out.Task.Labels = slices.Clone(names)
 	same := true
 	for i, to := range order {

@@ -95,8 +95,8 @@ func most(scores []float64, n int) []int {
 // multiplies the dimension of the LayerNorm's output. With γ and β its weight
 // and bias that is γ·∂γ + β·∂β, so that the gradients of a training step give it.
 func HiddenImportance(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o pruning.ImportanceOptions) ([]float64, error) {
-	if o.Limit > 0 && o.Limit < len(ds.Examples) {
-		ds = &data.Dataset{Task: ds.Task, Examples: ds.Examples[:o.Limit]}
+	if o.Limit > 0 {
+		ds = ds.First(o.Limit)
 	}
 	ds, err := evaluate.Relabel("training", ds, model.Config, true)
 	if err != nil {

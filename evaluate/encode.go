@@ -2,8 +2,11 @@ package evaluate
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
@@ -18,7 +21,8 @@ const batchTokens = 4096
 // Encode encodes a data set with the model's own tokenizer, cut to maxLength
 // tokens (0: the model's positions). A model of one token type has that for the
 // second text of a pair, too, as in the engine. A length that the model does not
-// have is a *settings.Error.
+// have is a *settings.Error. A data set that remembers encodings (data.Dataset.Remember) is
+// encoded once for each tokenizer and length.
 func Encode(model *checkpoints.Model, ds *data.Dataset, maxLength int) (*data.Encoded, error) {
 	switch {
 	case maxLength == 0:
@@ -26,15 +30,36 @@ func Encode(model *checkpoints.Model, ds *data.Dataset, maxLength int) (*data.En
 	case maxLength < 0 || maxLength > model.Config.MaxTokens():
 		return nil, settings.Wrong("MaxLength", maxLength, "1 to the model's %d positions", model.Config.MaxTokens())
 	}
-	tok, err := tokenize.Load(model.Tokenizer)
-	if err != nil {
-		return nil, fmt.Errorf("the model's tokenizer: %w", err)
+	oneType := model.Config.TypeVocabSize < 2
+	return ds.Encoded(encoding{checksum(model.Tokenizer), maxLength, oneType}, func() (*data.Encoded, error) {
+		tok, err := tokenize.Load(model.Tokenizer)
+		if err != nil {
+			return nil, fmt.Errorf("the model's tokenizer: %w", err)
+		}
+		enc, err := data.Encode(ds, tok, maxLength)
+		if err == nil && oneType {
+			enc.OneType()
+		}
+		return enc, err
+	})
+}
+
+// encoding is what decides how a data set is encoded.
+type encoding struct {
+	tokenizer [sha256.Size]byte
+	maxLength int
+	oneType   bool
+}
+
+// checksum tells tokenizers apart by their files.
+func checksum(files map[string][]byte) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		fmt.Fprintf(h, "%q %d\n", name, len(files[name]))
+		h.Write(files[name])
 	}
-	enc, err := data.Encode(ds, tok, maxLength)
-	if err == nil && model.Config.TypeVocabSize < 2 {
-		enc.OneType()
-	}
-	return enc, err
+	h.Sum(sum[:0])
+	return sum
 }
 
 // Logits computes the logits of every example by the inference engine, in the

@@ -229,8 +229,8 @@ func labelled(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o
 	if err := evaluate.CheckHead(model.Config, ds.Task); err != nil {
 		return nil, err
 	}
-	if o.Limit > 0 && o.Limit < len(ds.Examples) {
-		ds = &data.Dataset{Task: ds.Task, Examples: ds.Examples[:o.Limit]}
+	if o.Limit > 0 {
+		ds = ds.First(o.Limit)
 	}
 	if o.Predictions {
 		var err error
