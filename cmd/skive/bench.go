@@ -17,7 +17,7 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-func printBench(r *bench.Result) error {
+func (app *skive) printBench(r *bench.Result) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s, batch %d × %.0f tokens, %d threads × %d instances\n", r.DType, r.ISA, r.Batch, r.Seq, r.Threads, r.Instances)
 	fmt.Fprintf(&b, "latency ms, %s: mean %.3f  p50 %.3f  p90 %.3f  p99 %.3f\n", r.Clock, r.Latency.Mean, r.Latency.P50, r.Latency.P90, r.Latency.P99)
@@ -25,7 +25,7 @@ func printBench(r *bench.Result) error {
 	for _, stage := range sortedKeys(r.Profile) {
 		fmt.Fprintf(&b, "  %-14s %8.3f ms a call\n", stage, r.Profile[stage])
 	}
-	_, err := fmt.Print(b.String())
+	_, err := fmt.Fprint(app.out, b.String())
 	return err
 }
 
@@ -36,7 +36,7 @@ const (
 	maxBenchSteps  = 100_000
 )
 
-func newBench() *cobra.Command {
+func (app *skive) newBench() *cobra.Command {
 	var (
 		model, configFile, dtype, file string
 		attentionDType                 string
@@ -89,11 +89,11 @@ func newBench() *cobra.Command {
 			if err := checkAttentionDType(attentionDType); err != nil {
 				return err
 			}
-			trainOptions := trainBenchOptions(batch, precision, teacherPrecision, attention)
+			trainOptions := app.trainBenchOptions(batch, precision, teacherPrecision, attention)
 			if err := trainOptions.Validate(); err != nil {
 				return err
 			}
-			m, err := openModel(c, modelFlags{"model", "config"}, model, configFile, 1, false)
+			m, err := app.openModel(c, modelFlags{"model", "config"}, model, configFile, 1, false)
 			if err != nil {
 				return err
 			}
@@ -118,24 +118,24 @@ func newBench() *cobra.Command {
 				return usagef("--seq: %d, expected 3 or more with --train: a word between [CLS] and [SEP]", seq)
 			}
 			if training {
-				r, err := runTrainBench(c, m, teacher, teacherConfig, file, trainOptions, seq, steps, profile)
+				r, err := app.runTrainBench(c, m, teacher, teacherConfig, file, trainOptions, seq, steps, profile)
 				if err != nil {
 					return err
 				}
-				if common.json {
-					return printJSON(r)
+				if app.common.json {
+					return app.printJSON(r)
 				}
-				return printTrainBench(r)
+				return app.printTrainBench(r)
 			}
 			var batches []evaluate.Inputs
 			if file != "" {
-				if batches, err = readInputs("data", m, file, batch, m.Config.MaxTokens()); err != nil {
+				if batches, err = app.readInputs("data", m, file, batch, m.Config.MaxTokens()); err != nil {
 					return err
 				}
 			} else {
 				batches = bench.RandomBatches(m.Config, batch, seq)
 			}
-			r, err := bench.Infer(c.Context(), m, batches, infer.Options{Threads: common.threads, DType: dtype, AttentionDType: attentionDType, Profile: profile}, instances, duration)
+			r, err := bench.Infer(c.Context(), m, batches, infer.Options{Threads: app.common.threads, DType: dtype, AttentionDType: attentionDType, Profile: profile}, instances, duration)
 			if errors.Is(err, infer.ErrMaskedLM) {
 				return usagef("--instances: %d, expected 1 for a masked language model, which a pool does not serve", instances)
 			}
@@ -143,10 +143,10 @@ func newBench() *cobra.Command {
 				return err
 			}
 			r.Batch = batch
-			if common.json {
-				return printJSON(r)
+			if app.common.json {
+				return app.printJSON(r)
 			}
-			return printBench(r)
+			return app.printBench(r)
 		},
 	}
 	f := c.Flags()
@@ -174,10 +174,10 @@ func newBench() *cobra.Command {
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // readInputs reads the file of a flag with inputs as predict takes them.
-func readInputs(flag string, m *checkpoints.Model, path string, batch, maxLength int) ([]evaluate.Inputs, error) {
+func (app *skive) readInputs(flag string, m *checkpoints.Model, path string, batch, maxLength int) ([]evaluate.Inputs, error) {
 	batches, single, err := evaluate.ReadInputs(m, path, batch, maxLength)
-	if err == nil && single && evaluate.MayWantPairs(m.Config) && !common.quiet {
-		noteSingle(path)
+	if err == nil && single && evaluate.MayWantPairs(m.Config) && !app.common.quiet {
+		app.noteSingle(path)
 	}
 	return batches, ofFlag(flag, err)
 }

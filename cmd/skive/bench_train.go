@@ -13,11 +13,11 @@ import (
 )
 
 // runTrainBench opens what the flags name and measures it.
-func runTrainBench(c *cobra.Command, m *checkpoints.Model, teacher, teacherConfig, file string, o distill.Options, seq, steps int, profile bool) (*bench.TrainResult, error) {
+func (app *skive) runTrainBench(c *cobra.Command, m *checkpoints.Model, teacher, teacherConfig, file string, o distill.Options, seq, steps int, profile bool) (*bench.TrainResult, error) {
 	models := []*checkpoints.Model{m.Clone()}
 	var from *checkpoints.Model
 	if teacher != "" || teacherConfig != "" {
-		opened, err := openModel(c, modelFlags{"teacher", "teacher-config"}, teacher, teacherConfig, 2, false)
+		opened, err := app.openModel(c, modelFlags{"teacher", "teacher-config"}, teacher, teacherConfig, 2, false)
 		if err != nil {
 			return nil, err
 		}
@@ -48,9 +48,9 @@ func runTrainBench(c *cobra.Command, m *checkpoints.Model, teacher, teacherConfi
 
 // trainBenchOptions are those of the steps that are measured. The precision of
 // the teacher is the student's where it is "".
-func trainBenchOptions(batch int, precision, teacherPrecision string, attention bool) distill.Options {
+func (app *skive) trainBenchOptions(batch int, precision, teacherPrecision string, attention bool) distill.Options {
 	o := distill.Defaults()
-	o.Threads, o.BatchSize, o.Hidden = common.threads, batch, 1
+	o.Threads, o.BatchSize, o.Hidden = app.common.threads, batch, 1
 	o.Precision, o.TeacherPrecision = precision, teacherPrecision
 	if attention {
 		o.Attention = 1
@@ -58,7 +58,7 @@ func trainBenchOptions(batch int, precision, teacherPrecision string, attention 
 	return o
 }
 
-func printTrainBench(r *bench.TrainResult) error {
+func (app *skive) printTrainBench(r *bench.TrainResult) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s, batch %d × %.0f tokens, %d threads, %d steps\n", r.Precision, r.ISA, r.Batch, r.Seq, r.Threads, r.Steps)
 	fmt.Fprintf(&b, "step ms, %s: median %.1f  min %.1f; %.1f examples/s  %.0f tokens/s\n", r.Clock, r.StepMS, r.MinMS, r.ExamplesPerSecond, r.TokensPerSecond)
@@ -68,6 +68,6 @@ func printTrainBench(r *bench.TrainResult) error {
 	for _, name := range sortedKeys(r.Profile) {
 		fmt.Fprintf(&b, "  %-28s %8.2f ms a step\n", name, r.Profile[name])
 	}
-	_, err := fmt.Print(b.String())
+	_, err := fmt.Fprint(app.out, b.String())
 	return err
 }

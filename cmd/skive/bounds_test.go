@@ -11,6 +11,7 @@ import (
 // What has no end or no sense of size is refused in one line, for every file that
 // a command reads and every count that decides how much it allocates.
 func TestBoundsOfFilesAndCounts(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("no /dev/zero")
 	}

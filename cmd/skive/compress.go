@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -16,6 +15,7 @@ import (
 // compressFlags are the flags of skive compress. Those of recipeSettings are settings of
 // given, and take the place of the recipe's.
 type compressFlags struct {
+	app            *skive
 	given          compress.Recipe
 	recipe, output string
 	print          bool
@@ -28,8 +28,8 @@ var (
 	recipeSettings = append([]string{"model", "max-length", "seed", "max-drop", "target-ms", "target-speedup", "instances", "price-hour"}, taskSettings...)
 )
 
-func newCompress() *cobra.Command {
-	o := compressFlags{given: compress.Recipe{Seed: 1, PriceHour: compress.Default().PriceHour}}
+func (app *skive) newCompress() *cobra.Command {
+	o := compressFlags{app: app, given: compress.Recipe{Seed: 1, PriceHour: compress.Default().PriceHour}}
 	c := &cobra.Command{
 		Use:   "compress",
 		Short: "Run the whole recipe: teacher, student, pruning, int8, and the report",
@@ -60,14 +60,14 @@ func (o *compressFlags) run(c *cobra.Command) error {
 		return err
 	}
 	if o.print {
-		if common.json {
-			return printJSON(recipe)
+		if o.app.common.json {
+			return o.app.printJSON(recipe)
 		}
 		text, err := recipe.YAML()
 		if err != nil {
 			return err
 		}
-		_, err = os.Stdout.Write(text)
+		_, err = o.app.out.Write(text)
 		return err
 	}
 	release, err := claimOutput(c, o.output, checkOutput, nil)
@@ -76,15 +76,15 @@ func (o *compressFlags) run(c *cobra.Command) error {
 	}
 	defer release()
 	report, err := compress.Run(c.Context(), recipe, compress.Options{
-		Output: o.output, Threads: common.threads, Progress: common.progress(),
+		Output: o.output, Threads: o.app.common.threads, Progress: o.app.progressTo(),
 	})
 	if err != nil && !errors.Is(err, compress.ErrMaxDrop) {
 		return o.named(c, err)
 	}
-	if common.json {
-		return errors.Join(printJSON(report), err)
+	if o.app.common.json {
+		return errors.Join(o.app.printJSON(report), err)
 	}
-	_, perr := fmt.Printf("%s\nwritten: %s\n", report.Table(), filepath.Join(o.output, "report.{md,json,html}"))
+	_, perr := fmt.Fprintf(o.app.out, "%s\nwritten: %s\n", report.Table(), filepath.Join(o.output, "report.{md,json,html}"))
 	return errors.Join(perr, err)
 }
 

@@ -16,14 +16,14 @@ import (
 	"github.com/skive-ml/skive/head"
 )
 
-func newData() *cobra.Command {
+func (app *skive) newData() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "data",
 		Short: "Make, show and convert data sets",
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newDataGenerate(), newDataShow(), newDataConvert())
+	c.AddCommand(newDataGenerate(), app.newDataShow(), app.newDataConvert())
 	return c
 }
 
@@ -71,8 +71,9 @@ func newDataGenerate() *cobra.Command {
 	return c
 }
 
-func newDataShow() *cobra.Command {
+func (app *skive) newDataShow() *cobra.Command {
 	var task taskFlags
+	task.app = app
 	var limit int
 	c := &cobra.Command{
 		Use:   "show FILE",
@@ -93,12 +94,12 @@ func newDataShow() *cobra.Command {
 				}
 			}
 			first := set.Examples[:min(limit, len(set.Examples))]
-			if common.json {
+			if app.common.json {
 				lines := make([]any, len(first))
 				for i := range first {
 					lines[i] = set.Document(i)
 				}
-				return printJSON(struct {
+				return app.printJSON(struct {
 					Task     string         `json:"task"`
 					Examples int            `json:"examples"`
 					Labels   map[string]int `json:"labels"`
@@ -126,7 +127,7 @@ func newDataShow() *cobra.Command {
 				}
 				b.WriteByte('\n')
 			}
-			_, err = fmt.Print(b.String())
+			_, err = fmt.Fprint(app.out, b.String())
 			return err
 		},
 	}
@@ -135,8 +136,9 @@ func newDataShow() *cobra.Command {
 	return c
 }
 
-func newDataConvert() *cobra.Command {
+func (app *skive) newDataConvert() *cobra.Command {
 	var task taskFlags
+	task.app = app
 	var output string
 	var overwrite bool
 	c := &cobra.Command{

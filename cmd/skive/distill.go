@@ -21,6 +21,7 @@ import (
 
 // distillFlags are the flags of skive distill.
 type distillFlags struct {
+	app *skive
 	distill.Options
 	task              taskFlags
 	student           studentFlags
@@ -33,8 +34,8 @@ type distillFlags struct {
 	text              string
 }
 
-func newDistill() *cobra.Command {
-	d := &distillFlags{Options: distill.Defaults(), augment: distill.AugmentDefaults()}
+func (app *skive) newDistill() *cobra.Command {
+	d := &distillFlags{app: app, task: taskFlags{app: app}, student: studentFlags{app: app}, Options: distill.Defaults(), augment: distill.AugmentDefaults()}
 	d.augment.Copies = 0
 	c := &cobra.Command{
 		Use:   "distill",
@@ -94,7 +95,7 @@ func (d *distillFlags) run(c *cobra.Command) error {
 			return err
 		}
 	}
-	return printResult(result, d.Output)
+	return d.app.printResult(result, d.Output)
 }
 
 // check completes the settings, reports what does not go together, and reads the
@@ -109,7 +110,7 @@ func (d *distillFlags) check(c *cobra.Command) ([]distill.Stage, error) {
 	if len(d.weights) > 0 && len(d.weights) != len(d.teachers) {
 		return nil, usagef("--teacher-weights: %d weights for %d teachers", len(d.weights), len(d.teachers))
 	}
-	completeTraining(&d.Options.Options, d.task.maxLength)
+	d.app.completeTraining(&d.Options.Options, d.task.maxLength)
 	if err := d.checkLosses(c); err != nil {
 		return nil, err
 	}
@@ -185,7 +186,7 @@ func (d *distillFlags) openTeachers() (teacher *checkpoints.Model, closeAll func
 		}
 	}
 	for i, path := range d.teachers {
-		m, err := openCheckpoint("teacher", path)
+		m, err := d.app.openCheckpoint("teacher", path)
 		if err != nil {
 			return nil, closeAll, err
 		}
@@ -261,7 +262,7 @@ func (d *distillFlags) addExamples(ctx context.Context, teacher *checkpoints.Mod
 		}
 		return err
 	}
-	words, err := openCheckpoint("augment-mlm", d.augmentMLM)
+	words, err := d.app.openCheckpoint("augment-mlm", d.augmentMLM)
 	if err != nil {
 		return err
 	}
@@ -279,6 +280,7 @@ func (d *distillFlags) addExamples(ctx context.Context, teacher *checkpoints.Mod
 
 // studentFlags say how the student is made.
 type studentFlags struct {
+	app    *skive
 	path   string
 	size   distill.Size
 	init   string
@@ -314,7 +316,7 @@ func (s *studentFlags) check(given func(flag string) bool) error {
 // masked language model in any case.
 func (s *studentFlags) open(ctx context.Context, teacher *checkpoints.Model, ds *data.Dataset, seed uint64, progress io.Writer) (*checkpoints.Model, error) {
 	if s.path != "" {
-		return openCheckpoint("student", s.path)
+		return s.app.openCheckpoint("student", s.path)
 	}
 	if s.init == "random" {
 		return distill.NewStudent(teacher, s.size, seed)
@@ -331,7 +333,7 @@ func (s *studentFlags) open(ctx context.Context, teacher *checkpoints.Model, ds 
 	if teacher.Config.Head.Outputs() == head.Tokens {
 		ds = nil
 	}
-	return distill.Narrow(ctx, teacher, layers, s.size, ds, pruning.ImportanceOptions{Limit: narrowExamples, Threads: common.threads, Progress: progress})
+	return distill.Narrow(ctx, teacher, layers, s.size, ds, pruning.ImportanceOptions{Limit: narrowExamples, Threads: s.app.common.threads, Progress: progress})
 }
 
 // narrowExamples are those that decide which parts of the teacher a narrower

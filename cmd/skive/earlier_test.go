@@ -43,6 +43,7 @@ func earlierArgs(line string, more ...string) []string {
 // Files of an earlier version mean the same today: its runs go on to the bits that
 // they would have ended in, its models answer with the bits that they gave.
 func TestEarlierFiles(t *testing.T) {
+	t.Parallel()
 	if program := os.Getenv("SKIVE_EARLIER"); program != "" {
 		makeEarlier(t, program)
 	}
@@ -103,15 +104,11 @@ func weights(t *testing.T, path string) string {
 // answers is a hash of what a model of the directory says to the development set.
 func answers(t *testing.T, name string) string {
 	t.Helper()
-	in, err := os.Open(filepath.Join(earlier, "dev.jsonl"))
+	in, err := os.ReadFile(filepath.Join(earlier, "dev.jsonl"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer in.Close()
-	old := os.Stdin
-	os.Stdin = in
-	defer func() { os.Stdin = old }()
-	code, stdout, stderr := execute(t, "predict", "--model", filepath.Join(earlier, name+".skive"), "--json", "-q")
+	code, stdout, stderr := predictWith(t, string(in), "--model", filepath.Join(earlier, name+".skive"), "--json", "-q")
 	if code != 0 {
 		t.Fatal(stderr)
 	}

@@ -10,12 +10,13 @@ import (
 	"github.com/skive-ml/skive/infer"
 )
 
-func newEval() *cobra.Command {
+func (app *skive) newEval() *cobra.Command {
 	var (
 		task                        taskFlags
 		model, against, file, dtype string
 		attentionDType              string
 	)
+	task.app = app
 	c := &cobra.Command{
 		Use:   "eval",
 		Short: "Measure a model on a labelled data set",
@@ -37,7 +38,7 @@ entity_f1_strict by the scheme of the labels, which the output names.`,
 				return err
 			}
 			measure := func(flag, model string) (*evaluate.Report, error) {
-				m, err := openCheckpoint(flag, model)
+				m, err := app.openCheckpoint(flag, model)
 				if err != nil {
 					return nil, err
 				}
@@ -46,7 +47,7 @@ entity_f1_strict by the scheme of the labels, which the output names.`,
 				if err != nil {
 					return nil, err
 				}
-				return evaluate.Measure(c.Context(), m, set, evaluate.Options{Threads: common.threads, MaxLength: task.maxLength, DType: dtype, AttentionDType: attentionDType})
+				return evaluate.Measure(c.Context(), m, set, evaluate.Options{Threads: app.common.threads, MaxLength: task.maxLength, DType: dtype, AttentionDType: attentionDType})
 			}
 			e, err := measure("model", model)
 			if err != nil {
@@ -62,10 +63,10 @@ entity_f1_strict by the scheme of the labels, which the output names.`,
 					return fmt.Errorf("%s against %s: %w", model, against, err)
 				}
 			}
-			if common.json {
-				return printJSON(e)
+			if app.common.json {
+				return app.printJSON(e)
 			}
-			return printEvaluation(e)
+			return app.printEvaluation(e)
 		},
 	}
 	f := c.Flags()
@@ -79,7 +80,7 @@ entity_f1_strict by the scheme of the labels, which the output names.`,
 }
 
 // printEvaluation writes a report as a line, and one more of a comparison.
-func printEvaluation(e *evaluate.Report) error {
+func (app *skive) printEvaluation(e *evaluate.Report) error {
 	names := e.Outcome.Task.Metrics()
 	line := fmt.Sprintf("%s, %d examples", e.Task, e.Examples)
 	if e.Scheme != "" {
@@ -97,7 +98,7 @@ func printEvaluation(e *evaluate.Report) error {
 		}
 		line += "\n"
 	}
-	_, err := fmt.Print(line)
+	_, err := fmt.Fprint(app.out, line)
 	return err
 }
 

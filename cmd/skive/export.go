@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -14,7 +13,7 @@ import (
 	"github.com/skive-ml/skive/tokenize"
 )
 
-func newExport() *cobra.Command {
+func (app *skive) newExport() *cobra.Command {
 	var (
 		model, format, dtype, embedding, output string
 		pad, overwrite                          bool
@@ -60,13 +59,13 @@ config.json, the tokenizer's files and those of sentence-transformers go along w
 				return err
 			}
 			defer release()
-			m, err := openCheckpoint("model", model)
+			m, err := app.openCheckpoint("model", model)
 			if err != nil {
 				return err
 			}
 			defer m.Close()
 			if format == "onnx" {
-				return exportONNX(m, onnx.Options{DType: dtype, Embedding: embedding}, output)
+				return app.exportONNX(m, onnx.Options{DType: dtype, Embedding: embedding}, output)
 			}
 			int8 := m.DType() == checkpoints.I8
 			switch {
@@ -89,14 +88,14 @@ config.json, the tokenizer's files and those of sentence-transformers go along w
 				}
 			}
 			if format == "hf" {
-				err = exportHF(out, output)
+				err = app.exportHF(out, output)
 			} else {
 				err = out.SaveSkive(output)
 			}
 			if err != nil {
 				return err
 			}
-			return printSize(os.Stdout, out, output, m.Parameters())
+			return app.printSize(app.out, out, output, m.Parameters())
 		},
 	}
 	f := c.Flags()
@@ -110,25 +109,25 @@ config.json, the tokenizer's files and those of sentence-transformers go along w
 	return c
 }
 
-func exportONNX(m *checkpoints.Model, o onnx.Options, path string) error {
+func (app *skive) exportONNX(m *checkpoints.Model, o onnx.Options, path string) error {
 	r, err := onnx.Export(m, o, path)
 	if err != nil {
 		return err
 	}
-	if common.json {
-		return printJSON(r)
+	if app.common.json {
+		return app.printJSON(r)
 	}
 	text := fmt.Sprintf("%s: %s, opset %d, %d bytes; self-check within %.1e of the engine\n", r.Model, r.DType, r.Opset, r.Bytes, r.Difference)
 	if len(r.Files) > 0 {
 		text += fmt.Sprintf("beside it: %s\n", strings.Join(r.Files, ", "))
 	}
-	_, err = fmt.Print(text)
+	_, err = fmt.Fprint(app.out, text)
 	return err
 }
 
 // exportHF writes a Hugging Face directory whose tokenizer is in the form that
 // every loader reads, and says so where stock transformers cannot load it.
-func exportHF(m *checkpoints.Model, path string) error {
+func (app *skive) exportHF(m *checkpoints.Model, path string) error {
 	out := *m
 	if len(m.Tokenizer) > 0 {
 		var err error
@@ -139,12 +138,12 @@ func exportHF(m *checkpoints.Model, path string) error {
 	if err := out.SaveHF(path); err != nil {
 		return err
 	}
-	if !m.Config.Stock() && !common.quiet {
+	if !m.Config.Stock() && !app.common.quiet {
 		remedy := "with --pad it can"
 		if _, err := m.Pad(); err != nil {
 			remedy = err.Error()
 		}
-		fmt.Fprintf(os.Stderr, "note: its heads are pruned or its layers differ in size, which stock transformers cannot load; %s\n", remedy)
+		fmt.Fprintf(app.errs, "note: its heads are pruned or its layers differ in size, which stock transformers cannot load; %s\n", remedy)
 	}
 	return nil
 }

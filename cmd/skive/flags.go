@@ -14,9 +14,17 @@ import (
 	"github.com/skive-ml/skive/internal/machine"
 )
 
-// common are the flags that every command has.
-var common commonFlags
+// skive is one run of the program: where it reads and writes, and the flags that every command
+// has.
+type skive struct {
+	in        io.Reader
+	out, errs io.Writer
+	common    commonFlags
+	// alone says that nothing but this run is in the process.
+	alone bool
+}
 
+// commonFlags are the flags that every command has.
 type commonFlags struct {
 	threads int
 	quiet   bool
@@ -45,16 +53,16 @@ func (f *commonFlags) check() error {
 }
 
 // progress is where progress goes.
-func (f *commonFlags) progress() io.Writer {
-	if f.quiet {
+func (app *skive) progressTo() io.Writer {
+	if app.common.quiet {
 		return io.Discard
 	}
-	return os.Stderr
+	return app.errs
 }
 
 // printJSON writes v as the one document on standard output.
-func printJSON(v any) error {
-	e := json.NewEncoder(os.Stdout)
+func (app *skive) printJSON(v any) error {
+	e := json.NewEncoder(app.out)
 	e.SetIndent("", "  ")
 	return e.Encode(v)
 }
@@ -79,15 +87,15 @@ func ofFlag(flag string, err error) error {
 
 // cacheDir is the directory of the user's cache for what can be made anew, "" where
 // nothing can be kept there: it says so, and which flag names another place.
-func cacheDir(what, flag string) string {
+func (app *skive) cacheDir(what, flag string) string {
 	cache, err := os.UserCacheDir()
 	if err == nil {
 		cache = filepath.Join(cache, "skive")
 		err = tryWriting(cache)
 	}
 	if err != nil {
-		if !common.quiet {
-			fmt.Fprintf(os.Stderr, "skive: %s are not kept: %v; --%s names another directory\n", what, err, flag)
+		if !app.common.quiet {
+			fmt.Fprintf(app.errs, "skive: %s are not kept: %v; --%s names another directory\n", what, err, flag)
 		}
 		return ""
 	}
@@ -96,20 +104,20 @@ func cacheDir(what, flag string) string {
 
 // openCheckpoint opens the model of a flag and tells what reading it left out or
 // made up.
-func openCheckpoint(flag, path string) (*checkpoints.Model, error) {
+func (app *skive) openCheckpoint(flag, path string) (*checkpoints.Model, error) {
 	m, err := checkpoints.Open(path)
 	if err != nil {
 		return nil, ofFlag(flag, err)
 	}
-	printNotes(path, m.Notes)
+	app.printNotes(path, m.Notes)
 	return m, nil
 }
 
-func printNotes(path string, notes []string) {
-	if common.quiet {
+func (app *skive) printNotes(path string, notes []string) {
+	if app.common.quiet {
 		return
 	}
 	for _, note := range notes {
-		fmt.Fprintf(os.Stderr, "skive: %s: %s\n", path, note)
+		fmt.Fprintf(app.errs, "skive: %s: %s\n", path, note)
 	}
 }

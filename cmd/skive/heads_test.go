@@ -12,6 +12,7 @@ import (
 
 // From the files of a task of each kind, a model is trained, measured and asked.
 func TestEveryKindOfTaskFromFileToAnswer(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	write := func(name, content string) string {
 		path := filepath.Join(dir, name)
@@ -190,27 +191,10 @@ func TestEveryKindOfTaskFromFileToAnswer(t *testing.T) {
 	}
 }
 
-// predictWith runs predict with the text on its standard input.
-func predictWith(t *testing.T, input string, args ...string) (code int, stdout, stderr string) {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "in")
-	if err := os.WriteFile(path, []byte(input), 0o666); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	old := os.Stdin
-	os.Stdin = f
-	defer func() { os.Stdin = old }()
-	return execute(t, append([]string{"predict"}, args...)...)
-}
-
 // Predict answers every line, also those that hold nothing, too much or no
 // UTF-8: what docs/data.md says of them.
 func TestPredictAnswersEveryLine(t *testing.T) {
+	t.Parallel()
 	model := filepath.Join("..", "..", "train", "testdata", "tiny")
 	ask := func(lines ...string) []string {
 		code, stdout, stderr := predictWith(t, strings.Join(lines, "\n")+"\n", "--model", model, "--json")

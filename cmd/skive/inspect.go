@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 
@@ -12,7 +11,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 )
 
-func newInspect() *cobra.Command {
+func (app *skive) newInspect() *cobra.Command {
 	var diff bool
 	c := &cobra.Command{
 		Use:   "inspect MODEL | --diff A B",
@@ -28,23 +27,23 @@ With --diff show how two of them differ: settings, tokenizer files, provenance, 
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			if diff {
-				return inspectDiff(args[0], args[1])
+				return app.inspectDiff(args[0], args[1])
 			}
 			info, err := checkpoints.Inspect(args[0])
 			if err != nil {
 				return err
 			}
-			if common.json {
-				return printJSON(info)
+			if app.common.json {
+				return app.printJSON(info)
 			}
-			return printInfo(os.Stdout, info)
+			return app.printInfo(app.out, info)
 		},
 	}
 	c.Flags().BoolVar(&diff, "diff", false, "compare two checkpoints")
 	return c
 }
 
-func printInfo(to io.Writer, info *checkpoints.Info) error {
+func (app *skive) printInfo(to io.Writer, info *checkpoints.Info) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	format := info.Format
 	if info.FormatVersion > 0 {
@@ -92,7 +91,7 @@ func printInfo(to io.Writer, info *checkpoints.Info) error {
 	for _, note := range info.Notes {
 		fmt.Fprintf(w, "note\t%s\n", note)
 	}
-	if common.verbose {
+	if app.common.verbose {
 		for _, t := range info.Tensors {
 			fmt.Fprintf(w, "%s\t%s %v, CRC-32C %s\n", t.Name, t.DType, t.Shape, t.CRC32C)
 		}
@@ -100,22 +99,22 @@ func printInfo(to io.Writer, info *checkpoints.Info) error {
 	return w.Flush()
 }
 
-func inspectDiff(a, b string) error {
+func (app *skive) inspectDiff(a, b string) error {
 	differences, err := checkpoints.Diff(a, b)
 	if err != nil {
 		return err
 	}
-	if common.json {
-		return printJSON(struct {
+	if app.common.json {
+		return app.printJSON(struct {
 			Equal       bool                     `json:"equal"`
 			Differences []checkpoints.Difference `json:"differences"`
 		}{len(differences) == 0, append([]checkpoints.Difference{}, differences...)})
 	}
 	if len(differences) == 0 {
-		_, err := fmt.Println("no difference")
+		_, err := fmt.Fprintln(app.out, "no difference")
 		return err
 	}
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(app.out, 0, 0, 2, ' ', 0)
 	or := func(s string) string {
 		if s == "" {
 			return "none"

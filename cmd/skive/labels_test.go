@@ -47,19 +47,7 @@ func newLabelled(t *testing.T, names []string, file, header, format string, call
 	for i := range 40 {
 		texts = append(texts, fmt.Sprintf("w%d w%d w%d", 30*(i%3)+i/2, 30*(i%3)+i/3, 90-2*i))
 	}
-	in := filepath.Join(t.TempDir(), "in.txt")
-	if err := os.WriteFile(in, []byte(strings.Join(texts, "\n")+"\n"), 0o666); err != nil {
-		t.Fatal(err)
-	}
-	stdin, err := os.Open(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stdin.Close()
-	old := os.Stdin
-	os.Stdin = stdin
-	defer func() { os.Stdin = old }()
-	code, stdout, stderr := execute(t, "predict", "--model", l.model, "--json", "-q")
+	code, stdout, stderr := predictWith(t, strings.Join(texts, "\n")+"\n", "--model", l.model, "--json", "-q")
 	if code != 0 {
 		t.Fatal(stderr)
 	}
@@ -90,6 +78,7 @@ func newLabelled(t *testing.T, names []string, file, header, format string, call
 // A model that is measured on its own answers is right, whatever its labels are
 // called and in which order.
 func TestLabelsAreMatchedByName(t *testing.T) {
+	t.Parallel()
 	const pairs, texts = `{"premise": %q, "hypothesis": null, "label": %q}` + "\n", "%s,%s\n"
 	same := func(names ...string) map[string]string {
 		m := map[string]string{}
@@ -155,6 +144,7 @@ func TestLabelsAreMatchedByName(t *testing.T) {
 // The labels of a benchmark are found in a model that calls them in capitals, and
 // in one that has more of them in another order.
 func TestTaskLabelsAreMatchedByName(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		names  []string
 		called map[string]string
@@ -174,6 +164,7 @@ func TestTaskLabelsAreMatchedByName(t *testing.T) {
 // A training file of one class is refused, whichever class it is; a development
 // file of one class is not.
 func TestOneClass(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	write := func(name string, labels ...string) string {
 		path := filepath.Join(dir, name)
@@ -261,6 +252,7 @@ func TestNumbersForLabels(t *testing.T) {
 
 // A 0 that is asked for is not the default.
 func TestZeroIsNotTheDefault(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	recipe := filepath.Join(dir, "recipe.yaml")
 	for _, args := range []string{

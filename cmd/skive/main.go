@@ -60,8 +60,9 @@ func interruptible(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	var saving interrupt.Holds
+	app := &skive{in: os.Stdin, out: os.Stdout, errs: os.Stderr, alone: true}
 	ended := make(chan int, 1)
-	go func() { ended <- run(saving.In(ctx), args) }()
+	go func() { ended <- app.run(saving.In(ctx), args) }()
 	select {
 	case code := <-ended:
 		return code
@@ -97,30 +98,30 @@ func limitMemory() error {
 }
 
 // run executes the command line and returns the exit code.
-func run(ctx context.Context, args []string) (code int) {
+func (app *skive) run(ctx context.Context, args []string) (code int) {
 	// A model's file that is cut off while it is mapped faults where it is read.
 	debug.SetPanicOnFault(true)
 	defer func() {
 		if r := recover(); r != nil {
 			code = exitFailure
 			if fault := mapped.Fault(r); fault != nil {
-				fmt.Fprintf(os.Stderr, "skive: %v\n", fault)
+				fmt.Fprintf(app.errs, "skive: %v\n", fault)
 				return
 			}
-			fmt.Fprintf(os.Stderr, "skive: internal error: %v\n", r)
+			fmt.Fprintf(app.errs, "skive: internal error: %v\n", r)
 		}
 	}()
-	root := newRoot()
+	root := app.newRoot()
 	root.SetArgs(args)
 	c, err := root.ExecuteContextC(ctx)
-	if !common.started.IsZero() {
-		fmt.Fprintf(os.Stderr, "skive: took %v\n", time.Since(common.started).Round(time.Millisecond))
+	if !app.common.started.IsZero() {
+		fmt.Fprintf(app.errs, "skive: took %v\n", time.Since(app.common.started).Round(time.Millisecond))
 	}
 	if err == nil {
 		return 0
 	}
 	err = byFlag(c, err)
-	fmt.Fprintf(os.Stderr, "skive: %s%s\n", oneLine(err), advice(c, args, err))
+	fmt.Fprintf(app.errs, "skive: %s%s\n", oneLine(err), advice(c, args, err))
 	var usage usageError
 	if errors.As(err, &usage) {
 		return exitUsage
@@ -142,7 +143,7 @@ func oneLine(err error) string {
 	return strings.ToValidUTF8(text[:half], "") + " ... " + strings.ToValidUTF8(text[len(text)-half:], "")
 }
 
-func newRoot() *cobra.Command {
+func (app *skive) newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "skive",
 		Short:         "Make Transformer encoders cheap on CPUs",
@@ -156,22 +157,25 @@ func newRoot() *cobra.Command {
 			if err := checkValues(c.Flags()); err != nil {
 				return err
 			}
-			if err := common.check(); err != nil {
+			if err := app.common.check(); err != nil {
 				return err
 			}
-			if common.verbose {
-				common.started = time.Now()
-				fmt.Fprintf(os.Stderr, "skive %s: --threads %d, %s\n", checkpoints.Version, common.threads, compress.ThisMachine())
+			if app.common.verbose {
+				app.common.started = time.Now()
+				fmt.Fprintf(app.errs, "skive %s: --threads %d, %s\n", checkpoints.Version, app.common.threads, compress.ThisMachine())
 			}
 			return nil
 		},
 	}
+	root.SetIn(app.in)
+	root.SetOut(app.out)
+	root.SetErr(app.errs)
 	root.SetVersionTemplate("skive {{.Version}}\n")
-	common.register(root)
+	app.common.register(root)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	for _, c := range []*cobra.Command{
-		newCompress(), newTrain(), newDistill(), newPrune(), newQuantize(), newExport(),
-		newEval(), newPredict(), newBench(), newInspect(), newPull(), newData(),
+		app.newCompress(), app.newTrain(), app.newDistill(), app.newPrune(), app.newQuantize(), app.newExport(),
+		app.newEval(), app.newPredict(), app.newBench(), app.newInspect(), app.newPull(), app.newData(),
 	} {
 		checkArguments(c)
 		root.AddCommand(c)

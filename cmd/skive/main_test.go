@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -26,47 +25,29 @@ func execute(t *testing.T, args ...string) (code int, stdout, stderr string) {
 // executeIn is execute with a context that may stop the command.
 func executeIn(t *testing.T, ctx context.Context, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	out := capture(t, &os.Stdout)
-	code, stderr = executeTo(t, ctx, os.Stdout, args...)
-	return code, out(), stderr
+	var out strings.Builder
+	code, stderr = executeWith(ctx, strings.NewReader(""), &out, args...)
+	return code, out.String(), stderr
 }
 
-// executeTo is executeIn with a standard output of the caller's.
-func executeTo(t *testing.T, ctx context.Context, stdout *os.File, args ...string) (code int, stderr string) {
-	t.Helper()
-	old := os.Stdout
-	os.Stdout = stdout
-	defer func() { os.Stdout = old }()
-	errs := capture(t, &os.Stderr)
-	common = commonFlags{}
-	code = run(ctx, args)
-	return code, errs()
+// executeWith runs a command line with a standard input and output of the caller's.
+func executeWith(ctx context.Context, in io.Reader, out io.Writer, args ...string) (code int, stderr string) {
+	var errs strings.Builder
+	app := &skive{in: in, out: out, errs: &errs}
+	code = app.run(ctx, args)
+	return code, errs.String()
 }
 
-// capture puts a pipe in the place of a file. The function that it returns puts
-// the file back and returns what was written.
-func capture(t *testing.T, f **os.File) func() string {
+// predictWith runs predict with the text on its standard input.
+func predictWith(t *testing.T, input string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	old := *f
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	*f = w
-	done := make(chan string)
-	go func() {
-		var b bytes.Buffer
-		io.Copy(&b, r)
-		done <- b.String()
-	}()
-	return func() string {
-		w.Close()
-		*f = old
-		return <-done
-	}
+	var out strings.Builder
+	code, stderr = executeWith(t.Context(), strings.NewReader(input), &out, append([]string{"predict"}, args...)...)
+	return code, out.String(), stderr
 }
 
 func TestBadInputEndsInOneLine(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	write := func(name, content string) string {
 		path := filepath.Join(dir, name)
@@ -276,6 +257,7 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 
 // --json makes a document of the recipe, too.
 func TestPrintRecipe(t *testing.T) {
+	t.Parallel()
 	var recipe struct {
 		Task     string
 		TargetMS float64 `json:"target_ms"`
@@ -288,6 +270,7 @@ func TestPrintRecipe(t *testing.T) {
 
 // What cannot be printed fails the command.
 func TestFullStandardOutput(t *testing.T) {
+	t.Parallel()
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
 		t.Skip(err)
@@ -312,7 +295,7 @@ func TestFullStandardOutput(t *testing.T) {
 		append([]string{"train", "--model", model, "-o", filepath.Join(dir, "one")}, task...),
 		append([]string{"train", "--model", model, "--seeds", "2", "-o", filepath.Join(dir, "two")}, task...),
 	} {
-		if code, stderr := executeTo(t, context.Background(), full, append(args, "-q")...); code != exitFailure || strings.Count(stderr, "\n") != 1 {
+		if code, stderr := executeWith(t.Context(), strings.NewReader(""), full, append(args, "-q")...); code != exitFailure || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%v: exit code %d, %q, want 1 and one line", args, code, stderr)
 		}
 	}
@@ -320,6 +303,7 @@ func TestFullStandardOutput(t *testing.T) {
 
 // What is wrong in a file may be a line of megabytes.
 func TestLongErrors(t *testing.T) {
+	t.Parallel()
 	long := strings.Repeat("ä", 1<<20)
 	if got := oneLine(fmt.Errorf("a.txt: %s\nb.txt: bad", long)); len(got) > maxMessage+8 || !strings.HasPrefix(got, "a.txt: ä") || !strings.HasSuffix(got, "ä; b.txt: bad") || !utf8.ValidString(got) {
 		t.Errorf("%d bytes: %q", len(got), got)
@@ -327,6 +311,7 @@ func TestLongErrors(t *testing.T) {
 }
 
 func TestVersionAndVerbose(t *testing.T) {
+	t.Parallel()
 	if code, stdout, stderr := execute(t, "--version"); code != 0 || stdout != "skive "+checkpoints.Version+"\n" || stderr != "" {
 		t.Errorf("--version: exit %d, %q, %q", code, stdout, stderr)
 	}
@@ -339,6 +324,7 @@ func TestVersionAndVerbose(t *testing.T) {
 
 // What can be made of an int8 model, and how inspect describes a model.
 func TestExportOfInt8(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	model := filepath.Join("..", "..", "train", "testdata", "electra")
 	int8 := filepath.Join(dir, "int8.skive")

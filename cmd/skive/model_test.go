@@ -34,6 +34,7 @@ func modelOf(t *testing.T, kind head.Kind, labels []string, change func(*checkpo
 // A model that was trained on pairs is not asked about one text, and one that may
 // have been says so.
 func TestSecondTextMissing(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	write := func(name, content string) string {
 		path := filepath.Join(dir, name)
@@ -150,6 +151,7 @@ func TestSecondTextMissing(t *testing.T) {
 
 // A model that may want pairs says so wherever it is given lines of one text.
 func TestLinesForAModelThatMayWantPairs(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	lines := filepath.Join(dir, "lines.txt")
 	if err := os.WriteFile(lines, []byte("good film\nbad\n"), 0o666); err != nil {
@@ -169,6 +171,7 @@ func TestLinesForAModelThatMayWantPairs(t *testing.T) {
 
 // A vocabulary beyond the model's embeddings is refused before the first step.
 func TestVocabularyBeyondTheModel(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "a.csv")
 	if err := os.WriteFile(file, []byte("text,label\ngood,a\nbad,b\n"), 0o666); err != nil {
@@ -206,6 +209,7 @@ func TestVocabularyBeyondTheModel(t *testing.T) {
 
 // Embeddings of a sentence-transformers directory, as its files say and as flags do.
 func TestEmbeddingsOfModules(t *testing.T) {
+	t.Parallel()
 	model := modelOf(t, "", nil, func(c *checkpoints.Config) {
 		c.Sentence = &checkpoints.Sentence{Pooling: checkpoints.MaxPooling, MaxLength: 4, Prompts: map[string]string{"query": "bad film"}}
 	})

@@ -53,6 +53,7 @@ func colours(t *testing.T, dir string) string {
 
 // Costs are measured where they cannot be kept, and a line says so.
 func TestPruneWithoutACache(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	set := colours(t, dir)
 	file := filepath.Join(dir, "file")
@@ -80,6 +81,7 @@ func TestPruneWithoutACache(t *testing.T) {
 
 // Another user without a home can do all that needs no place to write.
 func TestAsNobody(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("another user can be had by root alone")
 	}
@@ -126,6 +128,7 @@ func copyFile(to, from string) error {
 
 // Under a limit on address space a command works or says in a line that it is too low.
 func TestAddressSpace(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("a limit on address space is Linux's")
 	}
@@ -144,6 +147,7 @@ func TestAddressSpace(t *testing.T) {
 // A signal ends whatever is under way, such as the making of a graph of a
 // thousand layers.
 func TestSignals(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	set := colours(t, dir)
 	if err := os.CopyFS(filepath.Join(dir, "deep"), os.DirFS(tinyModel)); err != nil {

@@ -37,6 +37,7 @@ func overflowing(t *testing.T, tensor string) string {
 // A model whose outputs are not finite ends every command that runs it in one line
 // that names the model, and nothing is written.
 func TestOutputsThatAreNotFinite(t *testing.T) {
+	t.Parallel()
 	bad, dir := overflowing(t, "output.LayerNorm"), t.TempDir()
 	saturating := overflowing(t, "intermediate.dense") // finite numbers in int8
 	set, texts := colours(t, dir), filepath.Join(dir, "texts.txt")

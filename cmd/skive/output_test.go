@@ -66,6 +66,7 @@ func wordsFile(t *testing.T, dir string) string {
 // Every command that writes leaves alone what is there, in one line that names it
 // and the flag, until --overwrite is given.
 func TestOutputsAreNotOverwritten(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	words := wordsFile(t, dir)
 	plain := filepath.Join(dir, "plain.txt")
@@ -178,6 +179,7 @@ func leaveTemporaries(t *testing.T, dir, output string) (left []string) {
 
 // What is not a run is not gone on with, and what is no model is in nobody's way.
 func TestOutputsWithOtherThings(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	words := wordsFile(t, dir)
 	train := func(out string, more ...string) (int, string) {
@@ -227,6 +229,7 @@ func TestOutputsWithOtherThings(t *testing.T) {
 // A run that is stopped says how to go on; the same command does not begin anew, and
 // the one that is named ends with the bits of a run that nobody stopped.
 func TestStoppedRunsGoOn(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	words := wordsFile(t, dir)
 	set := []string{"--task", "text", "--train", words, "--dev", words, "--batch-size", "4", "--steps", "20", "--save-every", "1", "--eval-every", "10", "-q", "--threads", "1"}
@@ -294,6 +297,7 @@ func TestStoppedRunsGoOn(t *testing.T) {
 // Of two processes the second ends at once, whichever way it names the output, and
 // the first goes on. When the first is killed, its output is free.
 func TestTwoProcesses(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	words := wordsFile(t, dir)
 	if err := os.Mkdir(filepath.Join(dir, "real"), 0o777); err != nil {
@@ -335,6 +339,7 @@ func TestTwoProcesses(t *testing.T) {
 
 // Two exports to one new directory at the same moment: exactly one makes it.
 func TestTwoExportsAtOnce(t *testing.T) {
+	t.Parallel()
 	for range 4 {
 		out := filepath.Join(t.TempDir(), "out")
 		a, errA := start(t, "export", "--model", tinyModel, "--format", "hf", "-o", out, "-q")
@@ -357,6 +362,7 @@ func TestTwoExportsAtOnce(t *testing.T) {
 
 // What a process left that was killed while it tried an output does not stay.
 func TestTrialsDoNotStay(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, ".skive-trial"), nil, 0o666); err != nil {
 		t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"runtime/debug"
 	"sync"
 
@@ -17,7 +16,7 @@ import (
 	"github.com/skive-ml/skive/internal/lines"
 )
 
-func newPredict() *cobra.Command {
+func (app *skive) newPredict() *cobra.Command {
 	var (
 		model, dtype      string
 		embedding, prompt string
@@ -51,7 +50,7 @@ embedding as a JSON array: of texts that are cut, and begin, as the files of a s
 			if prompt != "" && embedding == "" {
 				return usagef("--prompt goes with --embedding")
 			}
-			p, err := openPredictor(model, infer.Options{DType: dtype, AttentionDType: attentionDType, MaxLength: maxLength, Embedding: embedding, Prompt: prompt, NoMap: noMap})
+			p, err := app.openPredictor(model, infer.Options{DType: dtype, AttentionDType: attentionDType, MaxLength: maxLength, Embedding: embedding, Prompt: prompt, NoMap: noMap})
 			if errors.Is(err, infer.ErrOption) { // of these options; the others were looked at
 				flag := "max-length"
 				switch {
@@ -67,18 +66,18 @@ embedding as a JSON array: of texts that are cut, and begin, as the files of a s
 			}
 			defer p.Close()
 			var once sync.Once
-			unsure := embedding == "" && !common.quiet && evaluate.MayWantPairs(p.Config())
-			answer := predictLine
+			unsure := embedding == "" && !app.common.quiet && evaluate.MayWantPairs(p.Config())
+			answer := app.predictLine
 			if embedding != "" {
 				answer = embedLine
 			}
-			return lines.Answer(c.Context(), os.Stdin, os.Stdout, linesAhead*common.threads, func(ctx context.Context, line string) ([]byte, error) {
+			return lines.Answer(c.Context(), app.in, app.out, linesAhead*app.common.threads, func(ctx context.Context, line string) ([]byte, error) {
 				input, err := infer.ParseInput(line)
 				if err != nil {
 					return nil, err
 				}
 				if unsure && !input.HasPair {
-					once.Do(func() { noteSingle(model) })
+					once.Do(func() { app.noteSingle(model) })
 				}
 				return answer(ctx, p, input)
 			})
@@ -98,8 +97,8 @@ embedding as a JSON array: of texts that are cut, and begin, as the files of a s
 
 // noteSingle says of a model, or of a file for one that may want pairs, that it has
 // one text alone.
-func noteSingle(path string) {
-	fmt.Fprintf(os.Stderr, "skive: %s: one text, not a pair; a reranker or another model of pairs expects {\"text\": ..., \"text_pair\": ...}\n", path)
+func (app *skive) noteSingle(path string) {
+	fmt.Fprintf(app.errs, "skive: %s: one text, not a pair; a reranker or another model of pairs expects {\"text\": ..., \"text_pair\": ...}\n", path)
 }
 
 // checkEmbedding refuses kinds of embeddings that there are not.
@@ -127,19 +126,21 @@ type predictor interface {
 // openPredictor opens a model as a pool of instances of one thread, since a line
 // is too short for more. The head of a masked language model, which a pool does
 // not serve, gets an engine of all threads.
-func openPredictor(path string, o infer.Options) (predictor, error) {
+func (app *skive) openPredictor(path string, o infer.Options) (predictor, error) {
 	// Almost all that is allocated until the first answer stays.
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	pool, err := infer.OpenPool(path, infer.PoolOptions{Options: o, Instances: common.threads})
+	if app.alone {
+		defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	}
+	pool, err := infer.OpenPool(path, infer.PoolOptions{Options: o, Instances: app.common.threads})
 	var p predictor = pool
 	if errors.Is(err, infer.ErrMaskedLM) {
-		o.Threads = common.threads
+		o.Threads = app.common.threads
 		p, err = infer.Open(path, o)
 	}
 	if err != nil {
 		return nil, err
 	}
-	printNotes(path, p.Notes())
+	app.printNotes(path, p.Notes())
 	return p, nil
 }
 
@@ -151,13 +152,13 @@ func embedLine(ctx context.Context, model predictor, input infer.Input) ([]byte,
 	return jsonLine(embeddings[0])
 }
 
-func predictLine(ctx context.Context, model predictor, input infer.Input) ([]byte, error) {
+func (app *skive) predictLine(ctx context.Context, model predictor, input infer.Input) ([]byte, error) {
 	predictions, err := model.Predict(ctx, []infer.Input{input})
 	if err != nil {
 		return nil, err
 	}
 	p, kind := predictions[0], model.Config().Head
-	if common.json {
+	if app.common.json {
 		return jsonLine(p.Document(kind))
 	}
 	return append([]byte(p.Text(kind)), '\n'), nil

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +19,7 @@ import (
 
 // pruneFlags are the flags of skive prune.
 type pruneFlags struct {
+	app      *skive
 	task     taskFlags
 	recovery train.Options
 	model    string
@@ -44,8 +44,8 @@ type pruneFlags struct {
 	activation               string
 }
 
-func newPrune() *cobra.Command {
-	p := pruneFlags{recovery: train.Defaults()}
+func (app *skive) newPrune() *cobra.Command {
+	p := pruneFlags{app: app, task: taskFlags{app: app}, recovery: train.Defaults()}
 	c := &cobra.Command{
 		Use:   "prune",
 		Short: "Remove the least important heads, feed-forward units, layers and sub-words",
@@ -252,14 +252,14 @@ func (p *pruneFlags) plan() (compress.Plan, error) {
 			Rearrange: p.rearrange, Tune: p.tune,
 		},
 		Output: p.recovery.Output, Resume: p.recovery.Resume, Overwrite: p.recovery.Overwrite,
-		Threads: common.threads, Progress: common.progress(),
+		Threads: p.app.common.threads, Progress: p.app.progressTo(),
 	}
 	var err error
 	if plan.Targets, err = p.targets(); err != nil {
 		return plan, err
 	}
 	recovering := distill.Defaults()
-	completeTraining(&p.recovery, p.task.maxLength)
+	p.app.completeTraining(&p.recovery, p.task.maxLength)
 	if err := p.recovery.Validate(); err != nil {
 		return plan, err
 	}
@@ -276,7 +276,7 @@ func (p *pruneFlags) costsDir() string {
 	if p.costs != "" {
 		return p.costs
 	}
-	return cacheDir("the measured costs", "costs")
+	return p.app.cacheDir("the measured costs", "costs")
 }
 
 func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
@@ -304,7 +304,7 @@ func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
 			}
 		}
 	}
-	m, err := openCheckpoint("model", p.model)
+	m, err := p.app.openCheckpoint("model", p.model)
 	if err != nil {
 		return err
 	}
@@ -322,7 +322,7 @@ func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	return printPruned(os.Stdout, results, plan.Family)
+	return p.app.printPruned(p.app.out, results, plan.Family)
 }
 
 // read reads the data sets that are given.
@@ -346,12 +346,12 @@ func (p *pruneFlags) read(m *checkpoints.Model, plan *compress.Plan) (err error)
 
 // printPruned says how large the saved models are: one document, a list for a
 // family.
-func printPruned(w io.Writer, results []compress.Pruned, family bool) error {
-	if common.json {
+func (app *skive) printPruned(w io.Writer, results []compress.Pruned, family bool) error {
+	if app.common.json {
 		if family {
-			return printJSON(results)
+			return app.printJSON(results)
 		}
-		return printJSON(results[0])
+		return app.printJSON(results[0])
 	}
 	for _, r := range results {
 		latency := ""
@@ -366,6 +366,6 @@ func printPruned(w io.Writer, results []compress.Pruned, family bool) error {
 }
 
 // printSize says how large a saved model is.
-func printSize(w io.Writer, m *checkpoints.Model, path string, before int64) error {
-	return printPruned(w, []compress.Pruned{{Output: path, Parameters: m.Parameters(), Bytes: m.Bytes(), Before: before}}, false)
+func (app *skive) printSize(w io.Writer, m *checkpoints.Model, path string, before int64) error {
+	return app.printPruned(w, []compress.Pruned{{Output: path, Parameters: m.Parameters(), Bytes: m.Bytes(), Before: before}}, false)
 }

@@ -13,6 +13,7 @@ import (
 
 // Every way of choosing what is kept writes a model that opens.
 func TestPrune(t *testing.T) {
+	t.Parallel()
 	const model = "../../train/testdata/tiny"
 	dir := t.TempDir()
 	set := filepath.Join(dir, "set.jsonl")
@@ -78,6 +79,7 @@ func TestPrune(t *testing.T) {
 
 // What cannot be pruned, or not so far, is refused before any work.
 func TestPruneRefuses(t *testing.T) {
+	t.Parallel()
 	const model = "../../train/testdata/tiny"
 	dir := t.TempDir()
 	set, int8 := filepath.Join(dir, "set.jsonl"), filepath.Join(dir, "int8.skive")
@@ -144,6 +146,7 @@ func TestPruneSavesEachMember(t *testing.T) {
 
 // A pruning that is finished is not done again with --resume, and another one is refused.
 func TestPruneResumesAFinishedOne(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	set, out := filepath.Join(dir, "set.jsonl"), filepath.Join(dir, "out")
 	if err := os.WriteFile(set, []byte(`{"text": "w5 w6 w7", "label": "red"}`+"\n"), 0o666); err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/skive-ml/skive/internal/progress"
 )
 
-func newPull() *cobra.Command {
+func (app *skive) newPull() *cobra.Command {
 	return &cobra.Command{
 		Use:   "pull OWNER/NAME[@REVISION]",
 		Short: "Download a model from the Hugging Face Hub",
@@ -33,7 +33,7 @@ count. A download that was cut goes on where it was, and every file is checked a
 			const unit = 1 << 10
 			o.Progress = func(done, total int64) {
 				if bar == nil {
-					bar = progress.New(common.progress(), "kilobytes", int(done/unit), int(total/unit))
+					bar = progress.New(app.progressTo(), "kilobytes", int(done/unit), int(total/unit))
 				}
 				bar.Set(int(done/unit), "")
 			}
@@ -45,10 +45,10 @@ count. A download that was cut goes on where it was, and every file is checked a
 			if err != nil {
 				return err
 			}
-			if common.json {
-				return printJSON(s)
+			if app.common.json {
+				return app.printJSON(s)
 			}
-			_, err = fmt.Println(s.Directory)
+			_, err = fmt.Fprintln(app.out, s.Directory)
 			return err
 		},
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -19,14 +18,16 @@ import (
 
 // quantizeFlags are the flags of skive quantize.
 type quantizeFlags struct {
+	app *skive
 	compress.QuantizeOptions
 	task                           taskFlags
 	model, data, calibrate, output string
 	overwrite                      bool
 }
 
-func newQuantize() *cobra.Command {
-	q := &quantizeFlags{QuantizeOptions: compress.QuantizeDefaults()}
+func (app *skive) newQuantize() *cobra.Command {
+	q := &quantizeFlags{app: app, QuantizeOptions: compress.QuantizeDefaults()}
+	q.task.app = app
 	c := &cobra.Command{
 		Use:   "quantize",
 		Short: "Store a model's weights in fewer bits, as one .skive file",
@@ -93,7 +94,7 @@ func (q *quantizeFlags) run(c *cobra.Command) error {
 		return err
 	}
 	defer release()
-	m, err := openCheckpoint("model", q.model)
+	m, err := q.app.openCheckpoint("model", q.model)
 	if err != nil {
 		return err
 	}
@@ -101,7 +102,7 @@ func (q *quantizeFlags) run(c *cobra.Command) error {
 	if err := q.read(m); err != nil {
 		return err
 	}
-	q.MaxLength, q.Threads, q.Progress = q.task.maxLength, common.threads, common.progress()
+	q.MaxLength, q.Threads, q.Progress = q.task.maxLength, q.app.common.threads, q.app.progressTo()
 	made, err := compress.Quantize(c.Context(), m, q.QuantizeOptions)
 	if err != nil {
 		return err
@@ -110,8 +111,8 @@ func (q *quantizeFlags) run(c *cobra.Command) error {
 		return err
 	}
 	if made.Report != nil {
-		if common.json {
-			return printJSON(struct {
+		if q.app.common.json {
+			return q.app.printJSON(struct {
 				Output     string `json:"output"`
 				Parameters int64  `json:"parameters"`
 				Bytes      int64  `json:"bytes"`
@@ -119,11 +120,11 @@ func (q *quantizeFlags) run(c *cobra.Command) error {
 				*quantize.MixedReport
 			}{q.output, made.Model.Parameters(), made.Model.Bytes(), made.Metric, made.Report})
 		}
-		if err := printSensitivity(os.Stdout, made.Metric, made.Report); err != nil {
+		if err := printSensitivity(q.app.out, made.Metric, made.Report); err != nil {
 			return err
 		}
 	}
-	return printSize(os.Stdout, made.Model, q.output, m.Parameters())
+	return q.app.printSize(q.app.out, made.Model, q.output, m.Parameters())
 }
 
 // read reads the inputs of a calibration and the labelled examples.
@@ -136,7 +137,7 @@ func (q *quantizeFlags) read(m *checkpoints.Model) (err error) {
 		case length < 0 || length > most:
 			return usagef("--max-length: %d, expected 1 to the model's %d positions", length, most)
 		}
-		if q.Inputs, err = readInputs("calibrate", m, q.calibrate, 16, length); err != nil {
+		if q.Inputs, err = q.app.readInputs("calibrate", m, q.calibrate, 16, length); err != nil {
 			return err
 		}
 	}

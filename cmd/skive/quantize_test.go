@@ -11,6 +11,7 @@ import (
 // A model trained for static int8 is quantized without a further word, and
 // measures what its training said.
 func TestQuantizeAwareFromDataToFile(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	model := filepath.Join("..", "..", "train", "testdata", "tiny")
 	words := filepath.Join(dir, "words.jsonl")

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -16,6 +15,7 @@ import (
 
 // taskFlags name a task and its files.
 type taskFlags struct {
+	app               *skive
 	task, train, dev  string
 	text, pair, label string
 	maxLength         int
@@ -74,9 +74,9 @@ func (t *taskFlags) read(flag, path string, model *checkpoints.Model) (*data.Dat
 
 // noteLabels says what labels of a model that say nothing are taken for, once.
 func (t *taskFlags) noteLabels(cfg checkpoints.Config, set *data.Dataset) {
-	if note := evaluate.Assumed(cfg, set); note != t.assumed && note != "" && !common.quiet {
+	if note := evaluate.Assumed(cfg, set); note != t.assumed && note != "" && !t.app.common.quiet {
 		t.assumed = note
-		fmt.Fprintf(os.Stderr, "skive: %s\n", note)
+		fmt.Fprintf(t.app.errs, "skive: %s\n", note)
 	}
 }
 
@@ -90,8 +90,8 @@ func (t *taskFlags) readBy(flag, path string, read func(data.Task, data.ReadOpti
 		TextColumn: t.text, PairColumn: t.pair, LabelColumn: t.label,
 		RequireLabels: !t.optional, NoLabels: t.passOver,
 	})
-	if err == nil && set.Skipped > 0 && !common.quiet {
-		fmt.Fprintf(os.Stderr, "%s: skipped %d records without a label of the benchmark\n", path, set.Skipped)
+	if err == nil && set.Skipped > 0 && !t.app.common.quiet {
+		fmt.Fprintf(t.app.errs, "%s: skipped %d records without a label of the benchmark\n", path, set.Skipped)
 	}
 	return set, ofFlag(flag, err)
 }

@@ -10,6 +10,7 @@ import (
 
 // Labels that a file of unlabelled examples holds are not read, of words neither.
 func TestUnlabeledExamplesHaveNoLabels(t *testing.T) {
+	t.Parallel()
 	for task, content := range map[string]string{
 		"tokens":     "good O\nparis B-LOC\n",
 		"multilabel": `{"text": "good film", "label": ["B-LOC"]}`,
@@ -23,7 +24,7 @@ func TestUnlabeledExamplesHaveNoLabels(t *testing.T) {
 		if err := os.WriteFile(path, []byte(content+"\n"), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		f := taskFlags{task: task}
+		f := taskFlags{app: &skive{}, task: task}
 		ds, err := f.unlabeled(path, []string{"O", "B-LOC"})
 		if err != nil {
 			t.Fatal(err)

@@ -26,8 +26,8 @@ func addTraining(f *pflag.FlagSet, o *train.Options, without ...string) {
 }
 
 // completeTraining adds what other flags say.
-func completeTraining(o *train.Options, maxLength int) {
-	o.MaxLength, o.Threads, o.Progress = maxLength, common.threads, common.progress()
+func (app *skive) completeTraining(o *train.Options, maxLength int) {
+	o.MaxLength, o.Threads, o.Progress = maxLength, app.common.threads, app.progressTo()
 }
 
 // claimOutputs reserves what a run writes, tries to write there, and checks what
@@ -66,13 +66,14 @@ func tryBeside(o train.Options) error {
 	return nil
 }
 
-func newTrain() *cobra.Command {
+func (app *skive) newTrain() *cobra.Command {
 	var (
 		task              taskFlags
 		o                 = train.Defaults()
 		model, configFile string
 		seeds             int
 	)
+	task.app = app
 	c := &cobra.Command{
 		Use:   "train",
 		Short: "Fine-tune a checkpoint on a task",
@@ -90,7 +91,7 @@ of one that was not. Where a run or a model is there already, train ends at once
 			if err := require(c, required...); err != nil {
 				return err
 			}
-			completeTraining(&o, task.maxLength)
+			app.completeTraining(&o, task.maxLength)
 			if err := o.Validate(); err != nil {
 				return err
 			}
@@ -102,7 +103,7 @@ of one that was not. Where a run or a model is there already, train ends at once
 				return err
 			}
 			defer release()
-			m, err := openModel(c, modelFlags{"model", "config"}, model, configFile, o.Seed, masked)
+			m, err := app.openModel(c, modelFlags{"model", "config"}, model, configFile, o.Seed, masked)
 			if err != nil {
 				return err
 			}
@@ -116,13 +117,13 @@ of one that was not. Where a run or a model is there already, train ends at once
 				if err != nil {
 					return err
 				}
-				return printSeeds(result, o.Output)
+				return app.printSeeds(result, o.Output)
 			}
 			_, result, err := train.Run(c.Context(), m, trainSet, devSet, o)
 			if err != nil {
 				return err
 			}
-			return printResult(result, o.Output)
+			return app.printResult(result, o.Output)
 		},
 	}
 	c.Flags().StringVar(&model, "model", "", "`MODEL` to fine-tune")
@@ -141,12 +142,12 @@ type modelFlags struct{ model, config string }
 
 // openModel opens --model, or makes a model with fresh weights from --config, of
 // a masked language model where that is to be trained.
-func openModel(c *cobra.Command, flags modelFlags, model, configFile string, seed uint64, masked bool) (*checkpoints.Model, error) {
+func (app *skive) openModel(c *cobra.Command, flags modelFlags, model, configFile string, seed uint64, masked bool) (*checkpoints.Model, error) {
 	switch {
 	case (model == "") == (configFile == ""):
 		return nil, usagef("either --%s or --%s is required", flags.model, flags.config)
 	case model != "":
-		return openCheckpoint(flags.model, model)
+		return app.openCheckpoint(flags.model, model)
 	}
 	text, err := bounded.ReadFile(configFile, bounded.Document)
 	if err != nil {
@@ -174,9 +175,9 @@ func openModel(c *cobra.Command, flags modelFlags, model, configFile string, see
 }
 
 // printResult says how a run went.
-func printResult(r *train.Result, output string) error {
-	if common.json {
-		return printJSON(struct {
+func (app *skive) printResult(r *train.Result, output string) error {
+	if app.common.json {
+		return app.printJSON(struct {
 			Output  string             `json:"output"`
 			Steps   int                `json:"steps"`
 			Step    int                `json:"best_step"`
@@ -190,7 +191,7 @@ func printResult(r *train.Result, output string) error {
 	if len(r.Best.Metrics) > 0 {
 		text = fmt.Sprintf("%s %.4f at step %d of %d", r.Metric, r.Best.Metrics[r.Metric], r.Best.Step, r.Steps)
 	}
-	_, err := fmt.Printf("%s; written: %s%s\n", text, output, diverged(r))
+	_, err := fmt.Fprintf(app.out, "%s; written: %s%s\n", text, output, diverged(r))
 	return err
 }
 
@@ -203,7 +204,7 @@ func diverged(r *train.Result) string {
 }
 
 // printSeeds says how the runs under several seeds went.
-func printSeeds(r *train.SeedsResult, output string) error {
+func (app *skive) printSeeds(r *train.SeedsResult, output string) error {
 	type run struct {
 		Seed     uint64             `json:"seed"`
 		Output   string             `json:"output"`
@@ -217,8 +218,8 @@ func printSeeds(r *train.SeedsResult, output string) error {
 		result := r.Results[i]
 		runs[i] = run{seed, filepath.Join(output, fmt.Sprintf("seed-%d", seed)), result.Steps, result.Best.Step, result.Best.Metrics, result.Diverged}
 	}
-	if common.json {
-		return printJSON(struct {
+	if app.common.json {
+		return app.printJSON(struct {
 			Seeds  []run              `json:"seeds"`
 			Mean   map[string]float64 `json:"mean"`
 			Spread map[string]float64 `json:"spread"`
@@ -229,6 +230,6 @@ func printSeeds(r *train.SeedsResult, output string) error {
 		fmt.Fprintf(&b, "seed %d: %s %.4f at step %d of %d; written: %s%s\n", one.Seed, r.Metric, one.Metrics[r.Metric], one.Step, one.Steps, one.Output, diverged(r.Results[i]))
 	}
 	fmt.Fprintf(&b, "%s %.4f ± %.4f over %d seeds\n", r.Metric, r.Mean[r.Metric], r.Spread[r.Metric], len(runs))
-	_, err := fmt.Print(b.String())
+	_, err := fmt.Fprint(app.out, b.String())
 	return err
 }
