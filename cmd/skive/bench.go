@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -11,13 +12,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/bench"
 	"github.com/skive-ml/skive/train"
 )
 
-func (app *skive) printBench(r *bench.Result) error {
+func printBench(w io.Writer, r *bench.Result) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s, batch %d × %.0f tokens, %d threads × %d instances\n", r.DType, r.ISA, r.Batch, r.Seq, r.Threads, r.Instances)
 	fmt.Fprintf(&b, "latency ms, %s: mean %.3f  p50 %.3f  p90 %.3f  p99 %.3f\n", r.Clock, r.Latency.Mean, r.Latency.P50, r.Latency.P90, r.Latency.P99)
@@ -25,7 +28,7 @@ func (app *skive) printBench(r *bench.Result) error {
 	for _, stage := range sortedKeys(r.Profile) {
 		fmt.Fprintf(&b, "  %-14s %8.3f ms a call\n", stage, r.Profile[stage])
 	}
-	_, err := fmt.Fprint(app.out, b.String())
+	_, err := io.WriteString(w, b.String())
 	return err
 }
 
@@ -36,139 +39,197 @@ const (
 	maxBenchSteps  = 100_000
 )
 
+// benchFlags are the flags of skive bench.
+type benchFlags struct {
+	app *skive
+
+	model, config, dtype, attentionDType, file string
+	batch, seq, instances                      int
+	profile                                    bool
+	duration                                   time.Duration
+
+	train                       bool
+	steps                       int
+	teacher, teacherConfig      string
+	precision, teacherPrecision string
+	attention                   bool
+}
+
 func (app *skive) newBench() *cobra.Command {
-	var (
-		model, configFile, dtype, file string
-		attentionDType                 string
-		teacher, teacherConfig         string
-		precision, teacherPrecision    string
-		batch, seq, instances, steps   int
-		profile, training, attention   bool
-		duration                       time.Duration
-	)
+	b := &benchFlags{app: app}
 	c := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure latency and throughput",
 		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			switch {
-			case batch < 1 || batch > train.MaxBatchSize:
-				return usagef("--batch: %d, expected 1 to %d", batch, train.MaxBatchSize)
-			case seq < 1 || file == "" && seq > maxBenchTokens/batch:
-				return usagef("--seq: %d, expected 1 to %d with --batch %d", seq, maxBenchTokens/batch, batch)
-			case instances < 1 || instances > infer.MaxInstances:
-				return usagef("--instances: %d, expected 1 to %d", instances, infer.MaxInstances)
-			case duration <= 0:
-				return usagef("--duration: %s, expected a positive time", duration)
-			case training && (steps < 1 || steps > maxBenchSteps):
-				return usagef("--steps: %d, expected 1 to %d", steps, maxBenchSteps)
-			case training && file == "" && steps+bench.WarmSteps > maxBenchTokens/batch/seq:
-				return usagef("--steps: %d, expected %d at most with --batch %d and --seq %d", steps, maxBenchTokens/batch/seq-bench.WarmSteps, batch, seq)
-			case training && dtype != "" && dtype != infer.F32:
-				return usagef("--dtype: %s, expected f32 with --train", dtype)
-			case training && attentionDType != "":
-				return usagef("--attention-dtype does not go with --train, whose attention has the --precision")
-			case training && (instances != 1 || c.Flags().Changed("duration")):
-				return usagef("--instances and --duration do not go with --train, which does --steps on --threads")
-			case !training && c.Flags().Changed("steps"):
-				return usagef("--steps goes with --train")
-			case file != "" && configFile != "":
-				return usagef("--data goes with --model: the weights of --config have no tokenizer")
-			case !training && (teacher != "" || teacherConfig != ""):
-				return usagef("--teacher and --teacher-config go with --train")
-			case attention && teacher == "" && teacherConfig == "":
-				return usagef("--attention goes with --teacher or --teacher-config")
-			case !training && (c.Flags().Changed("precision") || teacherPrecision != ""):
-				return usagef("--precision and --teacher-precision go with --train; --dtype is that of inference")
-			case teacherPrecision != "" && teacher == "" && teacherConfig == "":
-				return usagef("--teacher-precision goes with --teacher or --teacher-config")
-			}
-			if err := checkDType(dtype); err != nil {
-				return err
-			}
-			if err := checkAttentionDType(attentionDType); err != nil {
-				return err
-			}
-			trainOptions := app.trainBenchOptions(batch, precision, teacherPrecision, attention)
-			if err := trainOptions.Validate(); err != nil {
-				return err
-			}
-			m, err := app.openModel(c, modelFlags{"model", "config"}, model, configFile, 1, false)
-			if err != nil {
-				return err
-			}
-			defer m.Close()
-			if !m.HasHead() {
-				// The head costs next to nothing; a model without one is as fast.
-				if m = m.Clone(); m.AddHead([]string{"0", "1"}, 1) != nil {
-					return infer.ErrNoHead
-				}
-			}
-			if !c.Flags().Changed("seq") {
-				seq = min(seq, m.Config.MaxTokens())
-			}
-			if seq > m.Config.MaxTokens() && file == "" {
-				return usagef("--seq: %d is more than the model's %d positions", seq, m.Config.MaxTokens())
-			}
-			switch {
-			case !training:
-			case !m.Config.Head.OneClass():
-				return fmt.Errorf("--train measures models that choose one class; this one does %s", m.Config.Head)
-			case seq < 3 && file == "":
-				return usagef("--seq: %d, expected 3 or more with --train: a word between [CLS] and [SEP]", seq)
-			}
-			if training {
-				r, err := app.runTrainBench(c, m, teacher, teacherConfig, file, trainOptions, seq, steps, profile)
-				if err != nil {
-					return err
-				}
-				if app.common.json {
-					return app.printJSON(r)
-				}
-				return app.printTrainBench(r)
-			}
-			var batches []evaluate.Inputs
-			if file != "" {
-				if batches, err = app.readInputs("data", m, file, batch, m.Config.MaxTokens()); err != nil {
-					return err
-				}
-			} else {
-				batches = bench.RandomBatches(m.Config, batch, seq)
-			}
-			r, err := bench.Infer(c.Context(), m, batches, infer.Options{Threads: app.common.threads, DType: dtype, AttentionDType: attentionDType, Profile: profile}, instances, duration)
-			if errors.Is(err, infer.ErrMaskedLM) {
-				return usagef("--instances: %d, expected 1 for a masked language model, which a pool does not serve", instances)
-			}
-			if err != nil {
-				return err
-			}
-			r.Batch = batch
-			if app.common.json {
-				return app.printJSON(r)
-			}
-			return app.printBench(r)
-		},
+		RunE:  b.run,
 	}
 	f := c.Flags()
-	f.StringVar(&model, "model", "", "`MODEL` to measure")
-	f.StringVar(&configFile, "config", "", "config.json `FILE`: measure random weights of this shape")
-	f.StringVar(&dtype, "dtype", "", "f32, fp16, bf16 or int8 (default as stored)")
-	attentionFlag(f, &attentionDType)
-	f.StringVar(&file, "data", "", "`FILE` of inputs, one a line as predict takes them (default random tokens)")
-	f.IntVar(&batch, "batch", 1, "examples in a call")
-	f.IntVar(&seq, "seq", 128, "tokens of each example, at most the model's positions")
-	f.IntVar(&instances, "instances", 1, "engines that run at the same time, each with --threads threads")
-	f.BoolVar(&training, "train", false, "measure training steps instead")
-	f.IntVar(&steps, "steps", 10, "training steps to measure")
+	f.StringVar(&b.model, "model", "", "`MODEL` to measure")
+	f.StringVar(&b.config, "config", "", "config.json `FILE`: measure random weights of this shape")
+	f.StringVar(&b.dtype, "dtype", "", "f32, fp16, bf16 or int8 (default as stored)")
+	attentionFlag(f, &b.attentionDType)
+	f.StringVar(&b.file, "data", "", "`FILE` of inputs, one a line as predict takes them (default random tokens)")
+	f.IntVar(&b.batch, "batch", 1, "examples in a call")
+	f.IntVar(&b.seq, "seq", 128, "tokens of each example, at most the model's positions")
+	f.IntVar(&b.instances, "instances", 1, "engines that run at the same time, each with --threads threads")
+	f.BoolVar(&b.train, "train", false, "measure training steps instead")
+	f.IntVar(&b.steps, "steps", 10, "training steps to measure")
 	refuseZero(f, "batch", "seq", "instances", "steps")
-	f.StringVar(&teacher, "teacher", "", "`MODEL` to distill from in the training steps: hidden states and soft labels")
-	f.StringVar(&teacherConfig, "teacher-config", "", "config.json `FILE`: a teacher of this shape with random weights")
-	f.BoolVar(&attention, "attention", false, "attention scores, too, are distilled from the teacher (TinyBERT)")
-	f.StringVar(&precision, "precision", infer.F32, "f32 or bf16 products of the training steps, as skive train has it")
-	f.StringVar(&teacherPrecision, "teacher-precision", "", "f32 or bf16, for the teacher alone (default that of --precision)")
-	f.BoolVar(&profile, "profile", false, "time of each stage")
-	f.DurationVar(&duration, "duration", 3*time.Second, "how long to measure")
+	f.StringVar(&b.teacher, "teacher", "", "`MODEL` to distill from in the training steps: hidden states and soft labels")
+	f.StringVar(&b.teacherConfig, "teacher-config", "", "config.json `FILE`: a teacher of this shape with random weights")
+	f.BoolVar(&b.attention, "attention", false, "attention scores, too, are distilled from the teacher (TinyBERT)")
+	f.StringVar(&b.precision, "precision", infer.F32, "f32 or bf16 products of the training steps, as skive train has it")
+	f.StringVar(&b.teacherPrecision, "teacher-precision", "", "f32 or bf16, for the teacher alone (default that of --precision)")
+	f.BoolVar(&b.profile, "profile", false, "time of each stage")
+	f.DurationVar(&b.duration, "duration", 3*time.Second, "how long to measure")
 	return c
+}
+
+// check reports flags that do not go together.
+func (b *benchFlags) check(c *cobra.Command) error {
+	given := c.Flags().Changed
+	taught := b.teacher != "" || b.teacherConfig != ""
+	switch {
+	case b.batch < 1 || b.batch > train.MaxBatchSize:
+		return usagef("--batch: %d, expected 1 to %d", b.batch, train.MaxBatchSize)
+	case b.seq < 1 || b.file == "" && b.seq > maxBenchTokens/b.batch:
+		return usagef("--seq: %d, expected 1 to %d with --batch %d", b.seq, maxBenchTokens/b.batch, b.batch)
+	case b.instances < 1 || b.instances > infer.MaxInstances:
+		return usagef("--instances: %d, expected 1 to %d", b.instances, infer.MaxInstances)
+	case b.duration <= 0:
+		return usagef("--duration: %s, expected a positive time", b.duration)
+	case b.file != "" && b.config != "":
+		return usagef("--data goes with --model: the weights of --config have no tokenizer")
+	case b.attention && !taught:
+		return usagef("--attention goes with --teacher or --teacher-config")
+	case b.teacherPrecision != "" && !taught:
+		return usagef("--teacher-precision goes with --teacher or --teacher-config")
+	case !b.train && given("steps"):
+		return usagef("--steps goes with --train")
+	case !b.train && taught:
+		return usagef("--teacher and --teacher-config go with --train")
+	case !b.train && given("precision"):
+		return usagef("--precision and --teacher-precision go with --train; --dtype is that of inference")
+	case !b.train:
+	case b.steps < 1 || b.steps > maxBenchSteps:
+		return usagef("--steps: %d, expected 1 to %d", b.steps, maxBenchSteps)
+	case b.file == "" && b.steps+bench.WarmSteps > maxBenchTokens/b.batch/b.seq:
+		return usagef("--steps: %d, expected %d at most with --batch %d and --seq %d", b.steps, maxBenchTokens/b.batch/b.seq-bench.WarmSteps, b.batch, b.seq)
+	case b.dtype != "" && b.dtype != infer.F32:
+		return usagef("--dtype: %s, expected f32 with --train", b.dtype)
+	case b.attentionDType != "":
+		return usagef("--attention-dtype does not go with --train, whose attention has the --precision")
+	case b.instances != 1 || given("duration"):
+		return usagef("--instances and --duration do not go with --train, which does --steps on --threads")
+	}
+	if err := checkDType(b.dtype); err != nil {
+		return err
+	}
+	return checkAttentionDType(b.attentionDType)
+}
+
+func (b *benchFlags) run(c *cobra.Command, _ []string) error {
+	if err := b.check(c); err != nil {
+		return err
+	}
+	training := b.trainOptions()
+	if err := training.Validate(); err != nil {
+		return err
+	}
+	m, err := b.app.openModel(c, modelFlags{"model", "config"}, b.model, b.config, 1, false)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if !m.HasHead() {
+		// The head costs next to nothing; a model without one is as fast.
+		if m = m.Clone(); m.AddHead([]string{"0", "1"}, 1) != nil {
+			return infer.ErrNoHead
+		}
+	}
+	if !c.Flags().Changed("seq") {
+		b.seq = min(b.seq, m.Config.MaxTokens())
+	}
+	switch {
+	case b.file == "" && b.seq > m.Config.MaxTokens():
+		return usagef("--seq: %d is more than the model's %d positions", b.seq, m.Config.MaxTokens())
+	case !b.train:
+		return b.runInfer(c, m)
+	case !m.Config.Head.OneClass():
+		return fmt.Errorf("--train measures models that choose one class; this one does %s", m.Config.Head)
+	case b.file == "" && b.seq < 3:
+		return usagef("--seq: %d, expected 3 or more with --train: a word between [CLS] and [SEP]", b.seq)
+	}
+	return b.runTrain(c, m, training)
+}
+
+func (b *benchFlags) runInfer(c *cobra.Command, m *checkpoints.Model) error {
+	batches := bench.RandomBatches(m.Config, b.batch, b.seq)
+	if b.file != "" {
+		var err error
+		if batches, err = b.app.readInputs("data", m, b.file, b.batch, m.Config.MaxTokens()); err != nil {
+			return err
+		}
+	}
+	o := infer.Options{Threads: b.app.common.threads, DType: b.dtype, AttentionDType: b.attentionDType, Profile: b.profile}
+	r, err := bench.Infer(c.Context(), m, batches, o, b.instances, b.duration)
+	if errors.Is(err, infer.ErrMaskedLM) {
+		return usagef("--instances: %d, expected 1 for a masked language model, which a pool does not serve", b.instances)
+	}
+	if err != nil {
+		return err
+	}
+	r.Batch = b.batch
+	return b.app.show(r, func(w io.Writer) error { return printBench(w, r) })
+}
+
+// runTrain opens the teacher, if there is one, and measures training steps.
+func (b *benchFlags) runTrain(c *cobra.Command, m *checkpoints.Model, o distill.Options) error {
+	models := []*checkpoints.Model{m.Clone()}
+	var from *checkpoints.Model
+	if b.teacher != "" || b.teacherConfig != "" {
+		opened, err := b.app.openModel(c, modelFlags{"teacher", "teacher-config"}, b.teacher, b.teacherConfig, 2, false)
+		if err != nil {
+			return err
+		}
+		defer opened.Close()
+		from = opened.Clone()
+		if !from.HasHead() {
+			if err := from.AddHead(m.Config.Labels, 1); err != nil {
+				return err
+			}
+		}
+		models = append(models, from)
+	}
+	var set *data.Dataset
+	if b.file == "" {
+		set = bench.RandomTexts(o.BatchSize*(b.steps+bench.WarmSteps), b.seq, models...)
+	} else {
+		var err error
+		if set, err = bench.ReadTexts(b.file, m); err != nil {
+			return ofFlag("data", err)
+		}
+	}
+	r, err := bench.Train(c.Context(), models[0], from, set, o, b.steps)
+	if err != nil {
+		return err
+	}
+	if !b.profile {
+		r.Profile = nil
+	}
+	return b.app.show(r, func(w io.Writer) error { return printTrainBench(w, r) })
+}
+
+// trainOptions are those of the steps that are measured. The precision of the teacher
+// is the student's where it is "".
+func (b *benchFlags) trainOptions() distill.Options {
+	o := distill.Defaults()
+	o.Threads, o.BatchSize, o.Hidden = b.app.common.threads, b.batch, 1
+	o.Precision, o.TeacherPrecision = b.precision, b.teacherPrecision
+	if b.attention {
+		o.Attention = 1
+	}
+	return o
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
@@ -180,4 +241,18 @@ func (app *skive) readInputs(flag string, m *checkpoints.Model, path string, bat
 		app.noteSingle(path)
 	}
 	return batches, ofFlag(flag, err)
+}
+
+func printTrainBench(w io.Writer, r *bench.TrainResult) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s, batch %d × %.0f tokens, %d threads, %d steps\n", r.Precision, r.ISA, r.Batch, r.Seq, r.Threads, r.Steps)
+	fmt.Fprintf(&b, "step ms, %s: median %.1f  min %.1f; %.1f examples/s  %.0f tokens/s\n", r.Clock, r.StepMS, r.MinMS, r.ExamplesPerSecond, r.TokensPerSecond)
+	fmt.Fprintf(&b, "%.1f GFLOPS, %.0f %% of the measured peak of %.1f; %.1f %% of the step outside products (packing %.1f %%, AdamW %.1f %%)\n",
+		r.GFLOPS, 100*r.PeakShare, r.PeakGFLOPS, 100*r.OutsideProducts, 100*r.Packing, 100*r.Optimizer)
+	fmt.Fprintf(&b, "%.0f allocations of %.0f KB a step, garbage collection %.2f %% of it; %.0f MB resident\n", r.Allocations, r.AllocatedBytes/1e3, 100*r.GCShare, r.RSS)
+	for _, name := range sortedKeys(r.Profile) {
+		fmt.Fprintf(&b, "  %-28s %8.2f ms a step\n", name, r.Profile[name])
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }

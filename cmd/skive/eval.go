@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -63,10 +64,7 @@ entity_f1_strict by the scheme of the labels, which the output names.`,
 					return fmt.Errorf("%s against %s: %w", model, against, err)
 				}
 			}
-			if app.common.json {
-				return app.printJSON(e)
-			}
-			return app.printEvaluation(e)
+			return app.show(e, func(w io.Writer) error { return printEvaluation(w, e) })
 		},
 	}
 	f := c.Flags()
@@ -80,7 +78,7 @@ entity_f1_strict by the scheme of the labels, which the output names.`,
 }
 
 // printEvaluation writes a report as a line, and one more of a comparison.
-func (app *skive) printEvaluation(e *evaluate.Report) error {
+func printEvaluation(w io.Writer, e *evaluate.Report) error {
 	names := e.Outcome.Task.Metrics()
 	line := fmt.Sprintf("%s, %d examples", e.Task, e.Examples)
 	if e.Scheme != "" {
@@ -98,7 +96,7 @@ func (app *skive) printEvaluation(e *evaluate.Report) error {
 		}
 		line += "\n"
 	}
-	_, err := fmt.Fprint(app.out, line)
+	_, err := io.WriteString(w, line)
 	return err
 }
 

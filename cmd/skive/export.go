@@ -95,7 +95,7 @@ config.json, the tokenizer's files and those of sentence-transformers go along w
 			if err != nil {
 				return err
 			}
-			return app.printSize(app.out, out, output, m.Parameters())
+			return app.showSize(out, output, m.Parameters())
 		},
 	}
 	f := c.Flags()

@@ -60,6 +60,14 @@ func (app *skive) progressTo() io.Writer {
 	return app.errs
 }
 
+// show writes what a command found: as one JSON document with --json, else as text.
+func (app *skive) show(document any, text func(w io.Writer) error) error {
+	if app.common.json {
+		return app.printJSON(document)
+	}
+	return text(app.out)
+}
+
 // printJSON writes v as the one document on standard output.
 func (app *skive) printJSON(v any) error {
 	e := json.NewEncoder(app.out)

@@ -33,17 +33,14 @@ With --diff show how two of them differ: settings, tokenizer files, provenance, 
 			if err != nil {
 				return err
 			}
-			if app.common.json {
-				return app.printJSON(info)
-			}
-			return app.printInfo(app.out, info)
+			return app.show(info, func(w io.Writer) error { return printInfo(w, info, app.common.verbose) })
 		},
 	}
 	c.Flags().BoolVar(&diff, "diff", false, "compare two checkpoints")
 	return c
 }
 
-func (app *skive) printInfo(to io.Writer, info *checkpoints.Info) error {
+func printInfo(to io.Writer, info *checkpoints.Info, verbose bool) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	format := info.Format
 	if info.FormatVersion > 0 {
@@ -91,7 +88,7 @@ func (app *skive) printInfo(to io.Writer, info *checkpoints.Info) error {
 	for _, note := range info.Notes {
 		fmt.Fprintf(w, "note\t%s\n", note)
 	}
-	if app.common.verbose {
+	if verbose {
 		for _, t := range info.Tensors {
 			fmt.Fprintf(w, "%s\t%s %v, CRC-32C %s\n", t.Name, t.DType, t.Shape, t.CRC32C)
 		}
@@ -104,17 +101,19 @@ func (app *skive) inspectDiff(a, b string) error {
 	if err != nil {
 		return err
 	}
-	if app.common.json {
-		return app.printJSON(struct {
-			Equal       bool                     `json:"equal"`
-			Differences []checkpoints.Difference `json:"differences"`
-		}{len(differences) == 0, append([]checkpoints.Difference{}, differences...)})
-	}
+	document := struct {
+		Equal       bool                     `json:"equal"`
+		Differences []checkpoints.Difference `json:"differences"`
+	}{len(differences) == 0, append([]checkpoints.Difference{}, differences...)}
+	return app.show(document, func(w io.Writer) error { return printDiff(w, differences) })
+}
+
+func printDiff(to io.Writer, differences []checkpoints.Difference) error {
 	if len(differences) == 0 {
-		_, err := fmt.Fprintln(app.out, "no difference")
+		_, err := fmt.Fprintln(to, "no difference")
 		return err
 	}
-	w := tabwriter.NewWriter(app.out, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	or := func(s string) string {
 		if s == "" {
 			return "none"

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/compress"
@@ -125,27 +126,47 @@ func (p *pruneFlags) targets() ([]pruning.Target, error) {
 	return all, nil
 }
 
+// given tells which ways of choosing what is kept the flags name: a cost, sizes.
+func (p *pruneFlags) given(f *pflag.FlagSet) (costs int, sizes bool) {
+	for _, name := range []string{"target-ms", "target-speedup", "target-flops", "family"} {
+		if f.Changed(name) {
+			costs++
+		}
+	}
+	return costs, f.Changed("heads") || f.Changed("ffn")
+}
+
 // check completes the flags and reports those that do not go together.
 func (p *pruneFlags) check(c *cobra.Command) error {
 	if err := require(c, "model", "output"); err != nil {
 		return err
 	}
+	for _, check := range []func(*cobra.Command) error{p.checkRecovery, p.checkSizes, p.checkImportance, p.checkData} {
+		if err := check(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkRecovery reports flags of a training that does not take place.
+func (p *pruneFlags) checkRecovery(c *cobra.Command) error {
+	if p.recover {
+		return nil
+	}
+	// Importance has batches, too, and texts have a limit.
+	for _, s := range p.recovery.Settings().Without("output", "overwrite", "resume", "batch-size", "max-length", "threads") {
+		if c.Flags().Changed(s.Name) {
+			return usagef("--%s goes with --recover", s.Name)
+		}
+	}
+	return nil
+}
+
+// checkSizes reports what cannot be kept.
+func (p *pruneFlags) checkSizes(c *cobra.Command) error {
 	given := c.Flags().Changed
-	costs := 0
-	for _, name := range []string{"target-ms", "target-speedup", "target-flops", "family"} {
-		if given(name) {
-			costs++
-		}
-	}
-	if !p.recover {
-		// Importance has batches, too, and texts have a limit.
-		for _, s := range p.recovery.Settings().Without("output", "overwrite", "resume", "batch-size", "max-length", "threads") {
-			if given(s.Name) {
-				return usagef("--%s goes with --recover", s.Name)
-			}
-		}
-	}
-	sizes := given("heads") || given("ffn")
+	costs, sizes := p.given(c.Flags())
 	for name, kept := range map[string]int{"heads": p.heads, "ffn": p.ffn, "layers": p.layers} {
 		if given(name) && kept < 1 {
 			return usagef("--%s: %d, expected the number that is kept, 1 or more", name, kept)
@@ -168,8 +189,6 @@ func (p *pruneFlags) check(c *cobra.Command) error {
 		return usagef("--tune and --rearrange go with --heads, --ffn or a target")
 	case p.global && !sizes:
 		return usagef("--global goes with --heads and --ffn")
-	case costs == 0 && !sizes && p.importanceOut == "" && given("importance"):
-		return usagef("--importance goes with --heads, --ffn, a target or --importance-out")
 	case costs == 0 && (given("dtype") || given("seq") || given("costs")):
 		return usagef("--dtype, --seq and --costs go with a target")
 	case p.normalize && !p.global:
@@ -178,15 +197,31 @@ func (p *pruneFlags) check(c *cobra.Command) error {
 		return usagef("--rounds: %d, expected 1, or more with --recover and sizes", p.rounds)
 	case p.rounds > 1 && (p.tune || p.rearrange):
 		return usagef("--rounds: %d, expected 1 with --tune and --rearrange", p.rounds)
-	case p.on != "train" && p.on != "dev":
-		return usagef("--importance-data: %q, expected train or dev", p.on)
 	case p.activation != "" && p.activation != "relu":
 		return usagef("--activation: %q, expected relu", p.activation)
+	}
+	return checkDType(p.dtype)
+}
+
+// checkImportance completes how heads and units are ranked.
+func (p *pruneFlags) checkImportance(c *cobra.Command) error {
+	given := c.Flags().Changed
+	costs, sizes := p.given(c.Flags())
+	ranked := costs > 0 || sizes || p.importanceOut != ""
+	switch {
+	case !ranked && given("importance"):
+		return usagef("--importance goes with --heads, --ffn, a target or --importance-out")
+	case p.on != "train" && p.on != "dev":
+		return usagef("--importance-data: %q, expected train or dev", p.on)
 	case p.examples < 0:
 		return usagef("--importance-examples: %d, expected a number of examples or 0", p.examples)
 	}
-	if err := checkDType(p.dtype); err != nil {
-		return err
+	if !ranked && !given("layers") {
+		for _, name := range []string{"importance-data", "importance-examples", "predictions"} {
+			if given(name) {
+				return usagef("--%s: nothing is ranked by its importance here", name)
+			}
+		}
 	}
 	if p.importance == "" {
 		p.importance = string(pruning.Exact)
@@ -195,31 +230,25 @@ func (p *pruneFlags) check(c *cobra.Command) error {
 		}
 	}
 	method, err := pruning.ParseMethod(p.importance)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case costs == 1 && method != pruning.Fisher:
+		return usagef("--importance: %s, expected fisher for a cost, which weighs heads against units", method)
 	}
-	if costs == 1 {
-		if method != pruning.Fisher {
-			return usagef("--importance: %s, expected fisher for a cost, which weighs heads against units", method)
-		}
-		if !given("tune") {
-			p.tune = true
-		}
-		if !given("rearrange") {
-			p.rearrange = true
-		}
-	}
-	if costs == 0 && !sizes && !given("layers") && p.importanceOut == "" {
-		for _, name := range []string{"importance-data", "importance-examples", "predictions"} {
-			if given(name) {
-				return usagef("--%s: nothing is ranked by its importance here", name)
-			}
-		}
-	}
+	p.tune = p.tune || costs == 1 && !given("tune")
+	p.rearrange = p.rearrange || costs == 1 && !given("rearrange")
 	if p.examples == 0 && (p.rearrange || p.tune) {
 		p.examples = pruning.CostExamples
 	}
-	if costs == 1 || sizes && (method != pruning.Magnitude || p.tune || p.rearrange) || given("layers") || p.importanceOut != "" && method != pruning.Magnitude {
+	return nil
+}
+
+// checkData reports files that are missing.
+func (p *pruneFlags) checkData(c *cobra.Command) error {
+	costs, sizes := p.given(c.Flags())
+	measured := p.importance != string(pruning.Magnitude)
+	if costs == 1 || sizes && (measured || p.tune || p.rearrange) || c.Flags().Changed("layers") || p.importanceOut != "" && measured {
 		if err := require(c, "task", p.on); err != nil {
 			return err
 		}
@@ -230,9 +259,7 @@ func (p *pruneFlags) check(c *cobra.Command) error {
 		}
 	}
 	if p.vocabulary {
-		if err := require(c, "task", "train"); err != nil {
-			return err
-		}
+		return require(c, "task", "train")
 	}
 	return nil
 }
@@ -322,7 +349,7 @@ func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	return p.app.printPruned(p.app.out, results, plan.Family)
+	return p.app.showPruned(results, plan.Family)
 }
 
 // read reads the data sets that are given.
@@ -344,28 +371,28 @@ func (p *pruneFlags) read(m *checkpoints.Model, plan *compress.Plan) (err error)
 	return nil
 }
 
-// printPruned says how large the saved models are: one document, a list for a
+// showPruned says how large the saved models are: one document, a list for a
 // family.
-func (app *skive) printPruned(w io.Writer, results []compress.Pruned, family bool) error {
-	if app.common.json {
-		if family {
-			return app.printJSON(results)
-		}
-		return app.printJSON(results[0])
+func (app *skive) showPruned(results []compress.Pruned, family bool) error {
+	var document any = results
+	if !family {
+		document = results[0]
 	}
-	for _, r := range results {
-		latency := ""
-		if r.MS > 0 {
-			latency = fmt.Sprintf("; target %s, measured %.3g ms of the %s, %.2f times as fast", r.Target(), r.MS, r.Clock, r.MSBefore/r.MS)
+	return app.show(document, func(w io.Writer) error {
+		for _, r := range results {
+			latency := ""
+			if r.MS > 0 {
+				latency = fmt.Sprintf("; target %s, measured %.3g ms of the %s, %.2f times as fast", r.Target(), r.MS, r.Clock, r.MSBefore/r.MS)
+			}
+			if _, err := fmt.Fprintf(w, "%d parameters of %d, %d bytes%s; written: %s\n", r.Parameters, r.Before, r.Bytes, latency, r.Output); err != nil {
+				return err
+			}
 		}
-		if _, err := fmt.Fprintf(w, "%d parameters of %d, %d bytes%s; written: %s\n", r.Parameters, r.Before, r.Bytes, latency, r.Output); err != nil {
-			return err
-		}
-	}
-	return nil
+		return nil
+	})
 }
 
-// printSize says how large a saved model is.
-func (app *skive) printSize(w io.Writer, m *checkpoints.Model, path string, before int64) error {
-	return app.printPruned(w, []compress.Pruned{{Output: path, Parameters: m.Parameters(), Bytes: m.Bytes(), Before: before}}, false)
+// showSize says how large a saved model is.
+func (app *skive) showSize(m *checkpoints.Model, path string, before int64) error {
+	return app.showPruned([]compress.Pruned{{Output: path, Parameters: m.Parameters(), Bytes: m.Bytes(), Before: before}}, false)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -45,11 +46,10 @@ count. A download that was cut goes on where it was, and every file is checked a
 			if err != nil {
 				return err
 			}
-			if app.common.json {
-				return app.printJSON(s)
-			}
-			_, err = fmt.Fprintln(app.out, s.Directory)
-			return err
+			return app.show(s, func(w io.Writer) error {
+				_, err := fmt.Fprintln(w, s.Directory)
+				return err
+			})
 		},
 	}
 }

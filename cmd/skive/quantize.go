@@ -124,7 +124,7 @@ func (q *quantizeFlags) run(c *cobra.Command) error {
 			return err
 		}
 	}
-	return q.app.printSize(q.app.out, made.Model, q.output, m.Parameters())
+	return q.app.showSize(made.Model, q.output, m.Parameters())
 }
 
 // read reads the inputs of a calibration and the labelled examples.
