@@ -46,7 +46,7 @@ func TestEncodedOnce(t *testing.T) {
 	if enc, err := Encode(m, ds, 8); err != nil || enc == first || enc.Longest() > 8 {
 		t.Errorf("another length is not cut: %v", err)
 	}
-	if ds.First(3) != ds.First(3) || ds.First(1000) != ds {
+	if part := ds.First(3); part != ds.First(3) || ds.First(1000) != ds {
 		t.Error("a part is made twice")
 	}
 	one := m.Clone()
