@@ -14,5 +14,5 @@ func ExampleForModel() {
 	fmt.Println(recipe.Validate())
 	// Output:
 	// <nil> sst2
-	// recipe: no development file is given
+	// Dev: "", expected a development file
 }
