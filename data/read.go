@@ -129,38 +129,17 @@ func parse(path, name string, content []byte, task Task, o ReadOptions) (*Datase
 			}
 		}
 	}
-	records := def.records
-	if records == nil {
-		records = kind.records
-	}
-	if records == nil {
-		records = one
+	switch {
+	case def.records != nil:
+		p.records = def.records
+	case kind.records != nil:
+		p.records = kind.records
+	default:
+		p.records = one
 	}
 	ds := &Dataset{Task: task}
-	var line int
-	for o.Limit <= 0 || len(ds.Examples) < o.Limit {
-		var r row
-		if r, line, err = rows.next(); err == io.EOF {
-			break
-		}
-		var some []Example
-		if err == nil {
-			p.made = 0
-			some, err = records(&p, r, line)
-		}
-		switch err {
-		case nil:
-			ds.Examples = append(ds.Examples, some...)
-			// A file that has begun well has an example a line, if it is not one of
-			// words. Room for all at once takes half the memory of growing by and by.
-			if len(ds.Examples) == 1<<12 && def.Kind.Subject() != head.Words && o.Limit == 0 {
-				ds.Examples = slices.Grow(ds.Examples, max(0, filledLines(content)-len(ds.Examples)))
-			}
-		case errSkip:
-			ds.Skipped++
-		default:
-			return nil, &FileError{path, line, err}
-		}
+	if line, err := p.read(ds, rows, content); err != nil {
+		return nil, &FileError{path, line, err}
 	}
 	if len(ds.Examples) == 0 {
 		err := ErrEmpty
@@ -189,9 +168,40 @@ func parse(path, name string, content []byte, task Task, o ReadOptions) (*Datase
 	return ds, nil
 }
 
+// read appends the examples of the rows of a file of that content. Line is that of
+// the error.
+func (p *parser) read(ds *Dataset, rows rows, content []byte) (line int, err error) {
+	for p.o.Limit <= 0 || len(ds.Examples) < p.o.Limit {
+		var r row
+		if r, line, err = rows.next(); err == io.EOF {
+			break
+		}
+		var some []Example
+		if err == nil {
+			p.made = 0
+			some, err = p.records(p, r, line)
+		}
+		switch err {
+		case nil:
+			ds.Examples = append(ds.Examples, some...)
+			// A file that has begun well has an example a line, if it is not one of
+			// words. Room for all at once takes half the memory of growing by and by.
+			if len(ds.Examples) == 1<<12 && p.def.Kind.Subject() != head.Words && p.o.Limit == 0 {
+				ds.Examples = slices.Grow(ds.Examples, max(0, filledLines(content)-len(ds.Examples)))
+			}
+		case errSkip:
+			ds.Skipped++
+		default:
+			return line, err
+		}
+	}
+	return line, nil
+}
+
 // parser turns rows into examples.
 type parser struct {
 	def     *definition
+	records func(p *parser, r row, line int) ([]Example, error)
 	o       ReadOptions
 	layouts []layout
 	labels  []string

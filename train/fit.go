@@ -264,33 +264,39 @@ func parametersOf(o Objective) []*parameter {
 	return all
 }
 
+// checkArguments reports options that the model, the objective or the sets do not
+// go with.
+func (f *fit) checkArguments(model *checkpoints.Model, trainSet, devSet *data.Dataset) error {
+	o := &f.o
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	switch most := model.Config.MaxTokens(); {
+	case o.MaxLength > most:
+		return settings.Wrong("MaxLength", o.MaxLength, "at most the model's %d positions", most)
+	case !f.problem.Weighted && len(o.ClassWeights) > 0:
+		return settings.Wrong("ClassWeights", o.ClassWeights, "none: this objective has no cross-entropy with labels of its own")
+	case !f.problem.Weighted && o.LabelSmoothing > 0:
+		return settings.Wrong("LabelSmoothing", o.LabelSmoothing, "0: this objective has no cross-entropy with labels of its own")
+	case o.Patience > 0 && devSet == nil:
+		return settings.Wrong("Patience", o.Patience, "a development set to stop by")
+	case trainSet == nil || len(trainSet.Examples) == 0:
+		return fmt.Errorf("training set: %w", data.ErrEmpty)
+	case devSet != nil && len(devSet.Examples) == 0:
+		return fmt.Errorf("development set: %w", data.ErrEmpty)
+	}
+	return nil
+}
+
 // prepare checks the arguments and makes the model that is trained. It returns the
 // sets with the labels of that model.
 func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) (_, _ *data.Dataset, err error) {
 	o := &f.o
-	if err := o.Validate(); err != nil {
+	if err := f.checkArguments(model, trainSet, devSet); err != nil {
 		return nil, nil, err
 	}
 	if o.BatchSize == 0 && o.BatchTokens == 0 {
 		o.BatchSize = DefaultBatchSize
-	}
-	if o.MaxLength > model.Config.MaxTokens() {
-		return nil, nil, settings.Wrong("MaxLength", o.MaxLength, "at most the model's %d positions", model.Config.MaxTokens())
-	}
-	if !f.problem.Weighted && len(o.ClassWeights) > 0 {
-		return nil, nil, settings.Wrong("ClassWeights", o.ClassWeights, "none: this objective has no cross-entropy with labels of its own")
-	}
-	if !f.problem.Weighted && o.LabelSmoothing > 0 {
-		return nil, nil, settings.Wrong("LabelSmoothing", o.LabelSmoothing, "0: this objective has no cross-entropy with labels of its own")
-	}
-	if o.Patience > 0 && devSet == nil {
-		return nil, nil, settings.Wrong("Patience", o.Patience, "a development set to stop by")
-	}
-	if trainSet == nil || len(trainSet.Examples) == 0 {
-		return nil, nil, fmt.Errorf("training set: %w", data.ErrEmpty)
-	}
-	if devSet != nil && len(devSet.Examples) == 0 {
-		return nil, nil, fmt.Errorf("development set: %w", data.ErrEmpty)
 	}
 	work, err := trainable(model, trainSet.Task, o.Seed, f.problem.Headless)
 	if err != nil {

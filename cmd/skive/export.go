@@ -13,11 +13,15 @@ import (
 	"github.com/skive-ml/skive/tokenize"
 )
 
+// exportFlags are the flags of skive export.
+type exportFlags struct {
+	app                                     *skive
+	model, format, dtype, embedding, output string
+	pad, overwrite                          bool
+}
+
 func (app *skive) newExport() *cobra.Command {
-	var (
-		model, format, dtype, embedding, output string
-		pad, overwrite                          bool
-	)
+	e := &exportFlags{app: app}
 	c := &cobra.Command{
 		Use:   "export",
 		Short: "Write a model in another format",
@@ -28,85 +32,99 @@ for ONNX Runtime and what understands the same: PATH is the file if it ends in .
 receives model.onnx. The graph is interpreted on sample inputs and compared with the engine before it is written.
 config.json, the tokenizer's files and those of sentence-transformers go along with both. skive is one file for Skive itself.`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			if err := require(c, "model", "format", "output"); err != nil {
-				return err
-			}
-			switch {
-			case format != "hf" && format != "onnx" && format != "skive":
-				return usagef("--format: %q is not known, expected hf, onnx or skive", format)
-			case format == "hf" && dtype == "int8":
-				return usagef("--dtype: int8 has no form in a Hugging Face directory, use --format onnx or skive")
-			case format == "onnx" && dtype != "" && dtype != infer.F32 && dtype != infer.FP16 && dtype != infer.Int8:
-				return usagef("--dtype: %q is not a number format of ONNX graphs, expected f32, fp16 or int8", dtype)
-			case format != "onnx" && embedding != "":
-				return usagef("--embedding goes with --format onnx, not %s", format)
-			case format == "onnx" && pad:
-				return usagef("--pad: an ONNX graph needs no padding, its layers may have any size")
-			}
-			if err := checkEmbedding(embedding); err != nil {
-				return err
-			}
-			try, free := checkOutput, checkpoints.CheckFree
-			switch {
-			case format == "skive" || format == "onnx" && strings.HasSuffix(output, onnx.Extension):
-				try = checkOutputFile
-			case format == "onnx": // a graph may lie beside the model that it was made of
-				free = func(dir string) error { return checkpoints.CheckFree(filepath.Join(dir, onnx.ModelName)) }
-			}
-			release, err := claimOutput(c, output, try, unless(overwrite, free))
-			if err != nil {
-				return err
-			}
-			defer release()
-			m, err := app.openCheckpoint("model", model)
-			if err != nil {
-				return err
-			}
-			defer m.Close()
-			if format == "onnx" {
-				return app.exportONNX(m, onnx.Options{DType: dtype, Embedding: embedding}, output)
-			}
-			int8 := m.DType() == checkpoints.I8
-			switch {
-			case format == "hf" && int8 && dtype != infer.F32:
-				return usagef("--dtype: %s is int8, which has no form in a Hugging Face directory, expected f32", model)
-			case int8 && (dtype == infer.FP16 || dtype == infer.BF16):
-				return usagef("--dtype: %s is int8, expected int8, or f32 for the values of its weights", model)
-			case int8 && pad && dtype != infer.F32:
-				return usagef("--pad: %s is int8, expected --dtype f32", model)
-			}
-			out := m
-			if dtype != "" && !(int8 && dtype == infer.Int8) {
-				if out, err = withDType(m, dtype); err != nil {
-					return err
-				}
-			}
-			if pad {
-				if out, err = out.Pad(); err != nil {
-					return err
-				}
-			}
-			if format == "hf" {
-				err = app.exportHF(out, output)
-			} else {
-				err = out.SaveSkive(output)
-			}
-			if err != nil {
-				return err
-			}
-			return app.showSize(out, output, m.Parameters())
-		},
+		RunE: func(c *cobra.Command, _ []string) error { return e.run(c) },
 	}
 	f := c.Flags()
-	f.StringVar(&model, "model", "", "`MODEL` to export")
-	f.StringVar(&format, "format", "", "hf (a Hugging Face directory), onnx (a graph) or skive (one file)")
-	f.StringVar(&dtype, "dtype", "", "f32 or fp16; int8 for onnx and skive; bf16 for hf and skive (default as stored)")
-	f.StringVar(&embedding, "embedding", "", "mean or cls: an ONNX graph that gives embeddings of unit length instead of labels; model: those of the model's modules.json")
-	f.BoolVar(&pad, "pad", false, "fill pruned heads and units with zeros, so that stock transformers loads the model")
-	f.StringVarP(&output, "output", "o", "", "`PATH` to write")
-	overwriteFlag(f, &overwrite)
+	f.StringVar(&e.model, "model", "", "`MODEL` to export")
+	f.StringVar(&e.format, "format", "", "hf (a Hugging Face directory), onnx (a graph) or skive (one file)")
+	f.StringVar(&e.dtype, "dtype", "", "f32 or fp16; int8 for onnx and skive; bf16 for hf and skive (default as stored)")
+	f.StringVar(&e.embedding, "embedding", "", "mean or cls: an ONNX graph that gives embeddings of unit length instead of labels; model: those of the model's modules.json")
+	f.BoolVar(&e.pad, "pad", false, "fill pruned heads and units with zeros, so that stock transformers loads the model")
+	f.StringVarP(&e.output, "output", "o", "", "`PATH` to write")
+	overwriteFlag(f, &e.overwrite)
 	return c
+}
+
+// check reports flags that do not go together.
+func (e *exportFlags) check(c *cobra.Command) error {
+	if err := require(c, "model", "format", "output"); err != nil {
+		return err
+	}
+	switch {
+	case e.format != "hf" && e.format != "onnx" && e.format != "skive":
+		return usagef("--format: %q is not known, expected hf, onnx or skive", e.format)
+	case e.format == "hf" && e.dtype == "int8":
+		return usagef("--dtype: int8 has no form in a Hugging Face directory, use --format onnx or skive")
+	case e.format == "onnx" && e.dtype != "" && e.dtype != infer.F32 && e.dtype != infer.FP16 && e.dtype != infer.Int8:
+		return usagef("--dtype: %q is not a number format of ONNX graphs, expected f32, fp16 or int8", e.dtype)
+	case e.format != "onnx" && e.embedding != "":
+		return usagef("--embedding goes with --format onnx, not %s", e.format)
+	case e.format == "onnx" && e.pad:
+		return usagef("--pad: an ONNX graph needs no padding, its layers may have any size")
+	}
+	return checkEmbedding(e.embedding)
+}
+
+func (e *exportFlags) run(c *cobra.Command) error {
+	if err := e.check(c); err != nil {
+		return err
+	}
+	try, free := checkOutput, checkpoints.CheckFree
+	switch {
+	case e.format == "skive" || e.format == "onnx" && strings.HasSuffix(e.output, onnx.Extension):
+		try = checkOutputFile
+	case e.format == "onnx": // a graph may lie beside the model that it was made of
+		free = func(dir string) error { return checkpoints.CheckFree(filepath.Join(dir, onnx.ModelName)) }
+	}
+	release, err := claimOutput(c, e.output, try, unless(e.overwrite, free))
+	if err != nil {
+		return err
+	}
+	defer release()
+	m, err := e.app.openCheckpoint("model", e.model)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if e.format == "onnx" {
+		return e.app.exportONNX(m, onnx.Options{DType: e.dtype, Embedding: e.embedding}, e.output)
+	}
+	out, err := e.convert(m)
+	if err != nil {
+		return err
+	}
+	if e.format == "hf" {
+		err = e.app.exportHF(out, e.output)
+	} else {
+		err = out.SaveSkive(e.output)
+	}
+	if err != nil {
+		return err
+	}
+	return e.app.showSize(out, e.output, m.Parameters())
+}
+
+// convert returns the model in the number format of --dtype, padded with --pad.
+func (e *exportFlags) convert(m *checkpoints.Model) (out *checkpoints.Model, err error) {
+	int8 := m.DType() == checkpoints.I8
+	switch {
+	case e.format == "hf" && int8 && e.dtype != infer.F32:
+		return nil, usagef("--dtype: %s is int8, which has no form in a Hugging Face directory, expected f32", e.model)
+	case int8 && (e.dtype == infer.FP16 || e.dtype == infer.BF16):
+		return nil, usagef("--dtype: %s is int8, expected int8, or f32 for the values of its weights", e.model)
+	case int8 && e.pad && e.dtype != infer.F32:
+		return nil, usagef("--pad: %s is int8, expected --dtype f32", e.model)
+	}
+	out = m
+	if e.dtype != "" && !(int8 && e.dtype == infer.Int8) {
+		if out, err = withDType(m, e.dtype); err != nil {
+			return nil, err
+		}
+	}
+	if e.pad {
+		return out.Pad()
+	}
+	return out, nil
 }
 
 func (app *skive) exportONNX(m *checkpoints.Model, o onnx.Options, path string) error {

@@ -99,6 +99,9 @@ func BiasedAttention(qkv, mask, bias []float64, offsets []int32, heads, dim int)
 				for j := range dim {
 					sum += at(i, 0, j) * at(t, 1, j) / math.Sqrt(float64(dim))
 				}
+				if distances := len(bias) / heads; bias != nil {
+					sum += bias[h*distances+distances/2+t-i]
+				}
 				return sum
 			}
 			add := func(y []float64, p float64, t int) {
@@ -110,9 +113,6 @@ func BiasedAttention(qkv, mask, bias []float64, offsets []int32, heads, dim int)
 				scores := make([]float64, hi-lo)
 				for t := range scores {
 					scores[t] = score(i, lo+t)
-					if distances := len(bias) / heads; bias != nil {
-						scores[t] += bias[h*distances+distances/2+lo+t-i]
-					}
 				}
 				for t, l := range LogSoftmax(scores) {
 					add(y[i*width+h*dim:][:dim], m*math.Exp(l), lo+t)
