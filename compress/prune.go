@@ -170,7 +170,8 @@ func (p *Plan) Members() []string {
 // Prune carries out a plan and returns the models that it wrote: one for each
 // target, or one. A model is written as soon as it is made, since the next may
 // take hours. A target that cannot be reached wraps pruning.ErrTarget and is found
-// out before importance is measured.
+// out before importance is measured, and a model that gives NaN or infinity before
+// anything else.
 func Prune(ctx context.Context, m *checkpoints.Model, p Plan) ([]Pruned, error) {
 	if err := pruning.CheckSizes(m.Config, p.Heads, p.FFN); err != nil {
 		return nil, err
@@ -184,6 +185,9 @@ func Prune(ctx context.Context, m *checkpoints.Model, p Plan) ([]Pruned, error) 
 		if err := CheckPruned(p.Output, p.Members()...); err != nil {
 			return nil, err
 		}
+	}
+	if err := try(m, p.Threads); err != nil {
+		return nil, err
 	}
 	r := &pruner{Plan: p, whole: m, before: m.Parameters()}
 	r.Importance.Threads, r.Importance.Progress = p.Threads, p.Progress

@@ -87,7 +87,7 @@ func Quantize(ctx context.Context, m *checkpoints.Model, o QuantizeOptions) (*Qu
 	}
 	q := &quantizing{o: o}
 	// Rounding can make finite nonsense of what overflows.
-	if err := q.try(m); err != nil {
+	if err := try(m, o.Threads); err != nil {
 		return nil, err
 	}
 	if len(o.Inputs) > 0 {
@@ -113,7 +113,7 @@ func Quantize(ctx context.Context, m *checkpoints.Model, o QuantizeOptions) (*Qu
 	if made.Model, err = q.static(made.Model); err != nil {
 		return nil, err
 	}
-	return made, q.try(made.Model)
+	return made, try(made.Model, o.Threads)
 }
 
 // quantizing is a quantization that is carried out.
@@ -123,8 +123,8 @@ type quantizing struct {
 }
 
 // try refuses a model that answers with NaN or infinity, by a few random tokens.
-func (q *quantizing) try(m *checkpoints.Model) error {
-	o := infer.Options{Threads: q.o.Threads}
+func try(m *checkpoints.Model, threads int) error {
+	o := infer.Options{Threads: threads}
 	if !m.HasHead() {
 		o.Embedding = infer.Mean
 	}
