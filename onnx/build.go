@@ -43,9 +43,10 @@ type builder struct {
 	inputs map[string][3]string // values quantized at run time: bytes, scale and zero point of each
 	static map[string]string    // values quantized with a calibrated scale, and dequantized: by value and scale
 	biases []string             // what is added to the scores of each layer
-	// distances are the numbers of the distances of keys and queries.
-	distances string
-	err       error
+	// numbers are those of the tokens, distances those of the distances of keys and
+	// queries; "" before they are needed.
+	numbers, distances string
+	err                error
 }
 
 // attribute is an attribute of a node: an int, a list of int64 or a float32.
@@ -392,15 +393,16 @@ func (b *builder) positions() string {
 		ids := b.op("CumSum", "position_ids/CumSum", real, b.ints("one", nil, 1))
 		return b.op("Add", "position_ids", b.op("Mul", "position_ids/Mul", ids, real), pad)
 	}
-	return b.count()
+	return b.count("position_ids")
 }
 
-// count appends the numbers 0, 1, 2, ... of the tokens [1, sequence].
-func (b *builder) count() string {
-	const name = "position_ids"
-	if b.known["positions"] {
-		return name
+// count returns the numbers 0, 1, 2, ... of the tokens [1, sequence], which it
+// appends under that name the first time.
+func (b *builder) count(name string) string {
+	if b.numbers != "" {
+		return b.numbers
 	}
+	b.numbers = name
 	positions := make([]int64, b.m.Config.MaxPositions)
 	for i := range positions {
 		positions[i] = int64(i)
@@ -432,7 +434,7 @@ func (b *builder) scoreBias(l int, mask string) string {
 	name := fmt.Sprintf("score_bias_%d", l)
 	heads, distances := len(bias.Columns), 2*bias.Reach-1
 	if b.distances == "" {
-		keys := b.count()
+		keys := b.count("score_bias/keys")
 		queries := b.nodes(1, "Transpose", "score_bias/queries", []string{keys}, attribute{"perm", []int64{1, 0}})[0]
 		first := b.ints("score_bias/reach", nil, int64(bias.Reach-1))
 		b.distances = b.op("Add", "score_bias/Add", b.op("Sub", "score_bias/Sub", keys, queries), first)

@@ -16,7 +16,8 @@
 //
 // The f32 graph has the shape that ONNX Runtime's transformer optimizer fuses:
 // Attention, SkipLayerNormalization, BiasGelu or FastGelu, for any number and width
-// of heads, and EmbedLayerNormalization in BERT.
+// of heads, and EmbedLayerNormalization in BERT. Attention with biases (MPNet) it
+// leaves as it is.
 //
 // The fp16 graph holds and computes everything in half precision but the mean
 // and variance of LayerNorm, and gives float32 outputs. Queries are divided by
