@@ -142,6 +142,6 @@ func damageInput(r *round) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	r.excused.inputs = true
+	r.changes(file)
 	return d.name + ": " + file, os.WriteFile(r.path(file), d.do(r, b), 0o644)
 }

@@ -43,13 +43,20 @@ var faults = []fault{
 	{"two writers", 8, twoWriters},
 }
 
+// changes excuses what comes of an input that is not as it was made. Another recipe
+// asks for another output.
+func (r *round) changes(file string) {
+	r.excused.inputs = true
+	r.excused.options = r.excused.options || strings.HasSuffix(file, ".yaml")
+}
+
 // replaceInput puts something else in the place of an input.
 func replaceInput(r *round) (string, error) {
 	file := r.anyFile()
 	if file == "" {
 		return "", nil
 	}
-	r.excused.inputs = true
+	r.changes(file)
 	path := r.path(file)
 	if err := os.Remove(path); err != nil {
 		return "", err
@@ -392,7 +399,8 @@ func changeInput(r *round) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	r.excused.inputs, r.excused.changing = true, true
+	r.changes(file)
+	r.excused.changing = true
 	if r.stdin != nil { // the last lines come after the change
 		r.slowStdin(2 * delay)
 	}
