@@ -46,7 +46,16 @@ type stamp struct {
 var (
 	mu   sync.Mutex
 	open []*File // that are mapped
+	// closed are the last files that had changed when they were closed. A fault
+	// unwinds through what closes the file before it comes to where it is caught.
+	closed [16]remains
 )
+
+// remains are where a file was mapped, and what had become of it.
+type remains struct {
+	start, end uintptr
+	err        *Error
+}
 
 // Open maps the file at path for reading. Its errors name the path.
 func Open(path string) (*File, error) {
@@ -66,7 +75,15 @@ func Open(path string) (*File, error) {
 // Close releases the memory.
 func (f *File) Close() error {
 	mu.Lock()
-	open = slices.DeleteFunc(open, func(other *File) bool { return other == f })
+	if i := slices.Index(open, f); i >= 0 {
+		open = slices.Delete(open, i, i+1)
+		var changed *Error
+		if errors.As(f.Check(), &changed) {
+			start := uintptr(unsafe.Pointer(unsafe.SliceData(f.Data)))
+			copy(closed[1:], closed[:])
+			closed[0] = remains{start, start + uintptr(len(f.Data)), changed}
+		}
+	}
 	mu.Unlock()
 	return f.close()
 }
@@ -78,6 +95,19 @@ func at(address uintptr) *File {
 	for _, f := range open {
 		if start := uintptr(unsafe.Pointer(unsafe.SliceData(f.Data))); address >= start && address-start < uintptr(len(f.Data)) {
 			return f
+		}
+	}
+	return nil
+}
+
+// ofClosed returns what became of the closed file that an address belonged to, nil if
+// there is none.
+func ofClosed(address uintptr) *Error {
+	mu.Lock()
+	defer mu.Unlock()
+	for _, r := range closed {
+		if address >= r.start && address < r.end {
+			return r.err
 		}
 	}
 	return nil
@@ -95,7 +125,7 @@ func Fault(recovered any) *Error {
 	}
 	f := at(fault.Addr())
 	if f == nil {
-		return nil
+		return ofClosed(fault.Addr())
 	}
 	var changed *Error
 	if errors.As(f.Check(), &changed) {
