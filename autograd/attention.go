@@ -258,8 +258,8 @@ func (a *attention) backward(g *Graph, in []array, out, dout array, d []array) e
 	if a.masked {
 		dmask = d[a.offsets()+1].f
 	}
-	// The gradient of a score is by the sum with its bias, that of the product
-	// scale times it.
+	// With biases, the softmax gives the gradient of the biased score; that of q·k
+	// is scale times it, which is multiplied after the biases have taken theirs.
 	sumScale := scale
 	if a.biased {
 		dbias, sumScale = d[a.bias()].f, 1

@@ -120,15 +120,7 @@ var opCases = []opCase{
 			return g.FirstAttention(n[0], n[1], in.offsets, 2, 3, AttentionOptions{HeadMask: n[2]})
 		},
 		func(x [][]float64) []float64 {
-			// The queries of the first tokens, those of the others being unread.
-			qkv := make([]float64, 11*18)
-			for t := range 11 {
-				copy(qkv[t*18+6:], x[1][t*12:][:12])
-			}
-			for s := range 3 {
-				copy(qkv[int(testOffsets[s])*18:], x[0][s*6:][:6])
-			}
-			return gradcheck.First(gradcheck.SelfAttention(qkv, x[2], testOffsets, 2, 3), testOffsets, 6)
+			return gradcheck.First(gradcheck.SelfAttention(firstQueries(x[0], x[1]), x[2], testOffsets, 2, 3), testOffsets, 6)
 		}},
 	{"SelfAttention with biases", []operand{tokens("qkv", 3*3*5), perSequence("mask", 3), weights("table", 4, 5)},
 		func(g *Graph, n []*Node, in testInputs) *Node {
@@ -142,14 +134,7 @@ var opCases = []opCase{
 			return g.FirstAttention(n[0], n[1], in.offsets, 2, 3, AttentionOptions{Bias: n[2]})
 		},
 		func(x [][]float64) []float64 {
-			qkv := make([]float64, 11*18)
-			for t := range 11 {
-				copy(qkv[t*18+6:], x[1][t*12:][:12])
-			}
-			for s := range 3 {
-				copy(qkv[int(testOffsets[s])*18:], x[0][s*6:][:6])
-			}
-			return gradcheck.First(gradcheck.BiasedAttention(qkv, nil, x[2], testOffsets, 2, 3), testOffsets, 6)
+			return gradcheck.First(gradcheck.BiasedAttention(firstQueries(x[0], x[1]), nil, x[2], testOffsets, 2, 3), testOffsets, 6)
 		}},
 	biasedLossCase("AttentionLoss MSE with biases", AttentionLossOptions{Heads: 2, TargetHeads: 2}, "mse"),
 	biasedLossCase("AttentionLoss KL with biases", AttentionLossOptions{Heads: 2, TargetHeads: 2, Distance: MapKL}, "kl"),
@@ -301,6 +286,19 @@ func biasedLossCase(name string, o AttentionLossOptions, distance string) opCase
 		func(x [][]float64) []float64 {
 			return []float64{gradcheck.BiasedAttentionLoss(x[0], x[1], x[2], x[3], testOffsets, o.Heads, o.TargetHeads, distance, o.HeadMeans)}
 		}}
+}
+
+// firstQueries puts the queries of the first tokens beside keys and values, all of
+// width 6. Those of the other tokens are unread.
+func firstQueries(q, kv []float64) []float64 {
+	qkv := make([]float64, 11*18)
+	for t := range 11 {
+		copy(qkv[t*18+6:], kv[t*12:][:12])
+	}
+	for s := range 3 {
+		copy(qkv[int(testOffsets[s])*18:], q[s*6:][:6])
+	}
+	return qkv
 }
 
 // layBias is what ScoreBias makes of a table of 5 columns.

@@ -87,7 +87,8 @@ func NewWorkers(threads int) *Workers {
 	return &Workers{team.New(threads)}
 }
 
-// Run calls f for the parts [0, n), on all workers, of which each has a number.
+// Run calls f once for each of the parts 0 to n-1. All workers take part; worker is
+// the number of the one that runs the call.
 func (w *Workers) Run(n int, f func(worker, part int)) { w.team.Run(n, f) }
 
 // Workers is how many there are.

@@ -1,0 +1,33 @@
+// Package deptest tests what a package links.
+package deptest
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Only asks that the package under test links, of this module, no more than the
+// given top-level folders and internal, and neither Gorgonia nor what takes cgo.
+func Only(t *testing.T, folders ...string) {
+	t.Helper()
+	goCommand, err := exec.LookPath("go")
+	if err != nil {
+		t.Skip("no go command")
+	}
+	out, err := exec.Command(goCommand, "list", "-deps", ".").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	const module = "github.com/skive-ml/skive/"
+	for _, p := range strings.Fields(string(out)) {
+		if strings.HasPrefix(p, "gorgonia.org/") || p == "net" || p == "os/user" { // the last two take cgo
+			t.Errorf("imports %s", p)
+		}
+		path, ours := strings.CutPrefix(p, module)
+		if folder, _, _ := strings.Cut(path, "/"); ours && folder != "internal" && !slices.Contains(folders, folder) {
+			t.Errorf("imports %s", p)
+		}
+	}
+}
