@@ -2,6 +2,8 @@ package evaluate
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
@@ -68,4 +70,27 @@ func (r *Report) Compare(model string, other *Report) error {
 	}
 	r.Against = c
 	return nil
+}
+
+// WriteText writes the report for people: a line, and one more of a comparison.
+func (r *Report) WriteText(w io.Writer) error {
+	names := r.Outcome.Task.Metrics()
+	line := fmt.Sprintf("%s, %d examples", r.Task, r.Examples)
+	if r.Scheme != "" {
+		line += ", scheme " + r.Scheme
+	}
+	line += ":"
+	for _, name := range names {
+		line += fmt.Sprintf("  %s %.4f (%.4f to %.4f)", name, r.Metrics[name], r.Intervals[name][0], r.Intervals[name][1])
+	}
+	line += fmt.Sprintf("  loss %.4f  (%.1f s)\n", r.Metrics["loss"], r.Seconds)
+	if c := r.Against; c != nil {
+		line += "more than " + c.Model + ":"
+		for _, name := range names {
+			line += fmt.Sprintf("  %s %+.4f (%+.4f to %+.4f)", name, c.Differences[name], c.Intervals[name][0], c.Intervals[name][1])
+		}
+		line += "\n"
+	}
+	_, err := io.WriteString(w, line)
+	return err
 }

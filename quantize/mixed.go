@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"slices"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
@@ -58,6 +60,24 @@ type MixedReport struct {
 	Mixed float64 `json:"metric"`      // of the model returned
 	// Parts are ordered by falling divergence.
 	Parts []Sensitivity `json:"parts"`
+}
+
+// WriteText writes the parts for people, the most sensitive first, and the metrics,
+// which are of the given name.
+func (r *MixedReport) WriteText(to io.Writer, metric string) error {
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "int8 alone in\tdivergence\t%s\tformat\n", metric)
+	kept := 0
+	for _, p := range r.Parts {
+		format := "int8"
+		if p.Kept {
+			format = "kept"
+			kept++
+		}
+		fmt.Fprintf(w, "%s\t%.2e\t%+.2f\t%s\n", p.Part, math.Max(p.Divergence, 0), 100*(p.Metric-r.Float), format)
+	}
+	fmt.Fprintf(w, "%s: float %.2f, all in int8 %.2f, with %d of %d parts kept %.2f\n", metric, 100*r.Float, 100*r.Int8, kept, len(r.Parts), 100*r.Mixed)
+	return w.Flush()
 }
 
 // Mixed returns a copy of the model with as many of its weights in int8 as

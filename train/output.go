@@ -81,6 +81,31 @@ func (o *Options) CheckOutputs() error {
 	return nil
 }
 
+// TryOutputs tries to write to Output, Log and TensorBoard, see
+// checkpoints.TryDirectory.
+func (o *Options) TryOutputs() error {
+	for _, x := range []struct {
+		field, path string
+		try         func(path string) error
+	}{{"Output", o.Output, checkpoints.TryDirectory}, {"Log", o.Log, tryLog}, {"TensorBoard", o.TensorBoard, checkpoints.TryDirectory}} {
+		if x.path == "" {
+			continue
+		}
+		if err := x.try(x.path); err != nil {
+			return settings.Errorf(x.field, "%w", err)
+		}
+	}
+	return nil
+}
+
+// tryLog lets pass what is there and no directory: a log may go to a terminal or a pipe.
+func tryLog(path string) error {
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		return nil
+	}
+	return checkpoints.TryFile(path)
+}
+
 // Claim reserves what a run with the options writes, see checkpoints.Claim.
 func (o *Options) Claim(ctx context.Context) (_ context.Context, release func(), err error) {
 	var held []func()

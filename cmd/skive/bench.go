@@ -3,34 +3,19 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
-	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/checkpoints"
-	"github.com/skive-ml/skive/cmd/skive/internal/bench"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/bench"
+	"github.com/skive-ml/skive/internal/flags"
 	"github.com/skive-ml/skive/train"
 )
-
-func printBench(w io.Writer, r *bench.Result) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s, batch %d × %.0f tokens, %d threads × %d instances\n", r.DType, r.ISA, r.Batch, r.Seq, r.Threads, r.Instances)
-	fmt.Fprintf(&b, "latency ms, %s: mean %.3f  p50 %.3f  p90 %.3f  p99 %.3f\n", r.Clock, r.Latency.Mean, r.Latency.P50, r.Latency.P90, r.Latency.P99)
-	fmt.Fprintf(&b, "%.1f examples/s  %.0f tokens/s  %.0f MB resident\n", r.ExamplesPerSecond, r.TokensPerSecond, r.RSS)
-	for _, stage := range sortedKeys(r.Profile) {
-		fmt.Fprintf(&b, "  %-14s %8.3f ms a call\n", stage, r.Profile[stage])
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
-}
 
 // Bounds of what is made up to be measured: tokens of a batch, and of all training
 // steps; training steps.
@@ -74,7 +59,7 @@ func (app *skive) newBench() *cobra.Command {
 	f.IntVar(&b.instances, "instances", 1, "engines that run at the same time, each with --threads threads")
 	f.BoolVar(&b.train, "train", false, "measure training steps instead")
 	f.IntVar(&b.steps, "steps", 10, "training steps to measure")
-	refuseZero(f, "batch", "seq", "instances", "steps")
+	flags.RefuseZero(f, "batch", "seq", "instances", "steps")
 	f.StringVar(&b.teacher, "teacher", "", "`MODEL` to distill from in the training steps: hidden states and soft labels")
 	f.StringVar(&b.teacherConfig, "teacher-config", "", "config.json `FILE`: a teacher of this shape with random weights")
 	f.BoolVar(&b.attention, "attention", false, "attention scores, too, are distilled from the teacher (TinyBERT)")
@@ -91,36 +76,36 @@ func (b *benchFlags) check(c *cobra.Command) error {
 	taught := b.teacher != "" || b.teacherConfig != ""
 	switch {
 	case b.batch < 1 || b.batch > train.MaxBatchSize:
-		return usagef("--batch: %d, expected 1 to %d", b.batch, train.MaxBatchSize)
+		return flags.Usagef("--batch: %d, expected 1 to %d", b.batch, train.MaxBatchSize)
 	case b.seq < 1 || b.file == "" && b.seq > maxBenchTokens/b.batch:
-		return usagef("--seq: %d, expected 1 to %d with --batch %d", b.seq, maxBenchTokens/b.batch, b.batch)
+		return flags.Usagef("--seq: %d, expected 1 to %d with --batch %d", b.seq, maxBenchTokens/b.batch, b.batch)
 	case b.instances < 1 || b.instances > infer.MaxInstances:
-		return usagef("--instances: %d, expected 1 to %d", b.instances, infer.MaxInstances)
+		return flags.Usagef("--instances: %d, expected 1 to %d", b.instances, infer.MaxInstances)
 	case b.duration <= 0:
-		return usagef("--duration: %s, expected a positive time", b.duration)
+		return flags.Usagef("--duration: %s, expected a positive time", b.duration)
 	case b.file != "" && b.config != "":
-		return usagef("--data goes with --model: the weights of --config have no tokenizer")
+		return flags.Usagef("--data goes with --model: the weights of --config have no tokenizer")
 	case b.attention && !taught:
-		return usagef("--attention goes with --teacher or --teacher-config")
+		return flags.Usagef("--attention goes with --teacher or --teacher-config")
 	case b.teacherPrecision != "" && !taught:
-		return usagef("--teacher-precision goes with --teacher or --teacher-config")
+		return flags.Usagef("--teacher-precision goes with --teacher or --teacher-config")
 	case !b.train && given("steps"):
-		return usagef("--steps goes with --train")
+		return flags.Usagef("--steps goes with --train")
 	case !b.train && taught:
-		return usagef("--teacher and --teacher-config go with --train")
+		return flags.Usagef("--teacher and --teacher-config go with --train")
 	case !b.train && given("precision"):
-		return usagef("--precision and --teacher-precision go with --train; --dtype is that of inference")
+		return flags.Usagef("--precision and --teacher-precision go with --train; --dtype is that of inference")
 	case !b.train:
 	case b.steps < 1 || b.steps > maxBenchSteps:
-		return usagef("--steps: %d, expected 1 to %d", b.steps, maxBenchSteps)
+		return flags.Usagef("--steps: %d, expected 1 to %d", b.steps, maxBenchSteps)
 	case b.file == "" && b.steps+bench.WarmSteps > maxBenchTokens/b.batch/b.seq:
-		return usagef("--steps: %d, expected %d at most with --batch %d and --seq %d", b.steps, maxBenchTokens/b.batch/b.seq-bench.WarmSteps, b.batch, b.seq)
+		return flags.Usagef("--steps: %d, expected %d at most with --batch %d and --seq %d", b.steps, maxBenchTokens/b.batch/b.seq-bench.WarmSteps, b.batch, b.seq)
 	case b.dtype != "" && b.dtype != infer.F32:
-		return usagef("--dtype: %s, expected f32 with --train", b.dtype)
+		return flags.Usagef("--dtype: %s, expected f32 with --train", b.dtype)
 	case b.attentionDType != "":
-		return usagef("--attention-dtype does not go with --train, whose attention has the --precision")
+		return flags.Usagef("--attention-dtype does not go with --train, whose attention has the --precision")
 	case b.instances != 1 || given("duration"):
-		return usagef("--instances and --duration do not go with --train, which does --steps on --threads")
+		return flags.Usagef("--instances and --duration do not go with --train, which does --steps on --threads")
 	}
 	if err := checkDType(b.dtype); err != nil {
 		return err
@@ -152,13 +137,13 @@ func (b *benchFlags) run(c *cobra.Command, _ []string) error {
 	}
 	switch {
 	case b.file == "" && b.seq > m.Config.MaxTokens():
-		return usagef("--seq: %d is more than the model's %d positions", b.seq, m.Config.MaxTokens())
+		return flags.Usagef("--seq: %d is more than the model's %d positions", b.seq, m.Config.MaxTokens())
 	case !b.train:
 		return b.runInfer(c, m)
 	case !m.Config.Head.OneClass():
 		return fmt.Errorf("--train measures models that choose one class; this one does %s", m.Config.Head)
 	case b.file == "" && b.seq < 3:
-		return usagef("--seq: %d, expected 3 or more with --train: a word between [CLS] and [SEP]", b.seq)
+		return flags.Usagef("--seq: %d, expected 3 or more with --train: a word between [CLS] and [SEP]", b.seq)
 	}
 	return b.runTrain(c, m, training)
 }
@@ -174,13 +159,13 @@ func (b *benchFlags) runInfer(c *cobra.Command, m *checkpoints.Model) error {
 	o := infer.Options{Threads: b.app.common.threads, DType: b.dtype, AttentionDType: b.attentionDType, Profile: b.profile}
 	r, err := bench.Infer(c.Context(), m, batches, o, b.instances, b.duration)
 	if errors.Is(err, infer.ErrMaskedLM) {
-		return usagef("--instances: %d, expected 1 for a masked language model, which a pool does not serve", b.instances)
+		return flags.Usagef("--instances: %d, expected 1 for a masked language model, which a pool does not serve", b.instances)
 	}
 	if err != nil {
 		return err
 	}
 	r.Batch = b.batch
-	return b.app.show(r, func(w io.Writer) error { return printBench(w, r) })
+	return b.app.show(r, r.WriteText)
 }
 
 // runTrain opens the teacher, if there is one, and measures training steps.
@@ -217,7 +202,7 @@ func (b *benchFlags) runTrain(c *cobra.Command, m *checkpoints.Model, o distill.
 	if !b.profile {
 		r.Profile = nil
 	}
-	return b.app.show(r, func(w io.Writer) error { return printTrainBench(w, r) })
+	return b.app.show(r, r.WriteText)
 }
 
 // trainOptions are those of the steps that are measured. The precision of the teacher
@@ -232,8 +217,6 @@ func (b *benchFlags) trainOptions() distill.Options {
 	return o
 }
 
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
-
 // readInputs reads the file of a flag with inputs as predict takes them.
 func (app *skive) readInputs(flag string, m *checkpoints.Model, path string, batch, maxLength int) ([]evaluate.Inputs, error) {
 	batches, single, err := evaluate.ReadInputs(m, path, batch, maxLength)
@@ -241,18 +224,4 @@ func (app *skive) readInputs(flag string, m *checkpoints.Model, path string, bat
 		app.noteSingle(path)
 	}
 	return batches, ofFlag(flag, err)
-}
-
-func printTrainBench(w io.Writer, r *bench.TrainResult) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s, batch %d × %.0f tokens, %d threads, %d steps\n", r.Precision, r.ISA, r.Batch, r.Seq, r.Threads, r.Steps)
-	fmt.Fprintf(&b, "step ms, %s: median %.1f  min %.1f; %.1f examples/s  %.0f tokens/s\n", r.Clock, r.StepMS, r.MinMS, r.ExamplesPerSecond, r.TokensPerSecond)
-	fmt.Fprintf(&b, "%.1f GFLOPS, %.0f %% of the measured peak of %.1f; %.1f %% of the step outside products (packing %.1f %%, AdamW %.1f %%)\n",
-		r.GFLOPS, 100*r.PeakShare, r.PeakGFLOPS, 100*r.OutsideProducts, 100*r.Packing, 100*r.Optimizer)
-	fmt.Fprintf(&b, "%.0f allocations of %.0f KB a step, garbage collection %.2f %% of it; %.0f MB resident\n", r.Allocations, r.AllocatedBytes/1e3, 100*r.GCShare, r.RSS)
-	for _, name := range sortedKeys(r.Profile) {
-		fmt.Fprintf(&b, "  %-28s %8.2f ms a step\n", name, r.Profile[name])
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
 }

@@ -7,7 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/compress"
+	"github.com/skive-ml/skive/internal/flags"
 	"github.com/skive-ml/skive/internal/keys"
 	"github.com/skive-ml/skive/settings"
 )
@@ -49,8 +51,8 @@ says that no model is good enough, or none at the target. A target that no stude
 	f.StringVar(&o.recipe, "recipe", "", "recipe `FILE` in YAML; flags override it")
 	f.StringVarP(&o.output, "output", "o", "skive-out", "`DIR` for the models and the report")
 	f.BoolVar(&o.print, "print-recipe", false, "print the effective recipe and stop")
-	addSettings(f, o.given.Settings().Only(recipeSettings...))
-	refuseZero(f, "max-drop") // which in a recipe takes the variants whatever they lose
+	flags.Add(f, o.given.Settings().Only(recipeSettings...))
+	flags.RefuseZero(f, "max-drop") // which in a recipe takes the variants whatever they lose
 	return c
 }
 
@@ -70,7 +72,7 @@ func (o *compressFlags) run(c *cobra.Command) error {
 		_, err = o.app.out.Write(text)
 		return err
 	}
-	release, err := claimOutput(c, o.output, checkOutput, nil)
+	release, err := claimOutput(c, o.output, checkpoints.TryDirectory, nil)
 	if err != nil {
 		return err
 	}
@@ -92,16 +94,16 @@ func (o *compressFlags) run(c *cobra.Command) error {
 func (o *compressFlags) effective(c *cobra.Command) (compress.Recipe, error) {
 	given := c.Flags().Changed
 	if given("target-ms") && given("target-speedup") {
-		return compress.Recipe{}, usagef("--target-ms and --target-speedup exclude one another")
+		return compress.Recipe{}, flags.Usagef("--target-ms and --target-speedup exclude one another")
 	}
 	if o.recipe != "" {
 		recipe, err := compress.ReadRecipe(o.recipe, func(r *compress.Recipe) { o.override(c, r) })
 		var at *keys.Error
 		switch {
 		case errors.As(err, &at):
-			err = usageError{o.named(c, err)}
+			err = flags.Usage{Err: o.named(c, err)}
 		case err != nil:
-			err = usageError{ofFlag("recipe", err)}
+			err = flags.Usage{Err: ofFlag("recipe", err)}
 		}
 		return recipe, err
 	}
@@ -114,13 +116,13 @@ func (o *compressFlags) effective(c *cobra.Command) (compress.Recipe, error) {
 	} else {
 		for _, name := range taskSettings {
 			if given(name) {
-				return recipe, usagef("--%s goes with --model or --recipe", name)
+				return recipe, flags.Usagef("--%s goes with --model or --recipe", name)
 			}
 		}
 	}
 	o.override(c, &recipe)
 	if err := recipe.Validate(); err != nil {
-		return recipe, usageError{o.named(c, err)}
+		return recipe, flags.Usage{Err: o.named(c, err)}
 	}
 	return recipe, nil
 }
@@ -144,7 +146,7 @@ func (o *compressFlags) override(c *cobra.Command, r *compress.Recipe) {
 func (o *compressFlags) named(c *cobra.Command, err error) error {
 	var wrong *settings.Error
 	if errors.As(err, &wrong) {
-		if name := flagOf(c, wrong.Field); c.Flags().Changed(name) {
+		if name := flags.Of(c.Flags(), wrong.Field); c.Flags().Changed(name) {
 			return fmt.Errorf("--%s: %w", name, wrong.Err)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/data/reviews"
 	"github.com/skive-ml/skive/head"
+	"github.com/skive-ml/skive/internal/flags"
 )
 
 func (app *skive) newData() *cobra.Command {
@@ -43,10 +44,10 @@ func newDataGenerate() *cobra.Command {
 				return err
 			}
 			if o.Train < 1 || o.Train > maxGenerated || o.Dev < 1 || o.Dev > maxGenerated {
-				return usagef("--train and --dev: expected 1 to %d examples", maxGenerated)
+				return flags.Usagef("--train and --dev: expected 1 to %d examples", maxGenerated)
 			}
 			files := []string{filepath.Join(output, "train.jsonl"), filepath.Join(output, "dev.jsonl")}
-			release, err := claimOutput(c, output, checkOutput, unless(overwrite, func(string) error {
+			release, err := claimOutput(c, output, checkpoints.TryDirectory, unless(overwrite, func(string) error {
 				return errors.Join(checkpoints.CheckFree(files[0]), checkpoints.CheckFree(files[1]))
 			}))
 			if err != nil {
@@ -81,7 +82,7 @@ func (app *skive) newDataShow() *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if limit < 0 {
-				return usagef("--limit: %d, expected a number of examples", limit)
+				return flags.Usagef("--limit: %d, expected a number of examples", limit)
 			}
 			set, err := readUnlabeled(c, &task, args[0])
 			if err != nil {
@@ -151,7 +152,7 @@ regression, choice, tokens and mlm read.`,
 			if err := require(c, "output"); err != nil {
 				return err
 			}
-			release, err := claimOutput(c, output, checkOutputFile, unless(overwrite, checkpoints.CheckFree))
+			release, err := claimOutput(c, output, checkpoints.TryFile, unless(overwrite, checkpoints.CheckFree))
 			if err != nil {
 				return err
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/head"
+	"github.com/skive-ml/skive/internal/flags"
 	"github.com/skive-ml/skive/pruning"
 	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/train"
@@ -51,15 +52,15 @@ on with --resume. Where a run or a model is there already, distill ends at once 
 	f.StringArrayVar(&d.teachers, "teacher", nil, "teacher `MODEL`; several are an ensemble, whose first gives the hidden states")
 	f.Float64SliceVar(&d.weights, "teacher-weights", nil, "`WEIGHTS` of the teachers' logits, separated by commas (default equal)")
 	f.Lookup("teacher-weights").DefValue = ""
-	ofFields(f, "teacher-weights", "TeacherWeight", "Ensemble")
+	flags.Sets(f, "teacher-weights", "TeacherWeight", "Ensemble")
 	f.StringVar(&d.stages, "stages", "", "YAML `FILE` with a list of stages, or tinybert for its two")
 	f.StringVar(&d.unlabeled, "unlabeled", "", "`FILE` of further examples, whose labels are not read; plain text in .txt")
 	f.BoolVar(&d.general, "general", false, "task-agnostic distillation on --text, by inner losses alone")
 	f.StringVar(&d.text, "text", "", "plain text `FILE` for --general, may be .gz")
 	f.StringVar(&d.augmentMLM, "augment-mlm", "", "masked language `MODEL` that finds the words for --augment in the place of the teacher's embeddings")
 	d.student.register(f)
-	addSettings(f, d.augment.Settings())
-	addSettings(f, d.Settings().Without(append(ofLabels, "max-length")...))
+	flags.Add(f, d.augment.Settings())
+	flags.Add(f, d.Settings().Without(append(ofLabels, "max-length")...))
 	d.task.register(f, true)
 	return c
 }
@@ -108,14 +109,14 @@ func (d *distillFlags) check(c *cobra.Command) ([]distill.Stage, error) {
 		return nil, err
 	}
 	if len(d.weights) > 0 && len(d.weights) != len(d.teachers) {
-		return nil, usagef("--teacher-weights: %d weights for %d teachers", len(d.weights), len(d.teachers))
+		return nil, flags.Usagef("--teacher-weights: %d weights for %d teachers", len(d.weights), len(d.teachers))
 	}
 	d.app.completeTraining(&d.Options.Options, d.task.maxLength)
 	if err := d.checkLosses(c); err != nil {
 		return nil, err
 	}
 	augment := append(d.augment.Settings(), settings.Setting{Name: "augment-mlm", Value: &d.augmentMLM, With: []string{"augment"}})
-	if err := checkIdle(c, augment); err != nil {
+	if err := flags.CheckIdle(c.Flags(), augment); err != nil {
 		return nil, err
 	}
 	if err := d.Validate(); err != nil {
@@ -136,7 +137,7 @@ func (d *distillFlags) checkInputs(c *cobra.Command) error {
 	given := c.Flags().Changed
 	if !d.general {
 		if given("text") {
-			return usagef("--text is read by --general alone; --unlabeled adds to a task's examples")
+			return flags.Usagef("--text is read by --general alone; --unlabeled adds to a task's examples")
 		}
 		return require(c, "teacher", "task", "train", "dev", "output")
 	}
@@ -145,11 +146,11 @@ func (d *distillFlags) checkInputs(c *cobra.Command) error {
 	}
 	for _, name := range []string{"task", "train", "dev", "unlabeled", "augment", "stages", "text-column", "pair-column", "label-column"} {
 		if given(name) {
-			return usagef("--%s: a --general distillation reads --text alone", name)
+			return flags.Usagef("--%s: a --general distillation reads --text alone", name)
 		}
 	}
 	if len(d.teachers) > 1 {
-		return usagef("--teacher: %d teachers, expected one of a --general distillation, which has no logits to average", len(d.teachers))
+		return flags.Usagef("--teacher: %d teachers, expected one of a --general distillation, which has no logits to average", len(d.teachers))
 	}
 	return nil
 }
@@ -161,19 +162,19 @@ func (d *distillFlags) checkLosses(c *cobra.Command) error {
 	if d.general && !given("soft") {
 		d.Soft = 0
 		if d.Hidden == 0 && d.Embeddings == 0 && d.Attention == 0 && d.MiniLM == 0 && d.Relations == 0 {
-			return usagef("--general: no loss, expected a weight of --hidden-loss, --embeddings, --attention, --minilm or --relations")
+			return flags.Usagef("--general: no loss, expected a weight of --hidden-loss, --embeddings, --attention, --minilm or --relations")
 		}
 	}
 	losses := d.Losses.Settings()
 	for _, s := range losses {
-		if d.stages != "" && given(flagName(s)) {
-			return usagef("--%s: with --stages, losses and their settings are those of each stage", flagName(s))
+		if d.stages != "" && given(flags.Name(s)) {
+			return flags.Usagef("--%s: with --stages, losses and their settings are those of each stage", flags.Name(s))
 		}
 	}
 	if given("temperature-end") && d.TemperatureSchedule == distill.Constant {
-		return usagef("--temperature-end goes with --temperature-schedule linear or cosine")
+		return flags.Usagef("--temperature-end goes with --temperature-schedule linear or cosine")
 	}
-	return checkIdle(c, losses)
+	return flags.CheckIdle(c.Flags(), losses)
 }
 
 // openTeachers opens the teachers and returns the first. What it returns closes those
@@ -289,24 +290,24 @@ type studentFlags struct {
 
 func (s *studentFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&s.path, "student", "", "student `MODEL`")
-	addSettings(f, s.size.Settings().In("", "size"))
+	flags.Add(f, s.size.Settings().In("", "size"))
 	f.IntSliceVar(&s.layers, "teacher-layers", nil, "make a student of these of the teacher's layers, from 0 (default spread evenly)")
-	ofFields(f, "teacher-layers", "layers")
+	flags.Sets(f, "teacher-layers", "layers")
 	f.StringVar(&s.init, "init", "teacher", "weights of the student: the teacher's most important ones, or random")
 }
 
 func (s *studentFlags) check(given func(flag string) bool) error {
 	switch {
 	case s.init != "teacher" && s.init != "random":
-		return usagef("--init: %q, expected teacher or random", s.init)
+		return flags.Usagef("--init: %q, expected teacher or random", s.init)
 	case s.path == "" && s.size.Layers == 0 && len(s.layers) == 0:
-		return usagef("one of --student, --layers and --teacher-layers is required")
+		return flags.Usagef("one of --student, --layers and --teacher-layers is required")
 	case s.path != "" && (s.size != distill.Size{} || len(s.layers) > 0 || given("init")):
-		return usagef("--student excludes --layers, --teacher-layers, --hidden, --heads, --ffn and --init")
+		return flags.Usagef("--student excludes --layers, --teacher-layers, --hidden, --heads, --ffn and --init")
 	case s.size.Layers != 0 && len(s.layers) > 0 && s.size.Layers != len(s.layers):
-		return usagef("--layers: %d, but --teacher-layers names %d", s.size.Layers, len(s.layers))
+		return flags.Usagef("--layers: %d, but --teacher-layers names %d", s.size.Layers, len(s.layers))
 	case s.init == "random" && len(s.layers) > 0:
-		return usagef("--teacher-layers: a student of random weights has none of the teacher's layers")
+		return flags.Usagef("--teacher-layers: a student of random weights has none of the teacher's layers")
 	}
 	return nil
 }
@@ -324,7 +325,7 @@ func (s *studentFlags) open(ctx context.Context, teacher *checkpoints.Model, ds 
 	layers, total := s.layers, len(teacher.Config.Layers)
 	if len(layers) == 0 {
 		if layers = distill.UniformLayers(s.size.Layers, total); layers == nil {
-			return nil, usagef("--layers: %d, the teacher has %d; --init random makes deeper ones", s.size.Layers, total)
+			return nil, flags.Usagef("--layers: %d, the teacher has %d; --init random makes deeper ones", s.size.Layers, total)
 		}
 	}
 	if s.size.Hidden == 0 && s.size.Heads == 0 && s.size.Intermediate == 0 {

@@ -2,13 +2,13 @@ package main
 
 import (
 	"fmt"
-	"io"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/flags"
 )
 
 func (app *skive) newEval() *cobra.Command {
@@ -64,7 +64,7 @@ entity_f1_strict by the scheme of the labels, which the output names.`,
 					return fmt.Errorf("%s against %s: %w", model, against, err)
 				}
 			}
-			return app.show(e, func(w io.Writer) error { return printEvaluation(w, e) })
+			return app.show(e, e.WriteText)
 		},
 	}
 	f := c.Flags()
@@ -77,36 +77,13 @@ entity_f1_strict by the scheme of the labels, which the output names.`,
 	return c
 }
 
-// printEvaluation writes a report as a line, and one more of a comparison.
-func printEvaluation(w io.Writer, e *evaluate.Report) error {
-	names := e.Outcome.Task.Metrics()
-	line := fmt.Sprintf("%s, %d examples", e.Task, e.Examples)
-	if e.Scheme != "" {
-		line += ", scheme " + e.Scheme
-	}
-	line += ":"
-	for _, name := range names {
-		line += fmt.Sprintf("  %s %.4f (%.4f to %.4f)", name, e.Metrics[name], e.Intervals[name][0], e.Intervals[name][1])
-	}
-	line += fmt.Sprintf("  loss %.4f  (%.1f s)\n", e.Metrics["loss"], e.Seconds)
-	if c := e.Against; c != nil {
-		line += "more than " + c.Model + ":"
-		for _, name := range names {
-			line += fmt.Sprintf("  %s %+.4f (%+.4f to %+.4f)", name, c.Differences[name], c.Intervals[name][0], c.Intervals[name][1])
-		}
-		line += "\n"
-	}
-	_, err := io.WriteString(w, line)
-	return err
-}
-
 // checkDType refuses number formats that the engine does not compute in.
 func checkDType(dtype string) error {
 	switch dtype {
 	case "", infer.F32, infer.FP16, infer.BF16, infer.Int8:
 		return nil
 	}
-	return usagef("--dtype: the engine does not compute in %q, expected f32, fp16, bf16 or int8", dtype)
+	return flags.Usagef("--dtype: the engine does not compute in %q, expected f32, fp16, bf16 or int8", dtype)
 }
 
 // attentionFlag adds --attention-dtype, which checkAttentionDType checks.
@@ -119,5 +96,5 @@ func checkAttentionDType(dtype string) error {
 	case "", infer.F32, infer.BF16:
 		return nil
 	}
-	return usagef("--attention-dtype: %q, expected f32 or bf16", dtype)
+	return flags.Usagef("--attention-dtype: %q, expected f32 or bf16", dtype)
 }

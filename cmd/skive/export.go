@@ -9,6 +9,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/flags"
 	"github.com/skive-ml/skive/onnx"
 	"github.com/skive-ml/skive/tokenize"
 )
@@ -52,15 +53,15 @@ func (e *exportFlags) check(c *cobra.Command) error {
 	}
 	switch {
 	case e.format != "hf" && e.format != "onnx" && e.format != "skive":
-		return usagef("--format: %q is not known, expected hf, onnx or skive", e.format)
+		return flags.Usagef("--format: %q is not known, expected hf, onnx or skive", e.format)
 	case e.format == "hf" && e.dtype == "int8":
-		return usagef("--dtype: int8 has no form in a Hugging Face directory, use --format onnx or skive")
+		return flags.Usagef("--dtype: int8 has no form in a Hugging Face directory, use --format onnx or skive")
 	case e.format == "onnx" && e.dtype != "" && e.dtype != infer.F32 && e.dtype != infer.FP16 && e.dtype != infer.Int8:
-		return usagef("--dtype: %q is not a number format of ONNX graphs, expected f32, fp16 or int8", e.dtype)
+		return flags.Usagef("--dtype: %q is not a number format of ONNX graphs, expected f32, fp16 or int8", e.dtype)
 	case e.format != "onnx" && e.embedding != "":
-		return usagef("--embedding goes with --format onnx, not %s", e.format)
+		return flags.Usagef("--embedding goes with --format onnx, not %s", e.format)
 	case e.format == "onnx" && e.pad:
-		return usagef("--pad: an ONNX graph needs no padding, its layers may have any size")
+		return flags.Usagef("--pad: an ONNX graph needs no padding, its layers may have any size")
 	}
 	return checkEmbedding(e.embedding)
 }
@@ -69,10 +70,10 @@ func (e *exportFlags) run(c *cobra.Command) error {
 	if err := e.check(c); err != nil {
 		return err
 	}
-	try, free := checkOutput, checkpoints.CheckFree
+	try, free := checkpoints.TryDirectory, checkpoints.CheckFree
 	switch {
 	case e.format == "skive" || e.format == "onnx" && strings.HasSuffix(e.output, onnx.Extension):
-		try = checkOutputFile
+		try = checkpoints.TryFile
 	case e.format == "onnx": // a graph may lie beside the model that it was made of
 		free = func(dir string) error { return checkpoints.CheckFree(filepath.Join(dir, onnx.ModelName)) }
 	}
@@ -109,11 +110,11 @@ func (e *exportFlags) convert(m *checkpoints.Model) (out *checkpoints.Model, err
 	int8 := m.DType() == checkpoints.I8
 	switch {
 	case e.format == "hf" && int8 && e.dtype != infer.F32:
-		return nil, usagef("--dtype: %s is int8, which has no form in a Hugging Face directory, expected f32", e.model)
+		return nil, flags.Usagef("--dtype: %s is int8, which has no form in a Hugging Face directory, expected f32", e.model)
 	case int8 && (e.dtype == infer.FP16 || e.dtype == infer.BF16):
-		return nil, usagef("--dtype: %s is int8, expected int8, or f32 for the values of its weights", e.model)
+		return nil, flags.Usagef("--dtype: %s is int8, expected int8, or f32 for the values of its weights", e.model)
 	case int8 && e.pad && e.dtype != infer.F32:
-		return nil, usagef("--pad: %s is int8, expected --dtype f32", e.model)
+		return nil, flags.Usagef("--pad: %s is int8, expected --dtype f32", e.model)
 	}
 	out = m
 	if e.dtype != "" && !(int8 && e.dtype == infer.Int8) {

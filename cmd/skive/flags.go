@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/internal/flags"
 	"github.com/skive-ml/skive/internal/machine"
 )
 
@@ -35,11 +36,11 @@ type commonFlags struct {
 }
 
 func (f *commonFlags) register(root *cobra.Command) {
-	flags := root.PersistentFlags()
-	flags.IntVar(&f.threads, "threads", machine.CPUs(), "number of threads")
-	flags.BoolVarP(&f.quiet, "quiet", "q", false, "no progress on standard error")
-	flags.BoolVarP(&f.verbose, "verbose", "v", false, "the machine and the time on standard error, and more detail")
-	flags.BoolVar(&f.json, "json", false, "one JSON document on standard output and nothing else there")
+	all := root.PersistentFlags()
+	all.IntVar(&f.threads, "threads", machine.CPUs(), "number of threads")
+	all.BoolVarP(&f.quiet, "quiet", "q", false, "no progress on standard error")
+	all.BoolVarP(&f.verbose, "verbose", "v", false, "the machine and the time on standard error, and more detail")
+	all.BoolVar(&f.json, "json", false, "one JSON document on standard output and nothing else there")
 }
 
 // maxThreads is the engine's bound.
@@ -47,7 +48,7 @@ const maxThreads = 1 << 12
 
 func (f *commonFlags) check() error {
 	if f.threads < 1 || f.threads > maxThreads {
-		return usagef("--threads: %d, expected 1 to %d", f.threads, maxThreads)
+		return flags.Usagef("--threads: %d, expected 1 to %d", f.threads, maxThreads)
 	}
 	return nil
 }
@@ -79,7 +80,7 @@ func (app *skive) printJSON(v any) error {
 func require(c *cobra.Command, names ...string) error {
 	for _, name := range names {
 		if !c.Flags().Changed(name) {
-			return usagef("--%s is required; skive %s --help lists the flags", name, c.Name())
+			return flags.Usagef("--%s is required; skive %s --help lists the flags", name, c.Name())
 		}
 	}
 	return nil
@@ -99,7 +100,7 @@ func (app *skive) cacheDir(what, flag string) string {
 	cache, err := os.UserCacheDir()
 	if err == nil {
 		cache = filepath.Join(cache, "skive")
-		err = tryWriting(cache)
+		err = checkpoints.TryDirectory(cache)
 	}
 	if err != nil {
 		if !app.common.quiet {

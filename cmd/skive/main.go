@@ -6,19 +6,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"os"
-	"os/signal"
 	"runtime/debug"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/compress"
+	"github.com/skive-ml/skive/internal/flags"
 	"github.com/skive-ml/skive/internal/interrupt"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/machine"
@@ -31,70 +29,20 @@ const (
 	exitUsage   = 2
 )
 
-// usageError marks an error in how the command was called.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
-func usagef(format string, args ...any) error {
-	return usageError{fmt.Errorf(format, args...)}
-}
-
 func main() {
-	if err := limitMemory(); err != nil {
+	if err := machine.LimitMemory(); err != nil {
 		fmt.Fprintf(os.Stderr, "skive: %v\n", err)
 		os.Exit(exitFailure)
 	}
-	os.Exit(interruptible(os.Args[1:]))
-}
-
-// grace is how long a command that was told to stop may go on, unless it has
-// something to save.
-const grace = 800 * time.Millisecond
-
-// interruptible runs the command line. The first signal cancels its context; a
-// command that does not look at it, because it reads a file for instance, is left
-// where it is: what it writes is in place whole or not at all. The second signal
-// ends the program as if it were not caught.
-func interruptible(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
-	var saving interrupt.Holds
-	app := &skive{in: os.Stdin, out: os.Stdout, errs: os.Stderr, alone: true}
-	ended := make(chan int, 1)
-	go func() { ended <- app.run(saving.In(ctx), args) }()
-	select {
-	case code := <-ended:
-		return code
-	case <-ctx.Done():
+	code := exitFailure
+	if !interrupt.Run(func(ctx context.Context) {
+		app := &skive{in: os.Stdin, out: os.Stdout, errs: os.Stderr, alone: true}
+		code = app.run(ctx, os.Args[1:])
+	}) {
+		fmt.Fprintln(os.Stderr, "skive: interrupted")
+		os.Exit(exitFailure)
 	}
-	for {
-		select {
-		case code := <-ended:
-			return code
-		case <-time.After(grace):
-			if !saving.Any() {
-				fmt.Fprintln(os.Stderr, "skive: interrupted")
-				return exitFailure
-			}
-		}
-	}
-}
-
-// limitMemory makes the garbage collector keep within what a limit on address
-// space (ulimit -v) leaves, and fails where that is too little to do anything.
-func limitMemory() error {
-	left := machine.AddressSpace()
-	if left == math.MaxInt64 {
-		return nil
-	}
-	const least = 128 << 20
-	left -= machine.ThreadSpace(machine.CPUs()) + machine.HeapStep
-	if left < least {
-		return fmt.Errorf("the limit on address space (ulimit -v) leaves %d MB for data, expected at least %d MB%s", max(0, left)>>20, least>>20, machine.LessSpace)
-	}
-	debug.SetMemoryLimit(left)
-	return nil
+	os.Exit(code)
 }
 
 // run executes the command line and returns the exit code.
@@ -120,9 +68,9 @@ func (app *skive) run(ctx context.Context, args []string) (code int) {
 	if err == nil {
 		return 0
 	}
-	err = byFlag(c, err)
+	err = flags.Locate(c.Flags(), err)
 	fmt.Fprintf(app.errs, "skive: %s%s\n", oneLine(err), advice(c, args, err))
-	var usage usageError
+	var usage flags.Usage
 	if errors.As(err, &usage) {
 		return exitUsage
 	}
@@ -152,9 +100,9 @@ func (app *skive) newRoot() *cobra.Command {
 		Version:       checkpoints.Version,
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
 			if err := kernels.ISAError(); err != nil {
-				return usageError{err}
+				return flags.Usage{Err: err}
 			}
-			if err := checkValues(c.Flags()); err != nil {
+			if err := flags.CheckValues(c.Flags()); err != nil {
 				return err
 			}
 			if err := app.common.check(); err != nil {
@@ -172,7 +120,7 @@ func (app *skive) newRoot() *cobra.Command {
 	root.SetErr(app.errs)
 	root.SetVersionTemplate("skive {{.Version}}\n")
 	app.common.register(root)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flags.Usage{Err: err} })
 	for _, c := range []*cobra.Command{
 		app.newCompress(), app.newTrain(), app.newDistill(), app.newPrune(), app.newQuantize(), app.newExport(),
 		app.newEval(), app.newPredict(), app.newBench(), app.newInspect(), app.newPull(), app.newData(),
@@ -182,7 +130,7 @@ func (app *skive) newRoot() *cobra.Command {
 	}
 	root.Args = func(_ *cobra.Command, args []string) error {
 		if len(args) > 0 {
-			return usagef("unknown command %q; skive --help lists the commands", args[0])
+			return flags.Usagef("unknown command %q; skive --help lists the commands", args[0])
 		}
 		return nil
 	}
@@ -201,7 +149,7 @@ func checkArguments(c *cobra.Command) {
 				err = errors.New("an argument is empty")
 			}
 			if err != nil {
-				return usagef("%w; usage: %s", err, c.UseLine())
+				return flags.Usagef("%w; usage: %s", err, c.UseLine())
 			}
 			return nil
 		}

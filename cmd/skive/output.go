@@ -3,10 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -28,17 +25,17 @@ func overwriteFlag(f *pflag.FlagSet, to *bool) {
 // claimOutput reserves the output of a command for as long as it runs, then tries
 // to write there, and at last checks with free, unless that is nil, what is there:
 // all before any work.
-func claimOutput(c *cobra.Command, path string, try func(flag, path string) error, free func(path string) error) (release func(), err error) {
+func claimOutput(c *cobra.Command, path string, try func(path string) error, free func(path string) error) (release func(), err error) {
 	ctx, release, err := checkpoints.Claim(c.Context(), path)
 	if err != nil {
 		return nil, ofFlag("output", err)
 	}
-	if err = try("output", path); err == nil && free != nil {
-		err = ofFlag("output", free(path))
+	if err = try(path); err == nil && free != nil {
+		err = free(path)
 	}
 	if err != nil {
 		release()
-		return nil, err
+		return nil, ofFlag("output", err)
 	}
 	c.SetContext(ctx)
 	return release, nil
@@ -50,62 +47,6 @@ func unless(overwrite bool, free func(path string) error) func(path string) erro
 		return nil
 	}
 	return free
-}
-
-// checkOutput tries to write in the output directory of a flag, so that one that takes
-// nothing is found out before the work and not after it.
-func checkOutput(flag, dir string) error {
-	if err := tryWriting(dir); err != nil {
-		return fmt.Errorf("--%s: %w", flag, err)
-	}
-	return nil
-}
-
-// tryWriting makes a file in a directory that may not be there yet. It leaves
-// nothing.
-func tryWriting(dir string) error {
-	var made []string
-	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
-		if _, err := os.Lstat(d); !errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		made = append(made, d)
-	}
-	defer func() {
-		for _, d := range made {
-			os.Remove(d)
-		}
-	}()
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return err
-	}
-	// The name is fixed, so that what a killed process left is removed by the next one.
-	trial := filepath.Join(dir, ".skive-trial")
-	os.Remove(trial)
-	f, err := os.OpenFile(trial, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
-	if errors.Is(err, fs.ErrExist) {
-		return nil // another process has just made it
-	}
-	if err != nil {
-		return err
-	}
-	err = f.Close()
-	if rerr := os.Remove(trial); !errors.Is(rerr, fs.ErrNotExist) {
-		err = errors.Join(err, rerr)
-	}
-	return err
-}
-
-// checkOutputFile is checkOutput for an output that is a file.
-func checkOutputFile(flag, path string) error {
-	switch info, err := os.Stat(path); {
-	case err != nil:
-	case info.IsDir():
-		return fmt.Errorf("--%s: %s is a directory, expected the name of a file", flag, path)
-	case !info.Mode().IsRegular():
-		return fmt.Errorf("--%s: %s is not a regular file", flag, path)
-	}
-	return checkOutput(flag, filepath.Dir(path))
 }
 
 // advice says what helps against an error: how to go on with a run that was stopped,

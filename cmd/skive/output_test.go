@@ -359,25 +359,3 @@ func TestTwoExportsAtOnce(t *testing.T) {
 		}
 	}
 }
-
-// What a process left that was killed while it tried an output does not stay.
-func TestTrialsDoNotStay(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, ".skive-trial"), nil, 0o666); err != nil {
-		t.Fatal(err)
-	}
-	if err := tryWriting(dir); err != nil {
-		t.Error(err)
-	}
-	below := filepath.Join(dir, "a", "b")
-	if err := tryWriting(below); err != nil {
-		t.Error(err)
-	}
-	if got := contents(t, dir); len(got) > 0 {
-		t.Errorf("%v was left", got)
-	}
-	if _, err := os.Stat(filepath.Dir(below)); err == nil {
-		t.Errorf("%s was left", filepath.Dir(below))
-	}
-}

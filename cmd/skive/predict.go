@@ -13,6 +13,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/flags"
 	"github.com/skive-ml/skive/internal/lines"
 )
 
@@ -48,7 +49,7 @@ embedding as a JSON array: of texts that are cut, and begin, as the files of a s
 				return err
 			}
 			if prompt != "" && embedding == "" {
-				return usagef("--prompt goes with --embedding")
+				return flags.Usagef("--prompt goes with --embedding")
 			}
 			p, err := app.openPredictor(model, infer.Options{DType: dtype, AttentionDType: attentionDType, MaxLength: maxLength, Embedding: embedding, Prompt: prompt, NoMap: noMap})
 			if errors.Is(err, infer.ErrOption) { // of these options; the others were looked at
@@ -59,7 +60,7 @@ embedding as a JSON array: of texts that are cut, and begin, as the files of a s
 				case errors.Is(err, infer.ErrPrompt):
 					flag = "prompt"
 				}
-				return usagef("--%s: %w", flag, err)
+				return flags.Usagef("--%s: %w", flag, err)
 			}
 			if err != nil {
 				return ofFlag("model", err)
@@ -90,7 +91,7 @@ embedding as a JSON array: of texts that are cut, and begin, as the files of a s
 	f.StringVar(&embedding, "embedding", "", "mean or cls: write embeddings of unit length instead of labels; model: those of the model's modules.json")
 	f.StringVar(&prompt, "prompt", "", "`NAME` of a prompt of the model to put before each text, none for none (default the model's default_prompt_name)")
 	f.IntVar(&maxLength, "max-length", 0, "truncate inputs to this number of tokens (default the model's maximum, for embeddings its max_seq_length)")
-	refuseZero(f, "max-length")
+	flags.RefuseZero(f, "max-length")
 	f.BoolVar(&noMap, "no-mmap", false, "copy what would stay in the mapped file: the model's file may then change meanwhile")
 	return c
 }
@@ -107,7 +108,7 @@ func checkEmbedding(kind string) error {
 	case "", infer.Mean, infer.CLS, infer.OfModel:
 		return nil
 	}
-	return usagef("--embedding: %q, expected mean, cls or model", kind)
+	return flags.Usagef("--embedding: %q, expected mean, cls or model", kind)
 }
 
 // linesAhead is how many lines are under way for each instance: two batches of

@@ -14,6 +14,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/compress"
 	"github.com/skive-ml/skive/distill"
+	"github.com/skive-ml/skive/internal/flags"
 	"github.com/skive-ml/skive/pruning"
 	"github.com/skive-ml/skive/train"
 )
@@ -96,10 +97,10 @@ again. Where a model or a run is there already, prune ends at once unless --resu
 	f.Lookup("output").Usage = "`DIR` for the pruned model"
 	f.Lookup("overwrite").Usage = "replace a model that is there already"
 	f.Lookup("resume").Usage = "go on with what was stopped in the output directory; without that, begin it"
-	ofFields(f, "importance", "Method")
-	ofFields(f, "layers", "keep")
-	ofFields(f, "seq", "Tokens")
-	refuseZero(f, "heads", "ffn", "layers", "rounds", "seq", "importance-examples", "target-ms", "target-speedup", "target-flops")
+	flags.Sets(f, "importance", "Method")
+	flags.Sets(f, "layers", "keep")
+	flags.Sets(f, "seq", "Tokens")
+	flags.RefuseZero(f, "heads", "ffn", "layers", "rounds", "seq", "importance-examples", "target-ms", "target-speedup", "target-flops")
 	return c
 }
 
@@ -111,10 +112,10 @@ func (p *pruneFlags) targets() ([]pruning.Target, error) {
 		for _, text := range strings.Split(p.family, ",") {
 			factor, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
 			if err != nil || !(factor > 1) {
-				return nil, usagef("--family: %q, expected speed-ups above 1 like 2,4,8", text)
+				return nil, flags.Usagef("--family: %q, expected speed-ups above 1 like 2,4,8", text)
 			}
 			if slices.Contains(all, pruning.Target{Speedup: factor}) {
-				return nil, usagef("--family: %q twice, expected speed-ups that differ", text)
+				return nil, flags.Usagef("--family: %q twice, expected speed-ups that differ", text)
 			}
 			all = append(all, pruning.Target{Speedup: factor})
 		}
@@ -157,7 +158,7 @@ func (p *pruneFlags) checkRecovery(c *cobra.Command) error {
 	// Importance has batches, too, and texts have a limit.
 	for _, s := range p.recovery.Settings().Without("output", "overwrite", "resume", "batch-size", "max-length", "threads") {
 		if c.Flags().Changed(s.Name) {
-			return usagef("--%s goes with --recover", s.Name)
+			return flags.Usagef("--%s goes with --recover", s.Name)
 		}
 	}
 	return nil
@@ -169,36 +170,36 @@ func (p *pruneFlags) checkSizes(c *cobra.Command) error {
 	costs, sizes := p.given(c.Flags())
 	for name, kept := range map[string]int{"heads": p.heads, "ffn": p.ffn, "layers": p.layers} {
 		if given(name) && kept < 1 {
-			return usagef("--%s: %d, expected the number that is kept, 1 or more", name, kept)
+			return flags.Usagef("--%s: %d, expected the number that is kept, 1 or more", name, kept)
 		}
 	}
 	switch {
 	case costs > 1:
-		return usagef("--target-ms, --target-speedup, --target-flops and --family exclude one another")
+		return flags.Usagef("--target-ms, --target-speedup, --target-flops and --family exclude one another")
 	case costs == 1 && sizes:
-		return usagef("--heads and --ffn exclude a target, which chooses them")
+		return flags.Usagef("--heads and --ffn exclude a target, which chooses them")
 	case costs == 0 && !sizes && !given("layers") && !p.vocabulary && p.activation == "":
-		return usagef("--heads and --ffn, a target, --layers, --prune-vocab or --activation is required; skive prune --help lists the flags")
+		return flags.Usagef("--heads and --ffn, a target, --layers, --prune-vocab or --activation is required; skive prune --help lists the flags")
 	case given("target-ms") && !(p.targetMS > 0):
-		return usagef("--target-ms: %g, expected a time above 0", p.targetMS)
+		return flags.Usagef("--target-ms: %g, expected a time above 0", p.targetMS)
 	case given("target-speedup") && !(p.targetSpeedup > 1):
-		return usagef("--target-speedup: %g, expected a factor above 1", p.targetSpeedup)
+		return flags.Usagef("--target-speedup: %g, expected a factor above 1", p.targetSpeedup)
 	case given("target-flops") && !(p.targetFLOPs > 0 && p.targetFLOPs < 1):
-		return usagef("--target-flops: %g, expected a share between 0 and 1", p.targetFLOPs)
+		return flags.Usagef("--target-flops: %g, expected a share between 0 and 1", p.targetFLOPs)
 	case costs == 0 && !sizes && (given("tune") || given("rearrange")):
-		return usagef("--tune and --rearrange go with --heads, --ffn or a target")
+		return flags.Usagef("--tune and --rearrange go with --heads, --ffn or a target")
 	case p.global && !sizes:
-		return usagef("--global goes with --heads and --ffn")
+		return flags.Usagef("--global goes with --heads and --ffn")
 	case costs == 0 && (given("dtype") || given("seq") || given("costs")):
-		return usagef("--dtype, --seq and --costs go with a target")
+		return flags.Usagef("--dtype, --seq and --costs go with a target")
 	case p.normalize && !p.global:
-		return usagef("--normalize goes with --global")
+		return flags.Usagef("--normalize goes with --global")
 	case p.rounds < 1 || p.rounds > 1 && (!p.recover || !sizes):
-		return usagef("--rounds: %d, expected 1, or more with --recover and sizes", p.rounds)
+		return flags.Usagef("--rounds: %d, expected 1, or more with --recover and sizes", p.rounds)
 	case p.rounds > 1 && (p.tune || p.rearrange):
-		return usagef("--rounds: %d, expected 1 with --tune and --rearrange", p.rounds)
+		return flags.Usagef("--rounds: %d, expected 1 with --tune and --rearrange", p.rounds)
 	case p.activation != "" && p.activation != "relu":
-		return usagef("--activation: %q, expected relu", p.activation)
+		return flags.Usagef("--activation: %q, expected relu", p.activation)
 	}
 	return checkDType(p.dtype)
 }
@@ -210,16 +211,16 @@ func (p *pruneFlags) checkImportance(c *cobra.Command) error {
 	ranked := costs > 0 || sizes || p.importanceOut != ""
 	switch {
 	case !ranked && given("importance"):
-		return usagef("--importance goes with --heads, --ffn, a target or --importance-out")
+		return flags.Usagef("--importance goes with --heads, --ffn, a target or --importance-out")
 	case p.on != "train" && p.on != "dev":
-		return usagef("--importance-data: %q, expected train or dev", p.on)
+		return flags.Usagef("--importance-data: %q, expected train or dev", p.on)
 	case p.examples < 0:
-		return usagef("--importance-examples: %d, expected a number of examples or 0", p.examples)
+		return flags.Usagef("--importance-examples: %d, expected a number of examples or 0", p.examples)
 	}
 	if !ranked && !given("layers") {
 		for _, name := range []string{"importance-data", "importance-examples", "predictions"} {
 			if given(name) {
-				return usagef("--%s: nothing is ranked by its importance here", name)
+				return flags.Usagef("--%s: nothing is ranked by its importance here", name)
 			}
 		}
 	}
@@ -234,7 +235,7 @@ func (p *pruneFlags) checkImportance(c *cobra.Command) error {
 	case err != nil:
 		return err
 	case costs == 1 && method != pruning.Fisher:
-		return usagef("--importance: %s, expected fisher for a cost, which weighs heads against units", method)
+		return flags.Usagef("--importance: %s, expected fisher for a cost, which weighs heads against units", method)
 	}
 	p.tune = p.tune || costs == 1 && !given("tune")
 	p.rearrange = p.rearrange || costs == 1 && !given("rearrange")
@@ -322,8 +323,8 @@ func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
 	}
 	defer release()
 	if p.importanceOut != "" {
-		if err := checkOutputFile("importance-out", p.importanceOut); err != nil {
-			return err
+		if err := checkpoints.TryFile(p.importanceOut); err != nil {
+			return ofFlag("importance-out", err)
 		}
 		if !plan.Overwrite && !plan.Resume {
 			if err := checkpoints.CheckFree(p.importanceOut); err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/checkpoints/hub"
+	"github.com/skive-ml/skive/internal/flags"
 	"github.com/skive-ml/skive/internal/progress"
 )
 
@@ -28,7 +29,7 @@ count. A download that was cut goes on where it was, and every file is checked a
 			}
 			model, revision, given := strings.Cut(args[0], "@")
 			if given && revision == "" {
-				return usagef("%s: a branch, tag or commit is missing after the @", args[0])
+				return flags.Usagef("%s: a branch, tag or commit is missing after the @", args[0])
 			}
 			var bar *progress.Bar
 			const unit = 1 << 10
@@ -41,7 +42,7 @@ count. A download that was cut goes on where it was, and every file is checked a
 			s, err := hub.Pull(c.Context(), model, revision, o)
 			bar.Finish("")
 			if errors.Is(err, hub.ErrName) {
-				return usageError{err}
+				return flags.Usage{Err: err}
 			}
 			if err != nil {
 				return err

@@ -2,16 +2,13 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"io"
-	"math"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/compress"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/flags"
 	"github.com/skive-ml/skive/quantize"
 	"github.com/skive-ml/skive/settings"
 )
@@ -46,11 +43,11 @@ each token at run time.`,
 	f.StringVar(&q.calibrate, "calibrate", "", "`FILE` of inputs, one a line as predict takes them: static scales of activations")
 	f.StringVar(&q.data, "data", "", "labelled `FILE` for --max-drop, may be .gz")
 	f.StringVarP(&q.output, "output", "o", "", "`FILE.skive` to write")
-	addSettings(f, q.Settings())
+	flags.Add(f, q.Settings())
 	overwriteFlag(f, &q.overwrite)
 	q.task.register(f, false)
-	ofFields(f, "data", "Examples")
-	ofFields(f, "task", "Examples.Task")
+	flags.Sets(f, "data", "Examples")
+	flags.Sets(f, "task", "Examples.Task")
 	return c
 }
 
@@ -63,18 +60,18 @@ func (q *quantizeFlags) check(c *cobra.Command) error {
 	mixed := given("max-drop")
 	switch {
 	case q.DType != infer.Int8 && (mixed || q.Embeddings || q.calibrate != ""):
-		return usagef("--max-drop, --calibrate and --embeddings go with --dtype int8, not %q", q.DType)
+		return flags.Usagef("--max-drop, --calibrate and --embeddings go with --dtype int8, not %q", q.DType)
 	case !mixed && (q.data != "" || q.task.task != ""):
-		return usagef("--data and --task go with --max-drop")
+		return flags.Usagef("--data and --task go with --max-drop")
 	case !mixed && q.calibrate == "" && given("max-length"):
-		return usagef("--max-length goes with --max-drop or --calibrate")
+		return flags.Usagef("--max-length goes with --max-drop or --calibrate")
 	}
 	for _, name := range []string{"text-column", "pair-column", "label-column"} {
 		if given(name) && !mixed {
-			return usagef("--%s goes with --max-drop", name)
+			return flags.Usagef("--%s goes with --max-drop", name)
 		}
 	}
-	if err := checkIdle(c, settings.Table{
+	if err := flags.CheckIdle(c.Flags(), settings.Table{
 		{Name: "calibrate", Value: &q.calibrate}, {Name: "calibrate-method", Value: &q.Method, With: []string{"calibrate"}},
 	}); err != nil {
 		return err
@@ -89,7 +86,7 @@ func (q *quantizeFlags) run(c *cobra.Command) error {
 	if err := q.check(c); err != nil {
 		return err
 	}
-	release, err := claimOutput(c, q.output, checkOutputFile, unless(q.overwrite, checkpoints.CheckFree))
+	release, err := claimOutput(c, q.output, checkpoints.TryFile, unless(q.overwrite, checkpoints.CheckFree))
 	if err != nil {
 		return err
 	}
@@ -120,7 +117,7 @@ func (q *quantizeFlags) run(c *cobra.Command) error {
 				*quantize.MixedReport
 			}{q.output, made.Model.Parameters(), made.Model.Bytes(), made.Metric, made.Report})
 		}
-		if err := printSensitivity(q.app.out, made.Metric, made.Report); err != nil {
+		if err := made.Report.WriteText(q.app.out, made.Metric); err != nil {
 			return err
 		}
 	}
@@ -135,7 +132,7 @@ func (q *quantizeFlags) read(m *checkpoints.Model) (err error) {
 		case length == 0:
 			length = most
 		case length < 0 || length > most:
-			return usagef("--max-length: %d, expected 1 to the model's %d positions", length, most)
+			return flags.Usagef("--max-length: %d, expected 1 to the model's %d positions", length, most)
 		}
 		if q.Inputs, err = q.app.readInputs("calibrate", m, q.calibrate, 16, length); err != nil {
 			return err
@@ -147,28 +144,11 @@ func (q *quantizeFlags) read(m *checkpoints.Model) (err error) {
 	return err
 }
 
-// printSensitivity prints the parts, the most sensitive first, and the metrics.
-func printSensitivity(to io.Writer, metric string, r *quantize.MixedReport) error {
-	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "int8 alone in\tdivergence\t%s\tformat\n", metric)
-	kept := 0
-	for _, p := range r.Parts {
-		format := "int8"
-		if p.Kept {
-			format = "kept"
-			kept++
-		}
-		fmt.Fprintf(w, "%s\t%.2e\t%+.2f\t%s\n", p.Part, math.Max(p.Divergence, 0), 100*(p.Metric-r.Float), format)
-	}
-	fmt.Fprintf(w, "%s: float %.2f, all in int8 %.2f, with %d of %d parts kept %.2f\n", metric, 100*r.Float, 100*r.Int8, kept, len(r.Parts), 100*r.Mixed)
-	return w.Flush()
-}
-
 // withDType stores a model's weights in the number format of a --dtype flag.
 func withDType(m *checkpoints.Model, dtype string) (*checkpoints.Model, error) {
 	out, err := quantize.Format(m, dtype)
 	if errors.Is(err, quantize.ErrFormat) {
-		return nil, usagef("--dtype: %q is not a number format of this command, expected f32, fp16, bf16 or int8", dtype)
+		return nil, flags.Usagef("--dtype: %q is not a number format of this command, expected f32, fp16, bf16 or int8", dtype)
 	}
 	return out, err
 }

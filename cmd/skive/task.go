@@ -11,6 +11,7 @@ import (
 	"github.com/skive-ml/skive/data/reviews"
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
+	"github.com/skive-ml/skive/internal/flags"
 )
 
 // taskFlags name a task and its files.
@@ -35,7 +36,7 @@ func (t *taskFlags) register(f *pflag.FlagSet, training bool) {
 	f.StringVar(&t.pair, "pair-column", "text_pair", "column of the second text, for the task text")
 	f.StringVar(&t.label, "label-column", "label", "column of the label, for the task text")
 	f.IntVar(&t.maxLength, "max-length", 0, "truncate inputs to this number of tokens (default the model's maximum)")
-	refuseZero(f, "max-length")
+	flags.RefuseZero(f, "max-length")
 }
 
 // named is the task that --task names.
@@ -45,7 +46,7 @@ func (t *taskFlags) named() (data.Task, error) {
 	}
 	task, err := data.TaskByName(t.task)
 	if err != nil {
-		return task, usageError{ofFlag("task", err)}
+		return task, flags.Usage{Err: ofFlag("task", err)}
 	}
 	return task, nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/bounded"
+	"github.com/skive-ml/skive/internal/flags"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -22,7 +22,7 @@ var ofLabels = []string{"class-weights", "label-smoothing"}
 // addTraining makes the flags that train, distill and prune share, but for the named
 // ones. The limit of length is a flag of the task.
 func addTraining(f *pflag.FlagSet, o *train.Options, without ...string) {
-	addSettings(f, o.Settings().Without(append(without, "max-length")...))
+	flags.Add(f, o.Settings().Without(append(without, "max-length")...))
 }
 
 // completeTraining adds what other flags say.
@@ -30,15 +30,14 @@ func (app *skive) completeTraining(o *train.Options, maxLength int) {
 	o.MaxLength, o.Threads, o.Progress = maxLength, app.common.threads, app.progressTo()
 }
 
-// claimOutputs reserves what a run writes, tries to write there, and checks what
-// is there: its output directory, with free, --log and --tensorboard.
+// claimOutputs is claimOutput for a run, whose other outputs it tries and checks, too.
 func claimOutputs(c *cobra.Command, o train.Options, free func(dir string) error) (release func(), err error) {
-	release, err = claimOutput(c, o.Output, checkOutput, unless(o.Resume || o.Overwrite, free))
+	release, err = claimOutput(c, o.Output, checkpoints.TryDirectory, unless(o.Resume || o.Overwrite, free))
 	if err != nil {
 		return nil, err
 	}
-	if err = tryBeside(o); err == nil {
-		o.Output = ""
+	o.Output = ""
+	if err = o.TryOutputs(); err == nil {
 		err = o.CheckOutputs()
 	}
 	if err != nil {
@@ -46,24 +45,6 @@ func claimOutputs(c *cobra.Command, o train.Options, free func(dir string) error
 		return nil, err
 	}
 	return release, nil
-}
-
-// tryBeside tries to write to --log and --tensorboard.
-func tryBeside(o train.Options) error {
-	if o.Log != "" {
-		switch info, err := os.Stat(o.Log); {
-		case err != nil:
-			if err := checkOutput("log", filepath.Dir(o.Log)); err != nil {
-				return err
-			}
-		case info.IsDir():
-			return fmt.Errorf("--log: %s is a directory, expected the name of a file", o.Log)
-		}
-	}
-	if o.TensorBoard != "" {
-		return checkOutput("tensorboard", o.TensorBoard)
-	}
-	return nil
 }
 
 func (app *skive) newTrain() *cobra.Command {
@@ -96,7 +77,7 @@ of one that was not. Where a run or a model is there already, train ends at once
 				return err
 			}
 			if seeds < 1 {
-				return usagef("--seeds: %d, expected 1 or more", seeds)
+				return flags.Usagef("--seeds: %d, expected 1 or more", seeds)
 			}
 			release, err := claimOutputs(c, o, train.CheckOutput)
 			if err != nil {
@@ -132,7 +113,7 @@ of one that was not. Where a run or a model is there already, train ends at once
 	addTraining(c.Flags(), &o)
 	f := c.Flags()
 	f.IntVar(&seeds, "seeds", 1, "train under so many seeds from --seed on, in seed-N/ each; mean and spread of the metric")
-	refuseZero(f, "seeds")
+	flags.RefuseZero(f, "seeds")
 	return c
 }
 
@@ -142,23 +123,23 @@ type modelFlags struct{ model, config string }
 
 // openModel opens --model, or makes a model with fresh weights from --config, of
 // a masked language model where that is to be trained.
-func (app *skive) openModel(c *cobra.Command, flags modelFlags, model, configFile string, seed uint64, masked bool) (*checkpoints.Model, error) {
+func (app *skive) openModel(c *cobra.Command, from modelFlags, model, configFile string, seed uint64, masked bool) (*checkpoints.Model, error) {
 	switch {
 	case (model == "") == (configFile == ""):
-		return nil, usagef("either --%s or --%s is required", flags.model, flags.config)
+		return nil, flags.Usagef("either --%s or --%s is required", from.model, from.config)
 	case model != "":
-		return app.openCheckpoint(flags.model, model)
+		return app.openCheckpoint(from.model, model)
 	}
 	text, err := bounded.ReadFile(configFile, bounded.Document)
 	if err != nil {
-		return nil, ofFlag(flags.config, err)
+		return nil, ofFlag(from.config, err)
 	}
 	cfg, err := checkpoints.ParseConfig(text)
 	if err != nil {
-		return nil, fmt.Errorf("--%s: %s: %w", flags.config, configFile, err)
+		return nil, fmt.Errorf("--%s: %s: %w", from.config, configFile, err)
 	}
 	if err := cfg.ValidateFresh(); err != nil {
-		return nil, fmt.Errorf("--%s: %s: %w", flags.config, configFile, err)
+		return nil, fmt.Errorf("--%s: %s: %w", from.config, configFile, err)
 	}
 	switch {
 	case masked:
@@ -171,7 +152,7 @@ func (app *skive) openModel(c *cobra.Command, flags modelFlags, model, configFil
 		return m, nil // token ids are drawn: no tokenizer is needed
 	}
 	m.Tokenizer, err = checkpoints.ReadTokenizer(filepath.Dir(configFile))
-	return m, ofFlag(flags.config, err)
+	return m, ofFlag(from.config, err)
 }
 
 // printResult says how a run went.

@@ -4,8 +4,46 @@ package interrupt
 
 import (
 	"context"
+	"os"
+	"os/signal"
 	"sync/atomic"
+	"syscall"
+	"time"
 )
+
+// grace is how long a program that was told to stop may go on, unless it has
+// something to save.
+const grace = 800 * time.Millisecond
+
+// Run calls work and tells whether it ended. The first signal cancels its context;
+// work that does not look at it, because it reads a file for instance, is left where it
+// is: what it writes is in place whole or not at all. The second signal ends the
+// program as if it were not caught.
+func Run(work func(ctx context.Context)) (ended bool) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	var saving Holds
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		work(saving.In(ctx))
+	}()
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+	}
+	for {
+		select {
+		case <-done:
+			return true
+		case <-time.After(grace):
+			if !saving.Any() {
+				return false
+			}
+		}
+	}
+}
 
 // Holds counts the pieces of work that end by themselves, and soon, when their
 // context is cancelled, and have something to save before.

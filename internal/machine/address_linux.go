@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AddressSpace is what a limit on address space (ulimit -v) leaves, in bytes;
+// addressSpace is what a limit on address space (ulimit -v) leaves, in bytes;
 // [math.MaxInt64] where there is none, or where /proc does not tell what is taken.
-func AddressSpace() int64 {
+func addressSpace() int64 {
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_AS, &limit) != nil || limit.Cur >= unlimited {
 		return unlimited

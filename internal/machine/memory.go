@@ -15,7 +15,7 @@ const unlimited = math.MaxInt64
 // of the address space counts: buffers that grow are there twice for a moment, and
 // leave gaps.
 func AvailableMemory() int64 {
-	space := AddressSpace()
+	space := addressSpace()
 	if space < unlimited {
 		// What the heap has of it and does not use is left, too.
 		var m runtime.MemStats

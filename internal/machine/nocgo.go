@@ -4,5 +4,5 @@ package machine
 
 const cgo = false
 
-// LessSpace is how the program is made to take less address space.
-const LessSpace = ""
+// lessSpace is how the program is made to take less address space.
+const lessSpace = ""

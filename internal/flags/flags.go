@@ -1,4 +1,6 @@
-package main
+// Package flags makes settings flags of a command line, and tells what is wrong in
+// them by the names of the flags: what package keys does for documents.
+package flags
 
 import (
 	"encoding"
@@ -10,7 +12,6 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/skive-ml/skive/internal/keys"
@@ -27,14 +28,23 @@ const (
 // reference is another setting in a line of help.
 var reference = regexp.MustCompile(`\{([\w-]+)\}`)
 
-// addSettings makes flags of the settings that have a line of help. The values that
-// they have are the defaults.
-func addSettings(f *pflag.FlagSet, table settings.Table) {
+// A Usage is an error in how a command was called.
+type Usage struct{ Err error }
+
+func (e Usage) Error() string { return e.Err.Error() }
+func (e Usage) Unwrap() error { return e.Err }
+
+// Usagef is a Usage with a text of its own.
+func Usagef(format string, args ...any) error { return Usage{fmt.Errorf(format, args...)} }
+
+// Add makes flags of the settings that have a line of help. The values that they have
+// are the defaults.
+func Add(f *pflag.FlagSet, table settings.Table) {
 	for _, s := range table {
 		if s.Doc == "" {
 			continue
 		}
-		name, doc, short := flagName(s), reference.ReplaceAllString(s.Doc, "--$1"), ""
+		name, doc, short := Name(s), reference.ReplaceAllString(s.Doc, "--$1"), ""
 		if name == "output" {
 			short = "o"
 		}
@@ -61,28 +71,28 @@ func addSettings(f *pflag.FlagSet, table settings.Table) {
 		if flag := f.Lookup(name); strings.Contains(doc, "(default ") && flag.Value.Type() != "string" {
 			flag.DefValue = "0" // which help does not print: the line says it
 		}
-		ofFields(f, name, s.Field)
+		Sets(f, name, s.Field)
 		if s.NotZero {
-			refuseZero(f, name)
+			RefuseZero(f, name)
 		}
 	}
 }
 
-// flagName is the name of a setting on the command line.
-func flagName(s settings.Setting) string {
+// Name is the name of a setting on the command line.
+func Name(s settings.Setting) string {
 	if s.Flag != "" {
 		return s.Flag
 	}
 	return s.Name
 }
 
-// ofFields says which fields a flag sets that is in no table.
-func ofFields(f *pflag.FlagSet, name string, paths ...string) {
+// Sets says which fields a flag sets that is in no table.
+func Sets(f *pflag.FlagSet, name string, paths ...string) {
 	f.SetAnnotation(name, fields, paths) // fails for an unknown flag alone
 }
 
-// refuseZero says that 0 may not be given for some flags.
-func refuseZero(f *pflag.FlagSet, names ...string) {
+// RefuseZero says that 0 may not be given for some flags.
+func RefuseZero(f *pflag.FlagSet, names ...string) {
 	for _, name := range names {
 		f.SetAnnotation(name, notZero, nil)
 	}
@@ -95,18 +105,18 @@ func (t textFlag) Set(s string) error { return t.UnmarshalText([]byte(s)) }
 func (t textFlag) String() string     { return fmt.Sprint(t.TextUnmarshaler) }
 func (t textFlag) Type() string       { return "string" }
 
-// flagOf returns the name of the flag that sets a field, "" if there is none. A flag
-// that is called as the field is needs no annotation.
-func flagOf(c *cobra.Command, path string) string {
+// Of returns the name of the flag that sets a field, "" if there is none. A flag that
+// is called as the field is needs no annotation.
+func Of(all *pflag.FlagSet, path string) string {
 	var found string
-	c.Flags().VisitAll(func(f *pflag.Flag) {
+	all.VisitAll(func(f *pflag.Flag) {
 		for _, field := range f.Annotations[fields] {
 			if path == field || strings.HasPrefix(path, field+"[") {
 				found = f.Name
 			}
 		}
 	})
-	if found == "" && c.Flags().Lookup(kebab(path)) != nil {
+	if found == "" && all.Lookup(kebab(path)) != nil {
 		found = kebab(path)
 	}
 	return found
@@ -124,57 +134,57 @@ func kebab(field string) string {
 	return b.String()
 }
 
-// byFlag calls a setting that cannot be carried out as its flag is called. It is an
-// error of usage where nothing but the value is wrong.
-func byFlag(c *cobra.Command, err error) error {
+// Locate makes an error that is a *settings.Error name the setting by its flag. It is
+// a Usage where nothing but the value is wrong.
+func Locate(all *pflag.FlagSet, err error) error {
 	var wrong *settings.Error
 	var named *keys.Error // which calls it as its file does
 	if !errors.As(err, &wrong) || errors.As(err, &named) {
 		return err
 	}
-	name := flagOf(c, wrong.Field)
+	name := Of(all, wrong.Field)
 	switch {
 	case name == "":
 		return err
 	case errors.Unwrap(wrong.Err) != nil:
 		return fmt.Errorf("--%s: %w", name, wrong.Err)
 	}
-	return usagef("--%s: %w", name, wrong.Err)
+	return Usagef("--%s: %w", name, wrong.Err)
 }
 
-// checkIdle reports a flag that has no effect, since the settings that it belongs to
-// are not set.
-func checkIdle(c *cobra.Command, table settings.Table) error {
+// CheckIdle reports a flag that was given and has no effect, since the settings that it
+// belongs to are not set.
+func CheckIdle(all *pflag.FlagSet, table settings.Table) error {
 	for _, s := range table {
-		if !c.Flags().Changed(flagName(s)) {
+		if !all.Changed(Name(s)) {
 			continue
 		}
 		if of := table.Idle(s); of != nil {
 			names := make([]string, len(of))
 			for i, other := range of {
-				names[i] = "--" + flagName(other)
+				names[i] = "--" + Name(other)
 			}
-			return usagef("--%s goes with %s, which is 0", flagName(s), strings.Join(names, " or "))
+			return Usagef("--%s goes with %s, which is 0", Name(s), strings.Join(names, " or "))
 		}
 	}
 	return nil
 }
 
-// checkValues refuses flags that are empty, as one is that was made of an unset
+// CheckValues refuses flags that are empty, as one is that was made of an unset
 // variable of a shell: a command would take it as not given. So it would with a 0
 // where that means nothing.
-func checkValues(flags *pflag.FlagSet) (err error) {
-	flags.Visit(func(f *pflag.Flag) {
+func CheckValues(all *pflag.FlagSet) (err error) {
+	all.Visit(func(f *pflag.Flag) {
 		_, refused := f.Annotations[notZero]
 		if n, e := strconv.ParseFloat(f.Value.String(), 64); err == nil && e == nil && n == 0 && refused {
-			err = usagef("--%s: 0, expected more; without the flag it is the default", f.Name)
+			err = Usagef("--%s: 0, expected more; without the flag it is the default", f.Name)
 		}
 		values := []string{f.Value.String()}
 		if s, ok := f.Value.(pflag.SliceValue); ok {
 			values = s.GetSlice()
 		}
 		if err == nil && slices.Contains(values, "") {
-			err = usagef("--%s is empty", f.Name)
+			err = Usagef("--%s is empty", f.Name)
 		}
 	})
 	return err

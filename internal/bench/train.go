@@ -3,6 +3,8 @@ package bench
 import (
 	"context"
 	"fmt"
+	"io"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -47,6 +49,21 @@ type TrainResult struct {
 	GCShare           float64            `json:"gc_share"`
 	RSS               float64            `json:"rss_mb"`
 	Profile           map[string]float64 `json:"profile_ms,omitempty"`
+}
+
+// WriteText writes the result for people.
+func (r *TrainResult) WriteText(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s, batch %d × %.0f tokens, %d threads, %d steps\n", r.Precision, r.ISA, r.Batch, r.Seq, r.Threads, r.Steps)
+	fmt.Fprintf(&b, "step ms, %s: median %.1f  min %.1f; %.1f examples/s  %.0f tokens/s\n", r.Clock, r.StepMS, r.MinMS, r.ExamplesPerSecond, r.TokensPerSecond)
+	fmt.Fprintf(&b, "%.1f GFLOPS, %.0f %% of the measured peak of %.1f; %.1f %% of the step outside products (packing %.1f %%, AdamW %.1f %%)\n",
+		r.GFLOPS, 100*r.PeakShare, r.PeakGFLOPS, 100*r.OutsideProducts, 100*r.Packing, 100*r.Optimizer)
+	fmt.Fprintf(&b, "%.0f allocations of %.0f KB a step, garbage collection %.2f %% of it; %.0f MB resident\n", r.Allocations, r.AllocatedBytes/1e3, 100*r.GCShare, r.RSS)
+	for _, name := range slices.Sorted(maps.Keys(r.Profile)) {
+		fmt.Fprintf(&b, "  %-28s %8.2f ms a step\n", name, r.Profile[name])
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 // Train measures training steps of a copy of m: a whole one of fine-tuning,
