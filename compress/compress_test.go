@@ -573,12 +573,14 @@ func TestAugmentedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.train.Examples = c.train.Examples[:20]
-	first, err := c.examples(context.Background(), Distillation{Augment: distill.AugmentOptions{Copies: 2}})
+	augment := distill.AugmentDefaults()
+	augment.Copies = 2
+	first, err := c.examples(context.Background(), Distillation{Augment: augment})
 	if err != nil || len(first.Examples) <= 20 {
 		t.Fatalf("%d examples (%v), want more than 20", len(first.Examples), err)
 	}
 	c.teacher = nil // whose embeddings find the words
-	again, err := c.examples(context.Background(), Distillation{Augment: distill.AugmentOptions{Copies: 2}})
+	again, err := c.examples(context.Background(), Distillation{Augment: augment})
 	if err != nil || !reflect.DeepEqual(again, first) {
 		t.Errorf("other examples for the next distillation (%v)", err)
 	}

@@ -33,7 +33,7 @@ func TestEveryStageTakesEveryFamily(t *testing.T) {
 			}
 			defer start.Close()
 			o := train.Defaults()
-			o.Steps, o.BatchSize, o.Threads, o.Dropout, o.Output = 3, 8, 2, 0.1, filepath.Join(t.TempDir(), "teacher")
+			o.Steps, o.BatchSize, o.Threads, o.Dropout, o.Output = 3, 8, 2, new(0.1), filepath.Join(t.TempDir(), "teacher")
 			if _, _, err := train.Run(ctx, start, trainSet, devSet, o); err != nil {
 				t.Fatal(err)
 			}
@@ -144,7 +144,7 @@ func TestEveryStageTakesUnevenLayers(t *testing.T) {
 	for name, learn := range map[string]func() (*checkpoints.Model, *train.Result, error){
 		"fine-tuned": func() (*checkpoints.Model, *train.Result, error) {
 			o := train.Defaults()
-			o.Steps, o.BatchSize, o.Threads, o.Dropout, o.Recompute = 2, 8, 2, 0.1, true
+			o.Steps, o.BatchSize, o.Threads, o.Dropout, o.Recompute = 2, 8, 2, new(0.1), true
 			return train.Run(ctx, uneven, trainSet, devSet, o)
 		},
 		"distilled into": func() (*checkpoints.Model, *train.Result, error) {

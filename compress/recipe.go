@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/internal/bounded"
@@ -118,8 +119,7 @@ type Distillation struct {
 	distill.Options
 	Stages []distill.Stage
 	// Augment says how copies of the training examples with words replaced by near
-	// ones are made, which are added: none by 0 Copies. A Probability of 0 and
-	// Candidates of 0 are those of distill.AugmentDefaults. AugmentMLM is the masked
+	// ones are made, which are added: none by 0 Copies. AugmentMLM is the masked
 	// language model that finds the words, in the place of the teacher's embeddings.
 	Augment    distill.AugmentOptions
 	AugmentMLM string
@@ -153,7 +153,7 @@ func Default() Recipe {
 	r.Reviews = &Reviews{Train: 60000, Dev: 3000}
 	r.MaxLength = 64
 	short := func(o *train.Options, steps, evalEvery int, rate float64) {
-		o.Epochs, o.Steps, o.EvalEvery, o.BatchSize, o.LearningRate, o.Dropout = 0, steps, evalEvery, 64, rate, 0
+		o.Epochs, o.Steps, o.EvalEvery, o.BatchSize, o.LearningRate, o.Dropout = 0, steps, evalEvery, 64, rate, new(0.0)
 	}
 	short(&r.Teacher, 1100, 550, 1e-3)
 	short(&r.Distill.Options.Options, 750, 375, 1e-3)
@@ -165,13 +165,14 @@ func Default() Recipe {
 
 // ForModel returns the recipe for a pretrained checkpoint and a task's files.
 func ForModel(model, task, trainFile, devFile string) Recipe {
-	distilling := Distillation{Options: distill.Defaults()}
+	distilling := Distillation{Options: distill.Defaults(), Augment: distill.AugmentDefaults()}
+	distilling.Augment.Copies = 0
 	o := &distilling.Options
 	o.Epochs, o.BatchSize, o.LearningRate = 1, 32, 8e-5
 	// A recipe leaves out what is zero, which means the same as these defaults.
 	o.Accumulate, o.LayerDecay, o.Precision, o.Stage = 0, 0, "", ""
 	fineTuning := o.Options
-	o.LearningRate, o.Dropout = 1e-4, 0
+	o.LearningRate, o.Dropout = 1e-4, new(0.0)
 	o.Losses = distill.Losses{Soft: 1, Temperature: 2, Hard: 0.2, Embeddings: 0.03, Hidden: 0.07, Relations: 0.1}
 	recovering := distilling
 	recovering.Embeddings, recovering.Hidden, recovering.Relations = 0, 0, 0
@@ -253,12 +254,17 @@ func (r Recipe) YAML() ([]byte, error) { return keys.Marshal(r.written()) }
 // MarshalJSON writes the recipe as YAML does, and UnmarshalJSON reads it.
 func (r Recipe) MarshalJSON() ([]byte, error) { return keys.MarshalJSON(r.written()) }
 
-// written are the settings of a recipe's file: it leaves out the default of the
-// cache's size, which is not zero.
+// written are the settings of a recipe's file: it leaves out the defaults of a
+// distillation that are not zero, as it does with those that are.
 func (r *Recipe) written() settings.Table {
+	usual := ForModel("", "", "", "")
+	defaults := map[string]any{}
+	for _, s := range usual.Distill.Settings().Only("cache-max", "augment-probability", "augment-candidates") {
+		defaults[s.Name] = s.Get()
+	}
 	return slices.DeleteFunc(r.Settings(), func(s settings.Setting) bool {
-		size, ok := s.Value.(*settings.Bytes)
-		return ok && *size == distill.DefaultCacheMax
+		value, ok := defaults[s.Name[strings.LastIndexByte(s.Name, '.')+1:]]
+		return ok && value == s.Get()
 	})
 }
 

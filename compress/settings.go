@@ -125,10 +125,8 @@ func (d *Distillation) Settings() settings.Table {
 		}
 	}
 	augment := d.Augment.Settings()
-	for i := range augment {
-		if augment[i].IsZero() { // which stands for the default
-			augment[i].Want = ""
-		}
+	if copies := &augment[0]; copies.IsZero() { // of which there may be none here
+		copies.Want = ""
 	}
 	table = append(table, settings.Setting{Name: "stages", Field: "Stages", Value: settings.ListOf(&d.Stages, (*distill.Stage).Settings),
 		Doc: "distillations that follow one another, in the place of these losses"})

@@ -301,8 +301,7 @@ func (c *run) examples(ctx context.Context, d Distillation) (*data.Dataset, erro
 
 // augment makes the copies that a distillation wants of a data set.
 func (c *run) augment(ctx context.Context, ds *data.Dataset, d Distillation) (*data.Dataset, error) {
-	o, usual := d.Augment, distill.AugmentDefaults()
-	o.Probability, o.Candidates = cmp.Or(o.Probability, usual.Probability), cmp.Or(o.Candidates, usual.Candidates)
+	o := d.Augment
 	o.Seed, o.Threads, o.Progress = c.Seed, c.Threads, c.Progress
 	if d.AugmentMLM == "" {
 		return distill.Augment(ctx, ds, c.teacher, o)

@@ -206,7 +206,7 @@ func TestEveryHeadIsDistilled(t *testing.T) {
 			set, dev := toy(kind, 192, 1), toy(kind, 64, 2)
 			bare := withoutHead(golden.Model(t))
 			o := train.Defaults()
-			o.Epochs, o.BatchSize, o.LearningRate, o.Dropout, o.MaxLength = 4, 16, 4e-3, 0, 32
+			o.Epochs, o.BatchSize, o.LearningRate, o.Dropout, o.MaxLength = 4, 16, 4e-3, new(0.0), 32
 			teacher, _, err := train.Run(ctx, bare, set, nil, o)
 			if err != nil {
 				t.Fatal(err)
@@ -346,7 +346,7 @@ func TestTextWithoutWords(t *testing.T) {
 	set.Task.Labels = teacher.Config.Labels
 	set.Examples[1] = data.Example{Text: "\u200b", Words: []string{"\u200b"}}
 	d := Defaults()
-	d.Steps, d.NoShuffle, d.Dropout, d.LogitsMSE, d.Hard = 1, true, 0, 0.5, 0.5
+	d.Steps, d.NoShuffle, d.Dropout, d.LogitsMSE, d.Hard = 1, true, new(0.0), 0.5, 0.5
 	step := func(size, accumulate int) train.Record {
 		t.Helper()
 		d.BatchSize, d.Accumulate = size, accumulate

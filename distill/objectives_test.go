@@ -77,7 +77,7 @@ func TestEveryDistanceOfEqualModelsIsZero(t *testing.T) {
 		"relations":  func(o *Options) { o.Relations, o.RelationHeads = 1, 2 },
 	} {
 		o := Defaults()
-		o.Soft, o.Steps, o.LearningRate, o.Dropout = 0, 1, 0, 0
+		o.Soft, o.Steps, o.LearningRate, o.Dropout = 0, 1, 0, new(0.0)
 		change(&o)
 		_, r, err := Run(context.Background(), teacher, teacher, ds, nil, o)
 		if err != nil {
@@ -119,7 +119,7 @@ func TestEnsembleIsTheWeightedMeanOfLogits(t *testing.T) {
 	shift := other.Tensors["classifier.bias"].Float32s()
 	shift[0] += 3
 	o := Defaults()
-	o.Soft, o.LogitsMSE, o.Steps, o.LearningRate, o.Dropout = 0, 1, 1, 0, 0
+	o.Soft, o.LogitsMSE, o.Steps, o.LearningRate, o.Dropout = 0, 1, 1, 0, new(0.0)
 	for _, unit := range []float64{1, 5e307, 1e-320} {
 		o.TeacherWeight, o.Ensemble = unit, []Teacher{{other, 3 * unit}}
 		_, r, err := Run(context.Background(), teacher, teacher, ds, nil, o)
@@ -174,7 +174,7 @@ func reversed(t *testing.T, m *checkpoints.Model) *checkpoints.Model {
 func TestCrossTokenizerDistillsLogitsAlone(t *testing.T) {
 	teacher, ds := golden.Model(t), golden.Data(t)
 	o := Defaults()
-	o.Soft, o.LogitsMSE, o.Steps, o.LearningRate, o.Dropout, o.BatchSize = 0, 1, 2, 0, 0, 5
+	o.Soft, o.LogitsMSE, o.Steps, o.LearningRate, o.Dropout, o.BatchSize = 0, 1, 2, 0, new(0.0), 5
 	student := reversed(t, teacher)
 	_, _, err := Run(context.Background(), teacher, student, ds, nil, o)
 	if !errors.Is(err, ErrTokenizer) || !strings.Contains(err.Error(), "AllowCrossTokenizer") {

@@ -157,7 +157,7 @@ func TestRelationsFollowPyTorch(t *testing.T) {
 // depths and heads.
 func everything() Options {
 	o := Defaults()
-	o.Epochs, o.BatchSize, o.LearningRate, o.Dropout = 6, 16, 3e-3, 0
+	o.Epochs, o.BatchSize, o.LearningRate, o.Dropout = 6, 16, 3e-3, new(0.0)
 	o.Temperature, o.Hard, o.LogitsMSE, o.Embeddings, o.Hidden, o.Relations, o.RelationHeads = 2, 0.5, 0.3, 0.5, 1, 1, 8
 	o.Attention, o.HeadMeans, o.CacheMax = 0.2, true, 1<<20
 	return o
@@ -237,7 +237,7 @@ func TestResumingGivesTheBitsOfTheUninterruptedRun(t *testing.T) {
 	teacher, ds := golden.Model(t), golden.Data(t)
 	student := narrowStudent(t, teacher)
 	o := everything()
-	o.Epochs, o.Dropout = 2, 0.1
+	o.Epochs, o.Dropout = 2, new(0.1)
 	want, _, err := Run(context.Background(), teacher, student, ds, nil, o)
 	if err != nil {
 		t.Fatal(err)
@@ -290,7 +290,7 @@ func TestRecomputationGivesTheSameBits(t *testing.T) {
 		var memory []int64
 		for _, recompute := range []bool{false, true} {
 			o := Defaults()
-			o.Steps, o.BatchSize, o.LearningRate, o.Dropout, o.Recompute = 5, 16, 3e-3, 0.1, recompute
+			o.Steps, o.BatchSize, o.LearningRate, o.Dropout, o.Recompute = 5, 16, 3e-3, new(0.1), recompute
 			o.Losses = losses
 			m, _, err := Run(context.Background(), teacher, student, ds, nil, o)
 			if err != nil {
@@ -395,7 +395,7 @@ func TestDivergenceInFiniteNumbers(t *testing.T) {
 		"far off":                  {func(o *Options) { o.LearningRate = 300 }, true},
 		"hidden states alone":      {func(o *Options) { o.LearningRate, o.Soft, o.Hidden = 300, 0, 1 }, true},
 		"a temperature that rises": {func(o *Options) { o.TemperatureSchedule, o.TemperatureEnd = Linear, 9 }, false},
-		"the teacher itself":       {func(o *Options) { o.Soft, o.Hidden, o.Dropout = 0, 1, 0.1 }, false},
+		"the teacher itself":       {func(o *Options) { o.Soft, o.Hidden, o.Dropout = 0, 1, new(0.1) }, false},
 	} {
 		student := narrowStudent(t, teacher)
 		if name == "the teacher itself" {

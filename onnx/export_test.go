@@ -48,7 +48,7 @@ func trained(t *testing.T, family string) *checkpoints.Model {
 	m := checkpoints.InitBERT(c, 1)
 	m.Tokenizer = tokenizer.Files()
 	o := train.Defaults()
-	o.Epochs, o.BatchSize, o.LearningRate, o.Dropout = 6, 32, 3e-3, 0
+	o.Epochs, o.BatchSize, o.LearningRate, o.Dropout = 6, 32, 3e-3, new(0.0)
 	if m, _, err = train.Run(t.Context(), m, set, opinions(200, 2), o); err != nil {
 		t.Fatal(err)
 	}

@@ -25,8 +25,8 @@ type Setting struct {
 	// a flag nor a key.
 	Doc string
 	// Value points to the field: to a bool, a number, a string, a slice of them, or
-	// an encoding.TextUnmarshaler that is a TextMarshaler, too. In recipes it may also
-	// be a List.
+	// an encoding.TextUnmarshaler that is a TextMarshaler, too. A number that may be
+	// absent is an Optional, and in recipes it may also be a List.
 	Value any
 	// NotZero says that 0 stands for "not given": nobody may give it.
 	NotZero bool
@@ -45,15 +45,22 @@ type Setting struct {
 // Text is the value as a record has it.
 func (s Setting) Text() string { return fmt.Sprint(s.Get()) }
 
-// Get is the value, of a List the List itself.
+// Get is the value, of a List the List itself, and of an Optional the number or the word
+// for none.
 func (s Setting) Get() any {
-	if l, ok := s.Value.(List); ok {
-		return l
+	switch v := s.Value.(type) {
+	case List:
+		return v
+	case Optional:
+		if *v.To == nil {
+			return v.Absent[0]
+		}
+		return **v.To
 	}
 	return s.value().Interface()
 }
 
-// IsZero tells whether the value is zero, or an empty list.
+// IsZero tells whether the value is zero, absent, or an empty list.
 func (s Setting) IsZero() bool {
 	if l, ok := s.Value.(List); ok {
 		return l.Len() == 0
@@ -71,7 +78,12 @@ func (s Setting) IsZero() bool {
 // Assign takes over the value of a setting of the same type.
 func (s Setting) Assign(from Setting) { s.value().Set(from.value()) }
 
-func (s Setting) value() reflect.Value { return reflect.ValueOf(s.Value).Elem() }
+func (s Setting) value() reflect.Value {
+	if o, ok := s.Value.(Optional); ok {
+		return reflect.ValueOf(o.To).Elem()
+	}
+	return reflect.ValueOf(s.Value).Elem()
+}
 
 // Unless is a Setting's Want: what is expected unless that is so already.
 func Unless(ok bool, want string, args ...any) string {

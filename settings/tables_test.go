@@ -1,8 +1,10 @@
 package settings_test
 
 import (
+	"errors"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/skive-ml/skive/compress"
@@ -11,50 +13,99 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
+// options have a table of their settings.
+type options interface{ Settings() settings.Table }
+
+// tables are the defaults of all options that have a table, with the fields that are no
+// settings.
+func tables() map[options][]string {
+	training, distillation, augment := train.Defaults(), distill.Defaults(), distill.AugmentDefaults()
+	stage := distill.TinyBERT()[0]
+	return map[options][]string{
+		&training:           {"Stage", "Progress", "OnStep", "OnProfile", "OnEvaluation"},
+		&distillation:       {"Stage", "Progress", "OnStep", "OnProfile", "OnEvaluation", "Ensemble", "Own"},
+		&augment:            {"Seed", "Threads", "Progress"},
+		&distill.Size{}:     nil,
+		&stage:              {"Own"},
+		&compress.Student{}: nil,
+	}
+}
+
 // Each field of the options has a row, or is known not to be a setting, and each row
 // names the field that it points to. The defaults are usable.
 func TestTablesDescribeTheirOptions(t *testing.T) {
-	training, distillation := train.Defaults(), distill.Defaults()
-	augment, size := distill.AugmentDefaults(), distill.Size{}
-	stage, student := distill.TinyBERT()[0], compress.Student{}
-	for _, c := range []struct {
-		options any
-		table   settings.Table
-		others  []string
-	}{
-		{&training, training.Settings(), []string{"Stage", "Progress", "OnStep", "OnProfile", "OnEvaluation"}},
-		{&distillation, distillation.Settings(), []string{"Stage", "Progress", "OnStep", "OnProfile", "OnEvaluation", "Ensemble", "Own"}},
-		{&augment, augment.Settings(), []string{"Seed", "Threads", "Progress"}},
-		{&size, size.Settings(), nil},
-		{&stage, stage.Settings(), []string{"Own"}},
-		{&student, student.Settings(), nil},
-	} {
-		v := reflect.ValueOf(c.options).Elem()
+	t.Parallel()
+	for o, others := range tables() {
+		table := o.Settings()
+		v := reflect.ValueOf(o).Elem()
 		var fields []string
 		seen := map[string]bool{}
-		for _, s := range c.table {
+		for _, s := range table {
 			fields = append(fields, s.Field)
 			if seen[s.Name] {
 				t.Errorf("%s: two settings are called %s", v.Type(), s.Name)
 			}
 			seen[s.Name] = true
 			f := v.FieldByName(s.Field)
-			if !f.IsValid() || f.Addr().Pointer() != reflect.ValueOf(s.Value).Pointer() {
+			value := s.Value
+			if o, ok := value.(settings.Optional); ok {
+				value = o.To
+			}
+			if !f.IsValid() || f.Addr().Pointer() != reflect.ValueOf(value).Pointer() {
 				t.Errorf("%s: the row %s does not point to the field %q", v.Type(), s.Name, s.Field)
 			}
 			for _, name := range s.With {
-				if !slices.ContainsFunc(c.table, func(o settings.Setting) bool { return o.Name == name }) {
+				if !slices.ContainsFunc(table, func(o settings.Setting) bool { return o.Name == name }) {
 					t.Errorf("%s: %s belongs to %q, which is not there", v.Type(), s.Name, name)
 				}
 			}
 		}
 		for _, f := range reflect.VisibleFields(v.Type()) {
-			if !f.Anonymous && !slices.Contains(fields, f.Name) && !slices.Contains(c.others, f.Name) {
+			if !f.Anonymous && !slices.Contains(fields, f.Name) && !slices.Contains(others, f.Name) {
 				t.Errorf("%s: the field %s is in no row", v.Type(), f.Name)
 			}
 		}
-		if err := c.table.Check(); err != nil {
+		if err := table.Check(); err != nil {
 			t.Errorf("%s: the defaults: %v", v.Type(), err)
+		}
+	}
+}
+
+// No number has a secret meaning: one below 0 is refused.
+func TestNumbersMeanWhatTheySay(t *testing.T) {
+	t.Parallel()
+	check := func(o options) error {
+		if stage, ok := o.(*distill.Stage); ok {
+			return distill.CheckStages([]distill.Stage{*stage}, distill.Defaults())
+		}
+		return o.Settings().Check()
+	}
+	for o := range tables() {
+		for _, s := range o.Settings() {
+			var err error
+			switch v := s.Value.(type) {
+			case *int:
+				before := *v
+				*v = -1
+				err = check(o)
+				*v = before
+			case *float64:
+				before := *v
+				*v = -1
+				err = check(o)
+				*v = before
+			case settings.Optional:
+				before := *v.To
+				*v.To = new(-1.0)
+				err = check(o)
+				*v.To = before
+			default:
+				continue
+			}
+			var wrong *settings.Error
+			if !errors.As(err, &wrong) || !strings.HasSuffix(wrong.Field, s.Field) {
+				t.Errorf("%T: %s of -1: error %v, expected one about it", o, s.Field, err)
+			}
 		}
 	}
 }

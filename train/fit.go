@@ -342,10 +342,9 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 	}
 	f.config = work.Config.Clone()
 	f.config.Task = trainSet.Task.Name
-	if o.Dropout != ModelDropout {
-		work.Config.HiddenDropout = float32(o.Dropout)
-		work.Config.AttentionDropout = float32(o.Dropout)
-		work.Config.ClassifierDropout = float32(o.Dropout)
+	if o.Dropout != nil {
+		p := float32(*o.Dropout)
+		work.Config.HiddenDropout, work.Config.AttentionDropout, work.Config.ClassifierDropout = p, p, p
 	}
 	f.model, f.task = work, trainSet.Task
 	f.result = &Result{Metric: evaluate.MainMetric(f.task)}

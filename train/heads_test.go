@@ -201,7 +201,7 @@ func TestEveryHeadLearnsAndResumes(t *testing.T) {
 		t.Run(string(kind), func(t *testing.T) {
 			train, dev := toy(kind, 240, 1), toy(kind, 80, 2)
 			o := Defaults()
-			o.Epochs, o.BatchSize, o.LearningRate, o.Dropout, o.MaxLength = 5, 16, 4e-3, 0.05, 32
+			o.Epochs, o.BatchSize, o.LearningRate, o.Dropout, o.MaxLength = 5, 16, 4e-3, new(0.05), 32
 			switch kind {
 			case head.MaskedLM:
 				o.Epochs, o.BatchSize = 8, 4

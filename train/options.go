@@ -20,13 +20,8 @@ const (
 	DefaultMaxGradNorm  = 1.0
 )
 
-// ModelDropout as Options.Dropout keeps the probabilities of the model's
-// configuration.
-const ModelDropout = -1
-
-// Options are the settings of a training run. Start from Defaults: the zero
-// value of a field means zero (no decay, no warm-up, no dropout), not "the
-// default".
+// Options are the settings of a training run. Start from Defaults: where zero can be
+// meant (no decay, no warm-up, no clipping), the zero value of a field means it.
 type Options struct {
 	// Epochs is the number of passes over the training set. It is ignored when
 	// Steps is set.
@@ -60,9 +55,9 @@ type Options struct {
 	Beta1, Beta2, Epsilon float64
 	// MaxGradNorm scales the gradients down to this global L2 norm; 0 does not.
 	MaxGradNorm float64
-	// Dropout replaces every dropout probability of the configuration for this
-	// run; ModelDropout keeps them.
-	Dropout float64
+	// Dropout, when not nil, replaces every dropout probability of the model's
+	// configuration for this run.
+	Dropout *float64
 	// ClassWeights multiplies the loss of each example by the weight of its
 	// label, one for each of the model's labels; the mean divides by the
 	// weights' sum. None weighs all alike. LabelSmoothing is the share, 0 to 1,
@@ -168,7 +163,6 @@ func Defaults() Options {
 		Beta2:        0.999,
 		Epsilon:      1e-8,
 		MaxGradNorm:  DefaultMaxGradNorm,
-		Dropout:      ModelDropout,
 		Seed:         1,
 		Precision:    infer.F32,
 	}

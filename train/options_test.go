@@ -26,7 +26,7 @@ func TestOptionsNameWhatIsWrong(t *testing.T) {
 		{func(o *Options) { o.Warmup = 1.5 }, "Warmup: 1.5, expected a share of the steps, 0 to 1"},
 		{func(o *Options) { o.WeightDecay = math.Inf(1) }, "WeightDecay: +Inf"},
 		{func(o *Options) { o.MaxGradNorm = -1 }, "MaxGradNorm: -1"},
-		{func(o *Options) { o.Dropout = 1 }, "Dropout: 1, expected a probability in [0, 1)"},
+		{func(o *Options) { o.Dropout = new(1.0) }, "Dropout: 1, expected a probability in [0, 1)"},
 		{func(o *Options) { o.Schedule = "square" }, `Schedule: "square", expected linear, cosine or constant`},
 		{func(o *Options) { o.Threads = -1 }, "Threads: -1"},
 		{func(o *Options) { o.MaxLength = -1 }, "MaxLength: -1"},

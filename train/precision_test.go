@@ -16,7 +16,7 @@ import (
 func TestBF16FollowsF32(t *testing.T) {
 	curve := func(precision string) (means []float64) {
 		o := quick()
-		o.Precision, o.Steps, o.EvalEvery, o.Dropout = precision, 200, 0, 0
+		o.Precision, o.Steps, o.EvalEvery, o.Dropout = precision, 200, 0, new(0.0)
 		o.LearningRate = 5e-4
 		_, r := run(t, o)
 		const window = 25

@@ -31,7 +31,7 @@ func subset(ds *data.Dataset, lo, hi int) *data.Dataset {
 // quick is a run with everything in it: dropout, shuffling, evaluations.
 func quick() Options {
 	o := Defaults()
-	o.Epochs, o.BatchSize, o.LearningRate, o.Dropout = 3, 16, 2e-3, 0.1
+	o.Epochs, o.BatchSize, o.LearningRate, o.Dropout = 3, 16, 2e-3, new(0.1)
 	o.EvalEvery, o.SaveEvery = 4, 5
 	return o
 }
@@ -445,7 +445,7 @@ func TestProgressLines(t *testing.T) {
 
 func TestLossFalls(t *testing.T) {
 	o := quick()
-	o.Epochs, o.EvalEvery, o.Dropout = 20, 0, 0
+	o.Epochs, o.EvalEvery, o.Dropout = 20, 0, new(0.0)
 	_, r := run(t, o)
 	mean := func(h []Record) (sum float64) {
 		for _, s := range h {
@@ -541,7 +541,7 @@ func TestAccumulationIsALargeBatch(t *testing.T) {
 		var results []*Result
 		for _, accumulate := range []int{1, 4} {
 			o := quick()
-			o.Dropout, o.ClassWeights, o.MaxLength = 0, c.weights, 12
+			o.Dropout, o.ClassWeights, o.MaxLength = new(0.0), c.weights, 12
 			o.BatchSize, o.Accumulate = 20/accumulate, accumulate
 			_, r, err := Run(context.Background(), c.model, c.set, nil, o)
 			if err != nil {

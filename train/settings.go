@@ -53,6 +53,9 @@ func (o *Options) lengths() settings.Table {
 	}
 }
 
+// modelDropout stands for the model's dropout. Recipes of version 0.1 say -1.
+var modelDropout = []string{"model", "-1"}
+
 // rates are the settings of the optimizer.
 func (o *Options) rates() settings.Table {
 	return settings.Table{
@@ -67,9 +70,9 @@ func (o *Options) rates() settings.Table {
 		{Name: "max-grad-norm", Field: "MaxGradNorm", Value: &o.MaxGradNorm, Shown: true, Decides: true,
 			Doc:  "clip the global gradient norm; 0 does not",
 			Want: settings.Unless(settings.NotNegative(o.MaxGradNorm), "a finite number that is not negative; 0 does not clip")},
-		{Name: "dropout", Field: "Dropout", Value: &o.Dropout, Shown: true, Decides: o.Dropout != ModelDropout,
-			Doc:  "dropout probability (default the model's)",
-			Want: settings.Unless(o.Dropout == ModelDropout || o.Dropout >= 0 && o.Dropout < 1, "a probability in [0, 1)")},
+		{Name: "dropout", Field: "Dropout", Value: settings.Optional{To: &o.Dropout, Absent: modelDropout}, Shown: true, Decides: o.Dropout != nil,
+			Doc:  "dropout `PROBABILITY`, or model for the model's own",
+			Want: settings.Unless(o.Dropout == nil || *o.Dropout >= 0 && *o.Dropout < 1, "a probability in [0, 1), or model")},
 		{Name: "beta1", Field: "Beta1", Value: &o.Beta1, Decides: true,
 			Want: settings.Unless(o.Beta1 >= 0 && o.Beta1 < 1, "a number in [0, 1)")},
 		{Name: "beta2", Field: "Beta2", Value: &o.Beta2, Decides: true,

@@ -17,6 +17,7 @@ type options struct {
 	Text    string
 	Sizes   []int
 	Cache   settings.Bytes
+	Share   *float64
 	Parts   []part
 }
 
@@ -35,13 +36,14 @@ func (o *options) settings() settings.Table {
 		{Name: "text", Field: "Text", Value: &o.Text, Doc: "text"},
 		{Name: "sizes", Field: "Sizes", Value: &o.Sizes, Doc: "sizes"},
 		{Name: "cache", Field: "Cache", Value: &o.Cache, Doc: "cache"},
+		{Name: "share", Field: "Share", Value: settings.Optional{To: &o.Share, Absent: []string{"model", "-1"}}, Doc: "share"},
 		{Name: "parts", Field: "Parts", Value: settings.ListOf(&o.Parts, (*part).settings), Doc: "parts"},
 		{Name: "hidden", Field: "Hidden", Value: new(int)},
 	}
 }
 
 func TestDocuments(t *testing.T) {
-	const all = "number: 3\nrun:\n  how_many: 0\n  x: 1.0\n  active: true\ntext: a\nsizes:\n- 1\n- 2\ncache: 4G\nparts:\n- share: 0.5\n- share: 0.0\n"
+	const all = "number: 3\nrun:\n  how_many: 0\n  x: 1.0\n  active: true\ntext: a\nsizes:\n- 1\n- 2\ncache: 4G\nshare: 0.0\nparts:\n- share: 0.5\n- share: 0.0\n"
 	for _, c := range []struct {
 		name, text, want string // want is what is written of it
 	}{
@@ -51,6 +53,8 @@ func TestDocuments(t *testing.T) {
 		{"values of none", "run:\nsizes:\nnumber:\n", "run:\n  how_many: 7\n"},
 		{"anchors", "number: &a 2\nrun: &r {how_many: *a, x: 2}\nsizes: [*a, 5]\n", "number: 2\nrun:\n  how_many: 2\n  x: 2.0\nsizes:\n- 2\n- 5\n"},
 		{"a merge", "parts: [&p {share: 0.25}, {<<: *p}, {<<: *p, share: 0.75}]", "run:\n  how_many: 7\nparts:\n- share: 0.25\n- share: 0.25\n- share: 0.75\n"},
+		{"absent", "share: model", "run:\n  how_many: 7\n"},
+		{"absent in earlier words", "share: -1.0", "run:\n  how_many: 7\n"},
 		{"JSON", `{"number": 1, "text": "\u00e4", "parts": []}`, "number: 1\nrun:\n  how_many: 7\ntext: ä\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -83,6 +87,7 @@ func TestErrorsTellLineAndKey(t *testing.T) {
 		"number: 1.5":                "file:1: number: \"1.5\", expected a whole number",
 		"number: {a: 1}":             "file:1: number: a list or a section, expected one value",
 		"sizes: 3":                   "file:1: sizes: expected a list",
+		"share: -2x":                 "file:1: share: \"-2x\", expected a number or model",
 		"cache: [4G]":                "file:1: cache: a list or a section",
 		"cache: 4X":                  `file:1: cache: "4X", expected a number of bytes`,
 		"parts: {share: 1}":          "file:1: parts: expected a list",
