@@ -12,6 +12,7 @@ import (
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/internal/team"
+	"github.com/skive-ml/skive/tokenize"
 )
 
 // MaxInstances is the largest number of instances of a pool.
@@ -101,8 +102,10 @@ type PoolStats struct {
 // the free list when it is answered.
 type request struct {
 	ids, typeIDs, offsets []int32 // the caller's, not read once it is taken
+	unscaled              bool    // see Call
 	rows                  int     // of the answer
 	arrived               time.Time
+	queue, compute        time.Duration
 	taken, abandoned      bool
 	logits                []float32
 	err                   error
@@ -197,10 +200,15 @@ func (p *Pool) Profile() []StageTime {
 // goroutines ask for. It returns ErrOverloaded at once if the queue is full,
 // and the error of ctx as soon as ctx ends.
 func (p *Pool) PredictTokens(ctx context.Context, dst []float32, ids, typeIDs, offsets []int32) ([]float32, error) {
+	return p.PredictTokensCall(ctx, new(Call), dst, ids, typeIDs, offsets)
+}
+
+// PredictTokensCall is PredictTokens as the call says.
+func (p *Pool) PredictTokensCall(ctx context.Context, call *Call, dst []float32, ids, typeIDs, offsets []int32) ([]float32, error) {
 	if err := p.engines[0].check(ids, typeIDs, offsets); err != nil {
 		return nil, err
 	}
-	r, err := p.submit(ctx, ids, typeIDs, offsets)
+	r, err := p.submit(ctx, call, ids, typeIDs, offsets)
 	if err != nil {
 		return nil, err
 	}
@@ -213,6 +221,8 @@ func (p *Pool) PredictTokens(ctx context.Context, dst []float32, ids, typeIDs, o
 		<-r.done
 	}
 	dst, err = append(dst[:0], r.logits...), r.err
+	call.Queue += r.queue
+	call.Compute += r.compute
 	p.mu.Lock()
 	p.recycle(r)
 	p.mu.Unlock()
@@ -228,28 +238,41 @@ func (p *Pool) PredictTokens(ctx context.Context, dst []float32, ids, typeIDs, o
 // Predict is Engine.Predict; the texts are tokenized by the calling goroutine
 // and computed together with what others ask for.
 func (p *Pool) Predict(ctx context.Context, inputs []Input) ([]Prediction, error) {
+	return p.PredictCall(ctx, new(Call), inputs)
+}
+
+// PredictCall is Predict as the call says.
+func (p *Pool) PredictCall(ctx context.Context, call *Call, inputs []Input) ([]Prediction, error) {
 	t := p.texts.Get().(*textBuffers)
 	defer p.texts.Put(t)
-	return p.engines[0].weights.classify(t, &p.options.Options, inputs, p.compute(ctx))
+	return p.engines[0].weights.classify(t, &p.options.Options, call, inputs, p.compute(ctx, call))
 }
 
 // Embed is Engine.Embed; see Predict.
 func (p *Pool) Embed(ctx context.Context, inputs []Input) ([][]float32, error) {
-	t := p.texts.Get().(*textBuffers)
-	defer p.texts.Put(t)
-	return p.engines[0].weights.embed(t, &p.options.Options, inputs, p.compute(ctx))
+	return p.EmbedCall(ctx, new(Call), inputs)
 }
 
+// EmbedCall is Embed as the call says.
+func (p *Pool) EmbedCall(ctx context.Context, call *Call, inputs []Input) ([][]float32, error) {
+	t := p.texts.Get().(*textBuffers)
+	defer p.texts.Put(t)
+	return p.engines[0].weights.embed(t, &p.options.Options, call, inputs, p.compute(ctx, call))
+}
+
+// Tokenizer returns the tokenizer of the texts. Its errors are those of Predict.
+func (p *Pool) Tokenizer() (*tokenize.Tokenizer, error) { return p.engines[0].weights.tokenizer() }
+
 // compute asks the pool for the outputs of the texts in t.
-func (p *Pool) compute(ctx context.Context) func(t *textBuffers) error {
+func (p *Pool) compute(ctx context.Context, call *Call) func(t *textBuffers) error {
 	return func(t *textBuffers) (err error) {
-		t.outputs, err = p.PredictTokens(ctx, t.outputs, t.ids, t.typeIDs, t.offsets)
+		t.outputs, err = p.PredictTokensCall(ctx, call, t.outputs, t.ids, t.typeIDs, t.offsets)
 		return err
 	}
 }
 
 // submit puts a request into the queue.
-func (p *Pool) submit(ctx context.Context, ids, typeIDs, offsets []int32) (*request, error) {
+func (p *Pool) submit(ctx context.Context, call *Call, ids, typeIDs, offsets []int32) (*request, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -271,7 +294,7 @@ func (p *Pool) submit(ctx context.Context, ids, typeIDs, offsets []int32) (*requ
 	} else {
 		r = &request{done: make(chan struct{}, 1)}
 	}
-	r.ids, r.typeIDs, r.offsets = ids, typeIDs, offsets
+	r.ids, r.typeIDs, r.offsets, r.unscaled = ids, typeIDs, offsets, call.Unscaled
 	r.rows, r.arrived = p.engines[0].weights.rows(len(offsets)-1, len(ids)), time.Now()
 	p.queue = append(p.queue, r)
 	p.tokens += len(ids)
@@ -317,6 +340,8 @@ func (p *Pool) recycle(r *request) {
 type packed struct {
 	requests              []*request
 	ids, typeIDs, offsets []int32
+	unscaled              []bool // for each sequence
+	taken                 time.Time
 	logits                []float32
 }
 
@@ -330,17 +355,21 @@ func (p *Pool) work(e *Engine, cores []int) {
 	defer timer.Stop()
 	for p.next(&b, timer) {
 		var err error
-		b.logits, err = e.batch(b.logits, b.ids, b.typeIDs, b.offsets)
+		b.logits, err = e.batch(&b)
 		p.answer(&b, err, e.weights.outputs)
 	}
 }
 
 // batch computes the checked input of several callers, each of whom looks for
 // numbers that are none in its own part.
-func (e *Engine) batch(dst []float32, ids, typeIDs, offsets []int32) ([]float32, error) {
+func (e *Engine) batch(b *packed) ([]float32, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.compute(dst, ids, typeIDs, offsets, nil, e.weights.rows(len(offsets)-1, len(ids)))
+	e.run.unscaled = nil
+	if slices.Contains(b.unscaled, true) {
+		e.run.unscaled = b.unscaled
+	}
+	return e.compute(b.logits, b.ids, b.typeIDs, b.offsets, nil, e.weights.rows(len(b.offsets)-1, len(b.ids)))
 }
 
 // next waits for a batch. It reports false when there will be none.
@@ -384,7 +413,7 @@ func (p *Pool) take(b *packed) {
 		n++
 	}
 	b.ids, b.typeIDs, b.offsets = b.ids[:0], b.typeIDs[:0], append(b.offsets[:0], 0)
-	b.requests = append(b.requests[:0], p.queue[:n]...)
+	b.requests, b.unscaled, b.taken = append(b.requests[:0], p.queue[:n]...), b.unscaled[:0], time.Now()
 	for _, r := range b.requests {
 		first := int32(len(b.ids))
 		b.ids = append(b.ids, r.ids...)
@@ -397,8 +426,9 @@ func (p *Pool) take(b *packed) {
 		}
 		for _, end := range r.offsets[1:] {
 			b.offsets = append(b.offsets, first+end)
+			b.unscaled = append(b.unscaled, r.unscaled)
 		}
-		r.taken = true
+		r.taken, r.queue = true, b.taken.Sub(r.arrived)
 	}
 	p.queue = slices.Delete(p.queue, 0, n)
 	p.tokens -= tokens
@@ -416,6 +446,7 @@ func (p *Pool) answer(b *packed, err error, classes int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.idle++
+	took := time.Since(b.taken)
 	first := 0
 	for _, r := range b.requests {
 		n := r.rows * classes
@@ -427,7 +458,7 @@ func (p *Pool) answer(b *packed, err error, classes int) {
 			p.recycle(r)
 			continue
 		}
-		r.err = err
+		r.err, r.compute = err, took
 		p.stats.Requests++
 		r.done <- struct{}{}
 	}

@@ -43,6 +43,7 @@ type run struct {
 	offsets      []int32
 	tokens       int // computed, padding included
 	sequences    int
+	unscaled     []bool // sequences whose embeddings keep their length, nil for none
 
 	// Of each token: its position, and its source in ids, -1 for padding.
 	positions, source []int32
@@ -511,7 +512,7 @@ func (r *run) head(w *worker, lo, hi int) {
 	h, m := r.weights.config.HiddenSize, hi-lo
 	if r.weights.embedding != "" {
 		n := r.weights.outputs
-		r.weights.finish(w, m, r.first[lo*h:hi*h], r.outputs[lo*n:hi*n])
+		r.finish(w, lo, hi, r.first[lo*h:hi*h], r.outputs[lo*n:hi*n])
 		w.stop(stageHead)
 		return
 	}

@@ -36,12 +36,8 @@ func (w *weights) embeds(o Options) error {
 	if w.sentence, err = SentenceOf(w.config, w.embedding); err != nil {
 		return err
 	}
-	if o.Prompt != NoPrompt {
-		if w.prompt, err = w.sentence.Prompt(o.Prompt); err != nil {
-			return fmt.Errorf("%w: %w: %w", ErrOption, ErrPrompt, err)
-		}
-	} else if prompt, ok := w.sentence.Prompts[NoPrompt]; ok {
-		w.prompt = prompt
+	if w.prompt, err = w.promptOf(o.Prompt); err != nil {
+		return err
 	}
 	w.outputs = w.sentence.Width(w.config.HiddenSize)
 	if own := w.config.Sentence; own != nil && (own.Pooling != w.sentence.Pooling || len(own.Dense) > len(w.sentence.Dense)) {
@@ -52,6 +48,18 @@ func (w *weights) embeds(o Options) error {
 		w.notes = append(slices.Clone(w.notes), fmt.Sprintf("the embedding %q is not the model's own, which is %s: see embedding %q", w.embedding, is, OfModel))
 	}
 	return nil
+}
+
+// promptOf is the text of a prompt.
+func (w *weights) promptOf(name string) (string, error) {
+	if name == NoPrompt {
+		return w.sentence.Prompts[name], nil
+	}
+	prompt, err := w.sentence.Prompt(name)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w: %w", ErrOption, ErrPrompt, err)
+	}
+	return prompt, nil
 }
 
 // longest is the number of tokens at which texts are cut.
@@ -104,14 +112,19 @@ func (r *run) pool() {
 	for s := range r.sequences {
 		x := pooled[s*h : (s+1)*h]
 		first, _, n := r.span(s)
-		r.poolSequence(x, r.hidden[first*h:(first+n)*h])
+		r.poolSequence(x, r.hidden[first*h:(first+n)*h], r.keepsLength(s))
 	}
-	r.weights.finish(w, r.sequences, pooled, r.outputs)
+	r.finish(w, 0, r.sequences, pooled, r.outputs)
 	w.stop(stageHead)
 }
 
+// keepsLength tells whether the embedding of a sequence is not to be scaled.
+func (r *run) keepsLength(s int) bool {
+	return !r.weights.sentence.Normalize || r.unscaled != nil && r.unscaled[s]
+}
+
 // poolSequence sets x to what a sequence's hidden states are pooled to.
-func (r *run) poolSequence(x, hidden []float32) {
+func (r *run) poolSequence(x, hidden []float32, keepLength bool) {
 	h, s := len(x), &r.weights.sentence
 	if s.Pooling == checkpoints.MaxPooling {
 		copy(x, hidden)
@@ -126,7 +139,7 @@ func (r *run) poolSequence(x, hidden []float32) {
 	for t := 0; t < len(hidden); t += h {
 		kernels.Add(x, x, hidden[t:t+h])
 	}
-	if s.Normalize && len(s.Dense) == 0 {
+	if !keepLength && len(s.Dense) == 0 {
 		return // the divisor cancels out
 	}
 	divisor := float64(len(hidden) / h)
@@ -138,9 +151,10 @@ func (r *run) poolSequence(x, hidden []float32) {
 	}
 }
 
-// finish makes m embeddings of what was pooled: dense layers and unit length. It
-// may do so in place where there are no dense layers.
-func (w *weights) finish(k *worker, m int, pooled, out []float32) {
+// finish makes the embeddings of the sequences [lo, hi) of what was pooled: dense
+// layers and unit length. It may do so in place where there are no dense layers.
+func (r *run) finish(k *worker, lo, hi int, pooled, out []float32) {
+	w, m := r.weights, hi-lo
 	x, width := pooled, w.config.HiddenSize
 	for i, d := range w.dense {
 		y := out
@@ -154,11 +168,10 @@ func (w *weights) finish(k *worker, m int, pooled, out []float32) {
 	if len(w.dense) == 0 {
 		copy(out, pooled)
 	}
-	if !w.sentence.Normalize {
-		return
-	}
-	for row := range slices.Chunk(out[:m*width], width) {
-		normalize(row)
+	for s := lo; s < hi; s++ {
+		if !r.keepsLength(s) {
+			normalize(out[(s-lo)*width : (s-lo+1)*width])
+		}
 	}
 }
 

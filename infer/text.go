@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/head"
@@ -19,6 +20,9 @@ type Input struct {
 	// Choices are the second texts between which a multiple choice decides, in
 	// place of Pair.
 	Choices []string
+	// IDs are token ids, special tokens included, in place of the text. A model that
+	// labels words does not take them.
+	IDs []int32
 }
 
 // Prediction is the answer to one Input.
@@ -59,6 +63,31 @@ type textBuffers struct {
 	words        [][]int32 // first token of each word of an input, counted from its own start
 	rows         []int32   // of masks
 	outputs      []float32 // logits or embeddings
+	reading
+}
+
+// reading is how a call reads texts.
+type reading struct {
+	tokenizer *tokenize.Tokenizer
+	config    checkpoints.Config // of a classifier, where there are embeddings, which have no head
+	prompt    string
+	options   tokenize.Options
+	whole     bool // refuse what is too long
+	padTo     int
+}
+
+func (w *weights) reading(tokenizer *tokenize.Tokenizer, o *Options, call *Call) (reading, error) {
+	r := reading{tokenizer, w.config, w.prompt, tokenize.Options{MaxLength: o.MaxLength, Cut: call.Cut}, call.Whole, o.PadTo}
+	if w.embedding != "" {
+		r.config.Head, r.config.Pairs = head.SingleLabel, false
+	}
+	r.options.Offsets = r.config.Head.Subject() == head.Words
+	if call.Prompt == "" {
+		return r, nil
+	}
+	var err error
+	r.prompt, err = w.promptOf(call.Prompt)
+	return r, err
 }
 
 // Predict tokenizes and classifies texts. Texts longer than Options.MaxLength
@@ -76,7 +105,7 @@ func (e *Engine) Predict(ctx context.Context, inputs []Input) ([]Prediction, err
 		_, _, _, _, mask := tokenizer.Special()
 		compute = e.fill(ctx, mask)
 	}
-	return e.weights.classify(&e.text, &e.options, inputs, compute)
+	return e.weights.classify(&e.text, &e.options, new(Call), inputs, compute)
 }
 
 // Embed tokenizes texts, as Predict does, after Options.Prompt, and returns an
@@ -86,7 +115,7 @@ func (e *Engine) Predict(ctx context.Context, inputs []Input) ([]Prediction, err
 func (e *Engine) Embed(ctx context.Context, inputs []Input) ([][]float32, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.weights.embed(&e.text, &e.options, inputs, e.answer(ctx))
+	return e.weights.embed(&e.text, &e.options, new(Call), inputs, e.answer(ctx))
 }
 
 // answer finds the outputs of the texts in t, with the engine locked.
@@ -103,12 +132,12 @@ func (e *Engine) answer(ctx context.Context) func(t *textBuffers) error {
 	}
 }
 
-func (w *weights) classify(t *textBuffers, o *Options, inputs []Input, compute func(*textBuffers) error) ([]Prediction, error) {
+func (w *weights) classify(t *textBuffers, o *Options, call *Call, inputs []Input, compute func(*textBuffers) error) ([]Prediction, error) {
 	if w.embedding != "" {
 		return nil, fmt.Errorf("%w: an engine with Options.Embedding gives no predictions", ErrOption)
 	}
 	predictions := make([]Prediction, 0, len(inputs))
-	err := w.batches(t, o, inputs, func() error {
+	err := w.batches(t, o, call, inputs, func() error {
 		err := compute(t)
 		if err == nil {
 			predictions = w.answers(predictions, t, inputs[len(predictions):][:len(t.ends)])
@@ -121,12 +150,12 @@ func (w *weights) classify(t *textBuffers, o *Options, inputs []Input, compute f
 	return predictions, nil
 }
 
-func (w *weights) embed(t *textBuffers, o *Options, inputs []Input, compute func(*textBuffers) error) ([][]float32, error) {
+func (w *weights) embed(t *textBuffers, o *Options, call *Call, inputs []Input, compute func(*textBuffers) error) ([][]float32, error) {
 	if w.embedding == "" {
 		return nil, fmt.Errorf("%w: embeddings need Options.Embedding", ErrOption)
 	}
 	embeddings := make([][]float32, 0, len(inputs))
-	err := w.batches(t, o, inputs, func() error {
+	err := w.batches(t, o, call, inputs, func() error {
 		err := compute(t)
 		if err == nil {
 			embeddings = slices.AppendSeq(embeddings, slices.Chunk(slices.Clone(t.outputs), w.outputs))
@@ -140,19 +169,28 @@ func (w *weights) embed(t *textBuffers, o *Options, inputs []Input, compute func
 }
 
 // batches tokenizes inputs into batches, each of which compute takes from t.
-func (w *weights) batches(t *textBuffers, o *Options, inputs []Input, compute func() error) error {
+func (w *weights) batches(t *textBuffers, o *Options, call *Call, inputs []Input, compute func() error) error {
 	tokenizer, err := w.tokenizer()
 	if err != nil {
 		return err
 	}
+	if t.reading, err = w.reading(tokenizer, o, call); err != nil {
+		return err
+	}
 	for done := 0; done < len(inputs); {
-		n, err := t.encode(tokenizer, w, o, inputs[done:], done)
+		began := time.Now()
+		n, err := t.encode(inputs[done:], done)
+		call.Tokens += len(t.ids)
+		call.Tokenize += time.Since(began)
 		if err != nil {
 			return err
 		}
 		if err := compute(); err != nil {
 			var unfit *InputError
 			if errors.As(err, &unfit) {
+				if i, _ := slices.BinarySearch(t.ends, unfit.Sequence+1); inputs[done+i].IDs != nil {
+					return fmt.Errorf("infer: input %d: %w", done+i, err)
+				}
 				return fmt.Errorf("inputs %d to %d: the tokenizer does not fit the model: %w", done, done+n-1, err)
 			}
 			var number *NotFiniteError
@@ -169,11 +207,11 @@ func (w *weights) batches(t *textBuffers, o *Options, inputs []Input, compute fu
 
 // encode tokenizes inputs until a batch is full, and returns how many. first is
 // the number of inputs before.
-func (t *textBuffers) encode(tokenizer *tokenize.Tokenizer, w *weights, o *Options, inputs []Input, first int) (n int, err error) {
+func (t *textBuffers) encode(inputs []Input, first int) (n int, err error) {
 	t.ids, t.typeIDs, t.offsets = t.ids[:0], t.typeIDs[:0], append(t.offsets[:0], 0)
 	t.ends, t.words = t.ends[:0], t.words[:0]
-	for n < len(inputs) && (n == 0 || len(t.offsets)*t.longest(o.PadTo) <= textTokens) {
-		if err := t.input(tokenizer, w, o, &inputs[n]); err != nil {
+	for n < len(inputs) && (n == 0 || len(t.offsets)*t.longest(t.padTo) <= textTokens) {
+		if err := t.input(&inputs[n]); err != nil {
 			return 0, fmt.Errorf("infer: input %d: %w", first+n, err)
 		}
 		t.ends = append(t.ends, len(t.offsets)-1)
@@ -191,8 +229,12 @@ func CheckInput(c checkpoints.Config, in *Input) error {
 		return fmt.Errorf("%w: the model decides between choices, expected a text and Choices", ErrOption)
 	case !choice && len(in.Choices) > 0:
 		return fmt.Errorf("%w: the model does not decide between choices", ErrOption)
-	case c.NeedsPair() && !in.pair():
+	case c.NeedsPair() && !in.pair() && in.IDs == nil:
 		return fmt.Errorf("%w: the model was trained on pairs of texts, found one text, expected a Pair too", ErrOption)
+	case in.IDs != nil && (in.Text != "" || in.pair()):
+		return fmt.Errorf("%w: token ids beside a text", ErrOption)
+	case in.IDs != nil && c.Head.Subject() == head.Words:
+		return fmt.Errorf("%w: the model labels the words of a text, found token ids", ErrOption)
 	case c.Head.Subject() == head.Words && in.pair():
 		return fmt.Errorf("%w: the model labels the words of one text, found a pair", ErrOption)
 	}
@@ -203,45 +245,55 @@ func CheckInput(c checkpoints.Config, in *Input) error {
 func (in *Input) pair() bool { return in.HasPair || in.Pair != "" }
 
 // input tokenizes an input, one sequence for each choice where there are any.
-func (t *textBuffers) input(tokenizer *tokenize.Tokenizer, w *weights, options *Options, in *Input) error {
-	config := w.config
-	if w.embedding != "" { // which has no head
-		config.Head, config.Pairs = head.SingleLabel, false
-	}
-	if err := CheckInput(config, in); err != nil {
+func (t *textBuffers) input(in *Input) error {
+	if err := CheckInput(t.config, in); err != nil {
 		return err
 	}
-	tokens := config.Head.Subject() == head.Words
-	o := tokenize.Options{MaxLength: options.MaxLength, Offsets: tokens}
 	switch {
+	case in.IDs != nil:
+		e := &t.encoding
+		e.IDs, e.TypeIDs, e.Whole = append(e.IDs[:0], in.IDs...), e.TypeIDs[:0], len(in.IDs)
+		for range in.IDs {
+			e.TypeIDs = append(e.TypeIDs, 0)
+		}
+		if len(in.IDs) > t.options.MaxLength {
+			return t.tooLong()
+		}
 	case len(in.Choices) > 0:
 		for _, c := range in.Choices {
-			if err := tokenizer.EncodePair(&t.encoding, in.Text, c, o); err != nil {
+			if err := t.pair(in.Text, c); err != nil {
 				return err
 			}
-			t.sequence(w.config.TypeVocabSize)
 		}
 		return nil
 	case in.pair():
-		if err := tokenizer.EncodePair(&t.encoding, w.prompt+in.Text, in.Pair, o); err != nil {
-			return err
-		}
+		return t.pair(t.prompt+in.Text, in.Pair)
 	default:
-		if err := tokenizer.Encode(&t.encoding, w.prompt+in.Text, o); err != nil {
+		if err := t.tokenizer.Encode(&t.encoding, t.prompt+in.Text, t.options); err != nil {
 			return err
 		}
 	}
-	if tokens {
+	if t.options.Offsets {
 		t.words = append(t.words, tokenize.FirstTokens(nil, t.encoding.Offsets, tokenize.Words(nil, in.Text)))
 	}
-	t.sequence(w.config.TypeVocabSize)
-	return nil
+	return t.sequence()
+}
+
+// pair tokenizes a pair of texts.
+func (t *textBuffers) pair(a, b string) error {
+	if err := t.tokenizer.EncodePair(&t.encoding, a, b, t.options); err != nil {
+		return err
+	}
+	return t.sequence()
 }
 
 // sequence appends what was encoded last.
-func (t *textBuffers) sequence(types int) {
+func (t *textBuffers) sequence() error {
+	if t.whole && t.encoding.Whole > len(t.encoding.IDs) {
+		return t.tooLong()
+	}
 	t.ids = append(t.ids, t.encoding.IDs...)
-	if types > 1 {
+	if t.config.TypeVocabSize > 1 {
 		t.typeIDs = append(t.typeIDs, t.encoding.TypeIDs...)
 	} else {
 		for range t.encoding.IDs {
@@ -249,6 +301,11 @@ func (t *textBuffers) sequence(types int) {
 		}
 	}
 	t.offsets = append(t.offsets, int32(len(t.ids)))
+	return nil
+}
+
+func (t *textBuffers) tooLong() error {
+	return &LengthError{Tokens: t.encoding.Whole, Most: t.options.MaxLength}
 }
 
 // longest is the number of tokens to expect of one more sequence.

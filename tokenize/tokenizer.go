@@ -13,6 +13,7 @@ package tokenize
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -31,6 +32,8 @@ type Encoding struct {
 	// that no text stands behind, and those of the second text of a pair count
 	// from its own start.
 	Offsets [][2]int32
+	// Whole is the number of tokens that there would be without a maximum length.
+	Whole int
 
 	a, b pieces
 	word wordBuffer
@@ -42,9 +45,25 @@ type Options struct {
 	// included. Of a pair, tokens are taken from the end of the longer text
 	// (Hugging Face's longest_first). 0 means no limit.
 	MaxLength int
+	// Cut is the end at which a text that is too long loses tokens.
+	Cut Side
 	// Offsets asks for the character offsets.
 	Offsets bool
 }
+
+// ErrText says that a text cannot be encoded.
+var ErrText = errors.New("the text holds what has no token")
+
+// Side is an end of a text.
+type Side uint8
+
+// Ends of a text. The zero value is the one that the tokenizer's files name
+// (truncation_side), and the right one where they name none.
+const (
+	OfFiles Side = iota
+	Left
+	Right
+)
 
 // pieces are the tokens of one text, before the special tokens are added.
 type pieces struct {
@@ -113,8 +132,9 @@ func (t *Tokenizer) Encode(e *Encoding, text string, o Options) error {
 	n := min(len(e.a.ids), room)
 	e.reset()
 	e.special(t.frame.before, 0, o)
-	e.text(&e.a, n, t.cutLeft, t.trim, 0, o)
+	e.text(&e.a, n, t.keepsEnd(o), t.trim, 0, o)
 	e.special(t.frame.after, 0, o)
+	e.Whole = len(e.IDs) - n + len(e.a.ids)
 	return nil
 }
 
@@ -138,11 +158,17 @@ func (t *Tokenizer) EncodePair(e *Encoding, a, b string, o Options) error {
 	na, nb := longestFirst(len(e.a.ids), len(e.b.ids), room)
 	e.reset()
 	e.special(t.frame.before, 0, o)
-	e.text(&e.a, na, t.cutLeft, t.trim, 0, o)
+	e.text(&e.a, na, t.keepsEnd(o), t.trim, 0, o)
 	e.special(t.frame.between, 0, o)
-	e.text(&e.b, nb, t.cutLeft, t.trim, t.frame.typeB, o)
+	e.text(&e.b, nb, t.keepsEnd(o), t.trim, t.frame.typeB, o)
 	e.special(t.frame.after, t.frame.typeB, o)
+	e.Whole = len(e.IDs) - na - nb + len(e.a.ids) + len(e.b.ids)
 	return nil
+}
+
+// keepsEnd tells whether texts that are too long lose their beginning.
+func (t *Tokenizer) keepsEnd(o Options) bool {
+	return o.Cut == Left || o.Cut == OfFiles && t.cutLeft
 }
 
 // room returns the number of tokens that are left for the texts.
@@ -259,7 +285,7 @@ func (t *Tokenizer) splitNormalized(p *pieces, w *wordBuffer, m *wordPiece, text
 // addAdded appends an added token, which stands in the text as written.
 func (t *Tokenizer) addAdded(p *pieces, token *addedToken, written []byte, start, end int32) error {
 	if token.absent {
-		return fmt.Errorf("the text holds %s, a special token that the vocabulary lacks", token.text)
+		return fmt.Errorf("%w: %s, a special token that the vocabulary lacks", ErrText, token.text)
 	}
 	p.add(token.id, start, end)
 	if t.trim.on && p.want {
