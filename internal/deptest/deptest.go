@@ -12,6 +12,17 @@ import (
 // given top-level folders and internal, and neither Gorgonia nor what takes cgo.
 func Only(t *testing.T, folders ...string) {
 	t.Helper()
+	only(t, []string{"net", "os/user"}, folders) // which take cgo
+}
+
+// OnlyWithNet is Only for a package that needs the network.
+func OnlyWithNet(t *testing.T, folders ...string) {
+	t.Helper()
+	only(t, nil, folders)
+}
+
+func only(t *testing.T, never, folders []string) {
+	t.Helper()
 	goCommand, err := exec.LookPath("go")
 	if err != nil {
 		t.Skip("no go command")
@@ -22,7 +33,7 @@ func Only(t *testing.T, folders ...string) {
 	}
 	const module = "github.com/skive-ml/skive/"
 	for _, p := range strings.Fields(string(out)) {
-		if strings.HasPrefix(p, "gorgonia.org/") || p == "net" || p == "os/user" { // the last two take cgo
+		if strings.HasPrefix(p, "gorgonia.org/") || slices.Contains(never, p) {
 			t.Errorf("imports %s", p)
 		}
 		path, ours := strings.CutPrefix(p, module)

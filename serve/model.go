@@ -1,0 +1,187 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/head"
+	"github.com/skive-ml/skive/infer"
+)
+
+// model is a name and what is served under it at the moment.
+type model struct {
+	options Model
+	server  *Server
+
+	loading sync.Mutex // held while a version is opened
+	mu      sync.RWMutex
+	current *version // nil where there is none
+	count   int      // of versions so far
+}
+
+// version is an opened model. It is closed when it was replaced and nobody uses it
+// any more.
+type version struct {
+	model  *model
+	number string
+	pool   *infer.Pool
+	config checkpoints.Config
+	task   task
+	users  sync.WaitGroup
+}
+
+// task is what a model does.
+type task string
+
+const (
+	embeds   task = "embedding"
+	classes  task = "classifier" // of texts
+	scores   task = "reranker"   // one number for each text or pair, which is its class, too
+	words    task = "token classifier"
+	chooses  task = "multiple choice"
+	anything task = ""
+)
+
+// can tells whether a model of task t answers what asks for another.
+func (t task) can(asked task) bool {
+	switch asked {
+	case anything:
+		return true
+	case classes:
+		return t == classes || t == scores || t == words
+	}
+	return t == asked
+}
+
+func taskOf(p *infer.Pool) task {
+	kind := p.Config().Head
+	switch {
+	case p.Options().Embedding != "":
+		return embeds
+	case kind.Subject() == head.Words:
+		return words
+	case kind.Subject() == head.Choices:
+		return chooses
+	case kind.OneNumber():
+		return scores
+	}
+	return classes
+}
+
+// load opens what the model's path holds now, computes with it, and puts it in the
+// place of what was there, which is closed once its requests are answered.
+func (m *model) load() error {
+	m.loading.Lock()
+	defer m.loading.Unlock()
+	began := time.Now()
+	v, err := m.open()
+	if err != nil {
+		return fmt.Errorf("model %q: %w", m.options.Name, err)
+	}
+	m.count++
+	v.number = strconv.Itoa(m.count)
+	m.server.log.Info("model loaded", "model", m.options.Name, "version", v.number, "path", m.options.Path, "task", string(v.task), "seconds", time.Since(began).Seconds())
+	for _, note := range v.pool.Notes() {
+		m.server.log.Warn("note on the model", "model", m.options.Name, "note", note)
+	}
+	return m.replace(v)
+}
+
+// replace puts a version, or none, in the place of the current one and closes that.
+func (m *model) replace(v *version) error {
+	m.mu.Lock()
+	old := m.current
+	m.current = v
+	m.mu.Unlock()
+	if old == nil {
+		return nil
+	}
+	old.users.Wait()
+	return old.pool.Close()
+}
+
+// acquire returns the current version, which stays open until it is released.
+func (m *model) acquire() (*version, bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.current == nil {
+		return nil, false
+	}
+	m.current.users.Add(1)
+	return m.current, true
+}
+
+func (v *version) release() { v.users.Done() }
+
+// task is that of the current version.
+func (m *model) task() (task, bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.current == nil {
+		return anything, false
+	}
+	return m.current.task, true
+}
+
+func (m *model) open() (*version, error) {
+	embedding, err := m.embedding()
+	if err != nil {
+		return nil, err
+	}
+	pool, err := infer.OpenPool(m.options.Path, m.server.options.pool(&m.options, embedding))
+	if err != nil {
+		return nil, err
+	}
+	v := &version{model: m, pool: pool, config: pool.Config(), task: taskOf(pool)}
+	if err := v.warm(); err != nil {
+		return nil, errors.Join(err, pool.Close())
+	}
+	return v, nil
+}
+
+// embedding is the kind of embeddings that the model gives, "" for none.
+func (m *model) embedding() (string, error) {
+	if m.options.Embedding != "" {
+		return m.options.Embedding, nil
+	}
+	c, err := checkpoints.OpenUnverified(m.options.Path)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	switch {
+	case c.Config.Sentence != nil:
+		return infer.OfModel, nil
+	case !c.HasHead():
+		return "", fmt.Errorf("%s has neither a classifier nor a modules.json, expected an embedding for it: %s or %s", m.options.Path, infer.Mean, infer.CLS)
+	}
+	return "", nil
+}
+
+// warm computes texts of the longest and the shortest kind with every instance, so that
+// buffers have grown and the tokenizer is there before the first request.
+func (v *version) warm() error {
+	if _, err := v.pool.Tokenizer(); err != nil && !errors.Is(err, infer.ErrNoTokenizer) { // a client may have one
+		return err
+	}
+	o := v.pool.Options()
+	ids := make([]int32, o.MaxLength)
+	errs := make([]error, o.Instances)
+	var group sync.WaitGroup
+	for i := range errs {
+		group.Go(func() {
+			for _, n := range []int{len(ids), 1} {
+				if _, err := v.pool.PredictTokens(context.Background(), nil, ids[:n], nil, []int32{0, int32(n)}); err != nil {
+					errs[i] = err
+				}
+			}
+		})
+	}
+	group.Wait()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,183 @@
+package serve
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/settings"
+)
+
+// Options configure a Server. Zero stands for the default in every field.
+type Options struct {
+	// Models are what is served. Where a request names no model, it goes to the
+	// first that can do what it asks for.
+	Models []Model
+	// Threads is how many batches a model computes at the same time, of one thread
+	// each; 0 stands for the number of cores.
+	Threads int
+	// MaxConcurrent is how many inputs may be under way; requests beyond that are
+	// refused with 429. 0 stands for 512.
+	MaxConcurrent int
+	// MaxClientBatch is how many inputs a request may have; 0 stands for 32.
+	MaxClientBatch int
+	// MaxBatchTokens is how many tokens are computed together; 0 stands for
+	// infer.PoolOptions' number.
+	MaxBatchTokens int
+	// MaxBody is the size of a request's body; 0 stands for 2 MB.
+	MaxBody settings.Bytes
+	// Timeout is how long a request may take before it is answered with 504; 0 stands for 30 s.
+	Timeout Duration
+	// RefuseLong refuses texts that are too long for a model where the request does
+	// not say whether to cut them.
+	RefuseLong bool
+	// APIKeys are the keys one of which a request must bear; without any, all may ask.
+	APIKeys List
+	// CORS are the origins whose pages may ask, "*" for all.
+	CORS List
+	// Log gets a line for each request, and for what becomes of the models; nil stands for none.
+	Log *slog.Logger
+}
+
+// Model is a model that is served.
+type Model struct {
+	// Name is what requests call it.
+	Name string
+	// Path is what infer.OpenPool reads.
+	Path string
+	// Embedding, Prompt, DType and MaxLength are those of infer.Options. An encoder
+	// whose files say how it makes embeddings (infer.OfModel) needs no Embedding.
+	Embedding, Prompt, DType string
+	MaxLength                int
+}
+
+// Defaults returns the options with which a server works that is given none.
+func Defaults() Options {
+	var o Options
+	o.fill()
+	return o
+}
+
+func (o *Options) fill() {
+	orElse(&o.MaxConcurrent, 512)
+	orElse(&o.MaxClientBatch, 32)
+	orElse(&o.MaxBody, 2_000_000)
+	orElse(&o.Timeout, Duration(30*time.Second))
+}
+
+func orElse[T comparable](x *T, otherwise T) {
+	var zero T
+	if *x == zero {
+		*x = otherwise
+	}
+}
+
+// Validate reports the first setting that is not usable, as a *settings.Error.
+func (o *Options) Validate() error {
+	if err := o.Settings().Check(); err != nil {
+		return err
+	}
+	if len(o.Models) == 0 {
+		return settings.Errorf("Models", "there are none, expected at least one")
+	}
+	names := map[string]bool{}
+	for i := range o.Models {
+		m := &o.Models[i]
+		if err := m.Settings().Check(); err != nil {
+			return settings.In(fmt.Sprintf("Models[%d]", i), err)
+		}
+		if names[m.Name] {
+			return settings.Errorf(fmt.Sprintf("Models[%d].Name", i), "%q is the name of two models", m.Name)
+		}
+		names[m.Name] = true
+	}
+	return nil
+}
+
+// Settings is the table of the options.
+func (o *Options) Settings() settings.Table {
+	const positive = "a positive number"
+	return settings.Table{
+		{Name: "max-concurrent", Field: "MaxConcurrent", Value: &o.MaxConcurrent, NotZero: true,
+			Doc:  "`INPUTS` under way at most; more are refused with 429",
+			Want: settings.Unless(o.MaxConcurrent >= o.MaxClientBatch && o.MaxConcurrent > 0, "at least the largest request, %d inputs", o.MaxClientBatch)},
+		{Name: "max-client-batch", Field: "MaxClientBatch", Value: &o.MaxClientBatch, NotZero: true,
+			Doc: "`INPUTS` of a request at most", Want: settings.Unless(o.MaxClientBatch > 0, positive)},
+		{Name: "max-batch-tokens", Field: "MaxBatchTokens", Value: &o.MaxBatchTokens, NotZero: true,
+			Doc: "`TOKENS` that are computed together at most (default 512)", Want: settings.Unless(o.MaxBatchTokens >= 0, positive)},
+		{Name: "max-body", Field: "MaxBody", Value: &o.MaxBody,
+			Doc: "`SIZE` of a request's body at most", Want: settings.Unless(o.MaxBody > 0, "a size such as 2M")},
+		{Name: "timeout", Field: "Timeout", Value: &o.Timeout,
+			Doc: "`TIME` that a request may take, such as 30s, before it is answered with 504", Want: settings.Unless(o.Timeout > 0, "a positive time")},
+		{Name: "refuse-long", Field: "RefuseLong", Value: &o.RefuseLong,
+			Doc: "refuse texts that are too long for the model, where a request does not ask that they be cut"},
+		{Name: "api-key", Field: "APIKeys", Value: &o.APIKeys,
+			Doc: "`KEYS`, with commas between them, one of which a request must bear (better set by the environment or a file)"},
+		{Name: "cors", Field: "CORS", Value: &o.CORS,
+			Doc: "`ORIGINS` whose pages may ask, with commas between them, * for all"},
+	}
+}
+
+// Settings is the table of a model.
+func (m *Model) Settings() settings.Table {
+	return settings.Table{
+		{Name: "name", Field: "Name", Value: &m.Name, Doc: "`NAME` by which requests call it",
+			Want: settings.Unless(m.Name != "", "a name")},
+		{Name: "path", Field: "Path", Value: &m.Path, Doc: "`MODEL`", Want: settings.Unless(m.Path != "", "a model's path")},
+		{Name: "embedding", Field: "Embedding", Value: &m.Embedding,
+			Doc: "mean, cls or model: embeddings instead of labels (default model where the model's modules.json says how)"},
+		{Name: "prompt", Field: "Prompt", Value: &m.Prompt,
+			Doc: "`NAME` of the model's prompt to put before each text, none for none (default its default_prompt_name)"},
+		{Name: "dtype", Field: "DType", Value: &m.DType, Doc: "f32, fp16, bf16 or int8 (default as stored)"},
+		{Name: "max-length", Field: "MaxLength", Value: &m.MaxLength, NotZero: true,
+			Doc:  "`TOKENS` that a text may have (default the model's maximum, for embeddings its max_seq_length)",
+			Want: settings.Unless(m.MaxLength >= 0, "a positive number")},
+	}
+}
+
+// pool is how a model is opened.
+func (o *Options) pool(m *Model, embedding string) infer.PoolOptions {
+	return infer.PoolOptions{
+		Options:   infer.Options{Embedding: embedding, Prompt: m.Prompt, DType: m.DType, MaxLength: m.MaxLength},
+		Instances: o.Threads, MaxBatch: o.MaxBatchTokens, MaxQueue: o.MaxConcurrent,
+	}
+}
+
+// Duration is a time whose text is such as "30s".
+type Duration time.Duration
+
+// String is the text of the time.
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// MarshalText and UnmarshalText write and read a time as String does.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+func (d *Duration) UnmarshalText(text []byte) error {
+	t, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is no time, expected one such as 30s", text)
+	}
+	*d = Duration(t)
+	return nil
+}
+
+// List is a list of words whose text has commas between them.
+type List []string
+
+// String is the text of the list.
+func (l List) String() string { return strings.Join(l, ",") }
+
+// MarshalText and UnmarshalText write and read a list as String does.
+func (l List) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+
+func (l *List) UnmarshalText(text []byte) error {
+	*l = nil
+	for word := range strings.SplitSeq(string(text), ",") {
+		if word = strings.TrimSpace(word); word != "" {
+			*l = append(*l, word)
+		}
+	}
+	return nil
+}

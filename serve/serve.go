@@ -1,0 +1,97 @@
+// Package serve answers for models over HTTP, in the dialects that clients, probes
+// and dashboards of the field speak: Hugging Face's text-embeddings-inference (TEI)
+// and OpenAI's embeddings, with the rerank requests of Cohere and Jina.
+//
+// A Server is an http.Handler to mount in a program's own mux. Each of its models is an
+// infer.Pool: what requests of all protocols wait for is packed into batches
+// without padding, and an answer does not depend on what it was computed with, to the
+// bit. Package infer links nothing of this package.
+package serve
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Server serves models by name. It is an http.Handler, and safe for concurrent use.
+type Server struct {
+	options Options
+	log     *slog.Logger
+	mux     *http.ServeMux
+	keys    []key
+	models  []*model // in the order of Options.Models
+	started time.Time
+
+	waiting  atomic.Int64 // inputs under way
+	loaded   atomic.Bool
+	draining atomic.Bool
+	closing  context.Context // ends with Close
+	close    context.CancelFunc
+	closed   sync.Once
+}
+
+// New returns a server without models: it answers probes, and 503 to everything
+// else, until Load has returned. An option that cannot be carried out is a *settings.Error.
+func New(o Options) (*Server, error) {
+	o.fill()
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{options: o, log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), keys: keysOf(o.APIKeys), started: time.Now()}
+	s.closing, s.close = context.WithCancel(context.Background())
+	for i := range o.Models {
+		s.models = append(s.models, &model{options: o.Models[i], server: s})
+	}
+	s.mux = http.NewServeMux()
+	s.routes()
+	return s, nil
+}
+
+// Load opens the models and computes a few inputs with each, after which the server
+// is ready. The first model that cannot be opened is the error.
+func (s *Server) Load(ctx context.Context) error {
+	for _, m := range s.models {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := m.load(); err != nil {
+			return err
+		}
+	}
+	s.loaded.Store(true)
+	return nil
+}
+
+// ready tells whether requests are answered.
+func (s *Server) ready() bool { return s.loaded.Load() && !s.draining.Load() }
+
+// Drain makes the server not ready, so that balancers send it nothing new. It goes
+// on answering; http.Server.Shutdown waits for what is under way.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// Close waits for requests under way, refuses others with 503, and closes the models.
+func (s *Server) Close() error {
+	s.Drain()
+	var errs []error
+	s.closed.Do(func() {
+		s.close()
+		for _, m := range s.models {
+			errs = append(errs, m.replace(nil))
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// ServeHTTP answers a request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.cors(w, r) {
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
