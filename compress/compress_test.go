@@ -689,20 +689,26 @@ func TestRecipeErrorsNameTheSetting(t *testing.T) {
 func TestLabelsOfTheModelHold(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "data.csv")
-	if err := os.WriteFile(file, []byte("text,label\ngood food,positive\nbad food,negative\n"), 0o666); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct{ model, want []string }{
-		{[]string{"positive", "negative"}, []string{"positive", "negative"}},
-		{[]string{"LABEL_0", "LABEL_1"}, []string{"negative", "positive"}},
+	const names, numbers = "text,label\ngood food,positive\nbad food,negative\n", "text,label\ngood food,1\nbad food,0\n"
+	for _, c := range []struct {
+		model, want []string
+		content     string
+		said        string
+	}{
+		{[]string{"positive", "negative"}, []string{"positive", "negative"}, names, ""},
+		{[]string{"LABEL_0", "LABEL_1"}, []string{"negative", "positive"}, names, "the model's labels LABEL_0, LABEL_1 say nothing and are taken for negative, positive, in this order\n"},
+		{[]string{"positive", "negative"}, []string{"positive", "negative"}, numbers, "numbers in the place of labels are taken for the model's classes: 0 positive, 1 negative\n"},
 	} {
+		if err := os.WriteFile(file, []byte(c.content), 0o666); err != nil {
+			t.Fatal(err)
+		}
 		m := checkpoints.InitBERT(checkpoints.Config{
 			ModelType: "bert", VocabSize: 8, MaxPositions: 8, TypeVocabSize: 2, HiddenSize: 4, HeadDim: 2,
 			Layers: []checkpoints.LayerSize{{Heads: 2, Intermediate: 4}}, Activation: "gelu", LayerNormEps: 1e-12,
 			InitializerRange: 0.02, Labels: c.model,
 		}, 1)
 		m.Tokenizer = map[string][]byte{"vocab.txt": []byte("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\nbad\nfood\n")}
-		path := filepath.Join(dir, c.model[0])
+		path := filepath.Join(t.TempDir(), c.model[0])
 		if err := m.SaveHF(path); err != nil {
 			t.Fatal(err)
 		}
@@ -711,8 +717,8 @@ func TestLabelsOfTheModelHold(t *testing.T) {
 		if err := r.load(); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := said.String() == "the model's labels LABEL_0, LABEL_1 say nothing and are taken for negative, positive, in this order\n", c.model[0] == "LABEL_0"; got != want {
-			t.Errorf("a model of %v: said %q", c.model, said.String())
+		if said.String() != c.said {
+			t.Errorf("a model of %v: said %q, want %q", c.model, said.String(), c.said)
 		}
 		defer r.teacher.Close()
 		if !slices.Equal(r.train.Task.Labels, c.want) || !slices.Equal(r.dev.Task.Labels, c.want) {

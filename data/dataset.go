@@ -40,6 +40,10 @@ type Dataset struct {
 	// Skipped counts the records that were left out because the benchmark's own
 	// file says so: no gold label (MNLI, SNLI), broken lines (QQP).
 	Skipped int
+	// Numbered says that labels are numbers of a model's classes, in the order of the
+	// task's labels, which are that model's. Another model may count its classes in
+	// another order, and then the labels say nothing of them.
+	Numbered bool
 
 	encoded *encodings // nil where none is remembered
 }

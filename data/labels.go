@@ -16,9 +16,15 @@ type LabelsError struct {
 	TaskName    string
 	// Reason says what does not fit.
 	Reason string
+	// Numbered says that the data has numbers for labels (Dataset.Numbered), which
+	// count Task, and that the model counts in another order.
+	Numbered bool
 }
 
 func (e *LabelsError) Error() string {
+	if e.Numbered {
+		return fmt.Sprintf("the model's labels are %s, and the data's are numbers in the order %s: %s", ListLabels(e.Model), ListLabels(e.Task), e.Reason)
+	}
 	return fmt.Sprintf("the model's labels are %s, those of the task %q are %s: %s", ListLabels(e.Model), e.TaskName, ListLabels(e.Task), e.Reason)
 }
 
@@ -40,6 +46,8 @@ func ListLabels(labels []string) string {
 // only number the classes say nothing: LABEL_0, LABEL_1, ... or 0, 1, ... of a
 // model stand for the task's labels in their order, and integers of a data set
 // are numbers of the model's classes, unless the model's names are integers, too.
+// Labels that are numbers of another model's classes (Dataset.Numbered) fit where
+// both have one order.
 // The data set is returned as it is where it has no labels by name, and shared
 // where the order is the same. What does not match is a *LabelsError.
 func (ds *Dataset) Relabel(labels []string) (*Dataset, error) {
@@ -50,13 +58,16 @@ func (ds *Dataset) Relabel(labels []string) (*Dataset, error) {
 	if err != nil {
 		return nil, &LabelsError{Model: labels, Task: ds.Task.Labels, TaskName: ds.Task.Name, Reason: err.Error()}
 	}
-	out := *ds
-	out.encoded = nil // other labels
-	out.Task.Labels = slices.Clone(names)
 	same := true
 	for i, to := range order {
 		same = same && i == to
 	}
+	if ds.Numbered && !same {
+		return nil, &LabelsError{Model: labels, Task: ds.Task.Labels, TaskName: ds.Task.Name, Reason: OneOrder, Numbered: true}
+	}
+	out := *ds
+	out.encoded = nil // other labels
+	out.Task.Labels, out.Numbered = slices.Clone(names), ds.Numbers(labels)
 	if same {
 		return &out, nil
 	}
@@ -78,6 +89,16 @@ func (ds *Dataset) Relabel(labels []string) (*Dataset, error) {
 		}
 	}
 	return &out, nil
+}
+
+// OneOrder says what data expects that has numbers for labels.
+const OneOrder = "expected the same order, or names in the data"
+
+// Numbers tells whether labels of the data set are numbers of the classes of a model
+// with these labels, and not names.
+func (ds *Dataset) Numbers(model []string) bool {
+	own := ds.Task.Labels
+	return ds.Numbered || ds.Task.Kind.Named() && len(own) > 0 && integers(own) && !integers(model)
 }
 
 // matchLabels returns the number in a model of each of a task's labels, and what

@@ -88,6 +88,63 @@ func TestRelabel(t *testing.T) {
 	}
 }
 
+// Numbers in the place of names are those of one model's classes: they hold for a model
+// that counts alike, and for no other.
+func TestNumbersOfClasses(t *testing.T) {
+	colours := []string{"red", "green", "blue"}
+	for _, c := range []struct {
+		name, task, content string
+		o                   ReadOptions
+		numbered            bool
+	}{
+		{"integers", "text", `{"text": "a", "label": 1}`, ReadOptions{ModelLabels: colours}, true},
+		{"integers as strings of JSON", "text", `{"text": "a", "label": 1.0}`, ReadOptions{ModelLabels: colours}, true},
+		{"an integer among names", "text", `{"text": "a", "label": "red"}` + "\n" + `{"text": "a", "label": 1}`, ReadOptions{ModelLabels: colours}, true},
+		{"names", "text", `{"text": "a", "label": "Red"}`, ReadOptions{ModelLabels: colours}, false},
+		{"names that are integers", "text", `{"text": "a", "label": 2}`, ReadOptions{ModelLabels: []string{"1", "2"}}, false},
+		{"numbers that count themselves", "text", `{"text": "a", "label": 1}`, ReadOptions{ModelLabels: []string{"0", "1"}}, false},
+		{"the caller's own order", "text", `{"text": "a", "label": 1}`, ReadOptions{Labels: colours, ModelLabels: []string{"a", "b"}}, false},
+		{"the task's order", "sst2", `{"sentence": "a", "label": 1}`, ReadOptions{ModelLabels: []string{"POSITIVE", "NEGATIVE"}}, false},
+		{"classes of words", "tokens", `{"tokens": ["a"], "ner_tags": [2]}`, ReadOptions{ModelLabels: colours}, true},
+		{"several labels", "multilabel", `{"text": "a", "label": [0, 2]}`, ReadOptions{ModelLabels: colours}, true},
+		{"0 or 1 for each label", "multilabel", `{"text": "a", "label": [0, 1, 1]}`, ReadOptions{ModelLabels: colours}, true},
+		{"several names", "multilabel", `{"text": "a", "label": ["red"]}`, ReadOptions{ModelLabels: colours}, false},
+		{"labels that are not read", "text", `{"text": "a", "label": 1}`, ReadOptions{ModelLabels: colours, NoLabels: true}, false},
+		{"a model without names", "text", `{"text": "a", "label": 1}` + "\n" + `{"text": "a", "label": 0}`, ReadOptions{}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ds, err := readContent(t, "x.jsonl", c.task, c.content, c.o)
+			if err != nil || ds.Numbered != c.numbered {
+				t.Fatalf("numbered %v, %v, want %v", ds.Numbered, err, c.numbered)
+			}
+			for model, fits := range map[string]bool{"RED green blue": true, "red green blue violet": true, "blue red green": !c.numbered} {
+				if c.task == "sst2" || len(ds.Task.Labels) != 3 {
+					continue
+				}
+				got, err := ds.Relabel(strings.Fields(model))
+				var e *LabelsError
+				switch {
+				case !fits && (!errors.As(err, &e) || !strings.Contains(err.Error(), "red, green, blue") || !strings.Contains(err.Error(), "blue, red, green") || !strings.Contains(err.Error(), OneOrder)):
+					t.Errorf("%s: %v, want both lists", model, err)
+				case fits && (err != nil || got.Numbered != c.numbered):
+					t.Errorf("%s: %v", model, err)
+				}
+			}
+		})
+	}
+	// Read without a model, they are numbers of the first that they are for.
+	ds, err := readContent(t, "x.jsonl", "text", `{"text": "a", "label": 1}`+"\n"+`{"text": "a", "label": 2}`, ReadOptions{RequireLabels: true})
+	if err == nil {
+		ds, err = ds.Relabel(colours)
+	}
+	if err != nil || !ds.Numbered || ds.Examples[0].Label != 1 {
+		t.Fatalf("%+v, %v", ds, err)
+	}
+	if _, err := ds.Relabel([]string{"blue", "red", "green"}); err == nil || !strings.Contains(err.Error(), OneOrder) {
+		t.Errorf("a second model: %v", err)
+	}
+}
+
 // F1 is that of the label that the benchmark names, whatever its number.
 func TestPositiveLabel(t *testing.T) {
 	mrpc, err := TaskByName("mrpc")

@@ -29,6 +29,10 @@ type ReadOptions struct {
 	// Labels are the class names, in the order of the class indices, for a
 	// task without labels of its own or in place of those.
 	Labels []string
+	// ModelLabels are those of the model that the data is for, in its order. They
+	// are the labels where neither the task nor Labels name any; integers of the
+	// data are then numbers of the model's classes, see Dataset.Numbered.
+	ModelLabels []string
 	// RequireLabels makes an example without a label an error.
 	RequireLabels bool
 	// NoLabels passes over the labels, whatever they are: no example has one. It
@@ -53,6 +57,16 @@ func (e *FileError) Error() string {
 }
 
 func (e *FileError) Unwrap() error { return e.Err }
+
+// A ColumnError tells that a record lacks a column that ReadOptions can name.
+type ColumnError struct {
+	// Option is the field of ReadOptions: TextColumn or LabelColumn.
+	Option string
+	Err    error
+}
+
+func (e *ColumnError) Error() string { return e.Err.Error() }
+func (e *ColumnError) Unwrap() error { return e.Err }
 
 // Read reads a file of a task: the files of GLUE and SuperGLUE as those ship
 // them (TSV and JSONL; quotes in a TSV are literal), or JSONL, JSON, CSV or TSV
@@ -111,6 +125,10 @@ func parse(path, name string, content []byte, task Task, o ReadOptions) (*Datase
 	if len(labels) == 0 {
 		labels = task.Labels
 	}
+	ofModel := len(labels) == 0
+	if ofModel {
+		labels = o.ModelLabels
+	}
 	p := parser{def: &def, o: o, labels: labels}
 	if task.Kind.Named() {
 		p.infer = len(labels) == 0
@@ -162,6 +180,7 @@ func parse(path, name string, content []byte, task Task, o ReadOptions) (*Datase
 		}
 	}
 	ds.Task.Labels = slices.Clone(p.labels)
+	ds.Numbered = ofModel && !p.infer && p.numbered
 	if def.free {
 		ds.Task.Pair = ds.Examples[0].HasPair
 	}
@@ -214,6 +233,9 @@ type parser struct {
 
 	// hot is the length of the lists of labels that have 0 or 1 for each label.
 	hot int
+	// numbered says that a label was given by its number, or by its place in such a
+	// list.
+	numbered bool
 
 	single [1]Example // the last record's, where it makes one
 	made   int        // bytes of the texts of the present record's examples
@@ -266,7 +288,15 @@ func (p *parser) layout(r row) (layout, error) {
 			want = append(want, w)
 		}
 	}
-	return best, fmt.Errorf("expected the columns %s, found %s", strings.Join(want, " or "), quoted(r.names()))
+	err := fmt.Errorf("expected the columns %s, found %s", strings.Join(want, " or "), quoted(r.names()))
+	if _, table := r.(*fields); table {
+		err = fmt.Errorf("%w in the first line, which names the columns", err)
+	}
+	return best, &ColumnError{"TextColumn", err}
+}
+
+func noLabel(column string) error {
+	return &ColumnError{"LabelColumn", fmt.Errorf("the label is missing: expected the column %q", column)}
 }
 
 func quoted(names []string) string {
@@ -323,7 +353,7 @@ func (p *parser) example(r row, line int) (Example, error) {
 func (p *parser) value(c cell, column string) (known int, v float32, err error) {
 	if c.kind == missing || c.kind == plain && c.text == "" {
 		if p.o.RequireLabels {
-			return -1, 0, fmt.Errorf("the label is missing: expected the column %q", column)
+			return -1, 0, noLabel(column)
 		}
 		return -1, 0, nil
 	}
@@ -348,7 +378,7 @@ const labelSeparator = "|"
 func (p *parser) several(c cell, column string, line int) (known int, labels []int32, err error) {
 	if c.kind == missing {
 		if p.o.RequireLabels {
-			return -1, nil, fmt.Errorf("the label is missing: expected the column %q", column)
+			return -1, nil, noLabel(column)
 		}
 		return -1, nil, nil
 	}
@@ -362,6 +392,7 @@ func (p *parser) several(c cell, column string, line int) (known int, labels []i
 	}
 	for i, r := range raw {
 		if p.hot > 0 {
+			p.numbered = true
 			if holds, _ := bit(r); holds {
 				labels = append(labels, int32(i))
 			}
@@ -536,7 +567,7 @@ func (p *parser) label(c cell, column string, line int) (int, error) {
 	switch c.kind {
 	case missing:
 		if p.o.RequireLabels {
-			return -1, fmt.Errorf("the label is missing: expected the column %q", column)
+			return -1, noLabel(column)
 		}
 		return -1, nil
 	case integer:
@@ -569,6 +600,7 @@ func (p *parser) label(c cell, column string, line int) (int, error) {
 		if err != nil || i < 0 || i >= len(p.labels) {
 			return -1, fmt.Errorf("%q: label %s is not a class index from 0 to %d (%s)", column, name, len(p.labels)-1, quoted(p.labels))
 		}
+		p.numbered = p.numbered || !integers(p.labels)
 		return i, nil
 	}
 	i, err := findLabel(p.labels, name)

@@ -26,7 +26,7 @@ func (ds *Dataset) First(n int) *Dataset {
 	if n >= len(ds.Examples) {
 		return ds
 	}
-	part := &Dataset{Task: ds.Task, Examples: ds.Examples[:n]}
+	part := &Dataset{Task: ds.Task, Examples: ds.Examples[:n], Numbered: ds.Numbered}
 	if ds.encoded == nil {
 		return part
 	}

@@ -53,6 +53,19 @@ func columns(teacher, student checkpoints.Config, task []string) ([]int, error) 
 	return from, nil
 }
 
+// checkNumbers reports data whose labels are numbers of classes, for a teacher that
+// counts these in another order than the student: they would say of the result what
+// they do not say of the teacher.
+func (b *builder) checkNumbers(teacher checkpoints.Config) error {
+	for _, ds := range []*data.Dataset{b.examples, b.dev} {
+		if ds != nil && ds.Numbers(teacher.Labels) && ds.Numbers(b.Model.Config.Labels) {
+			return fmt.Errorf("the teacher's labels are %s, the student's %s, and the data's are numbers: %s",
+				data.ListLabels(teacher.Labels), data.ListLabels(b.Model.Config.Labels), data.OneOrder)
+		}
+	}
+	return nil
+}
+
 // permute puts the columns of rows into the order of from.
 func permute(rows []float32, from []int) {
 	row := make([]float32, len(from))
@@ -87,14 +100,17 @@ func (b *builder) student() (*student, error) {
 		return &student{Encoder: e}, err
 	}
 	compared := l.ofLogits()
-	if compared {
-		for _, m := range b.members {
-			from, err := columns(m.Model.Config, cfg, b.labels)
-			if err != nil {
-				return nil, err
-			}
-			b.columns = append(b.columns, from)
+	for _, m := range b.members {
+		from, err := columns(m.Model.Config, cfg, b.labels)
+		if err == nil && from != nil {
+			err = b.checkNumbers(m.Model.Config)
+		} else if !compared {
+			err = nil // of logits that are not read
 		}
+		if err != nil {
+			return nil, err
+		}
+		b.columns = append(b.columns, from)
 	}
 	var s student
 	rows := autograd.Sequences

@@ -120,7 +120,7 @@ func run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, dev
 		Headless:  general,
 		Rescaled:  o.TemperatureSchedule == Linear || o.TemperatureSchedule == Cosine,
 		Build: func(s train.Setup) (train.Objective, error) {
-			b := &builder{Setup: s, o: &o, members: members, general: general, examples: trainSet, labels: trainSet.Task.Labels, cross: cross}
+			b := &builder{Setup: s, o: &o, members: members, general: general, examples: trainSet, dev: devSet, labels: trainSet.Task.Labels, cross: cross}
 			return b.build()
 		},
 	})
@@ -229,6 +229,7 @@ type builder struct {
 	// examples are those of the training set, for teachers that read them
 	// otherwise than the student; cross says that they may be other tokens.
 	examples *data.Dataset
+	dev      *data.Dataset // nil for none
 	cross    bool
 
 	g  *autograd.Graph

@@ -18,6 +18,7 @@ import (
 
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/golden"
@@ -379,6 +380,75 @@ func TestTeacherAndStudentThatDoNotGoTogether(t *testing.T) {
 		if err == nil || !strings.HasPrefix(err.Error(), "distill: "+c.want) {
 			t.Errorf("%s: error %v, want %q", c.name, err, c.want)
 		}
+	}
+}
+
+// Data whose labels are numbers means one thing to all models of a run, or is refused.
+func TestNumbersOfClassesInAnotherOrder(t *testing.T) {
+	labels := func(order string) checkpoints.Config { return checkpoints.Config{Labels: strings.Fields(order)} }
+	text := data.Task{Name: "text", Metric: "accuracy"}
+	numbers := filepath.Join(t.TempDir(), "numbers.csv")
+	names := filepath.Join(t.TempDir(), "names.csv")
+	for path, called := range map[string][]string{numbers: {"0", "1", "2"}, names: {"red", "green", "blue"}} {
+		content := "text,label\n"
+		for i := range 12 {
+			content += fmt.Sprintf("w%d w%d,%s\n", 5+i, 30+i, called[i%3])
+		}
+		if err := os.WriteFile(path, []byte(content), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name                 string
+		first, more, student string // labels; more is of a second teacher, "" for none
+		train, dev           string
+		losses               Losses
+		library              bool // the sets are read without a model
+		refused              bool
+	}{
+		{"one order", "red green blue", "", "red green blue", numbers, numbers, Losses{Soft: 1, Temperature: 1}, false, false},
+		{"names", "blue red green", "", "red green blue", names, names, Losses{Soft: 1, Temperature: 1}, false, false},
+		{"numbers", "blue red green", "", "red green blue", numbers, numbers, Losses{Soft: 1, Temperature: 1}, false, true},
+		{"numbers to measure", "blue red green", "", "red green blue", names, numbers, Losses{Soft: 1, Temperature: 1}, false, true},
+		{"numbers, inner losses", "blue red green", "", "red green blue", numbers, numbers, Losses{Hidden: 1, Hard: 1}, false, true},
+		{"numbers, read without a model", "blue red green", "", "red green blue", numbers, numbers, Losses{Soft: 1, Temperature: 1}, true, true},
+		{"numbers to measure, read without a model", "blue red green", "", "red green blue", names, numbers, Losses{Soft: 1, Temperature: 1}, true, true},
+		{"a second teacher of another order", "red green blue", "green red blue", "red green blue", numbers, numbers, Losses{Soft: 1, Temperature: 1}, false, true},
+		{"a second teacher of another order, names", "red green blue", "green red blue", "red green blue", names, names, Losses{Soft: 1, Temperature: 1}, false, false},
+		{"a student without names", "blue red green", "", "LABEL_0 LABEL_1 LABEL_2", numbers, numbers, Losses{Soft: 1, Temperature: 1}, false, false},
+		{"a second teacher, a student without names", "blue red green", "red green blue", "LABEL_0 LABEL_1 LABEL_2", numbers, numbers, Losses{Soft: 1, Temperature: 1}, false, true},
+		{"a teacher that counts by name", "2 1 0", "", "red green blue", numbers, numbers, Losses{Soft: 1, Temperature: 1}, true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			model := func(order string) *checkpoints.Model {
+				m := golden.Model(t)
+				m.Config.Labels = strings.Fields(order)
+				return m
+			}
+			read := func(path string) *data.Dataset {
+				config := labels(c.first)
+				if c.library {
+					config.Labels = nil
+				}
+				ds, err := evaluate.Read(path, text, config, data.ReadOptions{RequireLabels: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return ds
+			}
+			o := Defaults()
+			o.Losses, o.Steps = c.losses, 1
+			if c.more != "" {
+				o.Ensemble = []Teacher{{Model: model(c.more), Weight: 1}}
+			}
+			_, _, err := Run(t.Context(), model(c.first), model(c.student), read(c.train), read(c.dev), o)
+			switch {
+			case !c.refused && err != nil:
+				t.Error(err)
+			case c.refused && (err == nil || !strings.Contains(err.Error(), data.OneOrder) || strings.Contains(err.Error(), "\n")):
+				t.Errorf("%v, want both lists", err)
+			}
+		})
 	}
 }
 

@@ -67,10 +67,23 @@ func Relabel(set string, ds *data.Dataset, cfg checkpoints.Config, required bool
 	return ds, nil
 }
 
-// Assumed says for which labels of a data set those of a model are taken that only
-// number its classes, and "" where they are names or the data has none.
+// Assumed says what a model and a data set leave to be assumed of their labels: which
+// classes those of the data stand for that are numbers, or for which labels of the
+// data those of the model are taken that only number its classes. It is "" where names
+// meet names.
 func Assumed(cfg checkpoints.Config, ds *data.Dataset) string {
 	named := ds.Task.Labels
+	counted := cfg.Labels
+	if ds.Numbered {
+		counted = named
+	}
+	if ds.Numbers(cfg.Labels) && !data.Unnamed(counted) {
+		numbers := make([]string, len(counted))
+		for i, name := range counted {
+			numbers[i] = fmt.Sprintf("%d %s", i, name)
+		}
+		return "numbers in the place of labels are taken for the model's classes: " + data.ListLabels(numbers)
+	}
 	if !ds.Task.Kind.Named() || len(named) == 0 || data.Unnamed(named) || !data.StandFor(cfg.Labels, named) {
 		return ""
 	}

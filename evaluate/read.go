@@ -1,8 +1,6 @@
 package evaluate
 
 import (
-	"slices"
-
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 )
@@ -13,7 +11,8 @@ func Read(path string, task data.Task, model checkpoints.Config, o data.ReadOpti
 	if model.Head != task.Kind {
 		return data.Read(path, task, o) // CheckHead says so
 	}
-	return data.Read(path, task, under(model.Labels, task, o))
+	o.ModelLabels = model.Labels
+	return data.Read(path, task, o)
 }
 
 // ReadTraining reads a file of a task that a model is to learn. It is Read, but that
@@ -35,13 +34,6 @@ func ReadTraining(path string, task data.Task, model checkpoints.Config, o data.
 // ReadDevelopment reads the file by which a model is measured while it learns:
 // labels of the training set hold for both.
 func ReadDevelopment(path string, task data.Task, training *data.Dataset, o data.ReadOptions) (*data.Dataset, error) {
-	return data.Read(path, task, under(training.Task.Labels, task, o))
-}
-
-// under are the options with labels for a task that has none.
-func under(labels []string, task data.Task, o data.ReadOptions) data.ReadOptions {
-	if len(task.Labels) == 0 && len(o.Labels) == 0 {
-		o.Labels = slices.Clone(labels)
-	}
-	return o
+	o.ModelLabels = training.Task.Labels
+	return data.Read(path, task, o)
 }

@@ -15,6 +15,8 @@ import (
 type Report struct {
 	Task     string `json:"task"`
 	Examples int    `json:"examples"`
+	// Assumed is what the function of that name says of the model and the data.
+	Assumed string `json:"assumed,omitempty"`
 	// Scheme is by which the labels of words mark entities, "" where they mark none.
 	Scheme    string                `json:"scheme,omitempty"`
 	Metrics   map[string]float64    `json:"metrics"`
@@ -43,7 +45,7 @@ func Measure(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o 
 		return nil, err
 	}
 	r := &Report{
-		Task: ds.Task.Name, Examples: len(ds.Examples), Seconds: time.Since(start).Seconds(),
+		Task: ds.Task.Name, Examples: len(ds.Examples), Assumed: Assumed(model.Config, ds), Seconds: time.Since(start).Seconds(),
 		Scheme: outcome.Scheme(), Intervals: map[string][2]float64{}, Outcome: outcome,
 	}
 	if r.Metrics, err = Metrics(outcome); err != nil {

@@ -111,6 +111,8 @@ type Evaluation struct {
 type Result struct {
 	// Metric is the name of the task's main metric, by which Best is chosen.
 	Metric string
+	// Assumed is what evaluate.Assumed says of the model and the training set.
+	Assumed string
 	// Best is the evaluation of the returned model. It has no metrics where
 	// there is no development set.
 	Best Evaluation
@@ -298,6 +300,7 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 	if o.BatchSize == 0 && o.BatchTokens == 0 {
 		o.BatchSize = DefaultBatchSize
 	}
+	assumed := evaluate.Assumed(model.Config, trainSet)
 	work, err := trainable(model, trainSet.Task, o.Seed, f.problem.Headless)
 	if err != nil {
 		return nil, nil, err
@@ -347,7 +350,7 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 		work.Config.HiddenDropout, work.Config.AttentionDropout, work.Config.ClassifierDropout = p, p, p
 	}
 	f.model, f.task = work, trainSet.Task
-	f.result = &Result{Metric: evaluate.MainMetric(f.task)}
+	f.result = &Result{Metric: evaluate.MainMetric(f.task), Assumed: assumed}
 	if guess := losses[f.task.Kind].guess; f.problem.supervised && guess != nil {
 		f.guess = guess(trainSet, f.config)
 	}

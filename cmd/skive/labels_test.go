@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/head"
 )
 
 // labelled is a small model with other names for its three classes, and a
@@ -219,6 +220,7 @@ func TestNumbersForLabels(t *testing.T) {
 	names := write("names.csv", "text,label\ngood film,yes\nbad film,no\nfilm,yes\n")
 	numbers := write("numbers.csv", "text,label\ngood film,1\nbad film,0\n")
 	const ofTask, ofFile, unknown = "are taken for negative, positive, in this order", "are taken for no, yes, in this order", `unknown label "yes"`
+	const places = "numbers in the place of labels are taken for the model's classes: 0 positive, 1 negative"
 	type step struct {
 		model, task, file string
 		want              map[string]string // said by the commands, "" for nothing
@@ -231,7 +233,7 @@ func TestNumbersForLabels(t *testing.T) {
 		{bare, "text", names, map[string]string{"train": ofFile, "distill": unknown, "eval": unknown, "prune": unknown, "quantize": unknown}},
 		{generic, "text", numbers, map[string]string{"train": "", "distill": "", "eval": "", "prune": "", "quantize": ""}},
 		{bare, "text", numbers, map[string]string{"train": "", "distill": "", "eval": "", "prune": "", "quantize": ""}},
-		{named, "text", numbers, map[string]string{"train": "", "distill": "", "eval": "", "prune": "", "quantize": ""}},
+		{named, "text", numbers, map[string]string{"train": places, "distill": places, "eval": places, "prune": places, "quantize": places}},
 	} {
 		for command, want := range s.want {
 			out := filepath.Join(t.TempDir(), "out")
@@ -247,6 +249,55 @@ func TestNumbersForLabels(t *testing.T) {
 				t.Errorf("%s --task %s of %s: code %d, %s, want %q", command, s.task, filepath.Base(s.file), code, stderr, want)
 			}
 		}
+	}
+}
+
+// Numbers for labels count the classes of all models of a distillation, or are refused;
+// what they count is said, but not under -q.
+func TestNumbersAreSaid(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	none := func(*checkpoints.Config) {}
+	teacher := modelOf(t, "", []string{"blue", "red", "green"}, none)
+	student := modelOf(t, "", []string{"red", "green", "blue"}, none)
+	some := write("some.csv", "text,label\ngood,1\nbad,2\nfilm,1\n")
+	named := write("named.csv", "text,label\ngood,red\nbad,green\nfilm,blue\n")
+	hot := write("hot.jsonl", `{"text": "good", "label": [0, 1, 1]}`+"\n"+`{"text": "bad", "label": [1, 0, 0]}`+"\n")
+	several := modelOf(t, head.MultiLabel, []string{"red", "green", "blue"}, none)
+	out := func() string { return filepath.Join(t.TempDir(), "out") }
+	const said = "numbers in the place of labels are taken for the model's classes: "
+	for _, c := range []struct {
+		name string
+		args []string
+		code int
+		want string // "" for nothing about labels
+	}{
+		{"some of the classes", []string{"eval", "--model", student, "--task", "text", "--data", some}, 0, said + "0 red, 1 green, 2 blue\n"},
+		{"quiet", []string{"eval", "--model", student, "--task", "text", "--data", some, "-q"}, 0, ""},
+		{"names", []string{"eval", "--model", student, "--task", "text", "--data", named}, 0, ""},
+		{"0 or 1 for each label", []string{"eval", "--model", several, "--task", "multilabel", "--data", hot}, 0, said + "0 red, 1 green, 2 blue\n"},
+		{"numbers in the development set alone", []string{"train", "--model", student, "--task", "text", "--train", named, "--dev", some, "--steps", "1", "-o", out()}, 0, said + "0 red, 1 green, 2 blue\n"},
+		{"one order", []string{"distill", "--teacher", teacher, "--layers", "1", "--task", "text", "--train", some, "--dev", some, "--steps", "1", "-o", out()}, 0, said + "0 blue, 1 red, 2 green\n"},
+		{"another order", []string{"distill", "--teacher", teacher, "--student", student, "--task", "text", "--train", some, "--dev", some, "--steps", "1", "-o", out(), "-q"}, exitFailure,
+			"the model's labels are red, green, blue, and the data's are numbers in the order blue, red, green: expected the same order, or names in the data\n"},
+		{"another order, names", []string{"distill", "--teacher", teacher, "--student", student, "--task", "text", "--train", named, "--dev", named, "--steps", "1", "-o", out()}, 0, ""},
+		{"an ensemble in two orders", []string{"distill", "--teacher", teacher, "--teacher", student, "--layers", "1", "--task", "text", "--train", some, "--dev", some, "--steps", "1", "-o", out(), "-q"}, exitFailure,
+			"the teacher's labels are red, green, blue, the student's blue, red, green, and the data's are numbers: expected the same order, or names in the data\n"},
+	} {
+		code, _, stderr := execute(t, c.args...)
+		if about := strings.Count(stderr, "numbers in the place") + strings.Count(stderr, "data's are numbers"); code != c.code || !strings.Contains(stderr, c.want) || about != min(1, len(c.want)) {
+			t.Errorf("%s: %d %s, want %q once", c.name, code, stderr, c.want)
+		}
+	}
+	if code, stdout, stderr := execute(t, "eval", "--model", student, "--task", "text", "--data", some, "-q", "--json"); code != 0 || !strings.Contains(stdout, `"assumed": "`+said) {
+		t.Errorf("%s%s", stdout, stderr)
 	}
 }
 

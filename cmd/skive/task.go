@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -23,7 +24,7 @@ type taskFlags struct {
 	optional          bool // labels may be missing
 	passOver          bool // labels are not read
 
-	assumed string // what was said of the labels of a model
+	assumed []string // what was said of labels
 }
 
 func (t *taskFlags) register(f *pflag.FlagSet, training bool) {
@@ -73,10 +74,11 @@ func (t *taskFlags) read(flag, path string, model *checkpoints.Model) (*data.Dat
 	return set, err
 }
 
-// noteLabels says what labels of a model that say nothing are taken for, once.
+// noteLabels says, once, what labels are taken for that say nothing: a model's, or those
+// of data that are numbers.
 func (t *taskFlags) noteLabels(cfg checkpoints.Config, set *data.Dataset) {
-	if note := evaluate.Assumed(cfg, set); note != t.assumed && note != "" && !t.app.common.quiet {
-		t.assumed = note
+	if note := evaluate.Assumed(cfg, set); note != "" && !slices.Contains(t.assumed, note) && !t.app.common.quiet {
+		t.assumed = append(t.assumed, note)
 		fmt.Fprintf(t.app.errs, "skive: %s\n", note)
 	}
 }
@@ -130,5 +132,8 @@ func (t *taskFlags) sets(model *checkpoints.Model, teacher bool) (train, dev *da
 	dev, err = t.readBy("dev", t.dev, func(task data.Task, o data.ReadOptions) (*data.Dataset, error) {
 		return evaluate.ReadDevelopment(t.dev, task, train, o)
 	})
+	if err == nil {
+		t.noteLabels(model.Config, dev)
+	}
 	return train, dev, err
 }

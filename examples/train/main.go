@@ -38,7 +38,7 @@ func fineTune(ctx context.Context, path, examples string, o train.Options) (*tra
 		return nil, err
 	}
 	defer model.Close()
-	as := data.ReadOptions{Labels: model.Config.Labels, RequireLabels: true}
+	as := data.ReadOptions{ModelLabels: model.Config.Labels, RequireLabels: true}
 	all, err := data.Read(examples, data.Task{Name: "text", Metric: "accuracy"}, as)
 	if err != nil {
 		return nil, err
