@@ -3,33 +3,127 @@ package infer
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/skive-ml/skive/head"
 )
 
 // ParseInput reads an input from a line: plain text, or an object of JSON if it begins with
-// {, with "text" and perhaps "text_pair" or "choices".
+// {, with "text" and perhaps "text_pair" or "choices". Other keys are passed over, but
+// one that may be meant for one of these is an error.
 func ParseInput(line string) (Input, error) {
 	if !strings.HasPrefix(strings.TrimSpace(line), "{") {
 		return Input{Text: line}, nil
 	}
-	var object struct {
-		Text    *string  `json:"text"`
-		Pair    *string  `json:"text_pair"`
-		Choices []string `json:"choices"`
-	}
+	var object map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(line), &object); err != nil {
 		return Input{}, fmt.Errorf("not a JSON object: %w", err)
 	}
-	if object.Text == nil {
-		return Input{}, fmt.Errorf(`the JSON object has no "text"`)
+	if err := checkKeys(line, object); err != nil {
+		return Input{}, err
 	}
-	input := Input{Text: *object.Text, Choices: object.Choices}
-	if object.Pair != nil {
-		input.Pair, input.HasPair = *object.Pair, true
+	var (
+		text, pair *string
+		choices    []*string
+	)
+	for _, field := range []struct {
+		key  string
+		to   any
+		want string
+	}{{"text", &text, "a string"}, {"text_pair", &pair, "a string"}, {"choices", &choices, "a list of strings"}} {
+		if raw, ok := object[field.key]; ok && json.Unmarshal(raw, field.to) != nil {
+			return Input{}, fmt.Errorf("%q: expected %s, found %.40s", field.key, field.want, raw)
+		}
+	}
+	if text == nil {
+		return Input{}, fmt.Errorf(`the JSON object has no "text", found %s`, foundKeys(object))
+	}
+	input := Input{Text: *text}
+	if pair != nil {
+		input.Pair, input.HasPair = *pair, true
+	}
+	for i, c := range choices {
+		if c == nil {
+			return Input{}, fmt.Errorf(`"choices": expected a list of strings, number %d is null`, i+1)
+		}
+		input.Choices = append(input.Choices, *c)
 	}
 	return input, nil
+}
+
+// inputKeys are those of an input.
+var inputKeys = []string{"text", "text_pair", "choices"}
+
+// checkKeys reports keys of an input that are there twice, and others that may be
+// meant for one of them.
+func checkKeys(line string, object map[string]json.RawMessage) error {
+	for _, key := range slices.Sorted(maps.Keys(object)) {
+		if meant := meantFor(key); meant != "" {
+			return fmt.Errorf("unknown key %q, expected %q", key, meant)
+		}
+	}
+	// The line is an object: a brace, then keys and values in turn.
+	d := json.NewDecoder(strings.NewReader(line))
+	seen := map[json.Token]bool{}
+	var value json.RawMessage
+	for d.Token(); d.More(); d.Decode(&value) {
+		key, _ := d.Token()
+		if seen[key] && slices.Contains(inputKeys, key.(string)) {
+			return fmt.Errorf("the key %q is there twice", key)
+		}
+		seen[key] = true
+	}
+	return nil
+}
+
+// foundKeys lists the keys of an object, the first few of many.
+func foundKeys(object map[string]json.RawMessage) string {
+	var found []string
+	for _, key := range slices.Sorted(maps.Keys(object)) {
+		if found = append(found, fmt.Sprintf("%.40q", key)); len(found) == 8 {
+			break
+		}
+	}
+	if len(found) == 0 {
+		return "none"
+	}
+	return strings.Join(found, ", ")
+}
+
+// meantFor returns the key of an input that another key may be meant for: it differs
+// in letter case or in what joins its words, or by one slip in a long one, or is
+// another common name of a second text. It is "" for any other.
+func meantFor(key string) string {
+	if slices.Contains(inputKeys, key) || len(key) > 16 {
+		return ""
+	}
+	letters := strings.NewReplacer("_", "", "-", "", " ", "", ".", "").Replace(strings.ToLower(key))
+	switch letters {
+	case "text":
+		return "text"
+	case "pair", "text2", "textb":
+		return "text_pair"
+	}
+	for _, known := range inputKeys[1:] {
+		if oneSlip(letters, strings.ReplaceAll(known, "_", "")) {
+			return known
+		}
+	}
+	return ""
+}
+
+// oneSlip tells whether two words are equal but for a letter that is missing, added or
+// another one, or two that are exchanged.
+func oneSlip(a, b string) bool {
+	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
+		a, b = a[1:], b[1:]
+	}
+	for len(a) > 0 && len(b) > 0 && a[len(a)-1] == b[len(b)-1] {
+		a, b = a[:len(a)-1], b[:len(b)-1]
+	}
+	return len(a) <= 1 && len(b) <= 1 || len(a) == 2 && len(b) == 2 && a[0] == b[1] && a[1] == b[0]
 }
 
 // Document is the answer of a head of the kind as a document for package json.
@@ -53,7 +147,13 @@ var shown = map[head.Kind]form{
 			document.Labels = &labels
 			return document
 		},
-		func(p *Prediction) string { return strings.Join(p.Labels, "\t") },
+		func(p *Prediction) string {
+			var fields []string
+			for _, label := range p.Labels {
+				fields = append(fields, field(label, "\t"))
+			}
+			return strings.Join(fields, "\t")
+		},
 	},
 	head.Regression: {
 		func(p *Prediction) any {
@@ -67,6 +167,17 @@ var shown = map[head.Kind]form{
 	head.MultipleChoice:      {func(p *Prediction) any { return classDocument(p) }, classText},
 	head.TokenClassification: {wordsDocument, wordsText},
 	head.MaskedLM:            {masksDocument, masksText},
+}
+
+// field is a name as a field of a line: as it is, or as a string of JSON where it would
+// end the field or the line, or begins as such a string.
+func field(name, separator string) string {
+	breaks := func(r rune) bool { return r < ' ' || r == '\u2028' || r == '\u2029' }
+	if !strings.HasPrefix(name, `"`) && !strings.Contains(name, separator) && !strings.ContainsFunc(name, breaks) {
+		return name
+	}
+	quoted, _ := json.Marshal(name) // a string always has a form
+	return string(quoted)
 }
 
 // predictedClass is the document of a class, a choice or labels.
@@ -83,7 +194,7 @@ func classDocument(p *Prediction) predictedClass {
 }
 
 func classText(p *Prediction) string {
-	return fmt.Sprintf("%s\t%.4f", p.Label, p.Probabilities[p.Index])
+	return fmt.Sprintf("%s\t%.4f", field(p.Label, "\t"), p.Probabilities[p.Index])
 }
 
 // predictedWord is a word of a document; Label is null where the
@@ -113,7 +224,7 @@ func wordsDocument(p *Prediction) any {
 func wordsText(p *Prediction) string {
 	var fields []string
 	for _, word := range p.Words {
-		fields = append(fields, word.Text+"/"+word.Label)
+		fields = append(fields, word.Text+"/"+field(word.Label, " "))
 	}
 	return strings.Join(fields, " ")
 }
@@ -142,7 +253,7 @@ func masksText(p *Prediction) string {
 	for _, fills := range p.Masks {
 		var tokens []string
 		for _, f := range fills {
-			tokens = append(tokens, fmt.Sprintf("%s %.4f", f.Token, f.Probability))
+			tokens = append(tokens, fmt.Sprintf("%s %.4f", field(f.Token, "\t"), f.Probability))
 		}
 		fields = append(fields, strings.Join(tokens, ", "))
 	}

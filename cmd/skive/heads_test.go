@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/skive-ml/skive/checkpoints"
 )
 
 // From the files of a task of each kind, a model is trained, measured and asked.
@@ -202,6 +204,14 @@ func TestPredictAnswersEveryLine(t *testing.T) {
 			t.Fatal(stderr)
 		}
 		return strings.Split(strings.TrimSuffix(stdout, "\n"), "\n")
+	}
+	code, stdout, stderr := predictWith(t, "w7\n"+`{"id": 1, "text": "w7 w8", "label": "red"}`+"\n"+`{"text": "w7", "txt_pair": "w8"}`+"\n", "--model", model)
+	if code != exitFailure || strings.Count(stdout, "\n") != 2 || stderr != `skive: line 3: unknown key "txt_pair", expected "text_pair"`+"\n" {
+		t.Errorf("a key that is misspelt: %d %s%s", code, stdout, stderr)
+	}
+	odd := modelOf(t, "", []string{"two\nlines", "a\ttab"}, func(*checkpoints.Config) {})
+	if code, stdout, stderr := predictWith(t, "good\nbad\n", "--model", odd); code != 0 || strings.Count(stdout, "\n") != 2 || strings.Count(stdout, "\t") != 2 {
+		t.Errorf("labels of several lines and fields: %q%s", stdout, stderr)
 	}
 	long := strings.Repeat("w7 ", 62) // as much as the model takes
 	got := ask("", "w7\xff w8", "w7 w8", long, long+strings.Repeat("w9 ", 100))
