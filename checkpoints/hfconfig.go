@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -226,9 +227,26 @@ func (h *hfConfig) sizes(f *family, c *Config) error {
 func jsonError(err error) error {
 	var te *json.UnmarshalTypeError
 	if errors.As(err, &te) && te.Field != "" {
-		return fmt.Errorf("%s is a JSON %s, expected %v", te.Field, te.Value, te.Type)
+		return fmt.Errorf("%s is a JSON %s, expected %s", te.Field, te.Value, jsonWords(te.Type))
 	}
 	return corrupt("%v", err)
+}
+
+// jsonWords says what JSON calls the values of a type.
+func jsonWords(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int:
+		return "a whole number"
+	case reflect.String:
+		return "a string"
+	case reflect.Slice:
+		return "a list"
+	case reflect.Map, reflect.Struct:
+		return "an object"
+	}
+	return "a number"
 }
 
 func valueOr[T any](p *T, def T) T {

@@ -106,7 +106,7 @@ func TestLabels(t *testing.T) {
 		{config: `"id2label":{"one":"a"}`, err: `id2label: key "one", expected the number of a class`},
 		{config: `"id2label":{"0":"a","00":"b"}`, err: `id2label: keys "0" and "00" are the same number`},
 		{config: `"num_labels":0`, err: "num_labels is 0, expected 1 to 65536"},
-		{config: `"num_labels":"2"`, err: "num_labels is a JSON string, expected int"},
+		{config: `"num_labels":"2"`, err: "num_labels is a JSON string, expected a whole number"},
 	} {
 		p, err := parseConfig(configWith(c.config + "}"))
 		if c.err != "" {

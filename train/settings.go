@@ -162,7 +162,7 @@ func (o *Options) files() settings.Table {
 			Want: settings.Unless(!o.Resume || o.Output != "", "an output directory to resume from")},
 		{Name: "overwrite", Field: "Overwrite", Value: &o.Overwrite,
 			Doc:  "begin anew where there is another run, or a model, already",
-			Want: settings.Unless(!o.Resume || !o.Overwrite, "no resuming beside it")},
+			Want: settings.Unless(!o.Resume || !o.Overwrite, "false where Resume is true")},
 		{Name: "output", Field: "Output", Value: &o.Output,
 			Doc: "`DIR` for the best model and the training state"},
 	}

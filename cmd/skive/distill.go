@@ -43,8 +43,9 @@ func (app *skive) newDistill() *cobra.Command {
 		Short: "Teach a student what a teacher knows",
 		Long: `Teach a student what a teacher knows.
 
-The output directory has the best student and the state of the run, of each stage with --stages. A run that was stopped goes
-on with --resume. Where a run or a model is there already, distill ends at once unless --resume or --overwrite is given.`,
+The output directory has the student that did best on --dev, of equal ones the first, and the state of the run, of each
+stage with --stages. A run that was stopped goes on with --resume. Where a run or a model is there already, distill ends
+at once unless --resume or --overwrite is given.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return d.run(c) },
 	}

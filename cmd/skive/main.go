@@ -69,7 +69,11 @@ func (app *skive) run(ctx context.Context, args []string) (code int) {
 		return 0
 	}
 	err = flags.Locate(c.Flags(), err)
-	fmt.Fprintf(app.errs, "skive: %s%s\n", oneLine(err), advice(c, args, err))
+	text := oneLine(err)
+	if errors.Is(err, context.Canceled) {
+		text = strings.ReplaceAll(text, context.Canceled.Error(), "interrupted")
+	}
+	fmt.Fprintf(app.errs, "skive: %s%s\n", text, advice(c, args, err))
 	var usage flags.Usage
 	if errors.As(err, &usage) {
 		return exitUsage
@@ -103,6 +107,9 @@ func (app *skive) newRoot() *cobra.Command {
 				return flags.Usage{Err: err}
 			}
 			if err := flags.CheckValues(c.Flags()); err != nil {
+				return err
+			}
+			if err := checkOverwrite(c.Flags()); err != nil {
 				return err
 			}
 			if err := app.common.check(); err != nil {

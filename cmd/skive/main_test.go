@@ -63,7 +63,7 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 	for name, content := range map[string]string{
 		"nolabel.tsv": "sentence\tlabel\nfine\t1\nfine\t\n", "columns.tsv": "text\tid\nfine\t1\n", "fields.tsv": "sentence\tlabel\nfine\n",
 		"latin1.tsv": "sentence\tlabel\nfine\t1\nna\xefve\t0\n", "mixed.csv": "text,label\na,good\nb,1\n", "nan.tsv": "sentence1\tsentence2\tscore\na\tb\tnan\n",
-		"cut.tsv.gz": "\x1f\x8b\x08\x00\x00", "words.conll": "a O\nb\n", "blank.txt": "\n \n", "red.csv": "text,label\na,red\n", "pairs.tsv": "sentence1\tsentence2\tscore\na\tb\t1\n",
+		"stars.csv": "review,stars\ngood,5\n", "cut.tsv.gz": "\x1f\x8b\x08\x00\x00", "words.conll": "a O\nb\n", "blank.txt": "\n \n", "red.csv": "text,label\na,red\n", "pairs.tsv": "sentence1\tsentence2\tscore\na\tb\t1\n",
 		"copa.jsonl": `{"premise": "a", "choice1": "b", "choice2": "c", "question": "cause", "label": 0}`,
 	} {
 		write(name, content)
@@ -174,7 +174,13 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"a label that the model does not have", training("text", "mixed.csv"), exitFailure, `mixed.csv:2: "label": unknown label "good" (one of "red", "green", "blue")`},
 		{"a class index beyond the labels", training("sst2", "label.tsv"), exitFailure, `label.tsv:2: "label": label 7 is not a class index from 0 to 1`},
 		{"a missing label", training("sst2", "nolabel.tsv"), exitFailure, `nolabel.tsv:3: "label": the label is empty`},
-		{"missing columns", training("sst2", "columns.tsv"), exitFailure, `columns.tsv:2: the label is missing: expected the column "label"`},
+		{"missing columns", training("sst2", "columns.tsv"), exitFailure, `columns.tsv:2: the label is missing: expected the column "label"; --label-column names another`},
+		{"no column of that name", training("text", "stars.csv"), exitFailure, `stars.csv:2: expected the columns "text", found "review", "stars" in the first line, which names the columns; --text-column names another`},
+		{"a column that is not there", training("text", "stars.csv", "--text-column", "reviews"), exitFailure, `stars.csv:2: expected the columns "reviews", found "review", "stars" in the first line, which names the columns; --text-column names another`},
+		{"a key that is not there", training("text", "copa.jsonl"), exitFailure, `copa.jsonl:1: expected the columns "text", found "choice1", "choice2", "label", "premise", "question"; --text-column names another`},
+		{"a column to compress with", []string{"compress", "--model", model, "--task", "text", "--train", filepath.Join(dir, "stars.csv"), "--dev", words, "-o", out}, exitFailure, `--train: ` + filepath.Join(dir, "stars.csv") + `:2: expected the columns "text"`},
+		{"going on and beginning anew", training("text", "red.csv", "--overwrite", "--resume"), exitUsage, "--overwrite and --resume exclude each other\n"},
+		{"going on with a pruning and beginning anew", []string{"prune", "--model", model, "--layers", "1", "--resume", "--overwrite", "-o", out}, exitUsage, "--overwrite and --resume exclude each other\n"},
 		{"missing fields", training("sst2", "fields.tsv"), exitFailure, "fields.tsv:2: found 1 fields, expected 2"},
 		{"bytes that are not UTF-8", training("sst2", "latin1.tsv"), exitFailure, "latin1.tsv:3: is not valid UTF-8"},
 		{"a number that is none", training("stsb", "nan.tsv"), exitFailure, `nan.tsv:2: "score": expected a number, found nan`},

@@ -13,13 +13,27 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/compress"
+	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/distill"
+	"github.com/skive-ml/skive/internal/flags"
 )
 
 // overwriteFlag is the flag of the commands that replace what is there only if they
 // are told to.
 func overwriteFlag(f *pflag.FlagSet, to *bool) {
 	f.BoolVar(to, "overwrite", false, "replace what is there already")
+}
+
+// checkOverwrite refuses to go on with what is to be replaced.
+func checkOverwrite(f *pflag.FlagSet) error {
+	given := func(name string) bool {
+		flag := f.Lookup(name)
+		return flag != nil && flag.Value.String() == "true"
+	}
+	if given("overwrite") && given("resume") {
+		return flags.Usagef("--overwrite and --resume exclude each other")
+	}
+	return nil
 }
 
 // claimOutput reserves the output of a command for as long as it runs, then tries
@@ -50,15 +64,18 @@ func unless(overwrite bool, free func(path string) error) func(path string) erro
 }
 
 // advice says what helps against an error: how to go on with a run that was stopped,
-// and which flags decide about what is there already. It begins with what joins it to
-// the error, and is "" where there is nothing to say.
+// which flags decide about what is there already, and which one names a column. It
+// begins with what joins it to the error, and is "" where there is nothing to say.
 func advice(c *cobra.Command, args []string, err error) string {
 	shown := func(name string) bool {
 		f := c.Flags().Lookup(name)
 		return f != nil && !f.Hidden
 	}
 	var there *checkpoints.ExistsError
+	var column *data.ColumnError
 	switch {
+	case errors.As(err, &column) && shown(flags.Of(c.Flags(), column.Option)):
+		return "; --" + flags.Of(c.Flags(), column.Option) + " names another"
 	case errors.As(err, &there) && there.Resumable && shown("resume"):
 		return ": --resume goes on with it, --overwrite begins anew"
 	case errors.As(err, &there) && shown("overwrite"):

@@ -263,7 +263,7 @@ func TestStoppedRunsGoOn(t *testing.T) {
 				}
 			}()
 			code, _, stderr := executeIn(t, ctx, args...)
-			again := regexp.MustCompile(`; go on with: skive (.*)\n$`).FindStringSubmatch(stderr)
+			again := regexp.MustCompile(`: interrupted; go on with: skive (.*)\n$`).FindStringSubmatch(stderr)
 			if code != exitFailure || again == nil || strings.Count(stderr, "\n") != 1 {
 				t.Fatalf("stopped: exit code %d: %s", code, stderr)
 			}

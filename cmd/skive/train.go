@@ -60,8 +60,9 @@ func (app *skive) newTrain() *cobra.Command {
 		Short: "Fine-tune a checkpoint on a task",
 		Long: `Fine-tune a checkpoint on a task, or train one from scratch (--config).
 
-The output directory has the best model and the state of the run. A run that was stopped goes on with --resume, to the bits
-of one that was not. Where a run or a model is there already, train ends at once unless --resume or --overwrite is given.`,
+The output directory has the model that did best on --dev, of equal ones the first, and the state of the run. A run that
+was stopped goes on with --resume, to the bits of one that was not. Where a run or a model is there already, train ends at
+once unless --resume or --overwrite is given.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			masked := task.masked()
@@ -108,7 +109,7 @@ of one that was not. Where a run or a model is there already, train ends at once
 		},
 	}
 	c.Flags().StringVar(&model, "model", "", "`MODEL` to fine-tune")
-	c.Flags().StringVar(&configFile, "config", "", "config.json `FILE` beside a tokenizer: train from scratch")
+	c.Flags().StringVar(&configFile, "config", "", "config.json `FILE` beside a tokenizer: train from scratch, for the classes that its id2label names")
 	task.register(c.Flags(), true)
 	addTraining(c.Flags(), &o)
 	f := c.Flags()
