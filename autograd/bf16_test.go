@@ -20,6 +20,7 @@ func rounded(x []float32) []float32 {
 // The three products of a linear layer are those of rounded factors, and nothing
 // else of it is rounded.
 func TestBF16RoundsTheFactorsOfProducts(t *testing.T) {
+	t.Parallel()
 	const rows, in, out = 40, 33, 21
 	r := rand.New(rand.NewPCG(1, 2))
 	random := func(n int) []float32 {
@@ -82,6 +83,7 @@ func TestBF16RoundsTheFactorsOfProducts(t *testing.T) {
 // Attention in bfloat16 has the values and gradients of attention in float32 but
 // for the rounding of factors, head masks, dropout and first tokens included.
 func TestBF16AttentionIsCloseToFloat32(t *testing.T) {
+	t.Parallel()
 	const heads, dim = 3, 26
 	offsets := []int32{0, 1, 41, 110}
 	tokens, sequences := int(offsets[3]), len(offsets)-1

@@ -10,6 +10,7 @@ import (
 
 // Outputs and gradients are PyTorch's.
 func TestGoldens(t *testing.T) {
+	t.Parallel()
 	raw, err := os.ReadFile("testdata/ops.json")
 	check(t, err)
 	var goldens map[string]struct {

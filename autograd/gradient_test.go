@@ -393,6 +393,7 @@ func (x *instance) float64s() [][]float64 {
 // Every operation agrees with its float64 reference, and its gradients with the
 // reference's central differences.
 func TestGradients(t *testing.T) {
+	t.Parallel()
 	for _, c := range opCases {
 		t.Run(c.name, func(t *testing.T) {
 			x := newInstance(t, c, 2)
@@ -431,6 +432,7 @@ func TestGradients(t *testing.T) {
 
 // The number of threads changes no bit.
 func TestThreads(t *testing.T) {
+	t.Parallel()
 	for _, c := range opCases {
 		want := newInstance(t, c, 1)
 		for _, threads := range []int{2, 7} {

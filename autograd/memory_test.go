@@ -39,6 +39,7 @@ func (g *Graph) used() (bytes int64) {
 // The estimate is an upper bound that is not far from what a run takes, and
 // segments take less and give the same gradients.
 func TestMemory(t *testing.T) {
+	t.Parallel()
 	t.Run("float", func(t *testing.T) { testMemory(t, (*Graph).Linear) })
 	t.Run("int8", func(t *testing.T) {
 		testMemory(t, func(g *Graph, x, w, b *Node, a Activation) *Node { return g.QuantizedLinear(x, w, b, nil, a) })
@@ -115,6 +116,7 @@ func filled(n int, v float32) []float32 {
 }
 
 func TestSegmentsAreClosed(t *testing.T) {
+	t.Parallel()
 	g := New(Options{Threads: 1})
 	defer g.Close()
 	x := g.Input("x", Tokens, 2)

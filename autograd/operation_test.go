@@ -82,6 +82,7 @@ func weighted(g *autograd.Graph) *told {
 // The gradient of an own loss goes through the operations before it, within and
 // without a segment and whatever the threads, and batches of other sizes may follow.
 func TestOwnOperation(t *testing.T) {
+	t.Parallel()
 	var first []float32
 	for _, c := range []struct {
 		threads int
@@ -159,6 +160,7 @@ func TestOwnOperation(t *testing.T) {
 // What an operation does wrong, and what is no operation of the graph, is an error
 // that says which it is.
 func TestOwnOperationErrors(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		want string
 		loss func(g *autograd.Graph, x *autograd.Node) *autograd.Node

@@ -69,6 +69,7 @@ func (c *quantizedCase) run(t *testing.T, name string, threads int) (output []fl
 // The output is that of the rounded operands, and the gradients are those that
 // straight-through rounding and LSQ's pseudocode give in PyTorch.
 func TestQuantizedLinearFollowsPyTorch(t *testing.T) {
+	t.Parallel()
 	for name, c := range quantizedGoldens(t) {
 		output, gradients := c.run(t, name, 2)
 		if e := gradcheck.RelativeError(output, c.Output); e > 1e-5 {
@@ -83,6 +84,7 @@ func TestQuantizedLinearFollowsPyTorch(t *testing.T) {
 }
 
 func TestQuantizedLinearWithAnyThreads(t *testing.T) {
+	t.Parallel()
 	for name, c := range quantizedGoldens(t) {
 		output, gradients := c.run(t, name, 1)
 		for _, threads := range []int{2, 7} {
@@ -97,6 +99,7 @@ func TestQuantizedLinearWithAnyThreads(t *testing.T) {
 // The gradient of a scale that two layers share is the sum of theirs, and a
 // scale alone can be trained.
 func TestSharedScale(t *testing.T) {
+	t.Parallel()
 	c := quantizedGoldens(t)["static"]
 	_, want := c.run(t, "static", 1)
 	g := New(Options{Threads: 1})
@@ -121,6 +124,7 @@ func TestSharedScale(t *testing.T) {
 // Rows of words and positions are rounded, those of types are not, and gradients
 // are those of the float embedding.
 func TestQuantizedEmbedding(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(3, 4))
 	random := func(rows int) []float32 {
 		v := make([]float32, rows*5)
@@ -171,6 +175,7 @@ func TestQuantizedEmbedding(t *testing.T) {
 }
 
 func TestQuantizedLinearRefuses(t *testing.T) {
+	t.Parallel()
 	nan := float32(math.NaN())
 	for want, c := range map[string]struct {
 		weight []float32

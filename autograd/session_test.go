@@ -84,6 +84,7 @@ func (w *tower) results() []float32 {
 
 // One graph serves batches of every size, and nothing of an earlier batch shows.
 func TestBatchSizes(t *testing.T) {
+	t.Parallel()
 	w := newTower(t, 1, 0, true)
 	for _, lengths := range [][]int{{3, 5}, {40, 2, 70}, {1}, {7, 7, 7, 7}, {3, 5}} {
 		w.set(t, lengths...)
@@ -99,6 +100,7 @@ func TestBatchSizes(t *testing.T) {
 
 // Dropout masks follow from seed and step, and SetStep brings them back.
 func TestDropoutSteps(t *testing.T) {
+	t.Parallel()
 	w := newTower(t, 1, 0.3, true)
 	w.set(t, 5, 9)
 	run := func(w *tower) []float32 { check(t, w.s.Run()); return w.results() }
@@ -128,6 +130,7 @@ func TestDropoutSteps(t *testing.T) {
 
 // With dropout, too, gradients are those of the loss that was computed.
 func TestDropoutGradients(t *testing.T) {
+	t.Parallel()
 	w := newTower(t, 1, 0.3, true)
 	w.set(t, 5, 9)
 	check(t, w.s.Run())
@@ -159,6 +162,7 @@ func TestDropoutGradients(t *testing.T) {
 }
 
 func TestWeights(t *testing.T) {
+	t.Parallel()
 	w := newTower(t, 1, 0, true)
 	w.set(t, 5, 9)
 	check(t, w.s.Run())
@@ -175,6 +179,7 @@ func TestWeights(t *testing.T) {
 
 // A forward session gives the values of the training one.
 func TestForwardSession(t *testing.T) {
+	t.Parallel()
 	train, forward := newTower(t, 1, 0, true), newTower(t, 1, 0, false)
 	for _, w := range []*tower{train, forward} {
 		w.set(t, 5, 9)
@@ -217,6 +222,7 @@ func TestAllocations(t *testing.T) {
 }
 
 func TestErrors(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		build func(g *Graph) *Node
@@ -265,6 +271,7 @@ func TestErrors(t *testing.T) {
 
 // What is wrong with a batch is an error of Run, after which a good one runs.
 func TestRunErrors(t *testing.T) {
+	t.Parallel()
 	w := newTower(t, 1, 0, true)
 	if err := w.s.Run(); err == nil || !strings.Contains(err.Error(), "is not set") {
 		t.Errorf("no inputs: error is %v", err)
@@ -302,6 +309,7 @@ func TestRunErrors(t *testing.T) {
 
 // A panic within an operation is an error of Run.
 func TestPanics(t *testing.T) {
+	t.Parallel()
 	g := New(Options{Threads: 2})
 	defer g.Close()
 	x := g.InputWithGradient("x", Tokens, 2)
@@ -328,6 +336,7 @@ func (*panics) forward(g *Graph, in []array, _ array, _ bool) error {
 
 // Of Gorgonia's operations several give wrong answers: the package uses none.
 func TestNoStockOperations(t *testing.T) {
+	t.Parallel()
 	allowed := strings.Fields(`Node Nodes Op SDOp Value UnsafeDoer F32 NewF32 TensorType DimSizer DimSizersToShapes ExprGraph NewGraph
 		NewTensor WithShape WithName WithValue ApplyOp Grad Sort`)
 	files, err := os.ReadDir(".")

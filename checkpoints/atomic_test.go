@@ -94,6 +94,7 @@ func TestCrashes(t *testing.T) {
 }
 
 func TestFailedWriteLeavesNothing(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	full := errors.New("disk full")
 	err := WriteFile(filepath.Join(dir, "f"), func(w io.Writer) error {
@@ -113,6 +114,7 @@ func TestFailedWriteLeavesNothing(t *testing.T) {
 }
 
 func TestSecondWriterIsRefused(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "s")
 	err := WriteFile(path, func(w io.Writer) error {
 		if err := WriteState(path, State{}); err == nil {
@@ -129,6 +131,7 @@ func TestSecondWriterIsRefused(t *testing.T) {
 
 // A link stays and its file is replaced; what is no file stays what it is.
 func TestWriteFileThroughLinks(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	file, link := filepath.Join(dir, "file"), filepath.Join(dir, "link")
 	check(t, os.WriteFile(file, []byte("old"), 0o666))

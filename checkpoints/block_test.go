@@ -8,6 +8,7 @@ import (
 
 // The buckets of distances are those that MPNet in transformers 5.23 has.
 func TestScoreBiasRows(t *testing.T) {
+	t.Parallel()
 	const reach = 600
 	first := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 23, 32, 46, 64, 91, reach} // the first distance of each bucket
 	rows := ScoreBias{Reach: reach}.Rows()
@@ -36,6 +37,7 @@ func mpnet() *Model {
 
 // A head keeps its biases, whatever is cut or taken away.
 func TestHeadsKeepTheirBiases(t *testing.T) {
+	t.Parallel()
 	m := mpnet()
 	biases := func(m *Model, layer, head int) []float32 {
 		t.Helper()
@@ -92,6 +94,7 @@ func TestHeadsKeepTheirBiases(t *testing.T) {
 }
 
 func TestBiasColumnsAreChecked(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		change func(*Config)
 		want   string

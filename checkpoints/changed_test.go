@@ -14,6 +14,7 @@ import (
 // A model whose file was changed in place is not written anywhere else, and what
 // reads it gives an error.
 func TestSaveOfAChangedFile(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(path string, size int) error{
 		"cut to nothing": func(path string, _ int) error { return os.Truncate(path, 0) },
 		"cut to a half":  func(path string, size int) error { return os.Truncate(path, int64(size/2)) },
@@ -56,6 +57,7 @@ func TestSaveOfAChangedFile(t *testing.T) {
 
 // A model knows where it was opened, and so do its copies.
 func TestPathOfAModel(t *testing.T) {
+	t.Parallel()
 	m, dir := tinyModel(), t.TempDir()
 	if p := m.Path(); p != "" {
 		t.Errorf("a model that was made has the path %q", p)

@@ -115,6 +115,7 @@ func check(t *testing.T, err error) {
 }
 
 func TestRoundTrips(t *testing.T) {
+	t.Parallel()
 	half, err := tinyModel().Convert(F16)
 	check(t, err)
 	brain, err := tinyModel().Convert(BF16)
@@ -151,6 +152,7 @@ func TestRoundTrips(t *testing.T) {
 }
 
 func TestInt8(t *testing.T) {
+	t.Parallel()
 	m := int8Model()
 	path := filepath.Join(t.TempDir(), "m.skive")
 	check(t, m.SaveSkive(path))
@@ -172,6 +174,7 @@ func TestInt8(t *testing.T) {
 }
 
 func TestSkiveAlignment(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "m.skive")
 	check(t, tinyModel().SaveSkive(path))
 	m := open1(t, path)
@@ -198,6 +201,7 @@ func smallest() *Model {
 
 // TestEverySingleByte flips each byte of a .skive file and of a training state.
 func TestEverySingleByte(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	check(t, smallest().SaveSkive(filepath.Join(dir, "m")))
 	check(t, WriteState(filepath.Join(dir, "s"), State{map[string]int{"step": 3}, []Section{{"w", []float32{1, 2, 3}}, {"empty", nil}}}))
@@ -233,6 +237,7 @@ func TestEverySingleByte(t *testing.T) {
 }
 
 func TestKindsAreToldApart(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	check(t, tinyModel().SaveSkive(filepath.Join(dir, "m")))
 	check(t, WriteState(filepath.Join(dir, "s"), State{}))
@@ -245,6 +250,7 @@ func TestKindsAreToldApart(t *testing.T) {
 }
 
 func TestState(t *testing.T) {
+	t.Parallel()
 	type header struct {
 		Step  int
 		Seeds []uint64
@@ -301,6 +307,7 @@ var goldenNotes = map[string][]string{
 }
 
 func TestGoldens(t *testing.T) {
+	t.Parallel()
 	for name, sums := range readGoldens(t).Sums {
 		t.Run(name, func(t *testing.T) {
 			m := open1(t, filepath.Join("testdata", name))
@@ -357,6 +364,7 @@ func TestGoldens(t *testing.T) {
 // safetensors' save_model writes a shared tensor once, under the name that comes
 // first in the alphabet, which in RoBERTa is the decoder's.
 func TestWordEmbeddingsByTheNameOfTheDecoder(t *testing.T) {
+	t.Parallel()
 	want := open1(t, filepath.Join("testdata", "matrix", "roberta-masked_lm", "safetensors"))
 	dir := t.TempDir()
 	check(t, want.SaveHF(dir))
@@ -372,6 +380,7 @@ func TestWordEmbeddingsByTheNameOfTheDecoder(t *testing.T) {
 }
 
 func TestSavesTheBytesOfTheOriginal(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"safetensors", "encoder", "f16"} {
 		out := filepath.Join(t.TempDir(), "out")
 		check(t, open1(t, filepath.Join("testdata", name)).SaveHF(out))
@@ -388,6 +397,7 @@ func TestSavesTheBytesOfTheOriginal(t *testing.T) {
 }
 
 func TestClone(t *testing.T) {
+	t.Parallel()
 	m, err := Open("testdata/safetensors")
 	check(t, err)
 	c := m.Clone()
@@ -403,6 +413,7 @@ func TestClone(t *testing.T) {
 }
 
 func TestInitBERT(t *testing.T) {
+	t.Parallel()
 	cfg := tinyConfig()
 	cfg.VocabSize = 5000
 	a, b, c := InitBERT(cfg, 1), InitBERT(cfg, 1), InitBERT(cfg, 2)
@@ -434,6 +445,7 @@ func TestInitBERT(t *testing.T) {
 }
 
 func TestBERTBaseParameters(t *testing.T) {
+	t.Parallel()
 	cfg := Config{VocabSize: 30522, MaxPositions: 512, TypeVocabSize: 2, HiddenSize: 768, HeadDim: 64, Labels: []string{"a", "b"}}
 	for range 12 {
 		cfg.Layers = append(cfg.Layers, LayerSize{12, 3072})
@@ -444,6 +456,7 @@ func TestBERTBaseParameters(t *testing.T) {
 }
 
 func TestAddHead(t *testing.T) {
+	t.Parallel()
 	m := open1(t, "testdata/encoder")
 	old := m.Tensors[poolerWeight]
 	check(t, m.AddHead([]string{"a", "b", "c", "d"}, 1))
@@ -461,6 +474,7 @@ func TestAddHead(t *testing.T) {
 }
 
 func TestHalfConversions(t *testing.T) {
+	t.Parallel()
 	for h := range 1 << 16 {
 		f := halfToFloat(uint16(h))
 		if back := floatToHalf(f); back != uint16(h) && !(f != f && back&0x7c00 == 0x7c00 && back&0x3ff != 0) {
@@ -492,6 +506,7 @@ func TestHalfConversions(t *testing.T) {
 }
 
 func TestFinite(t *testing.T) {
+	t.Parallel()
 	for n := 1; n < 40; n++ {
 		for _, d := range []DType{F32, F16, BF16} {
 			values := make([]float32, n)
@@ -530,6 +545,7 @@ func TestFinite(t *testing.T) {
 }
 
 func TestPad(t *testing.T) {
+	t.Parallel()
 	m := uneven()
 	p, err := m.Pad()
 	check(t, err)
@@ -556,6 +572,7 @@ func TestPad(t *testing.T) {
 }
 
 func TestInspect(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "m.skive")
 	m := int8Model()
 	check(t, m.SaveSkive(path))
@@ -582,6 +599,7 @@ func TestInspect(t *testing.T) {
 }
 
 func TestInspectOtherFiles(t *testing.T) {
+	t.Parallel()
 	state := filepath.Join(t.TempDir(), "training.state")
 	check(t, WriteState(state, State{map[string]any{"step": 3}, []Section{
 		{"weights/bert.encoder.layer.1.output.dense.bias", []float32{1, 2, 3}}, {"m/x", []float32{4}},
@@ -609,6 +627,7 @@ func TestInspectOtherFiles(t *testing.T) {
 }
 
 func TestDiff(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	save := func(name string, m *Model) string {
 		path := filepath.Join(dir, name)
@@ -666,6 +685,7 @@ func TestDiff(t *testing.T) {
 
 // TestMiniLM reads a real model, all-MiniLM-L6-v2, where it is there.
 func TestMiniLM(t *testing.T) {
+	t.Parallel()
 	dir := os.Getenv("SKIVE_MINILM")
 	if dir == "" {
 		t.Skip("SKIVE_MINILM names no directory")

@@ -26,6 +26,7 @@ func configWith(keys string) []byte {
 
 // Labels are those that transformers reads, with LABEL_N in the place of no name.
 func TestLabelsOfTransformers(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("testdata/labels.json")
 	check(t, err)
 	var cases []struct {
@@ -78,6 +79,7 @@ func TestLabelsOfTransformers(t *testing.T) {
 // What is left out or made up of the labels is said, and what is none is refused
 // by its key.
 func TestLabels(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		config string
 		labels []string
@@ -126,6 +128,7 @@ func TestLabels(t *testing.T) {
 
 // The names of transformers' ACT2FN are those of what Skive computes, or refused.
 func TestActivationNames(t *testing.T) {
+	t.Parallel()
 	for name, want := range map[string]string{
 		"gelu": "gelu", "gelu_python": "gelu",
 		"gelu_new": "gelu_new", "gelu_pytorch_tanh": "gelu_new", "gelu_python_tanh": "gelu_new", "gelu_fast": "gelu_new", "gelu_accurate": "gelu_new",
@@ -150,6 +153,7 @@ func TestActivationNames(t *testing.T) {
 
 // Settings that change the arithmetic, in each family, and those that do not.
 func TestConfigArithmetic(t *testing.T) {
+	t.Parallel()
 	const electra = `{"model_type":"electra","architectures":["ElectraFor%s"],"vocab_size":11,"hidden_size":12,"num_hidden_layers":1,` +
 		`"num_attention_heads":4,"intermediate_size":10,"max_position_embeddings":8`
 	choice, class := fmt.Sprintf(electra, "MultipleChoice"), fmt.Sprintf(electra, "SequenceClassification")
@@ -175,6 +179,7 @@ func TestConfigArithmetic(t *testing.T) {
 
 // float64 tensors are rounded to f32; integer buffers beside them are left out.
 func TestFloat64(t *testing.T) {
+	t.Parallel()
 	want := open1(t, "testdata/safetensors")
 	dir := t.TempDir()
 	copyFiles := func(from, to string) {

@@ -21,6 +21,7 @@ const goodConfig = `{"model_type":"bert","architectures":["BertForSequenceClassi
 	`"num_hidden_layers":2,"num_attention_heads":4,"intermediate_size":10,"max_position_embeddings":8`
 
 func TestConfigRefusals(t *testing.T) {
+	t.Parallel()
 	for add, want := range map[string]string{
 		`,"model_type":"deberta-v2"`:                                 `model_type "deberta-v2": not supported`,
 		`,"position_embedding_type":"relative_key"`:                  `position_embedding_type "relative_key": not supported`,
@@ -105,6 +106,7 @@ func header(text string, data int) []byte {
 }
 
 func TestHostileSafetensors(t *testing.T) {
+	t.Parallel()
 	for name, b := range map[string][]byte{
 		"empty":           {},
 		"short":           {1, 2, 3},
@@ -129,6 +131,7 @@ func TestHostileSafetensors(t *testing.T) {
 }
 
 func TestHostileIndex(t *testing.T) {
+	t.Parallel()
 	for _, shard := range []string{"../model.safetensors", "/etc/passwd", `..\\x`, "a/b", "C:x", "..", "", "NUL\\u0000"} {
 		_, _, err := parseIndex(fmt.Appendf(nil, `{"weight_map":{"a":"%s"}}`, shard))
 		if err == nil || !strings.Contains(err.Error(), "not the name of a file") {
@@ -141,6 +144,7 @@ func TestHostileIndex(t *testing.T) {
 }
 
 func TestHostileDirectories(t *testing.T) {
+	t.Parallel()
 	shapes := tinyModel()
 	for name, c := range map[string]struct {
 		change func(t *testing.T, dir string)
@@ -245,6 +249,7 @@ func torchZip(t testing.TB, pickle string, method uint16, records map[string][]b
 }
 
 func TestHostilePickles(t *testing.T) {
+	t.Parallel()
 	long := func(op string, n uint64, width int) string {
 		b := binary.LittleEndian.AppendUint64(nil, n)
 		return op + string(b[:width])
@@ -296,6 +301,7 @@ func TestHostilePickles(t *testing.T) {
 }
 
 func TestStridesStayInside(t *testing.T) {
+	t.Parallel()
 	s := &torchStorage{dtype: "f32", size: 4, numel: 6, data: make([]byte, 24)}
 	for i := range 6 {
 		s.data[4*i] = byte(i)
@@ -338,6 +344,7 @@ func TestStridesStayInside(t *testing.T) {
 }
 
 func TestHostileMsgpack(t *testing.T) {
+	t.Parallel()
 	for name, b := range map[string][]byte{
 		"empty":      {},
 		"nested":     bytes.Repeat([]byte{0x91}, 1<<20),
@@ -365,6 +372,7 @@ func TestHostileMsgpack(t *testing.T) {
 }
 
 func TestValidateNamesTheTensor(t *testing.T) {
+	t.Parallel()
 	q := layerPrefix(0) + "attention.self.query.weight"
 	for want, change := range map[string]func(*Model){
 		"tensor " + q + ": missing":                  func(m *Model) { delete(m.Tensors, q) },
@@ -387,6 +395,7 @@ func TestValidateNamesTheTensor(t *testing.T) {
 }
 
 func TestValidateInputScales(t *testing.T) {
+	t.Parallel()
 	name := layerPrefix(1) + "output.dense" + inputScaleSuffix
 	for want, scale := range map[string]Tensor{
 		"f32 [2], expected f32 [1]":     NewTensor([]int{2}, []float32{1, 1}),
@@ -410,6 +419,7 @@ func TestValidateInputScales(t *testing.T) {
 }
 
 func TestUnknownFiles(t *testing.T) {
+	t.Parallel()
 	p := filepath.Join(t.TempDir(), "x")
 	if _, err := Open(p); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)

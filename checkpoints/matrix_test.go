@@ -113,6 +113,7 @@ var matrixIDs = []int32{2, 5, 7, 19, 11, 3}
 // saved. Pruned models go out padded, and give the same logits there. All
 // that is made of a model that came back is the same.
 func TestMatrix(t *testing.T) {
+	t.Parallel()
 	models := matrixModels(t)
 	if dir := os.Getenv("SKIVE_MATRIX"); dir != "" { // for matrix.py
 		for _, k := range models {

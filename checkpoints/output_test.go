@@ -49,6 +49,7 @@ func TestClaimExcludesASecond(t *testing.T) {
 
 // What a killed process leaves is a file that nobody holds.
 func TestClaimTakesOverWhatWasLeft(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	left := filepath.Join(dir, ".out"+claimSuffix)
 	if err := os.WriteFile(left, []byte(`{"pid": 1, "command": "skive train and more that is longer than what follows"}`), 0o666); err != nil {
@@ -71,6 +72,7 @@ func TestClaimTakesOverWhatWasLeft(t *testing.T) {
 // A claim removes what a killed process had half written, and nothing that a living
 // one is writing.
 func TestClaimRemovesWhatWasHalfWritten(t *testing.T) {
+	t.Parallel()
 	for _, alive := range []bool{false, true} {
 		dir := t.TempDir()
 		out := filepath.Join(dir, "out")
@@ -118,6 +120,7 @@ func TestClaimRemovesWhatWasHalfWritten(t *testing.T) {
 }
 
 func TestClaimThroughLinks(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for _, there := range []bool{true, false} {
 		if there {
@@ -163,6 +166,7 @@ func TestClaimThroughLinks(t *testing.T) {
 
 // The file is removed by its holder while others open it: never do two hold it.
 func TestClaimsWhileTheFileIsRemoved(t *testing.T) {
+	t.Parallel()
 	out := filepath.Join(t.TempDir(), "new", "out")
 	var holders, claimed atomic.Int32
 	var all sync.WaitGroup
@@ -196,6 +200,7 @@ func TestClaimsWhileTheFileIsRemoved(t *testing.T) {
 
 // Of writers to one new directory at least one succeeds, and the model is whole.
 func TestWritersToOneNewDirectory(t *testing.T) {
+	t.Parallel()
 	m := tinyModel()
 	for range 20 {
 		out := filepath.Join(t.TempDir(), "out")
@@ -224,6 +229,7 @@ func TestWritersToOneNewDirectory(t *testing.T) {
 }
 
 func TestCheckFree(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for _, c := range []struct {
 		name, file, content string

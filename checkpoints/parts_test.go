@@ -12,6 +12,7 @@ import (
 
 // Every tensor's name leads back to what it is, in every family and head.
 func TestParseTensor(t *testing.T) {
+	t.Parallel()
 	dirs, err := filepath.Glob("../infer/testdata/families/*")
 	check(t, err)
 	heads, err := filepath.Glob("../infer/testdata/heads/*")
@@ -47,6 +48,7 @@ func TestParseTensor(t *testing.T) {
 // What Take keeps lies where the cuts say, in all tensors that have the axis and
 // in no other.
 func TestTake(t *testing.T) {
+	t.Parallel()
 	m := scaled(tinyModel())
 	heads, units, hidden, words := []int{1}, []int{2, 0, 5}, []int{7, 1, 4}, []int{3, 0, 9, 8}
 	got, err := m.Take(
@@ -107,6 +109,7 @@ func TestTake(t *testing.T) {
 }
 
 func TestKeepLayers(t *testing.T) {
+	t.Parallel()
 	m := tinyModel()
 	got, err := m.KeepLayers([]int{1, 0})
 	check(t, err)
@@ -133,6 +136,7 @@ func TestKeepLayers(t *testing.T) {
 
 // Names of tensors are made here alone.
 func TestNobodyElseSpellsTensorNames(t *testing.T) {
+	t.Parallel()
 	check(t, fs.WalkDir(os.DirFS(".."), ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.HasPrefix(path, "checkpoints/") {
 			return err

@@ -19,6 +19,7 @@ import (
 // TestPythonReader has benchmarks/read_skive.py, which was written from
 // docs/format.md alone, read what this package writes.
 func TestPythonReader(t *testing.T) {
+	t.Parallel()
 	python, err := exec.LookPath("python3")
 	if err != nil {
 		t.Skip("there is no python3")

@@ -24,6 +24,7 @@ func (p plainFS) Open(name string) (fs.File, error) {
 // A model that is read from bytes, or from a file of a file system, is the one that is
 // opened by its path, and is checked like it.
 func TestReadAndOpenFS(t *testing.T) {
+	t.Parallel()
 	m, err := Open(filepath.Join("testdata", "safetensors"))
 	if err != nil {
 		t.Fatal(err)

@@ -22,6 +22,7 @@ func scaled(m *Model) *Model {
 // Scales of the inputs of float layers go through a directory of every family,
 // under its own names, and through a file.
 func TestInputScalesOfFloatModels(t *testing.T) {
+	t.Parallel()
 	dirs, err := filepath.Glob("../infer/testdata/families/*")
 	check(t, err)
 	for _, dir := range append(dirs, "testdata/safetensors", "testdata/encoder") {
@@ -46,6 +47,7 @@ func TestInputScalesOfFloatModels(t *testing.T) {
 }
 
 func TestHostileInputScales(t *testing.T) {
+	t.Parallel()
 	name := layerPrefix(1) + "output.dense" + inputScaleSuffix
 	for want, change := range map[string]func(m *Model){
 		"f32 [2], expected f32 [1]": func(m *Model) { m.Tensors[name] = NewTensor([]int{2}, []float32{1, 1}) },

@@ -36,6 +36,7 @@ func sentenceDir(t *testing.T, files map[string]string) string {
 }
 
 func TestSentence(t *testing.T) {
+	t.Parallel()
 	both := modulesOf(transformerModule, poolingModule)
 	for _, c := range []struct {
 		name  string
@@ -83,6 +84,7 @@ func TestSentence(t *testing.T) {
 }
 
 func TestSentenceRefusals(t *testing.T) {
+	t.Parallel()
 	both, withDense := modulesOf(transformerModule, poolingModule), modulesOf(transformerModule, poolingModule, denseModule)
 	pooling := func(text string) map[string]string {
 		return map[string]string{modulesName: both, "1_Pooling/config.json": text}
@@ -169,6 +171,7 @@ func TestSentenceRefusals(t *testing.T) {
 
 // A pruned, converted, padded or quantized model keeps how it makes embeddings.
 func TestSentenceStays(t *testing.T) {
+	t.Parallel()
 	m := open1(t, sentenceDir(t, map[string]string{modulesName: modulesOf(transformerModule, poolingModule, normalizeModule), sentenceName: `{"max_seq_length": 5}`}))
 	m.Config.Sentence.Dense = []Dense{{Out: 3, Bias: true, Activation: "tanh"}, {Out: 2, Activation: "identity"}}
 	for s := range m.Config.Tensors() {
@@ -239,6 +242,7 @@ func TestSentenceCrashes(t *testing.T) {
 }
 
 func TestModelFilesOfSentences(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ names, want string }{
 		{"config.json model.safetensors vocab.txt modules.json 1_Pooling/config.json sentence_bert_config.json config_sentence_transformers.json README.md onnx/model.onnx",
 			"config.json model.safetensors vocab.txt modules.json config_sentence_transformers.json sentence_bert_config.json 1_Pooling/config.json"},
@@ -257,6 +261,7 @@ func TestModelFilesOfSentences(t *testing.T) {
 }
 
 func TestPrompt(t *testing.T) {
+	t.Parallel()
 	prompts := map[string]string{"": "nameless: ", "query": "q: "}
 	for _, c := range []struct{ byDefault, name, want string }{
 		{"", "", ""}, {"", "query", "q: "}, {"query", "", "q: "},

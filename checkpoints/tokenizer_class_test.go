@@ -12,6 +12,7 @@ import (
 // The files of a tokenizer say by themselves which class reads them, in the
 // directory's tokenizer_config.json, where config.json decides that.
 func TestTokenizerClassIsStated(t *testing.T) {
+	t.Parallel()
 	bert, roberta := `{"model_type": "bert"}`, `{"model_type": "roberta"}`
 	for name, c := range map[string]struct {
 		config string

@@ -169,6 +169,7 @@ func TestRunCutsToATarget(t *testing.T) {
 
 // What is refused leaves nothing behind, and nothing of what was there changes.
 func TestRefusedRunLeavesNothing(t *testing.T) {
+	t.Parallel()
 	layers, labels := tiny(), tiny()
 	layers.Student.TeacherLayers = []int{2}
 	labels.Model, labels.Architecture = filepath.Join("..", "train", "testdata", "tiny"), nil
@@ -207,6 +208,7 @@ func TestRefusedRunLeavesNothing(t *testing.T) {
 }
 
 func TestVerdict(t *testing.T) {
+	t.Parallel()
 	d := &Dropped{Name: "pruned to 0.8 ms", Metric: 0.87, Limit: 0.885}
 	none := &Dropped{Name: studentStep, Metric: 0.87, Limit: 0.885, None: true}
 	for _, c := range []struct {
@@ -240,6 +242,7 @@ func (c cancelAt) Write(b []byte) (int, error) {
 }
 
 func TestRunGoesOnWhereItWasStopped(t *testing.T) {
+	t.Parallel()
 	const final = "pruned-33-50-int8.skive"
 	read := func(dir, name string) string {
 		t.Helper()
@@ -365,6 +368,7 @@ func TestRunGoesOnWhereItWasStopped(t *testing.T) {
 // A run with a changed recipe may be stopped when it has replaced some of the models
 // of a finished one: that one is then no longer finished.
 func TestAStoppedChangeIsNotTakenForAFinishedRun(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "out")
 	r, changed := tiny(), tiny()
 	changed.Recover.LearningRate *= 2
@@ -403,6 +407,7 @@ func TestAStoppedChangeIsNotTakenForAFinishedRun(t *testing.T) {
 // What a file does not say is that of a pretrained model where one is given beside
 // it, and what is given beside it makes it whole.
 func TestRecipeIsChangedBeforeItIsValidated(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "recipe.yaml")
 	if err := os.WriteFile(path, []byte("student: {layers: 3}"), 0o666); err != nil {
 		t.Fatal(err)
@@ -416,6 +421,7 @@ func TestRecipeIsChangedBeforeItIsValidated(t *testing.T) {
 }
 
 func TestRunRefusesAForeignDirectory(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	recipe := ForModel("a", "sst2", "b", "c")
 	c := run{Recipe: recipe, Options: Options{Output: dir}}
@@ -454,6 +460,7 @@ func TestRunRefusesAForeignDirectory(t *testing.T) {
 }
 
 func TestRunRefusesAnInt8Model(t *testing.T) {
+	t.Parallel()
 	c := run{Recipe: tiny()}
 	if err := c.load(); err != nil {
 		t.Fatal(err)
@@ -477,6 +484,7 @@ func TestRunRefusesAnInt8Model(t *testing.T) {
 }
 
 func TestMaxDropDecidesHowMuchIsPruned(t *testing.T) {
+	t.Parallel()
 	r := tiny()
 	r.Prune = []Pruning{{Heads: 0.5, FFN: 0.5}}
 	r.MaxDrop = 100
@@ -515,6 +523,7 @@ func TestMaxDropDecidesHowMuchIsPruned(t *testing.T) {
 }
 
 func TestRunStopsWhenCancelled(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	dir := filepath.Join(t.TempDir(), "out")
@@ -527,6 +536,7 @@ func TestRunStopsWhenCancelled(t *testing.T) {
 }
 
 func TestANarrowStudentInStages(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	r := tiny()
 	r.Student.Hidden, r.Student.Heads, r.Student.Intermediate = 16, 6, 20
@@ -568,6 +578,7 @@ func TestANarrowStudentInStages(t *testing.T) {
 }
 
 func TestAugmentedOnce(t *testing.T) {
+	t.Parallel()
 	c := run{Recipe: tiny(), Options: Options{Threads: 1}, examplesOf: map[string]*data.Dataset{}}
 	if err := c.load(); err != nil {
 		t.Fatal(err)
@@ -587,6 +598,7 @@ func TestAugmentedOnce(t *testing.T) {
 }
 
 func TestRecipeRoundTrip(t *testing.T) {
+	t.Parallel()
 	full := ForModel("dir", "sst2", "a.tsv", "b.tsv")
 	full.Unlabeled, full.Distill.Augment.Copies = "more.txt", 2
 	full.Student = Student{Size: distill.Size{Layers: 2, Hidden: 96, Heads: 3, Intermediate: 128}, TeacherLayers: []int{1, 3}}
@@ -620,6 +632,7 @@ func TestRecipeRoundTrip(t *testing.T) {
 }
 
 func TestAnEmptyRecipeIsTheDefault(t *testing.T) {
+	t.Parallel()
 	for _, text := range []string{"", "# all as it is\n"} {
 		path := filepath.Join(t.TempDir(), "recipe.yaml")
 		if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
@@ -632,6 +645,7 @@ func TestAnEmptyRecipeIsTheDefault(t *testing.T) {
 }
 
 func TestEpochsOfARecipeReplaceTheDefaultSteps(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "recipe.yaml")
 	if err := os.WriteFile(path, []byte("teacher: {epochs: 3}\ndistill: {epochs: 2, steps: 5}"), 0o666); err != nil {
 		t.Fatal(err)
@@ -646,6 +660,7 @@ func TestEpochsOfARecipeReplaceTheDefaultSteps(t *testing.T) {
 }
 
 func TestRecipeErrorsNameTheSetting(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ yaml, want string }{
 		{"seed: [1", "not YAML"},
 		{"sed: 3", "sed"},
@@ -687,6 +702,7 @@ func TestRecipeErrorsNameTheSetting(t *testing.T) {
 }
 
 func TestLabelsOfTheModelHold(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "data.csv")
 	const names, numbers = "text,label\ngood food,positive\nbad food,negative\n", "text,label\ngood food,1\nbad food,0\n"
@@ -751,6 +767,7 @@ func TestTokenizationIsTimedForOneProcessor(t *testing.T) {
 }
 
 func TestEnergyIsThatOfTheMeteredPasses(t *testing.T) {
+	t.Parallel()
 	c := run{Recipe: tiny()}
 	if err := c.load(); err != nil {
 		t.Fatal(err)
@@ -803,6 +820,7 @@ func FuzzRecipe(f *testing.F) {
 }
 
 func TestPictureShowsEveryRow(t *testing.T) {
+	t.Parallel()
 	r := Report{Task: "sst2", Metric: "accuracy"}
 	for i, name := range []string{"first", "slower", "faster"} {
 		r.Rows = append(r.Rows, Row{Name: name, Metric: 1, Interval: [2]float64{0.9, 1}, Cumulative: []float64{1, 0.03, 50}[i]})

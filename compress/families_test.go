@@ -21,6 +21,7 @@ import (
 // Every stage takes a model of every family: it is trained, distilled, pruned,
 // padded, quantized, saved and run, and stays of its family.
 func TestEveryStageTakesEveryFamily(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	all := golden.Data(t)
 	trainSet := &data.Dataset{Task: all.Task, Examples: all.Examples[:24]}
@@ -130,6 +131,7 @@ func TestEveryStageTakesEveryFamily(t *testing.T) {
 // Layers of different sizes, as a search leaves them, are trained, distilled from
 // and into, quantized and exported.
 func TestEveryStageTakesUnevenLayers(t *testing.T) {
+	t.Parallel()
 	ctx, whole, all := context.Background(), golden.Model(t), golden.Data(t)
 	trainSet := &data.Dataset{Task: all.Task, Examples: all.Examples[:24]}
 	devSet := &data.Dataset{Task: all.Task, Examples: all.Examples[24:32]}
@@ -200,6 +202,7 @@ func TestEveryStageTakesUnevenLayers(t *testing.T) {
 
 // Fresh weights of every family are a model that can be saved and run.
 func TestFreshModelsOfEveryFamily(t *testing.T) {
+	t.Parallel()
 	for _, family := range []string{"tiny", "roberta", "mpnet", "distilbert", "electra"} {
 		like, err := checkpoints.Open(filepath.Join("..", "train", "testdata", family))
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 
 // Two recipes at once into one directory: the second ends before it does anything.
 func TestASecondRecipeIsRefused(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "out")
 	other := tiny()
 	other.Seed, other.Architecture.Layers = 2, 3
@@ -45,6 +46,7 @@ func TestASecondRecipeIsRefused(t *testing.T) {
 // are, whatever the recipe and the report beside them say. What is of another recipe
 // is named, set aside and made again.
 func TestMixturesAreFound(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	path := func(names ...string) string { return filepath.Join(append([]string{root}, names...)...) }
 	mine, other, same := tiny(), tiny(), tiny()

@@ -45,7 +45,6 @@ func pruned(t *testing.T, p Plan, output string, stopAfter int) (models []Pruned
 // A pruning that is stopped goes on where it was and ends with the same weights, and
 // what is finished is not done again.
 func TestPruneGoesOn(t *testing.T) {
-	t.Parallel()
 	costs := t.TempDir()
 	family := []pruning.Target{{Speedup: 1.0001}, {Speedup: 1.0002}}
 	for _, c := range []struct {

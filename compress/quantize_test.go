@@ -17,6 +17,7 @@ import (
 // The student and every variant are trained for int8 before they are quantized,
 // and that stage too is done once.
 func TestQuantizeAwareStage(t *testing.T) {
+	t.Parallel()
 	r := tiny()
 	r.Prune = r.Prune[:1]
 	aware := r.Recover
@@ -68,6 +69,7 @@ func TestQuantizeAwareStage(t *testing.T) {
 
 // What a recipe does not say of the stage is the default recovery's.
 func TestQuantizeAwareRecipe(t *testing.T) {
+	t.Parallel()
 	read := func(text string) (Recipe, error) {
 		path := filepath.Join(t.TempDir(), "recipe.yaml")
 		if err := os.WriteFile(path, []byte(text), 0o666); err != nil {

@@ -33,6 +33,7 @@ func encoded(t testing.TB, n int) (*Dataset, *Encoded, *tokenize.Tokenizer) {
 }
 
 func TestEncodeKeepsOrderAndTokens(t *testing.T) {
+	t.Parallel()
 	ds, _, tok := encoded(t, 1000)
 	enc, err := Encode(ds, tok, 16)
 	if err != nil {
@@ -92,6 +93,7 @@ func TestFill(t *testing.T) {
 }
 
 func TestBatches(t *testing.T) {
+	t.Parallel()
 	const n = 2500
 	_, enc, _ := encoded(t, n)
 	for _, o := range []BatchOptions{
@@ -150,6 +152,7 @@ func TestBatches(t *testing.T) {
 // Nothing of a plain text is lost or doubled, whatever the length of the
 // sequences that it is cut into.
 func TestPlainTextIsLaidEndToEnd(t *testing.T) {
+	t.Parallel()
 	_, _, tok := encoded(t, 1)
 	ds := &Dataset{Task: Task{Name: "mlm", Kind: head.MaskedLM}}
 	var want []int32
@@ -192,6 +195,7 @@ func TestPlainTextIsLaidEndToEnd(t *testing.T) {
 // The choices of an example stand side by side in a batch; the first token of a
 // word carries its label.
 func TestFillOfChoicesAndWords(t *testing.T) {
+	t.Parallel()
 	tok, err := tokenize.NewWordPiece([]string{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "##b"}, true)
 	if err != nil {
 		t.Fatal(err)

@@ -40,6 +40,7 @@ const conllu = "# sent_id = 1\n# text = vámonos al mar\n1-2\tvámonos\t_\t_\t_\
 	"# within\n3\t10 000\t_\tNUM\tm\t_\t1\tobj\t_\t_\n3.1\tsee\t_\tVERB\tv\t_\t_\t_\t_\t_\n\n# newdoc\n1\t#\t#\tSYM\ts\t_\t0\troot\t_\tB-Y\n"
 
 func TestCoNLL(t *testing.T) {
+	t.Parallel()
 	need := ReadOptions{RequireLabels: true}
 	column := func(name string) ReadOptions { return ReadOptions{RequireLabels: true, LabelColumn: name} }
 	for _, c := range []struct {
@@ -98,6 +99,7 @@ func TestCoNLL(t *testing.T) {
 }
 
 func TestWordsOfJSON(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		content, want string
 		o             ReadOptions
@@ -115,6 +117,7 @@ func TestWordsOfJSON(t *testing.T) {
 
 // A word's label stands at its first token, whatever white space is in the word.
 func TestLabelsOfWordsWithWhiteSpace(t *testing.T) {
+	t.Parallel()
 	tok, err := tokenize.NewWordPiece([]string{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c"}, true)
 	if err != nil {
 		t.Fatal(err)

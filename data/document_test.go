@@ -88,6 +88,7 @@ func TestBounds(t *testing.T) {
 // A large file within the bounds is read whole, whatever lies where it is taken
 // apart.
 func TestReadBeyondTheFirstPart(t *testing.T) {
+	t.Parallel()
 	var random [999]byte // compresses as text does
 	r := rand.NewChaCha8([32]byte{})
 	r.Read(random[:])

@@ -31,6 +31,7 @@ func readContent(t *testing.T, file, task, content string, o ReadOptions) (*Data
 // The forms that Hugging Face's datasets library writes with to_json and to_csv
 // give the examples of the benchmarks' own.
 func TestHubForms(t *testing.T) {
+	t.Parallel()
 	const record = `"passage": "New York is big.\n@highlight\nÉva left", "query": "@placeholder is a city"`
 	for _, c := range []struct {
 		name, task, file, content, want string
@@ -92,6 +93,7 @@ func TestHubForms(t *testing.T) {
 
 // Class indices are in the order of the hub's ClassLabel features.
 func TestLabelsAreInTheHubsOrder(t *testing.T) {
+	t.Parallel()
 	for name, want := range map[string]string{
 		"cola": "unacceptable acceptable", "sst2": "negative positive", "mrpc": "not_equivalent equivalent", "qqp": "not_duplicate duplicate",
 		"mnli": "entailment neutral contradiction", "snli": "entailment neutral contradiction", "qnli": "entailment not_entailment",
@@ -105,6 +107,7 @@ func TestLabelsAreInTheHubsOrder(t *testing.T) {
 }
 
 func TestHubFormsThatAreRefused(t *testing.T) {
+	t.Parallel()
 	need := ReadOptions{RequireLabels: true}
 	for _, c := range []struct{ task, file, content, want string }{
 		{"wsc", "x.jsonl", `{"text": "a b", "span1_text": "a", "label": 0}`, `expected the columns "span1_text" and "span2_text", found "label", "span1_text", "text"`},
@@ -153,6 +156,7 @@ func answers(t *testing.T, ds *Dataset, class func(i int) int32) *Outcome {
 // The official scorer's values of MultiRC come out of the flat form, in any order
 // of its rows; out of rows that say nothing of their question, F1 alone does.
 func TestMultiRCByRows(t *testing.T) {
+	t.Parallel()
 	var golden struct {
 		MultiRC []struct {
 			Predicted, Want [][]int32
@@ -205,6 +209,7 @@ func TestMultiRCByRows(t *testing.T) {
 
 // ReCoRD's rows earn what the same queries in the official form do.
 func TestReCoRDByRows(t *testing.T) {
+	t.Parallel()
 	official, err := readContent(t, "x.jsonl", "record", `{"passage": {"text": "Ann Lee met Bob", "entities": [{"start": 0, "end": 6}, {"start": 12, "end": 14}]}, "qas": [{"query": "@placeholder a", "answers": [{"text": "Ann"}]}, {"query": "@placeholder b", "answers": [{"text": "Bob"}]}]}`, ReadOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -231,6 +236,7 @@ func TestReCoRDByRows(t *testing.T) {
 // differ by a pronoun at most; else there is no parity, and the accuracy's
 // interval is that of independent examples.
 func TestPairsOfAXg(t *testing.T) {
+	t.Parallel()
 	line := func(premise string, label int) string {
 		return fmt.Sprintf(`{"premise": "%s", "hypothesis": "h", "label": %d}`, premise, label) + "\n"
 	}
@@ -263,6 +269,7 @@ func TestPairsOfAXg(t *testing.T) {
 }
 
 func TestListsOfLabels(t *testing.T) {
+	t.Parallel()
 	three := ReadOptions{Labels: []string{"x", "y", "z"}}
 	lines := func(lists ...string) string {
 		var b strings.Builder

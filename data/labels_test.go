@@ -10,6 +10,7 @@ import (
 )
 
 func TestRelabel(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name        string
 		task, model string // labels
@@ -147,6 +148,7 @@ func TestNumbersOfClasses(t *testing.T) {
 
 // F1 is that of the label that the benchmark names, whatever its number.
 func TestPositiveLabel(t *testing.T) {
+	t.Parallel()
 	mrpc, err := TaskByName("mrpc")
 	if err != nil {
 		t.Fatal(err)
@@ -179,6 +181,7 @@ func TestPositiveLabel(t *testing.T) {
 
 // A label is what it says, in whatever way a program writes it.
 func TestLabelsAsProgramsWriteThem(t *testing.T) {
+	t.Parallel()
 	stars := ReadOptions{RequireLabels: true, Labels: []string{"1", "2", "3"}}
 	floats := ReadOptions{RequireLabels: true, Labels: []string{"1.0", "2.0", "3.0"}}
 	names := ReadOptions{RequireLabels: true, Labels: []string{"neg", "pos"}}
@@ -236,6 +239,7 @@ func TestLabelsAsProgramsWriteThem(t *testing.T) {
 
 // Two models are compared by what their labels mean.
 func TestDifferenceBetweenLabelOrders(t *testing.T) {
+	t.Parallel()
 	words := func(s string) []string { return strings.Fields(s) }
 	for _, c := range []struct {
 		name                string

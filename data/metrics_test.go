@@ -8,6 +8,7 @@ import (
 )
 
 func TestMetricsAreScikitLearns(t *testing.T) {
+	t.Parallel()
 	var golden struct {
 		Metrics []struct {
 			Predicted, Want                 []int32
@@ -49,6 +50,7 @@ func TestMetricsAreScikitLearns(t *testing.T) {
 }
 
 func TestBootstrapHoldsTheScore(t *testing.T) {
+	t.Parallel()
 	predicted, want := make([]int32, 1000), make([]int32, 1000)
 	for i := range want {
 		want[i] = int32(i % 2)

@@ -29,6 +29,7 @@ func outcome(task Task, predicted, want [][]int32) *Outcome {
 func units(list []int32, size int) [][]int32 { return slices.Collect(slices.Chunk(list, size)) }
 
 func TestOutcomesAreThoseOfTheOfficialScorers(t *testing.T) {
+	t.Parallel()
 	var golden struct {
 		Correlations []struct {
 			X, Y              []float32
@@ -147,6 +148,7 @@ func TestOutcomesAreThoseOfTheOfficialScorers(t *testing.T) {
 
 // What marks entities and what does not.
 func TestScheme(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		labels string
 		want   [][]int32
@@ -187,6 +189,7 @@ func TestScheme(t *testing.T) {
 }
 
 func TestMetricsOfEveryTask(t *testing.T) {
+	t.Parallel()
 	for _, name := range TaskNames() {
 		o := &Outcome{Task: task(t, name), Predicted: []int32{1, 0}, Want: []int32{1, 1}, Unit: []int32{0, 1}}
 		if o.Task.Kind == head.Regression || o.Task.Kind == head.MaskedLM || name == "record" {
@@ -212,6 +215,7 @@ func TestMetricsOfEveryTask(t *testing.T) {
 // The numbers of examples of the benchmarks' files, of questions, and of the
 // answers that are right.
 func TestReadHarderBenchmarkFiles(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join("..", "..", "shared", "data")
 	if _, err := os.Stat(dir); err != nil {
 		t.Skip(err)
@@ -251,6 +255,7 @@ func TestReadHarderBenchmarkFiles(t *testing.T) {
 // TestDifferenceIsPaired compares two classifiers of 1,000 examples, of which
 // one is right on 60 that the other is wrong on, and wrong on 20.
 func TestDifferenceIsPaired(t *testing.T) {
+	t.Parallel()
 	a, b := &Outcome{Task: task(t, "sst2")}, &Outcome{Task: task(t, "sst2")}
 	for i := range int32(1000) {
 		for o, right := range map[*Outcome]bool{a: i < 820 || i >= 980, b: i < 760 || i >= 960} {

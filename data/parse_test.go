@@ -10,6 +10,7 @@ import (
 // What is read from a stream is what a file of that name holds, and its errors have the
 // name.
 func TestParse(t *testing.T) {
+	t.Parallel()
 	const text = `{"text": "a", "label": "x"}` + "\n" + `{"text": "b", "label": "y"}` + "\n"
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)

@@ -50,6 +50,7 @@ func show(ds *Dataset) string {
 }
 
 func TestRead(t *testing.T) {
+	t.Parallel()
 	two := ReadOptions{Labels: []string{"neg", "pos"}}
 	for _, c := range []struct {
 		name, file, task, content string
@@ -148,6 +149,7 @@ func TestRead(t *testing.T) {
 }
 
 func TestReadErrorsNameFileAndLine(t *testing.T) {
+	t.Parallel()
 	need := ReadOptions{RequireLabels: true}
 	for _, c := range []struct {
 		file, task, content string
@@ -239,6 +241,7 @@ func TestReadErrorsNameFileAndLine(t *testing.T) {
 }
 
 func TestTaskByName(t *testing.T) {
+	t.Parallel()
 	for _, name := range TaskNames() {
 		if got, err := TaskByName(name); err != nil || got.Name != name {
 			t.Errorf("%s: %v %v", name, got, err)
@@ -261,6 +264,7 @@ func TestTaskByName(t *testing.T) {
 }
 
 func TestReadBenchmarkFiles(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join("..", "..", "shared", "data")
 	if _, err := os.Stat(dir); err != nil {
 		t.Skip(err)

@@ -14,6 +14,7 @@ import (
 
 // Every head has a row that says how its examples are read, encoded and measured.
 func TestEveryHeadHasARow(t *testing.T) {
+	t.Parallel()
 	headtest.Rows(t, kinds)
 	headtest.Rows(t, truths)
 	for name, k := range kinds {
@@ -38,6 +39,7 @@ func TestEveryHeadHasARow(t *testing.T) {
 
 // A kind that there is not is refused.
 func TestUnknownKinds(t *testing.T) {
+	t.Parallel()
 	task := Task{Name: "spans", Kind: "spans"}
 	const want = `task "spans": unknown kind "spans"`
 	if _, err := Encode(&Dataset{Task: task, Examples: []Example{{Text: "a"}}}, nil, 0); err == nil || err.Error() != want {
@@ -54,6 +56,7 @@ func TestUnknownKinds(t *testing.T) {
 // What tells a task from the others stands in its definition: nothing asks for its
 // name.
 func TestTasksAreNotCompared(t *testing.T) {
+	t.Parallel()
 	names := strings.Join(TaskNames(), "|")
 	compared := regexp.MustCompile(`(?i)(name|task) *[!=]= *"(` + names + `)"|"(` + names + `)" *[!=]= *\w+`)
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {

@@ -10,6 +10,7 @@ import (
 )
 
 func TestReadText(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "text")
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)

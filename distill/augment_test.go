@@ -34,6 +34,7 @@ func colours(t *testing.T) *checkpoints.Model {
 }
 
 func TestAugmentReplacesWholeWordsByNearOnes(t *testing.T) {
+	t.Parallel()
 	m := colours(t)
 	ds := &data.Dataset{Task: data.Task{Name: "text"}, Examples: []data.Example{
 		{Text: "Red,  12 cooler ünder", Pair: "cold", HasPair: true, Label: 1}, {Text: "12 cooler", Label: 0},
@@ -67,6 +68,7 @@ func TestAugmentReplacesWholeWordsByNearOnes(t *testing.T) {
 }
 
 func TestAugmentRefuses(t *testing.T) {
+	t.Parallel()
 	m := colours(t)
 	ds := &data.Dataset{Examples: []data.Example{{Text: "red"}}}
 	for _, c := range []struct {
@@ -100,6 +102,7 @@ func speaker(t *testing.T) *checkpoints.Model {
 // With a masked language model, words of one token give way to what it finds
 // likeliest in their place, longer ones to the nearest of the mean of their tokens.
 func TestAugmentAsksAMaskedLanguageModel(t *testing.T) {
+	t.Parallel()
 	m := speaker(t)
 	ds := &data.Dataset{Task: data.Task{Name: "copa", Kind: head.MultipleChoice}, Examples: []data.Example{
 		{Text: "Red, 12 cooler", Choices: []string{"orange", "12"}, Label: 1},
@@ -154,6 +157,7 @@ func TestAugmentAsksAMaskedLanguageModel(t *testing.T) {
 // What the model says depends on the words round the mask, not on the others of
 // the batch: each candidate is that of its own text.
 func TestAugmentReadsTheContext(t *testing.T) {
+	t.Parallel()
 	m := colours(t)
 	if err := m.SetHead(head.MaskedLM, nil, 7); err != nil {
 		t.Fatal(err)

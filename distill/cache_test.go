@@ -39,6 +39,7 @@ func stores(t *testing.T, dir string) map[string][]byte {
 }
 
 func TestTheCacheChangesNoBit(t *testing.T) {
+	t.Parallel()
 	teacher, ds := golden.Model(t), golden.Data(t)
 	student := narrowStudent(t, teacher)
 	run := func(cache string, limit int64) *checkpoints.Model {
@@ -125,6 +126,7 @@ func equalOutputs(a, b [][]float32) bool {
 }
 
 func TestTheTeacherIsAskedOnce(t *testing.T) {
+	t.Parallel()
 	workers := autograd.NewWorkers(1)
 	defer workers.Close()
 	dir := t.TempDir()
@@ -202,6 +204,7 @@ func TestTheTeacherIsAskedOnce(t *testing.T) {
 // TestLogitsAreTheSameFromEngineAndGraph: which of the two computes a teacher's
 // logits depends on what else the losses read.
 func TestLogitsAreTheSameFromEngineAndGraph(t *testing.T) {
+	t.Parallel()
 	workers := autograd.NewWorkers(1)
 	defer workers.Close()
 	for i := range 4 {
@@ -226,6 +229,7 @@ func TestLogitsAreTheSameFromEngineAndGraph(t *testing.T) {
 }
 
 func TestTheCacheIsKeyedByTeacherTokenizerAndData(t *testing.T) {
+	t.Parallel()
 	m, ds := golden.Model(t), golden.Data(t)
 	precision := infer.F32
 	key := func(m *checkpoints.Model, ds *data.Dataset, length int) [32]byte {

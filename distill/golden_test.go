@@ -17,6 +17,7 @@ import (
 // Whole objectives, of a student and a teacher of other depth, width and number
 // of heads, have PyTorch's values and gradients.
 func TestObjectivesFollowPyTorch(t *testing.T) {
+	t.Parallel()
 	teacher, err := checkpoints.Open("testdata/teacher")
 	if err != nil {
 		t.Fatal(err)

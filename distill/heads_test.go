@@ -84,6 +84,7 @@ var heads = []head.Kind{head.Regression, head.MultiLabel, head.MultipleChoice, h
 // What a student learns from a teacher's answers is what PyTorch says, for every
 // head.
 func TestAnswersFollowPyTorch(t *testing.T) {
+	t.Parallel()
 	opened, err := checkpoints.Open("testdata/teacher")
 	if err != nil {
 		t.Fatal(err)
@@ -200,6 +201,7 @@ func toy(kind head.Kind, n int, seed uint64) *data.Dataset {
 // number of heads, which then does better than chance; accumulated batches are one
 // large batch; and logits that the disk remembers are those that are computed.
 func TestEveryHeadIsDistilled(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	for _, kind := range heads {
 		t.Run(string(kind), func(t *testing.T) {
@@ -268,6 +270,7 @@ func TestEveryHeadIsDistilled(t *testing.T) {
 }
 
 func TestAnswersThatDoNotGoTogether(t *testing.T) {
+	t.Parallel()
 	regression := withHead(t, golden.Model(t), head.Regression, math.Sin)
 	labels := withHead(t, golden.Model(t), head.MultiLabel, math.Sin)
 	others := labels.Clone()
@@ -310,6 +313,7 @@ func TestAnswersThatDoNotGoTogether(t *testing.T) {
 // A student of one token type learns from a teacher that tells the texts of a pair
 // apart: the teacher does so then, too.
 func TestStudentOfOneTokenType(t *testing.T) {
+	t.Parallel()
 	teacher, ds := golden.Model(t), golden.Data(t)
 	student := teacher.Clone()
 	const types = "bert.embeddings.token_type_embeddings.weight"
@@ -340,6 +344,7 @@ func TestStudentOfOneTokenType(t *testing.T) {
 
 // Texts without a word say nothing about words, whatever batches they come in.
 func TestTextWithoutWords(t *testing.T) {
+	t.Parallel()
 	teacher := withHead(t, golden.Model(t), head.TokenClassification, math.Sin)
 	student := withHead(t, golden.Model(t), head.TokenClassification, math.Cos)
 	set := toy(head.TokenClassification, 3, 1)

@@ -31,6 +31,7 @@ func mse(c *Comparison, s, t *autograd.Node) *autograd.Node { return c.Graph.MSE
 // A program's own loss is what a built-in one of the same operation is, to the bits of the
 // student, with and without a cache, and in batches that are accumulated.
 func TestOwnLossesAreWhatBuiltInOnesAre(t *testing.T) {
+	t.Parallel()
 	teacher, ds := golden.Model(t), golden.Data(t)
 	last := len(teacher.Config.Layers) - 1
 	student, err := StudentFromLayers(teacher, []int{last})
@@ -91,6 +92,7 @@ func TestOwnLossesAreWhatBuiltInOnesAre(t *testing.T) {
 // The pooled vectors are those before the classifier, of classes that the teacher's and
 // the student's heads share.
 func TestOwnLossOnPooledVectors(t *testing.T) {
+	t.Parallel()
 	teacher, ds := golden.Model(t), golden.Data(t)
 	o := Defaults()
 	o.Soft, o.Steps, o.LearningRate = 0, 1, 0
@@ -116,6 +118,7 @@ func TestOwnLossOnPooledVectors(t *testing.T) {
 
 // What is wrong with an own loss is said, and nothing is trained.
 func TestOwnLossErrors(t *testing.T) {
+	t.Parallel()
 	teacher, ds := golden.Model(t), golden.Data(t)
 	good := between(Logits, 0, 0, mse)
 	with := func(change func(*Loss)) []Loss {

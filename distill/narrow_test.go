@@ -22,6 +22,7 @@ import (
 
 // A student as wide as its teacher is its teacher.
 func TestNarrowOfFullSizeCopies(t *testing.T) {
+	t.Parallel()
 	teacher := tinyTeacher()
 	s, err := Narrow(context.Background(), teacher, []int{0, 1, 2}, Size{Hidden: 16, Heads: 3, Intermediate: 6}, nil, pruning.ImportanceOptions{})
 	if err != nil {
@@ -42,6 +43,7 @@ func TestNarrowOfFullSizeCopies(t *testing.T) {
 // Dimensions that carry all the weight are those that stay, wherever a tensor
 // holds them.
 func TestNarrowKeepsTheDimensionsThatMatter(t *testing.T) {
+	t.Parallel()
 	teacher, ds := golden.Model(t).Clone(), golden.Data(t)
 	keep := []int{1, 2, 5, 8, 9, 12, 15, 16, 20, 23, 24, 27, 28, 30, 31}
 	for _, name := range teacher.Names() {
@@ -94,6 +96,7 @@ func TestNarrowKeepsTheDimensionsThatMatter(t *testing.T) {
 
 // γ·∂γ + β·∂β is the derivative by a mask on the LayerNorm's output.
 func TestHiddenImportanceIsTheMasksGradient(t *testing.T) {
+	t.Parallel()
 	m, ds := golden.Model(t).Clone(), golden.Data(t)
 	ds = &data.Dataset{Task: ds.Task, Examples: ds.Examples[:6]}
 	got, err := HiddenImportance(context.Background(), m, ds, pruning.ImportanceOptions{BatchSize: 6})
@@ -152,6 +155,7 @@ func TestHiddenImportanceIsTheMasksGradient(t *testing.T) {
 
 // A masked language model, from which general distillation starts, keeps its head.
 func TestNarrowOfAMaskedLanguageModel(t *testing.T) {
+	t.Parallel()
 	teacher := tinyTeacher()
 	if err := teacher.SetHead(head.MaskedLM, nil, 1); err != nil {
 		t.Fatal(err)
@@ -166,6 +170,7 @@ func TestNarrowOfAMaskedLanguageModel(t *testing.T) {
 }
 
 func TestNarrowRefuses(t *testing.T) {
+	t.Parallel()
 	teacher := tinyTeacher()
 	for _, c := range []struct {
 		size Size
@@ -198,6 +203,7 @@ func TestNarrowRefuses(t *testing.T) {
 // The first dense layer of an embedding reads the hidden dimensions, and the others
 // what it makes; a student of random weights has none that were trained.
 func TestNarrowWithDenseLayers(t *testing.T) {
+	t.Parallel()
 	teacher := tinyTeacher()
 	h := teacher.Config.HiddenSize
 	teacher.Config.Sentence = &checkpoints.Sentence{Pooling: checkpoints.MeanPooling, MaxLength: 7, Dense: []checkpoints.Dense{

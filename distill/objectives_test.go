@@ -19,6 +19,7 @@ import (
 )
 
 func TestTemperatureSchedules(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		schedule string
 		want     []float64 // at steps 1, 3 and 5 of 5
@@ -63,6 +64,7 @@ func TestTemperatureSchedules(t *testing.T) {
 
 // A student that is its teacher loses nothing.
 func TestEveryDistanceOfEqualModelsIsZero(t *testing.T) {
+	t.Parallel()
 	teacher, ds := golden.Model(t), golden.Data(t)
 	for name, change := range map[string]func(*Options){
 		"logits-mse": func(o *Options) { o.LogitsMSE = 1 },
@@ -92,6 +94,7 @@ func TestEveryDistanceOfEqualModelsIsZero(t *testing.T) {
 }
 
 func TestDifferentHeadCounts(t *testing.T) {
+	t.Parallel()
 	teacher, ds := golden.Model(t), golden.Data(t)
 	student := narrowStudent(t, teacher) // 2 heads, the teacher has 4
 	for _, c := range []struct {
@@ -114,6 +117,7 @@ func TestDifferentHeadCounts(t *testing.T) {
 }
 
 func TestEnsembleIsTheWeightedMeanOfLogits(t *testing.T) {
+	t.Parallel()
 	teacher, ds := golden.Model(t), golden.Data(t)
 	other := teacher.Clone()
 	shift := other.Tensors["classifier.bias"].Float32s()
@@ -172,6 +176,7 @@ func reversed(t *testing.T, m *checkpoints.Model) *checkpoints.Model {
 }
 
 func TestCrossTokenizerDistillsLogitsAlone(t *testing.T) {
+	t.Parallel()
 	teacher, ds := golden.Model(t), golden.Data(t)
 	o := Defaults()
 	o.Soft, o.LogitsMSE, o.Steps, o.LearningRate, o.Dropout, o.BatchSize = 0, 1, 2, 0, new(0.0), 5
@@ -199,6 +204,7 @@ func TestCrossTokenizerDistillsLogitsAlone(t *testing.T) {
 
 // Tokenizers are the same where they give the same ids, whatever their files are.
 func TestTokenizersAreComparedByWhatTheyDo(t *testing.T) {
+	t.Parallel()
 	vocab := "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n[BOS]\ngood\nfilm\n##s\n##o\n##d\ng\no\nd\n\u00e9\ne\n\u6f22\n\u6f22\u5b57\n"
 	with := func(files ...string) *checkpoints.Model { // names and contents
 		m := &checkpoints.Model{Tokenizer: map[string][]byte{"vocab.txt": []byte(vocab), "tokenizer_config.json": []byte(`{"tokenizer_class": "BertTokenizer"}`)}}
@@ -250,6 +256,7 @@ func TestTokenizersAreComparedByWhatTheyDo(t *testing.T) {
 // A teacher whose classes stand in another order, or have other letter case or
 // numbers alone for names, teaches what it would in the student's order.
 func TestTeachersOfOtherOrders(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []head.Kind{head.SingleLabel, head.MultiLabel, head.TokenClassification} {
 		teacher, student := withHead(t, golden.Model(t), kind, math.Cos), withHead(t, golden.Model(t), kind, math.Sin)
 		reordered := func(order []int, labels ...string) *checkpoints.Model {
@@ -321,6 +328,7 @@ func TestTeachersOfOtherOrders(t *testing.T) {
 }
 
 func TestGeneralDistillationThenTraining(t *testing.T) {
+	t.Parallel()
 	teacher, ds := golden.Model(t), golden.Data(t)
 	text := &data.Dataset{Task: data.Task{Name: "text", Metric: "accuracy"}}
 	for _, e := range ds.Examples {
@@ -364,6 +372,7 @@ func TestGeneralDistillationThenTraining(t *testing.T) {
 }
 
 func TestStagesFollowOneAnother(t *testing.T) {
+	t.Parallel()
 	teacher, ds := golden.Model(t), golden.Data(t)
 	student := narrowStudent(t, teacher)
 	o := Defaults()
@@ -419,6 +428,7 @@ func TestStagesFollowOneAnother(t *testing.T) {
 
 // Early stopping is of the stages that are evaluated; the others run to their end.
 func TestStagesWithPatience(t *testing.T) {
+	t.Parallel()
 	teacher, ds := golden.Model(t), golden.Data(t)
 	o := Defaults()
 	o.BatchSize, o.LearningRate, o.Steps, o.EvalEvery, o.Patience = 8, 0, 6, 1, 2
@@ -445,6 +455,7 @@ func TestStagesWithPatience(t *testing.T) {
 }
 
 func TestReadStages(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "stages.yaml")
 	for _, c := range []struct{ text, want string }{
 		{"- {name: a, epochs: 2, hidden: 1, hidden_map: skip, attention: 0.5}\n- {name: b, soft: 1, lr: 0.001}\n", ""},

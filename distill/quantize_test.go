@@ -16,6 +16,7 @@ import (
 // A float student is taught with the int8 engine's arithmetic, by every kind of
 // loss, and what the run measures is what the quantized student does.
 func TestQuantizeAwareDistillation(t *testing.T) {
+	t.Parallel()
 	teacher, ds := golden.Model(t), golden.Data(t)
 	dev := &data.Dataset{Task: ds.Task, Examples: ds.Examples[100:160]}
 	for _, activations := range []string{quantize.Dynamic, quantize.Static} {

@@ -76,6 +76,7 @@ func (g *lossGoldens) check(t *testing.T, name string, loss float32, gradients m
 }
 
 func TestSoftCrossEntropyFollowsPyTorch(t *testing.T) {
+	t.Parallel()
 	golden := readLossGoldens(t)
 	for _, temperature := range []float32{1, 2, 4} {
 		g := autograd.New(autograd.Options{Threads: 1})
@@ -95,6 +96,7 @@ func TestSoftCrossEntropyFollowsPyTorch(t *testing.T) {
 }
 
 func TestHiddenDistanceFollowsPyTorch(t *testing.T) {
+	t.Parallel()
 	golden := readLossGoldens(t)
 	for _, distance := range []string{MSE, Cosine} {
 		g := autograd.New(autograd.Options{Threads: 1})
@@ -116,6 +118,7 @@ func TestHiddenDistanceFollowsPyTorch(t *testing.T) {
 }
 
 func TestRelationsFollowPyTorch(t *testing.T) {
+	t.Parallel()
 	golden := readLossGoldens(t)
 	join := func(model string, width int) []float32 {
 		var out []float32
@@ -174,6 +177,7 @@ func narrowStudent(t testing.TB, teacher *checkpoints.Model) *checkpoints.Model 
 }
 
 func TestEveryLossFalls(t *testing.T) {
+	t.Parallel()
 	teacher, ds := golden.Model(t), golden.Data(t)
 	student := narrowStudent(t, teacher)
 	for _, distance := range []string{MSE, Cosine} {
@@ -214,6 +218,7 @@ func TestEveryLossFalls(t *testing.T) {
 }
 
 func TestUnlabeledDataDo(t *testing.T) {
+	t.Parallel()
 	teacher, ds := golden.Model(t), golden.Data(t)
 	student, err := StudentFromLayers(teacher, []int{1})
 	if err != nil {
@@ -235,6 +240,7 @@ func TestUnlabeledDataDo(t *testing.T) {
 }
 
 func TestResumingGivesTheBitsOfTheUninterruptedRun(t *testing.T) {
+	t.Parallel()
 	teacher, ds := golden.Model(t), golden.Data(t)
 	student := narrowStudent(t, teacher)
 	o := everything()
@@ -272,6 +278,7 @@ func TestResumingGivesTheBitsOfTheUninterruptedRun(t *testing.T) {
 // Layers whose values are computed again give the same bits, whatever the losses
 // read of them, in less memory.
 func TestRecomputationGivesTheSameBits(t *testing.T) {
+	t.Parallel()
 	ds := golden.Data(t)
 	teacher, err := NewStudent(golden.Model(t), Size{Layers: 5}, 3)
 	if err != nil {
@@ -322,6 +329,7 @@ func TestRecomputationGivesTheSameBits(t *testing.T) {
 // The teacher can be in bf16 alone, and is where the student is: the losses stay
 // within one part in a hundred.
 func TestPrecisionOfTheTeacher(t *testing.T) {
+	t.Parallel()
 	teacher, ds := golden.Model(t), golden.Data(t)
 	student := narrowStudent(t, teacher)
 	losses := func(precision, ofTeacher string, threads int) (all []float64) {
@@ -360,6 +368,7 @@ func TestPrecisionOfTheTeacher(t *testing.T) {
 }
 
 func TestTeacherAndStudentThatDoNotGoTogether(t *testing.T) {
+	t.Parallel()
 	teacher, ds := golden.Model(t), golden.Data(t)
 	for _, c := range []struct {
 		name   string
@@ -456,6 +465,7 @@ func TestNumbersOfClassesInAnotherOrder(t *testing.T) {
 // temperature that rises, and scales the loss by its square, is no divergence, nor
 // is the noise of a student that begins as its teacher.
 func TestDivergenceInFiniteNumbers(t *testing.T) {
+	t.Parallel()
 	teacher, ds := golden.Model(t), golden.Data(t)
 	for name, c := range map[string]struct {
 		change func(*Options)

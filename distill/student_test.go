@@ -25,6 +25,7 @@ func tinyTeacher() *checkpoints.Model {
 }
 
 func TestStudentFromLayersCopiesThem(t *testing.T) {
+	t.Parallel()
 	teacher := tinyTeacher()
 	s, err := StudentFromLayers(teacher, []int{1, 2})
 	if err != nil {
@@ -54,6 +55,7 @@ func TestStudentFromLayersCopiesThem(t *testing.T) {
 }
 
 func TestStudentFromLayersRefuses(t *testing.T) {
+	t.Parallel()
 	teacher := tinyTeacher()
 	for _, c := range []struct {
 		layers []int
@@ -88,6 +90,7 @@ func TestStudentFromLayersRefuses(t *testing.T) {
 }
 
 func TestUniformLayers(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		n, total int
 		want     []int
@@ -107,6 +110,7 @@ func TestUniformLayers(t *testing.T) {
 }
 
 func TestNewStudent(t *testing.T) {
+	t.Parallel()
 	teacher := tinyTeacher()
 	s, err := NewStudent(teacher, Size{Layers: 2, Hidden: 12, Heads: 6}, 3)
 	if err != nil {
@@ -130,6 +134,7 @@ func TestNewStudent(t *testing.T) {
 }
 
 func TestLayerMap(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		text             string
 		student, teacher int
@@ -162,6 +167,7 @@ func TestLayerMap(t *testing.T) {
 }
 
 func TestOptionsNameWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		change func(*Options)
 		want   string

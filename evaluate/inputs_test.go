@@ -14,6 +14,7 @@ import (
 // Inputs are read as predict answers them: a pair is one sequence, and so is
 // each choice with its text.
 func TestReadInputs(t *testing.T) {
+	t.Parallel()
 	m, err := checkpoints.Open(filepath.Join("..", "train", "testdata", "tiny"))
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 )
 
 func TestMasks(t *testing.T) {
+	t.Parallel()
 	m, err := NewMasker(golden.Model(t))
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 
 // Every kind has its facts, and the values are those that files hold.
 func TestKinds(t *testing.T) {
+	t.Parallel()
 	values := []Kind{"", "multi_label_classification", "regression", "multiple_choice", "token_classification", "masked_lm"}
 	if !slices.Equal(All(), values) || len(table) != len(values) {
 		t.Errorf("the kinds are %q, of which %d have facts; want %q", All(), len(table), values)

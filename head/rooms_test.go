@@ -14,6 +14,7 @@ import (
 // it or a row of the package's table, so that a new head is found by none that was
 // forgotten.
 func TestHeadsAreNotCompared(t *testing.T) {
+	t.Parallel()
 	names := map[string]bool{}
 	for _, name := range []string{"SingleLabel", "MultiLabel", "Regression", "MultipleChoice", "TokenClassification", "MaskedLM"} {
 		names[name] = true

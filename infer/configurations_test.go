@@ -18,6 +18,7 @@ import (
 // One model in configurations and files that say the same in other words: the
 // logits are those of transformers 5.23, and the names of the labels text.
 func TestConfigurations(t *testing.T) {
+	t.Parallel()
 	want := [][]float32{{1.2891, 0.709, 0.346}, {2.18, 1.3201, -0.1896}}
 	labels := regexp.MustCompile(`(?s)"id2label": \{.*?\},`)
 	numbers := regexp.MustCompile(`(?s)"label2id": \{.*?\},`)

@@ -9,5 +9,6 @@ import (
 // A service that only serves links neither Gorgonia nor anything of training, nor
 // what downloads models.
 func TestDependencies(t *testing.T) {
+	t.Parallel()
 	deptest.Only(t, "infer", "checkpoints", "head", "tokenize")
 }

@@ -18,6 +18,7 @@ import (
 )
 
 func TestLogitsEqualTheReference(t *testing.T) {
+	t.Parallel()
 	for name, c := range configs {
 		t.Run(name, func(t *testing.T) {
 			m := randomModel(c, 3)
@@ -41,6 +42,7 @@ func TestLogitsEqualTheReference(t *testing.T) {
 // Neither the threads, nor the way in which products are divided, nor the
 // company of other sequences may change a bit.
 func TestLogitsDependOnTheSequenceAlone(t *testing.T) {
+	t.Parallel()
 	for name, c := range configs {
 		for _, dtype := range []string{F32, BF16, Int8} {
 			t.Run(name+" "+dtype, func(t *testing.T) {
@@ -181,6 +183,7 @@ func FuzzInt8Levels(f *testing.F) {
 }
 
 func TestInt8IsCloseToFloat(t *testing.T) {
+	t.Parallel()
 	c := configs["width 312"]
 	m := randomModel(c, 10)
 	q, err := quantize.Int8(m)
@@ -206,6 +209,7 @@ func TestInt8IsCloseToFloat(t *testing.T) {
 }
 
 func TestHalfPrecisionWeights(t *testing.T) {
+	t.Parallel()
 	c := configs["head 26 uneven"]
 	m := randomModel(c, 10)
 	b := randomBatch(c, rand.New(rand.NewPCG(11, 12)), 20, 64)
@@ -243,6 +247,7 @@ func TestHalfPrecisionWeights(t *testing.T) {
 }
 
 func TestMixedPrecision(t *testing.T) {
+	t.Parallel()
 	c := configs["head 26 uneven"]
 	m := randomModel(c, 10)
 	b := randomBatch(c, rand.New(rand.NewPCG(11, 12)), 20, 64)
@@ -274,6 +279,7 @@ func TestMixedPrecision(t *testing.T) {
 }
 
 func TestPaddingKeepsTheLogits(t *testing.T) {
+	t.Parallel()
 	for name, c := range configs {
 		m := randomModel(c, 13)
 		b := randomBatch(c, rand.New(rand.NewPCG(14, 15)), 1, 100, 64, 12)
@@ -290,6 +296,7 @@ func TestPaddingKeepsTheLogits(t *testing.T) {
 }
 
 func TestInputErrors(t *testing.T) {
+	t.Parallel()
 	c := configs["head 16"]
 	plain := newEngine(t, randomModel(c, 1), Options{Threads: 1})
 	padded := newEngine(t, randomModel(c, 1), Options{Threads: 1, PadTo: 4})
@@ -368,6 +375,7 @@ func TestAttentionDType(t *testing.T) {
 }
 
 func TestModelAndOptionErrors(t *testing.T) {
+	t.Parallel()
 	m := randomModel(configs["head 16"], 1)
 	for _, o := range []Options{{DType: "f64"}, {Threads: -1}, {PadTo: -1}, {PadTo: 161}, {MaxLength: -2}, {MaxLength: 1000}, {AttentionDType: Int8}, {AttentionDType: BF16, PadTo: 100}} {
 		if _, err := New(m, o); !errors.Is(err, ErrOption) {
@@ -399,6 +407,7 @@ func TestModelAndOptionErrors(t *testing.T) {
 }
 
 func TestOptionsInEffect(t *testing.T) {
+	t.Parallel()
 	m := randomModel(configs["head 16"], 1)
 	e := newEngine(t, m, Options{})
 	if o := e.Options(); o.DType != F32 || o.Threads < 1 || o.MaxLength != 160 {
@@ -446,6 +455,7 @@ func TestPredictTokensDoesNotAllocate(t *testing.T) {
 }
 
 func TestEngineFromManyGoroutines(t *testing.T) {
+	t.Parallel()
 	c := configs["head 26 uneven"]
 	e := newEngine(t, randomModel(c, 1), Options{Threads: 2, DType: Int8})
 	r := rand.New(rand.NewPCG(1, 2))
@@ -624,6 +634,7 @@ func TestStaticInt8(t *testing.T) {
 }
 
 func TestInputScalesOfOneInputAgree(t *testing.T) {
+	t.Parallel()
 	c := configs["head 32"]
 	m := randomModel(c, 24)
 	s := staticModel(t, m, randomBatch(c, rand.New(rand.NewPCG(1, 2)), 9))
@@ -638,6 +649,7 @@ func TestInputScalesOfOneInputAgree(t *testing.T) {
 
 // Every layer's input is shown, of the last one what the first tokens need.
 func TestObserve(t *testing.T) {
+	t.Parallel()
 	c := configs["head 26 uneven"]
 	m := randomModel(c, 25)
 	b := randomBatch(c, rand.New(rand.NewPCG(1, 2)), 30, 7, 40)

@@ -38,6 +38,7 @@ func familyCases(t *testing.T, dir string) []goldenCase {
 // The logits and embeddings of every family and head are those of transformers,
 // padded or not, and those of the model saved and opened again.
 func TestFamiliesEqualTransformers(t *testing.T) {
+	t.Parallel()
 	for _, dir := range families(t) {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			m, err := checkpoints.Open(dir)
@@ -87,6 +88,7 @@ func TestFamiliesEqualTransformers(t *testing.T) {
 // A stock model of any family is saved as it came: the same tensors under the
 // same names, and the same settings under the names that the family gives them.
 func TestFamiliesAreSavedAsTransformersDoes(t *testing.T) {
+	t.Parallel()
 	for _, dir := range families(t) {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			m, err := checkpoints.Open(dir)
@@ -207,6 +209,7 @@ func TestFamiliesInEveryFormat(t *testing.T) {
 // RoBERTa has fewer positions for tokens than rows of position embeddings, and
 // DistilBERT no types.
 func TestLimitsOfFamilies(t *testing.T) {
+	t.Parallel()
 	e, err := Open("testdata/families/roberta_single_label", Options{})
 	if err != nil {
 		t.Fatal(err)

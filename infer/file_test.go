@@ -137,6 +137,7 @@ func fileModel(t *testing.T) *checkpoints.Model {
 // An engine or pool whose file changes gives the answers that it gave before, or
 // an error that names the file; then it is closed.
 func TestFileChanges(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("files are read whole, and cannot be changed while they are open")
 	}
@@ -212,6 +213,7 @@ func TestFileChanges(t *testing.T) {
 // A file that is cut off while many goroutines ask a pool ends each call in an
 // answer or an error.
 func TestFileCutUnderLoad(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("files are read whole")
 	}
@@ -279,6 +281,7 @@ func TestFileCutUnderLoad(t *testing.T) {
 
 // Files that change while they are read end in an error of Open, or in none.
 func TestFileCutWhileOpening(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("files are read whole")
 	}
@@ -309,6 +312,7 @@ func TestFileCutWhileOpening(t *testing.T) {
 // Outputs that are no numbers are an error that names the input. The engine goes
 // on, and who asks a pool for something else is answered.
 func TestNotFinite(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	good, bad := Input{Text: "the"}, Input{Text: "room"}
 	heads := map[string]struct {

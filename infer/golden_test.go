@@ -57,6 +57,7 @@ func compareGoldenWithin(t *testing.T, e *Engine, cases []goldenCase, tolerance 
 // Products in bf16 keep the labels of these models, whose largest logits are
 // about 2.5, and their logits within 0.05.
 func TestBF16LogitsAreCloseToTransformers(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"gelu", "gelu_new", "relu"} {
 		dir := filepath.Join("testdata", name)
 		e, err := Open(dir, Options{DType: BF16})
@@ -76,6 +77,7 @@ func TestBF16LogitsAreCloseToTransformers(t *testing.T) {
 }
 
 func TestLogitsEqualTransformers(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"gelu", "gelu_new", "relu"} {
 		for _, threads := range []int{1, 2} {
 			dir := filepath.Join("testdata", name)
@@ -92,6 +94,7 @@ func TestLogitsEqualTransformers(t *testing.T) {
 }
 
 func TestEmbeddingsEqualTransformers(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"gelu", "gelu_new", "relu"} {
 		dir := filepath.Join("testdata", name)
 		m, err := checkpoints.Open(dir)
@@ -126,6 +129,7 @@ func TestEmbeddingsEqualTransformers(t *testing.T) {
 // The environment variable SKIVE_MINILM names the directory of the real
 // all-MiniLM-L6-v2, which is too large to lie here.
 func TestMiniLMEqualsTransformers(t *testing.T) {
+	t.Parallel()
 	dir := os.Getenv("SKIVE_MINILM")
 	if dir == "" {
 		t.Skip("SKIVE_MINILM is not set")

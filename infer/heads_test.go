@@ -23,6 +23,7 @@ var heads = map[string]head.Kind{
 // The logits of every head are those of transformers, padded or not, and stay
 // what they are when the model is saved and opened again.
 func TestHeadsEqualTransformers(t *testing.T) {
+	t.Parallel()
 	for name, kind := range heads {
 		dir := filepath.Join("testdata", "heads", name)
 		var golden struct{ Cases []goldenCase }
@@ -73,6 +74,7 @@ func TestHeadsEqualTransformers(t *testing.T) {
 // A stock model of a head is saved as it came: the same tensors under the same
 // names, and what decides in config.json about the class and the loss.
 func TestHeadsAreSavedAsTransformersDoes(t *testing.T) {
+	t.Parallel()
 	for name := range heads {
 		dir := filepath.Join("testdata", "heads", name)
 		m, err := checkpoints.Open(dir)
@@ -145,6 +147,7 @@ func answer(t *testing.T, e *Engine, in Input) Prediction {
 }
 
 func TestPredictionsOfHeads(t *testing.T) {
+	t.Parallel()
 	t.Run("several labels", func(t *testing.T) {
 		m := headModel(t, head.MultiLabel, "a", "b", "c")
 		m.Tensors["classifier.bias"] = checkpoints.NewTensor([]int{3}, []float32{50, -50, 40})
@@ -210,6 +213,7 @@ func TestPredictionsOfHeads(t *testing.T) {
 
 // A pool answers for heads that have a row of outputs for each token too.
 func TestPoolLabelsTokens(t *testing.T) {
+	t.Parallel()
 	m := headModel(t, head.TokenClassification, "O", "LOC")
 	p, err := NewPool(m, PoolOptions{Instances: 2})
 	if err != nil {
@@ -227,6 +231,7 @@ func TestPoolLabelsTokens(t *testing.T) {
 }
 
 func TestHeadErrors(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	choice, tokens := headModel(t, head.MultipleChoice), headModel(t, head.TokenClassification, "O")
 	for want, err := range map[string]error{

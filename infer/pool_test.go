@@ -17,6 +17,7 @@ import (
 )
 
 func TestPoolUnderLoadWithCancellations(t *testing.T) {
+	t.Parallel()
 	m := textModel(t)
 	for _, instances := range []int{1, 3} {
 		p, err := NewPool(m, PoolOptions{Instances: instances, Options: Options{DType: Int8}, Pin: instances > 1})
@@ -77,6 +78,7 @@ func TestPoolUnderLoadWithCancellations(t *testing.T) {
 
 // Requests that were accepted before Close are answered, later ones refused.
 func TestPoolCloseDrains(t *testing.T) {
+	t.Parallel()
 	m := textModel(t)
 	p, err := NewPool(m, PoolOptions{Instances: 1})
 	if err != nil {
@@ -136,6 +138,7 @@ func waitFor(t *testing.T, condition func() bool) {
 // Requests that wait are computed together, and their answers are those of each
 // alone.
 func TestPoolBatches(t *testing.T) {
+	t.Parallel()
 	m := textModel(t)
 	p, err := NewPool(m, PoolOptions{Instances: 1, MaxBatch: 60, MaxQueue: 20})
 	if err != nil {
@@ -175,6 +178,7 @@ func TestPoolBatches(t *testing.T) {
 
 // With a delay, requests that come one after the other share a batch.
 func TestPoolDelay(t *testing.T) {
+	t.Parallel()
 	m := textModel(t)
 	p, err := NewPool(m, PoolOptions{Instances: 1, MaxBatch: 40, MaxDelay: time.Minute})
 	if err != nil {
@@ -201,6 +205,7 @@ func TestPoolDelay(t *testing.T) {
 
 // A caller that gives up gets its context's error at once, and its slices back.
 func TestPoolAbandonedRequests(t *testing.T) {
+	t.Parallel()
 	m := textModel(t)
 	p, err := NewPool(m, PoolOptions{Instances: 1})
 	if err != nil {
@@ -245,6 +250,7 @@ func TestPoolAllocatesNothing(t *testing.T) {
 }
 
 func TestPoolOptions(t *testing.T) {
+	t.Parallel()
 	m := textModel(t)
 	for _, o := range []PoolOptions{{Instances: -1}, {MaxBatch: -1}, {MaxDelay: -1}, {MaxQueue: -1}, {Options: Options{Threads: -1}}} {
 		if _, err := NewPool(m, o); !errors.Is(err, ErrOption) {
@@ -254,6 +260,7 @@ func TestPoolOptions(t *testing.T) {
 }
 
 func TestOpenPool(t *testing.T) {
+	t.Parallel()
 	p, err := OpenPool(filepath.Join("testdata", "gelu"), PoolOptions{Instances: 2})
 	if err != nil {
 		t.Fatal(err)
@@ -277,6 +284,7 @@ func TestOpenPool(t *testing.T) {
 // A .skive file is verified while it is compiled: a changed byte of any tensor
 // ends in an error that names it, whatever compiling made of it.
 func TestOpenFindsDamage(t *testing.T) {
+	t.Parallel()
 	m := randomModel(configs["head 32"], 1)
 	whole := filepath.Join(t.TempDir(), "whole.skive")
 	if err := m.SaveSkive(whole); err != nil {

@@ -7,6 +7,7 @@ import (
 )
 
 func TestEveryHeadHasARow(t *testing.T) {
+	t.Parallel()
 	headtest.Rows(t, predicted)
 	headtest.Rows(t, shown)
 }

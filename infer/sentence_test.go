@@ -85,6 +85,7 @@ func embeddings(t *testing.T, path string, texts []infer.Input, o infer.Options)
 // The embeddings of sentence-transformers directories are those that their modules
 // make, from the directory, from what is saved of it, by an engine and by a pool.
 func TestSentenceGoldens(t *testing.T) {
+	t.Parallel()
 	texts, cases := sentenceGoldens(t)
 	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {
@@ -167,6 +168,7 @@ func TestSentenceGoldens(t *testing.T) {
 // What is asked for beside the model's own is done, and said where it is something
 // else; what the model does not have is refused.
 func TestSentenceOptions(t *testing.T) {
+	t.Parallel()
 	texts, cases := sentenceGoldens(t)
 	find := func(name string) string {
 		i := slices.IndexFunc(cases, func(c sentenceCase) bool { return c.Name == name })
@@ -233,6 +235,7 @@ func TestSentenceOptions(t *testing.T) {
 
 // do_lower_case asks for a tokenizer that does so.
 func TestSentenceLowerCase(t *testing.T) {
+	t.Parallel()
 	texts, cases := sentenceGoldens(t)
 	for tokenizer, refused := range map[string]bool{`{"do_lower_case": true}`: false, `{"do_lower_case": false}`: true} {
 		dir := cases[0].directory(t)

@@ -29,6 +29,7 @@ func textModel(t testing.TB) *checkpoints.Model {
 }
 
 func TestPredictTexts(t *testing.T) {
+	t.Parallel()
 	m := textModel(t)
 	e := newEngine(t, m, Options{Threads: 1, MaxLength: 12})
 	inputs := []Input{
@@ -83,6 +84,7 @@ func TestPredictTexts(t *testing.T) {
 
 // More texts than one batch holds.
 func TestPredictManyTexts(t *testing.T) {
+	t.Parallel()
 	m := textModel(t)
 	inputs := make([]Input, 1500)
 	for i := range inputs {
@@ -107,6 +109,7 @@ func TestPredictManyTexts(t *testing.T) {
 }
 
 func TestPredictErrors(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	inputs := []Input{{Text: "the room"}}
 	none := randomModel(configs["head 16"], 1)
@@ -144,6 +147,7 @@ func TestPredictErrors(t *testing.T) {
 }
 
 func TestEmbedTexts(t *testing.T) {
+	t.Parallel()
 	m := textModel(t)
 	inputs := []Input{{Text: "The room was clean."}, {Text: "the room", Pair: "the staff was kind"}, {Text: ""}}
 	for _, kind := range []string{Mean, CLS} {

@@ -155,6 +155,7 @@ func ones(n int) []float32 {
 // Logits, hidden states and the gradients of all parameters are those of Hugging
 // Face transformers, whether the last layer computes all tokens or the first.
 func TestGoldens(t *testing.T) {
+	t.Parallel()
 	for _, name := range goldenModels {
 		m, gold := open(t, filepath.Join("testdata", name)), readGolden(t, name)
 		for _, o := range []Options{{}, {AllTokens: true}, {HeadMasks: true, FFNMasks: true}} {
@@ -202,6 +203,7 @@ func TestGoldens(t *testing.T) {
 
 // A frozen model gives the logits and nothing to train.
 func TestFrozen(t *testing.T) {
+	t.Parallel()
 	m, gold := open(t, filepath.Join("testdata", "uneven")), readGolden(t, "uneven")
 	c := newClassifier(t, m, gold, Options{Frozen: true})
 	if d := worst(t, c.s.Value(c.Logits), gold.floats("logits")); d > 1e-4 {
@@ -214,6 +216,7 @@ func TestFrozen(t *testing.T) {
 
 // Masks of a summed loss have each example's own gradient.
 func TestMaskGradients(t *testing.T) {
+	t.Parallel()
 	m, gold := open(t, filepath.Join("testdata", "even")), readGolden(t, "even")
 	run := func(sequences ...int) (heads, units [][]float32) {
 		g := newGraph(t)
@@ -261,6 +264,7 @@ func TestMaskGradients(t *testing.T) {
 // Store brings the trained values to the model under their names, and the model
 // that was opened is as it was until then.
 func TestStore(t *testing.T) {
+	t.Parallel()
 	m, gold := open(t, filepath.Join("testdata", "even")), readGolden(t, "even")
 	c := newClassifier(t, m, gold, Options{})
 	const key = "bert.encoder.layer.1.attention.self.key.weight"
@@ -287,6 +291,7 @@ func TestStore(t *testing.T) {
 
 // The real all-MiniLM-L6-v2, where SKIVE_MINILM names its directory.
 func TestMiniLM(t *testing.T) {
+	t.Parallel()
 	path := os.Getenv("SKIVE_MINILM")
 	if path == "" {
 		t.Skip("SKIVE_MINILM is not set")
@@ -315,6 +320,7 @@ func TestMiniLM(t *testing.T) {
 }
 
 func TestErrors(t *testing.T) {
+	t.Parallel()
 	g := newGraph(t)
 	if _, err := NewMaskedLM(g, NewInputs(g), open(t, filepath.Join("testdata", "even")), g.Ints("rows", autograd.Selected), Options{}); err == nil {
 		t.Error("a masked language model without its head: no error")

@@ -69,6 +69,7 @@ func (r reference) run(ids, types, positions, offsets []int32) outputs {
 // All losses of a distillation together, teacher and student of different width
 // in one graph: value and gradients agree with the float64 reference's.
 func TestDistillationLoss(t *testing.T) {
+	t.Parallel()
 	student, teacher := open(t, filepath.Join("testdata", "even")), open(t, filepath.Join("testdata", "gelu_new"))
 	gold := readGolden(t, "even")
 	ids, types := gold.ints("ids"), gold.ints("types")

@@ -11,6 +11,7 @@ import (
 // A layer is some operations and no more, each within one of its blocks, and its
 // gradients are nodes of the same graph.
 func TestNodesPerLayer(t *testing.T) {
+	t.Parallel()
 	count := func(layers int) (forward, total int) {
 		g := newGraph(t)
 		in := NewInputs(g)

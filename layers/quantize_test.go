@@ -158,6 +158,7 @@ func largest(a, b []float32) float64 {
 // Queries, keys and values have one scale, which training changes for all three
 // of them.
 func TestStoreOfSharedScales(t *testing.T) {
+	t.Parallel()
 	m := open(t, filepath.Join("testdata", "uneven"))
 	s := calibrated(t, m, randomPacked(m.Config, 7, 9, 4))
 	g := newGraph(t)

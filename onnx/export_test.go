@@ -82,6 +82,7 @@ func opinions(n int, seed uint64) *data.Dataset {
 // On trained models of each family the labels of an exported graph are those of
 // the engine in float32.
 func TestLabelsOfTrainedModels(t *testing.T) {
+	t.Parallel()
 	python(t)
 	for _, family := range []string{"bert", "roberta", "mpnet", "distilbert", "electra"} {
 		t.Run(family, func(t *testing.T) {
@@ -93,6 +94,7 @@ func TestLabelsOfTrainedModels(t *testing.T) {
 // The same of the models that skive compress makes of the embedded task, whose
 // output directory SKIVE_REPORT names.
 func TestLabelsOfTheEmbeddedTask(t *testing.T) {
+	t.Parallel()
 	python(t)
 	dir := os.Getenv("SKIVE_REPORT")
 	if dir == "" {
@@ -225,6 +227,7 @@ func argmax(x []float32) int {
 // The tokenizer.json that is made of a vocab.txt, or of vocab.json and merges.txt,
 // gives the same ids in Hugging Face's library.
 func TestTokenizerGoesAlong(t *testing.T) {
+	t.Parallel()
 	python(t)
 	vocab := []byte(strings.Join(strings.Fields("[PAD] [UNK] [CLS] [SEP] [MASK] the room was n ##ever clean é e ##tre ! , 中 <b> don ' t T The"), "\n") + "\n")
 	texts := [][]string{
@@ -314,6 +317,7 @@ func bytePairs(t *testing.T) map[string][]byte {
 // Every architecture and format passes the self-check, also with its tensors in
 // a file of their own.
 func TestSelfCheck(t *testing.T) {
+	t.Parallel()
 	for name, c := range configs {
 		m := randomModel(c)
 		for format, m := range map[string]*checkpoints.Model{infer.F32: m, infer.FP16: m, infer.Int8: m, "static": static(t, m)} {
@@ -333,6 +337,7 @@ func TestSelfCheck(t *testing.T) {
 
 // A graph that computes something else is not written.
 func TestSelfCheckFindsWrongGraphs(t *testing.T) {
+	t.Parallel()
 	m := randomModel(configs["head 26, uneven"])
 	q, err := quantize.Int8(m)
 	if err != nil {
@@ -449,6 +454,7 @@ func TestExternalData(t *testing.T) {
 // A model of 2.2 GB, more than a protobuf can hold, under ONNX Runtime. It takes
 // minutes and some 10 GB of memory, so that SKIVE_LARGE has to ask for it.
 func TestMoreThanTwoGigabytes(t *testing.T) {
+	t.Parallel()
 	python(t)
 	if os.Getenv("SKIVE_LARGE") == "" {
 		t.Skip("SKIVE_LARGE is not set")
@@ -478,6 +484,7 @@ func TestMoreThanTwoGigabytes(t *testing.T) {
 }
 
 func TestExportErrors(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	m := randomModel(configs["stock"])
 	m.Tokenizer = map[string][]byte{"vocab.txt": []byte("[PAD]\n[UNK]\n[CLS]\n[SEP]\n")}
@@ -517,6 +524,7 @@ func TestExportErrors(t *testing.T) {
 
 // The same model gives the same bytes.
 func TestSameBytes(t *testing.T) {
+	t.Parallel()
 	for _, dtype := range []string{infer.F32, infer.FP16, infer.Int8} {
 		var files [2][]byte
 		for i := range files {
@@ -536,6 +544,7 @@ func TestSameBytes(t *testing.T) {
 // with one scale, weights with one for each output, and nothing that is found
 // at run time. Its values in float are those of the model without calibration.
 func TestStaticModelIsAQDQGraph(t *testing.T) {
+	t.Parallel()
 	c := configs["head 26, uneven"]
 	dynamic, err := quantize.Int8(randomModel(c))
 	if err != nil {
@@ -587,6 +596,7 @@ func TestStaticModelIsAQDQGraph(t *testing.T) {
 }
 
 func TestRoundHalf(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 1))
 	for range 20000 {
 		x := float32(math.Ldexp(r.NormFloat64(), r.IntN(42)-27))

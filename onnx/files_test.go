@@ -33,6 +33,7 @@ func largeScores(c checkpoints.Config) *checkpoints.Model {
 // Whatever the scores, padding is masked: the self-check compares a padded batch
 // with one that has no padding.
 func TestLargeScores(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"stock", "roberta token_classification", "distilbert", "electra multi_label_classification", "bert masked_lm"} {
 		m := largeScores(configs[name])
 		int8, err := quantize.Int8(m)
@@ -61,6 +62,7 @@ func TestLargeScores(t *testing.T) {
 
 // Weights that only the graph's arithmetic cannot bear are said to be too large.
 func TestNotFinite(t *testing.T) {
+	t.Parallel()
 	m := randomModel(configs["stock"])
 	layer := "bert.encoder.layer.0."
 	m.Tensors[layer+"attention.output.LayerNorm.weight"].Float32s()[0] = 0
@@ -79,6 +81,7 @@ func TestNotFinite(t *testing.T) {
 
 // config.json lies beside a graph: that of the exported model, with its labels.
 func TestConfigBeside(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		file   string
@@ -124,6 +127,7 @@ func TestConfigBeside(t *testing.T) {
 
 // An export takes no other model's config.json away.
 func TestConfigOfAnotherModel(t *testing.T) {
+	t.Parallel()
 	m, other := randomModel(configs["stock"]), randomModel(configs["relu"])
 	for name, c := range map[string]struct {
 		there string // a file beside config.json

@@ -262,6 +262,7 @@ func interpret(t *testing.T, path string, inputs map[string]*value) []float32 {
 // ONNX Runtime computes from every graph what the engine computes from the
 // model, and from fp16 and int8 graphs what the interpreter computes.
 func TestONNXRuntimeAgrees(t *testing.T) {
+	t.Parallel()
 	python(t)
 	type check struct {
 		name      string

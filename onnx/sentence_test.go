@@ -59,6 +59,7 @@ func sentenceModels(t *testing.T) map[string]*checkpoints.Model {
 // A graph makes the model's own embeddings, with the files that say what happens to
 // texts beside it. The self-check compares it with the engine.
 func TestSentenceExport(t *testing.T) {
+	t.Parallel()
 	for name, m := range sentenceModels(t) {
 		for _, dtype := range []string{infer.F32, infer.FP16, infer.Int8} {
 			dir := t.TempDir()

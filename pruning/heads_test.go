@@ -49,6 +49,7 @@ func asked(t *testing.T, kind head.Kind) (*checkpoints.Model, *data.Dataset) {
 // choices of a question, all words. It does not depend on the batches, is had from
 // the model's own answers as well, and drops layers.
 func TestImportanceOfEveryHead(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	for _, kind := range []head.Kind{head.Regression, head.MultiLabel, head.MultipleChoice, head.TokenClassification} {
 		m, ds := asked(t, kind)

@@ -23,6 +23,7 @@ import (
 
 // The same definitions computed by PyTorch.
 func TestImportanceFollowsPyTorch(t *testing.T) {
+	t.Parallel()
 	var pytorch struct {
 		BatchSize                                          int `json:"batch_size"`
 		Exact, Predictions, Fisher, FastFormers, Magnitude Scores
@@ -79,6 +80,7 @@ func compare(t *testing.T, what string, got, want []float64) {
 }
 
 func TestExactDoesNotDependOnBatchesOrThreads(t *testing.T) {
+	t.Parallel()
 	m, ds := golden.Model(t), golden.Data(t)
 	want, err := Importance(context.Background(), m, ds, ImportanceOptions{BatchSize: 1, Threads: 1})
 	if err != nil {
@@ -100,6 +102,7 @@ func TestExactDoesNotDependOnBatchesOrThreads(t *testing.T) {
 }
 
 func TestPredictionsNeedNoLabels(t *testing.T) {
+	t.Parallel()
 	m, ds := golden.Model(t), golden.Data(t)
 	ds.Examples = ds.Examples[:20]
 	for i := range ds.Examples {
@@ -115,6 +118,7 @@ func TestPredictionsNeedNoLabels(t *testing.T) {
 }
 
 func TestImportanceRefuses(t *testing.T) {
+	t.Parallel()
 	m, ds := golden.Model(t), golden.Data(t)
 	for _, c := range []struct {
 		ds   *data.Dataset
@@ -140,6 +144,7 @@ func TestImportanceRefuses(t *testing.T) {
 
 // The rewired model computes what the original computes under the mask.
 func TestRewiredModelEqualsTheMaskedOriginal(t *testing.T) {
+	t.Parallel()
 	m := golden.Model(t)
 	r := rand.New(rand.NewPCG(1, 2))
 	some := func(n, keep int) []int {

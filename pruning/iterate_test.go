@@ -14,6 +14,7 @@ import (
 // Each round takes an equal part of what is to go, out of what the last recovery
 // returned.
 func TestIterate(t *testing.T) {
+	t.Parallel()
 	ctx, m, ds := context.Background(), golden.Model(t), golden.Data(t)
 	var rounds [][]checkpoints.LayerSize
 	o := IterateOptions{Rounds: 3, Heads: 1, FFN: 16, Recover: func(_ context.Context, m *checkpoints.Model, round int) (*checkpoints.Model, error) {
@@ -58,6 +59,7 @@ func TestIterate(t *testing.T) {
 
 // The switched activation is that of what follows, and is noted.
 func TestSetActivation(t *testing.T) {
+	t.Parallel()
 	m := golden.Model(t)
 	relu, err := SetActivation(m, "relu")
 	if err != nil {

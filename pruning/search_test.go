@@ -47,6 +47,7 @@ func (s *Scores) kept(m Masks) float64 {
 
 // No choice of sizes within the budget keeps more than the search.
 func TestSearchIsTheOptimum(t *testing.T) {
+	t.Parallel()
 	cfg := tiny(checkpoints.LayerSize{Heads: 3, Intermediate: 48}, checkpoints.LayerSize{Heads: 4, Intermediate: 40})
 	s := randomScores(cfg, 1)
 	flops := FLOPs(cfg, 10)
@@ -97,6 +98,7 @@ func TestSearchIsTheOptimum(t *testing.T) {
 // What heads and units of the lowest joint scores are foreseen to cost is the
 // estimate for dropping them together.
 func TestJointScoresAddUp(t *testing.T) {
+	t.Parallel()
 	const examples, heads, units = 20, 4, 40
 	r := rand.New(rand.NewPCG(5, 1))
 	draw := func(n int) []float32 {
@@ -140,6 +142,7 @@ func TestJointScoresAddUp(t *testing.T) {
 }
 
 func TestFLOPsOfBERTBase(t *testing.T) {
+	t.Parallel()
 	cfg := tiny(slices.Repeat([]checkpoints.LayerSize{{Heads: 12, Intermediate: 3072}}, 2)...)
 	cfg.HiddenSize, cfg.HeadDim = 768, 64
 	c := FLOPs(cfg, 128)
@@ -156,6 +159,7 @@ func TestFLOPsOfBERTBase(t *testing.T) {
 // On a machine where time is no multiple of the table's costs, what is found is
 // within 5 % of every target that a model can meet.
 func TestTheSearchApproachesATarget(t *testing.T) {
+	t.Parallel()
 	cfg := tiny(slices.Repeat([]checkpoints.LayerSize{{Heads: 12, Intermediate: 1536}}, 3)...)
 	s, costs := randomScores(cfg, 3), FLOPs(cfg, 20)
 	most := costs.Of(cfg.Layers)
@@ -189,6 +193,7 @@ func TestTheSearchApproachesATarget(t *testing.T) {
 
 // Pooling makes a curve of noisy times that ascends.
 func TestAscending(t *testing.T) {
+	t.Parallel()
 	got := ascending([]int{16, 32, 48, 64}, []float64{1, 3, 2, 5}, 2)
 	want := Curve{{16, 0}, {32, 0.75}, {48, 0.75}, {64, 2}}
 	if !reflect.DeepEqual(got, want) {

@@ -20,6 +20,7 @@ func tiny(layers ...checkpoints.LayerSize) checkpoints.Config {
 }
 
 func TestSelectKeepsTheHighestOfEachLayer(t *testing.T) {
+	t.Parallel()
 	cfg := tiny(checkpoints.LayerSize{Heads: 3, Intermediate: 4}, checkpoints.LayerSize{Heads: 2, Intermediate: 2})
 	s := &Scores{
 		Heads: [][]float64{{1, 3, 2}, {5, 5}},
@@ -40,6 +41,7 @@ func TestSelectKeepsTheHighestOfEachLayer(t *testing.T) {
 
 // Ranked together, layers come out with different sizes.
 func TestSelectGlobal(t *testing.T) {
+	t.Parallel()
 	cfg := tiny(checkpoints.LayerSize{Heads: 3, Intermediate: 48}, checkpoints.LayerSize{Heads: 3, Intermediate: 40})
 	s := &Scores{Heads: [][]float64{{50, 60, 40}, {2, 1, 3}}, FFN: [][]float64{make([]float64, 48), make([]float64, 40)}}
 	for i := range s.FFN[0] {
@@ -74,6 +76,7 @@ func TestSelectGlobal(t *testing.T) {
 }
 
 func TestSelectRefusesWhatDoesNotFit(t *testing.T) {
+	t.Parallel()
 	cfg := tiny(checkpoints.LayerSize{Heads: 2, Intermediate: 2})
 	good := &Scores{Heads: [][]float64{{1, 2}}, FFN: [][]float64{{1, 2}}}
 	for _, c := range []struct {
@@ -94,6 +97,7 @@ func TestSelectRefusesWhatDoesNotFit(t *testing.T) {
 }
 
 func TestScoresJSON(t *testing.T) {
+	t.Parallel()
 	s := &Scores{Heads: [][]float64{{0.5, 1}}, FFN: [][]float64{{0.25}}, Examples: 7}
 	var b bytes.Buffer
 	if err := s.WriteJSON(&b); err != nil {
@@ -112,6 +116,7 @@ func TestScoresJSON(t *testing.T) {
 }
 
 func TestRewireCutsRowsAndColumns(t *testing.T) {
+	t.Parallel()
 	cfg := tiny(checkpoints.LayerSize{Heads: 4, Intermediate: 6}, checkpoints.LayerSize{Heads: 4, Intermediate: 6})
 	m := checkpoints.InitBERT(cfg, 1)
 	out, err := Rewire(m, Masks{Heads: [][]int{{1, 3}, {0, 1, 2, 3}}, FFN: [][]int{{0, 5}, {2}}})
@@ -145,6 +150,7 @@ func TestRewireCutsRowsAndColumns(t *testing.T) {
 }
 
 func TestRewireRefusesBadMasks(t *testing.T) {
+	t.Parallel()
 	m := checkpoints.InitBERT(tiny(checkpoints.LayerSize{Heads: 2, Intermediate: 2}), 1)
 	for name, masks := range map[string]Masks{
 		"none":       {},
@@ -159,6 +165,7 @@ func TestRewireRefusesBadMasks(t *testing.T) {
 }
 
 func TestMagnitudeIsTheNormOfTheUnitsWeights(t *testing.T) {
+	t.Parallel()
 	m := checkpoints.InitBERT(tiny(checkpoints.LayerSize{Heads: 2, Intermediate: 3}), 1)
 	for name, tensor := range m.Tensors {
 		if strings.HasPrefix(name, "bert.encoder.layer.0.") {

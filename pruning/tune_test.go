@@ -16,6 +16,7 @@ import (
 // Rearrangement keeps what the paper's own program keeps, and tuning gives the
 // logits of the same least squares in PyTorch.
 func TestRearrangeAndTuneFollowPyTorch(t *testing.T) {
+	t.Parallel()
 	var pytorch struct {
 		Heads, FFN    [][]int
 		Before, After [][]float64
@@ -75,6 +76,7 @@ func TestRearrangeAndTuneFollowPyTorch(t *testing.T) {
 
 // A model that lost nothing is left as it is.
 func TestTuneOfAnUnprunedModel(t *testing.T) {
+	t.Parallel()
 	m := golden.Model(t)
 	tuned, err := Tune(context.Background(), m, m, golden.Data(t), TuneOptions{Threads: 1})
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 // Texts of the corpus have the same sub-words and logits as before, whichever
 // files the tokenizer is made of.
 func TestVocabularyKeepsTheCorpus(t *testing.T) {
+	t.Parallel()
 	words := []string{"[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "ab", "##c", "##d", "##cd", "red", "##der", "green", "##e", "r"}
 	// "abx" is unknown, and would not be if "ab" went: "a" and "##bx" would take its place.
 	words = append(words, "##bx", "blue", "##b")
@@ -117,6 +118,7 @@ func predict(t *testing.T, m *checkpoints.Model, inputs []infer.Input) []infer.P
 
 // The vocabulary of the published model, on texts of another language too.
 func TestVocabularyOfMiniLM(t *testing.T) {
+	t.Parallel()
 	dir := os.Getenv("SKIVE_MINILM")
 	if dir == "" {
 		t.Skip("SKIVE_MINILM names no model")

@@ -36,6 +36,7 @@ func observed(c checkpoints.Config, x []float32) *quantize.Calibration {
 }
 
 func TestCalibrationChoosesTheGoldenLimits(t *testing.T) {
+	t.Parallel()
 	const n = 20000
 	exponential, half := make([]float32, n), make([]float32, n)
 	for i := range n {
@@ -89,6 +90,7 @@ func TestCalibrationChoosesTheGoldenLimits(t *testing.T) {
 }
 
 func TestCalibrationRefuses(t *testing.T) {
+	t.Parallel()
 	f := checkpoints.InitBERT(config(), 1)
 	m, err := quantize.Int8(f)
 	if err != nil {
@@ -135,6 +137,7 @@ func TestCalibrationRefuses(t *testing.T) {
 // A trained model keeps its accuracy with static scales, whichever method chose
 // them, and through a file.
 func TestStaticKeepsTheAccuracy(t *testing.T) {
+	t.Parallel()
 	ds := golden.Data(t)
 	part := func(lo, hi int) *data.Dataset { return &data.Dataset{Task: ds.Task, Examples: ds.Examples[lo:hi]} }
 	o := train.Defaults()

@@ -23,6 +23,7 @@ func config() checkpoints.Config {
 }
 
 func TestInt8KeepsWeightsWithinHalfAStep(t *testing.T) {
+	t.Parallel()
 	m := checkpoints.InitBERT(config(), 1)
 	name := "bert.encoder.layer.0.attention.self.key.weight"
 	w := m.Tensors[name].Float32s()
@@ -81,6 +82,7 @@ func TestInt8KeepsWeightsWithinHalfAStep(t *testing.T) {
 }
 
 func TestInt8RoundsHalfToEven(t *testing.T) {
+	t.Parallel()
 	m := checkpoints.InitBERT(config(), 1)
 	name := "bert.encoder.layer.1.output.dense.weight"
 	w := m.Tensors[name].Float32s()
@@ -99,6 +101,7 @@ func TestInt8RoundsHalfToEven(t *testing.T) {
 }
 
 func TestInt8Refuses(t *testing.T) {
+	t.Parallel()
 	m := checkpoints.InitBERT(config(), 1)
 	q, err := quantize.Int8(m)
 	if err != nil {
@@ -117,6 +120,7 @@ func TestInt8Refuses(t *testing.T) {
 }
 
 func TestFloatsStoresWeightsInHalf(t *testing.T) {
+	t.Parallel()
 	m := checkpoints.InitBERT(config(), 1)
 	for _, c := range []struct {
 		dtype checkpoints.DType
@@ -141,6 +145,7 @@ func TestFloatsStoresWeightsInHalf(t *testing.T) {
 }
 
 func TestFloatsUndoesInt8(t *testing.T) {
+	t.Parallel()
 	m := checkpoints.InitBERT(config(), 1)
 	q, err := quantize.Int8(m)
 	if err != nil {
@@ -187,6 +192,7 @@ func mixedEvaluate(costs map[string]float64, calls *int) quantize.Evaluate {
 }
 
 func TestMixedKeepsTheMostSensitive(t *testing.T) {
+	t.Parallel()
 	const p = "bert.encoder.layer."
 	costs := map[string]float64{
 		p + "0.attention.self.value.weight":   0.001,
@@ -249,6 +255,7 @@ func TestMixedKeepsTheMostSensitive(t *testing.T) {
 }
 
 func TestInt8Embeddings(t *testing.T) {
+	t.Parallel()
 	m := checkpoints.InitBERT(config(), 3)
 	q, err := quantize.Int8Weights(m, quantize.Embeddings())
 	if err != nil {

@@ -3,6 +3,7 @@ package settings
 import "testing"
 
 func TestSizesInBytes(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]int64{"0": 0, "17": 17, "500M": 500 << 20, "4G": 4 << 30, "4GiB": 4 << 30, "2kb": 2 << 10} {
 		var b Bytes
 		if err := b.UnmarshalText([]byte(text)); err != nil || int64(b) != want {

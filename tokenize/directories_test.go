@@ -152,6 +152,7 @@ func (d directory) compare(t *testing.T, name string, tok *tokenize.Tokenizer) {
 // TestDirectoriesAreReadAsTransformersReadsThem compares the tokens of the
 // directories with those of AutoTokenizer, and those of what exports write.
 func TestDirectoriesAreReadAsTransformersReadsThem(t *testing.T) {
+	t.Parallel()
 	all := readDirectories(t)
 	dir := t.TempDir()
 	texts, refused := 0, 0
@@ -193,6 +194,7 @@ func TestDirectoriesAreReadAsTransformersReadsThem(t *testing.T) {
 // directories before and after an export, and what the tokenizers library makes of
 // the tokenizer.json alone.
 func TestExportsAreReadAlikeByTransformers(t *testing.T) {
+	t.Parallel()
 	python := os.Getenv("SKIVE_ONNX_PYTHON")
 	if python == "" {
 		t.Skip("SKIVE_ONNX_PYTHON is not set")
@@ -230,6 +232,7 @@ func TestExportsAreReadAlikeByTransformers(t *testing.T) {
 // TestReduceCarriesAddedTokens takes half of the vocabularies away. Texts whose
 // tokens are left have the same ones under new ids.
 func TestReduceCarriesAddedTokens(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	reduced, refused, texts := 0, 0, 0
 	for i, d := range readDirectories(t) {
@@ -281,6 +284,7 @@ func isSubset(part, of []int32) bool {
 // Directories of published models that lost tokens, made small: the ids are those of
 // AutoTokenizer of transformers 5.23.
 func TestDirectoriesOfPublishedModels(t *testing.T) {
+	t.Parallel()
 	cases, _ := filepath.Glob("../cmd/skive/testdata/cases/tok-*")
 	if len(cases) == 0 {
 		t.Fatal("there are none")

@@ -114,6 +114,7 @@ func check(t *testing.T, tok *Tokenizer, g golden) {
 }
 
 func TestEncodingsAreHuggingFaces(t *testing.T) {
+	t.Parallel()
 	for _, g := range slices.Concat(goldens(t, "goldens.json.gz"), goldens(t, "goldens_bpe.json.gz")) {
 		t.Run(g.Name, func(t *testing.T) {
 			tok, err := Load(map[string][]byte{"tokenizer.json": []byte(g.Tokenizer)})
@@ -126,6 +127,7 @@ func TestEncodingsAreHuggingFaces(t *testing.T) {
 }
 
 func TestEncodingsOfPublishedVocabularies(t *testing.T) {
+	t.Parallel()
 	for _, g := range goldens(t, "goldens_bert.json.gz") {
 		t.Run(g.Name, func(t *testing.T) {
 			files := map[string][]byte{"vocab.txt": shared(t, "vocab/"+g.Name+"/vocab.txt")}
@@ -153,6 +155,7 @@ func TestEncodingsOfPublishedVocabularies(t *testing.T) {
 }
 
 func TestEncodingsOfRoBERTa(t *testing.T) {
+	t.Parallel()
 	g := goldens(t, "goldens_roberta.json.gz")[0]
 	z, err := gzip.NewReader(bytes.NewReader(shared(t, "vocab/roberta-base/tokenizer.json.gz")))
 	if err != nil {
@@ -196,6 +199,7 @@ func TestEncodingsOfRoBERTa(t *testing.T) {
 
 // TestEveryCharacter compares what becomes of each code point.
 func TestEveryCharacter(t *testing.T) {
+	t.Parallel()
 	for name, m := range map[string]*wordPiece{
 		"uncased":   {cleanText: true, chineseChars: true, stripAccents: true, lowercase: true},
 		"lowercase": {lowercase: true},
@@ -276,6 +280,7 @@ func splitWords(s string) []string {
 }
 
 func TestInvalidUTF8IsReplacementCharacters(t *testing.T) {
+	t.Parallel()
 	wordPiece, err := NewWordPiece([]string{"[UNK]", "[CLS]", "[SEP]", "a", "##b", "ab"}, true)
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 
 // The tokenizer.json that is made of a vocab.txt is read as the same tokenizer.
 func TestWithJSONKeepsTheIDs(t *testing.T) {
+	t.Parallel()
 	vocab := []byte("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\nThe\ncaf\n##é\ncafe\n,\n<b>\n中\n[START]\n")
 	for _, config := range []string{"", `{"do_lower_case": false}`, `{"strip_accents": false}`, `{"cls_token": "[START]", "tokenize_chinese_chars": false}`} {
 		files := map[string][]byte{"vocab.txt": vocab}
@@ -47,6 +48,7 @@ func TestWithJSONKeepsTheIDs(t *testing.T) {
 
 // So is the one that is made of vocab.json and merges.txt.
 func TestWithJSONKeepsTheIDsOfBytePairs(t *testing.T) {
+	t.Parallel()
 	g := goldens(t, "goldens_bpe.json.gz")[0]
 	var file struct {
 		Model struct {

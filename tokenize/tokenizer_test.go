@@ -34,6 +34,7 @@ func small(t testing.TB) *Tokenizer {
 }
 
 func TestMaxLengthWithoutRoomForSpecialTokens(t *testing.T) {
+	t.Parallel()
 	tok := small(t)
 	var e Encoding
 	if err := tok.Encode(&e, "a", Options{MaxLength: 1}); err == nil {
@@ -60,6 +61,7 @@ func smallBPE(t testing.TB) *Tokenizer {
 }
 
 func TestConcurrentUse(t *testing.T) {
+	t.Parallel()
 	t.Run("WordPiece", func(t *testing.T) { concurrentUse(t, small(t)) })
 	t.Run("BPE", func(t *testing.T) { concurrentUse(t, smallBPE(t)) })
 }
@@ -67,6 +69,7 @@ func TestConcurrentUse(t *testing.T) {
 // An Encoding goes from one tokenizer to another: what it keeps of the first is
 // nothing to the second.
 func TestEncodingIsSharedByTokenizers(t *testing.T) {
+	t.Parallel()
 	var shared Encoding
 	for range 2 {
 		for _, file := range []string{"goldens_bpe.json.gz", "goldens.json.gz"} {
@@ -132,6 +135,7 @@ func TestNoAllocationIntoAUsedEncoding(t *testing.T) {
 // A word of a million letters takes time n log n, and gives what shorter words
 // of the same letters give.
 func TestLongWord(t *testing.T) {
+	t.Parallel()
 	tok := smallBPE(t)
 	m := tok.model.(*bytePair)
 	var long, short pairBuffer
@@ -154,6 +158,7 @@ func TestLongWord(t *testing.T) {
 }
 
 func TestSpecialTokens(t *testing.T) {
+	t.Parallel()
 	tok, err := NewWordPiece([]string{"[CLS]", "[SEP]", "a", "[UNK]"}, true)
 	if err != nil {
 		t.Fatal(err)
@@ -168,6 +173,7 @@ func TestSpecialTokens(t *testing.T) {
 }
 
 func TestNewWordPieceIsReadBackFromItsFiles(t *testing.T) {
+	t.Parallel()
 	for _, lower := range []bool{true, false} {
 		a, err := NewWordPiece([]string{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "e", "É", "##x"}, lower)
 		if err != nil {
@@ -219,6 +225,7 @@ func editFile(t testing.TB, file, path string, value any) []byte {
 type obj = map[string]any
 
 func TestLoadErrorsNameFileAndField(t *testing.T) {
+	t.Parallel()
 	js := func(path string, value any) map[string][]byte {
 		return map[string][]byte{"tokenizer.json": edit(t, path, value)}
 	}
@@ -342,6 +349,7 @@ func TestLoadErrorsNameFileAndField(t *testing.T) {
 }
 
 func TestVocabTxt(t *testing.T) {
+	t.Parallel()
 	for name, files := range map[string]map[string][]byte{
 		"CRLF":                     {"vocab.txt": []byte("[UNK]\r\n[CLS]\r\n[SEP]\r\na\r\n##b\r\n")},
 		"white space after tokens": {"vocab.txt": []byte("[UNK] \n[CLS]\t\n[SEP]\u00a0\na \n##b\u3000\n")},
@@ -372,6 +380,7 @@ func TestVocabTxt(t *testing.T) {
 // TestSchemaAgreesWithSugarme reads tokenizer.json with another implementation
 // of its schema.
 func TestSchemaAgreesWithSugarme(t *testing.T) {
+	t.Parallel()
 	file := []byte(goldens(t, "goldens.json.gz")[0].Tokenizer)
 	path := filepath.Join(t.TempDir(), "tokenizer.json")
 	if err := os.WriteFile(path, file, 0o600); err != nil {
@@ -406,6 +415,7 @@ func TestSchemaAgreesWithSugarme(t *testing.T) {
 }
 
 func TestBuildVocab(t *testing.T) {
+	t.Parallel()
 	texts := []string{"The room was never dirty, nobody could say", "the staff was Kind — été", "the the was was room"}
 	vocab := BuildVocab(slices.Values(texts), 60)
 	if len(vocab) > 60 || !slices.Equal(vocab[:5], []string{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}) {

@@ -7,6 +7,7 @@ import (
 )
 
 func TestFirstTokensOfWords(t *testing.T) {
+	t.Parallel()
 	tok, err := NewWordPiece([]string{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "par", "##is", "-", "in", "é"}, false)
 	if err != nil {
 		t.Fatal(err)

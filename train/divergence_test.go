@@ -16,6 +16,7 @@ import (
 // A run that ends in finite numbers, but far above what it began with, says so in
 // one line; one that learns, or learns nothing, does not.
 func TestDivergenceInFiniteNumbers(t *testing.T) {
+	t.Parallel()
 	for _, kind := range append([]head.Kind{head.SingleLabel}, toyKinds...) {
 		for rate, want := range map[float64]bool{1e-12: false, 2e-3: false, 300: true} {
 			var progress bytes.Buffer
@@ -40,6 +41,7 @@ func TestDivergenceInFiniteNumbers(t *testing.T) {
 // A run that has diverged goes on to the same error, and its last state and best
 // model stay as they were; another rate is refused by its name.
 func TestResumingAfterDivergence(t *testing.T) {
+	t.Parallel()
 	ds := golden.Data(t)
 	o := quick()
 	o.LearningRate, o.Warmup, o.MaxGradNorm, o.Steps, o.SaveEvery, o.EvalEvery = 1e24, 0.9, 0, 20, 1, 1

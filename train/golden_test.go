@@ -13,6 +13,7 @@ import (
 
 // Twenty steps of AdamW in PyTorch on the same batches, with each family.
 func TestTrainingFollowsPyTorch(t *testing.T) {
+	t.Parallel()
 	for name, steps := range map[string]string{
 		"tiny": "train.json", "roberta": "roberta/train.json", "mpnet": "mpnet/train.json", "distilbert": "distilbert/train.json", "electra": "electra/train.json",
 	} {
@@ -84,6 +85,7 @@ func followPyTorch(t *testing.T, dir, steps string) {
 // Steps of two accumulated batches are PyTorch's steps of one twice as large,
 // under each of the options that its optimizer, schedulers and losses have.
 func TestOptionsFollowPyTorch(t *testing.T) {
+	t.Parallel()
 	var runs map[string]struct {
 		Schedule       Schedule
 		ClassWeights   []float64 `json:"class_weights"`

@@ -24,6 +24,7 @@ import (
 // Loss and norm of the gradient of every head are PyTorch's, by the loss function
 // that transformers uses (infer/testdata/goldens.py).
 func TestHeadLossesArePyTorchs(t *testing.T) {
+	t.Parallel()
 	for name, kind := range map[string]head.Kind{
 		"multi_label": head.MultiLabel, "regression": head.Regression, "multiple_choice": head.MultipleChoice,
 		"token": head.TokenClassification, "masked_lm": head.MaskedLM,
@@ -197,6 +198,7 @@ var toyKinds = []head.Kind{head.MultiLabel, head.Regression, head.MultipleChoice
 // measured again; and a run that was stopped ends with the bits of one that was
 // not.
 func TestEveryHeadLearnsAndResumes(t *testing.T) {
+	t.Parallel()
 	for _, kind := range toyKinds {
 		t.Run(string(kind), func(t *testing.T) {
 			train, dev := toy(kind, 240, 1), toy(kind, 80, 2)
@@ -258,6 +260,7 @@ func TestEveryHeadLearnsAndResumes(t *testing.T) {
 // A masked language model is where a fine-tuning starts from: its head goes, its
 // encoder stays.
 func TestFineTuningStartsFromAMaskedLM(t *testing.T) {
+	t.Parallel()
 	lm := tinyEncoder(t)
 	if err := lm.SetHead(head.MaskedLM, nil, 1); err != nil {
 		t.Fatal(err)
@@ -283,6 +286,7 @@ func TestFineTuningStartsFromAMaskedLM(t *testing.T) {
 }
 
 func TestHeadsThatDoNotFit(t *testing.T) {
+	t.Parallel()
 	ctx, classifier := context.Background(), golden.Model(t)
 	regression := tinyEncoder(t)
 	if err := regression.SetHead(head.Regression, nil, 1); err != nil {
@@ -321,6 +325,7 @@ func TestHeadsThatDoNotFit(t *testing.T) {
 // A data set that was read without the model's labels has an order of its own: it
 // is measured by the names, alone and as a run's development set.
 func TestLabelsOfAnotherOrder(t *testing.T) {
+	t.Parallel()
 	ds := golden.Data(t)
 	sorted := []string{"BLUE", "green", "red"} // of red, green, blue
 	other := &data.Dataset{Task: ds.Task, Examples: slices.Clone(ds.Examples)}

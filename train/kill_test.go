@@ -54,6 +54,7 @@ func TestMain(m *testing.M) {
 // at random moments and resumed each time, a run ends with the bits of one that
 // nobody touched, and what lies on the disk between is always whole.
 func TestKilledTwentyTimes(t *testing.T) {
+	t.Parallel()
 	ds := golden.Data(t)
 	want, wantResult, err := Run(context.Background(), golden.Model(t), subset(ds, 0, 100), subset(ds, 100, 120), killedRun(120))
 	if err != nil {
@@ -154,6 +155,7 @@ func ofFamily(t testing.TB, family string) *checkpoints.Model {
 
 // The same of one kill in the other families.
 func TestKilledInEveryFamily(t *testing.T) {
+	t.Parallel()
 	ds := golden.Data(t)
 	for _, family := range []string{"roberta", "mpnet", "distilbert", "electra"} {
 		m := ofFamily(t, family)

@@ -8,6 +8,7 @@ import (
 )
 
 func TestMemoryIsPrintedBeforeTheFirstStep(t *testing.T) {
+	t.Parallel()
 	var out bytes.Buffer
 	o := quick()
 	o.Progress = &out
@@ -19,6 +20,7 @@ func TestMemoryIsPrintedBeforeTheFirstStep(t *testing.T) {
 }
 
 func TestMemoryErrorSaysWhatToDo(t *testing.T) {
+	t.Parallel()
 	err := error(&MemoryError{Parameters: 1e9, Activations: 3e9, Available: 2e9})
 	const want = "1000000000 parameters × 16 bytes = 16.0 GB, and up to 3.0 GB of activations do not fit the 2.0 GB that are available: " +
 		"lower batch-size (with accumulate, steps stay as large) or max-length, or set recompute"

@@ -10,6 +10,7 @@ import (
 )
 
 func TestOptionsNameWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		change func(*Options)
 		want   string
@@ -63,6 +64,7 @@ func TestOptionsNameWhatIsWrong(t *testing.T) {
 
 // The values are those of transformers.get_scheduler's multipliers.
 func TestScheduleFollowsTransformers(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		s    Schedule
 		want []float64
@@ -83,6 +85,7 @@ func TestScheduleFollowsTransformers(t *testing.T) {
 }
 
 func TestLogKeepsWhatAResumedRunHasBehindIt(t *testing.T) {
+	t.Parallel()
 	log := "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n{\"ste"
 	for step, want := range []string{"", log[:11], log[:22], log[:33], log[:33]} {
 		if got := string(keepLines([]byte(log), step)); got != want {
@@ -92,6 +95,7 @@ func TestLogKeepsWhatAResumedRunHasBehindIt(t *testing.T) {
 }
 
 func TestDecayLeavesOutBiasAndLayerNorm(t *testing.T) {
+	t.Parallel()
 	for name, want := range map[string]bool{
 		"bert.embeddings.word_embeddings.weight":           true,
 		"bert.encoder.layer.0.output.dense.weight":         true,

@@ -15,6 +15,7 @@ import (
 // What a run finds in its output directory decides, together with Resume and
 // Overwrite, whether it begins, goes on or ends with an error that says why.
 func TestRunOntoAnotherRun(t *testing.T) {
+	t.Parallel()
 	ds := golden.Data(t)
 	run := func(o Options) (*Result, error) {
 		m, r, err := Run(context.Background(), golden.Model(t), subset(ds, 0, 16), subset(ds, 16, 24), o)
@@ -85,6 +86,7 @@ func TestRunOntoAnotherRun(t *testing.T) {
 // A run that ended between its first evaluation and its first state goes on too: a
 // state is written before the first model.
 func TestNoModelWithoutState(t *testing.T) {
+	t.Parallel()
 	ds := golden.Data(t)
 	o := quick()
 	o.Epochs, o.Steps, o.EvalEvery, o.SaveEvery, o.Threads = 0, 6, 2, 5, 1
@@ -111,6 +113,7 @@ func TestNoModelWithoutState(t *testing.T) {
 
 // A run holds its output, its log and its events.
 func TestRunHoldsWhatItWrites(t *testing.T) {
+	t.Parallel()
 	ds, dir := golden.Data(t), t.TempDir()
 	o := quick()
 	o.Epochs, o.Steps, o.Threads = 0, 1, 1

@@ -14,6 +14,7 @@ import (
 // Under bf16 the loss follows that of f32 within one part in a hundred, in means
 // over 25 of 200 steps.
 func TestBF16FollowsF32(t *testing.T) {
+	t.Parallel()
 	curve := func(precision string) (means []float64) {
 		o := quick()
 		o.Precision, o.Steps, o.EvalEvery, o.Dropout = precision, 200, 0, new(0.0)
@@ -42,6 +43,7 @@ func TestBF16FollowsF32(t *testing.T) {
 }
 
 func TestBF16IsExact(t *testing.T) {
+	t.Parallel()
 	o := quick()
 	o.Precision, o.Threads = infer.BF16, 1
 	want, _ := run(t, o)

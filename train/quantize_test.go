@@ -61,6 +61,7 @@ func scalesOf(m *checkpoints.Model) map[string]float32 {
 // The model that a run leaves in its directory, quantized, has the metrics that
 // the run measured, and the logits of the graph that trained it, bit for bit.
 func TestWhatIsTrainedIsWhatIsServed(t *testing.T) {
+	t.Parallel()
 	ds := golden.Data(t)
 	for _, family := range []string{"tiny", "roberta", "mpnet", "distilbert", "electra"} {
 		for _, activations := range []string{quantize.Dynamic, quantize.Static} {
@@ -129,6 +130,7 @@ func TestWhatIsTrainedIsWhatIsServed(t *testing.T) {
 }
 
 func TestQuantizeAwareBitsForAnyNumberOfThreads(t *testing.T) {
+	t.Parallel()
 	for _, activations := range []string{quantize.Dynamic, quantize.Static} {
 		var first *checkpoints.Model
 		for _, threads := range []int{1, 2, 7} {
@@ -147,6 +149,7 @@ func TestQuantizeAwareBitsForAnyNumberOfThreads(t *testing.T) {
 
 // Learned scales and their moments are part of the training state.
 func TestResumingAQuantizeAwareRun(t *testing.T) {
+	t.Parallel()
 	ds := golden.Data(t)
 	for _, activations := range []string{quantize.Dynamic, quantize.Static} {
 		want, _ := run(t, quantizeAware(activations))
@@ -181,6 +184,7 @@ func TestResumingAQuantizeAwareRun(t *testing.T) {
 // Scales begin with the calibration, are learned, and are where a second run
 // begins; a run that does not train them leaves none.
 func TestScalesAreLearned(t *testing.T) {
+	t.Parallel()
 	ds := golden.Data(t)
 	trainSet := subset(ds, 0, 100)
 	fit := func(m *checkpoints.Model, o Options) *checkpoints.Model {
@@ -237,6 +241,7 @@ func TestScalesAreLearned(t *testing.T) {
 // Of a model that int8 harms, training for int8 makes a better int8 model than
 // training in float does.
 func TestQuantizeAwareTrainingPaysInInt8(t *testing.T) {
+	t.Parallel()
 	ds := golden.Data(t)
 	o := Defaults()
 	o.Epochs, o.BatchSize, o.LearningRate = 10, 16, 2e-3
@@ -275,6 +280,7 @@ func TestQuantizeAwareTrainingPaysInInt8(t *testing.T) {
 }
 
 func TestQuantizeAwareRecomputation(t *testing.T) {
+	t.Parallel()
 	for _, activations := range []string{quantize.Dynamic, quantize.Static} {
 		o := quantizeAware(activations)
 		want, _ := run(t, o)
@@ -287,6 +293,7 @@ func TestQuantizeAwareRecomputation(t *testing.T) {
 
 // A model with any head is trained for int8.
 func TestQuantizeAwareTrainingOfEveryHead(t *testing.T) {
+	t.Parallel()
 	for _, kind := range toyKinds {
 		o := quantizeAware(quantize.Static)
 		o.Epochs, o.EvalEvery, o.MaxLength = 1, 0, 32

@@ -6,4 +6,7 @@ import (
 	"github.com/skive-ml/skive/internal/headtest"
 )
 
-func TestEveryHeadHasARow(t *testing.T) { headtest.Rows(t, losses) }
+func TestEveryHeadHasARow(t *testing.T) {
+	t.Parallel()
+	headtest.Rows(t, losses)
+}

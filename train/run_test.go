@@ -52,6 +52,7 @@ func run(t *testing.T, o Options) (*checkpoints.Model, *Result) {
 }
 
 func TestSameBitsForAnyNumberOfThreads(t *testing.T) {
+	t.Parallel()
 	var first *checkpoints.Model
 	var history []Record
 	for _, threads := range []int{1, 2, 7} {
@@ -80,6 +81,7 @@ func TestSameBitsForAnyNumberOfThreads(t *testing.T) {
 }
 
 func TestBestModelIsReturned(t *testing.T) {
+	t.Parallel()
 	o := quick()
 	var seen []Evaluation
 	o.OnEvaluation = func(e Evaluation) { seen = append(seen, e) }
@@ -110,6 +112,7 @@ func TestBestModelIsReturned(t *testing.T) {
 }
 
 func TestOutputDirectory(t *testing.T) {
+	t.Parallel()
 	o := quick()
 	o.Output = filepath.Join(t.TempDir(), "out")
 	o.Log = filepath.Join(t.TempDir(), "log.jsonl")
@@ -158,6 +161,7 @@ func TestOutputDirectory(t *testing.T) {
 }
 
 func TestResumingGivesTheBitsOfTheUninterruptedRun(t *testing.T) {
+	t.Parallel()
 	whole := quick()
 	whole.Output = filepath.Join(t.TempDir(), "whole")
 	whole.Log = filepath.Join(t.TempDir(), "whole.jsonl")
@@ -232,6 +236,7 @@ func TestResumingGivesTheBitsOfTheUninterruptedRun(t *testing.T) {
 // A process that dies anywhere leaves the last state that it saved; whatever it
 // did after that is done again.
 func TestResumingAfterAKill(t *testing.T) {
+	t.Parallel()
 	want, _ := run(t, quick())
 	ds := golden.Data(t)
 	for _, stop := range []int{4, 7, 14} {
@@ -256,6 +261,7 @@ func TestResumingAfterAKill(t *testing.T) {
 
 // Curves that cannot be written are an error, and cost nothing of what was trained.
 func TestStateWithoutCurves(t *testing.T) {
+	t.Parallel()
 	o := quick()
 	o.Output = t.TempDir()
 	taken := filepath.Join(o.Output, CurvesFile)
@@ -273,6 +279,7 @@ func TestStateWithoutCurves(t *testing.T) {
 }
 
 func TestDamagedStateIsAnErrorThatNamesTheFile(t *testing.T) {
+	t.Parallel()
 	o := quick()
 	o.Output = filepath.Join(t.TempDir(), "out")
 	run(t, o)
@@ -293,6 +300,7 @@ func TestDamagedStateIsAnErrorThatNamesTheFile(t *testing.T) {
 }
 
 func TestDivergenceNamesTheStepAndKeepsTheLastState(t *testing.T) {
+	t.Parallel()
 	ds := golden.Data(t)
 	o := quick()
 	o.LearningRate, o.Schedule, o.Warmup, o.MaxGradNorm, o.Steps = 1e30, Constant, 0, 0, 20
@@ -315,6 +323,7 @@ func TestDivergenceNamesTheStepAndKeepsTheLastState(t *testing.T) {
 // A model that answers with NaN at an evaluation has diverged, whatever the loss
 // of its last step was, and the best one before stays.
 func TestDivergenceAtAnEvaluation(t *testing.T) {
+	t.Parallel()
 	ds := golden.Data(t)
 	for name, change := range map[string]func(*Options){
 		"every step":      func(o *Options) { o.EvalEvery = 1 },
@@ -364,6 +373,7 @@ func TestDivergenceAtAnEvaluation(t *testing.T) {
 }
 
 func TestBadInputIsOneClearLine(t *testing.T) {
+	t.Parallel()
 	ds := golden.Data(t)
 	label := func(v int) *data.Dataset {
 		bad := subset(ds, 0, 10)
@@ -403,6 +413,7 @@ func TestBadInputIsOneClearLine(t *testing.T) {
 }
 
 func TestFreshHeadForAModelWithoutOne(t *testing.T) {
+	t.Parallel()
 	cfg := golden.Model(t).Config
 	cfg.Labels = nil
 	m := checkpoints.InitBERT(cfg, 1)
@@ -420,6 +431,7 @@ func TestFreshHeadForAModelWithoutOne(t *testing.T) {
 }
 
 func TestTokenBudgetBatches(t *testing.T) {
+	t.Parallel()
 	o := quick()
 	o.BatchSize, o.BatchTokens, o.Epochs = 0, 200, 1
 	_, r := run(t, o)
@@ -431,6 +443,7 @@ func TestTokenBudgetBatches(t *testing.T) {
 }
 
 func TestProgressLines(t *testing.T) {
+	t.Parallel()
 	var out bytes.Buffer
 	o := quick()
 	o.Progress = &out
@@ -444,6 +457,7 @@ func TestProgressLines(t *testing.T) {
 }
 
 func TestLossFalls(t *testing.T) {
+	t.Parallel()
 	o := quick()
 	o.Epochs, o.EvalEvery, o.Dropout = 20, 0, new(0.0)
 	_, r := run(t, o)
@@ -460,6 +474,7 @@ func TestLossFalls(t *testing.T) {
 }
 
 func TestRecomputationGivesTheSameBits(t *testing.T) {
+	t.Parallel()
 	cfg := golden.Model(t).Config
 	for range 3 {
 		cfg.Layers = append(cfg.Layers, checkpoints.LayerSize{Heads: 4, Intermediate: 48})
@@ -489,6 +504,7 @@ func TestRecomputationGivesTheSameBits(t *testing.T) {
 }
 
 func TestPatienceEndsARunEarly(t *testing.T) {
+	t.Parallel()
 	o := quick()
 	o.LearningRate, o.EvalEvery, o.Patience, o.KeepLast = 0, 2, 3, true // which learns nothing
 	o.Output = filepath.Join(t.TempDir(), "out")
@@ -509,6 +525,7 @@ func TestPatienceEndsARunEarly(t *testing.T) {
 }
 
 func TestLastModelIsKept(t *testing.T) {
+	t.Parallel()
 	o := quick()
 	o.Output, o.KeepLast = filepath.Join(t.TempDir(), "out"), true
 	run(t, o)
@@ -531,6 +548,7 @@ func TestLastModelIsKept(t *testing.T) {
 // Gradients of batches add up to those of one large batch, to rounding; those of a
 // masked language model as well, whose batches have other numbers of masked tokens.
 func TestAccumulationIsALargeBatch(t *testing.T) {
+	t.Parallel()
 	ds := golden.Data(t)
 	text := &data.Dataset{Task: data.Task{Name: "mlm", Kind: head.MaskedLM}, Examples: ds.Examples[:90]}
 	for _, c := range []struct {
@@ -564,6 +582,7 @@ func TestAccumulationIsALargeBatch(t *testing.T) {
 
 // A model of one token type has it for the second text of a pair, too.
 func TestOneTokenType(t *testing.T) {
+	t.Parallel()
 	m, ds := golden.Model(t).Clone(), golden.Data(t)
 	const name = "bert.embeddings.token_type_embeddings.weight"
 	m.Config.TypeVocabSize = 1
@@ -580,6 +599,7 @@ func TestOneTokenType(t *testing.T) {
 }
 
 func TestSeeds(t *testing.T) {
+	t.Parallel()
 	ds := golden.Data(t)
 	o := quick()
 	o.Output, o.Log = filepath.Join(t.TempDir(), "out"), filepath.Join(t.TempDir(), "log.jsonl")

@@ -38,6 +38,7 @@ func writeEvents(t *testing.T, dir string) []byte {
 
 // The bytes are those of TensorBoard's own writer.
 func TestEventsAreTensorBoards(t *testing.T) {
+	t.Parallel()
 	want, err := os.ReadFile("testdata/events.tfevents")
 	if err != nil {
 		t.Fatal(err)
@@ -49,6 +50,7 @@ func TestEventsAreTensorBoards(t *testing.T) {
 
 // A resumed run keeps the events that it has behind it, and nothing torn.
 func TestEventsOfAResumedRun(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	all := writeEvents(t, dir)
 	head, first := 40, len(all)

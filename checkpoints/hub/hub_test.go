@@ -227,6 +227,7 @@ func (h *fakeHub) whole(t *testing.T, s *Snapshot, cache string) {
 }
 
 func TestPull(t *testing.T) {
+	t.Parallel()
 	h, cache := newHub(t), t.TempDir()
 	var done, total int64
 	o := h.options(cache)
@@ -272,6 +273,7 @@ func TestPull(t *testing.T) {
 }
 
 func TestShardedModel(t *testing.T) {
+	t.Parallel()
 	h := newHub(t)
 	delete(h.files, "model.safetensors")
 	for _, name := range []string{"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"} {
@@ -291,6 +293,7 @@ func TestShardedModel(t *testing.T) {
 }
 
 func TestToken(t *testing.T) {
+	t.Parallel()
 	h, cache := newHub(t), t.TempDir()
 	h.token = token
 	if _, err := Pull(t.Context(), "me/tiny", "", h.options(cache)); err == nil || !strings.Contains(err.Error(), "HF_TOKEN") {
@@ -307,6 +310,7 @@ func TestToken(t *testing.T) {
 }
 
 func TestRenamedModel(t *testing.T) {
+	t.Parallel()
 	h := newHub(t)
 	s, err := Pull(t.Context(), "me/old", "", h.options(t.TempDir()))
 	check(t, err)
@@ -317,6 +321,7 @@ func TestRenamedModel(t *testing.T) {
 
 // TestCutConnections hangs up in the middle of every file, however often.
 func TestCutConnections(t *testing.T) {
+	t.Parallel()
 	h, cache := newHub(t), t.TempDir()
 	h.busy = 2
 	h.cut["model.safetensors"], h.cut["config.json"] = 20000, 300
@@ -355,6 +360,7 @@ func TestCutConnections(t *testing.T) {
 }
 
 func TestStalledConnection(t *testing.T) {
+	t.Parallel()
 	h, cache := newHub(t), t.TempDir()
 	h.stalls = 1
 	o := h.options(cache)
@@ -365,6 +371,7 @@ func TestStalledConnection(t *testing.T) {
 }
 
 func TestWrongHash(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"model.safetensors", "vocab.txt"} {
 		h, cache := newHub(t), t.TempDir()
 		right := h.hash(name)
@@ -396,6 +403,7 @@ func TestWrongHash(t *testing.T) {
 }
 
 func TestHostileHub(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		change func(h *fakeHub)
 		want   string
@@ -430,6 +438,7 @@ func TestHostileHub(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
+	t.Parallel()
 	h := newHub(t)
 	for _, c := range [][2]string{
 		{"tiny", ""}, {"", ""}, {"../tiny", ""}, {"me/../x", ""}, {"me/ti..ny", ""}, {"me/tiny/x", ""}, {"me--x/tiny", ""}, {"me/tiny\n", ""},
@@ -451,6 +460,7 @@ func TestNames(t *testing.T) {
 }
 
 func TestTokenThatIsNone(t *testing.T) {
+	t.Parallel()
 	h := newHub(t)
 	o := h.options(t.TempDir())
 	o.Token = "hf_a\nhf_b"
@@ -463,6 +473,7 @@ func TestTokenThatIsNone(t *testing.T) {
 }
 
 func TestCancelled(t *testing.T) {
+	t.Parallel()
 	h := newHub(t)
 	h.busy = 1 << 20
 	o := h.options(t.TempDir())
@@ -476,6 +487,7 @@ func TestCancelled(t *testing.T) {
 
 // TestSideBySide pulls one model several times at once.
 func TestSideBySide(t *testing.T) {
+	t.Parallel()
 	h, cache := newHub(t), t.TempDir()
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -543,6 +555,7 @@ func FuzzListing(f *testing.F) {
 
 // A cache that takes nothing is named with what names another, unless all is there.
 func TestReadOnlyCache(t *testing.T) {
+	t.Parallel()
 	h, cache := newHub(t), t.TempDir()
 	file := filepath.Join(cache, "file")
 	check(t, os.WriteFile(file, nil, 0o666))

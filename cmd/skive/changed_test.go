@@ -22,6 +22,7 @@ import (
 // and no answer comes from what is there now. One that is replaced by renaming, or
 // was copied, goes on answering.
 func TestModelFileChangesUnderPredict(t *testing.T) {
+	t.Parallel()
 	tiny, err := checkpoints.Open(tinyModel)
 	if err != nil {
 		t.Fatal(err)

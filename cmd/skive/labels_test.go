@@ -206,6 +206,7 @@ func TestOneClass(t *testing.T) {
 // a training file as they sort, and that is said; where nothing is learned, those of a
 // file alone are refused.
 func TestNumbersForLabels(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	write := func(name, content string) string {
 		path := filepath.Join(dir, name)

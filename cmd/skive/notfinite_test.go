@@ -90,6 +90,7 @@ func TestOutputsThatAreNotFinite(t *testing.T) {
 
 // A run that ends far off in finite numbers says so, quiet or not.
 func TestDivergenceIsSaid(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	set := colours(t, dir)
 	args := []string{"train", "--model", tinyModel, "--task", "text", "--train", set, "--dev", set, "--steps", "12", "--threads", "1"}

@@ -124,6 +124,7 @@ func TestPruneRefuses(t *testing.T) {
 
 // A member of a family is saved before the next one is made.
 func TestPruneSavesEachMember(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	set, out, log := filepath.Join(dir, "set.jsonl"), filepath.Join(dir, "out"), filepath.Join(dir, "log")
 	if err := os.WriteFile(set, []byte(`{"text": "w5 w6 w7", "label": "red"}`+"\n"), 0o666); err != nil {
@@ -173,6 +174,7 @@ func TestPruneResumesAFinishedOne(t *testing.T) {
 
 // A speed-up is one of the model as it came, not of what --layers has left of it.
 func TestPruneLayersToASpeedup(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	set := filepath.Join(dir, "set.jsonl")
 	if err := os.WriteFile(set, []byte(`{"text": "w5 w6 w7 w8 w9 w10 w11 w12", "label": "red"}`+"\n"), 0o666); err != nil {

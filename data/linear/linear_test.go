@@ -8,6 +8,7 @@ import (
 )
 
 func TestAccuracy(t *testing.T) {
+	t.Parallel()
 	// The label is told by one word, or by whether two words meet.
 	byWord, byPair := &data.Dataset{}, &data.Dataset{}
 	for i := range 400 {
@@ -46,6 +47,7 @@ func TestAccuracy(t *testing.T) {
 // The embedded task is worth something only while words and pairs of words do
 // not decide it.
 func TestReviewsHaveALowFloor(t *testing.T) {
+	t.Parallel()
 	train, dev := reviews.Generate(reviews.Options{Train: 60000, Dev: 3000, Seed: 1})
 	for _, f := range []Features{Words, Pairs} {
 		got, err := Accuracy(train, dev, f)

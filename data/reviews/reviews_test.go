@@ -11,6 +11,7 @@ import (
 )
 
 func TestGenerateIsReproducible(t *testing.T) {
+	t.Parallel()
 	o := Options{Train: 500, Dev: 100, Seed: 7}
 	train, dev := Generate(o)
 	again, devAgain := Generate(o)
@@ -25,6 +26,7 @@ func TestGenerateIsReproducible(t *testing.T) {
 }
 
 func TestLabelsAreBalanced(t *testing.T) {
+	t.Parallel()
 	train, dev := Generate(Options{Train: 20000, Dev: 3000, Seed: 1})
 	for name, set := range map[string]*data.Dataset{"train": train, "dev": dev} {
 		positive := 0
@@ -38,6 +40,7 @@ func TestLabelsAreBalanced(t *testing.T) {
 }
 
 func TestDevelopmentReviewsAreNew(t *testing.T) {
+	t.Parallel()
 	train, dev := Generate(Options{Train: 20000, Dev: 2000, Seed: 1})
 	texts, bindings, words := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	templates := map[string]bool{}

@@ -18,6 +18,7 @@ func Example() {
 
 // The gradient is that of central differences.
 func TestReverseKL(t *testing.T) {
+	t.Parallel()
 	g := autograd.New(autograd.Options{Threads: 2})
 	defer g.Close()
 	student, teacher := g.InputWithGradient("student", autograd.Sequences, 3), g.Input("teacher", autograd.Sequences, 3)

@@ -15,6 +15,7 @@ import (
 
 // The label of an example follows from its first word.
 func TestFineTuning(t *testing.T) {
+	t.Parallel()
 	labels := []string{"red", "green", "blue"}
 	file := filepath.Join(t.TempDir(), "examples.csv")
 	f, err := os.Create(file)

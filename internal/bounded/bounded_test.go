@@ -24,6 +24,7 @@ func (e endless) Read(b []byte) (int, error) {
 }
 
 func TestOpenTakesFilesAndPipes(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, []byte("text"), 0o600); err != nil {
@@ -89,6 +90,7 @@ func itoa(n uintptr) string {
 }
 
 func TestReadAll(t *testing.T) {
+	t.Parallel()
 	text := bytes.Repeat([]byte("0123456789"), 1<<20)
 	for _, n := range []int{0, 1, 64<<10 - 1, 64 << 10, 64<<10 + 1, len(text)} {
 		got, err := ReadAll(iotest.HalfReader(bytes.NewReader(text[:n])), int64(n))
@@ -111,6 +113,7 @@ func TestReadAll(t *testing.T) {
 }
 
 func TestLines(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		in   io.Reader
 		want string // lines, and what ended them

@@ -6,6 +6,7 @@ import (
 )
 
 func TestExpWithinTwoUlp(t *testing.T) {
+	t.Parallel()
 	x := []float32{0}
 	for b := uint32(0); b < math.Float32bits(88.72); b += 1009 {
 		for _, sign := range []float32{1, -1} {
@@ -25,6 +26,7 @@ func TestExpWithinTwoUlp(t *testing.T) {
 }
 
 func TestActivationsAgainstFloat64(t *testing.T) {
+	t.Parallel()
 	cdf := func(x float64) float64 { return 0.5 * math.Erfc(-x/math.Sqrt2) }
 	u := func(x float64) float64 { return 2 * math.Sqrt(2/math.Pi) * (x + 0.044715*x*x*x) }
 	sigmoid := func(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
@@ -58,6 +60,7 @@ func TestActivationsAgainstFloat64(t *testing.T) {
 // TestDropoutIsRandom looks at the mean, at neighbours and at equal positions under other keys: each count of agreeing
 // elements must lie within six standard deviations of the binomial one.
 func TestDropoutIsRandom(t *testing.T) {
+	t.Parallel()
 	const n, p = 1 << 17, 0.3
 	ones := make([]float32, n)
 	for i := range ones {
@@ -101,6 +104,7 @@ func TestDropoutIsRandom(t *testing.T) {
 }
 
 func TestAdamWStepByHand(t *testing.T) {
+	t.Parallel()
 	w, g, m, v := []float32{1}, []float32{0.5}, []float32{0}, []float32{0}
 	a := AdamW{LR: 0.1, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.01, Correction1: 0.1, Correction2: 0.001}
 	a.Update(w, g, m, v, 1)
@@ -111,6 +115,7 @@ func TestAdamWStepByHand(t *testing.T) {
 }
 
 func TestLayerNormBackwardAgainstDifferences(t *testing.T) {
+	t.Parallel()
 	const n = 37
 	x, gamma, beta, dy := make([]float32, n), make([]float32, n), make([]float32, n), make([]float32, n)
 	for i := range x {

@@ -23,6 +23,7 @@ func bigFMA(a, b, c float32) float32 {
 }
 
 func TestFMA32IsCorrectlyRounded(t *testing.T) {
+	t.Parallel()
 	special := []float32{
 		0, float32(math.Copysign(0, -1)), 1, -1, 1 + 0x1p-23, 1 - 0x1p-24, 0x1p-126, 0x1p-149, -0x1p-149, 0x1p-125,
 		3 * 0x1p-149, 0x1p-74, 0x1p-75, math.MaxFloat32, -math.MaxFloat32, float32(math.Inf(1)), float32(math.Inf(-1)),

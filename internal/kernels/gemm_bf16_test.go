@@ -90,6 +90,7 @@ func TestGemmBF16TakesSubnormalNumbersForZero(t *testing.T) {
 // The definition by plain float64 arithmetic: the factors are rounded to 8 bits,
 // and the sums to 24.
 func TestGemmBF16IsTheProductOfTheRounded(t *testing.T) {
+	t.Parallel()
 	rng := rand.New(rand.NewPCG(3, 4))
 	const m, n, k = 11, 37, 129
 	x, w, bias := randomFloats(rng, m*k), randomFloats(rng, n*k), randomFloats(rng, n)
@@ -160,6 +161,7 @@ func TestPackBF16Layout(t *testing.T) {
 }
 
 func TestParallelGemmBF16DoesNotDependOnWorkers(t *testing.T) {
+	t.Parallel()
 	rng := rand.New(rand.NewPCG(7, 8))
 	for _, p := range []product{{m: 100, n: 40, k: 33}, {m: 3, n: 700, k: 70}, {m: 33, n: 200, k: 64}} {
 		x, w := randomFloats(rng, p.m*p.k), randomFloats(rng, p.n*p.k)

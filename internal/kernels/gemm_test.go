@@ -310,6 +310,7 @@ func FuzzGemmI8(f *testing.F) {
 }
 
 func TestGemmF32IsTheProduct(t *testing.T) {
+	t.Parallel()
 	rng := rand.New(rand.NewPCG(3, 4))
 	const m, n, k = 11, 37, 29
 	x, w, bias := randomFloats(rng, m*k), randomFloats(rng, n*k), randomFloats(rng, n)
@@ -332,6 +333,7 @@ func TestGemmF32IsTheProduct(t *testing.T) {
 }
 
 func TestGemmI8ApproximatesTheProduct(t *testing.T) {
+	t.Parallel()
 	rng := rand.New(rand.NewPCG(5, 6))
 	const m, n, k = 5, 21, 70
 	x, w, scale := randomFloats(rng, m*k), make([]int8, n*k), make([]float32, n)
@@ -362,6 +364,7 @@ func TestGemmI8ApproximatesTheProduct(t *testing.T) {
 }
 
 func TestParallelGemmF32DoesNotDependOnWorkers(t *testing.T) {
+	t.Parallel()
 	rng := rand.New(rand.NewPCG(7, 8))
 	for _, p := range []product{{m: 100, n: 40, k: 33}, {m: 3, n: 700, k: 70}, {m: 33, n: 200, k: 64}, {m: 64, n: 16, k: 99}} {
 		x, w, bias := randomFloats(rng, p.m*p.k), randomFloats(rng, p.n*p.k), randomFloats(rng, p.n)

@@ -36,6 +36,7 @@ func TestPackLayout(t *testing.T) {
 }
 
 func TestPackI8Layout(t *testing.T) {
+	t.Parallel()
 	for _, size := range [][2]int{{1, 1}, {4, 16}, {7, 33}, {30, 15}, {64, 16}, {70, 20}} {
 		k, n := size[0], size[1]
 		q, scale := make([]int8, k*n), make([]float32, n)

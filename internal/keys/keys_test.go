@@ -43,6 +43,7 @@ func (o *options) settings() settings.Table {
 }
 
 func TestDocuments(t *testing.T) {
+	t.Parallel()
 	const all = "number: 3\nrun:\n  how_many: 0\n  x: 1.0\n  active: true\ntext: a\nsizes:\n- 1\n- 2\ncache: 4G\nshare: 0.0\nparts:\n- share: 0.5\n- share: 0.0\n"
 	for _, c := range []struct {
 		name, text, want string // want is what is written of it
@@ -75,6 +76,7 @@ func TestDocuments(t *testing.T) {
 }
 
 func TestErrorsTellLineAndKey(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]string{
 		"number: [1":                 "file: not YAML: ",
 		"number: 1\nm: 2":            "file:2: m: no such setting",
@@ -111,6 +113,7 @@ func TestErrorsTellLineAndKey(t *testing.T) {
 // What is found wrong later is told with the line that gives it, or that of the
 // section or the element that does not.
 func TestLocate(t *testing.T) {
+	t.Parallel()
 	d, err := Parse("file", []byte("run:\n  how_many: 3\nparts:\n- share: 1\n- share: 2\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -135,6 +138,7 @@ func TestLocate(t *testing.T) {
 }
 
 func TestLists(t *testing.T) {
+	t.Parallel()
 	d, err := Parse("file", []byte("- share: 1\n- {}\n"))
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 )
 
 func TestAnswersKeepTheOrderOfTheLines(t *testing.T) {
+	t.Parallel()
 	var in, want strings.Builder
 	for i := range 500 {
 		fmt.Fprintf(&in, "%d\r\n", i)
@@ -36,6 +37,7 @@ func TestAnswersKeepTheOrderOfTheLines(t *testing.T) {
 }
 
 func TestAnAnswerIsNotHeldBack(t *testing.T) {
+	t.Parallel()
 	questions, ask := io.Pipe()
 	listen, answers := io.Pipe()
 	done := make(chan error)
@@ -58,6 +60,7 @@ func TestAnAnswerIsNotHeldBack(t *testing.T) {
 }
 
 func TestABadLineIsNamedAfterTheAnswersBefore(t *testing.T) {
+	t.Parallel()
 	bad := errors.New("bad")
 	var out strings.Builder
 	err := Answer(t.Context(), strings.NewReader("a\nb\nc\nd\n"), &out, 8, func(_ context.Context, line string) ([]byte, error) {
@@ -80,6 +83,7 @@ func TestABadLineIsNamedAfterTheAnswersBefore(t *testing.T) {
 
 // A long line is answered before the next is read.
 func TestLongLinesAreAnsweredOneAtATime(t *testing.T) {
+	t.Parallel()
 	in := strings.Repeat(strings.Repeat("a", longLine+1)+"\n", 5)
 	running := make(chan bool, 1)
 	var out strings.Builder
@@ -99,6 +103,7 @@ func TestLongLinesAreAnsweredOneAtATime(t *testing.T) {
 }
 
 func TestInputsEncoding(t *testing.T) {
+	t.Parallel()
 	echo := func(_ context.Context, line string) ([]byte, error) { return []byte(line + "|"), nil }
 	for _, c := range []struct{ in, want string }{
 		{"\ufeff{\"text\": \"a\"}\n{\"text\": \"a\"}\n", `{"text": "a"}|{"text": "a"}|`},

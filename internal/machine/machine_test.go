@@ -9,6 +9,7 @@ import (
 func file(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s)} }
 
 func TestAvailableMemory(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		root fstest.MapFS
@@ -43,6 +44,7 @@ func TestAvailableMemory(t *testing.T) {
 }
 
 func TestQuota(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		root fstest.MapFS

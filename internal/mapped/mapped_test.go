@@ -10,6 +10,7 @@ import (
 
 // A fault is the file's, too, where what it unwinds through closes the file.
 func TestFaultOfAFileThatIsClosedMeanwhile(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(path, make([]byte, 1<<16), 0o666); err != nil {
 		t.Fatal(err)

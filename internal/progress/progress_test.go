@@ -8,6 +8,7 @@ import (
 )
 
 func TestLinesAreSparse(t *testing.T) {
+	t.Parallel()
 	var out bytes.Buffer
 	clock := time.Unix(1000, 0)
 	b := newBar(&out, "train", 0, 100, func() time.Time { return clock })
@@ -31,6 +32,7 @@ func TestLinesAreSparse(t *testing.T) {
 }
 
 func TestETACountsOnlyWorkOfThisRun(t *testing.T) {
+	t.Parallel()
 	var out bytes.Buffer
 	clock := time.Unix(1000, 0)
 	b := newBar(&out, "train", 80, 100, func() time.Time { return clock })
@@ -42,6 +44,7 @@ func TestETACountsOnlyWorkOfThisRun(t *testing.T) {
 }
 
 func TestNilBarIsQuiet(t *testing.T) {
+	t.Parallel()
 	b := New(nil, "train", 0, 10)
 	b.Set(1, "")
 	b.Print("text")
@@ -49,6 +52,7 @@ func TestNilBarIsQuiet(t *testing.T) {
 }
 
 func TestWriterThatIsNoTerminalGetsLines(t *testing.T) {
+	t.Parallel()
 	var out bytes.Buffer
 	b := New(&out, "eval", 0, 2)
 	b.Set(1, "")

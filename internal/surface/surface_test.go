@@ -125,6 +125,7 @@ func (w *walker) walk(where string, t types.Type) {
 // No function, field or method of a public package has a type that other programs cannot
 // name.
 func TestNoInternalTypesInSignatures(t *testing.T) {
+	t.Parallel()
 	packages, _ := public()
 	if packages == nil {
 		t.Skip("no go command")
@@ -156,6 +157,7 @@ func TestNoInternalTypesInSignatures(t *testing.T) {
 
 // Every public package shows how it is used.
 func TestEveryPackageHasAnExample(t *testing.T) {
+	t.Parallel()
 	_, directories := public()
 	if directories == nil {
 		t.Skip("no go command")

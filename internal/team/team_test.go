@@ -10,6 +10,7 @@ import (
 )
 
 func TestEveryPartRunsOnce(t *testing.T) {
+	t.Parallel()
 	for _, workers := range []int{1, 2, 3, 8} {
 		tm := New(workers)
 		for _, parts := range []int{0, 1, 2, 3, 7, 64, 1000} {
@@ -38,6 +39,7 @@ func TestEveryPartRunsOnce(t *testing.T) {
 // Writes made by the parts are visible to the caller after Run, and the
 // caller's writes to the parts of the next Run: the race detector checks it.
 func TestRunsFollowEachOther(t *testing.T) {
+	t.Parallel()
 	for _, workers := range []int{2, 5} {
 		tm := New(workers)
 		values := make([]int, 17)
@@ -60,6 +62,7 @@ func TestRunsFollowEachOther(t *testing.T) {
 }
 
 func TestNilTeamRunsOnTheCaller(t *testing.T) {
+	t.Parallel()
 	var tm *Team
 	n := 0
 	tm.Run(5, func(worker, part int) { n += part + worker })
@@ -70,6 +73,7 @@ func TestNilTeamRunsOnTheCaller(t *testing.T) {
 }
 
 func TestPanicIsRaisedOnTheCaller(t *testing.T) {
+	t.Parallel()
 	tm := New(3)
 	defer tm.Close()
 	boom := errors.New("boom")
@@ -96,6 +100,7 @@ func TestPanicIsRaisedOnTheCaller(t *testing.T) {
 }
 
 func TestPartThatEndsItsGoroutine(t *testing.T) {
+	t.Parallel()
 	tm := New(2)
 	defer tm.Close()
 	caught := make(chan any, 1)
@@ -123,6 +128,7 @@ func TestPartThatEndsItsGoroutine(t *testing.T) {
 }
 
 func TestNestedRunPanics(t *testing.T) {
+	t.Parallel()
 	tm := New(2)
 	defer tm.Close()
 	defer func() {
@@ -206,6 +212,7 @@ func BenchmarkHandOver(b *testing.B) {
 // A worker that turns to a computation may find the team closed by then, and
 // has to end all the same.
 func TestCloseRightAfterRun(t *testing.T) {
+	t.Parallel()
 	rounds := 20000
 	if testing.Short() {
 		rounds = 2000
