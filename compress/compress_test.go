@@ -601,6 +601,8 @@ func TestRecipeRoundTrip(t *testing.T) {
 	t.Parallel()
 	full := ForModel("dir", "sst2", "a.tsv", "b.tsv")
 	full.Unlabeled, full.Distill.Augment.Copies = "more.txt", 2
+	full.Distill.Cache, full.Distill.AllowCrossTokenizer, full.Distill.Dropout = "cache", true, nil
+	full.Recover.ClassWeights, full.Recover.LabelSmoothing, full.Recover.Augment.Candidates = []float64{1, 2}, 0.1, 3
 	full.Student = Student{Size: distill.Size{Layers: 2, Hidden: 96, Heads: 3, Intermediate: 128}, TeacherLayers: []int{1, 3}}
 	full.Distill.Stages = distill.TinyBERT()
 	full.Distill.Stages[0].HiddenMap, full.Distill.Stages[0].HiddenDistance = distill.Skip(), distill.PKD
@@ -686,6 +688,10 @@ func TestRecipeErrorsNameTheSetting(t *testing.T) {
 		{"reviews: {train: 100, dev: 0}", "reviews.dev: 0"},
 		{"{model: dir, architecture: {layers: 2}, task: sst2, train: a, dev: b}", "architecture"},
 		{"quantize_aware: {activations: dynamic, precision: bf16}", "quantize_aware.precision"},
+		{"recover: {hard: 0, class_weights: [1, 2]}", ":1: recover.class_weights: [1 2], expected none without"},
+		{"recover: {stages: [{name: a, soft: 1}], label_smoothing: 0.1}", "recover.label_smoothing: 0.1, expected none: no stage"},
+		{"teacher: {dropout: none}", `teacher.dropout: "none", expected a number or model`},
+		{"distill: {augment: 2, augment_probability: 0}", "distill.augment_probability: 0, expected more"},
 		{"student: {hidden: -1}", "student.hidden: -1"},
 		{"student: {random: true, teacher_layers: [0]}", "student.teacher_layers"},
 		{`{model: "a\tb", task: sst2, train: a, dev: b}`, `model: "a\tb"`},

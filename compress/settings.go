@@ -117,8 +117,13 @@ func (s *Student) Settings() settings.Table {
 // Settings is the table of the distillation. Where there are stages, which have
 // losses of their own, its losses are not read.
 func (d *Distillation) Settings() settings.Table {
-	// Labels have no weights where a teacher speaks, and the student has its tokenizer.
-	table := d.Options.Settings().Without(append(decided, "class-weights", "label-smoothing", "allow-cross-tokenizer", "cache")...)
+	table := d.Options.Settings().Without(decided...)
+	for i, s := range table {
+		if s.Name == "class-weights" || s.Name == "label-smoothing" {
+			idle := len(d.Stages) == 0 && !s.IsZero() && table.Idle(s) != nil
+			table[i].Want = cmp.Or(s.Want, settings.Unless(!idle, "none without a loss against the labels"))
+		}
+	}
 	if len(d.Stages) > 0 {
 		for _, loss := range d.Losses.Settings() {
 			table[slices.IndexFunc(table, func(s settings.Setting) bool { return s.Name == loss.Name })].Want = ""

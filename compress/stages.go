@@ -253,7 +253,8 @@ func (c *run) importanceOptions() pruning.ImportanceOptions {
 	return pruning.ImportanceOptions{Threads: c.Threads, MaxLength: c.MaxLength, Progress: c.Progress}
 }
 
-// cacheDir holds the teacher's outputs while the students are trained.
+// cacheDir holds the teacher's outputs while the students are trained, where a
+// distillation names no other directory.
 const cacheDir = "cache"
 
 // distill trains a student.
@@ -264,7 +265,7 @@ func (c *run) distill(ctx context.Context, student *checkpoints.Model, d Distill
 	}
 	return c.stage(name, func(output string) (*checkpoints.Model, error) {
 		o := d.Options
-		o.Options, o.Cache = c.training(o.Options, name, output), c.path(cacheDir)
+		o.Options, o.Cache = c.training(o.Options, name, output), cmp.Or(o.Cache, c.path(cacheDir))
 		var m *checkpoints.Model
 		if len(d.Stages) > 0 {
 			m, _, err = distill.RunStages(ctx, c.teacher, student, set, c.dev, o, d.Stages)

@@ -62,6 +62,43 @@ func TestTemperatureSchedules(t *testing.T) {
 	}
 }
 
+// The loss against the labels is that of training on them, their weights and their
+// smoothing included, and so is what a step makes of it.
+func TestLabelsWeighAsInTraining(t *testing.T) {
+	t.Parallel()
+	teacher, ds := golden.Model(t), golden.Data(t)
+	o := Defaults()
+	o.Soft, o.Hard, o.Steps, o.BatchSize, o.Accumulate, o.MaxLength = 0, 1, 3, 10, 2, 12
+	o.ClassWeights, o.LabelSmoothing = []float64{1, 3, 0.5}, 0.1
+	_, want, err := train.Run(context.Background(), teacher, ds, nil, o.Options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, got, err := Run(context.Background(), teacher, teacher, ds, nil, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, w := range want.History {
+		if g := got.History[i]; math.Abs(g.Loss-w.Loss) > 1e-5 || math.Abs(g.GradNorm-w.GradNorm) > 1e-4*w.GradNorm {
+			t.Errorf("step %d: loss %.6f, norm %.5f; in training %.6f, %.5f", w.Step, g.Loss, g.GradNorm, w.Loss, w.GradNorm)
+		}
+	}
+
+	// Of several stages they concern those that learn from labels.
+	stages := []Stage{{Name: "a", Losses: Losses{Hidden: 1}}, {Name: "b", Losses: Losses{Hard: 1}}}
+	o.Steps = 1
+	if _, _, err := RunStages(context.Background(), teacher, teacher, ds, nil, o, stages); err != nil {
+		t.Error(err)
+	}
+	if err := CheckStages(stages[:1], o); err == nil || !strings.HasPrefix(err.Error(), "ClassWeights: ") {
+		t.Errorf("stages without labels: error %v", err)
+	}
+	o.Soft, o.Hard = 1, 0
+	if _, _, err := Run(context.Background(), teacher, teacher, ds, nil, o); err == nil || !strings.Contains(err.Error(), "ClassWeights: ") {
+		t.Errorf("without labels: error %v", err)
+	}
+}
+
 // A student that is its teacher loses nothing.
 func TestEveryDistanceOfEqualModelsIsZero(t *testing.T) {
 	t.Parallel()

@@ -118,6 +118,7 @@ func run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, dev
 		Settings:  record,
 		Unlabeled: o.unlabeled(trainSet),
 		Headless:  general,
+		Weighted:  o.Hard > 0 && !general && trainSet != nil && trainSet.Task.Kind.Outputs() == head.Classes,
 		Rescaled:  o.TemperatureSchedule == Linear || o.TemperatureSchedule == Cosine,
 		Build: func(s train.Setup) (train.Objective, error) {
 			b := &builder{Setup: s, o: &o, members: members, general: general, examples: trainSet, dev: devSet, labels: trainSet.Task.Labels, cross: cross}

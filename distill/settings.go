@@ -24,7 +24,13 @@ func (o *Options) Validate() error {
 func (o *Options) Settings() settings.Table {
 	weighed := o.TeacherWeight > 0 || slices.ContainsFunc(o.Ensemble, func(t Teacher) bool { return t.Weight > 0 })
 	read := len(o.Ensemble) > 0 || o.Soft+o.LogitsMSE > 0
-	return slices.Concat(o.Options.Settings(), o.Losses.Settings(), settings.Table{
+	training := o.Options.Settings()
+	for i := range training {
+		if slices.Contains(ofLabels, training[i].Name) {
+			training[i].With = []string{"hard"}
+		}
+	}
+	return slices.Concat(training, o.Losses.Settings(), settings.Table{
 		{Name: "teacher-weight", Field: "TeacherWeight", Value: &o.TeacherWeight,
 			Want: cmp.Or(
 				settings.Unless(settings.NotNegative(o.TeacherWeight), wantWeight),
@@ -41,6 +47,9 @@ func (o *Options) Settings() settings.Table {
 			Want: settings.Unless(o.CacheMax >= 0, "a number of bytes that is not negative")},
 	})
 }
+
+// ofLabels are the settings of training that the loss against the labels has alone.
+var ofLabels = []string{"class-weights", "label-smoothing"}
 
 const wantWeight = "a finite weight that is not negative"
 

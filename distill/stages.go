@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
@@ -88,6 +89,13 @@ func CheckStages(stages []Stage, o Options) error {
 	if len(stages) == 0 {
 		return errors.New("no stages, expected at least one")
 	}
+	if !slices.ContainsFunc(stages, func(s Stage) bool { return s.Hard > 0 }) {
+		for _, s := range o.Options.Settings().Only(ofLabels...) {
+			if !s.IsZero() {
+				return settings.Wrong(s.Field, s.Get(), "none: no stage has a loss against the labels")
+			}
+		}
+	}
 	seen := map[string]bool{}
 	for i, s := range stages {
 		if s.Name == "" || seen[s.Name] || s.Name != filepath.Base(s.Name) || s.Name == "." || s.Name == ".." {
@@ -111,6 +119,9 @@ func (s Stage) options(o Options) Options {
 		o.LearningRate = s.LearningRate
 	}
 	o.Losses = s.Losses
+	if s.Hard == 0 { // they are those of the stages that learn from labels
+		o.ClassWeights, o.LabelSmoothing = nil, 0
+	}
 	if o.Temperature == 0 {
 		o.Temperature = 1
 	}

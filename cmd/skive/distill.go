@@ -61,7 +61,7 @@ at once unless --resume or --overwrite is given.`,
 	f.StringVar(&d.augmentMLM, "augment-mlm", "", "masked language `MODEL` that finds the words for --augment in the place of the teacher's embeddings")
 	d.student.register(f)
 	flags.Add(f, d.augment.Settings())
-	flags.Add(f, d.Settings().Without(append(ofLabels, "max-length")...))
+	flags.Add(f, d.Settings().Without("max-length"))
 	d.task.register(f, true)
 	return c
 }
@@ -175,7 +175,10 @@ func (d *distillFlags) checkLosses(c *cobra.Command) error {
 	if given("temperature-end") && d.TemperatureSchedule == distill.Constant {
 		return flags.Usagef("--temperature-end goes with --temperature-schedule linear or cosine")
 	}
-	return flags.CheckIdle(c.Flags(), losses)
+	if d.stages != "" {
+		return nil
+	}
+	return flags.CheckIdle(c.Flags(), d.Settings())
 }
 
 // openTeachers opens the teachers and returns the first. What it returns closes those

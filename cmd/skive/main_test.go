@@ -144,6 +144,7 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"losses beside stages", []string{"distill", "--teacher", missing, "--layers", "1", "--task", "sst2", "--train", good, "--dev", good, "-o", missing, "--stages", "tinybert", "--attention", "0.5"}, exitUsage, "--attention"},
 		{"setting of a loss that is not weighed", []string{"distill", "--teacher", missing, "--layers", "1", "--task", "sst2", "--train", good, "--dev", good, "-o", missing, "--hidden-map", "last"}, exitUsage, "--hidden-loss"},
 		{"temperature of a general distillation", []string{"distill", "--general", "--teacher", missing, "--text", good, "--layers", "1", "-o", missing, "--relations", "1", "--temperature", "2"}, exitUsage, "--soft"},
+		{"class weights of a general distillation", []string{"distill", "--general", "--teacher", missing, "--text", good, "--layers", "1", "-o", missing, "--relations", "1", "--class-weights", "1,2"}, exitUsage, "--hard"},
 		{"general without a loss", []string{"distill", "--general", "--teacher", missing, "--text", good, "--layers", "1", "-o", missing}, exitUsage, "--minilm"},
 		{"augmentation of nothing", []string{"distill", "--teacher", missing, "--layers", "1", "--task", "sst2", "--train", good, "--dev", good, "-o", missing, "--augment-candidates", "2"}, exitUsage, "--augment"},
 		{"nothing to prune to", []string{"prune", "--model", missing, "-o", missing}, exitUsage, "--heads"},

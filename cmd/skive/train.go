@@ -16,7 +16,7 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-// ofLabels are the settings that only training on labels has.
+// ofLabels are the settings that only learning from labels has.
 var ofLabels = []string{"class-weights", "label-smoothing"}
 
 // addTraining makes the flags that train, distill and prune share, but for the named
