@@ -165,7 +165,7 @@ func (c *run) load() (err error) {
 			return settings.Errorf("Model", "%s is int8, expected the f32, f16 or bf16 model that it was quantized from", c.Model)
 		}
 	}
-	if c.Task == "reviews" {
+	if c.Task == reviews.Name {
 		c.train, c.dev = reviews.Generate(reviews.Options{Train: c.Reviews.Train, Dev: c.Reviews.Dev, Seed: c.Seed})
 	} else {
 		task, err := data.TaskByName(c.Task)

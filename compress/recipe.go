@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/skive-ml/skive/data/reviews"
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/internal/keys"
@@ -22,7 +23,7 @@ type Recipe struct {
 	// a teacher of Architecture is trained from scratch on the task.
 	Model        string
 	Architecture *Architecture
-	// Task is a name that data.TaskByName knows, or "reviews" for the generated
+	// Task is a name that data.TaskByName knows, or reviews.Name for the generated
 	// task.
 	Task string
 	// Train and Dev are the task's files.
@@ -30,7 +31,7 @@ type Recipe struct {
 	Dev   string
 	// Unlabeled is a plain text file of further examples for the distillations.
 	Unlabeled string
-	// Reviews are the numbers of generated examples of the task "reviews".
+	// Reviews are the numbers of generated examples of the generated task.
 	Reviews *Reviews
 	// TextColumn, PairColumn and LabelColumn name the columns of the task "text".
 	TextColumn  string
@@ -145,7 +146,7 @@ func (p Pruning) name() string { return fmt.Sprintf("pruned-%.0f-%.0f", 100*p.He
 
 // Default returns the recipe of the embedded default: no files are needed.
 func Default() Recipe {
-	r := ForModel("", "reviews", "", "")
+	r := ForModel("", reviews.Name, "", "")
 	r.Architecture = &Architecture{
 		Layers: 4, HiddenSize: 144, AttentionHeads: 12, IntermediateSize: 576, VocabSize: 400,
 		InitializerRange: 0.045, EmbeddingRange: 0.3,

@@ -9,6 +9,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/skive-ml/skive/data/reviews"
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/settings"
@@ -42,7 +43,7 @@ func (r *Recipe) Settings() settings.Table {
 
 // ofTask are the settings of the teacher's model and of the data.
 func (r *Recipe) ofTask() settings.Table {
-	generated := r.Task == "reviews"
+	generated := r.Task == reviews.Name
 	table := settings.Table{
 		{Name: "model", Field: "Model", Value: &r.Model, Doc: "pretrained `MODEL` that becomes the teacher",
 			Want: cmp.Or(readable(r.Model), settings.Unless(r.Model != "" || r.Architecture != nil, "a model or an architecture"))},

@@ -42,7 +42,7 @@ func (t *taskFlags) register(f *pflag.FlagSet, training bool) {
 
 // named is the task that --task names.
 func (t *taskFlags) named() (data.Task, error) {
-	if t.task == "reviews" {
+	if t.task == reviews.Name {
 		return data.Task{Name: "text", Labels: reviews.Labels, Metric: "accuracy"}, nil
 	}
 	task, err := data.TaskByName(t.task)

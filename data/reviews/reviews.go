@@ -24,6 +24,9 @@ import (
 	"github.com/skive-ml/skive/data"
 )
 
+// Name is what the task is called where tasks are named.
+const Name = "reviews"
+
 // Labels are the class names, in the order of the class indices.
 var Labels = []string{"negative", "positive"}
 
@@ -93,7 +96,7 @@ const single = 0.5
 // Generate returns the training and the development reviews. The same options
 // give the same reviews.
 func Generate(o Options) (train, dev *data.Dataset) {
-	task := data.Task{Name: "reviews", Labels: Labels, Metric: "accuracy"}
+	task := data.Task{Name: Name, Labels: Labels, Metric: "accuracy"}
 	train = &data.Dataset{Task: task, Examples: generate(o.Train, rand.New(rand.NewPCG(o.Seed, 1)), false)}
 	dev = &data.Dataset{Task: task, Examples: generate(o.Dev, rand.New(rand.NewPCG(o.Seed, 2)), true)}
 	return train, dev
