@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 
 	"github.com/skive-ml/skive/head"
+	"github.com/skive-ml/skive/internal/bounded"
 )
 
 // InitBERT returns a model with fresh weights, as Hugging Face initializes
@@ -46,6 +47,22 @@ func (c Config) ValidateFresh() error {
 		return fmt.Errorf("the sizes make a model of %d weights, expected %d at most", n, maxFresh)
 	}
 	return nil
+}
+
+// ReadFresh reads the config.json of a model of fresh weights, see ValidateFresh.
+func ReadFresh(path string) (Config, error) {
+	text, err := bounded.ReadFile(path, bounded.Document)
+	if err != nil {
+		return Config{}, err
+	}
+	cfg, err := ParseConfig(text)
+	if err == nil {
+		err = cfg.ValidateFresh()
+	}
+	if err != nil {
+		return Config{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return cfg, nil
 }
 
 // AddHead gives the model a classifier that chooses one of the labels, see

@@ -93,8 +93,9 @@ func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 	if err := c.load(); err != nil {
 		return nil, err
 	}
-	if err := c.checkStudent(); err != nil {
-		return nil, err
+	// Before anything is trained.
+	if _, _, err := c.Student.Resolve(c.teacher.Config); err != nil {
+		return nil, settings.In("Student", err)
 	}
 	if err := c.checkOutput(); err != nil {
 		return nil, err

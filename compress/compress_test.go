@@ -603,7 +603,7 @@ func TestRecipeRoundTrip(t *testing.T) {
 	full.Unlabeled, full.Distill.Augment.Copies = "more.txt", 2
 	full.Distill.Cache, full.Distill.AllowCrossTokenizer, full.Distill.Dropout = "cache", true, nil
 	full.Recover.ClassWeights, full.Recover.LabelSmoothing, full.Recover.Augment.Candidates = []float64{1, 2}, 0.1, 3
-	full.Student = Student{Size: distill.Size{Layers: 2, Hidden: 96, Heads: 3, Intermediate: 128}, TeacherLayers: []int{1, 3}}
+	full.Student = distill.Student{Size: distill.Size{Layers: 2, Hidden: 96, Heads: 3, Intermediate: 128}, TeacherLayers: []int{1, 3}}
 	full.Distill.Stages = distill.TinyBERT()
 	full.Distill.Stages[0].HiddenMap, full.Distill.Stages[0].HiddenDistance = distill.Skip(), distill.PKD
 	full.Prune, full.TargetMS = []Pruning{}, 0.5

@@ -25,7 +25,8 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-// Plan says what Prune removes from a model, and how it makes up for that.
+// Plan says what Prune removes from a model, and how it makes up for that. Start from
+// PlanDefaults.
 type Plan struct {
 	// Train and Dev are the data; either may be nil where nothing reads it.
 	Train, Dev *data.Dataset
@@ -37,12 +38,13 @@ type Plan struct {
 	// Normalize goes with Global, see pruning.SelectGlobal.
 	Heads, FFN        int
 	Global, Normalize bool
-	// Targets, in their place, are latencies to prune to, and FLOPs is a share of
-	// the operations of the model's layers. Family says that the models of the
-	// targets lie in directories of their own.
-	Targets []pruning.Target
-	FLOPs   float64
-	Family  bool
+	// One of these takes their place: TargetMS is a latency to prune to, in
+	// milliseconds; TargetSpeedup, above 1, is how many times as fast as the model;
+	// Family are several such factors, whose models lie in directories of their own;
+	// FLOPs is a share of the operations of the model's layers, between 0 and 1.
+	TargetMS, TargetSpeedup float64
+	Family                  Speedups
+	FLOPs                   float64
 	// DType, Tokens and Activation are under what latency is measured; Tokens of 0
 	// is the mean of the data. Costs returns the directory that keeps what is
 	// measured, see pruning.CachedCosts; it is called if that is needed.
@@ -93,6 +95,20 @@ func (p Pruned) Target() string {
 	return pruning.Target{Milliseconds: p.TargetMS, Speedup: p.TargetSpeedup}.String()
 }
 
+// WritePruned writes for people how large the models are, one a line.
+func WritePruned(w io.Writer, models ...Pruned) error {
+	for _, p := range models {
+		latency := ""
+		if p.MS > 0 {
+			latency = fmt.Sprintf("; target %s, measured %.3g ms of the %s, %.2f times as fast", p.Target(), p.MS, p.Clock, p.MSBefore/p.MS)
+		}
+		if _, err := fmt.Fprintf(w, "%d parameters of %d, %d bytes%s; written: %s\n", p.Parameters, p.Before, p.Bytes, latency, p.Output); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Files of a plan under way, in the directory train.StateDir of an output.
 const (
 	layersFile  = "layers" + checkpoints.Extension // what dropping layers has left
@@ -105,6 +121,7 @@ type pruner struct {
 	Plan
 	whole    *checkpoints.Model // what --tune and --recover compare with
 	before   int64              // parameters of the model as it came
+	targets  []pruning.Target   // one for each model; none where latency is not what decides
 	settings map[string]string  // all that decides the result
 
 	// What the members of a family share, made when the first one needs it.
@@ -159,10 +176,8 @@ func CheckPruned(dir string, members ...string) error {
 // plan of one model.
 func (p *Plan) Members() []string {
 	var names []string
-	for _, t := range p.Targets {
-		if p.Family {
-			names = append(names, fmt.Sprintf("%gx", t.Speedup))
-		}
+	for _, factor := range p.Family {
+		names = append(names, fmt.Sprintf("%gx", factor))
 	}
 	return names
 }
@@ -173,8 +188,14 @@ func (p *Plan) Members() []string {
 // out before importance is measured, and a model that gives NaN or infinity before
 // anything else.
 func Prune(ctx context.Context, m *checkpoints.Model, p Plan) ([]Pruned, error) {
+	if err := p.Validate(); err != nil {
+		return nil, err
+	}
 	if err := pruning.CheckSizes(m.Config, p.Heads, p.FFN); err != nil {
 		return nil, err
+	}
+	if p.Set == nil && p.ReadsExamples() {
+		return nil, settings.Errorf("Set", "none, expected the examples that importance is measured on")
 	}
 	ctx, release, err := checkpoints.Claim(ctx, p.Output)
 	if err != nil {
@@ -197,50 +218,30 @@ func Prune(ctx context.Context, m *checkpoints.Model, p Plan) ([]Pruned, error) 
 			return nil, err
 		}
 	}
-	switch {
-	case p.Rounds <= 1:
-		return r.each(ctx)
-	case p.Recover == nil:
-		return nil, settings.Wrong("Rounds", p.Rounds, "1, or more with a recovery")
+	if p.Rounds > 1 {
+		return r.iterate(ctx)
 	}
-	return r.iterate(ctx)
+	switch {
+	case p.TargetMS != 0:
+		r.targets = []pruning.Target{{Milliseconds: p.TargetMS}}
+	case p.TargetSpeedup != 0:
+		r.targets = []pruning.Target{{Speedup: p.TargetSpeedup}}
+	}
+	for _, factor := range p.Family {
+		r.targets = append(r.targets, pruning.Target{Speedup: factor})
+	}
+	return r.each(ctx)
 }
 
 // decide notes all that decides the result.
 func (r *pruner) decide(m *checkpoints.Model) {
-	p := &r.Plan
-	r.settings = map[string]string{"model-checksum": train.Checksum(m)}
-	set := func(name string, value, without any) {
-		if value != without {
-			r.settings[name] = fmt.Sprint(value)
-		}
-	}
-	for name, ds := range map[string]*data.Dataset{"importance-data": p.Set, "train": p.Train, "dev": p.Dev} {
+	r.settings = r.Settings().Record()
+	r.settings["model-checksum"] = train.Checksum(m)
+	for name, ds := range map[string]*data.Dataset{"importance-data": r.Set, "train": r.Train, "dev": r.Dev} {
 		if ds != nil {
 			r.settings[name+"-checksum"] = train.DataChecksum(ds)
 		}
 	}
-	set("prune-vocab", p.Vocabulary, false)
-	set("layers", p.Layers, 0)
-	set("heads", p.Heads, 0)
-	set("ffn", p.FFN, 0)
-	set("global", p.Global, false)
-	set("normalize", p.Normalize, false)
-	set("target-flops", p.FLOPs, 0.0)
-	if len(p.Targets) > 0 {
-		set("dtype", p.DType, "")
-		set("seq", p.Tokens, 0)
-		set("threads", p.Threads, 0)
-	}
-	set("activation", p.Activation, "")
-	set("importance", string(p.Importance.Method), "")
-	set("importance-examples", p.Importance.Limit, 0)
-	set("predictions", p.Importance.Predictions, false)
-	set("batch-size", p.Importance.BatchSize, 0)
-	set("max-length", p.Importance.MaxLength, 0)
-	set("rearrange", p.Rearrange, false)
-	set("tune", p.Tune, false)
-	set("rounds", max(1, p.Rounds), 1)
 }
 
 // of are the settings of one of the models: of a target, or of a round.
@@ -361,8 +362,8 @@ func (r *pruner) recovery(name string) distill.Options {
 func (r *pruner) cut(ctx context.Context, i int, name string) (Pruned, error) {
 	p := Pruned{Output: filepath.Join(r.Output, name), Before: r.before}
 	asked := ""
-	if len(r.Targets) > 0 {
-		target := r.Targets[i]
+	if len(r.targets) > 0 {
+		target := r.targets[i]
 		p.Clock = (&pruning.MeasureOptions{Threads: r.Threads}).Clock()
 		p.TargetMS, p.TargetSpeedup, asked = target.Milliseconds, target.Speedup, target.String()
 	}
@@ -385,7 +386,7 @@ func (r *pruner) cut(ctx context.Context, i int, name string) (Pruned, error) {
 		if m, fit, err = r.make(ctx, i); err != nil {
 			return p, err
 		}
-		if len(r.Targets) > 0 {
+		if len(r.targets) > 0 {
 			made.Measured = map[string]float64{"latency_ms": fit.After, "latency_ms_before": fit.Before}
 		}
 		if err = os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
@@ -431,11 +432,6 @@ func (r *pruner) activated(m *checkpoints.Model) (*checkpoints.Model, error) {
 	return pruning.SetActivation(m, r.Activation)
 }
 
-// cuts tells whether heads or units are removed.
-func (p *Plan) cuts() bool {
-	return len(p.Targets) > 0 || p.FLOPs > 0 || p.Heads > 0 || p.FFN > 0
-}
-
 // prepare makes what all models are cut from, and what is known of it: once.
 func (r *pruner) prepare(ctx context.Context) error {
 	if r.start != nil {
@@ -446,7 +442,7 @@ func (r *pruner) prepare(ctx context.Context) error {
 		return err
 	}
 	// What cannot be reached is to be known before the importance is measured.
-	if len(r.Targets) > 0 || r.FLOPs > 0 {
+	if len(r.targets) > 0 || r.FLOPs > 0 {
 		if err := r.price(ctx, start); err != nil {
 			return err
 		}
@@ -472,14 +468,14 @@ func (r *pruner) fewerLayers(ctx context.Context) (*checkpoints.Model, error) {
 	}
 	// How many times as fast is asked of the model as it came.
 	reference := r.whole
-	if len(r.Targets) > 0 && (reference.DType() != checkpoints.F32 || r.DType != infer.F32) {
+	if len(r.targets) > 0 && (reference.DType() != checkpoints.F32 || r.DType != infer.F32) {
 		var err error
 		if reference, err = quantize.Format(reference, r.DType); err != nil {
 			return nil, err
 		}
 	}
-	for i := range r.Targets {
-		r.Targets[i].Reference = reference
+	for i := range r.targets {
+		r.targets[i].Reference = reference
 	}
 	path := r.state("", layersFile)
 	m, _, err := r.earlier(path, r.settings)
@@ -567,7 +563,7 @@ func (r *pruner) price(ctx context.Context, m *checkpoints.Model) error {
 		r.costs = pruning.FLOPs(m.Config, o.Tokens)
 		return nil
 	}
-	if err := pruning.Reachable(ctx, m, o, r.Targets...); err != nil {
+	if err := pruning.Reachable(ctx, m, o, r.targets...); err != nil {
 		return err
 	}
 	cfg := m.Config.Clone()
@@ -580,8 +576,8 @@ func (r *pruner) price(ctx context.Context, m *checkpoints.Model) error {
 // choose finds what stays, with the times that were measured.
 func (r *pruner) choose(ctx context.Context, i int) (*pruning.Fit, error) {
 	scores, cfg := r.ranked.scores, r.start.Config
-	if len(r.Targets) > 0 {
-		return pruning.SearchLatency(ctx, r.start, scores, r.costs, r.Targets[i], r.measuring)
+	if len(r.targets) > 0 {
+		return pruning.SearchLatency(ctx, r.start, scores, r.costs, r.targets[i], r.measuring)
 	}
 	var masks pruning.Masks
 	var err error

@@ -46,7 +46,6 @@ func pruned(t *testing.T, p Plan, output string, stopAfter int) (models []Pruned
 // what is finished is not done again.
 func TestPruneGoesOn(t *testing.T) {
 	costs := t.TempDir()
-	family := []pruning.Target{{Speedup: 1.0001}, {Speedup: 1.0002}}
 	for _, c := range []struct {
 		name    string
 		plan    Plan
@@ -57,7 +56,7 @@ func TestPruneGoesOn(t *testing.T) {
 		{"sizes", Plan{Heads: 2, FFN: 32, Cut: Cut{Rearrange: true, Importance: pruning.ImportanceOptions{Method: pruning.Exact}}}, []int{5}, []string{""}, "importance"},
 		{"layers", Plan{Layers: 1}, []int{5}, []string{""}, "dropping layers"},
 		{"rounds", Plan{Heads: 2, FFN: 32, Rounds: 2}, []int{5, 12}, []string{""}, "importance"},
-		{"a family", Plan{Targets: family, Family: true, Cut: Cut{Rearrange: true, Importance: pruning.ImportanceOptions{Method: pruning.Fisher}},
+		{"a family", Plan{Family: Speedups{1.0001, 1.0002}, Cut: Cut{Rearrange: true, Importance: pruning.ImportanceOptions{Method: pruning.Fisher}},
 			DType: "f32", Costs: func() string { return costs }}, []int{17}, []string{"1.0001x", "1.0002x"}, "importance"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -84,7 +83,7 @@ func TestPruneGoesOn(t *testing.T) {
 			if len(models) != len(c.members) || c.plan.Rounds < 2 && strings.Contains(shown, c.again) {
 				t.Errorf("%d models; shown:\n%s", len(models), shown)
 			}
-			if c.plan.Family { // what is cut follows from times, which are never the same
+			if c.plan.Family != nil { // what is cut follows from times, which are never the same
 				if again := made(t, filepath.Join(parts, c.members[0])); again != first {
 					t.Error("the first member is made again")
 				}

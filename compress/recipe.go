@@ -45,7 +45,7 @@ type Recipe struct {
 	// Teacher says how the teacher is trained, with the MaxLength and the Seed of the
 	// recipe; so it is in all distillations.
 	Teacher train.Options
-	Student Student
+	Student distill.Student
 	Distill Distillation
 	// Prune lists the pruned variants of the student, each cut from the one
 	// before; the last one is the final model. Recover is the distillation that
@@ -100,18 +100,6 @@ type Architecture struct {
 type Reviews struct {
 	Train int
 	Dev   int
-}
-
-// Student says how the student is made: of the sizes that are not 0, else of the
-// teacher's.
-type Student struct {
-	// Size is its size. Layers are copied from teacher layers spread evenly, or from
-	// TeacherLayers, and what is narrower has the most important dimensions, heads
-	// and units of the teacher.
-	distill.Size
-	TeacherLayers []int
-	// Random starts from random weights.
-	Random bool
 }
 
 // Distillation are the settings of one distillation.

@@ -2,7 +2,6 @@ package compress
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -105,15 +104,6 @@ func (a *Architecture) settings() settings.Table {
 func training(o *train.Options) settings.Table { return o.Settings().Without(decided...) }
 
 var decided = []string{"max-length", "seed", "resume", "overwrite", "output"}
-
-// Settings is the table of the student.
-func (s *Student) Settings() settings.Table {
-	layers := settings.Setting{Name: "teacher-layers", Field: "TeacherLayers", Value: &s.TeacherLayers,
-		Doc:  "layers of the teacher, from 0, that the student is made of (default spread evenly)",
-		Want: settings.Unless(!s.Random || len(s.TeacherLayers) == 0, "none of the teacher's layers for a student of random weights")}
-	random := settings.Setting{Name: "random", Field: "Random", Value: &s.Random, Doc: "random weights, not the teacher's"}
-	return append(slices.Insert(s.Size.Settings(), 1, layers), random)
-}
 
 // Settings is the table of the distillation. Where there are stages, which have
 // losses of their own, its losses are not read.
@@ -231,17 +221,4 @@ func (r *Recipe) checkVariant(i int) error {
 		return settings.Wrong("FFN", p.FFN, "other whole percentages than those of the variant before")
 	}
 	return nil
-}
-
-// ofStudent makes an error in the size of the student one in the recipe.
-func ofStudent(err error) error {
-	var wrong *settings.Error
-	if !errors.As(err, &wrong) {
-		return err
-	}
-	field := strings.TrimPrefix(wrong.Field, "size.")
-	if field == "layers" {
-		field = "TeacherLayers"
-	}
-	return &settings.Error{Field: "Student." + field, Err: wrong.Err}
 }

@@ -164,52 +164,19 @@ func (c *run) within(ctx context.Context, name, file string, limit float64) (boo
 
 // student makes the student of the teacher.
 func (c *run) student(ctx context.Context) (*checkpoints.Model, error) {
-	size, layers, err := c.studentSize()
-	switch {
-	case err != nil:
-		return nil, err
-	case c.Student.Random:
-		return distill.NewStudent(c.teacher, size, c.Seed)
-	case size == (distill.Size{Layers: len(layers)}):
-		return distill.StudentFromLayers(c.teacher, layers)
-	}
-	settings := map[string]string{"layers": fmt.Sprint(layers), "size": fmt.Sprint(size)}
-	return c.cut("student", c.teacher, settings, func() (*checkpoints.Model, map[string]float64, error) {
-		m, err := distill.Narrow(ctx, c.teacher, layers, size, c.importanceSet(), c.importanceOptions())
-		return m, nil, err
-	})
-}
-
-// checkStudent reports a student that cannot be made of the teacher, before
-// anything is trained.
-func (c *run) checkStudent() error {
-	size, layers, err := c.studentSize()
+	size, layers, err := c.Student.Resolve(c.teacher.Config)
 	if err != nil {
-		return err
+		return nil, settings.In("Student", err)
 	}
-	if err := size.Check(c.teacher.Config, layers); err != nil {
-		return ofStudent(err)
+	make := func() (*checkpoints.Model, map[string]float64, error) {
+		m, err := c.Student.Make(ctx, c.teacher, c.importanceSet(), c.importanceOptions(), c.Seed)
+		return m, nil, err
 	}
-	return nil
-}
-
-// studentSize is the size of the student, and the teacher's layers that it is made
-// of, nil for random weights.
-func (c *run) studentSize() (distill.Size, []int, error) {
-	s, total := c.Student, len(c.teacher.Config.Layers)
-	size := s.Size
-	size.Layers = cmp.Or(size.Layers, max(1, total/2))
-	if s.Random {
-		return size, nil, nil
+	if c.Student.Random || c.Student.Copies() {
+		m, _, err := make()
+		return m, err
 	}
-	layers := s.TeacherLayers
-	if len(layers) == 0 {
-		if layers = distill.UniformLayers(size.Layers, total); layers == nil {
-			return size, nil, settings.Errorf("Student.Layers", "%d, but the teacher has %d", size.Layers, total)
-		}
-	}
-	size.Layers = len(layers)
-	return size, layers, nil
+	return c.cut("student", c.teacher, map[string]string{"layers": fmt.Sprint(layers), "size": fmt.Sprint(size)}, make)
 }
 
 // prune cuts a variant, with shares of the student's layers, out of the student

@@ -88,7 +88,7 @@ func (c *run) reachable(ctx context.Context) error {
 		cfg.Labels, cfg.Head = c.train.Task.Labels, head.SingleLabel
 		return checkpoints.InitBERT(cfg, c.Seed)
 	}
-	size, layers, err := c.studentSize()
+	size, layers, err := c.Student.Resolve(c.teacher.Config)
 	if err != nil {
 		return err
 	}

@@ -153,6 +153,15 @@ func (s *Size) Settings() settings.Table {
 	}
 }
 
+// Settings is the table of the student.
+func (s *Student) Settings() settings.Table {
+	layers := settings.Setting{Name: "teacher-layers", Field: "TeacherLayers", Value: &s.TeacherLayers,
+		Doc:  "layers of the teacher, from 0, that the student is made of (default spread evenly)",
+		Want: settings.Unless(!s.Random || len(s.TeacherLayers) == 0, "none of the teacher's layers for a student of random weights")}
+	random := settings.Setting{Name: "random", Field: "Random", Value: &s.Random, Doc: "random weights, not the teacher's"}
+	return append(slices.Insert(s.Size.Settings(), 1, layers), random)
+}
+
 // Settings is the table of the options. Seed and Threads are those of what the
 // copies are made for.
 func (o *AugmentOptions) Settings() settings.Table {

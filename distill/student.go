@@ -2,10 +2,16 @@ package distill
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/head"
+	"github.com/skive-ml/skive/pruning"
 	"github.com/skive-ml/skive/settings"
 )
 
@@ -107,6 +113,71 @@ func (s Size) Check(teacher checkpoints.Config, layers []int) error {
 		}
 	}
 	return nil
+}
+
+// Student says how a student is made: of the sizes that are not 0, else of the
+// teacher's, of whose layers it has half where Layers is 0.
+type Student struct {
+	// Size is its size. Layers are copied from teacher layers spread evenly, or from
+	// TeacherLayers, and what is narrower has the most important dimensions, heads
+	// and units of the teacher.
+	Size
+	TeacherLayers []int
+	// Random starts from random weights.
+	Random bool
+}
+
+// Resolve returns the size of a student of the teacher, and the teacher's layers that it
+// is made of, nil for random weights. A student that cannot be made is a
+// *settings.Error where that is about one setting.
+func (s Student) Resolve(teacher checkpoints.Config) (Size, []int, error) {
+	size, layers, total := s.Size, s.TeacherLayers, len(teacher.Layers)
+	if err := s.Settings().Check(); err != nil {
+		return size, nil, err
+	}
+	switch size.Layers = cmp.Or(size.Layers, max(1, total/2)); {
+	case s.Random:
+		layers = nil
+	case len(layers) == 0:
+		if layers = UniformLayers(size.Layers, total); layers == nil {
+			return size, nil, settings.Errorf("Layers", "%d, but the teacher has %d; random weights make deeper ones", size.Layers, total)
+		}
+	default:
+		size.Layers = len(layers)
+	}
+	err := size.Check(teacher, layers)
+	var wrong *settings.Error
+	if errors.As(err, &wrong) {
+		field := strings.TrimPrefix(wrong.Field, "size.")
+		if field == "layers" {
+			field = "TeacherLayers"
+		}
+		err = &settings.Error{Field: field, Err: wrong.Err}
+	}
+	return size, layers, err
+}
+
+// Copies tells whether the student is whole layers of the teacher. Else it has random
+// weights, or is made by Narrow.
+func (s Student) Copies() bool {
+	return !s.Random && s.Hidden == 0 && s.Heads == 0 && s.Intermediate == 0
+}
+
+// Make makes the student. What is narrower than the teacher keeps what matters most on
+// ds, see Narrow; a masked language model's importance is read off the weights.
+func (s Student) Make(ctx context.Context, teacher *checkpoints.Model, ds *data.Dataset, o pruning.ImportanceOptions, seed uint64) (*checkpoints.Model, error) {
+	size, layers, err := s.Resolve(teacher.Config)
+	switch {
+	case err != nil:
+		return nil, err
+	case s.Random:
+		return NewStudent(teacher, size, seed)
+	case s.Copies():
+		return StudentFromLayers(teacher, layers)
+	case teacher.Config.Head.Outputs() == head.Tokens:
+		ds = nil
+	}
+	return Narrow(ctx, teacher, layers, size, ds, o)
 }
 
 // Config returns the architecture of a student of a size that Check lets pass: of

@@ -67,6 +67,16 @@ type Report struct {
 	Difference float64 `json:"self_check_difference"`
 }
 
+// WriteText writes the report for people.
+func (r *Report) WriteText(w io.Writer) error {
+	text := fmt.Sprintf("%s: %s, opset %d, %d bytes; self-check within %.1e of the engine\n", r.Model, r.DType, r.Opset, r.Bytes, r.Difference)
+	if len(r.Files) > 0 {
+		text += fmt.Sprintf("beside it: %s\n", strings.Join(r.Files, ", "))
+	}
+	_, err := io.WriteString(w, text)
+	return err
+}
+
 // Export writes the model as an ONNX graph, with its config.json and its
 // tokenizer's files beside it: to the file path if that ends in .onnx, otherwise
 // to model.onnx in the directory path. Weights of 2 GB and more go to a file whose name begins with

@@ -9,6 +9,7 @@ import (
 
 	"github.com/skive-ml/skive/compress"
 	"github.com/skive-ml/skive/distill"
+	"github.com/skive-ml/skive/internal/bench"
 	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/train"
 )
@@ -21,13 +22,18 @@ type options interface{ Settings() settings.Table }
 func tables() map[options][]string {
 	training, distillation, augment := train.Defaults(), distill.Defaults(), distill.AugmentDefaults()
 	stage := distill.TinyBERT()[0]
+	plan, quantization, measured := compress.PlanDefaults(), compress.QuantizeDefaults(), bench.Defaults()
 	return map[options][]string{
-		&training:           {"Stage", "Progress", "OnStep", "OnProfile", "OnEvaluation"},
-		&distillation:       {"Stage", "Progress", "OnStep", "OnProfile", "OnEvaluation", "Ensemble", "Own"},
-		&augment:            {"Seed", "Threads", "Progress"},
-		&distill.Size{}:     nil,
-		&stage:              {"Own"},
-		&compress.Student{}: nil,
+		&training:          {"Stage", "Progress", "OnStep", "OnProfile", "OnEvaluation"},
+		&distillation:      {"Stage", "Progress", "OnStep", "OnProfile", "OnEvaluation", "Ensemble", "Own"},
+		&augment:           {"Seed", "Threads", "Progress"},
+		&distill.Size{}:    nil,
+		&stage:             {"Own"},
+		&distill.Student{}: nil,
+		&plan:              {"Train", "Dev", "Costs", "Recover", "Output", "Resume", "Overwrite", "Progress", "Cut", "Set", "Importance"},
+		&quantization:      {"Inputs", "Examples", "MaxLength", "Threads", "Progress"},
+		&compress.ExportOptions{Format: compress.Skive}: nil,
+		&measured: {"Threads"},
 	}
 }
 
@@ -46,7 +52,10 @@ func TestTablesDescribeTheirOptions(t *testing.T) {
 				t.Errorf("%s: two settings are called %s", v.Type(), s.Name)
 			}
 			seen[s.Name] = true
-			f := v.FieldByName(s.Field)
+			f := v
+			for name := range strings.SplitSeq(s.Field, ".") {
+				f = f.FieldByName(name)
+			}
 			value := s.Value
 			if o, ok := value.(settings.Optional); ok {
 				value = o.To

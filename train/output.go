@@ -21,7 +21,7 @@ func CheckOutput(dir string) error {
 	if err := checkRun(dir); err != nil {
 		return err
 	}
-	seeds, err := filepath.Glob(filepath.Join(escape(dir), seedDir("*"), StateDir, stateFile))
+	seeds, err := filepath.Glob(filepath.Join(escape(dir), seedPrefix+"*", StateDir, stateFile))
 	if err != nil || len(seeds) == 0 {
 		return err
 	}

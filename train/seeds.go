@@ -41,7 +41,7 @@ func RunSeeds(ctx context.Context, model *checkpoints.Model, trainSet, devSet *d
 	parts := make([]Options, seeds)
 	for i := range parts {
 		seed := o.Seed + uint64(i)
-		parts[i] = o.Part(seedDir(fmt.Sprint(seed)))
+		parts[i] = o.Part(seedDir(seed))
 		parts[i].Seed = seed
 		if err := parts[i].CheckOutputs(); err != nil {
 			return nil, fmt.Errorf("%s: %w", o.stage(), err)
@@ -49,7 +49,7 @@ func RunSeeds(ctx context.Context, model *checkpoints.Model, trainSet, devSet *d
 	}
 	r := &SeedsResult{Mean: map[string]float64{}, Spread: map[string]float64{}}
 	for _, one := range parts {
-		name := seedDir(fmt.Sprint(one.Seed))
+		name := seedDir(one.Seed)
 		best, result, err := Run(ctx, model, trainSet, devSet, one)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
@@ -75,4 +75,6 @@ func RunSeeds(ctx context.Context, model *checkpoints.Model, trainSet, devSet *d
 }
 
 // seedDir is the directory of the run under a seed.
-func seedDir(seed string) string { return "seed-" + seed }
+func seedDir(seed uint64) string { return fmt.Sprintf("%s%d", seedPrefix, seed) }
+
+const seedPrefix = "seed-"

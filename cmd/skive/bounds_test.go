@@ -73,7 +73,7 @@ func TestBoundsOfFilesAndCounts(t *testing.T) {
 		{"bench --model " + model + " --seq 1000000000", "--seq: 1000000000, expected 1 to"},
 		{"bench --model " + model + " --instances 1000000000", "--instances: 1000000000, expected 1 to 4096"},
 		{"bench --train --model " + model + " --steps 1000000000", "--steps: 1000000000, expected 1 to 100000"},
-		{"bench --train --model " + model + " --batch 60000 --steps 100000 --seq 4", "--steps: 100000, expected 14 at most with --batch 60000 and --seq 4"},
+		{"bench --train --model " + model + " --batch 60000 --steps 100000 --seq 4", "--steps: 100000, expected 14 at most in batches of 60000 with 4 tokens each"},
 		{"bench --config " + config("wide.json", `, "hidden_size": 16000000, "num_attention_heads": 1`), "wide.json: the sizes make a model of"},
 		{"bench --config " + config("deep.json", `, "num_hidden_layers": 1000000000`), "deep.json: num_hidden_layers is 1000000000, expected 1 to 4096"},
 		{"data generate --train 1000000000000 -o " + out, "--train and --dev: expected 1 to 1000000 examples"},

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
@@ -223,7 +222,7 @@ func (d *distillFlags) distill(ctx context.Context, teacher *checkpoints.Model, 
 			d.task.noteLabels(m.Model.Config, trainSet)
 		}
 	}
-	student, err := d.student.open(ctx, teacher, trainSet, d.Seed, d.Progress)
+	student, err := d.student.open(ctx, teacher, trainSet, d.Options.Options)
 	if err != nil {
 		return nil, err
 	}
@@ -285,62 +284,42 @@ func (d *distillFlags) addExamples(ctx context.Context, teacher *checkpoints.Mod
 
 // studentFlags say how the student is made.
 type studentFlags struct {
-	app    *skive
-	path   string
-	size   distill.Size
-	init   string
-	layers []int
+	distill.Student
+	app        *skive
+	path, init string
 }
 
 func (s *studentFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&s.path, "student", "", "student `MODEL`")
-	flags.Add(f, s.size.Settings().In("", "size"))
-	f.IntSliceVar(&s.layers, "teacher-layers", nil, "make a student of these of the teacher's layers, from 0 (default spread evenly)")
-	flags.Sets(f, "teacher-layers", "layers")
+	flags.Add(f, s.Settings().Without("random").In("", "Student"))
 	f.StringVar(&s.init, "init", "teacher", "weights of the student: the teacher's most important ones, or random")
 }
 
 func (s *studentFlags) check(given func(flag string) bool) error {
+	s.Random = s.init == "random"
 	switch {
 	case s.init != "teacher" && s.init != "random":
 		return flags.Usagef("--init: %q, expected teacher or random", s.init)
-	case s.path == "" && s.size.Layers == 0 && len(s.layers) == 0:
+	case s.path == "" && s.Layers == 0 && len(s.TeacherLayers) == 0:
 		return flags.Usagef("one of --student, --layers and --teacher-layers is required")
-	case s.path != "" && (s.size != distill.Size{} || len(s.layers) > 0 || given("init")):
+	case s.path != "" && (s.Size != distill.Size{} || len(s.TeacherLayers) > 0 || given("init")):
 		return flags.Usagef("--student excludes --layers, --teacher-layers, --hidden, --heads, --ffn and --init")
-	case s.size.Layers != 0 && len(s.layers) > 0 && s.size.Layers != len(s.layers):
-		return flags.Usagef("--layers: %d, but --teacher-layers names %d", s.size.Layers, len(s.layers))
-	case s.init == "random" && len(s.layers) > 0:
-		return flags.Usagef("--teacher-layers: a student of random weights has none of the teacher's layers")
+	case s.Layers != 0 && len(s.TeacherLayers) > 0 && s.Layers != len(s.TeacherLayers):
+		return flags.Usagef("--layers: %d, but --teacher-layers names %d", s.Layers, len(s.TeacherLayers))
 	}
-	return nil
-}
-
-// open opens --student or makes one from the teacher. ds is what decides the
-// importance of the teacher's parts, nil for their magnitude, which is that of a
-// masked language model in any case.
-func (s *studentFlags) open(ctx context.Context, teacher *checkpoints.Model, ds *data.Dataset, seed uint64, progress io.Writer) (*checkpoints.Model, error) {
-	if s.path != "" {
-		return s.app.openCheckpoint("student", s.path)
-	}
-	if s.init == "random" {
-		return distill.NewStudent(teacher, s.size, seed)
-	}
-	layers, total := s.layers, len(teacher.Config.Layers)
-	if len(layers) == 0 {
-		if layers = distill.UniformLayers(s.size.Layers, total); layers == nil {
-			return nil, flags.Usagef("--layers: %d, the teacher has %d; --init random makes deeper ones", s.size.Layers, total)
-		}
-	}
-	if s.size.Hidden == 0 && s.size.Heads == 0 && s.size.Intermediate == 0 {
-		return distill.StudentFromLayers(teacher, layers)
-	}
-	if teacher.Config.Head.Outputs() == head.Tokens {
-		ds = nil
-	}
-	return distill.Narrow(ctx, teacher, layers, s.size, ds, pruning.ImportanceOptions{Limit: narrowExamples, Threads: s.app.common.threads, Progress: progress})
+	return settings.In("Student", s.Settings().Check())
 }
 
 // narrowExamples are those that decide which parts of the teacher a narrower
 // student keeps.
 const narrowExamples = 2048
+
+// open opens --student or makes one from the teacher. ds is what decides the
+// importance of the teacher's parts, nil for their magnitude.
+func (s *studentFlags) open(ctx context.Context, teacher *checkpoints.Model, ds *data.Dataset, o train.Options) (*checkpoints.Model, error) {
+	if s.path != "" {
+		return s.app.openCheckpoint("student", s.path)
+	}
+	m, err := s.Make(ctx, teacher, ds, pruning.ImportanceOptions{Limit: narrowExamples, Threads: o.Threads, Progress: o.Progress}, o.Seed)
+	return m, settings.In("Student", err)
+}

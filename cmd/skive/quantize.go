@@ -1,8 +1,6 @@
 package main
 
 import (
-	"errors"
-
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/checkpoints"
@@ -142,13 +140,4 @@ func (q *quantizeFlags) read(m *checkpoints.Model) (err error) {
 		q.Examples, err = q.task.read("data", q.data, m)
 	}
 	return err
-}
-
-// withDType stores a model's weights in the number format of a --dtype flag.
-func withDType(m *checkpoints.Model, dtype string) (*checkpoints.Model, error) {
-	out, err := quantize.Format(m, dtype)
-	if errors.Is(err, quantize.ErrFormat) {
-		return nil, flags.Usagef("--dtype: %q is not a number format of this command, expected f32, fp16, bf16 or int8", dtype)
-	}
-	return out, err
 }

@@ -2,8 +2,8 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -11,7 +11,6 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/head"
-	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/internal/flags"
 	"github.com/skive-ml/skive/train"
 )
@@ -77,9 +76,6 @@ once unless --resume or --overwrite is given.`,
 			if err := o.Validate(); err != nil {
 				return err
 			}
-			if seeds < 1 {
-				return flags.Usagef("--seeds: %d, expected 1 or more", seeds)
-			}
 			release, err := claimOutputs(c, o, train.CheckOutput)
 			if err != nil {
 				return err
@@ -131,16 +127,9 @@ func (app *skive) openModel(c *cobra.Command, from modelFlags, model, configFile
 	case model != "":
 		return app.openCheckpoint(from.model, model)
 	}
-	text, err := bounded.ReadFile(configFile, bounded.Document)
+	cfg, err := checkpoints.ReadFresh(configFile)
 	if err != nil {
 		return nil, ofFlag(from.config, err)
-	}
-	cfg, err := checkpoints.ParseConfig(text)
-	if err != nil {
-		return nil, fmt.Errorf("--%s: %s: %w", from.config, configFile, err)
-	}
-	if err := cfg.ValidateFresh(); err != nil {
-		return nil, fmt.Errorf("--%s: %s: %w", from.config, configFile, err)
 	}
 	switch {
 	case masked:
@@ -158,60 +147,30 @@ func (app *skive) openModel(c *cobra.Command, from modelFlags, model, configFile
 
 // printResult says how a run went.
 func (app *skive) printResult(r *train.Result, output string) error {
-	if app.common.json {
-		return app.printJSON(struct {
-			Output  string             `json:"output"`
-			Steps   int                `json:"steps"`
-			Step    int                `json:"best_step"`
-			Metrics map[string]float64 `json:"metrics"`
-			Seconds float64            `json:"seconds"`
-			// Diverged is true where the losses went astray.
-			Diverged bool `json:"diverged,omitempty"`
-		}{output, r.Steps, r.Best.Step, r.Best.Metrics, r.Seconds, r.Diverged})
-	}
-	text := fmt.Sprintf("%d steps", r.Steps)
-	if len(r.Best.Metrics) > 0 {
-		text = fmt.Sprintf("%s %.4f at step %d of %d", r.Metric, r.Best.Metrics[r.Metric], r.Best.Step, r.Steps)
-	}
-	_, err := fmt.Fprintf(app.out, "%s; written: %s%s\n", text, output, diverged(r))
-	return err
+	s := r.Summary(output)
+	return app.show(s, func(w io.Writer) error { return printRun(w, "", s) })
 }
 
-// diverged is what is said behind the result of a run that went astray.
-func diverged(r *train.Result) string {
-	if r.Diverged {
-		return "; the run has diverged: lower --lr"
+// printRun says how a run went, which is one of several where it has a name.
+func printRun(w io.Writer, name string, s train.Summary) error {
+	diverged := ""
+	if s.Diverged {
+		diverged = "; the run has diverged: lower --lr"
 	}
-	return ""
+	_, err := fmt.Fprintf(w, "%s%v; written: %s%s\n", name, s, s.Output, diverged)
+	return err
 }
 
 // printSeeds says how the runs under several seeds went.
 func (app *skive) printSeeds(r *train.SeedsResult, output string) error {
-	type run struct {
-		Seed     uint64             `json:"seed"`
-		Output   string             `json:"output"`
-		Steps    int                `json:"steps"`
-		Step     int                `json:"best_step"`
-		Metrics  map[string]float64 `json:"metrics"`
-		Diverged bool               `json:"diverged,omitempty"`
-	}
-	runs := make([]run, len(r.Seeds))
-	for i, seed := range r.Seeds {
-		result := r.Results[i]
-		runs[i] = run{seed, filepath.Join(output, fmt.Sprintf("seed-%d", seed)), result.Steps, result.Best.Step, result.Best.Metrics, result.Diverged}
-	}
-	if app.common.json {
-		return app.printJSON(struct {
-			Seeds  []run              `json:"seeds"`
-			Mean   map[string]float64 `json:"mean"`
-			Spread map[string]float64 `json:"spread"`
-		}{runs, r.Mean, r.Spread})
-	}
-	var b strings.Builder
-	for i, one := range runs {
-		fmt.Fprintf(&b, "seed %d: %s %.4f at step %d of %d; written: %s%s\n", one.Seed, r.Metric, one.Metrics[r.Metric], one.Step, one.Steps, one.Output, diverged(r.Results[i]))
-	}
-	fmt.Fprintf(&b, "%s %.4f ± %.4f over %d seeds\n", r.Metric, r.Mean[r.Metric], r.Spread[r.Metric], len(runs))
-	_, err := fmt.Fprint(app.out, b.String())
-	return err
+	all := r.Summary(output)
+	return app.show(all, func(w io.Writer) error {
+		for _, s := range all.Seeds {
+			if err := printRun(w, fmt.Sprintf("seed %d: ", *s.Seed), s); err != nil {
+				return err
+			}
+		}
+		_, err := fmt.Fprintln(w, all)
+		return err
+	})
 }

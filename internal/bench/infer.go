@@ -12,13 +12,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/measure"
+	"github.com/skive-ml/skive/settings"
 )
 
 // Result is how fast a model answers. It is written as JSON.
@@ -58,9 +58,18 @@ func (r *Result) WriteText(w io.Writer) error {
 	return err
 }
 
-// Infer answers the batches in turn on every instance until the time is over.
-func Infer(ctx context.Context, m *checkpoints.Model, batches []evaluate.Inputs, o infer.Options, instances int, duration time.Duration) (*Result, error) {
-	engine, err := newEngine(m, o, instances)
+// Infer answers the batches in turn on every instance until the time is over. A model
+// without a head is measured with one, which costs next to nothing.
+func Infer(ctx context.Context, m *checkpoints.Model, batches []evaluate.Inputs, o Options) (*Result, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	m, err := withHead(m, []string{"0", "1"})
+	if err != nil {
+		return nil, err
+	}
+	instances := o.Instances
+	engine, err := newEngine(m, infer.Options{Threads: o.Threads, DType: o.DType, AttentionDType: o.AttentionDType, Profile: o.Profile}, instances)
 	if err != nil {
 		return nil, err
 	}
@@ -79,12 +88,12 @@ func Infer(ctx context.Context, m *checkpoints.Model, batches []evaluate.Inputs,
 	engine.profile()
 	clear(examples)
 	clear(tokens)
-	s, err := load.Run(ctx, measure.Pass{Time: duration})
+	s, err := load.Run(ctx, measure.Pass{Time: o.Duration})
 	if err != nil {
 		return nil, err
 	}
 	r := &Result{
-		Threads: engine.options.Threads, Instances: instances, ISA: kernels.Current().String(), DType: engine.options.DType,
+		Batch: o.Batch, Threads: engine.options.Threads, Instances: instances, ISA: kernels.Current().String(), DType: engine.options.DType,
 		AttentionDType: o.AttentionDType, Clock: string(s.Clock), RSS: resident(),
 	}
 	totalExamples, totalTokens := 0, 0
@@ -128,7 +137,7 @@ func newEngine(m *checkpoints.Model, o infer.Options, instances int) (*engine, e
 	}
 	p, err := infer.NewPool(m, infer.PoolOptions{Options: o, Instances: instances, MaxBatch: 1})
 	if errors.Is(err, infer.ErrMaskedLM) {
-		return nil, fmt.Errorf("instances %d: want 1: %w", instances, err)
+		return nil, settings.Wrong("Instances", instances, "1 for a masked language model, which a pool does not serve")
 	}
 	if err != nil {
 		return nil, err
@@ -139,8 +148,25 @@ func newEngine(m *checkpoints.Model, o infer.Options, instances int) (*engine, e
 	return &engine{p.Options().Options, predict, p.Profile, p.Close}, nil
 }
 
-// RandomBatches draws the token ids of batches of examples of seq tokens.
-func RandomBatches(cfg checkpoints.Config, batch, seq int) []evaluate.Inputs {
+// withHead is the model with a head, if need be one of the labels.
+func withHead(m *checkpoints.Model, labels []string) (*checkpoints.Model, error) {
+	if m.HasHead() {
+		return m, nil
+	}
+	m = m.Clone()
+	if m.AddHead(labels, 1) != nil {
+		return nil, infer.ErrNoHead
+	}
+	return m, nil
+}
+
+// RandomBatches draws the token ids of batches of Batch examples of Seq tokens, of
+// which a model has to have the positions.
+func (o *Options) RandomBatches(cfg checkpoints.Config) ([]evaluate.Inputs, error) {
+	batch, seq := o.Batch, o.Seq
+	if most := cfg.MaxTokens(); seq > most {
+		return nil, settings.Wrong("Seq", seq, "at most the model's %d positions", most)
+	}
 	r := rand.New(rand.NewPCG(1, 2))
 	batches := make([]evaluate.Inputs, 8)
 	for i := range batches {
@@ -154,7 +180,7 @@ func RandomBatches(cfg checkpoints.Config, batch, seq int) []evaluate.Inputs {
 			b.IDs = append(b.IDs, int32(r.IntN(cfg.VocabSize)))
 		}
 	}
-	return batches
+	return batches, nil
 }
 
 // resident is the memory that the process holds in megabytes, 0 where the system does not

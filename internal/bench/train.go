@@ -18,6 +18,7 @@ import (
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/kernels/peak"
 	"github.com/skive-ml/skive/internal/measure"
+	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -66,30 +67,65 @@ func (r *TrainResult) WriteText(w io.Writer) error {
 	return err
 }
 
-// Train measures training steps of a copy of m: a whole one of fine-tuning,
-// or of distillation from the teacher's hidden states and logits and what else the
-// options name.
-func Train(ctx context.Context, m, teacher *checkpoints.Model, set *data.Dataset, o distill.Options, steps int) (*TrainResult, error) {
-	o.Steps = steps + WarmSteps
-	// As in benchmarks/train.py: consecutive examples.
-	o.NoShuffle = true
-	var all []train.Profile
-	o.OnProfile = func(p train.Profile) {
-		if p.Step > WarmSteps {
-			all = append(all, p)
-		}
+// Train measures training steps of a copy of m: a whole one of fine-tuning, or of
+// distillation from the hidden states and logits of a teacher, if that is not nil, and
+// what else the options name. Models without a head get one.
+func Train(ctx context.Context, m, teacher *checkpoints.Model, o Options) (*TrainResult, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
 	}
-	var err error
-	if teacher == nil {
-		o.Stage = ""
-		_, _, err = train.Run(ctx, m, set, nil, o.Options)
-	} else {
-		_, _, err = distill.Run(ctx, teacher, m, set, nil, o)
+	m, err := withHead(m, []string{"0", "1"})
+	if err != nil {
+		return nil, err
+	}
+	m = m.Clone() // gets another tokenizer, as the teacher does
+	models := []*checkpoints.Model{m}
+	if teacher != nil {
+		if teacher, err = withHead(teacher, m.Config.Labels); err != nil {
+			return nil, err
+		}
+		teacher = teacher.Clone()
+		models = append(models, teacher)
+	}
+	var set *data.Dataset
+	if o.File == "" {
+		set, err = o.randomTexts(models...)
+	} else if set, err = readTexts(o.File, m); err != nil {
+		err = settings.Errorf("File", "%w", err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	r := &TrainResult{Batch: o.BatchSize, Threads: o.Threads, ISA: kernels.Current().String(), Precision: o.Precision, Clock: string(measure.Wall), Steps: steps, RSS: resident(), Profile: map[string]float64{}}
+	d := o.distillation()
+	d.Steps = o.Steps + WarmSteps
+	// As in benchmarks/train.py: consecutive examples.
+	d.NoShuffle = true
+	var all []train.Profile
+	d.OnProfile = func(p train.Profile) {
+		if p.Step > WarmSteps {
+			all = append(all, p)
+		}
+	}
+	if teacher == nil {
+		d.Stage = ""
+		_, _, err = train.Run(ctx, m, set, nil, d.Options)
+	} else {
+		_, _, err = distill.Run(ctx, teacher, m, set, nil, d)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := summary(all, o)
+	r.RSS = resident()
+	if !o.Profile {
+		r.Profile = nil
+	}
+	return r, nil
+}
+
+// summary is what the profiles of the steps say together.
+func summary(all []train.Profile, o Options) *TrainResult {
+	r := &TrainResult{Batch: o.Batch, Threads: o.Threads, ISA: kernels.Current().String(), Precision: o.Precision, Clock: string(measure.Wall), Steps: o.Steps, Profile: map[string]float64{}}
 	var total, products, packing, optimizer, gc time.Duration
 	var sequences, tokens int
 	var flops int64
@@ -133,12 +169,19 @@ func Train(ctx context.Context, m, teacher *checkpoints.Model, set *data.Dataset
 	share := func(d time.Duration) float64 { return d.Seconds() / total.Seconds() }
 	r.OutsideProducts, r.Packing, r.Optimizer = 1-share(products), share(packing), share(optimizer)
 	r.GCShare = share(gc) / float64(o.Threads)
-	return r, nil
+	return r
 }
 
-// RandomTexts replaces the models' tokenizer by one of words w0, w1, ..., each
-// a token, and draws texts of exactly seq tokens.
-func RandomTexts(count, seq int, models ...*checkpoints.Model) *data.Dataset {
+// randomTexts replaces the models' tokenizer by one of words w0, w1, ..., each a token,
+// and draws the texts of the steps, of exactly Seq tokens.
+func (o *Options) randomTexts(models ...*checkpoints.Model) (*data.Dataset, error) {
+	count, seq := o.Batch*(o.Steps+WarmSteps), o.Seq
+	switch most := models[0].Config.MaxTokens(); {
+	case seq > most:
+		return nil, settings.Wrong("Seq", seq, "at most the model's %d positions", most)
+	case seq < 3:
+		return nil, settings.Wrong("Seq", seq, "3 or more in training steps: a word between [CLS] and [SEP]")
+	}
 	size := models[0].Config.VocabSize
 	vocab := []string{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}
 	special := len(vocab)
@@ -158,11 +201,11 @@ func RandomTexts(count, seq int, models ...*checkpoints.Model) *data.Dataset {
 		}
 		set.Examples = append(set.Examples, data.Example{Text: strings.Join(words, " "), Label: i % len(set.Task.Labels)})
 	}
-	return set
+	return set, nil
 }
 
-// ReadTexts reads inputs as predict takes them, and labels them in turn.
-func ReadTexts(path string, m *checkpoints.Model) (*data.Dataset, error) {
+// readTexts reads inputs as predict takes them, and labels them in turn.
+func readTexts(path string, m *checkpoints.Model) (*data.Dataset, error) {
 	f, err := bounded.Open(path)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/spf13/pflag"
@@ -57,6 +58,8 @@ func Add(f *pflag.FlagSet, table settings.Table) {
 			f.Uint64VarP(v, name, short, *v, doc)
 		case *float64:
 			f.Float64VarP(v, name, short, *v, doc)
+		case *time.Duration:
+			f.DurationVarP(v, name, short, *v, doc)
 		case *string:
 			f.StringVarP(v, name, short, *v, doc)
 		case *[]int:
@@ -68,8 +71,15 @@ func Add(f *pflag.FlagSet, table settings.Table) {
 		default:
 			panic(fmt.Sprintf("--%s: no flag can be a %T", name, v))
 		}
-		if flag := f.Lookup(name); strings.Contains(doc, "(default ") && flag.Value.Type() != "string" {
-			flag.DefValue = "0" // which help does not print: the line says it
+		// Help does not print a zero as the default: the line says it.
+		if flag := f.Lookup(name); strings.Contains(doc, "(default ") {
+			switch flag.Value.Type() {
+			case "string":
+			case "intSlice":
+				flag.DefValue = "[]"
+			default:
+				flag.DefValue = "0"
+			}
 		}
 		Sets(f, name, s.Field)
 		if s.NotZero {

@@ -1,0 +1,64 @@
+package train
+
+import (
+	"fmt"
+	"path/filepath"
+)
+
+// Summary is what there is to say of a run that is over. It is written as JSON.
+type Summary struct {
+	// Seed is that of one of several runs, nil for a single one.
+	Seed *uint64 `json:"seed,omitempty"`
+	// Output is the directory with the model, Step where that was best, in Metrics.
+	Output  string             `json:"output"`
+	Steps   int                `json:"steps"`
+	Step    int                `json:"best_step"`
+	Metrics map[string]float64 `json:"metrics"`
+	Seconds float64            `json:"seconds,omitempty"` // of a single run
+	// Diverged is true where the losses went astray, see Result.
+	Diverged bool `json:"diverged,omitempty"`
+
+	metric string
+}
+
+// Summary is what there is to say of a run with the given output directory.
+func (r *Result) Summary(output string) Summary {
+	return Summary{
+		Output: output, Steps: r.Steps, Step: r.Best.Step, Metrics: r.Best.Metrics, Seconds: r.Seconds, Diverged: r.Diverged,
+		metric: r.Metric,
+	}
+}
+
+// String is how good the model is and how long the run was.
+func (s Summary) String() string {
+	if len(s.Metrics) == 0 {
+		return fmt.Sprintf("%d steps", s.Steps)
+	}
+	return fmt.Sprintf("%s %.4f at step %d of %d", s.metric, s.Metrics[s.metric], s.Step, s.Steps)
+}
+
+// SeedsSummary is what there is to say of runs under several seeds. It is written as
+// JSON.
+type SeedsSummary struct {
+	Seeds  []Summary          `json:"seeds"`
+	Mean   map[string]float64 `json:"mean"`
+	Spread map[string]float64 `json:"spread"`
+
+	metric string
+}
+
+// Summary is what there is to say of the runs, whose directories are in output.
+func (r *SeedsResult) Summary(output string) SeedsSummary {
+	all := SeedsSummary{Mean: r.Mean, Spread: r.Spread, metric: r.Metric}
+	for i, seed := range r.Seeds {
+		s := r.Results[i].Summary(filepath.Join(output, seedDir(seed)))
+		s.Seed, s.Seconds = &seed, 0
+		all.Seeds = append(all.Seeds, s)
+	}
+	return all
+}
+
+// String is how good the models are together.
+func (s SeedsSummary) String() string {
+	return fmt.Sprintf("%s %.4f ± %.4f over %d seeds", s.metric, s.Mean[s.metric], s.Spread[s.metric], len(s.Seeds))
+}
