@@ -73,6 +73,7 @@ func (s *Server) guarded(pattern string, handle http.HandlerFunc) {
 		}
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		w.WriteHeader(http.StatusUnauthorized)
+		s.log.LogAttrs(r.Context(), slog.LevelWarn, "request without a key", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", http.StatusUnauthorized))
 	})
 }
 
@@ -129,8 +130,8 @@ func (x *exchange) end(d *dialect, failed **problem) {
 // names, else the first that can do what is asked for. what says that in an error.
 func (x *exchange) pick(name string, asked task, what string) (*version, error) {
 	s := x.server
-	if !s.ready() {
-		return nil, unavailable("the server is starting or stopping")
+	if !s.loaded.Load() {
+		return nil, unavailable("the models are being loaded")
 	}
 	strict := false
 	if own := x.r.PathValue("model"); own != "" {

@@ -100,6 +100,7 @@ func (o *Options) Validate() error {
 func (o *Options) Settings() settings.Table {
 	const positive = "a positive number"
 	return settings.Table{
+		{Name: "models", Field: "Models", Value: settings.ListOf(&o.Models, (*Model).Settings), Doc: "what is served"},
 		{Name: "max-concurrent", Field: "MaxConcurrent", Value: &o.MaxConcurrent, NotZero: true,
 			Doc:  "`INPUTS` under way at most; more are refused with 429",
 			Want: settings.Unless(o.MaxConcurrent >= o.MaxClientBatch && o.MaxConcurrent > 0, "at least the largest request, %d inputs", o.MaxClientBatch)},

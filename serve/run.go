@@ -1,0 +1,159 @@
+package serve
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/skive-ml/skive/settings"
+)
+
+// Listening says where Run takes requests. Zero stands for the default in every field.
+type Listening struct {
+	// Addresses are what is listened at: HOST:PORT, or unix:PATH for a socket, in place of
+	// which there may be one that a server left behind. None stands for 127.0.0.1:8080.
+	Addresses List
+	// TLSCert and TLSKey are files in PEM format; without them there is no TLS, which is then
+	// a matter of a proxy or a mesh. Sockets have none in any case.
+	TLSCert, TLSKey string
+	// Grace is how long requests under way may take to end once Run is told to stop; 0 stands for 30 s.
+	Grace Duration
+	// Started, if not nil, is called with the addresses before the models are loaded.
+	Started func([]net.Addr)
+}
+
+func (l *Listening) fill() {
+	if len(l.Addresses) == 0 {
+		l.Addresses = List{"127.0.0.1:8080"}
+	}
+	orElse(&l.Grace, Duration(30*time.Second))
+}
+
+// Settings is the table of where requests are taken.
+func (l *Listening) Settings() settings.Table {
+	return settings.Table{
+		{Name: "listen", Field: "Addresses", Value: &l.Addresses,
+			Doc: "`ADDRESSES`, with commas between them: HOST:PORT, or unix:PATH for a socket (default 127.0.0.1:8080)"},
+		{Name: "tls-cert", Field: "TLSCert", Value: &l.TLSCert, Doc: "`FILE` of the certificate, with its chain, in PEM format",
+			Want: settings.Unless((l.TLSCert == "") == (l.TLSKey == ""), "a certificate and a key, or neither")},
+		{Name: "tls-key", Field: "TLSKey", Value: &l.TLSKey, Doc: "`FILE` of the certificate's key in PEM format"},
+		{Name: "grace", Field: "Grace", Value: &l.Grace, Doc: "`TIME` that requests under way have to end when the server is told to stop (default 30s)",
+			Want: settings.Unless(l.Grace >= 0, "a positive time")},
+	}
+}
+
+// Run listens, loads the models, and answers until ctx ends; then it takes nothing new,
+// answers what is under way, and closes the server. Probes find it alive, and not
+// ready, while the models are loaded. An option that cannot be carried out is a *settings.Error.
+func (s *Server) Run(ctx context.Context, l Listening) (err error) {
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if err := l.Settings().Check(); err != nil {
+		return err
+	}
+	l.fill()
+	listeners, err := l.listen()
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       time.Duration(s.options.Timeout) + 10*time.Second,
+		WriteTimeout:      2*time.Duration(s.options.Timeout) + 20*time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	failed := make(chan error, len(listeners))
+	var addresses []net.Addr
+	for _, listener := range listeners {
+		addresses = append(addresses, listener.Addr())
+		go func() { failed <- server.Serve(listener) }()
+	}
+	if l.Started != nil {
+		l.Started(addresses)
+	}
+	loaded := make(chan error, 1)
+	go func() { loaded <- s.Load(ctx) }()
+	for {
+		select {
+		case err = <-loaded:
+			loaded = nil
+			if err == nil {
+				s.log.Info("ready", "models", s.names())
+				continue
+			}
+		case err = <-failed:
+		case <-ctx.Done():
+		}
+		break
+	}
+	s.Drain()
+	s.log.Info("stopping")
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(l.Grace))
+	defer cancel()
+	if stopped := server.Shutdown(grace); stopped != nil {
+		server.Close()
+		if err == nil || errors.Is(err, context.Canceled) {
+			err = fmt.Errorf("requests were under way %s after the server was told to stop, and were cut off", l.Grace)
+		}
+	}
+	if loaded != nil {
+		<-loaded // what was loaded is closed
+	}
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}
+
+// listen opens every address, or none.
+func (l *Listening) listen() (opened []net.Listener, err error) {
+	defer func() {
+		if err != nil {
+			for _, o := range opened {
+				o.Close()
+			}
+		}
+	}()
+	var config *tls.Config
+	if l.TLSCert != "" {
+		pair, err := tls.LoadX509KeyPair(l.TLSCert, l.TLSKey)
+		if err != nil {
+			return nil, settings.Errorf("TLSCert", "%w", err)
+		}
+		config = &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12}
+	}
+	for _, address := range l.Addresses {
+		listener, err := listenAt(address)
+		if err != nil {
+			return opened, settings.Errorf("Addresses", "%w", err)
+		}
+		if config != nil && listener.Addr().Network() != "unix" {
+			listener = tls.NewListener(listener, config)
+		}
+		opened = append(opened, listener)
+	}
+	return opened, nil
+}
+
+func listenAt(address string) (net.Listener, error) {
+	path, ok := strings.CutPrefix(address, "unix:")
+	if !ok {
+		return net.Listen("tcp", address)
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
+		if c, err := net.Dial("unix", path); err == nil {
+			c.Close()
+			return nil, fmt.Errorf("%s: another server listens there", path)
+		}
+		os.Remove(path) // left by one that has ended; Listen says it if this fails
+	}
+	return net.Listen("unix", path)
+}
