@@ -48,6 +48,10 @@ func TestCallReadsTexts(t *testing.T) {
 	if !sameBits(logits(new(Call), Input{IDs: ids}), logits(new(Call), Input{Text: long})) {
 		t.Error("token ids are not those of the text")
 	}
+	paired := logits(new(Call), Input{IDs: []int32{2, 5, 3, 6, 3}, TypeIDs: []int32{0, 0, 0, 1, 1}})
+	if !sameBits(paired, logits(new(Call), Input{Text: "the", Pair: "room"})) {
+		t.Error("token type ids are not those of the pair")
+	}
 	for name, in := range map[string][]Input{
 		"a text":    {{Text: "kind"}, {Text: long}},
 		"a pair":    {{Text: "kind", Pair: long}},

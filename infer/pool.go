@@ -36,6 +36,9 @@ type PoolOptions struct {
 	// MaxQueue is how many requests may wait; more are refused with
 	// ErrOverloaded. 0 stands for 1,024.
 	MaxQueue int
+	// OnBatch, if not nil, is called with the size of each batch before it is computed,
+	// by several goroutines at the same time.
+	OnBatch func(sequences, tokens int)
 	// Pin ties every thread to a core of its own, where the system allows it
 	// (Linux). It helps where the process has the cores for itself.
 	Pin bool
@@ -354,6 +357,9 @@ func (p *Pool) work(e *Engine, cores []int) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for p.next(&b, timer) {
+		if p.options.OnBatch != nil {
+			p.options.OnBatch(len(b.offsets)-1, len(b.ids))
+		}
 		var err error
 		b.logits, err = e.batch(&b)
 		p.answer(&b, err, e.weights.outputs)

@@ -20,9 +20,9 @@ type Input struct {
 	// Choices are the second texts between which a multiple choice decides, in
 	// place of Pair.
 	Choices []string
-	// IDs are token ids, special tokens included, in place of the text. A model that
-	// labels words does not take them.
-	IDs []int32
+	// IDs are token ids, special tokens included, in place of the text, and TypeIDs
+	// their types, nil for all zeros. A model that labels words does not take them.
+	IDs, TypeIDs []int32
 }
 
 // Prediction is the answer to one Input.
@@ -233,6 +233,8 @@ func CheckInput(c checkpoints.Config, in *Input) error {
 		return fmt.Errorf("%w: the model was trained on pairs of texts, found one text, expected a Pair too", ErrOption)
 	case in.IDs != nil && (in.Text != "" || in.pair()):
 		return fmt.Errorf("%w: token ids beside a text", ErrOption)
+	case in.TypeIDs != nil && len(in.TypeIDs) != len(in.IDs):
+		return fmt.Errorf("%w: %d token type ids for %d token ids", ErrOption, len(in.TypeIDs), len(in.IDs))
 	case in.IDs != nil && c.Head.Subject() == head.Words:
 		return fmt.Errorf("%w: the model labels the words of a text, found token ids", ErrOption)
 	case c.Head.Subject() == head.Words && in.pair():
@@ -252,9 +254,9 @@ func (t *textBuffers) input(in *Input) error {
 	switch {
 	case in.IDs != nil:
 		e := &t.encoding
-		e.IDs, e.TypeIDs, e.Whole = append(e.IDs[:0], in.IDs...), e.TypeIDs[:0], len(in.IDs)
-		for range in.IDs {
-			e.TypeIDs = append(e.TypeIDs, 0)
+		e.IDs, e.TypeIDs, e.Whole = append(e.IDs[:0], in.IDs...), append(e.TypeIDs[:0], in.TypeIDs...), len(in.IDs)
+		if in.TypeIDs == nil {
+			e.TypeIDs = append(e.TypeIDs, make([]int32, len(in.IDs))...)
 		}
 		if len(in.IDs) > t.options.MaxLength {
 			return t.tooLong()

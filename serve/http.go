@@ -110,8 +110,10 @@ func (x *exchange) end(d *dialect, failed **problem) {
 	level, name := slog.LevelInfo, ""
 	if x.version != nil {
 		name = x.version.model.options.Name
+		x.version.note(x, *failed)
 		x.version.release()
 	}
+	s.metrics.note(x, d.protocol, name, *failed)
 	attrs := []slog.Attr{
 		slog.String("method", x.r.Method), slog.String("path", x.r.URL.Path), slog.Int("status", x.w.status),
 		slog.String("protocol", d.protocol), slog.String("model", name), slog.Int("inputs", x.admitted), slog.Int("tokens", x.call.Tokens),
@@ -200,12 +202,16 @@ func (x *exchange) admit(inputs int) error {
 	return nil
 }
 
-// embed computes embeddings.
+// embed computes embeddings, which are not to be changed.
 func (x *exchange) embed(inputs []infer.Input) ([][]float32, error) {
 	if err := x.take(inputs); err != nil {
 		return nil, err
 	}
-	return x.version.pool.EmbedCall(x.r.Context(), &x.call, inputs)
+	embeddings, err := x.version.pool.EmbedCall(x.r.Context(), &x.call, inputs)
+	if err == nil {
+		x.mirrorEmbeddings(inputs, embeddings)
+	}
+	return embeddings, err
 }
 
 // predict computes answers.
@@ -213,7 +219,11 @@ func (x *exchange) predict(inputs []infer.Input) ([]infer.Prediction, error) {
 	if err := x.take(inputs); err != nil {
 		return nil, err
 	}
-	return x.version.pool.PredictCall(x.r.Context(), &x.call, inputs)
+	predictions, err := x.version.pool.PredictCall(x.r.Context(), &x.call, inputs)
+	if err == nil {
+		x.mirrorPredictions(inputs, predictions)
+	}
+	return predictions, err
 }
 
 // take admits and counts the inputs of a request.

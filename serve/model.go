@@ -22,6 +22,10 @@ type model struct {
 	mu      sync.RWMutex
 	current *version // nil where there is none
 	count   int      // of versions so far
+	stamp   string   // of the files that were loaded, or tried, last
+	reason  string   // why the last try failed, or ""
+	// unloaded says that a request asked that the model not be served.
+	unloaded bool
 }
 
 // version is an opened model. It is closed when it was replaced and nobody uses it
@@ -32,7 +36,9 @@ type version struct {
 	pool   *infer.Pool
 	config checkpoints.Config
 	task   task
+	width  int // of embeddings
 	users  sync.WaitGroup
+	statistic
 }
 
 // task is what a model does.
@@ -79,9 +85,23 @@ func (m *model) load() error {
 	m.loading.Lock()
 	defer m.loading.Unlock()
 	began := time.Now()
-	v, err := m.open()
+	seen, _ := stamp(m.options.Path) // before they are read; open says what is wrong with them
+	v, err := m.opened()
+	m.mu.Lock()
+	m.stamp, m.reason = seen, ""
 	if err != nil {
-		return fmt.Errorf("model %q: %w", m.options.Name, err)
+		m.reason = err.Error()
+	} else {
+		m.unloaded = false
+	}
+	m.mu.Unlock()
+	result := "loaded"
+	if err != nil {
+		result = "failed"
+	}
+	m.server.metrics.loads.WithLabelValues(m.options.Name, result).Inc()
+	if err != nil {
+		return err
 	}
 	m.count++
 	v.number = strconv.Itoa(m.count)
@@ -103,6 +123,13 @@ func (m *model) replace(v *version) error {
 	}
 	old.users.Wait()
 	return old.pool.Close()
+}
+
+// end closes the model for good.
+func (m *model) end() error {
+	m.loading.Lock()
+	defer m.loading.Unlock()
+	return m.replace(nil)
 }
 
 // acquire returns the current version, which stays open until it is released.
@@ -133,11 +160,20 @@ func (m *model) open() (*version, error) {
 	if err != nil {
 		return nil, err
 	}
-	pool, err := infer.OpenPool(m.options.Path, m.server.options.pool(&m.options, embedding))
+	o := m.server.options.pool(&m.options, embedding)
+	o.OnBatch = m.server.metrics.batch
+	pool, err := infer.OpenPool(m.options.Path, o)
 	if err != nil {
 		return nil, err
 	}
 	v := &version{model: m, pool: pool, config: pool.Config(), task: taskOf(pool)}
+	if v.task == embeds {
+		sentence, err := infer.SentenceOf(v.config, embedding)
+		if err != nil { // it made the pool
+			panic(err)
+		}
+		v.width = sentence.Width(v.config.HiddenSize)
+	}
 	if err := v.warm(); err != nil {
 		return nil, errors.Join(err, pool.Close())
 	}

@@ -81,10 +81,12 @@ func (s *Server) listModels(w http.ResponseWriter, r *http.Request) {
 		Object  string `json:"object"`
 		Created int64  `json:"created"`
 		OwnedBy string `json:"owned_by"`
+		Task    task   `json:"task"` // which OpenAI's models lack
 	}
 	list := make([]entry, len(s.models))
 	for i, m := range s.models {
-		list[i] = entry{m.options.Name, "model", s.started.Unix(), "skive"}
+		t, _ := m.task()
+		list[i] = entry{m.options.Name, "model", s.started.Unix(), "skive", t}
 	}
 	writeJSON(w, http.StatusOK, struct {
 		Object string  `json:"object"`

@@ -37,6 +37,13 @@ type Options struct {
 	APIKeys List
 	// CORS are the origins whose pages may ask, "*" for all.
 	CORS List
+	// Poll is how often the models' files are looked at: those that have changed are
+	// loaded, and take the place of what is served; 0 stands for never.
+	Poll Duration
+	// Repository lets requests load models anew and unload them.
+	Repository bool
+	// Pprof adds the profiles of runtime/pprof under /debug/pprof/.
+	Pprof bool
 	// Log gets a line for each request, and for what becomes of the models; nil stands for none.
 	Log *slog.Logger
 }
@@ -51,6 +58,10 @@ type Model struct {
 	// whose files say how it makes embeddings (infer.OfModel) needs no Embedding.
 	Embedding, Prompt, DType string
 	MaxLength                int
+	// Shadow is the name of another model that a share of the requests, from 0 to 1, are sent to
+	// as well; how alike its answers are is counted. 0 stands for all.
+	Shadow      string
+	ShadowShare float64
 }
 
 // Defaults returns the options with which a server works that is given none.
@@ -93,6 +104,11 @@ func (o *Options) Validate() error {
 		}
 		names[m.Name] = true
 	}
+	for i := range o.Models {
+		if m := &o.Models[i]; m.Shadow != "" && (m.Shadow == m.Name || !names[m.Shadow]) {
+			return settings.Errorf(fmt.Sprintf("Models[%d].Shadow", i), "%q, expected the name of another model", m.Shadow)
+		}
+	}
 	return nil
 }
 
@@ -118,6 +134,12 @@ func (o *Options) Settings() settings.Table {
 			Doc: "`KEYS`, with commas between them, one of which a request must bear (better set by the environment or a file)"},
 		{Name: "cors", Field: "CORS", Value: &o.CORS,
 			Doc: "`ORIGINS` whose pages may ask, with commas between them, * for all"},
+		{Name: "poll", Field: "Poll", Value: &o.Poll,
+			Doc:  "`TIME` between looks at the models' files, such as 10s; those that have changed are loaded (default never; SIGHUP does it once)",
+			Want: settings.Unless(o.Poll >= 0, "a positive time")},
+		{Name: "repository", Field: "Repository", Value: &o.Repository,
+			Doc: "let requests load models anew and unload them (/v2/repository/models/NAME/load)"},
+		{Name: "pprof", Field: "Pprof", Value: &o.Pprof, Doc: "profiles of the running program at /debug/pprof/"},
 	}
 }
 
@@ -135,6 +157,9 @@ func (m *Model) Settings() settings.Table {
 		{Name: "max-length", Field: "MaxLength", Value: &m.MaxLength, NotZero: true,
 			Doc:  "`TOKENS` that a text may have (default the model's maximum, for embeddings its max_seq_length)",
 			Want: settings.Unless(m.MaxLength >= 0, "a positive number")},
+		{Name: "shadow", Field: "Shadow", Value: &m.Shadow, Doc: "`NAME` of another model that requests are sent to as well, to compare its answers"},
+		{Name: "shadow-share", Field: "ShadowShare", Value: &m.ShadowShare, NotZero: true, With: []string{"shadow"}, Doc: "share of the requests for the shadow, above 0 to 1 (default all)",
+			Want: settings.Unless(m.ShadowShare >= 0 && m.ShadowShare <= 1, "a number above 0, at most 1")},
 	}
 }
 

@@ -1,6 +1,7 @@
 // Package serve answers for models over HTTP, in the dialects that clients, probes
-// and dashboards of the field speak: Hugging Face's text-embeddings-inference (TEI)
-// and OpenAI's embeddings, with the rerank requests of Cohere and Jina.
+// and dashboards of the field speak: Hugging Face's text-embeddings-inference (TEI),
+// OpenAI's embeddings, the rerank requests of Cohere and Jina, and the Open Inference
+// Protocol v2 of KServe and Triton.
 //
 // A Server is an http.Handler to mount in a program's own mux. Each of its models is an
 // infer.Pool: what requests of all protocols wait for is packed into batches
@@ -26,6 +27,7 @@ type Server struct {
 	mux     *http.ServeMux
 	keys    []key
 	models  []*model // in the order of Options.Models
+	metrics *metrics
 	started time.Time
 
 	waiting  atomic.Int64 // inputs under way
@@ -34,6 +36,9 @@ type Server struct {
 	closing  context.Context // ends with Close
 	close    context.CancelFunc
 	closed   sync.Once
+	polling  sync.WaitGroup
+	mirrors  sync.WaitGroup // requests that shadows compute
+	shadows  chan struct{}  // has an element for each of them
 }
 
 // New returns a server without models: it answers probes, and 503 to everything
@@ -48,8 +53,13 @@ func New(o Options) (*Server, error) {
 	for i := range o.Models {
 		s.models = append(s.models, &model{options: o.Models[i], server: s})
 	}
+	s.shadows = make(chan struct{}, maxShadows)
+	s.metrics = newMetrics(s)
 	s.mux = http.NewServeMux()
 	s.routes()
+	if o.Poll > 0 {
+		s.polling.Go(func() { s.poll(time.Duration(o.Poll)) })
+	}
 	return s, nil
 }
 
@@ -81,9 +91,11 @@ func (s *Server) Close() error {
 	var errs []error
 	s.closed.Do(func() {
 		s.close()
+		s.polling.Wait()
 		for _, m := range s.models {
-			errs = append(errs, m.replace(nil))
+			errs = append(errs, m.end())
 		}
+		s.mirrors.Wait()
 	})
 	return errors.Join(errs...)
 }

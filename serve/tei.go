@@ -41,7 +41,15 @@ func (s *Server) routes() {
 	s.guarded("GET /models/{model}/info", s.info)
 	s.open("GET /health", s.health)
 	s.open("GET /ping", s.health)
-	s.open("GET /{$}", s.health)
+	s.open("GET /{$}", s.home)
+	s.open("GET /page.js", s.asset)
+	s.open("GET /page.css", s.asset)
+	s.open("GET /metrics", s.metrics.handler().ServeHTTP)
+	s.routesV2()
+	s.routesRepository()
+	if s.options.Pprof {
+		s.guarded("GET /debug/pprof/{name}", profile)
+	}
 }
 
 func (s *Server) health(w http.ResponseWriter, r *http.Request) {
@@ -90,7 +98,7 @@ func (x *exchange) embedShaped(inputs []infer.Input, o shape) ([][]float32, erro
 	if err != nil {
 		return nil, err
 	}
-	normalize, width := o.Normalize == nil || *o.Normalize, sentence.Width(x.version.config.HiddenSize)
+	normalize, width := o.Normalize == nil || *o.Normalize, x.version.width
 	cut := width
 	if o.Dimensions != nil {
 		if cut = *o.Dimensions; cut < 1 || cut > width {
@@ -103,10 +111,12 @@ func (x *exchange) embedShaped(inputs []infer.Input, o shape) ([][]float32, erro
 		return nil, err
 	}
 	for i, e := range embeddings {
-		embeddings[i] = e[:cut]
+		e = e[:cut]
 		if normalize && (cut < width || !sentence.Normalize) {
-			toUnit(e[:cut])
+			e = slices.Clone(e)
+			toUnit(e)
 		}
+		embeddings[i] = e
 	}
 	return embeddings, nil
 }

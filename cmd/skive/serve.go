@@ -6,9 +6,11 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -34,17 +36,22 @@ func (o *serveOptions) settings() settings.Table {
 	return append(o.Options.Settings(), o.Listening.Settings()...)
 }
 
+// ofEachModel are the settings of models that are flags, too, for all of the command line.
+var ofEachModel = []string{"embedding", "prompt", "dtype", "max-length"}
+
 const serveEnvironment = "SKIVE_SERVE_"
 
 func (app *skive) newServe() *cobra.Command {
 	o := serveOptions{Options: serve.Defaults()}
 	c := &cobra.Command{
 		Use:   "serve [NAME=]MODEL...",
-		Short: "Answer over HTTP, as clients of TEI and OpenAI ask",
+		Short: "Answer over HTTP, as clients of TEI, OpenAI, KServe and Triton ask",
 		Long: `Serve answers requests over HTTP for one or several models: /embed, /predict, /rerank, /similarity, /tokenize and /info as
-text-embeddings-inference does, /v1/embeddings and /v1/models as OpenAI, /v1/rerank as Jina and Cohere. What a request names no
-model for goes to the first that can do it; /models/NAME/... names one in the path. /health is 200 once every model has been
-loaded and tried.
+text-embeddings-inference does, /v1/embeddings and /v1/models as OpenAI, /v1/rerank as Jina and Cohere, /v2/... as the Open
+Inference Protocol. What a request names no model for goes to the first that can do it; /models/NAME/... names one in the
+path. /health is 200 once every model has been loaded and tried; /metrics is for Prometheus; / is a page for trying a model.
+
+SIGHUP, or --poll, loads models whose files were replaced (by renaming, as all that skive writes is): no request is lost.
 
 Each setting is a flag, or else a variable of the environment (` + serveEnvironment + `LISTEN for --listen, and so on), or else a key of the
 file of --config (listen, ...), which may have a list of models: [{name: ..., path: ..., embedding: mean}]. SIGTERM ends the
@@ -56,7 +63,7 @@ server once it has answered what is under way.`,
 	f.StringVar(&o.config, "config", "", "`FILE` of settings in YAML")
 	f.StringVar(&o.log, "log", "text", "text or json: the form of the log on standard error; none for no line of each request")
 	flags.Add(f, o.settings().Without("models"))
-	flags.Add(f, o.model.Settings().Without("name", "path"))
+	flags.Add(f, o.model.Settings().Only(ofEachModel...))
 	return c
 }
 
@@ -86,6 +93,19 @@ func (app *skive) serve(c *cobra.Command, o *serveOptions, args []string) error 
 			logger.Info("listening", "address", a.Network()+":"+a.String(), "tls", o.TLSCert != "" && a.Network() != "unix")
 		}
 	}
+	changed := make(chan os.Signal, 1)
+	signal.Notify(changed, syscall.SIGHUP)
+	defer signal.Stop(changed)
+	go func() {
+		for {
+			select {
+			case <-c.Context().Done():
+				return
+			case <-changed:
+				s.Reload() // which logs its errors
+			}
+		}
+	}()
 	return s.Run(c.Context(), o.Listening)
 }
 
@@ -165,7 +185,7 @@ func (o *serveOptions) read(f *pflag.FlagSet, args []string) error {
 	}
 	if len(args) > 0 {
 		o.Models = nil
-		if err := o.model.Settings().Without("name", "path").Check(); err != nil {
+		if err := o.model.Settings().Only(ofEachModel...).Check(); err != nil {
 			return err
 		}
 	}
