@@ -174,8 +174,13 @@ func (o *Options) pool(m *Model, embedding string) infer.PoolOptions {
 // Duration is a time whose text is such as "30s".
 type Duration time.Duration
 
-// String is the text of the time.
-func (d Duration) String() string { return time.Duration(d).String() }
+// String is the text of the time, "" for none.
+func (d Duration) String() string {
+	if d == 0 {
+		return ""
+	}
+	return time.Duration(d).String()
+}
 
 // MarshalText and UnmarshalText write and read a time as String does.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }

@@ -29,6 +29,13 @@ type Listening struct {
 	Started func([]net.Addr)
 }
 
+// DefaultListening returns where Run listens that is told nothing.
+func DefaultListening() Listening {
+	var l Listening
+	l.fill()
+	return l
+}
+
 func (l *Listening) fill() {
 	if len(l.Addresses) == 0 {
 		l.Addresses = List{"127.0.0.1:8080"}
@@ -40,11 +47,11 @@ func (l *Listening) fill() {
 func (l *Listening) Settings() settings.Table {
 	return settings.Table{
 		{Name: "listen", Field: "Addresses", Value: &l.Addresses,
-			Doc: "`ADDRESSES`, with commas between them: HOST:PORT, or unix:PATH for a socket (default 127.0.0.1:8080)"},
+			Doc: "`ADDRESSES`, with commas between them: HOST:PORT, or unix:PATH for a socket"},
 		{Name: "tls-cert", Field: "TLSCert", Value: &l.TLSCert, Doc: "`FILE` of the certificate, with its chain, in PEM format",
 			Want: settings.Unless((l.TLSCert == "") == (l.TLSKey == ""), "a certificate and a key, or neither")},
 		{Name: "tls-key", Field: "TLSKey", Value: &l.TLSKey, Doc: "`FILE` of the certificate's key in PEM format"},
-		{Name: "grace", Field: "Grace", Value: &l.Grace, Doc: "`TIME` that requests under way have to end when the server is told to stop (default 30s)",
+		{Name: "grace", Field: "Grace", Value: &l.Grace, Doc: "`TIME` that requests under way have to end when the server is told to stop",
 			Want: settings.Unless(l.Grace >= 0, "a positive time")},
 	}
 }

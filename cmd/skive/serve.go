@@ -42,7 +42,7 @@ var ofEachModel = []string{"embedding", "prompt", "dtype", "max-length"}
 const serveEnvironment = "SKIVE_SERVE_"
 
 func (app *skive) newServe() *cobra.Command {
-	o := serveOptions{Options: serve.Defaults()}
+	o := serveOptions{Options: serve.Defaults(), Listening: serve.DefaultListening()}
 	c := &cobra.Command{
 		Use:   "serve [NAME=]MODEL...",
 		Short: "Answer over HTTP, as clients of TEI, OpenAI, KServe and Triton ask",
