@@ -87,6 +87,11 @@ func (s *Server) computing(pattern string, d *dialect, handle func(x *exchange) 
 		x.r.Body = http.MaxBytesReader(w, r.Body, int64(s.options.MaxBody))
 		var failed *problem
 		defer x.end(d, &failed)
+		if s.bodies.Add(1) > 2*int64(s.options.MaxConcurrent) {
+			failed = errOverloaded
+			d.write(x.w, failed)
+			return
+		}
 		defer func() {
 			if p := recover(); p == http.ErrAbortHandler {
 				panic(p)
@@ -107,6 +112,7 @@ func (s *Server) computing(pattern string, d *dialect, handle func(x *exchange) 
 func (x *exchange) end(d *dialect, failed **problem) {
 	s := x.server
 	s.waiting.Add(-int64(x.admitted))
+	s.bodies.Add(-1)
 	level, name := slog.LevelInfo, ""
 	if x.version != nil {
 		name = x.version.model.options.Name

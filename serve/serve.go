@@ -31,6 +31,7 @@ type Server struct {
 	started time.Time
 
 	waiting  atomic.Int64 // inputs under way
+	bodies   atomic.Int64 // requests under way, which may have sent only a part of their bodies
 	loaded   atomic.Bool
 	draining atomic.Bool
 	closing  context.Context // ends with Close

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"net/http"
@@ -332,12 +333,40 @@ func TestOverload(t *testing.T) {
 	if answered.Load() == 0 || refused.Load() == 0 {
 		t.Errorf("%d answered, %d refused", answered.Load(), refused.Load())
 	}
+	if n := s.bodies.Load(); n != 0 {
+		t.Errorf("%d requests are under way for nobody", n)
+	}
 	if n := s.waiting.Load(); n != 0 {
 		t.Errorf("%d inputs are under way for nobody", n)
 	}
 	if !strings.Contains(log.String(), "status=429") || strings.Contains(log.String(), someTexts[0]) {
 		t.Error("the log lacks the refusals, or has texts")
 	}
+}
+
+// Requests whose bodies do not end take no more memory than that of a bounded number.
+func TestUnfinishedBodiesAreBounded(t *testing.T) {
+	s := newServer(t, Options{Models: models(t)[:1], MaxConcurrent: 1, MaxClientBatch: 1})
+	var group sync.WaitGroup
+	var sends []*io.PipeWriter
+	for range 2 {
+		body, send := io.Pipe()
+		sends = append(sends, send)
+		group.Go(func() {
+			r := httptest.NewRequest("POST", "/embed", body)
+			r.Header.Set("Content-Type", "application/json")
+			s.ServeHTTP(httptest.NewRecorder(), r)
+		})
+		io.WriteString(send, `{"inputs":`) // returns once it is read
+	}
+	if got := ask(s, "POST", "/embed", `{"inputs":"rude"}`); got.status != 429 {
+		t.Errorf("%+v", got)
+	}
+	for _, send := range sends {
+		send.Close()
+	}
+	group.Wait()
+	post[any](t, s, "/embed", object{"inputs": "rude"})
 }
 
 // A request whose time is over, or whose client has gone, is let go.
