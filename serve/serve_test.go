@@ -195,7 +195,7 @@ func TestErrors(t *testing.T) {
 		{"/embed", `{"inputs":[[2,5,3],[]]}`, 400, "Empty"},
 		{"/embed", `{"inputs":"a","truncate":"yes"}`, 422, "`truncate` is a string, expected true or false"},
 		{"/embed", `{"inputs":"a","truncation_direction":"up"}`, 422, "expected left or right"},
-		{"/embed", `{"inputs":"a","prompt_name":"nope"}`, 422, `expected one of the model's prompts`},
+		{"/embed", `{"inputs":"a","prompt_name":"nope"}`, 422, `not found. Available prompts: [\"query\"]`},
 		{"/embed", `{"inputs":"a","dimensions":33}`, 422, "`dimensions` is 33, expected 1 to 32"},
 		{"/embed", `{"inputs":"a"`, 400, "not JSON"},
 		{"/embed", `["a"]`, 422, "expected an object"},

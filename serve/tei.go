@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"maps"
 	"math"
 	"net/http"
 	"slices"
@@ -103,6 +104,11 @@ func (x *exchange) embedShaped(inputs []infer.Input, o shape) ([][]float32, erro
 	if o.Dimensions != nil {
 		if cut = *o.Dimensions; cut < 1 || cut > width {
 			return nil, invalid("`dimensions` is %d, expected 1 to %d", cut, width)
+		}
+	}
+	if x.call.Prompt != "" {
+		if _, err := promptOf(x.version.config.Sentence, x.call.Prompt); err != nil {
+			return nil, err
 		}
 	}
 	x.call.Unscaled = !normalize
@@ -452,14 +458,24 @@ func runeBytes(text string) []int {
 
 // promptOf is the text of a model's prompt.
 func promptOf(s *checkpoints.Sentence, name string) (string, error) {
-	if s == nil {
-		s = new(checkpoints.Sentence)
+	var prompts map[string]string
+	if s != nil {
+		prompts = s.Prompts
 	}
-	prompt, err := s.Prompt(name)
-	if err != nil {
-		return "", invalid("`prompt_name`: %v", err)
+	prompt, ok := prompts[name]
+	if !ok && name != infer.NoPrompt {
+		return "", invalid("`prompt_name` %q not found. Available prompts: %s", name, promptNames(prompts))
 	}
 	return prompt, nil
+}
+
+// promptNames is a list that clients read out of the error.
+func promptNames(prompts map[string]string) string {
+	b, err := marshal(append([]string{}, slices.Sorted(maps.Keys(prompts))...))
+	if err != nil { // strings are
+		panic(err)
+	}
+	return string(b)
 }
 
 // reply answers with a document, and in TEI's headers with what it took.
