@@ -108,6 +108,9 @@ func TestTEIRoutes(t *testing.T) {
 	if len(nested) != 1 || len(nested[0]) != 1 || nested[0][0] != one[0] {
 		t.Errorf("with parameters: %v", nested)
 	}
+	if got := ask(s, "POST", "/embed", "{ \"inputs\" : [ \"rude\" ,\n [ 2, 12, 3 ] ] }"); got.status != 200 || strings.Count(got.body, "[") != 3 {
+		t.Errorf("texts and token ids with white space: %+v", got)
+	}
 	own := post[[][]float32](t, s, "/", object{"inputs": someTexts[0]})
 	if len(own) != 1 || len(own[0]) != 32 {
 		t.Errorf("POST /: %v", own)

@@ -189,6 +189,11 @@ func (o *serveOptions) read(f *pflag.FlagSet, args []string) error {
 			return err
 		}
 	}
+	for _, name := range ofEachModel {
+		if len(args) == 0 && f.Changed(name) {
+			return flags.Usagef("--%s goes with models of the command line; those of the file have keys of their own", name)
+		}
+	}
 	for _, arg := range args {
 		m := o.model
 		if m.Name, m.Path = named(arg); m.Name == "" || m.Path == "" {

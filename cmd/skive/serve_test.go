@@ -7,9 +7,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/goccy/go-yaml"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/head"
@@ -108,6 +111,7 @@ func TestServeErrors(t *testing.T) {
 		{[]string{"--config", file("listem: x\n")}, exitUsage, "listem: no such setting"},
 		{[]string{"--config", file("models:\n- {name: a}\n")}, exitUsage, "models[0].path"},
 		{[]string{"--config", "no/such"}, exitFailure, "--config"},
+		{[]string{"--config", file("models:\n- {name: a, path: b}\n"), "--embedding", "mean"}, exitUsage, "--embedding goes with models of the command line"},
 	} {
 		code, _, stderr := execute(t, append([]string{"serve", "-q"}, c.args...)...)
 		if code != c.code || !strings.Contains(stderr, c.want) || strings.Count(strings.TrimSpace(stderr), "\n") > 0 {
@@ -117,5 +121,40 @@ func TestServeErrors(t *testing.T) {
 	t.Setenv("SKIVE_SERVE_TIMEOUT", "soon")
 	if code, _, stderr := execute(t, "serve", "m"); code != exitUsage || !strings.Contains(stderr, "SKIVE_SERVE_TIMEOUT") {
 		t.Errorf("exit %d, %s", code, stderr)
+	}
+}
+
+// What the examples of deployment call is there.
+func TestServeExamples(t *testing.T) {
+	files, err := filepath.Glob("../../examples/deploy/*")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	app := &skive{out: io.Discard, errs: io.Discard}
+	known := app.newServe().Flags()
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(file, ".yaml") {
+			for i, document := range strings.Split(string(text), "\n---\n") {
+				var object struct{ Kind string }
+				if err := yaml.Unmarshal([]byte(document), &object); err != nil || object.Kind == "" {
+					t.Errorf("%s, document %d: %v", file, i, err)
+				}
+			}
+		}
+		_, called, _ := strings.Cut(string(text), "serve")
+		for _, flag := range regexp.MustCompile(`[\[ ]--([a-z-]+)`).FindAllStringSubmatch(called, -1) {
+			if flag[1] != "from" && known.Lookup(flag[1]) == nil {
+				t.Errorf("%s: no flag --%s", file, flag[1])
+			}
+		}
+		for _, name := range regexp.MustCompile(`SKIVE_SERVE_([A-Z_]+)`).FindAllStringSubmatch(string(text), -1) {
+			if known.Lookup(strings.ToLower(strings.ReplaceAll(name[1], "_", "-"))) == nil {
+				t.Errorf("%s: no setting %s", file, name[0])
+			}
+		}
 	}
 }
