@@ -29,10 +29,13 @@ type kind struct {
 	// example's truth. nil where a model's outputs are not rows of the examples.
 	measure  func(m *measuring, i int, rows []float32)
 	answered func(e *Encoded, ex *Example, i int, rows []float32, columns int)
+	// order puts examples in an order in which like ones are neighbours.
+	order func(a, b *Example) int
 }
 
 var kinds = map[head.Kind]kind{
 	head.SingleLabel: {
+		order: byLabel,
 		label: func(p *parser, e *Example, c cell, column string, line int) (err error) {
 			if p.def.noGold && (c.text == "-" || wholeNumber(c.text) == "-1" && p.o.RequireLabels) {
 				return errSkip
@@ -46,6 +49,7 @@ var kinds = map[head.Kind]kind{
 		answered: chosen,
 	},
 	head.MultiLabel: {
+		order: byLabels,
 		label: func(p *parser, e *Example, c cell, column string, line int) (err error) {
 			e.Label, e.Labels, err = p.several(c, column, line)
 			return err
@@ -73,6 +77,7 @@ var kinds = map[head.Kind]kind{
 		},
 	},
 	head.Regression: {
+		order: byValue,
 		label: func(p *parser, e *Example, c cell, column string, _ int) (err error) {
 			e.Label, e.Value, err = p.value(c, column)
 			return err
@@ -90,6 +95,7 @@ var kinds = map[head.Kind]kind{
 		answered: func(_ *Encoded, ex *Example, _ int, rows []float32, _ int) { ex.Value = rows[0] },
 	},
 	head.MultipleChoice: {
+		order:   byLabel,
 		records: choices,
 		encode:  (*encodedPart).choices,
 		metrics: func(*Outcome) map[string]func(*Outcome) float64 {
@@ -99,6 +105,7 @@ var kinds = map[head.Kind]kind{
 		answered: chosen,
 	},
 	head.TokenClassification: {
+		order:    byLabels,
 		lines:    newCoNLL,
 		tsv:      true,
 		records:  tokens,
@@ -108,6 +115,7 @@ var kinds = map[head.Kind]kind{
 		answered: labelledWords,
 	},
 	head.MaskedLM: {
+		order: byLabel,
 		lines: func(content []byte, _ ReadOptions) (rows, error) { return newLines(content), nil },
 		label: func(_ *parser, e *Example, _ cell, _ string, _ int) error { e.Label = 0; return nil },
 		encode: func(p *encodedPart, e *tokenize.Encoding, ex *Example, tok *tokenize.Tokenizer, _ int) error {

@@ -467,3 +467,28 @@ func crossEntropy(row []float32, label int) float64 {
 
 // softplus is log(1 + exp(x)).
 func softplus(x float64) float64 { return max(x, 0) + math.Log1p(math.Exp(-math.Abs(x))) }
+
+// Outcome compares outputs that come without tokens with the truth of the examples,
+// which must all have one: rows of so many columns, one for each example, for each of
+// its choices, or for each of its words. The task is no masked language model's.
+func (ds *Dataset) Outcome(outputs []float32, columns int) *Outcome {
+	e := &Encoded{Task: ds.Task, labels: make([]int32, len(ds.Examples)), offsets: []int32{0}, first: []int32{0}, wordEnds: []int32{0}}
+	for i := range ds.Examples {
+		ex := &ds.Examples[i]
+		sequences, tokens := max(1, len(ex.Choices)), max(1, len(ex.Words))
+		for range sequences {
+			e.offsets = append(e.offsets, e.offsets[len(e.offsets)-1]+int32(tokens))
+		}
+		e.first = append(e.first, e.first[i]+int32(sequences))
+		for w := range ex.Words {
+			label := int32(-1)
+			if w < len(ex.Labels) {
+				label = ex.Labels[w]
+			}
+			e.words = append(e.words, word{label, int32(w)})
+		}
+		e.wordEnds = append(e.wordEnds, int32(len(e.words)))
+	}
+	e.truth(ds, kinds[ds.Task.Kind])
+	return e.Outcome(outputs, columns)
+}

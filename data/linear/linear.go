@@ -1,26 +1,29 @@
-// Package linear trains linear classifiers on bags of words and of word pairs.
-// They see no order: their accuracy is the floor that a model must beat before
-// its own says anything about understanding.
+// Package linear trains linear models on bags of words and of word pairs. They see
+// no order: what they reach is the floor that a model must beat before its own
+// answers say anything about understanding.
 package linear
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"strings"
 	"unicode"
 
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/head"
 )
 
 // Features says what a classifier sees of a text.
 type Features int
 
 const (
-	// Words are the words of the text.
+	// Words are the words of the text, of both texts of a pair, or of a choice; where
+	// words have labels, the word with the ones before and behind it.
 	Words Features = iota
 	// Pairs are the words and, in addition, all unordered pairs of words that
-	// occur together in the text.
+	// occur together in the text; of a choice those with a word of the question.
 	Pairs
 )
 
@@ -47,29 +50,35 @@ const (
 // ErrNoLabels tells that an example carries no label.
 var ErrNoLabels = errors.New("linear: an example has no label")
 
-// Accuracy trains a multinomial logistic regression on the training set, with
-// AdaGrad (Duchi et al. 2011) and hashed features, which count as often as they
-// occur, and returns its
-// accuracy on the development set.
+// Accuracy is the accuracy of Outcome.
 func Accuracy(train, dev *data.Dataset, f Features) (float64, error) {
-	classes := 0
-	for _, set := range []*data.Dataset{train, dev} {
-		for i := range set.Examples {
-			if set.Examples[i].Label < 0 {
-				return 0, ErrNoLabels
-			}
-			classes = max(classes, set.Examples[i].Label+1)
-		}
+	o, err := Outcome(train, dev, f)
+	if err != nil {
+		return 0, err
+	}
+	return o.Metric("accuracy")
+}
+
+// Outcome trains a linear model of the task's kind on the training set, with
+// AdaGrad (Duchi et al. 2011) and hashed features, which count as often as they
+// occur, and returns its answers to the development set beside the truth: multinomial
+// logistic regression of classes, of choices and of the classes of words, a logistic
+// regression for each of several labels, least squares of numbers. The task is no
+// masked language model's.
+func Outcome(train, dev *data.Dataset, f Features) (*data.Outcome, error) {
+	columns, err := columns(train, dev)
+	if err != nil {
+		return nil, err
 	}
 	buckets := maxBuckets
-	for buckets > 1 && buckets*classes > maxWeights {
+	for buckets > 1 && buckets*columns > maxWeights {
 		buckets /= 2
 	}
 	m := &model{
-		features: f, classes: classes, buckets: uint64(buckets),
-		weights: make([]float32, buckets*classes), squares: make([]float32, buckets*classes),
-		scores: make([]float64, classes),
+		features: f, columns: columns, buckets: uint64(buckets),
+		weights: make([]float32, buckets*columns), squares: make([]float32, buckets*columns),
 	}
+	slope := slopes[train.Task.Kind](train)
 	order := make([]int, len(train.Examples))
 	for i := range order {
 		order[i] = i
@@ -78,98 +87,313 @@ func Accuracy(train, dev *data.Dataset, f Features) (float64, error) {
 	for range epochs {
 		r.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 		for _, i := range order {
-			m.learn(&train.Examples[i])
+			m.learn(&train.Examples[i], slope)
 		}
 	}
-	right := 0
+	var outputs []float32
 	for i := range dev.Examples {
-		if m.predict(&dev.Examples[i]) == dev.Examples[i].Label {
-			right++
+		m.predict(&dev.Examples[i])
+		for _, s := range m.scores {
+			outputs = append(outputs, float32(s))
 		}
 	}
-	return float64(right) / float64(len(dev.Examples)), nil
+	return dev.Outcome(outputs, columns), nil
+}
+
+// MostFrequent returns what one answer to everything comes to, the one that the
+// training set has most often: a class, a place among the choices, the labels that
+// hold more often than not or else the first of them, the mean of the numbers.
+func MostFrequent(train, dev *data.Dataset) (*data.Outcome, error) {
+	columns, err := columns(train, dev)
+	if err != nil {
+		return nil, err
+	}
+	var counts []float32
+	add := func(i int, x float32) {
+		for i >= len(counts) {
+			counts = append(counts, 0)
+		}
+		counts[i] += x
+	}
+	n := float32(len(train.Examples))
+	for i := range train.Examples {
+		switch e := &train.Examples[i]; {
+		case train.Task.Kind.OneNumber():
+			add(0, e.Value/n)
+		case len(e.Labels) > 0 || len(e.Words) > 0:
+			for _, label := range e.Labels {
+				if label >= 0 {
+					add(int(label), 1)
+				}
+			}
+		case train.Task.Kind.Outputs() != head.Labels:
+			add(e.Label, 1)
+		}
+	}
+	add(columns-1, 0)
+	if train.Task.Kind.Outputs() == head.Labels {
+		most := 0
+		for l, c := range counts {
+			if c > counts[most] {
+				most = l
+			}
+			counts[l] = c - n/2
+		}
+		counts[most] = max(counts[most], 1)
+	}
+	var outputs []float32
+	for i := range dev.Examples {
+		e := &dev.Examples[i]
+		switch {
+		case len(e.Choices) > 0:
+			add(len(e.Choices)-1, 0)
+			outputs = append(outputs, counts[:len(e.Choices)]...)
+		default:
+			for range max(1, len(e.Words)) {
+				outputs = append(outputs, counts[:columns]...)
+			}
+		}
+	}
+	return dev.Outcome(outputs, columns), nil
+}
+
+// columns is how many numbers an answer has.
+func columns(train, dev *data.Dataset) (int, error) {
+	n := 1
+	for _, set := range []*data.Dataset{train, dev} {
+		for i := range set.Examples {
+			e := &set.Examples[i]
+			if e.Label < 0 {
+				return 0, ErrNoLabels
+			}
+			if set.Task.Kind.OneClass() {
+				n = max(n, e.Label+1)
+			}
+		}
+		if set.Task.Kind.Named() {
+			n = max(n, len(set.Task.Labels))
+		}
+	}
+	if slopes[train.Task.Kind] == nil {
+		return 0, fmt.Errorf("linear: a task of %s has no linear model", train.Task.Kind)
+	}
+	return n, nil
+}
+
+// slope is the derivative of the loss of an example by its scores, [rows × columns], which
+// it replaces.
+type slope func(e *data.Example, scores []float64, columns int)
+
+// slopes are those of the heads, of a training set.
+var slopes = map[head.Kind]func(train *data.Dataset) slope{
+	head.SingleLabel: func(*data.Dataset) slope {
+		return func(e *data.Example, scores []float64, _ int) {
+			softmax(scores)
+			scores[e.Label]--
+		}
+	},
+	head.MultiLabel: func(*data.Dataset) slope {
+		return func(e *data.Example, scores []float64, _ int) {
+			for l, s := range scores {
+				scores[l] = 1 / (1 + math.Exp(-s))
+			}
+			for _, l := range e.Labels {
+				scores[l]--
+			}
+		}
+	},
+	head.Regression: func(train *data.Dataset) slope {
+		// Scores are of numbers around 0, whose correlations are the same.
+		var mean, square float64
+		for i := range train.Examples {
+			v := float64(train.Examples[i].Value)
+			mean += v / float64(len(train.Examples))
+			square += v * v / float64(len(train.Examples))
+		}
+		deviation := math.Sqrt(max(square-mean*mean, 1e-12))
+		return func(e *data.Example, scores []float64, _ int) {
+			scores[0] -= (float64(e.Value) - mean) / deviation
+		}
+	},
+	head.MultipleChoice: func(*data.Dataset) slope {
+		return func(e *data.Example, scores []float64, _ int) {
+			softmax(scores)
+			scores[e.Label]--
+		}
+	},
+	head.TokenClassification: func(*data.Dataset) slope {
+		return func(e *data.Example, scores []float64, columns int) {
+			for w := range len(scores) / columns {
+				row := scores[w*columns:][:columns]
+				if w >= len(e.Labels) || e.Labels[w] < 0 {
+					clear(row)
+					continue
+				}
+				softmax(row)
+				row[e.Labels[w]]--
+			}
+		}
+	},
+	head.MaskedLM: nil,
+}
+
+// softmax makes scores probabilities.
+func softmax(scores []float64) {
+	top := scores[0]
+	for _, s := range scores {
+		top = max(top, s)
+	}
+	sum := 0.0
+	for c, s := range scores {
+		scores[c] = math.Exp(s - top)
+		sum += scores[c]
+	}
+	for c := range scores {
+		scores[c] /= sum
+	}
 }
 
 type model struct {
 	features         Features
-	classes          int
+	columns          int
 	buckets          uint64
-	weights, squares []float32 // [buckets × classes]
-	scores           []float64 // [classes]
-	words            []uint64
-	active           []uint32
+	weights, squares []float32 // [buckets × columns]
+	scores           []float64 // [rows × columns] of the last example
+	active           [][]uint32
+	words, question  []uint64
 }
 
-func (m *model) predict(e *data.Example) int {
+// predict computes the scores of an example.
+func (m *model) predict(e *data.Example) {
 	m.extract(e)
-	clear(m.scores)
-	for _, b := range m.active {
-		row := m.weights[int(b)*m.classes:][:m.classes]
-		for c, w := range row {
-			m.scores[c] += float64(w)
+	m.scores = m.scores[:0]
+	for _, active := range m.active {
+		at := len(m.scores)
+		for range m.columns {
+			m.scores = append(m.scores, 0)
 		}
-	}
-	best := 0
-	for c, s := range m.scores {
-		if s > m.scores[best] {
-			best = c
-		}
-	}
-	return best
-}
-
-// learn takes one AdaGrad step on the cross-entropy of an example.
-func (m *model) learn(e *data.Example) {
-	top := m.scores[m.predict(e)]
-	sum := 0.0
-	for c, s := range m.scores {
-		m.scores[c] = math.Exp(s - top)
-		sum += m.scores[c]
-	}
-	for c := range m.scores {
-		m.scores[c] /= sum
-	}
-	m.scores[e.Label]--
-	for _, b := range m.active {
-		at := int(b) * m.classes
-		for c, g := range m.scores {
-			m.squares[at+c] += float32(g * g)
-			m.weights[at+c] -= float32(rate * g / (math.Sqrt(float64(m.squares[at+c])) + 1e-8))
-		}
-	}
-}
-
-// extract lists the buckets of an example's features.
-func (m *model) extract(e *data.Example) {
-	m.words, m.active = m.words[:0], m.active[:0]
-	split := func(text string) {
-		for word := range strings.FieldsFuncSeq(strings.ToLower(text), func(r rune) bool {
-			return !unicode.IsLetter(r) && !unicode.IsDigit(r)
-		}) {
-			h := uint64(14695981039346656037)
-			for i := range len(word) {
-				h = (h ^ uint64(word[i])) * 1099511628211
+		for _, b := range active {
+			row := m.weights[int(b)*m.columns:][:m.columns]
+			for c, w := range row {
+				m.scores[at+c] += float64(w)
 			}
-			m.words = append(m.words, mix(h))
 		}
 	}
-	split(e.Text)
-	if e.HasPair {
-		split(e.Pair)
+}
+
+// learn takes one AdaGrad step on the loss of an example.
+func (m *model) learn(e *data.Example, slope slope) {
+	m.predict(e)
+	slope(e, m.scores, m.columns)
+	for r, active := range m.active {
+		for _, b := range active {
+			at := int(b) * m.columns
+			for c, g := range m.scores[r*m.columns:][:m.columns] {
+				if g == 0 {
+					continue
+				}
+				m.squares[at+c] += float32(g * g)
+				m.weights[at+c] -= float32(rate * g / (math.Sqrt(float64(m.squares[at+c])) + 1e-8))
+			}
+		}
 	}
-	for _, w := range m.words {
-		m.active = append(m.active, uint32(w%m.buckets))
+}
+
+// row begins the buckets of the next row.
+func (m *model) row() *[]uint32 {
+	if len(m.active) < cap(m.active) {
+		m.active = m.active[:len(m.active)+1]
+	} else {
+		m.active = append(m.active, nil)
+	}
+	last := &m.active[len(m.active)-1]
+	*last = (*last)[:0]
+	return last
+}
+
+// extract lists the buckets of an example's features, row by row.
+func (m *model) extract(e *data.Example) {
+	m.active = m.active[:0]
+	switch {
+	case len(e.Words) > 0:
+		m.ofWords(e.Words)
+	case len(e.Choices) > 0:
+		m.question = split(m.question[:0], e.Text)
+		for _, choice := range e.Choices {
+			m.words = split(m.words[:0], choice)
+			m.bag(m.row(), m.words, m.question)
+		}
+	default:
+		m.words = split(m.words[:0], e.Text)
+		if e.HasPair {
+			m.words = split(m.words, e.Pair)
+		}
+		m.bag(m.row(), m.words, m.words)
+	}
+}
+
+// bag appends the buckets of words and, if the features ask for it, of their pairs with
+// others: each pair once, where the others are the words themselves.
+func (m *model) bag(to *[]uint32, words, others []uint64) {
+	for _, w := range words {
+		*to = append(*to, uint32(w%m.buckets))
 	}
 	if m.features == Words {
 		return
 	}
-	paired := m.words[:min(len(m.words), maxPaired)]
-	for i, a := range paired {
-		for _, b := range paired[:i] {
+	own := len(others) > 0 && len(words) > 0 && &others[0] == &words[0]
+	others = others[:min(len(others), maxPaired)]
+	for i, a := range words[:min(len(words), maxPaired)] {
+		with := others
+		if own {
+			with = others[:i]
+		}
+		for _, b := range with {
 			// The sum does not tell the order of the two.
-			m.active = append(m.active, uint32(mix(a+b)%m.buckets))
+			*to = append(*to, uint32(mix(a+b)%m.buckets))
 		}
 	}
+}
+
+// ofWords appends a row for each word: itself and its neighbours, each in its place.
+func (m *model) ofWords(words []string) {
+	m.words = m.words[:0]
+	for _, w := range words {
+		m.words = append(m.words, hash(strings.ToLower(w)))
+	}
+	for i, w := range m.words {
+		to := m.row()
+		*to = append(*to, uint32(w%m.buckets))
+		for place, at := range []int{i - 1, i + 1} {
+			if at < 0 || at >= len(m.words) {
+				continue
+			}
+			near := mix(m.words[at] + uint64(place) + 1)
+			*to = append(*to, uint32(near%m.buckets))
+			if m.features == Pairs {
+				*to = append(*to, uint32(mix(w+near)%m.buckets))
+			}
+		}
+	}
+}
+
+// split appends the words of a text.
+func split(to []uint64, text string) []uint64 {
+	for word := range strings.FieldsFuncSeq(strings.ToLower(text), func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	}) {
+		to = append(to, hash(word))
+	}
+	return to
+}
+
+// hash is FNV-1a's, mixed.
+func hash(word string) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(word) {
+		h = (h ^ uint64(word[i])) * 1099511628211
+	}
+	return mix(h)
 }
 
 // mix is the finalizer of SplitMix64.

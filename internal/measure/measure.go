@@ -73,7 +73,7 @@ type Samples struct {
 	// Passes are how long each pass took on the wall clock, all workers together.
 	Passes []time.Duration
 	// CPU is the processor time of the process during the passes that ask for it, in
-	// seconds, and Joules the energy of the processors in Metered of them, those
+	// seconds, and Joules the energy of the processors during Metered calls, those of the passes
 	// of which it is known.
 	CPU, Joules float64
 	Metered     int
@@ -134,7 +134,9 @@ func (s *Samples) Add(ctx context.Context, l *Load, p Pass) error {
 		s.CPU += cpuSeconds() - cpu
 		if after, ok := energy(); ok && readable && after >= joules {
 			s.Joules += after - joules
-			s.Metered++
+			for _, some := range calls {
+				s.Metered += len(some)
+			}
 		}
 	}
 	for _, some := range calls {
