@@ -11,20 +11,14 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
-	"github.com/skive-ml/skive/data/linear"
-	"github.com/skive-ml/skive/data/reviews"
-	"github.com/skive-ml/skive/distill"
-	"github.com/skive-ml/skive/evaluate"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/machine"
-	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/tokenize"
-	"github.com/skive-ml/skive/train"
 )
 
 // Options say how a recipe is carried out; they do not change its outcome.
@@ -40,6 +34,8 @@ type Options struct {
 	Threads int
 	// Progress receives progress; nil is quiet.
 	Progress io.Writer
+	// Force goes on with a teacher that has not learned its task, see UnlearnedError.
+	Force bool
 }
 
 // run is a recipe being carried out.
@@ -47,7 +43,10 @@ type run struct {
 	Recipe
 	Options
 	train, dev *data.Dataset
+	test       *data.Dataset // nil where the recipe has none
 	unlabeled  []data.Example
+	heldOut    *HeldOut                 // nil where the development set is a file or generated
+	notes      []string                 // what follows from data and model, for people
 	examplesOf map[string]*data.Dataset // the distillations' by how they are augmented
 	teacher    *checkpoints.Model
 	inputs     string // see Report.Inputs
@@ -56,15 +55,23 @@ type run struct {
 	steps      []step
 	dropped    *Dropped
 	target     *Target
+	anew       bool // the last stage was carried out, and not kept
+	trials     []Trial
+	floors     []Floor
+	outcome    *data.Outcome // the teacher's on the development set
+	trained    float64       // seconds that the trainings took, in earlier calls, too
+	measured   time.Duration // what measuring took so far
+	started    time.Time
 }
 
-// Run carries out a recipe: it trains the teacher, distills the student, prunes
+// Run carries out a recipe: it trains the teacher, or takes one as it is, distills the student, prunes
 // and distills again, quantizes, and measures every saved model. The report is
 // written to the output directory together with the models and the recipe
 // (RecipeFile).
 //
 // The error is an *OtherRunError where the output directory holds a run of
-// another model or task, and wraps pruning.ErrTarget where no student meets the
+// another model or task, an *UnlearnedError where the teacher is no better than a
+// floor, and wraps pruning.ErrTarget where no student meets the
 // recipe's target, which is found out before anything is trained. It wraps
 // ErrMaxDrop where no model is within the recipe's max_drop, and within the target
 // if there is one; the report is then written and returned all the same.
@@ -74,7 +81,6 @@ type run struct {
 // other run may write to the output directory: the error is a
 // *checkpoints.BusyError then.
 func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
-	started := time.Now()
 	if err := r.Validate(); err != nil {
 		return nil, err
 	}
@@ -86,7 +92,7 @@ func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 		return nil, err
 	}
 	defer release()
-	c := &run{Recipe: r, Options: o, examplesOf: map[string]*data.Dataset{}}
+	c := &run{Recipe: r, Options: o, examplesOf: map[string]*data.Dataset{}, started: time.Now()}
 	if c.Instances == 0 {
 		c.Instances = o.Threads
 	}
@@ -96,6 +102,9 @@ func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 	// Before anything is trained.
 	if _, _, err := c.Student.Resolve(c.teacher.Config); err != nil {
 		return nil, settings.In("Student", err)
+	}
+	if err := c.fit(); err != nil {
+		return nil, err
 	}
 	if err := c.checkOutput(); err != nil {
 		return nil, err
@@ -112,7 +121,7 @@ func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 	if err := c.claimOutput(); err != nil {
 		return nil, err
 	}
-	for _, stage := range []func(context.Context) error{c.trainTeacher, c.makeStudents} {
+	for _, stage := range []func(context.Context) error{c.makeTeacher, c.checkTeacher, c.makeStudents} {
 		if err := stage(ctx); err != nil {
 			c.leaveOutput()
 			return nil, err
@@ -122,7 +131,7 @@ func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	report.Seconds = time.Since(started).Seconds()
+	report.Seconds = time.Since(c.started).Seconds()
 	if err := report.Write(o.Output); err != nil {
 		return nil, err
 	}
@@ -145,6 +154,13 @@ func (r *Report) verdict() error {
 	return nil
 }
 
+// random is a model with fresh weights and a head for the task.
+func (c *run) random(cfg checkpoints.Config) (*checkpoints.Model, error) {
+	cfg.Labels, cfg.Head, cfg.Sentence = nil, head.SingleLabel, nil
+	m := checkpoints.InitBERT(cfg, c.Seed)
+	return m, m.SetHead(c.train.Task.Kind, c.train.Task.Labels, c.Seed)
+}
+
 func (c *run) path(name string) string { return filepath.Join(c.Output, name) }
 
 // longest is the number of tokens that inputs are cut to, and padded to by the
@@ -154,82 +170,6 @@ func (c *run) longest() int {
 		return c.MaxLength
 	}
 	return c.teacher.Config.MaxTokens()
-}
-
-// load reads the data sets and the model that becomes the teacher.
-func (c *run) load() (err error) {
-	if c.Model != "" {
-		if c.teacher, err = checkpoints.Open(c.Model); err != nil {
-			return &settings.Error{Field: "Model", Err: err}
-		}
-		if c.teacher.Quantized() {
-			return settings.Errorf("Model", "%s is int8, expected the f32, f16 or bf16 model that it was quantized from", c.Model)
-		}
-	}
-	if c.Task == reviews.Name {
-		c.train, c.dev = reviews.Generate(reviews.Options{Train: c.Reviews.Train, Dev: c.Reviews.Dev, Seed: c.Seed})
-	} else {
-		task, err := data.TaskByName(c.Task)
-		if err != nil {
-			return &settings.Error{Field: "Task", Err: err}
-		}
-		if !task.Kind.OneClass() {
-			return settings.Errorf("Task", "%s is %s, expected a task of one class", task.Name, strings.ReplaceAll(string(task.Kind), "_", " "))
-		}
-		columns := data.ReadOptions{TextColumn: c.TextColumn, PairColumn: c.PairColumn, LabelColumn: c.LabelColumn, RequireLabels: true}
-		var model checkpoints.Config
-		if c.teacher != nil {
-			model = c.teacher.Config
-		}
-		if c.train, err = evaluate.ReadTraining(c.Train, task, model, columns); err != nil {
-			return &settings.Error{Field: "Train", Err: err}
-		}
-		if c.dev, err = evaluate.ReadDevelopment(c.Dev, task, c.train, columns); err != nil {
-			return &settings.Error{Field: "Dev", Err: err}
-		}
-	}
-	if c.Unlabeled != "" {
-		more, err := data.ReadText(c.Unlabeled)
-		if err != nil {
-			return &settings.Error{Field: "Unlabeled", Err: err}
-		}
-		if err := distill.CheckUnlabeled(c.train, more); err != nil {
-			return settings.Errorf("Unlabeled", "%s: %w", c.Unlabeled, err)
-		}
-		c.unlabeled = more.Examples
-	}
-	if c.teacher != nil && c.teacher.Config.NumLabels() > 0 {
-		if note := evaluate.Assumed(c.teacher.Config, c.train); note != "" && c.Progress != nil {
-			fmt.Fprintln(c.Progress, note)
-		}
-		// Everything that follows counts classes in the model's order.
-		named := c.teacher.Config
-		named.Pairs = false // it is trained on these texts first
-		if c.train, err = evaluate.Relabel("training", c.train, named, true); err != nil {
-			return &settings.Error{Field: "Train", Err: err}
-		}
-		if c.dev, err = evaluate.Relabel("development", c.dev, named, true); err != nil {
-			return &settings.Error{Field: "Dev", Err: err}
-		}
-	}
-	// Every stage reads them, under a tokenizer that all models share.
-	c.train.Remember()
-	c.dev.Remember()
-	if c.teacher == nil {
-		if c.teacher, err = c.freshTeacher(); err != nil {
-			return err
-		}
-	}
-	if most := c.teacher.Config.MaxTokens(); c.MaxLength > most {
-		return settings.Errorf("MaxLength", "%d, expected at most the model's %d positions", c.MaxLength, most)
-	}
-	if _, err := tokenize.Load(c.teacher.Tokenizer); err != nil {
-		return settings.Errorf("Model", "the tokenizer: %w", err)
-	}
-	if _, err := evaluate.Encode(c.teacher, &data.Dataset{Task: c.train.Task, Examples: c.train.Examples[:1]}, c.MaxLength); err != nil {
-		return &settings.Error{Field: "MaxLength", Err: err}
-	}
-	return nil
 }
 
 // freshTeacher makes a model of the recipe's architecture, with a vocabulary of
@@ -248,7 +188,7 @@ func (c *run) freshTeacher() (*checkpoints.Model, error) {
 		ModelType: "bert", VocabSize: tokenizer.VocabSize(), MaxPositions: max(c.MaxLength, 64), TypeVocabSize: 2,
 		HiddenSize: a.HiddenSize, HeadDim: a.HiddenSize / a.AttentionHeads,
 		Activation: "gelu", LayerNormEps: 1e-12, InitializerRange: float32(a.InitializerRange),
-		Labels: c.train.Task.Labels, Task: c.Task,
+		Task: c.Task,
 	}
 	for range min(a.Layers, checkpoints.MaxLayers+1) {
 		cfg.Layers = append(cfg.Layers, checkpoints.LayerSize{Heads: a.AttentionHeads, Intermediate: a.IntermediateSize})
@@ -259,7 +199,7 @@ func (c *run) freshTeacher() (*checkpoints.Model, error) {
 	m := checkpoints.InitBERT(cfg, c.Seed)
 	setEmbeddings(m, a.EmbeddingRange)
 	m.Tokenizer = tokenizer.Files()
-	return m, nil
+	return m, m.SetHead(c.train.Task.Kind, c.train.Task.Labels, c.Seed)
 }
 
 // setEmbeddings gives fresh embeddings the standard deviation sd. Positions
@@ -288,67 +228,4 @@ func setEmbeddings(m *checkpoints.Model, sd float64) {
 		values[i] = float32(sd * math.Sqrt2 * wave)
 	}
 	m.Tensors[positions] = checkpoints.NewTensor(p.Shape, values)
-}
-
-// report measures every step and the floors.
-func (c *run) report(ctx context.Context) (*Report, error) {
-	tokenizer, err := tokenize.Load(c.teacher.Tokenizer)
-	if err != nil {
-		return nil, err
-	}
-	dev, err := evaluate.Encode(c.teacher, c.dev, c.longest())
-	if err != nil {
-		return nil, err
-	}
-	tokenizing, err := tokenizeSeconds(tokenizer, c.dev, c.longest())
-	if err != nil {
-		return nil, err
-	}
-	bar := progress.New(c.Progress, "measuring", 0, passes*len(c.steps))
-	labels := len(c.teacher.Config.Labels)
-	measured, err := measureSteps(ctx, c.steps, dev, labels, bar)
-	if err != nil {
-		return nil, err
-	}
-	bar.Finish("")
-	report := &Report{
-		Floors: []Floor{}, Clock: string(clock), Task: c.Task, Metric: c.dev.Task.Metric, Examples: dev.Len(),
-		TokenizeMS: tokenizing * 1e3, Machine: ThisMachine(), Recipe: c.Recipe, Dropped: c.dropped, Target: c.target, Inputs: c.inputs, Continued: c.continued,
-	}
-	for _, m := range measured {
-		row, err := m.row(dev, report.Metric, labels)
-		if err != nil {
-			return nil, err
-		}
-		if err := describe(&row, m.path, c.Output); err != nil {
-			return nil, err
-		}
-		report.Rows = append(report.Rows, row)
-	}
-	report.rank()
-	if err := c.measureTarget(ctx); err != nil {
-		return nil, err
-	}
-	if report.Metric == "accuracy" {
-		for _, f := range []linear.Features{linear.Words, linear.Pairs} {
-			accuracy, err := linear.Accuracy(c.train, c.dev, f)
-			if err != nil {
-				return nil, err
-			}
-			report.Floors = append(report.Floors, Floor{Name: "a linear classifier on " + f.String(), Metric: accuracy})
-		}
-	}
-	return report, nil
-}
-
-// describe fills in what a row says of its saved model.
-func describe(row *Row, path, output string) error {
-	m, err := checkpoints.Open(path)
-	if err != nil {
-		return err
-	}
-	defer m.Close()
-	row.Parameters, row.Bytes, row.Checksum = m.Parameters(), m.Bytes(), train.Checksum(m)
-	row.Model, err = filepath.Rel(output, path)
-	return err
 }

@@ -37,7 +37,7 @@ func tiny() Recipe {
 
 func TestRunMeasuresEveryStep(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "out")
-	report, err := Run(context.Background(), tiny(), Options{Output: dir, Threads: 2})
+	report, err := Run(context.Background(), tiny(), Options{Force: true, Output: dir, Threads: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,8 +65,8 @@ func TestRunMeasuresEveryStep(t *testing.T) {
 	if last.Parameters >= first.Parameters || last.Bytes >= first.Bytes {
 		t.Errorf("the final model has %d parameters and %d bytes, the teacher %d and %d", last.Parameters, last.Bytes, first.Parameters, first.Bytes)
 	}
-	if len(report.Floors) != 2 {
-		t.Errorf("%d floors, want those of words and of word pairs", len(report.Floors))
+	if len(report.Floors) != 3 {
+		t.Errorf("%d floors, want those of the most frequent answer, of words and of word pairs", len(report.Floors))
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "report.json"))
 	if err != nil {
@@ -93,7 +93,7 @@ func TestRunMeasuresEveryStep(t *testing.T) {
 
 	// Nothing is done again, and nothing measured.
 	var said strings.Builder
-	again, err := Run(context.Background(), tiny(), Options{Output: dir, Threads: 2, Progress: &said})
+	again, err := Run(context.Background(), tiny(), Options{Force: true, Output: dir, Threads: 2, Progress: &said})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestRunMeasuresEveryStep(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "report.json")); err != nil {
 		t.Fatal(err)
 	}
-	if again, err = Run(context.Background(), tiny(), Options{Output: dir, Threads: 2, Progress: &said}); err != nil {
+	if again, err = Run(context.Background(), tiny(), Options{Force: true, Output: dir, Threads: 2, Progress: &said}); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(report.Table(), "The whole run took") || !strings.Contains(again.Table(), "The call that ended the run took") {
@@ -124,7 +124,7 @@ func TestRunCutsToATarget(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "out")
 	run := func() (*Report, string, error) {
 		var said strings.Builder
-		report, err := Run(context.Background(), r, Options{Output: dir, Threads: 1, Progress: &said})
+		report, err := Run(context.Background(), r, Options{Force: true, Output: dir, Threads: 1, Progress: &said})
 		return report, said.String(), err
 	}
 	report, _, err := run()
@@ -196,7 +196,7 @@ func TestRefusedRunLeavesNothing(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		for _, out := range []string{dir, filepath.Join(dir, "out")} {
-			_, err := Run(context.Background(), r, Options{Output: out, Threads: 1})
+			_, err := Run(context.Background(), r, Options{Force: true, Output: out, Threads: 1})
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("error %v, want one that names %s", err, want)
 			}
@@ -258,17 +258,17 @@ func TestRunGoesOnWhereItWasStopped(t *testing.T) {
 		return err
 	}
 	whole, stopped := filepath.Join(t.TempDir(), "whole"), filepath.Join(t.TempDir(), "stopped")
-	if err := run(context.Background(), tiny(), Options{Output: whole}); err != nil {
+	if err := run(context.Background(), tiny(), Options{Force: true, Output: whole}); err != nil {
 		t.Fatal(err)
 	}
 	for _, stage := range []string{"teacher", "student", "pruned-33-50"} {
 		ctx, cancel := context.WithCancel(context.Background())
-		if err := run(ctx, tiny(), Options{Output: stopped, Progress: cancelAt{stage, cancel}}); !errors.Is(err, context.Canceled) {
+		if err := run(ctx, tiny(), Options{Force: true, Output: stopped, Progress: cancelAt{stage, cancel}}); !errors.Is(err, context.Canceled) {
 			t.Fatalf("stopped at %s: %v", stage, err)
 		}
 		cancel()
 	}
-	if err := run(context.Background(), tiny(), Options{Output: stopped}); err != nil {
+	if err := run(context.Background(), tiny(), Options{Force: true, Output: stopped}); err != nil {
 		t.Fatal(err)
 	}
 	weights := func(path string) []float32 {
@@ -294,7 +294,7 @@ func TestRunGoesOnWhereItWasStopped(t *testing.T) {
 	teacher, student, pruned := read(whole, "teacher/model.safetensors"), read(whole, "student/model.safetensors"), read(whole, "pruned-25-25/model.safetensors")
 	changed := tiny()
 	changed.Recover.LearningRate *= 2
-	if err := run(context.Background(), changed, Options{Output: whole}); err != nil {
+	if err := run(context.Background(), changed, Options{Force: true, Output: whole}); err != nil {
 		t.Fatal(err)
 	}
 	if read(whole, "teacher/model.safetensors") != teacher || read(whole, "student/model.safetensors") != student {
@@ -323,7 +323,7 @@ func TestRunGoesOnWhereItWasStopped(t *testing.T) {
 			r, want, aside = changed, again, pruned
 		}
 		var said strings.Builder
-		if err := run(context.Background(), r, Options{Output: whole, Progress: &said}); err != nil {
+		if err := run(context.Background(), r, Options{Force: true, Output: whole, Progress: &said}); err != nil {
 			t.Fatal(err)
 		}
 		if read(whole, "pruned-25-25/model.safetensors") != want || read(whole, "pruned-25-25.previous/model.safetensors") != aside ||
@@ -339,7 +339,7 @@ func TestRunGoesOnWhereItWasStopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	var said strings.Builder
-	if err := run(context.Background(), changed, Options{Output: whole, Progress: &said}); err != nil {
+	if err := run(context.Background(), changed, Options{Force: true, Output: whole, Progress: &said}); err != nil {
 		t.Fatal(err)
 	}
 	if read(whole, "pruned-25-25/model.safetensors") != again || strings.Contains(said.String(), "pruned-25-25: 1/") {
@@ -350,7 +350,7 @@ func TestRunGoesOnWhereItWasStopped(t *testing.T) {
 	changed.Architecture.IntermediateSize = 400
 	whole = filepath.Join(t.TempDir(), "shares")
 	for _, want := range []int{300, 298} {
-		if err := run(context.Background(), changed, Options{Output: whole}); err != nil {
+		if err := run(context.Background(), changed, Options{Force: true, Output: whole}); err != nil {
 			t.Fatal(err)
 		}
 		m, err := checkpoints.Open(filepath.Join(whole, "pruned-25-25"))
@@ -372,7 +372,7 @@ func TestAStoppedChangeIsNotTakenForAFinishedRun(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "out")
 	r, changed := tiny(), tiny()
 	changed.Recover.LearningRate *= 2
-	if _, err := Run(context.Background(), r, Options{Output: dir, Threads: 1}); err != nil {
+	if _, err := Run(context.Background(), r, Options{Force: true, Output: dir, Threads: 1}); err != nil {
 		t.Fatal(err)
 	}
 	weights := func() string {
@@ -385,7 +385,7 @@ func TestAStoppedChangeIsNotTakenForAFinishedRun(t *testing.T) {
 	before := weights()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	if _, err := Run(ctx, changed, Options{Output: dir, Threads: 1, Progress: cancelAt{"pruned-33-50", cancel}}); !errors.Is(err, context.Canceled) {
+	if _, err := Run(ctx, changed, Options{Force: true, Output: dir, Threads: 1, Progress: cancelAt{"pruned-33-50", cancel}}); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
 	if weights() == before {
@@ -396,7 +396,7 @@ func TestAStoppedChangeIsNotTakenForAFinishedRun(t *testing.T) {
 			t.Errorf("%s speaks of models that are no longer there", name)
 		}
 	}
-	if _, err := Run(context.Background(), r, Options{Output: dir, Threads: 1}); err != nil {
+	if _, err := Run(context.Background(), r, Options{Force: true, Output: dir, Threads: 1}); err != nil {
 		t.Fatal(err)
 	}
 	if weights() != before {
@@ -424,7 +424,7 @@ func TestRunRefusesAForeignDirectory(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	recipe := ForModel("a", "sst2", "b", "c")
-	c := run{Recipe: recipe, Options: Options{Output: dir}}
+	c := run{Recipe: recipe, Options: Options{Force: true, Output: dir}}
 	if err := c.claimOutput(); err != nil {
 		t.Fatal(err)
 	}
@@ -475,7 +475,7 @@ func TestRunRefusesAnInt8Model(t *testing.T) {
 	}
 	r := tiny()
 	r.Model, r.Architecture = file, nil
-	if _, err := Run(context.Background(), r, Options{Output: out}); err == nil || !strings.Contains(err.Error(), file+" is int8") {
+	if _, err := Run(context.Background(), r, Options{Force: true, Output: out}); err == nil || !strings.Contains(err.Error(), file+" is int8") {
 		t.Errorf("error %v, want one that names the file", err)
 	}
 	if _, err := os.Stat(out); err == nil {
@@ -489,7 +489,7 @@ func TestMaxDropDecidesHowMuchIsPruned(t *testing.T) {
 	r.Prune = []Pruning{{Heads: 0.5, FFN: 0.5}}
 	r.MaxDrop = 100
 	dir := filepath.Join(t.TempDir(), "out")
-	report, err := Run(context.Background(), r, Options{Output: dir, Threads: 2})
+	report, err := Run(context.Background(), r, Options{Force: true, Output: dir, Threads: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -527,7 +527,7 @@ func TestRunStopsWhenCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	dir := filepath.Join(t.TempDir(), "out")
-	if _, err := Run(ctx, tiny(), Options{Output: dir}); err == nil {
+	if _, err := Run(ctx, tiny(), Options{Force: true, Output: dir}); err == nil {
 		t.Fatal("no error")
 	}
 	if _, err := os.Stat(filepath.Join(dir, "report.json")); err == nil {
@@ -549,7 +549,7 @@ func TestANarrowStudentInStages(t *testing.T) {
 	}
 	run := func() string {
 		var said strings.Builder
-		if _, err := Run(context.Background(), r, Options{Output: filepath.Join(dir, "out"), Threads: 2, Progress: &said}); err != nil {
+		if _, err := Run(context.Background(), r, Options{Force: true, Output: filepath.Join(dir, "out"), Threads: 2, Progress: &said}); err != nil {
 			t.Fatal(err)
 		}
 		return said.String()
@@ -754,7 +754,6 @@ func TestTokenizationIsTimedForOneProcessor(t *testing.T) {
 	if err := c.load(); err != nil {
 		t.Fatal(err)
 	}
-	c.dev.Task.Metric = "f1" // without floors
 	fastest := func(processors int) float64 {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(processors))
 		best := math.Inf(1)
@@ -783,19 +782,15 @@ func TestEnergyIsThatOfTheMeteredPasses(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The counter wrapped in one of three passes.
-	m := measurement{logits: make([]float32, 2*dev.Len())}
+	m := measurement{}
 	idle := measure.Load{Call: func(_, _ int) error { return nil }}
 	for range 3 {
 		if err := m.samples.Add(context.Background(), &idle, measure.Pass{Calls: dev.Len()}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	m.samples.Joules, m.samples.Metered = 2*float64(dev.Len()), 2
-	row, err := m.row(dev, "accuracy", 2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if *row.JoulesPer1000 != 1000 {
+	m.samples.Joules, m.samples.Metered = 2*float64(dev.Len()), 2*dev.Len()
+	if row := m.row(); *row.JoulesPer1000 != 1000 {
 		t.Errorf("%g joules per 1,000 examples of one joule", *row.JoulesPer1000)
 	}
 }

@@ -10,9 +10,9 @@ import (
 func ExampleForModel() {
 	recipe := compress.ForModel("all-MiniLM-L6-v2", "sst2", "train.tsv.gz", "dev.tsv")
 	fmt.Println(recipe.Validate(), recipe.Task)
-	recipe.Dev = ""
+	recipe.Train = ""
 	fmt.Println(recipe.Validate())
 	// Output:
 	// <nil> sst2
-	// Dev: "", expected a development file
+	// Train: "", expected a training file
 }

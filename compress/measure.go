@@ -1,15 +1,22 @@
 package compress
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"math"
+	"path/filepath"
+	"slices"
 	"time"
 
+	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/measure"
 	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/tokenize"
+	"github.com/skive-ml/skive/train"
 )
 
 // step is a row to be measured: a saved model and how it is run.
@@ -26,22 +33,198 @@ type measurement struct {
 	engines []*infer.Engine
 	load    measure.Load
 	samples measure.Samples
-	logits  []float32 // [examples × labels]
+	rates   []float64 // examples a second, of each pass
+	outputs [][]float32
 }
 
-// passes is how often each step runs over the development set. The steps take
-// turns, so that a machine whose speed drifts does not favour one of them.
+// passes is how often each step is timed. The steps take turns, so that a machine
+// whose speed drifts does not favour one of them.
 const passes = 3
 
-// passBudget ends the passes of a slow step early.
-const passBudget = 45 * time.Second
+// Measuring takes measuringShare of a run at most, but may take leastMeasuring in any
+// case; timingShare of that is for times, and the rest for metrics.
+const (
+	measuringShare = 0.2
+	leastMeasuring = 3 * time.Second
+	timingShare    = 0.6
+)
+
+// leastSample is the least number of examples that a metric is measured on, if there
+// are as many.
+const leastSample = 200
 
 // clock is what the times of a report are of.
 const clock = measure.Wall
 
-// measureSteps runs every step over the whole development set, one example at a
-// time.
-func measureSteps(ctx context.Context, steps []step, dev *data.Encoded, labels int, bar *progress.Bar) ([]*measurement, error) {
+// budget is the time that is left for measuring.
+func (c *run) budget() time.Duration {
+	others := max(time.Since(c.started)-c.measured, time.Duration(c.trained*float64(time.Second)))
+	share := time.Duration(float64(others) * measuringShare / (1 - measuringShare))
+	return max(share-c.measured, leastMeasuring)
+}
+
+// report measures every step.
+func (c *run) report(ctx context.Context) (*Report, error) {
+	began, budget := time.Now(), c.budget()
+	tokenizer, err := tokenize.Load(c.teacher.Tokenizer)
+	if err != nil {
+		return nil, err
+	}
+	dev, err := evaluate.Encode(c.teacher, c.dev, c.longest())
+	if err != nil {
+		return nil, err
+	}
+	tokenizing, err := tokenizeSeconds(tokenizer, c.dev, c.longest())
+	if err != nil {
+		return nil, err
+	}
+	models := distinct(c.steps)
+	bar := progress.New(c.Progress, "measuring", 0, passes*len(c.steps)+len(models))
+	timed, err := measureSteps(ctx, c.steps, dev, time.Duration(timingShare*float64(budget)), bar)
+	if err != nil {
+		return nil, err
+	}
+	report := &Report{
+		Floors: c.floors, Clock: string(clock), Task: c.Task, Metric: evaluate.MainMetric(c.dev.Task), Of: dev.Len(),
+		Search: c.trials, Chosen: c.notes, HeldOut: c.heldOut,
+		TokenizeMS: tokenizing * 1e3, Machine: ThisMachine(), Recipe: c.Recipe, Dropped: c.dropped, Target: c.target, Inputs: c.inputs, Continued: c.continued,
+	}
+	scores, err := c.score(ctx, report, timed, budget-time.Since(began), bar)
+	if err != nil {
+		return nil, err
+	}
+	bar.Finish("")
+	for i, m := range timed {
+		row := m.row()
+		scores[i].fill(&row)
+		if err := describe(&row, m.path, c.Output); err != nil {
+			return nil, err
+		}
+		report.Rows = append(report.Rows, row)
+	}
+	report.rank()
+	if err := c.measureTarget(ctx); err != nil {
+		return nil, err
+	}
+	c.spent(began)
+	report.MeasuringSeconds = c.measured.Seconds()
+	return report, nil
+}
+
+// A variant is a saved model in a number format: what decides its answers.
+type variant struct{ path, dtype string }
+
+func (s step) variant() variant { return variant{s.path, s.engine.DType} }
+
+// distinct are the variants of steps.
+func distinct(steps []step) []variant {
+	var all []variant
+	for _, s := range steps {
+		if !slices.Contains(all, s.variant()) {
+			all = append(all, s.variant())
+		}
+	}
+	return all
+}
+
+// score is what a model reaches on the development set and on the test set.
+type score struct {
+	value    float64
+	interval [2]float64
+	test     *float64
+	testIn   *[2]float64
+}
+
+func (s score) fill(row *Row) {
+	row.Metric, row.Interval, row.Test, row.TestInterval = s.value, s.interval, s.test, s.testIn
+}
+
+// score measures the metrics of the steps on the sets, or on samples of them that can be
+// had within the budget.
+func (c *run) score(ctx context.Context, report *Report, timed []*measurement, budget time.Duration, bar *progress.Bar) ([]score, error) {
+	models := distinct(c.steps)
+	perExample := 0.0
+	for _, v := range models {
+		i := slices.IndexFunc(timed, func(m *measurement) bool { return m.variant() == v && m.engine.PadTo == 0 })
+		perExample += 1 / timed[i].rate()
+	}
+	sets := []*data.Dataset{c.dev}
+	all := len(c.dev.Examples)
+	if c.test != nil {
+		sets = append(sets, c.test)
+		all += len(c.test.Examples)
+	}
+	share := max(0, min(1, budget.Seconds()/(perExample*float64(all))))
+	for i, set := range sets {
+		if n := max(leastSample, int(share*float64(len(set.Examples)))); n < len(set.Examples) {
+			_, sets[i] = set.HoldOut(n, c.Seed)
+		}
+	}
+	report.Examples = len(sets[0].Examples)
+	if c.test != nil {
+		report.TestExamples, report.TestOf = len(sets[1].Examples), len(c.test.Examples)
+	}
+	scores := map[variant]score{}
+	for i, v := range models {
+		s, err := c.scoreOf(ctx, v, sets, report.Metric)
+		if err != nil {
+			return nil, err
+		}
+		scores[v] = s
+		bar.Set(passes*len(c.steps)+i+1, filepath.Base(v.path))
+	}
+	of := make([]score, len(timed))
+	for i, m := range timed {
+		of[i] = scores[m.variant()]
+	}
+	return of, nil
+}
+
+func (c *run) scoreOf(ctx context.Context, v variant, sets []*data.Dataset, metric string) (s score, err error) {
+	m, err := checkpoints.Open(v.path)
+	if err != nil {
+		return s, err
+	}
+	defer m.Close()
+	for i, set := range sets {
+		outcome := c.outcome
+		if i > 0 || set != c.dev || outcome == nil || v.path != c.path(teacherStage) {
+			if outcome, err = evaluate.Outcome(ctx, m, set, evaluate.Options{Threads: c.Threads, MaxLength: c.MaxLength, DType: v.dtype}); err != nil {
+				return s, err
+			}
+		}
+		value, err := outcome.Metric(metric)
+		if err != nil {
+			return s, err
+		}
+		interval, err := outcome.Interval(metric)
+		if err != nil {
+			return s, err
+		}
+		if i == 0 {
+			s.value, s.interval = value, interval
+		} else {
+			s.test, s.testIn = &value, &interval
+		}
+	}
+	return s, nil
+}
+
+// describe fills in what a row says of its saved model.
+func describe(row *Row, path, output string) error {
+	m, err := checkpoints.Open(path)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	row.Parameters, row.Bytes, row.Checksum = m.Parameters(), m.Bytes(), train.Checksum(m)
+	row.Model, err = filepath.Rel(output, path)
+	return err
+}
+
+// measureSteps times every step on the development set, one example at a time, or on a
+// part of it where the budget ends before.
+func measureSteps(ctx context.Context, steps []step, dev *data.Encoded, budget time.Duration, bar *progress.Bar) ([]*measurement, error) {
 	all := make([]*measurement, len(steps))
 	defer func() {
 		for _, m := range all {
@@ -50,8 +233,17 @@ func measureSteps(ctx context.Context, steps []step, dev *data.Encoded, labels i
 			}
 		}
 	}()
-	for i, s := range steps {
-		m := &measurement{step: s, samples: measure.Samples{Clock: clock}, logits: make([]float32, dev.Len()*labels)}
+	began := time.Now()
+	order := spread(dev)
+	turns := passes*len(steps) + len(steps) // warming up counts as a pass
+	turn := func() time.Duration {
+		left := max(0, budget-time.Since(began)) / time.Duration(max(1, turns))
+		turns--
+		return max(left, time.Millisecond)
+	}
+	// What is fast comes first, and leaves its time to what is slow.
+	for i, s := range slices.Backward(steps) {
+		m := &measurement{step: s, samples: measure.Samples{Clock: clock}}
 		all[i] = m
 		for range s.instances {
 			e, err := infer.Open(s.path, s.engine)
@@ -60,25 +252,51 @@ func measureSteps(ctx context.Context, steps []step, dev *data.Encoded, labels i
 			}
 			m.engines = append(m.engines, e)
 		}
-		m.load = m.classifying(dev, labels)
+		m.load = m.answering(dev, order)
 		// Arenas grow and caches fill before the clock runs.
-		if _, err := m.load.Run(ctx, measure.Pass{Calls: min(dev.Len(), 50)}); err != nil {
+		if _, err := m.load.Run(ctx, measure.Pass{Calls: min(dev.Len(), 50), Time: turn()}); err != nil {
 			return nil, err
 		}
 	}
 	done := 0
-	for pass := range passes {
-		for _, m := range all {
-			if pass == 0 || m.samples.Passes[0]*time.Duration(pass+1) < passBudget {
-				if err := m.samples.Add(ctx, &m.load, measure.Pass{Calls: dev.Len(), Meter: true}); err != nil {
-					return nil, err
-				}
+	for range passes {
+		for _, m := range slices.Backward(all) {
+			before := m.samples.Calls()
+			if err := m.samples.Add(ctx, &m.load, measure.Pass{Calls: dev.Len(), Time: turn(), Meter: true}); err != nil {
+				return nil, err
 			}
+			took := m.samples.Passes[len(m.samples.Passes)-1].Seconds()
+			m.rates = append(m.rates, float64(m.samples.Calls()-before)/took)
 			done++
 			bar.Set(done, m.name)
 		}
 	}
 	return all, nil
+}
+
+// spread is an order of the examples of which every beginning has long and short ones
+// as the whole has: by length, in the order of van der Corput's sequence.
+func spread(dev *data.Encoded) []int32 {
+	byLength := make([]int32, dev.Len())
+	for i := range byLength {
+		byLength[i] = int32(i)
+	}
+	slices.SortStableFunc(byLength, func(a, b int32) int { return cmp.Compare(dev.Length(int(a)), dev.Length(int(b))) })
+	places := make([]float64, len(byLength))
+	order := make([]int32, len(byLength))
+	for i := range order {
+		order[i] = int32(i)
+		for n, half := i, 0.5; n > 0; n, half = n/2, half/2 {
+			places[i] += half * float64(n%2)
+		}
+	}
+	// The i-th example is the one at places[i]; the ranks of the places are a permutation.
+	ranks := slices.Clone(order)
+	slices.SortFunc(ranks, func(a, b int32) int { return cmp.Compare(places[a], places[b]) })
+	for rank, i := range ranks {
+		order[i] = byLength[rank]
+	}
+	return order
 }
 
 func (m *measurement) close() {
@@ -88,66 +306,73 @@ func (m *measurement) close() {
 	m.engines = nil
 }
 
-// classifying is the load of classifying the examples; each instance takes the next
-// one that is left.
-func (m *measurement) classifying(dev *data.Encoded, labels int) measure.Load {
-	batches, logits := make([]data.Batch, len(m.engines)), make([][]float32, len(m.engines))
+// answering is the load of answering the examples in an order; each instance takes the
+// next one that is left.
+func (m *measurement) answering(dev *data.Encoded, order []int32) measure.Load {
+	batches := make([]data.Batch, len(m.engines))
+	m.outputs = make([][]float32, len(m.engines))
 	return measure.Load{
 		Clock: clock, Workers: len(m.engines),
-		Prepare: func(worker, i int) { dev.Fill(&batches[worker], []int32{int32(i)}) },
+		Prepare: func(worker, i int) { dev.Fill(&batches[worker], order[i:i+1]) },
 		Call: func(worker, i int) (err error) {
 			b := &batches[worker]
-			logits[worker], err = m.engines[worker].PredictTokens(logits[worker], b.IDs, b.TypeIDs, b.Offsets)
+			m.outputs[worker], err = m.engines[worker].PredictTokens(m.outputs[worker], b.IDs, b.TypeIDs, b.Offsets)
 			if err != nil {
-				return fmt.Errorf("%s: example %d: %w", m.path, i+1, err)
+				return fmt.Errorf("%s: example %d: %w", m.path, order[i]+1, err)
 			}
-			copy(m.logits[i*labels:(i+1)*labels], logits[worker])
 			return nil
 		},
 	}
 }
 
-// tokenizeSeconds is the mean time that one thread takes to encode an example.
+// tokenizeSeconds is the mean time that one thread takes to encode an example, of a
+// thousand of them.
 func tokenizeSeconds(tokenizer *tokenize.Tokenizer, ds *data.Dataset, maxLength int) (float64, error) {
 	var e tokenize.Encoding
 	o := tokenize.Options{MaxLength: maxLength}
+	examples := ds.First(1000).Examples
 	start := time.Now()
-	for i := range ds.Examples {
-		var err error
-		if x := &ds.Examples[i]; x.HasPair {
-			err = tokenizer.EncodePair(&e, x.Text, x.Pair, o)
-		} else {
-			err = tokenizer.Encode(&e, x.Text, o)
+	for i := range examples {
+		x := &examples[i]
+		pairs := x.Choices
+		if x.HasPair {
+			pairs = []string{x.Pair}
 		}
-		if err != nil {
-			return 0, fmt.Errorf("example %d: %w", i+1, err)
+		for _, pair := range pairs {
+			if err := tokenizer.EncodePair(&e, x.Text, pair, o); err != nil {
+				return 0, fmt.Errorf("example %d: %w", i+1, err)
+			}
+		}
+		if len(pairs) == 0 {
+			if err := tokenizer.Encode(&e, x.Text, o); err != nil {
+				return 0, fmt.Errorf("example %d: %w", i+1, err)
+			}
 		}
 	}
-	return time.Since(start).Seconds() / float64(len(ds.Examples)), nil
+	return time.Since(start).Seconds() / float64(len(examples)), nil
+}
+
+// rate is the median of the rates of the passes, in examples a second.
+func (m *measurement) rate() float64 {
+	rates := slices.Sorted(slices.Values(m.rates))
+	if len(rates) == 0 {
+		return math.Inf(1)
+	}
+	return measure.Quantile(rates, 0.5)
 }
 
 // row summarizes the passes.
-func (m *measurement) row(dev *data.Encoded, metric string, labels int) (Row, error) {
-	outcome := dev.Outcome(m.logits, labels)
-	value, err := outcome.Metric(metric)
-	if err != nil {
-		return Row{}, err
-	}
-	interval, err := outcome.Interval(metric)
-	if err != nil {
-		return Row{}, err
-	}
+func (m *measurement) row() Row {
 	row := Row{
 		Name:              m.name,
-		Metric:            value,
-		Interval:          interval,
-		ExamplesPerSecond: float64(dev.Len()) / m.samples.Pass(),
+		ExamplesPerSecond: m.rate(),
 		LatencyMS:         m.samples.Quantile(0.5),
 		CPUSecondsPer1000: m.samples.CPU / float64(m.samples.Calls()) * 1000,
+		Calls:             m.samples.Calls(),
 	}
 	if m.samples.Metered > 0 {
-		joules := m.samples.Joules / float64(dev.Len()*m.samples.Metered) * 1000
+		joules := m.samples.Joules / float64(m.samples.Metered) * 1000
 		row.JoulesPer1000 = &joules
 	}
-	return row, nil
+	return row
 }

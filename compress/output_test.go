@@ -18,13 +18,13 @@ func TestASecondRecipeIsRefused(t *testing.T) {
 	other := tiny()
 	other.Seed, other.Architecture.Layers = 2, 3
 	second := func() error {
-		_, err := Run(context.Background(), other, Options{Output: dir, Threads: 1})
+		_, err := Run(context.Background(), other, Options{Force: true, Output: dir, Threads: 1})
 		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var err error
-	_, first := Run(ctx, tiny(), Options{Output: dir, Threads: 1, Progress: cancelAt{"teacher", func() {
+	_, first := Run(ctx, tiny(), Options{Force: true, Output: dir, Threads: 1, Progress: cancelAt{"teacher", func() {
 		if err == nil {
 			err = second()
 		}
@@ -63,7 +63,7 @@ func TestMixturesAreFound(t *testing.T) {
 		return all
 	}
 	for name, r := range map[string]Recipe{"mine": mine, "other": other, "same": same} {
-		if _, err := Run(context.Background(), r, Options{Output: path(name), Threads: 1}); err != nil {
+		if _, err := Run(context.Background(), r, Options{Force: true, Output: path(name), Threads: 1}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -103,7 +103,7 @@ func TestMixturesAreFound(t *testing.T) {
 			}
 		}
 		var said strings.Builder
-		report, err := Run(context.Background(), mine, Options{Output: dir, Threads: 1, Progress: &said})
+		report, err := Run(context.Background(), mine, Options{Force: true, Output: dir, Threads: 1, Progress: &said})
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue

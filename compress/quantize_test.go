@@ -27,7 +27,7 @@ func TestQuantizeAwareStage(t *testing.T) {
 	var steps strings.Builder
 	for round := range 2 {
 		steps.Reset()
-		report, err := Run(context.Background(), r, Options{Output: dir, Threads: 2, Progress: &steps})
+		report, err := Run(context.Background(), r, Options{Force: true, Output: dir, Threads: 2, Progress: &steps})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,7 +55,7 @@ func TestQuantizeAwareStage(t *testing.T) {
 				}
 			}
 			last := float.Provenance[len(float.Provenance)-1]
-			dev := (&run{Recipe: r, Options: Options{Output: dir}})
+			dev := (&run{Recipe: r, Options: Options{Force: true, Output: dir}})
 			if err := dev.load(); err != nil {
 				t.Fatal(err)
 			}

@@ -19,16 +19,24 @@ import (
 // Recipe is everything that decides the outcome of a run. It is written as
 // YAML; every flag of the command has its place in it.
 type Recipe struct {
-	// Model is the pretrained checkpoint that becomes the teacher. Without one,
-	// a teacher of Architecture is trained from scratch on the task.
+	// Model is the pretrained checkpoint that becomes the teacher, TeacherModel, in its
+	// place, a model of the task that is the teacher as it is. Without either, a
+	// teacher of Architecture is trained from scratch on the task.
 	Model        string
+	TeacherModel string
 	Architecture *Architecture
+	// NewHead gives Model a fresh head for the task in the place of its own, whose
+	// labels or kind are others.
+	NewHead bool
 	// Task is a name that data.TaskByName knows, or reviews.Name for the generated
 	// task.
 	Task string
-	// Train and Dev are the task's files.
+	// Train and Dev are the task's files. Without Dev, a share of Train is held out,
+	// see data.Dataset.HoldOut. Test is a file by which nothing is chosen: the report
+	// has what the models reach on it.
 	Train string
 	Dev   string
+	Test  string
 	// Unlabeled is a plain text file of further examples for the distillations.
 	Unlabeled string
 	// Reviews are the numbers of generated examples of the generated task.
@@ -43,8 +51,14 @@ type Recipe struct {
 	Seed      uint64
 
 	// Teacher says how the teacher is trained, with the MaxLength and the Seed of the
-	// recipe; so it is in all distillations.
+	// recipe; so it is in all distillations. Epochs, BatchSize and Patience of 0 follow
+	// from the data and the model, see train.Options.Fitted, and so does a LearningRate of
+	// 0 with FitRate, without which it is meant. What a file leaves out is such a 0.
 	Teacher train.Options
+	FitRate bool
+	// Search trains so many teachers, at rates and for epochs around those of Teacher, and
+	// takes the best on the development set; 0 and 1 train the one.
+	Search  int
 	Student distill.Student
 	Distill Distillation
 	// Prune lists the pruned variants of the student, each cut from the one
@@ -106,7 +120,9 @@ type Reviews struct {
 type Distillation struct {
 	// Options have the losses, or Stages in their place.
 	distill.Options
-	Stages []distill.Stage
+	// FitRate says that a LearningRate of 0 follows from the data, see Recipe.Teacher.
+	FitRate bool
+	Stages  []distill.Stage
 	// Augment says how copies of the training examples with words replaced by near
 	// ones are made, which are added: none by 0 Copies. AugmentMLM is the masked
 	// language model that finds the words, in the place of the teacher's embeddings.
@@ -148,26 +164,27 @@ func Default() Recipe {
 	short(&r.Distill.Options.Options, 750, 375, 1e-3)
 	short(&r.Recover.Options.Options, 300, 0, 5e-4)
 	r.Student.Layers = 2
+	r.FitRate, r.Distill.FitRate, r.Recover.FitRate = false, false, false
 	r.ImportanceExamples = 2000
 	return r
 }
 
 // ForModel returns the recipe for a pretrained checkpoint and a task's files.
 func ForModel(model, task, trainFile, devFile string) Recipe {
-	distilling := Distillation{Options: distill.Defaults(), Augment: distill.AugmentDefaults()}
+	distilling := Distillation{Options: distill.Defaults(), FitRate: true, Augment: distill.AugmentDefaults()}
 	distilling.Augment.Copies = 0
 	o := &distilling.Options
-	o.Epochs, o.BatchSize, o.LearningRate = 1, 32, 8e-5
+	o.Epochs, o.LearningRate = 0, 0
 	// A recipe leaves out what is zero, which means the same as these defaults.
 	o.Accumulate, o.LayerDecay, o.Precision, o.Stage = 0, 0, "", ""
 	fineTuning := o.Options
-	o.LearningRate, o.Dropout = 1e-4, new(0.0)
+	o.Dropout = new(0.0)
 	o.Losses = distill.Losses{Soft: 1, Temperature: 2, Hard: 0.2, Embeddings: 0.03, Hidden: 0.07, Relations: 0.1}
 	recovering := distilling
 	recovering.Embeddings, recovering.Hidden, recovering.Relations = 0, 0, 0
 	return Recipe{
 		Model: model, Task: task, Train: trainFile, Dev: devFile, Seed: 1,
-		Teacher: fineTuning, Distill: distilling, Recover: recovering,
+		Teacher: fineTuning, FitRate: true, Distill: distilling, Recover: recovering,
 		Prune:              []Pruning{{Heads: 0.25, FFN: 0.25}, {Heads: 1.0 / 3, FFN: 0.5}},
 		ImportanceExamples: 4096,
 		PriceHour:          0.10,
@@ -196,7 +213,7 @@ func parseRecipe(path string, text []byte, change func(*Recipe)) (Recipe, error)
 	}
 	var r Recipe
 	change(&r)
-	if err := r.read(doc, r.Model != ""); err != nil {
+	if err := r.read(doc, r.Model != "" || r.TeacherModel != ""); err != nil {
 		return Recipe{}, err
 	}
 	change(&r)
@@ -206,7 +223,7 @@ func parseRecipe(path string, text []byte, change func(*Recipe)) (Recipe, error)
 // read makes the recipe that a document says, of a model in any case if pretrained.
 func (r *Recipe) read(doc *keys.Document, pretrained bool) error {
 	*r = Default()
-	if pretrained || doc.Has("model") {
+	if pretrained || doc.Has("model") || doc.Has("teacher_model") {
 		*r = ForModel("", "", "", "")
 	}
 	if !doc.Has("prune") && (doc.Has("target_ms") || doc.Has("target_speedup")) {
@@ -234,7 +251,19 @@ func (r *Recipe) read(doc *keys.Document, pretrained bool) error {
 			o.BatchSize = 0
 		}
 	}
-	return doc.Set(r.Settings())
+	if err := doc.Set(r.Settings()); err != nil {
+		return err
+	}
+	if r.TeacherModel != "" && doc.Has("teacher") {
+		return doc.Locate(settings.Errorf("Teacher", "%s is the teacher as it is, expected no training of it", r.TeacherModel))
+	}
+	r.FitRate = r.FitRate && !doc.Has("teacher.lr")
+	for section, d := range map[string]*Distillation{"distill": &r.Distill, "recover": &r.Recover, "quantize_aware": r.QuantizeAware} {
+		if d != nil {
+			d.FitRate = d.FitRate && !doc.Has(section+".lr")
+		}
+	}
+	return nil
 }
 
 // YAML returns the recipe as a file that ReadRecipe takes.

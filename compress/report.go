@@ -17,7 +17,7 @@ import (
 )
 
 // Row is one line of the report: one step of the recipe, measured by running
-// its saved model over the whole development set, one example at a time.
+// its saved model on the development set, for its times one example at a time.
 type Row struct {
 	// Name says what the step did.
 	Name string `json:"name"`
@@ -25,7 +25,12 @@ type Row struct {
 	// interval (Wilson's for accuracy, a bootstrap's for all others).
 	Metric   float64    `json:"metric"`
 	Interval [2]float64 `json:"interval"`
-	// ExamplesPerSecond is the throughput over the whole development set.
+	// Test is the metric on the test set with its interval; both are nil without one.
+	Test         *float64    `json:"test,omitempty"`
+	TestInterval *[2]float64 `json:"test_interval,omitempty"`
+	// Calls is how many examples were timed, over all passes.
+	Calls int `json:"calls,omitempty"`
+	// ExamplesPerSecond is the throughput, the median of several passes.
 	ExamplesPerSecond float64 `json:"examples_per_s"`
 	// LatencyMS is the median time of one example in milliseconds.
 	LatencyMS float64 `json:"latency_ms"`
@@ -52,13 +57,6 @@ type Row struct {
 	Checksum string `json:"checksum"`
 }
 
-// Floor is the metric of a classifier that sees too little of the text to
-// solve the task: what a model must beat before its accuracy means anything.
-type Floor struct {
-	Name   string  `json:"name"`
-	Metric float64 `json:"metric"`
-}
-
 // Dropped is the model at which the search under the recipe's max_drop ended,
 // because it lost too much.
 type Dropped struct {
@@ -78,17 +76,30 @@ func (d *Dropped) String() string {
 
 // Report is the outcome of a run.
 type Report struct {
-	Task     string `json:"task"`
-	Metric   string `json:"metric_name"`
-	Examples int    `json:"examples"`
+	Task   string `json:"task"`
+	Metric string `json:"metric_name"`
+	// Examples is how many development examples the metrics are of, drawn from Of. So are
+	// TestExamples and TestOf, 0 without a test set.
+	Examples     int `json:"examples"`
+	Of           int `json:"of,omitempty"`
+	TestExamples int `json:"test_examples,omitempty"`
+	TestOf       int `json:"test_of,omitempty"`
+	// HeldOut is nil where the development set is a file, or generated.
+	HeldOut *HeldOut `json:"held_out,omitempty"`
+	// Chosen says what followed from the data and the model, and why.
+	Chosen []string `json:"chosen,omitempty"`
 	// Clock is what the times of the rows are of.
 	Clock   string  `json:"clock"`
 	Seconds float64 `json:"seconds"`
+	// MeasuringSeconds is how much of that measuring took.
+	MeasuringSeconds float64 `json:"measuring_seconds,omitempty"`
 	// Continued says that earlier calls had done a part of the run, whose time is
 	// not in Seconds.
 	Continued bool    `json:"continued"`
 	Rows      []Row   `json:"rows"`
 	Floors    []Floor `json:"floors"`
+	// Search are the teachers that were tried, none without a search.
+	Search []Trial `json:"search,omitempty"`
 	// Dropped is nil where no model lost too much.
 	Dropped *Dropped `json:"dropped,omitempty"`
 	// Target is nil where the recipe has none.
@@ -115,6 +126,14 @@ func (r *Report) rank() {
 	}
 }
 
+// columns are those of the table.
+func (r *Report) columns() []string {
+	if r.TestExamples > 0 {
+		return append(columns[:len(columns):len(columns)], "test "+r.Metric+" %", "95 % interval")
+	}
+	return columns
+}
+
 var columns = []string{"step", "metric %", "95 % interval", "examples/s", "median ms", "speed-up", "cumulative",
 	"parameters", "bytes", "CPU s/1000", "cost/million", "J/1000"}
 
@@ -123,10 +142,10 @@ func (r *Report) cells(row Row) []string {
 	if row.JoulesPer1000 != nil {
 		joules = significant(*row.JoulesPer1000)
 	}
-	return []string{
+	cells := []string{
 		row.Name,
 		fmt.Sprintf("%.1f", 100*row.Metric),
-		fmt.Sprintf("%.1f to %.1f", 100*row.Interval[0], 100*row.Interval[1]),
+		interval(row.Interval),
 		significant(row.ExamplesPerSecond),
 		significant(row.LatencyMS),
 		fmt.Sprintf("%.2f ×", row.Speedup),
@@ -137,13 +156,19 @@ func (r *Report) cells(row Row) []string {
 		"$" + significant(row.CostPerMillion),
 		joules,
 	}
+	if row.Test != nil {
+		cells = append(cells, fmt.Sprintf("%.1f", 100**row.Test), interval(*row.TestInterval))
+	}
+	return cells
 }
+
+func interval(i [2]float64) string { return fmt.Sprintf("%.1f to %.1f", 100*i[0], 100*i[1]) }
 
 // Table returns the rows as aligned text for a terminal.
 func (r *Report) Table() string {
 	var b bytes.Buffer
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, strings.Join(columns, "\t")+"\t")
+	fmt.Fprintln(w, strings.Join(r.columns(), "\t")+"\t")
 	for _, row := range r.Rows {
 		fmt.Fprintln(w, strings.Join(r.cells(row), "\t")+"\t")
 	}
@@ -157,8 +182,15 @@ func (r *Report) Table() string {
 
 // notes are the lines below the table.
 func (r *Report) notes() []string {
-	notes := []string{fmt.Sprintf("%s on %s development examples of %s; every row ran its saved model over all of them, one example at a time, on %s. Times are of the %s.",
-		r.Metric, thousands(int64(r.Examples)), r.Task, r.Machine, cmp.Or(r.Clock, string(clock)))}
+	notes := []string{fmt.Sprintf("%s on %s of %s; every row is of its saved model. Times are of the %s, one example at a time, on %s.",
+		r.Metric, sampled("development", r.Examples, r.Of), r.Task, cmp.Or(r.Clock, string(clock)), r.Machine)}
+	if least := r.leastCalls(); least > 0 {
+		notes[0] += fmt.Sprintf(" Each row has %s calls at least, spread over the lengths.", thousands(int64(least)))
+	}
+	if r.TestExamples > 0 {
+		notes = append(notes, fmt.Sprintf("The last column is of %s, by which nothing was chosen.", sampled("test", r.TestExamples, r.TestOf)))
+	}
+	notes = append(notes, r.Chosen...)
 	switch d := r.Dropped; {
 	case d == nil && r.Recipe.MaxDrop > 0:
 		notes = append(notes, fmt.Sprintf("No variant lost more than %g points.", r.Recipe.MaxDrop))
@@ -171,7 +203,7 @@ func (r *Report) notes() []string {
 		notes = append(notes, r.Target.note())
 	}
 	for _, f := range r.Floors {
-		notes = append(notes, fmt.Sprintf("floor: %s reaches %.1f %%.", f.Name, 100*f.Metric))
+		notes = append(notes, f.note())
 	}
 	if r.TokenizeMS > 0 {
 		notes = append(notes, fmt.Sprintf("Tokenization is not counted; it adds %s ms an example to every row.", significant(r.TokenizeMS)))
@@ -180,15 +212,38 @@ func (r *Report) notes() []string {
 	if r.Continued {
 		took = fmt.Sprintf("The call that ended the run took %.0f s; what was done before was kept.", r.Seconds)
 	}
+	if r.MeasuringSeconds > 0 {
+		took += fmt.Sprintf(" Measuring took %.0f s.", r.MeasuringSeconds)
+	}
 	return append(notes, fmt.Sprintf("%s Costs are at $%g a machine hour, which the recipe says.", took, r.Recipe.PriceHour))
+}
+
+// leastCalls is the least number of calls that a row was timed on, 0 in reports of
+// earlier versions.
+func (r *Report) leastCalls() int {
+	least := 0
+	for i, row := range r.Rows {
+		if i == 0 || row.Calls < least {
+			least = row.Calls
+		}
+	}
+	return least
+}
+
+// sampled says how many examples of a set something is of.
+func sampled(set string, n, of int) string {
+	if of > n {
+		return fmt.Sprintf("a sample of %s of the %s %s examples", thousands(int64(n)), thousands(int64(of)), set)
+	}
+	return fmt.Sprintf("%s %s examples", thousands(int64(n)), set)
 }
 
 // Markdown returns the report as a Markdown page.
 func (r *Report) Markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s, made cheap\n\n", r.Task)
-	b.WriteString("| " + strings.Join(columns, " | ") + " |\n")
-	b.WriteString("|---" + strings.Repeat("|---:", len(columns)-1) + "|\n")
+	b.WriteString("| " + strings.Join(r.columns(), " | ") + " |\n")
+	b.WriteString("|---" + strings.Repeat("|---:", len(r.columns())-1) + "|\n")
 	for _, row := range r.Rows {
 		b.WriteString("| " + strings.Join(r.cells(row), " | ") + " |\n")
 	}
@@ -242,7 +297,7 @@ func (r *Report) HTML() ([]byte, error) {
 	}
 	var b bytes.Buffer
 	err = page.Execute(&b, map[string]any{
-		"Task": r.Task, "Columns": columns, "Cells": cells, "Notes": r.notes(),
+		"Task": r.Task, "Columns": r.columns(), "Cells": cells, "Notes": r.notes(),
 		"Picture": template.HTML(picture), "Recipe": string(recipe),
 	})
 	return b.Bytes(), err

@@ -26,7 +26,7 @@ const RecipeFile = "recipe.yaml"
 // An OtherRunError tells that the output directory holds a run of another model
 // or task.
 type OtherRunError struct {
-	// Path is the output directory, Setting is "model" or "task", Saved its
+	// Path is the output directory, Setting is "model", "teacher" or "task", Saved its
 	// value there, Given its value now.
 	Path, Setting, Saved, Given string
 }
@@ -41,7 +41,7 @@ func (c *run) checkOutput() error {
 	switch {
 	case err == nil:
 		for _, x := range []struct{ setting, saved, given string }{
-			{"model", saved.Model, c.Model}, {"task", saved.Task, c.Task},
+			{"model", saved.Model, c.Model}, {"teacher", saved.TeacherModel, c.TeacherModel}, {"task", saved.Task, c.Task},
 		} {
 			if x.saved != x.given && filepath.Clean(x.saved) != filepath.Clean(x.given) {
 				return &OtherRunError{Path: c.Output, Setting: x.setting, Saved: x.saved, Given: x.given}
@@ -131,11 +131,15 @@ func (c *run) finished() *Report {
 func (c *run) digest() string {
 	h := sha256.New()
 	recipe, _ := c.Recipe.YAML()
-	json.NewEncoder(h).Encode([]any{
+	all := []any{
 		checkpoints.Version, ThisMachine(), c.Threads, c.Instances, string(recipe),
 		train.Checksum(c.teacher), train.DataChecksum(c.train), train.DataChecksum(c.dev),
 		train.DataChecksum(&data.Dataset{Task: c.train.Task, Examples: c.unlabeled}),
-	})
+	}
+	if c.test != nil {
+		all = append(all, train.DataChecksum(c.test))
+	}
+	json.NewEncoder(h).Encode(all)
 	return fmt.Sprintf("%x", h.Sum(nil)[:12])
 }
 

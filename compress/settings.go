@@ -19,7 +19,7 @@ import (
 func (r *Recipe) Settings() settings.Table {
 	all := slices.Concat(
 		r.ofTask(),
-		training(&r.Teacher).In("teacher", "Teacher"),
+		r.ofTeacher(),
 		r.Student.Settings().In("student", "Student"),
 		r.Distill.Settings().In("distill", "Distill"),
 		r.ofVariants(),
@@ -45,18 +45,26 @@ func (r *Recipe) ofTask() settings.Table {
 	generated := r.Task == reviews.Name
 	table := settings.Table{
 		{Name: "model", Field: "Model", Value: &r.Model, Doc: "pretrained `MODEL` that becomes the teacher",
-			Want: cmp.Or(readable(r.Model), settings.Unless(r.Model != "" || r.Architecture != nil, "a model or an architecture"))},
+			Want: cmp.Or(readable(r.Model), settings.Unless(r.Model != "" || r.TeacherModel != "" || r.Architecture != nil, "a model or an architecture"))},
+		{Name: "teacher-model", Flag: "teacher", Field: "TeacherModel", Value: &r.TeacherModel, Doc: "fine-tuned `MODEL` that is the teacher as it is",
+			Want: cmp.Or(readable(r.TeacherModel), settings.Unless(r.TeacherModel == "" || r.Model == "", "none beside a model that becomes the teacher"))},
+		{Name: "search", Field: "Search", Value: &r.Search, Doc: "train `N` teachers at other rates and for other epochs, and take the best",
+			Want: cmp.Or(settings.Unless(r.Search >= 0 && r.Search <= len(trials), "0 to %d", len(trials)),
+				settings.Unless(r.Search == 0 || r.TeacherModel == "", "none of a teacher that is taken as it is"))},
+		{Name: "new-head", Field: "NewHead", Value: &r.NewHead, Doc: "give {model} a fresh head, for other labels than its own",
+			Want: settings.Unless(!r.NewHead || r.Model != "", "a model that becomes the teacher")},
 	}
 	if a := r.Architecture; a != nil {
 		table = append(table, a.settings().In("architecture", "Architecture")...)
 	}
 	table = append(table, settings.Table{
-		{Name: "task", Field: "Task", Value: &r.Task, Shown: true, Doc: "`TASK` of one class: a GLUE or SuperGLUE name, or text",
+		{Name: "task", Field: "Task", Value: &r.Task, Shown: true, Doc: "`TASK`: a GLUE or SuperGLUE name, or text, multilabel, regression, choice, tokens",
 			Want: cmp.Or(settings.Unless(r.Task != "", "the name of a task"), settings.Unless(!generated || r.Reviews != nil, "the numbers of generated reviews beside it"))},
 		{Name: "train", Field: "Train", Value: &r.Train, Doc: "training `FILE`, may be .gz",
 			Want: cmp.Or(readable(r.Train), settings.Unless(generated || r.Train != "", "a training file"))},
-		{Name: "dev", Field: "Dev", Value: &r.Dev, Doc: "development `FILE`, may be .gz",
-			Want: cmp.Or(readable(r.Dev), settings.Unless(generated || r.Dev != "", "a development file"))},
+		{Name: "dev", Field: "Dev", Value: &r.Dev, Doc: "development `FILE`, may be .gz (default a share of {train})", Want: readable(r.Dev)},
+		{Name: "test", Field: "Test", Value: &r.Test, Doc: "`FILE` by which nothing is chosen, for a last column of the report",
+			Want: cmp.Or(readable(r.Test), settings.Unless(!generated || r.Test == "", "none beside a generated task"))},
 		{Name: "unlabeled", Field: "Unlabeled", Value: &r.Unlabeled, Doc: "plain text `FILE` of further examples for the distillations", Want: readable(r.Unlabeled)},
 	}...)
 	if v := r.Reviews; v != nil {
@@ -101,14 +109,50 @@ func (a *Architecture) settings() settings.Table {
 
 // training is the table of a run's settings, without those that the recipe has for all
 // its runs and those that compress decides.
-func training(o *train.Options) settings.Table { return o.Settings().Without(decided...) }
+func training(o *train.Options, fitRate bool) settings.Table {
+	return fitted(o, o.Settings().Without(decided...), fitRate)
+}
 
 var decided = []string{"max-length", "seed", "resume", "overwrite", "output"}
+
+// fitted is the table of a training whose zeros follow from the data and the model,
+// a rate of 0 if fitRate says so. Recipes leave them out.
+func fitted(o *train.Options, table settings.Table, fitRate bool) settings.Table {
+	for i := range table {
+		switch table[i].Field {
+		case "Epochs":
+			if o.Epochs == 0 {
+				table[i].Want = ""
+			}
+		case "LearningRate":
+			table[i].Shown = !fitRate || o.LearningRate != 0
+		}
+	}
+	return table
+}
+
+// settled are options with something usable for what is left to the data, to check what
+// goes with them.
+func settled(o distill.Options) distill.Options {
+	if o.Epochs == 0 {
+		o.Epochs = 1
+	}
+	return o
+}
+
+// ofTeacher are the settings of the teacher's training, none of one that is taken as
+// it is.
+func (r *Recipe) ofTeacher() settings.Table {
+	if r.TeacherModel != "" {
+		return nil
+	}
+	return training(&r.Teacher, r.FitRate).In("teacher", "Teacher")
+}
 
 // Settings is the table of the distillation. Where there are stages, which have
 // losses of their own, its losses are not read.
 func (d *Distillation) Settings() settings.Table {
-	table := d.Options.Settings().Without(decided...)
+	table := fitted(&d.Options.Options, d.Options.Settings(), d.FitRate).Without(decided...)
 	for i, s := range table {
 		if s.Name == "class-weights" || s.Name == "label-smoothing" {
 			idle := len(d.Stages) == 0 && !s.IsZero() && table.Idle(s) != nil
@@ -176,8 +220,8 @@ func (r *Recipe) ofReport() settings.Table {
 // Validate reports the first setting that cannot be carried out, as a
 // *settings.Error.
 func (r Recipe) Validate() error {
-	if r.Model != "" && r.Architecture != nil {
-		return settings.Errorf("Architecture", "it is that of a teacher without a model, but the model is %s", r.Model)
+	if model := cmp.Or(r.Model, r.TeacherModel); model != "" && r.Architecture != nil {
+		return settings.Errorf("Architecture", "it is that of a teacher without a model, but the model is %s", model)
 	}
 	if err := r.Settings().Check(); err != nil {
 		return err
@@ -198,7 +242,7 @@ func (r Recipe) Validate() error {
 		*Distillation
 	}{{"Distill", &r.Distill}, {"Recover", &r.Recover}, {"QuantizeAware", r.QuantizeAware}} {
 		if d := section.Distillation; d != nil && len(d.Stages) > 0 {
-			if err := distill.CheckStages(d.Stages, d.Options); err != nil {
+			if err := distill.CheckStages(d.Stages, settled(d.Options)); err != nil {
 				return settings.In(section.field, err)
 			}
 		}

@@ -3,6 +3,7 @@ package compress
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -35,34 +36,86 @@ func (c *run) training(o train.Options, stage, output string) train.Options {
 	return o
 }
 
-func (c *run) trainTeacher(ctx context.Context) error {
-	teacher, err := c.stage("teacher", func(output string) (*checkpoints.Model, error) {
-		m, _, err := train.Run(ctx, c.teacher, c.train, c.dev, c.training(c.Teacher, "teacher", output))
-		return m, err
-	})
+// teacherStage is the name of the teacher's folder.
+const teacherStage = "teacher"
+
+// makeTeacher trains the teacher, or takes the one that there is.
+func (c *run) makeTeacher(ctx context.Context) (err error) {
+	switch {
+	case c.TeacherModel != "":
+		c.teacher, err = c.keepTeacher(c.teacher)
+	case c.Search > 1:
+		c.teacher, err = c.search(ctx)
+	default:
+		c.teacher, _, err = c.trainTeacher(ctx, teacherStage, c.Teacher)
+	}
 	if err != nil {
 		return err
 	}
-	c.teacher = teacher
 	c.steps = append(c.steps,
-		step{"teacher, padded", c.path("teacher"), 1, infer.Options{Threads: c.Threads, DType: infer.F32, PadTo: c.longest()}},
-		step{"dynamic length", c.path("teacher"), 1, infer.Options{Threads: c.Threads, DType: infer.F32}})
+		step{"teacher, padded", c.path(teacherStage), 1, infer.Options{Threads: c.Threads, DType: infer.F32, PadTo: c.longest()}},
+		step{"dynamic length", c.path(teacherStage), 1, infer.Options{Threads: c.Threads, DType: infer.F32}})
 	return nil
 }
 
-// studentStep is the name of the student in the report.
-const studentStep = "distilled student"
+// trainTeacher trains a teacher in the folder of a stage.
+func (c *run) trainTeacher(ctx context.Context, stage string, o train.Options) (m *checkpoints.Model, result *train.Result, err error) {
+	m, err = c.stage(stage, func(output string) (*checkpoints.Model, error) {
+		m, r, err := train.Run(ctx, c.teacher, c.train, c.dev, c.training(o, stage, output))
+		c.took(r)
+		result = r
+		return m, err
+	})
+	return m, result, err
+}
+
+// took notes what a training took, in earlier calls, too.
+func (c *run) took(result *train.Result) {
+	if result != nil {
+		c.trained += result.Seconds
+		c.anew = result.Resumed < result.Steps
+	}
+}
+
+// keepTeacher leaves a teacher that comes from elsewhere in its folder, so that the run
+// stays whole.
+func (c *run) keepTeacher(teacher *checkpoints.Model) (*checkpoints.Model, error) {
+	path := c.path(teacherStage)
+	if exists(path) {
+		if m, err := checkpoints.Open(path); err == nil {
+			if train.Checksum(m) == train.Checksum(teacher) && slices.Equal(m.Config.Labels, teacher.Config.Labels) {
+				return m, nil
+			}
+			m.Close()
+		}
+		if err := errors.Join(os.RemoveAll(path+previousSuffix), os.Rename(path, path+previousSuffix)); err != nil {
+			return nil, err
+		}
+	}
+	c.anew = true
+	if err := teacher.SaveHF(path); err != nil {
+		return nil, err
+	}
+	return checkpoints.Open(path)
+}
+
+// studentStep is the name of the student in the report, studentStage that of its
+// folder.
+const (
+	studentStep  = "distilled student"
+	studentStage = "student"
+)
 
 func (c *run) makeStudents(ctx context.Context) error {
 	student, err := c.student(ctx)
 	if err != nil {
 		return err
 	}
-	if student, err = c.distill(ctx, student, c.Recipe.Distill, "student"); err != nil {
+	if student, err = c.distill(ctx, student, c.Recipe.Distill, studentStage); err != nil {
 		return err
 	}
-	c.steps = append(c.steps, step{studentStep, c.path("student"), 1, infer.Options{Threads: c.Threads, DType: infer.F32}})
-	file, err := c.quantize(ctx, student, "student")
+	c.steps = append(c.steps, step{studentStep, c.path(studentStage), 1, infer.Options{Threads: c.Threads, DType: infer.F32}})
+	file, err := c.quantize(ctx, student, studentStage)
 	if err != nil {
 		return err
 	}
@@ -90,11 +143,11 @@ func (c *run) served(name, file string) step {
 func (c *run) makeVariants(ctx context.Context, student *checkpoints.Model, studentFile string) error {
 	var limit float64
 	if c.MaxDrop > 0 {
-		metrics, err := evaluate.Model(ctx, c.teacher, c.dev, evaluate.Options{Threads: c.Threads, MaxLength: c.MaxLength, DType: infer.F32})
+		metric, err := c.outcome.Metric(evaluate.MainMetric(c.dev.Task))
 		if err != nil {
 			return err
 		}
-		limit = metrics[c.dev.Task.Metric] - c.MaxDrop/100
+		limit = metric - c.MaxDrop/100
 		if ok, err := c.within(ctx, studentStep, studentFile, limit); err != nil || !ok {
 			return err
 		}
@@ -154,7 +207,7 @@ func (c *run) within(ctx context.Context, name, file string, limit float64) (boo
 	if err != nil {
 		return false, err
 	}
-	metric := metrics[c.dev.Task.Metric]
+	metric := metrics[evaluate.MainMetric(c.dev.Task)]
 	if metric >= limit {
 		return true, nil
 	}
@@ -234,11 +287,13 @@ func (c *run) distill(ctx context.Context, student *checkpoints.Model, d Distill
 		o := d.Options
 		o.Options, o.Cache = c.training(o.Options, name, output), cmp.Or(o.Cache, c.path(cacheDir))
 		var m *checkpoints.Model
+		var result *train.Result
 		if len(d.Stages) > 0 {
-			m, _, err = distill.RunStages(ctx, c.teacher, student, set, c.dev, o, d.Stages)
+			m, result, err = distill.RunStages(ctx, c.teacher, student, set, c.dev, o, d.Stages)
 		} else {
-			m, _, err = distill.Run(ctx, c.teacher, student, set, c.dev, o)
+			m, result, err = distill.Run(ctx, c.teacher, student, set, c.dev, o)
 		}
+		c.took(result)
 		return m, err
 	})
 }

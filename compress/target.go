@@ -7,7 +7,6 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/evaluate"
-	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/pruning"
 	"github.com/skive-ml/skive/train"
@@ -84,15 +83,19 @@ func (c *run) reachable(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	random := func(cfg checkpoints.Config) *checkpoints.Model {
-		cfg.Labels, cfg.Head = c.train.Task.Labels, head.SingleLabel
-		return checkpoints.InitBERT(cfg, c.Seed)
-	}
 	size, layers, err := c.Student.Resolve(c.teacher.Config)
 	if err != nil {
 		return err
 	}
-	return pruning.Reachable(ctx, random(size.Config(c.teacher.Config, layers)), o, c.goal(random(c.teacher.Config.Clone())))
+	teacher, err := c.random(c.teacher.Config.Clone())
+	if err != nil {
+		return err
+	}
+	student, err := c.random(size.Config(c.teacher.Config, layers))
+	if err != nil {
+		return err
+	}
+	return pruning.Reachable(ctx, student, o, c.goal(teacher))
 }
 
 // cutToTarget cuts the student until it meets the recipe's target or loses more

@@ -20,14 +20,14 @@ type compressFlags struct {
 	app            *skive
 	given          compress.Recipe
 	recipe, output string
-	print          bool
+	print, force   bool
 }
 
 // recipeSettings are the settings of a recipe that have a flag, and taskSettings those
 // among them that speak of the data.
 var (
-	taskSettings   = []string{"task", "train", "dev", "text-column", "pair-column", "label-column"}
-	recipeSettings = append([]string{"model", "max-length", "seed", "max-drop", "target-ms", "target-speedup", "instances", "price-hour"}, taskSettings...)
+	taskSettings   = []string{"task", "train", "dev", "test", "text-column", "pair-column", "label-column"}
+	recipeSettings = append([]string{"model", "teacher-model", "new-head", "search", "max-length", "seed", "max-drop", "target-ms", "target-speedup", "instances", "price-hour"}, taskSettings...)
 )
 
 func (app *skive) newCompress() *cobra.Command {
@@ -37,9 +37,16 @@ func (app *skive) newCompress() *cobra.Command {
 		Short: "Run the whole recipe: teacher, student, pruning, int8, and the report",
 		Long: `Compress trains a teacher, distills a student, prunes it, distills again, quantizes to int8 and measures every step.
 
-With neither --model nor --recipe it runs the embedded default: a generated task and a teacher trained from scratch. It
-needs no files and takes some minutes. Stopped and called again with the same -o, it goes on where it was; with other
-settings it does again what depends on them, keeps what that replaces in NAME.previous, and takes it up with its settings.
+The teacher is --model, fine-tuned on --train, or --teacher, a model that was fine-tuned on the task already, as it is. Epochs,
+batches, rates and patience follow from the data and the model where the recipe does not say; what was chosen is
+printed, and stands in the report. Without --dev a share of --train is held out. --test measures the models on a file
+by which nothing was chosen. A teacher that is no better than the most frequent answer or a linear classifier, by an
+interval, ends the run before anything is compressed; --force goes on. --search N tries rates and epochs of the teacher.
+
+With neither --model, --teacher nor --recipe it runs the embedded default: a generated task and a teacher trained from
+scratch. It needs no files and takes some minutes. Stopped and called again with the same -o, it goes on where it was; with
+other settings it does again what depends on them, keeps what that replaces in NAME.previous, and takes it up with its
+settings.
 
 The student is pruned by the recipe's shares; or, with --target-ms or --target-speedup, to a latency measured on this
 machine, with as many cuts and recoveries as that takes. --max-drop bounds what the metric may lose on the way: exit 1
@@ -50,7 +57,8 @@ says that no model is good enough, or none at the target. A target that no stude
 	f := c.Flags()
 	f.StringVar(&o.recipe, "recipe", "", "recipe `FILE` in YAML; flags override it")
 	f.StringVarP(&o.output, "output", "o", "skive-out", "`DIR` for the models and the report")
-	f.BoolVar(&o.print, "print-recipe", false, "print the effective recipe and stop")
+	f.BoolVar(&o.print, "print-recipe", false, "print the effective recipe and stop; what follows from the data is left out")
+	f.BoolVar(&o.force, "force", false, "compress a teacher that has not learned its task, too")
 	flags.Add(f, o.given.Settings().Only(recipeSettings...))
 	flags.RefuseZero(f, "max-drop") // which in a recipe takes the variants whatever they lose
 	return c
@@ -78,8 +86,12 @@ func (o *compressFlags) run(c *cobra.Command) error {
 	}
 	defer release()
 	report, err := compress.Run(c.Context(), recipe, compress.Options{
-		Output: o.output, Threads: o.app.common.threads, Progress: o.app.progressTo(),
+		Output: o.output, Threads: o.app.common.threads, Progress: o.app.progressTo(), Force: o.force,
 	})
+	var unlearned *compress.UnlearnedError
+	if errors.As(err, &unlearned) {
+		return fmt.Errorf("%w; --search 8 tries rates and epochs, --force compresses it all the same", err)
+	}
 	if err != nil && !errors.Is(err, compress.ErrMaxDrop) {
 		return o.named(c, err)
 	}
@@ -108,15 +120,15 @@ func (o *compressFlags) effective(c *cobra.Command) (compress.Recipe, error) {
 		return recipe, err
 	}
 	recipe := compress.Default()
-	if o.given.Model != "" {
-		if err := require(c, "task", "train", "dev"); err != nil {
+	if o.given.Model != "" || o.given.TeacherModel != "" {
+		if err := require(c, "task", "train"); err != nil {
 			return recipe, err
 		}
-		recipe = compress.ForModel(o.given.Model, "", "", "")
+		recipe = compress.ForModel("", "", "", "")
 	} else {
 		for _, name := range taskSettings {
 			if given(name) {
-				return recipe, flags.Usagef("--%s goes with --model or --recipe", name)
+				return recipe, flags.Usagef("--%s goes with --model, --teacher or --recipe", name)
 			}
 		}
 	}
@@ -134,8 +146,12 @@ func (o *compressFlags) override(c *cobra.Command, r *compress.Recipe) {
 	if given("target-ms") || given("target-speedup") {
 		r.TargetMS, r.TargetSpeedup, r.Prune = 0, 0, nil
 	}
+	// A model replaces the teacher that is taken as it is, and the other way round.
+	if given("model") != given("teacher") {
+		r.Model, r.TeacherModel = "", ""
+	}
 	for _, s := range o.given.Settings().Only(recipeSettings...) {
-		if given(s.Name) {
+		if given(flags.Name(s)) {
 			r.Settings().Only(s.Name)[0].Assign(s)
 		}
 	}

@@ -321,7 +321,7 @@ func buildCompress(r *round) error {
 		r.excused.varies, r.excused.failure = true, true // no student may be as fast
 	}
 	file, err := r.input("recipe.yaml", recipe)
-	r.add(slices.Concat([]string{"--model", model}, sets, []string{"--recipe", file}, r.writesModel("out", parts...))...)
+	r.add(slices.Concat([]string{"--model", model, "--force"}, sets, []string{"--recipe", file}, r.writesModel("out", parts...))...)
 	return err
 }
 

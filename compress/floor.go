@@ -1,0 +1,131 @@
+package compress
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/data/linear"
+	"github.com/skive-ml/skive/evaluate"
+	"github.com/skive-ml/skive/infer"
+)
+
+// Floor is what a classifier reaches that sees too little of the text to solve the
+// task: what a model must beat before its own metric means anything.
+type Floor struct {
+	Name   string  `json:"name"`
+	Metric float64 `json:"metric"`
+	// Lead is how much the teacher's metric is above it, with the 95 % interval of the
+	// paired bootstrap.
+	Lead         float64    `json:"lead"`
+	LeadInterval [2]float64 `json:"lead_interval"`
+}
+
+// note is the floor's line below the report's table.
+func (f Floor) note() string {
+	return fmt.Sprintf("floor: %s reaches %.1f %%; the teacher is %.1f points above it (%.1f to %.1f).",
+		f.Name, 100*f.Metric, 100*f.Lead, 100*f.LeadInterval[0], 100*f.LeadInterval[1])
+}
+
+// An UnlearnedError tells that a teacher is no better than a floor, as far as the
+// development set can tell: there is nothing to compress.
+type UnlearnedError struct {
+	// Metric is the task's, Teacher what the teacher reaches on so many examples, and
+	// Floor what it does not beat.
+	Metric   string
+	Teacher  float64
+	Floor    Floor
+	Examples int
+	// AsItIs says that the teacher was not trained by this run.
+	AsItIs bool
+}
+
+func (e *UnlearnedError) Error() string {
+	change := "train it longer or at another rate (teacher.epochs, teacher.lr), on more examples, or begin with another model"
+	if e.AsItIs {
+		change = "fine-tune it on the task first"
+	}
+	return fmt.Sprintf("the teacher has not learned the task: its %s of %.1f %% on %d development examples is %.1f points above that of %s (%.1f to %.1f), expected more than 0: %s",
+		e.Metric, 100*e.Teacher, e.Examples, 100*e.Floor.Lead, e.Floor.Name, 100*e.Floor.LeadInterval[0], 100*e.Floor.LeadInterval[1], change)
+}
+
+// checkTeacher holds the teacher against the floors. Where an earlier call went on with
+// this teacher, so does this one.
+func (c *run) checkTeacher(ctx context.Context) error {
+	defer c.spent(time.Now())
+	anew := c.anew || !exists(c.path(studentStage))
+	var err error
+	if c.outcome, err = evaluate.Outcome(ctx, c.teacher, c.dev, evaluate.Options{Threads: c.Threads, MaxLength: c.MaxLength, DType: infer.F32}); err != nil {
+		return err
+	}
+	outcomes, err := c.findFloors()
+	if err != nil || !anew || c.Force {
+		return err
+	}
+	// One of the task's metrics may tell what the main one does not: the F1 of a class
+	// that most examples have is high for who always says so.
+	worst := -1
+	for _, metric := range c.dev.Task.Metrics() {
+		beaten := true
+		for i, o := range outcomes {
+			_, interval, err := c.outcome.Difference(o, metric)
+			if err != nil {
+				return err
+			}
+			if interval[0] <= 0 {
+				beaten = false
+				if worst < 0 {
+					worst = i
+				}
+			}
+		}
+		if beaten {
+			return nil
+		}
+	}
+	metric := evaluate.MainMetric(c.dev.Task)
+	value, err := c.outcome.Metric(metric)
+	if err != nil {
+		return err
+	}
+	for i, f := range c.floors {
+		if f.LeadInterval[0] < c.floors[worst].LeadInterval[0] {
+			worst = i
+		}
+	}
+	return &UnlearnedError{Metric: metric, Teacher: value, Floor: c.floors[worst], Examples: len(c.dev.Examples), AsItIs: c.TeacherModel != ""}
+}
+
+// findFloors measures the floors and how far the teacher is above them.
+func (c *run) findFloors() ([]*data.Outcome, error) {
+	c.floors = []Floor{}
+	floors := []struct {
+		name    string
+		outcome func() (*data.Outcome, error)
+	}{
+		{"the most frequent answer", func() (*data.Outcome, error) { return linear.MostFrequent(c.train, c.dev) }},
+		{"a linear classifier on words", func() (*data.Outcome, error) { return linear.Outcome(c.train, c.dev, linear.Words) }},
+		{"a linear classifier on word pairs", func() (*data.Outcome, error) { return linear.Outcome(c.train, c.dev, linear.Pairs) }},
+	}
+	metric := evaluate.MainMetric(c.dev.Task)
+	var outcomes []*data.Outcome
+	for _, f := range floors {
+		o, err := f.outcome()
+		if err != nil {
+			return nil, err
+		}
+		value, err := o.Metric(metric)
+		lead, interval, derr := c.outcome.Difference(o, metric)
+		if err = cmp.Or(err, derr); err != nil {
+			return nil, err
+		}
+		outcomes = append(outcomes, o)
+		c.floors = append(c.floors, Floor{Name: f.name, Metric: value, Lead: lead, LeadInterval: interval})
+	}
+	return outcomes, nil
+}
+
+// spent counts the time since began as that of measuring.
+func (c *run) spent(began time.Time) { c.measured += time.Since(began) }

@@ -1,0 +1,251 @@
+package compress
+
+import (
+	"fmt"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/data/reviews"
+	"github.com/skive-ml/skive/distill"
+	"github.com/skive-ml/skive/evaluate"
+	"github.com/skive-ml/skive/head"
+	"github.com/skive-ml/skive/settings"
+	"github.com/skive-ml/skive/tokenize"
+	"github.com/skive-ml/skive/train"
+)
+
+// HeldOut tells which part of the training file is the development set.
+type HeldOut struct {
+	// Examples of Of are held out, drawn by Seed.
+	Examples int    `json:"examples"`
+	Of       int    `json:"of"`
+	Seed     uint64 `json:"seed"`
+}
+
+// heldOutShare of the training examples are held out, heldOutMost at most.
+const (
+	heldOutShare = 0.2
+	heldOutMost  = 2000
+)
+
+// load reads the data sets and the model that becomes the teacher.
+func (c *run) load() (err error) {
+	if err := c.openModel(); err != nil {
+		return err
+	}
+	if c.Task == reviews.Name {
+		c.train, c.dev = reviews.Generate(reviews.Options{Train: c.Reviews.Train, Dev: c.Reviews.Dev, Seed: c.Seed})
+	} else if err := c.readFiles(); err != nil {
+		return err
+	}
+	if c.Unlabeled != "" {
+		more, err := data.ReadText(c.Unlabeled)
+		if err != nil {
+			return &settings.Error{Field: "Unlabeled", Err: err}
+		}
+		if err := distill.CheckUnlabeled(c.train, more); err != nil {
+			return settings.Errorf("Unlabeled", "%s: %w", c.Unlabeled, err)
+		}
+		c.unlabeled = more.Examples
+	}
+	if c.teacher != nil && c.teacher.Config.NumLabels() > 0 {
+		if err := c.relabel(); err != nil {
+			return err
+		}
+	}
+	// Every stage reads them, under a tokenizer that all models share.
+	for _, set := range c.sets() {
+		set.set.Remember()
+	}
+	if c.teacher == nil {
+		if c.teacher, err = c.freshTeacher(); err != nil {
+			return err
+		}
+	}
+	if most := c.teacher.Config.MaxTokens(); c.MaxLength > most {
+		return settings.Errorf("MaxLength", "%d, expected at most the model's %d positions", c.MaxLength, most)
+	}
+	if _, err := tokenize.Load(c.teacher.Tokenizer); err != nil {
+		return settings.Errorf("Model", "the tokenizer: %w", err)
+	}
+	if _, err := evaluate.Encode(c.teacher, &data.Dataset{Task: c.train.Task, Examples: c.train.Examples[:1]}, c.MaxLength); err != nil {
+		return &settings.Error{Field: "MaxLength", Err: err}
+	}
+	return nil
+}
+
+// openModel opens the model that becomes the teacher, or is the teacher.
+func (c *run) openModel() (err error) {
+	path, field := c.Model, "Model"
+	if c.TeacherModel != "" {
+		path, field = c.TeacherModel, "TeacherModel"
+	}
+	if path == "" {
+		return nil
+	}
+	if c.teacher, err = checkpoints.Open(path); err != nil {
+		return &settings.Error{Field: field, Err: err}
+	}
+	switch {
+	case c.teacher.Quantized():
+		return settings.Errorf(field, "%s is int8, expected the f32, f16 or bf16 model that it was quantized from", path)
+	case c.TeacherModel != "" && !c.teacher.HasHead():
+		return settings.Errorf(field, "%s has no head, expected a model that was fine-tuned on the task", path)
+	}
+	return nil
+}
+
+// readFiles reads the data sets of the recipe, and gives the model the head that it is
+// to have.
+func (c *run) readFiles() error {
+	task, err := data.TaskByName(c.Task)
+	if err != nil {
+		return &settings.Error{Field: "Task", Err: err}
+	}
+	if task.Kind.Subject() == head.Masks {
+		return settings.Errorf("Task", "%s is %s, expected a task with labels", task.Name, task.Kind)
+	}
+	columns := data.ReadOptions{TextColumn: c.TextColumn, PairColumn: c.PairColumn, LabelColumn: c.LabelColumn, RequireLabels: true}
+	var model checkpoints.Config
+	if c.teacher != nil && !c.NewHead {
+		model = c.teacher.Config
+	}
+	read := evaluate.ReadTraining
+	if c.TeacherModel != "" { // which knows the task
+		if err := evaluate.CheckHead(model, task); err != nil {
+			return &settings.Error{Field: "TeacherModel", Err: err}
+		}
+		read = evaluate.Read
+	}
+	if c.train, err = read(c.Train, task, model, columns); err != nil {
+		return &settings.Error{Field: "Train", Err: err}
+	}
+	if c.Test != "" {
+		if c.test, err = evaluate.ReadDevelopment(c.Test, task, c.train, columns); err != nil {
+			return &settings.Error{Field: "Test", Err: err}
+		}
+	}
+	if c.Dev != "" {
+		if c.dev, err = evaluate.ReadDevelopment(c.Dev, task, c.train, columns); err != nil {
+			return &settings.Error{Field: "Dev", Err: err}
+		}
+	} else if err := c.holdOut(); err != nil {
+		return err
+	}
+	if c.NewHead {
+		return c.teacher.SetHead(task.Kind, c.train.Task.Labels, c.Seed)
+	}
+	return nil
+}
+
+// holdOut makes a share of the training set the development set.
+func (c *run) holdOut() error {
+	all := len(c.train.Examples)
+	c.train, c.dev = c.train.HoldOut(max(1, min(int(heldOutShare*float64(all)), heldOutMost)), c.Seed)
+	n := len(c.dev.Examples)
+	if n == 0 || len(c.train.Examples) == 0 {
+		return settings.Errorf("Dev", "none is given, and %d examples of %s are too few to hold out a share", all, c.Train)
+	}
+	c.heldOut = &HeldOut{Examples: n, Of: all, Seed: c.Seed}
+	c.say("%d of the %d examples of %s are held out for development, by the seed %d", n, all, c.Train, c.Seed)
+	return nil
+}
+
+// A namedSet is a data set with the field of the recipe that it comes from.
+type namedSet struct {
+	name, field string
+	set         *data.Dataset
+}
+
+// sets are the data sets that there are.
+func (c *run) sets() []namedSet {
+	all := []namedSet{{"training", "Train", c.train}, {"development", "Dev", c.dev}}
+	if c.test != nil {
+		all = append(all, namedSet{"test", "Test", c.test})
+	}
+	return all
+}
+
+// relabel gives the data sets the labels of the model: everything that follows counts
+// classes in its order.
+func (c *run) relabel() error {
+	if note := evaluate.Assumed(c.teacher.Config, c.train); note != "" && c.Progress != nil {
+		fmt.Fprintln(c.Progress, note)
+	}
+	named := c.teacher.Config
+	if c.TeacherModel == "" {
+		named.Pairs = false // it is trained on these texts first
+	}
+	for _, s := range c.sets() {
+		set, err := evaluate.Relabel(s.name, s.set, named, true)
+		if err != nil {
+			return &settings.Error{Field: s.field, Err: err}
+		}
+		switch s.field {
+		case "Train":
+			c.train = set
+		case "Dev":
+			c.dev = set
+		default:
+			c.test = set
+		}
+	}
+	return nil
+}
+
+// distillationLength is how many times as long as a fine-tuning a distillation is that
+// fits the data: the student learns from what the teacher makes of each example.
+const distillationLength = 2
+
+// fit finds what the recipe's trainings leave to the data and the model.
+func (c *run) fit() error {
+	set, err := evaluate.Encode(c.teacher, c.train, c.MaxLength)
+	if err != nil {
+		return &settings.Error{Field: "Train", Err: err}
+	}
+	dev, err := evaluate.Encode(c.teacher, c.dev, c.MaxLength)
+	if err != nil {
+		return &settings.Error{Field: "Dev", Err: err}
+	}
+	size, layers, err := c.Student.Resolve(c.teacher.Config)
+	if err != nil {
+		return err
+	}
+	student := size.Config(c.teacher.Config, layers)
+	fit := func(o *train.Options, fitRate *bool, stage string, of checkpoints.Config, longer float64) {
+		meant := o.LearningRate == 0 && !*fitRate
+		if o.Stage = stage; meant {
+			o.LearningRate = 1 // as if it were given
+		}
+		fits, why := o.Fitted(of, set, dev, longer)
+		if fits.Stage = ""; meant {
+			fits.LearningRate = 0
+		}
+		if *o, *fitRate = fits, false; why != "" {
+			c.say("%s", why)
+		}
+	}
+	if c.TeacherModel == "" {
+		fit(&c.Teacher, &c.FitRate, "teacher", c.teacher.Config, 1)
+	}
+	distillation := func(d *Distillation, stage string, longer float64) {
+		fit(&d.Options.Options, &d.FitRate, stage, student, longer)
+	}
+	distillation(&c.Recipe.Distill, "student", distillationLength)
+	distillation(&c.Recover, "recovery", 1)
+	if c.QuantizeAware != nil {
+		aware := *c.QuantizeAware
+		distillation(&aware, "quantize_aware", 1)
+		c.QuantizeAware = &aware
+	}
+	return nil
+}
+
+// say notes what follows from data and model, for the report, and shows it.
+func (c *run) say(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	c.notes = append(c.notes, line)
+	if c.Progress != nil {
+		fmt.Fprintln(c.Progress, line)
+	}
+}
