@@ -1,6 +1,7 @@
 package compress
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/skive-ml/skive/checkpoints"
@@ -111,13 +112,22 @@ func (c *run) readFiles() error {
 		model = c.teacher.Config
 	}
 	read := evaluate.ReadTraining
-	if c.TeacherModel != "" { // which knows the task
+	switch {
+	case c.TeacherModel != "": // which knows the task
 		if err := evaluate.CheckHead(model, task); err != nil {
 			return &settings.Error{Field: "TeacherModel", Err: err}
 		}
 		read = evaluate.Read
+	case c.teacher != nil && !c.NewHead && c.teacher.HasHead() && model.Head.Outputs() != head.Tokens:
+		if err := evaluate.CheckHead(model, task); err != nil {
+			return settings.Errorf("Model", "%w; new_head gives it another", err)
+		}
 	}
 	if c.train, err = read(c.Train, task, model, columns); err != nil {
+		// Without the model's labels it may be read.
+		if _, other := data.Read(c.Train, task, columns); c.Model != "" && other == nil {
+			err = fmt.Errorf("%w; new_head gives the model other labels", err)
+		}
 		return &settings.Error{Field: "Train", Err: err}
 	}
 	if c.Test != "" {
@@ -178,6 +188,10 @@ func (c *run) relabel() error {
 	}
 	for _, s := range c.sets() {
 		set, err := evaluate.Relabel(s.name, s.set, named, true)
+		var labels *data.LabelsError
+		if errors.As(err, &labels) && c.Model != "" {
+			err = fmt.Errorf("%w; new_head gives the model other labels", err)
+		}
 		if err != nil {
 			return &settings.Error{Field: s.field, Err: err}
 		}

@@ -81,9 +81,7 @@ func (c *run) search(ctx context.Context) (*checkpoints.Model, error) {
 	for i, t := range c.trials {
 		c.say("search %d: %s", i+1, t)
 	}
-	anew := c.anew
 	defer best.Close()
-	m, err := c.keepTeacher(best)
-	c.anew = c.anew || anew
-	return m, err
+	c.anew = false // unless another one is the best now
+	return c.keepTeacher(best)
 }
