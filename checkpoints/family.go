@@ -62,14 +62,9 @@ const (
 
 var families = []family{
 	{modelType: "bert", class: "Bert", tokenizer: bertTokenizer, prefix: "bert.", layers: bertLayers, headActivation: "tanh", pooler: true},
-	{
-		modelType: "roberta", class: "Roberta", tokenizer: "RobertaTokenizer", prefix: "roberta.", layers: bertLayers, headActivation: "tanh", pooler: true, denseHead: true, lmActivation: "gelu", padTokenID: 1, positionsByID: true,
-		renamed: [][2]string{
-			{lmPrefix + "transform.dense.", "lm_head.dense."},
-			{lmPrefix + "transform.LayerNorm.", "lm_head.layer_norm."},
-			{lmPrefix, "lm_head."},
-		},
-	},
+	robertaFamily("roberta", "Roberta", "RobertaTokenizer"),
+	robertaFamily("xlm-roberta", "XLMRoberta", "XLMRobertaTokenizer"),
+	robertaFamily("camembert", "Camembert", "CamembertTokenizer"),
 	{
 		// MPNet (Song et al., arXiv 2004.09297). In transformers its padding has
 		// position 1 whatever pad_token_id says.
@@ -119,6 +114,21 @@ var families = []family{
 			{lmPrefix, "generator_lm_head."},
 		},
 	},
+}
+
+// robertaFamily is RoBERTa (Liu et al., arXiv 1907.11692), or one of those that differ
+// from it in tokenizer and training alone: XLM-RoBERTa (Conneau et al., arXiv
+// 1911.02116) and CamemBERT (Martin et al., arXiv 1911.03894).
+func robertaFamily(modelType, class, tokenizer string) family {
+	return family{
+		modelType: modelType, class: class, tokenizer: tokenizer,
+		prefix: "roberta.", layers: bertLayers, headActivation: "tanh", pooler: true, denseHead: true, lmActivation: "gelu", padTokenID: 1, positionsByID: true,
+		renamed: [][2]string{
+			{lmPrefix + "transform.dense.", "lm_head.dense."},
+			{lmPrefix + "transform.LayerNorm.", "lm_head.layer_norm."},
+			{lmPrefix, "lm_head."},
+		},
+	}
 }
 
 // key returns the family's name of a setting in config.json.

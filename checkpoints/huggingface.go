@@ -32,6 +32,7 @@ const (
 var tokenizerNames = []string{
 	"tokenizer.json", tokenizerConfigName, "special_tokens_map.json", "added_tokens.json",
 	"vocab.txt", "vocab.json", "merges.txt",
+	"sentencepiece.bpe.model", "spiece.model", "spm.model",
 }
 
 // provenanceFile is skive.json.

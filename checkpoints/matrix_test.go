@@ -40,7 +40,7 @@ func matrixModels(t *testing.T) []matrixModel {
 		all = append(all, matrixModel{name, m, stock, formats})
 		return m
 	}
-	for _, family := range []string{"bert", "roberta", "mpnet", "distilbert", "electra"} {
+	for _, family := range []string{"bert", "roberta", "xlm-roberta", "mpnet", "distilbert", "electra"} {
 		c := checkpoints.Config{
 			ModelType: family, VocabSize: 20, MaxPositions: 12, TypeVocabSize: 2,
 			HiddenSize: 8, HeadDim: 4, Layers: []checkpoints.LayerSize{{Heads: 2, Intermediate: 12}, {Heads: 2, Intermediate: 12}},
@@ -48,7 +48,7 @@ func matrixModels(t *testing.T) []matrixModel {
 			HiddenDropout: 0.1, AttentionDropout: 0.1, ClassifierDropout: 0.1, Labels: []string{"no", "maybe", "yes"},
 		}
 		switch family {
-		case "roberta":
+		case "roberta", "xlm-roberta":
 			c.TypeVocabSize, c.PadTokenID, c.MaxPositions = 1, 1, 14
 		case "mpnet":
 			c.TypeVocabSize, c.PadTokenID, c.MaxPositions = 0, 1, 14

@@ -41,6 +41,11 @@ func vocabulary(model *checkpoints.Model, corpus iter.Seq[string]) (*checkpoints
 	}
 	if pad := model.Config.PadTokenID; pad < len(used) {
 		used[pad] = true
+		if model.Config.PositionsByID() { // the number of padding must stay
+			for id := range pad {
+				used[id] = true
+			}
+		}
 	}
 	if err := mark(used, tokenizer, corpus); err != nil {
 		return nil, err

@@ -40,8 +40,12 @@ type addedTokens struct {
 	next  int32 // id of a token that the vocabulary lacks
 }
 
-func newAddedTokens(model *tokenIDs) *addedTokens {
-	return &addedTokens{model: model, ids: map[string]int32{}, byID: map[int32]addedToken{}, next: int32(len(model.list))}
+func newAddedTokens(m model, ids *tokenIDs) *addedTokens {
+	next := len(ids.list)
+	if u, ok := m.(*unigram); ok { // equal tokens count
+		next = len(u.vocab)
+	}
+	return &addedTokens{model: ids, ids: map[string]int32{}, byID: map[int32]addedToken{}, next: int32(next)}
 }
 
 // find returns the id of a token, added or the model's.
@@ -99,7 +103,7 @@ func (t *Tokenizer) setAdded(a *addedTokens, vocab []string, splitSpecial bool) 
 	var lists [2][]addedToken
 	var patterns [2][]string
 	seen := [2]map[string]string{{}, {}}
-	normalizer, _ := t.model.(*wordPiece)
+	normalizer, _ := t.model.(normalizing)
 	for _, s := range t.added {
 		pass, pattern := 0, s.text
 		if s.normalized {

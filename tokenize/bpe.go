@@ -1,9 +1,7 @@
 package tokenize
 
 import (
-	"bytes"
 	"fmt"
-	"hash/maphash"
 	"math/bits"
 	"unicode"
 	"unicode/utf8"
@@ -113,7 +111,6 @@ func newBytePair(vocab []string, ids *tokenIDs, merges [][2]string, unk int32, p
 func (m *bytePair) tokens() []string { return m.vocab }
 
 func (m *bytePair) tokenize(p *pieces, w *wordBuffer, text string, at int32) {
-	b := &w.pair
 	prefix := m.prefixSpace && text[0] != ' '
 	w.bytes = w.bytes[:0]
 	if prefix {
@@ -131,7 +128,7 @@ func (m *bytePair) tokenize(p *pieces, w *wordBuffer, text string, at int32) {
 		n := wordLength(rest)
 		word := rest[:n]
 		rest = rest[n:]
-		ids := m.word(b, word)
+		ids := m.word(w, word)
 		p.ids = append(p.ids, ids...)
 		if !p.want {
 			continue
@@ -241,56 +238,27 @@ func kindOf(text []byte) (charKind, int) {
 	return classifyKind(r), n
 }
 
-// pairBuffer is what merging needs: the tokens of the word under way, and the
-// tokens of words seen before.
+// pairBuffer is what merging needs: the tokens of the word under way.
 type pairBuffer struct {
 	ids   []int32
 	ranks []int32
 	nodes []pairNode
 	queue []pairCandidate
-
-	cache []cachedWord
-	owner *bytePair // whose words the cache holds
-	seed  maphash.Seed
 }
 
-// cachedWord is a word and its tokens. Longer ones are not kept, so that the
-// cache has a fixed size.
-type cachedWord struct {
-	word [30]byte
-	size uint8 // of word; 0 is an empty place
-	n    uint8 // of ids
-	ids  [8]int32
-}
+// shortWord is the number of bytes up to which looking through all pairs is faster
+// than keeping them in a queue.
+const shortWord = 40
 
-const (
-	cacheLog2 = 12
-	// shortWord is the number of bytes up to which looking through all pairs is
-	// faster than keeping them in a queue.
-	shortWord = 40
-)
-
-// word returns the tokens of a word, in b until the next call.
-func (m *bytePair) word(b *pairBuffer, word []byte) []int32 {
-	if len(word) > len(cachedWord{}.word) {
-		return m.merge(b, word)
-	}
-	if b.owner != m {
-		if b.cache == nil {
-			b.cache, b.seed = make([]cachedWord, 1<<cacheLog2), maphash.MakeSeed()
-		}
-		clear(b.cache)
-		b.owner = m
-	}
-	c := &b.cache[maphash.Bytes(b.seed, word)&(1<<cacheLog2-1)]
-	if int(c.size) == len(word) && bytes.Equal(c.word[:c.size], word) {
+// word returns the tokens of a word, in w until the next call.
+func (m *bytePair) word(w *wordBuffer, word []byte) []int32 {
+	c := w.cache.slot(m, word)
+	if c != nil && c.holds(word) {
 		return c.ids[:c.n]
 	}
-	ids := m.merge(b, word)
-	if len(ids) <= len(c.ids) {
-		c.size, c.n = uint8(len(word)), uint8(len(ids))
-		copy(c.word[:], word)
-		copy(c.ids[:], ids)
+	ids := m.merge(&w.pair, word)
+	if c != nil {
+		c.put(word, ids)
 	}
 	return ids
 }

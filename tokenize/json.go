@@ -13,7 +13,8 @@ import (
 // WithJSON returns a tokenizer's files with a tokenizer.json that alone, read by
 // Hugging Face's tokenizers library, gives the ids of Load's tokenizer. One that
 // does not, because other files say otherwise, is written anew, and so is a
-// missing one.
+// missing one. Where the tokenizer's class would make something else of the new
+// file, tokenizer_config.json names the class that takes it as it is.
 func WithJSON(files map[string][]byte) (map[string][]byte, error) {
 	t, err := Load(files)
 	if err != nil {
@@ -33,19 +34,57 @@ func WithJSON(files map[string][]byte) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !t.same(alone) {
+		return nil, t.noSuchFile("alone")
+	}
 	all, err := loadAs(t.class, files)
 	if err != nil {
 		return nil, err
 	}
-	for name, again := range map[string]*Tokenizer{"alone": alone, "with the other files": all} {
-		if !t.same(again) {
-			if t.matchers[0].splitSpecial {
-				return nil, fmt.Errorf("%s: split_special_tokens: true cannot be written as %s where special tokens lie beyond the vocabulary, expected false", configFile, tokenizerFile)
-			}
-			return nil, fmt.Errorf("%s: no such file %s gives the tokens of %s", tokenizerFile, name, strings.Join(slices.Sorted(maps.Keys(t.files)), ", "))
+	if !t.same(all) {
+		if files[configFile], err = t.withLibraryClass(files[configFile]); err != nil {
+			return nil, err
+		}
+		if all, err = Load(files); err != nil {
+			return nil, err
 		}
 	}
+	if !t.same(all) {
+		return nil, t.noSuchFile("with the other files")
+	}
 	return files, nil
+}
+
+func (t *Tokenizer) noSuchFile(how string) error {
+	if t.matchers[0].splitSpecial {
+		return fmt.Errorf("%s: split_special_tokens: true cannot be written as %s where special tokens lie beyond the vocabulary, expected false", configFile, tokenizerFile)
+	}
+	return fmt.Errorf("%s: no such file %s gives the tokens of %s", tokenizerFile, how, strings.Join(slices.Sorted(maps.Keys(t.files)), ", "))
+}
+
+// withLibraryClass is tokenizer_config.json with the class that takes
+// tokenizer.json as it is, and has all tokens from there. The order of its keys
+// stays: tokens get their ids by it.
+func (t *Tokenizer) withLibraryClass(config []byte) ([]byte, error) {
+	all, err := parseFields(configFile, config)
+	if err != nil {
+		return nil, err
+	}
+	inputs := `["input_ids", "attention_mask"]`
+	if t.frame.typeB != 0 {
+		inputs = `["input_ids", "token_type_ids", "attention_mask"]`
+	}
+	all.take(additionalTokens)
+	for _, f := range [][2]string{{"tokenizer_class", `"PreTrainedTokenizerFast"`}, {extraTokens, "[]"}, {"model_input_names", inputs}} {
+		all.set(field{file: configFile, name: f[0], raw: json.RawMessage(f[1])})
+	}
+	var b bytes.Buffer
+	_ = all.all(func(f field) error {
+		name, _ := json.Marshal(f.name)
+		fmt.Fprintf(&b, ",\n  %s: %s", name, f.raw)
+		return nil
+	})
+	return fmt.Appendf(nil, "{%s\n}\n", b.Bytes()[1:]), nil
 }
 
 // same tells whether two tokenizers give the same ids for the texts that both
@@ -130,6 +169,8 @@ func (t *Tokenizer) format(given []byte) ([]byte, error) {
 		maps.Copy(file, m.format(t))
 	case *bytePair:
 		maps.Copy(file, m.format(t))
+	case *unigram:
+		maps.Copy(file, m.format())
 	}
 	return indented(file, " ")
 }

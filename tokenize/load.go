@@ -22,14 +22,17 @@ const (
 	addedFile      = "added_tokens.json"
 )
 
-var knownFiles = []string{tokenizerFile, vocabFile, bpeVocabFile, mergesFile, configFile, specialMapFile, addedFile}
+// PieceFiles are the names that a SentencePiece model has beside a model, by class.
+var PieceFiles = []string{xlmRoberta.file, albert.file, debertaV2.file}
+
+var knownFiles = append([]string{tokenizerFile, vocabFile, bpeVocabFile, mergesFile, configFile, specialMapFile, addedFile}, PieceFiles...)
 
 // maxTokenID bounds the ids of a vocabulary.
 const maxTokenID = 1 << 24
 
 // ErrNoTokenizer says that none of the files is one that Load can read a
 // tokenizer from.
-var ErrNoTokenizer = errors.New("no tokenizer: neither " + tokenizerFile + " nor " + vocabFile + " nor " + bpeVocabFile + " with " + mergesFile)
+var ErrNoTokenizer = errors.New("no tokenizer: neither " + tokenizerFile + " nor " + vocabFile + " nor " + bpeVocabFile + " with " + mergesFile + ", nor a SentencePiece model and its tokenizer_class")
 
 // Load returns the tokenizer that a model's files describe, as AutoTokenizer of
 // transformers 5 reads them. tokenizer_class of tokenizer_config.json tells how:
@@ -40,6 +43,10 @@ var ErrNoTokenizer = errors.New("no tokenizer: neither " + tokenizerFile + " nor
 //     MPNetTokenizer is one of them, with RoBERTa's special tokens.
 //   - RobertaTokenizer takes vocabulary and merges of tokenizer.json, else of
 //     vocab.json and merges.txt (byte-level byte-pair encoding), and does likewise.
+//   - XLMRobertaTokenizer, CamembertTokenizer, AlbertTokenizer and DebertaV2Tokenizer
+//     take vocabulary and table of characters of tokenizer.json, else of a
+//     SentencePiece model (sentencepiece.bpe.model, spiece.model, spm.model: a unigram
+//     language model), and do likewise.
 //   - PreTrainedTokenizerFast takes tokenizer.json as it is.
 //   - Another class is refused.
 //
@@ -107,6 +114,8 @@ func (t *Tokenizer) load(class string) error {
 		return t.loadBERT(s, j)
 	case robertaBackend:
 		return t.loadRoBERTa(s, j)
+	case unigramBackend:
+		return t.loadUnigram(s, j)
 	}
 	if j == nil {
 		return fmt.Errorf("%s: tokenizer_class: %q reads %s, which is missing", configFile, s.className, tokenizerFile)
@@ -142,7 +151,7 @@ func (t *Tokenizer) loadBERT(s *settings, j *tokenizerJSON) error {
 	file := vocabFile
 	switch {
 	case j != nil:
-		file, ids, err = tokenizerFile, &j.Model.Vocab, j.only(wordPieceModel, s)
+		file, ids, err = tokenizerFile, &j.Model.Vocab.tokenIDs, j.only(wordPieceModel, s)
 	case t.files[vocabFile] != nil:
 		ids, err = readVocab(t.files[file])
 	default:
@@ -173,11 +182,9 @@ func (t *Tokenizer) loadBERT(s *settings, j *tokenizerJSON) error {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	t.model = m
-	cls, sep, err := t.addSpecial(s, file, ids, m.vocab)
-	if err != nil {
+	if err := t.addSpecial(s, file, ids, m.vocab, clsToken, sepToken); err != nil {
 		return err
 	}
-	t.frame = frame{before: []int32{cls}, between: []int32{sep}, after: []int32{sep}, typeB: 1}
 	if s.class.robertaPairs {
 		t.roberta(trim{on: true})
 	}
@@ -185,28 +192,31 @@ func (t *Tokenizer) loadBERT(s *settings, j *tokenizerJSON) error {
 }
 
 // addSpecial adds the tokens of the settings to the vocabulary of a class that
-// builds the frame itself, whose special tokens it returns.
-func (t *Tokenizer) addSpecial(s *settings, file string, ids *tokenIDs, vocab []string) (cls, sep int32, err error) {
-	for _, name := range []string{clsToken, sepToken} {
+// builds the frame itself, as BERT's: front before the texts and back after each.
+func (t *Tokenizer) addSpecial(s *settings, file string, ids *tokenIDs, vocab []string, front, back string) error {
+	for _, name := range []string{front, back} {
 		text, err := s.need(name, file, ids)
 		if err != nil {
-			return 0, 0, err
+			return err
 		}
 		if strings.ContainsFunc(text, unicode.IsSpace) || strings.Contains(text, ":") || text[0] == '$' {
-			return 0, 0, fmt.Errorf("%s: %q, expected no white space, no colon and no $ at the start", name, text)
+			return fmt.Errorf("%s: %q, expected no white space, no colon and no $ at the start", name, text)
 		}
 	}
-	a := newAddedTokens(ids)
+	a := newAddedTokens(t.model, ids)
 	s.addTo(a)
 	split, err := s.flag("split_special_tokens", false)
 	if err != nil {
-		return 0, 0, err
+		return err
 	}
 	if err := t.setAdded(a, vocab, split); err != nil {
-		return 0, 0, fmt.Errorf("%s: %w", file, err)
+		return fmt.Errorf("%s: %w", file, err)
 	}
 	t.setSpecial(a, s.special(padToken), s.special(unkToken), s.special(clsToken), s.special(sepToken), s.special(maskToken))
-	return t.cls, t.sep, nil
+	first, _ := a.find(s.special(front))
+	last, _ := a.find(s.special(back))
+	t.frame = frame{before: []int32{first}, between: []int32{last}, after: []int32{last}, typeB: 1}
+	return nil
 }
 
 // applySettings reads the settings that no class has to itself.

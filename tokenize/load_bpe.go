@@ -53,7 +53,7 @@ func (j *tokenizerJSON) bytePair(t *Tokenizer) (vocab []string, unk string, err 
 	if !level.Regex {
 		return nil, "", errors.New("pre_tokenizer.use_regex false is not supported")
 	}
-	if vocab, err = vocabulary(&model.Vocab); err != nil {
+	if vocab, err = vocabulary(&model.Vocab.tokenIDs); err != nil {
 		return nil, "", fmt.Errorf("model.vocab: %w", err)
 	}
 	id := int32(-1)
@@ -68,7 +68,7 @@ func (j *tokenizerJSON) bytePair(t *Tokenizer) (vocab []string, unk string, err 
 	if err != nil {
 		return nil, "", fmt.Errorf("model.merges: %w", err)
 	}
-	if t.model, err = newBytePair(vocab, &model.Vocab, merges, id, level.Prefix); err != nil {
+	if t.model, err = newBytePair(vocab, &model.Vocab.tokenIDs, merges, id, level.Prefix); err != nil {
 		return nil, "", fmt.Errorf("model: %w", err)
 	}
 	return vocab, unk, nil
@@ -113,7 +113,7 @@ func (t *Tokenizer) loadRoBERTa(s *settings, j *tokenizerJSON) error {
 	file, mergesIn := bpeVocabFile, mergesFile
 	switch {
 	case j != nil:
-		file, mergesIn, ids = tokenizerFile, "model.merges", &j.Model.Vocab
+		file, mergesIn, ids = tokenizerFile, "model.merges", &j.Model.Vocab.tokenIDs
 		if err = j.only(bpeModel, s); err == nil {
 			if merges, err = mergesJSON(j.Model.Merges); err != nil {
 				err = fmt.Errorf("model.merges: %w", err)
@@ -150,11 +150,9 @@ func (t *Tokenizer) loadRoBERTa(s *settings, j *tokenizerJSON) error {
 	if t.model, err = newBytePair(vocab, ids, merges, -1, prefix); err != nil {
 		return fmt.Errorf("%s, %s: %w", file, mergesIn, err)
 	}
-	cls, sep, err := t.addSpecial(s, file, ids, vocab)
-	if err != nil {
+	if err := t.addSpecial(s, file, ids, vocab, clsToken, sepToken); err != nil {
 		return err
 	}
-	t.frame = frame{before: []int32{cls}, after: []int32{sep}}
 	t.roberta(trim{on: trimOffsets, prefix: prefix})
 	return t.applySettings(s)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // typed is the part that every object of a tokenizer.json has.
@@ -31,11 +32,12 @@ type tokenizerJSON struct {
 	PostProcessor json.RawMessage `json:"post_processor"`
 	Model         *struct {
 		typed
-		Unk      *string  `json:"unk_token"`
-		Prefix   *string  `json:"continuing_subword_prefix"`
-		MaxChars *int     `json:"max_input_chars_per_word"`
-		Vocab    tokenIDs `json:"vocab"`
+		Unk      *string   `json:"unk_token"`
+		Prefix   *string   `json:"continuing_subword_prefix"`
+		MaxChars *int      `json:"max_input_chars_per_word"`
+		Vocab    vocabJSON `json:"vocab"`
 		bpeModelJSON
+		unigramModelJSON
 	} `json:"model"`
 }
 
@@ -63,7 +65,8 @@ func typeOf(raw json.RawMessage) string {
 const (
 	wordPieceModel = "WordPiece"
 	bpeModel       = "BPE"
-	models         = wordPieceModel + ", " + bpeModel
+	unigramModel   = "Unigram"
+	models         = wordPieceModel + ", " + bpeModel + ", " + unigramModel
 )
 
 // decode reads a tokenizer.json, whose model has a type and a vocabulary then.
@@ -72,7 +75,7 @@ func (j *tokenizerJSON) decode(file []byte) error {
 	model := j.Model
 	// Of another model the vocabulary may have another form: its type says more
 	// than the error does, and is decoded all the same.
-	if model != nil && model.Type != wordPieceModel && model.Type != bpeModel && model.Type != "" {
+	if model != nil && !slices.Contains([]string{wordPieceModel, bpeModel, unigramModel, ""}, model.Type) {
 		return fmt.Errorf("model of type %q is not supported (supported: %s)", model.Type, models)
 	}
 	if err != nil {
@@ -92,8 +95,11 @@ func (j *tokenizerJSON) decode(file []byte) error {
 	default:
 		return errors.New("model.type is missing, and the model is neither WordPiece nor BPE")
 	}
-	if len(model.Vocab.list) == 0 {
+	if len(model.Vocab.list) == 0 && len(model.Vocab.scored) == 0 {
 		return errors.New("model.vocab is missing or empty")
+	}
+	if scored := len(model.Vocab.scored) > 0; scored != (model.Type == unigramModel) {
+		return fmt.Errorf("model.vocab: expected tokens with their %s", map[bool]string{true: "ids", false: "scores"}[scored])
 	}
 	for i, a := range j.AddedTokens {
 		if a.Content == nil || *a.Content == "" {
@@ -117,9 +123,12 @@ func (t *Tokenizer) loadLibrary(s *settings, j *tokenizerJSON) error {
 	var vocab []string
 	var unk string
 	var err error
-	if j.Model.Type == bpeModel {
+	switch j.Model.Type {
+	case bpeModel:
 		vocab, unk, err = j.bytePair(t)
-	} else {
+	case unigramModel:
+		vocab, unk, err = j.unigram(t)
+	default:
 		vocab, unk, err = j.wordPiece(t)
 	}
 	if err == nil {
@@ -159,7 +168,7 @@ func (j *tokenizerJSON) wordPiece(t *Tokenizer) (vocab []string, unk string, err
 	if typeOf(j.PreTokenizer) != "BertPreTokenizer" {
 		return nil, "", unsupported("pre_tokenizer", j.PreTokenizer, "BertPreTokenizer")
 	}
-	if err := m.setVocab(&model.Vocab); err != nil {
+	if err := m.setVocab(&model.Vocab.tokenIDs); err != nil {
 		return nil, "", fmt.Errorf("model.vocab: %w", err)
 	}
 	t.model = m
@@ -180,7 +189,7 @@ func (m *wordPiece) setVocab(ids *tokenIDs) (err error) {
 // model's vocabulary or repeat its tokens, then those of the settings, and reads
 // what stands round the texts.
 func (j *tokenizerJSON) finish(t *Tokenizer, s *settings, vocab []string, unk string) error {
-	a := newAddedTokens(&j.Model.Vocab)
+	a := newAddedTokens(t.model, &j.Model.Vocab.tokenIDs)
 	list := make([]addedToken, len(j.AddedTokens))
 	for i, token := range j.AddedTokens {
 		list[i] = token.setting().addedToken
@@ -209,7 +218,7 @@ func (j *tokenizerJSON) finish(t *Tokenizer, s *settings, vocab []string, unk st
 		return err
 	}
 	usual := bertTokens
-	if j.Model.Type == bpeModel {
+	if j.Model.Type != wordPieceModel {
 		usual = robertaTokens
 	}
 	if unk == "" {

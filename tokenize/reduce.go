@@ -9,16 +9,29 @@ import (
 	"strings"
 )
 
-// Reduce returns the files of a WordPiece tokenizer that has the tokens for which
-// keep holds, and every special and added token, under new ids in the old order;
-// and the old id of each new one. Whatever else the files say stays. A text whose
-// tokens are all kept has the same tokens; a word with others is cut into
-// smaller ones that are left, or is unknown.
+// Reduce returns the files of a WordPiece or unigram tokenizer that has the tokens
+// for which keep holds, and every special and added token, under new ids in the old
+// order; and the old id of each new one. Whatever else the files say stays, but that
+// a SentencePiece model becomes a tokenizer.json. A text whose tokens are all kept
+// has the same tokens; a word with others is cut into smaller ones that are left, or
+// is unknown.
 func (t *Tokenizer) Reduce(keep func(id int32) bool) (files map[string][]byte, ids []int32, err error) {
-	if _, ok := t.model.(*wordPiece); !ok {
-		return nil, nil, fmt.Errorf("the tokenizer is not WordPiece, the only one whose vocabulary can be reduced")
-	}
 	fixed := map[int32]bool{}
+	files = maps.Clone(t.files)
+	switch m := t.model.(type) {
+	case *wordPiece:
+	case *unigram:
+		// The least score decides what an unknown character costs.
+		fixed[int32(slices.Index(m.scores, slices.Min(m.scores)))] = true
+		if files, err = WithJSON(files); err != nil {
+			return nil, nil, err
+		}
+		for _, name := range PieceFiles {
+			delete(files, name)
+		}
+	default:
+		return nil, nil, fmt.Errorf("the tokenizer is byte-pair encoding, whose vocabulary cannot be reduced (supported: WordPiece, Unigram)")
+	}
 	for _, id := range slices.Concat(t.frame.before, t.frame.between, t.frame.after, []int32{t.pad, t.unk, t.cls, t.sep, t.mask_}) {
 		fixed[id] = true
 	}
@@ -38,7 +51,6 @@ func (t *Tokenizer) Reduce(keep func(id int32) bool) (files map[string][]byte, i
 			r.added[s.text] = renumbered[s.id]
 		}
 	}
-	files = maps.Clone(t.files)
 	for name, reduce := range map[string]func([]byte) ([]byte, error){
 		tokenizerFile: r.tokenizerJSON, vocabFile: r.vocabTxt, configFile: r.config, addedFile: r.addedTokens,
 	} {
@@ -128,7 +140,7 @@ func (r reducer) tokenizerJSON(file []byte) ([]byte, error) {
 			return kept, nil
 		}),
 		change(o, "model", func(m object) (any, error) {
-			return m, change(m, "vocab", func(vocab map[string]int32) (any, error) { return r.vocab(vocab), nil })
+			return m, r.model(m)
 		}),
 		change(o, "post_processor", func(p object) (any, error) {
 			for _, field := range []string{"sep", "cls"} { // BertProcessing
@@ -164,6 +176,25 @@ func (r reducer) tokenizerJSON(file []byte) ([]byte, error) {
 		}
 	}
 	return indented(o, "  ")
+}
+
+// model reduces the vocabulary of a model.
+func (r reducer) model(m object) error {
+	if string(m["type"]) != `"`+unigramModel+`"` {
+		return change(m, "vocab", func(vocab map[string]int32) (any, error) { return r.vocab(vocab), nil })
+	}
+	if err := change(m, "unk_id", func(old int32) (any, error) { return r.ids[old], nil }); err != nil {
+		return err
+	}
+	return change(m, "vocab", func(vocab []json.RawMessage) (any, error) {
+		kept := make([]json.RawMessage, 0, len(r.ids))
+		for old, entry := range vocab {
+			if _, ok := r.ids[int32(old)]; ok {
+				kept = append(kept, entry)
+			}
+		}
+		return kept, nil
+	})
 }
 
 // vocab are the tokens that are kept, with their new ids.

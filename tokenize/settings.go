@@ -21,6 +21,8 @@ const (
 	bertBackend
 	// robertaBackend does likewise with vocab.json and merges.txt.
 	robertaBackend
+	// unigramBackend does likewise with a SentencePiece model, see unigramClass.
+	unigramBackend
 )
 
 // tokenizerClass is a class of transformers 5. Most names that it had before are
@@ -36,6 +38,7 @@ type tokenizerClass struct {
 	// stripMask tells that the mask token takes the white space before it, unless it
 	// is written out with settings of its own.
 	stripMask bool
+	unigram   *unigramClass // of unigramBackend
 }
 
 var (
@@ -50,6 +53,16 @@ var (
 	distilBertClass = tokenizerClass{backend: bertBackend, defaults: bertTokens}
 	mpnetClass      = tokenizerClass{backend: bertBackend, defaults: mpnetTokens, robertaPairs: true, stripMask: true}
 	robertaClass    = tokenizerClass{backend: robertaBackend, defaults: robertaTokens}
+	albertTokens    = map[string]string{
+		"bos_token": "[CLS]", "eos_token": "[SEP]", unkToken: "<unk>", sepToken: "[SEP]", padToken: "<pad>", clsToken: "[CLS]", maskToken: "[MASK]",
+	}
+	debertaTokens = map[string]string{
+		"bos_token": "[CLS]", "eos_token": "[SEP]", unkToken: "[UNK]", sepToken: "[SEP]", padToken: "[PAD]", clsToken: "[CLS]", maskToken: "[MASK]",
+	}
+	xlmRobertaClass = tokenizerClass{backend: unigramBackend, defaults: robertaTokens, unigram: &xlmRoberta}
+	camembertClass  = tokenizerClass{backend: unigramBackend, defaults: robertaTokens, unigram: &camembert, stripMask: true}
+	albertClass     = tokenizerClass{backend: unigramBackend, defaults: albertTokens, unigram: &albert}
+	debertaV2Class  = tokenizerClass{backend: unigramBackend, defaults: debertaTokens, unigram: &debertaV2, typeIDs: true}
 	libraryClass    = tokenizerClass{backend: libraryBackend}
 )
 
@@ -60,6 +73,7 @@ var tokenizerClasses = map[string]tokenizerClass{
 	"LxmertTokenizer": bertClass, "LayoutLMTokenizer": bertClass, "DistilBertTokenizer": distilBertClass,
 	"MPNetTokenizer":   mpnetClass,
 	"RobertaTokenizer": robertaClass, "BartTokenizer": robertaClass, "LongformerTokenizer": robertaClass, "LEDTokenizer": robertaClass,
+	"XLMRobertaTokenizer": xlmRobertaClass, "CamembertTokenizer": camembertClass, "AlbertTokenizer": albertClass, "DebertaV2Tokenizer": debertaV2Class,
 	"PreTrainedTokenizer": libraryClass, "TokenizersBackend": libraryClass,
 }
 
@@ -88,6 +102,8 @@ type settings struct {
 	specific []tokenSetting // with names that only a model of their kind knows
 	extra    []tokenSetting
 	hasExtra bool
+	// hasAdditional tells that they are given as version 4 of transformers calls them.
+	hasAdditional bool
 }
 
 // tokenSetting is an added token before its id is known.
@@ -360,6 +376,7 @@ func readSettings(files map[string][]byte, j *tokenizerJSON) (*settings, error) 
 		s.values.set(field{file: tokenizerFile, name: "truncation_side", raw: json.RawMessage(`"left"`)})
 	}
 	if f, ok := s.values.take(additionalTokens); ok && !s.hasExtra {
+		s.hasAdditional = true
 		f.special = true
 		if s.extra, err = f.list(); err != nil {
 			return nil, err

@@ -2,8 +2,9 @@
 // with their type ids and character offsets.
 //
 // A Tokenizer is WordPiece with BERT's normalization, the model of BERT,
-// DistilBERT, ELECTRA and MiniLM, cased or uncased, or byte-level byte-pair
-// encoding, the model of RoBERTa. It is read from the files that lie beside a
+// DistilBERT, ELECTRA and MiniLM, cased or uncased, byte-level byte-pair encoding,
+// the model of RoBERTa, or a unigram language model, that of XLM-RoBERTa, CamemBERT,
+// ALBERT and DeBERTa, with SentencePiece's normalization. It is read from the files that lie beside a
 // model, as transformers 5 reads them, and refuses by name whatever they ask for
 // that it does not do.
 //
@@ -71,10 +72,18 @@ type pieces struct {
 	offsets [][2]int32
 	spaces  [][2]int32 // of tokens whose offsets are trimmed: white space at the start and at the end
 	want    bool       // offsets wanted
+	unknown []unknownPiece
+}
+
+// unknownPiece is a token whose own text the vocabulary lacks: its number, and the
+// white space at the start and at the end of its text.
+type unknownPiece struct {
+	number int
+	spaces [2]int32
 }
 
 func (p *pieces) reset(offsets bool) {
-	p.ids, p.offsets, p.spaces, p.want = p.ids[:0], p.offsets[:0], p.spaces[:0], offsets
+	p.ids, p.offsets, p.spaces, p.unknown, p.want = p.ids[:0], p.offsets[:0], p.spaces[:0], p.unknown[:0], offsets
 }
 
 func (p *pieces) add(id int32, start, end int32) {
@@ -92,6 +101,18 @@ type model interface {
 	tokenize(p *pieces, w *wordBuffer, text string, at int32)
 	tokens() []string // by id
 	same(model) bool
+}
+
+// normalizing is a model that changes the text before it cuts it.
+type normalizing interface {
+	model
+	// normalize makes w.texts[1] the normalized text, and w.from1 the rune of the
+	// whole text that each byte comes from.
+	normalize(w *wordBuffer, text string, at int32)
+	normalizeString(text string) string
+	// words appends the tokens of text that is normalized already, whose bytes come
+	// from these runes.
+	words(p *pieces, w *wordBuffer, text []byte, from []int32)
 }
 
 // frame is the arrangement of special tokens round the texts.
@@ -228,7 +249,7 @@ func (t *Tokenizer) split(p *pieces, w *wordBuffer, text string, at int32, pass 
 	}
 	m := &t.matchers[pass]
 	if pass == 1 && m.n > 0 {
-		if normalizer, ok := t.model.(*wordPiece); ok {
+		if normalizer, ok := t.model.(normalizing); ok {
 			return t.splitNormalized(p, w, normalizer, text, at)
 		}
 	}
@@ -260,7 +281,7 @@ func (t *Tokenizer) split(p *pieces, w *wordBuffer, text string, at int32, pass 
 
 // splitNormalized is the second pass for a model that normalizes: it looks for
 // added tokens in the normalized text, and gives the model what is left of that.
-func (t *Tokenizer) splitNormalized(p *pieces, w *wordBuffer, m *wordPiece, text string, at int32) error {
+func (t *Tokenizer) splitNormalized(p *pieces, w *wordBuffer, m normalizing, text string, at int32) error {
 	m.normalize(w, text, at)
 	b, from := w.texts[1], w.from1
 	var c cursor
@@ -289,13 +310,16 @@ func (t *Tokenizer) addAdded(p *pieces, token *addedToken, written []byte, start
 	}
 	p.add(token.id, start, end)
 	if t.trim.on && p.want {
-		left := bytes.TrimLeftFunc(written, isSpaceChar)
-		right := bytes.TrimRightFunc(written, isSpaceChar)
-		p.spaces = append(p.spaces, [2]int32{
-			int32(utf8.RuneCount(written) - utf8.RuneCount(left)), int32(utf8.RuneCount(written) - utf8.RuneCount(right)),
-		})
+		p.spaces = append(p.spaces, spacesOf(written))
 	}
 	return nil
+}
+
+// spacesOf counts the white space at the start and at the end of a token.
+func spacesOf(token []byte) [2]int32 {
+	n := utf8.RuneCount(token)
+	left, right := bytes.TrimLeftFunc(token, isSpaceChar), bytes.TrimRightFunc(token, isSpaceChar)
+	return [2]int32{int32(n - utf8.RuneCount(left)), int32(n - utf8.RuneCount(right))}
 }
 
 // countSpaces counts the white space of the model's tokens that were added last.
@@ -308,6 +332,9 @@ func (t *Tokenizer) countSpaces(p *pieces) {
 		p.spaces = append(p.spaces, [2]int32{
 			runes(token) - runes(strings.TrimLeftFunc(token, isSpaceChar)), runes(token) - runes(strings.TrimRightFunc(token, isSpaceChar)),
 		})
+	}
+	for _, u := range p.unknown {
+		p.spaces[u.number] = u.spaces
 	}
 }
 

@@ -48,11 +48,15 @@ func newForest(vocab []string, prefix string) *forest {
 // longest returns the id of the longest token that s starts with, and its length
 // in bytes without the prefix; -1 where there is none. s is not empty.
 func (f *forest) longest(s []byte) (id int32, n int) {
-	t := f.tries[s[0]].Load()
-	if t == nil {
-		t = f.build(s[0])
+	return f.trie(s[0]).longest(s)
+}
+
+// trie returns the tokens that begin with a byte.
+func (f *forest) trie(c byte) *trie {
+	if t := f.tries[c].Load(); t != nil {
+		return t
 	}
-	return t.longest(s)
+	return f.build(c)
 }
 
 func (f *forest) build(c byte) *trie {

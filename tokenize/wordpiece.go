@@ -50,7 +50,10 @@ type wordBuffer struct {
 	from  []int32
 	runes int
 	char  []byte
+	cache wordCache
 	pair  pairBuffer // of byte-pair encoding, whose bytes are those of the text
+
+	unigram unigramBuffer
 
 	// texts are what the two passes look for added tokens in, and from1 is the
 	// rune of the text that each byte of the second comes from.

@@ -61,7 +61,7 @@ with tempfile.TemporaryDirectory() as directory:
     subprocess.run(["go", "test", "-count=1", "-run", "^TestMatrix$", "."], cwd=HERE.parent, check=True, env=os.environ | {"SKIVE_MATRIX": directory})
     for path in sorted(pathlib.Path(directory).iterdir()):
         model = load(path)
-        for form in ("safetensors", "sharded", "zip", "legacy") if path.name.split("-")[1] in ALL else ("safetensors",):
+        for form in ("safetensors", "sharded", "zip", "legacy") if path.name.rsplit("-", 1)[-1] in ALL else ("safetensors",):
             save(model, HERE / "matrix" / path.name / form, form)
         sums = [hashlib.sha256((path / f).read_bytes()).hexdigest() for f in ("config.json", "model.safetensors")]
         goldens[path.name] = {"sha256": sums, "logits": logits(model.float())}

@@ -11,11 +11,12 @@ import os
 
 import torch
 from transformers import (
-    DistilBertConfig, DistilBertForMaskedLM, DistilBertForMultipleChoice, DistilBertForSequenceClassification,
+    CamembertConfig, CamembertForSequenceClassification, CamembertModel, DistilBertConfig, DistilBertForMaskedLM, DistilBertForMultipleChoice, DistilBertForSequenceClassification,
     DistilBertForTokenClassification, DistilBertModel, ElectraConfig, ElectraForMaskedLM, ElectraForMultipleChoice,
     ElectraForSequenceClassification, ElectraForTokenClassification, ElectraModel, MPNetConfig, MPNetForMaskedLM,
     MPNetForMultipleChoice, MPNetForSequenceClassification, MPNetForTokenClassification, MPNetModel, RobertaConfig, RobertaForMaskedLM,
-    RobertaForMultipleChoice, RobertaForSequenceClassification, RobertaForTokenClassification, RobertaModel)
+    RobertaForMultipleChoice, RobertaForSequenceClassification, RobertaForTokenClassification, RobertaModel, XLMRobertaConfig,
+    XLMRobertaForMaskedLM, XLMRobertaForMultipleChoice, XLMRobertaForSequenceClassification, XLMRobertaForTokenClassification, XLMRobertaModel)
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "families")
 VOCAB, LONGEST = 40, 20
@@ -27,9 +28,10 @@ def config(family, layers, labels):
     if family == "distilbert":
         return DistilBertConfig(max_position_embeddings=LONGEST, dim=24, n_layers=layers, n_heads=2, hidden_dim=30, **common)
     sizes = dict(hidden_size=24, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=30, **common)
-    if family == "roberta":
+    if family in ("roberta", "xlm-roberta", "camembert"):
         # Positions of RoBERTa begin at pad_token_id + 1.
-        return RobertaConfig(max_position_embeddings=LONGEST + 2, type_vocab_size=1, layer_norm_eps=1e-5, **sizes)
+        kind = {"roberta": RobertaConfig, "xlm-roberta": XLMRobertaConfig, "camembert": CamembertConfig}[family]
+        return kind(max_position_embeddings=LONGEST + 2, type_vocab_size=1, layer_norm_eps=1e-5, **sizes)
     if family == "mpnet":
         return MPNetConfig(max_position_embeddings=LONGEST + 2, layer_norm_eps=1e-5, **sizes)
     width = 24 if family == "electra_wide" else 14
@@ -80,6 +82,13 @@ make("roberta", "token", RobertaForTokenClassification, COLOURS)
 make("roberta", "multiple_choice", RobertaForMultipleChoice)
 make("roberta", "masked_lm", RobertaForMaskedLM)
 make("roberta", "encoder", RobertaModel)
+make("xlm-roberta", "single_label", XLMRobertaForSequenceClassification, COLOURS)
+make("xlm-roberta", "token", XLMRobertaForTokenClassification, COLOURS)
+make("xlm-roberta", "multiple_choice", XLMRobertaForMultipleChoice)
+make("xlm-roberta", "masked_lm", XLMRobertaForMaskedLM)
+make("xlm-roberta", "encoder", XLMRobertaModel)
+make("camembert", "single_label", CamembertForSequenceClassification, COLOURS)
+make("camembert", "encoder", CamembertModel)
 make("mpnet", "single_label", MPNetForSequenceClassification, COLOURS)
 make("mpnet", "token", MPNetForTokenClassification, COLOURS)
 make("mpnet", "multiple_choice", MPNetForMultipleChoice)

@@ -385,9 +385,18 @@ func (r *round) reference(in setting, args []string) ([]string, error) {
 	return all, errors.Join(err, os.RemoveAll(in.dir))
 }
 
-// repeat runs the command once more as its user would.
+// repeat runs the command once more as its user would. What is there may be a rival's
+// run with other settings, which only the rival's command goes on with.
 func (r *round) repeat(in setting) error {
-	args := slices.Clone(r.args)
+	err := r.repeatAs(in, r.args)
+	if err != nil && r.rivalArgs != nil && strings.Contains(err.Error(), "cannot resume with") {
+		err = r.repeatAs(in, r.rivalArgs)
+	}
+	return err
+}
+
+func (r *round) repeatAs(in setting, args []string) error {
+	args = slices.Clone(args)
 	flags, err := r.pool.flagsOf(r.command)
 	if err != nil {
 		return err

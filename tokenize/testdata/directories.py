@@ -241,8 +241,8 @@ def directory(rng):
 def written(files):
     with tempfile.TemporaryDirectory() as path:
         for name, text in files.items():
-            with open(os.path.join(path, name), "w", encoding="utf-8", newline="") as f:
-                f.write(text)
+            with open(os.path.join(path, name), "wb") as f:
+                f.write(text if isinstance(text, bytes) else text.encode())
         yield path
 
 
@@ -255,7 +255,10 @@ def resaved(files):
     """What transformers writes of a directory."""
     with written(files) as path, tempfile.TemporaryDirectory() as out:
         AutoTokenizer.from_pretrained(path).save_pretrained(out)
-        saved = {name: open(os.path.join(out, name), encoding="utf-8", newline="").read() for name in sorted(os.listdir(out))}
+        saved = {}
+        for name in sorted(os.listdir(out)):
+            with open(os.path.join(out, name), "rb") as f:
+                saved[name] = f.read() if name.endswith(".model") else f.read().decode()
     return saved | {"config.json": files["config.json"]}
 
 
@@ -388,7 +391,7 @@ def named_directories():
     return {k: bert | v for k, v in wordpiece.items()} | {k: roberta | v for k, v in pairs.items()}
 
 
-def goldens(target="directories.json.gz", named=named_directories, make=directory, seed=17, count=DIRECTORIES):
+def goldens(target="directories.json.gz", named=named_directories, make=directory, seed=17, count=DIRECTORIES, packed=lambda files: files):
     rng = random.Random(seed)
     out = []
     for name, files in named().items():
@@ -398,7 +401,7 @@ def goldens(target="directories.json.gz", named=named_directories, make=director
             b = NAMED_TEXTS[i - 1] if i % 5 == 4 else None
             ids, types, offsets = encode(t, a, b, 0)
             cases.append({"a": a, "sum": checksum(ids, types), "off": checksum(offsets), "ids": ids, "types": types} | ({"b": b} if b else {}))
-        out.append({"name": name, "files": files, "cases": cases})
+        out.append({"name": name, "files": packed(files), "cases": cases})
     while sum(len(d["cases"]) == CASES for d in out) < count:
         files, tokens = make(rng)
         try:
@@ -409,7 +412,7 @@ def goldens(target="directories.json.gz", named=named_directories, make=director
             continue
         if chance(t):
             if sum(not d["cases"] for d in out) < 5:
-                out.append({"files": files, "cases": []})
+                out.append({"files": packed(files), "cases": []})
             continue
         cases = []
         tokens = [x for x in tokens if x]
@@ -430,7 +433,7 @@ def goldens(target="directories.json.gz", named=named_directories, make=director
             if len(cases) == CASES:
                 break
         if len(cases) == CASES:
-            out.append({"files": files, "cases": cases})
+            out.append({"files": packed(files), "cases": cases})
     data = json.dumps(out, ensure_ascii=False, separators=(",", ":")).encode()
     with open(os.path.join(here, target), "wb") as f:
         with gzip.GzipFile("", "wb", 9, f, mtime=0) as z:
