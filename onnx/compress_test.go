@@ -1,8 +1,7 @@
-package onnx
+package onnx_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/compress"
 	"github.com/skive-ml/skive/head"
+	"github.com/skive-ml/skive/onnx"
 )
 
 // Every head goes through the whole job: it is compressed, the report has the task's own
@@ -35,14 +35,7 @@ func TestEveryHeadIsCompressedAndExported(t *testing.T) {
 	if err := encoder.SaveHF(model); err != nil {
 		t.Fatal(err)
 	}
-	type check struct {
-		name    string
-		model   *checkpoints.Model
-		path    string
-		batches []tokens
-	}
-	var checks []check
-	var cases []runCase
+	var models []onnx.NamedModel
 	for _, c := range []struct {
 		task, file, content, metric string
 		kind                        head.Kind
@@ -79,48 +72,8 @@ func TestEveryHeadIsCompressedAndExported(t *testing.T) {
 			if m.Config.Head != c.kind {
 				t.Errorf("%s: %s does %s, want %s", c.task, name, m.Config.Head, c.kind)
 			}
-			k := check{c.task + " " + name, m, filepath.Join(dir, fmt.Sprint("onnx", len(checks)), ModelName), nil}
-			if _, err := Export(m, Options{}, k.path); err != nil {
-				t.Fatalf("%s: %v", k.name, err)
-			}
-			run := runCase{Model: k.path}
-			for i, lengths := range [][]int{{5}, {9, 3, 20}} {
-				b := randomBatch(&m.Config, uint64(i), lengths...)
-				k.batches, run.Batches = append(k.batches, b), append(run.Batches, b.input(&m.Config))
-			}
-			checks, cases = append(checks, k), append(cases, run)
+			models = append(models, onnx.NamedModel{Name: c.task + " " + name, Model: m})
 		}
 	}
-	var results []runResult
-	if os.Getenv("SKIVE_ONNX_PYTHON") != "" {
-		results = runPython(t, cases)
-	}
-	for i, c := range checks {
-		for j, b := range c.batches {
-			got := interpret(t, c.path, b.padded(&c.model.Config))
-			if perToken(&c.model.Config) {
-				got = unpadded(runOutput{[]int{len(b.offsets) - 1, len(got) / (len(b.offsets) - 1) / len(c.model.Config.Labels), len(c.model.Config.Labels)}, got}, b)
-			}
-			outputs := map[string][]float32{"the interpreter": got}
-			if results != nil {
-				outputs["ONNX Runtime"] = results[i].Outputs[j].Values
-				if perToken(&c.model.Config) {
-					outputs["ONNX Runtime"] = unpadded(results[i].Outputs[j], b)
-				}
-			}
-			want, err := engineOutputs(c.model, "", "", b)
-			if err != nil {
-				t.Fatal(err)
-			}
-			tolerance := 1e-4
-			if c.model.DType() != checkpoints.F32 {
-				tolerance = 6e-2 // a number on the edge of two steps of quantization may fall to either
-			}
-			for by, y := range outputs {
-				if d, err := differenceOf(y, want); err != nil || !(d < tolerance*max(1, largest(want))) {
-					t.Errorf("%s, batch %d: %s is %g from the engine (%v)", c.name, j, by, d, err)
-				}
-			}
-		}
-	}
+	onnx.CheckExports(t, models)
 }
