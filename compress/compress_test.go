@@ -710,19 +710,22 @@ func TestRecipeErrorsNameTheSetting(t *testing.T) {
 func TestLabelsOfTheModelHold(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	file := filepath.Join(dir, "data.csv")
+	train, dev := filepath.Join(dir, "train.csv"), filepath.Join(dir, "dev.csv")
 	const names, numbers = "text,label\ngood food,positive\nbad food,negative\n", "text,label\ngood food,1\nbad food,0\n"
 	for _, c := range []struct {
 		model, want []string
-		content     string
+		train, dev  string
 		said        string
 	}{
-		{[]string{"positive", "negative"}, []string{"positive", "negative"}, names, ""},
-		{[]string{"LABEL_0", "LABEL_1"}, []string{"negative", "positive"}, names, "the model's labels LABEL_0, LABEL_1 say nothing and are taken for negative, positive, in this order\n"},
-		{[]string{"positive", "negative"}, []string{"positive", "negative"}, numbers, "numbers in the place of labels are taken for the model's classes: 0 positive, 1 negative\n"},
+		{[]string{"positive", "negative"}, []string{"positive", "negative"}, names, names, ""},
+		{[]string{"LABEL_0", "LABEL_1"}, []string{"negative", "positive"}, names, names, "the model's labels LABEL_0, LABEL_1 say nothing and are taken for negative, positive, in this order\n"},
+		{[]string{"positive", "negative"}, []string{"positive", "negative"}, numbers, numbers, "numbers in the place of labels are taken for the model's classes: 0 positive, 1 negative\n"},
+		{[]string{"positive", "negative"}, []string{"positive", "negative"}, names, numbers, "numbers in the place of labels are taken for the model's classes: 0 positive, 1 negative\n"},
 	} {
-		if err := os.WriteFile(file, []byte(c.content), 0o666); err != nil {
-			t.Fatal(err)
+		for path, content := range map[string]string{train: c.train, dev: c.dev} {
+			if err := os.WriteFile(path, []byte(content), 0o666); err != nil {
+				t.Fatal(err)
+			}
 		}
 		m := checkpoints.InitBERT(checkpoints.Config{
 			ModelType: "bert", VocabSize: 8, MaxPositions: 8, TypeVocabSize: 2, HiddenSize: 4, HeadDim: 2,
@@ -735,7 +738,7 @@ func TestLabelsOfTheModelHold(t *testing.T) {
 			t.Fatal(err)
 		}
 		var said strings.Builder
-		r := run{Recipe: ForModel(path, "text", file, file), Options: Options{Progress: &said}}
+		r := run{Recipe: ForModel(path, "text", train, dev), Options: Options{Progress: &said}}
 		if err := r.load(); err != nil {
 			t.Fatal(err)
 		}

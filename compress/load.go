@@ -3,6 +3,7 @@ package compress
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
@@ -179,8 +180,10 @@ func (c *run) sets() []namedSet {
 // relabel gives the data sets the labels of the model: everything that follows counts
 // classes in its order.
 func (c *run) relabel() error {
-	if note := evaluate.Assumed(c.teacher.Config, c.train); note != "" && c.Progress != nil {
-		fmt.Fprintln(c.Progress, note)
+	for _, s := range c.sets() {
+		if note := evaluate.Assumed(c.teacher.Config, s.set); note != "" && !slices.Contains(c.notes, note) {
+			c.say("%s", note)
+		}
 	}
 	named := c.teacher.Config
 	if c.TeacherModel == "" {

@@ -37,7 +37,7 @@ func (ds *Dataset) HoldOut(n int, seed uint64) (rest, held *Dataset) {
 			}
 		}
 	}
-	rest, held = &Dataset{Task: ds.Task, Skipped: ds.Skipped}, &Dataset{Task: ds.Task}
+	rest, held = &Dataset{Task: ds.Task, Skipped: ds.Skipped, Numbered: ds.Numbered}, &Dataset{Task: ds.Task, Numbered: ds.Numbered}
 	for i, e := range ds.Examples {
 		if out[i] {
 			held.Examples = append(held.Examples, e)

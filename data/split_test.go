@@ -28,6 +28,10 @@ func TestHoldOut(t *testing.T) {
 	if got, want := fmt.Sprint(count(held), count(rest)), "[16 4 0] [63 16 1]"; got != want {
 		t.Errorf("classes of held and rest %s, want %s", got, want)
 	}
+	numbered := &Dataset{Task: classes.Task, Examples: classes.Examples, Numbered: true}
+	if rest, held := numbered.HoldOut(20, 1); !rest.Numbered || !held.Numbered {
+		t.Error("numbers of classes are taken for names")
+	}
 	again, same := classes.HoldOut(20, 1)
 	if !reflect.DeepEqual(again, rest) || !reflect.DeepEqual(same, held) {
 		t.Error("the same seed divides otherwise")
