@@ -1,0 +1,204 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/evaluate"
+	"github.com/skive-ml/skive/infer"
+)
+
+// exhausted tells whether the last evaluations, as many as the run's patience,
+// brought no better model.
+func (f *fit) exhausted() bool {
+	since := 0
+	for _, e := range f.result.Evaluations {
+		if e.Step > f.result.Best.Step {
+			since++
+		}
+	}
+	return f.o.Patience > 0 && since >= f.o.Patience
+}
+
+func (f *fit) lastEvaluated() int {
+	if n := len(f.result.Evaluations); n > 0 {
+		return f.result.Evaluations[n-1].Step
+	}
+	return 0
+}
+
+// evaluate measures the model on the development set and keeps it if it is the
+// best so far. Of equals, the earlier stays.
+func (f *fit) evaluate(ctx context.Context, step int, epoch float64) error {
+	if err := f.begin(step); err != nil {
+		return err
+	}
+	if err := errors.Join(f.log.flush(), f.events.flush()); err != nil {
+		return err
+	}
+	served, err := f.served()
+	if err != nil {
+		return fmt.Errorf("evaluation after step %d: %w", step, err)
+	}
+	var metrics map[string]float64
+	outcome, err := evaluate.Encoded(ctx, served, f.dev, infer.Options{Threads: f.o.Threads})
+	if err == nil {
+		metrics, err = evaluate.Metrics(outcome)
+	}
+	var number *infer.NotFiniteError
+	if errors.As(err, &number) {
+		return &DivergedError{step, "development loss", math.NaN()}
+	}
+	if err != nil {
+		return fmt.Errorf("evaluation after step %d: %w", step, err)
+	}
+	if loss := metrics["loss"]; math.IsNaN(loss) || math.IsInf(loss, 0) {
+		return &DivergedError{step, "development loss", loss}
+	}
+	e := Evaluation{Step: step, Epoch: epoch, Metrics: metrics}
+	f.result.Evaluations = append(f.result.Evaluations, e)
+	if err := f.events.evaluation(e); err != nil {
+		return err
+	}
+	name := f.result.Metric
+	f.bar.Print(fmt.Sprintf("%s: step %d: dev %s %.4f, loss %.4f", f.o.stage(), step, name, metrics[name], metrics["loss"]))
+	if f.result.Best.Metrics == nil || evaluate.Better(name, metrics[name], f.result.Best.Metrics[name]) {
+		f.result.Best = e
+		if err := f.keepBest(); err != nil {
+			return err
+		}
+	}
+	if f.o.OnEvaluation != nil {
+		f.o.OnEvaluation(e)
+	}
+	return nil
+}
+
+// keepBest saves the model as it is now: to the output directory, or in memory
+// where there is none.
+func (f *fit) keepBest() error {
+	if f.o.Output != "" {
+		return f.publish().SaveHF(f.o.Output)
+	}
+	if f.best == nil {
+		f.best = make(map[string][]float32)
+	}
+	for name, t := range f.model.Tensors {
+		f.best[name] = append(f.best[name][:0], t.Float32s()...)
+	}
+	return nil
+}
+
+// publish is the model with the record of this run, sharing the weights.
+func (f *fit) publish() *checkpoints.Model {
+	m := *f.model
+	m.Config = f.config.Clone()
+	measured := map[string]float64{
+		"steps":   float64(len(f.result.History)),
+		"tokens":  float64(f.result.Tokens),
+		"seconds": f.seconds(),
+	}
+	for name, v := range f.result.Best.Metrics {
+		measured["dev_"+name] = v
+	}
+	m.Provenance = append(m.Provenance[:len(m.Provenance):len(m.Provenance)], checkpoints.Stage{
+		Name: f.o.stage(), Version: checkpoints.Version, Time: time.Now().UTC(), Settings: f.settings, Measured: measured,
+	})
+	return &m
+}
+
+func (f *fit) seconds() float64 { return f.before + time.Since(f.started).Seconds() }
+
+// conclude makes the result of a run that is complete after done steps.
+func (f *fit) conclude(done int) (*checkpoints.Model, error) {
+	f.result.Steps = done
+	f.result.Seconds = f.seconds()
+	if f.result.Best.Metrics == nil {
+		f.result.Best = Evaluation{Step: done}
+		if f.o.Output != "" {
+			if err := errors.Join(f.begin(done), f.keepBest()); err != nil {
+				return nil, err
+			}
+		}
+	}
+	note := ""
+	if n := len(f.result.History); n > 0 {
+		note = fmt.Sprintf("loss %.4f", f.result.History[n-1].Loss)
+	}
+	if v, ok := f.result.Best.Metrics[f.result.Metric]; ok {
+		note += fmt.Sprintf(", best dev %s %.4f", f.result.Metric, v)
+	}
+	if f.result.Early {
+		note += fmt.Sprintf(", stopped early after step %d", done)
+	}
+	if first, last, yes := f.diverged(); yes {
+		f.result.Diverged = true
+		f.bar.Print(fmt.Sprintf("%s: the run has diverged: its loss ended at %.4g and began at %.4g: lower the learning rate (lr)", f.o.stage(), last, first))
+	}
+	f.bar.Finish(note)
+	if f.o.Output != "" {
+		if f.o.KeepLast {
+			if err := f.publish().SaveHF(filepath.Join(f.o.Output, LastDir)); err != nil {
+				return nil, err
+			}
+		}
+		best, err := checkpoints.Open(f.o.Output)
+		if err != nil {
+			return nil, err
+		}
+		f.checksum = Checksum(best)
+		if err := f.save(done, true); err != nil {
+			return nil, errors.Join(err, best.Close())
+		}
+		return best, nil
+	}
+	m := f.publish()
+	for name, weights := range f.best {
+		copy(f.model.Tensors[name].Float32s(), weights)
+	}
+	return m, nil
+}
+
+// earlier looks at the model that an earlier process has left. It is returned, and
+// the result with it, where the run is finished.
+func (f *fit) earlier(s *savedState) (*checkpoints.Model, error) {
+	m, err := checkpoints.Open(f.o.Output)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.checkModel(m, s); err != nil || !s.header.Finished {
+		return nil, errors.Join(err, m.Close())
+	}
+	f.takeHistory(s)
+	f.result.Early = f.exhausted()
+	_, _, f.result.Diverged = f.diverged()
+	f.result.Steps, f.result.Resumed, f.result.Seconds = s.header.Step, s.header.Step, s.header.Seconds
+	return m, nil
+}
+
+// begin saves a state before the first model, so that there is no model without
+// one: it could not be told from another run's.
+func (f *fit) begin(step int) error {
+	if f.saved >= 0 {
+		return nil
+	}
+	return f.save(step, false)
+}
+
+func (f *fit) statePath() string { return filepath.Join(f.o.Output, StateDir, stateFile) }
+
+func (f *fit) removeState() error {
+	if f.o.Output == "" {
+		return nil
+	}
+	if err := os.Remove(f.statePath()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
