@@ -10,5 +10,5 @@ import (
 // what downloads models.
 func TestDependencies(t *testing.T) {
 	t.Parallel()
-	deptest.Only(t, "infer", "checkpoints", "head", "tokenize")
+	deptest.Only(t, "infer", "checkpoints", "head", "settings", "tokenize")
 }

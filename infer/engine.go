@@ -186,20 +186,6 @@ func compile(m *checkpoints.Model, o Options, opened bool) (*Engine, error) {
 	return w.engine(o, nil), nil
 }
 
-func (o Options) check(c checkpoints.Config) error {
-	switch {
-	case o.Threads < 0 || o.Threads > 1<<12:
-		return fmt.Errorf("%w: %d threads", ErrOption, o.Threads)
-	case o.PadTo < 0 || o.PadTo > c.MaxTokens():
-		return fmt.Errorf("%w: padding to %d tokens, the model has %d positions", ErrOption, o.PadTo, c.MaxTokens())
-	case o.PadTo > 0 && o.AttentionDType == BF16:
-		return fmt.Errorf("%w: attention dtype %q with padding, whose attention is %q", ErrOption, BF16, F32)
-	case o.MaxLength < 0 || o.MaxLength > c.MaxTokens():
-		return fmt.Errorf("%w: a maximum of %d tokens, the model has %d positions", ErrOption, o.MaxLength, c.MaxTokens())
-	}
-	return nil
-}
-
 // engine makes an engine, whose threads are tied to cores if there are any; the
 // first is for the caller of its methods.
 func (w *weights) engine(o Options, cores []int) *Engine {

@@ -19,7 +19,8 @@ var (
 	// ErrMaskedLM is returned by OpenPool and NewPool for a masked language model,
 	// whose answers an Engine gives.
 	ErrMaskedLM = errors.New("infer: a pool does not serve the head of a masked language model")
-	// ErrOption is returned for options that are not valid.
+	// ErrOption is returned for options that are not valid, with a *settings.Error
+	// that names the field.
 	ErrOption = errors.New("infer: invalid option")
 	// ErrEmbedding and ErrPrompt are returned, together with ErrOption, for an
 	// Options.Embedding or Options.Prompt that the model does not have.

@@ -3,7 +3,6 @@ package infer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/internal/team"
+	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/tokenize"
 )
 
@@ -47,13 +47,13 @@ type PoolOptions struct {
 func (o *PoolOptions) fill() error {
 	switch {
 	case o.Instances < 0 || o.Instances > MaxInstances:
-		return fmt.Errorf("%w: %d instances, expected 0 to %d", ErrOption, o.Instances, MaxInstances)
+		return invalid(settings.Wrong("Instances", o.Instances, "0 to %d", MaxInstances))
 	case o.MaxBatch < 0:
-		return fmt.Errorf("%w: batches of %d tokens", ErrOption, o.MaxBatch)
+		return invalid(settings.Wrong("MaxBatch", o.MaxBatch, "a positive number of tokens, or 0 for 512"))
 	case o.MaxDelay < 0:
-		return fmt.Errorf("%w: a delay of %s", ErrOption, o.MaxDelay)
+		return invalid(settings.Wrong("MaxDelay", o.MaxDelay, "a time that is not negative"))
 	case o.MaxQueue < 0:
-		return fmt.Errorf("%w: a queue of %d requests", ErrOption, o.MaxQueue)
+		return invalid(settings.Wrong("MaxQueue", o.MaxQueue, "a positive number of requests, or 0 for 1024"))
 	}
 	orElse := func(x *int, otherwise int) {
 		if *x == 0 {

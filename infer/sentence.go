@@ -8,6 +8,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/tokenize"
 )
 
@@ -18,7 +19,7 @@ func SentenceOf(c checkpoints.Config, embedding string) (checkpoints.Sentence, e
 	case embedding == OfModel && c.Sentence != nil:
 		return *c.Sentence, nil
 	case embedding == OfModel:
-		return checkpoints.Sentence{}, fmt.Errorf("%w: %w: %q, but the model has no modules.json, expected %q or %q", ErrOption, ErrEmbedding, embedding, Mean, CLS)
+		return checkpoints.Sentence{}, invalid(settings.Errorf("Embedding", "%w: %q, but the model has no modules.json, expected %q or %q", ErrEmbedding, embedding, Mean, CLS))
 	case embedding == Mean || embedding == CLS:
 		s := checkpoints.Sentence{}
 		if c.Sentence != nil { // what happens to the text before
@@ -27,7 +28,7 @@ func SentenceOf(c checkpoints.Config, embedding string) (checkpoints.Sentence, e
 		s.Pooling, s.Dense, s.Normalize = checkpoints.Pooling(embedding), nil, true
 		return s, nil
 	}
-	return checkpoints.Sentence{}, fmt.Errorf("%w: %w: %q, expected %q, %q or %q", ErrOption, ErrEmbedding, embedding, Mean, CLS, OfModel)
+	return checkpoints.Sentence{}, invalid(settings.Errorf("Embedding", "%w: %q, expected %q, %q or %q", ErrEmbedding, embedding, Mean, CLS, OfModel))
 }
 
 // embeds prepares for embeddings.
@@ -37,7 +38,7 @@ func (w *weights) embeds(o Options) error {
 		return err
 	}
 	if w.prompt, err = w.promptOf(o.Prompt); err != nil {
-		return err
+		return invalid(&settings.Error{Field: "Prompt", Err: err})
 	}
 	w.outputs = w.sentence.Width(w.config.HiddenSize)
 	if own := w.config.Sentence; own != nil && (own.Pooling != w.sentence.Pooling || len(own.Dense) > len(w.sentence.Dense)) {
@@ -57,7 +58,7 @@ func (w *weights) promptOf(name string) (string, error) {
 	}
 	prompt, err := w.sentence.Prompt(name)
 	if err != nil {
-		return "", fmt.Errorf("%w: %w: %w", ErrOption, ErrPrompt, err)
+		return "", fmt.Errorf("%w: %w", ErrPrompt, err)
 	}
 	return prompt, nil
 }

@@ -87,7 +87,7 @@ func (w *weights) reading(tokenizer *tokenize.Tokenizer, o *Options, call *Call)
 	}
 	var err error
 	r.prompt, err = w.promptOf(call.Prompt)
-	return r, err
+	return r, invalid(err)
 }
 
 // Predict tokenizes and classifies texts. Texts longer than Options.MaxLength

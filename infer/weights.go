@@ -213,9 +213,6 @@ const smallTable = 256 << 10
 func load(m *checkpoints.Model, o Options, opened bool) (compiled *weights, err error) {
 	defer func() { err = ofFile(err) }()
 	defer mapped.Catch(&err, debug.SetPanicOnFault(true))
-	if a := o.AttentionDType; a != "" && a != F32 && a != BF16 {
-		return nil, fmt.Errorf("%w: attention dtype %q, expected %q or %q", ErrOption, a, F32, BF16)
-	}
 	if !opened {
 		if err := m.Validate(); err != nil {
 			return nil, fmt.Errorf("infer: %w", err)
@@ -236,8 +233,6 @@ func load(m *checkpoints.Model, o Options, opened bool) (compiled *weights, err 
 	l := &loader{m: m}
 	if format, ok := formats[o.DType]; ok {
 		w.dtype, l.dtype = o.DType, &format
-	} else if o.DType != "" {
-		return nil, fmt.Errorf("%w: dtype %q, expected %q, %q, %q or %q", ErrOption, o.DType, F32, FP16, BF16, Int8)
 	}
 	for name, format := range formats {
 		if o.DType == "" && format == m.DType() {

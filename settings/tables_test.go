@@ -9,6 +9,7 @@ import (
 
 	"github.com/skive-ml/skive/compress"
 	"github.com/skive-ml/skive/distill"
+	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/bench"
 	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/train"
@@ -27,6 +28,7 @@ func tables() map[options][]string {
 		&training:          {"Stage", "Progress", "OnStep", "OnProfile", "OnEvaluation"},
 		&distillation:      {"Stage", "Progress", "OnStep", "OnProfile", "OnEvaluation", "Ensemble", "Own"},
 		&augment:           {"Seed", "Threads", "Progress"},
+		&infer.Options{}:   {"Profile", "Observe"},
 		&distill.Size{}:    nil,
 		&stage:             {"Own"},
 		&distill.Student{}: nil,

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
@@ -13,9 +12,9 @@ import (
 
 func (app *skive) newEval() *cobra.Command {
 	var (
-		task                        taskFlags
-		model, against, file, dtype string
-		attentionDType              string
+		task                 taskFlags
+		model, against, file string
+		engine               infer.Options
 	)
 	task.app = app
 	c := &cobra.Command{
@@ -32,10 +31,7 @@ entity_f1_strict by the scheme of the labels, which the output names.`,
 			if err := require(c, "model", "task", "data"); err != nil {
 				return err
 			}
-			if err := checkDType(dtype); err != nil {
-				return err
-			}
-			if err := checkAttentionDType(attentionDType); err != nil {
+			if err := engine.Settings().Check(); err != nil {
 				return err
 			}
 			measure := func(flag, model string) (*evaluate.Report, error) {
@@ -48,7 +44,7 @@ entity_f1_strict by the scheme of the labels, which the output names.`,
 				if err != nil {
 					return nil, err
 				}
-				return evaluate.Measure(c.Context(), m, set, evaluate.Options{Threads: app.common.threads, MaxLength: task.maxLength, DType: dtype, AttentionDType: attentionDType})
+				return evaluate.Measure(c.Context(), m, set, evaluate.Options{Threads: app.common.threads, MaxLength: task.maxLength, DType: engine.DType, AttentionDType: engine.AttentionDType})
 			}
 			e, err := measure("model", model)
 			if err != nil {
@@ -71,30 +67,7 @@ entity_f1_strict by the scheme of the labels, which the output names.`,
 	f.StringVar(&model, "model", "", "`MODEL` to measure")
 	f.StringVar(&against, "against", "", "`MODEL` to compare it with")
 	f.StringVar(&file, "data", "", "labelled `FILE`, may be .gz")
-	f.StringVar(&dtype, "dtype", "", "f32, fp16, bf16 or int8 (default as stored)")
-	attentionFlag(f, &attentionDType)
+	flags.Add(f, engine.Settings().Only("dtype", "attention-dtype"))
 	task.register(f, false)
 	return c
-}
-
-// checkDType refuses number formats that the engine does not compute in.
-func checkDType(dtype string) error {
-	switch dtype {
-	case "", infer.F32, infer.FP16, infer.BF16, infer.Int8:
-		return nil
-	}
-	return flags.Usagef("--dtype: the engine does not compute in %q, expected f32, fp16, bf16 or int8", dtype)
-}
-
-// attentionFlag adds --attention-dtype, which checkAttentionDType checks.
-func attentionFlag(f *pflag.FlagSet, dtype *string) {
-	f.StringVar(dtype, "attention-dtype", "", "f32 or bf16, for attention's products (default bf16 in layers that compute in bf16)")
-}
-
-func checkAttentionDType(dtype string) error {
-	switch dtype {
-	case "", infer.F32, infer.BF16:
-		return nil
-	}
-	return flags.Usagef("--attention-dtype: %q, expected f32 or bf16", dtype)
 }

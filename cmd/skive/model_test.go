@@ -263,8 +263,8 @@ func TestEmbeddingsOfModules(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"--model", bare, "--embedding", "model"}, `infer: invalid option: no such embedding: "model", but the model has no modules.json, expected "mean" or "cls"`},
-		{[]string{"--model", model, "--embedding", "model", "--prompt", "passage"}, `infer: invalid option: no such prompt: "passage", expected one of the model's prompts: ["query"]`},
+		{[]string{"--model", bare, "--embedding", "model"}, `--embedding: no such embedding: "model", but the model has no modules.json, expected "mean" or "cls"`},
+		{[]string{"--model", model, "--embedding", "model", "--prompt", "passage"}, `--prompt: no such prompt: "passage", expected one of the model's prompts: ["query"]`},
 		{[]string{"--model", model, "--embedding", "max"}, `--embedding: "max", expected mean, cls or model`},
 		{[]string{"--model", bare, "--prompt", "query"}, "--prompt goes with --embedding"},
 		{[]string{"--model", model, "--embedding", "model", "--max-length", "99"}, "--max-length: "},

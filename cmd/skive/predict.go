@@ -19,11 +19,8 @@ import (
 
 func (app *skive) newPredict() *cobra.Command {
 	var (
-		model, dtype      string
-		embedding, prompt string
-		attentionDType    string
-		maxLength         int
-		noMap             bool
+		model string
+		o     infer.Options
 	)
 	c := &cobra.Command{
 		Use:   "predict",
@@ -39,37 +36,24 @@ embedding as a JSON array: of texts that are cut, and begin, as the files of a s
 			if err := require(c, "model"); err != nil {
 				return err
 			}
-			if err := checkDType(dtype); err != nil {
+			if err := o.Settings().Check(); err != nil {
 				return err
 			}
-			if err := checkAttentionDType(attentionDType); err != nil {
+			if err := flags.CheckIdle(c.Flags(), o.Settings()); err != nil {
 				return err
 			}
-			if err := checkEmbedding(embedding); err != nil {
-				return err
-			}
-			if prompt != "" && embedding == "" {
-				return flags.Usagef("--prompt goes with --embedding")
-			}
-			p, err := app.openPredictor(model, infer.Options{DType: dtype, AttentionDType: attentionDType, MaxLength: maxLength, Embedding: embedding, Prompt: prompt, NoMap: noMap})
-			if errors.Is(err, infer.ErrOption) { // of these options; the others were looked at
-				flag := "max-length"
-				switch {
-				case errors.Is(err, infer.ErrEmbedding):
-					flag = "embedding"
-				case errors.Is(err, infer.ErrPrompt):
-					flag = "prompt"
-				}
-				return flags.Usagef("--%s: %w", flag, err)
+			p, err := app.openPredictor(model, o)
+			if errors.Is(err, infer.ErrOption) {
+				return flags.Usage{Err: flags.Locate(c.Flags(), err)}
 			}
 			if err != nil {
 				return ofFlag("model", err)
 			}
 			defer p.Close()
 			var once sync.Once
-			unsure := embedding == "" && !app.common.quiet && evaluate.MayWantPairs(p.Config())
+			unsure := o.Embedding == "" && !app.common.quiet && evaluate.MayWantPairs(p.Config())
 			answer := app.predictLine
-			if embedding != "" {
+			if o.Embedding != "" {
 				answer = embedLine
 			}
 			return lines.Answer(c.Context(), app.in, app.out, linesAhead*app.common.threads, func(ctx context.Context, line string) ([]byte, error) {
@@ -86,13 +70,7 @@ embedding as a JSON array: of texts that are cut, and begin, as the files of a s
 	}
 	f := c.Flags()
 	f.StringVar(&model, "model", "", "`MODEL` that predicts")
-	f.StringVar(&dtype, "dtype", "", "f32, fp16, bf16 or int8 (default as stored)")
-	attentionFlag(f, &attentionDType)
-	f.StringVar(&embedding, "embedding", "", "mean or cls: write embeddings of unit length instead of labels; model: those of the model's modules.json")
-	f.StringVar(&prompt, "prompt", "", "`NAME` of a prompt of the model to put before each text, none for none (default the model's default_prompt_name)")
-	f.IntVar(&maxLength, "max-length", 0, "truncate inputs to this number of tokens (default the model's maximum, for embeddings its max_seq_length)")
-	flags.RefuseZero(f, "max-length")
-	f.BoolVar(&noMap, "no-mmap", false, "copy what would stay in the mapped file: the model's file may then change meanwhile")
+	flags.Add(f, o.Settings())
 	return c
 }
 
@@ -100,15 +78,6 @@ embedding as a JSON array: of texts that are cut, and begin, as the files of a s
 // one text alone.
 func (app *skive) noteSingle(path string) {
 	fmt.Fprintf(app.errs, "skive: %s: one text, not a pair; a reranker or another model of pairs expects {\"text\": ..., \"text_pair\": ...}\n", path)
-}
-
-// checkEmbedding refuses kinds of embeddings that there are not.
-func checkEmbedding(kind string) error {
-	switch kind {
-	case "", infer.Mean, infer.CLS, infer.OfModel:
-		return nil
-	}
-	return flags.Usagef("--embedding: %q, expected mean, cls or model", kind)
 }
 
 // linesAhead is how many lines are under way for each instance: two batches of

@@ -174,7 +174,11 @@ func CheckIdle(all *pflag.FlagSet, table settings.Table) error {
 			for i, other := range of {
 				names[i] = "--" + Name(other)
 			}
-			return Usagef("--%s goes with %s, which is 0", Name(s), strings.Join(names, " or "))
+			missing := "0"
+			if _, text := of[0].Get().(string); text {
+				missing = "not given"
+			}
+			return Usagef("--%s goes with %s, which is %s", Name(s), strings.Join(names, " or "), missing)
 		}
 	}
 	return nil
