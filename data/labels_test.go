@@ -92,6 +92,7 @@ func TestRelabel(t *testing.T) {
 // Numbers in the place of names are those of one model's classes: they hold for a model
 // that counts alike, and for no other.
 func TestNumbersOfClasses(t *testing.T) {
+	t.Parallel()
 	colours := []string{"red", "green", "blue"}
 	for _, c := range []struct {
 		name, task, content string

@@ -394,6 +394,7 @@ func TestTeacherAndStudentThatDoNotGoTogether(t *testing.T) {
 
 // Data whose labels are numbers means one thing to all models of a run, or is refused.
 func TestNumbersOfClassesInAnotherOrder(t *testing.T) {
+	t.Parallel()
 	labels := func(order string) checkpoints.Config { return checkpoints.Config{Labels: strings.Fields(order)} }
 	text := data.Task{Name: "text", Metric: "accuracy"}
 	numbers := filepath.Join(t.TempDir(), "numbers.csv")

@@ -11,6 +11,7 @@ import (
 // Keys are those of an input, exactly. What may be meant for one is refused, and
 // anything else is of no concern.
 func TestParseInput(t *testing.T) {
+	t.Parallel()
 	pair := Input{Text: "a", Pair: "b", HasPair: true}
 	for _, c := range []struct {
 		line string
@@ -69,6 +70,7 @@ func TestParseInput(t *testing.T) {
 
 // Whatever names and choices hold, an answer is a line of as many fields as it has.
 func TestAnswersAreLines(t *testing.T) {
+	t.Parallel()
 	one := []float32{1}
 	word := func(text, label string) Word { return Word{Text: text, Label: label} }
 	for _, c := range []struct {
