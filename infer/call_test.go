@@ -23,6 +23,7 @@ func newPoolOf(t *testing.T, m *checkpoints.Model, o Options) *Pool {
 
 // What a call says of its texts concerns that call alone, whatever it shares a batch with.
 func TestCallReadsTexts(t *testing.T) {
+	t.Parallel()
 	p := newPoolOf(t, textModel(t), Options{MaxLength: 6})
 	ctx := context.Background()
 	logits := func(c *Call, in ...Input) []float32 {
@@ -75,6 +76,7 @@ func TestCallReadsTexts(t *testing.T) {
 }
 
 func TestCallKeepsTheLengthOfEmbeddings(t *testing.T) {
+	t.Parallel()
 	for _, embedding := range []string{Mean, CLS} {
 		p := newPoolOf(t, textModel(t), Options{Embedding: embedding})
 		inputs := []Input{{Text: "the room was clean"}, {Text: "rude"}}
