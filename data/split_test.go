@@ -9,6 +9,7 @@ import (
 )
 
 func TestHoldOut(t *testing.T) {
+	t.Parallel()
 	classes := &Dataset{Task: Task{Name: "text", Labels: []string{"a", "b", "c"}}}
 	for i := range 100 {
 		label := 0

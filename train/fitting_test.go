@@ -13,6 +13,7 @@ import (
 // What fits a set follows from its rows, labels, lengths and the model; what is given
 // stays.
 func TestFitted(t *testing.T) {
+	t.Parallel()
 	tok, err := tokenize.NewWordPiece([]string{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "w"}, true)
 	if err != nil {
 		t.Fatal(err)

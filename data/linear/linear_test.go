@@ -63,6 +63,7 @@ func TestReviewsHaveALowFloor(t *testing.T) {
 // Each kind of task has a floor: words that tell the truth are learned, and one answer
 // to everything is what it is.
 func TestOutcomeOfEveryKind(t *testing.T) {
+	t.Parallel()
 	add := func(ds *data.Dataset, n int, example func(i int) data.Example) *data.Dataset {
 		for i := range n {
 			ds.Examples = append(ds.Examples, example(i))
