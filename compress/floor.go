@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/skive-ml/skive/data"
@@ -25,8 +26,7 @@ type Floor struct {
 
 // note is the floor's line below the report's table.
 func (f Floor) note() string {
-	return fmt.Sprintf("floor: %s reaches %.1f %%; the teacher is %.1f points above it (%.1f to %.1f).",
-		f.Name, 100*f.Metric, 100*f.Lead, 100*f.LeadInterval[0], 100*f.LeadInterval[1])
+	return fmt.Sprintf("floor: %s reaches %.1f %%; the teacher leads by %.1f points (%s).", f.Name, 100*f.Metric, 100*f.Lead, interval(f.LeadInterval))
 }
 
 // An UnlearnedError tells that a teacher is no better than a floor, as far as the
@@ -47,8 +47,8 @@ func (e *UnlearnedError) Error() string {
 	if e.AsItIs {
 		change = "fine-tune it on the task first"
 	}
-	return fmt.Sprintf("the teacher has not learned the task: its %s of %.1f %% on %d development examples is %.1f points above that of %s (%.1f to %.1f), expected more than 0: %s",
-		e.Metric, 100*e.Teacher, e.Examples, 100*e.Floor.Lead, e.Floor.Name, 100*e.Floor.LeadInterval[0], 100*e.Floor.LeadInterval[1], change)
+	return fmt.Sprintf("the teacher has not learned the task: %s %.1f %% on %d development examples, against %.1f %% by %s; the lead is %s points, expected above 0: %s",
+		e.Metric, 100*e.Teacher, e.Examples, 100*e.Floor.Metric, e.Floor.Name, interval(e.Floor.LeadInterval), change)
 }
 
 // checkTeacher holds the teacher against the floors. Where an earlier call went on with
@@ -66,23 +66,10 @@ func (c *run) checkTeacher(ctx context.Context) error {
 	}
 	// One of the task's metrics may tell what the main one does not: the F1 of a class
 	// that most examples have is high for who always says so.
-	worst := -1
 	for _, metric := range c.dev.Task.Metrics() {
-		beaten := true
-		for i, o := range outcomes {
-			_, interval, err := c.outcome.Difference(o, metric)
-			if err != nil {
-				return err
-			}
-			if interval[0] <= 0 {
-				beaten = false
-				if worst < 0 {
-					worst = i
-				}
-			}
-		}
-		if beaten {
-			return nil
+		beaten, err := c.beats(outcomes, metric)
+		if err != nil || beaten {
+			return err
 		}
 	}
 	metric := evaluate.MainMetric(c.dev.Task)
@@ -90,12 +77,18 @@ func (c *run) checkTeacher(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for i, f := range c.floors {
-		if f.LeadInterval[0] < c.floors[worst].LeadInterval[0] {
-			worst = i
+	highest := slices.MinFunc(c.floors, func(a, b Floor) int { return cmp.Compare(a.LeadInterval[0], b.LeadInterval[0]) })
+	return &UnlearnedError{Metric: metric, Teacher: value, Floor: highest, Examples: len(c.dev.Examples), AsItIs: c.TeacherModel != ""}
+}
+
+// beats tells whether the teacher is above all floors in a metric, by an interval.
+func (c *run) beats(floors []*data.Outcome, metric string) (bool, error) {
+	for _, o := range floors {
+		if _, lead, err := c.outcome.Difference(o, metric); err != nil || lead[0] <= 0 {
+			return false, err
 		}
 	}
-	return &UnlearnedError{Metric: metric, Teacher: value, Floor: c.floors[worst], Examples: len(c.dev.Examples), AsItIs: c.TeacherModel != ""}
+	return true, nil
 }
 
 // findFloors measures the floors and how far the teacher is above them.
