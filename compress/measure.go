@@ -158,6 +158,7 @@ func (c *run) score(ctx context.Context, report *Report, timed []*measurement, b
 	for i, set := range sets {
 		if n := max(leastSample, int(share*float64(len(set.Examples)))); n < len(set.Examples) {
 			_, sets[i] = set.HoldOut(n, c.Seed)
+			sets[i].Remember() // for all models
 		}
 	}
 	report.Examples = len(sets[0].Examples)

@@ -13,6 +13,7 @@ import (
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
+	"github.com/skive-ml/skive/infer"
 )
 
 // colours is a task that a small model learns in some steps: which of two words comes
@@ -308,5 +309,45 @@ func TestSearchTakesTheBestTeacher(t *testing.T) {
 	}
 	if again, said := run(); strings.Contains(said, "search-1: 1/") || again.Rows[0].Checksum != report.Rows[0].Checksum {
 		t.Errorf("again: %s", said)
+	}
+}
+
+// Where measuring would take too long, times and metrics are of samples, which the report
+// says.
+func TestMeasuringKeepsItsBudget(t *testing.T) {
+	r := tiny()
+	r.Reviews = &Reviews{Train: 100, Dev: 3000}
+	c := run{Recipe: r, Options: Options{Output: t.TempDir(), Threads: 1}}
+	if err := c.load(); err != nil {
+		t.Fatal(err)
+	}
+	path := c.path(teacherStage)
+	if err := c.teacher.SaveHF(path); err != nil {
+		t.Fatal(err)
+	}
+	c.steps = []step{{"teacher, padded", path, 1, infer.Options{Threads: 1, DType: infer.F32, PadTo: 64}}, {"dynamic length", path, 1, infer.Options{Threads: 1, DType: infer.F32}}}
+	dev, err := evaluate.Encode(c.teacher, c.dev, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	timed, err := measureSteps(context.Background(), c.steps, dev, 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range timed {
+		if n := m.samples.Calls(); n == 0 || n > 3*dev.Len()/2 || m.rate() <= 0 {
+			t.Errorf("%s: %d calls, %g a second", m.name, n, m.rate())
+		}
+	}
+	report := &Report{Task: "reviews", Metric: "accuracy", Of: dev.Len()}
+	scores, err := c.score(context.Background(), report, timed, 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Examples != leastSample || scores[0] != scores[1] || scores[0].interval[0] >= scores[0].value {
+		t.Errorf("%d examples, scores %+v", report.Examples, scores)
+	}
+	if want := "accuracy on a sample of 200 of the 3,000 development examples"; !strings.Contains(report.Table(), want) {
+		t.Errorf("the report does not say %q: %s", want, report.Table())
 	}
 }
