@@ -3,6 +3,7 @@ package serve
 import (
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"time"
 
@@ -163,11 +164,12 @@ func (m *Model) Settings() settings.Table {
 	}
 }
 
-// pool is how a model is opened.
+// pool is how a model is opened. The server bounds what waits; the pool has room for
+// warming up beside it.
 func (o *Options) pool(m *Model, embedding string) infer.PoolOptions {
 	return infer.PoolOptions{
 		Options:   infer.Options{Embedding: embedding, Prompt: m.Prompt, DType: m.DType, MaxLength: m.MaxLength},
-		Instances: o.Threads, MaxBatch: o.MaxBatchTokens, MaxQueue: o.MaxConcurrent,
+		Instances: o.Threads, MaxBatch: o.MaxBatchTokens, MaxQueue: o.MaxConcurrent + max(o.Threads, runtime.NumCPU()),
 	}
 }
 
