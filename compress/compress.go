@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"path/filepath"
 	"slices"
@@ -17,6 +16,7 @@ import (
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/machine"
+	"github.com/skive-ml/skive/progress"
 	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/tokenize"
 )
@@ -32,8 +32,8 @@ type Options struct {
 	Output string
 	// Threads is the number of threads; 0 is one for each processor.
 	Threads int
-	// Progress receives progress; nil is quiet.
-	Progress io.Writer
+	// Progress hears how long work comes along; nil does not.
+	Progress progress.Reporter
 	// Force goes on with a teacher that has not learned its task, see UnlearnedError.
 	Force bool
 }
@@ -110,9 +110,7 @@ func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 		return nil, err
 	}
 	if report := c.finished(); report != nil {
-		if o.Progress != nil {
-			fmt.Fprintf(o.Progress, "%s: the run is finished, and nothing has changed since\n", o.Output)
-		}
+		progress.Logger(o.Progress).Info(o.Output + ": the run is finished, and nothing has changed since")
 		return report, report.verdict()
 	}
 	if err := c.reachable(ctx); err != nil {

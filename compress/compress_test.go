@@ -18,6 +18,7 @@ import (
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/internal/measure"
+	"github.com/skive-ml/skive/progress/terminal"
 	"github.com/skive-ml/skive/pruning"
 	"github.com/skive-ml/skive/quantize"
 )
@@ -93,7 +94,7 @@ func TestRunMeasuresEveryStep(t *testing.T) {
 
 	// Nothing is done again, and nothing measured.
 	var said strings.Builder
-	again, err := Run(context.Background(), tiny(), Options{Force: true, Output: dir, Threads: 2, Progress: &said})
+	again, err := Run(context.Background(), tiny(), Options{Force: true, Output: dir, Threads: 2, Progress: terminal.New(&said)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +106,7 @@ func TestRunMeasuresEveryStep(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "report.json")); err != nil {
 		t.Fatal(err)
 	}
-	if again, err = Run(context.Background(), tiny(), Options{Force: true, Output: dir, Threads: 2, Progress: &said}); err != nil {
+	if again, err = Run(context.Background(), tiny(), Options{Force: true, Output: dir, Threads: 2, Progress: terminal.New(&said)}); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(report.Table(), "The whole run took") || !strings.Contains(again.Table(), "The call that ended the run took") {
@@ -124,7 +125,7 @@ func TestRunCutsToATarget(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "out")
 	run := func() (*Report, string, error) {
 		var said strings.Builder
-		report, err := Run(context.Background(), r, Options{Force: true, Output: dir, Threads: 1, Progress: &said})
+		report, err := Run(context.Background(), r, Options{Force: true, Output: dir, Threads: 1, Progress: terminal.New(&said)})
 		return report, said.String(), err
 	}
 	report, _, err := run()
@@ -263,7 +264,7 @@ func TestRunGoesOnWhereItWasStopped(t *testing.T) {
 	}
 	for _, stage := range []string{"teacher", "student", "pruned-33-50"} {
 		ctx, cancel := context.WithCancel(context.Background())
-		if err := run(ctx, tiny(), Options{Force: true, Output: stopped, Progress: cancelAt{stage, cancel}}); !errors.Is(err, context.Canceled) {
+		if err := run(ctx, tiny(), Options{Force: true, Output: stopped, Progress: terminal.New(cancelAt{stage, cancel})}); !errors.Is(err, context.Canceled) {
 			t.Fatalf("stopped at %s: %v", stage, err)
 		}
 		cancel()
@@ -323,7 +324,7 @@ func TestRunGoesOnWhereItWasStopped(t *testing.T) {
 			r, want, aside = changed, again, pruned
 		}
 		var said strings.Builder
-		if err := run(context.Background(), r, Options{Force: true, Output: whole, Progress: &said}); err != nil {
+		if err := run(context.Background(), r, Options{Force: true, Output: whole, Progress: terminal.New(&said)}); err != nil {
 			t.Fatal(err)
 		}
 		if read(whole, "pruned-25-25/model.safetensors") != want || read(whole, "pruned-25-25.previous/model.safetensors") != aside ||
@@ -339,7 +340,7 @@ func TestRunGoesOnWhereItWasStopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	var said strings.Builder
-	if err := run(context.Background(), changed, Options{Force: true, Output: whole, Progress: &said}); err != nil {
+	if err := run(context.Background(), changed, Options{Force: true, Output: whole, Progress: terminal.New(&said)}); err != nil {
 		t.Fatal(err)
 	}
 	if read(whole, "pruned-25-25/model.safetensors") != again || strings.Contains(said.String(), "pruned-25-25: 1/") {
@@ -385,7 +386,7 @@ func TestAStoppedChangeIsNotTakenForAFinishedRun(t *testing.T) {
 	before := weights()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	if _, err := Run(ctx, changed, Options{Force: true, Output: dir, Threads: 1, Progress: cancelAt{"pruned-33-50", cancel}}); !errors.Is(err, context.Canceled) {
+	if _, err := Run(ctx, changed, Options{Force: true, Output: dir, Threads: 1, Progress: terminal.New(cancelAt{"pruned-33-50", cancel})}); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
 	if weights() == before {
@@ -549,7 +550,7 @@ func TestANarrowStudentInStages(t *testing.T) {
 	}
 	run := func() string {
 		var said strings.Builder
-		if _, err := Run(context.Background(), r, Options{Force: true, Output: filepath.Join(dir, "out"), Threads: 2, Progress: &said}); err != nil {
+		if _, err := Run(context.Background(), r, Options{Force: true, Output: filepath.Join(dir, "out"), Threads: 2, Progress: terminal.New(&said)}); err != nil {
 			t.Fatal(err)
 		}
 		return said.String()
@@ -738,7 +739,7 @@ func TestLabelsOfTheModelHold(t *testing.T) {
 			t.Fatal(err)
 		}
 		var said strings.Builder
-		r := run{Recipe: ForModel(path, "text", train, dev), Options: Options{Progress: &said}}
+		r := run{Recipe: ForModel(path, "text", train, dev), Options: Options{Progress: terminal.New(&said)}}
 		if err := r.load(); err != nil {
 			t.Fatal(err)
 		}

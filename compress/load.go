@@ -11,6 +11,7 @@ import (
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
+	"github.com/skive-ml/skive/progress"
 	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/tokenize"
 	"github.com/skive-ml/skive/train"
@@ -262,7 +263,5 @@ func (c *run) fit() error {
 func (c *run) say(format string, args ...any) {
 	line := fmt.Sprintf(format, args...)
 	c.notes = append(c.notes, line)
-	if c.Progress != nil {
-		fmt.Fprintln(c.Progress, line)
-	}
+	progress.Logger(c.Progress).Info(line)
 }

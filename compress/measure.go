@@ -14,7 +14,7 @@ import (
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/measure"
-	"github.com/skive-ml/skive/internal/progress"
+	"github.com/skive-ml/skive/progress"
 	"github.com/skive-ml/skive/tokenize"
 	"github.com/skive-ml/skive/train"
 )
@@ -79,7 +79,7 @@ func (c *run) report(ctx context.Context) (*Report, error) {
 		return nil, err
 	}
 	models := distinct(c.steps)
-	bar := progress.New(c.Progress, "measuring", 0, passes*len(c.steps)+len(models))
+	bar := progress.Begin(c.Progress, "measuring", 0, passes*len(c.steps)+len(models))
 	timed, err := measureSteps(ctx, c.steps, dev, time.Duration(timingShare*float64(budget)), bar)
 	if err != nil {
 		return nil, err
@@ -141,7 +141,7 @@ func (s score) fill(row *Row) {
 
 // score measures the metrics of the steps on the sets, or on samples of them that can be
 // had within the budget.
-func (c *run) score(ctx context.Context, report *Report, timed []*measurement, budget time.Duration, bar *progress.Bar) ([]score, error) {
+func (c *run) score(ctx context.Context, report *Report, timed []*measurement, budget time.Duration, bar progress.Task) ([]score, error) {
 	models := distinct(c.steps)
 	perExample := 0.0
 	for _, v := range models {
@@ -225,7 +225,7 @@ func describe(row *Row, path, output string) error {
 
 // measureSteps times every step on the development set, one example at a time, or on a
 // part of it where the budget ends before.
-func measureSteps(ctx context.Context, steps []step, dev *data.Encoded, budget time.Duration, bar *progress.Bar) ([]*measurement, error) {
+func measureSteps(ctx context.Context, steps []step, dev *data.Encoded, budget time.Duration, bar progress.Task) ([]*measurement, error) {
 	all := make([]*measurement, len(steps))
 	defer func() {
 		for _, m := range all {

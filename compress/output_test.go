@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/progress/terminal"
 )
 
 // Two recipes at once into one directory: the second ends before it does anything.
@@ -24,12 +25,12 @@ func TestASecondRecipeIsRefused(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var err error
-	_, first := Run(ctx, tiny(), Options{Force: true, Output: dir, Threads: 1, Progress: cancelAt{"teacher", func() {
+	_, first := Run(ctx, tiny(), Options{Force: true, Output: dir, Threads: 1, Progress: terminal.New(cancelAt{"teacher", func() {
 		if err == nil {
 			err = second()
 		}
 		cancel()
-	}}})
+	}})})
 	var busy *checkpoints.BusyError
 	if !errors.As(err, &busy) || busy.PID != os.Getpid() {
 		t.Errorf("the second: %v", err)
@@ -103,7 +104,7 @@ func TestMixturesAreFound(t *testing.T) {
 			}
 		}
 		var said strings.Builder
-		report, err := Run(context.Background(), mine, Options{Force: true, Output: dir, Threads: 1, Progress: &said})
+		report, err := Run(context.Background(), mine, Options{Force: true, Output: dir, Threads: 1, Progress: terminal.New(&said)})
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue

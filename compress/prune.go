@@ -19,6 +19,7 @@ import (
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/progress"
 	"github.com/skive-ml/skive/pruning"
 	"github.com/skive-ml/skive/quantize"
 	"github.com/skive-ml/skive/settings"
@@ -71,8 +72,8 @@ type Plan struct {
 	Resume, Overwrite bool
 	// Threads is the number of threads; 0 is one for each processor.
 	Threads int
-	// Progress receives progress; nil is quiet.
-	Progress io.Writer
+	// Progress hears how long work comes along; nil does not.
+	Progress progress.Reporter
 }
 
 // Pruned is a model that Prune wrote.

@@ -14,6 +14,7 @@ import (
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/internal/golden"
+	"github.com/skive-ml/skive/progress/terminal"
 	"github.com/skive-ml/skive/pruning"
 	"github.com/skive-ml/skive/train"
 )
@@ -37,7 +38,7 @@ func pruned(t *testing.T, p Plan, output string, stopAfter int) (models []Pruned
 		}
 	}
 	var shown bytes.Buffer
-	p.Recover, p.Output, p.Threads, p.Progress = &o, output, 1, &shown
+	p.Recover, p.Output, p.Threads, p.Progress = &o, output, 1, terminal.New(&shown)
 	models, err = Prune(ctx, golden.Model(t), p)
 	return models, shown.String(), err
 }

@@ -2,7 +2,6 @@ package compress
 
 import (
 	"context"
-	"io"
 	"math/rand/v2"
 	"slices"
 
@@ -11,7 +10,7 @@ import (
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
-	"github.com/skive-ml/skive/internal/progress"
+	"github.com/skive-ml/skive/progress"
 	"github.com/skive-ml/skive/quantize"
 	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/train"
@@ -39,8 +38,8 @@ type QuantizeOptions struct {
 	MaxLength int
 	// Threads is the number of threads; 0 is one for each CPU.
 	Threads int
-	// Progress receives progress; nil is quiet.
-	Progress io.Writer
+	// Progress hears how long work comes along; nil does not.
+	Progress progress.Reporter
 }
 
 // QuantizeDefaults returns the options that the command line starts from: the weights
@@ -152,7 +151,7 @@ func (q *quantizing) weights(m *checkpoints.Model) []string {
 
 // observe runs the model in its own format over the inputs.
 func (q *quantizing) observe(ctx context.Context, m *checkpoints.Model) (err error) {
-	bar := progress.New(q.o.Progress, "calibration", 0, len(q.o.Inputs))
+	bar := progress.Begin(q.o.Progress, "calibration", 0, len(q.o.Inputs))
 	defer bar.Finish("")
 	q.observed, err = train.Calibrate(ctx, m, func(yield func(*data.Batch) bool) {
 		for i, b := range q.o.Inputs {
@@ -203,18 +202,11 @@ func (q *quantizing) mixed(ctx context.Context, m *checkpoints.Model) (*Quantize
 		metrics, err := evaluate.Metrics(enc.Outcome(logits, m.Config.NumLabels()))
 		return logits, metrics[made.Metric], err
 	}
-	var bar *progress.Bar
-	defer func() { bar.Finish("") }()
 	made.Model, made.Report, err = quantize.Mixed(ctx, m, measure, quantize.MixedOptions{
 		MaxDrop:    q.o.MaxDrop / 100,
 		Weights:    q.weights(m),
 		Divergence: divergence(enc),
-		Progress: func(done, total int, note string) {
-			if bar == nil {
-				bar = progress.New(q.o.Progress, "sensitivity", 0, total)
-			}
-			bar.Set(min(done, total), note)
-		},
+		Progress:   q.o.Progress,
 	})
 	return made, err
 }

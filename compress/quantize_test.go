@@ -11,6 +11,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/progress/terminal"
 	"github.com/skive-ml/skive/quantize"
 )
 
@@ -27,7 +28,7 @@ func TestQuantizeAwareStage(t *testing.T) {
 	var steps strings.Builder
 	for round := range 2 {
 		steps.Reset()
-		report, err := Run(context.Background(), r, Options{Force: true, Output: dir, Threads: 2, Progress: &steps})
+		report, err := Run(context.Background(), r, Options{Force: true, Output: dir, Threads: 2, Progress: terminal.New(&steps)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/internal/bounded"
+	"github.com/skive-ml/skive/progress"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -175,9 +176,7 @@ func (c *run) stage(name string, fit func(output string) (*checkpoints.Model, er
 		return nil, err
 	}
 	say := func(format string, args ...any) {
-		if c.Progress != nil {
-			fmt.Fprintf(c.Progress, name+": "+format+"\n", args...)
-		}
+		progress.Logger(c.Progress).Info(name + ": " + fmt.Sprintf(format, args...))
 	}
 	// A run that was stopped before it saved anything is not what to go on with.
 	begun := exists(filepath.Join(output, train.StateDir)) || exists(filepath.Join(output, distill.StagesDir))

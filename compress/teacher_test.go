@@ -14,6 +14,8 @@ import (
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/progress"
+	"github.com/skive-ml/skive/progress/terminal"
 )
 
 // colours is a task that a small model learns in some steps: which of two words comes
@@ -71,7 +73,7 @@ func TestOneFileAndATeacherAsItIs(t *testing.T) {
 	r.Test, r.Teacher.LearningRate = test, 2e-3
 	var said strings.Builder
 	out := filepath.Join(dir, "out")
-	report, err := Run(context.Background(), r, Options{Output: out, Threads: 2, Progress: &said})
+	report, err := Run(context.Background(), r, Options{Output: out, Threads: 2, Progress: terminal.New(&said)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +108,7 @@ func TestOneFileAndATeacherAsItIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	said.Reset()
-	if _, err := Run(context.Background(), again, Options{Output: out, Threads: 2, Progress: &said}); err != nil || !strings.Contains(said.String(), "the run is finished") {
+	if _, err := Run(context.Background(), again, Options{Output: out, Threads: 2, Progress: terminal.New(&said)}); err != nil || !strings.Contains(said.String(), "the run is finished") {
 		t.Errorf("%v: %s", err, said.String())
 	}
 
@@ -115,7 +117,7 @@ func TestOneFileAndATeacherAsItIs(t *testing.T) {
 	asItIs.TeacherModel = teacher
 	next := filepath.Join(dir, "next")
 	said.Reset()
-	second, err := Run(context.Background(), asItIs, Options{Output: next, Threads: 2, Progress: &said})
+	second, err := Run(context.Background(), asItIs, Options{Output: next, Threads: 2, Progress: terminal.New(&said)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +284,7 @@ func TestSearchTakesTheBestTeacher(t *testing.T) {
 	run := func() (*Report, string) {
 		t.Helper()
 		var said strings.Builder
-		report, err := Run(context.Background(), r, Options{Output: out, Threads: 2, Progress: &said, Force: true})
+		report, err := Run(context.Background(), r, Options{Output: out, Threads: 2, Progress: terminal.New(&said), Force: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -330,7 +332,7 @@ func TestMeasuringKeepsItsBudget(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	timed, err := measureSteps(context.Background(), c.steps, dev, 0, nil)
+	timed, err := measureSteps(context.Background(), c.steps, dev, 0, progress.Begin(nil, "", 0, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -340,7 +342,7 @@ func TestMeasuringKeepsItsBudget(t *testing.T) {
 		}
 	}
 	report := &Report{Task: "reviews", Metric: "accuracy", Of: dev.Len()}
-	scores, err := c.score(context.Background(), report, timed, 0, nil)
+	scores, err := c.score(context.Background(), report, timed, 0, progress.Begin(nil, "", 0, 1))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -17,8 +16,8 @@ import (
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/machine"
-	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/internal/team"
+	"github.com/skive-ml/skive/progress"
 	"github.com/skive-ml/skive/tokenize"
 )
 
@@ -33,8 +32,8 @@ type AugmentOptions struct {
 	// Threads is the number of threads; 0 is one for each CPU. The result does
 	// not depend on it.
 	Threads int
-	// Progress receives a progress bar or sparse lines; nil is quiet.
-	Progress io.Writer
+	// Progress hears how long work comes along; nil does not.
+	Progress progress.Reporter
 }
 
 // AugmentDefaults returns TinyBERT's settings (Jiao et al., arXiv 1909.10351,
@@ -192,7 +191,7 @@ func (a *augmentation) likeliest(ctx context.Context, workers *team.Team, places
 	}
 	defer engine.Close()
 	_, _, _, _, mask := a.t.tok.Special()
-	bar := progress.New(a.o.Progress, "augment", 0, len(places))
+	bar := progress.Begin(a.o.Progress, "augment", 0, len(places))
 	defer bar.Finish("")
 	vocabulary := a.t.model.Config.VocabSize
 	var b data.Batch

@@ -3,7 +3,6 @@ package distill
 import (
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 
 	"github.com/skive-ml/skive/autograd"
@@ -13,6 +12,7 @@ import (
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/layers"
+	"github.com/skive-ml/skive/progress"
 )
 
 // output is what losses read of a teacher at one place.
@@ -109,7 +109,7 @@ type teacher struct {
 	stored   int
 	workers  *autograd.Workers
 	threads  int
-	progress io.Writer
+	progress progress.Reporter
 
 	// Made when something is to be computed.
 	engine  *infer.Engine
@@ -159,8 +159,8 @@ func (t *teacher) remember(dir string, limit int64, repeats bool) error {
 		case err != nil && o.part == Logits:
 			o.keeper = newMemory(t.sizes(o))
 		}
-		if err != nil && t.progress != nil {
-			fmt.Fprintf(t.progress, "%v: going on without storing %s\n", err, o.name())
+		if err != nil {
+			progress.Logger(t.progress).Warn(fmt.Sprintf("%v: going on without storing %s", err, o.name()))
 		}
 	}
 	return nil
@@ -221,8 +221,8 @@ func (t *teacher) store(o *output, example int, b []byte) {
 	if o.keeper == nil || o.part != Logits && example >= t.stored {
 		return
 	}
-	if err := o.keeper.put(example, b); err != nil && t.progress != nil {
-		fmt.Fprintf(t.progress, "cache: %v: going on without storing %s\n", err, o.name())
+	if err := o.keeper.put(example, b); err != nil {
+		progress.Logger(t.progress).Warn(fmt.Sprintf("cache: %v: going on without storing %s", err, o.name()))
 	}
 }
 

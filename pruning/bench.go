@@ -11,7 +11,7 @@ import (
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/measure"
-	"github.com/skive-ml/skive/internal/progress"
+	"github.com/skive-ml/skive/progress"
 )
 
 const (
@@ -183,7 +183,7 @@ func (b *bench) run(ctx context.Context, title string) ([]float64, error) {
 		}}
 	}
 	most := int(b.o.Duration.Seconds())
-	bar := progress.New(b.o.Progress, title+", seconds", 0, max(1, most))
+	bar := progress.Begin(b.o.Progress, title+", seconds", 0, max(1, most))
 	note := fmt.Sprintf("0 of %d times known", len(loads))
 	defer func() { bar.Finish(note) }()
 	turns := measure.Turns{

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"strings"
 
@@ -15,8 +14,8 @@ import (
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/kernels"
-	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/layers"
+	"github.com/skive-ml/skive/progress"
 	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/train"
 )
@@ -75,8 +74,8 @@ type ImportanceOptions struct {
 	MaxLength int
 	// Threads is the number of worker threads; 0 is one for each CPU.
 	Threads int
-	// Progress receives a progress bar or sparse lines; nil is quiet.
-	Progress io.Writer
+	// Progress hears how long work comes along; nil does not.
+	Progress progress.Reporter
 }
 
 func (o *ImportanceOptions) validate() error {
@@ -189,7 +188,7 @@ func eachBatch(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, 
 		return 0, err
 	}
 	defer p.graph.Close()
-	bar := progress.New(o.Progress, "importance", 0, enc.Len())
+	bar := progress.Begin(o.Progress, "importance", 0, enc.Len())
 	defer bar.Finish("")
 	var batch data.Batch
 	done := 0

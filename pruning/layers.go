@@ -13,7 +13,7 @@ import (
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
-	"github.com/skive-ml/skive/internal/progress"
+	"github.com/skive-ml/skive/progress"
 	"github.com/skive-ml/skive/settings"
 )
 
@@ -45,7 +45,7 @@ func dropLayers(ctx context.Context, model *checkpoints.Model, ds *data.Dataset,
 	for n := total; n > keep; n-- {
 		trials += n
 	}
-	bar := progress.New(o.Progress, "dropping layers", 0, trials)
+	bar := progress.Begin(o.Progress, "dropping layers", 0, trials)
 	defer bar.Finish("")
 	done := 0
 	for len(left) > keep {

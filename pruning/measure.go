@@ -18,6 +18,7 @@ import (
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/internal/measure"
+	"github.com/skive-ml/skive/progress"
 	"github.com/skive-ml/skive/settings"
 )
 
@@ -38,8 +39,8 @@ type MeasureOptions struct {
 	// Activation is the feed-forward activation to which SearchLatency switches
 	// what it measures, see SetActivation; "" keeps the model's.
 	Activation string
-	// Progress receives a progress bar or sparse lines; nil is quiet.
-	Progress io.Writer
+	// Progress hears how long work comes along; nil does not.
+	Progress progress.Reporter
 }
 
 // Clock is what the measured times are of: on one thread its processor time, where the
@@ -122,8 +123,8 @@ func CachedCosts(ctx context.Context, cfg checkpoints.Config, o MeasureOptions, 
 			return e.Encode(t)
 		})
 	}
-	if err != nil && o.Progress != nil {
-		fmt.Fprintf(o.Progress, "the measured costs are not kept: %v\n", err)
+	if err != nil {
+		progress.Logger(o.Progress).Warn(fmt.Sprintf("the measured costs are not kept: %v", err))
 	}
 	return t.Costs, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 	"strconv"
@@ -16,8 +15,8 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/evaluate"
-	"github.com/skive-ml/skive/internal/progress"
 	"github.com/skive-ml/skive/layers"
+	"github.com/skive-ml/skive/progress"
 )
 
 // TuneOptions are the settings of Tune.
@@ -28,8 +27,8 @@ type TuneOptions struct {
 	// Threads is the number of worker threads; 0 is one for each CPU. The result
 	// does not depend on it.
 	Threads int
-	// Progress receives a progress bar or sparse lines; nil is quiet.
-	Progress io.Writer
+	// Progress hears how long work comes along; nil does not.
+	Progress progress.Reporter
 }
 
 const (
@@ -82,7 +81,7 @@ func tune(ctx context.Context, model, pruned *checkpoints.Model, ds *data.Datase
 	if err := t.embed(); err != nil {
 		return nil, err
 	}
-	bar := progress.New(o.Progress, "mask tuning", 0, len(model.Config.Layers))
+	bar := progress.Begin(o.Progress, "mask tuning", 0, len(model.Config.Layers))
 	defer bar.Finish("")
 	for l := range model.Config.Layers {
 		if err := t.layer(l); err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/progress"
 )
 
 // ErrMaxDrop is returned for a MaxDrop that is negative or not a number.
@@ -34,9 +35,9 @@ type MixedOptions struct {
 	// Divergence says how far predictions are from those of the float model, want;
 	// nil is the package's Divergence of rows of one value per label.
 	Divergence func(want, got []float32) float64
-	// Progress, if not nil, is told of each evaluation of the total; more may
-	// follow while the set of parts is searched.
-	Progress func(done, total int, note string)
+	// Progress hears of each evaluation; nil does not. There may be more of them than
+	// the total, while the set of parts is searched.
+	Progress progress.Reporter
 }
 
 // Sensitivity is what int8 does to one part of a model: to a kind of linear
@@ -98,6 +99,8 @@ func Mixed(ctx context.Context, m *checkpoints.Model, evaluate Evaluate, o Mixed
 	}
 	s := mixedSearch{float: m, int8: all, evaluate: evaluate, o: o}
 	s.report.Parts = parts(o.Weights)
+	s.progress = progress.Begin(o.Progress, "sensitivity", 0, s.total())
+	defer s.progress.Finish("")
 	if err := s.rank(ctx); err != nil {
 		return nil, nil, fmt.Errorf("quantize: %w", err)
 	}
@@ -162,6 +165,7 @@ type mixedSearch struct {
 	o           MixedOptions
 	report      MixedReport
 	done        int
+	progress    progress.Task
 }
 
 // model returns the float model with some parts in int8. It shares its tensors.
@@ -185,11 +189,12 @@ func (s *mixedSearch) measure(ctx context.Context, note string, int8 ...Sensitiv
 		return nil, 0, fmt.Errorf("%s: %w", note, err)
 	}
 	s.done++
-	if s.o.Progress != nil {
-		s.o.Progress(s.done, max(s.done, len(s.report.Parts)+2), note)
-	}
+	s.progress.Set(min(s.done, s.total()), note)
 	return logits, metric, nil
 }
+
+// total is the number of evaluations of the float model, each part and all of them.
+func (s *mixedSearch) total() int { return len(s.report.Parts) + 2 }
 
 // rank measures the float model, each part and all of them, and orders the
 // parts by their divergence.

@@ -3,12 +3,14 @@ package quantize_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/progress"
 	"github.com/skive-ml/skive/quantize"
 )
 
@@ -191,6 +193,14 @@ func mixedEvaluate(costs map[string]float64, calls *int) quantize.Evaluate {
 	}
 }
 
+// heard counts how often it hears of progress.
+type heard struct{ times *int }
+
+func (h heard) Begin(string, int, int) progress.Task { return h }
+func (h heard) Logger() *slog.Logger                 { return progress.Logger(nil) }
+func (h heard) Set(int, string)                      { *h.times++ }
+func (h heard) Finish(string)                        {}
+
 func TestMixedKeepsTheMostSensitive(t *testing.T) {
 	t.Parallel()
 	const p = "bert.encoder.layer."
@@ -213,7 +223,7 @@ func TestMixedKeepsTheMostSensitive(t *testing.T) {
 		var calls, told int
 		q, r, err := quantize.Mixed(t.Context(), m, mixedEvaluate(costs, &calls), quantize.MixedOptions{
 			MaxDrop:  test.drop,
-			Progress: func(done, total int, _ string) { told = done },
+			Progress: heard{&told},
 		})
 		if err != nil {
 			t.Fatal(err)

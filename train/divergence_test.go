@@ -11,6 +11,7 @@ import (
 
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/golden"
+	"github.com/skive-ml/skive/progress/terminal"
 )
 
 // A run that ends in finite numbers, but far above what it began with, says so in
@@ -21,7 +22,7 @@ func TestDivergenceInFiniteNumbers(t *testing.T) {
 		for rate, want := range map[float64]bool{1e-12: false, 2e-3: false, 300: true} {
 			var progress bytes.Buffer
 			o := quick()
-			o.LearningRate, o.Steps, o.Schedule, o.Progress = rate, 24, Constant, &progress
+			o.LearningRate, o.Steps, o.Schedule, o.Progress = rate, 24, Constant, terminal.New(&progress)
 			set := toy(kind, 40, 1)
 			if kind == head.SingleLabel {
 				set = subset(golden.Data(t), 0, 40)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math"
 	"time"
@@ -15,7 +16,7 @@ import (
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/interrupt"
 	"github.com/skive-ml/skive/internal/machine"
-	"github.com/skive-ml/skive/internal/progress"
+	"github.com/skive-ml/skive/progress"
 	"github.com/skive-ml/skive/quantize"
 	"github.com/skive-ml/skive/settings"
 )
@@ -37,7 +38,7 @@ type fit struct {
 	log       *stepLog
 	events    *eventLog
 	profiler  *profiler
-	bar       *progress.Bar
+	bar       progress.Task
 	result    *Result
 	best      map[string][]float32 // weights of the best model, without an output directory
 	before    float64              // seconds spent by earlier processes
@@ -45,6 +46,11 @@ type fit struct {
 	saved     int    // step of the state on disk, -1 for none
 	checksum  string // of the best model, at the end
 	guess     float64
+}
+
+// say tells of an event of the run.
+func (f *fit) say(level slog.Level, format string, args ...any) {
+	progress.Logger(f.o.Progress).Log(context.Background(), level, f.o.stage()+": "+fmt.Sprintf(format, args...))
 }
 
 // Fit trains a copy of model by the problem's objective and returns the best
@@ -113,7 +119,7 @@ func (f *fit) run(ctx context.Context, model *checkpoints.Model, trainSet, devSe
 	if state != nil {
 		done = state.header.Step
 	}
-	f.bar = progress.New(f.o.Progress, f.o.stage(), done, f.total)
+	f.bar = progress.Begin(f.o.Progress, f.o.stage(), done, f.total)
 	defer f.bar.Finish("stopped")
 	if err := f.fits(parameters); err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -67,7 +68,7 @@ func (f *fit) evaluate(ctx context.Context, step int, epoch float64) error {
 		return err
 	}
 	name := f.result.Metric
-	f.bar.Print(fmt.Sprintf("%s: step %d: dev %s %.4f, loss %.4f", f.o.stage(), step, name, metrics[name], metrics["loss"]))
+	f.say(slog.LevelInfo, "step %d: dev %s %.4f, loss %.4f", step, name, metrics[name], metrics["loss"])
 	if f.result.Best.Metrics == nil || evaluate.Better(name, metrics[name], f.result.Best.Metrics[name]) {
 		f.result.Best = e
 		if err := f.keepBest(); err != nil {
@@ -139,7 +140,7 @@ func (f *fit) conclude(done int) (*checkpoints.Model, error) {
 	}
 	if first, last, yes := f.diverged(); yes {
 		f.result.Diverged = true
-		f.bar.Print(fmt.Sprintf("%s: the run has diverged: its loss ended at %.4g and began at %.4g: lower the learning rate (lr)", f.o.stage(), last, first))
+		f.say(slog.LevelWarn, "the run has diverged: its loss ended at %.4g and began at %.4g: lower the learning rate (lr)", last, first)
 	}
 	f.bar.Finish(note)
 	if f.o.Output != "" {

@@ -2,6 +2,7 @@ package train
 
 import (
 	"fmt"
+	"log/slog"
 	"math"
 	"slices"
 
@@ -63,7 +64,7 @@ func (f *fit) fits(parameters []*parameter) error {
 	if available < math.MaxInt64 {
 		left = "; " + bytesOf(available) + " available"
 	}
-	f.bar.Print(fmt.Sprintf("%s: %s%s", f.o.stage(), need(count, activations), left))
+	f.say(slog.LevelInfo, "%s%s", need(count, activations), left)
 	return nil
 }
 

@@ -5,13 +5,15 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/skive-ml/skive/progress/terminal"
 )
 
 func TestMemoryIsPrintedBeforeTheFirstStep(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	o := quick()
-	o.Progress = &out
+	o.Progress = terminal.New(&out)
 	run(t, o)
 	memory, step := strings.Index(out.String(), "parameters × 16 bytes = "), strings.Index(out.String(), "train: 1/21")
 	if memory < 0 || step < memory {

@@ -1,12 +1,12 @@
 package train
 
 import (
-	"io"
 	"path/filepath"
 	"strings"
 
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/layers"
+	"github.com/skive-ml/skive/progress"
 )
 
 // Defaults of a run. They are the settings under which BERT-size encoders are
@@ -138,9 +138,8 @@ type Options struct {
 	// Stage is the name of this run in the model's provenance, its progress and
 	// its messages; "" is "train".
 	Stage string
-	// Progress receives a progress bar (a terminal) or sparse lines (anything
-	// else); nil is quiet.
-	Progress io.Writer
+	// Progress hears how the run comes along, and of evaluations; nil does not.
+	Progress progress.Reporter
 	// OnStep, when set, is called after each step with its record.
 	OnStep func(Record)
 	// OnProfile, when set, is called after each step with where its time went.

@@ -21,6 +21,7 @@ import (
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/golden"
+	"github.com/skive-ml/skive/progress/terminal"
 	"github.com/skive-ml/skive/quantize"
 )
 
@@ -446,7 +447,7 @@ func TestProgressLines(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	o := quick()
-	o.Progress = &out
+	o.Progress = terminal.New(&out)
 	run(t, o)
 	text := out.String()
 	for _, want := range []string{"train: 1/21 (4%)", "train: step 4: dev accuracy 0.", "train: 21/21 in"} {

@@ -25,6 +25,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/internal/bounded"
+	"github.com/skive-ml/skive/progress"
 )
 
 const (
@@ -43,9 +44,9 @@ type Options struct {
 	Token string
 	// Cache is the directory of the cache.
 	Cache string
-	// Progress, when set, is told the bytes that are there and those of all
-	// files together.
-	Progress func(done, total int64)
+	// Progress hears of the kilobytes that are there, of those of all files together;
+	// nil does not.
+	Progress progress.Reporter
 
 	pause time.Duration // before the first of several attempts, one second for 0
 	stall time.Duration // without a byte, after which a connection is given up, a minute for 0
@@ -164,11 +165,19 @@ func pull(ctx context.Context, model, revision string, o Options) (*Snapshot, er
 			return nil, fmt.Errorf("the cache takes nothing, HF_HUB_CACHE names another: %w", err)
 		}
 	}
+	const unit = 1 << 10
+	var task progress.Task // from the first byte on
+	defer func() {
+		if task != nil {
+			task.Finish("")
+		}
+	}()
 	for _, f := range missing {
 		n, err := c.fetch(ctx, f, func(done int64) {
-			if o.Progress != nil {
-				o.Progress(there+done, s.Bytes)
+			if done += there; task == nil {
+				task = progress.Begin(o.Progress, "kilobytes", int(done/unit), int(s.Bytes/unit))
 			}
+			task.Set(int(done/unit), "")
 		})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", filepath.Base(f.place), err)

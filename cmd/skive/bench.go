@@ -116,5 +116,5 @@ func (app *skive) readInputs(flag string, m *checkpoints.Model, path string, bat
 	if err == nil && single && evaluate.MayWantPairs(m.Config) && !app.common.quiet {
 		app.noteSingle(path)
 	}
-	return batches, ofFlag(flag, err)
+	return batches, flags.Named(flag, err)
 }

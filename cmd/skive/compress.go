@@ -86,7 +86,7 @@ func (o *compressFlags) run(c *cobra.Command) error {
 	}
 	defer release()
 	report, err := compress.Run(c.Context(), recipe, compress.Options{
-		Output: o.output, Threads: o.app.common.threads, Progress: o.app.progressTo(), Force: o.force,
+		Output: o.output, Threads: o.app.common.threads, Progress: o.app.progress(), Force: o.force,
 	})
 	var unlearned *compress.UnlearnedError
 	if errors.As(err, &unlearned) {
@@ -115,13 +115,13 @@ func (o *compressFlags) effective(c *cobra.Command) (compress.Recipe, error) {
 		case errors.As(err, &at):
 			err = flags.Usage{Err: o.named(c, err)}
 		case err != nil:
-			err = flags.Usage{Err: ofFlag("recipe", err)}
+			err = flags.Usage{Err: flags.Named("recipe", err)}
 		}
 		return recipe, err
 	}
 	recipe := compress.Default()
 	if o.given.Model != "" || o.given.TeacherModel != "" {
-		if err := require(c, "task", "train"); err != nil {
+		if err := flags.Require(c, "task", "train"); err != nil {
 			return recipe, err
 		}
 		recipe = compress.ForModel("", "", "", "")

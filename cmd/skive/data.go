@@ -2,18 +2,13 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"maps"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/data/reviews"
-	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/flags"
 )
 
@@ -40,7 +35,7 @@ func newDataGenerate() *cobra.Command {
 		Short: "Write the embedded task, reviews, as train.jsonl and dev.jsonl",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := require(c, "output"); err != nil {
+			if err := flags.Require(c, "output"); err != nil {
 				return err
 			}
 			if o.Train < 1 || o.Train > maxGenerated || o.Dev < 1 || o.Dev > maxGenerated {
@@ -88,48 +83,8 @@ func (app *skive) newDataShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			counts := map[string]int{}
-			for i := range set.Examples {
-				for _, label := range set.Truth(i) {
-					counts[label]++
-				}
-			}
-			first := set.Examples[:min(limit, len(set.Examples))]
-			if app.common.json {
-				lines := make([]any, len(first))
-				for i := range first {
-					lines[i] = set.Document(i)
-				}
-				return app.printJSON(struct {
-					Task     string         `json:"task"`
-					Examples int            `json:"examples"`
-					Labels   map[string]int `json:"labels"`
-					First    []any          `json:"first"`
-				}{set.Task.Name, len(set.Examples), counts, lines})
-			}
-			var b strings.Builder
-			fmt.Fprintf(&b, "%s: %d examples\n", set.Task.Name, len(set.Examples))
-			labels := append(set.Task.Labels, "")
-			if set.Task.Kind.Subject() == head.Choices {
-				labels = slices.Sorted(maps.Keys(counts))
-			}
-			for _, label := range labels {
-				if counts[label] > 0 {
-					fmt.Fprintf(&b, "  %-16q %d\n", label, counts[label])
-				}
-			}
-			for i, e := range first {
-				fmt.Fprintf(&b, "%s\t%s", strings.Join(set.Truth(i), "|"), e.Text)
-				if e.HasPair {
-					fmt.Fprintf(&b, "\t%s", e.Pair)
-				}
-				for _, choice := range e.Choices {
-					fmt.Fprintf(&b, "\t%s", choice)
-				}
-				b.WriteByte('\n')
-			}
-			_, err = fmt.Fprint(app.out, b.String())
-			return err
+			summary := set.Summary(limit)
+			return app.show(summary, summary.WriteText)
 		},
 	}
 	task.register(c.Flags(), false)
@@ -149,7 +104,7 @@ func (app *skive) newDataConvert() *cobra.Command {
 regression, choice, tokens and mlm read.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := require(c, "output"); err != nil {
+			if err := flags.Require(c, "output"); err != nil {
 				return err
 			}
 			release, err := claimOutput(c, output, checkpoints.TryFile, unless(overwrite, checkpoints.CheckFree))
@@ -172,7 +127,7 @@ regression, choice, tokens and mlm read.`,
 
 // readUnlabeled reads a file whose examples may lack labels.
 func readUnlabeled(c *cobra.Command, task *taskFlags, path string) (*data.Dataset, error) {
-	if err := require(c, "task"); err != nil {
+	if err := flags.Require(c, "task"); err != nil {
 		return nil, err
 	}
 	task.optional = true

@@ -1,20 +1,18 @@
 package main
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/flags"
-	"github.com/skive-ml/skive/pruning"
 	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/train"
 )
@@ -22,21 +20,18 @@ import (
 // distillFlags are the flags of skive distill.
 type distillFlags struct {
 	app *skive
-	distill.Options
-	task              taskFlags
-	student           studentFlags
-	augment           distill.AugmentOptions
-	augmentMLM        string
-	teachers          []string
-	weights           []float64
-	unlabeled, stages string
-	general           bool
-	text              string
+	distill.Job
+	task                                taskFlags
+	teachers                            []string
+	weights                             []float64
+	student, init                       string
+	stages, unlabeled, text, augmentMLM string
+	general                             bool
 }
 
 func (app *skive) newDistill() *cobra.Command {
-	d := &distillFlags{app: app, task: taskFlags{app: app}, student: studentFlags{app: app}, Options: distill.Defaults(), augment: distill.AugmentDefaults()}
-	d.augment.Copies = 0
+	d := &distillFlags{app: app, task: taskFlags{app: app}, Job: distill.Job{Options: distill.Defaults(), Augment: distill.AugmentDefaults()}}
+	d.Augment.Copies = 0
 	c := &cobra.Command{
 		Use:   "distill",
 		Short: "Teach a student what a teacher knows",
@@ -58,78 +53,90 @@ at once unless --resume or --overwrite is given.`,
 	f.BoolVar(&d.general, "general", false, "task-agnostic distillation on --text, by inner losses alone")
 	f.StringVar(&d.text, "text", "", "plain text `FILE` for --general, may be .gz")
 	f.StringVar(&d.augmentMLM, "augment-mlm", "", "masked language `MODEL` that finds the words for --augment in the place of the teacher's embeddings")
-	d.student.register(f)
-	flags.Add(f, d.augment.Settings())
+	flags.Sets(f, "augment-mlm", "Words")
+	f.StringVar(&d.student, "student", "", "student `MODEL`")
+	flags.Add(f, d.New.Settings().Without("random").In("", "New"))
+	f.StringVar(&d.init, "init", "teacher", "weights of the student: the teacher's most important ones, or random")
+	flags.Add(f, d.Augment.Settings())
 	flags.Add(f, d.Settings().Without("max-length"))
 	d.task.register(f, true)
 	return c
 }
 
-func (d *distillFlags) run(c *cobra.Command) error {
-	list, err := d.check(c)
-	if err != nil {
+func (d *distillFlags) run(c *cobra.Command) (err error) {
+	if err := d.check(c); err != nil {
 		return err
 	}
 	temporary := d.Cache == ""
 	if temporary {
 		d.Cache = filepath.Join(d.Output, train.StateDir, "teacher")
 	}
-	release, err := claimOutputs(c, d.Options.Options, distill.CheckOutput)
+	release, err := claimOutputs(c, d.Job.Options.Options, distill.CheckOutput)
 	if err != nil {
 		return err
 	}
 	defer release()
-	teacher, closeTeachers, err := d.openTeachers()
-	defer closeTeachers()
-	if err != nil {
-		return err
-	}
-	if err := d.Validate(); err != nil {
-		return err
-	}
-	result, err := d.distill(c.Context(), teacher, list)
-	if err != nil {
-		return err
-	}
-	if temporary {
-		if err := os.RemoveAll(d.Cache); err != nil {
-			return err
+	var opened []*checkpoints.Model
+	defer func() {
+		for _, m := range opened {
+			m.Close()
 		}
+	}()
+	open := func(flag, path string) (*checkpoints.Model, error) {
+		m, err := d.app.openCheckpoint(flag, path)
+		if err == nil {
+			opened = append(opened, m)
+		}
+		return m, err
+	}
+	if err := d.read(open); err != nil {
+		return err
+	}
+	_, result, err := d.Run(c.Context(), opened[0])
+	var wrong *settings.Error
+	if path := map[string]string{"Words": d.augmentMLM, "Unlabeled": d.unlabeled}; errors.As(err, &wrong) && path[wrong.Field] != "" {
+		return settings.Errorf(wrong.Field, "%s: %w", path[wrong.Field], wrong.Err)
+	}
+	if err == nil && temporary {
+		err = os.RemoveAll(d.Cache)
+	}
+	if err != nil {
+		return err
 	}
 	return d.app.printResult(result, d.Output)
 }
 
 // check completes the settings, reports what does not go together, and reads the
 // stages, if there are any.
-func (d *distillFlags) check(c *cobra.Command) ([]distill.Stage, error) {
+func (d *distillFlags) check(c *cobra.Command) (err error) {
 	if err := d.checkInputs(c); err != nil {
-		return nil, err
+		return err
 	}
-	if err := d.student.check(c.Flags().Changed); err != nil {
-		return nil, err
+	if err := d.checkStudent(c.Flags().Changed("init")); err != nil {
+		return err
 	}
 	if len(d.weights) > 0 && len(d.weights) != len(d.teachers) {
-		return nil, flags.Usagef("--teacher-weights: %d weights for %d teachers", len(d.weights), len(d.teachers))
+		return flags.Usagef("--teacher-weights: %d weights for %d teachers", len(d.weights), len(d.teachers))
 	}
-	d.app.completeTraining(&d.Options.Options, d.task.maxLength)
+	d.app.completeTraining(&d.Job.Options.Options, d.task.maxLength)
 	if err := d.checkLosses(c); err != nil {
-		return nil, err
+		return err
 	}
-	augment := append(d.augment.Settings(), settings.Setting{Name: "augment-mlm", Value: &d.augmentMLM, With: []string{"augment"}})
+	augment := append(d.Augment.Settings(), settings.Setting{Name: "augment-mlm", Value: &d.augmentMLM, With: []string{"augment"}})
 	if err := flags.CheckIdle(c.Flags(), augment); err != nil {
-		return nil, err
+		return err
 	}
 	if err := d.Validate(); err != nil {
-		return nil, err
+		return err
 	}
 	switch d.stages {
 	case "":
-		return nil, nil
 	case "tinybert":
-		return distill.TinyBERT(), nil
+		d.Stages = distill.TinyBERT()
+	default:
+		d.Stages, err = distill.ReadStages(d.stages)
 	}
-	list, err := distill.ReadStages(d.stages)
-	return list, ofFlag("stages", err)
+	return flags.Named("stages", err)
 }
 
 // checkInputs reports flags that the kind of distillation does not read.
@@ -139,9 +146,9 @@ func (d *distillFlags) checkInputs(c *cobra.Command) error {
 		if given("text") {
 			return flags.Usagef("--text is read by --general alone; --unlabeled adds to a task's examples")
 		}
-		return require(c, "teacher", "task", "train", "dev", "output")
+		return flags.Require(c, "teacher", "task", "train", "dev", "output")
 	}
-	if err := require(c, "teacher", "text", "output"); err != nil {
+	if err := flags.Require(c, "teacher", "text", "output"); err != nil {
 		return err
 	}
 	for _, name := range []string{"task", "train", "dev", "unlabeled", "augment", "stages", "text-column", "pair-column", "label-column"} {
@@ -180,146 +187,67 @@ func (d *distillFlags) checkLosses(c *cobra.Command) error {
 	return flags.CheckIdle(c.Flags(), d.Settings())
 }
 
-// openTeachers opens the teachers and returns the first. What it returns closes those
-// that it has opened.
-func (d *distillFlags) openTeachers() (teacher *checkpoints.Model, closeAll func(), err error) {
-	var opened []distill.Teacher
-	closeAll = func() {
-		for _, t := range opened {
-			t.Model.Close()
-		}
-	}
-	for i, path := range d.teachers {
-		m, err := d.app.openCheckpoint("teacher", path)
-		if err != nil {
-			return nil, closeAll, err
-		}
-		t := distill.Teacher{Model: m, Weight: 1}
-		if len(d.weights) > 0 {
-			t.Weight = d.weights[i]
-		}
-		opened = append(opened, t)
-	}
-	d.TeacherWeight, d.Ensemble = opened[0].Weight, opened[1:]
-	return opened[0].Model, closeAll, nil
-}
-
-// distill makes the student and trains it, in stages if there are any.
-func (d *distillFlags) distill(ctx context.Context, teacher *checkpoints.Model, list []distill.Stage) (*train.Result, error) {
-	var text, trainSet, devSet *data.Dataset
-	var err error
-	if d.general {
-		text, err = data.ReadText(d.text)
-		err = ofFlag("text", err)
-	} else {
-		trainSet, devSet, err = d.task.sets(teacher, true)
-	}
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range d.Ensemble {
-		if !d.general {
-			d.task.noteLabels(m.Model.Config, trainSet)
-		}
-	}
-	student, err := d.student.open(ctx, teacher, trainSet, d.Options.Options)
-	if err != nil {
-		return nil, err
-	}
-	defer student.Close()
-	var result *train.Result
-	if d.general {
-		_, result, err = distill.General(ctx, teacher, student, text, d.Options)
-		return result, err
-	}
-	if err := d.addExamples(ctx, teacher, trainSet); err != nil {
-		return nil, err
-	}
-	if len(list) > 0 {
-		_, result, err = distill.RunStages(ctx, teacher, student, trainSet, devSet, d.Options, list)
-	} else {
-		_, result, err = distill.Run(ctx, teacher, student, trainSet, devSet, d.Options)
-	}
-	return result, err
-}
-
-// addExamples adds unlabelled text and augmented copies to the training set.
-func (d *distillFlags) addExamples(ctx context.Context, teacher *checkpoints.Model, set *data.Dataset) error {
-	if d.unlabeled != "" {
-		more, err := d.task.unlabeled(d.unlabeled, set.Task.Labels)
-		if err != nil {
-			return err
-		}
-		if err := distill.CheckUnlabeled(set, more); err != nil {
-			return fmt.Errorf("--unlabeled: %s: %w", d.unlabeled, err)
-		}
-		set.Examples = append(set.Examples, more.Examples...)
-	}
-	if d.augment.Copies == 0 {
-		return nil
-	}
-	d.augment.Seed, d.augment.Threads, d.augment.Progress = d.Seed, d.Threads, d.Progress
-	if d.augmentMLM == "" {
-		more, err := distill.Augment(ctx, set, teacher, d.augment)
-		if err == nil {
-			set.Examples = append(set.Examples, more.Examples...)
-		}
-		return err
-	}
-	words, err := d.app.openCheckpoint("augment-mlm", d.augmentMLM)
-	if err != nil {
-		return err
-	}
-	defer words.Close()
-	if words.Config.Head.Outputs() != head.Tokens {
-		return fmt.Errorf("--augment-mlm: the head of %s does %s, expected %s", d.augmentMLM, words.Config.Head, head.MaskedLM)
-	}
-	more, err := distill.Augment(ctx, set, words, d.augment)
-	if err != nil {
-		return fmt.Errorf("--augment-mlm: %s: %w", d.augmentMLM, err)
-	}
-	set.Examples = append(set.Examples, more.Examples...)
-	return nil
-}
-
-// studentFlags say how the student is made.
-type studentFlags struct {
-	distill.Student
-	app        *skive
-	path, init string
-}
-
-func (s *studentFlags) register(f *pflag.FlagSet) {
-	f.StringVar(&s.path, "student", "", "student `MODEL`")
-	flags.Add(f, s.Settings().Without("random").In("", "Student"))
-	f.StringVar(&s.init, "init", "teacher", "weights of the student: the teacher's most important ones, or random")
-}
-
-func (s *studentFlags) check(given func(flag string) bool) error {
-	s.Random = s.init == "random"
+// checkStudent reports flags that do not say how the student is made.
+func (d *distillFlags) checkStudent(initialized bool) error {
+	s := &d.New
+	s.Random = d.init == "random"
 	switch {
-	case s.init != "teacher" && s.init != "random":
-		return flags.Usagef("--init: %q, expected teacher or random", s.init)
-	case s.path == "" && s.Layers == 0 && len(s.TeacherLayers) == 0:
+	case d.init != "teacher" && d.init != "random":
+		return flags.Usagef("--init: %q, expected teacher or random", d.init)
+	case d.student == "" && s.Layers == 0 && len(s.TeacherLayers) == 0:
 		return flags.Usagef("one of --student, --layers and --teacher-layers is required")
-	case s.path != "" && (s.Size != distill.Size{} || len(s.TeacherLayers) > 0 || given("init")):
+	case d.student != "" && (s.Size != distill.Size{} || len(s.TeacherLayers) > 0 || initialized):
 		return flags.Usagef("--student excludes --layers, --teacher-layers, --hidden, --heads, --ffn and --init")
 	case s.Layers != 0 && len(s.TeacherLayers) > 0 && s.Layers != len(s.TeacherLayers):
 		return flags.Usagef("--layers: %d, but --teacher-layers names %d", s.Layers, len(s.TeacherLayers))
 	}
-	return settings.In("Student", s.Settings().Check())
+	return settings.In("New", s.Settings().Check())
 }
 
-// narrowExamples are those that decide which parts of the teacher a narrower
-// student keeps.
-const narrowExamples = 2048
-
-// open opens --student or makes one from the teacher. ds is what decides the
-// importance of the teacher's parts, nil for their magnitude.
-func (s *studentFlags) open(ctx context.Context, teacher *checkpoints.Model, ds *data.Dataset, o train.Options) (*checkpoints.Model, error) {
-	if s.path != "" {
-		return s.app.openCheckpoint("student", s.path)
+// read opens the teachers, the student and what else the flags name.
+func (d *distillFlags) read(open func(flag, path string) (*checkpoints.Model, error)) (err error) {
+	teachers := make([]distill.Teacher, len(d.teachers))
+	for i, path := range d.teachers {
+		if teachers[i].Model, err = open("teacher", path); err != nil {
+			return err
+		}
+		if teachers[i].Weight = 1; len(d.weights) > 0 {
+			teachers[i].Weight = d.weights[i]
+		}
 	}
-	m, err := s.Make(ctx, teacher, ds, pruning.ImportanceOptions{Limit: narrowExamples, Threads: o.Threads, Progress: o.Progress}, o.Seed)
-	return m, settings.In("Student", err)
+	d.TeacherWeight, d.Ensemble = teachers[0].Weight, teachers[1:]
+	if err := d.Validate(); err != nil {
+		return err
+	}
+	if d.general {
+		d.Text, err = data.ReadText(d.text)
+		err = flags.Named("text", err)
+	} else {
+		d.Train, d.Dev, err = d.task.sets(teachers[0].Model, true)
+	}
+	if err != nil {
+		return err
+	}
+	for _, t := range d.Ensemble { // of a task: a general distillation has one teacher
+		d.task.noteLabels(t.Model.Config, d.Train)
+	}
+	if d.unlabeled != "" {
+		if d.Unlabeled, err = d.task.unlabeled(d.unlabeled, d.Train.Task.Labels); err != nil {
+			return err
+		}
+	}
+	if d.student != "" {
+		if d.Student, err = open("student", d.student); err != nil {
+			return err
+		}
+	}
+	if d.augmentMLM != "" {
+		if d.Words, err = open("augment-mlm", d.augmentMLM); err != nil {
+			return err
+		}
+		if d.Words.Config.Head.Outputs() != head.Tokens {
+			return fmt.Errorf("--augment-mlm: the head of %s does %s, expected %s", d.augmentMLM, d.Words.Config.Head, head.MaskedLM)
+		}
+	}
+	return nil
 }

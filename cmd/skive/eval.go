@@ -13,8 +13,8 @@ import (
 func (app *skive) newEval() *cobra.Command {
 	var (
 		task                 taskFlags
-		model, against, file string
 		engine               infer.Options
+		model, against, file string
 	)
 	task.app = app
 	c := &cobra.Command{
@@ -28,7 +28,7 @@ Entities of labelled words are measured as seqeval does: entity_f1 by its defaul
 entity_f1_strict by the scheme of the labels, which the output names.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := require(c, "model", "task", "data"); err != nil {
+			if err := flags.Require(c, "model", "task", "data"); err != nil {
 				return err
 			}
 			if err := engine.Settings().Check(); err != nil {

@@ -13,6 +13,8 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/internal/flags"
 	"github.com/skive-ml/skive/internal/machine"
+	"github.com/skive-ml/skive/progress"
+	"github.com/skive-ml/skive/progress/terminal"
 )
 
 // skive is one run of the program: where it reads and writes, and the flags that every command
@@ -53,12 +55,12 @@ func (f *commonFlags) check() error {
 	return nil
 }
 
-// progress is where progress goes.
-func (app *skive) progressTo() io.Writer {
+// progress is who hears how long work comes along: nobody with --quiet.
+func (app *skive) progress() progress.Reporter {
 	if app.common.quiet {
-		return io.Discard
+		return nil
 	}
-	return app.errs
+	return terminal.New(app.errs)
 }
 
 // show writes what a command found: as one JSON document with --json, else as text.
@@ -74,24 +76,6 @@ func (app *skive) printJSON(v any) error {
 	e := json.NewEncoder(app.out)
 	e.SetIndent("", "  ")
 	return e.Encode(v)
-}
-
-// require says which of the named flags is missing.
-func require(c *cobra.Command, names ...string) error {
-	for _, name := range names {
-		if !c.Flags().Changed(name) {
-			return flags.Usagef("--%s is required; skive %s --help lists the flags", name, c.Name())
-		}
-	}
-	return nil
-}
-
-// ofFlag names the flag that an error, if it is one, comes from.
-func ofFlag(flag string, err error) error {
-	if err == nil || flag == "" {
-		return err
-	}
-	return fmt.Errorf("--%s: %w", flag, err)
 }
 
 // cacheDir is the directory of the user's cache for what can be made anew, "" where
@@ -116,7 +100,7 @@ func (app *skive) cacheDir(what, flag string) string {
 func (app *skive) openCheckpoint(flag, path string) (*checkpoints.Model, error) {
 	m, err := checkpoints.Open(path)
 	if err != nil {
-		return nil, ofFlag(flag, err)
+		return nil, flags.Named(flag, err)
 	}
 	app.printNotes(path, m.Notes)
 	return m, nil

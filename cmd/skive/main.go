@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"time"
 
@@ -69,7 +68,7 @@ func (app *skive) run(ctx context.Context, args []string) (code int) {
 		return 0
 	}
 	err = flags.Locate(c.Flags(), err)
-	text := oneLine(err)
+	text := flags.OneLine(err)
 	if errors.Is(err, context.Canceled) {
 		text = strings.ReplaceAll(text, context.Canceled.Error(), "interrupted")
 	}
@@ -79,20 +78,6 @@ func (app *skive) run(ctx context.Context, args []string) (code int) {
 		return exitUsage
 	}
 	return exitFailure
-}
-
-// maxMessage is how many bytes of an error are printed: what is wrong in a file may
-// be a line of megabytes.
-const maxMessage = 2000
-
-// oneLine is the text of an error. Joined errors lie on lines of their own.
-func oneLine(err error) string {
-	text := strings.ReplaceAll(err.Error(), "\n", "; ")
-	if len(text) <= maxMessage {
-		return text
-	}
-	half := maxMessage / 2
-	return strings.ToValidUTF8(text[:half], "") + " ... " + strings.ToValidUTF8(text[len(text)-half:], "")
 }
 
 func (app *skive) newRoot() *cobra.Command {
@@ -132,7 +117,7 @@ func (app *skive) newRoot() *cobra.Command {
 		app.newCompress(), app.newTrain(), app.newDistill(), app.newPrune(), app.newQuantize(), app.newExport(),
 		app.newEval(), app.newPredict(), app.newServe(), app.newBench(), app.newInspect(), app.newPull(), app.newData(),
 	} {
-		checkArguments(c)
+		flags.CheckArguments(c)
 		root.AddCommand(c)
 	}
 	root.Args = func(_ *cobra.Command, args []string) error {
@@ -143,25 +128,4 @@ func (app *skive) newRoot() *cobra.Command {
 	}
 	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	return root
-}
-
-// checkArguments makes cobra's complaints about the arguments of a command and
-// of those below it errors of usage that show what is expected. None of them is
-// empty.
-func checkArguments(c *cobra.Command) {
-	if check := c.Args; check != nil {
-		c.Args = func(c *cobra.Command, args []string) error {
-			err := check(c, args)
-			if err == nil && slices.Contains(args, "") {
-				err = errors.New("an argument is empty")
-			}
-			if err != nil {
-				return flags.Usagef("%w; usage: %s", err, c.UseLine())
-			}
-			return nil
-		}
-	}
-	for _, below := range c.Commands() {
-		checkArguments(below)
-	}
 }

@@ -3,14 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/compress"
@@ -310,15 +308,6 @@ func TestFullStandardOutput(t *testing.T) {
 		if code, stderr := executeWith(t.Context(), strings.NewReader(""), full, append(args, "-q")...); code != exitFailure || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%v: exit code %d, %q, want 1 and one line", args, code, stderr)
 		}
-	}
-}
-
-// What is wrong in a file may be a line of megabytes.
-func TestLongErrors(t *testing.T) {
-	t.Parallel()
-	long := strings.Repeat("ä", 1<<20)
-	if got := oneLine(fmt.Errorf("a.txt: %s\nb.txt: bad", long)); len(got) > maxMessage+8 || !strings.HasPrefix(got, "a.txt: ä") || !strings.HasSuffix(got, "ä; b.txt: bad") || !utf8.ValidString(got) {
-		t.Errorf("%d bytes: %q", len(got), got)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -42,14 +41,14 @@ func checkOverwrite(f *pflag.FlagSet) error {
 func claimOutput(c *cobra.Command, path string, try func(path string) error, free func(path string) error) (release func(), err error) {
 	ctx, release, err := checkpoints.Claim(c.Context(), path)
 	if err != nil {
-		return nil, ofFlag("output", err)
+		return nil, flags.Named("output", err)
 	}
 	if err = try(path); err == nil && free != nil {
 		err = free(path)
 	}
 	if err != nil {
 		release()
-		return nil, ofFlag("output", err)
+		return nil, flags.Named("output", err)
 	}
 	c.SetContext(ctx)
 	return release, nil
@@ -83,7 +82,7 @@ func advice(c *cobra.Command, args []string, err error) string {
 	case !errors.Is(err, context.Canceled):
 	case c.Name() == "compress":
 		if _, err := os.Stat(c.Flag("output").Value.String()); err == nil {
-			return "; go on with: " + commandLine(args)
+			return "; go on with: " + flags.CommandLine("skive", args)
 		}
 	case shown("resume"):
 		if unfinished(c) {
@@ -91,7 +90,7 @@ func advice(c *cobra.Command, args []string, err error) string {
 			if !c.Flags().Changed("resume") {
 				again = append(again, "--resume")
 			}
-			return "; go on with: " + commandLine(again)
+			return "; go on with: " + flags.CommandLine("skive", again)
 		}
 	}
 	return ""
@@ -107,19 +106,4 @@ func unfinished(c *cobra.Command) bool {
 	}
 	var there *checkpoints.ExistsError
 	return errors.As(err, &there) && there.Resumable
-}
-
-// plainWord is what a shell takes as it is.
-var plainWord = regexp.MustCompile(`^[\w./:=,@%+-]+$`)
-
-// commandLine is a command as it is typed in a shell.
-func commandLine(args []string) string {
-	line := "skive"
-	for _, arg := range args {
-		if !plainWord.MatchString(arg) {
-			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
-		}
-		line += " " + arg
-	}
-	return line
 }

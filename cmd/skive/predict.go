@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/flags"
@@ -18,10 +16,8 @@ import (
 )
 
 func (app *skive) newPredict() *cobra.Command {
-	var (
-		model string
-		o     infer.Options
-	)
+	var o infer.Options
+	var model string
 	c := &cobra.Command{
 		Use:   "predict",
 		Short: "Answer for or embed the lines of standard input",
@@ -33,7 +29,7 @@ embedding as a JSON array: of texts that are cut, and begin, as the files of a s
 (max_seq_length, default_prompt_name).`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := require(c, "model"); err != nil {
+			if err := flags.Require(c, "model"); err != nil {
 				return err
 			}
 			if err := o.Settings().Check(); err != nil {
@@ -47,15 +43,12 @@ embedding as a JSON array: of texts that are cut, and begin, as the files of a s
 				return flags.Usage{Err: flags.Locate(c.Flags(), err)}
 			}
 			if err != nil {
-				return ofFlag("model", err)
+				return flags.Named("model", err)
 			}
 			defer p.Close()
+			app.printNotes(model, p.Notes())
 			var once sync.Once
 			unsure := o.Embedding == "" && !app.common.quiet && evaluate.MayWantPairs(p.Config())
-			answer := app.predictLine
-			if o.Embedding != "" {
-				answer = embedLine
-			}
 			return lines.Answer(c.Context(), app.in, app.out, linesAhead*app.common.threads, func(ctx context.Context, line string) ([]byte, error) {
 				input, err := infer.ParseInput(line)
 				if err != nil {
@@ -64,7 +57,10 @@ embedding as a JSON array: of texts that are cut, and begin, as the files of a s
 				if unsure && !input.HasPair {
 					once.Do(func() { app.noteSingle(model) })
 				}
-				return answer(ctx, p, input)
+				if o.Embedding != "" {
+					return infer.EmbeddingLine(ctx, p, input)
+				}
+				return infer.Line(ctx, p, input, app.common.json)
 			})
 		},
 	}
@@ -72,6 +68,15 @@ embedding as a JSON array: of texts that are cut, and begin, as the files of a s
 	f.StringVar(&model, "model", "", "`MODEL` that predicts")
 	flags.Add(f, o.Settings())
 	return c
+}
+
+// openPredictor opens a model as a pool of instances of one thread, since a line is too
+// short for more.
+func (app *skive) openPredictor(path string, o infer.Options) (infer.Predictor, error) {
+	if app.alone { // almost all that is allocated until the first answer stays
+		defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	}
+	return infer.OpenPredictor(path, infer.PoolOptions{Options: o, Instances: app.common.threads})
 }
 
 // noteSingle says of a model, or of a file for one that may want pairs, that it has
@@ -83,58 +88,3 @@ func (app *skive) noteSingle(path string) {
 // linesAhead is how many lines are under way for each instance: two batches of
 // short ones.
 const linesAhead = 64
-
-// predictor is what infer.Engine and infer.Pool have in common.
-type predictor interface {
-	Config() checkpoints.Config
-	Notes() []string
-	Predict(context.Context, []infer.Input) ([]infer.Prediction, error)
-	Embed(context.Context, []infer.Input) ([][]float32, error)
-	Close() error
-}
-
-// openPredictor opens a model as a pool of instances of one thread, since a line
-// is too short for more. The head of a masked language model, which a pool does
-// not serve, gets an engine of all threads.
-func (app *skive) openPredictor(path string, o infer.Options) (predictor, error) {
-	// Almost all that is allocated until the first answer stays.
-	if app.alone {
-		defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	}
-	pool, err := infer.OpenPool(path, infer.PoolOptions{Options: o, Instances: app.common.threads})
-	var p predictor = pool
-	if errors.Is(err, infer.ErrMaskedLM) {
-		o.Threads = app.common.threads
-		p, err = infer.Open(path, o)
-	}
-	if err != nil {
-		return nil, err
-	}
-	app.printNotes(path, p.Notes())
-	return p, nil
-}
-
-func embedLine(ctx context.Context, model predictor, input infer.Input) ([]byte, error) {
-	embeddings, err := model.Embed(ctx, []infer.Input{input})
-	if err != nil {
-		return nil, err
-	}
-	return jsonLine(embeddings[0])
-}
-
-func (app *skive) predictLine(ctx context.Context, model predictor, input infer.Input) ([]byte, error) {
-	predictions, err := model.Predict(ctx, []infer.Input{input})
-	if err != nil {
-		return nil, err
-	}
-	p, kind := predictions[0], model.Config().Head
-	if app.common.json {
-		return jsonLine(p.Document(kind))
-	}
-	return append([]byte(p.Text(kind)), '\n'), nil
-}
-
-func jsonLine(v any) ([]byte, error) {
-	b, err := json.Marshal(v)
-	return append(b, '\n'), err
-}

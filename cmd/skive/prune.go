@@ -68,7 +68,7 @@ again. Where a model or a run is there already, prune ends at once unless --resu
 // check completes the plan and reports flags that do not go together, and files that are
 // missing.
 func (p *pruneFlags) check(c *cobra.Command) error {
-	if err := require(c, "model", "output"); err != nil {
+	if err := flags.Require(c, "model", "output"); err != nil {
 		return err
 	}
 	given := c.Flags().Changed
@@ -101,7 +101,7 @@ func (p *pruneFlags) check(c *cobra.Command) error {
 	if p.recover {
 		files = append(files, "dev")
 	}
-	return require(c, files...)
+	return flags.Require(c, files...)
 }
 
 // complete adds what other flags say, and what a cost has for defaults.
@@ -154,7 +154,7 @@ func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
 			err = checkpoints.CheckFree(p.Scores)
 		}
 		if err != nil {
-			return ofFlag("importance-out", err)
+			return flags.Named("importance-out", err)
 		}
 	}
 	m, err := p.app.openCheckpoint("model", p.model)
@@ -170,7 +170,7 @@ func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
 	}
 	results, err := compress.Prune(c.Context(), m, p.Plan)
 	if errors.Is(err, pruning.ErrBudget) {
-		return ofFlag("target-flops", err)
+		return flags.Named("target-flops", err)
 	}
 	if err != nil {
 		return err

@@ -10,7 +10,6 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints/hub"
 	"github.com/skive-ml/skive/internal/flags"
-	"github.com/skive-ml/skive/internal/progress"
 )
 
 func (app *skive) newPull() *cobra.Command {
@@ -31,16 +30,8 @@ count. A download that was cut goes on where it was, and every file is checked a
 			if given && revision == "" {
 				return flags.Usagef("%s: a branch, tag or commit is missing after the @", args[0])
 			}
-			var bar *progress.Bar
-			const unit = 1 << 10
-			o.Progress = func(done, total int64) {
-				if bar == nil {
-					bar = progress.New(app.progressTo(), "kilobytes", int(done/unit), int(total/unit))
-				}
-				bar.Set(int(done/unit), "")
-			}
+			o.Progress = app.progress()
 			s, err := hub.Pull(c.Context(), model, revision, o)
-			bar.Finish("")
 			if errors.Is(err, hub.ErrName) {
 				return flags.Usage{Err: err}
 			}

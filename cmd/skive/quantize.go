@@ -51,7 +51,7 @@ each token at run time.`,
 
 // check reports flags that do not go together.
 func (q *quantizeFlags) check(c *cobra.Command) error {
-	if err := require(c, "model", "output"); err != nil {
+	if err := flags.Require(c, "model", "output"); err != nil {
 		return err
 	}
 	given := c.Flags().Changed
@@ -77,7 +77,7 @@ func (q *quantizeFlags) check(c *cobra.Command) error {
 	if err := q.Validate(); err != nil || !mixed {
 		return err
 	}
-	return require(c, "task", "data")
+	return flags.Require(c, "task", "data")
 }
 
 func (q *quantizeFlags) run(c *cobra.Command) error {
@@ -97,7 +97,7 @@ func (q *quantizeFlags) run(c *cobra.Command) error {
 	if err := q.read(m); err != nil {
 		return err
 	}
-	q.MaxLength, q.Threads, q.Progress = q.task.maxLength, q.app.common.threads, q.app.progressTo()
+	q.MaxLength, q.Threads, q.Progress = q.task.maxLength, q.app.common.threads, q.app.progress()
 	made, err := compress.Quantize(c.Context(), m, q.QuantizeOptions)
 	if err != nil {
 		return err

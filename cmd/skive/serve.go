@@ -162,15 +162,15 @@ func (o *serveOptions) read(f *pflag.FlagSet, args []string) error {
 	if o.config != "" {
 		text, err := os.ReadFile(o.config)
 		if err != nil {
-			return ofFlag("config", err)
+			return flags.Named("config", err)
 		}
 		document, err := keys.Parse(o.config, text)
 		if err != nil {
-			return flags.Usage{Err: ofFlag("config", err)}
+			return flags.Usage{Err: flags.Named("config", err)}
 		}
 		all := o.settings()
 		if err := document.Set(all); err != nil {
-			return flags.Usage{Err: ofFlag("config", err)}
+			return flags.Usage{Err: flags.Named("config", err)}
 		}
 		for _, s := range given.settings().Without("models") {
 			if f.Changed(flags.Name(s)) {

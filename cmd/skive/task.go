@@ -47,7 +47,7 @@ func (t *taskFlags) named() (data.Task, error) {
 	}
 	task, err := data.TaskByName(t.task)
 	if err != nil {
-		return task, flags.Usage{Err: ofFlag("task", err)}
+		return task, flags.Usage{Err: flags.Named("task", err)}
 	}
 	return task, nil
 }
@@ -96,7 +96,7 @@ func (t *taskFlags) readBy(flag, path string, read func(data.Task, data.ReadOpti
 	if err == nil && set.Skipped > 0 && !t.app.common.quiet {
 		fmt.Fprintf(t.app.errs, "%s: skipped %d records without a label of the benchmark\n", path, set.Skipped)
 	}
-	return set, ofFlag(flag, err)
+	return set, flags.Named(flag, err)
 }
 
 // unlabeled reads the file of --unlabeled, of the task or of plain text, without
@@ -104,7 +104,7 @@ func (t *taskFlags) readBy(flag, path string, read func(data.Task, data.ReadOpti
 func (t *taskFlags) unlabeled(path string, labels []string) (*data.Dataset, error) {
 	if strings.HasSuffix(strings.TrimSuffix(path, ".gz"), ".txt") {
 		ds, err := data.ReadText(path)
-		return ds, ofFlag("unlabeled", err)
+		return ds, flags.Named("unlabeled", err)
 	}
 	o := *t
 	o.passOver = true

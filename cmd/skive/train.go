@@ -26,7 +26,7 @@ func addTraining(f *pflag.FlagSet, o *train.Options, without ...string) {
 
 // completeTraining adds what other flags say.
 func (app *skive) completeTraining(o *train.Options, maxLength int) {
-	o.MaxLength, o.Threads, o.Progress = maxLength, app.common.threads, app.progressTo()
+	o.MaxLength, o.Threads, o.Progress = maxLength, app.common.threads, app.progress()
 }
 
 // claimOutputs is claimOutput for a run, whose other outputs it tries and checks, too.
@@ -69,7 +69,7 @@ once unless --resume or --overwrite is given.`,
 			if masked { // any text trains it, and none has to measure it
 				required = []string{"task", "train", "output"}
 			}
-			if err := require(c, required...); err != nil {
+			if err := flags.Require(c, required...); err != nil {
 				return err
 			}
 			app.completeTraining(&o, task.maxLength)
@@ -129,7 +129,7 @@ func (app *skive) openModel(c *cobra.Command, from modelFlags, model, configFile
 	}
 	cfg, err := checkpoints.ReadFresh(configFile)
 	if err != nil {
-		return nil, ofFlag(from.config, err)
+		return nil, flags.Named(from.config, err)
 	}
 	switch {
 	case masked:
@@ -142,7 +142,7 @@ func (app *skive) openModel(c *cobra.Command, from modelFlags, model, configFile
 		return m, nil // token ids are drawn: no tokenizer is needed
 	}
 	m.Tokenizer, err = checkpoints.ReadTokenizer(filepath.Dir(configFile))
-	return m, ofFlag(from.config, err)
+	return m, flags.Named(from.config, err)
 }
 
 // printResult says how a run went.

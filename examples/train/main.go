@@ -14,6 +14,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/progress/terminal"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -24,7 +25,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	o := train.Defaults()
-	o.Output, o.Resume, o.Progress = os.Args[3], true, os.Stderr
+	o.Output, o.Resume, o.Progress = os.Args[3], true, terminal.New(os.Stderr)
 	result, err := fineTune(ctx, os.Args[1], os.Args[2], o)
 	if err != nil {
 		log.Fatal(err)

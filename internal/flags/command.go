@@ -1,0 +1,79 @@
+package flags
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// CheckArguments makes cobra's complaints about the arguments of a command and
+// of those below it errors of usage that show what is expected. None of them is
+// empty.
+func CheckArguments(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			err := check(c, args)
+			if err == nil && slices.Contains(args, "") {
+				err = errors.New("an argument is empty")
+			}
+			if err != nil {
+				return Usagef("%w; usage: %s", err, c.UseLine())
+			}
+			return nil
+		}
+	}
+	for _, below := range c.Commands() {
+		CheckArguments(below)
+	}
+}
+
+// Require says which of the named flags is missing.
+func Require(c *cobra.Command, names ...string) error {
+	for _, name := range names {
+		if !c.Flags().Changed(name) {
+			return Usagef("--%s is required; skive %s --help lists the flags", name, c.Name())
+		}
+	}
+	return nil
+}
+
+// Named names the flag that an error, if it is one, comes from.
+func Named(flag string, err error) error {
+	if err == nil || flag == "" {
+		return err
+	}
+	return fmt.Errorf("--%s: %w", flag, err)
+}
+
+// maxMessage is how many bytes of an error are printed: what is wrong in a file may
+// be a line of megabytes.
+const maxMessage = 2000
+
+// OneLine is the text of an error. Joined errors lie on lines of their own.
+func OneLine(err error) string {
+	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	if len(text) <= maxMessage {
+		return text
+	}
+	half := maxMessage / 2
+	return strings.ToValidUTF8(text[:half], "") + " ... " + strings.ToValidUTF8(text[len(text)-half:], "")
+}
+
+// plainWord is what a shell takes as it is.
+var plainWord = regexp.MustCompile(`^[\w./:=,@%+-]+$`)
+
+// CommandLine is a command of the program as it is typed in a shell.
+func CommandLine(program string, args []string) string {
+	line := program
+	for _, arg := range args {
+		if !plainWord.MatchString(arg) {
+			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+		}
+		line += " " + arg
+	}
+	return line
+}

@@ -1,0 +1,31 @@
+// Package pace says in words how long work has taken, and how long it will.
+package pace
+
+import "time"
+
+// A Pace is the speed of work since Started, when First units of Total were behind it: a
+// run that goes on has not done those now.
+type Pace struct {
+	First, Total int
+	Started      time.Time
+}
+
+// Left is the time left at the mean speed, "" where nothing tells it.
+func (p Pace) Left(done int, now time.Time) string {
+	did := done - p.First
+	if did <= 0 || p.Total <= done {
+		return ""
+	}
+	return "ETA " + short(time.Duration(float64(now.Sub(p.Started))*float64(p.Total-done)/float64(did)))
+}
+
+// Taken is the time since the start.
+func (p Pace) Taken(now time.Time) string { return "in " + short(now.Sub(p.Started)) }
+
+// short rounds a duration to what a person reads.
+func short(d time.Duration) string {
+	if d < 10*time.Second {
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
