@@ -68,8 +68,7 @@ func newDataGenerate() *cobra.Command {
 }
 
 func (app *skive) newDataShow() *cobra.Command {
-	var task taskFlags
-	task.app = app
+	task := app.newTask()
 	var limit int
 	c := &cobra.Command{
 		Use:   "show FILE",
@@ -93,8 +92,7 @@ func (app *skive) newDataShow() *cobra.Command {
 }
 
 func (app *skive) newDataConvert() *cobra.Command {
-	var task taskFlags
-	task.app = app
+	task := app.newTask()
 	var output string
 	var overwrite bool
 	c := &cobra.Command{
@@ -130,6 +128,6 @@ func readUnlabeled(c *cobra.Command, task *taskFlags, path string) (*data.Datase
 	if err := flags.Require(c, "task"); err != nil {
 		return nil, err
 	}
-	task.optional = true
-	return task.read("", path, nil)
+	task.RequireLabels = false
+	return task.read("", path, checkpoints.Config{})
 }

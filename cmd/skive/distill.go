@@ -30,7 +30,7 @@ type distillFlags struct {
 }
 
 func (app *skive) newDistill() *cobra.Command {
-	d := &distillFlags{app: app, task: taskFlags{app: app}, Job: distill.Job{Options: distill.Defaults(), Augment: distill.AugmentDefaults()}}
+	d := &distillFlags{app: app, task: app.newTask(), Job: distill.Job{Options: distill.Defaults(), Augment: distill.AugmentDefaults()}}
 	d.Augment.Copies = 0
 	c := &cobra.Command{
 		Use:   "distill",
@@ -229,11 +229,11 @@ func (d *distillFlags) read(open func(flag, path string) (*checkpoints.Model, er
 		return err
 	}
 	for _, t := range d.Ensemble { // of a task: a general distillation has one teacher
-		d.task.noteLabels(t.Model.Config, d.Train)
+		d.task.Note(t.Model.Config, d.Train)
 	}
 	if d.unlabeled != "" {
-		if d.Unlabeled, err = d.task.unlabeled(d.unlabeled, d.Train.Task.Labels); err != nil {
-			return err
+		if d.Unlabeled, err = d.task.ReadUnlabeled(d.unlabeled, d.Train.Task.Labels); err != nil {
+			return flags.Named("unlabeled", err)
 		}
 	}
 	if d.student != "" {

@@ -16,7 +16,7 @@ func (app *skive) newEval() *cobra.Command {
 		engine               infer.Options
 		model, against, file string
 	)
-	task.app = app
+	task = app.newTask()
 	c := &cobra.Command{
 		Use:   "eval",
 		Short: "Measure a model on a labelled data set",
@@ -40,7 +40,7 @@ entity_f1_strict by the scheme of the labels, which the output names.`,
 					return nil, err
 				}
 				defer m.Close()
-				set, err := task.read("data", file, m)
+				set, err := task.read("data", file, m.Config)
 				if err != nil {
 					return nil, err
 				}
@@ -50,7 +50,7 @@ entity_f1_strict by the scheme of the labels, which the output names.`,
 			if err != nil {
 				return err
 			}
-			e.Task = task.task
+			e.Task = task.Task
 			if against != "" {
 				other, err := measure("against", against)
 				if err != nil {

@@ -30,7 +30,7 @@ type pruneFlags struct {
 }
 
 func (app *skive) newPrune() *cobra.Command {
-	p := &pruneFlags{app: app, Plan: compress.PlanDefaults(), task: taskFlags{app: app}, recovery: train.Defaults()}
+	p := &pruneFlags{app: app, Plan: compress.PlanDefaults(), task: app.newTask(), recovery: train.Defaults()}
 	c := &cobra.Command{
 		Use:   "prune",
 		Short: "Remove the least important heads, feed-forward units, layers and sub-words",
@@ -184,15 +184,15 @@ func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
 
 // read reads the data sets that are given.
 func (p *pruneFlags) read(m *checkpoints.Model) (err error) {
-	p.task.optional = p.Importance.Predictions
+	p.task.RequireLabels = !p.Importance.Predictions
 	for _, x := range []struct {
 		flag, path string
 		set        **data.Dataset
-	}{{"train", p.task.train, &p.Train}, {"dev", p.task.dev, &p.Dev}} {
+	}{{"train", p.task.Train, &p.Train}, {"dev", p.task.Dev, &p.Dev}} {
 		if x.path == "" {
 			continue
 		}
-		if *x.set, err = p.task.read(x.flag, x.path, m); err != nil {
+		if *x.set, err = p.task.read(x.flag, x.path, m.Config); err != nil {
 			return err
 		}
 		if p.on == x.flag {

@@ -22,7 +22,7 @@ type quantizeFlags struct {
 
 func (app *skive) newQuantize() *cobra.Command {
 	q := &quantizeFlags{app: app, QuantizeOptions: compress.QuantizeDefaults()}
-	q.task.app = app
+	q.task = app.newTask()
 	c := &cobra.Command{
 		Use:   "quantize",
 		Short: "Store a model's weights in fewer bits, as one .skive file",
@@ -59,7 +59,7 @@ func (q *quantizeFlags) check(c *cobra.Command) error {
 	switch {
 	case q.DType != infer.Int8 && (mixed || q.Embeddings || q.calibrate != ""):
 		return flags.Usagef("--max-drop, --calibrate and --embeddings go with --dtype int8, not %q", q.DType)
-	case !mixed && (q.data != "" || q.task.task != ""):
+	case !mixed && (q.data != "" || q.task.Task != ""):
 		return flags.Usagef("--data and --task go with --max-drop")
 	case !mixed && q.calibrate == "" && given("max-length"):
 		return flags.Usagef("--max-length goes with --max-drop or --calibrate")
@@ -137,7 +137,7 @@ func (q *quantizeFlags) read(m *checkpoints.Model) (err error) {
 		}
 	}
 	if q.data != "" {
-		q.Examples, err = q.task.read("data", q.data, m)
+		q.Examples, err = q.task.read("data", q.data, m.Config)
 	}
 	return err
 }

@@ -53,7 +53,7 @@ func (app *skive) newTrain() *cobra.Command {
 		model, configFile string
 		seeds             int
 	)
-	task.app = app
+	task = app.newTask()
 	c := &cobra.Command{
 		Use:   "train",
 		Short: "Fine-tune a checkpoint on a task",
@@ -64,7 +64,7 @@ was stopped goes on with --resume, to the bits of one that was not. Where a run 
 once unless --resume or --overwrite is given.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			masked := task.masked()
+			masked := task.Masked()
 			required := []string{"task", "train", "dev", "output"}
 			if masked { // any text trains it, and none has to measure it
 				required = []string{"task", "train", "output"}

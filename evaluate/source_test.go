@@ -1,4 +1,4 @@
-package main
+package evaluate
 
 import (
 	"os"
@@ -24,8 +24,8 @@ func TestUnlabeledExamplesHaveNoLabels(t *testing.T) {
 		if err := os.WriteFile(path, []byte(content+"\n"), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		f := taskFlags{app: &skive{}, task: task}
-		ds, err := f.unlabeled(path, []string{"O", "B-LOC"})
+		s := Source{Task: task}
+		ds, err := s.ReadUnlabeled(path, []string{"O", "B-LOC"})
 		if err != nil {
 			t.Fatal(err)
 		}
