@@ -9,5 +9,5 @@ import (
 // A service that checks its model links neither Gorgonia nor anything of training.
 func TestDependencies(t *testing.T) {
 	t.Parallel()
-	deptest.Only(t, "evaluate", "infer", "data", "checkpoints", "tokenize", "head", "settings")
+	deptest.Only(t, "evaluate", "infer", "data", "checkpoints", "tokenize", "head", "settings", "progress")
 }

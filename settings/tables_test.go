@@ -9,6 +9,7 @@ import (
 
 	"github.com/skive-ml/skive/compress"
 	"github.com/skive-ml/skive/distill"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/bench"
 	"github.com/skive-ml/skive/settings"
@@ -24,6 +25,7 @@ func tables() map[options][]string {
 	training, distillation, augment := train.Defaults(), distill.Defaults(), distill.AugmentDefaults()
 	stage := distill.TinyBERT()[0]
 	plan, quantization, measured := compress.PlanDefaults(), compress.QuantizeDefaults(), bench.Defaults()
+	source := evaluate.SourceDefaults()
 	return map[options][]string{
 		&training:          {"Stage", "Progress", "OnStep", "OnProfile", "OnEvaluation"},
 		&distillation:      {"Stage", "Progress", "OnStep", "OnProfile", "OnEvaluation", "Ensemble", "Own"},
@@ -35,6 +37,7 @@ func tables() map[options][]string {
 		&plan:              {"Train", "Dev", "Costs", "Recover", "Output", "Resume", "Overwrite", "Progress", "Cut", "Set", "Importance"},
 		&quantization:      {"Inputs", "Examples", "MaxLength", "Threads", "Progress"},
 		&compress.ExportOptions{Format: compress.Skive}: nil,
+		&source:   {"Labels", "ModelLabels", "RequireLabels", "NoLabels", "Limit", "Progress", "said"},
 		&measured: {"Threads"},
 	}
 }
