@@ -43,11 +43,11 @@ type UnlearnedError struct {
 }
 
 func (e *UnlearnedError) Error() string {
-	change := "train it longer or at another rate (teacher.epochs, teacher.lr), on more examples, or begin with another model"
+	says, change := "has not learned the task", "train it longer or at another rate (teacher.epochs, teacher.lr), on more examples, or begin with another model"
 	if e.AsItIs {
-		change = "fine-tune it on the task first"
+		says, change = "is no better than "+e.Floor.Name, "take a model that was fine-tuned on this task"
 	}
-	return fmt.Sprintf("the teacher has not learned the task: %s %.1f %% on %d development examples, against %.1f %% by %s; the lead is %s points, expected above 0: %s",
+	return fmt.Sprintf("the teacher "+says+": %s %.1f %% on %d development examples, against %.1f %% by %s; the lead is %s points, expected above 0: %s",
 		e.Metric, 100*e.Teacher, e.Examples, 100*e.Floor.Metric, e.Floor.Name, interval(e.Floor.LeadInterval), change)
 }
 
@@ -81,11 +81,24 @@ func (c *run) checkTeacher(ctx context.Context) error {
 	return &UnlearnedError{Metric: metric, Teacher: value, Floor: highest, Examples: len(c.dev.Examples), AsItIs: c.TeacherModel != ""}
 }
 
+// perfect is a metric of all answers right, but for rounding.
+const perfect = 1 - 1e-9
+
 // beats tells whether the teacher is above all floors in a metric, by an interval.
 func (c *run) beats(floors []*data.Outcome, metric string) (bool, error) {
 	for _, o := range floors {
-		if _, lead, err := c.outcome.Difference(o, metric); err != nil || lead[0] <= 0 {
+		_, lead, err := c.outcome.Difference(o, metric)
+		if err != nil {
 			return false, err
+		}
+		floor, errFloor := o.Metric(metric)
+		teacher, errTeacher := c.outcome.Metric(metric)
+		if err := cmp.Or(errFloor, errTeacher); err != nil {
+			return false, err
+		}
+		// Nobody can be above a floor that answers all of a small set right.
+		if lead[0] <= 0 && !(floor >= perfect && teacher >= perfect) {
+			return false, nil
 		}
 	}
 	return true, nil

@@ -142,7 +142,7 @@ func TestAnUnlearnedTeacherIsStopped(t *testing.T) {
 	trained.Teacher.Epochs, trained.Teacher.LearningRate = 1, 1e-6
 	asItIs := trained
 	asItIs.Model, asItIs.TeacherModel = "", trained.Model
-	for want, r := range map[string]Recipe{"teacher.epochs, teacher.lr": trained, "fine-tune it on the task first": asItIs} {
+	for want, r := range map[string]Recipe{"teacher.epochs, teacher.lr": trained, "take a model that was fine-tuned on this task": asItIs} {
 		out := filepath.Join(dir, "out")
 		_, err := Run(context.Background(), r, Options{Output: out, Threads: 1})
 		var unlearned *UnlearnedError

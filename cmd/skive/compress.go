@@ -90,6 +90,9 @@ func (o *compressFlags) run(c *cobra.Command) error {
 	})
 	var unlearned *compress.UnlearnedError
 	if errors.As(err, &unlearned) {
+		if unlearned.AsItIs {
+			return fmt.Errorf("%w; --force compresses it all the same", err)
+		}
 		return fmt.Errorf("%w; --search 8 tries rates and epochs, --force compresses it all the same", err)
 	}
 	if err != nil && !errors.Is(err, compress.ErrMaxDrop) {

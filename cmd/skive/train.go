@@ -122,7 +122,9 @@ type modelFlags struct{ model, config string }
 // a masked language model where that is to be trained.
 func (app *skive) openModel(c *cobra.Command, from modelFlags, model, configFile string, seed uint64, masked bool) (*checkpoints.Model, error) {
 	switch {
-	case (model == "") == (configFile == ""):
+	case model != "" && configFile != "":
+		return nil, flags.Usagef("--%s and --%s exclude each other", from.model, from.config)
+	case model == "" && configFile == "":
 		return nil, flags.Usagef("either --%s or --%s is required", from.model, from.config)
 	case model != "":
 		return app.openCheckpoint(from.model, model)

@@ -33,12 +33,17 @@ func Run(work func(ctx context.Context)) (ended bool) {
 		return true
 	case <-ctx.Done():
 	}
-	for {
+	// What was saved is still to be told of.
+	tick := time.NewTicker(grace / 8)
+	defer tick.Stop()
+	for last := time.Now(); ; {
 		select {
 		case <-done:
 			return true
-		case <-time.After(grace):
-			if !saving.Any() {
+		case now := <-tick.C:
+			if saving.Any() {
+				last = now
+			} else if now.Sub(last) >= grace {
 				return false
 			}
 		}
