@@ -162,7 +162,8 @@ func stateTokenizerClass(files map[string][]byte, config []byte) {
 			return
 		}
 		said.Class = f.tokenizer
-		if files["tokenizer.json"] == nil && (files["vocab.txt"] != nil) == (said.Class == bertTokenizer) {
+		pieces := files["sentencepiece.bpe.model"] != nil || files["spiece.model"] != nil || files["spm.model"] != nil
+		if files["tokenizer.json"] == nil && !pieces && (files["vocab.txt"] != nil) == (said.Class == bertTokenizer) {
 			return
 		}
 	}

@@ -32,9 +32,12 @@ func TestTokenizerClassIsStated(t *testing.T) {
 			map[string]string{"tokenizer.json": "{}", "tokenizer_config.json": `{"tokenizer_class": "B"}`}, ""},
 		"null in tokenizer_config.json":  {bert, map[string]string{"tokenizer.json": "{}", "tokenizer_config.json": "\ufeff{\"tokenizer_class\": null}\n"}, "BertTokenizer"},
 		"an empty tokenizer_config.json": {bert, map[string]string{"tokenizer.json": "{}", "tokenizer_config.json": " { } "}, "BertTokenizer"},
-		"not JSON":                       {bert, map[string]string{"tokenizer.json": "{}", "tokenizer_config.json": "{]"}, ""},
-		"no config.json":                 {"", map[string]string{"tokenizer.json": "{}"}, ""},
-		"another family":                 {`{"model_type": "gpt2"}`, map[string]string{"tokenizer.json": "{}"}, ""},
+		"a SentencePiece model of XLM-RoBERTa": {`{"model_type": "xlm-roberta"}`,
+			map[string]string{"sentencepiece.bpe.model": "x", "tokenizer_config.json": `{"model_max_length": 512}`}, "XLMRobertaTokenizer"},
+		"a SentencePiece model of CamemBERT": {`{"model_type": "camembert"}`, map[string]string{"sentencepiece.bpe.model": "x"}, "CamembertTokenizer"},
+		"not JSON":                           {bert, map[string]string{"tokenizer.json": "{}", "tokenizer_config.json": "{]"}, ""},
+		"no config.json":                     {"", map[string]string{"tokenizer.json": "{}"}, ""},
+		"another family":                     {`{"model_type": "gpt2"}`, map[string]string{"tokenizer.json": "{}"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -45,7 +45,7 @@ func ListLabels(labels []string) string {
 // space around it apart. The model may have more labels than the task. Names that
 // only number the classes say nothing: LABEL_0, LABEL_1, ... or 0, 1, ... of a
 // model stand for the task's labels in their order, and integers of a data set
-// are numbers of the model's classes, unless the model's names are integers, too.
+// are numbers of the model's classes, unless one of the model's names is an integer.
 // Labels that are numbers of another model's classes (Dataset.Numbered) fit where
 // both have one order.
 // The data set is returned as it is where it has no labels by name, and shared
@@ -98,7 +98,7 @@ const OneOrder = "expected the same order, or names in the data"
 // with these labels, and not names.
 func (ds *Dataset) Numbers(model []string) bool {
 	own := ds.Task.Labels
-	return ds.Numbered || ds.Task.Kind.Named() && len(own) > 0 && integers(own) && !integers(model)
+	return ds.Numbered || ds.Task.Kind.Named() && len(own) > 0 && integers(own) && noIntegers(model)
 }
 
 // matchLabels returns the number in a model of each of a task's labels, and what
@@ -106,7 +106,7 @@ func (ds *Dataset) Numbers(model []string) bool {
 func matchLabels(task, model []string) (order []int, names []string, err error) {
 	order = make([]int, len(task))
 	switch {
-	case integers(task) && !integers(model):
+	case integers(task) && noIntegers(model):
 		for i, name := range task {
 			n, err := strconv.Atoi(wholeNumber(name))
 			if err != nil || n < 0 || n >= len(model) {
@@ -168,6 +168,12 @@ func Unnamed(labels []string) bool {
 // integers tells whether all labels are integers, also as 1.0 writes them.
 func integers(labels []string) bool {
 	return !slices.ContainsFunc(labels, func(l string) bool { return !isInteger(wholeNumber(l)) })
+}
+
+// noIntegers tells whether no class of a model is called by an integer, so that
+// integers can only be numbers of its classes.
+func noIntegers(model []string) bool {
+	return !slices.ContainsFunc(model, func(l string) bool { return isInteger(wholeNumber(l)) })
 }
 
 // fraction is a number with a point.

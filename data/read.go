@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/skive-ml/skive/head"
+	"github.com/skive-ml/skive/internal/textkeys"
 )
 
 // ErrEmpty says that a file holds no examples.
@@ -60,7 +61,7 @@ func (e *FileError) Unwrap() error { return e.Err }
 
 // A ColumnError tells that a record lacks a column that ReadOptions can name.
 type ColumnError struct {
-	// Option is the field of ReadOptions: TextColumn or LabelColumn.
+	// Option is the field of ReadOptions: TextColumn, PairColumn or LabelColumn.
 	Option string
 	Err    error
 }
@@ -240,6 +241,8 @@ type parser struct {
 	single [1]Example // the last record's, where it makes one
 	made   int        // bytes of the texts of the present record's examples
 
+	others map[string]bool // columns that are no slips
+
 	groups    int            // questions or queries so far
 	byGroup   map[string]int // their numbers by what tells them apart
 	ungrouped bool           // an example does not say to which it belongs
@@ -295,6 +298,24 @@ func (p *parser) layout(r row) (layout, error) {
 	return best, &ColumnError{"TextColumn", err}
 }
 
+// checkNames reports a column that may be meant for the second text, which a row has
+// not.
+func (p *parser) checkNames(r row) error {
+	for _, name := range r.names() {
+		if p.others[name] {
+			continue
+		}
+		if p.others == nil {
+			p.others = map[string]bool{}
+		}
+		if textkeys.Meant(name) == "text_pair" && name != p.o.TextColumn && name != p.o.LabelColumn {
+			return &ColumnError{"PairColumn", fmt.Errorf("the column %q may be meant for %q: expected that name for a second text, or another one for what is none", name, "text_pair")}
+		}
+		p.others[name] = true
+	}
+	return nil
+}
+
 func noLabel(column string) error {
 	return &ColumnError{"LabelColumn", fmt.Errorf("the label is missing: expected the column %q", column)}
 }
@@ -334,6 +355,10 @@ func (p *parser) example(r row, line int) (Example, error) {
 		e.HasPair = true
 	case l.pair != "text_pair":
 		return e, fmt.Errorf("expected the column %q, found %s", l.pair, quoted(r.names()))
+	default:
+		if err := p.checkNames(r); err != nil {
+			return e, err
+		}
 	}
 	if c := p.def.title; c != "" && r.has(c) {
 		title, err := text(r, c)
@@ -595,7 +620,7 @@ func (p *parser) label(c cell, column string, line int) (int, error) {
 		}
 		return p.newLabel(name, column, line)
 	}
-	if number && (!integers(p.labels) || Unnamed(p.labels)) {
+	if number && (noIntegers(p.labels) || Unnamed(p.labels)) {
 		i, err := strconv.Atoi(name)
 		if err != nil || i < 0 || i >= len(p.labels) {
 			return -1, fmt.Errorf("%q: label %s is not a class index from 0 to %d (%s)", column, name, len(p.labels)-1, quoted(p.labels))

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/skive-ml/skive/head"
+	"github.com/skive-ml/skive/internal/textkeys"
 )
 
 // ParseInput reads an input from a line: plain text, or an object of JSON if it begins with
@@ -53,14 +54,11 @@ func ParseInput(line string) (Input, error) {
 	return input, nil
 }
 
-// inputKeys are those of an input.
-var inputKeys = []string{"text", "text_pair", "choices"}
-
 // checkKeys reports keys of an input that are there twice, and others that may be
 // meant for one of them.
 func checkKeys(line string, object map[string]json.RawMessage) error {
 	for _, key := range slices.Sorted(maps.Keys(object)) {
-		if meant := meantFor(key); meant != "" {
+		if meant := textkeys.Meant(key); meant != "" {
 			return fmt.Errorf("unknown key %q, expected %q", key, meant)
 		}
 	}
@@ -70,7 +68,7 @@ func checkKeys(line string, object map[string]json.RawMessage) error {
 	var value json.RawMessage
 	for d.Token(); d.More(); d.Decode(&value) {
 		key, _ := d.Token()
-		if seen[key] && slices.Contains(inputKeys, key.(string)) {
+		if seen[key] && slices.Contains(textkeys.All, key.(string)) {
 			return fmt.Errorf("the key %q is there twice", key)
 		}
 		seen[key] = true
@@ -90,40 +88,6 @@ func foundKeys(object map[string]json.RawMessage) string {
 		return "none"
 	}
 	return strings.Join(found, ", ")
-}
-
-// meantFor returns the key of an input that another key may be meant for: it differs
-// in letter case or in what joins its words, or by one slip in a long one, or is
-// another common name of a second text. It is "" for any other.
-func meantFor(key string) string {
-	if slices.Contains(inputKeys, key) || len(key) > 16 {
-		return ""
-	}
-	letters := strings.NewReplacer("_", "", "-", "", " ", "", ".", "").Replace(strings.ToLower(key))
-	switch letters {
-	case "text":
-		return "text"
-	case "pair", "text2", "textb":
-		return "text_pair"
-	}
-	for _, known := range inputKeys[1:] {
-		if oneSlip(letters, strings.ReplaceAll(known, "_", "")) {
-			return known
-		}
-	}
-	return ""
-}
-
-// oneSlip tells whether two words are equal but for a letter that is missing, added or
-// another one, or two that are exchanged.
-func oneSlip(a, b string) bool {
-	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
-		a, b = a[1:], b[1:]
-	}
-	for len(a) > 0 && len(b) > 0 && a[len(a)-1] == b[len(b)-1] {
-		a, b = a[:len(a)-1], b[:len(b)-1]
-	}
-	return len(a) <= 1 && len(b) <= 1 || len(a) == 2 && len(b) == 2 && a[0] == b[1] && a[1] == b[0]
 }
 
 // Document is the answer of a head of the kind as a document for package json.
