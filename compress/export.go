@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/onnx"
 	"github.com/skive-ml/skive/quantize"
@@ -69,7 +70,7 @@ func (o *ExportOptions) Output(path string) (file bool, free func(path string) e
 	case o.Format == ONNX: // a graph may lie beside the model that it was made of
 		return false, func(dir string) error { return checkpoints.CheckFree(filepath.Join(dir, onnx.ModelName)) }
 	}
-	return false, checkpoints.CheckFree
+	return false, distill.CheckOutput // a run that is not finished has no model yet
 }
 
 // Exported is what Export wrote: a Model, or the report of a Graph.

@@ -84,6 +84,7 @@ func TestRead(t *testing.T) {
 		{"AX-g", "AX-g.jsonl", "axg", `{"premise": "a", "hypothesis": "b", "label": "entailment", "pair_id": 7}`, ReadOptions{}, "a|b=0#7", "[entailment not_entailment]"},
 		{"STS-B", "dev.tsv", "stsb", "index\tsentence1\tsentence2\tscore\n0\ta\tb\t3.200\n", ReadOptions{}, "a|b=0(3.2)", "[]"},
 		{"STS-B test", "test.tsv", "stsb", "index\tsentence1\tsentence2\n0\ta\tb\n", ReadOptions{}, "a|b=-1", "[]"},
+		{"MNLI with the hub's label", "dev.csv", "mnli", "sentence1,sentence2,label\na,b,1\n", ReadOptions{}, "a|b=1", "[entailment neutral contradiction]"},
 		{"MNLI skips what has no gold label", "dev.tsv", "mnli", "sentence1\tsentence2\tgold_label\na\tb\t-\nc\td\tneutral\n", ReadOptions{RequireLabels: true}, "c|d=1 skipped 1", "[entailment neutral contradiction]"},
 		{"SNLI", "snli.jsonl", "snli", `{"gold_label": "-", "sentence1": "a", "sentence2": "b"}` + "\n" + `{"gold_label": "entailment", "sentence1": "a", "sentence2": "b"}`, ReadOptions{}, "a|b=0 skipped 1", "[entailment neutral contradiction]"},
 		{"several labels", "x.jsonl", "multilabel", `{"text": "a", "label": ["sad", "angry"]}` + "\n" + `{"text": "b", "label": []}`, ReadOptions{}, "a=0[1 0]; b=0", "[angry sad]"},

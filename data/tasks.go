@@ -73,7 +73,7 @@ type definition struct {
 }
 
 // nliLayouts are those of MNLI and SNLI.
-var nliLayouts = []layout{{"sentence1", "sentence2", "gold_label"}, {"premise", "hypothesis", "label"}}
+var nliLayouts = []layout{{"sentence1", "sentence2", "gold_label"}, {"premise", "hypothesis", "label"}, {"sentence1", "sentence2", "label"}}
 
 // definitions are the tasks in the order in which they are listed to the user.
 // The labels of a task stand in the order that Hugging Face's data sets give
