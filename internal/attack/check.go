@@ -24,8 +24,9 @@ const (
 	maxMessage = 3
 	// and maxLine how long each may be, in bytes.
 	maxLine = 4096
-	// youth is the processor time in which a program may not have come to catch signals.
-	youth = 20 * time.Millisecond
+	// youth is the processor time in which a program may not have come to catch signals:
+	// starting takes some 16 ms of it, more beside other work.
+	youth = 30 * time.Millisecond
 	// obedience is how long a program may take to end that was asked to, on a busy machine,
 	obedience = 10 * time.Second
 	// and maxResident how much memory it may take for models of a few KB, in KB.
