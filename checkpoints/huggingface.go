@@ -28,12 +28,15 @@ const (
 	stateDir            = "state"
 )
 
-// tokenizerNames are the files of a directory that belong to the tokenizer.
-var tokenizerNames = []string{
-	"tokenizer.json", tokenizerConfigName, "special_tokens_map.json", "added_tokens.json",
-	"vocab.txt", "vocab.json", "merges.txt",
-	"sentencepiece.bpe.model", "spiece.model", "spm.model",
-}
+// tokenizerNames are the files of a directory that belong to the tokenizer, pieceNames
+// those of them that are SentencePiece models.
+var (
+	tokenizerNames = append([]string{
+		"tokenizer.json", tokenizerConfigName, "special_tokens_map.json", "added_tokens.json",
+		"vocab.txt", "vocab.json", "merges.txt",
+	}, pieceNames...)
+	pieceNames = []string{"sentencepiece.bpe.model", "spiece.model", "spm.model"}
+)
 
 // provenanceFile is skive.json.
 type provenanceFile struct {
@@ -162,7 +165,7 @@ func stateTokenizerClass(files map[string][]byte, config []byte) {
 			return
 		}
 		said.Class = f.tokenizer
-		pieces := files["sentencepiece.bpe.model"] != nil || files["spiece.model"] != nil || files["spm.model"] != nil
+		pieces := slices.ContainsFunc(pieceNames, func(name string) bool { return files[name] != nil })
 		if files["tokenizer.json"] == nil && !pieces && (files["vocab.txt"] != nil) == (said.Class == bertTokenizer) {
 			return
 		}

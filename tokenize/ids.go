@@ -98,50 +98,56 @@ func (v *tokenIDs) UnmarshalJSON(b []byte) error {
 // digits and whose tokens are all different. It reports false for any other.
 // Tokens are parts of b.
 func (v *tokenIDs) readPlain(b string) bool {
-	pos := 0
-	space := func() {
-		for pos < len(b) && (b[pos] == ' ' || b[pos] == '\n' || b[pos] == '\r' || b[pos] == '\t') {
-			pos++
-		}
-	}
-	next := func(want byte) bool {
-		space()
-		ok := pos < len(b) && b[pos] == want
-		if ok {
-			pos++
-		}
-		return ok
-	}
-	if !next('{') || !next('"') {
+	r := plainReader{rest: b}
+	if !r.next('{') {
 		return false
 	}
 	for {
-		token, rest, ok := plainString(b[pos:])
-		pos = len(b) - len(rest)
-		if !ok || !next(':') {
+		token, ok := r.text()
+		if !ok || !r.next(':') {
 			return false
 		}
-		space()
+		r.space()
 		id, digits := int32(0), 0
-		for ; pos < len(b) && '0' <= b[pos] && b[pos] <= '9'; pos++ {
-			id = 10*id + int32(b[pos]-'0')
-			digits++
+		for ; digits < len(r.rest) && '0' <= r.rest[digits] && r.rest[digits] <= '9'; digits++ {
+			id = 10*id + int32(r.rest[digits]-'0')
 		}
-		if digits < 1 || digits > 9 {
+		r.rest = r.rest[digits:]
+		if digits < 1 || digits > 9 || !v.set(token, id) {
 			return false
 		}
-		if !v.set(token, id) {
-			return false
-		}
-		switch {
-		case next(','):
-			if !next('"') {
-				return false
-			}
-		default:
-			return next('}') && pos == len(b)
+		if !r.next(',') {
+			return r.next('}') && r.rest == ""
 		}
 	}
+}
+
+// plainReader reads JSON from its start on.
+type plainReader struct{ rest string }
+
+func (r *plainReader) space() {
+	for r.rest != "" && (r.rest[0] == ' ' || r.rest[0] == '\n' || r.rest[0] == '\r' || r.rest[0] == '\t') {
+		r.rest = r.rest[1:]
+	}
+}
+
+// next reads a character after white space, if it is there.
+func (r *plainReader) next(c byte) bool {
+	r.space()
+	ok := r.rest != "" && r.rest[0] == c
+	if ok {
+		r.rest = r.rest[1:]
+	}
+	return ok
+}
+
+// text reads a string.
+func (r *plainReader) text() (s string, ok bool) {
+	if !r.next('"') {
+		return "", false
+	}
+	s, r.rest, ok = plainString(r.rest)
+	return s, ok
 }
 
 // plainString reads a string up to and with its closing quotation mark.

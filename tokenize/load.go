@@ -22,10 +22,10 @@ const (
 	addedFile      = "added_tokens.json"
 )
 
-// PieceFiles are the names that a SentencePiece model has beside a model, by class.
-var PieceFiles = []string{xlmRoberta.file, albert.file, debertaV2.file}
+// pieceFiles are the names that a SentencePiece model has beside a model, by class.
+var pieceFiles = []string{xlmRoberta.file, albert.file, debertaV2.file}
 
-var knownFiles = append([]string{tokenizerFile, vocabFile, bpeVocabFile, mergesFile, configFile, specialMapFile, addedFile}, PieceFiles...)
+var knownFiles = append([]string{tokenizerFile, vocabFile, bpeVocabFile, mergesFile, configFile, specialMapFile, addedFile}, pieceFiles...)
 
 // maxTokenID bounds the ids of a vocabulary.
 const maxTokenID = 1 << 24

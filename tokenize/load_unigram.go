@@ -1,7 +1,6 @@
 package tokenize
 
 import (
-	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -59,46 +58,35 @@ func (v *vocabJSON) UnmarshalJSON(b []byte) error {
 // for anything else. Tokens are parts of b.
 func (v *vocabJSON) readPairs(b string) bool {
 	const shortest = 8 // bytes of an entry: ["a",0],
-	pos := 0
-	next := func(want byte) bool {
-		for pos < len(b) && (b[pos] == ' ' || b[pos] == '\n' || b[pos] == '\r' || b[pos] == '\t') {
-			pos++
-		}
-		ok := pos < len(b) && b[pos] == want
-		if ok {
-			pos++
-		}
-		return ok
-	}
+	r := plainReader{rest: b}
 	list := make([]scoredToken, 0, min(strings.Count(b, "],"), len(b)/shortest)+1)
-	if !next('[') {
+	if !r.next('[') {
 		return false
 	}
 	for {
-		if !next('[') || !next('"') {
+		if !r.next('[') {
 			return false
 		}
-		token, rest, ok := plainString(b[pos:])
-		pos = len(b) - len(rest)
-		if !ok || !next(',') {
+		token, ok := r.text()
+		if !ok || !r.next(',') {
 			return false
 		}
-		next(' ')
-		end := pos
-		for end < len(b) && strings.IndexByte("+-.0123456789eE", b[end]) >= 0 {
-			end++
+		r.space()
+		n := 0
+		for n < len(r.rest) && strings.IndexByte("+-.0123456789eE", r.rest[n]) >= 0 {
+			n++
 		}
-		score, err := strconv.ParseFloat(b[pos:end], 64)
-		if pos = end; err != nil || !next(']') {
+		score, err := strconv.ParseFloat(r.rest[:n], 64)
+		if r.rest = r.rest[n:]; err != nil || !r.next(']') {
 			return false
 		}
 		list = append(list, scoredToken{token, score})
-		if !next(',') {
+		if !r.next(',') {
 			break
 		}
 	}
 	v.scored = list
-	return next(']') && pos == len(b)
+	return r.next(']') && r.rest == ""
 }
 
 // setScored makes the vocabulary that of tokens in the order of their ids. Of equal
@@ -324,100 +312,6 @@ func (m *unigram) format() dict {
 	}
 }
 
-// unigramClass is what a class of transformers makes of a vocabulary of
-// SentencePiece, whatever pipeline tokenizer.json has.
-type unigramClass struct {
-	file string // the SentencePiece model
-	// front and back stand before and after a text: keys of special tokens.
-	front, back string
-	// pieces puts the class's own tokens among those of the SentencePiece model.
-	pieces func(s *settings, pieces []scoredToken) []scoredToken
-	// unk is the id of the unknown token; given is what the SentencePiece model
-	// says, or 1.
-	unk func(s *settings, vocab []scoredToken, given int) int
-	// normalizers are those before the table of the SentencePiece model.
-	normalizers func(s *settings) ([]normalizer, error)
-	// noCharsMap tells that the table is left aside.
-	noCharsMap bool
-	// wholeText tells that white space does not end words.
-	wholeText bool
-	// noPrefix is what add_prefix_space false stands for.
-	noPrefix prependScheme
-	// twoSeparators tells that there are two between the texts of a pair, and no types.
-	twoSeparators bool
-	// ownFrame tells that what stands round the texts is read from tokenizer.json, if
-	// there is one.
-	ownFrame bool
-	extra    []string // special tokens, where no file names additional ones
-}
-
-func fixedUnk(id int) func(*settings, []scoredToken, int) int {
-	return func(*settings, []scoredToken, int) int { return id }
-}
-
-// The classes, each as tokenization_NAME.py of transformers 5 has it.
-var (
-	xlmRoberta = unigramClass{
-		file: "sentencepiece.bpe.model", front: "bos_token", back: "eos_token", noPrefix: prependNever, twoSeparators: true, unk: fixedUnk(3),
-		pieces: func(s *settings, pieces []scoredToken) []scoredToken {
-			list := make([]scoredToken, 0, len(pieces)+2)
-			for _, name := range []string{"bos_token", padToken, "eos_token", unkToken} {
-				list = append(list, scoredToken{text: s.special(name)})
-			}
-			return append(append(list, pieces[min(3, len(pieces)):]...), scoredToken{text: s.special(maskToken)})
-		},
-	}
-	camembert = unigramClass{
-		file: "sentencepiece.bpe.model", front: "bos_token", back: "eos_token", noPrefix: prependNever, twoSeparators: true,
-		extra: []string{"<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"},
-		unk: func(s *settings, vocab []scoredToken, _ int) int {
-			return max(0, slices.IndexFunc(vocab, func(t scoredToken) bool { return t.text == s.special(unkToken) }))
-		},
-		pieces: func(s *settings, pieces []scoredToken) []scoredToken {
-			list := []scoredToken{{text: "<s>NOTUSED"}, {text: s.special(padToken)}, {text: "</s>NOTUSED"}, {text: s.special(unkToken)}, {"<unk>NOTUSED", -100}}
-			return append(append(list, pieces[1:]...), scoredToken{text: s.special(maskToken)})
-		},
-	}
-	albert = unigramClass{
-		file: "spiece.model", front: clsToken, back: sepToken, noPrefix: prependNever, unk: fixedUnk(1), ownFrame: true,
-		normalizers: func(s *settings) ([]normalizer, error) {
-			list := []normalizer{replacePattern{literal("``"), `"`}, replacePattern{literal("''"), `"`}}
-			keep, err := s.flag("keep_accents", false)
-			if err != nil {
-				return nil, err
-			}
-			if !keep {
-				list = append(list, nfkd, stripMarks{})
-			}
-			lower, err := s.flag("do_lower_case", true)
-			if lower {
-				list = append(list, lowercase{})
-			}
-			return list, err
-		},
-	}
-	debertaV2 = unigramClass{
-		file: "spm.model", front: clsToken, back: sepToken, noPrefix: prependFirst, noCharsMap: true, wholeText: true,
-		unk: func(s *settings, vocab []scoredToken, given int) int {
-			if i := slices.Index(vocab, scoredToken{text: s.special(unkToken)}); i >= 0 {
-				return i
-			}
-			return given
-		},
-		normalizers: func(s *settings) ([]normalizer, error) {
-			var list []normalizer
-			lower, err := s.flag("do_lower_case", false)
-			if lower {
-				list = append(list, lowercase{})
-			}
-			if split, e := s.flag("split_by_punct", false); split || e != nil {
-				return nil, cmp.Or(e, fmt.Errorf("%s: split_by_punct: true is not supported, expected false", configFile))
-			}
-			return append(list, replacePattern{anyBlanks, " "}, nfc, strip{right: true}), err
-		},
-	}
-)
-
 // loadUnigram reads a directory as a class with a vocabulary of SentencePiece does.
 func (t *Tokenizer) loadUnigram(s *settings, j *tokenizerJSON) error {
 	class := s.class.unigram
@@ -481,7 +375,7 @@ func (t *Tokenizer) loadUnigram(s *settings, j *tokenizerJSON) error {
 	if err := t.addSpecial(s, file, ids, m.vocab, class.front, class.back); err != nil {
 		return err
 	}
-	if class.twoSeparators {
+	if s.class.robertaPairs {
 		t.roberta(trim{})
 	}
 	for _, name := range []string{"add_bos_token", "add_eos_token"} {

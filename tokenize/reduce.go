@@ -26,7 +26,7 @@ func (t *Tokenizer) Reduce(keep func(id int32) bool) (files map[string][]byte, i
 		if files, err = WithJSON(files); err != nil {
 			return nil, nil, err
 		}
-		for _, name := range PieceFiles {
+		for _, name := range pieceFiles {
 			delete(files, name)
 		}
 	default:

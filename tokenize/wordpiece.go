@@ -43,11 +43,9 @@ const (
 	dropped                  // removed
 )
 
-// wordBuffer is the word being collected: its normalized bytes, and the rune of
-// the text that each byte comes from.
+// wordBuffer is the word being collected, normalized.
 type wordBuffer struct {
-	bytes []byte
-	from  []int32
+	aligned
 	runes int
 	char  []byte
 	cache wordCache
@@ -64,16 +62,13 @@ type wordBuffer struct {
 }
 
 func (w *wordBuffer) add(r rune, at int32) {
-	n := len(w.bytes)
-	w.bytes = utf8.AppendRune(w.bytes, r)
-	for range len(w.bytes) - n {
-		w.from = append(w.from, at)
-	}
+	w.aligned.add(r, at)
 	w.runes++
 }
 
 func (w *wordBuffer) clear() {
-	w.bytes, w.from, w.runes = w.bytes[:0], w.from[:0], 0
+	w.reset()
+	w.runes = 0
 }
 
 // prepare fills what is derived from the settings, and reports false for a
