@@ -7,12 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/skive-ml/skive/head"
+	"github.com/skive-ml/skive/internal/jsonwords"
 )
 
 const configName = "config.json"
@@ -227,26 +227,9 @@ func (h *hfConfig) sizes(f *family, c *Config) error {
 func jsonError(err error) error {
 	var te *json.UnmarshalTypeError
 	if errors.As(err, &te) && te.Field != "" {
-		return fmt.Errorf("%s is a JSON %s, expected %s", te.Field, te.Value, jsonWords(te.Type))
+		return fmt.Errorf("%s is a JSON %s, expected %s", te.Field, te.Value, jsonwords.Of(te.Type))
 	}
 	return corrupt("%v", err)
-}
-
-// jsonWords says what JSON calls the values of a type.
-func jsonWords(t reflect.Type) string {
-	switch t.Kind() {
-	case reflect.Bool:
-		return "true or false"
-	case reflect.Int:
-		return "a whole number"
-	case reflect.String:
-		return "a string"
-	case reflect.Slice:
-		return "a list"
-	case reflect.Map, reflect.Struct:
-		return "an object"
-	}
-	return "a number"
 }
 
 func valueOr[T any](p *T, def T) T {

@@ -13,7 +13,6 @@ import (
 	"math"
 	"mime"
 	"net/http"
-	"reflect"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -21,6 +20,7 @@ import (
 	"time"
 
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/jsonwords"
 )
 
 // exchange is a request and what becomes of it.
@@ -284,7 +284,11 @@ func unmarshal(b []byte, to any) error {
 	case errors.As(err, &wrong) && wrong.Field == "":
 		return &problem{http.StatusUnprocessableEntity, validation, fmt.Sprintf("the body is a %s, expected an object", wrong.Value)}
 	case errors.As(err, &wrong):
-		return &problem{http.StatusUnprocessableEntity, validation, fmt.Sprintf("`%s` is a %s, expected %s", fieldOf(wrong), wrong.Value, expected(wrong.Type))}
+		expected := jsonwords.Of(wrong.Type)
+		if expected == "a whole number" {
+			expected += " in its range"
+		}
+		return &problem{http.StatusUnprocessableEntity, validation, fmt.Sprintf("`%s` is a %s, expected %s", fieldOf(wrong), wrong.Value, expected)}
 	}
 	return &problem{http.StatusBadRequest, validation, fmt.Sprintf("the body is not JSON: %v", err)}
 }
@@ -293,23 +297,6 @@ func unmarshal(b []byte, to any) error {
 // composed of.
 func fieldOf(wrong *json.UnmarshalTypeError) string {
 	return strings.TrimPrefix(strings.TrimPrefix(wrong.Field, "reading."), "shape.")
-}
-
-// expected says what JSON a Go type is read from.
-func expected(t reflect.Type) string {
-	switch t.Kind() {
-	case reflect.Bool:
-		return "true or false"
-	case reflect.String:
-		return "a string"
-	case reflect.Slice:
-		return "a list"
-	case reflect.Struct, reflect.Map:
-		return "an object"
-	case reflect.Float32, reflect.Float64:
-		return "a number"
-	}
-	return "a whole number in its range"
 }
 
 // texts are the inputs of a request: a string, a list of token ids, or a list of both.

@@ -44,8 +44,8 @@ type Options struct {
 	Token string
 	// Cache is the directory of the cache.
 	Cache string
-	// Progress hears of the kilobytes that are there, of those of all files together;
-	// nil does not.
+	// Progress hears how many kilobytes of all files have come, and of how many; nil
+	// does not.
 	Progress progress.Reporter
 
 	pause time.Duration // before the first of several attempts, one second for 0
