@@ -258,8 +258,8 @@ func (a *attention) backward(g *Graph, in []array, out, dout array, d []array) e
 	if a.masked {
 		dmask = d[a.offsets()+1].f
 	}
-	// With biases, the softmax gives the gradient of the biased score; that of q·k
-	// is scale times it, which is multiplied after the biases have taken theirs.
+	// With biases, the softmax gives the gradient of the biased score. The biases take
+	// it as it is; q·k takes scale times it, so that scale is multiplied afterwards.
 	sumScale := scale
 	if a.biased {
 		dbias, sumScale = d[a.bias()].f, 1

@@ -58,7 +58,7 @@ func (c *run) load() (err error) {
 	}
 	// Every stage reads them, under a tokenizer that all models share.
 	for _, set := range c.sets() {
-		set.set.Remember()
+		(*set.set).Remember()
 	}
 	if c.teacher == nil {
 		if c.teacher, err = c.freshTeacher(); err != nil {
@@ -166,14 +166,14 @@ func (c *run) holdOut() error {
 // A namedSet is a data set with the field of the recipe that it comes from.
 type namedSet struct {
 	name, field string
-	set         *data.Dataset
+	set         **data.Dataset
 }
 
 // sets are the data sets that there are.
 func (c *run) sets() []namedSet {
-	all := []namedSet{{"training", "Train", c.train}, {"development", "Dev", c.dev}}
+	all := []namedSet{{"training", "Train", &c.train}, {"development", "Dev", &c.dev}}
 	if c.test != nil {
-		all = append(all, namedSet{"test", "Test", c.test})
+		all = append(all, namedSet{"test", "Test", &c.test})
 	}
 	return all
 }
@@ -182,7 +182,7 @@ func (c *run) sets() []namedSet {
 // classes in its order.
 func (c *run) relabel() error {
 	for _, s := range c.sets() {
-		if note := evaluate.Assumed(c.teacher.Config, s.set); note != "" && !slices.Contains(c.notes, note) {
+		if note := evaluate.Assumed(c.teacher.Config, *s.set); note != "" && !slices.Contains(c.notes, note) {
 			c.say("%s", note)
 		}
 	}
@@ -191,7 +191,7 @@ func (c *run) relabel() error {
 		named.Pairs = false // it is trained on these texts first
 	}
 	for _, s := range c.sets() {
-		set, err := evaluate.Relabel(s.name, s.set, named, true)
+		set, err := evaluate.Relabel(s.name, *s.set, named, true)
 		var labels *data.LabelsError
 		if errors.As(err, &labels) && c.Model != "" {
 			err = fmt.Errorf("%w; new_head gives the model other labels", err)
@@ -199,14 +199,7 @@ func (c *run) relabel() error {
 		if err != nil {
 			return &settings.Error{Field: s.field, Err: err}
 		}
-		switch s.field {
-		case "Train":
-			c.train = set
-		case "Dev":
-			c.dev = set
-		default:
-			c.test = set
-		}
+		*s.set = set
 	}
 	return nil
 }

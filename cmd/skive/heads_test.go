@@ -16,13 +16,7 @@ import (
 func TestEveryKindOfTaskFromFileToAnswer(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	write := func(name, content string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(content), 0o666); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
+	write := writer(t, dir)
 	write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\nbad\nfilm\nparis\nin\n.\n")
 	config := write("config.json", `{"model_type": "bert", "vocab_size": 11, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
 		"intermediate_size": 16, "max_position_embeddings": 32, "id2label": {"0": "LABEL_0", "1": "LABEL_1"}}`)

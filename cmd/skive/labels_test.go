@@ -208,13 +208,7 @@ func TestOneClass(t *testing.T) {
 func TestNumbersForLabels(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	write := func(name, content string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(content), 0o666); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
+	write := writer(t, dir)
 	none := func(*checkpoints.Config) {}
 	generic, bare, named := modelOf(t, "", []string{"LABEL_0", "LABEL_1"}, none), modelOf(t, "", []string{"0", "1"}, none), modelOf(t, "", []string{"positive", "negative"}, none)
 	glue := write("glue.tsv", "sentence\tlabel\ngood film\t1\nbad film\t0\n")
@@ -258,13 +252,7 @@ func TestNumbersForLabels(t *testing.T) {
 func TestNumbersAreSaid(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	write := func(name, content string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(content), 0o666); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
+	write := writer(t, dir)
 	none := func(*checkpoints.Config) {}
 	teacher := modelOf(t, "", []string{"blue", "red", "green"}, none)
 	student := modelOf(t, "", []string{"red", "green", "blue"}, none)

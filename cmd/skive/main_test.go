@@ -44,16 +44,22 @@ func predictWith(t *testing.T, input string, args ...string) (code int, stdout, 
 	return code, out.String(), stderr
 }
 
-func TestBadInputEndsInOneLine(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	write := func(name, content string) string {
+// writer returns what writes files to a directory, and returns their paths.
+func writer(t *testing.T, dir string) func(name, content string) string {
+	return func(name, content string) string {
+		t.Helper()
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(content), 0o666); err != nil {
 			t.Fatal(err)
 		}
 		return path
 	}
+}
+
+func TestBadInputEndsInOneLine(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := writer(t, dir)
 	empty := write("empty.tsv", "")
 	broken := write("broken.skive", "SKIVE but not really")
 	good := write("good.tsv", "sentence\tlabel\nfine\t1\n")

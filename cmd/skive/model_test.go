@@ -36,13 +36,7 @@ func modelOf(t *testing.T, kind head.Kind, labels []string, change func(*checkpo
 func TestSecondTextMissing(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	write := func(name, content string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(content), 0o666); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
+	write := writer(t, dir)
 	one, pair := "good film\n", `{"text": "good", "text_pair": "film"}`+"\n"
 	none := func(*checkpoints.Config) {}
 	score := []string{"LABEL_0"}
