@@ -131,7 +131,7 @@ func (x *exchange) end(d *dialect, failed **problem) {
 			level = slog.LevelError
 		}
 	}
-	s.log.LogAttrs(context.WithoutCancel(x.r.Context()), level, "request", attrs...)
+	s.log.LogAttrs(context.WithoutCancel(x.r.Context()), level, requestLine, attrs...)
 }
 
 // pick acquires the model that a request goes to: the one that its path or it itself

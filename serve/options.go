@@ -3,10 +3,13 @@ package serve
 import (
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
 
+	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/settings"
 )
@@ -213,4 +216,22 @@ func (l *List) UnmarshalText(text []byte) error {
 		}
 	}
 	return nil
+}
+
+// SplitModel divides an argument of a command line, a model's path or NAME=PATH. What is
+// there is a path whatever its name. A model without a name is called as its file or
+// directory is, without the extension of Skive's files.
+func SplitModel(arg string) (name, path string, err error) {
+	name, path, named := strings.Cut(arg, "=")
+	if _, missing := os.Stat(arg); !named || missing == nil {
+		absolute, err := filepath.Abs(arg)
+		if err != nil {
+			absolute = arg
+		}
+		name, path = strings.TrimSuffix(filepath.Base(absolute), checkpoints.Extension), arg
+	}
+	if name == "" || path == "" {
+		return "", "", fmt.Errorf("%q, expected MODEL or NAME=MODEL", arg)
+	}
+	return name, path, nil
 }

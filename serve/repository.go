@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"time"
@@ -44,6 +45,21 @@ func (s *Server) Reload() error {
 		errs = append(errs, m.reload())
 	}
 	return errors.Join(errs...)
+}
+
+// reloadAt reloads whenever the program gets one of the signals, until stop is called.
+func (s *Server) reloadAt(signals []os.Signal) (stop func()) {
+	got := make(chan os.Signal, 1)
+	signal.Notify(got, signals...)
+	go func() {
+		for range got {
+			s.Reload() // which logs its errors
+		}
+	}()
+	return func() {
+		signal.Stop(got)
+		close(got)
+	}
 }
 
 // reload loads a model anew, and logs what comes in the way.

@@ -25,6 +25,8 @@ type Listening struct {
 	TLSCert, TLSKey string
 	// Grace is how long requests under way may take to end once Run is told to stop; 0 stands for 30 s.
 	Grace Duration
+	// Reload are signals at which Run calls Server.Reload, such as syscall.SIGHUP.
+	Reload []os.Signal
 	// Started, if not nil, is called with the addresses before the models are loaded.
 	Started func([]net.Addr)
 }
@@ -65,6 +67,9 @@ func (s *Server) Run(ctx context.Context, l Listening) (err error) {
 		return err
 	}
 	l.fill()
+	if len(l.Reload) > 0 {
+		defer s.reloadAt(l.Reload)()
+	}
 	listeners, err := l.listen()
 	if err != nil {
 		return err
@@ -80,7 +85,9 @@ func (s *Server) Run(ctx context.Context, l Listening) (err error) {
 	failed := make(chan error, len(listeners))
 	var addresses []net.Addr
 	for _, listener := range listeners {
-		addresses = append(addresses, listener.Addr())
+		address := listener.Addr()
+		s.log.Info("listening", "address", address.Network()+":"+address.String(), "tls", l.TLSCert != "" && address.Network() != "unix")
+		addresses = append(addresses, address)
 		go func() { failed <- server.Serve(listener) }()
 	}
 	if l.Started != nil {
