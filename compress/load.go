@@ -8,7 +8,6 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/data/reviews"
-	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/progress"
@@ -46,7 +45,7 @@ func (c *run) load() (err error) {
 		if err != nil {
 			return &settings.Error{Field: "Unlabeled", Err: err}
 		}
-		if err := distill.CheckUnlabeled(c.train, more); err != nil {
+		if err := evaluate.CheckUnlabeled(c.train, more); err != nil {
 			return settings.Errorf("Unlabeled", "%s: %w", c.Unlabeled, err)
 		}
 		c.unlabeled = more.Examples
@@ -89,10 +88,10 @@ func (c *run) openModel() (err error) {
 	if c.teacher, err = checkpoints.Open(path); err != nil {
 		return &settings.Error{Field: field, Err: err}
 	}
-	switch {
-	case c.teacher.Quantized():
-		return settings.Errorf(field, "%s is int8, expected the f32, f16 or bf16 model that it was quantized from", path)
-	case c.TeacherModel != "" && !c.teacher.HasHead():
+	if err := notQuantized(c.teacher); err != nil {
+		return &settings.Error{Field: field, Err: err}
+	}
+	if c.TeacherModel != "" && !c.teacher.HasHead() {
 		return settings.Errorf(field, "%s has no head, expected a model that was fine-tuned on the task", path)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package compress
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -45,7 +46,7 @@ func (s Speedups) String() string {
 }
 
 // PlanDefaults returns the plan that the command line starts from, which prunes nothing.
-func PlanDefaults() Plan { return Plan{DType: infer.F32, Rounds: 1} }
+func PlanDefaults() Plan { return Plan{DType: infer.F32, Rounds: 1, ImportanceData: "train"} }
 
 // Names of settings that others belong to: what chooses heads and units, and what reads
 // their importance.
@@ -54,6 +55,7 @@ var (
 	ofCosts   = append([]string{"target-flops"}, ofTargets...)
 	ofCuts    = append([]string{"heads", "ffn"}, ofCosts...)
 	ofRanking = append([]string{"importance-out"}, ofCuts...)
+	ofData    = append([]string{"layers"}, ofRanking...)
 )
 
 // Settings is the table of the plan. What decides the result is part of what a plan
@@ -117,11 +119,14 @@ func (p *Plan) ofImportance() settings.Table {
 		{Name: "importance", Field: "Importance.Method", Value: (*string)(&o.Method), With: ofRanking, Decides: o.Method != "",
 			Doc:  "exact, fastformers, fisher or magnitude (default exact; fisher for a cost)",
 			Want: settings.Unless(o.Method == "" || err == nil, "exact, fastformers, fisher or magnitude")},
+		{Name: "importance-data", Field: "ImportanceData", Value: &p.ImportanceData, With: ofData,
+			Doc:  "train or dev: the file that importance is measured on",
+			Want: settings.Unless(slices.Contains([]string{"", "train", "dev"}, p.ImportanceData), "train or dev")},
 		{Name: "importance-out", Field: "Scores", Value: &p.Scores, Doc: "write the scores to `FILE` as JSON"},
-		{Name: "importance-examples", Field: "Importance.Limit", Value: &o.Limit, NotZero: true, With: append([]string{"layers"}, ofRanking...), Decides: o.Limit != 0,
+		{Name: "importance-examples", Field: "Importance.Limit", Value: &o.Limit, NotZero: true, With: ofData, Decides: o.Limit != 0,
 			Doc:  "examples that importance is measured on (default all; 2048 for a cost or {tune})",
 			Want: settings.Unless(o.Limit >= 0, "a number of examples or 0")},
-		{Name: "predictions", Field: "Importance.Predictions", Value: &o.Predictions, With: append([]string{"layers"}, ofRanking...), Decides: o.Predictions,
+		{Name: "predictions", Field: "Importance.Predictions", Value: &o.Predictions, With: ofData, Decides: o.Predictions,
 			Doc: "take the model's predictions for labels"},
 		{Name: "batch-size", Field: "Importance.BatchSize", Value: &o.BatchSize, Decides: o.BatchSize != 0,
 			Want: settings.Unless(o.BatchSize >= 0, "a number of examples")},
@@ -145,11 +150,36 @@ func (p *Plan) sized() bool { return p.Heads != 0 || p.FFN != 0 }
 // cuts tells whether heads or units are removed.
 func (p *Plan) cuts() bool { return p.ToCost() || p.sized() }
 
-// ReadsExamples tells whether Set is read: not where nothing is ranked, or by the
+// readsExamples tells whether Set is read: not where nothing is ranked, or by the
 // weights alone.
-func (p *Plan) ReadsExamples() bool {
+func (p *Plan) readsExamples() bool {
 	measured := p.Importance.Method != pruning.Magnitude
 	return p.ToCost() || p.Layers != 0 || p.sized() && (measured || p.Tune || p.Rearrange) || p.Scores != "" && measured
+}
+
+// Reads tells which data the plan asks for: that of importance, the texts of Train for
+// its vocabulary, and both sets for a recovery.
+func (p *Plan) Reads() (train, dev bool) {
+	train, dev = p.Vocabulary || p.Recover != nil, p.Recover != nil
+	if p.readsExamples() {
+		onDev := p.ImportanceData == "dev"
+		train, dev = train || !onDev, dev || onDev
+	}
+	return train, dev
+}
+
+// Complete chooses what nobody has given, by the names of settings: under a cost Fisher's
+// scores, Rearrange and Tune, and with these as many examples as they need.
+func (p *Plan) Complete(given func(setting string) bool) {
+	o, method := &p.Importance, pruning.Exact
+	if p.ToCost() {
+		method = pruning.Fisher
+		p.Tune, p.Rearrange = p.Tune || !given("tune"), p.Rearrange || !given("rearrange")
+	}
+	o.Method = cmp.Or(o.Method, method)
+	if p.Rearrange || p.Tune {
+		o.Limit = cmp.Or(o.Limit, pruning.CostExamples)
+	}
 }
 
 // Validate reports the first setting that cannot be carried out, as a

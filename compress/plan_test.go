@@ -2,10 +2,17 @@ package compress
 
 import (
 	"errors"
+	"path/filepath"
 	"testing"
 
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/distill"
+	"github.com/skive-ml/skive/evaluate"
+	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/golden"
 	"github.com/skive-ml/skive/pruning"
+	"github.com/skive-ml/skive/quantize"
 	"github.com/skive-ml/skive/settings"
 )
 
@@ -85,6 +92,84 @@ func TestSpeedupsAsText(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+}
+
+// What a plan leaves open follows from what it prunes to, and so does which data it reads.
+func TestWhatFollowsFromAPlan(t *testing.T) {
+	t.Parallel()
+	recovery := distill.Defaults()
+	for _, c := range []struct {
+		plan            Plan
+		given           string
+		rearrange, tune bool
+		method          pruning.Method
+		limit           int
+		train, dev      bool
+	}{
+		{Plan{Heads: 2}, "", false, false, pruning.Exact, 0, true, false},
+		{Plan{Heads: 2, ImportanceData: "dev", Cut: Cut{Tune: true}}, "tune", false, true, pruning.Exact, pruning.CostExamples, false, true},
+		{Plan{FLOPs: 0.5}, "", true, true, pruning.Fisher, pruning.CostExamples, true, false},
+		{Plan{TargetMS: 1, Cut: Cut{Importance: pruning.ImportanceOptions{Limit: 9}}}, "tune", true, false, pruning.Fisher, 9, true, false},
+		{Plan{Heads: 2, Cut: Cut{Importance: pruning.ImportanceOptions{Method: pruning.Magnitude}}}, "", false, false, pruning.Magnitude, 0, false, false},
+		{Plan{Vocabulary: true}, "", false, false, pruning.Exact, 0, true, false},
+		{Plan{Activation: "relu", Recover: &recovery}, "", false, false, pruning.Exact, 0, true, true},
+	} {
+		p := c.plan
+		p.Complete(func(setting string) bool { return setting == c.given })
+		o := p.Importance
+		if train, dev := p.Reads(); p.Rearrange != c.rearrange || p.Tune != c.tune || o.Method != c.method || o.Limit != c.limit || train != c.train || dev != c.dev {
+			t.Errorf("%+v: %v, %v, %+v, reads %v and %v", c.plan, p.Rearrange, p.Tune, o, train, dev)
+		}
+	}
+}
+
+// What a plan lacks, or cannot write, is found before any work.
+func TestPruneRefusesByField(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	m := golden.Model(t)
+	int8, err := quantize.Int8Weights(m, quantize.LinearWeights(m.Config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	recovery := distill.Defaults()
+	magnitude := Cut{Importance: pruning.ImportanceOptions{Method: pruning.Magnitude}}
+	for _, c := range []struct {
+		field string
+		model *checkpoints.Model
+		plan  Plan
+	}{
+		{"Model", int8, Plan{Heads: 2, Cut: magnitude}},
+		{"Set", m, Plan{Heads: 2, Train: golden.Data(t), ImportanceData: "dev"}},
+		{"Train", m, Plan{Heads: 2, Cut: magnitude, Recover: &recovery}},
+		{"Scores", m, Plan{Heads: 2, Cut: magnitude, Scores: dir}},
+		{"ImportanceData", m, Plan{Heads: 2, ImportanceData: "test"}},
+	} {
+		c.plan.Output = filepath.Join(dir, "out")
+		_, err := Prune(t.Context(), c.model, c.plan)
+		var wrong *settings.Error
+		if !errors.As(err, &wrong) || wrong.Field != c.field {
+			t.Errorf("error %v, want one about %q", err, c.field)
+		}
+	}
+}
+
+// Static scales and sensitivities are int8's.
+func TestQuantizationsThatAreRefused(t *testing.T) {
+	t.Parallel()
+	for field, change := range map[string]func(o *QuantizeOptions){
+		"Inputs":     func(o *QuantizeOptions) { o.DType, o.Inputs = infer.FP16, make([]evaluate.Inputs, 1) },
+		"Examples":   func(o *QuantizeOptions) { o.DType, o.Examples = infer.FP16, new(data.Dataset) },
+		"Embeddings": func(o *QuantizeOptions) { o.DType, o.Embeddings = infer.F32, true },
+		"MaxDrop":    func(o *QuantizeOptions) { o.MaxDrop = 101 },
+	} {
+		o := QuantizeDefaults()
+		change(&o)
+		var wrong *settings.Error
+		if err := o.Validate(); !errors.As(err, &wrong) || wrong.Field != field {
+			t.Errorf("error %v, want one about %q", err, field)
 		}
 	}
 }

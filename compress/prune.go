@@ -54,6 +54,9 @@ type Plan struct {
 	Costs  func() string
 	// Activation is what the feed-forward activation is switched to, "" for none.
 	Activation string
+	// ImportanceData is "dev" where importance is measured on Dev, "train" (also where it
+	// is "") on Train; a Set of the Cut's takes their place.
+	ImportanceData string
 	Cut
 	// Scores is a file that receives the importance as JSON, "" for none.
 	Scores string
@@ -192,11 +195,14 @@ func Prune(ctx context.Context, m *checkpoints.Model, p Plan) ([]Pruned, error) 
 	if err := p.Validate(); err != nil {
 		return nil, err
 	}
+	if err := notQuantized(m); err != nil {
+		return nil, settings.Errorf("Model", "%w", err)
+	}
 	if err := pruning.CheckSizes(m.Config, p.Heads, p.FFN); err != nil {
 		return nil, err
 	}
-	if p.Set == nil && p.ReadsExamples() {
-		return nil, settings.Errorf("Set", "none, expected the examples that importance is measured on")
+	if err := p.chooseSet(); err != nil {
+		return nil, err
 	}
 	ctx, release, err := checkpoints.Claim(ctx, p.Output)
 	if err != nil {
@@ -207,6 +213,9 @@ func Prune(ctx context.Context, m *checkpoints.Model, p Plan) ([]Pruned, error) 
 		if err := CheckPruned(p.Output, p.Members()...); err != nil {
 			return nil, err
 		}
+	}
+	if err := p.tryScores(); err != nil {
+		return nil, err
 	}
 	if err := try(m, p.Threads); err != nil {
 		return nil, err
@@ -232,6 +241,45 @@ func Prune(ctx context.Context, m *checkpoints.Model, p Plan) ([]Pruned, error) 
 		r.targets = append(r.targets, pruning.Target{Speedup: factor})
 	}
 	return r.each(ctx)
+}
+
+// chooseSet finds the data that importance is measured on, and reports what is missing.
+func (p *Plan) chooseSet() error {
+	if p.Set == nil {
+		if p.Set = p.Train; p.ImportanceData == "dev" {
+			p.Set = p.Dev
+		}
+	}
+	switch {
+	case p.Set == nil && p.readsExamples():
+		return settings.Errorf("Set", "none, expected the examples that importance is measured on")
+	case p.Train == nil && p.Recover != nil:
+		return settings.Errorf("Train", "none, expected the examples of the recovery")
+	}
+	return nil
+}
+
+// tryScores reports a file of scores that cannot be written, or that it would replace.
+func (p *Plan) tryScores() error {
+	if p.Scores == "" {
+		return nil
+	}
+	err := checkpoints.TryFile(p.Scores)
+	if err == nil && !p.Resume && !p.Overwrite {
+		err = checkpoints.CheckFree(p.Scores)
+	}
+	if err != nil {
+		return settings.Errorf("Scores", "%w", err)
+	}
+	return nil
+}
+
+// notQuantized reports a model in int8.
+func notQuantized(m *checkpoints.Model) error {
+	if !m.Quantized() {
+		return nil
+	}
+	return fmt.Errorf("%s is int8, expected the f32, f16 or bf16 model that it was quantized from", cmp.Or(m.Path(), "the model"))
 }
 
 // decide notes all that decides the result.
@@ -586,6 +634,9 @@ func (r *pruner) choose(ctx context.Context, i int) (*pruning.Fit, error) {
 	case r.costs != nil:
 		whole := r.whole.Config
 		masks, err = pruning.Search(scores, cfg, r.costs, r.FLOPs*pruning.FLOPs(whole, r.measuring.Tokens).Of(whole.Layers))
+		if errors.Is(err, pruning.ErrBudget) {
+			err = settings.Errorf("FLOPs", "%w", err)
+		}
 	case r.Global:
 		masks, err = pruning.SelectGlobal(scores, cfg, r.Heads, r.FFN, r.Normalize)
 	default:

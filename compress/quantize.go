@@ -2,6 +2,7 @@ package compress
 
 import (
 	"context"
+	"io"
 	"math/rand/v2"
 	"slices"
 
@@ -67,7 +68,18 @@ func (o *QuantizeOptions) Settings() settings.Table {
 
 // Validate reports the first setting that cannot be carried out, as a
 // *settings.Error.
-func (o *QuantizeOptions) Validate() error { return o.Settings().Check() }
+func (o *QuantizeOptions) Validate() error {
+	err := o.Settings().Check()
+	switch {
+	case err != nil || o.DType == infer.Int8:
+		return err
+	case len(o.Inputs) > 0:
+		return settings.Errorf("Inputs", "they decide scales of int8, but the format is %s", o.DType)
+	case o.Examples != nil:
+		return settings.Errorf("Examples", "they decide what is int8, but the format is %s", o.DType)
+	}
+	return nil
+}
 
 // Quantized is what Quantize makes.
 type Quantized struct {
@@ -76,6 +88,32 @@ type Quantized struct {
 	// was measured; "" and nil without Examples.
 	Metric string
 	Report *quantize.MixedReport
+
+	before int64 // parameters of the model as it came
+}
+
+// Save writes the model to a .skive file.
+func (q *Quantized) Save(path string) (*QuantizedFile, error) {
+	size := Pruned{Output: path, Parameters: q.Model.Parameters(), Bytes: q.Model.Bytes(), Before: q.before}
+	return &QuantizedFile{size, q.Metric, q.Report}, q.Model.SaveSkive(path)
+}
+
+// A QuantizedFile is a quantized model that was saved, with what was measured of it, if
+// anything. It is written as JSON.
+type QuantizedFile struct {
+	Pruned
+	Metric string `json:"metric_name,omitempty"`
+	*quantize.MixedReport
+}
+
+// WriteText writes it for people.
+func (f *QuantizedFile) WriteText(w io.Writer) error {
+	if f.MixedReport != nil {
+		if err := f.MixedReport.WriteText(w, f.Metric); err != nil {
+			return err
+		}
+	}
+	return WritePruned(w, f.Pruned)
 }
 
 // Quantize stores a model's weights in fewer bits. A model that gives NaN or infinity,
@@ -112,6 +150,7 @@ func Quantize(ctx context.Context, m *checkpoints.Model, o QuantizeOptions) (*Qu
 	if made.Model, err = q.static(made.Model); err != nil {
 		return nil, err
 	}
+	made.before = m.Parameters()
 	return made, try(made.Model, o.Threads)
 }
 

@@ -155,7 +155,8 @@ func Default() Recipe {
 		Layers: 4, HiddenSize: 144, AttentionHeads: 12, IntermediateSize: 576, VocabSize: 400,
 		InitializerRange: 0.045, EmbeddingRange: 0.3,
 	}
-	r.Reviews = &Reviews{Train: 60000, Dev: 3000}
+	usual := reviews.Defaults()
+	r.Reviews = &Reviews{Train: usual.Train, Dev: usual.Dev}
 	r.MaxLength = 64
 	short := func(o *train.Options, steps, evalEvery int, rate float64) {
 		o.Epochs, o.Steps, o.EvalEvery, o.BatchSize, o.LearningRate, o.Dropout = 0, steps, evalEvery, 64, rate, new(0.0)
@@ -191,11 +192,14 @@ func ForModel(model, task, trainFile, devFile string) Recipe {
 	}
 }
 
-// ReadRecipe reads a recipe from a YAML file. Settings that it does not name are
-// the defaults: ForModel's if there is a model, Default's if not. change, if it is
-// not nil, changes the settings of the file before they are validated. What is wrong
-// is named by its key and its line; it may be a *settings.Error, too.
+// ReadRecipe reads a recipe from a YAML file, or an empty one where path is "". Settings
+// that it does not name are the defaults: ForModel's if there is a model, Default's if not.
+// change, if it is not nil, changes the settings of the file before they are validated.
+// What is wrong is named by its key and its line; it may be a *settings.Error, too.
 func ReadRecipe(path string, change func(*Recipe)) (Recipe, error) {
+	if path == "" {
+		return parseRecipe("recipe", nil, change)
+	}
 	text, err := bounded.ReadFile(path, bounded.Document)
 	if err != nil {
 		return Recipe{}, err

@@ -14,7 +14,6 @@ import (
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/evaluate"
-	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/pruning"
 	"github.com/skive-ml/skive/quantize"
@@ -334,8 +333,8 @@ func (c *run) augment(ctx context.Context, ds *data.Dataset, d Distillation) (*d
 		return nil, err
 	}
 	defer words.Close()
-	if words.Config.Head.Outputs() != head.Tokens {
-		return nil, fmt.Errorf("%s: its head does %s, expected %s", d.AugmentMLM, words.Config.Head, head.MaskedLM)
+	if err := distill.CheckWords(words); err != nil {
+		return nil, err
 	}
 	return distill.Augment(ctx, ds, words, o)
 }

@@ -3,22 +3,32 @@ package distill
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/evaluate"
+	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/pruning"
 	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/train"
 )
 
 // A Job is a distillation with all that goes before it: the student is made, and
-// examples are added to those of the task.
+// examples are added to those of the task. Start from JobDefaults.
 type Job struct {
+	// Options are those of Run, General or RunStages. Without a Cache, what the teachers say
+	// is kept in the output directory until the job is done.
 	Options
-	// Train and Dev are the data of a task. Text is plain text in their place, for a
-	// distillation by General.
-	Train, Dev, Text *data.Dataset
+	// Train and Dev are the data of a task. General distills on Text in their place, see the
+	// function of that name: from one teacher, without Unlabeled, Augment and Stages.
+	Train, Dev *data.Dataset
+	General    bool
+	Text       *data.Dataset
 	// Student is the model that learns; where it is nil, one is made as New says.
 	Student *checkpoints.Model
 	New     Student
@@ -33,15 +43,97 @@ type Job struct {
 	Stages []Stage
 }
 
+// JobDefaults returns a job with the defaults of all its options, which adds no examples.
+func JobDefaults() Job {
+	j := Job{Options: Defaults(), Augment: AugmentDefaults()}
+	j.Augment.Copies = 0
+	return j
+}
+
 // importanceExamples are those that decide which parts of the teacher a narrower student
 // keeps.
 const importanceExamples = 2048
 
+// Validate reports the first setting that cannot be carried out, as a *settings.Error.
+// Models and data may still be missing.
+func (j *Job) Validate() error {
+	if j.General {
+		if err := j.checkGeneral(); err != nil {
+			return err
+		}
+	}
+	if err := j.Options.Validate(); err != nil {
+		return err
+	}
+	if err := j.checkStudent(); err != nil {
+		return err
+	}
+	if j.Augment.Copies != 0 {
+		if err := j.Augment.Settings().Check(); err != nil {
+			return settings.In("Augment", err)
+		}
+	}
+	if j.Words != nil {
+		if j.Augment.Copies == 0 {
+			return settings.Errorf("Words", "it finds words for copies, and there are none")
+		}
+		if err := CheckWords(j.Words); err != nil {
+			return settings.Errorf("Words", "%w", err)
+		}
+	}
+	return nil
+}
+
+// checkStudent reports a student that is described in two ways.
+func (j *Job) checkStudent() error {
+	s := &j.New
+	switch err := s.Settings().Check(); {
+	case err != nil:
+		return settings.In("New", err)
+	case j.Student != nil && (s.Size != Size{} || len(s.TeacherLayers) > 0 || s.Random):
+		return settings.Errorf("New", "it and a student that is given exclude one another")
+	case s.Layers != 0 && len(s.TeacherLayers) > 0 && s.Layers != len(s.TeacherLayers):
+		return settings.Errorf("New.TeacherLayers", "%d of them, expected as many as the %d layers of the student", len(s.TeacherLayers), s.Layers)
+	}
+	return nil
+}
+
+// checkGeneral reports what a distillation on plain text does not have.
+func (j *Job) checkGeneral() error {
+	if err := j.Losses.checkGeneral(); err != nil {
+		return err
+	}
+	for _, x := range []struct {
+		field string
+		given bool
+	}{
+		{"Train", j.Train != nil}, {"Dev", j.Dev != nil}, {"Unlabeled", j.Unlabeled != nil},
+		{"Augment", j.Augment.Copies != 0}, {"Stages", len(j.Stages) > 0},
+	} {
+		if x.given {
+			return settings.Errorf(x.field, "a general distillation reads its text alone")
+		}
+	}
+	if n := len(j.Ensemble); n > 0 {
+		return settings.Errorf("Ensemble", "%d further teachers, expected one teacher of a general distillation, which has no logits to average", n)
+	}
+	return nil
+}
+
 // Run makes the student and distills from the teacher. The student is that of Run,
 // RunStages or General.
 func (j *Job) Run(ctx context.Context, teacher *checkpoints.Model) (*checkpoints.Model, *train.Result, error) {
+	if err := j.Validate(); err != nil {
+		return nil, nil, err
+	}
+	if set := j.Train; set == nil && !j.General {
+		return nil, nil, settings.Errorf("Train", "none, expected the examples of a task")
+	}
+	if j.General && j.Text == nil {
+		return nil, nil, settings.Errorf("Text", "none, expected the text of a general distillation")
+	}
 	if j.Unlabeled != nil {
-		if err := CheckUnlabeled(j.Train, j.Unlabeled); err != nil {
+		if err := evaluate.CheckUnlabeled(j.Train, j.Unlabeled); err != nil {
 			return nil, nil, settings.Errorf("Unlabeled", "%w", err)
 		}
 	}
@@ -55,17 +147,35 @@ func (j *Job) Run(ctx context.Context, teacher *checkpoints.Model) (*checkpoints
 		defer made.Close()
 		student = made
 	}
-	if j.Text != nil {
-		return General(ctx, teacher, student, j.Text, j.Options)
+	o := j.Options
+	temporary := o.Cache == "" && o.Output != ""
+	if temporary {
+		o.Cache = filepath.Join(o.Output, train.StateDir, "teacher")
+	}
+	m, result, err := j.distill(ctx, teacher, student, o)
+	if err == nil && temporary {
+		if err = os.RemoveAll(o.Cache); err != nil {
+			err = errors.Join(err, m.Close())
+		}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return m, result, nil
+}
+
+func (j *Job) distill(ctx context.Context, teacher, student *checkpoints.Model, o Options) (*checkpoints.Model, *train.Result, error) {
+	if j.General {
+		return General(ctx, teacher, student, j.Text, o)
 	}
 	set, err := j.examples(ctx, teacher)
 	if err != nil {
 		return nil, nil, err
 	}
 	if len(j.Stages) > 0 {
-		return RunStages(ctx, teacher, student, set, j.Dev, j.Options, j.Stages)
+		return RunStages(ctx, teacher, student, set, j.Dev, o, j.Stages)
 	}
-	return Run(ctx, teacher, student, set, j.Dev, j.Options)
+	return Run(ctx, teacher, student, set, j.Dev, o)
 }
 
 // examples are those of the task with what is added to them.
@@ -84,11 +194,20 @@ func (j *Job) examples(ctx context.Context, teacher *checkpoints.Model) (*data.D
 	o.Seed, o.Threads, o.Progress = j.Seed, j.Threads, j.Progress
 	more, err := Augment(ctx, all, cmp.Or(j.Words, teacher), o)
 	if err != nil && j.Words != nil {
-		err = settings.Errorf("Words", "%w", err)
+		err = settings.Errorf("Words", "%s: %w", cmp.Or(j.Words.Path(), "the model"), err)
 	}
 	if err != nil {
 		return nil, err
 	}
 	all.Examples = append(all.Examples, more.Examples...)
 	return all, nil
+}
+
+// CheckWords reports a model that finds no words for the places of others: one that is no
+// masked language model.
+func CheckWords(m *checkpoints.Model) error {
+	if m.Config.Head.Outputs() == head.Tokens {
+		return nil
+	}
+	return fmt.Errorf("%s: its head does %s, expected %s", cmp.Or(m.Path(), "the model"), m.Config.Head, head.MaskedLM)
 }

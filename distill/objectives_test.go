@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -493,6 +494,9 @@ func TestStagesWithPatience(t *testing.T) {
 
 func TestReadStages(t *testing.T) {
 	t.Parallel()
+	if stages, err := ReadStages("tinybert"); err != nil || !reflect.DeepEqual(stages, TinyBERT()) {
+		t.Errorf("%+v, error %v", stages, err)
+	}
 	path := filepath.Join(t.TempDir(), "stages.yaml")
 	for _, c := range []struct{ text, want string }{
 		{"- {name: a, epochs: 2, hidden: 1, hidden_map: skip, attention: 0.5}\n- {name: b, soft: 1, lr: 0.001}\n", ""},

@@ -43,11 +43,21 @@ func Run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, dev
 // distillation, MiniLM): by losses on hidden states, attention or relations
 // alone. The result has no classifier; train.Run gives it one for a task.
 func General(ctx context.Context, teacher, student *checkpoints.Model, text *data.Dataset, o Options) (*checkpoints.Model, *train.Result, error) {
-	if field := some(o.predictions()); field != "" {
-		err := settings.Errorf(field, "expected 0 in a general distillation, which has no labels and no logits")
+	if err := o.checkGeneral(); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", o.Stage, err)
 	}
 	return run(ctx, teacher, withoutHead(student), text, nil, o, true)
+}
+
+// checkGeneral reports losses of predictions, and the lack of others.
+func (l *Losses) checkGeneral() error {
+	if field := some(l.predictions()); field != "" {
+		return settings.Errorf(field, "expected 0 in a general distillation, which has no labels and no logits")
+	}
+	if !slices.ContainsFunc(l.inner(), func(w weighed) bool { return w.value != 0 }) {
+		return settings.Errorf("MiniLM", "0, as are the other losses on what is inside the encoder (embeddings, hidden states, attention, relations): expected a weight of one")
+	}
+	return nil
 }
 
 // withoutHead returns the model without its head, sharing the tensors.
@@ -135,33 +145,6 @@ func (o *Options) unlabeled(set *data.Dataset) bool {
 		return true
 	}
 	return lessons[set.Task.Kind].gaps && (o.ofLogits() || some(o.inner()) != "")
-}
-
-// CheckUnlabeled reports examples that cannot be added to a training set, because
-// they lack what all of its own have: a second text, choices, or words.
-func CheckUnlabeled(set, more *data.Dataset) error {
-	has := func(e data.Example) (bool, string) {
-		switch set.Task.Kind.Subject() {
-		case head.Texts:
-			return e.HasPair || e.Pair != "", "a second text"
-		case head.Choices:
-			return len(e.Choices) > 0, "choices"
-		case head.Words:
-			return len(e.Words) > 0, "words"
-		}
-		return false, ""
-	}
-	for _, e := range set.Examples {
-		if ok, _ := has(e); !ok {
-			return nil
-		}
-	}
-	for i, e := range more.Examples {
-		if ok, what := has(e); !ok {
-			return fmt.Errorf("example %d has one text alone, expected %s, as in all of the training set", i+1, what)
-		}
-	}
-	return nil
 }
 
 // fits reports a teacher and a student that do not go together.

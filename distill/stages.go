@@ -61,7 +61,12 @@ func TinyBERT() []Stage {
 //     attention: 1
 //   - name: prediction
 //     soft: 1
+//
+// The path "tinybert" stands for the stages of TinyBERT.
 func ReadStages(path string) ([]Stage, error) {
+	if path == "tinybert" {
+		return TinyBERT(), nil
+	}
 	text, err := bounded.ReadFile(path, bounded.Document)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package evaluate
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -24,11 +25,9 @@ const batchTokens = 4096
 // have is a *settings.Error. A data set that remembers encodings (data.Dataset.Remember) is
 // encoded once for each tokenizer and length.
 func Encode(model *checkpoints.Model, ds *data.Dataset, maxLength int) (*data.Encoded, error) {
-	switch {
-	case maxLength == 0:
-		maxLength = model.Config.MaxTokens()
-	case maxLength < 0 || maxLength > model.Config.MaxTokens():
-		return nil, settings.Wrong("MaxLength", maxLength, "1 to the model's %d positions", model.Config.MaxTokens())
+	maxLength, err := longest(model.Config, maxLength)
+	if err != nil {
+		return nil, err
 	}
 	oneType := model.Config.TypeVocabSize < 2
 	return ds.Encoded(encoding{checksum(model.Tokenizer), maxLength, oneType}, func() (*data.Encoded, error) {
@@ -42,6 +41,15 @@ func Encode(model *checkpoints.Model, ds *data.Dataset, maxLength int) (*data.En
 		}
 		return enc, err
 	})
+}
+
+// longest is the number of tokens that inputs are cut to.
+func longest(cfg checkpoints.Config, maxLength int) (int, error) {
+	most := cfg.MaxTokens()
+	if maxLength < 0 || maxLength > most {
+		return 0, settings.Wrong("MaxLength", maxLength, "1 to the model's %d positions", most)
+	}
+	return cmp.Or(maxLength, most), nil
 }
 
 // encoding is what decides how a data set is encoded.

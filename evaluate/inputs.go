@@ -18,8 +18,12 @@ type Inputs struct {
 }
 
 // ReadInputs reads a file of inputs, one a line as infer.ParseInput takes them, in batches
-// of so many, each cut to maxLength tokens. single tells whether one is a text alone.
+// of so many, each cut to maxLength tokens (0: the model's positions). single tells whether
+// one is a text alone. A length that the model does not have is a *settings.Error.
 func ReadInputs(m *checkpoints.Model, path string, batch, maxLength int) (batches []Inputs, single bool, err error) {
+	if maxLength, err = longest(m.Config, maxLength); err != nil {
+		return nil, false, err
+	}
 	tokenizer, err := tokenize.Load(m.Tokenizer)
 	if err != nil {
 		return nil, false, err

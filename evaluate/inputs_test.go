@@ -1,6 +1,7 @@
 package evaluate
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/head"
+	"github.com/skive-ml/skive/settings"
 )
 
 // Inputs are read as predict answers them: a pair is one sequence, and so is
@@ -57,6 +59,12 @@ func TestReadInputs(t *testing.T) {
 	}{{m, choices}, {chooser, one}, {chooser, pair}} {
 		if _, err := read(c.model, 8, c.input); err == nil || !strings.HasPrefix(err.Error(), path+":1: ") {
 			t.Errorf("%s: error %v, want what predict says, and the line", c.input, err)
+		}
+	}
+	for _, length := range []int{-1, 65} {
+		var wrong *settings.Error
+		if _, _, err := ReadInputs(m, path, 8, length); !errors.As(err, &wrong) || wrong.Field != "MaxLength" {
+			t.Errorf("%d tokens: %v", length, err)
 		}
 	}
 }

@@ -121,6 +121,33 @@ func CheckPairs(c checkpoints.Config, ds *data.Dataset) error {
 	return nil
 }
 
+// CheckUnlabeled reports examples that cannot be added to a training set, because
+// they lack what all of its own have: a second text, choices, or words.
+func CheckUnlabeled(set, more *data.Dataset) error {
+	has := func(e data.Example) (bool, string) {
+		switch set.Task.Kind.Subject() {
+		case head.Texts:
+			return e.HasPair || e.Pair != "", "a second text"
+		case head.Choices:
+			return len(e.Choices) > 0, "choices"
+		case head.Words:
+			return len(e.Words) > 0, "words"
+		}
+		return false, ""
+	}
+	for _, e := range set.Examples {
+		if ok, _ := has(e); !ok {
+			return nil
+		}
+	}
+	for i, e := range more.Examples {
+		if ok, what := has(e); !ok {
+			return fmt.Errorf("example %d has one text alone, expected %s, as in all of the training set", i+1, what)
+		}
+	}
+	return nil
+}
+
 // CheckHead reports a model whose head does not answer the task.
 func CheckHead(cfg checkpoints.Config, task data.Task) error {
 	if has, want := cfg.Head, task.Kind; has != want {

@@ -72,34 +72,47 @@ func (s *Source) Read(path string, model checkpoints.Config) (*data.Dataset, err
 	})
 }
 
-// ReadSets reads Train and Dev, which is nil where there is none, for a model that is to
-// learn the task, or for a teacher, which knows it. Errors name the field.
+// ReadSets reads Train and Dev, of which each is nil where there is none, for a model that
+// is to learn the task, or for a teacher, which knows it. Errors name the field.
 func (s *Source) ReadSets(model checkpoints.Config, teacher bool) (train, dev *data.Dataset, err error) {
 	how := ReadTraining
 	if teacher {
 		how = Read
 	}
-	train, err = s.read("Train", s.Train, model, func(task data.Task, o data.ReadOptions) (*data.Dataset, error) {
-		return how(s.Train, task, model, o)
-	})
+	if s.Train != "" {
+		train, err = s.read("Train", s.Train, model, func(task data.Task, o data.ReadOptions) (*data.Dataset, error) {
+			return how(s.Train, task, model, o)
+		})
+	}
 	if err != nil || s.Dev == "" {
 		return train, nil, err
 	}
 	dev, err = s.read("Dev", s.Dev, model, func(task data.Task, o data.ReadOptions) (*data.Dataset, error) {
+		if train == nil {
+			return how(s.Dev, task, model, o)
+		}
 		return ReadDevelopment(s.Dev, task, train, o)
 	})
 	return train, dev, err
 }
 
-// ReadUnlabeled reads a file of the task, or of plain text in .txt, without its labels;
-// those that the task's examples have are given.
-func (s *Source) ReadUnlabeled(path string, labels []string) (*data.Dataset, error) {
+// ReadUnlabeled reads a file of the task, or of plain text in .txt, without its labels, to
+// add it to a training set, see CheckUnlabeled.
+func (s *Source) ReadUnlabeled(path string, training *data.Dataset) (more *data.Dataset, err error) {
 	if strings.HasSuffix(strings.TrimSuffix(path, ".gz"), ".txt") {
-		return data.ReadText(path)
+		more, err = data.ReadText(path)
+	} else {
+		without := *s
+		without.NoLabels = true
+		more, err = without.Read(path, checkpoints.Config{Labels: training.Task.Labels})
 	}
-	without := *s
-	without.NoLabels = true
-	return without.Read(path, checkpoints.Config{Labels: labels})
+	if err != nil {
+		return nil, err
+	}
+	if err := CheckUnlabeled(training, more); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return more, nil
 }
 
 func (s *Source) read(field, path string, model checkpoints.Config, read func(data.Task, data.ReadOptions) (*data.Dataset, error)) (*data.Dataset, error) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/skive-ml/skive/compress"
+	"github.com/skive-ml/skive/data/reviews"
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
@@ -25,7 +26,7 @@ func tables() map[options][]string {
 	training, distillation, augment := train.Defaults(), distill.Defaults(), distill.AugmentDefaults()
 	stage := distill.TinyBERT()[0]
 	plan, quantization, measured := compress.PlanDefaults(), compress.QuantizeDefaults(), bench.Defaults()
-	source := evaluate.SourceDefaults()
+	source, generated := evaluate.SourceDefaults(), reviews.Defaults()
 	return map[options][]string{
 		&training:          {"Stage", "Progress", "OnStep", "OnProfile", "OnEvaluation"},
 		&distillation:      {"Stage", "Progress", "OnStep", "OnProfile", "OnEvaluation", "Ensemble", "Own"},
@@ -37,8 +38,9 @@ func tables() map[options][]string {
 		&plan:              {"Train", "Dev", "Costs", "Recover", "Output", "Resume", "Overwrite", "Progress", "Cut", "Set", "Importance"},
 		&quantization:      {"Inputs", "Examples", "MaxLength", "Threads", "Progress"},
 		&compress.ExportOptions{Format: compress.Skive}: nil,
-		&source:   {"Labels", "ModelLabels", "RequireLabels", "NoLabels", "Limit", "Progress", "said"},
-		&measured: {"Threads"},
+		&source:    {"Labels", "ModelLabels", "RequireLabels", "NoLabels", "Limit", "Progress", "said"},
+		&measured:  {"Threads"},
+		&generated: nil,
 	}
 }
 

@@ -9,14 +9,12 @@ import (
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/internal/bench"
 	"github.com/skive-ml/skive/internal/flags"
-	"github.com/skive-ml/skive/settings"
 )
 
 // benchFlags are the flags of skive bench.
 type benchFlags struct {
 	app *skive
 	bench.Options
-	model, config, teacher, teacherConfig string
 }
 
 func (app *skive) newBench() *cobra.Command {
@@ -28,47 +26,29 @@ func (app *skive) newBench() *cobra.Command {
 		RunE:  b.run,
 	}
 	f := c.Flags()
-	f.StringVar(&b.model, "model", "", "`MODEL` to measure")
-	f.StringVar(&b.config, "config", "", "config.json `FILE`: measure random weights of this shape")
-	f.StringVar(&b.teacher, "teacher", "", "`MODEL` to distill from in the training steps: hidden states and soft labels")
-	f.StringVar(&b.teacherConfig, "teacher-config", "", "config.json `FILE`: a teacher of this shape with random weights")
+	f.String("model", "", "`MODEL` to measure")
+	f.String("config", "", "config.json `FILE`: measure random weights of this shape")
+	f.String("teacher", "", "`MODEL` to distill from in the training steps: hidden states and soft labels")
+	f.String("teacher-config", "", "config.json `FILE`: a teacher of this shape with random weights")
 	flags.Add(f, b.Settings())
+
+	flags.GoesWith(f, []string{"train"}, "teacher", "teacher-config")
+	flags.GoesWith(f, []string{"teacher", "teacher-config"}, "attention", "teacher-precision")
+	flags.Excludes(f, []string{"train"}, "duration")       // steps are counted
+	flags.Excludes(f, []string{"config"}, "model", "data") // without a tokenizer
+	flags.Excludes(f, []string{"teacher-config"}, "teacher")
 	return c
 }
 
-// check reports flags that do not go together.
-func (b *benchFlags) check(c *cobra.Command) error {
-	b.Threads = b.app.common.threads
-	if b.File != "" && b.config != "" {
-		return flags.Usagef("--data goes with --model: the weights of --config have no tokenizer")
-	}
-	if b.Train && c.Flags().Changed("duration") {
-		return flags.Usagef("--duration does not go with --train, which does --steps")
-	}
-	training, taught := []string{"train"}, []string{"teacher", "teacher-config"}
-	all := append(b.Settings(),
-		settings.Setting{Name: taught[0], Value: &b.teacher, With: training},
-		settings.Setting{Name: taught[1], Value: &b.teacherConfig, With: training})
-	for i := range all {
-		if name := all[i].Name; name == "attention" || name == "teacher-precision" {
-			all[i].With = taught
-		}
-	}
-	if err := flags.CheckIdle(c.Flags(), all); err != nil {
-		return err
-	}
-	return b.Validate()
-}
-
 func (b *benchFlags) run(c *cobra.Command, _ []string) error {
-	if err := b.check(c); err != nil {
+	b.Threads = b.app.common.threads
+	if err := b.Validate(); err != nil {
 		return err
 	}
-	m, err := b.app.openModel(c, modelFlags{"model", "config"}, b.model, b.config, 1, false)
+	m, err := b.app.openModel(c, "model", "config", bench.Fresh(1))
 	if err != nil {
 		return err
 	}
-	defer m.Close()
 	if !c.Flags().Changed("seq") {
 		b.Seq = min(b.Seq, m.Config.MaxTokens())
 	}
@@ -79,7 +59,7 @@ func (b *benchFlags) run(c *cobra.Command, _ []string) error {
 	if b.File == "" {
 		batches, err = b.RandomBatches(m.Config)
 	} else {
-		batches, err = b.app.readInputs("data", m, b.File, b.Batch, m.Config.MaxTokens())
+		batches, err = b.app.readInputs("data", m, b.File, b.Batch, 0)
 	}
 	if err != nil {
 		return err
@@ -97,11 +77,10 @@ func (b *benchFlags) runTrain(c *cobra.Command, m *checkpoints.Model) (err error
 		return fmt.Errorf("--train measures models that choose one class; this one does %s", m.Config.Head)
 	}
 	var teacher *checkpoints.Model
-	if b.teacher != "" || b.teacherConfig != "" {
-		if teacher, err = b.app.openModel(c, modelFlags{"teacher", "teacher-config"}, b.teacher, b.teacherConfig, 2, false); err != nil {
+	if given := c.Flags().Changed; given("teacher") || given("teacher-config") {
+		if teacher, err = b.app.openModel(c, "teacher", "teacher-config", bench.Fresh(2)); err != nil {
 			return err
 		}
-		defer teacher.Close()
 	}
 	r, err := bench.Train(c.Context(), m, teacher, b.Options)
 	if err != nil {
@@ -110,7 +89,8 @@ func (b *benchFlags) runTrain(c *cobra.Command, m *checkpoints.Model) (err error
 	return b.app.show(r, r.WriteText)
 }
 
-// readInputs reads the file of a flag with inputs as predict takes them.
+// readInputs reads the file of a flag with inputs as predict takes them, see
+// evaluate.ReadInputs.
 func (app *skive) readInputs(flag string, m *checkpoints.Model, path string, batch, maxLength int) ([]evaluate.Inputs, error) {
 	batches, single, err := evaluate.ReadInputs(m, path, batch, maxLength)
 	if err == nil && single && evaluate.MayWantPairs(m.Config) && !app.common.quiet {

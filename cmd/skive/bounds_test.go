@@ -76,7 +76,7 @@ func TestBoundsOfFilesAndCounts(t *testing.T) {
 		{"bench --train --model " + model + " --batch 60000 --steps 100000 --seq 4", "--steps: 100000, expected 14 at most in batches of 60000 with 4 tokens each"},
 		{"bench --config " + config("wide.json", `, "hidden_size": 16000000, "num_attention_heads": 1`), "wide.json: the sizes make a model of"},
 		{"bench --config " + config("deep.json", `, "num_hidden_layers": 1000000000`), "deep.json: num_hidden_layers is 1000000000, expected 1 to 4096"},
-		{"data generate --train 1000000000000 -o " + out, "--train and --dev: expected 1 to 1000000 examples"},
+		{"data generate --train 1000000000000 -o " + out, "--train: 1000000000000, expected 1 to 1000000 examples"},
 	} {
 		t.Run(c.want, func(t *testing.T) {
 			var args []string

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -61,6 +62,8 @@ says that no model is good enough, or none at the target. A target that no stude
 	f.BoolVar(&o.force, "force", false, "compress a teacher that has not learned its task, too")
 	flags.Add(f, o.given.Settings().Only(recipeSettings...))
 	flags.RefuseZero(f, "max-drop") // which in a recipe takes the variants whatever they lose
+	flags.GoesWith(f, []string{"model", "teacher", "recipe"}, taskSettings...)
+	flags.Excludes(f, []string{"target-speedup"}, "target-ms")
 	return c
 }
 
@@ -70,15 +73,14 @@ func (o *compressFlags) run(c *cobra.Command) error {
 		return err
 	}
 	if o.print {
-		if o.app.common.json {
-			return o.app.printJSON(recipe)
-		}
-		text, err := recipe.YAML()
-		if err != nil {
+		return o.app.show(recipe, func(w io.Writer) error {
+			text, err := recipe.YAML()
+			if err != nil {
+				return err
+			}
+			_, err = w.Write(text)
 			return err
-		}
-		_, err = o.app.out.Write(text)
-		return err
+		})
 	}
 	release, err := claimOutput(c, o.output, checkpoints.TryDirectory, nil)
 	if err != nil {
@@ -107,39 +109,20 @@ func (o *compressFlags) run(c *cobra.Command) error {
 
 // effective is the recipe that the flags ask for.
 func (o *compressFlags) effective(c *cobra.Command) (compress.Recipe, error) {
-	given := c.Flags().Changed
-	if given("target-ms") && given("target-speedup") {
-		return compress.Recipe{}, flags.Usagef("--target-ms and --target-speedup exclude one another")
-	}
-	if o.recipe != "" {
-		recipe, err := compress.ReadRecipe(o.recipe, func(r *compress.Recipe) { o.override(c, r) })
-		var at *keys.Error
-		switch {
-		case errors.As(err, &at):
-			err = flags.Usage{Err: o.named(c, err)}
-		case err != nil:
-			err = flags.Usage{Err: flags.Named("recipe", err)}
-		}
-		return recipe, err
-	}
-	recipe := compress.Default()
-	if o.given.Model != "" || o.given.TeacherModel != "" {
+	if o.recipe == "" && (o.given.Model != "" || o.given.TeacherModel != "") {
 		if err := flags.Require(c, "task", "train"); err != nil {
-			return recipe, err
-		}
-		recipe = compress.ForModel("", "", "", "")
-	} else {
-		for _, name := range taskSettings {
-			if given(name) {
-				return recipe, flags.Usagef("--%s goes with --model, --teacher or --recipe", name)
-			}
+			return compress.Recipe{}, err
 		}
 	}
-	o.override(c, &recipe)
-	if err := recipe.Validate(); err != nil {
-		return recipe, flags.Usage{Err: o.named(c, err)}
+	recipe, err := compress.ReadRecipe(o.recipe, func(r *compress.Recipe) { o.override(c, r) })
+	var at *keys.Error
+	switch {
+	case errors.As(err, &at):
+		err = flags.Usage{Err: o.named(c, err)}
+	case err != nil:
+		err = flags.Usage{Err: flags.Named("recipe", err)}
 	}
-	return recipe, nil
+	return recipe, err
 }
 
 // override puts the settings that flags give in the place of the recipe's. A target
@@ -153,11 +136,7 @@ func (o *compressFlags) override(c *cobra.Command, r *compress.Recipe) {
 	if given("model") != given("teacher") {
 		r.Model, r.TeacherModel = "", ""
 	}
-	for _, s := range o.given.Settings().Only(recipeSettings...) {
-		if given(flags.Name(s)) {
-			r.Settings().Only(s.Name)[0].Assign(s)
-		}
-	}
+	flags.Override(c.Flags(), r.Settings(), o.given.Settings().Only(recipeSettings...))
 }
 
 // named names a wrong setting as the flag that it was given by, else as the recipe

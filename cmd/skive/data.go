@@ -23,11 +23,8 @@ func (app *skive) newData() *cobra.Command {
 	return c
 }
 
-// maxGenerated bounds the examples that are made at once.
-const maxGenerated = 1_000_000
-
 func newDataGenerate() *cobra.Command {
-	var o reviews.Options
+	o := reviews.Defaults()
 	var output string
 	var overwrite bool
 	c := &cobra.Command{
@@ -38,8 +35,8 @@ func newDataGenerate() *cobra.Command {
 			if err := flags.Require(c, "output"); err != nil {
 				return err
 			}
-			if o.Train < 1 || o.Train > maxGenerated || o.Dev < 1 || o.Dev > maxGenerated {
-				return flags.Usagef("--train and --dev: expected 1 to %d examples", maxGenerated)
+			if err := o.Settings().Check(); err != nil {
+				return err
 			}
 			files := []string{filepath.Join(output, "train.jsonl"), filepath.Join(output, "dev.jsonl")}
 			release, err := claimOutput(c, output, checkpoints.TryDirectory, unless(overwrite, func(string) error {
@@ -59,9 +56,7 @@ func newDataGenerate() *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.IntVar(&o.Train, "train", 60000, "number of training reviews")
-	f.IntVar(&o.Dev, "dev", 3000, "number of development reviews")
-	f.Uint64Var(&o.Seed, "seed", 1, "seed")
+	flags.Add(f, o.Settings())
 	f.StringVarP(&output, "output", "o", "", "`DIR` to write to")
 	overwriteFlag(f, &overwrite)
 	return c

@@ -39,7 +39,6 @@ entity_f1_strict by the scheme of the labels, which the output names.`,
 				if err != nil {
 					return nil, err
 				}
-				defer m.Close()
 				set, err := task.read("data", file, m.Config)
 				if err != nil {
 					return nil, err

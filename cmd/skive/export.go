@@ -45,7 +45,6 @@ config.json, the tokenizer's files and those of sentence-transformers go along w
 			if err != nil {
 				return err
 			}
-			defer m.Close()
 			made, err := compress.Export(m, o, output)
 			if err != nil {
 				return err

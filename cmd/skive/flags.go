@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,6 +21,7 @@ type skive struct {
 	in        io.Reader
 	out, errs io.Writer
 	common    commonFlags
+	opened    []*checkpoints.Model
 	// alone says that nothing but this run is in the process.
 	alone bool
 }
@@ -78,32 +77,23 @@ func (app *skive) printJSON(v any) error {
 	return e.Encode(v)
 }
 
-// cacheDir is the directory of the user's cache for what can be made anew, "" where
-// nothing can be kept there: it says so, and which flag names another place.
-func (app *skive) cacheDir(what, flag string) string {
-	cache, err := os.UserCacheDir()
-	if err == nil {
-		cache = filepath.Join(cache, "skive")
-		err = checkpoints.TryDirectory(cache)
-	}
-	if err != nil {
-		if !app.common.quiet {
-			fmt.Fprintf(app.errs, "skive: %s are not kept: %v; --%s names another directory\n", what, err, flag)
-		}
-		return ""
-	}
-	return cache
-}
-
 // openCheckpoint opens the model of a flag and tells what reading it left out or
-// made up.
+// made up. It is closed when the program ends.
 func (app *skive) openCheckpoint(flag, path string) (*checkpoints.Model, error) {
 	m, err := checkpoints.Open(path)
 	if err != nil {
 		return nil, flags.Named(flag, err)
 	}
+	app.opened = append(app.opened, m)
 	app.printNotes(path, m.Notes)
 	return m, nil
+}
+
+// close releases the models that were opened.
+func (app *skive) close() {
+	for _, m := range app.opened {
+		m.Close()
+	}
 }
 
 func (app *skive) printNotes(path string, notes []string) {

@@ -58,6 +58,7 @@ func (app *skive) run(ctx context.Context, args []string) (code int) {
 			fmt.Fprintf(app.errs, "skive: internal error: %v\n", r)
 		}
 	}()
+	defer app.close()
 	root := app.newRoot()
 	root.SetArgs(args)
 	c, err := root.ExecuteContextC(ctx)
@@ -94,7 +95,7 @@ func (app *skive) newRoot() *cobra.Command {
 			if err := flags.CheckValues(c.Flags()); err != nil {
 				return err
 			}
-			if err := checkOverwrite(c.Flags()); err != nil {
+			if err := flags.CheckTogether(c.Flags()); err != nil {
 				return err
 			}
 			if err := app.common.check(); err != nil {

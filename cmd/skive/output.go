@@ -23,18 +23,6 @@ func overwriteFlag(f *pflag.FlagSet, to *bool) {
 	f.BoolVar(to, "overwrite", false, "replace what is there already")
 }
 
-// checkOverwrite refuses to go on with what is to be replaced.
-func checkOverwrite(f *pflag.FlagSet) error {
-	given := func(name string) bool {
-		flag := f.Lookup(name)
-		return flag != nil && flag.Value.String() == "true"
-	}
-	if given("overwrite") && given("resume") {
-		return flags.Usagef("--overwrite and --resume exclude each other")
-	}
-	return nil
-}
-
 // claimOutput reserves the output of a command for as long as it runs, then tries
 // to write there, and at last checks with free, unless that is nil, what is there:
 // all before any work.

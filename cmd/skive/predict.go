@@ -35,9 +35,6 @@ embedding as a JSON array: of texts that are cut, and begin, as the files of a s
 			if err := o.Settings().Check(); err != nil {
 				return err
 			}
-			if err := flags.CheckIdle(c.Flags(), o.Settings()); err != nil {
-				return err
-			}
 			p, err := app.openPredictor(model, o)
 			if errors.Is(err, infer.ErrOption) {
 				return flags.Usage{Err: flags.Locate(c.Flags(), err)}

@@ -1,36 +1,32 @@
 package main
 
 import (
-	"cmp"
-	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/compress"
-	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/internal/flags"
-	"github.com/skive-ml/skive/pruning"
-	"github.com/skive-ml/skive/settings"
-	"github.com/skive-ml/skive/train"
 )
 
 // pruneFlags are the flags of skive prune.
 type pruneFlags struct {
 	app *skive
 	compress.Plan
-	task      taskFlags
-	recovery  train.Options
-	model, on string
-	costs     string
-	recover   bool
+	task     taskFlags
+	recovery distill.Options
+	recover  bool
+	model    string
+	costs    string
 }
 
 func (app *skive) newPrune() *cobra.Command {
-	p := &pruneFlags{app: app, Plan: compress.PlanDefaults(), task: app.newTask(), recovery: train.Defaults()}
+	p := &pruneFlags{app: app, Plan: compress.PlanDefaults(), task: app.newTask(), recovery: distill.Defaults()}
 	c := &cobra.Command{
 		Use:   "prune",
 		Short: "Remove the least important heads, feed-forward units, layers and sub-words",
@@ -55,13 +51,18 @@ again. Where a model or a run is there already, prune ends at once unless --resu
 	flags.Add(f, p.Settings())
 	flags.Sets(f, "layers", "Layers", "keep")
 	f.StringVar(&p.costs, "costs", "", "`DIR` of the tables of measured costs (default in the user's cache)")
-	f.StringVar(&p.on, "importance-data", "train", "train or dev: the file that importance is measured on")
 	f.BoolVar(&p.recover, "recover", false, "distill the whole model into the pruned one")
 	p.task.register(f, true)
-	addTraining(f, &p.recovery, ofLabels...)
+	training := p.recovery.Options.Settings().Without(ofLabels...)
+	addTraining(f, training)
 	f.Lookup("output").Usage = "`DIR` for the pruned model"
 	f.Lookup("overwrite").Usage = "replace a model that is there already"
 	f.Lookup("resume").Usage = "go on with what was stopped in the output directory; without that, begin it"
+
+	flags.GoesWith(f, []string{"target-ms", "target-speedup", "target-flops", "family"}, "costs")
+	// Importance has batches, too, and texts have a limit.
+	ofRecovery := training.Without("output", "overwrite", "resume", "batch-size", "max-length")
+	flags.GoesWith(f, []string{"recover"}, flags.Names(ofRecovery)...)
 	return c
 }
 
@@ -71,107 +72,70 @@ func (p *pruneFlags) check(c *cobra.Command) error {
 	if err := flags.Require(c, "model", "output"); err != nil {
 		return err
 	}
-	given := c.Flags().Changed
-	// Importance has batches, too, and texts have a limit.
-	for _, s := range p.recovery.Settings().Without("output", "overwrite", "resume", "batch-size", "max-length", "threads") {
-		if !p.recover && given(flags.Name(s)) {
-			return flags.Usagef("--%s goes with --recover", flags.Name(s))
-		}
+	training := &p.recovery.Options
+	p.app.completeTraining(training, p.task.maxLength)
+	p.Complete(c.Flags().Changed)
+	p.Importance.BatchSize, p.Importance.MaxLength = training.BatchSize, training.MaxLength
+	p.Output, p.Resume, p.Overwrite = training.Output, training.Resume, training.Overwrite
+	p.Threads, p.Progress, p.Costs = training.Threads, training.Progress, p.costsDir
+	if p.recover {
+		p.Recover = &p.recovery
 	}
-	if p.on != "train" && p.on != "dev" {
-		return flags.Usagef("--importance-data: %q, expected train or dev", p.on)
-	}
-	p.complete(given)
 	if err := p.Validate(); err != nil {
 		return err
 	}
-	all := p.Settings()
-	costs := settings.Setting{Name: "costs", Value: &p.costs, With: all.Only("seq")[0].With}
-	on := settings.Setting{Name: "importance-data", Value: &p.on, With: all.Only("predictions")[0].With}
-	if err := flags.CheckIdle(c.Flags(), append(all, costs, on)); err != nil {
+	if err := p.recovery.Validate(); err != nil {
 		return err
 	}
 	var files []string
-	if p.ReadsExamples() {
-		files = append(files, "task", p.on)
-	}
-	if p.Vocabulary || p.recover {
+	train, dev := p.Reads()
+	if train {
 		files = append(files, "task", "train")
 	}
-	if p.recover {
-		files = append(files, "dev")
+	if dev {
+		files = append(files, "task", "dev")
 	}
 	return flags.Require(c, files...)
 }
 
-// complete adds what other flags say, and what a cost has for defaults.
-func (p *pruneFlags) complete(given func(flag string) bool) {
-	method := pruning.Exact
-	if p.ToCost() {
-		method = pruning.Fisher
-		p.Tune, p.Rearrange = p.Tune || !given("tune"), p.Rearrange || !given("rearrange")
-	}
-	o := &p.Importance
-	o.Method = cmp.Or(o.Method, method)
-	if p.Rearrange || p.Tune {
-		o.Limit = cmp.Or(o.Limit, pruning.CostExamples)
-	}
-	o.BatchSize, o.MaxLength = p.recovery.BatchSize, p.task.maxLength
-	p.app.completeTraining(&p.recovery, p.task.maxLength)
-	p.Output, p.Resume, p.Overwrite = p.recovery.Output, p.recovery.Resume, p.recovery.Overwrite
-	p.Threads, p.Progress, p.Costs = p.recovery.Threads, p.recovery.Progress, p.costsDir
-	if p.recover {
-		o := distill.Defaults()
-		p.recovery.Stage = o.Stage
-		o.Options = p.recovery
-		p.Recover = &o
-	}
-}
-
-// costsDir is the directory of the tables of measured costs.
+// costsDir is the directory of the tables of measured costs, "" where nothing can be
+// kept.
 func (p *pruneFlags) costsDir() string {
 	if p.costs != "" {
 		return p.costs
 	}
-	return p.app.cacheDir("the measured costs", "costs")
+	cache, err := os.UserCacheDir()
+	if err == nil {
+		cache = filepath.Join(cache, "skive")
+		err = checkpoints.TryDirectory(cache)
+	}
+	if err == nil {
+		return cache
+	}
+	if !p.app.common.quiet {
+		fmt.Fprintf(p.app.errs, "skive: the measured costs are not kept: %v; --costs names another directory\n", err)
+	}
+	return ""
 }
 
 func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
 	if err := p.check(c); err != nil {
 		return err
 	}
-	if err := p.recovery.Validate(); err != nil {
-		return err
-	}
-	release, err := claimOutputs(c, p.recovery, func(dir string) error { return compress.CheckPruned(dir, p.Members()...) })
+	release, err := claimOutputs(c, p.recovery.Options, func(dir string) error { return compress.CheckPruned(dir, p.Members()...) })
 	if err != nil {
 		return err
 	}
 	defer release()
-	if p.Scores != "" {
-		err := checkpoints.TryFile(p.Scores)
-		if err == nil && !p.Overwrite && !p.Resume {
-			err = checkpoints.CheckFree(p.Scores)
-		}
-		if err != nil {
-			return flags.Named("importance-out", err)
-		}
-	}
 	m, err := p.app.openCheckpoint("model", p.model)
 	if err != nil {
 		return err
 	}
-	defer m.Close()
-	if m.Quantized() {
-		return fmt.Errorf("--model: %s is int8, expected the f32, f16 or bf16 model that it was quantized from", p.model)
-	}
-	if err := p.read(m); err != nil {
+	p.task.RequireLabels = !p.Importance.Predictions
+	if p.Train, p.Dev, err = p.task.sets(m, true); err != nil {
 		return err
 	}
 	results, err := compress.Prune(c.Context(), m, p.Plan)
-	if errors.Is(err, pruning.ErrBudget) {
-		return flags.Named("target-flops", err)
-	}
 	if err != nil {
 		return err
 	}
@@ -180,26 +144,6 @@ func (p *pruneFlags) run(c *cobra.Command, _ []string) error {
 		document = results[0]
 	}
 	return p.app.show(document, func(w io.Writer) error { return compress.WritePruned(w, results...) })
-}
-
-// read reads the data sets that are given.
-func (p *pruneFlags) read(m *checkpoints.Model) (err error) {
-	p.task.RequireLabels = !p.Importance.Predictions
-	for _, x := range []struct {
-		flag, path string
-		set        **data.Dataset
-	}{{"train", p.task.Train, &p.Train}, {"dev", p.task.Dev, &p.Dev}} {
-		if x.path == "" {
-			continue
-		}
-		if *x.set, err = p.task.read(x.flag, x.path, m.Config); err != nil {
-			return err
-		}
-		if p.on == x.flag {
-			p.Set = *x.set
-		}
-	}
-	return nil
 }
 
 // showSize says how large a saved model is.

@@ -7,8 +7,6 @@ import (
 	"github.com/skive-ml/skive/compress"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/flags"
-	"github.com/skive-ml/skive/quantize"
-	"github.com/skive-ml/skive/settings"
 )
 
 // quantizeFlags are the flags of skive quantize.
@@ -44,8 +42,14 @@ each token at run time.`,
 	flags.Add(f, q.Settings())
 	overwriteFlag(f, &q.overwrite)
 	q.task.register(f, false)
+	flags.Sets(f, "calibrate", "Inputs")
 	flags.Sets(f, "data", "Examples")
 	flags.Sets(f, "task", "Examples.Task")
+
+	flags.ZeroCounts(f, "max-drop")
+	flags.GoesWith(f, []string{"max-drop"}, "data", "task", "text-column", "pair-column", "label-column")
+	flags.GoesWith(f, []string{"calibrate"}, "calibrate-method")
+	flags.GoesWith(f, []string{"max-drop", "calibrate"}, "max-length")
 	return c
 }
 
@@ -54,25 +58,9 @@ func (q *quantizeFlags) check(c *cobra.Command) error {
 	if err := flags.Require(c, "model", "output"); err != nil {
 		return err
 	}
-	given := c.Flags().Changed
-	mixed := given("max-drop")
-	switch {
-	case q.DType != infer.Int8 && (mixed || q.Embeddings || q.calibrate != ""):
-		return flags.Usagef("--max-drop, --calibrate and --embeddings go with --dtype int8, not %q", q.DType)
-	case !mixed && (q.data != "" || q.task.Task != ""):
-		return flags.Usagef("--data and --task go with --max-drop")
-	case !mixed && q.calibrate == "" && given("max-length"):
-		return flags.Usagef("--max-length goes with --max-drop or --calibrate")
-	}
-	for _, name := range []string{"text-column", "pair-column", "label-column"} {
-		if given(name) && !mixed {
-			return flags.Usagef("--%s goes with --max-drop", name)
-		}
-	}
-	if err := flags.CheckIdle(c.Flags(), settings.Table{
-		{Name: "calibrate", Value: &q.calibrate}, {Name: "calibrate-method", Value: &q.Method, With: []string{"calibrate"}},
-	}); err != nil {
-		return err
+	mixed := c.Flags().Changed("max-drop")
+	if q.DType != infer.Int8 && (mixed || q.calibrate != "") {
+		return flags.Usagef("--max-drop and --calibrate go with --dtype int8, not %q", q.DType)
 	}
 	if err := q.Validate(); err != nil || !mixed {
 		return err
@@ -93,51 +81,24 @@ func (q *quantizeFlags) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	defer m.Close()
-	if err := q.read(m); err != nil {
-		return err
-	}
 	q.MaxLength, q.Threads, q.Progress = q.task.maxLength, q.app.common.threads, q.app.progress()
-	made, err := compress.Quantize(c.Context(), m, q.QuantizeOptions)
-	if err != nil {
-		return err
-	}
-	if err := made.Model.SaveSkive(q.output); err != nil {
-		return err
-	}
-	if made.Report != nil {
-		if q.app.common.json {
-			return q.app.printJSON(struct {
-				Output     string `json:"output"`
-				Parameters int64  `json:"parameters"`
-				Bytes      int64  `json:"bytes"`
-				Metric     string `json:"metric_name"`
-				*quantize.MixedReport
-			}{q.output, made.Model.Parameters(), made.Model.Bytes(), made.Metric, made.Report})
-		}
-		if err := made.Report.WriteText(q.app.out, made.Metric); err != nil {
-			return err
-		}
-	}
-	return q.app.showSize(made.Model, q.output, m.Parameters())
-}
-
-// read reads the inputs of a calibration and the labelled examples.
-func (q *quantizeFlags) read(m *checkpoints.Model) (err error) {
 	if q.calibrate != "" {
-		length := q.task.maxLength
-		switch most := m.Config.MaxTokens(); {
-		case length == 0:
-			length = most
-		case length < 0 || length > most:
-			return flags.Usagef("--max-length: %d, expected 1 to the model's %d positions", length, most)
-		}
-		if q.Inputs, err = q.app.readInputs("calibrate", m, q.calibrate, 16, length); err != nil {
+		if q.Inputs, err = q.app.readInputs("calibrate", m, q.calibrate, 16, q.MaxLength); err != nil {
 			return err
 		}
 	}
 	if q.data != "" {
-		q.Examples, err = q.task.read("data", q.data, m.Config)
+		if q.Examples, err = q.task.read("data", q.data, m.Config); err != nil {
+			return err
+		}
 	}
-	return err
+	made, err := compress.Quantize(c.Context(), m, q.QuantizeOptions)
+	if err != nil {
+		return err
+	}
+	saved, err := made.Save(q.output)
+	if err != nil {
+		return err
+	}
+	return q.app.show(saved, saved.WriteText)
 }

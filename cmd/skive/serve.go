@@ -1,13 +1,9 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"os"
-	"os/signal"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -15,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/internal/flags"
 	"github.com/skive-ml/skive/internal/interrupt"
 	"github.com/skive-ml/skive/internal/keys"
@@ -39,7 +36,8 @@ func (o *serveOptions) settings() settings.Table {
 // ofEachModel are the settings of models that are flags, too, for all of the command line.
 var ofEachModel = []string{"embedding", "prompt", "dtype", "max-length"}
 
-const serveEnvironment = "SKIVE_SERVE_"
+// serveEnvironment begins the names of the variables that stand for flags.
+const serveEnvironment = "SKIVE_SERVE"
 
 func (app *skive) newServe() *cobra.Command {
 	o := serveOptions{Options: serve.Defaults(), Listening: serve.DefaultListening()}
@@ -53,7 +51,7 @@ path. /health is 200 once every model has been loaded and tried; /metrics is for
 
 SIGHUP, or --poll, loads models whose files were replaced (by renaming, as all that skive writes is): no request is lost.
 
-Each setting is a flag, or else a variable of the environment (` + serveEnvironment + `LISTEN for --listen, and so on), or else a key of the
+Each setting is a flag, or else a variable of the environment (` + serveEnvironment + `_LISTEN for --listen, and so on), or else a key of the
 file of --config (listen, ...), which may have a list of models: [{name: ..., path: ..., embedding: mean}]. SIGTERM ends the
 server once it has answered what is under way.`,
 		Args: cobra.ArbitraryArgs,
@@ -67,16 +65,20 @@ server once it has answered what is under way.`,
 	return c
 }
 
-func (app *skive) serve(c *cobra.Command, o *serveOptions, args []string) error {
-	if err := o.read(c.Flags(), args); err != nil {
+func (app *skive) serve(c *cobra.Command, o *serveOptions, args []string) (err error) {
+	if err := flags.Environment(c.Flags(), serveEnvironment); err != nil {
 		return err
 	}
-	logger, err := app.serveLog(o.log)
-	if err != nil {
+	if err := o.readConfig(c.Flags(), args); err != nil {
 		return err
 	}
-	o.Log = logger
-	o.Threads = app.common.threads
+	if err := o.readModels(c.Flags(), args); err != nil {
+		return err
+	}
+	if o.Log, err = serve.NewLog(app.errs, o.log, app.logLevel()); err != nil {
+		return err
+	}
+	o.Threads, o.Reload = app.common.threads, []os.Signal{syscall.SIGHUP}
 	s, err := serve.New(o.Options)
 	if wrong := (*settings.Error)(nil); errors.As(err, &wrong) && strings.HasPrefix(wrong.Field, "Models") {
 		return flags.Usage{Err: wrong.Err} // of the arguments
@@ -88,134 +90,72 @@ func (app *skive) serve(c *cobra.Command, o *serveOptions, args []string) error 
 		runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), 4*o.Threads))
 	}
 	defer interrupt.Hold(c.Context())()
-	o.Started = func(addresses []net.Addr) {
-		for _, a := range addresses {
-			logger.Info("listening", "address", a.Network()+":"+a.String(), "tls", o.TLSCert != "" && a.Network() != "unix")
-		}
-	}
-	changed := make(chan os.Signal, 1)
-	signal.Notify(changed, syscall.SIGHUP)
-	defer signal.Stop(changed)
-	go func() {
-		for {
-			select {
-			case <-c.Context().Done():
-				return
-			case <-changed:
-				s.Reload() // which logs its errors
-			}
-		}
-	}()
 	return s.Run(c.Context(), o.Listening)
 }
 
-// serveLog is where the server's log goes.
-func (app *skive) serveLog(form string) (*slog.Logger, error) {
-	level := &slog.HandlerOptions{Level: slog.LevelInfo}
-	if app.common.verbose {
-		level.Level = slog.LevelDebug
-	}
+// logLevel is from where on a log has lines.
+func (app *skive) logLevel() slog.Level {
 	switch {
-	case form != "text" && form != "json" && form != "none":
-		return nil, flags.Usagef("--log: %q, expected text, json or none", form)
 	case app.common.quiet:
-		level.Level = slog.LevelWarn
+		return slog.LevelWarn
+	case app.common.verbose:
+		return slog.LevelDebug
 	}
-	var h slog.Handler = slog.NewTextHandler(app.errs, level)
-	if form == "json" {
-		h = slog.NewJSONHandler(app.errs, level)
-	}
-	if form == "none" {
-		h = withoutRequests{h}
-	}
-	return slog.New(h), nil
+	return slog.LevelInfo
 }
 
-// withoutRequests leaves out the lines of requests that were answered.
-type withoutRequests struct{ slog.Handler }
-
-func (h withoutRequests) Handle(ctx context.Context, r slog.Record) error {
-	if r.Message == "request" && r.Level <= slog.LevelInfo {
+// readConfig takes the settings that no flag gives from the file of --config. Models of
+// the command line take the place of the file's.
+func (o *serveOptions) readConfig(f *pflag.FlagSet, args []string) error {
+	if o.config == "" {
 		return nil
 	}
-	return h.Handler.Handle(ctx, r)
-}
-
-// read takes the settings that no flag gives from the environment, and what that does not
-// give from the file.
-func (o *serveOptions) read(f *pflag.FlagSet, args []string) error {
-	var wrong error
-	f.VisitAll(func(flag *pflag.Flag) {
-		name := serveEnvironment + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
-		value, ok := os.LookupEnv(name)
-		if !ok || flag.Changed || wrong != nil {
-			return
-		}
-		if err := f.Set(flag.Name, value); err != nil {
-			wrong = flags.Usagef("%s: %q: %w", name, value, err)
-		}
-	})
-	if wrong != nil {
-		return wrong
+	text, err := bounded.ReadFile(o.config, bounded.Document)
+	if err != nil {
+		return flags.Named("config", err)
 	}
 	given := *o
-	if o.config != "" {
-		text, err := os.ReadFile(o.config)
-		if err != nil {
-			return flags.Named("config", err)
-		}
-		document, err := keys.Parse(o.config, text)
-		if err != nil {
-			return flags.Usage{Err: flags.Named("config", err)}
-		}
-		all := o.settings()
-		if err := document.Set(all); err != nil {
-			return flags.Usage{Err: flags.Named("config", err)}
-		}
-		for _, s := range given.settings().Without("models") {
-			if f.Changed(flags.Name(s)) {
-				all.Only(s.Name)[0].Assign(s)
-			}
-		}
-		if len(args) == 0 {
-			if err := o.Validate(); err != nil {
-				return flags.Usage{Err: document.Locate(err)}
-			}
-		}
+	document, err := keys.Parse(o.config, text)
+	if err == nil {
+		err = document.Set(o.settings())
 	}
+	if err != nil {
+		return flags.Usage{Err: flags.Named("config", err)}
+	}
+	flags.Override(f, o.settings(), given.settings().Without("models"))
 	if len(args) > 0 {
-		o.Models = nil
-		if err := o.model.Settings().Only(ofEachModel...).Check(); err != nil {
-			return err
-		}
+		return nil
 	}
+	if err := o.Validate(); err != nil {
+		return flags.Usage{Err: document.Locate(err)}
+	}
+	return nil
+}
+
+// readModels takes the models of the command line, if there are any.
+func (o *serveOptions) readModels(f *pflag.FlagSet, args []string) error {
 	for _, name := range ofEachModel {
 		if len(args) == 0 && f.Changed(name) {
 			return flags.Usagef("--%s goes with models of the command line; those of the file have keys of their own", name)
 		}
 	}
+	if len(args) == 0 && len(o.Models) == 0 {
+		return flags.Usagef("no model, expected skive serve [NAME=]MODEL..., or models in the file of --config")
+	}
+	if len(args) == 0 {
+		return nil
+	}
+	if err := o.model.Settings().Only(ofEachModel...).Check(); err != nil {
+		return err
+	}
+	o.Models = nil
 	for _, arg := range args {
 		m := o.model
-		if m.Name, m.Path = named(arg); m.Name == "" || m.Path == "" {
-			return flags.Usagef("%q, expected MODEL or NAME=MODEL", arg)
+		var err error
+		if m.Name, m.Path, err = serve.SplitModel(arg); err != nil {
+			return flags.Usage{Err: err}
 		}
 		o.Models = append(o.Models, m)
 	}
-	if len(o.Models) == 0 {
-		return flags.Usagef("no model, expected skive serve [NAME=]MODEL..., or models in the file of --config")
-	}
 	return nil
-}
-
-// named divides NAME=MODEL. A model without a name is called as its file or directory is.
-func named(arg string) (name, path string) {
-	name, path, ok := strings.Cut(arg, "=")
-	if _, err := os.Stat(arg); ok && err != nil {
-		return name, path
-	}
-	absolute, err := filepath.Abs(arg)
-	if err != nil {
-		absolute = arg
-	}
-	return strings.TrimSuffix(filepath.Base(absolute), ".skive"), arg
 }

@@ -3,25 +3,24 @@ package main
 import (
 	"fmt"
 	"io"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/skive-ml/skive/checkpoints"
-	"github.com/skive-ml/skive/data"
-	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/flags"
+	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/train"
 )
 
 // ofLabels are the settings that only learning from labels has.
 var ofLabels = []string{"class-weights", "label-smoothing"}
 
-// addTraining makes the flags that train, distill and prune share, but for the named
-// ones. The limit of length is a flag of the task.
-func addTraining(f *pflag.FlagSet, o *train.Options, without ...string) {
-	flags.Add(f, o.Settings().Without(append(without, "max-length")...))
+// addTraining makes the flags of a training, whose table is given. The limit of length is a
+// flag of the task.
+func addTraining(f *pflag.FlagSet, table settings.Table) {
+	flags.Add(f, table.Without("max-length"))
+	flags.Excludes(f, []string{"resume"}, "overwrite")
 }
 
 // completeTraining adds what other flags say.
@@ -48,10 +47,9 @@ func claimOutputs(c *cobra.Command, o train.Options, free func(dir string) error
 
 func (app *skive) newTrain() *cobra.Command {
 	var (
-		task              taskFlags
-		o                 = train.Defaults()
-		model, configFile string
-		seeds             int
+		task  taskFlags
+		o     = train.Defaults()
+		seeds int
 	)
 	task = app.newTask()
 	c := &cobra.Command{
@@ -81,11 +79,12 @@ once unless --resume or --overwrite is given.`,
 				return err
 			}
 			defer release()
-			m, err := app.openModel(c, modelFlags{"model", "config"}, model, configFile, o.Seed, masked)
+			m, err := app.openModel(c, "model", "config", func(config string) (*checkpoints.Model, error) {
+				return train.Fresh(config, o.Seed, masked)
+			})
 			if err != nil {
 				return err
 			}
-			defer m.Close()
 			trainSet, devSet, err := task.sets(m, false)
 			if err != nil {
 				return err
@@ -104,47 +103,28 @@ once unless --resume or --overwrite is given.`,
 			return app.printResult(result, o.Output)
 		},
 	}
-	c.Flags().StringVar(&model, "model", "", "`MODEL` to fine-tune")
-	c.Flags().StringVar(&configFile, "config", "", "config.json `FILE` beside a tokenizer: train from scratch, for the classes that its id2label names")
-	task.register(c.Flags(), true)
-	addTraining(c.Flags(), &o)
 	f := c.Flags()
+	f.String("model", "", "`MODEL` to fine-tune")
+	f.String("config", "", "config.json `FILE` beside a tokenizer: train from scratch, for the classes that its id2label names")
+	task.register(f, true)
+	addTraining(f, o.Settings())
 	f.IntVar(&seeds, "seeds", 1, "train under so many seeds from --seed on, in seed-N/ each; mean and spread of the metric")
 	flags.RefuseZero(f, "seeds")
+	flags.Excludes(f, []string{"config"}, "model")
 	return c
 }
 
-// modelFlags are the names of the flags that a model comes from, and of the
-// configuration of one with fresh weights.
-type modelFlags struct{ model, config string }
-
-// openModel opens --model, or makes a model with fresh weights from --config, of
-// a masked language model where that is to be trained.
-func (app *skive) openModel(c *cobra.Command, from modelFlags, model, configFile string, seed uint64, masked bool) (*checkpoints.Model, error) {
-	switch {
-	case model != "" && configFile != "":
-		return nil, flags.Usagef("--%s and --%s exclude each other", from.model, from.config)
-	case model == "" && configFile == "":
-		return nil, flags.Usagef("either --%s or --%s is required", from.model, from.config)
-	case model != "":
-		return app.openCheckpoint(from.model, model)
+// openModel opens the model of one flag, or makes one with fresh weights of the config.json
+// of another.
+func (app *skive) openModel(c *cobra.Command, model, config string, fresh func(config string) (*checkpoints.Model, error)) (*checkpoints.Model, error) {
+	if err := flags.RequireOne(c, model, config); err != nil {
+		return nil, err
 	}
-	cfg, err := checkpoints.ReadFresh(configFile)
-	if err != nil {
-		return nil, flags.Named(from.config, err)
+	if path := c.Flag(model).Value.String(); path != "" {
+		return app.openCheckpoint(model, path)
 	}
-	switch {
-	case masked:
-		cfg.Head, cfg.Labels = head.MaskedLM, nil
-	case c.Name() != "bench" && data.Unnamed(cfg.Labels):
-		cfg.Labels = nil // the task's or the data's take their place
-	}
-	m := checkpoints.InitBERT(cfg, seed)
-	if c.Name() == "bench" {
-		return m, nil // token ids are drawn: no tokenizer is needed
-	}
-	m.Tokenizer, err = checkpoints.ReadTokenizer(filepath.Dir(configFile))
-	return m, flags.Named(from.config, err)
+	m, err := fresh(c.Flag(config).Value.String())
+	return m, flags.Named(config, err)
 }
 
 // printResult says how a run went.

@@ -22,6 +22,7 @@ import (
 	"strings"
 
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/settings"
 )
 
 // Name is what the task is called where tasks are named.
@@ -34,6 +35,25 @@ var Labels = []string{"negative", "positive"}
 type Options struct {
 	Train, Dev int
 	Seed       uint64
+}
+
+// Defaults returns the numbers that the command line starts from.
+func Defaults() Options { return Options{Train: 60000, Dev: 3000, Seed: 1} }
+
+// maxReviews bounds the reviews that are made at once.
+const maxReviews = 1_000_000
+
+// Settings is the table of the options.
+func (o *Options) Settings() settings.Table {
+	number := func(name, field string, n *int, doc string) settings.Setting {
+		return settings.Setting{Name: name, Field: field, Value: n, Doc: doc,
+			Want: settings.Unless(*n >= 1 && *n <= maxReviews, "1 to %d examples", maxReviews)}
+	}
+	return settings.Table{
+		number("train", "Train", &o.Train, "number of training reviews"),
+		number("dev", "Dev", &o.Dev, "number of development reviews"),
+		{Name: "seed", Field: "Seed", Value: &o.Seed, Doc: "seed"},
+	}
 }
 
 // clause is a template of a clause: @ stands for the aspect and * for the

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/settings"
@@ -130,4 +131,16 @@ func (o *Options) distillation() distill.Options {
 		d.Attention = 1
 	}
 	return d
+}
+
+// Fresh makes models of random weights of the sizes of a config.json. Their tokens are
+// drawn: no tokenizer is needed.
+func Fresh(seed uint64) func(config string) (*checkpoints.Model, error) {
+	return func(config string) (*checkpoints.Model, error) {
+		cfg, err := checkpoints.ReadFresh(config)
+		if err != nil {
+			return nil, err
+		}
+		return checkpoints.InitBERT(cfg, seed), nil
+	}
 }

@@ -41,6 +41,14 @@ func Require(c *cobra.Command, names ...string) error {
 	return nil
 }
 
+// RequireOne says that one of the named flags is missing.
+func RequireOne(c *cobra.Command, names ...string) error {
+	if slices.ContainsFunc(names, c.Flags().Changed) {
+		return nil
+	}
+	return Usagef("%s is required; skive %s --help lists the flags", either(names), c.Name())
+}
+
 // Named names the flag that an error, if it is one, comes from.
 func Named(flag string, err error) error {
 	if err == nil || flag == "" {

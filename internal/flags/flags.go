@@ -20,10 +20,14 @@ import (
 )
 
 // Annotations of a flag: the paths of the fields that it sets, by which errors find
-// it, and whether 0 may not be given, since it would be taken for "not given".
+// it; whether 0 may not be given, since it would be taken for "not given", or says
+// something; and the flags of which it needs one, or excludes each.
 const (
-	fields  = "fields"
-	notZero = "not zero"
+	fields     = "fields"
+	notZero    = "not zero"
+	zeroCounts = "zero counts"
+	with       = "with"
+	excludes   = "excludes"
 )
 
 // reference is another setting in a line of help.
@@ -39,7 +43,7 @@ func (e Usage) Unwrap() error { return e.Err }
 func Usagef(format string, args ...any) error { return Usage{fmt.Errorf(format, args...)} }
 
 // Add makes flags of the settings that have a line of help. The values that they have
-// are the defaults.
+// are the defaults. What settings belong to is what the flags go with.
 func Add(f *pflag.FlagSet, table settings.Table) {
 	for _, s := range table {
 		if s.Doc == "" {
@@ -85,6 +89,11 @@ func Add(f *pflag.FlagSet, table settings.Table) {
 		if s.NotZero {
 			RefuseZero(f, name)
 		}
+		for _, other := range table.Only(s.With...) {
+			if other.Doc != "" {
+				GoesWith(f, []string{Name(other)}, name)
+			}
+		}
 	}
 }
 
@@ -94,6 +103,16 @@ func Name(s settings.Setting) string {
 		return s.Flag
 	}
 	return s.Name
+}
+
+// Names are the names of the settings that are flags.
+func Names(table settings.Table) (names []string) {
+	for _, s := range table {
+		if s.Doc != "" {
+			names = append(names, Name(s))
+		}
+	}
+	return names
 }
 
 // Sets says which fields a flag sets that is in no table.
@@ -160,28 +179,6 @@ func Locate(all *pflag.FlagSet, err error) error {
 		return fmt.Errorf("--%s: %w", name, wrong.Err)
 	}
 	return Usagef("--%s: %w", name, wrong.Err)
-}
-
-// CheckIdle reports a flag that was given and has no effect, since the settings that it
-// belongs to are not set.
-func CheckIdle(all *pflag.FlagSet, table settings.Table) error {
-	for _, s := range table {
-		if !all.Changed(Name(s)) {
-			continue
-		}
-		if of := table.Idle(s); of != nil {
-			names := make([]string, len(of))
-			for i, other := range of {
-				names[i] = "--" + Name(other)
-			}
-			missing := "0"
-			if _, text := of[0].Get().(string); text {
-				missing = "not given"
-			}
-			return Usagef("--%s goes with %s, which is %s", Name(s), strings.Join(names, " or "), missing)
-		}
-	}
-	return nil
 }
 
 // CheckValues refuses flags that are empty, as one is that was made of an unset

@@ -61,7 +61,6 @@ func TestErrorsNameTheFlag(t *testing.T) {
 			return Locate(f, fmt.Errorf("train: %w", settings.Wrong("Cache", 7, "less")))
 		}},
 		{"", "--layers: 9, expected less", func(_ *options, f *pflag.FlagSet) error { return Locate(f, settings.Wrong("Layers[1]", 9, "less")) }},
-		{"--decay 1", "--decay goes with --lr, which is 0", func(o *options, f *pflag.FlagSet) error { return CheckIdle(f, o.table()) }},
 		{"--steps 0", "--steps: 0, expected more; without the flag it is the default", func(_ *options, f *pflag.FlagSet) error { return CheckValues(f) }},
 	} {
 		o, f, err := parse(t, c.line)
