@@ -645,6 +645,9 @@ func TestAnEmptyRecipeIsTheDefault(t *testing.T) {
 			t.Errorf("%q: %+v (%v)", text, r, err)
 		}
 	}
+	if r, err := ReadRecipe("", nil); err != nil || !reflect.DeepEqual(r, Default()) {
+		t.Errorf("no file: %+v (%v)", r, err)
+	}
 }
 
 func TestEpochsOfARecipeReplaceTheDefaultSteps(t *testing.T) {

@@ -154,7 +154,7 @@ func (r *Recipe) ofTeacher() settings.Table {
 func (d *Distillation) Settings() settings.Table {
 	table := fitted(&d.Options.Options, d.Options.Settings(), d.FitRate).Without(decided...)
 	for i, s := range table {
-		if s.Name == "class-weights" || s.Name == "label-smoothing" {
+		if slices.Contains(train.OfLabels, s.Name) {
 			idle := len(d.Stages) == 0 && !s.IsZero() && table.Idle(s) != nil
 			table[i].Want = cmp.Or(s.Want, settings.Unless(!idle, "none without a loss against the labels"))
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/settings"
+	"github.com/skive-ml/skive/train"
 )
 
 // Validate reports the first setting that is out of its range, as a
@@ -26,7 +27,7 @@ func (o *Options) Settings() settings.Table {
 	read := len(o.Ensemble) > 0 || o.Soft+o.LogitsMSE > 0
 	training := o.Options.Settings()
 	for i := range training {
-		if slices.Contains(ofLabels, training[i].Name) {
+		if slices.Contains(train.OfLabels, training[i].Name) {
 			training[i].With = []string{"hard"}
 		}
 	}
@@ -47,9 +48,6 @@ func (o *Options) Settings() settings.Table {
 			Want: settings.Unless(o.CacheMax >= 0, "a number of bytes that is not negative")},
 	})
 }
-
-// ofLabels are the settings of training that the loss against the labels has alone.
-var ofLabels = []string{"class-weights", "label-smoothing"}
 
 const wantWeight = "a finite weight that is not negative"
 

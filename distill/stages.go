@@ -95,7 +95,7 @@ func CheckStages(stages []Stage, o Options) error {
 		return errors.New("no stages, expected at least one")
 	}
 	if !slices.ContainsFunc(stages, func(s Stage) bool { return s.Hard > 0 }) {
-		for _, s := range o.Options.Settings().Only(ofLabels...) {
+		for _, s := range o.Options.Settings().Only(train.OfLabels...) {
 			if !s.IsZero() {
 				return settings.Wrong(s.Field, s.Get(), "none: no stage has a loss against the labels")
 			}

@@ -103,6 +103,9 @@ func (o *Options) measuring() settings.Table {
 	}
 }
 
+// OfLabels are the names of the settings that only learning from labels has.
+var OfLabels = []string{"class-weights", "label-smoothing"}
+
 // weighing are the settings of which examples a step has, and what each counts.
 func (o *Options) weighing() settings.Table {
 	weights := o.ClassWeights

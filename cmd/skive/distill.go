@@ -7,6 +7,7 @@ import (
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/internal/flags"
+	"github.com/skive-ml/skive/train"
 )
 
 // distillFlags are the flags of skive distill.
@@ -54,7 +55,7 @@ at once unless --resume or --overwrite is given.`,
 
 	flags.GoesWith(f, []string{"general"}, "text")
 	flags.GoesWith(f, []string{"augment"}, "augment-mlm")
-	flags.GoesWith(f, []string{"stages"}, ofLabels...) // which may have losses against labels
+	flags.GoesWith(f, []string{"stages"}, train.OfLabels...) // which may have losses against labels
 	flags.Excludes(f, []string{"general"}, "task", "train", "dev", "text-column", "pair-column", "label-column", "unlabeled", "augment", "stages")
 	flags.Excludes(f, []string{"student"}, append(flags.Names(student), "init")...)
 	flags.Excludes(f, []string{"stages"}, flags.Names(d.Losses.Settings())...)

@@ -12,6 +12,7 @@ import (
 	"github.com/skive-ml/skive/compress"
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/internal/flags"
+	"github.com/skive-ml/skive/train"
 )
 
 // pruneFlags are the flags of skive prune.
@@ -53,7 +54,7 @@ again. Where a model or a run is there already, prune ends at once unless --resu
 	f.StringVar(&p.costs, "costs", "", "`DIR` of the tables of measured costs (default in the user's cache)")
 	f.BoolVar(&p.recover, "recover", false, "distill the whole model into the pruned one")
 	p.task.register(f, true)
-	training := p.recovery.Options.Settings().Without(ofLabels...)
+	training := p.recovery.Options.Settings().Without(train.OfLabels...)
 	addTraining(f, training)
 	f.Lookup("output").Usage = "`DIR` for the pruned model"
 	f.Lookup("overwrite").Usage = "replace a model that is there already"
@@ -88,11 +89,11 @@ func (p *pruneFlags) check(c *cobra.Command) error {
 		return err
 	}
 	var files []string
-	train, dev := p.Reads()
-	if train {
+	needsTrain, needsDev := p.Reads()
+	if needsTrain {
 		files = append(files, "task", "train")
 	}
-	if dev {
+	if needsDev {
 		files = append(files, "task", "dev")
 	}
 	return flags.Require(c, files...)

@@ -13,9 +13,6 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-// ofLabels are the settings that only learning from labels has.
-var ofLabels = []string{"class-weights", "label-smoothing"}
-
 // addTraining makes the flags of a training, whose table is given. The limit of length is a
 // flag of the task.
 func addTraining(f *pflag.FlagSet, table settings.Table) {
