@@ -13,6 +13,7 @@ import (
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/bench"
+	"github.com/skive-ml/skive/score"
 	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/train"
 )
@@ -26,7 +27,7 @@ func tables() map[options][]string {
 	training, distillation, augment := train.Defaults(), distill.Defaults(), distill.AugmentDefaults()
 	stage := distill.TinyBERT()[0]
 	plan, quantization, measured := compress.PlanDefaults(), compress.QuantizeDefaults(), bench.Defaults()
-	source, generated := evaluate.SourceDefaults(), reviews.Defaults()
+	source, generated, scoring := evaluate.SourceDefaults(), reviews.Defaults(), score.Defaults()
 	return map[options][]string{
 		&training:          {"Stage", "Progress", "OnStep", "OnProfile", "OnEvaluation"},
 		&distillation:      {"Stage", "Progress", "OnStep", "OnProfile", "OnEvaluation", "Ensemble", "Own"},
@@ -41,6 +42,7 @@ func tables() map[options][]string {
 		&source:    {"Labels", "ModelLabels", "RequireLabels", "NoLabels", "Limit", "Progress", "said"},
 		&measured:  {"Threads"},
 		&generated: nil,
+		&scoring:   {"Models", "Inputs", "Output", "Engine", "Progress", "store"},
 	}
 }
 

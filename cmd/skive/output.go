@@ -68,13 +68,13 @@ func advice(c *cobra.Command, args []string, err error) string {
 	case errors.As(err, &there) && shown("overwrite"):
 		return ": --overwrite replaces it"
 	case !errors.Is(err, context.Canceled):
-	case c.Name() == "compress":
+	case c.Name() == "compress" || c.Name() == "score":
 		if _, err := os.Stat(c.Flag("output").Value.String()); err == nil {
-			return "; go on with: " + flags.CommandLine("skive", args)
+			return "; go on with: " + flags.CommandLine("skive", anew(args))
 		}
 	case shown("resume"):
 		if unfinished(c) {
-			again := slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return strings.HasPrefix(arg, "--overwrite") })
+			again := anew(args)
 			if !c.Flags().Changed("resume") {
 				again = append(again, "--resume")
 			}
@@ -82,6 +82,11 @@ func advice(c *cobra.Command, args []string, err error) string {
 		}
 	}
 	return ""
+}
+
+// anew are the arguments of a call that goes on with what this one has written.
+func anew(args []string) []string {
+	return slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return strings.HasPrefix(arg, "--overwrite") })
 }
 
 // unfinished tells whether the output directory of a command holds a run that can go

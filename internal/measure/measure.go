@@ -13,6 +13,9 @@ import (
 	"time"
 )
 
+// ProcessorTime is what the process has used of the processor, user and system.
+func ProcessorTime() time.Duration { return time.Duration(cpuSeconds() * float64(time.Second)) }
+
 // Clock is what a time is of.
 type Clock string
 

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/skive-ml/skive/score"
+)
+
+func TestScore(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	in, out := filepath.Join(dir, "in.csv"), filepath.Join(dir, "out")
+	if err := os.WriteFile(in, []byte("text,id\nw7 w30,1\nw8,2\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"score", "-q", "--json", "--model", "color=../../train/testdata/tiny", "--input", filepath.Join(dir, "*.csv"), "-o", out, "--block", "16"}
+	code, stdout, stderr := execute(t, append(args, "--shard", "1/2")...)
+	var r score.Result
+	if code != 0 || json.Unmarshal([]byte(stdout), &r) != nil || r.Complete {
+		t.Fatalf("exit %d, %s%s", code, stdout, stderr)
+	}
+	code, stdout, stderr = execute(t, args...)
+	if code != 0 || json.Unmarshal([]byte(stdout), &r) != nil || !r.Complete {
+		t.Fatalf("exit %d, %s%s", code, stdout, stderr)
+	}
+	text, err := os.ReadFile(filepath.Join(out, "part-00000-000001.csv"))
+	if err != nil || !regexp.MustCompile(`^text,id,color_label,color_probability\nw8,2,(red|green|blue),0\.\d+\n$`).Match(text) {
+		t.Errorf("%s, %v", text, err)
+	}
+	for _, c := range []struct {
+		args, want string
+		code       int
+	}{
+		{"--max-length 5", ": --overwrite replaces it", exitFailure},
+		{"--text-column review -o " + dir + "/o2", "; --text-column names another", exitFailure},
+		{"--shard 2/2", "--shard", exitUsage},
+		{"--columns score -o " + dir + "/o3", "--columns: \"score\", expected FIELD", exitUsage},
+		{"--overwrite --shard 0/2", "--overwrite: ", exitUsage},
+		{"--input absent.jsonl", "--input: absent.jsonl: file does not exist", exitFailure},
+		{"--model m=absent", "--model: ", exitFailure},
+		{"--dtype f8", `--dtype: "f8", expected`, exitUsage},
+	} {
+		code, _, stderr := execute(t, append(args, strings.Fields(c.args)...)...)
+		if code != c.code || !strings.Contains(stderr, c.want) || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%s: exit %d, %s", c.args, code, stderr)
+		}
+	}
+}
+
+// What the recipes call is there.
+func TestScoreExamples(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"kubernetes.yaml", "slurm.sh"} {
+		text, err := os.ReadFile(filepath.Join("..", "..", "examples", "score", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var object struct{ Kind string }
+		if strings.HasSuffix(file, ".yaml") && (yaml.Unmarshal(text, &object) != nil || object.Kind != "Job") {
+			t.Errorf("%s is no Job", file)
+		}
+		known := (&skive{}).newScore().Flags()
+		_, called, _ := strings.Cut(string(text), "template:")
+		if called == "" {
+			_, called, _ = strings.Cut(string(text), "exec ")
+		}
+		found := regexp.MustCompile(`[ "]--([a-z-]+)`).FindAllStringSubmatch(called, -1)
+		for _, flag := range found {
+			if known.Lookup(flag[1]) == nil && flag[1] != "threads" {
+				t.Errorf("%s: no flag --%s", file, flag[1])
+			}
+		}
+		if len(found) < 4 {
+			t.Errorf("%s: found %v", file, found)
+		}
+	}
+}

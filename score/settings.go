@@ -1,0 +1,162 @@
+package score
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/settings"
+)
+
+// Settings is the table of the options.
+func (o *Options) Settings() settings.Table {
+	engine := o.Engine.Settings().Without("threads", "pad-to").In("", "Engine")
+	for i := range engine {
+		engine[i].Decides = engine[i].Name != "no-mmap"
+	}
+	return append(engine, settings.Table{
+		{Name: "threads", Field: "Threads", Value: &o.Threads,
+			Want: settings.Unless(o.Threads >= 0 && o.Threads <= infer.MaxInstances, "1 to %d, or 0 for all cores", infer.MaxInstances)},
+		{Name: "shard", Field: "Shard", Value: &o.Shard,
+			Doc: "`I/N`: do one of N shares of the work, I from 0 to N-1, beside other processes with the same output"},
+		{Name: "text-column", Field: "TextColumn", Value: &o.TextColumn, Decides: true,
+			Doc: "`NAME` of the column or key of the text (default text)"},
+		{Name: "pair-column", Field: "PairColumn", Value: &o.PairColumn, Decides: true,
+			Doc: "`NAME` of the second text's (default text_pair, where there is one)"},
+		{Name: "choices-column", Field: "ChoicesColumn", Value: &o.ChoicesColumn, Decides: true,
+			Doc: "`NAME` of the list of choices (default choices, where there is one)"},
+		{Name: "columns", Field: "Columns", Value: &o.Columns, Decides: true,
+			Doc: "what is added, as `FIELD[=NAME],...`, with several models MODEL.FIELD[=NAME] (default the head's main fields)"},
+		{Name: "compression", Field: "Compression", Value: &o.Compression, Decides: true,
+			Doc:  "none, gzip or zstd, of the parts (default the input's)",
+			Want: settings.Unless(slices.Contains([]string{"", none, gzipped, zstandard}, o.Compression), "none, gzip or zstd")},
+		{Name: "block", Field: "Block", Value: &o.Block, Decides: true,
+			Doc: "bytes of input, decompressed, whose rows make a part", Want: settings.Unless(o.Block > 0, "a number of bytes above 0")},
+		{Name: "max-bad", Field: "MaxBad", Value: &o.MaxBad,
+			Doc: "`ROWS`, or a share such as 0.1%, that may be bad and go to .errors files; one more ends the run"},
+		{Name: "overwrite", Field: "Overwrite", Value: &o.Overwrite, Doc: "replace what is there already"},
+	}...)
+}
+
+// Validate reports options that are not usable, as a *settings.Error.
+func (o *Options) Validate() error {
+	if err := o.Settings().Check(); err != nil {
+		return err
+	}
+	switch {
+	case len(o.Models) == 0:
+		return settings.Errorf("Models", "expected a model")
+	case len(o.Inputs) == 0:
+		return settings.Errorf("Inputs", "expected a file or a pattern")
+	case o.Output == "":
+		return settings.Errorf("Output", "expected a directory")
+	case o.Overwrite && o.Shard.Of > 1:
+		return settings.Errorf("Overwrite", "does not go with a shard, which would remove the parts of the others")
+	}
+	names := map[string]bool{}
+	for i, m := range o.Models {
+		switch {
+		case m.Name == "" && len(o.Models) > 1:
+			return settings.Errorf("Models", "%s: several models need names, expected NAME=MODEL", m.Path)
+		case names[m.Name]:
+			return settings.Errorf("Models", "two models are called %q", m.Name)
+		case strings.ContainsAny(m.Name, ",.="):
+			return settings.Wrong(fmt.Sprintf("Models[%d]", i), m.Name, "a name without comma, point and equals sign")
+		}
+		names[m.Name] = true
+	}
+	return nil
+}
+
+// Shard is one of Of equal shares of the work, by its number from 0.
+type Shard struct{ Index, Of int }
+
+// maxShards keeps the names of shards, and their journals, in bounds.
+const maxShards = 1 << 20
+
+func (s Shard) String() string {
+	if s.Of == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d/%d", s.Index, s.Of)
+}
+
+// MarshalText and UnmarshalText write and read a shard as I/N.
+func (s Shard) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+func (s *Shard) UnmarshalText(text []byte) error {
+	first, second, _ := strings.Cut(string(text), "/")
+	i, err1 := strconv.Atoi(first)
+	n, err2 := strconv.Atoi(second)
+	if err1 != nil || err2 != nil || i < 0 || i >= n || n > maxShards {
+		return fmt.Errorf("%q, expected I/N with I from 0 to N-1, N at most %d", text, maxShards)
+	}
+	*s = Shard{i, n}
+	return nil
+}
+
+// share is the shard with 1 for the zero value's number.
+func (s Shard) share() (index, of int) { return s.Index, max(1, s.Of) }
+
+func (s Shard) name() string {
+	i, n := s.share()
+	return fmt.Sprintf("shard-%d-of-%d", i, n)
+}
+
+func (s Shard) journal() string {
+	i, n := s.share()
+	return fmt.Sprintf(".progress-%d-of-%d.jsonl", i, n)
+}
+
+// Bad is a number of rows, or a share of them. The zero value is none.
+type Bad struct {
+	value float64
+	share bool
+}
+
+// BadRows is a number of rows, BadShare a share from 0 to 1.
+func BadRows(n int64) Bad        { return Bad{float64(n), false} }
+func BadShare(share float64) Bad { return Bad{share, true} }
+
+func (b Bad) String() string {
+	if b.share {
+		return strconv.FormatFloat(100*b.value, 'g', -1, 64) + "%"
+	}
+	return strconv.FormatFloat(b.value, 'f', -1, 64)
+}
+
+// MarshalText and UnmarshalText write and read a number of rows, or a share as a percentage.
+func (b Bad) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+
+func (b *Bad) UnmarshalText(text []byte) error {
+	digits, share := strings.CutSuffix(string(text), "%")
+	v, err := strconv.ParseFloat(digits, 64)
+	if err != nil || !(v >= 0) || share && v > 100 || !share && (v != math.Trunc(v) || v > 1<<53) {
+		return fmt.Errorf("%q, expected a number of rows, or a share such as 0.1%%", text)
+	}
+	if share {
+		v /= 100
+	}
+	*b = Bad{v, share}
+	return nil
+}
+
+// Columns are the fields of answers that are added, each FIELD or FIELD=NAME, and with several
+// models MODEL.FIELD or MODEL.FIELD=NAME.
+type Columns []string
+
+func (c Columns) String() string { return strings.Join(c, ",") }
+
+// MarshalText and UnmarshalText write and read a list with commas.
+func (c Columns) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+func (c *Columns) UnmarshalText(text []byte) error {
+	*c = nil
+	if len(text) > 0 {
+		*c = strings.Split(string(text), ",")
+	}
+	return nil
+}
