@@ -58,9 +58,10 @@ type run struct {
 	anew       bool // the last stage was carried out, and not kept
 	trials     []Trial
 	floors     []Floor
-	outcome    *data.Outcome // the teacher's on the development set
-	trained    float64       // seconds that the trainings took, in earlier calls, too
-	measured   time.Duration // what measuring took so far
+	outcome    *data.Outcome             // the teacher's on the development set
+	outcomes   map[variant]*data.Outcome // of what else was measured on all of it
+	trained    float64                   // seconds that the trainings took, in earlier calls, too
+	measured   time.Duration             // what measuring took so far
 	started    time.Time
 }
 

@@ -57,7 +57,7 @@ func (c *run) checkTeacher(ctx context.Context) error {
 	defer c.spent(time.Now())
 	anew := c.anew || !exists(c.path(studentStage))
 	var err error
-	if c.outcome, err = evaluate.Outcome(ctx, c.teacher, c.dev, evaluate.Options{Threads: c.Threads, MaxLength: c.MaxLength, DType: infer.F32}); err != nil {
+	if c.outcome, err = c.outcomeOf(ctx, c.teacher, variant{c.path(teacherStage), infer.F32}); err != nil {
 		return err
 	}
 	outcomes, err := c.findFloors()

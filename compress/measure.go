@@ -143,18 +143,25 @@ func (s score) fill(row *Row) {
 // had within the budget.
 func (c *run) score(ctx context.Context, report *Report, timed []*measurement, budget time.Duration, bar progress.Task) ([]score, error) {
 	models := distinct(c.steps)
-	perExample := 0.0
-	for _, v := range models {
-		i := slices.IndexFunc(timed, func(m *measurement) bool { return m.variant() == v && m.engine.PadTo == 0 })
-		perExample += 1 / timed[i].rate()
-	}
 	sets := []*data.Dataset{c.dev}
-	all := len(c.dev.Examples)
 	if c.test != nil {
 		sets = append(sets, c.test)
-		all += len(c.test.Examples)
 	}
-	share := max(0, min(1, budget.Seconds()/(perExample*float64(all))))
+	// Seconds that it takes to measure everything, and what is not measured yet.
+	whole, left := 0.0, 0.0
+	for _, v := range models {
+		i := slices.IndexFunc(timed, func(m *measurement) bool { return m.variant() == v && m.engine.PadTo == 0 })
+		for _, set := range sets {
+			seconds := float64(len(set.Examples)) / timed[i].rate()
+			if whole += seconds; set != c.dev || c.outcomes[v] == nil {
+				left += seconds
+			}
+		}
+	}
+	share := 1.0
+	if left > budget.Seconds() {
+		share = max(0, budget.Seconds()/whole)
+	}
 	for i, set := range sets {
 		if n := max(leastSample, int(share*float64(len(set.Examples)))); n < len(set.Examples) {
 			_, sets[i] = set.HoldOut(n, c.Seed)
@@ -188,11 +195,14 @@ func (c *run) scoreOf(ctx context.Context, v variant, sets []*data.Dataset, metr
 	}
 	defer m.Close()
 	for i, set := range sets {
-		outcome := c.outcome
-		if i > 0 || set != c.dev || outcome == nil || v.path != c.path(teacherStage) {
-			if outcome, err = evaluate.Outcome(ctx, m, set, evaluate.Options{Threads: c.Threads, MaxLength: c.MaxLength, DType: v.dtype}); err != nil {
-				return s, err
-			}
+		var outcome *data.Outcome
+		if set == c.dev {
+			outcome, err = c.outcomeOf(ctx, m, v)
+		} else {
+			outcome, err = evaluate.Outcome(ctx, m, set, c.evaluation(v.dtype))
+		}
+		if err != nil {
+			return s, err
 		}
 		value, err := outcome.Metric(metric)
 		if err != nil {
@@ -209,6 +219,26 @@ func (c *run) scoreOf(ctx context.Context, v variant, sets []*data.Dataset, metr
 		}
 	}
 	return s, nil
+}
+
+// outcomeOf compares a variant's answers with the development set, once.
+func (c *run) outcomeOf(ctx context.Context, m *checkpoints.Model, v variant) (*data.Outcome, error) {
+	if o := c.outcomes[v]; o != nil {
+		return o, nil
+	}
+	o, err := evaluate.Outcome(ctx, m, c.dev, c.evaluation(v.dtype))
+	if err != nil {
+		return nil, err
+	}
+	if c.outcomes == nil {
+		c.outcomes = map[variant]*data.Outcome{}
+	}
+	c.outcomes[v] = o
+	return o, nil
+}
+
+func (c *run) evaluation(dtype string) evaluate.Options {
+	return evaluate.Options{Threads: c.Threads, MaxLength: c.MaxLength, DType: dtype}
 }
 
 // describe fills in what a row says of its saved model.

@@ -191,6 +191,9 @@ func (r *Report) notes() []string {
 		notes = append(notes, fmt.Sprintf("The last column is of %s, by which nothing was chosen.", sampled("test", r.TestExamples, r.TestOf)))
 	}
 	notes = append(notes, r.Chosen...)
+	if r.Recipe.MaxDrop == 0 && r.Target == nil && len(r.Rows) > 0 {
+		notes = append(notes, r.advice())
+	}
 	switch d := r.Dropped; {
 	case d == nil && r.Recipe.MaxDrop > 0:
 		notes = append(notes, fmt.Sprintf("No variant lost more than %g points.", r.Recipe.MaxDrop))
@@ -216,6 +219,18 @@ func (r *Report) notes() []string {
 		took += fmt.Sprintf(" Measuring took %.0f s.", r.MeasuringSeconds)
 	}
 	return append(notes, fmt.Sprintf("%s Costs are at $%g a machine hour, which the recipe says.", took, r.Recipe.PriceHour))
+}
+
+// advice says which model is the one to use: the fastest that loses no more than a point
+// on the development set.
+func (r *Report) advice() string {
+	best := r.Rows[0]
+	for _, row := range r.Rows {
+		if row.Metric >= r.Rows[0].Metric-defaultDrop/100.0 && row.ExamplesPerSecond > best.ExamplesPerSecond {
+			best = row
+		}
+	}
+	return fmt.Sprintf("The fastest model within a point of the teacher is %s (%s).", best.Model, best.Name)
 }
 
 // leastCalls is the least number of calls that a row was timed on, 0 in reports of

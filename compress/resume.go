@@ -232,6 +232,12 @@ func otherRun(err error) (reason, back string) {
 	return reason, reason
 }
 
+// setAside keeps what is in a folder as the previous one, in the place of what was set
+// aside before.
+func setAside(path string) error {
+	return errors.Join(os.RemoveAll(path+previousSuffix), os.Rename(path, path+previousSuffix))
+}
+
 const (
 	// previousSuffix ends the name of a folder with what was set aside.
 	previousSuffix = ".previous"

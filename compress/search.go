@@ -83,5 +83,5 @@ func (c *run) search(ctx context.Context) (*checkpoints.Model, error) {
 	}
 	defer best.Close()
 	c.anew = false // unless another one is the best now
-	return c.keepTeacher(best)
+	return c.keep(teacherStage, best)
 }

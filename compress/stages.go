@@ -3,7 +3,6 @@ package compress
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -42,7 +41,7 @@ const teacherStage = "teacher"
 func (c *run) makeTeacher(ctx context.Context) (err error) {
 	switch {
 	case c.TeacherModel != "":
-		c.teacher, err = c.keepTeacher(c.teacher)
+		c.teacher, err = c.keep(teacherStage, c.teacher)
 	case c.Search > 1:
 		c.teacher, err = c.search(ctx)
 	default:
@@ -76,23 +75,23 @@ func (c *run) took(result *train.Result) {
 	}
 }
 
-// keepTeacher leaves a teacher that comes from elsewhere in its folder, so that the run
+// keep leaves a model that comes from elsewhere in the folder of a stage, so that the run
 // stays whole.
-func (c *run) keepTeacher(teacher *checkpoints.Model) (*checkpoints.Model, error) {
-	path := c.path(teacherStage)
+func (c *run) keep(stage string, m *checkpoints.Model) (*checkpoints.Model, error) {
+	path := c.path(stage)
 	if exists(path) {
-		if m, err := checkpoints.Open(path); err == nil {
-			if train.Checksum(m) == train.Checksum(teacher) && slices.Equal(m.Config.Labels, teacher.Config.Labels) {
-				return m, nil
+		if kept, err := checkpoints.Open(path); err == nil {
+			if train.Checksum(kept) == train.Checksum(m) && slices.Equal(kept.Config.Labels, m.Config.Labels) {
+				return kept, nil
 			}
-			m.Close()
+			kept.Close()
 		}
-		if err := errors.Join(os.RemoveAll(path+previousSuffix), os.Rename(path, path+previousSuffix)); err != nil {
+		if err := setAside(path); err != nil {
 			return nil, err
 		}
 	}
 	c.anew = true
-	if err := teacher.SaveHF(path); err != nil {
+	if err := m.SaveHF(path); err != nil {
 		return nil, err
 	}
 	return checkpoints.Open(path)
@@ -106,14 +105,11 @@ const (
 )
 
 func (c *run) makeStudents(ctx context.Context) error {
-	student, err := c.student(ctx)
+	student, name, err := c.makeStudent(ctx)
 	if err != nil {
 		return err
 	}
-	if student, err = c.distill(ctx, student, c.Recipe.Distill, studentStage); err != nil {
-		return err
-	}
-	c.steps = append(c.steps, step{studentStep, c.path(studentStage), 1, infer.Options{Threads: c.Threads, DType: infer.F32}})
+	c.steps = append(c.steps, step{name, c.path(studentStage), 1, infer.Options{Threads: c.Threads, DType: infer.F32}})
 	file, err := c.quantize(ctx, student, studentStage)
 	if err != nil {
 		return err
@@ -202,29 +198,118 @@ func (c *run) within(ctx context.Context, name, file string, limit float64) (boo
 		return false, err
 	}
 	defer m.Close()
-	metrics, err := evaluate.Model(ctx, m, c.dev, evaluate.Options{Threads: c.Threads, MaxLength: c.MaxLength})
+	outcome, err := c.outcomeOf(ctx, m, variant{file, infer.Int8})
 	if err != nil {
 		return false, err
 	}
-	metric := metrics[evaluate.MainMetric(c.dev.Task)]
-	if metric >= limit {
-		return true, nil
+	metric, err := outcome.Metric(evaluate.MainMetric(c.dev.Task))
+	if err != nil || metric >= limit {
+		return err == nil, err
 	}
 	c.dropped = &Dropped{Name: name, Metric: metric, Limit: limit, Model: filepath.Base(file), None: name == studentStep}
 	return false, nil
 }
 
-// student makes the student of the teacher.
-func (c *run) student(ctx context.Context) (*checkpoints.Model, error) {
-	size, layers, err := c.Student.Resolve(c.teacher.Config)
+// defaultDrop is how many points a student may lose whose number of layers follows from
+// the data, where the recipe has no max_drop.
+const defaultDrop = 1
+
+// makeStudent makes the student and distills into it, and returns its name in the report,
+// too. Where the recipe does not say how many layers it has, it has half the teacher's; if
+// that loses too much on the development set, three quarters; and at last all, which is the
+// teacher: few examples do not teach a student what the layers knew that it lacks.
+func (c *run) makeStudent(ctx context.Context) (*checkpoints.Model, string, error) {
+	s, total := c.Student, len(c.teacher.Config.Layers)
+	if s.Layers != 0 || len(s.TeacherLayers) > 0 || s.Random || c.targeted() {
+		m, err := c.teach(ctx, s, studentStage)
+		return m, studentStep, err
+	}
+	metric := evaluate.MainMetric(c.dev.Task)
+	teacher, err := c.outcome.Metric(metric)
+	if err != nil {
+		return nil, "", err
+	}
+	drop := cmp.Or(c.MaxDrop, defaultDrop)
+	depths := slices.Compact([]int{max(1, total/2), (3*total + 3) / 4, total})
+	for i := 0; ; i++ { // the last one is enough
+		s.Layers = depths[i]
+		if s.Layers == total && s.Copies() {
+			c.outcomes[variant{c.path(studentStage), infer.F32}] = c.outcome
+			m, err := c.keep(studentStage, c.teacher)
+			return m, "student, all layers", err
+		}
+		// Where an earlier call gave such a student up, its folder has another name.
+		stage, aside := studentStage, fmt.Sprintf("%s-%d-layers", studentStage, s.Layers)
+		if exists(c.path(aside)) {
+			stage = aside
+		}
+		m, err := c.teach(ctx, s, stage)
+		if err != nil {
+			return nil, "", err
+		}
+		outcome, err := c.outcomeOf(ctx, m, variant{c.path(stage), infer.F32})
+		if err != nil {
+			return nil, "", err
+		}
+		value, err := outcome.Metric(metric)
+		if err != nil {
+			return nil, "", err
+		}
+		enough := s.Layers == total || value >= teacher-drop/100
+		if enough && stage == studentStage {
+			return m, studentStep, nil
+		}
+		m.Close()
+		delete(c.outcomes, variant{c.path(stage), infer.F32}) // what is in the folder changes
+		if enough {
+			return c.takeUp(ctx, s, aside)
+		}
+		c.say("student: %d of %d layers reach %.1f %%, the teacher %.1f %%; expected at most %g less, so it gets more layers",
+			s.Layers, total, 100*value, 100*teacher, drop)
+		if stage == studentStage {
+			if err := os.Rename(c.path(studentStage), c.path(aside)); err != nil {
+				return nil, "", err
+			}
+		}
+	}
+}
+
+// takeUp makes a student the run's that an earlier call gave up, under another bound of
+// what it may lose.
+func (c *run) takeUp(ctx context.Context, s distill.Student, aside string) (*checkpoints.Model, string, error) {
+	path := c.path(studentStage)
+	if exists(path) {
+		if err := setAside(path); err != nil {
+			return nil, "", err
+		}
+	}
+	if err := os.Rename(c.path(aside), path); err != nil {
+		return nil, "", err
+	}
+	m, err := c.teach(ctx, s, studentStage)
+	return m, studentStep, err
+}
+
+// teach makes a student of the teacher and distills into it, in the folder of a stage.
+func (c *run) teach(ctx context.Context, s distill.Student, stage string) (*checkpoints.Model, error) {
+	student, err := c.student(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return c.distill(ctx, student, c.Recipe.Distill, stage)
+}
+
+// student makes a student of the teacher.
+func (c *run) student(ctx context.Context, s distill.Student) (*checkpoints.Model, error) {
+	size, layers, err := s.Resolve(c.teacher.Config)
 	if err != nil {
 		return nil, settings.In("Student", err)
 	}
 	make := func() (*checkpoints.Model, map[string]float64, error) {
-		m, err := c.Student.Make(ctx, c.teacher, c.importanceSet(), c.importanceOptions(), c.Seed)
+		m, err := s.Make(ctx, c.teacher, c.importanceSet(), c.importanceOptions(), c.Seed)
 		return m, nil, err
 	}
-	if c.Student.Random || c.Student.Copies() {
+	if s.Random || s.Copies() {
 		m, _, err := make()
 		return m, err
 	}

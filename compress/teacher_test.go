@@ -353,3 +353,47 @@ func TestMeasuringKeepsItsBudget(t *testing.T) {
 		t.Errorf("the report does not say %q: %s", want, report.Table())
 	}
 }
+
+// Where the recipe does not say how many layers the student has, one that loses too much is
+// given up for a deeper one, at last for the teacher; a later call takes it up where it may
+// lose that.
+func TestAStudentGetsAsManyLayersAsItNeeds(t *testing.T) {
+	dir := t.TempDir()
+	file := write(t, filepath.Join(dir, "train.csv"), colours(200))
+	r := short(ForModel(smallModel(t, dir, "warm", "cold"), "text", file, file))
+	r.Teacher.LearningRate, r.Prune = 2e-3, nil
+	r.Distill.Epochs, r.Distill.LearningRate = 1, 0.3 // which spoils it
+	out := filepath.Join(dir, "out")
+	run := func(drop float64) (*Report, string) {
+		t.Helper()
+		r.MaxDrop = drop
+		var said strings.Builder
+		report, err := Run(context.Background(), r, Options{Output: out, Threads: 2, Progress: terminal.New(&said)})
+		if err != nil && !errors.Is(err, ErrMaxDrop) {
+			t.Fatal(err)
+		}
+		return report, said.String()
+	}
+	report, said := run(0)
+	student, teacher := report.Rows[2], report.Rows[0]
+	if student.Name != "student, all layers" || student.Checksum != teacher.Checksum || !exists(filepath.Join(out, "student-1-layers")) ||
+		!strings.Contains(report.Markdown(), "student: 1 of 2 layers reach ") {
+		t.Errorf("%+v, %s", student, said)
+	}
+	if !strings.Contains(report.Markdown(), "The fastest model within a point of the teacher is ") { // which one, the clock decides
+		t.Error(report.Markdown())
+	}
+	if err := os.Remove(filepath.Join(out, reportFile)); err != nil {
+		t.Fatal(err)
+	}
+	if again, said := run(0); again.Rows[2].Checksum != student.Checksum || strings.Contains(said, "student: 1/") {
+		t.Errorf("again: %s", said)
+	}
+	less, said := run(99)
+	if s := less.Rows[2]; s.Name != studentStep || s.Parameters >= teacher.Parameters || exists(filepath.Join(out, "student-1-layers")) || strings.Contains(said, "student: 1/") {
+		t.Errorf("under a bound that it keeps: %+v, %s", s, said)
+	}
+	if back, _ := run(0); back.Rows[2].Checksum != student.Checksum {
+		t.Errorf("back: %+v", back.Rows[2])
+	}
+}
