@@ -26,9 +26,14 @@ import (
 // exchange is a request and what becomes of it.
 type exchange struct {
 	server *Server
-	w      *recorder
-	r      *http.Request
+	ctx    context.Context
 	began  time.Time
+	named  string      // the model that the request itself names, or ""
+	told   []slog.Attr // which request it is, in the log
+
+	// Of HTTP alone.
+	w *recorder
+	r *http.Request
 
 	version    *version // acquired, or nil
 	admitted   int      // inputs that count as under way
@@ -67,7 +72,7 @@ func (s *Server) open(pattern string, handle http.HandlerFunc) {
 // guarded handles a route that asks for a key.
 func (s *Server) guarded(pattern string, handle http.HandlerFunc) {
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		if s.authorized(r) {
+		if s.authorized(r.Header.Get("Authorization")) {
 			handle(w, r)
 			return
 		}
@@ -83,55 +88,72 @@ func (s *Server) computing(pattern string, d *dialect, handle func(x *exchange) 
 	s.guarded(pattern, func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), time.Duration(s.options.Timeout))
 		defer cancel()
-		x := &exchange{server: s, w: &recorder{ResponseWriter: w}, r: r.WithContext(ctx), began: time.Now()}
+		x := &exchange{
+			server: s, ctx: ctx, began: time.Now(), named: r.PathValue("model"),
+			told: []slog.Attr{slog.String("method", r.Method), slog.String("path", r.URL.Path)},
+			w:    &recorder{ResponseWriter: w}, r: r.WithContext(ctx),
+		}
 		x.r.Body = http.MaxBytesReader(w, r.Body, int64(s.options.MaxBody))
 		var failed *problem
-		defer x.end(d, &failed)
-		if s.bodies.Add(1) > 2*int64(s.options.MaxConcurrent) {
-			failed = errOverloaded
-			d.write(x.w, failed)
-			return
-		}
 		defer func() {
-			if p := recover(); p == http.ErrAbortHandler {
-				panic(p)
-			} else if p != nil {
-				s.log.Error("panic", "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-				failed = &problem{http.StatusInternalServerError, backend, "internal error"}
-				d.write(x.w, failed)
-			}
+			s.bodies.Add(-1)
+			x.end(d.protocol, slog.IntValue(x.w.status), failed)
 		}()
-		if err := handle(x); err != nil {
-			failed = problemOf(err)
+		if failed = s.enter(); failed == nil {
+			failed = x.answer(handle)
+		}
+		if failed != nil {
 			d.write(x.w, failed)
 		}
 	})
 }
 
-// end lets go of what the exchange holds, and tells what became of it.
-func (x *exchange) end(d *dialect, failed **problem) {
+// enter counts a request as under way, which may have sent only a part of its body.
+func (s *Server) enter() *problem {
+	if s.bodies.Add(1) > 2*int64(s.options.MaxConcurrent) {
+		return errOverloaded
+	}
+	return nil
+}
+
+// answer carries out what the request asks for. A panic is a problem, too.
+func (x *exchange) answer(handle func(x *exchange) error) (failed *problem) {
+	defer func() {
+		if p := recover(); p == http.ErrAbortHandler {
+			panic(p)
+		} else if p != nil {
+			x.server.log.LogAttrs(x.ctx, slog.LevelError, "panic", append(x.told, slog.String("panic", fmt.Sprint(p)), slog.String("stack", string(debug.Stack())))...)
+			failed = &problem{http.StatusInternalServerError, backend, "internal error"}
+		}
+	}()
+	if err := handle(x); err != nil {
+		return problemOf(err)
+	}
+	return nil
+}
+
+// end lets go of what the exchange holds, and tells what became of it. status is what
+// the protocol calls that.
+func (x *exchange) end(protocol string, status slog.Value, failed *problem) {
 	s := x.server
 	s.waiting.Add(-int64(x.admitted))
-	s.bodies.Add(-1)
 	level, name := slog.LevelInfo, ""
 	if x.version != nil {
 		name = x.version.model.options.Name
-		x.version.note(x, *failed)
+		x.version.note(x, failed)
 		x.version.release()
 	}
-	s.metrics.note(x, d.protocol, name, *failed)
-	attrs := []slog.Attr{
-		slog.String("method", x.r.Method), slog.String("path", x.r.URL.Path), slog.Int("status", x.w.status),
-		slog.String("protocol", d.protocol), slog.String("model", name), slog.Int("inputs", x.admitted), slog.Int("tokens", x.call.Tokens),
-		slog.Duration("took", time.Since(x.began)), slog.Duration("queue", x.call.Queue), slog.Duration("compute", x.call.Compute),
-	}
-	if p := *failed; p != nil {
-		attrs = append(attrs, slog.String("error", p.text))
-		if p.status >= 500 || p.kind == backend {
+	s.metrics.note(x, protocol, status.String(), name, failed)
+	attrs := append(x.told, slog.Attr{Key: "status", Value: status},
+		slog.String("protocol", protocol), slog.String("model", name), slog.Int("inputs", x.admitted), slog.Int("tokens", x.call.Tokens),
+		slog.Duration("took", time.Since(x.began)), slog.Duration("queue", x.call.Queue), slog.Duration("compute", x.call.Compute))
+	if failed != nil {
+		attrs = append(attrs, slog.String("error", failed.text))
+		if failed.status >= 500 || failed.kind == backend {
 			level = slog.LevelError
 		}
 	}
-	s.log.LogAttrs(context.WithoutCancel(x.r.Context()), level, requestLine, attrs...)
+	s.log.LogAttrs(context.WithoutCancel(x.ctx), level, requestLine, attrs...)
 }
 
 // pick acquires the model that a request goes to: the one that its path or it itself
@@ -142,8 +164,8 @@ func (x *exchange) pick(name string, asked task, what string) (*version, error) 
 		return nil, unavailable("the models are being loaded")
 	}
 	strict := false
-	if own := x.r.PathValue("model"); own != "" {
-		name, strict = own, true
+	if x.named != "" {
+		name, strict = x.named, true
 	}
 	m := s.named(name)
 	switch {
@@ -213,7 +235,7 @@ func (x *exchange) embed(inputs []infer.Input) ([][]float32, error) {
 	if err := x.take(inputs); err != nil {
 		return nil, err
 	}
-	embeddings, err := x.version.pool.EmbedCall(x.r.Context(), &x.call, inputs)
+	embeddings, err := x.version.pool.EmbedCall(x.ctx, &x.call, inputs)
 	if err == nil {
 		x.mirrorEmbeddings(inputs, embeddings)
 	}
@@ -225,7 +247,7 @@ func (x *exchange) predict(inputs []infer.Input) ([]infer.Prediction, error) {
 	if err := x.take(inputs); err != nil {
 		return nil, err
 	}
-	predictions, err := x.version.pool.PredictCall(x.r.Context(), &x.call, inputs)
+	predictions, err := x.version.pool.PredictCall(x.ctx, &x.call, inputs)
 	if err == nil {
 		x.mirrorPredictions(inputs, predictions)
 	}
@@ -403,11 +425,13 @@ func keysOf(list List) []key {
 	return keys
 }
 
-func (s *Server) authorized(r *http.Request) bool {
+// authorized tells whether a request with that header or metadata named Authorization,
+// "Bearer KEY", is to be answered.
+func (s *Server) authorized(authorization string) bool {
 	if len(s.keys) == 0 {
 		return true
 	}
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	scheme, token, _ := strings.Cut(authorization, " ")
 	sum := sha256.Sum256([]byte(strings.TrimSpace(token)))
 	found := 0
 	for i := range s.keys {

@@ -2,7 +2,6 @@ package serve
 
 import (
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -106,9 +105,9 @@ func (m *metrics) batch(sequences, tokens int) {
 }
 
 // note counts an exchange that has ended.
-func (m *metrics) note(x *exchange, protocol, model string, failed *problem) {
+func (m *metrics) note(x *exchange, protocol, code, model string, failed *problem) {
 	took := time.Since(x.began)
-	m.requests.WithLabelValues(model, protocol, strconv.Itoa(x.w.status)).Inc()
+	m.requests.WithLabelValues(model, protocol, code).Inc()
 	m.seconds.WithLabelValues(model, protocol).Observe(took.Seconds())
 	if x.admitted > 0 {
 		m.inputs.WithLabelValues(model).Add(float64(x.admitted))

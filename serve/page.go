@@ -14,7 +14,7 @@ var page embed.FS
 // home is the page for trying the models. Probes that ask for it learn whether the
 // server is ready.
 func (s *Server) home(w http.ResponseWriter, r *http.Request) {
-	if !s.ready() {
+	if !s.Ready() {
 		s.health(w, r)
 		return
 	}

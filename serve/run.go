@@ -20,6 +20,10 @@ type Listening struct {
 	// Addresses are what is listened at: HOST:PORT, or unix:PATH for a socket, in place of
 	// which there may be one that a server left behind. None stands for 127.0.0.1:8080.
 	Addresses List
+	// GRPC, if not nil, takes requests at GRPCAddresses, which are as Addresses are.
+	// Package serve/grpcserver makes one.
+	GRPC          GRPC
+	GRPCAddresses List
 	// TLSCert and TLSKey are files in PEM format; without them there is no TLS, which is then
 	// a matter of a proxy or a mesh. Sockets have none in any case.
 	TLSCert, TLSKey string
@@ -27,8 +31,16 @@ type Listening struct {
 	Grace Duration
 	// Reload are signals at which Run calls Server.Reload, such as syscall.SIGHUP.
 	Reload []os.Signal
-	// Started, if not nil, is called with the addresses before the models are loaded.
+	// Started, if not nil, is called with the addresses, GRPC's behind the others, before the
+	// models are loaded.
 	Started func([]net.Addr)
+}
+
+// GRPC is a server of gRPC, as *grpc.Server is.
+type GRPC interface {
+	Serve(net.Listener) error
+	GracefulStop()
+	Stop()
 }
 
 // DefaultListening returns where Run listens that is told nothing.
@@ -50,6 +62,9 @@ func (l *Listening) Settings() settings.Table {
 	return settings.Table{
 		{Name: "listen", Field: "Addresses", Value: &l.Addresses,
 			Doc: "`ADDRESSES`, with commas between them: HOST:PORT, or unix:PATH for a socket"},
+		{Name: "grpc-listen", Field: "GRPCAddresses", Value: &l.GRPCAddresses,
+			Doc:  "`ADDRESSES` for gRPC, in the same form (default none)",
+			Want: settings.Unless(len(l.GRPCAddresses) == 0 || l.GRPC != nil, "none without a server of gRPC")},
 		{Name: "tls-cert", Field: "TLSCert", Value: &l.TLSCert, Doc: "`FILE` of the certificate, with its chain, in PEM format",
 			Want: settings.Unless((l.TLSCert == "") == (l.TLSKey == ""), "a certificate and a key, or neither")},
 		{Name: "tls-key", Field: "TLSKey", Value: &l.TLSKey, Doc: "`FILE` of the certificate's key in PEM format"},
@@ -84,11 +99,15 @@ func (s *Server) Run(ctx context.Context, l Listening) (err error) {
 	}
 	failed := make(chan error, len(listeners))
 	var addresses []net.Addr
-	for _, listener := range listeners {
+	for i, listener := range listeners {
 		address := listener.Addr()
 		s.log.Info("listening", "address", address.Network()+":"+address.String(), "tls", l.TLSCert != "" && address.Network() != "unix")
 		addresses = append(addresses, address)
-		go func() { failed <- server.Serve(listener) }()
+		serve := server.Serve
+		if i >= len(l.Addresses) {
+			serve = l.GRPC.Serve
+		}
+		go func() { failed <- serve(listener) }()
 	}
 	if l.Started != nil {
 		l.Started(addresses)
@@ -112,8 +131,13 @@ func (s *Server) Run(ctx context.Context, l Listening) (err error) {
 	s.log.Info("stopping")
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(l.Grace))
 	defer cancel()
-	if stopped := server.Shutdown(grace); stopped != nil {
+	ended := make(chan bool, 1)
+	go func() { ended <- stopGRPC(grace, l.GRPC) }()
+	stopped := server.Shutdown(grace) == nil
+	if !stopped {
 		server.Close()
+	}
+	if answered := <-ended; !stopped || !answered {
 		if err == nil || errors.Is(err, context.Canceled) {
 			err = fmt.Errorf("requests were under way %s after the server was told to stop, and were cut off", l.Grace)
 		}
@@ -127,7 +151,28 @@ func (s *Server) Run(ctx context.Context, l Listening) (err error) {
 	return err
 }
 
-// listen opens every address, or none.
+// stopGRPC waits for requests until the context ends, and then cuts them off. It
+// tells whether all were answered.
+func stopGRPC(ctx context.Context, server GRPC) bool {
+	if server == nil {
+		return true
+	}
+	answered := make(chan struct{})
+	go func() {
+		server.GracefulStop()
+		close(answered)
+	}()
+	select {
+	case <-answered:
+		return true
+	case <-ctx.Done():
+		server.Stop()
+		<-answered
+		return false
+	}
+}
+
+// listen opens every address, or none: those of HTTP, then those of gRPC.
 func (l *Listening) listen() (opened []net.Listener, err error) {
 	defer func() {
 		if err != nil {
@@ -144,15 +189,20 @@ func (l *Listening) listen() (opened []net.Listener, err error) {
 		}
 		config = &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12}
 	}
-	for _, address := range l.Addresses {
-		listener, err := listenAt(address)
-		if err != nil {
-			return opened, settings.Errorf("Addresses", "%w", err)
+	for _, of := range []struct {
+		field     string
+		addresses List
+	}{{"Addresses", l.Addresses}, {"GRPCAddresses", l.GRPCAddresses}} {
+		for _, address := range of.addresses {
+			listener, err := listenAt(address)
+			if err != nil {
+				return opened, settings.Errorf(of.field, "%w", err)
+			}
+			if config != nil && listener.Addr().Network() != "unix" {
+				listener = tls.NewListener(listener, config)
+			}
+			opened = append(opened, listener)
 		}
-		if config != nil && listener.Addr().Network() != "unix" {
-			listener = tls.NewListener(listener, config)
-		}
-		opened = append(opened, listener)
 	}
 	return opened, nil
 }

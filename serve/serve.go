@@ -3,7 +3,8 @@
 // OpenAI's embeddings, the rerank requests of Cohere and Jina, and the Open Inference
 // Protocol v2 of KServe and Triton.
 //
-// A Server is an http.Handler to mount in a program's own mux. Each of its models is an
+// A Server is an http.Handler to mount in a program's own mux; package serve/grpcserver
+// answers for it over gRPC. Each of its models is an
 // infer.Pool: what requests of all protocols wait for is packed into batches
 // without padding, and an answer does not depend on what it was computed with, to the
 // bit. Package infer links nothing of this package.
@@ -49,7 +50,8 @@ func New(o Options) (*Server, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{options: o, log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), keys: keysOf(o.APIKeys), started: time.Now()}
+	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
+	s := &Server{options: o, log: o.Log, keys: keysOf(o.APIKeys), started: time.Now()}
 	s.closing, s.close = context.WithCancel(context.Background())
 	for i := range o.Models {
 		s.models = append(s.models, &model{options: o.Models[i], server: s})
@@ -79,8 +81,8 @@ func (s *Server) Load(ctx context.Context) error {
 	return nil
 }
 
-// ready tells whether requests are answered.
-func (s *Server) ready() bool { return s.loaded.Load() && !s.draining.Load() }
+// Ready tells whether requests are answered, and no end is near.
+func (s *Server) Ready() bool { return s.loaded.Load() && !s.draining.Load() }
 
 // Drain makes the server not ready, so that balancers send it nothing new. It goes
 // on answering; http.Server.Shutdown waits for what is under way.

@@ -54,7 +54,7 @@ func (s *Server) routes() {
 }
 
 func (s *Server) health(w http.ResponseWriter, r *http.Request) {
-	if s.ready() {
+	if s.Ready() {
 		w.WriteHeader(http.StatusOK)
 		return
 	}

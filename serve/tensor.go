@@ -19,13 +19,17 @@ const (
 // sizes are the bytes of an element of the whole numbers that are read.
 var sizes = map[string]int{"INT64": 8, "INT32": 4, "UINT64": 8, "UINT32": 4, "INT16": 2, "UINT16": 2, "INT8": 1, "UINT8": 1, "BOOL": 1}
 
-// tensor is an array of a request or an answer. Of its data one is filled in.
-type tensor struct {
-	name, datatype string
-	shape          []int
-	texts          []string
-	ints           []int64
-	floats         []float32
+// Tensor is a tensor of the Open Inference Protocol. Its elements are in row-major order in
+// one of the lists.
+type Tensor struct {
+	Name     string
+	Datatype string // BYTES, INT64, FP32 and so on
+	Shape    []int
+	Texts    []string  // of BYTES
+	Ints     []int64   // of whole numbers and BOOL
+	Floats   []float32 // of FP32
+	// SharedMemory says that a request has the elements elsewhere, which is refused.
+	SharedMemory bool
 }
 
 // badTensor is an error of a tensor, which a client finds by its name.
@@ -63,55 +67,72 @@ type inputTensor struct {
 
 // read makes a tensor of the JSON, or of the beginning of the binary part, and returns
 // the rest of that.
-func (in *inputTensor) read(binaryPart []byte) (t tensor, rest []byte, err error) {
-	t = tensor{name: in.Name, datatype: in.Datatype, shape: in.Shape}
-	n, err := elements(in.Name, in.Shape)
-	if err != nil {
+func (in *inputTensor) read(binaryPart []byte) (t Tensor, rest []byte, err error) {
+	t = Tensor{Name: in.Name, Datatype: in.Datatype, Shape: in.Shape, SharedMemory: in.Parameters.SharedMemory != nil}
+	if err := t.readable(); err != nil {
 		return t, nil, err
 	}
-	if _, ok := sizes[in.Datatype]; !ok && in.Datatype != typeBytes {
-		return t, nil, badTensor(in.Name, "datatype %q, expected BYTES or one of whole numbers", in.Datatype)
+	if in.Parameters.BinarySize == nil {
+		return t, binaryPart, t.readJSON(in.Data)
 	}
-	switch {
-	case in.Parameters.SharedMemory != nil:
-		return t, nil, badTensor(in.Name, "shared memory is not supported")
-	case in.Parameters.BinarySize == nil:
-		err = t.readJSON(in.Data)
-	default:
-		size := *in.Parameters.BinarySize
-		if size < 0 || size > len(binaryPart) {
-			return t, nil, badTensor(in.Name, "binary_data_size %d, the body has %d more bytes", size, len(binaryPart))
-		}
-		err = t.readBinary(binaryPart[:size])
-		binaryPart = binaryPart[size:]
+	size := *in.Parameters.BinarySize
+	if size < 0 || size > len(binaryPart) {
+		return t, nil, badTensor(in.Name, "binary_data_size %d, the body has %d more bytes", size, len(binaryPart))
 	}
-	if found := len(t.texts) + len(t.ints); err == nil && found != n {
-		err = badTensor(in.Name, "%d elements, the shape %v has %d", found, in.Shape, n)
-	}
-	return t, binaryPart, err
+	return t, binaryPart[size:], t.readBinary(binaryPart[:size])
 }
 
-func (t *tensor) readBinary(b []byte) error {
-	if t.datatype != typeBytes {
-		size := sizes[t.datatype]
+// readable asks for elements of a type that requests may have, in the request itself.
+func (t *Tensor) readable() error {
+	if _, ok := sizes[t.Datatype]; !ok && t.Datatype != typeBytes {
+		return badTensor(t.Name, "datatype %q, expected BYTES or one of whole numbers", t.Datatype)
+	}
+	if t.SharedMemory {
+		return badTensor(t.Name, "shared memory is not supported")
+	}
+	return nil
+}
+
+// check asks for as many elements as the shape has, of the type.
+func (t *Tensor) check() error {
+	n, err := elements(t.Name, t.Shape)
+	if err != nil {
+		return err
+	}
+	found, others := len(t.Texts), len(t.Ints)+len(t.Floats)
+	if t.Datatype != typeBytes {
+		found, others = len(t.Ints), len(t.Texts)+len(t.Floats)
+	}
+	switch {
+	case others > 0:
+		return badTensor(t.Name, "it has contents of another type, expected %s", t.Datatype)
+	case found != n:
+		return badTensor(t.Name, "%d elements, the shape %v has %d", found, t.Shape, n)
+	}
+	return nil
+}
+
+func (t *Tensor) readBinary(b []byte) error {
+	if t.Datatype != typeBytes {
+		size := sizes[t.Datatype]
 		if len(b)%size != 0 {
-			return badTensor(t.name, "%d bytes, expected a multiple of %d", len(b), size)
+			return badTensor(t.Name, "%d bytes, expected a multiple of %d", len(b), size)
 		}
 		for ; len(b) > 0; b = b[size:] {
-			t.ints = append(t.ints, wholeNumber(t.datatype, b))
+			t.Ints = append(t.Ints, wholeNumber(t.Datatype, b))
 		}
 		return nil
 	}
 	for len(b) > 0 {
 		if len(b) < 4 {
-			return badTensor(t.name, "it ends within the length of element %d", len(t.texts))
+			return badTensor(t.Name, "it ends within the length of element %d", len(t.Texts))
 		}
 		n := binary.LittleEndian.Uint32(b)
 		b = b[4:]
 		if uint64(n) > uint64(len(b)) {
-			return badTensor(t.name, "element %d has %d bytes, %d are left", len(t.texts), n, len(b))
+			return badTensor(t.Name, "element %d has %d bytes, %d are left", len(t.Texts), n, len(b))
 		}
-		t.texts = append(t.texts, string(b[:n]))
+		t.Texts = append(t.Texts, string(b[:n]))
 		b = b[n:]
 	}
 	return nil
@@ -136,16 +157,16 @@ func wholeNumber(datatype string, b []byte) int64 {
 }
 
 // readJSON reads data that is nested as the shape is, or flat.
-func (t *tensor) readJSON(data json.RawMessage) error {
+func (t *Tensor) readJSON(data json.RawMessage) error {
 	if len(data) == 0 {
-		return badTensor(t.name, "it has no data")
+		return badTensor(t.Name, "it has no data")
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
 	for depth := 0; ; {
 		token, err := d.Token()
 		if err != nil {
-			return badTensor(t.name, "%v", err)
+			return badTensor(t.Name, "%v", err)
 		}
 		bad := false
 		switch v := token.(type) {
@@ -159,24 +180,24 @@ func (t *tensor) readJSON(data json.RawMessage) error {
 				bad = true
 			}
 		case string:
-			bad = t.datatype != typeBytes
-			t.texts = append(t.texts, v)
+			bad = t.Datatype != typeBytes
+			t.Texts = append(t.Texts, v)
 		case json.Number:
 			n, err := strconv.ParseInt(v.String(), 10, 64)
-			bad = err != nil || t.datatype == typeBytes
-			t.ints = append(t.ints, n)
+			bad = err != nil || t.Datatype == typeBytes
+			t.Ints = append(t.Ints, n)
 		case bool:
-			bad = t.datatype != "BOOL"
+			bad = t.Datatype != "BOOL"
 			n := int64(0)
 			if v {
 				n = 1
 			}
-			t.ints = append(t.ints, n)
+			t.Ints = append(t.Ints, n)
 		default:
 			bad = true
 		}
 		if bad {
-			return badTensor(t.name, "%v in the data, expected %s", token, t.datatype)
+			return badTensor(t.Name, "%v in the data, expected %s", token, t.Datatype)
 		}
 		if depth == 0 {
 			return nil
@@ -184,29 +205,29 @@ func (t *tensor) readJSON(data json.RawMessage) error {
 	}
 }
 
-// appendBinary appends the data as the binary part of a body has it.
-func (t *tensor) appendBinary(b []byte) []byte {
-	for _, s := range t.texts {
+// AppendRaw appends the elements in the protocol's binary form.
+func (t *Tensor) AppendRaw(b []byte) []byte {
+	for _, s := range t.Texts {
 		b = binary.LittleEndian.AppendUint32(b, uint32(len(s)))
 		b = append(b, s...)
 	}
-	for _, v := range t.ints {
+	for _, v := range t.Ints {
 		b = binary.LittleEndian.AppendUint64(b, uint64(v))
 	}
-	for _, v := range t.floats {
+	for _, v := range t.Floats {
 		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
 	}
 	return b
 }
 
 // appendJSON appends the data as a flat list.
-func (t *tensor) appendJSON(b []byte) ([]byte, error) {
-	switch t.datatype {
+func (t *Tensor) appendJSON(b []byte) ([]byte, error) {
+	switch t.Datatype {
 	case typeFP32:
-		return appendFloats(b, t.floats), nil
+		return appendFloats(b, t.Floats), nil
 	case typeInt64:
 		b = append(b, '[')
-		for i, v := range t.ints {
+		for i, v := range t.Ints {
 			if i > 0 {
 				b = append(b, ',')
 			}
@@ -214,6 +235,6 @@ func (t *tensor) appendJSON(b []byte) ([]byte, error) {
 		}
 		return append(b, ']'), nil
 	}
-	list, err := marshal(t.texts)
+	list, err := marshal(t.Texts)
 	return append(b, list...), err
 }

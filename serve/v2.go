@@ -45,10 +45,10 @@ func (s *Server) routesV2() {
 	})
 	s.open("GET /v2/health/ready", func(w http.ResponseWriter, r *http.Request) {
 		status := http.StatusOK
-		if !s.ready() {
+		if !s.Ready() {
 			status = http.StatusServiceUnavailable
 		}
-		writeJSON(w, status, map[string]bool{"ready": s.ready()})
+		writeJSON(w, status, map[string]bool{"ready": s.Ready()})
 	})
 	s.guarded("GET /v2", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]any{
@@ -196,52 +196,102 @@ type inferRequest struct {
 }
 
 func (x *exchange) inferRoute() error {
-	name := x.r.PathValue("model")
-	if x.server.named(name) == nil {
-		return &problem{http.StatusNotFound, validation, unknownModel(name)}
-	}
-	v, err := x.pick(name, anything, "")
-	if err != nil {
+	if err := x.pickVersion(x.r.PathValue("version")); err != nil {
 		return err
-	}
-	if number := x.r.PathValue("version"); number != "" && number != v.number {
-		return &problem{http.StatusNotFound, validation, v.unknownVersion(number)}
 	}
 	q, inputs, err := x.readInfer()
 	if err != nil {
 		return err
 	}
-	if q.Parameters.Timeout > 0 {
-		ctx, cancel := context.WithTimeout(x.r.Context(), time.Duration(q.Parameters.Timeout)*time.Microsecond)
-		defer cancel()
-		x.r = x.r.WithContext(ctx)
+	asked := InferRequest{Inputs: inputs, Timeout: time.Duration(q.Parameters.Timeout) * time.Microsecond}
+	for _, o := range q.Outputs {
+		asked.Outputs = append(asked.Outputs, Wanted{o.Name, o.Parameters.Classification != nil})
 	}
-	wanted, err := v.wanted(q.Outputs, inputs)
+	outputs, err := x.infer(&asked)
 	if err != nil {
 		return err
 	}
-	if err := new(reading).apply(x); err != nil {
-		return err
-	}
-	computed, err := x.infer(inputs)
-	if err != nil {
-		return err
-	}
-	var outputs []tensor
-	var binary []bool
-	for _, w := range wanted {
-		i := slices.IndexFunc(computed, func(t tensor) bool { return t.name == w.Name })
-		outputs = append(outputs, computed[i])
-		binary = append(binary, q.Parameters.Binary)
-		if w.Parameters.Binary != nil {
-			binary[len(binary)-1] = *w.Parameters.Binary
+	binary := make([]bool, len(outputs))
+	for i := range binary {
+		binary[i] = q.Parameters.Binary
+		if i < len(q.Outputs) && q.Outputs[i].Parameters.Binary != nil {
+			binary[i] = *q.Outputs[i].Parameters.Binary
 		}
 	}
 	return x.replyInfer(q.ID, outputs, binary)
 }
 
+// pickVersion acquires the model that the request names. A version that it names must be
+// the one that is served.
+func (x *exchange) pickVersion(number string) error {
+	if x.server.named(x.named) == nil {
+		return &problem{http.StatusNotFound, validation, unknownModel(x.named)}
+	}
+	v, err := x.pick("", anything, "")
+	if err == nil && number != "" && number != v.number {
+		err = &problem{http.StatusNotFound, validation, v.unknownVersion(number)}
+	}
+	return err
+}
+
+// infer answers a request of any transport.
+func (x *exchange) infer(q *InferRequest) ([]Tensor, error) {
+	if err := q.check(); err != nil {
+		return nil, err
+	}
+	if q.Timeout > 0 {
+		ctx, cancel := context.WithTimeout(x.ctx, q.Timeout)
+		defer cancel()
+		x.ctx = ctx
+	}
+	names, err := x.version.wanted(q)
+	if err != nil {
+		return nil, err
+	}
+	if err := new(reading).apply(x); err != nil {
+		return nil, err
+	}
+	computed, err := x.compute(q.Inputs)
+	if err != nil {
+		return nil, err
+	}
+	outputs := make([]Tensor, len(names))
+	for i, name := range names {
+		outputs[i] = computed[slices.IndexFunc(computed, func(t Tensor) bool { return t.Name == name })]
+	}
+	return outputs, nil
+}
+
+// check reads raw contents, and asks that every input is whole.
+func (q *InferRequest) check() error {
+	switch {
+	case len(q.Inputs) == 0:
+		return invalid("`inputs` has no tensor")
+	case len(q.Raw) > 0 && len(q.Raw) != len(q.Inputs):
+		return invalid("%d raw contents of %d inputs, expected one of each", len(q.Raw), len(q.Inputs))
+	}
+	for i := range q.Inputs {
+		t := &q.Inputs[i]
+		if err := t.readable(); err != nil {
+			return err
+		}
+		if len(q.Raw) > 0 {
+			if len(t.Texts)+len(t.Ints)+len(t.Floats) > 0 {
+				return badTensor(t.Name, "contents beside raw contents, expected one of them")
+			}
+			if err := t.readBinary(q.Raw[i]); err != nil {
+				return err
+			}
+		}
+		if err := t.check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // readInfer reads the body: JSON, or JSON with tensors in binary form behind it.
-func (x *exchange) readInfer() (q inferRequest, inputs []tensor, err error) {
+func (x *exchange) readInfer() (q inferRequest, inputs []Tensor, err error) {
 	if err := x.decompress(); err != nil {
 		return q, nil, err
 	}
@@ -256,18 +306,15 @@ func (x *exchange) readInfer() (q inferRequest, inputs []tensor, err error) {
 			return q, nil, invalid("%s: %q, expected the length of the JSON in a body of %d bytes", binaryHeader, h, len(body))
 		}
 		if n == 0 {
-			return q, []tensor{{name: "text", datatype: typeBytes, shape: []int{1}, texts: []string{string(body)}}}, nil
+			return q, []Tensor{{Name: "text", Datatype: typeBytes, Shape: []int{1}, Texts: []string{string(body)}}}, nil
 		}
 		body, rest = body[:n], body[n:]
 	}
 	if err := unmarshal(body, &q); err != nil {
 		return q, nil, err
 	}
-	if len(q.Inputs) == 0 {
-		return q, nil, invalid("`inputs` has no tensor")
-	}
 	for i := range q.Inputs {
-		var t tensor
+		var t Tensor
 		if t, rest, err = q.Inputs[i].read(rest); err != nil {
 			return q, nil, err
 		}
@@ -301,39 +348,37 @@ func (x *exchange) decompress() error {
 	return nil
 }
 
-// wanted are the outputs of an answer: those that were asked for, or all that
+// wanted are the names of the outputs of an answer: those that were asked for, or all that
 // the inputs have.
-func (v *version) wanted(requested []requestedOutput, inputs []tensor) ([]requestedOutput, error) {
-	tokens := len(inputs) > 0 && slices.ContainsFunc(inputs, func(t tensor) bool { return t.name == tokenInputs[0].Name })
+func (v *version) wanted(q *InferRequest) ([]string, error) {
+	tokens := slices.ContainsFunc(q.Inputs, func(t Tensor) bool { return t.Name == tokenInputs[0].Name })
 	var names []string
 	for _, o := range v.outputs() {
 		if v.task != words || (o.Name == "logits") == tokens {
 			names = append(names, o.Name)
 		}
 	}
-	if len(requested) == 0 {
-		all := make([]requestedOutput, len(names))
-		for i, name := range names {
-			all[i].Name = name
-		}
+	if len(q.Outputs) == 0 {
 		if v.task == embeds {
-			all = all[:1] // the second is the first by another name
+			names = names[:1] // the second is the first by another name
 		}
-		return all, nil
+		return names, nil
 	}
-	for _, o := range requested {
+	var wanted []string
+	for _, o := range q.Outputs {
 		if !slices.Contains(names, o.Name) {
 			return nil, invalid("unexpected inference output '%s' for model '%s', expected some of %q", o.Name, v.model.options.Name, names)
 		}
-		if o.Parameters.Classification != nil {
+		if o.Classification {
 			return nil, invalid("output '%s': classification is not supported, expected the outputs label and probabilities", o.Name)
 		}
+		wanted = append(wanted, o.Name)
 	}
-	return requested, nil
+	return wanted, nil
 }
 
-// infer computes the outputs of tensors of texts or tokens.
-func (x *exchange) infer(inputs []tensor) ([]tensor, error) {
+// compute computes the outputs of tensors of texts or tokens.
+func (x *exchange) compute(inputs []Tensor) ([]Tensor, error) {
 	v := x.version
 	list, longest, err := v.rows(inputs)
 	if err != nil {
@@ -346,10 +391,10 @@ func (x *exchange) infer(inputs []tensor) ([]tensor, error) {
 		if err != nil {
 			return nil, err
 		}
-		all := tensor{name: firstOutput, datatype: typeFP32, shape: []int{n, v.width}, floats: slices.Concat(embeddings...)}
+		all := Tensor{Name: firstOutput, Datatype: typeFP32, Shape: []int{n, v.width}, Floats: slices.Concat(embeddings...)}
 		same := all
-		same.name = "sentence_embedding"
-		return []tensor{all, same}, nil
+		same.Name = "sentence_embedding"
+		return []Tensor{all, same}, nil
 	case longest > 0 && (v.task == words || v.task == chooses):
 		return x.inferTokens(list, longest)
 	case v.task == chooses:
@@ -360,11 +405,11 @@ func (x *exchange) infer(inputs []tensor) ([]tensor, error) {
 		return nil, err
 	}
 	k := len(v.config.Labels)
-	logits := tensor{name: "logits", datatype: typeFP32, shape: []int{n, k}}
-	probabilities := tensor{name: "probabilities", datatype: typeFP32, shape: []int{n, k}}
-	score := tensor{name: "score", datatype: typeFP32, shape: []int{n}}
-	label := tensor{name: "label", datatype: typeBytes, shape: []int{n}}
-	first := tensor{name: firstOutput, shape: []int{n}}
+	logits := Tensor{Name: "logits", Datatype: typeFP32, Shape: []int{n, k}}
+	probabilities := Tensor{Name: "probabilities", Datatype: typeFP32, Shape: []int{n, k}}
+	score := Tensor{Name: "score", Datatype: typeFP32, Shape: []int{n}}
+	label := Tensor{Name: "label", Datatype: typeBytes, Shape: []int{n}}
+	first := Tensor{Name: firstOutput, Shape: []int{n}}
 	for i := range predictions {
 		p := &predictions[i]
 		if v.task == words {
@@ -372,31 +417,31 @@ func (x *exchange) infer(inputs []tensor) ([]tensor, error) {
 			if err != nil {
 				return nil, err
 			}
-			first.texts = append(first.texts, string(b))
+			first.Texts = append(first.Texts, string(b))
 			continue
 		}
-		logits.floats = append(logits.floats, p.Logits...)
-		probabilities.floats = append(probabilities.floats, p.Probabilities...)
-		score.floats = append(score.floats, sigmoid(p.Logits[0]))
-		label.texts = append(label.texts, p.Label)
-		first.ints = append(first.ints, int64(p.Index))
+		logits.Floats = append(logits.Floats, p.Logits...)
+		probabilities.Floats = append(probabilities.Floats, p.Probabilities...)
+		score.Floats = append(score.Floats, sigmoid(p.Logits[0]))
+		label.Texts = append(label.Texts, p.Label)
+		first.Ints = append(first.Ints, int64(p.Index))
 	}
 	switch v.task {
 	case words:
-		first.datatype = typeBytes
-		return []tensor{first}, nil
+		first.Datatype = typeBytes
+		return []Tensor{first}, nil
 	case scores:
 		first = logits
-		first.name = firstOutput
-		return []tensor{first, logits, score}, nil
+		first.Name = firstOutput
+		return []Tensor{first, logits, score}, nil
 	}
-	first.datatype = typeInt64
-	return []tensor{first, label, probabilities, logits}, nil
+	first.Datatype = typeInt64
+	return []Tensor{first, label, probabilities, logits}, nil
 }
 
 // inferTokens computes the logits of a head whose answers are not of texts. Rows that
 // are shorter than the longest have zeros behind them.
-func (x *exchange) inferTokens(list []infer.Input, longest int) ([]tensor, error) {
+func (x *exchange) inferTokens(list []infer.Input, longest int) ([]Tensor, error) {
 	if err := x.take(list); err != nil {
 		return nil, err
 	}
@@ -411,51 +456,51 @@ func (x *exchange) inferTokens(list []infer.Input, longest int) ([]tensor, error
 		offsets = append(offsets, int32(len(ids)))
 	}
 	x.call.Tokens = len(ids)
-	got, err := x.version.pool.PredictTokensCall(x.r.Context(), &x.call, nil, ids, typeIDs, offsets)
+	got, err := x.version.pool.PredictTokensCall(x.ctx, &x.call, nil, ids, typeIDs, offsets)
 	if err != nil {
 		return nil, err
 	}
 	if x.version.task == chooses {
-		return []tensor{{name: "logits", datatype: typeFP32, shape: []int{len(list), 1}, floats: got}}, nil
+		return []Tensor{{Name: "logits", Datatype: typeFP32, Shape: []int{len(list), 1}, Floats: got}}, nil
 	}
 	k := len(x.version.config.Labels)
-	t := tensor{name: "logits", datatype: typeFP32, shape: []int{len(list), longest, k}, floats: make([]float32, len(list)*longest*k)}
+	t := Tensor{Name: "logits", Datatype: typeFP32, Shape: []int{len(list), longest, k}, Floats: make([]float32, len(list)*longest*k)}
 	for i := range list {
-		copy(t.floats[i*longest*k:], got[int(offsets[i])*k:int(offsets[i+1])*k])
+		copy(t.Floats[i*longest*k:], got[int(offsets[i])*k:int(offsets[i+1])*k])
 	}
-	return []tensor{t}, nil
+	return []Tensor{t}, nil
 }
 
 // rows makes inputs of tensors: one of texts, or of pairs of texts, [n], [n, 1] or [n, 2];
 // two of texts and their second texts; or token ids [n, s] with a mask and types. For
 // token ids it returns s, too.
-func (v *version) rows(inputs []tensor) (list []infer.Input, longest int, err error) {
-	if inputs[0].datatype != typeBytes {
+func (v *version) rows(inputs []Tensor) (list []infer.Input, longest int, err error) {
+	if inputs[0].Datatype != typeBytes {
 		return v.tokenRows(inputs)
 	}
 	t := inputs[0]
-	n, columns := t.shape[0], 1
-	if len(t.shape) == 2 {
-		columns = t.shape[1]
+	n, columns := t.Shape[0], 1
+	if len(t.Shape) == 2 {
+		columns = t.Shape[1]
 	}
-	second := len(inputs) == 2 && inputs[1].datatype == typeBytes && columns == 1
+	second := len(inputs) == 2 && inputs[1].Datatype == typeBytes && columns == 1
 	switch {
 	case len(inputs) > 1 && !second:
-		return nil, 0, badTensor(inputs[1].name, "unexpected beside %q, expected the second texts of pairs", t.name)
-	case len(t.shape) > 2 || columns < 1 || columns > 2:
-		return nil, 0, badTensor(t.name, "shape %v, expected [n], [n, 1] or, of pairs, [n, 2]", t.shape)
+		return nil, 0, badTensor(inputs[1].Name, "unexpected beside %q, expected the second texts of pairs", t.Name)
+	case len(t.Shape) > 2 || columns < 1 || columns > 2:
+		return nil, 0, badTensor(t.Name, "shape %v, expected [n], [n, 1] or, of pairs, [n, 2]", t.Shape)
 	case n == 0:
-		return nil, 0, badTensor(t.name, "it is empty")
-	case second && len(inputs[1].texts) != n:
-		return nil, 0, badTensor(inputs[1].name, "%d second texts of %d pairs", len(inputs[1].texts), n)
+		return nil, 0, badTensor(t.Name, "it is empty")
+	case second && len(inputs[1].Texts) != n:
+		return nil, 0, badTensor(inputs[1].Name, "%d second texts of %d pairs", len(inputs[1].Texts), n)
 	}
 	for i := range n {
-		in := infer.Input{Text: t.texts[i*columns]}
+		in := infer.Input{Text: t.Texts[i*columns]}
 		switch {
 		case columns == 2:
-			in.Pair, in.HasPair = t.texts[2*i+1], true
+			in.Pair, in.HasPair = t.Texts[2*i+1], true
 		case second:
-			in.Pair, in.HasPair = inputs[1].texts[i], true
+			in.Pair, in.HasPair = inputs[1].Texts[i], true
 		}
 		list = append(list, in)
 	}
@@ -463,11 +508,11 @@ func (v *version) rows(inputs []tensor) (list []infer.Input, longest int, err er
 }
 
 // tokenRows cuts the padding off.
-func (v *version) tokenRows(inputs []tensor) (list []infer.Input, longest int, err error) {
-	var ids, mask, types *tensor
+func (v *version) tokenRows(inputs []Tensor) (list []infer.Input, longest int, err error) {
+	var ids, mask, types *Tensor
 	for i := range inputs {
 		t := &inputs[i]
-		switch t.name {
+		switch t.Name {
 		case tokenInputs[0].Name:
 			ids = t
 		case tokenInputs[1].Name:
@@ -475,35 +520,35 @@ func (v *version) tokenRows(inputs []tensor) (list []infer.Input, longest int, e
 		case tokenInputs[2].Name:
 			types = t
 		default:
-			return nil, 0, badTensor(t.name, "unexpected inference input for model '%s', expected texts in one of BYTES, or input_ids, attention_mask and token_type_ids", v.model.options.Name)
+			return nil, 0, badTensor(t.Name, "unexpected inference input for model '%s', expected texts in one of BYTES, or input_ids, attention_mask and token_type_ids", v.model.options.Name)
 		}
-		if t.datatype == typeBytes || len(t.shape) != 2 {
-			return nil, 0, badTensor(t.name, "%s of shape %v, expected INT64 of shape [n, s]", t.datatype, t.shape)
+		if t.Datatype == typeBytes || len(t.Shape) != 2 {
+			return nil, 0, badTensor(t.Name, "%s of shape %v, expected INT64 of shape [n, s]", t.Datatype, t.Shape)
 		}
-		if !slices.Equal(t.shape, inputs[0].shape) {
-			return nil, 0, badTensor(t.name, "shape %v, %q has %v", t.shape, inputs[0].name, inputs[0].shape)
+		if !slices.Equal(t.Shape, inputs[0].Shape) {
+			return nil, 0, badTensor(t.Name, "shape %v, %q has %v", t.Shape, inputs[0].Name, inputs[0].Shape)
 		}
 	}
 	if ids == nil {
 		return nil, 0, invalid("input_ids are missing")
 	}
-	n, longest := ids.shape[0], ids.shape[1]
+	n, longest := ids.Shape[0], ids.Shape[1]
 	if n == 0 || longest == 0 {
-		return nil, 0, badTensor(ids.name, "it is empty")
+		return nil, 0, badTensor(ids.Name, "it is empty")
 	}
 	for i := range n {
 		lo, length := i*longest, longest
 		if mask != nil {
-			row := mask.ints[lo : lo+longest]
+			row := mask.Ints[lo : lo+longest]
 			if length = slices.Index(row, 0); length < 0 {
 				length = longest
 			}
 			if slices.ContainsFunc(row[length:], func(m int64) bool { return m != 0 }) {
-				return nil, 0, badTensor(mask.name, "row %d has padding before tokens, expected it behind them", i)
+				return nil, 0, badTensor(mask.Name, "row %d has padding before tokens, expected it behind them", i)
 			}
 		}
 		if length == 0 {
-			return nil, 0, badTensor(mask.name, "row %d has no token", i)
+			return nil, 0, badTensor(mask.Name, "row %d has no token", i)
 		}
 		in := infer.Input{}
 		if in.IDs, err = narrow(ids, lo, length); err != nil {
@@ -519,18 +564,18 @@ func (v *version) tokenRows(inputs []tensor) (list []infer.Input, longest int, e
 	return list, longest, nil
 }
 
-func narrow(t *tensor, lo, n int) ([]int32, error) {
+func narrow(t *Tensor, lo, n int) ([]int32, error) {
 	out := make([]int32, n)
-	for i, id := range t.ints[lo : lo+n] {
+	for i, id := range t.Ints[lo : lo+n] {
 		if out[i] = int32(id); int64(out[i]) != id {
-			return nil, badTensor(t.name, "%d is no token id", id)
+			return nil, badTensor(t.Name, "%d is no token id", id)
 		}
 	}
 	return out, nil
 }
 
 // replyInfer answers with tensors, some of them in binary form behind the JSON.
-func (x *exchange) replyInfer(id string, outputs []tensor, inBinary []bool) error {
+func (x *exchange) replyInfer(id string, outputs []Tensor, inBinary []bool) error {
 	v := x.version
 	name, err := marshal(v.model.options.Name)
 	if err != nil {
@@ -551,14 +596,14 @@ func (x *exchange) replyInfer(id string, outputs []tensor, inBinary []bool) erro
 		if i > 0 {
 			b = append(b, ',')
 		}
-		shape, err := json.Marshal(t.shape)
+		shape, err := json.Marshal(t.Shape)
 		if err != nil {
 			return err
 		}
-		b = fmt.Appendf(b, `{"name":%q,"datatype":%q,"shape":%s,`, t.name, t.datatype, shape)
+		b = fmt.Appendf(b, `{"name":%q,"datatype":%q,"shape":%s,`, t.Name, t.Datatype, shape)
 		if inBinary[i] {
 			size := len(rest)
-			rest = t.appendBinary(rest)
+			rest = t.AppendRaw(rest)
 			b = fmt.Appendf(b, `"parameters":{"binary_data_size":%d}}`, len(rest)-size)
 			continue
 		}

@@ -1,0 +1,119 @@
+package serve
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+)
+
+// Front is a way by which requests come to a server, other than ServeHTTP: package
+// serve/grpcserver has those of gRPC. They are under the keys and bounds, in the metrics
+// and in the log of the server. A front calls Enter before it reads a request.
+type Front struct {
+	// Protocol is what the metrics and the log call it.
+	Protocol string
+	// Method is what is asked for, in the log.
+	Method string
+	// Code is what the protocol calls an error, nil for an answer, in the metrics and the log.
+	Code func(err *Error) string
+}
+
+// Error is why a request is not answered.
+type Error struct {
+	// Status is that of HTTP, Kind TEI's error_type.
+	Status int
+	Kind   string
+	Text   string
+}
+
+func (e *Error) Error() string { return e.Text }
+
+// Enter tells whether a request is taken: whether it has a key, in what HTTP has as the
+// header Authorization, and not too much is under way. If so, leave is to be called when
+// the request has ended. The error is an *Error.
+func (s *Server) Enter(ctx context.Context, f *Front, authorization string) (leave func(), err error) {
+	if !s.authorized(authorization) {
+		e := &Error{http.StatusUnauthorized, validation, "expected a key: Authorization: Bearer KEY"}
+		s.log.LogAttrs(ctx, slog.LevelWarn, "request without a key", slog.String("method", f.Method), slog.String("status", f.Code(e)))
+		return nil, e
+	}
+	if failed := s.enter(); failed != nil {
+		s.bodies.Add(-1)
+		return nil, s.front(ctx, f, "").ended(f, failed)
+	}
+	return func() { s.bodies.Add(-1) }, nil
+}
+
+// InferRequest is a request of the Open Inference Protocol.
+type InferRequest struct {
+	// Model and Version say what is asked; "" stands for the version that is served.
+	Model, Version string
+	// Inputs are tensors of texts or tokens. Raw, if there is any, has the elements of each in
+	// the protocol's binary form, in place of their lists.
+	Inputs []Tensor
+	Raw    [][]byte
+	// Outputs are those that are wanted; none stands for all.
+	Outputs []Wanted
+	// Timeout bounds the time of the request, as Options.Timeout does; 0 stands for no other bound.
+	Timeout time.Duration
+}
+
+// Wanted is an output that a request asks for.
+type Wanted struct {
+	Name string
+	// Classification asks for the best classes in place of the tensor, which is refused.
+	Classification bool
+}
+
+// InferAnswer is the answer to an InferRequest: outputs in the order in which they are
+// wanted, computed by the version.
+type InferAnswer struct {
+	Version string
+	Outputs []Tensor
+}
+
+// Infer answers a request of the Open Inference Protocol that came by another way than
+// ServeHTTP. Its errors are *Error.
+func (s *Server) Infer(ctx context.Context, f *Front, q *InferRequest) (*InferAnswer, error) {
+	var a InferAnswer
+	err := s.through(ctx, f, q.Model, func(x *exchange) error {
+		if err := x.pickVersion(q.Version); err != nil {
+			return err
+		}
+		outputs, err := x.infer(q)
+		a = InferAnswer{x.version.number, outputs}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &a, nil
+}
+
+// through handles a request that came through a front and names a model, or "". Its errors
+// are *Error.
+func (s *Server) through(ctx context.Context, f *Front, model string, handle func(x *exchange) error) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.options.Timeout))
+	defer cancel()
+	x := s.front(ctx, f, model)
+	return x.ended(f, x.answer(handle))
+}
+
+func (s *Server) front(ctx context.Context, f *Front, model string) *exchange {
+	return &exchange{server: s, ctx: ctx, began: time.Now(), named: model, told: []slog.Attr{slog.String("method", f.Method)}}
+}
+
+// ended ends an exchange that came through a front. Its errors are *Error.
+func (x *exchange) ended(f *Front, failed *problem) error {
+	if failed == nil {
+		x.end(f.Protocol, slog.StringValue(f.Code(nil)), nil)
+		return nil
+	}
+	err := &Error{failed.status, failed.kind, failed.text}
+	x.end(f.Protocol, slog.StringValue(f.Code(err)), failed)
+	return err
+}
+
+// Options returns the options in effect, with defaults filled in.
+func (s *Server) Options() Options { return s.options }
