@@ -100,13 +100,12 @@ func (s *Server) Run(ctx context.Context, l Listening) (err error) {
 	failed := make(chan error, len(listeners))
 	var addresses []net.Addr
 	for i, listener := range listeners {
-		address := listener.Addr()
-		s.log.Info("listening", "address", address.Network()+":"+address.String(), "tls", l.TLSCert != "" && address.Network() != "unix")
-		addresses = append(addresses, address)
-		serve := server.Serve
+		address, protocol, serve := listener.Addr(), "http", server.Serve
 		if i >= len(l.Addresses) {
-			serve = l.GRPC.Serve
+			protocol, serve = "grpc", l.GRPC.Serve
 		}
+		s.log.Info("listening", "address", address.Network()+":"+address.String(), "protocol", protocol, "tls", l.TLSCert != "" && address.Network() != "unix")
+		addresses = append(addresses, address)
 		go func() { failed <- serve(listener) }()
 	}
 	if l.Started != nil {
