@@ -28,9 +28,6 @@ the manifest. Where the output is of another model, input or setting, score ends
 			if err := flags.Require(c, "model", "input", "output"); err != nil {
 				return err
 			}
-			if err := flags.CheckIdle(c.Flags(), o.Settings().Without("prompt")); err != nil {
-				return err
-			}
 			for _, arg := range models {
 				name, path, ok := strings.Cut(arg, "=")
 				if _, err := os.Stat(arg); !ok || err == nil {
