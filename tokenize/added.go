@@ -38,6 +38,8 @@ type addedTokens struct {
 	ids   map[string]int32
 	byID  map[int32]addedToken
 	next  int32 // id of a token that the vocabulary lacks
+	// special are the tokens that some file calls special, whatever another says later.
+	special map[string]bool
 }
 
 func newAddedTokens(m model, ids *tokenIDs) *addedTokens {
@@ -45,7 +47,7 @@ func newAddedTokens(m model, ids *tokenIDs) *addedTokens {
 	if u, ok := m.(*unigram); ok { // equal tokens count
 		next = len(u.vocab)
 	}
-	return &addedTokens{model: ids, ids: map[string]int32{}, byID: map[int32]addedToken{}, next: int32(next)}
+	return &addedTokens{model: ids, ids: map[string]int32{}, byID: map[int32]addedToken{}, next: int32(next), special: map[string]bool{}}
 }
 
 // find returns the id of a token, added or the model's.
@@ -66,6 +68,9 @@ func (a *addedTokens) add(t addedToken) {
 	}
 	t.id = id
 	a.ids[t.text], a.byID[id] = id, t
+	if t.special {
+		a.special[t.text] = true
+	}
 	a.next = max(a.next, id+1)
 }
 
@@ -76,6 +81,7 @@ func (t *Tokenizer) setAdded(a *addedTokens, vocab []string, splitSpecial bool) 
 	if id, ok := a.model.find(""); ok {
 		t.blank = id
 	}
+	t.special, t.shown = a.special, map[int32]string{}
 	t.added = slices.SortedFunc(maps.Values(a.byID), func(a, b addedToken) int { return cmp.Compare(a.id, b.id) })
 	size := len(vocab)
 	for _, s := range t.added {
@@ -114,6 +120,7 @@ func (t *Tokenizer) setAdded(a *addedTokens, vocab []string, splitSpecial bool) 
 				}
 			}
 		}
+		t.shown[s.id] = pattern
 		if other, ok := seen[pass][pattern]; ok {
 			return fmt.Errorf("the added tokens %q and %q are both %q in normalized text, and which of them transformers finds there is chance", other, s.text, pattern)
 		}

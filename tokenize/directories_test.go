@@ -34,8 +34,13 @@ type directory struct {
 
 func readDirectories(t testing.TB) []directory {
 	t.Helper()
+	return readLists(t, "directories", "directories_mpnet", "unigram")
+}
+
+func readLists(t testing.TB, names ...string) []directory {
+	t.Helper()
 	var all []directory
-	for _, name := range []string{"directories", "directories_mpnet", "unigram"} {
+	for _, name := range names {
 		f, err := os.Open(filepath.Join("testdata", name+".json.gz"))
 		if err != nil {
 			t.Fatal(err)

@@ -24,3 +24,9 @@ func CharsMap(t testing.TB, model []byte) []byte {
 	}
 	return m.charsMap
 }
+
+// GoldenFile is the tokenizer.json of a golden.
+func GoldenFile(t testing.TB, name string, number int) string {
+	t.Helper()
+	return goldens(t, name)[number].Tokenizer
+}

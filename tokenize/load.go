@@ -111,16 +111,21 @@ func (t *Tokenizer) load(class string) error {
 	t.class = s.className
 	switch s.class.backend {
 	case bertBackend:
-		return t.loadBERT(s, j)
+		err = t.loadBERT(s, j)
 	case robertaBackend:
-		return t.loadRoBERTa(s, j)
+		err = t.loadRoBERTa(s, j)
 	case unigramBackend:
-		return t.loadUnigram(s, j)
+		err = t.loadUnigram(s, j)
+	default:
+		if j == nil {
+			return fmt.Errorf("%s: tokenizer_class: %q reads %s, which is missing", configFile, s.className, tokenizerFile)
+		}
+		err = t.loadLibrary(s, j)
 	}
-	if j == nil {
-		return fmt.Errorf("%s: tokenizer_class: %q reads %s, which is missing", configFile, s.className, tokenizerFile)
+	if err == nil {
+		t.setDecoder(s, j)
 	}
-	return t.loadLibrary(s, j)
+	return err
 }
 
 // NewWordPiece returns BERT's tokenizer for a vocabulary by token id, which

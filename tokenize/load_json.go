@@ -30,6 +30,7 @@ type tokenizerJSON struct {
 	Normalizer    json.RawMessage `json:"normalizer"`
 	PreTokenizer  json.RawMessage `json:"pre_tokenizer"`
 	PostProcessor json.RawMessage `json:"post_processor"`
+	Decoder       json.RawMessage `json:"decoder"`
 	Model         *struct {
 		typed
 		Unk      *string   `json:"unk_token"`

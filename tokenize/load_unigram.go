@@ -262,26 +262,34 @@ func (m *unigram) readPreTokenizer(raw json.RawMessage) error {
 		}
 		return unsupported(field, list[0], want)
 	}
+	var err error
+	if m.metaspace, err = readMetaspace(list[0]); err != nil {
+		return fmt.Errorf("%s: %w", field, err)
+	}
+	return nil
+}
+
+// readMetaspace reads a pre-tokenizer or a decoder of that name.
+func readMetaspace(raw json.RawMessage) (metaspace, error) {
 	p := struct {
 		Replacement string
 		Prepend     prependScheme `json:"prepend_scheme"`
 		Old         *bool         `json:"add_prefix_space"`
 		Split       *bool
 	}{Prepend: prependAlways}
-	if err := decodeJSON(list[0], &p); err != nil {
-		return fmt.Errorf("%s: %w", field, err)
+	if err := decodeJSON(raw, &p); err != nil {
+		return metaspace{}, err
 	}
 	r, size := utf8.DecodeRuneInString(p.Replacement)
 	switch {
 	case size == 0 || size != len(p.Replacement):
-		return fmt.Errorf("%s: replacement: %q, expected one character", field, p.Replacement)
+		return metaspace{}, fmt.Errorf("replacement: %q, expected one character", p.Replacement)
 	case !slices.Contains([]prependScheme{prependAlways, prependFirst, prependNever}, p.Prepend):
-		return fmt.Errorf("%s: prepend_scheme: %q, expected always, first or never", field, p.Prepend)
+		return metaspace{}, fmt.Errorf("prepend_scheme: %q, expected always, first or never", p.Prepend)
 	case p.Old != nil && !*p.Old && p.Prepend != prependNever:
-		return fmt.Errorf("%s: add_prefix_space is false, expected the prepend_scheme never beside it", field)
+		return metaspace{}, errors.New("add_prefix_space is false, expected the prepend_scheme never beside it")
 	}
-	m.metaspace = metaspace{replacement: r, prepend: p.Prepend, split: p.Split == nil || *p.Split}
-	return nil
+	return metaspace{replacement: r, prepend: p.Prepend, split: p.Split == nil || *p.Split}, nil
 }
 
 func (m *unigram) format() dict {

@@ -128,9 +128,15 @@ type Tokenizer struct {
 	matchers [2]matcher // of the text as it is, and of normalized text
 	frame    frame
 	trim     trim
-	cutLeft  bool // texts that are too long lose their beginning
+	cutLeft  bool             // texts that are too long lose their beginning
+	decoder  decoder          // nil puts spaces between tokens
+	cleanUp  bool             // clean_up_tokenization_spaces
+	shown    map[int32]string // what Decode shows of added tokens, by id
+	special  map[string]bool  // tokens that Decode leaves out
 	files    map[string][]byte
 	class    string // of transformers, without "Fast"; "" where tokenizer.json is all that there is
+
+	decoderErr error // why there is no decoder
 
 	vocab                     []string
 	blank                     int32 // id of the model's empty token, which no text has; -1 for none

@@ -1,0 +1,229 @@
+package tokenize
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// decoder makes the parts of a text of tokens.
+type decoder interface {
+	decode(tokens []string) []string
+}
+
+// Decode returns the text that tokens stand for, as decode of transformers gives it: the
+// tokens with the spaces that the model leaves out put back, which is not always the text
+// that was encoded. Special tokens are left out with skipSpecial, and ids that no token
+// has always are. An error names a decoder of tokenizer.json that is not implemented.
+func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) (string, error) {
+	if t.decoderErr != nil {
+		return "", t.decoderErr
+	}
+	var tokens []string
+	for _, id := range ids {
+		if token, special, ok := t.written(id); ok && !(special && skipSpecial) {
+			tokens = append(tokens, token)
+		}
+	}
+	if t.decoder == nil {
+		return t.tidy(strings.Join(tokens, " ")), nil
+	}
+	return t.tidy(strings.Join(t.decoder.decode(tokens), "")), nil
+}
+
+// ID returns the id of a token, added or of the model. It looks at every token.
+func (t *Tokenizer) ID(token string) (id int32, ok bool) {
+	i := slices.Index(t.vocab, token)
+	return int32(i), i >= 0 && token != ""
+}
+
+// Around returns how many special tokens stand before and after one text.
+func (t *Tokenizer) Around() (before, after int) { return len(t.frame.before), len(t.frame.after) }
+
+// written is the text of a token and whether it is special; ok tells whether there is one.
+func (t *Tokenizer) written(id int32) (token string, special, ok bool) {
+	if token, ok = t.shown[id]; !ok {
+		token = t.Token(id)
+		ok = token != "" || id >= 0 && id == t.blank
+	}
+	return token, t.special[token], ok
+}
+
+// tidy carries out clean_up_tokenization_spaces.
+func (t *Tokenizer) tidy(text string) string {
+	if _, ok := t.model.(*bytePair); ok || !t.cleanUp {
+		return text
+	}
+	return replaceAll(text, tidied)
+}
+
+// tidied are the replacements of clean_up_tokenization_spaces, one after the other.
+var tidied = [][2]string{
+	{" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","}, {" ' ", "'"}, {" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
+}
+
+func replaceAll(text string, pairs [][2]string) string {
+	for _, p := range pairs {
+		text = strings.ReplaceAll(text, p[0], p[1])
+	}
+	return text
+}
+
+// wordPieceDecoder puts a space before each token that does not go on with a word.
+type wordPieceDecoder struct {
+	prefix  string
+	cleanup bool
+}
+
+// cleanedUp are the replacements in each token with the space before it. The library has
+// one more than transformers.
+var cleanedUp = slices.Insert(slices.Clone(tidied), 7, [2]string{" do not", " don't"})
+
+func (d wordPieceDecoder) decode(tokens []string) []string {
+	out := make([]string, len(tokens))
+	for i, token := range tokens {
+		switch rest, ok := strings.CutPrefix(token, d.prefix); {
+		case i == 0:
+		case ok:
+			token = rest
+		default:
+			token = " " + token
+		}
+		if d.cleanup {
+			token = replaceAll(token, cleanedUp)
+		}
+		out[i] = token
+	}
+	return out
+}
+
+// byteDecoder reads the characters that stand for bytes.
+type byteDecoder struct{}
+
+// charBytes are the bytes of byteChars.
+var charBytes = func() map[rune]byte {
+	m := map[rune]byte{}
+	for b, c := range byteChars {
+		m[c] = byte(b)
+	}
+	return m
+}()
+
+func (byteDecoder) decode(tokens []string) []string {
+	var all []byte
+	for _, token := range tokens {
+		n := len(all)
+		for _, c := range token {
+			b, ok := charBytes[c]
+			if !ok { // an added token, written as it is
+				all = append(all[:n], token...)
+				break
+			}
+			all = append(all, b)
+		}
+	}
+	return []string{lossy(all)}
+}
+
+// lossy replaces each part of b that begins a character and does not end one, and each
+// byte that begins none, by U+FFFD.
+func lossy(b []byte) string {
+	if utf8.Valid(b) {
+		return string(b)
+	}
+	var s strings.Builder
+	for len(b) > 0 {
+		r, n := utf8.DecodeRune(b)
+		s.WriteRune(r)
+		if r == utf8.RuneError && n == 1 {
+			n = begun(b)
+		}
+		b = b[n:]
+	}
+	return s.String()
+}
+
+// begun is the length of the beginning of a character at the start of b, which has no whole
+// one there; at least 1.
+func begun(b []byte) int {
+	least, most := byte(0x80), byte(0xbf) // of the second byte
+	switch b[0] {
+	case 0xe0:
+		least = 0xa0
+	case 0xed:
+		most = 0x9f
+	case 0xf0:
+		least = 0x90
+	case 0xf4:
+		most = 0x8f
+	}
+	switch {
+	case b[0] < 0xe0 || b[0] > 0xf4 || len(b) < 2 || b[1] < least || b[1] > most:
+		return 1
+	case b[0] < 0xf0 || len(b) < 3 || b[2]&0xc0 != 0x80:
+		return 2
+	}
+	return 3
+}
+
+// decode makes a space of each replacement, but in front of the first token.
+func (m metaspace) decode(tokens []string) []string {
+	out := make([]string, len(tokens))
+	for i, token := range tokens {
+		space := " "
+		if i == 0 && m.prepend != prependNever {
+			space = ""
+		}
+		out[i] = strings.ReplaceAll(token, string(m.replacement), space)
+	}
+	return out
+}
+
+// decoderOf reads the decoder of a tokenizer.json.
+func decoderOf(raw json.RawMessage) (decoder, error) {
+	switch typeOf(raw) {
+	case "":
+		if len(raw) == 0 || string(raw) == "null" {
+			return nil, nil
+		}
+	case "WordPiece":
+		d := struct {
+			Prefix  string
+			Cleanup bool
+		}{"##", true}
+		if err := decodeJSON(raw, &d); err != nil {
+			return nil, fmt.Errorf("%s: decoder: %w", tokenizerFile, err)
+		}
+		return wordPieceDecoder{d.Prefix, d.Cleanup}, nil
+	case "ByteLevel":
+		return byteDecoder{}, nil
+	case "Metaspace":
+		m, err := readMetaspace(raw)
+		if err != nil {
+			return nil, fmt.Errorf("%s: decoder: %w", tokenizerFile, err)
+		}
+		return m, nil
+	}
+	return nil, fmt.Errorf("%s: %w", tokenizerFile, unsupported("decoder", raw, "WordPiece, ByteLevel, Metaspace"))
+}
+
+// setDecoder chooses the decoder: that of the class, or of a tokenizer.json which is taken
+// as it is. What is wrong with it only Decode says, since nothing else asks for it.
+func (t *Tokenizer) setDecoder(s *settings, j *tokenizerJSON) {
+	switch m := t.model.(type) {
+	case *wordPiece:
+		t.decoder = wordPieceDecoder{m.prefix, true}
+	case *bytePair:
+		t.decoder = byteDecoder{}
+	case *unigram:
+		t.decoder = m.metaspace
+	}
+	if s.class.backend == libraryBackend {
+		t.decoder, t.decoderErr = decoderOf(j.Decoder)
+	}
+	if t.decoderErr == nil {
+		t.cleanUp, t.decoderErr = s.flag("clean_up_tokenization_spaces", false)
+	}
+}
