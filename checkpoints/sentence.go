@@ -17,9 +17,11 @@ const (
 	MaxPooling  Pooling = "max"
 	// MeanSqrtPooling divides the sum by the square root of the number of tokens.
 	MeanSqrtPooling Pooling = "mean_sqrt_len_tokens"
+	// LastPooling takes the last token, which is a special one in most models.
+	LastPooling Pooling = "lasttoken"
 )
 
-var poolings = []Pooling{MeanPooling, CLSPooling, MaxPooling, MeanSqrtPooling}
+var poolings = []Pooling{MeanPooling, CLSPooling, MaxPooling, MeanSqrtPooling, LastPooling}
 
 // Sentence says how a model makes the embedding of a text: what the modules of a
 // sentence-transformers directory say.

@@ -326,7 +326,7 @@ var legacyPoolings = []struct {
 	{"pooling_mode_mean_tokens", MeanPooling},
 	{"pooling_mode_mean_sqrt_len_tokens", MeanSqrtPooling},
 	{"pooling_mode_weightedmean_tokens", "weightedmean"},
-	{"pooling_mode_lasttoken", "lasttoken"},
+	{"pooling_mode_lasttoken", LastPooling},
 }
 
 // pooling reads the configuration of a Pooling module of hidden states of that

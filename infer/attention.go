@@ -27,7 +27,11 @@ func (r *run) attentionPart(worker, part int) {
 	a := kernels.Attention{Tokens: n, Queries: n, Width: d, Q: kernels.RowMajor(tokens[head:], ld), Scale: float32(1 / math.Sqrt(float64(d))), Mask: 1}
 	keys := size
 	context := r.context[lo*size+head:]
-	if l.query != nil {
+	switch {
+	case l.query != nil && r.want == hiddenStates:
+		keys = 0
+		a.Q = kernels.RowMajor(r.queries[lo*size+head:], size)
+	case l.query != nil:
 		a.Queries, keys = 1, 0
 		a.Q = kernels.RowMajor(r.firstQuery[s*size+head:], size)
 		context = r.firstContext[s*size+head:]

@@ -19,6 +19,18 @@ type Call struct {
 	// Unscaled leaves embeddings the length that pooling and dense layers give them,
 	// where they would be scaled to unit length.
 	Unscaled bool
+	// Windows computes a text that is too long in windows of the maximum length, and
+	// Stride is how many of its tokens two that follow each other share. See
+	// Pool.PredictCall and Pool.EmbedCall for what becomes of their answers.
+	Windows bool
+	Stride  int
+	// Fills is how many tokens a masked language model names for each mask; 0 stands for 5.
+	// Targets are the tokens that it chooses from, nil for all.
+	Fills   int
+	Targets []int32
+	// Each, if not nil, is called for each sequence of tokens: how many they are, special
+	// tokens included, and how many of them stand for what the vocabulary lacks.
+	Each func(tokens, unknown int)
 
 	// Tokens is the number of tokens that were computed, special tokens included, and
 	// the times are those of tokenization, of waiting for an instance, and of the

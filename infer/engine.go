@@ -258,34 +258,33 @@ func (e *Engine) PredictTokens(dst []float32, ids, typeIDs, offsets []int32) ([]
 
 // predict computes checked input, with the engine locked.
 func (e *Engine) predict(dst []float32, ids, typeIDs, offsets []int32) ([]float32, error) {
-	dst, err := e.compute(dst, ids, typeIDs, offsets, nil, e.weights.rows(len(offsets)-1, len(ids)))
+	return e.predictRows(dst, ids, typeIDs, offsets, nil)
+}
+
+// predictRows computes checked input for chosen tokens, nil for all, with the engine locked.
+func (e *Engine) predictRows(dst []float32, ids, typeIDs, offsets, selected []int32) ([]float32, error) {
+	dst, err := e.compute(dst, ids, typeIDs, offsets, selected, ownOutputs)
 	if err == nil {
-		err = e.weights.checkFinite(dst, offsets, nil)
+		err = e.weights.checkFinite(dst, offsets, selected, ownOutputs)
 	}
 	return dst, err
 }
 
-// predictRows computes checked input for chosen tokens, with the engine locked.
-func (e *Engine) predictRows(dst []float32, ids, typeIDs, offsets, rows []int32) ([]float32, error) {
-	dst, err := e.compute(dst, ids, typeIDs, offsets, rows, len(rows))
-	if err == nil {
-		err = e.weights.checkFinite(dst, offsets, rows)
-	}
-	return dst, err
-}
-
-func (e *Engine) compute(dst []float32, ids, typeIDs, offsets, selected []int32, rows int) ([]float32, error) {
+// compute finds what is wanted of checked input, with the engine locked.
+func (e *Engine) compute(dst []float32, ids, typeIDs, offsets, selected []int32, want want) ([]float32, error) {
 	if e.closed {
 		return nil, ErrClosed
 	}
 	if err := e.weights.usable(); err != nil {
 		return nil, err
 	}
-	n := rows * e.weights.outputs
+	rows, width := e.weights.size(want, len(offsets)-1, len(ids), selected)
+	n := rows * width
 	dst = slices.Grow(dst[:0], n)[:n]
 	if n == 0 {
 		return dst, nil
 	}
+	e.run.want = want
 	err := e.forward(dst, ids, typeIDs, offsets, selected)
 	if err == nil {
 		err = e.weights.file.Check()
@@ -315,13 +314,14 @@ func (w *weights) usable() error {
 
 // checkFinite looks for NaN and infinity in the outputs of sequences, or of the
 // selected tokens.
-func (w *weights) checkFinite(outputs []float32, offsets, selected []int32) error {
+func (w *weights) checkFinite(outputs []float32, offsets, selected []int32, want want) error {
+	_, width := w.size(want, 0, 0, nil)
 	for i, v := range outputs {
 		if v-v == 0 {
 			continue
 		}
-		at := i / w.outputs
-		if w.perToken() {
+		at := i / width
+		if w.ofTokens(want) {
 			token := int32(at)
 			if selected != nil {
 				token = selected[at]

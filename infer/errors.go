@@ -16,9 +16,6 @@ var (
 	ErrNoHead = errors.New("infer: the model has no classifier")
 	// ErrNoTokenizer is returned by Predict for a model without tokenizer files.
 	ErrNoTokenizer = errors.New("infer: the model has no tokenizer")
-	// ErrMaskedLM is returned by OpenPool and NewPool for a masked language model,
-	// whose answers an Engine gives.
-	ErrMaskedLM = errors.New("infer: a pool does not serve the head of a masked language model")
 	// ErrOption is returned for options that are not valid, with a *settings.Error
 	// that names the field.
 	ErrOption = errors.New("infer: invalid option")

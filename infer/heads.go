@@ -34,7 +34,7 @@ type Fill struct {
 	Probability float32
 }
 
-// fills is how many tokens a Prediction names for each mask.
+// fills is how many tokens a Prediction names for each mask, unless Call.Fills says it.
 const fills = 5
 
 // subject is what an answer is about: a text, where the engine gives embeddings.
@@ -50,14 +50,6 @@ func (w *weights) perToken() bool { return w.embedding == "" && w.config.Head.Pe
 
 // fillsMasks tells whether the model says what may stand in the place of masks.
 func (w *weights) fillsMasks() bool { return w.subject() == head.Masks }
-
-// rows returns the number of rows of outputs of an input.
-func (w *weights) rows(sequences, tokens int) int {
-	if w.perToken() {
-		return tokens
-	}
-	return sequences
-}
 
 // loadHead reads the tensors of the head.
 func (w *weights) loadHead(l *loader) {
@@ -108,18 +100,24 @@ func (r *run) tokenHead() {
 		copy(r.headInput[i*h:(i+1)*h], r.hidden[int(r.rowOf[t])*h:])
 	}
 	w.stop(stageHead)
-	x := r.headInput
+	r.tokenOutputs(n, r.headInput, r.outputs)
+}
+
+// tokenOutputs computes the outputs of n tokens from their hidden states.
+func (r *run) tokenOutputs(n int, hidden, outputs []float32) {
+	x := hidden
 	if r.weights.transform != nil {
+		w := &r.workers[0]
 		e := r.weights.transform.out
 		r.transformed = grow(r.transformed, n*e)
 		x = r.transformed
-		r.splitRows(stageHead, r.weights.transform, n, r.headInput, x, r.weights.headActivation)
+		r.splitRows(stageHead, r.weights.transform, n, hidden, x, r.weights.headActivation)
 		w.start()
 		norm := &r.weights.transformNorm
 		kernels.LayerNorm(x[:n*e], x[:n*e], norm.gamma, norm.beta, r.weights.config.LayerNormEps, nil, nil)
 		w.stop(stageHead)
 	}
-	r.splitRows(stageHead, r.weights.classifier, n, x, r.outputs, kernels.Identity)
+	r.splitRows(stageHead, r.weights.classifier, n, x, outputs, kernels.Identity)
 }
 
 // PredictMasked computes the logits of a masked language model for chosen
@@ -139,6 +137,9 @@ func (e *Engine) PredictMasked(dst []float32, ids, typeIDs, offsets, rows []int3
 			return nil, inputError(0, -1, ErrOffsets, "token %d of %d", row, len(ids))
 		}
 	}
+	if rows == nil {
+		rows = []int32{} // nil would be all
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.predictRows(dst, ids, typeIDs, offsets, rows)
@@ -153,34 +154,50 @@ func (e *Engine) fill(ctx context.Context, mask int32) func(t *textBuffers) erro
 		if err := e.check(t.ids, t.typeIDs, t.offsets); err != nil {
 			return err
 		}
-		t.rows = t.rows[:0]
-		for i, id := range t.ids {
-			if id == mask {
-				t.rows = append(t.rows, int32(i))
-			}
-		}
+		t.findMasks(mask)
 		t.outputs, err = e.predictRows(t.outputs, t.ids, t.typeIDs, t.offsets, t.rows)
 		return err
 	}
 }
 
-// best returns the most probable tokens. The logits become probabilities.
-func best(logits []float32, tokenizer *tokenize.Tokenizer) []Fill {
+// findMasks notes which tokens are masks.
+func (t *textBuffers) findMasks(mask int32) {
+	if t.rows = t.rows[:0]; t.rows == nil {
+		t.rows = []int32{} // nil would be all tokens
+	}
+	for i, id := range t.ids {
+		if id == mask {
+			t.rows = append(t.rows, int32(i))
+		}
+	}
+}
+
+// best returns the most probable tokens, or those of some. The logits become probabilities.
+func (t *textBuffers) best(logits []float32) []Fill {
 	kernels.Softmax(logits, 1)
 	var top []Fill
-	for id, p := range logits {
-		if len(top) == fills && p <= top[fills-1].Probability {
-			continue
+	consider := func(id int32) {
+		p := logits[id]
+		if len(top) == t.fills && p <= top[t.fills-1].Probability {
+			return
 		}
 		at, _ := slices.BinarySearchFunc(top, p, func(f Fill, p float32) int { return cmp.Compare(p, f.Probability) })
 		for at < len(top) && top[at].Probability == p {
 			at++ // of equals the first
 		}
-		top = slices.Insert(top, at, Fill{ID: int32(id), Probability: p})
-		top = top[:min(len(top), fills)]
+		top = slices.Insert(top, at, Fill{ID: id, Probability: p})
+		top = top[:min(len(top), t.fills)]
+	}
+	for _, id := range t.targets {
+		consider(id)
+	}
+	for id := range logits {
+		if t.targets == nil {
+			consider(int32(id))
+		}
 	}
 	for i := range top {
-		top[i].Token = tokenizer.Token(top[i].ID)
+		top[i].Token = t.tokenizer.Token(top[i].ID)
 	}
 	return top
 }
@@ -227,9 +244,8 @@ var predicted = map[head.Kind]func(p *Prediction, a *answered){
 	},
 	head.TokenClassification: (*Prediction).label,
 	head.MaskedLM: func(p *Prediction, a *answered) {
-		tokenizer, _ := a.tokenizer() // by which the text became tokens
 		for row := range slices.Chunk(a.rows, a.outputs) {
-			p.Masks = append(p.Masks, best(row, tokenizer))
+			p.Masks = append(p.Masks, a.t.best(row))
 		}
 	},
 }

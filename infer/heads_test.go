@@ -244,9 +244,6 @@ func TestHeadErrors(t *testing.T) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
-	if _, err := NewPool(headModel(t, head.MaskedLM), PoolOptions{}); !errors.Is(err, ErrMaskedLM) {
-		t.Errorf("a pool of a masked language model: %v, want %v", err, ErrMaskedLM)
-	}
 }
 
 func second[T any](_ T, err error) error { return err }

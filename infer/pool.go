@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
-	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/internal/team"
 	"github.com/skive-ml/skive/settings"
@@ -105,8 +104,10 @@ type PoolStats struct {
 // the free list when it is answered.
 type request struct {
 	ids, typeIDs, offsets []int32 // the caller's, not read once it is taken
-	unscaled              bool    // see Call
-	rows                  int     // of the answer
+	selected              []int32 // tokens that are wanted, nil for all
+	want                  want
+	unscaled              bool // see Call
+	size                  int  // of the answer
 	arrived               time.Time
 	queue, compute        time.Duration
 	taken, abandoned      bool
@@ -137,9 +138,6 @@ func newPool(m *checkpoints.Model, o PoolOptions, opened bool) (*Pool, error) {
 	}
 	if err := o.fill(); err != nil {
 		return nil, err
-	}
-	if o.Embedding == "" && m.Config.Head.Subject() == head.Masks {
-		return nil, ErrMaskedLM
 	}
 	w, err := load(m, o.Options, opened)
 	if err != nil {
@@ -208,10 +206,15 @@ func (p *Pool) PredictTokens(ctx context.Context, dst []float32, ids, typeIDs, o
 
 // PredictTokensCall is PredictTokens as the call says.
 func (p *Pool) PredictTokensCall(ctx context.Context, call *Call, dst []float32, ids, typeIDs, offsets []int32) ([]float32, error) {
-	if err := p.engines[0].check(ids, typeIDs, offsets); err != nil {
+	return p.computed(ctx, call, dst, request{ids: ids, typeIDs: typeIDs, offsets: offsets})
+}
+
+// computed has a request computed, and writes the outputs to dst.
+func (p *Pool) computed(ctx context.Context, call *Call, dst []float32, q request) ([]float32, error) {
+	if err := p.engines[0].check(q.ids, q.typeIDs, q.offsets); err != nil {
 		return nil, err
 	}
-	r, err := p.submit(ctx, call, ids, typeIDs, offsets)
+	r, err := p.submit(ctx, call, q)
 	if err != nil {
 		return nil, err
 	}
@@ -230,7 +233,7 @@ func (p *Pool) PredictTokensCall(ctx context.Context, call *Call, dst []float32,
 	p.recycle(r)
 	p.mu.Unlock()
 	if err == nil {
-		err = p.engines[0].weights.checkFinite(dst, offsets, nil)
+		err = p.engines[0].weights.checkFinite(dst, q.offsets, q.selected, q.want)
 	}
 	if err != nil {
 		return nil, err
@@ -244,8 +247,14 @@ func (p *Pool) Predict(ctx context.Context, inputs []Input) ([]Prediction, error
 	return p.PredictCall(ctx, new(Call), inputs)
 }
 
-// PredictCall is Predict as the call says.
+// PredictCall is Predict as the call says. With Call.Windows the logits of a text that is
+// too long are the mean of those of its windows, weighted by their tokens; a word has the
+// label of the window where it stands farthest from an edge. Pairs that are too long are
+// refused then.
 func (p *Pool) PredictCall(ctx context.Context, call *Call, inputs []Input) ([]Prediction, error) {
+	if call.Windows {
+		return p.predictWindows(ctx, call, inputs)
+	}
 	t := p.texts.Get().(*textBuffers)
 	defer p.texts.Put(t)
 	return p.engines[0].weights.classify(t, &p.options.Options, call, inputs, p.compute(ctx, call))
@@ -256,8 +265,13 @@ func (p *Pool) Embed(ctx context.Context, inputs []Input) ([][]float32, error) {
 	return p.EmbedCall(ctx, new(Call), inputs)
 }
 
-// EmbedCall is Embed as the call says.
+// EmbedCall is Embed as the call says. With Call.Windows the embedding of a text that is too
+// long is the mean of those of its windows, weighted by their tokens, before it is scaled to
+// unit length. A prompt stands before each window.
 func (p *Pool) EmbedCall(ctx context.Context, call *Call, inputs []Input) ([][]float32, error) {
+	if call.Windows {
+		return p.embedWindows(ctx, call, inputs)
+	}
 	t := p.texts.Get().(*textBuffers)
 	defer p.texts.Put(t)
 	return p.engines[0].weights.embed(t, &p.options.Options, call, inputs, p.compute(ctx, call))
@@ -269,13 +283,19 @@ func (p *Pool) Tokenizer() (*tokenize.Tokenizer, error) { return p.engines[0].we
 // compute asks the pool for the outputs of the texts in t.
 func (p *Pool) compute(ctx context.Context, call *Call) func(t *textBuffers) error {
 	return func(t *textBuffers) (err error) {
-		t.outputs, err = p.PredictTokensCall(ctx, call, t.outputs, t.ids, t.typeIDs, t.offsets)
+		q := request{ids: t.ids, typeIDs: t.typeIDs, offsets: t.offsets}
+		if p.engines[0].weights.fillsMasks() {
+			_, _, _, _, mask := t.tokenizer.Special()
+			t.findMasks(mask)
+			q.selected = t.rows
+		}
+		t.outputs, err = p.computed(ctx, call, t.outputs, q)
 		return err
 	}
 }
 
 // submit puts a request into the queue.
-func (p *Pool) submit(ctx context.Context, call *Call, ids, typeIDs, offsets []int32) (*request, error) {
+func (p *Pool) submit(ctx context.Context, call *Call, q request) (*request, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -297,10 +317,11 @@ func (p *Pool) submit(ctx context.Context, call *Call, ids, typeIDs, offsets []i
 	} else {
 		r = &request{done: make(chan struct{}, 1)}
 	}
-	r.ids, r.typeIDs, r.offsets, r.unscaled = ids, typeIDs, offsets, call.Unscaled
-	r.rows, r.arrived = p.engines[0].weights.rows(len(offsets)-1, len(ids)), time.Now()
+	rows, width := p.engines[0].weights.size(q.want, len(q.offsets)-1, len(q.ids), q.selected)
+	q.logits, q.done, q.unscaled, q.size, q.arrived = r.logits, r.done, call.Unscaled, rows*width, time.Now()
+	*r = q
 	p.queue = append(p.queue, r)
-	p.tokens += len(ids)
+	p.tokens += len(q.ids)
 	p.signal()
 	return r, nil
 }
@@ -333,9 +354,16 @@ func (p *Pool) abandon(r *request) bool {
 	return true
 }
 
+// keptOutputs is how many numbers of an answer a request has room for that waits for its
+// next use.
+const keptOutputs = 1 << 18
+
 // recycle keeps a request for the next caller.
 func (p *Pool) recycle(r *request) {
 	*r = request{logits: r.logits[:0], done: r.done}
+	if cap(r.logits) > keptOutputs {
+		r.logits = nil
+	}
 	p.free = append(p.free, r)
 }
 
@@ -343,7 +371,9 @@ func (p *Pool) recycle(r *request) {
 type packed struct {
 	requests              []*request
 	ids, typeIDs, offsets []int32
-	unscaled              []bool // for each sequence
+	unscaled              []bool  // for each sequence
+	want                  want    // of all requests
+	selected              []int32 // tokens, where there are those of some requests
 	taken                 time.Time
 	logits                []float32
 }
@@ -362,7 +392,7 @@ func (p *Pool) work(e *Engine, cores []int) {
 		}
 		var err error
 		b.logits, err = e.batch(&b)
-		p.answer(&b, err, e.weights.outputs)
+		p.answer(&b, err)
 	}
 }
 
@@ -375,7 +405,7 @@ func (e *Engine) batch(b *packed) ([]float32, error) {
 	if slices.Contains(b.unscaled, true) {
 		e.run.unscaled = b.unscaled
 	}
-	return e.compute(b.logits, b.ids, b.typeIDs, b.offsets, nil, e.weights.rows(len(b.offsets)-1, len(b.ids)))
+	return e.compute(b.logits, b.ids, b.typeIDs, b.offsets, b.selected, b.want)
 }
 
 // next waits for a batch. It reports false when there will be none.
@@ -409,17 +439,18 @@ func (p *Pool) next(b *packed, timer *time.Timer) bool {
 	}
 }
 
-// take packs waiting requests into a batch, in the order of their arrival and no
-// more than this worker's share among the idle ones.
+// take packs waiting requests that want the same into a batch, in the order of their
+// arrival and no more than this worker's share among the idle ones.
 func (p *Pool) take(b *packed) {
 	share := (len(p.queue) + p.idle - 1) / p.idle
 	n, tokens := 0, 0
-	for n < share && (n == 0 || tokens+len(p.queue[n].ids) <= p.options.MaxBatch) {
+	for n < share && (n == 0 || tokens+len(p.queue[n].ids) <= p.options.MaxBatch && p.queue[n].want == p.queue[0].want) {
 		tokens += len(p.queue[n].ids)
 		n++
 	}
 	b.ids, b.typeIDs, b.offsets = b.ids[:0], b.typeIDs[:0], append(b.offsets[:0], 0)
 	b.requests, b.unscaled, b.taken = append(b.requests[:0], p.queue[:n]...), b.unscaled[:0], time.Now()
+	b.want, b.selected = b.requests[0].want, b.chosen()
 	for _, r := range b.requests {
 		first := int32(len(b.ids))
 		b.ids = append(b.ids, r.ids...)
@@ -447,15 +478,36 @@ func (p *Pool) take(b *packed) {
 	}
 }
 
-// answer hands the logits of a batch out.
-func (p *Pool) answer(b *packed, err error, classes int) {
+// chosen are the tokens that the requests have selected, nil for all of them.
+func (b *packed) chosen() []int32 {
+	if !slices.ContainsFunc(b.requests, func(r *request) bool { return r.selected != nil }) {
+		return nil
+	}
+	chosen := []int32{}
+	first := int32(0)
+	for _, r := range b.requests {
+		for i := range r.ids {
+			if r.selected == nil {
+				chosen = append(chosen, first+int32(i))
+			}
+		}
+		for _, token := range r.selected {
+			chosen = append(chosen, first+token)
+		}
+		first += int32(len(r.ids))
+	}
+	return chosen
+}
+
+// answer hands the outputs of a batch out.
+func (p *Pool) answer(b *packed, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.idle++
 	took := time.Since(b.taken)
 	first := 0
 	for _, r := range b.requests {
-		n := r.rows * classes
+		n := r.size
 		if err == nil && !r.abandoned {
 			r.logits = append(r.logits[:0], b.logits[first:first+n]...)
 		}

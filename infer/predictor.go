@@ -3,7 +3,6 @@ package infer
 import (
 	"context"
 	"encoding/json"
-	"errors"
 
 	"github.com/skive-ml/skive/checkpoints"
 )
@@ -15,27 +14,6 @@ type Predictor interface {
 	Predict(context.Context, []Input) ([]Prediction, error)
 	Embed(context.Context, []Input) ([][]float32, error)
 	Close() error
-}
-
-// OpenPredictor opens the model at path as a pool. The head of a masked language model,
-// which a pool does not serve, gets one engine of as many threads as the pool has.
-func OpenPredictor(path string, o PoolOptions) (Predictor, error) {
-	p, err := OpenPool(path, o)
-	if err == nil {
-		return p, nil
-	}
-	if !errors.Is(err, ErrMaskedLM) {
-		return nil, err
-	}
-	alone := o.Options
-	if alone.Threads = 0; o.Instances > 0 {
-		alone.Threads = max(1, o.Threads) * o.Instances
-	}
-	e, err := Open(path, alone)
-	if err != nil {
-		return nil, err
-	}
-	return e, nil
 }
 
 // Line is the answer for one input as a line: a document of JSON, or the text for people.

@@ -44,6 +44,7 @@ type run struct {
 	tokens       int // computed, padding included
 	sequences    int
 	unscaled     []bool // sequences whose embeddings keep their length, nil for none
+	want         want   // what the outputs are
 
 	// Of each token: its position, and its source in ids, -1 for padding.
 	positions, source []int32
@@ -55,6 +56,7 @@ type run struct {
 	first        []float32 // [sequences, hidden size]
 	firstQuery   []float32 // [sequences, attention size]
 	firstContext []float32 // [sequences, attention size]
+	queries      []float32 // [tokens, attention size], where the hidden states of all tokens are wanted
 	pooled       []float32 // [sequences, hidden size], before dense layers
 
 	// Of the tokens that a head for tokens reads: their numbers, and the row of
@@ -62,6 +64,7 @@ type run struct {
 	selected, everyToken, rowOf []int32
 	headInput                   []float32 // [selected, hidden size]
 	transformed                 []float32 // [selected, embedding size]
+	strength                    []float32 // [some tokens, vocabulary]
 
 	// Used where the products are split by columns: like those of a worker.
 	mixed, inner []float32
@@ -79,7 +82,7 @@ type run struct {
 
 	// The steps as functions made once: a closure made for a call would be
 	// memory allocated for a call.
-	embedStep, layerStep, queryStep, tailStep, attentionStep, splitStep func(worker, part int)
+	embedStep, layerStep, queryStep, queriesStep, tailStep, attentionStep, splitStep func(worker, part int)
 }
 
 // worker is what one thread owns.
@@ -132,6 +135,7 @@ func (r *run) init(w *weights, t *team.Team, o Options) {
 	r.embedStep = r.embedBlock
 	r.layerStep = r.layerBlock
 	r.queryStep = r.queryBlock
+	r.queriesStep = r.queriesBlock
 	r.tailStep = r.tailBlock
 	r.attentionStep = r.attentionPart
 	r.splitStep = r.splitPart
@@ -190,7 +194,7 @@ func (r *run) forward(outputs []float32, ids, typeIDs, offsets, selected []int32
 	}
 	r.reserve()
 	r.place()
-	perToken := r.weights.perToken()
+	perToken := r.weights.perToken() && r.want == ownOutputs
 	if perToken {
 		r.selectTokens(selected)
 	}
@@ -208,9 +212,13 @@ func (r *run) forward(outputs []float32, ids, typeIDs, offsets, selected []int32
 	}
 	for r.layer = 0; r.layer <= last; r.layer++ {
 		l := &r.weights.layers[r.layer]
-		if l.query != nil {
+		if l.query != nil && r.want != hiddenStates {
 			r.lastLayer(l)
 			break
+		}
+		if l.query != nil {
+			r.queries = grow(r.queries, r.tokens*l.query.out)
+			r.byRows(r.tokens, r.queriesStep)
 		}
 		r.team.Run(r.sequences*l.heads, r.attentionStep)
 		if !few {
@@ -224,6 +232,10 @@ func (r *run) forward(outputs []float32, ids, typeIDs, offsets, selected []int32
 		}
 	}
 	switch {
+	case r.want == hiddenStates:
+		r.copyHidden()
+	case r.want == strengths:
+		r.strongest()
 	case perToken:
 		r.tokenHead()
 	case r.weights.embedding != "" && r.weights.sentence.Pooling != checkpoints.CLSPooling:
@@ -330,6 +342,17 @@ func (r *run) queryBlock(worker, part int) {
 	x := r.first[lo*h : hi*h]
 	r.quantize(w, &w.rows, l, hi-lo, x)
 	r.product(w, stageQKV, l, &w.rows, hi-lo, x, r.firstQuery[lo*l.out:hi*l.out], kernels.Identity)
+}
+
+// queriesBlock computes the queries of all tokens in a layer that has them apart.
+func (r *run) queriesBlock(worker, part int) {
+	w := &r.workers[worker]
+	lo, hi := r.part(part)
+	l := r.weights.layers[r.layer].query
+	h := r.weights.config.HiddenSize
+	x := r.hidden[lo*h : hi*h]
+	r.quantize(w, &w.rows, l, hi-lo, x)
+	r.product(w, stageQKV, l, &w.rows, hi-lo, x, r.queries[lo*l.out:hi*l.out], kernels.Identity)
 }
 
 func (r *run) tailBlock(worker, part int) {

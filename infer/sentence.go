@@ -127,6 +127,10 @@ func (r *run) keepsLength(s int) bool {
 // poolSequence sets x to what a sequence's hidden states are pooled to.
 func (r *run) poolSequence(x, hidden []float32, keepLength bool) {
 	h, s := len(x), &r.weights.sentence
+	if s.Pooling == checkpoints.LastPooling {
+		copy(x, hidden[len(hidden)-h:])
+		return
+	}
 	if s.Pooling == checkpoints.MaxPooling {
 		copy(x, hidden)
 		for t := h; t < len(hidden); t += h {

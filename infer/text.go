@@ -1,6 +1,7 @@
 package infer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,10 +75,18 @@ type reading struct {
 	options   tokenize.Options
 	whole     bool // refuse what is too long
 	padTo     int
+	fills     int // tokens for each mask, of the targets, if there are any
+	targets   []int32
+	each      func(tokens, unknown int) // Call.Each, or nil
+	unknown   int32
 }
 
 func (w *weights) reading(tokenizer *tokenize.Tokenizer, o *Options, call *Call) (reading, error) {
-	r := reading{tokenizer, w.config, w.prompt, tokenize.Options{MaxLength: o.MaxLength, Cut: call.Cut}, call.Whole, o.PadTo}
+	r := reading{
+		tokenizer: tokenizer, config: w.config, prompt: w.prompt, options: tokenize.Options{MaxLength: o.MaxLength, Cut: call.Cut},
+		whole: call.Whole, padTo: o.PadTo, fills: cmp.Or(call.Fills, fills), targets: call.Targets, each: call.Each,
+	}
+	_, r.unknown, _, _, _ = tokenizer.Special()
 	if w.embedding != "" {
 		r.config.Head, r.config.Pairs = head.SingleLabel, false
 	}
@@ -303,7 +312,22 @@ func (t *textBuffers) sequence() error {
 		}
 	}
 	t.offsets = append(t.offsets, int32(len(t.ids)))
+	t.count()
 	return nil
+}
+
+// count tells of the tokens that were encoded last.
+func (t *textBuffers) count() {
+	if t.each == nil {
+		return
+	}
+	unknown := 0
+	for _, id := range t.encoding.IDs {
+		if id == t.unknown {
+			unknown++
+		}
+	}
+	t.each(len(t.encoding.IDs), unknown)
 }
 
 func (t *textBuffers) tooLong() error {

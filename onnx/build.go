@@ -510,6 +510,12 @@ func (b *builder) sentence(x string) {
 	case checkpoints.MaxPooling:
 		padding := b.op("Mul", "pooling/least", b.op("Sub", "pooling/padding", b.scalar(1), mask()), b.scalar(b.leastFloat()))
 		x = b.nodes(1, "ReduceMax", "pooling/max", []string{b.op("Add", "pooling/Add", x, padding)}, attribute{"axes", []int64{1}}, attribute{"keepdims", 0})[0]
+	case checkpoints.LastPooling: // where as many tokens were counted as there are
+		m := b.cast("pooling/Cast", "attention_mask", float32Type)
+		all := b.nodes(1, "ReduceSum", "pooling/tokens", []string{m, one}, attribute{"keepdims", 1})[0]
+		whole := b.op("Equal", "pooling/Equal", b.op("CumSum", "pooling/CumSum", m, b.ints("one", nil, 1)), all)
+		m = b.op("Mul", "pooling/last_mask", b.cast("pooling/last_Cast", whole, float32Type), m)
+		x = sum("pooling/last", b.op("Mul", "pooling/Mul", x, b.op("Unsqueeze", "pooling/mask", m, b.ints("two_list", []int{1}, 2))))
 	default:
 		m := mask()
 		x = sum("pooling/sum", b.op("Mul", "pooling/Mul", x, m))

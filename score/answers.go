@@ -143,10 +143,6 @@ func (o *Options) open(m Model) (*opened, error) {
 	engine.Embedding, engine.Threads, engine.PadTo = w.embedding, 0, 0
 	pool, err := infer.NewPool(checkpoint, engine)
 	w.Predictor = pool
-	if errors.Is(err, infer.ErrMaskedLM) {
-		engine.Threads = o.Threads
-		w.Predictor, err = infer.New(checkpoint, engine.Options)
-	}
 	var wrong *settings.Error
 	switch {
 	case errors.As(err, &wrong):

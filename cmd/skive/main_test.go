@@ -166,7 +166,6 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"int8 embeddings in float training", []string{"distill", "--teacher", missing, "--layers", "1", "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--quantize-embeddings"}, exitUsage, "--quantize-embeddings"},
 		{"class weights", []string{"train", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--class-weights", "1,-2"}, exitUsage, "--class-weights"},
 		{"seeds", []string{"train", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--seeds", "0"}, exitUsage, "--seeds"},
-		{"a pool of masked language models", []string{"bench", "--model", masked, "--seq", "4", "--instances", "2"}, exitUsage, "--instances: 2, expected 1"},
 		{"training steps of a masked language model", []string{"bench", "--train", "--model", masked, "--seq", "4"}, exitFailure, "--train measures models that choose one class"},
 		{"training on no words", []string{"bench", "--train", "--config", filepath.Join(model, "config.json"), "--seq", "2"}, exitUsage, "--seq: 2"},
 		{"rate schedule", []string{"train", "--model", missing, "--task", "sst2", "--train", good, "--dev", good, "-o", dir, "--schedule", "step"}, exitUsage, "--schedule"},

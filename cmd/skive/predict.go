@@ -69,11 +69,11 @@ embedding as a JSON array: of texts that are cut, and begin, as the files of a s
 
 // openPredictor opens a model as a pool of instances of one thread, since a line is too
 // short for more.
-func (app *skive) openPredictor(path string, o infer.Options) (infer.Predictor, error) {
+func (app *skive) openPredictor(path string, o infer.Options) (*infer.Pool, error) {
 	if app.alone { // almost all that is allocated until the first answer stays
 		defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	}
-	return infer.OpenPredictor(path, infer.PoolOptions{Options: o, Instances: app.common.threads})
+	return infer.OpenPool(path, infer.PoolOptions{Options: o, Instances: app.common.threads})
 }
 
 // noteSingle says of a model, or of a file for one that may want pairs, that it has

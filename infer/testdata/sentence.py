@@ -73,6 +73,7 @@ POOLING = {
     "cls": lambda x: x[0],
     "max": lambda x: x.max(0),
     "mean_sqrt_len_tokens": lambda x: x.sum(0) / np.sqrt(len(x)),
+    "lasttoken": lambda x: x[-1],
 }
 ACTIVATION = {
     "torch.nn.modules.linear.Identity": lambda x: x,
@@ -148,7 +149,7 @@ def case(name, pooling, layers=(), normalize=False, max_length=None, settings=No
 
 
 def legacy(*keys):
-    keys = {"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens", "max": "pooling_mode_max_tokens", "mean_sqrt_len_tokens": "pooling_mode_mean_sqrt_len_tokens"}[keys[0]], *keys[1:]
+    keys = {"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens", "max": "pooling_mode_max_tokens", "mean_sqrt_len_tokens": "pooling_mode_mean_sqrt_len_tokens", "none": ""}[keys[0]], *keys[1:]
     all = ["pooling_mode_cls_token", "pooling_mode_mean_tokens", "pooling_mode_max_tokens", "pooling_mode_mean_sqrt_len_tokens"]
     return {"word_embedding_dimension": HIDDEN} | {k: k in keys for k in all}
 
@@ -176,5 +177,7 @@ cases = [
     case("roberta's name", {"mode": "mean"} | legacy("mean"), normalize=True, max_length=7, settings="sentence_roberta_config.json"),
     case("the tokenizer's length", {"mode": "mean"} | legacy("mean"), normalize=True, tokenizer_config={"model_max_length": 10, "do_lower_case": True}),
     case("more than positions", {"mode": "mean"} | legacy("mean"), normalize=True, max_length=512),
+    case("the last token", {"mode": "lasttoken"} | legacy("none") | {"pooling_mode_lasttoken": True}, normalize=True, max_length=9),
+    case("the last token in the new form", {"mode": "lasttoken", "embedding_dimension": HIDDEN, "pooling_mode": "lasttoken"}, layers=[("a", TANH)], types=NEW),
 ]
 (OUT / "goldens.json").write_text(json.dumps({"texts": TEXTS, "cases": cases}, indent=1) + "\n")

@@ -3,7 +3,6 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -136,9 +135,6 @@ func newEngine(m *checkpoints.Model, o infer.Options, instances int) (*engine, e
 		return &engine{e.Options(), predict, e.Profile, e.Close}, nil
 	}
 	p, err := infer.NewPool(m, infer.PoolOptions{Options: o, Instances: instances, MaxBatch: 1})
-	if errors.Is(err, infer.ErrMaskedLM) {
-		return nil, settings.Wrong("Instances", instances, "1 for a masked language model, which a pool does not serve")
-	}
 	if err != nil {
 		return nil, err
 	}
