@@ -19,6 +19,8 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/jsonwords"
 )
@@ -35,10 +37,14 @@ type exchange struct {
 	w *recorder
 	r *http.Request
 
-	version    *version // acquired, or nil
-	admitted   int      // inputs that count as under way
-	characters int      // of the texts
+	span       trace.Span // nil without a tracer
+	version    *version   // acquired, or nil
+	admitted   int        // inputs that count as under way
+	characters int        // of the texts
 	call       infer.Call
+	ownLength  bool      // the request says what becomes of texts that are too long
+	asked      time.Time // when the pool was
+	lengths    []length  // of what was computed
 }
 
 // recorder notes what was answered.
@@ -66,12 +72,13 @@ func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // open handles a route that needs neither a key nor a model.
 func (s *Server) open(pattern string, handle http.HandlerFunc) {
+	s.patterns = append(s.patterns, pattern)
 	s.mux.HandleFunc(pattern, handle)
 }
 
 // guarded handles a route that asks for a key.
 func (s *Server) guarded(pattern string, handle http.HandlerFunc) {
-	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+	s.open(pattern, func(w http.ResponseWriter, r *http.Request) {
 		if s.authorized(r.Header.Get("Authorization")) {
 			handle(w, r)
 			return
@@ -88,10 +95,11 @@ func (s *Server) computing(pattern string, d *dialect, handle func(x *exchange) 
 	s.guarded(pattern, func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), time.Duration(s.options.Timeout))
 		defer cancel()
+		r, span := s.span(r.WithContext(ctx), strings.TrimPrefix(pattern, "POST "))
 		x := &exchange{
-			server: s, ctx: ctx, began: time.Now(), named: r.PathValue("model"),
+			server: s, ctx: r.Context(), began: time.Now(), named: r.PathValue("model"),
 			told: []slog.Attr{slog.String("method", r.Method), slog.String("path", r.URL.Path)},
-			w:    &recorder{ResponseWriter: w}, r: r.WithContext(ctx),
+			w:    &recorder{ResponseWriter: w}, r: r, span: span,
 		}
 		x.r.Body = http.MaxBytesReader(w, r.Body, int64(s.options.MaxBody))
 		var failed *problem
@@ -144,6 +152,7 @@ func (x *exchange) end(protocol string, status slog.Value, failed *problem) {
 		x.version.release()
 	}
 	s.metrics.note(x, protocol, status.String(), name, failed)
+	x.endSpan(protocol, name, failed)
 	attrs := append(x.told, slog.Attr{Key: "status", Value: status},
 		slog.String("protocol", protocol), slog.String("model", name), slog.Int("inputs", x.admitted), slog.Int("tokens", x.call.Tokens),
 		slog.Duration("took", time.Since(x.began)), slog.Duration("queue", x.call.Queue), slog.Duration("compute", x.call.Compute))
@@ -237,6 +246,7 @@ func (x *exchange) embed(inputs []infer.Input) ([][]float32, error) {
 	}
 	embeddings, err := x.version.pool.EmbedCall(x.ctx, &x.call, inputs)
 	if err == nil {
+		x.version.recent.note(x.lengths, nil)
 		x.mirrorEmbeddings(inputs, embeddings)
 	}
 	return embeddings, err
@@ -249,13 +259,19 @@ func (x *exchange) predict(inputs []infer.Input) ([]infer.Prediction, error) {
 	}
 	predictions, err := x.version.pool.PredictCall(x.ctx, &x.call, inputs)
 	if err == nil {
+		x.version.recent.note(x.lengths, predictions)
 		x.mirrorPredictions(inputs, predictions)
 	}
 	return predictions, err
 }
 
-// take admits and counts the inputs of a request.
+// take admits and counts the inputs of a request, before they are computed.
 func (x *exchange) take(inputs []infer.Input) error {
+	if stride := x.version.model.options.Stride; stride > 0 && !x.ownLength {
+		x.call.Windows, x.call.Stride, x.call.Whole = true, stride, false
+	}
+	x.call.Each = func(tokens, unknown int) { x.lengths = append(x.lengths, length{tokens, unknown}) }
+	x.asked = time.Now()
 	for i := range inputs {
 		x.characters += len([]rune(inputs[i].Text)) + len([]rune(inputs[i].Pair))
 	}

@@ -37,6 +37,7 @@ type version struct {
 	config checkpoints.Config
 	task   task
 	width  int // of embeddings
+	recent recent
 	users  sync.WaitGroup
 	statistic
 }
@@ -50,6 +51,7 @@ const (
 	scores   task = "reranker"   // one number for each text or pair, which is its class, too
 	words    task = "token classifier"
 	chooses  task = "multiple choice"
+	masks    task = "masked language model"
 	anything task = ""
 )
 
@@ -73,6 +75,8 @@ func taskOf(p *infer.Pool) task {
 		return words
 	case kind.Subject() == head.Choices:
 		return chooses
+	case kind.Subject() == head.Masks:
+		return masks
 	case kind.OneNumber():
 		return scores
 	}
@@ -156,7 +160,7 @@ func (m *model) task() (task, bool) {
 }
 
 func (m *model) open() (*version, error) {
-	embedding, err := m.embedding()
+	embedding, reference, err := m.look()
 	if err != nil {
 		return nil, err
 	}
@@ -174,36 +178,47 @@ func (m *model) open() (*version, error) {
 		}
 		v.width = sentence.Width(v.config.HiddenSize)
 	}
+	v.recent.init(v.config, v.task == embeds, reference)
 	if err := v.warm(); err != nil {
 		return nil, errors.Join(err, pool.Close())
 	}
 	return v, nil
 }
 
-// embedding is the kind of embeddings that the model gives, "" for none.
-func (m *model) embedding() (string, error) {
-	if m.options.Embedding != "" {
-		return m.options.Embedding, nil
-	}
+// look says what the files tell before the model is opened: the kind of embeddings that it
+// gives, "" for none, and what its inputs and answers are expected to look like.
+func (m *model) look() (embedding string, reference shares, err error) {
 	c, err := checkpoints.OpenUnverified(m.options.Path)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	defer c.Close()
-	switch {
-	case c.Config.Sentence != nil:
-		return infer.OfModel, nil
-	case !c.HasHead():
-		return "", fmt.Errorf("%s has neither a classifier nor a modules.json, expected an embedding for it: %s or %s", m.options.Path, infer.Mean, infer.CLS)
+	reference = referenceOf(c.Provenance)
+	if m.options.Embedding != "" {
+		return m.options.Embedding, reference, nil
 	}
-	return "", nil
+	embedding, ok := EmbeddingOf(c)
+	if !ok {
+		return "", nil, fmt.Errorf("%s has neither a head nor a modules.json, expected an embedding for it: %s or %s", m.options.Path, infer.Mean, infer.CLS)
+	}
+	return embedding, reference, nil
+}
+
+// EmbeddingOf is the kind of embeddings that a model is served for, as infer.Options has it,
+// "" for what its head answers. A model that has neither is not ok.
+func EmbeddingOf(m *checkpoints.Model) (embedding string, ok bool) {
+	if m.Config.Sentence != nil {
+		return infer.OfModel, true
+	}
+	return "", m.HasHead()
 }
 
 // warm computes texts of the longest and the shortest kind with every instance, so that
 // buffers have grown and the tokenizer is there before the first request.
 func (v *version) warm() error {
-	if _, err := v.pool.Tokenizer(); err != nil && !errors.Is(err, infer.ErrNoTokenizer) { // a client may have one
-		return err
+	_, tokenizes := v.pool.Tokenizer()
+	if tokenizes != nil && !errors.Is(tokenizes, infer.ErrNoTokenizer) { // a client may have one
+		return tokenizes
 	}
 	o := v.pool.Options()
 	ids := make([]int32, o.MaxLength)
@@ -212,7 +227,13 @@ func (v *version) warm() error {
 	for i := range errs {
 		group.Go(func() {
 			for _, n := range []int{len(ids), 1} {
-				if _, err := v.pool.PredictTokens(context.Background(), nil, ids[:n], nil, []int32{0, int32(n)}); err != nil {
+				var err error
+				if v.task == masks && tokenizes == nil { // the logits of all its tokens would be many
+					_, err = v.pool.EmbedSparse(context.Background(), new(infer.Call), []infer.Input{{IDs: ids[:n]}})
+				} else {
+					_, err = v.pool.PredictTokens(context.Background(), nil, ids[:n], nil, []int32{0, int32(n)})
+				}
+				if err != nil {
 					errs[i] = err
 				}
 			}

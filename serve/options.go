@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/settings"
@@ -48,6 +50,10 @@ type Options struct {
 	Repository bool
 	// Pprof adds the profiles of runtime/pprof under /debug/pprof/.
 	Pprof bool
+	// Tracer makes a span of each request that computes, under the one that the request's
+	// traceparent names, with spans of tokenization, waiting and computing; nil stands for
+	// none. Package otlp has one.
+	Tracer trace.TracerProvider
 	// Log gets a line for each request, and for what becomes of the models; nil stands for none.
 	Log *slog.Logger
 }
@@ -62,6 +68,9 @@ type Model struct {
 	// whose files say how it makes embeddings (infer.OfModel) needs no Embedding.
 	Embedding, Prompt, DType string
 	MaxLength                int
+	// Stride, if positive, has texts that are too long computed in windows of the maximum
+	// length that share so many tokens, where a request does not say what becomes of them.
+	Stride int
 	// Shadow is the name of another model that a share of the requests, from 0 to 1, are sent to
 	// as well; how alike its answers are is counted. 0 stands for all.
 	Shadow      string
@@ -161,6 +170,9 @@ func (m *Model) Settings() settings.Table {
 		{Name: "max-length", Field: "MaxLength", Value: &m.MaxLength, NotZero: true,
 			Doc:  "`TOKENS` that a text may have (default the model's maximum, for embeddings its max_seq_length)",
 			Want: settings.Unless(m.MaxLength >= 0, "a positive number")},
+		{Name: "stride", Field: "Stride", Value: &m.Stride, NotZero: true,
+			Doc:  "compute texts that are too long in windows that share this number of `TOKENS` (default: they are cut)",
+			Want: settings.Unless(m.Stride >= 0, "a positive number")},
 		{Name: "shadow", Field: "Shadow", Value: &m.Shadow, Doc: "`NAME` of another model that requests are sent to as well, to compare its answers"},
 		{Name: "shadow-share", Field: "ShadowShare", Value: &m.ShadowShare, NotZero: true, With: []string{"shadow"}, Doc: "share of the requests for the shadow, above 0 to 1 (default all)",
 			Want: settings.Unless(m.ShadowShare >= 0 && m.ShadowShare <= 1, "a number above 0, at most 1")},

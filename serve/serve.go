@@ -19,6 +19,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Server serves models by name. It is an http.Handler, and safe for concurrent use.
@@ -26,10 +28,13 @@ type Server struct {
 	options Options
 	log     *slog.Logger
 	mux     *http.ServeMux
-	keys    []key
-	models  []*model // in the order of Options.Models
-	metrics *metrics
-	started time.Time
+	// patterns are those of the mux, which openapi.json has to describe.
+	patterns []string
+	keys     []key
+	models   []*model // in the order of Options.Models
+	metrics  *metrics
+	tracer   trace.Tracer // nil for none
+	started  time.Time
 
 	waiting  atomic.Int64 // inputs under way
 	bodies   atomic.Int64 // requests under way, which may have sent only a part of their bodies
@@ -58,6 +63,9 @@ func New(o Options) (*Server, error) {
 	}
 	s.shadows = make(chan struct{}, maxShadows)
 	s.metrics = newMetrics(s)
+	if o.Tracer != nil {
+		s.tracer = o.Tracer.Tracer("github.com/skive-ml/skive/serve")
+	}
 	s.mux = http.NewServeMux()
 	s.routes()
 	if o.Poll > 0 {

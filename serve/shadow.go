@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/skive-ml/skive/infer"
 )
@@ -40,7 +41,10 @@ func (x *exchange) mirror(compare func(shadow *version, call *infer.Call) (simil
 		count("dropped")
 		return
 	}
-	call := infer.Call{Cut: x.call.Cut, Whole: x.call.Whole, Prompt: x.call.Prompt, Unscaled: x.call.Unscaled}
+	call := infer.Call{
+		Cut: x.call.Cut, Whole: x.call.Whole, Prompt: x.call.Prompt, Unscaled: x.call.Unscaled,
+		Windows: x.call.Windows, Stride: x.call.Stride, Fills: x.call.Fills, Targets: x.call.Targets,
+	}
 	s.mirrors.Go(func() {
 		defer func() { <-s.shadows }()
 		v, ok := shadow.acquire()
@@ -95,7 +99,7 @@ func (x *exchange) mirrorPredictions(inputs []infer.Input, answered []infer.Pred
 }
 
 func sameAnswer(a, b *infer.Prediction) bool {
-	if a.Label != b.Label || len(a.Words) != len(b.Words) || len(a.Labels) != len(b.Labels) {
+	if a.Label != b.Label || len(a.Words) != len(b.Words) {
 		return false
 	}
 	for i := range a.Words {
@@ -103,12 +107,8 @@ func sameAnswer(a, b *infer.Prediction) bool {
 			return false
 		}
 	}
-	for i := range a.Labels {
-		if a.Labels[i] != b.Labels[i] {
-			return false
-		}
-	}
-	return true
+	first := func(a, b []infer.Fill) bool { return len(a) > 0 && len(b) > 0 && a[0].ID == b[0].ID }
+	return slices.Equal(a.Labels, b.Labels) && slices.EqualFunc(a.Masks, b.Masks, first)
 }
 
 // overlap is one less the largest difference of two answers' probabilities.

@@ -30,6 +30,11 @@ func (s *Server) routes() {
 	both("/rerank", tei, (*exchange).rerankRoute)
 	both("/similarity", tei, (*exchange).similarityRoute)
 	both("/tokenize", tei, (*exchange).tokenizeRoute)
+	both("/embed_all", tei, (*exchange).embedAllRoute)
+	both("/embed_sparse", tei, (*exchange).embedSparseRoute)
+	both("/decode", tei, (*exchange).decodeRoute)
+	both("/fill_mask", tei, (*exchange).fillMaskRoute)
+	both("/vertex", tei, (*exchange).vertexRoute)
 	s.computing("POST /invocations", tei, (*exchange).ownTask)
 	for _, prefix := range []string{"", "/v1"} {
 		s.computing("POST "+prefix+"/embeddings", openAI, (*exchange).embeddingsRoute)
@@ -46,6 +51,8 @@ func (s *Server) routes() {
 	s.open("GET /page.js", s.asset)
 	s.open("GET /page.css", s.asset)
 	s.open("GET /metrics", s.metrics.handler().ServeHTTP)
+	s.open("GET /openapi.json", s.describe)
+	s.open("GET /api-doc/openapi.json", s.describe)
 	s.routesV2()
 	s.routesRepository()
 	if s.options.Pprof {
@@ -65,6 +72,7 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 type reading struct {
 	Truncate       *bool  `json:"truncate"`
 	TruncationSide string `json:"truncation_direction"`
+	Stride         *int   `json:"stride"`
 	PromptName     string `json:"prompt_name"`
 }
 
@@ -72,7 +80,10 @@ type reading struct {
 func (o *reading) apply(x *exchange) error {
 	x.call.Whole = x.server.options.RefuseLong
 	if o.Truncate != nil {
-		x.call.Whole = !*o.Truncate
+		x.call.Whole, x.ownLength = !*o.Truncate, true
+	}
+	if o.Stride != nil {
+		x.call.Windows, x.call.Stride, x.call.Whole, x.ownLength = true, *o.Stride, false, true
 	}
 	x.call.Prompt = o.PromptName
 	switch o.TruncationSide {
@@ -144,6 +155,8 @@ const (
 	aClassifier  = "a classifier model"
 	aReranker    = "a re-ranker model"
 	aTextToToken = "one that has a tokenizer"
+	aSparse      = "an embedding model with SPLADE pooling, expected a masked language model"
+	aMaskFiller  = "a masked language model"
 )
 
 func (x *exchange) embedRoute() error {
@@ -238,7 +251,8 @@ type labeled struct {
 
 func sigmoid(x float32) float32 { return float32(1 / (1 + math.Exp(-float64(x)))) }
 
-// answer is a prediction as a document: all labels, best first, or the words that have one.
+// answer is a prediction as a document: all labels, best first, the words that have one, or
+// what may stand in the place of each mask.
 func (v *version) answer(p *infer.Prediction, raw bool) any {
 	if v.task == words {
 		list := []labeled{}
@@ -246,6 +260,13 @@ func (v *version) answer(p *infer.Prediction, raw bool) any {
 			if w.Index >= 0 {
 				list = append(list, labeled{w.Label, w.Probability, w.Text, w.Start, w.End})
 			}
+		}
+		return list
+	}
+	if v.task == masks {
+		list := [][]filled{}
+		for _, fills := range p.Masks {
+			list = append(list, filledOf(fills))
 		}
 		return list
 	}
@@ -376,6 +397,8 @@ func (x *exchange) ownTask() error {
 		return x.rerankRoute()
 	case t == embeds:
 		return x.embedRoute()
+	case t == masks:
+		return x.fillMaskRoute()
 	}
 	return x.predictRoute()
 }
@@ -530,8 +553,8 @@ func (s *Server) info(w http.ResponseWriter, r *http.Request) {
 			id2label[strconv.Itoa(i)], label2id[label] = label, i
 		}
 		name := classes
-		if v.task == scores {
-			name = scores
+		if v.task == scores || v.task == masks {
+			name = v.task
 		}
 		kind[string(name)] = map[string]any{"id2label": id2label, "label2id": label2id}
 	}

@@ -135,6 +135,8 @@ func (v *version) outputs() []described {
 		return []described{{firstOutput, typeFP32, []int{-1, 1}}, {"logits", typeFP32, []int{-1, 1}}, {"score", typeFP32, []int{-1}}}
 	case words:
 		return []described{{firstOutput, typeBytes, []int{-1}}, {"logits", typeFP32, []int{-1, -1, k}}}
+	case masks:
+		return []described{{firstOutput, typeBytes, []int{-1}}}
 	case chooses:
 		return []described{{"logits", typeFP32, []int{-1, 1}}}
 	}
@@ -412,7 +414,7 @@ func (x *exchange) compute(inputs []Tensor) ([]Tensor, error) {
 	first := Tensor{Name: firstOutput, Shape: []int{n}}
 	for i := range predictions {
 		p := &predictions[i]
-		if v.task == words {
+		if v.task == words || v.task == masks {
 			b, err := marshal(v.answer(p, false))
 			if err != nil {
 				return nil, err
@@ -427,7 +429,7 @@ func (x *exchange) compute(inputs []Tensor) ([]Tensor, error) {
 		first.Ints = append(first.Ints, int64(p.Index))
 	}
 	switch v.task {
-	case words:
+	case words, masks:
 		first.Datatype = typeBytes
 		return []Tensor{first}, nil
 	case scores:

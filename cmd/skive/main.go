@@ -116,7 +116,7 @@ func (app *skive) newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flags.Usage{Err: err} })
 	for _, c := range []*cobra.Command{
 		app.newCompress(), app.newTrain(), app.newDistill(), app.newPrune(), app.newQuantize(), app.newExport(),
-		app.newEval(), app.newPredict(), app.newScore(), app.newServe(), app.newBench(), app.newInspect(), app.newPull(), app.newData(),
+		app.newEval(), app.newPredict(), app.newScore(), app.newServe(), app.newReference(), app.newBench(), app.newInspect(), app.newPull(), app.newData(),
 	} {
 		flags.CheckArguments(c)
 		root.AddCommand(c)

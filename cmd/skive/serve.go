@@ -1,15 +1,19 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"go.opentelemetry.io/otel"
 
 	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/internal/flags"
@@ -17,6 +21,7 @@ import (
 	"github.com/skive-ml/skive/internal/keys"
 	"github.com/skive-ml/skive/serve"
 	"github.com/skive-ml/skive/serve/grpcserver"
+	"github.com/skive-ml/skive/serve/otlp"
 	"github.com/skive-ml/skive/settings"
 )
 
@@ -27,15 +32,19 @@ type serveOptions struct {
 	model  serve.Model // of each model of the command line, but for name and path
 	config string
 	log    string
+	otlp   string // collector of spans
 }
 
 // settings are those of the file; flags are all of them but the models.
 func (o *serveOptions) settings() settings.Table {
-	return append(o.Options.Settings(), o.Listening.Settings()...)
+	return slices.Concat(o.Options.Settings(), o.Listening.Settings(), settings.Table{
+		{Name: "otlp-endpoint", Field: "otlp", Value: &o.otlp,
+			Doc: "`URL` of a collector of OpenTelemetry that traces are sent to, such as http://localhost:4318 (default $" + otlp.EndpointVariable + ", else none)"},
+	})
 }
 
 // ofEachModel are the settings of models that are flags, too, for all of the command line.
-var ofEachModel = []string{"embedding", "prompt", "dtype", "max-length"}
+var ofEachModel = []string{"embedding", "prompt", "dtype", "max-length", "stride"}
 
 // serveEnvironment begins the names of the variables that stand for flags.
 const serveEnvironment = "SKIVE_SERVE"
@@ -79,6 +88,21 @@ func (app *skive) serve(c *cobra.Command, o *serveOptions, args []string) (err e
 	}
 	if o.Log, err = serve.NewLog(app.errs, o.log, app.logLevel()); err != nil {
 		return err
+	}
+	spans, err := otlp.New(c.Context(), o.otlp)
+	if err != nil {
+		return flags.Usagef("--otlp-endpoint: %w", err)
+	}
+	if spans != nil {
+		o.Tracer = spans
+		otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { o.Log.Warn("traces not sent", "error", err.Error()) }))
+		defer func() { // the command's context has ended by then
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), 5*time.Second)
+			defer cancel()
+			if err := spans.Shutdown(ctx); err != nil {
+				o.Log.Warn("traces not sent", "error", err.Error())
+			}
+		}()
 	}
 	o.Threads, o.Reload = app.common.threads, []os.Signal{syscall.SIGHUP}
 	s, err := serve.New(o.Options)

@@ -31,7 +31,7 @@ const row = (cells, share) => {
 const choose = () => {
   const task = tasks[at("model").value] || "";
   at("what").textContent = task === "reranker" ? "Query" : "Text";
-  at("second").hidden = task === "embedding" || task === "token classifier";
+  at("second").hidden = ["embedding", "token classifier", "masked language model"].includes(task);
 };
 
 const list = async () => {
@@ -46,6 +46,7 @@ const list = async () => {
 
 const requests = {
   embedding: (text) => ["embed", { inputs: text }],
+  "masked language model": (text) => ["fill_mask", { inputs: text }],
   reranker: (text, pair) => (pair ? ["rerank", { query: text, texts: pair.split("\n").filter(Boolean), return_text: true }] : ["predict", { inputs: text }]),
 };
 
@@ -55,7 +56,7 @@ const show = (path, answer) => {
     row(["values", answer[0].slice(0, 32).map((v) => v.toFixed(4)).join("  ") + (answer[0].length > 32 ? "  …" : "")]);
     return;
   }
-  for (const a of answer) row([a.text || a.word || a.label, ...(a.entity ? [a.entity] : []), a.score], a.score);
+  for (const a of answer.flat()) row([a.token_str || a.text || a.word || a.label, ...(a.entity ? [a.entity] : []), a.score], a.score);
 };
 
 at("form").addEventListener("submit", async (event) => {

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/bounded"
+	"github.com/skive-ml/skive/internal/flags"
+	"github.com/skive-ml/skive/serve"
+)
+
+func (app *skive) newReference() *cobra.Command {
+	var o infer.Options
+	var model, file, output string
+	var overwrite bool
+	c := &cobra.Command{
+		Use:   "reference",
+		Short: "Note in a model what its inputs and answers look like, for skive serve to tell drift",
+		Long: `Reference answers a file of inputs, one a line as predict takes them, and writes the model with the shares of what it
+saw: labels, scores, lengths in tokens, unknown tokens. No text is kept. skive serve tells how far requests are from that
+(skive_drift). Whatever changes the model later drops the shares: reference comes last.
+
+The files of a sentence-transformers model say that it gives embeddings; --embedding says it of others.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := flags.Require(c, "model", "data", "output"); err != nil {
+				return err
+			}
+			if err := o.Settings().Check(); err != nil {
+				return err
+			}
+			release, err := claimOutput(c, output, checkpoints.TryFile, unless(overwrite, checkpoints.CheckFree))
+			if err != nil {
+				return err
+			}
+			defer release()
+			m, err := app.openCheckpoint("model", model)
+			if err != nil {
+				return err
+			}
+			defer m.Close()
+			if o.Embedding == "" {
+				o.Embedding, _ = serve.EmbeddingOf(m)
+			}
+			inputs, err := inputsOf(file)
+			if err != nil {
+				return flags.Named("data", err)
+			}
+			p, err := infer.NewPool(m, infer.PoolOptions{Options: o, Instances: app.common.threads})
+			if errors.Is(err, infer.ErrOption) {
+				return flags.Usage{Err: flags.Locate(c.Flags(), err)}
+			}
+			if err != nil {
+				return flags.Named("model", err)
+			}
+			stage, err := serve.Reference(c.Context(), p, inputs)
+			if err = errors.Join(err, p.Close()); err != nil {
+				return err
+			}
+			m.Provenance = append(slices.DeleteFunc(slices.Clone(m.Provenance), func(s checkpoints.Stage) bool { return s.Name == stage.Name }), stage)
+			if err := m.SaveSkive(output); err != nil {
+				return err
+			}
+			return app.showSize(m, output, m.Parameters())
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&model, "model", "", "`MODEL` whose inputs and answers are measured")
+	f.StringVar(&file, "data", "", "`FILE` of inputs, one a line as predict takes them")
+	f.StringVarP(&output, "output", "o", "", "`FILE.skive` to write")
+	flags.Add(f, o.Settings().Only("dtype", "embedding", "prompt", "max-length"))
+	overwriteFlag(f, &overwrite)
+	return c
+}
+
+// inputsOf reads a file of inputs as predict takes them.
+func inputsOf(path string) ([]infer.Input, error) {
+	f, err := bounded.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var inputs []infer.Input
+	lines := bounded.NewLines(f)
+	for lines.Next() {
+		input, err := infer.ParseInput(lines.Text())
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", path, lines.Number(), err)
+		}
+		inputs = append(inputs, input)
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("%s:%d: %w", path, lines.Number()+1, err)
+	}
+	if len(inputs) == 0 {
+		return nil, fmt.Errorf("%s: no inputs", path)
+	}
+	return inputs, nil
+}

@@ -1,0 +1,378 @@
+package serve
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/tokenize"
+)
+
+// noStride refuses windows where there is no mean to take.
+func (x *exchange) noStride(o *reading) error {
+	if o.Stride != nil {
+		return invalid("`stride` goes with embeddings of texts and with labels")
+	}
+	return nil
+}
+
+// embedAllRoute gives the embedding of each token.
+func (x *exchange) embedAllRoute() error {
+	t, err := x.textsOf(embeds, anEmbedder)
+	if err != nil {
+		return err
+	}
+	if err := x.take(t.list); err != nil {
+		return err
+	}
+	all, err := x.version.pool.EmbedTokens(x.ctx, &x.call, t.list)
+	if err != nil {
+		return err
+	}
+	x.version.recent.note(x.lengths, nil)
+	b := []byte{'['}
+	for i, text := range all {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, '[')
+		for j, token := range text {
+			if j > 0 {
+				b = append(b, ',')
+			}
+			b = appendFloats(b, token)
+		}
+		b = append(b, ']')
+	}
+	return x.reply(append(b, ']'))
+}
+
+// embedSparseRoute gives the entries of the vocabulary that stand for each text.
+func (x *exchange) embedSparseRoute() error {
+	t, err := x.textsOf(masks, aSparse)
+	if err != nil {
+		return err
+	}
+	if err := x.take(t.list); err != nil {
+		return err
+	}
+	all, err := x.version.pool.EmbedSparse(x.ctx, &x.call, t.list)
+	if err != nil {
+		return err
+	}
+	x.version.recent.note(x.lengths, nil)
+	b := []byte{'['}
+	for i, text := range all {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, '[')
+		for j, s := range text {
+			if j > 0 {
+				b = append(b, ',')
+			}
+			b = strconv.AppendInt(append(b, `{"index":`...), int64(s.ID), 10)
+			b = append(appendFloat(append(b, `,"value":`...), s.Value), '}')
+		}
+		b = append(b, ']')
+	}
+	return x.reply(append(b, ']'))
+}
+
+// textsOf reads a request of texts that are answered token by token, and picks the model.
+func (x *exchange) textsOf(asked task, what string) (texts, error) {
+	var q struct {
+		reading
+		Inputs json.RawMessage `json:"inputs"`
+	}
+	if err := x.decode(&q); err != nil {
+		return texts{}, err
+	}
+	t, err := parseTexts("inputs", q.Inputs)
+	if err == nil {
+		err = q.apply(x)
+	}
+	if err == nil {
+		err = x.noStride(&q.reading)
+	}
+	if err != nil {
+		return texts{}, err
+	}
+	v, err := x.pick("", asked, what)
+	if err == nil && x.call.Prompt != "" {
+		_, err = promptOf(v.config.Sentence, x.call.Prompt)
+	}
+	x.ownLength = true // cut, or refused
+	return t, err
+}
+
+// decodeRoute makes texts of token ids.
+func (x *exchange) decodeRoute() error {
+	var q struct {
+		IDs  json.RawMessage `json:"ids"`
+		Skip *bool           `json:"skip_special_tokens"`
+	}
+	if err := x.decode(&q); err != nil {
+		return err
+	}
+	t, err := parseTexts("ids", q.IDs)
+	if err != nil {
+		return err
+	}
+	v, err := x.pick("", anything, aTextToToken)
+	if err != nil {
+		return err
+	}
+	if err := x.take(t.list); err != nil {
+		return err
+	}
+	tokenizer, err := v.pool.Tokenizer()
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	answers := make([]string, len(t.list))
+	for i, in := range t.list {
+		if in.IDs == nil {
+			return invalid("`ids`: a text, expected token ids")
+		}
+		if answers[i], err = tokenizer.Decode(in.IDs, q.Skip == nil || *q.Skip); err != nil {
+			return err
+		}
+		x.call.Tokens += len(in.IDs)
+	}
+	x.call.Tokenize = time.Since(began)
+	return x.replyJSON(answers)
+}
+
+// filled is a token in the place of a mask, as transformers' pipelines have it.
+type filled struct {
+	Score    float32 `json:"score"`
+	Token    int32   `json:"token"`
+	Text     string  `json:"token_str"`
+	Sequence string  `json:"sequence,omitempty"`
+}
+
+func filledOf(fills []infer.Fill) []filled {
+	list := make([]filled, len(fills))
+	for i, f := range fills {
+		list[i] = filled{Score: f.Probability, Token: f.ID, Text: f.Token}
+	}
+	return list
+}
+
+// fillMaskRoute says what may stand in the place of masks. Each mask counts as an input.
+func (x *exchange) fillMaskRoute() error {
+	var q struct {
+		reading
+		Inputs     json.RawMessage `json:"inputs"`
+		Parameters struct {
+			TopK    *int     `json:"top_k"`
+			Targets []string `json:"targets"`
+		} `json:"parameters"`
+	}
+	if err := x.decode(&q); err != nil {
+		return err
+	}
+	t, err := parseTexts("inputs", q.Inputs)
+	if err == nil {
+		err = q.apply(x)
+	}
+	if err == nil {
+		err = x.noStride(&q.reading)
+	}
+	if err != nil {
+		return err
+	}
+	v, err := x.pick("", masks, aMaskFiller)
+	if err != nil {
+		return err
+	}
+	tokenizer, err := v.pool.Tokenizer()
+	if err != nil {
+		return err
+	}
+	if k := q.Parameters.TopK; k != nil {
+		if *k < 1 || *k > v.config.VocabSize {
+			return invalid("`top_k` is %d, expected 1 to %d", *k, v.config.VocabSize)
+		}
+		x.call.Fills = *k
+	}
+	for _, target := range q.Parameters.Targets {
+		id, ok := tokenizer.ID(target)
+		if !ok || int(id) >= v.config.VocabSize {
+			return invalid("`targets`: %q is no token of the model", target)
+		}
+		x.call.Targets = append(x.call.Targets, id)
+	}
+	x.ownLength = true
+	inputs, found, err := x.masked(t.list, tokenizer)
+	if err != nil {
+		return err
+	}
+	predictions, err := x.predict(inputs)
+	if err != nil {
+		return err
+	}
+	answers := make([]any, len(predictions))
+	for i, p := range predictions {
+		if answers[i], err = fillings(tokenizer, inputs[i].IDs, found[i], p.Masks); err != nil {
+			return err
+		}
+	}
+	if t.single {
+		return x.replyJSON(answers[0])
+	}
+	return x.replyJSON(answers)
+}
+
+// masked are the inputs as tokens, and where their masks stand. It admits all masks but the
+// first of each input, with which the input itself is admitted.
+func (x *exchange) masked(list []infer.Input, tokenizer *tokenize.Tokenizer) (inputs []infer.Input, found [][]int, err error) {
+	began := time.Now()
+	most := x.version.pool.Options().MaxLength
+	_, _, _, _, mask := tokenizer.Special()
+	total := 0
+	for _, in := range list {
+		x.characters += len([]rune(in.Text))
+		if in.IDs == nil {
+			var e tokenize.Encoding
+			if err := tokenizer.Encode(&e, in.Text, tokenize.Options{MaxLength: most, Cut: x.call.Cut}); err != nil {
+				return nil, nil, err
+			}
+			if x.call.Whole && e.Whole > len(e.IDs) {
+				return nil, nil, &infer.LengthError{Tokens: e.Whole, Most: most}
+			}
+			in = infer.Input{IDs: e.IDs}
+		}
+		var at []int
+		for i, id := range in.IDs {
+			if id == mask {
+				at = append(at, i)
+			}
+		}
+		if len(at) == 0 {
+			return nil, nil, invalid("no mask token (%s) in the text", tokenizer.Token(mask))
+		}
+		inputs, found = append(inputs, in), append(found, at)
+		total += len(at)
+	}
+	x.call.Tokenize = time.Since(began)
+	if most := x.server.options.MaxClientBatch; total > most {
+		return nil, nil, invalid("%d masks, expected at most %d", total, most)
+	}
+	return inputs, found, x.admit(total - len(list))
+}
+
+// fillings are what may stand in the place of a text's masks: a list for one mask, and a list
+// of these for several.
+func fillings(tokenizer *tokenize.Tokenizer, ids []int32, at []int, masks [][]infer.Fill) (any, error) {
+	all := make([][]filled, len(masks))
+	for m, fills := range masks {
+		list := filledOf(fills)
+		before := ids[at[m]]
+		for i, f := range fills {
+			ids[at[m]] = f.ID
+			var err error
+			if list[i].Sequence, err = tokenizer.Decode(ids, len(masks) == 1); err != nil {
+				return nil, err
+			}
+			if list[i].Text, err = tokenizer.Decode([]int32{f.ID}, false); err != nil {
+				return nil, err
+			}
+		}
+		ids[at[m]] = before
+		all[m] = list
+	}
+	if len(all) == 1 {
+		return all[0], nil
+	}
+	return all, nil
+}
+
+// vertexRoute answers several requests of the model's own task in one, as Google's Vertex AI
+// asks.
+func (x *exchange) vertexRoute() error {
+	var q struct {
+		Instances []json.RawMessage `json:"instances"`
+	}
+	if err := x.decode(&q); err != nil {
+		return err
+	}
+	switch n, most := len(q.Instances), x.server.options.MaxClientBatch; {
+	case n == 0:
+		return emptyInputs("instances")
+	case n > most:
+		return &problem{http.StatusUnprocessableEntity, validation, fmt.Sprintf("batch size %d > maximum allowed batch size %d", n, most)}
+	}
+	parts := make([]*exchange, len(q.Instances))
+	answers := make([]buffered, len(parts))
+	problems := make([]*problem, len(parts))
+	var group sync.WaitGroup
+	for i, instance := range q.Instances {
+		r := x.r.Clone(x.ctx)
+		r.Body = io.NopCloser(bytes.NewReader(instance))
+		parts[i] = &exchange{
+			server: x.server, ctx: x.ctx, began: x.began, named: x.named, told: slices.Clip(x.told), w: &recorder{ResponseWriter: &answers[i]}, r: r,
+		}
+		group.Go(func() { problems[i] = parts[i].answer((*exchange).ownTask) })
+	}
+	group.Wait()
+	for _, p := range parts {
+		x.adopt(p)
+	}
+	for i, p := range problems {
+		if p != nil {
+			return &problem{p.status, p.kind, fmt.Sprintf("instance %d: %s", i, p.text)}
+		}
+	}
+	var b bytes.Buffer
+	b.WriteString(`{"predictions":[`)
+	for i := range answers {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.Write(answers[i].Bytes())
+	}
+	b.WriteString("]}")
+	return x.reply(b.Bytes())
+}
+
+// buffered is an answer that becomes a part of another.
+type buffered struct {
+	bytes.Buffer
+	header http.Header
+}
+
+func (w *buffered) Header() http.Header {
+	if w.header == nil {
+		w.header = http.Header{}
+	}
+	return w.header
+}
+
+func (w *buffered) WriteHeader(int) {}
+
+// adopt makes what a part of the exchange holds and took its own.
+func (x *exchange) adopt(part *exchange) {
+	x.admitted += part.admitted
+	x.characters += part.characters
+	x.call.Tokens += part.call.Tokens
+	x.call.Tokenize += part.call.Tokenize
+	x.call.Queue += part.call.Queue
+	x.call.Compute += part.call.Compute
+	switch {
+	case part.version == nil:
+	case x.version == nil:
+		x.version, x.asked = part.version, part.asked
+	default:
+		part.version.release()
+	}
+}
