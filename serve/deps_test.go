@@ -10,6 +10,7 @@ import (
 
 // A server links neither Gorgonia nor anything of training.
 func TestDependencies(t *testing.T) {
+	t.Parallel()
 	deptest.OnlyWithNet(t, "serve", "infer", "checkpoints", "head", "tokenize", "settings")
 }
 

@@ -95,6 +95,7 @@ func waitReady(t *testing.T, client *http.Client, url string) {
 }
 
 func TestRunOverTLSAndSockets(t *testing.T) {
+	t.Parallel()
 	cert, key, pool := certificate(t)
 	dir, err := os.MkdirTemp("", "s") // whose path is short enough for a socket
 	if err != nil {
@@ -135,6 +136,7 @@ func TestRunOverTLSAndSockets(t *testing.T) {
 
 // A request that is under way when the server is told to stop is answered.
 func TestRunAnswersWhatIsUnderWay(t *testing.T) {
+	t.Parallel()
 	addresses, stop := running(t, Listening{Addresses: List{"127.0.0.1:0"}})
 	url := "http://" + addresses[0].String()
 	waitReady(t, http.DefaultClient, url)
@@ -171,6 +173,7 @@ func TestRunAnswersWhatIsUnderWay(t *testing.T) {
 }
 
 func TestRunErrors(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -25,6 +25,7 @@ var someTexts = []string{"the room was clean", "rude", "The staff was never rude
 
 // What any protocol answers is what the engine computes for each row alone, to the bit.
 func TestRowsAreThoseOfTheEngine(t *testing.T) {
+	t.Parallel()
 	list := models(t)
 	s := newServer(t, Options{Models: list})
 	embedder := engineOf(t, list, "embedder", infer.Options{Embedding: infer.OfModel})
@@ -87,6 +88,7 @@ func TestRowsAreThoseOfTheEngine(t *testing.T) {
 }
 
 func TestTEIRoutes(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, Options{})
 	one := post[[]scored](t, s, "/predict", object{"inputs": someTexts[0]})
 	if len(one) != 3 || one[0].Score < one[1].Score || one[1].Score < one[2].Score {
@@ -163,6 +165,7 @@ func TestTEIRoutes(t *testing.T) {
 }
 
 func TestRerankOfCohereAndJina(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, Options{})
 	for _, path := range []string{"/rerank", "/v1/rerank", "/v2/rerank"} {
 		got := post[struct {
@@ -180,6 +183,7 @@ func TestRerankOfCohereAndJina(t *testing.T) {
 
 // What is wrong with a request is told with the codes and forms of its protocol.
 func TestErrors(t *testing.T) {
+	t.Parallel()
 	long := strings.Repeat("rude ", 60)
 	many := `["a"` + strings.Repeat(`,"a"`, 32) + `]`
 	s := newServer(t, Options{MaxBody: 2000})
@@ -238,6 +242,7 @@ func TestErrors(t *testing.T) {
 
 // A server alone with its model answers for any name, as many clients have one built in.
 func TestOneModelAnswersForAnyName(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, Options{Models: models(t)[:1]})
 	post[object](t, s, "/v1/embeddings", object{"input": "rude", "model": "text-embedding-3-small"})
 	got := ask(s, "GET", "/v1/models", "")
@@ -247,6 +252,7 @@ func TestOneModelAnswersForAnyName(t *testing.T) {
 }
 
 func TestKeysAndOrigins(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, Options{Models: models(t)[:1], APIKeys: List{"first", "second"}, CORS: List{"https://example.org"}})
 	for header, want := range map[string]int{
 		"Authorization: Bearer first": 200, "Authorization: bearer second": 200, "Authorization: Bearer third": 401,
@@ -272,6 +278,7 @@ func TestKeysAndOrigins(t *testing.T) {
 }
 
 func TestReadiness(t *testing.T) {
+	t.Parallel()
 	s, err := New(Options{Models: models(t)[:1], Threads: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -349,6 +356,7 @@ func TestOverload(t *testing.T) {
 
 // Requests whose bodies do not end take no more memory than that of a bounded number.
 func TestUnfinishedBodiesAreBounded(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, Options{Models: models(t)[:1], MaxConcurrent: 1, MaxClientBatch: 1})
 	var group sync.WaitGroup
 	var sends []*io.PipeWriter
@@ -374,6 +382,7 @@ func TestUnfinishedBodiesAreBounded(t *testing.T) {
 
 // A request whose time is over, or whose client has gone, is let go.
 func TestDeadlinesAndCancellation(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, Options{Models: models(t)[:1], Timeout: Duration(time.Nanosecond)})
 	if got := ask(s, "POST", "/embed", `{"inputs":"rude"}`); got.status != http.StatusGatewayTimeout {
 		t.Errorf("%+v", got)
@@ -391,6 +400,7 @@ func TestDeadlinesAndCancellation(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
+	t.Parallel()
 	good := Model{Name: "m", Path: "p"}
 	for want, o := range map[string]Options{
 		"Models: there are none":                    {},

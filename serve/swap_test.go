@@ -27,6 +27,7 @@ func replaceModel(t *testing.T, path string, seed uint64) {
 // While a model is swapped under load, no request is lost, and each is answered by the one
 // or the other alone.
 func TestSwapUnderLoad(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "model.skive")
 	inputs := []infer.Input{{Text: someTexts[0]}, {Text: someTexts[1]}, {Text: someTexts[2]}}
 	var want [2][][]scored
@@ -101,6 +102,7 @@ func TestSwapUnderLoad(t *testing.T) {
 // A file that is no model leaves the served one where it is, and is not tried again until
 // it changes.
 func TestPollAndCorruptModels(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "model.skive")
 	replaceModel(t, path, 1)
 	s := newServer(t, Options{Models: []Model{{Name: "m", Path: path}}, Poll: Duration(2 * time.Millisecond)})
@@ -134,6 +136,7 @@ func TestPollAndCorruptModels(t *testing.T) {
 }
 
 func TestRepository(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, Options{Repository: true})
 	const load, unload = "/v2/repository/models/embedder/load", "/v2/repository/models/embedder/unload"
 	if got := ask(s, "POST", unload, ""); got.status != 200 {
@@ -166,6 +169,7 @@ func TestRepository(t *testing.T) {
 
 // A shadow is asked too, and how alike it is is counted; who asks does not notice.
 func TestShadow(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	first, second := filepath.Join(dir, "a.skive"), filepath.Join(dir, "b.skive")
 	replaceModel(t, first, 1)
@@ -190,6 +194,7 @@ func TestShadow(t *testing.T) {
 }
 
 func TestMetricsPageAndProfiles(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, Options{Pprof: true})
 	post[any](t, s, "/embed", object{"inputs": someTexts})
 	post[any](t, s, "/predict", object{"inputs": someTexts[0]})

@@ -196,6 +196,12 @@ func TestWindows(t *testing.T) {
 			t.Fatalf("dimension %d is %v, want %v", i, raw[i], means[i]/tokens)
 		}
 	}
+	for side, kept := range map[string][]string{"left": words[len(words)-46:], "Left": words[len(words)-46:], "right": words[:46]} {
+		got := post[[][]float32](t, s, "/embed", object{"inputs": long, "truncation_direction": side})
+		if want := post[[][]float32](t, s, "/embed", object{"inputs": strings.Join(kept, " ")}); !sameBits(got[0], want[0]) {
+			t.Errorf("cut at the %s end: %v, want %v", side, got, want)
+		}
+	}
 	labels := post[[]scored](t, s, "/predict", object{"inputs": long, "stride": 0, "raw_scores": true})
 	cut := post[[]scored](t, s, "/predict", object{"inputs": long, "raw_scores": true})
 	if len(labels) != 3 || slices.Equal(labels, cut) {

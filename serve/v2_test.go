@@ -59,6 +59,7 @@ func tensorOf(name, datatype string, shape []int, data any) object {
 
 // Texts and tokens, as JSON and in binary form, have the logits of each row alone.
 func TestV2Rows(t *testing.T) {
+	t.Parallel()
 	list := models(t)
 	s := newServer(t, Options{Models: list})
 	classifier := engineOf(t, list, "org/classes", infer.Options{})
@@ -174,6 +175,7 @@ func TestV2Rows(t *testing.T) {
 }
 
 func TestV2OfEachTask(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, Options{})
 	text := []object{tensorOf("x", "BYTES", []int{2}, []string{"the staff", "rude"})}
 	embedding := post[v2Answer](t, s, "/v2/models/embedder/infer", object{"inputs": text})
@@ -212,6 +214,7 @@ func TestV2OfEachTask(t *testing.T) {
 }
 
 func TestV2Errors(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, Options{})
 	input := func(text string) string { return `{"inputs":[` + text + `]}` }
 	for _, c := range []struct {

@@ -53,12 +53,13 @@ func (app *skive) newServe() *cobra.Command {
 	o := serveOptions{Options: serve.Defaults(), Listening: serve.DefaultListening()}
 	c := &cobra.Command{
 		Use:   "serve [NAME=]MODEL...",
-		Short: "Answer over HTTP and gRPC, as clients of TEI, OpenAI, KServe and Triton ask",
-		Long: `Serve answers requests over HTTP for one or several models: /embed, /predict, /rerank, /similarity, /tokenize and /info as
-text-embeddings-inference does, /v1/embeddings and /v1/models as OpenAI, /v1/rerank as Jina and Cohere, /v2/... as the Open
-Inference Protocol. What a request names no model for goes to the first that can do it; /models/NAME/... names one in the
-path. /health is 200 once every model has been loaded and tried; /metrics is for Prometheus; / is a page for trying a model.
-With --grpc-listen it takes the Open Inference Protocol and TEI's services over gRPC as well.
+		Short: "Answer over HTTP, as clients of TEI, OpenAI, KServe and Triton ask",
+		Long: `Serve answers requests over HTTP for one or several models: /embed, /embed_all, /embed_sparse, /predict, /rerank,
+/similarity, /tokenize, /decode and /info as text-embeddings-inference does, /fill_mask of masked language models,
+/v1/embeddings and /v1/models as OpenAI, /v1/rerank as Jina and Cohere, /v2/... as the Open Inference Protocol. What a
+request names no model for goes to the first that can do it; /models/NAME/... names one in the path. /openapi.json
+describes every route; /health is 200 once every model has been loaded and tried; /metrics is for Prometheus; / is a
+page for trying a model. With --grpc-listen it takes the Open Inference Protocol and TEI's services over gRPC as well.
 
 SIGHUP, or --poll, loads models whose files were replaced (by renaming, as all that skive writes is): no request is lost.
 
