@@ -96,7 +96,9 @@ func (s *Server) Infer(ctx context.Context, f *Front, q *InferRequest) (*InferAn
 func (s *Server) through(ctx context.Context, f *Front, model string, handle func(x *exchange) error) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.options.Timeout))
 	defer cancel()
+	ctx, span := s.startSpan(ctx, f.Method)
 	x := s.front(ctx, f, model)
+	x.span = span
 	return x.ended(f, x.answer(handle))
 }
 

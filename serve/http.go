@@ -95,11 +95,11 @@ func (s *Server) computing(pattern string, d *dialect, handle func(x *exchange) 
 	s.guarded(pattern, func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), time.Duration(s.options.Timeout))
 		defer cancel()
-		r, span := s.span(r.WithContext(ctx), strings.TrimPrefix(pattern, "POST "))
+		ctx, span := s.startHTTPSpan(ctx, r, strings.TrimPrefix(pattern, "POST "))
 		x := &exchange{
-			server: s, ctx: r.Context(), began: time.Now(), named: r.PathValue("model"),
+			server: s, ctx: ctx, began: time.Now(), named: r.PathValue("model"),
 			told: []slog.Attr{slog.String("method", r.Method), slog.String("path", r.URL.Path)},
-			w:    &recorder{ResponseWriter: w}, r: r, span: span,
+			w:    &recorder{ResponseWriter: w}, r: r.WithContext(ctx), span: span,
 		}
 		x.r.Body = http.MaxBytesReader(w, r.Body, int64(s.options.MaxBody))
 		var failed *problem
@@ -152,7 +152,7 @@ func (x *exchange) end(protocol string, status slog.Value, failed *problem) {
 		x.version.release()
 	}
 	s.metrics.note(x, protocol, status.String(), name, failed)
-	x.endSpan(protocol, name, failed)
+	x.endSpan(protocol, status, name, failed)
 	attrs := append(x.told, slog.Attr{Key: "status", Value: status},
 		slog.String("protocol", protocol), slog.String("model", name), slog.Int("inputs", x.admitted), slog.Int("tokens", x.call.Tokens),
 		slog.Duration("took", time.Since(x.began)), slog.Duration("queue", x.call.Queue), slog.Duration("compute", x.call.Compute))

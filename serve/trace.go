@@ -1,6 +1,8 @@
 package serve
 
 import (
+	"context"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -13,27 +15,38 @@ import (
 // traceContext reads the traceparent and tracestate of W3C.
 var traceContext propagation.TraceContext
 
-// span begins the span of a request, under the one that the request names. Without a tracer it
-// returns the request as it is, and nil.
-func (s *Server) span(r *http.Request, route string) (*http.Request, trace.Span) {
+// startSpan begins the span of a request, under the one that the context has. Without a tracer
+// it returns the context as it is, and nil.
+func (s *Server) startSpan(ctx context.Context, route string, attributes ...attribute.KeyValue) (context.Context, trace.Span) {
 	if s.tracer == nil {
-		return r, nil
+		return ctx, nil
 	}
-	ctx := traceContext.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
-	ctx, span := s.tracer.Start(ctx, route, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
-		attribute.String("http.request.method", r.Method), attribute.String("http.route", route), attribute.String("url.path", r.URL.Path)))
-	return r.WithContext(ctx), span
+	return s.tracer.Start(ctx, route, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attributes...))
+}
+
+// startHTTPSpan is startSpan under the span that the request's headers name.
+func (s *Server) startHTTPSpan(ctx context.Context, r *http.Request, route string) (context.Context, trace.Span) {
+	if s.tracer == nil {
+		return ctx, nil
+	}
+	return s.startSpan(traceContext.Extract(ctx, propagation.HeaderCarrier(r.Header)), route,
+		attribute.String("http.request.method", r.Method), attribute.String("http.route", route), attribute.String("url.path", r.URL.Path))
 }
 
 // endSpan ends the span of a request, with spans of its parts under it. What waited or was
 // computed in several batches is one span of all their time.
-func (x *exchange) endSpan(protocol, model string, failed *problem) {
+func (x *exchange) endSpan(protocol string, status slog.Value, model string, failed *problem) {
 	if x.span == nil {
 		return
 	}
 	x.span.SetAttributes(
-		attribute.Int("http.response.status_code", x.w.status), attribute.String("skive.protocol", protocol), attribute.String("skive.model", model),
+		attribute.String("skive.protocol", protocol), attribute.String("skive.model", model),
 		attribute.Int("skive.inputs", x.admitted), attribute.Int("skive.tokens", x.call.Tokens))
+	if status.Kind() == slog.KindInt64 {
+		x.span.SetAttributes(attribute.Int64("http.response.status_code", status.Int64()))
+	} else {
+		x.span.SetAttributes(attribute.String("rpc.response.status_code", status.String()))
+	}
 	if failed != nil && failed.status >= 500 {
 		x.span.SetStatus(codes.Error, failed.text)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -9,11 +8,9 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"go.opentelemetry.io/otel"
 
 	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/internal/flags"
@@ -90,21 +87,12 @@ func (app *skive) serve(c *cobra.Command, o *serveOptions, args []string) (err e
 	if o.Log, err = serve.NewLog(app.errs, o.log, app.logLevel()); err != nil {
 		return err
 	}
-	spans, err := otlp.New(c.Context(), o.otlp)
+	tracer, stop, err := otlp.New(c.Context(), o.otlp, o.Log)
 	if err != nil {
 		return flags.Usagef("--otlp-endpoint: %w", err)
 	}
-	if spans != nil {
-		o.Tracer = spans
-		otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { o.Log.Warn("traces not sent", "error", err.Error()) }))
-		defer func() { // the command's context has ended by then
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), 5*time.Second)
-			defer cancel()
-			if err := spans.Shutdown(ctx); err != nil {
-				o.Log.Warn("traces not sent", "error", err.Error())
-			}
-		}()
-	}
+	defer stop()
+	o.Tracer = tracer
 	o.Threads, o.Reload = app.common.threads, []os.Signal{syscall.SIGHUP}
 	s, err := serve.New(o.Options)
 	if wrong := (*settings.Error)(nil); errors.As(err, &wrong) && strings.HasPrefix(wrong.Field, "Models") {

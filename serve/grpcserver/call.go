@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 
+	"go.opentelemetry.io/otel/propagation"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -27,7 +28,7 @@ func (a *answer) Write(b []byte) (int, error) { return a.body.Write(b) }
 
 // call asks the server as a client of HTTP does, with the key of the request.
 func call(ctx context.Context, s *serve.Server, method, path, body string) (*answer, error) {
-	r, err := http.NewRequestWithContext(ctx, method, path, strings.NewReader(body))
+	r, err := http.NewRequestWithContext(traced(ctx), method, path, strings.NewReader(body))
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
@@ -38,6 +39,19 @@ func call(ctx context.Context, s *serve.Server, method, path, body string) (*ans
 	s.ServeHTTP(w, r)
 	return w, nil
 }
+
+// traced is the context with the span that the request names as its parent, if it does.
+func traced(ctx context.Context) context.Context {
+	md, _ := metadata.FromIncomingContext(ctx)
+	return propagation.TraceContext{}.Extract(ctx, carrier(md))
+}
+
+// carrier has the trace context of metadata.
+type carrier metadata.MD
+
+func (c carrier) Get(key string) string { return first(metadata.MD(c), key) }
+func (c carrier) Set(string, string)    {}
+func (c carrier) Keys() []string        { return nil }
 
 // problem is the answer as an error.
 func (a *answer) problem() error {

@@ -42,7 +42,7 @@ func (v *v2) ModelInfer(ctx context.Context, r *inference.ModelInferRequest) (*i
 		_, classification := o.Parameters["classification"]
 		q.Outputs = append(q.Outputs, serve.Wanted{Name: o.Name, Classification: classification})
 	}
-	answer, err := v.server.Infer(ctx, inferring, q)
+	answer, err := v.server.Infer(traced(ctx), inferring, q)
 	if err != nil {
 		err = statusOf(err)
 		if code := status.Code(err); code == codes.ResourceExhausted || code == codes.Unavailable {

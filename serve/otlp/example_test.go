@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -18,7 +19,7 @@ func Example() {
 	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { sent <- r.URL.Path }))
 	defer collector.Close()
 	ctx := context.Background()
-	spans, err := otlp.New(ctx, collector.URL)
+	spans, stop, err := otlp.New(ctx, collector.URL, slog.Default())
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -46,10 +47,7 @@ func Example() {
 		return
 	}
 	fmt.Println(answer.Status)
-	if err := spans.Shutdown(ctx); err != nil { // which sends what is left
-		fmt.Println(err)
-		return
-	}
+	stop() // which sends what is left
 	fmt.Println("sent to", <-sent)
 	// Output:
 	// 200 OK

@@ -1,6 +1,7 @@
 package otlp
 
 import (
+	"log/slog"
 	"testing"
 
 	"github.com/skive-ml/skive/internal/deptest"
@@ -12,20 +13,19 @@ func TestDependencies(t *testing.T) {
 
 func TestEndpoints(t *testing.T) {
 	t.Setenv(EndpointVariable, "")
-	if spans, err := New(t.Context(), ""); spans != nil || err != nil {
+	log := slog.New(slog.DiscardHandler)
+	if spans, _, err := New(t.Context(), "", log); spans != nil || err != nil {
 		t.Errorf("without an endpoint: %v, %v", spans, err)
 	}
 	for _, endpoint := range []string{"localhost:4318", "ftp://x", "://"} {
-		if _, err := New(t.Context(), endpoint); err == nil {
+		if _, _, err := New(t.Context(), endpoint, log); err == nil {
 			t.Errorf("%s: no error", endpoint)
 		}
 	}
 	t.Setenv(EndpointVariable, "http://127.0.0.1:1")
-	spans, err := New(t.Context(), "")
+	spans, stop, err := New(t.Context(), "", log)
 	if err != nil || spans == nil {
 		t.Fatal(spans, err)
 	}
-	if err := spans.Shutdown(t.Context()); err != nil {
-		t.Error(err)
-	}
+	stop()
 }
