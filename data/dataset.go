@@ -46,6 +46,7 @@ type Dataset struct {
 	Numbered bool
 
 	encoded *encodings // nil where none is remembered
+	tokens  *Encoded   // of FromTokens
 }
 
 // Texts are the texts of all examples, second ones and choices included.

@@ -13,7 +13,10 @@ func (ds *Dataset) Remember() {
 // Encoded returns what encode makes of the data set, or made of it before under this
 // key if the data set remembers it. It is shared, and not to be changed.
 func (ds *Dataset) Encoded(key any, encode func() (*Encoded, error)) (*Encoded, error) {
-	if ds.encoded == nil {
+	switch {
+	case ds.tokens != nil:
+		return ds.tokens, nil
+	case ds.encoded == nil:
 		return encode()
 	}
 	return ds.encoded.get(key, encode)

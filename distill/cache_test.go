@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/skive-ml/skive/autograd"
@@ -16,11 +18,15 @@ import (
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/golden"
+	"github.com/skive-ml/skive/progress"
 )
 
 func sameTensors(a, b *checkpoints.Model) bool {
 	return maps.EqualFunc(a.Tensors, b.Tensors, func(a, b checkpoints.Tensor) bool { return bytes.Equal(a.Data, b.Data) })
 }
+
+// Every test has several shards of a set.
+func init() { shardExamples = 10 }
 
 // stores lists the files of a cache with their contents.
 func stores(t *testing.T, dir string) map[string][]byte {
@@ -28,7 +34,7 @@ func stores(t *testing.T, dir string) map[string][]byte {
 	found := map[string][]byte{}
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
-			found[filepath.Base(path)], err = os.ReadFile(path)
+			found[path], err = os.ReadFile(path)
 		}
 		return err
 	})
@@ -61,7 +67,12 @@ func TestTheCacheChangesNoBit(t *testing.T) {
 			t.Errorf("%s: other weights than without", c.name)
 		}
 	}
-	if names := slices.Sorted(maps.Keys(stores(t, dir))); !slices.Equal(names, []string{"embeddings", "hidden.1", "logits", "qkv.1"}) {
+	var names []string
+	for path := range stores(t, dir) {
+		names = append(names, filepath.Base(path))
+	}
+	slices.Sort(names)
+	if names = slices.Compact(names); !slices.Equal(names, []string{"embeddings", "hidden.1", "logits", "qkv.1"}) {
 		t.Errorf("the cache holds %v", names)
 	}
 	dir = t.TempDir()
@@ -77,9 +88,10 @@ func TestTheCacheChangesNoBit(t *testing.T) {
 		t.Error("a cache that holds some examples: other weights than without")
 	}
 	used := 0
-	for name, b := range stores(t, dir) {
-		if name != "logits" {
-			used += len(b) - bytes.Count(b, []byte{0})
+	for path, b := range stores(t, dir) {
+		if filepath.Base(path) != "logits" {
+			states := b[layoutIn(t, b).sumsAt:]
+			used += len(states) - bytes.Count(states, []byte{0})
 		}
 	}
 	if used == 0 || used > 22000 {
@@ -107,6 +119,21 @@ func provider(t *testing.T, dir string, workers *autograd.Workers, outputs ...*o
 		t.Fatal(err)
 	}
 	return p
+}
+
+// layoutIn is the layout of a shard's bytes.
+func layoutIn(t *testing.T, b []byte) *layout {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "shard")
+	if err := os.WriteFile(path, b, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	s, err := openShard(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	return &s.layout
 }
 
 func outputsOf(t *testing.T, p *teacher, examples []int32) [][]float32 {
@@ -144,18 +171,19 @@ func TestTheTeacherIsAskedOnce(t *testing.T) {
 		{"a flipped bit in an output", func(file string, b []byte) {
 			if file == "hidden.0" {
 				b[len(b)-1] ^= 1 // the last example's: not asked for
-				at := bytes.IndexFunc(b[headerBytes+4*first.set.Len()+64:], func(r rune) bool { return r != 0 })
-				b[headerBytes+4*first.set.Len()+64+at] ^= 0x10
+				from := layoutIn(t, b).at[0][0]
+				at := bytes.IndexFunc(b[from:], func(r rune) bool { return r != 0 })
+				b[int(from)+at] ^= 0x10
 			}
 		}, 1},
 		{"a lost checksum", func(file string, b []byte) {
 			if file == "qkv.1" {
-				copy(b[headerBytes+4*7:], make([]byte, 4))
+				copy(b[layoutIn(t, b).sumsAt+4*7:], make([]byte, 4))
 			}
 		}, 1},
 		{"a checksum without its output", func(file string, b []byte) {
 			if file == "logits" {
-				clear(b[len(b)-4*3*first.set.Len():])
+				clear(b[layoutIn(t, b).at[0][0]:])
 			}
 		}, 3},
 		{"another header", func(file string, b []byte) {
@@ -237,11 +265,15 @@ func TestTheCacheIsKeyedByTeacherTokenizerAndData(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		k, err := cacheKey(m, set, precision)
+		k, err := cacheKey(m, precision)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return k
+		l, err := layoutOf(k, set, 0, []*output{{part: Logits, columns: 3}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l.key
 	}
 	want := key(m, ds, 0)
 	if key(m.Clone(), ds, 0) != want {
@@ -262,5 +294,30 @@ func TestTheCacheIsKeyedByTeacherTokenizerAndData(t *testing.T) {
 	precision = infer.BF16
 	if key(m, ds, 0) == want {
 		t.Error("other precision, the same key")
+	}
+}
+
+// What an earlier version kept is made anew, and said to be.
+func TestCachesOfAnEarlierVersion(t *testing.T) {
+	t.Parallel()
+	workers := autograd.NewWorkers(1)
+	defer workers.Close()
+	dir := t.TempDir()
+	old := filepath.Join(dir, "0123456789abcdef", "logits")
+	if err := os.MkdirAll(filepath.Dir(old), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(old, append([]byte(earlierMagic), make([]byte, 100)...), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	p := provider(t, "", workers)
+	p.progress = progress.Log(slog.New(slog.NewTextHandler(&said, nil)))
+	if err := p.remember(dir, 1<<20, true); err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if n := strings.Count(said.String(), "\n"); n != 1 || !strings.Contains(said.String(), "format of an earlier version") {
+		t.Errorf("%s", said.String())
 	}
 }

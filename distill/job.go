@@ -39,6 +39,10 @@ type Job struct {
 	Unlabeled *data.Dataset
 	Augment   AugmentOptions
 	Words     *checkpoints.Model
+	// Shards is a directory of a teacher's outputs for a distillation by General, in the place of Text. With a
+	// share of Make they are made there of Text, see MakeShards, and nothing is trained.
+	Shards string
+	Make   settings.Shard
 	// Stages, if there are any, follow one another, see RunStages.
 	Stages []Stage
 }
@@ -61,6 +65,12 @@ func (j *Job) Validate() error {
 		if err := j.checkGeneral(); err != nil {
 			return err
 		}
+	}
+	switch {
+	case j.Shards != "" && !j.General:
+		return settings.Errorf("Shards", "%s: they go with a general distillation", j.Shards)
+	case j.Shards == "" && j.Make.Of > 0:
+		return settings.Errorf("Make", "%v: without a directory of shards", j.Make)
 	}
 	if err := j.Options.Validate(); err != nil {
 		return err
@@ -129,7 +139,7 @@ func (j *Job) Run(ctx context.Context, teacher *checkpoints.Model) (*checkpoints
 	if set := j.Train; set == nil && !j.General {
 		return nil, nil, settings.Errorf("Train", "none, expected the examples of a task")
 	}
-	if j.General && j.Text == nil {
+	if j.General && j.Text == nil && (j.Shards == "" || j.Make.Of > 0) {
 		return nil, nil, settings.Errorf("Text", "none, expected the text of a general distillation")
 	}
 	if j.Unlabeled != nil {
@@ -148,7 +158,7 @@ func (j *Job) Run(ctx context.Context, teacher *checkpoints.Model) (*checkpoints
 		student = made
 	}
 	o := j.Options
-	temporary := o.Cache == "" && o.Output != ""
+	temporary := o.Cache == "" && o.Output != "" && j.Shards == ""
 	if temporary {
 		o.Cache = filepath.Join(o.Output, train.StateDir, "teacher")
 	}
@@ -165,7 +175,13 @@ func (j *Job) Run(ctx context.Context, teacher *checkpoints.Model) (*checkpoints
 }
 
 func (j *Job) distill(ctx context.Context, teacher, student *checkpoints.Model, o Options) (*checkpoints.Model, *train.Result, error) {
-	if j.General {
+	switch {
+	case j.Make.Of > 0:
+		_, err := MakeShards(ctx, teacher, student, j.Text, j.Shards, j.Make, o)
+		return nil, nil, err
+	case j.Shards != "":
+		return GeneralFromShards(ctx, teacher, student, j.Shards, o)
+	case j.General:
 		return General(ctx, teacher, student, j.Text, o)
 	}
 	set, err := j.examples(ctx, teacher)

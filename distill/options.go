@@ -117,6 +117,9 @@ type Options struct {
 	// it: states are rounded to half precision whether they are stored or not.
 	Cache    string
 	CacheMax int64
+
+	shards *shardSet // that give the outputs, nil for none
+	making *making   // of shards in the place of a training, or nil
 }
 
 // Teacher is a model with its weight in an ensemble.

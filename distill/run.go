@@ -1,6 +1,7 @@
 package distill
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -252,6 +253,9 @@ func (b *builder) build() (train.Objective, error) {
 		return nil, err
 	}
 	known, err := b.teachers()
+	if err == nil && b.o.making != nil {
+		err = errors.Join(b.o.making.make(known.all[0], b.Train, cmp.Or(b.Options.MaxLength, b.Model.Config.MaxTokens())), known.Close())
+	}
 	if err != nil {
 		g.Close()
 		return nil, err
@@ -411,8 +415,14 @@ func (b *builder) teachers() (*teachers, error) {
 			}
 		}
 		known.all = append(known.all, t)
-		if b.masker != nil {
-			continue // each step masks other tokens
+		if b.masker != nil || b.o.making != nil {
+			continue // each step masks other tokens, or nothing is asked for twice
+		}
+		if b.o.shards != nil {
+			if err := t.fromShards(b.o.shards); err != nil {
+				return nil, errors.Join(err, known.Close())
+			}
+			continue
 		}
 		if err := t.remember(b.o.Cache, b.o.CacheMax, b.repeats()); err != nil {
 			return nil, errors.Join(err, known.Close())

@@ -136,9 +136,12 @@ func (t *teacher) remember(dir string, limit int64, repeats bool) error {
 		}
 		return nil
 	}
-	key, err := cacheKey(t.model, t.set, t.precision)
+	key, err := cacheKey(t.model, t.precision)
 	if err != nil {
 		return err
+	}
+	if len(t.outputs) > 0 && slices.ContainsFunc(t.outputs, func(o *output) bool { return earlier(dir, o.name()) }) {
+		progress.Logger(t.progress).Warn(fmt.Sprintf("cache: %s holds outputs in the format of an earlier version: they are made anew, and the old ones can be removed", dir))
 	}
 	var used int64
 	for t.stored = 0; t.stored < t.set.Len(); t.stored++ {
@@ -152,7 +155,7 @@ func (t *teacher) remember(dir string, limit int64, repeats bool) error {
 		}
 	}
 	for _, o := range t.outputs {
-		s, err := openStore(cachePath(dir, key, o.name()), key, t.sizes(o), o.part == Logits || repeats && t.stored > 0)
+		s, err := openCache(dir, key, t.set, o, o.part == Logits || repeats && t.stored > 0)
 		switch {
 		case s != nil:
 			o.keeper = s

@@ -13,6 +13,7 @@ import (
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/measure"
 	"github.com/skive-ml/skive/quantize"
+	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/tokenize"
 )
 
@@ -70,7 +71,7 @@ func benchmarked(b *testing.B, rows int) (model string, all []string) {
 // BenchmarkScore holds a run over JSONL against the pool alone, which is given tokens, in turns.
 // What is reported is rows a second of both, and the ratio.
 func BenchmarkScore(b *testing.B) {
-	const rows = 8000
+	const rows = 2000
 	model, all := benchmarked(b, rows)
 	dir := b.TempDir()
 	in := makeInput(b, filepath.Join(dir, "in.jsonl"), all)
@@ -140,7 +141,7 @@ func (unwatched) Finish(string)   {}
 // BenchmarkShards holds the processor time of four shards, of which each opens the model, against
 // one call over everything.
 func BenchmarkShards(b *testing.B) {
-	model, all := benchmarked(b, 16000)
+	model, all := benchmarked(b, 8000)
 	dir := b.TempDir()
 	in := makeInput(b, filepath.Join(dir, "in.jsonl.zst"), all)
 	var whole, shared time.Duration
@@ -154,7 +155,7 @@ func BenchmarkShards(b *testing.B) {
 		o.Output = filepath.Join(dir, fmt.Sprint("shared", i))
 		began = measure.ProcessorTime()
 		for k := range 4 {
-			o.Shard = Shard{k, 4}
+			o.Shard = settings.Shard{Index: k, Of: 4}
 			run(b, o)
 		}
 		shared += measure.ProcessorTime() - began

@@ -131,7 +131,7 @@ type work struct {
 // else its blocks go round, too, and each shard decompresses it.
 func (p *Plan) share(done *done) work {
 	var w work
-	index, of := p.o.Shard.share()
+	index, of := share(p.o.Shard)
 	mine := func(part string) (own, there bool) {
 		if there := done.parts[part]; there != nil {
 			w.earlier++

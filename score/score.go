@@ -52,7 +52,7 @@ type Options struct {
 	// cores.
 	Threads int
 	// Shard is the share of the blocks that this call does. The zero value is all.
-	Shard Shard
+	Shard settings.Shard
 	// TextColumn, PairColumn and ChoicesColumn name the columns or keys of an input:
 	// "text", "text_pair" and "choices" where they are "". A second text and choices are
 	// read where there are any; those that are named must be there.
@@ -104,7 +104,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	ctx, release, err := checkpoints.Claim(ctx, filepath.Join(o.Output, o.Shard.name()))
+	ctx, release, err := checkpoints.Claim(ctx, filepath.Join(o.Output, shardName(o.Shard)))
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func (p *Plan) run(ctx context.Context, s *Scorer) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	journal, err := openJournal(filepath.Join(p.o.Output, p.o.Shard.journal()))
+	journal, err := openJournal(filepath.Join(p.o.Output, journalName(p.o.Shard)))
 	if err != nil {
 		return nil, err
 	}

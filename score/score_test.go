@@ -358,7 +358,7 @@ func TestShards(t *testing.T) {
 		o.Threads = 3
 		rows, parts := int64(0), 0
 		for _, i := range rand.Perm(n) {
-			o.Shard = Shard{i, n}
+			o.Shard = settings.Shard{Index: i, Of: n}
 			some := run(t, o)
 			rows += some.Rows
 			parts += some.Parts
@@ -392,8 +392,8 @@ func TestStoppedRunsGoOn(t *testing.T) {
 			cancel()
 			ctx, cancel = context.WithCancel(context.Background())
 		}
-		if o.Shard = (Shard{}); i%3 == 1 {
-			o.Shard = Shard{i % 2, 2}
+		if o.Shard = (settings.Shard{}); i%3 == 1 {
+			o.Shard = settings.Shard{Index: i % 2, Of: 2}
 		}
 		r, err := Run(ctx, o)
 		cancel()
@@ -654,7 +654,7 @@ func TestSettingsAsText(t *testing.T) {
 		}
 	}
 	o = options("out", "in")
-	o.Shard, o.Overwrite = Shard{0, 2}, true
+	o.Shard, o.Overwrite = settings.Shard{Index: 0, Of: 2}, true
 	var wrong *settings.Error
 	if err := o.Validate(); !errors.As(err, &wrong) || wrong.Field != "Overwrite" {
 		t.Error(err)

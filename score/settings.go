@@ -71,43 +71,16 @@ func (o *Options) Validate() error {
 	return nil
 }
 
-// Shard is one of Of equal shares of the work, by its number from 0.
-type Shard struct{ Index, Of int }
+// share is a shard's number and how many there are.
+func share(s settings.Shard) (index, of int) { return s.Index, max(1, s.Of) }
 
-// maxShards keeps the names of shards, and their journals, in bounds.
-const maxShards = 1 << 20
-
-func (s Shard) String() string {
-	if s.Of == 0 {
-		return ""
-	}
-	return fmt.Sprintf("%d/%d", s.Index, s.Of)
-}
-
-// MarshalText and UnmarshalText write and read a shard as I/N.
-func (s Shard) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
-func (s *Shard) UnmarshalText(text []byte) error {
-	first, second, _ := strings.Cut(string(text), "/")
-	i, err1 := strconv.Atoi(first)
-	n, err2 := strconv.Atoi(second)
-	if err1 != nil || err2 != nil || i < 0 || i >= n || n > maxShards {
-		return fmt.Errorf("%q, expected I/N with I from 0 to N-1, N at most %d", text, maxShards)
-	}
-	*s = Shard{i, n}
-	return nil
-}
-
-// share is the shard with 1 for the zero value's number.
-func (s Shard) share() (index, of int) { return s.Index, max(1, s.Of) }
-
-func (s Shard) name() string {
-	i, n := s.share()
+func shardName(s settings.Shard) string {
+	i, n := share(s)
 	return fmt.Sprintf("shard-%d-of-%d", i, n)
 }
 
-func (s Shard) journal() string {
-	i, n := s.share()
+func journalName(s settings.Shard) string {
+	i, n := share(s)
 	return fmt.Sprintf(".progress-%d-of-%d.jsonl", i, n)
 }
 

@@ -30,7 +30,7 @@ func tables() map[options][]string {
 	source, generated, scoring := evaluate.SourceDefaults(), reviews.Defaults(), score.Defaults()
 	return map[options][]string{
 		&training:          {"Stage", "Progress", "OnStep", "OnProfile", "OnEvaluation"},
-		&distillation:      {"Stage", "Progress", "OnStep", "OnProfile", "OnEvaluation", "Ensemble", "Own"},
+		&distillation:      {"Stage", "Progress", "OnStep", "OnProfile", "OnEvaluation", "Ensemble", "Own", "shards", "making"},
 		&augment:           {"Seed", "Threads", "Progress"},
 		&infer.Options{}:   {"Profile", "Observe"},
 		&distill.Size{}:    nil,

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"fmt"
+	"io"
+
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/internal/flags"
+	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -43,6 +47,9 @@ at once unless --resume or --overwrite is given.`,
 	f.StringVar(&d.unlabeled, "unlabeled", "", "`FILE` of further examples, whose labels are not read; plain text in .txt")
 	f.BoolVar(&d.General, "general", false, "task-agnostic distillation on --text, by inner losses alone")
 	f.StringVar(&d.text, "text", "", "plain text `FILE` for --general, may be .gz")
+	f.StringVar(&d.Shards, "teacher-shards", "", "`DIR` of the teacher's outputs for --general, in the place of --text: --make-shard fills it")
+	flags.Add(f, settings.Table{{Name: "make-shard", Field: "Make", Value: &d.Make,
+		Doc: "`I/N`: compute one of N shares of --teacher-shards, I from 0 to N-1, of --text, for the same losses, and train nothing"}})
 	f.StringVar(&d.augmentMLM, "augment-mlm", "", "masked language `MODEL` that finds the words for --augment in the place of the teacher's embeddings")
 	flags.Sets(f, "augment-mlm", "Words")
 	f.StringVar(&d.student, "student", "", "student `MODEL`")
@@ -53,7 +60,9 @@ at once unless --resume or --overwrite is given.`,
 	addTraining(f, d.Settings())
 	d.task.register(f, true)
 
-	flags.GoesWith(f, []string{"general"}, "text")
+	flags.GoesWith(f, []string{"general"}, "text", "teacher-shards")
+	flags.GoesWith(f, []string{"teacher-shards"}, "make-shard")
+	flags.Excludes(f, []string{"make-shard"}, "output")
 	flags.GoesWith(f, []string{"augment"}, "augment-mlm")
 	flags.GoesWith(f, []string{"stages"}, train.OfLabels...) // which may have losses against labels
 	flags.Excludes(f, []string{"general"}, "task", "train", "dev", "text-column", "pair-column", "label-column", "unlabeled", "augment", "stages")
@@ -66,11 +75,13 @@ func (d *distillFlags) run(c *cobra.Command) (err error) {
 	if err := d.check(c); err != nil {
 		return err
 	}
-	release, err := claimOutputs(c, d.Job.Options.Options, distill.CheckOutput)
-	if err != nil {
-		return err
+	if d.Make.Of == 0 {
+		release, err := claimOutputs(c, d.Job.Options.Options, distill.CheckOutput)
+		if err != nil {
+			return err
+		}
+		defer release()
 	}
-	defer release()
 	teacher, err := d.read()
 	if err != nil {
 		return err
@@ -79,6 +90,13 @@ func (d *distillFlags) run(c *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
+	if d.Make.Of > 0 {
+		complete := distill.CheckShards(d.Shards) == nil
+		return d.app.show(map[string]bool{"complete": complete}, func(w io.Writer) error {
+			_, err := fmt.Fprintf(w, "%s: complete: %v\n", d.Shards, complete)
+			return err
+		})
+	}
 	return d.app.printResult(result, d.Output)
 }
 
@@ -86,7 +104,12 @@ func (d *distillFlags) run(c *cobra.Command) (err error) {
 // stages, if there are any.
 func (d *distillFlags) check(c *cobra.Command) (err error) {
 	required := []string{"teacher", "task", "train", "dev", "output"}
-	if d.General {
+	switch {
+	case d.Make.Of > 0:
+		required = []string{"teacher", "text", "teacher-shards"}
+	case d.Shards != "":
+		required = []string{"teacher", "output"}
+	case d.General:
 		required = []string{"teacher", "text", "output"}
 	}
 	if err := flags.Require(c, required...); err != nil {
@@ -103,6 +126,8 @@ func (d *distillFlags) check(c *cobra.Command) (err error) {
 		return flags.Usagef("--teacher-weights: %d weights for %d teachers", len(d.weights), n)
 	case d.General && n > 1:
 		return flags.Usagef("--teacher: %d teachers, expected one of a --general distillation, which has no logits to average", n)
+	case d.Shards != "" && d.Make.Of == 0 && d.text != "":
+		return flags.Usagef("--text: --teacher-shards has the examples, unless --make-shard fills it")
 	case given("temperature-end") && d.TemperatureSchedule == distill.Constant:
 		return flags.Usagef("--temperature-end goes with --temperature-schedule linear or cosine")
 	}
@@ -153,6 +178,9 @@ func (d *distillFlags) read() (teacher *checkpoints.Model, err error) {
 		if d.Words, err = d.app.openCheckpoint("augment-mlm", d.augmentMLM); err != nil {
 			return nil, err
 		}
+	}
+	if d.General && d.text == "" {
+		return teacher, flags.Named("teacher-shards", distill.CheckShards(d.Shards))
 	}
 	if d.General {
 		d.Text, err = data.ReadText(d.text)

@@ -82,3 +82,41 @@ func TestScoreExamples(t *testing.T) {
 		}
 	}
 }
+
+// Shards of a teacher's outputs are made and read as the flags say.
+func TestTeacherShards(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	text, shards := filepath.Join(dir, "text.txt"), filepath.Join(dir, "shards")
+	if err := os.WriteFile(text, []byte(strings.Repeat("w7 w30 w8\nw9 w40\n", 8)), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"distill", "-q", "--general", "--teacher", "../../train/testdata/tiny", "--layers", "1", "--hidden-loss", "1", "--steps", "3", "--teacher-shards", shards}
+	with := func(more ...string) []string { return append(args[:len(args):len(args)], more...) }
+	if code, _, stderr := execute(t, with("-o", dir+"/student")...); code != exitFailure || !strings.Contains(stderr, "--teacher-shards: ") {
+		t.Errorf("without shards: exit %d, %s", code, stderr)
+	}
+	if code, stdout, stderr := execute(t, with("--text", text, "--make-shard", "0/1")...); code != 0 || !strings.Contains(stdout, "complete: true") {
+		t.Fatalf("exit %d, %s%s", code, stdout, stderr)
+	}
+	if code, _, stderr := execute(t, with("-o", dir+"/student")...); code != 0 {
+		t.Errorf("exit %d, %s", code, stderr)
+	}
+	local := append(args[:len(args)-2:len(args)-2], "--text", text, "-o", dir+"/local")
+	if code, _, stderr := execute(t, local...); code != 0 {
+		t.Errorf("exit %d, %s", code, stderr)
+	}
+	a, err1 := os.ReadFile(dir + "/student/model.safetensors")
+	b, err2 := os.ReadFile(dir + "/local/model.safetensors")
+	if err1 != nil || err2 != nil || string(a) != string(b) {
+		t.Errorf("other weights: %v, %v", err1, err2)
+	}
+	for more, want := range map[string]string{
+		"--text " + text + " -o o":                  "--text: --teacher-shards has the examples",
+		"--text " + text + " --make-shard 0/1 -o o": "--output",
+	} {
+		if code, _, stderr := execute(t, with(strings.Fields(more)...)...); code != exitUsage || !strings.Contains(stderr, want) {
+			t.Errorf("%s: exit %d, %s", more, code, stderr)
+		}
+	}
+}
