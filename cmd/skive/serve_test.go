@@ -27,7 +27,7 @@ func TestServe(t *testing.T) {
 	}
 	defer os.RemoveAll(dir)
 	socket, config := filepath.Join(dir, "s"), filepath.Join(dir, "serve.yaml")
-	err = os.WriteFile(config, []byte("listen: unix:/no/such\napi_key: of-the-file\nmax_client_batch: 1\nmodels:\n- {name: own, path: "+model+"}\n- {name: mean, path: "+model+", embedding: mean}\n"), 0o666)
+	err = os.WriteFile(config, []byte("listen: unix:/no/such\ngrpc_listen: unix:"+filepath.Join(dir, "g")+"\napi_key: of-the-file\nmax_client_batch: 1\nmodels:\n- {name: own, path: "+model+"}\n- {name: mean, path: "+model+", embedding: mean}\n"), 0o666)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestServe(t *testing.T) {
 		}
 	}
 	cancel()
-	if log := <-ended; !strings.Contains(log, "path=/predict status=401") || !strings.Contains(log, "listening") || strings.Contains(log, "of-the") {
+	if log := <-ended; !strings.Contains(log, "path=/predict status=401") || !strings.Contains(log, "listening") || !strings.Contains(log, "protocol=grpc") || strings.Contains(log, "of-the") {
 		t.Error(log)
 	}
 }

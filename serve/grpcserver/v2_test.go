@@ -334,3 +334,33 @@ func TestOverload(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Requests whose messages do not come take no more memory than a bounded number does.
+func TestUnfinishedMessagesAreBounded(t *testing.T) {
+	connection := dial(t, loaded(t, serve.Options{MaxConcurrent: 1, MaxClientBatch: 1}))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for range 2 {
+		if _, err := connection.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true}, inference.GRPCInferenceService_ModelInfer_FullMethodName); err != nil {
+			t.Fatal(err)
+		}
+	}
+	client := inference.NewGRPCInferenceServiceClient(connection)
+	one := &request{ModelName: "mean", Inputs: []*input{textInput("w1")}}
+	if _, err := client.ModelInfer(t.Context(), one); status.Code(err) != codes.ResourceExhausted {
+		t.Error(err)
+	}
+	if r, err := client.ServerReady(t.Context(), &inference.ServerReadyRequest{}); err != nil || !r.Ready {
+		t.Error(r, err)
+	}
+	cancel()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		_, err := client.ModelInfer(t.Context(), one)
+		if err == nil {
+			return
+		}
+		if status.Code(err) != codes.ResourceExhausted || time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,14 +1,16 @@
-"""Unmodified clients of the field against a server: clients.py URL. Each asks as its users do, and all get the same."""
+"""Unmodified clients of the field against a server: clients.py URL GRPC. Each asks as its users do, and all get the same."""
 import sys
 
 import numpy as np
 import openai
+import tei_client.clients.grpc_client as tei_grpc
 import tei_client.clients.http_client as tei
+import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton
 from huggingface_hub import InferenceClient
 from tritonclient.utils import InferenceServerException
 
-url = sys.argv[1]
+url, address = sys.argv[1:]
 texts = ["the room was clean", "rude", "The staff was never rude, but not kind!"]
 
 
@@ -50,6 +52,11 @@ ranks = tei.HttpClient(url + "/models/ranker").rerank("clean", texts, return_tex
 assert [r.score for r in ranks] == sorted((r.score for r in ranks), reverse=True) and ranks[0].text in texts
 scores = tei.HttpClient(url + "/models/topics").classify(texts)
 assert len(scores) == 3 and len(scores[0].scores) == 2
+service = tei_grpc.GrpcClient(address)
+assert service.health() and service.info().max_client_batch_size == 32
+assert service.prompt_names() == ["query"]
+same("tei-client, gRPC, embed", service.embed(texts), embeddings)
+assert service.tokenize("rude")[0].get_ids() == [2, 12, 3]
 
 v2 = triton.InferenceServerClient(url.removeprefix("http://"))
 assert v2.is_server_live() and v2.is_server_ready() and v2.is_model_ready("embedder") and not v2.is_model_ready("nope")
@@ -74,9 +81,31 @@ label = v2.infer("topics", [x], outputs=[triton.InferRequestedOutput("label")]).
 assert label.shape == (3,) and label[0] in (b"a", b"b")
 assert v2.get_inference_statistics("embedder")["model_stats"][0]["inference_count"] > 0
 assert "embedder" in [m["name"] for m in v2.get_model_repository_index()]
-try:
-    v2.infer("nope", [x])
-    raise AssertionError("an unknown model answered")
-except InferenceServerException as e:
-    assert "unknown model: 'nope' is not found" in str(e), e
+
+remote = triton_grpc.InferenceServerClient(address)
+assert remote.is_server_live() and remote.is_server_ready() and remote.is_model_ready("embedder") and not remote.is_model_ready("nope")
+assert remote.get_server_metadata().name == "skive"
+assert remote.get_model_metadata("embedder").outputs[0].name == "output-0"
+assert remote.get_model_config("embedder").config.max_batch_size == 32
+for compression in (None, "gzip"):
+    y = triton_grpc.InferInput("text", [3], "BYTES")
+    y.set_data_from_numpy(np.array(texts, dtype=np.object_))
+    got = remote.infer("embedder", [y], outputs=[triton_grpc.InferRequestedOutput("output-0")], request_id="7", compression_algorithm=compression)
+    assert got.get_response().id == "7"
+    same(f"tritonclient, gRPC, {compression}", got.as_numpy("output-0"), embeddings)
+inputs = []
+for name, value in (("input_ids", ids), ("attention_mask", np.array([[1, 1, 1, 0], [1, 1, 1, 1]], dtype=np.int64))):
+    inputs.append(triton_grpc.InferInput(name, [2, 4], "INT64"))
+    inputs[-1].set_data_from_numpy(value)
+same("tritonclient, gRPC, token ids", remote.infer("embedder", inputs).as_numpy("output-0")[0], embeddings[1])
+assert remote.infer("topics", [y]).as_numpy("label")[0] in (b"a", b"b")
+assert remote.get_inference_statistics("embedder").model_stats[0].inference_count > 0
+assert "embedder" in [m.name for m in remote.get_model_repository_index().models]
+for client, tensor in ((v2, x), (remote, y)):
+    try:
+        client.infer("nope", [tensor])
+        raise AssertionError("an unknown model answered")
+    except InferenceServerException as e:
+        assert "unknown model: 'nope' is not found" in str(e), e
+
 print("all clients pass")

@@ -1,0 +1,4 @@
+package serve
+
+// NewServer is newServer, for tests of what stands on this package.
+var NewServer = newServer
