@@ -16,6 +16,9 @@ func (o *Options) Settings() settings.Table {
 	engine := o.Engine.Settings().Without("threads", "pad-to").In("", "Engine")
 	for i := range engine {
 		engine[i].Decides = engine[i].Name != "no-mmap"
+		if engine[i].Name == "prompt" {
+			engine[i].With = nil // the files of a model may say that it embeds
+		}
 	}
 	return append(engine, settings.Table{
 		{Name: "threads", Field: "Threads", Value: &o.Threads,

@@ -10,6 +10,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/score"
 )
 
@@ -51,6 +52,35 @@ func TestScore(t *testing.T) {
 		if code != c.code || !strings.Contains(stderr, c.want) || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%s: exit %d, %s", c.args, code, stderr)
 		}
+	}
+}
+
+// A prompt needs no --embedding where the files of a model say that it embeds.
+func TestScorePrompts(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	in := filepath.Join(dir, "in.csv")
+	if err := os.WriteFile(in, []byte("text\ngood film\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	model := modelOf(t, "", nil, func(c *checkpoints.Config) {
+		c.Sentence = &checkpoints.Sentence{Pooling: checkpoints.MeanPooling, Prompts: map[string]string{"query": "bad film"}}
+	})
+	answer := func(name string, more ...string) string {
+		out := filepath.Join(dir, name)
+		code, _, stderr := execute(t, append([]string{"score", "-q", "--model", model, "--input", in, "-o", out}, more...)...)
+		parts, err := filepath.Glob(filepath.Join(out, "part-*"))
+		if code != 0 || err != nil || len(parts) != 1 {
+			t.Fatalf("%s: exit %d, %s, parts %v (%v)", name, code, stderr, parts, err)
+		}
+		text, err := os.ReadFile(parts[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	if plain, prompted := answer("plain"), answer("prompted", "--prompt", "query"); plain == prompted {
+		t.Errorf("the prompt changes nothing: %s", plain)
 	}
 }
 
