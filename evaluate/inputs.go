@@ -28,21 +28,11 @@ func ReadInputs(m *checkpoints.Model, path string, batch, maxLength int) (batche
 	if err != nil {
 		return nil, false, err
 	}
-	f, err := bounded.Open(path)
-	if err != nil {
-		return nil, false, err
-	}
-	defer f.Close()
 	var encoding tokenize.Encoding
 	current := Inputs{Offsets: []int32{0}}
-	lines := bounded.NewLines(f)
-	for lines.Next() {
-		input, err := infer.ParseInput(lines.Text())
-		if err != nil {
-			return nil, false, fmt.Errorf("%s:%d: %w", path, lines.Number(), err)
-		}
+	err = eachLine(path, func(input infer.Input) error {
 		if err := infer.CheckInput(m.Config, &input); err != nil {
-			return nil, false, fmt.Errorf("%s:%d: %w", path, lines.Number(), err)
+			return err
 		}
 		single = single || !input.HasPair
 		o := tokenize.Options{MaxLength: maxLength}
@@ -51,13 +41,14 @@ func ReadInputs(m *checkpoints.Model, path string, batch, maxLength int) (batche
 			pairs = []string{input.Pair}
 		}
 		for i := range max(1, len(pairs)) {
+			var err error
 			if len(pairs) > 0 {
 				err = tokenizer.EncodePair(&encoding, input.Text, pairs[i], o)
 			} else {
 				err = tokenizer.Encode(&encoding, input.Text, o)
 			}
 			if err != nil {
-				return nil, false, fmt.Errorf("%s:%d: %w", path, lines.Number(), err)
+				return err
 			}
 			current.IDs = append(current.IDs, encoding.IDs...)
 			if m.Config.TypeVocabSize > 1 {
@@ -71,17 +62,51 @@ func ReadInputs(m *checkpoints.Model, path string, batch, maxLength int) (batche
 			batches = append(batches, current)
 			current = Inputs{Offsets: []int32{0}}
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, false, err
 	}
-	if err := lines.Err(); err != nil {
-		return nil, false, fmt.Errorf("%s:%d: %w", path, lines.Number()+1, err)
-	}
-	if len(current.IDs) > 0 {
+	if current.Examples > 0 {
 		batches = append(batches, current)
 	}
-	if len(batches) == 0 {
-		return nil, false, fmt.Errorf("%s: no inputs", path)
-	}
 	return batches, single, nil
+}
+
+// ReadLines reads a file of inputs, one a line as infer.ParseInput takes them.
+func ReadLines(path string) (inputs []infer.Input, err error) {
+	err = eachLine(path, func(input infer.Input) error {
+		inputs = append(inputs, input)
+		return nil
+	})
+	return inputs, err
+}
+
+// eachLine calls take with the inputs of a file, of which there is to be one at least.
+func eachLine(path string, take func(infer.Input) error) error {
+	f, err := bounded.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	lines, some := bounded.NewLines(f), false
+	for lines.Next() {
+		input, err := infer.ParseInput(lines.Text())
+		if err == nil {
+			err = take(input)
+		}
+		if err != nil {
+			return fmt.Errorf("%s:%d: %w", path, lines.Number(), err)
+		}
+		some = true
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("%s:%d: %w", path, lines.Number()+1, err)
+	}
+	if !some {
+		return fmt.Errorf("%s: no inputs", path)
+	}
+	return nil
 }
 
 // MayWantPairs tells whether a model that does not say so may have been trained on

@@ -61,6 +61,10 @@ func TestReadInputs(t *testing.T) {
 			t.Errorf("%s: error %v, want what predict says, and the line", c.input, err)
 		}
 	}
+	lines, err := ReadLines(path)
+	if err != nil || len(lines) != 1 || lines[0].Pair != "w2" {
+		t.Errorf("%+v, %v", lines, err)
+	}
 	for _, length := range []int{-1, 65} {
 		var wrong *settings.Error
 		if _, _, err := ReadInputs(m, path, 8, length); !errors.As(err, &wrong) || wrong.Field != "MaxLength" {

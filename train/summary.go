@@ -2,6 +2,7 @@ package train
 
 import (
 	"fmt"
+	"io"
 	"path/filepath"
 )
 
@@ -37,6 +38,19 @@ func (s Summary) String() string {
 	return fmt.Sprintf("%s %.4f at step %d of %d", s.metric, s.Metrics[s.metric], s.Step, s.Steps)
 }
 
+// WriteText writes it for people, in one line.
+func (s Summary) WriteText(w io.Writer) error {
+	name, diverged := "", ""
+	if s.Seed != nil {
+		name = fmt.Sprintf("seed %d: ", *s.Seed)
+	}
+	if s.Diverged {
+		diverged = "; the run has diverged: lower the learning rate (lr)"
+	}
+	_, err := fmt.Fprintf(w, "%s%v; written: %s%s\n", name, s, s.Output, diverged)
+	return err
+}
+
 // SeedsSummary is what there is to say of runs under several seeds. It is written as
 // JSON.
 type SeedsSummary struct {
@@ -61,4 +75,15 @@ func (r *SeedsResult) Summary(output string) SeedsSummary {
 // String is how good the models are together.
 func (s SeedsSummary) String() string {
 	return fmt.Sprintf("%s %.4f ± %.4f over %d seeds", s.metric, s.Mean[s.metric], s.Spread[s.metric], len(s.Seeds))
+}
+
+// WriteText writes it for people: a line for each run, and one for all.
+func (s SeedsSummary) WriteText(w io.Writer) error {
+	for _, one := range s.Seeds {
+		if err := one.WriteText(w); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintln(w, s)
+	return err
 }

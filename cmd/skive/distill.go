@@ -97,7 +97,8 @@ func (d *distillFlags) run(c *cobra.Command) (err error) {
 			return err
 		})
 	}
-	return d.app.printResult(result, d.Output)
+	summary := result.Summary(d.Output)
+	return d.app.show(summary, summary.WriteText)
 }
 
 // check completes the settings, reports what does not go together, and reads the

@@ -2,14 +2,13 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
-	"github.com/skive-ml/skive/internal/bounded"
 	"github.com/skive-ml/skive/internal/flags"
 	"github.com/skive-ml/skive/serve"
 )
@@ -43,11 +42,10 @@ The files of a sentence-transformers model say that it gives embeddings; --embed
 			if err != nil {
 				return err
 			}
-			defer m.Close()
 			if o.Embedding == "" {
 				o.Embedding, _ = serve.EmbeddingOf(m)
 			}
-			inputs, err := inputsOf(file)
+			inputs, err := evaluate.ReadLines(file)
 			if err != nil {
 				return flags.Named("data", err)
 			}
@@ -76,29 +74,4 @@ The files of a sentence-transformers model say that it gives embeddings; --embed
 	flags.Add(f, o.Settings().Only("dtype", "embedding", "prompt", "max-length"))
 	overwriteFlag(f, &overwrite)
 	return c
-}
-
-// inputsOf reads a file of inputs as predict takes them.
-func inputsOf(path string) ([]infer.Input, error) {
-	f, err := bounded.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	var inputs []infer.Input
-	lines := bounded.NewLines(f)
-	for lines.Next() {
-		input, err := infer.ParseInput(lines.Text())
-		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", path, lines.Number(), err)
-		}
-		inputs = append(inputs, input)
-	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("%s:%d: %w", path, lines.Number()+1, err)
-	}
-	if len(inputs) == 0 {
-		return nil, fmt.Errorf("%s: no inputs", path)
-	}
-	return inputs, nil
 }

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"io"
-
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -91,13 +88,15 @@ once unless --resume or --overwrite is given.`,
 				if err != nil {
 					return err
 				}
-				return app.printSeeds(result, o.Output)
+				all := result.Summary(o.Output)
+				return app.show(all, all.WriteText)
 			}
 			_, result, err := train.Run(c.Context(), m, trainSet, devSet, o)
 			if err != nil {
 				return err
 			}
-			return app.printResult(result, o.Output)
+			one := result.Summary(o.Output)
+			return app.show(one, one.WriteText)
 		},
 	}
 	f := c.Flags()
@@ -122,34 +121,4 @@ func (app *skive) openModel(c *cobra.Command, model, config string, fresh func(c
 	}
 	m, err := fresh(c.Flag(config).Value.String())
 	return m, flags.Named(config, err)
-}
-
-// printResult says how a run went.
-func (app *skive) printResult(r *train.Result, output string) error {
-	s := r.Summary(output)
-	return app.show(s, func(w io.Writer) error { return printRun(w, "", s) })
-}
-
-// printRun says how a run went, which is one of several where it has a name.
-func printRun(w io.Writer, name string, s train.Summary) error {
-	diverged := ""
-	if s.Diverged {
-		diverged = "; the run has diverged: lower --lr"
-	}
-	_, err := fmt.Fprintf(w, "%s%v; written: %s%s\n", name, s, s.Output, diverged)
-	return err
-}
-
-// printSeeds says how the runs under several seeds went.
-func (app *skive) printSeeds(r *train.SeedsResult, output string) error {
-	all := r.Summary(output)
-	return app.show(all, func(w io.Writer) error {
-		for _, s := range all.Seeds {
-			if err := printRun(w, fmt.Sprintf("seed %d: ", *s.Seed), s); err != nil {
-				return err
-			}
-		}
-		_, err := fmt.Fprintln(w, all)
-		return err
-	})
 }

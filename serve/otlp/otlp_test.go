@@ -1,7 +1,9 @@
 package otlp
 
 import (
+	"context"
 	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/skive-ml/skive/internal/deptest"
@@ -28,4 +30,25 @@ func TestEndpoints(t *testing.T) {
 		t.Fatal(spans, err)
 	}
 	stop()
+}
+
+// What cannot be sent is logged, at the end of a program, too.
+func TestWhatIsNotSentIsLogged(t *testing.T) {
+	t.Setenv(EndpointVariable, "")
+	var b strings.Builder
+	log := slog.New(slog.NewTextHandler(&b, nil))
+	spans, stop, err := New(t.Context(), "", log)
+	if stop(); spans != nil || err != nil || b.Len() > 0 {
+		t.Errorf("without a collector: %v, %v, %s", spans, err, b.String())
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	if spans, stop, err = New(ctx, "http://127.0.0.1:1", log); err != nil {
+		t.Fatal(err)
+	}
+	_, span := spans.Tracer("test").Start(ctx, "request")
+	span.End()
+	cancel()
+	if stop(); !strings.Contains(b.String(), "traces not sent") {
+		t.Errorf("logged %q", b.String())
+	}
 }
