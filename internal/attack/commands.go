@@ -27,6 +27,7 @@ var commands = []command{
 	{"export", 10, buildExport},
 	{"eval", 8, buildEval},
 	{"predict", 12, buildPredict},
+	{"reference", 4, buildReference},
 	{"bench", 4, buildBench},
 	{"inspect", 5, buildInspect},
 	{"data show", 4, buildShow},
@@ -245,6 +246,19 @@ func buildPredict(r *round) error {
 		fmt.Fprintln(&b, lines[r.IntN(len(lines))])
 	}
 	r.stdin = []byte(b.String())
+	return nil
+}
+
+func buildReference(r *round) error {
+	model, err := r.anyModel(r.task)
+	if err != nil {
+		return err
+	}
+	file, err := r.input("inputs", strings.Join(tasks[r.task].probes, "\n")+"\n")
+	if err != nil {
+		return err
+	}
+	r.add(slices.Concat([]string{"--model", model, "--data", file}, r.writesModel("out.skive"))...)
 	return nil
 }
 
