@@ -1,12 +1,14 @@
 package serve
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 )
 
 // drive fills the page's form for each model and notes what it shows.
@@ -42,6 +44,9 @@ func TestPageInABrowser(t *testing.T) {
 	if browser == "" {
 		t.Skip("there is no Chromium, and SKIVE_CHROMIUM is not set")
 	}
+	if out, err := exec.Command(browser, "--version").CombinedOutput(); err != nil {
+		t.Skipf("%s does not run: %v\n%s", browser, err, out)
+	}
 	s := newServer(t, Options{Models: withMasks(t)})
 	mux := http.NewServeMux()
 	mux.Handle("/", s)
@@ -57,7 +62,9 @@ func TestPageInABrowser(t *testing.T) {
 	})
 	web := httptest.NewServer(mux)
 	defer web.Close()
-	out, err := exec.CommandContext(t.Context(), browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--user-data-dir="+t.TempDir(),
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--user-data-dir="+t.TempDir(),
 		"--virtual-time-budget=30000", "--dump-dom", web.URL+"/driven").Output()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

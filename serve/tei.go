@@ -541,20 +541,23 @@ func (s *Server) info(w http.ResponseWriter, r *http.Request) {
 	defer v.release()
 	pool := v.pool.Options()
 	kind := map[string]any{}
-	if v.task == embeds {
+	switch v.task {
+	case embeds:
 		sentence, err := infer.SentenceOf(v.config, pool.Embedding)
 		if err != nil { // it made the pool
 			panic(err)
 		}
 		kind[string(embeds)] = map[string]any{"pooling": sentence.Pooling}
-	} else {
+	case masks: // as TEI calls one whose embeddings are sparse
+		kind[string(embeds)] = map[string]any{"pooling": "splade"}
+	default:
 		id2label, label2id := map[string]string{}, map[string]int{}
 		for i, label := range v.config.Labels {
 			id2label[strconv.Itoa(i)], label2id[label] = label, i
 		}
 		name := classes
-		if v.task == scores || v.task == masks {
-			name = v.task
+		if v.task == scores {
+			name = scores
 		}
 		kind[string(name)] = map[string]any{"id2label": id2label, "label2id": label2id}
 	}

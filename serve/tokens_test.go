@@ -60,6 +60,9 @@ func TestEmbedSparse(t *testing.T) {
 			t.Errorf("%q: %v", text, alone)
 		}
 	}
+	if got := ask(s, "GET", "/models/mlm/info", ""); !strings.Contains(got.body, `"embedding":{"pooling":"splade"}`) {
+		t.Errorf("%+v", got)
+	}
 	if got := ask(s, "POST", "/models/embedder/embed_sparse", `{"inputs":"a"}`); got.status != 424 || !strings.Contains(got.body, "SPLADE") {
 		t.Errorf("%+v", got)
 	}
