@@ -15,7 +15,7 @@ import (
 )
 
 // stamp is what is seen of a model's files without reading them: it changes when one is
-// replaced.
+// replaced, even by one of its size within a tick of the file system's clock.
 func stamp(path string) (string, error) {
 	var b strings.Builder
 	err := filepath.WalkDir(path, func(at string, d fs.DirEntry, err error) error {
@@ -26,7 +26,7 @@ func stamp(path string) (string, error) {
 		if err != nil || info.IsDir() {
 			return err
 		}
-		fmt.Fprintf(&b, "%s %d %d\n", at, info.Size(), info.ModTime().UnixNano())
+		fmt.Fprintf(&b, "%s %d %d %d\n", at, inode(info), info.Size(), info.ModTime().UnixNano())
 		return nil
 	})
 	return b.String(), err
