@@ -640,6 +640,9 @@ func TestDiff(t *testing.T) {
 	if d, err := Diff(a, hf); err != nil || len(d) > 0 {
 		t.Errorf("a model and its export: %+v, %v", d, err)
 	}
+	if text, err := json.Marshal(Differences(nil)); err != nil || string(text) != `{"equal":true,"differences":[]}` {
+		t.Errorf("no differences are %s, %v", text, err)
+	}
 	for _, name := range []string{"bert-f16", "roberta-f32"} {
 		dir := filepath.Join("testdata", "matrix", name)
 		if d, err := Diff(filepath.Join(dir, "legacy", pytorchName), filepath.Join(dir, "safetensors", safetensorsName)); err != nil || len(d) > 0 {

@@ -335,11 +335,22 @@ type Difference struct {
 	Largest *float64 `json:"largest,omitempty"`
 }
 
+// Differences are what Diff finds.
+type Differences []Difference
+
+// MarshalJSON writes the differences, and whether there are none.
+func (differences Differences) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Equal       bool         `json:"equal"`
+		Differences []Difference `json:"differences"`
+	}{len(differences) == 0, append([]Difference{}, differences...)})
+}
+
 // Diff compares what lies at two paths, as Inspect reads them: configurations,
 // headers of training states, tokenizer files, provenance, and every tensor
 // with its values. Formats alone make no difference: a model and its export to
 // another format are the same. It returns nothing for equals.
-func Diff(a, b string) ([]Difference, error) {
+func Diff(a, b string) (Differences, error) {
 	ca, err := look(a)
 	if err != nil {
 		return nil, err

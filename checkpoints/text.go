@@ -66,8 +66,8 @@ func (info *Info) WriteText(to io.Writer, tensors bool) error {
 	return w.Flush()
 }
 
-// WriteDifferences writes what Diff found for people.
-func WriteDifferences(to io.Writer, differences []Difference) error {
+// WriteText writes the differences for people.
+func (differences Differences) WriteText(to io.Writer) error {
 	if len(differences) == 0 {
 		_, err := fmt.Fprintln(to, "no difference")
 		return err

@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,6 +34,16 @@ type Model struct {
 	Name string
 	// Path is what checkpoints.Open reads.
 	Path string
+}
+
+// ParseModel reads an argument of a command line, a model's path or NAME=PATH. What is
+// there is a path whatever its name.
+func ParseModel(arg string) Model {
+	name, path, named := strings.Cut(arg, "=")
+	if _, err := os.Stat(arg); !named || err == nil {
+		return Model{Path: arg}
+	}
+	return Model{Name: name, Path: path}
 }
 
 // Options say what is scored, by what, and where the answers go. Start from Defaults.
@@ -94,6 +105,16 @@ type Result struct {
 	// Complete says that all parts are there, those of other shards included, and listed in
 	// the manifest.
 	Complete bool `json:"complete"`
+}
+
+// WriteText writes it for people, in one line.
+func (r *Result) WriteText(w io.Writer) error {
+	state := "complete: the manifest is written"
+	if !r.Complete {
+		state = "parts of other shards are missing"
+	}
+	_, err := fmt.Fprintf(w, "%d rows, %d bad, in %d parts (%d were there), %.1f s, %s\n", r.Rows, r.Bad, r.Parts, r.Earlier, r.Seconds, state)
+	return err
 }
 
 // Run scores the inputs, or the blocks of one shard, and writes the parts that are not there

@@ -97,8 +97,7 @@ func (d *distillFlags) run(c *cobra.Command) (err error) {
 			return err
 		})
 	}
-	summary := result.Summary(d.Output)
-	return d.app.show(summary, summary.WriteText)
+	return d.app.printResult(result, d.Output)
 }
 
 // check completes the settings, reports what does not go together, and reads the

@@ -24,7 +24,11 @@ With --diff show how two of them differ: settings, tokenizer files, provenance, 
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			if diff {
-				return app.inspectDiff(args[0], args[1])
+				differences, err := checkpoints.Diff(args[0], args[1])
+				if err != nil {
+					return err
+				}
+				return app.show(differences, differences.WriteText)
 			}
 			info, err := checkpoints.Inspect(args[0])
 			if err != nil {
@@ -35,16 +39,4 @@ With --diff show how two of them differ: settings, tokenizer files, provenance, 
 	}
 	c.Flags().BoolVar(&diff, "diff", false, "compare two checkpoints")
 	return c
-}
-
-func (app *skive) inspectDiff(a, b string) error {
-	differences, err := checkpoints.Diff(a, b)
-	if err != nil {
-		return err
-	}
-	document := struct {
-		Equal       bool                     `json:"equal"`
-		Differences []checkpoints.Difference `json:"differences"`
-	}{len(differences) == 0, append([]checkpoints.Difference{}, differences...)}
-	return app.show(document, func(w io.Writer) error { return checkpoints.WriteDifferences(w, differences) })
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/compress"
 	"github.com/skive-ml/skive/data"
-	"github.com/skive-ml/skive/distill"
 	"github.com/skive-ml/skive/internal/flags"
 )
 
@@ -92,11 +91,6 @@ func anew(args []string) []string {
 // unfinished tells whether the output directory of a command holds a run that can go
 // on.
 func unfinished(c *cobra.Command) bool {
-	output := c.Flag("output").Value.String()
-	err := distill.CheckOutput(output)
-	if c.Name() == "prune" {
-		err = compress.CheckPruned(output)
-	}
 	var there *checkpoints.ExistsError
-	return errors.As(err, &there) && there.Resumable
+	return errors.As(compress.CheckPruned(c.Flag("output").Value.String()), &there) && there.Resumable
 }

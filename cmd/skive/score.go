@@ -1,11 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"io"
-	"os"
-	"strings"
-
 	"github.com/spf13/cobra"
 
 	"github.com/skive-ml/skive/internal/flags"
@@ -29,25 +24,14 @@ the manifest. Where the output is of another model, input or setting, score ends
 				return err
 			}
 			for _, arg := range models {
-				name, path, ok := strings.Cut(arg, "=")
-				if _, err := os.Stat(arg); !ok || err == nil {
-					name, path = "", arg
-				}
-				o.Models = append(o.Models, score.Model{Name: name, Path: path})
+				o.Models = append(o.Models, score.ParseModel(arg))
 			}
 			o.Threads, o.Progress = app.common.threads, app.progress()
 			r, err := score.Run(c.Context(), o)
 			if err != nil {
 				return err
 			}
-			return app.show(r, func(w io.Writer) error {
-				state := "complete: " + o.Output + " has the manifest"
-				if !r.Complete {
-					state = "parts of other shards are missing"
-				}
-				_, err := fmt.Fprintf(w, "%d rows, %d bad, in %d parts (%d were there), %.1f s, %s\n", r.Rows, r.Bad, r.Parts, r.Earlier, r.Seconds, state)
-				return err
-			})
+			return app.show(r, r.WriteText)
 		},
 	}
 	f := c.Flags()

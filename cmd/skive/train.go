@@ -95,8 +95,7 @@ once unless --resume or --overwrite is given.`,
 			if err != nil {
 				return err
 			}
-			one := result.Summary(o.Output)
-			return app.show(one, one.WriteText)
+			return app.printResult(result, o.Output)
 		},
 	}
 	f := c.Flags()
@@ -121,4 +120,10 @@ func (app *skive) openModel(c *cobra.Command, model, config string, fresh func(c
 	}
 	m, err := fresh(c.Flag(config).Value.String())
 	return m, flags.Named(config, err)
+}
+
+// printResult says how a run went.
+func (app *skive) printResult(r *train.Result, output string) error {
+	s := r.Summary(output)
+	return app.show(s, s.WriteText)
 }
