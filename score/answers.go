@@ -135,6 +135,9 @@ func (o *Options) open(m Model) (*opened, error) {
 	if err != nil {
 		return nil, &settings.Error{Field: "Models", Err: err}
 	}
+	if len(checkpoint.Tokenizer) == 0 {
+		return nil, errors.Join(settings.Errorf("Models", "%s: %w", m.Path, infer.ErrNoTokenizer), checkpoint.Close())
+	}
 	w := &opened{Model: m, checkpoint: checkpoint, sum: checksum(checkpoint), embedding: o.Engine.Embedding, config: checkpoint.Config.Clone()}
 	if w.embedding == "" && checkpoint.Config.Sentence != nil {
 		w.embedding = infer.OfModel

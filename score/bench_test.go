@@ -141,7 +141,7 @@ func (unwatched) Finish(string)   {}
 // BenchmarkShards holds the processor time of four shards, of which each opens the model, against
 // one call over everything.
 func BenchmarkShards(b *testing.B) {
-	model, all := benchmarked(b, 8000)
+	model, all := benchmarked(b, 16000)
 	dir := b.TempDir()
 	in := makeInput(b, filepath.Join(dir, "in.jsonl.zst"), all)
 	var whole, shared time.Duration

@@ -114,7 +114,6 @@ const parquetRows = 64
 
 // readTable calls add with the rows of a block, which it may keep.
 func (in *input) readTable(ctx context.Context, store Store, block int64, add func(number int64, values pq.Row) error) (err error) {
-	defer guard(&err)
 	f, err := store.Open(ctx, in.path)
 	if err != nil {
 		return err
@@ -130,11 +129,17 @@ func (in *input) readTable(ctx context.Context, store Store, block int64, add fu
 	for _, group := range file.RowGroups() {
 		next := first + group.NumRows()
 		if at < end && at < next {
-			if err := readGroup(group, at-first, min(end, next)-at, func(values pq.Row) error {
+			var stopped error // by who takes the rows
+			err := readGroup(group, at-first, min(end, next)-at, func(values pq.Row) error {
 				at++
-				return add(at-1, values)
-			}); err != nil {
-				return err
+				stopped = add(at-1, values)
+				return stopped
+			})
+			if stopped != nil {
+				return stopped
+			}
+			if err != nil {
+				return in.errorf("from row %d on: %w", at, err)
 			}
 		}
 		first = next
@@ -146,7 +151,8 @@ func (in *input) readTable(ctx context.Context, store Store, block int64, add fu
 }
 
 // readGroup calls add with n rows of a group from one on.
-func readGroup(group pq.RowGroup, from, n int64, add func(pq.Row) error) error {
+func readGroup(group pq.RowGroup, from, n int64, add func(pq.Row) error) (err error) {
+	defer guard(&err)
 	rows := group.Rows()
 	defer rows.Close()
 	if err := rows.SeekToRow(from); err != nil {

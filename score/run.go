@@ -239,6 +239,9 @@ func (s *Scorer) writePart(ctx context.Context, m *meter, c *chunk, next func() 
 			part.Bytes, part.SHA256, err = out.close()
 			return err
 		})
+		if failed == nil {
+			failed = err
+		}
 		if err == nil && part.Bad == 0 {
 			err = errNoneBad
 		}

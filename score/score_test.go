@@ -503,12 +503,13 @@ func TestBadRowsOfTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct{ content, want string }{
-		"a.csv":     {"text,b\nw7,1\nw7\nw8,2\n", `a.csv: offset 12: found 1 fields, expected 2`},
-		"b.csv":     {"text,b\nw7,1\n\"w7\n", `b.csv: offset 12: extraneous or missing " in quoted-field`},
-		"c.tsv":     {"text\tb\nw7\t1\t3\n", `c.tsv: offset 7: found 3 fields, expected 2`},
-		"d.parquet": {b.String(), `d.parquet: row 0: the text is null`},
-		"e.jsonl":   {`{"text":"` + strings.Repeat("w", 17<<20) + "\"}\n", `e.jsonl: offset 0: is longer than 16 MB`},
-		"f.csv":     {"text\n\"" + strings.Repeat("w\n", 9<<20), `f.csv: offset 5: the record is longer than 16 MB: is there a quote that does not end?`},
+		"a.csv":           {"text,b\nw7,1\nw7\nw8,2\n", `a.csv: offset 12: found 1 fields, expected 2`},
+		"b.csv":           {"text,b\nw7,1\n\"w7\n", `b.csv: offset 12: extraneous or missing " in quoted-field`},
+		"c.tsv":           {"text\tb\nw7\t1\t3\n", `c.tsv: offset 7: found 3 fields, expected 2`},
+		"d.parquet":       {b.String(), `d.parquet: row 0: the text is null`},
+		"damaged.parquet": {strings.Replace(b.String(), "PAR1", "PAR2", 1), `damaged.parquet: invalid magic header of parquet file: "PAR2"`},
+		"e.jsonl":         {`{"text":"` + strings.Repeat("w", 17<<20) + "\"}\n", `e.jsonl: offset 0: is longer than 16 MB`},
+		"f.csv":           {"text\n\"" + strings.Repeat("w\n", 9<<20), `f.csv: offset 5: the record is longer than 16 MB: is there a quote that does not end?`},
 	} {
 		_, err := Run(context.Background(), options(filepath.Join(dir, name+".out"), write(t, filepath.Join(dir, name), []byte(c.content))))
 		if err == nil || err.Error() != filepath.Join(dir, c.want) {
@@ -536,6 +537,7 @@ func TestRefusals(t *testing.T) {
 		"another input":   {func(o *Options) { o.Inputs = []string{labelled}; o.Columns = Columns{"label"} }, "out: the parts were made with columns"},
 		"more inputs":     {func(o *Options) { o.Inputs = append(o.Inputs, labelled) }, "out: the parts are of 1 inputs, "},
 		"no model":        {func(o *Options) { o.Models[0].Path = "absent" }, "Models: "},
+		"no tokenizer":    {func(o *Options) { o.Models[0].Path = "../infer/testdata/heads/token" }, "Models: ../infer/testdata/heads/token: infer: the model has no tokenizer"},
 		"no input":        {func(o *Options) { o.Inputs = []string{filepath.Join(dir, "*.tsv")} }, "Inputs: "},
 		"no format":       {func(o *Options) { o.Inputs = []string{write(t, filepath.Join(dir, "in.doc"), nil)} }, "unknown format"},
 		"a clash in a table": {func(o *Options) {
@@ -594,6 +596,9 @@ func TestRemovedParts(t *testing.T) {
 
 // Memory does not grow with the input.
 func TestMemoryIsFlat(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a hundred megabytes")
+	}
 	dir := t.TempDir()
 	path := filepath.Join(dir, "in.jsonl.zst")
 	f, err := os.Create(path)
