@@ -57,6 +57,8 @@ assert service.health() and service.info().max_client_batch_size == 32
 assert service.prompt_names() == ["query"]
 same("tei-client, gRPC, embed", service.embed(texts), embeddings)
 assert service.tokenize("rude")[0].get_ids() == [2, 12, 3]
+same("tei-client, tokens", service.embed_all(texts[1])[0], embedder.embed_all(texts[1])[0])
+assert service.decode([2, 12, 3]) == "rude"
 
 v2 = triton.InferenceServerClient(url.removeprefix("http://"))
 assert v2.is_server_live() and v2.is_server_ready() and v2.is_model_ready("embedder") and not v2.is_model_ready("nope")
