@@ -106,7 +106,7 @@ type Scorer struct {
 // opened is a model that is ready.
 type opened struct {
 	Model
-	infer.Predictor
+	*infer.Pool
 	checkpoint *checkpoints.Model
 	sum        string
 	embedding  string
@@ -145,7 +145,7 @@ func (o *Options) open(m Model) (*opened, error) {
 	engine := infer.PoolOptions{Options: o.Engine, Instances: o.Threads, MaxQueue: 1 << 16}
 	engine.Embedding, engine.Threads, engine.PadTo = w.embedding, 0, 0
 	pool, err := infer.NewPool(checkpoint, engine)
-	w.Predictor = pool
+	w.Pool = pool
 	var wrong *settings.Error
 	switch {
 	case errors.As(err, &wrong):
@@ -167,7 +167,7 @@ func (o *Options) open(m Model) (*opened, error) {
 func (s *Scorer) Close() error {
 	var errs []error
 	for _, m := range s.models {
-		errs = append(errs, m.Predictor.Close(), m.checkpoint.Close())
+		errs = append(errs, m.Pool.Close(), m.checkpoint.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -176,7 +176,7 @@ func (s *Scorer) Close() error {
 func (s *Scorer) Notes() map[string][]string {
 	notes := map[string][]string{}
 	for _, m := range s.models {
-		if n := m.Predictor.Notes(); len(n) > 0 {
+		if n := m.Pool.Notes(); len(n) > 0 {
 			notes[m.Path] = n
 		}
 	}

@@ -302,13 +302,7 @@ func (p *Plan) Manifest(s *Scorer) *Manifest {
 
 // rounds tells whether anything is computed in bfloat16.
 func (m *opened) rounds() bool {
-	var o infer.Options
-	switch p := m.Predictor.(type) {
-	case *infer.Pool:
-		o = p.Options().Options
-	case *infer.Engine:
-		o = p.Options()
-	}
+	o := m.Pool.Options()
 	if o.DType == infer.BF16 || o.AttentionDType == infer.BF16 {
 		return true
 	}
