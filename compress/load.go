@@ -207,6 +207,13 @@ func (c *run) relabel() error {
 // fits the data: the student learns from what the teacher makes of each example.
 const distillationLength = 2
 
+// Up to fewExamples, fewTrials teachers are trained where the recipe leaves rate and length
+// to the data.
+const (
+	fewExamples = 500
+	fewTrials   = 3
+)
+
 // fit finds what the recipe's trainings leave to the data and the model.
 func (c *run) fit() error {
 	set, err := evaluate.Encode(c.teacher, c.train, c.MaxLength)
@@ -236,7 +243,12 @@ func (c *run) fit() error {
 		}
 	}
 	if c.TeacherModel == "" {
+		open := c.Search == 0 && c.FitRate && c.Teacher.LearningRate == 0 && c.Teacher.Epochs == 0 && c.Teacher.Steps == 0
 		fit(&c.Teacher, &c.FitRate, "teacher", c.teacher.Config, 1)
+		if open && set.Len() <= fewExamples {
+			c.Search = fewTrials
+			c.say("teacher: the best of %d trainings, since what %d examples teach differs much from rate to rate", c.Search, set.Len())
+		}
 	}
 	distillation := func(d *Distillation, stage string, longer float64) {
 		fit(&d.Options.Options, &d.FitRate, stage, student, longer)

@@ -57,7 +57,8 @@ type Recipe struct {
 	Teacher train.Options
 	FitRate bool
 	// Search trains so many teachers, at rates and for epochs around those of Teacher, and
-	// takes the best on the development set; 0 and 1 train the one.
+	// takes the best on the development set; 1 trains the one, and so does 0, unless there
+	// are few examples and Teacher leaves its rate and length to the data.
 	Search  int
 	Student distill.Student
 	Distill Distillation

@@ -265,6 +265,17 @@ func TestWhatARecipeLeavesOutFollowsFromTheData(t *testing.T) {
 	if text, err := c.Recipe.YAML(); err != nil || !strings.Contains(string(text), "lr: 0.0\n") || strings.Count(string(text), "lr: ") != 3 {
 		t.Errorf("%v: %s", err, text)
 	}
+	for given, want := range map[int]int{0: fewTrials, 1: 1} { // of few examples several teachers are trained
+		c := run{Recipe: ForModel(model, "text", file, "")}
+		c.Search = given
+		if err := c.load(); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.fit(); err != nil || c.Search != want {
+			t.Errorf("search %d became %d, want %d: %v", given, c.Search, want, err)
+		}
+		c.teacher.Close()
+	}
 	if text, err := ForModel("m", "text", "a", "").YAML(); err != nil || strings.Contains(string(text), "epochs: ") || strings.Contains(string(text), "lr: ") {
 		t.Errorf("%v: %s", err, text)
 	}

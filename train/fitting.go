@@ -23,7 +23,7 @@ const (
 	longText = 256
 	// Evaluations take some fifth of a run, but there are fewestEvaluations of many
 	// epochs.
-	fewestEvaluations = 5
+	fewestEvaluations = 10
 )
 
 // Fitted returns the options with values in the place of zeros that follow from the
