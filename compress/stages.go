@@ -97,23 +97,20 @@ func (c *run) keep(stage string, m *checkpoints.Model) (*checkpoints.Model, erro
 	return checkpoints.Open(path)
 }
 
-// studentStep is the name of the student in the report, studentStage that of its
-// folder.
+// studentStep is the name of the student in the report, or wholeStep, where it is all of the
+// teacher; studentStage is that of its folder.
 const (
 	studentStep  = "distilled student"
+	wholeStep    = "student, all layers"
 	studentStage = "student"
 )
 
 func (c *run) makeStudents(ctx context.Context) error {
-	student, name, err := c.makeStudent(ctx)
+	student, file, name, err := c.makeStudent(ctx)
 	if err != nil {
 		return err
 	}
 	c.steps = append(c.steps, step{name, c.path(studentStage), 1, infer.Options{Threads: c.Threads, DType: infer.F32}})
-	file, err := c.quantize(ctx, student, studentStage)
-	if err != nil {
-		return err
-	}
 	c.steps = append(c.steps, step{"fused int8", file, 1, infer.Options{Threads: c.Threads, DType: infer.Int8}})
 	switch {
 	case c.Instances > 1:
@@ -121,7 +118,7 @@ func (c *run) makeStudents(ctx context.Context) error {
 	case c.Threads > 1:
 		c.steps = append(c.steps, c.served("one thread", file))
 	}
-	if err := c.makeVariants(ctx, student, file); err != nil {
+	if err := c.makeVariants(ctx, student, name, file); err != nil {
 		return err
 	}
 	return os.RemoveAll(c.path(cacheDir))
@@ -132,10 +129,10 @@ func (c *run) served(name, file string) step {
 	return step{name, file, c.Instances, infer.Options{Threads: 1, DType: infer.Int8}}
 }
 
-// makeVariants cuts the pruned variants of the student, whose int8 file is given:
+// makeVariants cuts the pruned variants of the student, whose name and int8 file are given:
 // those of the recipe or those on the way to its target, and under its max_drop as
 // many as lose no more.
-func (c *run) makeVariants(ctx context.Context, student *checkpoints.Model, studentFile string) error {
+func (c *run) makeVariants(ctx context.Context, student *checkpoints.Model, name, studentFile string) error {
 	var limit float64
 	if c.MaxDrop > 0 {
 		metric, err := c.outcome.Metric(evaluate.MainMetric(c.dev.Task))
@@ -143,7 +140,7 @@ func (c *run) makeVariants(ctx context.Context, student *checkpoints.Model, stud
 			return err
 		}
 		limit = metric - c.MaxDrop/100
-		if ok, err := c.within(ctx, studentStep, studentFile, limit); err != nil || !ok {
+		if ok, err := c.within(ctx, name, studentFile, limit); err != nil || !ok {
 			return err
 		}
 	}
@@ -193,41 +190,45 @@ func (c *run) recover(ctx context.Context, cut *checkpoints.Model, name, label s
 // within tells whether the metric of an int8 file is at least limit. A model that
 // is not within the recipe's max_drop is noted for the report.
 func (c *run) within(ctx context.Context, name, file string, limit float64) (bool, error) {
+	metric, err := c.metricOf(ctx, file)
+	if err != nil || metric >= limit {
+		return err == nil, err
+	}
+	c.dropped = &Dropped{Name: name, Metric: metric, Limit: limit, Model: filepath.Base(file), None: name == studentStep || name == wholeStep}
+	return false, nil
+}
+
+// metricOf is what an int8 file reaches on the development set.
+func (c *run) metricOf(ctx context.Context, file string) (float64, error) {
 	m, err := checkpoints.Open(file)
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	defer m.Close()
 	outcome, err := c.outcomeOf(ctx, m, variant{file, infer.Int8})
 	if err != nil {
-		return false, err
+		return 0, err
 	}
-	metric, err := outcome.Metric(evaluate.MainMetric(c.dev.Task))
-	if err != nil || metric >= limit {
-		return err == nil, err
-	}
-	c.dropped = &Dropped{Name: name, Metric: metric, Limit: limit, Model: filepath.Base(file), None: name == studentStep}
-	return false, nil
+	return outcome.Metric(evaluate.MainMetric(c.dev.Task))
 }
 
 // defaultDrop is how many points a student may lose whose number of layers follows from
 // the data, where the recipe has no max_drop.
 const defaultDrop = 1
 
-// makeStudent makes the student and distills into it, and returns its name in the report,
-// too. Where the recipe does not say how many layers it has, it has half the teacher's; if
-// that loses too much on the development set, three quarters; and at last all, which is the
-// teacher: few examples do not teach a student what the layers knew that it lacks.
-func (c *run) makeStudent(ctx context.Context) (*checkpoints.Model, string, error) {
+// makeStudent makes the student, distills into it and quantizes it, and returns its int8 file
+// and its name in the report, too. Where the recipe does not say how many layers it has, it
+// has half the teacher's; if its int8 file loses too much on the development set, three
+// quarters; and at last all, which is the teacher: few examples do not teach a student what
+// the layers knew that it lacks.
+func (c *run) makeStudent(ctx context.Context) (_ *checkpoints.Model, file, name string, err error) {
 	s, total := c.Student, len(c.teacher.Config.Layers)
 	if s.Layers != 0 || len(s.TeacherLayers) > 0 || s.Random || c.targeted() {
-		m, err := c.teach(ctx, s, studentStage)
-		return m, studentStep, err
+		return c.quantized(ctx, studentStep, func() (*checkpoints.Model, error) { return c.teach(ctx, s, studentStage) })
 	}
-	metric := evaluate.MainMetric(c.dev.Task)
-	teacher, err := c.outcome.Metric(metric)
+	teacher, err := c.outcome.Metric(evaluate.MainMetric(c.dev.Task))
 	if err != nil {
-		return nil, "", err
+		return nil, "", "", err
 	}
 	drop := cmp.Or(c.MaxDrop, defaultDrop)
 	depths := slices.Compact([]int{max(1, total/2), (3*total + 3) / 4, total})
@@ -235,59 +236,63 @@ func (c *run) makeStudent(ctx context.Context) (*checkpoints.Model, string, erro
 		s.Layers = depths[i]
 		if s.Layers == total && s.Copies() {
 			c.outcomes[variant{c.path(studentStage), infer.F32}] = c.outcome
-			m, err := c.keep(studentStage, c.teacher)
-			return m, "student, all layers", err
+			return c.quantized(ctx, wholeStep, func() (*checkpoints.Model, error) { return c.keep(studentStage, c.teacher) })
 		}
 		// Where an earlier call gave such a student up, its folder has another name.
 		stage, aside := studentStage, fmt.Sprintf("%s-%d-layers", studentStage, s.Layers)
 		if exists(c.path(aside)) {
 			stage = aside
 		}
-		m, err := c.teach(ctx, s, stage)
+		m, file, name, err := c.quantized(ctx, studentStep, func() (*checkpoints.Model, error) { return c.teach(ctx, s, stage) })
 		if err != nil {
-			return nil, "", err
+			return nil, "", "", err
 		}
-		outcome, err := c.outcomeOf(ctx, m, variant{c.path(stage), infer.F32})
+		value, err := c.metricOf(ctx, file)
 		if err != nil {
-			return nil, "", err
-		}
-		value, err := outcome.Metric(metric)
-		if err != nil {
-			return nil, "", err
+			return nil, "", "", err
 		}
 		enough := s.Layers == total || value >= teacher-drop/100
 		if enough && stage == studentStage {
-			return m, studentStep, nil
+			return m, file, name, nil
 		}
 		m.Close()
-		delete(c.outcomes, variant{c.path(stage), infer.F32}) // what is in the folder changes
 		if enough {
-			return c.takeUp(ctx, s, aside)
+			return c.quantized(ctx, studentStep, func() (*checkpoints.Model, error) { return c.takeUp(ctx, s, aside) })
 		}
-		c.say("student: %d of %d layers reach %.1f %%, the teacher %.1f %%; expected at most %g less, so it gets more layers",
+		delete(c.outcomes, variant{file, infer.Int8}) // another student gets its name
+		c.say("student: %d of %d layers reach %.1f %% in int8, the teacher %.1f %%; expected at most %g less, so it gets more layers",
 			s.Layers, total, 100*value, 100*teacher, drop)
 		if stage == studentStage {
 			if err := os.Rename(c.path(studentStage), c.path(aside)); err != nil {
-				return nil, "", err
+				return nil, "", "", err
 			}
 		}
 	}
 }
 
+// quantized makes a student and its int8 file.
+func (c *run) quantized(ctx context.Context, name string, make func() (*checkpoints.Model, error)) (*checkpoints.Model, string, string, error) {
+	m, err := make()
+	if err != nil {
+		return nil, "", "", err
+	}
+	file, err := c.quantize(ctx, m, studentStage)
+	return m, file, name, err
+}
+
 // takeUp makes a student the run's that an earlier call gave up, under another bound of
 // what it may lose.
-func (c *run) takeUp(ctx context.Context, s distill.Student, aside string) (*checkpoints.Model, string, error) {
+func (c *run) takeUp(ctx context.Context, s distill.Student, aside string) (*checkpoints.Model, error) {
 	path := c.path(studentStage)
 	if exists(path) {
 		if err := setAside(path); err != nil {
-			return nil, "", err
+			return nil, err
 		}
 	}
 	if err := os.Rename(c.path(aside), path); err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	m, err := c.teach(ctx, s, studentStage)
-	return m, studentStep, err
+	return c.teach(ctx, s, studentStage)
 }
 
 // teach makes a student of the teacher and distills into it, in the folder of a stage.
