@@ -200,6 +200,9 @@ func (l *layout) write(path string, fill func(*shard) error) error {
 	if err == nil {
 		err = f.Sync()
 	}
+	if err == nil {
+		err = f.Chmod(0o644) // a temporary file is its owner's alone
+	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
 	}

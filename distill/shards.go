@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"reflect"
 	"slices"
 
 	"github.com/skive-ml/skive/checkpoints"
@@ -198,6 +199,8 @@ func (m *making) make(t *teacher, set *data.Encoded, maxLength int) error {
 			return err
 		case i%max(1, m.share.Of) != m.share.Index:
 			m.complete = false
+		case isShard(shardPath(m.dir, i)):
+			return otherShards(m.dir)
 		default:
 			err = l.write(shardPath(m.dir, i), func(s *shard) error { return t.fill(m.ctx, s, i*shardExamples, task) })
 			if err != nil {
@@ -207,10 +210,27 @@ func (m *making) make(t *teacher, set *data.Encoded, maxLength int) error {
 		task.Set(min((i+1)*shardExamples, set.Len()), "")
 	}
 	task.Finish("")
+	if there, err := readShards(m.dir); err == nil && !reflect.DeepEqual(there, &manifest) {
+		return otherShards(m.dir)
+	}
 	if !m.complete {
 		return errMade
 	}
 	return cmp.Or(writeShards(m.dir, &manifest), errMade)
+}
+
+// isShard tells whether a file is a whole shard, of whatever teacher and text.
+func isShard(path string) bool {
+	s, err := openShard(path, nil)
+	if err != nil {
+		return false
+	}
+	s.close()
+	return true
+}
+
+func otherShards(dir string) error {
+	return &checkpoints.ExistsError{Path: dir, What: "it has shards of another teacher, text, loss or version of skive; expected an empty directory, or the same"}
 }
 
 // fillTokens is how many tokens of a shard are computed together: what a teacher gives does not depend on it.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/golden"
@@ -114,6 +115,16 @@ func TestShardsOfSomethingElse(t *testing.T) {
 	o = generalOptions()
 	o.TeacherPrecision = infer.BF16
 	if _, _, err := GeneralFromShards(ctx, teacher, student, dir, o); !errors.Is(err, ErrShards) {
+		t.Error(err)
+	}
+	// Nor are they replaced, or taken for what was asked for.
+	var exists *checkpoints.ExistsError
+	for share := range 2 {
+		if _, err := MakeShards(ctx, other, student, generalText(t), dir, settings.Shard{Index: share, Of: 2}, generalOptions()); !errors.As(err, &exists) {
+			t.Errorf("share %d of another teacher: %v", share, err)
+		}
+	}
+	if _, _, err := GeneralFromShards(ctx, teacher, student, dir, generalOptions()); err != nil {
 		t.Error(err)
 	}
 	if err := os.Remove(filepath.Join(dir, "shard-00000.skivekd")); err != nil {

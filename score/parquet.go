@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	pq "github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/encoding"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/infer"
@@ -185,6 +186,26 @@ type root struct {
 
 func (r *root) Fields() []pq.Field { return r.fields }
 
+// written is a field of an input as a part has it. The encoding that parquet-go finds for
+// a column may be that of its levels (RLE), in which only booleans can be written.
+type written struct{ pq.Field }
+
+func (f written) Encoding() encoding.Encoding {
+	e := f.Field.Encoding()
+	if e != nil && e.Encoding() == pq.RLE.Encoding() && f.Leaf() && f.Type().Kind() != pq.Boolean {
+		return &pq.Plain
+	}
+	return e
+}
+
+func (f written) Fields() []pq.Field {
+	fields := slices.Clone(f.Field.Fields())
+	for i := range fields {
+		fields[i] = written{fields[i]}
+	}
+	return fields
+}
+
 // tableWriter writes a part of Parquet.
 type tableWriter struct {
 	*pq.GenericWriter[any]
@@ -209,7 +230,10 @@ func (in *input) newTableWriter(ctx context.Context, store Store, w io.Writer, c
 	for _, f := range added.Fields() {
 		byName[f.Name()] = f
 	}
-	r := &root{Group: added, fields: slices.Clone(file.Root().Fields())}
+	r := &root{Group: added}
+	for _, f := range file.Root().Fields() {
+		r.fields = append(r.fields, written{f})
+	}
 	for _, c := range columns {
 		r.fields = append(r.fields, byName[c.name])
 	}

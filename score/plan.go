@@ -27,7 +27,7 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	if p.store == nil {
 		p.store = disk{}
 	}
-	paths, err := expand(o.Inputs)
+	paths, err := expand(o.Inputs, o.Output)
 	if err != nil {
 		return nil, err
 	}

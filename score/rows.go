@@ -104,11 +104,31 @@ func (p *parser) record(line []byte) (input infer.Input, err error) {
 		input.Pair, input.HasPair = fields[i], true
 	}
 	if i, ok := p.in.names[p.choices]; ok {
+		if err := noNull(p.choices, []byte(fields[i])); err != nil {
+			return input, err
+		}
 		if json.Unmarshal([]byte(fields[i]), &input.Choices) != nil {
 			return input, fmt.Errorf("%q: expected a JSON list of strings, found %.40s", p.choices, fields[i])
 		}
 	}
 	return input, nil
+}
+
+// noNull reports a null in a list of choices, which would be read as an empty text.
+func noNull(key string, value []byte) error {
+	if !bytes.Contains(value, []byte("null")) {
+		return nil
+	}
+	var list []*string
+	if json.Unmarshal(value, &list) != nil {
+		return nil // which says itself what is wrong
+	}
+	for i, s := range list {
+		if s == nil {
+			return fmt.Errorf("%q: expected a list of strings, number %d is null", key, i+1)
+		}
+	}
+	return nil
 }
 
 // object reads a line of JSON. Its other keys stay as they are.
@@ -133,6 +153,9 @@ func (p *parser) object(line []byte) (input infer.Input, err error) {
 		var there *bool
 		var to any
 		want := "a string"
+		if p.added[key] {
+			return clash{key}
+		}
 		switch {
 		case key == p.text:
 			there, to = &text, &input.Text
@@ -141,9 +164,6 @@ func (p *parser) object(line []byte) (input infer.Input, err error) {
 		case key == p.choices:
 			there, to, want = &choices, &input.Choices, "a list of strings"
 		default:
-			if p.added[key] {
-				return clash{key}
-			}
 			if of := textkeys.Meant(key); of != "" {
 				if slips == nil {
 					slips = map[string]string{}
@@ -159,14 +179,9 @@ func (p *parser) object(line []byte) (input infer.Input, err error) {
 			return nil // as good as absent
 		}
 		*there = true
-		if key == p.choices && bytes.Contains(value, []byte("null")) {
-			var list []*string
-			if json.Unmarshal(value, &list) == nil {
-				for i, s := range list {
-					if s == nil {
-						return fmt.Errorf("%q: expected a list of strings, number %d is null", key, i+1)
-					}
-				}
+		if key == p.choices {
+			if err := noNull(key, value); err != nil {
+				return err
 			}
 		}
 		if json.Unmarshal(value, to) != nil {

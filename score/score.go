@@ -158,7 +158,9 @@ func (p *Plan) run(ctx context.Context, s *Scorer) (*Result, error) {
 	m := &meter{plan: p, result: Result{Earlier: work.earlier}, bad: work.bad, rows: work.rows, began: time.Now(), cpu: measure.ProcessorTime()}
 	m.task = progress.Begin(p.o.Progress, "score (KB of input)", int(work.behind>>10), int((work.behind+work.ahead)>>10))
 	m.behind = work.behind
-	err = s.run(ctx, work.tasks, journal, m)
+	if err = m.check(false); err == nil {
+		err = s.run(ctx, work.tasks, journal, m)
+	}
 	if err == nil {
 		err = m.check(true)
 	}
@@ -170,6 +172,9 @@ func (p *Plan) run(ctx context.Context, s *Scorer) (*Result, error) {
 		return nil, err
 	}
 	if parts, ok := p.complete(done); ok {
+		if err := p.checkAll(parts); err != nil {
+			return nil, err
+		}
 		err = p.commit(s, parts)
 		m.result.Complete = err == nil
 	}
@@ -208,7 +213,8 @@ func (p *Plan) claim(ctx context.Context, s *Scorer) error {
 
 // clearOutput removes what earlier runs left, unless one of them is under way.
 func clearOutput(ctx context.Context, dir string) error {
-	for _, pattern := range []string{".shard-*.skive-lock", manifestName, planName, ".progress-*", ".part-*.tmp", "part-*"} {
+	part := "part-" + strings.Repeat("[0-9]", 5) + "-" + strings.Repeat("[0-9]", 6) + ".*"
+	for _, pattern := range []string{".shard-*.skive-lock", manifestName, planName, ".progress-*", "." + part + ".tmp", part} {
 		found, err := filepath.Glob(filepath.Join(globQuote(dir), pattern))
 		if err != nil {
 			return err
@@ -270,14 +276,37 @@ func (m *meter) wrote(c *chunk) error {
 	return nil
 }
 
-// check reports too large a share of bad rows, of which a few parts at the beginning say little.
+// check reports too many bad rows, those of earlier calls included. Of their share a few
+// parts at the beginning say little.
 func (m *meter) check(end bool) error {
-	most, bad := m.plan.o.MaxBad, float64(m.bad+m.result.Bad)
-	rows := bad + float64(m.rows+m.result.Rows)
-	if most.share && bad > rows*most.value && (end || rows >= 10000) {
-		return fmt.Errorf("%s: %.0f of %.0f rows are bad, more than %v; the .errors files beside the parts list them", m.plan.o.Output, bad, rows, most)
+	bad := m.bad + m.result.Bad
+	rows := bad + m.rows + m.result.Rows
+	if m.plan.o.MaxBad.share && !end && rows < 10000 {
+		return nil
 	}
-	return nil
+	return m.plan.tooBad(bad, rows, 1)
+}
+
+// checkAll reports too many bad rows of the whole job, which a shard does not see by itself.
+func (p *Plan) checkAll(parts []Part) error {
+	var bad, rows int64
+	for _, part := range parts {
+		bad, rows = bad+part.Bad, rows+part.Bad+part.Rows
+	}
+	return p.tooBad(bad, rows, max(1, p.o.Shard.Of))
+}
+
+// tooBad reports more bad rows than so many processes may have.
+func (p *Plan) tooBad(bad, rows int64, processes int) error {
+	most := p.o.MaxBad
+	limit := most.value * float64(processes)
+	if most.share {
+		limit = most.value * float64(rows)
+	}
+	if float64(bad) <= limit {
+		return nil
+	}
+	return fmt.Errorf("%s: %d of %d rows are bad, more than %v; the .errors files beside the parts list them", p.o.Output, bad, rows, most)
 }
 
 // note is how fast the run is, and what a million rows cost.
@@ -327,8 +356,9 @@ func (e *RowError) what() string {
 	return "offset"
 }
 
-// expand lists the files of the inputs, each once, as they sort.
-func expand(patterns []string) ([]string, error) {
+// expand lists the files of the inputs, each once, as they sort. None may lie in the output
+// directory: a part would be an input of the next call, and an input be replaced.
+func expand(patterns []string, output string) ([]string, error) {
 	var all []string
 	for _, pattern := range patterns {
 		found := []string{pattern}
@@ -341,8 +371,24 @@ func expand(patterns []string) ([]string, error) {
 				return nil, settings.Errorf("Inputs", "%s: %w", pattern, os.ErrNotExist)
 			}
 		}
-		all = append(all, found...)
+		for _, path := range found {
+			if real(filepath.Dir(path)) == real(output) {
+				return nil, settings.Errorf("Inputs", "%s: it is in the output directory, expected another directory for the parts", path)
+			}
+			all = append(all, filepath.Clean(path))
+		}
 	}
 	slices.Sort(all)
 	return slices.Compact(all), nil
+}
+
+// real is the absolute path of a directory, behind its links if it is there.
+func real(dir string) string {
+	if behind, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = behind
+	}
+	if absolute, err := filepath.Abs(dir); err == nil {
+		return absolute
+	}
+	return dir
 }

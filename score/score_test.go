@@ -494,6 +494,28 @@ func TestBadRows(t *testing.T) {
 	}
 }
 
+// A shard cannot complete what has more bad rows as a whole than it may have.
+func TestBadRowsOfOtherShards(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	good := write(t, filepath.Join(dir, "a.jsonl"), []byte("{\"text\":\"w7\"}\n{\"text\":\"w8\"}\n"))
+	bad := write(t, filepath.Join(dir, "b.jsonl"), []byte("{\"text\":\"w7\"}\n{}\n"))
+	o := options(filepath.Join(dir, "out"), good, bad)
+	o.Block, o.MaxBad = 1<<20, BadShare(0.1)
+	for _, shard := range []settings.Shard{{Index: 1, Of: 2}, {Index: 0, Of: 2}, {}} {
+		o.Shard = shard
+		if r, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), "rows are bad, more than 10%") {
+			t.Errorf("shard %v: %+v, %v", shard, r, err)
+		}
+	}
+	for most, complete := range map[Bad]bool{BadRows(0): false, BadRows(1): true} {
+		o.Shard, o.MaxBad = settings.Shard{}, most
+		if r, err := Run(context.Background(), o); (err == nil && r.Complete) != complete {
+			t.Errorf("%v: %+v, %v", most, r, err)
+		}
+	}
+}
+
 func TestBadRowsOfTables(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -546,6 +568,12 @@ func TestRefusals(t *testing.T) {
 		"a clash in JSON": {func(o *Options) {
 			o.Output, o.Columns = filepath.Join(dir, "clash2"), Columns{"label=id"}
 		}, `in.jsonl: offset 0: a column "id" is there already`},
+		"a clash with the text": {func(o *Options) {
+			o.Output, o.Columns = filepath.Join(dir, "clash3"), Columns{"label=text"}
+		}, `in.jsonl: offset 0: a column "text" is there already`},
+		"an input in the output": {func(o *Options) {
+			o.Inputs, o.Overwrite = []string{filepath.Join(out, "*.jsonl")}, true
+		}, "Inputs: " + filepath.Join(out, "part-00000-000000.jsonl") + ": it is in the output directory"},
 		"no such field":  {func(o *Options) { o.Columns = Columns{"score"} }, `Columns: "score", expected FIELD or FIELD=NAME with one of label, probability`},
 		"no such column": {func(o *Options) { o.Inputs, o.TextColumn = []string{labelled}, "review" }, `expected the column "review", found "text", "sentiment"`},
 		"two names":      {func(o *Options) { o.Columns = Columns{"label=a", "index=a"} }, `Columns: two columns would be called "a"`},
