@@ -200,7 +200,10 @@ func TestWindowsOfACall(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := p.PredictCall(t.Context(), &Call{Windows: true, Stride: 3}, []Input{{Text: "w6 w7 w8 w9 w10"}}); !errors.Is(err, ErrOption) {
-		t.Error(err)
+	for _, c := range []struct{ most, stride int }{{6, 3}, {6, -1}, {2, 0}} { // a window of 2 is the special tokens
+		p := poolOf(t, m, PoolOptions{Instances: 1, Options: Options{MaxLength: c.most}})
+		if _, err := p.PredictCall(t.Context(), &Call{Windows: true, Stride: c.stride}, []Input{{Text: "w6 w7 w8 w9 w10"}}); !errors.Is(err, ErrOption) {
+			t.Errorf("%+v: %v", c, err)
+		}
 	}
 }

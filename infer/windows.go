@@ -90,6 +90,9 @@ func (t *textBuffers) long(in *Input, shared int) (*longText, error) {
 	for i := range l.offsets { // of the text without the prompt
 		l.offsets[i][0], l.offsets[i][1] = max(0, l.offsets[i][0]-prompt), l.offsets[i][1]-prompt
 	}
+	if l.room < 1 {
+		return nil, fmt.Errorf("%w: windows of %d tokens have no room for a text beside the special tokens and the prompt", ErrOption, most)
+	}
 	if shared < 0 || 2*shared > l.room {
 		return nil, fmt.Errorf("%w: windows that share %d tokens, expected 0 to %d, half of what one has room for", ErrOption, shared, l.room/2)
 	}

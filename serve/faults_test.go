@@ -38,6 +38,45 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// Where a client puts a text in the wrong place, neither the answer nor the log repeats it.
+func TestErrorsHoldNoTexts(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	s := newServer(t, Options{Models: withMasks(t), Log: slog.New(slog.NewJSONHandler(&log, nil))})
+	const words = "my private text "
+	secret := strings.Repeat(words, 20)
+	tensor := func(name, datatype string) string {
+		return `{"inputs":[{"name":"` + name + `","datatype":"` + datatype + `","shape":[1],"data":["` + secret + `"]}],"outputs":[{"name":"` + name + `"}]}`
+	}
+	for _, c := range []struct {
+		path, body string
+		most       int // times that the words stand there; OpenAI's form says it twice
+	}{
+		{"/v2/models/embedder/infer", tensor("x", "INT64"), 0},
+		{"/v2/models/embedder/infer", tensor(secret, "INT64"), 4},
+		{"/v2/models/embedder/infer", tensor(secret, "BYTES"), 4},
+		{"/v2/models/embedder/infer", tensor("x", secret), 4},
+		{"/fill_mask", `{"inputs":"[MASK]","parameters":{"targets":["` + secret + `"]}}`, 0},
+		{"/embed", `{"inputs":"a","prompt_name":"` + secret + `"}`, 4},
+		{"/embed", `{"inputs":"a","truncation_direction":"` + secret + `"}`, 4},
+		{"/embed", `{"inputs":"a","stride":"` + secret + `"}`, 0},
+		{"/embed", `{"inputs":"a","stride":` + strings.Repeat("1", 1000) + `}`, 0},
+		{"/v1/embeddings", `{"input":"a","encoding_format":"` + secret + `"}`, 8},
+		{"/v1/embeddings", `{"input":"a","model":"` + secret + `"}`, 8},
+	} {
+		log.Reset()
+		got := ask(s, "POST", c.path, c.body)
+		if got.status < 400 || got.status >= 500 {
+			t.Errorf("%s: %+v", c.path, got)
+		}
+		for _, text := range []string{got.body, log.String()} {
+			if n := strings.Count(text, words); n > c.most || len(text) > 800 {
+				t.Errorf("%s %.60s: %d times in %s", c.path, c.body, n, text)
+			}
+		}
+	}
+}
+
 // Whatever is wrong with a new file, the old model goes on, and one line says what it is.
 func TestDamagedModels(t *testing.T) {
 	t.Parallel()

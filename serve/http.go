@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -30,8 +31,9 @@ type exchange struct {
 	server *Server
 	ctx    context.Context
 	began  time.Time
-	named  string      // the model that the request itself names, or ""
-	told   []slog.Attr // which request it is, in the log
+	named  string        // the model that the request itself names, or ""
+	told   []slog.Attr   // which request it is, in the log
+	whole  *atomic.Int64 // the inputs of the request that this is a part of, or nil
 
 	// Of HTTP alone.
 	w *recorder
@@ -196,7 +198,7 @@ func (x *exchange) pick(name string, asked task, what string) (*version, error) 
 }
 
 func (s *Server) unknown(name string) error {
-	return &problem{http.StatusNotFound, validation, fmt.Sprintf("model %q is not served, expected one of %q", name, s.names())}
+	return &problem{http.StatusNotFound, validation, fmt.Sprintf("model %q is not served, expected one of %q", short(name), s.names())}
 }
 
 // first is the first model that can do what is asked for, or the first of all.
@@ -227,9 +229,12 @@ func (s *Server) names() []string {
 
 // admit counts the inputs as under way, unless they are too many.
 func (x *exchange) admit(inputs int) error {
-	s := x.server
-	if most := s.options.MaxClientBatch; inputs > most {
-		return &problem{http.StatusUnprocessableEntity, validation, fmt.Sprintf("batch size %d > maximum allowed batch size %d", inputs, most)}
+	s, total := x.server, inputs
+	if x.whole != nil {
+		total = int(x.whole.Add(int64(inputs)))
+	}
+	if total > s.options.MaxClientBatch {
+		return s.tooMany(total)
 	}
 	if s.waiting.Add(int64(inputs)) > int64(s.options.MaxConcurrent) {
 		s.waiting.Add(-int64(inputs))
@@ -237,6 +242,11 @@ func (x *exchange) admit(inputs int) error {
 	}
 	x.admitted += inputs
 	return nil
+}
+
+// tooMany is the problem of a request with so many inputs.
+func (s *Server) tooMany(inputs int) error {
+	return &problem{http.StatusUnprocessableEntity, validation, fmt.Sprintf("batch size %d > maximum allowed batch size %d", inputs, s.options.MaxClientBatch)}
 }
 
 // embed computes embeddings, which are not to be changed.
@@ -257,6 +267,17 @@ func (x *exchange) predict(inputs []infer.Input) ([]infer.Prediction, error) {
 	if err := x.take(inputs); err != nil {
 		return nil, err
 	}
+	if x.version.task == masks {
+		var err error
+		if inputs, _, err = x.masked(inputs); err != nil {
+			return nil, err
+		}
+	}
+	return x.predictTaken(inputs)
+}
+
+// predictTaken computes answers for inputs that were taken, those of masks as tokens.
+func (x *exchange) predictTaken(inputs []infer.Input) ([]infer.Prediction, error) {
 	predictions, err := x.version.pool.PredictCall(x.ctx, &x.call, inputs)
 	if err == nil {
 		x.version.recent.note(x.lengths, predictions)
@@ -320,13 +341,13 @@ func unmarshal(b []byte, to any) error {
 	case errors.As(err, &p):
 		return p
 	case errors.As(err, &wrong) && wrong.Field == "":
-		return &problem{http.StatusUnprocessableEntity, validation, fmt.Sprintf("the body is a %s, expected an object", wrong.Value)}
+		return &problem{http.StatusUnprocessableEntity, validation, fmt.Sprintf("the body is a %s, expected an object", short(wrong.Value))}
 	case errors.As(err, &wrong):
 		expected := jsonwords.Of(wrong.Type)
 		if expected == "a whole number" {
 			expected += " in its range"
 		}
-		return &problem{http.StatusUnprocessableEntity, validation, fmt.Sprintf("`%s` is a %s, expected %s", fieldOf(wrong), wrong.Value, expected)}
+		return &problem{http.StatusUnprocessableEntity, validation, fmt.Sprintf("`%s` is a %s, expected %s", fieldOf(wrong), short(wrong.Value), expected)}
 	}
 	return &problem{http.StatusBadRequest, validation, fmt.Sprintf("the body is not JSON: %v", err)}
 }

@@ -25,7 +25,7 @@ func (x *exchange) embeddingsRoute() error {
 		return err
 	}
 	if f := q.Format; f != "" && f != "float" && f != "base64" {
-		return invalid("`encoding_format` is %q, expected float or base64", f)
+		return invalid("`encoding_format` is %q, expected float or base64", short(f))
 	}
 	t, err := parseTexts("input", q.Input)
 	if err == nil {

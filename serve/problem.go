@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/tokenize"
@@ -34,6 +35,16 @@ const (
 
 func invalid(format string, args ...any) error {
 	return &problem{http.StatusUnprocessableEntity, validation, "Input validation error: " + fmt.Sprintf(format, args...)}
+}
+
+// short is the beginning of what a client sent, as errors quote it: where a name is expected
+// there may stand a text, which the log is not to hold.
+func short(s string) string {
+	const most = 64
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "..."
 }
 
 func emptyInputs(name string) error {

@@ -193,6 +193,32 @@ func TestShadow(t *testing.T) {
 	}
 }
 
+// What a request makes of its answer its shadow does not see.
+func TestShadowOfItself(t *testing.T) {
+	t.Parallel()
+	list := withMasks(t)
+	list = []Model{list[0], list[len(list)-1]}
+	for i := range list {
+		same := list[i]
+		same.Name += "2"
+		list[i].Shadow = same.Name
+		list = append(list, same)
+	}
+	s := newServer(t, Options{Models: list})
+	for range 5 {
+		post[any](t, s, "/models/embedder/embed", object{"inputs": someTexts, "dimensions": 4})
+		post[any](t, s, "/v1/embeddings", object{"input": someTexts, "dimensions": 4, "model": "embedder"})
+		post[any](t, s, "/models/mlm/fill_mask", object{"inputs": [][]int{{2, 5, 4, 3}, {2, 4, 6, 4, 3}}, "parameters": object{"top_k": 20}})
+	}
+	s.mirrors.Wait()
+	got := ask(s, "GET", "/metrics", "").body
+	for _, want := range []string{`{model="embedder",result="same",shadow="embedder2"} 10`, `{model="mlm",result="same",shadow="mlm2"} 5`} {
+		if !strings.Contains(got, "skive_shadow_total"+want) {
+			t.Errorf("no %s in\n%s", want, got)
+		}
+	}
+}
+
 func TestMetricsPageAndProfiles(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, Options{Pprof: true})

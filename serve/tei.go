@@ -93,7 +93,7 @@ func (o *reading) apply(x *exchange) error {
 	case "right", "Right":
 		x.call.Cut = tokenize.Right
 	default:
-		return invalid("`truncation_direction` is %q, expected left or right", o.TruncationSide)
+		return invalid("`truncation_direction` is %q, expected left or right", short(o.TruncationSide))
 	}
 	return nil
 }
@@ -127,15 +127,16 @@ func (x *exchange) embedShaped(inputs []infer.Input, o shape) ([][]float32, erro
 	if err != nil {
 		return nil, err
 	}
+	shaped := make([][]float32, len(embeddings)) // a shadow reads the others
 	for i, e := range embeddings {
 		e = e[:cut]
 		if normalize && (cut < width || !sentence.Normalize) {
 			e = slices.Clone(e)
 			toUnit(e)
 		}
-		embeddings[i] = e
+		shaped[i] = e
 	}
-	return embeddings, nil
+	return shaped, nil
 }
 
 // toUnit scales a vector to unit length.
@@ -487,7 +488,7 @@ func promptOf(s *checkpoints.Sentence, name string) (string, error) {
 	}
 	prompt, ok := prompts[name]
 	if !ok && name != infer.NoPrompt {
-		return "", invalid("`prompt_name` %q not found. Available prompts: %s", name, promptNames(prompts))
+		return "", invalid("`prompt_name` %q not found. Available prompts: %s", short(name), promptNames(prompts))
 	}
 	return prompt, nil
 }

@@ -34,7 +34,7 @@ type Tensor struct {
 
 // badTensor is an error of a tensor, which a client finds by its name.
 func badTensor(name, format string, args ...any) error {
-	return invalid("tensor %q: %s", name, fmt.Sprintf(format, args...))
+	return invalid("tensor %q: %s", short(name), fmt.Sprintf(format, args...))
 }
 
 // elements is the number of elements of a shape, which may not be more than a body
@@ -85,7 +85,7 @@ func (in *inputTensor) read(binaryPart []byte) (t Tensor, rest []byte, err error
 // readable asks for elements of a type that requests may have, in the request itself.
 func (t *Tensor) readable() error {
 	if _, ok := sizes[t.Datatype]; !ok && t.Datatype != typeBytes {
-		return badTensor(t.Name, "datatype %q, expected BYTES or one of whole numbers", t.Datatype)
+		return badTensor(t.Name, "datatype %q, expected BYTES or one of whole numbers", short(t.Datatype))
 	}
 	if t.SharedMemory {
 		return badTensor(t.Name, "shared memory is not supported")
@@ -164,13 +164,15 @@ func (t *Tensor) readJSON(data json.RawMessage) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
 	for depth := 0; ; {
+		at := len(t.Texts) + len(t.Ints)
 		token, err := d.Token()
 		if err != nil {
 			return badTensor(t.Name, "%v", err)
 		}
-		bad := false
+		bad, what := false, "null"
 		switch v := token.(type) {
 		case json.Delim:
+			what = "an object"
 			switch v {
 			case '[':
 				depth++
@@ -180,13 +182,19 @@ func (t *Tensor) readJSON(data json.RawMessage) error {
 				bad = true
 			}
 		case string:
+			what = "a string"
 			bad = t.Datatype != typeBytes
 			t.Texts = append(t.Texts, v)
 		case json.Number:
+			what = "a number"
 			n, err := strconv.ParseInt(v.String(), 10, 64)
+			if err != nil {
+				what = "a number that is not a whole one of 64 bits"
+			}
 			bad = err != nil || t.Datatype == typeBytes
 			t.Ints = append(t.Ints, n)
 		case bool:
+			what = "true or false"
 			bad = t.Datatype != "BOOL"
 			n := int64(0)
 			if v {
@@ -197,7 +205,7 @@ func (t *Tensor) readJSON(data json.RawMessage) error {
 			bad = true
 		}
 		if bad {
-			return badTensor(t.Name, "%v in the data, expected %s", token, t.Datatype)
+			return badTensor(t.Name, "element %d of the data is %s, expected %s", at, what, t.Datatype)
 		}
 		if depth == 0 {
 			return nil

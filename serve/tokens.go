@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/skive-ml/skive/infer"
@@ -168,6 +169,11 @@ func filledOf(fills []infer.Fill) []filled {
 	return list
 }
 
+const (
+	maxFills   = 100  // tokens that are named for a mask
+	maxTargets = 1000 // tokens that they are chosen from
+)
+
 // fillMaskRoute says what may stand in the place of masks. Each mask counts as an input.
 func (x *exchange) fillMaskRoute() error {
 	var q struct {
@@ -200,30 +206,40 @@ func (x *exchange) fillMaskRoute() error {
 		return err
 	}
 	if k := q.Parameters.TopK; k != nil {
-		if *k < 1 || *k > v.config.VocabSize {
-			return invalid("`top_k` is %d, expected 1 to %d", *k, v.config.VocabSize)
+		if most := min(maxFills, v.config.VocabSize); *k < 1 || *k > most {
+			return invalid("`top_k` is %d, expected 1 to %d", *k, most)
 		}
 		x.call.Fills = *k
 	}
-	for _, target := range q.Parameters.Targets {
+	if n := len(q.Parameters.Targets); n > maxTargets {
+		return invalid("`targets` has %d tokens, expected at most %d", n, maxTargets)
+	}
+	x.ownLength = true
+	if err := x.take(t.list); err != nil {
+		return err
+	}
+	for i, target := range q.Parameters.Targets {
 		id, ok := tokenizer.ID(target)
 		if !ok || int(id) >= v.config.VocabSize {
-			return invalid("`targets`: %q is no token of the model", target)
+			return invalid("`targets`: element %d is no token of the model", i)
 		}
 		x.call.Targets = append(x.call.Targets, id)
 	}
-	x.ownLength = true
-	inputs, found, err := x.masked(t.list, tokenizer)
+	inputs, found, err := x.masked(t.list)
 	if err != nil {
 		return err
 	}
-	predictions, err := x.predict(inputs)
+	if slices.ContainsFunc(found, func(at []int) bool { return len(at) == 0 }) {
+		_, _, _, _, mask := tokenizer.Special()
+		return invalid("no mask token (%s) in the text", tokenizer.Token(mask))
+	}
+	predictions, err := x.predictTaken(inputs)
 	if err != nil {
 		return err
 	}
 	answers := make([]any, len(predictions))
 	for i, p := range predictions {
-		if answers[i], err = fillings(tokenizer, inputs[i].IDs, found[i], p.Masks); err != nil {
+		if answers[i], err = x.fillings(tokenizer, inputs[i].IDs, found[i], p.Masks); err != nil {
 			return err
 		}
 	}
@@ -233,24 +249,37 @@ func (x *exchange) fillMaskRoute() error {
 	return x.replyJSON(answers)
 }
 
-// masked are the inputs as tokens, and where their masks stand. It admits all masks but the
-// first of each input, with which the input itself is admitted.
-func (x *exchange) masked(list []infer.Input, tokenizer *tokenize.Tokenizer) (inputs []infer.Input, found [][]int, err error) {
+// masked are inputs that were taken as tokens, and where their masks stand. It admits the
+// masks: each has as many outputs as the vocabulary has entries, and counts as an input, the
+// first of an input with that itself.
+func (x *exchange) masked(list []infer.Input) (inputs []infer.Input, found [][]int, err error) {
+	tokenizer, err := x.version.pool.Tokenizer()
+	if err != nil {
+		return nil, nil, err
+	}
 	began := time.Now()
 	most := x.version.pool.Options().MaxLength
 	_, _, _, _, mask := tokenizer.Special()
-	total := 0
+	total, more := 0, 0
 	for _, in := range list {
-		x.characters += len([]rune(in.Text))
+		if err := x.ctx.Err(); err != nil {
+			return nil, nil, err
+		}
 		if in.IDs == nil {
 			var e tokenize.Encoding
-			if err := tokenizer.Encode(&e, in.Text, tokenize.Options{MaxLength: most, Cut: x.call.Cut}); err != nil {
+			o := tokenize.Options{MaxLength: most, Cut: x.call.Cut}
+			if in.HasPair {
+				err = tokenizer.EncodePair(&e, in.Text, in.Pair, o)
+			} else {
+				err = tokenizer.Encode(&e, in.Text, o)
+			}
+			if err != nil {
 				return nil, nil, err
 			}
-			if x.call.Whole && e.Whole > len(e.IDs) {
+			if (x.call.Whole || x.call.Windows) && e.Whole > len(e.IDs) { // windows are not for masks
 				return nil, nil, &infer.LengthError{Tokens: e.Whole, Most: most}
 			}
-			in = infer.Input{IDs: e.IDs}
+			in = infer.Input{IDs: e.IDs, TypeIDs: e.TypeIDs}
 		}
 		var at []int
 		for i, id := range in.IDs {
@@ -258,29 +287,30 @@ func (x *exchange) masked(list []infer.Input, tokenizer *tokenize.Tokenizer) (in
 				at = append(at, i)
 			}
 		}
-		if len(at) == 0 {
-			return nil, nil, invalid("no mask token (%s) in the text", tokenizer.Token(mask))
-		}
 		inputs, found = append(inputs, in), append(found, at)
-		total += len(at)
+		total, more = total+len(at), more+max(0, len(at)-1)
 	}
 	x.call.Tokenize = time.Since(began)
 	if most := x.server.options.MaxClientBatch; total > most {
 		return nil, nil, invalid("%d masks, expected at most %d", total, most)
 	}
-	return inputs, found, x.admit(total - len(list))
+	return inputs, found, x.admit(more)
 }
 
 // fillings are what may stand in the place of a text's masks: a list for one mask, and a list
 // of these for several.
-func fillings(tokenizer *tokenize.Tokenizer, ids []int32, at []int, masks [][]infer.Fill) (any, error) {
+func (x *exchange) fillings(tokenizer *tokenize.Tokenizer, ids []int32, at []int, masks [][]infer.Fill) (any, error) {
 	all := make([][]filled, len(masks))
+	ids = slices.Clone(ids) // a shadow reads the others
 	for m, fills := range masks {
 		list := filledOf(fills)
 		before := ids[at[m]]
 		for i, f := range fills {
+			err := x.ctx.Err()
+			if err != nil {
+				return nil, err
+			}
 			ids[at[m]] = f.ID
-			var err error
 			if list[i].Sequence, err = tokenizer.Decode(ids, len(masks) == 1); err != nil {
 				return nil, err
 			}
@@ -310,8 +340,9 @@ func (x *exchange) vertexRoute() error {
 	case n == 0:
 		return emptyInputs("instances")
 	case n > most:
-		return &problem{http.StatusUnprocessableEntity, validation, fmt.Sprintf("batch size %d > maximum allowed batch size %d", n, most)}
+		return x.server.tooMany(n)
 	}
+	var total atomic.Int64 // inputs of all instances
 	parts := make([]*exchange, len(q.Instances))
 	answers := make([]buffered, len(parts))
 	problems := make([]*problem, len(parts))
@@ -320,13 +351,16 @@ func (x *exchange) vertexRoute() error {
 		r := x.r.Clone(x.ctx)
 		r.Body = io.NopCloser(bytes.NewReader(instance))
 		parts[i] = &exchange{
-			server: x.server, ctx: x.ctx, began: x.began, named: x.named, told: slices.Clip(x.told), w: &recorder{ResponseWriter: &answers[i]}, r: r,
+			server: x.server, ctx: x.ctx, began: x.began, named: x.named, told: slices.Clip(x.told), whole: &total, w: &recorder{ResponseWriter: &answers[i]}, r: r,
 		}
 		group.Go(func() { problems[i] = parts[i].answer((*exchange).ownTask) })
 	}
 	group.Wait()
 	for _, p := range parts {
 		x.adopt(p)
+	}
+	if n := int(total.Load()); n > x.server.options.MaxClientBatch {
+		return x.server.tooMany(n)
 	}
 	for i, p := range problems {
 		if p != nil {

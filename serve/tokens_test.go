@@ -1,6 +1,10 @@
 package serve
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"math"
 	"path/filepath"
 	"slices"
@@ -10,6 +14,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/tokenize"
 )
 
 // withMasks are the models of all tasks and a masked language model.
@@ -97,14 +102,84 @@ func TestFillMask(t *testing.T) {
 	}
 	for body, want := range map[string]string{
 		`{"inputs":"rude"}`: "no mask token ([MASK])",
-		`{"inputs":"` + strings.Repeat("[MASK]", 33) + `"}`:                     "33 masks, expected at most 32",
-		`{"inputs":"[MASK]","parameters":{"targets":["nope"]}}`:                 `\"nope\" is no token`,
-		`{"inputs":"[MASK]","parameters":{"top_k":0}}`:                          "expected 1 to 27",
-		`{"inputs":"[MASK] ` + strings.Repeat("a ", 50) + `","truncate":false}`: "must have less than 48 tokens",
+		`{"inputs":"` + strings.Repeat("[MASK]", 33) + `"}`:                                            "33 masks, expected at most 32",
+		`{"inputs":"[MASK]","parameters":{"targets":["nope"]}}`:                                        "element 0 is no token",
+		`{"inputs":"[MASK]","parameters":{"top_k":0}}`:                                                 "expected 1 to 27",
+		`{"inputs":"[MASK]","parameters":{"targets":["room"` + strings.Repeat(`,"room"`, 1000) + `]}}`: "has 1001 tokens, expected at most 1000",
+		`{"inputs":"[MASK] ` + strings.Repeat("a ", 50) + `","truncate":false}`:                        "must have less than 48 tokens",
 	} {
 		if got := ask(s, "POST", "/fill_mask", body); got.status != 422 || !strings.Contains(got.body, want) {
 			t.Errorf("%.60s: %+v, want %s", body, got, want)
 		}
+	}
+	if n := s.waiting.Load(); n != 0 {
+		t.Errorf("%d inputs are under way for nobody", n)
+	}
+}
+
+// A vocabulary may have more tokens than an answer may name, and one that has come late ends.
+func TestFillMaskBounds(t *testing.T) {
+	t.Parallel()
+	m := newModel(t, head.MaskedLM, nil, 6)
+	wide := slices.Clone(vocabulary)
+	for i := range 200 {
+		wide = append(wide, fmt.Sprintf("w%d", i))
+	}
+	m.Config.VocabSize = len(wide)
+	m = checkpoints.InitBERT(m.Config, 6)
+	tok, err := tokenize.NewWordPiece(wide, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Tokenizer = tok.Files()
+	s := newServer(t, Options{Models: []Model{{Name: "wide", Path: save(t, m, filepath.Join(t.TempDir(), "wide.skive"))}}})
+	if got := post[[]filled](t, s, "/fill_mask", object{"inputs": "[MASK]", "parameters": object{"top_k": 100}}); len(got) != 100 {
+		t.Errorf("%d tokens", len(got))
+	}
+	if got := ask(s, "POST", "/fill_mask", `{"inputs":"[MASK]","parameters":{"top_k":101}}`); got.status != 422 || !strings.Contains(got.body, "`top_k` is 101, expected 1 to 100") {
+		t.Errorf("%+v", got)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	ids := []int32{2, 4, 3}
+	if _, err := (&exchange{ctx: ctx}).fillings(tok, ids, []int{1}, [][]infer.Fill{{{ID: 5}}}); !errors.Is(err, context.Canceled) || ids[1] != 4 {
+		t.Errorf("%v, %v", err, ids)
+	}
+}
+
+// Masks are bounded on every route, and count as inputs.
+func TestMasksOfV2(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, Options{Models: withMasks(t)})
+	of := func(masks int) *InferRequest {
+		text := strings.Repeat("[MASK] ", masks)
+		return &InferRequest{Model: "mlm", Inputs: []Tensor{{Name: "text", Datatype: typeBytes, Shape: []int{3}, Texts: []string{text, "no mask", text}}}}
+	}
+	front := &Front{Protocol: "test", Method: "test", Code: func(*Error) string { return "" }}
+	answer, err := s.Infer(t.Context(), front, of(16))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []int{16, 0, 16} {
+		var list [][]filled
+		if err := json.Unmarshal([]byte(answer.Outputs[0].Texts[i]), &list); err != nil || len(list) != want {
+			t.Errorf("text %d: %d masks, %v, want %d", i, len(list), err, want)
+		}
+	}
+	if _, err := s.Infer(t.Context(), front, of(17)); err == nil || !strings.Contains(err.Error(), "34 masks, expected at most 32") {
+		t.Error(err)
+	}
+	body, _ := marshal(object{"inputs": []object{tensorOf("input_ids", "INT64", []int{1, 33}, slices.Repeat([]int{4}, 33))}})
+	if got := ask(s, "POST", "/v2/models/mlm/infer", string(body)); got.status != 400 || !strings.Contains(got.body, "33 masks") {
+		t.Errorf("%+v", got)
+	}
+	pair := post[v2Answer](t, s, "/v2/models/mlm/infer", object{"inputs": []object{tensorOf("x", "BYTES", []int{1, 2}, []string{"the [MASK]", "rude"})}})
+	want, err := engineOf(t, withMasks(t), "mlm", infer.Options{}).Predict(t.Context(), []infer.Input{{Text: "the [MASK]", Pair: "rude"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprintf("%s", pair.Outputs[0].Data); !strings.Contains(got, fmt.Sprintf(`\"token\":%d,`, want[0].Masks[0][0].ID)) || !strings.Contains(got, fmt.Sprintf(`\"score\":%v,`, want[0].Masks[0][0].Probability)) {
+		t.Errorf("%s, want %+v", got, want[0].Masks[0])
 	}
 	if n := s.waiting.Load(); n != 0 {
 		t.Errorf("%d inputs are under way for nobody", n)
@@ -142,6 +217,10 @@ func TestVertex(t *testing.T) {
 	labels := post[struct{ Predictions [][]scored }](t, s, "/models/org%2Fclasses/vertex", object{"instances": instances}).Predictions
 	if want := post[[]scored](t, s, "/predict", instances[1]); len(labels) != 2 || !slices.Equal(labels[1], want) {
 		t.Errorf("%v, want %v", labels, want)
+	}
+	lists := `{"inputs":["a"` + strings.Repeat(`,"a"`, 16) + `]}`
+	if got := ask(s, "POST", "/vertex", `{"instances":[`+lists+`,`+lists+`]}`); got.status != 422 || !strings.Contains(got.body, "batch size 34 > maximum allowed batch size 32") {
+		t.Errorf("%+v", got)
 	}
 	for body, status := range map[string]int{`{"instances":[]}`: 400, `{"instances":[{"inputs":"a"},{"inputs":3}]}`: 422, `{"instances":[` + strings.Repeat(`{},`, 32) + `{}]}`: 422} {
 		if got := ask(s, "POST", "/vertex", body); got.status != status {

@@ -105,11 +105,11 @@ func (s *Server) about(pattern string, missing int, say func(v *version) any) {
 }
 
 func unknownModel(name string) string {
-	return fmt.Sprintf("Request for unknown model: '%s' is not found", name)
+	return fmt.Sprintf("Request for unknown model: '%s' is not found", short(name))
 }
 
 func (v *version) unknownVersion(number string) string {
-	return fmt.Sprintf("Request for unknown model version: '%s' version %s is not found, expected %s", v.model.options.Name, number, v.number)
+	return fmt.Sprintf("Request for unknown model version: '%s' version %s is not found, expected %s", v.model.options.Name, short(number), v.number)
 }
 
 // described is a tensor of a model.
@@ -305,7 +305,7 @@ func (x *exchange) readInfer() (q inferRequest, inputs []Tensor, err error) {
 	if h := x.r.Header.Get(binaryHeader); h != "" {
 		n, err := strconv.Atoi(h)
 		if err != nil || n < 0 || n > len(body) {
-			return q, nil, invalid("%s: %q, expected the length of the JSON in a body of %d bytes", binaryHeader, h, len(body))
+			return q, nil, invalid("%s: %q, expected the length of the JSON in a body of %d bytes", binaryHeader, short(h), len(body))
 		}
 		if n == 0 {
 			return q, []Tensor{{Name: "text", Datatype: typeBytes, Shape: []int{1}, Texts: []string{string(body)}}}, nil
@@ -341,7 +341,7 @@ func (x *exchange) decompress() error {
 	case "deflate":
 		r, err = zlib.NewReader(x.r.Body)
 	default:
-		return &problem{http.StatusUnsupportedMediaType, validation, fmt.Sprintf("Content-Encoding: %q, expected gzip or deflate", encoding)}
+		return &problem{http.StatusUnsupportedMediaType, validation, fmt.Sprintf("Content-Encoding: %q, expected gzip or deflate", short(encoding))}
 	}
 	if err != nil {
 		return readError(err)
@@ -369,10 +369,13 @@ func (v *version) wanted(q *InferRequest) ([]string, error) {
 	var wanted []string
 	for _, o := range q.Outputs {
 		if !slices.Contains(names, o.Name) {
-			return nil, invalid("unexpected inference output '%s' for model '%s', expected some of %q", o.Name, v.model.options.Name, names)
+			return nil, invalid("unexpected inference output '%s' for model '%s', expected some of %q", short(o.Name), v.model.options.Name, names)
 		}
 		if o.Classification {
 			return nil, invalid("output '%s': classification is not supported, expected the outputs label and probabilities", o.Name)
+		}
+		if slices.Contains(wanted, o.Name) {
+			return nil, invalid("output '%s' is asked for twice", o.Name)
 		}
 		wanted = append(wanted, o.Name)
 	}
@@ -488,7 +491,7 @@ func (v *version) rows(inputs []Tensor) (list []infer.Input, longest int, err er
 	second := len(inputs) == 2 && inputs[1].Datatype == typeBytes && columns == 1
 	switch {
 	case len(inputs) > 1 && !second:
-		return nil, 0, badTensor(inputs[1].Name, "unexpected beside %q, expected the second texts of pairs", t.Name)
+		return nil, 0, badTensor(inputs[1].Name, "unexpected beside %q, expected the second texts of pairs", short(t.Name))
 	case len(t.Shape) > 2 || columns < 1 || columns > 2:
 		return nil, 0, badTensor(t.Name, "shape %v, expected [n], [n, 1] or, of pairs, [n, 2]", t.Shape)
 	case n == 0:
@@ -528,7 +531,7 @@ func (v *version) tokenRows(inputs []Tensor) (list []infer.Input, longest int, e
 			return nil, 0, badTensor(t.Name, "%s of shape %v, expected INT64 of shape [n, s]", t.Datatype, t.Shape)
 		}
 		if !slices.Equal(t.Shape, inputs[0].Shape) {
-			return nil, 0, badTensor(t.Name, "shape %v, %q has %v", t.Shape, inputs[0].Name, inputs[0].Shape)
+			return nil, 0, badTensor(t.Name, "shape %v, %q has %v", t.Shape, short(inputs[0].Name), inputs[0].Shape)
 		}
 	}
 	if ids == nil {

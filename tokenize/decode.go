@@ -33,10 +33,17 @@ func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) (string, error) {
 	return t.tidy(strings.Join(t.decoder.decode(tokens), "")), nil
 }
 
-// ID returns the id of a token, added or of the model. It looks at every token.
+// ID returns the id of a token, added or of the model, the first of equals. The first call
+// looks at every token.
 func (t *Tokenizer) ID(token string) (id int32, ok bool) {
-	i := slices.Index(t.vocab, token)
-	return int32(i), i >= 0 && token != ""
+	t.once.Do(func() {
+		t.ids = newTokenIDs(len(t.vocab))
+		for id, token := range slices.Backward(t.vocab) {
+			t.ids.set(token, int32(id))
+		}
+	})
+	id, ok = t.ids.find(token)
+	return id, ok && token != ""
 }
 
 // Around returns how many special tokens stand before and after one text.

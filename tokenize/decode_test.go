@@ -91,3 +91,22 @@ func TestDecodeRefusesOtherDecoders(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestID(t *testing.T) {
+	t.Parallel()
+	vocabulary := []string{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "room", "##s"}
+	tok, err := tokenize.NewWordPiece(vocabulary, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, token := range vocabulary {
+		if got, ok := tok.ID(token); int(got) != id || !ok {
+			t.Errorf("%q: %d, %t, want %d", token, got, ok, id)
+		}
+	}
+	for _, token := range []string{"", "Room", "s"} {
+		if id, ok := tok.ID(token); ok {
+			t.Errorf("%q: %d", token, id)
+		}
+	}
+}

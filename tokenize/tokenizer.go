@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -137,6 +138,9 @@ type Tokenizer struct {
 	class    string // of transformers, without "Fast"; "" where tokenizer.json is all that there is
 
 	decoderErr error // why there is no decoder
+
+	once sync.Once // for ids
+	ids  tokenIDs  // of ID
 
 	vocab                     []string
 	blank                     int32 // id of the model's empty token, which no text has; -1 for none

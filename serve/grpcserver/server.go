@@ -49,6 +49,7 @@ func New(s *serve.Server, options ...grpc.ServerOption) *Server {
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 5 * time.Minute, Time: time.Minute}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.ChainUnaryInterceptor(recovering(o.Log)),
+		grpc.ChainStreamInterceptor(streaming(o.Log, g.timeout)),
 	}, options...)...)
 	h := &health{server: s, stopping: make(chan struct{}), known: func(service string) bool {
 		_, ok := server.GetServiceInfo()[service]
@@ -119,14 +120,52 @@ func (g *gate) enter(ctx context.Context, info *tap.Info) (context.Context, erro
 // recovering lets no panic end the program.
 func recovering(log *slog.Logger) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (answer any, err error) {
-		defer func() {
-			if p := recover(); p != nil {
-				log.LogAttrs(ctx, slog.LevelError, "panic", slog.String("method", info.FullMethod), slog.String("panic", fmt.Sprint(p)), slog.String("stack", string(debug.Stack())))
-				err = status.Error(codes.Internal, "internal error")
-			}
-		}()
+		defer recovered(ctx, log, &err)
 		return handle(ctx, request)
 	}
+}
+
+// recovered makes a panic an error. It is to be deferred itself.
+func recovered(ctx context.Context, log *slog.Logger, err *error) {
+	if p := recover(); p != nil {
+		method, _ := grpc.Method(ctx)
+		log.LogAttrs(ctx, slog.LevelError, "panic", slog.String("method", method), slog.String("panic", fmt.Sprint(p)), slog.String("stack", string(debug.Stack())))
+		*err = status.Error(codes.Internal, "internal error")
+	}
+}
+
+// streaming lets no panic end the program, and no stream hold its place without a message.
+// Those of TEI in both directions see to that themselves: they wait for messages while they compute.
+func streaming(log *slog.Logger, idle time.Duration) grpc.StreamServerInterceptor {
+	return func(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
+		defer recovered(stream.Context(), log, &err)
+		if !strings.HasPrefix(info.FullMethod, "/tei.v1.") || !info.IsServerStream {
+			stream = &bounded{stream, idle}
+		}
+		return handle(service, stream)
+	}
+}
+
+// bounded is a stream whose messages may not be late.
+type bounded struct {
+	grpc.ServerStream
+	idle time.Duration
+}
+
+func (s *bounded) RecvMsg(m any) error {
+	received := make(chan error, 1)
+	go func() { received <- s.ServerStream.RecvMsg(m) }() // which ends with the stream
+	select {
+	case err := <-received:
+		return err
+	case <-time.After(s.idle):
+		return late(s.idle)
+	}
+}
+
+// late is the error of a stream without a message for so long.
+func late(idle time.Duration) error {
+	return status.Errorf(codes.DeadlineExceeded, "no message for %s", idle)
 }
 
 func first(md metadata.MD, key string) string {

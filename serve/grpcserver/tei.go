@@ -234,48 +234,50 @@ func (t *texts) Decode(ctx context.Context, r *tei.DecodeRequest) (*tei.DecodeRe
 }
 
 func (t *texts) EmbedStream(s grpc.BidiStreamingServer[tei.EmbedRequest, tei.EmbedResponse]) error {
-	return each(s, t.idle, t.Embed)
+	return each(s, t, t.Embed)
 }
 
 func (t *texts) EmbedAllStream(s grpc.BidiStreamingServer[tei.EmbedAllRequest, tei.EmbedAllResponse]) error {
-	return each(s, t.idle, t.EmbedAll)
+	return each(s, t, t.EmbedAll)
 }
 
 func (t *texts) EmbedSparseStream(s grpc.BidiStreamingServer[tei.EmbedSparseRequest, tei.EmbedSparseResponse]) error {
-	return each(s, t.idle, t.EmbedSparse)
+	return each(s, t, t.EmbedSparse)
 }
 
 func (t *texts) PredictStream(s grpc.BidiStreamingServer[tei.PredictRequest, tei.PredictResponse]) error {
-	return each(s, t.idle, t.Predict)
+	return each(s, t, t.Predict)
 }
 
 func (t *texts) PredictPairStream(s grpc.BidiStreamingServer[tei.PredictPairRequest, tei.PredictResponse]) error {
-	return each(s, t.idle, t.PredictPair)
+	return each(s, t, t.PredictPair)
 }
 
 func (t *texts) TokenizeStream(s grpc.BidiStreamingServer[tei.EncodeRequest, tei.EncodeResponse]) error {
-	return each(s, t.idle, t.Tokenize)
+	return each(s, t, t.Tokenize)
 }
 
 func (t *texts) DecodeStream(s grpc.BidiStreamingServer[tei.DecodeRequest, tei.DecodeResponse]) error {
-	return each(s, t.idle, t.Decode)
+	return each(s, t, t.Decode)
 }
 
 // ahead is how many messages of a stream are computed at a time.
 const ahead = 32
 
 // each answers the messages of a stream, in their order and several at a time.
-func each[Q, A any](stream grpc.BidiStreamingServer[Q, A], idle time.Duration, one func(context.Context, *Q) (*A, error)) error {
+func each[Q, A any](stream grpc.BidiStreamingServer[Q, A], t *texts, one func(context.Context, *Q) (*A, error)) error {
 	type result struct {
 		answer *A
 		err    error
 	}
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
+	log := t.server.Options().Log
 	results := make(chan chan result, ahead)
 	var failed error // read once results is closed
 	go func() {
 		defer close(results)
+		defer recovered(ctx, log, &failed)
 		for {
 			q, err := stream.Recv()
 			if err != nil {
@@ -291,8 +293,10 @@ func each[Q, A any](stream grpc.BidiStreamingServer[Q, A], idle time.Duration, o
 				return
 			}
 			go func() {
-				answer, err := patiently(ctx, q, one)
-				c <- result{answer, err}
+				var r result
+				defer func() { c <- r }()
+				defer recovered(ctx, log, &r.err)
+				r.answer, r.err = patiently(ctx, q, one)
 			}()
 		}
 	}()
@@ -309,8 +313,8 @@ func each[Q, A any](stream grpc.BidiStreamingServer[Q, A], idle time.Duration, o
 			if err := stream.Send(r.answer); err != nil {
 				return err
 			}
-		case <-time.After(idle):
-			return status.Errorf(codes.DeadlineExceeded, "no message for %s", idle)
+		case <-time.After(t.idle):
+			return late(t.idle)
 		}
 	}
 }

@@ -1,9 +1,13 @@
 package grpcserver
 
 import (
+	"context"
 	"io"
+	"log/slog"
 	"testing"
+	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -116,3 +120,62 @@ func TestTEIRerankStream(t *testing.T) {
 		}
 	}
 }
+
+// A stream without a message does not hold its place.
+func TestIdleStreams(t *testing.T) {
+	s := loaded(t, serve.Options{Models: models()[:1], Log: slog.New(slog.DiscardHandler)})
+	interceptor := streaming(s.Options().Log, 20*time.Millisecond)
+	of := &texts{server: s, idle: 20 * time.Millisecond}
+	for name, c := range map[string]struct {
+		info   grpc.StreamServerInfo
+		handle grpc.StreamHandler
+	}{
+		"RerankStream": {grpc.StreamServerInfo{FullMethod: tei.Rerank_RerankStream_FullMethodName, IsClientStream: true}, func(_ any, stream grpc.ServerStream) error {
+			return of.RerankStream(&grpc.GenericServerStream[tei.RerankStreamRequest, tei.RerankResponse]{ServerStream: stream})
+		}},
+		"EmbedStream": {grpc.StreamServerInfo{FullMethod: tei.Embed_EmbedStream_FullMethodName, IsClientStream: true, IsServerStream: true}, func(_ any, stream grpc.ServerStream) error {
+			return of.EmbedStream(&grpc.GenericServerStream[tei.EmbedRequest, tei.EmbedResponse]{ServerStream: stream})
+		}},
+		"reflection": {grpc.StreamServerInfo{FullMethod: "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", IsClientStream: true, IsServerStream: true}, func(_ any, stream grpc.ServerStream) error {
+			return stream.RecvMsg(nil)
+		}},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		if err := interceptor(nil, silent{ctx: ctx}, &c.info, c.handle); status.Code(err) != codes.DeadlineExceeded {
+			t.Errorf("%s: %v", name, err)
+		}
+		cancel()
+	}
+}
+
+// silent is a stream whose client says nothing.
+type silent struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s silent) Context() context.Context { return s.ctx }
+
+func (s silent) RecvMsg(any) error {
+	<-s.ctx.Done()
+	return s.ctx.Err()
+}
+
+// A panic is an error of its stream, wherever it is.
+func TestPanicsOfStreams(t *testing.T) {
+	s := loaded(t, serve.Options{Models: models()[:1], Log: slog.New(slog.DiscardHandler)})
+	stream := &grpc.GenericServerStream[tei.EmbedRequest, tei.EmbedResponse]{ServerStream: talking{silent{ctx: t.Context()}}}
+	err := each(stream, &texts{server: s, idle: time.Minute}, func(context.Context, *tei.EmbedRequest) (*tei.EmbedResponse, error) { panic("one") })
+	if status.Code(err) != codes.Internal {
+		t.Error(err)
+	}
+	err = streaming(s.Options().Log, time.Minute)(nil, stream, &grpc.StreamServerInfo{}, func(any, grpc.ServerStream) error { panic("two") })
+	if status.Code(err) != codes.Internal {
+		t.Error(err)
+	}
+}
+
+// talking is a stream with any number of messages.
+type talking struct{ silent }
+
+func (talking) RecvMsg(any) error { return nil }

@@ -163,6 +163,7 @@ func TestErrors(t *testing.T) {
 		{&request{ModelName: "mean"}, codes.InvalidArgument, "no tensor"},
 		{&request{ModelName: "mean", Inputs: []*input{textInput("")}, Outputs: []*wanted{{Name: "logits"}}}, codes.InvalidArgument, "unexpected inference output 'logits'"},
 		{&request{ModelName: "mean", Inputs: one, Outputs: []*wanted{{Name: "output-0", Parameters: map[string]*inference.InferParameter{"classification": nil}}}}, codes.InvalidArgument, "classification is not supported"},
+		{&request{ModelName: "mean", Inputs: one, Outputs: []*wanted{{Name: "output-0"}, {Name: "output-0"}}}, codes.InvalidArgument, "output 'output-0' is asked for twice"},
 		{&request{ModelName: "mean", Inputs: []*input{{Name: "x", Datatype: "FP32", Shape: []int64{1}}}}, codes.InvalidArgument, `datatype "FP32"`},
 		{&request{ModelName: "mean", Inputs: []*input{{Name: "x", Datatype: "BYTES", Shape: []int64{1}}}}, codes.InvalidArgument, "0 elements, the shape [1] has 1"},
 		{&request{ModelName: "mean", Inputs: []*input{{Name: "x", Datatype: "BYTES", Shape: []int64{-1}}}}, codes.InvalidArgument, "shape [-1]"},
@@ -188,7 +189,7 @@ func TestErrors(t *testing.T) {
 	w := httptest.NewRecorder()
 	s.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	for _, want := range []string{
-		`skive_requests_total{code="NOT_FOUND",model="",protocol="v2-grpc"} 2`, `skive_requests_total{code="INVALID_ARGUMENT",model="mean",protocol="v2-grpc"} 12`,
+		`skive_requests_total{code="NOT_FOUND",model="",protocol="v2-grpc"} 2`, `skive_requests_total{code="INVALID_ARGUMENT",model="mean",protocol="v2-grpc"} 13`,
 	} {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("no %s", want)
