@@ -257,6 +257,9 @@ func (x *exchange) infer(q *InferRequest) ([]Tensor, error) {
 	if err != nil {
 		return nil, err
 	}
+	if deadline, ok := x.ctx.Deadline(); ok && time.Now().After(deadline) {
+		return nil, context.DeadlineExceeded // of which ctx hears late where cores are busy
+	}
 	outputs := make([]Tensor, len(names))
 	for i, name := range names {
 		outputs[i] = computed[slices.IndexFunc(computed, func(t Tensor) bool { return t.Name == name })]
