@@ -178,7 +178,7 @@ func TestMasksOfV2(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := fmt.Sprintf("%s", pair.Outputs[0].Data); !strings.Contains(got, fmt.Sprintf(`\"token\":%d,`, want[0].Masks[0][0].ID)) || !strings.Contains(got, fmt.Sprintf(`\"score\":%v,`, want[0].Masks[0][0].Probability)) {
+	if got := string(pair.Outputs[0].Data); !strings.Contains(got, fmt.Sprintf(`\"token\":%d,`, want[0].Masks[0][0].ID)) || !strings.Contains(got, fmt.Sprintf(`\"score\":%v,`, want[0].Masks[0][0].Probability)) {
 		t.Errorf("%s, want %+v", got, want[0].Masks[0])
 	}
 	if n := s.waiting.Load(); n != 0 {
