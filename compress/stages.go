@@ -221,10 +221,11 @@ const defaultDrop = 1
 // has half the teacher's; if its int8 file loses too much on the development set, three
 // quarters; and at last all, which is the teacher: few examples do not teach a student what
 // the layers knew that it lacks.
-func (c *run) makeStudent(ctx context.Context) (_ *checkpoints.Model, file, name string, err error) {
+func (c *run) makeStudent(ctx context.Context) (m *checkpoints.Model, file, name string, err error) {
 	s, total := c.Student, len(c.teacher.Config.Layers)
 	if s.Layers != 0 || len(s.TeacherLayers) > 0 || s.Random || c.targeted() {
-		return c.quantized(ctx, studentStep, func() (*checkpoints.Model, error) { return c.teach(ctx, s, studentStage) })
+		m, file, err = c.teach(ctx, s, studentStage)
+		return m, file, studentStep, err
 	}
 	teacher, err := c.outcome.Metric(evaluate.MainMetric(c.dev.Task))
 	if err != nil {
@@ -236,15 +237,18 @@ func (c *run) makeStudent(ctx context.Context) (_ *checkpoints.Model, file, name
 		s.Layers = depths[i]
 		if s.Layers == total && s.Copies() {
 			c.outcomes[variant{c.path(studentStage), infer.F32}] = c.outcome
-			return c.quantized(ctx, wholeStep, func() (*checkpoints.Model, error) { return c.keep(studentStage, c.teacher) })
+			if m, err = c.keep(studentStage, c.teacher); err != nil {
+				return nil, "", "", err
+			}
+			file, err = c.quantize(ctx, m, studentStage)
+			return m, file, wholeStep, err
 		}
 		// Where an earlier call gave such a student up, its folder has another name.
 		stage, aside := studentStage, fmt.Sprintf("%s-%d-layers", studentStage, s.Layers)
 		if exists(c.path(aside)) {
 			stage = aside
 		}
-		m, file, name, err := c.quantized(ctx, studentStep, func() (*checkpoints.Model, error) { return c.teach(ctx, s, stage) })
-		if err != nil {
+		if m, file, err = c.teach(ctx, s, stage); err != nil {
 			return nil, "", "", err
 		}
 		value, err := c.metricOf(ctx, file)
@@ -253,11 +257,12 @@ func (c *run) makeStudent(ctx context.Context) (_ *checkpoints.Model, file, name
 		}
 		enough := s.Layers == total || value >= teacher-drop/100
 		if enough && stage == studentStage {
-			return m, file, name, nil
+			return m, file, studentStep, nil
 		}
 		m.Close()
-		if enough {
-			return c.quantized(ctx, studentStep, func() (*checkpoints.Model, error) { return c.takeUp(ctx, s, aside) })
+		if enough { // which it was not under another bound
+			m, err = c.takeUp(aside)
+			return m, file, studentStep, err
 		}
 		delete(c.outcomes, variant{file, infer.Int8}) // another student gets its name
 		c.say("student: %d of %d layers reach %.1f %% in int8, the teacher %.1f %%; expected at most %g less, so it gets more layers",
@@ -270,19 +275,8 @@ func (c *run) makeStudent(ctx context.Context) (_ *checkpoints.Model, file, name
 	}
 }
 
-// quantized makes a student and its int8 file.
-func (c *run) quantized(ctx context.Context, name string, make func() (*checkpoints.Model, error)) (*checkpoints.Model, string, string, error) {
-	m, err := make()
-	if err != nil {
-		return nil, "", "", err
-	}
-	file, err := c.quantize(ctx, m, studentStage)
-	return m, file, name, err
-}
-
-// takeUp makes a student the run's that an earlier call gave up, under another bound of
-// what it may lose.
-func (c *run) takeUp(ctx context.Context, s distill.Student, aside string) (*checkpoints.Model, error) {
+// takeUp makes a student the run's that an earlier call gave up.
+func (c *run) takeUp(aside string) (*checkpoints.Model, error) {
 	path := c.path(studentStage)
 	if exists(path) {
 		if err := setAside(path); err != nil {
@@ -292,16 +286,20 @@ func (c *run) takeUp(ctx context.Context, s distill.Student, aside string) (*che
 	if err := os.Rename(c.path(aside), path); err != nil {
 		return nil, err
 	}
-	return c.teach(ctx, s, studentStage)
+	return checkpoints.Open(path)
 }
 
-// teach makes a student of the teacher and distills into it, in the folder of a stage.
-func (c *run) teach(ctx context.Context, s distill.Student, stage string) (*checkpoints.Model, error) {
-	student, err := c.student(ctx, s)
-	if err != nil {
-		return nil, err
+// teach makes a student of the teacher, distills into it in the folder of a stage, and
+// quantizes it.
+func (c *run) teach(ctx context.Context, s distill.Student, stage string) (m *checkpoints.Model, file string, err error) {
+	if m, err = c.student(ctx, s); err != nil {
+		return nil, "", err
 	}
-	return c.distill(ctx, student, c.Recipe.Distill, stage)
+	if m, err = c.distill(ctx, m, c.Recipe.Distill, stage); err != nil {
+		return nil, "", err
+	}
+	file, err = c.quantize(ctx, m, studentStage)
+	return m, file, err
 }
 
 // student makes a student of the teacher.
