@@ -28,8 +28,8 @@ const (
 	stateDir            = "state"
 )
 
-// tokenizerNames are the files of a directory that belong to the tokenizer, pieceNames
-// those of them that are SentencePiece models.
+// tokenizerNames are the files of a directory that belong to the tokenizer. Those in
+// pieceNames are SentencePiece models.
 var (
 	tokenizerNames = append([]string{
 		"tokenizer.json", tokenizerConfigName, "special_tokens_map.json", "added_tokens.json",

@@ -47,7 +47,7 @@ type Options struct {
 	Block int64
 	// MaxBad is how many rows of a block may be bad, or a share of them such as 0.1%; "" is none.
 	MaxBad string
-	// Embedding, Prompt, DType and MaxLength are those of infer.Options.
+	// Embedding, Prompt, DType and MaxLength mean what they do in infer.Options.
 	Embedding, Prompt, DType string
 	MaxLength                int
 	// Threads is the number of instances of each model in a worker process.

@@ -155,8 +155,8 @@ func (d *distillFlags) check(c *cobra.Command) (err error) {
 	return flags.Named("stages", err)
 }
 
-// read opens the teachers, of which it returns the first, the student, and what else the
-// flags name.
+// read opens the teachers, the student and what else the flags name, and returns the first
+// teacher.
 func (d *distillFlags) read() (teacher *checkpoints.Model, err error) {
 	for i, path := range d.teachers {
 		m, err := d.app.openCheckpoint("teacher", path)

@@ -35,7 +35,7 @@ the manifest. Where the output is of another model, input or setting, score ends
 		},
 	}
 	f := c.Flags()
-	f.StringArrayVar(&models, "model", nil, "`[NAME=]MODEL` that answers; several need names, which begin those of their columns")
+	f.StringArrayVar(&models, "model", nil, "`[NAME=]MODEL` that answers; each of several needs a name, with which the names of its columns begin")
 	flags.Sets(f, "model", "Models")
 	f.StringArrayVar(&o.Inputs, "input", nil, "`FILE` or pattern, such as 'in/*.jsonl.zst'; may be given several times")
 	flags.Sets(f, "input", "Inputs")
