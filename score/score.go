@@ -39,10 +39,7 @@ type Model struct {
 // ParseModel reads an argument of a command line, a model's path or NAME=PATH. What is
 // there is a path whatever its name.
 func ParseModel(arg string) Model {
-	name, path, named := strings.Cut(arg, "=")
-	if _, err := os.Stat(arg); !named || err == nil {
-		return Model{Path: arg}
-	}
+	name, path, _ := settings.NamedPath(arg)
 	return Model{Name: name, Path: path}
 }
 
@@ -360,6 +357,8 @@ func (e *RowError) what() string {
 // directory: a part would be an input of the next call, and an input be replaced.
 func expand(patterns []string, output string) ([]string, error) {
 	var all []string
+	out, _ := os.Stat(output) // nothing lies in one that is not there
+	inOutput := map[string]bool{}
 	for _, pattern := range patterns {
 		found := []string{pattern}
 		if _, err := os.Lstat(pattern); err != nil {
@@ -372,7 +371,14 @@ func expand(patterns []string, output string) ([]string, error) {
 			}
 		}
 		for _, path := range found {
-			if real(filepath.Dir(path)) == real(output) {
+			dir := filepath.Dir(path)
+			inside, known := inOutput[dir]
+			if !known && out != nil {
+				info, err := os.Stat(dir)
+				inside = err == nil && os.SameFile(info, out)
+				inOutput[dir] = inside
+			}
+			if inside {
 				return nil, settings.Errorf("Inputs", "%s: it is in the output directory, expected another directory for the parts", path)
 			}
 			all = append(all, filepath.Clean(path))
@@ -380,15 +386,4 @@ func expand(patterns []string, output string) ([]string, error) {
 	}
 	slices.Sort(all)
 	return slices.Compact(all), nil
-}
-
-// real is the absolute path of a directory, behind its links if it is there.
-func real(dir string) string {
-	if behind, err := filepath.EvalSymlinks(dir); err == nil {
-		dir = behind
-	}
-	if absolute, err := filepath.Abs(dir); err == nil {
-		return absolute
-	}
-	return dir
 }

@@ -3,7 +3,6 @@ package serve
 import (
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -64,7 +63,7 @@ type Model struct {
 	Name string
 	// Path is what infer.OpenPool reads.
 	Path string
-	// Embedding, Prompt, DType and MaxLength are those of infer.Options. An encoder
+	// Embedding, Prompt, DType and MaxLength mean what they do in infer.Options. An encoder
 	// whose files say how it makes embeddings (infer.OfModel) needs no Embedding.
 	Embedding, Prompt, DType string
 	MaxLength                int
@@ -234,13 +233,13 @@ func (l *List) UnmarshalText(text []byte) error {
 // there is a path whatever its name. A model without a name is called as its file or
 // directory is, without the extension of Skive's files.
 func SplitModel(arg string) (name, path string, err error) {
-	name, path, named := strings.Cut(arg, "=")
-	if _, missing := os.Stat(arg); !named || missing == nil {
+	name, path, named := settings.NamedPath(arg)
+	if !named {
 		absolute, err := filepath.Abs(arg)
 		if err != nil {
 			absolute = arg
 		}
-		name, path = strings.TrimSuffix(filepath.Base(absolute), checkpoints.Extension), arg
+		name = strings.TrimSuffix(filepath.Base(absolute), checkpoints.Extension)
 	}
 	if name == "" || path == "" {
 		return "", "", fmt.Errorf("%q, expected MODEL or NAME=MODEL", arg)

@@ -413,24 +413,13 @@ func (x *exchange) tokenizeRoute() error {
 	if err := x.decode(&q); err != nil {
 		return err
 	}
-	t, err := parseTexts("inputs", q.Inputs)
-	if err != nil {
-		return err
-	}
-	v, err := x.pick("", anything, aTextToToken)
-	if err != nil {
-		return err
-	}
-	if err := x.take(t.list); err != nil {
-		return err
-	}
-	tokenizer, err := v.pool.Tokenizer()
+	t, tokenizer, err := x.takeForTokenizer("inputs", q.Inputs)
 	if err != nil {
 		return err
 	}
 	prompt := ""
 	if q.PromptName != "" {
-		if prompt, err = promptOf(v.config.Sentence, q.PromptName); err != nil {
+		if prompt, err = promptOf(x.version.config.Sentence, q.PromptName); err != nil {
 			return err
 		}
 	}

@@ -26,69 +26,53 @@ func (x *exchange) noStride(o *reading) error {
 
 // embedAllRoute gives the embedding of each token.
 func (x *exchange) embedAllRoute() error {
-	t, err := x.textsOf(embeds, anEmbedder)
+	t, err := x.takeTexts(embeds, anEmbedder)
 	if err != nil {
-		return err
-	}
-	if err := x.take(t.list); err != nil {
 		return err
 	}
 	all, err := x.version.pool.EmbedTokens(x.ctx, &x.call, t.list)
-	if err != nil {
-		return err
-	}
-	x.version.recent.note(x.lengths, nil)
-	b := []byte{'['}
-	for i, text := range all {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, '[')
-		for j, token := range text {
-			if j > 0 {
-				b = append(b, ',')
-			}
-			b = appendFloats(b, token)
-		}
-		b = append(b, ']')
-	}
-	return x.reply(append(b, ']'))
+	return replyLists(x, all, err, appendFloats)
 }
 
 // embedSparseRoute gives the entries of the vocabulary that stand for each text.
 func (x *exchange) embedSparseRoute() error {
-	t, err := x.textsOf(masks, aSparse)
+	t, err := x.takeTexts(masks, aSparse)
 	if err != nil {
 		return err
 	}
-	if err := x.take(t.list); err != nil {
-		return err
-	}
 	all, err := x.version.pool.EmbedSparse(x.ctx, &x.call, t.list)
+	return replyLists(x, all, err, func(b []byte, s infer.Strength) []byte {
+		b = strconv.AppendInt(append(b, `{"index":`...), int64(s.ID), 10)
+		return append(appendFloat(append(b, `,"value":`...), s.Value), '}')
+	})
+}
+
+// replyLists answers with a list for each text, unless computing them failed.
+func replyLists[T any](x *exchange, all [][]T, err error, element func([]byte, T) []byte) error {
 	if err != nil {
 		return err
 	}
 	x.version.recent.note(x.lengths, nil)
 	b := []byte{'['}
-	for i, text := range all {
+	for i, list := range all {
 		if i > 0 {
 			b = append(b, ',')
 		}
 		b = append(b, '[')
-		for j, s := range text {
+		for j, e := range list {
 			if j > 0 {
 				b = append(b, ',')
 			}
-			b = strconv.AppendInt(append(b, `{"index":`...), int64(s.ID), 10)
-			b = append(appendFloat(append(b, `,"value":`...), s.Value), '}')
+			b = element(b, e)
 		}
 		b = append(b, ']')
 	}
 	return x.reply(append(b, ']'))
 }
 
-// textsOf reads a request of texts that are answered token by token, and picks the model.
-func (x *exchange) textsOf(asked task, what string) (texts, error) {
+// takeTexts reads a request of texts that are answered token by token, picks the model and
+// admits them.
+func (x *exchange) takeTexts(asked task, what string) (texts, error) {
 	var q struct {
 		reading
 		Inputs json.RawMessage `json:"inputs"`
@@ -110,8 +94,11 @@ func (x *exchange) textsOf(asked task, what string) (texts, error) {
 	if err == nil && x.call.Prompt != "" {
 		_, err = promptOf(v.config.Sentence, x.call.Prompt)
 	}
+	if err != nil {
+		return texts{}, err
+	}
 	x.ownLength = true // cut, or refused
-	return t, err
+	return t, x.take(t.list)
 }
 
 // decodeRoute makes texts of token ids.
@@ -123,18 +110,7 @@ func (x *exchange) decodeRoute() error {
 	if err := x.decode(&q); err != nil {
 		return err
 	}
-	t, err := parseTexts("ids", q.IDs)
-	if err != nil {
-		return err
-	}
-	v, err := x.pick("", anything, aTextToToken)
-	if err != nil {
-		return err
-	}
-	if err := x.take(t.list); err != nil {
-		return err
-	}
-	tokenizer, err := v.pool.Tokenizer()
+	t, tokenizer, err := x.takeForTokenizer("ids", q.IDs)
 	if err != nil {
 		return err
 	}
@@ -151,6 +127,24 @@ func (x *exchange) decodeRoute() error {
 	}
 	x.call.Tokenize = time.Since(began)
 	return x.replyJSON(answers)
+}
+
+// takeForTokenizer reads the texts, or ids, of a request that asks a tokenizer alone, picks
+// the model and admits them.
+func (x *exchange) takeForTokenizer(field string, inputs json.RawMessage) (texts, *tokenize.Tokenizer, error) {
+	t, err := parseTexts(field, inputs)
+	if err != nil {
+		return texts{}, nil, err
+	}
+	v, err := x.pick("", anything, aTextToToken)
+	if err != nil {
+		return texts{}, nil, err
+	}
+	if err := x.take(t.list); err != nil {
+		return texts{}, nil, err
+	}
+	tokenizer, err := v.pool.Tokenizer()
+	return t, tokenizer, err
 }
 
 // filled is a token in the place of a mask, as transformers' pipelines have it.
