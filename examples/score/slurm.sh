@@ -10,7 +10,7 @@
 #SBATCH --mem=2G
 #SBATCH --time=12:00:00
 #SBATCH --requeue
-#SBATCH --signal=TERM@30
+#SBATCH --signal=B:TERM@30
 set -eu
 exec skive score --model "$1" --input "$2" --output "$3" \
 	--shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" --threads "$SLURM_CPUS_PER_TASK"
