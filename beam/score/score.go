@@ -118,7 +118,7 @@ var (
 )
 
 // Files answers for the rows of files, whose paths or addresses are inputs, and writes parts and a
-// manifest into Options.Output. It looks at the files and opens the models before the pipeline
+// manifest into Options.Output, which must hold no parts yet. It looks at the files and opens the models before the pipeline
 // runs: what is wrong with them is its error.
 func Files(ctx context.Context, s beam.Scope, o Options, inputs []string) error {
 	s = s.Scope("skive.Files")
@@ -126,10 +126,11 @@ func Files(ctx context.Context, s beam.Scope, o Options, inputs []string) error 
 	if err != nil {
 		return err
 	}
-	if so.Inputs = inputs; so.Output != "" {
-		err = so.Validate()
+	so.Inputs = inputs
+	if err := so.Validate(); err != nil {
+		return err
 	}
-	if err != nil {
+	if err := (files{}).empty(ctx, o.Output); err != nil {
 		return err
 	}
 	plan, err := score.PlanOf(ctx, files{}, so)

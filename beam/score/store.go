@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -26,6 +27,21 @@ func (files) Size(ctx context.Context, path string) (int64, error) {
 	}
 	defer fs.Close()
 	return fs.Size(ctx, path)
+}
+
+// empty refuses a directory in which an earlier job left parts: those that this job does not overwrite would
+// stay among its own.
+func (files) empty(ctx context.Context, dir string) error {
+	fs, err := filesystem.New(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer fs.Close()
+	parts, err := fs.List(ctx, strings.TrimRight(dir, "/")+"/part-*")
+	if err != nil || len(parts) == 0 {
+		return err
+	}
+	return fmt.Errorf("%s: expected a directory without parts, and %s is there", dir, path.Base(parts[0]))
 }
 
 // open is a file together with its file system.
