@@ -13,6 +13,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
@@ -182,7 +183,11 @@ func (l *layout) write(path string, fill func(*shard) error) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*")
+	temporary := "." + filepath.Base(path) + "-*"
+	if err := sweep(dir, temporary); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, temporary)
 	if err != nil {
 		return err
 	}
@@ -210,6 +215,27 @@ func (l *layout) write(path string, fill func(*shard) error) error {
 		os.Remove(f.Name())
 	}
 	return err
+}
+
+// abandoned is how long nothing was written to a temporary file before it is taken for one of a killed process:
+// its writer may be on another machine, where no lock tells.
+const abandoned = time.Hour
+
+// sweep removes temporary files that killed processes left.
+func sweep(dir, pattern string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if match, _ := filepath.Match(pattern, e.Name()); !match {
+			continue
+		}
+		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > abandoned {
+			os.Remove(filepath.Join(dir, e.Name())) // another process may have been faster
+		}
+	}
+	return nil
 }
 
 // openShard opens the shard at path. One that is not there, or has another header than that of the

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
@@ -42,6 +43,15 @@ func TestShardsChangeNoBit(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
+	killed, running := filepath.Join(dir, ".shard-00000.skivekd-1"), filepath.Join(dir, ".shard-00000.skivekd-2")
+	for _, path := range []string{killed, running} {
+		if err := os.WriteFile(path, nil, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chtimes(killed, time.Time{}, time.Now().Add(-2*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
 	for i := range 2 {
 		complete, err := MakeShards(ctx, teacher, student, text, dir, settings.Shard{Index: i, Of: 2}, o)
 		if err != nil || complete != (i == 1) {
@@ -50,6 +60,12 @@ func TestShardsChangeNoBit(t *testing.T) {
 		if _, _, err := GeneralFromShards(ctx, teacher, student, dir, o); i == 0 && !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("without a manifest: %v", err)
 		}
+	}
+	if _, err := os.Stat(killed); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what a killed process left is still there: %v", err)
+	}
+	if _, err := os.Stat(running); err != nil {
+		t.Error("what another process writes was taken away")
 	}
 	got, _, err := GeneralFromShards(ctx, teacher, student, dir, o)
 	if err != nil {
