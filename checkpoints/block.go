@@ -38,6 +38,9 @@ func (c Config) Block(layer int) Block {
 	if c.family().noOutputDropout {
 		b.OutputDropout = 0
 	}
+	if c.family().noFeedForwardDropout {
+		b.FeedForwardDropout = 0
+	}
 	if c.biasesScores() {
 		b.ScoreBias = &ScoreBias{Columns: c.biasColumns(layer), Reach: c.MaxTokens()}
 	}

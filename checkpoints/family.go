@@ -41,8 +41,10 @@ type family struct {
 	// layerNormEps is the epsilon of a family that does not let config.json choose.
 	layerNormEps float32
 	// embeddingSize is the default width of embeddings in a family that has them
-	// narrower than the hidden states.
-	embeddingSize int
+	// narrower than the hidden states. alwaysProjects tells that they are projected
+	// even where they are not.
+	embeddingSize  int
+	alwaysProjects bool
 	// positionsByID tells that positions depend on ids, see Config.Positions.
 	// paddingPosition is the position of padding, and the id that counts as padding,
 	// where it is not pad_token_id.
@@ -53,6 +55,10 @@ type family struct {
 	// noOutputDropout tells that training does not drop out what attention gives
 	// before it is added to its input.
 	noOutputDropout bool
+	// noFeedForwardDropout is the same of the feed-forward block.
+	noFeedForwardDropout bool
+	// sharesLayers tells that layers have weights in common, see shared.go.
+	sharesLayers bool
 }
 
 const (
@@ -113,6 +119,23 @@ var families = []family{
 			{lmPrefix + "decoder.", "generator_lm_head."},
 			{lmPrefix, "generator_lm_head."},
 		},
+	},
+	{
+		// ALBERT (Lan et al., arXiv 1909.11942).
+		modelType: "albert", class: "Albert", tokenizer: "AlbertTokenizer", prefix: "albert.", layers: "encoder.albert_layer_groups.", headActivation: "tanh", pooler: true,
+		embeddingSize: 128, alwaysProjects: true, noFeedForwardDropout: true, sharesLayers: true,
+		renamed: [][2]string{
+			{"attention.self.", sharedLayer + "attention."},
+			{"attention.output.", sharedLayer + "attention."},
+			{"intermediate.dense.", sharedLayer + "ffn."},
+			{"output.dense.", sharedLayer + "ffn_output."},
+			{"output.LayerNorm.", sharedLayer + "full_layer_layer_norm."},
+			{"bert.embeddings_project.", "albert.encoder.embedding_hidden_mapping_in."},
+			{"bert.pooler.dense.", "albert.pooler."},
+			{lmPrefix + "transform.", "predictions."},
+			{lmPrefix, "predictions."},
+		},
+		keys: map[string]string{"classifier_dropout": "classifier_dropout_prob"},
 	},
 }
 
@@ -233,9 +256,11 @@ func (c Config) EmbeddingWidth() int {
 	return c.EmbeddingSize
 }
 
-// ProjectsEmbeddings tells whether a linear layer widens the embeddings to the
-// hidden size.
-func (c Config) ProjectsEmbeddings() bool { return c.EmbeddingWidth() != c.HiddenSize }
+// ProjectsEmbeddings tells whether a linear layer between embeddings and layers widens the
+// embeddings to the hidden size.
+func (c Config) ProjectsEmbeddings() bool {
+	return c.family().alwaysProjects || c.EmbeddingWidth() != c.HiddenSize
+}
 
 // MaxTokens is the number of tokens of the longest sequence.
 func (c Config) MaxTokens() int { return c.MaxPositions - c.positionOffset() }
@@ -297,7 +322,7 @@ func (c Config) validateFamily() error {
 	case f.layerNormEps != 0 && c.LayerNormEps != f.layerNormEps:
 		return fmt.Errorf("layer_norm_eps is %g, in %s it is always %g", c.LayerNormEps, f.class, f.layerNormEps)
 	case c.EmbeddingSize != 0 && f.embeddingSize == 0:
-		return fmt.Errorf("embedding_size %d other than hidden_size %d: %w (ELECTRA's is)", c.EmbeddingSize, c.HiddenSize, ErrUnsupported)
+		return fmt.Errorf("embedding_size %d other than hidden_size %d: %w (ELECTRA's and ALBERT's are)", c.EmbeddingSize, c.HiddenSize, ErrUnsupported)
 	case c.EmbeddingSize < 0 || c.EmbeddingSize > maxDimension:
 		return fmt.Errorf("embedding_size is %d, expected 1 to %d", c.EmbeddingSize, maxDimension)
 	case c.MaxTokens() < 1:
@@ -310,7 +335,7 @@ func (c Config) validateFamily() error {
 // other tasks begin with.
 var otherHeads = []string{
 	"cls.", "qa_outputs.", "lm_head.", "dropout.", "classifier.", "pre_classifier.", "vocab_transform.", "vocab_layer_norm.", "vocab_projector.",
-	"discriminator_predictions.", "generator_predictions.", "generator_lm_head.", "sequence_summary.",
+	"discriminator_predictions.", "generator_predictions.", "generator_lm_head.", "sequence_summary.", "predictions.", "sop_classifier.",
 }
 
 func isOtherHead(name string) bool {

@@ -55,6 +55,11 @@ type hfConfig struct {
 	DistilAttention   *float32 `json:"attention_dropout"`
 	SeqClassifDropout *float32 `json:"seq_classif_dropout"`
 
+	// ALBERT's names of some, and which layers have weights in common.
+	ClassifierDropoutProb *float32 `json:"classifier_dropout_prob"`
+	LayerGroups           *int     `json:"num_hidden_groups"`
+	InnerLayers           *int     `json:"inner_group_num"`
+
 	// Keys of Skive's own: the sizes of uneven layers, the columns of their heads'
 	// biases, what the head was trained on, and how embeddings are made.
 	Heads         []int     `json:"skive_attention_heads"`
@@ -93,6 +98,7 @@ type parsedConfig struct {
 	Config
 	architecture string   // the first of architectures, or ""
 	labelsGiven  bool     // by id2label, label2id or num_labels
+	sharing      sharing  // of weights between layers
 	notes        []string // on what was left out or made up
 }
 
@@ -117,6 +123,10 @@ func parseConfig(text []byte) (parsedConfig, error) {
 		return parsedConfig{}, err
 	}
 	h.distilBERT(f)
+	shared, err := h.albert(f)
+	if err != nil {
+		return parsedConfig{}, err
+	}
 	if err := h.refuse(f); err != nil {
 		return parsedConfig{}, err
 	}
@@ -141,7 +151,7 @@ func parseConfig(text []byte) (parsedConfig, error) {
 	if err != nil {
 		return parsedConfig{}, err
 	}
-	p := parsedConfig{labelsGiven: given, notes: notes}
+	p := parsedConfig{labelsGiven: given, notes: notes, sharing: shared}
 	if len(h.Architectures) > 0 {
 		p.architecture = h.Architectures[0]
 	}
@@ -269,6 +279,30 @@ func (h *hfConfig) distilBERT(f *family) {
 	h.HiddenAct, h.HiddenDropout, h.AttentionDropout = h.Activation, h.Dropout, h.DistilAttention
 	classifierDropout := float32(0.2)
 	h.ClassifierDropout = first(h.SeqClassifDropout, &classifierDropout)
+}
+
+// albert takes values from ALBERT's names of keys, and its defaults. The layers of a group are
+// counted as layers of their own from here on.
+func (h *hfConfig) albert(f *family) (sharing, error) {
+	if !f.sharesLayers {
+		return sharing{}, nil
+	}
+	activation, classifierDropout, none := "gelu_new", float32(0.1), float32(0)
+	h.HiddenAct = first(h.HiddenAct, &activation)
+	h.HiddenDropout, h.AttentionDropout = first(h.HiddenDropout, &none), first(h.AttentionDropout, &none)
+	h.ClassifierDropout = first(h.ClassifierDropoutProb, &classifierDropout)
+	s := sharing{steps: valueOr(h.NumLayers, 0), groups: valueOr(h.LayerGroups, 1), inner: valueOr(h.InnerLayers, 1)}
+	switch {
+	case s.steps < 1 || s.steps > MaxLayers:
+		return s, nil // which sizes refuses
+	case s.groups < 1 || s.groups > s.steps:
+		return s, fmt.Errorf("num_hidden_groups is %d, expected 1 to num_hidden_layers, %d", s.groups, s.steps)
+	case s.inner < 1 || s.inner > MaxLayers:
+		return s, fmt.Errorf("inner_group_num is %d, expected 1 to %d", s.inner, MaxLayers)
+	}
+	layers := s.steps * s.inner
+	h.NumLayers = &layers
+	return s, nil
 }
 
 func first[T any](a, b *T) *T {
@@ -563,6 +597,10 @@ func formatConfig(m *Model, whole bool) ([]byte, error) {
 		add("embedding_size", c.EmbeddingWidth())
 	}
 	add("num_hidden_layers", len(c.Layers))
+	if f.sharesLayers {
+		out.add("num_hidden_groups", m.layerGroups())
+		out.add("inner_group_num", 1)
+	}
 	add("num_attention_heads", slices.Max(heads))
 	if !c.Stock() {
 		add("head_dim", c.HeadDim)

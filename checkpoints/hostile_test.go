@@ -77,12 +77,14 @@ func TestConfigRefusals(t *testing.T) {
 		`{"model_type":"roberta",` + sizes + `"hidden_size":12,"num_hidden_layers":1,"num_attention_heads":4,"intermediate_size":10,"position_embedding_type":"relative_key_query"}`: `position_embedding_type "relative_key_query": not supported`,
 		`{"model_type":"roberta",` + sizes + `"hidden_size":12,"num_hidden_layers":1,"num_attention_heads":4,"intermediate_size":10,"pad_token_id":7}`:                               `max_position_embeddings is 8, expected more than the position of padding, 7, + 1`,
 		`{"model_type":"roberta",` + sizes + `"hidden_size":12,"num_hidden_layers":1,"num_attention_heads":4,"intermediate_size":10,"embedding_size":4}`:                             `embedding_size 4 other than hidden_size 12: not supported`,
-		`{"model_type":"xlnet",` + sizes + `"hidden_size":12}`:                                                                                            `model_type "xlnet": not supported (supported: bert, roberta, xlm-roberta, camembert, mpnet, distilbert, electra)`,
-		`{"model_type":"distilbert",` + sizes + `"n_layers":1,"n_heads":4,"hidden_dim":10}`:                                                               `dim is missing`,
-		`{"model_type":"distilbert",` + sizes + `"dim":12,"n_layers":1,"n_heads":4,"hidden_dim":"big"}`:                                                   `hidden_dim is a JSON string`,
-		`{"model_type":"distilbert",` + sizes + `"dim":12,"n_layers":1,"n_heads":4,"hidden_dim":10,"activation":"silu"}`:                                  `activation "silu": not supported`,
-		`{"model_type":"distilbert",` + sizes + `"dim":13,"n_layers":1,"n_heads":4,"hidden_dim":10}`:                                                      `dim 13 is not a multiple of n_heads 4`,
-		`{"model_type":"electra",` + sizes + `"hidden_size":12,"num_hidden_layers":1,"num_attention_heads":4,"intermediate_size":10,"embedding_size":-1}`: `embedding_size is -1`,
+		`{"model_type":"xlnet",` + sizes + `"hidden_size":12}`:                                                                                             `model_type "xlnet": not supported (supported: bert, roberta, xlm-roberta, camembert, mpnet, distilbert, electra, albert)`,
+		`{"model_type":"distilbert",` + sizes + `"n_layers":1,"n_heads":4,"hidden_dim":10}`:                                                                `dim is missing`,
+		`{"model_type":"distilbert",` + sizes + `"dim":12,"n_layers":1,"n_heads":4,"hidden_dim":"big"}`:                                                    `hidden_dim is a JSON string`,
+		`{"model_type":"distilbert",` + sizes + `"dim":12,"n_layers":1,"n_heads":4,"hidden_dim":10,"activation":"silu"}`:                                   `activation "silu": not supported`,
+		`{"model_type":"distilbert",` + sizes + `"dim":13,"n_layers":1,"n_heads":4,"hidden_dim":10}`:                                                       `dim 13 is not a multiple of n_heads 4`,
+		`{"model_type":"electra",` + sizes + `"hidden_size":12,"num_hidden_layers":1,"num_attention_heads":4,"intermediate_size":10,"embedding_size":-1}`:  `embedding_size is -1`,
+		`{"model_type":"albert",` + sizes + `"hidden_size":12,"num_hidden_layers":2,"num_attention_heads":4,"intermediate_size":10,"num_hidden_groups":3}`: `num_hidden_groups is 3, expected 1 to num_hidden_layers, 2`,
+		`{"model_type":"albert",` + sizes + `"hidden_size":12,"num_hidden_layers":2,"num_attention_heads":4,"intermediate_size":10,"inner_group_num":0}`:   `inner_group_num is 0`,
 	} {
 		if _, err := ParseConfig([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", text, err, want)
@@ -447,7 +449,7 @@ func seed(f *testing.F, paths ...string) {
 func FuzzConfig(f *testing.F) {
 	seed(f, "safetensors/config.json", "encoder/config.json")
 	f.Add([]byte(goodConfig + `,"skive_attention_heads":[1,2],"pruned_heads":{},"label2id":{"a":0}}`))
-	for _, family := range []string{"roberta", "mpnet", "distilbert", "electra"} {
+	for _, family := range []string{"roberta", "mpnet", "distilbert", "electra", "albert"} {
 		b, err := os.ReadFile(filepath.Join("..", "train", "testdata", family, configName))
 		if err != nil {
 			f.Fatal(err)

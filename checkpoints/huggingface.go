@@ -342,6 +342,7 @@ type namedTensor struct {
 // adopt takes from the tensors of a file those of the configuration, under the
 // names of BertForSequenceClassification, and decides whether there is a head.
 func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error {
+	tensors = cfg.unshare(tensors)
 	canonical := cfg.canonicalNames()
 	byName := make(map[string]namedTensor, len(tensors))
 	for original, t := range tensors {
@@ -373,6 +374,9 @@ func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error 
 		return err
 	}
 	m.Config = cfg.Config
+	if s := cfg.sharing; s.groups < s.steps {
+		m.Notes = append(m.Notes, fmt.Sprintf("%d layers have the weights of %d; here each has its own", s.steps*s.inner, s.groups*s.inner))
+	}
 	if err := m.initialize(absent); err != nil {
 		return err
 	}
@@ -494,7 +498,7 @@ func (c parsedConfig) canonicalNames() map[string]string {
 // prefix or be that of a checkpoint converted from TensorFlow.
 func (f *family) fullName(name string) string {
 	name = strings.TrimPrefix(name, "base_model.")
-	for _, p := range []string{"embeddings.", "embeddings_project.", "pooler.", "encoder.relative_attention_bias.", f.layers} {
+	for _, p := range []string{"embeddings.", "embeddings_project.", "pooler.", "encoder.relative_attention_bias.", "encoder.embedding_hidden_mapping_in.", f.layers} {
 		if strings.HasPrefix(name, p) {
 			name = f.prefix + name
 		}
@@ -589,12 +593,15 @@ func (m *Model) saveHF(dir string) error {
 	if !m.HasHead() { // BertModel has no prefix
 		rename = func(name string) string { return strings.TrimPrefix(m.Config.ownName(name), m.Config.family().prefix) }
 	}
+	group, dropped := m.shareLayers()
+	own := rename
+	rename = func(name string) string { return own(group(name)) }
 	files := []namedWriter{
 		{configName, contentWriter(config)},
 		{provenanceName, contentWriter(append(provenance, '\n'))},
 		{safetensorsName, func(w io.Writer) error {
 			tensors := maps.Clone(m.Tensors)
-			maps.DeleteFunc(tensors, func(name string, _ Tensor) bool { return strings.HasPrefix(name, densePrefix) })
+			maps.DeleteFunc(tensors, func(name string, _ Tensor) bool { return strings.HasPrefix(name, densePrefix) || dropped(name) })
 			return writeSafetensors(w, tensors, rename)
 		}},
 	}

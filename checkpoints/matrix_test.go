@@ -40,7 +40,7 @@ func matrixModels(t *testing.T) []matrixModel {
 		all = append(all, matrixModel{name, m, stock, formats})
 		return m
 	}
-	for _, family := range []string{"bert", "roberta", "xlm-roberta", "mpnet", "distilbert", "electra"} {
+	for _, family := range []string{"bert", "roberta", "xlm-roberta", "mpnet", "distilbert", "electra", "albert"} {
 		c := checkpoints.Config{
 			ModelType: family, VocabSize: 20, MaxPositions: 12, TypeVocabSize: 2,
 			HiddenSize: 8, HeadDim: 4, Layers: []checkpoints.LayerSize{{Heads: 2, Intermediate: 12}, {Heads: 2, Intermediate: 12}},
@@ -54,7 +54,7 @@ func matrixModels(t *testing.T) []matrixModel {
 			c.TypeVocabSize, c.PadTokenID, c.MaxPositions = 0, 1, 14
 		case "distilbert":
 			c.TypeVocabSize = 0
-		case "electra":
+		case "electra", "albert":
 			c.EmbeddingSize = 6
 		}
 		f32 := add(family+"-f32", matrixRandom(c), "safetensors", "sharded", "zip", "legacy")

@@ -29,14 +29,14 @@ type LayerSize struct {
 // head. The field names follow Hugging Face's config.json.
 type Config struct {
 	// ModelType is the family: "bert", to which MiniLM belongs, "roberta",
-	// "mpnet", "distilbert" or "electra".
+	// "mpnet", "distilbert", "electra" or "albert".
 	ModelType string
 	// VocabSize, MaxPositions and TypeVocabSize are the numbers of rows of the
 	// three embedding matrices. DistilBERT has no token types: 0.
 	VocabSize, MaxPositions, TypeVocabSize int
 	// HiddenSize is the width of a token's representation.
 	HiddenSize int
-	// EmbeddingSize is the width of ELECTRA's embeddings; 0 stands for
+	// EmbeddingSize is the width of ELECTRA's and ALBERT's embeddings; 0 stands for
 	// HiddenSize.
 	EmbeddingSize int
 	// HeadDim is the width of one attention head. It is hidden size divided by

@@ -20,7 +20,7 @@ const (
 	PositionEmbeddings
 	TypeEmbeddings
 	EmbeddingNorm
-	// EmbeddingProjection widens narrow embeddings to the hidden size (ELECTRA).
+	// EmbeddingProjection widens narrow embeddings to the hidden size (ELECTRA, ALBERT).
 	EmbeddingProjection
 	// RelativeBias is the table of ScoreBias.
 	RelativeBias

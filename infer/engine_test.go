@@ -143,7 +143,7 @@ func FuzzInt8Levels(f *testing.F) {
 		activations := []string{"gelu", "gelu_new", "relu"}
 		c := config(1+r.IntN(90), 1+r.IntN(40), activations[r.IntN(3)], layers...)
 		c.InitializerRange *= []float32{1e-3, 1, 30}[r.IntN(3)]
-		switch r.IntN(5) {
+		switch r.IntN(6) {
 		case 4:
 			c.ModelType, c.TypeVocabSize, c.PadTokenID = "mpnet", 0, 1
 		case 1:
@@ -152,6 +152,8 @@ func FuzzInt8Levels(f *testing.F) {
 			c.ModelType, c.TypeVocabSize, c.LayerNormEps = "distilbert", 0, 1e-12
 		case 3:
 			c.ModelType, c.EmbeddingSize = "electra", 1+r.IntN(90)
+		case 5:
+			c.ModelType, c.EmbeddingSize = "albert", r.IntN(90)
 		}
 		m := randomModel(c, seed)
 		lengths := make([]int, 1+r.IntN(5))

@@ -41,7 +41,7 @@ func trained(t *testing.T, family string) *checkpoints.Model {
 	if err != nil {
 		t.Fatal(err)
 	}
-	types := map[string]int{"bert": 2, "roberta": 1, "xlm-roberta": 1, "mpnet": 0, "distilbert": 0, "electra": 2}[family]
+	types := map[string]int{"bert": 2, "roberta": 1, "xlm-roberta": 1, "mpnet": 0, "distilbert": 0, "electra": 2, "albert": 2}[family]
 	c := ofFamily(family, config(52, 26, types, "gelu", size(2, 80), size(1, 37)))
 	c.PadTokenID = 0 // the tokenizer's, in RoBERTa too
 	c.VocabSize, c.InitializerRange, c.Labels = tokenizer.VocabSize(), 0.1, set.Task.Labels
@@ -84,7 +84,7 @@ func opinions(n int, seed uint64) *data.Dataset {
 func TestLabelsOfTrainedModels(t *testing.T) {
 	t.Parallel()
 	python(t)
-	for _, family := range []string{"bert", "roberta", "mpnet", "distilbert", "electra"} {
+	for _, family := range []string{"bert", "roberta", "mpnet", "distilbert", "electra", "albert"} {
 		t.Run(family, func(t *testing.T) {
 			labelsAgree(t, trained(t, family), opinions(500, 4), opinions(1000, 3), 0.97)
 		})

@@ -123,7 +123,7 @@ var configs = func() map[string]checkpoints.Config {
 		"width 312 of head 26": config(312, 26, 2, "gelu", size(12, 1200), size(7, 300)),
 		"tanh masked_lm":       headed(head.MaskedLM, config(48, 16, 2, "gelu_new", size(2, 30))),
 	}
-	for family, types := range map[string]int{"bert": 2, "roberta": 1, "xlm-roberta": 1, "mpnet": 0, "distilbert": 0, "electra": 2} {
+	for family, types := range map[string]int{"bert": 2, "roberta": 1, "xlm-roberta": 1, "mpnet": 0, "distilbert": 0, "electra": 2, "albert": 2} {
 		for _, h := range head.All() {
 			all[strings.TrimSpace(family+" "+string(h))] = headed(h, ofFamily(family, config(64, 16, types, "gelu", size(4, 70), size(3, 30))))
 		}
@@ -136,7 +136,7 @@ func ofFamily(name string, c checkpoints.Config) checkpoints.Config {
 	switch name {
 	case "roberta", "xlm-roberta", "mpnet":
 		c.PadTokenID, c.MaxPositions = 1, 42
-	case "electra":
+	case "electra", "albert":
 		c.EmbeddingSize = 24
 	}
 	return c

@@ -11,6 +11,7 @@ import os
 
 import torch
 from transformers import (
+    AlbertConfig, AlbertForMaskedLM, AlbertForMultipleChoice, AlbertForSequenceClassification, AlbertForTokenClassification, AlbertModel,
     CamembertConfig, CamembertForSequenceClassification, CamembertModel, DistilBertConfig, DistilBertForMaskedLM, DistilBertForMultipleChoice, DistilBertForSequenceClassification,
     DistilBertForTokenClassification, DistilBertModel, ElectraConfig, ElectraForMaskedLM, ElectraForMultipleChoice,
     ElectraForSequenceClassification, ElectraForTokenClassification, ElectraModel, MPNetConfig, MPNetForMaskedLM,
@@ -34,6 +35,13 @@ def config(family, layers, labels):
         return kind(max_position_embeddings=LONGEST + 2, type_vocab_size=1, layer_norm_eps=1e-5, **sizes)
     if family == "mpnet":
         return MPNetConfig(max_position_embeddings=LONGEST + 2, layer_norm_eps=1e-5, **sizes)
+    if family == "albert":
+        # Three steps of one group, or of two groups with two layers each.
+        return AlbertConfig(
+            max_position_embeddings=LONGEST, embedding_size=14, num_hidden_groups=layers, inner_group_num=layers,
+            **sizes | {"num_hidden_layers": 3})
+    if family == "albert_wide":
+        return AlbertConfig(max_position_embeddings=LONGEST, embedding_size=24, **sizes)
     width = 24 if family == "electra_wide" else 14
     return ElectraConfig(max_position_embeddings=LONGEST, embedding_size=width, **sizes)
 
@@ -57,7 +65,7 @@ def make(family, head, cls, labels=()):
         if n == 7:
             ids[2] = ids[5] = cfg.pad_token_id  # which in RoBERTa has a position of its own
         cut = int(torch.randint(0, n + 1, (1,), generator=rng))
-        types = (torch.arange(n) >= cut).long() * (1 if family.startswith("electra") else 0)
+        types = (torch.arange(n) >= cut).long() * (1 if family.startswith(("electra", "albert")) else 0)
         x = {"input_ids": ids[None], "attention_mask": torch.ones(1, n, dtype=torch.long)}
         if family not in ("distilbert", "mpnet"):
             x["token_type_ids"] = types[None]
@@ -105,3 +113,9 @@ make("electra", "token", ElectraForTokenClassification, COLOURS)
 make("electra", "multiple_choice", ElectraForMultipleChoice)
 make("electra", "masked_lm", ElectraForMaskedLM)
 make("electra", "encoder", ElectraModel)
+make("albert", "single_label", AlbertForSequenceClassification, COLOURS)
+make("albert_wide", "single_label", AlbertForSequenceClassification, COLOURS)
+make("albert", "token", AlbertForTokenClassification, COLOURS)
+make("albert", "multiple_choice", AlbertForMultipleChoice)
+make("albert", "masked_lm", AlbertForMaskedLM)
+make("albert", "encoder", AlbertModel)

@@ -103,6 +103,8 @@ var configs = map[string]string{
 		"max_position_embeddings": 32}`,
 	"electra": `{"model_type": "electra", "vocab_size": 25, "embedding_size": 16, "hidden_size": 48, "num_hidden_layers": 2,
 		"num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 32}`,
+	"albert": `{"model_type": "albert", "vocab_size": 25, "embedding_size": 16, "hidden_size": 48, "num_hidden_layers": 2,
+		"num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 32}`,
 }
 
 // tokenizerFiles are those of a family: WordPiece, or RoBERTa's byte-level BPE.

@@ -12,7 +12,7 @@ import os
 
 import torch
 from transformers import (
-    DistilBertConfig, DistilBertForSequenceClassification, ElectraConfig, ElectraForSequenceClassification, MPNetConfig,
+    AlbertConfig, AlbertForSequenceClassification, DistilBertConfig, DistilBertForSequenceClassification, ElectraConfig, ElectraForSequenceClassification, MPNetConfig,
     MPNetForSequenceClassification, RobertaConfig, RobertaForSequenceClassification, get_linear_schedule_with_warmup)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -30,6 +30,9 @@ MODELS = {
     "distilbert": lambda: DistilBertForSequenceClassification(DistilBertConfig(
         dim=16, n_layers=2, n_heads=2, hidden_dim=32, dropout=0.0, attention_dropout=0.0, seq_classif_dropout=0.0, **COMMON)),
     "electra": lambda: ElectraForSequenceClassification(ElectraConfig(embedding_size=12, **COMMON, **BERT)),
+    # Skive trains layers that share their weights as layers of their own: here they are.
+    "albert": lambda: AlbertForSequenceClassification(AlbertConfig(
+        embedding_size=12, num_hidden_groups=2, classifier_dropout_prob=0.0, **COMMON, **{k: v for k, v in BERT.items() if k != "classifier_dropout"})),
 }
 
 
