@@ -68,7 +68,7 @@ func openHF(path string) (m *Model, err error) {
 		if _, err := os.Stat(filepath.Join(path, stateDir)); err == nil {
 			return nil, fmt.Errorf("%s: %w: it holds a training state but no finished model yet", path, ErrNotModel)
 		}
-		return nil, fmt.Errorf("%s: %w: the directory has no %s", path, ErrNotModel, configName)
+		return nil, fmt.Errorf("%s: %w: the directory has no %s%s", path, ErrNotModel, configName, modelsIn(path))
 	}
 	text, err := readAligned(configPath, bounded.Document)
 	if err != nil {
@@ -102,6 +102,30 @@ func openHF(path string) (m *Model, err error) {
 		return nil, err
 	}
 	return opening, nil
+}
+
+// modelsIn says which models a directory that is none holds, such as the one that a run
+// of several steps fills.
+func modelsIn(path string) string {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return ""
+	}
+	var names []string
+	for _, e := range entries {
+		_, err := os.Stat(filepath.Join(path, e.Name(), configName))
+		if err == nil || !e.IsDir() && filepath.Ext(e.Name()) == Extension {
+			names = append(names, filepath.Join(path, e.Name()))
+		}
+		if len(names) == 12 {
+			names = append(names, "...")
+			break
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return ", but it holds models: expected one of " + strings.Join(names, ", ")
 }
 
 // ReadTokenizer reads the tokenizer's files that lie in a directory.

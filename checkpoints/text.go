@@ -35,7 +35,7 @@ func (info *Info) WriteText(to io.Writer, tensors bool) error {
 		case []any:
 			fmt.Fprintf(w, "%s\t%d entries\n", name, len(v))
 		default:
-			fmt.Fprintf(w, "%s\t%v\n", name, v)
+			fmt.Fprintf(w, "%s\t%s\n", name, value(v))
 		}
 	}
 	for i, l := range info.Layers {
@@ -53,7 +53,13 @@ func (info *Info) WriteText(to io.Writer, tensors bool) error {
 		}
 	}
 	for _, s := range info.Provenance {
-		fmt.Fprintf(w, "made by\t%s %s, %s: %v %v\n", s.Name, s.Version, s.Time.Format("2006-01-02 15:04"), s.Settings, s.Measured)
+		fmt.Fprintf(w, "made by\t%s %s, %s\n", s.Name, s.Version, s.Time.Format("2006-01-02 15:04"))
+		if len(s.Settings) > 0 {
+			fmt.Fprintf(w, "  settings\t%s\n", pairs(s.Settings))
+		}
+		if len(s.Measured) > 0 {
+			fmt.Fprintf(w, "  measured\t%s\n", pairs(s.Measured))
+		}
 	}
 	for _, note := range info.Notes {
 		fmt.Fprintf(w, "note\t%s\n", note)
@@ -64,6 +70,28 @@ func (info *Info) WriteText(to io.Writer, tensors bool) error {
 		}
 	}
 	return w.Flush()
+}
+
+// pairs are the entries of a map by name.
+func pairs[V any](all map[string]V) string {
+	var text []string
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		text = append(text, name+" "+value(all[name]))
+	}
+	return strings.Join(text, ", ")
+}
+
+// value is a value of a record for people; a map is a list of its pairs.
+func value(v any) string {
+	switch v := v.(type) {
+	case map[string]any:
+		return "(" + pairs(v) + ")"
+	case string:
+		if v == "" {
+			return `""`
+		}
+	}
+	return fmt.Sprint(v)
 }
 
 // WriteText writes the differences for people.

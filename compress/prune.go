@@ -106,7 +106,11 @@ func WritePruned(w io.Writer, models ...Pruned) error {
 		if p.MS > 0 {
 			latency = fmt.Sprintf("; target %s, measured %.3g ms of the %s, %.2f times as fast", p.Target(), p.MS, p.Clock, p.MSBefore/p.MS)
 		}
-		if _, err := fmt.Fprintf(w, "%d parameters of %d, %d bytes%s; written: %s\n", p.Parameters, p.Before, p.Bytes, latency, p.Output); err != nil {
+		before := fmt.Sprintf(" of %d", p.Before)
+		if p.Parameters > p.Before {
+			before = fmt.Sprintf(", %d before it was filled up with zeros", p.Before)
+		}
+		if _, err := fmt.Fprintf(w, "%d parameters%s, %d bytes%s; written: %s\n", p.Parameters, before, p.Bytes, latency, p.Output); err != nil {
 			return err
 		}
 	}

@@ -142,7 +142,15 @@ func Wilson(share float64, n int) [2]float64 {
 	m := float64(n)
 	center := (share + z*z/(2*m)) / (1 + z*z/m)
 	half := z / (1 + z*z/m) * math.Sqrt(share*(1-share)/m+z*z/(4*m*m))
-	return [2]float64{max(0, center-half), min(1, center+half)}
+	interval := [2]float64{max(0, center-half), min(1, center+half)}
+	// At the ends the sums are exact, but for their rounding.
+	switch share {
+	case 0:
+		interval[0] = 0
+	case 1:
+		interval[1] = 1
+	}
+	return interval
 }
 
 // resamples is how often a bootstrap draws: enough for two digits of an interval.

@@ -44,6 +44,11 @@ func TestMetricsAreScikitLearns(t *testing.T) {
 		near("lower bound", i, w[0], g.Interval[0])
 		near("upper bound", i, w[1], g.Interval[1])
 	}
+	for n := range 300 {
+		if all, none := Wilson(1, n+1), Wilson(0, n+1); all[1] != 1 || none[0] != 0 {
+			t.Errorf("%d examples: %v for all right, %v for none", n+1, all, none)
+		}
+	}
 	if Accuracy(nil, nil) != 0 || F1(nil, nil) != 0 || Matthews(nil, nil) != 0 || Wilson(0, 0) != [2]float64{0, 1} {
 		t.Error("metrics of nothing")
 	}

@@ -207,10 +207,21 @@ func (p *parser) read(ds *Dataset, rows rows, content []byte) (line int, err err
 		case errSkip:
 			ds.Skipped++
 		default:
+			if ofHeader(r, err) {
+				line = 1
+			}
 			return line, err
 		}
 	}
 	return line, nil
+}
+
+// ofHeader tells whether an error is in the line that names the columns of a table: a row
+// has all of them, and one is missing or has another name.
+func ofHeader(r row, err error) bool {
+	var column *ColumnError
+	f, table := r.(*fields)
+	return table && errors.As(err, &column) && column.Option != "LabelColumn" && len(f.values) == len(f.columns)
 }
 
 // parser turns rows into examples.

@@ -167,7 +167,7 @@ func TestReadErrorsNameFileAndLine(t *testing.T) {
 		{"x.tsv", "sst2", "sentence\tlabel\na\n", need, "x.tsv:2: found 1 fields, expected 2"},
 		{"x.tsv", "sst2", "sentence\tlabel\na\t\n", need, `x.tsv:2: "label": the label is empty`},
 		{"x.tsv", "sst2", "index\tsentence\n0\ta\n", need, `x.tsv:2: the label is missing: expected the column "label"`},
-		{"x.tsv", "sst2", "foo\tbar\n0\ta\n", need, `x.tsv:2: expected the columns "sentence" or "text", found "foo", "bar"`},
+		{"x.tsv", "sst2", "foo\tbar\n0\ta\n", need, `x.tsv:1: expected the columns "sentence" or "text", found "foo", "bar"`},
 		{"x.tsv", "rte", "index\tsentence1\n0\ta\n", need, `expected the columns "sentence1" and "sentence2" or`},
 		{"x.csv", "text", "text,text\na,b\n", need, `x.csv:1: two columns are named "text"`},
 		{"x.csv", "text", "text,label\na,b\n\"c,d\n", need, "x.csv:3:"},

@@ -2,6 +2,9 @@ package evaluate
 
 import (
 	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
@@ -82,8 +85,15 @@ func ReadLines(path string) (inputs []infer.Input, err error) {
 	return inputs, err
 }
 
-// eachLine calls take with the inputs of a file, of which there is to be one at least.
+// tables are how the names of files end that have columns, not lines of text.
+var tables = []string{".csv", ".tsv", ".parquet"}
+
+// eachLine calls take with the inputs of a file, of which there is to be one at least. A
+// table is refused: its lines would be taken for texts.
 func eachLine(path string, take func(infer.Input) error) error {
+	if extension := filepath.Ext(strings.TrimSuffix(path, ".gz")); slices.Contains(tables, strings.ToLower(extension)) {
+		return fmt.Errorf("%s: a table (%s), expected one input a line: plain text, or JSON objects with \"text\"", path, extension)
+	}
 	f, err := bounded.Open(path)
 	if err != nil {
 		return err

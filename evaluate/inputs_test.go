@@ -65,6 +65,13 @@ func TestReadInputs(t *testing.T) {
 	if err != nil || len(lines) != 1 || lines[0].Pair != "w2" {
 		t.Errorf("%+v, %v", lines, err)
 	}
+	table := filepath.Join(filepath.Dir(path), "inputs.TSV")
+	if err := os.WriteFile(table, []byte("text\tlabel\nw1\tred\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadLines(table); err == nil || !strings.HasPrefix(err.Error(), table+": a table (.TSV), expected one input a line") {
+		t.Errorf("a table: %v", err)
+	}
 	for _, length := range []int{-1, 65} {
 		var wrong *settings.Error
 		if _, _, err := ReadInputs(m, path, 8, length); !errors.As(err, &wrong) || wrong.Field != "MaxLength" {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/internal/mapped"
 )
 
@@ -109,4 +110,13 @@ func (e *NotFiniteError) Error() string {
 		model += ": "
 	}
 	return fmt.Sprintf("infer: %sinput %d: the model's outputs are not finite (%v): its weights are too large to compute with", model, e.Input, e.Value)
+}
+
+// noHead is ErrNoHead with what a model's files say of its embeddings.
+func noHead(m *checkpoints.Model) error {
+	s := m.Config.Sentence
+	if s == nil {
+		return ErrNoHead
+	}
+	return fmt.Errorf("%w; its files name %v pooling for embeddings", ErrNoHead, s.Pooling)
 }

@@ -222,7 +222,7 @@ func load(m *checkpoints.Model, o Options, opened bool) (compiled *weights, err 
 	switch o.Embedding {
 	case "":
 		if !m.HasHead() {
-			return nil, ErrNoHead
+			return nil, noHead(m)
 		}
 		w.outputs = m.Config.Head.Width(len(m.Config.Labels), m.Config.VocabSize)
 	default:

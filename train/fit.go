@@ -119,7 +119,11 @@ func (f *fit) run(ctx context.Context, model *checkpoints.Model, trainSet, devSe
 	if state != nil {
 		done = state.header.Step
 	}
-	f.bar = progress.Begin(f.o.Progress, f.o.stage(), done, f.total)
+	name := f.o.stage()
+	if f.o.Patience > 0 {
+		name += " (may stop early)"
+	}
+	f.bar = progress.Begin(f.o.Progress, name, done, f.total)
 	defer f.bar.Finish("stopped")
 	if err := f.fits(parameters); err != nil {
 		return nil, err

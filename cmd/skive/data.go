@@ -16,8 +16,9 @@ func (app *skive) newData() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "data",
 		Short: "Make, show and convert data sets",
-		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+
+		SuggestFor: []string{"show", "convert", "generate"},
 	}
 	c.AddCommand(newDataGenerate(), app.newDataShow(), app.newDataConvert())
 	return c
@@ -32,9 +33,6 @@ func newDataGenerate() *cobra.Command {
 		Short: "Write the embedded task, reviews, as train.jsonl and dev.jsonl",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := flags.Require(c, "output"); err != nil {
-				return err
-			}
 			if err := o.Settings().Check(); err != nil {
 				return err
 			}
@@ -97,9 +95,6 @@ func (app *skive) newDataConvert() *cobra.Command {
 regression, choice, tokens and mlm read.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := flags.Require(c, "output"); err != nil {
-				return err
-			}
 			release, err := claimOutput(c, output, checkpoints.TryFile, unless(overwrite, checkpoints.CheckFree))
 			if err != nil {
 				return err
@@ -120,9 +115,6 @@ regression, choice, tokens and mlm read.`,
 
 // readUnlabeled reads a file whose examples may lack labels.
 func readUnlabeled(c *cobra.Command, task *taskFlags, path string) (*data.Dataset, error) {
-	if err := flags.Require(c, "task"); err != nil {
-		return nil, err
-	}
 	task.RequireLabels = false
 	return task.read("", path, checkpoints.Config{})
 }

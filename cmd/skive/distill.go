@@ -103,14 +103,14 @@ func (d *distillFlags) run(c *cobra.Command) (err error) {
 // check completes the settings, reports what does not go together, and reads the
 // stages, if there are any.
 func (d *distillFlags) check(c *cobra.Command) (err error) {
-	required := []string{"teacher", "task", "train", "dev", "output"}
+	required := []string{"task", "train", "dev", "output"}
 	switch {
 	case d.Make.Of > 0:
-		required = []string{"teacher", "text", "teacher-shards"}
+		required = []string{"text", "teacher-shards"}
 	case d.Shards != "":
-		required = []string{"teacher", "output"}
+		required = []string{"output"}
 	case d.General:
-		required = []string{"teacher", "text", "output"}
+		required = []string{"text", "output"}
 	}
 	if err := flags.Require(c, required...); err != nil {
 		return err

@@ -28,15 +28,15 @@ Entities of labelled words are measured as seqeval does: entity_f1 by its defaul
 entity_f1_strict by the scheme of the labels, which the output names.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := flags.Require(c, "model", "task", "data"); err != nil {
-				return err
-			}
 			if err := engine.Settings().Check(); err != nil {
 				return err
 			}
 			measure := func(flag, model string) (*evaluate.Report, error) {
 				m, err := app.openCheckpoint(flag, model)
 				if err != nil {
+					return nil, err
+				}
+				if err := task.known(c, m.Config); err != nil {
 					return nil, err
 				}
 				set, err := task.read("data", file, m.Config)

@@ -25,9 +25,6 @@ receives model.onnx. The graph is interpreted on sample inputs and compared with
 config.json, the tokenizer's files and those of sentence-transformers go along with both. skive is one file for Skive itself.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := flags.Require(c, "model", "format", "output"); err != nil {
-				return err
-			}
 			if err := o.Validate(); err != nil {
 				return err
 			}

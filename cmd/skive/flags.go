@@ -38,7 +38,8 @@ type commonFlags struct {
 
 func (f *commonFlags) register(root *cobra.Command) {
 	all := root.PersistentFlags()
-	all.IntVar(&f.threads, "threads", machine.CPUs(), "number of threads")
+	all.IntVar(&f.threads, "threads", machine.CPUs(), "number of threads (default one for each CPU)")
+	all.Lookup("threads").DefValue = "0" // which help leaves out
 	all.BoolVarP(&f.quiet, "quiet", "q", false, "no progress on standard error")
 	all.BoolVarP(&f.verbose, "verbose", "v", false, "the machine and the time on standard error, and more detail")
 	all.BoolVar(&f.json, "json", false, "one JSON document on standard output and nothing else there")

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"os"
@@ -21,6 +22,11 @@ import (
 	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/internal/mapped"
 )
+
+// guide is what help says beside the lines of commands and flags.
+//
+//go:embed guide.yaml
+var guide []byte
 
 // Exit codes.
 const (
@@ -101,6 +107,9 @@ func (app *skive) newRoot() *cobra.Command {
 			if err := app.common.check(); err != nil {
 				return err
 			}
+			if err := flags.CheckRequired(c); err != nil {
+				return err
+			}
 			if app.common.verbose {
 				app.common.started = time.Now()
 				fmt.Fprintf(app.errs, "skive %s: --threads %d, %s\n", checkpoints.Version, app.common.threads, compress.ThisMachine())
@@ -113,7 +122,7 @@ func (app *skive) newRoot() *cobra.Command {
 	root.SetErr(app.errs)
 	root.SetVersionTemplate("skive {{.Version}}\n")
 	app.common.register(root)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flags.Usage{Err: err} })
+	root.SetFlagErrorFunc(flags.Unparsed)
 	for _, c := range []*cobra.Command{
 		app.newCompress(), app.newTrain(), app.newDistill(), app.newPrune(), app.newQuantize(), app.newExport(),
 		app.newEval(), app.newPredict(), app.newScore(), app.newServe(), app.newReference(), app.newBench(), app.newInspect(), app.newPull(), app.newData(),
@@ -121,11 +130,9 @@ func (app *skive) newRoot() *cobra.Command {
 		flags.CheckArguments(c)
 		root.AddCommand(c)
 	}
-	root.Args = func(_ *cobra.Command, args []string) error {
-		if len(args) > 0 {
-			return flags.Usagef("unknown command %q; skive --help lists the commands", args[0])
-		}
-		return nil
+	flags.CheckCommands(root)
+	if err := flags.ApplyGuide(root, guide); err != nil {
+		panic(err)
 	}
 	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	return root

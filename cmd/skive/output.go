@@ -13,6 +13,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/compress"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/flags"
 )
 
@@ -62,6 +63,10 @@ func advice(c *cobra.Command, args []string, err error) string {
 	switch {
 	case errors.As(err, &column) && shown(flags.Of(c.Flags(), column.Option)):
 		return "; --" + flags.Of(c.Flags(), column.Option) + " names another"
+	case errors.Is(err, infer.ErrNoHead) && shown("embedding"):
+		return "; --embedding model, mean or cls asks for embeddings"
+	case errors.Is(err, infer.ErrNoHead):
+		return "; skive train gives it one"
 	case errors.As(err, &there) && there.Resumable && shown("resume"):
 		return ": --resume goes on with it, --overwrite begins anew"
 	case errors.As(err, &there) && shown("overwrite"):

@@ -13,6 +13,7 @@ import (
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/flags"
 	"github.com/skive-ml/skive/internal/lines"
+	"github.com/skive-ml/skive/internal/textkeys"
 )
 
 func (app *skive) newPredict() *cobra.Command {
@@ -29,9 +30,6 @@ embedding as a JSON array: of texts that are cut, and begin, as the files of a s
 (max_seq_length, default_prompt_name).`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := flags.Require(c, "model"); err != nil {
-				return err
-			}
 			if err := o.Settings().Check(); err != nil {
 				return err
 			}
@@ -44,9 +42,12 @@ embedding as a JSON array: of texts that are cut, and begin, as the files of a s
 			}
 			defer p.Close()
 			app.printNotes(model, p.Notes())
-			var once sync.Once
+			var once, header sync.Once
 			unsure := o.Embedding == "" && !app.common.quiet && evaluate.MayWantPairs(p.Config())
 			return lines.Answer(c.Context(), app.in, app.out, linesAhead*app.common.threads, func(ctx context.Context, line string) ([]byte, error) {
+				if textkeys.Header(line) && !app.common.quiet {
+					header.Do(app.noteHeader)
+				}
 				input, err := infer.ParseInput(line)
 				if err != nil {
 					return nil, err
@@ -74,6 +75,11 @@ func (app *skive) openPredictor(path string, o infer.Options) (*infer.Pool, erro
 		defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	}
 	return infer.OpenPool(path, infer.PoolOptions{Options: o, Instances: app.common.threads})
+}
+
+// noteHeader says of a line that looks like a table's first that it is taken for a text.
+func (app *skive) noteHeader() {
+	fmt.Fprintln(app.errs, "skive: a line looks like the names of a table's columns; each line is taken for one text, skive score reads tables")
 }
 
 // noteSingle says of a model, or of a file for one that may want pairs, that it has

@@ -70,9 +70,6 @@ again. Where a model or a run is there already, prune ends at once unless --resu
 // check completes the plan and reports flags that do not go together, and files that are
 // missing.
 func (p *pruneFlags) check(c *cobra.Command) error {
-	if err := flags.Require(c, "model", "output"); err != nil {
-		return err
-	}
 	training := &p.recovery.Options
 	p.app.completeTraining(training, p.task.maxLength)
 	p.Complete(c.Flags().Changed)

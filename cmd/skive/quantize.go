@@ -55,9 +55,6 @@ each token at run time.`,
 
 // check reports flags that do not go together.
 func (q *quantizeFlags) check(c *cobra.Command) error {
-	if err := flags.Require(c, "model", "output"); err != nil {
-		return err
-	}
 	mixed := c.Flags().Changed("max-drop")
 	if q.DType != infer.Int8 && (mixed || q.calibrate != "") {
 		return flags.Usagef("--max-drop and --calibrate go with --dtype int8, not %q", q.DType)

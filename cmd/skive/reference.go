@@ -27,9 +27,6 @@ saw: labels, scores, lengths in tokens, unknown tokens. No text is kept. skive s
 The files of a sentence-transformers model say that it gives embeddings; --embedding says it of others.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := flags.Require(c, "model", "data", "output"); err != nil {
-				return err
-			}
 			if err := o.Settings().Check(); err != nil {
 				return err
 			}

@@ -20,9 +20,6 @@ is called again. With --shard several processes, here or on other machines, shar
 the manifest. Where the output is of another model, input or setting, score ends at once unless --overwrite is given.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := flags.Require(c, "model", "input", "output"); err != nil {
-				return err
-			}
 			for _, arg := range models {
 				o.Models = append(o.Models, score.ParseModel(arg))
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/skive-ml/skive/checkpoints"
@@ -26,6 +27,17 @@ func (t *taskFlags) register(f *pflag.FlagSet, training bool) {
 	flags.Add(f, table)
 	f.IntVar(&t.maxLength, "max-length", 0, "truncate inputs to this number of tokens (default the model's maximum)")
 	flags.RefuseZero(f, "max-length")
+}
+
+// known takes the task that a model knows where --task does not say it.
+func (t *taskFlags) known(c *cobra.Command, model checkpoints.Config) error {
+	if t.Task == "" {
+		t.Task = model.Task
+	}
+	if t.Task == "" {
+		return flags.Require(c, "task")
+	}
+	return nil
 }
 
 // read reads one of the task's files, which a flag names or, if that is "", an

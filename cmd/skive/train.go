@@ -57,12 +57,10 @@ once unless --resume or --overwrite is given.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			masked := task.Masked()
-			required := []string{"task", "train", "dev", "output"}
-			if masked { // any text trains it, and none has to measure it
-				required = []string{"task", "train", "output"}
-			}
-			if err := flags.Require(c, required...); err != nil {
-				return err
+			if !masked { // else any text trains it, and none has to measure it
+				if err := flags.Require(c, "dev"); err != nil {
+					return err
+				}
 			}
 			app.completeTraining(&o, task.maxLength)
 			if err := o.Validate(); err != nil {

@@ -35,7 +35,7 @@ func CheckArguments(c *cobra.Command) {
 func Require(c *cobra.Command, names ...string) error {
 	for _, name := range names {
 		if !c.Flags().Changed(name) {
-			return Usagef("--%s is required; skive %s --help lists the flags", name, c.Name())
+			return Usagef("--%s is required; %s", name, at(c))
 		}
 	}
 	return nil
@@ -46,7 +46,7 @@ func RequireOne(c *cobra.Command, names ...string) error {
 	if slices.ContainsFunc(names, c.Flags().Changed) {
 		return nil
 	}
-	return Usagef("%s is required; skive %s --help lists the flags", either(names), c.Name())
+	return Usagef("%s is required; %s", either(names), at(c))
 }
 
 // Named names the flag that an error, if it is one, comes from.

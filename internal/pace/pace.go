@@ -8,19 +8,35 @@ import "time"
 type Pace struct {
 	First, Total int
 	Started      time.Time
+
+	// The time left follows from the speed since the earlier mark, which lies about half
+	// of the time back: work that begins slowly, or with a pause, is not slow for good.
+	earlier, later mark
 }
 
-// Left is the time left at the mean speed, "" where nothing tells it.
-func (p Pace) Left(done int, now time.Time) string {
-	did := done - p.First
+type mark struct {
+	after time.Duration
+	done  int
+}
+
+// Left is the time left at the speed of late, "" where nothing tells it.
+func (p *Pace) Left(done int, now time.Time) string {
+	after := now.Sub(p.Started)
+	if p.later == (mark{}) {
+		p.earlier, p.later = mark{0, p.First}, mark{after, done}
+	}
+	if after > 2*p.later.after {
+		p.earlier, p.later = p.later, mark{after, done}
+	}
+	did := done - p.earlier.done
 	if did <= 0 || p.Total <= done {
 		return ""
 	}
-	return "ETA " + short(time.Duration(float64(now.Sub(p.Started))*float64(p.Total-done)/float64(did)))
+	return "ETA " + short(time.Duration(float64(after-p.earlier.after)*float64(p.Total-done)/float64(did)))
 }
 
 // Taken is the time since the start.
-func (p Pace) Taken(now time.Time) string { return "in " + short(now.Sub(p.Started)) }
+func (p *Pace) Taken(now time.Time) string { return "in " + short(now.Sub(p.Started)) }
 
 // short rounds a duration to what a person reads.
 func short(d time.Duration) string {

@@ -32,6 +32,23 @@ func Meant(key string) string {
 	return ""
 }
 
+// columns are common names of columns in tables of examples.
+var columns = append([]string{"label", "labels", "sentence", "sentence1", "sentence2", "premise", "hypothesis", "question"}, All...)
+
+// Header tells whether a line looks like the first one of a table: names of columns, with
+// a common one among them.
+func Header(line string) bool {
+	for _, separator := range []string{",", "\t", ";"} {
+		names := strings.Split(strings.TrimSpace(line), separator)
+		if len(names) > 1 && slices.ContainsFunc(names, func(name string) bool {
+			return slices.Contains(columns, strings.ToLower(strings.Trim(name, `" `)))
+		}) {
+			return true
+		}
+	}
+	return false
+}
+
 // oneSlip tells whether two words are equal but for a letter that is missing, added or
 // another one, or two that are exchanged.
 func oneSlip(a, b string) bool {

@@ -1,0 +1,100 @@
+package flags
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// CheckCommands makes a name that is no command, of the program or of a command with
+// commands below it, an error that names the nearest one.
+func CheckCommands(c *cobra.Command) {
+	if !c.HasSubCommands() {
+		return
+	}
+	c.SuggestionsMinimumDistance = 2
+	c.Args = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+			return Usagef("unknown command %q, did you mean %s %s", args[0], c.CommandPath(), near[0])
+		}
+		return Usagef("unknown command %q; %s --help lists the commands", args[0], c.CommandPath())
+	}
+	for _, below := range c.Commands() {
+		CheckCommands(below)
+	}
+}
+
+// Unparsed makes an error of pflag one of usage that says what is expected, or which flag
+// may be meant.
+func Unparsed(c *cobra.Command, err error) error {
+	var value *pflag.InvalidValueError
+	var unknown *pflag.NotExistError
+	switch {
+	case errors.As(err, &value):
+		f := value.GetFlag()
+		if want, ok := wanted[f.Value.Type()]; ok {
+			return Usagef("--%s: %q, expected %s", f.Name, value.GetValue(), want)
+		}
+		return Usagef("--%s: %w", f.Name, errors.Unwrap(value))
+	case errors.As(err, &unknown) && len(unknown.GetSpecifiedName()) > 1:
+		if near := nearest(c.Flags(), unknown.GetSpecifiedName()); near != "" {
+			return Usagef("unknown flag --%s, did you mean --%s", unknown.GetSpecifiedName(), near)
+		}
+		return Usagef("unknown flag --%s; %s", unknown.GetSpecifiedName(), at(c))
+	}
+	return Usage{Err: err}
+}
+
+// wanted is what flags of a type take, where their own errors speak of Go.
+var wanted = map[string]string{
+	"int": "a whole number", "uint64": "a whole number, 0 or more", "float64": "a number", "bool": "true or false",
+	"duration": "a duration such as 500ms or 2s", "intSlice": "whole numbers separated by commas", "float64Slice": "numbers separated by commas",
+}
+
+// nearest is the flag that a name is likely meant for, "" if none is near.
+func nearest(all *pflag.FlagSet, name string) string {
+	best, least := "", 3
+	all.VisitAll(func(f *pflag.Flag) {
+		if f.Hidden {
+			return
+		}
+		d := distance(f.Name, name)
+		if len(name) >= 3 && strings.HasPrefix(f.Name, name) {
+			d = min(d, 2)
+		}
+		if d < least && d < len(name) {
+			best, least = f.Name, d
+		}
+	})
+	return best
+}
+
+// distance is how many letters have to be added, left out or replaced to make a word of
+// another.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		before := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := before
+			if a[i] != b[j] {
+				change++
+			}
+			before = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// at says where the flags of a command can be looked up.
+func at(c *cobra.Command) string { return c.CommandPath() + " --help lists the flags" }
