@@ -31,18 +31,19 @@ func (e *Error) Error() string { return e.Text }
 
 // Enter tells whether a request is taken: whether it has a key, in what HTTP has as the
 // header Authorization, and not too much is under way. If so, leave is to be called when
-// the request has ended. The error is an *Error.
-func (s *Server) Enter(ctx context.Context, f *Front, authorization string) (leave func(), err error) {
+// the request has ended, and what ServeHTTP is asked with the context that Enter returns is a part of this request:
+// it does not count as another. The error is an *Error.
+func (s *Server) Enter(ctx context.Context, f *Front, authorization string) (entered context.Context, leave func(), err error) {
 	if !s.authorized(authorization) {
 		e := &Error{http.StatusUnauthorized, validation, "expected a key: Authorization: Bearer KEY"}
 		s.log.LogAttrs(ctx, slog.LevelWarn, "request without a key", slog.String("method", f.Method), slog.String("status", f.Code(e)))
-		return nil, e
+		return ctx, nil, e
 	}
 	if failed := s.enter(); failed != nil {
 		s.bodies.Add(-1)
-		return nil, s.front(ctx, f, "").ended(f, failed)
+		return ctx, nil, s.front(ctx, f, "").ended(f, failed)
 	}
-	return func() { s.bodies.Add(-1) }, nil
+	return context.WithValue(ctx, enteredKey{}, true), func() { s.bodies.Add(-1) }, nil
 }
 
 // InferRequest is a request of the Open Inference Protocol.

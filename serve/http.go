@@ -87,8 +87,18 @@ func (s *Server) guarded(pattern string, handle http.HandlerFunc) {
 		}
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		w.WriteHeader(http.StatusUnauthorized)
-		s.log.LogAttrs(r.Context(), slog.LevelWarn, "request without a key", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", http.StatusUnauthorized))
+		s.log.LogAttrs(r.Context(), slog.LevelWarn, "request without a key", slog.String("method", r.Method), pathOf(r), slog.Int("status", http.StatusUnauthorized))
 	})
+}
+
+// pathOf is a request's path in the log, which a client does not fill with it.
+func pathOf(r *http.Request) slog.Attr {
+	const most = 200
+	path := r.URL.Path
+	if len(path) > most {
+		path = strings.ToValidUTF8(path[:most], "") + "..."
+	}
+	return slog.String("path", path)
 }
 
 // computing handles a route that computes: with a key, a deadline, a bound on the body,
@@ -100,16 +110,22 @@ func (s *Server) computing(pattern string, d *dialect, handle func(x *exchange) 
 		ctx, span := s.startHTTPSpan(ctx, r, strings.TrimPrefix(pattern, "POST "))
 		x := &exchange{
 			server: s, ctx: ctx, began: time.Now(), named: r.PathValue("model"),
-			told: []slog.Attr{slog.String("method", r.Method), slog.String("path", r.URL.Path)},
+			told: []slog.Attr{slog.String("method", r.Method), pathOf(r)},
 			w:    &recorder{ResponseWriter: w}, r: r.WithContext(ctx), span: span,
 		}
 		x.r.Body = http.MaxBytesReader(w, r.Body, int64(s.options.MaxBody))
+		entered := ctx.Value(enteredKey{}) != nil
 		var failed *problem
 		defer func() {
-			s.bodies.Add(-1)
+			if !entered {
+				s.bodies.Add(-1)
+			}
 			x.end(d.protocol, slog.IntValue(x.w.status), failed)
 		}()
-		if failed = s.enter(); failed == nil {
+		if !entered {
+			failed = s.enter()
+		}
+		if failed == nil {
 			failed = x.answer(handle)
 		}
 		if failed != nil {
@@ -117,6 +133,9 @@ func (s *Server) computing(pattern string, d *dialect, handle func(x *exchange) 
 		}
 	})
 }
+
+// enteredKey is of a context whose request has been counted by Enter.
+type enteredKey struct{}
 
 // enter counts a request as under way, which may have sent only a part of its body.
 func (s *Server) enter() *problem {

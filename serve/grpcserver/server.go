@@ -102,7 +102,7 @@ func (g *gate) enter(ctx context.Context, info *tap.Info) (context.Context, erro
 		}
 	}
 	front := &serve.Front{Protocol: protocol(info.FullMethodName), Method: info.FullMethodName, Code: codeName}
-	leave, err := g.server.Enter(ctx, front, first(info.Header, "authorization"))
+	ctx, leave, err := g.server.Enter(ctx, front, first(info.Header, "authorization"))
 	if err != nil {
 		return ctx, statusOf(err)
 	}
@@ -134,38 +134,59 @@ func recovered(ctx context.Context, log *slog.Logger, err *error) {
 	}
 }
 
-// streaming lets no panic end the program, and no stream hold its place without a message.
-// Those of TEI in both directions see to that themselves: they wait for messages while they compute.
+// streaming lets no panic end the program, and no stream hold its place without a message, or with answers that
+// nobody reads. TEI's in both directions bound their messages themselves: they wait for them while they compute.
 func streaming(log *slog.Logger, idle time.Duration) grpc.StreamServerInterceptor {
 	return func(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
 		defer recovered(stream.Context(), log, &err)
+		b := &bounded{ServerStream: stream, send: idle}
 		if !strings.HasPrefix(info.FullMethod, "/tei.v1.") || !info.IsServerStream {
-			stream = &bounded{stream, idle}
+			b.receive = idle
 		}
-		return handle(service, stream)
+		return handle(service, b)
 	}
 }
 
-// bounded is a stream whose messages may not be late.
+// bounded is a stream whose messages may not be late, and whose answers may not wait for their reader, for longer than
+// these times; 0 is no bound.
 type bounded struct {
 	grpc.ServerStream
-	idle time.Duration
+	receive, send time.Duration
 }
 
 func (s *bounded) RecvMsg(m any) error {
-	received := make(chan error, 1)
-	go func() { received <- s.ServerStream.RecvMsg(m) }() // which ends with the stream
+	if s.receive == 0 {
+		return s.ServerStream.RecvMsg(m)
+	}
+	return within(s.receive, func() error { return s.ServerStream.RecvMsg(m) }, late)
+}
+
+func (s *bounded) SendMsg(m any) error {
+	return within(s.send, func() error { return s.ServerStream.SendMsg(m) }, unread)
+}
+
+// within returns what do does, or an error where it takes longer. It may go on then, and ends with the stream.
+func within(limit time.Duration, do func() error, otherwise func(time.Duration) error) error {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
 	select {
-	case err := <-received:
+	case err := <-done:
 		return err
-	case <-time.After(s.idle):
-		return late(s.idle)
+	case <-timer.C:
+		return otherwise(limit)
 	}
 }
 
 // late is the error of a stream without a message for so long.
 func late(idle time.Duration) error {
 	return status.Errorf(codes.DeadlineExceeded, "no message for %s", idle)
+}
+
+// unread is the error of a stream whose client read nothing for so long.
+func unread(limit time.Duration) error {
+	return status.Errorf(codes.DeadlineExceeded, "no answer was read for %s", limit)
 }
 
 func first(md metadata.MD, key string) string {
