@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/skive-ml/skive/internal/exact"
 	"github.com/skive-ml/skive/internal/kernels"
 )
 
@@ -157,7 +158,7 @@ func (l *attentionLoss) compared(w *worker, s []float32, h heads) {
 	}
 	if l.logs() {
 		for j, p := range s {
-			s[j] = float32(math.Log(math.Max(float64(p), smallest)))
+			s[j] = float32(exact.Log(math.Max(float64(p), smallest)))
 		}
 	}
 }
@@ -172,7 +173,7 @@ func (l *attentionLoss) row(d, a, b []float32, mean bool) float64 {
 		f := 1 / float64(len(a))
 		for j, v := range a {
 			e := float64(v - b[j])
-			sum += f * e * e
+			sum += float64(f * e * e)
 			d[j] = float32(2 * f * e)
 		}
 	case MapCosine:
@@ -183,15 +184,15 @@ func (l *attentionLoss) row(d, a, b []float32, mean bool) float64 {
 		}
 	default:
 		for j, v := range a {
-			p := math.Exp(float64(b[j]))
-			sum -= p * float64(v)
+			p := exact.Exp(float64(b[j]))
+			sum -= float64(p * float64(v))
 			if l.o.Distance == MapKL {
-				sum += p * float64(b[j])
+				sum += float64(p * float64(b[j]))
 			}
 			if mean {
-				d[j] = float32(-p / math.Exp(float64(v)))
+				d[j] = float32(-p / exact.Exp(float64(v)))
 			} else {
-				d[j] = float32(math.Exp(float64(v)) - p)
+				d[j] = float32(exact.Exp(float64(v)) - p)
 			}
 		}
 	}

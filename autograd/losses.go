@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/skive-ml/skive/internal/exact"
 	"github.com/skive-ml/skive/internal/kernels"
 )
 
@@ -120,16 +121,16 @@ func (l *crossEntropy) forward(g *Graph, in []array, out array, _ bool) error {
 				continue
 			}
 			sum := logSumExp(x.row(i), 1)
-			hard := (1 - l.Smoothing) * l.weight(int(label))
+			hard := float64((1 - l.Smoothing) * l.weight(int(label)))
 			for c, v := range x.row(i) {
-				target := spread * l.weight(c)
+				target := float64(spread * l.weight(c))
 				if c == int(label) {
 					target += hard
 				}
 				if target != 0 {
-					l.losses[i] += target * (sum - float64(v))
+					l.losses[i] += float64(target * (sum - float64(v)))
 				}
-				d[c] = float32((math.Exp(float64(v)-sum)*(hard+spread*all) - target) * scale)
+				d[c] = float32((float64(exact.Exp(float64(v)-sum)*(hard+float64(spread*all))) - target) * scale)
 			}
 		}
 	})
@@ -153,9 +154,9 @@ func logSumExp(x []float32, scale float64) float64 {
 	}
 	sum := 0.0
 	for _, v := range x {
-		sum += math.Exp(float64(v)*scale - m)
+		sum += exact.Exp(float64(float64(v)*scale) - m)
 	}
-	return m + math.Log(sum)
+	return m + exact.Log(sum)
 }
 
 // binaryCrossEntropy compares each logit with its own target.
@@ -236,7 +237,7 @@ func (l *choiceCrossEntropy) forward(g *Graph, in []array, out array, _ bool) er
 		sum := logSumExp(scores[lo:hi], 1)
 		total += sum - float64(scores[right])
 		for i := lo; i < hi; i++ {
-			l.gradient[i] = float32(math.Exp(float64(scores[i]) - sum))
+			l.gradient[i] = float32(exact.Exp(float64(scores[i]) - sum))
 		}
 		l.gradient[right]--
 	}
@@ -274,10 +275,10 @@ func compare(x, target, d []float32, temperature, scale float64) float64 {
 	total, inverse := 0.0, 1/temperature
 	logQ, logP := logSumExp(x, inverse), logSumExp(target, inverse)
 	for c, v := range x {
-		p := math.Exp(float64(target[c])*inverse - logP)
-		q := float64(v)*inverse - logQ
-		total -= p * q
-		d[c] = float32((math.Exp(q) - p) * inverse * scale)
+		p := exact.Exp(float64(float64(target[c])*inverse) - logP)
+		q := float64(float64(v)*inverse) - logQ
+		total -= float64(p * q)
+		d[c] = float32((exact.Exp(q) - p) * inverse * scale)
 	}
 	return total
 }
@@ -424,10 +425,10 @@ func (l *softBinaryCrossEntropy) forward(g *Graph, in []array, out array, _ bool
 // to z.
 func binary(z, t float64) (loss, d float64) {
 	// log(1+exp(z)) - t*z, written so that exp does not overflow.
-	return math.Max(z, 0) - t*z + math.Log1p(math.Exp(-math.Abs(z))), sigmoid(z) - t
+	return math.Max(z, 0) - float64(t*z) + exact.Log1p(exact.Exp(-math.Abs(z))), sigmoid(z) - t
 }
 
-func sigmoid(z float64) float64 { return 1 / (1 + math.Exp(-z)) }
+func sigmoid(z float64) float64 { return 1 / (1 + exact.Exp(-z)) }
 
 // distance is a loss between hidden states.
 type distance struct {
@@ -479,7 +480,7 @@ func (l *distance) forward(g *Graph, in []array, out array, _ bool) error {
 			case squared:
 				for j, v := range x.row(i) {
 					d := float64(v - target[j])
-					sum += d * d
+					sum += float64(d * d)
 				}
 			case angular:
 				c, _, _ := cosine(x.row(i), target)
@@ -488,7 +489,7 @@ func (l *distance) forward(g *Graph, in []array, out array, _ bool) error {
 				_, nx, nt := cosine(x.row(i), target)
 				for j, v := range x.row(i) {
 					d := float64(v)/nx - float64(target[j])/nt
-					sum += d * d
+					sum += float64(d * d)
 				}
 			}
 		}
@@ -512,9 +513,9 @@ func cosine(x, y []float32) (c, nx, ny float64) {
 	const eps = 1e-8
 	var dot float64
 	for i, v := range x {
-		dot += float64(v) * float64(y[i])
-		nx += float64(v) * float64(v)
-		ny += float64(y[i]) * float64(y[i])
+		dot += float64(float64(v) * float64(y[i]))
+		nx += float64(float64(v) * float64(v))
+		ny += float64(float64(y[i]) * float64(y[i]))
 	}
 	nx, ny = math.Max(math.Sqrt(nx), eps), math.Max(math.Sqrt(ny), eps)
 	return dot / (nx * ny), nx, ny
@@ -539,7 +540,7 @@ func (l *distance) backward(g *Graph, in []array, out, dout array, d []array) er
 				a, b = 2*a, 2*b
 			}
 			for j, v := range row {
-				to[j] = float32(a*float64(target[j]) + b*float64(v))
+				to[j] = float32(float64(a*float64(target[j])) + float64(b*float64(v)))
 			}
 		}
 	})
@@ -611,7 +612,7 @@ func (*weightedSum) shape(in []array) (array, error) {
 func (s *weightedSum) forward(g *Graph, in []array, out array, _ bool) error {
 	total := 0.0
 	for i, a := range in {
-		total += float64(a.f[0]) * float64(s.weights[i].value)
+		total += float64(float64(a.f[0]) * float64(s.weights[i].value))
 	}
 	out.f[0] = float32(total)
 	return nil

@@ -105,7 +105,7 @@ func (l *relationKL) forward(g *Graph, in []array, out array, keep bool) error {
 		kernels.Exp(w.c, w.b)
 		kl := 0.0
 		for i, p := range w.c {
-			kl += float64(p) * float64(w.b[i]-w.a[i])
+			kl += float64(float64(p) * float64(w.b[i]-w.a[i]))
 		}
 		l.sums[part] = kl
 		if !keep {

@@ -15,6 +15,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/head"
+	"github.com/skive-ml/skive/internal/exact"
 	"github.com/skive-ml/skive/internal/machine"
 	"github.com/skive-ml/skive/progress"
 	"github.com/skive-ml/skive/settings"
@@ -219,10 +220,10 @@ func setEmbeddings(m *checkpoints.Model, sd float64) {
 	values = make([]float32, len(p.Float32s()))
 	for i := range values {
 		position, column := i/width, i%width
-		angle := float64(position) * math.Pow(10000, -float64(column&^1)/float64(width))
-		wave := math.Sin(angle)
+		angle := float64(position) * exact.Pow(10000, -float64(column&^1)/float64(width))
+		wave := exact.Sin(angle)
 		if column%2 == 1 {
-			wave = math.Cos(angle)
+			wave = exact.Cos(angle)
 		}
 		values[i] = float32(sd * math.Sqrt2 * wave)
 	}

@@ -318,7 +318,7 @@ func spread(dev *data.Encoded) []int32 {
 	for i := range order {
 		order[i] = int32(i)
 		for n, half := i, 0.5; n > 0; n, half = n/2, half/2 {
-			places[i] += half * float64(n%2)
+			places[i] += float64(half * float64(n%2))
 		}
 	}
 	// The i-th example is the one at places[i]; the ranks of the places are a permutation.

@@ -78,7 +78,7 @@ func (r *Report) picture() ([]byte, error) {
 		least, most = min(least, row.Cumulative), max(most, row.Cumulative)
 	}
 	p.X.Min, p.X.Max = 0.8*least, most*2
-	p.Y.Max += (p.Y.Max - p.Y.Min) * 0.35
+	p.Y.Max += float64((p.Y.Max - p.Y.Min) * 0.35)
 
 	canvas := vgsvg.New(9*vg.Inch, 5*vg.Inch)
 	margin := vg.Points(10)

@@ -273,7 +273,7 @@ var divergences = map[head.Kind]func(enc *data.Encoded, want, got []float32) flo
 	},
 	head.Regression: func(_ *data.Encoded, want, got []float32) (sum float64) {
 		for i, v := range want { // that of normal distributions of variance 1
-			sum += float64(v-got[i]) * float64(v-got[i]) / 2
+			sum += float64(float64(v-got[i]) * float64(v-got[i]) / 2)
 		}
 		return sum / float64(len(want))
 	},

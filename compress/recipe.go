@@ -139,7 +139,9 @@ type Pruning struct {
 }
 
 // next is the variant that keeps three quarters of what p keeps.
-func (p Pruning) next() Pruning { return Pruning{Heads: 1 - 0.75*(1-p.Heads), FFN: 1 - 0.75*(1-p.FFN)} }
+func (p Pruning) next() Pruning {
+	return Pruning{Heads: 1 - float64(0.75*(1-p.Heads)), FFN: 1 - float64(0.75*(1-p.FFN))}
+}
 
 // label is the variant's name in the report.
 func (p Pruning) label() string {

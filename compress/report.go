@@ -14,6 +14,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/internal/exact"
 )
 
 // Row is one line of the report: one step of the recipe, measured by running
@@ -352,7 +353,7 @@ func significant(x float64) string {
 	if x == 0 || math.IsNaN(x) || math.IsInf(x, 0) {
 		return strconv.FormatFloat(x, 'f', -1, 64)
 	}
-	digits := max(0, 2-int(math.Floor(math.Log10(math.Abs(x)))))
+	digits := max(0, 2-int(math.Floor(exact.Log10(math.Abs(x)))))
 	return strconv.FormatFloat(x, 'f', digits, 64)
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/exact"
 	"github.com/skive-ml/skive/pruning"
 	"github.com/skive-ml/skive/train"
 )
@@ -149,8 +150,8 @@ func (c *run) cutOnce(ctx context.Context, m *checkpoints.Model, costs *pruning.
 	if gap <= 1 {
 		return m, map[string]float64{cutsLeft: -1}, nil
 	}
-	cuts := math.Ceil(math.Log(gap) / math.Log(cutFactor))
-	further := math.Pow(gap, 1-1/cuts) // what the cuts after this one are to gain
+	cuts := math.Ceil(exact.Log(gap) / exact.Log(cutFactor))
+	further := exact.Pow(gap, 1-1/cuts) // what the cuts after this one are to gain
 	target.Milliseconds *= further
 	target.Speedup /= further
 	cut := Cut{Set: c.importanceSet(), Importance: c.importanceOptions(), Rearrange: true, Tune: true}

@@ -71,9 +71,9 @@ func Pearson(x, y []float32) float64 {
 	var xy, xx, yy float64
 	for i := range x {
 		dx, dy := float64(x[i])-mx, float64(y[i])-my
-		xy += dx * dy
-		xx += dx * dx
-		yy += dy * dy
+		xy += float64(dx * dy)
+		xx += float64(dx * dx)
+		yy += float64(dy * dy)
 	}
 	return ratio(xy, math.Sqrt(xx)*math.Sqrt(yy))
 }
@@ -115,13 +115,13 @@ func Matthews(predicted, want []int32) float64 {
 	// Counts are whole numbers, so that the order of the maps does not show.
 	var pw, pp, ww float64
 	for class, c := range p {
-		pw += c * w[class]
-		pp += c * c
+		pw += float64(c * w[class])
+		pp += float64(c * c)
 	}
 	for _, c := range w {
-		ww += c * c
+		ww += float64(c * c)
 	}
-	return ratio(right*n-pw, math.Sqrt((n*n-pp)*(n*n-ww)))
+	return ratio(float64(right*n)-pw, math.Sqrt((float64(n*n)-pp)*(float64(n*n)-ww)))
 }
 
 func ratio(a, b float64) float64 {
@@ -141,7 +141,7 @@ func Wilson(share float64, n int) [2]float64 {
 	const z = 1.959963984540054
 	m := float64(n)
 	center := (share + z*z/(2*m)) / (1 + z*z/m)
-	half := z / (1 + z*z/m) * math.Sqrt(share*(1-share)/m+z*z/(4*m*m))
+	half := float64(z / (1 + z*z/m) * math.Sqrt(share*(1-share)/m+z*z/(4*m*m)))
 	interval := [2]float64{max(0, center-half), min(1, center+half)}
 	// At the ends the sums are exact, but for their rounding.
 	switch share {

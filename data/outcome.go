@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/skive-ml/skive/head"
+	"github.com/skive-ml/skive/internal/exact"
 )
 
 // Outcome is what a model answered beside what is true. All lists have one entry
@@ -221,7 +222,7 @@ func (o *Outcome) perplexity() float64 {
 	for _, v := range o.Values {
 		sum += float64(v)
 	}
-	return math.Exp(ratio(sum, float64(len(o.Values))))
+	return exact.Exp(ratio(sum, float64(len(o.Values))))
 }
 
 // exactMatch is the share of the units all of whose answers are right: the exact
@@ -335,14 +336,14 @@ func (m *measuring) answer(predicted, want, unit int32, loss float64) {
 func (m *measuring) number(i int, rows []float32) {
 	m.Scores, m.Values, m.Unit = append(m.Scores, rows[0]), append(m.Values, m.values[i]), append(m.Unit, int32(i))
 	d := float64(rows[0]) - float64(m.values[i])
-	m.loss += d * d
+	m.loss += float64(d * d)
 	m.answers++
 }
 
 func (m *measuring) labels(i int, rows []float32) {
 	for l, x := range rows {
 		want := int32(m.targets[i*m.width+l])
-		m.answer(b2i(x > 0), want, int32(i), softplus(float64(x))-float64(want)*float64(x))
+		m.answer(b2i(x > 0), want, int32(i), softplus(float64(x))-float64(float64(want)*float64(x)))
 	}
 }
 
@@ -460,13 +461,13 @@ func crossEntropy(row []float32, label int) float64 {
 	top := float64(row[argmax(row)])
 	var sum float64
 	for _, v := range row {
-		sum += math.Exp(float64(v) - top)
+		sum += exact.Exp(float64(v) - top)
 	}
-	return top + math.Log(sum) - float64(row[label])
+	return top + exact.Log(sum) - float64(row[label])
 }
 
 // softplus is log(1 + exp(x)).
-func softplus(x float64) float64 { return max(x, 0) + math.Log1p(math.Exp(-math.Abs(x))) }
+func softplus(x float64) float64 { return max(x, 0) + exact.Log1p(exact.Exp(-math.Abs(x))) }
 
 // Outcome compares outputs that come without tokens with the truth of the examples,
 // which must all have one: rows of so many columns, one for each example, for each of

@@ -30,7 +30,7 @@ func (ds *Dataset) HoldOut(n int, seed uint64) (rest, held *Dataset) {
 	// Of the sorted ones each adds its share, and is held out when that makes a whole.
 	share, due := min(1, float64(n)/float64(max(1, total))), r.Float64()
 	for _, unit := range units {
-		if due += share * float64(len(unit)); due >= float64(len(unit)) {
+		if due += float64(share * float64(len(unit))); due >= float64(len(unit)) {
 			due -= float64(len(unit))
 			for _, i := range unit {
 				out[i] = true

@@ -151,7 +151,7 @@ func HiddenImportance(ctx context.Context, model *checkpoints.Model, ds *data.Da
 			for j := range scores {
 				effect := 0.0
 				for _, p := range norm {
-					effect += float64(p.Value[j]) * float64(p.Gradient[j])
+					effect += float64(float64(p.Value[j]) * float64(p.Gradient[j]))
 				}
 				scores[j] += math.Abs(effect)
 			}
@@ -179,7 +179,7 @@ func magnitudes(m *checkpoints.Model) []float64 {
 			if axis < len(s.Axes)-1 {
 				at = i / width
 			}
-			squares[at] += float64(v) * float64(v)
+			squares[at] += float64(float64(v) * float64(v))
 		}
 	}
 	for i, v := range squares {

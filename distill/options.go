@@ -9,6 +9,7 @@ import (
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/exact"
 	"github.com/skive-ml/skive/train"
 )
 
@@ -197,10 +198,10 @@ func (l *Losses) temperature(step, steps int) float64 {
 	}
 	switch l.TemperatureSchedule {
 	case Cosine:
-		share = (1 - math.Cos(math.Pi*share)) / 2
+		share = (1 - exact.Cos(math.Pi*share)) / 2
 	case Linear:
 	default:
 		share = 0
 	}
-	return l.Temperature + share*(l.TemperatureEnd-l.Temperature)
+	return l.Temperature + float64(share*(l.TemperatureEnd-l.Temperature))
 }

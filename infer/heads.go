@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/head"
+	"github.com/skive-ml/skive/internal/exact"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/tokenize"
 )
@@ -296,7 +296,7 @@ func softmax(logits []float32) []float32 {
 	return p
 }
 
-func sigmoid(x float32) float32 { return float32(1 / (1 + math.Exp(-float64(x)))) }
+func sigmoid(x float32) float32 { return float32(1 / (1 + exact.Exp(-float64(x)))) }
 
 // argmax returns the number of the largest value, the first of equals.
 func argmax(x []float32) int {

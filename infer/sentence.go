@@ -184,7 +184,7 @@ func (r *run) finish(k *worker, lo, hi int, pooled, out []float32) {
 func normalize(x []float32) {
 	var squares float64
 	for _, v := range x {
-		squares += float64(v) * float64(v)
+		squares += float64(float64(v) * float64(v))
 	}
 	scale := float32(1 / max(math.Sqrt(squares), 1e-12))
 	for i := range x {

@@ -3,8 +3,9 @@ package infer
 import (
 	"context"
 	"fmt"
-	"math"
 	"slices"
+
+	"github.com/skive-ml/skive/internal/exact"
 )
 
 // want is what a call asks of the model.
@@ -77,7 +78,7 @@ func (r *run) strongest() {
 		}
 		for i, v := range x {
 			if v > 0 {
-				x[i] = float32(math.Log1p(float64(v)))
+				x[i] = float32(exact.Log1p(float64(v)))
 			}
 		}
 	}

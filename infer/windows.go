@@ -180,7 +180,7 @@ func (p *Pool) meanOfWindows(ctx context.Context, call *Call, l *longText) ([]fl
 	err := p.eachWindow(ctx, call, l, func(w window, row []float32) {
 		tokens += float64(w.n)
 		for i, v := range row {
-			sums[i] += float64(w.n) * float64(v)
+			sums[i] += float64(float64(w.n) * float64(v))
 		}
 	})
 	mean := make([]float32, len(sums))

@@ -195,7 +195,7 @@ func float32s(x []float64) []float32 {
 func unit(x []float64) []float64 {
 	var squares float64
 	for _, v := range x {
-		squares += v * v
+		squares += float64(v * v)
 	}
 	y := make([]float64, len(x))
 	for i, v := range x {

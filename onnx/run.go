@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/internal/exact"
 )
 
 // value is a tensor while a graph runs. Integers, too, are float64: those that
@@ -322,7 +323,7 @@ func softmax(y, x []float64) {
 	top := slices.Max(x)
 	var sum float64
 	for i, v := range x {
-		y[i] = math.Exp(v - top)
+		y[i] = exact.Exp(v - top)
 		sum += y[i]
 	}
 	for i := range y {
@@ -342,7 +343,7 @@ func (in *interpreter) layerNorm(x, gamma, beta *value, epsilon float64) *value 
 			variance += (v - mean) * (v - mean) / float64(width)
 		}
 		for i, v := range x {
-			y[i] = (v-mean)/math.Sqrt(variance+epsilon)*gamma.v[i] + beta.v[i]
+			y[i] = float64((v-mean)/math.Sqrt(variance+epsilon)*gamma.v[i]) + beta.v[i]
 		}
 	})
 }
@@ -503,7 +504,7 @@ func (in *interpreter) matmul(a, b *value, typ elementType, zeroA, zeroB float64
 			for p, v := range a.v[i*k:][:k] {
 				v -= zeroA
 				for j, u := range w[p*n:][:n] {
-					row[j] += v * (u - zeroB)
+					row[j] += float64(v * (u - zeroB))
 				}
 			}
 			for j, v := range row {

@@ -249,7 +249,7 @@ func pooled(pools []pool, v float64) []pool {
 	for k := len(pools) - 1; k > 0 && pools[k-1].mean > pools[k].mean; k-- {
 		a, b := pools[k-1], pools[k]
 		n := a.n + b.n
-		pools[k-1] = pool{(a.mean*float64(a.n) + b.mean*float64(b.n)) / float64(n), n}
+		pools[k-1] = pool{(float64(a.mean*float64(a.n)) + float64(b.mean*float64(b.n))) / float64(n), n}
 		pools = pools[:k]
 	}
 	return pools

@@ -75,7 +75,7 @@ func FLOPs(cfg checkpoints.Config, tokens int) *Costs {
 			rows = 1
 		}
 		// Keys and values; queries and the output; scores and context.
-		head := 2 * width * (2*t*hidden + 2*rows*hidden + 2*rows*t)
+		head := 2 * width * (float64(2*t*hidden) + float64(2*rows*hidden) + float64(2*rows*t))
 		c.Heads = append(c.Heads, Curve{{0, 0}, {size.Heads, float64(size.Heads) * head}})
 		c.FFN = append(c.FFN, Curve{{0, 0}, {size.Intermediate, float64(size.Intermediate) * 4 * rows * hidden}})
 	}

@@ -391,7 +391,7 @@ func (p *probe) units(sums []float64, l int) {
 	for i := range sums {
 		sum := float64(b.Value[i]) * float64(b.Gradient[i])
 		for j := i * width; j < (i+1)*width; j++ {
-			sum += float64(w.Value[j]) * float64(w.Gradient[j])
+			sum += float64(float64(w.Value[j]) * float64(w.Gradient[j]))
 		}
 		sums[i] += sum
 	}

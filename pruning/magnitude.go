@@ -25,9 +25,9 @@ func MagnitudeScores(m *checkpoints.Model) (*Scores, error) {
 			for axis, at := range []int{i / cols, i % cols} {
 				switch spec.Axes[axis] {
 				case checkpoints.Heads:
-					s.Heads[spec.Layer][at/d] += float64(v) * float64(v)
+					s.Heads[spec.Layer][at/d] += float64(float64(v) * float64(v))
 				case checkpoints.Units:
-					s.FFN[spec.Layer][at] += float64(v) * float64(v)
+					s.FFN[spec.Layer][at] += float64(float64(v) * float64(v))
 				}
 			}
 		}

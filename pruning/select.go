@@ -125,7 +125,7 @@ func share(scores [][]float64, kept, block int, normalize bool) []int {
 func l2(v []float64) float64 {
 	var sum float64
 	for _, x := range v {
-		sum += x * x
+		sum += float64(x * x)
 	}
 	return math.Sqrt(sum)
 }

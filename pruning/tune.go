@@ -277,7 +277,7 @@ func (e *equations) add(have, want *block) {
 	}
 	e.projected = multiply(e.projected, e.lacking, e.weight, rows, e.inner)
 	for i, v := range e.projected {
-		e.right[i%e.inner] += float64(v) * float64(have.inner[i])
+		e.right[i%e.inner] += float64(float64(v) * float64(have.inner[i]))
 	}
 }
 
@@ -292,7 +292,7 @@ func (e *equations) factors() []float64 {
 		right.SetVec(row, right.AtVec(row)+e.right[i])
 		for j := range e.inner {
 			if column := j / e.width; column >= row {
-				left.SetSym(row, column, left.At(row, column)+e.squares[i*e.inner+j]*weights[i*e.inner+j])
+				left.SetSym(row, column, left.At(row, column)+float64(e.squares[i*e.inner+j]*weights[i*e.inner+j]))
 			}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/internal/exact"
 )
 
 // Activations of int8 linear layers.
@@ -248,9 +249,9 @@ func (h *histogram) leastError() float64 {
 			if c == 0 {
 				continue
 			}
-			x := (float64(b) + 0.5) * width
-			d := x - scale*min(math.Round(x/scale), 127)
-			if sum += d * d * float64(c); sum > least {
+			x := float64((float64(b) + 0.5) * width)
+			d := x - float64(scale*min(math.Round(x/scale), 127))
+			if sum += float64(d * d * float64(c)); sum > least {
 				break
 			}
 		}
@@ -329,7 +330,7 @@ func divergenceInSteps(counts []float64, outside float64, steps int) float64 {
 			}
 			q := count / float64(full) / inside
 			p /= all
-			sum += p * math.Log(p/q)
+			sum += float64(p * exact.Log(p/q))
 		}
 	}
 	return sum

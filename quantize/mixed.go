@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/internal/exact"
 	"github.com/skive-ml/skive/progress"
 )
 
@@ -283,7 +284,7 @@ func Divergence(want, got []float32, labels int) float64 {
 		zp, zq := logSumExp(p), logSumExp(q)
 		for j := range p {
 			lp, lq := float64(p[j])-zp, float64(q[j])-zq
-			sum += math.Exp(lp) * (lp - lq)
+			sum += float64(exact.Exp(lp) * (lp - lq))
 		}
 	}
 	return sum / float64(len(want)/labels)
@@ -293,7 +294,7 @@ func logSumExp(x []float32) float64 {
 	top := float64(slices.Max(x))
 	var sum float64
 	for _, v := range x {
-		sum += math.Exp(float64(v) - top)
+		sum += exact.Exp(float64(v) - top)
 	}
-	return top + math.Log(sum)
+	return top + exact.Log(sum)
 }

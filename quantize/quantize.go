@@ -10,6 +10,7 @@ import (
 	"unsafe"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/internal/exact"
 	"github.com/skive-ml/skive/internal/quant"
 )
 
@@ -79,9 +80,9 @@ func Int8Weights(m *checkpoints.Model, weights []string) (*checkpoints.Model, er
 		var s, n float64
 		for o := range out {
 			for i := o * in; i < (o+1)*in; i++ {
-				d := float64(values[i]) - float64(scale[o])*float64(q[i])
-				s += float64(values[i]) * float64(values[i])
-				n += d * d
+				d := float64(values[i]) - float64(float64(scale[o])*float64(q[i]))
+				s += float64(float64(values[i]) * float64(values[i]))
+				n += float64(d * d)
 			}
 		}
 		signal, noise, worst = signal+s, noise+n, min(worst, decibels(s, n))
@@ -123,7 +124,7 @@ func decibels(signal, noise float64) float64 {
 	if noise <= signal*1e-15 {
 		return most
 	}
-	return min(10*math.Log10(signal/noise), most)
+	return min(10*exact.Log10(signal/noise), most)
 }
 
 // Format stores a model's weights in a number format by its name: f32, fp16 or bf16,

@@ -16,6 +16,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/exact"
 )
 
 // The kinds of what is counted of inputs and answers, none of which tells a text.
@@ -159,7 +160,7 @@ func distance(a, b map[string]float64) float64 {
 		p, q := a[value], b[value]
 		for _, x := range []float64{p, q} {
 			if x > 0 {
-				sum += x * math.Log2(2*x/(p+q)) / 2
+				sum += float64(x * exact.Log2(2*x/(p+q)) / 2)
 			}
 		}
 	}

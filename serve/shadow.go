@@ -134,9 +134,9 @@ func cosine(a, b []float32) float64 {
 	var ab, aa, bb float64
 	for i, x := range a {
 		y := float64(b[i])
-		ab += float64(x) * y
-		aa += float64(x) * float64(x)
-		bb += y * y
+		ab += float64(float64(x) * y)
+		aa += float64(float64(x) * float64(x))
+		bb += float64(y * y)
 	}
 	return ab / max(math.Sqrt(aa*bb), 1e-24)
 }

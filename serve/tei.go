@@ -14,6 +14,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/exact"
 	"github.com/skive-ml/skive/tokenize"
 )
 
@@ -143,7 +144,7 @@ func (x *exchange) embedShaped(inputs []infer.Input, o shape) ([][]float32, erro
 func toUnit(x []float32) {
 	var squares float64
 	for _, v := range x {
-		squares += float64(v) * float64(v)
+		squares += float64(float64(v) * float64(v))
 	}
 	scale := float32(1 / max(math.Sqrt(squares), 1e-12))
 	for i := range x {
@@ -228,7 +229,7 @@ func (x *exchange) similarityRoute() error {
 	for _, e := range embeddings[1:] {
 		var sum float64
 		for i, v := range embeddings[0] {
-			sum += float64(v) * float64(e[i])
+			sum += float64(float64(v) * float64(e[i]))
 		}
 		cosines = append(cosines, float32(sum))
 	}
@@ -250,7 +251,7 @@ type labeled struct {
 	End    int     `json:"end"`
 }
 
-func sigmoid(x float32) float32 { return float32(1 / (1 + math.Exp(-float64(x)))) }
+func sigmoid(x float32) float32 { return float32(1 / (1 + exact.Exp(-float64(x)))) }
 
 // answer is a prediction as a document: all labels, best first, the words that have one, or
 // what may stand in the place of each mask.

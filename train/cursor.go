@@ -78,7 +78,7 @@ const smoothing = 50
 func (m *meter) note(now time.Time, r Record) string {
 	m.steps++
 	weight := 1 / float64(min(m.steps, smoothing))
-	m.loss += weight * (r.Loss - m.loss)
+	m.loss += float64(weight * (r.Loss - m.loss))
 	m.tokens += r.Tokens
 	m.busy += now.Sub(m.last)
 	m.last = now

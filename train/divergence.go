@@ -5,6 +5,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/internal/exact"
 )
 
 // A run that ends in finite numbers has diverged if the mean loss of its last steps is
@@ -37,7 +38,7 @@ func (f *fit) diverged() (first, last float64, yes bool) {
 }
 
 func guessClass(_ *data.Dataset, c checkpoints.Config) float64 {
-	return math.Log(float64(max(2, len(c.Labels))))
+	return exact.Log(float64(max(2, len(c.Labels))))
 }
 
 func guessYesOrNo(*data.Dataset, checkpoints.Config) float64 { return math.Ln2 }
@@ -47,11 +48,11 @@ func guessChoice(set *data.Dataset, _ checkpoints.Config) float64 {
 	for i := range set.Examples {
 		most = max(most, len(set.Examples[i].Choices))
 	}
-	return math.Log(float64(most))
+	return exact.Log(float64(most))
 }
 
 func guessToken(_ *data.Dataset, c checkpoints.Config) float64 {
-	return math.Log(float64(c.VocabSize))
+	return exact.Log(float64(c.VocabSize))
 }
 
 // guessMean is the variance of the numbers.
@@ -62,7 +63,7 @@ func guessMean(set *data.Dataset, _ checkpoints.Config) float64 {
 	}
 	for i := range set.Examples {
 		d := float64(set.Examples[i].Value) - mean
-		squares += d * d
+		squares += float64(d * d)
 	}
 	return squares / float64(len(set.Examples))
 }

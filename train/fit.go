@@ -393,9 +393,9 @@ func (f *fit) gradients(number int, batches []data.Batch) (float64, map[string]f
 		if err != nil {
 			return 0, nil, err
 		}
-		loss += share * l
+		loss += float64(share * l)
 		for name, v := range p {
-			parts[name] += share * v
+			parts[name] += float64(share * v)
 		}
 		f.optimizer.accumulate(float32(share), i == 0)
 	}

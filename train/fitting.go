@@ -7,6 +7,7 @@ import (
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/data"
+	"github.com/skive-ml/skive/internal/exact"
 )
 
 const (
@@ -49,7 +50,7 @@ func (o Options) Fitted(c checkpoints.Config, set, dev *data.Encoded, longer flo
 	var chosen []string
 	note := func(format string, value any) { chosen = append(chosen, fmt.Sprintf(format, value)) }
 	if !given {
-		shown := fittingShown * narrow * longer * (1 + math.Log2(float64(classes)/2)/2.5)
+		shown := fittingShown * narrow * longer * (1 + exact.Log2(float64(classes)/2)/2.5)
 		o.Epochs = int(min(max(1, math.Round(shown/float64(rows))), maxFitted*longer))
 		note("%d epochs", o.Epochs)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/internal/exact"
 	"github.com/skive-ml/skive/internal/kernels"
 	"github.com/skive-ml/skive/internal/machine"
 )
@@ -108,7 +109,7 @@ func newOptimizer(workers *autograd.Workers, parameters []*parameter, o *Options
 		p.decay = decayed(p.name)
 		p.scale = 1
 		if d := depth(p.name); d >= 0 && o.LayerDecay > 0 {
-			p.scale = math.Pow(o.LayerDecay, float64(layers+1-d))
+			p.scale = exact.Pow(o.LayerDecay, float64(layers+1-d))
 		}
 		if isInputScale(p.name) {
 			// Adam's steps are as long as the rate, whatever the gradient: relative
@@ -206,8 +207,8 @@ func (z *optimizer) step(number int, rate, norm float64) {
 	z.update = kernels.AdamW{
 		Beta1: float32(o.Beta1), Beta2: float32(o.Beta2),
 		Eps: float32(o.Epsilon), WeightDecay: float32(o.WeightDecay),
-		Correction1: float32(1 - math.Pow(o.Beta1, float64(number))),
-		Correction2: float32(1 - math.Pow(o.Beta2, float64(number))),
+		Correction1: float32(1 - exact.Pow(o.Beta1, float64(number))),
+		Correction2: float32(1 - exact.Pow(o.Beta2, float64(number))),
 	}
 	z.workers.Run(len(z.spans), z.apply)
 }

@@ -1,6 +1,10 @@
 package train
 
-import "math"
+import (
+	"math"
+
+	"github.com/skive-ml/skive/internal/exact"
+)
 
 // Schedule is the shape of the learning rate over a run, after its warm-up.
 type Schedule string
@@ -30,7 +34,7 @@ func (s Schedule) Rate(done, warmup, total int) float64 {
 		return 1
 	case Cosine:
 		at := float64(done-warmup) / float64(max(1, total-warmup))
-		return max(0, 0.5*(1+math.Cos(math.Pi*at)))
+		return max(0, 0.5*(1+exact.Cos(math.Pi*at)))
 	default:
 		return max(0, float64(total-done)/float64(max(1, total-warmup)))
 	}

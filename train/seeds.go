@@ -67,7 +67,7 @@ func RunSeeds(ctx context.Context, model *checkpoints.Model, trainSet, devSet *d
 		var squares float64
 		for _, result := range r.Results {
 			d := result.Best.Metrics[name] - mean
-			squares += d * d
+			squares += float64(d * d)
 		}
 		r.Spread[name] = math.Sqrt(squares / float64(max(1, seeds-1)))
 	}

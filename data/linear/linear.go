@@ -13,6 +13,7 @@ import (
 
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/head"
+	"github.com/skive-ml/skive/internal/exact"
 )
 
 // Features says what a classifier sees of a text.
@@ -137,7 +138,7 @@ func MostFrequent(train, dev *data.Dataset) (*data.Outcome, error) {
 			if c > counts[most] {
 				most = l
 			}
-			counts[l] = c - n/2
+			counts[l] = c - float32(n/2)
 		}
 		counts[most] = max(counts[most], 1)
 	}
@@ -195,7 +196,7 @@ var slopes = map[head.Kind]func(train *data.Dataset) slope{
 	head.MultiLabel: func(*data.Dataset) slope {
 		return func(e *data.Example, scores []float64, _ int) {
 			for l, s := range scores {
-				scores[l] = 1 / (1 + math.Exp(-s))
+				scores[l] = 1 / (1 + exact.Exp(-s))
 			}
 			for _, l := range e.Labels {
 				scores[l]--
@@ -210,7 +211,7 @@ var slopes = map[head.Kind]func(train *data.Dataset) slope{
 			mean += v / float64(len(train.Examples))
 			square += v * v / float64(len(train.Examples))
 		}
-		deviation := math.Sqrt(max(square-mean*mean, 1e-12))
+		deviation := math.Sqrt(max(square-float64(mean*mean), 1e-12))
 		return func(e *data.Example, scores []float64, _ int) {
 			scores[0] -= (float64(e.Value) - mean) / deviation
 		}
@@ -245,7 +246,7 @@ func softmax(scores []float64) {
 	}
 	sum := 0.0
 	for c, s := range scores {
-		scores[c] = math.Exp(s - top)
+		scores[c] = exact.Exp(s - top)
 		sum += scores[c]
 	}
 	for c := range scores {

@@ -22,7 +22,7 @@ func (a AdamW) Update(w, g, m, v []float32, gradScale float32) {
 	sameLength(len(w), len(g), len(m), len(v))
 	adamW(w, g, m, v, &adamWFactors{
 		grad:     gradScale,
-		decay:    float32(1 - float64(a.LR)*float64(a.WeightDecay)),
+		decay:    float32(1 - float64(float64(a.LR)*float64(a.WeightDecay))),
 		first:    oneMinus(a.Beta1),
 		beta2:    a.Beta2,
 		second:   oneMinus(a.Beta2),
@@ -35,7 +35,7 @@ func (a AdamW) Update(w, g, m, v []float32, gradScale float32) {
 // Decay is Update for weights whose gradient and moments are zero, with the
 // same bits.
 func (a AdamW) Decay(w []float32) {
-	if f := float32(1 - float64(a.LR)*float64(a.WeightDecay)); f != 1 {
+	if f := float32(1 - float64(float64(a.LR)*float64(a.WeightDecay))); f != 1 {
 		Scale(w, f, w)
 	}
 }

@@ -91,7 +91,7 @@ func SumSquares(x []float32) float64 { return sumSquares(x) }
 func sumSquaresGeneric(x []float32) float64 {
 	var lanes [Lanes]float64
 	for i, v := range x {
-		lanes[i%Lanes] += float64(v) * float64(v)
+		lanes[i%Lanes] += float64(float64(v) * float64(v))
 	}
 	for w := Lanes / 2; w > 0; w /= 2 {
 		for i := range w {

@@ -1,6 +1,10 @@
 package kernels
 
-import "math"
+import (
+	"math"
+
+	"github.com/skive-ml/skive/internal/exact"
+)
 
 // Softmax replaces x by exp(scale*x - max)/sum in place, where max and sum run over scale*x and the scale is positive. Its
 // powers are those of 2: within 2e-7 of their value, and 0 below 2^-125. Elements far below the maximum (-Inf included)
@@ -98,7 +102,7 @@ func LogSumExp(x []float32) float32 {
 		}
 		return m
 	}
-	return m + float32(math.Log(float64(s)))
+	return m + float32(exact.Log(float64(s)))
 }
 
 // logSumExpGeneric returns the maximum m of x and Σ exp(x[i]-m).

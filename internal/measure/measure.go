@@ -190,7 +190,7 @@ func (s *Samples) Uncertainty(q float64) float64 {
 	}
 	slices.Sort(s.calls)
 	n := float64(len(s.calls))
-	rank, deviation := q*n, 2*math.Sqrt(n*q*(1-q))
+	rank, deviation := float64(q*n), float64(2*math.Sqrt(n*q*(1-q)))
 	low, high := int(max(0, rank-deviation)), min(len(s.calls)-1, int(math.Ceil(rank+deviation)))
 	return (s.calls[high] - s.calls[low]) / 2 / s.calls[int(rank)]
 }
