@@ -2,22 +2,14 @@
 
 package kernels
 
-import "unsafe"
-
 const (
-	// shortK is the most steps of k that AVX2 multiplies in one go: a panel's
-	// block is then 24 KB, which stays in L1 while the rows pass by.
-	shortK = 384
-	// blockRows is about the number of rows whose blocks of A stay in L2.
-	blockRows = 120
-	// strip is the number of panels after which the activation is applied, to
-	// outputs that are still near.
-	strip = 4
+	// mostRows is the most rows of a tile.
+	mostRows = 14
 	// wideBytes is about the memory for a block of widened 8-bit rows.
 	wideBytes = 192 << 10
 )
 
-// longK is the same for AVX-512, whose kernels fetch panels from L2: two panels
+// longK is shortK for AVX-512, whose kernels fetch panels from L2: two panels
 // and the rows are to leave half of it free. The sums are loaded and stored the
 // less often the longer it is.
 var longK = min(L2/2/(4*(blockRows+2*Lanes))/128*128, 1024)
@@ -35,9 +27,9 @@ func blockK() int {
 func tileF32(rows int) (maxRows, panels int) {
 	if active.has(avx512) {
 		if rows <= 3 {
-			return 14, 4
+			return mostRows, 4
 		}
-		return 14, 2
+		return mostRows, 2
 	}
 	switch {
 	case rows == 1:
@@ -48,247 +40,22 @@ func tileF32(rows int) (maxRows, panels int) {
 	return 6, 1
 }
 
-// gemmF32 is GemmF32 after its checks, with K at least 1.
-func gemmF32(m int, a ViewF32, b *PanelsF32, lo, hi int, c []float32, ldc int, ep *Epilogue, s *Scratch) {
-	block := gemmBlock{f32: b.Data, panel: b.K * Lanes, steps: b.K, n: b.N, ldc: ldc, ep: ep, s: s}
-	block.run(m, a, blockK(), lo, hi, c)
-}
-
 // gemmBF16 is GemmBF16 after its checks, with K at least 1.
 func gemmBF16(m int, a ViewF32, b *PanelsBF16, lo, hi int, c []float32, ldc int, ep *Epilogue, s *Scratch) {
 	if active.has(amxTiles) {
 		gemmBF16Tiles(m, a, nil, b, lo, hi, c, ldc, ep, s)
 		return
 	}
-	block := gemmBlock{bf16: b.Data, panel: b.stride(), steps: b.Pairs(), odd: b.K%2 == 1, n: b.N, ldc: ldc, ep: ep, s: s}
-	most := blockK()
-	if !active.has(bf16dot) {
-		most /= 2 // rows of a are widened to twice the bytes
-	}
-	block.run(m, a, most, lo, hi, c)
+	blockBF16(m, a, b, lo, hi, c, ldc, ep, s)
 }
 
-// gemmBlock is a block of rows and of k of a product. A step of k is one row of
-// the right-hand matrix, or two in bfloat16.
-type gemmBlock struct {
-	f32   []float32 // the panels, one of the two
-	bf16  []uint32
-	panel int  // the elements of one
-	steps int  // of it
-	odd   bool // the last step is half of one
-	n     int  // columns
+// pairsAreMultiplied tells that rows of bfloat16 stay pairs: there is VDPBF16PS.
+func pairsAreMultiplied() bool { return active.has(bf16dot) }
 
-	rows, tiles int // the rows are cut evenly into tiles
-	from, k     int // in steps
-	accumulate  bool
-	last        bool      // of k: the epilogue follows
-	a           []float32 // two to a step of bfloat16
-	pairs       []uint32  // in the place of a where there is VDPBF16PS
-	packed      bool      // into tiles, each [k][rows of the tile]
-	stride      int       // between the rows of a, in steps, when it is not packed
-	c, pre      []float32
-	ldc         int
-	ep          *Epilogue
-	s           *Scratch
-}
-
-// run multiplies m rows of a by the panels [lo, hi), in blocks of at most so many
-// steps.
-func (g *gemmBlock) run(m int, a ViewF32, most, lo, hi int, c []float32) {
-	maxRows, _ := tileF32(m)
-	blocks := ceilDiv(m, blockRows)
-	kBlocks := ceilDiv(g.steps, most)
-	for i := range blocks {
-		top, bottom := i*m/blocks, (i+1)*m/blocks
-		g.rows = bottom - top
-		g.tiles = ceilDiv(g.rows, maxRows)
-		g.c = c[top*g.ldc:]
-		if g.ep.PreActivation != nil {
-			g.pre = g.ep.PreActivation[top*g.ldc:]
-		}
-		for j := range kBlocks {
-			from, to := j*g.steps/kBlocks, (j+1)*g.steps/kBlocks
-			g.from, g.k = from, to-from
-			g.accumulate = g.ep.Accumulate || j > 0
-			g.last = j == kBlocks-1
-			if g.bf16 != nil {
-				g.setPairs(a, top)
-			} else {
-				g.setA(a, top)
-			}
-			g.multiply(lo, hi)
-		}
-	}
-}
-
-// tile returns the rows of tile t.
-func (g *gemmBlock) tile(t int) (top, bottom int) {
-	return t * g.rows / g.tiles, (t + 1) * g.rows / g.tiles
-}
-
-// setA sets the block of a that begins in row top. Rows of which each is
-// contiguous are read in place. Others are packed.
-func (g *gemmBlock) setA(a ViewF32, top int) {
-	at := top*a.RowStride + g.from*a.ColStride
-	if a.ColStride == 1 {
-		g.packed, g.a, g.stride = false, a.Data[at:], a.RowStride
-		return
-	}
-	g.packed = true
-	g.s.packed = grow(g.s.packed, g.rows*g.k)
-	g.a = g.s.packed
-	// Columns that are contiguous are read a few at a time, by all tiles in turn:
-	// a line of the cache holds values of several tiles, and where the columns
-	// lie a power of two apart it does not stay for long.
-	step := g.k
-	if a.RowStride == 1 {
-		step = packStep
-	}
-	for p := 0; p < g.k; p += step {
-		for t := range g.tiles {
-			lo, hi := g.tile(t)
-			tile := g.a[lo*g.k : hi*g.k]
-			packTile(tile[p*(hi-lo):], a.Data[at+lo*a.RowStride+p*a.ColStride:], a.RowStride, a.ColStride, hi-lo, min(step, g.k-p))
-		}
-	}
-}
-
-// setPairs sets the block of a that begins in row top, rounded to bfloat16.
-// Where the columns are contiguous it is packed into tiles.
-func (g *gemmBlock) setPairs(a ViewF32, top int) {
-	at := top*a.RowStride + 2*g.from*a.ColStride
-	k := 2 * g.k
-	if g.odd && g.last {
-		k--
-	}
-	g.s.pairs = grow(g.s.pairs, g.rows*g.k)
-	pairs := g.s.pairs
-	g.packed, g.stride = a.RowStride == 1 && a.ColStride != 1, g.k
-	switch {
-	case g.packed:
-		for q := 0; q < g.k; q += packStep {
-			for t := range g.tiles {
-				lo, hi := g.tile(t)
-				tile := pairs[lo*g.k : hi*g.k]
-				packPairTile(tile[q*(hi-lo):], a.Data[at+lo+2*q*a.ColStride:], a.ColStride, hi-lo, min(2*packStep, k-2*q))
-			}
-		}
-	case a.ColStride == 1:
-		for r := range g.rows {
-			row := halves(pairs[r*g.k:][:g.k])
-			F32ToBF16(row[:k], a.Data[at+r*a.RowStride:][:k])
-			clear(row[k:])
-		}
-	default:
-		for r := range g.rows {
-			for q := range g.k {
-				pairs[r*g.k+q] = a.T().pair(g.from+q, top+r, 2*g.from+k)
-			}
-		}
-	}
-	if active.has(bf16dot) {
-		g.pairs = pairs
-		return
-	}
-	g.s.packed = grow(g.s.packed, 2*len(pairs))
-	g.a = g.s.packed
-	BF16ToF32(g.a, halves(pairs))
-}
-
-// halves returns the memory of pairs of bfloat16.
-func halves(pairs []uint32) []uint16 {
-	return unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(pairs))), 2*len(pairs))
-}
-
-// multiply multiplies the block by the panels [lo, hi).
-func (g *gemmBlock) multiply(lo, hi int) {
-	finish := g.last && (g.ep.Activation != Identity || g.pre != nil)
-	whole := min(hi, g.n/Lanes) // panels that are not cut off
-	_, panels := tileF32(ceilDiv(g.rows, g.tiles))
-	done := lo
-	for at := lo; at < hi; {
-		n := 1
-		for n < panels && at+2*n <= whole {
-			n *= 2
-		}
-		if at < whole {
-			g.column(at, n)
-		} else {
-			g.edge(at)
-		}
-		at += n
-		if finish && (at-done >= strip || at == hi) {
-			ep := Epilogue{Activation: g.ep.Activation, PreActivation: g.pre}
-			ep.finish(g.rows, done*Lanes, min(at*Lanes, g.n), g.c, g.ldc)
-			done = at
-		}
-	}
-}
-
-// column multiplies the tiles of the block by n whole panels.
-func (g *gemmBlock) column(panel, n int) {
-	var bias *float32
-	if g.last && g.ep.Bias != nil {
-		bias = &g.ep.Bias[panel*Lanes]
-	}
-	for t := range g.tiles {
-		top, _ := g.tile(t)
-		g.kernel(t, panel, n, &g.c[top*g.ldc+panel*Lanes], g.ldc, bias)
-	}
-}
-
-// edge multiplies the tiles by the last panel, of which not all columns exist,
-// by way of a tile of scratch memory.
-func (g *gemmBlock) edge(panel int) {
-	col := panel * Lanes
-	n := g.n - col
-	var bias *float32
-	if g.last && g.ep.Bias != nil {
-		bias = &g.s.padBias(g.ep.Bias[col:g.n])[0]
-	}
-	g.s.tile = grow(g.s.tile, 14*Lanes)
-	for t := range g.tiles {
-		top, bottom := g.tile(t)
-		if g.accumulate {
-			for r := top; r < bottom; r++ {
-				copy(g.s.tile[(r-top)*Lanes:], g.c[r*g.ldc+col:][:n])
-			}
-		}
-		g.kernel(t, panel, 1, &g.s.tile[0], Lanes, bias)
-		for r := top; r < bottom; r++ {
-			copy(g.c[r*g.ldc+col:][:n], g.s.tile[(r-top)*Lanes:])
-		}
-	}
-}
-
-// padBias returns bias padded with zeros to a panel.
-func (s *Scratch) padBias(bias []float32) []float32 {
-	s.bias = grow(s.bias, Lanes)
-	clear(s.bias[copy(s.bias, bias):])
-	return s.bias
-}
-
-// kernel multiplies one tile of the rows by n panels into c.
-func (g *gemmBlock) kernel(tile, panel, n int, c *float32, ldc int, bias *float32) {
-	top, bottom := g.tile(tile)
-	rows := bottom - top
-	a, rs, cs := top*g.stride, 4*g.stride, 4
-	if g.packed {
-		a, rs, cs = top*g.k, 4, 4*rows
-	}
-	accumulate := 0
-	if g.accumulate {
-		accumulate = 1
-	}
-	panelSize := g.panel
-	b := panel*panelSize + g.from*Lanes
-	// While the tiles pass, the block of the panel that follows comes near, a
-	// part with each of them. Where there is none, nothing is fetched twice.
-	next := b
-	ahead := b + n*panelSize
-	if part := tile * g.k * 4; part < n*g.k*Lanes && ahead+part < len(g.f32)+len(g.bf16) {
-		next = ahead + part
-	}
+// multiplyTile multiplies rows of a, of which a step of k lies cs bytes behind the
+// one before and a row rs behind, from a on, by n panels, panelSize elements apart,
+// from b on; next is what is fetched meanwhile.
+func (g *gemmBlock) multiplyTile(rows, n, a, rs, cs, b, panelSize, next int, c *float32, ldc int, bias *float32, accumulate int) {
 	switch {
 	case g.bf16 == nil && active.has(avx512):
 		gemmF32AVX512(rows, n, g.k, &g.a[a], rs, cs, &g.f32[b], 4*panelSize, c, 4*ldc, bias, accumulate, &g.f32[next])
@@ -303,23 +70,11 @@ func (g *gemmBlock) kernel(tile, panel, n int, c *float32, ldc int, bias *float3
 	}
 }
 
-// setStrip sets the columns [from, to) of the rows [top, bottom) to those of a strip
-// whose rows are ld floats apart.
-func (a *RowsI8) setStrip(top, bottom, from, to int, strip []float32, ld int) {
-	for r := top; r < bottom; r++ {
-		a.setColumns(r, from, strip[(r-top)*ld:][:to-from])
-	}
-}
-
-// gemmI8 is GemmI8 after its checks, with K at least 1, or GemmI8Quantized if
-// dst is not nil: its outputs stay in a strip of few panels.
-func gemmI8(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep *Epilogue, dst *RowsI8, s *Scratch) {
-	g := i8Product{a: a, b: b, ldc: ldc, k: ceilDiv(b.K, 4), s: s}
-	if ep.Accumulate {
-		g.accumulate = 1
-	}
-	maxRows, panels := 14, 2
-	block := max(maxRows, wideBytes/a.Stride())
+// tiling returns the most rows of a tile of 8-bit integers, the panels that are taken
+// together and the rows of a block, and whether tiles of AMX take them.
+func (g *i8Product) tiling(width int, ep *Epilogue, quantized bool) (maxRows, panels, block int, tiled bool) {
+	maxRows, panels = mostRows, 2
+	block = max(maxRows, wideBytes/g.a.Stride())
 	if !active.has(vnni) {
 		maxRows, panels = 6, 1
 		if active.has(avx512) {
@@ -327,68 +82,11 @@ func gemmI8(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep *Epilog
 		}
 		block = max(maxRows, block/2)
 	}
-	tiled := active.has(amxTiles) && a.M >= amxRows
+	tiled = active.has(amxTiles) && g.a.M >= amxRows
 	if tiled {
-		panels, block = ep.stripOf(hi-lo, dst != nil), max(maxTileRows, amxBytes/a.Stride())
+		panels, block = ep.stripOf(width, quantized), max(maxTileRows, amxBytes/g.a.Stride())
 	}
-	blocks := ceilDiv(a.M, block)
-	for i := range blocks {
-		top, bottom := i*a.M/blocks, (i+1)*a.M/blocks
-		tiles := ceilDiv(bottom-top, maxRows)
-		g.setRows(top, bottom, tiles)
-		if dst == nil {
-			g.c = c[top*ldc:]
-		} else {
-			// A strip may grow by all but one of the panels that are taken together.
-			g.ldc = (strip + panels - 1) * Lanes
-			s.strip = grow(s.strip, (bottom-top)*g.ldc)
-			g.c = s.strip
-		}
-		done := lo
-		g.first = 0
-		for at := lo; at < hi; {
-			n := min(panels, hi-at)
-			if tiled {
-				g.tileRows(top, bottom, at, n, ep.Bias)
-			} else {
-				if n > 1 && (at+n)*Lanes > b.N {
-					n-- // the one that is cut off comes alone
-				}
-				for t := range tiles {
-					g.tile(top+t*(bottom-top)/tiles, top+(t+1)*(bottom-top)/tiles, at, n, ep.Bias)
-				}
-			}
-			at += n
-			if at-done >= strip || at == hi {
-				e := Epilogue{Activation: ep.Activation}
-				if ep.PreActivation != nil {
-					e.PreActivation = ep.PreActivation[top*ldc:]
-				}
-				from, to := done*Lanes, min(at*Lanes, b.N)
-				e.finish(bottom-top, from-g.first, to-g.first, g.c, g.ldc)
-				if dst != nil {
-					dst.setStrip(top, bottom, from, to, g.c, g.ldc)
-					g.first = to
-				}
-				done = at
-			}
-		}
-	}
-}
-
-// i8Product is a product of 8-bit integers.
-type i8Product struct {
-	a          *RowsI8
-	b          *PanelsI8
-	c          []float32 // from row top and column first on
-	ldc        int
-	k          int // in groups of 4
-	accumulate int
-	s          *Scratch
-	top, first int
-	// The rows from top on, where the level wants them widened: tile by tile,
-	// each [k rounded up to even][rows of the tile][4].
-	wide []int16
+	return maxRows, panels, block, tiled
 }
 
 // wideRow is the length of a widened row.
@@ -405,37 +103,6 @@ func (g *i8Product) setRows(top, bottom, tiles int) {
 	for t := range tiles {
 		lo, hi := t*(bottom-top)/tiles, (t+1)*(bottom-top)/tiles
 		widenI8AVX2(&g.wide[lo*g.wideRow()], &g.a.Data[(top+lo)*g.a.Stride()], g.a.Stride(), hi-lo, ceilDiv(g.k, 2))
-	}
-}
-
-var noBias [2 * Lanes]float32
-
-// tile multiplies the rows [top, bottom) by n panels.
-func (g *i8Product) tile(top, bottom, panel, n int, bias []float32) {
-	col := panel * Lanes
-	rows, columns := bottom-top, min(g.b.N-col, n*Lanes)
-	cut := columns < n*Lanes
-	biasAt := &noBias[0]
-	if bias != nil {
-		biasAt = &bias[col]
-		if cut {
-			biasAt = &g.s.padBias(bias[col : col+columns])[0]
-		}
-	}
-	out := g.c[(top-g.top)*g.ldc+col-g.first:]
-	if !cut {
-		g.kernel(top, rows, panel, n, &out[0], g.ldc, biasAt)
-		return
-	}
-	g.s.tile = grow(g.s.tile, 14*Lanes)
-	if g.accumulate != 0 {
-		for r := range rows {
-			copy(g.s.tile[r*Lanes:], out[r*g.ldc:][:columns])
-		}
-	}
-	g.kernel(top, rows, panel, 1, &g.s.tile[0], Lanes, biasAt)
-	for r := range rows {
-		copy(out[r*g.ldc:][:columns], g.s.tile[r*Lanes:])
 	}
 }
 

@@ -197,12 +197,25 @@ func flushed(x float32) float32 {
 }
 
 // fmaFlushed is fma32 of two bfloat16 and a float32 with subnormal numbers taken
-// for zero. A result is subnormal if it were below 2^-126 with an exponent of
-// any size, as x86 has it.
+// for zero. A result is subnormal if it were below 2^-126 with an exponent of any
+// size, as x86 has it, or if it is so before it is rounded, as Arm has it: there
+// chains that come near the limit differ.
 func fmaFlushed(a, b, c float32) float32 {
 	a, b, c = flushed(a), flushed(b), flushed(c)
-	// Near the limit the sum is exact: no operand has bits below 2^-168 then.
-	if s := float64(a)*float64(b) + float64(c); math.Abs(s) < 0x1p-126-0x1p-151 {
+	p, q := float64(float64(a)*float64(b)), float64(c)
+	s := p + q
+	var tiny bool
+	switch magnitude := math.Abs(s); {
+	case tinyAfterRounding:
+		// Near the limit the sum is exact: no operand has bits below 2^-168 then.
+		tiny = magnitude < 0x1p-126-0x1p-151
+	case magnitude == 0x1p-126:
+		e := restOfSum(p, q, s)
+		tiny = e != 0 && (e > 0) != (s > 0)
+	default:
+		tiny = magnitude < 0x1p-126
+	}
+	if tiny {
 		return float32(math.Copysign(0, s))
 	}
 	return fma32(a, b, c)

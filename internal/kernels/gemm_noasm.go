@@ -1,8 +1,6 @@
-//go:build !amd64 || noasm
+//go:build (!amd64 && !arm64) || noasm
 
 package kernels
-
-import "github.com/skive-ml/skive/internal/team"
 
 func gemmF32(m int, a ViewF32, b *PanelsF32, lo, hi int, c []float32, ldc int, ep *Epilogue, s *Scratch) {
 	gemmF32Generic(m, a, b, lo, hi, c, ldc, ep)
@@ -32,11 +30,3 @@ func packPanelsF32(p *PanelsF32, b ViewF32, lo, hi int) {
 }
 
 func prefetchBytes(*byte, int) {}
-
-// share, pack and multiplyPairs have no use without tiles.
-func (g *gemmJob) share(*team.Team, func(worker, part int))                                    {}
-func (g *gemmJob) pack(worker, part int)                                                       {}
-func (g *gemmJob) multiplyPairs(top, bottom, lo, hi int, c []float32, ep Epilogue, s *Scratch) {}
-
-// amxScratch is what the AMX kernels need, which are not here.
-type amxScratch struct{}

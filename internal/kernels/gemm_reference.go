@@ -54,7 +54,7 @@ func gemmI8Generic(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep 
 			for p, x := range row {
 				group := data[p/4*64+p%4:]
 				for j := range n {
-					acc[j] += int32(x) * (int32(group[j*4]) - 128)
+					acc[j] += int32(x) * int32(int8(group[j*4]^zeroI8))
 				}
 			}
 			out := c[i*ldc+col:][:n]

@@ -3,6 +3,7 @@ package kernels
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -22,6 +23,12 @@ const (
 	amxTiles                        // AMX: tiles of 8-bit integers and bfloat16
 )
 
+// Capabilities of arm64.
+const (
+	neon    capability = 1 << iota // Advanced SIMD, which every arm64 has
+	dotProd                        // FEAT_DotProd: SDOT
+)
+
 func (c capability) has(all capability) bool { return c&all == all }
 
 // Level is a named set of instructions that the kernels can be held to. Every level
@@ -37,6 +44,8 @@ const (
 	AVX512VNNI              // AVX512 and VNNI
 	AVX512BF16              // AVX512VNNI and BF16
 	AMX                     // AVX512BF16 and the tiles of AMX, for 8-bit integers and bfloat16
+	NEON                    // Advanced SIMD of arm64
+	DotProd                 // NEON and products of 8-bit integers, FEAT_DotProd
 )
 
 // levels are the levels by their numbers. Those of an architecture stand in the
@@ -52,6 +61,8 @@ var levels = [...]struct {
 	AVX512VNNI: {"avx512vnni", avx2 | avx512 | vnni},
 	AVX512BF16: {"avx512bf16", avx2 | avx512 | vnni | bf16dot},
 	AMX:        {"amx", avx2 | avx512 | vnni | bf16dot | amxTiles},
+	NEON:       {"neon", neon},
+	DotProd:    {"dotprod", neon | dotProd},
 }
 
 // String returns the level's name, as SKIVE_ISA spells it.
@@ -101,7 +112,7 @@ var (
 	// active are the capabilities of the level in use.
 	active = levels[current].has
 	// tileSums tells that products of bfloat16 add up as TDPBF16PS does it.
-	tileSums = active.has(amxTiles)
+	tileSums = current == AMX
 )
 
 // startLevel is the level that value, of SKIVE_ISA, asks for: the best one when
@@ -124,11 +135,16 @@ func startLevel(value string) Level {
 func Available() []Level {
 	var available []Level
 	for l := range levels {
-		if detected.has(levels[l].has) {
+		if Level(l).here() && detected.has(levels[l].has) {
 			available = append(available, Level(l))
 		}
 	}
 	return available
+}
+
+// here tells that a level belongs to this architecture.
+func (l Level) here() bool {
+	return l == Generic || (runtime.GOARCH == "arm64") == (l >= NEON)
 }
 
 // Current returns the level in use.
@@ -151,7 +167,7 @@ func Use(l Level) (restore func()) {
 	}
 	was, wasTiles := current, tileSums
 	use := func(l Level, tiles bool) { current, active, tileSums = l, levels[l].has, tiles }
-	use(l, levels[l].has.has(amxTiles))
+	use(l, l == AMX)
 	return func() { use(was, wasTiles) }
 }
 
@@ -159,6 +175,6 @@ func Use(l Level) (restore func()) {
 // level l adds them up: its results are what those of l have to be.
 func UseDefinition(l Level) (restore func()) {
 	restore = Use(Generic)
-	tileSums = levels[l].has.has(amxTiles)
+	tileSums = l == AMX
 	return restore
 }

@@ -72,9 +72,9 @@ func packPanelGeneric(dst []float32, b ViewF32, k, col, n int) {
 }
 
 // PanelsI8 is a packed right-hand matrix of int8 weights with a scale for each
-// column. Data holds w+128, so that it is unsigned, as VPDPBUSD wants it:
-// element (p, j) is Data[(j/16)*K64*16+(p/4)*64+(j%16)*4+p%4] with K64 = K rounded
-// up to a multiple of 64, a tile of AMX; the padding is 128, which stands for zero. Scale is
+// column. Data holds w^zeroI8: on amd64 that is w+128, which is unsigned, as VPDPBUSD
+// wants it, and elsewhere w. Element (p, j) is Data[(j/16)*K64*16+(p/4)*64+(j%16)*4+p%4] with K64 = K rounded
+// up to a multiple of 64, a tile of AMX; the padding is zeroI8, which stands for zero. Scale is
 // padded with zeros to whole panels.
 type PanelsI8 struct {
 	K, N  int
@@ -111,13 +111,13 @@ func (p *PanelsI8) Pack(q []int8, scale []float32, k, n int) {
 			}
 			at := 4 * j
 			for ; len(column) >= 4; column, at = column[4:], at+4*Lanes {
-				binary.LittleEndian.PutUint32(dst[at:], binary.LittleEndian.Uint32(column)^0x80808080)
+				binary.LittleEndian.PutUint32(dst[at:], binary.LittleEndian.Uint32(column)^(zeroI8*0x01010101))
 			}
 			// What is left of the column, and the padding.
 			for ; at < len(dst); column, at = nil, at+4*Lanes {
 				var last [4]byte
 				copy(last[:], column)
-				binary.LittleEndian.PutUint32(dst[at:], binary.LittleEndian.Uint32(last[:])^0x80808080)
+				binary.LittleEndian.PutUint32(dst[at:], binary.LittleEndian.Uint32(last[:])^(zeroI8*0x01010101))
 			}
 		}
 	}

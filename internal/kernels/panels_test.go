@@ -54,9 +54,9 @@ func TestPackI8Layout(t *testing.T) {
 		}
 		for i, x := range p.Data {
 			panel, row, col := i/(k64*Lanes), i%(k64*Lanes)/64*4+i%4, i%64/4
-			want := uint8(128)
+			want := uint8(zeroI8)
 			if j := panel*Lanes + col; j < n && row < k {
-				want = uint8(int(q[j*k+row]) + 128)
+				want = uint8(q[j*k+row]) ^ zeroI8
 			}
 			if x != want {
 				t.Fatalf("%dx%d: byte %d is %d, want %d", k, n, i, x, want)

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"go/format"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -14,12 +16,13 @@ import (
 type instructions struct {
 	capability string // that package kernels asks for
 	suffix     string // of the kernels' names
-	rows       int    // that kernels of several rows take at a time
+	rows       int    // that kernels of several rows take at a time, 0 without such
 }
 
 // architectures are the columns, the best one first.
 var architectures = map[string][]instructions{
 	"amd64": {{"avx512", "AVX512", 4}, {"avx2", "AVX2", 2}},
+	"arm64": {{"neon", "NEON", 0}},
 }
 
 // kernel is a row of the table: a function of package kernels that calls what each
@@ -96,14 +99,13 @@ var dispatched = []kernel{
 // writeDispatch writes the functions for each architecture, and those of Go loops
 // alone for all others.
 func writeDispatch(dir string) error {
-	var others []string
-	for arch, columns := range architectures {
-		if err := writeDispatchFile(filepath.Join(dir, "dispatch_"+arch+".go"), "!noasm", columns); err != nil {
+	names := slices.Sorted(maps.Keys(architectures))
+	for _, arch := range names {
+		if err := writeDispatchFile(filepath.Join(dir, "dispatch_"+arch+".go"), "!noasm", architectures[arch]); err != nil {
 			return err
 		}
-		others = append(others, "!"+arch)
 	}
-	return writeDispatchFile(filepath.Join(dir, "dispatch_noasm.go"), strings.Join(others, " && ")+" || noasm", nil)
+	return writeDispatchFile(filepath.Join(dir, "dispatch_noasm.go"), "(!"+strings.Join(names, " && !")+") || noasm", nil)
 }
 
 func writeDispatchFile(path, constraint string, columns []instructions) error {
@@ -147,7 +149,7 @@ func (k kernel) body(b *bytes.Buffer, columns []instructions) {
 	b.WriteString("switch {\n")
 	for _, c := range columns {
 		call := strings.ReplaceAll(k.call, "@", c.suffix)
-		if k.several != "" {
+		if k.several != "" && c.rows > 0 {
 			fmt.Fprintf(b, "case active.has(%s) && rows >= %d:\n%s\nreturn %d\n", c.capability, c.rows, strings.ReplaceAll(k.several, "@", c.suffix), c.rows)
 		}
 		fmt.Fprintf(b, "case active.has(%s):\n", c.capability)

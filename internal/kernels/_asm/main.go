@@ -3,7 +3,8 @@
 // Each group of functions is declared in a file of its own by a call of
 // register from an init function, and becomes DIR/<group>_amd64.s and
 // DIR/<group>_stubs_amd64.go. A group's name may begin with the directory of
-// another package. The functions that choose between the kernels are made of the
+// another package. Those of arm64 are declared by registerARM, and written by the
+// emitter in arm64.go. The functions that choose between the kernels are made of the
 // table in dispatch.go.
 package main
 
@@ -91,6 +92,9 @@ func generate(dir string) error {
 		if err := os.WriteFile(asm, text, 0o644); err != nil {
 			return err
 		}
+	}
+	if err := generateARM(dir); err != nil {
+		return err
 	}
 	return writeDispatch(dir)
 }

@@ -1,0 +1,7 @@
+package kernels
+
+// See arch_amd64.go.
+const (
+	zeroI8            = 0
+	tinyAfterRounding = false
+)
