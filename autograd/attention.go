@@ -225,7 +225,7 @@ func (a *attention) forward(g *Graph, in []array, out array, keep bool) error {
 			return
 		}
 		w.product(a.bf16, h.nq, a.dim, h.n, h.q, h.k.T(), probs, h.n)
-		k.Softmax(probs, 0, h.nq)
+		k.Softmax(probs)
 		w.a = grow(w.a, len(probs))
 		kernels.Dropout(w.a, probs, a.p, key, uint64(h.probs))
 		kernels.Scale(w.a, h.mask, w.a)

@@ -14,18 +14,39 @@ import (
 // where each head of Attention is softmax(q·kᵀ/√HeadDim + bias)·v. Training drops
 // out the attention's probabilities and the two products that are added to x and
 // to a.
+//
+// With PreNorm the norms stand before the products, and a last one after all layers:
+//
+//	a = x + AttentionOutput(Attention(Query(n), Key(n), Value(n))), n = LayerNorm(x)
+//	y = a + Down(Activation(Up(LayerNorm(a))))
+//
+// With Gated the units are Activation(Gate(a)) * Up(a) in the place of
+// Activation(Up(a)). Linear layers without a bias have none in Model.Tensors, and
+// so have LayerNorms.
 type Block struct {
 	// Heads is the number of attention heads, HeadDim the width of each, and Units
 	// that of the feed-forward block.
 	Heads, HeadDim, Units int
 	// Activation is Hugging Face's name of the feed-forward activation.
-	Activation   string
-	LayerNormEps float32
+	Activation     string
+	LayerNormEps   float32
+	PreNorm, Gated bool
+	// BareAttention tells that the norm before the attention is missing: the
+	// embeddings, which the first layer reads, are normalized already.
+	BareAttention bool
+	// RotaryBase is the base θ of rotary positions (Su et al., arXiv 2104.09864), 0
+	// for none. In each query and key, elements k and k + HeadDim/2 are turned by the
+	// angle position * θ^(-2k/HeadDim), where positions count from 0 in each sequence.
+	RotaryBase float64
+	// Window is the number of tokens to either side that attention reaches, 0 for
+	// all.
+	Window int
 	// ScoreBias is what is added to the scores of attention, nil for nothing.
 	ScoreBias *ScoreBias
 	// AttentionDropout is the dropout of the probabilities, OutputDropout that of
-	// the attention's output product, FeedForwardDropout that of the other.
-	AttentionDropout, OutputDropout, FeedForwardDropout float32
+	// the attention's output product, FeedForwardDropout that of the other, and
+	// UnitDropout that of the units.
+	AttentionDropout, OutputDropout, FeedForwardDropout, UnitDropout float32
 }
 
 // Block returns the description of a layer.
@@ -35,11 +56,19 @@ func (c Config) Block(layer int) Block {
 		Activation: c.Activation, LayerNormEps: c.LayerNormEps,
 		AttentionDropout: c.AttentionDropout, OutputDropout: c.HiddenDropout, FeedForwardDropout: c.HiddenDropout,
 	}
-	if c.family().noOutputDropout {
+	f := c.family()
+	if f.noOutputDropout {
 		b.OutputDropout = 0
 	}
-	if c.family().noFeedForwardDropout {
+	if f.noFeedForwardDropout {
 		b.FeedForwardDropout = 0
+	}
+	if f.dropsUnits {
+		b.OutputDropout, b.FeedForwardDropout, b.UnitDropout = c.AttentionDropout, 0, c.HiddenDropout
+	}
+	b.PreNorm, b.Gated, b.BareAttention, b.RotaryBase = f.preNorm, f.gated, c.bareAttention(layer), c.RotaryBase
+	if c.Local != nil && c.Local[layer] {
+		b.Window, b.RotaryBase = c.LocalAttention/2, c.LocalRotaryBase
 	}
 	if c.biasesScores() {
 		b.ScoreBias = &ScoreBias{Columns: c.biasColumns(layer), Reach: c.MaxTokens()}
@@ -116,6 +145,9 @@ func (b ScoreBias) ByDistance(m *Model) ([]float32, error) {
 	return out, nil
 }
 
+// bareAttention is Block.BareAttention of a layer.
+func (c Config) bareAttention(layer int) bool { return c.family().preNorm && layer == 0 }
+
 // biasesScores tells whether the layers have a ScoreBias.
 func (c Config) biasesScores() bool { return c.family().biasesScores }
 
@@ -185,6 +217,9 @@ func (c Config) First(layers int) Config {
 	c.Layers = c.Layers[:layers]
 	if c.BiasColumns != nil {
 		c.BiasColumns = c.BiasColumns[:layers]
+	}
+	if c.Local != nil {
+		c.Local = c.Local[:layers]
 	}
 	return c
 }

@@ -73,6 +73,7 @@ func (c Config) Clone() Config {
 	c.Layers = slices.Clone(c.Layers)
 	c.Labels = slices.Clone(c.Labels)
 	c.Sentence = c.Sentence.Clone()
+	c.Local = slices.Clone(c.Local)
 	c.BiasColumns = slices.Clone(c.BiasColumns) // whose rows are never written to
 	return c
 }
@@ -172,6 +173,9 @@ func (c Config) Validate() error {
 		return err
 	}
 	if err := c.validateBias(); err != nil {
+		return err
+	}
+	if err := c.validateRotary(); err != nil {
 		return err
 	}
 	if len(c.Labels) > maxDimension {

@@ -59,6 +59,24 @@ type family struct {
 	noFeedForwardDropout bool
 	// sharesLayers tells that layers have weights in common, see shared.go.
 	sharesLayers bool
+	// preNorm, gated and rotary are facts of Block; rotary positions have no table.
+	preNorm, gated, rotary bool
+	// noBiases tells that the encoder's linear layers have no biases, noShifts that
+	// LayerNorms have none.
+	noBiases, noShifts bool
+	// headNorm is Config.HeadNorm.
+	headNorm bool
+	// dropsUnits tells that training drops out the feed-forward units, and not
+	// what they are multiplied to.
+	dropsUnits bool
+	// fused are linear layers that the family keeps in one tensor.
+	fused []fused
+}
+
+// fused are linear layers of a layer whose rows lie in one tensor, in that order.
+type fused struct {
+	name  string // in a layer, after its number
+	parts []Role
 }
 
 const (
@@ -136,6 +154,29 @@ var families = []family{
 			{lmPrefix, "predictions."},
 		},
 		keys: map[string]string{"classifier_dropout": "classifier_dropout_prob"},
+	},
+	{
+		// ModernBERT (Warner et al., arXiv 2412.13663), which Ettin and mmBERT are too.
+		// Files do not say which class reads their tokenizer: it is the library's.
+		modelType: "modernbert", class: "ModernBert", prefix: "model.", layers: "layers.", padTokenID: 50283, noTypes: true,
+		preNorm: true, gated: true, rotary: true, noBiases: true, noShifts: true, headNorm: true, dropsUnits: true,
+		fused: []fused{{"attn.Wqkv", []Role{Query, Key, Value}}, {"mlp.Wi", []Role{Gate, Up}}},
+		renamed: [][2]string{
+			{embeddingsPrefix + "word_embeddings.", "model.embeddings.tok_embeddings."},
+			{embeddingsPrefix + "LayerNorm.", "model.embeddings.norm."},
+			{"attention.output.dense.", "attn.Wo."},
+			{"attention.output.LayerNorm.", "attn_norm."},
+			{"output.dense.", "mlp.Wo."},
+			{"output.LayerNorm.", "mlp_norm."},
+			{"bert.pooler.dense.", "head.dense."},
+			{"bert.pooler.LayerNorm.", "head.norm."},
+			{lmPrefix + "decoder.", "decoder."},
+			{lmPrefix, "decoder."},
+		},
+		keys: map[string]string{
+			"hidden_act": "hidden_activation", "hidden_dropout_prob": "mlp_dropout", "attention_probs_dropout_prob": "attention_dropout",
+			"layer_norm_eps": "norm_eps", "type_vocab_size": "", "position_embedding_type": "",
+		},
 	},
 }
 
@@ -233,7 +274,21 @@ func (c Config) classifiesSequences() bool {
 // HeadActivation is the activation of the dense layer between the first token
 // and the classifier, Hugging Face's name: "tanh" in BERT's pooler and RoBERTa's
 // head, "relu" in DistilBERT's, "gelu" in ELECTRA's.
-func (c Config) HeadActivation() string { return c.family().headActivation }
+func (c Config) HeadActivation() string {
+	if f := c.family(); !f.headNorm {
+		return f.headActivation
+	}
+	return c.ClassifierActivation
+}
+
+// HeadNorm tells whether a LayerNorm follows that layer. The two stand before the
+// classifier of tokens and the decoder of a masked language model as well then, and
+// a new head of a model keeps them (ModernBERT).
+func (c Config) HeadNorm() bool { return c.family().headNorm }
+
+// Rotary tells whether positions turn queries and keys, see Block.RotaryBase: there
+// are no position embeddings then.
+func (c Config) Rotary() bool { return c.family().rotary }
 
 // HeadInputDropout tells whether training drops out the input of that layer too,
 // as RoBERTa and ELECTRA do.
@@ -241,6 +296,9 @@ func (c Config) HeadInputDropout() bool { return c.family().denseHead && c.class
 
 // LMActivation is the activation in the head of a masked language model.
 func (c Config) LMActivation() string {
+	if c.HeadNorm() {
+		return c.ClassifierActivation
+	}
 	if a := c.family().lmActivation; a != "" {
 		return a
 	}
@@ -335,7 +393,7 @@ func (c Config) validateFamily() error {
 // other tasks begin with.
 var otherHeads = []string{
 	"cls.", "qa_outputs.", "lm_head.", "dropout.", "classifier.", "pre_classifier.", "vocab_transform.", "vocab_layer_norm.", "vocab_projector.",
-	"discriminator_predictions.", "generator_predictions.", "generator_lm_head.", "sequence_summary.", "predictions.", "sop_classifier.",
+	"discriminator_predictions.", "generator_predictions.", "generator_lm_head.", "sequence_summary.", "predictions.", "sop_classifier.", "head.", "decoder.",
 }
 
 func isOtherHead(name string) bool {

@@ -96,6 +96,9 @@ func (c Config) validateHead() error {
 
 // pooled tells whether the head reads the pooler.
 func (c Config) pooled() bool {
+	if c.HeadNorm() {
+		return len(c.Labels) > 0 || c.Head.Outputs() == head.Tokens
+	}
 	return !c.Head.PerToken() && len(c.Labels) > 0
 }
 
@@ -123,7 +126,7 @@ func (m *Model) SetHead(kind head.Kind, labels []string, seed uint64) error {
 	}
 	for s := range m.Config.Tensors() {
 		// A pooler outlives a masked language model, which does not read it.
-		if s.Role.inHead() || s.Role == Pooler && rows[kind].noPooler {
+		if s.Role.inHead() || s.Role == Pooler && rows[kind].noPooler && !cfg.pooled() {
 			delete(m.Tensors, s.Name)
 			delete(m.Tensors, s.scale())
 		}
@@ -132,7 +135,7 @@ func (m *Model) SetHead(kind head.Kind, labels []string, seed uint64) error {
 	cfg.Sentence = nil
 	m.Config = cfg
 	for s := range cfg.Tensors() {
-		if _, ok := m.Tensors[s.Name]; !ok && (s.Role.inHead() || s.Role == Pooler && cfg.pooled()) {
+		if _, ok := m.Tensors[s.Name]; !ok && (s.Role.inHead() || s.Role.beforeHead() && cfg.pooled()) {
 			m.Tensors[s.Name] = m.fresh(s, seed)
 		}
 	}

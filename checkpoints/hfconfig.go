@@ -147,6 +147,11 @@ func parseConfig(text []byte) (parsedConfig, error) {
 	if err := h.sizes(f, &c); err != nil {
 		return parsedConfig{}, err
 	}
+	if f.rotary {
+		if err := c.readModernBERT(text); err != nil {
+			return parsedConfig{}, err
+		}
+	}
 	labels, given, notes, err := h.labels()
 	if err != nil {
 		return parsedConfig{}, err
@@ -626,6 +631,9 @@ func formatConfig(m *Model, whole bool) ([]byte, error) {
 	add("layer_norm_eps", c.LayerNormEps)
 	add("pad_token_id", c.PadTokenID)
 	add("position_embedding_type", "absolute")
+	if f.rotary {
+		c.addModernBERT(&out)
+	}
 	if len(c.Labels) > 0 {
 		out.addLabels(c.Labels)
 	}

@@ -185,7 +185,7 @@ func stateTokenizerClass(files map[string][]byte, config []byte) {
 	}
 	if said.Class == "" {
 		f := familyOf(said.ModelType)
-		if f == nil {
+		if f == nil || f.tokenizer == "" {
 			return
 		}
 		said.Class = f.tokenizer
@@ -380,9 +380,16 @@ func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error 
 		}
 		byName[name] = namedTensor{original, t}
 	}
+	if err := cfg.divide(byName); err != nil {
+		return err
+	}
 	_, hasWeight := byName[classifierWeight]
 	_, hasBias := byName[classifierBias]
-	_, hasLM := byName[lmTransform]
+	transform := lmTransform
+	if cfg.HeadNorm() {
+		transform = poolerWeight
+	}
+	_, hasLM := byName[transform]
 	switch {
 	case cfg.Head.Outputs() == head.Tokens && hasLM:
 		if err := untieDecoder(byName); err != nil {
@@ -433,7 +440,7 @@ func (m *Model) take(byName map[string]namedTensor, cfg parsedConfig, hasHead bo
 			switch {
 			case s.Role == Pooler && !cfg.pooled() && !hasPooler:
 				continue
-			case s.Role.inHead() && !hasHead, s.Role == Pooler && !hasHead && !hasPooler:
+			case s.Role.inHead() && !hasHead, s.Role.beforeHead() && !hasHead && !hasPooler:
 				absent = append(absent, s)
 				continue
 			}
@@ -522,7 +529,7 @@ func (c parsedConfig) canonicalNames() map[string]string {
 // prefix or be that of a checkpoint converted from TensorFlow.
 func (f *family) fullName(name string) string {
 	name = strings.TrimPrefix(name, "base_model.")
-	for _, p := range []string{"embeddings.", "embeddings_project.", "pooler.", "encoder.relative_attention_bias.", "encoder.embedding_hidden_mapping_in.", f.layers} {
+	for _, p := range []string{"embeddings.", "embeddings_project.", "pooler.", "final_norm.", "encoder.relative_attention_bias.", "encoder.embedding_hidden_mapping_in.", f.layers} {
 		if strings.HasPrefix(name, p) {
 			name = f.prefix + name
 		}
@@ -626,6 +633,9 @@ func (m *Model) saveHF(dir string) error {
 		{safetensorsName, func(w io.Writer) error {
 			tensors := maps.Clone(m.Tensors)
 			maps.DeleteFunc(tensors, func(name string, _ Tensor) bool { return strings.HasPrefix(name, densePrefix) || dropped(name) })
+			if err := m.Config.fuse(tensors); err != nil {
+				return err
+			}
 			return writeSafetensors(w, tensors, rename)
 		}},
 	}

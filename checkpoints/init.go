@@ -27,7 +27,7 @@ func InitBERT(cfg Config, seed uint64) *Model {
 		return m
 	}
 	for s := range cfg.Tensors() {
-		if s.Role != Pooler || !cfg.Head.PerToken() {
+		if s.Role != Pooler || !cfg.Head.PerToken() || cfg.pooled() {
 			m.Tensors[s.Name] = m.fresh(s, seed)
 		}
 	}

@@ -40,7 +40,7 @@ func matrixModels(t *testing.T) []matrixModel {
 		all = append(all, matrixModel{name, m, stock, formats})
 		return m
 	}
-	for _, family := range []string{"bert", "roberta", "xlm-roberta", "mpnet", "distilbert", "electra", "albert"} {
+	for _, family := range []string{"bert", "roberta", "xlm-roberta", "mpnet", "distilbert", "electra", "albert", "modernbert"} {
 		c := checkpoints.Config{
 			ModelType: family, VocabSize: 20, MaxPositions: 12, TypeVocabSize: 2,
 			HiddenSize: 8, HeadDim: 4, Layers: []checkpoints.LayerSize{{Heads: 2, Intermediate: 12}, {Heads: 2, Intermediate: 12}},
@@ -56,6 +56,10 @@ func matrixModels(t *testing.T) []matrixModel {
 			c.TypeVocabSize = 0
 		case "electra", "albert":
 			c.EmbeddingSize = 6
+		case "modernbert":
+			c.TypeVocabSize, c.LayerNormEps, c.EmbeddingDropout = 0, 1e-5, 0.1
+			c.Local, c.LocalAttention, c.RotaryBase, c.LocalRotaryBase = []bool{false, true}, 4, 900, 30
+			c.ClassifierActivation, c.ClassifierPooling = "gelu", checkpoints.MeanPooling
 		}
 		f32 := add(family+"-f32", matrixRandom(c), "safetensors", "sharded", "zip", "legacy")
 		for name, dtype := range map[string]checkpoints.DType{"f16": checkpoints.F16, "bf16": checkpoints.BF16} {
@@ -258,6 +262,9 @@ func descendants(t *testing.T, m *checkpoints.Model, dir string) map[string][]by
 		back.Close()
 	}
 	for _, dtype := range []string{"", infer.F32, infer.FP16, infer.Int8} {
+		if m.Config.ModelType == "modernbert" { // of which onnx has no graphs yet
+			break
+		}
 		r, err := onnx.Export(m, onnx.Options{DType: dtype}, filepath.Join(dir, dtype+"graph.onnx"))
 		if err != nil {
 			t.Fatal(err)

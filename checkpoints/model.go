@@ -29,10 +29,11 @@ type LayerSize struct {
 // head. The field names follow Hugging Face's config.json.
 type Config struct {
 	// ModelType is the family: "bert", to which MiniLM belongs, "roberta",
-	// "mpnet", "distilbert", "electra" or "albert".
+	// "xlm-roberta", "camembert", "mpnet", "distilbert", "electra", "albert" or "modernbert".
 	ModelType string
 	// VocabSize, MaxPositions and TypeVocabSize are the numbers of rows of the
-	// three embedding matrices. DistilBERT has no token types: 0.
+	// three embedding matrices. DistilBERT has no token types: 0. With Rotary there is
+	// no matrix of positions, and MaxPositions bounds the tokens of a sequence alone.
 	VocabSize, MaxPositions, TypeVocabSize int
 	// HiddenSize is the width of a token's representation.
 	HiddenSize int
@@ -47,6 +48,14 @@ type Config struct {
 	// BiasColumns are, of each layer, the columns of its heads in the table of
 	// ScoreBias; nil stands for 0, 1, 2, ... in all layers. Pruning heads sets it.
 	BiasColumns [][]int `json:",omitempty"`
+	// LocalAttention is the width of the window of the layers that Local marks: half
+	// of it lies to either side of a token. Local is nil in a family without windows.
+	LocalAttention int    `json:",omitempty"`
+	Local          []bool `json:",omitempty"`
+	// RotaryBase and LocalRotaryBase are Block.RotaryBase of the layers without and
+	// with a window, 0 in a family without rotary positions.
+	RotaryBase      float64 `json:",omitempty"`
+	LocalRotaryBase float64 `json:",omitempty"`
 	// Activation is the feed-forward activation by its Hugging Face name:
 	// "gelu", "gelu_new" or "relu".
 	Activation string
@@ -54,12 +63,20 @@ type Config struct {
 	LayerNormEps float32
 	// Dropout probabilities used in training.
 	HiddenDropout, AttentionDropout, ClassifierDropout float32
+	// EmbeddingDropout is that of the embeddings in ModernBERT, elsewhere 0: it is
+	// HiddenDropout.
+	EmbeddingDropout float32 `json:",omitempty"`
 	// InitializerRange is the standard deviation of fresh weights.
 	InitializerRange float32
 	// PadTokenID is the id of the padding token.
 	PadTokenID int
 	// Head is what the model answers.
 	Head head.Kind
+	// ClassifierPooling is MeanPooling where a head for texts reads the mean of all
+	// tokens, "" where it reads the first one. ClassifierActivation is
+	// HeadActivation of a model with Config.HeadNorm.
+	ClassifierPooling    Pooling `json:",omitempty"`
+	ClassifierActivation string  `json:",omitempty"`
 	// Labels are the class names in the order of the logits.
 	Labels []string
 	// Task is the name of the task that the head was trained for, or "".

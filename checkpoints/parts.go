@@ -29,12 +29,18 @@ const (
 	Value
 	AttentionOutput
 	AttentionNorm
-	// Up and Down are the two products of the feed-forward block.
+	// Up and Down are the two products of the feed-forward block, Gate is the other
+	// factor of gated units.
+	Gate
 	Up
 	Down
 	OutputNorm
-	// Pooler is the dense layer between the first token and the classifier.
+	// FinalNorm follows the last layer where the layers' norms stand before them.
+	FinalNorm
+	// Pooler is the dense layer between the first token and the classifier, HeadNorm
+	// the LayerNorm of its output, see Config.HeadNorm.
 	Pooler
+	HeadNorm
 	Classifier
 	// LMTransform, LMNorm and Decoder are the head of a masked language model. The
 	// decoder has a bias alone: its weights are the word embeddings.
@@ -61,10 +67,13 @@ var roleNames = [roles]string{
 	Value:               "attention.self.value",
 	AttentionOutput:     "attention.output.dense",
 	AttentionNorm:       "attention.output.LayerNorm",
+	Gate:                "intermediate.gate",
 	Up:                  "intermediate.dense",
 	Down:                "output.dense",
 	OutputNorm:          "output.LayerNorm",
+	FinalNorm:           "bert.final_norm",
 	Pooler:              "bert.pooler.dense",
+	HeadNorm:            "bert.pooler.LayerNorm",
 	Classifier:          "classifier",
 	LMTransform:         lmPrefix + "transform.dense",
 	LMNorm:              lmPrefix + "transform.LayerNorm",
@@ -79,7 +88,10 @@ func (r Role) embeds() bool { return r <= RelativeBias }
 
 // inHead tells whether the role is the classifier's, or of the head of a masked
 // language model. The pooler stands between encoder and head, and may outlive it.
-func (r Role) inHead() bool { return r > Pooler && r <= Decoder }
+func (r Role) inHead() bool { return r > HeadNorm && r <= Decoder }
+
+// beforeHead tells whether the role stands between encoder and head.
+func (r Role) beforeHead() bool { return r == Pooler || r == HeadNorm }
 
 // kinds are the kinds of the role's weight and bias.
 func (r Role) kinds() (weight, bias Kind) {
@@ -88,7 +100,7 @@ func (r Role) kinds() (weight, bias Kind) {
 		return Table, 0
 	case RelativeBias:
 		return BiasTable, 0
-	case EmbeddingNorm, AttentionNorm, OutputNorm, LMNorm:
+	case EmbeddingNorm, AttentionNorm, OutputNorm, FinalNorm, HeadNorm, LMNorm:
 		return NormScale, NormShift
 	}
 	return Weight, Bias
@@ -134,7 +146,7 @@ func (p Part) InputScale() string { return p.String() + inputScaleSuffix }
 func (p Part) Block() string {
 	name := strings.TrimPrefix(strings.TrimPrefix(p.String(), "bert."), "encoder.")
 	switch p.Role {
-	case Query, Key, Value, AttentionOutput, Up, Down, Pooler:
+	case Query, Key, Value, AttentionOutput, Gate, Up, Down, Pooler:
 		return name[:strings.LastIndexByte(name, '.')]
 	}
 	return name
@@ -289,6 +301,7 @@ func (c Config) size(a Axis, layer int) int {
 func (c Config) Tensors() iter.Seq[Spec] {
 	return func(yield func(Spec) bool) {
 		more := true
+		f := c.family()
 		add := func(p Part, name string, kind Kind, axes ...Axis) {
 			if !more {
 				return
@@ -306,18 +319,24 @@ func (c Config) Tensors() iter.Seq[Spec] {
 		table := func(r Role, rows, width Axis) { add(r.Part(), r.Part().Weight(), Table, rows, width) }
 		linear := func(p Part, out, in Axis) {
 			add(p, p.Weight(), Weight, out, in)
-			add(p, p.Bias(), Bias, out)
+			if !f.noBiases || !p.Role.inLayer() && p.Role != Pooler {
+				add(p, p.Bias(), Bias, out)
+			}
 		}
 		norm := func(p Part, axis Axis) {
 			add(p, p.Weight(), NormScale, axis)
-			add(p, p.Bias(), NormShift, axis)
+			if !f.noShifts {
+				add(p, p.Bias(), NormShift, axis)
+			}
 		}
 		embedding := Hidden
 		if c.ProjectsEmbeddings() {
 			embedding = Embedding
 		}
 		table(WordEmbeddings, Vocabulary, embedding)
-		table(PositionEmbeddings, Positions, embedding)
+		if !c.Rotary() {
+			table(PositionEmbeddings, Positions, embedding)
+		}
 		if c.TypeVocabSize > 0 {
 			table(TypeEmbeddings, Types, embedding)
 		}
@@ -333,19 +352,32 @@ func (c Config) Tensors() iter.Seq[Spec] {
 			linear(Key.In(l), Heads, Hidden)
 			linear(Value.In(l), Heads, Hidden)
 			linear(AttentionOutput.In(l), Hidden, Heads)
-			norm(AttentionNorm.In(l), Hidden)
+			if !c.bareAttention(l) {
+				norm(AttentionNorm.In(l), Hidden)
+			}
+			if f.gated {
+				linear(Gate.In(l), Units, Hidden)
+			}
 			linear(Up.In(l), Units, Hidden)
 			linear(Down.In(l), Hidden, Units)
 			norm(OutputNorm.In(l), Hidden)
 		}
-		if c.pooled() || c.family().pooler && !rows[c.Head].noPooler {
+		if f.preNorm {
+			norm(FinalNorm.Part(), Hidden)
+		}
+		if c.pooled() || f.pooler && !rows[c.Head].noPooler {
 			linear(Pooler.Part(), Hidden, Hidden)
+			if f.headNorm {
+				norm(HeadNorm.Part(), Hidden)
+			}
 		}
 		switch {
 		case c.Head.Outputs() == head.Tokens:
 			add(Decoder.Part(), lmBias, Bias, Vocabulary)
-			linear(LMTransform.Part(), embedding, Hidden)
-			norm(LMNorm.Part(), embedding)
+			if !f.headNorm {
+				linear(LMTransform.Part(), embedding, Hidden)
+				norm(LMNorm.Part(), embedding)
+			}
 		case len(c.Labels) > 0:
 			linear(Classifier.Part(), Classes, Hidden)
 		}
@@ -474,18 +506,26 @@ func (m *Model) Take(cuts ...Cut) (*Model, error) {
 }
 
 // KeepLayers returns the model with the given layers alone, in the given order.
-// Its tensors are shared with m, scales of inputs left out.
+// Its tensors are shared with m, scales of inputs left out. Where the first layer
+// has no norm before its attention (Block.BareAttention), the new first one loses
+// its own, and layer 0 can only stay the first.
 func (m *Model) KeepLayers(layers []int) (*Model, error) {
 	out := m.share()
 	clear(out.Tensors)
-	out.Config.Layers = nil
+	out.Config.Layers, out.Config.Local = nil, nil
 	var columns [][]int
 	at := map[int]int{} // the new number of a layer
 	for i, l := range layers {
 		if _, twice := at[l]; twice || l < 0 || l >= len(m.Config.Layers) {
 			return nil, fmt.Errorf("layer %d is kept of %d, expected numbers from 0, each once", l, len(m.Config.Layers))
 		}
+		if i > 0 && m.Config.bareAttention(l) {
+			return nil, fmt.Errorf("layer %d has no norm before its attention, expected it to be the first", l)
+		}
 		at[l] = i
+		if m.Config.Local != nil {
+			out.Config.Local = append(out.Config.Local, m.Config.Local[l])
+		}
 		out.Config.Layers = append(out.Config.Layers, m.Config.Layers[l])
 		columns = append(columns, m.Config.biasColumns(l))
 	}
@@ -500,6 +540,10 @@ func (m *Model) KeepLayers(layers []int) (*Model, error) {
 		if i, kept := at[l]; kept && err == nil {
 			out.Tensors[layerPrefix(i)+rest] = t
 		}
+	}
+	if len(layers) > 0 && out.Config.bareAttention(0) {
+		delete(out.Tensors, AttentionNorm.In(0).Weight())
+		delete(out.Tensors, AttentionNorm.In(0).Bias())
 	}
 	out.setBiasColumns(columns)
 	out.DeleteInputScales()

@@ -24,7 +24,7 @@ func (r *run) attentionPart(worker, part int) {
 	size, ld := l.heads*d, l.project.out
 	tokens := r.projected[lo*ld : (lo+n)*ld]
 
-	a := kernels.Attention{Tokens: n, Queries: n, Width: d, Q: kernels.RowMajor(tokens[head:], ld), Scale: float32(1 / math.Sqrt(float64(d))), Mask: 1}
+	a := kernels.Attention{Tokens: n, Queries: n, Width: d, Q: kernels.RowMajor(tokens[head:], ld), Scale: float32(1 / math.Sqrt(float64(d))), Mask: 1, Window: l.window}
 	keys := size
 	context := r.context[lo*size+head:]
 	switch {
@@ -63,6 +63,6 @@ func (w *worker) maskedAttention(a kernels.Attention, real int, context []float3
 	b.values.Pack(a.V, n, d)
 	b.scores = grow(b.scores, a.Queries*n)
 	kernels.GemmF32(a.Queries, a.Q, &b.keys, 0, b.keys.Panels(), b.scores, n, kernels.Epilogue{Bias: b.mask}, &w.scratch)
-	a.Softmax(b.scores, 0, a.Queries)
+	a.Softmax(b.scores)
 	kernels.GemmF32(a.Queries, kernels.RowMajor(b.scores, n), &b.values, 0, b.values.Panels(), context, ld, kernels.Epilogue{}, &w.scratch)
 }

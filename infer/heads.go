@@ -53,21 +53,55 @@ func (w *weights) fillsMasks() bool { return w.subject() == head.Masks }
 
 // loadHead reads the tensors of the head.
 func (w *weights) loadHead(l *loader) {
+	own := w.config.HeadNorm() // before every head
 	if w.config.Head.Outputs() != head.Tokens {
 		w.classifier = l.linear(checkpoints.F32, checkpoints.Classifier.Part())
-		if !w.config.Head.PerToken() {
+		switch {
+		case !w.config.Head.PerToken():
 			w.pooler = l.linear(checkpoints.F32, checkpoints.Pooler.Part())
 			w.headActivation = l.activation(w.config.HeadActivation())
+			if own {
+				w.headNorm = l.norm(checkpoints.HeadNorm.Part())
+			}
+		case own:
+			w.loadTransform(l, checkpoints.Pooler, checkpoints.HeadNorm, w.config.HeadActivation())
 		}
 		return
 	}
-	w.transform = l.linear(checkpoints.F32, checkpoints.LMTransform.Part())
-	w.headActivation = l.activation(w.config.LMActivation())
-	w.transformNorm = l.norm(checkpoints.LMNorm.Part())
+	if own {
+		w.loadTransform(l, checkpoints.Pooler, checkpoints.HeadNorm, w.config.HeadActivation())
+	} else {
+		w.loadTransform(l, checkpoints.LMTransform, checkpoints.LMNorm, w.config.LMActivation())
+	}
 	w.classifier = &linear{in: w.config.EmbeddingWidth(), out: w.config.VocabSize, bias: slices.Clone(l.values(checkpoints.Decoder.Part().Bias()))}
 	if words := l.values(checkpoints.WordEmbeddings.Part().Weight()); l.err == nil {
 		w.classifier.f32.Pack(kernels.Transposed(words, w.classifier.in), w.classifier.in, w.classifier.out)
 	}
+}
+
+// loadTransform reads what a head does with each token's hidden state first.
+func (w *weights) loadTransform(l *loader, dense, norm checkpoints.Role, activation string) {
+	w.transform = l.linear(checkpoints.F32, dense.Part())
+	w.headActivation = l.activation(activation)
+	w.transformNorm = l.norm(norm.Part())
+}
+
+// meansHead tells whether the head reads the mean of a sequence's hidden states.
+func (w *weights) meansHead() bool {
+	return w.embedding == "" && !w.perToken() && w.config.ClassifierPooling == checkpoints.MeanPooling
+}
+
+// meanHead computes the outputs of all sequences from the means of their hidden states.
+func (r *run) meanHead() {
+	w := &r.workers[0]
+	w.start()
+	h := r.weights.config.HiddenSize
+	for s := range r.sequences {
+		first, _, n := r.span(s)
+		r.poolSequence(r.first[s*h:(s+1)*h], r.hidden[first*h:(first+n)*h], true)
+	}
+	w.stop(stageHead)
+	r.head(w, 0, r.sequences)
 }
 
 // selectTokens notes which tokens have outputs, nil for all, and in which rows

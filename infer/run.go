@@ -57,6 +57,7 @@ type run struct {
 	firstQuery   []float32 // [sequences, attention size]
 	firstContext []float32 // [sequences, attention size]
 	queries      []float32 // [tokens, attention size], where the hidden states of all tokens are wanted
+	turns        []turns   // of the weights' rotaries
 	pooled       []float32 // [sequences, hidden size], before dense layers
 
 	// Of the tokens that a head for tokens reads: their numbers, and the row of
@@ -67,8 +68,8 @@ type run struct {
 	strength                    []float32 // [some tokens, vocabulary]
 
 	// Used where the products are split by columns: like those of a worker.
-	mixed, inner []float32
-	rows         kernels.RowsI8
+	mixed, inner, normed, gated []float32
+	rows                        kernels.RowsI8
 
 	// The first fault in mapped memory.
 	fault atomic.Pointer[mapped.Error]
@@ -93,6 +94,8 @@ type worker struct {
 	mixed   []float32      // [block, hidden size]
 	narrow  []float32      // [block, embedding size], where it is not the hidden size
 	inner   []float32      // [block, intermediate size]
+	normed  []float32      // [block, hidden size], where norms stand before layers
+	gated   []float32      // [block, intermediate size], of gated units
 	units   kernels.RowsI8 // inner quantized
 	pooled  []float32      // [block, hidden size]
 	between [2][]float32   // [block, width], of dense layers that follow each other
@@ -166,11 +169,21 @@ func (r *run) reserve() {
 	r.firstContext = grow(r.firstContext, s*attention)
 	few := min(t, r.few())
 	r.mixed, r.inner = grow(r.mixed, few*h), grow(r.inner, few*inner)
+	normed, gated := 0, 0 // widths
+	if l := &r.weights.layers[0]; l.pre {
+		normed = h
+	}
+	if l := &r.weights.layers[0]; l.gate != nil {
+		gated = inner
+	}
+	r.normed, r.gated = grow(r.normed, few*normed), grow(r.gated, few*gated)
 	rows := min(r.block, t)
 	for i := range r.workers {
 		k := &r.workers[i]
 		k.mixed, k.inner = grow(k.mixed, rows*h), grow(k.inner, rows*inner)
+		k.normed, k.gated = grow(k.normed, rows*normed), grow(k.gated, rows*gated)
 	}
+	r.reserveTurns()
 }
 
 // few is the largest number of rows whose products are split by columns.
@@ -204,6 +217,7 @@ func (r *run) forward(outputs []float32, ids, typeIDs, offsets, selected []int32
 	if few {
 		r.embedRows(&r.workers[0], &r.rows, 0, r.tokens)
 		r.splitRows(stageQKV, r.weights.layers[0].project, r.tokens, r.hidden, r.projected, kernels.Identity)
+		r.turn(&r.workers[0], 0, 0, r.tokens)
 	} else {
 		r.byRows(r.tokens, r.embedStep)
 	}
@@ -228,7 +242,12 @@ func (r *run) forward(outputs []float32, ids, typeIDs, offsets, selected []int32
 		next := r.weights.project(r.layer + 1)
 		r.splitLayer(l, next, r.tokens, r.context, r.hidden)
 		if next != nil {
-			r.splitRows(stageQKV, next, r.tokens, r.hidden, r.projected, kernels.Identity)
+			x := r.hidden
+			if l.pre {
+				x = r.normed
+			}
+			r.splitRows(stageQKV, next, r.tokens, x, r.projected, kernels.Identity)
+			r.turn(&r.workers[0], r.layer+1, 0, r.tokens)
 		}
 	}
 	switch {
@@ -238,6 +257,8 @@ func (r *run) forward(outputs []float32, ids, typeIDs, offsets, selected []int32
 		r.strongest()
 	case perToken:
 		r.tokenHead()
+	case r.weights.meansHead():
+		r.meanHead()
 	case r.weights.embedding != "" && r.weights.sentence.Pooling != checkpoints.CLSPooling:
 		r.pool()
 	}
@@ -252,8 +273,9 @@ func (r *run) lastLayer(l *layer) {
 	few := r.sequences <= r.few()
 	if few {
 		r.gather(0, r.sequences)
-		r.quantize(&r.workers[0], &r.rows, l.query, r.sequences, r.first)
-		r.splitRows(stageQKV, l.query, r.sequences, r.first, r.firstQuery, kernels.Identity)
+		x := r.input(&r.workers[0], l, r.first[:r.sequences*l.query.in], r.normed)
+		r.quantize(&r.workers[0], &r.rows, l.query, r.sequences, x)
+		r.splitRows(stageQKV, l.query, r.sequences, x, r.firstQuery, kernels.Identity)
 	} else {
 		r.byRows(r.sequences, r.queryStep)
 	}
@@ -320,7 +342,8 @@ func (r *run) embedBlock(worker, part int) {
 	w := &r.workers[worker]
 	lo, hi := r.part(part)
 	r.embedRows(w, &w.rows, lo, hi)
-	r.project(w, r.weights.project(0), lo, hi)
+	h := r.weights.config.HiddenSize
+	r.project(w, 0, r.hidden[lo*h:hi*h], lo, hi)
 }
 
 func (r *run) layerBlock(worker, part int) {
@@ -329,7 +352,12 @@ func (r *run) layerBlock(worker, part int) {
 	next := r.weights.project(r.layer + 1)
 	r.mix(w, &r.weights.layers[r.layer], next, r.context, r.hidden, lo, hi)
 	if next != nil {
-		r.project(w, next, lo, hi)
+		h := r.weights.config.HiddenSize
+		x := r.hidden[lo*h : hi*h]
+		if r.weights.layers[r.layer].pre {
+			x = w.normed
+		}
+		r.project(w, r.layer+1, x, lo, hi)
 	}
 }
 
@@ -339,7 +367,7 @@ func (r *run) queryBlock(worker, part int) {
 	r.gather(lo, hi)
 	l := r.weights.layers[r.layer].query
 	h := r.weights.config.HiddenSize
-	x := r.first[lo*h : hi*h]
+	x := r.input(w, &r.weights.layers[r.layer], r.first[lo*h:hi*h], w.normed)
 	r.quantize(w, &w.rows, l, hi-lo, x)
 	r.product(w, stageQKV, l, &w.rows, hi-lo, x, r.firstQuery[lo*l.out:hi*l.out], kernels.Identity)
 }
@@ -350,9 +378,23 @@ func (r *run) queriesBlock(worker, part int) {
 	lo, hi := r.part(part)
 	l := r.weights.layers[r.layer].query
 	h := r.weights.config.HiddenSize
-	x := r.hidden[lo*h : hi*h]
+	x := r.input(w, &r.weights.layers[r.layer], r.hidden[lo*h:hi*h], w.normed)
 	r.quantize(w, &w.rows, l, hi-lo, x)
 	r.product(w, stageQKV, l, &w.rows, hi-lo, x, r.queries[lo*l.out:hi*l.out], kernels.Identity)
+	r.turnRows(w, r.weights.layers[r.layer].rotary, r.queries, l.out, l.out, lo, hi)
+}
+
+// input returns what a layer's projections read of its input x: x, or x normalized,
+// in normed.
+func (r *run) input(w *worker, l *layer, x, normed []float32) []float32 {
+	if l.inputNorm.gamma == nil {
+		return x
+	}
+	w.start()
+	normed = normed[:len(x)]
+	kernels.LayerNorm(normed, x, l.inputNorm.gamma, l.inputNorm.beta, r.weights.config.LayerNormEps, nil, nil)
+	w.stop(stageLayerNorm)
+	return normed
 }
 
 func (r *run) tailBlock(worker, part int) {
@@ -423,7 +465,10 @@ func (r *run) embedRows(w *worker, rows *kernels.RowsI8, lo, hi int) {
 			}
 			r.embed(w, t+i, together[i*e:][:e])
 		}
-		positions := r.weights.position.rows(int(r.positions[t]), k, w.positions)
+		positions := w.positions[:k*e] // zeros
+		if !c.Rotary() {
+			positions = r.weights.position.rows(int(r.positions[t]), k, w.positions)
+		}
 		if widen == nil && first.int8() {
 			rows.SetAddLayerNorm(t-lo, together, together, together, positions, n.gamma, n.beta, eps, first.inputScale)
 		} else {
@@ -476,24 +521,38 @@ func (r *run) token(t int) (id, typeID int32) {
 	return r.ids[at], typeID
 }
 
-// project computes queries, keys and values of the rows [lo, hi).
-func (r *run) project(w *worker, p *linear, lo, hi int) {
-	h := r.weights.config.HiddenSize
-	r.product(w, stageQKV, p, &w.rows, hi-lo, r.hidden[lo*h:hi*h], r.projected[lo*p.out:hi*p.out], kernels.Identity)
+// project computes queries, keys and values of the rows [lo, hi) of a layer's input x.
+func (r *run) project(w *worker, layer int, x []float32, lo, hi int) {
+	p := r.weights.project(layer)
+	r.product(w, stageQKV, p, &w.rows, hi-lo, x, r.projected[lo*p.out:hi*p.out], kernels.Identity)
+	r.turn(w, layer, lo, hi)
 }
 
 // mix computes what follows attention in a layer, for the rows [lo, hi) of
 // context and hidden: projection, feed-forward, and residuals with LayerNorm.
 // The result replaces hidden, and is quantized for next, the layer that reads
-// it, if any.
+// it, if any. With norms before the layers hidden becomes the sum, and what next
+// reads is in w.normed; the last layer's result is normalized in place.
 func (r *run) mix(w *worker, l *layer, next *linear, context, hidden []float32, lo, hi int) {
 	h, a, m := r.weights.config.HiddenSize, l.output.in, hi-lo
 	x, mixed, inner := hidden[lo*h:hi*h], w.mixed[:m*h], w.inner[:m*l.intermediate]
 	r.quantize(w, &w.rows, l.output, m, context[lo*a:hi*a])
 	r.product(w, stageOutput, l.output, &w.rows, m, context[lo*a:hi*a], mixed, kernels.Identity)
-	r.addNorm(w, &w.rows, &l.attentionNorm, l.expand, x, mixed)
+	read := x
+	if l.pre {
+		read = w.normed[:m*h]
+	}
+	r.addNorm(w, &w.rows, &l.attentionNorm, l.expand, read, x, mixed)
 	units := &w.rows
-	if l.expand.int8() && l.contract.inputScale != 0 && r.observe == nil {
+	if l.gate != nil {
+		gated := w.gated[:m*l.intermediate]
+		r.product(w, stageFeedForward, l.gate, &w.rows, m, read, inner, r.weights.activation)
+		r.product(w, stageFeedForward, l.expand, &w.rows, m, read, gated, kernels.Identity)
+		w.start()
+		kernels.Mul(inner, inner, gated)
+		w.stop(stageFeedForward)
+		r.quantize(w, units, l.contract, m, inner)
+	} else if l.expand.int8() && l.contract.inputScale != 0 && r.observe == nil {
 		units = &w.units
 		w.start()
 		kernels.GemmI8Quantized(&w.rows, &l.expand.i8, units, l.contract.inputScale, l.expand.bias, r.weights.activation, &w.scratch)
@@ -503,19 +562,23 @@ func (r *run) mix(w *worker, l *layer, next *linear, context, hidden []float32, 
 		r.quantize(w, units, l.contract, m, inner)
 	}
 	r.product(w, stageFeedForward, l.contract, units, m, inner, mixed, kernels.Identity)
-	r.addNorm(w, &w.rows, &l.outputNorm, next, x, mixed)
+	if next == nil {
+		read = x
+	}
+	r.addNorm(w, &w.rows, &l.outputNorm, next, read, x, mixed)
 }
 
-// addNorm sets the rows of x to LayerNorm(mixed + x), and quantizes them into
-// rows if next, the layer that reads them, wants that.
-func (r *run) addNorm(w *worker, rows *kernels.RowsI8, n *norm, next *linear, x, mixed []float32) {
+// addNorm adds mixed to the rows of x, sets those of dst, which may be x, to the
+// LayerNorm of the sum, and quantizes them into rows if next, the layer that reads
+// them, wants that.
+func (r *run) addNorm(w *worker, rows *kernels.RowsI8, n *norm, next *linear, dst, x, mixed []float32) {
 	w.start()
 	h := r.weights.config.HiddenSize
 	if next != nil && next.int8() {
 		rows.Resize(len(x)/h, h)
-		rows.SetAddLayerNorm(0, x, x, mixed, x, n.gamma, n.beta, r.weights.config.LayerNormEps, next.inputScale)
+		rows.SetAddLayerNorm(0, dst, x, mixed, x, n.gamma, n.beta, r.weights.config.LayerNormEps, next.inputScale)
 	} else {
-		kernels.AddLayerNorm(x, x, mixed, x, n.gamma, n.beta, r.weights.config.LayerNormEps, nil, nil)
+		kernels.AddLayerNorm(dst, x, mixed, x, n.gamma, n.beta, r.weights.config.LayerNormEps, nil, nil)
 	}
 	w.stop(stageLayerNorm)
 }
@@ -543,6 +606,9 @@ func (r *run) head(w *worker, lo, hi int) {
 	w.pooled = grow(w.pooled, m*h)
 	p, c := r.weights.pooler, r.weights.classifier
 	p.apply(&w.scratch, nil, m, r.first[lo*h:hi*h], h, 0, p.panels(), w.pooled, h, r.weights.headActivation)
+	if n := &r.weights.headNorm; n.gamma != nil {
+		kernels.LayerNorm(w.pooled, w.pooled, n.gamma, n.beta, r.weights.config.LayerNormEps, nil, nil)
+	}
 	c.apply(&w.scratch, nil, m, w.pooled, h, 0, c.panels(), r.outputs[lo*labels:hi*labels], labels, kernels.Identity)
 	w.stop(stageHead)
 }
@@ -554,11 +620,27 @@ func (r *run) splitLayer(l *layer, next *linear, m int, context, hidden []float3
 	x, mixed, inner := hidden[:m*h], r.mixed[:m*h], r.inner[:m*l.intermediate]
 	r.quantize(w, &r.rows, l.output, m, context)
 	r.splitRows(stageOutput, l.output, m, context, mixed, kernels.Identity)
-	r.addNorm(w, &r.rows, &l.attentionNorm, l.expand, x, mixed)
-	r.splitRows(stageFeedForward, l.expand, m, x, inner, r.weights.activation)
+	read := x
+	if l.pre {
+		read = r.normed[:m*h]
+	}
+	r.addNorm(w, &r.rows, &l.attentionNorm, l.expand, read, x, mixed)
+	if l.gate != nil {
+		gated := r.gated[:m*l.intermediate]
+		r.splitRows(stageFeedForward, l.gate, m, read, inner, r.weights.activation)
+		r.splitRows(stageFeedForward, l.expand, m, read, gated, kernels.Identity)
+		w.start()
+		kernels.Mul(inner, inner, gated)
+		w.stop(stageFeedForward)
+	} else {
+		r.splitRows(stageFeedForward, l.expand, m, x, inner, r.weights.activation)
+	}
 	r.quantize(w, &r.rows, l.contract, m, inner)
 	r.splitRows(stageFeedForward, l.contract, m, inner, mixed, kernels.Identity)
-	r.addNorm(w, &r.rows, &l.outputNorm, next, x, mixed)
+	if next == nil {
+		read = x
+	}
+	r.addNorm(w, &r.rows, &l.outputNorm, next, read, x, mixed)
 }
 
 // splitRows computes c = act(x·Wᵀ + b) for m dense rows, of which r.rows holds

@@ -23,13 +23,16 @@ type weights struct {
 	dtype      string // Options.DType in effect
 	activation kernels.Activation
 
-	word, position, tokenType table // tokenType is empty where there are no types
+	// Position is empty where positions are rotary, tokenType where there are no types.
+	word, position, tokenType table
+	rotaries                  []rotary // of the layers
 	embeddings                norm
 	widen                     *linear // of embeddings to the hidden size, or nil
 	layers                    []layer
 	pooler, classifier        *linear
 	headActivation            kernels.Activation
-	transform                 *linear // before the classifier of a masked language model
+	headNorm                  norm    // after the pooler, empty where there is none
+	transform                 *linear // before the classifier of tokens or of a masked language model
 	transformNorm             norm
 	embedding                 string // Options.Embedding; without a head
 	sentence                  checkpoints.Sentence
@@ -58,17 +61,29 @@ type layer struct {
 	attention func(a kernels.Attention, ctx []float32, ldctx int, probs []float32, s *kernels.Scratch)
 	// bias is added to the scores of each head, by distance, nil for nothing; see
 	// checkpoints.ScoreBias.
-	bias          []float32
-	output        *linear
-	attentionNorm norm
-	expand        *linear
-	contract      *linear
-	outputNorm    norm
+	bias []float32
+	// window is the number of tokens to either side that attention reaches, 0 for
+	// all, and rotary the number of the positions' angles, -1 for none.
+	window, rotary int
+	output         *linear
+	// gate is the other factor of gated units, or nil; its input is that of expand.
+	gate, expand, contract *linear
+	// The norms of what the attention, and what the feed-forward block, is added to.
+	// With pre, the sums themselves go on, and what is normalized is read by the
+	// feed-forward block, and by the next layer: outputNorm is the next one's first
+	// norm, or the final one, and inputNorm this layer's own, empty where it reads
+	// its input as it is.
+	pre                                  bool
+	inputNorm, attentionNorm, outputNorm norm
 }
 
 // bytes returns the memory of the layer's packed weights.
 func (l *layer) bytes() int {
-	return l.project.bytes() + l.output.bytes() + l.expand.bytes() + l.contract.bytes()
+	n := l.project.bytes() + l.output.bytes() + l.expand.bytes() + l.contract.bytes()
+	if l.gate != nil {
+		n += l.gate.bytes()
+	}
+	return n
 }
 
 type norm struct{ gamma, beta []float32 }
@@ -289,8 +304,10 @@ func (w *weights) loadEmbeddings(l *loader, o Options) {
 	if o.NoMap || len(w.word.bytes()) <= smallTable {
 		w.word.own()
 	}
-	w.position = l.table(checkpoints.PositionEmbeddings)
-	w.position.own()
+	if !w.config.Rotary() {
+		w.position = l.table(checkpoints.PositionEmbeddings)
+		w.position.own()
+	}
 	if w.config.TypeVocabSize > 0 {
 		w.tokenType = l.table(checkpoints.TypeEmbeddings)
 		w.tokenType.own()
@@ -306,16 +323,26 @@ func (w *weights) loadLayer(l *loader, i int, o Options) layer {
 	block := w.config.Block(i)
 	query, key, value := checkpoints.Query.In(i), checkpoints.Key.In(i), checkpoints.Value.In(i)
 	y := layer{
-		heads:         block.Heads,
-		intermediate:  block.Units,
-		bias:          l.scoreBias(block.ScoreBias),
-		output:        l.encoder(checkpoints.AttentionOutput.In(i)),
-		attentionNorm: l.norm(checkpoints.AttentionNorm.In(i)),
-		expand:        l.encoder(checkpoints.Up.In(i)),
-		contract:      l.encoder(checkpoints.Down.In(i)),
-		outputNorm:    l.norm(checkpoints.OutputNorm.In(i)),
+		heads:        block.Heads,
+		intermediate: block.Units,
+		bias:         l.scoreBias(block.ScoreBias),
+		window:       block.Window,
+		rotary:       w.rotary(block),
+		output:       l.encoder(checkpoints.AttentionOutput.In(i)),
+		contract:     l.encoder(checkpoints.Down.In(i)),
 	}
-	if i == len(w.config.Layers)-1 && (o.Embedding == "" && !w.perToken() || w.sentence.Pooling == checkpoints.CLSPooling) {
+	if block.Gated {
+		gate, up := checkpoints.Gate.In(i), checkpoints.Up.In(i)
+		format := l.format(gate, up)
+		y.gate, y.expand = l.linear(format, gate), l.linear(format, up)
+		if format == checkpoints.I8 {
+			l.inputScale([]checkpoints.Part{gate, up}) // which has to be one
+		}
+	} else {
+		y.expand = l.encoder(checkpoints.Up.In(i))
+	}
+	w.loadNorms(l, &y, i, block)
+	if i == len(w.config.Layers)-1 && (o.Embedding == "" && !w.perToken() && !w.meansHead() || w.sentence.Pooling == checkpoints.CLSPooling) {
 		y.query, y.project = l.encoder(query), l.encoder(key, value)
 	} else {
 		y.project = l.encoder(query, key, value)
@@ -325,6 +352,24 @@ func (w *weights) loadLayer(l *loader, i int, o Options) layer {
 		y.attention = kernels.Attention.ForwardBF16
 	}
 	return y
+}
+
+// loadNorms reads the norms of layer i.
+func (w *weights) loadNorms(l *loader, y *layer, i int, block checkpoints.Block) {
+	own, after := checkpoints.AttentionNorm.In(i), checkpoints.OutputNorm.In(i)
+	if y.pre = block.PreNorm; !y.pre {
+		y.attentionNorm, y.outputNorm = l.norm(own), l.norm(after)
+		return
+	}
+	if !block.BareAttention {
+		y.inputNorm = l.norm(own)
+	}
+	y.attentionNorm = l.norm(after)
+	next := checkpoints.FinalNorm.Part()
+	if i+1 < len(w.config.Layers) {
+		next = checkpoints.AttentionNorm.In(i + 1)
+	}
+	y.outputNorm = l.norm(next)
 }
 
 func (l *loader) values(name string) []float32 {
@@ -369,8 +414,15 @@ func (l *loader) activation(name string) kernels.Activation {
 	return kernels.Identity
 }
 
+// norm reads a LayerNorm; one without a shift gets zeros.
 func (l *loader) norm(p checkpoints.Part) norm {
-	return norm{slices.Clone(l.values(p.Weight())), slices.Clone(l.values(p.Bias()))}
+	n := norm{gamma: slices.Clone(l.values(p.Weight()))}
+	if _, ok := l.m.Tensors[p.Bias()]; ok {
+		n.beta = slices.Clone(l.values(p.Bias()))
+	} else {
+		n.beta = make([]float32, len(n.gamma))
+	}
+	return n
 }
 
 func (l *loader) table(role checkpoints.Role) table {
@@ -394,8 +446,13 @@ func (l *loader) table(role checkpoints.Role) table {
 // encoder packs layers of the encoder. Layers that are stored in different
 // formats are widened to float32.
 func (l *loader) encoder(parts ...checkpoints.Part) *linear {
+	return l.linear(l.format(parts...), parts...)
+}
+
+// format is the number format of layers of the encoder that have one input.
+func (l *loader) format(parts ...checkpoints.Part) checkpoints.DType {
 	if l.dtype != nil {
-		return l.linear(*l.dtype, parts...)
+		return *l.dtype
 	}
 	dtype := l.m.Tensors[parts[0].Weight()].DType
 	for _, p := range parts[1:] {
@@ -403,7 +460,7 @@ func (l *loader) encoder(parts ...checkpoints.Part) *linear {
 			dtype = checkpoints.F32
 		}
 	}
-	return l.linear(dtype, parts...)
+	return dtype
 }
 
 // linear packs linear layers, which have the same input, side by side.
@@ -415,7 +472,7 @@ func (l *loader) linear(dtype checkpoints.DType, parts ...checkpoints.Part) *lin
 		r.in = shape[1]
 		if _, ok := l.m.Tensors[p.Bias()]; ok {
 			r.bias = append(r.bias, l.values(p.Bias())...)
-		} else { // of a dense layer after the pooling
+		} else {
 			r.bias = append(r.bias, make([]float32, shape[0])...)
 		}
 		r.weights = append(r.weights, p.Weight())

@@ -166,6 +166,9 @@ func NewLayer(g *autograd.Graph, in *Inputs, m *checkpoints.Model, l int, x *aut
 	if err != nil {
 		return nil, err
 	}
+	if err := supported(m.Config); err != nil {
+		return nil, err
+	}
 	b := &builder{g: g, in: in, m: m, o: o}
 	layer := Layer{ScoreBias: b.scoreBias(l)}
 	b.layer(&layer, x, l, l == len(m.Config.Layers)-1 && !o.AllTokens, activation)
@@ -216,6 +219,14 @@ type builder struct {
 	biasColumns     []int
 }
 
+// supported refuses a family whose layers are not built.
+func supported(c checkpoints.Config) error {
+	if b := c.Block(0); b.PreNorm || b.Gated || b.RotaryBase != 0 || b.Window != 0 {
+		return fmt.Errorf("layers: training, distilling and pruning %s models: %w", c.ModelType, checkpoints.ErrUnsupported)
+	}
+	return nil
+}
+
 func (b *builder) failure() error {
 	if b.err != nil {
 		return b.err
@@ -228,6 +239,9 @@ func (b *builder) encoder() (Encoder, error) {
 	e := Encoder{}
 	if err := cfg.Validate(); err != nil {
 		return e, fmt.Errorf("layers: %w", err)
+	}
+	if err := supported(cfg); err != nil {
+		return e, err
 	}
 	activation, err := activationByName(cfg.Activation)
 	if err != nil {

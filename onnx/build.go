@@ -57,6 +57,9 @@ type attribute struct {
 
 // build returns the ONNX model of m.
 func build(m *checkpoints.Model, o Options) (*model, error) {
+	if l := m.Config.Block(0); l.PreNorm || l.Gated || l.RotaryBase != 0 || l.Window != 0 {
+		return nil, fmt.Errorf("ONNX graphs of %s models: %w", m.Config.ModelType, checkpoints.ErrUnsupported)
+	}
 	b := &builder{m: m, o: o, float: float32Type, known: map[string]bool{}, inputs: map[string][3]string{}, static: map[string]string{}}
 	if o.DType == infer.FP16 {
 		b.float = float16Type

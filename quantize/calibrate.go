@@ -134,6 +134,8 @@ func (c *Calibration) scales(weights []string, method Method) (scales map[string
 		observed := weight
 		if p, _, ok := checkpoints.ParseTensor(weight); ok && (p.Role == checkpoints.Query || p.Role == checkpoints.Value) {
 			observed = checkpoints.Key.In(p.Layer).Weight()
+		} else if ok && p.Role == checkpoints.Gate { // and so do gated units
+			observed = checkpoints.Up.In(p.Layer).Weight()
 		}
 		h := c.inputs[observed]
 		if h == nil || h.total == 0 {

@@ -1,7 +1,7 @@
 """Lets stock transformers load the directories that Skive exports, and save them again in every format that it or
 PyTorch writes: matrix/MODEL/FORMAT, for TestMatrix, with the logits in matrix.json.
 
-    python matrix.py          (with go on the path)
+    python matrix.py [FAMILY...]         (with go on the path)
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import tempfile
 
 import torch
@@ -37,7 +38,7 @@ def logits(model):
     if "MultipleChoice" in type(model).__name__:
         ids = ids[None]
     with torch.no_grad():
-        return model(input_ids=ids).logits.flatten().tolist()
+        return model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.flatten().tolist()
 
 
 def save(model, path, form):
@@ -55,11 +56,17 @@ def save(model, path, form):
         (path / extra).unlink(missing_ok=True)
 
 
-shutil.rmtree(HERE / "matrix", ignore_errors=True)
 goldens = {}
+if sys.argv[1:]:
+    goldens = json.loads((HERE / "matrix.json").read_text())["models"]
+else:
+    shutil.rmtree(HERE / "matrix", ignore_errors=True)
 with tempfile.TemporaryDirectory() as directory:
     subprocess.run(["go", "test", "-count=1", "-run", "^TestMatrix$", "."], cwd=HERE.parent, check=True, env=os.environ | {"SKIVE_MATRIX": directory})
     for path in sorted(pathlib.Path(directory).iterdir()):
+        if sys.argv[1:] and path.name.rsplit("-", 1)[0] not in sys.argv[1:]:
+            continue
+        shutil.rmtree(HERE / "matrix" / path.name, ignore_errors=True)
         model = load(path)
         for form in ("safetensors", "sharded", "zip", "legacy") if path.name.rsplit("-", 1)[-1] in ALL else ("safetensors",):
             save(model, HERE / "matrix" / path.name / form, form)

@@ -1,20 +1,22 @@
 """Makes the goldens of the families beside BERT with Hugging Face transformers: for each family and head a directory with a
 small random model, as save_pretrained writes it, and golden.json with inputs and logits.
 
-    python families.py
+    python families.py [FAMILY...]
 
 Made with torch 2.15.0 and transformers 5.23.0.
 """
 
 import json
 import os
+import sys
 
 import torch
 from transformers import (
     AlbertConfig, AlbertForMaskedLM, AlbertForMultipleChoice, AlbertForSequenceClassification, AlbertForTokenClassification, AlbertModel,
     CamembertConfig, CamembertForSequenceClassification, CamembertModel, DistilBertConfig, DistilBertForMaskedLM, DistilBertForMultipleChoice, DistilBertForSequenceClassification,
     DistilBertForTokenClassification, DistilBertModel, ElectraConfig, ElectraForMaskedLM, ElectraForMultipleChoice,
-    ElectraForSequenceClassification, ElectraForTokenClassification, ElectraModel, MPNetConfig, MPNetForMaskedLM,
+    ElectraForSequenceClassification, ElectraForTokenClassification, ElectraModel, ModernBertConfig, ModernBertForMaskedLM, ModernBertForMultipleChoice,
+    ModernBertForSequenceClassification, ModernBertForTokenClassification, ModernBertModel, MPNetConfig, MPNetForMaskedLM,
     MPNetForMultipleChoice, MPNetForSequenceClassification, MPNetForTokenClassification, MPNetModel, RobertaConfig, RobertaForMaskedLM,
     RobertaForMultipleChoice, RobertaForSequenceClassification, RobertaForTokenClassification, RobertaModel, XLMRobertaConfig,
     XLMRobertaForMaskedLM, XLMRobertaForMultipleChoice, XLMRobertaForSequenceClassification, XLMRobertaForTokenClassification, XLMRobertaModel)
@@ -42,11 +44,21 @@ def config(family, layers, labels):
             **sizes | {"num_hidden_layers": 3})
     if family == "albert_wide":
         return AlbertConfig(max_position_embeddings=LONGEST, embedding_size=24, **sizes)
+    if family.startswith("modernbert"):
+        # Windows of 4 tokens to either side, and bases that few positions tell apart.
+        kinds = ["full_attention", "sliding_attention", "sliding_attention", "full_attention"]
+        sizes["num_hidden_layers"] = len(kinds)
+        pooling = "mean" if family == "modernbert_mean" else "cls"
+        rope = {kind: {"rope_type": "default", "rope_theta": theta} for kind, theta in zip(kinds, (900.0, 30.0))}
+        return ModernBertConfig(max_position_embeddings=512, local_attention=8, layer_types=kinds, rope_parameters=rope, classifier_pooling=pooling,
+                                pad_token_id=3, bos_token_id=0, cls_token_id=0, eos_token_id=1, sep_token_id=1, **sizes)
     width = 24 if family == "electra_wide" else 14
     return ElectraConfig(max_position_embeddings=LONGEST, embedding_size=width, **sizes)
 
 
 def make(family, head, cls, labels=()):
+    if sys.argv[1:] and family not in sys.argv[1:]:
+        return
     torch.manual_seed(len(family) * 100 + len(head))
     rng = torch.Generator().manual_seed(len(family) * 100 + len(head))
     cfg = config(family, 2 if head == "single_label" else 1, labels)
@@ -60,14 +72,15 @@ def make(family, head, cls, labels=()):
     model = model.double()
     encoder = model if head == "encoder" else getattr(model, model.base_model_prefix)
     cases = []
-    for n in [1, 2, 7, 16, LONGEST]:
+    long = [97, 400] if family.startswith("modernbert") and head in ("single_label", "encoder") else []
+    for n in [1, 2, 7, 16, LONGEST] + long:
         ids = torch.randint(0, VOCAB, (n,), generator=rng)
         if n == 7:
             ids[2] = ids[5] = cfg.pad_token_id  # which in RoBERTa has a position of its own
         cut = int(torch.randint(0, n + 1, (1,), generator=rng))
         types = (torch.arange(n) >= cut).long() * (1 if family.startswith(("electra", "albert")) else 0)
         x = {"input_ids": ids[None], "attention_mask": torch.ones(1, n, dtype=torch.long)}
-        if family not in ("distilbert", "mpnet"):
+        if family not in ("distilbert", "mpnet", "modernbert", "modernbert_mean"):
             x["token_type_ids"] = types[None]
         with torch.no_grad():
             hidden = encoder(**x).last_hidden_state
@@ -80,8 +93,12 @@ def make(family, head, cls, labels=()):
                     x = {k: v[None] for k, v in x.items()}
                 case["logits"] = model(**x).logits.flatten().tolist()
         cases.append(case)
+    short = [c for c in cases if len(c["ids"]) <= LONGEST]
     with open(os.path.join(path, "golden.json"), "w") as f:
-        json.dump({"cases": cases}, f)
+        json.dump({"cases": short}, f)
+    if long:
+        with open(os.path.join(path, "long.json"), "w") as f:
+            json.dump({"cases": cases[len(short):]}, f)
 
 
 COLOURS = ["red", "green", "blue"]
@@ -102,6 +119,12 @@ make("mpnet", "token", MPNetForTokenClassification, COLOURS)
 make("mpnet", "multiple_choice", MPNetForMultipleChoice)
 make("mpnet", "masked_lm", MPNetForMaskedLM)
 make("mpnet", "encoder", MPNetModel)
+make("modernbert", "single_label", ModernBertForSequenceClassification, COLOURS)
+make("modernbert_mean", "single_label", ModernBertForSequenceClassification, COLOURS)
+make("modernbert", "token", ModernBertForTokenClassification, COLOURS)
+make("modernbert", "multiple_choice", ModernBertForMultipleChoice)
+make("modernbert", "masked_lm", ModernBertForMaskedLM)
+make("modernbert", "encoder", ModernBertModel)
 make("distilbert", "single_label", DistilBertForSequenceClassification, COLOURS)
 make("distilbert", "token", DistilBertForTokenClassification, COLOURS)
 make("distilbert", "multiple_choice", DistilBertForMultipleChoice)

@@ -1,5 +1,7 @@
 package kernels
 
+import "math"
+
 // attentionRows is the number of queries whose scores are held at a time, when
 // the caller does not keep them.
 const attentionRows = 96
@@ -16,6 +18,9 @@ type Attention struct {
 	// Bias is added to the products after Scale, unless it is nil: Bias[Tokens-1+j-i]
 	// for query i and key j.
 	Bias []float32
+	// Window is the largest distance |j-i| of a key from a query whose product counts,
+	// 0 for any.
+	Window int
 }
 
 // Forward computes
@@ -24,26 +29,30 @@ type Attention struct {
 //	ctx = mask * (probs·v)                  Queries×Width, rows ldctx floats apart
 //
 // The products are those of GemmF32, the softmax is Softmax, and the mask is
-// multiplied last. When probs is not nil it receives the probabilities, row after
-// row.
+// multiplied last. Beyond the window scores are -Inf; what is far beyond it is not
+// computed. When probs is not nil it receives the probabilities, row after row.
 func (a Attention) Forward(ctx []float32, ldctx int, probs []float32, s *Scratch) {
-	n, d := a.Tokens, a.Width
+	d := a.Width
 	if !a.check(probs) {
 		return
 	}
-	s.keys.Pack(a.K.T(), d, n)
-	s.vals.Pack(a.V, n, d)
-	a.eachQueries(probs, s, func(top, rows int, block ViewF32, scores []float32) {
-		GemmF32(rows, block, &s.keys, 0, s.keys.Panels(), scores, n, Epilogue{}, s)
-		a.Softmax(scores, top, rows)
-		out := ctx[top*ldctx:]
-		GemmF32(rows, RowMajor(scores, n), &s.vals, 0, s.vals.Panels(), out, ldctx, Epilogue{}, s)
+	a.eachQueries(probs, s, func(b attentionBlock) {
+		n := b.hi - b.lo
+		if b.pack {
+			s.keys.Pack(rowsFrom(a.K, b.lo).T(), d, n)
+			s.vals.Pack(rowsFrom(a.V, b.lo), n, d)
+		}
+		GemmF32(b.rows, b.queries, &s.keys, 0, s.keys.Panels(), b.scores, n, Epilogue{}, s)
+		SoftmaxRows(b.scores, b.rows, n, n, a.biased(&b))
+		out := ctx[b.top*ldctx:]
+		GemmF32(b.rows, RowMajor(b.scores, n), &s.vals, 0, s.vals.Panels(), out, ldctx, Epilogue{}, s)
 		if a.Mask != 1 {
-			for i := range rows {
+			for i := range b.rows {
 				row := out[i*ldctx:][:d]
 				Scale(row, a.Mask, row)
 			}
 		}
+		a.widen(probs, &b)
 	})
 }
 
@@ -54,51 +63,102 @@ func (a Attention) Forward(ctx []float32, ldctx int, probs []float32, s *Scratch
 //
 // so that probs receives weights / Σ weights.
 func (a Attention) ForwardBF16(ctx []float32, ldctx int, probs []float32, s *Scratch) {
-	n, d := a.Tokens, a.Width
+	d := a.Width
 	if !a.check(probs) {
 		return
 	}
-	s.keysBF16.Pack(a.K.T(), d, n)
-	s.valsBF16.Pack(a.V, n, d)
-	a.eachQueries(probs, s, func(top, rows int, block ViewF32, scores []float32) {
-		GemmBF16(rows, block, &s.keysBF16, 0, s.keysBF16.Panels(), scores, n, Epilogue{}, s)
-		softmaxWeights(scores, rows, n, a.biased(scores, top, rows), s.sums[:])
-		out := ctx[top*ldctx:]
-		GemmBF16(rows, RowMajor(scores, n), &s.valsBF16, 0, s.valsBF16.Panels(), out, ldctx, Epilogue{}, s)
-		for i := range rows {
+	a.eachQueries(probs, s, func(b attentionBlock) {
+		n := b.hi - b.lo
+		if b.pack {
+			s.keysBF16.Pack(rowsFrom(a.K, b.lo).T(), d, n)
+			s.valsBF16.Pack(rowsFrom(a.V, b.lo), n, d)
+		}
+		GemmBF16(b.rows, b.queries, &s.keysBF16, 0, s.keysBF16.Panels(), b.scores, n, Epilogue{}, s)
+		softmaxWeights(b.scores, b.rows, n, a.biased(&b), s.sums[:])
+		out := ctx[b.top*ldctx:]
+		GemmBF16(b.rows, RowMajor(b.scores, n), &s.valsBF16, 0, s.valsBF16.Panels(), out, ldctx, Epilogue{}, s)
+		for i := range b.rows {
 			row, f := out[i*ldctx:][:d], 1/s.sums[i]
 			Scale(row, f, row)
 			if a.Mask != 1 {
 				Scale(row, a.Mask, row)
 			}
 			if probs != nil {
-				row = scores[i*n:][:n]
+				row = b.scores[i*n:][:n]
 				Scale(row, f, row)
 			}
 		}
+		a.widen(probs, &b)
 	})
 }
 
-// Softmax turns the products of the queries from top on and all keys, rows×Tokens,
-// into probabilities, by SoftmaxRows.
-func (a *Attention) Softmax(scores []float32, top, rows int) {
-	SoftmaxRows(scores, rows, a.Tokens, a.Tokens, a.biased(scores, top, rows))
+// Softmax turns the products of the queries and all keys, Queries×Tokens, into
+// probabilities, by SoftmaxRows.
+func (a *Attention) Softmax(scores []float32) {
+	b := attentionBlock{rows: a.Queries, hi: a.Tokens, scores: scores}
+	SoftmaxRows(scores, a.Queries, a.Tokens, a.Tokens, a.biased(&b))
 }
 
-// biased scales these products and adds their biases, where there are any, and
-// returns what is left to multiply them by. Each is rounded after the product and
-// after the sum.
-func (a *Attention) biased(scores []float32, top, rows int) float32 {
-	if a.Bias == nil {
-		return a.Scale
+// attentionBlock is some queries, the rows from top on, with the keys [lo, hi) that
+// their windows reach, and a place for their products. Pack tells that the keys are
+// others than those of the block before.
+type attentionBlock struct {
+	top, rows, lo, hi int
+	queries           ViewF32
+	scores            []float32
+	pack              bool
+}
+
+// biased scales the products of a block and adds their biases, where there are any,
+// makes those outside of the window -Inf, and returns what is left to multiply them
+// by. Each is rounded after the product and after the sum.
+func (a *Attention) biased(b *attentionBlock) float32 {
+	n, scale := b.hi-b.lo, a.Scale
+	if a.Bias != nil {
+		scale = 1
+		for i := range b.rows {
+			row := b.scores[i*n:][:n]
+			Scale(row, a.Scale, row)
+			Add(row, row, a.Bias[a.Tokens-1-b.top-i+b.lo:][:n])
+		}
 	}
-	n := a.Tokens
-	for i := range rows {
-		row := scores[i*n:][:n]
-		Scale(row, a.Scale, row)
-		Add(row, row, a.Bias[n-1-top-i:][:n])
+	if a.Window > 0 {
+		for i := range b.rows {
+			row, query := b.scores[i*n:][:n], b.top+i-b.lo
+			outside(row[:min(max(query-a.Window, 0), n)])
+			outside(row[min(query+a.Window+1, n):])
+		}
 	}
-	return 1
+	return scale
+}
+
+var negativeInf = float32(math.Inf(-1))
+
+func outside(scores []float32) {
+	for i := range scores {
+		scores[i] = negativeInf
+	}
+}
+
+// widen copies a block's probabilities to those of all keys, where the block has a
+// place of its own.
+func (a *Attention) widen(probs []float32, b *attentionBlock) {
+	if probs == nil || a.Window == 0 {
+		return
+	}
+	n := b.hi - b.lo
+	for i := range b.rows {
+		row := probs[(b.top+i)*a.Tokens:][:a.Tokens]
+		clear(row[:b.lo])
+		copy(row[b.lo:], b.scores[i*n:][:n])
+		clear(row[b.hi:])
+	}
+}
+
+// rowsFrom is the view of a matrix without its rows before the first.
+func rowsFrom(v ViewF32, first int) ViewF32 {
+	v.Data = v.Data[first*v.RowStride:]
+	return v
 }
 
 // check panics unless queries and probabilities have room, and tells whether there
@@ -111,24 +171,36 @@ func (a *Attention) check(probs []float32) bool {
 	if a.Bias != nil && (len(a.Bias) < 2*a.Tokens-1 || a.Queries > a.Tokens) {
 		panic("kernels: biases too short")
 	}
+	if a.Window > 0 && a.Queries > a.Tokens {
+		panic("kernels: queries without a key in their windows")
+	}
 	if probs != nil && len(probs) < a.Queries*a.Tokens {
 		panic("kernels: probabilities too short")
 	}
 	return true
 }
 
-// eachQueries calls f for some queries at a time, the rows from top on, with a
-// place for their scores.
-func (a *Attention) eachQueries(probs []float32, s *Scratch, f func(top, rows int, block ViewF32, scores []float32)) {
-	if probs == nil {
-		s.scores = grow(s.scores, min(a.Queries, attentionRows)*a.Tokens)
-	}
-	for top := 0; top < a.Queries; top += attentionRows {
-		scores := s.scores
-		if probs != nil {
-			scores = probs[top*a.Tokens:]
+// eachQueries calls f for some queries at a time. The keys of a block begin with a
+// multiple of the lanes, so that each has its lane in sums over all keys: a window
+// gives the bits of products with all keys that are then made -Inf.
+func (a *Attention) eachQueries(probs []float32, s *Scratch, f func(b attentionBlock)) {
+	n := a.Tokens
+	b := attentionBlock{hi: n}
+	for b.top = 0; b.top < a.Queries; b.top += attentionRows {
+		b.rows = min(attentionRows, a.Queries-b.top)
+		b.pack = b.top == 0
+		if a.Window > 0 {
+			b.lo = max(0, b.top-a.Window) / Lanes * Lanes
+			b.hi = min(n, b.top+b.rows+a.Window)
+			b.pack = true
 		}
-		block := ViewF32{Data: a.Q.Data[top*a.Q.RowStride:], RowStride: a.Q.RowStride, ColStride: a.Q.ColStride}
-		f(top, min(attentionRows, a.Queries-top), block, scores)
+		if probs != nil && a.Window == 0 {
+			b.scores = probs[b.top*n:]
+		} else {
+			s.scores = grow(s.scores, b.rows*(b.hi-b.lo))
+			b.scores = s.scores
+		}
+		b.queries = rowsFrom(a.Q, b.top)
+		f(b)
 	}
 }

@@ -1,0 +1,333 @@
+package checkpoints
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// The kinds of layers by their names in config.json.
+const (
+	fullAttention    = "full_attention"
+	slidingAttention = "sliding_attention"
+)
+
+// modernBERT are the settings of config.json that ModernBERT alone has. Those that
+// older versions of transformers wrote are read too.
+type modernBERT struct {
+	Activation       *string  `json:"hidden_activation"`
+	NormEps          *float32 `json:"norm_eps"`
+	MLPDropout       *float32 `json:"mlp_dropout"`
+	AttentionDropout *float32 `json:"attention_dropout"`
+	EmbeddingDropout *float32 `json:"embedding_dropout"`
+	// ClassifierDropout is 0 where it is missing.
+	ClassifierDropout *float32 `json:"classifier_dropout"`
+
+	ClassifierPooling    *string `json:"classifier_pooling"`
+	ClassifierActivation *string `json:"classifier_activation"`
+
+	LayerTypes     []string `json:"layer_types"`
+	GlobalEvery    *int     `json:"global_attn_every_n_layers"`
+	LocalAttention *int     `json:"local_attention"`
+
+	Rope        map[string]json.RawMessage `json:"rope_parameters"`
+	RopeScaling json.RawMessage            `json:"rope_scaling"`
+	GlobalTheta json.RawMessage            `json:"global_rope_theta"`
+	LocalTheta  json.RawMessage            `json:"local_rope_theta"`
+
+	NormBias       bool  `json:"norm_bias"`
+	AttentionBias  bool  `json:"attention_bias"`
+	MLPBias        bool  `json:"mlp_bias"`
+	ClassifierBias bool  `json:"classifier_bias"`
+	DecoderBias    *bool `json:"decoder_bias"`
+}
+
+// readModernBERT reads the settings of ModernBERT from the text of a config.json
+// whose sizes are known.
+func (c *Config) readModernBERT(text []byte) error {
+	var h modernBERT
+	if err := json.Unmarshal(text, &h); err != nil {
+		return jsonError(err)
+	}
+	switch {
+	case h.NormBias:
+		return unsupported("norm_bias true")
+	case h.AttentionBias:
+		return unsupported("attention_bias true")
+	case h.MLPBias:
+		return unsupported("mlp_bias true")
+	case h.ClassifierBias:
+		return unsupported("classifier_bias true")
+	case !valueOr(h.DecoderBias, true):
+		return unsupported("decoder_bias false")
+	case jsonKind(h.RopeScaling) != "null":
+		return unsupported("rope_scaling")
+	}
+	c.Activation = activationOf(valueOr(h.Activation, "gelu"))
+	c.LayerNormEps = valueOr(h.NormEps, 1e-5)
+	c.HiddenDropout, c.AttentionDropout = valueOr(h.MLPDropout, 0), valueOr(h.AttentionDropout, 0)
+	c.EmbeddingDropout, c.ClassifierDropout = valueOr(h.EmbeddingDropout, 0), valueOr(h.ClassifierDropout, 0)
+	c.ClassifierActivation = activationOf(valueOr(h.ClassifierActivation, "gelu"))
+	switch pooling := Pooling(valueOr(h.ClassifierPooling, string(CLSPooling))); pooling {
+	case CLSPooling:
+	case MeanPooling:
+		c.ClassifierPooling = pooling
+	default:
+		return unsupported("classifier_pooling %q", pooling)
+	}
+	c.LocalAttention = valueOr(h.LocalAttention, 128)
+	if err := h.layers(c); err != nil {
+		return err
+	}
+	return h.bases(c)
+}
+
+// layers tells which layers have a window.
+func (h *modernBERT) layers(c *Config) error {
+	c.Local = make([]bool, len(c.Layers))
+	if h.LayerTypes == nil {
+		every := valueOr(h.GlobalEvery, 3)
+		if every < 1 {
+			return fmt.Errorf("global_attn_every_n_layers is %d, expected at least 1", every)
+		}
+		for i := range c.Local {
+			c.Local[i] = i%every != 0
+		}
+		return nil
+	}
+	if len(h.LayerTypes) != len(c.Layers) {
+		return fmt.Errorf("layer_types has %d entries, num_hidden_layers is %d", len(h.LayerTypes), len(c.Layers))
+	}
+	for i, kind := range h.LayerTypes {
+		if kind != fullAttention && kind != slidingAttention {
+			return unsupported("layer_types: %q of layer %d", kind, i)
+		}
+		c.Local[i] = kind == slidingAttention
+	}
+	return nil
+}
+
+// bases reads the bases of the rotary positions. Where the older key of local layers
+// is null they have that of the others.
+func (h *modernBERT) bases(c *Config) error {
+	read := func(key string, value json.RawMessage, def float64) (float64, error) {
+		if len(value) == 0 {
+			return def, nil
+		}
+		base := def
+		if err := json.Unmarshal(value, &base); err != nil {
+			return 0, fmt.Errorf("%s is a JSON %s, expected a number", key, jsonKind(value))
+		}
+		return base, nil
+	}
+	of := func(kind, older string, value json.RawMessage, def float64) (float64, error) {
+		base, err := read(older, value, def)
+		if err != nil {
+			return 0, err
+		}
+		var rope struct {
+			Type    *string         `json:"rope_type"`
+			OldType *string         `json:"type"`
+			Theta   json.RawMessage `json:"rope_theta"`
+			Part    *float64        `json:"partial_rotary_factor"`
+		}
+		if text := h.Rope[kind]; jsonKind(text) != "null" {
+			if err := json.Unmarshal(text, &rope); err != nil {
+				return 0, fmt.Errorf("rope_parameters.%s: expected an object of settings", kind)
+			}
+		}
+		if name := valueOr(rope.Type, valueOr(rope.OldType, "default")); name != "default" {
+			return 0, unsupported("rope_parameters.%s.rope_type %q", kind, name)
+		}
+		if valueOr(rope.Part, 1) != 1 {
+			return 0, unsupported("rope_parameters.%s.partial_rotary_factor %g", kind, *rope.Part)
+		}
+		if jsonKind(rope.Theta) == "null" {
+			return base, nil
+		}
+		return read("rope_parameters."+kind+".rope_theta", rope.Theta, base)
+	}
+	// What is not nested is one set of settings for both, of which transformers 5 reads none.
+	for key := range h.Rope {
+		if key != fullAttention && key != slidingAttention {
+			return unsupported("rope_parameters.%s", oneLine(key))
+		}
+	}
+	const global, local = 160000, 10000
+	var err error
+	if c.RotaryBase, err = of(fullAttention, "global_rope_theta", h.GlobalTheta, global); err != nil {
+		return err
+	}
+	def := float64(local)
+	if bytes.Equal(bytes.TrimSpace(h.LocalTheta), []byte("null")) {
+		def = c.RotaryBase
+	}
+	c.LocalRotaryBase, err = of(slidingAttention, "local_rope_theta", h.LocalTheta, def)
+	return err
+}
+
+// addModernBERT writes what readModernBERT reads. The keys of older versions of
+// transformers, and of programs that read them, say the same as far as they can.
+func (c Config) addModernBERT(out *orderedJSON) {
+	kinds := make([]string, len(c.Local))
+	full := 0
+	for i, local := range c.Local {
+		kinds[i] = fullAttention
+		if local {
+			kinds[i] = slidingAttention
+		} else if full == 0 {
+			full = i
+		}
+	}
+	rope := func(base float64) orderedJSON {
+		var o orderedJSON
+		o.add("rope_theta", base)
+		o.add("rope_type", "default")
+		return o
+	}
+	var ropes orderedJSON
+	ropes.add(fullAttention, rope(c.RotaryBase))
+	ropes.add(slidingAttention, rope(c.LocalRotaryBase))
+	out.add("embedding_dropout", c.EmbeddingDropout)
+	out.add("layer_types", kinds)
+	out.add("local_attention", c.LocalAttention)
+	out.add("rope_parameters", ropes)
+	if full == 0 {
+		full = len(c.Local) // the first layer alone, or none
+	}
+	regular := true
+	for i, local := range c.Local {
+		regular = regular && local == (i%full != 0)
+	}
+	if regular {
+		out.add("global_attn_every_n_layers", full)
+	}
+	out.add("global_rope_theta", c.RotaryBase)
+	out.add("local_rope_theta", c.LocalRotaryBase)
+	pooling := CLSPooling
+	if c.ClassifierPooling != "" {
+		pooling = c.ClassifierPooling
+	}
+	out.add("classifier_pooling", pooling)
+	out.add("classifier_activation", c.ClassifierActivation)
+}
+
+// validateRotary checks the settings of rotary positions and of windows, which a
+// family has both of or neither.
+func (c Config) validateRotary() error {
+	if !c.Rotary() {
+		if c.Local != nil || c.LocalAttention != 0 || c.RotaryBase != 0 || c.LocalRotaryBase != 0 || c.ClassifierPooling != "" || c.ClassifierActivation != "" || c.EmbeddingDropout != 0 {
+			return fmt.Errorf("windows, rotary positions or a pooling of %s: %w", c.family().class, ErrUnsupported)
+		}
+		return nil
+	}
+	for _, f := range []struct {
+		name string
+		base float64
+	}{{fullAttention, c.RotaryBase}, {slidingAttention, c.LocalRotaryBase}} {
+		if !(f.base >= 1) || f.base > math.MaxFloat32 {
+			return fmt.Errorf("rope_theta of %s is %g, expected at least 1", f.name, f.base)
+		}
+	}
+	switch {
+	case c.HeadDim%2 != 0:
+		return fmt.Errorf("head_dim is %d, expected an even number: rotary positions turn pairs", c.HeadDim)
+	case len(c.Local) != len(c.Layers):
+		return fmt.Errorf("layer_types has %d entries, num_hidden_layers is %d", len(c.Local), len(c.Layers))
+	case c.LocalAttention < 2 || c.LocalAttention > maxDimension:
+		return fmt.Errorf("local_attention is %d, expected 2 to %d", c.LocalAttention, maxDimension)
+	case c.ClassifierPooling != "" && c.ClassifierPooling != MeanPooling:
+		return unsupported("classifier_pooling %q", c.ClassifierPooling)
+	case activations[c.ClassifierActivation] == nil:
+		return fmt.Errorf("classifier_activation %q: %w (gelu, gelu_new and relu are)", c.ClassifierActivation, ErrUnsupported)
+	case !(c.EmbeddingDropout >= 0 && c.EmbeddingDropout < 1):
+		return fmt.Errorf("embedding_dropout is %g, expected 0 to below 1", c.EmbeddingDropout)
+	}
+	return nil
+}
+
+// fusedName is what the names of the tensors of fused linear layers begin with.
+func (c Config) fusedName(layer int, u fused) string {
+	f := c.family()
+	return fmt.Sprintf("%s%s%d.%s", f.prefix, f.layers, layer, u.name)
+}
+
+// fusedRows are the numbers of rows of fused linear layers.
+func (c Config) fusedRows(layer int, u fused) (rows []int, sum int) {
+	for _, r := range u.parts {
+		n := c.Layers[layer].Intermediate
+		if r == Query || r == Key || r == Value {
+			n = c.AttentionSize(layer)
+		}
+		rows, sum = append(rows, n), sum+n
+	}
+	return rows, sum
+}
+
+// divide replaces the tensors of fused linear layers by those of their parts, which
+// are views of them.
+func (c Config) divide(byName map[string]namedTensor) error {
+	for l := range c.Layers {
+		for _, u := range c.family().fused {
+			rows, sum := c.fusedRows(l, u)
+			for _, suffix := range []string{weightSuffix, biasSuffix} {
+				name := c.fusedName(l, u) + suffix
+				whole, ok := byName[name]
+				if !ok {
+					continue
+				}
+				shape, data := whole.t.tensor.Shape, whole.t.tensor.Data
+				if whole.t.known && len(shape) == 0 || len(shape) > 0 && shape[0] != sum {
+					return fmt.Errorf("tensor %s: shape %v, the configuration says %d rows", whole.original, shape, sum)
+				}
+				delete(byName, name)
+				row := len(data) / sum
+				for i, r := range u.parts {
+					part := whole
+					if len(shape) > 0 {
+						part.t.tensor.Shape = append([]int{rows[i]}, shape[1:]...)
+						part.t.tensor.Data, data = data[:rows[i]*row], data[rows[i]*row:]
+					}
+					byName[r.In(l).String()+suffix] = part
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// fuse replaces the tensors of linear layers that the family keeps in one by that
+// one, under the family's own name. Scales of their inputs, which no other program
+// reads, stay apart.
+func (c Config) fuse(tensors map[string]Tensor) error {
+	for l := range c.Layers {
+		for _, u := range c.family().fused {
+			_, rows := c.fusedRows(l, u)
+			for _, suffix := range []string{weightSuffix, biasSuffix} {
+				var whole Tensor
+				for _, r := range u.parts {
+					name := r.In(l).String() + suffix
+					t, ok := tensors[name]
+					switch {
+					case !ok:
+						continue // a bias
+					case whole.Shape == nil:
+						whole = Tensor{DType: t.DType, Shape: slices.Clone(t.Shape)}
+						whole.Shape[0] = rows
+						whole.Data = alignedBytes(whole.Elements() * t.DType.Size())[:0]
+					case t.DType != whole.DType:
+						return fmt.Errorf("tensor %s: %v beside %v of what shares a tensor with it: %w", name, t.DType, whole.DType, ErrUnsupported)
+					}
+					whole.Data = append(whole.Data, t.Data...)
+					delete(tensors, name)
+				}
+				if whole.Shape != nil {
+					tensors[c.fusedName(l, u)+suffix] = whole
+				}
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+package infer
+
+import (
+	"math"
+	"slices"
+
+	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/internal/kernels"
+)
+
+// rotary says by which angles positions turn queries and keys: those of
+// checkpoints.Block.RotaryBase, for heads of some width.
+type rotary struct {
+	base  float64
+	width int
+}
+
+// turns are the cosines and sines of these angles, [positions, width/2], as far as
+// they have been needed.
+type turns struct {
+	frequencies, cos, sin []float32
+}
+
+// rotary returns the number of a layer's angles in w.rotaries, -1 for none.
+func (w *weights) rotary(b checkpoints.Block) int {
+	if b.RotaryBase == 0 {
+		return -1
+	}
+	r := rotary{b.RotaryBase, b.HeadDim}
+	i := slices.Index(w.rotaries, r)
+	if i < 0 {
+		i = len(w.rotaries)
+		w.rotaries = append(w.rotaries, r)
+	}
+	return i
+}
+
+// reserveTurns computes the angles of the longest sequence of the call, where no
+// call before had one as long.
+func (r *run) reserveTurns() {
+	if len(r.weights.rotaries) == 0 {
+		return
+	}
+	longest := 0
+	for s := range r.sequences {
+		_, n, _ := r.span(s)
+		longest = max(longest, n)
+	}
+	if r.turns == nil {
+		r.turns = make([]turns, len(r.weights.rotaries))
+	}
+	for i, y := range r.weights.rotaries {
+		r.turns[i].extend(y, longest)
+	}
+}
+
+// extend computes the angles up to a number of positions, which are those of
+// transformers: frequencies and angles are rounded to float32 before the cosine.
+func (t *turns) extend(y rotary, positions int) {
+	half := y.width / 2
+	if t.frequencies == nil {
+		for k := range half {
+			power := float32(math.Pow(y.base, float64(float32(2*k)/float32(y.width))))
+			t.frequencies = append(t.frequencies, 1/power)
+		}
+	}
+	first := len(t.cos) / half
+	if first >= positions {
+		return
+	}
+	t.cos, t.sin = slices.Grow(t.cos, (positions-first)*half), slices.Grow(t.sin, (positions-first)*half)
+	for p := first; p < positions; p++ {
+		for _, f := range t.frequencies {
+			sin, cos := math.Sincos(float64(float32(p) * f))
+			t.cos, t.sin = append(t.cos, float32(cos)), append(t.sin, float32(sin))
+		}
+	}
+}
+
+// turn turns the queries and keys of the rows [lo, hi) by their positions. Where the
+// queries of the first tokens stand apart, these are at position 0, and stay.
+func (r *run) turn(w *worker, layer, lo, hi int) {
+	l := &r.weights.layers[layer]
+	n := 2 * l.heads * r.weights.config.HeadDim
+	if l.query != nil {
+		n /= 2
+	}
+	r.turnRows(w, l.rotary, r.projected, l.project.out, n, lo, hi)
+}
+
+// turnRows turns the first n numbers of the rows [lo, hi) of x, which lie ld apart.
+func (r *run) turnRows(w *worker, rotary int, x []float32, ld, n, lo, hi int) {
+	if rotary < 0 {
+		return
+	}
+	w.start()
+	t, half := &r.turns[rotary], r.weights.rotaries[rotary].width/2
+	for i := lo; i < hi; i++ {
+		at := int(r.positions[i]) * half
+		kernels.Rotate(x[i*ld:][:n], t.cos[at:][:half], t.sin[at:][:half])
+	}
+	w.stop(stageAttention)
+}
