@@ -826,20 +826,3 @@ func FuzzRecipe(f *testing.F) {
 		}
 	})
 }
-
-func TestPictureShowsEveryRow(t *testing.T) {
-	t.Parallel()
-	r := Report{Task: "sst2", Metric: "accuracy"}
-	for i, name := range []string{"first", "slower", "faster"} {
-		r.Rows = append(r.Rows, Row{Name: name, Metric: 1, Interval: [2]float64{0.9, 1}, Cumulative: []float64{1, 0.03, 50}[i]})
-	}
-	picture, err := r.picture()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, row := range r.Rows {
-		if !strings.Contains(string(picture), row.Name) {
-			t.Errorf("%s, %g times as fast as the first row, is not in the picture", row.Name, row.Cumulative)
-		}
-	}
-}

@@ -87,7 +87,7 @@ func (c *run) report(ctx context.Context) (*Report, error) {
 	report := &Report{
 		Floors: c.floors, Clock: string(clock), Task: c.Task, Metric: evaluate.MainMetric(c.dev.Task), Of: dev.Len(),
 		Search: c.trials, Chosen: c.notes, HeldOut: c.heldOut,
-		TokenizeMS: tokenizing * 1e3, Machine: ThisMachine(), Recipe: c.Recipe, Dropped: c.dropped, Target: c.target, Inputs: c.inputs, Continued: c.continued,
+		Output: c.Output, PaddedTo: c.longest(), TokenizeMS: tokenizing * 1e3, Machine: ThisMachine(), Recipe: c.Recipe, Dropped: c.dropped, Target: c.target, Inputs: c.inputs, Continued: c.continued,
 	}
 	scores, err := c.score(ctx, report, timed, budget-time.Since(began), bar)
 	if err != nil {
@@ -400,6 +400,9 @@ func (m *measurement) row() Row {
 		LatencyMS:         m.samples.Quantile(0.5),
 		CPUSecondsPer1000: m.samples.CPU / float64(m.samples.Calls()) * 1000,
 		Calls:             m.samples.Calls(),
+	}
+	if n := len(m.rates); n > 1 {
+		row.Scatter = (slices.Max(m.rates) - slices.Min(m.rates)) / row.ExamplesPerSecond
 	}
 	if m.samples.Metered > 0 {
 		joules := m.samples.Joules / float64(m.samples.Metered) * 1000

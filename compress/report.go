@@ -3,6 +3,7 @@ package compress
 import (
 	"bytes"
 	"cmp"
+	_ "embed"
 	"encoding/json"
 	"fmt"
 	"html/template"
@@ -36,9 +37,13 @@ type Row struct {
 	// LatencyMS is the median time of one example in milliseconds.
 	LatencyMS float64 `json:"latency_ms"`
 	// Speedup is the ratio of throughputs to the row before, Cumulative to the
-	// first row.
-	Speedup    float64 `json:"speedup"`
-	Cumulative float64 `json:"cumulative"`
+	// first row, the padded teacher, and AgainstUnpadded to the teacher without padding.
+	Speedup         float64 `json:"speedup"`
+	Cumulative      float64 `json:"cumulative"`
+	AgainstUnpadded float64 `json:"against_unpadded,omitempty"`
+	// Scatter is by how much the throughputs of the fastest and the slowest pass differ,
+	// as a share of the median.
+	Scatter float64 `json:"scatter,omitempty"`
 	// Parameters counts the weights, Bytes is the size of the model's weights
 	// as they are stored.
 	Parameters int64 `json:"parameters"`
@@ -85,6 +90,10 @@ type Report struct {
 	Of           int `json:"of,omitempty"`
 	TestExamples int `json:"test_examples,omitempty"`
 	TestOf       int `json:"test_of,omitempty"`
+	// Output is the directory of the report and the models, as it was given to the run, and
+	// PaddedTo is the length in tokens that the first row pads every text to.
+	Output   string `json:"output,omitempty"`
+	PaddedTo int    `json:"padded_to,omitempty"`
 	// HeldOut is nil where the development set is a file, or generated.
 	HeldOut *HeldOut `json:"held_out,omitempty"`
 	// Chosen says what followed from the data and the model, and why.
@@ -115,18 +124,6 @@ type Report struct {
 	Inputs string `json:"inputs"`
 }
 
-// rank fills the ratios, which are those of the throughputs.
-func (r *Report) rank() {
-	for i := range r.Rows {
-		row := &r.Rows[i]
-		row.Speedup, row.Cumulative = 1, row.ExamplesPerSecond/r.Rows[0].ExamplesPerSecond
-		if i > 0 {
-			row.Speedup = row.ExamplesPerSecond / r.Rows[i-1].ExamplesPerSecond
-		}
-		row.CostPerMillion = r.Recipe.PriceHour / 3600 / row.ExamplesPerSecond * 1e6
-	}
-}
-
 // columns are those of the table.
 func (r *Report) columns() []string {
 	if r.TestExamples > 0 {
@@ -135,7 +132,7 @@ func (r *Report) columns() []string {
 	return columns
 }
 
-var columns = []string{"step", "metric %", "95 % interval", "examples/s", "median ms", "speed-up", "cumulative",
+var columns = []string{"step", "metric %", "95 % interval", "examples/s", "median ms", "speed-up", "× unpadded", "cumulative",
 	"parameters", "bytes", "CPU s/1000", "cost/million", "J/1000"}
 
 func (r *Report) cells(row Row) []string {
@@ -150,6 +147,7 @@ func (r *Report) cells(row Row) []string {
 		significant(row.ExamplesPerSecond),
 		significant(row.LatencyMS),
 		fmt.Sprintf("%.2f ×", row.Speedup),
+		fmt.Sprintf("%.2f ×", row.AgainstUnpadded),
 		fmt.Sprintf("%.2f ×", row.Cumulative),
 		thousands(row.Parameters),
 		thousands(row.Bytes),
@@ -165,6 +163,20 @@ func (r *Report) cells(row Row) []string {
 
 func interval(i [2]float64) string { return fmt.Sprintf("%.1f to %.1f", 100*i[0], 100*i[1]) }
 
+// values are the numbers behind the cells, by which a page sorts them.
+func (r *Report) values(row Row) []any {
+	joules := any("")
+	if row.JoulesPer1000 != nil {
+		joules = *row.JoulesPer1000
+	}
+	values := []any{row.Name, row.Metric, row.Interval[0], row.ExamplesPerSecond, row.LatencyMS, row.Speedup, row.AgainstUnpadded, row.Cumulative,
+		row.Parameters, row.Bytes, row.CPUSecondsPer1000, row.CostPerMillion, joules}
+	if row.Test != nil {
+		values = append(values, *row.Test, row.TestInterval[0])
+	}
+	return values
+}
+
 // Table returns the rows as aligned text for a terminal.
 func (r *Report) Table() string {
 	var b bytes.Buffer
@@ -175,8 +187,15 @@ func (r *Report) Table() string {
 	}
 	w.Flush()
 	b.WriteString("\n")
-	for _, line := range r.notes() {
+	for _, line := range slices.Concat(r.warnings(), r.notes()) {
 		b.WriteString(line + "\n")
+	}
+	if len(r.Rows) == 0 {
+		return b.String()
+	}
+	fmt.Fprintf(&b, "\n%s\n", r.advice())
+	for _, line := range r.Commands() {
+		fmt.Fprintf(&b, "    %s\n", line)
 	}
 	return b.String()
 }
@@ -188,13 +207,14 @@ func (r *Report) notes() []string {
 	if least := r.leastCalls(); least > 0 {
 		notes[0] += fmt.Sprintf(" Each row has %s calls at least, spread over the lengths.", thousands(int64(least)))
 	}
+	if r.PaddedTo > 0 {
+		notes = append(notes, fmt.Sprintf("The first row pads every text to %d tokens, as a program with inputs of a fixed size does; "+
+			"cumulative compares with it. The column × unpadded compares with the same teacher on texts of their own length.", r.PaddedTo))
+	}
 	if r.TestExamples > 0 {
 		notes = append(notes, fmt.Sprintf("The last column is of %s, by which nothing was chosen.", sampled("test", r.TestExamples, r.TestOf)))
 	}
 	notes = append(notes, r.Chosen...)
-	if r.Recipe.MaxDrop == 0 && r.Target == nil && len(r.Rows) > 0 {
-		notes = append(notes, r.advice())
-	}
 	switch d := r.Dropped; {
 	case d == nil && r.Recipe.MaxDrop > 0:
 		notes = append(notes, fmt.Sprintf("No variant lost more than %g points.", r.Recipe.MaxDrop))
@@ -222,18 +242,6 @@ func (r *Report) notes() []string {
 	return append(notes, fmt.Sprintf("%s Costs are at $%g a machine hour, which the recipe says.", took, r.Recipe.PriceHour))
 }
 
-// advice says which model is the one to use: the fastest that loses no more than a point
-// on the development set.
-func (r *Report) advice() string {
-	best := r.Rows[0]
-	for _, row := range r.Rows {
-		if row.Metric >= r.Rows[0].Metric-defaultDrop/100.0 && row.ExamplesPerSecond > best.ExamplesPerSecond {
-			best = row
-		}
-	}
-	return fmt.Sprintf("The fastest model within a point of the teacher is %s (%s).", best.Model, best.Name)
-}
-
 // leastCalls is the least number of calls that a row was timed on, 0 in reports of
 // earlier versions.
 func (r *Report) leastCalls() int {
@@ -258,6 +266,10 @@ func sampled(set string, n, of int) string {
 func (r *Report) Markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s, made cheap\n\n", r.Task)
+	for _, line := range append(r.warnings(), r.advice()) {
+		b.WriteString(line + "\n\n")
+	}
+	b.WriteString("```sh\n" + strings.Join(r.Commands(), "\n") + "\n```\n\n```go\n" + r.Go() + "\n```\n\n")
 	b.WriteString("| " + strings.Join(r.columns(), " | ") + " |\n")
 	b.WriteString("|---" + strings.Repeat("|---:", len(r.columns())-1) + "|\n")
 	for _, row := range r.Rows {
@@ -267,54 +279,48 @@ func (r *Report) Markdown() string {
 	for _, line := range r.notes() {
 		b.WriteString(line + "\n\n")
 	}
-	b.WriteString("![accuracy against speed](report.svg)\n")
+	b.WriteString("![accuracy against latency](report.svg)\n")
 	return b.String()
 }
 
-var page = template.Must(template.New("report").Parse(`<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{{.Task}}, made cheap</title>
-<style>
-body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:80em;padding:0 1em;color:#222}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-th,td{padding:.3em .7em;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}
-th:first-child,td:first-child{text-align:left}
-tr:last-child td{font-weight:600}
-svg{max-width:100%;height:auto}
-pre{background:#f6f6f6;padding:1em;overflow:auto}
-</style></head><body>
-<h1>{{.Task}}, made cheap</h1>
-<table><thead><tr>{{range .Columns}}<th>{{.}}</th>{{end}}</tr></thead>
-<tbody>{{range .Cells}}<tr>{{range .}}<td>{{.}}</td>{{end}}</tr>
-{{end}}</tbody></table>
-{{range .Notes}}<p>{{.}}</p>
-{{end}}{{.Picture}}
-<h2>Recipe</h2>
-<pre>{{.Recipe}}</pre>
-</body></html>
-`))
+//go:embed report.html
+var pageText string
+
+var page = template.Must(template.New("report").Parse(pageText))
 
 // HTML returns the report as one self-contained page with its picture.
 func (r *Report) HTML() ([]byte, error) {
-	picture, err := r.picture()
-	if err != nil {
-		return nil, err
-	}
-	// An XML declaration has no place inside a page.
-	if i := bytes.Index(picture, []byte("<svg")); i > 0 {
-		picture = picture[i:]
-	}
 	recipe, err := r.Recipe.YAML()
 	if err != nil {
 		return nil, err
 	}
-	var cells [][]string
-	for _, row := range r.Rows {
-		cells = append(cells, r.cells(row))
+	type cell struct {
+		Text  string
+		Value any
+	}
+	type line struct {
+		Number int
+		Chosen bool
+		Cells  []cell
+	}
+	var lines []line
+	var models []Row
+	for i, row := range r.Rows {
+		l := line{Number: i + 1, Chosen: i == r.Recommended()}
+		values := r.values(row)
+		for j, text := range r.cells(row) {
+			l.Cells = append(l.Cells, cell{text, values[j]})
+		}
+		lines = append(lines, l)
+		if !slices.ContainsFunc(models, func(m Row) bool { return m.Model == row.Model }) {
+			models = append(models, row)
+		}
 	}
 	var b bytes.Buffer
 	err = page.Execute(&b, map[string]any{
-		"Task": r.Task, "Columns": r.columns(), "Cells": cells, "Notes": r.notes(),
-		"Picture": template.HTML(picture), "Recipe": string(recipe),
+		"Task": r.Task, "Columns": r.columns(), "Rows": lines, "Notes": r.notes(), "Ship": append(r.warnings(), r.advice()),
+		"Commands": strings.Join(r.Commands(), "\n"), "Go": r.Go(), "Picture": template.HTML(r.picture()), "Recipe": string(recipe),
+		"Machine": r.Machine, "Models": models,
 	})
 	return b.Bytes(), err
 }
@@ -326,10 +332,6 @@ var reportFiles = []string{reportFile, "report.md", "report.html", "report.svg"}
 
 // Write saves report.json, report.md, report.html and report.svg in dir.
 func (r *Report) Write(dir string) error {
-	picture, err := r.picture()
-	if err != nil {
-		return fmt.Errorf("drawing the report: %w", err)
-	}
 	document, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return fmt.Errorf("report.json: %w", err)
@@ -339,7 +341,7 @@ func (r *Report) Write(dir string) error {
 		return fmt.Errorf("report.html: %w", err)
 	}
 	// The document tells that a run is finished, and so it comes last.
-	contents := [][]byte{append(document, '\n'), []byte(r.Markdown()), html, picture}
+	contents := [][]byte{append(document, '\n'), []byte(r.Markdown()), html, r.picture()}
 	for i, name := range slices.Backward(reportFiles) {
 		if err := checkpoints.WriteBytes(filepath.Join(dir, name), contents[i]); err != nil {
 			return err

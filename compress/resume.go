@@ -110,6 +110,8 @@ func (c *run) finished() *Report {
 	if json.Unmarshal(text, &r) != nil || r.Inputs != c.inputs || len(r.Rows) == 0 {
 		return nil
 	}
+	r.Output = c.Output // which may have been moved
+	r.rank()            // as an earlier version did not
 	// The models must be those that were measured, by their content.
 	sums := map[string]string{}
 	for _, row := range r.Rows {
