@@ -99,7 +99,7 @@ func (r *Report) picture() []byte {
 	}
 	for i, row := range r.Rows {
 		column, under := float64(i/rows), float64(i%rows)
-		text("legend", plotLeft+column*(pictureWidth-plotLeft)/2, plotHeight+10+under*legendLine, "start",
+		text("legend", plotLeft+float64(column*((pictureWidth-plotLeft)/2)), plotHeight+10+float64(under*legendLine), "start",
 			fmt.Sprintf("%d  %s", i+1, row.Name))
 	}
 	b.WriteString("</svg>\n")
@@ -118,7 +118,7 @@ func (a axis) place(v float64) float64 {
 	if a.log {
 		v, least, most = math.Log(v), math.Log(least), math.Log(most)
 	}
-	return a.from + (v-least)/(most-least)*(a.to-a.from)
+	return a.from + float64((v-least)/(most-least)*(a.to-a.from))
 }
 
 // ticks are 1, 2 and 5 of every decade, or some round numbers.
@@ -164,10 +164,10 @@ func (r *Report) axes() (x, y axis) {
 		y.least, y.most = 0, 100
 	}
 	whole := y.most <= 100
-	room := max(0.5, (y.most-y.least)*0.2)
+	room := max(0.5, float64((y.most-y.least)*0.2))
 	y.least, y.most = y.least-room, y.most+room
 	if whole { // nothing is better than everything
-		y.most = min(y.most, 100+(y.most-y.least)*0.08)
+		y.most = min(y.most, 100+float64((y.most-y.least)*0.08))
 	}
 	return x, y
 }
