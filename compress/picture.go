@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/skive-ml/skive/evaluate"
+	"github.com/skive-ml/skive/internal/exact"
 )
 
 // The size of the picture, and of the room around its plot.
@@ -116,7 +117,7 @@ type axis struct {
 func (a axis) place(v float64) float64 {
 	least, most := a.least, a.most
 	if a.log {
-		v, least, most = math.Log(v), math.Log(least), math.Log(most)
+		v, least, most = exact.Log(v), exact.Log(least), exact.Log(most)
 	}
 	return a.from + float64((v-least)/(most-least)*(a.to-a.from))
 }
@@ -124,7 +125,7 @@ func (a axis) place(v float64) float64 {
 // ticks are 1, 2 and 5 of every decade, or some round numbers.
 func (a axis) ticks() (ticks []float64) {
 	if a.log {
-		for decade := math.Pow(10, math.Floor(math.Log10(a.least))); decade <= a.most; decade *= 10 {
+		for decade := exact.Pow(10, math.Floor(exact.Log10(a.least))); decade <= a.most; decade *= 10 {
 			for _, step := range []float64{1, 2, 5} {
 				if v := step * decade; v >= a.least && v <= a.most {
 					ticks = append(ticks, v)
@@ -133,7 +134,7 @@ func (a axis) ticks() (ticks []float64) {
 		}
 		return ticks
 	}
-	step := math.Pow(10, math.Floor(math.Log10((a.most-a.least)/2)))
+	step := exact.Pow(10, math.Floor(exact.Log10((a.most-a.least)/2)))
 	for _, times := range []float64{5, 2} {
 		if (a.most-a.least)/(times*step) >= 3 {
 			step *= times

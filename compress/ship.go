@@ -90,7 +90,7 @@ func (r *Report) Commands() []string {
 func (r *Report) sampleInput() string {
 	task, err := data.TaskByName(r.Task)
 	switch {
-	case err == nil && task.Kind == head.MultipleChoice:
+	case err == nil && task.Kind.Subject() == head.Choices:
 		return `'{"text": "a question", "choices": ["one answer", "another"]}'`
 	case err == nil && task.Pair || r.Recipe.PairColumn != "":
 		return `'{"text": "a text", "text_pair": "another text"}'`

@@ -1,10 +1,10 @@
 package infer
 
 import (
-	"math"
 	"slices"
 
 	"github.com/skive-ml/skive/checkpoints"
+	"github.com/skive-ml/skive/internal/exact"
 	"github.com/skive-ml/skive/internal/kernels"
 )
 
@@ -60,7 +60,7 @@ func (t *turns) extend(y rotary, positions int) {
 	half := y.width / 2
 	if t.frequencies == nil {
 		for k := range half {
-			power := float32(math.Pow(y.base, float64(float32(2*k)/float32(y.width))))
+			power := float32(exact.Pow(y.base, float64(float32(2*k)/float32(y.width))))
 			t.frequencies = append(t.frequencies, 1/power)
 		}
 	}
@@ -71,8 +71,8 @@ func (t *turns) extend(y rotary, positions int) {
 	t.cos, t.sin = slices.Grow(t.cos, (positions-first)*half), slices.Grow(t.sin, (positions-first)*half)
 	for p := first; p < positions; p++ {
 		for _, f := range t.frequencies {
-			sin, cos := math.Sincos(float64(float32(p) * f))
-			t.cos, t.sin = append(t.cos, float32(cos)), append(t.sin, float32(sin))
+			angle := float64(float32(p) * f)
+			t.cos, t.sin = append(t.cos, float32(exact.Cos(angle))), append(t.sin, float32(exact.Sin(angle)))
 		}
 	}
 }
