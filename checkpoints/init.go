@@ -7,6 +7,7 @@ import (
 
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/bounded"
+	"github.com/skive-ml/skive/internal/exact"
 )
 
 // InitBERT returns a model with fresh weights, as Hugging Face initializes
@@ -83,7 +84,7 @@ func (m *Model) fresh(s Spec, seed uint64) Tensor {
 		h.Write([]byte(s.Name))
 		r := rand.New(rand.NewPCG(seed, h.Sum64()))
 		for i := range values {
-			values[i] = float32(r.NormFloat64()) * m.Config.InitializerRange
+			values[i] = float32(exact.Normal(r)) * m.Config.InitializerRange
 		}
 		switch {
 		case s.Role == WordEmbeddings:

@@ -17,6 +17,7 @@ import (
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/exact"
 	"github.com/skive-ml/skive/layers"
 	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/tokenize"
@@ -580,7 +581,7 @@ func (b *builder) projection(name string, s, t checkpoints.Config) *autograd.Nod
 	w := make([]float32, t.HiddenSize*s.HiddenSize)
 	r := rand.New(rand.NewPCG(b.Options.Seed, uint64(len(name))))
 	for i := range w {
-		w[i] = float32(r.NormFloat64() / math.Sqrt(float64(s.HiddenSize)))
+		w[i] = float32(exact.Normal(r) / math.Sqrt(float64(s.HiddenSize)))
 	}
 	return b.g.Parameter("projection."+name+".weight", w, t.HiddenSize, s.HiddenSize)
 }

@@ -109,3 +109,21 @@ func TestMathIsLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestNormalIsNormFloat64(t *testing.T) {
+	const want = 0x94ee4a1dcf432c08
+	a, b := rand.New(rand.NewPCG(3, 4)), rand.New(rand.NewPCG(3, 4))
+	var sum uint64
+	for i := range 300000 {
+		got := Normal(a)
+		if runtime.GOARCH == "amd64" && cpu.X86.HasFMA {
+			if want := b.NormFloat64(); got != want {
+				t.Fatalf("number %d is %v, want %v", i, got, want)
+			}
+		}
+		sum = sum*0x9E3779B97F4A7C15 + math.Float64bits(got)
+	}
+	if sum != want {
+		t.Errorf("the numbers have the hash %#x, want %#x", sum, uint64(want))
+	}
+}
