@@ -82,6 +82,8 @@ type fused struct {
 const (
 	bertLayers    = "encoder.layer."
 	bertTokenizer = "BertTokenizer"
+	// libraryTokenizer takes tokenizer.json as it is, and nothing else.
+	libraryTokenizer = "PreTrainedTokenizerFast"
 )
 
 var families = []family{
@@ -157,8 +159,7 @@ var families = []family{
 	},
 	{
 		// ModernBERT (Warner et al., arXiv 2412.13663), which Ettin and mmBERT are too.
-		// Files do not say which class reads their tokenizer: it is the library's.
-		modelType: "modernbert", class: "ModernBert", prefix: "model.", layers: "layers.", padTokenID: 50283, noTypes: true,
+		modelType: "modernbert", class: "ModernBert", tokenizer: libraryTokenizer, prefix: "model.", layers: "layers.", padTokenID: 50283, noTypes: true,
 		preNorm: true, gated: true, rotary: true, noBiases: true, noShifts: true, headNorm: true, dropsUnits: true,
 		fused: []fused{{"attn.Wqkv", []Role{Query, Key, Value}}, {"mlp.Wi", []Role{Gate, Up}}},
 		renamed: [][2]string{

@@ -185,7 +185,7 @@ func stateTokenizerClass(files map[string][]byte, config []byte) {
 	}
 	if said.Class == "" {
 		f := familyOf(said.ModelType)
-		if f == nil || f.tokenizer == "" {
+		if f == nil || f.tokenizer == libraryTokenizer && files["tokenizer.json"] == nil {
 			return
 		}
 		said.Class = f.tokenizer

@@ -109,8 +109,14 @@ func (t *Tokenizer) setAdded(a *addedTokens, vocab []string, splitSpecial bool) 
 	var lists [2][]addedToken
 	var patterns [2][]string
 	seen := [2]map[string]string{{}, {}}
-	normalizer, _ := t.model.(normalizing)
+	normalizer, ok := t.model.(normalizing)
+	if ok && !normalizer.normalizes() {
+		normalizer = nil
+	}
 	for _, s := range t.added {
+		if (s.lstrip || s.rstrip) && strings.TrimSpace(s.text) == "" {
+			return fmt.Errorf("the added token %q is white space and takes what is beside it (lstrip, rstrip), which is not supported", s.text)
+		}
 		pass, pattern := 0, s.text
 		if s.normalized {
 			pass = 1

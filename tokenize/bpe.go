@@ -11,6 +11,9 @@ import (
 // text into words with the space before them, and the merges of each word's
 // bytes (Radford et al., 2019; Sennrich et al., arXiv 1508.07909).
 type bytePair struct {
+	normalizers normalizerList
+	// keepsASCII tells that the normalizers leave a text of ASCII alone as it is.
+	keepsASCII  bool
 	prefixSpace bool // a space goes before each text that has none
 
 	alphabet [256]int32 // token of each byte
@@ -110,7 +113,51 @@ func newBytePair(vocab []string, ids *tokenIDs, merges [][2]string, unk int32, p
 
 func (m *bytePair) tokens() []string { return m.vocab }
 
+func (m *bytePair) normalizes() bool { return len(m.normalizers) > 0 }
+
+func (m *bytePair) normalize(w *wordBuffer, text string, at int32) { m.normalizers.keep(w, text, at) }
+
+func (m *bytePair) normalizeString(text string) string { return m.normalizers.string(text) }
+
+// words appends the tokens of a normalized text, whose bytes come from these runes.
+func (m *bytePair) words(p *pieces, w *wordBuffer, text []byte, from []int32) {
+	if len(text) == 0 {
+		return
+	}
+	w.bytes = w.bytes[:0]
+	if m.prefixSpace && text[0] != ' ' {
+		w.bytes = append(w.bytes, ' ') // which stands with the first rune
+	}
+	shift := len(w.bytes)
+	w.bytes = append(w.bytes, text...)
+	at := -shift // byte of text
+	for rest := w.bytes; len(rest) > 0; {
+		n := wordLength(rest)
+		word := rest[:n]
+		rest = rest[n:]
+		ids := m.word(w, word)
+		p.ids = append(p.ids, ids...)
+		if !p.want {
+			continue
+		}
+		for _, id := range ids {
+			size := 1
+			if id != m.unk {
+				size = utf8.RuneCountInString(m.vocab[id])
+			}
+			first, last := from[max(at, 0)], from[max(at+size-1, 0)]
+			p.offsets = append(p.offsets, [2]int32{first, last + 1})
+			at += size
+		}
+	}
+}
+
 func (m *bytePair) tokenize(p *pieces, w *wordBuffer, text string, at int32) {
+	if m.normalizes() && !(m.keepsASCII && ascii(text)) {
+		a := m.normalizers.apply(w, text, at)
+		m.words(p, w, a.bytes, a.from)
+		return
+	}
 	prefix := m.prefixSpace && text[0] != ' '
 	w.bytes = w.bytes[:0]
 	if prefix {

@@ -133,7 +133,7 @@ func (m *wordPiece) same(o model) bool {
 
 func (m *bytePair) same(o model) bool {
 	b, ok := o.(*bytePair)
-	return ok && m.prefixSpace == b.prefixSpace && m.unk == b.unk && slices.Equal(m.vocab, b.vocab) && slices.Equal(m.lines(), b.lines())
+	return ok && m.normalizers.same(b.normalizers) && m.prefixSpace == b.prefixSpace && m.unk == b.unk && slices.Equal(m.vocab, b.vocab) && slices.Equal(m.lines(), b.lines())
 }
 
 type dict = map[string]any
@@ -196,7 +196,7 @@ func (m *bytePair) format(t *Tokenizer) dict {
 		unk = m.vocab[m.unk]
 	}
 	return dict{
-		"normalizer":    nil,
+		"normalizer":    m.normalizers.format(),
 		"pre_tokenizer": dict{"type": "ByteLevel", "add_prefix_space": m.prefixSpace, "trim_offsets": true, "use_regex": true},
 		"decoder":       dict{"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
 		"model": dict{

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -37,8 +38,9 @@ func (j *tokenizerJSON) bytePair(t *Tokenizer) (vocab []string, unk string, err 
 			return nil, "", fmt.Errorf("model.%s is not supported", f.name)
 		}
 	}
-	if typ := typeOf(j.Normalizer); typ != "" {
-		return nil, "", fmt.Errorf("normalizer of type %q is not supported with the model BPE (supported: none)", typ)
+	normalizers, err := readNormalizers("normalizer", j.Normalizer)
+	if err != nil {
+		return nil, "", err
 	}
 	if typeOf(j.PreTokenizer) != "ByteLevel" {
 		return nil, "", unsupported("pre_tokenizer", j.PreTokenizer, "ByteLevel with the model BPE")
@@ -68,9 +70,13 @@ func (j *tokenizerJSON) bytePair(t *Tokenizer) (vocab []string, unk string, err 
 	if err != nil {
 		return nil, "", fmt.Errorf("model.merges: %w", err)
 	}
-	if t.model, err = newBytePair(vocab, &model.Vocab.tokenIDs, merges, id, level.Prefix); err != nil {
+	m, err := newBytePair(vocab, &model.Vocab.tokenIDs, merges, id, level.Prefix)
+	if err != nil {
 		return nil, "", fmt.Errorf("model: %w", err)
 	}
+	m.normalizers = normalizers
+	m.keepsASCII = !slices.ContainsFunc(normalizers, func(n normalizer) bool { _, form := n.(unicodeForm); return !form })
+	t.model = m
 	return vocab, unk, nil
 }
 

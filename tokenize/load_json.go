@@ -219,7 +219,7 @@ func (j *tokenizerJSON) finish(t *Tokenizer, s *settings, vocab []string, unk st
 		return err
 	}
 	usual := bertTokens
-	if j.Model.Type != wordPieceModel {
+	if _, named := a.find(bertTokens[maskToken]); j.Model.Type != wordPieceModel && !named {
 		usual = robertaTokens
 	}
 	if unk == "" {

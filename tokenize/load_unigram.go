@@ -151,7 +151,7 @@ func (j *tokenizerJSON) unigram(t *Tokenizer) (vocab []string, unk string, err e
 
 // readNormalizers reads a normalizer, the parts of a sequence one by one.
 func readNormalizers(field string, raw json.RawMessage) ([]normalizer, error) {
-	const want = "Precompiled, Replace, NFC, NFD, NFKC, NFKD, StripAccents, Lowercase, Strip, Sequence with the model Unigram"
+	const want = "Precompiled, Replace, NFC, NFD, NFKC, NFKD, StripAccents, Lowercase, Strip, Sequence with this model"
 	typ := typeOf(raw)
 	for _, form := range unicodeForms {
 		if typ == form.name {
@@ -293,14 +293,6 @@ func readMetaspace(raw json.RawMessage) (metaspace, error) {
 }
 
 func (m *unigram) format() dict {
-	var normalizers any
-	if len(m.normalizers) > 0 {
-		list := make([]dict, len(m.normalizers))
-		for i, n := range m.normalizers {
-			list[i] = n.format()
-		}
-		normalizers = dict{"type": "Sequence", "normalizers": list}
-	}
 	space := dict{
 		"type": "Metaspace", "replacement": string(m.metaspace.replacement), "prepend_scheme": m.metaspace.prepend, "split": m.metaspace.split,
 	}
@@ -313,7 +305,7 @@ func (m *unigram) format() dict {
 		vocab[i] = [2]any{token, m.scores[i]}
 	}
 	return dict{
-		"normalizer":    normalizers,
+		"normalizer":    m.normalizers.format(),
 		"pre_tokenizer": before,
 		"decoder":       space,
 		"model":         dict{"type": unigramModel, "unk_id": m.unk, "vocab": vocab, "byte_fallback": m.byteFallback},

@@ -205,9 +205,9 @@ func (n unicodeForm) normalize(out, in *aligned) {
 	}
 }
 
-func ascii(text []byte) bool {
-	for _, c := range text {
-		if c >= utf8.RuneSelf {
+func ascii[T string | []byte](text T) bool {
+	for i := range len(text) {
+		if text[i] >= utf8.RuneSelf {
 			return false
 		}
 	}

@@ -107,6 +107,8 @@ type model interface {
 // normalizing is a model that changes the text before it cuts it.
 type normalizing interface {
 	model
+	// normalizes tells whether it does.
+	normalizes() bool
 	// normalize makes w.texts[1] the normalized text, and w.from1 the rune of the
 	// whole text that each byte comes from.
 	normalize(w *wordBuffer, text string, at int32)
@@ -259,7 +261,7 @@ func (t *Tokenizer) split(p *pieces, w *wordBuffer, text string, at int32, pass 
 	}
 	m := &t.matchers[pass]
 	if pass == 1 && m.n > 0 {
-		if normalizer, ok := t.model.(normalizing); ok {
+		if normalizer, ok := t.model.(normalizing); ok && normalizer.normalizes() {
 			return t.splitNormalized(p, w, normalizer, text, at)
 		}
 	}

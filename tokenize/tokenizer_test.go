@@ -321,7 +321,7 @@ func TestLoadErrorsNameFileAndField(t *testing.T) {
 		{"a byte is missing", bpe("model.vocab", obj{"<s>": 0, "</s>": 2}), []string{"model", "0x00"}},
 		{"fallback to bytes", bpe("model.byte_fallback", true), []string{"model.byte_fallback"}},
 		{"dropout", bpe("model.dropout", 0.1), []string{"model.dropout"}},
-		{"BPE with a normalizer", bpe("normalizer", obj{"type": "NFC"}), []string{"normalizer", `"NFC"`, "BPE"}},
+		{"BPE with a normalizer", bpe("normalizer", obj{"type": "BertNormalizer"}), []string{"normalizer", `"BertNormalizer"`, "NFC"}},
 		{"BPE without bytes", bpe("pre_tokenizer", obj{"type": "Whitespace"}), []string{"pre_tokenizer", `"Whitespace"`, "ByteLevel"}},
 		{"BPE without words", bpe("pre_tokenizer.use_regex", false), []string{"pre_tokenizer.use_regex"}},
 		{"no merges.txt", map[string][]byte{"vocab.json": vocabJSON}, []string{"merges.txt"}},

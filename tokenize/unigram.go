@@ -13,7 +13,7 @@ import (
 // normalizers and the pre-tokenizer before it are those that models with a
 // vocabulary of SentencePiece have.
 type unigram struct {
-	normalizers []normalizer
+	normalizers normalizerList
 	// splitsSpace tells that white space ends words and is left out:
 	// WhitespaceSplit.
 	splitsSpace bool
@@ -82,12 +82,15 @@ type pathEnd struct {
 }
 
 func (m *unigram) tokenize(p *pieces, w *wordBuffer, text string, at int32) {
-	a := m.normalized(w, text, at)
+	a := m.normalizers.apply(w, text, at)
 	m.words(p, w, a.bytes, a.from)
 }
 
-// normalized returns the text after all normalizers, in w until the next call.
-func (m *unigram) normalized(w *wordBuffer, text string, at int32) *aligned {
+// normalizerList are normalizers that come one after the other.
+type normalizerList []normalizer
+
+// apply returns the text after all normalizers, in w until the next call.
+func (list normalizerList) apply(w *wordBuffer, text string, at int32) *aligned {
 	a, b := &w.unigram.texts[0], &w.unigram.texts[1]
 	a.reset()
 	for i := 0; i < len(text); at++ {
@@ -100,7 +103,7 @@ func (m *unigram) normalized(w *wordBuffer, text string, at int32) *aligned {
 		a.add(r, at)
 		i += size
 	}
-	for _, n := range m.normalizers {
+	for _, n := range list {
 		b.reset()
 		n.normalize(b, a)
 		a, b = b, a
@@ -108,15 +111,45 @@ func (m *unigram) normalized(w *wordBuffer, text string, at int32) *aligned {
 	return a
 }
 
-func (m *unigram) normalize(w *wordBuffer, text string, at int32) {
-	a := m.normalized(w, text, at)
+// keep is apply whose result stays in w.texts[1] and w.from1.
+func (list normalizerList) keep(w *wordBuffer, text string, at int32) {
+	a := list.apply(w, text, at)
 	w.texts[1], w.from1 = append(w.texts[1][:0], a.bytes...), append(w.from1[:0], a.from...)
 }
 
-func (m *unigram) normalizeString(text string) string {
+func (list normalizerList) string(text string) string {
 	var w wordBuffer
-	return string(m.normalized(&w, text, 0).bytes)
+	return string(list.apply(&w, text, 0).bytes)
 }
+
+func (list normalizerList) same(o normalizerList) bool {
+	return slices.EqualFunc(list, o, func(n, m normalizer) bool {
+		a, aok := n.(*charsMap)
+		b, bok := m.(*charsMap)
+		if aok && bok {
+			return bytes.Equal(a.file, b.file)
+		}
+		return aok == bok && n == m
+	})
+}
+
+// format is the list as tokenizer.json has it, nil for none.
+func (list normalizerList) format() any {
+	if len(list) == 0 {
+		return nil
+	}
+	all := make([]dict, len(list))
+	for i, n := range list {
+		all[i] = n.format()
+	}
+	return dict{"type": "Sequence", "normalizers": all}
+}
+
+func (m *unigram) normalizes() bool { return true }
+
+func (m *unigram) normalize(w *wordBuffer, text string, at int32) { m.normalizers.keep(w, text, at) }
+
+func (m *unigram) normalizeString(text string) string { return m.normalizers.string(text) }
 
 // words appends the tokens of a normalized text, whose bytes come from these runes.
 func (m *unigram) words(p *pieces, w *wordBuffer, text []byte, from []int32) {
@@ -299,15 +332,8 @@ func (m *unigram) bestPath(b *unigramBuffer, word []byte) {
 
 func (m *unigram) same(o model) bool {
 	u, ok := o.(*unigram)
-	if !ok || m.splitsSpace != u.splitsSpace || m.metaspace != u.metaspace || m.unk != u.unk || m.byteFallback != u.byteFallback || len(m.normalizers) != len(u.normalizers) {
+	if !ok || m.splitsSpace != u.splitsSpace || m.metaspace != u.metaspace || m.unk != u.unk || m.byteFallback != u.byteFallback || !m.normalizers.same(u.normalizers) {
 		return false
-	}
-	for i, n := range m.normalizers {
-		a, aok := n.(*charsMap)
-		b, bok := u.normalizers[i].(*charsMap)
-		if aok != bok || aok && !bytes.Equal(a.file, b.file) || !aok && n != u.normalizers[i] {
-			return false
-		}
 	}
 	return slices.Equal(m.vocab, u.vocab) && slices.EqualFunc(m.scores, u.scores, func(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) })
 }

@@ -134,6 +134,8 @@ func (m *wordPiece) tokenize(p *pieces, w *wordBuffer, text string, at int32) {
 	m.flush(p, w)
 }
 
+func (m *wordPiece) normalizes() bool { return true }
+
 // normalize makes w.texts[1] the normalized text, and w.from1 the rune of the
 // whole text that each byte comes from.
 func (m *wordPiece) normalize(w *wordBuffer, text string, at int32) {
