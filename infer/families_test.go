@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/internal/kernels"
+	"github.com/skive-ml/skive/quantize"
 )
 
 // families lists the directories of small models of every family beside BERT.
@@ -127,6 +129,76 @@ func TestLongTextsEqualTransformers(t *testing.T) {
 			}
 			compareGolden(t, e, want)
 			e.Close()
+		}
+	}
+}
+
+// The longest texts take memory in proportion to their length, and of layers with
+// windows no more time than that: all scores of a head would be 256 MB here.
+func TestLongTextsTakeLittleMemory(t *testing.T) {
+	m, err := checkpoints.Open("testdata/families/modernbert_single_label")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	const n = 8192
+	long := *m
+	long.Config = m.Config.Clone()
+	long.Config.MaxPositions = n
+	long.Config.Local = []bool{true, true, true, true}
+	e := newEngine(t, &long, Options{Threads: 1})
+	ids := make([]int32, n)
+	for i := range ids {
+		ids[i] = int32(i*i) % 40
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := e.PredictTokens(nil, ids, nil, []int32{0, n}); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if took := (after.TotalAlloc - before.TotalAlloc) >> 20; took > 32 {
+		t.Errorf("%d tokens took %d MB", n, took)
+	}
+	// What is out of reach of the first token's window in four layers does not count.
+	for i := range ids[100:] {
+		ids[100+i] = 7
+	}
+	first := predict(t, e, batch{ids, nil, []int32{0, n}})
+	if !sameBits(first, predict(t, e, batch{ids[:100], nil, []int32{0, 100}})) {
+		t.Error("tokens out of reach change the logits")
+	}
+}
+
+// int8 with calibrated scales has one scale for both factors of gated units.
+func TestCalibratedGatedUnits(t *testing.T) {
+	m, err := checkpoints.Open("testdata/families/modernbert_single_label")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	var c quantize.Calibration
+	watched := newEngine(t, m, Options{Threads: 1, Observe: c.Observe})
+	cases := familyCases(t, "testdata/families/modernbert_single_label")
+	for _, k := range cases {
+		predict(t, watched, batch{k.IDs, nil, []int32{0, int32(len(k.IDs))}})
+	}
+	static, err := quantize.Int8(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if static, err = c.Static(static, quantize.MinMax); err != nil {
+		t.Fatal(err)
+	}
+	one, two := newEngine(t, static, Options{Threads: 1}), newEngine(t, static, Options{Threads: 2})
+	for _, k := range cases {
+		b := batch{k.IDs, nil, []int32{0, int32(len(k.IDs))}}
+		got := predict(t, one, b)
+		if d := largestDifference(got, k.Logits); !(d < 0.6) {
+			t.Errorf("%d tokens: %g from f32", len(k.IDs), d)
+		}
+		if !sameBits(got, predict(t, two, b)) {
+			t.Errorf("%d tokens: other bits with two threads", len(k.IDs))
 		}
 	}
 }

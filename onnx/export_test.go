@@ -492,6 +492,11 @@ func TestExportErrors(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "tokenizer.json"), foreign, 0o666); err != nil {
 		t.Fatal(err)
 	}
+	modern, err := checkpoints.Open(filepath.Join("..", "infer", "testdata", "families", "modernbert_single_label"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer modern.Close()
 	large := m.Clone()
 	large.Tensors["classifier.weight"].Float32s()[0] = 1e6
 	for _, c := range []struct {
@@ -505,6 +510,7 @@ func TestExportErrors(t *testing.T) {
 		{"embedding", m, Options{Embedding: "max"}, "a", "max"},
 		{"foreign tokenizer", m, Options{}, "m.onnx", "tokenizer.json"},
 		{"too large for half precision", large, Options{DType: infer.FP16}, "b", "classifier.weight"},
+		{"family", modern, Options{}, "c", "ONNX graphs of modernbert models: not supported"},
 		{"a file in the way", m, Options{}, "tokenizer.json/m.onnx", "tokenizer.json"},
 	} {
 		path := filepath.Join(dir, c.path)

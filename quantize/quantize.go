@@ -69,7 +69,10 @@ func Int8Weights(m *checkpoints.Model, weights []string) (*checkpoints.Model, er
 		if !slices.Contains(known, name) {
 			return nil, fmt.Errorf("quantize: tensor %s: not a linear layer of the encoder and not word or position embeddings: %w", name, checkpoints.ErrUnsupported)
 		}
-		w := m.Tensors[name]
+		w, ok := m.Tensors[name]
+		if !ok { // rotary positions have no embeddings
+			continue
+		}
 		out, in := w.Shape[0], w.Shape[1]
 		values := w.Float32s()
 		q := make([]int8, out*in)

@@ -15,17 +15,3 @@ func Rotate(x, cos, sin []float32) {
 		}
 	}
 }
-
-// RotateBackward is the gradient of [Rotate]: it turns dx back.
-func RotateBackward(dx, cos, sin []float32) {
-	h := len(cos)
-	sameLength(h, len(sin))
-	for ; len(dx) >= 2*h && h > 0; dx = dx[2*h:] {
-		a, b := dx[:h], dx[h:2*h]
-		for k, c := range cos {
-			s, u, v := sin[k], a[k], b[k]
-			a[k] = float32(u*c) + float32(v*s)
-			b[k] = float32(v*c) - float32(u*s)
-		}
-	}
-}
