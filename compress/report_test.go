@@ -204,8 +204,22 @@ document.body.append(seen);
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--user-data-dir="+filepath.Join(dir, "profile"),
-		"--window-size=1280,1000", "--virtual-time-budget=5000", "--dump-dom", "file://"+path).Output()
+	look := func(path string, more ...string) ([]byte, error) {
+		args := append([]string{"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--user-data-dir=" + filepath.Join(dir, "profile"),
+			"--window-size=1280,1600", "--virtual-time-budget=5000"}, more...)
+		return exec.CommandContext(ctx, browser, append(args, "file://"+path)...).Output()
+	}
+	if kept := os.Getenv("SKIVE_SCREENSHOTS"); kept != "" { // for people to look at
+		if err := os.MkdirAll(kept, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		for name, scheme := range map[string]string{"light": "1", "dark": "0"} {
+			if _, err := look(path, "--blink-settings=preferredColorScheme="+scheme, "--screenshot="+filepath.Join(kept, "report-"+name+".png")); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	out, err := look(path, "--dump-dom")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -93,7 +93,7 @@ func (app *skive) newRoot() *cobra.Command {
 		Short:         "Make Transformer encoders cheap on CPUs",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Version:       checkpoints.Version,
+		Version:       checkpoints.Version + machine.Build(),
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
 			if err := kernels.ISAError(); err != nil {
 				return flags.Usage{Err: err}
