@@ -2,9 +2,9 @@
 # Runs skive-beam on a Flink of this machine, beside skive score and prism, and compares what they write:
 #
 #     beam/flink.sh WORK INPUT [skive-beam's flags, without -input and -output]
-#     beam/flink.sh /tmp/flink '/data/*.jsonl' -model m.skive
+#     beam/flink.sh /tmp/flink '/data/*.jsonl' -model /models/m.skive
 #
-# Four outputs come into WORK: of skive score, of prism, of Flink with workers in the submitting process (LOOPBACK), and of
+# Paths are absolute. Four outputs come into WORK: of skive score, of prism, of Flink with workers in the submitting process (LOOPBACK), and of
 # Flink with a worker process that is killed in the middle (PROCESS). Flink is FlinkJobServerDriver of Beam's
 # jar for Flink 1.19, which Maven fetches with what it needs; that wants Java 11 or 17 and mvn.
 set -euo pipefail
@@ -70,7 +70,7 @@ timed() {
 	rm -rf "${work:?}/$name"
 	mkdir "$work/$name"
 	from=$(date +%s.%N)
-	"$@" >"$work/$name.log" 2>&1 || { echo "$name failed: see $work/$name.log"; exit 1; }
+	(cd "$work" && "$@") >"$work/$name.log" 2>&1 || { echo "$name failed: see $work/$name.log"; exit 1; }
 	echo "$name: $(echo "$(date +%s.%N) - $from" | bc) s"
 }
 flink=(-runner flink -endpoint localhost:$port -parallelism 2)

@@ -50,8 +50,14 @@ func (r *Report) advice() string {
 	if row.AgainstUnpadded > 0 {
 		text += fmt.Sprintf("; that is %.2f times the unpadded teacher's speed, and %.2f times the padded one's", row.AgainstUnpadded, row.Cumulative)
 	}
+	if r.Examples < fewMeasured {
+		text += fmt.Sprintf(". Only %d examples decided that, so that these figures are mostly chance: give more rows", r.Examples)
+	}
 	return text + "."
 }
+
+// fewMeasured is from how many examples a metric is worth a decision.
+const fewMeasured = 30
 
 // path is that of a row's model from where the run was called.
 func (r *Report) path(row Row) string { return filepath.Join(r.Output, row.Model) }

@@ -87,7 +87,7 @@ func (r *Report) WriteText(w io.Writer) error {
 	}
 	line += fmt.Sprintf("  loss %.4f  (%.1f s)\n", r.Metrics["loss"], r.Seconds)
 	if c := r.Against; c != nil {
-		line += "more than " + c.Model + ":"
+		line += "minus " + c.Model + ":"
 		for _, name := range names {
 			line += fmt.Sprintf("  %s %+.4f (%+.4f to %+.4f)", name, c.Differences[name], c.Intervals[name][0], c.Intervals[name][1])
 		}

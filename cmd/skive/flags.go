@@ -42,7 +42,7 @@ func (f *commonFlags) register(root *cobra.Command) {
 	all.Lookup("threads").DefValue = "0" // which help leaves out
 	all.BoolVarP(&f.quiet, "quiet", "q", false, "no progress on standard error")
 	all.BoolVarP(&f.verbose, "verbose", "v", false, "the machine and the time on standard error, and more detail")
-	all.BoolVar(&f.json, "json", false, "one JSON document on standard output and nothing else there")
+	all.BoolVar(&f.json, "json", false, "JSON on standard output, and nothing else there")
 }
 
 // maxThreads is the engine's bound.
