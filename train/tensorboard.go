@@ -158,7 +158,7 @@ func (l *eventLog) scalars(step int, values map[string]float64) error {
 	return l.write(step, protowire.AppendBytes(protowire.AppendTag(nil, eventSummary, protowire.BytesType), summary))
 }
 
-// write appends an event of which what is all but the time and the step.
+// write appends one event: what is its content, to which the time and the step are added.
 func (l *eventLog) write(step int, what []byte) error {
 	seconds := float64(l.now().UnixMicro()) / 1e6
 	event := protowire.AppendTag(nil, eventWallTime, protowire.Fixed64Type)
