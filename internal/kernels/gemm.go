@@ -116,7 +116,7 @@ func GemmI8(a *RowsI8, b *PanelsI8, panelLo, panelHi int, c []float32, ldc int, 
 	if a.M <= 0 || panelLo >= panelHi {
 		return
 	}
-	if active == 0 || b.K == 0 {
+	if !b.multiplied() {
 		gemmI8Generic(a, b, panelLo, panelHi, c, ldc, &ep)
 		ep.finish(a.M, panelLo*Lanes, n, c, ldc)
 		return
@@ -139,7 +139,7 @@ func GemmI8Quantized(a *RowsI8, b *PanelsI8, dst *RowsI8, scale float32, bias []
 	if a.M == 0 || b.N == 0 {
 		return
 	}
-	if active == 0 || b.K == 0 {
+	if !b.multiplied() {
 		s.strip = grow(s.strip, a.M*b.N)
 		gemmI8Generic(a, b, 0, b.Panels(), s.strip, b.N, &ep)
 		ep.finish(a.M, 0, b.N, s.strip, b.N)

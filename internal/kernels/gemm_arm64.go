@@ -57,7 +57,10 @@ func (g *i8Product) tileRows(int, int, int, int, []float32) {}
 
 func (g *i8Product) kernel(top, rows, panel, _ int, c *float32, ldc int, bias *float32) {
 	stride, multiply := g.a.Stride(), gemmI8NEON
-	if active.has(dotProd) {
+	switch {
+	case g.b.group == 8:
+		multiply = gemmI8MatMul
+	case active.has(dotProd):
 		multiply = gemmI8DotProd
 	}
 	multiply(rows, ceilDiv(g.k, 4), &g.a.Data[top*stride], stride, &g.b.Data[panel*g.b.stride()], c, 4*ldc,

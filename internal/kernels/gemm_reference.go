@@ -52,9 +52,9 @@ func gemmI8Generic(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep 
 			row := a.Data[i*a.Stride():][:a.K]
 			var acc [Lanes]int32
 			for p, x := range row {
-				group := data[p/4*64+p%4:]
+				group := data[p/b.group*b.group*Lanes+p%b.group:]
 				for j := range n {
-					acc[j] += int32(x) * int32(int8(group[j*4]^zeroI8))
+					acc[j] += int32(x) * int32(int8(group[j*b.group]^zeroI8))
 				}
 			}
 			out := c[i*ldc+col:][:n]

@@ -27,6 +27,7 @@ const (
 const (
 	neon    capability = 1 << iota // Advanced SIMD, which every arm64 has
 	dotProd                        // FEAT_DotProd: SDOT
+	i8mm                           // FEAT_I8MM: SMMLA, products of small matrices of 8-bit integers
 )
 
 func (c capability) has(all capability) bool { return c&all == all }
@@ -46,6 +47,7 @@ const (
 	AMX                     // AVX512BF16 and the tiles of AMX, for 8-bit integers and bfloat16
 	NEON                    // Advanced SIMD of arm64
 	DotProd                 // NEON and products of 8-bit integers, FEAT_DotProd
+	I8MM                    // DotProd and products of small matrices, FEAT_I8MM
 )
 
 // levels are the levels by their numbers. Those of an architecture stand in the
@@ -63,6 +65,7 @@ var levels = [...]struct {
 	AMX:        {"amx", avx2 | avx512 | vnni | bf16dot | amxTiles},
 	NEON:       {"neon", neon},
 	DotProd:    {"dotprod", neon | dotProd},
+	I8MM:       {"i8mm", neon | dotProd | i8mm},
 }
 
 // String returns the level's name, as SKIVE_ISA spells it.

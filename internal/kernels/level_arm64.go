@@ -10,5 +10,8 @@ func detect() capability {
 	if cpu.ARM64.HasASIMDDP {
 		c |= dotProd
 	}
+	if cpu.ARM64.HasI8MM {
+		c |= i8mm
+	}
 	return c
 }

@@ -1294,6 +1294,1338 @@ store0of1:
 	FSTPQ (F2, F3), 32(R5)
 	RET
 
+// func gemmI8MatMul(rows, k int, a *int8, lda int, b *uint8, c *float32, ldc int, scaleA, scaleB, bias *float32, accumulate int)
+TEXT ·gemmI8MatMul(SB), NOSPLIT, $0-88
+	MOVD rows+0(FP), R0
+	MOVD k+8(FP), R1
+	MOVD a+16(FP), R2
+	MOVD lda+24(FP), R3
+	MOVD b+32(FP), R4
+	MOVD c+40(FP), R5
+	MOVD ldc+48(FP), R6
+	MOVD scaleA+56(FP), R7
+	MOVD scaleB+64(FP), R8
+	MOVD bias+72(FP), R9
+	MOVD accumulate+80(FP), R10
+	CMP $1, R0
+	BEQ rows1
+	CMP $2, R0
+	BEQ rows2
+	CMP $3, R0
+	BEQ rows3
+	CMP $4, R0
+	BEQ rows4
+	CMP $5, R0
+	BEQ rows5
+rows6:
+	ADD R3, R2, R11
+	ADD R3, R11, R12
+	ADD R3, R12, R13
+	ADD R3, R13, R14
+	ADD R3, R14, R15
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	VEOR V14.B16, V14.B16, V14.B16
+	VEOR V15.B16, V15.B16, V15.B16
+	VEOR V16.B16, V16.B16, V16.B16
+	VEOR V17.B16, V17.B16, V17.B16
+	VEOR V18.B16, V18.B16, V18.B16
+	VEOR V19.B16, V19.B16, V19.B16
+	VEOR V20.B16, V20.B16, V20.B16
+	VEOR V21.B16, V21.B16, V21.B16
+	VEOR V22.B16, V22.B16, V22.B16
+	VEOR V23.B16, V23.B16, V23.B16
+	PCALIGN $32
+loop6:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R11), F27
+	WORD $0x4edb2b1a // trn1 v26.2d, v24.2d, v27.2d
+	WORD $0x4edb6b1b // trn2 v27.2d, v24.2d, v27.2d
+	FMOVQ.P 16(R12), F24
+	FMOVQ.P 16(R13), F29
+	WORD $0x4edd2b1c // trn1 v28.2d, v24.2d, v29.2d
+	WORD $0x4edd6b1d // trn2 v29.2d, v24.2d, v29.2d
+	FMOVQ.P 16(R14), F24
+	FMOVQ.P 16(R15), F31
+	WORD $0x4edf2b1e // trn1 v30.2d, v24.2d, v31.2d
+	WORD $0x4edf6b1f // trn2 v31.2d, v24.2d, v31.2d
+	FLDPQ 0(R4), (F24, F25)
+	WORD $0x4e9aa700 // smmla v0.4s, v24.16b, v26.16b
+	WORD $0x4e9aa721 // smmla v1.4s, v25.16b, v26.16b
+	WORD $0x4e9ca708 // smmla v8.4s, v24.16b, v28.16b
+	WORD $0x4e9ca729 // smmla v9.4s, v25.16b, v28.16b
+	WORD $0x4e9ea710 // smmla v16.4s, v24.16b, v30.16b
+	WORD $0x4e9ea731 // smmla v17.4s, v25.16b, v30.16b
+	FLDPQ 32(R4), (F24, F25)
+	WORD $0x4e9aa702 // smmla v2.4s, v24.16b, v26.16b
+	WORD $0x4e9aa723 // smmla v3.4s, v25.16b, v26.16b
+	WORD $0x4e9ca70a // smmla v10.4s, v24.16b, v28.16b
+	WORD $0x4e9ca72b // smmla v11.4s, v25.16b, v28.16b
+	WORD $0x4e9ea712 // smmla v18.4s, v24.16b, v30.16b
+	WORD $0x4e9ea733 // smmla v19.4s, v25.16b, v30.16b
+	FLDPQ 64(R4), (F24, F25)
+	WORD $0x4e9aa704 // smmla v4.4s, v24.16b, v26.16b
+	WORD $0x4e9aa725 // smmla v5.4s, v25.16b, v26.16b
+	WORD $0x4e9ca70c // smmla v12.4s, v24.16b, v28.16b
+	WORD $0x4e9ca72d // smmla v13.4s, v25.16b, v28.16b
+	WORD $0x4e9ea714 // smmla v20.4s, v24.16b, v30.16b
+	WORD $0x4e9ea735 // smmla v21.4s, v25.16b, v30.16b
+	FLDPQ 96(R4), (F24, F25)
+	WORD $0x4e9aa706 // smmla v6.4s, v24.16b, v26.16b
+	WORD $0x4e9aa727 // smmla v7.4s, v25.16b, v26.16b
+	WORD $0x4e9ca70e // smmla v14.4s, v24.16b, v28.16b
+	WORD $0x4e9ca72f // smmla v15.4s, v25.16b, v28.16b
+	WORD $0x4e9ea716 // smmla v22.4s, v24.16b, v30.16b
+	WORD $0x4e9ea737 // smmla v23.4s, v25.16b, v30.16b
+	FLDPQ 128(R4), (F24, F25)
+	WORD $0x4e9ba700 // smmla v0.4s, v24.16b, v27.16b
+	WORD $0x4e9ba721 // smmla v1.4s, v25.16b, v27.16b
+	WORD $0x4e9da708 // smmla v8.4s, v24.16b, v29.16b
+	WORD $0x4e9da729 // smmla v9.4s, v25.16b, v29.16b
+	WORD $0x4e9fa710 // smmla v16.4s, v24.16b, v31.16b
+	WORD $0x4e9fa731 // smmla v17.4s, v25.16b, v31.16b
+	FLDPQ 160(R4), (F24, F25)
+	WORD $0x4e9ba702 // smmla v2.4s, v24.16b, v27.16b
+	WORD $0x4e9ba723 // smmla v3.4s, v25.16b, v27.16b
+	WORD $0x4e9da70a // smmla v10.4s, v24.16b, v29.16b
+	WORD $0x4e9da72b // smmla v11.4s, v25.16b, v29.16b
+	WORD $0x4e9fa712 // smmla v18.4s, v24.16b, v31.16b
+	WORD $0x4e9fa733 // smmla v19.4s, v25.16b, v31.16b
+	FLDPQ 192(R4), (F24, F25)
+	WORD $0x4e9ba704 // smmla v4.4s, v24.16b, v27.16b
+	WORD $0x4e9ba725 // smmla v5.4s, v25.16b, v27.16b
+	WORD $0x4e9da70c // smmla v12.4s, v24.16b, v29.16b
+	WORD $0x4e9da72d // smmla v13.4s, v25.16b, v29.16b
+	WORD $0x4e9fa714 // smmla v20.4s, v24.16b, v31.16b
+	WORD $0x4e9fa735 // smmla v21.4s, v25.16b, v31.16b
+	FLDPQ 224(R4), (F24, F25)
+	WORD $0x4e9ba706 // smmla v6.4s, v24.16b, v27.16b
+	WORD $0x4e9ba727 // smmla v7.4s, v25.16b, v27.16b
+	WORD $0x4e9da70e // smmla v14.4s, v24.16b, v29.16b
+	WORD $0x4e9da72f // smmla v15.4s, v25.16b, v29.16b
+	WORD $0x4e9fa716 // smmla v22.4s, v24.16b, v31.16b
+	WORD $0x4e9fa737 // smmla v23.4s, v25.16b, v31.16b
+	ADD $256, R4, R4
+	SUBS $1, R1, R1
+	BNE loop6
+	VORR V0.B16, V0.B16, V24.B16
+	WORD $0x4e811b00 // uzp1 v0.4s, v24.4s, v1.4s
+	WORD $0x4e815b01 // uzp2 v1.4s, v24.4s, v1.4s
+	VORR V2.B16, V2.B16, V24.B16
+	WORD $0x4e831b02 // uzp1 v2.4s, v24.4s, v3.4s
+	WORD $0x4e835b03 // uzp2 v3.4s, v24.4s, v3.4s
+	VORR V4.B16, V4.B16, V24.B16
+	WORD $0x4e851b04 // uzp1 v4.4s, v24.4s, v5.4s
+	WORD $0x4e855b05 // uzp2 v5.4s, v24.4s, v5.4s
+	VORR V6.B16, V6.B16, V24.B16
+	WORD $0x4e871b06 // uzp1 v6.4s, v24.4s, v7.4s
+	WORD $0x4e875b07 // uzp2 v7.4s, v24.4s, v7.4s
+	VORR V8.B16, V8.B16, V24.B16
+	WORD $0x4e891b08 // uzp1 v8.4s, v24.4s, v9.4s
+	WORD $0x4e895b09 // uzp2 v9.4s, v24.4s, v9.4s
+	VORR V10.B16, V10.B16, V24.B16
+	WORD $0x4e8b1b0a // uzp1 v10.4s, v24.4s, v11.4s
+	WORD $0x4e8b5b0b // uzp2 v11.4s, v24.4s, v11.4s
+	VORR V12.B16, V12.B16, V24.B16
+	WORD $0x4e8d1b0c // uzp1 v12.4s, v24.4s, v13.4s
+	WORD $0x4e8d5b0d // uzp2 v13.4s, v24.4s, v13.4s
+	VORR V14.B16, V14.B16, V24.B16
+	WORD $0x4e8f1b0e // uzp1 v14.4s, v24.4s, v15.4s
+	WORD $0x4e8f5b0f // uzp2 v15.4s, v24.4s, v15.4s
+	VORR V16.B16, V16.B16, V24.B16
+	WORD $0x4e911b10 // uzp1 v16.4s, v24.4s, v17.4s
+	WORD $0x4e915b11 // uzp2 v17.4s, v24.4s, v17.4s
+	VORR V18.B16, V18.B16, V24.B16
+	WORD $0x4e931b12 // uzp1 v18.4s, v24.4s, v19.4s
+	WORD $0x4e935b13 // uzp2 v19.4s, v24.4s, v19.4s
+	VORR V20.B16, V20.B16, V24.B16
+	WORD $0x4e951b14 // uzp1 v20.4s, v24.4s, v21.4s
+	WORD $0x4e955b15 // uzp2 v21.4s, v24.4s, v21.4s
+	VORR V22.B16, V22.B16, V24.B16
+	WORD $0x4e971b16 // uzp1 v22.4s, v24.4s, v23.4s
+	WORD $0x4e975b17 // uzp2 v23.4s, v24.4s, v23.4s
+	FLDPQ 0(R8), (F24, F25)
+	FLDPQ 32(R8), (F26, F27)
+	VLD1R.P 4(R7), [V28.S4]
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e38df9d // fmul v29.4s, v28.4s, v24.4s
+	FMOVQ 0(R9), F30
+	VFMLA V29.S4, V0.S4, V30.S4
+	VORR V30.B16, V30.B16, V0.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e39df9d // fmul v29.4s, v28.4s, v25.4s
+	FMOVQ 16(R9), F30
+	VFMLA V29.S4, V2.S4, V30.S4
+	VORR V30.B16, V30.B16, V2.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3adf9d // fmul v29.4s, v28.4s, v26.4s
+	FMOVQ 32(R9), F30
+	VFMLA V29.S4, V4.S4, V30.S4
+	VORR V30.B16, V30.B16, V4.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3bdf9d // fmul v29.4s, v28.4s, v27.4s
+	FMOVQ 48(R9), F30
+	VFMLA V29.S4, V6.S4, V30.S4
+	VORR V30.B16, V30.B16, V6.B16
+	CBZ R10, store0of6
+	FMOVQ 0(R5), F29
+	WORD $0x4e20d7a0 // fadd v0.4s, v29.4s, v0.4s
+	FMOVQ 16(R5), F29
+	WORD $0x4e22d7a2 // fadd v2.4s, v29.4s, v2.4s
+	FMOVQ 32(R5), F29
+	WORD $0x4e24d7a4 // fadd v4.4s, v29.4s, v4.4s
+	FMOVQ 48(R5), F29
+	WORD $0x4e26d7a6 // fadd v6.4s, v29.4s, v6.4s
+store0of6:
+	FSTPQ (F0, F2), 0(R5)
+	FSTPQ (F4, F6), 32(R5)
+	ADD R6, R5, R5
+	VLD1R.P 4(R7), [V28.S4]
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e38df9d // fmul v29.4s, v28.4s, v24.4s
+	FMOVQ 0(R9), F30
+	VFMLA V29.S4, V1.S4, V30.S4
+	VORR V30.B16, V30.B16, V1.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e39df9d // fmul v29.4s, v28.4s, v25.4s
+	FMOVQ 16(R9), F30
+	VFMLA V29.S4, V3.S4, V30.S4
+	VORR V30.B16, V30.B16, V3.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3adf9d // fmul v29.4s, v28.4s, v26.4s
+	FMOVQ 32(R9), F30
+	VFMLA V29.S4, V5.S4, V30.S4
+	VORR V30.B16, V30.B16, V5.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3bdf9d // fmul v29.4s, v28.4s, v27.4s
+	FMOVQ 48(R9), F30
+	VFMLA V29.S4, V7.S4, V30.S4
+	VORR V30.B16, V30.B16, V7.B16
+	CBZ R10, store1of6
+	FMOVQ 0(R5), F29
+	WORD $0x4e21d7a1 // fadd v1.4s, v29.4s, v1.4s
+	FMOVQ 16(R5), F29
+	WORD $0x4e23d7a3 // fadd v3.4s, v29.4s, v3.4s
+	FMOVQ 32(R5), F29
+	WORD $0x4e25d7a5 // fadd v5.4s, v29.4s, v5.4s
+	FMOVQ 48(R5), F29
+	WORD $0x4e27d7a7 // fadd v7.4s, v29.4s, v7.4s
+store1of6:
+	FSTPQ (F1, F3), 0(R5)
+	FSTPQ (F5, F7), 32(R5)
+	ADD R6, R5, R5
+	VLD1R.P 4(R7), [V28.S4]
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e38df9d // fmul v29.4s, v28.4s, v24.4s
+	FMOVQ 0(R9), F30
+	VFMLA V29.S4, V8.S4, V30.S4
+	VORR V30.B16, V30.B16, V8.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x6e39df9d // fmul v29.4s, v28.4s, v25.4s
+	FMOVQ 16(R9), F30
+	VFMLA V29.S4, V10.S4, V30.S4
+	VORR V30.B16, V30.B16, V10.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x6e3adf9d // fmul v29.4s, v28.4s, v26.4s
+	FMOVQ 32(R9), F30
+	VFMLA V29.S4, V12.S4, V30.S4
+	VORR V30.B16, V30.B16, V12.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x6e3bdf9d // fmul v29.4s, v28.4s, v27.4s
+	FMOVQ 48(R9), F30
+	VFMLA V29.S4, V14.S4, V30.S4
+	VORR V30.B16, V30.B16, V14.B16
+	CBZ R10, store2of6
+	FMOVQ 0(R5), F29
+	WORD $0x4e28d7a8 // fadd v8.4s, v29.4s, v8.4s
+	FMOVQ 16(R5), F29
+	WORD $0x4e2ad7aa // fadd v10.4s, v29.4s, v10.4s
+	FMOVQ 32(R5), F29
+	WORD $0x4e2cd7ac // fadd v12.4s, v29.4s, v12.4s
+	FMOVQ 48(R5), F29
+	WORD $0x4e2ed7ae // fadd v14.4s, v29.4s, v14.4s
+store2of6:
+	FSTPQ (F8, F10), 0(R5)
+	FSTPQ (F12, F14), 32(R5)
+	ADD R6, R5, R5
+	VLD1R.P 4(R7), [V28.S4]
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x6e38df9d // fmul v29.4s, v28.4s, v24.4s
+	FMOVQ 0(R9), F30
+	VFMLA V29.S4, V9.S4, V30.S4
+	VORR V30.B16, V30.B16, V9.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x6e39df9d // fmul v29.4s, v28.4s, v25.4s
+	FMOVQ 16(R9), F30
+	VFMLA V29.S4, V11.S4, V30.S4
+	VORR V30.B16, V30.B16, V11.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x6e3adf9d // fmul v29.4s, v28.4s, v26.4s
+	FMOVQ 32(R9), F30
+	VFMLA V29.S4, V13.S4, V30.S4
+	VORR V30.B16, V30.B16, V13.B16
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x6e3bdf9d // fmul v29.4s, v28.4s, v27.4s
+	FMOVQ 48(R9), F30
+	VFMLA V29.S4, V15.S4, V30.S4
+	VORR V30.B16, V30.B16, V15.B16
+	CBZ R10, store3of6
+	FMOVQ 0(R5), F29
+	WORD $0x4e29d7a9 // fadd v9.4s, v29.4s, v9.4s
+	FMOVQ 16(R5), F29
+	WORD $0x4e2bd7ab // fadd v11.4s, v29.4s, v11.4s
+	FMOVQ 32(R5), F29
+	WORD $0x4e2dd7ad // fadd v13.4s, v29.4s, v13.4s
+	FMOVQ 48(R5), F29
+	WORD $0x4e2fd7af // fadd v15.4s, v29.4s, v15.4s
+store3of6:
+	FSTPQ (F9, F11), 0(R5)
+	FSTPQ (F13, F15), 32(R5)
+	ADD R6, R5, R5
+	VLD1R.P 4(R7), [V28.S4]
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x6e38df9d // fmul v29.4s, v28.4s, v24.4s
+	FMOVQ 0(R9), F30
+	VFMLA V29.S4, V16.S4, V30.S4
+	VORR V30.B16, V30.B16, V16.B16
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x6e39df9d // fmul v29.4s, v28.4s, v25.4s
+	FMOVQ 16(R9), F30
+	VFMLA V29.S4, V18.S4, V30.S4
+	VORR V30.B16, V30.B16, V18.B16
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x6e3adf9d // fmul v29.4s, v28.4s, v26.4s
+	FMOVQ 32(R9), F30
+	VFMLA V29.S4, V20.S4, V30.S4
+	VORR V30.B16, V30.B16, V20.B16
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x6e3bdf9d // fmul v29.4s, v28.4s, v27.4s
+	FMOVQ 48(R9), F30
+	VFMLA V29.S4, V22.S4, V30.S4
+	VORR V30.B16, V30.B16, V22.B16
+	CBZ R10, store4of6
+	FMOVQ 0(R5), F29
+	WORD $0x4e30d7b0 // fadd v16.4s, v29.4s, v16.4s
+	FMOVQ 16(R5), F29
+	WORD $0x4e32d7b2 // fadd v18.4s, v29.4s, v18.4s
+	FMOVQ 32(R5), F29
+	WORD $0x4e34d7b4 // fadd v20.4s, v29.4s, v20.4s
+	FMOVQ 48(R5), F29
+	WORD $0x4e36d7b6 // fadd v22.4s, v29.4s, v22.4s
+store4of6:
+	FSTPQ (F16, F18), 0(R5)
+	FSTPQ (F20, F22), 32(R5)
+	ADD R6, R5, R5
+	VLD1R.P 4(R7), [V28.S4]
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x6e38df9d // fmul v29.4s, v28.4s, v24.4s
+	FMOVQ 0(R9), F30
+	VFMLA V29.S4, V17.S4, V30.S4
+	VORR V30.B16, V30.B16, V17.B16
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x6e39df9d // fmul v29.4s, v28.4s, v25.4s
+	FMOVQ 16(R9), F30
+	VFMLA V29.S4, V19.S4, V30.S4
+	VORR V30.B16, V30.B16, V19.B16
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x6e3adf9d // fmul v29.4s, v28.4s, v26.4s
+	FMOVQ 32(R9), F30
+	VFMLA V29.S4, V21.S4, V30.S4
+	VORR V30.B16, V30.B16, V21.B16
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x6e3bdf9d // fmul v29.4s, v28.4s, v27.4s
+	FMOVQ 48(R9), F30
+	VFMLA V29.S4, V23.S4, V30.S4
+	VORR V30.B16, V30.B16, V23.B16
+	CBZ R10, store5of6
+	FMOVQ 0(R5), F29
+	WORD $0x4e31d7b1 // fadd v17.4s, v29.4s, v17.4s
+	FMOVQ 16(R5), F29
+	WORD $0x4e33d7b3 // fadd v19.4s, v29.4s, v19.4s
+	FMOVQ 32(R5), F29
+	WORD $0x4e35d7b5 // fadd v21.4s, v29.4s, v21.4s
+	FMOVQ 48(R5), F29
+	WORD $0x4e37d7b7 // fadd v23.4s, v29.4s, v23.4s
+store5of6:
+	FSTPQ (F17, F19), 0(R5)
+	FSTPQ (F21, F23), 32(R5)
+	RET
+rows5:
+	ADD R3, R2, R11
+	ADD R3, R11, R12
+	ADD R3, R12, R13
+	ADD R3, R13, R14
+	MOVD R14, R15
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	VEOR V14.B16, V14.B16, V14.B16
+	VEOR V15.B16, V15.B16, V15.B16
+	VEOR V16.B16, V16.B16, V16.B16
+	VEOR V17.B16, V17.B16, V17.B16
+	VEOR V18.B16, V18.B16, V18.B16
+	VEOR V19.B16, V19.B16, V19.B16
+	VEOR V20.B16, V20.B16, V20.B16
+	VEOR V21.B16, V21.B16, V21.B16
+	VEOR V22.B16, V22.B16, V22.B16
+	VEOR V23.B16, V23.B16, V23.B16
+	PCALIGN $32
+loop5:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R11), F27
+	WORD $0x4edb2b1a // trn1 v26.2d, v24.2d, v27.2d
+	WORD $0x4edb6b1b // trn2 v27.2d, v24.2d, v27.2d
+	FMOVQ.P 16(R12), F24
+	FMOVQ.P 16(R13), F29
+	WORD $0x4edd2b1c // trn1 v28.2d, v24.2d, v29.2d
+	WORD $0x4edd6b1d // trn2 v29.2d, v24.2d, v29.2d
+	FMOVQ.P 16(R14), F24
+	FMOVQ.P 16(R15), F31
+	WORD $0x4edf2b1e // trn1 v30.2d, v24.2d, v31.2d
+	WORD $0x4edf6b1f // trn2 v31.2d, v24.2d, v31.2d
+	FLDPQ 0(R4), (F24, F25)
+	WORD $0x4e9aa700 // smmla v0.4s, v24.16b, v26.16b
+	WORD $0x4e9aa721 // smmla v1.4s, v25.16b, v26.16b
+	WORD $0x4e9ca708 // smmla v8.4s, v24.16b, v28.16b
+	WORD $0x4e9ca729 // smmla v9.4s, v25.16b, v28.16b
+	WORD $0x4e9ea710 // smmla v16.4s, v24.16b, v30.16b
+	WORD $0x4e9ea731 // smmla v17.4s, v25.16b, v30.16b
+	FLDPQ 32(R4), (F24, F25)
+	WORD $0x4e9aa702 // smmla v2.4s, v24.16b, v26.16b
+	WORD $0x4e9aa723 // smmla v3.4s, v25.16b, v26.16b
+	WORD $0x4e9ca70a // smmla v10.4s, v24.16b, v28.16b
+	WORD $0x4e9ca72b // smmla v11.4s, v25.16b, v28.16b
+	WORD $0x4e9ea712 // smmla v18.4s, v24.16b, v30.16b
+	WORD $0x4e9ea733 // smmla v19.4s, v25.16b, v30.16b
+	FLDPQ 64(R4), (F24, F25)
+	WORD $0x4e9aa704 // smmla v4.4s, v24.16b, v26.16b
+	WORD $0x4e9aa725 // smmla v5.4s, v25.16b, v26.16b
+	WORD $0x4e9ca70c // smmla v12.4s, v24.16b, v28.16b
+	WORD $0x4e9ca72d // smmla v13.4s, v25.16b, v28.16b
+	WORD $0x4e9ea714 // smmla v20.4s, v24.16b, v30.16b
+	WORD $0x4e9ea735 // smmla v21.4s, v25.16b, v30.16b
+	FLDPQ 96(R4), (F24, F25)
+	WORD $0x4e9aa706 // smmla v6.4s, v24.16b, v26.16b
+	WORD $0x4e9aa727 // smmla v7.4s, v25.16b, v26.16b
+	WORD $0x4e9ca70e // smmla v14.4s, v24.16b, v28.16b
+	WORD $0x4e9ca72f // smmla v15.4s, v25.16b, v28.16b
+	WORD $0x4e9ea716 // smmla v22.4s, v24.16b, v30.16b
+	WORD $0x4e9ea737 // smmla v23.4s, v25.16b, v30.16b
+	FLDPQ 128(R4), (F24, F25)
+	WORD $0x4e9ba700 // smmla v0.4s, v24.16b, v27.16b
+	WORD $0x4e9ba721 // smmla v1.4s, v25.16b, v27.16b
+	WORD $0x4e9da708 // smmla v8.4s, v24.16b, v29.16b
+	WORD $0x4e9da729 // smmla v9.4s, v25.16b, v29.16b
+	WORD $0x4e9fa710 // smmla v16.4s, v24.16b, v31.16b
+	WORD $0x4e9fa731 // smmla v17.4s, v25.16b, v31.16b
+	FLDPQ 160(R4), (F24, F25)
+	WORD $0x4e9ba702 // smmla v2.4s, v24.16b, v27.16b
+	WORD $0x4e9ba723 // smmla v3.4s, v25.16b, v27.16b
+	WORD $0x4e9da70a // smmla v10.4s, v24.16b, v29.16b
+	WORD $0x4e9da72b // smmla v11.4s, v25.16b, v29.16b
+	WORD $0x4e9fa712 // smmla v18.4s, v24.16b, v31.16b
+	WORD $0x4e9fa733 // smmla v19.4s, v25.16b, v31.16b
+	FLDPQ 192(R4), (F24, F25)
+	WORD $0x4e9ba704 // smmla v4.4s, v24.16b, v27.16b
+	WORD $0x4e9ba725 // smmla v5.4s, v25.16b, v27.16b
+	WORD $0x4e9da70c // smmla v12.4s, v24.16b, v29.16b
+	WORD $0x4e9da72d // smmla v13.4s, v25.16b, v29.16b
+	WORD $0x4e9fa714 // smmla v20.4s, v24.16b, v31.16b
+	WORD $0x4e9fa735 // smmla v21.4s, v25.16b, v31.16b
+	FLDPQ 224(R4), (F24, F25)
+	WORD $0x4e9ba706 // smmla v6.4s, v24.16b, v27.16b
+	WORD $0x4e9ba727 // smmla v7.4s, v25.16b, v27.16b
+	WORD $0x4e9da70e // smmla v14.4s, v24.16b, v29.16b
+	WORD $0x4e9da72f // smmla v15.4s, v25.16b, v29.16b
+	WORD $0x4e9fa716 // smmla v22.4s, v24.16b, v31.16b
+	WORD $0x4e9fa737 // smmla v23.4s, v25.16b, v31.16b
+	ADD $256, R4, R4
+	SUBS $1, R1, R1
+	BNE loop5
+	VORR V0.B16, V0.B16, V24.B16
+	WORD $0x4e811b00 // uzp1 v0.4s, v24.4s, v1.4s
+	WORD $0x4e815b01 // uzp2 v1.4s, v24.4s, v1.4s
+	VORR V2.B16, V2.B16, V24.B16
+	WORD $0x4e831b02 // uzp1 v2.4s, v24.4s, v3.4s
+	WORD $0x4e835b03 // uzp2 v3.4s, v24.4s, v3.4s
+	VORR V4.B16, V4.B16, V24.B16
+	WORD $0x4e851b04 // uzp1 v4.4s, v24.4s, v5.4s
+	WORD $0x4e855b05 // uzp2 v5.4s, v24.4s, v5.4s
+	VORR V6.B16, V6.B16, V24.B16
+	WORD $0x4e871b06 // uzp1 v6.4s, v24.4s, v7.4s
+	WORD $0x4e875b07 // uzp2 v7.4s, v24.4s, v7.4s
+	VORR V8.B16, V8.B16, V24.B16
+	WORD $0x4e891b08 // uzp1 v8.4s, v24.4s, v9.4s
+	WORD $0x4e895b09 // uzp2 v9.4s, v24.4s, v9.4s
+	VORR V10.B16, V10.B16, V24.B16
+	WORD $0x4e8b1b0a // uzp1 v10.4s, v24.4s, v11.4s
+	WORD $0x4e8b5b0b // uzp2 v11.4s, v24.4s, v11.4s
+	VORR V12.B16, V12.B16, V24.B16
+	WORD $0x4e8d1b0c // uzp1 v12.4s, v24.4s, v13.4s
+	WORD $0x4e8d5b0d // uzp2 v13.4s, v24.4s, v13.4s
+	VORR V14.B16, V14.B16, V24.B16
+	WORD $0x4e8f1b0e // uzp1 v14.4s, v24.4s, v15.4s
+	WORD $0x4e8f5b0f // uzp2 v15.4s, v24.4s, v15.4s
+	VORR V16.B16, V16.B16, V24.B16
+	WORD $0x4e911b10 // uzp1 v16.4s, v24.4s, v17.4s
+	WORD $0x4e915b11 // uzp2 v17.4s, v24.4s, v17.4s
+	VORR V18.B16, V18.B16, V24.B16
+	WORD $0x4e931b12 // uzp1 v18.4s, v24.4s, v19.4s
+	WORD $0x4e935b13 // uzp2 v19.4s, v24.4s, v19.4s
+	VORR V20.B16, V20.B16, V24.B16
+	WORD $0x4e951b14 // uzp1 v20.4s, v24.4s, v21.4s
+	WORD $0x4e955b15 // uzp2 v21.4s, v24.4s, v21.4s
+	VORR V22.B16, V22.B16, V24.B16
+	WORD $0x4e971b16 // uzp1 v22.4s, v24.4s, v23.4s
+	WORD $0x4e975b17 // uzp2 v23.4s, v24.4s, v23.4s
+	FLDPQ 0(R8), (F24, F25)
+	FLDPQ 32(R8), (F26, F27)
+	VLD1R.P 4(R7), [V28.S4]
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e38df9d // fmul v29.4s, v28.4s, v24.4s
+	FMOVQ 0(R9), F30
+	VFMLA V29.S4, V0.S4, V30.S4
+	VORR V30.B16, V30.B16, V0.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e39df9d // fmul v29.4s, v28.4s, v25.4s
+	FMOVQ 16(R9), F30
+	VFMLA V29.S4, V2.S4, V30.S4
+	VORR V30.B16, V30.B16, V2.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3adf9d // fmul v29.4s, v28.4s, v26.4s
+	FMOVQ 32(R9), F30
+	VFMLA V29.S4, V4.S4, V30.S4
+	VORR V30.B16, V30.B16, V4.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3bdf9d // fmul v29.4s, v28.4s, v27.4s
+	FMOVQ 48(R9), F30
+	VFMLA V29.S4, V6.S4, V30.S4
+	VORR V30.B16, V30.B16, V6.B16
+	CBZ R10, store0of5
+	FMOVQ 0(R5), F29
+	WORD $0x4e20d7a0 // fadd v0.4s, v29.4s, v0.4s
+	FMOVQ 16(R5), F29
+	WORD $0x4e22d7a2 // fadd v2.4s, v29.4s, v2.4s
+	FMOVQ 32(R5), F29
+	WORD $0x4e24d7a4 // fadd v4.4s, v29.4s, v4.4s
+	FMOVQ 48(R5), F29
+	WORD $0x4e26d7a6 // fadd v6.4s, v29.4s, v6.4s
+store0of5:
+	FSTPQ (F0, F2), 0(R5)
+	FSTPQ (F4, F6), 32(R5)
+	ADD R6, R5, R5
+	VLD1R.P 4(R7), [V28.S4]
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e38df9d // fmul v29.4s, v28.4s, v24.4s
+	FMOVQ 0(R9), F30
+	VFMLA V29.S4, V1.S4, V30.S4
+	VORR V30.B16, V30.B16, V1.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e39df9d // fmul v29.4s, v28.4s, v25.4s
+	FMOVQ 16(R9), F30
+	VFMLA V29.S4, V3.S4, V30.S4
+	VORR V30.B16, V30.B16, V3.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3adf9d // fmul v29.4s, v28.4s, v26.4s
+	FMOVQ 32(R9), F30
+	VFMLA V29.S4, V5.S4, V30.S4
+	VORR V30.B16, V30.B16, V5.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3bdf9d // fmul v29.4s, v28.4s, v27.4s
+	FMOVQ 48(R9), F30
+	VFMLA V29.S4, V7.S4, V30.S4
+	VORR V30.B16, V30.B16, V7.B16
+	CBZ R10, store1of5
+	FMOVQ 0(R5), F29
+	WORD $0x4e21d7a1 // fadd v1.4s, v29.4s, v1.4s
+	FMOVQ 16(R5), F29
+	WORD $0x4e23d7a3 // fadd v3.4s, v29.4s, v3.4s
+	FMOVQ 32(R5), F29
+	WORD $0x4e25d7a5 // fadd v5.4s, v29.4s, v5.4s
+	FMOVQ 48(R5), F29
+	WORD $0x4e27d7a7 // fadd v7.4s, v29.4s, v7.4s
+store1of5:
+	FSTPQ (F1, F3), 0(R5)
+	FSTPQ (F5, F7), 32(R5)
+	ADD R6, R5, R5
+	VLD1R.P 4(R7), [V28.S4]
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e38df9d // fmul v29.4s, v28.4s, v24.4s
+	FMOVQ 0(R9), F30
+	VFMLA V29.S4, V8.S4, V30.S4
+	VORR V30.B16, V30.B16, V8.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x6e39df9d // fmul v29.4s, v28.4s, v25.4s
+	FMOVQ 16(R9), F30
+	VFMLA V29.S4, V10.S4, V30.S4
+	VORR V30.B16, V30.B16, V10.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x6e3adf9d // fmul v29.4s, v28.4s, v26.4s
+	FMOVQ 32(R9), F30
+	VFMLA V29.S4, V12.S4, V30.S4
+	VORR V30.B16, V30.B16, V12.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x6e3bdf9d // fmul v29.4s, v28.4s, v27.4s
+	FMOVQ 48(R9), F30
+	VFMLA V29.S4, V14.S4, V30.S4
+	VORR V30.B16, V30.B16, V14.B16
+	CBZ R10, store2of5
+	FMOVQ 0(R5), F29
+	WORD $0x4e28d7a8 // fadd v8.4s, v29.4s, v8.4s
+	FMOVQ 16(R5), F29
+	WORD $0x4e2ad7aa // fadd v10.4s, v29.4s, v10.4s
+	FMOVQ 32(R5), F29
+	WORD $0x4e2cd7ac // fadd v12.4s, v29.4s, v12.4s
+	FMOVQ 48(R5), F29
+	WORD $0x4e2ed7ae // fadd v14.4s, v29.4s, v14.4s
+store2of5:
+	FSTPQ (F8, F10), 0(R5)
+	FSTPQ (F12, F14), 32(R5)
+	ADD R6, R5, R5
+	VLD1R.P 4(R7), [V28.S4]
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x6e38df9d // fmul v29.4s, v28.4s, v24.4s
+	FMOVQ 0(R9), F30
+	VFMLA V29.S4, V9.S4, V30.S4
+	VORR V30.B16, V30.B16, V9.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x6e39df9d // fmul v29.4s, v28.4s, v25.4s
+	FMOVQ 16(R9), F30
+	VFMLA V29.S4, V11.S4, V30.S4
+	VORR V30.B16, V30.B16, V11.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x6e3adf9d // fmul v29.4s, v28.4s, v26.4s
+	FMOVQ 32(R9), F30
+	VFMLA V29.S4, V13.S4, V30.S4
+	VORR V30.B16, V30.B16, V13.B16
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x6e3bdf9d // fmul v29.4s, v28.4s, v27.4s
+	FMOVQ 48(R9), F30
+	VFMLA V29.S4, V15.S4, V30.S4
+	VORR V30.B16, V30.B16, V15.B16
+	CBZ R10, store3of5
+	FMOVQ 0(R5), F29
+	WORD $0x4e29d7a9 // fadd v9.4s, v29.4s, v9.4s
+	FMOVQ 16(R5), F29
+	WORD $0x4e2bd7ab // fadd v11.4s, v29.4s, v11.4s
+	FMOVQ 32(R5), F29
+	WORD $0x4e2dd7ad // fadd v13.4s, v29.4s, v13.4s
+	FMOVQ 48(R5), F29
+	WORD $0x4e2fd7af // fadd v15.4s, v29.4s, v15.4s
+store3of5:
+	FSTPQ (F9, F11), 0(R5)
+	FSTPQ (F13, F15), 32(R5)
+	ADD R6, R5, R5
+	VLD1R.P 4(R7), [V28.S4]
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x6e38df9d // fmul v29.4s, v28.4s, v24.4s
+	FMOVQ 0(R9), F30
+	VFMLA V29.S4, V16.S4, V30.S4
+	VORR V30.B16, V30.B16, V16.B16
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x6e39df9d // fmul v29.4s, v28.4s, v25.4s
+	FMOVQ 16(R9), F30
+	VFMLA V29.S4, V18.S4, V30.S4
+	VORR V30.B16, V30.B16, V18.B16
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x6e3adf9d // fmul v29.4s, v28.4s, v26.4s
+	FMOVQ 32(R9), F30
+	VFMLA V29.S4, V20.S4, V30.S4
+	VORR V30.B16, V30.B16, V20.B16
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x6e3bdf9d // fmul v29.4s, v28.4s, v27.4s
+	FMOVQ 48(R9), F30
+	VFMLA V29.S4, V22.S4, V30.S4
+	VORR V30.B16, V30.B16, V22.B16
+	CBZ R10, store4of5
+	FMOVQ 0(R5), F29
+	WORD $0x4e30d7b0 // fadd v16.4s, v29.4s, v16.4s
+	FMOVQ 16(R5), F29
+	WORD $0x4e32d7b2 // fadd v18.4s, v29.4s, v18.4s
+	FMOVQ 32(R5), F29
+	WORD $0x4e34d7b4 // fadd v20.4s, v29.4s, v20.4s
+	FMOVQ 48(R5), F29
+	WORD $0x4e36d7b6 // fadd v22.4s, v29.4s, v22.4s
+store4of5:
+	FSTPQ (F16, F18), 0(R5)
+	FSTPQ (F20, F22), 32(R5)
+	RET
+rows4:
+	ADD R3, R2, R11
+	ADD R3, R11, R12
+	ADD R3, R12, R13
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	VEOR V14.B16, V14.B16, V14.B16
+	VEOR V15.B16, V15.B16, V15.B16
+	PCALIGN $32
+loop4:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R11), F27
+	WORD $0x4edb2b1a // trn1 v26.2d, v24.2d, v27.2d
+	WORD $0x4edb6b1b // trn2 v27.2d, v24.2d, v27.2d
+	FMOVQ.P 16(R12), F24
+	FMOVQ.P 16(R13), F29
+	WORD $0x4edd2b1c // trn1 v28.2d, v24.2d, v29.2d
+	WORD $0x4edd6b1d // trn2 v29.2d, v24.2d, v29.2d
+	FLDPQ 0(R4), (F24, F25)
+	WORD $0x4e9aa700 // smmla v0.4s, v24.16b, v26.16b
+	WORD $0x4e9aa721 // smmla v1.4s, v25.16b, v26.16b
+	WORD $0x4e9ca708 // smmla v8.4s, v24.16b, v28.16b
+	WORD $0x4e9ca729 // smmla v9.4s, v25.16b, v28.16b
+	FLDPQ 32(R4), (F24, F25)
+	WORD $0x4e9aa702 // smmla v2.4s, v24.16b, v26.16b
+	WORD $0x4e9aa723 // smmla v3.4s, v25.16b, v26.16b
+	WORD $0x4e9ca70a // smmla v10.4s, v24.16b, v28.16b
+	WORD $0x4e9ca72b // smmla v11.4s, v25.16b, v28.16b
+	FLDPQ 64(R4), (F24, F25)
+	WORD $0x4e9aa704 // smmla v4.4s, v24.16b, v26.16b
+	WORD $0x4e9aa725 // smmla v5.4s, v25.16b, v26.16b
+	WORD $0x4e9ca70c // smmla v12.4s, v24.16b, v28.16b
+	WORD $0x4e9ca72d // smmla v13.4s, v25.16b, v28.16b
+	FLDPQ 96(R4), (F24, F25)
+	WORD $0x4e9aa706 // smmla v6.4s, v24.16b, v26.16b
+	WORD $0x4e9aa727 // smmla v7.4s, v25.16b, v26.16b
+	WORD $0x4e9ca70e // smmla v14.4s, v24.16b, v28.16b
+	WORD $0x4e9ca72f // smmla v15.4s, v25.16b, v28.16b
+	FLDPQ 128(R4), (F24, F25)
+	WORD $0x4e9ba700 // smmla v0.4s, v24.16b, v27.16b
+	WORD $0x4e9ba721 // smmla v1.4s, v25.16b, v27.16b
+	WORD $0x4e9da708 // smmla v8.4s, v24.16b, v29.16b
+	WORD $0x4e9da729 // smmla v9.4s, v25.16b, v29.16b
+	FLDPQ 160(R4), (F24, F25)
+	WORD $0x4e9ba702 // smmla v2.4s, v24.16b, v27.16b
+	WORD $0x4e9ba723 // smmla v3.4s, v25.16b, v27.16b
+	WORD $0x4e9da70a // smmla v10.4s, v24.16b, v29.16b
+	WORD $0x4e9da72b // smmla v11.4s, v25.16b, v29.16b
+	FLDPQ 192(R4), (F24, F25)
+	WORD $0x4e9ba704 // smmla v4.4s, v24.16b, v27.16b
+	WORD $0x4e9ba725 // smmla v5.4s, v25.16b, v27.16b
+	WORD $0x4e9da70c // smmla v12.4s, v24.16b, v29.16b
+	WORD $0x4e9da72d // smmla v13.4s, v25.16b, v29.16b
+	FLDPQ 224(R4), (F24, F25)
+	WORD $0x4e9ba706 // smmla v6.4s, v24.16b, v27.16b
+	WORD $0x4e9ba727 // smmla v7.4s, v25.16b, v27.16b
+	WORD $0x4e9da70e // smmla v14.4s, v24.16b, v29.16b
+	WORD $0x4e9da72f // smmla v15.4s, v25.16b, v29.16b
+	ADD $256, R4, R4
+	SUBS $1, R1, R1
+	BNE loop4
+	VORR V0.B16, V0.B16, V24.B16
+	WORD $0x4e811b00 // uzp1 v0.4s, v24.4s, v1.4s
+	WORD $0x4e815b01 // uzp2 v1.4s, v24.4s, v1.4s
+	VORR V2.B16, V2.B16, V24.B16
+	WORD $0x4e831b02 // uzp1 v2.4s, v24.4s, v3.4s
+	WORD $0x4e835b03 // uzp2 v3.4s, v24.4s, v3.4s
+	VORR V4.B16, V4.B16, V24.B16
+	WORD $0x4e851b04 // uzp1 v4.4s, v24.4s, v5.4s
+	WORD $0x4e855b05 // uzp2 v5.4s, v24.4s, v5.4s
+	VORR V6.B16, V6.B16, V24.B16
+	WORD $0x4e871b06 // uzp1 v6.4s, v24.4s, v7.4s
+	WORD $0x4e875b07 // uzp2 v7.4s, v24.4s, v7.4s
+	VORR V8.B16, V8.B16, V24.B16
+	WORD $0x4e891b08 // uzp1 v8.4s, v24.4s, v9.4s
+	WORD $0x4e895b09 // uzp2 v9.4s, v24.4s, v9.4s
+	VORR V10.B16, V10.B16, V24.B16
+	WORD $0x4e8b1b0a // uzp1 v10.4s, v24.4s, v11.4s
+	WORD $0x4e8b5b0b // uzp2 v11.4s, v24.4s, v11.4s
+	VORR V12.B16, V12.B16, V24.B16
+	WORD $0x4e8d1b0c // uzp1 v12.4s, v24.4s, v13.4s
+	WORD $0x4e8d5b0d // uzp2 v13.4s, v24.4s, v13.4s
+	VORR V14.B16, V14.B16, V24.B16
+	WORD $0x4e8f1b0e // uzp1 v14.4s, v24.4s, v15.4s
+	WORD $0x4e8f5b0f // uzp2 v15.4s, v24.4s, v15.4s
+	FLDPQ 0(R8), (F24, F25)
+	FLDPQ 32(R8), (F26, F27)
+	VLD1R.P 4(R7), [V28.S4]
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e38df9d // fmul v29.4s, v28.4s, v24.4s
+	FMOVQ 0(R9), F30
+	VFMLA V29.S4, V0.S4, V30.S4
+	VORR V30.B16, V30.B16, V0.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e39df9d // fmul v29.4s, v28.4s, v25.4s
+	FMOVQ 16(R9), F30
+	VFMLA V29.S4, V2.S4, V30.S4
+	VORR V30.B16, V30.B16, V2.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3adf9d // fmul v29.4s, v28.4s, v26.4s
+	FMOVQ 32(R9), F30
+	VFMLA V29.S4, V4.S4, V30.S4
+	VORR V30.B16, V30.B16, V4.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3bdf9d // fmul v29.4s, v28.4s, v27.4s
+	FMOVQ 48(R9), F30
+	VFMLA V29.S4, V6.S4, V30.S4
+	VORR V30.B16, V30.B16, V6.B16
+	CBZ R10, store0of4
+	FMOVQ 0(R5), F29
+	WORD $0x4e20d7a0 // fadd v0.4s, v29.4s, v0.4s
+	FMOVQ 16(R5), F29
+	WORD $0x4e22d7a2 // fadd v2.4s, v29.4s, v2.4s
+	FMOVQ 32(R5), F29
+	WORD $0x4e24d7a4 // fadd v4.4s, v29.4s, v4.4s
+	FMOVQ 48(R5), F29
+	WORD $0x4e26d7a6 // fadd v6.4s, v29.4s, v6.4s
+store0of4:
+	FSTPQ (F0, F2), 0(R5)
+	FSTPQ (F4, F6), 32(R5)
+	ADD R6, R5, R5
+	VLD1R.P 4(R7), [V28.S4]
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e38df9d // fmul v29.4s, v28.4s, v24.4s
+	FMOVQ 0(R9), F30
+	VFMLA V29.S4, V1.S4, V30.S4
+	VORR V30.B16, V30.B16, V1.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e39df9d // fmul v29.4s, v28.4s, v25.4s
+	FMOVQ 16(R9), F30
+	VFMLA V29.S4, V3.S4, V30.S4
+	VORR V30.B16, V30.B16, V3.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3adf9d // fmul v29.4s, v28.4s, v26.4s
+	FMOVQ 32(R9), F30
+	VFMLA V29.S4, V5.S4, V30.S4
+	VORR V30.B16, V30.B16, V5.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3bdf9d // fmul v29.4s, v28.4s, v27.4s
+	FMOVQ 48(R9), F30
+	VFMLA V29.S4, V7.S4, V30.S4
+	VORR V30.B16, V30.B16, V7.B16
+	CBZ R10, store1of4
+	FMOVQ 0(R5), F29
+	WORD $0x4e21d7a1 // fadd v1.4s, v29.4s, v1.4s
+	FMOVQ 16(R5), F29
+	WORD $0x4e23d7a3 // fadd v3.4s, v29.4s, v3.4s
+	FMOVQ 32(R5), F29
+	WORD $0x4e25d7a5 // fadd v5.4s, v29.4s, v5.4s
+	FMOVQ 48(R5), F29
+	WORD $0x4e27d7a7 // fadd v7.4s, v29.4s, v7.4s
+store1of4:
+	FSTPQ (F1, F3), 0(R5)
+	FSTPQ (F5, F7), 32(R5)
+	ADD R6, R5, R5
+	VLD1R.P 4(R7), [V28.S4]
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e38df9d // fmul v29.4s, v28.4s, v24.4s
+	FMOVQ 0(R9), F30
+	VFMLA V29.S4, V8.S4, V30.S4
+	VORR V30.B16, V30.B16, V8.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x6e39df9d // fmul v29.4s, v28.4s, v25.4s
+	FMOVQ 16(R9), F30
+	VFMLA V29.S4, V10.S4, V30.S4
+	VORR V30.B16, V30.B16, V10.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x6e3adf9d // fmul v29.4s, v28.4s, v26.4s
+	FMOVQ 32(R9), F30
+	VFMLA V29.S4, V12.S4, V30.S4
+	VORR V30.B16, V30.B16, V12.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x6e3bdf9d // fmul v29.4s, v28.4s, v27.4s
+	FMOVQ 48(R9), F30
+	VFMLA V29.S4, V14.S4, V30.S4
+	VORR V30.B16, V30.B16, V14.B16
+	CBZ R10, store2of4
+	FMOVQ 0(R5), F29
+	WORD $0x4e28d7a8 // fadd v8.4s, v29.4s, v8.4s
+	FMOVQ 16(R5), F29
+	WORD $0x4e2ad7aa // fadd v10.4s, v29.4s, v10.4s
+	FMOVQ 32(R5), F29
+	WORD $0x4e2cd7ac // fadd v12.4s, v29.4s, v12.4s
+	FMOVQ 48(R5), F29
+	WORD $0x4e2ed7ae // fadd v14.4s, v29.4s, v14.4s
+store2of4:
+	FSTPQ (F8, F10), 0(R5)
+	FSTPQ (F12, F14), 32(R5)
+	ADD R6, R5, R5
+	VLD1R.P 4(R7), [V28.S4]
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x6e38df9d // fmul v29.4s, v28.4s, v24.4s
+	FMOVQ 0(R9), F30
+	VFMLA V29.S4, V9.S4, V30.S4
+	VORR V30.B16, V30.B16, V9.B16
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x6e39df9d // fmul v29.4s, v28.4s, v25.4s
+	FMOVQ 16(R9), F30
+	VFMLA V29.S4, V11.S4, V30.S4
+	VORR V30.B16, V30.B16, V11.B16
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x6e3adf9d // fmul v29.4s, v28.4s, v26.4s
+	FMOVQ 32(R9), F30
+	VFMLA V29.S4, V13.S4, V30.S4
+	VORR V30.B16, V30.B16, V13.B16
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x6e3bdf9d // fmul v29.4s, v28.4s, v27.4s
+	FMOVQ 48(R9), F30
+	VFMLA V29.S4, V15.S4, V30.S4
+	VORR V30.B16, V30.B16, V15.B16
+	CBZ R10, store3of4
+	FMOVQ 0(R5), F29
+	WORD $0x4e29d7a9 // fadd v9.4s, v29.4s, v9.4s
+	FMOVQ 16(R5), F29
+	WORD $0x4e2bd7ab // fadd v11.4s, v29.4s, v11.4s
+	FMOVQ 32(R5), F29
+	WORD $0x4e2dd7ad // fadd v13.4s, v29.4s, v13.4s
+	FMOVQ 48(R5), F29
+	WORD $0x4e2fd7af // fadd v15.4s, v29.4s, v15.4s
+store3of4:
+	FSTPQ (F9, F11), 0(R5)
+	FSTPQ (F13, F15), 32(R5)
+	RET
+rows3:
+	ADD R3, R2, R11
+	ADD R3, R11, R12
+	MOVD R12, R13
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	VEOR V14.B16, V14.B16, V14.B16
+	VEOR V15.B16, V15.B16, V15.B16
+	PCALIGN $32
+loop3:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R11), F27
+	WORD $0x4edb2b1a // trn1 v26.2d, v24.2d, v27.2d
+	WORD $0x4edb6b1b // trn2 v27.2d, v24.2d, v27.2d
+	FMOVQ.P 16(R12), F24
+	FMOVQ.P 16(R13), F29
+	WORD $0x4edd2b1c // trn1 v28.2d, v24.2d, v29.2d
+	WORD $0x4edd6b1d // trn2 v29.2d, v24.2d, v29.2d
+	FLDPQ 0(R4), (F24, F25)
+	WORD $0x4e9aa700 // smmla v0.4s, v24.16b, v26.16b
+	WORD $0x4e9aa721 // smmla v1.4s, v25.16b, v26.16b
+	WORD $0x4e9ca708 // smmla v8.4s, v24.16b, v28.16b
+	WORD $0x4e9ca729 // smmla v9.4s, v25.16b, v28.16b
+	FLDPQ 32(R4), (F24, F25)
+	WORD $0x4e9aa702 // smmla v2.4s, v24.16b, v26.16b
+	WORD $0x4e9aa723 // smmla v3.4s, v25.16b, v26.16b
+	WORD $0x4e9ca70a // smmla v10.4s, v24.16b, v28.16b
+	WORD $0x4e9ca72b // smmla v11.4s, v25.16b, v28.16b
+	FLDPQ 64(R4), (F24, F25)
+	WORD $0x4e9aa704 // smmla v4.4s, v24.16b, v26.16b
+	WORD $0x4e9aa725 // smmla v5.4s, v25.16b, v26.16b
+	WORD $0x4e9ca70c // smmla v12.4s, v24.16b, v28.16b
+	WORD $0x4e9ca72d // smmla v13.4s, v25.16b, v28.16b
+	FLDPQ 96(R4), (F24, F25)
+	WORD $0x4e9aa706 // smmla v6.4s, v24.16b, v26.16b
+	WORD $0x4e9aa727 // smmla v7.4s, v25.16b, v26.16b
+	WORD $0x4e9ca70e // smmla v14.4s, v24.16b, v28.16b
+	WORD $0x4e9ca72f // smmla v15.4s, v25.16b, v28.16b
+	FLDPQ 128(R4), (F24, F25)
+	WORD $0x4e9ba700 // smmla v0.4s, v24.16b, v27.16b
+	WORD $0x4e9ba721 // smmla v1.4s, v25.16b, v27.16b
+	WORD $0x4e9da708 // smmla v8.4s, v24.16b, v29.16b
+	WORD $0x4e9da729 // smmla v9.4s, v25.16b, v29.16b
+	FLDPQ 160(R4), (F24, F25)
+	WORD $0x4e9ba702 // smmla v2.4s, v24.16b, v27.16b
+	WORD $0x4e9ba723 // smmla v3.4s, v25.16b, v27.16b
+	WORD $0x4e9da70a // smmla v10.4s, v24.16b, v29.16b
+	WORD $0x4e9da72b // smmla v11.4s, v25.16b, v29.16b
+	FLDPQ 192(R4), (F24, F25)
+	WORD $0x4e9ba704 // smmla v4.4s, v24.16b, v27.16b
+	WORD $0x4e9ba725 // smmla v5.4s, v25.16b, v27.16b
+	WORD $0x4e9da70c // smmla v12.4s, v24.16b, v29.16b
+	WORD $0x4e9da72d // smmla v13.4s, v25.16b, v29.16b
+	FLDPQ 224(R4), (F24, F25)
+	WORD $0x4e9ba706 // smmla v6.4s, v24.16b, v27.16b
+	WORD $0x4e9ba727 // smmla v7.4s, v25.16b, v27.16b
+	WORD $0x4e9da70e // smmla v14.4s, v24.16b, v29.16b
+	WORD $0x4e9da72f // smmla v15.4s, v25.16b, v29.16b
+	ADD $256, R4, R4
+	SUBS $1, R1, R1
+	BNE loop3
+	VORR V0.B16, V0.B16, V24.B16
+	WORD $0x4e811b00 // uzp1 v0.4s, v24.4s, v1.4s
+	WORD $0x4e815b01 // uzp2 v1.4s, v24.4s, v1.4s
+	VORR V2.B16, V2.B16, V24.B16
+	WORD $0x4e831b02 // uzp1 v2.4s, v24.4s, v3.4s
+	WORD $0x4e835b03 // uzp2 v3.4s, v24.4s, v3.4s
+	VORR V4.B16, V4.B16, V24.B16
+	WORD $0x4e851b04 // uzp1 v4.4s, v24.4s, v5.4s
+	WORD $0x4e855b05 // uzp2 v5.4s, v24.4s, v5.4s
+	VORR V6.B16, V6.B16, V24.B16
+	WORD $0x4e871b06 // uzp1 v6.4s, v24.4s, v7.4s
+	WORD $0x4e875b07 // uzp2 v7.4s, v24.4s, v7.4s
+	VORR V8.B16, V8.B16, V24.B16
+	WORD $0x4e891b08 // uzp1 v8.4s, v24.4s, v9.4s
+	WORD $0x4e895b09 // uzp2 v9.4s, v24.4s, v9.4s
+	VORR V10.B16, V10.B16, V24.B16
+	WORD $0x4e8b1b0a // uzp1 v10.4s, v24.4s, v11.4s
+	WORD $0x4e8b5b0b // uzp2 v11.4s, v24.4s, v11.4s
+	VORR V12.B16, V12.B16, V24.B16
+	WORD $0x4e8d1b0c // uzp1 v12.4s, v24.4s, v13.4s
+	WORD $0x4e8d5b0d // uzp2 v13.4s, v24.4s, v13.4s
+	VORR V14.B16, V14.B16, V24.B16
+	WORD $0x4e8f1b0e // uzp1 v14.4s, v24.4s, v15.4s
+	WORD $0x4e8f5b0f // uzp2 v15.4s, v24.4s, v15.4s
+	FLDPQ 0(R8), (F24, F25)
+	FLDPQ 32(R8), (F26, F27)
+	VLD1R.P 4(R7), [V28.S4]
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e38df9d // fmul v29.4s, v28.4s, v24.4s
+	FMOVQ 0(R9), F30
+	VFMLA V29.S4, V0.S4, V30.S4
+	VORR V30.B16, V30.B16, V0.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e39df9d // fmul v29.4s, v28.4s, v25.4s
+	FMOVQ 16(R9), F30
+	VFMLA V29.S4, V2.S4, V30.S4
+	VORR V30.B16, V30.B16, V2.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3adf9d // fmul v29.4s, v28.4s, v26.4s
+	FMOVQ 32(R9), F30
+	VFMLA V29.S4, V4.S4, V30.S4
+	VORR V30.B16, V30.B16, V4.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3bdf9d // fmul v29.4s, v28.4s, v27.4s
+	FMOVQ 48(R9), F30
+	VFMLA V29.S4, V6.S4, V30.S4
+	VORR V30.B16, V30.B16, V6.B16
+	CBZ R10, store0of3
+	FMOVQ 0(R5), F29
+	WORD $0x4e20d7a0 // fadd v0.4s, v29.4s, v0.4s
+	FMOVQ 16(R5), F29
+	WORD $0x4e22d7a2 // fadd v2.4s, v29.4s, v2.4s
+	FMOVQ 32(R5), F29
+	WORD $0x4e24d7a4 // fadd v4.4s, v29.4s, v4.4s
+	FMOVQ 48(R5), F29
+	WORD $0x4e26d7a6 // fadd v6.4s, v29.4s, v6.4s
+store0of3:
+	FSTPQ (F0, F2), 0(R5)
+	FSTPQ (F4, F6), 32(R5)
+	ADD R6, R5, R5
+	VLD1R.P 4(R7), [V28.S4]
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e38df9d // fmul v29.4s, v28.4s, v24.4s
+	FMOVQ 0(R9), F30
+	VFMLA V29.S4, V1.S4, V30.S4
+	VORR V30.B16, V30.B16, V1.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e39df9d // fmul v29.4s, v28.4s, v25.4s
+	FMOVQ 16(R9), F30
+	VFMLA V29.S4, V3.S4, V30.S4
+	VORR V30.B16, V30.B16, V3.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3adf9d // fmul v29.4s, v28.4s, v26.4s
+	FMOVQ 32(R9), F30
+	VFMLA V29.S4, V5.S4, V30.S4
+	VORR V30.B16, V30.B16, V5.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3bdf9d // fmul v29.4s, v28.4s, v27.4s
+	FMOVQ 48(R9), F30
+	VFMLA V29.S4, V7.S4, V30.S4
+	VORR V30.B16, V30.B16, V7.B16
+	CBZ R10, store1of3
+	FMOVQ 0(R5), F29
+	WORD $0x4e21d7a1 // fadd v1.4s, v29.4s, v1.4s
+	FMOVQ 16(R5), F29
+	WORD $0x4e23d7a3 // fadd v3.4s, v29.4s, v3.4s
+	FMOVQ 32(R5), F29
+	WORD $0x4e25d7a5 // fadd v5.4s, v29.4s, v5.4s
+	FMOVQ 48(R5), F29
+	WORD $0x4e27d7a7 // fadd v7.4s, v29.4s, v7.4s
+store1of3:
+	FSTPQ (F1, F3), 0(R5)
+	FSTPQ (F5, F7), 32(R5)
+	ADD R6, R5, R5
+	VLD1R.P 4(R7), [V28.S4]
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e38df9d // fmul v29.4s, v28.4s, v24.4s
+	FMOVQ 0(R9), F30
+	VFMLA V29.S4, V8.S4, V30.S4
+	VORR V30.B16, V30.B16, V8.B16
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x6e39df9d // fmul v29.4s, v28.4s, v25.4s
+	FMOVQ 16(R9), F30
+	VFMLA V29.S4, V10.S4, V30.S4
+	VORR V30.B16, V30.B16, V10.B16
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x6e3adf9d // fmul v29.4s, v28.4s, v26.4s
+	FMOVQ 32(R9), F30
+	VFMLA V29.S4, V12.S4, V30.S4
+	VORR V30.B16, V30.B16, V12.B16
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x6e3bdf9d // fmul v29.4s, v28.4s, v27.4s
+	FMOVQ 48(R9), F30
+	VFMLA V29.S4, V14.S4, V30.S4
+	VORR V30.B16, V30.B16, V14.B16
+	CBZ R10, store2of3
+	FMOVQ 0(R5), F29
+	WORD $0x4e28d7a8 // fadd v8.4s, v29.4s, v8.4s
+	FMOVQ 16(R5), F29
+	WORD $0x4e2ad7aa // fadd v10.4s, v29.4s, v10.4s
+	FMOVQ 32(R5), F29
+	WORD $0x4e2cd7ac // fadd v12.4s, v29.4s, v12.4s
+	FMOVQ 48(R5), F29
+	WORD $0x4e2ed7ae // fadd v14.4s, v29.4s, v14.4s
+store2of3:
+	FSTPQ (F8, F10), 0(R5)
+	FSTPQ (F12, F14), 32(R5)
+	RET
+rows2:
+	ADD R3, R2, R11
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	PCALIGN $32
+loop2:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R11), F27
+	WORD $0x4edb2b1a // trn1 v26.2d, v24.2d, v27.2d
+	WORD $0x4edb6b1b // trn2 v27.2d, v24.2d, v27.2d
+	FLDPQ 0(R4), (F24, F25)
+	WORD $0x4e9aa700 // smmla v0.4s, v24.16b, v26.16b
+	WORD $0x4e9aa721 // smmla v1.4s, v25.16b, v26.16b
+	FLDPQ 32(R4), (F24, F25)
+	WORD $0x4e9aa702 // smmla v2.4s, v24.16b, v26.16b
+	WORD $0x4e9aa723 // smmla v3.4s, v25.16b, v26.16b
+	FLDPQ 64(R4), (F24, F25)
+	WORD $0x4e9aa704 // smmla v4.4s, v24.16b, v26.16b
+	WORD $0x4e9aa725 // smmla v5.4s, v25.16b, v26.16b
+	FLDPQ 96(R4), (F24, F25)
+	WORD $0x4e9aa706 // smmla v6.4s, v24.16b, v26.16b
+	WORD $0x4e9aa727 // smmla v7.4s, v25.16b, v26.16b
+	FLDPQ 128(R4), (F24, F25)
+	WORD $0x4e9ba700 // smmla v0.4s, v24.16b, v27.16b
+	WORD $0x4e9ba721 // smmla v1.4s, v25.16b, v27.16b
+	FLDPQ 160(R4), (F24, F25)
+	WORD $0x4e9ba702 // smmla v2.4s, v24.16b, v27.16b
+	WORD $0x4e9ba723 // smmla v3.4s, v25.16b, v27.16b
+	FLDPQ 192(R4), (F24, F25)
+	WORD $0x4e9ba704 // smmla v4.4s, v24.16b, v27.16b
+	WORD $0x4e9ba725 // smmla v5.4s, v25.16b, v27.16b
+	FLDPQ 224(R4), (F24, F25)
+	WORD $0x4e9ba706 // smmla v6.4s, v24.16b, v27.16b
+	WORD $0x4e9ba727 // smmla v7.4s, v25.16b, v27.16b
+	ADD $256, R4, R4
+	SUBS $1, R1, R1
+	BNE loop2
+	VORR V0.B16, V0.B16, V24.B16
+	WORD $0x4e811b00 // uzp1 v0.4s, v24.4s, v1.4s
+	WORD $0x4e815b01 // uzp2 v1.4s, v24.4s, v1.4s
+	VORR V2.B16, V2.B16, V24.B16
+	WORD $0x4e831b02 // uzp1 v2.4s, v24.4s, v3.4s
+	WORD $0x4e835b03 // uzp2 v3.4s, v24.4s, v3.4s
+	VORR V4.B16, V4.B16, V24.B16
+	WORD $0x4e851b04 // uzp1 v4.4s, v24.4s, v5.4s
+	WORD $0x4e855b05 // uzp2 v5.4s, v24.4s, v5.4s
+	VORR V6.B16, V6.B16, V24.B16
+	WORD $0x4e871b06 // uzp1 v6.4s, v24.4s, v7.4s
+	WORD $0x4e875b07 // uzp2 v7.4s, v24.4s, v7.4s
+	FLDPQ 0(R8), (F24, F25)
+	FLDPQ 32(R8), (F26, F27)
+	VLD1R.P 4(R7), [V28.S4]
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e38df9d // fmul v29.4s, v28.4s, v24.4s
+	FMOVQ 0(R9), F30
+	VFMLA V29.S4, V0.S4, V30.S4
+	VORR V30.B16, V30.B16, V0.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e39df9d // fmul v29.4s, v28.4s, v25.4s
+	FMOVQ 16(R9), F30
+	VFMLA V29.S4, V2.S4, V30.S4
+	VORR V30.B16, V30.B16, V2.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3adf9d // fmul v29.4s, v28.4s, v26.4s
+	FMOVQ 32(R9), F30
+	VFMLA V29.S4, V4.S4, V30.S4
+	VORR V30.B16, V30.B16, V4.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3bdf9d // fmul v29.4s, v28.4s, v27.4s
+	FMOVQ 48(R9), F30
+	VFMLA V29.S4, V6.S4, V30.S4
+	VORR V30.B16, V30.B16, V6.B16
+	CBZ R10, store0of2
+	FMOVQ 0(R5), F29
+	WORD $0x4e20d7a0 // fadd v0.4s, v29.4s, v0.4s
+	FMOVQ 16(R5), F29
+	WORD $0x4e22d7a2 // fadd v2.4s, v29.4s, v2.4s
+	FMOVQ 32(R5), F29
+	WORD $0x4e24d7a4 // fadd v4.4s, v29.4s, v4.4s
+	FMOVQ 48(R5), F29
+	WORD $0x4e26d7a6 // fadd v6.4s, v29.4s, v6.4s
+store0of2:
+	FSTPQ (F0, F2), 0(R5)
+	FSTPQ (F4, F6), 32(R5)
+	ADD R6, R5, R5
+	VLD1R.P 4(R7), [V28.S4]
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e38df9d // fmul v29.4s, v28.4s, v24.4s
+	FMOVQ 0(R9), F30
+	VFMLA V29.S4, V1.S4, V30.S4
+	VORR V30.B16, V30.B16, V1.B16
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e39df9d // fmul v29.4s, v28.4s, v25.4s
+	FMOVQ 16(R9), F30
+	VFMLA V29.S4, V3.S4, V30.S4
+	VORR V30.B16, V30.B16, V3.B16
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e3adf9d // fmul v29.4s, v28.4s, v26.4s
+	FMOVQ 32(R9), F30
+	VFMLA V29.S4, V5.S4, V30.S4
+	VORR V30.B16, V30.B16, V5.B16
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e3bdf9d // fmul v29.4s, v28.4s, v27.4s
+	FMOVQ 48(R9), F30
+	VFMLA V29.S4, V7.S4, V30.S4
+	VORR V30.B16, V30.B16, V7.B16
+	CBZ R10, store1of2
+	FMOVQ 0(R5), F29
+	WORD $0x4e21d7a1 // fadd v1.4s, v29.4s, v1.4s
+	FMOVQ 16(R5), F29
+	WORD $0x4e23d7a3 // fadd v3.4s, v29.4s, v3.4s
+	FMOVQ 32(R5), F29
+	WORD $0x4e25d7a5 // fadd v5.4s, v29.4s, v5.4s
+	FMOVQ 48(R5), F29
+	WORD $0x4e27d7a7 // fadd v7.4s, v29.4s, v7.4s
+store1of2:
+	FSTPQ (F1, F3), 0(R5)
+	FSTPQ (F5, F7), 32(R5)
+	RET
+rows1:
+	MOVD R2, R11
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	PCALIGN $32
+loop1:
+	FMOVQ.P 16(R2), F24
+	FMOVQ.P 16(R11), F27
+	WORD $0x4edb2b1a // trn1 v26.2d, v24.2d, v27.2d
+	WORD $0x4edb6b1b // trn2 v27.2d, v24.2d, v27.2d
+	FLDPQ 0(R4), (F24, F25)
+	WORD $0x4e9aa700 // smmla v0.4s, v24.16b, v26.16b
+	WORD $0x4e9aa721 // smmla v1.4s, v25.16b, v26.16b
+	FLDPQ 32(R4), (F24, F25)
+	WORD $0x4e9aa702 // smmla v2.4s, v24.16b, v26.16b
+	WORD $0x4e9aa723 // smmla v3.4s, v25.16b, v26.16b
+	FLDPQ 64(R4), (F24, F25)
+	WORD $0x4e9aa704 // smmla v4.4s, v24.16b, v26.16b
+	WORD $0x4e9aa725 // smmla v5.4s, v25.16b, v26.16b
+	FLDPQ 96(R4), (F24, F25)
+	WORD $0x4e9aa706 // smmla v6.4s, v24.16b, v26.16b
+	WORD $0x4e9aa727 // smmla v7.4s, v25.16b, v26.16b
+	FLDPQ 128(R4), (F24, F25)
+	WORD $0x4e9ba700 // smmla v0.4s, v24.16b, v27.16b
+	WORD $0x4e9ba721 // smmla v1.4s, v25.16b, v27.16b
+	FLDPQ 160(R4), (F24, F25)
+	WORD $0x4e9ba702 // smmla v2.4s, v24.16b, v27.16b
+	WORD $0x4e9ba723 // smmla v3.4s, v25.16b, v27.16b
+	FLDPQ 192(R4), (F24, F25)
+	WORD $0x4e9ba704 // smmla v4.4s, v24.16b, v27.16b
+	WORD $0x4e9ba725 // smmla v5.4s, v25.16b, v27.16b
+	FLDPQ 224(R4), (F24, F25)
+	WORD $0x4e9ba706 // smmla v6.4s, v24.16b, v27.16b
+	WORD $0x4e9ba727 // smmla v7.4s, v25.16b, v27.16b
+	ADD $256, R4, R4
+	SUBS $1, R1, R1
+	BNE loop1
+	VORR V0.B16, V0.B16, V24.B16
+	WORD $0x4e811b00 // uzp1 v0.4s, v24.4s, v1.4s
+	WORD $0x4e815b01 // uzp2 v1.4s, v24.4s, v1.4s
+	VORR V2.B16, V2.B16, V24.B16
+	WORD $0x4e831b02 // uzp1 v2.4s, v24.4s, v3.4s
+	WORD $0x4e835b03 // uzp2 v3.4s, v24.4s, v3.4s
+	VORR V4.B16, V4.B16, V24.B16
+	WORD $0x4e851b04 // uzp1 v4.4s, v24.4s, v5.4s
+	WORD $0x4e855b05 // uzp2 v5.4s, v24.4s, v5.4s
+	VORR V6.B16, V6.B16, V24.B16
+	WORD $0x4e871b06 // uzp1 v6.4s, v24.4s, v7.4s
+	WORD $0x4e875b07 // uzp2 v7.4s, v24.4s, v7.4s
+	FLDPQ 0(R8), (F24, F25)
+	FLDPQ 32(R8), (F26, F27)
+	VLD1R.P 4(R7), [V28.S4]
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e38df9d // fmul v29.4s, v28.4s, v24.4s
+	FMOVQ 0(R9), F30
+	VFMLA V29.S4, V0.S4, V30.S4
+	VORR V30.B16, V30.B16, V0.B16
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e39df9d // fmul v29.4s, v28.4s, v25.4s
+	FMOVQ 16(R9), F30
+	VFMLA V29.S4, V2.S4, V30.S4
+	VORR V30.B16, V30.B16, V2.B16
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e3adf9d // fmul v29.4s, v28.4s, v26.4s
+	FMOVQ 32(R9), F30
+	VFMLA V29.S4, V4.S4, V30.S4
+	VORR V30.B16, V30.B16, V4.B16
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e3bdf9d // fmul v29.4s, v28.4s, v27.4s
+	FMOVQ 48(R9), F30
+	VFMLA V29.S4, V6.S4, V30.S4
+	VORR V30.B16, V30.B16, V6.B16
+	CBZ R10, store0of1
+	FMOVQ 0(R5), F29
+	WORD $0x4e20d7a0 // fadd v0.4s, v29.4s, v0.4s
+	FMOVQ 16(R5), F29
+	WORD $0x4e22d7a2 // fadd v2.4s, v29.4s, v2.4s
+	FMOVQ 32(R5), F29
+	WORD $0x4e24d7a4 // fadd v4.4s, v29.4s, v4.4s
+	FMOVQ 48(R5), F29
+	WORD $0x4e26d7a6 // fadd v6.4s, v29.4s, v6.4s
+store0of1:
+	FSTPQ (F0, F2), 0(R5)
+	FSTPQ (F4, F6), 32(R5)
+	RET
+
 // func gemmI8NEON(rows, k int, a *int8, lda int, b *uint8, c *float32, ldc int, scaleA, scaleB, bias *float32, accumulate int)
 TEXT ·gemmI8NEON(SB), NOSPLIT, $0-88
 	MOVD rows+0(FP), R0

@@ -14,6 +14,16 @@ package kernels
 //go:noescape
 func gemmI8DotProd(rows, k int, a *int8, lda int, b *uint8, c *float32, ldc int, scaleA, scaleB, bias *float32, accumulate int)
 
+// gemmI8MatMul sets, for i < rows <= 6 and j < 16, with acc the sum over p < 16*k of a[i*lda+p]*b[p/8*128+j*8+p%8], which
+// are signed bytes within 127,
+//
+//	c[i*ldc+j] = fma(float32(acc), scaleA[i]*scaleB[j], bias[j])   plus c when accumulate is not zero
+//
+// Strides are in bytes, and k is at least 1.
+//
+//go:noescape
+func gemmI8MatMul(rows, k int, a *int8, lda int, b *uint8, c *float32, ldc int, scaleA, scaleB, bias *float32, accumulate int)
+
 // gemmI8NEON sets, for i < rows <= 2 and j < 16, with acc the sum over p < 16*k of a[i*lda+p]*b[p/4*64+j*4+p%4], which
 // are signed bytes within 127,
 //

@@ -3,6 +3,7 @@ package kernels
 import (
 	"encoding/binary"
 	"math"
+	"runtime"
 	"unsafe"
 
 	"github.com/skive-ml/skive/internal/team"
@@ -73,13 +74,24 @@ func packPanelGeneric(dst []float32, b ViewF32, k, col, n int) {
 
 // PanelsI8 is a packed right-hand matrix of int8 weights with a scale for each
 // column. Data holds w^zeroI8: on amd64 that is w+128, which is unsigned, as VPDPBUSD
-// wants it, and elsewhere w. Element (p, j) is Data[(j/16)*K64*16+(p/4)*64+(j%16)*4+p%4] with K64 = K rounded
-// up to a multiple of 64, a tile of AMX; the padding is zeroI8, which stands for zero. Scale is
-// padded with zeros to whole panels.
+// wants it, and elsewhere w. A column's elements lie together in groups of four, or of
+// eight where there is SMMLA: with u for their number, element (p, j) is
+// Data[(j/16)*K64*16+(p/u)*16*u+(j%16)*u+p%u] with K64 = K rounded up to a multiple of 64,
+// a tile of AMX; the padding is zeroI8, which stands for zero. Scale is padded with
+// zeros to whole panels.
 type PanelsI8 struct {
 	K, N  int
 	Data  []uint8
 	Scale []float32
+	group int // 4 or 8
+}
+
+// packedGroup is the number of elements of a column that Pack puts together.
+func packedGroup() int {
+	if runtime.GOARCH == "arm64" && active.has(i8mm) {
+		return 8
+	}
+	return 4
 }
 
 // Panels returns the number of panels.
@@ -87,6 +99,12 @@ func (p *PanelsI8) Panels() int { return ceilDiv(p.N, Lanes) }
 
 // stride returns the bytes of one panel.
 func (p *PanelsI8) stride() int { return ceilDiv(p.K, tileBytes) * tileBytes * Lanes }
+
+// multiplied tells that the level in use has a kernel for the panels: those packed in
+// groups of eight are for SMMLA alone.
+func (p *PanelsI8) multiplied() bool {
+	return active != 0 && p.K > 0 && (p.group == 4 || p.group == packedGroup())
+}
 
 // Pack packs the weights q, stored [n][k], of which column j stands for
 // q*scale[j]. It wants -127 <= q <= 127 and k <= MaxKI8.
@@ -102,6 +120,7 @@ func (p *PanelsI8) Pack(q []int8, scale []float32, k, n int) {
 	p.Data = growAligned(p.Data, panels*p.stride())
 	p.Scale = grow(p.Scale, panels*Lanes)
 	clear(p.Scale[copy(p.Scale, scale[:n]):])
+	p.group = packedGroup()
 	for i := range panels {
 		dst := p.Data[i*p.stride():][:p.stride()]
 		for j := range Lanes {
@@ -109,15 +128,23 @@ func (p *PanelsI8) Pack(q []int8, scale []float32, k, n int) {
 			if c := i*Lanes + j; c < n && k > 0 {
 				column = unsafe.Slice((*byte)(unsafe.Pointer(&q[c*k])), k)
 			}
-			at := 4 * j
-			for ; len(column) >= 4; column, at = column[4:], at+4*Lanes {
-				binary.LittleEndian.PutUint32(dst[at:], binary.LittleEndian.Uint32(column)^(zeroI8*0x01010101))
+			at := p.group * j
+			if p.group == 8 {
+				for ; len(column) >= 8; column, at = column[8:], at+8*Lanes {
+					binary.LittleEndian.PutUint64(dst[at:], binary.LittleEndian.Uint64(column)^zeroI8*0x0101010101010101)
+				}
+			} else {
+				for ; len(column) >= 4; column, at = column[4:], at+4*Lanes {
+					binary.LittleEndian.PutUint32(dst[at:], binary.LittleEndian.Uint32(column)^zeroI8*0x01010101)
+				}
 			}
 			// What is left of the column, and the padding.
-			for ; at < len(dst); column, at = nil, at+4*Lanes {
-				var last [4]byte
+			for ; at < len(dst); column, at = nil, at+p.group*Lanes {
+				var last [8]byte
 				copy(last[:], column)
-				binary.LittleEndian.PutUint32(dst[at:], binary.LittleEndian.Uint32(last[:])^(zeroI8*0x01010101))
+				for i, w := range last[:p.group] {
+					dst[at+i] = w ^ zeroI8
+				}
 			}
 		}
 	}

@@ -53,7 +53,8 @@ func TestPackI8Layout(t *testing.T) {
 			t.Fatalf("%dx%d: %d bytes and %d scales", k, n, len(p.Data), len(p.Scale))
 		}
 		for i, x := range p.Data {
-			panel, row, col := i/(k64*Lanes), i%(k64*Lanes)/64*4+i%4, i%64/4
+			u := packedGroup()
+			panel, row, col := i/(k64*Lanes), i%(k64*Lanes)/(16*u)*u+i%u, i%(16*u)/u
 			want := uint8(zeroI8)
 			if j := panel*Lanes + col; j < n && row < k {
 				want = uint8(q[j*k+row]) ^ zeroI8

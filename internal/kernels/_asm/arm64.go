@@ -332,10 +332,8 @@ var (
 	trn2   = three(0x4E806800, "trn2", "4s", "4s")
 	trn1d  = three(0x4EC02800, "trn1", "2d", "2d")
 	trn2d  = three(0x4EC06800, "trn2", "2d", "2d")
-	zip1   = three(0x4E803800, "zip1", "4s", "4s")
-	zip2   = three(0x4E807800, "zip2", "4s", "4s")
-	uzp1d  = three(0x4EC01800, "uzp1", "2d", "2d")
-	uzp2d  = three(0x4EC05800, "uzp2", "2d", "2d")
+	uzp1   = three(0x4E801800, "uzp1", "4s", "4s")
+	uzp2   = three(0x4E805800, "uzp2", "4s", "4s")
 
 	smull  = three(0x0E20C000, "smull", "8h", "8b")
 	smull2 = three(0x4E20C000, "smull2", "8h", "16b")

@@ -1,6 +1,9 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 func init() {
 	registerARM("neon_gemm_f32", func(f *armFile) {
@@ -21,8 +24,10 @@ func init() {
 		const doc = "and j < 16, with acc the sum over p < 16*k of a[i*lda+p]*b[p/4*64+j*4+p%4], which\nare signed bytes within 127,\n\n" +
 			"\tc[i*ldc+j] = fma(float32(acc), scaleA[i]*scaleB[j], bias[j])   plus c when accumulate is not zero\n\n" +
 			"Strides are in bytes, and k is at least 1."
-		f.function("gemmI8DotProd", signature, "sets, for i < rows <= 6 "+doc, func(g *armFunc) { g.gemmI8(6, g.dotI8) })
-		f.function("gemmI8NEON", signature, "sets, for i < rows <= 2 "+doc, func(g *armFunc) { g.gemmI8(2, g.multiplyI8) })
+		f.function("gemmI8DotProd", signature, "sets, for i < rows <= 6 "+doc, func(g *armFunc) { g.gemmI8(6, sums, g.dotI8) })
+		f.function("gemmI8MatMul", signature, "sets, for i < rows <= 6 "+strings.Replace(doc, "b[p/4*64+j*4+p%4]", "b[p/8*128+j*8+p%8]", 1),
+			func(g *armFunc) { g.gemmI8(6, pairSums, g.matMulI8) })
+		f.function("gemmI8NEON", signature, "sets, for i < rows <= 2 "+doc, func(g *armFunc) { g.gemmI8(2, sums, g.multiplyI8) })
 	})
 	registerARM("neon_pack", armPack)
 }
@@ -226,8 +231,9 @@ func (g *armFunc) gemmBF16() {
 	})
 }
 
-// gemmI8 multiplies bytes; multiply writes the loop over k that leaves the sums.
-func (g *armFunc) gemmI8(most int, multiply func(rows int, label func(string) string, at []xreg, k, b xreg)) {
+// gemmI8 multiplies bytes; multiply writes the loop over k that leaves the sums in the
+// registers of place. There is an address for a row beyond an odd number.
+func (g *armFunc) gemmI8(most int, place func(r, j int) vreg, multiply func(rows int, label func(string) string, at []xreg, k, b xreg)) {
 	rows, k, a, lda := g.arg("rows"), g.arg("k"), g.arg("a"), g.arg("lda")
 	b, c, ldc := g.arg("b"), g.arg("c"), g.arg("ldc")
 	scaleA, scaleB, bias, accumulate := g.arg("scaleA"), g.arg("scaleB"), g.arg("bias"), g.arg("accumulate")
@@ -242,15 +248,15 @@ func (g *armFunc) gemmI8(most int, multiply func(rows int, label func(string) st
 		for r := range rows {
 			g.emit(ld1r(x, scaleA))
 			for j := range 4 {
-				s, z := sums(r, j), vreg(30)
+				s, z := place(r, j), vreg(30)
 				g.emit(scvtf(s, s), fmul(y, x, scales[j]), ldq(z, bias, 16*j), fmla(z, s, y), move(s, z))
 			}
 			g.plain("CBZ R%d, %s", accumulate, label(fmt.Sprintf("store%dof", r)))
 			for j := range 4 {
-				g.emit(ldq(y, c, 16*j), fadd(sums(r, j), y, sums(r, j)))
+				g.emit(ldq(y, c, 16*j), fadd(place(r, j), y, place(r, j)))
 			}
 			g.at(label(fmt.Sprintf("store%dof", r)))
-			g.emit(stp(sums(r, 0), sums(r, 1), c, 0), stp(sums(r, 2), sums(r, 3), c, 32))
+			g.emit(stp(place(r, 0), place(r, 1), c, 0), stp(place(r, 2), place(r, 3), c, 32))
 			if r < rows-1 {
 				g.plain("ADD R%d, R%d, R%d", ldc, c, c)
 			}
@@ -272,6 +278,46 @@ func (g *armFunc) dotI8(rows int, label func(string) string, at []xreg, k, b xre
 	g.plain("ADD $256, R%d, R%d", b, b)
 	g.plain("SUBS $1, R%d, R%d", k, k)
 	g.plain("BNE %s", label("loop"))
+}
+
+// pairSums is sums for rows in pairs.
+func pairSums(r, j int) vreg { return vreg(8*(r/2) + 2*j + r%2) }
+
+// matMulI8 multiplies by SMMLA, 16 of k at a time: two columns by two rows and eight k.
+// Rows lie one after the other, so that pairs of them are joined; that of an odd one is
+// the row itself.
+func (g *armFunc) matMulI8(rows int, label func(string) string, at []xreg, k, b xreg) {
+	pairs := (rows + 1) / 2
+	if rows%2 == 1 {
+		g.plain("MOVD R%d, R%d", at[rows-1], at[rows])
+	}
+	g.clearSums(2 * pairs)
+	g.plain("PCALIGN $32")
+	g.at(label("loop"))
+	joined := func(pair, half int) vreg { return row0 + vreg(2*pair+half) }
+	for pair := range pairs {
+		t := panel0
+		g.emit(ldqPost(t, at[2*pair], 16), ldqPost(joined(pair, 1), at[2*pair+1], 16))
+		g.emit(trn1d(joined(pair, 0), t, joined(pair, 1)), trn2d(joined(pair, 1), t, joined(pair, 1)))
+	}
+	for half := range 2 {
+		for j := range 4 {
+			g.emit(ldp(panel0, panel0+1, b, 128*half+32*j))
+			for pair := range pairs {
+				g.emit(smmla(vreg(8*pair+2*j), panel0, joined(pair, half)), smmla(vreg(8*pair+2*j+1), panel0+1, joined(pair, half)))
+			}
+		}
+	}
+	g.plain("ADD $256, R%d, R%d", b, b)
+	g.plain("SUBS $1, R%d, R%d", k, k)
+	g.plain("BNE %s", label("loop"))
+	// A register holds two rows of each of two columns.
+	for pair := range pairs {
+		for j := range 4 {
+			t, first := panel0, vreg(8*pair+2*j)
+			g.emit(move(t, first), uzp1(first, t, first+1), uzp2(first+1, t, first+1))
+		}
+	}
 }
 
 // multiplyI8 multiplies without dot products. Two products of bytes within 127 fit 16
