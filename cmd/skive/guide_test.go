@@ -45,7 +45,7 @@ func TestReferenceIsCurrent(t *testing.T) {
 
 This page is generated from the program: it is what ` + "`skive COMMAND --help`" + ` prints. Errors are one line on standard
 error. The exit status is 0 for success, 1 for a failure, and 2 for a call that is wrong in itself. With ` + "`--json`" + `
-standard output has JSON and nothing else: one document, and of `predict` one for each line.
+standard output has JSON and nothing else: one document, and of ` + "`predict`" + ` one for each line.
 
 ` + "`skive completion bash`" + ` (or zsh, fish, powershell) prints a script that completes commands and flags in a shell;
 ` + "`skive completion bash --help`" + ` says where it goes.
