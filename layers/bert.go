@@ -166,7 +166,7 @@ func NewLayer(g *autograd.Graph, in *Inputs, m *checkpoints.Model, l int, x *aut
 	if err != nil {
 		return nil, err
 	}
-	if err := supported(m.Config); err != nil {
+	if err := Supported(m.Config); err != nil {
 		return nil, err
 	}
 	b := &builder{g: g, in: in, m: m, o: o}
@@ -219,8 +219,8 @@ type builder struct {
 	biasColumns     []int
 }
 
-// supported refuses a family whose layers are not built.
-func supported(c checkpoints.Config) error {
+// Supported refuses, with an error that wraps checkpoints.ErrUnsupported, a family whose layers no graph has.
+func Supported(c checkpoints.Config) error {
 	if b := c.Block(0); b.PreNorm || b.Gated || b.RotaryBase != 0 || b.Window != 0 {
 		return fmt.Errorf("layers: training, distilling and pruning %s models: %w", c.ModelType, checkpoints.ErrUnsupported)
 	}
@@ -240,7 +240,7 @@ func (b *builder) encoder() (Encoder, error) {
 	if err := cfg.Validate(); err != nil {
 		return e, fmt.Errorf("layers: %w", err)
 	}
-	if err := supported(cfg); err != nil {
+	if err := Supported(cfg); err != nil {
 		return e, err
 	}
 	activation, err := activationByName(cfg.Activation)
