@@ -340,7 +340,7 @@ func (h *hfConfig) refuseSummary() error {
 // refuse names a setting that is not implemented.
 func (h *hfConfig) refuse(f *family) error {
 	switch {
-	case h.PositionType != nil && *h.PositionType != "absolute":
+	case h.PositionType != nil && *h.PositionType != "absolute" && f.key("position_embedding_type") != "":
 		return unsupported("position_embedding_type %q", *h.PositionType)
 	case f.biasesScores && valueOr(h.BiasBuckets, biasBuckets) != biasBuckets:
 		return unsupported("relative_attention_num_buckets %d other than %d", *h.BiasBuckets, biasBuckets)

@@ -366,19 +366,19 @@ type namedTensor struct {
 // adopt takes from the tensors of a file those of the configuration, under the
 // names of BertForSequenceClassification, and decides whether there is a head.
 func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error {
-	tensors = cfg.unshare(tensors)
 	canonical := cfg.canonicalNames()
 	byName := make(map[string]namedTensor, len(tensors))
 	for original, t := range tensors {
-		name := cfg.family().fullName(original)
-		if c, ok := canonical[name]; ok {
-			name = c
+		for _, name := range cfg.unshared(cfg.family().fullName(original)) {
+			if c, ok := canonical[name]; ok {
+				name = c
+			}
+			if other, ok := byName[name]; ok {
+				a, b := min(original, other.original), max(original, other.original)
+				return fmt.Errorf("tensors %s and %s are the same one", a, b)
+			}
+			byName[name] = namedTensor{original, t}
 		}
-		if other, ok := byName[name]; ok {
-			a, b := min(original, other.original), max(original, other.original)
-			return fmt.Errorf("tensors %s and %s are the same one", a, b)
-		}
-		byName[name] = namedTensor{original, t}
 	}
 	if err := cfg.divide(byName); err != nil {
 		return err
@@ -444,7 +444,7 @@ func (m *Model) take(byName map[string]namedTensor, cfg parsedConfig, hasHead bo
 				absent = append(absent, s)
 				continue
 			}
-			return nil, fmt.Errorf("tensor %s: missing", s.Name)
+			return nil, fmt.Errorf("tensor %s: missing", cfg.fileName(s))
 		}
 		if f.t.dtype == float64Type {
 			if budget -= len(f.t.tensor.Data); budget < 0 {
@@ -543,12 +543,27 @@ func (f *family) fullName(name string) string {
 	return name
 }
 
+// fileName is the name that a directory has for a tensor.
+func (c parsedConfig) fileName(s Spec) string {
+	f := c.family()
+	for _, u := range f.fused {
+		if slices.Contains(u.parts, s.Part.Role) {
+			return c.fusedName(s.Part.Layer, u) + s.Name[strings.LastIndexByte(s.Name, '.'):]
+		}
+	}
+	if f.sharesLayers && s.Part.Role.inLayer() {
+		return c.sharing.name(c.ownName(s.Name), s.Part.Layer)
+	}
+	return c.ownName(s.Name)
+}
+
 // note records what was left out, naming the first few.
 func (m *Model) note(what string, names []string) {
 	if len(names) == 0 {
 		return
 	}
 	slices.Sort(names)
+	names = slices.Compact(names) // those of fused layers are one
 	const few = 6
 	list := strings.Join(names[:min(few, len(names))], ", ")
 	if len(names) > few {

@@ -17,6 +17,8 @@ const (
 // modernBERT are the settings of config.json that ModernBERT alone has. Those that
 // older versions of transformers wrote are read too.
 type modernBERT struct {
+	Architectures []string `json:"architectures"`
+
 	Activation       *string  `json:"hidden_activation"`
 	NormEps          *float32 `json:"norm_eps"`
 	MLPDropout       *float32 `json:"mlp_dropout"`
@@ -31,6 +33,8 @@ type modernBERT struct {
 	LayerTypes     []string `json:"layer_types"`
 	GlobalEvery    *int     `json:"global_attn_every_n_layers"`
 	LocalAttention *int     `json:"local_attention"`
+	// SlidingWindow is half of LocalAttention, which transformers sets by it.
+	SlidingWindow *int `json:"sliding_window"`
 
 	Rope        map[string]json.RawMessage `json:"rope_parameters"`
 	RopeScaling json.RawMessage            `json:"rope_scaling"`
@@ -51,6 +55,9 @@ func (c *Config) readModernBERT(text []byte) error {
 	if err := json.Unmarshal(text, &h); err != nil {
 		return jsonError(err)
 	}
+	// Settings of heads count where there is one.
+	encoder := len(h.Architectures) > 0 && h.Architectures[0] == c.family().class+"Model"
+	masked := len(h.Architectures) == 0 || h.Architectures[0] == c.family().class+"ForMaskedLM"
 	switch {
 	case h.NormBias:
 		return unsupported("norm_bias true")
@@ -58,9 +65,9 @@ func (c *Config) readModernBERT(text []byte) error {
 		return unsupported("attention_bias true")
 	case h.MLPBias:
 		return unsupported("mlp_bias true")
-	case h.ClassifierBias:
+	case h.ClassifierBias && !encoder:
 		return unsupported("classifier_bias true")
-	case !valueOr(h.DecoderBias, true):
+	case !valueOr(h.DecoderBias, true) && masked:
 		return unsupported("decoder_bias false")
 	case jsonKind(h.RopeScaling) != "null":
 		return unsupported("rope_scaling")
@@ -75,9 +82,17 @@ func (c *Config) readModernBERT(text []byte) error {
 	case MeanPooling:
 		c.ClassifierPooling = pooling
 	default:
-		return unsupported("classifier_pooling %q", pooling)
+		if !encoder {
+			return unsupported("classifier_pooling %q", pooling)
+		}
+	}
+	if encoder && activations[c.ClassifierActivation] == nil {
+		c.ClassifierActivation = "gelu"
 	}
 	c.LocalAttention = valueOr(h.LocalAttention, 128)
+	if h.SlidingWindow != nil {
+		c.LocalAttention = 2 * *h.SlidingWindow
+	}
 	if err := h.layers(c); err != nil {
 		return err
 	}

@@ -29,6 +29,13 @@ func TestModernBERTConfigs(t *testing.T) {
 			LocalAttention: 128, Local: []bool{true, false, false, true, false}, RotaryBase: 7, LocalRotaryBase: 8},
 		`,"rope_parameters":{"sliding_attention":null,"full_attention":{"rope_type":"default"}},"local_rope_theta":9`: {
 			LocalAttention: 128, Local: third, RotaryBase: 160000, LocalRotaryBase: 9},
+		// mmBERT's value, which transformers does not read.
+		`,"position_embedding_type":"sans_pos"`: {LocalAttention: 128, Local: third, RotaryBase: 160000, LocalRotaryBase: 10000},
+		// transformers sets local_attention by it.
+		`,"local_attention":16,"sliding_window":4`: {LocalAttention: 8, Local: third, RotaryBase: 160000, LocalRotaryBase: 10000},
+		// Settings of heads that are not there.
+		`,"architectures":["ModernBertModel"],"decoder_bias":false,"classifier_bias":true,"classifier_activation":"silu"`: {
+			LocalAttention: 128, Local: third, RotaryBase: 160000, LocalRotaryBase: 10000},
 	} {
 		c, err := ParseConfig([]byte(modernSizes + keys + "}"))
 		if err != nil {

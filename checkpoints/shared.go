@@ -2,6 +2,7 @@ package checkpoints
 
 import (
 	"bytes"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -19,46 +20,52 @@ const sharedLayer = "albert_layers.0."
 // groups. The zero value shares nothing.
 type sharing struct{ steps, groups, inner int }
 
+// group is that of a step. The division is that of transformers, for numbers of groups that do not divide the steps, too.
+func (s sharing) group(step int) int {
+	return int(float64(step) / (float64(s.steps) / float64(s.groups)))
+}
+
 // uses returns the layers that an inner layer of a group stands for.
 func (s sharing) uses(group, inner int) (layers []int) {
+	if inner < 0 || inner >= s.inner {
+		return nil
+	}
 	for i := range s.steps {
-		// The division is that of transformers, for numbers of groups that do not divide the steps, too.
-		if int(float64(i)/(float64(s.steps)/float64(s.groups))) == group {
+		if s.group(i) == group {
 			layers = append(layers, i*s.inner+inner)
 		}
 	}
 	return layers
 }
 
-// unshare returns tensors of a file with each layer's own in the place of the groups', by the names that the family has
-// for as many groups as there are layers.
-func (c parsedConfig) unshare(tensors map[string]foreignTensor) map[string]foreignTensor {
+// name returns a file's name of a tensor, from that which it has where no layers are shared.
+func (s sharing) name(name string, layer int) string {
+	own := fmt.Sprintf("%d.%s", layer, sharedLayer)
+	return strings.Replace(name, own, fmt.Sprintf("%d.albert_layers.%d.", s.group(layer/s.inner), layer%s.inner), 1)
+}
+
+// unshared returns, for the full name of a tensor in a file, the names that the family has for the layers' own where no
+// layers are shared; for a tensor outside of layers its name, and for one that no layer uses a name that none has.
+func (c parsedConfig) unshared(name string) []string {
 	f := c.family()
-	if !f.sharesLayers {
-		return tensors
+	in, inLayer := strings.CutPrefix(name, f.prefix+f.layers)
+	if !f.sharesLayers || !inLayer {
+		return []string{name}
 	}
-	all := make(map[string]foreignTensor, len(tensors))
-	for name, t := range tensors {
-		full := f.fullName(name)
-		in, inLayer := strings.CutPrefix(full, f.prefix+f.layers)
-		group, in, _ := strings.Cut(in, ".")
-		in, inner := strings.CutPrefix(in, "albert_layers.")
-		number, part, _ := strings.Cut(in, ".")
-		g, err1 := strconv.Atoi(group)
-		k, err2 := strconv.Atoi(number)
-		if !inLayer || !inner || err1 != nil || err2 != nil || k < 0 || k >= c.sharing.inner {
-			all[name] = t
-			continue
-		}
-		layers := c.sharing.uses(g, k)
-		if len(layers) == 0 {
-			all[name] = t
-		}
-		for _, l := range layers {
-			all[f.prefix+f.layers+strconv.Itoa(l)+"."+sharedLayer+part] = t
+	group, in, _ := strings.Cut(in, ".")
+	number, part, _ := strings.Cut(strings.TrimPrefix(in, "albert_layers."), ".")
+	g, err1 := strconv.Atoi(group)
+	k, err2 := strconv.Atoi(number)
+	var names []string
+	if err1 == nil && err2 == nil {
+		for _, l := range c.sharing.uses(g, k) {
+			names = append(names, f.prefix+f.layers+strconv.Itoa(l)+"."+sharedLayer+part)
 		}
 	}
-	return all
+	if names == nil {
+		names = []string{"unused " + name}
+	}
+	return names
 }
 
 // layerGroups is the smallest number of groups, of as many layers each, whose layers are the same. It is the number of

@@ -124,7 +124,7 @@ func TestWhatIsWrongIsSaidBefore(t *testing.T) {
 		"absent":                    func(_ *transforms.Options, in *string) { *in = "absent.jsonl" },
 		"Models":                    func(o *transforms.Options, _ *string) { o.Models = []score.Model{{Path: "absent"}} },
 		"expected a number of rows": func(o *transforms.Options, _ *string) { o.MaxBad = "some" },
-		"Output": func(o *transforms.Options, _ *string) { o.Output = "" },
+		"Output":                    func(o *transforms.Options, _ *string) { o.Output = "" },
 		"part-00000-000007.jsonl is there": func(o *transforms.Options, _ *string) {
 			write(t, filepath.Join(o.Output, "part-00000-000007.jsonl"), "")
 		},
