@@ -3,6 +3,8 @@ package checkpoints
 import (
 	"fmt"
 	"math/bits"
+
+	"github.com/skive-ml/skive/internal/exact"
 )
 
 // Block describes the arithmetic of an encoder layer. In every family it is, for
@@ -74,6 +76,23 @@ func (c Config) Block(layer int) Block {
 		b.ScoreBias = &ScoreBias{Columns: c.biasColumns(layer), Reach: c.MaxTokens()}
 	}
 	return b
+}
+
+// Turns returns the cosines and sines of the angles of Block.RotaryBase for heads of a width at the positions
+// [first, end), each [end - first, width/2]. They are those of transformers: frequencies and angles are rounded to float32
+// before the cosine.
+func Turns(base float64, width, first, end int) (cos, sin []float32) {
+	frequencies := make([]float32, width/2)
+	for k := range frequencies {
+		frequencies[k] = 1 / float32(exact.Pow(base, float64(float32(2*k)/float32(width))))
+	}
+	for p := first; p < end; p++ {
+		for _, f := range frequencies {
+			angle := float64(float32(p) * f)
+			cos, sin = append(cos, float32(exact.Cos(angle))), append(sin, float32(exact.Sin(angle)))
+		}
+	}
+	return cos, sin
 }
 
 // ScoreBias is a bias of the attention's scores that depends on the distance of

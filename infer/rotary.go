@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"github.com/skive-ml/skive/checkpoints"
-	"github.com/skive-ml/skive/internal/exact"
 	"github.com/skive-ml/skive/internal/kernels"
 )
 
@@ -18,7 +17,7 @@ type rotary struct {
 // turns are the cosines and sines of these angles, [positions, width/2], as far as
 // they have been needed.
 type turns struct {
-	frequencies, cos, sin []float32
+	cos, sin []float32
 }
 
 // rotary returns the number of a layer's angles in w.rotaries, -1 for none.
@@ -54,26 +53,11 @@ func (r *run) reserveTurns() {
 	}
 }
 
-// extend computes the angles up to a number of positions, which are those of
-// transformers: frequencies and angles are rounded to float32 before the cosine.
+// extend computes the angles up to a number of positions.
 func (t *turns) extend(y rotary, positions int) {
-	half := y.width / 2
-	if t.frequencies == nil {
-		for k := range half {
-			power := float32(exact.Pow(y.base, float64(float32(2*k)/float32(y.width))))
-			t.frequencies = append(t.frequencies, 1/power)
-		}
-	}
-	first := len(t.cos) / half
-	if first >= positions {
-		return
-	}
-	t.cos, t.sin = slices.Grow(t.cos, (positions-first)*half), slices.Grow(t.sin, (positions-first)*half)
-	for p := first; p < positions; p++ {
-		for _, f := range t.frequencies {
-			angle := float64(float32(p) * f)
-			t.cos, t.sin = append(t.cos, float32(exact.Cos(angle))), append(t.sin, float32(exact.Sin(angle)))
-		}
+	if first := len(t.cos) / (y.width / 2); first < positions {
+		cos, sin := checkpoints.Turns(y.base, y.width, first, positions)
+		t.cos, t.sin = append(t.cos, cos...), append(t.sin, sin...)
 	}
 }
 

@@ -35,17 +35,20 @@ const (
 
 // builder makes the graph of a model. The first error stays.
 type builder struct {
-	m      *checkpoints.Model
-	o      Options
-	float  elementType // of weights and hidden states
-	graph  graph
-	known  map[string]bool      // names of the initializers
-	inputs map[string][3]string // values quantized at run time: bytes, scale and zero point of each
-	static map[string]string    // values quantized with a calibrated scale, and dequantized: by value and scale
-	biases []string             // what is added to the scores of each layer
+	m       *checkpoints.Model
+	o       Options
+	float   elementType // of weights and hidden states
+	graph   graph
+	known   map[string]bool       // names of the initializers
+	inputs  map[string][3]string  // values quantized at run time: bytes, scale and zero point of each
+	static  map[string]string     // values quantized with a calibrated scale, and dequantized: by value and scale
+	biases  []string              // what is added to the scores of each layer
+	windows map[int]string        // the mask with what lies outside of a window
+	turns   map[float64][2]string // cosines and sines of rotary positions, by their base
 	// numbers are those of the tokens, distances those of the distances of keys and
 	// queries; "" before they are needed.
 	numbers, distances string
+	length             string // that of the longest text, as the end of a slice
 	err                error
 }
 
@@ -57,10 +60,7 @@ type attribute struct {
 
 // build returns the ONNX model of m.
 func build(m *checkpoints.Model, o Options) (*model, error) {
-	if l := m.Config.Block(0); l.PreNorm || l.Gated || l.RotaryBase != 0 || l.Window != 0 {
-		return nil, fmt.Errorf("ONNX graphs of %s models: %w", m.Config.ModelType, checkpoints.ErrUnsupported)
-	}
-	b := &builder{m: m, o: o, float: float32Type, known: map[string]bool{}, inputs: map[string][3]string{}, static: map[string]string{}}
+	b := &builder{m: m, o: o, float: float32Type, known: map[string]bool{}, inputs: map[string][3]string{}, static: map[string]string{}, windows: map[int]string{}, turns: map[float64][2]string{}}
 	if o.DType == infer.FP16 {
 		b.float = float16Type
 	}
@@ -210,11 +210,15 @@ func (b *builder) dense(p checkpoints.Part, x string) string {
 	if !b.known[weight] {
 		b.floats(weight, []int{in, out}, transpose(b.values(weight), out, in))
 	}
-	y := b.op("MatMul", name+"/MatMul", x, weight)
-	if _, ok := b.m.Tensors[p.Bias()]; !ok { // of a dense layer after the pooling
+	return b.biased(p, b.op("MatMul", name+"/MatMul", x, weight))
+}
+
+// biased appends the bias of a linear layer, if it has one.
+func (b *builder) biased(p checkpoints.Part, y string) string {
+	if _, ok := b.m.Tensors[p.Bias()]; !ok {
 		return y
 	}
-	return b.op("Add", name+"/Add", y, b.tensor(p.Bias()))
+	return b.op("Add", p.String()+"/Add", y, b.tensor(p.Bias()))
 }
 
 // linear appends a linear layer of the encoder, which in an int8 graph is
@@ -248,7 +252,7 @@ func (b *builder) linear(p checkpoints.Part, x string) string {
 		y = b.cast(name+"/Cast", y, float32Type)
 		y = b.op("Mul", name+"/Mul", y, b.op("Mul", name+"/Scale", x8[1], scale))
 	}
-	return b.op("Add", name+"/Add", y, b.tensor(p.Bias()))
+	return b.biased(p, y)
 }
 
 // calibrated appends the rounding of x, the input of a linear layer, to steps of
@@ -283,7 +287,14 @@ func (b *builder) norm(p checkpoints.Part, x string) string {
 	if b.float == float16Type {
 		epsilon = max(epsilon, minHalfEpsilon)
 	}
-	return b.nodes(1, "LayerNormalization", p.String(), []string{x, b.tensor(p.Weight()), b.tensor(p.Bias())},
+	width := b.m.Tensors[p.Weight()].Shape[0]
+	var shift string
+	if _, ok := b.m.Tensors[p.Bias()]; ok {
+		shift = b.tensor(p.Bias())
+	} else {
+		shift = b.floats(fmt.Sprintf("zeros_%d", width), []int{width}, make([]float32, width))
+	}
+	return b.nodes(1, "LayerNormalization", p.String(), []string{x, b.tensor(p.Weight()), shift},
 		attribute{"axis", -1}, attribute{"epsilon", epsilon})[0]
 }
 
@@ -326,21 +337,59 @@ func (b *builder) encoder() {
 		b.biases = append(b.biases, b.scoreBias(l, mask))
 		x = b.layer(l, x, b.biases[l])
 	}
+	if c.Block(0).PreNorm {
+		x = b.norm(checkpoints.FinalNorm.Part(), x)
+	}
 	switch {
 	case b.o.Embedding != "":
 		b.sentence(x)
 	case c.Head.Outputs() == head.Tokens:
 		b.maskedLM(x)
 	case c.Head.PerToken():
+		if c.HeadNorm() {
+			x = b.beforeHead(x)
+		}
 		b.output(logitsOutput, b.dense(checkpoints.Classifier.Part(), x), "sequence", len(c.Labels))
 	case b.m.HasHead():
-		first := b.nodes(1, "Gather", "first_token", []string{x, b.ints("zero", nil, 0)}, attribute{"axis", 1})[0]
-		pooler := checkpoints.Pooler.Part()
-		pooled := b.activation(c.HeadActivation(), strings.TrimSuffix(around(pooler), "."), b.dense(pooler, first))
-		b.output(logitsOutput, b.dense(checkpoints.Classifier.Part(), pooled), len(c.Labels))
+		var pooled string
+		if c.ClassifierPooling == checkpoints.MeanPooling {
+			pooled = b.mean(x)
+		} else {
+			pooled = b.nodes(1, "Gather", "first_token", []string{x, b.ints("zero", nil, 0)}, attribute{"axis", 1})[0]
+		}
+		b.output(logitsOutput, b.dense(checkpoints.Classifier.Part(), b.beforeHead(pooled)), len(c.Labels))
 	default:
 		b.output(hiddenOutput, x, "sequence", c.HiddenSize)
 	}
+}
+
+// beforeHead appends what stands between the encoder and the last product of a head.
+func (b *builder) beforeHead(x string) string {
+	pooler := checkpoints.Pooler.Part()
+	x = b.activation(b.m.Config.HeadActivation(), strings.TrimSuffix(around(pooler), "."), b.dense(pooler, x))
+	if b.m.Config.HeadNorm() {
+		x = b.norm(checkpoints.HeadNorm.Part(), x)
+	}
+	return x
+}
+
+// mean appends the mean of the hidden states of a text's tokens. The sums are float32, which half precision would
+// not hold.
+func (b *builder) mean(x string) string {
+	if b.float != float32Type {
+		x = b.cast("classifier_pooling/wide", x, float32Type)
+	}
+	mask := b.op("Unsqueeze", "classifier_pooling/mask", b.cast("classifier_pooling/Cast", "attention_mask", float32Type), b.ints("two_list", []int{1}, 2))
+	axis := b.ints("one_list", []int{1}, 1)
+	sum := func(name, x string) string {
+		return b.nodes(1, "ReduceSum", name, []string{x, axis}, attribute{"keepdims", 0})[0]
+	}
+	total := sum("classifier_pooling/sum", b.op("Mul", "classifier_pooling/Mul", x, mask))
+	x = b.op("Div", "classifier_pooling/mean", total, sum("classifier_pooling/tokens", mask))
+	if b.float != float32Type {
+		x = b.cast("classifier_pooling/narrow", x, b.float)
+	}
+	return x
 }
 
 // maskedLM appends the head of a masked language model. Its last product is with
@@ -348,8 +397,12 @@ func (b *builder) encoder() {
 func (b *builder) maskedLM(x string) {
 	decoder, table := checkpoints.Decoder.Part(), checkpoints.WordEmbeddings.Part().Weight()
 	p, transform := decoder.String()+".", checkpoints.LMTransform.Part()
-	x = b.activation(b.m.Config.LMActivation(), strings.TrimSuffix(around(transform), "."), b.dense(transform, x))
-	x = b.norm(checkpoints.LMNorm.Part(), x)
+	if b.m.Config.HeadNorm() {
+		x = b.beforeHead(x)
+	} else {
+		x = b.activation(b.m.Config.LMActivation(), strings.TrimSuffix(around(transform), "."), b.dense(transform, x))
+		x = b.norm(checkpoints.LMNorm.Part(), x)
+	}
 	words := table // in the graph already, as embedding left it
 	if b.m.Tensors[table].DType == checkpoints.I8 && b.o.DType == infer.Int8 {
 		words = b.op("Mul", p+"words/Mul", b.cast(p+"words/Cast", table, float32Type), checkpoints.ScaleOf(table))
@@ -377,7 +430,9 @@ func (b *builder) embeddings() string {
 	case c.TypeVocabSize == 1:
 		x = b.op("Add", "embeddings/types", x, b.tensor(checkpoints.TypeEmbeddings.Part().Weight()))
 	}
-	x = b.op("Add", "embeddings/positions", x, b.embedding("position_embeddings", checkpoints.PositionEmbeddings, b.positions()))
+	if !c.Rotary() {
+		x = b.op("Add", "embeddings/positions", x, b.embedding("position_embeddings", checkpoints.PositionEmbeddings, b.positions()))
+	}
 	x = b.norm(checkpoints.EmbeddingNorm.Part(), x)
 	if c.ProjectsEmbeddings() {
 		x = b.dense(checkpoints.EmbeddingProjection.Part(), x)
@@ -410,18 +465,97 @@ func (b *builder) count(name string) string {
 	for i := range positions {
 		positions[i] = int64(i)
 	}
+	return b.upToLength(name, b.ints("positions", []int{1, len(positions)}, positions...), 1)
+}
+
+// upToLength appends the slice of a constant along an axis that the longest text of the batch needs.
+func (b *builder) upToLength(name, x string, axis int) string {
 	zeroList, oneList := b.ints("zero_list", []int{1}, 0), b.ints("one_list", []int{1}, 1)
-	length := b.op("Gather", "sequence_length", b.op("Shape", "input_shape", "input_ids"), b.ints("one", nil, 1))
-	return b.op("Slice", name, b.ints("positions", []int{1, len(positions)}, positions...),
-		zeroList, b.op("Unsqueeze", "sequence_end", length, zeroList), oneList, oneList)
+	if b.length == "" {
+		length := b.op("Gather", "sequence_length", b.op("Shape", "input_shape", "input_ids"), b.ints("one", nil, 1))
+		b.length = b.op("Unsqueeze", "sequence_end", length, zeroList)
+	}
+	along := oneList
+	if axis == 0 {
+		along = zeroList
+	}
+	return b.op("Slice", name, x, zeroList, b.length, along, oneList)
+}
+
+// between appends the distances of keys and queries [queries, keys], counted from the least of those that are
+// below reach.
+func (b *builder) between(reach int) string {
+	if b.distances == "" {
+		keys := b.count("score_bias/keys")
+		queries := b.nodes(1, "Transpose", "score_bias/queries", []string{keys}, attribute{"perm", []int64{1, 0}})[0]
+		first := b.ints("score_bias/reach", nil, int64(reach-1))
+		b.distances = b.op("Add", "score_bias/Add", b.op("Sub", "score_bias/Sub", keys, queries), first)
+	}
+	return b.distances
+}
+
+// window returns the mask and what keeps a query from keys outside of its window.
+func (b *builder) window(reach int, mask string) string {
+	if y, ok := b.windows[reach]; ok {
+		return y
+	}
+	longest := b.m.Config.MaxTokens()
+	outside := make([]float32, 2*longest-1)
+	for i := range outside {
+		if d := i - (longest - 1); d < -reach || d > reach {
+			outside[i] = float32(b.leastFloat())
+		}
+	}
+	name := fmt.Sprintf("window_%d", reach)
+	table := b.floats(name+"/table", []int{len(outside)}, outside)
+	y := b.nodes(1, "Gather", name+"/Gather", []string{table, b.between(longest)}, attribute{"axis", 0})[0]
+	// Of two least numbers the sum is infinite: a query has itself in its window.
+	y = b.op("Add", name, y, mask)
+	b.windows[reach] = y
+	return y
+}
+
+// rotated appends the turning of queries or keys x, [batch, heads, tokens, width], by their positions: each element
+// times its cosine, plus the other element of its pair times its sine.
+func (b *builder) rotated(name string, block checkpoints.Block, x string) string {
+	width, half := block.HeadDim, block.HeadDim/2
+	turns, ok := b.turns[block.RotaryBase]
+	if !ok {
+		longest := b.m.Config.MaxTokens()
+		cos, sin := checkpoints.Turns(block.RotaryBase, width, 0, longest)
+		cosines, sines := make([]float32, longest*width), make([]float32, longest*width)
+		for p := range longest {
+			for k := range half {
+				c, s := cos[p*half+k], sin[p*half+k]
+				cosines[p*width+k], cosines[p*width+half+k] = c, c
+				sines[p*width+k], sines[p*width+half+k] = -s, s
+			}
+		}
+		table := func(name string, v []float32) string {
+			name = fmt.Sprintf("rotary_%g/%s", block.RotaryBase, name)
+			return b.upToLength(name, b.floats(name+"/table", []int{longest, width}, v), 0)
+		}
+		turns = [2]string{table("cos", cosines), table("sin", sines)}
+		b.turns[block.RotaryBase] = turns
+	}
+	others := make([]int64, width)
+	for k := range others {
+		others[k] = int64((k + half) % width)
+	}
+	other := b.nodes(1, "Gather", name+"/rotary/Gather", []string{x, b.ints(fmt.Sprintf("other_halves_%d", width), []int{width}, others...)}, attribute{"axis", 3})[0]
+	return b.op("Add", name+"/rotary", b.op("Mul", name+"/rotary/cos", x, turns[0]), b.op("Mul", name+"/rotary/sin", other, turns[1]))
 }
 
 // scoreBias returns what is added to the scores of layer l: the mask, plus the
 // biases of a family that has them, [batch, heads, queries, keys]. Layers with the
 // same biases share the sum.
 func (b *builder) scoreBias(l int, mask string) string {
-	bias := b.m.Config.Block(l).ScoreBias
-	if bias == nil {
+	block := b.m.Config.Block(l)
+	bias := block.ScoreBias
+	switch {
+	case block.Window > 0:
+		return b.window(block.Window, mask)
+	case bias == nil:
 		return mask
 	}
 	for i := range l {
@@ -436,14 +570,8 @@ func (b *builder) scoreBias(l int, mask string) string {
 	}
 	name := fmt.Sprintf("score_bias_%d", l)
 	heads, distances := len(bias.Columns), 2*bias.Reach-1
-	if b.distances == "" {
-		keys := b.count("score_bias/keys")
-		queries := b.nodes(1, "Transpose", "score_bias/queries", []string{keys}, attribute{"perm", []int64{1, 0}})[0]
-		first := b.ints("score_bias/reach", nil, int64(bias.Reach-1))
-		b.distances = b.op("Add", "score_bias/Add", b.op("Sub", "score_bias/Sub", keys, queries), first)
-	}
 	y := b.floats(name+"/table", []int{distances, heads}, transpose(table, heads, distances))
-	y = b.nodes(1, "Gather", name+"/Gather", []string{y, b.distances}, attribute{"axis", 0})[0]
+	y = b.nodes(1, "Gather", name+"/Gather", []string{y, b.between(bias.Reach)}, attribute{"axis", 0})[0]
 	y = b.nodes(1, "Transpose", name+"/Transpose", []string{y}, attribute{"perm", []int64{2, 0, 1}})[0]
 	return b.op("Add", name, y, mask)
 }
@@ -459,19 +587,33 @@ func around(p checkpoints.Part) string {
 // scores.
 func (b *builder) layer(l int, x, mask string) string {
 	block := b.m.Config.Block(l)
-	self, output, up, down := around(checkpoints.Query.In(l)), checkpoints.AttentionOutput.In(l), checkpoints.Up.In(l), checkpoints.Down.In(l)
+	self, output, down := around(checkpoints.Query.In(l)), checkpoints.AttentionOutput.In(l), checkpoints.Down.In(l)
 	heads, width := block.Heads, block.HeadDim
 	split := b.ints(fmt.Sprintf("heads_%d", heads), []int{4}, 0, 0, int64(heads), int64(width))
 	root := b.scalar(math.Sqrt(float64(width)))
+	read := x // by the projections
+	if block.PreNorm && !block.BareAttention {
+		read = b.norm(checkpoints.AttentionNorm.In(l), x)
+	}
 	part := func(role checkpoints.Role, perm ...int64) string {
-		y := b.linear(role.In(l), x)
+		y := b.linear(role.In(l), read)
 		if role == checkpoints.Query && b.float == float16Type {
 			y = b.op("Div", self+"scale", y, root)
 		}
 		y = b.op("Reshape", role.In(l).String()+"/Reshape", y, split)
 		return b.nodes(1, "Transpose", role.In(l).String()+"/Transpose", []string{y}, attribute{"perm", perm})[0]
 	}
-	q, k, v := part(checkpoints.Query, 0, 2, 1, 3), part(checkpoints.Key, 0, 2, 3, 1), part(checkpoints.Value, 0, 2, 1, 3)
+	var q, k string
+	if block.RotaryBase == 0 {
+		q, k = part(checkpoints.Query, 0, 2, 1, 3), part(checkpoints.Key, 0, 2, 3, 1)
+	} else {
+		turned := func(role checkpoints.Role) string {
+			return b.rotated(role.In(l).String(), block, part(role, 0, 2, 1, 3))
+		}
+		q, k = turned(checkpoints.Query), turned(checkpoints.Key)
+		k = b.nodes(1, "Transpose", self+"keys", []string{k}, attribute{"perm", []int64{0, 1, 3, 2}})[0]
+	}
+	v := part(checkpoints.Value, 0, 2, 1, 3)
 	y := b.op("MatMul", self+"scores", q, k)
 	if b.float != float16Type {
 		y = b.op("Div", self+"scale", y, root)
@@ -481,11 +623,24 @@ func (b *builder) layer(l int, x, mask string) string {
 	y = b.op("MatMul", self+"context", y, v)
 	y = b.nodes(1, "Transpose", self+"Transpose", []string{y}, attribute{"perm", []int64{0, 2, 1, 3}})[0]
 	y = b.op("Reshape", self+"Reshape", y, b.ints(fmt.Sprintf("width_%d", heads*width), []int{3}, 0, 0, int64(heads*width)))
-	y = b.linear(output, y)
-	x = b.norm(checkpoints.AttentionNorm.In(l), b.op("Add", around(output)+"residual", y, x))
-	y = b.activation(block.Activation, strings.TrimSuffix(around(up), "."), b.linear(up, x))
-	y = b.linear(down, y)
-	return b.norm(checkpoints.OutputNorm.In(l), b.op("Add", around(down)+"residual", y, x))
+	x = b.op("Add", around(output)+"residual", b.linear(output, y), x)
+	if !block.PreNorm {
+		x = b.norm(checkpoints.AttentionNorm.In(l), x)
+		return b.norm(checkpoints.OutputNorm.In(l), b.op("Add", around(down)+"residual", b.linear(down, b.units(l, x)), x))
+	}
+	y = b.units(l, b.norm(checkpoints.OutputNorm.In(l), x))
+	return b.op("Add", around(down)+"residual", b.linear(down, y), x)
+}
+
+// units appends the feed-forward units of a layer.
+func (b *builder) units(l int, x string) string {
+	block, up := b.m.Config.Block(l), checkpoints.Up.In(l)
+	name := strings.TrimSuffix(around(up), ".")
+	if !block.Gated {
+		return b.activation(block.Activation, name, b.linear(up, x))
+	}
+	gate := b.activation(block.Activation, name, b.linear(checkpoints.Gate.In(l), x))
+	return b.op("Mul", name+"/gated", gate, b.linear(up, x))
 }
 
 // sentence appends what makes embeddings of hidden states: pooling, dense layers,

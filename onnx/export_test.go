@@ -492,11 +492,6 @@ func TestExportErrors(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "tokenizer.json"), foreign, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	modern, err := checkpoints.Open(filepath.Join("..", "infer", "testdata", "families", "modernbert_single_label"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer modern.Close()
 	large := m.Clone()
 	large.Tensors["classifier.weight"].Float32s()[0] = 1e6
 	for _, c := range []struct {
@@ -510,7 +505,6 @@ func TestExportErrors(t *testing.T) {
 		{"embedding", m, Options{Embedding: "max"}, "a", "max"},
 		{"foreign tokenizer", m, Options{}, "m.onnx", "tokenizer.json"},
 		{"too large for half precision", large, Options{DType: infer.FP16}, "b", "classifier.weight"},
-		{"family", modern, Options{}, "c", "ONNX graphs of modernbert models: not supported"},
 		{"a file in the way", m, Options{}, "tokenizer.json/m.onnx", "tokenizer.json"},
 	} {
 		path := filepath.Join(dir, c.path)
@@ -653,4 +647,26 @@ func FuzzGraph(f *testing.F) {
 		in := &interpreter{m: g, limit: 1 << 12, external: func(*tensor) ([]byte, error) { return nil, errors.New("none") }}
 		in.run(b.padded(&c))
 	})
+}
+
+// What transformers saved goes out, and is compared with the engine there: every head, with the first token's and the
+// mean's pooling.
+func TestRotaryModelsAreExported(t *testing.T) {
+	t.Parallel()
+	dirs, err := filepath.Glob(filepath.Join("..", "infer", "testdata", "families", "modernbert*"))
+	if err != nil || len(dirs) == 0 {
+		t.Fatal(dirs, err)
+	}
+	for _, dir := range dirs {
+		m, err := checkpoints.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		for _, dtype := range []string{infer.F32, infer.FP16} {
+			if _, err := Export(m, Options{DType: dtype}, filepath.Join(t.TempDir(), ModelName)); err != nil {
+				t.Errorf("%s in %s: %v", dir, dtype, err)
+			}
+		}
+	}
 }
