@@ -2,7 +2,6 @@ package onnx
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -363,55 +362,6 @@ func (b *builder) encoder() {
 	}
 }
 
-// beforeHead appends what stands between the encoder and the last product of a head.
-func (b *builder) beforeHead(x string) string {
-	pooler := checkpoints.Pooler.Part()
-	x = b.activation(b.m.Config.HeadActivation(), strings.TrimSuffix(around(pooler), "."), b.dense(pooler, x))
-	if b.m.Config.HeadNorm() {
-		x = b.norm(checkpoints.HeadNorm.Part(), x)
-	}
-	return x
-}
-
-// mean appends the mean of the hidden states of a text's tokens. The sums are float32, which half precision would
-// not hold.
-func (b *builder) mean(x string) string {
-	if b.float != float32Type {
-		x = b.cast("classifier_pooling/wide", x, float32Type)
-	}
-	mask := b.op("Unsqueeze", "classifier_pooling/mask", b.cast("classifier_pooling/Cast", "attention_mask", float32Type), b.ints("two_list", []int{1}, 2))
-	axis := b.ints("one_list", []int{1}, 1)
-	sum := func(name, x string) string {
-		return b.nodes(1, "ReduceSum", name, []string{x, axis}, attribute{"keepdims", 0})[0]
-	}
-	total := sum("classifier_pooling/sum", b.op("Mul", "classifier_pooling/Mul", x, mask))
-	x = b.op("Div", "classifier_pooling/mean", total, sum("classifier_pooling/tokens", mask))
-	if b.float != float32Type {
-		x = b.cast("classifier_pooling/narrow", x, b.float)
-	}
-	return x
-}
-
-// maskedLM appends the head of a masked language model. Its last product is with
-// the word embeddings, which the graph holds once.
-func (b *builder) maskedLM(x string) {
-	decoder, table := checkpoints.Decoder.Part(), checkpoints.WordEmbeddings.Part().Weight()
-	p, transform := decoder.String()+".", checkpoints.LMTransform.Part()
-	if b.m.Config.HeadNorm() {
-		x = b.beforeHead(x)
-	} else {
-		x = b.activation(b.m.Config.LMActivation(), strings.TrimSuffix(around(transform), "."), b.dense(transform, x))
-		x = b.norm(checkpoints.LMNorm.Part(), x)
-	}
-	words := table // in the graph already, as embedding left it
-	if b.m.Tensors[table].DType == checkpoints.I8 && b.o.DType == infer.Int8 {
-		words = b.op("Mul", p+"words/Mul", b.cast(p+"words/Cast", table, float32Type), checkpoints.ScaleOf(table))
-	}
-	words = b.nodes(1, "Transpose", p+"words/Transpose", []string{words}, attribute{"perm", []int64{1, 0}})[0]
-	x = b.op("Add", p+"decoder/Add", b.op("MatMul", p+"decoder/MatMul", x, words), b.tensor(decoder.Bias()))
-	b.output(logitsOutput, x, "sequence", b.m.Config.VocabSize)
-}
-
 // inputNames are the names of the graph's inputs.
 func inputNames(c *checkpoints.Config) []string {
 	names := []string{"input_ids", "attention_mask"}
@@ -438,142 +388,6 @@ func (b *builder) embeddings() string {
 		x = b.dense(checkpoints.EmbeddingProjection.Part(), x)
 	}
 	return x
-}
-
-// positions appends the positions of the tokens: 0, 1, 2, ..., or RoBERTa's, see
-// checkpoints.Config.Positions.
-func (b *builder) positions() string {
-	c := &b.m.Config
-	if c.PositionsByID() {
-		pad := b.ints("pad_token_id", nil, int64(c.PaddingPosition(0)))
-		real := b.op("Not", "position_ids/Not", b.op("Equal", "position_ids/Equal", "input_ids", pad))
-		real = b.cast("position_ids/Cast", real, int64Type)
-		ids := b.op("CumSum", "position_ids/CumSum", real, b.ints("one", nil, 1))
-		return b.op("Add", "position_ids", b.op("Mul", "position_ids/Mul", ids, real), pad)
-	}
-	return b.count("position_ids")
-}
-
-// count returns the numbers 0, 1, 2, ... of the tokens [1, sequence], which it
-// appends under that name the first time.
-func (b *builder) count(name string) string {
-	if b.numbers != "" {
-		return b.numbers
-	}
-	b.numbers = name
-	positions := make([]int64, b.m.Config.MaxPositions)
-	for i := range positions {
-		positions[i] = int64(i)
-	}
-	return b.upToLength(name, b.ints("positions", []int{1, len(positions)}, positions...), 1)
-}
-
-// upToLength appends the slice of a constant along an axis that the longest text of the batch needs.
-func (b *builder) upToLength(name, x string, axis int) string {
-	zeroList, oneList := b.ints("zero_list", []int{1}, 0), b.ints("one_list", []int{1}, 1)
-	if b.length == "" {
-		length := b.op("Gather", "sequence_length", b.op("Shape", "input_shape", "input_ids"), b.ints("one", nil, 1))
-		b.length = b.op("Unsqueeze", "sequence_end", length, zeroList)
-	}
-	along := oneList
-	if axis == 0 {
-		along = zeroList
-	}
-	return b.op("Slice", name, x, zeroList, b.length, along, oneList)
-}
-
-// between appends the distances of keys and queries [queries, keys], counted from the least of those that are
-// below reach.
-func (b *builder) between(reach int) string {
-	if b.distances == "" {
-		keys := b.count("score_bias/keys")
-		queries := b.nodes(1, "Transpose", "score_bias/queries", []string{keys}, attribute{"perm", []int64{1, 0}})[0]
-		first := b.ints("score_bias/reach", nil, int64(reach-1))
-		b.distances = b.op("Add", "score_bias/Add", b.op("Sub", "score_bias/Sub", keys, queries), first)
-	}
-	return b.distances
-}
-
-// window returns the mask and what keeps a query from keys outside of its window.
-func (b *builder) window(reach int, mask string) string {
-	if y, ok := b.windows[reach]; ok {
-		return y
-	}
-	longest := b.m.Config.MaxTokens()
-	outside := make([]float32, 2*longest-1)
-	for i := range outside {
-		if d := i - (longest - 1); d < -reach || d > reach {
-			outside[i] = float32(b.leastFloat())
-		}
-	}
-	name := fmt.Sprintf("window_%d", reach)
-	table := b.floats(name+"/table", []int{len(outside)}, outside)
-	y := b.nodes(1, "Gather", name+"/Gather", []string{table, b.between(longest)}, attribute{"axis", 0})[0]
-	// Of two least numbers the sum is infinite: a query has itself in its window.
-	y = b.op("Add", name, y, mask)
-	b.windows[reach] = y
-	return y
-}
-
-// rotated appends the turning of queries or keys x, [batch, heads, tokens, width], by their positions: each element
-// times its cosine, plus the other element of its pair times its sine.
-func (b *builder) rotated(name string, block checkpoints.Block, x string) string {
-	width, half := block.HeadDim, block.HeadDim/2
-	turns, ok := b.turns[block.RotaryBase]
-	if !ok {
-		longest := b.m.Config.MaxTokens()
-		cos, sin := checkpoints.Turns(block.RotaryBase, width, 0, longest)
-		cosines, sines := make([]float32, longest*width), make([]float32, longest*width)
-		for p := range longest {
-			for k := range half {
-				c, s := cos[p*half+k], sin[p*half+k]
-				cosines[p*width+k], cosines[p*width+half+k] = c, c
-				sines[p*width+k], sines[p*width+half+k] = -s, s
-			}
-		}
-		table := func(name string, v []float32) string {
-			name = fmt.Sprintf("rotary_%g/%s", block.RotaryBase, name)
-			return b.upToLength(name, b.floats(name+"/table", []int{longest, width}, v), 0)
-		}
-		turns = [2]string{table("cos", cosines), table("sin", sines)}
-		b.turns[block.RotaryBase] = turns
-	}
-	others := make([]int64, width)
-	for k := range others {
-		others[k] = int64((k + half) % width)
-	}
-	other := b.nodes(1, "Gather", name+"/rotary/Gather", []string{x, b.ints(fmt.Sprintf("other_halves_%d", width), []int{width}, others...)}, attribute{"axis", 3})[0]
-	return b.op("Add", name+"/rotary", b.op("Mul", name+"/rotary/cos", x, turns[0]), b.op("Mul", name+"/rotary/sin", other, turns[1]))
-}
-
-// scoreBias returns what is added to the scores of layer l: the mask, plus the
-// biases of a family that has them, [batch, heads, queries, keys]. Layers with the
-// same biases share the sum.
-func (b *builder) scoreBias(l int, mask string) string {
-	block := b.m.Config.Block(l)
-	bias := block.ScoreBias
-	switch {
-	case block.Window > 0:
-		return b.window(block.Window, mask)
-	case bias == nil:
-		return mask
-	}
-	for i := range l {
-		if slices.Equal(b.m.Config.Block(i).ScoreBias.Columns, bias.Columns) {
-			return b.biases[i]
-		}
-	}
-	table, err := bias.ByDistance(b.m)
-	if err != nil {
-		b.fail(err)
-		return mask
-	}
-	name := fmt.Sprintf("score_bias_%d", l)
-	heads, distances := len(bias.Columns), 2*bias.Reach-1
-	y := b.floats(name+"/table", []int{distances, heads}, transpose(table, heads, distances))
-	y = b.nodes(1, "Gather", name+"/Gather", []string{y, b.between(bias.Reach)}, attribute{"axis", 0})[0]
-	y = b.nodes(1, "Transpose", name+"/Transpose", []string{y}, attribute{"perm", []int64{2, 0, 1}})[0]
-	return b.op("Add", name, y, mask)
 }
 
 // around is what the names of the values round a part begin with.
@@ -641,66 +455,6 @@ func (b *builder) units(l int, x string) string {
 	}
 	gate := b.activation(block.Activation, name, b.linear(checkpoints.Gate.In(l), x))
 	return b.op("Mul", name+"/gated", gate, b.linear(up, x))
-}
-
-// sentence appends what makes embeddings of hidden states: pooling, dense layers,
-// unit length. The sums are float32, which half precision would not hold.
-func (b *builder) sentence(x string) {
-	if b.float != float32Type {
-		x = b.cast("hidden/Cast", x, float32Type)
-		b.float = float32Type
-	}
-	one, last := b.ints("one_list", []int{1}, 1), b.ints("last_list", []int{1}, -1)
-	s, err := infer.SentenceOf(b.m.Config, b.o.Embedding)
-	if err != nil {
-		b.fail(err)
-		return
-	}
-	mask := func() string {
-		return b.op("Unsqueeze", "pooling/mask", b.cast("pooling/Cast", "attention_mask", float32Type), b.ints("two_list", []int{1}, 2))
-	}
-	sum := func(name, x string) string {
-		return b.nodes(1, "ReduceSum", name, []string{x, one}, attribute{"keepdims", 0})[0]
-	}
-	switch s.Pooling {
-	case checkpoints.CLSPooling:
-		x = b.nodes(1, "Gather", "first_token", []string{x, b.ints("zero", nil, 0)}, attribute{"axis", 1})[0]
-	case checkpoints.MaxPooling:
-		padding := b.op("Mul", "pooling/least", b.op("Sub", "pooling/padding", b.scalar(1), mask()), b.scalar(b.leastFloat()))
-		x = b.nodes(1, "ReduceMax", "pooling/max", []string{b.op("Add", "pooling/Add", x, padding)}, attribute{"axes", []int64{1}}, attribute{"keepdims", 0})[0]
-	case checkpoints.LastPooling: // where as many tokens were counted as there are
-		m := b.cast("pooling/Cast", "attention_mask", float32Type)
-		all := b.nodes(1, "ReduceSum", "pooling/tokens", []string{m, one}, attribute{"keepdims", 1})[0]
-		whole := b.op("Equal", "pooling/Equal", b.op("CumSum", "pooling/CumSum", m, b.ints("one", nil, 1)), all)
-		m = b.op("Mul", "pooling/last_mask", b.cast("pooling/last_Cast", whole, float32Type), m)
-		x = sum("pooling/last", b.op("Mul", "pooling/Mul", x, b.op("Unsqueeze", "pooling/mask", m, b.ints("two_list", []int{1}, 2))))
-	default:
-		m := mask()
-		x = sum("pooling/sum", b.op("Mul", "pooling/Mul", x, m))
-		if s.Normalize && len(s.Dense) == 0 {
-			break // the divisor cancels out with the length
-		}
-		divisor := sum("pooling/tokens", m)
-		if s.Pooling == checkpoints.MeanSqrtPooling {
-			divisor = b.op("Sqrt", "pooling/root", divisor)
-		}
-		x = b.op("Div", "pooling/mean", x, divisor)
-	}
-	for i, d := range s.Dense {
-		part := checkpoints.SentenceDense.In(i)
-		x = b.dense(part, x)
-		if d.Activation != "identity" {
-			x = b.activation(d.Activation, part.String(), x)
-		}
-	}
-	width := s.Width(b.m.Config.HiddenSize)
-	if !s.Normalize {
-		b.output(embeddingOutput, x, width)
-		return
-	}
-	norm := b.nodes(1, "ReduceSum", "pooling/squares", []string{b.op("Mul", "pooling/square", x, x), last}, attribute{"keepdims", 1})[0]
-	norm = b.op("Max", "pooling/length", b.op("Sqrt", "pooling/Sqrt", norm), b.add("least_length", float32Type, nil, binary.LittleEndian.AppendUint32(nil, math.Float32bits(1e-12))))
-	b.output(embeddingOutput, b.op("Div", "pooling/Div", x, norm), width)
 }
 
 // output makes the value x the graph's float32 output.
