@@ -31,7 +31,10 @@ func need(parameters, activations int64) string {
 }
 
 func bytesOf(n int64) string {
-	if n < 1e9 {
+	switch {
+	case n < 1e6:
+		return fmt.Sprintf("%.0f kB", float64(n)/1e3)
+	case n < 1e9:
 		return fmt.Sprintf("%.0f MB", float64(n)/1e6)
 	}
 	return fmt.Sprintf("%.1f GB", float64(n)/1e9)
