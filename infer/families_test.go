@@ -78,25 +78,31 @@ func TestFamiliesEqualTransformers(t *testing.T) {
 				options = []Options{{Threads: 2, Embedding: CLS}, {Threads: 1, Embedding: Mean}, {Threads: 1, Embedding: Mean, PadTo: 20}}
 			}
 			for _, path := range []string{dir, out, file} {
-				for _, o := range options {
-					e, err := Open(path, o)
-					if err != nil {
-						t.Fatal(err)
-					}
-					want := slices.Clone(cases)
-					for i, c := range want {
-						switch o.Embedding {
-						case CLS:
-							want[i].Logits = c.CLS
-						case Mean:
-							want[i].Logits = c.Mean
-						}
-					}
-					compareGolden(t, e, want)
-					e.Close()
-				}
+				compareCases(t, path, options, cases)
 			}
 		})
+	}
+}
+
+// compareCases compares a model, opened with each of the options, with what transformers gives.
+func compareCases(t *testing.T, path string, options []Options, cases []goldenCase) {
+	t.Helper()
+	for _, o := range options {
+		e, err := Open(path, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := slices.Clone(cases)
+		for i, c := range want {
+			switch o.Embedding {
+			case CLS:
+				want[i].Logits = c.CLS
+			case Mean:
+				want[i].Logits = c.Mean
+			}
+		}
+		compareGolden(t, e, want)
+		e.Close()
 	}
 }
 
@@ -113,23 +119,7 @@ func TestLongTextsEqualTransformers(t *testing.T) {
 		if cases[0].Logits == nil {
 			options = []Options{{Threads: 2, Embedding: CLS}, {Threads: 1, Embedding: Mean}}
 		}
-		for _, o := range options {
-			e, err := Open(filepath.Dir(file), o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			want := slices.Clone(cases)
-			for i, c := range want {
-				switch o.Embedding {
-				case CLS:
-					want[i].Logits = c.CLS
-				case Mean:
-					want[i].Logits = c.Mean
-				}
-			}
-			compareGolden(t, e, want)
-			e.Close()
-		}
+		compareCases(t, filepath.Dir(file), options, cases)
 	}
 }
 
