@@ -53,6 +53,7 @@ opens=()
 for package in lang lang.invoke lang.reflect util util.concurrent util.concurrent.atomic io net nio text time; do
 	opens+=(--add-opens "java.base/java.$package=ALL-UNNAMED")
 done
+cd "$work" # where the workers write
 java "${opens[@]}" -cp "$(cat "$work/cp.txt")" org.apache.beam.runners.flink.FlinkJobServerDriver \
 	--job-host=localhost --job-port=$port --artifact-port=8098 --expansion-port=8097 --flink-master='[local]' \
 	--flink-conf-dir="$work/conf" --artifacts-dir="$work/artifacts" >"$work/server.log" 2>&1 &
@@ -70,7 +71,7 @@ timed() {
 	rm -rf "${work:?}/$name"
 	mkdir "$work/$name"
 	from=$(date +%s.%N)
-	(cd "$work" && "$@") >"$work/$name.log" 2>&1 || { echo "$name failed: see $work/$name.log"; exit 1; }
+	"$@" >"$work/$name.log" 2>&1 || { echo "$name failed: see $work/$name.log"; exit 1; }
 	echo "$name: $(echo "$(date +%s.%N) - $from" | bc) s"
 }
 flink=(-runner flink -endpoint localhost:$port -parallelism 2)
