@@ -45,9 +45,8 @@ type Block struct {
 	Window int
 	// ScoreBias is what is added to the scores of attention, nil for nothing.
 	ScoreBias *ScoreBias
-	// AttentionDropout is the dropout of the probabilities, OutputDropout that of
-	// the attention's output product, FeedForwardDropout that of the other, and
-	// UnitDropout that of the units.
+	// The dropouts in training: of the attention's probabilities, of its output, of
+	// the feed-forward block's output, and of the units inside of that block.
 	AttentionDropout, OutputDropout, FeedForwardDropout, UnitDropout float32
 }
 

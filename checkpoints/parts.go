@@ -530,15 +530,11 @@ func (m *Model) KeepLayers(layers []int) (*Model, error) {
 		columns = append(columns, m.Config.biasColumns(l))
 	}
 	for name, t := range m.Tensors {
-		rest, inLayer := strings.CutPrefix(name, layersPrefix)
+		l, part, inLayer := layerTensor(name)
 		if !inLayer {
 			out.Tensors[name] = t
-			continue
-		}
-		number, rest, _ := strings.Cut(rest, ".")
-		l, err := strconv.Atoi(number)
-		if i, kept := at[l]; kept && err == nil {
-			out.Tensors[layerPrefix(i)+rest] = t
+		} else if i, kept := at[l]; kept {
+			out.Tensors[layerPrefix(i)+part] = t
 		}
 	}
 	if len(layers) > 0 && out.Config.bareAttention(0) {

@@ -11,7 +11,7 @@ import (
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/data/reviews"
 	"github.com/skive-ml/skive/head"
-	"github.com/skive-ml/skive/internal/flags"
+	"github.com/skive-ml/skive/internal/shell"
 )
 
 // Recommended is the number of the row whose model is the one to use: the last one where
@@ -66,7 +66,7 @@ func (r *Report) path(row Row) string { return filepath.Join(r.Output, row.Model
 // model, called where the run was.
 func (r *Report) Commands() []string {
 	model := r.path(r.Rows[r.Recommended()])
-	line := func(args ...string) string { return flags.CommandLine("skive", args) }
+	line := func(args ...string) string { return shell.Line("skive", args) }
 	lines := []string{"echo " + r.sampleInput() + " | " + line("predict", "--model", model)}
 	eval := []string{"eval", "--model", model, "--task", r.Task}
 	for _, column := range []struct{ flag, name string }{

@@ -25,17 +25,23 @@ func (b *builder) mean(x string) string {
 	if b.float != float32Type {
 		x = b.cast("classifier_pooling/wide", x, float32Type)
 	}
-	mask := b.op("Unsqueeze", "classifier_pooling/mask", b.cast("classifier_pooling/Cast", "attention_mask", float32Type), b.ints("two_list", []int{1}, 2))
-	axis := b.ints("one_list", []int{1}, 1)
-	sum := func(name, x string) string {
-		return b.nodes(1, "ReduceSum", name, []string{x, axis}, attribute{"keepdims", 0})[0]
-	}
-	total := sum("classifier_pooling/sum", b.op("Mul", "classifier_pooling/Mul", x, mask))
-	x = b.op("Div", "classifier_pooling/mean", total, sum("classifier_pooling/tokens", mask))
+	mask := b.tokenMask("classifier_pooling")
+	total := b.sumTokens("classifier_pooling/sum", b.op("Mul", "classifier_pooling/Mul", x, mask))
+	x = b.op("Div", "classifier_pooling/mean", total, b.sumTokens("classifier_pooling/tokens", mask))
 	if b.float != float32Type {
 		x = b.cast("classifier_pooling/narrow", x, b.float)
 	}
 	return x
+}
+
+// tokenMask appends 1 for each token and 0 for padding, [batch, sequence, 1], in float32.
+func (b *builder) tokenMask(name string) string {
+	return b.op("Unsqueeze", name+"/mask", b.cast(name+"/Cast", "attention_mask", float32Type), b.ints("two_list", []int{1}, 2))
+}
+
+// sumTokens appends the sum over a text's tokens.
+func (b *builder) sumTokens(name, x string) string {
+	return b.nodes(1, "ReduceSum", name, []string{x, b.ints("one_list", []int{1}, 1)}, attribute{"keepdims", 0})[0]
 }
 
 // maskedLM appends the head of a masked language model. Its last product is with
@@ -71,31 +77,25 @@ func (b *builder) sentence(x string) {
 		b.fail(err)
 		return
 	}
-	mask := func() string {
-		return b.op("Unsqueeze", "pooling/mask", b.cast("pooling/Cast", "attention_mask", float32Type), b.ints("two_list", []int{1}, 2))
-	}
-	sum := func(name, x string) string {
-		return b.nodes(1, "ReduceSum", name, []string{x, one}, attribute{"keepdims", 0})[0]
-	}
 	switch s.Pooling {
 	case checkpoints.CLSPooling:
 		x = b.nodes(1, "Gather", "first_token", []string{x, b.ints("zero", nil, 0)}, attribute{"axis", 1})[0]
 	case checkpoints.MaxPooling:
-		padding := b.op("Mul", "pooling/least", b.op("Sub", "pooling/padding", b.scalar(1), mask()), b.scalar(b.leastFloat()))
+		padding := b.op("Mul", "pooling/least", b.op("Sub", "pooling/padding", b.scalar(1), b.tokenMask("pooling")), b.scalar(b.leastFloat()))
 		x = b.nodes(1, "ReduceMax", "pooling/max", []string{b.op("Add", "pooling/Add", x, padding)}, attribute{"axes", []int64{1}}, attribute{"keepdims", 0})[0]
 	case checkpoints.LastPooling: // where as many tokens were counted as there are
 		m := b.cast("pooling/Cast", "attention_mask", float32Type)
 		all := b.nodes(1, "ReduceSum", "pooling/tokens", []string{m, one}, attribute{"keepdims", 1})[0]
 		whole := b.op("Equal", "pooling/Equal", b.op("CumSum", "pooling/CumSum", m, b.ints("one", nil, 1)), all)
 		m = b.op("Mul", "pooling/last_mask", b.cast("pooling/last_Cast", whole, float32Type), m)
-		x = sum("pooling/last", b.op("Mul", "pooling/Mul", x, b.op("Unsqueeze", "pooling/mask", m, b.ints("two_list", []int{1}, 2))))
+		x = b.sumTokens("pooling/last", b.op("Mul", "pooling/Mul", x, b.op("Unsqueeze", "pooling/mask", m, b.ints("two_list", []int{1}, 2))))
 	default:
-		m := mask()
-		x = sum("pooling/sum", b.op("Mul", "pooling/Mul", x, m))
+		m := b.tokenMask("pooling")
+		x = b.sumTokens("pooling/sum", b.op("Mul", "pooling/Mul", x, m))
 		if s.Normalize && len(s.Dense) == 0 {
 			break // the divisor cancels out with the length
 		}
-		divisor := sum("pooling/tokens", m)
+		divisor := b.sumTokens("pooling/tokens", m)
 		if s.Pooling == checkpoints.MeanSqrtPooling {
 			divisor = b.op("Sqrt", "pooling/root", divisor)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/skive-ml/skive/data"
 	"github.com/skive-ml/skive/infer"
 	"github.com/skive-ml/skive/internal/flags"
+	"github.com/skive-ml/skive/internal/shell"
 )
 
 // overwriteFlag is the flag of the commands that replace what is there only if they
@@ -74,7 +75,7 @@ func advice(c *cobra.Command, args []string, err error) string {
 	case !errors.Is(err, context.Canceled):
 	case c.Name() == "compress" || c.Name() == "score":
 		if _, err := os.Stat(c.Flag("output").Value.String()); err == nil {
-			return "; go on with: " + flags.CommandLine("skive", anew(args))
+			return "; go on with: " + shell.Line("skive", anew(args))
 		}
 	case shown("resume"):
 		if unfinished(c) {
@@ -82,7 +83,7 @@ func advice(c *cobra.Command, args []string, err error) string {
 			if !c.Flags().Changed("resume") {
 				again = append(again, "--resume")
 			}
-			return "; go on with: " + flags.CommandLine("skive", again)
+			return "; go on with: " + shell.Line("skive", again)
 		}
 	}
 	return ""

@@ -3,7 +3,6 @@ package flags
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -69,19 +68,4 @@ func OneLine(err error) string {
 	}
 	half := maxMessage / 2
 	return strings.ToValidUTF8(text[:half], "") + " ... " + strings.ToValidUTF8(text[len(text)-half:], "")
-}
-
-// plainWord is what a shell takes as it is.
-var plainWord = regexp.MustCompile(`^[\w./:=,@%+-]+$`)
-
-// CommandLine is a command of the program as it is typed in a shell.
-func CommandLine(program string, args []string) string {
-	line := program
-	for _, arg := range args {
-		if !plainWord.MatchString(arg) {
-			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
-		}
-		line += " " + arg
-	}
-	return line
 }

@@ -92,10 +92,3 @@ func TestLongErrors(t *testing.T) {
 		t.Errorf("%d bytes: %q", len(got), got)
 	}
 }
-
-func TestCommandLine(t *testing.T) {
-	t.Parallel()
-	if got, want := CommandLine("skive", []string{"train", "-o", "my model", "it's"}), `skive train -o 'my model' 'it'\''s'`; got != want {
-		t.Errorf("%s, want %s", got, want)
-	}
-}
