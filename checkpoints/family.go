@@ -82,6 +82,8 @@ type fused struct {
 const (
 	bertLayers    = "encoder.layer."
 	bertTokenizer = "BertTokenizer"
+	// mpnetTokenizer is WordPiece with RoBERTa's special tokens.
+	mpnetTokenizer = "MPNetTokenizer"
 	// libraryTokenizer takes tokenizer.json as it is, and nothing else.
 	libraryTokenizer = "PreTrainedTokenizerFast"
 )
@@ -94,7 +96,7 @@ var families = []family{
 	{
 		// MPNet (Song et al., arXiv 2004.09297). In transformers its padding has
 		// position 1 whatever pad_token_id says.
-		modelType: "mpnet", class: "MPNet", tokenizer: "MPNetTokenizer", prefix: "mpnet.", layers: bertLayers, headActivation: "tanh", pooler: true, denseHead: true, lmActivation: "gelu",
+		modelType: "mpnet", class: "MPNet", tokenizer: mpnetTokenizer, prefix: "mpnet.", layers: bertLayers, headActivation: "tanh", pooler: true, denseHead: true, lmActivation: "gelu",
 		padTokenID: 1, positionsByID: true, paddingPosition: 1, noTypes: true, biasesScores: true,
 		renamed: [][2]string{
 			{"attention.self.query.", "attention.attn.q."},

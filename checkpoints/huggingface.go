@@ -169,8 +169,9 @@ func (d modelDir) tokenizer() (map[string][]byte, error) {
 
 // stateTokenizerClass adds tokenizer_class to tokenizer_config.json where it does
 // not say: the class that config.json names, else that of the family, unless the
-// files are those of that class alone. Files that are not JSON stay as they are
-// for their readers to refuse.
+// files are those of that class alone. A vocabulary of WordPiece beside a
+// configuration of ALBERT or RoBERTa, say, is BERT's. Files that are not JSON stay
+// as they are for their readers to refuse.
 func stateTokenizerClass(files map[string][]byte, config []byte) {
 	var said struct {
 		Class     string `json:"tokenizer_class"`
@@ -185,12 +186,21 @@ func stateTokenizerClass(files map[string][]byte, config []byte) {
 	}
 	if said.Class == "" {
 		f := familyOf(said.ModelType)
-		if f == nil || f.tokenizer == libraryTokenizer && files["tokenizer.json"] == nil {
+		if f == nil {
 			return
 		}
+		has := func(names ...string) bool {
+			return slices.ContainsFunc(names, func(name string) bool { return files[name] != nil })
+		}
 		said.Class = f.tokenizer
-		pieces := slices.ContainsFunc(pieceNames, func(name string) bool { return files[name] != nil })
-		if files["tokenizer.json"] == nil && !pieces && (files["vocab.txt"] != nil) == (said.Class == bertTokenizer) {
+		wordPiece := said.Class == bertTokenizer || said.Class == mpnetTokenizer
+		switch {
+		case has("tokenizer.json"):
+		case !wordPiece && has("vocab.txt") && !has("vocab.json") && !has(pieceNames...):
+			said.Class = bertTokenizer // no other class reads this vocabulary
+		case said.Class == libraryTokenizer:
+			return
+		case !has(pieceNames...) && has("vocab.txt") == (said.Class == bertTokenizer):
 			return
 		}
 	}
