@@ -137,9 +137,12 @@ func (s *Server) computing(pattern string, d *dialect, handle func(x *exchange) 
 // enteredKey is of a context whose request has been counted by Enter.
 type enteredKey struct{}
 
-// enter counts a request as under way, which may have sent only a part of its body.
+// enter counts a request as under way, which may have sent only a part of its body. One
+// that could not be admitted now is refused before its body is read: refusing is to cost
+// little, for under overload it takes the processor's time from what was let in.
 func (s *Server) enter() *problem {
-	if s.bodies.Add(1) > 2*int64(s.options.MaxConcurrent) {
+	most := int64(s.options.MaxConcurrent)
+	if s.bodies.Add(1) > 2*most || s.waiting.Load() >= most {
 		return errOverloaded
 	}
 	return nil

@@ -8,7 +8,7 @@
 //	go run ./internal/soak -duration 10m
 //
 // It exits with 1 where an answer was lost or is of neither version, where goroutines or
-// memory grow, or where the load of ten times takes answers away or is not refused at once.
+// memory grow, or where the load of ten times makes answers dearer or is not refused at once.
 package main
 
 import (
