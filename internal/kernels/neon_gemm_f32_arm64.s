@@ -9,12 +9,12 @@ TEXT ·gemmF32NEON(SB), NOSPLIT, $0-72
 	MOVD rows+0(FP), R0
 	MOVD k+8(FP), R1
 	MOVD a+16(FP), R2
-	MOVD b+32(FP), R3
-	MOVD c+40(FP), R4
-	MOVD ldc+48(FP), R5
-	MOVD bias+56(FP), R6
-	MOVD accumulate+64(FP), R7
-	MOVD rs+24(FP), R9
+	MOVD rs+24(FP), R3
+	MOVD b+32(FP), R4
+	MOVD c+40(FP), R5
+	MOVD ldc+48(FP), R6
+	MOVD bias+56(FP), R7
+	MOVD accumulate+64(FP), R8
 	CMP $1, R0
 	BEQ rows1
 	CMP $2, R0
@@ -26,11 +26,1002 @@ TEXT ·gemmF32NEON(SB), NOSPLIT, $0-72
 	CMP $5, R0
 	BEQ rows5
 rows6:
-	ADD R9, R2, R10
-	ADD R9, R10, R11
-	ADD R9, R11, R12
-	ADD R9, R12, R13
-	ADD R9, R13, R14
+	ADD R3, R2, R10
+	ADD R3, R10, R11
+	ADD R3, R11, R12
+	ADD R3, R12, R13
+	ADD R3, R13, R14
+	CBZ R8, zero6
+	MOVD R5, R9
+	FLDPQ 0(R9), (F0, F1)
+	FLDPQ 32(R9), (F2, F3)
+	ADD R6, R9, R9
+	FLDPQ 0(R9), (F4, F5)
+	FLDPQ 32(R9), (F6, F7)
+	ADD R6, R9, R9
+	FLDPQ 0(R9), (F8, F9)
+	FLDPQ 32(R9), (F10, F11)
+	ADD R6, R9, R9
+	FLDPQ 0(R9), (F12, F13)
+	FLDPQ 32(R9), (F14, F15)
+	ADD R6, R9, R9
+	FLDPQ 0(R9), (F16, F17)
+	FLDPQ 32(R9), (F18, F19)
+	ADD R6, R9, R9
+	FLDPQ 0(R9), (F20, F21)
+	FLDPQ 32(R9), (F22, F23)
+	B start6
+zero6:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	VEOR V14.B16, V14.B16, V14.B16
+	VEOR V15.B16, V15.B16, V15.B16
+	VEOR V16.B16, V16.B16, V16.B16
+	VEOR V17.B16, V17.B16, V17.B16
+	VEOR V18.B16, V18.B16, V18.B16
+	VEOR V19.B16, V19.B16, V19.B16
+	VEOR V20.B16, V20.B16, V20.B16
+	VEOR V21.B16, V21.B16, V21.B16
+	VEOR V22.B16, V22.B16, V22.B16
+	VEOR V23.B16, V23.B16, V23.B16
+start6:
+	SUBS $4, R1, R1
+	BLT rest6
+	PCALIGN $32
+loop6:
+	FMOVQ.P 16(R2), F26
+	FMOVQ.P 16(R10), F27
+	FMOVQ.P 16(R11), F28
+	FMOVQ.P 16(R12), F29
+	FMOVQ.P 16(R13), F30
+	FMOVQ.P 16(R14), F31
+	FLDPQ 0(R4), (F24, F25)
+	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
+	WORD $0x4f9b1304 // fmla v4.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1325 // fmla v5.4s, v25.4s, v27.s[0]
+	WORD $0x4f9c1308 // fmla v8.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1329 // fmla v9.4s, v25.4s, v28.s[0]
+	WORD $0x4f9d130c // fmla v12.4s, v24.4s, v29.s[0]
+	WORD $0x4f9d132d // fmla v13.4s, v25.4s, v29.s[0]
+	WORD $0x4f9e1310 // fmla v16.4s, v24.4s, v30.s[0]
+	WORD $0x4f9e1331 // fmla v17.4s, v25.4s, v30.s[0]
+	WORD $0x4f9f1314 // fmla v20.4s, v24.4s, v31.s[0]
+	WORD $0x4f9f1335 // fmla v21.4s, v25.4s, v31.s[0]
+	FLDPQ 32(R4), (F24, F25)
+	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	WORD $0x4f9c130a // fmla v10.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c132b // fmla v11.4s, v25.4s, v28.s[0]
+	WORD $0x4f9d130e // fmla v14.4s, v24.4s, v29.s[0]
+	WORD $0x4f9d132f // fmla v15.4s, v25.4s, v29.s[0]
+	WORD $0x4f9e1312 // fmla v18.4s, v24.4s, v30.s[0]
+	WORD $0x4f9e1333 // fmla v19.4s, v25.4s, v30.s[0]
+	WORD $0x4f9f1316 // fmla v22.4s, v24.4s, v31.s[0]
+	WORD $0x4f9f1337 // fmla v23.4s, v25.4s, v31.s[0]
+	FLDPQ 64(R4), (F24, F25)
+	WORD $0x4fba1300 // fmla v0.4s, v24.4s, v26.s[1]
+	WORD $0x4fba1321 // fmla v1.4s, v25.4s, v26.s[1]
+	WORD $0x4fbb1304 // fmla v4.4s, v24.4s, v27.s[1]
+	WORD $0x4fbb1325 // fmla v5.4s, v25.4s, v27.s[1]
+	WORD $0x4fbc1308 // fmla v8.4s, v24.4s, v28.s[1]
+	WORD $0x4fbc1329 // fmla v9.4s, v25.4s, v28.s[1]
+	WORD $0x4fbd130c // fmla v12.4s, v24.4s, v29.s[1]
+	WORD $0x4fbd132d // fmla v13.4s, v25.4s, v29.s[1]
+	WORD $0x4fbe1310 // fmla v16.4s, v24.4s, v30.s[1]
+	WORD $0x4fbe1331 // fmla v17.4s, v25.4s, v30.s[1]
+	WORD $0x4fbf1314 // fmla v20.4s, v24.4s, v31.s[1]
+	WORD $0x4fbf1335 // fmla v21.4s, v25.4s, v31.s[1]
+	FLDPQ 96(R4), (F24, F25)
+	WORD $0x4fba1302 // fmla v2.4s, v24.4s, v26.s[1]
+	WORD $0x4fba1323 // fmla v3.4s, v25.4s, v26.s[1]
+	WORD $0x4fbb1306 // fmla v6.4s, v24.4s, v27.s[1]
+	WORD $0x4fbb1327 // fmla v7.4s, v25.4s, v27.s[1]
+	WORD $0x4fbc130a // fmla v10.4s, v24.4s, v28.s[1]
+	WORD $0x4fbc132b // fmla v11.4s, v25.4s, v28.s[1]
+	WORD $0x4fbd130e // fmla v14.4s, v24.4s, v29.s[1]
+	WORD $0x4fbd132f // fmla v15.4s, v25.4s, v29.s[1]
+	WORD $0x4fbe1312 // fmla v18.4s, v24.4s, v30.s[1]
+	WORD $0x4fbe1333 // fmla v19.4s, v25.4s, v30.s[1]
+	WORD $0x4fbf1316 // fmla v22.4s, v24.4s, v31.s[1]
+	WORD $0x4fbf1337 // fmla v23.4s, v25.4s, v31.s[1]
+	FLDPQ 128(R4), (F24, F25)
+	WORD $0x4f9a1b00 // fmla v0.4s, v24.4s, v26.s[2]
+	WORD $0x4f9a1b21 // fmla v1.4s, v25.4s, v26.s[2]
+	WORD $0x4f9b1b04 // fmla v4.4s, v24.4s, v27.s[2]
+	WORD $0x4f9b1b25 // fmla v5.4s, v25.4s, v27.s[2]
+	WORD $0x4f9c1b08 // fmla v8.4s, v24.4s, v28.s[2]
+	WORD $0x4f9c1b29 // fmla v9.4s, v25.4s, v28.s[2]
+	WORD $0x4f9d1b0c // fmla v12.4s, v24.4s, v29.s[2]
+	WORD $0x4f9d1b2d // fmla v13.4s, v25.4s, v29.s[2]
+	WORD $0x4f9e1b10 // fmla v16.4s, v24.4s, v30.s[2]
+	WORD $0x4f9e1b31 // fmla v17.4s, v25.4s, v30.s[2]
+	WORD $0x4f9f1b14 // fmla v20.4s, v24.4s, v31.s[2]
+	WORD $0x4f9f1b35 // fmla v21.4s, v25.4s, v31.s[2]
+	FLDPQ 160(R4), (F24, F25)
+	WORD $0x4f9a1b02 // fmla v2.4s, v24.4s, v26.s[2]
+	WORD $0x4f9a1b23 // fmla v3.4s, v25.4s, v26.s[2]
+	WORD $0x4f9b1b06 // fmla v6.4s, v24.4s, v27.s[2]
+	WORD $0x4f9b1b27 // fmla v7.4s, v25.4s, v27.s[2]
+	WORD $0x4f9c1b0a // fmla v10.4s, v24.4s, v28.s[2]
+	WORD $0x4f9c1b2b // fmla v11.4s, v25.4s, v28.s[2]
+	WORD $0x4f9d1b0e // fmla v14.4s, v24.4s, v29.s[2]
+	WORD $0x4f9d1b2f // fmla v15.4s, v25.4s, v29.s[2]
+	WORD $0x4f9e1b12 // fmla v18.4s, v24.4s, v30.s[2]
+	WORD $0x4f9e1b33 // fmla v19.4s, v25.4s, v30.s[2]
+	WORD $0x4f9f1b16 // fmla v22.4s, v24.4s, v31.s[2]
+	WORD $0x4f9f1b37 // fmla v23.4s, v25.4s, v31.s[2]
+	FLDPQ 192(R4), (F24, F25)
+	WORD $0x4fba1b00 // fmla v0.4s, v24.4s, v26.s[3]
+	WORD $0x4fba1b21 // fmla v1.4s, v25.4s, v26.s[3]
+	WORD $0x4fbb1b04 // fmla v4.4s, v24.4s, v27.s[3]
+	WORD $0x4fbb1b25 // fmla v5.4s, v25.4s, v27.s[3]
+	WORD $0x4fbc1b08 // fmla v8.4s, v24.4s, v28.s[3]
+	WORD $0x4fbc1b29 // fmla v9.4s, v25.4s, v28.s[3]
+	WORD $0x4fbd1b0c // fmla v12.4s, v24.4s, v29.s[3]
+	WORD $0x4fbd1b2d // fmla v13.4s, v25.4s, v29.s[3]
+	WORD $0x4fbe1b10 // fmla v16.4s, v24.4s, v30.s[3]
+	WORD $0x4fbe1b31 // fmla v17.4s, v25.4s, v30.s[3]
+	WORD $0x4fbf1b14 // fmla v20.4s, v24.4s, v31.s[3]
+	WORD $0x4fbf1b35 // fmla v21.4s, v25.4s, v31.s[3]
+	FLDPQ 224(R4), (F24, F25)
+	WORD $0x4fba1b02 // fmla v2.4s, v24.4s, v26.s[3]
+	WORD $0x4fba1b23 // fmla v3.4s, v25.4s, v26.s[3]
+	WORD $0x4fbb1b06 // fmla v6.4s, v24.4s, v27.s[3]
+	WORD $0x4fbb1b27 // fmla v7.4s, v25.4s, v27.s[3]
+	WORD $0x4fbc1b0a // fmla v10.4s, v24.4s, v28.s[3]
+	WORD $0x4fbc1b2b // fmla v11.4s, v25.4s, v28.s[3]
+	WORD $0x4fbd1b0e // fmla v14.4s, v24.4s, v29.s[3]
+	WORD $0x4fbd1b2f // fmla v15.4s, v25.4s, v29.s[3]
+	WORD $0x4fbe1b12 // fmla v18.4s, v24.4s, v30.s[3]
+	WORD $0x4fbe1b33 // fmla v19.4s, v25.4s, v30.s[3]
+	WORD $0x4fbf1b16 // fmla v22.4s, v24.4s, v31.s[3]
+	WORD $0x4fbf1b37 // fmla v23.4s, v25.4s, v31.s[3]
+	ADD $256, R4, R4
+	SUBS $4, R1, R1
+	BGE loop6
+rest6:
+	ADDS $4, R1, R1
+	BEQ bias6
+one6:
+	FMOVS.P 4(R2), F26
+	FMOVS.P 4(R10), F27
+	FMOVS.P 4(R11), F28
+	FMOVS.P 4(R12), F29
+	FMOVS.P 4(R13), F30
+	FMOVS.P 4(R14), F31
+	FLDPQ 0(R4), (F24, F25)
+	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
+	WORD $0x4f9b1304 // fmla v4.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1325 // fmla v5.4s, v25.4s, v27.s[0]
+	WORD $0x4f9c1308 // fmla v8.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1329 // fmla v9.4s, v25.4s, v28.s[0]
+	WORD $0x4f9d130c // fmla v12.4s, v24.4s, v29.s[0]
+	WORD $0x4f9d132d // fmla v13.4s, v25.4s, v29.s[0]
+	WORD $0x4f9e1310 // fmla v16.4s, v24.4s, v30.s[0]
+	WORD $0x4f9e1331 // fmla v17.4s, v25.4s, v30.s[0]
+	WORD $0x4f9f1314 // fmla v20.4s, v24.4s, v31.s[0]
+	WORD $0x4f9f1335 // fmla v21.4s, v25.4s, v31.s[0]
+	FLDPQ 32(R4), (F24, F25)
+	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	WORD $0x4f9c130a // fmla v10.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c132b // fmla v11.4s, v25.4s, v28.s[0]
+	WORD $0x4f9d130e // fmla v14.4s, v24.4s, v29.s[0]
+	WORD $0x4f9d132f // fmla v15.4s, v25.4s, v29.s[0]
+	WORD $0x4f9e1312 // fmla v18.4s, v24.4s, v30.s[0]
+	WORD $0x4f9e1333 // fmla v19.4s, v25.4s, v30.s[0]
+	WORD $0x4f9f1316 // fmla v22.4s, v24.4s, v31.s[0]
+	WORD $0x4f9f1337 // fmla v23.4s, v25.4s, v31.s[0]
+	ADD $64, R4, R4
+	SUBS $1, R1, R1
+	BNE one6
+bias6:
+	CBZ R7, store6
+	FLDPQ 0(R7), (F24, F25)
+	FLDPQ 32(R7), (F26, F27)
+	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
+	WORD $0x4e39d421 // fadd v1.4s, v1.4s, v25.4s
+	WORD $0x4e3ad442 // fadd v2.4s, v2.4s, v26.4s
+	WORD $0x4e3bd463 // fadd v3.4s, v3.4s, v27.4s
+	WORD $0x4e38d484 // fadd v4.4s, v4.4s, v24.4s
+	WORD $0x4e39d4a5 // fadd v5.4s, v5.4s, v25.4s
+	WORD $0x4e3ad4c6 // fadd v6.4s, v6.4s, v26.4s
+	WORD $0x4e3bd4e7 // fadd v7.4s, v7.4s, v27.4s
+	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
+	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
+	WORD $0x4e3ad54a // fadd v10.4s, v10.4s, v26.4s
+	WORD $0x4e3bd56b // fadd v11.4s, v11.4s, v27.4s
+	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
+	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
+	WORD $0x4e3ad5ce // fadd v14.4s, v14.4s, v26.4s
+	WORD $0x4e3bd5ef // fadd v15.4s, v15.4s, v27.4s
+	WORD $0x4e38d610 // fadd v16.4s, v16.4s, v24.4s
+	WORD $0x4e39d631 // fadd v17.4s, v17.4s, v25.4s
+	WORD $0x4e3ad652 // fadd v18.4s, v18.4s, v26.4s
+	WORD $0x4e3bd673 // fadd v19.4s, v19.4s, v27.4s
+	WORD $0x4e38d694 // fadd v20.4s, v20.4s, v24.4s
+	WORD $0x4e39d6b5 // fadd v21.4s, v21.4s, v25.4s
+	WORD $0x4e3ad6d6 // fadd v22.4s, v22.4s, v26.4s
+	WORD $0x4e3bd6f7 // fadd v23.4s, v23.4s, v27.4s
+store6:
+	FSTPQ (F0, F1), 0(R5)
+	FSTPQ (F2, F3), 32(R5)
+	ADD R6, R5, R5
+	FSTPQ (F4, F5), 0(R5)
+	FSTPQ (F6, F7), 32(R5)
+	ADD R6, R5, R5
+	FSTPQ (F8, F9), 0(R5)
+	FSTPQ (F10, F11), 32(R5)
+	ADD R6, R5, R5
+	FSTPQ (F12, F13), 0(R5)
+	FSTPQ (F14, F15), 32(R5)
+	ADD R6, R5, R5
+	FSTPQ (F16, F17), 0(R5)
+	FSTPQ (F18, F19), 32(R5)
+	ADD R6, R5, R5
+	FSTPQ (F20, F21), 0(R5)
+	FSTPQ (F22, F23), 32(R5)
+	RET
+rows5:
+	ADD R3, R2, R10
+	ADD R3, R10, R11
+	ADD R3, R11, R12
+	ADD R3, R12, R13
+	CBZ R8, zero5
+	MOVD R5, R9
+	FLDPQ 0(R9), (F0, F1)
+	FLDPQ 32(R9), (F2, F3)
+	ADD R6, R9, R9
+	FLDPQ 0(R9), (F4, F5)
+	FLDPQ 32(R9), (F6, F7)
+	ADD R6, R9, R9
+	FLDPQ 0(R9), (F8, F9)
+	FLDPQ 32(R9), (F10, F11)
+	ADD R6, R9, R9
+	FLDPQ 0(R9), (F12, F13)
+	FLDPQ 32(R9), (F14, F15)
+	ADD R6, R9, R9
+	FLDPQ 0(R9), (F16, F17)
+	FLDPQ 32(R9), (F18, F19)
+	B start5
+zero5:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	VEOR V14.B16, V14.B16, V14.B16
+	VEOR V15.B16, V15.B16, V15.B16
+	VEOR V16.B16, V16.B16, V16.B16
+	VEOR V17.B16, V17.B16, V17.B16
+	VEOR V18.B16, V18.B16, V18.B16
+	VEOR V19.B16, V19.B16, V19.B16
+start5:
+	SUBS $4, R1, R1
+	BLT rest5
+	PCALIGN $32
+loop5:
+	FMOVQ.P 16(R2), F26
+	FMOVQ.P 16(R10), F27
+	FMOVQ.P 16(R11), F28
+	FMOVQ.P 16(R12), F29
+	FMOVQ.P 16(R13), F30
+	FLDPQ 0(R4), (F24, F25)
+	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
+	WORD $0x4f9b1304 // fmla v4.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1325 // fmla v5.4s, v25.4s, v27.s[0]
+	WORD $0x4f9c1308 // fmla v8.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1329 // fmla v9.4s, v25.4s, v28.s[0]
+	WORD $0x4f9d130c // fmla v12.4s, v24.4s, v29.s[0]
+	WORD $0x4f9d132d // fmla v13.4s, v25.4s, v29.s[0]
+	WORD $0x4f9e1310 // fmla v16.4s, v24.4s, v30.s[0]
+	WORD $0x4f9e1331 // fmla v17.4s, v25.4s, v30.s[0]
+	FLDPQ 32(R4), (F24, F25)
+	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	WORD $0x4f9c130a // fmla v10.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c132b // fmla v11.4s, v25.4s, v28.s[0]
+	WORD $0x4f9d130e // fmla v14.4s, v24.4s, v29.s[0]
+	WORD $0x4f9d132f // fmla v15.4s, v25.4s, v29.s[0]
+	WORD $0x4f9e1312 // fmla v18.4s, v24.4s, v30.s[0]
+	WORD $0x4f9e1333 // fmla v19.4s, v25.4s, v30.s[0]
+	FLDPQ 64(R4), (F24, F25)
+	WORD $0x4fba1300 // fmla v0.4s, v24.4s, v26.s[1]
+	WORD $0x4fba1321 // fmla v1.4s, v25.4s, v26.s[1]
+	WORD $0x4fbb1304 // fmla v4.4s, v24.4s, v27.s[1]
+	WORD $0x4fbb1325 // fmla v5.4s, v25.4s, v27.s[1]
+	WORD $0x4fbc1308 // fmla v8.4s, v24.4s, v28.s[1]
+	WORD $0x4fbc1329 // fmla v9.4s, v25.4s, v28.s[1]
+	WORD $0x4fbd130c // fmla v12.4s, v24.4s, v29.s[1]
+	WORD $0x4fbd132d // fmla v13.4s, v25.4s, v29.s[1]
+	WORD $0x4fbe1310 // fmla v16.4s, v24.4s, v30.s[1]
+	WORD $0x4fbe1331 // fmla v17.4s, v25.4s, v30.s[1]
+	FLDPQ 96(R4), (F24, F25)
+	WORD $0x4fba1302 // fmla v2.4s, v24.4s, v26.s[1]
+	WORD $0x4fba1323 // fmla v3.4s, v25.4s, v26.s[1]
+	WORD $0x4fbb1306 // fmla v6.4s, v24.4s, v27.s[1]
+	WORD $0x4fbb1327 // fmla v7.4s, v25.4s, v27.s[1]
+	WORD $0x4fbc130a // fmla v10.4s, v24.4s, v28.s[1]
+	WORD $0x4fbc132b // fmla v11.4s, v25.4s, v28.s[1]
+	WORD $0x4fbd130e // fmla v14.4s, v24.4s, v29.s[1]
+	WORD $0x4fbd132f // fmla v15.4s, v25.4s, v29.s[1]
+	WORD $0x4fbe1312 // fmla v18.4s, v24.4s, v30.s[1]
+	WORD $0x4fbe1333 // fmla v19.4s, v25.4s, v30.s[1]
+	FLDPQ 128(R4), (F24, F25)
+	WORD $0x4f9a1b00 // fmla v0.4s, v24.4s, v26.s[2]
+	WORD $0x4f9a1b21 // fmla v1.4s, v25.4s, v26.s[2]
+	WORD $0x4f9b1b04 // fmla v4.4s, v24.4s, v27.s[2]
+	WORD $0x4f9b1b25 // fmla v5.4s, v25.4s, v27.s[2]
+	WORD $0x4f9c1b08 // fmla v8.4s, v24.4s, v28.s[2]
+	WORD $0x4f9c1b29 // fmla v9.4s, v25.4s, v28.s[2]
+	WORD $0x4f9d1b0c // fmla v12.4s, v24.4s, v29.s[2]
+	WORD $0x4f9d1b2d // fmla v13.4s, v25.4s, v29.s[2]
+	WORD $0x4f9e1b10 // fmla v16.4s, v24.4s, v30.s[2]
+	WORD $0x4f9e1b31 // fmla v17.4s, v25.4s, v30.s[2]
+	FLDPQ 160(R4), (F24, F25)
+	WORD $0x4f9a1b02 // fmla v2.4s, v24.4s, v26.s[2]
+	WORD $0x4f9a1b23 // fmla v3.4s, v25.4s, v26.s[2]
+	WORD $0x4f9b1b06 // fmla v6.4s, v24.4s, v27.s[2]
+	WORD $0x4f9b1b27 // fmla v7.4s, v25.4s, v27.s[2]
+	WORD $0x4f9c1b0a // fmla v10.4s, v24.4s, v28.s[2]
+	WORD $0x4f9c1b2b // fmla v11.4s, v25.4s, v28.s[2]
+	WORD $0x4f9d1b0e // fmla v14.4s, v24.4s, v29.s[2]
+	WORD $0x4f9d1b2f // fmla v15.4s, v25.4s, v29.s[2]
+	WORD $0x4f9e1b12 // fmla v18.4s, v24.4s, v30.s[2]
+	WORD $0x4f9e1b33 // fmla v19.4s, v25.4s, v30.s[2]
+	FLDPQ 192(R4), (F24, F25)
+	WORD $0x4fba1b00 // fmla v0.4s, v24.4s, v26.s[3]
+	WORD $0x4fba1b21 // fmla v1.4s, v25.4s, v26.s[3]
+	WORD $0x4fbb1b04 // fmla v4.4s, v24.4s, v27.s[3]
+	WORD $0x4fbb1b25 // fmla v5.4s, v25.4s, v27.s[3]
+	WORD $0x4fbc1b08 // fmla v8.4s, v24.4s, v28.s[3]
+	WORD $0x4fbc1b29 // fmla v9.4s, v25.4s, v28.s[3]
+	WORD $0x4fbd1b0c // fmla v12.4s, v24.4s, v29.s[3]
+	WORD $0x4fbd1b2d // fmla v13.4s, v25.4s, v29.s[3]
+	WORD $0x4fbe1b10 // fmla v16.4s, v24.4s, v30.s[3]
+	WORD $0x4fbe1b31 // fmla v17.4s, v25.4s, v30.s[3]
+	FLDPQ 224(R4), (F24, F25)
+	WORD $0x4fba1b02 // fmla v2.4s, v24.4s, v26.s[3]
+	WORD $0x4fba1b23 // fmla v3.4s, v25.4s, v26.s[3]
+	WORD $0x4fbb1b06 // fmla v6.4s, v24.4s, v27.s[3]
+	WORD $0x4fbb1b27 // fmla v7.4s, v25.4s, v27.s[3]
+	WORD $0x4fbc1b0a // fmla v10.4s, v24.4s, v28.s[3]
+	WORD $0x4fbc1b2b // fmla v11.4s, v25.4s, v28.s[3]
+	WORD $0x4fbd1b0e // fmla v14.4s, v24.4s, v29.s[3]
+	WORD $0x4fbd1b2f // fmla v15.4s, v25.4s, v29.s[3]
+	WORD $0x4fbe1b12 // fmla v18.4s, v24.4s, v30.s[3]
+	WORD $0x4fbe1b33 // fmla v19.4s, v25.4s, v30.s[3]
+	ADD $256, R4, R4
+	SUBS $4, R1, R1
+	BGE loop5
+rest5:
+	ADDS $4, R1, R1
+	BEQ bias5
+one5:
+	FMOVS.P 4(R2), F26
+	FMOVS.P 4(R10), F27
+	FMOVS.P 4(R11), F28
+	FMOVS.P 4(R12), F29
+	FMOVS.P 4(R13), F30
+	FLDPQ 0(R4), (F24, F25)
+	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
+	WORD $0x4f9b1304 // fmla v4.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1325 // fmla v5.4s, v25.4s, v27.s[0]
+	WORD $0x4f9c1308 // fmla v8.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1329 // fmla v9.4s, v25.4s, v28.s[0]
+	WORD $0x4f9d130c // fmla v12.4s, v24.4s, v29.s[0]
+	WORD $0x4f9d132d // fmla v13.4s, v25.4s, v29.s[0]
+	WORD $0x4f9e1310 // fmla v16.4s, v24.4s, v30.s[0]
+	WORD $0x4f9e1331 // fmla v17.4s, v25.4s, v30.s[0]
+	FLDPQ 32(R4), (F24, F25)
+	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	WORD $0x4f9c130a // fmla v10.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c132b // fmla v11.4s, v25.4s, v28.s[0]
+	WORD $0x4f9d130e // fmla v14.4s, v24.4s, v29.s[0]
+	WORD $0x4f9d132f // fmla v15.4s, v25.4s, v29.s[0]
+	WORD $0x4f9e1312 // fmla v18.4s, v24.4s, v30.s[0]
+	WORD $0x4f9e1333 // fmla v19.4s, v25.4s, v30.s[0]
+	ADD $64, R4, R4
+	SUBS $1, R1, R1
+	BNE one5
+bias5:
+	CBZ R7, store5
+	FLDPQ 0(R7), (F24, F25)
+	FLDPQ 32(R7), (F26, F27)
+	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
+	WORD $0x4e39d421 // fadd v1.4s, v1.4s, v25.4s
+	WORD $0x4e3ad442 // fadd v2.4s, v2.4s, v26.4s
+	WORD $0x4e3bd463 // fadd v3.4s, v3.4s, v27.4s
+	WORD $0x4e38d484 // fadd v4.4s, v4.4s, v24.4s
+	WORD $0x4e39d4a5 // fadd v5.4s, v5.4s, v25.4s
+	WORD $0x4e3ad4c6 // fadd v6.4s, v6.4s, v26.4s
+	WORD $0x4e3bd4e7 // fadd v7.4s, v7.4s, v27.4s
+	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
+	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
+	WORD $0x4e3ad54a // fadd v10.4s, v10.4s, v26.4s
+	WORD $0x4e3bd56b // fadd v11.4s, v11.4s, v27.4s
+	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
+	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
+	WORD $0x4e3ad5ce // fadd v14.4s, v14.4s, v26.4s
+	WORD $0x4e3bd5ef // fadd v15.4s, v15.4s, v27.4s
+	WORD $0x4e38d610 // fadd v16.4s, v16.4s, v24.4s
+	WORD $0x4e39d631 // fadd v17.4s, v17.4s, v25.4s
+	WORD $0x4e3ad652 // fadd v18.4s, v18.4s, v26.4s
+	WORD $0x4e3bd673 // fadd v19.4s, v19.4s, v27.4s
+store5:
+	FSTPQ (F0, F1), 0(R5)
+	FSTPQ (F2, F3), 32(R5)
+	ADD R6, R5, R5
+	FSTPQ (F4, F5), 0(R5)
+	FSTPQ (F6, F7), 32(R5)
+	ADD R6, R5, R5
+	FSTPQ (F8, F9), 0(R5)
+	FSTPQ (F10, F11), 32(R5)
+	ADD R6, R5, R5
+	FSTPQ (F12, F13), 0(R5)
+	FSTPQ (F14, F15), 32(R5)
+	ADD R6, R5, R5
+	FSTPQ (F16, F17), 0(R5)
+	FSTPQ (F18, F19), 32(R5)
+	RET
+rows4:
+	ADD R3, R2, R10
+	ADD R3, R10, R11
+	ADD R3, R11, R12
+	CBZ R8, zero4
+	MOVD R5, R9
+	FLDPQ 0(R9), (F0, F1)
+	FLDPQ 32(R9), (F2, F3)
+	ADD R6, R9, R9
+	FLDPQ 0(R9), (F4, F5)
+	FLDPQ 32(R9), (F6, F7)
+	ADD R6, R9, R9
+	FLDPQ 0(R9), (F8, F9)
+	FLDPQ 32(R9), (F10, F11)
+	ADD R6, R9, R9
+	FLDPQ 0(R9), (F12, F13)
+	FLDPQ 32(R9), (F14, F15)
+	B start4
+zero4:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+	VEOR V12.B16, V12.B16, V12.B16
+	VEOR V13.B16, V13.B16, V13.B16
+	VEOR V14.B16, V14.B16, V14.B16
+	VEOR V15.B16, V15.B16, V15.B16
+start4:
+	SUBS $4, R1, R1
+	BLT rest4
+	PCALIGN $32
+loop4:
+	FMOVQ.P 16(R2), F26
+	FMOVQ.P 16(R10), F27
+	FMOVQ.P 16(R11), F28
+	FMOVQ.P 16(R12), F29
+	FLDPQ 0(R4), (F24, F25)
+	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
+	WORD $0x4f9b1304 // fmla v4.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1325 // fmla v5.4s, v25.4s, v27.s[0]
+	WORD $0x4f9c1308 // fmla v8.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1329 // fmla v9.4s, v25.4s, v28.s[0]
+	WORD $0x4f9d130c // fmla v12.4s, v24.4s, v29.s[0]
+	WORD $0x4f9d132d // fmla v13.4s, v25.4s, v29.s[0]
+	FLDPQ 32(R4), (F24, F25)
+	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	WORD $0x4f9c130a // fmla v10.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c132b // fmla v11.4s, v25.4s, v28.s[0]
+	WORD $0x4f9d130e // fmla v14.4s, v24.4s, v29.s[0]
+	WORD $0x4f9d132f // fmla v15.4s, v25.4s, v29.s[0]
+	FLDPQ 64(R4), (F24, F25)
+	WORD $0x4fba1300 // fmla v0.4s, v24.4s, v26.s[1]
+	WORD $0x4fba1321 // fmla v1.4s, v25.4s, v26.s[1]
+	WORD $0x4fbb1304 // fmla v4.4s, v24.4s, v27.s[1]
+	WORD $0x4fbb1325 // fmla v5.4s, v25.4s, v27.s[1]
+	WORD $0x4fbc1308 // fmla v8.4s, v24.4s, v28.s[1]
+	WORD $0x4fbc1329 // fmla v9.4s, v25.4s, v28.s[1]
+	WORD $0x4fbd130c // fmla v12.4s, v24.4s, v29.s[1]
+	WORD $0x4fbd132d // fmla v13.4s, v25.4s, v29.s[1]
+	FLDPQ 96(R4), (F24, F25)
+	WORD $0x4fba1302 // fmla v2.4s, v24.4s, v26.s[1]
+	WORD $0x4fba1323 // fmla v3.4s, v25.4s, v26.s[1]
+	WORD $0x4fbb1306 // fmla v6.4s, v24.4s, v27.s[1]
+	WORD $0x4fbb1327 // fmla v7.4s, v25.4s, v27.s[1]
+	WORD $0x4fbc130a // fmla v10.4s, v24.4s, v28.s[1]
+	WORD $0x4fbc132b // fmla v11.4s, v25.4s, v28.s[1]
+	WORD $0x4fbd130e // fmla v14.4s, v24.4s, v29.s[1]
+	WORD $0x4fbd132f // fmla v15.4s, v25.4s, v29.s[1]
+	FLDPQ 128(R4), (F24, F25)
+	WORD $0x4f9a1b00 // fmla v0.4s, v24.4s, v26.s[2]
+	WORD $0x4f9a1b21 // fmla v1.4s, v25.4s, v26.s[2]
+	WORD $0x4f9b1b04 // fmla v4.4s, v24.4s, v27.s[2]
+	WORD $0x4f9b1b25 // fmla v5.4s, v25.4s, v27.s[2]
+	WORD $0x4f9c1b08 // fmla v8.4s, v24.4s, v28.s[2]
+	WORD $0x4f9c1b29 // fmla v9.4s, v25.4s, v28.s[2]
+	WORD $0x4f9d1b0c // fmla v12.4s, v24.4s, v29.s[2]
+	WORD $0x4f9d1b2d // fmla v13.4s, v25.4s, v29.s[2]
+	FLDPQ 160(R4), (F24, F25)
+	WORD $0x4f9a1b02 // fmla v2.4s, v24.4s, v26.s[2]
+	WORD $0x4f9a1b23 // fmla v3.4s, v25.4s, v26.s[2]
+	WORD $0x4f9b1b06 // fmla v6.4s, v24.4s, v27.s[2]
+	WORD $0x4f9b1b27 // fmla v7.4s, v25.4s, v27.s[2]
+	WORD $0x4f9c1b0a // fmla v10.4s, v24.4s, v28.s[2]
+	WORD $0x4f9c1b2b // fmla v11.4s, v25.4s, v28.s[2]
+	WORD $0x4f9d1b0e // fmla v14.4s, v24.4s, v29.s[2]
+	WORD $0x4f9d1b2f // fmla v15.4s, v25.4s, v29.s[2]
+	FLDPQ 192(R4), (F24, F25)
+	WORD $0x4fba1b00 // fmla v0.4s, v24.4s, v26.s[3]
+	WORD $0x4fba1b21 // fmla v1.4s, v25.4s, v26.s[3]
+	WORD $0x4fbb1b04 // fmla v4.4s, v24.4s, v27.s[3]
+	WORD $0x4fbb1b25 // fmla v5.4s, v25.4s, v27.s[3]
+	WORD $0x4fbc1b08 // fmla v8.4s, v24.4s, v28.s[3]
+	WORD $0x4fbc1b29 // fmla v9.4s, v25.4s, v28.s[3]
+	WORD $0x4fbd1b0c // fmla v12.4s, v24.4s, v29.s[3]
+	WORD $0x4fbd1b2d // fmla v13.4s, v25.4s, v29.s[3]
+	FLDPQ 224(R4), (F24, F25)
+	WORD $0x4fba1b02 // fmla v2.4s, v24.4s, v26.s[3]
+	WORD $0x4fba1b23 // fmla v3.4s, v25.4s, v26.s[3]
+	WORD $0x4fbb1b06 // fmla v6.4s, v24.4s, v27.s[3]
+	WORD $0x4fbb1b27 // fmla v7.4s, v25.4s, v27.s[3]
+	WORD $0x4fbc1b0a // fmla v10.4s, v24.4s, v28.s[3]
+	WORD $0x4fbc1b2b // fmla v11.4s, v25.4s, v28.s[3]
+	WORD $0x4fbd1b0e // fmla v14.4s, v24.4s, v29.s[3]
+	WORD $0x4fbd1b2f // fmla v15.4s, v25.4s, v29.s[3]
+	ADD $256, R4, R4
+	SUBS $4, R1, R1
+	BGE loop4
+rest4:
+	ADDS $4, R1, R1
+	BEQ bias4
+one4:
+	FMOVS.P 4(R2), F26
+	FMOVS.P 4(R10), F27
+	FMOVS.P 4(R11), F28
+	FMOVS.P 4(R12), F29
+	FLDPQ 0(R4), (F24, F25)
+	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
+	WORD $0x4f9b1304 // fmla v4.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1325 // fmla v5.4s, v25.4s, v27.s[0]
+	WORD $0x4f9c1308 // fmla v8.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1329 // fmla v9.4s, v25.4s, v28.s[0]
+	WORD $0x4f9d130c // fmla v12.4s, v24.4s, v29.s[0]
+	WORD $0x4f9d132d // fmla v13.4s, v25.4s, v29.s[0]
+	FLDPQ 32(R4), (F24, F25)
+	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	WORD $0x4f9c130a // fmla v10.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c132b // fmla v11.4s, v25.4s, v28.s[0]
+	WORD $0x4f9d130e // fmla v14.4s, v24.4s, v29.s[0]
+	WORD $0x4f9d132f // fmla v15.4s, v25.4s, v29.s[0]
+	ADD $64, R4, R4
+	SUBS $1, R1, R1
+	BNE one4
+bias4:
+	CBZ R7, store4
+	FLDPQ 0(R7), (F24, F25)
+	FLDPQ 32(R7), (F26, F27)
+	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
+	WORD $0x4e39d421 // fadd v1.4s, v1.4s, v25.4s
+	WORD $0x4e3ad442 // fadd v2.4s, v2.4s, v26.4s
+	WORD $0x4e3bd463 // fadd v3.4s, v3.4s, v27.4s
+	WORD $0x4e38d484 // fadd v4.4s, v4.4s, v24.4s
+	WORD $0x4e39d4a5 // fadd v5.4s, v5.4s, v25.4s
+	WORD $0x4e3ad4c6 // fadd v6.4s, v6.4s, v26.4s
+	WORD $0x4e3bd4e7 // fadd v7.4s, v7.4s, v27.4s
+	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
+	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
+	WORD $0x4e3ad54a // fadd v10.4s, v10.4s, v26.4s
+	WORD $0x4e3bd56b // fadd v11.4s, v11.4s, v27.4s
+	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
+	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
+	WORD $0x4e3ad5ce // fadd v14.4s, v14.4s, v26.4s
+	WORD $0x4e3bd5ef // fadd v15.4s, v15.4s, v27.4s
+store4:
+	FSTPQ (F0, F1), 0(R5)
+	FSTPQ (F2, F3), 32(R5)
+	ADD R6, R5, R5
+	FSTPQ (F4, F5), 0(R5)
+	FSTPQ (F6, F7), 32(R5)
+	ADD R6, R5, R5
+	FSTPQ (F8, F9), 0(R5)
+	FSTPQ (F10, F11), 32(R5)
+	ADD R6, R5, R5
+	FSTPQ (F12, F13), 0(R5)
+	FSTPQ (F14, F15), 32(R5)
+	RET
+rows3:
+	ADD R3, R2, R10
+	ADD R3, R10, R11
+	CBZ R8, zero3
+	MOVD R5, R9
+	FLDPQ 0(R9), (F0, F1)
+	FLDPQ 32(R9), (F2, F3)
+	ADD R6, R9, R9
+	FLDPQ 0(R9), (F4, F5)
+	FLDPQ 32(R9), (F6, F7)
+	ADD R6, R9, R9
+	FLDPQ 0(R9), (F8, F9)
+	FLDPQ 32(R9), (F10, F11)
+	B start3
+zero3:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V9.B16, V9.B16, V9.B16
+	VEOR V10.B16, V10.B16, V10.B16
+	VEOR V11.B16, V11.B16, V11.B16
+start3:
+	SUBS $4, R1, R1
+	BLT rest3
+	PCALIGN $32
+loop3:
+	FMOVQ.P 16(R2), F26
+	FMOVQ.P 16(R10), F27
+	FMOVQ.P 16(R11), F28
+	FLDPQ 0(R4), (F24, F25)
+	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
+	WORD $0x4f9b1304 // fmla v4.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1325 // fmla v5.4s, v25.4s, v27.s[0]
+	WORD $0x4f9c1308 // fmla v8.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1329 // fmla v9.4s, v25.4s, v28.s[0]
+	FLDPQ 32(R4), (F24, F25)
+	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	WORD $0x4f9c130a // fmla v10.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c132b // fmla v11.4s, v25.4s, v28.s[0]
+	FLDPQ 64(R4), (F24, F25)
+	WORD $0x4fba1300 // fmla v0.4s, v24.4s, v26.s[1]
+	WORD $0x4fba1321 // fmla v1.4s, v25.4s, v26.s[1]
+	WORD $0x4fbb1304 // fmla v4.4s, v24.4s, v27.s[1]
+	WORD $0x4fbb1325 // fmla v5.4s, v25.4s, v27.s[1]
+	WORD $0x4fbc1308 // fmla v8.4s, v24.4s, v28.s[1]
+	WORD $0x4fbc1329 // fmla v9.4s, v25.4s, v28.s[1]
+	FLDPQ 96(R4), (F24, F25)
+	WORD $0x4fba1302 // fmla v2.4s, v24.4s, v26.s[1]
+	WORD $0x4fba1323 // fmla v3.4s, v25.4s, v26.s[1]
+	WORD $0x4fbb1306 // fmla v6.4s, v24.4s, v27.s[1]
+	WORD $0x4fbb1327 // fmla v7.4s, v25.4s, v27.s[1]
+	WORD $0x4fbc130a // fmla v10.4s, v24.4s, v28.s[1]
+	WORD $0x4fbc132b // fmla v11.4s, v25.4s, v28.s[1]
+	FLDPQ 128(R4), (F24, F25)
+	WORD $0x4f9a1b00 // fmla v0.4s, v24.4s, v26.s[2]
+	WORD $0x4f9a1b21 // fmla v1.4s, v25.4s, v26.s[2]
+	WORD $0x4f9b1b04 // fmla v4.4s, v24.4s, v27.s[2]
+	WORD $0x4f9b1b25 // fmla v5.4s, v25.4s, v27.s[2]
+	WORD $0x4f9c1b08 // fmla v8.4s, v24.4s, v28.s[2]
+	WORD $0x4f9c1b29 // fmla v9.4s, v25.4s, v28.s[2]
+	FLDPQ 160(R4), (F24, F25)
+	WORD $0x4f9a1b02 // fmla v2.4s, v24.4s, v26.s[2]
+	WORD $0x4f9a1b23 // fmla v3.4s, v25.4s, v26.s[2]
+	WORD $0x4f9b1b06 // fmla v6.4s, v24.4s, v27.s[2]
+	WORD $0x4f9b1b27 // fmla v7.4s, v25.4s, v27.s[2]
+	WORD $0x4f9c1b0a // fmla v10.4s, v24.4s, v28.s[2]
+	WORD $0x4f9c1b2b // fmla v11.4s, v25.4s, v28.s[2]
+	FLDPQ 192(R4), (F24, F25)
+	WORD $0x4fba1b00 // fmla v0.4s, v24.4s, v26.s[3]
+	WORD $0x4fba1b21 // fmla v1.4s, v25.4s, v26.s[3]
+	WORD $0x4fbb1b04 // fmla v4.4s, v24.4s, v27.s[3]
+	WORD $0x4fbb1b25 // fmla v5.4s, v25.4s, v27.s[3]
+	WORD $0x4fbc1b08 // fmla v8.4s, v24.4s, v28.s[3]
+	WORD $0x4fbc1b29 // fmla v9.4s, v25.4s, v28.s[3]
+	FLDPQ 224(R4), (F24, F25)
+	WORD $0x4fba1b02 // fmla v2.4s, v24.4s, v26.s[3]
+	WORD $0x4fba1b23 // fmla v3.4s, v25.4s, v26.s[3]
+	WORD $0x4fbb1b06 // fmla v6.4s, v24.4s, v27.s[3]
+	WORD $0x4fbb1b27 // fmla v7.4s, v25.4s, v27.s[3]
+	WORD $0x4fbc1b0a // fmla v10.4s, v24.4s, v28.s[3]
+	WORD $0x4fbc1b2b // fmla v11.4s, v25.4s, v28.s[3]
+	ADD $256, R4, R4
+	SUBS $4, R1, R1
+	BGE loop3
+rest3:
+	ADDS $4, R1, R1
+	BEQ bias3
+one3:
+	FMOVS.P 4(R2), F26
+	FMOVS.P 4(R10), F27
+	FMOVS.P 4(R11), F28
+	FLDPQ 0(R4), (F24, F25)
+	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
+	WORD $0x4f9b1304 // fmla v4.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1325 // fmla v5.4s, v25.4s, v27.s[0]
+	WORD $0x4f9c1308 // fmla v8.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1329 // fmla v9.4s, v25.4s, v28.s[0]
+	FLDPQ 32(R4), (F24, F25)
+	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	WORD $0x4f9c130a // fmla v10.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c132b // fmla v11.4s, v25.4s, v28.s[0]
+	ADD $64, R4, R4
+	SUBS $1, R1, R1
+	BNE one3
+bias3:
+	CBZ R7, store3
+	FLDPQ 0(R7), (F24, F25)
+	FLDPQ 32(R7), (F26, F27)
+	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
+	WORD $0x4e39d421 // fadd v1.4s, v1.4s, v25.4s
+	WORD $0x4e3ad442 // fadd v2.4s, v2.4s, v26.4s
+	WORD $0x4e3bd463 // fadd v3.4s, v3.4s, v27.4s
+	WORD $0x4e38d484 // fadd v4.4s, v4.4s, v24.4s
+	WORD $0x4e39d4a5 // fadd v5.4s, v5.4s, v25.4s
+	WORD $0x4e3ad4c6 // fadd v6.4s, v6.4s, v26.4s
+	WORD $0x4e3bd4e7 // fadd v7.4s, v7.4s, v27.4s
+	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
+	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
+	WORD $0x4e3ad54a // fadd v10.4s, v10.4s, v26.4s
+	WORD $0x4e3bd56b // fadd v11.4s, v11.4s, v27.4s
+store3:
+	FSTPQ (F0, F1), 0(R5)
+	FSTPQ (F2, F3), 32(R5)
+	ADD R6, R5, R5
+	FSTPQ (F4, F5), 0(R5)
+	FSTPQ (F6, F7), 32(R5)
+	ADD R6, R5, R5
+	FSTPQ (F8, F9), 0(R5)
+	FSTPQ (F10, F11), 32(R5)
+	RET
+rows2:
+	ADD R3, R2, R10
+	CBZ R8, zero2
+	MOVD R5, R9
+	FLDPQ 0(R9), (F0, F1)
+	FLDPQ 32(R9), (F2, F3)
+	ADD R6, R9, R9
+	FLDPQ 0(R9), (F4, F5)
+	FLDPQ 32(R9), (F6, F7)
+	B start2
+zero2:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V5.B16, V5.B16, V5.B16
+	VEOR V6.B16, V6.B16, V6.B16
+	VEOR V7.B16, V7.B16, V7.B16
+start2:
+	SUBS $4, R1, R1
+	BLT rest2
+	PCALIGN $32
+loop2:
+	FMOVQ.P 16(R2), F26
+	FMOVQ.P 16(R10), F27
+	FLDPQ 0(R4), (F24, F25)
+	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
+	WORD $0x4f9b1304 // fmla v4.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1325 // fmla v5.4s, v25.4s, v27.s[0]
+	FLDPQ 32(R4), (F24, F25)
+	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	FLDPQ 64(R4), (F24, F25)
+	WORD $0x4fba1300 // fmla v0.4s, v24.4s, v26.s[1]
+	WORD $0x4fba1321 // fmla v1.4s, v25.4s, v26.s[1]
+	WORD $0x4fbb1304 // fmla v4.4s, v24.4s, v27.s[1]
+	WORD $0x4fbb1325 // fmla v5.4s, v25.4s, v27.s[1]
+	FLDPQ 96(R4), (F24, F25)
+	WORD $0x4fba1302 // fmla v2.4s, v24.4s, v26.s[1]
+	WORD $0x4fba1323 // fmla v3.4s, v25.4s, v26.s[1]
+	WORD $0x4fbb1306 // fmla v6.4s, v24.4s, v27.s[1]
+	WORD $0x4fbb1327 // fmla v7.4s, v25.4s, v27.s[1]
+	FLDPQ 128(R4), (F24, F25)
+	WORD $0x4f9a1b00 // fmla v0.4s, v24.4s, v26.s[2]
+	WORD $0x4f9a1b21 // fmla v1.4s, v25.4s, v26.s[2]
+	WORD $0x4f9b1b04 // fmla v4.4s, v24.4s, v27.s[2]
+	WORD $0x4f9b1b25 // fmla v5.4s, v25.4s, v27.s[2]
+	FLDPQ 160(R4), (F24, F25)
+	WORD $0x4f9a1b02 // fmla v2.4s, v24.4s, v26.s[2]
+	WORD $0x4f9a1b23 // fmla v3.4s, v25.4s, v26.s[2]
+	WORD $0x4f9b1b06 // fmla v6.4s, v24.4s, v27.s[2]
+	WORD $0x4f9b1b27 // fmla v7.4s, v25.4s, v27.s[2]
+	FLDPQ 192(R4), (F24, F25)
+	WORD $0x4fba1b00 // fmla v0.4s, v24.4s, v26.s[3]
+	WORD $0x4fba1b21 // fmla v1.4s, v25.4s, v26.s[3]
+	WORD $0x4fbb1b04 // fmla v4.4s, v24.4s, v27.s[3]
+	WORD $0x4fbb1b25 // fmla v5.4s, v25.4s, v27.s[3]
+	FLDPQ 224(R4), (F24, F25)
+	WORD $0x4fba1b02 // fmla v2.4s, v24.4s, v26.s[3]
+	WORD $0x4fba1b23 // fmla v3.4s, v25.4s, v26.s[3]
+	WORD $0x4fbb1b06 // fmla v6.4s, v24.4s, v27.s[3]
+	WORD $0x4fbb1b27 // fmla v7.4s, v25.4s, v27.s[3]
+	ADD $256, R4, R4
+	SUBS $4, R1, R1
+	BGE loop2
+rest2:
+	ADDS $4, R1, R1
+	BEQ bias2
+one2:
+	FMOVS.P 4(R2), F26
+	FMOVS.P 4(R10), F27
+	FLDPQ 0(R4), (F24, F25)
+	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
+	WORD $0x4f9b1304 // fmla v4.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1325 // fmla v5.4s, v25.4s, v27.s[0]
+	FLDPQ 32(R4), (F24, F25)
+	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	ADD $64, R4, R4
+	SUBS $1, R1, R1
+	BNE one2
+bias2:
+	CBZ R7, store2
+	FLDPQ 0(R7), (F24, F25)
+	FLDPQ 32(R7), (F26, F27)
+	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
+	WORD $0x4e39d421 // fadd v1.4s, v1.4s, v25.4s
+	WORD $0x4e3ad442 // fadd v2.4s, v2.4s, v26.4s
+	WORD $0x4e3bd463 // fadd v3.4s, v3.4s, v27.4s
+	WORD $0x4e38d484 // fadd v4.4s, v4.4s, v24.4s
+	WORD $0x4e39d4a5 // fadd v5.4s, v5.4s, v25.4s
+	WORD $0x4e3ad4c6 // fadd v6.4s, v6.4s, v26.4s
+	WORD $0x4e3bd4e7 // fadd v7.4s, v7.4s, v27.4s
+store2:
+	FSTPQ (F0, F1), 0(R5)
+	FSTPQ (F2, F3), 32(R5)
+	ADD R6, R5, R5
+	FSTPQ (F4, F5), 0(R5)
+	FSTPQ (F6, F7), 32(R5)
+	RET
+rows1:
+	CBZ R8, zero1
+	MOVD R5, R9
+	FLDPQ 0(R9), (F0, F1)
+	FLDPQ 32(R9), (F2, F3)
+	B start1
+zero1:
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+start1:
+	SUBS $4, R1, R1
+	BLT rest1
+	PCALIGN $32
+loop1:
+	FMOVQ.P 16(R2), F26
+	FLDPQ 0(R4), (F24, F25)
+	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
+	FLDPQ 32(R4), (F24, F25)
+	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
+	FLDPQ 64(R4), (F24, F25)
+	WORD $0x4fba1300 // fmla v0.4s, v24.4s, v26.s[1]
+	WORD $0x4fba1321 // fmla v1.4s, v25.4s, v26.s[1]
+	FLDPQ 96(R4), (F24, F25)
+	WORD $0x4fba1302 // fmla v2.4s, v24.4s, v26.s[1]
+	WORD $0x4fba1323 // fmla v3.4s, v25.4s, v26.s[1]
+	FLDPQ 128(R4), (F24, F25)
+	WORD $0x4f9a1b00 // fmla v0.4s, v24.4s, v26.s[2]
+	WORD $0x4f9a1b21 // fmla v1.4s, v25.4s, v26.s[2]
+	FLDPQ 160(R4), (F24, F25)
+	WORD $0x4f9a1b02 // fmla v2.4s, v24.4s, v26.s[2]
+	WORD $0x4f9a1b23 // fmla v3.4s, v25.4s, v26.s[2]
+	FLDPQ 192(R4), (F24, F25)
+	WORD $0x4fba1b00 // fmla v0.4s, v24.4s, v26.s[3]
+	WORD $0x4fba1b21 // fmla v1.4s, v25.4s, v26.s[3]
+	FLDPQ 224(R4), (F24, F25)
+	WORD $0x4fba1b02 // fmla v2.4s, v24.4s, v26.s[3]
+	WORD $0x4fba1b23 // fmla v3.4s, v25.4s, v26.s[3]
+	ADD $256, R4, R4
+	SUBS $4, R1, R1
+	BGE loop1
+rest1:
+	ADDS $4, R1, R1
+	BEQ bias1
+one1:
+	FMOVS.P 4(R2), F26
+	FLDPQ 0(R4), (F24, F25)
+	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
+	FLDPQ 32(R4), (F24, F25)
+	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
+	ADD $64, R4, R4
+	SUBS $1, R1, R1
+	BNE one1
+bias1:
+	CBZ R7, store1
+	FLDPQ 0(R7), (F24, F25)
+	FLDPQ 32(R7), (F26, F27)
+	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
+	WORD $0x4e39d421 // fadd v1.4s, v1.4s, v25.4s
+	WORD $0x4e3ad442 // fadd v2.4s, v2.4s, v26.4s
+	WORD $0x4e3bd463 // fadd v3.4s, v3.4s, v27.4s
+store1:
+	FSTPQ (F0, F1), 0(R5)
+	FSTPQ (F2, F3), 32(R5)
+	RET
+
+// func gemmF32PackedNEON(rows, k int, a *float32, b, c *float32, ldc int, bias *float32, accumulate int)
+TEXT ·gemmF32PackedNEON(SB), NOSPLIT, $0-64
+	MOVD rows+0(FP), R0
+	MOVD k+8(FP), R1
+	MOVD a+16(FP), R2
+	MOVD b+24(FP), R3
+	MOVD c+32(FP), R4
+	MOVD ldc+40(FP), R5
+	MOVD bias+48(FP), R6
+	MOVD accumulate+56(FP), R7
+	CMP $1, R0
+	BEQ rows1
+	CMP $2, R0
+	BEQ rows2
+	CMP $3, R0
+	BEQ rows3
+	CMP $4, R0
+	BEQ rows4
+	CMP $5, R0
+	BEQ rows5
+rows6:
 	CBZ R7, zero6
 	MOVD R4, R8
 	FLDPQ 0(R8), (F0, F1)
@@ -82,113 +1073,113 @@ start6:
 	PCALIGN $32
 loop6:
 	FMOVQ.P 16(R2), F26
-	FMOVQ.P 16(R10), F27
-	FMOVQ.P 16(R11), F28
-	FMOVQ.P 16(R12), F29
-	FMOVQ.P 16(R13), F30
-	FMOVQ.P 16(R14), F31
+	FMOVQ.P 16(R2), F27
+	FMOVQ.P 16(R2), F28
+	FMOVQ.P 16(R2), F29
+	FMOVQ.P 16(R2), F30
+	FMOVQ.P 16(R2), F31
 	FLDPQ 0(R3), (F24, F25)
 	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
-	WORD $0x4f9b1304 // fmla v4.4s, v24.4s, v27.s[0]
-	WORD $0x4f9b1325 // fmla v5.4s, v25.4s, v27.s[0]
-	WORD $0x4f9c1308 // fmla v8.4s, v24.4s, v28.s[0]
-	WORD $0x4f9c1329 // fmla v9.4s, v25.4s, v28.s[0]
-	WORD $0x4f9d130c // fmla v12.4s, v24.4s, v29.s[0]
-	WORD $0x4f9d132d // fmla v13.4s, v25.4s, v29.s[0]
-	WORD $0x4f9e1310 // fmla v16.4s, v24.4s, v30.s[0]
-	WORD $0x4f9e1331 // fmla v17.4s, v25.4s, v30.s[0]
-	WORD $0x4f9f1314 // fmla v20.4s, v24.4s, v31.s[0]
-	WORD $0x4f9f1335 // fmla v21.4s, v25.4s, v31.s[0]
+	WORD $0x4fba1304 // fmla v4.4s, v24.4s, v26.s[1]
+	WORD $0x4fba1325 // fmla v5.4s, v25.4s, v26.s[1]
+	WORD $0x4f9a1b08 // fmla v8.4s, v24.4s, v26.s[2]
+	WORD $0x4f9a1b29 // fmla v9.4s, v25.4s, v26.s[2]
+	WORD $0x4fba1b0c // fmla v12.4s, v24.4s, v26.s[3]
+	WORD $0x4fba1b2d // fmla v13.4s, v25.4s, v26.s[3]
+	WORD $0x4f9b1310 // fmla v16.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1331 // fmla v17.4s, v25.4s, v27.s[0]
+	WORD $0x4fbb1314 // fmla v20.4s, v24.4s, v27.s[1]
+	WORD $0x4fbb1335 // fmla v21.4s, v25.4s, v27.s[1]
 	FLDPQ 32(R3), (F24, F25)
 	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
-	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
-	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
-	WORD $0x4f9c130a // fmla v10.4s, v24.4s, v28.s[0]
-	WORD $0x4f9c132b // fmla v11.4s, v25.4s, v28.s[0]
-	WORD $0x4f9d130e // fmla v14.4s, v24.4s, v29.s[0]
-	WORD $0x4f9d132f // fmla v15.4s, v25.4s, v29.s[0]
-	WORD $0x4f9e1312 // fmla v18.4s, v24.4s, v30.s[0]
-	WORD $0x4f9e1333 // fmla v19.4s, v25.4s, v30.s[0]
-	WORD $0x4f9f1316 // fmla v22.4s, v24.4s, v31.s[0]
-	WORD $0x4f9f1337 // fmla v23.4s, v25.4s, v31.s[0]
+	WORD $0x4fba1306 // fmla v6.4s, v24.4s, v26.s[1]
+	WORD $0x4fba1327 // fmla v7.4s, v25.4s, v26.s[1]
+	WORD $0x4f9a1b0a // fmla v10.4s, v24.4s, v26.s[2]
+	WORD $0x4f9a1b2b // fmla v11.4s, v25.4s, v26.s[2]
+	WORD $0x4fba1b0e // fmla v14.4s, v24.4s, v26.s[3]
+	WORD $0x4fba1b2f // fmla v15.4s, v25.4s, v26.s[3]
+	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
+	WORD $0x4fbb1316 // fmla v22.4s, v24.4s, v27.s[1]
+	WORD $0x4fbb1337 // fmla v23.4s, v25.4s, v27.s[1]
 	FLDPQ 64(R3), (F24, F25)
-	WORD $0x4fba1300 // fmla v0.4s, v24.4s, v26.s[1]
-	WORD $0x4fba1321 // fmla v1.4s, v25.4s, v26.s[1]
-	WORD $0x4fbb1304 // fmla v4.4s, v24.4s, v27.s[1]
-	WORD $0x4fbb1325 // fmla v5.4s, v25.4s, v27.s[1]
-	WORD $0x4fbc1308 // fmla v8.4s, v24.4s, v28.s[1]
-	WORD $0x4fbc1329 // fmla v9.4s, v25.4s, v28.s[1]
-	WORD $0x4fbd130c // fmla v12.4s, v24.4s, v29.s[1]
-	WORD $0x4fbd132d // fmla v13.4s, v25.4s, v29.s[1]
-	WORD $0x4fbe1310 // fmla v16.4s, v24.4s, v30.s[1]
-	WORD $0x4fbe1331 // fmla v17.4s, v25.4s, v30.s[1]
-	WORD $0x4fbf1314 // fmla v20.4s, v24.4s, v31.s[1]
-	WORD $0x4fbf1335 // fmla v21.4s, v25.4s, v31.s[1]
-	FLDPQ 96(R3), (F24, F25)
-	WORD $0x4fba1302 // fmla v2.4s, v24.4s, v26.s[1]
-	WORD $0x4fba1323 // fmla v3.4s, v25.4s, v26.s[1]
-	WORD $0x4fbb1306 // fmla v6.4s, v24.4s, v27.s[1]
-	WORD $0x4fbb1327 // fmla v7.4s, v25.4s, v27.s[1]
-	WORD $0x4fbc130a // fmla v10.4s, v24.4s, v28.s[1]
-	WORD $0x4fbc132b // fmla v11.4s, v25.4s, v28.s[1]
-	WORD $0x4fbd130e // fmla v14.4s, v24.4s, v29.s[1]
-	WORD $0x4fbd132f // fmla v15.4s, v25.4s, v29.s[1]
-	WORD $0x4fbe1312 // fmla v18.4s, v24.4s, v30.s[1]
-	WORD $0x4fbe1333 // fmla v19.4s, v25.4s, v30.s[1]
-	WORD $0x4fbf1316 // fmla v22.4s, v24.4s, v31.s[1]
-	WORD $0x4fbf1337 // fmla v23.4s, v25.4s, v31.s[1]
-	FLDPQ 128(R3), (F24, F25)
-	WORD $0x4f9a1b00 // fmla v0.4s, v24.4s, v26.s[2]
-	WORD $0x4f9a1b21 // fmla v1.4s, v25.4s, v26.s[2]
-	WORD $0x4f9b1b04 // fmla v4.4s, v24.4s, v27.s[2]
-	WORD $0x4f9b1b25 // fmla v5.4s, v25.4s, v27.s[2]
-	WORD $0x4f9c1b08 // fmla v8.4s, v24.4s, v28.s[2]
-	WORD $0x4f9c1b29 // fmla v9.4s, v25.4s, v28.s[2]
-	WORD $0x4f9d1b0c // fmla v12.4s, v24.4s, v29.s[2]
-	WORD $0x4f9d1b2d // fmla v13.4s, v25.4s, v29.s[2]
-	WORD $0x4f9e1b10 // fmla v16.4s, v24.4s, v30.s[2]
-	WORD $0x4f9e1b31 // fmla v17.4s, v25.4s, v30.s[2]
-	WORD $0x4f9f1b14 // fmla v20.4s, v24.4s, v31.s[2]
-	WORD $0x4f9f1b35 // fmla v21.4s, v25.4s, v31.s[2]
-	FLDPQ 160(R3), (F24, F25)
-	WORD $0x4f9a1b02 // fmla v2.4s, v24.4s, v26.s[2]
-	WORD $0x4f9a1b23 // fmla v3.4s, v25.4s, v26.s[2]
-	WORD $0x4f9b1b06 // fmla v6.4s, v24.4s, v27.s[2]
-	WORD $0x4f9b1b27 // fmla v7.4s, v25.4s, v27.s[2]
-	WORD $0x4f9c1b0a // fmla v10.4s, v24.4s, v28.s[2]
-	WORD $0x4f9c1b2b // fmla v11.4s, v25.4s, v28.s[2]
-	WORD $0x4f9d1b0e // fmla v14.4s, v24.4s, v29.s[2]
-	WORD $0x4f9d1b2f // fmla v15.4s, v25.4s, v29.s[2]
-	WORD $0x4f9e1b12 // fmla v18.4s, v24.4s, v30.s[2]
-	WORD $0x4f9e1b33 // fmla v19.4s, v25.4s, v30.s[2]
-	WORD $0x4f9f1b16 // fmla v22.4s, v24.4s, v31.s[2]
-	WORD $0x4f9f1b37 // fmla v23.4s, v25.4s, v31.s[2]
-	FLDPQ 192(R3), (F24, F25)
-	WORD $0x4fba1b00 // fmla v0.4s, v24.4s, v26.s[3]
-	WORD $0x4fba1b21 // fmla v1.4s, v25.4s, v26.s[3]
+	WORD $0x4f9b1b00 // fmla v0.4s, v24.4s, v27.s[2]
+	WORD $0x4f9b1b21 // fmla v1.4s, v25.4s, v27.s[2]
 	WORD $0x4fbb1b04 // fmla v4.4s, v24.4s, v27.s[3]
 	WORD $0x4fbb1b25 // fmla v5.4s, v25.4s, v27.s[3]
-	WORD $0x4fbc1b08 // fmla v8.4s, v24.4s, v28.s[3]
-	WORD $0x4fbc1b29 // fmla v9.4s, v25.4s, v28.s[3]
+	WORD $0x4f9c1308 // fmla v8.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1329 // fmla v9.4s, v25.4s, v28.s[0]
+	WORD $0x4fbc130c // fmla v12.4s, v24.4s, v28.s[1]
+	WORD $0x4fbc132d // fmla v13.4s, v25.4s, v28.s[1]
+	WORD $0x4f9c1b10 // fmla v16.4s, v24.4s, v28.s[2]
+	WORD $0x4f9c1b31 // fmla v17.4s, v25.4s, v28.s[2]
+	WORD $0x4fbc1b14 // fmla v20.4s, v24.4s, v28.s[3]
+	WORD $0x4fbc1b35 // fmla v21.4s, v25.4s, v28.s[3]
+	FLDPQ 96(R3), (F24, F25)
+	WORD $0x4f9b1b02 // fmla v2.4s, v24.4s, v27.s[2]
+	WORD $0x4f9b1b23 // fmla v3.4s, v25.4s, v27.s[2]
+	WORD $0x4fbb1b06 // fmla v6.4s, v24.4s, v27.s[3]
+	WORD $0x4fbb1b27 // fmla v7.4s, v25.4s, v27.s[3]
+	WORD $0x4f9c130a // fmla v10.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c132b // fmla v11.4s, v25.4s, v28.s[0]
+	WORD $0x4fbc130e // fmla v14.4s, v24.4s, v28.s[1]
+	WORD $0x4fbc132f // fmla v15.4s, v25.4s, v28.s[1]
+	WORD $0x4f9c1b12 // fmla v18.4s, v24.4s, v28.s[2]
+	WORD $0x4f9c1b33 // fmla v19.4s, v25.4s, v28.s[2]
+	WORD $0x4fbc1b16 // fmla v22.4s, v24.4s, v28.s[3]
+	WORD $0x4fbc1b37 // fmla v23.4s, v25.4s, v28.s[3]
+	FLDPQ 128(R3), (F24, F25)
+	WORD $0x4f9d1300 // fmla v0.4s, v24.4s, v29.s[0]
+	WORD $0x4f9d1321 // fmla v1.4s, v25.4s, v29.s[0]
+	WORD $0x4fbd1304 // fmla v4.4s, v24.4s, v29.s[1]
+	WORD $0x4fbd1325 // fmla v5.4s, v25.4s, v29.s[1]
+	WORD $0x4f9d1b08 // fmla v8.4s, v24.4s, v29.s[2]
+	WORD $0x4f9d1b29 // fmla v9.4s, v25.4s, v29.s[2]
 	WORD $0x4fbd1b0c // fmla v12.4s, v24.4s, v29.s[3]
 	WORD $0x4fbd1b2d // fmla v13.4s, v25.4s, v29.s[3]
-	WORD $0x4fbe1b10 // fmla v16.4s, v24.4s, v30.s[3]
-	WORD $0x4fbe1b31 // fmla v17.4s, v25.4s, v30.s[3]
+	WORD $0x4f9e1310 // fmla v16.4s, v24.4s, v30.s[0]
+	WORD $0x4f9e1331 // fmla v17.4s, v25.4s, v30.s[0]
+	WORD $0x4fbe1314 // fmla v20.4s, v24.4s, v30.s[1]
+	WORD $0x4fbe1335 // fmla v21.4s, v25.4s, v30.s[1]
+	FLDPQ 160(R3), (F24, F25)
+	WORD $0x4f9d1302 // fmla v2.4s, v24.4s, v29.s[0]
+	WORD $0x4f9d1323 // fmla v3.4s, v25.4s, v29.s[0]
+	WORD $0x4fbd1306 // fmla v6.4s, v24.4s, v29.s[1]
+	WORD $0x4fbd1327 // fmla v7.4s, v25.4s, v29.s[1]
+	WORD $0x4f9d1b0a // fmla v10.4s, v24.4s, v29.s[2]
+	WORD $0x4f9d1b2b // fmla v11.4s, v25.4s, v29.s[2]
+	WORD $0x4fbd1b0e // fmla v14.4s, v24.4s, v29.s[3]
+	WORD $0x4fbd1b2f // fmla v15.4s, v25.4s, v29.s[3]
+	WORD $0x4f9e1312 // fmla v18.4s, v24.4s, v30.s[0]
+	WORD $0x4f9e1333 // fmla v19.4s, v25.4s, v30.s[0]
+	WORD $0x4fbe1316 // fmla v22.4s, v24.4s, v30.s[1]
+	WORD $0x4fbe1337 // fmla v23.4s, v25.4s, v30.s[1]
+	FLDPQ 192(R3), (F24, F25)
+	WORD $0x4f9e1b00 // fmla v0.4s, v24.4s, v30.s[2]
+	WORD $0x4f9e1b21 // fmla v1.4s, v25.4s, v30.s[2]
+	WORD $0x4fbe1b04 // fmla v4.4s, v24.4s, v30.s[3]
+	WORD $0x4fbe1b25 // fmla v5.4s, v25.4s, v30.s[3]
+	WORD $0x4f9f1308 // fmla v8.4s, v24.4s, v31.s[0]
+	WORD $0x4f9f1329 // fmla v9.4s, v25.4s, v31.s[0]
+	WORD $0x4fbf130c // fmla v12.4s, v24.4s, v31.s[1]
+	WORD $0x4fbf132d // fmla v13.4s, v25.4s, v31.s[1]
+	WORD $0x4f9f1b10 // fmla v16.4s, v24.4s, v31.s[2]
+	WORD $0x4f9f1b31 // fmla v17.4s, v25.4s, v31.s[2]
 	WORD $0x4fbf1b14 // fmla v20.4s, v24.4s, v31.s[3]
 	WORD $0x4fbf1b35 // fmla v21.4s, v25.4s, v31.s[3]
 	FLDPQ 224(R3), (F24, F25)
-	WORD $0x4fba1b02 // fmla v2.4s, v24.4s, v26.s[3]
-	WORD $0x4fba1b23 // fmla v3.4s, v25.4s, v26.s[3]
-	WORD $0x4fbb1b06 // fmla v6.4s, v24.4s, v27.s[3]
-	WORD $0x4fbb1b27 // fmla v7.4s, v25.4s, v27.s[3]
-	WORD $0x4fbc1b0a // fmla v10.4s, v24.4s, v28.s[3]
-	WORD $0x4fbc1b2b // fmla v11.4s, v25.4s, v28.s[3]
-	WORD $0x4fbd1b0e // fmla v14.4s, v24.4s, v29.s[3]
-	WORD $0x4fbd1b2f // fmla v15.4s, v25.4s, v29.s[3]
-	WORD $0x4fbe1b12 // fmla v18.4s, v24.4s, v30.s[3]
-	WORD $0x4fbe1b33 // fmla v19.4s, v25.4s, v30.s[3]
+	WORD $0x4f9e1b02 // fmla v2.4s, v24.4s, v30.s[2]
+	WORD $0x4f9e1b23 // fmla v3.4s, v25.4s, v30.s[2]
+	WORD $0x4fbe1b06 // fmla v6.4s, v24.4s, v30.s[3]
+	WORD $0x4fbe1b27 // fmla v7.4s, v25.4s, v30.s[3]
+	WORD $0x4f9f130a // fmla v10.4s, v24.4s, v31.s[0]
+	WORD $0x4f9f132b // fmla v11.4s, v25.4s, v31.s[0]
+	WORD $0x4fbf130e // fmla v14.4s, v24.4s, v31.s[1]
+	WORD $0x4fbf132f // fmla v15.4s, v25.4s, v31.s[1]
+	WORD $0x4f9f1b12 // fmla v18.4s, v24.4s, v31.s[2]
+	WORD $0x4f9f1b33 // fmla v19.4s, v25.4s, v31.s[2]
 	WORD $0x4fbf1b16 // fmla v22.4s, v24.4s, v31.s[3]
 	WORD $0x4fbf1b37 // fmla v23.4s, v25.4s, v31.s[3]
 	ADD $256, R3, R3
@@ -199,11 +1190,11 @@ rest6:
 	BEQ bias6
 one6:
 	FMOVS.P 4(R2), F26
-	FMOVS.P 4(R10), F27
-	FMOVS.P 4(R11), F28
-	FMOVS.P 4(R12), F29
-	FMOVS.P 4(R13), F30
-	FMOVS.P 4(R14), F31
+	FMOVS.P 4(R2), F27
+	FMOVS.P 4(R2), F28
+	FMOVS.P 4(R2), F29
+	FMOVS.P 4(R2), F30
+	FMOVS.P 4(R2), F31
 	FLDPQ 0(R3), (F24, F25)
 	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
@@ -281,10 +1272,6 @@ store6:
 	FSTPQ (F22, F23), 32(R4)
 	RET
 rows5:
-	ADD R9, R2, R10
-	ADD R9, R10, R11
-	ADD R9, R11, R12
-	ADD R9, R12, R13
 	CBZ R7, zero5
 	MOVD R4, R8
 	FLDPQ 0(R8), (F0, F1)
@@ -329,96 +1316,96 @@ start5:
 	PCALIGN $32
 loop5:
 	FMOVQ.P 16(R2), F26
-	FMOVQ.P 16(R10), F27
-	FMOVQ.P 16(R11), F28
-	FMOVQ.P 16(R12), F29
-	FMOVQ.P 16(R13), F30
+	FMOVQ.P 16(R2), F27
+	FMOVQ.P 16(R2), F28
+	FMOVQ.P 16(R2), F29
+	FMOVQ.P 16(R2), F30
 	FLDPQ 0(R3), (F24, F25)
 	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
-	WORD $0x4f9b1304 // fmla v4.4s, v24.4s, v27.s[0]
-	WORD $0x4f9b1325 // fmla v5.4s, v25.4s, v27.s[0]
-	WORD $0x4f9c1308 // fmla v8.4s, v24.4s, v28.s[0]
-	WORD $0x4f9c1329 // fmla v9.4s, v25.4s, v28.s[0]
-	WORD $0x4f9d130c // fmla v12.4s, v24.4s, v29.s[0]
-	WORD $0x4f9d132d // fmla v13.4s, v25.4s, v29.s[0]
-	WORD $0x4f9e1310 // fmla v16.4s, v24.4s, v30.s[0]
-	WORD $0x4f9e1331 // fmla v17.4s, v25.4s, v30.s[0]
+	WORD $0x4fba1304 // fmla v4.4s, v24.4s, v26.s[1]
+	WORD $0x4fba1325 // fmla v5.4s, v25.4s, v26.s[1]
+	WORD $0x4f9a1b08 // fmla v8.4s, v24.4s, v26.s[2]
+	WORD $0x4f9a1b29 // fmla v9.4s, v25.4s, v26.s[2]
+	WORD $0x4fba1b0c // fmla v12.4s, v24.4s, v26.s[3]
+	WORD $0x4fba1b2d // fmla v13.4s, v25.4s, v26.s[3]
+	WORD $0x4f9b1310 // fmla v16.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1331 // fmla v17.4s, v25.4s, v27.s[0]
 	FLDPQ 32(R3), (F24, F25)
 	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
-	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
-	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
-	WORD $0x4f9c130a // fmla v10.4s, v24.4s, v28.s[0]
-	WORD $0x4f9c132b // fmla v11.4s, v25.4s, v28.s[0]
-	WORD $0x4f9d130e // fmla v14.4s, v24.4s, v29.s[0]
-	WORD $0x4f9d132f // fmla v15.4s, v25.4s, v29.s[0]
-	WORD $0x4f9e1312 // fmla v18.4s, v24.4s, v30.s[0]
-	WORD $0x4f9e1333 // fmla v19.4s, v25.4s, v30.s[0]
+	WORD $0x4fba1306 // fmla v6.4s, v24.4s, v26.s[1]
+	WORD $0x4fba1327 // fmla v7.4s, v25.4s, v26.s[1]
+	WORD $0x4f9a1b0a // fmla v10.4s, v24.4s, v26.s[2]
+	WORD $0x4f9a1b2b // fmla v11.4s, v25.4s, v26.s[2]
+	WORD $0x4fba1b0e // fmla v14.4s, v24.4s, v26.s[3]
+	WORD $0x4fba1b2f // fmla v15.4s, v25.4s, v26.s[3]
+	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
 	FLDPQ 64(R3), (F24, F25)
-	WORD $0x4fba1300 // fmla v0.4s, v24.4s, v26.s[1]
-	WORD $0x4fba1321 // fmla v1.4s, v25.4s, v26.s[1]
-	WORD $0x4fbb1304 // fmla v4.4s, v24.4s, v27.s[1]
-	WORD $0x4fbb1325 // fmla v5.4s, v25.4s, v27.s[1]
-	WORD $0x4fbc1308 // fmla v8.4s, v24.4s, v28.s[1]
-	WORD $0x4fbc1329 // fmla v9.4s, v25.4s, v28.s[1]
-	WORD $0x4fbd130c // fmla v12.4s, v24.4s, v29.s[1]
-	WORD $0x4fbd132d // fmla v13.4s, v25.4s, v29.s[1]
-	WORD $0x4fbe1310 // fmla v16.4s, v24.4s, v30.s[1]
-	WORD $0x4fbe1331 // fmla v17.4s, v25.4s, v30.s[1]
-	FLDPQ 96(R3), (F24, F25)
-	WORD $0x4fba1302 // fmla v2.4s, v24.4s, v26.s[1]
-	WORD $0x4fba1323 // fmla v3.4s, v25.4s, v26.s[1]
-	WORD $0x4fbb1306 // fmla v6.4s, v24.4s, v27.s[1]
-	WORD $0x4fbb1327 // fmla v7.4s, v25.4s, v27.s[1]
-	WORD $0x4fbc130a // fmla v10.4s, v24.4s, v28.s[1]
-	WORD $0x4fbc132b // fmla v11.4s, v25.4s, v28.s[1]
-	WORD $0x4fbd130e // fmla v14.4s, v24.4s, v29.s[1]
-	WORD $0x4fbd132f // fmla v15.4s, v25.4s, v29.s[1]
-	WORD $0x4fbe1312 // fmla v18.4s, v24.4s, v30.s[1]
-	WORD $0x4fbe1333 // fmla v19.4s, v25.4s, v30.s[1]
-	FLDPQ 128(R3), (F24, F25)
-	WORD $0x4f9a1b00 // fmla v0.4s, v24.4s, v26.s[2]
-	WORD $0x4f9a1b21 // fmla v1.4s, v25.4s, v26.s[2]
+	WORD $0x4fbb1300 // fmla v0.4s, v24.4s, v27.s[1]
+	WORD $0x4fbb1321 // fmla v1.4s, v25.4s, v27.s[1]
 	WORD $0x4f9b1b04 // fmla v4.4s, v24.4s, v27.s[2]
 	WORD $0x4f9b1b25 // fmla v5.4s, v25.4s, v27.s[2]
-	WORD $0x4f9c1b08 // fmla v8.4s, v24.4s, v28.s[2]
-	WORD $0x4f9c1b29 // fmla v9.4s, v25.4s, v28.s[2]
-	WORD $0x4f9d1b0c // fmla v12.4s, v24.4s, v29.s[2]
-	WORD $0x4f9d1b2d // fmla v13.4s, v25.4s, v29.s[2]
-	WORD $0x4f9e1b10 // fmla v16.4s, v24.4s, v30.s[2]
-	WORD $0x4f9e1b31 // fmla v17.4s, v25.4s, v30.s[2]
-	FLDPQ 160(R3), (F24, F25)
-	WORD $0x4f9a1b02 // fmla v2.4s, v24.4s, v26.s[2]
-	WORD $0x4f9a1b23 // fmla v3.4s, v25.4s, v26.s[2]
+	WORD $0x4fbb1b08 // fmla v8.4s, v24.4s, v27.s[3]
+	WORD $0x4fbb1b29 // fmla v9.4s, v25.4s, v27.s[3]
+	WORD $0x4f9c130c // fmla v12.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c132d // fmla v13.4s, v25.4s, v28.s[0]
+	WORD $0x4fbc1310 // fmla v16.4s, v24.4s, v28.s[1]
+	WORD $0x4fbc1331 // fmla v17.4s, v25.4s, v28.s[1]
+	FLDPQ 96(R3), (F24, F25)
+	WORD $0x4fbb1302 // fmla v2.4s, v24.4s, v27.s[1]
+	WORD $0x4fbb1323 // fmla v3.4s, v25.4s, v27.s[1]
 	WORD $0x4f9b1b06 // fmla v6.4s, v24.4s, v27.s[2]
 	WORD $0x4f9b1b27 // fmla v7.4s, v25.4s, v27.s[2]
-	WORD $0x4f9c1b0a // fmla v10.4s, v24.4s, v28.s[2]
-	WORD $0x4f9c1b2b // fmla v11.4s, v25.4s, v28.s[2]
-	WORD $0x4f9d1b0e // fmla v14.4s, v24.4s, v29.s[2]
-	WORD $0x4f9d1b2f // fmla v15.4s, v25.4s, v29.s[2]
-	WORD $0x4f9e1b12 // fmla v18.4s, v24.4s, v30.s[2]
-	WORD $0x4f9e1b33 // fmla v19.4s, v25.4s, v30.s[2]
+	WORD $0x4fbb1b0a // fmla v10.4s, v24.4s, v27.s[3]
+	WORD $0x4fbb1b2b // fmla v11.4s, v25.4s, v27.s[3]
+	WORD $0x4f9c130e // fmla v14.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c132f // fmla v15.4s, v25.4s, v28.s[0]
+	WORD $0x4fbc1312 // fmla v18.4s, v24.4s, v28.s[1]
+	WORD $0x4fbc1333 // fmla v19.4s, v25.4s, v28.s[1]
+	FLDPQ 128(R3), (F24, F25)
+	WORD $0x4f9c1b00 // fmla v0.4s, v24.4s, v28.s[2]
+	WORD $0x4f9c1b21 // fmla v1.4s, v25.4s, v28.s[2]
+	WORD $0x4fbc1b04 // fmla v4.4s, v24.4s, v28.s[3]
+	WORD $0x4fbc1b25 // fmla v5.4s, v25.4s, v28.s[3]
+	WORD $0x4f9d1308 // fmla v8.4s, v24.4s, v29.s[0]
+	WORD $0x4f9d1329 // fmla v9.4s, v25.4s, v29.s[0]
+	WORD $0x4fbd130c // fmla v12.4s, v24.4s, v29.s[1]
+	WORD $0x4fbd132d // fmla v13.4s, v25.4s, v29.s[1]
+	WORD $0x4f9d1b10 // fmla v16.4s, v24.4s, v29.s[2]
+	WORD $0x4f9d1b31 // fmla v17.4s, v25.4s, v29.s[2]
+	FLDPQ 160(R3), (F24, F25)
+	WORD $0x4f9c1b02 // fmla v2.4s, v24.4s, v28.s[2]
+	WORD $0x4f9c1b23 // fmla v3.4s, v25.4s, v28.s[2]
+	WORD $0x4fbc1b06 // fmla v6.4s, v24.4s, v28.s[3]
+	WORD $0x4fbc1b27 // fmla v7.4s, v25.4s, v28.s[3]
+	WORD $0x4f9d130a // fmla v10.4s, v24.4s, v29.s[0]
+	WORD $0x4f9d132b // fmla v11.4s, v25.4s, v29.s[0]
+	WORD $0x4fbd130e // fmla v14.4s, v24.4s, v29.s[1]
+	WORD $0x4fbd132f // fmla v15.4s, v25.4s, v29.s[1]
+	WORD $0x4f9d1b12 // fmla v18.4s, v24.4s, v29.s[2]
+	WORD $0x4f9d1b33 // fmla v19.4s, v25.4s, v29.s[2]
 	FLDPQ 192(R3), (F24, F25)
-	WORD $0x4fba1b00 // fmla v0.4s, v24.4s, v26.s[3]
-	WORD $0x4fba1b21 // fmla v1.4s, v25.4s, v26.s[3]
-	WORD $0x4fbb1b04 // fmla v4.4s, v24.4s, v27.s[3]
-	WORD $0x4fbb1b25 // fmla v5.4s, v25.4s, v27.s[3]
-	WORD $0x4fbc1b08 // fmla v8.4s, v24.4s, v28.s[3]
-	WORD $0x4fbc1b29 // fmla v9.4s, v25.4s, v28.s[3]
-	WORD $0x4fbd1b0c // fmla v12.4s, v24.4s, v29.s[3]
-	WORD $0x4fbd1b2d // fmla v13.4s, v25.4s, v29.s[3]
+	WORD $0x4fbd1b00 // fmla v0.4s, v24.4s, v29.s[3]
+	WORD $0x4fbd1b21 // fmla v1.4s, v25.4s, v29.s[3]
+	WORD $0x4f9e1304 // fmla v4.4s, v24.4s, v30.s[0]
+	WORD $0x4f9e1325 // fmla v5.4s, v25.4s, v30.s[0]
+	WORD $0x4fbe1308 // fmla v8.4s, v24.4s, v30.s[1]
+	WORD $0x4fbe1329 // fmla v9.4s, v25.4s, v30.s[1]
+	WORD $0x4f9e1b0c // fmla v12.4s, v24.4s, v30.s[2]
+	WORD $0x4f9e1b2d // fmla v13.4s, v25.4s, v30.s[2]
 	WORD $0x4fbe1b10 // fmla v16.4s, v24.4s, v30.s[3]
 	WORD $0x4fbe1b31 // fmla v17.4s, v25.4s, v30.s[3]
 	FLDPQ 224(R3), (F24, F25)
-	WORD $0x4fba1b02 // fmla v2.4s, v24.4s, v26.s[3]
-	WORD $0x4fba1b23 // fmla v3.4s, v25.4s, v26.s[3]
-	WORD $0x4fbb1b06 // fmla v6.4s, v24.4s, v27.s[3]
-	WORD $0x4fbb1b27 // fmla v7.4s, v25.4s, v27.s[3]
-	WORD $0x4fbc1b0a // fmla v10.4s, v24.4s, v28.s[3]
-	WORD $0x4fbc1b2b // fmla v11.4s, v25.4s, v28.s[3]
-	WORD $0x4fbd1b0e // fmla v14.4s, v24.4s, v29.s[3]
-	WORD $0x4fbd1b2f // fmla v15.4s, v25.4s, v29.s[3]
+	WORD $0x4fbd1b02 // fmla v2.4s, v24.4s, v29.s[3]
+	WORD $0x4fbd1b23 // fmla v3.4s, v25.4s, v29.s[3]
+	WORD $0x4f9e1306 // fmla v6.4s, v24.4s, v30.s[0]
+	WORD $0x4f9e1327 // fmla v7.4s, v25.4s, v30.s[0]
+	WORD $0x4fbe130a // fmla v10.4s, v24.4s, v30.s[1]
+	WORD $0x4fbe132b // fmla v11.4s, v25.4s, v30.s[1]
+	WORD $0x4f9e1b0e // fmla v14.4s, v24.4s, v30.s[2]
+	WORD $0x4f9e1b2f // fmla v15.4s, v25.4s, v30.s[2]
 	WORD $0x4fbe1b12 // fmla v18.4s, v24.4s, v30.s[3]
 	WORD $0x4fbe1b33 // fmla v19.4s, v25.4s, v30.s[3]
 	ADD $256, R3, R3
@@ -429,10 +1416,10 @@ rest5:
 	BEQ bias5
 one5:
 	FMOVS.P 4(R2), F26
-	FMOVS.P 4(R10), F27
-	FMOVS.P 4(R11), F28
-	FMOVS.P 4(R12), F29
-	FMOVS.P 4(R13), F30
+	FMOVS.P 4(R2), F27
+	FMOVS.P 4(R2), F28
+	FMOVS.P 4(R2), F29
+	FMOVS.P 4(R2), F30
 	FLDPQ 0(R3), (F24, F25)
 	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
@@ -499,9 +1486,6 @@ store5:
 	FSTPQ (F18, F19), 32(R4)
 	RET
 rows4:
-	ADD R9, R2, R10
-	ADD R9, R10, R11
-	ADD R9, R11, R12
 	CBZ R7, zero4
 	MOVD R4, R8
 	FLDPQ 0(R8), (F0, F1)
@@ -539,79 +1523,79 @@ start4:
 	PCALIGN $32
 loop4:
 	FMOVQ.P 16(R2), F26
-	FMOVQ.P 16(R10), F27
-	FMOVQ.P 16(R11), F28
-	FMOVQ.P 16(R12), F29
+	FMOVQ.P 16(R2), F27
+	FMOVQ.P 16(R2), F28
+	FMOVQ.P 16(R2), F29
 	FLDPQ 0(R3), (F24, F25)
 	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
-	WORD $0x4f9b1304 // fmla v4.4s, v24.4s, v27.s[0]
-	WORD $0x4f9b1325 // fmla v5.4s, v25.4s, v27.s[0]
-	WORD $0x4f9c1308 // fmla v8.4s, v24.4s, v28.s[0]
-	WORD $0x4f9c1329 // fmla v9.4s, v25.4s, v28.s[0]
-	WORD $0x4f9d130c // fmla v12.4s, v24.4s, v29.s[0]
-	WORD $0x4f9d132d // fmla v13.4s, v25.4s, v29.s[0]
+	WORD $0x4fba1304 // fmla v4.4s, v24.4s, v26.s[1]
+	WORD $0x4fba1325 // fmla v5.4s, v25.4s, v26.s[1]
+	WORD $0x4f9a1b08 // fmla v8.4s, v24.4s, v26.s[2]
+	WORD $0x4f9a1b29 // fmla v9.4s, v25.4s, v26.s[2]
+	WORD $0x4fba1b0c // fmla v12.4s, v24.4s, v26.s[3]
+	WORD $0x4fba1b2d // fmla v13.4s, v25.4s, v26.s[3]
 	FLDPQ 32(R3), (F24, F25)
 	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
-	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
-	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
-	WORD $0x4f9c130a // fmla v10.4s, v24.4s, v28.s[0]
-	WORD $0x4f9c132b // fmla v11.4s, v25.4s, v28.s[0]
-	WORD $0x4f9d130e // fmla v14.4s, v24.4s, v29.s[0]
-	WORD $0x4f9d132f // fmla v15.4s, v25.4s, v29.s[0]
+	WORD $0x4fba1306 // fmla v6.4s, v24.4s, v26.s[1]
+	WORD $0x4fba1327 // fmla v7.4s, v25.4s, v26.s[1]
+	WORD $0x4f9a1b0a // fmla v10.4s, v24.4s, v26.s[2]
+	WORD $0x4f9a1b2b // fmla v11.4s, v25.4s, v26.s[2]
+	WORD $0x4fba1b0e // fmla v14.4s, v24.4s, v26.s[3]
+	WORD $0x4fba1b2f // fmla v15.4s, v25.4s, v26.s[3]
 	FLDPQ 64(R3), (F24, F25)
-	WORD $0x4fba1300 // fmla v0.4s, v24.4s, v26.s[1]
-	WORD $0x4fba1321 // fmla v1.4s, v25.4s, v26.s[1]
+	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
 	WORD $0x4fbb1304 // fmla v4.4s, v24.4s, v27.s[1]
 	WORD $0x4fbb1325 // fmla v5.4s, v25.4s, v27.s[1]
-	WORD $0x4fbc1308 // fmla v8.4s, v24.4s, v28.s[1]
-	WORD $0x4fbc1329 // fmla v9.4s, v25.4s, v28.s[1]
-	WORD $0x4fbd130c // fmla v12.4s, v24.4s, v29.s[1]
-	WORD $0x4fbd132d // fmla v13.4s, v25.4s, v29.s[1]
+	WORD $0x4f9b1b08 // fmla v8.4s, v24.4s, v27.s[2]
+	WORD $0x4f9b1b29 // fmla v9.4s, v25.4s, v27.s[2]
+	WORD $0x4fbb1b0c // fmla v12.4s, v24.4s, v27.s[3]
+	WORD $0x4fbb1b2d // fmla v13.4s, v25.4s, v27.s[3]
 	FLDPQ 96(R3), (F24, F25)
-	WORD $0x4fba1302 // fmla v2.4s, v24.4s, v26.s[1]
-	WORD $0x4fba1323 // fmla v3.4s, v25.4s, v26.s[1]
+	WORD $0x4f9b1302 // fmla v2.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1323 // fmla v3.4s, v25.4s, v27.s[0]
 	WORD $0x4fbb1306 // fmla v6.4s, v24.4s, v27.s[1]
 	WORD $0x4fbb1327 // fmla v7.4s, v25.4s, v27.s[1]
-	WORD $0x4fbc130a // fmla v10.4s, v24.4s, v28.s[1]
-	WORD $0x4fbc132b // fmla v11.4s, v25.4s, v28.s[1]
-	WORD $0x4fbd130e // fmla v14.4s, v24.4s, v29.s[1]
-	WORD $0x4fbd132f // fmla v15.4s, v25.4s, v29.s[1]
+	WORD $0x4f9b1b0a // fmla v10.4s, v24.4s, v27.s[2]
+	WORD $0x4f9b1b2b // fmla v11.4s, v25.4s, v27.s[2]
+	WORD $0x4fbb1b0e // fmla v14.4s, v24.4s, v27.s[3]
+	WORD $0x4fbb1b2f // fmla v15.4s, v25.4s, v27.s[3]
 	FLDPQ 128(R3), (F24, F25)
-	WORD $0x4f9a1b00 // fmla v0.4s, v24.4s, v26.s[2]
-	WORD $0x4f9a1b21 // fmla v1.4s, v25.4s, v26.s[2]
-	WORD $0x4f9b1b04 // fmla v4.4s, v24.4s, v27.s[2]
-	WORD $0x4f9b1b25 // fmla v5.4s, v25.4s, v27.s[2]
+	WORD $0x4f9c1300 // fmla v0.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1321 // fmla v1.4s, v25.4s, v28.s[0]
+	WORD $0x4fbc1304 // fmla v4.4s, v24.4s, v28.s[1]
+	WORD $0x4fbc1325 // fmla v5.4s, v25.4s, v28.s[1]
 	WORD $0x4f9c1b08 // fmla v8.4s, v24.4s, v28.s[2]
 	WORD $0x4f9c1b29 // fmla v9.4s, v25.4s, v28.s[2]
-	WORD $0x4f9d1b0c // fmla v12.4s, v24.4s, v29.s[2]
-	WORD $0x4f9d1b2d // fmla v13.4s, v25.4s, v29.s[2]
+	WORD $0x4fbc1b0c // fmla v12.4s, v24.4s, v28.s[3]
+	WORD $0x4fbc1b2d // fmla v13.4s, v25.4s, v28.s[3]
 	FLDPQ 160(R3), (F24, F25)
-	WORD $0x4f9a1b02 // fmla v2.4s, v24.4s, v26.s[2]
-	WORD $0x4f9a1b23 // fmla v3.4s, v25.4s, v26.s[2]
-	WORD $0x4f9b1b06 // fmla v6.4s, v24.4s, v27.s[2]
-	WORD $0x4f9b1b27 // fmla v7.4s, v25.4s, v27.s[2]
+	WORD $0x4f9c1302 // fmla v2.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1323 // fmla v3.4s, v25.4s, v28.s[0]
+	WORD $0x4fbc1306 // fmla v6.4s, v24.4s, v28.s[1]
+	WORD $0x4fbc1327 // fmla v7.4s, v25.4s, v28.s[1]
 	WORD $0x4f9c1b0a // fmla v10.4s, v24.4s, v28.s[2]
 	WORD $0x4f9c1b2b // fmla v11.4s, v25.4s, v28.s[2]
-	WORD $0x4f9d1b0e // fmla v14.4s, v24.4s, v29.s[2]
-	WORD $0x4f9d1b2f // fmla v15.4s, v25.4s, v29.s[2]
+	WORD $0x4fbc1b0e // fmla v14.4s, v24.4s, v28.s[3]
+	WORD $0x4fbc1b2f // fmla v15.4s, v25.4s, v28.s[3]
 	FLDPQ 192(R3), (F24, F25)
-	WORD $0x4fba1b00 // fmla v0.4s, v24.4s, v26.s[3]
-	WORD $0x4fba1b21 // fmla v1.4s, v25.4s, v26.s[3]
-	WORD $0x4fbb1b04 // fmla v4.4s, v24.4s, v27.s[3]
-	WORD $0x4fbb1b25 // fmla v5.4s, v25.4s, v27.s[3]
-	WORD $0x4fbc1b08 // fmla v8.4s, v24.4s, v28.s[3]
-	WORD $0x4fbc1b29 // fmla v9.4s, v25.4s, v28.s[3]
+	WORD $0x4f9d1300 // fmla v0.4s, v24.4s, v29.s[0]
+	WORD $0x4f9d1321 // fmla v1.4s, v25.4s, v29.s[0]
+	WORD $0x4fbd1304 // fmla v4.4s, v24.4s, v29.s[1]
+	WORD $0x4fbd1325 // fmla v5.4s, v25.4s, v29.s[1]
+	WORD $0x4f9d1b08 // fmla v8.4s, v24.4s, v29.s[2]
+	WORD $0x4f9d1b29 // fmla v9.4s, v25.4s, v29.s[2]
 	WORD $0x4fbd1b0c // fmla v12.4s, v24.4s, v29.s[3]
 	WORD $0x4fbd1b2d // fmla v13.4s, v25.4s, v29.s[3]
 	FLDPQ 224(R3), (F24, F25)
-	WORD $0x4fba1b02 // fmla v2.4s, v24.4s, v26.s[3]
-	WORD $0x4fba1b23 // fmla v3.4s, v25.4s, v26.s[3]
-	WORD $0x4fbb1b06 // fmla v6.4s, v24.4s, v27.s[3]
-	WORD $0x4fbb1b27 // fmla v7.4s, v25.4s, v27.s[3]
-	WORD $0x4fbc1b0a // fmla v10.4s, v24.4s, v28.s[3]
-	WORD $0x4fbc1b2b // fmla v11.4s, v25.4s, v28.s[3]
+	WORD $0x4f9d1302 // fmla v2.4s, v24.4s, v29.s[0]
+	WORD $0x4f9d1323 // fmla v3.4s, v25.4s, v29.s[0]
+	WORD $0x4fbd1306 // fmla v6.4s, v24.4s, v29.s[1]
+	WORD $0x4fbd1327 // fmla v7.4s, v25.4s, v29.s[1]
+	WORD $0x4f9d1b0a // fmla v10.4s, v24.4s, v29.s[2]
+	WORD $0x4f9d1b2b // fmla v11.4s, v25.4s, v29.s[2]
 	WORD $0x4fbd1b0e // fmla v14.4s, v24.4s, v29.s[3]
 	WORD $0x4fbd1b2f // fmla v15.4s, v25.4s, v29.s[3]
 	ADD $256, R3, R3
@@ -622,9 +1606,9 @@ rest4:
 	BEQ bias4
 one4:
 	FMOVS.P 4(R2), F26
-	FMOVS.P 4(R10), F27
-	FMOVS.P 4(R11), F28
-	FMOVS.P 4(R12), F29
+	FMOVS.P 4(R2), F27
+	FMOVS.P 4(R2), F28
+	FMOVS.P 4(R2), F29
 	FLDPQ 0(R3), (F24, F25)
 	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
@@ -680,8 +1664,6 @@ store4:
 	FSTPQ (F14, F15), 32(R4)
 	RET
 rows3:
-	ADD R9, R2, R10
-	ADD R9, R10, R11
 	CBZ R7, zero3
 	MOVD R4, R8
 	FLDPQ 0(R8), (F0, F1)
@@ -712,62 +1694,62 @@ start3:
 	PCALIGN $32
 loop3:
 	FMOVQ.P 16(R2), F26
-	FMOVQ.P 16(R10), F27
-	FMOVQ.P 16(R11), F28
+	FMOVQ.P 16(R2), F27
+	FMOVQ.P 16(R2), F28
 	FLDPQ 0(R3), (F24, F25)
 	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
-	WORD $0x4f9b1304 // fmla v4.4s, v24.4s, v27.s[0]
-	WORD $0x4f9b1325 // fmla v5.4s, v25.4s, v27.s[0]
-	WORD $0x4f9c1308 // fmla v8.4s, v24.4s, v28.s[0]
-	WORD $0x4f9c1329 // fmla v9.4s, v25.4s, v28.s[0]
+	WORD $0x4fba1304 // fmla v4.4s, v24.4s, v26.s[1]
+	WORD $0x4fba1325 // fmla v5.4s, v25.4s, v26.s[1]
+	WORD $0x4f9a1b08 // fmla v8.4s, v24.4s, v26.s[2]
+	WORD $0x4f9a1b29 // fmla v9.4s, v25.4s, v26.s[2]
 	FLDPQ 32(R3), (F24, F25)
 	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
-	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
-	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
-	WORD $0x4f9c130a // fmla v10.4s, v24.4s, v28.s[0]
-	WORD $0x4f9c132b // fmla v11.4s, v25.4s, v28.s[0]
+	WORD $0x4fba1306 // fmla v6.4s, v24.4s, v26.s[1]
+	WORD $0x4fba1327 // fmla v7.4s, v25.4s, v26.s[1]
+	WORD $0x4f9a1b0a // fmla v10.4s, v24.4s, v26.s[2]
+	WORD $0x4f9a1b2b // fmla v11.4s, v25.4s, v26.s[2]
 	FLDPQ 64(R3), (F24, F25)
-	WORD $0x4fba1300 // fmla v0.4s, v24.4s, v26.s[1]
-	WORD $0x4fba1321 // fmla v1.4s, v25.4s, v26.s[1]
-	WORD $0x4fbb1304 // fmla v4.4s, v24.4s, v27.s[1]
-	WORD $0x4fbb1325 // fmla v5.4s, v25.4s, v27.s[1]
-	WORD $0x4fbc1308 // fmla v8.4s, v24.4s, v28.s[1]
-	WORD $0x4fbc1329 // fmla v9.4s, v25.4s, v28.s[1]
-	FLDPQ 96(R3), (F24, F25)
-	WORD $0x4fba1302 // fmla v2.4s, v24.4s, v26.s[1]
-	WORD $0x4fba1323 // fmla v3.4s, v25.4s, v26.s[1]
-	WORD $0x4fbb1306 // fmla v6.4s, v24.4s, v27.s[1]
-	WORD $0x4fbb1327 // fmla v7.4s, v25.4s, v27.s[1]
-	WORD $0x4fbc130a // fmla v10.4s, v24.4s, v28.s[1]
-	WORD $0x4fbc132b // fmla v11.4s, v25.4s, v28.s[1]
-	FLDPQ 128(R3), (F24, F25)
-	WORD $0x4f9a1b00 // fmla v0.4s, v24.4s, v26.s[2]
-	WORD $0x4f9a1b21 // fmla v1.4s, v25.4s, v26.s[2]
-	WORD $0x4f9b1b04 // fmla v4.4s, v24.4s, v27.s[2]
-	WORD $0x4f9b1b25 // fmla v5.4s, v25.4s, v27.s[2]
-	WORD $0x4f9c1b08 // fmla v8.4s, v24.4s, v28.s[2]
-	WORD $0x4f9c1b29 // fmla v9.4s, v25.4s, v28.s[2]
-	FLDPQ 160(R3), (F24, F25)
-	WORD $0x4f9a1b02 // fmla v2.4s, v24.4s, v26.s[2]
-	WORD $0x4f9a1b23 // fmla v3.4s, v25.4s, v26.s[2]
-	WORD $0x4f9b1b06 // fmla v6.4s, v24.4s, v27.s[2]
-	WORD $0x4f9b1b27 // fmla v7.4s, v25.4s, v27.s[2]
-	WORD $0x4f9c1b0a // fmla v10.4s, v24.4s, v28.s[2]
-	WORD $0x4f9c1b2b // fmla v11.4s, v25.4s, v28.s[2]
-	FLDPQ 192(R3), (F24, F25)
 	WORD $0x4fba1b00 // fmla v0.4s, v24.4s, v26.s[3]
 	WORD $0x4fba1b21 // fmla v1.4s, v25.4s, v26.s[3]
+	WORD $0x4f9b1304 // fmla v4.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1325 // fmla v5.4s, v25.4s, v27.s[0]
+	WORD $0x4fbb1308 // fmla v8.4s, v24.4s, v27.s[1]
+	WORD $0x4fbb1329 // fmla v9.4s, v25.4s, v27.s[1]
+	FLDPQ 96(R3), (F24, F25)
+	WORD $0x4fba1b02 // fmla v2.4s, v24.4s, v26.s[3]
+	WORD $0x4fba1b23 // fmla v3.4s, v25.4s, v26.s[3]
+	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	WORD $0x4fbb130a // fmla v10.4s, v24.4s, v27.s[1]
+	WORD $0x4fbb132b // fmla v11.4s, v25.4s, v27.s[1]
+	FLDPQ 128(R3), (F24, F25)
+	WORD $0x4f9b1b00 // fmla v0.4s, v24.4s, v27.s[2]
+	WORD $0x4f9b1b21 // fmla v1.4s, v25.4s, v27.s[2]
 	WORD $0x4fbb1b04 // fmla v4.4s, v24.4s, v27.s[3]
 	WORD $0x4fbb1b25 // fmla v5.4s, v25.4s, v27.s[3]
+	WORD $0x4f9c1308 // fmla v8.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c1329 // fmla v9.4s, v25.4s, v28.s[0]
+	FLDPQ 160(R3), (F24, F25)
+	WORD $0x4f9b1b02 // fmla v2.4s, v24.4s, v27.s[2]
+	WORD $0x4f9b1b23 // fmla v3.4s, v25.4s, v27.s[2]
+	WORD $0x4fbb1b06 // fmla v6.4s, v24.4s, v27.s[3]
+	WORD $0x4fbb1b27 // fmla v7.4s, v25.4s, v27.s[3]
+	WORD $0x4f9c130a // fmla v10.4s, v24.4s, v28.s[0]
+	WORD $0x4f9c132b // fmla v11.4s, v25.4s, v28.s[0]
+	FLDPQ 192(R3), (F24, F25)
+	WORD $0x4fbc1300 // fmla v0.4s, v24.4s, v28.s[1]
+	WORD $0x4fbc1321 // fmla v1.4s, v25.4s, v28.s[1]
+	WORD $0x4f9c1b04 // fmla v4.4s, v24.4s, v28.s[2]
+	WORD $0x4f9c1b25 // fmla v5.4s, v25.4s, v28.s[2]
 	WORD $0x4fbc1b08 // fmla v8.4s, v24.4s, v28.s[3]
 	WORD $0x4fbc1b29 // fmla v9.4s, v25.4s, v28.s[3]
 	FLDPQ 224(R3), (F24, F25)
-	WORD $0x4fba1b02 // fmla v2.4s, v24.4s, v26.s[3]
-	WORD $0x4fba1b23 // fmla v3.4s, v25.4s, v26.s[3]
-	WORD $0x4fbb1b06 // fmla v6.4s, v24.4s, v27.s[3]
-	WORD $0x4fbb1b27 // fmla v7.4s, v25.4s, v27.s[3]
+	WORD $0x4fbc1302 // fmla v2.4s, v24.4s, v28.s[1]
+	WORD $0x4fbc1323 // fmla v3.4s, v25.4s, v28.s[1]
+	WORD $0x4f9c1b06 // fmla v6.4s, v24.4s, v28.s[2]
+	WORD $0x4f9c1b27 // fmla v7.4s, v25.4s, v28.s[2]
 	WORD $0x4fbc1b0a // fmla v10.4s, v24.4s, v28.s[3]
 	WORD $0x4fbc1b2b // fmla v11.4s, v25.4s, v28.s[3]
 	ADD $256, R3, R3
@@ -778,8 +1760,8 @@ rest3:
 	BEQ bias3
 one3:
 	FMOVS.P 4(R2), F26
-	FMOVS.P 4(R10), F27
-	FMOVS.P 4(R11), F28
+	FMOVS.P 4(R2), F27
+	FMOVS.P 4(R2), F28
 	FLDPQ 0(R3), (F24, F25)
 	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
@@ -824,7 +1806,6 @@ store3:
 	FSTPQ (F10, F11), 32(R4)
 	RET
 rows2:
-	ADD R9, R2, R10
 	CBZ R7, zero2
 	MOVD R4, R8
 	FLDPQ 0(R8), (F0, F1)
@@ -848,45 +1829,45 @@ start2:
 	PCALIGN $32
 loop2:
 	FMOVQ.P 16(R2), F26
-	FMOVQ.P 16(R10), F27
+	FMOVQ.P 16(R2), F27
 	FLDPQ 0(R3), (F24, F25)
 	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
-	WORD $0x4f9b1304 // fmla v4.4s, v24.4s, v27.s[0]
-	WORD $0x4f9b1325 // fmla v5.4s, v25.4s, v27.s[0]
+	WORD $0x4fba1304 // fmla v4.4s, v24.4s, v26.s[1]
+	WORD $0x4fba1325 // fmla v5.4s, v25.4s, v26.s[1]
 	FLDPQ 32(R3), (F24, F25)
 	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
-	WORD $0x4f9b1306 // fmla v6.4s, v24.4s, v27.s[0]
-	WORD $0x4f9b1327 // fmla v7.4s, v25.4s, v27.s[0]
+	WORD $0x4fba1306 // fmla v6.4s, v24.4s, v26.s[1]
+	WORD $0x4fba1327 // fmla v7.4s, v25.4s, v26.s[1]
 	FLDPQ 64(R3), (F24, F25)
-	WORD $0x4fba1300 // fmla v0.4s, v24.4s, v26.s[1]
-	WORD $0x4fba1321 // fmla v1.4s, v25.4s, v26.s[1]
-	WORD $0x4fbb1304 // fmla v4.4s, v24.4s, v27.s[1]
-	WORD $0x4fbb1325 // fmla v5.4s, v25.4s, v27.s[1]
-	FLDPQ 96(R3), (F24, F25)
-	WORD $0x4fba1302 // fmla v2.4s, v24.4s, v26.s[1]
-	WORD $0x4fba1323 // fmla v3.4s, v25.4s, v26.s[1]
-	WORD $0x4fbb1306 // fmla v6.4s, v24.4s, v27.s[1]
-	WORD $0x4fbb1327 // fmla v7.4s, v25.4s, v27.s[1]
-	FLDPQ 128(R3), (F24, F25)
 	WORD $0x4f9a1b00 // fmla v0.4s, v24.4s, v26.s[2]
 	WORD $0x4f9a1b21 // fmla v1.4s, v25.4s, v26.s[2]
-	WORD $0x4f9b1b04 // fmla v4.4s, v24.4s, v27.s[2]
-	WORD $0x4f9b1b25 // fmla v5.4s, v25.4s, v27.s[2]
-	FLDPQ 160(R3), (F24, F25)
+	WORD $0x4fba1b04 // fmla v4.4s, v24.4s, v26.s[3]
+	WORD $0x4fba1b25 // fmla v5.4s, v25.4s, v26.s[3]
+	FLDPQ 96(R3), (F24, F25)
 	WORD $0x4f9a1b02 // fmla v2.4s, v24.4s, v26.s[2]
 	WORD $0x4f9a1b23 // fmla v3.4s, v25.4s, v26.s[2]
-	WORD $0x4f9b1b06 // fmla v6.4s, v24.4s, v27.s[2]
-	WORD $0x4f9b1b27 // fmla v7.4s, v25.4s, v27.s[2]
+	WORD $0x4fba1b06 // fmla v6.4s, v24.4s, v26.s[3]
+	WORD $0x4fba1b27 // fmla v7.4s, v25.4s, v26.s[3]
+	FLDPQ 128(R3), (F24, F25)
+	WORD $0x4f9b1300 // fmla v0.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1321 // fmla v1.4s, v25.4s, v27.s[0]
+	WORD $0x4fbb1304 // fmla v4.4s, v24.4s, v27.s[1]
+	WORD $0x4fbb1325 // fmla v5.4s, v25.4s, v27.s[1]
+	FLDPQ 160(R3), (F24, F25)
+	WORD $0x4f9b1302 // fmla v2.4s, v24.4s, v27.s[0]
+	WORD $0x4f9b1323 // fmla v3.4s, v25.4s, v27.s[0]
+	WORD $0x4fbb1306 // fmla v6.4s, v24.4s, v27.s[1]
+	WORD $0x4fbb1327 // fmla v7.4s, v25.4s, v27.s[1]
 	FLDPQ 192(R3), (F24, F25)
-	WORD $0x4fba1b00 // fmla v0.4s, v24.4s, v26.s[3]
-	WORD $0x4fba1b21 // fmla v1.4s, v25.4s, v26.s[3]
+	WORD $0x4f9b1b00 // fmla v0.4s, v24.4s, v27.s[2]
+	WORD $0x4f9b1b21 // fmla v1.4s, v25.4s, v27.s[2]
 	WORD $0x4fbb1b04 // fmla v4.4s, v24.4s, v27.s[3]
 	WORD $0x4fbb1b25 // fmla v5.4s, v25.4s, v27.s[3]
 	FLDPQ 224(R3), (F24, F25)
-	WORD $0x4fba1b02 // fmla v2.4s, v24.4s, v26.s[3]
-	WORD $0x4fba1b23 // fmla v3.4s, v25.4s, v26.s[3]
+	WORD $0x4f9b1b02 // fmla v2.4s, v24.4s, v27.s[2]
+	WORD $0x4f9b1b23 // fmla v3.4s, v25.4s, v27.s[2]
 	WORD $0x4fbb1b06 // fmla v6.4s, v24.4s, v27.s[3]
 	WORD $0x4fbb1b27 // fmla v7.4s, v25.4s, v27.s[3]
 	ADD $256, R3, R3
@@ -897,7 +1878,7 @@ rest2:
 	BEQ bias2
 one2:
 	FMOVS.P 4(R2), F26
-	FMOVS.P 4(R10), F27
+	FMOVS.P 4(R2), F27
 	FLDPQ 0(R3), (F24, F25)
 	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
@@ -989,510 +1970,6 @@ one1:
 	SUBS $1, R1, R1
 	BNE one1
 bias1:
-	CBZ R6, store1
-	FLDPQ 0(R6), (F24, F25)
-	FLDPQ 32(R6), (F26, F27)
-	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
-	WORD $0x4e39d421 // fadd v1.4s, v1.4s, v25.4s
-	WORD $0x4e3ad442 // fadd v2.4s, v2.4s, v26.4s
-	WORD $0x4e3bd463 // fadd v3.4s, v3.4s, v27.4s
-store1:
-	FSTPQ (F0, F1), 0(R4)
-	FSTPQ (F2, F3), 32(R4)
-	RET
-
-// func gemmF32PackedNEON(rows, k int, a *float32, b, c *float32, ldc int, bias *float32, accumulate int)
-TEXT ·gemmF32PackedNEON(SB), NOSPLIT, $0-64
-	MOVD rows+0(FP), R0
-	MOVD k+8(FP), R1
-	MOVD a+16(FP), R2
-	MOVD b+24(FP), R3
-	MOVD c+32(FP), R4
-	MOVD ldc+40(FP), R5
-	MOVD bias+48(FP), R6
-	MOVD accumulate+56(FP), R7
-	CMP $1, R0
-	BEQ rows1
-	CMP $2, R0
-	BEQ rows2
-	CMP $3, R0
-	BEQ rows3
-	CMP $4, R0
-	BEQ rows4
-	CMP $5, R0
-	BEQ rows5
-rows6:
-	CBZ R7, zero6
-	MOVD R4, R8
-	FLDPQ 0(R8), (F0, F1)
-	FLDPQ 32(R8), (F2, F3)
-	ADD R5, R8, R8
-	FLDPQ 0(R8), (F4, F5)
-	FLDPQ 32(R8), (F6, F7)
-	ADD R5, R8, R8
-	FLDPQ 0(R8), (F8, F9)
-	FLDPQ 32(R8), (F10, F11)
-	ADD R5, R8, R8
-	FLDPQ 0(R8), (F12, F13)
-	FLDPQ 32(R8), (F14, F15)
-	ADD R5, R8, R8
-	FLDPQ 0(R8), (F16, F17)
-	FLDPQ 32(R8), (F18, F19)
-	ADD R5, R8, R8
-	FLDPQ 0(R8), (F20, F21)
-	FLDPQ 32(R8), (F22, F23)
-	B start6
-zero6:
-	VEOR V0.B16, V0.B16, V0.B16
-	VEOR V1.B16, V1.B16, V1.B16
-	VEOR V2.B16, V2.B16, V2.B16
-	VEOR V3.B16, V3.B16, V3.B16
-	VEOR V4.B16, V4.B16, V4.B16
-	VEOR V5.B16, V5.B16, V5.B16
-	VEOR V6.B16, V6.B16, V6.B16
-	VEOR V7.B16, V7.B16, V7.B16
-	VEOR V8.B16, V8.B16, V8.B16
-	VEOR V9.B16, V9.B16, V9.B16
-	VEOR V10.B16, V10.B16, V10.B16
-	VEOR V11.B16, V11.B16, V11.B16
-	VEOR V12.B16, V12.B16, V12.B16
-	VEOR V13.B16, V13.B16, V13.B16
-	VEOR V14.B16, V14.B16, V14.B16
-	VEOR V15.B16, V15.B16, V15.B16
-	VEOR V16.B16, V16.B16, V16.B16
-	VEOR V17.B16, V17.B16, V17.B16
-	VEOR V18.B16, V18.B16, V18.B16
-	VEOR V19.B16, V19.B16, V19.B16
-	VEOR V20.B16, V20.B16, V20.B16
-	VEOR V21.B16, V21.B16, V21.B16
-	VEOR V22.B16, V22.B16, V22.B16
-	VEOR V23.B16, V23.B16, V23.B16
-start6:
-	PCALIGN $32
-loop6:
-	FMOVQ.P 16(R2), F26
-	FMOVD.P 8(R2), F27
-	FLDPQ 0(R3), (F24, F25)
-	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
-	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
-	WORD $0x4fba1304 // fmla v4.4s, v24.4s, v26.s[1]
-	WORD $0x4fba1325 // fmla v5.4s, v25.4s, v26.s[1]
-	WORD $0x4f9a1b08 // fmla v8.4s, v24.4s, v26.s[2]
-	WORD $0x4f9a1b29 // fmla v9.4s, v25.4s, v26.s[2]
-	WORD $0x4fba1b0c // fmla v12.4s, v24.4s, v26.s[3]
-	WORD $0x4fba1b2d // fmla v13.4s, v25.4s, v26.s[3]
-	WORD $0x4f9b1310 // fmla v16.4s, v24.4s, v27.s[0]
-	WORD $0x4f9b1331 // fmla v17.4s, v25.4s, v27.s[0]
-	WORD $0x4fbb1314 // fmla v20.4s, v24.4s, v27.s[1]
-	WORD $0x4fbb1335 // fmla v21.4s, v25.4s, v27.s[1]
-	FLDPQ 32(R3), (F24, F25)
-	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
-	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
-	WORD $0x4fba1306 // fmla v6.4s, v24.4s, v26.s[1]
-	WORD $0x4fba1327 // fmla v7.4s, v25.4s, v26.s[1]
-	WORD $0x4f9a1b0a // fmla v10.4s, v24.4s, v26.s[2]
-	WORD $0x4f9a1b2b // fmla v11.4s, v25.4s, v26.s[2]
-	WORD $0x4fba1b0e // fmla v14.4s, v24.4s, v26.s[3]
-	WORD $0x4fba1b2f // fmla v15.4s, v25.4s, v26.s[3]
-	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
-	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
-	WORD $0x4fbb1316 // fmla v22.4s, v24.4s, v27.s[1]
-	WORD $0x4fbb1337 // fmla v23.4s, v25.4s, v27.s[1]
-	ADD $64, R3, R3
-	SUBS $1, R1, R1
-	BNE loop6
-	CBZ R6, store6
-	FLDPQ 0(R6), (F24, F25)
-	FLDPQ 32(R6), (F26, F27)
-	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
-	WORD $0x4e39d421 // fadd v1.4s, v1.4s, v25.4s
-	WORD $0x4e3ad442 // fadd v2.4s, v2.4s, v26.4s
-	WORD $0x4e3bd463 // fadd v3.4s, v3.4s, v27.4s
-	WORD $0x4e38d484 // fadd v4.4s, v4.4s, v24.4s
-	WORD $0x4e39d4a5 // fadd v5.4s, v5.4s, v25.4s
-	WORD $0x4e3ad4c6 // fadd v6.4s, v6.4s, v26.4s
-	WORD $0x4e3bd4e7 // fadd v7.4s, v7.4s, v27.4s
-	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
-	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
-	WORD $0x4e3ad54a // fadd v10.4s, v10.4s, v26.4s
-	WORD $0x4e3bd56b // fadd v11.4s, v11.4s, v27.4s
-	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
-	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
-	WORD $0x4e3ad5ce // fadd v14.4s, v14.4s, v26.4s
-	WORD $0x4e3bd5ef // fadd v15.4s, v15.4s, v27.4s
-	WORD $0x4e38d610 // fadd v16.4s, v16.4s, v24.4s
-	WORD $0x4e39d631 // fadd v17.4s, v17.4s, v25.4s
-	WORD $0x4e3ad652 // fadd v18.4s, v18.4s, v26.4s
-	WORD $0x4e3bd673 // fadd v19.4s, v19.4s, v27.4s
-	WORD $0x4e38d694 // fadd v20.4s, v20.4s, v24.4s
-	WORD $0x4e39d6b5 // fadd v21.4s, v21.4s, v25.4s
-	WORD $0x4e3ad6d6 // fadd v22.4s, v22.4s, v26.4s
-	WORD $0x4e3bd6f7 // fadd v23.4s, v23.4s, v27.4s
-store6:
-	FSTPQ (F0, F1), 0(R4)
-	FSTPQ (F2, F3), 32(R4)
-	ADD R5, R4, R4
-	FSTPQ (F4, F5), 0(R4)
-	FSTPQ (F6, F7), 32(R4)
-	ADD R5, R4, R4
-	FSTPQ (F8, F9), 0(R4)
-	FSTPQ (F10, F11), 32(R4)
-	ADD R5, R4, R4
-	FSTPQ (F12, F13), 0(R4)
-	FSTPQ (F14, F15), 32(R4)
-	ADD R5, R4, R4
-	FSTPQ (F16, F17), 0(R4)
-	FSTPQ (F18, F19), 32(R4)
-	ADD R5, R4, R4
-	FSTPQ (F20, F21), 0(R4)
-	FSTPQ (F22, F23), 32(R4)
-	RET
-rows5:
-	CBZ R7, zero5
-	MOVD R4, R8
-	FLDPQ 0(R8), (F0, F1)
-	FLDPQ 32(R8), (F2, F3)
-	ADD R5, R8, R8
-	FLDPQ 0(R8), (F4, F5)
-	FLDPQ 32(R8), (F6, F7)
-	ADD R5, R8, R8
-	FLDPQ 0(R8), (F8, F9)
-	FLDPQ 32(R8), (F10, F11)
-	ADD R5, R8, R8
-	FLDPQ 0(R8), (F12, F13)
-	FLDPQ 32(R8), (F14, F15)
-	ADD R5, R8, R8
-	FLDPQ 0(R8), (F16, F17)
-	FLDPQ 32(R8), (F18, F19)
-	B start5
-zero5:
-	VEOR V0.B16, V0.B16, V0.B16
-	VEOR V1.B16, V1.B16, V1.B16
-	VEOR V2.B16, V2.B16, V2.B16
-	VEOR V3.B16, V3.B16, V3.B16
-	VEOR V4.B16, V4.B16, V4.B16
-	VEOR V5.B16, V5.B16, V5.B16
-	VEOR V6.B16, V6.B16, V6.B16
-	VEOR V7.B16, V7.B16, V7.B16
-	VEOR V8.B16, V8.B16, V8.B16
-	VEOR V9.B16, V9.B16, V9.B16
-	VEOR V10.B16, V10.B16, V10.B16
-	VEOR V11.B16, V11.B16, V11.B16
-	VEOR V12.B16, V12.B16, V12.B16
-	VEOR V13.B16, V13.B16, V13.B16
-	VEOR V14.B16, V14.B16, V14.B16
-	VEOR V15.B16, V15.B16, V15.B16
-	VEOR V16.B16, V16.B16, V16.B16
-	VEOR V17.B16, V17.B16, V17.B16
-	VEOR V18.B16, V18.B16, V18.B16
-	VEOR V19.B16, V19.B16, V19.B16
-start5:
-	PCALIGN $32
-loop5:
-	FMOVQ.P 16(R2), F26
-	FMOVS.P 4(R2), F27
-	FLDPQ 0(R3), (F24, F25)
-	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
-	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
-	WORD $0x4fba1304 // fmla v4.4s, v24.4s, v26.s[1]
-	WORD $0x4fba1325 // fmla v5.4s, v25.4s, v26.s[1]
-	WORD $0x4f9a1b08 // fmla v8.4s, v24.4s, v26.s[2]
-	WORD $0x4f9a1b29 // fmla v9.4s, v25.4s, v26.s[2]
-	WORD $0x4fba1b0c // fmla v12.4s, v24.4s, v26.s[3]
-	WORD $0x4fba1b2d // fmla v13.4s, v25.4s, v26.s[3]
-	WORD $0x4f9b1310 // fmla v16.4s, v24.4s, v27.s[0]
-	WORD $0x4f9b1331 // fmla v17.4s, v25.4s, v27.s[0]
-	FLDPQ 32(R3), (F24, F25)
-	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
-	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
-	WORD $0x4fba1306 // fmla v6.4s, v24.4s, v26.s[1]
-	WORD $0x4fba1327 // fmla v7.4s, v25.4s, v26.s[1]
-	WORD $0x4f9a1b0a // fmla v10.4s, v24.4s, v26.s[2]
-	WORD $0x4f9a1b2b // fmla v11.4s, v25.4s, v26.s[2]
-	WORD $0x4fba1b0e // fmla v14.4s, v24.4s, v26.s[3]
-	WORD $0x4fba1b2f // fmla v15.4s, v25.4s, v26.s[3]
-	WORD $0x4f9b1312 // fmla v18.4s, v24.4s, v27.s[0]
-	WORD $0x4f9b1333 // fmla v19.4s, v25.4s, v27.s[0]
-	ADD $64, R3, R3
-	SUBS $1, R1, R1
-	BNE loop5
-	CBZ R6, store5
-	FLDPQ 0(R6), (F24, F25)
-	FLDPQ 32(R6), (F26, F27)
-	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
-	WORD $0x4e39d421 // fadd v1.4s, v1.4s, v25.4s
-	WORD $0x4e3ad442 // fadd v2.4s, v2.4s, v26.4s
-	WORD $0x4e3bd463 // fadd v3.4s, v3.4s, v27.4s
-	WORD $0x4e38d484 // fadd v4.4s, v4.4s, v24.4s
-	WORD $0x4e39d4a5 // fadd v5.4s, v5.4s, v25.4s
-	WORD $0x4e3ad4c6 // fadd v6.4s, v6.4s, v26.4s
-	WORD $0x4e3bd4e7 // fadd v7.4s, v7.4s, v27.4s
-	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
-	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
-	WORD $0x4e3ad54a // fadd v10.4s, v10.4s, v26.4s
-	WORD $0x4e3bd56b // fadd v11.4s, v11.4s, v27.4s
-	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
-	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
-	WORD $0x4e3ad5ce // fadd v14.4s, v14.4s, v26.4s
-	WORD $0x4e3bd5ef // fadd v15.4s, v15.4s, v27.4s
-	WORD $0x4e38d610 // fadd v16.4s, v16.4s, v24.4s
-	WORD $0x4e39d631 // fadd v17.4s, v17.4s, v25.4s
-	WORD $0x4e3ad652 // fadd v18.4s, v18.4s, v26.4s
-	WORD $0x4e3bd673 // fadd v19.4s, v19.4s, v27.4s
-store5:
-	FSTPQ (F0, F1), 0(R4)
-	FSTPQ (F2, F3), 32(R4)
-	ADD R5, R4, R4
-	FSTPQ (F4, F5), 0(R4)
-	FSTPQ (F6, F7), 32(R4)
-	ADD R5, R4, R4
-	FSTPQ (F8, F9), 0(R4)
-	FSTPQ (F10, F11), 32(R4)
-	ADD R5, R4, R4
-	FSTPQ (F12, F13), 0(R4)
-	FSTPQ (F14, F15), 32(R4)
-	ADD R5, R4, R4
-	FSTPQ (F16, F17), 0(R4)
-	FSTPQ (F18, F19), 32(R4)
-	RET
-rows4:
-	CBZ R7, zero4
-	MOVD R4, R8
-	FLDPQ 0(R8), (F0, F1)
-	FLDPQ 32(R8), (F2, F3)
-	ADD R5, R8, R8
-	FLDPQ 0(R8), (F4, F5)
-	FLDPQ 32(R8), (F6, F7)
-	ADD R5, R8, R8
-	FLDPQ 0(R8), (F8, F9)
-	FLDPQ 32(R8), (F10, F11)
-	ADD R5, R8, R8
-	FLDPQ 0(R8), (F12, F13)
-	FLDPQ 32(R8), (F14, F15)
-	B start4
-zero4:
-	VEOR V0.B16, V0.B16, V0.B16
-	VEOR V1.B16, V1.B16, V1.B16
-	VEOR V2.B16, V2.B16, V2.B16
-	VEOR V3.B16, V3.B16, V3.B16
-	VEOR V4.B16, V4.B16, V4.B16
-	VEOR V5.B16, V5.B16, V5.B16
-	VEOR V6.B16, V6.B16, V6.B16
-	VEOR V7.B16, V7.B16, V7.B16
-	VEOR V8.B16, V8.B16, V8.B16
-	VEOR V9.B16, V9.B16, V9.B16
-	VEOR V10.B16, V10.B16, V10.B16
-	VEOR V11.B16, V11.B16, V11.B16
-	VEOR V12.B16, V12.B16, V12.B16
-	VEOR V13.B16, V13.B16, V13.B16
-	VEOR V14.B16, V14.B16, V14.B16
-	VEOR V15.B16, V15.B16, V15.B16
-start4:
-	PCALIGN $32
-loop4:
-	FMOVQ.P 16(R2), F26
-	FLDPQ 0(R3), (F24, F25)
-	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
-	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
-	WORD $0x4fba1304 // fmla v4.4s, v24.4s, v26.s[1]
-	WORD $0x4fba1325 // fmla v5.4s, v25.4s, v26.s[1]
-	WORD $0x4f9a1b08 // fmla v8.4s, v24.4s, v26.s[2]
-	WORD $0x4f9a1b29 // fmla v9.4s, v25.4s, v26.s[2]
-	WORD $0x4fba1b0c // fmla v12.4s, v24.4s, v26.s[3]
-	WORD $0x4fba1b2d // fmla v13.4s, v25.4s, v26.s[3]
-	FLDPQ 32(R3), (F24, F25)
-	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
-	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
-	WORD $0x4fba1306 // fmla v6.4s, v24.4s, v26.s[1]
-	WORD $0x4fba1327 // fmla v7.4s, v25.4s, v26.s[1]
-	WORD $0x4f9a1b0a // fmla v10.4s, v24.4s, v26.s[2]
-	WORD $0x4f9a1b2b // fmla v11.4s, v25.4s, v26.s[2]
-	WORD $0x4fba1b0e // fmla v14.4s, v24.4s, v26.s[3]
-	WORD $0x4fba1b2f // fmla v15.4s, v25.4s, v26.s[3]
-	ADD $64, R3, R3
-	SUBS $1, R1, R1
-	BNE loop4
-	CBZ R6, store4
-	FLDPQ 0(R6), (F24, F25)
-	FLDPQ 32(R6), (F26, F27)
-	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
-	WORD $0x4e39d421 // fadd v1.4s, v1.4s, v25.4s
-	WORD $0x4e3ad442 // fadd v2.4s, v2.4s, v26.4s
-	WORD $0x4e3bd463 // fadd v3.4s, v3.4s, v27.4s
-	WORD $0x4e38d484 // fadd v4.4s, v4.4s, v24.4s
-	WORD $0x4e39d4a5 // fadd v5.4s, v5.4s, v25.4s
-	WORD $0x4e3ad4c6 // fadd v6.4s, v6.4s, v26.4s
-	WORD $0x4e3bd4e7 // fadd v7.4s, v7.4s, v27.4s
-	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
-	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
-	WORD $0x4e3ad54a // fadd v10.4s, v10.4s, v26.4s
-	WORD $0x4e3bd56b // fadd v11.4s, v11.4s, v27.4s
-	WORD $0x4e38d58c // fadd v12.4s, v12.4s, v24.4s
-	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
-	WORD $0x4e3ad5ce // fadd v14.4s, v14.4s, v26.4s
-	WORD $0x4e3bd5ef // fadd v15.4s, v15.4s, v27.4s
-store4:
-	FSTPQ (F0, F1), 0(R4)
-	FSTPQ (F2, F3), 32(R4)
-	ADD R5, R4, R4
-	FSTPQ (F4, F5), 0(R4)
-	FSTPQ (F6, F7), 32(R4)
-	ADD R5, R4, R4
-	FSTPQ (F8, F9), 0(R4)
-	FSTPQ (F10, F11), 32(R4)
-	ADD R5, R4, R4
-	FSTPQ (F12, F13), 0(R4)
-	FSTPQ (F14, F15), 32(R4)
-	RET
-rows3:
-	CBZ R7, zero3
-	MOVD R4, R8
-	FLDPQ 0(R8), (F0, F1)
-	FLDPQ 32(R8), (F2, F3)
-	ADD R5, R8, R8
-	FLDPQ 0(R8), (F4, F5)
-	FLDPQ 32(R8), (F6, F7)
-	ADD R5, R8, R8
-	FLDPQ 0(R8), (F8, F9)
-	FLDPQ 32(R8), (F10, F11)
-	B start3
-zero3:
-	VEOR V0.B16, V0.B16, V0.B16
-	VEOR V1.B16, V1.B16, V1.B16
-	VEOR V2.B16, V2.B16, V2.B16
-	VEOR V3.B16, V3.B16, V3.B16
-	VEOR V4.B16, V4.B16, V4.B16
-	VEOR V5.B16, V5.B16, V5.B16
-	VEOR V6.B16, V6.B16, V6.B16
-	VEOR V7.B16, V7.B16, V7.B16
-	VEOR V8.B16, V8.B16, V8.B16
-	VEOR V9.B16, V9.B16, V9.B16
-	VEOR V10.B16, V10.B16, V10.B16
-	VEOR V11.B16, V11.B16, V11.B16
-start3:
-	PCALIGN $32
-loop3:
-	FMOVD.P 8(R2), F26
-	VLD1.P 4(R2), V26.S[2]
-	FLDPQ 0(R3), (F24, F25)
-	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
-	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
-	WORD $0x4fba1304 // fmla v4.4s, v24.4s, v26.s[1]
-	WORD $0x4fba1325 // fmla v5.4s, v25.4s, v26.s[1]
-	WORD $0x4f9a1b08 // fmla v8.4s, v24.4s, v26.s[2]
-	WORD $0x4f9a1b29 // fmla v9.4s, v25.4s, v26.s[2]
-	FLDPQ 32(R3), (F24, F25)
-	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
-	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
-	WORD $0x4fba1306 // fmla v6.4s, v24.4s, v26.s[1]
-	WORD $0x4fba1327 // fmla v7.4s, v25.4s, v26.s[1]
-	WORD $0x4f9a1b0a // fmla v10.4s, v24.4s, v26.s[2]
-	WORD $0x4f9a1b2b // fmla v11.4s, v25.4s, v26.s[2]
-	ADD $64, R3, R3
-	SUBS $1, R1, R1
-	BNE loop3
-	CBZ R6, store3
-	FLDPQ 0(R6), (F24, F25)
-	FLDPQ 32(R6), (F26, F27)
-	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
-	WORD $0x4e39d421 // fadd v1.4s, v1.4s, v25.4s
-	WORD $0x4e3ad442 // fadd v2.4s, v2.4s, v26.4s
-	WORD $0x4e3bd463 // fadd v3.4s, v3.4s, v27.4s
-	WORD $0x4e38d484 // fadd v4.4s, v4.4s, v24.4s
-	WORD $0x4e39d4a5 // fadd v5.4s, v5.4s, v25.4s
-	WORD $0x4e3ad4c6 // fadd v6.4s, v6.4s, v26.4s
-	WORD $0x4e3bd4e7 // fadd v7.4s, v7.4s, v27.4s
-	WORD $0x4e38d508 // fadd v8.4s, v8.4s, v24.4s
-	WORD $0x4e39d529 // fadd v9.4s, v9.4s, v25.4s
-	WORD $0x4e3ad54a // fadd v10.4s, v10.4s, v26.4s
-	WORD $0x4e3bd56b // fadd v11.4s, v11.4s, v27.4s
-store3:
-	FSTPQ (F0, F1), 0(R4)
-	FSTPQ (F2, F3), 32(R4)
-	ADD R5, R4, R4
-	FSTPQ (F4, F5), 0(R4)
-	FSTPQ (F6, F7), 32(R4)
-	ADD R5, R4, R4
-	FSTPQ (F8, F9), 0(R4)
-	FSTPQ (F10, F11), 32(R4)
-	RET
-rows2:
-	CBZ R7, zero2
-	MOVD R4, R8
-	FLDPQ 0(R8), (F0, F1)
-	FLDPQ 32(R8), (F2, F3)
-	ADD R5, R8, R8
-	FLDPQ 0(R8), (F4, F5)
-	FLDPQ 32(R8), (F6, F7)
-	B start2
-zero2:
-	VEOR V0.B16, V0.B16, V0.B16
-	VEOR V1.B16, V1.B16, V1.B16
-	VEOR V2.B16, V2.B16, V2.B16
-	VEOR V3.B16, V3.B16, V3.B16
-	VEOR V4.B16, V4.B16, V4.B16
-	VEOR V5.B16, V5.B16, V5.B16
-	VEOR V6.B16, V6.B16, V6.B16
-	VEOR V7.B16, V7.B16, V7.B16
-start2:
-	PCALIGN $32
-loop2:
-	FMOVD.P 8(R2), F26
-	FLDPQ 0(R3), (F24, F25)
-	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
-	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
-	WORD $0x4fba1304 // fmla v4.4s, v24.4s, v26.s[1]
-	WORD $0x4fba1325 // fmla v5.4s, v25.4s, v26.s[1]
-	FLDPQ 32(R3), (F24, F25)
-	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
-	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
-	WORD $0x4fba1306 // fmla v6.4s, v24.4s, v26.s[1]
-	WORD $0x4fba1327 // fmla v7.4s, v25.4s, v26.s[1]
-	ADD $64, R3, R3
-	SUBS $1, R1, R1
-	BNE loop2
-	CBZ R6, store2
-	FLDPQ 0(R6), (F24, F25)
-	FLDPQ 32(R6), (F26, F27)
-	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
-	WORD $0x4e39d421 // fadd v1.4s, v1.4s, v25.4s
-	WORD $0x4e3ad442 // fadd v2.4s, v2.4s, v26.4s
-	WORD $0x4e3bd463 // fadd v3.4s, v3.4s, v27.4s
-	WORD $0x4e38d484 // fadd v4.4s, v4.4s, v24.4s
-	WORD $0x4e39d4a5 // fadd v5.4s, v5.4s, v25.4s
-	WORD $0x4e3ad4c6 // fadd v6.4s, v6.4s, v26.4s
-	WORD $0x4e3bd4e7 // fadd v7.4s, v7.4s, v27.4s
-store2:
-	FSTPQ (F0, F1), 0(R4)
-	FSTPQ (F2, F3), 32(R4)
-	ADD R5, R4, R4
-	FSTPQ (F4, F5), 0(R4)
-	FSTPQ (F6, F7), 32(R4)
-	RET
-rows1:
-	CBZ R7, zero1
-	MOVD R4, R8
-	FLDPQ 0(R8), (F0, F1)
-	FLDPQ 32(R8), (F2, F3)
-	B start1
-zero1:
-	VEOR V0.B16, V0.B16, V0.B16
-	VEOR V1.B16, V1.B16, V1.B16
-	VEOR V2.B16, V2.B16, V2.B16
-	VEOR V3.B16, V3.B16, V3.B16
-start1:
-	PCALIGN $32
-loop1:
-	FMOVS.P 4(R2), F26
-	FLDPQ 0(R3), (F24, F25)
-	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
-	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
-	FLDPQ 32(R3), (F24, F25)
-	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
-	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
-	ADD $64, R3, R3
-	SUBS $1, R1, R1
-	BNE loop1
 	CBZ R6, store1
 	FLDPQ 0(R6), (F24, F25)
 	FLDPQ 32(R6), (F26, F27)

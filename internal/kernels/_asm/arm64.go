@@ -68,7 +68,7 @@ func (f *armFile) write(dir string) error {
 	if err := os.WriteFile(filepath.Join(dir, f.group+"_arm64.s"), b.Bytes(), 0o644); err != nil {
 		return err
 	}
-	stubs, err := format.Source([]byte(header + "package kernels\n" + f.stubs.String()))
+	stubs, err := format.Source([]byte(header + "package " + packageOf(f.group) + "\n" + f.stubs.String()))
 	if err != nil {
 		return err
 	}
@@ -115,6 +115,11 @@ func (f *armFile) function(name, signature, doc string, body func(g *armFunc)) {
 	fmt.Fprintf(&f.text, "\n// func %s%s\nTEXT ·%s(SB), NOSPLIT, $0-%d\n", name, strings.TrimPrefix(signature, "func"), name, size)
 	body(g)
 	g.plain("RET")
+}
+
+// vector declares the kernel of a Go loop.
+func (f *armFile) vector(name, signature string, body func(g *armFunc)) {
+	f.function(name+"NEON", signature, "is "+name+"Generic.", body)
 }
 
 // frame finds the places of arguments and results and returns the size of all.

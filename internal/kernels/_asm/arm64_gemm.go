@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -123,43 +124,22 @@ func (g *armFunc) step(rows int, b xreg, offset int, x func(r int) (vreg, int), 
 	}
 }
 
+// gemmF32 multiplies four k at a time, whose values take as many registers as there are
+// rows, and what is left one at a time. Packed rows lie k by k, so that their addresses are
+// one that moves on.
 func (g *armFunc) gemmF32(packed bool) {
 	rows, k, a := g.arg("rows"), g.arg("k"), g.arg("a")
-	b, c, ldc, bias, accumulate := g.arg("b"), g.arg("c"), g.arg("ldc"), g.arg("bias"), g.arg("accumulate")
-	t := g.x()
-	if packed {
-		g.eachRows(rows, armRows, func(rows int, label func(string) string) {
-			g.begin(rows, label, accumulate, c, ldc, t)
-			g.plain("PCALIGN $32")
-			g.at(label("loop"))
-			// The values of one k lie together: four, and up to two.
-			low, high := row0, row0+1
-			load := func(n int, v vreg) {
-				switch n {
-				case 4:
-					g.plain("FMOVQ.P 16(R%d), F%d", a, v)
-				case 3:
-					g.plain("FMOVD.P 8(R%d), F%d", a, v)
-					g.plain("VLD1.P 4(R%d), V%d.S[2]", a, v)
-				case 2:
-					g.plain("FMOVD.P 8(R%d), F%d", a, v)
-				case 1:
-					g.plain("FMOVS.P 4(R%d), F%d", a, v)
-				}
-			}
-			load(min(rows, 4), low)
-			load(rows-4, high)
-			g.step(rows, b, 0, func(r int) (vreg, int) { return low + vreg(r/4), r % 4 }, fmlaElement)
-			g.plain("ADD $64, R%d, R%d", b, b)
-			g.plain("SUBS $1, R%d, R%d", k, k)
-			g.plain("BNE %s", label("loop"))
-			g.end(rows, label, bias, c, ldc)
-		})
-		return
+	var rs xreg
+	if !packed {
+		rs = g.arg("rs")
 	}
-	rs, at := g.arg("rs"), g.rowsOf(a, armRows)
+	b, c, ldc, bias, accumulate := g.arg("b"), g.arg("c"), g.arg("ldc"), g.arg("bias"), g.arg("accumulate")
+	t, at := g.x(), slices.Repeat([]xreg{a}, armRows)
+	if !packed {
+		at = g.rowsOf(a, armRows)
+	}
 	g.eachRows(rows, armRows, func(rows int, label func(string) string) {
-		for r := 1; r < rows; r++ {
+		for r := 1; r < rows && !packed; r++ {
 			g.plain("ADD R%d, R%d, R%d", rs, at[r-1], at[r])
 		}
 		g.begin(rows, label, accumulate, c, ldc, t)
@@ -171,7 +151,12 @@ func (g *armFunc) gemmF32(packed bool) {
 			g.emit(ldqPost(row0+vreg(r), at[r], 16))
 		}
 		for i := range 4 {
-			g.step(rows, b, 64*i, func(r int) (vreg, int) { return row0 + vreg(r), i }, fmlaElement)
+			g.step(rows, b, 64*i, func(r int) (vreg, int) {
+				if n := i*rows + r; packed {
+					return row0 + vreg(n/4), n % 4
+				}
+				return row0 + vreg(r), i
+			}, fmlaElement)
 		}
 		g.plain("ADD $256, R%d, R%d", b, b)
 		g.plain("SUBS $4, R%d, R%d", k, k)

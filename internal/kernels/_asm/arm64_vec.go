@@ -1,6 +1,9 @@
 package main
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // A quad holds the virtual lanes: four registers, or the same one four times.
 type quad [4]vreg
@@ -109,7 +112,7 @@ func (g *armFunc) loop(n xreg, body func()) {
 	g.moving = nil
 	body()
 	for i, p := range g.moving {
-		if !contains(g.moving[:i], p) {
+		if !slices.Contains(g.moving[:i], p) {
 			g.plain("ADD $64, R%d, R%d", p, p)
 		}
 	}
@@ -126,13 +129,22 @@ func (g *armFunc) loop(n xreg, body func()) {
 	g.free(left)
 }
 
-func contains(list []xreg, x xreg) bool {
-	for _, l := range list {
-		if l == x {
-			return true
-		}
-	}
-	return false
+// each is loop for body with the lanes at x, which are given back behind it; both is each
+// for two.
+func (g *armFunc) each(n, x xreg, body func(v quad)) {
+	g.loop(n, func() {
+		v := g.floats(x)
+		body(v)
+		g.free(v)
+	})
+}
+
+func (g *armFunc) both(n, x, y xreg, body func(v, w quad)) {
+	g.loop(n, func() {
+		v, w := g.floats(x), g.floats(y)
+		body(v, w)
+		g.free(v, w)
+	})
 }
 
 // whole is loop over whole vectors alone; body moves what it reads and writes.
@@ -285,11 +297,9 @@ func (g *armFunc) largest(n xreg, x string) vreg {
 	for _, v := range m {
 		g.emit(move(v, least))
 	}
-	g.loop(n, func() {
-		v := g.floats(p)
+	g.each(n, p, func(v quad) {
 		g.fill(v, all(least))
 		g.greater(m, v)
-		g.free(v)
 	})
 	g.free(p, least)
 	t := g.v()

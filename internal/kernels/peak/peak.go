@@ -22,8 +22,8 @@ const instructions = 24
 // where the level has no vector instructions.
 func F32(l kernels.Level) float64 { return f32Loop(l).measure() }
 
-// I8 is F32 for the instructions that multiply 8-bit integers: VPDPBUSD, or
-// VPMADDWD and VPADDD after widening.
+// I8 is F32 for the instructions that multiply 8-bit integers: VPDPBUSD, SMMLA or SDOT,
+// or where there are none those that stand in for them.
 func I8(l kernels.Level) float64 { return i8Loop(l).measure() }
 
 // BF16 is F32 for the products of bfloat16: VDPBF16PS, or what stands in for it,
