@@ -10,7 +10,7 @@ func detect() capability {
 	if cpu.ARM64.HasASIMDDP {
 		c |= dotProd
 	}
-	if cpu.ARM64.HasI8MM {
+	if hasI8MM() {
 		c |= i8mm
 	}
 	return c

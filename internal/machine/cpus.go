@@ -12,14 +12,15 @@ import (
 // CPUs is how many threads can compute at the same time, and the default of
 // every number of threads: what Go's GOMAXPROCS says, which knows the affinity
 // and the quota of the process. Go takes two where a quota is of one CPU or less;
-// here it is one, because threads that wait for each other spin.
-func CPUs() int { return min(runtime.GOMAXPROCS(0), quota()) }
+// here it is one, because threads that wait for each other spin. For the same reason
+// slow cores beside fast ones (on arm64, by half and more) do not count.
+func CPUs() int { return min(runtime.GOMAXPROCS(0), limit()) }
 
-var quota = sync.OnceValue(func() int {
+var limit = sync.OnceValue(func() int {
 	if os.Getenv("GOMAXPROCS") != "" {
 		return math.MaxInt
 	}
-	return quotaOf(os.DirFS("/"))
+	return min(quotaOf(os.DirFS("/")), fastCores())
 })
 
 // quotaOf is the quota of the control groups of the process, rounded up.
