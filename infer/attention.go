@@ -6,14 +6,14 @@ import (
 	"github.com/skive-ml/skive/internal/kernels"
 )
 
-// maskedBuffers are what a worker needs for attention over padded sequences.
+// maskedBuffers is the memory of one worker for attention over padded sequences.
 type maskedBuffers struct {
 	mask, scores []float32
 	keys, values kernels.PanelsF32
 }
 
-// attentionPart computes one head of one sequence. In the last layer there is
-// one query a sequence.
+// attentionPart computes one head of one sequence. In the last layer each sequence has
+// one query.
 func (r *run) attentionPart(worker, part int) {
 	w := &r.workers[worker]
 	w.start()
@@ -39,7 +39,7 @@ func (r *run) attentionPart(worker, part int) {
 	a.K = kernels.RowMajor(tokens[keys+head:], ld)
 	a.V = kernels.RowMajor(tokens[keys+size+head:], ld)
 	if l.bias != nil {
-		reach := len(l.bias) / l.heads // distances of each head
+		reach := len(l.bias) / l.heads // distances, for each head
 		a.Bias = l.bias[part%l.heads*reach:][:reach][reach/2-(n-1):]
 	}
 	if r.padTo > 0 {
@@ -50,8 +50,9 @@ func (r *run) attentionPart(worker, part int) {
 	w.stop(stageAttention)
 }
 
-// maskedAttention is Attention.Forward where the keys from real on are padding: their scores get a large negative number added, as in
-// runtimes that are given a mask.
+// maskedAttention is Attention.Forward with padding: keys from number real on are
+// padding, and a large negative number is added to their scores, as runtimes do that
+// are given a mask.
 func (w *worker) maskedAttention(a kernels.Attention, real int, context []float32, ld int) {
 	b, n, d := &w.masked, a.Tokens, a.Width
 	b.mask = grow(b.mask, n)

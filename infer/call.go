@@ -7,40 +7,40 @@ import (
 	"github.com/skive-ml/skive/tokenize"
 )
 
-// Call says how one call of a pool reads its texts, and is told what it took. The
-// zero value reads them as the pool's options say. A Call serves one call at a time.
+// Call holds the settings of one call of a pool, and receives its counts and times. The
+// zero value uses the pool's options. Use a Call for one call at a time.
 type Call struct {
-	// Cut is the end at which texts that are too long lose tokens.
+	// Cut is the end from which texts that are too long lose tokens.
 	Cut tokenize.Side
 	// Whole refuses texts that are too long with a *LengthError.
 	Whole bool
-	// Prompt is the name of a prompt, in place of Options.Prompt; "" stands for that.
+	// Prompt is the name of a prompt; "" means the pool's Options.Prompt.
 	Prompt string
-	// Unscaled leaves embeddings the length that pooling and dense layers give them,
-	// where they would be scaled to unit length.
+	// Unscaled leaves embeddings at the length that pooling and dense layers give them.
+	// Without it they may be scaled to unit length.
 	Unscaled bool
-	// Windows computes a text that is too long in windows of the maximum length, and
-	// Stride is how many of its tokens two that follow each other share. See
-	// Pool.PredictCall and Pool.EmbedCall for what becomes of their answers.
+	// Windows divides a text that is too long into windows of the maximum length.
+	// Neighbouring windows share Stride tokens. Pool.PredictCall and Pool.EmbedCall say
+	// how the answers of the windows become one.
 	Windows bool
 	Stride  int
-	// Fills is how many tokens a masked language model names for each mask; 0 stands for 5.
-	// Targets are the tokens that it chooses from, nil for all.
+	// Fills is how many tokens a masked language model proposes for each mask; 0 means
+	// 5. Targets restricts the choice to these token ids; nil means all.
 	Fills   int
 	Targets []int32
-	// Each, if not nil, is called for each sequence of tokens: how many they are, special
-	// tokens included, and how many of them stand for what the vocabulary lacks.
+	// Each, if not nil, is called once for each sequence of tokens. tokens counts all
+	// of them, special tokens included; unknown counts those that the vocabulary lacks.
 	Each func(tokens, unknown int)
 
-	// Tokens is the number of tokens that were computed, special tokens included, and
-	// the times are those of tokenization, of waiting for an instance, and of the
-	// batches that the call was computed in. They add up over calls.
+	// Tokens counts the computed tokens, special tokens included. The times are spent
+	// on tokenization, on waiting for an instance, and on the batches that held the
+	// call. All of them add up over several calls.
 	Tokens                   int
 	Tokenize, Queue, Compute time.Duration
 }
 
-// LengthError tells that an input has more tokens than it may have, special tokens
-// included. It is an ErrTooLong.
+// LengthError reports an input with more tokens than allowed, special tokens included.
+// It is an ErrTooLong.
 type LengthError struct{ Tokens, Most int }
 
 func (e *LengthError) Error() string {

@@ -1,21 +1,25 @@
-// Package infer runs Transformer encoders with a classification head on CPUs.
+// Package infer runs Transformer encoders on CPUs: classification, labels for words,
+// masked words and embeddings.
 //
-// A model is compiled into an Engine: weights packed for the processor's
-// vector units, queries, keys and values in one product, bias, activation,
-// residual and LayerNorm applied while a row is in cache, and in the last
-// layer everything but keys and values for the first token alone, the only one
-// that the head reads. Sequences are computed back to back without padding.
+// An Engine is a model compiled for this machine. Weights are packed for the
+// processor's vector units, and queries, keys and values are one product. Bias,
+// activation, residual and LayerNorm are applied while a row is in cache. Where the
+// head reads only the first token, the last layer computes only keys and values for the
+// others. Sequences are computed back to back, without padding.
 //
-// The number formats are F32; FP16, which stores the weights in 16 bits and
-// computes in F32; BF16, which multiplies weights and activations rounded to
-// bfloat16 and adds up in F32, as VDPBF16PS or the tiles of AMX do it where the
-// processor has them; and Int8, with weights quantized per output channel and
-// activations per token, or per tensor where the model holds calibrated scales
-// (quantize.Calibration). All arithmetic is defined, floats included: the logits
-// are the same bits on every processor, but for BF16 on those with AMX, whose
-// sums have another order. In every format the logits
-// of a sequence depend neither on the number of threads nor on the other
-// sequences of the call.
+// There are four number formats:
+//
+//   - F32.
+//   - FP16 stores the weights in 16 bits and computes in F32.
+//   - BF16 multiplies weights and activations rounded to bfloat16 and adds up in F32,
+//     as VDPBF16PS or the tiles of AMX do where the processor has them.
+//   - Int8 quantizes weights per output channel. Activations are quantized per token,
+//     or per tensor where the model holds calibrated scales (quantize.Calibration).
+//
+// All arithmetic is defined, floats included, so that every processor gives the same
+// bits. The one exception is BF16 with AMX, which adds up in another order. The logits
+// of a sequence depend neither on the number of threads nor on the other sequences of
+// the call.
 package infer
 
 import (
@@ -38,10 +42,10 @@ const (
 	Int8 = "int8"
 )
 
-// Kinds of embeddings for Options.Embedding: the mean of the last hidden states
-// of all tokens, or that of the first token, scaled to unit length, as the
-// sentence-transformers library computes them; or what the model's own files say,
-// see checkpoints.Config.Sentence.
+// Kinds of embeddings for Options.Embedding. Mean averages the last hidden states of
+// all tokens, and CLS takes the first token's; both are scaled to unit length, as in
+// the sentence-transformers library. OfModel does what the model's own files say, see
+// checkpoints.Config.Sentence.
 const (
 	Mean     = "mean"
 	CLS      = "cls"
@@ -49,61 +53,58 @@ const (
 	NoPrompt = "none" // for Options.Prompt
 )
 
-// Options configure an Engine. The zero value uses every core and computes in
-// the number format in which the model is stored.
+// Options configure an Engine. The zero value uses every core and computes in the
+// number format in which the model is stored.
 type Options struct {
-	// Threads is how many cores one call uses; 0 stands for all.
+	// Threads is how many cores one call uses; 0 means all.
 	Threads int
-	// DType is the number format of the encoder's linear layers: F32, FP16, BF16
-	// or Int8; "" stands for that in which each of them is stored, so that a
-	// model of mixed precision is computed as it was made. Weights stored in
-	// another format are converted while loading, to int8 with the result of
-	// quantize.Int8. FP16 and BF16 take half the memory of F32. FP16 is a format
-	// of the weights, and the arithmetic is F32's on the rounded weights; under
-	// BF16 the inputs of the layers and of attention's products are rounded too, and
-	// processors that have AVX512_BF16 or AMX multiply at up to twice or ten times
-	// the speed.
+	// DType is the number format of the encoder's linear layers: F32, FP16, BF16 or
+	// Int8. "" computes each layer in the format in which it is stored, so that a model
+	// of mixed precision stays as it was made. Weights stored in another format are
+	// converted while loading; conversion to int8 gives what quantize.Int8 gives.
+	//
+	// FP16 and BF16 take half the memory of F32. FP16 rounds only the weights, and the
+	// arithmetic is F32's. BF16 also rounds the inputs of the layers and of attention's
+	// products; processors with AVX512_BF16 multiply up to twice as fast, and those
+	// with AMX up to ten times.
 	DType string
-	// AttentionDType is the number format of attention's two products: BF16, or F32;
-	// "" stands for BF16 in layers whose queries, keys and values are computed in
-	// BF16, and F32 in others. With long texts BF16 is much faster on processors
-	// that have it, and the outputs of an int8 model are then not the same bits on
-	// all processors. It does not go with PadTo, whose attention is F32.
+	// AttentionDType is the number format of attention's two products: BF16 or F32. ""
+	// means BF16 in layers whose queries, keys and values are computed in BF16, and F32
+	// in others. With long texts BF16 is much faster on processors that have it, but
+	// the outputs of an int8 model are then not the same bits on all processors. BF16
+	// cannot be combined with PadTo, whose attention is F32.
 	AttentionDType string
-	// PadTo, when positive, makes the engine work as runtimes do that know only
-	// rectangular batches: every sequence is filled up to this length and the
-	// filling is computed like the rest, under an attention mask. The logits
-	// stay the same up to rounding. It is there to be compared against.
+	// PadTo, when positive, pads every sequence to this length and computes the padding
+	// under an attention mask, as runtimes do that only know rectangular batches. The
+	// logits stay the same up to rounding. Use it to compare with such runtimes.
 	PadTo int
-	// MaxLength truncates texts to so many tokens; 0 stands for the model's
-	// number of positions, and for embeddings for the length that the model's
-	// files name (max_seq_length). It concerns Predict and Embed alone.
+	// MaxLength truncates texts to this many tokens in Predict and Embed. 0 means the
+	// model's number of positions; for embeddings, the length that the model's files
+	// name (max_seq_length).
 	MaxLength int
-	// Embedding makes the engine compute embeddings in place of logits: Mean, CLS or
-	// OfModel. The model then needs no classifier. Where Mean or CLS is not what
-	// the model's files say, Notes says so.
+	// Embedding makes the engine compute embeddings instead of logits: Mean, CLS or
+	// OfModel. The model then needs no classifier. Notes tells where Mean or CLS
+	// differs from what the model's files say.
 	Embedding string
-	// Prompt is the name of a prompt of the model's files, which Embed puts before
-	// each text; "" stands for their default prompt, if they name one, and NoPrompt
-	// for none.
+	// Prompt is the name of a prompt in the model's files, which Embed puts before each
+	// text. "" means their default prompt, if they name one, and NoPrompt none.
 	Prompt string
-	// NoMap copies the embeddings of the vocabulary into memory. Without it they stay,
-	// if they are large, in the model's file, which is mapped where the system can do that (not on
-	// Windows), and several processes share them; the file must then not be written
-	// to before the engine is closed, see ModelFileError.
+	// NoMap copies the embeddings of the vocabulary into memory. Without it, large ones
+	// stay in the model's file, which is mapped (not on Windows), and several processes
+	// share them. Do not write to that file before the engine is closed, see
+	// ModelFileError.
 	NoMap bool
 	// Profile makes the engine measure the time of each stage.
 	Profile bool
-	// Observe, if not nil, is called with the input of each linear layer of the
-	// encoder before it is multiplied: the name of the layer's weight and the
-	// rows, one after the other. Several goroutines may call it at the same time,
-	// and x is not to be kept. It serves calibration.
+	// Observe, if not nil, is called with the input of each linear layer of the encoder
+	// before it is multiplied: the name of the layer's weight, and the rows one after
+	// the other. Several goroutines may call it at the same time. It must not keep x.
+	// Calibration uses it.
 	Observe func(weight string, x []float32)
 }
 
-// Engine computes the logits of a model. It is safe for concurrent use, but
-// computes one call at a time: a Pool computes several. Close it to release its
-// threads.
+// Engine computes the logits of a model. It is safe for concurrent use, but computes
+// one call at a time; a Pool computes several. Close releases its threads.
 type Engine struct {
 	weights *weights
 	options Options
@@ -111,17 +112,18 @@ type Engine struct {
 
 	mu     sync.Mutex
 	closed bool
-	model  *checkpoints.Model // closed with the engine, if it opened it
+	model  *checkpoints.Model // closed with the engine that opened it
 	team   *team.Team
 	run
 	text textBuffers
 }
 
-// Open compiles the model at path, which may have any format that
-// checkpoints.Open reads. A new version of the model is to be put in its place by
-// renaming, as all that Skive writes is: the engine goes on with the old one. If
-// the file is overwritten or cut off in place, a call gives a *ModelFileError, and
-// never an answer from changed weights; with Options.NoMap nothing happens.
+// Open compiles the model at path, in any format that checkpoints.Open reads.
+//
+// To replace the file of a running engine, rename a new one into its place, as all of
+// Skive's commands do: the engine goes on with the old file. If the file is overwritten
+// or cut off in place, the next call returns a *ModelFileError and never an answer from
+// changed weights. With Options.NoMap such a change has no effect.
 func Open(path string, o Options) (*Engine, error) {
 	m, e, err := open(path, func(m *checkpoints.Model) (*Engine, error) { return compile(m, o, true) })
 	if err != nil {
@@ -131,8 +133,8 @@ func Open(path string, o Options) (*Engine, error) {
 	return e, nil
 }
 
-// OpenFS compiles the .skive file of that name in a file system: an embedded one makes a
-// program that brings its model along. The model is read into memory.
+// OpenFS compiles the named .skive file of a file system, such as an embedded one: the
+// program then contains its model. The model is read into memory.
 func OpenFS(fsys fs.FS, name string, o Options) (*Engine, error) {
 	m, err := checkpoints.OpenFS(fsys, name)
 	if err != nil {
@@ -145,7 +147,7 @@ func OpenFS(fsys fs.FS, name string, o Options) (*Engine, error) {
 	return e, nil
 }
 
-// open reads the model at path and compiles it, while its checksums are verified.
+// open reads the model at path and compiles it while its checksums are being verified.
 func open[T interface{ Close() error }](path string, compile func(*checkpoints.Model) (T, error)) (*checkpoints.Model, T, error) {
 	var none T
 	m, err := checkpoints.OpenUnverified(path)
@@ -161,7 +163,7 @@ func open[T interface{ Close() error }](path string, compile func(*checkpoints.M
 		return m, c, nil
 	case err == nil:
 		err = errors.Join(damaged, c.Close())
-	case damaged != nil: // which explains the rest
+	case damaged != nil: // which explains the other error
 		err = damaged
 	default:
 		if file := (*ModelFileError)(nil); !errors.As(err, &file) {
@@ -186,8 +188,8 @@ func compile(m *checkpoints.Model, o Options, opened bool) (*Engine, error) {
 	return w.engine(o, nil), nil
 }
 
-// engine makes an engine, whose threads are tied to cores if there are any; the
-// first is for the caller of its methods.
+// engine makes an engine. If there are cores, its threads are tied to them; the first
+// core is for the caller of the engine's methods.
 func (w *weights) engine(o Options, cores []int) *Engine {
 	if o.Threads == 0 {
 		o.Threads = machine.CPUs()
@@ -206,18 +208,18 @@ func (w *weights) engine(o Options, cores []int) *Engine {
 	return e
 }
 
-// Notes says what reading the model left out or made up; see
+// Notes says what was ignored or assumed when the model was read; see
 // checkpoints.Model.
 func (e *Engine) Notes() []string { return e.weights.notes }
 
-// Config returns the architecture of the model.
+// Config returns the model's architecture.
 func (e *Engine) Config() checkpoints.Config { return e.weights.config.Clone() }
 
 // Options returns the options in effect, with defaults filled in.
 func (e *Engine) Options() Options { return e.options }
 
-// Close ends the engine's threads. Calls after it return ErrClosed; a call
-// under way is waited for.
+// Close ends the engine's threads, after the call under way. Later calls return
+// ErrClosed.
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -232,21 +234,20 @@ func (e *Engine) Close() error {
 	return nil
 }
 
-// PredictTokens computes the logits of S sequences of tokens, given back to
-// back without padding: sequence s is ids[offsets[s]:offsets[s+1]], special
-// tokens included, so offsets has S+1 elements, the first 0 and the last
-// len(ids). TypeIDs has one element for each token, or is nil for all zeros; a
-// model without token types does not read it.
+// PredictTokens computes the logits of S sequences of token ids, which stand back to
+// back without padding: sequence s is ids[offsets[s]:offsets[s+1]], special tokens
+// included. So offsets has S+1 elements; the first is 0 and the last len(ids). typeIDs
+// has one element for each token, or is nil for all zeros; a model without token types
+// ignores it.
 //
-// The logits, S rows of one value per label, are written to dst, which is
-// grown if it is too small, and returned; with Options.Embedding it is S rows of
-// the hidden size, the embeddings. A model that labels tokens has len(ids) rows
-// in the place of S, and so has a masked language model, with one value for each
-// entry of the vocabulary: see PredictMasked. After the first calls with the
-// largest batch no memory is allocated.
+// The logits, S rows of one value per label, are written to dst, which is grown if
+// needed, and returned. With Options.Embedding the rows are embeddings. A model that
+// labels tokens has len(ids) rows instead of S. So has a masked language model, whose
+// rows hold one value for each entry of the vocabulary; see PredictMasked. Once the
+// largest batch has been computed, calls allocate no memory.
 //
-// Input that cannot be computed gives an *InputError, outputs that are NaN or
-// infinite a *NotFiniteError, and a file that has changed a *ModelFileError.
+// The error is an *InputError for input that cannot be computed, a *NotFiniteError for
+// outputs that are NaN or infinite, and a *ModelFileError for a file that has changed.
 func (e *Engine) PredictTokens(dst []float32, ids, typeIDs, offsets []int32) ([]float32, error) {
 	if err := e.check(ids, typeIDs, offsets); err != nil {
 		return nil, err
@@ -261,7 +262,8 @@ func (e *Engine) predict(dst []float32, ids, typeIDs, offsets []int32) ([]float3
 	return e.predictRows(dst, ids, typeIDs, offsets, nil)
 }
 
-// predictRows computes checked input for chosen tokens, nil for all, with the engine locked.
+// predictRows computes checked input for the selected tokens (nil for all), with the
+// engine locked.
 func (e *Engine) predictRows(dst []float32, ids, typeIDs, offsets, selected []int32) ([]float32, error) {
 	dst, err := e.compute(dst, ids, typeIDs, offsets, selected, ownOutputs)
 	if err == nil {
@@ -270,7 +272,7 @@ func (e *Engine) predictRows(dst []float32, ids, typeIDs, offsets, selected []in
 	return dst, err
 }
 
-// compute finds what is wanted of checked input, with the engine locked.
+// compute computes the wanted outputs of checked input, with the engine locked.
 func (e *Engine) compute(dst []float32, ids, typeIDs, offsets, selected []int32, want want) ([]float32, error) {
 	if e.closed {
 		return nil, ErrClosed
@@ -295,7 +297,7 @@ func (e *Engine) compute(dst []float32, ids, typeIDs, offsets, selected []int32,
 	return dst, nil
 }
 
-// lose closes all engines that share the weights, for an error of their file.
+// lose closes all engines that share the weights, because of an error of their file.
 func (w *weights) lose(err error) error {
 	var file *ModelFileError
 	if err = ofFile(err); errors.As(err, &file) {

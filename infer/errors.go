@@ -13,19 +13,19 @@ var (
 	ErrClosed = errors.New("infer: closed")
 	// ErrOverloaded is returned by a pool whose queue is full.
 	ErrOverloaded = errors.New("infer: overloaded: too many requests are waiting")
-	// ErrNoHead is returned for a model that does not end in a classifier.
+	// ErrNoHead is returned for a model without a classifier.
 	ErrNoHead = errors.New("infer: the model has no classifier")
 	// ErrNoTokenizer is returned by Predict for a model without tokenizer files.
 	ErrNoTokenizer = errors.New("infer: the model has no tokenizer")
-	// ErrOption is returned for options that are not valid, with a *settings.Error
-	// that names the field.
+	// ErrOption is returned for invalid options, together with a *settings.Error that
+	// names the field.
 	ErrOption = errors.New("infer: invalid option")
 	// ErrEmbedding and ErrPrompt are returned, together with ErrOption, for an
 	// Options.Embedding or Options.Prompt that the model does not have.
 	ErrEmbedding = errors.New("no such embedding")
 	ErrPrompt    = errors.New("no such prompt")
 
-	// The reasons of an InputError.
+	// The reasons in an InputError.
 
 	// ErrOffsets says that the offsets do not divide the tokens into sequences.
 	ErrOffsets = errors.New("bad offsets")
@@ -41,12 +41,12 @@ var (
 	ErrTypeID = errors.New("token type id out of range")
 )
 
-// InputError tells which input cannot be computed, and why. It unwraps to one
-// of the reasons above.
+// InputError says which input cannot be computed, and why. It unwraps to one of the
+// reasons above.
 type InputError struct {
 	// Sequence is the number of the sequence in the call.
 	Sequence int
-	// Token is the position in the sequence, -1 when no single token is at fault.
+	// Token is the position in the sequence, -1 when it is not one token's fault.
 	Token int
 	// Err is the reason.
 	Err    error
@@ -67,10 +67,10 @@ func inputError(sequence, token int, err error, format string, args ...any) erro
 	return &InputError{sequence, token, err, fmt.Sprintf(format, args...)}
 }
 
-// ModelFileError tells that the file of a model was overwritten or cut off under
-// the engine or pool that has it mapped, or that it cannot be read any more. The
-// call that finds it gets no answers, and the engine or pool is closed: later
-// calls get an error that is both ErrClosed and this one.
+// ModelFileError reports that a mapped model file was overwritten, cut off or became
+// unreadable while an engine or pool used it. The call that finds it gets no answers,
+// and the engine or pool is closed: later calls return an error that is both ErrClosed
+// and this one.
 type ModelFileError struct {
 	// Path is the file.
 	Path string
@@ -82,7 +82,8 @@ func (e *ModelFileError) Error() string { return "infer: " + e.Path + ": " + e.E
 
 func (e *ModelFileError) Unwrap() error { return e.Err }
 
-// ofFile returns an error of a mapped file as a ModelFileError, others as they are.
+// ofFile turns an error of a mapped file into a ModelFileError, and returns others as
+// they are.
 func ofFile(err error) error {
 	var file *mapped.Error
 	if errors.As(err, &file) {
@@ -91,14 +92,14 @@ func ofFile(err error) error {
 	return err
 }
 
-// NotFiniteError tells that a model gives NaN or infinity for an input: its
-// weights are too large for its arithmetic. The engine goes on, and a pool
-// answers what other callers asked for.
+// NotFiniteError reports that a model gives NaN or infinity for an input, because its
+// weights are too large for its arithmetic. The engine goes on, and a pool still
+// answers its other callers.
 type NotFiniteError struct {
-	// Model is the path of the model, "" where it was not opened from one.
+	// Model is the model's path, "" if it was not opened from one.
 	Model string
 	// Input is the number of the input in the call of Predict or Embed, or of the
-	// sequence in that of PredictTokens.
+	// sequence in the call of PredictTokens.
 	Input int
 	// Value is NaN or an infinity.
 	Value float32
@@ -112,7 +113,7 @@ func (e *NotFiniteError) Error() string {
 	return fmt.Sprintf("infer: %sinput %d: the model's outputs are not finite (%v): its weights are too large to compute with", model, e.Input, e.Value)
 }
 
-// noHead is ErrNoHead with what a model's files say of its embeddings.
+// noHead is ErrNoHead, with what the model's files say about embeddings.
 func noHead(m *checkpoints.Model) error {
 	s := m.Config.Sentence
 	if s == nil {

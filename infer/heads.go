@@ -13,31 +13,32 @@ import (
 	"github.com/skive-ml/skive/tokenize"
 )
 
-// Word is a word of a text with the label that a model gives it.
+// Word is a word of a text with its label.
 type Word struct {
 	// Text is the word, and Start and End its place in the input, in characters.
 	Text       string
 	Start, End int
-	// Label is the label of the word's first token, "" for a word that has none
-	// because it lies beyond Options.MaxLength or holds no visible character.
-	// Index is its number, -1 for none.
+	// Label is the label of the word's first token. It is "" for a word that lies
+	// beyond Options.MaxLength or holds no visible character. Index is the label's
+	// number, -1 for none.
 	Label string
 	Index int
-	// Probability is that of the label.
+	// Probability is the label's.
 	Probability float32
 }
 
-// Fill is a token that may stand in the place of a mask.
+// Fill is a token that may replace a mask.
 type Fill struct {
 	Token       string
 	ID          int32
 	Probability float32
 }
 
-// fills is how many tokens a Prediction names for each mask, unless Call.Fills says it.
+// fills is how many tokens a Prediction proposes for each mask, unless Call.Fills says
+// otherwise.
 const fills = 5
 
-// subject is what an answer is about: a text, where the engine gives embeddings.
+// subject is what an answer is about. Embeddings are always about a text.
 func (w *weights) subject() head.Subject {
 	if w.embedding != "" {
 		return head.Texts
@@ -45,15 +46,15 @@ func (w *weights) subject() head.Subject {
 	return w.config.Head.Subject()
 }
 
-// perToken tells whether the model has an output for each token.
+// perToken tells whether the model has outputs for each token.
 func (w *weights) perToken() bool { return w.embedding == "" && w.config.Head.PerToken() }
 
-// fillsMasks tells whether the model says what may stand in the place of masks.
+// fillsMasks tells whether the model proposes tokens for masks.
 func (w *weights) fillsMasks() bool { return w.subject() == head.Masks }
 
 // loadHead reads the tensors of the head.
 func (w *weights) loadHead(l *loader) {
-	own := w.config.HeadNorm() // before every head
+	own := w.config.HeadNorm() // stands before every head
 	if w.config.Head.Outputs() != head.Tokens {
 		w.classifier = l.linear(checkpoints.F32, checkpoints.Classifier.Part())
 		switch {
@@ -79,7 +80,8 @@ func (w *weights) loadHead(l *loader) {
 	}
 }
 
-// loadTransform reads what a head does with each token's hidden state first.
+// loadTransform reads the layers through which a head for tokens sends each hidden
+// state first.
 func (w *weights) loadTransform(l *loader, dense, norm checkpoints.Role, activation string) {
 	w.transform = l.linear(checkpoints.F32, dense.Part())
 	w.headActivation = l.activation(activation)
@@ -104,8 +106,8 @@ func (r *run) meanHead() {
 	r.head(w, 0, r.sequences)
 }
 
-// selectTokens notes which tokens have outputs, nil for all, and in which rows
-// they are computed.
+// selectTokens notes which tokens have outputs (nil for all), and in which rows they
+// are computed.
 func (r *run) selectTokens(selected []int32) {
 	r.rowOf = grow(r.rowOf, len(r.ids))
 	for row, t := range r.source[:r.tokens] {
@@ -154,11 +156,11 @@ func (r *run) tokenOutputs(n int, hidden, outputs []float32) {
 	r.splitRows(stageHead, r.weights.classifier, n, x, outputs, kernels.Identity)
 }
 
-// PredictMasked computes the logits of a masked language model for chosen
-// tokens: rows holds their numbers among ids, in any order. The input is that of
-// PredictTokens. The logits, one row of one value for each entry of the
-// vocabulary, are written to dst, which is grown if it is too small, and
-// returned. Another model is an error that wraps ErrOption.
+// PredictMasked computes the logits of a masked language model for chosen tokens: rows
+// holds their indices in ids, in any order. The other arguments are as in
+// PredictTokens. The logits, one row for each chosen token with one value for each
+// entry of the vocabulary, are written to dst, which is grown if needed, and returned.
+// For any other model the error wraps ErrOption.
 func (e *Engine) PredictMasked(dst []float32, ids, typeIDs, offsets, rows []int32) ([]float32, error) {
 	if !e.weights.fillsMasks() {
 		return nil, fmt.Errorf("%w: the model has no head of a masked language model", ErrOption)
@@ -172,14 +174,14 @@ func (e *Engine) PredictMasked(dst []float32, ids, typeIDs, offsets, rows []int3
 		}
 	}
 	if rows == nil {
-		rows = []int32{} // nil would be all
+		rows = []int32{} // because nil means all
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.predictRows(dst, ids, typeIDs, offsets, rows)
 }
 
-// fill finds the logits of the masks of the texts in t, with the engine locked.
+// fill computes the logits of the masks of the texts in t, with the engine locked.
 func (e *Engine) fill(ctx context.Context, mask int32) func(t *textBuffers) error {
 	return func(t *textBuffers) (err error) {
 		if err := ctx.Err(); err != nil {
@@ -206,7 +208,8 @@ func (t *textBuffers) findMasks(mask int32) {
 	}
 }
 
-// best returns the most probable tokens, or those of some. The logits become probabilities.
+// best returns the most probable tokens of all, or of the targets. It turns the logits
+// into probabilities.
 func (t *textBuffers) best(logits []float32) []Fill {
 	kernels.Softmax(logits, 1)
 	var top []Fill
@@ -217,7 +220,7 @@ func (t *textBuffers) best(logits []float32) []Fill {
 		}
 		at, _ := slices.BinarySearchFunc(top, p, func(f Fill, p float32) int { return cmp.Compare(p, f.Probability) })
 		for at < len(top) && top[at].Probability == p {
-			at++ // of equals the first
+			at++ // behind its equals: the first one stays in front
 		}
 		top = slices.Insert(top, at, Fill{ID: id, Probability: p})
 		top = top[:min(len(top), t.fills)]
@@ -236,8 +239,8 @@ func (t *textBuffers) best(logits []float32) []Fill {
 	return top
 }
 
-// answered is what a batch has of one input: its rows of outputs, in a masked
-// language model those of its masks.
+// answered is one input's share of a batch: its rows of outputs. In a masked language
+// model these are the rows of its masks.
 type answered struct {
 	*weights
 	t     *textBuffers
@@ -246,7 +249,7 @@ type answered struct {
 	rows  []float32
 }
 
-// predicted is, for each head, how outputs become a prediction.
+// predicted turns outputs into a prediction, for each kind of head.
 var predicted = map[head.Kind]func(p *Prediction, a *answered){
 	head.SingleLabel: func(p *Prediction, a *answered) {
 		p.Logits = slices.Clone(a.rows)
@@ -289,7 +292,7 @@ func (w *weights) answers(dst []Prediction, t *textBuffers, inputs []Input) []Pr
 	a := answered{weights: w, t: t}
 	lo := 0
 	for i, in := range inputs {
-		hi := t.ends[i] // sequences up to this input's last
+		hi := t.ends[i] // the end of this input's sequences
 		switch w.subject() {
 		case head.Words:
 			hi = int(t.offsets[hi])
@@ -305,8 +308,8 @@ func (w *weights) answers(dst []Prediction, t *textBuffers, inputs []Input) []Pr
 	return dst
 }
 
-// label gives the words of a text the labels of their first tokens. The
-// prediction's logits are those of the words.
+// label gives each word of a text the label of its first token. The prediction's logits
+// become the words'.
 func (p *Prediction) label(a *answered) {
 	k, text := a.outputs, a.input.Text
 	runes := []rune(text)

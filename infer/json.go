@@ -11,9 +11,9 @@ import (
 	"github.com/skive-ml/skive/internal/textkeys"
 )
 
-// ParseInput reads an input from a line: plain text, or an object of JSON if it begins with
-// {, with "text" and perhaps "text_pair" or "choices". Other keys are passed over, but
-// one that may be meant for one of these is an error.
+// ParseInput reads an input from a line. A line that begins with { is a JSON object
+// with "text" and perhaps "text_pair" or "choices"; any other line is plain text. Other
+// keys are ignored, unless one looks like a misspelling of these, which is an error.
 func ParseInput(line string) (Input, error) {
 	if !strings.HasPrefix(strings.TrimSpace(line), "{") {
 		return Input{Text: line}, nil
@@ -54,8 +54,7 @@ func ParseInput(line string) (Input, error) {
 	return input, nil
 }
 
-// checkKeys reports keys of an input that are there twice, and others that may be
-// meant for one of them.
+// checkKeys reports duplicate keys of an input, and keys that look like a misspelling.
 func checkKeys(line string, object map[string]json.RawMessage) error {
 	for _, key := range slices.Sorted(maps.Keys(object)) {
 		if meant := textkeys.Meant(key); meant != "" {
@@ -76,7 +75,7 @@ func checkKeys(line string, object map[string]json.RawMessage) error {
 	return nil
 }
 
-// foundKeys lists the keys of an object, the first few of many.
+// foundKeys lists the keys of an object, shortened if there are many.
 func foundKeys(object map[string]json.RawMessage) string {
 	var found []string
 	for _, key := range slices.Sorted(maps.Keys(object)) {
@@ -90,13 +89,13 @@ func foundKeys(object map[string]json.RawMessage) string {
 	return strings.Join(found, ", ")
 }
 
-// Document is the answer of a head of the kind as a document for package json.
+// Document returns the answer of a head of this kind as a value for package json.
 func (p *Prediction) Document(kind head.Kind) any { return shown[kind].document(p) }
 
-// Text is the answer of a head of the kind as a line.
+// Text returns the answer of a head of this kind as a line of text.
 func (p *Prediction) Text(kind head.Kind) string { return shown[kind].text(p) }
 
-// form is how what a head answers is shown.
+// form is how a head's answer is shown.
 type form struct {
 	document func(p *Prediction) any
 	text     func(p *Prediction) string
@@ -133,14 +132,14 @@ var shown = map[head.Kind]form{
 	head.MaskedLM:            {masksDocument, masksText},
 }
 
-// field is a name as a field of a line: as it is, or as a string of JSON where it would
-// end the field or the line, or begins as such a string.
+// field writes a name as a field of a line. A name that contains the separator or a
+// line break, or begins with a quotation mark, becomes a JSON string.
 func field(name, separator string) string {
 	breaks := func(r rune) bool { return r < ' ' || r == '\u2028' || r == '\u2029' }
 	if !strings.HasPrefix(name, `"`) && !strings.Contains(name, separator) && !strings.ContainsFunc(name, breaks) {
 		return name
 	}
-	quoted, _ := json.Marshal(name) // a string always has a form
+	quoted, _ := json.Marshal(name) // a string can always be marshalled
 	return string(quoted)
 }
 
@@ -161,8 +160,8 @@ func classText(p *Prediction) string {
 	return fmt.Sprintf("%s\t%.4f", field(p.Label, "\t"), p.Probabilities[p.Index])
 }
 
-// predictedWord is a word of a document; Label is null where the
-// model says nothing of it.
+// predictedWord is a word of a document. Label is null where the model gives the word
+// none.
 type predictedWord struct {
 	Word        string  `json:"word"`
 	Label       *string `json:"label"`
@@ -193,7 +192,7 @@ func wordsText(p *Prediction) string {
 	return strings.Join(fields, " ")
 }
 
-// predictedToken is a token in the place of a mask in a document.
+// predictedToken is a proposed token for a mask in a document.
 type predictedToken struct {
 	Token       string  `json:"token"`
 	ID          int32   `json:"id"`

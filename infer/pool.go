@@ -14,32 +14,31 @@ import (
 	"github.com/skive-ml/skive/tokenize"
 )
 
-// MaxInstances is the largest number of instances of a pool.
+// MaxInstances is the largest number of instances in a pool.
 const MaxInstances = 1 << 12
 
-// PoolOptions are the options of a pool. The zero value is one instance of one
-// thread for each core.
+// PoolOptions configure a pool. The zero value has one instance of one thread for each
+// core.
 type PoolOptions struct {
-	// Options are those of each instance. Threads 0 stands for one.
+	// Options are the options of each instance. Threads 0 means one.
 	Options
-	// Instances is how many batches are computed at the same time; 0 stands for
-	// as many as the cores have threads for.
+	// Instances is how many batches are computed at the same time; 0 means the number
+	// of cores divided by Threads.
 	Instances int
-	// MaxBatch is how many tokens are computed together at most, unless one
-	// request has more; 0 stands for 512, after which a larger batch gains
-	// little.
+	// MaxBatch is the largest number of tokens in a batch; only a single request may be
+	// larger. 0 means 512; larger batches gain little.
 	MaxBatch int
-	// MaxDelay is how long a request may wait for others that fill its batch.
-	// With 0 an idle instance takes what is waiting at once.
+	// MaxDelay is how long a request may wait for others to fill its batch. With 0 an
+	// idle instance takes waiting requests at once.
 	MaxDelay time.Duration
-	// MaxQueue is how many requests may wait; more are refused with
-	// ErrOverloaded. 0 stands for 1,024.
+	// MaxQueue is how many requests may wait; further ones get ErrOverloaded. 0 means
+	// 1,024.
 	MaxQueue int
-	// OnBatch, if not nil, is called with the size of each batch before it is computed,
-	// by several goroutines at the same time.
+	// OnBatch, if not nil, is called with the size of each batch before it is computed.
+	// Several goroutines may call it at the same time.
 	OnBatch func(sequences, tokens int)
-	// Pin ties every thread to a core of its own, where the system allows it
-	// (Linux). It helps where the process has the cores for itself.
+	// Pin ties every thread to its own core where the system allows it (Linux). It
+	// helps a process that has these cores to itself.
 	Pin bool
 }
 
@@ -66,14 +65,14 @@ func (o *PoolOptions) fill() error {
 	return nil
 }
 
-// Pool answers requests from any number of goroutines with several engines that
-// share their weights. What is waiting when an engine becomes idle is packed
-// into one batch without padding: under load the pool computes large batches,
-// without load it answers at once. The answers do not depend on the batch.
+// Pool answers requests from any number of goroutines, with several engines that share
+// their weights. When an engine becomes idle, it packs the waiting requests into one
+// batch without padding. So batches are large under load, and without load answers come
+// at once. Answers do not depend on the batch.
 type Pool struct {
 	options PoolOptions
 	engines []*Engine
-	model   *checkpoints.Model // closed with the pool, if it opened it
+	model   *checkpoints.Model // closed with the pool that opened it
 	workers sync.WaitGroup
 	texts   sync.Pool // of *textBuffers
 	wake    chan struct{}
@@ -82,7 +81,7 @@ type Pool struct {
 	mu     sync.Mutex
 	closed bool
 	queue  []*request
-	tokens int // of the queue
+	tokens int // in the queue
 	idle   int // engines
 	free   []*request
 	stats  PoolStats
@@ -91,20 +90,20 @@ type Pool struct {
 // PoolStats counts what a pool has done.
 type PoolStats struct {
 	// Requests were answered, Refused found the queue full, and Abandoned were
-	// given up by their callers.
+	// cancelled by their callers.
 	Requests, Refused, Abandoned int64
-	// Batches were computed, of so many sequences and tokens.
+	// Batches were computed, with this many sequences and tokens.
 	Batches, Sequences, Tokens int64
 	// Waiting is the number of requests in the queue now.
 	Waiting int
 }
 
-// request is a call that waits for its answer. It goes from waiting to taken or
-// back to its caller; one that is taken and whose caller has left goes back to
-// the free list when it is answered.
+// request is a call that waits for its answer. A waiting request is either taken by an
+// engine, or goes back to its caller. If the caller of a taken request has left, it
+// goes back to the free list once it is answered.
 type request struct {
-	ids, typeIDs, offsets []int32 // the caller's, not read once it is taken
-	selected              []int32 // tokens that are wanted, nil for all
+	ids, typeIDs, offsets []int32 // the caller's; not read once the request is taken
+	selected              []int32 // wanted tokens, nil for all
 	want                  want
 	unscaled              bool // see Call
 	size                  int  // of the answer
@@ -116,9 +115,8 @@ type request struct {
 	done                  chan struct{}
 }
 
-// OpenPool compiles the model at path, which may have any format that
-// checkpoints.Open reads, for a pool. What Open says of changes of the file holds
-// for all of the pool's instances.
+// OpenPool compiles the model at path for a pool, in any format that checkpoints.Open
+// reads. As Open says, a changed file closes all of the pool's instances.
 func OpenPool(path string, o PoolOptions) (*Pool, error) {
 	m, p, err := open(path, func(m *checkpoints.Model) (*Pool, error) { return newPool(m, o, true) })
 	if err != nil {
@@ -128,8 +126,8 @@ func OpenPool(path string, o PoolOptions) (*Pool, error) {
 	return p, nil
 }
 
-// NewPool compiles a model for a pool. The model must not be closed or changed
-// before the pool is closed.
+// NewPool compiles a model for a pool. Close the pool before the model is closed or
+// changed.
 func NewPool(m *checkpoints.Model, o PoolOptions) (*Pool, error) { return newPool(m, o, false) }
 
 func newPool(m *checkpoints.Model, o PoolOptions, opened bool) (*Pool, error) {
@@ -162,11 +160,11 @@ func newPool(m *checkpoints.Model, o PoolOptions, opened bool) (*Pool, error) {
 	return p, nil
 }
 
-// Notes says what reading the model left out or made up; see
+// Notes says what was ignored or assumed when the model was read; see
 // checkpoints.Model.
 func (p *Pool) Notes() []string { return p.engines[0].Notes() }
 
-// Config returns the architecture of the model.
+// Config returns the model's architecture.
 func (p *Pool) Config() checkpoints.Config { return p.engines[0].Config() }
 
 // Options returns the options in effect, with defaults filled in.
@@ -197,19 +195,19 @@ func (p *Pool) Profile() []StageTime {
 	return sum
 }
 
-// PredictTokens is Engine.PredictTokens, computed together with what other
-// goroutines ask for. It returns ErrOverloaded at once if the queue is full,
-// and the error of ctx as soon as ctx ends.
+// PredictTokens is Engine.PredictTokens, in batches shared with other goroutines. It
+// returns ErrOverloaded at once if the queue is full, and ctx's error as soon as ctx
+// ends.
 func (p *Pool) PredictTokens(ctx context.Context, dst []float32, ids, typeIDs, offsets []int32) ([]float32, error) {
 	return p.PredictTokensCall(ctx, new(Call), dst, ids, typeIDs, offsets)
 }
 
-// PredictTokensCall is PredictTokens as the call says.
+// PredictTokensCall is PredictTokens with the settings of call.
 func (p *Pool) PredictTokensCall(ctx context.Context, call *Call, dst []float32, ids, typeIDs, offsets []int32) ([]float32, error) {
 	return p.computed(ctx, call, dst, request{ids: ids, typeIDs: typeIDs, offsets: offsets})
 }
 
-// computed has a request computed, and writes the outputs to dst.
+// computed computes a request and writes the outputs to dst.
 func (p *Pool) computed(ctx context.Context, call *Call, dst []float32, q request) ([]float32, error) {
 	if err := p.engines[0].check(q.ids, q.typeIDs, q.offsets); err != nil {
 		return nil, err
@@ -241,16 +239,16 @@ func (p *Pool) computed(ctx context.Context, call *Call, dst []float32, q reques
 	return dst, nil
 }
 
-// Predict is Engine.Predict; the texts are tokenized by the calling goroutine
-// and computed together with what others ask for.
+// Predict is Engine.Predict. The calling goroutine tokenizes the texts; they are
+// computed in batches shared with other goroutines.
 func (p *Pool) Predict(ctx context.Context, inputs []Input) ([]Prediction, error) {
 	return p.PredictCall(ctx, new(Call), inputs)
 }
 
-// PredictCall is Predict as the call says. With Call.Windows the logits of a text that is
-// too long are the mean of those of its windows, weighted by their tokens; a word has the
-// label of the window where it stands farthest from an edge. Pairs that are too long are
-// refused then.
+// PredictCall is Predict with the settings of call. With Call.Windows, the logits of a
+// text that is too long are the mean over its windows, weighted by their tokens. Words
+// have the label of the window in which they stand farthest from an edge. Pairs that
+// are too long are then refused.
 func (p *Pool) PredictCall(ctx context.Context, call *Call, inputs []Input) ([]Prediction, error) {
 	if call.Windows {
 		return p.predictWindows(ctx, call, inputs)
@@ -265,9 +263,9 @@ func (p *Pool) Embed(ctx context.Context, inputs []Input) ([][]float32, error) {
 	return p.EmbedCall(ctx, new(Call), inputs)
 }
 
-// EmbedCall is Embed as the call says. With Call.Windows the embedding of a text that is too
-// long is the mean of those of its windows, weighted by their tokens, before it is scaled to
-// unit length. A prompt stands before each window.
+// EmbedCall is Embed with the settings of call. With Call.Windows, the embedding of a
+// text that is too long is the mean over its windows, weighted by their tokens, and is
+// scaled to unit length afterwards. Each window begins with the prompt.
 func (p *Pool) EmbedCall(ctx context.Context, call *Call, inputs []Input) ([][]float32, error) {
 	if call.Windows {
 		return p.embedWindows(ctx, call, inputs)
@@ -277,7 +275,7 @@ func (p *Pool) EmbedCall(ctx context.Context, call *Call, inputs []Input) ([][]f
 	return p.engines[0].weights.embed(t, &p.options.Options, call, inputs, p.compute(ctx, call))
 }
 
-// Tokenizer returns the tokenizer of the texts. Its errors are those of Predict.
+// Tokenizer returns the model's tokenizer. It fails as Predict does.
 func (p *Pool) Tokenizer() (*tokenize.Tokenizer, error) { return p.engines[0].weights.tokenizer() }
 
 // compute asks the pool for the outputs of the texts in t.
@@ -326,8 +324,8 @@ func (p *Pool) submit(ctx context.Context, call *Call, q request) (*request, err
 	return r, nil
 }
 
-// signal wakes an idle worker. As many signals as there are workers can be
-// pending, so that none is lost.
+// signal wakes an idle worker. There is room for as many pending signals as workers, so
+// none is lost.
 func (p *Pool) signal() {
 	select {
 	case p.wake <- struct{}{}:
@@ -348,13 +346,13 @@ func (p *Pool) abandon(r *request) bool {
 	case len(r.done) == 0:
 		r.abandoned = true
 	default:
-		return false // it was answered at this moment
+		return false // it has just been answered
 	}
 	p.stats.Abandoned++
 	return true
 }
 
-// keptOutputs is how many numbers of an answer a request has room for that waits for its
+// keptOutputs is the largest answer, in numbers, whose memory a request keeps for its
 // next use.
 const keptOutputs = 1 << 18
 
@@ -367,13 +365,13 @@ func (p *Pool) recycle(r *request) {
 	p.free = append(p.free, r)
 }
 
-// packed is the batch that a worker computes at a time.
+// packed is the batch that a worker is computing.
 type packed struct {
 	requests              []*request
 	ids, typeIDs, offsets []int32
 	unscaled              []bool  // for each sequence
 	want                  want    // of all requests
-	selected              []int32 // tokens, where there are those of some requests
+	selected              []int32 // tokens, if some request selects them
 	taken                 time.Time
 	logits                []float32
 }
@@ -396,8 +394,8 @@ func (p *Pool) work(e *Engine, cores []int) {
 	}
 }
 
-// batch computes the checked input of several callers, each of whom looks for
-// numbers that are none in its own part.
+// batch computes checked input of several callers. Each caller checks its own part for
+// NaN and infinity.
 func (e *Engine) batch(b *packed) ([]float32, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -408,7 +406,7 @@ func (e *Engine) batch(b *packed) ([]float32, error) {
 	return e.compute(b.logits, b.ids, b.typeIDs, b.offsets, b.selected, b.want)
 }
 
-// next waits for a batch. It reports false when there will be none.
+// next waits for a batch. It returns false when there will be no more.
 func (p *Pool) next(b *packed, timer *time.Timer) bool {
 	for {
 		p.mu.Lock()
@@ -439,8 +437,8 @@ func (p *Pool) next(b *packed, timer *time.Timer) bool {
 	}
 }
 
-// take packs waiting requests that want the same into a batch, in the order of their
-// arrival and no more than this worker's share among the idle ones.
+// take packs waiting requests with the same want into a batch, in order of arrival, up
+// to this worker's share among the idle ones.
 func (p *Pool) take(b *packed) {
 	share := (len(p.queue) + p.idle - 1) / p.idle
 	n, tokens := 0, 0
@@ -478,7 +476,7 @@ func (p *Pool) take(b *packed) {
 	}
 }
 
-// chosen are the tokens that the requests have selected, nil for all of them.
+// chosen returns the tokens that the requests have selected, nil for all.
 func (b *packed) chosen() []int32 {
 	if !slices.ContainsFunc(b.requests, func(r *request) bool { return r.selected != nil }) {
 		return nil
@@ -499,7 +497,7 @@ func (b *packed) chosen() []int32 {
 	return chosen
 }
 
-// answer hands the outputs of a batch out.
+// answer distributes the outputs of a batch.
 func (p *Pool) answer(b *packed, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -522,8 +520,8 @@ func (p *Pool) answer(b *packed, err error) {
 	}
 }
 
-// Close makes new requests fail with ErrClosed, waits for those already
-// accepted to be answered, and releases the threads.
+// Close waits for accepted requests to be answered, and releases the threads. New
+// requests fail with ErrClosed.
 func (p *Pool) Close() error {
 	p.mu.Lock()
 	closed := p.closed

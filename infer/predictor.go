@@ -7,7 +7,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 )
 
-// A Predictor answers for texts: an Engine or a Pool.
+// A Predictor answers texts: an Engine or a Pool.
 type Predictor interface {
 	Config() checkpoints.Config
 	Notes() []string
@@ -16,7 +16,7 @@ type Predictor interface {
 	Close() error
 }
 
-// Line is the answer for one input as a line: a document of JSON, or the text for people.
+// Line returns the answer to one input as a line: a JSON document, or plain text.
 func Line(ctx context.Context, p Predictor, input Input, document bool) ([]byte, error) {
 	predictions, err := p.Predict(ctx, []Input{input})
 	if err != nil {
@@ -29,7 +29,7 @@ func Line(ctx context.Context, p Predictor, input Input, document bool) ([]byte,
 	return append([]byte(predictions[0].Text(kind)), '\n'), nil
 }
 
-// EmbeddingLine is the embedding of one input as a line with an array of JSON.
+// EmbeddingLine returns the embedding of one input as a line with a JSON array.
 func EmbeddingLine(ctx context.Context, p Predictor, input Input) ([]byte, error) {
 	embeddings, err := p.Embed(ctx, []Input{input})
 	if err != nil {

@@ -21,14 +21,17 @@ var stageNames = [stages]string{
 	"embeddings", "quantize", "qkv", "attention", "output", "feed-forward", "layernorm", "head",
 }
 
-// StageTime is the time that one stage of the computation took, summed over
-// threads.
+// StageTime is the time that one stage of the computation took, summed over threads.
 type StageTime struct {
-	// Stage is "embeddings" (their LayerNorm included), "quantize" (of the
-	// activations that no other stage quantizes in passing, in Int8), "qkv",
-	// "attention", "output" (the projection after attention), "feed-forward"
-	// (both layers and the activation), "layernorm" (residual included) or
-	// "head" (pooler and classifier, or pooling).
+	// Stage is one of:
+	//   - "embeddings", their LayerNorm included
+	//   - "quantize": activations that no other stage quantizes in passing (Int8)
+	//   - "qkv"
+	//   - "attention"
+	//   - "output": the projection after attention
+	//   - "feed-forward": both layers and the activation
+	//   - "layernorm", residual included
+	//   - "head": pooler and classifier, or pooling
 	Stage string
 	Time  time.Duration
 }

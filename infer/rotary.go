@@ -7,14 +7,14 @@ import (
 	"github.com/skive-ml/skive/internal/kernels"
 )
 
-// rotary says by which angles positions turn queries and keys: those of
-// checkpoints.Block.RotaryBase, for heads of some width.
+// rotary describes the angles by which positions turn queries and keys: those of
+// checkpoints.Block.RotaryBase, for heads of one width.
 type rotary struct {
 	base  float64
 	width int
 }
 
-// turns are the cosines and sines of these angles, [positions, width/2], as far as
+// turns holds the cosines and sines of these angles, [positions, width/2], as far as
 // they have been needed.
 type turns struct {
 	cos, sin []float32
@@ -34,8 +34,8 @@ func (w *weights) rotary(b checkpoints.Block) int {
 	return i
 }
 
-// reserveTurns computes the angles of the longest sequence of the call, where no
-// call before had one as long.
+// reserveTurns computes the angles for the longest sequence of the call, if no earlier
+// call had one as long.
 func (r *run) reserveTurns() {
 	if len(r.weights.rotaries) == 0 {
 		return
@@ -53,7 +53,7 @@ func (r *run) reserveTurns() {
 	}
 }
 
-// extend computes the angles up to a number of positions.
+// extend computes the angles of the first positions.
 func (t *turns) extend(y rotary, positions int) {
 	if first := len(t.cos) / (y.width / 2); first < positions {
 		cos, sin := checkpoints.Turns(y.base, y.width, first, positions)
@@ -61,8 +61,8 @@ func (t *turns) extend(y rotary, positions int) {
 	}
 }
 
-// turn turns the queries and keys of the rows [lo, hi) by their positions. Where the
-// queries of the first tokens stand apart, these are at position 0, and stay.
+// turn turns the queries and keys of the rows [lo, hi) by their positions. Queries of
+// first tokens that are stored apart are at position 0, and stay as they are.
 func (r *run) turn(w *worker, layer, lo, hi int) {
 	l := &r.weights.layers[layer]
 	n := 2 * l.heads * r.weights.config.HeadDim

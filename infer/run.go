@@ -12,24 +12,24 @@ import (
 
 // Sizes of the blocks of rows that one worker carries through a layer.
 const (
-	// Blocks have at least minBlock rows, since each block reads all weights of
-	// the layer, and at most maxBlock where these lie in the caches.
+	// A block has at least minBlock rows, because each block reads all weights of the
+	// layer. It has at most maxBlock where the weights fit into the caches.
 	minBlock, maxBlock = 48, 144
 	// A layer with more than largeLayer bytes of weights reads them from memory:
 	// its blocks have largeBlock rows.
 	largeLayer, largeBlock = 4 << 20, 240
-	// blockStep divides the rows of a block: the kernels take 6 or 14 rows at a
-	// time, and their remainders are slower.
+	// The rows of a block are a multiple of blockStep: the kernels take 6 or 14 rows at
+	// a time, and are slower for remainders.
 	blockStep = 6
 	// fewRows is the number of rows per worker below which the products are
 	// split by columns: every worker reads a part of the weights instead of all.
 	fewRows = 12
-	// embedTogether is the most tokens whose embeddings are normalized together:
-	// they stay in the first-level cache.
+	// embedTogether is the largest number of tokens whose embeddings are normalized
+	// together. They stay in the first-level cache.
 	embedTogether = 8
 )
 
-// run is the arena of an engine and the state of the call under way.
+// run is an engine's arena and the state of the current call.
 type run struct {
 	weights *weights
 	team    *team.Team
@@ -37,52 +37,52 @@ type run struct {
 	padTo   int
 	observe func(weight string, x []float32)
 
-	// The input, and the place for the outputs.
+	// The input, and where the outputs go.
 	outputs      []float32 // of the call
 	ids, typeIDs []int32
 	offsets      []int32
 	tokens       int // computed, padding included
 	sequences    int
-	unscaled     []bool // sequences whose embeddings keep their length, nil for none
-	want         want   // what the outputs are
+	unscaled     []bool // sequences whose embeddings are not scaled, nil for none
+	want         want   // which outputs
 
-	// Of each token: its position, and its source in ids, -1 for padding.
+	// For each token: its position, and its index in ids, -1 for padding.
 	positions, source []int32
 	hidden            []float32 // [tokens, hidden size]
 	projected         []float32 // [tokens, queries, keys and values]
 	context           []float32 // [tokens, attention size]
 
-	// Of the first token of each sequence, in the last layer.
+	// For the first token of each sequence, in the last layer.
 	first        []float32 // [sequences, hidden size]
 	firstQuery   []float32 // [sequences, attention size]
 	firstContext []float32 // [sequences, attention size]
 	queries      []float32 // [tokens, attention size], where the hidden states of all tokens are wanted
-	turns        []turns   // of the weights' rotaries
+	turns        []turns   // for each entry of the weights' rotaries
 	pooled       []float32 // [sequences, hidden size], before dense layers
 
-	// Of the tokens that a head for tokens reads: their numbers, and the row of
-	// hidden in which each token is computed.
+	// The tokens that a head for tokens reads: their numbers, and the row of hidden
+	// that each one is computed in.
 	selected, everyToken, rowOf []int32
 	headInput                   []float32 // [selected, hidden size]
 	transformed                 []float32 // [selected, embedding size]
 	strength                    []float32 // [some tokens, vocabulary]
 
-	// Used where the products are split by columns: like those of a worker.
+	// Used like a worker's own where products are split by columns.
 	mixed, inner, normed, gated []float32
 	rows                        kernels.RowsI8
 
 	// The first fault in mapped memory.
 	fault atomic.Pointer[mapped.Error]
 
-	// What the workers do in the present step.
+	// What the workers do in the current step.
 	block int // most rows of a part
 	size  int // rows of a part
 	limit int // rows of all parts
 	layer int
 	split splitProduct
 
-	// The steps as functions made once: a closure made for a call would be
-	// memory allocated for a call.
+	// The steps as functions, made once: making a closure for each call would allocate
+	// memory.
 	embedStep, layerStep, queryStep, queriesStep, tailStep, attentionStep, splitStep func(worker, part int)
 }
 
@@ -92,16 +92,16 @@ type worker struct {
 	scratch kernels.Scratch
 	rows    kernels.RowsI8
 	mixed   []float32      // [block, hidden size]
-	narrow  []float32      // [block, embedding size], where it is not the hidden size
+	narrow  []float32      // [block, embedding size], if that is not the hidden size
 	inner   []float32      // [block, intermediate size]
-	normed  []float32      // [block, hidden size], where norms stand before layers
-	gated   []float32      // [block, intermediate size], of gated units
+	normed  []float32      // [block, hidden size], if norms stand before the layers
+	gated   []float32      // [block, intermediate size], for gated units
 	units   kernels.RowsI8 // inner quantized
 	pooled  []float32      // [block, hidden size]
-	between [2][]float32   // [block, width], of dense layers that follow each other
+	between [2][]float32   // [block, width], for consecutive dense layers
 	masked  maskedBuffers
 
-	positions, tokenType []float32 // embeddings, where they are not float32
+	positions, tokenType []float32 // rows of embeddings that are not stored in float32
 }
 
 type splitProduct struct {
@@ -186,7 +186,7 @@ func (r *run) reserve() {
 	r.reserveTurns()
 }
 
-// few is the largest number of rows whose products are split by columns.
+// few is the largest number of rows for which products are split by columns.
 func (r *run) few() int {
 	if len(r.workers) == 1 {
 		return 0
@@ -194,10 +194,10 @@ func (r *run) few() int {
 	return fewRows * len(r.workers)
 }
 
-// forward computes the outputs; those of a head for tokens are of the selected
-// ones, nil for all.
+// forward computes the outputs. A head for tokens computes only the selected ones, nil
+// for all.
 //
-// Where the embeddings cannot be read, it leaves the outputs and returns the error.
+// If the embeddings cannot be read, it leaves the outputs alone and returns the error.
 func (r *run) forward(outputs []float32, ids, typeIDs, offsets, selected []int32) error {
 	r.outputs, r.ids, r.typeIDs, r.offsets = outputs, ids, typeIDs, offsets
 	r.sequences = len(offsets) - 1
@@ -268,7 +268,7 @@ func (r *run) forward(outputs []float32, ids, typeIDs, offsets, selected []int32
 	return nil
 }
 
-// lastLayer computes the last layer for the first tokens alone, and the outputs.
+// lastLayer computes the last layer for the first tokens only, and the outputs.
 func (r *run) lastLayer(l *layer) {
 	few := r.sequences <= r.few()
 	if few {
@@ -318,8 +318,8 @@ func (r *run) span(s int) (lo, n, real int) {
 	return lo, n, n
 }
 
-// byRows runs a step over blocks of rows. There are as many blocks as keep all
-// workers busy to the end.
+// byRows runs a step over blocks of rows. The number of blocks keeps all workers busy
+// to the end.
 func (r *run) byRows(rows int, step func(worker, part int)) {
 	workers := len(r.workers)
 	blocks := (rows + r.block - 1) / r.block
@@ -332,7 +332,7 @@ func (r *run) byRows(rows int, step func(worker, part int)) {
 	r.team.Run((rows+size-1)/size, step)
 }
 
-// part returns the rows of a part of byRows.
+// part returns the rows of one part of byRows.
 func (r *run) part(part int) (lo, hi int) {
 	lo = part * r.size
 	return lo, min(lo+r.size, r.limit)
@@ -372,7 +372,7 @@ func (r *run) queryBlock(worker, part int) {
 	r.product(w, stageQKV, l, &w.rows, hi-lo, x, r.firstQuery[lo*l.out:hi*l.out], kernels.Identity)
 }
 
-// queriesBlock computes the queries of all tokens in a layer that has them apart.
+// queriesBlock computes the queries of all tokens in a layer that keeps them apart.
 func (r *run) queriesBlock(worker, part int) {
 	w := &r.workers[worker]
 	lo, hi := r.part(part)
@@ -384,8 +384,7 @@ func (r *run) queriesBlock(worker, part int) {
 	r.turnRows(w, r.weights.layers[r.layer].rotary, r.queries, l.out, l.out, lo, hi)
 }
 
-// input returns what a layer's projections read of its input x: x, or x normalized,
-// in normed.
+// input returns what a layer's projections read: x, or x normalized into normed.
 func (r *run) input(w *worker, l *layer, x, normed []float32) []float32 {
 	if l.inputNorm.gamma == nil {
 		return x
@@ -404,7 +403,7 @@ func (r *run) tailBlock(worker, part int) {
 	r.head(w, lo, hi)
 }
 
-// quantize makes rows of x, the input of l, if l wants them: m dense rows.
+// quantize quantizes m dense rows of x, the input of l, into rows, if l is int8.
 func (r *run) quantize(w *worker, rows *kernels.RowsI8, l *linear, m int, x []float32) {
 	if l.int8() {
 		w.start()
@@ -413,8 +412,8 @@ func (r *run) quantize(w *worker, rows *kernels.RowsI8, l *linear, m int, x []fl
 	}
 }
 
-// product computes c = act(x·Wᵀ + b) for m dense rows; rows is x quantized, for
-// layers that want it.
+// product computes c = act(x·Wᵀ + b) for m dense rows. rows holds x quantized, for int8
+// layers.
 func (r *run) product(w *worker, s stage, l *linear, rows *kernels.RowsI8, m int, x, c []float32, act kernels.Activation) {
 	r.show(l, x[:m*l.in])
 	w.start()
@@ -422,7 +421,7 @@ func (r *run) product(w *worker, s stage, l *linear, rows *kernels.RowsI8, m int
 	w.stop(s)
 }
 
-// show gives the input of l to Options.Observe.
+// show passes the input of l to Options.Observe.
 func (r *run) show(l *linear, x []float32) {
 	if r.observe != nil {
 		for _, name := range l.weights {
@@ -431,9 +430,9 @@ func (r *run) show(l *linear, x []float32) {
 	}
 }
 
-// embedRows computes the embeddings of the tokens [lo, hi), their LayerNorm and,
-// where they are narrower than the hidden states, their projection, and quantizes
-// the result into rows for the first layer.
+// embedRows computes the embeddings of the tokens [lo, hi) with their LayerNorm, and
+// projects them if they are narrower than the hidden states. It quantizes the result
+// into rows for the first layer.
 func (r *run) embedRows(w *worker, rows *kernels.RowsI8, lo, hi int) {
 	if r.weights.file != nil {
 		defer r.catch(debug.SetPanicOnFault(true))
@@ -451,14 +450,14 @@ func (r *run) embedRows(w *worker, rows *kernels.RowsI8, lo, hi int) {
 	}
 	n, eps := &r.weights.embeddings, c.LayerNormEps
 	for t := lo; t < hi; {
-		// Tokens at positions that follow each other are normalized together.
+		// Consecutive positions are normalized together.
 		k := 1
 		for k < embedTogether && t+k < hi && r.positions[t+k] == r.positions[t]+int32(k) {
 			k++
 		}
 		together := out[(t-lo)*e:][:k*e]
 		for i := range k {
-			// The rows of a vocabulary come from afar.
+			// The vocabulary's rows are far away: ask for them early.
 			if ahead := t + i + embedTogether; ahead < hi {
 				id, _ := r.token(ahead)
 				r.weights.word.prefetch(int(id))
@@ -485,8 +484,8 @@ func (r *run) embedRows(w *worker, rows *kernels.RowsI8, lo, hi int) {
 	}
 }
 
-// catch notes a fault of the vocabulary's memory; before is whether the goroutine
-// made panics of faults before.
+// catch records a fault in the vocabulary's memory. before restores whether the
+// goroutine turned faults into panics.
 func (r *run) catch(before bool) {
 	debug.SetPanicOnFault(before)
 	if p := recover(); p != nil {
@@ -509,7 +508,7 @@ func (r *run) embed(w *worker, t int, x []float32) {
 	}
 }
 
-// token returns what is embedded as token t.
+// token returns the ids that are embedded as token t.
 func (r *run) token(t int) (id, typeID int32) {
 	at := r.source[t]
 	if at < 0 {
@@ -521,18 +520,18 @@ func (r *run) token(t int) (id, typeID int32) {
 	return r.ids[at], typeID
 }
 
-// project computes queries, keys and values of the rows [lo, hi) of a layer's input x.
+// project computes queries, keys and values for the rows [lo, hi) of a layer's input x.
 func (r *run) project(w *worker, layer int, x []float32, lo, hi int) {
 	p := r.weights.project(layer)
 	r.product(w, stageQKV, p, &w.rows, hi-lo, x, r.projected[lo*p.out:hi*p.out], kernels.Identity)
 	r.turn(w, layer, lo, hi)
 }
 
-// mix computes what follows attention in a layer, for the rows [lo, hi) of
-// context and hidden: projection, feed-forward, and residuals with LayerNorm.
-// The result replaces hidden, and is quantized for next, the layer that reads
-// it, if any. With norms before the layers hidden becomes the sum, and what next
-// reads is in w.normed; the last layer's result is normalized in place.
+// mix computes the rest of a layer after attention, for the rows [lo, hi) of context
+// and hidden: projection, feed-forward block, and residuals with LayerNorm. The result
+// replaces hidden, and is quantized for next, the layer that reads it, if there is one.
+// With norms before the layers, hidden becomes the sum, and next reads w.normed; the
+// last layer's result is normalized in place.
 func (r *run) mix(w *worker, l *layer, next *linear, context, hidden []float32, lo, hi int) {
 	h, a, m := r.weights.config.HiddenSize, l.output.in, hi-lo
 	x, mixed, inner := hidden[lo*h:hi*h], w.mixed[:m*h], w.inner[:m*l.intermediate]
@@ -568,9 +567,9 @@ func (r *run) mix(w *worker, l *layer, next *linear, context, hidden []float32, 
 	r.addNorm(w, &w.rows, &l.outputNorm, next, read, x, mixed)
 }
 
-// addNorm adds mixed to the rows of x, sets those of dst, which may be x, to the
-// LayerNorm of the sum, and quantizes them into rows if next, the layer that reads
-// them, wants that.
+// addNorm adds mixed to the rows of x and writes the LayerNorm of the sum to dst, which
+// may be x. It quantizes the result into rows if next, the layer that reads it, is
+// int8.
 func (r *run) addNorm(w *worker, rows *kernels.RowsI8, n *norm, next *linear, dst, x, mixed []float32) {
 	w.start()
 	h := r.weights.config.HiddenSize
@@ -643,14 +642,13 @@ func (r *run) splitLayer(l *layer, next *linear, m int, context, hidden []float3
 	r.addNorm(w, &r.rows, &l.outputNorm, next, read, x, mixed)
 }
 
-// splitRows computes c = act(x·Wᵀ + b) for m dense rows, of which r.rows holds
-// the quantized ones for layers that want them, its columns divided among the
-// workers.
+// splitRows computes c = act(x·Wᵀ + b) for m dense rows, with the columns divided among
+// the workers. r.rows holds the quantized rows for int8 layers.
 func (r *run) splitRows(s stage, l *linear, m int, x, c []float32, act kernels.Activation) {
 	r.show(l, x[:m*l.in])
 	w := &r.workers[0]
 	w.start()
-	// Parts are pairs of panels at least: the kernels take two at a time.
+	// A part is at least two panels: the kernels take two at a time.
 	r.split = splitProduct{linear: l, x: x, c: c, m: m, ldx: l.in, ldc: l.out, act: act, parts: min(len(r.workers), (l.panels()+1)/2)}
 	r.team.Run(r.split.parts, r.splitStep)
 	w.stop(s)

@@ -12,8 +12,8 @@ import (
 	"github.com/skive-ml/skive/tokenize"
 )
 
-// SentenceOf returns how a model of that configuration makes embeddings of a kind of
-// Options.Embedding. Its errors wrap ErrOption.
+// SentenceOf returns how a model with this configuration makes embeddings of the given
+// kind (see Options.Embedding). Its errors wrap ErrOption.
 func SentenceOf(c checkpoints.Config, embedding string) (checkpoints.Sentence, error) {
 	switch {
 	case embedding == OfModel && c.Sentence != nil:
@@ -22,7 +22,7 @@ func SentenceOf(c checkpoints.Config, embedding string) (checkpoints.Sentence, e
 		return checkpoints.Sentence{}, invalid(settings.Errorf("Embedding", "%w: %q, but the model has no modules.json, expected %q or %q", ErrEmbedding, embedding, Mean, CLS))
 	case embedding == Mean || embedding == CLS:
 		s := checkpoints.Sentence{}
-		if c.Sentence != nil { // what happens to the text before
+		if c.Sentence != nil { // texts are prepared as the model says
 			s = *c.Sentence
 		}
 		s.Pooling, s.Dense, s.Normalize = checkpoints.Pooling(embedding), nil, true
@@ -31,7 +31,7 @@ func SentenceOf(c checkpoints.Config, embedding string) (checkpoints.Sentence, e
 	return checkpoints.Sentence{}, invalid(settings.Errorf("Embedding", "%w: %q, expected %q, %q or %q", ErrEmbedding, embedding, Mean, CLS, OfModel))
 }
 
-// embeds prepares for embeddings.
+// embeds prepares the weights for embeddings.
 func (w *weights) embeds(o Options) error {
 	var err error
 	if w.sentence, err = SentenceOf(w.config, w.embedding); err != nil {
@@ -51,7 +51,7 @@ func (w *weights) embeds(o Options) error {
 	return nil
 }
 
-// promptOf is the text of a prompt.
+// promptOf returns the text of a prompt.
 func (w *weights) promptOf(name string) (string, error) {
 	if name == NoPrompt {
 		return w.sentence.Prompts[name], nil
@@ -63,7 +63,7 @@ func (w *weights) promptOf(name string) (string, error) {
 	return prompt, nil
 }
 
-// longest is the number of tokens at which texts are cut.
+// longest is the number of tokens to which texts are truncated.
 func (w *weights) longest() int {
 	n := w.config.MaxTokens()
 	if w.sentence.MaxLength > 0 {
@@ -72,7 +72,7 @@ func (w *weights) longest() int {
 	return n
 }
 
-// lowers reports a tokenizer that tells capital letters from small ones.
+// lowers reports a tokenizer that distinguishes upper and lower case.
 func lowers(t *tokenize.Tokenizer) error {
 	const text = "A B C D E F G H I J K L M N O P Q R S T U V W X Y Z THE Text É"
 	var capital, small tokenize.Encoding
@@ -100,7 +100,7 @@ func (w *weights) loadDense(l *loader) {
 	}
 }
 
-// pool makes the embeddings of hidden states.
+// pool turns hidden states into embeddings.
 func (r *run) pool() {
 	w := &r.workers[0]
 	w.start()
@@ -119,12 +119,12 @@ func (r *run) pool() {
 	w.stop(stageHead)
 }
 
-// keepsLength tells whether the embedding of a sequence is not to be scaled.
+// keepsLength tells whether the embedding of a sequence stays unscaled.
 func (r *run) keepsLength(s int) bool {
 	return !r.weights.sentence.Normalize || r.unscaled != nil && r.unscaled[s]
 }
 
-// poolSequence sets x to what a sequence's hidden states are pooled to.
+// poolSequence sets x to the pooled hidden states of one sequence.
 func (r *run) poolSequence(x, hidden []float32, keepLength bool) {
 	h, s := len(x), &r.weights.sentence
 	if s.Pooling == checkpoints.LastPooling {
@@ -145,7 +145,7 @@ func (r *run) poolSequence(x, hidden []float32, keepLength bool) {
 		kernels.Add(x, x, hidden[t:t+h])
 	}
 	if !keepLength && len(s.Dense) == 0 {
-		return // the divisor cancels out
+		return // scaling cancels the divisor
 	}
 	divisor := float64(len(hidden) / h)
 	if s.Pooling == checkpoints.MeanSqrtPooling {
@@ -156,8 +156,8 @@ func (r *run) poolSequence(x, hidden []float32, keepLength bool) {
 	}
 }
 
-// finish makes the embeddings of the sequences [lo, hi) of what was pooled: dense
-// layers and unit length. It may do so in place where there are no dense layers.
+// finish turns the pooled vectors of the sequences [lo, hi) into embeddings, by dense
+// layers and scaling. pooled and out may be the same where there are no dense layers.
 func (r *run) finish(k *worker, lo, hi int, pooled, out []float32) {
 	w, m := r.weights, hi-lo
 	x, width := pooled, w.config.HiddenSize

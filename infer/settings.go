@@ -39,7 +39,7 @@ func (o *Options) Settings() settings.Table {
 	}
 }
 
-// check reports options that are not valid, or do not go with a model. The errors are
+// check reports options that are invalid or do not go with a model. Its errors wrap
 // ErrOption and a *settings.Error.
 func (o Options) check(c checkpoints.Config) error {
 	err := o.Settings().Without("embedding").Check() // that is for SentenceOf to say
@@ -53,7 +53,7 @@ func (o Options) check(c checkpoints.Config) error {
 	return invalid(err)
 }
 
-// invalid makes an error an ErrOption, too.
+// invalid makes an error an ErrOption as well.
 func invalid(err error) error {
 	if err == nil {
 		return nil

@@ -16,52 +16,49 @@ import (
 // Input is a text, or a pair of texts, to classify.
 type Input struct {
 	Text, Pair string
-	// HasPair says that there is a second text although Pair is empty.
+	// HasPair says that there is a second text even if Pair is empty.
 	HasPair bool
-	// Choices are the second texts between which a multiple choice decides, in
-	// place of Pair.
+	// Choices are the second texts among which a multiple-choice model decides. They
+	// replace Pair.
 	Choices []string
-	// IDs are token ids, special tokens included, in place of the text, and TypeIDs
-	// their types, nil for all zeros. A model that labels words does not take them.
+	// IDs are token ids, special tokens included, instead of a text. TypeIDs are their
+	// types, nil for all zeros. A model that labels words does not take them.
 	IDs, TypeIDs []int32
 }
 
 // Prediction is the answer to one Input.
 type Prediction struct {
-	// Index is the number of the class with the largest logit, the first of
-	// equals.
+	// Index is the number of the class with the largest logit, the first one if several
+	// are equal.
 	Index int
-	// Label is the name of that class, or the choice of that number.
+	// Label is the name of that class, or the text of that choice.
 	Label string
-	// Logits has one value for each label or choice. That of a regression is
-	// the answer.
+	// Logits has one value for each label or choice. A regression has one: its answer.
 	Logits []float32
-	// Probabilities is the softmax of the logits; for a model that gives any
-	// number of labels each logit's sigmoid, and for a regression nil.
+	// Probabilities is the softmax of the logits. A multi-label model has each logit's
+	// sigmoid, and a regression nil.
 	Probabilities []float32
-	// Labels are the labels whose probability is above one half, of a model that
-	// gives any number of them.
+	// Labels are the labels of a multi-label model whose probability is above one half.
 	Labels []string
-	// Words are the words, what lies between white space, of a model that labels
-	// tokens. Logits and Probabilities are then theirs, one row after the other
-	// for the words that have a label.
+	// Words are the words of a model that labels tokens, divided at white space. Logits
+	// and Probabilities then hold one row for each word that has a label.
 	Words []Word
-	// Masks has the most probable tokens for each mask of the text, of a masked
-	// language model, which fills nothing else in.
+	// Masks has the most probable tokens for each mask, in a masked language model. All
+	// other fields are then empty.
 	Masks [][]Fill
 }
 
-// Predict computes texts in batches of at most so many tokens, so that the
-// memory that a call takes does not grow with the number of its inputs.
+// textTokens is the most tokens in a batch of Predict, so that the memory of a call
+// does not grow with the number of its inputs.
 const textTokens = 4096
 
-// textBuffers are what a call with texts needs.
+// textBuffers is the memory of a call with texts.
 type textBuffers struct {
 	encoding     tokenize.Encoding
 	ids, typeIDs []int32
 	offsets      []int32
-	ends         []int     // sequences up to the last of each input
-	words        [][]int32 // first token of each word of an input, counted from its own start
+	ends         []int     // the end of each input's sequences
+	words        [][]int32 // the first token of each word of an input, counted from the input's start
 	rows         []int32   // of masks
 	outputs      []float32 // logits or embeddings
 	reading
@@ -70,12 +67,12 @@ type textBuffers struct {
 // reading is how a call reads texts.
 type reading struct {
 	tokenizer *tokenize.Tokenizer
-	config    checkpoints.Config // of a classifier, where there are embeddings, which have no head
+	config    checkpoints.Config // with a classifier, if the engine gives embeddings
 	prompt    string
 	options   tokenize.Options
-	whole     bool // refuse what is too long
+	whole     bool // refuse texts that are too long
 	padTo     int
-	fills     int // tokens for each mask, of the targets, if there are any
+	fills     int // tokens for each mask, chosen from the targets if there are any
 	targets   []int32
 	each      func(tokens, unknown int) // Call.Each, or nil
 	unknown   int32
@@ -99,9 +96,9 @@ func (w *weights) reading(tokenizer *tokenize.Tokenizer, o *Options, call *Call)
 	return r, invalid(err)
 }
 
-// Predict tokenizes and classifies texts. Texts longer than Options.MaxLength
-// tokens are truncated as Hugging Face's "longest_first" does. When ctx ends,
-// Predict returns its error at the next batch of a few thousand tokens.
+// Predict tokenizes and classifies texts. Texts longer than Options.MaxLength tokens
+// are truncated as Hugging Face's "longest_first" does. When ctx ends, Predict returns
+// its error before the next batch of a few thousand tokens.
 func (e *Engine) Predict(ctx context.Context, inputs []Input) ([]Prediction, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -117,17 +114,17 @@ func (e *Engine) Predict(ctx context.Context, inputs []Input) ([]Prediction, err
 	return e.weights.classify(&e.text, &e.options, new(Call), inputs, compute)
 }
 
-// Embed tokenizes texts, as Predict does, after Options.Prompt, and returns an
-// embedding for each: the mean of its tokens' last hidden states, or the first
-// one's, of unit length, so that the inner product of two is their cosine similarity,
-// or what the model's own files say, as Options.Embedding has it.
+// Embed tokenizes texts as Predict does, each after the text of Options.Prompt, and
+// returns one embedding for each. Options.Embedding says how: the mean of the last
+// hidden states or the first token's, of unit length, so that an inner product is a
+// cosine similarity; or as the model's own files say.
 func (e *Engine) Embed(ctx context.Context, inputs []Input) ([][]float32, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.weights.embed(&e.text, &e.options, new(Call), inputs, e.answer(ctx))
 }
 
-// answer finds the outputs of the texts in t, with the engine locked.
+// answer computes the outputs of the texts in t, with the engine locked.
 func (e *Engine) answer(ctx context.Context) func(t *textBuffers) error {
 	return func(t *textBuffers) (err error) {
 		if err := ctx.Err(); err != nil {
@@ -177,7 +174,7 @@ func (w *weights) embed(t *textBuffers, o *Options, call *Call, inputs []Input, 
 	return embeddings, nil
 }
 
-// batches tokenizes inputs into batches, each of which compute takes from t.
+// batches tokenizes inputs into batches in t, and calls compute for each.
 func (w *weights) batches(t *textBuffers, o *Options, call *Call, inputs []Input, compute func() error) error {
 	tokenizer, err := w.tokenizer()
 	if err != nil {
@@ -214,8 +211,8 @@ func (w *weights) batches(t *textBuffers, o *Options, call *Call, inputs []Input
 	return nil
 }
 
-// encode tokenizes inputs until a batch is full, and returns how many. first is
-// the number of inputs before.
+// encode tokenizes inputs until a batch is full, and returns how many it took. first is
+// the number of inputs before them.
 func (t *textBuffers) encode(inputs []Input, first int) (n int, err error) {
 	t.ids, t.typeIDs, t.offsets = t.ids[:0], t.typeIDs[:0], append(t.offsets[:0], 0)
 	t.ends, t.words = t.ends[:0], t.words[:0]
@@ -229,8 +226,8 @@ func (t *textBuffers) encode(inputs []Input, first int) (n int, err error) {
 	return n, nil
 }
 
-// CheckInput reports an input that a model's head does not answer for, as
-// Engine.Predict does.
+// CheckInput reports an input that does not suit the model's head, as Engine.Predict
+// does.
 func CheckInput(c checkpoints.Config, in *Input) error {
 	choice := c.Head.Subject() == head.Choices
 	switch {
@@ -255,7 +252,7 @@ func CheckInput(c checkpoints.Config, in *Input) error {
 // pair tells whether there is a second text.
 func (in *Input) pair() bool { return in.HasPair || in.Pair != "" }
 
-// input tokenizes an input, one sequence for each choice where there are any.
+// input tokenizes an input: one sequence, or one for each choice.
 func (t *textBuffers) input(in *Input) error {
 	if err := CheckInput(t.config, in); err != nil {
 		return err
@@ -298,7 +295,7 @@ func (t *textBuffers) pair(a, b string) error {
 	return t.sequence()
 }
 
-// sequence appends what was encoded last.
+// sequence appends the last encoded sequence.
 func (t *textBuffers) sequence() error {
 	if t.whole && t.encoding.Whole > len(t.encoding.IDs) {
 		return t.tooLong()
@@ -316,7 +313,7 @@ func (t *textBuffers) sequence() error {
 	return nil
 }
 
-// count tells of the tokens that were encoded last.
+// count reports the last encoded tokens to Call.Each.
 func (t *textBuffers) count() {
 	if t.each == nil {
 		return

@@ -8,25 +8,26 @@ import (
 	"github.com/skive-ml/skive/internal/exact"
 )
 
-// want is what a call asks of the model.
+// want is which outputs a call asks for.
 type want uint8
 
 const (
-	// ownOutputs are what PredictTokens gives: logits, or embeddings.
+	// ownOutputs are the outputs of PredictTokens: logits or embeddings.
 	ownOutputs want = iota
-	// hiddenStates are the last ones of each token.
+	// hiddenStates are the last hidden states of each token.
 	hiddenStates
 	// strengths are, for each sequence, how strongly each entry of the vocabulary
 	// stands for it.
 	strengths
 )
 
-// ofTokens tells whether there is a row of outputs for each token, and not for each sequence.
+// ofTokens tells whether there is a row of outputs for each token, not for each
+// sequence.
 func (w *weights) ofTokens(want want) bool {
 	return want == hiddenStates || want == ownOutputs && w.perToken()
 }
 
-// size is the number of rows of outputs, and their width.
+// size returns the number of rows of outputs, and their width.
 func (w *weights) size(want want, sequences, tokens int, selected []int32) (rows, width int) {
 	rows, width = sequences, w.outputs
 	switch {
@@ -44,7 +45,7 @@ func (w *weights) size(want want, sequences, tokens int, selected []int32) (rows
 	return rows, width
 }
 
-// copyHidden makes the hidden states the outputs, without padding.
+// copyHidden copies the hidden states to the outputs, without padding.
 func (r *run) copyHidden() {
 	h := r.weights.config.HiddenSize
 	for s := range r.sequences {
@@ -53,11 +54,13 @@ func (r *run) copyHidden() {
 	}
 }
 
-// strengthTokens is how many tokens have their logits at the same time: a vocabulary is wide.
+// strengthTokens is for how many tokens logits are held at the same time: a vocabulary
+// is wide.
 const strengthTokens = 48
 
-// strongest computes the strengths of SPLADE (Formal et al., arXiv 2109.10086): the largest
-// logit of the tokens, v, as log(1 + max(0, v)).
+// strongest computes the strengths of SPLADE (Formal et al., arXiv 2109.10086): for
+// each entry of the vocabulary log(1 + max(0, v)), where v is its largest logit over
+// the tokens.
 func (r *run) strongest() {
 	h, vocabulary := r.weights.config.HiddenSize, r.weights.config.VocabSize
 	r.strength = grow(r.strength, min(strengthTokens, r.tokens)*vocabulary)
@@ -70,7 +73,7 @@ func (r *run) strongest() {
 			r.tokenOutputs(some, r.hidden[(first+lo)*h:(first+lo+some)*h], r.strength)
 			for row := range slices.Chunk(r.strength[:some*vocabulary], vocabulary) {
 				for i, v := range row {
-					if v > x[i] || v-v != 0 { // what is no number stays to be found
+					if v > x[i] || v-v != 0 { // keeps NaN, which is reported later
 						x[i] = v
 					}
 				}
@@ -91,7 +94,7 @@ type Strength struct {
 }
 
 // EmbedTokens returns the last hidden states of each text's tokens, special tokens
-// included: what pooling makes an embedding of. The pool needs Options.Embedding.
+// included, before pooling. The pool needs Options.Embedding.
 func (p *Pool) EmbedTokens(ctx context.Context, call *Call, inputs []Input) ([][][]float32, error) {
 	w := p.engines[0].weights
 	if w.embedding == "" {
@@ -110,8 +113,8 @@ func (p *Pool) EmbedTokens(ctx context.Context, call *Call, inputs []Input) ([][
 	return texts, nil
 }
 
-// EmbedSparse returns the embeddings of SPLADE, which a masked language model gives: for
-// each text the entries of the vocabulary that stand for it, in the order of their ids.
+// EmbedSparse returns SPLADE embeddings, which need a masked language model: for each
+// text the entries of the vocabulary that stand for it, ordered by id.
 func (p *Pool) EmbedSparse(ctx context.Context, call *Call, inputs []Input) ([][]Strength, error) {
 	w := p.engines[0].weights
 	if !w.fillsMasks() {
@@ -135,7 +138,7 @@ func (p *Pool) EmbedSparse(ctx context.Context, call *Call, inputs []Input) ([][
 	return texts, nil
 }
 
-// ask computes what is wanted of texts, and gives it to take batch by batch.
+// ask computes the wanted outputs of texts, and passes them to take batch by batch.
 func (p *Pool) ask(ctx context.Context, call *Call, inputs []Input, want want, take func(t *textBuffers)) error {
 	t := p.texts.Get().(*textBuffers)
 	defer p.texts.Put(t)

@@ -23,15 +23,15 @@ type weights struct {
 	dtype      string // Options.DType in effect
 	activation kernels.Activation
 
-	// Position is empty where positions are rotary, tokenType where there are no types.
+	// position is empty with rotary positions, and tokenType without token types.
 	word, position, tokenType table
-	rotaries                  []rotary // of the layers
+	rotaries                  []rotary // of the layers, each once
 	embeddings                norm
 	widen                     *linear // of embeddings to the hidden size, or nil
 	layers                    []layer
 	pooler, classifier        *linear
 	headActivation            kernels.Activation
-	headNorm                  norm    // after the pooler, empty where there is none
+	headNorm                  norm    // after the pooler, empty if there is none
 	transform                 *linear // before the classifier of tokens or of a masked language model
 	transformNorm             norm
 	embedding                 string // Options.Embedding; without a head
@@ -41,8 +41,8 @@ type weights struct {
 	prompt                    string // before each text
 	outputs                   int    // for each sequence, or token
 
-	// file is the mapped file that is read after loading, nil where all is in
-	// memory, and lost is what became of it, shared by all engines.
+	// file is the mapped file that is still read after loading, nil if all is in
+	// memory. lost is its error, shared by all engines.
 	file *mapped.File
 	lost atomic.Pointer[ModelFileError]
 
@@ -53,26 +53,28 @@ type weights struct {
 
 type layer struct {
 	heads, intermediate int
-	// project makes queries, keys and values in one product, side by side. In
-	// the last layer, where the first tokens alone count, it makes keys and
-	// values, and query makes the queries of the first tokens.
+	// project computes queries, keys and values in one product, side by side. In the
+	// last layer, where only the first tokens count, it computes keys and values, and
+	// query the queries of the first tokens.
 	project, query *linear
-	// attention is kernels.Attention.Forward, or that of another number format.
+	// attention is kernels.Attention.Forward, or its equivalent in another number
+	// format.
 	attention func(a kernels.Attention, ctx []float32, ldctx int, probs []float32, s *kernels.Scratch)
-	// bias is added to the scores of each head, by distance, nil for nothing; see
+	// bias is added to the scores of each head, by distance; nil for none. See
 	// checkpoints.ScoreBias.
 	bias []float32
-	// window is the number of tokens to either side that attention reaches, 0 for
-	// all, and rotary the number of the positions' angles, -1 for none.
+	// window is how many tokens attention reaches to either side, 0 for all. rotary is
+	// the number of the layer's angles, -1 for none.
 	window, rotary int
 	output         *linear
-	// gate is the other factor of gated units, or nil; its input is that of expand.
+	// gate is the other factor of gated units, or nil. It has the same input as expand.
 	gate, expand, contract *linear
-	// The norms of what the attention, and what the feed-forward block, is added to.
-	// With pre, the sums themselves go on, and what is normalized is read by the
-	// feed-forward block, and by the next layer: outputNorm is the next one's first
-	// norm, or the final one, and inputNorm this layer's own, empty where it reads
-	// its input as it is.
+	// The norms after the two sums of a layer: what attention adds to, and what the
+	// feed-forward block adds to. With pre, the sums themselves are passed on, and the
+	// norms make what is read: attentionNorm's output by the feed-forward block,
+	// outputNorm's by the next layer. So outputNorm is the next layer's first norm, or
+	// the final one. inputNorm is this layer's own first norm, empty where the input is
+	// read as it is.
 	pre                                  bool
 	inputNorm, attentionNorm, outputNorm norm
 }
@@ -98,8 +100,8 @@ type linear struct {
 	bf16    kernels.PanelsBF16
 	i8      kernels.PanelsI8
 	bias    []float32
-	// inputScale is the scale of the quantized input of an I8 layer, 0 where
-	// each row has its own.
+	// inputScale is the scale of the quantized input of an I8 layer, 0 where each row
+	// has its own.
 	inputScale float32
 }
 
@@ -115,8 +117,8 @@ func (l *linear) bytes() int {
 // int8 tells whether the layer's input is to be quantized.
 func (l *linear) int8() bool { return l.dtype == checkpoints.I8 }
 
-// project is the product that reads the hidden states which layer i begins
-// with, nil after the last layer.
+// project returns the product that reads the input of layer i, nil after the last
+// layer.
 func (w *weights) project(i int) *linear {
 	if i == len(w.layers) {
 		return nil
@@ -124,8 +126,8 @@ func (w *weights) project(i int) *linear {
 	return w.layers[i].project
 }
 
-// apply computes m rows for the panels [lo, hi). Rows is x quantized, and used
-// by int8 layers instead of x.
+// apply computes m rows for the panels [lo, hi). int8 layers read rows, the quantized
+// x, instead of x.
 func (l *linear) apply(s *kernels.Scratch, rows *kernels.RowsI8, m int, x []float32, ldx, lo, hi int, c []float32, ldc int, act kernels.Activation) {
 	ep := kernels.Epilogue{Bias: l.bias, Activation: act}
 	switch l.dtype {
@@ -140,8 +142,7 @@ func (l *linear) apply(s *kernels.Scratch, rows *kernels.RowsI8, m int, x []floa
 	}
 }
 
-// table is an embedding matrix. Rows of other formats than float32 are widened
-// when read.
+// table is an embedding matrix. Rows that are not float32 are widened when read.
 type table struct {
 	width int
 	dtype checkpoints.DType
@@ -151,12 +152,12 @@ type table struct {
 	scale []float32 // of the rows of i8
 }
 
-// own copies numbers that are views of the model's.
+// own copies the numbers if they are views of the model's.
 func (t *table) own() {
 	t.f32, t.i8 = slices.Clone(t.f32), slices.Clone(t.i8)
 }
 
-// bytes returns the memory of numbers that may be views of the model's.
+// bytes returns the bytes of numbers that may be views of the model's.
 func (t *table) bytes() []byte {
 	if t.dtype == checkpoints.I8 {
 		return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(t.i8))), len(t.i8))
@@ -164,7 +165,7 @@ func (t *table) bytes() []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(t.f32))), 4*len(t.f32))
 }
 
-// rows returns n rows from row i on, which are in buf or a view of the table.
+// rows returns n rows from row i on, in buf or as a view of the table.
 func (t *table) rows(i, n int, buf []float32) []float32 {
 	lo, hi := i*t.width, (i+n)*t.width
 	switch t.dtype {
@@ -183,7 +184,7 @@ func (t *table) rows(i, n int, buf []float32) []float32 {
 	return buf[:hi-lo]
 }
 
-// prefetch asks for a row to be brought near.
+// prefetch starts to load a row into the cache.
 func (t *table) prefetch(i int) {
 	lo, hi := i*t.width, (i+1)*t.width
 	switch t.dtype {
@@ -196,14 +197,13 @@ func (t *table) prefetch(i int) {
 	}
 }
 
-// loader reads the tensors of a model that has been validated.
+// loader reads the tensors of a validated model.
 type loader struct {
 	m *checkpoints.Model
-	// dtype is the number format of the encoder's weights; nil stands for that
-	// in which each is stored.
+	// dtype is the number format for the encoder's weights; nil means the stored one.
 	dtype *checkpoints.DType
 	err   error
-	// q and scale are the weights of the layer under way.
+	// q and scale are the weights of the current layer.
 	q        []int8
 	f, scale []float32
 	// bias are the values of the last ScoreBias, and columns its columns.
@@ -211,20 +211,20 @@ type loader struct {
 	columns []int
 }
 
-// maxF16 is the least number that half precision rounds to infinity.
+// maxF16 is the smallest number that half precision rounds to infinity.
 const maxF16 = 65520
 
-// formats are the number formats by the names of Options.DType.
+// formats maps the names of Options.DType to number formats.
 var formats = map[string]checkpoints.DType{
 	F32: checkpoints.F32, FP16: checkpoints.F16, BF16: checkpoints.BF16, Int8: checkpoints.I8,
 }
 
-// smallTable is how many bytes of a vocabulary are copied in any case: a small model is
-// through with a call in the time of some fifty looks at its file.
+// smallTable is the size, in bytes, up to which a vocabulary is always copied. A small
+// model computes a call in the time of some fifty checks of its file.
 const smallTable = 256 << 10
 
-// load compiles a model. One that was opened for the purpose needs no second
-// look at its numbers, and will be given texts: its tokenizer is made meanwhile.
+// load compiles a model. A model that was opened for this engine has been checked
+// already, and will be given texts: its tokenizer is made meanwhile.
 func load(m *checkpoints.Model, o Options, opened bool) (compiled *weights, err error) {
 	defer func() { err = ofFile(err) }()
 	defer mapped.Catch(&err, debug.SetPanicOnFault(true))
@@ -279,7 +279,7 @@ func load(m *checkpoints.Model, o Options, opened bool) (compiled *weights, err 
 	return w, nil
 }
 
-// tokenizerOf returns what makes the tokenizer of these files, once.
+// tokenizerOf returns a function that makes the tokenizer of these files, once.
 func (w *weights) tokenizerOf(files map[string][]byte) func() (*tokenize.Tokenizer, error) {
 	return sync.OnceValues(func() (*tokenize.Tokenizer, error) {
 		if len(files) == 0 {
@@ -296,8 +296,8 @@ func (w *weights) tokenizerOf(files map[string][]byte) func() (*tokenize.Tokeniz
 	})
 }
 
-// loadEmbeddings reads the tables. A large vocabulary, of which a call reads a few
-// rows, stays where it is: the rest is copied, so that nothing else can change or
+// loadEmbeddings reads the tables. A large vocabulary stays in the file, because a call
+// reads only a few of its rows. All else is copied, so that it can neither change nor
 // fault.
 func (w *weights) loadEmbeddings(l *loader, o Options) {
 	w.word = l.table(checkpoints.WordEmbeddings)
@@ -336,7 +336,7 @@ func (w *weights) loadLayer(l *loader, i int, o Options) layer {
 		format := l.format(gate, up)
 		y.gate, y.expand = l.linear(format, gate), l.linear(format, up)
 		if format == checkpoints.I8 {
-			l.inputScale([]checkpoints.Part{gate, up}) // which has to be one
+			l.inputScale([]checkpoints.Part{gate, up}) // both have the same
 		}
 	} else {
 		y.expand = l.encoder(checkpoints.Up.In(i))
@@ -381,7 +381,7 @@ func (l *loader) values(name string) []float32 {
 }
 
 // scoreBias returns the values of a bias by head and distance, nil for none. Layers
-// with the same ones share them.
+// with equal biases share them.
 func (l *loader) scoreBias(b *checkpoints.ScoreBias) []float32 {
 	if b == nil {
 		return nil
@@ -414,7 +414,7 @@ func (l *loader) activation(name string) kernels.Activation {
 	return kernels.Identity
 }
 
-// norm reads a LayerNorm; one without a shift gets zeros.
+// norm reads a LayerNorm; a missing shift becomes zeros.
 func (l *loader) norm(p checkpoints.Part) norm {
 	n := norm{gamma: slices.Clone(l.values(p.Weight()))}
 	if _, ok := l.m.Tensors[p.Bias()]; ok {
@@ -443,13 +443,13 @@ func (l *loader) table(role checkpoints.Role) table {
 	return r
 }
 
-// encoder packs layers of the encoder. Layers that are stored in different
-// formats are widened to float32.
+// encoder packs layers of the encoder. Layers stored in different formats are widened
+// to float32.
 func (l *loader) encoder(parts ...checkpoints.Part) *linear {
 	return l.linear(l.format(parts...), parts...)
 }
 
-// format is the number format of layers of the encoder that have one input.
+// format is the number format of encoder layers that share one input.
 func (l *loader) format(parts ...checkpoints.Part) checkpoints.DType {
 	if l.dtype != nil {
 		return *l.dtype
@@ -463,7 +463,7 @@ func (l *loader) format(parts ...checkpoints.Part) checkpoints.DType {
 	return dtype
 }
 
-// linear packs linear layers, which have the same input, side by side.
+// linear packs linear layers that share one input, side by side.
 func (l *loader) linear(dtype checkpoints.DType, parts ...checkpoints.Part) *linear {
 	r := &linear{dtype: dtype}
 	for _, p := range parts {
@@ -507,8 +507,8 @@ func (l *loader) linear(dtype checkpoints.DType, parts ...checkpoints.Part) *lin
 	return r
 }
 
-// inputScale returns the calibrated scale of the input that linear layers share, 0
-// if there is none.
+// inputScale returns the calibrated scale of the input that linear layers share, 0 if
+// there is none.
 func (l *loader) inputScale(parts []checkpoints.Part) float32 {
 	of := func(p checkpoints.Part) float32 {
 		if t, ok := l.m.Tensors[p.InputScale()]; ok {

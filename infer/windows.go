@@ -11,10 +11,10 @@ import (
 	"github.com/skive-ml/skive/tokenize"
 )
 
-// longText is a text that has more tokens than the model takes.
+// longText is a text with more tokens than the model takes.
 type longText struct {
 	text          string
-	before, after []int32    // special tokens, and those of the prompt, of each window
+	before, after []int32    // special tokens, and the prompt's, in each window
 	ids           []int32    // of the text
 	offsets       [][2]int32 // of ids
 	room          int        // for ids in a window
@@ -23,7 +23,8 @@ type longText struct {
 // window is a part of a text's tokens.
 type window struct{ first, n int }
 
-// windows are the parts that are computed. Two that follow each other share so many tokens.
+// windows returns the parts that are computed. Neighbours share the given number of
+// tokens.
 func (l *longText) windows(shared int) []window {
 	var list []window
 	for first := 0; ; first += l.room - shared {
@@ -35,7 +36,8 @@ func (l *longText) windows(shared int) []window {
 	}
 }
 
-// margin is how far token i stands from where the window cuts the text off.
+// margin is the distance of token i from the nearest edge at which the window cuts the
+// text.
 func (w window) margin(i, tokens int) int {
 	left, right := i-w.first, w.first+w.n-1-i
 	if w.first == 0 {
@@ -47,8 +49,8 @@ func (w window) margin(i, tokens int) int {
 	return min(left, right)
 }
 
-// long returns an input as a text for windows, nil for one that needs none. in becomes its
-// tokens then, where the model takes them.
+// long returns an input as a text for windows, or nil if it needs none. In that case in
+// becomes its tokens, if the model takes tokens.
 func (t *textBuffers) long(in *Input, shared int) (*longText, error) {
 	if err := CheckInput(t.config, in); err != nil || in.IDs != nil || len(in.Choices) > 0 {
 		return nil, err
@@ -87,7 +89,7 @@ func (t *textBuffers) long(in *Input, shared int) (*longText, error) {
 		ids: slices.Clone(e.IDs[before : len(e.IDs)-after]), offsets: slices.Clone(e.Offsets[before : len(e.IDs)-after]),
 		room: most - before - after,
 	}
-	for i := range l.offsets { // of the text without the prompt
+	for i := range l.offsets { // in the text without the prompt
 		l.offsets[i][0], l.offsets[i][1] = max(0, l.offsets[i][0]-prompt), l.offsets[i][1]-prompt
 	}
 	if l.room < 1 {
@@ -100,7 +102,7 @@ func (t *textBuffers) long(in *Input, shared int) (*longText, error) {
 	return l, nil
 }
 
-// inWindows answers inputs, those that fit at once and the others by their windows.
+// inWindows answers inputs: those that fit together, and the others by their windows.
 func inWindows[T any](p *Pool, call *Call, inputs []Input, fitting func([]Input) ([]T, error), long func(*longText) (T, error)) ([]T, error) {
 	w := p.engines[0].weights
 	tokenizer, err := w.tokenizer()
@@ -139,8 +141,8 @@ func inWindows[T any](p *Pool, call *Call, inputs []Input, fitting func([]Input)
 	return answers, nil
 }
 
-// eachWindow computes the outputs of a text's windows, and gives them to take: one row, or
-// those of the window's own tokens.
+// eachWindow computes the outputs of a text's windows, and passes them to take: one
+// row, or a row for each of the window's own tokens.
 func (p *Pool) eachWindow(ctx context.Context, call *Call, l *longText, take func(w window, rows []float32)) error {
 	weights := p.engines[0].weights
 	var outputs []float32
@@ -230,8 +232,8 @@ func (p *Pool) predictWindows(ctx context.Context, call *Call, inputs []Input) (
 	})
 }
 
-// farthest are the outputs of a text's tokens, each from the window where it stands farthest
-// from an edge.
+// farthest returns the outputs of a text's tokens, each from the window in which it
+// stands farthest from an edge.
 func (p *Pool) farthest(ctx context.Context, call *Call, l *longText) ([]float32, error) {
 	k := p.engines[0].weights.outputs
 	rows, margins := make([]float32, len(l.ids)*k), make([]int, len(l.ids))
@@ -247,14 +249,14 @@ func (p *Pool) farthest(ctx context.Context, call *Call, l *longText) ([]float32
 	return rows, err
 }
 
-// part is a call that reads texts in the same way, and has taken nothing yet.
+// part returns a call with the same settings, and no counts or times.
 func (c *Call) part() Call {
 	part := *c
 	part.Tokens, part.Tokenize, part.Queue, part.Compute = 0, 0, 0, 0
 	return part
 }
 
-// add adds what the parts of a call have taken.
+// add adds the counts and times of the parts of a call.
 func (c *Call) add(parts ...*Call) {
 	for _, p := range parts {
 		c.Tokens += p.Tokens
