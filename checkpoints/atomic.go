@@ -16,9 +16,9 @@ import (
 	"github.com/skive-ml/skive/internal/bounded"
 )
 
-// failpoint, when set by a test, is asked before every step that changes the
-// file system; an error stops the step, and cleaning up is skipped as it would
-// be when the process dies there.
+// failpoint, when set by a test, is called before every step that changes the file
+// system. If it returns an error, the step is not made and nothing is cleaned up, as if
+// the process had died there.
 var failpoint func(step string) error
 
 func reach(step string) error {
@@ -28,11 +28,11 @@ func reach(step string) error {
 	return failpoint(step)
 }
 
-// WriteFile replaces the file at path by what write produces. Whenever the
-// process or the machine stops, path is the complete old file or the complete
-// new one: the new one is written beside it, synced and renamed. Missing
-// directories are made. A link stays, and the file that it leads to is replaced;
-// a path of something else than a file, such as /dev/null, is refused.
+// WriteFile replaces the file at path by what write produces. If the process or the
+// machine stops at any moment, path is either the complete old file or the complete new
+// one: the new file is written beside it, synced and renamed. Missing directories are
+// made. If path is a link, the file that it leads to is replaced. A path that is no
+// regular file, such as /dev/null, is refused.
 func WriteFile(path string, write func(io.Writer) error) error {
 	if err := writeFile(path, write); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
@@ -40,12 +40,11 @@ func WriteFile(path string, write func(io.Writer) error) error {
 	return nil
 }
 
-// TemporaryName is the name that a file has while WriteFile writes it. A process that
-// is killed meanwhile leaves it behind; the next WriteFile takes it over, and a Claim
-// of the file removes it.
+// TemporaryName is the name of a file while WriteFile writes it. A killed process
+// leaves it behind. The next WriteFile reuses it, and a Claim of the file removes it.
 func TemporaryName(name string) string { return "." + name + ".tmp" }
 
-// WriteBytes is WriteFile of content.
+// WriteBytes is WriteFile with the given content.
 func WriteBytes(path string, content []byte) error {
 	return WriteFile(path, contentWriter(content))
 }
@@ -65,8 +64,8 @@ func writeFile(path string, write func(io.Writer) error) error {
 	if err := reach("create"); err != nil {
 		return err
 	}
-	// The name is fixed, so that a leftover of a killed process is reused; the
-	// lock keeps a second writer out, and the comparison one that was faster.
+	// The name is fixed, so that the leftover of a killed process is reused. The lock
+	// keeps out a second writer, and comparing the files detects one that was faster.
 	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
 		return err
@@ -154,21 +153,20 @@ func syncDirs(inside []string, dir string) error {
 	return nil
 }
 
-// A directory that is there already may hold other things than the model, so
-// its files are replaced one by one. To make that all or nothing, the new
-// files are gathered in stagingDir, which one rename turns into pendingDir;
-// from then on readers take a file from there first, and the next writer
-// finishes the moves.
+// A directory that exists may hold other things than the model, so its files are
+// replaced one by one. To make that all or nothing, the new files are gathered in
+// stagingDir, and one rename turns it into pendingDir. From then on readers look there
+// first, and the next writer finishes the moves.
 const (
 	stagingDir   = ".skive-writing"
 	pendingDir   = ".skive-pending"
 	manifestName = "files.json"
 )
 
-// stagingName is the name that a directory has beside its place while it is written.
+// stagingName is the name of a new directory, beside its place, while it is written.
 func stagingName(name string) string { return "." + name + stagingDir }
 
-// namedWriter is one file of a directory that is about to be written.
+// namedWriter is one file of a directory to be written.
 type namedWriter struct {
 	name  string
 	write func(io.Writer) error
@@ -182,8 +180,8 @@ func contentWriter(b []byte) func(io.Writer) error {
 	}
 }
 
-// writeDirAtomic makes the files the content of dir. Names in owned that are
-// not among the files are removed from dir; everything else in it stays.
+// writeDirAtomic writes the files to dir. Files of dir that are listed in owned but not
+// among the new ones are removed; everything else in dir stays.
 func writeDirAtomic(dir string, files []namedWriter, owned []string) error {
 	dir = filepath.Clean(dir)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
@@ -233,8 +231,8 @@ func writeDirAtomic(dir string, files []namedWriter, owned []string) error {
 	return finishPending(dir, owned)
 }
 
-// writeNewDir writes a directory that is not there yet: beside its place,
-// then renamed.
+// writeNewDir writes a directory that does not exist yet: beside its place, and then
+// renamed.
 func writeNewDir(dir string, files []namedWriter, owned []string) error {
 	parent := filepath.Dir(dir)
 	if err := os.MkdirAll(parent, 0o777); err != nil {
@@ -264,9 +262,9 @@ func writeNewDir(dir string, files []namedWriter, owned []string) error {
 	return syncDir(parent)
 }
 
-// lockDir makes an empty directory for this call alone, out of what a killed
-// process left if it did. One that is being written, or was renamed between, is
-// another's.
+// lockDir makes an empty directory for this call alone, and clears what a killed
+// process left there. It fails if another writer holds the directory, or has just
+// renamed it.
 func lockDir(path string) (unlock func(), err error) {
 	if runtime.GOOS == "windows" { // an open directory cannot be renamed there
 		return func() {}, errors.Join(os.RemoveAll(path), os.Mkdir(path, 0o777))
@@ -340,8 +338,8 @@ func writeFiles(dir string, files []namedWriter) error {
 	return syncDirs(folders, dir)
 }
 
-// finishPending moves the files of a complete, interrupted write to their
-// places. It can be interrupted and repeated.
+// finishPending moves the files of a complete, interrupted write to their places. It
+// may itself be interrupted and repeated.
 func finishPending(dir string, owned []string) error {
 	pending := filepath.Join(dir, pendingDir)
 	names, err := readManifest(dir)
@@ -349,7 +347,7 @@ func finishPending(dir string, owned []string) error {
 		return err
 	}
 	if names == nil {
-		// What a removal leaves that was interrupted behind the manifest.
+		// A removal that was interrupted after the manifest leaves this.
 		return os.RemoveAll(pending)
 	}
 	var folders []string
@@ -383,7 +381,7 @@ func finishPending(dir string, owned []string) error {
 	if err := syncDirs(folders, dir); err != nil {
 		return err
 	}
-	// The manifest first: without it the rest is nothing.
+	// The manifest goes first: without it the rest is ignored.
 	for _, path := range []string{filepath.Join(pending, manifestName), pending} {
 		if err := reach("remove"); err != nil {
 			return err
@@ -395,8 +393,7 @@ func finishPending(dir string, owned []string) error {
 	return nil
 }
 
-// readManifest returns the names of the files that a pending write consists
-// of, nil when there is none.
+// readManifest returns the names of the files of a pending write, nil if there is none.
 func readManifest(dir string) ([]string, error) {
 	path := filepath.Join(dir, pendingDir, manifestName)
 	b, err := bounded.ReadFile(path, bounded.Document)
@@ -426,15 +423,15 @@ func parseManifest(b []byte) (names []string, err error) {
 	return names, nil
 }
 
-// plainName reports whether name is a file in the directory at hand, on every
-// operating system, and not a path that leads elsewhere.
+// plainName reports whether name is a file directly in a directory, on every operating
+// system, and not a path that leads elsewhere.
 func plainName(name string) bool {
 	return name != "" && name != "." && name != ".." && filepath.IsLocal(name) &&
 		!bytes.ContainsAny([]byte(name), "/\\:\x00")
 }
 
-// modelDir finds the files of a model in a directory, looking into a pending
-// write first.
+// modelDir finds the files of a model in a directory. It looks into a pending write
+// first.
 type modelDir struct {
 	path    string
 	pending []string
@@ -445,8 +442,8 @@ func openDir(path string) (modelDir, error) {
 	return modelDir{path, names}, err
 }
 
-// file returns the path of a file and whether it exists. While a write is
-// pending, the owned files of the previous model do not.
+// file returns the path of a file and whether it exists. While a write is pending,
+// files that only the previous model had do not exist.
 func (d modelDir) file(name string) (string, bool) {
 	if d.pending != nil {
 		if !slices.Contains(d.pending, name) {

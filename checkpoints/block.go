@@ -7,46 +7,45 @@ import (
 	"github.com/skive-ml/skive/internal/exact"
 )
 
-// Block describes the arithmetic of an encoder layer. In every family it is, for
-// the hidden states x of a sequence,
+// Block describes the arithmetic of one encoder layer. For the hidden states x of a
+// sequence, every family computes
 //
 //	a = LayerNorm(x + AttentionOutput(Attention(Query(x), Key(x), Value(x))))
 //	y = LayerNorm(a + Down(Activation(Up(a))))
 //
-// where each head of Attention is softmax(q·kᵀ/√HeadDim + bias)·v. Training drops
-// out the attention's probabilities and the two products that are added to x and
-// to a.
+// where each head of Attention is softmax(q·kᵀ/√HeadDim + bias)·v. Training applies
+// dropout to the attention probabilities, and to the two products that are added to x
+// and to a.
 //
-// With PreNorm the norms stand before the products, and a last one after all layers:
+// With PreNorm the norms stand before the products, and one more follows the last
+// layer:
 //
 //	a = x + AttentionOutput(Attention(Query(n), Key(n), Value(n))), n = LayerNorm(x)
 //	y = a + Down(Activation(Up(LayerNorm(a))))
 //
-// With Gated the units are Activation(Gate(a)) * Up(a) in the place of
-// Activation(Up(a)). Linear layers without a bias have none in Model.Tensors, and
-// so have LayerNorms.
+// With Gated the units are Activation(Gate(a)) * Up(a) instead of Activation(Up(a)).
+// Linear layers and LayerNorms without a bias have none in Model.Tensors.
 type Block struct {
-	// Heads is the number of attention heads, HeadDim the width of each, and Units
-	// that of the feed-forward block.
+	// Heads is the number of attention heads, HeadDim the width of each, and Units the
+	// number of feed-forward units.
 	Heads, HeadDim, Units int
 	// Activation is Hugging Face's name of the feed-forward activation.
 	Activation     string
 	LayerNormEps   float32
 	PreNorm, Gated bool
-	// BareAttention tells that the norm before the attention is missing: the
-	// embeddings, which the first layer reads, are normalized already.
+	// BareAttention says that the norm before the attention is missing. That is the
+	// case in a first layer whose embeddings are normalized already.
 	BareAttention bool
-	// RotaryBase is the base θ of rotary positions (Su et al., arXiv 2104.09864), 0
-	// for none. In each query and key, elements k and k + HeadDim/2 are turned by the
-	// angle position * θ^(-2k/HeadDim), where positions count from 0 in each sequence.
+	// RotaryBase is the base θ of rotary positions (Su et al., arXiv 2104.09864), 0 for
+	// none. In each query and key, elements k and k + HeadDim/2 are turned by the angle
+	// position * θ^(-2k/HeadDim). Positions count from 0 in each sequence.
 	RotaryBase float64
-	// Window is the number of tokens to either side that attention reaches, 0 for
-	// all.
+	// Window is how many tokens attention reaches to either side, 0 for all.
 	Window int
-	// ScoreBias is what is added to the scores of attention, nil for nothing.
+	// ScoreBias is added to the scores of attention; nil adds nothing.
 	ScoreBias *ScoreBias
-	// The dropouts in training: of the attention's probabilities, of its output, of
-	// the feed-forward block's output, and of the units inside of that block.
+	// Dropout probabilities in training: of the attention probabilities, of attention's
+	// output, of the feed-forward block's output, and of the units inside that block.
 	AttentionDropout, OutputDropout, FeedForwardDropout, UnitDropout float32
 }
 
@@ -77,9 +76,10 @@ func (c Config) Block(layer int) Block {
 	return b
 }
 
-// Turns returns the cosines and sines of the angles of Block.RotaryBase for heads of a width at the positions
-// [first, end), each [end - first, width/2]. They are those of transformers: frequencies and angles are rounded to float32
-// before the cosine.
+// Turns returns the cosines and sines of the angles of Block.RotaryBase, for heads of
+// the given width at positions first to end-1. Each is [end - first, width/2]. They
+// equal those of transformers: frequencies and angles are rounded to float32 before the
+// cosine is taken.
 func Turns(base float64, width, first, end int) (cos, sin []float32) {
 	frequencies := make([]float32, width/2)
 	for k := range frequencies {
@@ -94,12 +94,12 @@ func Turns(base float64, width, first, end int) (cos, sin []float32) {
 	return cos, sin
 }
 
-// ScoreBias is a bias of the attention's scores that depends on the distance of
-// key and query alone. The layers share its table, which has a row for each bucket
-// of distances and a column for each head of an unpruned layer (MPNet, Song et
-// al., arXiv 2004.09297; the buckets are T5's, arXiv 1910.10683).
+// ScoreBias is a bias of the attention scores that depends only on the distance between
+// key and query. All layers share its table. The table has a row for each bucket of
+// distances, and a column for each head of an unpruned layer (MPNet, Song et al., arXiv
+// 2004.09297; the buckets are T5's, arXiv 1910.10683).
 type ScoreBias struct {
-	// Columns are the columns of the layer's heads.
+	// Columns holds the column of each of the layer's heads.
 	Columns []int
 	// Reach is the number of tokens of the longest sequence.
 	Reach int
@@ -108,15 +108,15 @@ type ScoreBias struct {
 // Table is the part that holds the table.
 func (ScoreBias) Table() Part { return RelativeBias.Part() }
 
-// biasBuckets is the number of rows, and exactDistances the number of distances to
-// either side that have one of their own.
+// biasBuckets is the number of rows. exactDistances is the number of distances to
+// either side that have a row of their own.
 const (
 	biasBuckets    = 32
 	exactDistances = biasBuckets / 4
 )
 
-// Rows returns the table's rows for the distances of a key to a query, from
-// 1-Reach to Reach-1: 2*Reach-1 numbers.
+// Rows returns the table's row for each distance of a key to a query, from 1-Reach to
+// Reach-1: 2*Reach-1 numbers.
 func (b ScoreBias) Rows() []int32 {
 	rows := make([]int32, 2*b.Reach-1)
 	for i := range rows {
@@ -125,12 +125,12 @@ func (b ScoreBias) Rows() []int32 {
 	return rows
 }
 
-// bucket is the row for a key that stands distance tokens after the query: the
-// second half of the rows is for keys after it, the first for the others. Near
-// distances have rows of their own. Beyond, a bucket reaches √2 times as far as the
-// one before, that is, the square of its first distance doubles; the last, from 91
-// tokens on, has no end. This is 8 + ⌊8·log(m/8)/log(128/8)⌋ without the rounding
-// of logarithms.
+// bucket returns the row for a key that stands distance tokens after the query. The
+// second half of the rows is for keys after the query, the first half for the others.
+// Near distances have rows of their own. Farther away, each bucket reaches √2 times as
+// far as the one before; in other words, the square of its first distance doubles. The
+// last bucket begins at 91 tokens and has no end. This equals 8 +
+// ⌊8·log(m/8)/log(128/8)⌋, without the rounding of logarithms.
 func bucket(distance int) int32 {
 	half, m := 0, distance
 	if m > 0 {
@@ -145,8 +145,8 @@ func bucket(distance int) int32 {
 	return int32(half + m)
 }
 
-// ByDistance returns the biases of the heads of a layer that has them, [heads,
-// 2*Reach-1] in the order of Rows, from the model's table.
+// ByDistance returns the biases of a layer's heads from the model's table: [heads,
+// 2*Reach-1], in the order of Rows.
 func (b ScoreBias) ByDistance(m *Model) ([]float32, error) {
 	table, err := m.Float32s(b.Table().Weight())
 	if err != nil {
@@ -163,13 +163,13 @@ func (b ScoreBias) ByDistance(m *Model) ([]float32, error) {
 	return out, nil
 }
 
-// bareAttention is Block.BareAttention of a layer.
+// bareAttention returns Block.BareAttention of a layer.
 func (c Config) bareAttention(layer int) bool { return c.family().preNorm && layer == 0 }
 
 // biasesScores tells whether the layers have a ScoreBias.
 func (c Config) biasesScores() bool { return c.family().biasesScores }
 
-// biasColumns are the columns of a layer's heads in the table of biases.
+// biasColumns returns the column of each of a layer's heads in the table of biases.
 func (c Config) biasColumns(layer int) []int {
 	if c.BiasColumns != nil {
 		return c.BiasColumns[layer]
@@ -181,7 +181,7 @@ func (c Config) biasColumns(layer int) []int {
 	return columns
 }
 
-// biasWidth is the number of columns of that table.
+// biasWidth returns the number of columns of that table.
 func (c Config) biasWidth() int {
 	n := 0
 	for l := range c.Layers {
@@ -192,7 +192,7 @@ func (c Config) biasWidth() int {
 	return n
 }
 
-// allBiasColumns are those of all layers.
+// allBiasColumns returns biasColumns of all layers.
 func (c Config) allBiasColumns() [][]int {
 	all := make([][]int, len(c.Layers))
 	for l := range all {
@@ -201,8 +201,8 @@ func (c Config) allBiasColumns() [][]int {
 	return all
 }
 
-// setBiasColumns says which columns of its table of biases the layers' heads have,
-// and drops columns at the end that none has.
+// setBiasColumns sets the column of each head in the table of biases, and drops unused
+// columns at the end.
 func (m *Model) setBiasColumns(columns [][]int) {
 	c := &m.Config
 	if !c.biasesScores() {
@@ -216,8 +216,7 @@ func (m *Model) setBiasColumns(columns [][]int) {
 	c.shortenBiasColumns()
 }
 
-// shortenBiasColumns makes the columns nil where they are the first ones in their
-// order.
+// shortenBiasColumns sets the columns to nil where they are 0, 1, 2, ... in all layers.
 func (c *Config) shortenBiasColumns() {
 	for _, layer := range c.BiasColumns {
 		for head, column := range layer {
@@ -229,7 +228,7 @@ func (c *Config) shortenBiasColumns() {
 	c.BiasColumns = nil
 }
 
-// First returns the configuration of a model of the first layers alone.
+// First returns the configuration of a model that has only the first layers.
 func (c Config) First(layers int) Config {
 	c = c.Clone()
 	c.Layers = c.Layers[:layers]

@@ -26,8 +26,8 @@ const (
 
 func layerPrefix(l int) string { return layersPrefix + strconv.Itoa(l) + "." }
 
-// Bounds on a configuration. They are far above every encoder in use, and low
-// enough that no product of two sizes overflows.
+// Bounds on a configuration. They are far above every encoder in use, and so low that
+// no product of two sizes overflows.
 const (
 	// MaxLayers is the largest number of layers of an encoder.
 	MaxLayers    = 4096
@@ -47,8 +47,7 @@ func (c Config) Intermediate(layer int) int { return c.Layers[layer].Intermediat
 // its heads times the head width.
 func (c Config) AttentionSize(layer int) int { return c.Layers[layer].Heads * c.HeadDim }
 
-// NumLabels returns the number of logits of a classifier, 0 for a model without
-// one.
+// NumLabels returns the number of logits of a classifier, 0 for a model without one.
 func (c Config) NumLabels() int { return len(c.Labels) }
 
 // Even reports whether all layers have the same size.
@@ -61,9 +60,9 @@ func (c Config) Even() bool {
 	return true
 }
 
-// Stock reports whether stock transformers can express the architecture: even
-// layers, a head width of hidden size divided by heads, and heads in the order of
-// their biases.
+// Stock reports whether unmodified transformers can express the architecture: even
+// layers, heads of width hidden size / number of heads, and heads in the order of their
+// biases.
 func (c Config) Stock() bool {
 	return c.Even() && len(c.Layers) > 0 && c.Layers[0].Heads*c.HeadDim == c.HiddenSize && c.BiasColumns == nil
 }
@@ -78,7 +77,7 @@ func (c Config) Clone() Config {
 	return c
 }
 
-// NeedsPair tells whether the model answers for pairs of texts alone.
+// NeedsPair tells whether the model only answers for pairs of texts.
 func (c Config) NeedsPair() bool { return c.Pairs && c.Head.Subject() == head.Texts }
 
 // LabelIndex returns the number of the class of that name.
@@ -87,8 +86,8 @@ func (c Config) LabelIndex(name string) (int, bool) {
 	return i, i >= 0
 }
 
-// CheckNames reports a label that has the name of another one. Such a model
-// answers, but data cannot be matched with its labels.
+// CheckNames reports two labels with the same name. Such a model runs, but its labels
+// cannot be matched with data.
 func (c Config) CheckNames() error {
 	seen := make(map[string]int, len(c.Labels))
 	for i, label := range c.Labels {
@@ -114,8 +113,8 @@ func (c Config) Parameters() int64 {
 	return n
 }
 
-// Validate checks that the configuration describes an encoder that can be
-// built. The error names the field as config.json does.
+// Validate checks that an encoder of this configuration can be built. The error names
+// the field as config.json does.
 func (c Config) Validate() error {
 	if familyOf(c.ModelType) == nil {
 		return fmt.Errorf("model_type %q: %w (supported: %s)", c.ModelType, ErrUnsupported, familyNames())

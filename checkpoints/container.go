@@ -18,8 +18,8 @@ import (
 	"github.com/skive-ml/skive/internal/mapped"
 )
 
-// The container that .skive files and training states share is specified byte
-// by byte in docs/format.md.
+// .skive files and training states share one container format, which docs/format.md
+// specifies byte by byte.
 const (
 	containerVersion = 1
 	containerMagic   = "\x89SKIVE\r\n"
@@ -28,7 +28,7 @@ const (
 	kindState        = "TRST"
 	preambleSize     = 64
 	alignment        = 64
-	trailerFixed     = 8 + len(containerEnd) + 4 // beside one checksum for the header and one a section
+	trailerFixed     = 8 + len(containerEnd) + 4 // plus one checksum for the header and one for each section
 	maxDepth         = 32                        // of nested msgpack values
 	rawBytes         = "raw"
 )
@@ -69,8 +69,8 @@ func encodeMsgpack(v any) ([]byte, error) {
 	return buf.Bytes(), err
 }
 
-// writeContainer writes meta and the sections. The data of a section are
-// written from where they lie.
+// writeContainer writes meta and the sections. The sections' data are written without a
+// copy.
 func writeContainer(w io.Writer, kind string, meta any, sections []section) error {
 	rawMeta, err := encodeMsgpack(meta)
 	if err != nil {
@@ -151,21 +151,21 @@ func isContainer(b []byte) bool {
 type verification struct {
 	// finite refuses NaN and infinity.
 	finite bool
-	// release, if set, is called with each part of a section that was looked
-	// at. It keeps the memory that a mapped file occupies small.
+	// release, if set, is called with each part of a section after it was checked. It
+	// keeps the memory use of a mapped file small.
 	release func([]byte)
 }
 
 const (
-	// part is how much of a section is looked at before the next look: it stays
-	// in the second-level cache.
+	// part is how many bytes each check handles before the next one handles them: they
+	// stay in the second-level cache.
 	part = 1 << 18
-	// held is how much is looked at before it is released, a multiple of all page
-	// sizes. Less would cost more interruptions of all cores.
+	// held is how many bytes are checked before they are released, a multiple of all
+	// page sizes. Smaller steps would interrupt all cores more often.
 	held = 1 << 22
 )
 
-// check looks at a section and its padding.
+// check checks a section and its padding.
 func (v *verification) check(block []byte, sum uint32, info sectionInfo) (err error) {
 	defer mapped.Catch(&err, debug.SetPanicOnFault(true))
 	d, isTensor := dtypeOf(info.DType)
@@ -190,7 +190,7 @@ func (v *verification) check(block []byte, sum uint32, info sectionInfo) (err er
 	return nil
 }
 
-// checkPreamble checks the first bytes of a container of the kind.
+// checkPreamble checks the first bytes of a container of this kind.
 func checkPreamble(b []byte, kind string) error {
 	if !isContainer(b) {
 		return corrupt("not a Skive file: wrong first bytes")
@@ -222,9 +222,8 @@ func checkPreamble(b []byte, kind string) error {
 	return nil
 }
 
-// readContainer takes a container apart. The data of the sections are views
-// of b. Without a verification, the checksums of the sections are not looked
-// at, those of everything else are.
+// readContainer parses a container. The sections' data are views of b. Without a
+// verification, the checksums of sections are not checked, but all others are.
 func readContainer(b []byte, kind string, verify *verification) (meta msgpack.RawMessage, sections []section, err error) {
 	if err := checkPreamble(b, kind); err != nil {
 		return nil, nil, err
@@ -296,8 +295,7 @@ func readContainer(b []byte, kind string, verify *verification) (meta msgpack.Ra
 	return h.Meta, sections, verify.all(h.Sections, blocks, blockSums)
 }
 
-// all checks all sections, on all cores, and returns the error of the first that
-// is wrong.
+// all checks all sections on all cores, and returns the error of the first bad one.
 func (v *verification) all(infos []sectionInfo, blocks [][]byte, sums []uint32) error {
 	errs := make([]error, len(infos))
 	var next atomic.Int64
@@ -311,7 +309,7 @@ func (v *verification) all(infos []sectionInfo, blocks [][]byte, sums []uint32) 
 		size += len(b)
 	}
 	var others sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0)-1, size/held) { // a few parts are not worth another
+	for range min(runtime.GOMAXPROCS(0)-1, size/held) { // a few parts do not need another goroutine
 		others.Go(work)
 	}
 	work()

@@ -9,73 +9,75 @@ import (
 	"github.com/skive-ml/skive/head"
 )
 
-// family is what tells a family of encoders from BERT. Inside Skive its tensors
-// have the names of BERT, so that no stage needs to know the family; files have
-// the family's own.
+// family says how a family of encoders differs from BERT. Inside Skive all tensors have
+// BERT's names, so that no stage needs to know the family. Files use the family's own
+// names.
 type family struct {
 	modelType string
-	class     string // what the names of its classes in transformers begin with
-	prefix    string // of the encoder's tensors
-	layers    string // of its layers' after that
-	// tokenizer is the class of its tokenizer in transformers.
+	class     string // prefix of its class names in transformers
+	prefix    string // prefix of the encoder's tensors
+	layers    string // prefix of its layers' tensors, after that
+	// tokenizer is its tokenizer's class in transformers.
 	tokenizer string
-	// renamed are what names begin with, ours and the family's: in a layer after
-	// its number, elsewhere from the start.
+	// renamed pairs the beginnings of names, ours and the family's. In a layer they
+	// follow the layer's number, elsewhere they start the name.
 	renamed [][2]string
-	// keys are the names of settings in config.json that are not BERT's; "" is one
-	// that the family does not have.
+	// keys maps BERT's names of settings in config.json to the family's; "" means that
+	// the family has no such setting.
 	keys       map[string]string
-	padTokenID int // where config.json says nothing
-	// denseHead tells that the dense layer before the classifier belongs to the
-	// head of sequence classification: classifier.dense and classifier.out_proj.
+	padTokenID int // where config.json has none
+	// denseHead says that the dense layer before the classifier belongs to the head of
+	// sequence classification, as classifier.dense; the classifier is
+	// classifier.out_proj.
 	denseHead bool
-	// headActivation is the activation of that layer, whatever its name.
+	// headActivation is that layer's activation.
 	headActivation string
-	// pooler tells that the encoder has a pooler of its own.
+	// pooler says that the encoder has its own pooler.
 	pooler bool
-	// lmActivation is that of the head of a masked language model; "" is the
-	// encoder's.
+	// lmActivation is the activation in the head of a masked language model; "" means
+	// the encoder's.
 	lmActivation string
-	// noTypes tells that there are no token types.
+	// noTypes says that there are no token types.
 	noTypes bool
-	// layerNormEps is the epsilon of a family that does not let config.json choose.
+	// layerNormEps is the epsilon, if config.json cannot choose it.
 	layerNormEps float32
-	// embeddingSize is the default width of embeddings in a family that has them
-	// narrower than the hidden states. alwaysProjects tells that they are projected
-	// even where they are not.
+	// embeddingSize is the default width of embeddings, in families where they may be
+	// narrower than the hidden states. alwaysProjects says that they are projected even
+	// if they are not narrower.
 	embeddingSize  int
 	alwaysProjects bool
-	// positionsByID tells that positions depend on ids, see Config.Positions.
-	// paddingPosition is the position of padding, and the id that counts as padding,
-	// where it is not pad_token_id.
+	// positionsByID says that positions depend on ids, see Config.Positions.
+	// paddingPosition is the position of padding, and the id that counts as padding, if
+	// that is not pad_token_id.
 	positionsByID   bool
 	paddingPosition int
-	// biasesScores tells that the layers add a ScoreBias.
+	// biasesScores says that the layers add a ScoreBias.
 	biasesScores bool
-	// noOutputDropout tells that training does not drop out what attention gives
+	// noOutputDropout says that training applies no dropout to attention's output
 	// before it is added to its input.
 	noOutputDropout bool
-	// noFeedForwardDropout is the same of the feed-forward block.
+	// noFeedForwardDropout says the same of the feed-forward block.
 	noFeedForwardDropout bool
-	// sharesLayers tells that layers have weights in common, see shared.go.
+	// sharesLayers says that layers share weights, see shared.go.
 	sharesLayers bool
-	// preNorm, gated and rotary are facts of Block; rotary positions have no table.
+	// preNorm, gated and rotary are as in Block. Rotary positions have no table.
 	preNorm, gated, rotary bool
-	// noBiases tells that the encoder's linear layers have no biases, noShifts that
+	// noBiases says that the encoder's linear layers have no biases, noShifts that its
 	// LayerNorms have none.
 	noBiases, noShifts bool
 	// headNorm is Config.HeadNorm.
 	headNorm bool
-	// dropsUnits tells that training drops out the feed-forward units, and not
-	// what they are multiplied to.
+	// dropsUnits says that training applies dropout to the feed-forward units, and not
+	// to the block's output.
 	dropsUnits bool
-	// fused are linear layers that the family keeps in one tensor.
+	// fused lists linear layers that the family keeps in one tensor.
 	fused []fused
 }
 
-// fused are linear layers of a layer whose rows lie in one tensor, in that order.
+// fused are linear layers of a layer whose rows are stacked in one tensor, in this
+// order.
 type fused struct {
-	name  string // in a layer, after its number
+	name  string // after the layer's number
 	parts []Role
 }
 
@@ -84,7 +86,7 @@ const (
 	bertTokenizer = "BertTokenizer"
 	// mpnetTokenizer is WordPiece with RoBERTa's special tokens.
 	mpnetTokenizer = "MPNetTokenizer"
-	// libraryTokenizer takes tokenizer.json as it is, and nothing else.
+	// libraryTokenizer takes tokenizer.json as it is, and no other file.
 	libraryTokenizer = "PreTrainedTokenizerFast"
 )
 
@@ -94,8 +96,8 @@ var families = []family{
 	robertaFamily("xlm-roberta", "XLMRoberta", "XLMRobertaTokenizer"),
 	robertaFamily("camembert", "Camembert", "CamembertTokenizer"),
 	{
-		// MPNet (Song et al., arXiv 2004.09297). In transformers its padding has
-		// position 1 whatever pad_token_id says.
+		// MPNet (Song et al., arXiv 2004.09297). In transformers, padding has position
+		// 1 whatever pad_token_id says.
 		modelType: "mpnet", class: "MPNet", tokenizer: mpnetTokenizer, prefix: "mpnet.", layers: bertLayers, headActivation: "tanh", pooler: true, denseHead: true, lmActivation: "gelu",
 		padTokenID: 1, positionsByID: true, paddingPosition: 1, noTypes: true, biasesScores: true,
 		renamed: [][2]string{
@@ -160,7 +162,7 @@ var families = []family{
 		keys: map[string]string{"classifier_dropout": "classifier_dropout_prob"},
 	},
 	{
-		// ModernBERT (Warner et al., arXiv 2412.13663), which Ettin and mmBERT are too.
+		// ModernBERT (Warner et al., arXiv 2412.13663). Ettin and mmBERT use it too.
 		modelType: "modernbert", class: "ModernBert", tokenizer: libraryTokenizer, prefix: "model.", layers: "layers.", padTokenID: 50283, noTypes: true,
 		preNorm: true, gated: true, rotary: true, noBiases: true, noShifts: true, headNorm: true, dropsUnits: true,
 		fused: []fused{{"attn.Wqkv", []Role{Query, Key, Value}}, {"mlp.Wi", []Role{Gate, Up}}},
@@ -183,9 +185,9 @@ var families = []family{
 	},
 }
 
-// robertaFamily is RoBERTa (Liu et al., arXiv 1907.11692), or one of those that differ
-// from it in tokenizer and training alone: XLM-RoBERTa (Conneau et al., arXiv
-// 1911.02116) and CamemBERT (Martin et al., arXiv 1911.03894).
+// robertaFamily is RoBERTa (Liu et al., arXiv 1907.11692) or a variant that differs
+// only in tokenizer and training: XLM-RoBERTa (Conneau et al., arXiv 1911.02116) and
+// CamemBERT (Martin et al., arXiv 1911.03894).
 func robertaFamily(modelType, class, tokenizer string) family {
 	return family{
 		modelType: modelType, class: class, tokenizer: tokenizer,
@@ -216,7 +218,7 @@ func familyOf(modelType string) *family {
 	return nil
 }
 
-// familyNames lists the families for messages.
+// familyNames lists the families, for messages.
 func familyNames() string {
 	var names []string
 	for _, f := range families {
@@ -225,8 +227,8 @@ func familyNames() string {
 	return strings.Join(names, ", ")
 }
 
-// family returns the configuration's family; BERT's where it is none, which
-// Validate refuses.
+// family returns the configuration's family. For an unknown one, which Validate
+// refuses, it is BERT's.
 func (c Config) family() *family {
 	if f := familyOf(c.ModelType); f != nil {
 		return f
@@ -234,8 +236,7 @@ func (c Config) family() *family {
 	return &families[0]
 }
 
-// ownName returns the family's own name of a tensor that has the given name in
-// Skive.
+// ownName turns a tensor's name in Skive into the family's own name.
 func (c Config) ownName(name string) string {
 	f := c.family()
 	if f.denseHead && c.classifiesSequences() {
@@ -268,15 +269,15 @@ func (f *family) rename(name string) string {
 	return name
 }
 
-// classifiesSequences tells whether the head is one that transformers calls
-// sequence classification.
+// classifiesSequences tells whether transformers calls the head sequence
+// classification.
 func (c Config) classifiesSequences() bool {
 	return len(c.Labels) > 0 && c.Head.Subject() == head.Texts
 }
 
-// HeadActivation is the activation of the dense layer between the first token
-// and the classifier, Hugging Face's name: "tanh" in BERT's pooler and RoBERTa's
-// head, "relu" in DistilBERT's, "gelu" in ELECTRA's.
+// HeadActivation is the activation of the dense layer between the first token and the
+// classifier, by its Hugging Face name: "tanh" in BERT's pooler and RoBERTa's head,
+// "relu" in DistilBERT's, "gelu" in ELECTRA's.
 func (c Config) HeadActivation() string {
 	if f := c.family(); !f.headNorm {
 		return f.headActivation
@@ -284,17 +285,17 @@ func (c Config) HeadActivation() string {
 	return c.ClassifierActivation
 }
 
-// HeadNorm tells whether a LayerNorm follows that layer. The two stand before the
-// classifier of tokens and the decoder of a masked language model as well then, and
-// a new head of a model keeps them (ModernBERT).
+// HeadNorm tells whether a LayerNorm follows that dense layer (ModernBERT). The two
+// then also stand before the classifier of tokens and before the decoder of a masked
+// language model, and SetHead keeps them.
 func (c Config) HeadNorm() bool { return c.family().headNorm }
 
-// Rotary tells whether positions turn queries and keys, see Block.RotaryBase: there
-// are no position embeddings then.
+// Rotary tells whether the model has rotary positions (see Block.RotaryBase) instead of
+// position embeddings.
 func (c Config) Rotary() bool { return c.family().rotary }
 
-// HeadInputDropout tells whether training drops out the input of that layer too,
-// as RoBERTa and ELECTRA do.
+// HeadInputDropout tells whether training also applies dropout to that dense layer's
+// input, as in RoBERTa and ELECTRA.
 func (c Config) HeadInputDropout() bool { return c.family().denseHead && c.classifiesSequences() }
 
 // LMActivation is the activation in the head of a masked language model.
@@ -308,8 +309,8 @@ func (c Config) LMActivation() string {
 	return c.Activation
 }
 
-// EmbeddingWidth is the width of the embeddings, which is the hidden size unless
-// EmbeddingSize says otherwise.
+// EmbeddingWidth is the width of the embeddings: EmbeddingSize, or the hidden size if
+// that is 0.
 func (c Config) EmbeddingWidth() int {
 	if c.EmbeddingSize == 0 {
 		return c.HiddenSize
@@ -317,8 +318,8 @@ func (c Config) EmbeddingWidth() int {
 	return c.EmbeddingSize
 }
 
-// ProjectsEmbeddings tells whether a linear layer between embeddings and layers widens the
-// embeddings to the hidden size.
+// ProjectsEmbeddings tells whether a linear layer widens the embeddings to the hidden
+// size before the first layer.
 func (c Config) ProjectsEmbeddings() bool {
 	return c.family().alwaysProjects || c.EmbeddingWidth() != c.HiddenSize
 }
@@ -334,18 +335,18 @@ func (c Config) positionOffset() int {
 	return 0
 }
 
-// paddingPosition is the position of padding where positions depend on ids, and the
-// id that counts as padding.
+// paddingPosition is the position of padding, and the id that counts as padding, where
+// positions depend on ids.
 func (c Config) paddingPosition() int { return cmp.Or(c.family().paddingPosition, c.PadTokenID) }
 
-// PositionsByID tells whether the positions of a sequence depend on its ids, see
-// Positions; they are 0, 1, 2, ... otherwise.
+// PositionsByID tells whether positions depend on ids, see Positions. Otherwise they
+// are 0, 1, 2, ...
 func (c Config) PositionsByID() bool { return c.positionOffset() > 0 }
 
-// Positions sets dst to the positions of a sequence's tokens, which are rows of
-// the position embeddings. In RoBERTa and MPNet, as in fairseq, a token has the
-// number of tokens up to it that are not padding, plus the id of the padding token;
-// and padding has that id.
+// Positions sets dst to the positions of a sequence's tokens, which are rows of the
+// position embeddings. In RoBERTa and MPNet, as in fairseq, count the tokens up to and
+// including this one that are not padding, and add the padding token's id. Padding has
+// that id as its position.
 func (c Config) Positions(dst, ids []int32) {
 	if !c.PositionsByID() {
 		for i := range ids {
@@ -364,7 +365,7 @@ func (c Config) Positions(dst, ids []int32) {
 	}
 }
 
-// PaddingPosition is the position of padding in the place of a sequence's token i.
+// PaddingPosition is the position of a padding token that is token i of a sequence.
 func (c Config) PaddingPosition(i int) int32 {
 	if c.PositionsByID() {
 		return int32(c.paddingPosition())
@@ -372,7 +373,7 @@ func (c Config) PaddingPosition(i int) int32 {
 	return int32(i)
 }
 
-// validateFamily checks what the family asks of the configuration.
+// validateFamily checks what the family requires of the configuration.
 func (c Config) validateFamily() error {
 	f := c.family()
 	switch {
@@ -392,8 +393,8 @@ func (c Config) validateFamily() error {
 	return nil
 }
 
-// otherHeads are what the names of tensors of pretraining heads and those of
-// other tasks begin with.
+// otherHeads are the beginnings of the names of tensors that belong to pretraining
+// heads or to other tasks.
 var otherHeads = []string{
 	"cls.", "qa_outputs.", "lm_head.", "dropout.", "classifier.", "pre_classifier.", "vocab_transform.", "vocab_layer_norm.", "vocab_projector.",
 	"discriminator_predictions.", "generator_predictions.", "generator_lm_head.", "sequence_summary.", "predictions.", "sop_classifier.", "head.", "decoder.",

@@ -9,18 +9,18 @@ import (
 	"github.com/skive-ml/skive/head"
 )
 
-// scoreLabel is the name of the only output of a regression or a multiple
-// choice, which needs none.
+// scoreLabel names the only output of a regression or a multiple choice, which needs no
+// name of its own.
 const scoreLabel = "score"
 
-// row is what a kind of head is in a model.
+// row describes a kind of head in a model.
 type row struct {
-	// architecture is its class of transformers without the prefix of the family.
+	// architecture is the class in transformers, without the family's prefix.
 	architecture string
-	// noPooler says that the model has none, not even that of the encoder.
+	// noPooler says that the model has no pooler, not even the encoder's own.
 	noPooler bool
-	// excess reports more labels than the head has outputs, and is nil where any
-	// number of labels is right.
+	// excess reports labels for which the head has no output; nil if any number is
+	// right.
 	excess func(labels int) error
 }
 
@@ -56,7 +56,7 @@ const (
 	lmTransform     = lmPrefix + "transform.dense.weight"
 )
 
-// classifies tells whether an architecture of transformers ends in a classifier.
+// classifies tells whether a transformers class ends in a classifier.
 func classifies(architecture string) bool {
 	for kind, r := range rows {
 		if kind.Outputs() != head.Tokens && strings.HasSuffix(architecture, r.architecture) {
@@ -66,7 +66,7 @@ func classifies(architecture string) bool {
 	return false
 }
 
-// headOf is the head of an architecture of transformers with these labels.
+// headOf returns the head of a transformers class with these labels.
 func headOf(architecture, problem string, labels int) head.Kind {
 	for kind, r := range rows {
 		if kind.Subject() != head.Texts && strings.HasSuffix(architecture, r.architecture) {
@@ -75,14 +75,14 @@ func headOf(architecture, problem string, labels int) head.Kind {
 	}
 	switch kind := head.Kind(problem); {
 	case problem == "" && labels == 1:
-		return head.Regression // as transformers takes a single label to be
+		return head.Regression // transformers takes a single label for a regression
 	case kind.Known() && kind.Subject() == head.Texts:
 		return kind
 	}
 	return head.SingleLabel
 }
 
-// validateHead checks that the labels are those of the head.
+// validateHead checks that the labels suit the head.
 func (c Config) validateHead() error {
 	r, ok := rows[c.Head]
 	switch {
@@ -102,10 +102,10 @@ func (c Config) pooled() bool {
 	return !c.Head.PerToken() && len(c.Labels) > 0
 }
 
-// SetHead gives the model a head, in place of the one it may have, with weights
-// initialized as by InitBERT. Labels are the class names; a regression and a
-// multiple choice need none, and a masked language model has none. A missing
-// pooler is added where the head reads it. The encoder is left as it is.
+// SetHead replaces the model's head, if it has one, by a new one with fresh weights as
+// InitBERT makes them. labels are the class names. A regression and a multiple choice
+// need none, and a masked language model has none. If the head reads a pooler and the
+// model has none, a fresh one is added. The encoder stays as it is.
 func (m *Model) SetHead(kind head.Kind, labels []string, seed uint64) error {
 	cfg := m.Config.Clone()
 	cfg.Head, cfg.Labels, cfg.Pairs = kind, slices.Clone(labels), false
@@ -125,7 +125,7 @@ func (m *Model) SetHead(kind head.Kind, labels []string, seed uint64) error {
 		return err
 	}
 	for s := range m.Config.Tensors() {
-		// A pooler outlives a masked language model, which does not read it.
+		// A pooler stays in a masked language model, which does not read it.
 		if s.Role.inHead() || s.Role == Pooler && rows[kind].noPooler && !cfg.pooled() {
 			delete(m.Tensors, s.Name)
 			delete(m.Tensors, s.scale())
@@ -142,9 +142,9 @@ func (m *Model) SetHead(kind head.Kind, labels []string, seed uint64) error {
 	return nil
 }
 
-// untieDecoder takes the decoder of a masked language model, which some files
-// hold although it is the word embeddings, from the tensors of a file. A file
-// that holds each shared tensor once may have it under the decoder's name alone.
+// untieDecoder removes the decoder of a masked language model from a file's tensors:
+// some files hold it although it equals the word embeddings. In a file that holds each
+// shared tensor once, the decoder's may be the only name.
 func untieDecoder(byName map[string]namedTensor) error {
 	if bias, ok := byName[lmDecoderBias]; ok {
 		if _, there := byName[lmBias]; !there {

@@ -17,8 +17,8 @@ import (
 
 const configName = "config.json"
 
-// hfConfig is config.json as far as it bears on an encoder. Pointers tell an
-// absent key from a zero.
+// hfConfig holds the keys of config.json that concern an encoder. Pointers distinguish
+// an absent key from a zero.
 type hfConfig struct {
 	Architectures []string `json:"architectures"`
 	ModelType     *string  `json:"model_type"`
@@ -45,7 +45,7 @@ type hfConfig struct {
 	Label2ID  json.RawMessage `json:"label2id"`
 	Task      *string         `json:"finetuning_task"`
 
-	// DistilBERT's names of some of these.
+	// DistilBERT's names for some of these.
 	Dim               *int     `json:"dim"`
 	Layers            *int     `json:"n_layers"`
 	DistilHeads       *int     `json:"n_heads"`
@@ -55,27 +55,27 @@ type hfConfig struct {
 	DistilAttention   *float32 `json:"attention_dropout"`
 	SeqClassifDropout *float32 `json:"seq_classif_dropout"`
 
-	// ALBERT's names of some, and which layers have weights in common.
+	// ALBERT's names for some, and which layers share weights.
 	ClassifierDropoutProb *float32 `json:"classifier_dropout_prob"`
 	LayerGroups           *int     `json:"num_hidden_groups"`
 	InnerLayers           *int     `json:"inner_group_num"`
 
-	// Keys of Skive's own: the sizes of uneven layers, the columns of their heads'
-	// biases, what the head was trained on, and how embeddings are made.
+	// Skive's own keys: the sizes of uneven layers, the columns of their heads' biases,
+	// what the head was trained on, and how embeddings are made.
 	Heads         []int     `json:"skive_attention_heads"`
 	Intermediates []int     `json:"skive_intermediate_sizes"`
 	BiasColumns   [][]int   `json:"skive_bias_columns"`
 	Pairs         bool      `json:"skive_text_pairs"`
 	Sentence      *Sentence `json:"skive_sentence"`
-	// PrunedHeads are the numbers of the heads that prune_heads of
-	// transformers took out, by layer.
+	// PrunedHeads lists, for each layer, the heads that prune_heads of transformers
+	// removed.
 	PrunedHeads map[string][]int `json:"pruned_heads"`
 
-	// What the CrossEncoder of sentence-transformers writes, formerly and now.
+	// Written by the CrossEncoder of sentence-transformers, in old and new versions.
 	CrossActivation *string         `json:"sbert_ce_default_activation_function"`
 	CrossEncoder    json.RawMessage `json:"sentence_transformers"`
 
-	// BiasBuckets is what MPNet's configurations say and its code ignores.
+	// BiasBuckets stands in MPNet's configurations, but its code ignores it.
 	BiasBuckets *int `json:"relative_attention_num_buckets"`
 
 	// Settings that change the arithmetic and are not implemented.
@@ -86,28 +86,27 @@ type hfConfig struct {
 	EmbeddingSize  *int    `json:"embedding_size"`
 	ProblemType    *string `json:"problem_type"`
 	Quantization   any     `json:"quantization_config"`
-	// Those of ELECTRA's multiple choice.
+	// The same for ELECTRA's multiple choice.
 	SummaryType         *string `json:"summary_type"`
 	SummaryProjects     *bool   `json:"summary_use_proj"`
 	SummaryActivation   *string `json:"summary_activation"`
 	SummaryProjToLabels bool    `json:"summary_proj_to_labels"`
 }
 
-// parsedConfig is a configuration and what decides about its head.
+// parsedConfig is a configuration with what else decides on its head.
 type parsedConfig struct {
 	Config
 	architecture string   // the first of architectures, or ""
 	labelsGiven  bool     // by id2label, label2id or num_labels
-	sharing      sharing  // of weights between layers
-	notes        []string // on what was left out or made up
+	sharing      sharing  // which layers share weights
+	notes        []string // on what was ignored or assumed
 }
 
-// ParseConfig reads the text of a Hugging Face config.json. Keys that are
-// absent have the defaults of the family's class in transformers, sizes have to
-// be there. Labels are those of id2label, else of label2id; a class without a
-// name is LABEL_0, LABEL_1, ... by its number. A family that is not known, and a
-// setting that changes what the model computes and is not implemented, are errors
-// that wrap ErrUnsupported.
+// ParseConfig parses a Hugging Face config.json. Sizes are required; other absent keys
+// have the defaults of the family's transformers class. Labels come from id2label, or
+// else from label2id; a class without a name is called LABEL_0, LABEL_1, ... by its
+// number. An unknown family is an error that wraps ErrUnsupported. So is a setting that
+// changes what the model computes and is not implemented.
 func ParseConfig(text []byte) (Config, error) {
 	p, err := parseConfig(text)
 	return p.Config, err
@@ -238,7 +237,7 @@ func (h *hfConfig) sizes(f *family, c *Config) error {
 	return nil
 }
 
-// jsonError says which key of a JSON file is not what it should be.
+// jsonError says which key of a JSON file has the wrong type.
 func jsonError(err error) error {
 	var te *json.UnmarshalTypeError
 	if errors.As(err, &te) && te.Field != "" {
@@ -254,7 +253,7 @@ func valueOr[T any](p *T, def T) T {
 	return *p
 }
 
-// family tells the family by model_type, else by the name of the architecture.
+// family finds the family by model_type, or else by the architecture's name.
 func (h *hfConfig) family() (*family, error) {
 	if h.ModelType != nil {
 		if f := familyOf(*h.ModelType); f != nil {
@@ -273,8 +272,7 @@ func (h *hfConfig) family() (*family, error) {
 	return nil, fmt.Errorf("architecture %q: %w", h.Architectures[0], ErrUnsupported)
 }
 
-// distilBERT takes values from DistilBERT's names of keys; transformers knows the
-// usual ones, too.
+// distilBERT reads DistilBERT's names of keys; transformers accepts the usual ones too.
 func (h *hfConfig) distilBERT(f *family) {
 	if f.modelType != "distilbert" {
 		return
@@ -286,8 +284,8 @@ func (h *hfConfig) distilBERT(f *family) {
 	h.ClassifierDropout = first(h.SeqClassifDropout, &classifierDropout)
 }
 
-// albert takes values from ALBERT's names of keys, and its defaults. The layers of a group are
-// counted as layers of their own from here on.
+// albert reads ALBERT's names of keys, with its defaults. From here on, each layer of a
+// group counts as a layer of its own.
 func (h *hfConfig) albert(f *family) (sharing, error) {
 	if !f.sharesLayers {
 		return sharing{}, nil
@@ -299,7 +297,7 @@ func (h *hfConfig) albert(f *family) (sharing, error) {
 	s := sharing{steps: valueOr(h.NumLayers, 0), groups: valueOr(h.LayerGroups, 1), inner: valueOr(h.InnerLayers, 1)}
 	switch {
 	case s.steps < 1 || s.steps > MaxLayers:
-		return s, nil // which sizes refuses
+		return s, nil // sizes refuses it
 	case s.groups < 1 || s.groups > s.steps:
 		return s, fmt.Errorf("num_hidden_groups is %d, expected 1 to num_hidden_layers, %d", s.groups, s.steps)
 	case s.inner < 1 || s.inner > MaxLayers:
@@ -321,8 +319,8 @@ func unsupported(format string, args ...any) error {
 	return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), ErrUnsupported)
 }
 
-// refuseSummary names a setting of ELECTRA's multiple choice other than the
-// default of transformers.
+// refuseSummary reports a setting of ELECTRA's multiple choice that differs from
+// transformers' default.
 func (h *hfConfig) refuseSummary() error {
 	switch {
 	case valueOr(h.SummaryType, "first") != "first":
@@ -337,7 +335,7 @@ func (h *hfConfig) refuseSummary() error {
 	return nil
 }
 
-// refuse names a setting that is not implemented.
+// refuse reports a setting that is not implemented.
 func (h *hfConfig) refuse(f *family) error {
 	switch {
 	case h.PositionType != nil && *h.PositionType != "absolute" && f.key("position_embedding_type") != "":
@@ -362,7 +360,7 @@ func (h *hfConfig) refuse(f *family) error {
 	return nil
 }
 
-// layerSizes applies the per-layer lists.
+// layerSizes applies the lists with one entry for each layer.
 func (h *hfConfig) layerSizes(layers []LayerSize) error {
 	for _, f := range []struct {
 		name string
@@ -397,12 +395,12 @@ func (h *hfConfig) layerSizes(layers []LayerSize) error {
 	return nil
 }
 
-// maxUnnamed bounds the classes of a configuration that gives their number alone.
+// maxUnnamed bounds the number of classes that have no names.
 const maxUnnamed = 1 << 16
 
-// labels returns the class names in order. As in transformers, id2label goes
-// before label2id, num_labels before both where it contradicts them, and a class
-// that has no name is called by its number.
+// labels returns the class names in order. As in transformers, id2label takes
+// precedence over label2id, and a contradicting num_labels over both. A class without a
+// name is called by its number.
 func (h *hfConfig) labels() (labels []string, given bool, notes []string, err error) {
 	const few = 4
 	left := 0
@@ -492,8 +490,8 @@ func namesByID(text json.RawMessage) (names map[int]string, n int, err error) {
 	return names, len(object), nil
 }
 
-// namesOfLabels reads label2id, as namesByID does id2label. The numbers may be
-// strings, and have to be those of all classes.
+// namesOfLabels reads label2id; its results are those of namesByID. The numbers may be
+// strings, and no class may be missing.
 func namesOfLabels(text json.RawMessage) (names map[int]string, n int, err error) {
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(text, &object); text != nil && err != nil {
@@ -515,7 +513,7 @@ func namesOfLabels(text json.RawMessage) (names map[int]string, n int, err error
 	return names, n, nil
 }
 
-// jsonKind names what a JSON value is.
+// jsonKind names the type of a JSON value, for messages.
 func jsonKind(text json.RawMessage) string {
 	switch text = bytes.TrimSpace(text); {
 	case len(text) == 0, text[0] == 'n':
@@ -532,16 +530,15 @@ func jsonKind(text json.RawMessage) string {
 	return "number"
 }
 
-// activations are the names in transformers of the activations that Skive has,
-// by its own.
+// activations maps Skive's name of an activation to the names in transformers.
 var activations = map[string][]string{
 	"gelu":     {"gelu", "gelu_python"},
 	"gelu_new": {"gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate"},
 	"relu":     {"relu"},
 }
 
-// activationOf returns Skive's name of an activation of transformers, and a name
-// that it does not know as it is.
+// activationOf turns an activation's name in transformers into Skive's. Unknown names
+// stay as they are.
 func activationOf(name string) string {
 	for own, names := range activations {
 		if slices.Contains(names, name) {
@@ -551,7 +548,7 @@ func activationOf(name string) string {
 	return name
 }
 
-// defaultLabels returns the names that transformers gives to n classes.
+// defaultLabels returns the names that transformers gives to n unnamed classes.
 func defaultLabels(n int) []string {
 	labels := make([]string, n)
 	for i := range labels {
@@ -569,14 +566,14 @@ func (m *Model) architecture() string {
 	return class + rows[m.Config.Head].architecture
 }
 
-// ConfigJSON returns the model's config.json as SaveHF writes it: that of its
-// class in transformers, with the labels.
+// ConfigJSON returns the model's config.json as SaveHF writes it, with the class in
+// transformers and the labels.
 func (m *Model) ConfigJSON() ([]byte, error) { return formatConfig(m, false) }
 
-// formatConfig writes the configuration as a config.json that stock
-// transformers loads when Config.Stock is true, and that ParseConfig reads
-// back to the same configuration in any case, if whole has it hold what other files
-// of a Hugging Face directory hold: how embeddings are made.
+// formatConfig writes the configuration as a config.json. ParseConfig reads it back to
+// the same configuration. If Config.Stock is true, unmodified transformers loads it.
+// With whole it also holds how embeddings are made, which other files of a Hugging Face
+// directory hold otherwise.
 func formatConfig(m *Model, whole bool) ([]byte, error) {
 	c := m.Config
 	if err := c.Validate(); err != nil {
@@ -677,7 +674,7 @@ func (o *orderedJSON) add(key string, value any) {
 	}{key, value})
 }
 
-// addLabels adds the names of the labels by number, and the numbers by name.
+// addLabels adds id2label and label2id.
 func (o *orderedJSON) addLabels(labels []string) {
 	names, ids := orderedJSON{}, orderedJSON{}
 	seen := make(map[string]bool, len(labels))

@@ -28,8 +28,8 @@ const (
 	stateDir            = "state"
 )
 
-// tokenizerNames are the files of a directory that belong to the tokenizer. Those in
-// pieceNames are SentencePiece models.
+// tokenizerNames are the tokenizer's files in a directory. Those in pieceNames are
+// SentencePiece models.
 var (
 	tokenizerNames = append([]string{
 		"tokenizer.json", tokenizerConfigName, "special_tokens_map.json", "added_tokens.json",
@@ -46,8 +46,8 @@ type provenanceFile struct {
 
 const provenanceVersion = 1
 
-// openHF reads a Hugging Face directory. Tensors of safetensors files, and
-// those of a .bin that lie there in one piece, are views of the mapped file.
+// openHF reads a Hugging Face directory. Tensors of safetensors files are views of the
+// mapped file. So are contiguous tensors of a .bin file.
 func openHF(path string) (m *Model, err error) {
 	dir, err := openDir(path)
 	if err != nil {
@@ -104,8 +104,8 @@ func openHF(path string) (m *Model, err error) {
 	return opening, nil
 }
 
-// modelsIn says which models a directory that is none holds, such as the one that a run
-// of several steps fills.
+// modelsIn lists the models inside a directory that is no model itself, such as the
+// output directory of a run with several steps.
 func modelsIn(path string) string {
 	entries, err := os.ReadDir(path)
 	if err != nil {
@@ -128,7 +128,7 @@ func modelsIn(path string) string {
 	return ", but it holds models: expected one of " + strings.Join(names, ", ")
 }
 
-// ReadTokenizer reads the tokenizer's files that lie in a directory.
+// ReadTokenizer reads the tokenizer's files of a directory.
 func ReadTokenizer(path string) (map[string][]byte, error) {
 	dir, err := openDir(path)
 	if err != nil {
@@ -141,9 +141,9 @@ func ReadTokenizer(path string) (map[string][]byte, error) {
 	return files, err
 }
 
-// tokenizer reads the tokenizer's files. They say by themselves which class of
-// transformers reads them: where config.json decides that, the class is written
-// into tokenizer_config.json.
+// tokenizer reads the tokenizer's files and makes them self-contained: where
+// config.json decides which transformers class reads them, that class is written into
+// tokenizer_config.json.
 func (d modelDir) tokenizer() (map[string][]byte, error) {
 	files := make(map[string][]byte)
 	for _, name := range tokenizerNames {
@@ -167,11 +167,11 @@ func (d modelDir) tokenizer() (map[string][]byte, error) {
 	return files, nil
 }
 
-// stateTokenizerClass adds tokenizer_class to tokenizer_config.json where it does
-// not say: the class that config.json names, else that of the family, unless the
-// files are those of that class alone. A vocabulary of WordPiece beside a
-// configuration of ALBERT or RoBERTa, say, is BERT's. Files that are not JSON stay
-// as they are for their readers to refuse.
+// stateTokenizerClass adds tokenizer_class to tokenizer_config.json if it is missing:
+// the class that config.json names, or else the family's. If only one class reads these
+// files, it is that one; for example, a WordPiece vocabulary beside a configuration of
+// ALBERT or RoBERTa belongs to BERT's tokenizer. Files that are not JSON stay as they
+// are, and their readers refuse them.
 func stateTokenizerClass(files map[string][]byte, config []byte) {
 	var said struct {
 		Class     string `json:"tokenizer_class"`
@@ -208,7 +208,7 @@ func stateTokenizerClass(files map[string][]byte, config []byte) {
 	if err != nil || !bytes.HasSuffix(text, []byte("}")) {
 		return
 	}
-	// Of equal keys the last counts; the order of the others matters.
+	// The last of equal keys counts, and the order of the others matters.
 	text = bytes.TrimSpace(bytes.TrimSuffix(text, []byte("}")))
 	if !bytes.HasSuffix(text, []byte("{")) {
 		text = append(slices.Clip(text), ',')
@@ -216,18 +216,17 @@ func stateTokenizerClass(files map[string][]byte, config []byte) {
 	files[tokenizerConfigName] = fmt.Appendf(slices.Clip(text), "\n  \"tokenizer_class\": %s\n}\n", class)
 }
 
-// parseWeights takes a file of weights apart. Tensors are views of the file.
+// parseWeights parses a file of weights. The tensors are views of the file.
 type parseWeights func([]byte) (map[string]foreignTensor, error)
 
-// weightFile is a file that weights lie in. A sharded one is an index that names
-// the files.
+// weightFile is a file with weights. A sharded one is an index that names the files.
 type weightFile struct {
 	name    string
 	sharded bool
 	parse   parseWeights
 }
 
-// weightFiles are in the order of preference of transformers.
+// weightFiles are in transformers' order of preference.
 var weightFiles = []weightFile{
 	{safetensorsName, false, parseSafetensors},
 	{safetensorsIndexName, true, parseSafetensors},
@@ -235,10 +234,9 @@ var weightFiles = []weightFile{
 	{pytorchIndexName, true, parsePyTorch},
 }
 
-// ModelFiles picks from the names of the files of a directory those that Open
-// reads: the configuration, the weights in the one form that it prefers, the
-// tokenizer and the provenance, and of a sentence-transformers directory the
-// modules.
+// ModelFiles selects, from the names of a directory's files, those that Open reads: the
+// configuration, the weights in their preferred form, the tokenizer and the provenance.
+// In a sentence-transformers directory the modules are included.
 func ModelFiles(names []string) ([]string, error) {
 	var files []string
 	there := func(name string) bool { return slices.Contains(names, name) }
@@ -296,9 +294,9 @@ func ModelFiles(names []string) ([]string, error) {
 	return files, nil
 }
 
-// readWeights finds the weights of a directory, in the order of preference of
-// transformers, and takes the tensors of the configuration from them, and from
-// dense those of the dense layers after the encoder.
+// readWeights finds the weights of a directory, in transformers' order of preference.
+// It takes from them the configuration's tensors, and the tensors of the dense layers
+// after the encoder from dense.
 func (m *Model) readWeights(dir modelDir, cfg parsedConfig, dense map[string]foreignTensor) error {
 	for _, kind := range weightFiles {
 		p, ok := dir.file(kind.name)
@@ -364,17 +362,17 @@ func (m *Model) readShards(dir modelDir, indexPath string, parse parseWeights, t
 	return nil
 }
 
-// bufferName matches buffers that older versions of transformers saved.
+// bufferName matches buffers saved by older versions of transformers.
 var bufferName = regexp.MustCompile(`(^|\.)embeddings\.(position_ids|token_type_ids)$`)
 
-// namedTensor is a tensor of a file with its name there.
+// namedTensor is a tensor with its name in the file.
 type namedTensor struct {
 	original string
 	t        foreignTensor
 }
 
-// adopt takes from the tensors of a file those of the configuration, under the
-// names of BertForSequenceClassification, and decides whether there is a head.
+// adopt takes the configuration's tensors from a file's, under the names of
+// BertForSequenceClassification, and decides whether there is a head.
 func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error {
 	canonical := cfg.canonicalNames()
 	byName := make(map[string]namedTensor, len(tensors))
@@ -408,7 +406,7 @@ func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error 
 	case !classifies(cfg.architecture) && (cfg.architecture != "" || !hasWeight && !hasBias):
 		cfg.Head, cfg.Labels = head.SingleLabel, nil
 	case !cfg.labelsGiven && len(cfg.Labels) == 0:
-		cfg.Labels = defaultLabels(2) // as BertConfig has it
+		cfg.Labels = defaultLabels(2) // BertConfig's default
 	}
 	absent, err := m.take(byName, cfg, hasWeight || hasBias)
 	if err != nil {
@@ -436,11 +434,11 @@ func (m *Model) adopt(tensors map[string]foreignTensor, cfg parsedConfig) error 
 	return m.validateFinite()
 }
 
-// take takes the tensors of the configuration out of byName. It returns those of a
-// head that the file does not have; hasHead tells that it has the classifier.
+// take takes the configuration's tensors out of byName. It returns the tensors of the
+// head that the file lacks. hasHead says that the file has the classifier.
 func (m *Model) take(byName map[string]namedTensor, cfg parsedConfig, hasHead bool) (absent []Spec, err error) {
 	_, hasPooler := byName[poolerWeight]
-	budget := 0 // bytes of float64 tensors that do not share storages
+	budget := 0 // bytes of float64 tensors that do not share storage
 	for _, f := range m.files {
 		budget += len(f.Data)
 	}
@@ -486,14 +484,13 @@ func (m *Model) take(byName map[string]namedTensor, cfg parsedConfig, hasHead bo
 	return absent, nil
 }
 
-// initialize gives fresh weights to the tensors of a head that the file does
-// not have.
+// initialize makes fresh weights for the tensors of the head that the file lacks.
 func (m *Model) initialize(head []Spec) error {
 	var names []string
 	limit := m.Bytes()
 	for _, s := range head {
-		// The number of labels is a number in a text, the rest is in proportion
-		// to the file.
+		// The number of labels is only a number in a text; all other sizes are in
+		// proportion to the file.
 		n, err := byteSize(F32, s.Shape)
 		if err != nil || n > limit {
 			return fmt.Errorf("tensor %s: missing", s.Name)
@@ -506,8 +503,8 @@ func (m *Model) initialize(head []Spec) error {
 	return nil
 }
 
-// canonicalNames maps the family's own names of the tensors that the model has, or
-// would have with the labels that it may turn out to have, to ours.
+// canonicalNames maps the family's names of tensors to ours, for all tensors that the
+// model has, or would have with any labels.
 func (c parsedConfig) canonicalNames() map[string]string {
 	cfg := c.Config
 	if len(cfg.Labels) == 0 && cfg.Head.Outputs() != head.Tokens && (c.architecture == "" || classifies(c.architecture)) {
@@ -524,7 +521,7 @@ func (c parsedConfig) canonicalNames() map[string]string {
 		}
 	}
 	if !classifies(c.architecture) {
-		// An encoder that was saved alone.
+		// An encoder that was saved without a head.
 		cfg.Labels = nil
 		for s := range cfg.Tensors() {
 			if own := cfg.ownName(s.Name); names[own] == "" {
@@ -535,8 +532,8 @@ func (c parsedConfig) canonicalNames() map[string]string {
 	return names
 }
 
-// fullName is the family's own name of a tensor of a file, which may lack the
-// prefix or be that of a checkpoint converted from TensorFlow.
+// fullName turns the name of a tensor in a file into the family's own: the file's may
+// lack the prefix, or come from a converted TensorFlow checkpoint.
 func (f *family) fullName(name string) string {
 	name = strings.TrimPrefix(name, "base_model.")
 	for _, p := range []string{"embeddings.", "embeddings_project.", "pooler.", "final_norm.", "encoder.relative_attention_bias.", "encoder.embedding_hidden_mapping_in.", f.layers} {
@@ -553,7 +550,7 @@ func (f *family) fullName(name string) string {
 	return name
 }
 
-// fileName is the name that a directory has for a tensor.
+// fileName is the name of a tensor in the directory.
 func (c parsedConfig) fileName(s Spec) string {
 	f := c.family()
 	for _, u := range f.fused {
@@ -567,13 +564,13 @@ func (c parsedConfig) fileName(s Spec) string {
 	return c.ownName(s.Name)
 }
 
-// note records what was left out, naming the first few.
+// note records what was ignored, with the first few names.
 func (m *Model) note(what string, names []string) {
 	if len(names) == 0 {
 		return
 	}
 	slices.Sort(names)
-	names = slices.Compact(names) // those of fused layers are one
+	names = slices.Compact(names) // those of fused layers are the same
 	const few = 6
 	list := strings.Join(names[:min(few, len(names))], ", ")
 	if len(names) > few {
@@ -608,15 +605,13 @@ func parseProvenance(text []byte) ([]Stage, error) {
 	return f.Provenance, nil
 }
 
-// SaveHF writes the model as a Hugging Face directory: config.json,
-// model.safetensors, the tokenizer's files, the provenance in skive.json, and
-// what sentence-transformers reads where Config.Sentence is set.
-// The same model gives the same bytes.
+// SaveHF writes the model as a Hugging Face directory: config.json, model.safetensors,
+// the tokenizer's files, and the provenance in skive.json. If Config.Sentence is set,
+// it also writes what sentence-transformers reads. The same model gives the same bytes.
 //
-// The write is atomic: a failure or a crash at any moment leaves what Open
-// reads as the complete old model, if there was one, or the complete new one.
-// Other files in the directory stay. An int8 model is refused; it is saved
-// with SaveSkive.
+// The write is atomic: after a failure or a crash at any moment, Open reads either the
+// complete old model, if there was one, or the complete new one. Other files in the
+// directory stay. An int8 model is refused; use SaveSkive.
 func (m *Model) SaveHF(dir string) error {
 	if err := m.saveHF(dir); err != nil {
 		return fmt.Errorf("writing %s: %w", dir, err)
@@ -675,18 +670,17 @@ func (m *Model) saveHF(dir string) error {
 	return writeDirAtomic(dir, files, slices.Concat(owned, sentenceNames, tokenizerNames))
 }
 
-// Open reads a model, whatever its format: a Hugging Face directory (also the
-// output directory of a training run), or a .skive file, told by looking.
-// Large tensors are views of the mapped file, which Close releases; they must
-// not be written to. Use Clone for a copy that may be.
+// Open reads a model: a Hugging Face directory, the output directory of a training run,
+// or a .skive file. It finds the format by looking. Large tensors are views of the
+// mapped file. They must not be written to, and Close releases them; Clone makes a copy
+// without these limits.
 //
-// Files are checked: sizes, shapes against the configuration, NaN and
-// infinity, and the checksums of a .skive file.
+// The files are checked: sizes, shapes against the configuration, NaN and infinity, and
+// the checksums of a .skive file.
 func Open(path string) (*Model, error) { return open(path, true) }
 
-// OpenUnverified is Open without the checksums of a .skive file's tensors, for
-// a file that was verified before, or for Model.Verify. Pages are then read as
-// they are needed.
+// OpenUnverified is Open without checking a .skive file's tensors, for a file that was
+// verified before or will be by Model.Verify. Pages are then only read when needed.
 func OpenUnverified(path string) (*Model, error) { return open(path, false) }
 
 func open(path string, verify bool) (*Model, error) {

@@ -10,12 +10,12 @@ import (
 	"github.com/skive-ml/skive/internal/exact"
 )
 
-// InitBERT returns a model with fresh weights, as Hugging Face initializes
-// them: weights and embeddings from a normal distribution with standard
-// deviation cfg.InitializerRange, the padding token's embedding and all biases
-// zero, LayerNorm weights one. A tensor's values depend on the seed, its name
-// and its shape alone. With cfg.Labels empty the model ends in the pooler, where
-// the family has one; a masked language model in its own head without one.
+// InitBERT returns a model with fresh weights, initialized as in Hugging Face: weights
+// and embeddings from a normal distribution with standard deviation
+// cfg.InitializerRange, LayerNorm weights one, and biases and the padding token's
+// embedding zero. A tensor's values depend only on the seed, its name and its shape. If
+// cfg.Labels is empty, the model ends in the pooler, where the family has one. A masked
+// language model ends in its own head, without a pooler.
 //
 // A configuration that fails ValidateFresh gives a model without tensors.
 func InitBERT(cfg Config, seed uint64) *Model {
@@ -35,11 +35,11 @@ func InitBERT(cfg Config, seed uint64) *Model {
 	return m
 }
 
-// maxFresh bounds the weights that are made from a configuration alone.
+// maxFresh bounds the number of fresh weights.
 const maxFresh = 1 << 31
 
-// ValidateFresh is Validate for a model of fresh weights, whose number is bounded:
-// no file bears them out.
+// ValidateFresh is Validate for a model of fresh weights. It also bounds their number,
+// since no file proves the sizes.
 func (c Config) ValidateFresh() error {
 	if err := c.Validate(); err != nil {
 		return err
@@ -50,7 +50,7 @@ func (c Config) ValidateFresh() error {
 	return nil
 }
 
-// ReadFresh reads the config.json of a model of fresh weights, see ValidateFresh.
+// ReadFresh reads a config.json for a model of fresh weights, see ValidateFresh.
 func ReadFresh(path string) (Config, error) {
 	text, err := bounded.ReadFile(path, bounded.Document)
 	if err != nil {
@@ -66,8 +66,7 @@ func ReadFresh(path string) (Config, error) {
 	return cfg, nil
 }
 
-// AddHead gives the model a classifier that chooses one of the labels, see
-// SetHead.
+// AddHead gives the model a classifier that chooses one of the labels, see SetHead.
 func (m *Model) AddHead(labels []string, seed uint64) error {
 	return m.SetHead(head.SingleLabel, labels, seed)
 }
@@ -89,7 +88,7 @@ func (m *Model) fresh(s Spec, seed uint64) Tensor {
 		switch {
 		case s.Role == WordEmbeddings:
 			clear(values[m.Config.PadTokenID*s.Shape[1]:][:s.Shape[1]])
-		case s.Role == PositionEmbeddings && m.Config.PositionsByID(): // padding has one of its own
+		case s.Role == PositionEmbeddings && m.Config.PositionsByID(): // padding has its own position
 			clear(values[m.Config.paddingPosition()*s.Shape[1]:][:s.Shape[1]])
 		}
 	}

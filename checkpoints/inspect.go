@@ -23,54 +23,53 @@ import (
 // Info describes what a path holds: a model, a training state, or a file of
 // weights alone.
 type Info struct {
-	// Format is "huggingface", "skive", "state" (a training state),
-	// "safetensors" or "pytorch" (weights alone). FormatVersion is that of a
-	// .skive file or a training state.
+	// Format is "huggingface", "skive", "state" (a training state), "safetensors" or
+	// "pytorch" (only weights). FormatVersion is the version of a .skive file or a
+	// training state.
 	Format        string `json:"format"`
 	FormatVersion int    `json:"format_version,omitempty"`
-	// Weights is the name of the file that holds the weights.
+	// Weights is the name of the file with the weights.
 	Weights string `json:"weights"`
-	// Architecture and Config are those of a model.
+	// Architecture and Config are set for models.
 	Architecture string  `json:"architecture,omitempty"`
 	Config       *Config `json:"config,omitempty"`
-	// State is the header of a training state: its step, settings, history.
+	// State is the header of a training state: step, settings, history.
 	State map[string]any `json:"state,omitempty"`
 	// DType is the element type of a model's linear layers.
 	DType string `json:"dtype,omitempty"`
-	// Parameters counts numbers, those of a training state's optimizer too,
-	// and Bytes what they take, scales of int8 weights included. FileBytes is
-	// the size of all files of the model.
+	// Parameters counts all numbers, a training state's optimizer included. Bytes is
+	// their size, with the scales of int8 weights. FileBytes is the size of all files
+	// of the model.
 	Parameters int64 `json:"parameters"`
 	Bytes      int64 `json:"bytes"`
 	FileBytes  int64 `json:"file_bytes"`
-	// Layers is the share of each encoder layer, first to last.
+	// Layers describes each encoder layer, first to last.
 	Layers []LayerInfo `json:"layers"`
-	// Tensors lists all tensors, those of a model in the order of the
-	// architecture.
+	// Tensors lists all tensors; a model's are in the order of the architecture.
 	Tensors    []TensorInfo `json:"tensors"`
 	Tokenizer  []string     `json:"tokenizer"`
 	Provenance []Stage      `json:"provenance"`
 	Notes      []string     `json:"notes,omitempty"`
-	// Checksums is "ok" when the format has checksums, which were verified,
-	// and "none" otherwise.
+	// Checksums is "ok" if the format has checksums, which were then verified, and
+	// "none" otherwise.
 	Checksums string `json:"checksums"`
 }
 
-// LayerInfo describes one encoder layer. The numbers of heads and feed-forward
-// units are known of models. DTypes are the element types of its matrices.
+// LayerInfo describes one encoder layer. Numbers of heads and feed-forward units are
+// only known for models. DTypes are the element types of its matrices.
 type LayerInfo struct {
 	Heads        int      `json:"heads,omitempty"`
 	Intermediate int      `json:"intermediate,omitempty"`
 	Parameters   int64    `json:"parameters"`
 	Bytes        int64    `json:"bytes"`
 	DTypes       []string `json:"dtypes"`
-	// InputScales are the scales of the quantized inputs of the layer's linear
-	// layers, by their names ("attention.self.query"), where they were calibrated.
+	// InputScales are the calibrated scales of the quantized inputs of the layer's
+	// linear layers, by the layers' names ("attention.self.query").
 	InputScales map[string]float32 `json:"input_scales,omitempty"`
 }
 
-// TensorInfo describes one tensor. CRC32C is the checksum of its bytes without
-// padding, whatever the format.
+// TensorInfo describes one tensor. CRC32C is the checksum of its bytes, without
+// padding, in every format.
 type TensorInfo struct {
 	Name   string `json:"name"`
 	DType  string `json:"dtype"`
@@ -79,7 +78,7 @@ type TensorInfo struct {
 	CRC32C string `json:"crc32c"`
 }
 
-// contents is what a path of any kind holds.
+// contents is what a path holds, of any kind.
 type contents struct {
 	info    Info
 	tensors map[string]foreignTensor
@@ -87,8 +86,8 @@ type contents struct {
 	close   func() error
 }
 
-// Inspect reads what lies at path, with every check, and describes it: a model
-// in any format that Open reads, a training state, or a file of weights.
+// Inspect reads and describes what lies at path, with all checks: a model in any format
+// that Open reads, a training state, or a file of weights.
 func Inspect(path string) (info *Info, err error) {
 	defer mapped.Catch(&err, debug.SetPanicOnFault(true))
 	c, err := look(path)
@@ -99,7 +98,7 @@ func Inspect(path string) (info *Info, err error) {
 	return c.describe(), nil
 }
 
-// look tells the kinds of files apart by their first bytes.
+// look distinguishes the kinds of files by their first bytes.
 func look(path string) (*contents, error) {
 	stat, err := os.Stat(path)
 	if err != nil {
@@ -209,8 +208,8 @@ func (c *contents) names() []string {
 	return sortedNames(c.tensors)
 }
 
-// dtypeName is the name of a tensor's element type, by which Skive calls it if
-// it knows it.
+// dtypeName is Skive's name of a tensor's element type, or the file's if Skive has
+// none.
 func (f foreignTensor) dtypeName() string {
 	if f.known {
 		return f.tensor.DType.String()
@@ -220,7 +219,7 @@ func (f foreignTensor) dtypeName() string {
 
 var layerName = regexp.MustCompile(`(?:^|\.)layer\.(\d{1,4})\.`)
 
-// layerNumber finds the encoder layer of a tensor in its name.
+// layerNumber finds a tensor's encoder layer in its name.
 func layerNumber(name string) (int, bool) {
 	found := layerName.FindStringSubmatch(name)
 	if found == nil {
@@ -230,7 +229,7 @@ func layerNumber(name string) (int, bool) {
 	return l, err == nil
 }
 
-// describe completes the Info with the tensors.
+// describe adds the tensors to the Info.
 func (c *contents) describe() *Info {
 	info := &c.info
 	names := c.names()
@@ -280,7 +279,7 @@ func (c *contents) describe() *Info {
 	return info
 }
 
-// directory fills in what concerns the files of a Hugging Face directory.
+// directory adds what concerns the files of a Hugging Face directory.
 func (info *Info) directory(path string) error {
 	dir, err := openDir(path)
 	if err != nil {
@@ -322,20 +321,20 @@ func (info *Info) directory(path string) error {
 	return nil
 }
 
-// Difference is one thing in which two paths differ. A and B are short
-// descriptions of what either has, "" where it has none.
+// Difference is one difference between two paths. A and B are short descriptions of
+// what each path has, "" for nothing.
 type Difference struct {
 	// What is a field of the configuration or of a state's header, "dtype",
-	// "tokenizer" and a file's name, "provenance", or "tensor" and its name.
+	// "provenance", "tokenizer" with a file's name, or "tensor" with its name.
 	What string `json:"what"`
 	A    string `json:"a"`
 	B    string `json:"b"`
-	// Largest is the largest absolute difference of two tensors' values, int8
-	// ones times their scales. It is absent where their shapes differ.
+	// Largest is the largest absolute difference between the values of two tensors;
+	// int8 values are multiplied by their scales. It is absent if the shapes differ.
 	Largest *float64 `json:"largest,omitempty"`
 }
 
-// Differences are what Diff finds.
+// Differences is the result of Diff.
 type Differences []Difference
 
 // MarshalJSON writes the differences, and whether there are none.
@@ -346,10 +345,10 @@ func (differences Differences) MarshalJSON() ([]byte, error) {
 	}{len(differences) == 0, append([]Difference{}, differences...)})
 }
 
-// Diff compares what lies at two paths, as Inspect reads them: configurations,
-// headers of training states, tokenizer files, provenance, and every tensor
-// with its values. Formats alone make no difference: a model and its export to
-// another format are the same. It returns nothing for equals.
+// Diff compares what lies at two paths, as Inspect reads them: configurations, headers
+// of training states, tokenizer files, provenance, and all values of every tensor. The
+// format itself does not count: a model equals its export to another format. The result
+// is empty if there is no difference.
 func Diff(a, b string) (Differences, error) {
 	ca, err := look(a)
 	if err != nil {
@@ -396,7 +395,7 @@ func union[V any](a, b map[string]V) map[string]bool {
 	return all
 }
 
-// fields are the settings, each as a short text.
+// fields returns the settings, each as a short text.
 func (c *contents) fields() map[string]string {
 	fields := make(map[string]string)
 	add := func(name string, v any) {
@@ -445,7 +444,7 @@ func (c *contents) tokenizer() map[string]string {
 	return files
 }
 
-// values are the numbers of a tensor, nil for an element type without any.
+// values returns the numbers of a tensor, nil if its element type has none.
 func (c *contents) values(name string) []float32 {
 	if c.model != nil {
 		v, err := c.model.Float32s(name)
@@ -476,7 +475,7 @@ func compareTensors(a, b *contents, name string) (Difference, bool) {
 		return d, true
 	}
 	same := ta.dtypeName() == tb.dtypeName() && bytes.Equal(ta.tensor.Data, tb.tensor.Data)
-	if same && !(ta.known && ta.tensor.DType == I8) { // int8 is to be looked at with its scales
+	if same && !(ta.known && ta.tensor.DType == I8) { // int8 values count with their scales
 		return d, false
 	}
 	va, vb := a.values(name), b.values(name)
@@ -485,7 +484,7 @@ func compareTensors(a, b *contents, name string) (Difference, bool) {
 	}
 	largest := 0.0
 	for i := range va {
-		if d := math.Abs(float64(va[i]) - float64(vb[i])); d > largest { // NaN, in a state, is not
+		if d := math.Abs(float64(va[i]) - float64(vb[i])); d > largest { // a state may hold NaN
 			largest = min(d, math.MaxFloat64)
 		}
 	}

@@ -1,6 +1,5 @@
-// Package checkpoints reads and writes models. Model is the one thing that
-// passes between the stages of Skive: every stage takes a Model and returns
-// another.
+// Package checkpoints reads and writes models. All stages of Skive exchange a Model:
+// each takes one and returns another.
 package checkpoints
 
 import (
@@ -16,8 +15,8 @@ import (
 	"github.com/skive-ml/skive/internal/mapped"
 )
 
-// LayerSize is the size of one encoder layer. Pruning makes layers uneven, so
-// each layer has its own.
+// LayerSize is the size of one encoder layer. Pruning makes layers uneven, so each
+// layer has its own.
 type LayerSize struct {
 	// Heads is the number of attention heads left in the layer.
 	Heads int
@@ -28,28 +27,28 @@ type LayerSize struct {
 // Config is the architecture of a Transformer encoder with a classification
 // head. The field names follow Hugging Face's config.json.
 type Config struct {
-	// ModelType is the family: "bert", to which MiniLM belongs, "roberta",
-	// "xlm-roberta", "camembert", "mpnet", "distilbert", "electra", "albert" or "modernbert".
+	// ModelType is the family: "bert" (also for MiniLM), "roberta", "xlm-roberta",
+	// "camembert", "mpnet", "distilbert", "electra", "albert" or "modernbert".
 	ModelType string
-	// VocabSize, MaxPositions and TypeVocabSize are the numbers of rows of the
-	// three embedding matrices. DistilBERT has no token types: 0. With Rotary there is
-	// no matrix of positions, and MaxPositions bounds the tokens of a sequence alone.
+	// VocabSize, MaxPositions and TypeVocabSize are the numbers of rows of the three
+	// embedding matrices. DistilBERT has no token types: 0. With Rotary there is no
+	// matrix of positions, and MaxPositions only bounds the tokens of a sequence.
 	VocabSize, MaxPositions, TypeVocabSize int
 	// HiddenSize is the width of a token's representation.
 	HiddenSize int
-	// EmbeddingSize is the width of ELECTRA's and ALBERT's embeddings; 0 stands for
+	// EmbeddingSize is the width of the embeddings in ELECTRA and ALBERT; 0 means
 	// HiddenSize.
 	EmbeddingSize int
-	// HeadDim is the width of one attention head. It is hidden size divided by
-	// the unpruned number of heads, and pruning leaves it as it is.
+	// HeadDim is the width of one attention head: hidden size divided by the unpruned
+	// number of heads. Pruning does not change it.
 	HeadDim int
 	// Layers holds the size of each encoder layer, first to last.
 	Layers []LayerSize
-	// BiasColumns are, of each layer, the columns of its heads in the table of
-	// ScoreBias; nil stands for 0, 1, 2, ... in all layers. Pruning heads sets it.
+	// BiasColumns holds, for each layer, the columns of its heads in the table of
+	// ScoreBias; nil means 0, 1, 2, ... in all layers. Pruning heads sets it.
 	BiasColumns [][]int `json:",omitempty"`
-	// LocalAttention is the width of the window of the layers that Local marks: half
-	// of it lies to either side of a token. Local is nil in a family without windows.
+	// LocalAttention is the width of the window in the layers that Local marks: half of
+	// it lies to either side of a token. Local is nil in a family without windows.
 	LocalAttention int    `json:",omitempty"`
 	Local          []bool `json:",omitempty"`
 	// RotaryBase and LocalRotaryBase are Block.RotaryBase of the layers without and
@@ -61,42 +60,43 @@ type Config struct {
 	Activation string
 	// LayerNormEps is added to the variance in every LayerNorm.
 	LayerNormEps float32
-	// Dropout probabilities used in training.
+	// Dropout probabilities for training.
 	HiddenDropout, AttentionDropout, ClassifierDropout float32
-	// EmbeddingDropout is that of the embeddings in ModernBERT, elsewhere 0: it is
-	// HiddenDropout.
+	// EmbeddingDropout is the dropout of the embeddings in ModernBERT. In other
+	// families it is 0 and HiddenDropout applies.
 	EmbeddingDropout float32 `json:",omitempty"`
 	// InitializerRange is the standard deviation of fresh weights.
 	InitializerRange float32
 	// PadTokenID is the id of the padding token.
 	PadTokenID int
-	// Head is what the model answers.
+	// Head is the kind of the model's head.
 	Head head.Kind
-	// ClassifierPooling is MeanPooling where a head for texts reads the mean of all
-	// tokens, "" where it reads the first one. ClassifierActivation is
-	// HeadActivation of a model with Config.HeadNorm.
+	// ClassifierPooling is MeanPooling if a head for texts reads the mean of all
+	// tokens, "" if it reads the first one. ClassifierActivation is HeadActivation in a
+	// family with HeadNorm.
 	ClassifierPooling    Pooling `json:",omitempty"`
 	ClassifierActivation string  `json:",omitempty"`
 	// Labels are the class names in the order of the logits.
 	Labels []string
 	// Task is the name of the task that the head was trained for, or "".
 	Task string
-	// Pairs tells that the head was trained on pairs of texts.
+	// Pairs says that the head was trained on pairs of texts.
 	Pairs bool `json:",omitempty"`
-	// Sentence says how the model makes embeddings; nil where nothing says it. A
-	// fresh head drops it.
+	// Sentence says how the model makes embeddings; nil if its files do not say. A new
+	// head removes it.
 	Sentence *Sentence `json:",omitempty"`
 }
 
 // DType is the element type of a stored tensor.
 type DType uint8
 
-// Element types. I8 weights have a companion tensor, named with the suffix
-// "_scale", that holds one float32 scale per output channel. A linear layer of
-// the encoder with a weight "NAME.weight" may have a float32 "NAME.input_scale" of
-// shape [1]: the scale of its quantized input, found by calibration or learned.
-// Without it each row of the input is quantized by its own largest magnitude.
-// Beside a float weight it is there for when the layer becomes int8.
+// Element types. I8 weights have a companion tensor, named with the suffix "_scale",
+// that holds one float32 scale for each output channel.
+//
+// A linear layer of the encoder with the weight "NAME.weight" may have a float32
+// "NAME.input_scale" of shape [1]: the scale of its quantized input, calibrated or
+// learned. Without it, each row of the input is quantized by its own largest magnitude.
+// Beside a float weight, the scale is kept for when the layer becomes int8.
 const (
 	F32 DType = iota
 	F16
@@ -112,11 +112,11 @@ type Tensor struct {
 	Data  []byte
 }
 
-// Version is the version of Skive that stages write to the provenance.
+// Version is Skive's version, which stages write to the provenance.
 const Version = "0.1.0"
 
-// Stage is one entry of a model's provenance: what was done to it, with which
-// settings, and what was measured.
+// Stage is one entry of a model's provenance: what was done, with which settings, and
+// what was measured.
 type Stage struct {
 	Name     string             `msgpack:"name" json:"name"`
 	Version  string             `msgpack:"version" json:"version"`
@@ -125,20 +125,21 @@ type Stage struct {
 	Measured map[string]float64 `msgpack:"measured" json:"measured"`
 }
 
-// Model is an encoder with everything that is needed to run it.
+// Model is an encoder with everything needed to run it.
 type Model struct {
 	Config Config
-	// Tensors holds the weights under the names that Hugging Face gives them
-	// in BertForSequenceClassification ("bert.encoder.layer.0...", "classifier.weight"),
-	// whatever the family: a Hugging Face directory has the family's own names.
-	// The dense layer between the first token and the classifier is
-	// "bert.pooler.dense". Weights are [out, in].
+	// Tensors holds the weights under Hugging Face's names for
+	// BertForSequenceClassification ("bert.encoder.layer.0...", "classifier.weight") in
+	// every family; only Hugging Face directories have the family's own names. The
+	// dense layer between the first token and the classifier is "bert.pooler.dense".
+	// Weights are [out, in].
 	Tensors map[string]Tensor
-	// Tokenizer holds the tokenizer's files by name (tokenizer.json, vocab.txt, ...).
+	// Tokenizer maps the names of the tokenizer's files (tokenizer.json, vocab.txt,
+	// ...) to their contents.
 	Tokenizer map[string][]byte
 	// Provenance lists the stages that made the model, first to last.
 	Provenance []Stage
-	// Notes says, a line each, what reading the model left out: pretraining
+	// Notes says, one line each, what reading the model ignored or assumed: pretraining
 	// heads, buffers and other tensors that the architecture does not have.
 	Notes []string
 
@@ -147,13 +148,13 @@ type Model struct {
 	skive bool // the only file is a .skive one
 }
 
-// Path is where Open found the model, or the one that this is a copy or a variant of;
-// "" for a model that was made otherwise. It serves messages.
+// Path is where Open found the model, or the model that this is a copy or variant of.
+// It is "" for a model made otherwise. It serves messages.
 func (m *Model) Path() string { return m.path }
 
-// Close releases the files that the tensors are views of. The tensors of the
-// model, and of every model that shares them, must not be used afterwards;
-// those of a Clone may. Closing twice is allowed.
+// Close releases the files whose views the tensors are. Afterwards the tensors of this
+// model, and of every model that shares them, must not be used; those of a Clone may
+// be. Closing twice is allowed.
 func (m *Model) Close() error {
 	var first error
 	for _, f := range m.files {
@@ -165,8 +166,8 @@ func (m *Model) Close() error {
 	return first
 }
 
-// Clone returns a deep copy that may be written to and does not depend on any
-// file. Tensors are aligned to 64 bytes.
+// Clone returns a deep copy that may be written to and depends on no file. Its tensors
+// are aligned to 64 bytes.
 func (m *Model) Clone() *Model {
 	c := &Model{
 		Config:    m.Config.Clone(),
@@ -191,8 +192,8 @@ func (m *Model) Clone() *Model {
 	return c
 }
 
-// share returns a model of the same tensors, whose list is its own, and which
-// does not own the files that they are views of.
+// share returns a model with the same tensors in a map of its own. It does not own the
+// files behind them.
 func (m *Model) share() *Model {
 	return &Model{
 		Config: m.Config.Clone(), Tensors: maps.Clone(m.Tensors),
@@ -200,21 +201,21 @@ func (m *Model) share() *Model {
 	}
 }
 
-// HasHead reports whether the model ends in a head: it is no encoder alone.
+// HasHead reports whether the model has a head, and is not just an encoder.
 func (m *Model) HasHead() bool {
 	return len(m.Config.Labels) > 0 || m.Config.Head.Outputs() == head.Tokens
 }
 
-// HasPooler reports whether the model has the dense layer that stands between
-// the encoder and the classifier.
+// HasPooler reports whether the model has the dense layer between the encoder and the
+// classifier.
 func (m *Model) HasPooler() bool {
 	_, ok := m.Tensors[poolerWeight]
 	return ok
 }
 
-// Names returns the names of the model's tensors in the order of the
-// architecture: embeddings, layers, pooler, classifier. A weight is followed by
-// its scales, if it is int8, and the scale of its input, if it has one.
+// Names returns the names of the model's tensors in the order of the architecture:
+// embeddings, layers, pooler, classifier. A weight is followed by its scales if it is
+// int8, and by the scale of its input if it has one.
 func (m *Model) Names() []string {
 	names := make([]string, 0, len(m.Tensors))
 	for s := range m.Config.Tensors() {
@@ -242,8 +243,7 @@ func (m *Model) Bytes() int64 {
 	return n
 }
 
-// Parameters returns the number of weights that the model holds. Scales are not
-// counted.
+// Parameters returns the number of weights in the model, without scales.
 func (m *Model) Parameters() int64 {
 	var n int64
 	for name, t := range m.Tensors {
@@ -254,9 +254,9 @@ func (m *Model) Parameters() int64 {
 	return n
 }
 
-// DType returns the element type of the encoder's linear layers, by which the
-// model is called an f32, f16, bf16 or int8 one. Where they differ it is I8 if
-// any of them is, otherwise the first one's.
+// DType returns the element type of the encoder's linear layers, by which a model is
+// called f32, fp16, bf16 or int8. If they differ, it is I8 if any layer has it, and
+// otherwise the first layer's.
 func (m *Model) DType() DType {
 	first, seen := F32, false
 	for s := range m.Config.Tensors() {
@@ -274,8 +274,8 @@ func (m *Model) DType() DType {
 	return first
 }
 
-// Quantized tells whether any tensor is int8: such a model is there to be run, and
-// is neither trained nor pruned.
+// Quantized tells whether any tensor is int8. Such a model can run, but not be trained
+// or pruned.
 func (m *Model) Quantized() bool {
 	for _, t := range m.Tensors {
 		if t.DType == I8 {
@@ -285,14 +285,14 @@ func (m *Model) Quantized() bool {
 	return false
 }
 
-// DeleteInputScales removes the scales of the quantized inputs of linear layers:
-// what changes the activations of a model makes them void.
+// DeleteInputScales removes the scales of the quantized inputs of linear layers. They
+// are wrong once the model's activations change.
 func (m *Model) DeleteInputScales() {
 	maps.DeleteFunc(m.Tensors, func(name string, _ Tensor) bool { return strings.HasSuffix(name, inputScaleSuffix) })
 }
 
-// Convert returns the model with all its float tensors but scales in another
-// float type, rounded to nearest even. Tensors that have it already are shared.
+// Convert returns the model with all float tensors but scales in another float type,
+// rounded to nearest even. Tensors that have this type already are shared.
 func (m *Model) Convert(to DType) (converted *Model, err error) {
 	defer mapped.Catch(&err, debug.SetPanicOnFault(true))
 	out := m.share()
@@ -309,9 +309,8 @@ func (m *Model) Convert(to DType) (converted *Model, err error) {
 	return out, nil
 }
 
-// Float32s returns the named tensor as float32 numbers. An int8 weight is
-// multiplied by its scales. As with Tensor.Float32s, the result may be a view
-// of the tensor.
+// Float32s returns the named tensor as float32 numbers. An int8 weight is multiplied by
+// its scales. As in Tensor.Float32s, the result may be a view of the tensor.
 func (m *Model) Float32s(name string) ([]float32, error) {
 	t, ok := m.Tensors[name]
 	if !ok {
@@ -334,8 +333,8 @@ func (m *Model) Float32s(name string) ([]float32, error) {
 	return out, nil
 }
 
-// Validate checks that the tensors are those of the configuration: none
-// missing, none unknown, each of the right shape and size, every float finite.
+// Validate checks the tensors against the configuration: none is missing, none unknown,
+// each has the right shape and size, and every float is finite.
 func (m *Model) Validate() (err error) {
 	defer mapped.Catch(&err, debug.SetPanicOnFault(true))
 	if err := m.validateShapes(); err != nil {
@@ -431,8 +430,8 @@ func (m *Model) validateFinite() error {
 	return nil
 }
 
-// unchanged returns an error if a file that tensors are views of was written to
-// since it was opened: what was made of them may be a mixture.
+// unchanged returns an error if a file behind tensors was written to since it was
+// opened: what was made from them may be a mixture.
 func unchanged(tensors map[string]Tensor) error {
 	for _, t := range tensors {
 		if err := mapped.Of(t.Data).Check(); err != nil {

@@ -8,14 +8,14 @@ import (
 	"slices"
 )
 
-// The kinds of layers by their names in config.json.
+// The kinds of layers, named as in config.json.
 const (
 	fullAttention    = "full_attention"
 	slidingAttention = "sliding_attention"
 )
 
-// modernBERT are the settings of config.json that ModernBERT alone has. Those that
-// older versions of transformers wrote are read too.
+// modernBERT holds the settings of config.json that only ModernBERT has, also as older
+// versions of transformers wrote them.
 type modernBERT struct {
 	Architectures []string `json:"architectures"`
 
@@ -33,7 +33,7 @@ type modernBERT struct {
 	LayerTypes     []string `json:"layer_types"`
 	GlobalEvery    *int     `json:"global_attn_every_n_layers"`
 	LocalAttention *int     `json:"local_attention"`
-	// SlidingWindow is half of LocalAttention, which transformers sets by it.
+	// SlidingWindow is half of LocalAttention; transformers derives it from that.
 	SlidingWindow *int `json:"sliding_window"`
 
 	Rope        map[string]json.RawMessage `json:"rope_parameters"`
@@ -48,14 +48,13 @@ type modernBERT struct {
 	DecoderBias    *bool `json:"decoder_bias"`
 }
 
-// readModernBERT reads the settings of ModernBERT from the text of a config.json
-// whose sizes are known.
+// readModernBERT reads ModernBERT's settings from a config.json whose sizes are known.
 func (c *Config) readModernBERT(text []byte) error {
 	var h modernBERT
 	if err := json.Unmarshal(text, &h); err != nil {
 		return jsonError(err)
 	}
-	// Settings of heads count where there is one.
+	// Settings of heads only count if there is a head.
 	encoder := len(h.Architectures) > 0 && h.Architectures[0] == c.family().class+"Model"
 	masked := len(h.Architectures) == 0 || h.Architectures[0] == c.family().class+"ForMaskedLM"
 	switch {
@@ -99,7 +98,7 @@ func (c *Config) readModernBERT(text []byte) error {
 	return h.bases(c)
 }
 
-// layers tells which layers have a window.
+// layers finds out which layers have a window.
 func (h *modernBERT) layers(c *Config) error {
 	c.Local = make([]bool, len(c.Layers))
 	if h.LayerTypes == nil {
@@ -124,8 +123,8 @@ func (h *modernBERT) layers(c *Config) error {
 	return nil
 }
 
-// bases reads the bases of the rotary positions. Where the older key of local layers
-// is null they have that of the others.
+// bases reads the bases of the rotary positions. If the older key for local layers is
+// null, they use the other layers' base.
 func (h *modernBERT) bases(c *Config) error {
 	read := func(key string, value json.RawMessage, def float64) (float64, error) {
 		if len(value) == 0 {
@@ -164,7 +163,8 @@ func (h *modernBERT) bases(c *Config) error {
 		}
 		return read("rope_parameters."+kind+".rope_theta", rope.Theta, base)
 	}
-	// What is not nested is one set of settings for both, of which transformers 5 reads none.
+	// Settings that are not nested would be one set for both; transformers 5 reads
+	// none.
 	for key := range h.Rope {
 		if key != fullAttention && key != slidingAttention {
 			return unsupported("rope_parameters.%s", oneLine(key))
@@ -183,8 +183,9 @@ func (h *modernBERT) bases(c *Config) error {
 	return err
 }
 
-// addModernBERT writes what readModernBERT reads. The keys of older versions of
-// transformers, and of programs that read them, say the same as far as they can.
+// addModernBERT writes what readModernBERT reads. It also writes the keys of older
+// versions of transformers and of programs that read them, with the same meaning as far
+// as possible.
 func (c Config) addModernBERT(out *orderedJSON) {
 	kinds := make([]string, len(c.Local))
 	full := 0
@@ -210,7 +211,7 @@ func (c Config) addModernBERT(out *orderedJSON) {
 	out.add("local_attention", c.LocalAttention)
 	out.add("rope_parameters", ropes)
 	if full == 0 {
-		full = len(c.Local) // the first layer alone, or none
+		full = len(c.Local) // only the first layer, or none
 	}
 	regular := true
 	for i, local := range c.Local {
@@ -229,8 +230,8 @@ func (c Config) addModernBERT(out *orderedJSON) {
 	out.add("classifier_activation", c.ClassifierActivation)
 }
 
-// validateRotary checks the settings of rotary positions and of windows, which a
-// family has both of or neither.
+// validateRotary checks the settings of rotary positions and windows. A family has both
+// or neither.
 func (c Config) validateRotary() error {
 	if !c.Rotary() {
 		if c.Local != nil || c.LocalAttention != 0 || c.RotaryBase != 0 || c.LocalRotaryBase != 0 || c.ClassifierPooling != "" || c.ClassifierActivation != "" || c.EmbeddingDropout != 0 {
@@ -263,13 +264,13 @@ func (c Config) validateRotary() error {
 	return nil
 }
 
-// fusedName is what the names of the tensors of fused linear layers begin with.
+// fusedName is the beginning of the names of the tensors of fused linear layers.
 func (c Config) fusedName(layer int, u fused) string {
 	f := c.family()
 	return fmt.Sprintf("%s%s%d.%s", f.prefix, f.layers, layer, u.name)
 }
 
-// fusedRows are the numbers of rows of fused linear layers.
+// fusedRows returns the numbers of rows of fused linear layers.
 func (c Config) fusedRows(layer int, u fused) (rows []int, sum int) {
 	for _, r := range u.parts {
 		n := c.Layers[layer].Intermediate
@@ -281,8 +282,8 @@ func (c Config) fusedRows(layer int, u fused) (rows []int, sum int) {
 	return rows, sum
 }
 
-// divide replaces the tensors of fused linear layers by those of their parts, which
-// are views of them.
+// divide replaces the tensors of fused linear layers by their parts, which are views of
+// them.
 func (c Config) divide(byName map[string]namedTensor) error {
 	for l := range c.Layers {
 		for _, u := range c.family().fused {
@@ -313,9 +314,9 @@ func (c Config) divide(byName map[string]namedTensor) error {
 	return nil
 }
 
-// fuse replaces the tensors of linear layers that the family keeps in one by that
-// one, under the family's own name. Scales of their inputs, which no other program
-// reads, stay apart.
+// fuse replaces the tensors of linear layers that the family keeps in one by that one,
+// under the family's own name. The scales of their inputs, which no other program
+// reads, stay separate.
 func (c Config) fuse(tensors map[string]Tensor) error {
 	for l := range c.Layers {
 		for _, u := range c.family().fused {
@@ -327,7 +328,7 @@ func (c Config) fuse(tensors map[string]Tensor) error {
 					t, ok := tensors[name]
 					switch {
 					case !ok:
-						continue // a bias
+						continue // it is a bias
 					case whole.Shape == nil:
 						whole = Tensor{DType: t.DType, Shape: slices.Clone(t.Shape)}
 						whole.Shape[0] = rows

@@ -7,13 +7,12 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// decodeMsgpack decodes b, all of it, into v, once checkMsgpack has found it
-// sound.
+// decodeMsgpack decodes all of b into v, after checkMsgpack has accepted it.
 func decodeMsgpack(b []byte, v any) (err error) {
 	if err := checkMsgpack(b, maxDepth); err != nil {
 		return err
 	}
-	// The decoder's reflection panics on some mismatches of type.
+	// The decoder's reflection panics on some mismatched types.
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("msgpack: %v", r)
@@ -22,9 +21,9 @@ func decodeMsgpack(b []byte, v any) (err error) {
 	return msgpack.Unmarshal(b, v)
 }
 
-// checkMsgpack walks over one msgpack value without building anything, so that
-// the decoder behind it meets no length beyond the input and no nesting beyond
-// depth.
+// checkMsgpack walks over one msgpack value without building anything. It accepts no
+// length beyond the input and no nesting deeper than depth, so that the decoder is
+// safe.
 func checkMsgpack(b []byte, depth int) error {
 	// open[i] is the number of values still to come at level i.
 	open := make([]uint64, 1, depth+1)
@@ -62,7 +61,7 @@ func checkMsgpack(b []byte, depth int) error {
 	return nil
 }
 
-// msgpackHead is how a value begins: the size of its head, and what follows it,
+// msgpackHead is the beginning of a value: its own size, and what follows it, which is
 // bytes or the values of a container.
 type msgpackHead struct {
 	size               int

@@ -14,19 +14,18 @@ import (
 	"time"
 )
 
-// An ExistsError tells that an output holds what writing there would replace.
+// An ExistsError reports that writing to an output would replace something.
 type ExistsError struct {
-	// Path is the output, What says what is there.
+	// Path is the output, and What says what is there.
 	Path, What string
-	// Resumable says that it is a run which is not finished, and can go on.
+	// Resumable says that it is an unfinished run, which can be resumed.
 	Resumable bool
 }
 
 func (e *ExistsError) Error() string { return e.Path + ": " + e.What }
 
-// CheckFree reports what a model written to path would replace, as an
-// *ExistsError: a file that is not empty, or in a directory any of the files that
-// belong to a model.
+// CheckFree reports, as an *ExistsError, what writing a model to path would replace: a
+// file that is not empty, or any file of a model in a directory.
 func CheckFree(path string) error {
 	info, err := os.Stat(path)
 	switch {
@@ -37,7 +36,7 @@ func CheckFree(path string) error {
 	case info.Mode().IsRegular() && info.Size() > 0:
 		return &ExistsError{Path: path, What: "the file is there already"}
 	case !info.IsDir():
-		return nil // which is refused elsewhere, or written to as it is
+		return nil // refused elsewhere, or written to as it is
 	}
 	names := []string{pendingDir, configName, provenanceName}
 	for _, w := range weightFiles {
@@ -51,13 +50,13 @@ func CheckFree(path string) error {
 	return nil
 }
 
-// A BusyError tells that another process, or another call of this one, writes an
-// output.
+// A BusyError reports that another process, or another call in this one, is writing to
+// an output.
 type BusyError struct {
 	// Path is the output.
 	Path string
-	// Command, PID and Since say who writes there and from when on. They are empty
-	// where that is not known.
+	// Command, PID and Since say who is writing there, and since when. They are empty
+	// if that is not known.
 	Command string
 	PID     int
 	Since   time.Time
@@ -74,7 +73,7 @@ func (e *BusyError) Error() string {
 // claimSuffix ends the name of the file that is locked while an output is written.
 const claimSuffix = ".skive-lock"
 
-// claimed is the key of a context's claims, and claims are a list of them.
+// claimed is the context key for claims, and claims is a list of them.
 type claimed struct{}
 
 type claims struct {
@@ -82,18 +81,18 @@ type claims struct {
 	above *claims
 }
 
-// Claim reserves the output at path, a file or a directory that need not be there,
-// until release is called or the process dies. A second claim, of whatever
-// process, is refused with a *BusyError. A claim with the context that is returned
-// is part of this one: a command claims its output before it reads anything, and
-// the call that writes there claims it again.
+// Claim reserves the output at path, a file or a directory that need not exist, until
+// release is called or the process dies. A second claim, by any process, is refused
+// with a *BusyError. A claim with the returned context is part of this one: a command
+// claims its output before it reads anything, and the function that writes claims it
+// again.
 //
-// What is locked is the file .NAME.skive-lock beside the output, or where nothing
-// can be made there .skive-lock in the output directory; it says who holds it, and
-// release removes it. Directories that are missing above the output are made, and
-// removed again if they stay empty. Links to one output are one output. A file
-// system without locks gives every claim. What a killed process had half written of
-// the output is removed.
+// The lock is on the file .NAME.skive-lock beside the output, or, if nothing can be
+// made there, on .skive-lock in the output directory. The file says who holds it, and
+// release removes it. Missing directories above the output are made, and removed again
+// if they stay empty. Links to the same output are the same output. On a file system
+// without locks every claim succeeds. Claim removes what a killed process had half
+// written.
 func Claim(ctx context.Context, path string) (_ context.Context, release func(), err error) {
 	var made []string
 	for d := filepath.Dir(filepath.Clean(path)); ; d = filepath.Dir(d) {
@@ -134,14 +133,14 @@ func Claim(ctx context.Context, path string) (_ context.Context, release func(),
 	release = func() {
 		removeLocked(f, file)
 		for _, d := range made {
-			os.Remove(d) // of no effect where something is in it
+			os.Remove(d) // fails, harmlessly, if it is not empty
 		}
 	}
 	return context.WithValue(ctx, claimed{}, &claims{real, above}), release, nil
 }
 
-// sweep removes what was half written of an output by a process that was killed. What
-// writers without a claim are at is locked, and stays.
+// sweep removes what a killed process left half written. Files of writers without a
+// claim are locked, and stay.
 func sweep(path string) {
 	dir, name := filepath.Split(path)
 	for _, left := range []struct{ path, locked string }{
@@ -157,13 +156,13 @@ func sweep(path string) {
 			continue
 		}
 		if lock(f) == nil {
-			os.RemoveAll(left.path) // of no consequence where it fails
+			os.RemoveAll(left.path) // a failure does no harm
 		}
 		f.Close()
 	}
 }
 
-// realPath is the absolute path without links, as far as there is something.
+// realPath is the absolute path without links, as far as it exists.
 func realPath(path string) (string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -179,8 +178,8 @@ func realPath(path string) (string, error) {
 	return real, err
 }
 
-// lockFile makes the file and locks it. Its holder removes it, so that what was
-// opened may be no longer what is there: then it is opened anew.
+// lockFile makes the file and locks it. Its holder removes it, so the opened file may
+// be gone by the time it is locked: then lockFile starts again.
 func lockFile(path string) (*os.File, error) {
 	busy := &BusyError{}
 	for range 100 {
@@ -188,7 +187,7 @@ func lockFile(path string) (*os.File, error) {
 			return nil, err
 		}
 		f, err := openLock(path)
-		if errors.Is(err, fs.ErrNotExist) { // the directory was removed meanwhile
+		if errors.Is(err, fs.ErrNotExist) { // the directory has just been removed
 			continue
 		}
 		if err != nil {
@@ -222,8 +221,8 @@ type holder struct {
 	Since   time.Time `json:"since"`
 }
 
-// writeHolder is for the eyes alone: without room for it, or in another user's file,
-// the lock holds as well.
+// writeHolder only informs people: the lock also holds if the disk is full or the file
+// is another user's.
 func writeHolder(f *os.File) {
 	command := filepath.Base(os.Args[0])
 	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-") {

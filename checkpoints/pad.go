@@ -5,17 +5,15 @@ import (
 	"slices"
 )
 
-// Pad returns a model that stock transformers can express and that gives the
-// same logits: every layer gets hidden size / head width heads and as many
-// feed-forward units as the largest layer, the missing ones with zero weights.
-// Heads with a ScoreBias take the places that their columns have in its table.
-// A padded head attends evenly but its context is zero; a padded unit is
-// act(0) = 0. The sums of the remaining products only gain zeros.
+// Pad returns a model that unmodified transformers can express, with the same logits.
+// Every layer gets hidden size / head width heads, and as many feed-forward units as
+// the largest layer has; the added ones have zero weights. Heads with a ScoreBias take
+// the places of their columns in its table. An added head attends evenly, but its
+// context is zero; an added unit is act(0) = 0. So sums only gain zeros.
 //
-// A model that has that form already is returned as it is; otherwise the
-// tensors that needed no padding are shared, and scales of inputs left out. int8
-// weights are refused, as are layers that hold more heads than fit the hidden
-// size.
+// A model that already has this form is returned as it is. Otherwise tensors that need
+// no padding are shared, and scales of inputs are dropped. int8 weights are refused,
+// and so are layers with more heads than fit the hidden size.
 func (m *Model) Pad() (*Model, error) {
 	c := m.Config
 	if c.Stock() {
@@ -44,7 +42,7 @@ func (m *Model) Pad() (*Model, error) {
 	for s := range out.Config.Tensors() {
 		t, ok := m.Tensors[s.Name]
 		if !ok {
-			continue // a pooler may be missing
+			continue // there may be no pooler
 		}
 		if t.DType == I8 {
 			return nil, fmt.Errorf("padding: tensor %s is int8: %w", s.Name, ErrUnsupported)
@@ -60,8 +58,8 @@ func (m *Model) Pad() (*Model, error) {
 	return out, nil
 }
 
-// places returns, for n heads of which the first ones have the given columns, which
-// head stands in the place of each column: the others, of zeros, fill the rest.
+// places returns which of n heads stands at each column. The first heads have the given
+// columns; the others, which are zeros, fill the rest.
 func places(columns []int, n int) []int {
 	heads := make([]int, n)
 	for i := range heads {
@@ -80,8 +78,8 @@ func places(columns []int, n int) []int {
 	return heads
 }
 
-// grow extends the tensor with zeros to a shape that is as large or larger in
-// each of its one or two dimensions.
+// grow extends a tensor of one or two dimensions with zeros to a shape that is at least
+// as large in each.
 func grow(t Tensor, shape []int) Tensor {
 	if slices.Equal(t.Shape, shape) {
 		return t

@@ -10,11 +10,11 @@ import (
 	"github.com/skive-ml/skive/head"
 )
 
-// Role says what a linear layer, a LayerNorm or a table of embeddings does in the
-// encoder or its head.
+// Role says what a linear layer, a LayerNorm or an embedding table does in the encoder
+// or its head.
 type Role uint8
 
-// Roles. Those from Query to OutputNorm stand in each layer of the encoder.
+// Roles. Each layer of the encoder has those from Query to OutputNorm.
 const (
 	WordEmbeddings Role = iota
 	PositionEmbeddings
@@ -29,32 +29,31 @@ const (
 	Value
 	AttentionOutput
 	AttentionNorm
-	// Up and Down are the two products of the feed-forward block, Gate is the other
+	// Up and Down are the two products of the feed-forward block. Gate is the other
 	// factor of gated units.
 	Gate
 	Up
 	Down
 	OutputNorm
-	// FinalNorm follows the last layer where the layers' norms stand before them.
+	// FinalNorm follows the last layer if the layers have their norms in front.
 	FinalNorm
-	// Pooler is the dense layer between the first token and the classifier, HeadNorm
+	// Pooler is the dense layer between the first token and the classifier. HeadNorm is
 	// the LayerNorm of its output, see Config.HeadNorm.
 	Pooler
 	HeadNorm
 	Classifier
 	// LMTransform, LMNorm and Decoder are the head of a masked language model. The
-	// decoder has a bias alone: its weights are the word embeddings.
+	// decoder only has a bias: its weights are the word embeddings.
 	LMTransform
 	LMNorm
 	Decoder
-	// SentenceDense are the dense layers after the pooling into an embedding,
-	// numbered by Part.Layer.
+	// SentenceDense are the dense layers after pooling, numbered by Part.Layer.
 	SentenceDense
 	roles
 )
 
-// roleNames are the names of the roles' tensors without their last part; in a
-// layer they follow the layer's.
+// roleNames are the names of the roles' tensors without their last part. In a layer
+// they follow the layer's name.
 var roleNames = [roles]string{
 	WordEmbeddings:      embeddingsPrefix + "word_embeddings",
 	PositionEmbeddings:  embeddingsPrefix + "position_embeddings",
@@ -83,11 +82,11 @@ var roleNames = [roles]string{
 
 func (r Role) inLayer() bool { return r >= Query && r <= OutputNorm }
 
-// embeds tells whether the role stands before the layers.
+// embeds tells whether the role comes before the layers.
 func (r Role) embeds() bool { return r <= RelativeBias }
 
-// inHead tells whether the role is the classifier's, or of the head of a masked
-// language model. The pooler stands between encoder and head, and may outlive it.
+// inHead tells whether the role belongs to a classifier or to the head of a masked
+// language model. The pooler stands between encoder and head, and may outlive the head.
 func (r Role) inHead() bool { return r > HeadNorm && r <= Decoder }
 
 // beforeHead tells whether the role stands between encoder and head.
@@ -109,18 +108,18 @@ func (r Role) kinds() (weight, bias Kind) {
 // Part is a linear layer, a LayerNorm or a table of a model.
 type Part struct {
 	Role Role
-	// Layer is the number of the encoder's layer, or of the dense layer after the
-	// pooling; -1 for all else.
+	// Layer is the number of the encoder's layer, or of the dense layer after pooling;
+	// -1 otherwise.
 	Layer int
 }
 
-// In is the part with that role in a layer.
+// In returns the part with this role in a layer.
 func (r Role) In(layer int) Part { return Part{r, layer} }
 
-// Part is the part with that role outside of layers.
+// Part returns the part with this role outside of layers.
 func (r Role) Part() Part { return Part{r, -1} }
 
-// String returns what the names of the part's tensors begin with.
+// String returns the beginning of the names of the part's tensors.
 func (p Part) String() string {
 	switch {
 	case p.Role.inLayer():
@@ -140,9 +139,9 @@ func (p Part) Bias() string { return p.String() + biasSuffix }
 // InputScale is the name of the scale of the part's quantized input.
 func (p Part) InputScale() string { return p.String() + inputScaleSuffix }
 
-// Block names what the part belongs to, for people: "layer.0.attention.self" are
-// the queries, keys and values of the first layer, "layer.0.intermediate" its
-// first feed-forward product, "embeddings.word_embeddings" the words.
+// Block names the block that the part belongs to, for people: "layer.0.attention.self"
+// for queries, keys and values of the first layer, "layer.0.intermediate" for its first
+// feed-forward product, "embeddings.word_embeddings" for the words.
 func (p Part) Block() string {
 	name := strings.TrimPrefix(strings.TrimPrefix(p.String(), "bert."), "encoder.")
 	switch p.Role {
@@ -152,8 +151,8 @@ func (p Part) Block() string {
 	return name
 }
 
-// Depth is the part's place on the way of a text through a model: 0 for the
-// embeddings, n+1 for layer n, -1 for what follows the layers.
+// Depth is where the part stands on a text's way through a model: 0 for the embeddings,
+// n+1 for layer n, -1 for what follows the layers.
 func (p Part) Depth() int {
 	switch {
 	case p.Role.inLayer():
@@ -180,13 +179,13 @@ const (
 	Table
 	// BiasTable holds the biases of the attention's scores [buckets, heads].
 	BiasTable
-	// InputScale is the scale of a linear layer's quantized input [1]. It is no
-	// tensor of the architecture: a model has it or not.
+	// InputScale is the scale of a linear layer's quantized input [1]. It is no tensor
+	// of the architecture: a model may have it or not.
 	InputScale
 )
 
-// ParseTensor returns the part and the kind of a tensor by its name in a Model.
-// It knows neither the scales of int8 weights nor names of other models.
+// ParseTensor finds the part and the kind of a tensor from its name in a Model. It does
+// not know the scales of int8 weights, nor names outside of a Model.
 func ParseTensor(name string) (Part, Kind, bool) {
 	part, rest := Part{Layer: -1}, name
 	numbered := false
@@ -225,22 +224,22 @@ func ParseTensor(name string) (Part, Kind, bool) {
 	return part, 0, false
 }
 
-// InputScaleOf is the name of the scale of the quantized input of the linear
-// layer with the named weight: a float32 tensor of shape [1].
+// InputScaleOf is the name of the scale of a linear layer's quantized input, from its
+// weight's name. The tensor is float32 of shape [1].
 func InputScaleOf(weight string) string {
 	return strings.TrimSuffix(weight, weightSuffix) + inputScaleSuffix
 }
 
-// ScaleOf is the name of the tensor that holds the scales of the named int8
-// weight: float32, one for each row.
+// ScaleOf is the name of the tensor with the scales of the named int8 weight: float32,
+// one for each row.
 func ScaleOf(weight string) string { return weight + scaleSuffix }
 
-// Axis says what the rows or the columns of a tensor stand for.
+// Axis says what the rows or columns of a tensor stand for.
 type Axis uint8
 
-// Axes. Heads has HeadDim rows or columns for each head; with Units it may have
-// another size in each layer. Embedding is the width of embeddings that are
-// narrower than the hidden states; where they are not, that axis is Hidden.
+// Axes. Heads has HeadDim rows or columns for each head. Heads and Units may differ in
+// each layer. Embedding is the width of embeddings that are narrower than the hidden
+// states; otherwise that axis is Hidden.
 const (
 	Vocabulary Axis = iota
 	Positions
@@ -252,7 +251,7 @@ const (
 	Classes
 	// Features are the outputs of a dense layer after the pooling.
 	Features
-	// Buckets are distances of a ScoreBias, BiasHeads the heads that it knows.
+	// Buckets are the distances of a ScoreBias, BiasHeads its heads.
 	Buckets
 	BiasHeads
 )
@@ -262,7 +261,7 @@ type Spec struct {
 	Name string
 	Part
 	Kind Kind
-	// Axes are what the one or two dimensions of Shape are.
+	// Axes says what the one or two dimensions of Shape are.
 	Axes  []Axis
 	Shape []int
 }
@@ -294,10 +293,9 @@ func (c Config) size(a Axis, layer int) int {
 	return len(c.Labels)
 }
 
-// Tensors yields the tensors of the encoder and its head in their order:
-// embeddings, layers, pooler, classifier, and the dense layers after the pooling into
-// an embedding. The names are those in a Model: BERT's,
-// whatever the family.
+// Tensors yields the tensors of the encoder and its head in order: embeddings, layers,
+// pooler, classifier, and the dense layers after pooling. The names are those in a
+// Model: BERT's, in every family.
 func (c Config) Tensors() iter.Seq[Spec] {
 	return func(yield func(Spec) bool) {
 		more := true
@@ -396,15 +394,15 @@ func (c Config) Tensors() iter.Seq[Spec] {
 	}
 }
 
-// EncoderLinear tells whether the tensor is the weight of a linear layer of the
-// encoder's layers: those that int8 and bf16 compute.
+// EncoderLinear tells whether the tensor is the weight of a linear layer in the
+// encoder's layers. Those are the ones that int8 and bf16 apply to.
 func (s Spec) EncoderLinear() bool { return s.Role.inLayer() && s.Kind == Weight }
 
-// scale is the name of the scales of the tensor's rows, where it is int8.
+// scale is the name of the tensor's scales, if it is int8.
 func (s Spec) scale() string { return ScaleOf(s.Name) }
 
-// inputScale is the name of the scale of a linear layer's quantized input,
-// "" for tensors other than the weights of the encoder's linear layers.
+// inputScale is the name of the scale of a linear layer's quantized input, "" unless
+// the tensor is the weight of a linear layer of the encoder.
 func (s Spec) inputScale() string {
 	if !s.EncoderLinear() {
 		return ""
@@ -412,22 +410,21 @@ func (s Spec) inputScale() string {
 	return s.InputScale()
 }
 
-// Cut says what stays of an axis.
+// Cut says what to keep of an axis.
 type Cut struct {
-	// Axis is Heads or Units, of one layer, or Hidden or Vocabulary.
+	// Axis is Heads or Units of one layer, or Hidden or Vocabulary.
 	Axis Axis
-	// Layer is the number of the layer, for Heads and Units alone.
+	// Layer is the layer's number, for Heads and Units.
 	Layer int
-	// Keep are the numbers of what stays, in their new order, each once.
+	// Keep lists what is kept, in its new order, each number once.
 	Keep []int
 }
 
-// Take returns the model with what the cuts keep of their axes, along every tensor
-// that has them. A head's width stays, and the padding token's id follows the
-// vocabulary, 0 if it is gone. Scales of inputs are left out: what they were
-// calibrated on is no longer computed. Tensors that need no cut are shared with
-// m. int8 tensors are refused. Where positions depend on ids, the padding token has
-// to keep its number.
+// Take returns the model with what the cuts keep, along every tensor that has those axes.
+// The width of a head does not change. The padding token's id follows the vocabulary, or
+// becomes 0 if the token is gone; where positions depend on ids, that token must keep its
+// id. Scales of inputs are dropped: their calibration no longer applies. Tensors that need
+// no cut are shared with m. int8 tensors are refused.
 func (m *Model) Take(cuts ...Cut) (*Model, error) {
 	type place struct {
 		axis  Axis
@@ -505,16 +502,16 @@ func (m *Model) Take(cuts ...Cut) (*Model, error) {
 	return out, nil
 }
 
-// KeepLayers returns the model with the given layers alone, in the given order.
-// Its tensors are shared with m, scales of inputs left out. Where the first layer
-// has no norm before its attention (Block.BareAttention), the new first one loses
-// its own, and layer 0 can only stay the first.
+// KeepLayers returns the model with only the given layers, in the given order. Its
+// tensors are shared with m; scales of inputs are dropped. If the first layer has no
+// norm before its attention (Block.BareAttention), a new first layer loses its own
+// norm, and layer 0 can only stay the first.
 func (m *Model) KeepLayers(layers []int) (*Model, error) {
 	out := m.share()
 	clear(out.Tensors)
 	out.Config.Layers, out.Config.Local = nil, nil
 	var columns [][]int
-	at := map[int]int{} // the new number of a layer
+	at := map[int]int{} // new number of each layer
 	for i, l := range layers {
 		if _, twice := at[l]; twice || l < 0 || l >= len(m.Config.Layers) {
 			return nil, fmt.Errorf("layer %d is kept of %d, expected numbers from 0, each once", l, len(m.Config.Layers))
@@ -546,7 +543,7 @@ func (m *Model) KeepLayers(layers []int) (*Model, error) {
 	return out, nil
 }
 
-// pick returns the elements of all with the given numbers.
+// pick returns the elements with the given numbers.
 func pick(all, numbers []int) []int {
 	some := make([]int, len(numbers))
 	for i, n := range numbers {
@@ -555,7 +552,7 @@ func pick(all, numbers []int) []int {
 	return some
 }
 
-// spread turns the numbers of heads into those of their rows.
+// spread turns numbers of heads into numbers of their rows.
 func spread(heads []int, width int) []int {
 	rows := make([]int, 0, len(heads)*width)
 	for _, h := range heads {
@@ -566,11 +563,10 @@ func spread(heads []int, width int) []int {
 	return rows
 }
 
-// take returns the given rows and columns of a matrix or of a vector, all for
-// nil.
+// take returns the given rows and columns of a matrix or vector; nil means all.
 func take(t Tensor, rows, cols []int) Tensor {
 	size := t.DType.Size()
-	width := 1 // elements of a row
+	width := 1 // of a row
 	if len(t.Shape) == 2 {
 		width = t.Shape[1]
 	}

@@ -6,19 +6,19 @@ import (
 	"fmt"
 )
 
-// Opcodes of one byte cost the machine that runs them many: an empty dictionary
-// some 200. In what torch.save writes they stand between names and numbers; a
-// pickle may have slack of them, and then one in so many bytes.
+// One-byte opcodes are expensive for the machine that runs them: an empty dictionary
+// takes some 200 bytes. In files of torch.save they stand between names and numbers. So
+// a pickle may have a fixed number of them, plus one for this many bytes.
 const (
 	bytesPerObject = 6 // opcodes that make a container
 	bytesPerBare   = 2 // all opcodes without an argument
 	slack          = 64
 )
 
-// scanPickle walks over the opcodes of one pickle without running them and
-// returns its length. It lets through only the opcodes with which torch.save
-// writes a state dictionary, and only arguments that lie within b, so that the
-// machine that runs the pickle afterwards meets no length beyond the input.
+// scanPickle walks over the opcodes of one pickle without running them, and returns its
+// length. It accepts only the opcodes that torch.save uses for a state dictionary, and
+// only arguments inside b. So the machine that runs the pickle afterwards meets no
+// length beyond the input.
 func scanPickle(b []byte) (int, error) {
 	objects, bare := 0, 0
 	for pos := 0; pos < len(b); {
@@ -54,7 +54,7 @@ func scanPickle(b []byte) (int, error) {
 			prefix = 1
 		case 0x8d:
 			prefix = 8
-		case 0x95: // FRAME: its content follows as opcodes
+		case 0x95: // its content follows as opcodes
 			fixed = 8
 			if len(b)-pos < 8 || binary.LittleEndian.Uint64(b[pos:]) > uint64(len(b)-pos-8) {
 				return 0, fmt.Errorf("pickle: frame at byte %d reaches beyond the end", at)

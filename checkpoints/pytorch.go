@@ -18,18 +18,17 @@ import (
 )
 
 const (
-	// Bounds on the pickle of a state dictionary, which spends some 200 bytes
-	// on a tensor. They keep the memory for a hostile one small.
+	// Bounds on the pickle of a state dictionary, which needs some 200 bytes for each
+	// tensor. They limit the memory that a malicious one can use.
 	maxPickle = 2 << 20
 
 	legacyMagic   = "1950a86a20f9469cfc6c"
 	legacyVersion = 1001
 )
 
-// parsePyTorch takes the state dictionary out of a file written by torch.save,
-// in the zip format or the one before it. Nothing in the file is executed:
-// the pickle can build dictionaries, tuples and tensors and nothing else.
-// Tensors are views of b where they lie there in one piece.
+// parsePyTorch reads the state dictionary from a file written by torch.save, in the zip
+// format or the one before it. Nothing in the file is executed: the pickle can only
+// build dictionaries, tuples and tensors. Contiguous tensors are views of b.
 func parsePyTorch(b []byte) (tensors map[string]foreignTensor, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -47,7 +46,7 @@ func parsePyTorch(b []byte) (tensors map[string]foreignTensor, err error) {
 
 // torchStorage is a flat array in the file.
 type torchStorage struct {
-	dtype string // the code of a DType, or what safetensors calls another type
+	dtype string // a DType's code, or safetensors' name for another type
 	size  int    // bytes of an element
 	numel int
 	data  []byte
@@ -62,7 +61,7 @@ type torchTensor struct {
 
 // torchClass is a name that a pickle may refer to.
 type torchClass struct {
-	storage *torchStorage // the element type, for a storage class
+	storage *torchStorage // the element type, if this is a storage class
 	call    func(args []any) (any, error)
 }
 
@@ -137,8 +136,8 @@ func intTuple(v any) ([]int, bool) {
 	return out, true
 }
 
-// runPickle runs the pickle at the start of b and returns its value and
-// length. load resolves the persistent ids of storages.
+// runPickle runs the pickle at the start of b, and returns its value and length. load
+// resolves the persistent ids of storages.
 func runPickle(b []byte, load func(class *torchClass, key string, numel int) (any, error)) (any, int, error) {
 	b = b[:min(len(b), maxPickle)]
 	n, err := scanPickle(b)
@@ -173,7 +172,7 @@ func runPickle(b []byte, load func(class *torchClass, key string, numel int) (an
 	return nil, 0, corrupt("%s", oneLine(err.Error()))
 }
 
-// oneLine shortens what a library says about hostile input.
+// oneLine shortens a library's message about malicious input.
 func oneLine(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
@@ -187,8 +186,8 @@ func oneLine(s string) string {
 	return s
 }
 
-// parseTorchZip reads the format of PyTorch 1.6 and later: a zip archive with
-// the pickle and one uncompressed record a storage.
+// parseTorchZip reads the format of PyTorch 1.6 and later: a zip archive with the
+// pickle and one uncompressed record for each storage.
 func parseTorchZip(b []byte) (map[string]foreignTensor, error) {
 	z, err := zip.NewReader(bytes.NewReader(b), int64(len(b)))
 	if err != nil {
@@ -205,7 +204,7 @@ func parseTorchZip(b []byte) (map[string]foreignTensor, error) {
 	if records[prefix+"constants.pkl"] != nil {
 		return nil, fmt.Errorf("TorchScript: %w (save the state dictionary)", ErrUnsupported)
 	}
-	budget := uint64(len(b)) // records that do not overlap stay below
+	budget := uint64(len(b)) // records that do not overlap need no more
 	read := func(name string) ([]byte, error) {
 		f := records[prefix+name]
 		if f == nil {
@@ -227,7 +226,7 @@ func parseTorchZip(b []byte) (map[string]foreignTensor, error) {
 		}
 		budget -= n
 		data := b[offset : uint64(offset)+n : uint64(offset)+n]
-		// A checksum of zero is what torch.save writes when told to skip it.
+		// torch.save writes a checksum of zero if told to skip it.
 		if f.CRC32 != 0 && crc32.ChecksumIEEE(data) != f.CRC32 {
 			return nil, corrupt("record %s: wrong checksum", name)
 		}
@@ -269,8 +268,8 @@ func parseTorchZip(b []byte) (map[string]foreignTensor, error) {
 	return stateDict(root, len(b))
 }
 
-// parseTorchLegacy reads the format before PyTorch 1.6: pickles of a magic
-// number, a version, the system, the object and the storage keys, then the
+// parseTorchLegacy reads the format before PyTorch 1.6. It has pickles of a magic
+// number, a version, the system, the object and the storage keys. Then come the
 // storages, each after its number of elements.
 func parseTorchLegacy(b []byte) (map[string]foreignTensor, error) {
 	magic, n, err := runPickle(b, nil)
@@ -338,15 +337,15 @@ func parseTorchLegacy(b []byte) (map[string]foreignTensor, error) {
 	return stateDict(root, len(b))
 }
 
-// stateDict turns the value of a pickle into tensors. budget bounds the bytes
-// that are copied for tensors that do not lie in one piece.
+// stateDict turns a pickle's value into tensors. budget bounds the bytes copied for
+// tensors that are not contiguous.
 func stateDict(root any, budget int) (map[string]foreignTensor, error) {
 	tensors := make(map[string]foreignTensor)
 	add := func(key, value any) error {
 		name, ok := key.(string)
 		t, isTensor := value.(*torchTensor)
 		if !ok || !isTensor {
-			return nil // such as a version number beside the weights
+			return nil // a version number beside the weights, say
 		}
 		f, copied, err := t.materialize(budget)
 		if err != nil {
@@ -376,8 +375,8 @@ func stateDict(root any, budget int) (map[string]foreignTensor, error) {
 	return tensors, nil
 }
 
-// materialize returns the tensor in row-major order, as a view of its storage
-// if it has that order there.
+// materialize returns the tensor in row-major order, as a view of its storage if it
+// already has that order.
 func (t *torchTensor) materialize(budget int) (f foreignTensor, copied int, err error) {
 	s := t.storage
 	f = foreignTensor{dtype: s.dtype}

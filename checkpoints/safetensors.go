@@ -20,19 +20,18 @@ const (
 	safetensorsIndexName = "model.safetensors.index.json"
 )
 
-// foreignTensor is a tensor of a file as it lies there: Skive may have no name
-// for its element type.
+// foreignTensor is a tensor as it is in a file. Skive may not know its element type.
 type foreignTensor struct {
 	dtype  string
 	tensor Tensor
-	known  bool // dtype is one of Skive's, and tensor is filled
+	known  bool // dtype is one of Skive's, and tensor is filled in
 }
 
-// float64Type is the element type of tensors that numpy made.
+// float64Type is the element type of tensors written by numpy.
 const float64Type = "F64"
 
-// roundFloat64 makes a float64 tensor an F32 one, rounded to nearest even. A
-// number too large for it becomes infinite.
+// roundFloat64 turns a float64 tensor into an F32 one, rounded to nearest even. Numbers
+// that are too large become infinite.
 func (f *foreignTensor) roundFloat64() error {
 	size, err := byteSize(F32, f.tensor.Shape)
 	if err != nil {
@@ -50,8 +49,7 @@ func (f *foreignTensor) roundFloat64() error {
 	return nil
 }
 
-// parseSafetensors takes a safetensors file apart. The data of the tensors
-// are views of b.
+// parseSafetensors parses a safetensors file. The tensors' data are views of b.
 func parseSafetensors(b []byte) (tensors map[string]foreignTensor, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -97,9 +95,8 @@ func parseSafetensors(b []byte) (tensors map[string]foreignTensor, err error) {
 	return tensors, nil
 }
 
-// checkSafetensorsHeader bounds what decoding the header can cost. An entry of
-// a header has some 15 bytes for each of its values, and the library takes some
-// 150 for one.
+// checkSafetensorsHeader bounds the cost of decoding the header. Each value takes at
+// least some 15 bytes in the header, and some 150 in the library's memory.
 func checkSafetensorsHeader(b []byte) error {
 	const maxHeader, bytesPerValue, slack = 16 << 20, 4, 64
 	if len(b) < 8 {
@@ -115,8 +112,8 @@ func checkSafetensorsHeader(b []byte) error {
 	return nil
 }
 
-// writeSafetensors writes the tensors in the order that the Hugging Face
-// library gives them. Names are mapped by rename.
+// writeSafetensors writes the tensors in the order of Hugging Face's library. rename
+// maps their names.
 func writeSafetensors(w io.Writer, tensors map[string]Tensor, rename func(string) string) (err error) {
 	defer mapped.Catch(&err, debug.SetPanicOnFault(true))
 	views := make(map[string]safetensors.TensorView, len(tensors))
@@ -148,12 +145,12 @@ func writeSafetensors(w io.Writer, tensors map[string]Tensor, rename func(string
 	return unchanged(tensors)
 }
 
-// shardIndex is model.safetensors.index.json: the file of every tensor.
+// shardIndex is model.safetensors.index.json: it maps each tensor to its file.
 type shardIndex struct {
 	WeightMap map[string]string `json:"weight_map"`
 }
 
-// parseIndex returns the tensor names of each shard, and the shards in order.
+// parseIndex returns the names of each shard's tensors, and the shards in order.
 func parseIndex(text []byte) (tensors map[string][]string, shards []string, err error) {
 	var index shardIndex
 	dec := json.NewDecoder(bytes.NewReader(text))

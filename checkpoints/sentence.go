@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// Pooling is how the hidden states of a text's tokens become one vector. The
-// names are those of the sentence-transformers library.
+// Pooling says how the hidden states of a text's tokens become one vector. The names
+// are sentence-transformers' own.
 type Pooling string
 
 // Kinds of pooling.
@@ -17,35 +17,35 @@ const (
 	MaxPooling  Pooling = "max"
 	// MeanSqrtPooling divides the sum by the square root of the number of tokens.
 	MeanSqrtPooling Pooling = "mean_sqrt_len_tokens"
-	// LastPooling takes the last token, which is a special one in most models.
+	// LastPooling takes the last token, in most models a special one.
 	LastPooling Pooling = "lasttoken"
 )
 
 var poolings = []Pooling{MeanPooling, CLSPooling, MaxPooling, MeanSqrtPooling, LastPooling}
 
-// Sentence says how a model makes the embedding of a text: what the modules of a
-// sentence-transformers directory say.
+// Sentence says how a model makes the embedding of a text, as the modules of a
+// sentence-transformers directory do.
 type Sentence struct {
-	// Pooling makes a vector of the last hidden states. Dense layers follow it,
-	// whose weights are tensors of the model, then Normalize, which scales to unit
+	// Pooling makes one vector from the last hidden states. Then come the Dense layers,
+	// whose weights are tensors of the model, and with Normalize scaling to unit
 	// length.
 	Pooling   Pooling `json:"pooling"`
 	Dense     []Dense `json:"dense,omitempty"`
 	Normalize bool    `json:"normalize"`
-	// MaxLength is the number of tokens at which a text is cut, special tokens
-	// included; 0 stands for the model's number of positions.
+	// MaxLength is the number of tokens to which a text is cut, special tokens
+	// included; 0 means the model's number of positions.
 	MaxLength int `json:"max_seq_length,omitempty"`
-	// LowerCase asks for lower-cased texts whatever the tokenizer does.
+	// LowerCase lower-cases texts, whatever the tokenizer does.
 	LowerCase bool `json:"do_lower_case,omitempty"`
-	// Prompts are what stands before a text, by name, and DefaultPrompt is the name
-	// of the one that is used where none is asked for, or "".
+	// Prompts are texts that are put before an input, by name. DefaultPrompt is the
+	// name of the one used when none is asked for, or "".
 	Prompts       map[string]string `json:"prompts,omitempty"`
 	DefaultPrompt string            `json:"default_prompt_name,omitempty"`
-	// Similarity is the function that compares embeddings ("cosine"), or "".
+	// Similarity names the function that compares embeddings ("cosine"), or is "".
 	Similarity string `json:"similarity_fn_name,omitempty"`
 }
 
-// Dense is a linear layer after the pooling, with "sentence.dense.N.weight" of
+// Dense is a linear layer after pooling. Its tensors are "sentence.dense.N.weight" of
 // shape [Out, in] and, with Bias, "sentence.dense.N.bias".
 type Dense struct {
 	Out  int  `json:"out_features"`
@@ -56,10 +56,10 @@ type Dense struct {
 
 const densePrefix = "sentence.dense."
 
-// denseActivations are the activations of Dense by their names in torch.nn.
+// denseActivations maps the activations of Dense to their names in torch.nn.
 var denseActivations = map[string]string{"identity": "Identity", "tanh": "Tanh", "relu": "ReLU", "gelu": "GELU"}
 
-// Width is the width of the embeddings of a model of that hidden size.
+// Width is the width of the embeddings, if the model has this hidden size.
 func (s *Sentence) Width(hidden int) int {
 	if n := len(s.Dense); n > 0 {
 		return s.Dense[n-1].Out
@@ -67,7 +67,7 @@ func (s *Sentence) Width(hidden int) int {
 	return hidden
 }
 
-// Clone returns a copy that shares nothing with s; nil of nil.
+// Clone returns a copy that shares nothing with s, nil for nil.
 func (s *Sentence) Clone() *Sentence {
 	if s == nil {
 		return nil
@@ -77,8 +77,8 @@ func (s *Sentence) Clone() *Sentence {
 	return &c
 }
 
-// Prompt returns what stands before a text under a prompt's name, that of the
-// default prompt for "", which is none where there is no default.
+// Prompt returns the text of the named prompt. "" stands for the default prompt, and
+// gives "" if there is none.
 func (s *Sentence) Prompt(name string) (string, error) {
 	if name == "" {
 		if name = s.DefaultPrompt; name == "" { // a prompt may be called that
@@ -92,8 +92,8 @@ func (s *Sentence) Prompt(name string) (string, error) {
 	return prompt, nil
 }
 
-// validate names what is wrong by its key in config_sentence_transformers.json and
-// the configurations of modules.
+// validate reports errors by the keys of config_sentence_transformers.json and of the
+// modules' configurations.
 func (s *Sentence) validate() error {
 	if !slices.Contains(poolings, s.Pooling) {
 		return unsupported("pooling_mode %q", s.Pooling)
@@ -115,7 +115,7 @@ func (s *Sentence) validate() error {
 	return nil
 }
 
-// dropSentence removes what makes embeddings.
+// dropSentence removes what the model needs for embeddings.
 func (m *Model) dropSentence() {
 	for s := range m.Config.Tensors() {
 		if s.Role == SentenceDense {

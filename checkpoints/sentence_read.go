@@ -13,21 +13,21 @@ import (
 	"github.com/skive-ml/skive/internal/mapped"
 )
 
-// Files of a sentence-transformers directory.
+// Files in a sentence-transformers directory.
 const (
 	modulesName  = "modules.json"
 	promptsName  = "config_sentence_transformers.json"
 	sentenceName = "sentence_bert_config.json"
 )
 
-// sentenceNames are what the file of the first module is called, in the order in
-// which sentence-transformers looks for it.
+// sentenceNames are the possible names of the first module's file, in the order in
+// which sentence-transformers looks for them.
 var sentenceNames = []string{
 	sentenceName, "sentence_roberta_config.json", "sentence_distilbert_config.json", "sentence_camembert_config.json",
 	"sentence_albert_config.json", "sentence_xlm-roberta_config.json", "sentence_xlnet_config.json",
 }
 
-// moduleFile matches the files of modules beside the first.
+// moduleFile matches the files of all modules but the first.
 var moduleFile = regexp.MustCompile(`^\d+_\w+/(config\.json|model\.safetensors|pytorch_model\.bin)$`)
 
 // module is an entry of modules.json.
@@ -37,8 +37,8 @@ type module struct {
 	Type string `json:"type"`
 }
 
-// class is the name of the module's class, "" for one that is not of
-// sentence-transformers.
+// class is the name of the module's class, "" if it is not one of
+// sentence-transformers'.
 func (m module) class() string {
 	if !strings.HasPrefix(m.Type, "sentence_transformers.") {
 		return ""
@@ -46,7 +46,7 @@ func (m module) class() string {
 	return m.Type[strings.LastIndex(m.Type, ".")+1:]
 }
 
-// modules reads modules.json, nil where there is none.
+// modules reads modules.json, and returns nil if there is none.
 func (d modelDir) modules() ([]module, error) {
 	var list []module
 	there, err := d.json(modulesName, &list)
@@ -74,13 +74,13 @@ func (d modelDir) modules() ([]module, error) {
 	return list, nil
 }
 
-// name is the path of a file for messages.
+// name is the path of a file, for messages.
 func (d modelDir) name(file string) string {
 	p, _ := d.file(file)
 	return p
 }
 
-// json reads a JSON file, if it is there.
+// json reads a JSON file if it exists.
 func (d modelDir) json(file string, v any) (there bool, err error) {
 	p, ok := d.file(file)
 	if !ok {
@@ -96,7 +96,7 @@ func (d modelDir) json(file string, v any) (there bool, err error) {
 	return true, nil
 }
 
-// truth is a number or null, too, as Python takes it where it asks for a truth value.
+// truth also accepts a number or null, as Python does where it needs a truth value.
 type truth bool
 
 func (t *truth) UnmarshalJSON(text []byte) error {
@@ -139,9 +139,8 @@ type promptsFile struct {
 	TruncateDim   *int               `json:"truncate_dim"`
 }
 
-// readSentence reads what the modules of a directory say beside the encoder into
-// the configuration, and the tensors of its dense layers. encoder is the
-// directory of the first module.
+// readSentence reads the modules beside the encoder into the configuration, and the
+// tensors of its dense layers. encoder is the first module's directory.
 func (m *Model) readSentence(dir, encoder modelDir, modules []module, cfg *parsedConfig) (map[string]foreignTensor, error) {
 	var t transformerFile
 	file := sentenceName
@@ -200,9 +199,8 @@ func (m *Model) readSentence(dir, encoder modelDir, modules []module, cfg *parse
 	return tensors, nil
 }
 
-// readModules reads the modules after the encoder, whose hidden states have the
-// given width, into s. It returns the tensors of the dense layers and the width of
-// the embedding.
+// readModules reads the modules after the encoder into s. width is the width of the
+// hidden states. It returns the tensors of the dense layers and the embedding's width.
 func (m *Model) readModules(dir modelDir, modules []module, hidden int, s *Sentence) (tensors map[string]foreignTensor, width int, err error) {
 	width = hidden
 	tensors = make(map[string]foreignTensor)
@@ -251,7 +249,7 @@ func (m *Model) readModules(dir modelDir, modules []module, hidden int, s *Sente
 	return tensors, width, nil
 }
 
-// normalize checks the settings of a module Normalize.
+// normalize checks the settings of a Normalize module.
 func (d modelDir) normalize(folder string) error {
 	var n struct {
 		Input *string `json:"module_input_name"`
@@ -266,10 +264,10 @@ func (d modelDir) normalize(folder string) error {
 	return nil
 }
 
-// sentenceFeature is what modules call the embedding.
+// sentenceFeature is the modules' name for the embedding.
 const sentenceFeature = "sentence_embedding"
 
-// refuse names a setting that is not implemented.
+// refuse reports a setting that is not implemented.
 func (t *transformerFile) refuse() error {
 	switch {
 	case valueOr(t.Task, "feature-extraction") != "feature-extraction":
@@ -293,9 +291,9 @@ func (t *transformerFile) refuse() error {
 	return nil
 }
 
-// maxLength is the number of tokens at which texts are cut: max_seq_length, or as
-// newer versions of sentence-transformers have it the tokenizer's own maximum. 0
-// is none.
+// maxLength is the number of tokens to which texts are cut, 0 for no limit. It is
+// max_seq_length, or, as in newer versions of sentence-transformers, the tokenizer's
+// own maximum.
 func (t *transformerFile) maxLength(encoder modelDir) (int, error) {
 	if n := t.MaxLength; n != nil {
 		if *n < 1 || *n > maxDimension || *n != float64(int(*n)) {
@@ -312,11 +310,11 @@ func (t *transformerFile) maxLength(encoder modelDir) (int, error) {
 	if n := valueOr(c.MaxLength, 0); n >= 1 && n <= maxDimension {
 		return int(n), nil
 	}
-	return 0, nil // such as 1e30, which stands for none
+	return 0, nil // 1e30, for example, means no limit
 }
 
-// legacyPoolings are the keys of older configurations, in the order in which
-// their vectors stand side by side where there are several.
+// legacyPoolings are the keys of older configurations. If several are true, their
+// vectors are joined in this order.
 var legacyPoolings = []struct {
 	key  string
 	mode Pooling
@@ -329,10 +327,9 @@ var legacyPoolings = []struct {
 	{"pooling_mode_lasttoken", LastPooling},
 }
 
-// pooling reads the configuration of a Pooling module of hidden states of that
-// width.
+// pooling reads the configuration of a Pooling module for hidden states of this width.
 func (d modelDir) pooling(folder string, width int, s *Sentence) (Pooling, error) {
-	var c map[string]json.RawMessage // none is the defaults
+	var c map[string]json.RawMessage // without a file, the defaults
 	if _, err := d.json(path.Join(folder, configName), &c); err != nil {
 		return "", err
 	}
@@ -399,7 +396,7 @@ func (d modelDir) pooling(folder string, width int, s *Sentence) (Pooling, error
 	return modes[0], nil
 }
 
-// dense reads the configuration of a Dense module with inputs of that width.
+// dense reads the configuration of a Dense module with inputs of this width.
 func (d modelDir) dense(folder string, width int) (Dense, error) {
 	var c struct {
 		In         *int    `json:"in_features"`
@@ -441,8 +438,8 @@ func (d modelDir) dense(folder string, width int) (Dense, error) {
 	return Dense{*c.Out, bool(valueOr(c.Bias, true)), own}, nil
 }
 
-// denseWeights adds the weights of a Dense module to tensors, under the names that
-// they have in a Model.
+// denseWeights adds the weights of a Dense module to tensors, under their names in a
+// Model.
 func (m *Model) denseWeights(dir modelDir, folder string, d Dense, prefix string, tensors map[string]foreignTensor) error {
 	for _, kind := range weightFiles {
 		p, ok := dir.file(path.Join(folder, kind.name))

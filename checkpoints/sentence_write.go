@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// sentenceFiles are the files by which sentence-transformers makes the same
-// embeddings of a directory that the encoder is written to.
+// sentenceFiles returns the files that make sentence-transformers compute the same
+// embeddings from the directory that the encoder is written to.
 func (m *Model) sentenceFiles() ([]namedWriter, error) {
 	s := m.Config.Sentence
 	if s == nil {
@@ -82,9 +82,8 @@ func (m *Model) sentenceFiles() ([]namedWriter, error) {
 	return files, errors.Join(failed, err)
 }
 
-// TextFiles are the files of a sentence-transformers directory that say what
-// happens to a text before the encoder: where it is cut, and the prompts. There
-// are none where Config.Sentence is nil.
+// TextFiles returns the files of a sentence-transformers directory about preparing a
+// text: where it is cut, and the prompts. Without Config.Sentence there are none.
 func (m *Model) TextFiles() (map[string][]byte, error) {
 	s := m.Config.Sentence
 	if s == nil {

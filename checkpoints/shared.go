@@ -9,23 +9,26 @@ import (
 	"strings"
 )
 
-// ALBERT's layers have their weights in common, in groups that follow each other. In Skive each layer has its own, as all
-// stages expect: pruning and training may then take a layer where the others do not go. Files are read and written
-// as stock transformers has them: with as few groups as the weights allow.
+// Groups of consecutive layers share their weights in ALBERT. In Skive each layer has
+// its own, as all stages expect, so that pruning and training may change layers
+// separately. Files are read and written as transformers has them, with as few groups
+// as the weights allow.
 
-// sharedLayer is what the names of ALBERT's layers have after the number of their group, where a group has one layer.
+// sharedLayer follows the group's number in the names of ALBERT's layers, if a group
+// has one layer.
 const sharedLayer = "albert_layers.0."
 
-// sharing says which layers of a file are the same: the encoder takes steps, each through the inner layers of one of the
-// groups. The zero value shares nothing.
+// sharing says which layers of a file are the same: each step of the encoder goes
+// through the inner layers of one group. The zero value shares nothing.
 type sharing struct{ steps, groups, inner int }
 
-// group is that of a step. The division is that of transformers, for numbers of groups that do not divide the steps, too.
+// group returns a step's group. The division is transformers' own, also if the groups
+// do not divide the steps evenly.
 func (s sharing) group(step int) int {
 	return int(float64(step) / (float64(s.steps) / float64(s.groups)))
 }
 
-// uses returns the layers that an inner layer of a group stands for.
+// uses returns the layers for which an inner layer of a group stands.
 func (s sharing) uses(group, inner int) (layers []int) {
 	if inner < 0 || inner >= s.inner {
 		return nil
@@ -38,14 +41,15 @@ func (s sharing) uses(group, inner int) (layers []int) {
 	return layers
 }
 
-// name returns a file's name of a tensor, from that which it has where no layers are shared.
+// name turns the name of a tensor without sharing into its name in a file.
 func (s sharing) name(name string, layer int) string {
 	own := fmt.Sprintf("%d.%s", layer, sharedLayer)
 	return strings.Replace(name, own, fmt.Sprintf("%d.albert_layers.%d.", s.group(layer/s.inner), layer%s.inner), 1)
 }
 
-// unshared returns, for the full name of a tensor in a file, the names that the family has for the layers' own where no
-// layers are shared; for a tensor outside of layers its name, and for one that no layer uses a name that none has.
+// unshared is the reverse: for the full name of a tensor in a file it returns the names
+// of the layers' own tensors. A tensor outside of layers keeps its name. A tensor that
+// no layer uses gets a name that no tensor has.
 func (c parsedConfig) unshared(name string) []string {
 	f := c.family()
 	in, inLayer := strings.CutPrefix(name, f.prefix+f.layers)
@@ -68,8 +72,8 @@ func (c parsedConfig) unshared(name string) []string {
 	return names
 }
 
-// layerGroups is the smallest number of groups, of as many layers each, whose layers are the same. It is the number of
-// layers in a family that does not share them.
+// layerGroups is the smallest number of equal groups whose layers are the same. In a
+// family that does not share layers it is the number of layers.
 func (m *Model) layerGroups() int {
 	n := len(m.Config.Layers)
 	if !m.Config.family().sharesLayers {
@@ -100,7 +104,7 @@ func (m *Model) layerGroups() int {
 	return n
 }
 
-// layerTensor takes a name apart that a tensor of a layer has in Skive.
+// layerTensor parses the Skive name of a tensor in a layer.
 func layerTensor(name string) (layer int, part string, ok bool) {
 	s, ok := strings.CutPrefix(name, layersPrefix)
 	number, part, _ := strings.Cut(s, ".")
@@ -108,8 +112,9 @@ func layerTensor(name string) (layer int, part string, ok bool) {
 	return layer, part, ok && err == nil
 }
 
-// shareLayers returns what a file with layerGroups has for the model's tensors: a name with the number of the group in the
-// place of the layer's, and whether the tensor is left out, since its group's first layer has it.
+// shareLayers returns two functions for writing a file with layerGroups groups. One
+// puts the group's number in place of the layer's in a tensor's name. The other says
+// whether the tensor is left out because the first layer of its group has it.
 func (m *Model) shareLayers() (group func(name string) string, dropped func(name string) bool) {
 	size := len(m.Config.Layers) / m.layerGroups()
 	if size == 1 {

@@ -15,22 +15,21 @@ import (
 	"github.com/skive-ml/skive/internal/mapped"
 )
 
-// Extension is the usual ending of the name of a .skive file.
+// Extension is the usual file name extension of .skive files.
 const Extension = ".skive"
 
 // tokenizerPrefix marks the sections that hold tokenizer files.
 const tokenizerPrefix = "tokenizer/"
 
-// skiveMeta is the header of a .skive file beside the list of its sections.
+// skiveMeta is the header of a .skive file, without the list of sections.
 type skiveMeta struct {
 	// Config is the text of config.json, labels included.
 	Config     []byte  `msgpack:"config"`
 	Provenance []Stage `msgpack:"provenance"`
 }
 
-// SaveSkive writes the model, its tokenizer and provenance to one file, which
-// docs/format.md specifies. The write is atomic, and the same model gives the
-// same bytes.
+// SaveSkive writes the model, its tokenizer and provenance to one file in the format of
+// docs/format.md. The write is atomic, and the same model gives the same bytes.
 func (m *Model) SaveSkive(path string) error {
 	if err := m.Validate(); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
@@ -84,8 +83,8 @@ func openSkive(path string, verify bool) (m *Model, err error) {
 	return m, nil
 }
 
-// Read reads a model from the bytes of a .skive file of the given size, which it
-// copies into memory and verifies. Its errors name no file.
+// Read reads a model from the bytes of a .skive file of the given size. It copies them
+// into memory and verifies them. Its errors name no file.
 func Read(r io.ReaderAt, size int64) (*Model, error) {
 	if size < preambleSize {
 		return nil, corrupt("truncated: %d bytes, the preamble alone has %d", size, preambleSize)
@@ -93,7 +92,7 @@ func Read(r io.ReaderAt, size int64) (*Model, error) {
 	if size > math.MaxInt-alignment {
 		return nil, fmt.Errorf("%d bytes do not fit the address space", size)
 	}
-	// What is no model, or is not there, needs no memory of its size.
+	// Something that is no model, or is missing, needs no memory of its size.
 	var start [len(containerMagic)]byte
 	for _, look := range []struct {
 		to []byte
@@ -113,8 +112,8 @@ func Read(r io.ReaderAt, size int64) (*Model, error) {
 	return parseSkive(b, &verification{finite: true})
 }
 
-// OpenFS reads the .skive file of that name in a file system, an embedded one say,
-// into memory, as Read does.
+// OpenFS reads the named .skive file of a file system, such as an embedded one, into
+// memory. See Read.
 func OpenFS(fsys fs.FS, name string) (*Model, error) {
 	f, err := fsys.Open(name)
 	if err != nil {
@@ -148,10 +147,9 @@ func verificationOf(f *mapped.File) *verification {
 	return &verification{finite: true, release: f.Release}
 }
 
-// Verify checks what OpenUnverified has left out, so that the model can be
-// prepared meanwhile: it may run beside everything that reads the model. It
-// returns nil for a model that was not read from a .skive file, and must not run
-// beside Close.
+// Verify checks what OpenUnverified does not. It may run while the model is read, so
+// that the model can be prepared at the same time, but not while Close runs. It returns
+// nil for a model that was not read from a .skive file.
 func (m *Model) Verify() (err error) {
 	defer mapped.Catch(&err, debug.SetPanicOnFault(true))
 	if !m.skive || len(m.files) == 0 {
@@ -191,7 +189,7 @@ func parseSkive(b []byte, verify *verification) (*Model, error) {
 			if s.dtype != rawBytes || !plainName(name) {
 				return nil, corrupt("section %q: not a tokenizer file", s.name)
 			}
-			// Copied, so that a tokenizer does not depend on Close.
+			// A copy, so that the tokenizer outlives Close.
 			m.Tokenizer[name] = slices.Clone(s.data)
 			continue
 		}

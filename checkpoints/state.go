@@ -8,25 +8,25 @@ import (
 	"github.com/skive-ml/skive/internal/bounded"
 )
 
-// Section is a named run of numbers in a training state: a parameter, an
-// optimizer moment.
+// Section is a named run of numbers in a training state, such as a parameter or a
+// moment of the optimizer.
 type Section struct {
 	Name string
 	Data []float32
 }
 
-// State is what a training run needs to go on where it was: a header of the
-// trainer's own making, and the numbers.
+// State is what a training run needs to resume: a header that the trainer defines, and
+// numbers.
 type State struct {
-	// Header is encoded with msgpack: the step, the configuration, generator
-	// state, data cursor, metric history.
+	// Header is encoded with msgpack: step, configuration, state of the random
+	// generator, position in the data, history of metrics.
 	Header   any
 	Sections []Section
 }
 
-// WriteState replaces the training state at path. The write is atomic: until
-// the new state is complete and synced, the old one stays; a failure leaves
-// the old one. The sections are written from where they lie, without a copy.
+// WriteState replaces the training state at path. The write is atomic: until the new
+// state is complete and synced, and after a failure, the old one stays. The sections
+// are written without a copy.
 func WriteState(path string, s State) error {
 	sections := make([]section, len(s.Sections))
 	for i, x := range s.Sections {
@@ -37,10 +37,9 @@ func WriteState(path string, s State) error {
 	})
 }
 
-// ReadState reads a training state, decodes its header into header, a pointer
-// (nil leaves the header out), and returns the sections in the order in which
-// they were written. Every checksum is verified. The sections may be written
-// to; they lie in one block of memory.
+// ReadState reads a training state. It decodes the header into header, a pointer or
+// nil, and returns the sections in the order in which they were written. Every checksum
+// is verified. The sections share one block of memory and may be written to.
 func ReadState(path string, header any) ([]Section, error) {
 	sections, err := readState(path, header)
 	if err != nil {
@@ -77,8 +76,8 @@ func parseState(b []byte, header any) ([]Section, error) {
 	return sections, nil
 }
 
-// readAligned reads a whole file, of limit bytes at most, into memory aligned to
-// 64 bytes.
+// readAligned reads a whole file of at most limit bytes into memory aligned to 64
+// bytes.
 func readAligned(path string, limit int64) ([]byte, error) {
 	f, err := bounded.OpenRegular(path)
 	if err != nil {

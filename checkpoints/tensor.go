@@ -10,8 +10,7 @@ import (
 	"github.com/skive-ml/skive/internal/machine"
 )
 
-// String returns the name that flags and reports give the type: "f32", "fp16",
-// "bf16" or "int8".
+// String returns the type's name in flags and reports: "f32", "fp16", "bf16" or "int8".
 func (d DType) String() string {
 	switch d {
 	case F32:
@@ -26,8 +25,7 @@ func (d DType) String() string {
 	return fmt.Sprintf("DType(%d)", uint8(d))
 }
 
-// code returns the name of the type in a container: "f32", "f16", "bf16" or
-// "i8".
+// code returns the type's name in a container: "f32", "f16", "bf16" or "i8".
 func (d DType) code() string {
 	switch d {
 	case F16:
@@ -77,11 +75,11 @@ func ParseDType(s string) (DType, error) {
 	return 0, fmt.Errorf("element type %q: %w", s, ErrUnsupported)
 }
 
-// littleEndian says whether numbers lie in memory as they do in files.
+// littleEndian says whether numbers have the same byte order in memory as in files.
 var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
-// NewTensor returns an F32 tensor of the given shape over data, which must
-// have as many elements. The tensor shares memory with data.
+// NewTensor returns an F32 tensor of the given shape. It shares memory with data, which
+// must have as many elements.
 func NewTensor(shape []int, data []float32) Tensor {
 	return Tensor{DType: F32, Shape: slices.Clone(shape), Data: float32Bytes(data)}
 }
@@ -95,11 +93,10 @@ func (t Tensor) Elements() int {
 	return n
 }
 
-// Float32s returns the elements as float32 numbers in row-major order. For an
-// F32 tensor the result is a view of Data when Data is aligned to 4 bytes,
-// and must not be written to when Data must not. In every other case it is a
-// copy: F16 and BF16 are widened exactly, I8 gives the quantized values, to
-// which Model.Float32s applies the scales.
+// Float32s returns the elements as float32 numbers in row-major order. For an F32
+// tensor whose Data is aligned to 4 bytes, the result is a view of Data and must not be
+// written to if Data must not. In all other cases it is a copy. F16 and BF16 are
+// widened exactly. I8 gives the quantized values; Model.Float32s applies the scales.
 func (t Tensor) Float32s() []float32 {
 	switch t.DType {
 	case F32:
@@ -133,8 +130,8 @@ func (t Tensor) Float32s() []float32 {
 	return nil
 }
 
-// Int8s returns the elements of an I8 tensor as a view of Data, and nil for
-// other types.
+// Int8s returns the elements of an I8 tensor as a view of Data, and nil for other
+// types.
 func (t Tensor) Int8s() []int8 {
 	if t.DType != I8 || len(t.Data) == 0 {
 		return nil
@@ -142,9 +139,9 @@ func (t Tensor) Int8s() []int8 {
 	return unsafe.Slice((*int8)(unsafe.Pointer(unsafe.SliceData(t.Data))), len(t.Data))
 }
 
-// Convert returns the tensor in another float type, rounded to nearest even.
-// A value too large for F16 is an error, as is converting to or from I8,
-// which needs scales. Converting to the tensor's own type returns it as it is.
+// Convert returns the tensor in another float type, rounded to nearest even. A value
+// too large for F16 is an error. So is conversion to or from I8, which needs scales. If
+// the tensor already has the type, it is returned as it is.
 func (t Tensor) Convert(to DType) (Tensor, error) {
 	if t.DType == to {
 		return t, nil
@@ -173,7 +170,7 @@ func (t Tensor) Convert(to DType) (Tensor, error) {
 	return out, nil
 }
 
-// check reports a tensor whose data do not fit its shape and type.
+// check reports a tensor whose data do not match its shape and type.
 func (t Tensor) check() error {
 	size := int64(t.DType.Size())
 	if size == 0 {
@@ -189,8 +186,8 @@ func (t Tensor) check() error {
 	return nil
 }
 
-// byteSize returns the size of a tensor's data, or an error for a shape that
-// has negative dimensions or does not fit the address space.
+// byteSize returns the size of a tensor's data. A shape with negative dimensions, or
+// one that does not fit the address space, is an error.
 func byteSize(d DType, shape []int) (int64, error) {
 	n := int64(d.Size())
 	for _, s := range shape {
@@ -216,9 +213,9 @@ func (t Tensor) finite() bool {
 	return true
 }
 
-// finite looks at eight bytes at once. An exponent of all ones, which marks
-// infinity and NaN, is the only one whose increment carries into the sign bit
-// when everything but the exponent is cleared.
+// finite looks at eight bytes at once. Infinity and NaN have an exponent of all ones.
+// If everything but the exponent is cleared, this is the only exponent whose increment
+// carries into the sign bit.
 func finite(d []byte, exponent, one, sign uint64) bool {
 	var bad uint64
 	for ; len(d) >= 32; d = d[32:] {
@@ -250,8 +247,7 @@ func alignedFloat32s(n int) []float32 {
 	return f[skip : skip+n : skip+n]
 }
 
-// float32View reinterprets little-endian bytes, if this machine can read them
-// in place.
+// float32View reinterprets little-endian bytes, if this machine can read them in place.
 func float32View(b []byte) ([]float32, bool) {
 	if len(b) == 0 {
 		return nil, true
@@ -263,8 +259,7 @@ func float32View(b []byte) ([]float32, bool) {
 	return unsafe.Slice((*float32)(p), len(b)/4), true
 }
 
-// float32Bytes returns the little-endian bytes of v, in place where memory
-// has that order.
+// float32Bytes returns v as little-endian bytes, in place on a little-endian machine.
 func float32Bytes(v []float32) []byte {
 	if len(v) == 0 {
 		return nil

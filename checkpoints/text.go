@@ -9,7 +9,7 @@ import (
 	"text/tabwriter"
 )
 
-// WriteText writes the description for people: with tensors, each tensor too.
+// WriteText writes the description for people, and with tensors a line for each tensor.
 func (info *Info) WriteText(to io.Writer, tensors bool) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	format := info.Format
@@ -72,7 +72,7 @@ func (info *Info) WriteText(to io.Writer, tensors bool) error {
 	return w.Flush()
 }
 
-// pairs are the entries of a map by name.
+// pairs formats a map, ordered by name.
 func pairs[V any](all map[string]V) string {
 	var text []string
 	for _, name := range slices.Sorted(maps.Keys(all)) {
@@ -81,7 +81,7 @@ func pairs[V any](all map[string]V) string {
 	return strings.Join(text, ", ")
 }
 
-// value is a value of a record for people; a map is a list of its pairs.
+// value formats a value of a record for people; a map becomes a list of pairs.
 func value(v any) string {
 	switch v := v.(type) {
 	case map[string]any:

@@ -8,8 +8,9 @@ import (
 	"path/filepath"
 )
 
-// TryDirectory makes a file in a directory that may not be there yet, so that an output
-// that takes nothing is found out before the work and not after it. It leaves nothing.
+// TryDirectory makes and removes a file in a directory, which may not exist yet. So an
+// output that cannot be written is found before the work begins. It leaves nothing
+// behind.
 func TryDirectory(dir string) error {
 	var made []string
 	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
@@ -26,7 +27,7 @@ func TryDirectory(dir string) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
-	// The name is fixed, so that what a killed process left is removed by the next one.
+	// The name is fixed, so that the next process removes what a killed one left.
 	trial := filepath.Join(dir, ".skive-trial")
 	os.Remove(trial)
 	f, err := os.OpenFile(trial, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
@@ -48,7 +49,7 @@ var (
 	errNotRegular = errors.New("is not a regular file")
 )
 
-// TryFile is TryDirectory for an output that is a file, which may be there already.
+// TryFile is TryDirectory for an output file, which may exist.
 func TryFile(path string) error {
 	switch info, err := os.Stat(path); {
 	case err != nil:

@@ -21,9 +21,9 @@ import (
 )
 
 const (
-	attempts     = 5        // in a row, without much between
-	muchProgress = 1 << 20  // bytes after which a cut connection is not held against the server
-	maxText      = 64 << 20 // of a description
+	attempts     = 5        // in a row, without much progress between them
+	muchProgress = 1 << 20  // bytes after which a cut connection does not count against the server
+	maxText      = 64 << 20 // bytes of a description
 )
 
 type client struct {
@@ -43,7 +43,7 @@ func newClient(o Options) (*client, error) {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("endpoint %q: expected an address such as %s", endpoint, DefaultEndpoint)
 	}
-	// Not a word of the token itself.
+	// The message must not contain the token.
 	if strings.ContainsFunc(o.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return nil, errors.New("the token (HF_TOKEN) holds a space or a character that none has")
 	}
@@ -60,8 +60,8 @@ func newClient(o Options) (*client, error) {
 
 type headKey struct{}
 
-// redirect follows the endpoint to the hosts that store large files, without
-// the token. The metadata of a file are those of the endpoint's own answer.
+// redirect follows the endpoint to the hosts that store large files, without the token.
+// A file's metadata come from the endpoint's own answer.
 func (c *client) redirect(req *http.Request, via []*http.Request) error {
 	last := via[len(via)-1].URL
 	own := req.URL.Host == c.endpoint.Host && req.URL.Scheme == c.endpoint.Scheme
@@ -80,8 +80,8 @@ func (c *client) redirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// request sends a request and returns an answer of success: with a body that
-// is to be closed, or of a HEAD that the endpoint redirects.
+// request sends a request and returns a successful answer, whose body must be closed.
+// For a HEAD request that is also an answer that redirects.
 func (c *client) request(ctx context.Context, method, address string, from int64) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, address, nil)
 	if err != nil {
@@ -110,8 +110,8 @@ func (c *client) request(ctx context.Context, method, address string, from int64
 	return nil, e
 }
 
-// retry calls try until it succeeds, fails for good, or has failed too often.
-// try returns the number of bytes that it got ahead.
+// retry calls try until it succeeds, fails for good, or has failed too often. try
+// returns by how many bytes it advanced.
 func (c *client) retry(ctx context.Context, try func() (int64, error)) error {
 	pause := c.pause
 	for failures := 1; ; failures++ {
@@ -144,11 +144,10 @@ func (c *client) retry(ctx context.Context, try func() (int64, error)) error {
 	}
 }
 
-// finalError is one that another attempt would not mend.
+// finalError is an error that another attempt would not cure.
 type finalError struct{ error }
 
-// watched returns a context that ends when alive is not called for the time of
-// a stall.
+// watched returns a context that ends if alive is not called for the length of a stall.
 func (c *client) watched(ctx context.Context) (watched context.Context, alive, stop func()) {
 	watched, cancel := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(c.stall, func() { cancel(fmt.Errorf("no data for %s", c.stall)) })
@@ -174,7 +173,7 @@ func (c *client) text(ctx context.Context, address string) (text []byte, err err
 	return text, err
 }
 
-// metadata asks for the hash and the size of a file.
+// metadata asks for a file's hash and size.
 func (c *client) metadata(ctx context.Context, address string) (f file, err error) {
 	f.url = address
 	err = c.retry(ctx, func() (int64, error) {
@@ -206,8 +205,8 @@ func (c *client) metadata(ctx context.Context, address string) (f file, err erro
 	return f, err
 }
 
-// fetch makes the blob of a file, unless it is there, and links it into the
-// snapshot. It returns how many bytes it downloaded.
+// fetch makes a file's blob, unless it exists, and links it into the snapshot. It
+// returns how many bytes it downloaded.
 func (c *client) fetch(ctx context.Context, f file, progress func(done int64)) (downloaded int64, err error) {
 	for _, path := range []string{f.blob, f.lock} {
 		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
@@ -227,8 +226,7 @@ func (c *client) fetch(ctx context.Context, f file, progress func(done int64)) (
 	return downloaded, link(f.blob, f.place)
 }
 
-// download makes the blob of a file, beginning with what an earlier download
-// left.
+// download makes a file's blob, starting with what an earlier download left.
 func (c *client) download(ctx context.Context, f file, progress func(done int64)) (downloaded int64, err error) {
 	partial, err := os.OpenFile(f.blob+".incomplete", os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o666)
 	if err != nil {
@@ -261,7 +259,7 @@ func (c *client) download(ctx context.Context, f file, progress func(done int64)
 		if err := partial.Truncate(0); err != nil {
 			return downloaded, err
 		}
-		if begun == 0 { // the bytes are the hub's own, not those of a download before
+		if begun == 0 { // all bytes are from this download
 			os.Remove(partial.Name())
 			return downloaded, fmt.Errorf("%w: its hash is %s, the hub says %s", checkpoints.ErrCorrupt, sum, f.etag)
 		}
@@ -273,7 +271,7 @@ func (c *client) download(ctx context.Context, f file, progress func(done int64)
 	return downloaded, os.Rename(partial.Name(), f.blob)
 }
 
-// resume fetches the bytes that are missing from partial.
+// resume fetches the bytes that partial lacks.
 func (c *client) resume(ctx context.Context, f file, partial *os.File, progress func(done int64)) (got int64, err error) {
 	final := func(err error) error { return &finalError{err} }
 	done, err := partial.Seek(0, io.SeekEnd)
@@ -341,7 +339,7 @@ func (c *client) resume(ctx context.Context, f file, partial *os.File, progress 
 	}
 }
 
-// cause is why a context ended, where err only says that it did.
+// cause returns why a context ended, if err only says that it did.
 func cause(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -349,8 +347,8 @@ func cause(ctx context.Context, err error) error {
 	return err
 }
 
-// hash returns the hash of a downloaded file, of the kind that its etag is:
-// SHA-256 for a file of LFS, and that of a git blob for others.
+// hash returns the hash of a downloaded file, of the same kind as its etag: SHA-256 for
+// an LFS file, the git blob's hash for others.
 func (f file) hash(from io.ReadSeeker) (string, error) {
 	var h hash.Hash = sha256.New()
 	if len(f.etag) == 2*sha1.Size {

@@ -1,9 +1,9 @@
-// Package hub downloads models from the Hugging Face Hub, or from a server that
-// speaks its protocol, into the cache that the Python library huggingface_hub
-// uses, so that what one of them has downloaded the other finds:
+// Package hub downloads models from the Hugging Face Hub, or from a server with the
+// same protocol. It uses the cache of the Python library huggingface_hub, so that both
+// find what either has downloaded:
 //
 //	models--OWNER--NAME/blobs/ETAG                a file's bytes, by their hash
-//	models--OWNER--NAME/blobs/ETAG.incomplete     a download that was cut
+//	models--OWNER--NAME/blobs/ETAG.incomplete     an interrupted download
 //	models--OWNER--NAME/snapshots/COMMIT/FILE     a link to a blob
 //	models--OWNER--NAME/refs/REVISION             the commit that it stands for
 //	.locks/models--OWNER--NAME/ETAG.lock          held while a blob is written
@@ -31,29 +31,29 @@ import (
 const (
 	// DefaultEndpoint is the public hub.
 	DefaultEndpoint = "https://huggingface.co"
-	// DefaultRevision is the branch of a repository without any other.
+	// DefaultRevision is the main branch of a repository.
 	DefaultRevision = "main"
 )
 
-// Options say where models come from and go to.
+// Options say where models come from and where they go.
 type Options struct {
-	// Endpoint is the address of the hub, DefaultEndpoint for "".
+	// Endpoint is the hub's address; "" means DefaultEndpoint.
 	Endpoint string
-	// Token, when set, authorizes requests to the endpoint. It is not sent to
-	// the hosts to which the endpoint redirects.
+	// Token, if set, authorizes requests to the endpoint. It is not sent to hosts to
+	// which the endpoint redirects.
 	Token string
 	// Cache is the directory of the cache.
 	Cache string
-	// Progress hears how many kilobytes of all files have come, and of how many; nil
-	// does not.
+	// Progress, if not nil, is told how many kilobytes of all files have arrived, and
+	// the total.
 	Progress progress.Reporter
 
-	pause time.Duration // before the first of several attempts, one second for 0
-	stall time.Duration // without a byte, after which a connection is given up, a minute for 0
+	pause time.Duration // before the second attempt; 0 means one second
+	stall time.Duration // time without a byte after which a connection is given up; 0 means one minute
 }
 
-// FromEnvironment returns the options that huggingface_hub takes from the
-// environment: HF_ENDPOINT, HF_TOKEN, and for the cache HF_HUB_CACHE, HF_HOME,
+// FromEnvironment returns options from the same environment variables as
+// huggingface_hub: HF_ENDPOINT, HF_TOKEN, and for the cache HF_HUB_CACHE, HF_HOME,
 // XDG_CACHE_HOME or the home directory.
 func FromEnvironment() (Options, error) {
 	o := Options{Endpoint: os.Getenv("HF_ENDPOINT"), Token: strings.TrimSpace(os.Getenv("HF_TOKEN"))}
@@ -84,7 +84,7 @@ type Snapshot struct {
 	// Directory holds the files; checkpoints.Open reads it.
 	Directory string   `json:"directory"`
 	Files     []string `json:"files"`
-	// Bytes is the size of the files, Downloaded what had to be fetched.
+	// Bytes is the size of the files, and Downloaded how much of it was fetched now.
 	Bytes      int64 `json:"bytes"`
 	Downloaded int64 `json:"downloaded"`
 }
@@ -99,12 +99,11 @@ var (
 // ErrName is returned for a name or revision that no repository can have.
 var ErrName = errors.New("not the name of a model")
 
-// Pull downloads the files of a model that checkpoints.Open reads, those that
-// are not in the cache yet, and returns where they are. The revision is a
-// branch, a tag or a commit, DefaultRevision for "". A download that is cut
-// goes on where it was, in this call and in the next. Every file that is
-// fetched is checked against the hash that the hub names for it, and is in the
-// snapshot only when that is right.
+// Pull downloads the files of a model that checkpoints.Open reads, unless they are in
+// the cache, and returns where they are. The revision is a branch, a tag or a commit;
+// "" means DefaultRevision. An interrupted download is continued, in this call and in
+// the next. Every fetched file is checked against the hub's hash, and enters the
+// snapshot only if it matches.
 func Pull(ctx context.Context, model, revision string, o Options) (*Snapshot, error) {
 	if revision == "" {
 		revision = DefaultRevision
@@ -191,8 +190,8 @@ func pull(ctx context.Context, model, revision string, o Options) (*Snapshot, er
 	return s, writeReference(ctx, filepath.Join(root, "refs", filepath.FromSlash(revision)), commit, filepath.Join(locks, "refs.lock"))
 }
 
-// writeReference notes the commit of a branch or tag. A cache that holds it
-// already need not take anything.
+// writeReference records the commit of a branch or tag. A read-only cache that already
+// has it is fine.
 func writeReference(ctx context.Context, path, commit, lock string) error {
 	if b, err := bounded.ReadFile(path, bounded.Document); err == nil && string(b) == commit {
 		return nil
@@ -208,8 +207,8 @@ func writeReference(ctx context.Context, path, commit, lock string) error {
 	return checkpoints.WriteBytes(path, []byte(commit))
 }
 
-// parseListing takes the commit and the names of the files from the hub's
-// description of a revision.
+// parseListing reads the commit and the file names from the hub's description of a
+// revision.
 func parseListing(text []byte) (commit string, names []string, err error) {
 	var listing struct {
 		Commit   string `json:"sha"`
@@ -232,8 +231,8 @@ func parseListing(text []byte) (commit string, names []string, err error) {
 	return listing.Commit, names, nil
 }
 
-// link makes name stand for the blob, as a relative link. Where there are no
-// links the blob itself takes the name, as huggingface_hub has it.
+// link makes name a relative link to the blob. Where links are not possible the blob is
+// renamed, as huggingface_hub does.
 func link(blob, name string) error {
 	dir := filepath.Dir(name)
 	if err := os.MkdirAll(dir, 0o777); err != nil {
@@ -258,15 +257,14 @@ type file struct {
 	url  string
 	etag string // SHA-256 of the bytes, or SHA-1 of the git object
 	size int64
-	// place is where the snapshot has the file, lock is held while its blob and
-	// its place are written.
+	// place is the file in the snapshot. lock is held while blob and place are written.
 	blob, place, lock string
 }
 
-// statusError is what the hub answers when it does not give a file.
+// statusError is the hub's answer when it does not give a file.
 type statusError struct {
 	status  int
-	code    string // as the hub calls it
+	code    string // the hub's own name for it
 	message string
 }
 
@@ -284,8 +282,8 @@ func (e *statusError) Error() string {
 	return "the hub answers " + e.message
 }
 
-// temporary tells errors that may be gone at the next attempt; that of a range
-// is, which starts the file anew.
+// temporary tells errors that may be gone at the next attempt. An error about a range
+// is one, because the next attempt starts the file anew.
 func (e *statusError) temporary() bool {
 	switch e.status {
 	case http.StatusTooManyRequests, http.StatusRequestTimeout, http.StatusRequestedRangeNotSatisfiable:

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockFile waits for the lock of a blob, which huggingface_hub takes the same
-// way. File systems without locks do without.
+// lockFile waits for a blob's lock, which huggingface_hub takes in the same way. On
+// file systems without locks it does nothing.
 func lockFile(ctx context.Context, path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
