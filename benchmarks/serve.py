@@ -177,7 +177,7 @@ def servers(args, folder):
             "triton", [args.triton, os.path.join(HERE, "serve_triton.py"), "serve", args.onnx, "PORT", threads],
             "/v2/models/embedder/ready", "/v2/models/embedder/infer", infer, log("triton"), {"LD_LIBRARY_PATH": libraries}))
     if args.infinity:
-        command = [args.infinity, "-m", "infinity_emb", "v2", "--engine", "torch", "--device", "cpu", "--no-bettertransformer",
+        command = [os.path.join(os.path.dirname(args.infinity), "infinity_emb"), "v2", "--engine", "torch", "--device", "cpu", "--no-bettertransformer",
                    "--model-id", args.model, "--served-model-name", "embedder", "--host", "127.0.0.1", "--port", "PORT"]
         all.append(Server(
             "infinity", command, "/health", "/embeddings", lambda text: {"model": "embedder", "input": [text]}, log("infinity"),

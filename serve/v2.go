@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/skive-ml/skive/checkpoints"
@@ -638,28 +639,40 @@ func (x *exchange) replyInfer(id string, outputs []Tensor, inBinary []bool) erro
 	return nil
 }
 
+// compressor is a writer that can be used again.
+type compressor interface {
+	io.WriteCloser
+	Reset(io.Writer)
+}
+
+// compressors by the name in Accept-Encoding. A writer has tables of a megabyte.
+var compressors = []struct {
+	encoding string
+	writers  *sync.Pool
+}{
+	{"gzip", &sync.Pool{New: func() any { w, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed); return w }}},
+	{"deflate", &sync.Pool{New: func() any { w, _ := zlib.NewWriterLevel(nil, zlib.BestSpeed); return w }}},
+}
+
 // compress makes an answer smaller where the client asks for that.
 func (x *exchange) compress(b []byte) ([]byte, error) {
 	accepted := x.r.Header.Get("Accept-Encoding")
-	var buffer bytes.Buffer
-	var w io.WriteCloser
-	var encoding string
-	switch {
-	case strings.Contains(accepted, "gzip"):
-		encoding = "gzip"
-		w, _ = gzip.NewWriterLevel(&buffer, gzip.BestSpeed)
-	case strings.Contains(accepted, "deflate"):
-		encoding = "deflate"
-		w, _ = zlib.NewWriterLevel(&buffer, zlib.BestSpeed)
-	default:
-		return b, nil
+	for _, c := range compressors {
+		if !strings.Contains(accepted, c.encoding) {
+			continue
+		}
+		w := c.writers.Get().(compressor)
+		defer c.writers.Put(w)
+		var buffer bytes.Buffer
+		w.Reset(&buffer)
+		if _, err := w.Write(b); err != nil {
+			return nil, err
+		}
+		if err := w.Close(); err != nil {
+			return nil, err
+		}
+		x.w.Header().Set("Content-Encoding", c.encoding)
+		return buffer.Bytes(), nil
 	}
-	if _, err := w.Write(b); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	x.w.Header().Set("Content-Encoding", encoding)
-	return buffer.Bytes(), nil
+	return b, nil
 }
