@@ -82,6 +82,8 @@ for word; do
 	case $word in -[a-z]*) long+=("-$word") ;; *) long+=("$word") ;; esac
 done
 timed score "$work/skive" score "${long[@]}" --input "$input" --output "$work/score"
+parts=$(compgen -G "$work/score/part-*" | wc -l)
+[ "$parts" -ge 4 ] || { echo "the input is $parts blocks: give a smaller -block, so that a worker can be killed before the last"; exit 1; }
 timed prism "$work/skive-beam" "$@" -input "$input" -output "$work/prism"
 timed loopback "$work/skive-beam" "${flink[@]}" -environment_type LOOPBACK "$@" -input "$input" -output "$work/loopback"
 
@@ -101,4 +103,4 @@ grep -q 'RESTARTING' "$work/server.log" || { echo "Flink did not restart the job
 for name in prism loopback process; do
 	diff -r -x plan.json -x '.*' "$work/score" "$work/$name" >/dev/null || { echo "$name wrote other bytes than skive score"; exit 1; }
 done
-echo "all four wrote the same $(compgen -G "$work/score/part-*" | wc -l) parts and manifest"
+echo "all four wrote the same $parts parts and manifest"
