@@ -91,6 +91,7 @@ var opCases = []opCase{
 	linearCase("Linear GELUTanh", GELUTanh, "gelu_new"),
 	linearCase("Linear ReLU", ReLU, "relu"),
 	linearCase("Linear Tanh", Tanh, "tanh"),
+	linearCase("Linear SiLU", SiLU, "silu"),
 	{"Linear without bias", []operand{tokens("x", 6), weights("w", 4, 6)},
 		func(g *Graph, n []*Node, in testInputs) *Node { return g.Linear(n[0], n[1], nil, GELU) },
 		func(x [][]float64) []float64 {

@@ -22,13 +22,14 @@ type Node = G.Node
 type Activation uint8
 
 // The activations of Linear. GELU is the exact one, by the error function;
-// GELUTanh its approximation by tanh ("gelu_new").
+// GELUTanh its approximation by tanh ("gelu_new"), SiLU x*σ(x).
 const (
 	Identity = Activation(kernels.Identity)
 	GELU     = Activation(kernels.GELU)
 	GELUTanh = Activation(kernels.GELUTanh)
 	ReLU     = Activation(kernels.ReLU)
 	Tanh     = Activation(kernels.Tanh)
+	SiLU     = Activation(kernels.SiLU)
 )
 
 // Extent is the number of rows of an input.

@@ -38,8 +38,9 @@ type Block struct {
 	BareAttention bool
 	// RotaryBase is the base θ of rotary positions (Su et al., arXiv 2104.09864), 0 for
 	// none. In each query and key, elements k and k + HeadDim/2 are turned by the angle
-	// position * θ^(-2k/HeadDim). Positions count from 0 in each sequence.
-	RotaryBase float64
+	// position * θ^(-2k/HeadDim). Positions count from 0 in each sequence. If RotaryScale
+	// is not 0, they are divided by it first.
+	RotaryBase, RotaryScale float64
 	// Window is how many tokens attention reaches to either side, 0 for all.
 	Window int
 	// ScoreBias is added to the scores of attention; nil adds nothing.
@@ -66,7 +67,11 @@ func (c Config) Block(layer int) Block {
 	if f.dropsUnits {
 		b.OutputDropout, b.FeedForwardDropout, b.UnitDropout = c.AttentionDropout, 0, c.HiddenDropout
 	}
-	b.PreNorm, b.Gated, b.BareAttention, b.RotaryBase = f.preNorm, f.gated, c.bareAttention(layer), c.RotaryBase
+	if f.dropsUnitsToo {
+		b.UnitDropout = c.HiddenDropout
+	}
+	b.PreNorm, b.Gated, b.BareAttention = f.preNorm, f.gated, c.bareAttention(layer)
+	b.RotaryBase, b.RotaryScale = c.RotaryBase, c.RotaryScale
 	if c.Local != nil && c.Local[layer] {
 		b.Window, b.RotaryBase = c.LocalAttention/2, c.LocalRotaryBase
 	}
@@ -76,14 +81,17 @@ func (c Config) Block(layer int) Block {
 	return b
 }
 
-// Turns returns the cosines and sines of the angles of Block.RotaryBase, for heads of
-// the given width at positions first to end-1. Each is [end - first, width/2]. They
-// equal those of transformers: frequencies and angles are rounded to float32 before the
-// cosine is taken.
-func Turns(base float64, width, first, end int) (cos, sin []float32) {
-	frequencies := make([]float32, width/2)
+// Turns returns the cosines and sines of the angles of RotaryBase and RotaryScale at
+// positions first to end-1. Each is [end - first, HeadDim/2]. They equal those of
+// transformers: frequencies and angles are rounded to float32 before the cosine is
+// taken.
+func (b Block) Turns(first, end int) (cos, sin []float32) {
+	frequencies := make([]float32, b.HeadDim/2)
 	for k := range frequencies {
-		frequencies[k] = 1 / float32(exact.Pow(base, float64(float32(2*k)/float32(width))))
+		frequencies[k] = 1 / float32(exact.Pow(b.RotaryBase, float64(float32(2*k)/float32(b.HeadDim))))
+		if b.RotaryScale != 0 {
+			frequencies[k] /= float32(b.RotaryScale)
+		}
 	}
 	for p := first; p < end; p++ {
 		for _, f := range frequencies {

@@ -145,7 +145,7 @@ func (c Config) Validate() error {
 		}
 	}
 	if activations[c.Activation] == nil {
-		return fmt.Errorf("%s %q: %w (gelu, gelu_new and relu are)", key("hidden_act"), c.Activation, ErrUnsupported)
+		return fmt.Errorf("%s %q: %w (gelu, gelu_new, relu and silu are)", key("hidden_act"), c.Activation, ErrUnsupported)
 	}
 	if !(c.LayerNormEps > 0 && c.LayerNormEps < 1) {
 		return fmt.Errorf("layer_norm_eps is %g, expected a small positive number", c.LayerNormEps)
@@ -175,6 +175,9 @@ func (c Config) Validate() error {
 		return err
 	}
 	if err := c.validateRotary(); err != nil {
+		return err
+	}
+	if err := c.validateWindows(); err != nil {
 		return err
 	}
 	if len(c.Labels) > maxDimension {

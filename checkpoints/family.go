@@ -14,9 +14,15 @@ import (
 // names.
 type family struct {
 	modelType string
-	class     string // prefix of its class names in transformers
-	prefix    string // prefix of the encoder's tensors
-	layers    string // prefix of its layers' tensors, after that
+	// models are other names of the family in config.json.
+	models []string
+	class  string // prefix of its class names in transformers
+	prefix string // prefix of the encoder's tensors
+	layers string // prefix of its layers' tensors, after that
+	// prefixes and namings are what files of other programs use instead of prefix and
+	// of the names below. They are read, and never written.
+	prefixes []string
+	namings  []naming
 	// tokenizer is its tokenizer's class in transformers.
 	tokenizer string
 	// renamed pairs the beginnings of names, ours and the family's. In a layer they
@@ -60,18 +66,35 @@ type family struct {
 	noFeedForwardDropout bool
 	// sharesLayers says that layers share weights, see shared.go.
 	sharesLayers bool
-	// preNorm, gated and rotary are as in Block. Rotary positions have no table.
-	preNorm, gated, rotary bool
-	// noBiases says that the encoder's linear layers have no biases, noShifts that its
+	// preNorm and gated are as in Block.
+	preNorm, gated bool
+	// rotary is the default base of rotary positions, 0 for none. They have no table.
+	// windows says that layers may have a Block.Window.
+	rotary  float64
+	windows bool
+	// unbiased lists the linear layers that have no biases. noShifts says that
 	// LayerNorms have none.
-	noBiases, noShifts bool
+	unbiased []Role
+	noShifts bool
 	// headNorm is Config.HeadNorm.
 	headNorm bool
 	// dropsUnits says that training applies dropout to the feed-forward units, and not
-	// to the block's output.
-	dropsUnits bool
+	// to the block's output. dropsUnitsToo says that it applies dropout to both.
+	dropsUnits, dropsUnitsToo bool
+	// anyTypes says that a model may have no token types.
+	anyTypes bool
+	// readOwn reads keys of config.json that only this family has, and sets its
+	// defaults. It runs before other keys are read. writeOwn writes such keys.
+	readOwn  func(h *hfConfig, text []byte) (notes []string, err error)
+	writeOwn func(c Config, out *orderedJSON)
 	// fused lists linear layers that the family keeps in one tensor.
 	fused []fused
+}
+
+// naming holds the names that a program gives to tensors, as in family.
+type naming struct {
+	layers  string
+	renamed [][2]string
 }
 
 // fused are linear layers of a layer whose rows are stacked in one tensor, in this
@@ -164,8 +187,9 @@ var families = []family{
 	{
 		// ModernBERT (Warner et al., arXiv 2412.13663). Ettin and mmBERT use it too.
 		modelType: "modernbert", class: "ModernBert", tokenizer: libraryTokenizer, prefix: "model.", layers: "layers.", padTokenID: 50283, noTypes: true,
-		preNorm: true, gated: true, rotary: true, noBiases: true, noShifts: true, headNorm: true, dropsUnits: true,
-		fused: []fused{{"attn.Wqkv", []Role{Query, Key, Value}}, {"mlp.Wi", []Role{Gate, Up}}},
+		preNorm: true, gated: true, rotary: 160000, windows: true, noShifts: true, headNorm: true, dropsUnits: true,
+		unbiased: []Role{Query, Key, Value, AttentionOutput, Gate, Up, Down, Pooler},
+		fused:    []fused{{"attn.Wqkv", []Role{Query, Key, Value}}, {"mlp.Wi", []Role{Gate, Up}}},
 		renamed: [][2]string{
 			{embeddingsPrefix + "word_embeddings.", "model.embeddings.tok_embeddings."},
 			{embeddingsPrefix + "LayerNorm.", "model.embeddings.norm."},
@@ -183,6 +207,67 @@ var families = []family{
 			"layer_norm_eps": "norm_eps", "type_vocab_size": "", "position_embedding_type": "",
 		},
 	},
+	{
+		// Nomic Embed (Nussbaum et al., arXiv 2402.01613). Its own code and transformers
+		// write the same tensor names.
+		modelType: "nomic_bert", class: "NomicBert", tokenizer: bertTokenizer, prefix: "nomic_bert.", layers: "encoder.layers.", headActivation: "tanh", pooler: true,
+		prefixes: []string{"bert."}, gated: true, rotary: 1000, unbiased: []Role{Query, Key, Value, AttentionOutput, Gate, Up, Down},
+		fused: []fused{{"attn.Wqkv", []Role{Query, Key, Value}}},
+		renamed: [][2]string{
+			{embeddingsPrefix + "LayerNorm.", "nomic_bert.emb_ln."},
+			{"attention.output.dense.", "attn.out_proj."},
+			{"attention.output.LayerNorm.", "norm1."},
+			{"intermediate.gate.", "mlp.fc12."},
+			{"intermediate.dense.", "mlp.fc11."},
+			{"output.dense.", "mlp.fc2."},
+			{"output.LayerNorm.", "norm2."},
+			{lmPrefix + "transform.LayerNorm.", lmPrefix + "transform.layer_norm."},
+		},
+		namings: []naming{classNaming()}, keys: map[string]string{"position_embedding_type": ""},
+		readOwn: readNomic, writeOwn: Config.addNomic,
+	},
+	{
+		// GTE (Zhang et al., arXiv 2407.19669). Its own code calls it "new", and writes the
+		// same tensor names as transformers.
+		modelType: "gte", models: []string{"new"}, class: "Gte", tokenizer: "XLMRobertaTokenizer", prefix: "gte.", layers: bertLayers, headActivation: "tanh", pooler: true, lmActivation: "gelu",
+		prefixes: []string{"new."}, padTokenID: 1, gated: true, rotary: 160000, unbiased: []Role{Gate, Up}, dropsUnitsToo: true, anyTypes: true,
+		fused: []fused{{"attention.qkv_proj", []Role{Query, Key, Value}}, {"mlp.up_gate_proj", []Role{Up, Gate}}},
+		renamed: [][2]string{
+			{"attention.self.query.", "attention.q_proj."},
+			{"attention.self.key.", "attention.k_proj."},
+			{"attention.self.value.", "attention.v_proj."},
+			{"attention.output.dense.", "attention.o_proj."},
+			{"attention.output.LayerNorm.", "attn_ln."},
+			{"output.dense.", "mlp.down_proj."},
+			{"output.LayerNorm.", "mlp_ln."},
+			{lmPrefix + "transform.dense.", "lm_head.dense."},
+			{lmPrefix + "transform.LayerNorm.", "lm_head.norm."},
+			{lmPrefix + "decoder.", "lm_head.decoder."},
+			{lmPrefix, "lm_head.decoder."},
+		},
+		namings: []naming{classNaming(
+			[2]string{lmPrefix + "transform.dense.", "lm_head.dense."},
+			[2]string{lmPrefix + "transform.LayerNorm.", "lm_head.layer_norm."},
+			[2]string{lmPrefix, "lm_head."},
+		)},
+		keys: map[string]string{"position_embedding_type": ""}, readOwn: readGTE,
+	},
+}
+
+// classNaming holds the names in transformers' classes of Nomic and GTE, with those of
+// a head. Files that save_pretrained did not write have these names.
+func classNaming(head ...[2]string) naming {
+	return naming{layers: "layers.", renamed: append([][2]string{
+		{"attention.self.query.", "self_attn.q_proj."},
+		{"attention.self.key.", "self_attn.k_proj."},
+		{"attention.self.value.", "self_attn.v_proj."},
+		{"attention.output.dense.", "self_attn.o_proj."},
+		{"attention.output.LayerNorm.", "post_attention_layernorm."},
+		{"intermediate.gate.", "mlp.gate_proj."},
+		{"intermediate.dense.", "mlp.up_proj."},
+		{"output.dense.", "mlp.down_proj."},
+		{"output.LayerNorm.", "post_mlp_layernorm."},
+	}, head...)}
 }
 
 // robertaFamily is RoBERTa (Liu et al., arXiv 1907.11692) or a variant that differs
@@ -211,7 +296,7 @@ func (f *family) key(name string) string {
 // familyOf returns the family of a model type, nil for one that is not known.
 func familyOf(modelType string) *family {
 	for i := range families {
-		if families[i].modelType == modelType {
+		if f := &families[i]; f.modelType == modelType || slices.Contains(f.models, modelType) {
 			return &families[i]
 		}
 	}
@@ -236,8 +321,17 @@ func (c Config) family() *family {
 	return &families[0]
 }
 
+// naming returns the names that are written.
+func (f *family) naming() naming { return naming{f.layers, f.renamed} }
+
+// allNamings returns the names that are read.
+func (f *family) allNamings() []naming { return append([]naming{f.naming()}, f.namings...) }
+
 // ownName turns a tensor's name in Skive into the family's own name.
-func (c Config) ownName(name string) string {
+func (c Config) ownName(name string) string { return c.nameIn(c.family().naming(), name) }
+
+// nameIn turns a tensor's name in Skive into its name in a naming.
+func (c Config) nameIn(n naming, name string) string {
 	f := c.family()
 	if f.denseHead && c.classifiesSequences() {
 		if s, ok := strings.CutPrefix(name, "bert.pooler."); ok {
@@ -249,9 +343,9 @@ func (c Config) ownName(name string) string {
 	}
 	if s, ok := strings.CutPrefix(name, "bert."+bertLayers); ok {
 		number, part, _ := strings.Cut(s, ".")
-		return f.prefix + f.layers + number + "." + f.rename(part)
+		return f.prefix + n.layers + number + "." + n.rename(part)
 	}
-	if s := f.rename(name); s != name {
+	if s := n.rename(name); s != name {
 		return s
 	}
 	if s, ok := strings.CutPrefix(name, "bert."); ok {
@@ -260,8 +354,8 @@ func (c Config) ownName(name string) string {
 	return name
 }
 
-func (f *family) rename(name string) string {
-	for _, r := range f.renamed {
+func (n naming) rename(name string) string {
+	for _, r := range n.renamed {
 		if s, ok := strings.CutPrefix(name, r[0]); ok {
 			return r[1] + s
 		}
@@ -292,7 +386,7 @@ func (c Config) HeadNorm() bool { return c.family().headNorm }
 
 // Rotary tells whether the model has rotary positions (see Block.RotaryBase) instead of
 // position embeddings.
-func (c Config) Rotary() bool { return c.family().rotary }
+func (c Config) Rotary() bool { return c.family().rotary != 0 }
 
 // HeadInputDropout tells whether training also applies dropout to that dense layer's
 // input, as in RoBERTa and ELECTRA.
@@ -379,7 +473,7 @@ func (c Config) validateFamily() error {
 	switch {
 	case f.noTypes && c.TypeVocabSize != 0:
 		return fmt.Errorf("type_vocab_size is %d, %s has no token types", c.TypeVocabSize, f.class)
-	case !f.noTypes && (c.TypeVocabSize < 1 || c.TypeVocabSize > maxDimension):
+	case !f.noTypes && (c.TypeVocabSize < 1 && !(f.anyTypes && c.TypeVocabSize == 0) || c.TypeVocabSize > maxDimension):
 		return fmt.Errorf("type_vocab_size is %d, expected 1 to %d", c.TypeVocabSize, maxDimension)
 	case f.layerNormEps != 0 && c.LayerNormEps != f.layerNormEps:
 		return fmt.Errorf("layer_norm_eps is %g, in %s it is always %g", c.LayerNormEps, f.class, f.layerNormEps)

@@ -91,6 +91,9 @@ type hfConfig struct {
 	SummaryProjects     *bool   `json:"summary_use_proj"`
 	SummaryActivation   *string `json:"summary_activation"`
 	SummaryProjToLabels bool    `json:"summary_proj_to_labels"`
+
+	// rotaryBase is the default base of rotary positions, where it is not the family's.
+	rotaryBase float64
 }
 
 // parsedConfig is a configuration with what else decides on its head.
@@ -126,6 +129,12 @@ func parseConfig(text []byte) (parsedConfig, error) {
 	if err != nil {
 		return parsedConfig{}, err
 	}
+	var own []string
+	if f.readOwn != nil {
+		if own, err = f.readOwn(&h, text); err != nil {
+			return parsedConfig{}, err
+		}
+	}
 	if err := h.refuse(f); err != nil {
 		return parsedConfig{}, err
 	}
@@ -146,16 +155,19 @@ func parseConfig(text []byte) (parsedConfig, error) {
 	if err := h.sizes(f, &c); err != nil {
 		return parsedConfig{}, err
 	}
-	if f.rotary {
-		if err := c.readModernBERT(text); err != nil {
-			return parsedConfig{}, err
-		}
+	if f.windows {
+		err = c.readModernBERT(text)
+	} else if f.rotary != 0 {
+		err = c.readRotary(text, cmp.Or(h.rotaryBase, f.rotary))
+	}
+	if err != nil {
+		return parsedConfig{}, err
 	}
 	labels, given, notes, err := h.labels()
 	if err != nil {
 		return parsedConfig{}, err
 	}
-	p := parsedConfig{labelsGiven: given, notes: notes, sharing: shared}
+	p := parsedConfig{labelsGiven: given, notes: append(own, notes...), sharing: shared}
 	if len(h.Architectures) > 0 {
 		p.architecture = h.Architectures[0]
 	}
@@ -535,6 +547,7 @@ var activations = map[string][]string{
 	"gelu":     {"gelu", "gelu_python"},
 	"gelu_new": {"gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate"},
 	"relu":     {"relu"},
+	"silu":     {"silu", "swish"},
 }
 
 // activationOf turns an activation's name in transformers into Skive's. Unknown names
@@ -628,8 +641,13 @@ func formatConfig(m *Model, whole bool) ([]byte, error) {
 	add("layer_norm_eps", c.LayerNormEps)
 	add("pad_token_id", c.PadTokenID)
 	add("position_embedding_type", "absolute")
-	if f.rotary {
+	if f.windows {
 		c.addModernBERT(&out)
+	} else if f.rotary != 0 {
+		c.addRotary(&out)
+	}
+	if f.writeOwn != nil {
+		f.writeOwn(c, &out)
 	}
 	if len(c.Labels) > 0 {
 		out.addLabels(c.Labels)

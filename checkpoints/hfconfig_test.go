@@ -132,9 +132,9 @@ func TestActivationNames(t *testing.T) {
 	for name, want := range map[string]string{
 		"gelu": "gelu", "gelu_python": "gelu",
 		"gelu_new": "gelu_new", "gelu_pytorch_tanh": "gelu_new", "gelu_python_tanh": "gelu_new", "gelu_fast": "gelu_new", "gelu_accurate": "gelu_new",
-		"relu":    "relu",
+		"relu": "relu", "silu": "silu", "swish": "silu",
 		"gelu_10": "", "hardswish": "", "laplace": "", "leaky_relu": "", "linear": "", "mish": "", "quick_gelu": "", "relu2": "", "relu6": "", "sigmoid": "",
-		"silu": "", "sqrtsoftplus": "", "swish": "", "tanh": "", "prelu": "", "xielu": "", "GELU": "", "": "",
+		"sqrtsoftplus": "", "tanh": "", "prelu": "", "xielu": "", "GELU": "", "": "",
 	} {
 		for config, key := range map[string]string{
 			goodConfig + `,"hidden_act":`: "hidden_act",

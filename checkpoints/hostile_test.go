@@ -33,7 +33,7 @@ func TestConfigRefusals(t *testing.T) {
 		`,"model_type":7`:                                            `model_type is a JSON number, expected a string`,
 		`,"pruned_heads":[]`:                                         `pruned_heads is a JSON array, expected an object`,
 		`,"add_cross_attention":true`:                                `add_cross_attention true: not supported`,
-		`,"hidden_act":"swish"`:                                      `hidden_act "swish": not supported`,
+		`,"hidden_act":"mish"`:                                       `hidden_act "mish": not supported`,
 		`,"problem_type":"ranking"`:                                  `problem_type "ranking": not supported`,
 		`,"problem_type":"regression","num_labels":2`:                `a regression to 2 numbers: not supported`,
 		`,"embedding_size":4`:                                        `embedding_size 4`,
@@ -77,10 +77,10 @@ func TestConfigRefusals(t *testing.T) {
 		`{"model_type":"roberta",` + sizes + `"hidden_size":12,"num_hidden_layers":1,"num_attention_heads":4,"intermediate_size":10,"position_embedding_type":"relative_key_query"}`: `position_embedding_type "relative_key_query": not supported`,
 		`{"model_type":"roberta",` + sizes + `"hidden_size":12,"num_hidden_layers":1,"num_attention_heads":4,"intermediate_size":10,"pad_token_id":7}`:                               `max_position_embeddings is 8, expected more than the position of padding, 7, + 1`,
 		`{"model_type":"roberta",` + sizes + `"hidden_size":12,"num_hidden_layers":1,"num_attention_heads":4,"intermediate_size":10,"embedding_size":4}`:                             `embedding_size 4 other than hidden_size 12: not supported`,
-		`{"model_type":"xlnet",` + sizes + `"hidden_size":12}`:                                                                                             `model_type "xlnet": not supported (supported: bert, roberta, xlm-roberta, camembert, mpnet, distilbert, electra, albert, modernbert)`,
+		`{"model_type":"xlnet",` + sizes + `"hidden_size":12}`:                                                                                             `model_type "xlnet": not supported (supported: bert, roberta, xlm-roberta, camembert, mpnet, distilbert, electra, albert, modernbert, nomic_bert, gte)`,
 		`{"model_type":"distilbert",` + sizes + `"n_layers":1,"n_heads":4,"hidden_dim":10}`:                                                                `dim is missing`,
 		`{"model_type":"distilbert",` + sizes + `"dim":12,"n_layers":1,"n_heads":4,"hidden_dim":"big"}`:                                                    `hidden_dim is a JSON string`,
-		`{"model_type":"distilbert",` + sizes + `"dim":12,"n_layers":1,"n_heads":4,"hidden_dim":10,"activation":"silu"}`:                                   `activation "silu": not supported`,
+		`{"model_type":"distilbert",` + sizes + `"dim":12,"n_layers":1,"n_heads":4,"hidden_dim":10,"activation":"mish"}`:                                   `activation "mish": not supported`,
 		`{"model_type":"distilbert",` + sizes + `"dim":13,"n_layers":1,"n_heads":4,"hidden_dim":10}`:                                                       `dim 13 is not a multiple of n_heads 4`,
 		`{"model_type":"electra",` + sizes + `"hidden_size":12,"num_hidden_layers":1,"num_attention_heads":4,"intermediate_size":10,"embedding_size":-1}`:  `embedding_size is -1`,
 		`{"model_type":"albert",` + sizes + `"hidden_size":12,"num_hidden_layers":2,"num_attention_heads":4,"intermediate_size":10,"num_hidden_groups":3}`: `num_hidden_groups is 3, expected 1 to num_hidden_layers, 2`,
@@ -449,6 +449,9 @@ func seed(f *testing.F, paths ...string) {
 func FuzzConfig(f *testing.F) {
 	seed(f, "safetensors/config.json", "encoder/config.json")
 	f.Add([]byte(goodConfig + `,"skive_attention_heads":[1,2],"pruned_heads":{},"label2id":{"a":0}}`))
+	for _, text := range []string{nomicClass, nomicOwn, gteClass, gteOwn} {
+		f.Add([]byte(text + `,"rope_theta":20000,"rope_scaling":{"type":"ntk","factor":8}}`))
+	}
 	for _, family := range []string{"roberta", "mpnet", "distilbert", "electra", "albert"} {
 		b, err := os.ReadFile(filepath.Join("..", "train", "testdata", family, configName))
 		if err != nil {

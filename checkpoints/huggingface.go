@@ -362,8 +362,8 @@ func (m *Model) readShards(dir modelDir, indexPath string, parse parseWeights, t
 	return nil
 }
 
-// bufferName matches buffers saved by older versions of transformers.
-var bufferName = regexp.MustCompile(`(^|\.)embeddings\.(position_ids|token_type_ids)$`)
+// bufferName matches buffers saved by older versions of transformers and by other code.
+var bufferName = regexp.MustCompile(`(^|\.)embeddings\.(position_ids|token_type_ids)$|(^|\.)rotary_emb\.inv_freq$`)
 
 // namedTensor is a tensor with its name in the file.
 type namedTensor struct {
@@ -511,21 +511,28 @@ func (c parsedConfig) canonicalNames() map[string]string {
 		cfg.Labels = defaultLabels(1)
 	}
 	names := make(map[string]string)
-	for _, name := range []string{lmDecoderWeight, lmDecoderBias} {
-		names[cfg.ownName(name)] = name
+	namings := cfg.family().allNamings()
+	for _, n := range namings {
+		for _, name := range []string{lmDecoderWeight, lmDecoderBias} {
+			names[cfg.nameIn(n, name)] = name
+		}
 	}
-	for s := range cfg.Tensors() {
-		names[cfg.ownName(s.Name)] = s.Name
-		if scale := s.inputScale(); scale != "" {
-			names[cfg.ownName(scale)] = scale
+	for _, n := range namings {
+		for s := range cfg.Tensors() {
+			names[cfg.nameIn(n, s.Name)] = s.Name
+			if scale := s.inputScale(); scale != "" {
+				names[cfg.nameIn(n, scale)] = scale
+			}
 		}
 	}
 	if !classifies(c.architecture) {
 		// An encoder that was saved without a head.
 		cfg.Labels = nil
-		for s := range cfg.Tensors() {
-			if own := cfg.ownName(s.Name); names[own] == "" {
-				names[own] = s.Name
+		for _, n := range namings {
+			for s := range cfg.Tensors() {
+				if own := cfg.nameIn(n, s.Name); names[own] == "" {
+					names[own] = s.Name
+				}
 			}
 		}
 	}
@@ -536,7 +543,16 @@ func (c parsedConfig) canonicalNames() map[string]string {
 // lack the prefix, or come from a converted TensorFlow checkpoint.
 func (f *family) fullName(name string) string {
 	name = strings.TrimPrefix(name, "base_model.")
-	for _, p := range []string{"embeddings.", "embeddings_project.", "pooler.", "final_norm.", "encoder.relative_attention_bias.", "encoder.embedding_hidden_mapping_in.", f.layers} {
+	for _, p := range f.prefixes {
+		if s, ok := strings.CutPrefix(name, p); ok {
+			name = f.prefix + s
+		}
+	}
+	starts := []string{"embeddings.", "emb_ln.", "embeddings_project.", "pooler.", "final_norm.", "encoder.relative_attention_bias.", "encoder.embedding_hidden_mapping_in."}
+	for _, n := range f.allNamings() {
+		starts = append(starts, n.layers)
+	}
+	for _, p := range starts {
 		if strings.HasPrefix(name, p) {
 			name = f.prefix + name
 		}

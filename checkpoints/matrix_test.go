@@ -40,7 +40,7 @@ func matrixModels(t *testing.T) []matrixModel {
 		all = append(all, matrixModel{name, m, stock, formats})
 		return m
 	}
-	for _, family := range []string{"bert", "roberta", "xlm-roberta", "mpnet", "distilbert", "electra", "albert", "modernbert"} {
+	for _, family := range []string{"bert", "roberta", "xlm-roberta", "mpnet", "distilbert", "electra", "albert", "modernbert", "nomic_bert", "gte"} {
 		c := checkpoints.Config{
 			ModelType: family, VocabSize: 20, MaxPositions: 12, TypeVocabSize: 2,
 			HiddenSize: 8, HeadDim: 4, Layers: []checkpoints.LayerSize{{Heads: 2, Intermediate: 12}, {Heads: 2, Intermediate: 12}},
@@ -60,6 +60,10 @@ func matrixModels(t *testing.T) []matrixModel {
 			c.TypeVocabSize, c.LayerNormEps, c.EmbeddingDropout = 0, 1e-5, 0.1
 			c.Local, c.LocalAttention, c.RotaryBase, c.LocalRotaryBase = []bool{false, true}, 4, 900, 30
 			c.ClassifierActivation, c.ClassifierPooling = "gelu", checkpoints.MeanPooling
+		case "nomic_bert":
+			c.Activation, c.RotaryBase = "silu", 30
+		case "gte": // without token types, and with linear scaling
+			c.TypeVocabSize, c.RotaryBase, c.RotaryScale = 0, 240, 2.5
 		}
 		f32 := add(family+"-f32", matrixRandom(c), "safetensors", "sharded", "zip", "legacy")
 		for name, dtype := range map[string]checkpoints.DType{"f16": checkpoints.F16, "bf16": checkpoints.BF16} {
@@ -78,6 +82,9 @@ func matrixModels(t *testing.T) []matrixModel {
 		masked := c.Clone()
 		masked.Head, masked.Labels = head.MaskedLM, nil
 		add(family+"-masked_lm", matrixRandom(masked), "safetensors")
+		if family == "nomic_bert" || family == "gte" {
+			continue // transformers has no class of theirs for choices
+		}
 		choice := c.Clone()
 		choice.Head, choice.Labels = head.MultipleChoice, []string{"score"}
 		add(family+"-choice", matrixRandom(choice), "safetensors")

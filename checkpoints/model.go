@@ -28,7 +28,8 @@ type LayerSize struct {
 // head. The field names follow Hugging Face's config.json.
 type Config struct {
 	// ModelType is the family: "bert" (also for MiniLM), "roberta", "xlm-roberta",
-	// "camembert", "mpnet", "distilbert", "electra", "albert" or "modernbert".
+	// "camembert", "mpnet", "distilbert", "electra", "albert", "modernbert", "nomic_bert"
+	// or "gte".
 	ModelType string
 	// VocabSize, MaxPositions and TypeVocabSize are the numbers of rows of the three
 	// embedding matrices. DistilBERT has no token types: 0. With Rotary there is no
@@ -55,8 +56,10 @@ type Config struct {
 	// with a window, 0 in a family without rotary positions.
 	RotaryBase      float64 `json:",omitempty"`
 	LocalRotaryBase float64 `json:",omitempty"`
+	// RotaryScale is Block.RotaryScale of all layers.
+	RotaryScale float64 `json:",omitempty"`
 	// Activation is the feed-forward activation by its Hugging Face name:
-	// "gelu", "gelu_new" or "relu".
+	// "gelu", "gelu_new", "relu" or "silu".
 	Activation string
 	// LayerNormEps is added to the variance in every LayerNorm.
 	LayerNormEps float32

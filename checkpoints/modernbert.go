@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"math"
-	"slices"
 )
 
 // The kinds of layers, named as in config.json.
@@ -170,9 +168,9 @@ func (h *modernBERT) bases(c *Config) error {
 			return unsupported("rope_parameters.%s", oneLine(key))
 		}
 	}
-	const global, local = 160000, 10000
+	const local = 10000
 	var err error
-	if c.RotaryBase, err = of(fullAttention, "global_rope_theta", h.GlobalTheta, global); err != nil {
+	if c.RotaryBase, err = of(fullAttention, "global_rope_theta", h.GlobalTheta, c.family().rotary); err != nil {
 		return err
 	}
 	def := float64(local)
@@ -230,119 +228,32 @@ func (c Config) addModernBERT(out *orderedJSON) {
 	out.add("classifier_activation", c.ClassifierActivation)
 }
 
-// validateRotary checks the settings of rotary positions and windows. A family has both
-// or neither.
-func (c Config) validateRotary() error {
-	if !c.Rotary() {
-		if c.Local != nil || c.LocalAttention != 0 || c.RotaryBase != 0 || c.LocalRotaryBase != 0 || c.ClassifierPooling != "" || c.ClassifierActivation != "" || c.EmbeddingDropout != 0 {
-			return fmt.Errorf("windows, rotary positions or a pooling of %s: %w", c.family().class, ErrUnsupported)
-		}
-		return nil
-	}
-	for _, f := range []struct {
-		name string
-		base float64
-	}{{fullAttention, c.RotaryBase}, {slidingAttention, c.LocalRotaryBase}} {
-		if !(f.base >= 1) || f.base > math.MaxFloat32 {
-			return fmt.Errorf("rope_theta of %s is %g, expected at least 1", f.name, f.base)
-		}
-	}
-	switch {
-	case c.HeadDim%2 != 0:
-		return fmt.Errorf("head_dim is %d, expected an even number: rotary positions turn pairs", c.HeadDim)
-	case len(c.Local) != len(c.Layers):
-		return fmt.Errorf("layer_types has %d entries, num_hidden_layers is %d", len(c.Local), len(c.Layers))
-	case c.LocalAttention < 2 || c.LocalAttention > maxDimension:
-		return fmt.Errorf("local_attention is %d, expected 2 to %d", c.LocalAttention, maxDimension)
-	case c.ClassifierPooling != "" && c.ClassifierPooling != MeanPooling:
-		return unsupported("classifier_pooling %q", c.ClassifierPooling)
-	case activations[c.ClassifierActivation] == nil:
-		return fmt.Errorf("classifier_activation %q: %w (gelu, gelu_new and relu are)", c.ClassifierActivation, ErrUnsupported)
-	case !(c.EmbeddingDropout >= 0 && c.EmbeddingDropout < 1):
-		return fmt.Errorf("embedding_dropout is %g, expected 0 to below 1", c.EmbeddingDropout)
-	}
-	return nil
-}
-
-// fusedName is the beginning of the names of the tensors of fused linear layers.
-func (c Config) fusedName(layer int, u fused) string {
+// validateWindows checks the settings of layers with windows, and those of heads with a norm.
+func (c Config) validateWindows() error {
 	f := c.family()
-	return fmt.Sprintf("%s%s%d.%s", f.prefix, f.layers, layer, u.name)
-}
-
-// fusedRows returns the numbers of rows of fused linear layers.
-func (c Config) fusedRows(layer int, u fused) (rows []int, sum int) {
-	for _, r := range u.parts {
-		n := c.Layers[layer].Intermediate
-		if r == Query || r == Key || r == Value {
-			n = c.AttentionSize(layer)
-		}
-		rows, sum = append(rows, n), sum+n
+	if !f.windows && (c.Local != nil || c.LocalAttention != 0 || c.LocalRotaryBase != 0) ||
+		!f.headNorm && (c.ClassifierPooling != "" || c.ClassifierActivation != "" || c.EmbeddingDropout != 0) {
+		return fmt.Errorf("windows or a pooling of %s: %w", f.class, ErrUnsupported)
 	}
-	return rows, sum
-}
-
-// divide replaces the tensors of fused linear layers by their parts, which are views of
-// them.
-func (c Config) divide(byName map[string]namedTensor) error {
-	for l := range c.Layers {
-		for _, u := range c.family().fused {
-			rows, sum := c.fusedRows(l, u)
-			for _, suffix := range []string{weightSuffix, biasSuffix} {
-				name := c.fusedName(l, u) + suffix
-				whole, ok := byName[name]
-				if !ok {
-					continue
-				}
-				shape, data := whole.t.tensor.Shape, whole.t.tensor.Data
-				if whole.t.known && len(shape) == 0 || len(shape) > 0 && shape[0] != sum {
-					return fmt.Errorf("tensor %s: shape %v, the configuration says %d rows", whole.original, shape, sum)
-				}
-				delete(byName, name)
-				row := len(data) / sum
-				for i, r := range u.parts {
-					part := whole
-					if len(shape) > 0 {
-						part.t.tensor.Shape = append([]int{rows[i]}, shape[1:]...)
-						part.t.tensor.Data, data = data[:rows[i]*row], data[rows[i]*row:]
-					}
-					byName[r.In(l).String()+suffix] = part
-				}
-			}
+	if f.windows {
+		switch {
+		case len(c.Local) != len(c.Layers):
+			return fmt.Errorf("layer_types has %d entries, num_hidden_layers is %d", len(c.Local), len(c.Layers))
+		case c.LocalAttention < 2 || c.LocalAttention > maxDimension:
+			return fmt.Errorf("local_attention is %d, expected 2 to %d", c.LocalAttention, maxDimension)
+		}
+		if err := validateBase(slidingAttention, c.LocalRotaryBase); err != nil {
+			return err
 		}
 	}
-	return nil
-}
-
-// fuse replaces the tensors of linear layers that the family keeps in one by that one,
-// under the family's own name. The scales of their inputs, which no other program
-// reads, stay separate.
-func (c Config) fuse(tensors map[string]Tensor) error {
-	for l := range c.Layers {
-		for _, u := range c.family().fused {
-			_, rows := c.fusedRows(l, u)
-			for _, suffix := range []string{weightSuffix, biasSuffix} {
-				var whole Tensor
-				for _, r := range u.parts {
-					name := r.In(l).String() + suffix
-					t, ok := tensors[name]
-					switch {
-					case !ok:
-						continue // it is a bias
-					case whole.Shape == nil:
-						whole = Tensor{DType: t.DType, Shape: slices.Clone(t.Shape)}
-						whole.Shape[0] = rows
-						whole.Data = alignedBytes(whole.Elements() * t.DType.Size())[:0]
-					case t.DType != whole.DType:
-						return fmt.Errorf("tensor %s: %v beside %v of what shares a tensor with it: %w", name, t.DType, whole.DType, ErrUnsupported)
-					}
-					whole.Data = append(whole.Data, t.Data...)
-					delete(tensors, name)
-				}
-				if whole.Shape != nil {
-					tensors[c.fusedName(l, u)+suffix] = whole
-				}
-			}
+	if f.headNorm {
+		switch {
+		case c.ClassifierPooling != "" && c.ClassifierPooling != MeanPooling:
+			return unsupported("classifier_pooling %q", c.ClassifierPooling)
+		case activations[c.ClassifierActivation] == nil:
+			return fmt.Errorf("classifier_activation %q: %w (gelu, gelu_new, relu and silu are)", c.ClassifierActivation, ErrUnsupported)
+		case !(c.EmbeddingDropout >= 0 && c.EmbeddingDropout < 1):
+			return fmt.Errorf("embedding_dropout is %g, expected 0 to below 1", c.EmbeddingDropout)
 		}
 	}
 	return nil

@@ -34,7 +34,7 @@ func TestModernBERTConfigs(t *testing.T) {
 		// transformers sets local_attention by it.
 		`,"local_attention":16,"sliding_window":4`: {LocalAttention: 8, Local: third, RotaryBase: 160000, LocalRotaryBase: 10000},
 		// Settings of heads that are not there.
-		`,"architectures":["ModernBertModel"],"decoder_bias":false,"classifier_bias":true,"classifier_activation":"silu"`: {
+		`,"architectures":["ModernBertModel"],"decoder_bias":false,"classifier_bias":true,"classifier_activation":"mish"`: {
 			LocalAttention: 128, Local: third, RotaryBase: 160000, LocalRotaryBase: 10000},
 	} {
 		c, err := ParseConfig([]byte(modernSizes + keys + "}"))
@@ -83,8 +83,8 @@ func TestModernBERTConfigs(t *testing.T) {
 		`"rope_parameters":{"sliding_attention":{"rope_theta":"x"}}`:                        `rope_parameters.sliding_attention.rope_theta is a JSON string, expected a number`,
 		`"global_rope_theta":-5`:                  `rope_theta of full_attention is -5, expected at least 1`,
 		`"classifier_pooling":"max"`:              `classifier_pooling "max": not supported`,
-		`"classifier_activation":"silu"`:          `classifier_activation "silu": not supported`,
-		`"hidden_activation":"silu"`:              `hidden_activation "silu": not supported`,
+		`"classifier_activation":"mish"`:          `classifier_activation "mish": not supported`,
+		`"hidden_activation":"mish"`:              `hidden_activation "mish": not supported`,
 		`"head_dim":3`:                            `head_dim is 3, expected an even number`,
 		`"embedding_dropout":1`:                   `embedding_dropout is 1, expected 0 to below 1`,
 		`"mlp_dropout":2`:                         `mlp_dropout is 2, expected 0 to below 1`,

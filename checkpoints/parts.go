@@ -317,7 +317,7 @@ func (c Config) Tensors() iter.Seq[Spec] {
 		table := func(r Role, rows, width Axis) { add(r.Part(), r.Part().Weight(), Table, rows, width) }
 		linear := func(p Part, out, in Axis) {
 			add(p, p.Weight(), Weight, out, in)
-			if !f.noBiases || !p.Role.inLayer() && p.Role != Pooler {
+			if !slices.Contains(f.unbiased, p.Role) {
 				add(p, p.Bias(), Bias, out)
 			}
 		}

@@ -140,7 +140,7 @@ func FuzzInt8Levels(f *testing.F) {
 		for i := range layers {
 			layers[i] = size(1+r.IntN(4), 1+r.IntN(80))
 		}
-		activations := []string{"gelu", "gelu_new", "relu"}
+		activations := []string{"gelu", "gelu_new", "relu", "silu"}
 		c := config(1+r.IntN(90), 1+r.IntN(40), activations[r.IntN(3)], layers...)
 		c.InitializerRange *= []float32{1e-3, 1, 30}[r.IntN(3)]
 		switch r.IntN(6) {

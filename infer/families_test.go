@@ -201,6 +201,9 @@ func TestFamiliesAreSavedAsTransformersDoes(t *testing.T) {
 		if filepath.Base(dir) == "albert_single_label" {
 			continue // its groups of two layers are written as two groups
 		}
+		if strings.Contains(dir, "_own_") {
+			continue // which have the names and words of a family's own code
+		}
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			m, err := checkpoints.Open(dir)
 			if err != nil {
@@ -254,6 +257,9 @@ func TestFamiliesAreSavedAsTransformersDoes(t *testing.T) {
 			}
 			for key, value := range after {
 				was, ok := before[key]
+				if _, own := after["n_embd"]; own && !ok {
+					continue // words of Nomic's own code, see TestNomicConfigs
+				}
 				switch key {
 				case "global_attn_every_n_layers", "global_rope_theta", "local_rope_theta": // for older versions
 				case "classifier_dropout", "torch_dtype", "position_embedding_type", "id2label", "label2id":

@@ -60,6 +60,8 @@ func reference(t testing.TB, m *checkpoints.Model, ids, typeIDs []int32) []float
 				x[i] = v / 2 * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(v+0.044715*v*v*v)))
 			case "relu":
 				x[i] = max(v, 0)
+			case "silu":
+				x[i] = v / (1 + math.Exp(-v))
 			}
 		}
 	}

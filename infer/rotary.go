@@ -10,8 +10,8 @@ import (
 // rotary describes the angles by which positions turn queries and keys: those of
 // checkpoints.Block.RotaryBase, for heads of one width.
 type rotary struct {
-	base  float64
-	width int
+	base, scale float64
+	width       int
 }
 
 // turns holds the cosines and sines of these angles, [positions, width/2], as far as
@@ -25,7 +25,7 @@ func (w *weights) rotary(b checkpoints.Block) int {
 	if b.RotaryBase == 0 {
 		return -1
 	}
-	r := rotary{b.RotaryBase, b.HeadDim}
+	r := rotary{b.RotaryBase, b.RotaryScale, b.HeadDim}
 	i := slices.Index(w.rotaries, r)
 	if i < 0 {
 		i = len(w.rotaries)
@@ -56,7 +56,7 @@ func (r *run) reserveTurns() {
 // extend computes the angles of the first positions.
 func (t *turns) extend(y rotary, positions int) {
 	if first := len(t.cos) / (y.width / 2); first < positions {
-		cos, sin := checkpoints.Turns(y.base, y.width, first, positions)
+		cos, sin := checkpoints.Block{HeadDim: y.width, RotaryBase: y.base, RotaryScale: y.scale}.Turns(first, positions)
 		t.cos, t.sin = append(t.cos, cos...), append(t.sin, sin...)
 	}
 }

@@ -405,6 +405,8 @@ func (l *loader) activation(name string) kernels.Activation {
 		return kernels.GELUTanh
 	case "relu":
 		return kernels.ReLU
+	case "silu":
+		return kernels.SiLU
 	case "tanh":
 		return kernels.Tanh
 	}

@@ -458,8 +458,10 @@ func activationByName(name string) (autograd.Activation, error) {
 		return autograd.GELUTanh, nil
 	case "relu":
 		return autograd.ReLU, nil
+	case "silu":
+		return autograd.SiLU, nil
 	case "tanh":
 		return autograd.Tanh, nil
 	}
-	return autograd.Identity, fmt.Errorf("layers: activation is %q, want gelu, gelu_new, relu or tanh", name)
+	return autograd.Identity, fmt.Errorf("layers: activation is %q, want gelu, gelu_new, relu, silu or tanh", name)
 }

@@ -38,12 +38,12 @@ type builder struct {
 	o       Options
 	float   elementType // of weights and hidden states
 	graph   graph
-	known   map[string]bool       // names of the initializers
-	inputs  map[string][3]string  // values quantized at run time: bytes, scale and zero point of each
-	static  map[string]string     // values quantized with a calibrated scale, and dequantized: by value and scale
-	biases  []string              // what is added to the scores of each layer
-	windows map[int]string        // the mask with what lies outside of a window
-	turns   map[float64][2]string // cosines and sines of rotary positions, by their base
+	known   map[string]bool          // names of the initializers
+	inputs  map[string][3]string     // values quantized at run time: bytes, scale and zero point of each
+	static  map[string]string        // values quantized with a calibrated scale, and dequantized: by value and scale
+	biases  []string                 // what is added to the scores of each layer
+	windows map[int]string           // the mask with what lies outside of a window
+	turns   map[[2]float64][2]string // cosines and sines of rotary positions, by their base and scale
 	// numbers are those of the tokens, distances those of the distances of keys and
 	// queries; "" before they are needed.
 	numbers, distances string
@@ -59,7 +59,7 @@ type attribute struct {
 
 // build returns the ONNX model of m.
 func build(m *checkpoints.Model, o Options) (*model, error) {
-	b := &builder{m: m, o: o, float: float32Type, known: map[string]bool{}, inputs: map[string][3]string{}, static: map[string]string{}, windows: map[int]string{}, turns: map[float64][2]string{}}
+	b := &builder{m: m, o: o, float: float32Type, known: map[string]bool{}, inputs: map[string][3]string{}, static: map[string]string{}, windows: map[int]string{}, turns: map[[2]float64][2]string{}}
 	if o.DType == infer.FP16 {
 		b.float = float16Type
 	}
@@ -312,6 +312,8 @@ func (b *builder) activation(kind, name, x string) string {
 		return b.op("Mul", name+"/Mul", b.op("Mul", name+"/Half", x, b.scalar(0.5)), y)
 	case "relu":
 		return b.op("Relu", name+"/Relu", x)
+	case "silu":
+		return b.op("Mul", name+"/Mul", x, b.op("Sigmoid", name+"/Sigmoid", x))
 	case "tanh":
 		return b.op("Tanh", name+"/Tanh", x)
 	default:

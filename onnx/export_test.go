@@ -653,9 +653,13 @@ func FuzzGraph(f *testing.F) {
 // mean's pooling.
 func TestRotaryModelsAreExported(t *testing.T) {
 	t.Parallel()
-	dirs, err := filepath.Glob(filepath.Join("..", "infer", "testdata", "families", "modernbert*"))
-	if err != nil || len(dirs) == 0 {
-		t.Fatal(dirs, err)
+	var dirs []string
+	for _, family := range []string{"modernbert*", "nomic_bert*", "gte*"} {
+		of, err := filepath.Glob(filepath.Join("..", "infer", "testdata", "families", family))
+		if err != nil || len(of) == 0 {
+			t.Fatal(of, err)
+		}
+		dirs = append(dirs, of...)
 	}
 	for _, dir := range dirs {
 		m, err := checkpoints.Open(dir)

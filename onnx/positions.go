@@ -86,10 +86,11 @@ func (b *builder) window(reach int, mask string) string {
 // times its cosine, plus the other element of its pair times its sine.
 func (b *builder) rotated(name string, block checkpoints.Block, x string) string {
 	width, half := block.HeadDim, block.HeadDim/2
-	turns, ok := b.turns[block.RotaryBase]
+	kind := [2]float64{block.RotaryBase, block.RotaryScale}
+	turns, ok := b.turns[kind]
 	if !ok {
 		longest := b.m.Config.MaxTokens()
-		cos, sin := checkpoints.Turns(block.RotaryBase, width, 0, longest)
+		cos, sin := block.Turns(0, longest)
 		cosines, sines := make([]float32, longest*width), make([]float32, longest*width)
 		for p := range longest {
 			for k := range half {
@@ -103,7 +104,7 @@ func (b *builder) rotated(name string, block checkpoints.Block, x string) string
 			return b.upToLength(name, b.floats(name+"/table", []int{longest, width}, v), 0)
 		}
 		turns = [2]string{table("cos", cosines), table("sin", sines)}
-		b.turns[block.RotaryBase] = turns
+		b.turns[kind] = turns
 	}
 	others := make([]int64, width)
 	for k := range others {

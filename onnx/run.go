@@ -220,6 +220,8 @@ func (in *interpreter) apply(n *node, x []*value) ([]*value, error) {
 		return one(in.each(x[0], math.Erf))
 	case "Tanh":
 		return one(in.each(x[0], math.Tanh))
+	case "Sigmoid":
+		return one(in.each(x[0], func(a float64) float64 { return 1 / (1 + math.Exp(-a)) }))
 	case "Sqrt":
 		return one(in.each(x[0], math.Sqrt))
 	case "Relu":

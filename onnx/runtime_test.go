@@ -118,12 +118,13 @@ var configs = func() map[string]checkpoints.Config {
 		"pruned alike":         config(64, 16, 2, "gelu", size(3, 50), size(3, 50)),
 		"tanh":                 config(48, 16, 2, "gelu_new", size(3, 96), size(2, 30)),
 		"relu":                 config(48, 16, 2, "relu", size(1, 96)),
+		"silu":                 config(48, 16, 2, "silu", size(1, 96)),
 		"one type":             config(48, 16, 1, "gelu", size(3, 96)),
 		"more heads than fit":  config(32, 16, 2, "gelu", size(5, 40)),
 		"width 312 of head 26": config(312, 26, 2, "gelu", size(12, 1200), size(7, 300)),
 		"tanh masked_lm":       headed(head.MaskedLM, config(48, 16, 2, "gelu_new", size(2, 30))),
 	}
-	for family, types := range map[string]int{"bert": 2, "roberta": 1, "xlm-roberta": 1, "mpnet": 0, "distilbert": 0, "electra": 2, "albert": 2, "modernbert": 0} {
+	for family, types := range map[string]int{"bert": 2, "roberta": 1, "xlm-roberta": 1, "mpnet": 0, "distilbert": 0, "electra": 2, "albert": 2, "modernbert": 0, "nomic_bert": 2, "gte": 0} {
 		for _, h := range head.All() {
 			all[strings.TrimSpace(family+" "+string(h))] = headed(h, ofFamily(family, config(64, 16, types, "gelu", size(4, 70), size(3, 30))))
 		}
@@ -142,6 +143,10 @@ func ofFamily(name string, c checkpoints.Config) checkpoints.Config {
 		c.LayerNormEps, c.Local, c.LocalAttention = 1e-5, make([]bool, len(c.Layers)), 6
 		c.Local[len(c.Local)-1] = true
 		c.RotaryBase, c.LocalRotaryBase, c.ClassifierActivation = 900, 30, "gelu"
+	case "nomic_bert":
+		c.Activation, c.RotaryBase = "silu", 30
+	case "gte":
+		c.RotaryBase, c.RotaryScale = 240, 2.5
 	}
 	return c
 }

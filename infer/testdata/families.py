@@ -11,13 +11,16 @@ import os
 import sys
 
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     AlbertConfig, AlbertForMaskedLM, AlbertForMultipleChoice, AlbertForSequenceClassification, AlbertForTokenClassification, AlbertModel,
     CamembertConfig, CamembertForSequenceClassification, CamembertModel, DistilBertConfig, DistilBertForMaskedLM, DistilBertForMultipleChoice, DistilBertForSequenceClassification,
     DistilBertForTokenClassification, DistilBertModel, ElectraConfig, ElectraForMaskedLM, ElectraForMultipleChoice,
-    ElectraForSequenceClassification, ElectraForTokenClassification, ElectraModel, ModernBertConfig, ModernBertForMaskedLM, ModernBertForMultipleChoice,
+    ElectraForSequenceClassification, ElectraForTokenClassification, ElectraModel, GteConfig, GteForMaskedLM, GteForSequenceClassification,
+    GteForTokenClassification, GteModel, ModernBertConfig, ModernBertForMaskedLM, ModernBertForMultipleChoice,
     ModernBertForSequenceClassification, ModernBertForTokenClassification, ModernBertModel, MPNetConfig, MPNetForMaskedLM,
-    MPNetForMultipleChoice, MPNetForSequenceClassification, MPNetForTokenClassification, MPNetModel, RobertaConfig, RobertaForMaskedLM,
+    MPNetForMultipleChoice, MPNetForSequenceClassification, MPNetForTokenClassification, MPNetModel, NomicBertConfig, NomicBertForMaskedLM,
+    NomicBertForSequenceClassification, NomicBertForTokenClassification, NomicBertModel, RobertaConfig, RobertaForMaskedLM,
     RobertaForMultipleChoice, RobertaForSequenceClassification, RobertaForTokenClassification, RobertaModel, XLMRobertaConfig,
     XLMRobertaForMaskedLM, XLMRobertaForMultipleChoice, XLMRobertaForSequenceClassification, XLMRobertaForTokenClassification, XLMRobertaModel)
 
@@ -52,8 +55,40 @@ def config(family, layers, labels):
         rope = {kind: {"rope_type": "default", "rope_theta": theta} for kind, theta in zip(kinds, (900.0, 30.0))}
         return ModernBertConfig(max_position_embeddings=512, local_attention=8, layer_types=kinds, rope_parameters=rope, classifier_pooling=pooling,
                                 pad_token_id=3, bos_token_id=0, cls_token_id=0, eos_token_id=1, sep_token_id=1, **sizes)
+    if family.startswith("nomic_bert"):
+        # A base that few positions tell apart, and rows of a vocabulary padded to a multiple.
+        sizes["vocab_size"] = 48 if family == "nomic_bert_own" else VOCAB
+        return NomicBertConfig(max_position_embeddings=512, hidden_act="gelu" if family == "nomic_bert_geglu" else "silu",
+                               rope_parameters={"rope_type": "default", "rope_theta": 30.0}, **sizes)
+    if family.startswith("gte"):
+        rope = {"rope_type": "default", "rope_theta": 30.0}
+        if family == "gte_own":  # the scaling of NTK by 8, for heads of width 12
+            rope = {"rope_type": "linear", "rope_theta": 30.0 * 8, "factor": 8 ** (2 / 12)}
+        return GteConfig(max_position_embeddings=512, type_vocab_size=0 if family == "gte_own" else 1, rope_parameters=rope, **sizes)
     width = 24 if family == "electra_wide" else 14
     return ElectraConfig(max_position_embeddings=LONGEST, embedding_size=width, **sizes)
+
+
+def own(family, path):
+    """Rewrites a directory as the own code of Nomic or GTE has it."""
+    tensors = load_file(os.path.join(path, "model.safetensors"))
+    prefix = {"nomic_bert_own": ("nomic_bert.", "bert."), "gte_own": ("gte.", "new.")}[family]
+    tensors = {name.replace(*prefix): t.contiguous() for name, t in tensors.items()}
+    save_file(tensors, os.path.join(path, "model.safetensors"), metadata={"format": "pt"})
+    with open(os.path.join(path, "config.json")) as f:
+        c = json.load(f)
+    labels = {k: c[k] for k in ("id2label", "label2id") if k in c}
+    if family == "nomic_bert_own":
+        c = {"model_type": "nomic_bert", "architectures": c["architectures"], "vocab_size": VOCAB, "pad_vocab_size_multiple": 16, "type_vocab_size": 2, "n_embd": 24, "n_head": 2,
+             "n_layer": c["num_hidden_layers"], "n_inner": 30, "n_positions": 512, "activation_function": "swiglu", "layer_norm_epsilon": 1e-12, "rotary_emb_base": 30,
+             "rotary_emb_fraction": 1.0, "rotary_emb_interleaved": False, "rotary_emb_scale_base": None, "rotary_scaling_factor": None, "max_trained_positions": 2048, "prenorm": False,
+             "qkv_proj_bias": False, "mlp_fc1_bias": False, "mlp_fc2_bias": False, "use_rms_norm": False, "causal": False, "embd_pdrop": 0.0, "resid_pdrop": 0.0, "attn_pdrop": 0.0}
+    else:
+        c = {"model_type": "new", "architectures": [c["architectures"][0].replace("Gte", "New")], "vocab_size": VOCAB, "type_vocab_size": 0, "hidden_size": 24, "num_attention_heads": 2,
+             "num_hidden_layers": c["num_hidden_layers"], "intermediate_size": 30, "max_position_embeddings": 512, "hidden_act": "gelu", "layer_norm_eps": 1e-12, "layer_norm_type": "layer_norm",
+             "position_embedding_type": "rope", "rope_theta": 30.0, "rope_scaling": {"type": "ntk", "factor": 8.0}, "pack_qkv": True, "logn_attention_scale": False, "pad_token_id": 0}
+    with open(os.path.join(path, "config.json"), "w") as f:
+        json.dump(c | labels, f, indent=1)
 
 
 def make(family, head, cls, labels=()):
@@ -69,16 +104,19 @@ def make(family, head, cls, labels=()):
             p.add_(torch.randn(p.shape, generator=rng) * 0.2)
     path = os.path.join(HERE, f"{family}_{head}")
     model.save_pretrained(path)
+    if family.endswith("_own"):
+        own(family, path)
     model = model.double()
     encoder = model if head == "encoder" else getattr(model, model.base_model_prefix)
     cases = []
-    long = [97, 400] if family.startswith("modernbert") and head in ("single_label", "encoder") else []
+    rotary = family.startswith(("modernbert", "nomic_bert", "gte"))
+    long = [97, 400] if rotary and head in ("single_label", "encoder") else []
     for n in [1, 2, 7, 16, LONGEST] + long:
         ids = torch.randint(0, VOCAB, (n,), generator=rng)
         if n == 7:
             ids[2] = ids[5] = cfg.pad_token_id  # which in RoBERTa has a position of its own
         cut = int(torch.randint(0, n + 1, (1,), generator=rng))
-        types = (torch.arange(n) >= cut).long() * (1 if family.startswith(("electra", "albert")) else 0)
+        types = (torch.arange(n) >= cut).long() * (1 if family.startswith(("electra", "albert", "nomic_bert")) else 0)
         x = {"input_ids": ids[None], "attention_mask": torch.ones(1, n, dtype=torch.long)}
         if family not in ("distilbert", "mpnet", "modernbert", "modernbert_mean"):
             x["token_type_ids"] = types[None]
@@ -125,6 +163,19 @@ make("modernbert", "token", ModernBertForTokenClassification, COLOURS)
 make("modernbert", "multiple_choice", ModernBertForMultipleChoice)
 make("modernbert", "masked_lm", ModernBertForMaskedLM)
 make("modernbert", "encoder", ModernBertModel)
+make("nomic_bert", "single_label", NomicBertForSequenceClassification, COLOURS)
+make("nomic_bert_geglu", "single_label", NomicBertForSequenceClassification, COLOURS)
+make("nomic_bert_own", "single_label", NomicBertForSequenceClassification, COLOURS)
+make("nomic_bert", "token", NomicBertForTokenClassification, COLOURS)
+make("nomic_bert", "masked_lm", NomicBertForMaskedLM)
+make("nomic_bert", "encoder", NomicBertModel)
+make("nomic_bert_own", "encoder", NomicBertModel)
+make("gte_types", "single_label", GteForSequenceClassification, COLOURS)
+make("gte_own", "single_label", GteForSequenceClassification, COLOURS)
+make("gte", "token", GteForTokenClassification, COLOURS)
+make("gte", "masked_lm", GteForMaskedLM)
+make("gte", "encoder", GteModel)
+make("gte_own", "encoder", GteModel)
 make("distilbert", "single_label", DistilBertForSequenceClassification, COLOURS)
 make("distilbert", "token", DistilBertForTokenClassification, COLOURS)
 make("distilbert", "multiple_choice", DistilBertForMultipleChoice)

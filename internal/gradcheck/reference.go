@@ -33,6 +33,8 @@ func Activation(name string) func(float64) float64 {
 		}
 	case "relu":
 		return func(x float64) float64 { return math.Max(x, 0) }
+	case "silu":
+		return func(x float64) float64 { return x / (1 + math.Exp(-x)) }
 	case "tanh":
 		return math.Tanh
 	}

@@ -41,6 +41,8 @@ func TestActivationsAgainstFloat64(t *testing.T) {
 				s, du := sigmoid(u(x)), 2*math.Sqrt(2/math.Pi)*(1+3*0.044715*x*x)
 				return s + x*s*(1-s)*du
 			}},
+		{SiLU, func(x float64) float64 { return x * sigmoid(x) },
+			func(x float64) float64 { return sigmoid(x) * (1 + x*(1-sigmoid(x))) }},
 		{Tanh, math.Tanh, func(x float64) float64 { return 1 - math.Tanh(x)*math.Tanh(x) }},
 	} {
 		for x := -10.0; x < 10; x += 1e-3 {

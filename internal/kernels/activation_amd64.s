@@ -1036,6 +1036,314 @@ done3:
 	VZEROUPPER
 	RET
 
+// func siluAVX2(dst []float32, x []float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·siluAVX2(SB), NOSPLIT, $0-48
+	MOVQ         dst_base+0(FP), AX
+	MOVQ         x_base+24(FP), CX
+	MOVQ         x_len+32(FP), DX
+	VBROADCASTSS cc2aea8f6<>+0(SB), Y0
+	VBROADCASTSS c42b1999a<>+0(SB), Y1
+	XORQ         BX, BX
+	MOVQ         DX, SI
+	ANDQ         $-16, SI
+	CMPQ         BX, SI
+	JGE          tail2
+
+loop1:
+	VMOVUPS     (CX)(BX*4), Y2
+	VMOVUPS     32(CX)(BX*4), Y3
+	VMULPS      cbf800000<>+0(SB), Y2, Y4
+	VMULPS      cbf800000<>+0(SB), Y3, Y5
+	VMAXPS      Y4, Y0, Y4
+	VMAXPS      Y5, Y0, Y5
+	VMINPS      Y4, Y1, Y4
+	VMINPS      Y5, Y1, Y5
+	VMOVUPS     c3fb8aa3b<>+0(SB), Y6
+	VMOVUPS     c3fb8aa3b<>+0(SB), Y7
+	VFMADD213PS c4b40007e<>+0(SB), Y4, Y6
+	VFMADD213PS c4b40007e<>+0(SB), Y5, Y7
+	VSUBPS      c4b40007e<>+0(SB), Y6, Y8
+	VSUBPS      c4b40007e<>+0(SB), Y7, Y9
+	VFMADD231PS cbf317218<>+0(SB), Y8, Y4
+	VFMADD231PS cbf317218<>+0(SB), Y9, Y5
+	VFMADD231PS c3102e308<>+0(SB), Y8, Y4
+	VFMADD231PS c3102e308<>+0(SB), Y9, Y5
+	VMOVUPS     c3b35120d<>+0(SB), Y8
+	VMOVUPS     c3b35120d<>+0(SB), Y9
+	VFMADD213PS c3c891cf9<>+0(SB), Y4, Y8
+	VFMADD213PS c3c891cf9<>+0(SB), Y5, Y9
+	VFMADD213PS c3daaac79<>+0(SB), Y4, Y8
+	VFMADD213PS c3daaac79<>+0(SB), Y5, Y9
+	VFMADD213PS c3eaaaa49<>+0(SB), Y4, Y8
+	VFMADD213PS c3eaaaa49<>+0(SB), Y5, Y9
+	VFMADD213PS c3f7ffffe<>+0(SB), Y4, Y8
+	VFMADD213PS c3f7ffffe<>+0(SB), Y5, Y9
+	VFMADD213PS c40000000<>+0(SB), Y4, Y8
+	VFMADD213PS c40000000<>+0(SB), Y5, Y9
+	VFMADD213PS c40000000<>+0(SB), Y4, Y8
+	VFMADD213PS c40000000<>+0(SB), Y5, Y9
+	VPSLLD      $0x17, Y6, Y6
+	VPSLLD      $0x17, Y7, Y7
+	VMULPS      Y6, Y8, Y8
+	VMULPS      Y7, Y9, Y9
+	VADDPS      c3f800000<>+0(SB), Y8, Y8
+	VADDPS      c3f800000<>+0(SB), Y9, Y9
+	VDIVPS      Y8, Y2, Y2
+	VDIVPS      Y9, Y3, Y3
+	VMOVUPS     Y2, (AX)(BX*4)
+	VMOVUPS     Y3, 32(AX)(BX*4)
+	ADDQ        $0x10, BX
+	CMPQ        BX, SI
+	JLT         loop1
+
+tail2:
+	ANDQ        $0x0f, DX
+	JZ          done3
+	LEAQ        tailMasks<>+0(SB), SI
+	NEGQ        DX
+	VMOVDQU     64(SI)(DX*4), Y2
+	VMOVDQU     96(SI)(DX*4), Y3
+	VMASKMOVPS  (CX)(BX*4), Y2, Y4
+	VMASKMOVPS  32(CX)(BX*4), Y3, Y5
+	VMULPS      cbf800000<>+0(SB), Y4, Y6
+	VMULPS      cbf800000<>+0(SB), Y5, Y7
+	VMAXPS      Y6, Y0, Y6
+	VMAXPS      Y7, Y0, Y7
+	VMINPS      Y6, Y1, Y6
+	VMINPS      Y7, Y1, Y7
+	VMOVUPS     c3fb8aa3b<>+0(SB), Y0
+	VMOVUPS     c3fb8aa3b<>+0(SB), Y1
+	VFMADD213PS c4b40007e<>+0(SB), Y6, Y0
+	VFMADD213PS c4b40007e<>+0(SB), Y7, Y1
+	VSUBPS      c4b40007e<>+0(SB), Y0, Y8
+	VSUBPS      c4b40007e<>+0(SB), Y1, Y9
+	VFMADD231PS cbf317218<>+0(SB), Y8, Y6
+	VFMADD231PS cbf317218<>+0(SB), Y9, Y7
+	VFMADD231PS c3102e308<>+0(SB), Y8, Y6
+	VFMADD231PS c3102e308<>+0(SB), Y9, Y7
+	VMOVUPS     c3b35120d<>+0(SB), Y8
+	VMOVUPS     c3b35120d<>+0(SB), Y9
+	VFMADD213PS c3c891cf9<>+0(SB), Y6, Y8
+	VFMADD213PS c3c891cf9<>+0(SB), Y7, Y9
+	VFMADD213PS c3daaac79<>+0(SB), Y6, Y8
+	VFMADD213PS c3daaac79<>+0(SB), Y7, Y9
+	VFMADD213PS c3eaaaa49<>+0(SB), Y6, Y8
+	VFMADD213PS c3eaaaa49<>+0(SB), Y7, Y9
+	VFMADD213PS c3f7ffffe<>+0(SB), Y6, Y8
+	VFMADD213PS c3f7ffffe<>+0(SB), Y7, Y9
+	VFMADD213PS c40000000<>+0(SB), Y6, Y8
+	VFMADD213PS c40000000<>+0(SB), Y7, Y9
+	VFMADD213PS c40000000<>+0(SB), Y6, Y8
+	VFMADD213PS c40000000<>+0(SB), Y7, Y9
+	VPSLLD      $0x17, Y0, Y0
+	VPSLLD      $0x17, Y1, Y1
+	VMULPS      Y0, Y8, Y8
+	VMULPS      Y1, Y9, Y9
+	VADDPS      c3f800000<>+0(SB), Y8, Y8
+	VADDPS      c3f800000<>+0(SB), Y9, Y9
+	VDIVPS      Y8, Y4, Y4
+	VDIVPS      Y9, Y5, Y5
+	VMASKMOVPS  Y4, Y2, (AX)(BX*4)
+	VMASKMOVPS  Y5, Y3, 32(AX)(BX*4)
+
+done3:
+	VZEROUPPER
+	RET
+
+DATA cc2aea8f6<>+0(SB)/4, $0xc2aea8f6
+DATA cc2aea8f6<>+4(SB)/4, $0xc2aea8f6
+DATA cc2aea8f6<>+8(SB)/4, $0xc2aea8f6
+DATA cc2aea8f6<>+12(SB)/4, $0xc2aea8f6
+DATA cc2aea8f6<>+16(SB)/4, $0xc2aea8f6
+DATA cc2aea8f6<>+20(SB)/4, $0xc2aea8f6
+DATA cc2aea8f6<>+24(SB)/4, $0xc2aea8f6
+DATA cc2aea8f6<>+28(SB)/4, $0xc2aea8f6
+GLOBL cc2aea8f6<>(SB), RODATA|NOPTR, $32
+
+DATA c42b1999a<>+0(SB)/4, $0x42b1999a
+DATA c42b1999a<>+4(SB)/4, $0x42b1999a
+DATA c42b1999a<>+8(SB)/4, $0x42b1999a
+DATA c42b1999a<>+12(SB)/4, $0x42b1999a
+DATA c42b1999a<>+16(SB)/4, $0x42b1999a
+DATA c42b1999a<>+20(SB)/4, $0x42b1999a
+DATA c42b1999a<>+24(SB)/4, $0x42b1999a
+DATA c42b1999a<>+28(SB)/4, $0x42b1999a
+GLOBL c42b1999a<>(SB), RODATA|NOPTR, $32
+
+DATA c3fb8aa3b<>+0(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+4(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+8(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+12(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+16(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+20(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+24(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+28(SB)/4, $0x3fb8aa3b
+GLOBL c3fb8aa3b<>(SB), RODATA|NOPTR, $32
+
+DATA c4b40007e<>+0(SB)/4, $0x4b40007e
+DATA c4b40007e<>+4(SB)/4, $0x4b40007e
+DATA c4b40007e<>+8(SB)/4, $0x4b40007e
+DATA c4b40007e<>+12(SB)/4, $0x4b40007e
+DATA c4b40007e<>+16(SB)/4, $0x4b40007e
+DATA c4b40007e<>+20(SB)/4, $0x4b40007e
+DATA c4b40007e<>+24(SB)/4, $0x4b40007e
+DATA c4b40007e<>+28(SB)/4, $0x4b40007e
+GLOBL c4b40007e<>(SB), RODATA|NOPTR, $32
+
+DATA cbf317218<>+0(SB)/4, $0xbf317218
+DATA cbf317218<>+4(SB)/4, $0xbf317218
+DATA cbf317218<>+8(SB)/4, $0xbf317218
+DATA cbf317218<>+12(SB)/4, $0xbf317218
+DATA cbf317218<>+16(SB)/4, $0xbf317218
+DATA cbf317218<>+20(SB)/4, $0xbf317218
+DATA cbf317218<>+24(SB)/4, $0xbf317218
+DATA cbf317218<>+28(SB)/4, $0xbf317218
+GLOBL cbf317218<>(SB), RODATA|NOPTR, $32
+
+DATA c3102e308<>+0(SB)/4, $0x3102e308
+DATA c3102e308<>+4(SB)/4, $0x3102e308
+DATA c3102e308<>+8(SB)/4, $0x3102e308
+DATA c3102e308<>+12(SB)/4, $0x3102e308
+DATA c3102e308<>+16(SB)/4, $0x3102e308
+DATA c3102e308<>+20(SB)/4, $0x3102e308
+DATA c3102e308<>+24(SB)/4, $0x3102e308
+DATA c3102e308<>+28(SB)/4, $0x3102e308
+GLOBL c3102e308<>(SB), RODATA|NOPTR, $32
+
+DATA c3b35120d<>+0(SB)/4, $0x3b35120d
+DATA c3b35120d<>+4(SB)/4, $0x3b35120d
+DATA c3b35120d<>+8(SB)/4, $0x3b35120d
+DATA c3b35120d<>+12(SB)/4, $0x3b35120d
+DATA c3b35120d<>+16(SB)/4, $0x3b35120d
+DATA c3b35120d<>+20(SB)/4, $0x3b35120d
+DATA c3b35120d<>+24(SB)/4, $0x3b35120d
+DATA c3b35120d<>+28(SB)/4, $0x3b35120d
+GLOBL c3b35120d<>(SB), RODATA|NOPTR, $32
+
+DATA c3c891cf9<>+0(SB)/4, $0x3c891cf9
+DATA c3c891cf9<>+4(SB)/4, $0x3c891cf9
+DATA c3c891cf9<>+8(SB)/4, $0x3c891cf9
+DATA c3c891cf9<>+12(SB)/4, $0x3c891cf9
+DATA c3c891cf9<>+16(SB)/4, $0x3c891cf9
+DATA c3c891cf9<>+20(SB)/4, $0x3c891cf9
+DATA c3c891cf9<>+24(SB)/4, $0x3c891cf9
+DATA c3c891cf9<>+28(SB)/4, $0x3c891cf9
+GLOBL c3c891cf9<>(SB), RODATA|NOPTR, $32
+
+DATA c3daaac79<>+0(SB)/4, $0x3daaac79
+DATA c3daaac79<>+4(SB)/4, $0x3daaac79
+DATA c3daaac79<>+8(SB)/4, $0x3daaac79
+DATA c3daaac79<>+12(SB)/4, $0x3daaac79
+DATA c3daaac79<>+16(SB)/4, $0x3daaac79
+DATA c3daaac79<>+20(SB)/4, $0x3daaac79
+DATA c3daaac79<>+24(SB)/4, $0x3daaac79
+DATA c3daaac79<>+28(SB)/4, $0x3daaac79
+GLOBL c3daaac79<>(SB), RODATA|NOPTR, $32
+
+DATA c3eaaaa49<>+0(SB)/4, $0x3eaaaa49
+DATA c3eaaaa49<>+4(SB)/4, $0x3eaaaa49
+DATA c3eaaaa49<>+8(SB)/4, $0x3eaaaa49
+DATA c3eaaaa49<>+12(SB)/4, $0x3eaaaa49
+DATA c3eaaaa49<>+16(SB)/4, $0x3eaaaa49
+DATA c3eaaaa49<>+20(SB)/4, $0x3eaaaa49
+DATA c3eaaaa49<>+24(SB)/4, $0x3eaaaa49
+DATA c3eaaaa49<>+28(SB)/4, $0x3eaaaa49
+GLOBL c3eaaaa49<>(SB), RODATA|NOPTR, $32
+
+DATA c3f7ffffe<>+0(SB)/4, $0x3f7ffffe
+DATA c3f7ffffe<>+4(SB)/4, $0x3f7ffffe
+DATA c3f7ffffe<>+8(SB)/4, $0x3f7ffffe
+DATA c3f7ffffe<>+12(SB)/4, $0x3f7ffffe
+DATA c3f7ffffe<>+16(SB)/4, $0x3f7ffffe
+DATA c3f7ffffe<>+20(SB)/4, $0x3f7ffffe
+DATA c3f7ffffe<>+24(SB)/4, $0x3f7ffffe
+DATA c3f7ffffe<>+28(SB)/4, $0x3f7ffffe
+GLOBL c3f7ffffe<>(SB), RODATA|NOPTR, $32
+
+DATA c40000000<>+0(SB)/4, $0x40000000
+DATA c40000000<>+4(SB)/4, $0x40000000
+DATA c40000000<>+8(SB)/4, $0x40000000
+DATA c40000000<>+12(SB)/4, $0x40000000
+DATA c40000000<>+16(SB)/4, $0x40000000
+DATA c40000000<>+20(SB)/4, $0x40000000
+DATA c40000000<>+24(SB)/4, $0x40000000
+DATA c40000000<>+28(SB)/4, $0x40000000
+GLOBL c40000000<>(SB), RODATA|NOPTR, $32
+
+// func siluAVX512(dst []float32, x []float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·siluAVX512(SB), NOSPLIT, $0-48
+	MOVQ         dst_base+0(FP), AX
+	MOVQ         x_base+24(FP), CX
+	MOVQ         x_len+32(FP), DX
+	VBROADCASTSS cc2aea8f6<>+0(SB), Z0
+	VBROADCASTSS c42b1999a<>+0(SB), Z1
+	XORQ         BX, BX
+	MOVQ         DX, SI
+	ANDQ         $-16, SI
+	CMPQ         BX, SI
+	JGE          tail2
+
+loop1:
+	VMOVUPS          (CX)(BX*4), Z2
+	VMULPS.BCST      cbf800000<>+0(SB), Z2, Z3
+	VMAXPS           Z3, Z0, Z3
+	VMINPS           Z3, Z1, Z3
+	VBROADCASTSS     c3fb8aa3b<>+0(SB), Z4
+	VFMADD213PS.BCST c4b40007e<>+0(SB), Z3, Z4
+	VSUBPS.BCST      c4b40007e<>+0(SB), Z4, Z5
+	VFMADD231PS.BCST cbf317218<>+0(SB), Z5, Z3
+	VFMADD231PS.BCST c3102e308<>+0(SB), Z5, Z3
+	VBROADCASTSS     c3b35120d<>+0(SB), Z5
+	VFMADD213PS.BCST c3c891cf9<>+0(SB), Z3, Z5
+	VFMADD213PS.BCST c3daaac79<>+0(SB), Z3, Z5
+	VFMADD213PS.BCST c3eaaaa49<>+0(SB), Z3, Z5
+	VFMADD213PS.BCST c3f7ffffe<>+0(SB), Z3, Z5
+	VFMADD213PS.BCST c40000000<>+0(SB), Z3, Z5
+	VFMADD213PS.BCST c40000000<>+0(SB), Z3, Z5
+	VPSLLD           $0x17, Z4, Z4
+	VMULPS           Z4, Z5, Z5
+	VADDPS.BCST      c3f800000<>+0(SB), Z5, Z5
+	VDIVPS           Z5, Z2, Z2
+	VMOVUPS          Z2, (AX)(BX*4)
+	ADDQ             $0x10, BX
+	CMPQ             BX, SI
+	JLT              loop1
+
+tail2:
+	ANDQ             $0x0f, DX
+	JZ               done3
+	MOVQ             $0x00000001, SI
+	SHLXQ            DX, SI, DX
+	DECQ             DX
+	KMOVW            DX, K1
+	VMOVUPS.Z        (CX)(BX*4), K1, Z2
+	VMULPS.BCST      cbf800000<>+0(SB), Z2, Z3
+	VMAXPS           Z3, Z0, Z3
+	VMINPS           Z3, Z1, Z3
+	VBROADCASTSS     c3fb8aa3b<>+0(SB), Z0
+	VFMADD213PS.BCST c4b40007e<>+0(SB), Z3, Z0
+	VSUBPS.BCST      c4b40007e<>+0(SB), Z0, Z1
+	VFMADD231PS.BCST cbf317218<>+0(SB), Z1, Z3
+	VFMADD231PS.BCST c3102e308<>+0(SB), Z1, Z3
+	VBROADCASTSS     c3b35120d<>+0(SB), Z1
+	VFMADD213PS.BCST c3c891cf9<>+0(SB), Z3, Z1
+	VFMADD213PS.BCST c3daaac79<>+0(SB), Z3, Z1
+	VFMADD213PS.BCST c3eaaaa49<>+0(SB), Z3, Z1
+	VFMADD213PS.BCST c3f7ffffe<>+0(SB), Z3, Z1
+	VFMADD213PS.BCST c40000000<>+0(SB), Z3, Z1
+	VFMADD213PS.BCST c40000000<>+0(SB), Z3, Z1
+	VPSLLD           $0x17, Z0, Z0
+	VMULPS           Z0, Z1, Z1
+	VADDPS.BCST      c3f800000<>+0(SB), Z1, Z1
+	VDIVPS           Z1, Z2, Z2
+	VMOVUPS          Z2, K1, (AX)(BX*4)
+
+done3:
+	VZEROUPPER
+	RET
+
 // func geluBackwardAVX2(dx []float32, dy []float32, pre []float32)
 // Requires: AVX, AVX2, FMA3
 TEXT ·geluBackwardAVX2(SB), NOSPLIT, $0-72
@@ -1261,16 +1569,6 @@ DATA c40800000<>+24(SB)/4, $0x40800000
 DATA c40800000<>+28(SB)/4, $0x40800000
 GLOBL c40800000<>(SB), RODATA|NOPTR, $32
 
-DATA cc2aea8f6<>+0(SB)/4, $0xc2aea8f6
-DATA cc2aea8f6<>+4(SB)/4, $0xc2aea8f6
-DATA cc2aea8f6<>+8(SB)/4, $0xc2aea8f6
-DATA cc2aea8f6<>+12(SB)/4, $0xc2aea8f6
-DATA cc2aea8f6<>+16(SB)/4, $0xc2aea8f6
-DATA cc2aea8f6<>+20(SB)/4, $0xc2aea8f6
-DATA cc2aea8f6<>+24(SB)/4, $0xc2aea8f6
-DATA cc2aea8f6<>+28(SB)/4, $0xc2aea8f6
-GLOBL cc2aea8f6<>(SB), RODATA|NOPTR, $32
-
 DATA c3f3504f3<>+0(SB)/4, $0x3f3504f3
 DATA c3f3504f3<>+4(SB)/4, $0x3f3504f3
 DATA c3f3504f3<>+8(SB)/4, $0x3f3504f3
@@ -1420,106 +1718,6 @@ DATA cbf000000<>+20(SB)/4, $0xbf000000
 DATA cbf000000<>+24(SB)/4, $0xbf000000
 DATA cbf000000<>+28(SB)/4, $0xbf000000
 GLOBL cbf000000<>(SB), RODATA|NOPTR, $32
-
-DATA c3fb8aa3b<>+0(SB)/4, $0x3fb8aa3b
-DATA c3fb8aa3b<>+4(SB)/4, $0x3fb8aa3b
-DATA c3fb8aa3b<>+8(SB)/4, $0x3fb8aa3b
-DATA c3fb8aa3b<>+12(SB)/4, $0x3fb8aa3b
-DATA c3fb8aa3b<>+16(SB)/4, $0x3fb8aa3b
-DATA c3fb8aa3b<>+20(SB)/4, $0x3fb8aa3b
-DATA c3fb8aa3b<>+24(SB)/4, $0x3fb8aa3b
-DATA c3fb8aa3b<>+28(SB)/4, $0x3fb8aa3b
-GLOBL c3fb8aa3b<>(SB), RODATA|NOPTR, $32
-
-DATA c4b40007e<>+0(SB)/4, $0x4b40007e
-DATA c4b40007e<>+4(SB)/4, $0x4b40007e
-DATA c4b40007e<>+8(SB)/4, $0x4b40007e
-DATA c4b40007e<>+12(SB)/4, $0x4b40007e
-DATA c4b40007e<>+16(SB)/4, $0x4b40007e
-DATA c4b40007e<>+20(SB)/4, $0x4b40007e
-DATA c4b40007e<>+24(SB)/4, $0x4b40007e
-DATA c4b40007e<>+28(SB)/4, $0x4b40007e
-GLOBL c4b40007e<>(SB), RODATA|NOPTR, $32
-
-DATA cbf317218<>+0(SB)/4, $0xbf317218
-DATA cbf317218<>+4(SB)/4, $0xbf317218
-DATA cbf317218<>+8(SB)/4, $0xbf317218
-DATA cbf317218<>+12(SB)/4, $0xbf317218
-DATA cbf317218<>+16(SB)/4, $0xbf317218
-DATA cbf317218<>+20(SB)/4, $0xbf317218
-DATA cbf317218<>+24(SB)/4, $0xbf317218
-DATA cbf317218<>+28(SB)/4, $0xbf317218
-GLOBL cbf317218<>(SB), RODATA|NOPTR, $32
-
-DATA c3102e308<>+0(SB)/4, $0x3102e308
-DATA c3102e308<>+4(SB)/4, $0x3102e308
-DATA c3102e308<>+8(SB)/4, $0x3102e308
-DATA c3102e308<>+12(SB)/4, $0x3102e308
-DATA c3102e308<>+16(SB)/4, $0x3102e308
-DATA c3102e308<>+20(SB)/4, $0x3102e308
-DATA c3102e308<>+24(SB)/4, $0x3102e308
-DATA c3102e308<>+28(SB)/4, $0x3102e308
-GLOBL c3102e308<>(SB), RODATA|NOPTR, $32
-
-DATA c3b35120d<>+0(SB)/4, $0x3b35120d
-DATA c3b35120d<>+4(SB)/4, $0x3b35120d
-DATA c3b35120d<>+8(SB)/4, $0x3b35120d
-DATA c3b35120d<>+12(SB)/4, $0x3b35120d
-DATA c3b35120d<>+16(SB)/4, $0x3b35120d
-DATA c3b35120d<>+20(SB)/4, $0x3b35120d
-DATA c3b35120d<>+24(SB)/4, $0x3b35120d
-DATA c3b35120d<>+28(SB)/4, $0x3b35120d
-GLOBL c3b35120d<>(SB), RODATA|NOPTR, $32
-
-DATA c3c891cf9<>+0(SB)/4, $0x3c891cf9
-DATA c3c891cf9<>+4(SB)/4, $0x3c891cf9
-DATA c3c891cf9<>+8(SB)/4, $0x3c891cf9
-DATA c3c891cf9<>+12(SB)/4, $0x3c891cf9
-DATA c3c891cf9<>+16(SB)/4, $0x3c891cf9
-DATA c3c891cf9<>+20(SB)/4, $0x3c891cf9
-DATA c3c891cf9<>+24(SB)/4, $0x3c891cf9
-DATA c3c891cf9<>+28(SB)/4, $0x3c891cf9
-GLOBL c3c891cf9<>(SB), RODATA|NOPTR, $32
-
-DATA c3daaac79<>+0(SB)/4, $0x3daaac79
-DATA c3daaac79<>+4(SB)/4, $0x3daaac79
-DATA c3daaac79<>+8(SB)/4, $0x3daaac79
-DATA c3daaac79<>+12(SB)/4, $0x3daaac79
-DATA c3daaac79<>+16(SB)/4, $0x3daaac79
-DATA c3daaac79<>+20(SB)/4, $0x3daaac79
-DATA c3daaac79<>+24(SB)/4, $0x3daaac79
-DATA c3daaac79<>+28(SB)/4, $0x3daaac79
-GLOBL c3daaac79<>(SB), RODATA|NOPTR, $32
-
-DATA c3eaaaa49<>+0(SB)/4, $0x3eaaaa49
-DATA c3eaaaa49<>+4(SB)/4, $0x3eaaaa49
-DATA c3eaaaa49<>+8(SB)/4, $0x3eaaaa49
-DATA c3eaaaa49<>+12(SB)/4, $0x3eaaaa49
-DATA c3eaaaa49<>+16(SB)/4, $0x3eaaaa49
-DATA c3eaaaa49<>+20(SB)/4, $0x3eaaaa49
-DATA c3eaaaa49<>+24(SB)/4, $0x3eaaaa49
-DATA c3eaaaa49<>+28(SB)/4, $0x3eaaaa49
-GLOBL c3eaaaa49<>(SB), RODATA|NOPTR, $32
-
-DATA c3f7ffffe<>+0(SB)/4, $0x3f7ffffe
-DATA c3f7ffffe<>+4(SB)/4, $0x3f7ffffe
-DATA c3f7ffffe<>+8(SB)/4, $0x3f7ffffe
-DATA c3f7ffffe<>+12(SB)/4, $0x3f7ffffe
-DATA c3f7ffffe<>+16(SB)/4, $0x3f7ffffe
-DATA c3f7ffffe<>+20(SB)/4, $0x3f7ffffe
-DATA c3f7ffffe<>+24(SB)/4, $0x3f7ffffe
-DATA c3f7ffffe<>+28(SB)/4, $0x3f7ffffe
-GLOBL c3f7ffffe<>(SB), RODATA|NOPTR, $32
-
-DATA c40000000<>+0(SB)/4, $0x40000000
-DATA c40000000<>+4(SB)/4, $0x40000000
-DATA c40000000<>+8(SB)/4, $0x40000000
-DATA c40000000<>+12(SB)/4, $0x40000000
-DATA c40000000<>+16(SB)/4, $0x40000000
-DATA c40000000<>+20(SB)/4, $0x40000000
-DATA c40000000<>+24(SB)/4, $0x40000000
-DATA c40000000<>+28(SB)/4, $0x40000000
-GLOBL c40000000<>(SB), RODATA|NOPTR, $32
 
 DATA c3ecc422a<>+0(SB)/4, $0x3ecc422a
 DATA c3ecc422a<>+4(SB)/4, $0x3ecc422a
@@ -1851,16 +2049,6 @@ DATA c411e6666<>+20(SB)/4, $0x411e6666
 DATA c411e6666<>+24(SB)/4, $0x411e6666
 DATA c411e6666<>+28(SB)/4, $0x411e6666
 GLOBL c411e6666<>(SB), RODATA|NOPTR, $32
-
-DATA c42b1999a<>+0(SB)/4, $0x42b1999a
-DATA c42b1999a<>+4(SB)/4, $0x42b1999a
-DATA c42b1999a<>+8(SB)/4, $0x42b1999a
-DATA c42b1999a<>+12(SB)/4, $0x42b1999a
-DATA c42b1999a<>+16(SB)/4, $0x42b1999a
-DATA c42b1999a<>+20(SB)/4, $0x42b1999a
-DATA c42b1999a<>+24(SB)/4, $0x42b1999a
-DATA c42b1999a<>+28(SB)/4, $0x42b1999a
-GLOBL c42b1999a<>(SB), RODATA|NOPTR, $32
 
 DATA c3d372713<>+0(SB)/4, $0x3d372713
 DATA c3d372713<>+4(SB)/4, $0x3d372713
@@ -2312,6 +2500,260 @@ tail2:
 	VMOVUPS.Z        (CX)(SI*4), K1, Z1
 	VMULPS           Z0, Z1, Z1
 	VMOVUPS          Z1, K1, (AX)(SI*4)
+
+done3:
+	VZEROUPPER
+	RET
+
+// func siluBackwardAVX2(dx []float32, dy []float32, pre []float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·siluBackwardAVX2(SB), NOSPLIT, $0-72
+	MOVQ         dx_base+0(FP), AX
+	MOVQ         dy_base+24(FP), CX
+	MOVQ         pre_base+48(FP), DX
+	MOVQ         pre_len+56(FP), BX
+	VBROADCASTSS cc2a00000<>+0(SB), Y0
+	VBROADCASTSS c42a00000<>+0(SB), Y1
+	VBROADCASTSS cc2aea8f6<>+0(SB), Y2
+	XORQ         SI, SI
+	MOVQ         BX, DI
+	ANDQ         $-16, DI
+	CMPQ         SI, DI
+	JGE          tail2
+
+loop1:
+	VMOVUPS     (DX)(SI*4), Y3
+	VMOVUPS     32(DX)(SI*4), Y4
+	VMAXPS      Y3, Y0, Y3
+	VMAXPS      Y4, Y0, Y4
+	VMINPS      Y3, Y1, Y3
+	VMINPS      Y4, Y1, Y4
+	VMULPS      cbf800000<>+0(SB), Y3, Y5
+	VMULPS      cbf800000<>+0(SB), Y4, Y6
+	VMAXPS      Y5, Y2, Y5
+	VMAXPS      Y6, Y2, Y6
+	VMOVUPS     c3fb8aa3b<>+0(SB), Y7
+	VMOVUPS     c3fb8aa3b<>+0(SB), Y8
+	VFMADD213PS c4b40007e<>+0(SB), Y5, Y7
+	VFMADD213PS c4b40007e<>+0(SB), Y6, Y8
+	VSUBPS      c4b40007e<>+0(SB), Y7, Y9
+	VSUBPS      c4b40007e<>+0(SB), Y8, Y10
+	VFMADD231PS cbf317218<>+0(SB), Y9, Y5
+	VFMADD231PS cbf317218<>+0(SB), Y10, Y6
+	VFMADD231PS c3102e308<>+0(SB), Y9, Y5
+	VFMADD231PS c3102e308<>+0(SB), Y10, Y6
+	VMOVUPS     c3b35120d<>+0(SB), Y9
+	VMOVUPS     c3b35120d<>+0(SB), Y10
+	VFMADD213PS c3c891cf9<>+0(SB), Y5, Y9
+	VFMADD213PS c3c891cf9<>+0(SB), Y6, Y10
+	VFMADD213PS c3daaac79<>+0(SB), Y5, Y9
+	VFMADD213PS c3daaac79<>+0(SB), Y6, Y10
+	VFMADD213PS c3eaaaa49<>+0(SB), Y5, Y9
+	VFMADD213PS c3eaaaa49<>+0(SB), Y6, Y10
+	VFMADD213PS c3f7ffffe<>+0(SB), Y5, Y9
+	VFMADD213PS c3f7ffffe<>+0(SB), Y6, Y10
+	VFMADD213PS c40000000<>+0(SB), Y5, Y9
+	VFMADD213PS c40000000<>+0(SB), Y6, Y10
+	VFMADD213PS c40000000<>+0(SB), Y5, Y9
+	VFMADD213PS c40000000<>+0(SB), Y6, Y10
+	VPSLLD      $0x17, Y7, Y7
+	VPSLLD      $0x17, Y8, Y8
+	VMULPS      Y7, Y9, Y9
+	VMULPS      Y8, Y10, Y10
+	VADDPS      c3f800000<>+0(SB), Y9, Y5
+	VADDPS      c3f800000<>+0(SB), Y10, Y6
+	VMOVUPS     c3f800000<>+0(SB), Y7
+	VMOVUPS     c3f800000<>+0(SB), Y8
+	VDIVPS      Y5, Y7, Y7
+	VDIVPS      Y6, Y8, Y8
+	VMULPS      Y7, Y9, Y9
+	VMULPS      Y8, Y10, Y10
+	VMULPS      Y7, Y9, Y9
+	VMULPS      Y8, Y10, Y10
+	VFMADD213PS Y7, Y3, Y9
+	VFMADD213PS Y8, Y4, Y10
+	VMOVUPS     (CX)(SI*4), Y3
+	VMOVUPS     32(CX)(SI*4), Y4
+	VMULPS      Y9, Y3, Y3
+	VMULPS      Y10, Y4, Y4
+	VMOVUPS     Y3, (AX)(SI*4)
+	VMOVUPS     Y4, 32(AX)(SI*4)
+	ADDQ        $0x10, SI
+	CMPQ        SI, DI
+	JLT         loop1
+
+tail2:
+	ANDQ        $0x0f, BX
+	JZ          done3
+	LEAQ        tailMasks<>+0(SB), DI
+	NEGQ        BX
+	VMOVDQU     64(DI)(BX*4), Y3
+	VMOVDQU     96(DI)(BX*4), Y4
+	VMASKMOVPS  (DX)(SI*4), Y3, Y5
+	VMASKMOVPS  32(DX)(SI*4), Y4, Y6
+	VMAXPS      Y5, Y0, Y5
+	VMAXPS      Y6, Y0, Y6
+	VMINPS      Y5, Y1, Y5
+	VMINPS      Y6, Y1, Y6
+	VMULPS      cbf800000<>+0(SB), Y5, Y0
+	VMULPS      cbf800000<>+0(SB), Y6, Y1
+	VMAXPS      Y0, Y2, Y0
+	VMAXPS      Y1, Y2, Y1
+	VMOVUPS     c3fb8aa3b<>+0(SB), Y2
+	VMOVUPS     c3fb8aa3b<>+0(SB), Y7
+	VFMADD213PS c4b40007e<>+0(SB), Y0, Y2
+	VFMADD213PS c4b40007e<>+0(SB), Y1, Y7
+	VSUBPS      c4b40007e<>+0(SB), Y2, Y8
+	VSUBPS      c4b40007e<>+0(SB), Y7, Y9
+	VFMADD231PS cbf317218<>+0(SB), Y8, Y0
+	VFMADD231PS cbf317218<>+0(SB), Y9, Y1
+	VFMADD231PS c3102e308<>+0(SB), Y8, Y0
+	VFMADD231PS c3102e308<>+0(SB), Y9, Y1
+	VMOVUPS     c3b35120d<>+0(SB), Y8
+	VMOVUPS     c3b35120d<>+0(SB), Y9
+	VFMADD213PS c3c891cf9<>+0(SB), Y0, Y8
+	VFMADD213PS c3c891cf9<>+0(SB), Y1, Y9
+	VFMADD213PS c3daaac79<>+0(SB), Y0, Y8
+	VFMADD213PS c3daaac79<>+0(SB), Y1, Y9
+	VFMADD213PS c3eaaaa49<>+0(SB), Y0, Y8
+	VFMADD213PS c3eaaaa49<>+0(SB), Y1, Y9
+	VFMADD213PS c3f7ffffe<>+0(SB), Y0, Y8
+	VFMADD213PS c3f7ffffe<>+0(SB), Y1, Y9
+	VFMADD213PS c40000000<>+0(SB), Y0, Y8
+	VFMADD213PS c40000000<>+0(SB), Y1, Y9
+	VFMADD213PS c40000000<>+0(SB), Y0, Y8
+	VFMADD213PS c40000000<>+0(SB), Y1, Y9
+	VPSLLD      $0x17, Y2, Y2
+	VPSLLD      $0x17, Y7, Y7
+	VMULPS      Y2, Y8, Y8
+	VMULPS      Y7, Y9, Y9
+	VADDPS      c3f800000<>+0(SB), Y8, Y0
+	VADDPS      c3f800000<>+0(SB), Y9, Y1
+	VMOVUPS     c3f800000<>+0(SB), Y2
+	VMOVUPS     c3f800000<>+0(SB), Y7
+	VDIVPS      Y0, Y2, Y2
+	VDIVPS      Y1, Y7, Y7
+	VMULPS      Y2, Y8, Y8
+	VMULPS      Y7, Y9, Y9
+	VMULPS      Y2, Y8, Y8
+	VMULPS      Y7, Y9, Y9
+	VFMADD213PS Y2, Y5, Y8
+	VFMADD213PS Y7, Y6, Y9
+	VMASKMOVPS  (CX)(SI*4), Y3, Y0
+	VMASKMOVPS  32(CX)(SI*4), Y4, Y1
+	VMULPS      Y8, Y0, Y0
+	VMULPS      Y9, Y1, Y1
+	VMASKMOVPS  Y0, Y3, (AX)(SI*4)
+	VMASKMOVPS  Y1, Y4, 32(AX)(SI*4)
+
+done3:
+	VZEROUPPER
+	RET
+
+DATA cc2a00000<>+0(SB)/4, $0xc2a00000
+DATA cc2a00000<>+4(SB)/4, $0xc2a00000
+DATA cc2a00000<>+8(SB)/4, $0xc2a00000
+DATA cc2a00000<>+12(SB)/4, $0xc2a00000
+DATA cc2a00000<>+16(SB)/4, $0xc2a00000
+DATA cc2a00000<>+20(SB)/4, $0xc2a00000
+DATA cc2a00000<>+24(SB)/4, $0xc2a00000
+DATA cc2a00000<>+28(SB)/4, $0xc2a00000
+GLOBL cc2a00000<>(SB), RODATA|NOPTR, $32
+
+DATA c42a00000<>+0(SB)/4, $0x42a00000
+DATA c42a00000<>+4(SB)/4, $0x42a00000
+DATA c42a00000<>+8(SB)/4, $0x42a00000
+DATA c42a00000<>+12(SB)/4, $0x42a00000
+DATA c42a00000<>+16(SB)/4, $0x42a00000
+DATA c42a00000<>+20(SB)/4, $0x42a00000
+DATA c42a00000<>+24(SB)/4, $0x42a00000
+DATA c42a00000<>+28(SB)/4, $0x42a00000
+GLOBL c42a00000<>(SB), RODATA|NOPTR, $32
+
+// func siluBackwardAVX512(dx []float32, dy []float32, pre []float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·siluBackwardAVX512(SB), NOSPLIT, $0-72
+	MOVQ         dx_base+0(FP), AX
+	MOVQ         dy_base+24(FP), CX
+	MOVQ         pre_base+48(FP), DX
+	MOVQ         pre_len+56(FP), BX
+	VBROADCASTSS cc2a00000<>+0(SB), Z0
+	VBROADCASTSS c42a00000<>+0(SB), Z1
+	VBROADCASTSS cc2aea8f6<>+0(SB), Z2
+	XORQ         SI, SI
+	MOVQ         BX, DI
+	ANDQ         $-16, DI
+	CMPQ         SI, DI
+	JGE          tail2
+
+loop1:
+	VMOVUPS          (DX)(SI*4), Z3
+	VMAXPS           Z3, Z0, Z3
+	VMINPS           Z3, Z1, Z3
+	VMULPS.BCST      cbf800000<>+0(SB), Z3, Z4
+	VMAXPS           Z4, Z2, Z4
+	VBROADCASTSS     c3fb8aa3b<>+0(SB), Z5
+	VFMADD213PS.BCST c4b40007e<>+0(SB), Z4, Z5
+	VSUBPS.BCST      c4b40007e<>+0(SB), Z5, Z6
+	VFMADD231PS.BCST cbf317218<>+0(SB), Z6, Z4
+	VFMADD231PS.BCST c3102e308<>+0(SB), Z6, Z4
+	VBROADCASTSS     c3b35120d<>+0(SB), Z6
+	VFMADD213PS.BCST c3c891cf9<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST c3daaac79<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST c3eaaaa49<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST c3f7ffffe<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST c40000000<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST c40000000<>+0(SB), Z4, Z6
+	VPSLLD           $0x17, Z5, Z5
+	VMULPS           Z5, Z6, Z6
+	VADDPS.BCST      c3f800000<>+0(SB), Z6, Z4
+	VBROADCASTSS     c3f800000<>+0(SB), Z5
+	VDIVPS           Z4, Z5, Z5
+	VMULPS           Z5, Z6, Z6
+	VMULPS           Z5, Z6, Z6
+	VFMADD213PS      Z5, Z3, Z6
+	VMOVUPS          (CX)(SI*4), Z3
+	VMULPS           Z6, Z3, Z3
+	VMOVUPS          Z3, (AX)(SI*4)
+	ADDQ             $0x10, SI
+	CMPQ             SI, DI
+	JLT              loop1
+
+tail2:
+	ANDQ             $0x0f, BX
+	JZ               done3
+	MOVQ             $0x00000001, DI
+	SHLXQ            BX, DI, BX
+	DECQ             BX
+	KMOVW            BX, K1
+	VMOVUPS.Z        (DX)(SI*4), K1, Z3
+	VMAXPS           Z3, Z0, Z3
+	VMINPS           Z3, Z1, Z3
+	VMULPS.BCST      cbf800000<>+0(SB), Z3, Z0
+	VMAXPS           Z0, Z2, Z0
+	VBROADCASTSS     c3fb8aa3b<>+0(SB), Z1
+	VFMADD213PS.BCST c4b40007e<>+0(SB), Z0, Z1
+	VSUBPS.BCST      c4b40007e<>+0(SB), Z1, Z2
+	VFMADD231PS.BCST cbf317218<>+0(SB), Z2, Z0
+	VFMADD231PS.BCST c3102e308<>+0(SB), Z2, Z0
+	VBROADCASTSS     c3b35120d<>+0(SB), Z2
+	VFMADD213PS.BCST c3c891cf9<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST c3daaac79<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST c3eaaaa49<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST c3f7ffffe<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST c40000000<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST c40000000<>+0(SB), Z0, Z2
+	VPSLLD           $0x17, Z1, Z1
+	VMULPS           Z1, Z2, Z2
+	VADDPS.BCST      c3f800000<>+0(SB), Z2, Z0
+	VBROADCASTSS     c3f800000<>+0(SB), Z1
+	VDIVPS           Z0, Z1, Z1
+	VMULPS           Z1, Z2, Z2
+	VMULPS           Z1, Z2, Z2
+	VFMADD213PS      Z1, Z3, Z2
+	VMOVUPS.Z        (CX)(SI*4), K1, Z0
+	VMULPS           Z2, Z0, Z0
+	VMOVUPS          Z0, K1, (AX)(SI*4)
 
 done3:
 	VZEROUPPER

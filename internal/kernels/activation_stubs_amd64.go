@@ -44,6 +44,16 @@ func tanhAVX2(dst []float32, x []float32)
 //go:noescape
 func tanhAVX512(dst []float32, x []float32)
 
+// siluAVX2 is siluGeneric.
+//
+//go:noescape
+func siluAVX2(dst []float32, x []float32)
+
+// siluAVX512 is siluGeneric.
+//
+//go:noescape
+func siluAVX512(dst []float32, x []float32)
+
 // geluBackwardAVX2 is geluBackwardGeneric.
 //
 //go:noescape
@@ -83,3 +93,13 @@ func tanhBackwardAVX2(dx []float32, dy []float32, pre []float32)
 //
 //go:noescape
 func tanhBackwardAVX512(dx []float32, dy []float32, pre []float32)
+
+// siluBackwardAVX2 is siluBackwardGeneric.
+//
+//go:noescape
+func siluBackwardAVX2(dx []float32, dy []float32, pre []float32)
+
+// siluBackwardAVX512 is siluBackwardGeneric.
+//
+//go:noescape
+func siluBackwardAVX512(dx []float32, dy []float32, pre []float32)

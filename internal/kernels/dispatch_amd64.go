@@ -127,6 +127,17 @@ func tanh(dst, x []float32) {
 	}
 }
 
+func silu(dst, x []float32) {
+	switch {
+	case active.has(avx512):
+		siluAVX512(dst, x)
+	case active.has(avx2):
+		siluAVX2(dst, x)
+	default:
+		siluGeneric(dst, x)
+	}
+}
+
 func geluBackward(dx, dy, pre []float32) {
 	switch {
 	case active.has(avx512):
@@ -168,6 +179,17 @@ func tanhBackward(dx, dy, pre []float32) {
 		tanhBackwardAVX2(dx, dy, pre)
 	default:
 		tanhBackwardGeneric(dx, dy, pre)
+	}
+}
+
+func siluBackward(dx, dy, pre []float32) {
+	switch {
+	case active.has(avx512):
+		siluBackwardAVX512(dx, dy, pre)
+	case active.has(avx2):
+		siluBackwardAVX2(dx, dy, pre)
+	default:
+		siluBackwardGeneric(dx, dy, pre)
 	}
 }
 

@@ -95,6 +95,15 @@ func tanh(dst, x []float32) {
 	}
 }
 
+func silu(dst, x []float32) {
+	switch {
+	case active.has(neon):
+		siluNEON(dst, x)
+	default:
+		siluGeneric(dst, x)
+	}
+}
+
 func geluBackward(dx, dy, pre []float32) {
 	switch {
 	case active.has(neon):
@@ -128,6 +137,15 @@ func tanhBackward(dx, dy, pre []float32) {
 		tanhBackwardNEON(dx, dy, pre)
 	default:
 		tanhBackwardGeneric(dx, dy, pre)
+	}
+}
+
+func siluBackward(dx, dy, pre []float32) {
+	switch {
+	case active.has(neon):
+		siluBackwardNEON(dx, dy, pre)
+	default:
+		siluBackwardGeneric(dx, dy, pre)
 	}
 }
 

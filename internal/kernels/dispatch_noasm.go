@@ -46,6 +46,10 @@ func tanh(dst, x []float32) {
 	tanhGeneric(dst, x)
 }
 
+func silu(dst, x []float32) {
+	siluGeneric(dst, x)
+}
+
 func geluBackward(dx, dy, pre []float32) {
 	geluBackwardGeneric(dx, dy, pre)
 }
@@ -60,6 +64,10 @@ func reluBackward(dx, dy, pre []float32) {
 
 func tanhBackward(dx, dy, pre []float32) {
 	tanhBackwardGeneric(dx, dy, pre)
+}
+
+func siluBackward(dx, dy, pre []float32) {
+	siluBackwardGeneric(dx, dy, pre)
 }
 
 func layerNorm(rows int, dst, x, gamma, beta []float32, eps float32, s *rowStats) int {

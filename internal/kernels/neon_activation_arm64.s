@@ -148,142 +148,142 @@ DATA constants<>+560(SB)/4, $0x3f800000
 DATA constants<>+564(SB)/4, $0x3f800000
 DATA constants<>+568(SB)/4, $0x3f800000
 DATA constants<>+572(SB)/4, $0x3f800000
-DATA constants<>+576(SB)/4, $0x3f3504f3
-DATA constants<>+580(SB)/4, $0x3f3504f3
-DATA constants<>+584(SB)/4, $0x3f3504f3
-DATA constants<>+588(SB)/4, $0x3f3504f3
-DATA constants<>+592(SB)/4, $0xc0800000
-DATA constants<>+596(SB)/4, $0xc0800000
-DATA constants<>+600(SB)/4, $0xc0800000
-DATA constants<>+604(SB)/4, $0xc0800000
-DATA constants<>+608(SB)/4, $0x40800000
-DATA constants<>+612(SB)/4, $0x40800000
-DATA constants<>+616(SB)/4, $0x40800000
-DATA constants<>+620(SB)/4, $0x40800000
-DATA constants<>+624(SB)/4, $0x32edffee
-DATA constants<>+628(SB)/4, $0x32edffee
-DATA constants<>+632(SB)/4, $0x32edffee
-DATA constants<>+636(SB)/4, $0x32edffee
-DATA constants<>+640(SB)/4, $0xaf95df0b
-DATA constants<>+644(SB)/4, $0xaf95df0b
-DATA constants<>+648(SB)/4, $0xaf95df0b
-DATA constants<>+652(SB)/4, $0xaf95df0b
-DATA constants<>+656(SB)/4, $0xb60cff51
-DATA constants<>+660(SB)/4, $0xb60cff51
-DATA constants<>+664(SB)/4, $0xb60cff51
-DATA constants<>+668(SB)/4, $0xb60cff51
-DATA constants<>+672(SB)/4, $0xb86ec2d2
-DATA constants<>+676(SB)/4, $0xb86ec2d2
-DATA constants<>+680(SB)/4, $0xb86ec2d2
-DATA constants<>+684(SB)/4, $0xb86ec2d2
-DATA constants<>+688(SB)/4, $0xba40ac63
-DATA constants<>+692(SB)/4, $0xba40ac63
-DATA constants<>+696(SB)/4, $0xba40ac63
-DATA constants<>+700(SB)/4, $0xba40ac63
-DATA constants<>+704(SB)/4, $0xbb41a1f6
-DATA constants<>+708(SB)/4, $0xbb41a1f6
-DATA constants<>+712(SB)/4, $0xbb41a1f6
-DATA constants<>+716(SB)/4, $0xbb41a1f6
-DATA constants<>+720(SB)/4, $0xbc83dbd4
-DATA constants<>+724(SB)/4, $0xbc83dbd4
-DATA constants<>+728(SB)/4, $0xbc83dbd4
-DATA constants<>+732(SB)/4, $0xbc83dbd4
-DATA constants<>+736(SB)/4, $0xb95fbd29
-DATA constants<>+740(SB)/4, $0xb95fbd29
-DATA constants<>+744(SB)/4, $0xb95fbd29
-DATA constants<>+748(SB)/4, $0xb95fbd29
-DATA constants<>+752(SB)/4, $0xb77460cd
-DATA constants<>+756(SB)/4, $0xb77460cd
-DATA constants<>+760(SB)/4, $0xb77460cd
-DATA constants<>+764(SB)/4, $0xb77460cd
-DATA constants<>+768(SB)/4, $0xbadc924e
-DATA constants<>+772(SB)/4, $0xbadc924e
-DATA constants<>+776(SB)/4, $0xbadc924e
-DATA constants<>+780(SB)/4, $0xbadc924e
-DATA constants<>+784(SB)/4, $0xbbf19bf8
-DATA constants<>+788(SB)/4, $0xbbf19bf8
-DATA constants<>+792(SB)/4, $0xbbf19bf8
-DATA constants<>+796(SB)/4, $0xbbf19bf8
-DATA constants<>+800(SB)/4, $0xbc69b6a7
-DATA constants<>+804(SB)/4, $0xbc69b6a7
-DATA constants<>+808(SB)/4, $0xbc69b6a7
-DATA constants<>+812(SB)/4, $0xbc69b6a7
-DATA constants<>+816(SB)/4, $0x3f000000
-DATA constants<>+820(SB)/4, $0x3f000000
-DATA constants<>+824(SB)/4, $0x3f000000
-DATA constants<>+828(SB)/4, $0x3f000000
-DATA constants<>+832(SB)/4, $0xbf000000
-DATA constants<>+836(SB)/4, $0xbf000000
-DATA constants<>+840(SB)/4, $0xbf000000
-DATA constants<>+844(SB)/4, $0xbf000000
-DATA constants<>+848(SB)/4, $0xc2aea8f6
-DATA constants<>+852(SB)/4, $0xc2aea8f6
-DATA constants<>+856(SB)/4, $0xc2aea8f6
-DATA constants<>+860(SB)/4, $0xc2aea8f6
-DATA constants<>+864(SB)/4, $0x4b40007e
-DATA constants<>+868(SB)/4, $0x4b40007e
-DATA constants<>+872(SB)/4, $0x4b40007e
-DATA constants<>+876(SB)/4, $0x4b40007e
-DATA constants<>+880(SB)/4, $0x3fb8aa3b
-DATA constants<>+884(SB)/4, $0x3fb8aa3b
-DATA constants<>+888(SB)/4, $0x3fb8aa3b
-DATA constants<>+892(SB)/4, $0x3fb8aa3b
-DATA constants<>+896(SB)/4, $0xbf317218
-DATA constants<>+900(SB)/4, $0xbf317218
-DATA constants<>+904(SB)/4, $0xbf317218
-DATA constants<>+908(SB)/4, $0xbf317218
-DATA constants<>+912(SB)/4, $0x3102e308
-DATA constants<>+916(SB)/4, $0x3102e308
-DATA constants<>+920(SB)/4, $0x3102e308
-DATA constants<>+924(SB)/4, $0x3102e308
-DATA constants<>+928(SB)/4, $0x3c891cf9
-DATA constants<>+932(SB)/4, $0x3c891cf9
-DATA constants<>+936(SB)/4, $0x3c891cf9
-DATA constants<>+940(SB)/4, $0x3c891cf9
-DATA constants<>+944(SB)/4, $0x3b35120d
-DATA constants<>+948(SB)/4, $0x3b35120d
-DATA constants<>+952(SB)/4, $0x3b35120d
-DATA constants<>+956(SB)/4, $0x3b35120d
-DATA constants<>+960(SB)/4, $0x3daaac79
-DATA constants<>+964(SB)/4, $0x3daaac79
-DATA constants<>+968(SB)/4, $0x3daaac79
-DATA constants<>+972(SB)/4, $0x3daaac79
-DATA constants<>+976(SB)/4, $0x3eaaaa49
-DATA constants<>+980(SB)/4, $0x3eaaaa49
-DATA constants<>+984(SB)/4, $0x3eaaaa49
-DATA constants<>+988(SB)/4, $0x3eaaaa49
-DATA constants<>+992(SB)/4, $0x3f7ffffe
-DATA constants<>+996(SB)/4, $0x3f7ffffe
-DATA constants<>+1000(SB)/4, $0x3f7ffffe
-DATA constants<>+1004(SB)/4, $0x3f7ffffe
-DATA constants<>+1008(SB)/4, $0x40000000
-DATA constants<>+1012(SB)/4, $0x40000000
-DATA constants<>+1016(SB)/4, $0x40000000
-DATA constants<>+1020(SB)/4, $0x40000000
-DATA constants<>+1024(SB)/4, $0x3ecc422a
-DATA constants<>+1028(SB)/4, $0x3ecc422a
-DATA constants<>+1032(SB)/4, $0x3ecc422a
-DATA constants<>+1036(SB)/4, $0x3ecc422a
-DATA constants<>+1040(SB)/4, $0xc11e6666
-DATA constants<>+1044(SB)/4, $0xc11e6666
-DATA constants<>+1048(SB)/4, $0xc11e6666
-DATA constants<>+1052(SB)/4, $0xc11e6666
-DATA constants<>+1056(SB)/4, $0x411e6666
-DATA constants<>+1060(SB)/4, $0x411e6666
-DATA constants<>+1064(SB)/4, $0x411e6666
-DATA constants<>+1068(SB)/4, $0x411e6666
-DATA constants<>+1072(SB)/4, $0x3d372713
-DATA constants<>+1076(SB)/4, $0x3d372713
-DATA constants<>+1080(SB)/4, $0x3d372713
-DATA constants<>+1084(SB)/4, $0x3d372713
-DATA constants<>+1088(SB)/4, $0xbfcc422a
-DATA constants<>+1092(SB)/4, $0xbfcc422a
-DATA constants<>+1096(SB)/4, $0xbfcc422a
-DATA constants<>+1100(SB)/4, $0xbfcc422a
-DATA constants<>+1104(SB)/4, $0x42b1999a
-DATA constants<>+1108(SB)/4, $0x42b1999a
-DATA constants<>+1112(SB)/4, $0x42b1999a
-DATA constants<>+1116(SB)/4, $0x42b1999a
+DATA constants<>+576(SB)/4, $0xc2aea8f6
+DATA constants<>+580(SB)/4, $0xc2aea8f6
+DATA constants<>+584(SB)/4, $0xc2aea8f6
+DATA constants<>+588(SB)/4, $0xc2aea8f6
+DATA constants<>+592(SB)/4, $0x42b1999a
+DATA constants<>+596(SB)/4, $0x42b1999a
+DATA constants<>+600(SB)/4, $0x42b1999a
+DATA constants<>+604(SB)/4, $0x42b1999a
+DATA constants<>+608(SB)/4, $0x4b40007e
+DATA constants<>+612(SB)/4, $0x4b40007e
+DATA constants<>+616(SB)/4, $0x4b40007e
+DATA constants<>+620(SB)/4, $0x4b40007e
+DATA constants<>+624(SB)/4, $0x3fb8aa3b
+DATA constants<>+628(SB)/4, $0x3fb8aa3b
+DATA constants<>+632(SB)/4, $0x3fb8aa3b
+DATA constants<>+636(SB)/4, $0x3fb8aa3b
+DATA constants<>+640(SB)/4, $0xbf317218
+DATA constants<>+644(SB)/4, $0xbf317218
+DATA constants<>+648(SB)/4, $0xbf317218
+DATA constants<>+652(SB)/4, $0xbf317218
+DATA constants<>+656(SB)/4, $0x3102e308
+DATA constants<>+660(SB)/4, $0x3102e308
+DATA constants<>+664(SB)/4, $0x3102e308
+DATA constants<>+668(SB)/4, $0x3102e308
+DATA constants<>+672(SB)/4, $0x3c891cf9
+DATA constants<>+676(SB)/4, $0x3c891cf9
+DATA constants<>+680(SB)/4, $0x3c891cf9
+DATA constants<>+684(SB)/4, $0x3c891cf9
+DATA constants<>+688(SB)/4, $0x3b35120d
+DATA constants<>+692(SB)/4, $0x3b35120d
+DATA constants<>+696(SB)/4, $0x3b35120d
+DATA constants<>+700(SB)/4, $0x3b35120d
+DATA constants<>+704(SB)/4, $0x3daaac79
+DATA constants<>+708(SB)/4, $0x3daaac79
+DATA constants<>+712(SB)/4, $0x3daaac79
+DATA constants<>+716(SB)/4, $0x3daaac79
+DATA constants<>+720(SB)/4, $0x3eaaaa49
+DATA constants<>+724(SB)/4, $0x3eaaaa49
+DATA constants<>+728(SB)/4, $0x3eaaaa49
+DATA constants<>+732(SB)/4, $0x3eaaaa49
+DATA constants<>+736(SB)/4, $0x3f7ffffe
+DATA constants<>+740(SB)/4, $0x3f7ffffe
+DATA constants<>+744(SB)/4, $0x3f7ffffe
+DATA constants<>+748(SB)/4, $0x3f7ffffe
+DATA constants<>+752(SB)/4, $0x40000000
+DATA constants<>+756(SB)/4, $0x40000000
+DATA constants<>+760(SB)/4, $0x40000000
+DATA constants<>+764(SB)/4, $0x40000000
+DATA constants<>+768(SB)/4, $0x3f3504f3
+DATA constants<>+772(SB)/4, $0x3f3504f3
+DATA constants<>+776(SB)/4, $0x3f3504f3
+DATA constants<>+780(SB)/4, $0x3f3504f3
+DATA constants<>+784(SB)/4, $0xc0800000
+DATA constants<>+788(SB)/4, $0xc0800000
+DATA constants<>+792(SB)/4, $0xc0800000
+DATA constants<>+796(SB)/4, $0xc0800000
+DATA constants<>+800(SB)/4, $0x40800000
+DATA constants<>+804(SB)/4, $0x40800000
+DATA constants<>+808(SB)/4, $0x40800000
+DATA constants<>+812(SB)/4, $0x40800000
+DATA constants<>+816(SB)/4, $0x32edffee
+DATA constants<>+820(SB)/4, $0x32edffee
+DATA constants<>+824(SB)/4, $0x32edffee
+DATA constants<>+828(SB)/4, $0x32edffee
+DATA constants<>+832(SB)/4, $0xaf95df0b
+DATA constants<>+836(SB)/4, $0xaf95df0b
+DATA constants<>+840(SB)/4, $0xaf95df0b
+DATA constants<>+844(SB)/4, $0xaf95df0b
+DATA constants<>+848(SB)/4, $0xb60cff51
+DATA constants<>+852(SB)/4, $0xb60cff51
+DATA constants<>+856(SB)/4, $0xb60cff51
+DATA constants<>+860(SB)/4, $0xb60cff51
+DATA constants<>+864(SB)/4, $0xb86ec2d2
+DATA constants<>+868(SB)/4, $0xb86ec2d2
+DATA constants<>+872(SB)/4, $0xb86ec2d2
+DATA constants<>+876(SB)/4, $0xb86ec2d2
+DATA constants<>+880(SB)/4, $0xba40ac63
+DATA constants<>+884(SB)/4, $0xba40ac63
+DATA constants<>+888(SB)/4, $0xba40ac63
+DATA constants<>+892(SB)/4, $0xba40ac63
+DATA constants<>+896(SB)/4, $0xbb41a1f6
+DATA constants<>+900(SB)/4, $0xbb41a1f6
+DATA constants<>+904(SB)/4, $0xbb41a1f6
+DATA constants<>+908(SB)/4, $0xbb41a1f6
+DATA constants<>+912(SB)/4, $0xbc83dbd4
+DATA constants<>+916(SB)/4, $0xbc83dbd4
+DATA constants<>+920(SB)/4, $0xbc83dbd4
+DATA constants<>+924(SB)/4, $0xbc83dbd4
+DATA constants<>+928(SB)/4, $0xb95fbd29
+DATA constants<>+932(SB)/4, $0xb95fbd29
+DATA constants<>+936(SB)/4, $0xb95fbd29
+DATA constants<>+940(SB)/4, $0xb95fbd29
+DATA constants<>+944(SB)/4, $0xb77460cd
+DATA constants<>+948(SB)/4, $0xb77460cd
+DATA constants<>+952(SB)/4, $0xb77460cd
+DATA constants<>+956(SB)/4, $0xb77460cd
+DATA constants<>+960(SB)/4, $0xbadc924e
+DATA constants<>+964(SB)/4, $0xbadc924e
+DATA constants<>+968(SB)/4, $0xbadc924e
+DATA constants<>+972(SB)/4, $0xbadc924e
+DATA constants<>+976(SB)/4, $0xbbf19bf8
+DATA constants<>+980(SB)/4, $0xbbf19bf8
+DATA constants<>+984(SB)/4, $0xbbf19bf8
+DATA constants<>+988(SB)/4, $0xbbf19bf8
+DATA constants<>+992(SB)/4, $0xbc69b6a7
+DATA constants<>+996(SB)/4, $0xbc69b6a7
+DATA constants<>+1000(SB)/4, $0xbc69b6a7
+DATA constants<>+1004(SB)/4, $0xbc69b6a7
+DATA constants<>+1008(SB)/4, $0x3f000000
+DATA constants<>+1012(SB)/4, $0x3f000000
+DATA constants<>+1016(SB)/4, $0x3f000000
+DATA constants<>+1020(SB)/4, $0x3f000000
+DATA constants<>+1024(SB)/4, $0xbf000000
+DATA constants<>+1028(SB)/4, $0xbf000000
+DATA constants<>+1032(SB)/4, $0xbf000000
+DATA constants<>+1036(SB)/4, $0xbf000000
+DATA constants<>+1040(SB)/4, $0x3ecc422a
+DATA constants<>+1044(SB)/4, $0x3ecc422a
+DATA constants<>+1048(SB)/4, $0x3ecc422a
+DATA constants<>+1052(SB)/4, $0x3ecc422a
+DATA constants<>+1056(SB)/4, $0xc11e6666
+DATA constants<>+1060(SB)/4, $0xc11e6666
+DATA constants<>+1064(SB)/4, $0xc11e6666
+DATA constants<>+1068(SB)/4, $0xc11e6666
+DATA constants<>+1072(SB)/4, $0x411e6666
+DATA constants<>+1076(SB)/4, $0x411e6666
+DATA constants<>+1080(SB)/4, $0x411e6666
+DATA constants<>+1084(SB)/4, $0x411e6666
+DATA constants<>+1088(SB)/4, $0x3d372713
+DATA constants<>+1092(SB)/4, $0x3d372713
+DATA constants<>+1096(SB)/4, $0x3d372713
+DATA constants<>+1100(SB)/4, $0x3d372713
+DATA constants<>+1104(SB)/4, $0xbfcc422a
+DATA constants<>+1108(SB)/4, $0xbfcc422a
+DATA constants<>+1112(SB)/4, $0xbfcc422a
+DATA constants<>+1116(SB)/4, $0xbfcc422a
 DATA constants<>+1120(SB)/4, $0x40400000
 DATA constants<>+1124(SB)/4, $0x40400000
 DATA constants<>+1128(SB)/4, $0x40400000
@@ -292,7 +292,15 @@ DATA constants<>+1136(SB)/4, $0x3fcc422a
 DATA constants<>+1140(SB)/4, $0x3fcc422a
 DATA constants<>+1144(SB)/4, $0x3fcc422a
 DATA constants<>+1148(SB)/4, $0x3fcc422a
-GLOBL constants<>(SB), RODATA|NOPTR, $1152
+DATA constants<>+1152(SB)/4, $0xc2a00000
+DATA constants<>+1156(SB)/4, $0xc2a00000
+DATA constants<>+1160(SB)/4, $0xc2a00000
+DATA constants<>+1164(SB)/4, $0xc2a00000
+DATA constants<>+1168(SB)/4, $0x42a00000
+DATA constants<>+1172(SB)/4, $0x42a00000
+DATA constants<>+1176(SB)/4, $0x42a00000
+DATA constants<>+1180(SB)/4, $0x42a00000
+GLOBL constants<>(SB), RODATA|NOPTR, $1184
 
 // func geluNEON(dst, x []float32)
 TEXT ·geluNEON(SB), NOSPLIT, $0-48
@@ -1514,6 +1522,362 @@ t16:
 done3:
 	RET
 
+// func siluNEON(dst, x []float32)
+TEXT ·siluNEON(SB), NOSPLIT, $0-48
+	MOVD $constants<>(SB), R0
+	MOVD dst_base+0(FP), R1
+	MOVD x_base+24(FP), R2
+	MOVD x_len+32(FP), R3
+	LSR $4, R3, R4
+	CBZ R4, tail2
+	PCALIGN $16
+loop1:
+	FLDPQ 0(R2), (F0, F1)
+	FLDPQ 32(R2), (F2, F3)
+	FMOVQ 544(R0), F8
+	WORD $0x6e28dc04 // fmul v4.4s, v0.4s, v8.4s
+	WORD $0x6e28dc25 // fmul v5.4s, v1.4s, v8.4s
+	WORD $0x6e28dc46 // fmul v6.4s, v2.4s, v8.4s
+	WORD $0x6e28dc67 // fmul v7.4s, v3.4s, v8.4s
+	FMOVQ 576(R0), F8
+	WORD $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
+	WORD $0x4e28f4a5 // fmax v5.4s, v5.4s, v8.4s
+	WORD $0x4e28f4c6 // fmax v6.4s, v6.4s, v8.4s
+	WORD $0x4e28f4e7 // fmax v7.4s, v7.4s, v8.4s
+	FMOVQ 592(R0), F8
+	WORD $0x4ea8f484 // fmin v4.4s, v4.4s, v8.4s
+	WORD $0x4ea8f4a5 // fmin v5.4s, v5.4s, v8.4s
+	WORD $0x4ea8f4c6 // fmin v6.4s, v6.4s, v8.4s
+	WORD $0x4ea8f4e7 // fmin v7.4s, v7.4s, v8.4s
+	FMOVQ 608(R0), F8
+	FMOVQ 608(R0), F9
+	FMOVQ 608(R0), F10
+	FMOVQ 608(R0), F11
+	FMOVQ 624(R0), F12
+	VFMLA V12.S4, V4.S4, V8.S4
+	VFMLA V12.S4, V5.S4, V9.S4
+	VFMLA V12.S4, V6.S4, V10.S4
+	VFMLA V12.S4, V7.S4, V11.S4
+	FMOVQ 608(R0), F16
+	WORD $0x4eb0d50c // fsub v12.4s, v8.4s, v16.4s
+	WORD $0x4eb0d52d // fsub v13.4s, v9.4s, v16.4s
+	WORD $0x4eb0d54e // fsub v14.4s, v10.4s, v16.4s
+	WORD $0x4eb0d56f // fsub v15.4s, v11.4s, v16.4s
+	FMOVQ 640(R0), F16
+	VFMLA V16.S4, V12.S4, V4.S4
+	VFMLA V16.S4, V13.S4, V5.S4
+	VFMLA V16.S4, V14.S4, V6.S4
+	VFMLA V16.S4, V15.S4, V7.S4
+	FMOVQ 656(R0), F16
+	VFMLA V16.S4, V12.S4, V4.S4
+	VFMLA V16.S4, V13.S4, V5.S4
+	VFMLA V16.S4, V14.S4, V6.S4
+	VFMLA V16.S4, V15.S4, V7.S4
+	FMOVQ 672(R0), F12
+	FMOVQ 672(R0), F13
+	FMOVQ 672(R0), F14
+	FMOVQ 672(R0), F15
+	FMOVQ 688(R0), F16
+	VFMLA V16.S4, V4.S4, V12.S4
+	VFMLA V16.S4, V5.S4, V13.S4
+	VFMLA V16.S4, V6.S4, V14.S4
+	VFMLA V16.S4, V7.S4, V15.S4
+	FMOVQ 704(R0), F16
+	FMOVQ 704(R0), F17
+	FMOVQ 704(R0), F18
+	FMOVQ 704(R0), F19
+	VFMLA V4.S4, V12.S4, V16.S4
+	VFMLA V5.S4, V13.S4, V17.S4
+	VFMLA V6.S4, V14.S4, V18.S4
+	VFMLA V7.S4, V15.S4, V19.S4
+	FMOVQ 720(R0), F12
+	FMOVQ 720(R0), F13
+	FMOVQ 720(R0), F14
+	FMOVQ 720(R0), F15
+	VFMLA V4.S4, V16.S4, V12.S4
+	VFMLA V5.S4, V17.S4, V13.S4
+	VFMLA V6.S4, V18.S4, V14.S4
+	VFMLA V7.S4, V19.S4, V15.S4
+	FMOVQ 736(R0), F16
+	FMOVQ 736(R0), F17
+	FMOVQ 736(R0), F18
+	FMOVQ 736(R0), F19
+	VFMLA V4.S4, V12.S4, V16.S4
+	VFMLA V5.S4, V13.S4, V17.S4
+	VFMLA V6.S4, V14.S4, V18.S4
+	VFMLA V7.S4, V15.S4, V19.S4
+	FMOVQ 752(R0), F12
+	FMOVQ 752(R0), F13
+	FMOVQ 752(R0), F14
+	FMOVQ 752(R0), F15
+	VFMLA V4.S4, V16.S4, V12.S4
+	VFMLA V5.S4, V17.S4, V13.S4
+	VFMLA V6.S4, V18.S4, V14.S4
+	VFMLA V7.S4, V19.S4, V15.S4
+	FMOVQ 752(R0), F16
+	FMOVQ 752(R0), F17
+	FMOVQ 752(R0), F18
+	FMOVQ 752(R0), F19
+	VFMLA V4.S4, V12.S4, V16.S4
+	VFMLA V5.S4, V13.S4, V17.S4
+	VFMLA V6.S4, V14.S4, V18.S4
+	VFMLA V7.S4, V15.S4, V19.S4
+	WORD $0x4f375508 // shl v8.4s, v8.4s, #23
+	WORD $0x4f375529 // shl v9.4s, v9.4s, #23
+	WORD $0x4f37554a // shl v10.4s, v10.4s, #23
+	WORD $0x4f37556b // shl v11.4s, v11.4s, #23
+	WORD $0x6e28de10 // fmul v16.4s, v16.4s, v8.4s
+	WORD $0x6e29de31 // fmul v17.4s, v17.4s, v9.4s
+	WORD $0x6e2ade52 // fmul v18.4s, v18.4s, v10.4s
+	WORD $0x6e2bde73 // fmul v19.4s, v19.4s, v11.4s
+	FMOVQ 560(R0), F4
+	WORD $0x4e24d610 // fadd v16.4s, v16.4s, v4.4s
+	WORD $0x4e24d631 // fadd v17.4s, v17.4s, v4.4s
+	WORD $0x4e24d652 // fadd v18.4s, v18.4s, v4.4s
+	WORD $0x4e24d673 // fadd v19.4s, v19.4s, v4.4s
+	WORD $0x6e30fc00 // fdiv v0.4s, v0.4s, v16.4s
+	WORD $0x6e31fc21 // fdiv v1.4s, v1.4s, v17.4s
+	WORD $0x6e32fc42 // fdiv v2.4s, v2.4s, v18.4s
+	WORD $0x6e33fc63 // fdiv v3.4s, v3.4s, v19.4s
+	FSTPQ (F0, F1), 0(R1)
+	FSTPQ (F2, F3), 32(R1)
+	ADD $64, R2, R2
+	ADD $64, R1, R1
+	SUBS $1, R4, R4
+	BNE loop1
+tail2:
+	ANDS $15, R3, R4
+	BEQ done3
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	MOVD R2, R5
+	TBZ $3, R4, t5
+	FLDPQ.P 32(R5), (F0, F1)
+	TBZ $2, R4, t6
+	FMOVQ.P 16(R5), F2
+	TBZ $1, R4, t8
+	TBZ $0, R4, t7
+	FMOVD.P 8(R5), F3
+	VLD1 (R5), V3.S[2]
+	B t4
+t7:
+	FMOVD (R5), F3
+	B t4
+t8:
+	TBZ $0, R4, t4
+	FMOVS (R5), F3
+	B t4
+t6:
+	TBZ $1, R4, t10
+	TBZ $0, R4, t9
+	FMOVD.P 8(R5), F2
+	VLD1 (R5), V2.S[2]
+	B t4
+t9:
+	FMOVD (R5), F2
+	B t4
+t10:
+	TBZ $0, R4, t4
+	FMOVS (R5), F2
+	B t4
+t5:
+	TBZ $2, R4, t11
+	FMOVQ.P 16(R5), F0
+	TBZ $1, R4, t13
+	TBZ $0, R4, t12
+	FMOVD.P 8(R5), F1
+	VLD1 (R5), V1.S[2]
+	B t4
+t12:
+	FMOVD (R5), F1
+	B t4
+t13:
+	TBZ $0, R4, t4
+	FMOVS (R5), F1
+	B t4
+t11:
+	TBZ $1, R4, t15
+	TBZ $0, R4, t14
+	FMOVD.P 8(R5), F0
+	VLD1 (R5), V0.S[2]
+	B t4
+t14:
+	FMOVD (R5), F0
+	B t4
+t15:
+	TBZ $0, R4, t4
+	FMOVS (R5), F0
+	B t4
+t4:
+	FMOVQ 544(R0), F8
+	WORD $0x6e28dc04 // fmul v4.4s, v0.4s, v8.4s
+	WORD $0x6e28dc25 // fmul v5.4s, v1.4s, v8.4s
+	WORD $0x6e28dc46 // fmul v6.4s, v2.4s, v8.4s
+	WORD $0x6e28dc67 // fmul v7.4s, v3.4s, v8.4s
+	FMOVQ 576(R0), F8
+	WORD $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
+	WORD $0x4e28f4a5 // fmax v5.4s, v5.4s, v8.4s
+	WORD $0x4e28f4c6 // fmax v6.4s, v6.4s, v8.4s
+	WORD $0x4e28f4e7 // fmax v7.4s, v7.4s, v8.4s
+	FMOVQ 592(R0), F8
+	WORD $0x4ea8f484 // fmin v4.4s, v4.4s, v8.4s
+	WORD $0x4ea8f4a5 // fmin v5.4s, v5.4s, v8.4s
+	WORD $0x4ea8f4c6 // fmin v6.4s, v6.4s, v8.4s
+	WORD $0x4ea8f4e7 // fmin v7.4s, v7.4s, v8.4s
+	FMOVQ 608(R0), F8
+	FMOVQ 608(R0), F9
+	FMOVQ 608(R0), F10
+	FMOVQ 608(R0), F11
+	FMOVQ 624(R0), F12
+	VFMLA V12.S4, V4.S4, V8.S4
+	VFMLA V12.S4, V5.S4, V9.S4
+	VFMLA V12.S4, V6.S4, V10.S4
+	VFMLA V12.S4, V7.S4, V11.S4
+	FMOVQ 608(R0), F16
+	WORD $0x4eb0d50c // fsub v12.4s, v8.4s, v16.4s
+	WORD $0x4eb0d52d // fsub v13.4s, v9.4s, v16.4s
+	WORD $0x4eb0d54e // fsub v14.4s, v10.4s, v16.4s
+	WORD $0x4eb0d56f // fsub v15.4s, v11.4s, v16.4s
+	FMOVQ 640(R0), F16
+	VFMLA V16.S4, V12.S4, V4.S4
+	VFMLA V16.S4, V13.S4, V5.S4
+	VFMLA V16.S4, V14.S4, V6.S4
+	VFMLA V16.S4, V15.S4, V7.S4
+	FMOVQ 656(R0), F16
+	VFMLA V16.S4, V12.S4, V4.S4
+	VFMLA V16.S4, V13.S4, V5.S4
+	VFMLA V16.S4, V14.S4, V6.S4
+	VFMLA V16.S4, V15.S4, V7.S4
+	FMOVQ 672(R0), F12
+	FMOVQ 672(R0), F13
+	FMOVQ 672(R0), F14
+	FMOVQ 672(R0), F15
+	FMOVQ 688(R0), F16
+	VFMLA V16.S4, V4.S4, V12.S4
+	VFMLA V16.S4, V5.S4, V13.S4
+	VFMLA V16.S4, V6.S4, V14.S4
+	VFMLA V16.S4, V7.S4, V15.S4
+	FMOVQ 704(R0), F16
+	FMOVQ 704(R0), F17
+	FMOVQ 704(R0), F18
+	FMOVQ 704(R0), F19
+	VFMLA V4.S4, V12.S4, V16.S4
+	VFMLA V5.S4, V13.S4, V17.S4
+	VFMLA V6.S4, V14.S4, V18.S4
+	VFMLA V7.S4, V15.S4, V19.S4
+	FMOVQ 720(R0), F12
+	FMOVQ 720(R0), F13
+	FMOVQ 720(R0), F14
+	FMOVQ 720(R0), F15
+	VFMLA V4.S4, V16.S4, V12.S4
+	VFMLA V5.S4, V17.S4, V13.S4
+	VFMLA V6.S4, V18.S4, V14.S4
+	VFMLA V7.S4, V19.S4, V15.S4
+	FMOVQ 736(R0), F16
+	FMOVQ 736(R0), F17
+	FMOVQ 736(R0), F18
+	FMOVQ 736(R0), F19
+	VFMLA V4.S4, V12.S4, V16.S4
+	VFMLA V5.S4, V13.S4, V17.S4
+	VFMLA V6.S4, V14.S4, V18.S4
+	VFMLA V7.S4, V15.S4, V19.S4
+	FMOVQ 752(R0), F12
+	FMOVQ 752(R0), F13
+	FMOVQ 752(R0), F14
+	FMOVQ 752(R0), F15
+	VFMLA V4.S4, V16.S4, V12.S4
+	VFMLA V5.S4, V17.S4, V13.S4
+	VFMLA V6.S4, V18.S4, V14.S4
+	VFMLA V7.S4, V19.S4, V15.S4
+	FMOVQ 752(R0), F16
+	FMOVQ 752(R0), F17
+	FMOVQ 752(R0), F18
+	FMOVQ 752(R0), F19
+	VFMLA V4.S4, V12.S4, V16.S4
+	VFMLA V5.S4, V13.S4, V17.S4
+	VFMLA V6.S4, V14.S4, V18.S4
+	VFMLA V7.S4, V15.S4, V19.S4
+	WORD $0x4f375508 // shl v8.4s, v8.4s, #23
+	WORD $0x4f375529 // shl v9.4s, v9.4s, #23
+	WORD $0x4f37554a // shl v10.4s, v10.4s, #23
+	WORD $0x4f37556b // shl v11.4s, v11.4s, #23
+	WORD $0x6e28de10 // fmul v16.4s, v16.4s, v8.4s
+	WORD $0x6e29de31 // fmul v17.4s, v17.4s, v9.4s
+	WORD $0x6e2ade52 // fmul v18.4s, v18.4s, v10.4s
+	WORD $0x6e2bde73 // fmul v19.4s, v19.4s, v11.4s
+	FMOVQ 560(R0), F4
+	WORD $0x4e24d610 // fadd v16.4s, v16.4s, v4.4s
+	WORD $0x4e24d631 // fadd v17.4s, v17.4s, v4.4s
+	WORD $0x4e24d652 // fadd v18.4s, v18.4s, v4.4s
+	WORD $0x4e24d673 // fadd v19.4s, v19.4s, v4.4s
+	WORD $0x6e30fc00 // fdiv v0.4s, v0.4s, v16.4s
+	WORD $0x6e31fc21 // fdiv v1.4s, v1.4s, v17.4s
+	WORD $0x6e32fc42 // fdiv v2.4s, v2.4s, v18.4s
+	WORD $0x6e33fc63 // fdiv v3.4s, v3.4s, v19.4s
+	MOVD R1, R5
+	TBZ $3, R4, t17
+	FSTPQ.P (F0, F1), 32(R5)
+	TBZ $2, R4, t18
+	FMOVQ.P F2, 16(R5)
+	TBZ $1, R4, t20
+	TBZ $0, R4, t19
+	FMOVD.P F3, 8(R5)
+	VST1 V3.S[2], (R5)
+	B t16
+t19:
+	FMOVD F3, (R5)
+	B t16
+t20:
+	TBZ $0, R4, t16
+	FMOVS F3, (R5)
+	B t16
+t18:
+	TBZ $1, R4, t22
+	TBZ $0, R4, t21
+	FMOVD.P F2, 8(R5)
+	VST1 V2.S[2], (R5)
+	B t16
+t21:
+	FMOVD F2, (R5)
+	B t16
+t22:
+	TBZ $0, R4, t16
+	FMOVS F2, (R5)
+	B t16
+t17:
+	TBZ $2, R4, t23
+	FMOVQ.P F0, 16(R5)
+	TBZ $1, R4, t25
+	TBZ $0, R4, t24
+	FMOVD.P F1, 8(R5)
+	VST1 V1.S[2], (R5)
+	B t16
+t24:
+	FMOVD F1, (R5)
+	B t16
+t25:
+	TBZ $0, R4, t16
+	FMOVS F1, (R5)
+	B t16
+t23:
+	TBZ $1, R4, t27
+	TBZ $0, R4, t26
+	FMOVD.P F0, 8(R5)
+	VST1 V0.S[2], (R5)
+	B t16
+t26:
+	FMOVD F0, (R5)
+	B t16
+t27:
+	TBZ $0, R4, t16
+	FMOVS F0, (R5)
+	B t16
+t16:
+done3:
+	RET
+
 // func geluBackwardNEON(dx, dy, pre []float32)
 TEXT ·geluBackwardNEON(SB), NOSPLIT, $0-72
 	MOVD $constants<>(SB), R0
@@ -1527,17 +1891,17 @@ TEXT ·geluBackwardNEON(SB), NOSPLIT, $0-72
 loop1:
 	FLDPQ 0(R3), (F0, F1)
 	FLDPQ 32(R3), (F2, F3)
-	FMOVQ 576(R0), F12
+	FMOVQ 768(R0), F12
 	WORD $0x6e2cdc04 // fmul v4.4s, v0.4s, v12.4s
 	WORD $0x6e2cdc25 // fmul v5.4s, v1.4s, v12.4s
 	WORD $0x6e2cdc46 // fmul v6.4s, v2.4s, v12.4s
 	WORD $0x6e2cdc67 // fmul v7.4s, v3.4s, v12.4s
-	FMOVQ 592(R0), F12
+	FMOVQ 784(R0), F12
 	WORD $0x4e2cf484 // fmax v4.4s, v4.4s, v12.4s
 	WORD $0x4e2cf4a5 // fmax v5.4s, v5.4s, v12.4s
 	WORD $0x4e2cf4c6 // fmax v6.4s, v6.4s, v12.4s
 	WORD $0x4e2cf4e7 // fmax v7.4s, v7.4s, v12.4s
-	FMOVQ 608(R0), F12
+	FMOVQ 800(R0), F12
 	WORD $0x4eacf484 // fmin v4.4s, v4.4s, v12.4s
 	WORD $0x4eacf4a5 // fmin v5.4s, v5.4s, v12.4s
 	WORD $0x4eacf4c6 // fmin v6.4s, v6.4s, v12.4s
@@ -1546,51 +1910,51 @@ loop1:
 	WORD $0x6e25dcad // fmul v13.4s, v5.4s, v5.4s
 	WORD $0x6e26dcce // fmul v14.4s, v6.4s, v6.4s
 	WORD $0x6e27dcef // fmul v15.4s, v7.4s, v7.4s
-	FMOVQ 624(R0), F16
-	FMOVQ 624(R0), F17
-	FMOVQ 624(R0), F18
-	FMOVQ 624(R0), F19
-	FMOVQ 640(R0), F20
+	FMOVQ 816(R0), F16
+	FMOVQ 816(R0), F17
+	FMOVQ 816(R0), F18
+	FMOVQ 816(R0), F19
+	FMOVQ 832(R0), F20
 	VFMLA V20.S4, V12.S4, V16.S4
 	VFMLA V20.S4, V13.S4, V17.S4
 	VFMLA V20.S4, V14.S4, V18.S4
 	VFMLA V20.S4, V15.S4, V19.S4
-	FMOVQ 656(R0), F20
-	FMOVQ 656(R0), F21
-	FMOVQ 656(R0), F22
-	FMOVQ 656(R0), F23
+	FMOVQ 848(R0), F20
+	FMOVQ 848(R0), F21
+	FMOVQ 848(R0), F22
+	FMOVQ 848(R0), F23
 	VFMLA V12.S4, V16.S4, V20.S4
 	VFMLA V13.S4, V17.S4, V21.S4
 	VFMLA V14.S4, V18.S4, V22.S4
 	VFMLA V15.S4, V19.S4, V23.S4
-	FMOVQ 672(R0), F16
-	FMOVQ 672(R0), F17
-	FMOVQ 672(R0), F18
-	FMOVQ 672(R0), F19
+	FMOVQ 864(R0), F16
+	FMOVQ 864(R0), F17
+	FMOVQ 864(R0), F18
+	FMOVQ 864(R0), F19
 	VFMLA V12.S4, V20.S4, V16.S4
 	VFMLA V13.S4, V21.S4, V17.S4
 	VFMLA V14.S4, V22.S4, V18.S4
 	VFMLA V15.S4, V23.S4, V19.S4
-	FMOVQ 688(R0), F20
-	FMOVQ 688(R0), F21
-	FMOVQ 688(R0), F22
-	FMOVQ 688(R0), F23
+	FMOVQ 880(R0), F20
+	FMOVQ 880(R0), F21
+	FMOVQ 880(R0), F22
+	FMOVQ 880(R0), F23
 	VFMLA V12.S4, V16.S4, V20.S4
 	VFMLA V13.S4, V17.S4, V21.S4
 	VFMLA V14.S4, V18.S4, V22.S4
 	VFMLA V15.S4, V19.S4, V23.S4
-	FMOVQ 704(R0), F16
-	FMOVQ 704(R0), F17
-	FMOVQ 704(R0), F18
-	FMOVQ 704(R0), F19
+	FMOVQ 896(R0), F16
+	FMOVQ 896(R0), F17
+	FMOVQ 896(R0), F18
+	FMOVQ 896(R0), F19
 	VFMLA V12.S4, V20.S4, V16.S4
 	VFMLA V13.S4, V21.S4, V17.S4
 	VFMLA V14.S4, V22.S4, V18.S4
 	VFMLA V15.S4, V23.S4, V19.S4
-	FMOVQ 720(R0), F20
-	FMOVQ 720(R0), F21
-	FMOVQ 720(R0), F22
-	FMOVQ 720(R0), F23
+	FMOVQ 912(R0), F20
+	FMOVQ 912(R0), F21
+	FMOVQ 912(R0), F22
+	FMOVQ 912(R0), F23
 	VFMLA V12.S4, V16.S4, V20.S4
 	VFMLA V13.S4, V17.S4, V21.S4
 	VFMLA V14.S4, V18.S4, V22.S4
@@ -1599,35 +1963,35 @@ loop1:
 	WORD $0x6e35dca5 // fmul v5.4s, v5.4s, v21.4s
 	WORD $0x6e36dcc6 // fmul v6.4s, v6.4s, v22.4s
 	WORD $0x6e37dce7 // fmul v7.4s, v7.4s, v23.4s
-	FMOVQ 736(R0), F16
-	FMOVQ 736(R0), F17
-	FMOVQ 736(R0), F18
-	FMOVQ 736(R0), F19
-	FMOVQ 752(R0), F20
+	FMOVQ 928(R0), F16
+	FMOVQ 928(R0), F17
+	FMOVQ 928(R0), F18
+	FMOVQ 928(R0), F19
+	FMOVQ 944(R0), F20
 	VFMLA V20.S4, V12.S4, V16.S4
 	VFMLA V20.S4, V13.S4, V17.S4
 	VFMLA V20.S4, V14.S4, V18.S4
 	VFMLA V20.S4, V15.S4, V19.S4
-	FMOVQ 768(R0), F20
-	FMOVQ 768(R0), F21
-	FMOVQ 768(R0), F22
-	FMOVQ 768(R0), F23
+	FMOVQ 960(R0), F20
+	FMOVQ 960(R0), F21
+	FMOVQ 960(R0), F22
+	FMOVQ 960(R0), F23
 	VFMLA V12.S4, V16.S4, V20.S4
 	VFMLA V13.S4, V17.S4, V21.S4
 	VFMLA V14.S4, V18.S4, V22.S4
 	VFMLA V15.S4, V19.S4, V23.S4
-	FMOVQ 784(R0), F16
-	FMOVQ 784(R0), F17
-	FMOVQ 784(R0), F18
-	FMOVQ 784(R0), F19
+	FMOVQ 976(R0), F16
+	FMOVQ 976(R0), F17
+	FMOVQ 976(R0), F18
+	FMOVQ 976(R0), F19
 	VFMLA V12.S4, V20.S4, V16.S4
 	VFMLA V13.S4, V21.S4, V17.S4
 	VFMLA V14.S4, V22.S4, V18.S4
 	VFMLA V15.S4, V23.S4, V19.S4
-	FMOVQ 800(R0), F20
-	FMOVQ 800(R0), F21
-	FMOVQ 800(R0), F22
-	FMOVQ 800(R0), F23
+	FMOVQ 992(R0), F20
+	FMOVQ 992(R0), F21
+	FMOVQ 992(R0), F22
+	FMOVQ 992(R0), F23
 	VFMLA V12.S4, V16.S4, V20.S4
 	VFMLA V13.S4, V17.S4, V21.S4
 	VFMLA V14.S4, V18.S4, V22.S4
@@ -1641,12 +2005,12 @@ loop1:
 	WORD $0x4e2cd4a5 // fadd v5.4s, v5.4s, v12.4s
 	WORD $0x4e2cd4c6 // fadd v6.4s, v6.4s, v12.4s
 	WORD $0x4e2cd4e7 // fadd v7.4s, v7.4s, v12.4s
-	FMOVQ 816(R0), F12
+	FMOVQ 1008(R0), F12
 	WORD $0x6e2cdc84 // fmul v4.4s, v4.4s, v12.4s
 	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
 	WORD $0x6e2cdcc6 // fmul v6.4s, v6.4s, v12.4s
 	WORD $0x6e2cdce7 // fmul v7.4s, v7.4s, v12.4s
-	FMOVQ 832(R0), F12
+	FMOVQ 1024(R0), F12
 	WORD $0x6e2cdc08 // fmul v8.4s, v0.4s, v12.4s
 	WORD $0x6e2cdc29 // fmul v9.4s, v1.4s, v12.4s
 	WORD $0x6e2cdc4a // fmul v10.4s, v2.4s, v12.4s
@@ -1655,80 +2019,80 @@ loop1:
 	WORD $0x6e21dd29 // fmul v9.4s, v9.4s, v1.4s
 	WORD $0x6e22dd4a // fmul v10.4s, v10.4s, v2.4s
 	WORD $0x6e23dd6b // fmul v11.4s, v11.4s, v3.4s
-	FMOVQ 848(R0), F12
+	FMOVQ 576(R0), F12
 	WORD $0x4e2cf508 // fmax v8.4s, v8.4s, v12.4s
 	WORD $0x4e2cf529 // fmax v9.4s, v9.4s, v12.4s
 	WORD $0x4e2cf54a // fmax v10.4s, v10.4s, v12.4s
 	WORD $0x4e2cf56b // fmax v11.4s, v11.4s, v12.4s
-	FMOVQ 864(R0), F12
-	FMOVQ 864(R0), F13
-	FMOVQ 864(R0), F14
-	FMOVQ 864(R0), F15
-	FMOVQ 880(R0), F16
+	FMOVQ 608(R0), F12
+	FMOVQ 608(R0), F13
+	FMOVQ 608(R0), F14
+	FMOVQ 608(R0), F15
+	FMOVQ 624(R0), F16
 	VFMLA V16.S4, V8.S4, V12.S4
 	VFMLA V16.S4, V9.S4, V13.S4
 	VFMLA V16.S4, V10.S4, V14.S4
 	VFMLA V16.S4, V11.S4, V15.S4
-	FMOVQ 864(R0), F20
+	FMOVQ 608(R0), F20
 	WORD $0x4eb4d590 // fsub v16.4s, v12.4s, v20.4s
 	WORD $0x4eb4d5b1 // fsub v17.4s, v13.4s, v20.4s
 	WORD $0x4eb4d5d2 // fsub v18.4s, v14.4s, v20.4s
 	WORD $0x4eb4d5f3 // fsub v19.4s, v15.4s, v20.4s
-	FMOVQ 896(R0), F20
+	FMOVQ 640(R0), F20
 	VFMLA V20.S4, V16.S4, V8.S4
 	VFMLA V20.S4, V17.S4, V9.S4
 	VFMLA V20.S4, V18.S4, V10.S4
 	VFMLA V20.S4, V19.S4, V11.S4
-	FMOVQ 912(R0), F20
+	FMOVQ 656(R0), F20
 	VFMLA V20.S4, V16.S4, V8.S4
 	VFMLA V20.S4, V17.S4, V9.S4
 	VFMLA V20.S4, V18.S4, V10.S4
 	VFMLA V20.S4, V19.S4, V11.S4
-	FMOVQ 928(R0), F16
-	FMOVQ 928(R0), F17
-	FMOVQ 928(R0), F18
-	FMOVQ 928(R0), F19
-	FMOVQ 944(R0), F20
+	FMOVQ 672(R0), F16
+	FMOVQ 672(R0), F17
+	FMOVQ 672(R0), F18
+	FMOVQ 672(R0), F19
+	FMOVQ 688(R0), F20
 	VFMLA V20.S4, V8.S4, V16.S4
 	VFMLA V20.S4, V9.S4, V17.S4
 	VFMLA V20.S4, V10.S4, V18.S4
 	VFMLA V20.S4, V11.S4, V19.S4
-	FMOVQ 960(R0), F20
-	FMOVQ 960(R0), F21
-	FMOVQ 960(R0), F22
-	FMOVQ 960(R0), F23
+	FMOVQ 704(R0), F20
+	FMOVQ 704(R0), F21
+	FMOVQ 704(R0), F22
+	FMOVQ 704(R0), F23
 	VFMLA V8.S4, V16.S4, V20.S4
 	VFMLA V9.S4, V17.S4, V21.S4
 	VFMLA V10.S4, V18.S4, V22.S4
 	VFMLA V11.S4, V19.S4, V23.S4
-	FMOVQ 976(R0), F16
-	FMOVQ 976(R0), F17
-	FMOVQ 976(R0), F18
-	FMOVQ 976(R0), F19
+	FMOVQ 720(R0), F16
+	FMOVQ 720(R0), F17
+	FMOVQ 720(R0), F18
+	FMOVQ 720(R0), F19
 	VFMLA V8.S4, V20.S4, V16.S4
 	VFMLA V9.S4, V21.S4, V17.S4
 	VFMLA V10.S4, V22.S4, V18.S4
 	VFMLA V11.S4, V23.S4, V19.S4
-	FMOVQ 992(R0), F20
-	FMOVQ 992(R0), F21
-	FMOVQ 992(R0), F22
-	FMOVQ 992(R0), F23
+	FMOVQ 736(R0), F20
+	FMOVQ 736(R0), F21
+	FMOVQ 736(R0), F22
+	FMOVQ 736(R0), F23
 	VFMLA V8.S4, V16.S4, V20.S4
 	VFMLA V9.S4, V17.S4, V21.S4
 	VFMLA V10.S4, V18.S4, V22.S4
 	VFMLA V11.S4, V19.S4, V23.S4
-	FMOVQ 1008(R0), F16
-	FMOVQ 1008(R0), F17
-	FMOVQ 1008(R0), F18
-	FMOVQ 1008(R0), F19
+	FMOVQ 752(R0), F16
+	FMOVQ 752(R0), F17
+	FMOVQ 752(R0), F18
+	FMOVQ 752(R0), F19
 	VFMLA V8.S4, V20.S4, V16.S4
 	VFMLA V9.S4, V21.S4, V17.S4
 	VFMLA V10.S4, V22.S4, V18.S4
 	VFMLA V11.S4, V23.S4, V19.S4
-	FMOVQ 1008(R0), F20
-	FMOVQ 1008(R0), F21
-	FMOVQ 1008(R0), F22
-	FMOVQ 1008(R0), F23
+	FMOVQ 752(R0), F20
+	FMOVQ 752(R0), F21
+	FMOVQ 752(R0), F22
+	FMOVQ 752(R0), F23
 	VFMLA V8.S4, V16.S4, V20.S4
 	VFMLA V9.S4, V17.S4, V21.S4
 	VFMLA V10.S4, V18.S4, V22.S4
@@ -1741,7 +2105,7 @@ loop1:
 	WORD $0x6e2ddeb5 // fmul v21.4s, v21.4s, v13.4s
 	WORD $0x6e2eded6 // fmul v22.4s, v22.4s, v14.4s
 	WORD $0x6e2fdef7 // fmul v23.4s, v23.4s, v15.4s
-	FMOVQ 1024(R0), F8
+	FMOVQ 1040(R0), F8
 	WORD $0x6e28de94 // fmul v20.4s, v20.4s, v8.4s
 	WORD $0x6e28deb5 // fmul v21.4s, v21.4s, v8.4s
 	WORD $0x6e28ded6 // fmul v22.4s, v22.4s, v8.4s
@@ -1829,17 +2193,17 @@ t15:
 	FMOVS (R6), F0
 	B t4
 t4:
-	FMOVQ 576(R0), F12
+	FMOVQ 768(R0), F12
 	WORD $0x6e2cdc04 // fmul v4.4s, v0.4s, v12.4s
 	WORD $0x6e2cdc25 // fmul v5.4s, v1.4s, v12.4s
 	WORD $0x6e2cdc46 // fmul v6.4s, v2.4s, v12.4s
 	WORD $0x6e2cdc67 // fmul v7.4s, v3.4s, v12.4s
-	FMOVQ 592(R0), F12
+	FMOVQ 784(R0), F12
 	WORD $0x4e2cf484 // fmax v4.4s, v4.4s, v12.4s
 	WORD $0x4e2cf4a5 // fmax v5.4s, v5.4s, v12.4s
 	WORD $0x4e2cf4c6 // fmax v6.4s, v6.4s, v12.4s
 	WORD $0x4e2cf4e7 // fmax v7.4s, v7.4s, v12.4s
-	FMOVQ 608(R0), F12
+	FMOVQ 800(R0), F12
 	WORD $0x4eacf484 // fmin v4.4s, v4.4s, v12.4s
 	WORD $0x4eacf4a5 // fmin v5.4s, v5.4s, v12.4s
 	WORD $0x4eacf4c6 // fmin v6.4s, v6.4s, v12.4s
@@ -1848,51 +2212,51 @@ t4:
 	WORD $0x6e25dcad // fmul v13.4s, v5.4s, v5.4s
 	WORD $0x6e26dcce // fmul v14.4s, v6.4s, v6.4s
 	WORD $0x6e27dcef // fmul v15.4s, v7.4s, v7.4s
-	FMOVQ 624(R0), F16
-	FMOVQ 624(R0), F17
-	FMOVQ 624(R0), F18
-	FMOVQ 624(R0), F19
-	FMOVQ 640(R0), F20
+	FMOVQ 816(R0), F16
+	FMOVQ 816(R0), F17
+	FMOVQ 816(R0), F18
+	FMOVQ 816(R0), F19
+	FMOVQ 832(R0), F20
 	VFMLA V20.S4, V12.S4, V16.S4
 	VFMLA V20.S4, V13.S4, V17.S4
 	VFMLA V20.S4, V14.S4, V18.S4
 	VFMLA V20.S4, V15.S4, V19.S4
-	FMOVQ 656(R0), F20
-	FMOVQ 656(R0), F21
-	FMOVQ 656(R0), F22
-	FMOVQ 656(R0), F23
+	FMOVQ 848(R0), F20
+	FMOVQ 848(R0), F21
+	FMOVQ 848(R0), F22
+	FMOVQ 848(R0), F23
 	VFMLA V12.S4, V16.S4, V20.S4
 	VFMLA V13.S4, V17.S4, V21.S4
 	VFMLA V14.S4, V18.S4, V22.S4
 	VFMLA V15.S4, V19.S4, V23.S4
-	FMOVQ 672(R0), F16
-	FMOVQ 672(R0), F17
-	FMOVQ 672(R0), F18
-	FMOVQ 672(R0), F19
+	FMOVQ 864(R0), F16
+	FMOVQ 864(R0), F17
+	FMOVQ 864(R0), F18
+	FMOVQ 864(R0), F19
 	VFMLA V12.S4, V20.S4, V16.S4
 	VFMLA V13.S4, V21.S4, V17.S4
 	VFMLA V14.S4, V22.S4, V18.S4
 	VFMLA V15.S4, V23.S4, V19.S4
-	FMOVQ 688(R0), F20
-	FMOVQ 688(R0), F21
-	FMOVQ 688(R0), F22
-	FMOVQ 688(R0), F23
+	FMOVQ 880(R0), F20
+	FMOVQ 880(R0), F21
+	FMOVQ 880(R0), F22
+	FMOVQ 880(R0), F23
 	VFMLA V12.S4, V16.S4, V20.S4
 	VFMLA V13.S4, V17.S4, V21.S4
 	VFMLA V14.S4, V18.S4, V22.S4
 	VFMLA V15.S4, V19.S4, V23.S4
-	FMOVQ 704(R0), F16
-	FMOVQ 704(R0), F17
-	FMOVQ 704(R0), F18
-	FMOVQ 704(R0), F19
+	FMOVQ 896(R0), F16
+	FMOVQ 896(R0), F17
+	FMOVQ 896(R0), F18
+	FMOVQ 896(R0), F19
 	VFMLA V12.S4, V20.S4, V16.S4
 	VFMLA V13.S4, V21.S4, V17.S4
 	VFMLA V14.S4, V22.S4, V18.S4
 	VFMLA V15.S4, V23.S4, V19.S4
-	FMOVQ 720(R0), F20
-	FMOVQ 720(R0), F21
-	FMOVQ 720(R0), F22
-	FMOVQ 720(R0), F23
+	FMOVQ 912(R0), F20
+	FMOVQ 912(R0), F21
+	FMOVQ 912(R0), F22
+	FMOVQ 912(R0), F23
 	VFMLA V12.S4, V16.S4, V20.S4
 	VFMLA V13.S4, V17.S4, V21.S4
 	VFMLA V14.S4, V18.S4, V22.S4
@@ -1901,35 +2265,35 @@ t4:
 	WORD $0x6e35dca5 // fmul v5.4s, v5.4s, v21.4s
 	WORD $0x6e36dcc6 // fmul v6.4s, v6.4s, v22.4s
 	WORD $0x6e37dce7 // fmul v7.4s, v7.4s, v23.4s
-	FMOVQ 736(R0), F16
-	FMOVQ 736(R0), F17
-	FMOVQ 736(R0), F18
-	FMOVQ 736(R0), F19
-	FMOVQ 752(R0), F20
+	FMOVQ 928(R0), F16
+	FMOVQ 928(R0), F17
+	FMOVQ 928(R0), F18
+	FMOVQ 928(R0), F19
+	FMOVQ 944(R0), F20
 	VFMLA V20.S4, V12.S4, V16.S4
 	VFMLA V20.S4, V13.S4, V17.S4
 	VFMLA V20.S4, V14.S4, V18.S4
 	VFMLA V20.S4, V15.S4, V19.S4
-	FMOVQ 768(R0), F20
-	FMOVQ 768(R0), F21
-	FMOVQ 768(R0), F22
-	FMOVQ 768(R0), F23
+	FMOVQ 960(R0), F20
+	FMOVQ 960(R0), F21
+	FMOVQ 960(R0), F22
+	FMOVQ 960(R0), F23
 	VFMLA V12.S4, V16.S4, V20.S4
 	VFMLA V13.S4, V17.S4, V21.S4
 	VFMLA V14.S4, V18.S4, V22.S4
 	VFMLA V15.S4, V19.S4, V23.S4
-	FMOVQ 784(R0), F16
-	FMOVQ 784(R0), F17
-	FMOVQ 784(R0), F18
-	FMOVQ 784(R0), F19
+	FMOVQ 976(R0), F16
+	FMOVQ 976(R0), F17
+	FMOVQ 976(R0), F18
+	FMOVQ 976(R0), F19
 	VFMLA V12.S4, V20.S4, V16.S4
 	VFMLA V13.S4, V21.S4, V17.S4
 	VFMLA V14.S4, V22.S4, V18.S4
 	VFMLA V15.S4, V23.S4, V19.S4
-	FMOVQ 800(R0), F20
-	FMOVQ 800(R0), F21
-	FMOVQ 800(R0), F22
-	FMOVQ 800(R0), F23
+	FMOVQ 992(R0), F20
+	FMOVQ 992(R0), F21
+	FMOVQ 992(R0), F22
+	FMOVQ 992(R0), F23
 	VFMLA V12.S4, V16.S4, V20.S4
 	VFMLA V13.S4, V17.S4, V21.S4
 	VFMLA V14.S4, V18.S4, V22.S4
@@ -1943,12 +2307,12 @@ t4:
 	WORD $0x4e2cd4a5 // fadd v5.4s, v5.4s, v12.4s
 	WORD $0x4e2cd4c6 // fadd v6.4s, v6.4s, v12.4s
 	WORD $0x4e2cd4e7 // fadd v7.4s, v7.4s, v12.4s
-	FMOVQ 816(R0), F12
+	FMOVQ 1008(R0), F12
 	WORD $0x6e2cdc84 // fmul v4.4s, v4.4s, v12.4s
 	WORD $0x6e2cdca5 // fmul v5.4s, v5.4s, v12.4s
 	WORD $0x6e2cdcc6 // fmul v6.4s, v6.4s, v12.4s
 	WORD $0x6e2cdce7 // fmul v7.4s, v7.4s, v12.4s
-	FMOVQ 832(R0), F12
+	FMOVQ 1024(R0), F12
 	WORD $0x6e2cdc08 // fmul v8.4s, v0.4s, v12.4s
 	WORD $0x6e2cdc29 // fmul v9.4s, v1.4s, v12.4s
 	WORD $0x6e2cdc4a // fmul v10.4s, v2.4s, v12.4s
@@ -1957,80 +2321,80 @@ t4:
 	WORD $0x6e21dd29 // fmul v9.4s, v9.4s, v1.4s
 	WORD $0x6e22dd4a // fmul v10.4s, v10.4s, v2.4s
 	WORD $0x6e23dd6b // fmul v11.4s, v11.4s, v3.4s
-	FMOVQ 848(R0), F12
+	FMOVQ 576(R0), F12
 	WORD $0x4e2cf508 // fmax v8.4s, v8.4s, v12.4s
 	WORD $0x4e2cf529 // fmax v9.4s, v9.4s, v12.4s
 	WORD $0x4e2cf54a // fmax v10.4s, v10.4s, v12.4s
 	WORD $0x4e2cf56b // fmax v11.4s, v11.4s, v12.4s
-	FMOVQ 864(R0), F12
-	FMOVQ 864(R0), F13
-	FMOVQ 864(R0), F14
-	FMOVQ 864(R0), F15
-	FMOVQ 880(R0), F16
+	FMOVQ 608(R0), F12
+	FMOVQ 608(R0), F13
+	FMOVQ 608(R0), F14
+	FMOVQ 608(R0), F15
+	FMOVQ 624(R0), F16
 	VFMLA V16.S4, V8.S4, V12.S4
 	VFMLA V16.S4, V9.S4, V13.S4
 	VFMLA V16.S4, V10.S4, V14.S4
 	VFMLA V16.S4, V11.S4, V15.S4
-	FMOVQ 864(R0), F20
+	FMOVQ 608(R0), F20
 	WORD $0x4eb4d590 // fsub v16.4s, v12.4s, v20.4s
 	WORD $0x4eb4d5b1 // fsub v17.4s, v13.4s, v20.4s
 	WORD $0x4eb4d5d2 // fsub v18.4s, v14.4s, v20.4s
 	WORD $0x4eb4d5f3 // fsub v19.4s, v15.4s, v20.4s
-	FMOVQ 896(R0), F20
+	FMOVQ 640(R0), F20
 	VFMLA V20.S4, V16.S4, V8.S4
 	VFMLA V20.S4, V17.S4, V9.S4
 	VFMLA V20.S4, V18.S4, V10.S4
 	VFMLA V20.S4, V19.S4, V11.S4
-	FMOVQ 912(R0), F20
+	FMOVQ 656(R0), F20
 	VFMLA V20.S4, V16.S4, V8.S4
 	VFMLA V20.S4, V17.S4, V9.S4
 	VFMLA V20.S4, V18.S4, V10.S4
 	VFMLA V20.S4, V19.S4, V11.S4
-	FMOVQ 928(R0), F16
-	FMOVQ 928(R0), F17
-	FMOVQ 928(R0), F18
-	FMOVQ 928(R0), F19
-	FMOVQ 944(R0), F20
+	FMOVQ 672(R0), F16
+	FMOVQ 672(R0), F17
+	FMOVQ 672(R0), F18
+	FMOVQ 672(R0), F19
+	FMOVQ 688(R0), F20
 	VFMLA V20.S4, V8.S4, V16.S4
 	VFMLA V20.S4, V9.S4, V17.S4
 	VFMLA V20.S4, V10.S4, V18.S4
 	VFMLA V20.S4, V11.S4, V19.S4
-	FMOVQ 960(R0), F20
-	FMOVQ 960(R0), F21
-	FMOVQ 960(R0), F22
-	FMOVQ 960(R0), F23
+	FMOVQ 704(R0), F20
+	FMOVQ 704(R0), F21
+	FMOVQ 704(R0), F22
+	FMOVQ 704(R0), F23
 	VFMLA V8.S4, V16.S4, V20.S4
 	VFMLA V9.S4, V17.S4, V21.S4
 	VFMLA V10.S4, V18.S4, V22.S4
 	VFMLA V11.S4, V19.S4, V23.S4
-	FMOVQ 976(R0), F16
-	FMOVQ 976(R0), F17
-	FMOVQ 976(R0), F18
-	FMOVQ 976(R0), F19
+	FMOVQ 720(R0), F16
+	FMOVQ 720(R0), F17
+	FMOVQ 720(R0), F18
+	FMOVQ 720(R0), F19
 	VFMLA V8.S4, V20.S4, V16.S4
 	VFMLA V9.S4, V21.S4, V17.S4
 	VFMLA V10.S4, V22.S4, V18.S4
 	VFMLA V11.S4, V23.S4, V19.S4
-	FMOVQ 992(R0), F20
-	FMOVQ 992(R0), F21
-	FMOVQ 992(R0), F22
-	FMOVQ 992(R0), F23
+	FMOVQ 736(R0), F20
+	FMOVQ 736(R0), F21
+	FMOVQ 736(R0), F22
+	FMOVQ 736(R0), F23
 	VFMLA V8.S4, V16.S4, V20.S4
 	VFMLA V9.S4, V17.S4, V21.S4
 	VFMLA V10.S4, V18.S4, V22.S4
 	VFMLA V11.S4, V19.S4, V23.S4
-	FMOVQ 1008(R0), F16
-	FMOVQ 1008(R0), F17
-	FMOVQ 1008(R0), F18
-	FMOVQ 1008(R0), F19
+	FMOVQ 752(R0), F16
+	FMOVQ 752(R0), F17
+	FMOVQ 752(R0), F18
+	FMOVQ 752(R0), F19
 	VFMLA V8.S4, V20.S4, V16.S4
 	VFMLA V9.S4, V21.S4, V17.S4
 	VFMLA V10.S4, V22.S4, V18.S4
 	VFMLA V11.S4, V23.S4, V19.S4
-	FMOVQ 1008(R0), F20
-	FMOVQ 1008(R0), F21
-	FMOVQ 1008(R0), F22
-	FMOVQ 1008(R0), F23
+	FMOVQ 752(R0), F20
+	FMOVQ 752(R0), F21
+	FMOVQ 752(R0), F22
+	FMOVQ 752(R0), F23
 	VFMLA V8.S4, V16.S4, V20.S4
 	VFMLA V9.S4, V17.S4, V21.S4
 	VFMLA V10.S4, V18.S4, V22.S4
@@ -2043,7 +2407,7 @@ t4:
 	WORD $0x6e2ddeb5 // fmul v21.4s, v21.4s, v13.4s
 	WORD $0x6e2eded6 // fmul v22.4s, v22.4s, v14.4s
 	WORD $0x6e2fdef7 // fmul v23.4s, v23.4s, v15.4s
-	FMOVQ 1024(R0), F8
+	FMOVQ 1040(R0), F8
 	WORD $0x6e28de94 // fmul v20.4s, v20.4s, v8.4s
 	WORD $0x6e28deb5 // fmul v21.4s, v21.4s, v8.4s
 	WORD $0x6e28ded6 // fmul v22.4s, v22.4s, v8.4s
@@ -2194,12 +2558,12 @@ TEXT ·geluTanhBackwardNEON(SB), NOSPLIT, $0-72
 loop1:
 	FLDPQ 0(R3), (F0, F1)
 	FLDPQ 32(R3), (F2, F3)
-	FMOVQ 1040(R0), F4
+	FMOVQ 1056(R0), F4
 	WORD $0x4e24f400 // fmax v0.4s, v0.4s, v4.4s
 	WORD $0x4e24f421 // fmax v1.4s, v1.4s, v4.4s
 	WORD $0x4e24f442 // fmax v2.4s, v2.4s, v4.4s
 	WORD $0x4e24f463 // fmax v3.4s, v3.4s, v4.4s
-	FMOVQ 1056(R0), F4
+	FMOVQ 1072(R0), F4
 	WORD $0x4ea4f400 // fmin v0.4s, v0.4s, v4.4s
 	WORD $0x4ea4f421 // fmin v1.4s, v1.4s, v4.4s
 	WORD $0x4ea4f442 // fmin v2.4s, v2.4s, v4.4s
@@ -2208,12 +2572,12 @@ loop1:
 	WORD $0x6e21dc25 // fmul v5.4s, v1.4s, v1.4s
 	WORD $0x6e22dc46 // fmul v6.4s, v2.4s, v2.4s
 	WORD $0x6e23dc67 // fmul v7.4s, v3.4s, v3.4s
-	FMOVQ 1072(R0), F16
+	FMOVQ 1088(R0), F16
 	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e30dcc6 // fmul v6.4s, v6.4s, v16.4s
 	WORD $0x6e30dce7 // fmul v7.4s, v7.4s, v16.4s
-	FMOVQ 1088(R0), F16
+	FMOVQ 1104(R0), F16
 	WORD $0x6e30dc0c // fmul v12.4s, v0.4s, v16.4s
 	WORD $0x6e30dc2d // fmul v13.4s, v1.4s, v16.4s
 	WORD $0x6e30dc4e // fmul v14.4s, v2.4s, v16.4s
@@ -2226,85 +2590,85 @@ loop1:
 	VFMLA V5.S4, V13.S4, V9.S4
 	VFMLA V6.S4, V14.S4, V10.S4
 	VFMLA V7.S4, V15.S4, V11.S4
-	FMOVQ 848(R0), F12
+	FMOVQ 576(R0), F12
 	WORD $0x4e2cf508 // fmax v8.4s, v8.4s, v12.4s
 	WORD $0x4e2cf529 // fmax v9.4s, v9.4s, v12.4s
 	WORD $0x4e2cf54a // fmax v10.4s, v10.4s, v12.4s
 	WORD $0x4e2cf56b // fmax v11.4s, v11.4s, v12.4s
-	FMOVQ 1104(R0), F12
+	FMOVQ 592(R0), F12
 	WORD $0x4eacf508 // fmin v8.4s, v8.4s, v12.4s
 	WORD $0x4eacf529 // fmin v9.4s, v9.4s, v12.4s
 	WORD $0x4eacf54a // fmin v10.4s, v10.4s, v12.4s
 	WORD $0x4eacf56b // fmin v11.4s, v11.4s, v12.4s
-	FMOVQ 864(R0), F12
-	FMOVQ 864(R0), F13
-	FMOVQ 864(R0), F14
-	FMOVQ 864(R0), F15
-	FMOVQ 880(R0), F16
+	FMOVQ 608(R0), F12
+	FMOVQ 608(R0), F13
+	FMOVQ 608(R0), F14
+	FMOVQ 608(R0), F15
+	FMOVQ 624(R0), F16
 	VFMLA V16.S4, V8.S4, V12.S4
 	VFMLA V16.S4, V9.S4, V13.S4
 	VFMLA V16.S4, V10.S4, V14.S4
 	VFMLA V16.S4, V11.S4, V15.S4
-	FMOVQ 864(R0), F20
+	FMOVQ 608(R0), F20
 	WORD $0x4eb4d590 // fsub v16.4s, v12.4s, v20.4s
 	WORD $0x4eb4d5b1 // fsub v17.4s, v13.4s, v20.4s
 	WORD $0x4eb4d5d2 // fsub v18.4s, v14.4s, v20.4s
 	WORD $0x4eb4d5f3 // fsub v19.4s, v15.4s, v20.4s
-	FMOVQ 896(R0), F20
+	FMOVQ 640(R0), F20
 	VFMLA V20.S4, V16.S4, V8.S4
 	VFMLA V20.S4, V17.S4, V9.S4
 	VFMLA V20.S4, V18.S4, V10.S4
 	VFMLA V20.S4, V19.S4, V11.S4
-	FMOVQ 912(R0), F20
+	FMOVQ 656(R0), F20
 	VFMLA V20.S4, V16.S4, V8.S4
 	VFMLA V20.S4, V17.S4, V9.S4
 	VFMLA V20.S4, V18.S4, V10.S4
 	VFMLA V20.S4, V19.S4, V11.S4
-	FMOVQ 928(R0), F16
-	FMOVQ 928(R0), F17
-	FMOVQ 928(R0), F18
-	FMOVQ 928(R0), F19
-	FMOVQ 944(R0), F20
+	FMOVQ 672(R0), F16
+	FMOVQ 672(R0), F17
+	FMOVQ 672(R0), F18
+	FMOVQ 672(R0), F19
+	FMOVQ 688(R0), F20
 	VFMLA V20.S4, V8.S4, V16.S4
 	VFMLA V20.S4, V9.S4, V17.S4
 	VFMLA V20.S4, V10.S4, V18.S4
 	VFMLA V20.S4, V11.S4, V19.S4
-	FMOVQ 960(R0), F20
-	FMOVQ 960(R0), F21
-	FMOVQ 960(R0), F22
-	FMOVQ 960(R0), F23
+	FMOVQ 704(R0), F20
+	FMOVQ 704(R0), F21
+	FMOVQ 704(R0), F22
+	FMOVQ 704(R0), F23
 	VFMLA V8.S4, V16.S4, V20.S4
 	VFMLA V9.S4, V17.S4, V21.S4
 	VFMLA V10.S4, V18.S4, V22.S4
 	VFMLA V11.S4, V19.S4, V23.S4
-	FMOVQ 976(R0), F16
-	FMOVQ 976(R0), F17
-	FMOVQ 976(R0), F18
-	FMOVQ 976(R0), F19
+	FMOVQ 720(R0), F16
+	FMOVQ 720(R0), F17
+	FMOVQ 720(R0), F18
+	FMOVQ 720(R0), F19
 	VFMLA V8.S4, V20.S4, V16.S4
 	VFMLA V9.S4, V21.S4, V17.S4
 	VFMLA V10.S4, V22.S4, V18.S4
 	VFMLA V11.S4, V23.S4, V19.S4
-	FMOVQ 992(R0), F20
-	FMOVQ 992(R0), F21
-	FMOVQ 992(R0), F22
-	FMOVQ 992(R0), F23
+	FMOVQ 736(R0), F20
+	FMOVQ 736(R0), F21
+	FMOVQ 736(R0), F22
+	FMOVQ 736(R0), F23
 	VFMLA V8.S4, V16.S4, V20.S4
 	VFMLA V9.S4, V17.S4, V21.S4
 	VFMLA V10.S4, V18.S4, V22.S4
 	VFMLA V11.S4, V19.S4, V23.S4
-	FMOVQ 1008(R0), F16
-	FMOVQ 1008(R0), F17
-	FMOVQ 1008(R0), F18
-	FMOVQ 1008(R0), F19
+	FMOVQ 752(R0), F16
+	FMOVQ 752(R0), F17
+	FMOVQ 752(R0), F18
+	FMOVQ 752(R0), F19
 	VFMLA V8.S4, V20.S4, V16.S4
 	VFMLA V9.S4, V21.S4, V17.S4
 	VFMLA V10.S4, V22.S4, V18.S4
 	VFMLA V11.S4, V23.S4, V19.S4
-	FMOVQ 1008(R0), F20
-	FMOVQ 1008(R0), F21
-	FMOVQ 1008(R0), F22
-	FMOVQ 1008(R0), F23
+	FMOVQ 752(R0), F20
+	FMOVQ 752(R0), F21
+	FMOVQ 752(R0), F22
+	FMOVQ 752(R0), F23
 	VFMLA V8.S4, V16.S4, V20.S4
 	VFMLA V9.S4, V17.S4, V21.S4
 	VFMLA V10.S4, V18.S4, V22.S4
@@ -2438,12 +2802,12 @@ t15:
 	FMOVS (R6), F0
 	B t4
 t4:
-	FMOVQ 1040(R0), F4
+	FMOVQ 1056(R0), F4
 	WORD $0x4e24f400 // fmax v0.4s, v0.4s, v4.4s
 	WORD $0x4e24f421 // fmax v1.4s, v1.4s, v4.4s
 	WORD $0x4e24f442 // fmax v2.4s, v2.4s, v4.4s
 	WORD $0x4e24f463 // fmax v3.4s, v3.4s, v4.4s
-	FMOVQ 1056(R0), F4
+	FMOVQ 1072(R0), F4
 	WORD $0x4ea4f400 // fmin v0.4s, v0.4s, v4.4s
 	WORD $0x4ea4f421 // fmin v1.4s, v1.4s, v4.4s
 	WORD $0x4ea4f442 // fmin v2.4s, v2.4s, v4.4s
@@ -2452,12 +2816,12 @@ t4:
 	WORD $0x6e21dc25 // fmul v5.4s, v1.4s, v1.4s
 	WORD $0x6e22dc46 // fmul v6.4s, v2.4s, v2.4s
 	WORD $0x6e23dc67 // fmul v7.4s, v3.4s, v3.4s
-	FMOVQ 1072(R0), F16
+	FMOVQ 1088(R0), F16
 	WORD $0x6e30dc84 // fmul v4.4s, v4.4s, v16.4s
 	WORD $0x6e30dca5 // fmul v5.4s, v5.4s, v16.4s
 	WORD $0x6e30dcc6 // fmul v6.4s, v6.4s, v16.4s
 	WORD $0x6e30dce7 // fmul v7.4s, v7.4s, v16.4s
-	FMOVQ 1088(R0), F16
+	FMOVQ 1104(R0), F16
 	WORD $0x6e30dc0c // fmul v12.4s, v0.4s, v16.4s
 	WORD $0x6e30dc2d // fmul v13.4s, v1.4s, v16.4s
 	WORD $0x6e30dc4e // fmul v14.4s, v2.4s, v16.4s
@@ -2470,85 +2834,85 @@ t4:
 	VFMLA V5.S4, V13.S4, V9.S4
 	VFMLA V6.S4, V14.S4, V10.S4
 	VFMLA V7.S4, V15.S4, V11.S4
-	FMOVQ 848(R0), F12
+	FMOVQ 576(R0), F12
 	WORD $0x4e2cf508 // fmax v8.4s, v8.4s, v12.4s
 	WORD $0x4e2cf529 // fmax v9.4s, v9.4s, v12.4s
 	WORD $0x4e2cf54a // fmax v10.4s, v10.4s, v12.4s
 	WORD $0x4e2cf56b // fmax v11.4s, v11.4s, v12.4s
-	FMOVQ 1104(R0), F12
+	FMOVQ 592(R0), F12
 	WORD $0x4eacf508 // fmin v8.4s, v8.4s, v12.4s
 	WORD $0x4eacf529 // fmin v9.4s, v9.4s, v12.4s
 	WORD $0x4eacf54a // fmin v10.4s, v10.4s, v12.4s
 	WORD $0x4eacf56b // fmin v11.4s, v11.4s, v12.4s
-	FMOVQ 864(R0), F12
-	FMOVQ 864(R0), F13
-	FMOVQ 864(R0), F14
-	FMOVQ 864(R0), F15
-	FMOVQ 880(R0), F16
+	FMOVQ 608(R0), F12
+	FMOVQ 608(R0), F13
+	FMOVQ 608(R0), F14
+	FMOVQ 608(R0), F15
+	FMOVQ 624(R0), F16
 	VFMLA V16.S4, V8.S4, V12.S4
 	VFMLA V16.S4, V9.S4, V13.S4
 	VFMLA V16.S4, V10.S4, V14.S4
 	VFMLA V16.S4, V11.S4, V15.S4
-	FMOVQ 864(R0), F20
+	FMOVQ 608(R0), F20
 	WORD $0x4eb4d590 // fsub v16.4s, v12.4s, v20.4s
 	WORD $0x4eb4d5b1 // fsub v17.4s, v13.4s, v20.4s
 	WORD $0x4eb4d5d2 // fsub v18.4s, v14.4s, v20.4s
 	WORD $0x4eb4d5f3 // fsub v19.4s, v15.4s, v20.4s
-	FMOVQ 896(R0), F20
+	FMOVQ 640(R0), F20
 	VFMLA V20.S4, V16.S4, V8.S4
 	VFMLA V20.S4, V17.S4, V9.S4
 	VFMLA V20.S4, V18.S4, V10.S4
 	VFMLA V20.S4, V19.S4, V11.S4
-	FMOVQ 912(R0), F20
+	FMOVQ 656(R0), F20
 	VFMLA V20.S4, V16.S4, V8.S4
 	VFMLA V20.S4, V17.S4, V9.S4
 	VFMLA V20.S4, V18.S4, V10.S4
 	VFMLA V20.S4, V19.S4, V11.S4
-	FMOVQ 928(R0), F16
-	FMOVQ 928(R0), F17
-	FMOVQ 928(R0), F18
-	FMOVQ 928(R0), F19
-	FMOVQ 944(R0), F20
+	FMOVQ 672(R0), F16
+	FMOVQ 672(R0), F17
+	FMOVQ 672(R0), F18
+	FMOVQ 672(R0), F19
+	FMOVQ 688(R0), F20
 	VFMLA V20.S4, V8.S4, V16.S4
 	VFMLA V20.S4, V9.S4, V17.S4
 	VFMLA V20.S4, V10.S4, V18.S4
 	VFMLA V20.S4, V11.S4, V19.S4
-	FMOVQ 960(R0), F20
-	FMOVQ 960(R0), F21
-	FMOVQ 960(R0), F22
-	FMOVQ 960(R0), F23
+	FMOVQ 704(R0), F20
+	FMOVQ 704(R0), F21
+	FMOVQ 704(R0), F22
+	FMOVQ 704(R0), F23
 	VFMLA V8.S4, V16.S4, V20.S4
 	VFMLA V9.S4, V17.S4, V21.S4
 	VFMLA V10.S4, V18.S4, V22.S4
 	VFMLA V11.S4, V19.S4, V23.S4
-	FMOVQ 976(R0), F16
-	FMOVQ 976(R0), F17
-	FMOVQ 976(R0), F18
-	FMOVQ 976(R0), F19
+	FMOVQ 720(R0), F16
+	FMOVQ 720(R0), F17
+	FMOVQ 720(R0), F18
+	FMOVQ 720(R0), F19
 	VFMLA V8.S4, V20.S4, V16.S4
 	VFMLA V9.S4, V21.S4, V17.S4
 	VFMLA V10.S4, V22.S4, V18.S4
 	VFMLA V11.S4, V23.S4, V19.S4
-	FMOVQ 992(R0), F20
-	FMOVQ 992(R0), F21
-	FMOVQ 992(R0), F22
-	FMOVQ 992(R0), F23
+	FMOVQ 736(R0), F20
+	FMOVQ 736(R0), F21
+	FMOVQ 736(R0), F22
+	FMOVQ 736(R0), F23
 	VFMLA V8.S4, V16.S4, V20.S4
 	VFMLA V9.S4, V17.S4, V21.S4
 	VFMLA V10.S4, V18.S4, V22.S4
 	VFMLA V11.S4, V19.S4, V23.S4
-	FMOVQ 1008(R0), F16
-	FMOVQ 1008(R0), F17
-	FMOVQ 1008(R0), F18
-	FMOVQ 1008(R0), F19
+	FMOVQ 752(R0), F16
+	FMOVQ 752(R0), F17
+	FMOVQ 752(R0), F18
+	FMOVQ 752(R0), F19
 	VFMLA V8.S4, V20.S4, V16.S4
 	VFMLA V9.S4, V21.S4, V17.S4
 	VFMLA V10.S4, V22.S4, V18.S4
 	VFMLA V11.S4, V23.S4, V19.S4
-	FMOVQ 1008(R0), F20
-	FMOVQ 1008(R0), F21
-	FMOVQ 1008(R0), F22
-	FMOVQ 1008(R0), F23
+	FMOVQ 752(R0), F20
+	FMOVQ 752(R0), F21
+	FMOVQ 752(R0), F22
+	FMOVQ 752(R0), F23
 	VFMLA V8.S4, V16.S4, V20.S4
 	VFMLA V9.S4, V17.S4, V21.S4
 	VFMLA V10.S4, V18.S4, V22.S4
@@ -3281,6 +3645,477 @@ t4:
 	VFMLS V1.S4, V1.S4, V5.S4
 	VFMLS V2.S4, V2.S4, V6.S4
 	VFMLS V3.S4, V3.S4, V7.S4
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	MOVD R2, R6
+	TBZ $3, R5, t17
+	FLDPQ.P 32(R6), (F0, F1)
+	TBZ $2, R5, t18
+	FMOVQ.P 16(R6), F2
+	TBZ $1, R5, t20
+	TBZ $0, R5, t19
+	FMOVD.P 8(R6), F3
+	VLD1 (R6), V3.S[2]
+	B t16
+t19:
+	FMOVD (R6), F3
+	B t16
+t20:
+	TBZ $0, R5, t16
+	FMOVS (R6), F3
+	B t16
+t18:
+	TBZ $1, R5, t22
+	TBZ $0, R5, t21
+	FMOVD.P 8(R6), F2
+	VLD1 (R6), V2.S[2]
+	B t16
+t21:
+	FMOVD (R6), F2
+	B t16
+t22:
+	TBZ $0, R5, t16
+	FMOVS (R6), F2
+	B t16
+t17:
+	TBZ $2, R5, t23
+	FMOVQ.P 16(R6), F0
+	TBZ $1, R5, t25
+	TBZ $0, R5, t24
+	FMOVD.P 8(R6), F1
+	VLD1 (R6), V1.S[2]
+	B t16
+t24:
+	FMOVD (R6), F1
+	B t16
+t25:
+	TBZ $0, R5, t16
+	FMOVS (R6), F1
+	B t16
+t23:
+	TBZ $1, R5, t27
+	TBZ $0, R5, t26
+	FMOVD.P 8(R6), F0
+	VLD1 (R6), V0.S[2]
+	B t16
+t26:
+	FMOVD (R6), F0
+	B t16
+t27:
+	TBZ $0, R5, t16
+	FMOVS (R6), F0
+	B t16
+t16:
+	WORD $0x6e24dc00 // fmul v0.4s, v0.4s, v4.4s
+	WORD $0x6e25dc21 // fmul v1.4s, v1.4s, v5.4s
+	WORD $0x6e26dc42 // fmul v2.4s, v2.4s, v6.4s
+	WORD $0x6e27dc63 // fmul v3.4s, v3.4s, v7.4s
+	MOVD R1, R6
+	TBZ $3, R5, t29
+	FSTPQ.P (F0, F1), 32(R6)
+	TBZ $2, R5, t30
+	FMOVQ.P F2, 16(R6)
+	TBZ $1, R5, t32
+	TBZ $0, R5, t31
+	FMOVD.P F3, 8(R6)
+	VST1 V3.S[2], (R6)
+	B t28
+t31:
+	FMOVD F3, (R6)
+	B t28
+t32:
+	TBZ $0, R5, t28
+	FMOVS F3, (R6)
+	B t28
+t30:
+	TBZ $1, R5, t34
+	TBZ $0, R5, t33
+	FMOVD.P F2, 8(R6)
+	VST1 V2.S[2], (R6)
+	B t28
+t33:
+	FMOVD F2, (R6)
+	B t28
+t34:
+	TBZ $0, R5, t28
+	FMOVS F2, (R6)
+	B t28
+t29:
+	TBZ $2, R5, t35
+	FMOVQ.P F0, 16(R6)
+	TBZ $1, R5, t37
+	TBZ $0, R5, t36
+	FMOVD.P F1, 8(R6)
+	VST1 V1.S[2], (R6)
+	B t28
+t36:
+	FMOVD F1, (R6)
+	B t28
+t37:
+	TBZ $0, R5, t28
+	FMOVS F1, (R6)
+	B t28
+t35:
+	TBZ $1, R5, t39
+	TBZ $0, R5, t38
+	FMOVD.P F0, 8(R6)
+	VST1 V0.S[2], (R6)
+	B t28
+t38:
+	FMOVD F0, (R6)
+	B t28
+t39:
+	TBZ $0, R5, t28
+	FMOVS F0, (R6)
+	B t28
+t28:
+done3:
+	RET
+
+// func siluBackwardNEON(dx, dy, pre []float32)
+TEXT ·siluBackwardNEON(SB), NOSPLIT, $0-72
+	MOVD $constants<>(SB), R0
+	MOVD dx_base+0(FP), R1
+	MOVD dy_base+24(FP), R2
+	MOVD pre_base+48(FP), R3
+	MOVD pre_len+56(FP), R4
+	LSR $4, R4, R5
+	CBZ R5, tail2
+	PCALIGN $16
+loop1:
+	FLDPQ 0(R3), (F0, F1)
+	FLDPQ 32(R3), (F2, F3)
+	FMOVQ 1152(R0), F4
+	WORD $0x4e24f400 // fmax v0.4s, v0.4s, v4.4s
+	WORD $0x4e24f421 // fmax v1.4s, v1.4s, v4.4s
+	WORD $0x4e24f442 // fmax v2.4s, v2.4s, v4.4s
+	WORD $0x4e24f463 // fmax v3.4s, v3.4s, v4.4s
+	FMOVQ 1168(R0), F4
+	WORD $0x4ea4f400 // fmin v0.4s, v0.4s, v4.4s
+	WORD $0x4ea4f421 // fmin v1.4s, v1.4s, v4.4s
+	WORD $0x4ea4f442 // fmin v2.4s, v2.4s, v4.4s
+	WORD $0x4ea4f463 // fmin v3.4s, v3.4s, v4.4s
+	FMOVQ 544(R0), F8
+	WORD $0x6e28dc04 // fmul v4.4s, v0.4s, v8.4s
+	WORD $0x6e28dc25 // fmul v5.4s, v1.4s, v8.4s
+	WORD $0x6e28dc46 // fmul v6.4s, v2.4s, v8.4s
+	WORD $0x6e28dc67 // fmul v7.4s, v3.4s, v8.4s
+	FMOVQ 576(R0), F8
+	WORD $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
+	WORD $0x4e28f4a5 // fmax v5.4s, v5.4s, v8.4s
+	WORD $0x4e28f4c6 // fmax v6.4s, v6.4s, v8.4s
+	WORD $0x4e28f4e7 // fmax v7.4s, v7.4s, v8.4s
+	FMOVQ 608(R0), F8
+	FMOVQ 608(R0), F9
+	FMOVQ 608(R0), F10
+	FMOVQ 608(R0), F11
+	FMOVQ 624(R0), F12
+	VFMLA V12.S4, V4.S4, V8.S4
+	VFMLA V12.S4, V5.S4, V9.S4
+	VFMLA V12.S4, V6.S4, V10.S4
+	VFMLA V12.S4, V7.S4, V11.S4
+	FMOVQ 608(R0), F16
+	WORD $0x4eb0d50c // fsub v12.4s, v8.4s, v16.4s
+	WORD $0x4eb0d52d // fsub v13.4s, v9.4s, v16.4s
+	WORD $0x4eb0d54e // fsub v14.4s, v10.4s, v16.4s
+	WORD $0x4eb0d56f // fsub v15.4s, v11.4s, v16.4s
+	FMOVQ 640(R0), F16
+	VFMLA V16.S4, V12.S4, V4.S4
+	VFMLA V16.S4, V13.S4, V5.S4
+	VFMLA V16.S4, V14.S4, V6.S4
+	VFMLA V16.S4, V15.S4, V7.S4
+	FMOVQ 656(R0), F16
+	VFMLA V16.S4, V12.S4, V4.S4
+	VFMLA V16.S4, V13.S4, V5.S4
+	VFMLA V16.S4, V14.S4, V6.S4
+	VFMLA V16.S4, V15.S4, V7.S4
+	FMOVQ 672(R0), F12
+	FMOVQ 672(R0), F13
+	FMOVQ 672(R0), F14
+	FMOVQ 672(R0), F15
+	FMOVQ 688(R0), F16
+	VFMLA V16.S4, V4.S4, V12.S4
+	VFMLA V16.S4, V5.S4, V13.S4
+	VFMLA V16.S4, V6.S4, V14.S4
+	VFMLA V16.S4, V7.S4, V15.S4
+	FMOVQ 704(R0), F16
+	FMOVQ 704(R0), F17
+	FMOVQ 704(R0), F18
+	FMOVQ 704(R0), F19
+	VFMLA V4.S4, V12.S4, V16.S4
+	VFMLA V5.S4, V13.S4, V17.S4
+	VFMLA V6.S4, V14.S4, V18.S4
+	VFMLA V7.S4, V15.S4, V19.S4
+	FMOVQ 720(R0), F12
+	FMOVQ 720(R0), F13
+	FMOVQ 720(R0), F14
+	FMOVQ 720(R0), F15
+	VFMLA V4.S4, V16.S4, V12.S4
+	VFMLA V5.S4, V17.S4, V13.S4
+	VFMLA V6.S4, V18.S4, V14.S4
+	VFMLA V7.S4, V19.S4, V15.S4
+	FMOVQ 736(R0), F16
+	FMOVQ 736(R0), F17
+	FMOVQ 736(R0), F18
+	FMOVQ 736(R0), F19
+	VFMLA V4.S4, V12.S4, V16.S4
+	VFMLA V5.S4, V13.S4, V17.S4
+	VFMLA V6.S4, V14.S4, V18.S4
+	VFMLA V7.S4, V15.S4, V19.S4
+	FMOVQ 752(R0), F12
+	FMOVQ 752(R0), F13
+	FMOVQ 752(R0), F14
+	FMOVQ 752(R0), F15
+	VFMLA V4.S4, V16.S4, V12.S4
+	VFMLA V5.S4, V17.S4, V13.S4
+	VFMLA V6.S4, V18.S4, V14.S4
+	VFMLA V7.S4, V19.S4, V15.S4
+	FMOVQ 752(R0), F16
+	FMOVQ 752(R0), F17
+	FMOVQ 752(R0), F18
+	FMOVQ 752(R0), F19
+	VFMLA V4.S4, V12.S4, V16.S4
+	VFMLA V5.S4, V13.S4, V17.S4
+	VFMLA V6.S4, V14.S4, V18.S4
+	VFMLA V7.S4, V15.S4, V19.S4
+	WORD $0x4f375508 // shl v8.4s, v8.4s, #23
+	WORD $0x4f375529 // shl v9.4s, v9.4s, #23
+	WORD $0x4f37554a // shl v10.4s, v10.4s, #23
+	WORD $0x4f37556b // shl v11.4s, v11.4s, #23
+	WORD $0x6e28de10 // fmul v16.4s, v16.4s, v8.4s
+	WORD $0x6e29de31 // fmul v17.4s, v17.4s, v9.4s
+	WORD $0x6e2ade52 // fmul v18.4s, v18.4s, v10.4s
+	WORD $0x6e2bde73 // fmul v19.4s, v19.4s, v11.4s
+	FMOVQ 560(R0), F4
+	FMOVQ 560(R0), F5
+	FMOVQ 560(R0), F6
+	FMOVQ 560(R0), F7
+	WORD $0x4e24d608 // fadd v8.4s, v16.4s, v4.4s
+	WORD $0x4e25d629 // fadd v9.4s, v17.4s, v5.4s
+	WORD $0x4e26d64a // fadd v10.4s, v18.4s, v6.4s
+	WORD $0x4e27d66b // fadd v11.4s, v19.4s, v7.4s
+	WORD $0x6e28fc84 // fdiv v4.4s, v4.4s, v8.4s
+	WORD $0x6e29fca5 // fdiv v5.4s, v5.4s, v9.4s
+	WORD $0x6e2afcc6 // fdiv v6.4s, v6.4s, v10.4s
+	WORD $0x6e2bfce7 // fdiv v7.4s, v7.4s, v11.4s
+	WORD $0x6e24de10 // fmul v16.4s, v16.4s, v4.4s
+	WORD $0x6e25de31 // fmul v17.4s, v17.4s, v5.4s
+	WORD $0x6e26de52 // fmul v18.4s, v18.4s, v6.4s
+	WORD $0x6e27de73 // fmul v19.4s, v19.4s, v7.4s
+	WORD $0x6e24de10 // fmul v16.4s, v16.4s, v4.4s
+	WORD $0x6e25de31 // fmul v17.4s, v17.4s, v5.4s
+	WORD $0x6e26de52 // fmul v18.4s, v18.4s, v6.4s
+	WORD $0x6e27de73 // fmul v19.4s, v19.4s, v7.4s
+	VFMLA V0.S4, V16.S4, V4.S4
+	VFMLA V1.S4, V17.S4, V5.S4
+	VFMLA V2.S4, V18.S4, V6.S4
+	VFMLA V3.S4, V19.S4, V7.S4
+	FLDPQ 0(R2), (F0, F1)
+	FLDPQ 32(R2), (F2, F3)
+	WORD $0x6e24dc00 // fmul v0.4s, v0.4s, v4.4s
+	WORD $0x6e25dc21 // fmul v1.4s, v1.4s, v5.4s
+	WORD $0x6e26dc42 // fmul v2.4s, v2.4s, v6.4s
+	WORD $0x6e27dc63 // fmul v3.4s, v3.4s, v7.4s
+	FSTPQ (F0, F1), 0(R1)
+	FSTPQ (F2, F3), 32(R1)
+	ADD $64, R3, R3
+	ADD $64, R2, R2
+	ADD $64, R1, R1
+	SUBS $1, R5, R5
+	BNE loop1
+tail2:
+	ANDS $15, R4, R5
+	BEQ done3
+	VEOR V0.B16, V0.B16, V0.B16
+	VEOR V1.B16, V1.B16, V1.B16
+	VEOR V2.B16, V2.B16, V2.B16
+	VEOR V3.B16, V3.B16, V3.B16
+	MOVD R3, R6
+	TBZ $3, R5, t5
+	FLDPQ.P 32(R6), (F0, F1)
+	TBZ $2, R5, t6
+	FMOVQ.P 16(R6), F2
+	TBZ $1, R5, t8
+	TBZ $0, R5, t7
+	FMOVD.P 8(R6), F3
+	VLD1 (R6), V3.S[2]
+	B t4
+t7:
+	FMOVD (R6), F3
+	B t4
+t8:
+	TBZ $0, R5, t4
+	FMOVS (R6), F3
+	B t4
+t6:
+	TBZ $1, R5, t10
+	TBZ $0, R5, t9
+	FMOVD.P 8(R6), F2
+	VLD1 (R6), V2.S[2]
+	B t4
+t9:
+	FMOVD (R6), F2
+	B t4
+t10:
+	TBZ $0, R5, t4
+	FMOVS (R6), F2
+	B t4
+t5:
+	TBZ $2, R5, t11
+	FMOVQ.P 16(R6), F0
+	TBZ $1, R5, t13
+	TBZ $0, R5, t12
+	FMOVD.P 8(R6), F1
+	VLD1 (R6), V1.S[2]
+	B t4
+t12:
+	FMOVD (R6), F1
+	B t4
+t13:
+	TBZ $0, R5, t4
+	FMOVS (R6), F1
+	B t4
+t11:
+	TBZ $1, R5, t15
+	TBZ $0, R5, t14
+	FMOVD.P 8(R6), F0
+	VLD1 (R6), V0.S[2]
+	B t4
+t14:
+	FMOVD (R6), F0
+	B t4
+t15:
+	TBZ $0, R5, t4
+	FMOVS (R6), F0
+	B t4
+t4:
+	FMOVQ 1152(R0), F4
+	WORD $0x4e24f400 // fmax v0.4s, v0.4s, v4.4s
+	WORD $0x4e24f421 // fmax v1.4s, v1.4s, v4.4s
+	WORD $0x4e24f442 // fmax v2.4s, v2.4s, v4.4s
+	WORD $0x4e24f463 // fmax v3.4s, v3.4s, v4.4s
+	FMOVQ 1168(R0), F4
+	WORD $0x4ea4f400 // fmin v0.4s, v0.4s, v4.4s
+	WORD $0x4ea4f421 // fmin v1.4s, v1.4s, v4.4s
+	WORD $0x4ea4f442 // fmin v2.4s, v2.4s, v4.4s
+	WORD $0x4ea4f463 // fmin v3.4s, v3.4s, v4.4s
+	FMOVQ 544(R0), F8
+	WORD $0x6e28dc04 // fmul v4.4s, v0.4s, v8.4s
+	WORD $0x6e28dc25 // fmul v5.4s, v1.4s, v8.4s
+	WORD $0x6e28dc46 // fmul v6.4s, v2.4s, v8.4s
+	WORD $0x6e28dc67 // fmul v7.4s, v3.4s, v8.4s
+	FMOVQ 576(R0), F8
+	WORD $0x4e28f484 // fmax v4.4s, v4.4s, v8.4s
+	WORD $0x4e28f4a5 // fmax v5.4s, v5.4s, v8.4s
+	WORD $0x4e28f4c6 // fmax v6.4s, v6.4s, v8.4s
+	WORD $0x4e28f4e7 // fmax v7.4s, v7.4s, v8.4s
+	FMOVQ 608(R0), F8
+	FMOVQ 608(R0), F9
+	FMOVQ 608(R0), F10
+	FMOVQ 608(R0), F11
+	FMOVQ 624(R0), F12
+	VFMLA V12.S4, V4.S4, V8.S4
+	VFMLA V12.S4, V5.S4, V9.S4
+	VFMLA V12.S4, V6.S4, V10.S4
+	VFMLA V12.S4, V7.S4, V11.S4
+	FMOVQ 608(R0), F16
+	WORD $0x4eb0d50c // fsub v12.4s, v8.4s, v16.4s
+	WORD $0x4eb0d52d // fsub v13.4s, v9.4s, v16.4s
+	WORD $0x4eb0d54e // fsub v14.4s, v10.4s, v16.4s
+	WORD $0x4eb0d56f // fsub v15.4s, v11.4s, v16.4s
+	FMOVQ 640(R0), F16
+	VFMLA V16.S4, V12.S4, V4.S4
+	VFMLA V16.S4, V13.S4, V5.S4
+	VFMLA V16.S4, V14.S4, V6.S4
+	VFMLA V16.S4, V15.S4, V7.S4
+	FMOVQ 656(R0), F16
+	VFMLA V16.S4, V12.S4, V4.S4
+	VFMLA V16.S4, V13.S4, V5.S4
+	VFMLA V16.S4, V14.S4, V6.S4
+	VFMLA V16.S4, V15.S4, V7.S4
+	FMOVQ 672(R0), F12
+	FMOVQ 672(R0), F13
+	FMOVQ 672(R0), F14
+	FMOVQ 672(R0), F15
+	FMOVQ 688(R0), F16
+	VFMLA V16.S4, V4.S4, V12.S4
+	VFMLA V16.S4, V5.S4, V13.S4
+	VFMLA V16.S4, V6.S4, V14.S4
+	VFMLA V16.S4, V7.S4, V15.S4
+	FMOVQ 704(R0), F16
+	FMOVQ 704(R0), F17
+	FMOVQ 704(R0), F18
+	FMOVQ 704(R0), F19
+	VFMLA V4.S4, V12.S4, V16.S4
+	VFMLA V5.S4, V13.S4, V17.S4
+	VFMLA V6.S4, V14.S4, V18.S4
+	VFMLA V7.S4, V15.S4, V19.S4
+	FMOVQ 720(R0), F12
+	FMOVQ 720(R0), F13
+	FMOVQ 720(R0), F14
+	FMOVQ 720(R0), F15
+	VFMLA V4.S4, V16.S4, V12.S4
+	VFMLA V5.S4, V17.S4, V13.S4
+	VFMLA V6.S4, V18.S4, V14.S4
+	VFMLA V7.S4, V19.S4, V15.S4
+	FMOVQ 736(R0), F16
+	FMOVQ 736(R0), F17
+	FMOVQ 736(R0), F18
+	FMOVQ 736(R0), F19
+	VFMLA V4.S4, V12.S4, V16.S4
+	VFMLA V5.S4, V13.S4, V17.S4
+	VFMLA V6.S4, V14.S4, V18.S4
+	VFMLA V7.S4, V15.S4, V19.S4
+	FMOVQ 752(R0), F12
+	FMOVQ 752(R0), F13
+	FMOVQ 752(R0), F14
+	FMOVQ 752(R0), F15
+	VFMLA V4.S4, V16.S4, V12.S4
+	VFMLA V5.S4, V17.S4, V13.S4
+	VFMLA V6.S4, V18.S4, V14.S4
+	VFMLA V7.S4, V19.S4, V15.S4
+	FMOVQ 752(R0), F16
+	FMOVQ 752(R0), F17
+	FMOVQ 752(R0), F18
+	FMOVQ 752(R0), F19
+	VFMLA V4.S4, V12.S4, V16.S4
+	VFMLA V5.S4, V13.S4, V17.S4
+	VFMLA V6.S4, V14.S4, V18.S4
+	VFMLA V7.S4, V15.S4, V19.S4
+	WORD $0x4f375508 // shl v8.4s, v8.4s, #23
+	WORD $0x4f375529 // shl v9.4s, v9.4s, #23
+	WORD $0x4f37554a // shl v10.4s, v10.4s, #23
+	WORD $0x4f37556b // shl v11.4s, v11.4s, #23
+	WORD $0x6e28de10 // fmul v16.4s, v16.4s, v8.4s
+	WORD $0x6e29de31 // fmul v17.4s, v17.4s, v9.4s
+	WORD $0x6e2ade52 // fmul v18.4s, v18.4s, v10.4s
+	WORD $0x6e2bde73 // fmul v19.4s, v19.4s, v11.4s
+	FMOVQ 560(R0), F4
+	FMOVQ 560(R0), F5
+	FMOVQ 560(R0), F6
+	FMOVQ 560(R0), F7
+	WORD $0x4e24d608 // fadd v8.4s, v16.4s, v4.4s
+	WORD $0x4e25d629 // fadd v9.4s, v17.4s, v5.4s
+	WORD $0x4e26d64a // fadd v10.4s, v18.4s, v6.4s
+	WORD $0x4e27d66b // fadd v11.4s, v19.4s, v7.4s
+	WORD $0x6e28fc84 // fdiv v4.4s, v4.4s, v8.4s
+	WORD $0x6e29fca5 // fdiv v5.4s, v5.4s, v9.4s
+	WORD $0x6e2afcc6 // fdiv v6.4s, v6.4s, v10.4s
+	WORD $0x6e2bfce7 // fdiv v7.4s, v7.4s, v11.4s
+	WORD $0x6e24de10 // fmul v16.4s, v16.4s, v4.4s
+	WORD $0x6e25de31 // fmul v17.4s, v17.4s, v5.4s
+	WORD $0x6e26de52 // fmul v18.4s, v18.4s, v6.4s
+	WORD $0x6e27de73 // fmul v19.4s, v19.4s, v7.4s
+	WORD $0x6e24de10 // fmul v16.4s, v16.4s, v4.4s
+	WORD $0x6e25de31 // fmul v17.4s, v17.4s, v5.4s
+	WORD $0x6e26de52 // fmul v18.4s, v18.4s, v6.4s
+	WORD $0x6e27de73 // fmul v19.4s, v19.4s, v7.4s
+	VFMLA V0.S4, V16.S4, V4.S4
+	VFMLA V1.S4, V17.S4, V5.S4
+	VFMLA V2.S4, V18.S4, V6.S4
+	VFMLA V3.S4, V19.S4, V7.S4
 	VEOR V0.B16, V0.B16, V0.B16
 	VEOR V1.B16, V1.B16, V1.B16
 	VEOR V2.B16, V2.B16, V2.B16

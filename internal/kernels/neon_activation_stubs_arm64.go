@@ -24,6 +24,11 @@ func reluNEON(dst, x []float32)
 //go:noescape
 func tanhNEON(dst, x []float32)
 
+// siluNEON is siluGeneric.
+//
+//go:noescape
+func siluNEON(dst, x []float32)
+
 // geluBackwardNEON is geluBackwardGeneric.
 //
 //go:noescape
@@ -43,3 +48,8 @@ func reluBackwardNEON(dx, dy, pre []float32)
 //
 //go:noescape
 func tanhBackwardNEON(dx, dy, pre []float32)
+
+// siluBackwardNEON is siluBackwardGeneric.
+//
+//go:noescape
+func siluBackwardNEON(dx, dy, pre []float32)

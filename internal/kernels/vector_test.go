@@ -283,7 +283,7 @@ func vectorCases() []vectorCase {
 			return out
 		}},
 	}
-	for a := Identity; a <= Tanh; a++ {
+	for a := Identity; a <= SiLU; a++ {
 		cases = append(cases, vectorCase{"Activate/" + a.String(), func(in *vectorInput) []uint32 {
 			x := in.row()
 			Activate(a, in.row(), x)
@@ -430,6 +430,7 @@ func BenchmarkVector(b *testing.B) {
 		{"GELU", func() { Activate(GELU, dst, x) }},
 		{"GELUTanh", func() { Activate(GELUTanh, dst, x) }},
 		{"Tanh", func() { Activate(Tanh, dst, x) }},
+		{"SiLU", func() { Activate(SiLU, dst, x) }},
 		{"ReLU", func() { Activate(ReLU, dst, x) }},
 		{"GELUBackward", func() { ActivateBackward(GELU, dst, x, y) }},
 		{"GELUTanhBackward", func() { ActivateBackward(GELUTanh, dst, x, y) }},

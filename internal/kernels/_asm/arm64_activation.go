@@ -106,6 +106,15 @@ func armActivations(f *armFile) {
 		return v
 	})
 	f.forward("tanh", func(g *armFunc, v quad) quad { return g.tanh(v) })
+	f.forward("silu", func(g *armFunc, v quad) quad {
+		h := g.quad()
+		g.doConstant(fmul, h, v, -1)
+		e := g.exp(h, true)
+		g.doConstant(fadd, e, e, 1)
+		g.do(fdiv, v, v, e)
+		g.free(e)
+		return v
+	})
 	f.backward("geluBackward", func(g *armFunc, v quad) quad {
 		z, h := g.quad(), g.quad()
 		g.doConstant(fmul, z, v, sqrtHalf)
@@ -158,5 +167,20 @@ func armActivations(f *armFile) {
 		g.do(fmls, d, t, t)
 		g.free(t)
 		return d
+	}, fmul)
+	f.backward("siluBackward", func(g *armFunc, v quad) quad {
+		g.limit(v, 80)
+		h := g.quad()
+		g.doConstant(fmul, h, v, -1)
+		e := g.exp(h, false)
+		s, d := g.constant(1), g.quad()
+		g.do(fadd, d, e, s)
+		g.do(fdiv, s, s, d)
+		g.free(d)
+		g.do(fmul, e, e, s)
+		g.do(fmul, e, e, s)
+		g.do(fmla, s, e, v)
+		g.free(v, e)
+		return s
 	}, fmul)
 }

@@ -54,10 +54,12 @@ var dispatched = []kernel{
 	{name: "geluTanh", params: "dst, x []float32", call: "geluTanh@(dst, x)"},
 	{name: "relu", params: "dst, x []float32", call: "relu@(dst, x)"},
 	{name: "tanh", params: "dst, x []float32", call: "tanh@(dst, x)"},
+	{name: "silu", params: "dst, x []float32", call: "silu@(dst, x)"},
 	{name: "geluBackward", params: "dx, dy, pre []float32", call: "geluBackward@(dx, dy, pre)"},
 	{name: "geluTanhBackward", params: "dx, dy, pre []float32", call: "geluTanhBackward@(dx, dy, pre)"},
 	{name: "reluBackward", params: "dx, dy, pre []float32", call: "reluBackward@(dx, dy, pre)"},
 	{name: "tanhBackward", params: "dx, dy, pre []float32", call: "tanhBackward@(dx, dy, pre)"},
+	{name: "siluBackward", params: "dx, dy, pre []float32", call: "siluBackward@(dx, dy, pre)"},
 
 	{name: "layerNorm", params: "rows int, dst, x, gamma, beta []float32, eps float32, s *rowStats",
 		call:    "layerNorm@(&dst[0], &x[0], &gamma[0], &beta[0], len(gamma), eps, &s.mean[0])",

@@ -17,10 +17,12 @@ func init() {
 			}
 		})
 		forward("tanh", tanh)
+		forward("silu", silu)
 		backward("geluBackward", geluBackward)
 		backward("geluTanhBackward", geluTanhBackward)
 		backward("reluBackward", reluBackward)
 		backward("tanhBackward", tanhBackward)
+		backward("siluBackward", siluBackward)
 	})
 }
 
@@ -209,5 +211,35 @@ func tanhBackward(g *gen) func(v vec) vec {
 		d := g.load(g.c(1))
 		g.do(fnma231, v, v, d)
 		return d
+	}
+}
+
+func silu(g *gen) func(v vec) vec {
+	exp := g.newExp(true)
+	return func(v vec) vec {
+		h := g.new()
+		g.do(mulps, g.c(-1), v, h)
+		e := exp.of(h)
+		g.do(addps, g.c(1), e, e)
+		g.do(divps, e, v, v)
+		return v
+	}
+}
+
+func siluBackward(g *gen) func(v vec) vec {
+	clamp, exp := g.clamp(80), g.newExp(false)
+	return func(v vec) vec {
+		clamp(v)
+		h := g.new()
+		g.do(mulps, g.c(-1), v, h)
+		e := exp.of(h)
+		d := g.new()
+		g.do(addps, g.c(1), e, d)
+		s := g.load(g.c(1))
+		g.do(divps, d, s, s)
+		g.do(mulps, s, e, e)
+		g.do(mulps, s, e, e)
+		g.do(fma213, s, v, e)
+		return e
 	}
 }
