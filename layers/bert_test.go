@@ -347,7 +347,7 @@ func TestErrors(t *testing.T) {
 		want   string
 	}{
 		{func(m *checkpoints.Model) { m.Config.ModelType = "gpt2" }, `model_type "gpt2": not supported`},
-		{func(m *checkpoints.Model) { m.Config.Activation = "silu" }, `hidden_act "silu": not supported`},
+		{func(m *checkpoints.Model) { m.Config.Activation = "mish" }, `hidden_act "mish": not supported`},
 		{func(m *checkpoints.Model) { delete(m.Tensors, "classifier.bias") }, "tensor classifier.bias: not in the model"},
 		{func(m *checkpoints.Model) { m.Config.HeadDim = 6 }, "SelfAttention"},
 		{func(m *checkpoints.Model) { m.Config.Head = head.MaskedLM }, "want a classifier"},
