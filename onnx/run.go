@@ -221,7 +221,7 @@ func (in *interpreter) apply(n *node, x []*value) ([]*value, error) {
 	case "Tanh":
 		return one(in.each(x[0], math.Tanh))
 	case "Sigmoid":
-		return one(in.each(x[0], func(a float64) float64 { return 1 / (1 + math.Exp(-a)) }))
+		return one(in.each(x[0], func(a float64) float64 { return 1 / (1 + exact.Exp(-a)) }))
 	case "Sqrt":
 		return one(in.each(x[0], math.Sqrt))
 	case "Relu":
