@@ -141,7 +141,7 @@ func FuzzInt8Levels(f *testing.F) {
 			layers[i] = size(1+r.IntN(4), 1+r.IntN(80))
 		}
 		activations := []string{"gelu", "gelu_new", "relu", "silu"}
-		c := config(1+r.IntN(90), 1+r.IntN(40), activations[r.IntN(3)], layers...)
+		c := config(1+r.IntN(90), 1+r.IntN(40), activations[r.IntN(len(activations))], layers...)
 		c.InitializerRange *= []float32{1e-3, 1, 30}[r.IntN(3)]
 		switch r.IntN(6) {
 		case 4:
