@@ -18,6 +18,9 @@ type AttentionOptions struct {
 	// head h's score of query i and key j, after the scaling. Sequences have up to
 	// reach tokens.
 	Bias *Node
+	// Window is the number of tokens to either side of a query whose keys it sees, 0
+	// for all.
+	Window int
 	// Dropout is the probability with which attention probabilities are zeroed.
 	Dropout float32
 	// BF16 rounds the factors of products to bfloat16, as LinearBF16 does it.
@@ -33,6 +36,7 @@ type attention struct {
 	masked     bool
 	biased     bool
 	bf16       bool
+	window     int
 	p          float32
 	id         uint64
 	probs      []float32
@@ -40,8 +44,43 @@ type attention struct {
 	gradient   biasGradient
 }
 
+// band is some of a sequence's queries, from number top on, with the keys that their
+// windows reach, from number lo on. Where there is no window, one band is all of it.
+type band struct {
+	top, rows, lo, keys int
+	at                  int // where its probabilities begin among those of its head
+}
+
+// bandRows is the number of queries of a band. A band computes more keys than each of
+// its queries sees, and each band packs its keys.
+const bandRows = 96
+
+// next moves to the next of the bands of n keys and nq queries, and reports whether
+// there is one. Keys begin with a multiple of the kernels' lanes, so that bits are
+// those of scores of all keys, masked.
+func (b *band) next(window, n, nq int) bool {
+	b.at += b.rows * b.keys
+	b.top += b.rows
+	b.rows, b.lo, b.keys = nq-b.top, 0, n
+	if window > 0 {
+		b.rows = min(b.rows, bandRows)
+		b.lo = max(0, b.top-window) / kernels.Lanes * kernels.Lanes
+		b.keys = min(n, b.top+b.rows+window) - b.lo
+	}
+	return b.rows > 0
+}
+
+// probabilities is how many there are of a head.
+func (a *attention) probabilities(n, nq int) int {
+	var b band
+	for b.next(a.window, n, nq) {
+	}
+	return b.at
+}
+
 // SelfAttention computes, for each sequence and head, softmax(Q·Kᵀ/√headDim +
-// bias)·V.
+// bias)·V. With a window, scores of keys beyond it are -∞, and most of them are not
+// computed.
 // The input is [tokens, 3*heads*headDim], holding queries, keys and values side
 // by side and the heads side by side in each; offsets is [sequences+1]. The
 // result, the heads' contexts side by side, is [tokens, heads*headDim].
@@ -58,9 +97,12 @@ func (g *Graph) FirstAttention(q, kv, offsets *Node, heads, headDim int, o Atten
 }
 
 func (g *Graph) attention(first bool, inputs []*Node, heads, dim int, o AttentionOptions) *Node {
-	a := &attention{heads: heads, dim: dim, first: first, masked: o.HeadMask != nil, biased: o.Bias != nil, p: o.Dropout, bf16: o.BF16}
+	a := &attention{heads: heads, dim: dim, first: first, masked: o.HeadMask != nil, biased: o.Bias != nil, window: o.Window, p: o.Dropout, bf16: o.BF16}
 	if heads < 1 || dim < 1 {
 		return g.fail("SelfAttention: %d heads of width %d, want positive numbers", heads, dim)
+	}
+	if o.Window < 0 {
+		return g.fail("SelfAttention: window is %d, want a number of tokens, or 0 for all", o.Window)
 	}
 	if !(o.Dropout >= 0 && o.Dropout < 1) {
 		return g.fail("SelfAttention: dropout is %v, want 0 <= p < 1", o.Dropout)
@@ -140,11 +182,11 @@ func (a *attention) shape(in []array) (array, error) {
 
 // head is one head over one sequence.
 type head struct {
-	n, nq, lo     int // tokens, queries, first token
-	row           int // first row of the queries
+	n, nq         int // tokens, queries
 	mask          float32
-	bias          []float32
-	q, k, v       kernels.ViewF32
+	bias          array // empty where there is none
+	number        int
+	q, kv         []float32
 	ldq, ldkv     int
 	qAt, kAt, vAt int
 	context       int // where the context begins in the output
@@ -155,31 +197,34 @@ func (a *attention) head(in []array, part int) (h head) {
 	at, width := a.offsets(), a.heads*a.dim
 	s, i := part/a.heads, part%a.heads
 	offsets := in[at].i
-	h.lo = int(offsets[s])
-	h.n = int(offsets[s+1]) - h.lo
-	h.nq, h.row = h.n, h.lo
+	lo := int(offsets[s])
+	h.n, h.number = int(offsets[s+1])-lo, i
+	h.nq = h.n
+	row := lo // first row of the queries
 	q, kv := in[0], in[0]
 	column := i * a.dim
 	k := column + width
 	if a.first {
-		kv, h.nq, h.row, k = in[1], 1, s, column
+		kv, h.nq, row, k = in[1], 1, s, column
 	}
-	h.ldq, h.ldkv = q.columns, kv.columns
-	h.qAt, h.kAt = h.row*h.ldq+column, h.lo*h.ldkv+k
+	h.q, h.kv, h.ldq, h.ldkv = q.f, kv.f, q.columns, kv.columns
+	h.qAt, h.kAt = row*h.ldq+column, lo*h.ldkv+k
 	h.vAt = h.kAt + width
-	h.q = kernels.RowMajor(q.f[h.qAt:], h.ldq)
-	h.k = kernels.RowMajor(kv.f[h.kAt:], h.ldkv)
-	h.v = kernels.RowMajor(kv.f[h.vAt:], h.ldkv)
-	h.context = h.row*width + column
+	h.context = row*width + column
 	h.mask = 1
 	if a.masked {
 		h.mask = in[at+1].f[part]
 	}
 	if a.biased {
-		h.bias = biasOf(in[a.bias()], i, h.n)
+		h.bias = in[a.bias()]
 	}
-	h.probs = a.at[s] + i*h.nq*h.n
+	h.probs = a.at[s] + i*a.probabilities(h.n, h.nq)
 	return h
+}
+
+// views are a band's queries, keys and values.
+func (h *head) views(b band) (q, k, v kernels.ViewF32) {
+	return kernels.RowMajor(h.q[h.qAt+b.top*h.ldq:], h.ldq), kernels.RowMajor(h.kv[h.kAt+b.lo*h.ldkv:], h.ldkv), kernels.RowMajor(h.kv[h.vAt+b.lo*h.ldkv:], h.ldkv)
 }
 
 func (a *attention) scale() float32 { return float32(1 / math.Sqrt(float64(a.dim))) }
@@ -197,11 +242,11 @@ func (a *attention) forward(g *Graph, in []array, out array, keep bool) error {
 	for i := range s {
 		a.at[i] = total
 		n := int(offsets[i+1] - offsets[i])
+		nq := n
 		if a.first {
-			total += a.heads * n
-		} else {
-			total += a.heads * n * n
+			nq = 1
 		}
+		total += a.heads * a.probabilities(n, nq)
 	}
 	if keep || a.p > 0 {
 		a.probs = grow(a.probs, total)
@@ -210,26 +255,34 @@ func (a *attention) forward(g *Graph, in []array, out array, keep bool) error {
 	g.team.Run(s*a.heads, func(worker, part int) {
 		w := &g.workers[worker]
 		h := a.head(in, part)
-		var probs []float32
-		if keep || a.p > 0 {
-			probs = a.probs[h.probs:][:h.nq*h.n]
-		}
-		k := kernels.Attention{Tokens: h.n, Queries: h.nq, Width: a.dim, Q: h.q, K: h.k, V: h.v, Scale: a.scale(), Mask: h.mask, Bias: h.bias}
-		if a.p == 0 {
-			w.flops += 4 * int64(h.nq) * int64(h.n) * int64(a.dim)
-			forward := kernels.Attention.Forward
-			if a.bf16 {
-				forward = kernels.Attention.ForwardBF16
+		for b := (band{}); b.next(a.window, h.n, h.nq); {
+			at := h.probs + b.at
+			var probs []float32
+			if keep || a.p > 0 {
+				probs = a.probs[at:][:b.rows*b.keys]
 			}
-			forward(k, out.f[h.context:], out.columns, probs, &w.kernels[0])
-			return
+			q, k, v := h.views(b)
+			o := kernels.Attention{Tokens: b.keys, Queries: b.rows, First: b.top - b.lo, Width: a.dim, Q: q, K: k, V: v, Scale: a.scale(), Mask: h.mask, Window: a.window}
+			if a.biased {
+				o.Bias = biasOf(h.bias, h.number, b.keys)
+			}
+			context := out.f[h.context+b.top*out.columns:]
+			if a.p == 0 {
+				w.flops += 4 * int64(b.rows) * int64(b.keys) * int64(a.dim)
+				forward := kernels.Attention.Forward
+				if a.bf16 {
+					forward = kernels.Attention.ForwardBF16
+				}
+				forward(o, context, out.columns, probs, &w.kernels[0])
+				continue
+			}
+			w.product(a.bf16, b.rows, a.dim, b.keys, q, k.T(), probs, b.keys)
+			o.Softmax(probs)
+			w.a = grow(w.a, len(probs))
+			kernels.Dropout(w.a, probs, a.p, key, uint64(at))
+			kernels.Scale(w.a, h.mask, w.a)
+			w.product(a.bf16, b.rows, b.keys, a.dim, kernels.RowMajor(w.a, b.keys), v, context, out.columns)
 		}
-		w.product(a.bf16, h.nq, a.dim, h.n, h.q, h.k.T(), probs, h.n)
-		k.Softmax(probs)
-		w.a = grow(w.a, len(probs))
-		kernels.Dropout(w.a, probs, a.p, key, uint64(h.probs))
-		kernels.Scale(w.a, h.mask, w.a)
-		w.product(a.bf16, h.nq, h.n, a.dim, kernels.RowMajor(w.a, h.n), h.v, out.f[h.context:], out.columns)
 	})
 	return nil
 }
@@ -251,6 +304,21 @@ func (w *worker) product(rounded bool, m, k, n int, a, b kernels.ViewF32, c []fl
 	w.flops += 2 * int64(m) * int64(k) * int64(n)
 }
 
+// toKeys sets the gradient of m keys or values, rows ldc floats apart, to x·y, x being
+// m×k; or adds it, where there are windows: bands have keys in common.
+func (a *attention) toKeys(w *worker, m, k int, x, y kernels.ViewF32, c []float32, ldc int) {
+	if a.window == 0 {
+		w.product(a.bf16, m, k, a.dim, x, y, c, ldc)
+		return
+	}
+	w.c = grow(w.c, m*a.dim)
+	w.product(a.bf16, m, k, a.dim, x, y, w.c, a.dim)
+	for i := range m {
+		row := c[i*ldc:][:a.dim]
+		kernels.Add(row, row, w.c[i*a.dim:][:a.dim])
+	}
+}
+
 func (a *attention) backward(g *Graph, in []array, out, dout array, d []array) error {
 	key, scale := g.dropoutKey(a.id), a.scale()
 	dq, dkv := d[0].f, d[a.offsets()-1].f
@@ -270,45 +338,58 @@ func (a *attention) backward(g *Graph, in []array, out, dout array, d []array) e
 	g.team.Run((len(in[a.offsets()].i)-1)*a.heads, func(worker, part int) {
 		w := &g.workers[worker]
 		h := a.head(in, part)
-		probs := a.probs[h.probs:][:h.nq*h.n]
-		dcontext := kernels.RowMajor(dout.f[h.context:], out.columns)
-		w.a, w.b = grow(w.a, len(probs)), grow(w.b, len(probs))
-		dropped, dp := w.a, w.b
-		if a.p > 0 {
-			kernels.Dropout(dropped, probs, a.p, key, uint64(h.probs))
-		} else {
-			dropped = probs
+		if a.window > 0 && dkv != nil {
+			for i := range h.n {
+				clear(dkv[h.kAt+i*h.ldkv:][:a.dim])
+				clear(dkv[h.vAt+i*h.ldkv:][:a.dim])
+			}
 		}
-		w.product(a.bf16, h.nq, a.dim, h.n, dcontext, h.v.T(), dp, h.n)
 		if dmask != nil {
-			dmask[part] = kernels.Dot(dp, dropped)
+			dmask[part] = 0
 		}
-		if h.mask != 1 {
-			kernels.Scale(dp, h.mask, dp)
-			kernels.Scale(w.a, h.mask, dropped)
-			dropped = w.a
-		}
-		if dkv != nil {
-			w.product(a.bf16, h.n, h.nq, a.dim, kernels.Transposed(dropped, h.n), dcontext, dkv[h.vAt:], h.ldkv)
-		}
-		if a.p > 0 {
-			kernels.Dropout(dp, dp, a.p, key, uint64(h.probs))
-		}
-		for i := range h.nq {
-			row := dp[i*h.n:][:h.n]
-			kernels.SoftmaxBackward(row, row, probs[i*h.n:][:h.n], sumScale)
-		}
-		if dbias != nil {
-			a.gradient.add(part/a.heads, part%a.heads, dp, h.n)
-		}
-		if a.biased {
-			kernels.Scale(dp, scale, dp)
-		}
-		if dq != nil {
-			w.product(a.bf16, h.nq, h.n, a.dim, kernels.RowMajor(dp, h.n), h.k, dq[h.qAt:], h.ldq)
-		}
-		if dkv != nil {
-			w.product(a.bf16, h.n, h.nq, a.dim, kernels.Transposed(dp, h.n), h.q, dkv[h.kAt:], h.ldkv)
+		for b := (band{}); b.next(a.window, h.n, h.nq); {
+			at, n := h.probs+b.at, b.keys
+			probs := a.probs[at:][:b.rows*n]
+			q, k, v := h.views(b)
+			dcontext := kernels.RowMajor(dout.f[h.context+b.top*out.columns:], out.columns)
+			w.a, w.b = grow(w.a, len(probs)), grow(w.b, len(probs))
+			dropped, dp := w.a, w.b
+			if a.p > 0 {
+				kernels.Dropout(dropped, probs, a.p, key, uint64(at))
+			} else {
+				dropped = probs
+			}
+			w.product(a.bf16, b.rows, a.dim, n, dcontext, v.T(), dp, n)
+			if dmask != nil {
+				dmask[part] += kernels.Dot(dp, dropped)
+			}
+			if h.mask != 1 {
+				kernels.Scale(dp, h.mask, dp)
+				kernels.Scale(w.a, h.mask, dropped)
+				dropped = w.a
+			}
+			if dkv != nil {
+				a.toKeys(w, n, b.rows, kernels.Transposed(dropped, n), dcontext, dkv[h.vAt+b.lo*h.ldkv:], h.ldkv)
+			}
+			if a.p > 0 {
+				kernels.Dropout(dp, dp, a.p, key, uint64(at))
+			}
+			for i := range b.rows {
+				row := dp[i*n:][:n]
+				kernels.SoftmaxBackward(row, row, probs[i*n:][:n], sumScale)
+			}
+			if dbias != nil {
+				a.gradient.add(part/a.heads, h.number, b.top, b.lo, dp, n)
+			}
+			if a.biased {
+				kernels.Scale(dp, scale, dp)
+			}
+			if dq != nil {
+				w.product(a.bf16, b.rows, n, a.dim, kernels.RowMajor(dp, n), k, dq[h.qAt+b.top*h.ldq:], h.ldq)
+			}
+			if dkv != nil {
+				a.toKeys(w, n, b.rows, kernels.Transposed(dp, n), q, dkv[h.kAt+b.lo*h.ldkv:], h.ldkv)
+			}
 		}
 	})
 	if dbias != nil {

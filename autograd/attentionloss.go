@@ -37,6 +37,9 @@ type AttentionLossOptions struct {
 	// Bias and TargetBias, where they are not nil, are added to A, see
 	// AttentionOptions.Bias.
 	Bias, TargetBias *Node
+	// Window is that of both models, see AttentionOptions.Window: of a row, the keys
+	// within it alone are compared, and make up the map.
+	Window int
 }
 
 // attentionLoss compares the attention of two models.
@@ -91,6 +94,9 @@ func (l *attentionLoss) shape(in []array) (array, error) {
 			return array{}, err
 		}
 	}
+	if l.o.Window < 0 {
+		return array{}, fmt.Errorf("window is %d, want a number of tokens, or 0 for all", l.o.Window)
+	}
 	if l.o.Heads != l.o.TargetHeads && !l.o.HeadMeans {
 		return array{}, fmt.Errorf("%d heads and %d of the target, want equal numbers or head means", l.o.Heads, l.o.TargetHeads)
 	}
@@ -119,8 +125,16 @@ func (l *attentionLoss) logs() bool {
 	return l.o.Distance == MapCrossEntropy || l.o.Distance == MapKL
 }
 
+// span returns the keys that the query of a row sees, of n.
+func (l *attentionLoss) span(row, n int) (lo, hi int) {
+	if l.o.Window == 0 {
+		return 0, n
+	}
+	return max(0, row-l.o.Window), min(n, row+l.o.Window+1)
+}
+
 // attention sets s to what is compared of one head: its A, its map, or with logs
-// the map's logarithm.
+// the map's logarithm. Beyond the window it is 0.
 func (l *attentionLoss) attention(w *worker, s []float32, h heads, i int, logs bool) {
 	w.scores(s, h.x[h.query(i):], h.x[h.key(i):], h.n, h.dim, h.ld)
 	if h.bias.f != nil {
@@ -129,13 +143,17 @@ func (l *attentionLoss) attention(w *worker, s []float32, h heads, i int, logs b
 			kernels.Add(s[r*h.n:][:h.n], s[r*h.n:][:h.n], distances[h.n-1-r:][:h.n])
 		}
 	}
-	switch {
-	case l.o.Distance == ScoreMSE:
-	case logs:
-		logSoftmax(s, h.n)
-	default:
-		for r := range h.n {
-			kernels.Softmax(s[r*h.n:][:h.n], 1)
+	for r := range h.n {
+		row := s[r*h.n:][:h.n]
+		lo, hi := l.span(r, h.n)
+		clear(row[:lo])
+		clear(row[hi:])
+		switch {
+		case l.o.Distance == ScoreMSE:
+		case logs:
+			logSoftmax(row[lo:hi])
+		default:
+			kernels.Softmax(row[lo:hi], 1)
 		}
 	}
 }
@@ -242,8 +260,12 @@ func (l *attentionLoss) forward(g *Graph, in []array, out array, keep bool) erro
 		mean := hx.hi-hx.lo > 1
 		sum := 0.0
 		for r := range n {
-			at := r * n
-			sum += l.row(w.c[at:at+n], w.a[at:at+n], w.b[at:at+n], mean)
+			lo, hi := l.span(r, n)
+			row := w.c[r*n:][:n]
+			clear(row[:lo])
+			clear(row[hi:])
+			lo, hi = r*n+lo, r*n+hi
+			sum += l.row(w.c[lo:hi], w.a[lo:hi], w.b[lo:hi], mean)
 		}
 		l.sums[part] = sum
 		if keep {
@@ -251,7 +273,7 @@ func (l *attentionLoss) forward(g *Graph, in []array, out array, keep bool) erro
 			for i := hx.lo; i < hx.hi; i++ {
 				l.scoresGradient(w, hx, i, float32(scale), mean)
 				if l.bias > 0 {
-					l.biasGradient.add(s, i, w.b, n)
+					l.biasGradient.add(s, i, 0, 0, w.b, n)
 				}
 				w.product(false, n, n, hx.dim, kernels.RowMajor(w.b, n), kernels.RowMajor(hx.x[hx.key(i):], hx.ld), gradient[hx.query(i):], hx.ld)
 				w.product(false, n, n, hx.dim, kernels.Transposed(w.b, n), kernels.RowMajor(hx.x[hx.query(i):], hx.ld), gradient[hx.key(i):], hx.ld)

@@ -9,9 +9,10 @@ import (
 	"github.com/skive-ml/skive/internal/quant"
 )
 
-// embedding is the sum of one row of each of two or three matrices.
+// embedding is the sum of one row of each of one to three matrices.
 type embedding struct {
 	tables []*Node
+	what   []string // what each is of
 	// int8 quantizes the rows of words and positions.
 	int8 bool
 	// touched holds the rows of each gradient that the run before wrote to: all
@@ -22,21 +23,36 @@ type embedding struct {
 
 // Embedding computes words[ids] + positions[positionIDs] + types[typeIDs], the
 // matrices being [number, hidden] and the ids [tokens]. The result is
-// [tokens, hidden]. Where types is nil, as in a family without token types, the
-// sum is of the first two and typeIDs is not read.
+// [tokens, hidden]. Where positions or types is nil, as in a family that has none,
+// the sum goes without and its ids are not read.
 func (g *Graph) Embedding(words, positions, types, ids, positionIDs, typeIDs *Node) *Node {
 	return g.embedding(false, words, positions, types, ids, positionIDs, typeIDs)
 }
 
 func (g *Graph) embedding(int8 bool, words, positions, types, ids, positionIDs, typeIDs *Node) *Node {
-	tables, rows := []*Node{words, positions}, []*Node{ids, positionIDs}
-	differentiable := []bool{true, true}
-	if types != nil {
-		tables, rows, differentiable = append(tables, types), append(rows, typeIDs), append(differentiable, true)
+	e := &embedding{int8: int8}
+	var rows []*Node
+	for _, t := range []struct {
+		table, ids *Node
+		what       string
+	}{{words, ids, wordTable}, {positions, positionIDs, positionTable}, {types, typeIDs, typeTable}} {
+		if t.table != nil || t.what == wordTable {
+			e.tables, e.what, rows = append(e.tables, t.table), append(e.what, t.what), append(rows, t.ids)
+		}
 	}
-	differentiable = append(differentiable, make([]bool, len(rows))...)
-	return g.apply(&embedding{tables: tables, int8: int8}, differentiable, append(slices.Clone(tables), rows...)...)
+	differentiable := make([]bool, 2*len(rows))
+	for i := range rows {
+		differentiable[i] = true
+	}
+	return g.apply(e, differentiable, append(slices.Clone(e.tables), rows...)...)
 }
+
+// What tables are of.
+const (
+	wordTable     = "word"
+	positionTable = "position"
+	typeTable     = "type"
+)
 
 func (e *embedding) name() string { return "Embedding" }
 
@@ -53,33 +69,38 @@ func (e *embedding) shape(in []array) (array, error) {
 
 func (e *embedding) forward(g *Graph, in []array, out array, keep bool) error {
 	n := len(e.tables)
-	for i, what := range []string{"word", "position", "type"}[:n] {
+	for i, what := range e.what {
 		for t, id := range in[n+i].i {
 			if id < 0 || int(id) >= in[i].rows {
 				return fmt.Errorf("%s id %d of token %d, want 0 to %d", what, id, t, in[i].rows-1)
 			}
 		}
 	}
+	// The order of Hugging Face: words, types, positions.
+	order := []int{0, 1, 2}[:n]
+	if n == 3 {
+		order[1], order[2] = 2, 1
+	}
 	var failed atomic.Bool
 	g.rows(out.rows, func(worker, _, lo, hi int) {
 		w := &g.workers[worker]
-		w.a, w.b = grow(w.a, out.columns), grow(w.b, out.columns)
+		w.a = grow(w.a, out.columns)
 		for t := lo; t < hi; t++ {
 			row := out.row(t)
-			word, position := in[0].row(int(in[n].i[t])), in[1].row(int(in[n+1].i[t]))
-			if e.int8 {
-				if !w.throughInt8(w.a, word) || !w.throughInt8(w.b, position) {
-					failed.Store(true)
+			for k, i := range order {
+				from := in[i].row(int(in[n+i].i[t]))
+				if e.int8 && e.what[i] != typeTable {
+					if !w.throughInt8(w.a, from) {
+						failed.Store(true)
+					}
+					from = w.a
 				}
-				word, position = w.a, w.b
+				if k == 0 {
+					copy(row, from)
+				} else {
+					kernels.Add(row, row, from)
+				}
 			}
-			// The order of Hugging Face: words, types, positions.
-			sum := word
-			if n == 3 {
-				kernels.Add(row, sum, in[2].row(int(in[5].i[t])))
-				sum = row
-			}
-			kernels.Add(row, sum, position)
 		}
 	})
 	if failed.Load() {

@@ -128,18 +128,113 @@ var opCases = []opCase{
 			return g.SelfAttention(n[0], in.offsets, 3, 5, AttentionOptions{HeadMask: n[1], Bias: g.ScoreBias(n[2], testBuckets, testColumns)})
 		},
 		func(x [][]float64) []float64 {
-			return gradcheck.BiasedAttention(x[0], x[1], layBias(x[2]), testOffsets, 3, 5)
+			return gradcheck.BiasedAttention(x[0], x[1], layBias(x[2]), testOffsets, 3, 5, 0)
 		}},
 	{"FirstAttention with biases", []operand{perSequence("q", 6), tokens("kv", 12), weights("bias", 2, 13)},
 		func(g *Graph, n []*Node, in testInputs) *Node {
 			return g.FirstAttention(n[0], n[1], in.offsets, 2, 3, AttentionOptions{Bias: n[2]})
 		},
 		func(x [][]float64) []float64 {
-			return gradcheck.First(gradcheck.BiasedAttention(firstQueries(x[0], x[1]), nil, x[2], testOffsets, 2, 3), testOffsets, 6)
+			return gradcheck.First(gradcheck.BiasedAttention(firstQueries(x[0], x[1]), nil, x[2], testOffsets, 2, 3, 0), testOffsets, 6)
 		}},
 	biasedLossCase("AttentionLoss MSE with biases", AttentionLossOptions{Heads: 2, TargetHeads: 2}, "mse"),
 	biasedLossCase("AttentionLoss KL with biases", AttentionLossOptions{Heads: 2, TargetHeads: 2, Distance: MapKL}, "kl"),
 	biasedLossCase("AttentionLoss cosine of means with biases", AttentionLossOptions{Heads: 2, TargetHeads: 2, Distance: MapCosine, HeadMeans: true}, "cosine"),
+	{"SelfAttention with windows", []operand{tokens("qkv", 3*3*5), perSequence("mask", 3)},
+		func(g *Graph, n []*Node, in testInputs) *Node {
+			return g.SelfAttention(n[0], in.offsets, 3, 5, AttentionOptions{HeadMask: n[1], Window: 2})
+		},
+		func(x [][]float64) []float64 {
+			return gradcheck.BiasedAttention(x[0], x[1], nil, testOffsets, 3, 5, 2)
+		}},
+	{"SelfAttention with windows and biases", []operand{tokens("qkv", 3*3*5), weights("table", 4, 5)},
+		func(g *Graph, n []*Node, in testInputs) *Node {
+			return g.SelfAttention(n[0], in.offsets, 3, 5, AttentionOptions{Window: 1, Bias: g.ScoreBias(n[1], testBuckets, testColumns)})
+		},
+		func(x [][]float64) []float64 {
+			return gradcheck.BiasedAttention(x[0], nil, layBias(x[1]), testOffsets, 3, 5, 1)
+		}},
+	{"FirstAttention with windows", []operand{perSequence("q", 6), tokens("kv", 12), perSequence("mask", 2)},
+		func(g *Graph, n []*Node, in testInputs) *Node {
+			return g.FirstAttention(n[0], n[1], in.offsets, 2, 3, AttentionOptions{HeadMask: n[2], Window: 3})
+		},
+		func(x [][]float64) []float64 {
+			return gradcheck.First(gradcheck.BiasedAttention(firstQueries(x[0], x[1]), x[2], nil, testOffsets, 2, 3, 3), testOffsets, 6)
+		}},
+	attentionLossCase("AttentionLoss of scores with windows", AttentionLossOptions{Heads: 2, TargetHeads: 2, Distance: ScoreMSE, Window: 2}, "mse"),
+	attentionLossCase("AttentionLoss of maps by cosine with windows", AttentionLossOptions{Heads: 2, TargetHeads: 2, Distance: MapCosine, Window: 1}, "cosine"),
+	attentionLossCase("AttentionLoss of maps by KL with windows", AttentionLossOptions{Heads: 2, TargetHeads: 2, Distance: MapKL, Window: 2}, "kl"),
+	attentionLossCase("AttentionLoss of maps by KL with windows, head means", AttentionLossOptions{Heads: 3, TargetHeads: 4, Distance: MapKL, HeadMeans: true, Window: 2}, "kl"),
+	attentionLossCase("AttentionLoss of scores with windows, head means", AttentionLossOptions{Heads: 3, TargetHeads: 4, Distance: ScoreMSE, HeadMeans: true, Window: 2}, "mse"),
+	{"Rotary", []operand{tokens("x", 18)},
+		func(g *Graph, n []*Node, in testInputs) *Node {
+			return g.Rotary(n[0], in.places, 12, NewTurns(6, testTurns))
+		},
+		func(x [][]float64) []float64 { return gradcheck.Rotary(x[0], testPlaces, 18, 12, 6, 50) }},
+	{"Rotary and windows", []operand{tokens("qkv", 3*2*4)},
+		func(g *Graph, n []*Node, in testInputs) *Node {
+			turned := g.Rotary(n[0], in.places, 2*2*4, NewTurns(4, func(first, end int) (cos, sin []float32) { return turns(4, first, end) }))
+			return g.SelfAttention(turned, in.offsets, 2, 4, AttentionOptions{Window: 3})
+		},
+		func(x [][]float64) []float64 {
+			return gradcheck.BiasedAttention(gradcheck.Rotary(x[0], testPlaces, 24, 16, 4, 50), nil, nil, testOffsets, 2, 4, 3)
+		}},
+	gatedCase("Gated GELU", GELU, "gelu"),
+	gatedCase("Gated ReLU", ReLU, "relu"),
+	gatedCase("Gated GELUTanh", GELUTanh, "gelu_new"),
+	{"LayerNorm without beta", []operand{tokens("x", 6), weights("gamma", 6, 0)},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.LayerNorm(n[0], n[1], nil, 1e-5) },
+		func(x [][]float64) []float64 {
+			return gradcheck.LayerNorm(x[0], nil, x[1], make([]float64, 6), 1e-5)
+		}},
+	{"AddLayerNorm without beta", []operand{tokens("x", 6), weights("gamma", 6, 0), tokens("residual", 6)},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.AddLayerNorm(n[0], n[2], n[1], nil, 1e-5) },
+		func(x [][]float64) []float64 {
+			return gradcheck.LayerNorm(x[0], x[2], x[1], make([]float64, 6), 1e-5)
+		}},
+	{"norms before the layers", []operand{tokens("x", 6), weights("gamma", 6, 0), weights("w", 6, 6)},
+		func(g *Graph, n []*Node, in testInputs) *Node {
+			x := n[0]
+			for range 2 {
+				x = g.Add(g.Linear(g.LayerNorm(x, n[1], nil, 1e-5), n[2], nil, Tanh), x)
+			}
+			return x
+		},
+		func(x [][]float64) []float64 {
+			y := x[0]
+			for range 2 {
+				z := gradcheck.Linear(gradcheck.LayerNorm(y, nil, x[1], make([]float64, 6), 1e-5), x[2], nil, 6, gradcheck.Activation("tanh"))
+				for i := range z {
+					z[i] += y[i]
+				}
+				y = z
+			}
+			return y
+		}},
+	{"Add of a value and itself", []operand{tokens("x", 6)},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.Add(n[0], g.Add(n[0], n[0])) },
+		func(x [][]float64) []float64 {
+			y := make([]float64, len(x[0]))
+			for i, v := range x[0] {
+				y[i] = 3 * v
+			}
+			return y
+		}},
+	{"SequenceMeans", []operand{tokens("x", 5)},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.SequenceMeans(n[0], in.offsets) },
+		func(x [][]float64) []float64 { return gradcheck.SequenceMeans(x[0], testOffsets, 5) }},
+	{"Embedding of words alone", []operand{weights("words", 7, 5)},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.Embedding(n[0], nil, nil, in.ids, nil, nil) },
+		func(x [][]float64) []float64 {
+			return gradcheck.Embedding(x[0], make([]float64, 9*5), make([]float64, 2*5), testIDs, testPlaces, testTypes, 5)
+		}},
+	{"Embedding without positions", []operand{weights("words", 7, 5), weights("types", 2, 5)},
+		func(g *Graph, n []*Node, in testInputs) *Node {
+			return g.Embedding(n[0], nil, n[1], in.ids, nil, in.types)
+		},
+		func(x [][]float64) []float64 {
+			return gradcheck.Embedding(x[0], make([]float64, 9*5), x[1], testIDs, testPlaces, testTypes, 5)
+		}},
 	{"FFNMask", []operand{tokens("x", 5), perSequence("mask", 5)},
 		func(g *Graph, n []*Node, in testInputs) *Node { return g.FFNMask(n[0], n[1], in.offsets) },
 		func(x [][]float64) []float64 { return gradcheck.SequenceMask(x[0], x[1], testOffsets) }},
@@ -268,11 +363,30 @@ func linearCase(name string, a Activation, activation string) opCase {
 		}}
 }
 
+func gatedCase(name string, a Activation, activation string) opCase {
+	return opCase{name, []operand{tokens("x", 2*19)},
+		func(g *Graph, n []*Node, in testInputs) *Node { return g.Gated(n[0], a) },
+		func(x [][]float64) []float64 { return gradcheck.Gated(x[0], 19, gradcheck.Activation(activation)) }}
+}
+
+// turns are those of heads of a width at base 50, and testTurns of width 6.
+func turns(width, first, end int) (cos, sin []float32) {
+	for p := first; p < end; p++ {
+		for k := range width / 2 {
+			angle := float64(p) * math.Pow(50, -2*float64(k)/float64(width))
+			cos, sin = append(cos, float32(math.Cos(angle))), append(sin, float32(math.Sin(angle)))
+		}
+	}
+	return cos, sin
+}
+
+func testTurns(first, end int) (cos, sin []float32) { return turns(6, first, end) }
+
 func attentionLossCase(name string, o AttentionLossOptions, distance string) opCase {
 	return opCase{name, []operand{tokens("x", 3*6), target(tokens("target", 3*8))},
 		func(g *Graph, n []*Node, in testInputs) *Node { return g.AttentionLoss(n[0], n[1], in.offsets, o) },
 		func(x [][]float64) []float64 {
-			return []float64{gradcheck.AttentionLoss(x[0], x[1], testOffsets, o.Heads, o.TargetHeads, distance, o.HeadMeans)}
+			return []float64{gradcheck.BiasedAttentionLoss(x[0], x[1], nil, nil, testOffsets, o.Heads, o.TargetHeads, distance, o.HeadMeans, o.Window)}
 		}}
 }
 
@@ -285,7 +399,7 @@ func biasedLossCase(name string, o AttentionLossOptions, distance string) opCase
 			return g.AttentionLoss(n[0], n[1], in.offsets, o)
 		},
 		func(x [][]float64) []float64 {
-			return []float64{gradcheck.BiasedAttentionLoss(x[0], x[1], x[2], x[3], testOffsets, o.Heads, o.TargetHeads, distance, o.HeadMeans)}
+			return []float64{gradcheck.BiasedAttentionLoss(x[0], x[1], x[2], x[3], testOffsets, o.Heads, o.TargetHeads, distance, o.HeadMeans, o.Window)}
 		}}
 }
 

@@ -1,5 +1,7 @@
 package autograd
 
+import "github.com/skive-ml/skive/internal/kernels"
+
 // Extents are the numbers of rows of a batch, and its longest sequence. Selected
 // is that of inputs of that extent.
 type Extents struct{ Tokens, Sequences, Selected, Longest int }
@@ -83,12 +85,15 @@ func preActivations(a Activation, out array) int {
 }
 
 func (l *layerNorm) stashed(_ []array, out array, _ int) int {
-	if !l.residual {
+	if l.residual == 0 {
 		return 0
 	}
 	return out.rows * out.columns
 }
 
 func (a *attention) stashed(in []array, out array, longest int) int {
+	if a.window > 0 {
+		longest = min(longest, bandRows+2*a.window+kernels.Lanes)
+	}
 	return out.rows * a.heads * longest
 }

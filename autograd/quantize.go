@@ -13,18 +13,20 @@ import (
 // quantizedLinear is y = act(x̂·Ŵᵀ + b), x̂ and Ŵ being x and W in int8.
 type quantizedLinear struct {
 	activation Activation
-	static     bool      // the last input is the scale of x̂
-	pre        []float32 // x̂·Ŵᵀ + b; in backward, the gradient with respect to it
-	weight     []int8    // Ŵ, with the scales of its rows
-	scale      []float32
-	partial    []float64 // of the scale's gradient, by part
+	// bias and static are the numbers of the inputs of the bias and of the scale of x̂,
+	// 0 where there are none.
+	bias, static int
+	pre          []float32 // x̂·Ŵᵀ + b; in backward, the gradient with respect to it
+	weight       []int8    // Ŵ, with the scales of its rows
+	scale        []float32
+	partial      []float64 // of the scale's gradient, by part
 }
 
 // QuantizedLinear computes activation(x̂·Ŵᵀ + bias) with the bits of the int8
 // engine, x and weight being rounded to int8 as it does: weight [out, in] with a
 // scale for each row, its largest magnitude / 127; x [rows, in] likewise or, if
-// scale is not nil, with that one, a parameter of one positive element. The
-// result is [rows, out].
+// scale is not nil, with that one, a parameter of one positive element; bias [out]
+// or nil. The result is [rows, out].
 //
 // Gradients are those of the rounded operands, and pass through the rounding
 // (straight-through estimator; Bengio et al., arXiv 1308.3432): ∂W = ∂zᵀ·x̂ and
@@ -36,11 +38,16 @@ type quantizedLinear struct {
 //
 // over the N elements of x.
 func (g *Graph) QuantizedLinear(x, weight, bias, scale *Node, activation Activation) *Node {
-	l := &quantizedLinear{activation: activation, static: scale != nil}
-	if !l.static {
-		return g.apply(l, []bool{true, true, true}, x, weight, bias)
+	l, inputs := &quantizedLinear{activation: activation}, []*Node{x, weight}
+	if bias != nil {
+		l.bias = len(inputs)
+		inputs = append(inputs, bias)
 	}
-	return g.apply(l, []bool{true, true, true, true}, x, weight, bias, scale)
+	if scale != nil {
+		l.static = len(inputs)
+		inputs = append(inputs, scale)
+	}
+	return g.apply(l, []bool{true, true, true, true}[:len(inputs)], inputs...)
 }
 
 // QuantizedEmbedding is Embedding with the rows of words and positions rounded to
@@ -65,24 +72,24 @@ func (w *worker) throughInt8(dst, row []float32) bool {
 func (l *quantizedLinear) name() string { return "QuantizedLinear" }
 
 func (l *quantizedLinear) shape(in []array) (array, error) {
-	x, w, bias := in[0], in[1], in[2]
-	switch {
+	x, w := in[0], in[1]
+	switch bias, scale := in[l.bias], in[l.static]; {
 	case x.dims != 2 || w.dims != 2 || x.columns != w.columns:
 		return array{}, fmt.Errorf("input is %v and weight %v, want [rows in] and [out in]", x, w)
 	case w.columns > kernels.MaxKI8:
 		return array{}, fmt.Errorf("weight is %v, want at most %d columns", w, kernels.MaxKI8)
-	case bias.dims != 1 || bias.rows != w.rows:
+	case l.bias > 0 && (bias.dims != 1 || bias.rows != w.rows):
 		return array{}, fmt.Errorf("bias is %v, want [%d]", bias, w.rows)
-	case l.static && (in[3].dims != 1 || in[3].rows != 1):
-		return array{}, fmt.Errorf("scale is %v, want [1]", in[3])
+	case l.static > 0 && (scale.dims != 1 || scale.rows != 1):
+		return array{}, fmt.Errorf("scale is %v, want [1]", scale)
 	}
 	return array{dims: 2, rows: x.rows, columns: w.rows}, nil
 }
 
 // inputScale is the learned scale of x, 0 where each row has its own.
 func (l *quantizedLinear) inputScale(in []array) float32 {
-	if l.static {
-		return in[3].f[0]
+	if l.static > 0 {
+		return in[l.static].f[0]
 	}
 	return 0
 }
@@ -104,8 +111,8 @@ func (l *quantizedLinear) quantizeInput(g *Graph, in []array) {
 const stripe = 2 * kernels.Lanes
 
 func (l *quantizedLinear) forward(g *Graph, in []array, out array, keep bool) error {
-	x, w, bias := in[0], in[1], in[2].f
-	if l.static && !(l.inputScale(in) >= minScale) {
+	x, w := in[0], in[1]
+	if l.static > 0 && !(l.inputScale(in) >= minScale) {
 		return fmt.Errorf("the learned scale of the input is %g, want a positive number: lower the learning rate", l.inputScale(in))
 	}
 	l.quantizeInput(g, in)
@@ -125,7 +132,10 @@ func (l *quantizedLinear) forward(g *Graph, in []array, out array, keep bool) er
 		}
 		k := &g.workers[worker]
 		k.int8.Pack(q, scale, w.columns, hi-lo)
-		ep := kernels.Epilogue{Bias: bias[lo:hi], Activation: kernels.Activation(l.activation)}
+		ep := kernels.Epilogue{Activation: kernels.Activation(l.activation)}
+		if l.bias > 0 {
+			ep.Bias = in[l.bias].f[lo:hi]
+		}
 		if keep {
 			ep.PreActivation = l.pre[lo:]
 		}
@@ -151,8 +161,8 @@ func (l *quantizedLinear) backward(g *Graph, in []array, out, dout array, d []ar
 		dz = l.pre
 		g.activateBackward(l.activation, dz, dout.f, out)
 	}
-	if d[2].f != nil {
-		g.columnSums(d[2].f, dz, out)
+	if to := d[l.bias].f; l.bias > 0 && to != nil {
+		g.columnSums(to, dz, out)
 	}
 	if d[1].f != nil {
 		l.quantizeInput(g, in)
@@ -167,7 +177,7 @@ func (l *quantizedLinear) backward(g *Graph, in []array, out, dout array, d []ar
 		g.multiply(w.rows, kernels.Transposed(dz, out.columns), &g.panels, d[1].f, kernels.Epilogue{})
 	}
 	dx := d[0].f
-	if dx == nil && (!l.static || d[3].f == nil) {
+	if dx == nil && (l.static == 0 || d[l.static].f == nil) {
 		return nil
 	}
 	if dx == nil {
@@ -181,10 +191,10 @@ func (l *quantizedLinear) backward(g *Graph, in []array, out, dout array, d []ar
 	})
 	g.pack(&g.panels, kernels.RowMajor(g.dequantized, w.columns), w.rows, w.columns, false)
 	g.multiply(x.rows, kernels.RowMajor(dz, out.columns), &g.panels, dx, kernels.Epilogue{})
-	if l.static {
+	if l.static > 0 {
 		ds := l.learnScale(g, x, dx, l.inputScale(in))
-		if d[3].f != nil {
-			d[3].f[0] = ds
+		if to := d[l.static].f; to != nil {
+			to[0] = ds
 		}
 	}
 	return nil

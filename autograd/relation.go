@@ -20,6 +20,7 @@ type relationKL struct {
 // relation of a sequence is R = softmax(X·Xᵀ/√d) by rows; the loss is the sum
 // over the three X of the mean, over all tokens of the batch and all relation
 // heads, of KL(R of the target || R of x) of the token's row.
+// Whatever the windows of the layers' attention, R is over all tokens of a sequence.
 //
 // x and target are queries, keys and values side by side, as SelfAttention takes
 // them, [tokens, 3*width] with widths that may differ and which relationHeads
@@ -60,14 +61,11 @@ func (w *worker) scores(s, a, b []float32, n, d, ld int) {
 	kernels.Scale(s, float32(1/math.Sqrt(float64(d))), s)
 }
 
-// logSoftmax replaces each row of s, n×n, by the logarithm of its softmax.
-func logSoftmax(s []float32, n int) {
-	for i := range n {
-		row := s[i*n:][:n]
-		sum := kernels.LogSumExp(row)
-		for j := range row {
-			row[j] -= sum
-		}
+// logSoftmax replaces a row by the logarithm of its softmax.
+func logSoftmax(row []float32) {
+	sum := kernels.LogSumExp(row)
+	for j := range row {
+		row[j] -= sum
 	}
 }
 
@@ -75,7 +73,9 @@ func logSoftmax(s []float32, n int) {
 // floats apart.
 func (w *worker) relation(logR, x []float32, n, d, ld int) {
 	w.scores(logR, x, x, n, d, ld)
-	logSoftmax(logR, n)
+	for i := range n {
+		logSoftmax(logR[i*n:][:n])
+	}
 }
 
 func (l *relationKL) forward(g *Graph, in []array, out array, keep bool) error {

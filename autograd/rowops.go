@@ -147,6 +147,80 @@ func sequences(offsets array) int {
 	return offsets.rows - 1
 }
 
+// addition is x + y.
+type addition struct{}
+
+// Add returns x + y, both [rows, columns].
+func (g *Graph) Add(x, y *Node) *Node {
+	return g.apply(addition{}, []bool{true, true}, x, y)
+}
+
+func (addition) name() string { return "Add" }
+
+// twinOf tells that both have one gradient.
+func (addition) twinOf(int) int { return 0 }
+
+func (addition) shape(in []array) (array, error) {
+	if x, y := in[0], in[1]; x.dims != 2 || y.dims != 2 || x.rows != y.rows || x.columns != y.columns {
+		return array{}, fmt.Errorf("inputs are %v and %v, want two matrices of one shape", x, y)
+	}
+	return in[0], nil
+}
+
+func (addition) forward(g *Graph, in []array, out array, _ bool) error {
+	g.rows(out.rows, func(_, _, lo, hi int) { kernels.Add(out.of(lo, hi), in[0].of(lo, hi), in[1].of(lo, hi)) })
+	return nil
+}
+
+func (addition) backward(g *Graph, in []array, out, dout array, d []array) error {
+	to := d[0].f
+	if to == nil {
+		to = d[1].f
+	}
+	copy(to, dout.f)
+	return nil
+}
+
+// sequenceMeans are the means of the rows of sequences.
+type sequenceMeans struct{}
+
+// SequenceMeans returns the mean of the rows of each sequence: x [tokens, hidden] and
+// offsets [sequences+1] give [sequences, hidden].
+func (g *Graph) SequenceMeans(x, offsets *Node) *Node {
+	return g.apply(sequenceMeans{}, []bool{true, false}, x, offsets)
+}
+
+func (sequenceMeans) name() string { return "SequenceMeans" }
+
+func (sequenceMeans) shape(in []array) (array, error) { return selectFirst{}.shape(in) }
+
+func (sequenceMeans) forward(g *Graph, in []array, out array, _ bool) error {
+	x, offsets := in[0], in[1].i
+	g.team.Run(out.rows, func(_, s int) {
+		row := out.row(s)
+		clear(row)
+		for i := offsets[s]; i < offsets[s+1]; i++ {
+			kernels.Add(row, row, x.row(int(i)))
+		}
+		n := float64(offsets[s+1] - offsets[s])
+		for i, v := range row {
+			row[i] = float32(float64(v) / n)
+		}
+	})
+	return nil
+}
+
+func (sequenceMeans) backward(g *Graph, in []array, out, dout array, d []array) error {
+	offsets := in[1].i
+	g.team.Run(out.rows, func(_, s int) {
+		lo, hi := int(offsets[s]), int(offsets[s+1])
+		for i := lo; i < hi; i++ {
+			kernels.Scale(d[0].row(i), 1/float32(hi-lo), dout.f[s*out.columns:][:out.columns])
+		}
+	})
+	return nil
+}
+
 // checkPacked checks that the offsets delimit the rows of x. At build time there
 // are no values to check.
 func checkPacked(x, offsets array) error {

@@ -111,13 +111,13 @@ func (b *biasGradient) of(s, head int) []float32 {
 	return b.sums[b.begin(s)+head*n:][:n]
 }
 
-// add adds the gradients d of the scores of a sequence's first queries, a row of n
-// keys for each.
-func (b *biasGradient) add(s, head int, d []float32, n int) {
+// add adds the gradients d of the scores of a sequence's queries from number first on,
+// a row for each of so many keys from number lo on.
+func (b *biasGradient) add(s, head, first, lo int, d []float32, keys int) {
 	sum := b.of(s, head)
-	for i := range len(d) / n {
-		row := sum[n-1-i:][:n]
-		kernels.Add(row, row, d[i*n:][:n])
+	for i := range len(d) / keys {
+		row := sum[len(sum)/2-first-i+lo:][:keys]
+		kernels.Add(row, row, d[i*keys:][:keys])
 	}
 }
 

@@ -73,6 +73,31 @@ def attention_loss(x, target, heads, target_heads, distance, means=False):
     return total / OFFSETS[-1]
 
 
+def windowed_attention(qkv, mask, heads, dim, window):
+    out = []
+    for s, (lo, hi) in enumerate(SPANS):
+        q, k, v = (qkv[lo:hi, i * heads * dim : (i + 1) * heads * dim].reshape(hi - lo, heads, dim).transpose(0, 1) for i in range(3))
+        at = torch.arange(hi - lo)
+        near = (at[:, None] - at).abs() <= window
+        context = F.scaled_dot_product_attention(q, k, v, attn_mask=near) * mask[s][:, None, None]
+        out.append(context.transpose(0, 1).reshape(hi - lo, heads * dim))
+    return torch.cat(out)
+
+
+def rotary(x, columns, width, base):
+    """As transformers: x * cos + rotate_half(x) * sin."""
+    frequencies = base ** -(torch.arange(0, width, 2).double() / width)
+    angles = torch.cat([torch.outer(torch.tensor(PLACES).double(), frequencies)] * 2, -1)[:, None]
+    heads = x[:, :columns].reshape(len(x), -1, width)
+    half = torch.cat([-heads[..., width // 2 :], heads[..., : width // 2]], -1)
+    return torch.cat([(heads * angles.cos() + half * angles.sin()).reshape(len(x), columns), x[:, columns:]], -1)
+
+
+def gated(x):
+    a, b = x.chunk(2, -1)
+    return F.gelu(a) * b
+
+
 def ffn_mask(x, mask):
     return torch.cat([x[lo:hi] * mask[s] for s, (lo, hi) in enumerate(SPANS)])
 
@@ -122,6 +147,11 @@ OPS = {
     "AttentionLoss of maps by cosine, head means": attention_case(2, 1, "cosine", True),
     "AttentionLoss of maps by cross-entropy, head means": attention_case(1, 4, "ce", True),
     "AttentionLoss of maps by KL, head means": attention_case(3, 4, "kl", True),
+    "SelfAttention with windows": ([(T, 45), (S, 3)], lambda x, m: windowed_attention(x, m, 3, 5, 2)),
+    "Rotary": ([(T, 18)], lambda x: rotary(x, 12, 6, 50)),
+    "Gated GELU": ([(T, 38)], gated),
+    "LayerNorm without beta": ([(T, 6), (6,)], lambda x, g: F.layer_norm(x, (6,), g, None, 1e-5)),
+    "SequenceMeans": ([(T, 5)], lambda x: torch.stack([x[lo:hi].mean(0) for lo, hi in SPANS])),
 }
 
 

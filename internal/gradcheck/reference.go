@@ -1,6 +1,9 @@
 package gradcheck
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Linear returns act(x·wᵀ + b) of x [rows, in] and w [out, in]; b may be nil.
 func Linear(x, w, b []float64, in int, act func(float64) float64) []float64 {
@@ -80,13 +83,14 @@ func Embedding(words, positions, types []float64, ids, positionIDs, typeIDs []in
 // queries, keys and values [tokens, 3*heads*dim]; mask is [sequences, heads] or
 // nil.
 func SelfAttention(qkv, mask []float64, offsets []int32, heads, dim int) []float64 {
-	return BiasedAttention(qkv, mask, nil, offsets, heads, dim)
+	return BiasedAttention(qkv, mask, nil, offsets, heads, dim, 0)
 }
 
 // BiasedAttention is SelfAttention with bias, [heads, distances] or nil, added to
 // the scores: the middle one where key and query are the same token, the next one
-// where the key is the token after.
-func BiasedAttention(qkv, mask, bias []float64, offsets []int32, heads, dim int) []float64 {
+// where the key is the token after. Of a window that is not 0, a query sees the keys of
+// at most this distance.
+func BiasedAttention(qkv, mask, bias []float64, offsets []int32, heads, dim, window int) []float64 {
 	width := heads * dim
 	y := make([]float64, len(qkv)/3)
 	for s := 0; s+1 < len(offsets); s++ {
@@ -115,10 +119,59 @@ func BiasedAttention(qkv, mask, bias []float64, offsets []int32, heads, dim int)
 				scores := make([]float64, hi-lo)
 				for t := range scores {
 					scores[t] = score(i, lo+t)
+					if beyond(window, i, lo+t) {
+						scores[t] = math.Inf(-1)
+					}
 				}
 				for t, l := range LogSoftmax(scores) {
 					add(y[i*width+h*dim:][:dim], m*math.Exp(l), lo+t)
 				}
+			}
+		}
+	}
+	return y
+}
+
+// beyond tells whether a key lies beyond the window of a query.
+func beyond(window, query, key int) bool {
+	return window > 0 && max(query-key, key-query) > window
+}
+
+// Rotary turns the first columns of x [tokens, width] as rotary positions of base θ do,
+// heads of the given width.
+func Rotary(x []float64, positions []int32, width, columns, head int, base float64) []float64 {
+	y := slices.Clone(x)
+	for t, p := range positions {
+		for at := 0; at < columns; at += head {
+			for k := range head / 2 {
+				angle := float64(p) * math.Pow(base, -2*float64(k)/float64(head))
+				a, b := t*width+at+k, t*width+at+k+head/2
+				y[a] = x[a]*math.Cos(angle) - x[b]*math.Sin(angle)
+				y[b] = x[b]*math.Cos(angle) + x[a]*math.Sin(angle)
+			}
+		}
+	}
+	return y
+}
+
+// Gated is act(a)*b of the halves a and b of each row of 2*units numbers.
+func Gated(x []float64, units int, act func(float64) float64) []float64 {
+	var y []float64
+	for row := range slices.Chunk(x, 2*units) {
+		for j := range units {
+			y = append(y, act(row[j])*row[units+j])
+		}
+	}
+	return y
+}
+
+// SequenceMeans are the means of the rows, of h columns, of each sequence.
+func SequenceMeans(x []float64, offsets []int32, h int) []float64 {
+	y := make([]float64, (len(offsets)-1)*h)
+	for s := range len(offsets) - 1 {
+		for t := offsets[s]; t < offsets[s+1]; t++ {
+			for j := range h {
+				y[s*h+j] += x[int(t)*h+j] / float64(offsets[s+1]-offsets[s])
 			}
 		}
 	}
@@ -291,12 +344,12 @@ func products(x []float64, offsets []int32, parts, a, b, lo, n, i int) []float64
 // the attention: "mse" of the scores; "cosine", "ce" or "kl" of the maps. With
 // means, the means over the heads are compared.
 func AttentionLoss(x, target []float64, offsets []int32, heads, targetHeads int, distance string, means bool) float64 {
-	return BiasedAttentionLoss(x, target, nil, nil, offsets, heads, targetHeads, distance, means)
+	return BiasedAttentionLoss(x, target, nil, nil, offsets, heads, targetHeads, distance, means, 0)
 }
 
 // BiasedAttentionLoss is AttentionLoss with biases added to the scores of both, as
-// BiasedAttention has them.
-func BiasedAttentionLoss(x, target, bias, targetBias []float64, offsets []int32, heads, targetHeads int, distance string, means bool) float64 {
+// BiasedAttention has them. Of a window that is not 0, rows are of the keys within it.
+func BiasedAttentionLoss(x, target, bias, targetBias []float64, offsets []int32, heads, targetHeads int, distance string, means bool, window int) float64 {
 	rows := func(x, bias []float64, heads, lo, n, i int) [][]float64 {
 		var out [][]float64
 		for h := range heads {
@@ -305,6 +358,9 @@ func BiasedAttentionLoss(x, target, bias, targetBias []float64, offsets []int32,
 				for j := range row {
 					row[j] += bias[h*distances+distances/2+j-i]
 				}
+			}
+			if window > 0 {
+				row = row[max(0, i-window):min(n, i+window+1)]
 			}
 			if distance != "mse" {
 				row = LogSoftmax(row)
@@ -315,7 +371,7 @@ func BiasedAttentionLoss(x, target, bias, targetBias []float64, offsets []int32,
 			out = append(out, row)
 		}
 		if means {
-			mean := make([]float64, n)
+			mean := make([]float64, len(out[0]))
 			for _, row := range out {
 				for j, v := range row {
 					mean[j] += v / float64(heads)

@@ -21,6 +21,9 @@ type Attention struct {
 	// Window is the largest distance |j-i| of a key from a query whose product counts,
 	// 0 for any.
 	Window int
+	// First is the number of the key that belongs to the first query, where the queries
+	// are some of a sequence's: query i counts as First+i above.
+	First int
 }
 
 // Forward computes
@@ -119,12 +122,12 @@ func (a *Attention) biased(b *attentionBlock) float32 {
 		for i := range b.rows {
 			row := b.scores[i*n:][:n]
 			Scale(row, a.Scale, row)
-			Add(row, row, a.Bias[a.Tokens-1-b.top-i+b.lo:][:n])
+			Add(row, row, a.Bias[a.Tokens-1-a.First-b.top-i+b.lo:][:n])
 		}
 	}
 	if a.Window > 0 {
 		for i := range b.rows {
-			row, query := b.scores[i*n:][:n], b.top+i-b.lo
+			row, query := b.scores[i*n:][:n], a.First+b.top+i-b.lo
 			outside(row[:min(max(query-a.Window, 0), n)])
 			outside(row[min(query+a.Window+1, n):])
 		}
@@ -168,10 +171,10 @@ func (a *Attention) check(probs []float32) bool {
 		return false
 	}
 	a.Q.check(a.Queries, a.Width)
-	if a.Bias != nil && (len(a.Bias) < 2*a.Tokens-1 || a.Queries > a.Tokens) {
+	if a.Bias != nil && (len(a.Bias) < 2*a.Tokens-1 || a.First+a.Queries > a.Tokens) {
 		panic("kernels: biases too short")
 	}
-	if a.Window > 0 && a.Queries > a.Tokens {
+	if a.Window > 0 && a.First+a.Queries > a.Tokens {
 		panic("kernels: queries without a key in their windows")
 	}
 	if probs != nil && len(probs) < a.Queries*a.Tokens {
@@ -190,8 +193,8 @@ func (a *Attention) eachQueries(probs []float32, s *Scratch, f func(b attentionB
 		b.rows = min(attentionRows, a.Queries-b.top)
 		b.pack = b.top == 0
 		if a.Window > 0 {
-			b.lo = max(0, b.top-a.Window) / Lanes * Lanes
-			b.hi = min(n, b.top+b.rows+a.Window)
+			b.lo = max(0, a.First+b.top-a.Window) / Lanes * Lanes
+			b.hi = min(n, a.First+b.top+b.rows+a.Window)
 			b.pack = true
 		}
 		if probs != nil && a.Window == 0 {
