@@ -236,19 +236,6 @@ func (c *Config) shortenBiasColumns() {
 	c.BiasColumns = nil
 }
 
-// First returns the configuration of a model that has only the first layers.
-func (c Config) First(layers int) Config {
-	c = c.Clone()
-	c.Layers = c.Layers[:layers]
-	if c.BiasColumns != nil {
-		c.BiasColumns = c.BiasColumns[:layers]
-	}
-	if c.Local != nil {
-		c.Local = c.Local[:layers]
-	}
-	return c
-}
-
 // biasColumnsKey is the name of BiasColumns in config.json.
 const biasColumnsKey = "skive_bias_columns"
 

@@ -87,6 +87,8 @@ type family struct {
 	// defaults. It runs before other keys are read. writeOwn writes such keys.
 	readOwn  func(h *hfConfig, text []byte) (notes []string, err error)
 	writeOwn func(c Config, out *orderedJSON)
+	// truncatedInit says that fresh weights come from a truncated distribution, see InitBERT.
+	truncatedInit bool
 	// fused lists linear layers that the family keeps in one tensor.
 	fused []fused
 }
@@ -187,7 +189,7 @@ var families = []family{
 	{
 		// ModernBERT (Warner et al., arXiv 2412.13663). Ettin and mmBERT use it too.
 		modelType: "modernbert", class: "ModernBert", tokenizer: libraryTokenizer, prefix: "model.", layers: "layers.", padTokenID: 50283, noTypes: true,
-		preNorm: true, gated: true, rotary: 160000, windows: true, noShifts: true, headNorm: true, dropsUnits: true,
+		preNorm: true, gated: true, rotary: 160000, windows: true, noShifts: true, headNorm: true, dropsUnits: true, truncatedInit: true,
 		unbiased: []Role{Query, Key, Value, AttentionOutput, Gate, Up, Down, Pooler},
 		fused:    []fused{{"attn.Wqkv", []Role{Query, Key, Value}}, {"mlp.Wi", []Role{Gate, Up}}},
 		renamed: [][2]string{
@@ -383,6 +385,22 @@ func (c Config) HeadActivation() string {
 // then also stand before the classifier of tokens and before the decoder of a masked
 // language model, and SetHead keeps them.
 func (c Config) HeadNorm() bool { return c.family().headNorm }
+
+// EmbeddingOutputDropout is the dropout of the embedding layer's output in training.
+func (c Config) EmbeddingOutputDropout() float32 {
+	if c.family().dropsUnits {
+		return c.EmbeddingDropout
+	}
+	return c.HiddenDropout
+}
+
+// SetDropout sets all dropout probabilities that the family has.
+func (c *Config) SetDropout(p float32) {
+	c.HiddenDropout, c.AttentionDropout, c.ClassifierDropout = p, p, p
+	if c.family().dropsUnits {
+		c.EmbeddingDropout = p
+	}
+}
 
 // Rotary tells whether the model has rotary positions (see Block.RotaryBase) instead of
 // position embeddings.

@@ -10,7 +10,6 @@ import (
 	"github.com/skive-ml/skive/data/reviews"
 	"github.com/skive-ml/skive/evaluate"
 	"github.com/skive-ml/skive/head"
-	"github.com/skive-ml/skive/layers"
 	"github.com/skive-ml/skive/progress"
 	"github.com/skive-ml/skive/settings"
 	"github.com/skive-ml/skive/tokenize"
@@ -90,9 +89,6 @@ func (c *run) openModel() (err error) {
 		return &settings.Error{Field: field, Err: err}
 	}
 	if err := notQuantized(c.teacher); err != nil {
-		return &settings.Error{Field: field, Err: err}
-	}
-	if err := layers.Supported(c.teacher.Config); err != nil {
 		return &settings.Error{Field: field, Err: err}
 	}
 	if c.TeacherModel != "" && !c.teacher.HasHead() {

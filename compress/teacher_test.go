@@ -409,14 +409,3 @@ func TestAStudentGetsAsManyLayersAsItNeeds(t *testing.T) {
 		t.Errorf("back: %+v", back.Rows[2])
 	}
 }
-
-// A family whose layers are not trained is refused before anything is written.
-func TestFamiliesThatAreNotTrained(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	file := write(t, filepath.Join(dir, "colours.csv"), colours(20))
-	c := run{Recipe: ForModel(filepath.Join("..", "infer", "testdata", "families", "modernbert_single_label"), "text", file, file)}
-	if err := c.load(); !errors.Is(err, checkpoints.ErrUnsupported) || !strings.Contains(err.Error(), "modernbert") {
-		t.Errorf("error %v, want one that names the family", err)
-	}
-}

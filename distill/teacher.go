@@ -331,9 +331,8 @@ func (t *teacher) start() (err error) {
 		e, logitsNode, pooledNode = &c.Encoder, c.Logits, c.Pooled
 	default:
 		// Layers above the deepest that is read need not be computed.
-		cut := *t.model
-		cut.Config = cut.Config.First(deepest + 1)
-		if e, err = layers.NewEncoder(t.graph, t.in, &cut, options); err != nil {
+		options.Depth = deepest + 1
+		if e, err = layers.NewEncoder(t.graph, t.in, t.model, options); err != nil {
 			return err
 		}
 	}

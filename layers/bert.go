@@ -1,6 +1,7 @@
 package layers
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -31,6 +32,8 @@ type Options struct {
 	// encoder's layers, see autograd.Graph.LinearBF16: with the values of
 	// infer.BF16. The head and the rest of the encoder stay float32.
 	BF16 bool
+	// Depth, where it is not 0, is how many layers are built, from the first.
+	Depth int
 	// HeadMasks and FFNMasks add multiplicative masks to each layer as inputs
 	// with gradients.
 	HeadMasks, FFNMasks bool
@@ -116,9 +119,11 @@ func (in *Inputs) Set(ids, typeIDs, positions, offsets []int32) error {
 
 // Layer holds the nodes of an encoder layer.
 type Layer struct {
-	// Hidden is the layer's output [tokens, hidden], and QKV its queries, keys
-	// and values side by side, [tokens, 3*heads*headDim]. Both are nil in a last
-	// layer that is computed for the first tokens alone.
+	// Hidden is the layer's output [tokens, hidden], in the last layer of a model with
+	// norms before its layers after the last norm; and QKV its queries, keys
+	// and values side by side, [tokens, 3*heads*headDim], as attention reads them:
+	// turned, where positions are rotary. Both are nil in a last layer that is computed
+	// for the first tokens alone.
 	Hidden, QKV *autograd.Node
 	// ScoreBias is what is added to the scores of attention, [heads, distances] as
 	// autograd.AttentionOptions has it; nil in a family without.
@@ -134,7 +139,7 @@ type Layer struct {
 
 // Block holds the nodes round an output product: Inner [rows, inner] is
 // multiplied by the output weight, Output [rows, hidden] is the product with its
-// bias, and Residual [rows, hidden] what is added to it before LayerNorm.
+// bias, and Residual [rows, hidden] what is added to it.
 type Block struct{ Inner, Output, Residual *autograd.Node }
 
 // Encoder holds the nodes of an encoder.
@@ -151,8 +156,7 @@ type Encoder struct {
 // NewEncoder builds the model's encoder, with all tokens in every layer.
 func NewEncoder(g *autograd.Graph, in *Inputs, m *checkpoints.Model, o Options) (*Encoder, error) {
 	o.AllTokens = true
-	b := &builder{g: g, in: in, m: m, o: o}
-	e, err := b.encoder()
+	e, err := newBuilder(g, in, m, o).encoder()
 	if err != nil {
 		return nil, err
 	}
@@ -160,16 +164,14 @@ func NewEncoder(g *autograd.Graph, in *Inputs, m *checkpoints.Model, o Options) 
 }
 
 // NewLayer builds layer l of the model alone, upon the hidden states x before it
-// [tokens, hidden]. Of the inputs it reads Offsets.
+// [tokens, hidden]. Of the inputs it reads Offsets and, where positions are rotary,
+// Positions.
 func NewLayer(g *autograd.Graph, in *Inputs, m *checkpoints.Model, l int, x *autograd.Node, o Options) (*Layer, error) {
 	activation, err := activationByName(m.Config.Activation)
 	if err != nil {
 		return nil, err
 	}
-	if err := Supported(m.Config); err != nil {
-		return nil, err
-	}
-	b := &builder{g: g, in: in, m: m, o: o}
+	b := newBuilder(g, in, m, o)
 	layer := Layer{ScoreBias: b.scoreBias(l)}
 	b.layer(&layer, x, l, l == len(m.Config.Layers)-1 && !o.AllTokens, activation)
 	return &layer, b.failure()
@@ -194,13 +196,18 @@ func Store(g *autograd.Graph, m *checkpoints.Model) error {
 }
 
 // tensorsOf returns the names of the tensors that a parameter is: queries, keys
-// and values have one input, and so one parameter is its scale.
+// and values have one input, and so one parameter is its scale; and so have gated
+// units.
 func tensorsOf(parameter string) []string {
 	part, kind, ok := checkpoints.ParseTensor(parameter)
-	if !ok || kind != checkpoints.InputScale || part.Role != checkpoints.Query {
-		return []string{parameter}
+	switch {
+	case !ok || kind != checkpoints.InputScale:
+	case part.Role == checkpoints.Query:
+		return []string{parameter, checkpoints.Key.In(part.Layer).InputScale(), checkpoints.Value.In(part.Layer).InputScale()}
+	case part.Role == checkpoints.Up: // of a gate, if there is one
+		return []string{parameter, checkpoints.Gate.In(part.Layer).InputScale()}
 	}
-	return []string{parameter, checkpoints.Key.In(part.Layer).InputScale(), checkpoints.Value.In(part.Layer).InputScale()}
+	return []string{parameter}
 }
 
 // builder adds a model's blocks to a graph.
@@ -212,6 +219,10 @@ type builder struct {
 	err error
 
 	words *autograd.Node // the word embeddings
+	// has are the names of the architecture's tensors.
+	has map[string]bool
+	// turns are those of rotary positions, by their base.
+	turns map[float64]*autograd.Turns
 
 	// The table of biases, and what it gives the heads of the last layer that was
 	// built, which are those of the given columns.
@@ -219,12 +230,12 @@ type builder struct {
 	biasColumns     []int
 }
 
-// Supported refuses, with an error that wraps checkpoints.ErrUnsupported, a family whose layers no graph has.
-func Supported(c checkpoints.Config) error {
-	if b := c.Block(0); b.PreNorm || b.Gated || b.RotaryBase != 0 || b.Window != 0 {
-		return fmt.Errorf("layers: training, distilling and pruning %s models: %w", c.ModelType, checkpoints.ErrUnsupported)
+func newBuilder(g *autograd.Graph, in *Inputs, m *checkpoints.Model, o Options) *builder {
+	b := &builder{g: g, in: in, m: m, o: o, has: map[string]bool{}, turns: map[float64]*autograd.Turns{}}
+	for s := range m.Config.Tensors() {
+		b.has[s.Name] = true
 	}
-	return nil
+	return b
 }
 
 func (b *builder) failure() error {
@@ -239,9 +250,6 @@ func (b *builder) encoder() (Encoder, error) {
 	e := Encoder{}
 	if err := cfg.Validate(); err != nil {
 		return e, fmt.Errorf("layers: %w", err)
-	}
-	if err := Supported(cfg); err != nil {
-		return e, err
 	}
 	activation, err := activationByName(cfg.Activation)
 	if err != nil {
@@ -261,15 +269,15 @@ func (b *builder) encoder() (Encoder, error) {
 	if b.o.QuantizeEmbeddings {
 		embedding = b.g.QuantizedEmbedding
 	}
-	positions := b.weights(checkpoints.PositionEmbeddings.Part().Weight())
+	positions := b.optional(checkpoints.PositionEmbeddings.Part().Weight())
 	x := embedding(b.words, positions, types, b.in.IDs, b.in.positionsOf(cfg), b.in.TypeIDs)
 	x = b.norm(checkpoints.EmbeddingNorm.Part(), x)
-	x = b.dropout(x, cfg.HiddenDropout)
+	x = b.dropout(x, cfg.EmbeddingOutputDropout())
 	if cfg.ProjectsEmbeddings() {
 		x = b.linear(checkpoints.EmbeddingProjection.Part(), x, autograd.Identity)
 	}
 	e.Embeddings = x
-	for l := range cfg.Layers {
+	for l := range cmp.Or(b.o.Depth, len(cfg.Layers)) {
 		first := l == len(cfg.Layers)-1 && !b.o.AllTokens
 		layer := Layer{ScoreBias: b.scoreBias(l)}
 		if b.o.Recompute {
@@ -297,8 +305,31 @@ func (b *builder) encoder() (Encoder, error) {
 
 // qkv adds the queries, keys and values of layer l.
 func (b *builder) qkv(x *autograd.Node, l int) *autograd.Node {
-	query := checkpoints.Query.In(l)
-	return b.product(x, b.inputScale(query), autograd.Identity, query, checkpoints.Key.In(l), checkpoints.Value.In(l))
+	block, query := b.m.Config.Block(l), checkpoints.Query.In(l)
+	y := b.product(b.attentionInput(x, l), b.inputScale(query), autograd.Identity, query, checkpoints.Key.In(l), checkpoints.Value.In(l))
+	return b.turn(y, block, 2*block.Heads)
+}
+
+// attentionInput is what layer l projects of its input x: x, or x normalized.
+func (b *builder) attentionInput(x *autograd.Node, l int) *autograd.Node {
+	if block := b.m.Config.Block(l); !block.PreNorm || block.BareAttention {
+		return x
+	}
+	return b.norm(checkpoints.AttentionNorm.In(l), x)
+}
+
+// turn turns the first heads of x by the tokens' positions, where these are rotary.
+func (b *builder) turn(x *autograd.Node, block checkpoints.Block, heads int) *autograd.Node {
+	base, width := block.RotaryBase, block.HeadDim
+	if base == 0 {
+		return x
+	}
+	if b.turns[base] == nil {
+		b.turns[base] = autograd.NewTurns(width, func(first, end int) (cos, sin []float32) {
+			return checkpoints.Turns(base, width, first, end)
+		})
+	}
+	return b.g.Rotary(x, b.in.positionsOf(b.m.Config), heads*width, b.turns[base])
 }
 
 // scoreBias adds the biases of layer l's scores, nil where it has none. Layers with
@@ -330,21 +361,44 @@ func (b *builder) layer(layer *Layer, x *autograd.Node, l int, first bool, activ
 	y := b.encoderLinear(checkpoints.AttentionOutput.In(l), context, autograd.Identity)
 	layer.Attention = Block{context, y, x}
 	y = b.dropout(y, block.OutputDropout)
-	x = b.addNorm(checkpoints.AttentionNorm.In(l), y, x)
-	y = b.encoderLinear(checkpoints.Up.In(l), x, activation)
+	var read *autograd.Node // by the feed-forward block
+	if block.PreNorm {
+		x = b.g.Add(y, x)
+		read = b.norm(checkpoints.OutputNorm.In(l), x)
+	} else {
+		x = b.addNorm(checkpoints.AttentionNorm.In(l), y, x)
+		read = x
+	}
+	units := b.units(read, l, block, activation)
 	if b.o.FFNMasks {
 		layer.FFNMask = b.g.InputWithGradient(fmt.Sprintf("ffn mask %d", l), autograd.Sequences, block.Units)
-		y = b.g.FFNMask(y, layer.FFNMask, maskOffsets)
+		units = b.g.FFNMask(units, layer.FFNMask, maskOffsets)
 	}
-	units := y
+	units = b.dropout(units, block.UnitDropout)
 	y = b.encoderLinear(checkpoints.Down.In(l), units, autograd.Identity)
 	layer.FeedForward = Block{units, y, x}
 	y = b.dropout(y, block.FeedForwardDropout)
-	x = b.addNorm(checkpoints.OutputNorm.In(l), y, x)
+	switch {
+	case !block.PreNorm:
+		x = b.addNorm(checkpoints.OutputNorm.In(l), y, x)
+	case l == len(b.m.Config.Layers)-1:
+		x = b.addNorm(checkpoints.FinalNorm.Part(), y, x)
+	default:
+		x = b.g.Add(y, x)
+	}
 	if !first {
 		layer.Hidden = x
 	}
 	return x
+}
+
+// units adds the feed-forward units of layer l, which read x.
+func (b *builder) units(x *autograd.Node, l int, block checkpoints.Block, activation autograd.Activation) *autograd.Node {
+	up := checkpoints.Up.In(l)
+	if !block.Gated {
+		return b.encoderLinear(up, x, activation)
+	}
+	return b.g.Gated(b.product(x, b.inputScale(up), autograd.Identity, checkpoints.Gate.In(l), up), activation)
 }
 
 // attend adds the attention of layer l. It returns the heads' contexts and the rows
@@ -353,7 +407,7 @@ func (b *builder) attend(layer *Layer, x *autograd.Node, l int, first bool, bloc
 	if b.o.HeadMasks {
 		layer.HeadMask = b.g.InputWithGradient(fmt.Sprintf("head mask %d", l), autograd.Sequences, block.Heads)
 	}
-	o := autograd.AttentionOptions{HeadMask: layer.HeadMask, Bias: layer.ScoreBias, BF16: b.o.BF16}
+	o := autograd.AttentionOptions{HeadMask: layer.HeadMask, Bias: layer.ScoreBias, Window: block.Window, BF16: b.o.BF16}
 	if b.o.Dropout {
 		o.Dropout = block.AttentionDropout
 	}
@@ -365,9 +419,16 @@ func (b *builder) attend(layer *Layer, x *autograd.Node, l int, first bool, bloc
 	}
 	query := checkpoints.Query.In(l)
 	scale := b.inputScale(query)
-	kv := b.product(x, scale, autograd.Identity, checkpoints.Key.In(l), checkpoints.Value.In(l))
+	input := b.attentionInput(x, l)
+	kv := b.product(input, scale, autograd.Identity, checkpoints.Key.In(l), checkpoints.Value.In(l))
+	kv = b.turn(kv, block, block.Heads)
 	x = b.g.SelectFirst(x, b.in.Offsets)
-	q := b.product(x, scale, autograd.Identity, query)
+	read := x
+	if block.PreNorm && !block.BareAttention {
+		read = b.g.SelectFirst(input, b.in.Offsets)
+	}
+	// The first tokens' queries are at position 0, where nothing turns.
+	q := b.product(read, scale, autograd.Identity, query)
 	return b.g.FirstAttention(q, kv, b.in.Offsets, block.Heads, block.HeadDim, o), x
 }
 
@@ -379,11 +440,11 @@ func (b *builder) dropout(x *autograd.Node, p float32) *autograd.Node {
 }
 
 func (b *builder) linear(p checkpoints.Part, x *autograd.Node, a autograd.Activation) *autograd.Node {
-	return b.g.Linear(x, b.weights(p.Weight()), b.weights(p.Bias()), a)
+	return b.g.Linear(x, b.weights(p.Weight()), b.optional(p.Bias()), a)
 }
 
 func (b *builder) norm(p checkpoints.Part, x *autograd.Node) *autograd.Node {
-	return b.g.LayerNorm(x, b.weights(p.Weight()), b.weights(p.Bias()), b.m.Config.LayerNormEps)
+	return b.g.LayerNorm(x, b.weights(p.Weight()), b.optional(p.Bias()), b.m.Config.LayerNormEps)
 }
 
 // encoderLinear is a linear layer of the encoder, one of those that int8 and bf16
@@ -399,7 +460,7 @@ func (b *builder) product(x, scale *autograd.Node, a autograd.Activation, parts 
 	for _, p := range parts {
 		weights, biases = append(weights, p.Weight()), append(biases, p.Bias())
 	}
-	w, bias := b.weights(weights...), b.weights(biases...)
+	w, bias := b.weights(weights...), b.optional(biases...)
 	switch {
 	case b.o.QuantizeAware != "":
 		return b.g.QuantizedLinear(x, w, bias, scale, a)
@@ -419,7 +480,15 @@ func (b *builder) inputScale(p checkpoints.Part) *autograd.Node {
 
 // addNorm is LayerNorm(y + x).
 func (b *builder) addNorm(p checkpoints.Part, y, x *autograd.Node) *autograd.Node {
-	return b.g.AddLayerNorm(y, x, b.weights(p.Weight()), b.weights(p.Bias()), b.m.Config.LayerNormEps)
+	return b.g.AddLayerNorm(y, x, b.weights(p.Weight()), b.optional(p.Bias()), b.m.Config.LayerNormEps)
+}
+
+// optional is weights for tensors that the architecture may go without: nil then.
+func (b *builder) optional(names ...string) *autograd.Node {
+	if !b.has[names[0]] {
+		return nil
+	}
+	return b.weights(names...)
 }
 
 // weights adds the named tensors, one below the other.

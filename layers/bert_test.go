@@ -3,7 +3,6 @@ package layers
 import (
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -317,22 +316,6 @@ func TestMiniLM(t *testing.T) {
 	}
 	if d := worst(t, s.Value(c.Pooled), gold.floats("pooled")); d > 1e-4 {
 		t.Errorf("pooler outputs differ by %.1e", d)
-	}
-}
-
-// A family whose layers are not built is refused in one line, whatever is built of it.
-func TestUnsupportedFamily(t *testing.T) {
-	t.Parallel()
-	m := open(t, filepath.Join("..", "infer", "testdata", "families", "modernbert_single_label"))
-	g := newGraph(t)
-	in := NewInputs(g)
-	_, classifier := NewClassifier(g, in, m, Options{})
-	_, encoder := NewEncoder(g, in, m, Options{})
-	_, layer := NewLayer(g, in, m, 1, nil, Options{})
-	for _, err := range []error{classifier, encoder, layer} {
-		if !errors.Is(err, checkpoints.ErrUnsupported) || err.Error() != "layers: training, distilling and pruning modernbert models: not supported" {
-			t.Errorf("error is %v", err)
-		}
 	}
 }
 

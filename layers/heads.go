@@ -12,7 +12,8 @@ import (
 type Classifier struct {
 	Encoder
 	// Pooled is the output of the pooler, or of what stands in its place in the
-	// family's head, [sequences, hidden]; nil where the head classifies tokens.
+	// family's head, its norm included, [sequences, hidden]; nil where the head
+	// classifies tokens.
 	Pooled *autograd.Node
 	// Logits is [sequences, labels], or [tokens, labels] of a head that
 	// classifies tokens.
@@ -25,9 +26,10 @@ func NewClassifier(g *autograd.Graph, in *Inputs, m *checkpoints.Model, o Option
 	if m.Config.Head.Outputs() == head.Tokens {
 		return nil, fmt.Errorf("layers: the model's head is a masked language model's, want a classifier")
 	}
-	tokens := m.Config.Head.PerToken()
-	o.AllTokens = o.AllTokens || tokens
-	b := &builder{g: g, in: in, m: m, o: o}
+	cfg := m.Config
+	tokens, means := cfg.Head.PerToken(), cfg.ClassifierPooling == checkpoints.MeanPooling
+	o.AllTokens = o.AllTokens || tokens || means
+	b := newBuilder(g, in, m, o)
 	e, err := b.encoder()
 	if err != nil {
 		return nil, err
@@ -35,19 +37,37 @@ func NewClassifier(g *autograd.Graph, in *Inputs, m *checkpoints.Model, o Option
 	c := &Classifier{Encoder: e}
 	x := e.last()
 	if !tokens {
-		activation, err := activationByName(m.Config.HeadActivation())
-		if err != nil {
+		x = e.First
+		if means {
+			x = g.SequenceMeans(e.last(), in.Offsets)
+		}
+		if cfg.HeadInputDropout() {
+			x = b.dropout(x, cfg.ClassifierDropout)
+		}
+	}
+	if !tokens || cfg.HeadNorm() {
+		if x, err = b.dense(x); err != nil {
 			return nil, err
 		}
-		first := e.First
-		if m.Config.HeadInputDropout() {
-			first = b.dropout(first, m.Config.ClassifierDropout)
-		}
-		c.Pooled = b.linear(checkpoints.Pooler.Part(), first, activation)
-		x = c.Pooled
 	}
-	c.Logits = b.linear(checkpoints.Classifier.Part(), b.dropout(x, m.Config.ClassifierDropout), autograd.Identity)
+	if !tokens {
+		c.Pooled = x
+	}
+	c.Logits = b.linear(checkpoints.Classifier.Part(), b.dropout(x, cfg.ClassifierDropout), autograd.Identity)
 	return c, b.failure()
+}
+
+// dense adds the dense layer before the classifier, with its norm where there is one.
+func (b *builder) dense(x *autograd.Node) (*autograd.Node, error) {
+	activation, err := activationByName(b.m.Config.HeadActivation())
+	if err != nil {
+		return nil, err
+	}
+	x = b.linear(checkpoints.Pooler.Part(), x, activation)
+	if b.m.Config.HeadNorm() {
+		x = b.norm(checkpoints.HeadNorm.Part(), x)
+	}
+	return x, nil
 }
 
 // MaskedLM is an encoder with the head of a masked language model.
@@ -69,17 +89,24 @@ func NewMaskedLM(g *autograd.Graph, in *Inputs, m *checkpoints.Model, rows *auto
 		return nil, fmt.Errorf("layers: the word embeddings are the weights of the head of a masked language model, which are not quantized")
 	}
 	o.AllTokens = true
-	b := &builder{g: g, in: in, m: m, o: o}
+	b := newBuilder(g, in, m, o)
 	e, err := b.encoder()
 	if err != nil {
 		return nil, err
 	}
-	activation, err := activationByName(m.Config.LMActivation())
-	if err != nil {
-		return nil, err
+	x := g.SelectRows(e.last(), rows)
+	if m.Config.HeadNorm() {
+		if x, err = b.dense(x); err != nil {
+			return nil, err
+		}
+	} else {
+		activation, err := activationByName(m.Config.LMActivation())
+		if err != nil {
+			return nil, err
+		}
+		x = b.linear(checkpoints.LMTransform.Part(), x, activation)
+		x = b.norm(checkpoints.LMNorm.Part(), x)
 	}
-	x := b.linear(checkpoints.LMTransform.Part(), g.SelectRows(e.last(), rows), activation)
-	x = b.norm(checkpoints.LMNorm.Part(), x)
 	return &MaskedLM{e, g.Linear(x, b.words, b.weights(checkpoints.Decoder.Part().Bias()), autograd.Identity)}, b.failure()
 }
 

@@ -110,12 +110,10 @@ type tuner struct {
 
 // embed computes the embeddings, which both models share.
 func (t *tuner) embed() error {
-	shallow := *t.model
-	shallow.Config = shallow.Config.First(1)
 	g := autograd.New(autograd.Options{Threads: t.o.Threads})
 	defer g.Close()
 	in := layers.NewInputs(g)
-	e, err := layers.NewEncoder(g, in, &shallow, layers.Options{Frozen: true})
+	e, err := layers.NewEncoder(g, in, t.model, layers.Options{Frozen: true, Depth: 1})
 	if err != nil {
 		return err
 	}

@@ -241,8 +241,7 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 	f.config = work.Config.Clone()
 	f.config.Task = trainSet.Task.Name
 	if o.Dropout != nil {
-		p := float32(*o.Dropout)
-		work.Config.HiddenDropout, work.Config.AttentionDropout, work.Config.ClassifierDropout = p, p, p
+		work.Config.SetDropout(float32(*o.Dropout))
 	}
 	f.model, f.task = work, trainSet.Task
 	f.result = &Result{Metric: evaluate.MainMetric(f.task), Assumed: assumed}
