@@ -151,6 +151,9 @@ func HiddenImportance(ctx context.Context, model *checkpoints.Model, ds *data.Da
 			for j := range scores {
 				effect := 0.0
 				for _, p := range norm {
+					if p == nil {
+						continue // no β
+					}
 					effect += float64(float64(p.Value[j]) * float64(p.Gradient[j]))
 				}
 				scores[j] += math.Abs(effect)

@@ -63,7 +63,8 @@ type Losses struct {
 	HiddenDistance string
 	// Attention weighs the difference of the attention of mapped layers, the
 	// mean over the pairs. AttentionDistance is MSE (also where it is "") of the
-	// scores before the softmax (TinyBERT), or Cosine or CrossEntropy of the maps. Where the
+	// scores before the softmax (TinyBERT), or Cosine or CrossEntropy of the maps. Layers
+	// with windows are compared within them, and want equal ones. Where the
 	// numbers of heads differ, HeadMeans compares the means over the heads;
 	// without it, such layers are refused.
 	Attention         float64

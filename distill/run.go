@@ -619,14 +619,26 @@ func (b *builder) attentionLoss(field string, student *layers.Encoder, i, j int,
 		}
 		return nil, settings.Errorf(field, "it expects as many heads in student layer %d (%d) as in teacher layer %d (%d), %s", i, hs, j, ht, advice)
 	}
+	window := s.Block(i).Window
+	if w := t.Block(j).Window; w != window {
+		return nil, settings.Errorf(field, "it expects attention of one window in student layer %d (%s) and teacher layer %d (%s): map layers of one kind, or take the loss on relations", i, reach(window), j, reach(w))
+	}
 	bias, err := b.teacherBias(j)
 	if err != nil {
 		return nil, err
 	}
 	return b.g.AttentionLoss(student.Layers[i].QKV, b.readQKV(j), b.in.Offsets, autograd.AttentionLossOptions{
 		Heads: s.NumHeads(i), TargetHeads: t.NumHeads(j), Distance: d, HeadMeans: means,
-		Bias: student.Layers[i].ScoreBias, TargetBias: bias,
+		Bias: student.Layers[i].ScoreBias, TargetBias: bias, Window: window,
 	}), nil
+}
+
+// reach says how far a window reaches.
+func reach(window int) string {
+	if window == 0 {
+		return "all tokens"
+	}
+	return fmt.Sprintf("%d tokens to either side", window)
 }
 
 // teacherBias adds the biases of the scores of the first teacher's layer, nil where

@@ -58,10 +58,13 @@ func UniformLayers(n, total int) []int {
 	}
 	layers := make([]int, n)
 	for i := range layers {
-		layers[i] = ((i+1)*total+n-1)/n - 1
+		layers[i] = evenly(i, n, total)
 	}
 	return layers
 }
+
+// evenly is the layer of total that layer i of n stands for.
+func evenly(i, n, total int) int { return ((i+1)*total+n-1)/n - 1 }
 
 // Size is the size of a student.
 type Size struct {
@@ -182,16 +185,27 @@ func (s Student) Make(ctx context.Context, teacher *checkpoints.Model, ds *data.
 
 // Config returns the architecture of a student of a size that Check lets pass: of
 // those of the teacher's layers, or of random weights where layers is nil; all of
-// its layers are then like the teacher's first.
+// its layers are then as large as the teacher's first, with the windows of layers of the
+// teacher that are spread evenly.
 func (s Size) Config(teacher checkpoints.Config, layers []int) checkpoints.Config {
 	cfg := teacher.Clone()
 	cfg.HiddenSize = cmp.Or(s.Hidden, cfg.HiddenSize)
-	if layers == nil {
+	random := layers == nil
+	if random {
 		if s := cfg.Sentence; s != nil && len(s.Dense) > 0 {
 			cfg.Sentence = nil // nothing would train its dense layers
 		}
 		cfg.HeadDim = cfg.HiddenSize / cmp.Or(s.Heads, teacher.Layers[0].Heads)
 		layers = make([]int, cmp.Or(s.Layers, len(teacher.Layers)))
+	}
+	if teacher.Local != nil {
+		cfg.Local = nil
+		for i, l := range layers {
+			if random {
+				l = evenly(i, len(layers), len(teacher.Layers))
+			}
+			cfg.Local = append(cfg.Local, teacher.Local[l])
+		}
 	}
 	cfg.Layers, cfg.BiasColumns = nil, nil
 	for _, l := range layers {

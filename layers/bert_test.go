@@ -93,16 +93,21 @@ func worst(t *testing.T, got []float32, want []float64) float64 {
 	}
 	d := 0.0
 	for i, w := range want {
-		d = math.Max(d, math.Abs(float64(got[i])-w))
+		e := math.Abs(float64(got[i]) - w)
+		if math.IsNaN(e) {
+			return math.Inf(1)
+		}
+		d = max(d, e)
 	}
 	return d
 }
 
 var (
-	goldenModels  = []string{"even", "gelu_new", "uneven", "mpnet"}
+	goldenModels  = []string{"even", "gelu_new", "uneven", "mpnet", "modernbert", "modernbert_local", "modernbert_mean"}
 	goldenLengths = []int{5, 1, 9, 3}
-	farLengths    = []int{5, 1, 130, 40} // of the family with biases by distance
-	goldenLabels  = []int32{2, 0, 1, 1}
+	// farLengths are those of models with biases by distance, or with windows.
+	farLengths   = map[string][]int{"mpnet": {5, 1, 130, 40}, "modernbert": {5, 1, 130, 40}}
+	goldenLabels = []int32{2, 0, 1, 1}
 )
 
 // classifier is a golden model in a session with a mean cross-entropy.
@@ -114,8 +119,8 @@ type classifier struct {
 
 func newClassifier(t testing.TB, m *checkpoints.Model, gold golden, o Options) classifier {
 	lengths := goldenLengths
-	if m.Config.ModelType == "mpnet" {
-		lengths = farLengths
+	if far := farLengths[m.Config.ModelType]; far != nil && len(m.Config.Layers) > 1 {
+		lengths = far
 	}
 	g := newGraph(t)
 	in := NewInputs(g)
@@ -158,7 +163,7 @@ func TestGoldens(t *testing.T) {
 	t.Parallel()
 	for _, name := range goldenModels {
 		m, gold := open(t, filepath.Join("testdata", name)), readGolden(t, name)
-		for _, o := range []Options{{}, {AllTokens: true}, {HeadMasks: true, FFNMasks: true}} {
+		for _, o := range []Options{{}, {AllTokens: true}, {HeadMasks: true, FFNMasks: true}, {Recompute: true}} {
 			c := newClassifier(t, m, gold, o)
 			if d := worst(t, c.s.Value(c.Logits), gold.floats("logits")); d > 1e-4 {
 				t.Errorf("%s %+v: logits differ by %.1e", name, o, d)
@@ -196,6 +201,55 @@ func TestGoldens(t *testing.T) {
 				if e := gradcheck.RelativeError(p.Gradient, want); e > 1e-4 {
 					t.Errorf("%s %+v: gradient of %s differs by %.1e of its largest element", name, o, p.Name, e)
 				}
+			}
+		}
+	}
+}
+
+// Heads that answer for tokens, which in ModernBERT have a dense layer of their own:
+// logits, and gradients of all parameters, with the decoder's weights tied.
+func TestGoldensOfTokenHeads(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"modernbert_token", "modernbert_lm"} {
+		m, gold := open(t, filepath.Join("testdata", name)), readGolden(t, name)
+		g := newGraph(t)
+		in := NewInputs(g)
+		labels := g.Ints("labels", autograd.Tokens)
+		var logits *autograd.Node
+		if m.Config.Head == head.MaskedLM {
+			rows := g.Ints("rows", autograd.Selected)
+			labels = g.Ints("labels of rows", autograd.Selected)
+			lm, err := NewMaskedLM(g, in, m, rows, Options{})
+			check(t, err)
+			logits = lm.Logits
+			all := make([]int32, len(gold.ints("ids")))
+			for i := range all {
+				all[i] = int32(i)
+			}
+			check(t, g.SetInts(rows, all))
+		} else {
+			c, err := NewClassifier(g, in, m, Options{})
+			check(t, err)
+			logits = c.Logits
+		}
+		s, err := autograd.NewSession(g, g.CrossEntropy(logits, labels, autograd.Mean))
+		check(t, err)
+		positions, offsets := pack(goldenLengths...)
+		check(t, in.Set(gold.ints("ids"), gold.ints("types"), positions, offsets))
+		check(t, g.SetInts(labels, gold.ints("labels")))
+		check(t, s.Run())
+		if d := worst(t, s.Value(logits), gold.floats("logits")); d > 1e-4 {
+			t.Errorf("%s: logits differ by %.1e", name, d)
+		}
+		if d := worst(t, []float32{s.Loss()}, gold.floats("loss")); d > 1e-5 {
+			t.Errorf("%s: loss differs by %.1e", name, d)
+		}
+		if len(g.Parameters()) != len(m.Tensors) {
+			t.Errorf("%s: %d parameters, want the model's %d tensors", name, len(g.Parameters()), len(m.Tensors))
+		}
+		for _, p := range g.Parameters() {
+			if e := gradcheck.RelativeError(p.Gradient, gold.floats("grad."+p.Name)); e > 1e-4 {
+				t.Errorf("%s: gradient of %s differs by %.1e of its largest element", name, p.Name, e)
 			}
 		}
 	}

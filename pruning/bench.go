@@ -76,7 +76,7 @@ func (b *bench) build() error {
 	for _, l := range b.cfg.Layers {
 		most.Heads, most.Intermediate = max(most.Heads, l.Heads), max(most.Intermediate, l.Intermediate)
 	}
-	parameters := 4*b.cfg.HiddenSize*most.Heads*b.cfg.HeadDim + 2*b.cfg.HiddenSize*most.Intermediate
+	parameters := 4*b.cfg.HiddenSize*most.Heads*b.cfg.HeadDim + products(b.cfg)*b.cfg.HiddenSize*most.Intermediate
 	b.inner = min(len(b.cfg.Layers)-1, max(1, benchParameters/parameters))
 	if err := b.add(b.random(b.cfg.Layers)); err != nil {
 		return err
@@ -138,6 +138,10 @@ func firsts(n int) []int {
 func (b *bench) random(layers []checkpoints.LayerSize) *checkpoints.Model {
 	cfg := b.cfg.Clone()
 	cfg.EmbeddingSize, cfg.Head = 0, head.SingleLabel
+	if cfg.Local != nil { // the last layer is measured for itself
+		last := len(layers) - 1
+		cfg.Local = append(cfg.Local[:last:last], b.cfg.Local[len(b.cfg.Local)-1])
+	}
 	cfg.Layers, cfg.BiasColumns, cfg.VocabSize = layers, nil, 256
 	cfg.PadTokenID = min(cfg.PadTokenID, 1)
 	cfg.MaxPositions += b.o.Tokens - cfg.MaxTokens()

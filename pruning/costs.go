@@ -65,7 +65,7 @@ func (c *Costs) check(cfg checkpoints.Config) error {
 // FLOPs counts the floating-point operations of the encoder's products for a
 // sequence of the given number of tokens, a multiplication and an addition as
 // two. The last layer computes queries, output and feed-forward for the first
-// token alone.
+// token alone, and a query the scores of the keys within its window.
 func FLOPs(cfg checkpoints.Config, tokens int) *Costs {
 	c := &Costs{}
 	hidden, width, t := float64(cfg.HiddenSize), float64(cfg.HeadDim), float64(tokens)
@@ -75,9 +75,21 @@ func FLOPs(cfg checkpoints.Config, tokens int) *Costs {
 			rows = 1
 		}
 		// Keys and values; queries and the output; scores and context.
-		head := 2 * width * (float64(2*t*hidden) + float64(2*rows*hidden) + float64(2*rows*t))
+		keys := t
+		if w := cfg.Block(l).Window; w > 0 {
+			keys = float64(min(tokens, 2*w+1))
+		}
+		head := 2 * width * (float64(2*t*hidden) + float64(2*rows*hidden) + float64(2*rows*keys))
 		c.Heads = append(c.Heads, Curve{{0, 0}, {size.Heads, float64(size.Heads) * head}})
-		c.FFN = append(c.FFN, Curve{{0, 0}, {size.Intermediate, float64(size.Intermediate) * 4 * rows * hidden}})
+		c.FFN = append(c.FFN, Curve{{0, 0}, {size.Intermediate, float64(size.Intermediate) * float64(2*products(cfg)) * rows * hidden}})
 	}
 	return c
+}
+
+// products is how many products the feed-forward block has.
+func products(cfg checkpoints.Config) int {
+	if cfg.Block(0).Gated {
+		return 3
+	}
+	return 2
 }

@@ -36,7 +36,8 @@ const (
 	// mean loss are never zeroed between batches, and their absolute value is
 	// added after each, so that early batches weigh more and the batch size
 	// matters. A unit's score comes from weight times gradient of the
-	// intermediate layer and its bias, before the activation.
+	// intermediate layer and its bias, before the activation: of gated units, of the
+	// factor that is activated.
 	FastFormers Method = "fastformers"
 	// Magnitude is the L2 norm of the weights that belong to a head or a unit.
 	// It needs no data.
@@ -258,7 +259,8 @@ type probe struct {
 	ones     []float32
 	width    int     // columns of the widest mask
 	index    []int32 // of the batch
-	// weights and biases are the intermediate layers', for FastFormers.
+	// weights and biases are the intermediate layers', for FastFormers; a bias is nil
+	// where there is none.
 	weights, biases []*autograd.Parameter
 	// sums are FastFormers' gradients so far.
 	sums *Scores
@@ -289,9 +291,12 @@ func newProbe(model *checkpoints.Model, kind head.Kind, o ImportanceOptions) (*p
 			byName[parameter.Name] = parameter
 		}
 		for l := range model.Config.Layers {
-			up := checkpoints.Up.In(l)
-			p.weights = append(p.weights, byName[up.Weight()])
-			p.biases = append(p.biases, byName[up.Bias()])
+			part := checkpoints.Up.In(l)
+			if model.Config.Block(l).Gated {
+				part = checkpoints.Gate.In(l)
+			}
+			p.weights = append(p.weights, byName[part.Weight()])
+			p.biases = append(p.biases, byName[part.Bias()])
 		}
 	}
 	return p, nil
@@ -387,9 +392,12 @@ func accumulate(scores, sums []float64, batch func(sums []float64)) {
 // units adds Σ weight·gradient + bias·gradient of each unit of layer l.
 func (p *probe) units(sums []float64, l int) {
 	w, b := p.weights[l], p.biases[l]
-	width := len(w.Value) / len(b.Value)
+	width := len(w.Value) / len(sums)
 	for i := range sums {
-		sum := float64(b.Value[i]) * float64(b.Gradient[i])
+		sum := 0.0
+		if b != nil {
+			sum = float64(b.Value[i]) * float64(b.Gradient[i])
+		}
 		for j := i * width; j < (i+1)*width; j++ {
 			sum += float64(float64(w.Value[j]) * float64(w.Gradient[j]))
 		}

@@ -75,6 +75,9 @@ type costsKey struct {
 	HeadDim    int                     `json:"head_dim"`
 	Activation string                  `json:"activation"`
 	ScoreBias  bool                    `json:"score_bias,omitempty"`
+	Gated      bool                    `json:"gated,omitempty"`
+	Rotary     bool                    `json:"rotary,omitempty"`
+	Windows    []int                   `json:"windows,omitempty"` // of the layers, where there are any
 	Layers     []checkpoints.LayerSize `json:"layers"`
 }
 
@@ -99,7 +102,10 @@ func CachedCosts(ctx context.Context, cfg checkpoints.Config, o MeasureOptions, 
 		CPU: machine.CPU(), Cores: machine.CPUs(), ISA: kernels.Current().String(), Version: checkpoints.Version,
 		Threads: o.Threads, DType: o.DType, Tokens: o.Tokens,
 		HiddenSize: cfg.HiddenSize, HeadDim: cfg.HeadDim, Activation: cfg.Activation, Layers: cfg.Layers,
-		ScoreBias: cfg.Block(0).ScoreBias != nil,
+		ScoreBias: cfg.Block(0).ScoreBias != nil, Gated: cfg.Block(0).Gated, Rotary: cfg.Rotary(),
+	}
+	for l := range cfg.Local {
+		key.Windows = append(key.Windows, cfg.Block(l).Window)
 	}
 	name, err := json.Marshal(key)
 	if err != nil {

@@ -200,7 +200,7 @@ func (t *tuner) run(m *checkpoints.Model, l int, x [][]float32, visit func(i int
 	in := layers.NewInputs(g)
 	states := g.Input("hidden states", autograd.Tokens, m.Config.HiddenSize)
 	// Heads other than a classifier may read every token of the last layer.
-	every := !m.Config.Head.OneClass()
+	every := !m.Config.Head.OneClass() || m.Config.ClassifierPooling == checkpoints.MeanPooling
 	layer, err := layers.NewLayer(g, in, m, l, states, layers.Options{Frozen: true, AllTokens: every})
 	if err != nil {
 		return nil, err

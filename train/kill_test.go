@@ -157,7 +157,7 @@ func ofFamily(t testing.TB, family string) *checkpoints.Model {
 func TestKilledInEveryFamily(t *testing.T) {
 	t.Parallel()
 	ds := golden.Data(t)
-	for _, family := range []string{"roberta", "mpnet", "distilbert", "electra", "albert"} {
+	for _, family := range []string{"roberta", "mpnet", "distilbert", "electra", "albert", "modernbert"} {
 		m := ofFamily(t, family)
 		defer m.Close()
 		want, _, err := Run(context.Background(), m, subset(ds, 0, 100), subset(ds, 100, 120), killedRun(40))

@@ -1,4 +1,4 @@
-"""Makes the goldens of package layers: small BERT and MPNet classifiers with random
+"""Makes the goldens of package layers: small BERT, MPNet and ModernBERT models with random
 weights, their outputs and the gradients of a mean cross-entropy, computed in
 float64 by Hugging Face transformers.
 
@@ -14,7 +14,9 @@ import os
 
 import torch
 from safetensors.torch import save_file
-from transformers import BertConfig, BertForSequenceClassification, MPNetConfig, MPNetForSequenceClassification
+from transformers import (
+    BertConfig, BertForSequenceClassification, ModernBertConfig, ModernBertForMaskedLM, ModernBertForSequenceClassification, ModernBertForTokenClassification, MPNetConfig,
+    MPNetForSequenceClassification)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LENGTHS = [5, 1, 9, 3]
@@ -77,25 +79,54 @@ def own_name(key):
     return key
 
 
-def golden(name, model, lengths, pad, types):
+def own_gradients(model):
+    """The gradients under Skive's names, those of ModernBERT's fused layers apart."""
+    out = {}
+    for key, p in model.named_parameters():
+        if not key.startswith(("model.", "head.", "decoder.")):
+            out[own_name(key)] = p.grad
+            continue
+        for theirs, ours in (
+                ("model.embeddings.tok_embeddings.", "bert.embeddings.word_embeddings."), ("model.embeddings.norm.", "bert.embeddings.LayerNorm."),
+                ("model.layers.", "bert.encoder.layer."), ("attn.Wo.", "attention.output.dense."), ("attn_norm.", "attention.output.LayerNorm."),
+                ("mlp.Wo.", "output.dense."), ("mlp_norm.", "output.LayerNorm."), ("model.final_norm.", "bert.final_norm."),
+                ("head.dense.", "bert.pooler.dense."), ("head.norm.", "bert.pooler.LayerNorm."), ("decoder.", "cls.predictions.")):
+            key = key.replace(theirs, ours)
+        parts = {"attn.Wqkv.": ["attention.self.query.", "attention.self.key.", "attention.self.value."], "mlp.Wi.": ["intermediate.gate.", "intermediate.dense."]}
+        for fused, names in parts.items():
+            if fused in key:
+                out.update({key.replace(fused, n): g for n, g in zip(names, p.grad.chunk(len(names)))})
+                break
+        else:
+            out[key] = p.grad
+    return out
+
+
+def golden(name, model, lengths, pad, types, per_token=False):
+    """Sequences are computed one by one: in windows, padding that no key is left for is NaN."""
     model = model.double()
-    width = max(lengths)
-    ids = torch.full((len(lengths), width), pad, dtype=torch.long)
-    type_ids, mask = torch.zeros_like(ids), torch.zeros_like(ids)
-    for s, length in enumerate(lengths):
-        ids[s, :length] = torch.randint(pad + 1, 50, (length,))
-        type_ids[s, length // 2 + 1 : length] = 1
-        mask[s, :length] = 1
-    x = {"token_type_ids": type_ids} if types else {}
-    r = model(input_ids=ids, attention_mask=mask, labels=torch.tensor(LABELS), output_hidden_states=True, **x)
-    r.loss.backward()
-    real = mask.bool()
-    golden = {"grad." + own_name(k): p.grad for k, p in model.named_parameters()}
-    golden["logits"], golden["loss"] = r.logits.detach(), r.loss.detach().reshape(1)
-    for i, hidden in enumerate(r.hidden_states):
-        golden[f"hidden.{i}"] = hidden.detach()[real]
+    ids = [torch.randint(pad + 1, 50, (length,)) for length in lengths]
+    type_ids = [(torch.arange(length) > length // 2).long() for length in lengths]
+    logits, hidden = [], []
+    for i, t in zip(ids, type_ids):
+        x = {"token_type_ids": t[None]} if types else {}
+        r = model(input_ids=i[None], output_hidden_states=True, **x)
+        logits.append(r.logits[0] if per_token else r.logits)
+        hidden.append(r.hidden_states)
+    logits, all_ids = torch.cat(logits), torch.cat(ids)
+    labels = torch.tensor(LABELS)
+    if per_token:  # every third token has a label
+        labels = torch.where(torch.arange(len(all_ids)) % 3 == 0, all_ids % logits.shape[1], -100)
+    loss = torch.nn.functional.cross_entropy(logits, labels)
+    loss.backward()
+    golden = {"grad." + k: g for k, g in own_gradients(model).items()}
+    golden["logits"], golden["loss"] = logits.detach(), loss.detach().reshape(1)
+    for i, h in enumerate(zip(*hidden)):
+        golden[f"hidden.{i}"] = torch.cat([v[0] for v in h]).detach()
     golden = {k: v.float().contiguous() for k, v in golden.items()}
-    golden["ids"], golden["types"] = ids[real].int(), type_ids[real].int()
+    golden["ids"], golden["types"] = all_ids.int(), torch.cat(type_ids).int()
+    if per_token:
+        golden["labels"] = labels.int()
     save_file(golden, os.path.join(HERE, name + ".safetensors"))
 
 
@@ -116,9 +147,30 @@ def mpnet():
     golden("mpnet", model, [5, 1, 130, 40], 1, types=False)
 
 
+def modernbert(name, build, kinds, lengths, per_token=False, **settings):
+    """Lengths beyond the windows of 3 tokens to either side, and beyond a band of queries."""
+    torch.manual_seed(12)
+    rope = {"full_attention": {"rope_type": "default", "rope_theta": 1000.0}, "sliding_attention": {"rope_type": "default", "rope_theta": 50.0}}
+    config = ModernBertConfig(
+        vocab_size=50, hidden_size=24, num_hidden_layers=len(kinds), num_attention_heads=3, intermediate_size=20, max_position_embeddings=512, local_attention=6,
+        layer_types=[k + "_attention" for k in kinds], rope_parameters=rope, pad_token_id=0, bos_token_id=1, cls_token_id=1, eos_token_id=2, sep_token_id=2,
+        id2label={0: "red", 1: "green", 2: "blue"}, label2id={"red": 0, "green": 1, "blue": 2}, attn_implementation="eager", **settings)
+    model = build(config).eval()
+    with torch.no_grad():
+        for key, p in model.named_parameters():
+            p.copy_(torch.randn_like(p) * (0.25 if p.dim() == 2 else 0.1) + (1.0 if "norm.weight" in key else 0.0))
+    model.save_pretrained(os.path.join(HERE, name))
+    golden(name, model, lengths, 0, types=False, per_token=per_token)
+
+
 for seed, (name, m) in enumerate(MODELS.items()):
     make(name, m, seed)
 mpnet()
+modernbert("modernbert", ModernBertForSequenceClassification, ["full", "sliding", "sliding", "full"], [5, 1, 130, 40])
+modernbert("modernbert_local", ModernBertForSequenceClassification, ["sliding", "full", "sliding"], [5, 1, 130, 40], hidden_activation="relu", classifier_activation="relu")
+modernbert("modernbert_mean", ModernBertForSequenceClassification, ["sliding"], [5, 1, 9, 3], classifier_pooling="mean")
+modernbert("modernbert_token", ModernBertForTokenClassification, ["full", "sliding"], [5, 1, 9, 3], per_token=True)
+modernbert("modernbert_lm", ModernBertForMaskedLM, ["full", "sliding"], [5, 1, 9, 3], per_token=True)
 
 
 def minilm(path):

@@ -12,8 +12,8 @@ import os
 
 import torch
 from transformers import (
-    AlbertConfig, AlbertForSequenceClassification, DistilBertConfig, DistilBertForSequenceClassification, ElectraConfig, ElectraForSequenceClassification, MPNetConfig,
-    MPNetForSequenceClassification, RobertaConfig, RobertaForSequenceClassification, get_linear_schedule_with_warmup)
+    AlbertConfig, AlbertForSequenceClassification, DistilBertConfig, DistilBertForSequenceClassification, ElectraConfig, ElectraForSequenceClassification, ModernBertConfig,
+    ModernBertForSequenceClassification, MPNetConfig, MPNetForSequenceClassification, RobertaConfig, RobertaForSequenceClassification, get_linear_schedule_with_warmup)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 VOCAB, BATCH, STEPS, PAD = 100, 8, 20, 1
@@ -33,6 +33,11 @@ MODELS = {
     # Skive trains layers that share their weights as layers of their own: here they are.
     "albert": lambda: AlbertForSequenceClassification(AlbertConfig(
         embedding_size=12, num_hidden_groups=2, classifier_dropout_prob=0.0, **COMMON, **{k: v for k, v in BERT.items() if k != "classifier_dropout"})),
+    # Windows of 2 tokens to either side in the layer between.
+    "modernbert": lambda: ModernBertForSequenceClassification(ModernBertConfig(
+        hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=24, local_attention=4,
+        layer_types=["full_attention", "sliding_attention", "full_attention"], bos_token_id=2, cls_token_id=2, eos_token_id=3, sep_token_id=3,
+        rope_parameters={"full_attention": {"rope_type": "default", "rope_theta": 1000.0}, "sliding_attention": {"rope_type": "default", "rope_theta": 50.0}}, **COMMON)),
 }
 
 
@@ -72,7 +77,7 @@ def train(name, build, data):
     schedule = get_linear_schedule_with_warmup(optimizer, int(0.1 * STEPS), STEPS)
     steps = []
     for step in range(STEPS):
-        x, y = collate(data[step * BATCH:(step + 1) * BATCH], name not in ("distilbert", "mpnet"))
+        x, y = collate(data[step * BATCH:(step + 1) * BATCH], name not in ("distilbert", "mpnet", "modernbert"))
         loss = torch.nn.functional.cross_entropy(model(**x).logits, y)
         optimizer.zero_grad()
         loss.backward()
