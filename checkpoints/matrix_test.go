@@ -16,6 +16,7 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/infer"
+	"github.com/skive-ml/skive/internal/exact"
 	"github.com/skive-ml/skive/onnx"
 	"github.com/skive-ml/skive/quantize"
 )
@@ -92,10 +93,23 @@ func matrixModels(t *testing.T) []matrixModel {
 	return all
 }
 
-// matrixRandom is a fresh model whose biases and LayerNorms are random too.
+// matrixRandom is a fresh model whose biases and LayerNorms are random too, and whose
+// matrices are normally distributed, whatever those of fresh models are.
 func matrixRandom(c checkpoints.Config) *checkpoints.Model {
 	m := checkpoints.InitBERT(c, 1)
 	for _, name := range m.Names() {
+		if t := m.Tensors[name]; c.ModelType == "modernbert" && len(t.Shape) == 2 {
+			h := fnv.New64a()
+			h.Write([]byte(name))
+			r := rand.New(rand.NewPCG(1, h.Sum64()))
+			values := t.Float32s()
+			for i := range values {
+				values[i] = float32(exact.Normal(r)) * c.InitializerRange
+			}
+			if name == checkpoints.WordEmbeddings.Part().Weight() {
+				clear(values[:c.HiddenSize]) // padding
+			}
+		}
 		if t := m.Tensors[name]; len(t.Shape) == 1 {
 			h := fnv.New64a()
 			h.Write([]byte(name))

@@ -221,8 +221,8 @@ type builder struct {
 	words *autograd.Node // the word embeddings
 	// has are the names of the architecture's tensors.
 	has map[string]bool
-	// turns are those of rotary positions, by their base.
-	turns map[float64]*autograd.Turns
+	// turns are those of rotary positions, by their base and scale.
+	turns map[[2]float64]*autograd.Turns
 
 	// The table of biases, and what it gives the heads of the last layer that was
 	// built, which are those of the given columns.
@@ -231,7 +231,7 @@ type builder struct {
 }
 
 func newBuilder(g *autograd.Graph, in *Inputs, m *checkpoints.Model, o Options) *builder {
-	b := &builder{g: g, in: in, m: m, o: o, has: map[string]bool{}, turns: map[float64]*autograd.Turns{}}
+	b := &builder{g: g, in: in, m: m, o: o, has: map[string]bool{}, turns: map[[2]float64]*autograd.Turns{}}
 	for s := range m.Config.Tensors() {
 		b.has[s.Name] = true
 	}
@@ -320,16 +320,14 @@ func (b *builder) attentionInput(x *autograd.Node, l int) *autograd.Node {
 
 // turn turns the first heads of x by the tokens' positions, where these are rotary.
 func (b *builder) turn(x *autograd.Node, block checkpoints.Block, heads int) *autograd.Node {
-	base, width := block.RotaryBase, block.HeadDim
-	if base == 0 {
+	if block.RotaryBase == 0 {
 		return x
 	}
-	if b.turns[base] == nil {
-		b.turns[base] = autograd.NewTurns(width, func(first, end int) (cos, sin []float32) {
-			return checkpoints.Turns(base, width, first, end)
-		})
+	kind := [2]float64{block.RotaryBase, block.RotaryScale}
+	if b.turns[kind] == nil {
+		b.turns[kind] = autograd.NewTurns(block.HeadDim, block.Turns)
 	}
-	return b.g.Rotary(x, b.in.positionsOf(b.m.Config), heads*width, b.turns[base])
+	return b.g.Rotary(x, b.in.positionsOf(b.m.Config), heads*block.HeadDim, b.turns[kind])
 }
 
 // scoreBias adds the biases of layer l's scores, nil where it has none. Layers with
