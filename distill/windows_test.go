@@ -54,7 +54,7 @@ func TestStudentsKeepWindows(t *testing.T) {
 	if _, err := StudentFromLayers(teacher, []int{1, 0}); err == nil || !strings.Contains(err.Error(), "layer 0") {
 		t.Errorf("the first layer as the second: error %v", err)
 	}
-	for n, want := range map[int][]bool{2: {true, true}, 3: {true, false, true}, 6: teacher.Config.Local, 8: {false, true, true, true, false, false, true, true}} {
+	for n, want := range map[int][]bool{2: {true, true}, 3: {true, false, true}, 6: teacher.Config.Local, 8: {false, true, true, true, false, true, true, true}} {
 		fresh, err := NewStudent(teacher, Size{Layers: n}, 1)
 		if err != nil {
 			t.Fatal(err)
