@@ -160,36 +160,45 @@ func TestLongTextsTakeLittleMemory(t *testing.T) {
 	}
 }
 
-// int8 with calibrated scales has one scale for both factors of gated units.
+// int8 with calibrated scales has one scale for both factors of gated units, and the
+// same bits at every level.
 func TestCalibratedGatedUnits(t *testing.T) {
-	m, err := checkpoints.Open("testdata/families/modernbert_single_label")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
-	var c quantize.Calibration
-	watched := newEngine(t, m, Options{Threads: 1, Observe: c.Observe})
-	cases := familyCases(t, "testdata/families/modernbert_single_label")
-	for _, k := range cases {
-		predict(t, watched, batch{k.IDs, nil, []int32{0, int32(len(k.IDs))}})
-	}
-	static, err := quantize.Int8(m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if static, err = c.Static(static, quantize.MinMax); err != nil {
-		t.Fatal(err)
-	}
-	one, two := newEngine(t, static, Options{Threads: 1}), newEngine(t, static, Options{Threads: 2})
-	for _, k := range cases {
-		b := batch{k.IDs, nil, []int32{0, int32(len(k.IDs))}}
-		got := predict(t, one, b)
-		if d := largestDifference(got, k.Logits); !(d < 0.6) {
-			t.Errorf("%d tokens: %g from f32", len(k.IDs), d)
-		}
-		if !sameBits(got, predict(t, two, b)) {
-			t.Errorf("%d tokens: other bits with two threads", len(k.IDs))
-		}
+	for _, name := range []string{"modernbert_single_label", "nomic_bert_single_label", "gte_types_single_label", "gte_own_single_label"} {
+		t.Run(name, func(t *testing.T) {
+			m, err := checkpoints.Open("testdata/families/" + name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			var c quantize.Calibration
+			watched := newEngine(t, m, Options{Threads: 1, Observe: c.Observe})
+			cases := familyCases(t, "testdata/families/"+name)
+			for _, k := range cases {
+				predict(t, watched, batch{k.IDs, k.Types, []int32{0, int32(len(k.IDs))}})
+			}
+			static, err := quantize.Int8(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if static, err = c.Static(static, quantize.MinMax); err != nil {
+				t.Fatal(err)
+			}
+			one, two := newEngine(t, static, Options{Threads: 1}), newEngine(t, static, Options{Threads: 2})
+			for _, k := range cases {
+				b := batch{k.IDs, k.Types, []int32{0, int32(len(k.IDs))}}
+				got := predict(t, one, b)
+				if d := largestDifference(got, k.Logits); !(d < 0.6) {
+					t.Errorf("%d tokens: %g from f32", len(k.IDs), d)
+				}
+				for _, level := range kernels.Available() {
+					restore := kernels.Use(level)
+					if !sameBits(got, predict(t, two, b)) {
+						t.Errorf("%d tokens, %v: other bits with two threads", len(k.IDs), level)
+					}
+					restore()
+				}
+			}
+		})
 	}
 }
 
