@@ -193,6 +193,9 @@ func stateTokenizerClass(files map[string][]byte, config []byte) {
 			return slices.ContainsFunc(names, func(name string) bool { return files[name] != nil })
 		}
 		said.Class = f.tokenizer
+		if f.modelType != said.ModelType { // a name for which transformers has no class
+			said.Class = libraryTokenizer
+		}
 		wordPiece := said.Class == bertTokenizer || said.Class == mpnetTokenizer
 		switch {
 		case has("tokenizer.json"):
