@@ -9,11 +9,13 @@ learning rate, loss and gradient norm of each step, and the sum of each tensor's
 
 import json
 import os
+import tempfile
 
 import torch
+from safetensors.torch import load_file
 from transformers import (
-    AlbertConfig, AlbertForSequenceClassification, DistilBertConfig, DistilBertForSequenceClassification, ElectraConfig, ElectraForSequenceClassification, ModernBertConfig,
-    ModernBertForSequenceClassification, MPNetConfig, MPNetForSequenceClassification, RobertaConfig, RobertaForSequenceClassification, get_linear_schedule_with_warmup)
+    AlbertConfig, AlbertForSequenceClassification, DistilBertConfig, DistilBertForSequenceClassification, ElectraConfig, ElectraForSequenceClassification, GteConfig, GteForSequenceClassification,
+    ModernBertConfig, ModernBertForSequenceClassification, MPNetConfig, MPNetForSequenceClassification, NomicBertConfig, NomicBertForSequenceClassification, RobertaConfig, RobertaForSequenceClassification, get_linear_schedule_with_warmup)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 VOCAB, BATCH, STEPS, PAD = 100, 8, 20, 1
@@ -38,6 +40,10 @@ MODELS = {
         hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=24, local_attention=4,
         layer_types=["full_attention", "sliding_attention", "full_attention"], bos_token_id=2, cls_token_id=2, eos_token_id=3, sep_token_id=3,
         rope_parameters={"full_attention": {"rope_type": "default", "rope_theta": 1000.0}, "sliding_attention": {"rope_type": "default", "rope_theta": 50.0}}, **COMMON)),
+    "nomic_bert": lambda: NomicBertForSequenceClassification(NomicBertConfig(
+        hidden_act="silu", layer_norm_eps=1e-12, rope_parameters={"rope_type": "default", "rope_theta": 50.0}, **COMMON, **BERT)),
+    "gte": lambda: GteForSequenceClassification(GteConfig(
+        layer_norm_eps=1e-12, rope_parameters={"rope_type": "linear", "rope_theta": 50.0, "factor": 2.0}, **COMMON, **BERT | {"type_vocab_size": 0})),
 }
 
 
@@ -77,7 +83,7 @@ def train(name, build, data):
     schedule = get_linear_schedule_with_warmup(optimizer, int(0.1 * STEPS), STEPS)
     steps = []
     for step in range(STEPS):
-        x, y = collate(data[step * BATCH:(step + 1) * BATCH], name not in ("distilbert", "mpnet", "modernbert"))
+        x, y = collate(data[step * BATCH:(step + 1) * BATCH], name not in ("distilbert", "mpnet", "modernbert", "gte"))
         loss = torch.nn.functional.cross_entropy(model(**x).logits, y)
         optimizer.zero_grad()
         loss.backward()
@@ -85,8 +91,13 @@ def train(name, build, data):
         steps.append({"step": step + 1, "lr": optimizer.param_groups[0]["lr"], "loss": loss.item(), "grad_norm": norm.item()})
         optimizer.step()
         schedule.step()
+    final = dict(model.named_parameters())
+    if name in ("nomic_bert", "gte"):  # whose files have other names than their modules
+        with tempfile.TemporaryDirectory() as trained:
+            model.save_pretrained(trained)
+            final = load_file(os.path.join(trained, "model.safetensors"))
     with open(os.path.join(out, "train.json"), "w") as f:
-        json.dump({"steps": steps, "final_sums": {n: p.double().sum().item() for n, p in model.named_parameters()}}, f, indent=1)
+        json.dump({"steps": steps, "final_sums": {n: p.double().sum().item() for n, p in final.items()}}, f, indent=1)
         f.write("\n")
 
 
