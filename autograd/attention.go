@@ -8,28 +8,28 @@ import (
 	"github.com/skive-ml/skive/internal/kernels"
 )
 
-// AttentionOptions are the variable parts of attention.
+// AttentionOptions are the optional parts of attention.
 type AttentionOptions struct {
-	// HeadMask, when not nil, is [sequences, heads]: head h's context in
-	// sequence s is multiplied by HeadMask[s][h]. Under a summed loss the
-	// gradient's row of a sequence is that example's own.
+	// HeadMask, if not nil, is [sequences, heads]: head h's context in sequence s is
+	// multiplied by HeadMask[s][h]. If the losses of the examples are summed, row s of
+	// its gradient belongs to sequence s alone.
 	HeadMask *Node
-	// Bias, when not nil, is [heads, 2*reach-1]: Bias[h][reach-1+j-i] is added to
-	// head h's score of query i and key j, after the scaling. Sequences have up to
-	// reach tokens.
+	// Bias, if not nil, is [heads, 2*reach-1]: Bias[h][reach-1+j-i] is added to head
+	// h's score of query i and key j, after the scaling. Sequences have up to reach
+	// tokens.
 	Bias *Node
 	// Window is the number of tokens to either side of a query whose keys it sees, 0
 	// for all.
 	Window int
-	// Dropout is the probability with which attention probabilities are zeroed.
+	// Dropout is the probability with which attention probabilities are set to zero.
 	Dropout float32
-	// BF16 rounds the factors of products to bfloat16, as LinearBF16 does it.
+	// BF16 rounds the factors of products to bfloat16, as LinearBF16 does.
 	BF16 bool
 }
 
 // attention is scaled dot-product attention within each sequence. Input 0 holds
-// queries, keys and values side by side; or, for the first tokens' queries
-// alone, input 0 holds the queries and input 1 keys and values.
+// queries, keys and values side by side. If only the first tokens' queries are wanted,
+// input 0 holds the queries, and input 1 keys and values.
 type attention struct {
 	heads, dim int
 	first      bool
@@ -80,18 +80,17 @@ func (a *attention) probabilities(n, nq int) int {
 
 // SelfAttention computes, for each sequence and head, softmax(Q·Kᵀ/√headDim +
 // bias)·V. With a window, scores of keys beyond it are -∞, and most of them are not
-// computed.
-// The input is [tokens, 3*heads*headDim], holding queries, keys and values side
-// by side and the heads side by side in each; offsets is [sequences+1]. The
-// result, the heads' contexts side by side, is [tokens, heads*headDim].
+// computed. The input is [tokens, 3*heads*headDim]: queries, keys and values side by
+// side, and in each the heads side by side. offsets is [sequences+1]. The result is
+// [tokens, heads*headDim], the heads' contexts side by side.
 func (g *Graph) SelfAttention(qkv, offsets *Node, heads, headDim int, o AttentionOptions) *Node {
 	return g.attention(false, []*Node{qkv, offsets}, heads, headDim, o)
 }
 
-// FirstAttention is SelfAttention for the query of each sequence's first token
-// alone, which suffices in the last layer of a classifier: queries
-// [sequences, heads*headDim], keys and values side by side
-// [tokens, 2*heads*headDim]. The result is [sequences, heads*headDim].
+// FirstAttention is SelfAttention for the query of each sequence's first token only.
+// That is enough in the last layer of a classifier. q is [sequences, heads*headDim]; kv
+// holds keys and values side by side, [tokens, 2*heads*headDim]. The result is
+// [sequences, heads*headDim].
 func (g *Graph) FirstAttention(q, kv, offsets *Node, heads, headDim int, o AttentionOptions) *Node {
 	return g.attention(true, []*Node{q, kv, offsets}, heads, headDim, o)
 }
@@ -180,7 +179,7 @@ func (a *attention) shape(in []array) (array, error) {
 	return out, nil
 }
 
-// head is one head over one sequence.
+// head is one head in one sequence.
 type head struct {
 	n, nq         int // tokens, queries
 	mask          float32
@@ -287,8 +286,8 @@ func (a *attention) forward(g *Graph, in []array, out array, keep bool) error {
 	return nil
 }
 
-// product sets c, of rows ldc floats apart, to a·b on one worker, a being m×k
-// and b k×n, both rounded to bfloat16 or not.
+// product sets c to a·b on one worker. a is m×k, b is k×n, and the rows of c are ldc
+// floats apart. With rounded, both factors are rounded to bfloat16.
 func (w *worker) product(rounded bool, m, k, n int, a, b kernels.ViewF32, c []float32, ldc int) {
 	if !w.measured {
 		w.panels.pack(nil, b, k, n, rounded)
@@ -327,7 +326,8 @@ func (a *attention) backward(g *Graph, in []array, out, dout array, d []array) e
 		dmask = d[a.offsets()+1].f
 	}
 	// With biases, the softmax gives the gradient of the biased score. The biases take
-	// it as it is; q·k takes scale times it, so that scale is multiplied afterwards.
+	// it as it is, and q·k takes it times scale; so the multiplication by scale comes
+	// later.
 	sumScale := scale
 	if a.biased {
 		dbias, sumScale = d[a.bias()].f, 1

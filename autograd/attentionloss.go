@@ -8,9 +8,8 @@ import (
 	"github.com/skive-ml/skive/internal/kernels"
 )
 
-// AttentionDistance is a measure of how far the attention of two models is
-// apart. A is Q·Kᵀ/√d of a head, plus its bias where there is one, and softmax(A)
-// its attention map.
+// AttentionDistance measures how far apart the attention of two models is. Below, A is
+// a head's Q·Kᵀ/√d, plus its bias if there is one, and softmax(A) is its attention map.
 type AttentionDistance int
 
 const (
@@ -21,7 +20,7 @@ const (
 	MapCosine
 	// MapCrossEntropy is -Σ target·log x of a row of the maps.
 	MapCrossEntropy
-	// MapKL is KL(target || x) of a row of the maps: MapCrossEntropy less the
+	// MapKL is KL(target || x) of a row of the maps, which is MapCrossEntropy minus the
 	// target's entropy (MiniLM, Wang et al., arXiv 2002.10957, equation 3).
 	MapKL
 )
@@ -31,11 +30,10 @@ type AttentionLossOptions struct {
 	// Heads and TargetHeads are the numbers of attention heads.
 	Heads, TargetHeads int
 	Distance           AttentionDistance
-	// HeadMeans compares the means over the heads, of A or of the maps, so that
-	// the two numbers of heads may differ.
+	// HeadMeans compares means over the heads, of A or of the maps, so that the two
+	// numbers of heads may differ.
 	HeadMeans bool
-	// Bias and TargetBias, where they are not nil, are added to A, see
-	// AttentionOptions.Bias.
+	// Bias and TargetBias, if not nil, are added to A, see AttentionOptions.Bias.
 	Bias, TargetBias *Node
 	// Window is that of both models, see AttentionOptions.Window: of a row, the keys
 	// within it alone are compared, and make up the map.
@@ -47,18 +45,18 @@ type attentionLoss struct {
 	o        AttentionLossOptions
 	gradient []float32
 	sums     []float64 // by part
-	// bias and targetBias are the numbers of these inputs, 0 where there are none.
+	// bias and targetBias are the numbers of these inputs, 0 if there are none.
 	bias, targetBias int
 	biasGradient     biasGradient
 }
 
-// AttentionLoss is the distance of the attention of two models: the mean over
-// all tokens of the batch, whose rows of the attention matrix it compares within
-// their sequences, and over all heads.
+// AttentionLoss is the distance between the attention of two models. It compares each
+// token's row of the attention matrix within its sequence, and takes the mean over all
+// tokens of the batch and all heads.
 //
-// x and target are queries, keys and values side by side, as SelfAttention takes
-// them, [tokens, 3*heads*headDim] with head widths that may differ; offsets is
-// [sequences+1]. The target is taken as a constant.
+// x and target hold queries, keys and values side by side, as in SelfAttention:
+// [tokens, 3*heads*headDim]. Their head widths may differ. offsets is [sequences+1].
+// The target is a constant: it gets no gradient.
 func (g *Graph) AttentionLoss(x, target, offsets *Node, o AttentionLossOptions) *Node {
 	l := &attentionLoss{o: o}
 	inputs, differentiable := []*Node{x, target, offsets}, []bool{true, false, false}
@@ -103,13 +101,13 @@ func (l *attentionLoss) shape(in []array) (array, error) {
 	return array{rows: 1, columns: 1}, nil
 }
 
-// heads is a run of attention heads over one sequence.
+// heads is a range of attention heads in one sequence.
 type heads struct {
 	x         []float32 // from the sequence's first token
 	n, ld     int       // tokens, columns
 	dim, keys int       // width of a head, column of the first key
 	lo, hi    int
-	bias      array // empty where there is none
+	bias      array // empty if there is none
 }
 
 func headsOf(a array, offsets []int32, s, all, lo, hi int) heads {
@@ -133,8 +131,8 @@ func (l *attentionLoss) span(row, n int) (lo, hi int) {
 	return max(0, row-l.o.Window), min(n, row+l.o.Window+1)
 }
 
-// attention sets s to what is compared of one head: its A, its map, or with logs
-// the map's logarithm. Beyond the window it is 0.
+// attention sets s to one head's A or map, or with logs to the map's logarithm. Beyond
+// the window it is 0.
 func (l *attentionLoss) attention(w *worker, s []float32, h heads, i int, logs bool) {
 	w.scores(s, h.x[h.query(i):], h.x[h.key(i):], h.n, h.dim, h.ld)
 	if h.bias.f != nil {
@@ -158,11 +156,10 @@ func (l *attentionLoss) attention(w *worker, s []float32, h heads, i int, logs b
 	}
 }
 
-// smallest is the least probability of a mean whose logarithm is taken.
+// smallest is the smallest mean probability that a logarithm is taken of.
 const smallest = 1e-30
 
-// compared sets s to what is compared of the heads: one head's own attention, or
-// the mean over several.
+// compared sets s to what is compared: one head's attention, or the mean over several.
 func (l *attentionLoss) compared(w *worker, s []float32, h heads) {
 	if h.hi-h.lo == 1 {
 		l.attention(w, s, h, h.lo, l.logs())
@@ -181,9 +178,9 @@ func (l *attentionLoss) compared(w *worker, s []float32, h heads) {
 	}
 }
 
-// row returns the distance of two rows as compared gives them, and sets d to its
-// gradient: with respect to A for ScoreMSE, to the map for MapCosine, and for
-// the others to A of a single head and to the map of a mean.
+// row returns the distance of two rows from compared, and sets d to its gradient. For
+// ScoreMSE that is the gradient with respect to A, and for MapCosine to the map. For
+// the others it is with respect to A of a single head, or to the map of a mean.
 func (l *attentionLoss) row(d, a, b []float32, mean bool) float64 {
 	sum := 0.0
 	switch l.o.Distance {
@@ -227,7 +224,7 @@ func (l *attentionLoss) forward(g *Graph, in []array, out array, keep bool) erro
 	l.sums = grow(l.sums, parts)
 	if keep {
 		l.gradient = grow(l.gradient, len(x.f))
-		clear(l.gradient) // that of the values stays 0
+		clear(l.gradient) // the values' stays 0
 	}
 	for _, input := range []int{l.bias, l.targetBias} {
 		if input > 0 {
@@ -288,9 +285,8 @@ func (l *attentionLoss) forward(g *Graph, in []array, out array, keep bool) erro
 	return nil
 }
 
-// scoresGradient sets w.b to the gradient of the loss with respect to Q·Kᵀ of
-// head i, given the rows' gradients in w.c and, of a single head, its attention
-// in w.a.
+// scoresGradient sets w.b to the gradient of the loss with respect to head i's Q·Kᵀ.
+// The gradients of the rows are in w.c. For a single head, its attention is in w.a.
 func (l *attentionLoss) scoresGradient(w *worker, h heads, i int, scale float32, mean bool) {
 	scale /= float32(float64(h.hi-h.lo) * math.Sqrt(float64(h.dim)))
 	if l.o.Distance == ScoreMSE || l.logs() && !mean {
@@ -315,7 +311,7 @@ func (l *attentionLoss) backward(g *Graph, in []array, out, dout array, d []arra
 		kernels.Scale(d[0].of(lo, hi), dout.f[0], l.gradient[lo*c:hi*c])
 	})
 	if l.bias > 0 && d[l.bias].f != nil {
-		// What was added up are gradients with respect to Q·Kᵀ, before the scaling.
+		// The sums are gradients with respect to Q·Kᵀ before the scaling.
 		width := in[0].columns / (3 * l.o.Heads)
 		l.biasGradient.total(d[l.bias], dout.f[0]*float32(math.Sqrt(float64(width))))
 	}

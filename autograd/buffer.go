@@ -10,8 +10,8 @@ import (
 	"github.com/skive-ml/skive/internal/machine"
 )
 
-// array is a value as the arithmetic sees it: a scalar (dims 0), a vector of
-// rows elements or a matrix.
+// array is a value for the arithmetic: a scalar (dims 0), a vector of rows elements, or
+// a matrix.
 type array struct {
 	dims, rows, columns int
 	f                   []float32
@@ -47,7 +47,7 @@ func (a array) row(i int) []float32 { return a.f[i*a.columns:][:a.columns] }
 // of returns the values of a matrix's rows [lo, hi).
 func (a array) of(lo, hi int) []float32 { return a.f[lo*a.columns : hi*a.columns] }
 
-// arrayOf views a value of a run without copying it.
+// arrayOf returns a view of a value of a run.
 func arrayOf(v G.Value) (array, error) {
 	switch v := v.(type) {
 	case *G.F32:
@@ -77,8 +77,8 @@ func arrayOfShape(s tensor.Shape) array {
 	return a
 }
 
-// buffer is memory that a value of a run lives in. Its dense tensor keeps
-// its address while memory and shape are replaced.
+// buffer holds a value of a run. Its dense tensor keeps its address while its memory
+// and shape are replaced.
 type buffer struct {
 	dense   *tensor.Dense
 	scalar  *G.F32
@@ -95,7 +95,7 @@ func (b *buffer) value() G.Value {
 	return b.dense
 }
 
-// bind makes data the memory, as a matrix or, when columns is 0, a vector.
+// bind makes data the memory, as a matrix or, if columns is 0, a vector.
 func (b *buffer) bind(data []float32, rows, columns int) {
 	b.data, b.dims, b.rows, b.columns = data, 2, rows, columns
 	shape := []int{rows, columns}
@@ -119,8 +119,8 @@ func (b *buffer) replace(d *tensor.Dense) {
 	*b.dense = *d
 }
 
-// resize gives the buffer the shape of a, reusing its memory where it is large
-// enough, and returns it. The contents are arbitrary.
+// resize gives the buffer the shape of a and returns it. It reuses the memory if that
+// is large enough. The contents are arbitrary.
 func (b *buffer) resize(a array) array {
 	if a.dims == 0 {
 		if b.scalar == nil {
@@ -148,13 +148,13 @@ func (b *buffer) resizeIn(memory *[]float32, a array) array {
 	}
 	*memory = grow(*memory, a.rows*a.columns)
 	if len(b.data) == 0 || &b.data[0] != &(*memory)[0] {
-		b.data, b.rows = *memory, -1 // of no shape yet
+		b.data, b.rows = *memory, -1 // so far without a shape
 	}
 	return b.resize(a)
 }
 
-// grow returns s with length n, reusing its memory where it is large enough,
-// and with room for larger batches where batches are found to differ.
+// grow returns s with length n. It reuses its memory if that is large enough, and
+// leaves room for larger batches once batch sizes have varied.
 func grow[E any](s []E, n int) []E {
 	if cap(s) < n {
 		room := 0

@@ -1,13 +1,12 @@
-// Package autograd trains Transformer encoders on Gorgonia graphs whose
-// operations are whole blocks of a layer. Gorgonia holds the graph and
-// differentiates it; the operations do their arithmetic in float32 with the
-// project's own kernels.
+// Package autograd trains Transformer encoders on Gorgonia graphs whose operations are
+// whole blocks of a layer. Gorgonia holds the graph and differentiates it; the
+// operations compute in float32 with Skive's own kernels.
 //
-// A batch is the concatenation of its sequences without padding: matrices have
-// one row a token, [tokens, ·], or one row a sequence, [sequences, ·], and the
-// offsets [sequences+1] say where each sequence begins and the last one ends.
-// A graph is built and compiled once; each step replaces its inputs in place,
-// so that one graph serves batches of every size.
+// A batch is the concatenation of its sequences, without padding. A matrix has one row
+// for each token, [tokens, ·], or for each sequence, [sequences, ·]. The offsets
+// [sequences+1] say where each sequence begins and where the last one ends. A graph is
+// built and compiled once. Each step sets its inputs, so that one graph serves batches
+// of every size.
 //
 //	g := autograd.New(autograd.Options{Threads: 2, Seed: 1})
 //	defer g.Close()
@@ -15,7 +14,7 @@
 //	...
 //	logits := g.Linear(pooled, weight, bias, autograd.Identity)
 //	loss := g.CrossEntropy(logits, labels, autograd.Mean)
-//	s, err := autograd.NewSession(g, loss) // the first error of building, too
+//	s, err := autograd.NewSession(g, loss) // reports the first error of building, too
 //	for ... {
 //		g.SetInts(ids, batch.IDs)
 //		...
@@ -23,6 +22,5 @@
 //		for _, p := range g.Parameters() { update(p.Value, p.Gradient) }
 //	}
 //
-// Results depend neither on the number of threads nor on the sizes of earlier
-// batches.
+// Results do not depend on the number of threads or on the sizes of earlier batches.
 package autograd
