@@ -121,13 +121,13 @@ func (c *run) readFiles() error {
 		read = evaluate.Read
 	case c.teacher != nil && !c.NewHead && c.teacher.HasHead() && model.Head.Outputs() != head.Tokens:
 		if err := evaluate.CheckHead(model, task); err != nil {
-			return settings.Errorf("Model", "%w; new_head gives it another", err)
+			return settings.Errorf("Model", "%w; a new head (the setting new-head) gives it another", err)
 		}
 	}
 	if c.train, err = read(c.Train, task, model, columns); err != nil {
 		// Without the model's labels it may be read.
 		if _, other := data.Read(c.Train, task, columns); c.Model != "" && other == nil {
-			err = fmt.Errorf("%w; new_head gives the model other labels", err)
+			err = fmt.Errorf("%w; a new head (the setting new-head) gives the model other labels", err)
 		}
 		return &settings.Error{Field: "Train", Err: err}
 	}
@@ -193,7 +193,7 @@ func (c *run) relabel() error {
 		set, err := evaluate.Relabel(s.name, *s.set, named, true)
 		var labels *data.LabelsError
 		if errors.As(err, &labels) && c.Model != "" {
-			err = fmt.Errorf("%w; new_head gives the model other labels", err)
+			err = fmt.Errorf("%w; a new head (the setting new-head) gives the model other labels", err)
 		}
 		if err != nil {
 			return &settings.Error{Field: s.field, Err: err}

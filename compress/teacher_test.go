@@ -174,7 +174,7 @@ func TestANewHead(t *testing.T) {
 	for task, content := range map[string]string{"text": colours(20), "regression": "text,label\nred,1\nblue,2\nred blue,3\nblue red,2\n"} {
 		file := write(t, filepath.Join(dir, task+".csv"), content)
 		c := run{Recipe: ForModel(model, task, file, file)}
-		if err := c.load(); err == nil || !strings.Contains(err.Error(), "; new_head gives ") {
+		if err := c.load(); err == nil || !strings.Contains(err.Error(), "; a new head (the setting new-head) gives ") {
 			t.Errorf("%s: error %v, want one that names the way out", task, err)
 		}
 		c = run{Recipe: ForModel(model, task, file, file)}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,8 +67,16 @@ func (app *skive) run(ctx context.Context, args []string) (code int) {
 	}()
 	defer app.close()
 	root := app.newRoot()
+	if len(args) > 1 && args[0] == "help" {
+		args = append(slices.Clone(args[1:]), "--help")
+	}
 	root.SetArgs(args)
+	var mistake error
+	flags.CheckHelp(root, func(err error) { mistake = err })
 	c, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		err = mistake
+	}
 	if !app.common.started.IsZero() {
 		fmt.Fprintf(app.errs, "skive: took %v\n", time.Since(app.common.started).Round(time.Millisecond))
 	}

@@ -29,6 +29,19 @@ func CheckCommands(c *cobra.Command) {
 	}
 }
 
+// CheckHelp gives mistake the error of a command line that asks for help on a command that
+// does not exist, in place of the help on all commands.
+func CheckHelp(root *cobra.Command, mistake func(error)) {
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(c *cobra.Command, args []string) {
+		if err := c.ValidateArgs(c.Flags().Args()); c.HasSubCommands() && err != nil {
+			mistake(err)
+			return
+		}
+		help(c, args)
+	})
+}
+
 // Unparsed makes an error of pflag one of usage that says what is expected, or which flag
 // may be meant.
 func Unparsed(c *cobra.Command, err error) error {

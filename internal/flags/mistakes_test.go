@@ -50,6 +50,26 @@ func TestMistypedNames(t *testing.T) {
 	}
 }
 
+func TestHelpOnCommandsThatDoNotExist(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"trian --help":     `unknown command "trian", did you mean skive train`,
+		"data shwo --help": `unknown command "shwo", did you mean skive data show`,
+		"train x --help":   "",
+		"data --help":      "",
+		"--help":           "",
+	} {
+		root, got := program(), ""
+		CheckHelp(root, func(err error) { got = err.Error() })
+		var out strings.Builder
+		root.SetOut(&out)
+		root.SetArgs(strings.Fields(line))
+		if err := root.Execute(); err != nil || got != want || (out.Len() > 0) != (want == "") {
+			t.Errorf("%s: %q, %v, %q, want %s", line, got, err, out.String(), want)
+		}
+	}
+}
+
 func TestGuide(t *testing.T) {
 	t.Parallel()
 	root := program()
