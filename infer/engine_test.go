@@ -535,23 +535,25 @@ func BenchmarkEngine(b *testing.B) {
 	m := checkpoints.InitBERT(c, 1)
 	for _, dtype := range []string{F32, Int8} {
 		for _, threads := range []int{1, 2} {
-			e := newEngine(b, m, Options{Threads: threads, DType: dtype, Profile: true})
-			for _, n := range []int{16, 32, 64, 128, 256, 512} {
-				x := randomBatch(c, rand.New(rand.NewPCG(1, 2)), n)
-				b.Run(fmt.Sprintf("%s/%dthreads/%dtokens", dtype, threads, n), func(b *testing.B) {
-					logits := make([]float32, 3)
-					e.Profile()
-					for b.Loop() {
-						if _, err := e.PredictTokens(logits, x.ids, x.typeIDs, x.offsets); err != nil {
-							b.Fatal(err)
+			b.Run(fmt.Sprintf("%s/%dthreads", dtype, threads), func(b *testing.B) {
+				e := newEngine(b, m, Options{Threads: threads, DType: dtype, Profile: true})
+				for _, n := range []int{16, 32, 64, 128, 256, 512} {
+					x := randomBatch(c, rand.New(rand.NewPCG(1, 2)), n)
+					b.Run(fmt.Sprintf("%dtokens", n), func(b *testing.B) {
+						logits := make([]float32, 3)
+						e.Profile()
+						for b.Loop() {
+							if _, err := e.PredictTokens(logits, x.ids, x.typeIDs, x.offsets); err != nil {
+								b.Fatal(err)
+							}
 						}
-					}
-					b.ReportMetric(operations(c, n)*float64(b.N)/b.Elapsed().Seconds()/1e9, "Gop/s")
-					for _, s := range e.Profile() {
-						b.ReportMetric(float64(s.Time.Microseconds())/float64(b.N), s.Stage+"-µs")
-					}
-				})
-			}
+						b.ReportMetric(operations(c, n)*float64(b.N)/b.Elapsed().Seconds()/1e9, "Gop/s")
+						for _, s := range e.Profile() {
+							b.ReportMetric(float64(s.Time.Microseconds())/float64(b.N), s.Stage+"-µs")
+						}
+					})
+				}
+			})
 		}
 	}
 }
