@@ -723,6 +723,13 @@ func (o orderedJSON) MarshalJSON() ([]byte, error) {
 				return nil, err
 			}
 			buf.Write(b)
+			switch v.(type) {
+			case float32, float64:
+				// Configurations of transformers 5 that check types take no 0 for 0.0.
+				if !bytes.ContainsAny(b, ".e") {
+					buf.WriteString(".0")
+				}
+			}
 		}
 	}
 	buf.WriteByte('}')

@@ -289,3 +289,17 @@ func TestFloat64(t *testing.T) {
 		}
 	}
 }
+
+// transformers checks the types of some families' settings.
+func TestWholeNumbersOfFractions(t *testing.T) {
+	t.Parallel()
+	var o orderedJSON
+	o.add("hidden_dropout_prob", float32(0))
+	o.add("rope_theta", 1e3)
+	o.add("layer_norm_eps", 1e-12)
+	o.add("hidden_size", 48)
+	got, err := o.MarshalJSON()
+	if want := `{"hidden_dropout_prob":0.0,"rope_theta":1000.0,"layer_norm_eps":1e-12,"hidden_size":48}`; err != nil || string(got) != want {
+		t.Errorf("%s, %v, want %s", got, err, want)
+	}
+}
