@@ -16,6 +16,9 @@ func CheckArguments(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
 			err := check(c, args)
+			if err != nil && !c.HasSubCommands() && strings.HasPrefix(err.Error(), "unknown command") {
+				err = fmt.Errorf("unexpected argument %q", args[0]) // cobra.NoArgs takes it for a command
+			}
 			if err == nil && slices.Contains(args, "") {
 				err = errors.New("an argument is empty")
 			}

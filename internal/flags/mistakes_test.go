@@ -12,7 +12,7 @@ import (
 func program() *cobra.Command {
 	run := func(*cobra.Command, []string) error { return nil }
 	root := &cobra.Command{Use: "skive", RunE: run, SilenceErrors: true, SilenceUsage: true}
-	train := &cobra.Command{Use: "train", Short: "Train a model", RunE: run}
+	train := &cobra.Command{Use: "train", Short: "Train a model", RunE: run, Args: cobra.NoArgs}
 	train.Flags().String("model", "", "`MODEL` to train")
 	train.Flags().Int("heads", 0, "heads")
 	train.Flags().Float64("lr", 0, "rate")
@@ -21,6 +21,7 @@ func program() *cobra.Command {
 	data.AddCommand(&cobra.Command{Use: "show", RunE: run})
 	root.AddCommand(train, data)
 	root.SetFlagErrorFunc(Unparsed)
+	CheckArguments(root)
 	CheckCommands(root)
 	return root
 }
@@ -32,6 +33,7 @@ func TestMistypedNames(t *testing.T) {
 		"convert":                `unknown command "convert", did you mean skive data`,
 		"data shwo":              `unknown command "shwo", did you mean skive data show`,
 		"nonsense":               `unknown command "nonsense"; skive --help lists the commands`,
+		"train x.csv":            `unexpected argument "x.csv"; usage: skive train [flags]`,
 		"train --modle x":        `unknown flag --modle, did you mean --model`,
 		"train --mod x":          `unknown flag --mod, did you mean --model`,
 		"train --nonsense":       `unknown flag --nonsense; skive train --help lists the flags`,
