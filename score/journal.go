@@ -181,8 +181,8 @@ func (p *Plan) complete(d *done) ([]Part, bool) {
 	return parts, true
 }
 
-// Commit writes the manifest of all parts into the output, in the order of their inputs. A part that
-// comes twice, as it does from blocks that were done twice, must be the same.
+// Commit writes the manifest of all parts into the output, in the order of their inputs.
+// Parts of a block that was done twice must be equal.
 func (d *Manifest) Commit(ctx context.Context, store Store, output string, parts []Part) error {
 	if err := d.fill(parts); err != nil {
 		return err

@@ -21,7 +21,7 @@ type Plan struct {
 	inputs []*input
 }
 
-// NewPlan looks at the inputs of a job.
+// NewPlan looks at the inputs of a job and returns its plan.
 func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	p := &Plan{o: o, store: o.store}
 	if p.store == nil {
@@ -34,8 +34,8 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	return p, p.inspect(ctx, paths)
 }
 
-// PlanOf looks at files of a store, whose paths it takes as they are. The output is in that store,
-// too.
+// PlanOf is NewPlan for files of a store, whose paths it takes literally. The output is
+// in that store, too.
 func PlanOf(ctx context.Context, store Store, o Options) (*Plan, error) {
 	p := &Plan{o: o, store: store}
 	return p, p.inspect(ctx, o.Inputs)
@@ -67,7 +67,7 @@ func (p *Plan) inspect(ctx context.Context, paths []string) error {
 	return nil
 }
 
-// Block is a unit of work: rows of an input.
+// Block is a unit of work: some rows of an input.
 type Block struct {
 	// Input is the number of the input, and Path its file.
 	Input int
@@ -77,7 +77,7 @@ type Block struct {
 	Number int64
 }
 
-// Blocks are the units of work of the whole job.
+// Blocks returns the units of work of the whole job.
 func (p *Plan) Blocks() []Block {
 	var all []Block
 	for _, in := range p.inputs {
@@ -248,8 +248,8 @@ func join(store Store, dir, name string) string {
 	return strings.TrimRight(dir, "/") + "/" + name
 }
 
-// Manifest is what an output says of itself: of what its parts are, and which they are. Without
-// rows and parts it is plan.json, with them manifest.json.
+// Manifest describes an output: what its parts were made from, and which they are.
+// Without rows and parts it is plan.json, with them manifest.json.
 type Manifest struct {
 	// Format is the number of this format, Version the program's.
 	Format  int    `json:"format"`
@@ -281,7 +281,7 @@ type ManifestInput struct {
 
 const manifestFormat = 1
 
-// Manifest is that of the plan, without parts.
+// Manifest returns the plan's manifest, without parts.
 func (p *Plan) Manifest(s *Scorer) *Manifest {
 	d := &Manifest{Format: manifestFormat, Version: checkpoints.Version, Settings: p.o.Settings().Record()}
 	for _, m := range s.models {

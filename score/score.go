@@ -1,12 +1,11 @@
 // Package score answers or embeds whole corpora: files in, files out, on one machine or
-// on many that share nothing but a file system.
+// on many that share only a file system.
 //
-// Inputs are cut into blocks by a plan that depends on them alone. The answers to a block
-// are a part, a file whose name and bytes follow from the block; it is put in place whole,
-// and at last a manifest lists all parts. So a block that is done twice, after a crash or by
-// two machines, is as good as one that is done once, a run that was stopped goes on where it
-// was, and shards need no coordination. Whatever is in the manifest is complete; without a
-// manifest the output is not.
+// A plan cuts the inputs into blocks, and depends on the inputs alone. The answers to a
+// block are a part: a file whose name and bytes follow from the block. It is put in place
+// whole, and a manifest that lists all parts comes last. So a block may be done twice,
+// after a crash or by two machines. A run that was stopped goes on where it was, and
+// shards need no coordination. An output is complete once it has a manifest.
 package score
 
 import (
@@ -36,14 +35,15 @@ type Model struct {
 	Path string
 }
 
-// ParseModel reads an argument of a command line, a model's path or NAME=PATH. What is
-// there is a path whatever its name.
+// ParseModel reads an argument of a command line, PATH or NAME=PATH. An argument that
+// exists as a path is a path, whatever it looks like.
 func ParseModel(arg string) Model {
 	name, path, _ := settings.NamedPath(arg)
 	return Model{Name: name, Path: path}
 }
 
-// Options say what is scored, by what, and where the answers go. Start from Defaults.
+// Options say what is scored, by which models, and where the answers go. Start from
+// Defaults.
 type Options struct {
 	// Models answer for each row, in one pass.
 	Models []Model
@@ -65,20 +65,20 @@ type Options struct {
 	// "text", "text_pair" and "choices" where they are "". A second text and choices are
 	// read where there are any; those that are named must be there.
 	TextColumn, PairColumn, ChoicesColumn string
-	// Columns are the answers that are added, in their order; none are those that the head of each
-	// model has by default.
+	// Columns are the answers that are added, in this order. None means those that each
+	// model's head has by default.
 	Columns Columns
 	// Compression of the parts is "none", "gzip" or "zstd"; "" stands for the input's. Pages of
 	// Parquet have that of their column in the input.
 	Compression string
 	// Block is the number of bytes of an input, decompressed, whose rows make a part.
 	Block settings.Bytes
-	// MaxBad is how many rows may be bad. They go to the part's .errors file, which is a part's
-	// name with this ending; one row more ends the run.
+	// MaxBad is how many rows may be bad. They go to a file with the part's name and the
+	// ending .errors. One row more ends the run.
 	MaxBad Bad
 	// Overwrite replaces what an earlier run has left.
 	Overwrite bool
-	// Progress, if not nil, hears how the run comes along.
+	// Progress, if not nil, is told how the run comes along.
 	Progress progress.Reporter
 
 	// store is where files are; nil for the operating system's.
@@ -99,8 +99,8 @@ type Result struct {
 	// Seconds it took, and CPU seconds of the processor.
 	Seconds float64 `json:"seconds"`
 	CPU     float64 `json:"cpu_seconds"`
-	// Complete says that all parts are there, those of other shards included, and listed in
-	// the manifest.
+	// Complete says that all parts are there, also those of other shards, and that the
+	// manifest lists them.
 	Complete bool `json:"complete"`
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/skive-ml/skive/settings"
 )
 
-// Settings is the table of the options.
+// Settings returns the fields as a table of settings.
 func (o *Options) Settings() settings.Table {
 	engine := o.Engine.Settings().Without("threads", "pad-to").In("", "Engine")
 	for i := range engine {
@@ -87,13 +87,15 @@ func journalName(s settings.Shard) string {
 	return fmt.Sprintf(".progress-%d-of-%d.jsonl", i, n)
 }
 
-// Bad is a number of rows, or a share of them. The zero value is none.
+// Bad bounds the rows that cannot be answered: a number of them, or a share. The zero
+// value is none.
 type Bad struct {
 	value float64
 	share bool
 }
 
-// BadRows is a number of rows, BadShare a share from 0 to 1.
+// BadRows returns a bound that is a number of rows, BadShare one that is a share from 0
+// to 1.
 func BadRows(n int64) Bad        { return Bad{float64(n), false} }
 func BadShare(share float64) Bad { return Bad{share, true} }
 
@@ -120,8 +122,8 @@ func (b *Bad) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Columns are the fields of answers that are added, each FIELD or FIELD=NAME, and with several
-// models MODEL.FIELD or MODEL.FIELD=NAME.
+// Columns are the fields of answers that are added, each as FIELD or FIELD=NAME. With
+// several models they are MODEL.FIELD or MODEL.FIELD=NAME.
 type Columns []string
 
 func (c Columns) String() string { return strings.Join(c, ",") }

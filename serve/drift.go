@@ -219,9 +219,10 @@ func (r *recent) window() tally {
 // stageReference is the entry of a model's provenance that holds the shares.
 const stageReference = "reference"
 
-// Reference answers inputs with a pool, and returns what they and the answers look like as an
-// entry for the model's provenance, last of all: a server tells how far requests are from it.
-// It holds shares alone, no text. Inputs that cannot be computed are an error.
+// Reference answers the inputs with a pool and returns a record of what inputs and
+// answers look like. It holds shares alone, no text. As the last entry of the model's
+// provenance it lets a server tell how far its requests are from these inputs. Inputs
+// that cannot be computed are an error.
 func Reference(ctx context.Context, p *infer.Pool, inputs []infer.Input) (checkpoints.Stage, error) {
 	var r recent
 	r.init(p.Config(), p.Options().Embedding != "", nil)

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Front is a way by which requests come to a server, other than ServeHTTP: package
-// serve/grpcserver has those of gRPC. They are under the keys and bounds, in the metrics
-// and in the log of the server. A front calls Enter before it reads a request.
+// Front describes a way other than ServeHTTP by which requests reach a server, such as
+// gRPC (package serve/grpcserver). The server's keys, bounds, metrics and log apply to
+// its requests, too. A front calls Enter before it reads a request.
 type Front struct {
 	// Protocol is what the metrics and the log call it.
 	Protocol string
@@ -19,7 +19,7 @@ type Front struct {
 	Code func(err *Error) string
 }
 
-// Error is why a request is not answered.
+// Error tells why a request is not answered.
 type Error struct {
 	// Status is that of HTTP, Kind TEI's error_type.
 	Status int
@@ -29,10 +29,10 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Text }
 
-// Enter tells whether a request is taken: whether it has a key, in what HTTP has as the
-// header Authorization, and not too much is under way. If so, leave is to be called when
-// the request has ended, and what ServeHTTP is asked with the context that Enter returns is a part of this request:
-// it does not count as another. The error is an *Error.
+// Enter checks key and load before a front reads a request. authorization is what HTTP
+// sends in the header Authorization. If the request may go on, the caller calls leave
+// when it has ended. A call of ServeHTTP with the returned context is a part of this
+// request and does not count as another. The error is an *Error.
 func (s *Server) Enter(ctx context.Context, f *Front, authorization string) (entered context.Context, leave func(), err error) {
 	if !s.authorized(authorization) {
 		e := &Error{http.StatusUnauthorized, validation, "expected a key: Authorization: Bearer KEY"}
@@ -63,19 +63,20 @@ type InferRequest struct {
 // Wanted is an output that a request asks for.
 type Wanted struct {
 	Name string
-	// Classification asks for the best classes in place of the tensor, which is refused.
+	// Classification asks for the best classes instead of the tensor, which the server
+	// refuses.
 	Classification bool
 }
 
-// InferAnswer is the answer to an InferRequest: outputs in the order in which they are
-// wanted, computed by the version.
+// InferAnswer is the answer to an InferRequest: the outputs in the order of
+// InferRequest.Outputs, and the version of the model that computed them.
 type InferAnswer struct {
 	Version string
 	Outputs []Tensor
 }
 
-// Infer answers a request of the Open Inference Protocol that came by another way than
-// ServeHTTP. Its errors are *Error.
+// Infer answers a request of the Open Inference Protocol that a Front has read. Its
+// errors are of type *Error.
 func (s *Server) Infer(ctx context.Context, f *Front, q *InferRequest) (*InferAnswer, error) {
 	var a InferAnswer
 	err := s.through(ctx, f, q.Model, func(x *exchange) error {

@@ -204,8 +204,9 @@ func (m *model) look() (embedding string, reference shares, err error) {
 	return embedding, reference, nil
 }
 
-// EmbeddingOf is the kind of embeddings that a model is served for, as infer.Options has it,
-// "" for what its head answers. A model that has neither is not ok.
+// EmbeddingOf returns the kind of embeddings that a server gives for a model, as in
+// infer.Options, or "" for a model whose head answers. It returns false for a model that
+// has neither.
 func EmbeddingOf(m *checkpoints.Model) (embedding string, ok bool) {
 	if m.Config.Sentence != nil {
 		return infer.OfModel, true

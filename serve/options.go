@@ -15,10 +15,10 @@ import (
 	"github.com/skive-ml/skive/settings"
 )
 
-// Options configure a Server. Zero stands for the default in every field.
+// Options configure a Server. The zero value of each field means its default.
 type Options struct {
-	// Models are what is served. Where a request names no model, it goes to the
-	// first that can do what it asks for.
+	// Models are the models to serve. A request that names none goes to the first that
+	// can do what it asks for.
 	Models []Model
 	// Threads is how many batches a model computes at the same time, of one thread
 	// each; 0 stands for the number of cores.
@@ -38,20 +38,20 @@ type Options struct {
 	// RefuseLong refuses texts that are too long for a model where the request does
 	// not say whether to cut them.
 	RefuseLong bool
-	// APIKeys are the keys one of which a request must bear; without any, all may ask.
+	// APIKeys are the keys that a request may bear. Without any, everybody may ask.
 	APIKeys List
 	// CORS are the origins whose pages may ask, "*" for all.
 	CORS List
-	// Poll is how often the models' files are looked at: those that have changed are
-	// loaded, and take the place of what is served; 0 stands for never.
+	// Poll is the time between two looks at the models' files. A file that has changed is
+	// loaded and takes the place of the model that is served. 0 means never.
 	Poll Duration
 	// Repository lets requests load models anew and unload them.
 	Repository bool
 	// Pprof adds the profiles of runtime/pprof under /debug/pprof/.
 	Pprof bool
-	// Tracer makes a span of each request that computes, under the one that the request's
-	// traceparent names, with spans of tokenization, waiting and computing; nil stands for
-	// none. Package otlp has one.
+	// Tracer makes a span for each request that computes, with spans for tokenizing,
+	// waiting and computing below it. Its parent is the span that the request's
+	// traceparent names. nil makes none. Package otlp has a provider.
 	Tracer trace.TracerProvider
 	// Log gets a line for each request, and for what becomes of the models; nil stands for none.
 	Log *slog.Logger
@@ -67,16 +67,18 @@ type Model struct {
 	// whose files say how it makes embeddings (infer.OfModel) needs no Embedding.
 	Embedding, Prompt, DType string
 	MaxLength                int
-	// Stride, if positive, has texts that are too long computed in windows of the maximum
-	// length that share so many tokens, where a request does not say what becomes of them.
+	// Stride, if positive, divides texts that are too long into windows of the maximum
+	// length, of which each shares so many tokens with the next. A request may ask for
+	// something else.
 	Stride int
-	// Shadow is the name of another model that a share of the requests, from 0 to 1, are sent to
-	// as well; how alike its answers are is counted. 0 stands for all.
+	// Shadow names another model to which a share of the requests is sent as well.
+	// Metrics count how alike its answers are. ShadowShare is from 0 to 1, and 0 means
+	// all.
 	Shadow      string
 	ShadowShare float64
 }
 
-// Defaults returns the options with which a server works that is given none.
+// Defaults returns the options of a server that is given none.
 func Defaults() Options {
 	var o Options
 	o.fill()
@@ -124,7 +126,7 @@ func (o *Options) Validate() error {
 	return nil
 }
 
-// Settings is the table of the options.
+// Settings returns the fields as a table of settings.
 func (o *Options) Settings() settings.Table {
 	const positive = "a positive number"
 	return settings.Table{
@@ -155,7 +157,7 @@ func (o *Options) Settings() settings.Table {
 	}
 }
 
-// Settings is the table of a model.
+// Settings returns the fields as a table of settings.
 func (m *Model) Settings() settings.Table {
 	return settings.Table{
 		{Name: "name", Field: "Name", Value: &m.Name, Doc: "`NAME` by which requests call it",
@@ -229,9 +231,9 @@ func (l *List) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// SplitModel divides an argument of a command line, a model's path or NAME=PATH. What is
-// there is a path whatever its name. A model without a name is called as its file or
-// directory is, without the extension of Skive's files.
+// SplitModel divides an argument of a command line, PATH or NAME=PATH. An argument that
+// exists as a path is a path, whatever it looks like. A model without a name is called
+// like its file or directory, without the extension of Skive's files.
 func SplitModel(arg string) (name, path string, err error) {
 	name, path, named := settings.NamedPath(arg)
 	if !named {

@@ -32,9 +32,9 @@ func stamp(path string) (string, error) {
 	return b.String(), err
 }
 
-// Reload loads the models whose files have changed, each in the place of the one that
-// is served, which goes on until then. A model that cannot be loaded stays what it is; all
-// errors are returned.
+// Reload loads the models whose files have changed. Each goes on answering until the new
+// one takes its place, and stays if the new one cannot be loaded. All errors are
+// returned.
 func (s *Server) Reload() error {
 	var errs []error
 	for _, m := range s.models {

@@ -15,24 +15,26 @@ import (
 	"github.com/skive-ml/skive/settings"
 )
 
-// Listening says where Run takes requests. Zero stands for the default in every field.
+// Listening says where Run takes requests. The zero value of each field means its
+// default.
 type Listening struct {
-	// Addresses are what is listened at: HOST:PORT, or unix:PATH for a socket, in place of
-	// which there may be one that a server left behind. None stands for 127.0.0.1:8080.
+	// Addresses are HOST:PORT, or unix:PATH for a socket. A socket that an earlier server
+	// left there is replaced. None means 127.0.0.1:8080.
 	Addresses List
 	// GRPC, if not nil, takes requests at GRPCAddresses, which are as Addresses are.
 	// Package serve/grpcserver makes one.
 	GRPC          GRPC
 	GRPCAddresses List
-	// TLSCert and TLSKey are files in PEM format; without them there is no TLS, which is then
-	// a matter of a proxy or a mesh. Sockets have none in any case.
+	// TLSCert and TLSKey are files in PEM format. Without them there is no TLS, and a
+	// proxy or a mesh has to provide it. Sockets never have TLS.
 	TLSCert, TLSKey string
-	// Grace is how long requests under way may take to end once Run is told to stop; 0 stands for 30 s.
+	// Grace is the time that requests under way have to end once Run is told to stop; 0
+	// means 30 s.
 	Grace Duration
-	// Reload are signals at which Run calls Server.Reload, such as syscall.SIGHUP.
+	// Reload lists the signals at which Run calls Server.Reload, such as syscall.SIGHUP.
 	Reload []os.Signal
-	// Started, if not nil, is called with the addresses, GRPC's behind the others, before the
-	// models are loaded.
+	// Started, if not nil, is called before the models are loaded, with the addresses of
+	// HTTP and then those of gRPC.
 	Started func([]net.Addr)
 }
 
@@ -43,7 +45,7 @@ type GRPC interface {
 	Stop()
 }
 
-// DefaultListening returns where Run listens that is told nothing.
+// DefaultListening returns the defaults of Listening.
 func DefaultListening() Listening {
 	var l Listening
 	l.fill()
@@ -57,7 +59,7 @@ func (l *Listening) fill() {
 	orElse(&l.Grace, Duration(30*time.Second))
 }
 
-// Settings is the table of where requests are taken.
+// Settings returns the fields as a table of settings.
 func (l *Listening) Settings() settings.Table {
 	return settings.Table{
 		{Name: "listen", Field: "Addresses", Value: &l.Addresses,
@@ -73,9 +75,10 @@ func (l *Listening) Settings() settings.Table {
 	}
 }
 
-// Run listens, loads the models, and answers until ctx ends; then it takes nothing new,
-// answers what is under way, and closes the server. Probes find it alive, and not
-// ready, while the models are loaded. An option that cannot be carried out is a *settings.Error.
+// Run listens, loads the models, and answers until ctx ends. Then it takes no new
+// requests, answers those under way, and closes the server. While the models are loaded,
+// probes find the server alive but not ready. An option that is not usable is a
+// *settings.Error.
 func (s *Server) Run(ctx context.Context, l Listening) (err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
 	if err := l.Settings().Check(); err != nil {

@@ -1,13 +1,12 @@
-// Package serve answers for models over HTTP, in the dialects that clients, probes
-// and dashboards of the field speak: Hugging Face's text-embeddings-inference (TEI),
-// OpenAI's embeddings, the rerank requests of Cohere and Jina, and the Open Inference
-// Protocol v2 of KServe and Triton.
+// Package serve answers for models over HTTP. It speaks what clients, probes and
+// dashboards of the field know: Hugging Face's text-embeddings-inference (TEI), OpenAI's
+// embeddings, the rerank requests of Cohere and Jina, and the Open Inference Protocol v2
+// of KServe and Triton.
 //
-// A Server is an http.Handler to mount in a program's own mux; package serve/grpcserver
-// answers for it over gRPC. Each of its models is an
-// infer.Pool: what requests of all protocols wait for is packed into batches
-// without padding, and an answer does not depend on what it was computed with, to the
-// bit. Package infer links nothing of this package.
+// A Server is an http.Handler to mount in a program's own mux. Package serve/grpcserver
+// answers for it over gRPC. Each of its models is an infer.Pool, which packs the waiting
+// texts of all protocols into batches without padding. An answer has the same bits
+// whatever else was in its batch. Package infer links nothing of this package.
 package serve
 
 import (
@@ -48,8 +47,8 @@ type Server struct {
 	shadows  chan struct{}  // has an element for each of them
 }
 
-// New returns a server without models: it answers probes, and 503 to everything
-// else, until Load has returned. An option that cannot be carried out is a *settings.Error.
+// New returns a server without models. Until Load has returned it answers probes, and 503
+// to everything else. An option that is not usable is a *settings.Error.
 func New(o Options) (*Server, error) {
 	o.fill()
 	if err := o.Validate(); err != nil {
@@ -74,8 +73,8 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// Load opens the models and computes a few inputs with each, after which the server
-// is ready. The first model that cannot be opened is the error.
+// Load opens the models and computes a few inputs with each. Then the server is ready.
+// The error is that of the first model that cannot be opened.
 func (s *Server) Load(ctx context.Context) error {
 	for _, m := range s.models {
 		if err := ctx.Err(); err != nil {
@@ -89,7 +88,7 @@ func (s *Server) Load(ctx context.Context) error {
 	return nil
 }
 
-// Ready tells whether requests are answered, and no end is near.
+// Ready reports whether the models are loaded and Drain was not called.
 func (s *Server) Ready() bool { return s.loaded.Load() && !s.draining.Load() }
 
 // Drain makes the server not ready, so that balancers send it nothing new. It goes

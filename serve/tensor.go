@@ -28,7 +28,7 @@ type Tensor struct {
 	Texts    []string  // of BYTES
 	Ints     []int64   // of whole numbers and BOOL
 	Floats   []float32 // of FP32
-	// SharedMemory says that a request has the elements elsewhere, which is refused.
+	// SharedMemory says that the elements are in shared memory, which the server refuses.
 	SharedMemory bool
 }
 
