@@ -201,7 +201,7 @@ func buildExport(r *round) error {
 			flags = append(flags, r.writesFiles("out", "model.onnx")...)
 		} else {
 			flags = append(flags, r.writesFiles("out.onnx")...)
-			r.beside = append(r.beside, "vocab.txt", "vocab.json", "merges.txt", "tokenizer.json", "config.json")
+			r.beside = append(r.beside, "vocab.txt", "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "config.json")
 		}
 	}
 	r.add(flags...)

@@ -105,6 +105,10 @@ var configs = map[string]string{
 		"num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 32}`,
 	"albert": `{"model_type": "albert", "vocab_size": 25, "embedding_size": 16, "hidden_size": 48, "num_hidden_layers": 2,
 		"num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 32}`,
+	"modernbert": `{"model_type": "modernbert", "vocab_size": 25, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
+		"intermediate_size": 48, "max_position_embeddings": 64, "local_attention": 8, "pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3}`,
+	"gte": `{"model_type": "gte", "vocab_size": 25, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+		"intermediate_size": 48, "max_position_embeddings": 64, "pad_token_id": 0}`,
 }
 
 // tokenizerFiles are those of a family: WordPiece, or RoBERTa's byte-level BPE.
