@@ -8,8 +8,8 @@ import (
 	"github.com/skive-ml/skive/internal/team"
 )
 
-// grain is the number of rows that one part of a row-wise operation takes. It is
-// fixed so that sums over rows are grouped alike for any number of threads.
+// grain is the number of rows in one part of a row-wise operation. It is fixed, so that
+// sums over rows are grouped in the same way for any number of threads.
 const grain = 32
 
 // rows runs f over the rows [0, n) in parts of grain rows.
@@ -25,7 +25,7 @@ func (g *Graph) columns(n int, f func(lo, hi int)) {
 	g.team.Run((n+wide-1)/wide, func(_, part int) { f(part*wide, min((part+1)*wide, n)) })
 }
 
-// panels are a packed right-hand matrix of k rows and n columns.
+// panels is a packed right-hand matrix with k rows and n columns.
 type panels struct {
 	k, n    int
 	rounded bool // which of the two it is
@@ -33,7 +33,8 @@ type panels struct {
 	bf16    kernels.PanelsBF16
 }
 
-// pack packs the k×n matrix b by the workers of t, rounded to bfloat16 or not.
+// pack packs the k×n matrix b with the workers of t. With rounded, it rounds to
+// bfloat16.
 func (p *panels) pack(t *team.Team, b kernels.ViewF32, k, n int, rounded bool) {
 	p.k, p.n, p.rounded = k, n, rounded
 	if rounded {
@@ -43,8 +44,8 @@ func (p *panels) pack(t *team.Team, b kernels.ViewF32, k, n int, rounded bool) {
 	}
 }
 
-// multiply sets c, of rows ldc floats apart, to act(a·p + bias) by the workers of
-// t, a being m×p.k.
+// multiply sets c to act(a·p + bias) with the workers of t. a is m×p.k, and the rows of
+// c are ldc floats apart.
 func (p *panels) multiply(t *team.Team, m int, a kernels.ViewF32, c []float32, ldc int, ep kernels.Epilogue, s []kernels.Scratch) {
 	if p.rounded {
 		kernels.ParallelGemmBF16(t, m, a, &p.bf16, c, ldc, ep, s)
@@ -53,8 +54,8 @@ func (p *panels) multiply(t *team.Team, m int, a kernels.ViewF32, c []float32, l
 	}
 }
 
-// pack packs the k×n matrix b into p by the graph's workers, rounded to bfloat16
-// or not.
+// pack packs the k×n matrix b into p with the graph's workers. With rounded, it rounds
+// to bfloat16.
 func (g *Graph) pack(p *panels, b kernels.ViewF32, k, n int, rounded bool) {
 	if g.profile != nil {
 		start := time.Now()
@@ -63,7 +64,7 @@ func (g *Graph) pack(p *panels, b kernels.ViewF32, k, n int, rounded bool) {
 	p.pack(g.team, b, k, n, rounded)
 }
 
-// multiply sets c to act(a·b + bias) by the graph's workers, a being m×b.k.
+// multiply sets c to act(a·b + bias) with the graph's workers. a is m×b.k.
 func (g *Graph) multiply(m int, a kernels.ViewF32, b *panels, c []float32, ep kernels.Epilogue) {
 	if g.profile != nil {
 		start := time.Now()
@@ -75,9 +76,9 @@ func (g *Graph) multiply(m int, a kernels.ViewF32, b *panels, c []float32, ep ke
 	b.multiply(g.team, m, a, c, b.n, ep, g.scratch)
 }
 
-// activateBackward turns pre, what an activation was applied to, into the
-// gradient with respect to it, given that with respect to the result. They have
-// the shape of out.
+// activateBackward replaces pre, the input of an activation, by the gradient with
+// respect to it. dout is the gradient with respect to the result. Both have the shape
+// of out.
 func (g *Graph) activateBackward(a Activation, pre, dout []float32, out array) {
 	g.rows(out.rows, func(_, _, lo, hi int) {
 		lo, hi = lo*out.columns, hi*out.columns
@@ -85,8 +86,7 @@ func (g *Graph) activateBackward(a Activation, pre, dout []float32, out array) {
 	})
 }
 
-// columnSums sets dst to the sums of the columns of x, which has the shape of
-// out.
+// columnSums sets dst to the column sums of x, which has the shape of out.
 func (g *Graph) columnSums(dst, x []float32, out array) {
 	g.columns(out.columns, func(lo, hi int) {
 		kernels.ColumnSums(dst[lo:hi], x[lo:], out.rows, hi-lo, out.columns)
@@ -99,8 +99,8 @@ type linear struct {
 	bias       bool
 	frozen     bool
 	bf16       bool
-	pre        []float32 // x·Wᵀ + b; in backward, the gradient with respect to it
-	panels     panels    // of a frozen weight, packed once
+	pre        []float32 // x·Wᵀ + b; in the backward pass its gradient
+	panels     panels    // packed once, if the weight is frozen
 }
 
 // Linear computes activation(x·weightᵀ + bias) with x [rows, in], weight
@@ -110,10 +110,9 @@ func (g *Graph) Linear(x, weight, bias *Node, activation Activation) *Node {
 	return g.linear(&linear{activation: activation, bias: bias != nil}, x, weight, bias)
 }
 
-// LinearBF16 is Linear with the factors of its products rounded to bfloat16, in
-// the forward and the backward pass, as mixed-precision training does it
-// (Kalamkar et al., arXiv 1905.12322). Weights, values, gradients and sums are
-// float32.
+// LinearBF16 is Linear with the factors of its products rounded to bfloat16, forward
+// and backward, as in mixed-precision training (Kalamkar et al., arXiv 1905.12322).
+// Weights, values, gradients and sums are float32.
 func (g *Graph) LinearBF16(x, weight, bias *Node, activation Activation) *Node {
 	return g.linear(&linear{activation: activation, bias: bias != nil, bf16: true}, x, weight, bias)
 }

@@ -8,10 +8,10 @@ import (
 	"github.com/skive-ml/skive/internal/kernels"
 )
 
-// Reduction says what becomes of the losses of the examples.
+// Reduction says how the losses of the examples become one number.
 type Reduction int
 
-// Mean divides their sum by the number of examples that count.
+// Mean divides their sum by the number of examples with a label.
 const (
 	Mean Reduction = iota
 	Sum
@@ -24,11 +24,11 @@ func (r Reduction) scale(n int) float64 {
 	return 1 / float64(max(n, 1))
 }
 
-// CrossEntropyOptions are the variable parts of the cross-entropy with labels.
+// CrossEntropyOptions are the optional parts of cross-entropy with labels.
 type CrossEntropyOptions struct {
-	// Weights multiplies the loss of each example by the weight of its label,
-	// one for each class; the mean divides by the weights' sum. nil weighs all
-	// alike.
+	// Weights has one number for each class, which multiplies the loss of the examples
+	// with that label. The mean then divides by the sum of these numbers. nil weighs
+	// all classes alike.
 	Weights []float64
 	// Smoothing is the share of the target that is spread evenly over the
 	// classes (Szegedy et al., arXiv 1512.00567).
@@ -40,20 +40,20 @@ type crossEntropy struct {
 	CrossEntropyOptions
 	reduction Reduction
 	gradient  []float32
-	losses    []float64 // of the rows
+	losses    []float64 // for each row
 }
 
-// CrossEntropy is -log softmax(logits)[label], summed over the examples or
-// averaged over those that have a label. Logits are [rows, classes], labels
-// [rows]; -1 and -100 stand for no label, and an example without one counts
-// nothing. With no labels at all the loss is 0.
+// CrossEntropy is -log softmax(logits)[label], summed over the examples, or averaged
+// over those that have a label. logits is [rows, classes] and labels [rows]. The labels
+// -1 and -100 mean that there is none, and such an example does not count. Without any
+// label the loss is 0.
 func (g *Graph) CrossEntropy(logits, labels *Node, r Reduction) *Node {
 	return g.WeightedCrossEntropy(logits, labels, CrossEntropyOptions{}, r)
 }
 
-// WeightedCrossEntropy is CrossEntropy with class weights w and smoothing ε, as
-// PyTorch's CrossEntropyLoss defines them: with C classes and q the softmax, an
-// example's loss is
+// WeightedCrossEntropy is CrossEntropy with class weights w and smoothing ε, defined as
+// in PyTorch's CrossEntropyLoss. With C classes and q the softmax of the logits, the
+// loss of an example is
 //
 //	(1-ε) * -w[label]*log q[label] + ε/C * Σ -w[c]*log q[c]
 //
@@ -162,10 +162,9 @@ func logSumExp(x []float32, scale float64) float64 {
 // binaryCrossEntropy compares each logit with its own target.
 type binaryCrossEntropy struct{ gradient []float32 }
 
-// BinaryCrossEntropy is the mean over all elements of
-// -t*log σ(x) - (1-t)*log(1-σ(x)), x the logits and t the targets, 0 to 1, both
-// [rows, classes] (BCEWithLogitsLoss of PyTorch). The target is taken as a
-// constant.
+// BinaryCrossEntropy is the mean over all elements of -t*log σ(x) - (1-t)*log(1-σ(x)),
+// with logits x and targets t between 0 and 1, both [rows, classes] (PyTorch's
+// BCEWithLogitsLoss). The target gets no gradient.
 func (g *Graph) BinaryCrossEntropy(logits, target *Node) *Node {
 	return g.apply(&binaryCrossEntropy{}, []bool{true, false}, logits, target)
 }
@@ -192,13 +191,13 @@ func (l *binaryCrossEntropy) backward(g *Graph, in []array, out, dout array, d [
 	return nil
 }
 
-// choiceCrossEntropy compares scores with each other.
+// choiceCrossEntropy compares the scores of a group with each other.
 type choiceCrossEntropy struct{ gradient []float32 }
 
-// ChoiceCrossEntropy is the mean over the groups of -log softmax(scores of the
-// group)[right one]. Scores are [rows, 1]; neighbouring rows of equal numbers in
-// groups [rows] belong together, and labels [rows] are 1 for the right row of a
-// group and 0 for the others. A group without a right row counts nothing.
+// ChoiceCrossEntropy is the mean over the groups of -log softmax(the group's
+// scores)[right row]. scores is [rows, 1]. Neighbouring rows with equal numbers in
+// groups [rows] form a group. labels [rows] is 1 for a group's right row and 0 for the
+// others. A group without a right row does not count.
 func (g *Graph) ChoiceCrossEntropy(scores, groups, labels *Node) *Node {
 	return g.apply(&choiceCrossEntropy{}, []bool{true, false, false}, scores, groups, labels)
 }
@@ -252,14 +251,14 @@ func (l *choiceCrossEntropy) backward(g *Graph, in []array, out, dout array, d [
 	return nil
 }
 
-// soft is what the losses against a teacher's logits share.
+// soft is shared by the losses against a teacher's logits.
 type soft struct {
 	temperature *Weight
 	gradient    []float32
-	losses      []float64 // of the rows
+	losses      []float64 // for each row
 }
 
-// prepare returns the temperature, with memory for the gradient of x.
+// prepare returns the temperature, and provides memory for the gradient of x.
 func (l *soft) prepare(x array) (float64, error) {
 	l.gradient, l.losses = grow(l.gradient, len(x.f)), grow(l.losses, x.rows)
 	temperature := float64(l.temperature.Value())
@@ -269,8 +268,8 @@ func (l *soft) prepare(x array) (float64, error) {
 	return temperature, nil
 }
 
-// compare sets d to the gradient of Σ -p*log q and returns the sum, where p and q
-// are the softmax of target/T and x/T.
+// compare sets d to the gradient of Σ -p*log q and returns that sum. p is
+// softmax(target/T) and q softmax(x/T).
 func compare(x, target, d []float32, temperature, scale float64) float64 {
 	total, inverse := 0.0, 1/temperature
 	logQ, logP := logSumExp(x, inverse), logSumExp(target, inverse)
@@ -288,8 +287,7 @@ func (l *soft) backward(g *Graph, in []array, out, dout array, d []array) error 
 	return nil
 }
 
-// applySoft adds a loss of a temperature, with a teacher's logits as its second
-// input.
+// applySoft adds a loss with a temperature, whose second input is a teacher's logits.
 func (g *Graph) applySoft(b block, temperature *Weight, inputs ...*Node) *Node {
 	if temperature == nil || !(temperature.value > 0) {
 		return g.fail("%s: temperature is %v, want a positive number", b.name(), temperature)
@@ -304,14 +302,14 @@ type softCrossEntropy struct {
 }
 
 // SoftCrossEntropy is the loss of knowledge distillation (Hinton et al., arXiv
-// 1503.02531): with p = softmax(target/T) and q = softmax(logits/T),
+// 1503.02531). With p = softmax(target/T) and q = softmax(logits/T), it is
 //
 //	T² * Σ -p*log q
 //
-// averaged over the rows or summed. The factor T² keeps its gradient's size for
-// any temperature; the value is a cross-entropy, not 0 where both agree. Logits
-// and target are [rows, classes]; the target is taken as a constant. The
-// temperature T may change between runs.
+// averaged over the rows, or summed. The factor T² keeps the gradient's size the same
+// at any temperature. The value is a cross-entropy, so it is not 0 if both agree.
+// logits and target are [rows, classes]; the target gets no gradient. The temperature
+// may change between runs.
 func (g *Graph) SoftCrossEntropy(logits, target *Node, temperature *Weight, r Reduction) *Node {
 	return g.applySoft(&softCrossEntropy{soft: soft{temperature: temperature}, reduction: r}, temperature, logits, target)
 }
@@ -320,7 +318,7 @@ func (*softCrossEntropy) name() string { return "SoftCrossEntropy" }
 
 func (*softCrossEntropy) shape(in []array) (array, error) { return pair(in) }
 
-// pair checks that two inputs are matrices of one shape; the loss is a scalar.
+// pair checks that two inputs are matrices of the same shape. The loss is a scalar.
 func pair(in []array) (array, error) {
 	a, b := in[0], in[1]
 	if a.dims != 2 || b.dims != 2 || a.rows != b.rows || a.columns != b.columns {
@@ -352,11 +350,10 @@ func (l *softCrossEntropy) forward(g *Graph, in []array, out array, _ bool) erro
 // choiceSoftCrossEntropy compares scores with a teacher's.
 type choiceSoftCrossEntropy struct{ soft }
 
-// ChoiceSoftCrossEntropy is SoftCrossEntropy over the rows of a group in the
-// place of classes: with p and q the softmax over a group of target/T and
-// scores/T, it is T² * Σ -p*log q, the mean over the groups. Scores and target
-// are [rows, 1]; neighbouring rows of equal numbers in groups [rows] belong
-// together.
+// ChoiceSoftCrossEntropy is SoftCrossEntropy over the rows of a group instead of over
+// classes: T² * Σ -p*log q, averaged over the groups, where p and q are the softmax of
+// target/T and scores/T within a group. scores and target are [rows, 1]. Neighbouring
+// rows with equal numbers in groups [rows] form a group.
 func (g *Graph) ChoiceSoftCrossEntropy(scores, target, groups *Node, temperature *Weight) *Node {
 	return g.applySoft(&choiceSoftCrossEntropy{soft{temperature: temperature}}, temperature, scores, target, groups)
 }
@@ -392,12 +389,12 @@ func (l *choiceSoftCrossEntropy) forward(g *Graph, in []array, out array, _ bool
 // softBinaryCrossEntropy compares each logit with a teacher's.
 type softBinaryCrossEntropy struct{ soft }
 
-// SoftBinaryCrossEntropy is SoftCrossEntropy of independent yes-or-no questions:
-// with p = σ(target/T) and q = σ(logits/T), it is the mean over all elements of
+// SoftBinaryCrossEntropy is SoftCrossEntropy for independent yes-or-no questions. With
+// p = σ(target/T) and q = σ(logits/T), it is the mean over all elements of
 //
 //	T² * (-p*log q - (1-p)*log(1-q))
 //
-// Logits and target are [rows, classes]; the target is taken as a constant.
+// logits and target are [rows, classes]; the target gets no gradient.
 func (g *Graph) SoftBinaryCrossEntropy(logits, target *Node, temperature *Weight) *Node {
 	return g.applySoft(&softBinaryCrossEntropy{soft{temperature: temperature}}, temperature, logits, target)
 }
@@ -430,10 +427,10 @@ func binary(z, t float64) (loss, d float64) {
 
 func sigmoid(z float64) float64 { return 1 / (1 + exact.Exp(-z)) }
 
-// distance is a loss between hidden states.
+// distance is a loss that compares hidden states.
 type distance struct {
 	kind distanceKind
-	sums []float64 // by part
+	sums []float64 // for each part
 }
 
 type distanceKind int
@@ -444,21 +441,21 @@ const (
 	normalized
 )
 
-// MSE is the mean over all elements of (x-target)², both [rows, columns]. The
-// target is taken as a constant.
+// MSE is the mean over all elements of (x-target)². Both are [rows, columns]; the
+// target gets no gradient.
 func (g *Graph) MSE(x, target *Node) *Node {
 	return g.apply(&distance{}, []bool{true, false}, x, target)
 }
 
-// CosineLoss is the mean over the rows of 1 - cos(x, target), both
-// [rows, columns]. The target is taken as a constant.
+// CosineLoss is the mean over the rows of 1 - cos(x, target). Both are [rows, columns];
+// the target gets no gradient.
 func (g *Graph) CosineLoss(x, target *Node) *Node {
 	return g.apply(&distance{kind: angular}, []bool{true, false}, x, target)
 }
 
 // NormalizedMSE is the loss of patient knowledge distillation (Sun et al., arXiv
-// 1908.09355, equation 7): the mean over the rows of ‖x/‖x‖ - target/‖target‖‖²,
-// both [rows, columns]. The target is taken as a constant.
+// 1908.09355, equation 7): the mean over the rows of ‖x/‖x‖ - target/‖target‖‖². Both
+// are [rows, columns]; the target gets no gradient.
 func (g *Graph) NormalizedMSE(x, target *Node) *Node {
 	return g.apply(&distance{kind: normalized}, []bool{true, false}, x, target)
 }
@@ -507,8 +504,8 @@ func (l *distance) forward(g *Graph, in []array, out array, _ bool) error {
 	return nil
 }
 
-// cosine returns the cosine of two vectors and their lengths, which are at least
-// 1e-8 as in PyTorch.
+// cosine returns the cosine of two vectors, and their lengths, which are at least 1e-8
+// as in PyTorch.
 func cosine(x, y []float32) (c, nx, ny float64) {
 	const eps = 1e-8
 	var dot float64
@@ -547,11 +544,10 @@ func (l *distance) backward(g *Graph, in []array, out, dout array, d []array) er
 	return nil
 }
 
-// Weight is a number of a loss that may change between runs: its factor, or its
-// temperature.
+// Weight is a number in a loss that may change between runs: its factor or temperature.
 type Weight struct{ value float32 }
 
-// NewWeight returns a weight of the given value.
+// NewWeight returns a weight with the given value.
 func NewWeight(value float32) *Weight { return &Weight{value} }
 
 // Set changes the weight for the next runs.

@@ -12,22 +12,22 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// block is the arithmetic of one operation: a block of a layer.
+// block is the arithmetic of one operation, which is a block of a layer.
 type block interface {
 	name() string
-	// shape checks the inputs' shapes and gives the output's. At build time the
-	// numbers of rows are the nominal ones.
+	// shape checks the shapes of the inputs and returns the output's. While the graph
+	// is built, numbers of rows are stand-ins.
 	shape(in []array) (array, error)
-	// forward computes the output. When keep is set, backward follows in the
-	// same run and may use what forward left.
+	// forward computes the output. If keep is set, backward follows in the same run and
+	// may use what forward left.
 	forward(g *Graph, in []array, out array, keep bool) error
-	// backward overwrites d[i].f, the gradient with respect to in[i], where it
-	// is not nil. It may use dout's memory only to read.
+	// backward overwrites d[i].f, the gradient with respect to in[i], if it is not nil.
+	// It must not write to dout.
 	backward(g *Graph, in []array, out, dout array, d []array) error
 }
 
-// op is a block in a graph, as Gorgonia sees it. It owns the buffers of the
-// output and of the gradients, so that a step allocates none.
+// op is a block in a graph, as Gorgonia sees it. It owns the buffers of the output and
+// the gradients, so that a step allocates none.
 type op struct {
 	block
 	graph  *Graph
@@ -47,8 +47,8 @@ type op struct {
 	place   int // in the segment
 }
 
-// apply adds the block to the graph. Differentiable says for which inputs it
-// has gradients.
+// apply adds the block to the graph. differentiable says for which inputs it has
+// gradients.
 func (g *Graph) apply(b block, differentiable []bool, inputs ...*Node) *Node {
 	if g.err != nil {
 		return nil
@@ -94,7 +94,7 @@ func (g *Graph) apply(b block, differentiable []bool, inputs ...*Node) *Node {
 	return n
 }
 
-// foreign says why a node is none that the graph can take.
+// foreign says why the graph cannot take a node.
 func (g *Graph) foreign(n *Node) string {
 	switch {
 	case n == nil:
@@ -107,9 +107,9 @@ func (g *Graph) foreign(n *Node) string {
 	return fmt.Sprintf("is the result of Gorgonia's own operation %v, several of which overwrite their inputs: expected one of the methods of Graph, of which Apply takes an operation of your own", n.Op())
 }
 
-// insert applies a Gorgonia operation under a number of its own. Gorgonia takes
-// nodes with equal 32-bit hashes for the same when it compiles: a number that
-// makes the hash one that is there already is passed over.
+// insert applies a Gorgonia operation under a number of its own. When Gorgonia
+// compiles, it takes nodes with equal 32-bit hashes for the same one. So numbers that
+// would give an existing hash are skipped.
 func (g *Graph) insert(make func(id int) G.Op, inputs ...*Node) (*Node, error) {
 	for {
 		g.ids++
@@ -165,8 +165,8 @@ func (o *op) InferShape(sizes ...G.DimSizer) (tensor.Shape, error) {
 	return tensor.Shape{a.rows, a.columns}, nil
 }
 
-// guard turns an error or a panic of a run into an error that names the
-// operation, and keeps it for the session.
+// guard turns an error or a panic of a run into an error that names the operation, and
+// keeps it for the session.
 func (o *op) guard(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("%v", p)
@@ -194,7 +194,7 @@ func (o *op) Do(values ...G.Value) (v G.Value, err error) {
 	return o.result.value(), err
 }
 
-// compute is the forward pass of the inputs at hand.
+// compute runs the forward pass on the current inputs.
 func (o *op) compute() error {
 	a, err := o.shapes()
 	if err != nil {
@@ -207,10 +207,10 @@ func (o *op) compute() error {
 	return o.forward(o.graph, o.in, o.output, o.keep && s != nil && s.loss != nil)
 }
 
-// twin is a block some of whose inputs have one gradient: the terms of a sum.
+// twin is a block in which some inputs share one gradient, such as the terms of a sum.
 type twin interface{ twinOf(input int) int }
 
-// shared returns the first input whose gradient that of input i is, or i.
+// shared returns the first input that has the same gradient as input i, which may be i.
 func (o *op) shared(i int) int {
 	if t, ok := o.block.(twin); ok {
 		return t.twinOf(i)
@@ -218,8 +218,8 @@ func (o *op) shared(i int) int {
 	return i
 }
 
-// SymDiff adds one node that computes all gradients and, for each beyond the
-// first, a node that hands out its buffer.
+// SymDiff adds one node that computes all gradients. For each gradient after the first,
+// it adds a node that hands out its buffer.
 func (o *op) SymDiff(inputs G.Nodes, output, grad *Node) (G.Nodes, error) {
 	grads := make(G.Nodes, len(inputs))
 	var all *Node
@@ -246,8 +246,8 @@ func (o *op) SymDiff(inputs G.Nodes, output, grad *Node) (G.Nodes, error) {
 	return grads, nil
 }
 
-// backwardOp computes the gradients of an op with respect to all inputs that
-// want them, and is itself the first of them.
+// backwardOp computes all wanted gradients of an op. Its own value is the first of
+// them.
 type backwardOp struct {
 	*op
 	id, first int

@@ -5,15 +5,14 @@ import (
 	"math"
 )
 
-// Array is a value as the arithmetic of an Operation sees it: a scalar, a vector of
-// Rows elements, or a matrix of Rows and Columns. What a value does not have of the two
-// is 1.
+// Array is a value as an Operation sees it: a scalar, a vector of Rows elements, or a
+// matrix with Rows and Columns. Unused dimensions are 1.
 type Array struct {
 	// Dims is the number of dimensions: 0, 1 or 2.
 	Dims          int
 	Rows, Columns int
-	// Integer says that the elements are Ints, one a row, and not Values, row after
-	// row. While a graph is built there are neither.
+	// Integer says that the elements are Ints, one for each row, instead of Values, row
+	// after row. While a graph is built, both are empty.
 	Integer bool
 	Values  []float32
 	Ints    []int32
@@ -22,8 +21,7 @@ type Array struct {
 // Row returns row i of a matrix.
 func (a Array) Row(i int) []float32 { return a.Values[i*a.Columns:][:a.Columns] }
 
-// String writes the shape. It calls the numbers of rows that come with a batch by
-// their names.
+// String formats the shape. Numbers of rows that depend on the batch appear by name.
 func (a Array) String() string { return array{dims: a.Dims, rows: a.Rows, columns: a.Columns}.String() }
 
 // Scalar, Vector and Matrix are shapes for the output of an Operation.
@@ -31,39 +29,37 @@ func Scalar() Array                  { return Array{Rows: 1, Columns: 1} }
 func Vector(rows int) Array          { return Array{Dims: 1, Rows: rows, Columns: 1} }
 func Matrix(rows, columns int) Array { return Array{Dims: 2, Rows: rows, Columns: columns} }
 
-// Operation is the arithmetic of an operation that a program brings along. An
-// instance is one node of one graph: it may keep from Forward what Backward needs.
+// Operation is an operation that your program defines. Each instance is one node of one
+// graph. It may keep what Backward needs from Forward.
 //
-// What its methods return as an error, or panic with, is the error of building the
-// graph or of a run, under the operation's name.
+// If a method returns an error or panics, building the graph or the run fails with an
+// error that names the operation.
 type Operation interface {
-	// Name is the operation's in errors and profiles.
+	// Name names the operation in errors and profiles.
 	Name() string
-	// Shape checks the inputs and returns the shape of the output, whose elements are
-	// floats. It is also called while the graph is built, when numbers of rows that
-	// come with a batch (tokens, sequences, ...) are stand-ins: they are to be compared
-	// and passed on, not counted with.
+	// Shape checks the inputs and returns the output's shape; its elements are floats.
+	// Shape is also called while the graph is built. Then numbers of rows that depend
+	// on the batch (tokens, sequences, ...) are stand-ins: compare them and pass them
+	// on, but do not compute with them.
 	Shape(in []Array) (Array, error)
-	// Forward sets all of out.Values, which hold anything before. Inputs must not be
-	// written to, nor kept.
+	// Forward sets all of out.Values, whose previous contents are arbitrary. It must
+	// not write to the inputs or keep them.
 	Forward(in []Array, out Array) error
 	// Backward follows a Forward with the same inputs. It sets all elements of
-	// gradients[i].Values, the derivative of the loss with respect to input i, where
-	// they are not nil. gradient is that with respect to out. None of the others may be
-	// written to.
+	// gradients[i].Values, the derivative of the loss with respect to input i, unless
+	// they are nil. gradient is the derivative with respect to out. It must not write
+	// to anything else.
 	Backward(in []Array, out, gradient Array, gradients []Array) error
 }
 
-// Apply adds an operation of the program's own to the graph. differentiable says for
-// each of the inputs whether the operation has a derivative with respect to it:
-// integers and the answers of a teacher are taken as constants.
+// Apply adds an operation of your own to the graph. differentiable says for each input
+// whether the operation has a derivative with respect to it. Integers and a teacher's
+// answers have none.
 //
-// Memory does not count what the operation itself keeps.
-//
-// The operation may be used wherever those of the graph are: its output in a loss, in
-// a Segment, where it is computed again before Backward, and as the loss itself if
-// it is a scalar. A loss and its gradients depend on the number of threads no more than the
-// operation does; see Rows.
+// The operation can be used like the graph's own ones: in a loss, as the loss itself if
+// it is a scalar, and in a Segment, which computes it again before Backward. Memory
+// does not count what the operation itself keeps. Results depend on the number of
+// threads only if the operation does; see Rows.
 func (g *Graph) Apply(o Operation, differentiable []bool, inputs ...*Node) *Node {
 	if o == nil {
 		return g.fail("Apply: the operation is nil")
@@ -74,10 +70,9 @@ func (g *Graph) Apply(o Operation, differentiable []bool, inputs ...*Node) *Node
 	return g.apply(&custom{o: o}, differentiable, inputs...)
 }
 
-// Rows calls f for the rows [0, n) in parts [lo, hi), on all threads of the graph. An
-// Operation whose parts write to rows of their own, and add up what they have in common
-// afterwards, gives the same bits with any number of threads. It is for Forward and
-// Backward.
+// Rows calls f for the rows [0, n) in parts [lo, hi), on all threads of the graph. It
+// is for Forward and Backward. An operation gives the same bits with any number of
+// threads if each part writes to its own rows, and common sums are made afterwards.
 func (g *Graph) Rows(n int, f func(lo, hi int)) {
 	g.rows(n, func(_, _, lo, hi int) { f(lo, hi) })
 }

@@ -2,20 +2,19 @@ package autograd
 
 import "time"
 
-// Profile says where the time of runs went. Times of work that is spread over
-// the team are means over its workers.
+// Profile says how the time of runs was spent. Times of work shared by the team are
+// means over its workers.
 type Profile struct {
-	// Products is the time inside products of matrices, without those that a
-	// kernel fuses with other work, and Packing that spent on laying out their
-	// right-hand sides. FLOPs counts all products' multiplications and
-	// additions.
+	// Products is the time in matrix products, without those that a kernel fuses with
+	// other work. Packing is the time spent laying out their right-hand sides. FLOPs
+	// counts the multiplications and additions of all products.
 	Products, Packing time.Duration
 	FLOPs             int64
-	// Operations is the time of each kind of operation, its products included.
+	// Operations is the time for each kind of operation, its products included.
 	Operations map[string]time.Duration
 }
 
-// SetProfile makes the next runs add to p; nil ends that.
+// SetProfile makes later runs add to p; nil stops that.
 func (s *Session) SetProfile(p *Profile) {
 	s.graph.profile = p
 	for i := range s.graph.workers {
@@ -32,7 +31,7 @@ func (g *Graph) operation(name string, start time.Time) {
 	g.profile.Operations[name] += time.Since(start)
 }
 
-// collectWorkers adds what the workers measured for themselves.
+// collectWorkers adds the workers' own measurements.
 func (g *Graph) collectWorkers() {
 	var products, packing time.Duration
 	for i := range g.workers {

@@ -7,14 +7,13 @@ import (
 	G "gorgonia.org/gorgonia"
 )
 
-// program is a graph in the order in which a run computes it. Gorgonia's own
-// machine does the same, but to compile for it takes a time that grows with the
-// square of the number of nodes.
+// program is a graph in the order in which a run computes it. Gorgonia's own machine
+// does the same, but its compilation time grows with the square of the number of nodes.
 type program struct {
 	sources      []source
 	instructions []instruction
 	values       []G.Value // of sources and instructions
-	arguments    []G.Value // of the instruction under way
+	arguments    []G.Value // of the current instruction
 }
 
 type source struct {
@@ -26,13 +25,13 @@ type instruction struct {
 	op    G.Op
 	reads []int // in values
 	to    int
-	// overwrite is the operation where its result may take the memory of its
-	// first operand, which nobody reads any more.
+	// overwrite is the operation if its result may take the memory of its first
+	// operand, which nothing reads any more.
 	overwrite G.UnsafeDoer
 }
 
-// newProgram orders the nodes. The memory of sums of gradients, which are
-// Gorgonia's operations, is the first gradient's where that is read last.
+// newProgram orders the nodes. Sums of gradients are Gorgonia's operations; they use
+// the memory of the first gradient if it is not read afterwards.
 func newProgram(g *G.ExprGraph) (*program, error) {
 	nodes, err := G.Sort(g)
 	if err != nil {
@@ -41,7 +40,7 @@ func newProgram(g *G.ExprGraph) (*program, error) {
 	slices.Reverse(nodes)
 	p := &program{values: make([]G.Value, len(nodes))}
 	at := make(map[int64]int, len(nodes))
-	last := make([]int, len(nodes)) // instruction that reads the value
+	last := make([]int, len(nodes)) // the last instruction that reads each value
 	for i, n := range nodes {
 		at[n.ID()] = i
 		if n.Op() == nil {

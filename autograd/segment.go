@@ -1,22 +1,22 @@
 package autograd
 
-// segment is a run of operations whose values are not kept for the backward pass
-// but computed again in it (Chen et al., arXiv 1604.06174). Segments take turns
-// with two pools of memory: what one leaves is overwritten by the second after
-// it, forward and backward alike.
+// segment is a run of operations whose values are not kept for the backward pass, but
+// computed again in it (Chen et al., arXiv 1604.06174). Segments use two pools of
+// memory in turn: each overwrites the values of the segment before the previous one,
+// forward and backward.
 type segment struct {
 	pool *pool
 	ops  []*op
-	kept *op // its value is that of the whole segment, and stays
+	kept *op // its value is the segment's result, and stays
 }
 
-// pool is the memory of one segment at a time, operation by operation.
+// pool is the memory of one segment at a time, with a place for each operation.
 type pool struct {
 	resident *segment // whose values it holds
 	memory   []memory
 }
 
-// memory is what an operation of a segment works in.
+// memory is one operation's place in a pool.
 type memory struct {
 	result []float32
 	grads  [][]float32
@@ -25,9 +25,9 @@ type memory struct {
 
 // stasher is a block that keeps numbers of its own between forward and backward.
 type stasher interface {
-	// stash returns where they are.
+	// stash returns pointers to them.
 	stash() []*[]float32
-	// stashed returns how many they are at most.
+	// stashed returns their largest possible number.
 	stashed(in []array, out array, longest int) int
 }
 
@@ -36,10 +36,10 @@ func (l *quantizedLinear) stash() []*[]float32 { return []*[]float32{&l.pre} }
 func (l *layerNorm) stash() []*[]float32       { return []*[]float32{&l.sum} }
 func (a *attention) stash() []*[]float32       { return []*[]float32{&a.probs} }
 
-// Segment adds the operations that build adds, up to the node that it returns,
-// as one whose values are not kept between forward and backward: each run
-// computes them twice, with the same bits, and takes the memory of two segments
-// whatever their number. No other of the nodes can be used outside of build.
+// Segment adds the operations that build adds, up to the node that it returns, as one
+// segment whose values are not kept between forward and backward. Each run computes
+// them twice, with the same bits. All segments together take the memory of two. Only
+// the returned node may be used outside of build.
 func (g *Graph) Segment(build func() *Node) *Node {
 	if g.segment != nil {
 		return g.fail("a segment within a segment")
@@ -69,8 +69,8 @@ func (s *segment) join(o *op) {
 	s.ops = append(s.ops, o)
 }
 
-// borrow lends the operation the memory of its place, and giveBack takes it back
-// after it has grown.
+// borrow lends the operation the memory of its place. giveBack returns it, perhaps
+// grown.
 func (o *op) borrow() {
 	if b, ok := o.block.(stasher); ok && o.segment != nil {
 		m := &o.segment.pool.memory[o.place]
@@ -92,8 +92,8 @@ func (o *op) giveBack() {
 	}
 }
 
-// resizeResult gives the result the shape of a, in the operation's own memory or
-// in that of its place.
+// resizeResult gives the result the shape of a, in the operation's own memory or in its
+// place.
 func (o *op) resizeResult(a array) array {
 	if s := o.segment; s != nil && s.kept != o {
 		return o.result.resizeIn(&s.pool.memory[o.place].result, a)
@@ -113,7 +113,7 @@ func (o *op) resizeGradient(i int) array {
 	return o.grads[i].resize(o.in[i])
 }
 
-// recompute brings the values of the segment back.
+// recompute computes the segment's values again.
 func (s *segment) recompute(g *Graph) error {
 	if s.pool.resident == s {
 		return nil

@@ -19,10 +19,10 @@ type Session struct {
 // Gorgonia keeps the node of the constant 1 in a package variable.
 var differentiate sync.Mutex
 
-// NewSession compiles a graph. With a loss, a scalar node, a run computes it
-// and its gradients with respect to all trainable parameters and inputs that
-// it depends on; without one (nil) a run is a forward pass. A graph has one
-// session and grows no further.
+// NewSession compiles a graph. With a loss, a scalar node, a run computes the loss and
+// its gradients with respect to all trainable parameters and inputs that it depends on.
+// If loss is nil, a run is a forward pass. A graph has one session and cannot grow
+// afterwards.
 func NewSession(g *Graph, loss *Node) (*Session, error) {
 	if g.err != nil {
 		return nil, g.err
@@ -89,8 +89,8 @@ func (g *Graph) differentiate(loss *Node) (err error) {
 	}
 	for i, n := range sources {
 		if gradientBuffer(grads[i]) == nil {
-			// Gorgonia sums the gradients of a value that is used more than once
-			// into the buffer of one of them.
+			// If a value is used more than once, Gorgonia sums its gradients into the
+			// buffer of one of them.
 			if grads[i] = g.collect(grads[i]); grads[i] == nil {
 				return g.err
 			}
@@ -106,8 +106,8 @@ func (g *Graph) differentiate(loss *Node) (err error) {
 	return nil
 }
 
-// gradientBuffer returns the buffer that a gradient node's value lives in, nil
-// for a sum of gradients.
+// gradientBuffer returns the buffer of a gradient node's value, nil for a sum of
+// gradients.
 func gradientBuffer(n *Node) *buffer {
 	switch o := n.Op().(type) {
 	case *backwardOp:
@@ -138,8 +138,8 @@ func (g *Graph) collect(n *Node) *Node {
 	return g.apply(&sum{}, []bool{false}, n)
 }
 
-// Run computes the graph with the inputs set last. The step counts up after a
-// run without error.
+// Run computes the graph with the current inputs. After a run without error the step is
+// incremented.
 func (s *Session) Run() error {
 	g := s.graph
 	for _, info := range g.nodes {
@@ -161,11 +161,11 @@ func (s *Session) Run() error {
 	return nil
 }
 
-// Step returns the number of the next run, which dropout masks depend on.
+// Step returns the number of the next run. Dropout masks depend on it.
 func (s *Session) Step() uint64 { return s.step }
 
-// SetStep sets the number of the next run: that of the interrupted one, to
-// resume a training with the same dropout masks.
+// SetStep sets the number of the next run. To resume training with the same dropout
+// masks, set it to the number of the interrupted run.
 func (s *Session) SetStep(step uint64) { s.step = step }
 
 // Value returns the value of a node after a run, row after row. It is
@@ -189,9 +189,9 @@ func (s *Session) Loss() float32 {
 	return 0
 }
 
-// Gradient returns the gradient with respect to a parameter or an input made by
-// InputWithGradient after a run, row after row, or nil when the loss does not
-// depend on it. It is overwritten by the next run.
+// Gradient returns the gradient with respect to a parameter, or an input made by
+// InputWithGradient, after a run, row after row. It is nil if the loss does not depend
+// on it. The next run overwrites it.
 func (s *Session) Gradient(n *Node) []float32 {
 	info := s.graph.nodes[n]
 	if info == nil || info.grad == nil {
