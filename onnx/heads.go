@@ -65,7 +65,7 @@ func (b *builder) maskedLM(x string) {
 }
 
 // sentence appends what turns hidden states into embeddings: pooling, dense layers, and division
-// by the length. The sums are float32, because they would exceed half precision.
+// by the length. The sums are float32, because half precision could not hold them.
 func (b *builder) sentence(x string) {
 	if b.float != float32Type {
 		x = b.cast("hidden/Cast", x, float32Type)
