@@ -20,7 +20,7 @@ func (b *builder) beforeHead(x string) string {
 }
 
 // mean appends the mean of the hidden states of a text's tokens. Its sums are float32, because
-// they would exceed half precision.
+// half precision could not hold them.
 func (b *builder) mean(x string) string {
 	if b.float != float32Type {
 		x = b.cast("classifier_pooling/wide", x, float32Type)
