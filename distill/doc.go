@@ -2,7 +2,7 @@
 // teacher, does.
 //
 // The losses can be weighted freely (see Losses). Those on predictions are soft cross-entropy
-// with a temperature and its schedules (Hinton et al., arXiv 1503.02531), cross-entropy with the
+// with a temperature and its schedules (Hinton et al., arXiv 1503.02531), the loss against the
 // labels, and the squared difference of the logits. Those inside the encoder compare hidden
 // states and embeddings (TinyBERT, Jiao et al., arXiv 1909.10351; PKD, Sun et al., arXiv
 // 1908.09355), attention scores and maps (TinyBERT), attention maps and value relations (MiniLM,
