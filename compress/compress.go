@@ -1,6 +1,5 @@
-// Package compress chains the stages of Skive into a recipe, from a teacher to
-// an int8 engine, and measures every step: FastFormers (arXiv 2010.13382) in
-// one process.
+// Package compress chains the stages of Skive into a recipe, from a teacher to an int8 engine,
+// and measures every step: FastFormers (arXiv 2010.13382) in one process.
 package compress
 
 import (
@@ -22,66 +21,62 @@ import (
 	"github.com/skive-ml/skive/tokenize"
 )
 
-// Options say how a recipe is carried out; they do not change its outcome.
+// Options say how a recipe is run. They do not change its outcome.
 type Options struct {
-	// Output is the directory that receives the models and the report: an empty
-	// or absent one, or that of an earlier run of the same model and task. Of
-	// that, stages that are finished and whose inputs and settings have not
-	// changed are kept, and one that was interrupted goes on where it was saved.
-	// What a changed one replaces is kept beside it (NAME.previous), and taken up
-	// again when the change is taken back.
+	// Output is the directory for the models and the report. It must be empty, missing, or that
+	// of an earlier run with the same model and task. A finished stage of that run is kept if its
+	// inputs and settings have not changed, and an interrupted one continues from its last saved
+	// state. A stage that has changed replaces the old one, which stays beside it (NAME.previous)
+	// and is used again if the change is undone.
 	Output string
-	// Threads is the number of threads; 0 is one for each processor.
+	// Threads is the number of threads; 0 means one for each processor.
 	Threads int
-	// Progress hears how long work comes along; nil does not.
+	// Progress, if not nil, is told how the work comes along.
 	Progress progress.Reporter
-	// Force goes on with a teacher that has not learned its task, see UnlearnedError.
+	// Force continues with a teacher that has not learned its task, see UnlearnedError.
 	Force bool
 }
 
-// run is a recipe being carried out.
+// run is a recipe while it runs.
 type run struct {
 	Recipe
 	Options
 	train, dev *data.Dataset
-	test       *data.Dataset // nil where the recipe has none
+	test       *data.Dataset // nil if the recipe has none
 	unlabeled  []data.Example
-	heldOut    *HeldOut                 // nil where the development set is a file or generated
-	notes      []string                 // what follows from data and model, for people
-	examplesOf map[string]*data.Dataset // the distillations' by how they are augmented
+	heldOut    *HeldOut                 // nil if the development set is a file or generated
+	notes      []string                 // what was chosen because of data and model, for people
+	examplesOf map[string]*data.Dataset // data sets of distillations, by their augmentation
 	teacher    *checkpoints.Model
 	inputs     string // see Report.Inputs
-	made       bool   // the output directory was not there before
-	continued  bool   // an earlier run was
+	made       bool   // the output directory did not exist before
+	continued  bool   // there was an earlier run
 	steps      []step
 	dropped    *Dropped
 	target     *Target
-	anew       bool // the last stage was carried out, and not kept
+	anew       bool // the last stage was run, not kept from before
 	trials     []Trial
 	floors     []Floor
-	outcome    *data.Outcome             // the teacher's on the development set
-	outcomes   map[variant]*data.Outcome // of what else was measured on all of it
-	trained    float64                   // seconds that the trainings took, in earlier calls, too
-	measured   time.Duration             // what measuring took so far
+	outcome    *data.Outcome             // of the teacher on the development set
+	outcomes   map[variant]*data.Outcome // of everything else that was measured on all of it
+	trained    float64                   // seconds for training, including earlier calls
+	measured   time.Duration             // time for measuring so far
 	started    time.Time
 }
 
-// Run carries out a recipe: it trains the teacher, or takes one as it is, distills the student, prunes
-// and distills again, quantizes, and measures every saved model. The report is
-// written to the output directory together with the models and the recipe
-// (RecipeFile).
+// Run runs a recipe. It trains the teacher, or takes one as it is, distills the student, prunes
+// and distills again, quantizes, and measures every saved model. It writes the report to the
+// output directory, with the models and the recipe (RecipeFile).
 //
-// The error is an *OtherRunError where the output directory holds a run of
-// another model or task, an *UnlearnedError where the teacher is no better than a
-// floor, and wraps pruning.ErrTarget where no student meets the
-// recipe's target, which is found out before anything is trained. It wraps
-// ErrMaxDrop where no model is within the recipe's max_drop, and within the target
-// if there is one; the report is then written and returned all the same.
+// Run returns an *OtherRunError if the output directory holds a run of another model or task. It
+// returns an *UnlearnedError if the teacher is no better than a floor. The error wraps
+// pruning.ErrTarget if no student can meet the recipe's target, which Run checks before it trains
+// anything. It wraps ErrMaxDrop if no model loses as little as the recipe's max_drop allows, or
+// none that also meets the target. In this case Run still writes and returns the report.
 //
-// A run that is finished is not done again where nothing has changed: neither
-// settings and data nor the models, the machine and the program. While it goes, no
-// other run may write to the output directory: the error is a
-// *checkpoints.BusyError then.
+// A finished run is not repeated as long as nothing has changed: settings, data, models, machine
+// and program. While a run is in progress, no other run may write to its output directory; the
+// error is then a *checkpoints.BusyError.
 func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 	if err := r.Validate(); err != nil {
 		return nil, err
@@ -101,7 +96,7 @@ func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 	if err := c.load(); err != nil {
 		return nil, err
 	}
-	// Before anything is trained.
+	// This is checked before anything is trained.
 	if _, _, err := c.Student.Resolve(c.teacher.Config); err != nil {
 		return nil, settings.In("Student", err)
 	}
@@ -138,12 +133,11 @@ func Run(ctx context.Context, r Recipe, o Options) (*Report, error) {
 	return report, report.verdict()
 }
 
-// ErrMaxDrop is returned where no compressed model is within the recipe's
-// max_drop, or none that meets its target.
+// ErrMaxDrop is returned if no compressed model loses as little as the recipe's max_drop allows,
+// or none that also meets its target.
 var ErrMaxDrop = errors.New("no model loses as little as max_drop allows")
 
-// verdict is the error of a run whose report says that none of its models is what
-// the recipe asks for.
+// verdict returns the error of a run whose report says that no model is what the recipe asks for.
 func (r *Report) verdict() error {
 	switch {
 	case r.Dropped != nil && r.Target != nil:
@@ -154,7 +148,7 @@ func (r *Report) verdict() error {
 	return nil
 }
 
-// random is a model with fresh weights and a head for the task.
+// random returns a model with random weights and a head for the task.
 func (c *run) random(cfg checkpoints.Config) (*checkpoints.Model, error) {
 	cfg.Labels, cfg.Head, cfg.Sentence = nil, head.SingleLabel, nil
 	m := checkpoints.InitBERT(cfg, c.Seed)
@@ -163,8 +157,8 @@ func (c *run) random(cfg checkpoints.Config) (*checkpoints.Model, error) {
 
 func (c *run) path(name string) string { return filepath.Join(c.Output, name) }
 
-// longest is the number of tokens that inputs are cut to, and padded to by the
-// baseline.
+// longest returns the number of tokens to which inputs are cut, and to which the baseline pads
+// them.
 func (c *run) longest() int {
 	if c.MaxLength > 0 {
 		return c.MaxLength
@@ -172,8 +166,8 @@ func (c *run) longest() int {
 	return c.teacher.Config.MaxTokens()
 }
 
-// freshTeacher makes a model of the recipe's architecture, with a vocabulary of
-// the training texts.
+// freshTeacher makes a model with the recipe's architecture and a vocabulary from the training
+// texts.
 func (c *run) freshTeacher() (*checkpoints.Model, error) {
 	a := c.Architecture
 	if a.AttentionHeads < 1 || a.HiddenSize%a.AttentionHeads != 0 {
@@ -202,10 +196,10 @@ func (c *run) freshTeacher() (*checkpoints.Model, error) {
 	return m, m.SetHead(c.train.Task.Kind, c.train.Task.Labels, c.Seed)
 }
 
-// setEmbeddings gives fresh embeddings the standard deviation sd. Positions
-// begin as the sinusoids of Vaswani et al. (arXiv 1706.03762, section 3.5), and
-// are trained from there: with near positions alike, a small model learns what
-// comes before what some ten times sooner than from random ones.
+// setEmbeddings draws new embeddings with the standard deviation sd. Positions start as the
+// sinusoids of Vaswani et al. (arXiv 1706.03762, section 3.5) and are then trained. Near
+// positions are alike there, so a small model learns which word comes before another about ten
+// times sooner than from random positions.
 func setEmbeddings(m *checkpoints.Model, sd float64) {
 	words, positions := checkpoints.WordEmbeddings.Part().Weight(), checkpoints.PositionEmbeddings.Part().Weight()
 	w := m.Tensors[words]

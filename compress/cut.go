@@ -13,19 +13,18 @@ import (
 	"github.com/skive-ml/skive/pruning"
 )
 
-// Cut says how heads and units of a model are ranked, and what makes up for those
-// that are removed.
+// Cut says how the heads and units of a model are ranked, and how a part of what the removed ones
+// did is recovered.
 type Cut struct {
-	// Set is the data that Importance is measured on.
+	// Set is the data on which importance is measured.
 	Set        *data.Dataset
 	Importance pruning.ImportanceOptions
-	// Rearrange exchanges heads and units within each layer by their joint effect,
-	// see pruning.Rearrange. Tune rescales what is left by least squares, see
-	// pruning.Tune.
+	// Rearrange exchanges heads and units within each layer by their joint effect, see
+	// pruning.Rearrange. Tune rescales what is left by least squares, see pruning.Tune.
 	Rearrange, Tune bool
 }
 
-// ranking is how much each head and unit of a model matters.
+// ranking says how much each head and unit of a model matters.
 type ranking struct {
 	Cut
 	model     *checkpoints.Model
@@ -33,8 +32,8 @@ type ranking struct {
 	gradients *pruning.Gradients // nil without Rearrange
 }
 
-// rank measures the importance of a model's heads and units: for costs, jointly where
-// they are rearranged, so that heads compare with units.
+// rank measures the importance of a model's heads and units. For costs, and if they are
+// rearranged, it does so jointly, so that heads can be compared with units.
 func (c Cut) rank(ctx context.Context, m *checkpoints.Model, costs bool) (*ranking, error) {
 	r := &ranking{Cut: c, model: m}
 	var err error
@@ -46,7 +45,7 @@ func (c Cut) rank(ctx context.Context, m *checkpoints.Model, costs bool) (*ranki
 	return r, r.score(ctx, costs)
 }
 
-// score finds the scores, by the gradients where that can be.
+// score computes the scores, from the gradients if there are any.
 func (r *ranking) score(ctx context.Context, costs bool) (err error) {
 	switch method := r.Importance.Method; {
 	case r.gradients != nil && costs:
@@ -59,7 +58,7 @@ func (r *ranking) score(ctx context.Context, costs bool) (err error) {
 	return err
 }
 
-// remove makes the model without what the masks leave out.
+// remove returns the model without what the masks leave out.
 func (r *ranking) remove(ctx context.Context, masks pruning.Masks) (*checkpoints.Model, error) {
 	var err error
 	if r.gradients != nil {
@@ -79,8 +78,8 @@ func (r *ranking) remove(ctx context.Context, masks pruning.Masks) (*checkpoints
 // cutStage is the name of a cut in the provenance.
 const cutStage = "cut"
 
-// noted is a model with the record of a cut: the settings that decide it, and what
-// was measured.
+// noted returns a model with the record of a cut: the settings that affect it, and what was
+// measured.
 func noted(m *checkpoints.Model, settings map[string]string, measured map[string]float64) *checkpoints.Model {
 	out := *m
 	out.Provenance = append(slices.Clone(m.Provenance), checkpoints.Stage{
@@ -89,7 +88,7 @@ func noted(m *checkpoints.Model, settings map[string]string, measured map[string
 	return &out
 }
 
-// lastCut is the last cut in a model's provenance, if there is one.
+// lastCut returns the last cut in a model's provenance, if there is one.
 func lastCut(m *checkpoints.Model) (checkpoints.Stage, bool) {
 	for _, s := range slices.Backward(m.Provenance) {
 		if s.Name == cutStage {
@@ -99,8 +98,8 @@ func lastCut(m *checkpoints.Model) (checkpoints.Stage, bool) {
 	return checkpoints.Stage{}, false
 }
 
-// earlierCut opens the model at path if it is what a cut with the settings made. It is
-// nil where it is not, or where there is none.
+// earlierCut opens the model at path if a cut with these settings made it. Otherwise, or if there
+// is none, it returns nil.
 func earlierCut(path string, settings map[string]string) (*checkpoints.Model, checkpoints.Stage, error) {
 	m, err := checkpoints.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -14,7 +14,7 @@ import (
 	"github.com/skive-ml/skive/tokenize"
 )
 
-// Formats in which Export writes a model.
+// Formats that Export writes.
 const (
 	HuggingFace = "hf"    // a directory
 	ONNX        = "onnx"  // a graph, or a directory with one
@@ -25,17 +25,17 @@ const (
 type ExportOptions struct {
 	// Format is HuggingFace, ONNX or Skive.
 	Format string
-	// DType is the number format of the weights, "" for theirs: infer.F32 or FP16;
-	// Int8 for ONNX and Skive; BF16 for HuggingFace and Skive.
+	// DType is the number format of the weights. "" keeps the model's. It is infer.F32 or FP16,
+	// for ONNX and Skive also Int8, and for HuggingFace and Skive also BF16.
 	DType string
-	// Embedding makes an ONNX graph that gives embeddings, see onnx.Options.
+	// Embedding makes an ONNX graph that computes embeddings, see onnx.Options.
 	Embedding string
-	// Pad fills pruned heads and units with zeros, so that stock transformers loads
+	// Pad fills in pruned heads and units with zeros, so that unmodified transformers can load
 	// the model.
 	Pad bool
 }
 
-// Settings is the table of the options.
+// Settings returns the fields as a table of settings.
 func (o *ExportOptions) Settings() settings.Table {
 	formats := map[string][]string{
 		HuggingFace: {infer.F32, infer.FP16, infer.BF16},
@@ -57,30 +57,29 @@ func (o *ExportOptions) Settings() settings.Table {
 	}
 }
 
-// Validate reports the first setting that cannot be carried out, as a
-// *settings.Error.
+// Validate reports the first setting that is not usable, as a *settings.Error.
 func (o *ExportOptions) Validate() error { return o.Settings().Check() }
 
-// Output tells whether what Export writes to path is a file, not a directory, and how
-// to find out what it would replace there.
+// Output tells whether Export writes a file or a directory to path. The function free reports
+// what Export would replace there.
 func (o *ExportOptions) Output(path string) (file bool, free func(path string) error) {
 	switch {
 	case o.Format == Skive || o.Format == ONNX && strings.HasSuffix(path, onnx.Extension):
 		return true, checkpoints.CheckFree
-	case o.Format == ONNX: // a graph may lie beside the model that it was made of
+	case o.Format == ONNX: // a graph may be beside the model from which it was made
 		return false, func(dir string) error { return checkpoints.CheckFree(filepath.Join(dir, onnx.ModelName)) }
 	}
-	return false, distill.CheckOutput // a run that is not finished has no model yet
+	return false, distill.CheckOutput // an unfinished run has no model yet
 }
 
-// Exported is what Export wrote: a Model, or the report of a Graph.
+// Exported is what Export wrote: a Model, or the report for a Graph.
 type Exported struct {
 	Model *checkpoints.Model
 	Graph *onnx.Report
 }
 
-// Export writes a model to path in another format. A Hugging Face directory has the
-// tokenizer in the form that every loader reads.
+// Export writes a model to path in another format. A Hugging Face directory gets the tokenizer in
+// a form that every loader reads.
 func Export(m *checkpoints.Model, o ExportOptions, path string) (*Exported, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
@@ -105,7 +104,7 @@ func Export(m *checkpoints.Model, o ExportOptions, path string) (*Exported, erro
 	return &Exported{Model: &written}, written.SaveHF(path)
 }
 
-// convert returns the model in the number format of the options, padded if they say so.
+// convert returns the model in the number format of the options, and padded if they say so.
 func (o *ExportOptions) convert(m *checkpoints.Model) (out *checkpoints.Model, err error) {
 	int8 := m.DType() == checkpoints.I8
 	switch {

@@ -13,32 +13,32 @@ import (
 	"github.com/skive-ml/skive/infer"
 )
 
-// Floor is what a classifier reaches that sees too little of the text to solve the
-// task: what a model must beat before its own metric means anything.
+// Floor is what a classifier reaches that sees too little of the text to solve the task. A model
+// has to beat it before its own metric means anything.
 type Floor struct {
 	Name   string  `json:"name"`
 	Metric float64 `json:"metric"`
-	// Lead is how much the teacher's metric is above it, with the 95 % interval of the
+	// Lead is how far the teacher's metric is above the floor, with the 95 % interval of the
 	// paired bootstrap.
 	Lead         float64    `json:"lead"`
 	LeadInterval [2]float64 `json:"lead_interval"`
 }
 
-// note is the floor's line below the report's table.
+// note returns the floor's line below the report's table.
 func (f Floor) note() string {
 	return fmt.Sprintf("floor: %s reaches %.1f %%; the teacher leads by %.1f points (%s).", f.Name, 100*f.Metric, 100*f.Lead, interval(f.LeadInterval))
 }
 
-// An UnlearnedError tells that a teacher is no better than a floor, as far as the
-// development set can tell: there is nothing to compress.
+// An UnlearnedError tells that the teacher is no better than a floor, as far as the development
+// set can tell. So there is nothing to compress.
 type UnlearnedError struct {
-	// Metric is the task's, Teacher what the teacher reaches on so many examples, and
+	// Metric is the task's metric. Teacher is what the teacher reaches on so many examples, and
 	// Floor what it does not beat.
 	Metric   string
 	Teacher  float64
 	Floor    Floor
 	Examples int
-	// AsItIs says that the teacher was not trained by this run.
+	// AsItIs says that this run did not train the teacher.
 	AsItIs bool
 }
 
@@ -51,8 +51,8 @@ func (e *UnlearnedError) Error() string {
 		e.Metric, 100*e.Teacher, e.Examples, 100*e.Floor.Metric, e.Floor.Name, interval(e.Floor.LeadInterval), change)
 }
 
-// checkTeacher holds the teacher against the floors. Where an earlier call went on with
-// this teacher, so does this one.
+// checkTeacher compares the teacher with the floors. If an earlier call continued with this
+// teacher, so does this one.
 func (c *run) checkTeacher(ctx context.Context) error {
 	defer c.spent(time.Now())
 	anew := c.anew || !exists(c.path(studentStage))
@@ -64,8 +64,8 @@ func (c *run) checkTeacher(ctx context.Context) error {
 	if err != nil || !anew || c.Force {
 		return err
 	}
-	// One of the task's metrics may tell what the main one does not: the F1 of a class
-	// that most examples have is high for who always says so.
+	// One of the task's metrics may show what the main one does not. For example, the F1 of a
+	// class that most examples have is high for a model that always answers with this class.
 	for _, metric := range c.dev.Task.Metrics() {
 		beaten, err := c.beats(outcomes, metric)
 		if err != nil || beaten {
@@ -81,10 +81,10 @@ func (c *run) checkTeacher(ctx context.Context) error {
 	return &UnlearnedError{Metric: metric, Teacher: value, Floor: highest, Examples: len(c.dev.Examples), AsItIs: c.TeacherModel != ""}
 }
 
-// perfect is a metric of all answers right, but for rounding.
+// perfect is the metric if all answers are right, less a rounding error.
 const perfect = 1 - 1e-9
 
-// beats tells whether the teacher is above all floors in a metric, by an interval.
+// beats tells whether the teacher is above all floors in a metric, with the whole interval.
 func (c *run) beats(floors []*data.Outcome, metric string) (bool, error) {
 	for _, o := range floors {
 		_, lead, err := c.outcome.Difference(o, metric)
@@ -96,7 +96,7 @@ func (c *run) beats(floors []*data.Outcome, metric string) (bool, error) {
 		if err := cmp.Or(errFloor, errTeacher); err != nil {
 			return false, err
 		}
-		// Nobody can be above a floor that answers all of a small set right.
+		// Nothing can be above a floor that gets all examples of a small set right.
 		if lead[0] <= 0 && !(floor >= perfect && teacher >= perfect) {
 			return false, nil
 		}
@@ -104,7 +104,7 @@ func (c *run) beats(floors []*data.Outcome, metric string) (bool, error) {
 	return true, nil
 }
 
-// findFloors measures the floors and how far the teacher is above them.
+// findFloors measures the floors and the teacher's lead over them.
 func (c *run) findFloors() ([]*data.Outcome, error) {
 	c.floors = []Floor{}
 	floors := []struct {
@@ -133,5 +133,5 @@ func (c *run) findFloors() ([]*data.Outcome, error) {
 	return outcomes, nil
 }
 
-// spent counts the time since began as that of measuring.
+// spent adds the time since began to that for measuring.
 func (c *run) spent(began time.Time) { c.measured += time.Since(began) }

@@ -16,15 +16,16 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-// HeldOut tells which part of the training file is the development set.
+// HeldOut says which part of the training file is the development set.
 type HeldOut struct {
-	// Examples of Of are held out, drawn by Seed.
+	// Examples of Of are held out. Seed decides which.
 	Examples int    `json:"examples"`
 	Of       int    `json:"of"`
 	Seed     uint64 `json:"seed"`
 }
 
-// heldOutShare of the training examples are held out, heldOutMost at most.
+// heldOutShare is the share of the training examples that is held out, heldOutMost the largest
+// number.
 const (
 	heldOutShare = 0.2
 	heldOutMost  = 2000
@@ -55,7 +56,8 @@ func (c *run) load() (err error) {
 			return err
 		}
 	}
-	// Every stage reads them, under a tokenizer that all models share.
+	// Every stage encodes these sets with the tokenizer that all models share, so they remember
+	// the result.
 	for _, set := range c.sets() {
 		(*set.set).Remember()
 	}
@@ -97,8 +99,7 @@ func (c *run) openModel() (err error) {
 	return nil
 }
 
-// readFiles reads the data sets of the recipe, and gives the model the head that it is
-// to have.
+// readFiles reads the recipe's data sets and gives the model its head.
 func (c *run) readFiles() error {
 	task, err := data.TaskByName(c.Task)
 	if err != nil {
@@ -114,7 +115,7 @@ func (c *run) readFiles() error {
 	}
 	read := evaluate.ReadTraining
 	switch {
-	case c.TeacherModel != "": // which knows the task
+	case c.TeacherModel != "": // a teacher knows the task
 		if err := evaluate.CheckHead(model, task); err != nil {
 			return &settings.Error{Field: "TeacherModel", Err: err}
 		}
@@ -125,7 +126,7 @@ func (c *run) readFiles() error {
 		}
 	}
 	if c.train, err = read(c.Train, task, model, columns); err != nil {
-		// Without the model's labels it may be read.
+		// The file may be readable without the model's labels.
 		if _, other := data.Read(c.Train, task, columns); c.Model != "" && other == nil {
 			err = fmt.Errorf("%w; a new head (the setting new-head) gives the model other labels", err)
 		}
@@ -149,7 +150,7 @@ func (c *run) readFiles() error {
 	return nil
 }
 
-// holdOut makes a share of the training set the development set.
+// holdOut turns a share of the training set into the development set.
 func (c *run) holdOut() error {
 	all := len(c.train.Examples)
 	c.train, c.dev = c.train.HoldOut(max(1, min(int(heldOutShare*float64(all)), heldOutMost)), c.Seed)
@@ -162,13 +163,13 @@ func (c *run) holdOut() error {
 	return nil
 }
 
-// A namedSet is a data set with the field of the recipe that it comes from.
+// A namedSet is a data set and the field of the recipe that names it.
 type namedSet struct {
 	name, field string
 	set         **data.Dataset
 }
 
-// sets are the data sets that there are.
+// sets returns the data sets that exist.
 func (c *run) sets() []namedSet {
 	all := []namedSet{{"training", "Train", &c.train}, {"development", "Dev", &c.dev}}
 	if c.test != nil {
@@ -177,8 +178,8 @@ func (c *run) sets() []namedSet {
 	return all
 }
 
-// relabel gives the data sets the labels of the model: everything that follows counts
-// classes in its order.
+// relabel gives the data sets the labels of the model. From here on, all class indices are in its
+// order.
 func (c *run) relabel() error {
 	for _, s := range c.sets() {
 		if note := evaluate.Assumed(c.teacher.Config, *s.set); note != "" && !slices.Contains(c.notes, note) {
@@ -187,7 +188,7 @@ func (c *run) relabel() error {
 	}
 	named := c.teacher.Config
 	if c.TeacherModel == "" {
-		named.Pairs = false // it is trained on these texts first
+		named.Pairs = false // the model is trained on these texts first
 	}
 	for _, s := range c.sets() {
 		set, err := evaluate.Relabel(s.name, *s.set, named, true)
@@ -203,18 +204,18 @@ func (c *run) relabel() error {
 	return nil
 }
 
-// distillationLength is how many times as long as a fine-tuning a distillation is that
-// fits the data: the student learns from what the teacher makes of each example.
+// distillationLength is how many times as long as a fine-tuning a distillation is if its length
+// depends on the data. The student learns from the teacher's outputs for each example.
 const distillationLength = 2
 
-// Up to fewExamples, fewTrials teachers are trained where the recipe leaves rate and length
+// With at most fewExamples, fewTrials teachers are trained if the recipe leaves rate and length
 // to the data.
 const (
 	fewExamples = 500
 	fewTrials   = 3
 )
 
-// fit finds what the recipe's trainings leave to the data and the model.
+// fit chooses what the recipe's trainings leave to the data and the model.
 func (c *run) fit() error {
 	set, err := evaluate.Encode(c.teacher, c.train, c.MaxLength)
 	if err != nil {
@@ -232,7 +233,7 @@ func (c *run) fit() error {
 	fit := func(o *train.Options, fitRate *bool, stage string, of checkpoints.Config, longer float64) {
 		meant := o.LearningRate == 0 && !*fitRate
 		if o.Stage = stage; meant {
-			o.LearningRate = 1 // as if it were given
+			o.LearningRate = 1 // count as given
 		}
 		fits, why := o.Fitted(of, set, dev, longer)
 		if fits.Stage = ""; meant {
@@ -263,7 +264,7 @@ func (c *run) fit() error {
 	return nil
 }
 
-// say notes what follows from data and model, for the report, and shows it.
+// say shows what was chosen because of data and model, and notes it for the report.
 func (c *run) say(format string, args ...any) {
 	line := fmt.Sprintf(format, args...)
 	c.notes = append(c.notes, line)

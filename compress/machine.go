@@ -26,7 +26,7 @@ func ThisMachine() Machine {
 	}
 }
 
-// String renders the machine in one phrase.
+// String describes the machine in one phrase.
 func (m Machine) String() string {
 	cores := "cores"
 	if m.Cores == 1 {

@@ -19,7 +19,7 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-// step is a row to be measured: a saved model and how it is run.
+// step is a row to measure: a saved model and how to run it.
 type step struct {
 	name      string
 	path      string // of the saved model
@@ -37,26 +37,26 @@ type measurement struct {
 	outputs [][]float32
 }
 
-// passes is how often each step is timed. The steps take turns, so that a machine
-// whose speed drifts does not favour one of them.
+// passes is how often each step is timed. The steps take turns, so a machine whose speed changes
+// favours none of them.
 const passes = 3
 
-// Measuring takes measuringShare of a run at most, but may take leastMeasuring in any
-// case; timingShare of that is for times, and the rest for metrics.
+// Measuring takes at most measuringShare of a run, but is always allowed leastMeasuring. Of this
+// time, timingShare is for timing, and the rest for metrics.
 const (
 	measuringShare = 0.2
 	leastMeasuring = 3 * time.Second
 	timingShare    = 0.6
 )
 
-// leastSample is the least number of examples that a metric is measured on, if there
-// are as many.
+// leastSample is the smallest number of examples on which a metric is measured, if there are as
+// many.
 const leastSample = 200
 
-// clock is what the times of a report are of.
+// clock is the clock of a report's times.
 const clock = measure.Wall
 
-// budget is the time that is left for measuring.
+// budget returns the time that is left for measuring.
 func (c *run) budget() time.Duration {
 	others := max(time.Since(c.started)-c.measured, time.Duration(c.trained*float64(time.Second)))
 	share := time.Duration(float64(others) * measuringShare / (1 - measuringShare))
@@ -111,12 +111,12 @@ func (c *run) report(ctx context.Context) (*Report, error) {
 	return report, nil
 }
 
-// A variant is a saved model in a number format: what decides its answers.
+// A variant is a saved model in a number format. Its answers depend on nothing else.
 type variant struct{ path, dtype string }
 
 func (s step) variant() variant { return variant{s.path, s.engine.DType} }
 
-// distinct are the variants of steps.
+// distinct returns the variants of the steps, each once.
 func distinct(steps []step) []variant {
 	var all []variant
 	for _, s := range steps {
@@ -139,15 +139,16 @@ func (s score) fill(row *Row) {
 	row.Metric, row.Interval, row.Test, row.TestInterval = s.value, s.interval, s.test, s.testIn
 }
 
-// score measures the metrics of the steps on the sets, or on samples of them that can be
-// had within the budget.
+// score measures the metrics of the steps on the sets, or on samples of them if the budget does
+// not allow more.
 func (c *run) score(ctx context.Context, report *Report, timed []*measurement, budget time.Duration, bar progress.Task) ([]score, error) {
 	models := distinct(c.steps)
 	sets := []*data.Dataset{c.dev}
 	if c.test != nil {
 		sets = append(sets, c.test)
 	}
-	// Seconds that it takes to measure everything, and what is not measured yet.
+	// whole is the time in seconds to measure everything, left the part of it that is not
+	// measured yet.
 	whole, left := 0.0, 0.0
 	for _, v := range models {
 		i := slices.IndexFunc(timed, func(m *measurement) bool { return m.variant() == v && m.engine.PadTo == 0 })
@@ -165,7 +166,7 @@ func (c *run) score(ctx context.Context, report *Report, timed []*measurement, b
 	for i, set := range sets {
 		if n := max(leastSample, int(share*float64(len(set.Examples)))); n < len(set.Examples) {
 			_, sets[i] = set.HoldOut(n, c.Seed)
-			sets[i].Remember() // for all models
+			sets[i].Remember() // the encoding is shared by all models
 		}
 	}
 	report.Examples = len(sets[0].Examples)
@@ -221,7 +222,8 @@ func (c *run) scoreOf(ctx context.Context, v variant, sets []*data.Dataset, metr
 	return s, nil
 }
 
-// outcomeOf compares a variant's answers with the development set, once.
+// outcomeOf compares a variant's answers with the development set. It does so once for each
+// variant.
 func (c *run) outcomeOf(ctx context.Context, m *checkpoints.Model, v variant) (*data.Outcome, error) {
 	if o := c.outcomes[v]; o != nil {
 		return o, nil
@@ -241,7 +243,7 @@ func (c *run) evaluation(dtype string) evaluate.Options {
 	return evaluate.Options{Threads: c.Threads, MaxLength: c.MaxLength, DType: dtype}
 }
 
-// describe fills in what a row says of its saved model.
+// describe fills in a row's facts about its saved model.
 func describe(row *Row, path, output string) error {
 	m, err := checkpoints.Open(path)
 	if err != nil {
@@ -253,8 +255,8 @@ func describe(row *Row, path, output string) error {
 	return err
 }
 
-// measureSteps times every step on the development set, one example at a time, or on a
-// part of it where the budget ends before.
+// measureSteps times every step on the development set, one example at a time, or on as many
+// examples as the budget allows.
 func measureSteps(ctx context.Context, steps []step, dev *data.Encoded, budget time.Duration, bar progress.Task) ([]*measurement, error) {
 	all := make([]*measurement, len(steps))
 	defer func() {
@@ -266,13 +268,13 @@ func measureSteps(ctx context.Context, steps []step, dev *data.Encoded, budget t
 	}()
 	began := time.Now()
 	order := spread(dev)
-	turns := passes*len(steps) + len(steps) // warming up counts as a pass
+	turns := passes*len(steps) + len(steps) // plus one pass for warming up
 	turn := func() time.Duration {
 		left := max(0, budget-time.Since(began)) / time.Duration(max(1, turns))
 		turns--
 		return max(left, time.Millisecond)
 	}
-	// What is fast comes first, and leaves its time to what is slow.
+	// Fast steps come first, so that the time that they do not need goes to the slow ones.
 	for i, s := range slices.Backward(steps) {
 		m := &measurement{step: s, samples: measure.Samples{Clock: clock}}
 		all[i] = m
@@ -284,7 +286,7 @@ func measureSteps(ctx context.Context, steps []step, dev *data.Encoded, budget t
 			m.engines = append(m.engines, e)
 		}
 		m.load = m.answering(dev, order)
-		// Arenas grow and caches fill before the clock runs.
+		// Before the clock runs, arenas grow and caches fill.
 		if _, err := m.load.Run(ctx, measure.Pass{Calls: min(dev.Len(), 50), Time: turn()}); err != nil {
 			return nil, err
 		}
@@ -305,8 +307,8 @@ func measureSteps(ctx context.Context, steps []step, dev *data.Encoded, budget t
 	return all, nil
 }
 
-// spread is an order of the examples of which every beginning has long and short ones
-// as the whole has: by length, in the order of van der Corput's sequence.
+// spread returns an order of the examples in which every first part has the same mixture of
+// lengths as the whole: sorted by length, and then in the order of van der Corput's sequence.
 func spread(dev *data.Encoded) []int32 {
 	byLength := make([]int32, dev.Len())
 	for i := range byLength {
@@ -321,7 +323,7 @@ func spread(dev *data.Encoded) []int32 {
 			places[i] += float64(half * float64(n%2))
 		}
 	}
-	// The i-th example is the one at places[i]; the ranks of the places are a permutation.
+	// Example i is the one at places[i]. The ranks of the places are a permutation.
 	ranks := slices.Clone(order)
 	slices.SortFunc(ranks, func(a, b int32) int { return cmp.Compare(places[a], places[b]) })
 	for rank, i := range ranks {
@@ -337,8 +339,8 @@ func (m *measurement) close() {
 	m.engines = nil
 }
 
-// answering is the load of answering the examples in an order; each instance takes the
-// next one that is left.
+// answering returns the load of answering the examples in an order. Each instance takes the next
+// example that is left.
 func (m *measurement) answering(dev *data.Encoded, order []int32) measure.Load {
 	batches := make([]data.Batch, len(m.engines))
 	m.outputs = make([][]float32, len(m.engines))
@@ -356,7 +358,7 @@ func (m *measurement) answering(dev *data.Encoded, order []int32) measure.Load {
 	}
 }
 
-// tokenizeSeconds is the mean time that one thread takes to encode an example, of a
+// tokenizeSeconds returns the mean time of one thread to encode an example, measured on a
 // thousand of them.
 func tokenizeSeconds(tokenizer *tokenize.Tokenizer, ds *data.Dataset, maxLength int) (float64, error) {
 	var e tokenize.Encoding
@@ -383,7 +385,7 @@ func tokenizeSeconds(tokenizer *tokenize.Tokenizer, ds *data.Dataset, maxLength 
 	return time.Since(start).Seconds() / float64(len(examples)), nil
 }
 
-// rate is the median of the rates of the passes, in examples a second.
+// rate returns the median of the rates of the passes, in examples per second.
 func (m *measurement) rate() float64 {
 	rates := slices.Sorted(slices.Values(m.rates))
 	if len(rates) == 0 {

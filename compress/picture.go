@@ -12,7 +12,7 @@ import (
 	"github.com/skive-ml/skive/internal/exact"
 )
 
-// The size of the picture, and of the room around its plot.
+// Size of the picture, and of the room around its plot.
 const (
 	pictureWidth = 880
 	plotHeight   = 380
@@ -26,15 +26,15 @@ const (
 
 // A mark is a row in the picture.
 type mark struct {
-	number             int // of the row, from 1
+	number             int // number of the row, from 1
 	row                Row
 	x, y, lower, upper float64
-	best               bool // no row is faster and as good, or better and as fast
+	best               bool // no other row is faster and as good, or better and as fast
 	labelX, labelY     float64
 }
 
-// front tells which rows no other one beats: that is faster and no worse, or better and
-// no slower.
+// front tells for each row whether no other row beats it. A row beats another if it is faster and
+// not worse, or better and not slower.
 func (r *Report) front() []bool {
 	beats := func(a, b Row) bool {
 		worse := evaluate.Better(r.Metric, b.Metric, a.Metric)
@@ -48,8 +48,8 @@ func (r *Report) front() []bool {
 	return best
 }
 
-// picture draws the metric against the latency of a call as SVG: a number for each row,
-// a line through the rows that no other one beats, and a legend.
+// picture draws the metric against the latency of a call as SVG: a number for each row, a line
+// through the rows that no other row beats, and a legend.
 func (r *Report) picture() []byte {
 	marks := r.marks()
 	rows := (len(r.Rows) + 1) / 2 // of the legend
@@ -107,7 +107,7 @@ func (r *Report) picture() []byte {
 	return []byte(b.String())
 }
 
-// An axis places values, or their logarithms, between two ends of the picture.
+// An axis maps values, or their logarithms, to the space between two ends of the picture.
 type axis struct {
 	least, most float64
 	from, to    float64
@@ -122,7 +122,7 @@ func (a axis) place(v float64) float64 {
 	return a.from + float64((v-least)/(most-least)*(a.to-a.from))
 }
 
-// ticks are 1, 2 and 5 of every decade, or some round numbers.
+// ticks returns 1, 2 and 5 of every decade, or some round numbers.
 func (a axis) ticks() (ticks []float64) {
 	if a.log {
 		for decade := exact.Pow(10, math.Floor(exact.Log10(a.least))); decade <= a.most; decade *= 10 {
@@ -147,7 +147,7 @@ func (a axis) ticks() (ticks []float64) {
 	return ticks
 }
 
-// axes fit the latencies and the intervals of the rows.
+// axes returns axes that fit the latencies and the intervals of the rows.
 func (r *Report) axes() (x, y axis) {
 	x = axis{least: math.Inf(1), most: 0, from: plotLeft + 20, to: pictureWidth - plotRight - 20, log: true}
 	y = axis{least: math.Inf(1), most: math.Inf(-1), from: plotHeight - plotBottom, to: plotTop}
@@ -167,13 +167,13 @@ func (r *Report) axes() (x, y axis) {
 	whole := y.most <= 100
 	room := max(0.5, float64((y.most-y.least)*0.2))
 	y.least, y.most = y.least-room, y.most+room
-	if whole { // nothing is better than everything
+	if whole { // nothing exceeds 100 %
 		y.most = min(y.most, 100+float64((y.most-y.least)*0.08))
 	}
 	return x, y
 }
 
-// marks places the rows, and their numbers where none covers another or a mark.
+// marks places the rows, and their numbers so that they cover neither each other nor a mark.
 func (r *Report) marks() []mark {
 	x, y := r.axes()
 	best := r.front()
@@ -195,7 +195,7 @@ func (r *Report) marks() []mark {
 	return marks
 }
 
-// settle puts a number so far from its mark, beside it, above or below, where there is
+// settle puts a number at this distance from its mark, beside, above or below it, where there is
 // room.
 func (m *mark) settle(marks []mark, i int, away float64) bool {
 	d := away * labelHeight
@@ -215,7 +215,7 @@ func (m *mark) settle(marks []mark, i int, away float64) bool {
 	return false
 }
 
-// pictureStyle is the picture's own, light or dark as the reader has it.
+// pictureStyle is the style of the picture, light or dark like the reader's system.
 const pictureStyle = `<style>
 .chart{--paper:#fff;--ink:#1f2328;--faint:#6a737d;--lines:#d8dee4;--accent:#0b62b8;max-width:100%;height:auto;font:13px system-ui,sans-serif}
 @media (prefers-color-scheme:dark){.chart{--paper:#14171a;--ink:#e6e8ea;--faint:#9aa4ad;--lines:#33393f;--accent:#6cb2ff}}

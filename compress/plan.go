@@ -12,7 +12,7 @@ import (
 	"github.com/skive-ml/skive/settings"
 )
 
-// Speedups are factors above 1, each once. As text they are separated by commas.
+// Speedups are different factors above 1. Commas separate them in text.
 type Speedups []float64
 
 // UnmarshalText reads the factors.
@@ -45,11 +45,11 @@ func (s Speedups) String() string {
 	return strings.Join(parts, ",")
 }
 
-// PlanDefaults returns the plan that the command line starts from, which prunes nothing.
+// PlanDefaults returns the plan from which the command line starts. It prunes nothing.
 func PlanDefaults() Plan { return Plan{DType: infer.F32, Rounds: 1, ImportanceData: "train"} }
 
-// Names of settings that others belong to: what chooses heads and units, and what reads
-// their importance.
+// Names of settings to which others belong: those that select heads and units, and those that
+// read their importance.
 var (
 	ofTargets = []string{"target-ms", "target-speedup", "family"}
 	ofCosts   = append([]string{"target-flops"}, ofTargets...)
@@ -58,13 +58,13 @@ var (
 	ofData    = append([]string{"layers"}, ofRanking...)
 )
 
-// Settings is the table of the plan. What decides the result is part of what a plan
-// that goes on has to have in common with the one that began.
+// Settings returns the fields as a table of settings. A plan can only continue if those that
+// affect the result are the same as before.
 func (p *Plan) Settings() settings.Table {
 	return slices.Concat(p.ofSizes(), p.ofCost(), p.ofImportance())
 }
 
-// ofSizes are the settings of what is removed.
+// ofSizes returns the settings of what is removed.
 func (p *Plan) ofSizes() settings.Table {
 	kept := func(name, field string, n *int, doc string) settings.Setting {
 		return settings.Setting{Name: name, Field: field, Value: n, NotZero: true, Decides: *n != 0, Doc: doc,
@@ -87,7 +87,7 @@ func (p *Plan) ofSizes() settings.Table {
 	}
 }
 
-// ofCost are the settings of a cost to prune to.
+// ofCost returns the settings of a cost to prune to.
 func (p *Plan) ofCost() settings.Table {
 	measured := p.measured()
 	return settings.Table{
@@ -111,7 +111,7 @@ func (p *Plan) ofCost() settings.Table {
 	}
 }
 
-// ofImportance are the settings of how heads and units are ranked.
+// ofImportance returns the settings of how heads and units are ranked.
 func (p *Plan) ofImportance() settings.Table {
 	o := &p.Importance
 	_, err := pruning.ParseMethod(string(o.Method))
@@ -150,15 +150,15 @@ func (p *Plan) sized() bool { return p.Heads != 0 || p.FFN != 0 }
 // cuts tells whether heads or units are removed.
 func (p *Plan) cuts() bool { return p.ToCost() || p.sized() }
 
-// readsExamples tells whether Set is read: not where nothing is ranked, or by the
-// weights alone.
+// readsExamples tells whether Set is read. It is not if nothing is ranked, or if only the weights
+// count.
 func (p *Plan) readsExamples() bool {
 	measured := p.Importance.Method != pruning.Magnitude
 	return p.ToCost() || p.Layers != 0 || p.sized() && (measured || p.Tune || p.Rearrange) || p.Scores != "" && measured
 }
 
-// Reads tells which data the plan asks for: that of importance, the texts of Train for
-// its vocabulary, and both sets for a recovery.
+// Reads tells which data the plan needs: those for importance, Train's texts for its vocabulary,
+// and both sets for a recovery.
 func (p *Plan) Reads() (train, dev bool) {
 	train, dev = p.Vocabulary || p.Recover != nil, p.Recover != nil
 	if p.readsExamples() {
@@ -168,8 +168,8 @@ func (p *Plan) Reads() (train, dev bool) {
 	return train, dev
 }
 
-// Complete chooses what nobody has given, by the names of settings: under a cost Fisher's
-// scores, Rearrange and Tune, and with these as many examples as they need.
+// Complete chooses what was not given, by the names of settings. With a cost, these are Fisher's
+// scores, Rearrange and Tune, and as many examples as these need.
 func (p *Plan) Complete(given func(setting string) bool) {
 	o, method := &p.Importance, pruning.Exact
 	if p.ToCost() {
@@ -182,8 +182,7 @@ func (p *Plan) Complete(given func(setting string) bool) {
 	}
 }
 
-// Validate reports the first setting that cannot be carried out, as a
-// *settings.Error.
+// Validate reports the first setting that is not usable, as a *settings.Error.
 func (p *Plan) Validate() error {
 	if err := p.Settings().Check(); err != nil {
 		return err

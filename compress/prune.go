@@ -26,56 +26,55 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-// Plan says what Prune removes from a model, and how it makes up for that. Start from
-// PlanDefaults.
+// Plan says what Prune removes from a model, and how it recovers a part of what that did. Start
+// from PlanDefaults.
 type Plan struct {
-	// Train and Dev are the data; either may be nil where nothing reads it.
+	// Train and Dev are the data. Each may be nil if nothing reads it.
 	Train, Dev *data.Dataset
-	// Vocabulary removes the sub-words that Train and Dev do not have.
+	// Vocabulary removes the sub-words that do not occur in Train and Dev.
 	Vocabulary bool
-	// Layers is how many whole layers are kept, 0 for all.
+	// Layers is how many whole layers are kept; 0 means all.
 	Layers int
-	// Heads and FFN are what each layer keeps, on average with Global; 0 is all.
-	// Normalize goes with Global, see pruning.SelectGlobal.
+	// Heads and FFN are what each layer keeps, or with Global the mean over the layers; 0 means
+	// all. Normalize belongs to Global, see pruning.SelectGlobal.
 	Heads, FFN        int
 	Global, Normalize bool
-	// One of these takes their place: TargetMS is a latency to prune to, in
-	// milliseconds; TargetSpeedup, above 1, is how many times as fast as the model;
-	// Family are several such factors, whose models lie in directories of their own;
-	// FLOPs is a share of the operations of the model's layers, between 0 and 1.
+	// Instead of Heads and FFN, one of these decides. TargetMS is a latency in milliseconds.
+	// TargetSpeedup, above 1, is how many times as fast as the model the result has to be. Family
+	// lists several such factors, and each result gets a directory of its own. FLOPs is a share
+	// of the operations of the model's layers, between 0 and 1.
 	TargetMS, TargetSpeedup float64
 	Family                  Speedups
 	FLOPs                   float64
-	// DType, Tokens and Activation are under what latency is measured; Tokens of 0
-	// is the mean of the data. Costs returns the directory that keeps what is
-	// measured, see pruning.CachedCosts; it is called if that is needed.
+	// DType, Tokens and Activation say how latency is measured. Tokens of 0 means the mean length
+	// of the data. Costs returns the directory for measured costs, see pruning.CachedCosts; it is
+	// only called if that is needed.
 	DType  string
 	Tokens int
 	Costs  func() string
-	// Activation is what the feed-forward activation is switched to, "" for none.
+	// Activation is the new feed-forward activation; "" keeps the old one.
 	Activation string
-	// ImportanceData is "dev" where importance is measured on Dev, "train" (also where it
-	// is "") on Train; a Set of the Cut's takes their place.
+	// ImportanceData is "dev" to measure importance on Dev, and "train" or "" to measure it on
+	// Train. The Set of the Cut replaces both.
 	ImportanceData string
 	Cut
-	// Scores is a file that receives the importance as JSON, "" for none.
+	// Scores is a file for the importance as JSON; "" writes none.
 	Scores string
-	// Rounds is the number of cuts to Heads and FFN; 0 is one. Several are each
-	// followed by Recover, and are not rearranged or tuned.
+	// Rounds is the number of cuts on the way to Heads and FFN; 0 means one. With several,
+	// Recover follows each, and nothing is rearranged or tuned.
 	Rounds int
-	// Recover distills the whole model into what is left; nil does not. Of what
-	// concerns files its Log and TensorBoard count.
+	// Recover is a distillation of the whole model into what is left; nil leaves it out. Of its
+	// settings for files, only Log and TensorBoard count.
 	Recover *distill.Options
 
-	// Output is the directory that receives the model. What took long is kept
-	// there on the way, so that with Resume a plan that was stopped goes on where
-	// it was. Without Resume and Overwrite, the output is to be free, see
-	// CheckPruned.
+	// Output is the directory for the model. It also keeps results that took long, so with Resume
+	// a stopped plan continues where it was. Without Resume and Overwrite, the output must be
+	// free, see CheckPruned.
 	Output            string
 	Resume, Overwrite bool
-	// Threads is the number of threads; 0 is one for each processor.
+	// Threads is the number of threads; 0 means one for each processor.
 	Threads int
-	// Progress hears how long work comes along; nil does not.
+	// Progress, if not nil, is told how the work comes along.
 	Progress progress.Reporter
 }
 
@@ -87,19 +86,19 @@ type Pruned struct {
 	Before     int64   `json:"parameters_before"`
 	MS         float64 `json:"latency_ms,omitempty"`
 	MSBefore   float64 `json:"latency_ms_before,omitempty"`
-	// Clock is what these times are of.
+	// Clock is the clock of these times.
 	Clock string `json:"latency_clock,omitempty"`
-	// What was asked for, of which one is not 0 where the latency is measured.
+	// What was asked for. If the latency is measured, one of these is not 0.
 	TargetMS      float64 `json:"target_ms,omitempty"`
 	TargetSpeedup float64 `json:"target_speedup,omitempty"`
 }
 
-// Target renders what was asked for in one phrase.
+// Target returns what was asked for in one phrase.
 func (p Pruned) Target() string {
 	return pruning.Target{Milliseconds: p.TargetMS, Speedup: p.TargetSpeedup}.String()
 }
 
-// WritePruned writes for people how large the models are, one a line.
+// WritePruned writes for people how large the models are, one per line.
 func WritePruned(w io.Writer, models ...Pruned) error {
 	for _, p := range models {
 		latency := ""
@@ -117,30 +116,31 @@ func WritePruned(w io.Writer, models ...Pruned) error {
 	return nil
 }
 
-// Files of a plan under way, in the directory train.StateDir of an output.
+// Files of a plan in progress, in the directory train.StateDir of an output.
 const (
-	layersFile  = "layers" + checkpoints.Extension // what dropping layers has left
+	layersFile  = "layers" + checkpoints.Extension // the model after layers were dropped
 	rankingFile = "ranking"                        // the importance of heads and units
 	cutFile     = "cut" + checkpoints.Extension    // the model before its recovery
 )
 
-// pruner is a plan being carried out.
+// pruner is a plan in progress.
 type pruner struct {
 	Plan
-	whole    *checkpoints.Model // what --tune and --recover compare with
-	before   int64              // parameters of the model as it came
-	targets  []pruning.Target   // one for each model; none where latency is not what decides
-	settings map[string]string  // all that decides the result
+	whole    *checkpoints.Model // the model that Tune and Recover compare with
+	before   int64              // parameters of the original model
+	targets  []pruning.Target   // one for each model; none if latency does not decide
+	settings map[string]string  // everything that affects the result
 
-	// What the members of a family share, made when the first one needs it.
+	// The following fields are shared by the members of a family. The first member that needs
+	// them makes them.
 	start     *checkpoints.Model
 	ranked    *ranking
 	costs     *pruning.Costs
 	measuring pruning.MeasureOptions
 }
 
-// CheckPruned reports what the output directory of a plan holds of an earlier one, as
-// a *checkpoints.ExistsError. The names are those of a family's members, if any.
+// CheckPruned reports what an earlier plan left in the output directory, as a
+// *checkpoints.ExistsError. members are the names in a family, if it is one.
 func CheckPruned(dir string, members ...string) error {
 	begun := ""
 	for _, name := range []string{layersFile, rankingFile, cutFile} {
@@ -180,8 +180,8 @@ func CheckPruned(dir string, members ...string) error {
 	return &checkpoints.ExistsError{Path: dir, What: begun, Resumable: true}
 }
 
-// Members are the names of the models of a family in the output directory, nil for a
-// plan of one model.
+// Members returns the names of the models of a family in the output directory, and nil for a plan
+// with one model.
 func (p *Plan) Members() []string {
 	var names []string
 	for _, factor := range p.Family {
@@ -190,11 +190,10 @@ func (p *Plan) Members() []string {
 	return names
 }
 
-// Prune carries out a plan and returns the models that it wrote: one for each
-// target, or one. A model is written as soon as it is made, since the next may
-// take hours. A target that cannot be reached wraps pruning.ErrTarget and is found
-// out before importance is measured, and a model that gives NaN or infinity before
-// anything else.
+// Prune runs a plan and returns the models that it wrote: one for each target, or just one. It
+// writes a model as soon as it is made, since the next one may take hours. If a target cannot be
+// reached, the error wraps pruning.ErrTarget; Prune finds this out before it measures importance.
+// First of all it checks that the model does not give NaN or infinity.
 func Prune(ctx context.Context, m *checkpoints.Model, p Plan) ([]Pruned, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
@@ -247,7 +246,7 @@ func Prune(ctx context.Context, m *checkpoints.Model, p Plan) ([]Pruned, error) 
 	return r.each(ctx)
 }
 
-// chooseSet finds the data that importance is measured on, and reports what is missing.
+// chooseSet chooses the data on which importance is measured, and reports what is missing.
 func (p *Plan) chooseSet() error {
 	if p.Set == nil {
 		if p.Set = p.Train; p.ImportanceData == "dev" {
@@ -263,7 +262,7 @@ func (p *Plan) chooseSet() error {
 	return nil
 }
 
-// tryScores reports a file of scores that cannot be written, or that it would replace.
+// tryScores reports a file of scores that cannot be written or that would be replaced.
 func (p *Plan) tryScores() error {
 	if p.Scores == "" {
 		return nil
@@ -278,7 +277,7 @@ func (p *Plan) tryScores() error {
 	return nil
 }
 
-// notQuantized reports a model in int8.
+// notQuantized reports an int8 model.
 func notQuantized(m *checkpoints.Model) error {
 	if !m.Quantized() {
 		return nil
@@ -286,7 +285,7 @@ func notQuantized(m *checkpoints.Model) error {
 	return fmt.Errorf("%s is int8, expected the f32, f16 or bf16 model that it was quantized from", cmp.Or(m.Path(), "the model"))
 }
 
-// decide notes all that decides the result.
+// decide notes everything that affects the result.
 func (r *pruner) decide(m *checkpoints.Model) {
 	r.settings = r.Settings().Record()
 	r.settings["model-checksum"] = train.Checksum(m)
@@ -297,7 +296,7 @@ func (r *pruner) decide(m *checkpoints.Model) {
 	}
 }
 
-// of are the settings of one of the models: of a target, or of a round.
+// of returns the settings of one of the models: that of a target, or of a round.
 func (r *pruner) of(name, value string) map[string]string {
 	all := maps.Clone(r.settings)
 	if value != "" {
@@ -306,7 +305,7 @@ func (r *pruner) of(name, value string) map[string]string {
 	return all
 }
 
-// texts are those of the data.
+// texts yields the texts of the data.
 func (r *pruner) texts(yield func(string) bool) {
 	for _, set := range []*data.Dataset{r.Train, r.Dev} {
 		if set == nil {
@@ -320,13 +319,13 @@ func (r *pruner) texts(yield func(string) bool) {
 	}
 }
 
-// state is the path of a file of a model under way.
+// state returns the path of a file in the state of a model in progress.
 func (r *pruner) state(model, name string) string {
 	return filepath.Join(r.Output, model, train.StateDir, name)
 }
 
-// earlier returns the model that an earlier run of the same plan left at path, nil
-// where there is none. One of another plan is a *train.SettingsError.
+// earlier returns the model that an earlier run of the same plan left at path, or nil. A model of
+// another plan is a *train.SettingsError.
 func (r *pruner) earlier(path string, settings map[string]string) (*checkpoints.Model, checkpoints.Stage, error) {
 	if !r.Resume || checkpoints.CheckFree(path) == nil {
 		return nil, checkpoints.Stage{}, nil
@@ -386,20 +385,20 @@ func (r *pruner) each(ctx context.Context) ([]Pruned, error) {
 	return all, nil
 }
 
-// clean removes what was kept on the way to a model that is there now, but the cut
-// that its recovery began from: that tells whether a later call is for the same.
+// clean removes the intermediate files of a finished model, except for the cut before its
+// recovery. That file tells a later call whether it is the same plan.
 func (r *pruner) clean(model string) error {
 	for _, name := range []string{layersFile, rankingFile} {
 		if err := os.Remove(r.state(model, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	os.Remove(filepath.Join(r.Output, model, train.StateDir)) // of no effect where something is in it
+	os.Remove(filepath.Join(r.Output, model, train.StateDir)) // has no effect if the directory is not empty
 	return nil
 }
 
-// recovery are the options of the distillation into a part of the plan, whose log and
-// events have its name.
+// recovery returns the options of the distillation for a part of the plan. Log and events have
+// the part's name.
 func (r *pruner) recovery(name string) distill.Options {
 	o := *r.Recover
 	o.Output = ""
@@ -410,8 +409,8 @@ func (r *pruner) recovery(name string) distill.Options {
 	return o
 }
 
-// cut makes the model of a target, which is saved as it is, or kept for its recovery,
-// unless an earlier run has done so.
+// cut makes the model of a target, unless an earlier run has done so. It saves the model, or
+// keeps it for its recovery.
 func (r *pruner) cut(ctx context.Context, i int, name string) (Pruned, error) {
 	p := Pruned{Output: filepath.Join(r.Output, name), Before: r.before}
 	asked := ""
@@ -430,7 +429,7 @@ func (r *pruner) cut(ctx context.Context, i int, name string) (Pruned, error) {
 		return p, err
 	}
 	if m == nil {
-		if r.Recover != nil && r.Resume { // a model that its recovery would refuse
+		if r.Recover != nil && r.Resume { // reports now a model that the recovery would refuse
 			if err := checkpoints.CheckFree(p.Output); err != nil {
 				return p, err
 			}
@@ -455,7 +454,7 @@ func (r *pruner) cut(ctx context.Context, i int, name string) (Pruned, error) {
 	return p, nil
 }
 
-// make cuts the model of a target and switches the activation.
+// make cuts the model of a target and sets the activation.
 func (r *pruner) make(ctx context.Context, i int) (*checkpoints.Model, *pruning.Fit, error) {
 	if err := r.prepare(ctx); err != nil {
 		return nil, nil, err
@@ -477,7 +476,7 @@ func (r *pruner) make(ctx context.Context, i int) (*checkpoints.Model, *pruning.
 	return m, fit, err
 }
 
-// activated is a model with the plan's activation.
+// activated returns a model with the plan's activation.
 func (r *pruner) activated(m *checkpoints.Model) (*checkpoints.Model, error) {
 	if r.Activation == "" || m.Config.Activation == r.Activation {
 		return m, nil
@@ -485,7 +484,8 @@ func (r *pruner) activated(m *checkpoints.Model) (*checkpoints.Model, error) {
 	return pruning.SetActivation(m, r.Activation)
 }
 
-// prepare makes what all models are cut from, and what is known of it: once.
+// prepare makes the model from which all others are cut, and what is known about it. It does so
+// once.
 func (r *pruner) prepare(ctx context.Context) error {
 	if r.start != nil {
 		return nil
@@ -494,7 +494,7 @@ func (r *pruner) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// What cannot be reached is to be known before the importance is measured.
+	// A target that cannot be reached is reported before the importance is measured.
 	if len(r.targets) > 0 || r.FLOPs > 0 {
 		if err := r.price(ctx, start); err != nil {
 			return err
@@ -514,12 +514,12 @@ func (r *pruner) prepare(ctx context.Context) error {
 	return nil
 }
 
-// fewerLayers is the model with the layers that are kept.
+// fewerLayers returns the model with the layers that are kept.
 func (r *pruner) fewerLayers(ctx context.Context) (*checkpoints.Model, error) {
 	if r.Layers == 0 {
 		return r.whole, nil
 	}
-	// How many times as fast is asked of the model as it came.
+	// The speedup is relative to the original model.
 	reference := r.whole
 	if len(r.targets) > 0 && (reference.DType() != checkpoints.F32 || r.DType != infer.F32) {
 		var err error
@@ -549,7 +549,7 @@ func (r *pruner) keep(path string, write func() error) error {
 	return write()
 }
 
-// rankingHeader is what the file of a ranking begins with. Its sections are the
+// rankingHeader is the first section of a file with a ranking. The other sections are the
 // gradients of the heads and units of each layer, if there are any.
 type rankingHeader struct {
 	Settings map[string]string
@@ -557,7 +557,8 @@ type rankingHeader struct {
 	Scores   []byte // JSON
 }
 
-// rankOnce is rank, with what an earlier run measured, and kept for a later one.
+// rankOnce is rank, but it takes what an earlier run measured, and keeps its result for a later
+// one.
 func (r *pruner) rankOnce(ctx context.Context, m *checkpoints.Model) (*ranking, error) {
 	path, costs := r.state("", rankingFile), r.costs != nil
 	var h rankingHeader
@@ -598,8 +599,8 @@ func (r *pruner) rankOnce(ctx context.Context, m *checkpoints.Model) (*ranking, 
 	return ranked, r.keep(path, func() error { return checkpoints.WriteState(path, checkpoints.State{Header: h, Sections: sections}) })
 }
 
-// price finds what heads and units cost, in operations or in milliseconds of
-// this machine, and under which circumstances that is measured.
+// price computes what heads and units cost, in operations or in milliseconds on this machine, and
+// the options with which that is measured.
 func (r *pruner) price(ctx context.Context, m *checkpoints.Model) error {
 	o := pruning.MeasureOptions{
 		DType: r.DType, Threads: r.Threads, Tokens: r.Tokens, Activation: r.Activation, Progress: r.Progress,
@@ -626,7 +627,7 @@ func (r *pruner) price(ctx context.Context, m *checkpoints.Model) error {
 	return err
 }
 
-// choose finds what stays, with the times that were measured.
+// choose selects what stays. It returns the times that were measured.
 func (r *pruner) choose(ctx context.Context, i int) (*pruning.Fit, error) {
 	scores, cfg := r.ranked.scores, r.start.Config
 	if len(r.targets) > 0 {
@@ -649,13 +650,13 @@ func (r *pruner) choose(ctx context.Context, i int) (*pruning.Fit, error) {
 	return &pruning.Fit{Masks: masks}, err
 }
 
-// roundDir is the directory of a round before the last, in the output directory.
+// roundDir returns the directory of a round before the last, relative to the output directory.
 func roundDir(round int) string {
 	return filepath.Join(distill.StagesDir, fmt.Sprintf("round-%d", round))
 }
 
-// iterate prunes in rounds. The models of the rounds before the last lie in
-// directories of distill.StagesDir.
+// iterate prunes in rounds. The models of the rounds before the last are in directories of
+// distill.StagesDir.
 func (r *pruner) iterate(ctx context.Context) ([]Pruned, error) {
 	start, err := r.fewerLayers(ctx)
 	if err != nil {
@@ -676,7 +677,7 @@ func (r *pruner) iterate(ctx context.Context) ([]Pruned, error) {
 		}
 		return roundDir(round)
 	}
-	var last *checkpoints.Model // that the next cut is made of
+	var last *checkpoints.Model // from which the next cut is made
 	m, err := pruning.Iterate(ctx, start, r.Set, pruning.IterateOptions{
 		ImportanceOptions: r.Importance, Rounds: r.Rounds,
 		Heads: r.Heads, FFN: r.FFN, Global: r.Global, Normalize: r.Normalize,

@@ -17,39 +17,37 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-// QuantizeOptions say how Quantize stores a model's weights. Start from
-// QuantizeDefaults.
+// QuantizeOptions say how Quantize stores a model's weights. Start from QuantizeDefaults.
 type QuantizeOptions struct {
-	// DType is the number format: infer.Int8, FP16, BF16 or F32. What follows is
-	// int8's.
+	// DType is the number format: infer.Int8, FP16, BF16 or F32. The other settings are for Int8.
 	DType string
-	// Embeddings quantizes word and position embeddings too.
+	// Embeddings also quantizes word and position embeddings.
 	Embeddings bool
-	// Inputs, if there are any, decide the static scales of activations by Method;
-	// without them each token has a scale at run time.
+	// Inputs, if there are any, give the activations static scales, chosen by Method. Without
+	// them each token gets a scale at run time.
 	Inputs []evaluate.Inputs
 	Method quantize.Method
-	// Examples, if they are not nil, are labelled ones by which the sensitivity of
-	// each part to int8 is measured: the most sensitive parts keep their format, as
-	// many as the task's metric needs to lose MaxDrop points (0.5 of 100) at most.
+	// Examples, if not nil, are labelled examples on which the sensitivity of each part to int8
+	// is measured. The most sensitive parts keep their format: as many as are needed so that the
+	// task's metric loses at most MaxDrop points (0.5 of 100).
 	Examples *data.Dataset
 	MaxDrop  float64
-	// MaxLength truncates the examples to this number of tokens; 0 is the model's
+	// MaxLength is the number of tokens to which the examples are truncated; 0 means the model's
 	// maximum.
 	MaxLength int
-	// Threads is the number of threads; 0 is one for each CPU.
+	// Threads is the number of threads; 0 means one for each CPU.
 	Threads int
-	// Progress hears how long work comes along; nil does not.
+	// Progress, if not nil, is told how the work comes along.
 	Progress progress.Reporter
 }
 
-// QuantizeDefaults returns the options that the command line starts from: the weights
-// of linear layers in int8.
+// QuantizeDefaults returns the options from which the command line starts: int8 weights in linear
+// layers.
 func QuantizeDefaults() QuantizeOptions {
 	return QuantizeOptions{DType: infer.Int8, Method: quantize.MinMax}
 }
 
-// Settings is the table of the options.
+// Settings returns the fields as a table of settings.
 func (o *QuantizeOptions) Settings() settings.Table {
 	int8 := o.DType == infer.Int8
 	const want = "it in int8 alone"
@@ -66,8 +64,7 @@ func (o *QuantizeOptions) Settings() settings.Table {
 	}
 }
 
-// Validate reports the first setting that cannot be carried out, as a
-// *settings.Error.
+// Validate reports the first setting that is not usable, as a *settings.Error.
 func (o *QuantizeOptions) Validate() error {
 	err := o.Settings().Check()
 	switch {
@@ -81,15 +78,15 @@ func (o *QuantizeOptions) Validate() error {
 	return nil
 }
 
-// Quantized is what Quantize makes.
+// Quantized is the result of Quantize.
 type Quantized struct {
 	Model *checkpoints.Model
-	// Metric is the name of the metric by which parts were chosen, and Report what
-	// was measured; "" and nil without Examples.
+	// Metric is the name of the metric by which parts were chosen, and Report holds what was
+	// measured. Without Examples they are "" and nil.
 	Metric string
 	Report *quantize.MixedReport
 
-	before int64 // parameters of the model as it came
+	before int64 // parameters of the original model
 }
 
 // Save writes the model to a .skive file.
@@ -98,15 +95,15 @@ func (q *Quantized) Save(path string) (*QuantizedFile, error) {
 	return &QuantizedFile{size, q.Metric, q.Report}, q.Model.SaveSkive(path)
 }
 
-// A QuantizedFile is a quantized model that was saved, with what was measured of it, if
-// anything. It is written as JSON.
+// A QuantizedFile describes a saved quantized model, with what was measured of it, if anything.
+// It is written as JSON.
 type QuantizedFile struct {
 	Pruned
 	Metric string `json:"metric_name,omitempty"`
 	*quantize.MixedReport
 }
 
-// WriteText writes it for people.
+// WriteText writes the description for people.
 func (f *QuantizedFile) WriteText(w io.Writer) error {
 	if f.MixedReport != nil {
 		if err := f.MixedReport.WriteText(w, f.Metric); err != nil {
@@ -116,14 +113,14 @@ func (f *QuantizedFile) WriteText(w io.Writer) error {
 	return WritePruned(w, f.Pruned)
 }
 
-// Quantize stores a model's weights in fewer bits. A model that gives NaN or infinity,
-// as it comes or as it would go, is refused.
+// Quantize stores a model's weights in fewer bits. A model that gives NaN or infinity, before or
+// after, is an error.
 func Quantize(ctx context.Context, m *checkpoints.Model, o QuantizeOptions) (*Quantized, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
 	q := &quantizing{o: o}
-	// Rounding can make finite nonsense of what overflows.
+	// Rounding can turn an overflow into finite nonsense, so the model is tried before.
 	if err := try(m, o.Threads); err != nil {
 		return nil, err
 	}
@@ -154,13 +151,13 @@ func Quantize(ctx context.Context, m *checkpoints.Model, o QuantizeOptions) (*Qu
 	return made, try(made.Model, o.Threads)
 }
 
-// quantizing is a quantization that is carried out.
+// quantizing is a quantization in progress.
 type quantizing struct {
 	o        QuantizeOptions
 	observed *quantize.Calibration // nil without inputs
 }
 
-// try refuses a model that answers with NaN or infinity, by a few random tokens.
+// try reports a model that gives NaN or infinity for a few random tokens.
 func try(m *checkpoints.Model, threads int) error {
 	o := infer.Options{Threads: threads}
 	if !m.HasHead() {
@@ -188,7 +185,7 @@ func (q *quantizing) weights(m *checkpoints.Model) []string {
 	return weights
 }
 
-// observe runs the model in its own format over the inputs.
+// observe runs the model in its own format on the inputs.
 func (q *quantizing) observe(ctx context.Context, m *checkpoints.Model) (err error) {
 	bar := progress.Begin(q.o.Progress, "calibration", 0, len(q.o.Inputs))
 	defer bar.Finish("")
@@ -203,7 +200,7 @@ func (q *quantizing) observe(ctx context.Context, m *checkpoints.Model) (err err
 	return err
 }
 
-// static gives an int8 model the scales that were observed.
+// static gives an int8 model the observed scales.
 func (q *quantizing) static(m *checkpoints.Model) (*checkpoints.Model, error) {
 	if q.observed == nil || m.DType() != checkpoints.I8 {
 		return m, nil
@@ -250,7 +247,8 @@ func (q *quantizing) mixed(ctx context.Context, m *checkpoints.Model) (*Quantize
 	return made, err
 }
 
-// divergence compares predictions on a data set: nil for rows of classes.
+// divergence returns a function that compares predictions on a data set, or nil if these are rows
+// of classes.
 func divergence(enc *data.Encoded) func(want, got []float32) float64 {
 	if of := divergences[enc.Task.Kind]; of != nil {
 		return func(want, got []float32) float64 { return of(enc, want, got) }
@@ -258,11 +256,11 @@ func divergence(enc *data.Encoded) func(want, got []float32) float64 {
 	return nil
 }
 
-// divergences have nil for rows of classes, and for heads that are not measured.
+// divergences holds nil for rows of classes, and for heads that are not measured.
 var divergences = map[head.Kind]func(enc *data.Encoded, want, got []float32) float64{
 	head.SingleLabel: nil,
 	head.MultiLabel: func(_ *data.Encoded, want, got []float32) float64 {
-		pairs := func(logits []float32) []float32 { // each label is a class against another of logit 0
+		pairs := func(logits []float32) []float32 { // each label is a class whose alternative has logit 0
 			all := make([]float32, 2*len(logits))
 			for i, v := range logits {
 				all[2*i] = v
@@ -272,7 +270,7 @@ var divergences = map[head.Kind]func(enc *data.Encoded, want, got []float32) flo
 		return quantize.Divergence(pairs(want), pairs(got), 2)
 	},
 	head.Regression: func(_ *data.Encoded, want, got []float32) (sum float64) {
-		for i, v := range want { // that of normal distributions of variance 1
+		for i, v := range want { // divergence of normal distributions with variance 1
 			sum += float64(float64(v-got[i]) * float64(v-got[i]) / 2)
 		}
 		return sum / float64(len(want))

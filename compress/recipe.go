@@ -16,84 +16,80 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-// Recipe is everything that decides the outcome of a run. It is written as
-// YAML; every flag of the command has its place in it.
+// Recipe is everything that affects the outcome of a run. It is written as YAML. Every flag of
+// the command has a place in it.
 type Recipe struct {
-	// Model is the pretrained checkpoint that becomes the teacher, TeacherModel, in its
-	// place, a model of the task that is the teacher as it is. Without either, a
-	// teacher of Architecture is trained from scratch on the task.
+	// Model is the pretrained checkpoint that becomes the teacher. TeacherModel is a model of the
+	// task that is the teacher as it is. Only one of them may be set. Without either, a teacher
+	// of Architecture is trained from scratch on the task.
 	Model        string
 	TeacherModel string
 	Architecture *Architecture
-	// NewHead gives Model a fresh head for the task in the place of its own, whose
-	// labels or kind are others.
+	// NewHead gives Model a new head for the task if its own has other labels or is of another
+	// kind.
 	NewHead bool
-	// Task is a name that data.TaskByName knows, or reviews.Name for the generated
-	// task.
+	// Task is a name that data.TaskByName accepts, or reviews.Name for the generated task.
 	Task string
-	// Train and Dev are the task's files. Without Dev, a share of Train is held out,
-	// see data.Dataset.HoldOut. Test is a file by which nothing is chosen: the report
-	// has what the models reach on it.
+	// Train and Dev are the task's files. Without Dev, a share of Train is held out, see
+	// data.Dataset.HoldOut. Test is a file that affects no choice: the report shows what the
+	// models reach on it.
 	Train string
 	Dev   string
 	Test  string
-	// Unlabeled is a plain text file of further examples for the distillations.
+	// Unlabeled is a plain text file with further examples for the distillations.
 	Unlabeled string
-	// Reviews are the numbers of generated examples of the generated task.
+	// Reviews holds the numbers of examples for the generated task.
 	Reviews *Reviews
 	// TextColumn, PairColumn and LabelColumn name the columns of the task "text".
 	TextColumn  string
 	PairColumn  string
 	LabelColumn string
-	// MaxLength truncates the inputs, in tokens; 0 is the model's maximum. The
-	// report's baseline pads to it.
+	// MaxLength is the number of tokens to which inputs are truncated, and to which the report's
+	// baseline pads them; 0 means the model's maximum.
 	MaxLength int
 	Seed      uint64
 
-	// Teacher says how the teacher is trained, with the MaxLength and the Seed of the
-	// recipe; so it is in all distillations. Epochs, BatchSize and Patience of 0 follow
-	// from the data and the model, see train.Options.Fitted, and so does a LearningRate of
-	// 0 with FitRate, without which it is meant. What a file leaves out is such a 0.
+	// Teacher says how the teacher is trained, with the MaxLength and the Seed of the recipe,
+	// which also apply to all distillations. If Epochs, BatchSize or Patience is 0, it depends on
+	// the data and the model, see train.Options.Fitted. A LearningRate of 0 does so only with
+	// FitRate; without it, 0 means 0. What a file leaves out is 0 in this sense.
 	Teacher train.Options
 	FitRate bool
-	// Search trains so many teachers, at rates and for epochs around those of Teacher, and
-	// takes the best on the development set; 1 trains the one, and so does 0, unless there
-	// are few examples and Teacher leaves its rate and length to the data.
+	// Search trains so many teachers, at rates and for epochs around those of Teacher, and takes
+	// the one that is best on the development set. 1 trains a single teacher. So does 0, unless
+	// there are few examples and Teacher leaves its rate and length to the data.
 	Search  int
 	Student distill.Student
 	Distill Distillation
-	// Prune lists the pruned variants of the student, each cut from the one
-	// before; the last one is the final model. Recover is the distillation that
-	// follows each cut.
+	// Prune lists the pruned variants of the student. Each is cut from the one before, and the
+	// last one is the final model. Recover is the distillation after each cut.
 	Prune []Pruning
-	// MaxDrop is the largest loss of the task's metric against the teacher, in
-	// points (0.5 of 100), that a variant may have. The first one that loses more
-	// is given up, and the variant before it is the final model; as long as none
-	// does, variants beyond those of Prune are cut, each a quarter smaller. 0 takes
-	// the variants of Prune whatever they lose.
+	// MaxDrop is how much of the task's metric a variant may lose compared with the teacher, in
+	// points (0.5 of 100). The first variant that loses more is discarded, and the one before it
+	// is the final model. As long as none loses more, further variants beyond those of Prune are
+	// cut, each a quarter smaller. 0 takes the variants of Prune whatever they lose.
 	MaxDrop float64
 	Recover Distillation
-	// TargetMS and TargetSpeedup, of which one may be given, replace Prune: the
-	// student is cut, under costs measured on this machine, until a call of the
-	// int8 engine takes TargetMS milliseconds, or is TargetSpeedup times as fast as
-	// the teacher in f32; both on one thread with an input of the development set's
-	// mean length. A cut makes the student at most 1.6 times as fast and is
-	// followed by Recover; the last one is the final model. Under MaxDrop the cuts
-	// end where too much is lost.
+	// TargetMS and TargetSpeedup replace Prune; only one of them may be set. The student is cut,
+	// under costs measured on this machine, until a call of the int8 engine takes TargetMS
+	// milliseconds, or is TargetSpeedup times as fast as the teacher in f32. Both are measured on
+	// one thread, with an input of the development set's mean length. One cut makes the student
+	// at most 1.6 times as fast and is followed by Recover. The last one is the final model. With
+	// MaxDrop, the cuts end when too much is lost.
 	TargetMS      float64
 	TargetSpeedup float64
-	// QuantizeAware is a distillation of the student and of each variant with the
-	// arithmetic of the int8 engine, as its QuantizeAware says, after which they are
-	// quantized. Settings that a file does not name are those of the default
-	// recovery. Without it they are quantized as they are.
+	// QuantizeAware is a distillation of the student and of each variant with the arithmetic of
+	// the int8 engine, as its QuantizeAware says. They are quantized afterwards. Settings that a
+	// file does not name are those of the default recovery. If it is nil, student and variants
+	// are quantized as they are.
 	QuantizeAware *Distillation
-	// ImportanceExamples is how many training examples decide what is pruned; 0
-	// takes all. A target takes at most 2,048.
+	// ImportanceExamples is how many training examples decide what is pruned; 0 means all. For a
+	// target it is at most 2,048.
 	ImportanceExamples int
-	// Instances is the number of one-thread engines that serve together; 0 is
-	// one for each thread.
+	// Instances is the number of one-thread engines that run at the same time; 0 means one for
+	// each thread.
 	Instances int
-	// PriceHour is the price of an hour of this machine in dollars.
+	// PriceHour is the price of this machine in dollars per hour.
 	PriceHour float64
 }
 
@@ -104,9 +100,9 @@ type Architecture struct {
 	AttentionHeads   int
 	IntermediateSize int
 	VocabSize        int
-	// InitializerRange is the standard deviation of fresh weights,
-	// EmbeddingRange that of fresh embeddings. BERT's 0.02 suits its width of
-	// 768; narrower models want weights larger by the root of the ratio.
+	// InitializerRange is the standard deviation of new weights, EmbeddingRange that of new
+	// embeddings. BERT's 0.02 suits its width of 768. Narrower models need larger weights, by the
+	// root of the ratio.
 	InitializerRange float64
 	EmbeddingRange   float64
 }
@@ -119,39 +115,39 @@ type Reviews struct {
 
 // Distillation are the settings of one distillation.
 type Distillation struct {
-	// Options have the losses, or Stages in their place.
+	// Options contain the losses. Stages replace them.
 	distill.Options
-	// FitRate says that a LearningRate of 0 follows from the data, see Recipe.Teacher.
+	// FitRate says that a LearningRate of 0 depends on the data, see Recipe.Teacher.
 	FitRate bool
 	Stages  []distill.Stage
-	// Augment says how copies of the training examples with words replaced by near
-	// ones are made, which are added: none by 0 Copies. AugmentMLM is the masked
-	// language model that finds the words, in the place of the teacher's embeddings.
+	// Augment adds copies of the training examples in which words are replaced by similar ones; 0
+	// Copies adds none. AugmentMLM is the masked language model that finds the words, instead of
+	// the teacher's embeddings.
 	Augment    distill.AugmentOptions
 	AugmentMLM string
 }
 
-// Pruning is one pruned variant of the student: the shares of heads and
-// feed-forward units that are removed from each of its layers.
+// Pruning is a pruned variant of the student: which shares of the heads and feed-forward units
+// are removed from each layer.
 type Pruning struct {
 	Heads float64
 	FFN   float64
 }
 
-// next is the variant that keeps three quarters of what p keeps.
+// next returns the variant that keeps three quarters of what p keeps.
 func (p Pruning) next() Pruning {
 	return Pruning{Heads: 1 - float64(0.75*(1-p.Heads)), FFN: 1 - float64(0.75*(1-p.FFN))}
 }
 
-// label is the variant's name in the report.
+// label returns the variant's name in the report.
 func (p Pruning) label() string {
 	return fmt.Sprintf("pruned %.0f %% heads, %.0f %% FFN", 100*p.Heads, 100*p.FFN)
 }
 
-// name is that of the variant's files.
+// name returns the name of the variant's files.
 func (p Pruning) name() string { return fmt.Sprintf("pruned-%.0f-%.0f", 100*p.Heads, 100*p.FFN) }
 
-// Default returns the recipe of the embedded default: no files are needed.
+// Default returns the recipe of the built-in default task, which needs no files.
 func Default() Recipe {
 	r := ForModel("", reviews.Name, "", "")
 	r.Architecture = &Architecture{
@@ -179,7 +175,7 @@ func ForModel(model, task, trainFile, devFile string) Recipe {
 	distilling.Augment.Copies = 0
 	o := &distilling.Options
 	o.Epochs, o.LearningRate = 0, 0
-	// A recipe leaves out what is zero, which means the same as these defaults.
+	// A recipe leaves out zeros, which mean the same as these defaults.
 	o.Accumulate, o.LayerDecay, o.Precision, o.Stage = 0, 0, "", ""
 	fineTuning := o.Options
 	o.Dropout = new(0.0)
@@ -195,10 +191,10 @@ func ForModel(model, task, trainFile, devFile string) Recipe {
 	}
 }
 
-// ReadRecipe reads a recipe from a YAML file, or an empty one where path is "". Settings
-// that it does not name are the defaults: ForModel's if there is a model, Default's if not.
-// change, if it is not nil, changes the settings of the file before they are validated.
-// What is wrong is named by its key and its line; it may be a *settings.Error, too.
+// ReadRecipe reads a recipe from a YAML file, or an empty one if path is "". Settings that it
+// does not name are the defaults: those of ForModel if there is a model, and otherwise those of
+// Default. change, if not nil, changes the settings before they are validated. Errors name the
+// key and the line; they may also be a *settings.Error.
 func ReadRecipe(path string, change func(*Recipe)) (Recipe, error) {
 	if path == "" {
 		return parseRecipe("recipe", nil, change)
@@ -227,7 +223,8 @@ func parseRecipe(path string, text []byte, change func(*Recipe)) (Recipe, error)
 	return r, doc.Locate(r.Validate())
 }
 
-// read makes the recipe that a document says, of a model in any case if pretrained.
+// read reads the recipe from a document. With pretrained, there is a model even if the document
+// names none.
 func (r *Recipe) read(doc *keys.Document, pretrained bool) error {
 	*r = Default()
 	if pretrained || doc.Has("model") || doc.Has("teacher_model") {
@@ -250,7 +247,7 @@ func (r *Recipe) read(doc *keys.Document, pretrained bool) error {
 		trainings["quantize_aware"] = &aware.Options.Options
 	}
 	for section, o := range trainings {
-		// Epochs count only without steps, and one of two sizes of a batch is given.
+		// Epochs only count without steps, and only one of the two sizes of a batch may be given.
 		if doc.Has(section + ".epochs") {
 			o.Steps = 0
 		}
@@ -273,14 +270,14 @@ func (r *Recipe) read(doc *keys.Document, pretrained bool) error {
 	return nil
 }
 
-// YAML returns the recipe as a file that ReadRecipe takes.
+// YAML returns the recipe as a file that ReadRecipe reads.
 func (r Recipe) YAML() ([]byte, error) { return keys.Marshal(r.written()) }
 
-// MarshalJSON writes the recipe as YAML does, and UnmarshalJSON reads it.
+// MarshalJSON writes the same settings as YAML. UnmarshalJSON reads them.
 func (r Recipe) MarshalJSON() ([]byte, error) { return keys.MarshalJSON(r.written()) }
 
-// written are the settings of a recipe's file: it leaves out the defaults of a
-// distillation that are not zero, as it does with those that are.
+// written returns the settings that a recipe's file has. It leaves out the defaults of a
+// distillation, whether they are zero or not.
 func (r *Recipe) written() settings.Table {
 	usual := ForModel("", "", "", "")
 	defaults := map[string]any{}
@@ -301,8 +298,8 @@ func (r *Recipe) UnmarshalJSON(text []byte) error {
 	return r.read(doc, false)
 }
 
-// ByKey makes an error that is a *settings.Error name the setting by its key in the
-// recipe, and the line of the file at path that gives it; path is "" without a file.
+// ByKey makes a *settings.Error name the setting by its key in the recipe, and the line of the
+// file at path that gives it. path is "" if there is no file.
 func ByKey(path string, err error) error {
 	var at *keys.Error
 	if err == nil || errors.As(err, &at) {

@@ -18,56 +18,54 @@ import (
 	"github.com/skive-ml/skive/internal/exact"
 )
 
-// Row is one line of the report: one step of the recipe, measured by running
-// its saved model on the development set, for its times one example at a time.
+// Row is one line of the report: one step of the recipe. It was measured by running the saved
+// model on the development set, with one example at a time for the times.
 type Row struct {
 	// Name says what the step did.
 	Name string `json:"name"`
-	// Metric is the task's metric as a fraction, and Interval its 95 %
-	// interval (Wilson's for accuracy, a bootstrap's for all others).
+	// Metric is the task's metric as a fraction, and Interval its 95 % interval (Wilson's for
+	// accuracy, a bootstrap's for the others).
 	Metric   float64    `json:"metric"`
 	Interval [2]float64 `json:"interval"`
 	// Test is the metric on the test set with its interval; both are nil without one.
 	Test         *float64    `json:"test,omitempty"`
 	TestInterval *[2]float64 `json:"test_interval,omitempty"`
-	// Calls is how many examples were timed, over all passes.
+	// Calls is how many examples were timed in all passes together.
 	Calls int `json:"calls,omitempty"`
 	// ExamplesPerSecond is the throughput, the median of several passes.
 	ExamplesPerSecond float64 `json:"examples_per_s"`
 	// LatencyMS is the median time of one example in milliseconds.
 	LatencyMS float64 `json:"latency_ms"`
-	// Speedup is the ratio of throughputs to the row before, Cumulative to the
-	// first row, the padded teacher, and AgainstUnpadded to the teacher without padding.
+	// Speedup, Cumulative and AgainstUnpadded are ratios of throughputs: to the row before, to
+	// the first row, which is the padded teacher, and to the teacher without padding.
 	Speedup         float64 `json:"speedup"`
 	Cumulative      float64 `json:"cumulative"`
 	AgainstUnpadded float64 `json:"against_unpadded,omitempty"`
-	// Scatter is by how much the throughputs of the fastest and the slowest pass differ,
-	// as a share of the median.
+	// Scatter is the difference between the throughputs of the fastest and the slowest pass, as a
+	// share of the median.
 	Scatter float64 `json:"scatter,omitempty"`
-	// Parameters counts the weights, Bytes is the size of the model's weights
-	// as they are stored.
+	// Parameters is the number of weights. Bytes is the size of the weights as they are stored.
 	Parameters int64 `json:"parameters"`
 	Bytes      int64 `json:"bytes"`
-	// CPUSecondsPer1000 is the processor time of 1,000 examples, over all
-	// threads.
+	// CPUSecondsPer1000 is the processor time for 1,000 examples, over all threads.
 	CPUSecondsPer1000 float64 `json:"cpu_s_per_1000"`
-	// CostPerMillion is the price of a million examples at the recipe's price
-	// of a machine hour.
+	// CostPerMillion is the price of a million examples, from the recipe's price of a machine
+	// hour.
 	CostPerMillion float64 `json:"cost_per_million"`
-	// JoulesPer1000 is the energy of 1,000 examples by the processor's own
-	// counter; nil where none is readable.
+	// JoulesPer1000 is the energy for 1,000 examples from the processor's own counter. It is nil
+	// if there is no readable counter.
 	JoulesPer1000 *float64 `json:"joules_per_1000"`
-	// Model is the path of the saved model, relative to the report, and Checksum
-	// that of its tensors.
+	// Model is the path of the saved model, relative to the report. Checksum is that of its
+	// tensors.
 	Model    string `json:"model"`
 	Checksum string `json:"checksum"`
 }
 
-// Dropped is the model at which the search under the recipe's max_drop ended,
-// because it lost too much.
+// Dropped is the model that ended the search under the recipe's max_drop because it lost too
+// much.
 type Dropped struct {
-	// Name is that of its step, Metric its metric and Limit the lowest allowed
-	// one, Model the path of the model relative to the report.
+	// Name is the name of its step, Metric its metric, Limit the lowest metric allowed, and Model
+	// the path of the model relative to the report.
 	Name   string  `json:"name"`
 	Metric float64 `json:"metric"`
 	Limit  float64 `json:"limit"`
@@ -84,47 +82,46 @@ func (d *Dropped) String() string {
 type Report struct {
 	Task   string `json:"task"`
 	Metric string `json:"metric_name"`
-	// Examples is how many development examples the metrics are of, drawn from Of. So are
-	// TestExamples and TestOf, 0 without a test set.
+	// Examples is the number of development examples behind the metrics, out of Of. TestExamples
+	// and TestOf are the same for the test set, 0 if there is none.
 	Examples     int `json:"examples"`
 	Of           int `json:"of,omitempty"`
 	TestExamples int `json:"test_examples,omitempty"`
 	TestOf       int `json:"test_of,omitempty"`
-	// Output is the directory of the report and the models, as it was given to the run, and
-	// PaddedTo is the length in tokens that the first row pads every text to.
+	// Output is the directory of the report and the models, as it was given to the run. PaddedTo
+	// is the length in tokens to which the first row pads every text.
 	Output   string `json:"output,omitempty"`
 	PaddedTo int    `json:"padded_to,omitempty"`
-	// HeldOut is nil where the development set is a file, or generated.
+	// HeldOut is nil if the development set is a file or generated.
 	HeldOut *HeldOut `json:"held_out,omitempty"`
-	// Chosen says what followed from the data and the model, and why.
+	// Chosen says what was chosen because of the data and the model, and why.
 	Chosen []string `json:"chosen,omitempty"`
-	// Clock is what the times of the rows are of.
+	// Clock is the clock of the rows' times.
 	Clock   string  `json:"clock"`
 	Seconds float64 `json:"seconds"`
-	// MeasuringSeconds is how much of that measuring took.
+	// MeasuringSeconds is the part of Seconds that was spent on measuring.
 	MeasuringSeconds float64 `json:"measuring_seconds,omitempty"`
-	// Continued says that earlier calls had done a part of the run, whose time is
-	// not in Seconds.
+	// Continued says that earlier calls did a part of the run. Their time is not in Seconds.
 	Continued bool    `json:"continued"`
 	Rows      []Row   `json:"rows"`
 	Floors    []Floor `json:"floors"`
-	// Search are the teachers that were tried, none without a search.
+	// Search lists the teachers that were tried, if there was a search.
 	Search []Trial `json:"search,omitempty"`
-	// Dropped is nil where no model lost too much.
+	// Dropped is nil if no model lost too much.
 	Dropped *Dropped `json:"dropped,omitempty"`
-	// Target is nil where the recipe has none.
+	// Target is nil if the recipe has none.
 	Target *Target `json:"target,omitempty"`
-	// TokenizeMS is the mean time that tokenization adds to one example. The
-	// rows leave it out: it is the same for all of them.
+	// TokenizeMS is the mean time to tokenize one example. The rows do not include it, since it
+	// is the same for all.
 	TokenizeMS float64 `json:"tokenize_ms"`
 	Machine    Machine `json:"machine"`
 	Recipe     Recipe  `json:"recipe"`
-	// Inputs is a digest of everything that decides a report: a run whose inputs
-	// are those of the report in its output directory is finished.
+	// Inputs is a digest of everything that affects a report. A run is finished if its output
+	// directory has a report with the same digest.
 	Inputs string `json:"inputs"`
 }
 
-// columns are those of the table.
+// columns returns the columns of the table.
 func (r *Report) columns() []string {
 	if r.TestExamples > 0 {
 		return append(columns[:len(columns):len(columns)], "test "+r.Metric+" %", "95 % interval")
@@ -163,7 +160,7 @@ func (r *Report) cells(row Row) []string {
 
 func interval(i [2]float64) string { return fmt.Sprintf("%.1f to %.1f", 100*i[0], 100*i[1]) }
 
-// values are the numbers behind the cells, by which a page sorts them.
+// values returns the numbers behind the cells, by which a page sorts them.
 func (r *Report) values(row Row) []any {
 	joules := any("")
 	if row.JoulesPer1000 != nil {
@@ -200,7 +197,7 @@ func (r *Report) Table() string {
 	return b.String()
 }
 
-// notes are the lines below the table.
+// notes returns the lines below the table.
 func (r *Report) notes() []string {
 	notes := []string{fmt.Sprintf("%s on %s of %s; every row is of its saved model. Times are of the %s, one example at a time, on %s.",
 		r.Metric, sampled("development", r.Examples, r.Of), r.Task, cmp.Or(r.Clock, string(clock)), r.Machine)}
@@ -242,7 +239,7 @@ func (r *Report) notes() []string {
 	return append(notes, fmt.Sprintf("%s Costs are at $%g a machine hour, which the recipe says.", took, r.Recipe.PriceHour))
 }
 
-// leastCalls is the least number of calls that a row was timed on, 0 in reports of
+// leastCalls returns the smallest number of calls on which a row was timed, or 0 for reports of
 // earlier versions.
 func (r *Report) leastCalls() int {
 	least := 0
@@ -254,7 +251,7 @@ func (r *Report) leastCalls() int {
 	return least
 }
 
-// sampled says how many examples of a set something is of.
+// sampled says how many examples of a set something was measured on.
 func sampled(set string, n, of int) string {
 	if of > n {
 		return fmt.Sprintf("a sample of %s of the %s %s examples", thousands(int64(n)), thousands(int64(of)), set)
@@ -325,7 +322,7 @@ func (r *Report) HTML() ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// reportFile is the report as a document, and reportFiles are all that Write saves.
+// reportFile is the report as a document. reportFiles lists all files that Write saves.
 const reportFile = "report.json"
 
 var reportFiles = []string{reportFile, "report.md", "report.html", "report.svg"}
@@ -340,7 +337,7 @@ func (r *Report) Write(dir string) error {
 	if err != nil {
 		return fmt.Errorf("report.html: %w", err)
 	}
-	// The document tells that a run is finished, and so it comes last.
+	// The document says that a run is finished, so it is written last.
 	contents := [][]byte{append(document, '\n'), []byte(r.Markdown()), html, r.picture()}
 	for i, name := range slices.Backward(reportFiles) {
 		if err := checkpoints.WriteBytes(filepath.Join(dir, name), contents[i]); err != nil {
@@ -350,7 +347,7 @@ func (r *Report) Write(dir string) error {
 	return nil
 }
 
-// significant renders a figure with three significant digits and no exponent.
+// significant formats a number with three significant digits and no exponent.
 func significant(x float64) string {
 	if x == 0 || math.IsNaN(x) || math.IsInf(x, 0) {
 		return strconv.FormatFloat(x, 'f', -1, 64)
@@ -359,7 +356,7 @@ func significant(x float64) string {
 	return strconv.FormatFloat(x, 'f', digits, 64)
 }
 
-// thousands renders a count with separators.
+// thousands formats a number with separators.
 func thousands(n int64) string {
 	s := strconv.FormatInt(n, 10)
 	for i := len(s) - 3; i > 0; i -= 3 {

@@ -20,15 +20,14 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-// RecipeFile is the effective recipe in the output directory. It marks the
-// directory as one that a later run may go on in.
+// RecipeFile is the complete recipe in the output directory. It marks the directory as one in
+// which a later run may continue.
 const RecipeFile = "recipe.yaml"
 
-// An OtherRunError tells that the output directory holds a run of another model
-// or task.
+// An OtherRunError tells that the output directory holds a run of another model or task.
 type OtherRunError struct {
-	// Path is the output directory, Setting is "model", "teacher" or "task", Saved its
-	// value there, Given its value now.
+	// Path is the output directory. Setting is "model", "teacher" or "task", Saved its value
+	// there, and Given its value in this run.
 	Path, Setting, Saved, Given string
 }
 
@@ -36,7 +35,7 @@ func (e *OtherRunError) Error() string {
 	return fmt.Sprintf("%s: it holds a run with %s %q, not %q: choose another output directory", e.Path, e.Setting, e.Saved, e.Given)
 }
 
-// checkOutput makes sure that the output directory is this run's, or free.
+// checkOutput checks that the output directory is this run's, or free.
 func (c *run) checkOutput() error {
 	saved, err := ReadRecipe(c.path(RecipeFile), nil)
 	switch {
@@ -53,7 +52,7 @@ func (c *run) checkOutput() error {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		// A run that is killed at its very beginning leaves half a recipe.
+		// A run that is killed at the very beginning leaves an incomplete recipe.
 		taken := func(e fs.DirEntry) bool { return e.Name() != checkpoints.TemporaryName(RecipeFile) }
 		if slices.ContainsFunc(entries, taken) {
 			return fmt.Errorf("%s: the output directory is neither empty nor that of an earlier run", c.Output)
@@ -64,9 +63,9 @@ func (c *run) checkOutput() error {
 	return nil
 }
 
-// claimOutput leaves the recipe in the output directory, and takes away an earlier
-// run's report: its models are no longer those that it speaks of, so that a call
-// with that run's recipe, after this one was stopped, must not take it for theirs.
+// claimOutput writes the recipe into the output directory and removes the report of an earlier
+// run. The models will no longer be the ones in that report. If this run is stopped, a later call
+// with the earlier recipe must not take them for those.
 func (c *run) claimOutput() error {
 	_, err := os.Stat(c.Output)
 	c.made = errors.Is(err, fs.ErrNotExist)
@@ -85,8 +84,7 @@ func (c *run) claimOutput() error {
 	return checkpoints.WriteBytes(path, text)
 }
 
-// leaveOutput takes back what claimOutput left, where a run that failed has made
-// nothing else.
+// leaveOutput undoes claimOutput if a run failed before it made anything else.
 func (c *run) leaveOutput() {
 	entries, err := os.ReadDir(c.Output)
 	if err != nil || len(entries) != 1 || entries[0].Name() != RecipeFile {
@@ -98,8 +96,8 @@ func (c *run) leaveOutput() {
 	}
 }
 
-// finished returns the report of an earlier run in the output directory that did
-// all of this one, nil where there is none.
+// finished returns the report of an earlier run in the output directory that did everything of
+// this run, or nil.
 func (c *run) finished() *Report {
 	c.inputs = c.digest()
 	text, err := bounded.ReadFile(c.path(reportFile), bounded.Document)
@@ -110,9 +108,9 @@ func (c *run) finished() *Report {
 	if json.Unmarshal(text, &r) != nil || r.Inputs != c.inputs || len(r.Rows) == 0 {
 		return nil
 	}
-	r.Output = c.Output // which may have been moved
-	r.rank()            // as an earlier version did not
-	// The models must be those that were measured, by their content.
+	r.Output = c.Output // the directory may have been moved
+	r.rank()            // earlier versions did not store the ratios
+	// The models must have the same content as those that were measured.
 	sums := map[string]string{}
 	for _, row := range r.Rows {
 		if sums[row.Model] == "" {
@@ -130,7 +128,7 @@ func (c *run) finished() *Report {
 	return &r
 }
 
-// digest tells runs apart by all that decides their report.
+// digest returns a digest of everything that affects the run's report.
 func (c *run) digest() string {
 	h := sha256.New()
 	recipe, _ := c.Recipe.YAML()
@@ -146,9 +144,9 @@ func (c *run) digest() string {
 	return fmt.Sprintf("%x", h.Sum(nil)[:12])
 }
 
-// cut returns what do cuts out of m, a narrower student or a pruned variant, from the file of an earlier run where nothing
-// has changed on which it depends. The file's provenance has the settings, and
-// what do measured.
+// cut returns what do cuts out of m: a narrower student or a pruned variant. If nothing has
+// changed on which it depends, it comes from the file of an earlier run. The file's provenance
+// has the settings and what do measured.
 func (c *run) cut(name string, m *checkpoints.Model, settings map[string]string, do func() (*checkpoints.Model, map[string]float64, error)) (*checkpoints.Model, error) {
 	of := map[string]string{
 		"model-checksum": train.Checksum(m), "data-checksum": train.DataChecksum(c.importanceSet()),
@@ -156,7 +154,7 @@ func (c *run) cut(name string, m *checkpoints.Model, settings map[string]string,
 	}
 	maps.Copy(of, settings)
 	path := c.path(name + "-cut" + checkpoints.Extension)
-	// What cannot be read is cut again.
+	// A file that cannot be read is made again.
 	if earlier, _, err := earlierCut(path, of); err == nil && earlier != nil {
 		return earlier, nil
 	}
@@ -168,10 +166,10 @@ func (c *run) cut(name string, m *checkpoints.Model, settings map[string]string,
 	return pruned, pruned.SaveSkive(path)
 }
 
-// stage trains the model of a stage in the output directory's folder of that
-// name, from where an earlier run left off. What was trained with other settings
-// or from other inputs is set aside, and the stage begins anew, or goes on with
-// what was set aside before, if that is of these settings and inputs.
+// stage trains the model of a stage in a folder of the output directory called name. It continues
+// where an earlier run left off. A model trained with other settings or from other inputs is set
+// aside. The stage then starts from the beginning, or continues with what was set aside earlier
+// if that has these settings and inputs.
 func (c *run) stage(name string, fit func(output string) (*checkpoints.Model, error)) (*checkpoints.Model, error) {
 	output, previous := c.path(name), c.path(name)+previousSuffix
 	if err := endExchange(output, previous); err != nil {
@@ -180,7 +178,7 @@ func (c *run) stage(name string, fit func(output string) (*checkpoints.Model, er
 	say := func(format string, args ...any) {
 		progress.Logger(c.Progress).Info(name + ": " + fmt.Sprintf(format, args...))
 	}
-	// A run that was stopped before it saved anything is not what to go on with.
+	// A run that was stopped before it saved anything cannot be continued.
 	begun := exists(filepath.Join(output, train.StateDir)) || exists(filepath.Join(output, distill.StagesDir))
 	if !begun && checkpoints.CheckFree(output) == nil && exists(previous) {
 		if err := os.RemoveAll(output); err != nil {
@@ -215,9 +213,8 @@ func (c *run) stage(name string, fit func(output string) (*checkpoints.Model, er
 	return fit(output)
 }
 
-// otherRun says by what an error tells that a stage's directory is not of this run,
-// and what is to be said where the one that was set aside is. Both are "" for any
-// other error.
+// otherRun says how an error shows that a stage's directory does not belong to this run, and what
+// to report if the one that was set aside does. Both are "" for any other error.
 func otherRun(err error) (reason, back string) {
 	var settings *train.SettingsError
 	var model *train.OtherModelError
@@ -234,20 +231,20 @@ func otherRun(err error) (reason, back string) {
 	return reason, reason
 }
 
-// setAside keeps what is in a folder as the previous one, in the place of what was set
-// aside before.
+// setAside keeps the content of a folder as the previous one. It replaces what was set aside
+// before.
 func setAside(path string) error {
 	return errors.Join(os.RemoveAll(path+previousSuffix), os.Rename(path, path+previousSuffix))
 }
 
 const (
-	// previousSuffix ends the name of a folder with what was set aside.
+	// previousSuffix is the end of the name of a folder that was set aside.
 	previousSuffix = ".previous"
-	// exchangeSuffix ends that of the output while it is exchanged with the former.
+	// exchangeSuffix is the end of the name of the output during an exchange.
 	exchangeSuffix = ".exchange"
 )
 
-// exchange makes output what previous was, and the other way round.
+// exchange swaps output and previous.
 func exchange(output, previous string) error {
 	if err := os.Rename(output, output+exchangeSuffix); err != nil {
 		return err
@@ -258,7 +255,7 @@ func exchange(output, previous string) error {
 	return os.Rename(output+exchangeSuffix, previous)
 }
 
-// endExchange puts right what an exchange has left that was interrupted.
+// endExchange repairs the result of an interrupted exchange.
 func endExchange(output, previous string) error {
 	switch {
 	case !exists(output + exchangeSuffix):

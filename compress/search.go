@@ -10,13 +10,13 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-// trials are factors of the rate and of the length of a teacher's training, in the order
-// in which a search tries them.
+// trials holds factors for the rate and the length of a teacher's training, in the order in which
+// a search tries them.
 var trials = []struct{ rate, length float64 }{
 	{1, 1}, {2, 1}, {0.5, 1}, {1, 2}, {2, 0.5}, {0.5, 2}, {1, 0.5}, {4, 1}, {2, 2}, {0.25, 2}, {4, 0.5}, {0.5, 0.5},
 }
 
-// trial is a training as one of the trials changes it.
+// trial returns the options of a training, changed by one of the trials.
 func trial(o train.Options, i int) train.Options {
 	t := trials[i]
 	length := func(n int) int {
@@ -30,12 +30,12 @@ func trial(o train.Options, i int) train.Options {
 	return o
 }
 
-// Trial is one of the teachers that a search has trained.
+// Trial is one of the teachers that a search trained.
 type Trial struct {
 	LearningRate float64 `json:"lr"`
 	Epochs       int     `json:"epochs,omitempty"`
 	Steps        int     `json:"steps,omitempty"`
-	// Metric is the best on the development set, and Taken tells the trial whose model is
+	// Metric is its best on the development set. Taken is true for the trial whose model became
 	// the teacher.
 	Metric float64 `json:"metric"`
 	Taken  bool    `json:"taken,omitempty"`
@@ -82,6 +82,6 @@ func (c *run) search(ctx context.Context) (*checkpoints.Model, error) {
 		c.say("search %d: %s", i+1, t)
 	}
 	defer best.Close()
-	c.anew = false // unless another one is the best now
+	c.anew = false // unless another one is the best from now on
 	return c.keep(teacherStage, best)
 }

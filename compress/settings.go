@@ -15,7 +15,7 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-// Settings is the table of the recipe, in the order in which it is written.
+// Settings returns the recipe as a table of settings, in the order in which it is written.
 func (r *Recipe) Settings() settings.Table {
 	all := slices.Concat(
 		r.ofTask(),
@@ -28,7 +28,7 @@ func (r *Recipe) Settings() settings.Table {
 		activations := settings.Setting{Name: "activations", Field: "QuantizeAware", Value: &q.QuantizeAware, Shown: true,
 			Doc: "dynamic, or static with learned scales", Want: settings.Unless(q.QuantizeAware != "", "dynamic or static")}
 		var table settings.Table
-		for _, s := range q.Settings().Without("quantize-embeddings") { // which compress does in any case
+		for _, s := range q.Settings().Without("quantize-embeddings") { // which compress always does
 			if s.Name == "quantize-aware" {
 				activations.Want = cmp.Or(s.Want, activations.Want)
 				continue
@@ -40,7 +40,7 @@ func (r *Recipe) Settings() settings.Table {
 	return append(all, r.ofReport()...)
 }
 
-// ofTask are the settings of the teacher's model and of the data.
+// ofTask returns the settings of the teacher's model and of the data.
 func (r *Recipe) ofTask() settings.Table {
 	generated := r.Task == reviews.Name
 	table := settings.Table{
@@ -85,8 +85,8 @@ func (r *Recipe) ofTask() settings.Table {
 	}...)
 }
 
-// readable is what is expected of a text that a recipe can hold: any other comes back
-// changed from the recipe that a run keeps.
+// readable says what is expected of a text so that a recipe can hold it. Other texts would come
+// back changed from the recipe that a run keeps.
 func readable(text string) string {
 	return settings.Unless(utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl), "UTF-8 without control characters")
 }
@@ -107,16 +107,16 @@ func (a *Architecture) settings() settings.Table {
 	return table
 }
 
-// training is the table of a run's settings, without those that the recipe has for all
-// its runs and those that compress decides.
+// training returns the settings of a run, without those that the recipe has for all its runs and
+// those that compress decides.
 func training(o *train.Options, fitRate bool) settings.Table {
 	return fitted(o, o.Settings().Without(decided...), fitRate)
 }
 
 var decided = []string{"max-length", "seed", "resume", "overwrite", "output"}
 
-// fitted is the table of a training whose zeros follow from the data and the model,
-// a rate of 0 if fitRate says so. Recipes leave them out.
+// fitted returns the table of a training in which zeros mean that data and model decide, for the
+// rate if fitRate says so. Recipes leave such settings out.
 func fitted(o *train.Options, table settings.Table, fitRate bool) settings.Table {
 	for i := range table {
 		switch table[i].Field {
@@ -131,8 +131,8 @@ func fitted(o *train.Options, table settings.Table, fitRate bool) settings.Table
 	return table
 }
 
-// settled are options with something usable for what is left to the data, to check what
-// goes with them.
+// settled returns options with usable values for what is left to the data, so that the others can
+// be checked.
 func settled(o distill.Options) distill.Options {
 	if o.Epochs == 0 {
 		o.Epochs = 1
@@ -140,8 +140,8 @@ func settled(o distill.Options) distill.Options {
 	return o
 }
 
-// ofTeacher are the settings of the teacher's training, none of one that is taken as
-// it is.
+// ofTeacher returns the settings of the teacher's training. There are none if the teacher is
+// taken as it is.
 func (r *Recipe) ofTeacher() settings.Table {
 	if r.TeacherModel != "" {
 		return nil
@@ -149,7 +149,7 @@ func (r *Recipe) ofTeacher() settings.Table {
 	return training(&r.Teacher, r.FitRate).In("teacher", "Teacher")
 }
 
-// Settings is the table of the distillation. Where there are stages, which have
+// Settings returns the distillation as a table of settings. If there are stages, which have
 // losses of their own, its losses are not read.
 func (d *Distillation) Settings() settings.Table {
 	table := fitted(&d.Options.Options, d.Options.Settings(), d.FitRate).Without(decided...)
@@ -165,7 +165,7 @@ func (d *Distillation) Settings() settings.Table {
 		}
 	}
 	augment := d.Augment.Settings()
-	if copies := &augment[0]; copies.IsZero() { // of which there may be none here
+	if copies := &augment[0]; copies.IsZero() { // here there may be none
 		copies.Want = ""
 	}
 	table = append(table, settings.Setting{Name: "stages", Field: "Stages", Value: settings.ListOf(&d.Stages, (*distill.Stage).Settings),
@@ -175,7 +175,7 @@ func (d *Distillation) Settings() settings.Table {
 		Doc: "masked language `MODEL` that finds the words for {augment} in the place of the teacher's embeddings", Want: readable(d.AugmentMLM)})
 }
 
-// Settings is the table of the variant.
+// Settings returns the variant as a table of settings.
 func (p *Pruning) Settings() settings.Table {
 	share := func(name, field string, x *float64, doc string) settings.Setting {
 		return settings.Setting{Name: name, Field: field, Value: x, Shown: true, Doc: doc,
@@ -187,7 +187,7 @@ func (p *Pruning) Settings() settings.Table {
 	}
 }
 
-// ofVariants are the settings of the pruned models.
+// ofVariants returns the settings of the pruned models.
 func (r *Recipe) ofVariants() settings.Table {
 	return slices.Concat(settings.Table{
 		{Name: "prune", Field: "Prune", Value: settings.ListOf(&r.Prune, (*Pruning).Settings), Shown: true, Doc: "the pruned variants of the student"},
@@ -204,7 +204,7 @@ func (r *Recipe) ofVariants() settings.Table {
 	})
 }
 
-// ofReport are the settings of what is measured, and on how much.
+// ofReport returns the settings of what is measured, and on how much.
 func (r *Recipe) ofReport() settings.Table {
 	return settings.Table{
 		{Name: "importance-examples", Field: "ImportanceExamples", Value: &r.ImportanceExamples, Shown: true,
@@ -217,8 +217,7 @@ func (r *Recipe) ofReport() settings.Table {
 	}
 }
 
-// Validate reports the first setting that cannot be carried out, as a
-// *settings.Error.
+// Validate reports the first setting that is not usable, as a *settings.Error.
 func (r Recipe) Validate() error {
 	if model := cmp.Or(r.Model, r.TeacherModel); model != "" && r.Architecture != nil {
 		return settings.Errorf("Architecture", "it is that of a teacher without a model, but the model is %s", model)
@@ -250,7 +249,7 @@ func (r Recipe) Validate() error {
 	return nil
 }
 
-// checkVariant reports a variant that is no share, or not cut from the one before.
+// checkVariant reports a variant that is not a share, or not cut from the one before.
 func (r *Recipe) checkVariant(i int) error {
 	p := r.Prune[i]
 	if err := p.Settings().Check(); err != nil || i == 0 {

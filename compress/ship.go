@@ -14,9 +14,9 @@ import (
 	"github.com/skive-ml/skive/internal/shell"
 )
 
-// Recommended is the number of the row whose model is the one to use: the last one where
-// the recipe has a bound or a target, else the fastest that loses no more than a point on
-// the development set.
+// Recommended returns the number of the row whose model is the one to use. It is the last one if
+// the recipe has a bound or a target, and otherwise the fastest one that loses at most one point
+// on the development set.
 func (r *Report) Recommended() int {
 	if r.Dropped != nil && r.Dropped.None {
 		return 0
@@ -56,14 +56,14 @@ func (r *Report) advice() string {
 	return text + "."
 }
 
-// fewMeasured is from how many examples a metric is worth a decision.
+// fewMeasured is the number of examples from which a metric is worth a decision.
 const fewMeasured = 30
 
-// path is that of a row's model from where the run was called.
+// path returns the path of a row's model from the directory where the run was started.
 func (r *Report) path(row Row) string { return filepath.Join(r.Output, row.Model) }
 
-// Commands are the lines of a shell that try, measure, serve and export the recommended
-// model, called where the run was.
+// Commands returns shell commands that try, measure, serve and export the recommended model, for
+// the directory where the run was started.
 func (r *Report) Commands() []string {
 	model := r.path(r.Rows[r.Recommended()])
 	line := func(args ...string) string { return shell.Line("skive", args) }
@@ -92,7 +92,7 @@ func (r *Report) Commands() []string {
 		line("export", "--model", model, "--format", "onnx", "-o", strings.TrimSuffix(model, checkpoints.Extension)+"-onnx"))
 }
 
-// sampleInput is an input of the task's kind, quoted for a shell.
+// sampleInput returns an input for the task's kind, quoted for a shell.
 func (r *Report) sampleInput() string {
 	task, err := data.TaskByName(r.Task)
 	switch {
@@ -106,7 +106,7 @@ func (r *Report) sampleInput() string {
 	return "'a text'"
 }
 
-// Go is the code that uses the recommended model in a program.
+// Go returns code that uses the recommended model in a program.
 func (r *Report) Go() string {
 	return fmt.Sprintf(`engine, err := infer.Open(%q, infer.Options{Threads: 1})
 if err != nil {
@@ -116,10 +116,10 @@ defer engine.Close()
 predictions, err := engine.Predict(ctx, []infer.Input{{Text: "a text"}})`, filepath.ToSlash(r.path(r.Rows[r.Recommended()])))
 }
 
-// scatter is from where on the passes of a row differ so much that a note says it.
+// scatter is the value of Row.Scatter from which a note mentions it.
 const scatter = 0.25
 
-// warnings say what makes the measurements doubtful.
+// warnings returns what makes the measurements doubtful.
 func (r *Report) warnings() (warnings []string) {
 	var names []string
 	worst := 0.0
@@ -136,8 +136,8 @@ func (r *Report) warnings() (warnings []string) {
 	return warnings
 }
 
-// rank fills the ratios of the throughputs: to the row before, to the first one, and to
-// the teacher without padding.
+// rank computes the ratios of the throughputs: to the row before, to the first one, and to the
+// teacher without padding.
 func (r *Report) rank() {
 	unpadded := slices.IndexFunc(r.Rows, func(row Row) bool { return row.Model == r.Rows[0].Model && row.Name != r.Rows[0].Name })
 	for i := range r.Rows {

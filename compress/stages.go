@@ -20,12 +20,11 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-// saveEvery is the number of steps between two saved states of a stage: some
-// minutes of work on a model of a hundred million parameters, seconds on a small
-// one.
+// saveEvery is the number of steps between two saved states of a stage. For a model with a
+// hundred million parameters this is some minutes of work, for a small one seconds.
 const saveEvery = 200
 
-// training completes the options of a stage.
+// training completes the options for a stage.
 func (c *run) training(o train.Options, stage, output string) train.Options {
 	o = o.Part(stage)
 	o.Stage, o.Threads, o.Progress = stage, c.Threads, c.Progress
@@ -37,7 +36,7 @@ func (c *run) training(o train.Options, stage, output string) train.Options {
 // teacherStage is the name of the teacher's folder.
 const teacherStage = "teacher"
 
-// makeTeacher trains the teacher, or takes the one that there is.
+// makeTeacher trains the teacher, or takes the given one.
 func (c *run) makeTeacher(ctx context.Context) (err error) {
 	switch {
 	case c.TeacherModel != "":
@@ -67,7 +66,7 @@ func (c *run) trainTeacher(ctx context.Context, stage string, o train.Options) (
 	return m, result, err
 }
 
-// took notes what a training took, in earlier calls, too.
+// took adds the time of a training, including earlier calls.
 func (c *run) took(result *train.Result) {
 	if result != nil {
 		c.trained += result.Seconds
@@ -75,8 +74,7 @@ func (c *run) took(result *train.Result) {
 	}
 }
 
-// keep leaves a model that comes from elsewhere in the folder of a stage, so that the run
-// stays whole.
+// keep saves a model from elsewhere in the folder of a stage, so that the output has everything.
 func (c *run) keep(stage string, m *checkpoints.Model) (*checkpoints.Model, error) {
 	path := c.path(stage)
 	if exists(path) {
@@ -97,8 +95,8 @@ func (c *run) keep(stage string, m *checkpoints.Model) (*checkpoints.Model, erro
 	return checkpoints.Open(path)
 }
 
-// studentStep is the name of the student in the report, or wholeStep, where it is all of the
-// teacher; studentStage is that of its folder.
+// studentStep is the name of the student in the report, or wholeStep if the student is the whole
+// teacher. studentStage is the name of its folder.
 const (
 	studentStep  = "distilled student"
 	wholeStep    = "student, all layers"
@@ -124,14 +122,14 @@ func (c *run) makeStudents(ctx context.Context) error {
 	return os.RemoveAll(c.path(cacheDir))
 }
 
-// served is the row of an int8 file run by the recipe's instances.
+// served returns the row for an int8 file that the recipe's instances run.
 func (c *run) served(name, file string) step {
 	return step{name, file, c.Instances, infer.Options{Threads: 1, DType: infer.Int8}}
 }
 
-// makeVariants cuts the pruned variants of the student, whose name and int8 file are given:
-// those of the recipe or those on the way to its target, and under its max_drop as
-// many as lose no more.
+// makeVariants cuts the pruned variants of the student with this name and int8 file. They are
+// those of the recipe, or those on the way to its target. Under the recipe's max_drop there are
+// as many as stay within it.
 func (c *run) makeVariants(ctx context.Context, student *checkpoints.Model, name, studentFile string) error {
 	var limit float64
 	if c.MaxDrop > 0 {
@@ -167,8 +165,8 @@ func (c *run) makeVariants(ctx context.Context, student *checkpoints.Model, name
 	}
 }
 
-// recover distills into what a cut has left, quantizes it, and adds its row. It
-// returns nil where the model loses more than the recipe's max_drop allows.
+// recover distills into a cut model, quantizes it, and adds its row. It returns nil if the model
+// loses more than the recipe's max_drop allows.
 func (c *run) recover(ctx context.Context, cut *checkpoints.Model, name, label string, limit float64) (*checkpoints.Model, error) {
 	m, err := c.distill(ctx, cut, c.Recover, name)
 	if err != nil {
@@ -187,8 +185,8 @@ func (c *run) recover(ctx context.Context, cut *checkpoints.Model, name, label s
 	return m, nil
 }
 
-// within tells whether the metric of an int8 file is at least limit. A model that
-// is not within the recipe's max_drop is noted for the report.
+// within tells whether the metric of an int8 file is at least limit. A model that exceeds the
+// recipe's max_drop is noted for the report.
 func (c *run) within(ctx context.Context, name, file string, limit float64) (bool, error) {
 	metric, err := c.metricOf(ctx, file)
 	if err != nil || metric >= limit {
@@ -198,7 +196,7 @@ func (c *run) within(ctx context.Context, name, file string, limit float64) (boo
 	return false, nil
 }
 
-// metricOf is what an int8 file reaches on the development set.
+// metricOf returns what an int8 file reaches on the development set.
 func (c *run) metricOf(ctx context.Context, file string) (float64, error) {
 	m, err := checkpoints.Open(file)
 	if err != nil {
@@ -212,15 +210,15 @@ func (c *run) metricOf(ctx context.Context, file string) (float64, error) {
 	return outcome.Metric(evaluate.MainMetric(c.dev.Task))
 }
 
-// defaultDrop is how many points a student may lose whose number of layers follows from
-// the data, where the recipe has no max_drop.
+// defaultDrop is how many points a student may lose if the data decide its number of layers and
+// the recipe has no max_drop.
 const defaultDrop = 1
 
-// makeStudent makes the student, distills into it and quantizes it, and returns its int8 file
-// and its name in the report, too. Where the recipe does not say how many layers it has, it
-// has half the teacher's; if its int8 file loses too much on the development set, three
-// quarters; and at last all, which is the teacher: few examples do not teach a student what
-// the layers knew that it lacks.
+// makeStudent makes the student, distills into it and quantizes it. It also returns the int8 file
+// and the name in the report. If the recipe does not say how many layers the student has, it has
+// half of the teacher's. If its int8 file then loses too much on the development set, makeStudent
+// tries three quarters, and at last all layers, which is the teacher: few examples cannot teach a
+// student what the missing layers knew.
 func (c *run) makeStudent(ctx context.Context) (m *checkpoints.Model, file, name string, err error) {
 	s, total := c.Student, len(c.teacher.Config.Layers)
 	if s.Layers != 0 || len(s.TeacherLayers) > 0 || s.Random || c.targeted() {
@@ -233,7 +231,7 @@ func (c *run) makeStudent(ctx context.Context) (m *checkpoints.Model, file, name
 	}
 	drop := cmp.Or(c.MaxDrop, defaultDrop)
 	depths := slices.Compact([]int{max(1, total/2), (3*total + 3) / 4, total})
-	for i := 0; ; i++ { // the last one is enough
+	for i := 0; ; i++ { // the last one is always good enough
 		s.Layers = depths[i]
 		if s.Layers == total && s.Copies() {
 			c.outcomes[variant{c.path(studentStage), infer.F32}] = c.outcome
@@ -243,7 +241,7 @@ func (c *run) makeStudent(ctx context.Context) (m *checkpoints.Model, file, name
 			file, err = c.quantize(ctx, m, studentStage)
 			return m, file, wholeStep, err
 		}
-		// Where an earlier call gave such a student up, its folder has another name.
+		// If an earlier call gave up such a student, its folder has another name.
 		stage, aside := studentStage, fmt.Sprintf("%s-%d-layers", studentStage, s.Layers)
 		if exists(c.path(aside)) {
 			stage = aside
@@ -260,11 +258,11 @@ func (c *run) makeStudent(ctx context.Context) (m *checkpoints.Model, file, name
 			return m, file, studentStep, nil
 		}
 		m.Close()
-		if enough { // which it was not under another bound
+		if enough { // it may not have been under another bound
 			m, err = c.takeUp(aside)
 			return m, file, studentStep, err
 		}
-		delete(c.outcomes, variant{file, infer.Int8}) // another student gets its name
+		delete(c.outcomes, variant{file, infer.Int8}) // the next student gets its name
 		c.say("student: %d of %d layers reach %.1f %% in int8, the teacher %.1f %%; expected at most %g less, so it gets more layers",
 			s.Layers, total, 100*value, 100*teacher, drop)
 		if stage == studentStage {
@@ -275,7 +273,7 @@ func (c *run) makeStudent(ctx context.Context) (m *checkpoints.Model, file, name
 	}
 }
 
-// takeUp makes a student the run's that an earlier call gave up.
+// takeUp makes a student that an earlier call gave up the student of this run.
 func (c *run) takeUp(aside string) (*checkpoints.Model, error) {
 	path := c.path(studentStage)
 	if exists(path) {
@@ -289,7 +287,7 @@ func (c *run) takeUp(aside string) (*checkpoints.Model, error) {
 	return checkpoints.Open(path)
 }
 
-// teach makes a student of the teacher, distills into it in the folder of a stage, and
+// teach makes a student from the teacher, distills into it in the folder of a stage, and
 // quantizes it.
 func (c *run) teach(ctx context.Context, s distill.Student, stage string) (m *checkpoints.Model, file string, err error) {
 	if m, err = c.student(ctx, s); err != nil {
@@ -302,7 +300,7 @@ func (c *run) teach(ctx context.Context, s distill.Student, stage string) (m *ch
 	return m, file, err
 }
 
-// student makes a student of the teacher.
+// student makes a student from the teacher.
 func (c *run) student(ctx context.Context, s distill.Student) (*checkpoints.Model, error) {
 	size, layers, err := s.Resolve(c.teacher.Config)
 	if err != nil {
@@ -319,10 +317,10 @@ func (c *run) student(ctx context.Context, s distill.Student) (*checkpoints.Mode
 	return c.cut("student", c.teacher, map[string]string{"layers": fmt.Sprint(layers), "size": fmt.Sprint(size)}, make)
 }
 
-// prune cuts a variant, with shares of the student's layers, out of the student
-// or of the variant before: what recovered once loses less by the next cut.
+// prune cuts a variant from the student, or from the variant before it. Its sizes are shares of
+// the student's layers. A model that has recovered loses less in the next cut.
 func (c *run) prune(ctx context.Context, m *checkpoints.Model, student []checkpoints.LayerSize, p Pruning) (*checkpoints.Model, error) {
-	// The name has whole percentages, of which several sizes may come.
+	// The name has whole percentages, so several sizes may share one.
 	sizes := p.sizes(student)
 	return c.cut(p.name(), m, map[string]string{"sizes": fmt.Sprint(sizes)}, func() (*checkpoints.Model, map[string]float64, error) {
 		ranked, err := Cut{Set: c.importanceSet(), Importance: c.importanceOptions()}.rank(ctx, m, false)
@@ -338,7 +336,7 @@ func (c *run) prune(ctx context.Context, m *checkpoints.Model, student []checkpo
 	})
 }
 
-// sizes are those of a student's layers after the cut.
+// sizes returns the sizes of a student's layers after the cut.
 func (p Pruning) sizes(student []checkpoints.LayerSize) []checkpoints.LayerSize {
 	keep := func(n int, removed float64) int { return max(1, n-int(math.Round(float64(n)*removed))) }
 	sizes := make([]checkpoints.LayerSize, len(student))
@@ -348,7 +346,7 @@ func (p Pruning) sizes(student []checkpoints.LayerSize) []checkpoints.LayerSize 
 	return sizes
 }
 
-// importanceSet is the part of the training set that decides what is pruned.
+// importanceSet returns the part of the training set that decides what is pruned.
 func (c *run) importanceSet() *data.Dataset {
 	if c.ImportanceExamples > 0 {
 		return c.train.First(c.ImportanceExamples)
@@ -360,8 +358,8 @@ func (c *run) importanceOptions() pruning.ImportanceOptions {
 	return pruning.ImportanceOptions{Threads: c.Threads, MaxLength: c.MaxLength, Progress: c.Progress}
 }
 
-// cacheDir holds the teacher's outputs while the students are trained, where a
-// distillation names no other directory.
+// cacheDir is the directory for the teacher's outputs while students are trained, if a
+// distillation names no other.
 const cacheDir = "cache"
 
 // distill trains a student.
@@ -385,7 +383,7 @@ func (c *run) distill(ctx context.Context, student *checkpoints.Model, d Distill
 	})
 }
 
-// examples are those of a distillation: the training set, unlabelled text and
+// examples returns the examples for a distillation: the training set, unlabelled text and
 // augmented copies.
 func (c *run) examples(ctx context.Context, d Distillation) (*data.Dataset, error) {
 	if c.Unlabeled == "" && d.Augment.Copies == 0 {
@@ -409,7 +407,7 @@ func (c *run) examples(ctx context.Context, d Distillation) (*data.Dataset, erro
 	return all, nil
 }
 
-// augment makes the copies that a distillation wants of a data set.
+// augment makes the copies of a data set that a distillation asks for.
 func (c *run) augment(ctx context.Context, ds *data.Dataset, d Distillation) (*data.Dataset, error) {
 	o := d.Augment
 	o.Seed, o.Threads, o.Progress = c.Seed, c.Threads, c.Progress
@@ -427,12 +425,12 @@ func (c *run) augment(ctx context.Context, ds *data.Dataset, d Distillation) (*d
 	return distill.Augment(ctx, ds, words, o)
 }
 
-// quantizeAwareSuffix ends the name of the folder of a model that was trained
-// with the int8 engine's arithmetic.
+// quantizeAwareSuffix is the end of the name of the folder of a model that was trained with the
+// int8 engine's arithmetic.
 const quantizeAwareSuffix = "-quantize-aware"
 
-// quantize writes a model with linear layers and embeddings in int8, trained for
-// that if the recipe says so.
+// quantize writes a model with linear layers and embeddings in int8. The model is first trained
+// for that if the recipe says so.
 func (c *run) quantize(ctx context.Context, m *checkpoints.Model, name string) (string, error) {
 	if a := c.QuantizeAware; a != nil {
 		d := *a

@@ -13,24 +13,24 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-// cutFactor is how many times faster one cut makes a student at most: what
-// recovered once loses less by the next.
+// cutFactor is how many times faster one cut makes a student at most. A model that has recovered
+// loses less in the next cut.
 const cutFactor = 1.6
 
-// Target is the recipe's target, and what the final model came to: both are
-// measured side by side on one thread.
+// Target is the recipe's target and what the final model reached. Both are measured alternately
+// on one thread.
 type Target struct {
 	// Milliseconds or Speedup is what the recipe asks for.
 	Milliseconds float64 `json:"ms,omitempty"`
 	Speedup      float64 `json:"speedup,omitempty"`
-	// MeasuredMS is the time of a call of the final model in int8, TeacherMS that
-	// of the teacher in f32, with Tokens tokens.
+	// MeasuredMS is the time of a call of the final model in int8, TeacherMS that of the teacher
+	// in f32, each with Tokens tokens.
 	MeasuredMS float64 `json:"measured_ms"`
 	TeacherMS  float64 `json:"teacher_ms"`
 	Tokens     int     `json:"tokens"`
-	// Clock is what these times are of.
+	// Clock is the clock of these times.
 	Clock string `json:"clock"`
-	// Uncut says that the student is within the target as it is.
+	// Uncut says that the student meets the target without a cut.
 	Uncut bool `json:"uncut,omitempty"`
 }
 
@@ -41,10 +41,10 @@ func (t *Target) String() string {
 	return fmt.Sprintf("%.4g ms", t.Milliseconds)
 }
 
-// note is the target's line below the report's table.
+// note returns the target's line below the report's table.
 func (t *Target) note() string {
 	of := ""
-	if t.Clock != "" { // as the reports of earlier versions have it
+	if t.Clock != "" { // missing in reports of earlier versions
 		of = ", by " + t.Clock
 	}
 	note := fmt.Sprintf("Target: %s. Measured side by side, on one thread with %d tokens%s: the last row's model %s ms, the teacher in f32 %s ms, %.2f times.",
@@ -58,12 +58,12 @@ func (t *Target) note() string {
 // targeted tells whether the recipe prunes to a target.
 func (c *run) targeted() bool { return c.TargetMS > 0 || c.TargetSpeedup > 0 }
 
-// goal is the recipe's target with the teacher as its reference.
+// goal returns the recipe's target with the teacher as its reference.
 func (c *run) goal(teacher *checkpoints.Model) pruning.Target {
 	return pruning.Target{Milliseconds: c.TargetMS, Speedup: c.TargetSpeedup, Reference: teacher}
 }
 
-// measuring says how students are measured: as they are served.
+// measuring returns how students are measured: in the way they are served.
 func (c *run) measuring() (pruning.MeasureOptions, error) {
 	dev, err := evaluate.Encode(c.teacher, c.dev, c.MaxLength)
 	if err != nil {
@@ -74,8 +74,8 @@ func (c *run) measuring() (pruning.MeasureOptions, error) {
 	}, nil
 }
 
-// reachable reports a target that no student meets, before anything is trained:
-// what a model costs depends on its sizes alone.
+// reachable reports a target that no student can meet, before anything is trained. What a model
+// costs depends only on its sizes.
 func (c *run) reachable(ctx context.Context) error {
 	if !c.targeted() {
 		return nil
@@ -99,14 +99,14 @@ func (c *run) reachable(ctx context.Context) error {
 	return pruning.Reachable(ctx, student, o, c.goal(teacher))
 }
 
-// cutToTarget cuts the student until it meets the recipe's target or loses more
-// than its max_drop allows.
+// cutToTarget cuts the student until it meets the recipe's target or loses more than its max_drop
+// allows.
 func (c *run) cutToTarget(ctx context.Context, student *checkpoints.Model, limit float64) error {
 	o, err := c.measuring()
 	if err != nil {
 		return err
 	}
-	// The table holds for all that is cut of the student.
+	// This table is valid for everything that is cut from the student.
 	costs, err := pruning.CachedCosts(ctx, student.Config, o, c.path("costs"))
 	if err != nil {
 		return err
@@ -135,12 +135,12 @@ func (c *run) cutToTarget(ctx context.Context, student *checkpoints.Model, limit
 	}
 }
 
-// cutsLeft is the number of cuts that follow one, as it is noted beside it; -1
-// where nothing had to be cut.
+// cutsLeft is the number of cuts that follow a cut, noted with it. It is -1 if nothing had to be
+// cut.
 const cutsLeft = "cuts_left"
 
-// cutOnce makes the next cut on the way to the target: with what is left to gain
-// divided evenly among as many as it takes.
+// cutOnce makes the next cut on the way to the target. The remaining factor is divided evenly
+// among the cuts that it takes.
 func (c *run) cutOnce(ctx context.Context, m *checkpoints.Model, costs *pruning.Costs, o pruning.MeasureOptions) (*checkpoints.Model, map[string]float64, error) {
 	target := c.goal(c.teacher)
 	gap, err := target.Gap(ctx, m, o)
@@ -151,7 +151,7 @@ func (c *run) cutOnce(ctx context.Context, m *checkpoints.Model, costs *pruning.
 		return m, map[string]float64{cutsLeft: -1}, nil
 	}
 	cuts := math.Ceil(exact.Log(gap) / exact.Log(cutFactor))
-	further := exact.Pow(gap, 1-1/cuts) // what the cuts after this one are to gain
+	further := exact.Pow(gap, 1-1/cuts) // the factor for the cuts after this one
 	target.Milliseconds *= further
 	target.Speedup /= further
 	cut := Cut{Set: c.importanceSet(), Importance: c.importanceOptions(), Rearrange: true, Tune: true}
@@ -182,7 +182,7 @@ func (c *run) measureTarget(ctx context.Context) error {
 		return err
 	}
 	defer final.Close()
-	o.DType = "" // as they are stored
+	o.DType = "" // in the format in which each is stored
 	times, err := pruning.Latencies(ctx, []*checkpoints.Model{c.teacher, final}, o)
 	if err != nil {
 		return err

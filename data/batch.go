@@ -6,39 +6,37 @@ import (
 	"slices"
 )
 
-// Batch is the concatenation of its sequences without padding. T is the number
-// of tokens and S the number of sequences.
+// Batch holds its sequences one after another, without padding. T is the number of tokens and S
+// the number of sequences.
 type Batch struct {
-	// IDs, TypeIDs and Positions have one entry for each token [T]. The
-	// positions of a sequence count from 0; a family of models whose positions
-	// start elsewhere adds its own offset.
+	// IDs, TypeIDs and Positions have one entry for each token [T]. Positions count from 0 in
+	// each sequence. A family of models whose positions start elsewhere adds its own offset.
 	IDs, TypeIDs, Positions []int32
-	// Offsets bounds the sequences [S+1]: sequence s is tokens
-	// Offsets[s] to Offsets[s+1].
+	// Offsets are the boundaries of the sequences [S+1]: sequence s is tokens Offsets[s] to
+	// Offsets[s+1].
 	Offsets []int32
-	// Labels has the class index of each sequence [S], -1 for none. In a
-	// multiple choice it is 1 for the right choice and 0 for the others.
+	// Labels holds the class index of each sequence [S], or -1 if it is unknown. In a multiple
+	// choice it is 1 for the right choice and 0 for the others.
 	Labels []int32
-	// Index has the number of each sequence's example in its data set [S]: the
-	// choices of an example are neighbours.
+	// Index holds for each sequence the number of its example in the data set [S]. The choices of
+	// an example are adjacent.
 	Index []int32
-	// Targets are the numbers of a regression [S], or 1 for each label that
-	// holds and 0 for the others [S × labels]; empty in other tasks.
+	// Targets holds the numbers of a regression [S], or 1 for each label that holds and 0 for the
+	// others [S × labels]. It is empty in other tasks.
 	Targets []float32
-	// TokenLabels has the class index of each token [T], -1 for none, in a task
-	// that labels words: the first token of a word has its label. Otherwise it
-	// is empty.
+	// TokenLabels is for tasks that label words and empty in others. It holds the class index of
+	// each token [T]: the label of a word for its first token, and -1 for all others.
 	TokenLabels []int32
-	// Words are the numbers of the tokens that begin a word, labelled or not, in
-	// a task that labels words.
+	// Words is for tasks that label words. It holds the numbers of the tokens that begin a word,
+	// labelled or not.
 	Words []int32
 }
 
 // Sequences returns the number of sequences in the batch.
 func (b *Batch) Sequences() int { return len(b.Index) }
 
-// Examples returns the number of examples in the batch: of questions, where a
-// sequence is one of the choices.
+// Examples returns the number of examples in the batch. Where sequences are choices, these are
+// the questions.
 func (b *Batch) Examples() int {
 	n := 0
 	for s, example := range b.Index {
@@ -54,15 +52,13 @@ func (b *Batch) Tokens() int { return len(b.IDs) }
 
 // BatchOptions says how examples are grouped into batches.
 type BatchOptions struct {
-	// Examples is the number of examples of a batch (the last one of an epoch
-	// may have fewer).
+	// Examples is the number of examples in a batch. The last one of an epoch may have fewer.
 	Examples int
-	// Tokens is the budget of tokens of a batch, which only a single longer
-	// sequence may exceed. It excludes Examples. Where both are 0, a batch has
-	// 32 examples.
+	// Tokens is the largest number of tokens in a batch; only a single longer sequence may exceed
+	// it. Set either Tokens or Examples. If both are 0, a batch has 32 examples.
 	Tokens int
-	// Shuffle draws a new order for each epoch, which depends on Seed and the
-	// number of the epoch alone.
+	// Shuffle draws a new order for each epoch. It depends only on Seed and the number of the
+	// epoch.
 	Shuffle bool
 	// Bucket puts sequences of similar length into one batch. With Shuffle the
 	// order of the batches is random; without it the batches go from short to long.
@@ -70,17 +66,16 @@ type BatchOptions struct {
 	Seed   uint64
 }
 
-// defaultExamples is the size of a batch where no option sets it.
+// defaultExamples is the size of a batch if no option sets it.
 const defaultExamples = 32
 
-// bucketBatches is the number of batches that one pool of a bucketed shuffle
-// holds. Sequences are sorted by length within a pool only, so that which
-// examples meet in a batch still differs between epochs.
+// bucketBatches is the number of batches in one pool of a bucketed shuffle. Sequences are sorted
+// by length only within a pool, so each epoch still combines different examples.
 const bucketBatches = 64
 
-// Batches returns the example numbers of each batch of an epoch. Every example
-// occurs once. Without Shuffle and Bucket the batches are consecutive examples
-// in file order. The same arguments give the same batches on every machine.
+// Batches returns the example numbers of each batch of an epoch. Every example occurs once.
+// Without Shuffle and Bucket, batches are consecutive examples in the order of the file. The same
+// arguments give the same batches on every machine.
 func Batches(enc *Encoded, o BatchOptions, epoch int) [][]int32 {
 	n := enc.Len()
 	if n == 0 {
@@ -120,14 +115,14 @@ func poolSize(enc *Encoded, o BatchOptions) int {
 	} else if examples <= 0 {
 		examples = defaultExamples
 	}
-	// A whole number of batches, and not one more example than there is.
+	// A pool is a whole number of batches, but not more than all examples.
 	if examples >= enc.Len()/bucketBatches {
 		return enc.Len()
 	}
 	return examples * bucketBatches
 }
 
-// cut appends the batches of an order of examples.
+// cut appends the batches for an order of examples.
 func cut(enc *Encoded, order []int32, o BatchOptions, batches [][]int32) [][]int32 {
 	size := o.Examples
 	if size <= 0 {

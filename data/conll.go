@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// sentence is a record of words with a label each, nil where there are none.
+// sentence is a record: words, and a label for each, nil if it has none.
 type sentence struct {
 	words []string
 	tags  []json.RawMessage
@@ -20,42 +20,41 @@ func (s *sentence) cell(string) cell { return cell{} }
 func (s *sentence) has(string) bool  { return false }
 func (s *sentence) names() []string  { return nil }
 
-// conll reads sentences of one word a line and an empty line after each. Columns
-// are divided by spaces and tabs, or by tabs alone in a file that has them. The
-// word is the first column and its label the last. A "-DOCSTART-" line counts as
-// empty.
+// conll reads sentences: one word per line, and an empty line after each sentence. Columns are
+// separated by spaces and tabs, or only by tabs in a file that has tabs. The word is the first
+// column and its label the last. A "-DOCSTART-" line counts as empty.
 //
-// In CoNLL-U, whose columns have names, the word is FORM and the label UPOS; the
-// lines of multiword tokens (1-2) and of empty nodes (8.1) are passed over.
+// In CoNLL-U, where columns have names, the word is FORM and the label UPOS. Lines of multiword
+// tokens (1-2) and of empty nodes (8.1) are skipped.
 type conll struct {
 	text tsvRows
 	tabs bool
-	// width is the number of columns of the first word that begins with no "#".
+	// width is the number of columns of the first word that does not begin with "#".
 	width int
-	// names are those of the columns of CoNLL-U, nil in any other file.
+	// names are the column names of CoNLL-U, nil for any other file.
 	names []string
-	// label is the number of the label's column, -1 for the last.
+	// label is the number of the label's column, or -1 for the last column.
 	label int
 }
 
-// The columns of CoNLL-U, and what its lines begin with.
+// The columns of CoNLL-U, and how its lines begin.
 var (
 	conlluNames = []string{"ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC"}
-	// unspecified are the columns in which "_" says nothing of the word.
+	// unspecified lists the columns in which "_" means that nothing is known about the word.
 	unspecified = []string{"UPOS", "XPOS", "DEPREL"}
 	commentForm = regexp.MustCompile(`^(# \S+ =|# newdoc|# newpar|#begin document|#end document)( |$)`)
 	wordID      = regexp.MustCompile(`^[0-9]+$`)
 	anyID       = regexp.MustCompile(`^[0-9]+([-.][0-9]+)?$`)
 )
 
-// globalColumns begins the comment by which CoNLL-U Plus names its columns.
+// globalColumns begins the comment in which CoNLL-U Plus names its columns.
 const globalColumns = "# global.columns ="
 
-// newCoNLL tells by the first lines what the columns are.
+// newCoNLL finds out from the first lines what the columns are.
 func newCoNLL(content []byte, o ReadOptions) (rows, error) {
 	c := &conll{text: tsvRows{rest: content}, label: -1}
 	ahead := c.text
-	var numbers int // of the first sentence's words, as many as count them
+	var numbers int // words of the first sentence that are numbered in order
 	for first := true; ; first = false {
 		line, ok := ahead.readLine()
 		if !ok {
@@ -114,8 +113,8 @@ func isBlank(line string) bool {
 	return line == "" || line == "-DOCSTART-" || strings.HasPrefix(line, "-DOCSTART- ") || strings.HasPrefix(line, "-DOCSTART-\t")
 }
 
-// columns cuts a line. Only spaces and tabs divide columns: any other white space
-// is part of a word.
+// columns splits a line. Only spaces and tabs separate columns; other white space is part of a
+// word.
 func (c *conll) columns(line string) []string {
 	if !c.tabs {
 		return strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '\t' })
@@ -127,14 +126,14 @@ func (c *conll) columns(line string) []string {
 	return columns
 }
 
-// column returns the number of a column of CoNLL-U, -1 where there is none.
+// column returns the number of a CoNLL-U column, or -1 if there is none.
 func (c *conll) column(name string) int {
 	return slices.IndexFunc(c.names, func(n string) bool { return strings.EqualFold(n, name) })
 }
 
-// comment tells whether a line that begins with "#" is a comment. In CoNLL-U it
-// is. Elsewhere a word may begin so: then the line has as many columns as the
-// others, and is none of the comments of CoNLL-U and CoNLL-2012.
+// comment tells whether a line that begins with "#" is a comment. In CoNLL-U it always is. In
+// other files a word may begin with "#". Then the line has as many columns as the others and does
+// not look like a comment of CoNLL-U or CoNLL-2012.
 func (c *conll) comment(line string, columns []string) bool {
 	return c.names != nil || len(columns) != c.width || commentForm.MatchString(line)
 }
@@ -142,7 +141,7 @@ func (c *conll) comment(line string, columns []string) bool {
 func (c *conll) next() (row, int, error) {
 	s := &sentence{}
 	first := 0
-	var width, filled int // of the first word's columns
+	var width, filled int // number of columns of the first word
 	for {
 		line, ok := c.text.readLine()
 		if c.text.tooLong {
@@ -168,7 +167,7 @@ func (c *conll) next() (row, int, error) {
 		switch {
 		case err != nil:
 			return nil, c.text.line, err
-		case word == "": // a line of CoNLL-U that is no word
+		case word == "": // a line of CoNLL-U without a word
 			continue
 		case first == 0:
 			first = c.text.line
@@ -183,8 +182,8 @@ func (c *conll) next() (row, int, error) {
 			return nil, c.text.line, fmt.Errorf("the word before %q has no label", word)
 		}
 		s.tags = append(s.tags, tag)
-		// The last column is the label if all words have it. Columns that several
-		// tabs in a row divide are as many as hold something.
+		// The last column is the label if all words have it. Where columns are separated by
+		// several tabs, only the columns with content count.
 		if c.names != nil || c.label >= 0 {
 			continue
 		}
@@ -197,8 +196,8 @@ func (c *conll) next() (row, int, error) {
 	}
 }
 
-// word returns the word of a line and its label, nil for none. A line of CoNLL-U
-// that holds no word has "".
+// word returns the word of a line and its label, nil if it has none. A line of CoNLL-U without a
+// word gives "".
 func (c *conll) word(columns []string) (word string, tag json.RawMessage, err error) {
 	at, label := 0, c.label
 	switch {
@@ -231,7 +230,7 @@ func (c *conll) word(columns []string) (word string, tag json.RawMessage, err er
 			return "", nil, fmt.Errorf("%q has a space: columns are divided by tabs, or by spaces, but not by both", columns[i])
 		}
 	}
-	if isInteger(columns[label]) { // as in JSON
+	if isInteger(columns[label]) { // as JSON has it
 		return columns[at], json.RawMessage(columns[label]), nil
 	}
 	tag, err = json.Marshal(columns[label])

@@ -14,22 +14,21 @@ import (
 	"github.com/skive-ml/skive/internal/bounded"
 )
 
-// What a data file has at most.
+// Limits of a data file.
 const (
 	maxFile = 8 << 30 // bytes of a file, compressed or not
-	maxPipe = 1 << 30 // bytes of what comes through a pipe, which may have no end
-	// A compressed file holds so many bytes, and so many more for each of its own.
+	maxPipe = 1 << 30 // bytes that are read from a pipe, which may never end
+	// A compressed file may unpack to maxUnpacked bytes plus maxRatio bytes for each of its own.
 	maxUnpacked      = 16 << 20
 	maxUnpackedRatio = 50
-	maxHeader        = 1 << 20 // bytes of the line that names the columns
+	maxHeader        = 1 << 20 // bytes of the line with the column names
 	maxColumns       = 1 << 12
-	// maxMade bounds the text of the examples of a record, which may repeat its
-	// passage or its question many times.
+	// maxMade is the largest size of all examples of a record. They may repeat its passage or its
+	// question many times.
 	maxMade = 16 * bounded.Line
 )
 
-// readDocument reads the UTF-8 text of a data file. The name is the file's
-// without .gz.
+// readDocument reads the UTF-8 text of a data file. The returned name is the file's, without .gz.
 func readDocument(path string) (name string, content []byte, err error) {
 	f, err := bounded.Open(path)
 	if err != nil {
@@ -41,13 +40,13 @@ func readDocument(path string) (name string, content []byte, err error) {
 		return "", nil, err
 	}
 	size := int64(-1)
-	if info.Mode().IsRegular() && info.Size() > 0 { // those of /proc say 0
+	if info.Mode().IsRegular() && info.Size() > 0 { // files in /proc report 0
 		size = info.Size()
 	}
 	return document(path, f, size)
 }
 
-// document reads the text of a file of so many bytes, -1 for an unknown number.
+// document reads the text of a file with size bytes, -1 if that is not known.
 func document(path string, r io.Reader, size int64) (name string, content []byte, err error) {
 	fail := func(line int, format string, args ...any) (string, []byte, error) {
 		return "", nil, &FileError{path, line, fmt.Errorf(format, args...)}
@@ -62,7 +61,7 @@ func document(path string, r io.Reader, size int64) (name string, content []byte
 	}
 	buffered := bufio.NewReader(r)
 	r = buffered
-	start, _ := buffered.Peek(2) // an error comes back below
+	start, _ := buffered.Peek(2) // an error is reported below
 	packed := bytes.Equal(start, []byte{0x1f, 0x8b})
 	if packed {
 		name = strings.TrimSuffix(name, ".gz")
@@ -75,7 +74,7 @@ func document(path string, r io.Reader, size int64) (name string, content []byte
 		}
 		r, size = z, -1
 	}
-	// What has no line end for so long is no text: it is not read to its end.
+	// A file without a line end in this many bytes is not text, and is not read any further.
 	head, err := io.ReadAll(io.LimitReader(r, bounded.Line+1))
 	if err == nil {
 		err = bounded.CheckEncoding(head)
@@ -90,7 +89,7 @@ func document(path string, r io.Reader, size int64) (name string, content []byte
 		content = make([]byte, max(size, int64(len(head))))
 		n, failed := io.ReadFull(r, content[copy(content, head):])
 		if content, err = content[:len(head)+n], failed; err == io.EOF || err == io.ErrUnexpectedEOF {
-			err = nil // it was cut off meanwhile
+			err = nil // the file was cut off in the meantime
 		}
 	default:
 		content, err = bounded.ReadAll(io.MultiReader(bytes.NewReader(head), r), limit)
@@ -111,7 +110,7 @@ func document(path string, r io.Reader, size int64) (name string, content []byte
 	return name, content, nil
 }
 
-// isList tells whether a text may be a JSON list, whose records need no lines.
+// isList tells whether a text may be a JSON list, whose records need not be on separate lines.
 func isList(text []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(bytes.TrimPrefix(text, []byte("\ufeff")), " \t\r\n"), []byte("["))
 }

@@ -13,16 +13,16 @@ import (
 	"github.com/skive-ml/skive/tokenize"
 )
 
-// Encoded is the token ids of a whole data set, laid end to end. An example is
-// one sequence, or in a multiple choice one for each choice; in a masked language
-// model's task a sequence is as much of the text as fits.
+// Encoded holds the token ids of a whole data set, one after another. An example is one sequence,
+// but in a multiple choice one sequence for each choice. In the task of a masked language model a
+// sequence is as much of the text as fits.
 type Encoded struct {
 	Task Task
 
 	ids, types []int32
 	offsets    []int32 // of the sequences [sequences+1]
 	first      []int32 // first sequence of each example [examples+1]
-	labels     []int32 // of the examples, as Example.Label
+	labels     []int32 // of the examples, as in Example.Label
 	values     []float32
 	groups     []int32
 	targets    []float32 // [examples × width]
@@ -34,14 +34,14 @@ type Encoded struct {
 	wordEnds    []int32 // [examples+1]: where the words of each example begin
 }
 
-// word is a word's label, and the number of its first token within its example,
-// -1 for a word that was cut off.
+// word is a word's label and the number of its first token within the example, -1 if the word was
+// cut off.
 type word struct{ label, token int32 }
 
 // Len returns the number of examples.
 func (e *Encoded) Len() int { return len(e.labels) }
 
-// Length returns the number of tokens of example i, special tokens included.
+// Length returns the number of tokens of example i, including special tokens.
 func (e *Encoded) Length(i int) int { return int(e.offsets[e.first[i+1]] - e.offsets[e.first[i]]) }
 
 // Sequences returns the number of sequences of example i.
@@ -57,9 +57,9 @@ func (e *Encoded) MeanLength() int { return max(1, len(e.ids)/max(1, len(e.offse
 // or -1.
 func (e *Encoded) Label(i int) int { return int(e.labels[i]) }
 
-// Rows returns the rows of a model's outputs that belong to example i, [lo, hi),
-// when it answers all examples in order: a row a sequence, or in a task that
-// labels words a row a token.
+// Rows returns which rows of a model's outputs belong to example i, [lo, hi), if the model
+// answers all examples in order. There is one row per sequence, or one per token in a task that
+// labels words.
 func (e *Encoded) Rows(i int) (lo, hi int) {
 	lo, hi = int(e.first[i]), int(e.first[i+1])
 	if e.Task.Kind.Subject() == head.Words {
@@ -90,10 +90,10 @@ type encodedPart struct {
 	err                 error
 }
 
-// Encode turns the texts of a data set into token ids, each cut to maxLength
-// tokens (0: not cut), on all processors. The order of the examples stays. The
-// text of a masked language model is not cut: its lines are laid end to end and
-// divided into sequences of maxLength tokens, so that nothing is lost.
+// Encode turns the texts of a data set into token ids on all processors. It cuts each text to
+// maxLength tokens (0: not at all). The order of the examples stays. The text of a masked
+// language model is not cut: its lines are joined and divided into sequences of maxLength tokens,
+// so nothing is lost.
 func Encode(ds *Dataset, tok *tokenize.Tokenizer, maxLength int) (*Encoded, error) {
 	kind, err := ds.Task.kindOf()
 	if err != nil {
@@ -199,7 +199,7 @@ func (p *encodedPart) choices(e *tokenize.Encoding, ex *Example, tok *tokenize.T
 	return nil
 }
 
-// labelled appends an example of one sequence with the labels of its words.
+// labelled appends an example of one sequence and the labels of its words.
 func (p *encodedPart) labelled(e *tokenize.Encoding, ex *Example, tok *tokenize.Tokenizer, maxLength int) error {
 	p.counts = append(p.counts, 1)
 	if err := p.sequence(e, ex.Text, ex.Pair, ex.HasPair, tok, tokenize.Options{MaxLength: maxLength, Offsets: true}); err != nil {
@@ -227,8 +227,8 @@ func (p *encodedPart) labelled(e *tokenize.Encoding, ex *Example, tok *tokenize.
 	return nil
 }
 
-// places returns where the words of an example stand in its text, as ranges of
-// its runes. White space may be part of a word, so that the text does not tell.
+// places returns where the words of an example are in its text, as ranges of runes. Words may
+// contain white space, so they cannot be found by splitting the text.
 func places(ex *Example) ([][2]int32, error) {
 	places := make([][2]int32, len(ex.Words))
 	rest, at := ex.Text, int32(0)
@@ -244,7 +244,7 @@ func places(ex *Example) ([][2]int32, error) {
 	return places, nil
 }
 
-// truth fills in what the examples are compared with.
+// truth fills in the true answers.
 func (e *Encoded) truth(ds *Dataset, k kind) {
 	if k.targets != nil {
 		e.width = k.targets(ds.Task)
@@ -261,8 +261,8 @@ func (e *Encoded) truth(ds *Dataset, k kind) {
 	}
 }
 
-// pack lays the texts of a masked language model end to end, without special
-// tokens, and divides them into sequences that begin and end with one.
+// pack joins the texts of a masked language model without special tokens, and divides them into
+// sequences that begin and end with a special token.
 func pack(task Task, parts []encodedPart, tok *tokenize.Tokenizer, maxLength int) (*Encoded, error) {
 	var empty tokenize.Encoding
 	if err := tok.Encode(&empty, "", tokenize.Options{MaxLength: maxLength}); err != nil {
@@ -278,7 +278,7 @@ func pack(task Task, parts []encodedPart, tok *tokenize.Tokenizer, maxLength int
 	var text []int32
 	for i := range parts {
 		for _, id := range parts[i].ids {
-			if id != cls && id != sep { // those round each line
+			if id != cls && id != sep { // the special tokens around each line
 				text = append(text, id)
 			}
 		}
@@ -305,12 +305,11 @@ func pack(task Task, parts []encodedPart, tok *tokenize.Tokenizer, maxLength int
 	return out, nil
 }
 
-// OneType makes all tokens those of a first text, for models that have no type
-// for a second.
+// OneType gives all tokens the type of a first text, for models without a type for the second.
 func (e *Encoded) OneType() { clear(e.types) }
 
-// Fill makes b the batch of the given examples. It reuses b's buffers and
-// allocates nothing once they have grown.
+// Fill sets b to the batch of the given examples. It reuses b's buffers and allocates nothing
+// once they have grown.
 func (e *Encoded) Fill(b *Batch, examples []int32) {
 	b.IDs, b.TypeIDs, b.Positions = b.IDs[:0], b.TypeIDs[:0], b.Positions[:0]
 	b.Offsets, b.Labels, b.Index = append(b.Offsets[:0], 0), b.Labels[:0], b.Index[:0]

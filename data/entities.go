@@ -12,30 +12,30 @@ import (
 // entity is a run of words of one type, from start to end.
 type entity struct{ start, end, kind int }
 
-// tag is what a label says: a mark and the number of the entity's type, which
-// seqeval's two modes cut out of the label in different ways.
+// tag is what a label says: a mark, and the number of the entity's type. seqeval's two modes
+// extract them from the label in different ways.
 type tag struct {
 	mark                rune
 	kind, kindForStrict int
 }
 
-// outsideTag is the tag of "O". The type 0 is that of a label without one.
+// outsideTag is the tag of "O". Type 0 is that of a label without a type.
 var outsideTag = tag{mark: 'O'}
 
-// tagging is how a task's labels mark entities.
+// tagging says how a task's labels mark entities.
 type tagging struct {
 	tags []tag
-	// suffix says that the mark stands last ("PER-B").
+	// suffix says that the mark is at the end ("PER-B").
 	suffix bool
-	// schemes are those to which the marks may belong, none for marks that
-	// seqeval knows no scheme of.
+	// schemes are the possible schemes for the marks. There are none if seqeval has no scheme
+	// with such marks.
 	schemes []*scheme
 }
 
-// marks are those of IOB, IOE, BIOES (IOBES) and BILOU, and the M of BMES.
+// marks are the marks of IOB, IOE, BIOES (IOBES) and BILOU, and M of BMES.
 const marks = "BIESLUM"
 
-// marked cuts a label into its mark and the rest.
+// marked splits a label into its mark and the rest.
 func marked(label string, suffix bool) (mark rune, rest string) {
 	if suffix {
 		mark, size := utf8.DecodeLastRuneInString(label)
@@ -45,11 +45,11 @@ func marked(label string, suffix bool) (mark rune, rest string) {
 	return mark, label[size:]
 }
 
-// tagging returns how the labels mark entities, nil where they do not. Either
-// all labels but "O" are marks with a type after or before them, or without
-// one; or some begin with B- or I-, and the others may be anything.
+// tagging returns how the labels mark entities, or nil if they do not. They do in two cases. All
+// labels except "O" are marks, with a type before or after them, or without one. Or some labels
+// begin with B- or I-; then the others may be anything.
 func (t Task) tagging() *tagging {
-	all := map[bool]bool{false: true, true: true} // by suffix
+	all := map[bool]bool{false: true, true: true} // indexed by suffix
 	begins, typed, used := false, false, ""
 	for _, label := range t.Labels {
 		if label == "" {
@@ -98,7 +98,7 @@ func (t Task) tagging() *tagging {
 	}
 	switch of := func(scheme string) bool { return strings.Trim(used, scheme) == "" }; {
 	case !typed && !strings.ContainsAny(used, "BI"):
-		return nil // single letters that may stand for anything
+		return nil // single letters, which may mean anything
 	case of("BI"):
 		tg.schemes = []*scheme{iob2, iob1}
 	case of("IE"):
@@ -113,10 +113,10 @@ func (t Task) tagging() *tagging {
 	return tg
 }
 
-// Scheme names the scheme by which the labels of words mark entities: IOB1,
-// IOB2, IOE1, IOE2, IOBES (BIOES) or BILOU, or "other" for labels that belong to
-// none of them. It is "" where they mark no entities. IOB1 and IOB2 have the same
-// labels, and so have IOE1 and IOE2: how the true labels use them decides.
+// Scheme names the scheme in which the labels of words mark entities: IOB1, IOB2, IOE1, IOE2,
+// IOBES (BIOES) or BILOU, or "other" for none of these. It is "" if the labels mark no entities.
+// IOB1 and IOB2 have the same labels, and so have IOE1 and IOE2; the use of the true labels tells
+// them apart.
 func (o *Outcome) Scheme() string {
 	tg := o.tagging()
 	if tg == nil {
@@ -132,7 +132,7 @@ func (o *Outcome) Scheme() string {
 	return s.name
 }
 
-// tagging is the task's in an outcome of words.
+// tagging returns the task's tagging if words are labelled.
 func (o *Outcome) tagging() *tagging {
 	if o.Task.Kind.Subject() != head.Words {
 		return nil
@@ -140,9 +140,9 @@ func (o *Outcome) tagging() *tagging {
 	return o.Task.tagging()
 }
 
-// scheme returns the scheme of the true labels, nil for none. Of IOB it is IOB1
-// where no B begins what an I could begin, and an I begins something; of IOE it
-// is IOE1 where no E ends what an I could end, and an I ends something.
+// scheme returns the scheme of the true labels, or nil. It is IOB1 rather than IOB2 if B is never
+// used where I would do, and some entity begins with I. It is IOE1 rather than IOE2 if E is never
+// used where I would do, and some entity ends with I.
 func (o *Outcome) scheme(tg *tagging) *scheme {
 	if len(tg.schemes) < 2 {
 		return slices.Concat(tg.schemes, []*scheme{nil})[0]
@@ -170,8 +170,8 @@ func (o *Outcome) scheme(tg *tagging) *scheme {
 	return first
 }
 
-// at is the tag of word i, outside of the sentence and for a word without an
-// answer that of "O".
+// at returns the tag of word i. Outside of the sentence, and for a word without an answer, it is
+// that of "O".
 func (tg *tagging) at(labels []int32, i int) tag {
 	if i < 0 || i >= len(labels) || labels[i] < 0 {
 		return outsideTag
@@ -179,9 +179,9 @@ func (tg *tagging) at(labels []int32, i int) tag {
 	return tg.tags[labels[i]]
 }
 
-// entityF1 is the F1 of the entities, right when type and both ends are. What
-// the entities of a sentence are is seqeval's: by conlleval's rules, which
-// forgive marks that do not fit together, or strictly by a scheme.
+// entityF1 returns the F1 of the entities. An entity is right if its type and both ends are.
+// seqeval defines the entities of a sentence: by conlleval's rules, which accept marks that do
+// not fit together, or strictly by a scheme.
 func (o *Outcome) entityF1(tg *tagging, s *scheme) float64 {
 	right, either := 0, 0
 	var found, want []entity
@@ -194,7 +194,7 @@ func (o *Outcome) entityF1(tg *tagging, s *scheme) float64 {
 			want, wantStart = tg.forgiving(want[:0], wantStart, u[0], o.Want[u[0]:u[1]])
 		}
 		either += len(found) + len(want)
-		for i, j := 0, 0; i < len(found) && j < len(want); { // both are in the order of their ends
+		for i, j := 0, 0; i < len(found) && j < len(want); { // both are sorted by their ends
 			if found[i] == want[j] {
 				right++
 			}
@@ -208,10 +208,9 @@ func (o *Outcome) entityF1(tg *tagging, s *scheme) float64 {
 	return ratio(2*float64(right), float64(either))
 }
 
-// forgiving appends the entities of a sentence by the rules of conlleval as
-// seqeval has them, which know B, I, E, S and O; any other mark goes on with
-// what is of its type. start is where the last entity began, also in a sentence
-// before.
+// forgiving appends the entities of a sentence by conlleval's rules as seqeval implements them.
+// The rules know B, I, E, S and O; any other mark continues an entity of the same type. start is
+// where the last entity began, possibly in an earlier sentence.
 func (tg *tagging) forgiving(dst []entity, start, first int, labels []int32) ([]entity, int) {
 	before := outsideTag
 	for i := range len(labels) + 1 {
@@ -231,7 +230,7 @@ func (tg *tagging) forgiving(dst []entity, start, first int, labels []int32) ([]
 	return dst, start
 }
 
-// strict appends the entities of a sentence that keep to a scheme.
+// strict appends the entities of a sentence that follow a scheme.
 func (tg *tagging) strict(dst []entity, s *scheme, labels []int32) []entity {
 	for i := 0; i < len(labels); {
 		t := tg.at(labels, i)
@@ -251,15 +250,15 @@ func (tg *tagging) strict(dst []entity, s *scheme, labels []int32) []entity {
 	return dst
 }
 
-// scheme says which neighbours make the start, the inside and the end of an
-// entity: it starts, or goes on, at the second of two words, or has ended before it.
+// scheme says which pairs of neighbouring words are at the start, inside, or just after the end
+// of an entity. Each condition is about the second word of the pair.
 type scheme struct {
 	name                  string
 	starts, insides, ends patterns
 }
 
-// patterns are pairs of marks, and how their types compare: '=' the same, '!'
-// different, '?' either. The mark '*' stands for any.
+// patterns are pairs of marks, each with a comparison of their types: '=' equal, '!' different,
+// '?' any. The mark '*' stands for any.
 type patterns []string
 
 func (p patterns) match(a, b tag) bool {

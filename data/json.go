@@ -8,8 +8,8 @@ import (
 	"github.com/skive-ml/skive/head"
 )
 
-// Truth names what is true of example i: its class, choice or number, all labels that
-// hold, or those of its words. An example without a label has "".
+// Truth returns the names of what is true of example i: its class, choice or number, all labels
+// that hold, or the labels of its words. It is "" if the example has no label.
 func (ds *Dataset) Truth(i int) []string {
 	e := ds.Examples[i]
 	t, ok := truths[ds.Task.Kind]
@@ -19,10 +19,10 @@ func (ds *Dataset) Truth(i int) []string {
 	return t.labels(ds, e)
 }
 
-// truth is how the truth of an example is shown.
+// truth says how to show the true answer of an example.
 type truth struct {
 	labels func(set *Dataset, e Example) []string
-	// write puts it into a line of JSONL, as the general task of the kind reads it.
+	// write adds it to a line of JSONL in the form that the general task of the kind reads.
 	write func(line *exampleLine, set *Dataset, e Example)
 }
 
@@ -55,7 +55,7 @@ var truths = map[head.Kind]truth{
 	},
 }
 
-// namesOf names the labels of an example or its words, "" for none.
+// namesOf returns the names of the labels of an example or its words, "" for none.
 func namesOf(set *Dataset, e Example) []string {
 	labels := []string{}
 	for _, l := range e.Labels {
@@ -68,8 +68,8 @@ func namesOf(set *Dataset, e Example) []string {
 	return labels
 }
 
-// WriteJSONL writes the examples, one a line, as the general task of their kind reads
-// them.
+// WriteJSONL writes the examples, one per line, in the form that the general task of their kind
+// reads.
 func (ds *Dataset) WriteJSONL(w io.Writer) error {
 	encode := json.NewEncoder(w)
 	encode.SetEscapeHTML(false)
@@ -81,7 +81,7 @@ func (ds *Dataset) WriteJSONL(w io.Writer) error {
 	return nil
 }
 
-// exampleLine is an example as the general task of its kind reads it.
+// exampleLine is an example in the form that the general task of its kind reads.
 type exampleLine struct {
 	Text    string   `json:"text"`
 	Pair    *string  `json:"text_pair,omitempty"`
@@ -91,7 +91,7 @@ type exampleLine struct {
 	Labels  []string `json:"labels,omitempty"`
 }
 
-// Document is example i as a document for package json, as WriteJSONL writes it.
+// Document returns example i for package json, in the form in which WriteJSONL writes it.
 func (ds *Dataset) Document(i int) any {
 	e := ds.Examples[i]
 	line := exampleLine{Text: e.Text, Choices: e.Choices, Words: e.Words}

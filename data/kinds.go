@@ -7,29 +7,29 @@ import (
 	"github.com/skive-ml/skive/tokenize"
 )
 
-// kind is what this package does for a kind of head.
+// kind says what this package does for a kind of head.
 type kind struct {
-	// lines reads a file that is no table and no JSON; nil where such files are
-	// tables. A .tsv is one of them where tsv says so.
+	// lines reads a file that is neither a table nor JSON. It is nil if such files are tables.
+	// tsv says whether a .tsv is read by lines, too.
 	lines func(content []byte, o ReadOptions) (rows, error)
 	tsv   bool
-	// records makes examples of a record; nil stands for one, which has a text or a
-	// pair and a label: that sets what is true of the example from its cell.
+	// records makes the examples of a record. It is nil if a record is one example, with a text
+	// or a pair and a label. label then sets the true answer from the label's cell.
 	records func(p *parser, r row, line int) ([]Example, error)
 	label   func(p *parser, e *Example, c cell, column string, line int) error
 	// encode appends an example.
 	encode func(p *encodedPart, e *tokenize.Encoding, ex *Example, tok *tokenize.Tokenizer, maxLength int) error
-	// targets is how many numbers of a batch's Targets an example has, and target
-	// sets them; nil for none.
+	// targets returns how many numbers of a batch's Targets an example has, and target sets them.
+	// Both are nil if there are none.
 	targets func(t Task) int
 	target  func(ex *Example, to []float32)
-	// metrics are those that an outcome has.
+	// metrics returns the metrics that an outcome has.
 	metrics func(o *Outcome) map[string]func(*Outcome) float64
-	// measure appends what a model answered to example i, and answered makes it the
-	// example's truth. nil where a model's outputs are not rows of the examples.
+	// measure appends a model's answer to example i, and answered makes that answer the example's
+	// label. Both are nil if the model's outputs are not rows of the examples.
 	measure  func(m *measuring, i int, rows []float32)
 	answered func(e *Encoded, ex *Example, i int, rows []float32, columns int)
-	// order puts examples in an order in which like ones are neighbours.
+	// order sorts examples so that similar ones are adjacent.
 	order func(a, b *Example) int
 }
 
@@ -127,7 +127,7 @@ var kinds = map[head.Kind]kind{
 	},
 }
 
-// kindOf returns what is done for the kind of a task.
+// kindOf returns the entry for the kind of a task.
 func (t Task) kindOf() (kind, error) {
 	k, ok := kinds[t.Kind]
 	if !ok {

@@ -8,16 +8,15 @@ import (
 	"strings"
 )
 
-// A LabelsError tells that classes of a task are not among those of a model.
+// A LabelsError tells that classes of a task are not classes of the model.
 type LabelsError struct {
-	// Model and Task are the names of both in their order, and TaskName is what
-	// the task is called.
+	// Model and Task are the class names of both, in order. TaskName is the name of the task.
 	Model, Task []string
 	TaskName    string
-	// Reason says what does not fit.
+	// Reason says what does not match.
 	Reason string
-	// Numbered says that the data has numbers for labels (Dataset.Numbered), which
-	// count Task, and that the model counts in another order.
+	// Numbered says that the labels of the data are numbers of the classes in Task
+	// (Dataset.Numbered), and that the model has another order.
 	Numbered bool
 }
 
@@ -28,7 +27,7 @@ func (e *LabelsError) Error() string {
 	return fmt.Sprintf("the model's labels are %s, those of the task %q are %s: %s", ListLabels(e.Model), e.TaskName, ListLabels(e.Task), e.Reason)
 }
 
-// ListLabels writes labels for people, the first dozen of many.
+// ListLabels returns labels for people, at most the first dozen.
 func ListLabels(labels []string) string {
 	const most = 12
 	switch {
@@ -40,16 +39,17 @@ func ListLabels(labels []string) string {
 	return strings.Join(labels, ", ")
 }
 
-// Relabel returns the data set with the labels of a model, in the model's order.
-// Labels are matched by name: as it is spelled, else with letter case and white
-// space around it apart. The model may have more labels than the task. Names that
-// only number the classes say nothing: LABEL_0, LABEL_1, ... or 0, 1, ... of a
-// model stand for the task's labels in their order, and integers of a data set
-// are numbers of the model's classes, unless one of the model's names is an integer.
-// Labels that are numbers of another model's classes (Dataset.Numbered) fit where
-// both have one order.
-// The data set is returned as it is where it has no labels by name, and shared
-// where the order is the same. What does not match is a *LabelsError.
+// Relabel returns the data set with the labels of a model, in the model's order. The model may
+// have more labels than the task. If classes do not match, the error is a *LabelsError.
+//
+// Labels are matched by their exact name, or else regardless of letter case and surrounding white
+// space. Some names are just numbers. LABEL_0, LABEL_1, ... or 0, 1, ... of a model stand for the
+// task's labels in their order. Integers of a data set are numbers of the model's classes, unless
+// one of the model's names is an integer. Labels that are numbers of another model's classes
+// (Dataset.Numbered) match if both models have the same order.
+//
+// The data set is returned unchanged if its task has no named labels. If the order is the same,
+// the result shares its examples.
 func (ds *Dataset) Relabel(labels []string) (*Dataset, error) {
 	if !ds.Task.Kind.Named() || len(ds.Task.Labels) == 0 || len(labels) == 0 || slices.Equal(ds.Task.Labels, labels) {
 		return ds, nil
@@ -73,7 +73,7 @@ func (ds *Dataset) Relabel(labels []string) (*Dataset, error) {
 	}
 	to := func(label int) int {
 		if label < 0 || label >= len(order) {
-			return label // of a data set that was made by hand; checks find it
+			return label // of a data set made by hand; checks report it
 		}
 		return order[label]
 	}
@@ -91,18 +91,18 @@ func (ds *Dataset) Relabel(labels []string) (*Dataset, error) {
 	return &out, nil
 }
 
-// OneOrder says what data expects that has numbers for labels.
+// OneOrder says what is expected if the labels of data are numbers.
 const OneOrder = "expected the same order, or names in the data"
 
-// Numbers tells whether labels of the data set are numbers of the classes of a model
-// with these labels, and not names.
+// Numbers tells whether labels of the data set, for a model with these labels, are class numbers
+// and not names.
 func (ds *Dataset) Numbers(model []string) bool {
 	own := ds.Task.Labels
 	return ds.Numbered || ds.Task.Kind.Named() && len(own) > 0 && integers(own) && noIntegers(model)
 }
 
-// matchLabels returns the number in a model of each of a task's labels, and what
-// the classes are called then.
+// matchLabels returns, for each of a task's labels, its number in a model, and the resulting
+// class names.
 func matchLabels(task, model []string) (order []int, names []string, err error) {
 	order = make([]int, len(task))
 	switch {
@@ -138,21 +138,21 @@ func matchLabels(task, model []string) (order []int, names []string, err error) 
 	return order, model, nil
 }
 
-// MatchLabels returns the number in a model of each of a task's labels, by the rules
-// of Dataset.Relabel.
+// MatchLabels returns, for each of a task's labels, its number in a model, by the rules of
+// Dataset.Relabel.
 func MatchLabels(task, model []string) ([]int, error) {
 	order, _, err := matchLabels(task, model)
 	return order, err
 }
 
-// StandFor tells whether the labels of a model only number its classes, so that
-// those of a task, as many, take their place in this order.
+// StandFor tells whether a model's labels are just numbers and as many as the task's, so that
+// they stand for the task's labels in this order.
 func StandFor(model, task []string) bool {
 	return Unnamed(model) && len(task) == len(model) && !(integers(model) && integers(task))
 }
 
-// Unnamed tells whether labels are nothing but the numbers of the classes:
-// LABEL_0, LABEL_1, ..., which transformers makes up, or 0, 1, ...
+// Unnamed tells whether labels are just numbers of the classes: LABEL_0, LABEL_1, ..., which
+// transformers invents, or 0, 1, ...
 func Unnamed(labels []string) bool {
 	is := func(prefix string) bool {
 		for i, l := range labels {
@@ -165,23 +165,22 @@ func Unnamed(labels []string) bool {
 	return is("LABEL_") || is("")
 }
 
-// integers tells whether all labels are integers, also as 1.0 writes them.
+// integers tells whether all labels are integers, including forms like 1.0.
 func integers(labels []string) bool {
 	return !slices.ContainsFunc(labels, func(l string) bool { return !isInteger(wholeNumber(l)) })
 }
 
-// noIntegers tells whether no class of a model is called by an integer, so that
-// integers can only be numbers of its classes.
+// noIntegers tells whether none of a model's class names is an integer. Then integers can only be
+// numbers of its classes.
 func noIntegers(model []string) bool {
 	return !slices.ContainsFunc(model, func(l string) bool { return isInteger(wholeNumber(l)) })
 }
 
-// fraction is a number with a point.
+// fraction matches a number with a decimal point.
 var fraction = regexp.MustCompile(`^\s*[-+]?[0-9]*\.[0-9]+\s*$`)
 
-// wholeNumber returns a label without white space around it and, if it is an
-// integer with a point, as programs write a column in which values are missing,
-// without that: 1 for 1.0.
+// wholeNumber returns a label without surrounding white space, and 1 for 1.0. Programs write
+// integers with a point in columns where values are missing.
 func wholeNumber(s string) string {
 	s = strings.TrimSpace(s)
 	if digits, zeros, ok := strings.Cut(s, "."); ok && isInteger(digits) && zeros != "" && strings.Trim(zeros, "0") == "" {
@@ -200,9 +199,9 @@ func isInteger(s string) bool {
 	return digits != ""
 }
 
-// findLabel returns the number of the label of a name, -1 for none: the one that is
-// spelled so, else the only one that is with letter case and white space around
-// it apart, or the same integer.
+// findLabel returns the number of the label with this name, or -1. An exact match comes first.
+// Otherwise it is the only label that is equal regardless of letter case and surrounding white
+// space, or the same integer.
 func findLabel(labels []string, name string) (int, error) {
 	if i := slices.Index(labels, name); i >= 0 {
 		return i, nil

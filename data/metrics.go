@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// Accuracy returns the share of examples whose predicted class is the true one.
-// It is 0 for no examples.
+// Accuracy returns the share of examples whose predicted class is the true one, 0 without
+// examples.
 func Accuracy(predicted, want []int32) float64 {
 	right := 0
 	for i := range want {
@@ -19,13 +19,13 @@ func Accuracy(predicted, want []int32) float64 {
 	return ratio(float64(right), float64(len(want)))
 }
 
-// F1 returns the harmonic mean of precision and recall of class 1, as GLUE
-// scores MRPC and QQP. It is 0 where the class is neither there nor predicted.
+// F1 returns the harmonic mean of precision and recall of class 1, as GLUE does for MRPC and QQP.
+// It is 0 if that class neither occurs nor is predicted.
 func F1(predicted, want []int32) float64 { return classF1(predicted, want, 1) }
 
-// classF1 is F1 of another class.
+// classF1 is F1 for any class.
 func classF1(predicted, want []int32, class int32) float64 {
-	both, either := 0, 0 // true positives; predicted and true ones together
+	both, either := 0, 0 // true positives; predicted plus true ones
 	for i := range want {
 		p, w := predicted[i] == class, want[i] == class
 		if p && w {
@@ -41,8 +41,8 @@ func classF1(predicted, want []int32, class int32) float64 {
 	return ratio(2*float64(both), float64(either))
 }
 
-// MacroF1 returns the mean F1 of the classes that are there or predicted, as
-// SuperGLUE scores CB.
+// MacroF1 returns the mean F1 of the classes that occur or are predicted, as SuperGLUE does for
+// CB.
 func MacroF1(predicted, want []int32) float64 {
 	both, either := map[int32]float64{}, map[int32]float64{}
 	for i, w := range want {
@@ -59,8 +59,7 @@ func MacroF1(predicted, want []int32) float64 {
 	return ratio(sum, float64(len(either)))
 }
 
-// Pearson returns the correlation of two lists of numbers, 0 where one of them is
-// constant.
+// Pearson returns the correlation of two lists of numbers, 0 if one of them is constant.
 func Pearson(x, y []float32) float64 {
 	n := float64(len(x))
 	var mx, my float64
@@ -78,8 +77,8 @@ func Pearson(x, y []float32) float64 {
 	return ratio(xy, math.Sqrt(xx)*math.Sqrt(yy))
 }
 
-// Spearman returns the correlation of the ranks of two lists of numbers, equal
-// numbers having the mean of their ranks.
+// Spearman returns the correlation of the ranks of two lists of numbers. Equal numbers get the
+// mean of their ranks.
 func Spearman(x, y []float32) float64 { return Pearson(ranks(x), ranks(y)) }
 
 func ranks(x []float32) []float32 {
@@ -99,8 +98,8 @@ func ranks(x []float32) []float32 {
 	return r
 }
 
-// Matthews returns Matthews' correlation coefficient, for several classes in
-// Gorodkin's form. It is 0 where one of the sides has a single class.
+// Matthews returns Matthews' correlation coefficient, in Gorodkin's form for several classes. It
+// is 0 if predictions or true classes are all the same.
 func Matthews(predicted, want []int32) float64 {
 	p, w := map[int32]float64{}, map[int32]float64{}
 	right := 0.0
@@ -112,7 +111,7 @@ func Matthews(predicted, want []int32) float64 {
 		}
 	}
 	n := float64(len(want))
-	// Counts are whole numbers, so that the order of the maps does not show.
+	// Counts are whole numbers, so the order of the map does not affect the sums.
 	var pw, pp, ww float64
 	for class, c := range p {
 		pw += float64(c * w[class])
@@ -131,9 +130,8 @@ func ratio(a, b float64) float64 {
 	return a / b
 }
 
-// Wilson returns the 95 % confidence interval of a share that was measured on n
-// examples: the score interval of Wilson (1927), without correction for
-// continuity. For no examples it is 0 to 1.
+// Wilson returns the 95 % confidence interval of a share measured on n examples: the score
+// interval of Wilson (1927) without continuity correction. Without examples it is 0 to 1.
 func Wilson(share float64, n int) [2]float64 {
 	if n <= 0 {
 		return [2]float64{0, 1}
@@ -143,7 +141,7 @@ func Wilson(share float64, n int) [2]float64 {
 	center := (share + z*z/(2*m)) / (1 + z*z/m)
 	half := float64(z / (1 + z*z/m) * math.Sqrt(share*(1-share)/m+z*z/(4*m*m)))
 	interval := [2]float64{max(0, center-half), min(1, center+half)}
-	// At the ends the sums are exact, but for their rounding.
+	// For 0 and 1 these bounds are exact. The formula would add rounding errors.
 	switch share {
 	case 0:
 		interval[0] = 0
@@ -153,10 +151,10 @@ func Wilson(share float64, n int) [2]float64 {
 	return interval
 }
 
-// resamples is how often a bootstrap draws: enough for two digits of an interval.
+// resamples is the number of samples in a bootstrap, enough for two digits of an interval.
 const resamples = 1000
 
-// percentiles returns the 2.5 % and 97.5 % points of scores, which it sorts.
+// percentiles sorts scores and returns their 2.5 % and 97.5 % points.
 func percentiles(scores []float64) [2]float64 {
 	slices.Sort(scores)
 	return [2]float64{scores[resamples*25/1000], scores[resamples*975/1000-1]}

@@ -11,31 +11,29 @@ import (
 	"github.com/skive-ml/skive/internal/exact"
 )
 
-// Outcome is what a model answered beside what is true. All lists have one entry
-// an answer: an example, or a word of a task that labels words, or a label of a
-// task in which any number of them hold.
+// Outcome holds a model's answers and the truth. All lists have one entry for each answer: an
+// example, a word in a task that labels words, or a label in a task where several may hold.
 type Outcome struct {
 	Task Task
-	// Predicted and Want are the classes, 0 to the number of labels; of a
-	// multiple choice the numbers of the choices; of several labels 1 for those
-	// that hold. A word that the model was not shown has -1 where no label is "O". They are empty in a regression. In ReCoRD Predicted is 1
-	// for the entity of a query that the model finds likeliest.
+	// Predicted and Want are class indices. For a multiple choice they are the numbers of the
+	// choices, and for several labels 1 if the label holds. A word that the model did not see has
+	// -1 if there is no label "O". In ReCoRD, Predicted is 1 for the entity that the model finds
+	// most likely for a query. Both are empty in a regression.
 	Predicted, Want []int32
-	// Scores and Values are the numbers of a regression. In ReCoRD they are how
-	// likely each entity is and what it would earn, see Example.Value; of a
-	// masked language model Values has the loss of each word.
+	// Scores and Values are the numbers of a regression, predicted and true. In ReCoRD they are
+	// how likely each entity is and its score if chosen, see Example.Value. For a masked language
+	// model, Values holds the loss of each word.
 	Scores, Values []float32
-	// Unit numbers what belongs together, neighbours all: the example, or the
-	// question, query or pair of several.
+	// Unit numbers answers that belong together and are adjacent: those of an example, or of the
+	// question, query or pair that several examples share.
 	Unit []int32
 	// Loss is the mean loss over the answers.
 	Loss float64
 }
 
-// Metric computes a metric by its name in Task.Metrics. All are as the
-// benchmark, scikit-learn, scipy or seqeval compute them: fractions, correlations
-// from -1 to 1, and a perplexity. What is undefined there (a correlation with a
-// constant) is 0.
+// Metric computes a metric by its name in Task.Metrics, as the benchmark, scikit-learn, scipy or
+// seqeval compute it: as a fraction, a correlation from -1 to 1, or a perplexity. What is
+// undefined there (a correlation with a constant) is 0.
 func (o *Outcome) Metric(name string) (float64, error) {
 	if len(o.Unit) == 0 {
 		return 0, fmt.Errorf("metric %s: %w", name, ErrEmpty)
@@ -47,7 +45,7 @@ func (o *Outcome) Metric(name string) (float64, error) {
 	return score(o), nil
 }
 
-// metrics are the metrics that the outcome has.
+// metrics returns the metrics that this outcome has.
 func (o *Outcome) metrics() map[string]func(*Outcome) float64 {
 	k, err := o.Task.kindOf()
 	if err != nil {
@@ -60,12 +58,12 @@ func (o *Outcome) metrics() map[string]func(*Outcome) float64 {
 	return all
 }
 
-// ofClasses is a metric of the classes that are predicted and true.
+// ofClasses makes a metric from a function of predicted and true classes.
 func ofClasses(f func(predicted, want []int32) float64) func(*Outcome) float64 {
 	return func(o *Outcome) float64 { return f(o.Predicted, o.Want) }
 }
 
-// classMetrics are those of one class of a text.
+// classMetrics returns the metrics for texts with one class.
 func classMetrics(o *Outcome) map[string]func(*Outcome) float64 {
 	all := map[string]func(*Outcome) float64{
 		"accuracy": ofClasses(Accuracy), "matthews": ofClasses(Matthews), "f1_macro": ofClasses(MacroF1),
@@ -77,7 +75,7 @@ func classMetrics(o *Outcome) map[string]func(*Outcome) float64 {
 	return all
 }
 
-// wordMetrics are those of the classes of words.
+// wordMetrics returns the metrics for the classes of words.
 func wordMetrics(o *Outcome) map[string]func(*Outcome) float64 {
 	all := map[string]func(*Outcome) float64{"accuracy": ofClasses(Accuracy)}
 	if tg := o.Task.tagging(); tg != nil {
@@ -89,10 +87,9 @@ func wordMetrics(o *Outcome) map[string]func(*Outcome) float64 {
 	return all
 }
 
-// Interval returns the 95 % confidence interval of Metric: Wilson's for an
-// accuracy over independent examples, and for everything else the percentile
-// bootstrap of Efron (1979) over the units. The same outcome gives the same
-// interval.
+// Interval returns the 95 % confidence interval of Metric. For an accuracy over independent
+// examples it is Wilson's. For everything else it is the percentile bootstrap of Efron (1979)
+// over the units. The same outcome gives the same interval.
 func (o *Outcome) Interval(name string) ([2]float64, error) {
 	value, err := o.Metric(name)
 	if err != nil {
@@ -107,11 +104,11 @@ func (o *Outcome) Interval(name string) ([2]float64, error) {
 	return resample(len(units), func(chosen []int) float64 { return score(sample.choose(o, units, chosen)) }), nil
 }
 
-// Difference returns by how much o's Metric is above that of other, which
-// another model answered to the same data, and the difference's 95 % confidence
-// interval by the paired bootstrap over the units (Koehn 2004, section 3.3): a unit
-// is drawn for both at once, so that what is hard for both does not widen the
-// interval. Where the interval leaves out 0 one of the two is better.
+// Difference returns how much higher o's Metric is than that of other, which another model
+// answered to the same data. It also returns the 95 % confidence interval of this difference, by
+// the paired bootstrap over the units (Koehn 2004, section 3.3): each unit is drawn for both
+// models at once, so units that are hard for both do not widen the interval. If the interval
+// excludes 0, one model is better.
 func (o *Outcome) Difference(other *Outcome, name string) (float64, [2]float64, error) {
 	mine, err := o.Metric(name)
 	if err != nil {
@@ -121,7 +118,7 @@ func (o *Outcome) Difference(other *Outcome, name string) (float64, [2]float64, 
 	if err != nil {
 		return 0, [2]float64{}, err
 	}
-	words := o.Task.Kind.Subject() == head.Masks // Values are losses there, not what is true
+	words := o.Task.Kind.Subject() == head.Masks // Values are losses there, not the truth
 	if o.Task.Kind != other.Task.Kind || !slices.Equal(o.Unit, other.Unit) || !o.sameTruth(other) ||
 		!words && !slices.Equal(o.Values, other.Values) {
 		return 0, [2]float64{}, fmt.Errorf("metric %s: the outcomes are not of the same data and labels in the same order", name)
@@ -133,8 +130,8 @@ func (o *Outcome) Difference(other *Outcome, name string) (float64, [2]float64, 
 	}), nil
 }
 
-// sameTruth tells whether another outcome is about the same answers, of a model
-// whose labels may stand in another order.
+// sameTruth tells whether another outcome is about the same answers. The labels of its model may
+// be in another order.
 func (o *Outcome) sameTruth(other *Outcome) bool {
 	mine, theirs := o.Task.Labels, other.Task.Labels
 	if !o.Task.Kind.Named() || slices.Equal(mine, theirs) || Unnamed(mine) || Unnamed(theirs) || o.Task.definition().queries {
@@ -153,7 +150,7 @@ func (o *Outcome) sameTruth(other *Outcome) bool {
 	if len(mine) != len(theirs) || len(o.Want) != len(other.Want) || slices.Contains(order, -1) {
 		return false
 	}
-	for i, want := range o.Want { // a label of an example
+	for i, want := range o.Want { // labels of one example
 		l := i % len(order)
 		if other.Want[i-l+int(order[l])] != want {
 			return false
@@ -162,8 +159,8 @@ func (o *Outcome) sameTruth(other *Outcome) bool {
 	return true
 }
 
-// resample returns the percentile interval of a score over samples of so many
-// units, drawn with replacement. The same number gives the same samples.
+// resample returns the percentile interval of a score over random samples of the units, drawn
+// with replacement. The same number of units gives the same samples.
 func resample(units int, score func(chosen []int) float64) [2]float64 {
 	r := rand.New(rand.NewPCG(1, 0))
 	scores, chosen := make([]float64, resamples), make([]int, units)
@@ -176,7 +173,7 @@ func resample(units int, score func(chosen []int) float64) [2]float64 {
 	return percentiles(scores)
 }
 
-// choose makes o the chosen units of another outcome.
+// choose sets o to the chosen units of another outcome.
 func (o *Outcome) choose(from *Outcome, units [][2]int, chosen []int) *Outcome {
 	o.reset()
 	for i, u := range chosen {
@@ -200,7 +197,7 @@ func (o *Outcome) reset() {
 	o.Predicted, o.Want, o.Scores, o.Values, o.Unit = o.Predicted[:0], o.Want[:0], o.Scores[:0], o.Values[:0], o.Unit[:0]
 }
 
-// take appends the answers [lo, hi) of another outcome as a unit.
+// take appends the answers [lo, hi) of another outcome as one unit.
 func (o *Outcome) take(from *Outcome, lo, hi int, unit int32) {
 	if from.Predicted != nil {
 		o.Predicted, o.Want = append(o.Predicted, from.Predicted[lo:hi]...), append(o.Want, from.Want[lo:hi]...)
@@ -216,7 +213,7 @@ func (o *Outcome) take(from *Outcome, lo, hi int, unit int32) {
 	}
 }
 
-// perplexity is exp of the mean loss.
+// perplexity returns exp of the mean loss.
 func (o *Outcome) perplexity() float64 {
 	sum := 0.0
 	for _, v := range o.Values {
@@ -225,8 +222,8 @@ func (o *Outcome) perplexity() float64 {
 	return exact.Exp(ratio(sum, float64(len(o.Values))))
 }
 
-// exactMatch is the share of the units all of whose answers are right: the exact
-// match of MultiRC's questions, the subset accuracy of several labels.
+// exactMatch returns the share of units with only right answers: the exact match of MultiRC's
+// questions, or the subset accuracy of several labels.
 func (o *Outcome) exactMatch() float64 {
 	right, units := 0, o.units()
 	for _, u := range units {
@@ -237,8 +234,8 @@ func (o *Outcome) exactMatch() float64 {
 	return ratio(float64(right), float64(len(units)))
 }
 
-// parity is the share of the pairs of AX-g that are answered alike. One form
-// alone tells nothing.
+// parity returns the share of AX-g's pairs with the same answer for both forms. A single form
+// counts for nothing.
 func (o *Outcome) parity() float64 {
 	alike, pairs := 0, 0
 	for _, u := range o.units() {
@@ -254,7 +251,7 @@ func (o *Outcome) parity() float64 {
 	return ratio(float64(alike), float64(pairs))
 }
 
-// earned is the mean of what the chosen entities of ReCoRD's queries earn.
+// earned returns the mean score of the entities chosen for ReCoRD's queries.
 func (o *Outcome) earned() float64 {
 	sum := 0.0
 	for i, p := range o.Predicted {
@@ -265,7 +262,7 @@ func (o *Outcome) earned() float64 {
 	return ratio(sum, float64(len(o.units())))
 }
 
-// chosenRight is the share of ReCoRD's queries whose chosen entity is an answer.
+// chosenRight returns the share of ReCoRD's queries whose chosen entity is an answer.
 func (o *Outcome) chosenRight() float64 {
 	right := 0
 	for i, p := range o.Predicted {
@@ -276,10 +273,10 @@ func (o *Outcome) chosenRight() float64 {
 	return ratio(float64(right), float64(len(o.units())))
 }
 
-// positiveF1 is the F1 of the task's positive class.
+// positiveF1 returns the F1 of the task's positive class.
 func (o *Outcome) positiveF1() float64 { return classF1(o.Predicted, o.Want, o.Task.positive()) }
 
-// labelF1 is the mean over the labels of each one's F1.
+// labelF1 returns the mean F1 over the labels.
 func (o *Outcome) labelF1() float64 {
 	n := len(o.Task.Labels)
 	predicted, want := make([]int32, 0, len(o.Want)/n), make([]int32, 0, len(o.Want)/n)
@@ -299,18 +296,18 @@ type measuring struct {
 	*Encoded
 	*Outcome
 	columns int
-	// grouped and queries are those of the task's definition.
+	// grouped and queries come from the task's definition.
 	grouped, queries bool
 	positive         int32
-	likeliest        int // answer to the present query of ReCoRD
+	likeliest        int // answer to the current query of ReCoRD
 	loss             float64
 	answers          int
 }
 
-// Outcome compares a model's outputs, rows of so many columns as Rows numbers
-// them, with the truth of the examples, which must all have one. What is measured
-// together stands side by side in it, all else in the order of the examples. The
-// task is no masked language model's.
+// Outcome compares a model's outputs with the truth of the examples, which must all have one.
+// outputs are rows with this many columns, numbered as in Rows. In the result, examples that are
+// measured together are adjacent; otherwise the order stays. The task of a masked language model
+// is not possible.
 func (e *Encoded) Outcome(outputs []float32, columns int) *Outcome {
 	def := e.Task.definition()
 	m := measuring{
@@ -352,7 +349,7 @@ func (m *measuring) words(i int, rows []float32) {
 		if w.label < 0 {
 			continue
 		}
-		if w.token < 0 { // cut off: the model says nothing of it
+		if w.token < 0 { // cut off, so the model says nothing about it
 			m.Predicted, m.Want, m.Unit = append(m.Predicted, m.Outcome.Task.outside()), append(m.Want, w.label), append(m.Unit, int32(i))
 			continue
 		}
@@ -387,9 +384,9 @@ func (m *measuring) class(i int, rows []float32) {
 	}
 }
 
-// Answered returns the examples of the data set that was encoded with a model's
-// answers in the place of the truth. Outputs are those of Outcome; the task is no
-// masked language model's.
+// Answered returns the examples of ds, which must be the encoded data set, with a model's answers
+// instead of the true ones. outputs are as in Outcome. The task of a masked language model is not
+// possible.
 func (e *Encoded) Answered(ds *Dataset, outputs []float32, columns int) *Dataset {
 	out := &Dataset{Task: ds.Task, Examples: slices.Clone(ds.Examples)}
 	answered := kinds[e.Task.Kind].answered
@@ -402,10 +399,10 @@ func (e *Encoded) Answered(ds *Dataset, outputs []float32, columns int) *Dataset
 	return out
 }
 
-// chosen makes the likeliest class, or choice, an example's truth.
+// chosen sets an example's label to the most likely class or choice.
 func chosen(_ *Encoded, ex *Example, _ int, rows []float32, _ int) { ex.Label = int(argmax(rows)) }
 
-// labelledWords makes the likeliest class of each word its truth.
+// labelledWords sets the label of each word to its most likely class.
 func labelledWords(e *Encoded, ex *Example, i int, rows []float32, columns int) {
 	ex.Labels = nil
 	for _, w := range e.words[e.wordEnds[i]:e.wordEnds[i+1]] {
@@ -417,11 +414,11 @@ func labelledWords(e *Encoded, ex *Example, i int, rows []float32, columns int) 
 	}
 }
 
-// order returns the numbers of the examples as an outcome has them: in their own
-// order, or what is measured together side by side.
+// order returns the numbers of the examples in the order of an outcome: their own, or with
+// examples that are measured together side by side.
 func (e *Encoded) order(grouped bool) []int {
 	order := make([]int, e.Len())
-	first := map[int32]int{} // example of each group
+	first := map[int32]int{} // first example of each group
 	for i := range order {
 		order[i] = i
 		if grouped {
@@ -436,17 +433,16 @@ func (e *Encoded) order(grouped bool) []int {
 	return order
 }
 
-// outside is the label of a word that belongs to no entity, or -1, which is
-// none of the labels.
+// outside returns the label of words outside of entities, or -1 if no label is "O".
 func (t Task) outside() int32 { return int32(slices.Index(t.Labels, "O")) }
 
-// margin is how much the value of a class is above the largest of the others.
+// margin returns how far the value of a class is above the largest of the others.
 func margin(row []float32, class int) float32 {
 	others := slices.Delete(slices.Clone(row), class, class+1)
 	return row[class] - slices.Max(others)
 }
 
-// argmax returns the number of the largest value, the first of equals.
+// argmax returns the index of the largest value, the first of equals.
 func argmax(row []float32) int32 {
 	best := 0
 	for i, v := range row {
@@ -466,12 +462,12 @@ func crossEntropy(row []float32, label int) float64 {
 	return top + exact.Log(sum) - float64(row[label])
 }
 
-// softplus is log(1 + exp(x)).
+// softplus returns log(1 + exp(x)).
 func softplus(x float64) float64 { return max(x, 0) + exact.Log1p(exact.Exp(-math.Abs(x))) }
 
-// Outcome compares outputs that come without tokens with the truth of the examples,
-// which must all have one: rows of so many columns, one for each example, for each of
-// its choices, or for each of its words. The task is no masked language model's.
+// Outcome compares outputs with the truth of the examples, which must all have one, without
+// knowing their tokens. There is a row of outputs for each example, for each of its choices, or
+// for each of its words. The task of a masked language model is not possible.
 func (ds *Dataset) Outcome(outputs []float32, columns int) *Outcome {
 	e := &Encoded{Task: ds.Task, labels: make([]int32, len(ds.Examples)), offsets: []int32{0}, first: []int32{0}, wordEnds: []int32{0}}
 	for i := range ds.Examples {

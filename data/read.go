@@ -12,27 +12,25 @@ import (
 	"github.com/skive-ml/skive/internal/textkeys"
 )
 
-// ErrEmpty says that a file holds no examples.
+// ErrEmpty says that a file has no examples.
 var ErrEmpty = errors.New("no examples")
 
 // ReadOptions says how to read a file.
 type ReadOptions struct {
-	// TextColumn, PairColumn and LabelColumn name the columns or keys of the
-	// task "text". Empty stands for "text", "text_pair" and "label". A second
-	// text is read where there is one; a PairColumn other than "text_pair"
-	// must be there.
+	// TextColumn, PairColumn and LabelColumn name the columns or keys for the task "text". ""
+	// means "text", "text_pair" and "label". A second text is read if there is one. A PairColumn
+	// other than "text_pair" must exist.
 	TextColumn, PairColumn, LabelColumn string
-	// Labels are the class names, in the order of the class indices, for a
-	// task without labels of its own or in place of those.
+	// Labels are the class names, in the order of the class indices. They replace the task's own
+	// labels.
 	Labels []string
-	// ModelLabels are those of the model that the data is for, in its order. They
-	// are the labels where neither the task nor Labels name any; integers of the
-	// data are then numbers of the model's classes, see Dataset.Numbered.
+	// ModelLabels are the labels of the model for which the data is read, in its order. They
+	// count if neither the task nor Labels name any. Integers in the data are then numbers of the
+	// model's classes, see Dataset.Numbered.
 	ModelLabels []string
 	// RequireLabels makes an example without a label an error.
 	RequireLabels bool
-	// NoLabels passes over the labels, whatever they are: no example has one. It
-	// goes before RequireLabels.
+	// NoLabels ignores the labels, so no example has one. It overrides RequireLabels.
 	NoLabels bool
 	// Limit is the largest number of examples to read; 0 means all.
 	Limit int
@@ -41,7 +39,7 @@ type ReadOptions struct {
 // FileError is an error in a data file.
 type FileError struct {
 	Path string
-	Line int // from 1; 0 where the error is in no line
+	Line int // from 1; 0 if the error is not in a line
 	Err  error
 }
 
@@ -54,9 +52,9 @@ func (e *FileError) Error() string {
 
 func (e *FileError) Unwrap() error { return e.Err }
 
-// A ColumnError tells that a record lacks a column that ReadOptions can name.
+// A ColumnError tells that a record lacks a column whose name ReadOptions can set.
 type ColumnError struct {
-	// Option is the field of ReadOptions: TextColumn, PairColumn or LabelColumn.
+	// Option is that field of ReadOptions: TextColumn, PairColumn or LabelColumn.
 	Option string
 	Err    error
 }
@@ -64,24 +62,21 @@ type ColumnError struct {
 func (e *ColumnError) Error() string { return e.Err.Error() }
 func (e *ColumnError) Unwrap() error { return e.Err }
 
-// Read reads a file of a task: the files of GLUE and SuperGLUE as those ship
-// them (TSV and JSONL; quotes in a TSV are literal), or JSONL, JSON, CSV or TSV
-// with columns by name. What is compressed by gzip is told by its content.
+// Read reads a file of a task. It reads the files of GLUE and SuperGLUE as they are shipped (TSV
+// and JSONL; quotes in a TSV are literal), and JSONL, JSON, CSV or TSV with named columns. It
+// recognizes gzip by the content.
 //
-// A label is a name of a class: as it is spelled, else letter case apart. An
-// integer is a class index, unless the names are integers themselves. Where neither
-// the task nor the options have labels, those of the data are it: names in sorted
-// order, integers by their value. A task of GLUE or SuperGLUE also takes files with
-// the columns of the task "text".
+// A label is the name of a class, matched exactly or else regardless of letter case. An integer
+// is a class index, unless the names themselves are integers. If neither the task nor the options
+// have labels, Read takes those of the data: names in sorted order, integers by value. Tasks of
+// GLUE and SuperGLUE also accept files with the columns of the task "text".
 //
-// Words with labels are read from JSON lists, or from lines of a word and, last
-// on the line, its label, with an empty line after each sentence (CoNLL), or from
-// the ten columns of CoNLL-U. The
-// text of a masked language model is read line by line, or from the column of
-// the text. docs/data.md has all of it.
+// Words with labels come from JSON lists, from lines with a word and its label at the end and an
+// empty line after each sentence (CoNLL), or from the ten columns of CoNLL-U. The text of a
+// masked language model is read line by line, or from the text column. docs/data.md has the
+// details.
 //
-// The path is that of a file or a pipe. Lines, records and files are bounded, see
-// docs/data.md.
+// The path may be that of a pipe. Lines, records and files have a maximum size, see docs/data.md.
 //
 // Errors are *FileError and name the line. A file without examples is ErrEmpty.
 func Read(path string, task Task, o ReadOptions) (*Dataset, error) {
@@ -92,8 +87,8 @@ func Read(path string, task Task, o ReadOptions) (*Dataset, error) {
 	return parse(path, name, content, task, o)
 }
 
-// Parse reads what Read would read of a file of that name, which tells the format and
-// stands in errors. The text, decompressed where it is, has 1 GB at most.
+// Parse reads from r what Read would read from a file of that name. The name tells the format and
+// appears in errors. The decompressed text may have at most 1 GB.
 func Parse(r io.Reader, name string, task Task, o ReadOptions) (*Dataset, error) {
 	base, content, err := document(name, r, -1)
 	if err != nil {
@@ -102,7 +97,7 @@ func Parse(r io.Reader, name string, task Task, o ReadOptions) (*Dataset, error)
 	return parse(name, base, content, task, o)
 }
 
-// parse reads the text of a file. The name tells its format.
+// parse reads the text of a file. The name tells the format.
 func parse(path, name string, content []byte, task Task, o ReadOptions) (*Dataset, error) {
 	fail := func(line int, format string, args ...any) error {
 		return &FileError{path, line, fmt.Errorf(format, args...)}
@@ -163,7 +158,7 @@ func parse(path, name string, content []byte, task Task, o ReadOptions) (*Datase
 		return nil, &FileError{path, 0, err}
 	}
 	if p.ungrouped && (def.regroup == nil || !def.regroup(ds.Examples)) {
-		ds.Task.Further = nil // they are measured by groups
+		ds.Task.Further = nil // these are measured over groups
 	}
 	if o.NoLabels {
 		for i := range ds.Examples {
@@ -183,8 +178,7 @@ func parse(path, name string, content []byte, task Task, o ReadOptions) (*Datase
 	return ds, nil
 }
 
-// read appends the examples of the rows of a file of that content. Line is that of
-// the error.
+// read appends the examples of a file's rows. line is the line of the error.
 func (p *parser) read(ds *Dataset, rows rows, content []byte) (line int, err error) {
 	for p.o.Limit <= 0 || len(ds.Examples) < p.o.Limit {
 		var r row
@@ -199,8 +193,8 @@ func (p *parser) read(ds *Dataset, rows rows, content []byte) (line int, err err
 		switch err {
 		case nil:
 			ds.Examples = append(ds.Examples, some...)
-			// A file that has begun well has an example a line, if it is not one of
-			// words. Room for all at once takes half the memory of growing by and by.
+			// A file that has begun well has one example per line, unless it labels words.
+			// Allocating for all of them at once takes half the memory of growing gradually.
 			if len(ds.Examples) == 1<<12 && p.def.Kind.Subject() != head.Words && p.o.Limit == 0 {
 				ds.Examples = slices.Grow(ds.Examples, max(0, filledLines(content)-len(ds.Examples)))
 			}
@@ -216,8 +210,8 @@ func (p *parser) read(ds *Dataset, rows rows, content []byte) (line int, err err
 	return line, nil
 }
 
-// ofHeader tells whether an error is in the line that names the columns of a table: a row
-// has all of them, and one is missing or has another name.
+// ofHeader tells whether an error is in the line with a table's column names: a column is missing
+// or has another name.
 func ofHeader(r row, err error) bool {
 	var column *ColumnError
 	f, table := r.(*fields)
@@ -232,26 +226,25 @@ type parser struct {
 	layouts []layout
 	labels  []string
 
-	// What is known of labels that come from the data.
+	// The following fields hold what is known about labels that come from the data.
 	infer  bool
 	names  []string
 	byName map[string]int
 	first  int // line of the first label
 
-	// hot is the length of the lists of labels that have 0 or 1 for each label.
+	// hot is the length of lists of labels that have 0 or 1 for each label.
 	hot int
-	// numbered says that a label was given by its number, or by its place in such a
-	// list.
+	// numbered says that a label was given by its number, or by its place in such a list.
 	numbered bool
 
-	single [1]Example // the last record's, where it makes one
-	made   int        // bytes of the texts of the present record's examples
+	single [1]Example // of the last record, if it makes one example
+	made   int        // total size of the examples of the current record
 
-	others map[string]bool // columns that are no slips
+	others map[string]bool // columns that are not misspelt
 
 	groups    int            // questions or queries so far
-	byGroup   map[string]int // their numbers by what tells them apart
-	ungrouped bool           // an example does not say to which it belongs
+	byGroup   map[string]int // their numbers by key
+	ungrouped bool           // some example does not say to which group it belongs
 }
 
 func (p *parser) columns() {
@@ -266,7 +259,7 @@ func (p *parser) columns() {
 	p.byName, p.byGroup = map[string]int{}, map[string]int{}
 }
 
-// layout returns the form that a row has.
+// layout returns the layout of a row.
 func (p *parser) layout(r row) (layout, error) {
 	best, found := layout{}, false
 	for _, l := range p.layouts {
@@ -276,7 +269,7 @@ func (p *parser) layout(r row) (layout, error) {
 		if p.def.Pair && !r.has(l.pair) {
 			continue
 		}
-		// Of two forms with the same texts the one whose label is there counts.
+		// Of two layouts with the same texts, the one whose label exists counts.
 		if !found || !r.has(best.label) && r.has(l.label) {
 			best, found = l, true
 		}
@@ -301,8 +294,8 @@ func (p *parser) layout(r row) (layout, error) {
 	return best, &ColumnError{"TextColumn", err}
 }
 
-// checkNames reports a column that may be meant for the second text, which a row has
-// not.
+// checkNames reports a column that may be a misspelt name for the second text, which the row
+// lacks.
 func (p *parser) checkNames(r row) error {
 	for _, name := range r.names() {
 		if p.others[name] {

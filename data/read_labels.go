@@ -15,7 +15,7 @@ import (
 	"github.com/skive-ml/skive/head"
 )
 
-// value returns the number that a cell holds, and 0, or -1 for none.
+// value returns the number in a cell and 0, or -1 if there is none.
 func (p *parser) value(c cell, column string) (known int, v float32, err error) {
 	if c.kind == missing || c.kind == plain && c.text == "" {
 		if p.o.RequireLabels {
@@ -24,7 +24,7 @@ func (p *parser) value(c cell, column string) (known int, v float32, err error) 
 		return -1, 0, nil
 	}
 	x, err := strconv.ParseFloat(c.text, 32)
-	if err == nil && x == -1 && len(p.def.layouts) > 0 { // of a benchmark's test file
+	if err == nil && x == -1 && len(p.def.layouts) > 0 { // in a benchmark's test file
 		if p.o.RequireLabels {
 			return -1, 0, fmt.Errorf("%q: the label is missing, which %s stands for", column, c.text)
 		}
@@ -36,11 +36,11 @@ func (p *parser) value(c cell, column string) (known int, v float32, err error) 
 	return 0, float32(x), nil
 }
 
-// labelSeparator stands between the labels of a field of a CSV or TSV.
+// labelSeparator separates the labels in a field of a CSV or TSV.
 const labelSeparator = "|"
 
-// several returns the classes of a cell that holds any number of them, and 0,
-// or -1 for a cell that is not there.
+// several returns the classes in a cell that may hold any number of them, and 0, or -1 if there
+// is no cell.
 func (p *parser) several(c cell, column string, line int) (known int, labels []int32, err error) {
 	if c.kind == missing {
 		if p.o.RequireLabels {
@@ -65,7 +65,7 @@ func (p *parser) several(c cell, column string, line int) (known int, labels []i
 			continue
 		}
 		one := object{"": r}.cell("")
-		if one.kind == boolean { // of a list that has one for each label, other than the file's first
+		if one.kind == boolean { // in a list with one entry per label, unlike the file's first
 			return -1, nil, fmt.Errorf("%q: expected an integer or a string, found %s", column, one.text)
 		}
 		i, err := p.label(one, column, line)
@@ -80,9 +80,8 @@ func (p *parser) several(c cell, column string, line int) (known int, labels []i
 	return 0, labels, nil
 }
 
-// labelList returns the labels of a cell: of a JSON list, also in a field of a
-// CSV or TSV, or there of a list as Python prints it, or of a field in which they are
-// divided.
+// labelList returns the labels in a cell. They are a JSON list, also in a field of a CSV or TSV.
+// Such a field may also hold a list as Python prints it, or labels with a separator.
 func labelList(c cell) (list []json.RawMessage, ok bool) {
 	bracketed := strings.HasPrefix(c.text, "[") && strings.HasSuffix(c.text, "]")
 	if c.kind != plain || bracketed {
@@ -111,12 +110,11 @@ func labelList(c cell) (list []json.RawMessage, ok bool) {
 	return list, true
 }
 
-// printedItem is a number, a truth value or a string as Python prints it.
+// printedItem matches a number, a truth value or a string as Python prints it.
 var printedItem = regexp.MustCompile(`^(?:-?[0-9]+\.?[0-9]*|True|False|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")`)
 
-// printedList reads what stands between the brackets of a list that Python or NumPy
-// has printed, which is what a program that writes a CSV makes of one:
-// 'a', 'b' or 'a' 'b', 0, 1 or 0. 1.
+// printedList reads what is between the brackets of a list that Python or NumPy has printed: 'a',
+// 'b' or 'a' 'b', 0, 1 or 0. 1. Programs that write lists into a CSV produce this.
 func printedList(text string) (list []json.RawMessage, ok bool) {
 	const space = " \t\r\n"
 	commas := false
@@ -173,10 +171,10 @@ func bit(raw json.RawMessage) (holds, ok bool) {
 	return false, false
 }
 
-// multiHot finds out whether the lists of labels of a file have 0 or 1 for each
-// label: all do, and are as long as there are labels, or one as another and
-// longer than one. Lists of class indices that are all so would say the same of
-// every example.
+// multiHot finds out whether the lists of labels in a file have 0 or 1 for each label. They do if
+// all entries are 0 or 1 and each list is as long as there are labels, or, if that is unknown,
+// all are equally long and longer than one. As lists of class indices they would all say the
+// same.
 func (p *parser) multiHot(rows rows) {
 	column, length := p.layouts[len(p.layouts)-1].label, len(p.labels)
 	for {
@@ -185,7 +183,7 @@ func (p *parser) multiHot(rows rows) {
 			break
 		}
 		if err != nil {
-			return // which the reading of the examples comes upon
+			return // reading the examples reports this
 		}
 		c := r.cell(column)
 		if c.kind == missing {
@@ -207,7 +205,7 @@ func (p *parser) multiHot(rows rows) {
 	p.hot = length
 }
 
-// label returns the class index of a cell, -1 for none.
+// label returns the class index in a cell, or -1 if there is none.
 func (p *parser) label(c cell, column string, line int) (int, error) {
 	if p.o.NoLabels {
 		return -1, nil
@@ -271,9 +269,9 @@ func (p *parser) label(c cell, column string, line int) (int, error) {
 	return i, nil
 }
 
-// unlabeled tells whether an integer stands in the place of a label: -1 as in data
-// sets of the hub, where a label is not required; and for a word, which may always
-// lack one, also -100 as in transformers.
+// unlabeled tells whether an integer means that there is no label: -1 as in data sets of the hub,
+// if labels are not required, and for a word, which may always lack one, also -100 as in
+// transformers.
 func (p *parser) unlabeled(name string) bool {
 	kind := p.def.Kind
 	if kind.Subject() == head.Words {
@@ -282,11 +280,11 @@ func (p *parser) unlabeled(name string) bool {
 	return name == "-1" && !p.o.RequireLabels && kind.Outputs() != head.Labels
 }
 
-// maxClasses bounds the labels that are taken from the data.
+// maxClasses is the largest number of labels that may come from the data.
 const maxClasses = 1 << 16
 
-// newLabel returns the number of a label that comes from the data, without the
-// white space around it. Labels are either all integers or all names.
+// newLabel returns the number of a label that comes from the data, without surrounding white
+// space. Labels are either all integers or all names.
 func (p *parser) newLabel(name, column string, line int) (int, error) {
 	name = strings.TrimSpace(name)
 	if i, ok := p.byName[name]; ok {
@@ -308,8 +306,7 @@ func (p *parser) newLabel(name, column string, line int) (int, error) {
 	return i, nil
 }
 
-// inferLabels sets the labels that were found in the data: integers in the order
-// of their values, names as they sort.
+// inferLabels sets the labels found in the data: integers by value, names in sorted order.
 func (p *parser) inferLabels(ds *Dataset) error {
 	p.labels = slices.Clone(p.names)
 	if integers(p.labels) {
@@ -338,8 +335,8 @@ func (p *parser) inferLabels(ds *Dataset) error {
 	return nil
 }
 
-// compareIntegers compares integers of any length by their value, and equal ones
-// by how they are written.
+// compareIntegers compares integers of any length by value, and equal ones by how they are
+// written.
 func compareIntegers(a, b string) int {
 	x, _ := new(big.Int).SetString(a, 10)
 	y, _ := new(big.Int).SetString(b, 10)

@@ -27,7 +27,7 @@ func nested(r row, key string, v any) error {
 	return nil
 }
 
-// number reads a whole number, which a CSV or TSV has as text.
+// number reads a whole number, which is text in a CSV or TSV.
 func number(r row, column string) (int, error) {
 	c := r.cell(column)
 	n, err := strconv.Atoi(c.text)
@@ -37,7 +37,7 @@ func number(r row, column string) (int, error) {
 	return n, nil
 }
 
-// make counts the text of a further example of a record.
+// make counts the size of another example of a record.
 func (p *parser) make(bytes int) error {
 	if p.made += bytes; p.made > maxMade {
 		return fmt.Errorf("the record makes examples of more than %d MB of text", maxMade>>20)
@@ -45,7 +45,7 @@ func (p *parser) make(bytes int) error {
 	return nil
 }
 
-// one makes a single example of a record by the layouts.
+// one makes a single example from a record by the layouts.
 func one(p *parser, r row, line int) ([]Example, error) {
 	e, err := p.example(r, line)
 	p.single[0] = e
@@ -58,8 +58,8 @@ var copaQuestions = map[string]string{
 	"effect": "What happened as a result?",
 }
 
-// copa reads a premise, two choices and whether they are causes or effects. The
-// first text is the premise and the question in words.
+// copa reads a premise, two choices, and whether they are causes or effects. The first text is
+// the premise followed by the question in words.
 func copa(p *parser, r row, line int) ([]Example, error) {
 	e := Example{Choices: make([]string, 2)}
 	var question string
@@ -100,7 +100,7 @@ func choices(p *parser, r row, line int) ([]Example, error) {
 	return []Example{e}, err
 }
 
-// choice returns the number of the right one of n choices, -1 for none.
+// choice returns the number of the right one of n choices, or -1 if it is not known.
 func (p *parser) choice(c cell, column string, n int) (int, error) {
 	if p.o.NoLabels {
 		return -1, nil
@@ -121,7 +121,7 @@ func (p *parser) choice(c cell, column string, n int) (int, error) {
 	return i, nil
 }
 
-// group returns the number of what is measured together under a key.
+// group returns the number of the group with this key.
 func (p *parser) group(key string) int {
 	n, ok := p.byGroup[key]
 	if !ok {
@@ -132,8 +132,7 @@ func (p *parser) group(key string) int {
 	return n
 }
 
-// alone reads an example of a task that is measured by groups from a row that
-// does not say which it belongs to.
+// alone reads an example from a row that does not say to which group it belongs.
 func alone(p *parser, r row, line int) ([]Example, error) {
 	examples, err := one(p, r, line)
 	p.ungrouped = true
@@ -144,8 +143,8 @@ func alone(p *parser, r row, line int) ([]Example, error) {
 	return examples, err
 }
 
-// multirc reads a passage with its questions and their answers, each of which is
-// an example: the passage, and the question followed by the answer.
+// multirc reads a passage with questions and their answers. Each answer is an example: the
+// passage, and the question followed by the answer.
 func multirc(p *parser, r row, line int) ([]Example, error) {
 	switch {
 	case r.has("paragraph"):
@@ -189,14 +188,14 @@ func multirc(p *parser, r row, line int) ([]Example, error) {
 	return examples, nil
 }
 
-// Where MultiRC's flat form numbers the question, as JSON or as Python prints it.
+// These match how MultiRC's flat form numbers the question, in JSON or as Python prints it.
 var (
 	multircParagraph = regexp.MustCompile(`["']paragraph["']: *(\d+)`)
 	multircQuestion  = regexp.MustCompile(`["']question["']: *(\d+)`)
 )
 
-// multircAnswer reads one answer, as Hugging Face's data set has it. Its question
-// is known by the numbers in "idx", or by its text and that of the paragraph.
+// multircAnswer reads one answer in the form of Hugging Face's data set. The numbers in "idx"
+// identify its question, or else the texts of question and paragraph do.
 func multircAnswer(p *parser, r row, line int) ([]Example, error) {
 	var paragraph, question, answer string
 	if err := texts(r, []string{"paragraph", "question", "answer"}, &paragraph, &question, &answer); err != nil {
@@ -216,7 +215,7 @@ func multircAnswer(p *parser, r row, line int) ([]Example, error) {
 	return []Example{{Text: paragraph, Pair: question + " " + answer, HasPair: true, Label: label, Group: p.group(key)}}, nil
 }
 
-// texts reads columns of text, all of which must be there.
+// texts reads text columns, which must all exist.
 func texts(r row, names []string, to ...*string) error {
 	for i, name := range names {
 		if !r.has(name) {
@@ -236,9 +235,8 @@ var (
 	highlight          = regexp.MustCompile(`\n@highlight\n`)
 )
 
-// record reads a passage with its queries. Each entity of the passage makes an
-// example of each query: the passage, and the query with the entity in the place
-// of "@placeholder".
+// record reads a passage with its queries. Each entity of the passage is an example for each
+// query: the passage, and the query with the entity instead of "@placeholder".
 func record(p *parser, r row, line int) ([]Example, error) {
 	if !r.has("passage") {
 		if p.o.RequireLabels {
@@ -251,7 +249,7 @@ func record(p *parser, r row, line int) ([]Example, error) {
 	}
 	var passage struct {
 		Text     string
-		Entities []struct{ Start, End int } // of characters, End the last
+		Entities []struct{ Start, End int } // in characters; End is the last one
 	}
 	var queries []struct {
 		Query   string
@@ -286,7 +284,7 @@ func record(p *parser, r row, line int) ([]Example, error) {
 	return examples, nil
 }
 
-// recordQuery reads one query, as Hugging Face's data set has it.
+// recordQuery reads one query in the form of Hugging Face's data set.
 func recordQuery(p *parser, r row) ([]Example, error) {
 	var passage, query string
 	if err := texts(r, []string{"passage", "query"}, &passage, &query); err != nil {
@@ -304,12 +302,12 @@ func recordQuery(p *parser, r row) ([]Example, error) {
 	return p.query(passage, query, entities, answers)
 }
 
-// query makes the examples of a query of ReCoRD.
+// query makes the examples of a query in ReCoRD.
 func (p *parser) query(passage, query string, entities, answers []string) ([]Example, error) {
 	if p.o.RequireLabels && len(answers) == 0 {
 		return nil, fmt.Errorf("the query has no answers")
 	}
-	// The bullet points of a story become sentences.
+	// Bullet points of a story become sentences.
 	story := highlight.ReplaceAllString(highlightAfterStop.ReplaceAllString(passage, "$1 "), ". ")
 	var examples []Example
 	done := map[string]bool{}
@@ -336,8 +334,8 @@ func (p *parser) query(passage, query string, entities, answers []string) ([]Exa
 	return examples, nil
 }
 
-// answerWords are the words of an answer as SQuAD and ReCoRD compare them: in
-// lower case, without ASCII punctuation and articles.
+// answerWords returns the words of an answer as SQuAD and ReCoRD compare them: in lower case,
+// without ASCII punctuation and articles.
 func answerWords(s string) []string {
 	s = strings.Map(func(r rune) rune {
 		if r < unicode.MaxASCII && (unicode.IsPunct(r) || unicode.IsSymbol(r)) {
@@ -348,7 +346,7 @@ func answerWords(s string) []string {
 	return slices.DeleteFunc(strings.Fields(s), func(w string) bool { return w == "a" || w == "an" || w == "the" })
 }
 
-// overlap is the F1 of the words of an answer against those wanted.
+// overlap returns the F1 of the words of an answer against the wanted ones.
 func overlap(given, want []string) float32 {
 	left := map[string]int{}
 	for _, w := range want {
@@ -367,8 +365,8 @@ func overlap(given, want []string) float32 {
 	return 2 * float32(common) / float32(len(given)+len(want))
 }
 
-// wic reads two sentences that share a word, which is marked with "*" in both
-// where the record says where it stands, and set before the first.
+// wic reads two sentences that share a word. The word is put before the first sentence. If the
+// record says where it occurs, it is marked with "*" in both.
 func wic(p *parser, r row, line int) ([]Example, error) {
 	e, err := p.example(r, line)
 	if err != nil || !r.has("word") {
@@ -400,8 +398,8 @@ func wic(p *parser, r row, line int) ([]Example, error) {
 	return []Example{e}, nil
 }
 
-// Keys of WSC's name and pronoun, in "target" or, in Hugging Face's data set, at
-// the top.
+// wscKeys are the keys for WSC's name and pronoun, inside "target" or, in Hugging Face's data
+// set, at the top level.
 var wscKeys = []string{"span1_text", "span1_index", "span2_text", "span2_index"}
 
 // wsc reads a text with a name and a pronoun, which are marked with "*" and "#"
@@ -438,7 +436,7 @@ func wsc(p *parser, r row, line int) ([]Example, error) {
 		mark, span string
 		at         int
 	}{{"*", name, at1}, {"#", pronoun, at2}}
-	if at1 < at2 { // the later first, so that the other keeps its place
+	if at1 < at2 { // the later one first, so that the other keeps its place
 		slices.Reverse(spans)
 	}
 	for _, s := range spans {
@@ -449,9 +447,9 @@ func wsc(p *parser, r row, line int) ([]Example, error) {
 	return []Example{e}, nil
 }
 
-// markWords sets a mark before and after a span that begins with word number at
-// of a text, or where the span is not there, at the nearest place that has it.
-// Punctuation that follows the span stays outside.
+// markWords puts a mark before and after a span that begins with word number at of a text. If the
+// span is not there, it marks the nearest place that has it. Punctuation after the span stays
+// outside.
 func markWords(s, span string, at int, mark string) (string, error) {
 	words, n := tokenize.Words(nil, s), len(strings.Fields(span))
 	if n == 0 || at < 0 || at+n > len(words) {
@@ -477,8 +475,8 @@ func markWords(s, span string, at int, mark string) (string, error) {
 	return before + mark + " " + marked + " " + mark + after, nil
 }
 
-// axg reads a pair of the diagnostic set of gender, numbered by its two forms.
-// Hugging Face's data set has no such number, see pairs.
+// axg reads a pair of the diagnostic set for gender, whose two forms share a number. Hugging
+// Face's data set has no such number, see pairs.
 func axg(p *parser, r row, line int) ([]Example, error) {
 	if !r.has("pair_id") {
 		return alone(p, r, line)
@@ -490,11 +488,11 @@ func axg(p *parser, r row, line int) ([]Example, error) {
 	return []Example{e}, err
 }
 
-// gendered are the words by which the two forms of a pair of AX-g may differ.
+// gendered matches the words by which the two forms of a pair in AX-g may differ.
 var gendered = regexp.MustCompile(`(?i)\b(he|she|they|him|her|them|his|hers|their|theirs|himself|herself|themselves|themself)\b`)
 
-// pairs numbers the pairs of AX-g where the records do not: each two records in a
-// row must differ by a pronoun at most. It returns false where some do not.
+// pairs numbers the pairs of AX-g if the records do not. Two consecutive records must differ at
+// most by a pronoun. It returns false if some do not.
 func pairs(examples []Example) bool {
 	form := func(e Example) string { return gendered.ReplaceAllString(e.Text+"\x00"+e.Pair, "_") }
 	for i := 0; i < len(examples); i += 2 {
@@ -508,8 +506,7 @@ func pairs(examples []Example) bool {
 	return true
 }
 
-// otherThan returns the name that an option gives to a column, "" for none: the
-// usual name is what stands there by default.
+// otherThan returns the name that an option gives to a column, or "" if that is the usual name.
 func otherThan(named, usual string) string {
 	if named == usual {
 		return ""
@@ -517,13 +514,13 @@ func otherThan(named, usual string) string {
 	return named
 }
 
-// Keys of words and of their labels, as data sets name them.
+// Keys for words and for their labels in common data sets.
 var (
 	wordKeys = []string{"tokens", "words"}
 	tagKeys  = []string{"labels", "tags", "ner_tags"}
 )
 
-// tokens reads words with a label each.
+// tokens reads words, each with a label.
 func tokens(p *parser, r row, line int) ([]Example, error) {
 	key := func(named string, usual []string) string {
 		if named != "" {

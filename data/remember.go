@@ -2,16 +2,16 @@ package data
 
 import "sync"
 
-// Remember makes the data set keep what Encoded makes of it, for as long as it lives.
-// Neither its task nor its examples are to be changed from then on.
+// Remember makes the data set keep the results of Encoded for as long as it lives. From then on
+// its task and its examples must not change.
 func (ds *Dataset) Remember() {
 	if ds.encoded == nil {
 		ds.encoded = &encodings{all: map[any]*Encoded{}, parts: map[int]*Dataset{}}
 	}
 }
 
-// Encoded returns what encode makes of the data set, or made of it before under this
-// key if the data set remembers it. It is shared, and not to be changed.
+// Encoded returns the result of encode for the data set. If the data set remembers, it returns an
+// earlier result for the same key. The result is shared and must not be changed.
 func (ds *Dataset) Encoded(key any, encode func() (*Encoded, error)) (*Encoded, error) {
 	switch {
 	case ds.tokens != nil:
@@ -22,9 +22,8 @@ func (ds *Dataset) Encoded(key any, encode func() (*Encoded, error)) (*Encoded, 
 	return ds.encoded.get(key, encode)
 }
 
-// First returns the data set of the first n examples, which is the data set itself where
-// it has no more. It remembers what it is encoded to if the data set does, and is
-// then the same for the same n.
+// First returns the data set of the first n examples, or the data set itself if it has no more.
+// If the data set remembers, so does the result, and the same n returns the same result.
 func (ds *Dataset) First(n int) *Dataset {
 	if n >= len(ds.Examples) {
 		return ds
@@ -42,7 +41,7 @@ func (ds *Dataset) First(n int) *Dataset {
 	return ds.encoded.parts[n]
 }
 
-// encodings are those of a data set by their keys, and its parts by their lengths.
+// encodings holds what a data set remembers: its encodings by key, and its parts by length.
 type encodings struct {
 	mu    sync.Mutex
 	all   map[any]*Encoded

@@ -50,16 +50,16 @@ func (c cell) describe() string {
 	return c.text
 }
 
-// rows reads records. next returns io.EOF after the last and errSkip for one
-// that is to be left out and counted.
+// rows reads records. next returns io.EOF after the last one, and errSkip for one that is left
+// out and counted.
 type rows interface {
 	next() (r row, line int, err error)
 }
 
 var errSkip = errors.New("skipped")
 
-// newRows returns the reader for a file by its name, or by its content where
-// the name does not tell.
+// newRows returns the reader for a file, by its name, or by its content if the name does not
+// tell.
 func newRows(name string, content []byte, def *definition, o ReadOptions) (rows, error) {
 	trimmed := bytes.TrimLeft(content, " \t\r\n")
 	ext := filepath.Ext(name)
@@ -107,7 +107,7 @@ func (f *fields) names() []string {
 	return names
 }
 
-// errHeader says that the first line can name no columns.
+// errHeader says that the first line cannot be column names.
 var errHeader = fmt.Errorf("the names of the columns are more than %d, or longer than %d bytes", maxColumns, maxHeader)
 
 // header returns the numbers of the columns.
@@ -131,7 +131,7 @@ type tsvRows struct {
 	line   int
 	record fields
 	ragged bool
-	// tooLong says that the last line is beyond the bound.
+	// tooLong says that the last line exceeded the limit.
 	tooLong bool
 }
 
@@ -151,8 +151,8 @@ func newTSV(content []byte, def *definition) (rows, error) {
 	return t, err
 }
 
-// readLine returns the next line without its end. A line beyond the bound ends the
-// reading, see tooLong.
+// readLine returns the next line without its end. A line that exceeds the limit ends the reading,
+// see tooLong.
 func (t *tsvRows) readLine() (string, bool) {
 	if len(t.rest) == 0 {
 		return "", false
@@ -167,7 +167,7 @@ func (t *tsvRows) readLine() (string, bool) {
 	return string(bytes.TrimSuffix(line, []byte{'\r'})), true
 }
 
-// end is what the rows end with.
+// end returns the error after the last row.
 func (t *tsvRows) end() error {
 	if t.tooLong {
 		return &bounded.TooLongError{Limit: bounded.Line}
@@ -195,7 +195,7 @@ func (t *tsvRows) next() (row, int, error) {
 	return &t.record, t.line, nil
 }
 
-// lines reads plain text, a record a line. Lines of white space are passed over.
+// lines reads plain text, one record per line. It skips lines of white space.
 type lines struct{ tsvRows }
 
 func newLines(content []byte) rows {
@@ -215,8 +215,8 @@ func (l *lines) next() (row, int, error) {
 	}
 }
 
-// recordReader gives a record's share of a text: a quote or bracket that does not
-// end would make one record of all that follows.
+// recordReader limits how much of a text a record may take. A quote or bracket without an end
+// would turn everything that follows into one record.
 type recordReader struct {
 	r           io.Reader
 	left, bound int
@@ -231,7 +231,7 @@ func (r *recordReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// next begins a record of so many bytes, and what is read ahead.
+// next starts a record of at most so many bytes, including what is read ahead.
 func (r *recordReader) next(bound int) { r.left, r.bound = bound, bound }
 
 // csvRows reads comma-separated records, RFC 4180.
@@ -259,7 +259,7 @@ func newCSV(content []byte) (rows, error) {
 	return c, err
 }
 
-// csvError takes the position off an error: the caller names the line.
+// csvError removes the position from an error, because the caller adds the line.
 func csvError(err error) error {
 	var p *csv.ParseError
 	if errors.As(err, &p) {
@@ -322,7 +322,7 @@ func (o object) cell(name string) cell {
 	return cell{other, s}
 }
 
-// jsonLines reads one JSON object a line.
+// jsonLines reads one JSON object per line.
 type jsonLines struct {
 	rest []byte
 	line int
@@ -362,7 +362,7 @@ type jsonArray struct {
 	from    *recordReader
 	d       *json.Decoder
 	line    int
-	counted int64 // bytes that line counts
+	counted int64 // bytes up to which line is counted
 }
 
 func newJSONArray(content []byte) (rows, error) {
@@ -373,7 +373,7 @@ func newJSONArray(content []byte) (rows, error) {
 	return j, err
 }
 
-// at moves line to the record that follows.
+// at sets line to that of the next record.
 func (j *jsonArray) at() {
 	end := j.d.InputOffset()
 	for end < int64(len(j.content)) && strings.IndexByte(" \t\r\n,", j.content[end]) >= 0 {

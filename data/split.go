@@ -7,11 +7,10 @@ import (
 	"strings"
 )
 
-// HoldOut divides a data set: about n examples are held out, and the rest is what is
-// left. Both keep the order. The draw follows from the seed alone and is stratified: classes,
-// sets of labels and numbers are spread in both as in the whole. Examples that are
-// measured together, or have the same texts, stay on one side. So does the only
-// example of a class: it is not held out.
+// HoldOut divides a data set: about n examples are held out, and rest has the others, both in
+// order. The seed alone decides the draw, which is stratified: classes, sets of labels and
+// numbers are distributed in both parts as in the whole. Examples that are measured together, or
+// have the same texts, stay together. The only example of a class is never held out.
 func (ds *Dataset) HoldOut(n int, seed uint64) (rest, held *Dataset) {
 	units := ds.together()
 	r := rand.New(rand.NewPCG(seed, 0x686f6c64))
@@ -27,7 +26,8 @@ func (ds *Dataset) HoldOut(n int, seed uint64) (rest, held *Dataset) {
 	for _, unit := range units {
 		total += len(unit)
 	}
-	// Of the sorted ones each adds its share, and is held out when that makes a whole.
+	// Going through the sorted units, each adds its share. A unit is held out when the sum passes
+	// a whole number.
 	share, due := min(1, float64(n)/float64(max(1, total))), r.Float64()
 	for _, unit := range units {
 		if due += float64(share * float64(len(unit))); due >= float64(len(unit)) {
@@ -48,8 +48,8 @@ func (ds *Dataset) HoldOut(n int, seed uint64) (rest, held *Dataset) {
 	return rest, held
 }
 
-// together are the numbers of the examples that belong together: to a group, or with
-// the same texts.
+// together returns the numbers of examples that belong together, because they are in one group or
+// have the same texts.
 func (ds *Dataset) together() [][]int {
 	grouped := ds.Task.definition().grouped
 	number := map[any]int{}
@@ -71,7 +71,7 @@ func (ds *Dataset) together() [][]int {
 	return units
 }
 
-// whole tells whether units have all the examples of a class.
+// whole returns a function that tells whether a unit has all examples of a class.
 func (ds *Dataset) whole() func(unit []int) bool {
 	count := func(numbers []int) map[int]int {
 		n := map[int]int{}
@@ -95,12 +95,12 @@ func (ds *Dataset) whole() func(unit []int) bool {
 	}
 }
 
-// byLabel, byLabels and byValue put examples in the order of what is true of them.
+// byLabel, byLabels and byValue sort examples by their true answers.
 func byLabel(a, b *Example) int  { return cmp.Compare(a.Label, b.Label) }
 func byValue(a, b *Example) int  { return cmp.Compare(a.Value, b.Value) }
 func byLabels(a, b *Example) int { return slices.Compare(labelSet(a), labelSet(b)) }
 
-// labelSet are the labels that an example or its words have.
+// labelSet returns the labels of an example or its words.
 func labelSet(e *Example) []int32 {
 	return slices.Compact(slices.Sorted(slices.Values(e.Labels)))
 }

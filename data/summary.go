@@ -10,13 +10,13 @@ import (
 	"github.com/skive-ml/skive/head"
 )
 
-// Summary is what a data set holds at a glance. It is written as JSON.
+// Summary shows at a glance what a data set holds. It is written as JSON.
 type Summary struct {
 	Task     string `json:"task"`
 	Examples int    `json:"examples"`
-	// Labels counts the examples of each label, "" for those without one.
+	// Labels counts the examples of each label. "" counts those without one.
 	Labels map[string]int `json:"labels"`
-	// First are the first examples, as WriteJSONL writes them.
+	// First holds the first examples in the form in which WriteJSONL writes them.
 	First []any `json:"first"`
 
 	set *Dataset

@@ -8,23 +8,22 @@ import (
 	"github.com/skive-ml/skive/head"
 )
 
-// Task is what is asked of texts.
+// Task says what a model has to answer about texts.
 type Task struct {
 	// Name is the task's name on the command line.
 	Name string
-	// Kind is what is asked for.
+	// Kind is the kind of answer.
 	Kind head.Kind
 	// Labels are the class names in the order of the class indices.
 	Labels []string
 	// Pair says that an example is a pair of texts.
 	Pair bool
-	// Positive is the label whose F1 the benchmark reports; "" stands for the
-	// second one.
+	// Positive is the label whose F1 the benchmark reports. "" means the second one.
 	Positive string
-	// Metric is the main metric, by which the best model is chosen. "" stands
-	// for the kind's own, see Metrics.
+	// Metric is the main metric, which decides which model is best. "" means the kind's own, see
+	// Metrics.
 	Metric string
-	// Further are the other metrics that the benchmark reports.
+	// Further lists the other metrics that the benchmark reports.
 	Further []string
 }
 
@@ -44,41 +43,39 @@ func (t Task) Metrics() []string {
 	return append(slices.Clone(own), t.Further...)
 }
 
-// layout names the columns that hold an example in one form of a task's files.
+// layout names the columns of an example in one form of a task's files.
 type layout struct{ text, pair, label string }
 
 // definition is a task with the forms in which its files are shipped.
 type definition struct {
 	Task
 	layouts []layout
-	// positional are the columns of files without a header line (CoLA).
+	// positional names the columns of files without a header line (CoLA).
 	positional []string
-	// title is a column to set before the pair, where it is there.
+	// title is a column to put before the pair, if it exists.
 	title string
-	// ragged says that the benchmark's own file has broken lines, which every
-	// reader of it skips (QQP), and noGold that "-" in the place of the label
-	// says that the annotators did not agree, which every user of it skips.
+	// ragged says that the benchmark's own file has broken lines, which every reader skips (QQP).
+	// noGold says that "-" instead of a label means that the annotators did not agree; every user
+	// skips such lines.
 	ragged, noGold bool
-	// grouped says that what examples have in common is measured together, and
-	// queries that of each group the likeliest example is the answer (ReCoRD).
-	// regroup finds the groups of examples that do not name them.
+	// grouped says that the examples of a group are measured together. queries says that the most
+	// likely example of a group is the answer (ReCoRD). regroup finds the groups if the examples
+	// do not name them.
 	grouped, queries bool
 	regroup          func(examples []Example) bool
-	// free says that the examples are single texts or pairs as a file has it, and
-	// noTable that a file in .txt is not taken for a TSV.
+	// free says that examples are single texts or pairs, whatever the file has. noTable says that
+	// a .txt file is not read as TSV.
 	free, noTable bool
-	// records, when set, makes examples of a record in place of the layouts and of
-	// the kind's own.
+	// records, if set, makes the examples of a record instead of the layouts and the kind.
 	records func(p *parser, r row, line int) ([]Example, error)
 }
 
-// nliLayouts are those of MNLI and SNLI.
+// nliLayouts are the layouts of MNLI and SNLI.
 var nliLayouts = []layout{{"sentence1", "sentence2", "gold_label"}, {"premise", "hypothesis", "label"}, {"sentence1", "sentence2", "label"}}
 
-// definitions are the tasks in the order in which they are listed to the user.
-// The labels of a task stand in the order that Hugging Face's data sets give
-// them, and the texts of a pair in the order of its examples run_glue and
-// run_superglue: BoolQ's question comes first.
+// definitions lists the tasks in the order in which users see them. Labels are in the order of
+// Hugging Face's data sets. The texts of a pair are in the order of Hugging Face's examples
+// run_glue and run_superglue: BoolQ's question comes first.
 var definitions = []definition{
 	{Task: Task{Name: "sst2", Labels: []string{"negative", "positive"}, Metric: "accuracy"},
 		layouts: []layout{{"sentence", "", "label"}}},
@@ -101,7 +98,7 @@ var definitions = []definition{
 	{Task: Task{Name: "wnli", Labels: []string{"not_entailment", "entailment"}, Pair: true, Metric: "accuracy"},
 		layouts: []layout{{"sentence1", "sentence2", "label"}}},
 	{Task: Task{Name: "boolq", Labels: []string{"False", "True"}, Pair: true, Metric: "accuracy"},
-		// The data set's own files have the title apart and the label as "answer".
+		// The data set's own files have a separate title and call the label "answer".
 		layouts: []layout{{"question", "passage", "label"}, {"question", "passage", "answer"}}, title: "title"},
 	{Task: Task{Name: "cb", Labels: []string{"entailment", "contradiction", "neutral"}, Pair: true, Metric: "f1_macro", Further: []string{"accuracy"}},
 		layouts: []layout{{"premise", "hypothesis", "label"}}},
@@ -124,7 +121,7 @@ var definitions = []definition{
 	{Task: Task{Name: "mlm", Kind: head.MaskedLM}},
 }
 
-// positive is the number of the label whose F1 is reported.
+// positive returns the number of the label whose F1 is reported.
 func (t Task) positive() int32 {
 	if i, err := findLabel(t.Labels, t.Positive); err == nil && i >= 0 {
 		return int32(i)
@@ -132,7 +129,7 @@ func (t Task) positive() int32 {
 	return 1
 }
 
-// definition returns the forms of the task's files by its name.
+// definition returns the definition of the task by its name.
 func (t Task) definition() definition {
 	for _, d := range definitions {
 		if d.Name == t.Name {
@@ -143,9 +140,9 @@ func (t Task) definition() definition {
 	return definition{Task: t}
 }
 
-// TaskByName returns a task of GLUE or SuperGLUE, or one of the tasks for any
-// data: "text", "multilabel", "regression", "choice", "tokens" and "mlm". The
-// labels of those come from the model or from the data.
+// TaskByName returns a task of GLUE or SuperGLUE, or one of the tasks for any data: "text",
+// "multilabel", "regression", "choice", "tokens" and "mlm". The labels of the latter come from
+// the model or the data.
 func TaskByName(name string) (Task, error) {
 	key := strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(name))
 	for _, d := range definitions {
@@ -157,7 +154,7 @@ func TaskByName(name string) (Task, error) {
 	return Task{}, fmt.Errorf("unknown task %q (one of %s)", name, strings.Join(TaskNames(), ", "))
 }
 
-// TaskNames returns the names that TaskByName knows.
+// TaskNames returns the names that TaskByName accepts.
 func TaskNames() []string {
 	names := make([]string, len(definitions))
 	for i, d := range definitions {

@@ -6,9 +6,8 @@ import (
 	"github.com/skive-ml/skive/internal/bounded"
 )
 
-// ReadText reads plain text, one example without a label a line; empty lines are
-// left out. What is compressed by gzip is told by its content. Errors are
-// *FileError; a file without text is ErrEmpty.
+// ReadText reads plain text: one example without a label per line, except empty lines. It
+// recognizes gzip by the content. Errors are *FileError. A file without text is ErrEmpty.
 func ReadText(path string) (*Dataset, error) {
 	_, content, err := readDocument(path)
 	if err != nil {

@@ -2,10 +2,10 @@ package data
 
 import "fmt"
 
-// FromTokens makes a data set of examples that are tokens already: token ids and types laid end to
-// end, where each sequence and the last one end (offsets [sequences+1], the first 0), and which is the
-// first sequence of each example (first [examples+1]). The examples have neither texts nor labels, and
-// Encoded returns the tokens under every key.
+// FromTokens makes a data set of examples that are already tokens. ids and types are those of all
+// sequences, one after another. offsets are the boundaries of the sequences [sequences+1],
+// starting with 0, and first is the first sequence of each example [examples+1]. The examples
+// have neither texts nor labels, and Encoded returns the tokens for every key.
 func FromTokens(task Task, ids, types, offsets, first []int32) (*Dataset, error) {
 	kind, err := task.kindOf()
 	if err != nil {

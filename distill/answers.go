@@ -13,22 +13,22 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-// answers is the number of a model's outputs in each row.
+// answers returns the number of a model's outputs per row.
 func answers(c checkpoints.Config) int {
 	return c.Head.Width(c.NumLabels(), c.VocabSize)
 }
 
-// columns returns which of a teacher's logits is that of each of the student's
-// classes, nil where they have one order. Classes are matched by name, as those of
-// data are: labels of the teacher that only number its classes are the task's. A
-// teacher whose answers are not those of the student is an error.
+// columns returns, for each of the student's classes, the number of the teacher's logit for it,
+// or nil if both have the same order. Classes are matched by name, as those of data are. If a
+// teacher's labels are just numbers, they stand for the task's labels. A teacher that does not
+// answer what the student answers is an error.
 func columns(teacher, student checkpoints.Config, task []string) ([]int, error) {
 	if teacher.Head != student.Head {
 		return nil, fmt.Errorf("the teacher's head does %s, the student's %s", teacher.Head, student.Head)
 	}
 	switch student.Head.Outputs() {
 	case head.Score:
-		return nil, nil // whatever it is called
+		return nil, nil // whatever its name
 	case head.Tokens:
 		if t, s := teacher.VocabSize, student.VocabSize; t != s {
 			return nil, fmt.Errorf("the teacher's vocabulary has %d tokens, the student's %d", t, s)
@@ -53,9 +53,8 @@ func columns(teacher, student checkpoints.Config, task []string) ([]int, error) 
 	return from, nil
 }
 
-// checkNumbers reports data whose labels are numbers of classes, for a teacher that
-// counts these in another order than the student: they would say of the result what
-// they do not say of the teacher.
+// checkNumbers reports data whose labels are class numbers if the teacher numbers its classes in
+// another order than the student. The numbers would then mean different classes for the two.
 func (b *builder) checkNumbers(teacher checkpoints.Config) error {
 	for _, ds := range []*data.Dataset{b.examples, b.dev} {
 		if ds != nil && ds.Numbers(teacher.Labels) && ds.Numbers(b.Model.Config.Labels) {
@@ -66,7 +65,7 @@ func (b *builder) checkNumbers(teacher checkpoints.Config) error {
 	return nil
 }
 
-// permute puts the columns of rows into the order of from.
+// permute puts the columns of rows into the order from.
 func permute(rows []float32, from []int) {
 	row := make([]float32, len(from))
 	for ; len(rows) > 0; rows = rows[len(from):] {
@@ -80,16 +79,14 @@ func permute(rows []float32, from []int) {
 // student is the student in the graph.
 type student struct {
 	*layers.Encoder
-	// outputs are the head's [rows, labels]. logits are those that are compared
-	// with a teacher's: of a model that labels words the rows of their first
-	// tokens, else the same.
+	// outputs are the head's [rows, labels]. logits are those to compare with a teacher's: the
+	// same, or in a model that labels words the rows of their first tokens.
 	outputs, logits *autograd.Node
-	// pooled is [sequences, hidden], nil where the head reads no pooler.
+	// pooled is [sequences, hidden], or nil if the head has no pooler.
 	pooled *autograd.Node
 }
 
-// student builds the student, with the input for the teachers' logits where a
-// loss reads them.
+// student builds the student, and the input for the teachers' logits if a loss reads them.
 func (b *builder) student() (*student, error) {
 	g, l, cfg := b.g, &b.o.Losses, b.Model.Config
 	options := b.Options.Layers()
@@ -105,7 +102,7 @@ func (b *builder) student() (*student, error) {
 		if err == nil && from != nil {
 			err = b.checkNumbers(m.Model.Config)
 		} else if !compared {
-			err = nil // of logits that are not read
+			err = nil // the logits are not read
 		}
 		if err != nil {
 			return nil, err
@@ -144,9 +141,9 @@ func (b *builder) student() (*student, error) {
 	return &s, nil
 }
 
-// firstTokens are the rows of a batch in which the answers about words are
-// compared: those of the words' first tokens. A graph has at least one row; that of
-// a batch of texts without a word counts for nothing (see mean).
+// firstTokens returns the rows of a batch in which answers about words are compared: the first
+// token of each word. A graph needs at least one row; the row for a batch without words counts
+// for nothing (see mean).
 func firstTokens(batch *data.Batch) []int32 {
 	if len(batch.Words) == 0 {
 		return []int32{0}
@@ -154,13 +151,12 @@ func firstTokens(batch *data.Batch) []int32 {
 	return batch.Words
 }
 
-// lesson is what a student learns of a kind of head.
+// lesson says what a student learns for a kind of head.
 type lesson struct {
-	// soft is the loss of the student's answers against the teachers'.
+	// soft makes the loss of the student's answers against the teachers'.
 	soft func(b *builder, logits *autograd.Node) *autograd.Node
-	// gaps says that the loss against the labels passes over examples that have
-	// none. A number, and labels of which any number hold, say nothing of whether
-	// they are known.
+	// gaps says that the loss against the labels skips examples without a label. Numbers, and
+	// labels of which several may hold, do not tell whether they are known.
 	gaps bool
 }
 
@@ -170,7 +166,7 @@ var lessons = map[head.Kind]lesson{
 		return b.g.SoftBinaryCrossEntropy(logits, b.logits, b.temperature)
 	}, false},
 	head.Regression: {func(b *builder, logits *autograd.Node) *autograd.Node {
-		// Of two normal distributions of one variance, in which T cancels.
+		// The divergence of two normal distributions of equal variance; T cancels out.
 		return b.g.MSE(logits, b.logits)
 	}, false},
 	head.MultipleChoice: {func(b *builder, logits *autograd.Node) *autograd.Node {
@@ -186,13 +182,13 @@ func softClasses(b *builder, logits *autograd.Node) *autograd.Node {
 	return b.g.SoftCrossEntropy(logits, b.logits, b.temperature, autograd.Mean)
 }
 
-// soft is the loss of the student's answers against the teachers'.
+// soft makes the loss of the student's answers against the teachers'.
 func (b *builder) soft(logits *autograd.Node) *autograd.Node {
 	b.temperature = autograd.NewWeight(float32(b.o.Temperature))
 	return lessons[b.Model.Config.Head].soft(b, logits)
 }
 
-// hard is the loss of the student's answers against the labels.
+// hard makes the loss of the student's answers against the labels.
 func (b *builder) hard(s *student) (*autograd.Node, error) {
 	g := b.g
 	if b.masker != nil {

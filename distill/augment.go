@@ -23,16 +23,16 @@ import (
 
 // AugmentOptions are the settings of Augment. Start from AugmentDefaults.
 type AugmentOptions struct {
-	// Copies is the number of new examples made of each.
+	// Copies is the number of new examples made from each example.
 	Copies int
-	// Probability is that of a word to be replaced, by one of Candidates words.
+	// Probability is the chance that a word is replaced by one of Candidates words.
 	Probability float64
 	Candidates  int
 	Seed        uint64
-	// Threads is the number of threads; 0 is one for each CPU. The result does
-	// not depend on it.
+	// Threads is the number of threads; 0 means one for each CPU. The result does not depend on
+	// it.
 	Threads int
-	// Progress hears how long work comes along; nil does not.
+	// Progress, if not nil, is told how the work comes along.
 	Progress progress.Reporter
 }
 
@@ -42,22 +42,22 @@ func AugmentDefaults() AugmentOptions {
 	return AugmentOptions{Copies: 20, Probability: 0.4, Candidates: 15, Seed: 1}
 }
 
-// MaxCopies is the largest number of copies of each example.
+// MaxCopies is the largest value of AugmentOptions.Copies.
 const MaxCopies = 1000
 
-// maxCandidates bounds the words that may replace one.
+// maxCandidates is the largest number of words that may replace a word.
 const maxCandidates = 1000
 
-// Augment returns new examples made of those of ds by word replacement (TinyBERT,
-// algorithm 1). With a model that has the head of a masked language model, words
-// that are one token of its WordPiece vocabulary give way to those that it finds
-// likeliest in their place, and words of several tokens to those whose embeddings
-// are nearest, by cosine, to the mean of their own. With any other model, words of
-// one token give way to those with the nearest embeddings, and longer ones stay.
-// What comes in is always a word of one token, in the case of the vocabulary.
+// Augment makes new examples from those of ds by replacing words (TinyBERT, algorithm 1). The
+// replacement depends on the model. If it has the head of a masked language model, a word that is
+// one token of its WordPiece vocabulary is replaced by one of the words that the model finds most
+// likely there. A word of several tokens is replaced by a word whose embedding is nearest, by
+// cosine, to the mean of its tokens' embeddings. With any other model, words of one token are
+// replaced by those with the nearest embeddings, and longer words stay. The new word is always a
+// single token, in the vocabulary's case.
 //
-// The new examples have no labels: the teacher says what they are. A copy in which
-// no word is replaced is left out.
+// The new examples have no labels; the teacher supplies them. A copy without any replaced word is
+// left out.
 func Augment(ctx context.Context, ds *data.Dataset, m *checkpoints.Model, o AugmentOptions) (*data.Dataset, error) {
 	if err := o.Settings().Check(); err != nil {
 		return nil, err
@@ -115,18 +115,18 @@ func Augment(ctx context.Context, ds *data.Dataset, m *checkpoints.Model, o Augm
 	return out, nil
 }
 
-// augmentation is the making of new examples.
+// augmentation makes new examples.
 type augmentation struct {
 	t     *thesaurus
 	o     AugmentOptions
-	texts [][]wordsOf // of each example: the text, the pair, the choices
+	texts [][]wordsOf // for each example: the text, the pair, the choices
 }
 
-// draw is the replacement of a word by one of its candidates.
+// draw says that a word is replaced by one of its candidates.
 type draw struct{ place, candidate int }
 
-// copies draws what is replaced in every copy of every example. The words that are
-// drawn do not depend on the candidates, so that these can be found in between.
+// copies draws the replacements for every copy of every example. Which words are drawn does not
+// depend on the candidates, so the candidates can be found in between.
 func (a *augmentation) copies(visit func(example int, draws [][]draw)) {
 	r := rand.New(rand.NewPCG(a.o.Seed, 0x61756d))
 	var draws [][]draw
@@ -141,7 +141,7 @@ func (a *augmentation) copies(visit func(example int, draws [][]draw)) {
 	}
 }
 
-// draw appends what is drawn for the places of a text.
+// draw appends what is drawn for the words of a text.
 func (a *augmentation) draw(draws []draw, places []place, r *rand.Rand) []draw {
 	for p := range places {
 		if n := a.t.count(&places[p]); r.Float64() < a.o.Probability && n > 0 {
@@ -151,7 +151,7 @@ func (a *augmentation) draw(draws []draw, places []place, r *rand.Rand) []draw {
 	return draws
 }
 
-// candidates finds those of the words that are drawn.
+// candidates finds the candidates for the words that are drawn.
 func (a *augmentation) candidates(ctx context.Context) error {
 	used := make([]bool, len(a.t.sources))
 	var masked []*place
@@ -179,11 +179,11 @@ func (a *augmentation) candidates(ctx context.Context) error {
 	return a.likeliest(ctx, workers, masked, ids)
 }
 
-// augmentTokens is the token budget of the batches in which words are masked.
+// augmentTokens is the largest number of tokens in a batch of masked words.
 const augmentTokens = 4096
 
-// likeliest asks the masked language model for the candidates of words, each
-// masked alone in the tokens of its text.
+// likeliest asks the masked language model for the candidates of words. Each word is masked alone
+// in its text.
 func (a *augmentation) likeliest(ctx context.Context, workers *team.Team, places []*place, ids [][]int32) error {
 	engine, err := infer.New(a.t.model, infer.Options{Threads: a.o.Threads, DType: infer.F32})
 	if err != nil {
@@ -222,30 +222,30 @@ func (a *augmentation) likeliest(ctx context.Context, workers *team.Team, places
 	return nil
 }
 
-// thesaurus knows the whole words of a vocabulary and their embeddings.
+// thesaurus holds the whole words of a vocabulary and their embeddings.
 type thesaurus struct {
 	model *checkpoints.Model
 	tok   *tokenize.Tokenizer
-	// masked says that the model finds what may stand in the place of a word.
+	// masked says that the model proposes replacements.
 	masked     bool
 	candidates int
 	words      []int32       // ids
-	at         map[int32]int // place in words
+	at         map[int32]int // index in words
 	rows       []float32     // of unit length [words, width]
 	embeddings []float32     // [vocabulary, width]
 	width      int
 	e          tokenize.Encoding
 
-	// sources are the words of the texts, by their ids.
+	// sources are the words of the texts, keyed by their ids.
 	sources  []source
 	sourceOf map[string]int
 }
 
 // source is a word of the texts.
 type source struct {
-	word int       // its place in words, -1 for one of several tokens
+	word int       // its index in words, -1 for several tokens
 	row  []float32 // of unit length [width]
-	near []int32   // in words
+	near []int32   // indices in words
 }
 
 func newThesaurus(m *checkpoints.Model, tok *tokenize.Tokenizer, o AugmentOptions) *thesaurus {
@@ -278,7 +278,7 @@ func letters(word string) bool {
 	return strings.IndexFunc(word, func(r rune) bool { return !unicode.IsLetter(r) }) < 0
 }
 
-// mean sets row to the mean of the embeddings of some tokens, at unit length.
+// mean sets row to the mean of some tokens' embeddings, scaled to unit length.
 func (t *thesaurus) mean(row []float32, ids []int32) {
 	for _, id := range ids {
 		kernels.Add(row, row, t.embeddings[int(id)*t.width:][:t.width])
@@ -288,17 +288,17 @@ func (t *thesaurus) mean(row []float32, ids []int32) {
 	}
 }
 
-// wordsOf are the words of a text that may be replaced.
+// wordsOf holds the words of a text that may be replaced.
 type wordsOf struct {
 	text   []rune
-	ids    []int32 // of the text, where a model is asked
+	ids    []int32 // of the text, if the model is asked
 	places []place
 }
 
 type place struct {
-	source, lo, hi int // in thesaurus.sources; runes
-	// token is the number of the word's token where a model is asked for its
-	// candidates, near; -1 where they are those of the source.
+	source, lo, hi int // source in thesaurus.sources; range in runes
+	// token is the number of the word's token if the model is asked for its candidates, near. It
+	// is -1 if the candidates are those of the source.
 	token int
 	drawn bool
 	near  []int32
@@ -308,7 +308,7 @@ func (t *thesaurus) find(text string) (wordsOf, error) {
 	w := wordsOf{text: []rune(text)}
 	limit := 0
 	if t.masked {
-		// What is beyond the model's length has its nearest words.
+		// Words beyond the model's maximum length are replaced by their nearest words.
 		limit = t.model.Config.MaxTokens() - 1
 		if err := t.tok.Encode(&t.e, text, tokenize.Options{MaxLength: limit + 1}); err != nil {
 			return w, err
@@ -340,7 +340,7 @@ func (t *thesaurus) find(text string) (wordsOf, error) {
 	return w, nil
 }
 
-// source returns the number of the source of these tokens.
+// source returns the number of the source with these tokens.
 func (t *thesaurus) source(ids []int32, word int) int {
 	key := fmt.Sprint(ids)
 	n, ok := t.sourceOf[key]
@@ -353,11 +353,11 @@ func (t *thesaurus) source(ids []int32, word int) int {
 	return n
 }
 
-// count is the number of a word's candidates.
+// count returns the number of a word's candidates.
 func (t *thesaurus) count(p *place) int {
 	n := len(t.words)
 	if t.sources[p.source].word >= 0 {
-		n-- // any but itself
+		n-- // all but the word itself
 	}
 	return min(n, t.candidates)
 }
@@ -373,8 +373,8 @@ func (t *thesaurus) nearest(workers *team.Team, used []bool) {
 	})
 }
 
-// best returns the candidates among the words, all but the given one, by falling
-// score; of equals, the lower id first.
+// best returns the candidates among the words, except for the word but, by descending score.
+// Equal scores are ordered by id.
 func (t *thesaurus) best(but int, score func(word int) float32) []int32 {
 	type candidate struct {
 		word  int32
@@ -403,7 +403,7 @@ func (t *thesaurus) best(but int, score func(word int) float32) []int32 {
 	return near
 }
 
-// replaced returns the text with the words that were drawn replaced.
+// replaced returns the text with the drawn words replaced.
 func (t *thesaurus) replaced(w wordsOf, draws []draw) string {
 	var b strings.Builder
 	end := 0

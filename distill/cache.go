@@ -19,23 +19,22 @@ import (
 	"github.com/skive-ml/skive/data"
 )
 
-// keeper remembers an output of a teacher for the examples of a data set.
+// keeper stores an output of a teacher for the examples of a data set.
 type keeper interface {
-	// get returns what was put for an example, nil if there is nothing. It is
-	// valid until the keeper is closed.
+	// get returns what was put for an example, or nil. It is valid until the keeper is closed.
 	get(example int) []byte
 	put(example int, b []byte) error
 	Close() error
 }
 
-// memory is a keeper without a file.
+// memory is a keeper in memory.
 type memory struct {
 	offsets []int
 	all     []byte
 	known   []bool
 }
 
-// newMemory keeps outputs of the given sizes, in bytes.
+// newMemory returns a keeper of outputs of the given sizes, in bytes.
 func newMemory(sizes []int) *memory {
 	offsets := make([]int, len(sizes)+1)
 	for i, n := range sizes {
@@ -59,7 +58,7 @@ func (m *memory) put(i int, b []byte) error {
 
 func (m *memory) Close() error { return nil }
 
-// cacheKey tells apart all that a teacher's outputs for given tokens depend on: the model and its
+// cacheKey hashes everything on which a teacher's outputs for given tokens depend: the model, its
 // tokenizer, the precision, and the program.
 func cacheKey(m *checkpoints.Model, precision string) ([32]byte, error) {
 	h := sha256.New()
@@ -81,22 +80,23 @@ func cacheKey(m *checkpoints.Model, precision string) ([32]byte, error) {
 	return [32]byte(h.Sum(nil)), nil
 }
 
-// hashed adds a part that ends where its length says.
+// hashed adds the length of b and b itself to the hash.
 func hashed(h hash.Hash, b []byte) {
-	_ = binary.Write(h, binary.LittleEndian, int64(len(b))) // a hash does not fail
+	_ = binary.Write(h, binary.LittleEndian, int64(len(b))) // hashes never fail
 	h.Write(b)
 }
 
-// cachePath is the file of an output of a shard.
+// cachePath returns the path of the file with one output of a shard.
 func cachePath(dir string, key [32]byte, output string) string {
 	return filepath.Join(dir, hex.EncodeToString(key[:8]), output)
 }
 
-// cache is a keeper on disk: shards of one output, each in a file that is filled in place. A shard
-// is found by what it is of, so that other examples before or behind it change nothing.
+// cache is a keeper on disk. It keeps the shards of one output, each in a file that is filled in
+// place. Shards are found by their content, so more examples before or after a shard do not
+// matter.
 type cache struct {
 	dir    string
-	key    [32]byte // of the teacher
+	key    [32]byte // key of the teacher
 	set    *data.Encoded
 	output *output
 	create bool
@@ -105,7 +105,7 @@ type cache struct {
 	failed bool
 }
 
-// openCache opens the cache of an output. With create unset, nil stands for one that is not there.
+// openCache opens the cache of an output. It returns nil if there is none and create is unset.
 func openCache(dir string, key [32]byte, set *data.Encoded, o *output, create bool) (*cache, error) {
 	n := (set.Len() + shardExamples - 1) / shardExamples
 	c := &cache{dir: dir, key: key, set: set, output: o, create: create, shards: make([]*shard, n), tried: make([]bool, n)}
@@ -119,7 +119,7 @@ func openCache(dir string, key [32]byte, set *data.Encoded, o *output, create bo
 	return c, nil
 }
 
-// shard opens the shard of a number, nil if there is none.
+// shard opens a shard by its number. It returns nil if there is none.
 func (c *cache) shard(i int) (*shard, error) {
 	if c.tried[i] {
 		return c.shards[i], nil
@@ -151,8 +151,8 @@ func (c *cache) get(i int) []byte {
 	return s.get(0, i%shardExamples)
 }
 
-// put writes the output of an example. After an error, such as a full disk,
-// nothing more is written: what is missing is computed anew.
+// put writes the output of an example. After an error, such as a full disk, nothing more is
+// written. Missing outputs are computed again.
 func (c *cache) put(i int, b []byte) error {
 	if c.failed {
 		return nil
@@ -175,7 +175,7 @@ func (c *cache) Close() error {
 	return errors.Join(errs...)
 }
 
-// earlier tells whether a cache holds outputs in the format of an earlier version.
+// earlier tells whether a cache has outputs in the format of an earlier version.
 func earlier(dir, output string) bool {
 	found, _ := filepath.Glob(filepath.Join(dir, "*", output))
 	for _, path := range found {
@@ -193,7 +193,7 @@ func earlier(dir, output string) bool {
 	return false
 }
 
-// bytesOf and fromBytes view numbers as bytes and back.
+// bytesOf and fromBytes view numbers as bytes and bytes as numbers.
 func bytesOf[T uint16 | int32 | float32](v []T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), len(v)*int(unsafe.Sizeof(*new(T))))
 }

@@ -18,48 +18,49 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-// A Job is a distillation with all that goes before it: the student is made, and
-// examples are added to those of the task. Start from JobDefaults.
+// A Job is a whole distillation: it makes the student, adds examples to those of the task, and
+// distills. Start from JobDefaults.
 type Job struct {
-	// Options are those of Run, General or RunStages. Without a Cache, what the teachers say
-	// is kept in the output directory until the job is done.
+	// Options are those of Run, General or RunStages. Without a Cache, the output directory keeps
+	// the teachers' outputs until the job is done.
 	Options
-	// Train and Dev are the data of a task. General distills on Text in their place, see the
-	// function of that name: from one teacher, without Unlabeled, Augment and Stages.
+	// Train and Dev are the data of a task. With General, the job distills on Text instead,
+	// as the function General does: with one teacher and without Unlabeled, Augment and Stages.
 	Train, Dev *data.Dataset
 	General    bool
 	Text       *data.Dataset
-	// Student is the model that learns; where it is nil, one is made as New says.
+	// Student is the model that learns. If it is nil, New says how to make one.
 	Student *checkpoints.Model
 	New     Student
-	// Unlabeled are examples that are added to Train, if they are not nil, and Augment
-	// says how many copies of them all: none by 0 Copies, of which the other options are
-	// the job's. Words is the masked language model that finds their words, nil for the
-	// teacher's embeddings.
+	// Unlabeled holds examples to be added to Train, or is nil. Augment.Copies is the number of
+	// copies that are made of all examples; 0 makes none. The job sets Augment's seed and
+	// threads. Words is the masked language model that finds the words for copies. If it is nil,
+	// the teacher's embeddings decide.
 	Unlabeled *data.Dataset
 	Augment   AugmentOptions
 	Words     *checkpoints.Model
-	// Shards is a directory of a teacher's outputs for a distillation by General, in the place of Text. With a
-	// share of Make they are made there of Text, see MakeShards, and nothing is trained.
+	// Shards is a directory with a teacher's outputs, on which General distills instead of Text.
+	// If Make is set, the job writes this share of the shards from Text (see MakeShards) and
+	// trains nothing.
 	Shards string
 	Make   settings.Shard
-	// Stages, if there are any, follow one another, see RunStages.
+	// Stages, if any, are run one after another, see RunStages.
 	Stages []Stage
 }
 
-// JobDefaults returns a job with the defaults of all its options, which adds no examples.
+// JobDefaults returns a job with the defaults of all its options. It adds no examples.
 func JobDefaults() Job {
 	j := Job{Options: Defaults(), Augment: AugmentDefaults()}
 	j.Augment.Copies = 0
 	return j
 }
 
-// importanceExamples are those that decide which parts of the teacher a narrower student
+// importanceExamples is how many examples decide which parts of the teacher a narrower student
 // keeps.
 const importanceExamples = 2048
 
-// Validate reports the first setting that cannot be carried out, as a *settings.Error.
-// Models and data may still be missing.
+// Validate reports the first setting that is not usable, as a *settings.Error. Models and data
+// may still be missing.
 func (j *Job) Validate() error {
 	if j.General {
 		if err := j.checkGeneral(); err != nil {
@@ -108,7 +109,7 @@ func (j *Job) checkStudent() error {
 	return nil
 }
 
-// checkGeneral reports what a distillation on plain text does not have.
+// checkGeneral reports settings that a distillation on plain text does not have.
 func (j *Job) checkGeneral() error {
 	if err := j.Losses.checkGeneral(); err != nil {
 		return err
@@ -130,8 +131,7 @@ func (j *Job) checkGeneral() error {
 	return nil
 }
 
-// Run makes the student and distills from the teacher. The student is that of Run,
-// RunStages or General.
+// Run makes the student and distills. It returns what Run, RunStages or General returns.
 func (j *Job) Run(ctx context.Context, teacher *checkpoints.Model) (*checkpoints.Model, *train.Result, error) {
 	if err := j.Validate(); err != nil {
 		return nil, nil, err
@@ -194,7 +194,7 @@ func (j *Job) distill(ctx context.Context, teacher, student *checkpoints.Model, 
 	return Run(ctx, teacher, student, set, j.Dev, o)
 }
 
-// examples are those of the task with what is added to them.
+// examples returns the examples of the task and those that are added.
 func (j *Job) examples(ctx context.Context, teacher *checkpoints.Model) (*data.Dataset, error) {
 	if j.Unlabeled == nil && j.Augment.Copies == 0 {
 		return j.Train, nil
@@ -219,8 +219,7 @@ func (j *Job) examples(ctx context.Context, teacher *checkpoints.Model) (*data.D
 	return all, nil
 }
 
-// CheckWords reports a model that finds no words for the places of others: one that is no
-// masked language model.
+// CheckWords reports a model that cannot propose words because it is not a masked language model.
 func CheckWords(m *checkpoints.Model) error {
 	if m.Config.Head.Outputs() == head.Tokens {
 		return nil

@@ -13,19 +13,19 @@ type LayerMap struct {
 	pairs [][2]int // student, teacher
 }
 
-// Uniform maps the student's layers to the teacher's at even distances, last to
-// last (TinyBERT, Jiao et al., arXiv 1909.10351). Teacher layer counts that are
-// no multiple of the student's work. It is the zero LayerMap.
+// Uniform maps the student's layers to the teacher's at even distances, the last to the last
+// (TinyBERT, Jiao et al., arXiv 1909.10351). The number of the teacher's layers need not be a
+// multiple of the student's. Uniform is the zero LayerMap.
 func Uniform() LayerMap { return LayerMap{} }
 
-// Last maps the student's last layer to the teacher's last, and no other
-// (FastFormers' state loss, MiniLM).
+// Last maps only the student's last layer, to the teacher's last (FastFormers' state loss,
+// MiniLM).
 func Last() LayerMap { return LayerMap{kind: "last"} }
 
-// Skip maps each of the student's layers but the last to every k-th of the
-// teacher's, k being how many times deeper the teacher is, rounded down: 2, 4,
-// 6, 8 and 10 of 12 layers for a student of 6 (PKD-Skip, Sun et al., arXiv
-// 1908.09355). The last layer learns by the logits.
+// Skip maps the student's layers, except for the last, to every k-th layer of the teacher
+// (PKD-Skip, Sun et al., arXiv 1908.09355). k is the teacher's depth divided by the student's,
+// rounded down: a student of 6 layers learns from layers 2, 4, 6, 8 and 10 of 12. The last layer
+// learns through the logits.
 func Skip() LayerMap { return LayerMap{kind: "skip"} }
 
 // Explicit maps student layer pair[0] to teacher layer pair[1] for each pair.
@@ -55,7 +55,7 @@ func ParseLayerMap(s string) (LayerMap, error) {
 	return Explicit(pairs...), nil
 }
 
-// String is the inverse of ParseLayerMap.
+// String returns the map in the form that ParseLayerMap reads.
 func (m LayerMap) String() string {
 	switch m.kind {
 	case "":
@@ -70,8 +70,7 @@ func (m LayerMap) String() string {
 	return strings.Join(parts, ",")
 }
 
-// MarshalText and UnmarshalText write and read a map as String and
-// ParseLayerMap do.
+// MarshalText returns String. UnmarshalText is ParseLayerMap.
 func (m LayerMap) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
 func (m *LayerMap) UnmarshalText(text []byte) (err error) {
@@ -82,7 +81,7 @@ func (m *LayerMap) UnmarshalText(text []byte) (err error) {
 // IsZero reports whether the map is Uniform.
 func (m LayerMap) IsZero() bool { return m.kind == "" }
 
-// resolve lists the pairs of student and teacher layers for these depths.
+// resolve returns the pairs of student and teacher layers for these depths.
 func (m LayerMap) resolve(student, teacher int) ([][2]int, error) {
 	switch m.kind {
 	case "last":

@@ -12,49 +12,48 @@ import (
 	"github.com/skive-ml/skive/head"
 )
 
-// Part is a place in a model whose values a loss reads.
+// Part names a place in a model whose values a loss reads.
 type Part string
 
-// The parts of models. All of a teacher but Logits are rounded to half precision,
+// The parts of models. A teacher's values, except for Logits, are rounded to half precision,
 // whether they are stored in a cache or not.
 const (
-	// Logits are the head's outputs, of an ensemble the weighted mean: [sequences,
-	// outputs], and in a model that answers for words or masks a row for each of them
-	// [selected, outputs].
+	// Logits are the head's outputs [sequences, outputs]. A model that answers for words or masks
+	// has one row for each of them [selected, outputs]. For an ensemble they are the weighted
+	// mean.
 	Logits Part = "logits"
 	// Pooled is the output of the dense layer between the first token and the
 	// classifier [sequences, hidden].
 	Pooled Part = "pooled"
 	// Embeddings are the embedding layer's output [tokens, hidden].
 	Embeddings Part = "embeddings"
-	// Hidden is a layer's output [tokens, hidden], and First the first row of each
-	// sequence in it [sequences, hidden].
+	// Hidden is a layer's output [tokens, hidden]. First is its first row in each sequence
+	// [sequences, hidden].
 	Hidden Part = "hidden"
 	First  Part = "cls"
 	// QKV are a layer's queries, keys and values side by side [tokens, 3 * heads * head
-	// dimension]. Scores, maps and relations follow from them, see
+	// dimension]. Scores, maps and relations are computed from them, see
 	// autograd.Graph.AttentionLoss, ValueRelationKL and RelationKL.
 	QKV Part = "qkv"
 )
 
-// perLayer tells whether each layer has the part.
+// perLayer tells whether every layer has this part.
 func (p Part) perLayer() bool { return p == Hidden || p == First || p == QKV }
 
-// inner tells whether the part lies inside of the encoder.
+// inner tells whether the part is inside the encoder.
 func (p Part) inner() bool { return p.perLayer() || p == Embeddings }
 
 func (p Part) known() bool { return p.inner() || p == Logits || p == Pooled }
 
-// Loss is a term of the objective that a program brings along. It stands beside those of
-// Losses in logs, results and a model's provenance.
+// Loss is a term of the objective that the calling program supplies. Logs, results and a model's
+// provenance show it beside the terms of Losses.
 type Loss struct {
-	// Name is the term's. The terms of Losses have the names of their flags.
+	// Name is the name of the term. The terms of Losses are named like their flags.
 	Name string
-	// Weight is that of the term, a finite number that is not negative; 0 leaves it
-	// out.
+	// Weight is the weight of the term. It is finite and not negative; 0 leaves the term out.
 	Weight float64
-	// Reads are the parts that the loss compares, of the student and the teacher. The
-	// loss is a mean over the rows of the first of them.
+	// Reads lists the parts that the loss compares between student and teacher. The loss must be
+	// a mean over the rows of the first of them.
 	Reads []Part
 	// Build adds the loss, a scalar, to the student's graph.
 	Build func(c *Comparison) (*autograd.Node, error)
@@ -62,12 +61,12 @@ type Loss struct {
 
 // Comparison is what a Loss is built from.
 type Comparison struct {
-	// Graph is the student's. It has the values of both models, which may be inputs of
-	// its operations and of those that Graph.Apply adds.
+	// Graph is the student's graph. It contains the values of both models, on which its own
+	// operations and those added with Graph.Apply can work.
 	Graph *autograd.Graph
 	// Student and Teacher are the models' architectures.
 	Student, Teacher checkpoints.Config
-	// Offsets are those of the sequences of a batch [sequences+1].
+	// Offsets are the boundaries of a batch's sequences [sequences+1].
 	Offsets *autograd.Node
 
 	loss    *Loss
@@ -75,8 +74,8 @@ type Comparison struct {
 	student *student
 }
 
-// OfStudent returns the student's values of a part that the loss reads. Layers count
-// from 0; where a part has none, the number is not looked at.
+// OfStudent returns the student's values of a part that the loss reads. Layers count from 0. The
+// layer is ignored for a part that is not per layer.
 func (c *Comparison) OfStudent(p Part, layer int) (*autograd.Node, error) {
 	if err := c.check("student", c.Student, p, layer); err != nil {
 		return nil, err
@@ -96,8 +95,8 @@ func (c *Comparison) OfStudent(p Part, layer int) (*autograd.Node, error) {
 	return c.student.Layers[layer].QKV, nil
 }
 
-// OfTeacher returns the first teacher's values of a part that the loss reads, or the
-// logits of all. No gradient goes to them.
+// OfTeacher returns the first teacher's values of a part that the loss reads. For Logits it
+// returns the mean over all teachers. No gradient flows into them.
 func (c *Comparison) OfTeacher(p Part, layer int) (*autograd.Node, error) {
 	if err := c.check("teacher", c.Teacher, p, layer); err != nil {
 		return nil, err
@@ -124,10 +123,10 @@ func (c *Comparison) check(whose string, cfg checkpoints.Config, p Part, layer i
 	return nil
 }
 
-// builtIn are the names of the terms of Losses.
+// builtIn holds the names of the terms of Losses.
 var builtIn = []string{"soft", "logits-mse", "hard", "embeddings", "hidden", "attention", "minilm", "relations"}
 
-// checkOwn reports the first of the program's own losses that cannot be built.
+// checkOwn reports the first loss of the program's own that cannot be built.
 func (o *Options) checkOwn() error {
 	weighed := o.TeacherWeight > 0 || slices.ContainsFunc(o.Ensemble, func(t Teacher) bool { return t.Weight > 0 })
 	seen := slices.Clone(builtIn)
@@ -157,7 +156,7 @@ func (o *Options) checkOwn() error {
 	return nil
 }
 
-// reads tells whether an own loss with a weight reads a part.
+// reads tells whether one of the program's own losses with a weight reads such a part.
 func (l *Losses) reads(is func(Part) bool) bool {
 	return slices.ContainsFunc(l.Own, func(own Loss) bool { return own.Weight > 0 && slices.ContainsFunc(own.Reads, is) })
 }
@@ -196,7 +195,7 @@ func (b *builder) own(l *Loss, s *student) (*autograd.Node, error) {
 	return n, nil
 }
 
-// countOf returns what the mean of an own loss divides by.
+// countOf returns the number by which the mean of an own loss divides.
 func (b *builder) countOf(l *Loss) func(*data.Batch) float64 {
 	switch p := l.Reads[0]; {
 	case p == Logits && b.Model.Config.Head.Subject() != head.Choices:

@@ -17,15 +17,14 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-// Narrow makes a student of the given layers of the teacher and no larger than
-// size, whose weights are the teacher's: of each layer the most important heads
-// and feed-forward units stay, of the whole model the most important dimensions
-// of the hidden states. The layers say how many there are, not size.Layers.
+// Narrow makes a student from some layers of the teacher, with the teacher's weights, and makes
+// it as narrow as size says. In each layer it keeps the most important heads and feed-forward
+// units, and in the whole model the most important dimensions of the hidden states. The number of
+// layers is that of the argument layers, not size.Layers.
 //
-// Importance is the effect on the loss on ds: of heads and units by
-// pruning.Importance, of dimensions by HiddenImportance, with the options o.
-// Without a data set (nil), or with o.Method pruning.Magnitude, it is read off
-// the weights.
+// Importance is the effect on the loss over ds, with the options o: pruning.Importance computes
+// it for heads and units, HiddenImportance for dimensions. Without a data set (nil), or with
+// o.Method pruning.Magnitude, importance is computed from the weights.
 func Narrow(ctx context.Context, teacher *checkpoints.Model, layers []int, size Size, ds *data.Dataset, o pruning.ImportanceOptions) (*checkpoints.Model, error) {
 	student, err := StudentFromLayers(teacher, layers)
 	if err != nil {
@@ -43,7 +42,7 @@ func Narrow(ctx context.Context, teacher *checkpoints.Model, layers []int, size 
 		}
 		o.Predictions = false
 	}
-	// The layers are measured where they stand, in the teacher.
+	// The layers are measured in the whole teacher.
 	scores, err := pruning.Importance(ctx, teacher, ds, o)
 	if err != nil {
 		return nil, fmt.Errorf("student: %w", err)
@@ -75,8 +74,8 @@ func Narrow(ctx context.Context, teacher *checkpoints.Model, layers []int, size 
 	return student.Clone(), nil
 }
 
-// most returns the indices of the n highest scores, ascending; all for n = 0. Of
-// equals the lower index stays.
+// most returns the indices of the n highest scores in ascending order, or all if n is 0. Of equal
+// scores the lower index is kept.
 func most(scores []float64, n int) []int {
 	order := make([]int, len(scores))
 	for i := range order {
@@ -90,10 +89,10 @@ func most(scores []float64, n int) []int {
 	return order
 }
 
-// HiddenImportance scores the dimensions of the hidden states: the sum over the
-// batches and over all LayerNorms of |d loss / d mask|, for a mask of ones that
-// multiplies the dimension of the LayerNorm's output. With γ and β its weight
-// and bias that is γ·∂γ + β·∂β, so that the gradients of a training step give it.
+// HiddenImportance scores each dimension of the hidden states. Imagine a mask of ones that
+// multiplies this dimension in the output of every LayerNorm. The score is the sum of |d loss / d
+// mask| over the batches and LayerNorms. With the weight γ and bias β of a LayerNorm the
+// derivative is γ·∂γ + β·∂β, so the gradients of a training step are all that is needed.
 func HiddenImportance(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o pruning.ImportanceOptions) ([]float64, error) {
 	if o.Limit > 0 {
 		ds = ds.First(o.Limit)
@@ -152,7 +151,7 @@ func HiddenImportance(ctx context.Context, model *checkpoints.Model, ds *data.Da
 				effect := 0.0
 				for _, p := range norm {
 					if p == nil {
-						continue // no β
+						continue // a LayerNorm without β
 					}
 					effect += float64(float64(p.Value[j]) * float64(p.Gradient[j]))
 				}
@@ -163,8 +162,8 @@ func HiddenImportance(ctx context.Context, model *checkpoints.Model, ds *data.Da
 	return scores, nil
 }
 
-// magnitudes are the L2 norms of all weights that read or write a dimension of
-// the hidden states. A matrix between hidden states counts as one that reads them.
+// magnitudes returns, for each dimension of the hidden states, the L2 norm of all weights that
+// read or write it. A matrix between hidden states counts only as one that reads them.
 func magnitudes(m *checkpoints.Model) []float64 {
 	squares := make([]float64, m.Config.HiddenSize)
 	for s := range m.Config.Tensors() {

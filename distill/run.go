@@ -24,26 +24,24 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-// ErrTokenizer is returned for a teacher and a student whose tokenizers differ.
+// ErrTokenizer is returned if teacher and student have different tokenizers.
 var ErrTokenizer = errors.New("teacher and student have different tokenizers")
 
-// Run trains a copy of student to do what teacher does on the examples of
-// trainSet and returns the model that did best on devSet (the last one where
-// devSet is nil). Both have the same head, of any kind, and the same classes in any
-// order. Labels of trainSet are read only where Losses.Hard weighs them, and may be
-// missing there beside other losses, except in a regression and where any number of
-// labels hold.
+// Run trains a copy of student to do what teacher does on the examples of trainSet. It returns
+// the model that was best on devSet, or the last one if devSet is nil. Both models have the same
+// kind of head, and the same classes in any order. Run reads the labels of trainSet only if
+// Losses.Hard is set. Even then they may be missing if there are other losses, except in a
+// regression and in tasks where several labels may hold.
 //
-// What the teacher says is computed when an example first comes up, and
-// remembered as Options.Cache says. Files, resuming and errors are those of
-// train.Run.
+// A teacher's outputs are computed when an example first comes up, and stored as Options.Cache
+// says. Files, resuming and errors are as in train.Run.
 func Run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, devSet *data.Dataset, o Options) (*checkpoints.Model, *train.Result, error) {
 	return run(ctx, teacher, student, trainSet, devSet, o, false)
 }
 
-// General distills a copy of student's encoder on plain text (TinyBERT's general
-// distillation, MiniLM): by losses on hidden states, attention or relations
-// alone. The result has no classifier; train.Run gives it one for a task.
+// General distills a copy of student's encoder on plain text (TinyBERT's general distillation,
+// MiniLM), with losses on hidden states, attention or relations only. The result has no
+// classifier; train.Run adds one for a task.
 func General(ctx context.Context, teacher, student *checkpoints.Model, text *data.Dataset, o Options) (*checkpoints.Model, *train.Result, error) {
 	if err := o.checkGeneral(); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", o.Stage, err)
@@ -51,7 +49,7 @@ func General(ctx context.Context, teacher, student *checkpoints.Model, text *dat
 	return run(ctx, teacher, withoutHead(student), text, nil, o, true)
 }
 
-// checkGeneral reports losses of predictions, and the lack of others.
+// checkGeneral reports losses on predictions, and the lack of any other loss.
 func (l *Losses) checkGeneral() error {
 	if field := some(l.predictions()); field != "" {
 		return settings.Errorf(field, "expected 0 in a general distillation, which has no labels and no logits")
@@ -62,13 +60,13 @@ func (l *Losses) checkGeneral() error {
 	return nil
 }
 
-// withoutHead returns the model without its head, sharing the tensors.
+// withoutHead returns the model without its head. It shares the tensors.
 func withoutHead(m *checkpoints.Model) *checkpoints.Model {
 	bare := *m
 	bare.Config = m.Config.Clone()
 	bare.Config.Labels, bare.Config.Head, bare.Config.Task = nil, head.SingleLabel, ""
 	kept := make(map[string]checkpoints.Tensor)
-	for _, name := range bare.Names() { // those that the configuration still has
+	for _, name := range bare.Names() { // the names that remain in the configuration
 		kept[name] = m.Tensors[name]
 	}
 	bare.Tensors = kept
@@ -139,9 +137,8 @@ func run(ctx context.Context, teacher, student *checkpoints.Model, trainSet, dev
 	})
 }
 
-// unlabeled tells whether examples may lack labels: where something else is
-// learned from them. A number, and labels of which any number hold, say nothing of
-// whether they are known.
+// unlabeled tells whether examples may lack labels: if the student also learns from something
+// else. Numbers, and labels of which several may hold, do not tell whether they are known.
 func (o *Options) unlabeled(set *data.Dataset) bool {
 	if o.Hard == 0 || set == nil {
 		return true
@@ -149,7 +146,7 @@ func (o *Options) unlabeled(set *data.Dataset) bool {
 	return lessons[set.Task.Kind].gaps && (o.ofLogits() || some(o.inner()) != "")
 }
 
-// fits reports a teacher and a student that do not go together.
+// fits reports a teacher and a student that cannot be combined.
 func (o *Options) fits(teacher, student *checkpoints.Model) error {
 	if err := notQuantized(teacher); err != nil {
 		return err
@@ -163,10 +160,10 @@ func (o *Options) fits(teacher, student *checkpoints.Model) error {
 	return nil
 }
 
-// tokenizersDiffer says in what two models turn text into other ids, and "" where
-// they do not: their files are equal, or the vocabularies are, and text of every
-// kind of character and every word come out alike: as it is, in capitals, with an
-// accent, and inside of another.
+// tokenizersDiffer says how two models differ in the ids that they make from text, or "" if they
+// do not. They are equal if their files are. They are also equal if their vocabularies are, and
+// if they agree on text with every kind of character and on every word: as it is, in capitals,
+// with an accent, and inside another word.
 func tokenizersDiffer(a, b *checkpoints.Model) string {
 	if maps.EqualFunc(a.Tokenizer, b.Tokenizer, slices.Equal) {
 		return ""
@@ -212,39 +209,38 @@ type builder struct {
 	o       *Options
 	members []Teacher
 	general bool
-	// examples are those of the training set, for teachers that read them
-	// otherwise than the student; cross says that they may be other tokens.
+	// examples are those of the training set, for teachers that tokenize them differently. cross
+	// says that they may do so.
 	examples *data.Dataset
-	dev      *data.Dataset // nil for none
+	dev      *data.Dataset // nil if there is none
 	cross    bool
 
 	g  *autograd.Graph
 	in *layers.Inputs
-	// labels are the task's, and columns what the function of that name says of
-	// each teacher.
+	// labels are the task's labels. columns holds for each teacher what the function columns
+	// returns.
 	labels  []string
 	columns [][]int
-	// outputs are what the losses read of the first teacher, and logits the
-	// input for the mean logits of all.
+	// outputs are the first teacher's outputs that the losses read. logits is the input for the
+	// mean logits of all teachers.
 	outputs     []*output
 	logits      *autograd.Node
 	temperature *autograd.Weight
-	// set are what sets the other inputs of the losses.
+	// set holds the functions that set the other inputs of the losses.
 	set []func(*data.Batch) error
-	// means are the losses' own, by term, where batches are accumulated or may
-	// lack what a loss compares.
+	// means holds the means of losses, by term, which are needed if batches are accumulated or
+	// may lack what a loss compares.
 	means []mean
-	// answered and labelled are how many answers the losses on logits compare
-	// with the teachers' and with the labels.
+	// answered and labelled return how many answers the losses on logits compare with the
+	// teachers' answers and with the labels.
 	answered, labelled func(*data.Batch) float64
-	// masker masks the batches of a masked language model, and rows is the input
-	// for the tokens whose logits are compared.
+	// masker masks the batches of a masked language model. rows is the input for the tokens whose
+	// logits are compared.
 	masker *evaluate.Masker
 	rows   *autograd.Node
 }
 
-// build makes the objective: the student's graph with the losses, and the
-// teachers beside it.
+// build makes the objective: the student's graph with the losses, and the teachers.
 func (b *builder) build() (train.Objective, error) {
 	g := autograd.New(autograd.Options{Workers: b.Workers, Seed: b.Options.Seed})
 	b.g, b.in = g, layers.NewInputs(g)
@@ -299,16 +295,16 @@ type objective struct {
 	train.Objective
 	*builder
 	known *teachers
-	// tokens are those of all batches of a step.
+	// tokens is the number of tokens in all batches of a step.
 	tokens float64
 }
 
-// mean is what the mean of a loss divides by. Batches that are accumulated into
-// one step have other shares of the words that are labelled, say, than of the
-// tokens: the factor makes up for that. It is 0 for a batch without any.
+// mean corrects the mean of a loss that divides by something other than tokens. The batches of a
+// step may hold other shares of labelled words, say, than of tokens; the factor makes up for
+// that. It is 0 for a batch without any.
 type mean struct {
 	count  func(*data.Batch) float64
-	all    float64 // of the batches of a step
+	all    float64 // count over the batches of a step
 	factor *autograd.Weight
 }
 
@@ -333,7 +329,7 @@ func (o *objective) Step(number int, batch *data.Batch) (float64, map[string]flo
 	return o.Objective.Step(number, batch)
 }
 
-// mask masks the batch of a masked language model.
+// mask masks the batch if the model is a masked language model.
 func (o *objective) mask(number int, batch *data.Batch) error {
 	if o.masker == nil {
 		return nil
@@ -341,8 +337,8 @@ func (o *objective) mask(number int, batch *data.Batch) error {
 	return o.masker.Mask(batch, o.Options.Seed, uint64(o.StepOf(number)))
 }
 
-// Weights are the numbers of tokens, of which every batch has some. What the
-// losses' own means divide by is counted here as well.
+// Weights returns the numbers of tokens, of which no batch is without. It also counts what the
+// other means divide by.
 func (o *objective) Weights(number int, batches []data.Batch) []float64 {
 	o.tokens = 0
 	for i := range o.means {
@@ -352,7 +348,7 @@ func (o *objective) Weights(number int, batches []data.Batch) []float64 {
 	for i := range batches {
 		batch := &batches[i]
 		if o.mask(number+i, batch) != nil {
-			continue // no text: its step is going to say so
+			continue // no text: the batch's step reports that
 		}
 		weights[i] = float64(batch.Tokens())
 		o.tokens += weights[i]
@@ -363,11 +359,10 @@ func (o *objective) Weights(number int, batches []data.Batch) []float64 {
 	return weights
 }
 
-// Memory is what the student's steps take; the teachers' comes on top.
+// Memory returns the memory of the student's steps. That of the teachers is not included.
 func (o *objective) Memory(e autograd.Extents) int64 { return o.g.Memory(e) }
 
-// SetProfile makes the next steps add to p where the time of the student's and the
-// teachers' graphs went.
+// SetProfile makes the next steps add the times of the student's and the teachers' graphs to p.
 func (o *objective) SetProfile(p *autograd.Profile) {
 	if student, ok := o.Objective.(interface{ SetProfile(*autograd.Profile) }); ok {
 		student.SetProfile(p)
@@ -379,10 +374,10 @@ func (o *objective) SetProfile(p *autograd.Profile) {
 
 func (o *objective) Close() error { return errors.Join(o.Objective.Close(), o.known.Close()) }
 
-// teachers makes the teachers that the losses ask.
+// teachers makes the teachers that the losses need.
 func (b *builder) teachers() (*teachers, error) {
 	known := &teachers{logits: b.logits}
-	// Of the heaviest, since the sum of the weights may be beyond float64.
+	// Weights are relative to the largest, because their sum may overflow float64.
 	heaviest, total := 0.0, 0.0
 	for _, m := range b.members {
 		heaviest = max(heaviest, m.Weight)
@@ -417,7 +412,7 @@ func (b *builder) teachers() (*teachers, error) {
 		}
 		known.all = append(known.all, t)
 		if b.masker != nil || b.o.making != nil {
-			continue // each step masks other tokens, or nothing is asked for twice
+			continue // tokens are masked anew in each step, or no example repeats
 		}
 		if b.o.shards != nil {
 			if err := t.fromShards(b.o.shards); err != nil {
@@ -441,8 +436,7 @@ func (b *builder) repeats() bool {
 	return o.Steps*o.BatchSize > b.Train.Len() || o.Steps*o.BatchTokens > b.Train.Tokens()
 }
 
-// read returns the input of the student's graph for an output of the first
-// teacher.
+// read returns the input of the student's graph for an output of the first teacher.
 func (b *builder) read(p Part, layer, columns int) *autograd.Node {
 	for _, o := range b.outputs {
 		if o.part == p && o.layer == layer {
@@ -503,7 +497,7 @@ func (b *builder) terms() ([]train.Term, error) {
 	return terms, nil
 }
 
-// averaged is a loss whose mean divides by a count of its own, where that matters.
+// averaged records that the mean of a loss divides by count, where that matters.
 func (b *builder) averaged(loss *autograd.Node, count func(*data.Batch) float64) *autograd.Node {
 	if b.Options.Accumulate <= 1 && b.Model.Config.Head.Subject() != head.Words {
 		return loss
@@ -513,7 +507,7 @@ func (b *builder) averaged(loss *autograd.Node, count func(*data.Batch) float64)
 	return b.g.WeightedSum(autograd.Term{Loss: loss, Weight: m.factor})
 }
 
-// count returns what the mean of the named loss divides by.
+// count returns the number by which the mean of the named loss divides.
 func (b *builder) count(loss string) func(*data.Batch) float64 {
 	switch {
 	case loss == "hard":
@@ -534,14 +528,14 @@ func (b *builder) configs() (s, t checkpoints.Config) {
 	return b.Model.Config, b.members[0].Model.Config
 }
 
-// embeddings is the distance of the embedding layers' outputs.
+// embeddings returns the distance of the embedding layers' outputs.
 func (b *builder) embeddings(student *layers.Encoder) *autograd.Node {
 	s, t := b.configs()
 	return b.distance(student.Embeddings, b.read(Embeddings, 0, t.HiddenSize), b.projection("embeddings", s, t))
 }
 
-// hidden is the mean distance of the mapped layers' hidden states. Between widths
-// stands a projection that the layers share (TinyBERT, equation 8).
+// hidden returns the mean distance of the mapped layers' hidden states. If the widths differ, all
+// layers share one projection (TinyBERT, equation 8).
 func (b *builder) hidden(student *layers.Encoder) (*autograd.Node, error) {
 	s, t := b.configs()
 	projection := b.projection("hidden", s, t)
@@ -554,7 +548,7 @@ func (b *builder) hidden(student *layers.Encoder) (*autograd.Node, error) {
 	})
 }
 
-// mapped is the mean of a loss over mapped layers.
+// mapped returns the mean of a loss over mapped layers.
 func (b *builder) mapped(m LayerMap, loss func(student, teacher int) (*autograd.Node, error)) (*autograd.Node, error) {
 	s, t := b.configs()
 	pairs, err := m.resolve(len(s.Layers), len(t.Layers))
@@ -572,8 +566,8 @@ func (b *builder) mapped(m LayerMap, loss func(student, teacher int) (*autograd.
 	return b.g.WeightedSum(terms...), nil
 }
 
-// projection returns a trainable [teacher width, student width] matrix, nil
-// where the widths are equal.
+// projection returns a trainable [teacher width, student width] matrix, or nil if the widths are
+// equal.
 func (b *builder) projection(name string, s, t checkpoints.Config) *autograd.Node {
 	if s.HiddenSize == t.HiddenSize {
 		return nil
@@ -603,7 +597,7 @@ func (b *builder) distance(student, teacher, projection *autograd.Node) *autogra
 	return b.g.MSE(student, teacher)
 }
 
-// attention is the mean difference of the mapped layers' attention.
+// attention returns the mean difference of the mapped layers' attention.
 func (b *builder) attention(student *layers.Encoder) (*autograd.Node, error) {
 	return b.mapped(b.o.AttentionMap, func(i, j int) (*autograd.Node, error) {
 		return b.attentionLoss("Attention", student, i, j, attentionDistances[b.o.AttentionDistance], b.o.HeadMeans)
@@ -633,7 +627,7 @@ func (b *builder) attentionLoss(field string, student *layers.Encoder, i, j int,
 	}), nil
 }
 
-// reach says how far a window reaches.
+// reach says in words how far a window reaches.
 func reach(window int) string {
 	if window == 0 {
 		return "all tokens"
@@ -641,8 +635,8 @@ func reach(window int) string {
 	return fmt.Sprintf("%d tokens to either side", window)
 }
 
-// teacherBias adds the biases of the scores of the first teacher's layer, nil where
-// it has none.
+// teacherBias adds the score biases of a layer of the first teacher. It returns nil if there are
+// none.
 func (b *builder) teacherBias(layer int) (*autograd.Node, error) {
 	m := b.members[0].Model
 	bias := m.Config.Block(layer).ScoreBias
@@ -662,7 +656,7 @@ func (b *builder) readQKV(layer int) *autograd.Node {
 	return b.read(QKV, layer, 3*t.AttentionSize(layer))
 }
 
-// miniLM is the divergence of the last layers' attention maps plus that of their
+// miniLM returns the divergence of the last layers' attention maps plus the divergence of their
 // value relations.
 func (b *builder) miniLM(student *layers.Encoder) (*autograd.Node, error) {
 	s, t := b.configs()
@@ -676,14 +670,13 @@ func (b *builder) miniLM(student *layers.Encoder) (*autograd.Node, error) {
 	return b.g.WeightedSum(autograd.Term{Loss: maps, Weight: one}, autograd.Term{Loss: values, Weight: one}), nil
 }
 
-// relations is the mean divergence of the mapped layers' self-attention
-// relations.
+// relations returns the mean divergence of the mapped layers' self-attention relations.
 func (b *builder) relations(student *layers.Encoder) (*autograd.Node, error) {
 	s, t := b.configs()
 	return b.mapped(b.o.RelationMap, func(i, j int) (*autograd.Node, error) {
 		heads, ws, wt := b.o.RelationHeads, s.AttentionSize(i), t.AttentionSize(j)
 		if heads == 0 {
-			// One head divides every width, so that this ends.
+			// The loop ends, because 1 divides every width.
 			for heads = s.NumHeads(i); ws%heads != 0 || wt%heads != 0; heads-- {
 			}
 		}

@@ -10,8 +10,7 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-// Validate reports the first setting that is out of its range, as a
-// *settings.Error.
+// Validate reports the first setting that is out of range, as a *settings.Error.
 func (o *Options) Validate() error {
 	for i, t := range o.Ensemble {
 		if !settings.NotNegative(t.Weight) {
@@ -21,7 +20,7 @@ func (o *Options) Validate() error {
 	return o.Settings().Check()
 }
 
-// Settings is the table of the options.
+// Settings returns the fields as a table of settings.
 func (o *Options) Settings() settings.Table {
 	weighed := o.TeacherWeight > 0 || slices.ContainsFunc(o.Ensemble, func(t Teacher) bool { return t.Weight > 0 })
 	read := len(o.Ensemble) > 0 || o.Soft+o.LogitsMSE > 0
@@ -51,18 +50,18 @@ func (o *Options) Settings() settings.Table {
 
 const wantWeight = "a finite weight that is not negative"
 
-// Settings is the table of the losses: those with a weight, and what is set of
-// them, decide the result.
+// Settings returns the fields as a table of settings. The losses with a weight, and their own
+// settings, affect the result.
 func (l *Losses) Settings() settings.Table {
 	return slices.Concat(l.onLogits(), l.onLayers(), l.maps())
 }
 
-// weight is the row of a loss's weight.
+// weight returns the row for a loss's weight.
 func weight(name, field string, value *float64, doc string) settings.Setting {
 	return settings.Setting{Name: name, Field: field, Value: value, Doc: doc, Decides: *value > 0, Want: settings.Unless(settings.NotNegative(*value), wantWeight)}
 }
 
-// shown is a row that recipes have in any case.
+// shown returns the row so that recipes always show it.
 func shown(s settings.Setting) settings.Setting {
 	s.Shown = true
 	return s
@@ -125,7 +124,7 @@ func (l *Losses) maps() settings.Table {
 	}
 }
 
-// record is what a model's provenance has of the losses.
+// record returns the losses for a model's provenance.
 func (l Losses) record() map[string]string {
 	l.HiddenDistance, l.AttentionDistance = cmp.Or(l.HiddenDistance, MSE), cmp.Or(l.AttentionDistance, MSE)
 	record := l.Settings().Record()
@@ -137,8 +136,8 @@ func (l Losses) record() map[string]string {
 	return record
 }
 
-// Settings is the table of the sizes. The width is called hidden, as the loss on
-// hidden states is: the two never stand in one table.
+// Settings returns the fields as a table of settings. The setting for the width is called hidden,
+// like the loss on hidden states; the two are never in one table.
 func (s *Size) Settings() settings.Table {
 	size := func(name, field string, value *int, doc string) settings.Setting {
 		return settings.Setting{Name: name, Field: field, Value: value, NotZero: true, Doc: doc, Want: settings.Unless(*value >= 0, "a positive number")}
@@ -151,7 +150,7 @@ func (s *Size) Settings() settings.Table {
 	}
 }
 
-// Settings is the table of the student.
+// Settings returns the fields as a table of settings.
 func (s *Student) Settings() settings.Table {
 	layers := settings.Setting{Name: "teacher-layers", Field: "TeacherLayers", Value: &s.TeacherLayers,
 		Doc:  "layers of the teacher, from 0, that the student is made of (default spread evenly)",
@@ -160,8 +159,8 @@ func (s *Student) Settings() settings.Table {
 	return append(slices.Insert(s.Size.Settings(), 1, layers), random)
 }
 
-// Settings is the table of the options. Seed and Threads are those of what the
-// copies are made for.
+// Settings returns the fields as a table of settings. Seed and Threads are not among them,
+// because they are those of the run for which the copies are made.
 func (o *AugmentOptions) Settings() settings.Table {
 	return settings.Table{
 		{Name: "augment", Field: "Copies", Value: &o.Copies,

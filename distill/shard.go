@@ -19,8 +19,8 @@ import (
 	"github.com/skive-ml/skive/data"
 )
 
-// A shard is a file of a teacher's outputs for some thousand examples, with the tokens that they
-// are of, little-endian:
+// A shard is a file with a teacher's outputs for some thousands of examples, and with the tokens
+// of these examples. It is little-endian:
 //
 //	header     64 bytes: magic, key, bytes of the description and of the file, checksum
 //	description, JSON: examples, sequences, tokens, and the outputs
@@ -28,18 +28,18 @@ import (
 //	checksums  4 bytes for each output and example, 0 while there is nothing
 //	outputs    one after the other, of each its examples
 //
-// What follows the description begins at multiples of 64 bytes. A job writes whole shards. In a cache
-// outputs are filled in place in any order, each before its checksum, and the file is sparse until
-// then: a process or machine that stops leaves outputs that are not there or whose checksum is
-// wrong, which is taken for the same, so that a shard is complete as far as it goes and never wrong. Outputs
-// are equal whoever computes them: processes may share a shard.
+// The sections after the description begin at multiples of 64 bytes. A job writes whole shards. A
+// cache fills outputs in place, in any order, each before its checksum; until then the file is
+// sparse. A process or machine that stops leaves outputs that are missing or have a wrong
+// checksum. Both count as missing, so a shard may be incomplete but never wrong. Processes may
+// share a shard, because all of them compute the same outputs.
 type shard struct {
 	layout
 	file *os.File
 	view view
 }
 
-// view reads from a file that grows no more.
+// view reads a file that no longer grows.
 type view interface {
 	at(offset int64, n int) ([]byte, error)
 	close() error
@@ -49,11 +49,12 @@ const (
 	shardMagic   = "SKIVEKD2"
 	earlierMagic = "SKIVEKD1"
 	headerBytes  = 64
-	// maxDescription bounds what a shard says of itself.
+	// maxDescription is the largest description in bytes.
 	maxDescription = 1 << 20
 )
 
-// shardExamples is how many examples a shard has, but for the last one of a set. Tests have smaller ones.
+// shardExamples is the number of examples in a shard, except for the last one of a set. Tests use
+// smaller ones.
 var shardExamples = 1 << 14
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -66,7 +67,7 @@ var (
 	errByteOrder = errors.New("this machine's numbers begin with their most significant byte, and those of the files with the least")
 )
 
-// description is what a shard says of itself.
+// description says what a shard contains.
 type description struct {
 	Examples  int           `json:"examples"`
 	Sequences int           `json:"sequences"`
@@ -74,8 +75,8 @@ type description struct {
 	Outputs   []shardOutput `json:"outputs"`
 }
 
-// shardOutput is an output of the teacher: for each sequence, or each token, so many numbers of 2 or 4
-// bytes.
+// shardOutput is an output of the teacher: how many numbers of 2 or 4 bytes there are for each
+// sequence, or each token.
 type shardOutput struct {
 	Name     string `json:"name"`
 	Columns  int    `json:"columns"`
@@ -83,7 +84,7 @@ type shardOutput struct {
 	ByTokens bool   `json:"by_tokens"`
 }
 
-// layout is where things are in a shard.
+// layout says where things are in a shard.
 type layout struct {
 	description
 	key  [32]byte
@@ -92,11 +93,11 @@ type layout struct {
 	ids, types, offsets, first []int32
 
 	tokensAt, sumsAt int64
-	at               [][]int64 // of the outputs, [examples+1] each
+	at               [][]int64 // for each output, [examples+1]
 	size             int64
 }
 
-// layoutOf is the layout of a shard of a set, for the outputs of the teacher that key stands for.
+// layoutOf returns the layout of one shard of a set, for outputs of the teacher with this key.
 func layoutOf(key [32]byte, set *data.Encoded, number int, outputs []*output) (*layout, error) {
 	l := &layout{offsets: []int32{0}, first: []int32{0}}
 	var b data.Batch
@@ -125,7 +126,7 @@ func layoutOf(key [32]byte, set *data.Encoded, number int, outputs []*output) (*
 	return l, nil
 }
 
-// tokens are those of the shard as its file has them.
+// tokens returns the tokens of the shard in the form of its file.
 func (l *layout) tokens() []byte {
 	var b []byte
 	for _, v := range [][]int32{l.first, l.offsets, l.ids, l.types} {
@@ -141,7 +142,7 @@ func (d *description) tokensSize() int64 {
 	return 4 * (int64(d.Examples) + 1 + int64(d.Sequences) + 1 + 2*int64(d.Tokens) + 1)
 }
 
-// place finds where things are, once the tokens are known.
+// place computes where things are, once the tokens are known.
 func (l *layout) place() {
 	align := func(n int64) int64 { return (n + 63) &^ 63 }
 	l.tokensAt = align(headerBytes + int64(len(l.text)))
@@ -174,7 +175,7 @@ func (l *layout) header() []byte {
 	return header
 }
 
-// write puts a shard at path in one step: with the outputs that fill writes, or without any.
+// write puts a shard at path in one step, with the outputs that fill writes, or without any.
 func (l *layout) write(path string, fill func(*shard) error) error {
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
 		return errByteOrder
@@ -206,7 +207,7 @@ func (l *layout) write(path string, fill func(*shard) error) error {
 		err = f.Sync()
 	}
 	if err == nil {
-		err = f.Chmod(0o644) // a temporary file is its owner's alone
+		err = f.Chmod(0o644) // temporary files are readable only by their owner
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
@@ -217,8 +218,8 @@ func (l *layout) write(path string, fill func(*shard) error) error {
 	return err
 }
 
-// abandoned is how long nothing was written to a temporary file before it is taken for one of a killed process:
-// its writer may be on another machine, where no lock tells.
+// abandoned is the time after which a temporary file that nobody wrote to counts as left by a
+// killed process. Its writer may be on another machine, where a lock would not tell.
 const abandoned = time.Hour
 
 // sweep removes temporary files that killed processes left.
@@ -238,8 +239,8 @@ func sweep(dir, pattern string) error {
 	return nil
 }
 
-// openShard opens the shard at path. One that is not there, or has another header than that of the
-// layout, is errNoShard; where header is nil, any shard will do.
+// openShard opens the shard at path. If the shard is missing or its header differs from the given
+// one, the error is errNoShard. A nil header accepts any shard.
 func openShard(path string, header []byte) (s *shard, err error) {
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
 		return nil, errByteOrder
@@ -329,7 +330,7 @@ func (s *shard) read(header []byte, size int64) error {
 	return nil
 }
 
-// get returns an output of an example, nil if it is not there.
+// get returns an output of an example, or nil if it is missing.
 func (s *shard) get(output, example int) []byte {
 	sum, err := s.view.at(s.sumAt(output, example), 4)
 	if err != nil {
@@ -365,23 +366,23 @@ func (s *shard) put(output, example int, b []byte) error {
 
 func (s *shard) close() error { return errors.Join(s.view.close(), s.file.Close()) }
 
-// shardsName is the manifest of a directory of shards.
+// shardsName is the name of the manifest of a directory of shards.
 const shardsName = "manifest.json"
 
-// shardsFormat is the number of that manifest's format.
+// shardsFormat is the version of the manifest's format.
 const shardsFormat = 1
 
-// shardsManifest is what a directory of shards says of them.
+// shardsManifest describes a directory of shards.
 type shardsManifest struct {
 	Format int `json:"format"`
-	// Teacher is the key of the teacher, its tokenizer and its precision, in hexadecimal digits.
+	// Teacher is the key of the teacher with its tokenizer and precision, in hexadecimal digits.
 	Teacher   string `json:"teacher"`
 	Precision string `json:"precision"`
-	// MaxLength is the number of tokens at which examples were cut.
+	// MaxLength is the number of tokens to which examples were cut.
 	MaxLength int           `json:"max_length"`
 	Examples  int           `json:"examples"`
 	Outputs   []shardOutput `json:"outputs"`
-	// Shards are the keys of the files, in their order.
+	// Shards holds the keys of the files, in order.
 	Shards []string `json:"shards"`
 }
 

@@ -17,13 +17,13 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-// ErrShards is returned where shards are not those that a distillation reads.
+// ErrShards is returned if shards are not those that a distillation reads.
 var ErrShards = errors.New("other shards than this distillation reads")
 
-// errMade ends a run that makes shards before it trains.
+// errMade ends a run that makes shards before it would train.
 var errMade = errors.New("the shards are made")
 
-// making is what makes shards in the place of a training.
+// making describes the shards that a run makes instead of training.
 type making struct {
 	ctx      context.Context
 	dir      string
@@ -31,10 +31,10 @@ type making struct {
 	complete bool
 }
 
-// MakeShards computes what the losses of a general distillation read of the teacher, for the examples of
-// text, and writes it into dir, a file for every 16,384 examples. Of several processes each makes the files of
-// its share; those that are there are left as they are. complete tells that all are there, and the
-// manifest with them.
+// MakeShards computes those outputs of the teacher for text that the losses of a general
+// distillation read. It writes them into dir, one file for every 16,384 examples. If several
+// processes share the work, each makes the files of its share. Files that exist are left alone.
+// complete tells whether all files are there; if so, the manifest is written, too.
 func MakeShards(ctx context.Context, teacher, student *checkpoints.Model, text *data.Dataset, dir string, share settings.Shard, o Options) (complete bool, err error) {
 	_, release, err := checkpoints.Claim(ctx, filepath.Join(dir, fmt.Sprintf("share-%d-of-%d", share.Index, max(1, share.Of))))
 	if err != nil {
@@ -49,8 +49,8 @@ func MakeShards(ctx context.Context, teacher, student *checkpoints.Model, text *
 	return m.complete, err
 }
 
-// GeneralFromShards is General on the examples whose outputs MakeShards has written into dir. The teacher is
-// asked for what is damaged alone.
+// GeneralFromShards is General on the examples whose outputs MakeShards has written into dir. It
+// computes only damaged outputs with the teacher.
 func GeneralFromShards(ctx context.Context, teacher, student *checkpoints.Model, dir string, o Options) (*checkpoints.Model, *train.Result, error) {
 	set, err := openShards(dir)
 	if err != nil {
@@ -68,13 +68,14 @@ func GeneralFromShards(ctx context.Context, teacher, student *checkpoints.Model,
 	return General(ctx, teacher, student, text, o)
 }
 
-// CheckShards tells whether all shards of a directory are there: MakeShards writes their manifest last.
+// CheckShards reports an error if shards of a directory are missing. MakeShards writes the manifest
+// last, so all are there once it exists.
 func CheckShards(dir string) error {
 	_, err := readShards(dir)
 	return err
 }
 
-// shardSet are the shards of a directory.
+// shardSet is the shards of a directory.
 type shardSet struct {
 	*shardsManifest
 	dir    string
@@ -115,7 +116,7 @@ func (s *shardSet) close() error {
 	return errors.Join(errs...)
 }
 
-// dataset is the examples of all shards.
+// dataset returns the examples of all shards.
 func (s *shardSet) dataset() (*data.Dataset, error) {
 	var ids, types []int32
 	offsets, first := []int32{0}, []int32{0}
@@ -133,7 +134,7 @@ func (s *shardSet) dataset() (*data.Dataset, error) {
 	return data.FromTokens(data.Task{Name: "text", Metric: "accuracy"}, ids, types, offsets, first)
 }
 
-// kept is an output of the shards as a keeper.
+// kept is a keeper of an output that is in the shards.
 type kept struct {
 	*shardSet
 	output int
@@ -175,7 +176,7 @@ func (t *teacher) fromShards(s *shardSet) error {
 	return nil
 }
 
-// make writes the shards of a share, and the manifest if all are there.
+// make writes the shards of a share, and the manifest if all shards are there.
 func (m *making) make(t *teacher, set *data.Encoded, maxLength int) error {
 	key, err := cacheKey(t.model, t.precision)
 	if err != nil {
@@ -219,7 +220,7 @@ func (m *making) make(t *teacher, set *data.Encoded, maxLength int) error {
 	return cmp.Or(writeShards(m.dir, &manifest), errMade)
 }
 
-// isShard tells whether a file is a whole shard, of whatever teacher and text.
+// isShard tells whether a file is a complete shard of any teacher and text.
 func isShard(path string) bool {
 	s, err := openShard(path, nil)
 	if err != nil {
@@ -233,10 +234,11 @@ func otherShards(dir string) error {
 	return &checkpoints.ExistsError{Path: dir, What: "it has shards of another teacher, text, loss or version of skive; expected an empty directory, or the same"}
 }
 
-// fillTokens is how many tokens of a shard are computed together: what a teacher gives does not depend on it.
+// fillTokens is how many tokens of a shard are computed together. The teacher's outputs do not
+// depend on it.
 const fillTokens = 4096
 
-// fill computes the outputs of a shard, whose first example has a number in the set.
+// fill computes the outputs of a shard. first is the number of its first example in the set.
 func (t *teacher) fill(ctx context.Context, s *shard, first int, task progress.Task) error {
 	for done := 0; done < s.Examples; {
 		if err := ctx.Err(); err != nil {

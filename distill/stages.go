@@ -17,18 +17,17 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-// Stage is one of several distillations that follow one another, each from the
-// student that the one before made.
+// Stage is one of several distillations in a row. Each starts from the student of the one before.
 type Stage struct {
 	Name string
-	// Epochs, Steps and LearningRate replace the options' where they are not 0.
+	// Epochs, Steps and LearningRate replace those of the options if they are not 0.
 	Epochs, Steps int
 	LearningRate  float64
-	// Losses replace the options'. A temperature of 0 is 1.
+	// Losses replace those of the options. A temperature of 0 means 1.
 	Losses
 }
 
-// Settings is the table of the stage.
+// Settings returns the fields as a table of settings.
 func (s *Stage) Settings() settings.Table {
 	return append(settings.Table{
 		{Name: "name", Field: "Name", Value: &s.Name, Shown: true, Doc: "name of the stage, and of its directory"},
@@ -38,13 +37,12 @@ func (s *Stage) Settings() settings.Table {
 	}, s.Losses.Settings()...)
 }
 
-// StagesDir is the directory of an output directory that holds the students of
-// all stages but the last.
+// StagesDir is the directory inside an output directory for the students of all stages except the
+// last.
 const StagesDir = "stages"
 
-// TinyBERT returns the two stages of TinyBERT's task distillation (Jiao et al.,
-// arXiv 1909.10351): first the embeddings, hidden states and attention scores,
-// then the logits.
+// TinyBERT returns the two stages of TinyBERT's task distillation (Jiao et al., arXiv
+// 1909.10351): first embeddings, hidden states and attention scores, then logits.
 func TinyBERT() []Stage {
 	return []Stage{
 		{Name: "intermediate", Losses: Losses{Embeddings: 1, Hidden: 1, Attention: 1, HeadMeans: true}},
@@ -52,8 +50,8 @@ func TinyBERT() []Stage {
 	}
 }
 
-// ReadStages reads a list of stages from a YAML file, with the names that a
-// recipe has for the losses:
+// ReadStages reads a list of stages from a YAML file, in which losses have the same names as in
+// recipes:
 //
 //   - name: intermediate
 //     epochs: 10
@@ -62,7 +60,7 @@ func TinyBERT() []Stage {
 //   - name: prediction
 //     soft: 1
 //
-// The path "tinybert" stands for the stages of TinyBERT.
+// The path "tinybert" stands for TinyBERT's stages.
 func ReadStages(path string) ([]Stage, error) {
 	if path == "tinybert" {
 		return TinyBERT(), nil
@@ -88,8 +86,7 @@ func ReadStages(path string) ([]Stage, error) {
 	return stages, nil
 }
 
-// CheckStages reports the first stage that cannot be carried out with the
-// options.
+// CheckStages reports the first stage that is not possible with the options.
 func CheckStages(stages []Stage, o Options) error {
 	if len(stages) == 0 {
 		return errors.New("no stages, expected at least one")
@@ -115,7 +112,7 @@ func CheckStages(stages []Stage, o Options) error {
 	return nil
 }
 
-// options are o with the stage's own.
+// options returns o with the stage's own settings.
 func (s Stage) options(o Options) Options {
 	if s.Epochs != 0 || s.Steps != 0 {
 		o.Epochs, o.Steps = s.Epochs, s.Steps
@@ -124,7 +121,7 @@ func (s Stage) options(o Options) Options {
 		o.LearningRate = s.LearningRate
 	}
 	o.Losses = s.Losses
-	if s.Hard == 0 { // they are those of the stages that learn from labels
+	if s.Hard == 0 { // these settings are for stages that learn from labels
 		o.ClassWeights, o.LabelSmoothing = nil, 0
 	}
 	if o.Temperature == 0 {
@@ -150,12 +147,11 @@ func CheckOutput(dir string) error {
 	return err
 }
 
-// RunStages is Run in several stages. With an output directory, the last one's
-// files are there and those of the others in StagesDir, under their names; their
-// logs and events are those of train.Options.Part. A stage without a loss on
-// logits trains no classifier, so that it gives its last student, not the one that
-// does best on devSet, and is not stopped early. With Options.Resume, stages that are finished are not run
-// again.
+// RunStages is Run in several stages. An output directory gets the files of the last stage; those
+// of the others go to StagesDir, under their names. Logs and events are named as in
+// train.Options.Part. A stage without a loss on logits trains no classifier. So it passes on its
+// last student, not the one that is best on devSet, and is not stopped early. With
+// Options.Resume, finished stages are not run again.
 func RunStages(ctx context.Context, teacher, student *checkpoints.Model, trainSet, devSet *data.Dataset, o Options, stages []Stage) (*checkpoints.Model, *train.Result, error) {
 	if err := CheckStages(stages, o); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", o.Stage, err)

@@ -15,10 +15,10 @@ import (
 	"github.com/skive-ml/skive/settings"
 )
 
-// StudentFromLayers makes a student of the given layers of the teacher, in the
-// given order: it copies their weights, the embeddings, the pooler, the
-// classifier and the tokenizer. This is how DistilBERT starts (Sanh et al.,
-// arXiv 1910.01108). The teacher may be pruned and its layers uneven.
+// StudentFromLayers makes a student from the given layers of the teacher, in the given order. It
+// copies their weights, the embeddings, the pooler, the classifier and the tokenizer, as
+// DistilBERT does (Sanh et al., arXiv 1910.01108). The teacher may be pruned, with layers of
+// different sizes.
 func StudentFromLayers(teacher *checkpoints.Model, layers []int) (*checkpoints.Model, error) {
 	if err := checkLayers(teacher.Config, layers); err != nil {
 		return nil, fmt.Errorf("student: %w", err)
@@ -37,9 +37,8 @@ func StudentFromLayers(teacher *checkpoints.Model, layers []int) (*checkpoints.M
 	return student, nil
 }
 
-// notQuantized reports a teacher with int8 weights: they are no longer what was
-// learned, they cannot be trained, and scales of inputs that were calibrated with
-// them hold for the whole model alone.
+// notQuantized reports a teacher with int8 weights. They differ from the learned weights and
+// cannot be trained, and calibrated scales of inputs are only valid for the whole model.
 func notQuantized(teacher *checkpoints.Model) error {
 	for _, name := range teacher.Names() {
 		if teacher.Tensors[name].DType == checkpoints.I8 {
@@ -49,9 +48,9 @@ func notQuantized(teacher *checkpoints.Model) error {
 	return nil
 }
 
-// UniformLayers picks n of a teacher's layers at even distances, the last one
-// included, the choice of TinyBERT and FastFormers: layer ⌈(i+1)·total/n⌉ - 1
-// for i = 0 .. n-1. It returns nil where n is not 1 to total.
+// UniformLayers picks n of a teacher's layers at even distances, including the last, as TinyBERT
+// and FastFormers do: layer ⌈(i+1)·total/n⌉ - 1 for i = 0 .. n-1. It returns nil unless n is
+// between 1 and total.
 func UniformLayers(n, total int) []int {
 	if n < 1 || n > total {
 		return nil
@@ -63,19 +62,18 @@ func UniformLayers(n, total int) []int {
 	return layers
 }
 
-// evenly is the layer of total that layer i of n stands for.
+// evenly returns which of total layers layer i of n corresponds to.
 func evenly(i, n, total int) int { return ((i+1)*total+n-1)/n - 1 }
 
 // Size is the size of a student.
 type Size struct {
-	// Layers, Hidden, Heads and Intermediate are the sizes of the encoder; 0
-	// takes the teacher's.
+	// Layers, Hidden, Heads and Intermediate are the sizes of the encoder; 0 means the teacher's.
 	Layers, Hidden, Heads, Intermediate int
 }
 
-// Check reports a size that no student can have: one of the given layers of the
-// teacher (Narrow), or one of random weights (NewStudent) where layers is nil. The
-// error is a *settings.Error where it is about one number.
+// Check reports a size that no student can have. If layers is nil, the student has random weights
+// (NewStudent). Otherwise it is made from these layers of the teacher (Narrow). An error about a
+// single number is a *settings.Error.
 func (s Size) Check(teacher checkpoints.Config, layers []int) error {
 	refuse := func(field string, value int, want string, args ...any) error {
 		return settings.Wrong("size."+field, value, want, args...)
@@ -118,21 +116,21 @@ func (s Size) Check(teacher checkpoints.Config, layers []int) error {
 	return nil
 }
 
-// Student says how a student is made: of the sizes that are not 0, else of the
-// teacher's, of whose layers it has half where Layers is 0.
+// Student says how to make a student. A size of 0 means the teacher's, except that Layers of 0
+// means half of the teacher's layers.
 type Student struct {
-	// Size is its size. Layers are copied from teacher layers spread evenly, or from
-	// TeacherLayers, and what is narrower has the most important dimensions, heads
-	// and units of the teacher.
+	// Size is the student's size. Its layers are copies of the teacher's layers, spread evenly or
+	// given by TeacherLayers. A narrower student keeps the most important dimensions, heads and
+	// units.
 	Size
 	TeacherLayers []int
-	// Random starts from random weights.
+	// Random makes a student with random weights.
 	Random bool
 }
 
-// Resolve returns the size of a student of the teacher, and the teacher's layers that it
-// is made of, nil for random weights. A student that cannot be made is a
-// *settings.Error where that is about one setting.
+// Resolve returns the size of a student and the teacher's layers from which it is made, nil for
+// random weights. If the student cannot be made and this is due to one setting, the error is a
+// *settings.Error.
 func (s Student) Resolve(teacher checkpoints.Config) (Size, []int, error) {
 	size, layers, total := s.Size, s.TeacherLayers, len(teacher.Layers)
 	if err := s.Settings().Check(); err != nil {
@@ -160,14 +158,14 @@ func (s Student) Resolve(teacher checkpoints.Config) (Size, []int, error) {
 	return size, layers, err
 }
 
-// Copies tells whether the student is whole layers of the teacher. Else it has random
-// weights, or is made by Narrow.
+// Copies tells whether the student consists of whole layers of the teacher. Otherwise it has
+// random weights, or Narrow makes it.
 func (s Student) Copies() bool {
 	return !s.Random && s.Hidden == 0 && s.Heads == 0 && s.Intermediate == 0
 }
 
-// Make makes the student. What is narrower than the teacher keeps what matters most on
-// ds, see Narrow; a masked language model's importance is read off the weights.
+// Make makes the student. One that is narrower than the teacher keeps what matters most on ds,
+// see Narrow. For a masked language model, importance is computed from the weights.
 func (s Student) Make(ctx context.Context, teacher *checkpoints.Model, ds *data.Dataset, o pruning.ImportanceOptions, seed uint64) (*checkpoints.Model, error) {
 	size, layers, err := s.Resolve(teacher.Config)
 	switch {
@@ -183,10 +181,10 @@ func (s Student) Make(ctx context.Context, teacher *checkpoints.Model, ds *data.
 	return Narrow(ctx, teacher, layers, size, ds, o)
 }
 
-// Config returns the architecture of a student of a size that Check lets pass: of
-// those of the teacher's layers, or of random weights where layers is nil; all of
-// its layers are then as large as the teacher's first, with the windows of layers of the
-// teacher that are spread evenly.
+// Config returns the architecture of a student whose size has passed Check. If layers is nil, the
+// student has random weights, and all its layers are as large as the teacher's first. Their
+// windows are those of layers of the teacher that are spread evenly. Otherwise the student is
+// made from these layers of the teacher.
 func (s Size) Config(teacher checkpoints.Config, layers []int) checkpoints.Config {
 	cfg := teacher.Clone()
 	cfg.HiddenSize = cmp.Or(s.Hidden, cfg.HiddenSize)
@@ -215,7 +213,7 @@ func (s Size) Config(teacher checkpoints.Config, layers []int) checkpoints.Confi
 	return cfg
 }
 
-// checkLayers reports layers that the teacher does not have, or not twice.
+// checkLayers reports layers that the teacher does not have, and repeated ones.
 func checkLayers(teacher checkpoints.Config, layers []int) error {
 	refuse := func(value any, want string) error {
 		return settings.Errorf("layers", "%v, expected %s", value, want)
@@ -235,8 +233,8 @@ func checkLayers(teacher checkpoints.Config, layers []int) error {
 	return nil
 }
 
-// NewStudent makes a student of the given size with random weights, the
-// teacher's vocabulary, tokenizer and labels. Heads must divide Hidden.
+// NewStudent makes a student of the given size with random weights and the teacher's vocabulary,
+// tokenizer and labels. Heads must divide Hidden.
 func NewStudent(teacher *checkpoints.Model, size Size, seed uint64) (*checkpoints.Model, error) {
 	if err := size.Check(teacher.Config, nil); err != nil {
 		return nil, fmt.Errorf("student: %w", err)

@@ -15,21 +15,21 @@ import (
 	"github.com/skive-ml/skive/progress"
 )
 
-// output is what losses read of a teacher at one place.
+// output is a value of a teacher that losses read.
 type output struct {
 	part    Part
 	layer   int
 	columns int
-	// tokens says that there is a row a token, and not a sequence.
+	// tokens says that there is a row for each token, not for each sequence.
 	tokens bool
-	// input is where it enters the student's graph.
+	// input is its input in the student's graph.
 	input *autograd.Node
 
-	node   *autograd.Node // in the teacher's graph, nil where the engine computes it
-	keeper keeper         // nil where nothing is remembered
+	node   *autograd.Node // in the teacher's graph; nil if the engine computes it
+	keeper keeper         // nil if nothing is stored
 	fresh  []float32      // what was computed last
-	coded  []byte         // the same as it is stored
-	values []float32      // what was asked for last
+	coded  []byte         // the same in its stored form
+	values []float32      // what was requested last
 }
 
 func (o *output) name() string {
@@ -39,8 +39,7 @@ func (o *output) name() string {
 	return fmt.Sprintf("%s.%d", o.part, o.layer)
 }
 
-// bytes is the size of a stored element: logits are float32, all else is half
-// precision.
+// bytes returns the size of a stored element. Logits are float32, all others half precision.
 func (o *output) bytes() int {
 	if o.part == Logits {
 		return 4
@@ -48,7 +47,7 @@ func (o *output) bytes() int {
 	return 2
 }
 
-// size is the number of bytes that are stored of an example.
+// size returns the number of bytes that are stored for an example.
 func (o *output) size(set *data.Encoded, example int) int {
 	rows := set.Sequences(example)
 	if o.tokens {
@@ -92,32 +91,31 @@ func (o *output) add(b []byte) {
 	kernels.F16ToF32(o.values[at:], fromBytes[uint16](b))
 }
 
-// teacher computes the outputs of a model for the examples of a set, or
-// remembers them. What it gives does not depend on which of the two it does, nor
-// on the other examples of a batch.
+// teacher computes the outputs of a model for the examples of a set, or takes them from a keeper.
+// Both give the same values, which do not depend on the other examples of a batch.
 type teacher struct {
 	model *checkpoints.Model
 	set   *data.Encoded
-	// share is that of its logits in the mean. columns are their order, see the
-	// function of that name.
+	// share is the weight of its logits in the mean. columns is their order, see the function
+	// columns.
 	share   float32
 	columns []int
-	// precision is that of the encoder's products, infer.F32 or infer.BF16.
+	// precision is that of the encoder's products: infer.F32 or infer.BF16.
 	precision string
 	outputs   []*output
-	// stored is how many examples, from the first, have their states stored.
+	// stored is how many examples, from the first on, have their states stored.
 	stored   int
 	workers  *autograd.Workers
 	threads  int
 	progress progress.Reporter
 
-	// Made when something is to be computed.
+	// The fields below are made when something has to be computed.
 	engine  *infer.Engine
 	graph   *autograd.Graph
 	session *autograd.Session
 	in      *layers.Inputs
-	rows    *autograd.Node    // of the tokens whose logits a masked language model gives
-	profile *autograd.Profile // nil unless asked for
+	rows    *autograd.Node    // the tokens for which a masked language model computes logits
+	profile *autograd.Profile // nil unless requested
 
 	missing []int32
 	absent  []bool
@@ -125,8 +123,8 @@ type teacher struct {
 	batch   data.Batch
 }
 
-// remember makes the keepers. With repeats, a later epoch asks for the same
-// outputs again. A directory that takes nothing costs time alone, and is told.
+// remember makes the keepers. repeats says that later epochs ask for the same outputs again. A
+// directory that cannot be written only costs time, which is reported.
 func (t *teacher) remember(dir string, limit int64, repeats bool) error {
 	if dir == "" {
 		for _, o := range t.outputs {
@@ -169,7 +167,7 @@ func (t *teacher) remember(dir string, limit int64, repeats bool) error {
 	return nil
 }
 
-// sizes are the bytes of an output for each example.
+// sizes returns the size of an output for each example, in bytes.
 func (t *teacher) sizes(o *output) []int {
 	sizes := make([]int, t.set.Len())
 	for i := range sizes {
@@ -178,7 +176,7 @@ func (t *teacher) sizes(o *output) []int {
 	return sizes
 }
 
-// of sets the outputs' values to those of the given examples.
+// of sets the outputs' values for the given examples.
 func (t *teacher) of(examples []int32) error {
 	t.missing, t.absent, t.views = t.missing[:0], t.absent[:0], t.views[:0]
 	for _, example := range examples {
@@ -219,7 +217,7 @@ func (t *teacher) of(examples []int32) error {
 	return nil
 }
 
-// store remembers an output. A failure costs time alone, and is told once.
+// store stores an output. A failure only costs time and is reported once.
 func (t *teacher) store(o *output, example int, b []byte) {
 	if o.keeper == nil || o.part != Logits && example >= t.stored {
 		return
@@ -229,9 +227,8 @@ func (t *teacher) store(o *output, example int, b []byte) {
 	}
 }
 
-// now sets the outputs' values to those of a batch, with the logits of the given
-// tokens alone, and remembers nothing: the batch is masked, and will not come up
-// again.
+// now sets the outputs' values for a batch, with logits for the given tokens only. It stores
+// nothing, because a masked batch does not come up again.
 func (t *teacher) now(b *data.Batch, rows []int32) error {
 	if err := t.compute(b, rows); err != nil {
 		return err
@@ -243,8 +240,8 @@ func (t *teacher) now(b *data.Batch, rows []int32) error {
 	return nil
 }
 
-// compute sets the coded outputs of a batch. With rows, the logits are those of
-// these tokens.
+// compute sets the coded outputs of a batch. If rows is given, it computes the logits of these
+// tokens only.
 func (t *teacher) compute(b *data.Batch, rows []int32) error {
 	if err := t.start(); err != nil {
 		return err
@@ -287,8 +284,8 @@ func (t *teacher) compute(b *data.Batch, rows []int32) error {
 	return nil
 }
 
-// start makes what computes the outputs: the engine if they are logits alone, else
-// a graph, which gives the same logits on the way.
+// start makes what computes the outputs: the engine if only logits are read, otherwise a graph.
+// Both give the same logits.
 func (t *teacher) start() (err error) {
 	if t.engine != nil || t.session != nil {
 		return nil
@@ -330,7 +327,7 @@ func (t *teacher) start() (err error) {
 		}
 		e, logitsNode, pooledNode = &c.Encoder, c.Logits, c.Pooled
 	default:
-		// Layers above the deepest that is read need not be computed.
+		// Layers above the last one that is read need not be computed.
 		options.Depth = deepest + 1
 		if e, err = layers.NewEncoder(t.graph, t.in, t.model, options); err != nil {
 			return err
@@ -372,21 +369,20 @@ func (t *teacher) Close() error {
 	return errors.Join(errs...)
 }
 
-// teachers are an ensemble: the first one's states, and the weighted mean of the
-// logits of all.
+// teachers is an ensemble. It gives the first teacher's states and the weighted mean of all
+// teachers' logits.
 type teachers struct {
 	all    []*teacher
-	logits *autograd.Node // input of the student's graph, nil if no loss reads it
+	logits *autograd.Node // input of the student's graph; nil if no loss reads it
 	mean   []float32
 
 	examples []int32
 }
 
-// bind sets the inputs of the student's graph to the outputs for a batch. Where
-// the model answers for tokens, rows are those whose logits are wanted; masked
-// says that the batch is.
+// bind sets the inputs of the student's graph to the outputs for a batch. If the model answers
+// for tokens, rows are the tokens whose logits are read. masked says that the batch is masked.
 func (t *teachers) bind(g *autograd.Graph, b *data.Batch, rows []int32, masked bool) error {
-	// The sequences of an example, the choices of a question, are neighbours.
+	// The sequences of an example, such as the choices of a question, are adjacent.
 	t.examples = slices.Compact(append(t.examples[:0], b.Index...))
 	for _, m := range t.all {
 		var err error

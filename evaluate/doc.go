@@ -1,4 +1,4 @@
-// Package evaluate holds a model against labelled data by the inference engine:
-// it decides which class a label is, encodes the texts, computes answers, and
-// measures them. A service that checks its model links no training for that.
+// Package evaluate measures a model on labelled data with the inference engine. It matches labels
+// with the model's classes, encodes the texts, computes the answers, and measures them. It links
+// no training code, so a service can use it to check its model.
 package evaluate

@@ -16,14 +16,13 @@ import (
 	"github.com/skive-ml/skive/tokenize"
 )
 
-// batchTokens is the token budget of the batches of an evaluation.
+// batchTokens is the largest number of tokens in a batch of an evaluation.
 const batchTokens = 4096
 
-// Encode encodes a data set with the model's own tokenizer, cut to maxLength
-// tokens (0: the model's positions). A model of one token type has that for the
-// second text of a pair, too, as in the engine. A length that the model does not
-// have is a *settings.Error. A data set that remembers encodings (data.Dataset.Remember) is
-// encoded once for each tokenizer and length.
+// Encode encodes a data set with the model's own tokenizer, cut to maxLength tokens (0: the
+// model's positions). If the model has one token type, the second text of a pair has it, too, as
+// in the engine. A length that the model does not have is a *settings.Error. A data set that
+// remembers encodings (data.Dataset.Remember) is encoded once for each tokenizer and length.
 func Encode(model *checkpoints.Model, ds *data.Dataset, maxLength int) (*data.Encoded, error) {
 	maxLength, err := longest(model.Config, maxLength)
 	if err != nil {
@@ -43,7 +42,7 @@ func Encode(model *checkpoints.Model, ds *data.Dataset, maxLength int) (*data.En
 	})
 }
 
-// longest is the number of tokens that inputs are cut to.
+// longest returns the number of tokens to which inputs are cut.
 func longest(cfg checkpoints.Config, maxLength int) (int, error) {
 	most := cfg.MaxTokens()
 	if maxLength < 0 || maxLength > most {
@@ -52,14 +51,14 @@ func longest(cfg checkpoints.Config, maxLength int) (int, error) {
 	return cmp.Or(maxLength, most), nil
 }
 
-// encoding is what decides how a data set is encoded.
+// encoding is everything that determines how a data set is encoded.
 type encoding struct {
 	tokenizer [sha256.Size]byte
 	maxLength int
 	oneType   bool
 }
 
-// checksum tells tokenizers apart by their files.
+// checksum returns a checksum of a tokenizer's files.
 func checksum(files map[string][]byte) (sum [sha256.Size]byte) {
 	h := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(files)) {
@@ -70,9 +69,8 @@ func checksum(files map[string][]byte) (sum [sha256.Size]byte) {
 	return sum
 }
 
-// Logits computes the logits of every example by the inference engine, in the
-// order of the data set: [sequences × labels], of a model that labels tokens
-// [tokens × labels].
+// Logits computes the logits of every example with the inference engine, in the order of the data
+// set: [sequences × labels], or [tokens × labels] if the model labels tokens.
 func Logits(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o infer.Options) ([]float32, error) {
 	engine, err := infer.New(model, o)
 	if err != nil {
@@ -84,7 +82,7 @@ func Logits(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o 
 	all := make([]float32, rows*classes)
 	var batch data.Batch
 	var some []float32
-	// Batches of similar lengths keep the engine's buffers small and even.
+	// Batches of similar lengths keep the engine's buffers small and equal in size.
 	for _, examples := range data.Batches(enc, data.BatchOptions{Tokens: batchTokens, Bucket: true}, 0) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -102,8 +100,8 @@ func Logits(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o 
 	return all, nil
 }
 
-// ofExample makes the sequence of a batch for which a model gives NaN or infinity
-// the number of its example in the data set.
+// ofExample changes an error about NaN or infinity in a sequence of a batch so that it names the
+// example of the data set.
 func ofExample(err error, b *data.Batch) error {
 	var number *infer.NotFiniteError
 	if errors.As(err, &number) {

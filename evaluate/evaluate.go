@@ -12,13 +12,13 @@ import (
 
 // Options are the settings of an evaluation.
 type Options struct {
-	// Threads is the number of threads; 0 is one for each CPU.
+	// Threads is the number of threads; 0 means one for each CPU.
 	Threads int
-	// MaxLength truncates inputs to this number of tokens; 0 is the model's
+	// MaxLength is the number of tokens to which inputs are truncated; 0 means the model's
 	// maximum.
 	MaxLength int
-	// DType is the number format that the engine computes in, see
-	// infer.Options; "" is the one that the model is stored in.
+	// DType is the number format in which the engine computes, see infer.Options. "" means the
+	// one in which the model is stored.
 	DType string
 	// AttentionDType is the AttentionDType of infer.Options.
 	AttentionDType string
@@ -28,9 +28,8 @@ func (o Options) engine() infer.Options {
 	return infer.Options{Threads: o.Threads, DType: o.DType, AttentionDType: o.AttentionDType}
 }
 
-// Model measures a model on a labelled data set by the inference engine: the
-// task's metrics, see data.Task.Metrics, and "loss", the mean of what training
-// minimizes.
+// Model measures a model on a labelled data set with the inference engine. It returns the task's
+// metrics (see data.Task.Metrics) and "loss", the mean of what training minimizes.
 func Model(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o Options) (map[string]float64, error) {
 	out, err := Outcome(ctx, model, ds, o)
 	if err != nil {
@@ -39,8 +38,8 @@ func Model(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o Op
 	return Metrics(out)
 }
 
-// Outcome compares a model's answers with a labelled data set, by the inference
-// engine: for metrics with their intervals.
+// Outcome returns a model's answers to a labelled data set, from the inference engine, together
+// with the truth. Metrics and their intervals can be computed from it.
 func Outcome(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o Options) (*data.Outcome, error) {
 	_, enc, err := prepare("evaluation", model, ds, true, o.MaxLength)
 	if err != nil {
@@ -49,8 +48,8 @@ func Outcome(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o 
 	return Encoded(ctx, model, enc, o.engine())
 }
 
-// prepare returns a data set, called "evaluation" say, with the labels of a model
-// that can answer for it, and encoded.
+// prepare returns a data set with the labels of the model, and encoded. set is its name in
+// errors, such as "evaluation".
 func prepare(set string, model *checkpoints.Model, ds *data.Dataset, required bool, maxLength int) (*data.Dataset, *data.Encoded, error) {
 	if ds == nil || len(ds.Examples) == 0 {
 		return nil, nil, fmt.Errorf("%s: %w", set, data.ErrEmpty)
@@ -69,7 +68,7 @@ func prepare(set string, model *checkpoints.Model, ds *data.Dataset, required bo
 	return ds, enc, nil
 }
 
-// Encoded is Outcome for a data set that is encoded already.
+// Encoded is Outcome for a data set that is already encoded.
 func Encoded(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o infer.Options) (*data.Outcome, error) {
 	if enc.Task.Kind.Subject() == head.Masks {
 		return maskedOutcome(ctx, model, enc, o)
@@ -81,9 +80,8 @@ func Encoded(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o
 	return enc.Outcome(all, model.Config.NumLabels()), nil
 }
 
-// Answered returns the data set with the model's own answers, by the inference
-// engine, in the place of the truth. A masked language model answers otherwise,
-// which is an error.
+// Answered returns the data set with the model's own answers, from the inference engine, instead
+// of the true ones. A masked language model is an error, because its answers are of another form.
 func Answered(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o Options) (*data.Dataset, error) {
 	if err := CheckHead(model.Config, ds.Task); err != nil {
 		return nil, err
@@ -102,7 +100,7 @@ func Answered(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o
 	return enc.Answered(ds, all, model.Config.NumLabels()), nil
 }
 
-// Metrics are what Model returns, of an outcome.
+// Metrics returns for an outcome what Model returns.
 func Metrics(o *data.Outcome) (map[string]float64, error) {
 	all := map[string]float64{"loss": o.Loss}
 	for _, name := range o.Task.Metrics() {
@@ -114,10 +112,10 @@ func Metrics(o *data.Outcome) (map[string]float64, error) {
 	return all, nil
 }
 
-// MainMetric is the metric by which the task's best model is chosen.
+// MainMetric returns the metric that decides which model of the task is best.
 func MainMetric(t data.Task) string { return t.Metrics()[0] }
 
-// Better tells whether value is better than best, of a metric.
+// Better tells whether value is better than best in this metric.
 func Better(metric string, value, best float64) bool {
 	if metric == "perplexity" {
 		return value < best

@@ -13,16 +13,17 @@ import (
 	"github.com/skive-ml/skive/tokenize"
 )
 
-// Inputs is a batch of inputs in tokens: what infer.Engine.PredictTokens takes.
+// Inputs is a batch of inputs as tokens, for infer.Engine.PredictTokens.
 type Inputs struct {
 	IDs, TypeIDs, Offsets []int32
-	// Examples is the number of inputs; one with choices is several sequences.
+	// Examples is the number of inputs. An input with choices is several sequences.
 	Examples int
 }
 
-// ReadInputs reads a file of inputs, one a line as infer.ParseInput takes them, in batches
-// of so many, each cut to maxLength tokens (0: the model's positions). single tells whether
-// one is a text alone. A length that the model does not have is a *settings.Error.
+// ReadInputs reads a file with one input per line, in the form that infer.ParseInput takes. It
+// returns batches of so many inputs, each cut to maxLength tokens (0: the model's positions).
+// single tells whether some input is a text alone. A length that the model does not have is a
+// *settings.Error.
 func ReadInputs(m *checkpoints.Model, path string, batch, maxLength int) (batches []Inputs, single bool, err error) {
 	if maxLength, err = longest(m.Config, maxLength); err != nil {
 		return nil, false, err
@@ -39,7 +40,7 @@ func ReadInputs(m *checkpoints.Model, path string, batch, maxLength int) (batche
 		}
 		single = single || !input.HasPair
 		o := tokenize.Options{MaxLength: maxLength}
-		pairs := input.Choices // each is a sequence of its own with the text
+		pairs := input.Choices // each choice is a sequence together with the text
 		if input.HasPair {
 			pairs = []string{input.Pair}
 		}
@@ -76,7 +77,7 @@ func ReadInputs(m *checkpoints.Model, path string, batch, maxLength int) (batche
 	return batches, single, nil
 }
 
-// ReadLines reads a file of inputs, one a line as infer.ParseInput takes them.
+// ReadLines reads a file with one input per line, in the form that infer.ParseInput takes.
 func ReadLines(path string) (inputs []infer.Input, err error) {
 	err = eachLine(path, func(input infer.Input) error {
 		inputs = append(inputs, input)
@@ -85,11 +86,11 @@ func ReadLines(path string) (inputs []infer.Input, err error) {
 	return inputs, err
 }
 
-// tables are how the names of files end that have columns, not lines of text.
+// tables are the endings of files with columns instead of lines of text.
 var tables = []string{".csv", ".tsv", ".parquet"}
 
-// eachLine calls take with the inputs of a file, of which there is to be one at least. A
-// table is refused: its lines would be taken for texts.
+// eachLine calls take for each input of a file, which must have at least one. A table is refused,
+// because its lines would be taken for texts.
 func eachLine(path string, take func(infer.Input) error) error {
 	if extension := filepath.Ext(strings.TrimSuffix(path, ".gz")); slices.Contains(tables, strings.ToLower(extension)) {
 		return fmt.Errorf("%s: a table (%s), expected one input a line: plain text, or JSON objects with \"text\"", path, extension)
@@ -119,8 +120,8 @@ func eachLine(path string, take func(infer.Input) error) error {
 	return nil
 }
 
-// MayWantPairs tells whether a model that does not say so may have been trained on
-// pairs: by its task, or because it gives one number without a name, as rerankers do.
+// MayWantPairs tells whether a model that does not say so may have been trained on pairs: because
+// of its task, or because it gives one number without a name, as rerankers do.
 func MayWantPairs(c checkpoints.Config) bool {
 	if task, err := data.TaskByName(c.Task); err == nil && task.Pair && !c.Pairs {
 		return true

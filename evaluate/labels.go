@@ -12,11 +12,10 @@ import (
 
 // A LabelError tells that an example's label does not fit the model.
 type LabelError struct {
-	// Set is "training" or "development", Example the number of the example,
-	// counted from 1.
+	// Set is "training" or "development". Example is the number of the example, counted from 1.
 	Set     string
 	Example int
-	// Label is the class index, -1 for none; Labels are the model's classes.
+	// Label is the class index, -1 for none. Labels are the model's classes.
 	Label  int
 	Labels []string
 }
@@ -29,10 +28,10 @@ func (e *LabelError) Error() string {
 		e.Set, e.Example, e.Label, len(e.Labels), data.ListLabels(e.Labels), len(e.Labels)-1)
 }
 
-// Relabel returns a data set, "training" say, with the labels of a model, see
-// data.Dataset.Relabel. An example whose label does not fit the model, or that has
-// none although it is required, is a *LabelError. A single text is an error where
-// the model was trained on pairs.
+// Relabel returns a data set with the labels of a model, see data.Dataset.Relabel. set is its
+// name in errors, such as "training". An example whose label does not fit the model, or that
+// lacks a required label, is a *LabelError. Single texts are an error if the model was trained on
+// pairs.
 func Relabel(set string, ds *data.Dataset, cfg checkpoints.Config, required bool) (*data.Dataset, error) {
 	if ds.Task.Kind.Subject() == head.Masks {
 		return ds, nil
@@ -67,10 +66,9 @@ func Relabel(set string, ds *data.Dataset, cfg checkpoints.Config, required bool
 	return ds, nil
 }
 
-// Assumed says what a model and a data set leave to be assumed of their labels: which
-// classes those of the data stand for that are numbers, or for which labels of the
-// data those of the model are taken that only number its classes. It is "" where names
-// meet names.
+// Assumed says what had to be assumed about labels: for which classes the numbers in the data
+// stand, or for which labels of the data a model's labels stand that are just numbers. It is ""
+// if both sides have names.
 func Assumed(cfg checkpoints.Config, ds *data.Dataset) string {
 	named := ds.Task.Labels
 	counted := cfg.Labels
@@ -90,8 +88,8 @@ func Assumed(cfg checkpoints.Config, ds *data.Dataset) string {
 	return fmt.Sprintf("the model's labels %s say nothing and are taken for %s, in this order", data.ListLabels(cfg.Labels), data.ListLabels(named))
 }
 
-// CheckVocabulary reports a tokenizer that has more tokens than the model has
-// embeddings: a model fails at the first of the others.
+// CheckVocabulary reports a tokenizer with more tokens than the model has embeddings. The model
+// would fail at the first token without one.
 func CheckVocabulary(m *checkpoints.Model) error {
 	tok, err := tokenize.Load(m.Tokenizer)
 	if err != nil {
@@ -106,14 +104,14 @@ func CheckVocabulary(m *checkpoints.Model) error {
 // alone tells whether an example is one text.
 func alone(e data.Example) bool { return !e.HasPair && e.Pair == "" }
 
-// ReadsPairs tells whether a model that is trained on a data set answers for pairs of
-// texts (checkpoints.Config.Pairs): it answers for texts as a whole, and no
-// example is a single one.
+// ReadsPairs tells whether a model that is trained on this data set expects pairs of texts
+// (checkpoints.Config.Pairs). It does if it answers for whole texts and no example is a single
+// text.
 func ReadsPairs(c checkpoints.Config, ds *data.Dataset) bool {
 	return c.Head.Subject() == head.Texts && !slices.ContainsFunc(ds.Examples, alone)
 }
 
-// CheckPairs reports examples without the second text that the model was trained on.
+// CheckPairs reports examples without a second text if the model was trained on pairs.
 func CheckPairs(c checkpoints.Config, ds *data.Dataset) error {
 	if i := slices.IndexFunc(ds.Examples, alone); c.NeedsPair() && i >= 0 {
 		return fmt.Errorf("example %d is one text, the model was trained on pairs: expected a second text", i+1)
@@ -121,8 +119,8 @@ func CheckPairs(c checkpoints.Config, ds *data.Dataset) error {
 	return nil
 }
 
-// CheckUnlabeled reports examples that cannot be added to a training set, because
-// they lack what all of its own have: a second text, choices, or words.
+// CheckUnlabeled reports examples that cannot be added to a training set because they lack what
+// all its own examples have: a second text, choices, or words.
 func CheckUnlabeled(set, more *data.Dataset) error {
 	has := func(e data.Example) (bool, string) {
 		switch set.Task.Kind.Subject() {
@@ -148,7 +146,7 @@ func CheckUnlabeled(set, more *data.Dataset) error {
 	return nil
 }
 
-// CheckHead reports a model whose head does not answer the task.
+// CheckHead reports a model whose head does not fit the task.
 func CheckHead(cfg checkpoints.Config, task data.Task) error {
 	if has, want := cfg.Head, task.Kind; has != want {
 		return fmt.Errorf("the model's head does %s, the task %q is %s", has, task.Name, want)

@@ -12,29 +12,28 @@ import (
 	"github.com/skive-ml/skive/tokenize"
 )
 
-// MaskShare is the share of the tokens that a Masker chooses (Devlin et al., arXiv
-// 1810.04805, section 3.1).
+// MaskShare is the share of tokens that a Masker selects (Devlin et al., arXiv 1810.04805,
+// section 3.1).
 const MaskShare = 0.15
 
-// Of the chosen tokens these shares become [MASK] and a random token. The rest stays.
+// These shares of the selected tokens become [MASK] and a random token. The others stay.
 const (
 	hiddenShare = 0.8
 	randomShare = 0.1
 )
 
-// Masker chooses and replaces the tokens that a masked language model is to find.
+// Masker selects and replaces the tokens that a masked language model has to find.
 type Masker struct {
-	// IDs are those of the batch that was masked last, with what was replaced
-	// [T]. Rows are the numbers of the chosen tokens in it, and Labels what they
-	// were [selected].
+	// IDs are the tokens of the batch that was masked last, after masking [T]. Rows are the
+	// numbers of the selected tokens, and Labels their original ids [selected].
 	IDs, Rows, Labels []int32
 
 	mask, vocabulary int32
 	special          map[int32]bool
 }
 
-// NewMasker returns a masker of the model's tokens. A model whose tokenizer has
-// no mask, or more tokens than the model has embeddings, is an error.
+// NewMasker returns a masker for the model's tokens. It fails if the tokenizer has no mask, or
+// more tokens than the model has embeddings.
 func NewMasker(model *checkpoints.Model) (*Masker, error) {
 	tok, err := tokenize.Load(model.Tokenizer)
 	if err != nil {
@@ -50,10 +49,9 @@ func NewMasker(model *checkpoints.Model) (*Masker, error) {
 	return &Masker{mask: mask, vocabulary: int32(tok.VocabSize()), special: map[int32]bool{pad: true, cls: true, sep: true, mask: true}}, nil
 }
 
-// Mask masks a batch. What is chosen follows from the seed, the step and the
-// example alone, so that every pass sees other masks and a step can be repeated
-// exactly. A sequence with any text has one chosen token at least; a batch without
-// any is an error.
+// Mask masks a batch. Seed, step and example alone decide which tokens are selected. So every
+// pass has other masks, and a step can be repeated exactly. In a sequence with any text at least
+// one token is selected. A batch without text is an error.
 func (m *Masker) Mask(b *data.Batch, seed, step uint64) error {
 	m.IDs, m.Rows, m.Labels = append(m.IDs[:0], b.IDs...), m.Rows[:0], m.Labels[:0]
 	for s, example := range b.Index {
@@ -80,7 +78,7 @@ func (m *Masker) Mask(b *data.Batch, seed, step uint64) error {
 	return nil
 }
 
-// choose takes token t, which drew chance.
+// choose handles the selected token t. chance is its random number.
 func (m *Masker) choose(t int32, chance float64) {
 	m.Rows, m.Labels = append(m.Rows, t), append(m.Labels, m.IDs[t])
 	draw := mix(math.Float64bits(chance))
@@ -92,7 +90,7 @@ func (m *Masker) choose(t int32, chance float64) {
 	}
 }
 
-// mix is the step of SplitMix64, a generator whose state is a counter.
+// mix is one step of SplitMix64, a generator whose state is a counter.
 func mix(z uint64) uint64 {
 	z += 0x9e3779b97f4a7c15
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
@@ -100,13 +98,13 @@ func mix(z uint64) uint64 {
 	return z ^ z>>31
 }
 
-// uniform is a number in [0, 1).
+// uniform returns a number in [0, 1).
 func uniform(z uint64) float64 { return float64(z>>11) / (1 << 53) }
 
-// maskSeed masks the texts of an evaluation, always in the same way.
+// maskSeed is the seed for evaluations, so that they always mask the same tokens.
 const maskSeed = 0x5eed
 
-// maskedOutcome runs a masked language model on masked text.
+// maskedOutcome computes the answers of a masked language model to masked text.
 func maskedOutcome(ctx context.Context, model *checkpoints.Model, enc *data.Encoded, o infer.Options) (*data.Outcome, error) {
 	engine, err := infer.New(model, o)
 	if err != nil {

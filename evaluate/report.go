@@ -10,26 +10,25 @@ import (
 	"github.com/skive-ml/skive/data"
 )
 
-// Report is what a model scores on a data set. Intervals are 95 % confidence
-// intervals.
+// Report holds a model's scores on a data set. Intervals are 95 % confidence intervals.
 type Report struct {
 	Task     string `json:"task"`
 	Examples int    `json:"examples"`
-	// Assumed is what the function of that name says of the model and the data.
+	// Assumed is the result of the function Assumed for the model and the data.
 	Assumed string `json:"assumed,omitempty"`
-	// Scheme is by which the labels of words mark entities, "" where they mark none.
+	// Scheme is the scheme in which labels of words mark entities, "" if they do not.
 	Scheme    string                `json:"scheme,omitempty"`
 	Metrics   map[string]float64    `json:"metrics"`
 	Intervals map[string][2]float64 `json:"intervals"`
 	Seconds   float64               `json:"seconds"`
 	Against   *Comparison           `json:"against,omitempty"`
 
-	// Outcome is what the metrics were computed of.
+	// Outcome is what the metrics were computed from.
 	Outcome *data.Outcome `json:"-"`
 }
 
-// Comparison is a second model on the same data, and what the first has more of
-// each metric.
+// Comparison is a second model on the same data, with the differences: the first model's metrics
+// minus the second's.
 type Comparison struct {
 	Model       string                `json:"model"`
 	Metrics     map[string]float64    `json:"metrics"`
@@ -59,9 +58,9 @@ func Measure(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o 
 	return r, nil
 }
 
-// Compare sets Against to the report of another model, with the differences of the
-// metrics and their intervals by the paired bootstrap: where one leaves out 0,
-// one of the two models is better.
+// Compare sets Against to the report of another model, with the differences of the metrics and
+// their intervals by the paired bootstrap. If an interval excludes 0, one of the models is
+// better.
 func (r *Report) Compare(model string, other *Report) error {
 	c := &Comparison{Model: model, Metrics: other.Metrics, Differences: map[string]float64{}, Intervals: map[string][2]float64{}}
 	for _, name := range r.Outcome.Task.Metrics() {
@@ -74,7 +73,7 @@ func (r *Report) Compare(model string, other *Report) error {
 	return nil
 }
 
-// WriteText writes the report for people: a line, and one more of a comparison.
+// WriteText writes the report for people, in one line, and a second one for a comparison.
 func (r *Report) WriteText(w io.Writer) error {
 	names := r.Outcome.Task.Metrics()
 	line := fmt.Sprintf("%s, %d examples", r.Task, r.Examples)

@@ -13,29 +13,28 @@ import (
 	"github.com/skive-ml/skive/settings"
 )
 
-// A Source is a task and its files, as settings name them. What is worth knowing of what
-// was read, and no error, is told once.
+// A Source is a task and its files, as settings name them. It reports things that are worth
+// knowing but not errors, each of them once.
 type Source struct {
-	// Task is the task's name, see data.TaskByName; reviews.Name is that of generated
-	// reviews that were written to files.
+	// Task is the task's name, see data.TaskByName. reviews.Name means generated reviews that
+	// were written to files.
 	Task string
 	// Train and Dev are files, "" for none.
 	Train, Dev string
-	// ReadOptions are those of all files.
+	// ReadOptions apply to all files.
 	data.ReadOptions
-	// Progress hears what is worth knowing; nil does not.
+	// Progress, if not nil, is told what is worth knowing.
 	Progress progress.Reporter
 
 	said []string
 }
 
-// SourceDefaults returns the settings that the command line starts from: examples have
-// labels.
+// SourceDefaults returns the settings from which the command line starts. They require labels.
 func SourceDefaults() Source {
 	return Source{ReadOptions: data.ReadOptions{TextColumn: "text", PairColumn: "text_pair", LabelColumn: "label", RequireLabels: true}}
 }
 
-// Settings is the table of the settings that name something.
+// Settings returns the settings that are names.
 func (s *Source) Settings() settings.Table {
 	return settings.Table{
 		{Name: "task", Field: "Task", Value: &s.Task, Doc: "`TASK`: a GLUE or SuperGLUE name, or text, multilabel, regression, choice, tokens, mlm"},
@@ -47,7 +46,7 @@ func (s *Source) Settings() settings.Table {
 	}
 }
 
-// task is the task of the name. Another name is a *settings.Error of Task.
+// task returns the task of this name. An unknown name is a *settings.Error of Task.
 func (s *Source) task() (data.Task, error) {
 	if s.Task == reviews.Name {
 		return data.Task{Name: "text", Labels: reviews.Labels, Metric: "accuracy"}, nil
@@ -59,21 +58,21 @@ func (s *Source) task() (data.Task, error) {
 	return task, err
 }
 
-// Masked tells whether the task is to find the words behind masks.
+// Masked tells whether the task is that of a masked language model.
 func (s *Source) Masked() bool {
 	task, err := s.task()
 	return err == nil && task.Kind.Subject() == head.Masks
 }
 
-// Read reads a file of the task that a model is to answer, see Read.
+// Read reads a file of the task that a model has to answer, see the function Read.
 func (s *Source) Read(path string, model checkpoints.Config) (*data.Dataset, error) {
 	return s.read("", path, model, func(task data.Task, o data.ReadOptions) (*data.Dataset, error) {
 		return Read(path, task, model, o)
 	})
 }
 
-// ReadSets reads Train and Dev, of which each is nil where there is none, for a model that
-// is to learn the task, or for a teacher, which knows it. Errors name the field.
+// ReadSets reads Train and Dev; each is nil if it is not given. The model has to learn the task,
+// or it is a teacher and knows the task. Errors name the field.
 func (s *Source) ReadSets(model checkpoints.Config, teacher bool) (train, dev *data.Dataset, err error) {
 	how := ReadTraining
 	if teacher {
@@ -96,8 +95,8 @@ func (s *Source) ReadSets(model checkpoints.Config, teacher bool) (train, dev *d
 	return train, dev, err
 }
 
-// ReadUnlabeled reads a file of the task, or of plain text in .txt, without its labels, to
-// add it to a training set, see CheckUnlabeled.
+// ReadUnlabeled reads a file of the task, or plain text in .txt, without labels. It is to be
+// added to a training set, see CheckUnlabeled.
 func (s *Source) ReadUnlabeled(path string, training *data.Dataset) (more *data.Dataset, err error) {
 	if strings.HasSuffix(strings.TrimSuffix(path, ".gz"), ".txt") {
 		more, err = data.ReadText(path)
@@ -134,8 +133,8 @@ func (s *Source) read(field, path string, model checkpoints.Config, read func(da
 	return set, nil
 }
 
-// Note tells what labels are taken for that say nothing: a model's, or those of data that
-// are numbers.
+// Note reports what labels are assumed to mean that are just numbers, those of the model or of
+// the data.
 func (s *Source) Note(model checkpoints.Config, set *data.Dataset) {
 	if note := Assumed(model, set); note != "" {
 		s.say(note)

@@ -12,36 +12,33 @@ import (
 
 // Options says how a model is built into a graph.
 type Options struct {
-	// Frozen makes the weights constants: a teacher's. They are read in place,
-	// so that the model must stay open and unchanged. Weights that are not
-	// frozen are copied; Store writes them back.
+	// Frozen makes the weights constants, as for a teacher. They are read in place, so the model
+	// must stay open and unchanged. Weights that are not frozen are copied; Store writes them
+	// back.
 	Frozen bool
 	// Dropout applies the configuration's dropout probabilities.
 	Dropout bool
-	// AllTokens computes the last layer for all tokens. It is to be set when
-	// anything reads the last layer's Hidden or QKV. Otherwise a classifier
-	// computes the last layer's queries, output and feed-forward for the first
-	// token of each sequence alone, which gives the same logits.
+	// AllTokens computes the last layer for all tokens. Set it if anything reads the last layer's
+	// Hidden or QKV. Otherwise a classifier computes the last layer's queries, output and
+	// feed-forward only for the first token of each sequence, with the same logits.
 	AllTokens bool
-	// Recompute computes the values of a layer again in the backward pass
-	// instead of keeping them, with the same bits. A Layer has no nodes then but
-	// Hidden and, if KeepQKV is set, QKV, whose values are kept for others to
-	// read.
+	// Recompute computes the values of a layer again in the backward pass instead of keeping
+	// them. The bits are the same. Of a Layer only Hidden can then be read, and QKV if KeepQKV is
+	// set, which keeps its values.
 	Recompute, KeepQKV bool
-	// BF16 multiplies in bfloat16 in the linear layers and the attention of the
-	// encoder's layers, see autograd.Graph.LinearBF16: with the values of
-	// infer.BF16. The head and the rest of the encoder stay float32.
+	// BF16 multiplies in bfloat16 in the linear layers and the attention of the encoder's layers,
+	// with the same values as infer.BF16 (see autograd.Graph.LinearBF16). The head and the rest
+	// of the encoder stay float32.
 	BF16 bool
-	// Depth, where it is not 0, is how many layers are built, from the first.
+	// Depth, if not 0, is how many layers are built, from the first.
 	Depth int
-	// HeadMasks and FFNMasks add multiplicative masks to each layer as inputs
-	// with gradients.
+	// HeadMasks and FFNMasks add multiplicative masks to each layer, as inputs with gradients.
 	HeadMasks, FFNMasks bool
-	// QuantizeAware computes the linear layers of the encoder with the bits of the
-	// int8 engine, so that without dropout the logits are those of the model in
-	// int8: quantize.Dynamic, or quantize.Static, whose scales the model holds and
-	// which are parameters; "" computes in float. See autograd.QuantizedLinear for
-	// the gradients. QuantizeEmbeddings does so with word and position embeddings.
+	// QuantizeAware computes the linear layers of the encoder with the bits of the int8 engine,
+	// so without dropout the logits are those of the int8 model. It is quantize.Dynamic, or
+	// quantize.Static, which trains the input scales that the model holds; "" computes in float.
+	// See autograd.QuantizedLinear for the gradients. QuantizeEmbeddings does the same for word
+	// and position embeddings.
 	QuantizeAware      string
 	QuantizeEmbeddings bool
 }
@@ -56,7 +53,7 @@ type Inputs struct {
 	byID  []positionsByID
 }
 
-// positionsByID are the positions of a family in which they depend on the ids.
+// positionsByID are the positions in a family where they depend on the ids.
 type positionsByID struct {
 	config checkpoints.Config
 	node   *autograd.Node
@@ -87,10 +84,9 @@ func (in *Inputs) positionsOf(c checkpoints.Config) *autograd.Node {
 	return node
 }
 
-// Set sets the inputs for the next runs. Positions count from 0 in each
-// sequence, whatever the family: an encoder whose positions are others finds
-// them itself. Sequence s is the tokens offsets[s] to offsets[s+1]-1. The slices
-// are not copied.
+// Set sets the inputs for the next runs. Positions count from 0 in each sequence for every
+// family; an encoder that counts differently converts them. Sequence s is the tokens offsets[s]
+// to offsets[s+1]-1. The slices are not copied.
 func (in *Inputs) Set(ids, typeIDs, positions, offsets []int32) error {
 	for _, v := range []struct {
 		node *autograd.Node
@@ -119,27 +115,26 @@ func (in *Inputs) Set(ids, typeIDs, positions, offsets []int32) error {
 
 // Layer holds the nodes of an encoder layer.
 type Layer struct {
-	// Hidden is the layer's output [tokens, hidden], in the last layer of a model with
-	// norms before its layers after the last norm; and QKV its queries, keys
-	// and values side by side, [tokens, 3*heads*headDim], as attention reads them:
-	// turned, where positions are rotary. Both are nil in a last layer that is computed
-	// for the first tokens alone.
+	// Hidden is the layer's output [tokens, hidden]. In the last layer of a model with norms
+	// before its layers it includes the last norm. QKV is the layer's queries, keys and values
+	// side by side, [tokens, 3*heads*headDim], as attention reads them: already turned if
+	// positions are rotary. Both are nil in a last layer that is computed for the first tokens
+	// only.
 	Hidden, QKV *autograd.Node
-	// ScoreBias is what is added to the scores of attention, [heads, distances] as
-	// autograd.AttentionOptions has it; nil in a family without.
+	// ScoreBias is added to the scores of attention, [heads, distances] as in
+	// autograd.AttentionOptions. It is nil in a family without such biases.
 	ScoreBias *autograd.Node
-	// HeadMask [sequences, heads] and FFNMask [sequences, units] are nil unless
-	// asked for.
+	// HeadMask [sequences, heads] and FFNMask [sequences, units] are nil unless requested.
 	HeadMask, FFNMask *autograd.Node
-	// Attention and FeedForward are the values round the layer's two output
-	// products. In a last layer that is computed for the first tokens alone they
-	// have one row a sequence, else one a token.
+	// Attention and FeedForward hold the values around the layer's two output products. They have
+	// a row for each token, or for each sequence in a last layer that is computed for the first
+	// tokens only.
 	Attention, FeedForward Block
 }
 
-// Block holds the nodes round an output product: Inner [rows, inner] is
-// multiplied by the output weight, Output [rows, hidden] is the product with its
-// bias, and Residual [rows, hidden] what is added to it.
+// Block holds the nodes around an output product. Inner [rows, inner] is multiplied by the output
+// weight, Output [rows, hidden] is the product plus its bias, and Residual [rows, hidden] is
+// added to it.
 type Block struct{ Inner, Output, Residual *autograd.Node }
 
 // Encoder holds the nodes of an encoder.
@@ -153,7 +148,7 @@ type Encoder struct {
 	First *autograd.Node
 }
 
-// NewEncoder builds the model's encoder, with all tokens in every layer.
+// NewEncoder builds the model's encoder. It computes all tokens in every layer.
 func NewEncoder(g *autograd.Graph, in *Inputs, m *checkpoints.Model, o Options) (*Encoder, error) {
 	o.AllTokens = true
 	e, err := newBuilder(g, in, m, o).encoder()
@@ -163,9 +158,8 @@ func NewEncoder(g *autograd.Graph, in *Inputs, m *checkpoints.Model, o Options) 
 	return &e, nil
 }
 
-// NewLayer builds layer l of the model alone, upon the hidden states x before it
-// [tokens, hidden]. Of the inputs it reads Offsets and, where positions are rotary,
-// Positions.
+// NewLayer builds only layer l of the model, on top of the hidden states x before it [tokens,
+// hidden]. It reads the inputs' Offsets and, if positions are rotary, Positions.
 func NewLayer(g *autograd.Graph, in *Inputs, m *checkpoints.Model, l int, x *autograd.Node, o Options) (*Layer, error) {
 	activation, err := activationByName(m.Config.Activation)
 	if err != nil {
@@ -184,7 +178,7 @@ func Store(g *autograd.Graph, m *checkpoints.Model) error {
 		for _, name := range tensorsOf(p.Name) {
 			t, ok := m.Tensors[name]
 			if !ok {
-				continue // a projection that serves a loss is not part of the model
+				continue // a matrix that belongs to a loss is not part of the model
 			}
 			if t.Elements() != len(p.Value) {
 				return fmt.Errorf("layers: tensor %s has shape %v, the parameter %v", name, t.Shape, p.Shape)
@@ -195,16 +189,15 @@ func Store(g *autograd.Graph, m *checkpoints.Model) error {
 	return nil
 }
 
-// tensorsOf returns the names of the tensors that a parameter is: queries, keys
-// and values have one input, and so one parameter is its scale; and so have gated
-// units.
+// tensorsOf returns the names of a parameter's tensors. Queries, keys and values share one input,
+// so the scale of that input is one parameter for three tensors. The same holds for gated units.
 func tensorsOf(parameter string) []string {
 	part, kind, ok := checkpoints.ParseTensor(parameter)
 	switch {
 	case !ok || kind != checkpoints.InputScale:
 	case part.Role == checkpoints.Query:
 		return []string{parameter, checkpoints.Key.In(part.Layer).InputScale(), checkpoints.Value.In(part.Layer).InputScale()}
-	case part.Role == checkpoints.Up: // of a gate, if there is one
+	case part.Role == checkpoints.Up: // and the gate's, if there is one
 		return []string{parameter, checkpoints.Gate.In(part.Layer).InputScale()}
 	}
 	return []string{parameter}
@@ -219,13 +212,13 @@ type builder struct {
 	err error
 
 	words *autograd.Node // the word embeddings
-	// has are the names of the architecture's tensors.
+	// has holds the names of the architecture's tensors.
 	has map[string]bool
-	// turns are those of rotary positions, by their base and scale.
+	// turns holds the tables of rotary positions, by base and scale.
 	turns map[[2]float64]*autograd.Turns
 
-	// The table of biases, and what it gives the heads of the last layer that was
-	// built, which are those of the given columns.
+	// biasTable is the table of biases. bias is what it gives the heads of the last layer that
+	// was built, which use the columns in biasColumns.
 	biasTable, bias *autograd.Node
 	biasColumns     []int
 }
@@ -310,7 +303,7 @@ func (b *builder) qkv(x *autograd.Node, l int) *autograd.Node {
 	return b.turn(y, block, 2*block.Heads)
 }
 
-// attentionInput is what layer l projects of its input x: x, or x normalized.
+// attentionInput returns what layer l projects: its input x, or x after a norm.
 func (b *builder) attentionInput(x *autograd.Node, l int) *autograd.Node {
 	if block := b.m.Config.Block(l); !block.PreNorm || block.BareAttention {
 		return x
@@ -318,7 +311,7 @@ func (b *builder) attentionInput(x *autograd.Node, l int) *autograd.Node {
 	return b.norm(checkpoints.AttentionNorm.In(l), x)
 }
 
-// turn turns the first heads of x by the tokens' positions, where these are rotary.
+// turn turns the first heads of x by the tokens' positions if these are rotary.
 func (b *builder) turn(x *autograd.Node, block checkpoints.Block, heads int) *autograd.Node {
 	if block.RotaryBase == 0 {
 		return x
@@ -330,8 +323,8 @@ func (b *builder) turn(x *autograd.Node, block checkpoints.Block, heads int) *au
 	return b.g.Rotary(x, b.in.positionsOf(b.m.Config), heads*block.HeadDim, b.turns[kind])
 }
 
-// scoreBias adds the biases of layer l's scores, nil where it has none. Layers with
-// the same ones share the node.
+// scoreBias adds the biases of layer l's scores, or returns nil if there are none. Layers with
+// the same biases share the node.
 func (b *builder) scoreBias(l int) *autograd.Node {
 	bias := b.m.Config.Block(l).ScoreBias
 	if bias == nil {
@@ -346,9 +339,8 @@ func (b *builder) scoreBias(l int) *autograd.Node {
 	return b.bias
 }
 
-// layer adds layer l, with its queries, keys and values where they are not there.
-// With first, x's first rows of each sequence are the only ones whose output is
-// computed.
+// layer adds layer l. It adds its queries, keys and values, too, unless they are there already.
+// With first, it computes the output only for the first row of each sequence in x.
 func (b *builder) layer(layer *Layer, x *autograd.Node, l int, first bool, activation autograd.Activation) *autograd.Node {
 	block := b.m.Config.Block(l)
 	maskOffsets := b.in.Offsets
@@ -359,7 +351,7 @@ func (b *builder) layer(layer *Layer, x *autograd.Node, l int, first bool, activ
 	y := b.encoderLinear(checkpoints.AttentionOutput.In(l), context, autograd.Identity)
 	layer.Attention = Block{context, y, x}
 	y = b.dropout(y, block.OutputDropout)
-	var read *autograd.Node // by the feed-forward block
+	var read *autograd.Node // input of the feed-forward block
 	if block.PreNorm {
 		x = b.g.Add(y, x)
 		read = b.norm(checkpoints.OutputNorm.In(l), x)
@@ -399,8 +391,8 @@ func (b *builder) units(x *autograd.Node, l int, block checkpoints.Block, activa
 	return b.g.Gated(b.product(x, b.inputScale(up), autograd.Identity, checkpoints.Gate.In(l), up), activation)
 }
 
-// attend adds the attention of layer l. It returns the heads' contexts and the rows
-// of x that the layer goes on with.
+// attend adds the attention of layer l. It returns the heads' contexts and the rows of x that the
+// layer continues with.
 func (b *builder) attend(layer *Layer, x *autograd.Node, l int, first bool, block checkpoints.Block) (context, rows *autograd.Node) {
 	if b.o.HeadMasks {
 		layer.HeadMask = b.g.InputWithGradient(fmt.Sprintf("head mask %d", l), autograd.Sequences, block.Heads)
@@ -425,7 +417,7 @@ func (b *builder) attend(layer *Layer, x *autograd.Node, l int, first bool, bloc
 	if block.PreNorm && !block.BareAttention {
 		read = b.g.SelectFirst(input, b.in.Offsets)
 	}
-	// The first tokens' queries are at position 0, where nothing turns.
+	// The first tokens' queries are at position 0, where rotary positions turn nothing.
 	q := b.product(read, scale, autograd.Identity, query)
 	return b.g.FirstAttention(q, kv, b.in.Offsets, block.Heads, block.HeadDim, o), x
 }
@@ -445,14 +437,13 @@ func (b *builder) norm(p checkpoints.Part, x *autograd.Node) *autograd.Node {
 	return b.g.LayerNorm(x, b.weights(p.Weight()), b.optional(p.Bias()), b.m.Config.LayerNormEps)
 }
 
-// encoderLinear is a linear layer of the encoder, one of those that int8 and bf16
-// compute.
+// encoderLinear adds a linear layer of the encoder, which int8 and bf16 may compute.
 func (b *builder) encoderLinear(p checkpoints.Part, x *autograd.Node, a autograd.Activation) *autograd.Node {
 	return b.product(x, b.inputScale(p), a, p)
 }
 
-// product multiplies x by the weights of these linear layers of the encoder,
-// stacked, in one product. Scale is that of their input.
+// product multiplies x by the stacked weights of these linear layers of the encoder, in one
+// product. scale is the scale of their input.
 func (b *builder) product(x, scale *autograd.Node, a autograd.Activation, parts ...checkpoints.Part) *autograd.Node {
 	var weights, biases []string
 	for _, p := range parts {
@@ -468,7 +459,7 @@ func (b *builder) product(x, scale *autograd.Node, a autograd.Activation, parts 
 	return b.g.Linear(x, w, bias, a)
 }
 
-// inputScale adds the scale of a linear layer's input, nil where it has none.
+// inputScale adds the scale of a linear layer's input, or returns nil if there is none.
 func (b *builder) inputScale(p checkpoints.Part) *autograd.Node {
 	if b.o.QuantizeAware != quantize.Static {
 		return nil
@@ -476,12 +467,12 @@ func (b *builder) inputScale(p checkpoints.Part) *autograd.Node {
 	return b.weights(p.InputScale())
 }
 
-// addNorm is LayerNorm(y + x).
+// addNorm adds LayerNorm(y + x).
 func (b *builder) addNorm(p checkpoints.Part, y, x *autograd.Node) *autograd.Node {
 	return b.g.AddLayerNorm(y, x, b.weights(p.Weight()), b.optional(p.Bias()), b.m.Config.LayerNormEps)
 }
 
-// optional is weights for tensors that the architecture may go without: nil then.
+// optional is weights for tensors that the architecture may lack. It then returns nil.
 func (b *builder) optional(names ...string) *autograd.Node {
 	if !b.has[names[0]] {
 		return nil
@@ -489,7 +480,7 @@ func (b *builder) optional(names ...string) *autograd.Node {
 	return b.weights(names...)
 }
 
-// weights adds the named tensors, one below the other.
+// weights adds the named tensors, stacked in this order.
 func (b *builder) weights(names ...string) *autograd.Node {
 	parts := make([]autograd.Part, len(names))
 	for i, name := range names {

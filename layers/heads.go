@@ -11,17 +11,15 @@ import (
 // Classifier is an encoder with its head.
 type Classifier struct {
 	Encoder
-	// Pooled is the output of the pooler, or of what stands in its place in the
-	// family's head, its norm included, [sequences, hidden]; nil where the head
-	// classifies tokens.
+	// Pooled is the output of the pooler, or of the layer in the family's head that replaces it,
+	// with its norm [sequences, hidden]. It is nil if the head classifies tokens.
 	Pooled *autograd.Node
-	// Logits is [sequences, labels], or [tokens, labels] of a head that
-	// classifies tokens.
+	// Logits is [sequences, labels], or [tokens, labels] if the head classifies tokens.
 	Logits *autograd.Node
 }
 
-// NewClassifier builds the model with its head, which may be any but a masked
-// language model's.
+// NewClassifier builds the model with its head. It takes any head except a masked language
+// model's.
 func NewClassifier(g *autograd.Graph, in *Inputs, m *checkpoints.Model, o Options) (*Classifier, error) {
 	if m.Config.Head.Outputs() == head.Tokens {
 		return nil, fmt.Errorf("layers: the model's head is a masked language model's, want a classifier")
@@ -57,7 +55,7 @@ func NewClassifier(g *autograd.Graph, in *Inputs, m *checkpoints.Model, o Option
 	return c, b.failure()
 }
 
-// dense adds the dense layer before the classifier, with its norm where there is one.
+// dense adds the dense layer before the classifier, with its norm if there is one.
 func (b *builder) dense(x *autograd.Node) (*autograd.Node, error) {
 	activation, err := activationByName(b.m.Config.HeadActivation())
 	if err != nil {
@@ -77,10 +75,10 @@ type MaskedLM struct {
 	Logits *autograd.Node
 }
 
-// NewMaskedLM builds the model with the head of a masked language model, which
-// is computed for the tokens whose numbers in the batch are rows [selected],
-// an input of the graph. The decoder's weights are the word embeddings (Devlin
-// et al., arXiv 1810.04805; BertForMaskedLM of transformers).
+// NewMaskedLM builds the model with the head of a masked language model. The head is computed
+// only for the tokens whose numbers in the batch are in rows [selected], an input of the graph.
+// The decoder's weights are the word embeddings (Devlin et al., arXiv 1810.04805; BertForMaskedLM
+// of transformers).
 func NewMaskedLM(g *autograd.Graph, in *Inputs, m *checkpoints.Model, rows *autograd.Node, o Options) (*MaskedLM, error) {
 	if m.Config.Head.Outputs() != head.Tokens {
 		return nil, fmt.Errorf("layers: the model has no head of a masked language model")
@@ -110,5 +108,5 @@ func NewMaskedLM(g *autograd.Graph, in *Inputs, m *checkpoints.Model, rows *auto
 	return &MaskedLM{e, g.Linear(x, b.words, b.weights(checkpoints.Decoder.Part().Bias()), autograd.Identity)}, b.failure()
 }
 
-// last is the last layer's output for all tokens, nil where it is not computed.
+// last returns the last layer's output for all tokens, or nil if it is not computed.
 func (e *Encoder) last() *autograd.Node { return e.Layers[len(e.Layers)-1].Hidden }

@@ -22,32 +22,32 @@ const (
 )
 
 const (
-	// maxHalf is the largest number of half precision.
+	// maxHalf is the largest finite number of half precision.
 	maxHalf = 65504
-	// minHalfEpsilon is the least epsilon of LayerNorm in half precision, whose
-	// least number is 6e-8.
+	// minHalfEpsilon is the least epsilon of LayerNorm in half precision. The least number of
+	// half precision is 6e-8.
 	minHalfEpsilon = 1e-7
-	// zeroPoint is that of everything in int8 layers which is not quantized at run
-	// time.
+	// zeroPoint is the zero point of weights, and of inputs with calibrated scales, in int8
+	// layers.
 	zeroPoint = 128
 )
 
-// builder makes the graph of a model. The first error stays.
+// builder makes the graph of a model. It keeps the first error.
 type builder struct {
 	m       *checkpoints.Model
 	o       Options
-	float   elementType // of weights and hidden states
+	float   elementType // element type of weights and hidden states
 	graph   graph
-	known   map[string]bool          // names of the initializers
-	inputs  map[string][3]string     // values quantized at run time: bytes, scale and zero point of each
-	static  map[string]string        // values quantized with a calibrated scale, and dequantized: by value and scale
-	biases  []string                 // what is added to the scores of each layer
-	windows map[int]string           // the mask with what lies outside of a window
-	turns   map[[2]float64][2]string // cosines and sines of rotary positions, by their base and scale
-	// numbers are those of the tokens, distances those of the distances of keys and
-	// queries; "" before they are needed.
+	known   map[string]bool          // names of the initializers so far
+	inputs  map[string][3]string     // values quantized at run time: bytes, scale and zero point
+	static  map[string]string        // values quantized with a calibrated scale and dequantized, by value and scale
+	biases  []string                 // what each layer adds to its attention scores
+	windows map[int]string           // masks that also hide what is outside of a window, by reach
+	turns   map[[2]float64][2]string // cosines and sines of rotary positions, by base and scale
+	// numbers holds the numbers of the tokens, distances the distances between keys and queries.
+	// Both are "" until they are needed.
 	numbers, distances string
-	length             string // that of the longest text, as the end of a slice
+	length             string // length of the batch's longest text, as the end of a slice
 	err                error
 }
 
@@ -90,7 +90,7 @@ func (b *builder) fail(err error) {
 	}
 }
 
-// nodes appends a node with the outputs name, name.1, ... and returns them.
+// nodes appends a node with the outputs name, name.1, ... and returns their names.
 func (b *builder) nodes(outputs int, op, name string, inputs []string, attributes ...attribute) []string {
 	n := node{op: op, name: name, inputs: inputs, ints: map[string][]int64{}, isList: map[string]bool{}, floats: map[string]float32{}}
 	for i := range outputs {
@@ -114,7 +114,7 @@ func (b *builder) nodes(outputs int, op, name string, inputs []string, attribute
 	return n.outputs
 }
 
-// op appends a node with one output, which has the node's name.
+// op appends a node with one output, which has the same name as the node.
 func (b *builder) op(op, name string, inputs ...string) string {
 	return b.nodes(1, op, name, inputs)[0]
 }
@@ -133,7 +133,7 @@ func (b *builder) add(name string, typ elementType, shape []int, data []byte) st
 	return name
 }
 
-// ints adds a list of int64, or with shape nil a single one.
+// ints adds a list of int64, or a scalar if shape is nil.
 func (b *builder) ints(name string, shape []int, v ...int64) string {
 	return b.add(name, int64Type, shape, int64Data(v...))
 }
@@ -153,7 +153,7 @@ func (b *builder) floats(name string, shape []int, v []float32) string {
 	return b.add(name, b.float, shape, t.Data)
 }
 
-// scalar adds a float number that goes by its value.
+// scalar adds a float whose name is its value, so that equal ones are stored once.
 func (b *builder) scalar(v float64) string {
 	name := fmt.Sprintf("constant_%g", v)
 	if b.o.DType == infer.FP16 && b.float != float16Type {
@@ -162,9 +162,8 @@ func (b *builder) scalar(v float64) string {
 	return b.floats(name, nil, []float32{float32(v)})
 }
 
-// leastFloat is what is added to the attention scores of padding: as in
-// transformers, the least number of the graph's float type, so that no score
-// outweighs it.
+// leastFloat is added to the attention scores of padding. As in transformers it is the least
+// number of the graph's float type, so no score outweighs it.
 func (b *builder) leastFloat() float64 {
 	if b.float == float16Type {
 		return -maxHalf
@@ -187,7 +186,7 @@ func (b *builder) tensor(name string) string {
 // transpose returns w, of shape [rows, cols], as [cols, rows].
 func transpose[T any](w []T, rows, cols int) []T {
 	t := make([]T, len(w))
-	// In blocks, so that the columns written stay in cache.
+	// Blocks keep the columns that are written in the cache.
 	const block = 32
 	for r0 := 0; r0 < rows; r0 += block {
 		for c := range cols {
@@ -201,7 +200,7 @@ func transpose[T any](w []T, rows, cols int) []T {
 
 // Layers.
 
-// dense appends x·Wᵀ + b for a layer that is computed in float.
+// dense appends x·Wᵀ + b for a layer that the graph computes in float.
 func (b *builder) dense(p checkpoints.Part, x string) string {
 	name, weight := p.String(), p.Weight()
 	w := b.m.Tensors[weight]
@@ -220,8 +219,8 @@ func (b *builder) biased(p checkpoints.Part, y string) string {
 	return b.op("Add", p.String()+"/Add", y, b.tensor(p.Bias()))
 }
 
-// linear appends a linear layer of the encoder, which in an int8 graph is
-// computed in int8 if it is stored so.
+// linear appends a linear layer of the encoder. An int8 graph computes the layers in int8 that
+// are stored in int8.
 func (b *builder) linear(p checkpoints.Part, x string) string {
 	name, weight := p.String(), p.Weight()
 	w := b.m.Tensors[weight]
@@ -254,8 +253,8 @@ func (b *builder) linear(p checkpoints.Part, x string) string {
 	return b.biased(p, y)
 }
 
-// calibrated appends the rounding of x, the input of a linear layer, to steps of
-// the scale. Layers with the same input and scale share it.
+// calibrated appends the rounding of x, the input of a linear layer, with a calibrated scale.
+// Layers with the same input and scale share the nodes.
 func (b *builder) calibrated(p checkpoints.Part, x string, scale float32, zero string) string {
 	key := fmt.Sprintf("%s %g", x, scale)
 	y, ok := b.static[key]
@@ -267,8 +266,7 @@ func (b *builder) calibrated(p checkpoints.Part, x string, scale float32, zero s
 	return y
 }
 
-// embedding appends the look-up of rows. A table of int8 rows stays one in an
-// int8 graph.
+// embedding appends a look-up of rows. An int8 graph keeps a table of int8 rows as it is.
 func (b *builder) embedding(name string, role checkpoints.Role, ids string) string {
 	table := role.Part().Weight()
 	t := b.m.Tensors[table]
@@ -297,8 +295,8 @@ func (b *builder) norm(p checkpoints.Part, x string) string {
 		attribute{"axis", -1}, attribute{"epsilon", epsilon})[0]
 }
 
-// activation appends an activation by its Hugging Face name, in the shape that
-// ONNX Runtime knows it by.
+// activation appends an activation, given by its Hugging Face name, in the form that ONNX Runtime
+// recognizes.
 func (b *builder) activation(kind, name, x string) string {
 	switch kind {
 	case "gelu": // x · (1 + erf(x / √2)) · 1/2
@@ -392,22 +390,21 @@ func (b *builder) embeddings() string {
 	return x
 }
 
-// around is what the names of the values round a part begin with.
+// around returns the prefix of the names of values around a part.
 func around(p checkpoints.Part) string {
 	name := p.String()
 	return name[:strings.LastIndexByte(name, '.')+1]
 }
 
-// layer appends an encoder layer. The order of its nodes and of their inputs is
-// the one by which ONNX Runtime's optimizer finds Attention. Mask is added to the
-// scores.
+// layer appends an encoder layer. ONNX Runtime's optimizer finds Attention by the order of these
+// nodes and of their inputs. mask is added to the scores.
 func (b *builder) layer(l int, x, mask string) string {
 	block := b.m.Config.Block(l)
 	self, output, down := around(checkpoints.Query.In(l)), checkpoints.AttentionOutput.In(l), checkpoints.Down.In(l)
 	heads, width := block.Heads, block.HeadDim
 	split := b.ints(fmt.Sprintf("heads_%d", heads), []int{4}, 0, 0, int64(heads), int64(width))
 	root := b.scalar(math.Sqrt(float64(width)))
-	read := x // by the projections
+	read := x // input of the projections
 	if block.PreNorm && !block.BareAttention {
 		read = b.norm(checkpoints.AttentionNorm.In(l), x)
 	}
@@ -448,7 +445,7 @@ func (b *builder) layer(l int, x, mask string) string {
 	return b.op("Add", around(down)+"residual", b.linear(down, y), x)
 }
 
-// units appends the feed-forward units of a layer.
+// units appends the feed-forward part of a layer.
 func (b *builder) units(l int, x string) string {
 	block, up := b.m.Config.Block(l), checkpoints.Up.In(l)
 	name := strings.TrimSuffix(around(up), ".")

@@ -12,16 +12,15 @@ import (
 	"github.com/skive-ml/skive/quantize"
 )
 
-// ErrSelfCheck is returned when a graph does not compute what the engine
-// computes.
+// ErrSelfCheck is returned when a graph's outputs differ from the engine's.
 var ErrSelfCheck = errors.New("self-check failed")
 
-// Largest differences that the self-check allows, relative to the largest
-// output where that is above 1. Half precision rounds each of some hundred
-// steps by 2⁻¹¹. An int8 graph without the rounding of activations is held to
-// that of f32; with the rounding, per tensor in the graph and per token in the
-// engine, only gross errors are told from noise. Calibrated scales are the same
-// in both, but what lies on the edge of two steps may fall to either.
+// These are the largest differences that the self-check allows, relative to the largest output
+// where that is above 1. Half precision rounds each of some hundred steps by 2⁻¹¹. An int8 graph
+// is compared twice. Without the rounding of activations it has the bound of f32. With rounding,
+// only gross errors can be told from noise, because the graph rounds per tensor and the engine
+// per token. Calibrated scales are the same in both, but a value that lies halfway between two
+// steps may be rounded to either.
 const (
 	toleranceF32    = 1e-4
 	toleranceFP16   = 3e-2
@@ -29,11 +28,10 @@ const (
 	toleranceStatic = 0.2
 )
 
-// checkLengths are the tokens of the sequences of the self-check, a batch with
-// padding.
+// checkLengths are the lengths of the self-check's sequences, in tokens. Their batch has padding.
 var checkLengths = []int{12, 1, 7}
 
-// selfCheck interprets the graph in text and compares it with the engine.
+// selfCheck interprets the graph in text and compares its outputs with the engine's.
 func selfCheck(m *checkpoints.Model, o Options, text []byte, data *dataFile) (difference float64, err error) {
 	graph, err := parse(text)
 	if err != nil {
@@ -54,7 +52,7 @@ func selfCheck(m *checkpoints.Model, o Options, text []byte, data *dataFile) (di
 		if difference, err = differenceOf(got, want); err != nil {
 			return fmt.Errorf("%w: %v", ErrSelfCheck, err)
 		}
-		if math.IsNaN(difference) || math.IsInf(difference, 0) { // the engine's outputs are finite, or it had said so
+		if math.IsNaN(difference) || math.IsInf(difference, 0) { // the engine reports outputs that are not finite
 			return fmt.Errorf("%w: the graph's outputs are not finite: the model's weights are too large to compute with", ErrSelfCheck)
 		}
 		if limit := tolerance * max(1, largest(want)); difference > limit {
@@ -134,9 +132,9 @@ func (b *tokens) padded(c *checkpoints.Config) map[string]*value {
 	return inputs
 }
 
-// compute runs the graph. Of the logits of tokens it returns those of the batch
-// without padding. Of hidden states it returns the sentence embeddings,
-// which are what the engine has of them: the mean's, then the first token's.
+// compute runs the graph and returns what the engine returns for the same batch: the logits
+// without those of padding, or, for a graph of hidden states, the sentence embeddings of the mean
+// and then of the first token.
 func (in *interpreter) compute(m *checkpoints.Model, o Options, b tokens) ([]float32, error) {
 	outputs, err := in.run(b.padded(&m.Config))
 	if err != nil {

@@ -28,42 +28,39 @@ const (
 	// ModelName is the name of the ONNX file in a directory.
 	ModelName  = "model" + Extension
 	configName = "config.json"
-	// Tensors below this size stay in the model when the others do not: some
+	// Tensors smaller than this stay in the graph even when others move to a file, because some
 	// readers need shapes and axes there.
 	smallTensor = 1 << 10
-	// pageSize aligns tensors in their own file, so that it can be mapped.
+	// pageSize is the alignment of tensors in their own file, so that it can be mapped.
 	pageSize = 1 << 12
 )
 
-// inlineLimit is the size of all tensors above which they go to a file of their
-// own, since a protobuf message cannot have 2 GiB.
+// inlineLimit is the largest total size of tensors that stay in the graph. A protobuf message
+// cannot have 2 GiB.
 var inlineLimit int64 = 1<<31 - 1<<25
 
 // Options say how a model is exported.
 type Options struct {
-	// DType is the number format of the graph: infer.F32, FP16 or Int8. With ""
-	// it is that in which the model is stored; a bf16 model becomes f32, which
-	// holds its weights exactly. A model with int8 weights keeps them in an Int8
-	// graph: each layer stored in int8 is computed in int8 and every other one in
-	// float32. A float model is quantized by quantize.Int8.
+	// DType is the number format of the graph: infer.F32, FP16 or Int8. "" means the format in
+	// which the model is stored, where bf16 becomes f32, which holds the weights exactly. An Int8
+	// graph of a model with int8 weights computes the layers in int8 that are stored in int8, and
+	// the others in float32. A float model is quantized by quantize.Int8.
 	DType string
-	// Embedding makes the graph compute embeddings in place of logits: infer.Mean,
-	// CLS or OfModel.
+	// Embedding makes the graph compute embeddings instead of logits: infer.Mean, CLS or OfModel.
 	Embedding string
 }
 
-// Report says what Export wrote and how far it is from the engine.
+// Report says what Export wrote and how much its outputs differ from the engine's.
 type Report struct {
-	// Model is the path of the .onnx file, and Files are the names of the files
-	// that lie beside it.
+	// Model is the path of the .onnx file, and Files are the names of the files beside it.
 	Model string   `json:"model"`
 	Files []string `json:"files"`
-	// Bytes is the size of the graph with its tensors.
+	// Bytes is the size of the graph and its tensors.
 	Bytes int64  `json:"bytes"`
 	DType string `json:"dtype"`
 	Opset int    `json:"opset"`
-	// Difference is the largest difference between the outputs of the written
-	// graph, interpreted, and those of the engine over the self-check's inputs.
+	// Difference is the largest difference between the outputs of the written graph, as the
+	// self-check interprets it, and the engine's.
 	Difference float64 `json:"self_check_difference"`
 }
 
@@ -77,18 +74,18 @@ func (r *Report) WriteText(w io.Writer) error {
 	return err
 }
 
-// Export writes the model as an ONNX graph, with its config.json and its
-// tokenizer's files beside it: to the file path if that ends in .onnx, otherwise
-// to model.onnx in the directory path. Weights of 2 GB and more go to a file whose name begins with
-// the graph's and ends in .data.
+// Export writes the model as an ONNX graph, with its config.json and tokenizer files beside it.
+// The graph goes to path if that ends in .onnx, and otherwise to model.onnx in the directory
+// path. Weights of 2 GB and more go to a file of their own, whose name begins like the graph's
+// and ends in .data.
 //
-// Before anything is written, the bytes to be written are interpreted by the
-// book on sample inputs and compared with the engine; a difference beyond what
-// the number format explains is an error that wraps ErrSelfCheck.
+// Before Export writes anything, it interprets the graph on sample inputs and compares the
+// outputs with the engine's. A difference that the number format does not explain is an error
+// that wraps ErrSelfCheck.
 //
-// Each file is written atomically, the .onnx file last. A tokenizer file that is
-// there already with other content belongs to another model and is an error, and
-// so is the config.json of another model whose weights lie there.
+// Each file is written atomically, the .onnx file last. Files of another model are an error: a
+// tokenizer file with other content, or the config.json of another model whose weights are in the
+// same directory.
 func Export(m *checkpoints.Model, o Options, path string) (*Report, error) {
 	r, err := export(m, o, path)
 	if err != nil {
@@ -170,9 +167,8 @@ func (o *Options) complete(m *checkpoints.Model) error {
 	return nil
 }
 
-// tokenizerFiles returns the files of the model's tokenizer, with a
-// tokenizer.json in any case. None of them may be in the directory with other
-// content.
+// tokenizerFiles returns the files of the model's tokenizer, and a tokenizer.json in any case. A
+// file of the same name but other content in the directory is an error.
 func tokenizerFiles(m *checkpoints.Model, dir string) (map[string][]byte, error) {
 	if len(m.Tokenizer) == 0 {
 		return map[string][]byte{}, nil
@@ -193,11 +189,11 @@ func tokenizerFiles(m *checkpoints.Model, dir string) (map[string][]byte, error)
 	return files, nil
 }
 
-// addConfig adds the model's config.json, by which loaders of ONNX graphs find
-// the architecture and the names of the labels, and to a graph of embeddings the
-// files of sentence-transformers that say where texts are cut and how they begin.
-// Files that are there already stay where config.json says the same, and are
-// replaced unless other weights lie beside them.
+// addConfig adds the model's config.json, from which loaders of ONNX graphs learn the
+// architecture and the names of the labels. For a graph of embeddings it also adds the files of
+// sentence-transformers, which say where texts are cut and what is put before them. A file that
+// exists stays if its config.json says the same. Otherwise it is replaced, unless the weights of
+// another model are beside it.
 func addConfig(files map[string][]byte, m *checkpoints.Model, o Options, path string) error {
 	text := map[string][]byte{}
 	var err error
@@ -237,14 +233,14 @@ func addConfig(files map[string][]byte, m *checkpoints.Model, o Options, path st
 	return nil
 }
 
-// sameConfig tells whether two config.json are of the same model.
+// sameConfig tells whether two config.json describe the same model.
 func sameConfig(a, b []byte) bool {
 	x, err1 := checkpoints.ParseConfig(a)
 	y, err2 := checkpoints.ParseConfig(b)
 	return err1 == nil && err2 == nil && reflect.DeepEqual(x, y)
 }
 
-// dataFile is the file of the tensors that do not lie in the model.
+// dataFile is the file of the tensors that are not in the graph itself.
 type dataFile struct {
 	name    string
 	size    int64
@@ -252,9 +248,9 @@ type dataFile struct {
 	bytes   [][]byte
 }
 
-// separate moves large tensors to a file if all of them together are too large
-// for the model. The file is named by its checksum: until the new model is in
-// place, the old one keeps the data that it refers to.
+// separate moves large tensors to a file of their own if all tensors together are too large for
+// the graph. The file is named by its checksum, so the file of an old graph stays valid until the
+// new graph is in place.
 func (m *model) separate(base string) *dataFile {
 	var total int64
 	for i := range m.graph.initializers {

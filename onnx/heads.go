@@ -9,7 +9,7 @@ import (
 	"github.com/skive-ml/skive/infer"
 )
 
-// beforeHead appends what stands between the encoder and the last product of a head.
+// beforeHead appends what lies between the encoder and the last product of a head.
 func (b *builder) beforeHead(x string) string {
 	pooler := checkpoints.Pooler.Part()
 	x = b.activation(b.m.Config.HeadActivation(), strings.TrimSuffix(around(pooler), "."), b.dense(pooler, x))
@@ -19,8 +19,8 @@ func (b *builder) beforeHead(x string) string {
 	return x
 }
 
-// mean appends the mean of the hidden states of a text's tokens. The sums are float32, which half precision would
-// not hold.
+// mean appends the mean of the hidden states of a text's tokens. Its sums are float32, because
+// half precision could not hold them.
 func (b *builder) mean(x string) string {
 	if b.float != float32Type {
 		x = b.cast("classifier_pooling/wide", x, float32Type)
@@ -39,13 +39,13 @@ func (b *builder) tokenMask(name string) string {
 	return b.op("Unsqueeze", name+"/mask", b.cast(name+"/Cast", "attention_mask", float32Type), b.ints("two_list", []int{1}, 2))
 }
 
-// sumTokens appends the sum over a text's tokens.
+// sumTokens appends the sum over the tokens of each text.
 func (b *builder) sumTokens(name, x string) string {
 	return b.nodes(1, "ReduceSum", name, []string{x, b.ints("one_list", []int{1}, 1)}, attribute{"keepdims", 0})[0]
 }
 
-// maskedLM appends the head of a masked language model. Its last product is with
-// the word embeddings, which the graph holds once.
+// maskedLM appends the head of a masked language model. Its last product uses the word
+// embeddings, which the graph stores once.
 func (b *builder) maskedLM(x string) {
 	decoder, table := checkpoints.Decoder.Part(), checkpoints.WordEmbeddings.Part().Weight()
 	p, transform := decoder.String()+".", checkpoints.LMTransform.Part()
@@ -55,7 +55,7 @@ func (b *builder) maskedLM(x string) {
 		x = b.activation(b.m.Config.LMActivation(), strings.TrimSuffix(around(transform), "."), b.dense(transform, x))
 		x = b.norm(checkpoints.LMNorm.Part(), x)
 	}
-	words := table // in the graph already, as embedding left it
+	words := table // in the graph already, added by embedding
 	if b.m.Tensors[table].DType == checkpoints.I8 && b.o.DType == infer.Int8 {
 		words = b.op("Mul", p+"words/Mul", b.cast(p+"words/Cast", table, float32Type), checkpoints.ScaleOf(table))
 	}
@@ -64,8 +64,8 @@ func (b *builder) maskedLM(x string) {
 	b.output(logitsOutput, x, "sequence", b.m.Config.VocabSize)
 }
 
-// sentence appends what makes embeddings of hidden states: pooling, dense layers,
-// unit length. The sums are float32, which half precision would not hold.
+// sentence appends what turns hidden states into embeddings: pooling, dense layers, and division
+// by the length. The sums are float32, because half precision could not hold them.
 func (b *builder) sentence(x string) {
 	if b.float != float32Type {
 		x = b.cast("hidden/Cast", x, float32Type)
@@ -83,7 +83,7 @@ func (b *builder) sentence(x string) {
 	case checkpoints.MaxPooling:
 		padding := b.op("Mul", "pooling/least", b.op("Sub", "pooling/padding", b.scalar(1), b.tokenMask("pooling")), b.scalar(b.leastFloat()))
 		x = b.nodes(1, "ReduceMax", "pooling/max", []string{b.op("Add", "pooling/Add", x, padding)}, attribute{"axes", []int64{1}}, attribute{"keepdims", 0})[0]
-	case checkpoints.LastPooling: // where as many tokens were counted as there are
+	case checkpoints.LastPooling: // the token whose number is the number of tokens
 		m := b.cast("pooling/Cast", "attention_mask", float32Type)
 		all := b.nodes(1, "ReduceSum", "pooling/tokens", []string{m, one}, attribute{"keepdims", 1})[0]
 		whole := b.op("Equal", "pooling/Equal", b.op("CumSum", "pooling/CumSum", m, b.ints("one", nil, 1)), all)
@@ -93,7 +93,7 @@ func (b *builder) sentence(x string) {
 		m := b.tokenMask("pooling")
 		x = b.sumTokens("pooling/sum", b.op("Mul", "pooling/Mul", x, m))
 		if s.Normalize && len(s.Dense) == 0 {
-			break // the divisor cancels out with the length
+			break // no division: dividing by the length comes later
 		}
 		divisor := b.sumTokens("pooling/tokens", m)
 		if s.Pooling == checkpoints.MeanSqrtPooling {

@@ -21,8 +21,8 @@ func (b *builder) positions() string {
 	return b.count("position_ids")
 }
 
-// count returns the numbers 0, 1, 2, ... of the tokens [1, sequence], which it
-// appends under that name the first time.
+// count returns the numbers 0, 1, 2, ... of the tokens, [1, sequence]. The first call appends
+// them to the graph.
 func (b *builder) count(name string) string {
 	if b.numbers != "" {
 		return b.numbers
@@ -35,7 +35,7 @@ func (b *builder) count(name string) string {
 	return b.upToLength(name, b.ints("positions", []int{1, len(positions)}, positions...), 1)
 }
 
-// upToLength appends the slice of a constant along an axis that the longest text of the batch needs.
+// upToLength appends the part of a constant, along an axis, that the batch's longest text needs.
 func (b *builder) upToLength(name, x string, axis int) string {
 	zeroList, oneList := b.ints("zero_list", []int{1}, 0), b.ints("one_list", []int{1}, 1)
 	if b.length == "" {
@@ -49,8 +49,8 @@ func (b *builder) upToLength(name, x string, axis int) string {
 	return b.op("Slice", name, x, zeroList, b.length, along, oneList)
 }
 
-// between appends the distances of keys and queries [queries, keys], counted from the least of those that are
-// below reach.
+// between appends the distances between keys and queries, [queries, keys], counted from the least
+// distance that is below reach.
 func (b *builder) between(reach int) string {
 	if b.distances == "" {
 		keys := b.count("score_bias/keys")
@@ -61,7 +61,7 @@ func (b *builder) between(reach int) string {
 	return b.distances
 }
 
-// window returns the mask and what keeps a query from keys outside of its window.
+// window returns the mask plus what hides the keys outside of a query's window.
 func (b *builder) window(reach int, mask string) string {
 	if y, ok := b.windows[reach]; ok {
 		return y
@@ -76,14 +76,15 @@ func (b *builder) window(reach int, mask string) string {
 	name := fmt.Sprintf("window_%d", reach)
 	table := b.floats(name+"/table", []int{len(outside)}, outside)
 	y := b.nodes(1, "Gather", name+"/Gather", []string{table, b.between(longest)}, attribute{"axis", 0})[0]
-	// Of two least numbers the sum is infinite: a query has itself in its window.
+	// Where both hide a key, the sum of two least numbers is infinite. Softmax still works,
+	// because a query always sees itself.
 	y = b.op("Add", name, y, mask)
 	b.windows[reach] = y
 	return y
 }
 
-// rotated appends the turning of queries or keys x, [batch, heads, tokens, width], by their positions: each element
-// times its cosine, plus the other element of its pair times its sine.
+// rotated appends the rotation of queries or keys x, [batch, heads, tokens, width], by their
+// positions: each element times its cosine, plus the other element of its pair times its sine.
 func (b *builder) rotated(name string, block checkpoints.Block, x string) string {
 	width, half := block.HeadDim, block.HeadDim/2
 	kind := [2]float64{block.RotaryBase, block.RotaryScale}
@@ -114,9 +115,9 @@ func (b *builder) rotated(name string, block checkpoints.Block, x string) string
 	return b.op("Add", name+"/rotary", b.op("Mul", name+"/rotary/cos", x, turns[0]), b.op("Mul", name+"/rotary/sin", other, turns[1]))
 }
 
-// scoreBias returns what is added to the scores of layer l: the mask, plus the
-// biases of a family that has them, [batch, heads, queries, keys]. Layers with the
-// same biases share the sum.
+// scoreBias returns what is added to the attention scores of layer l, [batch, heads, queries,
+// keys]: the mask, plus the biases of a family that has them. Layers with the same biases share
+// the sum.
 func (b *builder) scoreBias(l int, mask string) string {
 	block := b.m.Config.Block(l)
 	bias := block.ScoreBias

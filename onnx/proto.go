@@ -9,7 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Versions that the graphs state. ONNX Runtime reads them since 1.13.
+// Versions that the graphs state. ONNX Runtime reads them since its version 1.13.
 const (
 	irVersion = 8
 	opset     = 17
@@ -24,11 +24,11 @@ const (
 	int8Type    elementType = 3
 	int32Type   elementType = 6
 	int64Type   elementType = 7
-	boolType    elementType = 9 // of results alone, never stored
+	boolType    elementType = 9 // only of results, never stored
 	float16Type elementType = 10
 )
 
-// size returns the bytes of an element, 0 for a type that is not in use here.
+// size returns the bytes of an element, or 0 for a type that this package does not use.
 func (t elementType) size() int {
 	switch t {
 	case uint8Type, int8Type:
@@ -45,7 +45,7 @@ func (t elementType) size() int {
 
 func (t elementType) float() bool { return t == float32Type || t == float16Type }
 
-// model is a ModelProto as far as it is used here.
+// model is the part of a ModelProto that this package uses.
 type model struct {
 	ir       int64
 	opset    int64
@@ -78,13 +78,13 @@ type tensor struct {
 	typ   elementType
 	shape []int
 	data  []byte
-	// Where data is to be found if it is not in data: length bytes from offset
-	// of the file location beside the model.
+	// Where the data are if not in data: length bytes from offset on, in the file location beside
+	// the model.
 	location       string
 	offset, length int64
 }
 
-// elements returns the product of the shape, which parse has bounded.
+// elements returns the product of the shape. parse has checked that it does not overflow.
 func (t *tensor) elements() int {
 	n := 1
 	for _, d := range t.shape {
@@ -140,7 +140,7 @@ func (m *model) marshal() []byte {
 	return b
 }
 
-// size returns the length of the message. Tensors are not built twice for it.
+// size returns the length of the message without building the tensors.
 func (g *graph) size() int {
 	bare := *g
 	bare.initializers = nil
@@ -203,7 +203,7 @@ func (n *node) marshal() []byte {
 	return b
 }
 
-// head is the message up to the data.
+// head returns the message up to the data.
 func (t *tensor) head() []byte {
 	var b []byte
 	for _, d := range t.shape {
@@ -256,11 +256,11 @@ func (v *valueInfo) marshal() []byte {
 
 // Reading.
 
-// errProto is returned for bytes that are no ONNX model.
+// errProto is returned for bytes that are not an ONNX model.
 var errProto = errors.New("not an ONNX model")
 
-// fields calls visit with each field of a message. Value is the content of a
-// length-delimited field, number that of the others.
+// fields calls visit for each field of a message. value is the content of a length-delimited
+// field, number the value of any other.
 func fields(b []byte, visit func(field protowire.Number, typ protowire.Type, number uint64, value []byte) error) error {
 	for len(b) > 0 {
 		field, typ, n := protowire.ConsumeTag(b)
@@ -295,8 +295,8 @@ func fields(b []byte, visit func(field protowire.Number, typ protowire.Type, num
 	return nil
 }
 
-// parse reads a ModelProto. The data of tensors are views of b. Fields that are
-// not in use here are passed over.
+// parse reads a ModelProto. The data of its tensors are views of b. Fields that this package does
+// not use are skipped.
 func parse(b []byte) (*model, error) {
 	m := &model{}
 	err := fields(b, func(field protowire.Number, _ protowire.Type, number uint64, value []byte) error {
@@ -449,7 +449,7 @@ func eachInt(wire protowire.Type, number uint64, packed []byte, visit func(int64
 	return nil
 }
 
-// maxElements bounds the elements of one tensor, in a file and as a result.
+// maxElements is the largest number of elements of a tensor, in a file or as a result.
 const maxElements = 1 << 31
 
 func parseTensor(b []byte) (tensor, error) {

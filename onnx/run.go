@@ -11,34 +11,33 @@ import (
 	"github.com/skive-ml/skive/internal/exact"
 )
 
-// value is a tensor while a graph runs. Integers, too, are float64: those that
-// occur are far below 2^53.
+// value is a tensor while a graph runs. Integers are float64, too: all that occur are far below
+// 2^53.
 type value struct {
 	typ   elementType
 	shape []int
 	v     []float64
 }
 
-// interpreter runs graphs by the book: one loop an operator, sums in float64,
-// and each result rounded to its type. It shares no code with the engine.
+// interpreter runs graphs exactly as ONNX defines the operators: one loop for each operator, sums
+// in float64, and each result rounded to its type. It shares no code with the engine.
 type interpreter struct {
 	m *model
-	// external returns the data of a tensor that does not lie in the model.
+	// external returns the data of a tensor that are not in the graph.
 	external func(t *tensor) ([]byte, error)
-	// unrounded leaves out the rounding and the limits of activations in
-	// DynamicQuantizeLinear and QuantizeLinear, so that an int8 graph can be
-	// compared without the noise of its rounding.
+	// unrounded leaves out the rounding and the limits of activations in DynamicQuantizeLinear
+	// and QuantizeLinear. Without that noise an int8 graph can be compared closely.
 	unrounded bool
-	// limit bounds the elements of a result.
+	// limit is the largest number of elements of a result.
 	limit int
 
 	values map[string]*value
 }
 
-// run computes the outputs of the graph by name.
+// run computes the outputs of the graph and returns them by name.
 func (in *interpreter) run(inputs map[string]*value) (outputs map[string]*value, err error) {
 	at := "inputs"
-	// The graph may be anything: what does not fit ends here, as an error.
+	// A graph may contain anything. What does not fit panics, and becomes an error here.
 	defer func() {
 		if r := recover(); r != nil {
 			outputs, err = nil, fmt.Errorf("%s: %v", at, r)
@@ -56,7 +55,7 @@ func (in *interpreter) run(inputs map[string]*value) (outputs map[string]*value,
 		}
 		in.values[v.name] = x
 	}
-	// uses tells when a value is no longer needed.
+	// uses counts the uses of a value that are still to come.
 	uses := map[string]int{}
 	for _, n := range in.m.graph.nodes {
 		for _, name := range n.inputs {
@@ -149,7 +148,7 @@ func (in *interpreter) decode(t *tensor) (*value, error) {
 	return r, nil
 }
 
-// make returns zeros. Too many are a panic, which run catches.
+// make returns zeros. It panics if there are too many, which run turns into an error.
 func (in *interpreter) make(typ elementType, shape []int) *value {
 	n := 1
 	for _, d := range shape {
@@ -159,7 +158,7 @@ func (in *interpreter) make(typ elementType, shape []int) *value {
 	return &value{typ, slices.Clone(shape), make([]float64, n)}
 }
 
-// need panics, into run, where a graph does not fit.
+// need panics where a graph does not fit. run turns that into an error.
 func need(ok bool, format string, args ...any) {
 	if !ok {
 		panic(fmt.Sprintf(format, args...))
@@ -420,7 +419,7 @@ func (in *interpreter) gather(x, ids *value, axis int) *value {
 	return y
 }
 
-// slice is Slice along one axis with step 1.
+// slice computes Slice along one axis with step 1.
 func (in *interpreter) slice(x, starts, ends, axes, steps *value) *value {
 	for _, p := range []*value{starts, ends, axes, steps} {
 		need(len(p.v) == 1 && p.typ == int64Type, "more than one axis")
@@ -444,7 +443,7 @@ func unsqueeze(x, axes *value) *value {
 	return &value{x.typ, slices.Insert(shape, int(axes.v[0]), 1), x.v}
 }
 
-// reshape is Reshape to given sizes, 0 standing for that of the input.
+// reshape computes Reshape. The size 0 keeps that of the input.
 func reshape(x, to *value) *value {
 	shape := make([]int, len(to.v))
 	n := 1
@@ -488,7 +487,7 @@ func (in *interpreter) transpose(x *value, perm []int64) *value {
 	return y
 }
 
-// matmul is the product of a [..., m, k] with b [k, n] or [..., k, n], less
+// matmul returns the product of a [..., m, k] with b [k, n] or [..., k, n], after subtracting
 // their zero points.
 func (in *interpreter) matmul(a, b *value, typ elementType, zeroA, zeroB float64) *value {
 	ra, rb := len(a.shape), len(b.shape)
@@ -517,7 +516,7 @@ func (in *interpreter) matmul(a, b *value, typ elementType, zeroA, zeroB float64
 	return y
 }
 
-// reduce combines the values along an axis, starting with none's.
+// reduce combines the values along an axis. It starts from none.
 func (in *interpreter) reduce(x *value, axis int, keep bool, none float64, combine func(a, b float64) float64) *value {
 	if axis < 0 {
 		axis += len(x.shape)
@@ -541,7 +540,7 @@ func (in *interpreter) reduce(x *value, axis int, keep bool, none float64, combi
 	return y
 }
 
-// cumsum is CumSum along the last axis.
+// cumsum computes CumSum along the last axis.
 func (in *interpreter) cumsum(x, axis *value) *value {
 	need(len(axis.v) == 1 && int(axis.v[0]) == len(x.shape)-1, "axis %v of shape %v", axis.v, x.shape)
 	return in.rows(x, func(y, x []float64) {
@@ -553,7 +552,8 @@ func (in *interpreter) cumsum(x, axis *value) *value {
 	})
 }
 
-// quantize is DynamicQuantizeLinear: the range of x, zero included, over 0 to 255.
+// quantize computes DynamicQuantizeLinear: it maps the range of x, with 0 added to it, to 0 to
+// 255.
 func (in *interpreter) quantize(x *value) []*value {
 	var low, high float64
 	for _, v := range x.v {
@@ -571,7 +571,7 @@ func (in *interpreter) quantize(x *value) []*value {
 	return []*value{y, s, zero}
 }
 
-// step is the number of the quantization step that v falls to.
+// step returns the number of the quantization step of v.
 func (in *interpreter) step(v, scale, zero float64) float64 {
 	if in.unrounded {
 		return v/scale + zero
@@ -579,8 +579,8 @@ func (in *interpreter) step(v, scale, zero float64) float64 {
 	return min(max(math.RoundToEven(v/scale)+zero, 0), 255)
 }
 
-// dequantize is DequantizeLinear with one scale and zero point, or with those of
-// each place along an axis.
+// dequantize computes DequantizeLinear with one scale and zero point, or with one for each place
+// along an axis.
 func (in *interpreter) dequantize(x, scale, zero *value, axis int) *value {
 	need(scale.typ == float32Type && zero.typ == x.typ && slices.Equal(scale.shape, zero.shape), "scale and zero point do not fit")
 	n, width := 1, 1

@@ -1,6 +1,6 @@
-// Package progress is how the packages of Skive tell how far long work has come, and what
-// happens on the way. They tell it to a Reporter that their options name, and nobody
-// where that is nil. Log makes one of a logger, and package terminal one for people.
+// Package progress lets the packages of Skive report how far long work has come and what happens
+// on the way. They report to a Reporter in their options, or to nobody if it is nil. Log makes a
+// Reporter from a logger, and package terminal makes one for people.
 package progress
 
 import (
@@ -13,25 +13,25 @@ import (
 	"github.com/skive-ml/skive/internal/pace"
 )
 
-// A Reporter hears of long work. It is safe for concurrent use.
+// A Reporter is told about long work. It is safe for concurrent use.
 type Reporter interface {
-	// Begin tells that a piece of work begins that has total units, of which done are
-	// behind it. What it returns hears how the work comes along.
+	// Begin reports that a piece of work of total units begins, of which done are finished
+	// already. The returned Task is told about the rest.
 	Begin(name string, done, total int) Task
-	// Logger is where events go, as sentences.
+	// Logger returns the logger for events, which are sentences.
 	Logger() *slog.Logger
 }
 
-// A Task hears how a piece of work comes along. It is safe for concurrent use.
+// A Task is told how a piece of work comes along. It is safe for concurrent use.
 type Task interface {
-	// Set tells that done units are complete. The note is a short remark beside the
-	// number, such as the current loss.
+	// Set reports that done units are finished. The note is a short remark beside the number,
+	// such as the current loss.
 	Set(done int, note string)
-	// Finish tells that the work has ended. What comes later is not heard.
+	// Finish reports that the work has ended. Later calls have no effect.
 	Finish(note string)
 }
 
-// Begin is r.Begin; without a reporter nothing is heard.
+// Begin is r.Begin. If r is nil, nothing is reported.
 func Begin(r Reporter, name string, done, total int) Task {
 	if r == nil {
 		return unheard{}
@@ -39,7 +39,7 @@ func Begin(r Reporter, name string, done, total int) Task {
 	return r.Begin(name, done, total)
 }
 
-// Logger is r.Logger; without a reporter nothing is heard.
+// Logger is r.Logger. If r is nil, nothing is reported.
 func Logger(r Reporter) *slog.Logger {
 	if r == nil {
 		return slog.New(slog.DiscardHandler)
@@ -52,12 +52,12 @@ type unheard struct{}
 func (unheard) Set(int, string) {}
 func (unheard) Finish(string)   {}
 
-// Interval is the least time between two records of one piece of work. The first and the
-// last come whatever the interval.
+// Interval is the shortest time between two records of a piece of work, except for the first and
+// the last.
 const Interval = 10 * time.Second
 
-// Log returns the Reporter that writes to a logger: records of the level Info, with a
-// sentence and the attributes work, done and total, and note where there is one.
+// Log returns a Reporter that writes to a logger. Its records have the level Info, a sentence,
+// and the attributes work, done and total, and note if there is one.
 func Log(l *slog.Logger) Reporter { return logged{l} }
 
 type logged struct{ logger *slog.Logger }

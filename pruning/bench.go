@@ -15,24 +15,24 @@ import (
 )
 
 const (
-	// maxWidths is the number of widths of a part of a layer that are measured;
-	// between them costs are interpolated.
+	// maxWidths is the number of widths of a part of a layer that are measured. Costs in between
+	// are interpolated.
 	maxWidths = 16
-	// benchParameters bounds the weights of the models whose layers are measured.
+	// benchParameters is the largest number of weights of a model that is built to be measured.
 	benchParameters = 16 << 20
 )
 
-// bench is a number of engines that are measured in turn.
+// bench is a set of engines that are measured in turn.
 type bench struct {
 	o       MeasureOptions
 	cfg     checkpoints.Config
 	engines []*infer.Engine
-	inner   int // layers before the last in the models of the first two sweeps
+	inner   int // layers before the last, in the models of the first two sweeps
 	sweeps  []sweep
 }
 
-// sweep is the engines that differ in one width: engine first has the first of
-// the widths.
+// sweep is a series of engines that differ in one width. Its first engine, number first, has the
+// first of the widths.
 type sweep struct {
 	first  int
 	widths []int
@@ -52,7 +52,7 @@ func (b *bench) add(m *checkpoints.Model) error {
 	return err
 }
 
-// widths are the numbers that are measured, ascending to n.
+// widths returns the numbers to measure, in ascending order up to n.
 func widths(n, block int) []int {
 	var all []int
 	for w := block; w < n; w += block {
@@ -69,8 +69,8 @@ func widths(n, block int) []int {
 	return some
 }
 
-// build makes the model itself, and the sweeps over the heads and units of the
-// layers before the last, if there are any, and of the last.
+// build makes the whole model, and the sweeps over heads and units: one pair for the layers
+// before the last, if there are any, and one for the last.
 func (b *bench) build() error {
 	most := checkpoints.LayerSize{}
 	for _, l := range b.cfg.Layers {
@@ -88,7 +88,7 @@ func (b *bench) build() error {
 	}
 	for _, s := range []struct {
 		layers  []checkpoints.LayerSize
-		changed int // of them, from the first
+		changed int // how many layers, from the first, are changed
 	}{{layers, max(1, b.inner)}, {last, 1}} {
 		whole := b.random(s.layers)
 		for _, heads := range []bool{true, false} {
@@ -111,7 +111,7 @@ func (b *bench) build() error {
 	return nil
 }
 
-// narrowed leaves n heads, or n units, in the first so many layers.
+// narrowed leaves n heads, or n units, in each of the first changed layers.
 func narrowed(layers []checkpoints.LayerSize, changed int, heads bool, n int) Masks {
 	masks := newMasks(len(layers))
 	for l, size := range layers {
@@ -133,12 +133,11 @@ func firsts(n int) []int {
 	return all
 }
 
-// random makes a model of the layers with random weights, of the family's blocks and
-// a small vocabulary.
+// random makes a model with random weights in the family's blocks and with a small vocabulary.
 func (b *bench) random(layers []checkpoints.LayerSize) *checkpoints.Model {
 	cfg := b.cfg.Clone()
 	cfg.EmbeddingSize, cfg.Head = 0, head.SingleLabel
-	if cfg.Local != nil { // the last layer is measured for itself
+	if cfg.Local != nil { // the last layer is measured separately
 		last := len(layers) - 1
 		cfg.Local = append(cfg.Local[:last:last], b.cfg.Local[len(b.cfg.Local)-1])
 	}
@@ -150,24 +149,23 @@ func (b *bench) random(layers []checkpoints.LayerSize) *checkpoints.Model {
 }
 
 const (
-	// calls is how often an engine is called in its turn, unless that takes longer
-	// than turn; rounds is how many turns each gets at least.
+	// An engine's turn is this many calls, unless they take longer than turn. Each engine gets at
+	// least rounds turns.
 	calls, rounds = 3, 5
 	turn          = 20 * time.Millisecond
-	// least is how long a measurement goes on at least.
+	// least is the shortest time for a measurement.
 	least = 300 * time.Millisecond
-	// quantile of the times of an engine's calls stands for them. Other programs
-	// only add to a time, and to a long one more than to a short one, so that on a
-	// busy machine medians, and even tenth percentiles, say nothing of ratios; on
-	// an idle one they are the same.
+	// An engine's time is this quantile of the times of its calls. Other programs only add to a
+	// time, and add more to a long one than to a short one. So on a busy machine the ratios of
+	// medians, and even of tenth percentiles, mean nothing. On an idle machine all are the same.
 	quantile = 0.02
-	// precision is the half width of the quantile's 95 % interval, as a share of
-	// it, at which it counts as known.
+	// precision is how narrow the quantile's 95 % interval must be for it to count as known: half
+	// its width, as a share of the quantile.
 	precision = 0.01
 )
 
-// run measures the engines in turn until their times are known or the time is
-// over, and returns the time of a call of each, in milliseconds.
+// run measures the engines in turn until their times are known or the time is up. It returns the
+// time of a call of each engine, in milliseconds.
 func (b *bench) run(ctx context.Context, title string) ([]float64, error) {
 	r := rand.New(rand.NewPCG(1, 2))
 	ids, offsets := make([]int32, b.o.Tokens), []int32{0, int32(b.o.Tokens)}
@@ -201,7 +199,7 @@ func (b *bench) run(ctx context.Context, title string) ([]float64, error) {
 	return turns.Run(ctx, loads)
 }
 
-// costs turns the times of the engines that build made into curves.
+// costs turns the times of the engines, as build made them, into curves.
 func (b *bench) costs(times []float64) *Costs {
 	curves := make([]Curve, len(b.sweeps))
 	for i, s := range b.sweeps {
@@ -224,9 +222,9 @@ func (b *bench) costs(times []float64) *Costs {
 	return c
 }
 
-// ascending makes a curve of times for layers layers, above that of the first
-// width. More heads or units do not take less time: where noise says so,
-// neighbours are averaged (the pool-adjacent-violators algorithm).
+// ascending makes a curve from times, above the time of the first width, for that many layers.
+// More heads or units never take less time, so neighbours are averaged where noise says otherwise
+// (the pool-adjacent-violators algorithm).
 func ascending(widths []int, times []float64, layers int) Curve {
 	var pools []pool
 	for _, t := range times {
@@ -241,13 +239,13 @@ func ascending(widths []int, times []float64, layers int) Curve {
 	return c
 }
 
-// pool is n values that are taken for their mean.
+// pool is n values that are replaced by their mean.
 type pool struct {
 	mean float64
 	n    int
 }
 
-// pooled adds a value to pools of ascending means.
+// pooled adds a value to pools whose means ascend.
 func pooled(pools []pool, v float64) []pool {
 	pools = append(pools, pool{v, 1})
 	for k := len(pools) - 1; k > 0 && pools[k-1].mean > pools[k].mean; k-- {

@@ -7,20 +7,19 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 )
 
-// Costs says what a model costs by what is left of its layers: FLOPs, or the
-// milliseconds that MeasureCosts found. The cost of a model is the sum of Fixed
-// and of the layers' curves.
+// Costs says what a model costs, depending on how much of its layers is left: in FLOPs, or in the
+// milliseconds that MeasureCosts found. A model's cost is the sum of Fixed and of the layers'
+// curves.
 type Costs struct {
-	// Fixed is the cost of all that stays.
+	// Fixed is the cost of everything that cannot be pruned.
 	Fixed float64 `json:"fixed"`
-	// Heads and FFN are the costs of each layer's attention heads and
-	// feed-forward units by how many of them are left.
+	// Heads and FFN hold for each layer the cost of its attention heads and of its feed-forward
+	// units, by the number that is left.
 	Heads []Curve `json:"heads"`
 	FFN   []Curve `json:"ffn"`
 }
 
-// Curve is a cost by the number kept, which ascends. Between the points it is
-// straight.
+// Curve is a cost as a function of the number kept. Its points ascend; in between it is linear.
 type Curve []Point
 
 // Point is a point of a Curve.
@@ -46,7 +45,7 @@ func (c Curve) At(n int) float64 {
 	return a.Cost + (b.Cost-a.Cost)*float64(n-a.Kept)/float64(b.Kept-a.Kept)
 }
 
-// Of returns the cost of a model with layers of these sizes.
+// Of returns the cost of a model whose layers have these sizes.
 func (c *Costs) Of(sizes []checkpoints.LayerSize) float64 {
 	sum := c.Fixed
 	for l, size := range sizes {
@@ -62,10 +61,10 @@ func (c *Costs) check(cfg checkpoints.Config) error {
 	return nil
 }
 
-// FLOPs counts the floating-point operations of the encoder's products for a
-// sequence of the given number of tokens, a multiplication and an addition as
-// two. The last layer computes queries, output and feed-forward for the first
-// token alone, and a query the scores of the keys within its window.
+// FLOPs counts the floating-point operations of the encoder's products for a sequence of the
+// given number of tokens. A multiplication with its addition counts as two. The last layer
+// computes queries, output and feed-forward for the first token only. A query computes scores for
+// the keys inside its window only.
 func FLOPs(cfg checkpoints.Config, tokens int) *Costs {
 	c := &Costs{}
 	hidden, width, t := float64(cfg.HiddenSize), float64(cfg.HeadDim), float64(tokens)
@@ -74,7 +73,7 @@ func FLOPs(cfg checkpoints.Config, tokens int) *Costs {
 		if l == len(cfg.Layers)-1 {
 			rows = 1
 		}
-		// Keys and values; queries and the output; scores and context.
+		// The three terms: keys and values; queries and the output; scores and context.
 		keys := t
 		if w := cfg.Block(l).Window; w > 0 {
 			keys = float64(min(tokens, 2*w+1))
@@ -86,7 +85,7 @@ func FLOPs(cfg checkpoints.Config, tokens int) *Costs {
 	return c
 }
 
-// products is how many products the feed-forward block has.
+// products returns the number of products in the feed-forward block.
 func products(cfg checkpoints.Config) int {
 	if cfg.Block(0).Gated {
 		return 3

@@ -20,27 +20,25 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-// Method says how importance is computed. With g the gradient of one example's
-// loss with respect to a mask of ones, which multiplies a head's output or a
-// unit's activation:
+// Method says how importance is computed. Imagine a mask of ones that multiplies a head's output
+// or a unit's activation. In what follows, g is the gradient of one example's loss with respect
+// to this mask.
 type Method string
 
 // Methods.
 const (
-	// Exact sums |g| over the examples (Michel et al., arXiv 1905.10650). It
-	// does not depend on the batch size.
+	// Exact sums |g| over the examples (Michel et al., arXiv 1905.10650). The result does not
+	// depend on the batch size.
 	Exact Method = "exact"
-	// Fisher sums g², the diagonal of the empirical Fisher information.
+	// Fisher sums g², which is the diagonal of the empirical Fisher information.
 	Fisher Method = "fisher"
-	// FastFormers accumulates as that program does: gradients of the batch's
-	// mean loss are never zeroed between batches, and their absolute value is
-	// added after each, so that early batches weigh more and the batch size
-	// matters. A unit's score comes from weight times gradient of the
-	// intermediate layer and its bias, before the activation: of gated units, of the
-	// factor that is activated.
+	// FastFormers sums as the program FastFormers does. The gradients of each batch's mean loss
+	// are added up without zeroing, and the absolute value of the sum so far is added to the
+	// score after each batch. So early batches weigh more, and the batch size matters. The score
+	// of a unit is weight times gradient of the intermediate layer and its bias, before the
+	// activation. For gated units this is the factor that is activated.
 	FastFormers Method = "fastformers"
-	// Magnitude is the L2 norm of the weights that belong to a head or a unit.
-	// It needs no data.
+	// Magnitude is the L2 norm of the weights of a head or a unit. It needs no data.
 	Magnitude Method = "magnitude"
 )
 
@@ -60,22 +58,21 @@ func ParseMethod(name string) (Method, error) {
 
 // ImportanceOptions are the settings of Importance.
 type ImportanceOptions struct {
-	// Method is Exact where it is "".
+	// Method is the method; "" means Exact.
 	Method Method
-	// BatchSize is the number of examples in a batch; 0 is 32. Examples are
-	// taken in file order. Only FastFormers' result depends on it.
+	// BatchSize is the number of examples in a batch; 0 means 32. Examples are taken in the order
+	// of the file. Only FastFormers depends on the batch size.
 	BatchSize int
-	// Limit is the number of examples used, from the first; 0 is all.
+	// Limit is the number of examples that are used, from the first on; 0 means all.
 	Limit int
-	// Predictions takes the model's own predictions as labels, so that the
-	// data need none.
+	// Predictions uses the model's own predictions as labels, so the data need no labels.
 	Predictions bool
-	// MaxLength truncates inputs to this number of tokens; 0 is the model's
+	// MaxLength is the number of tokens to which inputs are truncated; 0 means the model's
 	// maximum.
 	MaxLength int
-	// Threads is the number of worker threads; 0 is one for each CPU.
+	// Threads is the number of worker threads; 0 means one for each CPU.
 	Threads int
-	// Progress hears how long work comes along; nil does not.
+	// Progress, if not nil, is told how the work comes along.
 	Progress progress.Reporter
 }
 
@@ -100,11 +97,10 @@ func (o *ImportanceOptions) validate() error {
 	return nil
 }
 
-// Importance scores the attention heads and feed-forward units of a model with
-// a head by their effect on its loss on ds: the loss of the task's kind, which
-// for a multiple choice is that of a question, and for labelled words the sum over
-// them. A masked language model has none, since its loss depends on the masks that
-// are drawn. Magnitude takes no data: ds may be nil.
+// Importance scores the attention heads and feed-forward units of a model with a head by their
+// effect on its loss on ds. The loss is that of the task's kind: for a multiple choice that of a
+// question, and for labelled words the sum over the words. A masked language model has no
+// importance, since its loss depends on random masks. Magnitude takes no data, so ds may be nil.
 func Importance(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o ImportanceOptions) (*Scores, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("importance: %w", err)
@@ -129,18 +125,18 @@ func Importance(ctx context.Context, model *checkpoints.Model, ds *data.Dataset,
 	return s, nil
 }
 
-// Gradients are each example's own gradients of its loss with respect to masks
-// of ones on the heads and units: what Exact and Fisher sum up.
+// Gradients holds the gradients of each example's loss with respect to masks of ones on heads and
+// units. Exact and Fisher sum them up.
 type Gradients struct {
-	// Heads and FFN have a matrix for each layer, [examples × heads] and
-	// [examples × units], row after row.
+	// Heads and FFN hold a matrix for each layer, [examples × heads] and [examples × units], row
+	// after row.
 	Heads, FFN [][]float32
 	Examples   int
 }
 
-// MaskGradients computes the gradients of the examples of ds, which Scores and
-// Rearrange take. It keeps 4 bytes for each example and unit; a few thousand
-// examples do. The method of o is not used.
+// MaskGradients computes the gradients of the examples of ds, for Scores and Rearrange. It keeps
+// 4 bytes for each example and unit; a few thousand examples are enough. It ignores the method in
+// o.
 func MaskGradients(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o ImportanceOptions) (*Gradients, error) {
 	o.Method = Exact
 	if err := o.validate(); err != nil {
@@ -164,7 +160,7 @@ func MaskGradients(ctx context.Context, model *checkpoints.Model, ds *data.Datas
 	return g, nil
 }
 
-// Scores sums the gradients up as Importance does with Exact or Fisher.
+// Scores sums up the gradients as Importance does with Exact or Fisher.
 func (g *Gradients) Scores(m Method) *Scores {
 	layers := len(g.Heads)
 	s := &Scores{Heads: make([][]float64, layers), FFN: make([][]float64, layers), Examples: g.Examples}
@@ -177,8 +173,8 @@ func (g *Gradients) Scores(m Method) *Scores {
 	return s
 }
 
-// eachBatch computes the gradients of the data set batch by batch and returns
-// the number of examples.
+// eachBatch computes the gradients of the data set batch by batch. It returns the number of
+// examples.
 func eachBatch(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o ImportanceOptions, visit func(*probe)) (int, error) {
 	enc, err := labelled(ctx, model, ds, o)
 	if err != nil {
@@ -208,11 +204,11 @@ func eachBatch(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, 
 	return done, nil
 }
 
-// errMasked says why nothing is measured by the loss of a masked language model.
+// errMasked says why a masked language model has no importance.
 var errMasked = fmt.Errorf("the loss of a %s depends on the masks that are drawn: %w", head.MaskedLM, checkpoints.ErrUnsupported)
 
-// labelled encodes the part of the data set that the options name, with the
-// truth of its examples or the model's predictions in its place.
+// labelled encodes the part of the data set that the options name. The labels are those of the
+// data, or the model's predictions.
 func labelled(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o ImportanceOptions) (*data.Encoded, error) {
 	switch {
 	case !model.HasHead():
@@ -253,16 +249,17 @@ type probe struct {
 	session *autograd.Session
 	in      *layers.Inputs
 	target  train.Target
-	// examples weighs the target, a mean: by its count it is the sum.
+	// examples multiplies the target, which is a mean. By the number of examples it becomes the
+	// sum.
 	examples *autograd.Weight
 	model    *layers.Classifier
 	ones     []float32
 	width    int     // columns of the widest mask
-	index    []int32 // of the batch
-	// weights and biases are the intermediate layers', for FastFormers; a bias is nil
-	// where there is none.
+	index    []int32 // examples of the batch
+	// weights and biases are those of the intermediate layers, for FastFormers. A bias is nil if
+	// there is none.
 	weights, biases []*autograd.Parameter
-	// sums are FastFormers' gradients so far.
+	// sums are FastFormers' summed gradients so far.
 	sums *Scores
 }
 
@@ -302,7 +299,7 @@ func newProbe(model *checkpoints.Model, kind head.Kind, o ImportanceOptions) (*p
 	return p, nil
 }
 
-// run computes a batch's gradients.
+// run computes the gradients of a batch.
 func (p *probe) run(b *data.Batch) error {
 	if err := p.in.Set(b.IDs, b.TypeIDs, b.Positions, b.Offsets); err != nil {
 		return err
@@ -332,8 +329,8 @@ func (p *probe) run(b *data.Batch) error {
 	return p.session.Run()
 }
 
-// gradient returns the gradients with respect to a mask for each example of the
-// batch [examples × columns]: of the choices of a question their sum.
+// gradient returns the gradients with respect to a mask for each example of the batch [examples ×
+// columns]. For a question it is the sum over its choices.
 func (p *probe) gradient(mask *autograd.Node) []float32 {
 	all := p.session.Gradient(mask)
 	columns := len(all) / len(p.index)
@@ -369,7 +366,7 @@ func (p *probe) score(s *Scores) {
 	}
 }
 
-// add adds each example's own gradients, [sequences, masks].
+// add adds the gradients of each example, [sequences, masks], to the scores.
 func add(scores []float64, gradients []float32, m Method) {
 	for i, g := range gradients {
 		v := math.Abs(float64(g))
@@ -380,8 +377,8 @@ func add(scores []float64, gradients []float32, m Method) {
 	}
 }
 
-// accumulate adds the batch's gradients to the sums and the sums' absolute
-// values to the scores.
+// accumulate adds the batch's gradients to the sums, and then the absolute values of the sums to
+// the scores.
 func accumulate(scores, sums []float64, batch func(sums []float64)) {
 	batch(sums)
 	for i, v := range sums {
@@ -389,7 +386,7 @@ func accumulate(scores, sums []float64, batch func(sums []float64)) {
 	}
 }
 
-// units adds Σ weight·gradient + bias·gradient of each unit of layer l.
+// units adds Σ weight·gradient + bias·gradient for each unit of layer l.
 func (p *probe) units(sums []float64, l int) {
 	w, b := p.weights[l], p.biases[l]
 	width := len(w.Value) / len(sums)

@@ -12,23 +12,22 @@ import (
 // IterateOptions are the settings of Iterate.
 type IterateOptions struct {
 	ImportanceOptions
-	// Rounds is the number of cuts; 0 is one.
+	// Rounds is the number of cuts; 0 means one.
 	Rounds int
-	// Heads and FFN are what each layer keeps after the last round, on average
-	// with Global; 0 is all. Normalize goes with Global, see SelectGlobal.
+	// Heads and FFN are what each layer keeps after the last round, or with Global the mean over
+	// the layers; 0 means all. Normalize belongs to Global, see SelectGlobal.
 	Heads, FFN        int
 	Global, Normalize bool
-	// Keep, when set, is asked for the model of each round's cut, which the function
-	// makes: it may remember what an earlier call made.
+	// Keep, if not nil, returns the model after a round's cut. cut makes that model; Keep may
+	// instead return what an earlier call made.
 	Keep func(round int, cut func() (*checkpoints.Model, error)) (*checkpoints.Model, error)
-	// Recover, when set, trains what a round has left and returns the model for
-	// the next round. Rounds count from 1.
+	// Recover, if not nil, trains the model that a round has left and returns the model for the
+	// next round. Rounds count from 1.
 	Recover func(ctx context.Context, m *checkpoints.Model, round int) (*checkpoints.Model, error)
 }
 
-// Iterate prunes in rounds: each measures the importance anew, removes an equal
-// part of what is to go, and recovers. What recovered once loses less by the next
-// cut.
+// Iterate prunes in rounds. Each round measures the importance anew, removes an equal part of
+// what has to go, and recovers. A model that has recovered loses less in the next cut.
 func Iterate(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o IterateOptions) (*checkpoints.Model, error) {
 	rounds := max(1, o.Rounds)
 	if o.Rounds < 0 {
@@ -59,7 +58,7 @@ func Iterate(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o 
 	return model, nil
 }
 
-// cut makes the cut of a round.
+// cut returns the model after a round's cut.
 func (o *IterateOptions) cut(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, start checkpoints.LayerSize, round, rounds int) (*checkpoints.Model, error) {
 	scores, err := Importance(ctx, model, ds, o.ImportanceOptions)
 	if err != nil {
@@ -79,8 +78,8 @@ func (o *IterateOptions) cut(ctx context.Context, model *checkpoints.Model, ds *
 	return Rewire(model, masks)
 }
 
-// startSize is the size from which the rounds come down: that of the widest
-// layer, or the mean, rounded up.
+// startSize returns the size from which the rounds start: that of the widest layer, or the mean,
+// rounded up.
 func startSize(cfg checkpoints.Config, mean bool) checkpoints.LayerSize {
 	most, sum := checkpoints.LayerSize{}, checkpoints.LayerSize{}
 	for _, l := range cfg.Layers {
@@ -94,8 +93,8 @@ func startSize(cfg checkpoints.Config, mean bool) checkpoints.LayerSize {
 	return checkpoints.LayerSize{Heads: (sum.Heads + n - 1) / n, Intermediate: (sum.Intermediate + n - 1) / n}
 }
 
-// between is what a round keeps on the way from the start to the end, in whole
-// blocks before the last round; 0, all, for an end of 0.
+// between returns what a round keeps on the way from start to end. Before the last round it is
+// whole blocks. An end of 0 means all, and so does the result 0.
 func between(start, end, round, rounds, block int) int {
 	if end == 0 || round == rounds || end >= start {
 		return end

@@ -17,9 +17,9 @@ import (
 	"github.com/skive-ml/skive/settings"
 )
 
-// DropLayers removes whole layers until keep are left, each time the one without
-// which the loss on ds is least. It returns the smaller model and the layers that
-// stayed. Of o, what concerns gradients is not used.
+// DropLayers removes whole layers until keep are left. In each step it removes the layer without
+// which the loss on ds is lowest. It returns the smaller model and the numbers of the layers that
+// stayed. It ignores those options that are about gradients.
 func DropLayers(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, keep int, o ImportanceOptions) (*checkpoints.Model, []int, error) {
 	m, left, err := dropLayers(ctx, model, ds, keep, o)
 	if err != nil {
@@ -82,7 +82,7 @@ func dropLayers(ctx context.Context, model *checkpoints.Model, ds *data.Dataset,
 	return m, left, nil
 }
 
-// KeepLayers returns the model with the given layers alone, in ascending order.
+// KeepLayers returns the model with only the given layers, in ascending order.
 func KeepLayers(model *checkpoints.Model, kept []int) (*checkpoints.Model, error) {
 	if err := checkKept(kept, len(model.Config.Layers)); err != nil {
 		return nil, fmt.Errorf("layers: %w", err)
@@ -95,9 +95,9 @@ func KeepLayers(model *checkpoints.Model, kept []int) (*checkpoints.Model, error
 	return m, m.Validate()
 }
 
-// SetActivation returns the model with another feed-forward activation: "relu" in
-// place of "gelu" is cheaper and changes the outputs, which a recovery is to make
-// up for (FastFormers prunes so).
+// SetActivation returns the model with another feed-forward activation. "relu" instead of "gelu"
+// is cheaper but changes the outputs, so the model has to be trained afterwards (as FastFormers
+// does).
 func SetActivation(model *checkpoints.Model, name string) (*checkpoints.Model, error) {
 	m := model.Clone()
 	m.DeleteInputScales()

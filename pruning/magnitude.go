@@ -6,9 +6,8 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 )
 
-// MagnitudeScores scores heads and units by the L2 norm of the weights that lead
-// into them and out of them, biases left out. It needs no data and is the
-// baseline that the gradient methods are compared with.
+// MagnitudeScores scores heads and units by the L2 norm of the weights into and out of them,
+// without biases. It needs no data. Gradient methods are compared with it.
 func MagnitudeScores(m *checkpoints.Model) (*Scores, error) {
 	s := newScores(m.Config)
 	d := m.Config.HeadDim

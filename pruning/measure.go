@@ -22,29 +22,28 @@ import (
 	"github.com/skive-ml/skive/settings"
 )
 
-// MeasureOptions say under which circumstances latency is measured: one sequence
-// a call.
+// MeasureOptions say how latency is measured. Each call has one sequence.
 type MeasureOptions struct {
-	// DType is the engine's number format, see infer.Options; "" is that in which
-	// a model is stored, f32 for a table of costs.
+	// DType is the engine's number format, see infer.Options. "" means the format in which a
+	// model is stored, and f32 for a table of costs.
 	DType string
-	// Threads is the number of the engine's threads; 0 is one for each CPU.
+	// Threads is the number of the engine's threads; 0 means one for each CPU.
 	Threads int
 	// Tokens is the length of the sequence.
 	Tokens int
-	// Duration is the longest that a measurement goes on; 0 is 20 seconds. It ends
-	// sooner when all times are known to a hundredth, which tiny models are within
-	// a second. Every model is measured at least a few times, however slow.
+	// Duration is the longest time for a measurement; 0 means 20 seconds. It ends earlier when
+	// all times are known to within 1 %, for tiny models within a second. Every model is measured
+	// at least a few times, however slow it is.
 	Duration time.Duration
-	// Activation is the feed-forward activation to which SearchLatency switches
-	// what it measures, see SetActivation; "" keeps the model's.
+	// Activation is the feed-forward activation that SearchLatency sets before it measures, see
+	// SetActivation; "" keeps the model's.
 	Activation string
-	// Progress hears how long work comes along; nil does not.
+	// Progress, if not nil, is told how the work comes along.
 	Progress progress.Reporter
 }
 
-// Clock is what the measured times are of: on one thread its processor time, where the
-// system tells it, which other programs do not lengthen.
+// Clock names the clock of the measured times. On one thread it is the thread's processor time,
+// if the system provides it, because other programs do not lengthen that.
 func (o *MeasureOptions) Clock() string {
 	return string(measure.Steadiest(cmp.Or(o.Threads, machine.CPUs())))
 }
@@ -62,7 +61,7 @@ func (o *MeasureOptions) complete(cfg checkpoints.Config) error {
 	return nil
 }
 
-// costsKey is everything on which a table of measured costs depends.
+// costsKey holds everything on which a table of measured costs depends.
 type costsKey struct {
 	CPU        string                  `json:"cpu"`
 	Cores      int                     `json:"cores"`
@@ -77,15 +76,14 @@ type costsKey struct {
 	ScoreBias  bool                    `json:"score_bias,omitempty"`
 	Gated      bool                    `json:"gated,omitempty"`
 	Rotary     bool                    `json:"rotary,omitempty"`
-	Windows    []int                   `json:"windows,omitempty"` // of the layers, where there are any
+	Windows    []int                   `json:"windows,omitempty"` // of the layers, if there are any
 	Layers     []checkpoints.LayerSize `json:"layers"`
 }
 
-// CachedCosts is MeasureCosts with its result kept in a file of the directory
-// dir, which is measured once for each machine, version of the program, number of
-// threads and tokens, number format and architecture. What cannot be read is
-// measured again, and Progress is told of what cannot be written. Without a
-// directory ("") nothing is kept.
+// CachedCosts is MeasureCosts with the result kept in a file in the directory dir. It is measured
+// once for each machine, version of the program, number of threads and tokens, number format and
+// architecture. A file that cannot be read is measured again; one that cannot be written is only
+// reported to Progress. With dir "" nothing is kept.
 func CachedCosts(ctx context.Context, cfg checkpoints.Config, o MeasureOptions, dir string) (*Costs, error) {
 	if err := o.complete(cfg); err != nil {
 		return nil, fmt.Errorf("measuring costs: %w", err)
@@ -135,10 +133,9 @@ func CachedCosts(ctx context.Context, cfg checkpoints.Config, o MeasureOptions, 
 	return t.Costs, nil
 }
 
-// MeasureCosts measures what each number of heads and each feed-forward width of
-// a layer costs, in milliseconds, on this machine's engine: on models of random
-// weights that differ in the one width. Layers before the last, and the last,
-// which computes less, are measured apart.
+// MeasureCosts measures, in milliseconds, what each number of heads and each feed-forward width
+// of a layer costs on this machine's engine. It uses models with random weights that differ only
+// in that width. The last layer computes less than the others and is measured separately.
 func MeasureCosts(ctx context.Context, cfg checkpoints.Config, o MeasureOptions) (*Costs, error) {
 	if err := o.complete(cfg); err != nil {
 		return nil, fmt.Errorf("measuring costs: %w", err)
@@ -155,15 +152,15 @@ func MeasureCosts(ctx context.Context, cfg checkpoints.Config, o MeasureOptions)
 	return b.costs(times), nil
 }
 
-// Latencies returns the time of a call of each model in milliseconds: the second
-// percentile, which other programs on the machine move little. The models take
-// turns, so that a machine whose speed drifts favours none.
+// Latencies returns the time of a call of each model in milliseconds. It is the second
+// percentile, on which other programs have little effect. The models take turns, so a machine
+// whose speed changes over time favours none of them.
 func Latencies(ctx context.Context, models []*checkpoints.Model, o MeasureOptions) ([]float64, error) {
 	return latencies(ctx, nil, models, o)
 }
 
-// latencies is Latencies, with that of a reference before the others unless it is
-// nil, which is measured in the number format in which it is stored.
+// latencies is Latencies with the time of a reference first, unless that is nil. The reference is
+// measured in the number format in which it is stored.
 func latencies(ctx context.Context, reference *checkpoints.Model, models []*checkpoints.Model, o MeasureOptions) ([]float64, error) {
 	b := &bench{}
 	defer b.close()

@@ -9,16 +9,15 @@ import (
 	"github.com/skive-ml/skive/internal/kernels"
 )
 
-// Rearrange exchanges kept and dropped heads and units within each layer, whose
-// numbers stay, so as to lower the estimated loss of dropping them together: the
-// empirical Fisher information as a block for each layer's heads and units, where
-// Search and SelectGlobal see its diagonal (Kwon et al., arXiv 2204.09656,
-// section 4.2). With g an example's gradients, it is the sum over the examples of
-// the square of the sum of g over what is dropped.
+// Rearrange exchanges kept and dropped heads and units within each layer to lower the estimated
+// loss. The numbers kept stay the same. The estimate treats the heads, and the units, of a layer
+// as one block of the empirical Fisher information; Search and SelectGlobal see only its diagonal
+// (Kwon et al., arXiv 2204.09656, section 4.2). With g an example's gradients, the estimate is
+// the sum over the examples of (the sum of g over everything dropped)².
 //
-// The search is that paper's program's: what is dropped begins as those of least
-// diagonal; then each of the others, in ascending order, is added, and the one
-// removed that leaves the least.
+// The search is the one of that paper's program. At first, those with the lowest diagonal are
+// dropped. Then each of the others, in ascending order, is added to the dropped ones, and the one
+// whose return leaves the lowest loss is kept instead.
 func Rearrange(masks Masks, g *Gradients) (Masks, error) {
 	if len(g.Heads) != len(masks.Heads) || g.Examples == 0 {
 		return Masks{}, fmt.Errorf("mask gradients: %d examples of %d layers, the masks have %d", g.Examples, len(g.Heads), len(masks.Heads))
@@ -31,12 +30,11 @@ func Rearrange(masks Masks, g *Gradients) (Masks, error) {
 	return out, nil
 }
 
-// Joint are the scores for Search, of all that can be made of the gradients those
-// that foresee best what a cut loses: heads and units of a layer are dropped one by
-// one, at each step the one without which the estimated loss of all that is dropped
-// is least, and each scores what it adds. The estimate is Rearrange's, which knows
-// that what several of them do to the loss adds up or cancels; the sum of Fisher's
-// scores does not.
+// Joint returns scores for Search. Of all scores from these gradients they predict best what a
+// cut loses. The heads and units of a layer are dropped one by one: each time the one that raises
+// the estimated loss of all dropped ones least. The score of each is what it adds. The estimate
+// is that of Rearrange, which knows that the effects of several on the loss add up or cancel; the
+// sum of Fisher's scores does not.
 func (g *Gradients) Joint() *Scores {
 	s := &Scores{Examples: g.Examples}
 	for l := range g.Heads {
@@ -46,13 +44,13 @@ func (g *Gradients) Joint() *Scores {
 	return s
 }
 
-// added is what each head or unit adds to the loss as they are dropped one by one.
-// Where one adds less than those before it, they share what they add, so that the
-// order of the scores is that of the steps.
+// added returns what each head or unit adds to the loss when they are dropped one by one. If one
+// adds less than those before it, they share what they add, so the order of the scores is that of
+// the steps.
 func added(fisher []float64) []float64 {
 	n := int(math.Sqrt(float64(len(fisher))))
 	left := firsts(n)
-	sum := make([]float64, n) // of each one's row over what is dropped
+	sum := make([]float64, n) // for each one, the sum of its row over what is dropped
 	var steps []int
 	var pools []pool
 	for len(left) > 0 {
@@ -78,8 +76,8 @@ func added(fisher []float64) []float64 {
 	return scores
 }
 
-// joint is the empirical Fisher information of a layer's heads or units [n × n], of
-// their gradients [examples × n].
+// joint returns the empirical Fisher information [n × n] of a layer's heads or units from their
+// gradients [examples × n].
 func joint(gradients []float32, examples int) []float64 {
 	n := len(gradients) / examples
 	fisher := make([]float64, n*n)
@@ -87,7 +85,7 @@ func joint(gradients []float32, examples int) []float64 {
 	return fisher
 }
 
-// exchange returns which heads or units are to be kept, ascending.
+// exchange returns the heads or units to keep, in ascending order.
 func exchange(fisher []float64, kept int) []int {
 	n := int(math.Sqrt(float64(len(fisher))))
 	order := make([]int, n)
@@ -97,8 +95,8 @@ func exchange(fisher []float64, kept int) []int {
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(fisher[a*n+a], fisher[b*n+b]) })
 	dropped := slices.Clone(order[:max(0, n-kept)])
 	if len(dropped) > 0 {
-		// sum has, for each column, the sum of its row of the matrix over what is
-		// dropped: leaving column i out lowers the total by 2·sum[i] - fisher[i,i].
+		// sum[i] is the sum of row i of the matrix over what is dropped. Keeping i instead of
+		// dropping it lowers the total by 2·sum[i] - fisher[i,i].
 		sum := make([]float64, n)
 		change := func(i int, sign float64) {
 			for j, v := range fisher[i*n : (i+1)*n] {
@@ -132,11 +130,11 @@ func exchange(fisher []float64, kept int) []int {
 	return keep
 }
 
-// gramRows is the number of rows whose products are summed in float32 before
-// they are added in float64.
+// gramRows is the number of rows whose products are summed in float32 before the sum is added to
+// a float64.
 const gramRows = 4096
 
-// gram adds xᵀ·x to sum, [n × n], for x [rows × n].
+// gram adds xᵀ·x to sum [n × n], where x is [rows × n].
 func gram(sum []float64, x []float32, rows, n int) {
 	var s kernels.Scratch
 	var right kernels.PanelsF32
@@ -150,7 +148,7 @@ func gram(sum []float64, x []float32, rows, n int) {
 	}
 }
 
-// multiply makes dst, which is grown, the product of x [rows × k] and y [k × n].
+// multiply sets dst to the product of x [rows × k] and y [k × n]. It grows dst if needed.
 func multiply(dst, x, y []float32, rows, n int) []float32 {
 	k := len(y) / n
 	dst = slices.Grow(dst[:0], rows*n)[:rows*n]

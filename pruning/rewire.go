@@ -9,11 +9,10 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 )
 
-// Rewire returns the model without the heads and units that the masks leave
-// out: rows of the query, key, value and intermediate weights, columns of the
-// two output weights. The width of a head stays. The logits equal those of the
-// model with the same heads and units multiplied by zero. The weights may be
-// f32, f16 or bf16, and layers may come out uneven.
+// Rewire returns the model without the heads and units that the masks leave out. It removes rows
+// of the query, key, value and intermediate weights, and columns of the two output weights. The
+// width of a head stays. The logits equal those of the model with the same heads and units
+// multiplied by zero. Weights may be f32, f16 or bf16. Layers may end up with different sizes.
 func Rewire(model *checkpoints.Model, masks Masks) (*checkpoints.Model, error) {
 	if err := masks.check(model.Config); err != nil {
 		return nil, err
@@ -35,7 +34,7 @@ func Rewire(model *checkpoints.Model, masks Masks) (*checkpoints.Model, error) {
 	return out.Clone(), nil
 }
 
-// stage is the pruning's entry in the provenance.
+// stage returns the entry of the pruning in the provenance.
 func stage(before, after *checkpoints.Model) checkpoints.Stage {
 	var heads, units []string
 	for _, l := range after.Config.Layers {

@@ -10,16 +10,15 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 )
 
-// Scores is the importance of every attention head and feed-forward unit. How far
-// scores compare between layers, and heads with units, depends on the Method. It
-// is written as JSON.
+// Scores holds the importance of every attention head and feed-forward unit. The Method decides
+// how far scores can be compared between layers, and between heads and units. It is written as
+// JSON.
 type Scores struct {
-	// Heads has a score for each head of each layer, FFN one for each
-	// feed-forward unit.
+	// Heads holds a score for each head of each layer, FFN one for each feed-forward unit.
 	Heads [][]float64 `json:"heads"`
 	FFN   [][]float64 `json:"ffn"`
-	// Examples is the number of examples that the scores were computed from, 0
-	// where they come from the weights alone.
+	// Examples is the number of examples behind the scores, 0 if they are computed from the
+	// weights alone.
 	Examples int `json:"examples"`
 }
 
@@ -39,7 +38,7 @@ func ReadJSON(r io.Reader) (*Scores, error) {
 	return s, nil
 }
 
-// check reports scores that do not belong to the architecture.
+// check reports scores that do not fit the architecture.
 func (s *Scores) check(cfg checkpoints.Config) error {
 	if len(s.Heads) != len(cfg.Layers) || len(s.FFN) != len(cfg.Layers) {
 		return fmt.Errorf("importance scores: %d layers of heads and %d of units, the model has %d", len(s.Heads), len(s.FFN), len(cfg.Layers))
@@ -63,7 +62,7 @@ func (s *Scores) check(cfg checkpoints.Config) error {
 	return nil
 }
 
-// finite reports scores that came out of a model whose loss is not finite.
+// finite reports scores that are not finite because the model's loss is not.
 func (s *Scores) finite(model *checkpoints.Model) error {
 	for l := range s.Heads {
 		for _, v := range slices.Concat(s.Heads[l], s.FFN[l]) {

@@ -9,33 +9,32 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 )
 
-// ErrBudget says that no model within the budget is left.
+// ErrBudget says that even the smallest model costs more than the budget.
 var ErrBudget = errors.New("the budget is below the smallest model's cost")
 
-// searchSteps is the number of equal steps into which Search cuts what a budget
-// leaves above the smallest model.
+// searchSteps is the number of equal steps into which Search divides the budget above the cost of
+// the smallest model.
 const searchSteps = 1 << 13
 
-// CostExamples are enough for a search under costs, which keeps the gradients of
-// each, and TuneExamples for Tune, which finds one factor for each unit.
+// CostExamples is a sufficient number of examples for a search under costs, which keeps the
+// gradients of each. TuneExamples is one for Tune, which finds one factor for each unit.
 const (
 	CostExamples = 2048
 	TuneExamples = 512
 )
 
-// Search keeps the heads and units of the highest total score among all choices
-// whose cost is within the budget, in the costs' unit. Heads and units of all
-// layers weigh against each other, so the scores must be additive: those of
-// Gradients.Joint, or Fisher's, which estimate the rise of the loss as well (Kwon
-// et al., arXiv 2204.09656, section 4.1, search for the same optimum under costs
-// of one slope) but take what each does for independent of the others. Exact's are
-// not additive: what many units do to the loss cancels, and their sum outweighs the
-// heads. Each layer keeps at least one head, and its units in multiples of
+// Search keeps the heads and units with the highest total score among all choices whose cost is
+// within the budget, in the unit of the costs. It weighs heads and units of all layers against
+// each other, so their scores must be additive. Those of Gradients.Joint are. Fisher's also
+// estimate the rise of the loss, but treat each head and unit as independent of the others; Kwon
+// et al. (arXiv 2204.09656, section 4.1) search for the same optimum with them, under costs of
+// one slope. Exact's are not additive: the effects of many units on the loss cancel, and their
+// sum outweighs the heads. Each layer keeps at least one head, and units in multiples of
 // UnitMultiple.
 //
-// It is a knapsack with one choice for each part of each layer, solved by
-// dynamic programming over the budget. Costs are rounded up to its steps, so
-// that the budget holds.
+// The problem is a knapsack with one choice for each part of each layer. Search solves it by
+// dynamic programming over the budget. It rounds costs up to steps, so the budget is never
+// exceeded.
 func Search(s *Scores, cfg checkpoints.Config, c *Costs, budget float64) (Masks, error) {
 	if err := s.check(cfg); err != nil {
 		return Masks{}, err
@@ -47,7 +46,7 @@ func Search(s *Scores, cfg checkpoints.Config, c *Costs, budget float64) (Masks,
 	if !(budget >= least) {
 		return Masks{}, fmt.Errorf("%w: %.4g of %.4g", ErrBudget, budget, least)
 	}
-	if budget >= c.Of(cfg.Layers) { // which the rounding might not let through
+	if budget >= c.Of(cfg.Layers) { // rounding up might exclude this case
 		return SelectSizes(s, cfg, cfg.Layers)
 	}
 	chosen := knapsack(parts, (budget-least)/searchSteps)
@@ -58,8 +57,7 @@ func Search(s *Scores, cfg checkpoints.Config, c *Costs, budget float64) (Masks,
 	return SelectSizes(s, cfg, sizes)
 }
 
-// parts are the heads and the units of each layer; least is the cost of the
-// smallest model.
+// parts returns the heads and the units of each layer. least is the cost of the smallest model.
 func (c *Costs) parts(s *Scores) (all []part, least float64) {
 	least = c.Fixed
 	for l := range s.Heads {
@@ -71,8 +69,8 @@ func (c *Costs) parts(s *Scores) (all []part, least float64) {
 	return all, least
 }
 
-// part is the heads or the units of a layer: the numbers that may be kept, what
-// each loses in score and what it costs, of which least is the smallest.
+// part is the heads or the units of a layer: the numbers that may be kept, the score that each
+// number loses, and its cost. least is the smallest cost.
 type part struct {
 	kept        []int
 	loss, costs []float64
@@ -98,10 +96,10 @@ func newPart(scores []float64, block int, curve Curve) part {
 	return p
 }
 
-// knapsack chooses the number kept of each part so that the losses are least and
-// the costs above the parts' least ones take at most searchSteps steps.
+// knapsack chooses the number to keep of each part. The total loss is least among the choices
+// whose costs, above the least cost of each part, take at most searchSteps steps.
 func knapsack(parts []part, step float64) []int {
-	best := make([]float64, searchSteps+1) // by the steps that may be spent
+	best := make([]float64, searchSteps+1) // indexed by the steps that may be spent
 	next := make([]float64, len(best))
 	choices := make([][]int32, len(parts))
 	for i, p := range parts {

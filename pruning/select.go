@@ -10,16 +10,16 @@ import (
 	"github.com/skive-ml/skive/settings"
 )
 
-// Masks names the attention heads and feed-forward units that stay, by their
-// index in ascending order, for each layer.
+// Masks lists, for each layer, the attention heads and feed-forward units to keep, by index in
+// ascending order.
 type Masks struct {
 	Heads [][]int `json:"heads"`
 	FFN   [][]int `json:"ffn"`
 }
 
-// Select keeps the highest scoring heads attention heads and ffn feed-forward
-// units of each layer. 0 keeps all; a layer that has fewer keeps all of its own.
-// Of equal scores, the lower index stays.
+// Select keeps the attention heads and the feed-forward units with the highest scores in each
+// layer: heads of the former, ffn of the latter. 0 keeps all; a layer with fewer keeps all of
+// them. Of equal scores the lower index stays.
 func Select(s *Scores, cfg checkpoints.Config, heads, ffn int) (Masks, error) {
 	if err := CheckSizes(cfg, heads, ffn); err != nil {
 		return Masks{}, err
@@ -31,7 +31,7 @@ func Select(s *Scores, cfg checkpoints.Config, heads, ffn int) (Masks, error) {
 	return SelectSizes(s, cfg, sizes)
 }
 
-// SelectSizes is Select with a size of its own for each layer.
+// SelectSizes is Select with a separate size for each layer.
 func SelectSizes(s *Scores, cfg checkpoints.Config, sizes []checkpoints.LayerSize) (Masks, error) {
 	if err := s.check(cfg); err != nil {
 		return Masks{}, err
@@ -47,19 +47,16 @@ func SelectSizes(s *Scores, cfg checkpoints.Config, sizes []checkpoints.LayerSiz
 	return m, m.check(cfg)
 }
 
-// UnitMultiple is the number of feed-forward units that the kernels compute
-// together: a layer is as fast with any number of units as with the next higher
-// multiple.
+// UnitMultiple is the number of feed-forward units that the kernels compute together. Any number
+// of units takes as long as the next multiple of it.
 const UnitMultiple = 16
 
-// SelectGlobal ranks the heads of all layers together, and the units likewise,
-// and keeps the best ones: heads attention heads and ffn units for each layer on
-// average, 0 for all. Layers come out with different sizes. Each keeps at least
-// one head, and its units in multiples of UnitMultiple.
+// SelectGlobal ranks the heads of all layers together, and likewise the units, and keeps the best
+// ones: on average heads attention heads and ffn units per layer, 0 for all. Layers end up with
+// different sizes. Each keeps at least one head, and units in multiples of UnitMultiple.
 //
-// With normalize the scores of a layer are divided by their L2 norm first
-// (Molchanov et al., arXiv 1611.06440, section 2.3), which takes away what
-// differs between layers in scale alone.
+// With normalize, the scores of a layer are first divided by their L2 norm (Molchanov et al.,
+// arXiv 1611.06440, section 2.3). This removes differences between layers that are only of scale.
 func SelectGlobal(s *Scores, cfg checkpoints.Config, heads, ffn int, normalize bool) (Masks, error) {
 	if err := CheckSizes(cfg, heads, ffn); err != nil {
 		return Masks{}, err
@@ -77,9 +74,8 @@ func SelectGlobal(s *Scores, cfg checkpoints.Config, heads, ffn int, normalize b
 	return SelectSizes(s, cfg, sizes)
 }
 
-// share distributes kept places (0: all) among the layers, in blocks of the
-// given size: blocks of the highest mean score first, one for each layer in any
-// case.
+// share distributes kept places (0: all) over the layers in blocks of the given size. Each layer
+// gets at least one block; the others go to the blocks with the highest mean scores.
 func share(scores [][]float64, kept, block int, normalize bool) []int {
 	type candidate struct {
 		layer, size int
@@ -130,8 +126,7 @@ func l2(v []float64) float64 {
 	return math.Sqrt(sum)
 }
 
-// CheckSizes reports numbers of heads and units to keep that no layer has, as
-// Select does.
+// CheckSizes reports numbers of heads and units to keep that exceed every layer, as Select does.
 func CheckSizes(cfg checkpoints.Config, heads, ffn int) error {
 	most := checkpoints.LayerSize{}
 	for _, l := range cfg.Layers {
@@ -146,7 +141,7 @@ func CheckSizes(cfg checkpoints.Config, heads, ffn int) error {
 	return nil
 }
 
-// atMost is n, or all of them for 0 and for more than there are.
+// atMost returns n, but all if n is 0 or larger than all.
 func atMost(n, all int) int {
 	if n == 0 {
 		return all
@@ -154,7 +149,7 @@ func atMost(n, all int) int {
 	return min(n, all)
 }
 
-// whole keeps everything.
+// whole returns masks that keep everything.
 func whole(cfg checkpoints.Config) Masks {
 	m := newMasks(len(cfg.Layers))
 	for l, size := range cfg.Layers {
@@ -212,7 +207,7 @@ func checkKept(kept []int, n int) error {
 	return nil
 }
 
-// sizes are those of the layers under the masks.
+// sizes returns the sizes of the layers under the masks.
 func (m Masks) sizes() []checkpoints.LayerSize {
 	sizes := make([]checkpoints.LayerSize, len(m.Heads))
 	for l := range sizes {

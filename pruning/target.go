@@ -12,13 +12,13 @@ import (
 	"github.com/skive-ml/skive/settings"
 )
 
-// Target is a latency to prune to: Milliseconds or Speedup.
+// Target is a latency to prune to: either Milliseconds or Speedup.
 type Target struct {
-	// Milliseconds is the time of a call, Speedup how many times faster than
-	// Reference it is to be.
+	// Milliseconds is the time of a call. Speedup is how many times faster than Reference the
+	// model has to be.
 	Milliseconds, Speedup float64
-	// Reference is measured in the number format in which it is stored; nil is the
-	// whole model, measured as what is pruned of it.
+	// Reference is measured in the number format in which it is stored. nil means the whole
+	// model, measured like the pruned one.
 	Reference *checkpoints.Model
 }
 
@@ -37,8 +37,8 @@ func (t Target) check() error {
 	return nil
 }
 
-// goal is the time of a call that the target asks for, where one of the reference
-// takes before.
+// goal returns the time of a call that the target asks for, if a call of the reference takes
+// before.
 func (t Target) goal(before float64) float64 {
 	if t.Speedup > 0 {
 		return before / t.Speedup
@@ -46,7 +46,7 @@ func (t Target) goal(before float64) float64 {
 	return t.Milliseconds
 }
 
-// measure measures the reference side by side with the models.
+// measure measures the reference alternately with the models.
 func (t Target) measure(ctx context.Context, whole *checkpoints.Model, o MeasureOptions, models ...*checkpoints.Model) (before float64, times []float64, err error) {
 	if t.Reference != nil {
 		times, err = latencies(ctx, t.Reference, models, o)
@@ -59,8 +59,8 @@ func (t Target) measure(ctx context.Context, whole *checkpoints.Model, o Measure
 	return times[0], times[1:], nil
 }
 
-// Gap returns how many times faster a model has to become for the target, 1 or
-// less where it is fast enough.
+// Gap returns how many times faster a model has to become to meet the target. It is 1 or less if
+// the model is fast enough.
 func (t Target) Gap(ctx context.Context, model *checkpoints.Model, o MeasureOptions) (float64, error) {
 	if err := t.check(); err != nil {
 		return 0, err
@@ -79,9 +79,9 @@ func (t Target) Gap(ctx context.Context, model *checkpoints.Model, o MeasureOpti
 // ErrTarget says that no pruned model meets a target.
 var ErrTarget = errors.New("the target is not reachable")
 
-// Reachable reports, in some seconds and by an ErrTarget, the first of the
-// targets that not even the smallest model meets which Search leaves: one head
-// and UnitMultiple units in each layer.
+// Reachable checks within seconds whether the smallest model that Search allows meets the
+// targets: one head and UnitMultiple units in each layer. It reports the first target that this
+// model misses with an ErrTarget.
 func Reachable(ctx context.Context, model *checkpoints.Model, o MeasureOptions, targets ...Target) error {
 	masks := newMasks(len(model.Config.Layers))
 	for l, size := range model.Config.Layers {
@@ -110,7 +110,7 @@ func Reachable(ctx context.Context, model *checkpoints.Model, o MeasureOptions, 
 	return nil
 }
 
-// cut rewires a model, with the activation of the options.
+// cut rewires a model and sets the options' activation.
 func (o *MeasureOptions) cut(model *checkpoints.Model, masks Masks) (*checkpoints.Model, error) {
 	m, err := Rewire(model, masks)
 	if err == nil && o.Activation != "" && o.Activation != m.Config.Activation {
@@ -119,32 +119,30 @@ func (o *MeasureOptions) cut(model *checkpoints.Model, masks Masks) (*checkpoint
 	return m, err
 }
 
-// Fit is what SearchLatency found.
+// Fit is the result of SearchLatency.
 type Fit struct {
 	Masks Masks
-	// Before and After are the measured milliseconds of a call of the target's
-	// reference and of the pruned model.
+	// Before and After are the measured milliseconds of a call of the target's reference and of
+	// the pruned model.
 	Before, After float64
 }
 
 const (
-	// tolerance is how far from the target a measured latency may be, as a share,
-	// and aim how near it the search wants to come, so that who measures again
-	// finds it within the tolerance.
+	// tolerance is how far a measured latency may be from the target, as a share. The search aims
+	// closer, at aim, so that a second measurement is within the tolerance, too.
 	tolerance, aim = 0.05, 0.02
-	// trials is how many models the search measures, and guesses how many budgets
-	// it tries, of which several may give the same model.
+	// trials is how many models the search measures, guesses how many budgets it tries. Several
+	// budgets may lead to the same model.
 	trials, guesses = 6, 24
 )
 
-// SearchLatency is Search to a latency: it searches under costs that MeasureCosts
-// measured, measures the model that comes out side by side with the target's
-// reference, and where the time is off corrects the budget and searches again.
+// SearchLatency is Search for a latency. It searches under the costs that MeasureCosts measured,
+// and measures the resulting model alternately with the target's reference. If the time is off,
+// it corrects the budget and searches again.
 //
-// The time of what it returns is within 5 % of the target, or less where nothing
-// nearer was found: models come in steps of a head and UnitMultiple units, and a
-// model that meets the target is returned whole. A target that nothing meets is
-// an ErrTarget.
+// The time of the result is within 5 % of the target, or less if no closer model was found:
+// models differ in steps of a head and UnitMultiple units. A model that meets the target already
+// is returned whole. A target that no model meets is an ErrTarget.
 func SearchLatency(ctx context.Context, model *checkpoints.Model, s *Scores, c *Costs, target Target, o MeasureOptions) (*Fit, error) {
 	if err := target.check(); err != nil {
 		return nil, err
@@ -171,7 +169,7 @@ func SearchLatency(ctx context.Context, model *checkpoints.Model, s *Scores, c *
 	})
 }
 
-// approach searches under budgets until what is measured is at the target.
+// approach searches under varying budgets until the measured time meets the target.
 func approach(s *Scores, cfg checkpoints.Config, c *Costs, target Target, measure func(Masks) (*Fit, error)) (*Fit, error) {
 	var tried []*Fit
 	try := func(masks Masks) (*Fit, error) {
@@ -184,7 +182,7 @@ func approach(s *Scores, cfg checkpoints.Config, c *Costs, target Target, measur
 		tried = append(tried, f)
 		return f, err
 	}
-	// off is the measured time as a multiple of the one that is asked for.
+	// off is the measured time divided by the requested one.
 	off := func(f *Fit) float64 { return f.After / target.goal(f.Before) }
 	f, err := try(whole(cfg))
 	if err != nil || off(f) <= 1+aim {
@@ -193,7 +191,7 @@ func approach(s *Scores, cfg checkpoints.Config, c *Costs, target Target, measur
 	_, least := c.parts(s)
 	most := c.Of(cfg.Layers)
 	low, high := math.Inf(-1), most // budgets that are too small and too large
-	// The machine may be slower now than when the table was measured.
+	// The machine may be slower now than when the costs were measured.
 	last, lastOff, budget := most, off(f), most/off(f)
 	for range guesses {
 		budget = min(max(budget, least), most)
@@ -213,15 +211,16 @@ func approach(s *Scores, cfg checkpoints.Config, c *Costs, target Target, measur
 		} else {
 			low = budget
 		}
-		// Along the line through the last two measurements; inside of the bracket
-		// where noise or a step leads out of it.
+		// The next budget is on the line through the last two measurements. If noise or a step
+		// leads out of the bracket, it is inside the bracket.
 		next := budget + (1-now)*(last-budget)/(lastOff-now)
 		last, lastOff = budget, now
 		if budget = next; !(low < budget && budget < high) {
 			budget = (max(low, least) + high) / 2
 		}
 	}
-	// Within the tolerance the nearest, else the slowest below the target.
+	// The best model is the one nearest to the target if that is within the tolerance, and
+	// otherwise the slowest one that is faster than the target.
 	best := slices.MinFunc(tried, func(a, b *Fit) int {
 		rank := func(f *Fit) float64 {
 			if x := off(f); x <= 1+tolerance {

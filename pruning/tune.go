@@ -21,34 +21,33 @@ import (
 
 // TuneOptions are the settings of Tune.
 type TuneOptions struct {
-	// MaxLength truncates inputs to this number of tokens; 0 is the model's
+	// MaxLength is the number of tokens to which inputs are truncated; 0 means the model's
 	// maximum.
 	MaxLength int
-	// Threads is the number of worker threads; 0 is one for each CPU. The result
-	// does not depend on it.
+	// Threads is the number of worker threads; 0 means one for each CPU. The result does not
+	// depend on it.
 	Threads int
-	// Progress hears how long work comes along; nil does not.
+	// Progress, if not nil, is told how the work comes along.
 	Progress progress.Reporter
 }
 
 const (
-	// tuneTokens is the token budget of Tune's batches.
+	// tuneTokens is the largest number of tokens in Tune's batches.
 	tuneTokens = 4096
-	// damping holds the factors near 1: it is added to the diagonal of the normal
-	// equations, as a share of its mean.
+	// damping keeps the factors near 1. It is added to the diagonal of the normal equations, as a
+	// share of the diagonal's mean.
 	damping = 1e-2
-	// maxFactor is the largest factor that is believed: beyond it the equations
-	// are ill-posed, and a block is left as it is.
+	// maxFactor is the largest plausible factor. A larger one means that the equations are
+	// ill-posed, and the block is left unchanged.
 	maxFactor = 10
 )
 
-// Tune makes up for a part of what Rewire took from model, without training: it
-// finds a factor for each head and unit of pruned by which the output of its
-// attention or feed-forward block, residual included, comes nearest to that of
-// the model's in least squares over the texts of ds, and folds the factors into
-// the block's output weight (mask tuning: Kwon et al., arXiv 2204.09656, section
-// 4.3). Blocks are tuned from the first to the last, each on what the tuned ones
-// before it give. The weights of the result are f32; labels are not used.
+// Tune recovers a part of what Rewire took from model, without training (mask tuning: Kwon et
+// al., arXiv 2204.09656, section 4.3). It finds a factor for each head and unit of pruned. With
+// these factors the output of an attention or feed-forward block, residual included, comes
+// nearest to the model's in least squares over the texts of ds. Tune multiplies them into the
+// block's output weight. It tunes the blocks from the first to the last, each on the output of
+// the tuned ones before it. The weights of the result are f32. Labels are not used.
 func Tune(ctx context.Context, model, pruned *checkpoints.Model, ds *data.Dataset, o TuneOptions) (*checkpoints.Model, error) {
 	out, err := tune(ctx, model, pruned, ds, o)
 	if err != nil {
@@ -96,15 +95,14 @@ func tune(ctx context.Context, model, pruned *checkpoints.Model, ds *data.Datase
 	return t.pruned, nil
 }
 
-// tuner carries the hidden states of the model and of the pruned model from
-// layer to layer.
+// tuner carries the hidden states of the whole and the pruned model from layer to layer.
 type tuner struct {
 	ctx           context.Context
 	o             TuneOptions
 	model, pruned *checkpoints.Model
 	batches       []*data.Batch
-	// want and have are the states of each batch before the present layer
-	// [tokens, hidden].
+	// want and have are the states of each batch before the current layer [tokens, hidden], of
+	// the whole and of the pruned model.
 	want, have [][]float32
 }
 
@@ -137,7 +135,7 @@ func (t *tuner) embed() error {
 	return nil
 }
 
-// layer tunes layer l's two blocks and carries the states through it.
+// layer tunes the two blocks of layer l and carries the states through it.
 func (t *tuner) layer(l int) error {
 	want, err := t.run(t.model, l, t.want, nil)
 	if err != nil {
@@ -146,7 +144,7 @@ func (t *tuner) layer(l int) error {
 	for _, b := range []struct {
 		of    func(r *result) *block
 		role  checkpoints.Role
-		width int // columns of a head or unit
+		width int // columns of one head or unit
 	}{
 		{func(r *result) *block { return &r.attention }, checkpoints.AttentionOutput, t.model.Config.HeadDim},
 		{func(r *result) *block { return &r.ffn }, checkpoints.Down, 1},
@@ -182,8 +180,8 @@ func (t *tuner) layer(l int) error {
 	return err
 }
 
-// block is what a block of a layer computed: sum is its output product and the
-// residual [rows, hidden], inner what the product multiplies [rows, inner].
+// block is what a block of a layer computed. sum is the output product plus the residual [rows,
+// hidden]; inner is the input of that product [rows, inner].
 type block struct{ sum, inner []float32 }
 
 type result struct {
@@ -191,8 +189,8 @@ type result struct {
 	hidden         []float32 // nil in the last layer
 }
 
-// run computes layer l of m from the states x of each batch. visit sees what is
-// overwritten by the next batch; without it the results are kept, without the
+// run computes layer l of m from the states x of each batch. visit is called with each batch's
+// result, which the next batch overwrites. Without visit, run keeps the results, but not the
 // inner values.
 func (t *tuner) run(m *checkpoints.Model, l int, x [][]float32, visit func(i int, r *result)) ([]result, error) {
 	g := autograd.New(autograd.Options{Threads: t.o.Threads})
@@ -244,13 +242,12 @@ func (t *tuner) run(m *checkpoints.Model, l int, x [][]float32, visit func(i int
 	return all, nil
 }
 
-// equations are the normal equations of a block: with A the contributions of
-// each head or unit to the block's output, [rows·hidden × groups], AᵀA and Aᵀd,
-// where d is what the output lacks.
+// equations are the normal equations of a block: AᵀA and Aᵀd. A holds the contributions of each
+// head or unit to the block's output [rows·hidden × groups]; d is what the output lacks.
 type equations struct {
 	weight       []float32 // [hidden, inner]
 	inner, width int
-	squares      []float64 // [inner × inner] of the inner values
+	squares      []float64 // sums of products of inner values [inner × inner]
 	right        []float64 // [inner]
 	lacking      []float32
 	projected    []float32
@@ -263,9 +260,9 @@ func newEquations(weight []float32, inner, width int) *equations {
 	}
 }
 
-// add adds a batch: column i of A is inner value i times column i of the weight,
-// so that AᵀA is the product, element by element, of the inner values' squares
-// and the weight's, and Aᵀd the inner values times d·W.
+// add adds a batch. Column i of A is inner value i times column i of the weight. So AᵀA is the
+// element-wise product of two Gram matrices, that of the inner values and that of the weight, and
+// Aᵀd is the inner values times d·W.
 func (e *equations) add(have, want *block) {
 	rows := len(have.inner) / e.inner
 	gram(e.squares, have.inner, rows, e.inner)

@@ -13,12 +13,11 @@ import (
 	"github.com/skive-ml/skive/tokenize"
 )
 
-// Vocabulary returns the model with a vocabulary and word embeddings of what the
-// texts of a corpus need: their sub-words, the special tokens, and the single
-// characters, so that a word that is not in the corpus is spelled where it can
-// be. The texts have the same sub-words as before, under new ids, and so the same
-// outputs. In other texts a sub-word that is gone becomes smaller ones, or its
-// word the unknown token, and the outputs change.
+// Vocabulary returns the model with only those sub-words and word embeddings that the texts of a
+// corpus need, plus the special tokens and the single characters, which can spell many words that
+// are not in the corpus. The texts of the corpus have the same sub-words as before, under new
+// ids, and so the same outputs. Other texts may change: a sub-word that is gone becomes smaller
+// ones, or its word becomes the unknown token.
 func Vocabulary(model *checkpoints.Model, corpus iter.Seq[string]) (*checkpoints.Model, error) {
 	out, err := vocabulary(model, corpus)
 	if err != nil {
@@ -41,7 +40,7 @@ func vocabulary(model *checkpoints.Model, corpus iter.Seq[string]) (*checkpoints
 	}
 	if pad := model.Config.PadTokenID; pad < len(used) {
 		used[pad] = true
-		if model.Config.PositionsByID() { // the number of padding must stay
+		if model.Config.PositionsByID() { // the id of padding must stay
 			for id := range pad {
 				used[id] = true
 			}
@@ -76,9 +75,9 @@ func vocabulary(model *checkpoints.Model, corpus iter.Seq[string]) (*checkpoints
 	return out.Clone(), nil
 }
 
-// mark marks the tokens that encoding the corpus comes by. A word that is unknown
-// because no token follows those that begin it must stay so: they are kept as
-// well, by encoding all beginnings of the word.
+// mark marks the tokens that occur when the corpus is encoded. A word may be unknown because no
+// token continues the ones that begin it. It must stay unknown, so mark also encodes all
+// beginnings of such a word and keeps their tokens.
 func mark(used []bool, t *tokenize.Tokenizer, corpus iter.Seq[string]) error {
 	var e, start tokenize.Encoding
 	_, unknown, _, _, _ := t.Special()
@@ -108,8 +107,7 @@ func mark(used []bool, t *tokenize.Tokenizer, corpus iter.Seq[string]) error {
 	return nil
 }
 
-// sameTokens reports the first text of the corpus that the reduced tokenizer
-// encodes differently.
+// sameTokens reports the first text of the corpus that the reduced tokenizer encodes differently.
 func sameTokens(before *tokenize.Tokenizer, files map[string][]byte, ids []int32, corpus iter.Seq[string]) error {
 	after, err := tokenize.Load(files)
 	if err != nil {

@@ -12,36 +12,35 @@ import (
 	"github.com/skive-ml/skive/internal/exact"
 )
 
-// Activations of int8 linear layers.
+// How the inputs of int8 linear layers are quantized.
 const (
-	// Dynamic gives each row, a token's, a scale of its own at run time.
+	// Dynamic computes a scale for each row, which is a token, at run time.
 	Dynamic = "dynamic"
-	// Static takes one scale for the tensor that was found before.
+	// Static uses one scale for the whole tensor, found beforehand.
 	Static = "static"
 )
 
-// Method is a way to choose the largest magnitude that a quantized activation
-// can have. What is larger is cut down to it; the smaller it is, the finer are
-// the steps.
+// Method says how to choose the largest magnitude that a quantized activation can have. Larger
+// values are clipped to it. The smaller it is, the finer the steps are.
 type Method string
 
 // Methods of calibration.
 const (
-	// MinMax is the largest magnitude seen.
+	// MinMax is the largest observed magnitude.
 	MinMax Method = "minmax"
-	// Percentile is the magnitude that 99.99 % of the values do not exceed (Wu et
-	// al., arXiv 2004.09602, section 5.2).
+	// Percentile is the magnitude that 99.99 % of the values do not exceed (Wu et al., arXiv
+	// 2004.09602, section 5.2).
 	Percentile Method = "percentile"
-	// Entropy is the magnitude that loses least information: the one whose
-	// histogram in 128 steps has the smallest Kullback-Leibler divergence from the
-	// histogram of the values (Migacz, "8-bit Inference with TensorRT", GTC 2017).
+	// Entropy is the magnitude that loses the least information. Its histogram in 128 steps has
+	// the smallest Kullback-Leibler divergence from the histogram of the values (Migacz, "8-bit
+	// Inference with TensorRT", GTC 2017).
 	Entropy Method = "entropy"
-	// MSE is the magnitude with the smallest mean squared error of the quantized
-	// values (Choukroun et al., arXiv 1902.06822).
+	// MSE is the magnitude for which the quantized values have the smallest mean squared error
+	// (Choukroun et al., arXiv 1902.06822).
 	MSE Method = "mse"
 )
 
-// Methods are all methods of calibration.
+// Methods lists all methods of calibration.
 var Methods = []Method{MinMax, Percentile, Entropy, MSE}
 
 // Errors of calibration.
@@ -51,16 +50,16 @@ var (
 	ErrNotInt8       = errors.New("no linear layer of the model is int8")
 )
 
-// Calibration gathers the distributions of the inputs of linear layers. Its zero
-// value is ready for use; Observe is what infer.Options.Observe takes.
+// Calibration collects the distributions of the inputs of linear layers. Its zero value is ready
+// for use, and Observe fits infer.Options.Observe.
 type Calibration struct {
 	mu     sync.Mutex
-	inputs map[string]*histogram // by the name of the weight
+	inputs map[string]*histogram // by the name of the layer's weight
 	err    error
 }
 
-// Observe counts values of the input of the layer with this weight. It may be
-// called from several goroutines; the result does not depend on their order.
+// Observe counts input values of the layer with this weight. Several goroutines may call it. The
+// result does not depend on the order of calls.
 func (c *Calibration) Observe(weight string, x []float32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -77,12 +76,11 @@ func (c *Calibration) Observe(weight string, x []float32) {
 	}
 }
 
-// Static returns a copy of an int8 model that quantizes the input of each of its
-// int8 linear layers with one scale, chosen by the method from what was observed
-// of the float model. The products are then the same as with a scale for each
-// token, without the search for the largest magnitude of each row. A model
-// calibrated with a classifier, where the last layer computes the first tokens
-// alone, has its scales for that use.
+// Static returns a copy of an int8 model that quantizes the input of each of its int8 linear
+// layers with one scale. The method chooses the scale from what was observed of the float model.
+// The engine then need not search each row for its largest magnitude, and the products stay the
+// same. If the model was calibrated with a classifier, which computes only first tokens in the
+// last layer, its scales are for that use.
 func (c *Calibration) Static(m *checkpoints.Model, method Method) (*checkpoints.Model, error) {
 	if err := m.Validate(); err != nil {
 		return nil, fmt.Errorf("quantize: %w", err)
@@ -109,14 +107,14 @@ func (c *Calibration) Static(m *checkpoints.Model, method Method) (*checkpoints.
 	return r, nil
 }
 
-// Scales returns the scales that the method chooses for the inputs of layers, by
-// the names of their weights: where learned scales begin.
+// Scales returns the scales that the method chooses for the inputs of layers, by the names of
+// their weights. Learned scales start from these.
 func (c *Calibration) Scales(weights []string, method Method) (map[string]float32, error) {
 	scales, _, err := c.scales(weights, method)
 	return scales, err
 }
 
-// scales also returns the largest share of an input's values that is cut down.
+// scales also returns the largest share of an input's values that is clipped.
 func (c *Calibration) scales(weights []string, method Method) (scales map[string]float32, cut float64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -129,12 +127,12 @@ func (c *Calibration) scales(weights []string, method Method) (scales map[string
 	scales = make(map[string]float32)
 	limits := make(map[*histogram]float64)
 	for _, weight := range weights {
-		// Queries, keys and values share their input, of which the last layer's
-		// queries may read a part.
+		// Queries, keys and values share their input. The last layer's queries may read only a
+		// part of it.
 		observed := weight
 		if p, _, ok := checkpoints.ParseTensor(weight); ok && (p.Role == checkpoints.Query || p.Role == checkpoints.Value) {
 			observed = checkpoints.Key.In(p.Layer).Weight()
-		} else if ok && p.Role == checkpoints.Gate { // and so do gated units
+		} else if ok && p.Role == checkpoints.Gate { // gated units do so, too
 			observed = checkpoints.Up.In(p.Layer).Weight()
 		}
 		h := c.inputs[observed]
@@ -152,13 +150,12 @@ func (c *Calibration) scales(weights []string, method Method) (scales map[string
 	return scales, cut, nil
 }
 
-// bins of a histogram. They are a small part of a step of the 127 that they are
-// to be divided into.
+// bins is the number of bins in a histogram. It is many times the 127 steps that divide the
+// range.
 const bins = 8192
 
-// histogram counts magnitudes in bins of equal width from 0 to top, a power of
-// two. Doubling top adds pairs of bins, so that the counts do not depend on the
-// order in which the values came.
+// histogram counts magnitudes in bins of equal width from 0 to top, a power of two. When top
+// doubles, pairs of bins are added up, so the counts do not depend on the order of the values.
 type histogram struct {
 	counts  [bins]int64
 	total   int64
@@ -166,7 +163,7 @@ type histogram struct {
 	largest float64
 }
 
-// add counts values. It reports false for NaN and infinity.
+// add counts values. It returns false for NaN and infinity.
 func (h *histogram) add(x []float32) bool {
 	for _, v := range x {
 		a := math.Abs(float64(v))
@@ -185,7 +182,7 @@ func (h *histogram) add(x []float32) bool {
 // grow makes room for a magnitude.
 func (h *histogram) grow(a float64) {
 	h.largest = max(h.largest, a)
-	// Below this a scale would have no reciprocal.
+	// A smaller value would give a scale without a reciprocal.
 	h.top = max(h.top, 0x1p-90)
 	for a >= h.top {
 		if h.total == 0 && h.counts == [bins]int64{} {
@@ -201,7 +198,7 @@ func (h *histogram) grow(a float64) {
 	}
 }
 
-// above is the share of the values that exceed a magnitude.
+// above returns the share of values that exceed a magnitude.
 func (h *histogram) above(limit float64) float64 {
 	var n int64
 	for i := int(math.Ceil(limit * (bins / h.top))); i < bins; i++ {
@@ -210,7 +207,7 @@ func (h *histogram) above(limit float64) float64 {
 	return float64(n) / float64(h.total)
 }
 
-// limit chooses the largest magnitude to be represented.
+// limit chooses the largest magnitude to represent.
 func (h *histogram) limit(method Method) float64 {
 	var limit float64
 	switch method {
@@ -226,7 +223,7 @@ func (h *histogram) limit(method Method) float64 {
 	return min(limit, h.largest)
 }
 
-// percentile is the end of the bin in which a share of the values is reached.
+// percentile returns the end of the bin in which the cumulative share is reached.
 func (h *histogram) percentile(share float64) float64 {
 	var n int64
 	for i, c := range h.counts {
@@ -237,7 +234,7 @@ func (h *histogram) percentile(share float64) float64 {
 	return h.largest
 }
 
-// leastError tries the ends of the bins.
+// leastError tries the end of every bin.
 func (h *histogram) leastError() float64 {
 	const tried = 512
 	best, least := h.largest, math.Inf(1)
@@ -264,7 +261,7 @@ func (h *histogram) leastError() float64 {
 	return best
 }
 
-// leastDivergence is the algorithm of TensorRT over 2,048 bins.
+// leastDivergence is TensorRT's algorithm over 2,048 bins.
 func (h *histogram) leastDivergence() float64 {
 	const wide, steps = 2048, 128
 	var counts [wide]float64
@@ -272,7 +269,7 @@ func (h *histogram) leastDivergence() float64 {
 		counts[i*wide/bins] += float64(c)
 	}
 	total := float64(h.total)
-	// Values near zero, padding and ReLU's among them, must not decide.
+	// Values near zero, such as those of padding and ReLU, must not decide.
 	total += counts[1] - counts[0]
 	counts[0] = counts[1]
 	used := wide
@@ -295,9 +292,9 @@ func (h *histogram) leastDivergence() float64 {
 	return best
 }
 
-// divergenceInSteps is the divergence of a histogram whose last bin also counts
-// what lies outside from itself in so many steps, each step's count spread evenly
-// over those of its bins that are not empty.
+// divergenceInSteps returns the divergence between a histogram, whose last bin also counts what
+// lies outside, and the same histogram in so many steps. The count of each step is spread evenly
+// over its bins that are not empty.
 func divergenceInSteps(counts []float64, outside float64, steps int) float64 {
 	n := len(counts)
 	var all, inside float64
@@ -328,7 +325,7 @@ func divergenceInSteps(counts []float64, outside float64, steps int) float64 {
 				continue
 			}
 			if counts[i] == 0 {
-				return math.Inf(1) // nothing inside stands for what was cut
+				return math.Inf(1) // a clipped value has no counterpart inside
 			}
 			q := count / float64(full) / inside
 			p /= all

@@ -18,54 +18,53 @@ import (
 	"github.com/skive-ml/skive/progress"
 )
 
-// ErrMaxDrop is returned for a MaxDrop that is negative or not a number.
+// ErrMaxDrop is returned if MaxDrop is negative or not a number.
 var ErrMaxDrop = errors.New("the largest drop is to be 0 or more")
 
-// Evaluate computes the logits of a model over a development set, a row of one
-// value per label for each example, and its metric, of which more is better.
-// The model's layers are to be computed in the formats in which they are stored.
+// Evaluate computes the logits of a model over a development set, one row of labels' logits for
+// each example, and the model's metric, where more is better. It must compute layers in the
+// formats in which they are stored.
 type Evaluate func(ctx context.Context, m *checkpoints.Model) (logits []float32, metric float64, err error)
 
 // MixedOptions are the settings of Mixed.
 type MixedOptions struct {
-	// MaxDrop is how much of the metric may be lost, in its own unit: 0.005 of an
-	// accuracy is half a point.
+	// MaxDrop is how much of the metric may be lost, in its own unit: 0.005 of an accuracy is
+	// half a point.
 	MaxDrop float64
-	// Weights are those to be quantized, LinearWeights of the model if nil.
+	// Weights lists the weights to quantize. nil means LinearWeights of the model.
 	Weights []string
-	// Divergence says how far predictions are from those of the float model, want;
-	// nil is the package's Divergence of rows of one value per label.
+	// Divergence says how far predictions are from want, those of the float model. nil means the
+	// function Divergence for rows with one logit per label.
 	Divergence func(want, got []float32) float64
-	// Progress hears of each evaluation; nil does not. There may be more of them than
-	// the total, while the set of parts is searched.
+	// Progress, if not nil, is told about each evaluation. The search for the set of parts may
+	// take more of them than the total says.
 	Progress progress.Reporter
 }
 
-// Sensitivity is what int8 does to one part of a model: to a kind of linear
-// layer of one encoder layer, queries, keys and values being one kind.
+// Sensitivity says what int8 does to one part of a model. A part is one kind of linear layer in
+// one encoder layer, where queries, keys and values count as one kind.
 type Sensitivity struct {
 	Part    string   `json:"part"`
 	Weights []string `json:"-"`
-	// Divergence is that of the predictions of the model with this part alone in
-	// int8 from those of the float model, see MixedOptions, and Metric the metric
-	// of that model.
+	// Divergence and Metric are those of the model with only this part in int8. Divergence
+	// compares its predictions with the float model's, see MixedOptions.
 	Divergence float64 `json:"divergence"`
 	Metric     float64 `json:"metric"`
-	// Kept is set for parts that stay in their float format.
+	// Kept is true for parts that stay in their float format.
 	Kept bool `json:"kept"`
 }
 
-// MixedReport says how Mixed came to its model.
+// MixedReport says how Mixed arrived at its model.
 type MixedReport struct {
 	Float float64 `json:"float_metric"`
 	Int8  float64 `json:"int8_metric"` // with all parts in int8
-	Mixed float64 `json:"metric"`      // of the model returned
-	// Parts are ordered by falling divergence.
+	Mixed float64 `json:"metric"`      // of the returned model
+	// Parts are sorted by descending divergence.
 	Parts []Sensitivity `json:"parts"`
 }
 
-// WriteText writes the parts for people, the most sensitive first, and the metrics,
-// which are of the given name.
+// WriteText writes the parts for people, the most sensitive first, and the values of the named
+// metric.
 func (r *MixedReport) WriteText(to io.Writer, metric string) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "int8 alone in\tdivergence\t%s\tformat\n", metric)
@@ -82,11 +81,11 @@ func (r *MixedReport) WriteText(to io.Writer, metric string) error {
 	return w.Flush()
 }
 
-// Mixed returns a copy of the model with as many of its weights in int8 as
-// keeps the metric within MaxDrop of the float model's. Each part is quantized
-// alone to measure its sensitivity; then the most sensitive parts are kept in
-// their float format, their number found by doubling and halving, where every
-// model considered is measured. In the worst case nothing is quantized.
+// Mixed returns a copy of the model with as many weights in int8 as possible, while its metric
+// stays within MaxDrop of the float model's. It quantizes each part alone to measure its
+// sensitivity, and then keeps the most sensitive parts in their float format. It finds their
+// number by doubling and halving, and measures every model that it considers. In the worst case
+// nothing is quantized.
 func Mixed(ctx context.Context, m *checkpoints.Model, evaluate Evaluate, o MixedOptions) (*checkpoints.Model, *MixedReport, error) {
 	if !(o.MaxDrop >= 0) {
 		return nil, nil, fmt.Errorf("quantize: %w: %g", ErrMaxDrop, o.MaxDrop)
@@ -134,8 +133,8 @@ func Mixed(ctx context.Context, m *checkpoints.Model, evaluate Evaluate, o Mixed
 	return r, &s.report, nil
 }
 
-// parts groups weights: those of queries, keys and values of a layer, which the
-// engine multiplies together, are one.
+// parts groups weights. Queries, keys and values of a layer, which the engine multiplies
+// together, are one group.
 func parts(weights []string) []Sensitivity {
 	var list []Sensitivity
 	for _, w := range weights {
@@ -194,11 +193,10 @@ func (s *mixedSearch) measure(ctx context.Context, note string, int8 ...Sensitiv
 	return logits, metric, nil
 }
 
-// total is the number of evaluations of the float model, each part and all of them.
+// total counts the evaluations: of the float model, of each part, and of all parts.
 func (s *mixedSearch) total() int { return len(s.report.Parts) + 2 }
 
-// rank measures the float model, each part and all of them, and orders the
-// parts by their divergence.
+// rank measures the float model, each part, and all parts, and sorts the parts by divergence.
 func (s *mixedSearch) rank(ctx context.Context) error {
 	want, metric, err := s.measure(ctx, "float")
 	if err != nil {
@@ -245,7 +243,7 @@ func (s *mixedSearch) search(ctx context.Context) (int, error) {
 		}
 		return good, nil
 	}
-	// Low is too few, high is enough.
+	// low parts are too few, high parts are enough.
 	low, high := -1, 0
 	for {
 		good, err := try(high)
@@ -272,8 +270,8 @@ func (s *mixedSearch) search(ctx context.Context) (int, error) {
 	return high, nil
 }
 
-// Divergence is the mean Kullback-Leibler divergence, in nats, Σ p·log(p/q) over
-// the rows of logits, one value per label, with p the softmax of want and q of got.
+// Divergence returns the mean Kullback-Leibler divergence in nats, Σ p·log(p/q), over rows with
+// one logit per label. p is the softmax of want and q that of got.
 func Divergence(want, got []float32, labels int) float64 {
 	if len(want) == 0 {
 		return 0

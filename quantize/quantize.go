@@ -14,17 +14,15 @@ import (
 	"github.com/skive-ml/skive/internal/quant"
 )
 
-// ErrQuantized is returned when a model that is already int8 is to be
-// quantized or converted.
+// ErrQuantized is returned for a model that is already int8 and is to be quantized or converted.
 var ErrQuantized = errors.New("the model is already int8")
 
-// ErrFormat is returned for a name of no number format.
+// ErrFormat is returned for an unknown number format.
 var ErrFormat = errors.New("no such number format")
 
-// LinearWeights returns the names of the weights that Int8 quantizes: those of
-// the linear layers of the encoder (queries, keys, values, attention output,
-// feed-forward). Embeddings, LayerNorms, biases, pooler and classifier are not
-// among them.
+// LinearWeights returns the names of the weights that Int8 quantizes: those of the encoder's
+// linear layers (queries, keys, values, attention output, feed-forward). Embeddings, LayerNorms,
+// biases, pooler and classifier are not among them.
 func LinearWeights(c checkpoints.Config) []string {
 	var names []string
 	for s := range c.Tensors() {
@@ -35,9 +33,9 @@ func LinearWeights(c checkpoints.Config) []string {
 	return names
 }
 
-// Embeddings returns the names of the word and position embeddings. In int8 each
-// row has its scale, and rows are widened when they are read: that saves memory,
-// three quarters of what is often the largest tensor, and no time.
+// Embeddings returns the names of the word and position embeddings. In int8 each row has its own
+// scale, and is converted to float when it is read. This saves no time, but three quarters of the
+// memory of what is often the largest tensor.
 func Embeddings() []string {
 	return []string{checkpoints.WordEmbeddings.Part().Weight(), checkpoints.PositionEmbeddings.Part().Weight()}
 }
@@ -47,16 +45,15 @@ func Int8(m *checkpoints.Model) (*checkpoints.Model, error) {
 	return Int8Weights(m, LinearWeights(m.Config))
 }
 
-// Int8Weights returns a copy of the model whose named weights, of LinearWeights
-// and Embeddings, are int8: symmetric, each row (an output channel, or a token's
-// embedding) with its own scale max|w|/127, rounded half to even, no value
-// beyond ±127. Each int8 weight W of shape [out, in] gets a companion
-// W+"_scale" of shape [out]. Activations are quantized at run time, per token, or,
-// in layers whose input's scale the model holds since it was trained with it, by
-// that.
+// Int8Weights returns a copy of the model in which the named weights, from LinearWeights and
+// Embeddings, are int8. The format is symmetric: each row (an output channel, or a token's
+// embedding) has its own scale max|w|/127, rounding is half to even, and no value is beyond ±127.
+// Each int8 weight W of shape [out, in] gets a companion W+"_scale" of shape [out]. Activations
+// are quantized at run time, per token. A layer that was trained with a scale for its input,
+// which the model holds, uses that scale instead.
 //
-// The provenance stage records the signal-to-noise ratio of the weights in
-// decibels, of all together and of the worst matrix.
+// The provenance records the signal-to-noise ratio of the weights in decibels, of all together
+// and of the worst matrix.
 func Int8Weights(m *checkpoints.Model, weights []string) (*checkpoints.Model, error) {
 	if err := floats(m); err != nil {
 		return nil, err
@@ -70,7 +67,7 @@ func Int8Weights(m *checkpoints.Model, weights []string) (*checkpoints.Model, er
 			return nil, fmt.Errorf("quantize: tensor %s: not a linear layer of the encoder and not word or position embeddings: %w", name, checkpoints.ErrUnsupported)
 		}
 		w, ok := m.Tensors[name]
-		if !ok { // rotary positions have no embeddings
+		if !ok { // with rotary positions there are no position embeddings
 			continue
 		}
 		out, in := w.Shape[0], w.Shape[1]
@@ -110,7 +107,7 @@ func Int8Weights(m *checkpoints.Model, weights []string) (*checkpoints.Model, er
 	return r, nil
 }
 
-// activations says for the provenance how a model's activations are quantized.
+// activations says, for the provenance, how a model's activations are quantized.
 func activations(m *checkpoints.Model) string {
 	for name := range m.Tensors {
 		if _, kind, ok := checkpoints.ParseTensor(name); ok && kind == checkpoints.InputScale {
@@ -120,8 +117,8 @@ func activations(m *checkpoints.Model) string {
 	return "dynamic, per token"
 }
 
-// decibels is the ratio of two powers, limited to what float32 can show, so
-// that weights without any error do not give an infinite figure.
+// decibels returns the ratio of two powers, limited to the range of float32 so that weights
+// without any error give a finite figure.
 func decibels(signal, noise float64) float64 {
 	const most = 150
 	if noise <= signal*1e-15 {
@@ -130,8 +127,8 @@ func decibels(signal, noise float64) float64 {
 	return min(10*exact.Log10(signal/noise), most)
 }
 
-// Format stores a model's weights in a number format by its name: f32, fp16 or bf16,
-// as Floats, or int8. Another name is an error.
+// Format stores a model's weights in a number format given by name: f32, fp16 or bf16 (see
+// Floats), or int8. Any other name is an error.
 func Format(m *checkpoints.Model, name string) (*checkpoints.Model, error) {
 	switch name {
 	case "int8":
@@ -146,10 +143,10 @@ func Format(m *checkpoints.Model, name string) (*checkpoints.Model, error) {
 	return nil, fmt.Errorf("%w: %q, expected f32, fp16, bf16 or int8", ErrFormat, name)
 }
 
-// Floats returns a copy of the model whose weight matrices and embeddings are
-// stored as F32, F16 or BF16. Biases and LayerNorm parameters stay float32. An
-// int8 model can only become F32: its weights are then the scaled int8 values,
-// so that the copy computes in float what the int8 model approximates.
+// Floats returns a copy of the model whose weight matrices and embeddings are F32, F16 or BF16.
+// Biases and LayerNorm parameters stay float32. An int8 model can only become F32. Its weights
+// are then the scaled int8 values, so the copy computes in float what the int8 model
+// approximates.
 func Floats(m *checkpoints.Model, dtype checkpoints.DType) (*checkpoints.Model, error) {
 	if err := m.Validate(); err != nil {
 		return nil, fmt.Errorf("quantize: %w", err)

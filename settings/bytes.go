@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Bytes is a number of bytes whose text is such as "500M" or "4G".
+// Bytes is a number of bytes, written like "500M" or "4G".
 type Bytes int64
 
 func (b Bytes) String() string {
@@ -20,7 +20,7 @@ func (b Bytes) String() string {
 	return strconv.FormatInt(n, 10) + unit
 }
 
-// MarshalText and UnmarshalText write and read a number as String does.
+// MarshalText and UnmarshalText write and read the form of String.
 func (b Bytes) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
 
 func (b *Bytes) UnmarshalText(text []byte) error {

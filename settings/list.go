@@ -2,16 +2,16 @@ package settings
 
 // A List is the Value of a setting that is a list of options.
 type List interface {
-	// Len is the number of elements, At the table of one.
+	// Len returns the number of elements, At the table of one.
 	Len() int
 	At(i int) Table
-	// Clear leaves an empty list, and Add the table of a new element at its end, which
-	// holds until the next is added.
+	// Clear removes all elements. Add appends a new element and returns its table, which is valid
+	// until the next Add.
 	Clear()
 	Add() Table
 }
 
-// ListOf makes a List of a slice, whose elements have tables.
+// ListOf makes a List from a slice. table returns the table of an element.
 func ListOf[T any](slice *[]T, table func(*T) Table) List { return &list[T]{slice, table} }
 
 type list[T any] struct {

@@ -6,18 +6,18 @@ import (
 	"strconv"
 )
 
-// An Optional is the Value of a setting whose field is a pointer, since 0 is one of its
-// values and not "none". Set, it points to another number, so that copies of the options
-// keep theirs.
+// An Optional is the Value of a setting whose field is a pointer, because 0 is a value of its own
+// and does not mean "none". Setting it replaces the pointer, so copies of the options keep their
+// number.
 type Optional struct {
 	To **float64
-	// Absent are the texts that stand for nil: the first is written, and all are read.
+	// Absent lists the texts that stand for nil. The first is written, and all are read.
 	Absent []string
 }
 
 func (o Optional) String() string { return fmt.Sprint(Setting{Value: o}.Get()) }
 
-// MarshalText and UnmarshalText write and read the value as String does.
+// MarshalText and UnmarshalText write and read the form of String.
 func (o Optional) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
 
 func (o Optional) UnmarshalText(text []byte) error {

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// NamedPath divides an argument of a command line: PATH, or NAME=PATH, and says which it
-// is. What is there is a path, whatever its name.
+// NamedPath splits an argument of a command line, PATH or NAME=PATH, and tells which it is. An
+// argument that exists as a path is a path, whatever it looks like.
 func NamedPath(arg string) (name, path string, named bool) {
 	name, path, named = strings.Cut(arg, "=")
 	if _, missing := os.Stat(arg); !named || missing == nil {

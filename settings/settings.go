@@ -1,6 +1,6 @@
-// Package settings describes the settings of options once, in a table next to the
-// options. What sets, checks, records or prints them follows from the table: flags,
-// the keys of recipes, validation, a model's provenance.
+// Package settings describes the settings of options once, in a table next to the options.
+// Everything that sets, checks, records or prints them uses this table: flags, the keys of
+// recipes, validation, a model's provenance.
 package settings
 
 import (
@@ -11,42 +11,42 @@ import (
 	"slices"
 )
 
-// A Setting is a row of a Table: a setting of some options as they are at the moment.
+// A Setting is a row of a Table: a setting with its current value.
 type Setting struct {
-	// Name is the setting's name in the provenance of a model, on the command line
-	// and, with underscores, in recipes.
+	// Name is the setting's name in a model's provenance, on the command line, and, with
+	// underscores, in recipes.
 	Name string
-	// Flag is its name on the command line where that is another one.
+	// Flag is the name on the command line if it differs from Name.
 	Flag string
-	// Field is the Go path of the field from the options, such as "BatchSize".
+	// Field is the Go path of the field, starting at the options, such as "BatchSize".
 	Field string
-	// Doc is its line of help, in which a back-quoted word stands for the value, and
-	// {name} for another setting. Go programs alone set what has no Doc: it is neither
-	// a flag nor a key.
+	// Doc is the line of help. A back-quoted word in it stands for the value, and {name} for
+	// another setting. A setting without Doc is neither a flag nor a key; only Go programs can
+	// set it.
 	Doc string
-	// Value points to the field: to a bool, a number, a string, a slice of them, or
-	// an encoding.TextUnmarshaler that is a TextMarshaler, too. A number that may be
-	// absent is an Optional, and in recipes it may also be a List.
+	// Value points to the field. It is a bool, a number, a string, a slice of these, or an
+	// encoding.TextUnmarshaler that is also a TextMarshaler. A number that may be absent is an
+	// Optional. In recipes it may also be a List.
 	Value any
-	// NotZero says that 0 stands for "not given": nobody may give it.
+	// NotZero says that 0 means "not given" and cannot be given.
 	NotZero bool
-	// Shown says that a recipe has the setting even where it is zero; it may then
-	// be given as zero, too.
+	// Shown says that a recipe has the setting even if it is zero. Zero may then be given, too.
 	Shown bool
-	// With names the settings that this one belongs to: where they are all zero, it has
-	// no effect.
+	// With names the settings to which this one belongs. If all of them are zero, it has no
+	// effect.
 	With []string
-	// Want is what is expected in the place of the value, "" where that is usable.
+	// Want says what is expected instead of the value. It is "" if the value is usable.
 	Want string
-	// Decides says that the value, as the options are, decides the result of a run.
+	// Decides says that the value affects the result of a run, with the other options as they
+	// are.
 	Decides bool
 }
 
-// Text is the value as a record has it.
+// Text returns the value in the form of records.
 func (s Setting) Text() string { return fmt.Sprint(s.Get()) }
 
-// Get is the value, of a List the List itself, and of an Optional the number or the word
-// for none.
+// Get returns the value: for a List the List itself, for an Optional the number or the word for
+// none.
 func (s Setting) Get() any {
 	switch v := s.Value.(type) {
 	case List:
@@ -67,7 +67,7 @@ func (s Setting) IsZero() bool {
 	}
 	switch v := s.value(); {
 	case v.CanFloat():
-		return v.Float() == 0 // -0 is
+		return v.Float() == 0 // also -0, which is not zero for reflect
 	case v.Kind() == reflect.Slice:
 		return v.Len() == 0
 	default:
@@ -75,7 +75,7 @@ func (s Setting) IsZero() bool {
 	}
 }
 
-// Assign takes over the value of a setting of the same type.
+// Assign copies the value of a setting of the same type.
 func (s Setting) Assign(from Setting) { s.value().Set(from.value()) }
 
 func (s Setting) value() reflect.Value {
@@ -85,7 +85,7 @@ func (s Setting) value() reflect.Value {
 	return reflect.ValueOf(s.Value).Elem()
 }
 
-// Unless is a Setting's Want: what is expected unless that is so already.
+// Unless returns the Want of a Setting: "" if ok, and otherwise what is expected.
 func Unless(ok bool, want string, args ...any) string {
 	if ok {
 		return ""
@@ -96,7 +96,7 @@ func Unless(ok bool, want string, args ...any) string {
 // NotNegative tells whether v is finite and not negative.
 func NotNegative(v float64) bool { return v >= 0 && !math.IsInf(v, 1) }
 
-// A Table is the settings of some options, as they are at the moment.
+// A Table holds the settings of some options with their current values.
 type Table []Setting
 
 // Check reports the first setting that is not usable, as an *Error.
@@ -109,8 +109,8 @@ func (t Table) Check() error {
 	return nil
 }
 
-// Record returns the settings that decide the result, by name: what a model's
-// provenance has, and what must be the same for a run to go on.
+// Record returns the settings that affect the result, by name. A model's provenance has them, and
+// a run can only continue if they are unchanged.
 func (t Table) Record() map[string]string {
 	record := map[string]string{}
 	for _, s := range t {
@@ -121,13 +121,13 @@ func (t Table) Record() map[string]string {
 	return record
 }
 
-// Without leaves out the settings of the given names.
+// Without returns the table without the named settings.
 func (t Table) Without(names ...string) Table {
 	return slices.DeleteFunc(slices.Clone(t), func(s Setting) bool { return slices.Contains(names, s.Name) })
 }
 
-// Idle returns what a setting belongs to that has no effect as the options are, nil if
-// it has one.
+// Idle returns the settings to which a setting belongs if it has no effect with the current
+// options, and nil if it has one.
 func (t Table) Idle(s Setting) Table {
 	var of Table
 	for _, other := range t {
@@ -141,13 +141,13 @@ func (t Table) Idle(s Setting) Table {
 	return of
 }
 
-// Only leaves out all but the settings of the given names.
+// Only returns the table with only the named settings.
 func (t Table) Only(names ...string) Table {
 	return slices.DeleteFunc(slices.Clone(t), func(s Setting) bool { return !slices.Contains(names, s.Name) })
 }
 
-// In is the table of options that are a field of others. The settings' names are those
-// in the section called name, or stay if that is "".
+// In returns the table for options that are a field of other options. The settings are put into
+// the section called name; their names stay if that is "".
 func (t Table) In(name, field string) Table {
 	t = slices.Clone(t)
 	for i := range t {
@@ -158,10 +158,10 @@ func (t Table) In(name, field string) Table {
 	return t
 }
 
-// An Error tells that a setting cannot be carried out.
+// An Error tells that a setting is not usable.
 type Error struct {
-	// Field is the Go path of the setting from the options that were given, such as
-	// "BatchSize" or "Stages[1].Hidden", or the name of the argument that it is.
+	// Field is the Go path of the setting, starting at the given options, such as "BatchSize" or
+	// "Stages[1].Hidden". For an argument it is the argument's name.
 	Field string
 	// Err says what is wrong with it.
 	Err error
@@ -170,12 +170,12 @@ type Error struct {
 func (e *Error) Error() string { return fmt.Sprintf("%s: %v", e.Field, e.Err) }
 func (e *Error) Unwrap() error { return e.Err }
 
-// Errorf is the *Error of a field.
+// Errorf returns an *Error of a field.
 func Errorf(field, format string, args ...any) error {
 	return &Error{field, fmt.Errorf(format, args...)}
 }
 
-// Wrong is the *Error of a field whose value is not what is wanted.
+// Wrong returns an *Error of a field whose value is not what is wanted.
 func Wrong(field string, value any, want string, args ...any) error {
 	form := "%v, expected %s"
 	if reflect.ValueOf(value).Kind() == reflect.String {
@@ -187,8 +187,8 @@ func Wrong(field string, value any, want string, args ...any) error {
 	return Errorf(field, form, value, want)
 }
 
-// In makes the path of an *Error, if err is or wraps one, begin at options that have
-// the former ones in the given field.
+// In extends the path of an *Error, if err is or wraps one, for options that contain the former
+// options in the given field.
 func In(field string, err error) error {
 	var e *Error
 	if errors.As(err, &e) {

@@ -6,10 +6,11 @@ import (
 	"strings"
 )
 
-// Shard is one of Of equal shares of some work, by its number from 0. The zero value is all of it.
+// Shard is share number Index, from 0, of Of equal shares of some work. The zero value means all
+// of it.
 type Shard struct{ Index, Of int }
 
-// maxShards bounds the number of shares.
+// maxShards is the largest number of shares.
 const maxShards = 1 << 20
 
 func (s Shard) String() string {
@@ -19,7 +20,7 @@ func (s Shard) String() string {
 	return fmt.Sprintf("%d/%d", s.Index, s.Of)
 }
 
-// MarshalText and UnmarshalText write and read a shard as I/N.
+// MarshalText and UnmarshalText write and read the form I/N.
 func (s Shard) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 func (s *Shard) UnmarshalText(text []byte) error {

@@ -11,46 +11,44 @@ import (
 	"unicode/utf8"
 )
 
-// addedToken is a token that is looked for in the text itself, so that the model
-// never takes it apart.
+// addedToken is a token that is searched for in the text itself. The model never splits it.
 type addedToken struct {
 	text string
 	id   int32
-	// singleWord finds the token only where no character of a word touches it.
+	// singleWord finds the token only if it does not touch a word's character on either side.
 	singleWord bool
-	// lstrip and rstrip make the token take the white space before or after it.
+	// lstrip and rstrip extend the token over the white space before or after it.
 	lstrip, rstrip bool
-	// normalized looks for the token, normalized itself, in normalized text, in
-	// what the other added tokens leave.
+	// normalized searches for the normalized token in normalized text, in the parts that the
+	// other added tokens leave.
 	normalized bool
 	special    bool
-	// absent marks a special token that no file names and the vocabulary lacks:
-	// its id lies beyond the vocabulary, and a text that holds it is refused.
+	// absent marks a special token that no file names and the vocabulary lacks. Its id is beyond
+	// the vocabulary, and a text that contains it is an error.
 	absent bool
 }
 
-// addedTokens collects added tokens as the AddedVocabulary of Hugging Face's
-// library does: the order decides the ids of those that the model's vocabulary
-// lacks, whatever ids the files give them. Of a token that comes several times
-// the last settings count.
+// addedTokens collects added tokens as the AddedVocabulary of Hugging Face's library does. A
+// token that the model's vocabulary lacks gets its id from the order, whatever id the files give
+// it. If a token occurs several times, its last settings count.
 type addedTokens struct {
 	model *tokenIDs
 	ids   map[string]int32
 	byID  map[int32]addedToken
-	next  int32 // id of a token that the vocabulary lacks
-	// special are the tokens that some file calls special, whatever another says later.
+	next  int32 // id of the next token that the vocabulary lacks
+	// special holds the tokens that any file calls special, even if a later one says otherwise.
 	special map[string]bool
 }
 
 func newAddedTokens(m model, ids *tokenIDs) *addedTokens {
 	next := len(ids.list)
-	if u, ok := m.(*unigram); ok { // equal tokens count
+	if u, ok := m.(*unigram); ok { // empty tokens count, too
 		next = len(u.vocab)
 	}
 	return &addedTokens{model: ids, ids: map[string]int32{}, byID: map[int32]addedToken{}, next: int32(next), special: map[string]bool{}}
 }
 
-// find returns the id of a token, added or the model's.
+// find returns the id of an added token or of one of the model's.
 func (a *addedTokens) find(text string) (int32, bool) {
 	if id, ok := a.ids[text]; ok {
 		return id, true
@@ -74,8 +72,8 @@ func (a *addedTokens) add(t addedToken) {
 	a.next = max(a.next, id+1)
 }
 
-// setAdded makes the added tokens those of the tokenizer, whose model has the
-// vocabulary. Special tokens are not looked for where splitSpecial is set.
+// setAdded sets the tokenizer's added tokens. vocab is the model's vocabulary. With splitSpecial,
+// special tokens are not searched for.
 func (t *Tokenizer) setAdded(a *addedTokens, vocab []string, splitSpecial bool) error {
 	t.blank = -1
 	if id, ok := a.model.find(""); ok {
@@ -142,15 +140,15 @@ func (t *Tokenizer) setAdded(a *addedTokens, vocab []string, splitSpecial bool) 
 	return nil
 }
 
-// matcher finds added tokens in a text: the leftmost first, of several at one
-// place the longest.
+// matcher finds added tokens in a text: the leftmost first, and of several at one place the
+// longest.
 type matcher struct {
-	tokens       []addedToken // by number of the pattern
+	tokens       []addedToken // by the number of the pattern
 	patterns     *forest
 	splitSpecial bool
-	first        [256]bool // bytes that a pattern starts with
-	one          byte      // the only such byte, where there is only one
-	n            int       // number of such bytes
+	first        [256]bool // bytes with which a pattern starts
+	one          byte      // the only such byte, if there is only one
+	n            int       // how many such bytes there are
 }
 
 func newMatcher(tokens []addedToken, patterns []string, splitSpecial bool) (matcher, error) {
@@ -169,7 +167,7 @@ func newMatcher(tokens []addedToken, patterns []string, splitSpecial bool) (matc
 	return m, nil
 }
 
-// mayHold tells at little cost that there are no tokens in a text.
+// mayHold tells cheaply that a text contains no added token.
 func (m *matcher) mayHold(text string) bool {
 	switch m.n {
 	case 0:
@@ -185,12 +183,11 @@ func (m *matcher) mayHold(text string) bool {
 	return false
 }
 
-// cursor is a place in a text that is being searched: the token that was found
-// last, and the bytes that it takes.
+// cursor is a place in a text that is searched: the last token found and the bytes that it spans.
 type cursor struct {
 	token      *addedToken
 	start, end int
-	from       int // where the search goes on
+	from       int // where the search continues
 }
 
 // next moves the cursor to the next token and reports whether there is one.

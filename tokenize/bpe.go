@@ -7,23 +7,23 @@ import (
 	"unicode/utf8"
 )
 
-// bytePair is byte-level byte-pair encoding: GPT-2's pre-tokenizer, which cuts
-// text into words with the space before them, and the merges of each word's
-// bytes (Radford et al., 2019; Sennrich et al., arXiv 1508.07909).
+// bytePair is byte-level byte-pair encoding. GPT-2's pre-tokenizer cuts text into words that
+// include the space before them, and merges join the bytes of each word (Radford et al., 2019;
+// Sennrich et al., arXiv 1508.07909).
 type bytePair struct {
 	normalizers normalizerList
-	// keepsASCII tells that the normalizers leave a text of ASCII alone as it is.
+	// keepsASCII tells that the normalizers leave ASCII text unchanged.
 	keepsASCII  bool
-	prefixSpace bool // a space goes before each text that has none
+	prefixSpace bool // put a space before each text that does not start with one
 
-	alphabet [256]int32 // token of each byte
+	alphabet [256]int32 // the token of each byte
 	merges   mergeTable
-	unk      int32 // token of the bytes that have none of their own; -1 where all have
+	unk      int32 // token of bytes that have none of their own; -1 if all have one
 	vocab    []string
 }
 
-// byteChars are the characters that stand for bytes in a vocabulary: printable
-// ones for themselves, the rest from U+0100 on, in order.
+// byteChars are the characters that stand for bytes in a vocabulary. Printable ones stand for
+// themselves; the others follow in order from U+0100.
 var byteChars = func() (chars [256]rune) {
 	next := rune(0x100)
 	for b := range chars {
@@ -39,8 +39,8 @@ var byteChars = func() (chars [256]rune) {
 // spaceChar stands for the space.
 const spaceChar = 'Ġ'
 
-// mergeTable maps a pair of neighbours to what they merge into, and to the rank
-// of the merge. It is open-addressed.
+// mergeTable maps a pair of neighbours to the token that they merge into and to the rank of the
+// merge. It is open-addressed.
 type mergeTable struct {
 	slots []mergeSlot
 	shift int
@@ -51,7 +51,7 @@ type mergeSlot struct {
 	rank, id int32
 }
 
-// tokens are the two that merge.
+// tokens returns the two tokens that merge.
 func (s *mergeSlot) tokens() (left, right int32) { return int32(s.pair>>32) - 1, int32(uint32(s.pair)) }
 
 func pairKey(left, right int32) uint64 { return uint64(left+1)<<32 | uint64(uint32(right)) }
@@ -61,7 +61,7 @@ func newMergeTable(n int) mergeTable {
 	return mergeTable{slots: make([]mergeSlot, 1<<log2), shift: 64 - log2}
 }
 
-// slot returns the place of a pair, which is empty where the pair is not there.
+// slot returns the place of a pair, which is empty if the pair is missing.
 func (t *mergeTable) slot(pair uint64) *mergeSlot {
 	mask := len(t.slots) - 1
 	for i := int(pair * 0x9E3779B97F4A7C15 >> t.shift); ; i++ {
@@ -72,7 +72,7 @@ func (t *mergeTable) slot(pair uint64) *mergeSlot {
 	}
 }
 
-// noMerge ranks a pair that does not merge after all others.
+// noMerge is the rank of a pair that does not merge, after all others.
 const noMerge = 1<<31 - 1
 
 func (t *mergeTable) rank(left, right int32) int32 {
@@ -82,8 +82,8 @@ func (t *mergeTable) rank(left, right int32) int32 {
 	return noMerge
 }
 
-// newBytePair makes the model of a vocabulary by id and its merges, in order of
-// rank. unk is the id of the unknown token or -1.
+// newBytePair makes a model from a vocabulary by id and its merges in order of rank. unk is the
+// id of the unknown token, or -1.
 func newBytePair(vocab []string, ids *tokenIDs, merges [][2]string, unk int32, prefixSpace bool) (*bytePair, error) {
 	m := &bytePair{prefixSpace: prefixSpace, unk: unk, vocab: vocab, merges: newMergeTable(len(merges))}
 	for b, c := range byteChars {
@@ -104,7 +104,7 @@ func newBytePair(vocab []string, ids *tokenIDs, merges [][2]string, unk int32, p
 			}
 			of[i] = id
 		}
-		// Of equal pairs the last counts, as in Hugging Face's library.
+		// Of equal pairs the last one counts, as in Hugging Face's library.
 		key := pairKey(of[0], of[1])
 		*m.merges.slot(key) = mergeSlot{key, int32(rank), of[2]}
 	}
@@ -119,18 +119,18 @@ func (m *bytePair) normalize(w *wordBuffer, text string, at int32) { m.normalize
 
 func (m *bytePair) normalizeString(text string) string { return m.normalizers.string(text) }
 
-// words appends the tokens of a normalized text, whose bytes come from these runes.
+// words appends the tokens of a normalized text. from holds the rune that each byte comes from.
 func (m *bytePair) words(p *pieces, w *wordBuffer, text []byte, from []int32) {
 	if len(text) == 0 {
 		return
 	}
 	w.bytes = w.bytes[:0]
 	if m.prefixSpace && text[0] != ' ' {
-		w.bytes = append(w.bytes, ' ') // which stands with the first rune
+		w.bytes = append(w.bytes, ' ') // belongs to the first rune
 	}
 	shift := len(w.bytes)
 	w.bytes = append(w.bytes, text...)
-	at := -shift // byte of text
+	at := -shift // index of the byte in text
 	for rest := w.bytes; len(rest) > 0; {
 		n := wordLength(rest)
 		word := rest[:n]
@@ -170,7 +170,7 @@ func (m *bytePair) tokenize(p *pieces, w *wordBuffer, text string, at int32) {
 			w.bytes = utf8.AppendRune(w.bytes, r)
 		}
 	}
-	next := at - 1 // number of the last rune that began
+	next := at - 1 // number of the last rune seen
 	for rest := w.bytes; len(rest) > 0; {
 		n := wordLength(rest)
 		word := rest[:n]
@@ -196,7 +196,7 @@ func (m *bytePair) tokenize(p *pieces, w *wordBuffer, text string, at int32) {
 			}
 			word = word[size:]
 			if prefix {
-				// The space is no rune of the text: it stands with the first one.
+				// The added space is not a rune of the text. It belongs to the first rune.
 				prefix = false
 				next--
 				first = at
@@ -208,8 +208,8 @@ func (m *bytePair) tokenize(p *pieces, w *wordBuffer, text string, at int32) {
 	}
 }
 
-// wordLength returns the length of the first word of text as GPT-2's regular
-// expression has it:
+// wordLength returns the length of the first word of text, as defined by GPT-2's regular
+// expression:
 //
 //	's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 func wordLength(text []byte) int {
@@ -231,11 +231,11 @@ func wordLength(text []byte) int {
 			kind, n = after, 1+size
 		}
 	}
-	last := 0 // where the last character of the run begins
+	last := 0 // start of the run's last character
 	for n < len(text) {
 		k, size := kindOf(text[n:])
 		if k != kind {
-			// White space leaves its last character to the word that follows.
+			// The last character of white space belongs to the word that follows.
 			if kind == whiteKind && last > 0 {
 				return last
 			}
@@ -285,7 +285,7 @@ func kindOf(text []byte) (charKind, int) {
 	return classifyKind(r), n
 }
 
-// pairBuffer is what merging needs: the tokens of the word under way.
+// pairBuffer is the memory for merging: the tokens of the current word.
 type pairBuffer struct {
 	ids   []int32
 	ranks []int32
@@ -293,11 +293,10 @@ type pairBuffer struct {
 	queue []pairCandidate
 }
 
-// shortWord is the number of bytes up to which looking through all pairs is faster
-// than keeping them in a queue.
+// shortWord is the length in bytes up to which scanning all pairs is faster than a queue of them.
 const shortWord = 40
 
-// word returns the tokens of a word, in w until the next call.
+// word returns the tokens of a word. They are in w and valid until the next call.
 func (m *bytePair) word(w *wordBuffer, word []byte) []int32 {
 	c := w.cache.slot(m, word)
 	if c != nil && c.holds(word) {
@@ -310,8 +309,8 @@ func (m *bytePair) word(w *wordBuffer, word []byte) []int32 {
 	return ids
 }
 
-// merge merges the neighbours of least rank, the first of equals, until none
-// are left.
+// merge repeatedly merges the neighbours of lowest rank, the first of equals, until no pair
+// merges.
 func (m *bytePair) merge(b *pairBuffer, word []byte) []int32 {
 	b.ids = b.ids[:0]
 	for _, c := range word {
@@ -415,7 +414,7 @@ func (m *bytePair) mergeLong(b *pairBuffer) {
 			queue[i], queue[child] = queue[child], queue[i]
 			i = child
 		}
-		// A node that was merged into the one before it has the id -1.
+		// A node that was merged into the one before it has id -1.
 		left := &nodes[c.at]
 		if left.id != c.left || left.next < 0 || nodes[left.next].id != c.right {
 			continue
@@ -438,15 +437,14 @@ func (m *bytePair) mergeLong(b *pairBuffer) {
 	}
 }
 
-// trim is Hugging Face's trim_offsets: white space is no part of what a token
-// stands for.
+// trim is trim_offsets of Hugging Face's library: a token's offsets exclude its white space.
 type trim struct {
 	on     bool
-	prefix bool // a single space before the first token counts as added, and stays
+	prefix bool // a single space before the first token counts as added and stays
 }
 
-// apply shortens the offsets of token number i of a text, which has so much white
-// space at its start and its end.
+// apply shortens the offsets of token number i of a text. spaces is how much white space the
+// token has at its start and its end.
 func (t trim) apply(offsets *[2]int32, i int, spaces [2]int32) {
 	if n := spaces[0]; n > 1 || n == 1 && !(t.prefix && (i == 0 || offsets[0] == 0)) {
 		offsets[0] = min(offsets[0]+n, offsets[1])

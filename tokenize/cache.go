@@ -5,14 +5,14 @@ import (
 	"hash/maphash"
 )
 
-// wordCache keeps the tokens of words that were seen before. It has a fixed size.
+// wordCache keeps the tokens of words seen before. Its size is fixed.
 type wordCache struct {
 	words []cachedWord
-	owner model // whose words they are
+	owner model // the model whose words these are
 	seed  maphash.Seed
 }
 
-// cachedWord is a word and its tokens. Longer ones are not kept.
+// cachedWord is a word and its tokens. Words that do not fit are not kept.
 type cachedWord struct {
 	word [30]byte
 	size uint8 // of word; 0 is an empty place
@@ -22,7 +22,7 @@ type cachedWord struct {
 
 const cacheLog2 = 12
 
-// slot returns the place of a word of a model, nil for one that is too long.
+// slot returns the place for a word of a model, or nil if the word is too long.
 func (c *wordCache) slot(m model, word []byte) *cachedWord {
 	if len(word) > len(cachedWord{}.word) {
 		return nil
@@ -37,12 +37,12 @@ func (c *wordCache) slot(m model, word []byte) *cachedWord {
 	return &c.words[maphash.Bytes(c.seed, word)&(1<<cacheLog2-1)]
 }
 
-// holds tells whether a place has the tokens of a word.
+// holds tells whether the place holds the tokens of this word.
 func (c *cachedWord) holds(word []byte) bool {
 	return int(c.size) == len(word) && bytes.Equal(c.word[:c.size], word)
 }
 
-// put keeps the tokens of a word, if they are few enough.
+// put keeps the tokens of a word if there are few enough.
 func (c *cachedWord) put(word []byte, ids []int32) {
 	if len(ids) > len(c.ids) {
 		return

@@ -10,15 +10,15 @@ import (
 	"github.com/rivo/uniseg"
 )
 
-// charsMap is SentencePiece's table of what becomes of characters, NFKC with
-// additions as a rule, as Hugging Face's library applies it: Precompiled. A grapheme
-// of fewer than 6 bytes is looked up whole, and replaced by what its shortest prefix
-// in the table stands for; of others each character is looked up.
+// charsMap is SentencePiece's table of replacements for characters, usually NFKC with additions.
+// It is applied like Precompiled in Hugging Face's library. A grapheme of fewer than 6 bytes is
+// looked up whole, and replaced by the text for its shortest prefix in the table. Longer
+// graphemes are looked up character by character.
 type charsMap struct {
-	file  []byte   // the table as tokenizer.json has it, decoded
+	file  []byte   // the decoded table of tokenizer.json
 	units []uint32 // a double-array trie: Yata's darts-clone
-	texts []byte   // what characters are replaced by, each with a 0 at its end
-	// ascii are the characters that are replaced if they stand alone.
+	texts []byte   // replacements, each with a 0 at its end
+	// ascii holds the characters that are replaced when they stand alone.
 	ascii [utf8.RuneSelf]bool
 }
 
@@ -49,7 +49,7 @@ func (m *charsMap) format() dict {
 	return dict{"type": "Precompiled", "precompiled_charsmap": base64.StdEncoding.EncodeToString(m.file)}
 }
 
-// find returns the text that the shortest prefix of key in the table stands for.
+// find returns the text for the shortest prefix of key that is in the table.
 func (m *charsMap) find(key []byte) (text []byte, ok bool) {
 	at := unitOffset(m.units[0])
 	for _, c := range key {
@@ -87,7 +87,7 @@ func (m *charsMap) normalize(out, in *aligned) {
 	w := rewriting{out: out, in: in}
 	text := in.bytes
 	for i := 0; i < len(text); {
-		// A character of ASCII before another is a grapheme, but for \r\n.
+		// An ASCII character before another one is a grapheme, except in \r\n.
 		if c := text[i]; c < utf8.RuneSelf && !m.ascii[c] && w.at == i && (i+1 == len(text) || text[i+1] < utf8.RuneSelf) {
 			out.bytes, out.from = append(out.bytes, c), append(out.from, in.from[i])
 			w.at, w.added = i+1, false
@@ -115,7 +115,7 @@ func (m *charsMap) normalize(out, in *aligned) {
 	}
 }
 
-// replace puts a text in the place of another, character by character.
+// replace replaces one text by another, character by character.
 func (w *rewriting) replace(old, text []byte) {
 	gone, n := utf8.RuneCount(old), utf8.RuneCount(text)
 	if n == 0 {
@@ -136,9 +136,8 @@ func (w *rewriting) replace(old, text []byte) {
 	}
 }
 
-// graphemeLength returns the length of the grapheme that a text begins with, in
-// bytes (Unicode Standard Annex 29). Texts are mostly characters that no other
-// joins.
+// graphemeLength returns the length in bytes of the first grapheme of a text (Unicode Standard
+// Annex 29). Most characters are graphemes by themselves, so these are tested first.
 func graphemeLength(text []byte) int {
 	r, n := utf8.DecodeRune(text)
 	if n == len(text) {
@@ -153,8 +152,7 @@ func graphemeLength(text []byte) int {
 	return len(cluster)
 }
 
-// standsAlone tells for many characters that they are a grapheme beside another
-// such one.
+// standsAlone tells for many characters that each is a grapheme when next to another such one.
 func standsAlone(r rune) bool {
 	switch {
 	case r < 0x300:

@@ -6,35 +6,35 @@ import (
 	"slices"
 )
 
-// backend is how a tokenizer class of transformers reads a directory.
+// backend says how a tokenizer class of transformers reads a directory.
 type backend uint8
 
 const (
 	// libraryBackend takes tokenizer.json as it is.
 	libraryBackend backend = iota + 1
-	// bertBackend takes the vocabulary of tokenizer.json or of vocab.txt, and
-	// builds the rest from tokenizer_config.json.
+	// bertBackend takes the vocabulary of tokenizer.json or vocab.txt. Everything else follows
+	// from tokenizer_config.json.
 	bertBackend
-	// robertaBackend does likewise with vocab.json and merges.txt.
+	// robertaBackend does the same with vocab.json and merges.txt.
 	robertaBackend
-	// unigramBackend does likewise with a SentencePiece model, see unigramClass.
+	// unigramBackend does the same with a SentencePiece model, see unigramClass.
 	unigramBackend
 )
 
-// tokenizerClass is a class of transformers 5. Most names that it had before are
-// one class now.
+// tokenizerClass is a class of transformers 5. Most of the names in earlier versions stand for
+// one of these classes now.
 type tokenizerClass struct {
 	backend backend
-	typeIDs bool // whether it gives type ids, where model_input_names does not say
-	// defaults are the special tokens that no file has to name.
+	typeIDs bool // whether there are type ids if model_input_names does not say
+	// defaults are the special tokens that no file needs to name.
 	defaults map[string]string
-	// robertaPairs tells that there are two separators between the texts of a pair, as
-	// robertaBackend has them, whose offsets bertBackend trims then, too.
+	// robertaPairs puts two separators between the texts of a pair. robertaBackend always does
+	// so; bertBackend then trims the offsets, too.
 	robertaPairs bool
-	// stripMask tells that the mask token takes the white space before it, unless it
-	// is written out with settings of its own.
+	// stripMask makes the mask token take the white space before it, unless the files give it
+	// settings of its own.
 	stripMask bool
-	unigram   *unigramClass // of unigramBackend
+	unigram   *unigramClass // for unigramBackend
 }
 
 var (
@@ -62,8 +62,7 @@ var (
 	libraryClass    = tokenizerClass{backend: libraryBackend}
 )
 
-// tokenizerClasses are the classes by name, without the "Fast" that a name may
-// end in.
+// tokenizerClasses holds the classes by name, without the "Fast" at the end of some names.
 var tokenizerClasses = map[string]tokenizerClass{
 	"BertTokenizer": bertClass, "ElectraTokenizer": bertClass, "MobileBertTokenizer": bertClass, "SqueezeBertTokenizer": bertClass,
 	"LxmertTokenizer": bertClass, "LayoutLMTokenizer": bertClass, "DistilBertTokenizer": distilBertClass,
@@ -73,36 +72,34 @@ var tokenizerClasses = map[string]tokenizerClass{
 	"PreTrainedTokenizer": libraryClass, "TokenizersBackend": libraryClass,
 }
 
-// unigramClass is what a class of transformers makes of a vocabulary of
-// SentencePiece, whatever pipeline tokenizer.json has.
+// unigramClass says what a class of transformers makes of a SentencePiece vocabulary, whatever
+// pipeline tokenizer.json has.
 type unigramClass struct {
-	file string // the SentencePiece model
-	// front and back stand before and after a text: keys of special tokens.
+	file string // the file of the SentencePiece model
+	// front and back name the special tokens before and after a text, by their keys.
 	front, back string
-	// pieces puts the class's own tokens among those of the SentencePiece model.
+	// pieces inserts the class's own tokens into those of the SentencePiece model.
 	pieces func(s *settings, pieces []scoredToken) []scoredToken
-	// unk is the id of the unknown token; given is what the SentencePiece model
-	// says, or 1.
+	// unk returns the id of the unknown token. given is the id in the SentencePiece model, or 1.
 	unk func(s *settings, vocab []scoredToken, given int) int
-	// normalizers are those before the table of the SentencePiece model.
+	// normalizers returns the normalizers before the table of the SentencePiece model.
 	normalizers func(s *settings) ([]normalizer, error)
-	// noCharsMap tells that the table is left aside.
+	// noCharsMap ignores the table.
 	noCharsMap bool
-	// wholeText tells that white space does not end words.
+	// wholeText says that white space does not end words.
 	wholeText bool
-	// noPrefix is what add_prefix_space false stands for.
+	// noPrefix is the scheme for add_prefix_space false.
 	noPrefix prependScheme
-	// ownFrame tells that what stands round the texts is read from tokenizer.json, if
-	// there is one.
+	// ownFrame reads the special tokens around the texts from tokenizer.json, if there is one.
 	ownFrame bool
-	extra    []string // special tokens, where no file names additional ones
+	extra    []string // special tokens if no file names additional ones
 }
 
 func fixedUnk(id int) func(*settings, []scoredToken, int) int {
 	return func(*settings, []scoredToken, int) int { return id }
 }
 
-// The classes, each as tokenization_NAME.py of transformers 5 has it.
+// The classes, as in tokenization_NAME.py of transformers 5.
 var (
 	xlmRoberta = unigramClass{
 		file: "sentencepiece.bpe.model", front: "bos_token", back: "eos_token", noPrefix: prependNever, unk: fixedUnk(3),

@@ -8,15 +8,15 @@ import (
 	"unicode/utf8"
 )
 
-// decoder makes the parts of a text of tokens.
+// decoder makes the parts of a text from tokens.
 type decoder interface {
 	decode(tokens []string) []string
 }
 
-// Decode returns the text that tokens stand for, as decode of transformers gives it: the
-// tokens with the spaces that the model leaves out put back, which is not always the text
-// that was encoded. Special tokens are left out with skipSpecial, and ids that no token
-// has always are. An error names a decoder of tokenizer.json that is not implemented.
+// Decode returns the text of tokens, as transformers' decode does. It restores the spaces that
+// the model leaves out, so the result may differ from the text that was encoded. With skipSpecial
+// it leaves out special tokens. It always leaves out ids without a token. An error names a
+// decoder of tokenizer.json that is not implemented.
 func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) (string, error) {
 	if t.decoderErr != nil {
 		return "", t.decoderErr
@@ -33,8 +33,8 @@ func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) (string, error) {
 	return t.tidy(strings.Join(t.decoder.decode(tokens), "")), nil
 }
 
-// ID returns the id of a token, added or of the model, the first of equals. The first call
-// looks at every token.
+// ID returns the id of a token, added or the model's. Of equal tokens it returns the first. The
+// first call is slower, because it indexes all tokens.
 func (t *Tokenizer) ID(token string) (id int32, ok bool) {
 	t.once.Do(func() {
 		t.ids = newTokenIDs(len(t.vocab))
@@ -49,7 +49,7 @@ func (t *Tokenizer) ID(token string) (id int32, ok bool) {
 // Around returns how many special tokens stand before and after one text.
 func (t *Tokenizer) Around() (before, after int) { return len(t.frame.before), len(t.frame.after) }
 
-// written is the text of a token and whether it is special; ok tells whether there is one.
+// written returns the text of a token and whether it is special. ok tells whether it exists.
 func (t *Tokenizer) written(id int32) (token string, special, ok bool) {
 	if token, ok = t.shown[id]; !ok {
 		token = t.Token(id)
@@ -58,7 +58,7 @@ func (t *Tokenizer) written(id int32) (token string, special, ok bool) {
 	return token, t.special[token], ok
 }
 
-// tidy carries out clean_up_tokenization_spaces.
+// tidy applies clean_up_tokenization_spaces.
 func (t *Tokenizer) tidy(text string) string {
 	if _, ok := t.model.(*bytePair); ok || !t.cleanUp {
 		return text
@@ -66,7 +66,7 @@ func (t *Tokenizer) tidy(text string) string {
 	return replaceAll(text, tidied)
 }
 
-// tidied are the replacements of clean_up_tokenization_spaces, one after the other.
+// tidied lists the replacements of clean_up_tokenization_spaces in order.
 var tidied = [][2]string{
 	{" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","}, {" ' ", "'"}, {" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
 }
@@ -78,14 +78,14 @@ func replaceAll(text string, pairs [][2]string) string {
 	return text
 }
 
-// wordPieceDecoder puts a space before each token that does not go on with a word.
+// wordPieceDecoder puts a space before each token that begins a word.
 type wordPieceDecoder struct {
 	prefix  string
 	cleanup bool
 }
 
-// cleanedUp are the replacements in each token with the space before it. The library has
-// one more than transformers.
+// cleanedUp lists the replacements in each token with the space before it. The library has one
+// more than transformers.
 var cleanedUp = slices.Insert(slices.Clone(tidied), 7, [2]string{" do not", " don't"})
 
 func (d wordPieceDecoder) decode(tokens []string) []string {
@@ -106,10 +106,10 @@ func (d wordPieceDecoder) decode(tokens []string) []string {
 	return out
 }
 
-// byteDecoder reads the characters that stand for bytes.
+// byteDecoder turns the characters that stand for bytes back into bytes.
 type byteDecoder struct{}
 
-// charBytes are the bytes of byteChars.
+// charBytes is the inverse of byteChars.
 var charBytes = func() map[rune]byte {
 	m := map[rune]byte{}
 	for b, c := range byteChars {
@@ -124,7 +124,7 @@ func (byteDecoder) decode(tokens []string) []string {
 		n := len(all)
 		for _, c := range token {
 			b, ok := charBytes[c]
-			if !ok { // an added token, written as it is
+			if !ok { // an added token, which stays as it is
 				all = append(all[:n], token...)
 				break
 			}
@@ -134,8 +134,8 @@ func (byteDecoder) decode(tokens []string) []string {
 	return []string{lossy(all)}
 }
 
-// lossy replaces each part of b that begins a character and does not end one, and each
-// byte that begins none, by U+FFFD.
+// lossy replaces invalid bytes by U+FFFD: each incomplete character, and each byte that begins
+// none.
 func lossy(b []byte) string {
 	if utf8.Valid(b) {
 		return string(b)
@@ -152,10 +152,9 @@ func lossy(b []byte) string {
 	return s.String()
 }
 
-// begun is the length of the beginning of a character at the start of b, which has no whole
-// one there; at least 1.
+// begun returns the length of the incomplete character at the start of b, at least 1.
 func begun(b []byte) int {
-	least, most := byte(0x80), byte(0xbf) // of the second byte
+	least, most := byte(0x80), byte(0xbf) // bounds of the second byte
 	switch b[0] {
 	case 0xe0:
 		least = 0xa0
@@ -175,7 +174,7 @@ func begun(b []byte) int {
 	return 3
 }
 
-// decode makes a space of each replacement, but in front of the first token.
+// decode turns each replacement into a space, except before the first token.
 func (m metaspace) decode(tokens []string) []string {
 	out := make([]string, len(tokens))
 	for i, token := range tokens {
@@ -216,8 +215,8 @@ func decoderOf(raw json.RawMessage) (decoder, error) {
 	return nil, fmt.Errorf("%s: %w", tokenizerFile, unsupported("decoder", raw, "WordPiece, ByteLevel, Metaspace"))
 }
 
-// setDecoder chooses the decoder: that of the class, or of a tokenizer.json which is taken
-// as it is. What is wrong with it only Decode says, since nothing else asks for it.
+// setDecoder chooses the decoder of the class, or of a tokenizer.json that is taken as it is.
+// Only Decode reports what is wrong with it, because nothing else needs it.
 func (t *Tokenizer) setDecoder(s *settings, j *tokenizerJSON) {
 	switch m := t.model.(type) {
 	case *wordPiece:

@@ -9,12 +9,11 @@ import (
 	"unicode/utf8"
 )
 
-// tokenIDs are the ids of tokens, a hash table. Reading a vocabulary is most of
-// the time that a small model takes to start, and a table that holds no memory of
-// its own for each token is read in half the time of a map.
+// tokenIDs is a hash table from tokens to ids. A small model starts mostly by reading a
+// vocabulary. This table allocates nothing for each token, and is read in half the time of a map.
 type tokenIDs struct {
-	list  []tokenID // in the order in which they came
-	slots []int32   // number in the list plus 1, or 0; open-addressed
+	list  []tokenID // in order of insertion
+	slots []int32   // index in list plus 1, or 0; open-addressed
 }
 
 type tokenID struct {
@@ -24,12 +23,12 @@ type tokenID struct {
 
 var idsSeed = maphash.MakeSeed()
 
-// newTokenIDs returns a table with room for n tokens; it grows beyond.
+// newTokenIDs returns a table with room for n tokens. It can grow.
 func newTokenIDs(n int) tokenIDs {
 	return tokenIDs{list: make([]tokenID, 0, n), slots: make([]int32, 1<<bits.Len(uint(2*n+2)))}
 }
 
-// slot returns the place of a token, which is empty where the token is not there.
+// slot returns the place of a token, which is empty if the token is missing.
 func (v *tokenIDs) slot(token string) *int32 {
 	mask := len(v.slots) - 1
 	for i := int(maphash.String(idsSeed, token)); ; i++ {
@@ -71,8 +70,8 @@ func (v *tokenIDs) set(token string, id int32) bool {
 	return true
 }
 
-// UnmarshalJSON reads a JSON object. The plain form of it, which tokenizers
-// write, is read here and any other by encoding/json.
+// UnmarshalJSON reads a JSON object. It parses the plain form itself, which tokenizers write, and
+// leaves any other to encoding/json.
 func (v *tokenIDs) UnmarshalJSON(b []byte) error {
 	const shortest = 6 // bytes of an entry: "a":1,
 	*v = newTokenIDs(min(bytes.Count(b, []byte(":")), len(b)/shortest))
@@ -94,9 +93,8 @@ func (v *tokenIDs) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// readPlain reads a valid JSON object whose values are natural numbers of few
-// digits and whose tokens are all different. It reports false for any other.
-// Tokens are parts of b.
+// readPlain reads a valid JSON object with different tokens, whose values are natural numbers of
+// few digits. It returns false for any other. The tokens are substrings of b.
 func (v *tokenIDs) readPlain(b string) bool {
 	r := plainReader{rest: b}
 	if !r.next('{') {
@@ -131,7 +129,7 @@ func (r *plainReader) space() {
 	}
 }
 
-// next reads a character after white space, if it is there.
+// next reads the character c after white space, if it is there.
 func (r *plainReader) next(c byte) bool {
 	r.space()
 	ok := r.rest != "" && r.rest[0] == c

@@ -10,11 +10,11 @@ import (
 	"strings"
 )
 
-// WithJSON returns a tokenizer's files with a tokenizer.json that alone, read by
-// Hugging Face's tokenizers library, gives the ids of Load's tokenizer. One that
-// does not, because other files say otherwise, is written anew, and so is a
-// missing one. Where the tokenizer's class would make something else of the new
-// file, tokenizer_config.json names the class that takes it as it is.
+// WithJSON returns a tokenizer's files with a tokenizer.json that is enough by itself: Hugging
+// Face's tokenizers library reads it and gives the ids of Load's tokenizer. If the file is
+// missing, or gives other ids because other files overrule it, WithJSON writes it anew. If the
+// tokenizer's class would change the meaning of the new file, tokenizer_config.json gets the
+// class that takes it as it is.
 func WithJSON(files map[string][]byte) (map[string][]byte, error) {
 	t, err := Load(files)
 	if err != nil {
@@ -62,9 +62,8 @@ func (t *Tokenizer) noSuchFile(how string) error {
 	return fmt.Errorf("%s: no such file %s gives the tokens of %s", tokenizerFile, how, strings.Join(slices.Sorted(maps.Keys(t.files)), ", "))
 }
 
-// withLibraryClass is tokenizer_config.json with the class that takes
-// tokenizer.json as it is, and has all tokens from there. The order of its keys
-// stays: tokens get their ids by it.
+// withLibraryClass returns tokenizer_config.json with the class that takes tokenizer.json as it
+// is, including all tokens. The order of its keys stays, because tokens get their ids by it.
 func (t *Tokenizer) withLibraryClass(config []byte) ([]byte, error) {
 	all, err := parseFields(configFile, config)
 	if err != nil {
@@ -87,8 +86,7 @@ func (t *Tokenizer) withLibraryClass(config []byte) ([]byte, error) {
 	return fmt.Appendf(nil, "{%s\n}\n", b.Bytes()[1:]), nil
 }
 
-// same tells whether two tokenizers give the same ids for the texts that both
-// take.
+// same tells whether two tokenizers give the same ids for the texts that both accept.
 func (t *Tokenizer) same(o *Tokenizer) bool {
 	return t.model.same(o.model) && slices.Equal(t.vocab, o.vocab) && t.frame.same(o.frame) && t.trim == o.trim &&
 		t.matchers[0].same(&o.matchers[0]) && t.matchers[1].same(&o.matchers[1])
@@ -98,7 +96,7 @@ func (f frame) same(o frame) bool {
 	return slices.Equal(f.before, o.before) && slices.Equal(f.between, o.between) && slices.Equal(f.after, o.after) && f.typeB == o.typeB
 }
 
-// same compares what two matchers find, but for tokens that the vocabulary lacks.
+// same tells whether two matchers find the same, apart from tokens that the vocabulary lacks.
 func (m *matcher) same(o *matcher) bool {
 	present := func(m *matcher) (list []addedToken, patterns []string) {
 		for i, t := range m.tokens {
@@ -138,12 +136,12 @@ func (m *bytePair) same(o model) bool {
 
 type dict = map[string]any
 
-// format writes the tokenizer as tokenizer.json. Truncation and padding are those
-// of the file that it replaces, if there is one.
+// format writes the tokenizer as a tokenizer.json. Truncation and padding come from the file that
+// it replaces, if there is one.
 func (t *Tokenizer) format(given []byte) ([]byte, error) {
 	added := []dict{}
 	for _, s := range t.added {
-		// Special tokens that are split are ordinary ones.
+		// Special tokens that may be split count as ordinary ones.
 		if s.absent || s.special && t.matchers[0].splitSpecial && t.inModel(s.id) {
 			continue
 		}
@@ -206,7 +204,7 @@ func (m *bytePair) format(t *Tokenizer) dict {
 	}
 }
 
-// lines are the merges as merges.txt has them.
+// lines returns the merges as lines of merges.txt.
 func (m *bytePair) lines() []string {
 	merges := slices.DeleteFunc(slices.Clone(m.merges.slots), func(s mergeSlot) bool { return s.pair == 0 })
 	slices.SortFunc(merges, func(a, b mergeSlot) int { return cmp.Compare(a.rank, b.rank) })
@@ -218,7 +216,7 @@ func (m *bytePair) lines() []string {
 	return lines
 }
 
-// formatFrame writes what stands round the texts.
+// formatFrame writes the special tokens around the texts.
 func (t *Tokenizer) formatFrame() dict {
 	f := t.frame
 	if t.trim.on || t.trim.prefix {
@@ -246,8 +244,8 @@ func (t *Tokenizer) formatFrame() dict {
 	}
 }
 
-// formatVocab is a vocabulary as tokenizer.json has it. The empty token counts
-// where the ids of added tokens begin.
+// formatVocab returns a vocabulary as in tokenizer.json. It includes the empty token, because the
+// ids of added tokens begin after it.
 func formatVocab(vocab []string, blank int32) map[string]int32 {
 	ids := make(map[string]int32, len(vocab))
 	for i, token := range vocab {
@@ -261,7 +259,7 @@ func formatVocab(vocab []string, blank int32) map[string]int32 {
 	return ids
 }
 
-// indented is v as JSON on lines, without escapes for HTML.
+// indented returns v as indented JSON without escapes for HTML.
 func indented(v any, indent string) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

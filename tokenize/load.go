@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-// The files that Load knows.
+// The files that Load reads.
 const (
 	tokenizerFile  = "tokenizer.json"
 	vocabFile      = "vocab.txt"
@@ -22,7 +22,7 @@ const (
 	addedFile      = "added_tokens.json"
 )
 
-// pieceFiles are the names that a SentencePiece model has beside a model, by class.
+// pieceFiles are the names of SentencePiece model files, by class.
 var pieceFiles = []string{xlmRoberta.file, albert.file, debertaV2.file}
 
 var knownFiles = append([]string{tokenizerFile, vocabFile, bpeVocabFile, mergesFile, configFile, specialMapFile, addedFile}, pieceFiles...)
@@ -30,42 +30,41 @@ var knownFiles = append([]string{tokenizerFile, vocabFile, bpeVocabFile, mergesF
 // maxTokenID bounds the ids of a vocabulary.
 const maxTokenID = 1 << 24
 
-// ErrNoTokenizer says that none of the files is one that Load can read a
-// tokenizer from.
+// ErrNoTokenizer says that Load cannot read a tokenizer from any of the files.
 var ErrNoTokenizer = errors.New("no tokenizer: neither " + tokenizerFile + " nor " + vocabFile + " nor " + bpeVocabFile + " with " + mergesFile + ", nor a SentencePiece model and its tokenizer_class")
 
-// Load returns the tokenizer that a model's files describe, as AutoTokenizer of
-// transformers 5 reads them. tokenizer_class of tokenizer_config.json tells how:
+// Load returns the tokenizer that a model's files describe, as AutoTokenizer of transformers 5
+// reads them. tokenizer_class in tokenizer_config.json decides how:
 //
 //   - BertTokenizer and its kin take the vocabulary of tokenizer.json, else of
-//     vocab.txt (WordPiece), and build the rest from tokenizer_config.json, whatever
+//     vocab.txt (WordPiece). The rest follows from tokenizer_config.json, whatever
 //     tokenizer.json says: do_lower_case is true unless it is false there.
 //     MPNetTokenizer is one of them, with RoBERTa's special tokens.
 //   - RobertaTokenizer takes vocabulary and merges of tokenizer.json, else of
-//     vocab.json and merges.txt (byte-level byte-pair encoding), and does likewise.
+//     vocab.json and merges.txt (byte-level byte-pair encoding). The rest is as for BERT.
 //   - XLMRobertaTokenizer, CamembertTokenizer, AlbertTokenizer and DebertaV2Tokenizer
 //     take vocabulary and table of characters of tokenizer.json, else of a
 //     SentencePiece model (sentencepiece.bpe.model, spiece.model, spm.model: a unigram
-//     language model), and do likewise.
+//     language model). The rest is as for BERT.
 //   - PreTrainedTokenizerFast takes tokenizer.json as it is.
-//   - Another class is refused.
+//   - Any other class is an error.
 //
-// Without a class tokenizer.json is taken as it is, vocab.txt is BERT's, and
-// vocab.json with merges.txt RoBERTa's. All of them get the special and added
-// tokens of tokenizer_config.json, special_tokens_map.json, added_tokens.json and
-// tokenizer.json. Other files are left aside, and so are the maximum length and
-// the padding that the files ask for: Options has the length.
+// Without a class, tokenizer.json is taken as it is, vocab.txt is read like BERT's, and
+// vocab.json with merges.txt like RoBERTa's. In every case the special and added tokens come from
+// tokenizer_config.json, special_tokens_map.json, added_tokens.json and tokenizer.json. Load
+// ignores other files, and the maximum length and padding that the files ask for; Options has the
+// length.
 //
-// An error names the file and the field. A tokenizer.json that asks for a
-// normalizer, a model or anything else that is not implemented is refused.
+// Errors name the file and the field. A tokenizer.json that asks for a normalizer, a model or
+// anything else that is not implemented is an error.
 //
-// The schema is that of Hugging Face's library. github.com/sugarme/tokenizer
-// reads it too, but linking it brings net/http and, with it, cgo's name resolver
-// into every program that serves, and its loader ends the process where a file
-// is wrong; so the tests read the files with it, and the product does not.
+// The schema is that of Hugging Face's library. Package github.com/sugarme/tokenizer reads it,
+// too, and the tests compare with it. The product does not link it: it would add net/http, and so
+// cgo's name resolver, to every program that serves, and its loader ends the process if a file is
+// wrong.
 func Load(files map[string][]byte) (*Tokenizer, error) { return loadAs("", files) }
 
-// loadAs is Load with a class for files that do not name one.
+// loadAs is Load with a class for files that name none.
 func loadAs(class string, files map[string][]byte) (*Tokenizer, error) {
 	t := &Tokenizer{files: make(map[string][]byte)}
 	for _, name := range knownFiles {
@@ -128,9 +127,8 @@ func (t *Tokenizer) load(class string) error {
 	return err
 }
 
-// NewWordPiece returns BERT's tokenizer for a vocabulary by token id, which
-// must hold [UNK], [CLS] and [SEP]. lowercase also strips accents, as in the
-// uncased models.
+// NewWordPiece returns BERT's tokenizer for a vocabulary by token id, which must contain [UNK],
+// [CLS] and [SEP]. lowercase also strips accents, as the uncased models do.
 func NewWordPiece(vocab []string, lowercase bool) (*Tokenizer, error) {
 	for i, v := range vocab {
 		switch {
@@ -196,8 +194,8 @@ func (t *Tokenizer) loadBERT(s *settings, j *tokenizerJSON) error {
 	return t.applySettings(s)
 }
 
-// addSpecial adds the tokens of the settings to the vocabulary of a class that
-// builds the frame itself, as BERT's: front before the texts and back after each.
+// addSpecial adds the special tokens of the settings to the vocabulary, for a class that builds
+// the frame itself as BERT does: front before the texts, and back after each.
 func (t *Tokenizer) addSpecial(s *settings, file string, ids *tokenIDs, vocab []string, front, back string) error {
 	for _, name := range []string{front, back} {
 		text, err := s.need(name, file, ids)
@@ -224,7 +222,7 @@ func (t *Tokenizer) addSpecial(s *settings, file string, ids *tokenIDs, vocab []
 	return nil
 }
 
-// applySettings reads the settings that no class has to itself.
+// applySettings applies the settings that are common to all classes.
 func (t *Tokenizer) applySettings(s *settings) error {
 	side, ok := s.values.get("truncation_side")
 	if ok {
@@ -256,7 +254,7 @@ func (t *Tokenizer) applySettings(s *settings) error {
 
 var errVocabSize = fmt.Errorf("the vocabulary is larger than %d bytes", maxNodes)
 
-// setSpecial sets the ids of the special tokens, -1 for those that are missing.
+// setSpecial sets the ids of the special tokens, and -1 for missing ones.
 func (t *Tokenizer) setSpecial(a *addedTokens, pad, unk, cls, sep, mask string) {
 	for p, token := range map[*int32]string{&t.pad: pad, &t.unk: unk, &t.cls: cls, &t.sep: sep, &t.mask_: mask} {
 		*p = -1
@@ -266,8 +264,8 @@ func (t *Tokenizer) setSpecial(a *addedTokens, pad, unk, cls, sep, mask string) 
 	}
 }
 
-// readVocab reads vocab.txt: one token a line, whose number is the id, without the
-// white space at its end. Of equal tokens the last counts.
+// readVocab reads vocab.txt: one token per line, without the white space at its end. The number
+// of the line is the id. Of equal tokens the last one counts.
 func readVocab(file []byte) (*tokenIDs, error) {
 	lines := strings.Split(strings.TrimSuffix(string(file), "\n"), "\n")
 	if len(lines) > maxTokenID {
@@ -286,7 +284,7 @@ func readVocab(file []byte) (*tokenIDs, error) {
 	return &ids, nil
 }
 
-// decodeJSON decodes one JSON document and says where it is wrong.
+// decodeJSON decodes one JSON document. Its errors say where the document is wrong.
 func decodeJSON(b []byte, v any) error {
 	err := json.Unmarshal(bytes.TrimPrefix(b, []byte("\ufeff")), v)
 	var syntax *json.SyntaxError

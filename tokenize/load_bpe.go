@@ -8,8 +8,7 @@ import (
 	"strings"
 )
 
-// bpeModelJSON are the settings of a model in tokenizer.json that WordPiece does
-// not have.
+// bpeModelJSON holds the settings of a model in tokenizer.json that WordPiece lacks.
 type bpeModelJSON struct {
 	Merges       json.RawMessage `json:"merges"`
 	Dropout      *float64        `json:"dropout"`
@@ -19,8 +18,8 @@ type bpeModelJSON struct {
 	IgnoreMerges bool            `json:"ignore_merges"`
 }
 
-// bytePair makes the model of the tokenizer, and returns its vocabulary and its
-// unknown token, "" for none.
+// bytePair sets the tokenizer's model. It returns the vocabulary and the unknown token, "" if
+// there is none.
 func (j *tokenizerJSON) bytePair(t *Tokenizer) (vocab []string, unk string, err error) {
 	model := j.Model
 	for _, f := range []struct {
@@ -80,8 +79,7 @@ func (j *tokenizerJSON) bytePair(t *Tokenizer) (vocab []string, unk string, err 
 	return vocab, unk, nil
 }
 
-// mergesJSON reads the merges of a tokenizer.json: pairs, or strings with a space
-// between the two.
+// mergesJSON reads the merges of a tokenizer.json: pairs, or strings with a space in between.
 func mergesJSON(raw json.RawMessage) ([][2]string, error) {
 	var list []json.RawMessage
 	if err := json.Unmarshal(raw, &list); err != nil {
@@ -163,7 +161,7 @@ func (t *Tokenizer) loadRoBERTa(s *settings, j *tokenizerJSON) error {
 	return t.applySettings(s)
 }
 
-// readMerges reads merges.txt: two tokens a line, in order of rank.
+// readMerges reads merges.txt: two tokens per line, in order of rank.
 func readMerges(file []byte) ([][2]string, error) {
 	var merges [][2]string
 	for i, line := range strings.Split(strings.TrimPrefix(string(file), "\ufeff"), "\n") {

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// typed is the part that every object of a tokenizer.json has.
+// typed is the field that every object of a tokenizer.json has.
 type typed struct {
 	Type string `json:"type"`
 }
@@ -54,7 +54,7 @@ func unsupported(field string, raw json.RawMessage, want string) error {
 	return fmt.Errorf("%s of type %q is not supported (supported: %s)", field, t.Type, want)
 }
 
-// typeOf returns the type of an object, "" for none.
+// typeOf returns the type of an object, or "" if it has none.
 func typeOf(raw json.RawMessage) string {
 	var t typed
 	if json.Unmarshal(raw, &t) != nil {
@@ -70,12 +70,12 @@ const (
 	models         = wordPieceModel + ", " + bpeModel + ", " + unigramModel
 )
 
-// decode reads a tokenizer.json, whose model has a type and a vocabulary then.
+// decode reads a tokenizer.json. Afterwards its model has a type and a vocabulary.
 func (j *tokenizerJSON) decode(file []byte) error {
 	err := decodeJSON(file, j)
 	model := j.Model
-	// Of another model the vocabulary may have another form: its type says more
-	// than the error does, and is decoded all the same.
+	// The vocabulary of another model may have another form. The model's type, which is decoded
+	// all the same, tells more than the error.
 	if model != nil && !slices.Contains([]string{wordPieceModel, bpeModel, unigramModel, ""}, model.Type) {
 		return fmt.Errorf("model of type %q is not supported (supported: %s)", model.Type, models)
 	}
@@ -85,8 +85,8 @@ func (j *tokenizerJSON) decode(file []byte) error {
 	if model == nil {
 		return fmt.Errorf("model is missing (supported: %s)", models)
 	}
-	// Old files do not name the type. BPE is the one that has merges, WordPiece
-	// one without them that has a prefix.
+	// Old files do not name the type. A model with merges is BPE, and one without merges but with
+	// a prefix is WordPiece.
 	switch {
 	case model.Type != "":
 	case model.Merges != nil:
@@ -110,7 +110,7 @@ func (j *tokenizerJSON) decode(file []byte) error {
 	return nil
 }
 
-// only refuses a model that the tokenizer's class cannot take.
+// only reports a model that the tokenizer's class cannot use.
 func (j *tokenizerJSON) only(model string, s *settings) error {
 	if j.Model.Type != model {
 		return fmt.Errorf("model of type %s: tokenizer_class %q takes only %s", j.Model.Type, s.className, model)
@@ -118,8 +118,8 @@ func (j *tokenizerJSON) only(model string, s *settings) error {
 	return nil
 }
 
-// loadLibrary takes tokenizer.json as Hugging Face's library does, and adds the
-// tokens of the other files.
+// loadLibrary reads tokenizer.json as Hugging Face's library does, and adds the tokens of the
+// other files.
 func (t *Tokenizer) loadLibrary(s *settings, j *tokenizerJSON) error {
 	var vocab []string
 	var unk string
@@ -141,8 +141,7 @@ func (t *Tokenizer) loadLibrary(s *settings, j *tokenizerJSON) error {
 	return t.applySettings(s)
 }
 
-// wordPiece makes the model of the tokenizer, and returns its vocabulary and its
-// unknown token.
+// wordPiece sets the tokenizer's model. It returns the vocabulary and the unknown token.
 func (j *tokenizerJSON) wordPiece(t *Tokenizer) (vocab []string, unk string, err error) {
 	model := j.Model
 	m := &wordPiece{maxChars: 100, prefix: "##"}
@@ -186,9 +185,9 @@ func (m *wordPiece) setVocab(ids *tokenIDs) (err error) {
 	return nil
 }
 
-// finish adds the added tokens of tokenizer.json, which may lie beyond the
-// model's vocabulary or repeat its tokens, then those of the settings, and reads
-// what stands round the texts.
+// finish adds the added tokens of tokenizer.json, which may be beyond the model's vocabulary or
+// repeat its tokens, and then those of the settings. It also reads the special tokens around the
+// texts.
 func (j *tokenizerJSON) finish(t *Tokenizer, s *settings, vocab []string, unk string) error {
 	a := newAddedTokens(t.model, &j.Model.Vocab.tokenIDs)
 	list := make([]addedToken, len(j.AddedTokens))
@@ -236,8 +235,8 @@ func (j *tokenizerJSON) finish(t *Tokenizer, s *settings, vocab []string, unk st
 	return nil
 }
 
-// frameSpecial takes the classification and separator tokens from what stands
-// round the texts, where they do not have the usual names.
+// frameSpecial takes the classification and separator tokens from those around the texts if they
+// do not have the usual names.
 func (t *Tokenizer) frameSpecial() {
 	if t.cls < 0 && len(t.frame.before) == 1 {
 		t.cls = t.frame.before[0]
@@ -261,14 +260,14 @@ func (m *wordPiece) readNormalizer(raw json.RawMessage) error {
 		return fmt.Errorf("normalizer: %w", err)
 	}
 	m.cleanText, m.chineseChars, m.lowercase = n.CleanText, n.ChineseChars, n.Lowercase
-	m.stripAccents = n.Lowercase // what null stands for
+	m.stripAccents = n.Lowercase // the meaning of null
 	if n.StripAccents != nil {
 		m.stripAccents = *n.StripAccents
 	}
 	return nil
 }
 
-// readFrame reads which special tokens stand round the texts.
+// readFrame reads the special tokens around the texts.
 func (t *Tokenizer) readFrame(raw json.RawMessage) error {
 	const want = "BertProcessing, RobertaProcessing, TemplateProcessing"
 	switch typeOf(raw) {
@@ -318,7 +317,7 @@ func (t *Tokenizer) readBertProcessing(raw json.RawMessage) error {
 	return nil
 }
 
-// readRobertaProcessing reads what RobertaProcessing adds to BertProcessing.
+// readRobertaProcessing reads what RobertaProcessing has in addition to BertProcessing.
 func (t *Tokenizer) readRobertaProcessing(raw json.RawMessage) error {
 	p := struct {
 		Trim   bool `json:"trim_offsets"`
@@ -331,14 +330,14 @@ func (t *Tokenizer) readRobertaProcessing(raw json.RawMessage) error {
 	return nil
 }
 
-// roberta makes the frame of BERT that of RoBERTa: two separators between the
-// texts of a pair, and no types.
+// roberta turns BERT's frame into RoBERTa's: two separators between the texts of a pair, and no
+// types.
 func (t *Tokenizer) roberta(trim trim) {
 	sep := t.frame.after[0]
 	t.frame.between, t.frame.typeB, t.trim = []int32{sep, sep}, 0, trim
 }
 
-// templatePart is one piece of a template: a text or a special token.
+// templatePart is an element of a template: a text or a special token.
 type templatePart struct {
 	Sequence *struct {
 		ID     string `json:"id"`
@@ -358,8 +357,8 @@ func (t *Tokenizer) readTemplate(raw json.RawMessage) error {
 	if err := decodeJSON(raw, &p); err != nil {
 		return fmt.Errorf("post_processor: %w", err)
 	}
-	// parts returns the special tokens before, between and after the texts,
-	// and the type id of the last part.
+	// parts returns the special tokens before, between and after the texts, and the type id of
+	// the last element.
 	parts := func(field string, list []templatePart, order ...string) (out [3][]int32, last int32, err error) {
 		seen := 0
 		for i, part := range list {
@@ -391,7 +390,7 @@ func (t *Tokenizer) readTemplate(raw json.RawMessage) error {
 			default:
 				return out, 0, fmt.Errorf("%s: expected Sequence or SpecialToken", at)
 			}
-			// All that comes before the second text has type 0; the rest has one type.
+			// Everything before the second text has type 0. The rest shares one type.
 			if seen == 2 && part.Sequence != nil {
 				last = typ
 			} else if typ != last {

@@ -12,14 +12,14 @@ import (
 	"unicode/utf8"
 )
 
-// unigramModelJSON are the settings of a model in tokenizer.json that only a unigram
-// language model has.
+// unigramModelJSON holds the settings of a model in tokenizer.json that only a unigram language
+// model has.
 type unigramModelJSON struct {
 	UnkID *int `json:"unk_id"`
 }
 
-// vocabJSON is the vocabulary of a tokenizer.json: tokens with their ids, or in the
-// order of their ids with their scores.
+// vocabJSON is the vocabulary of a tokenizer.json: tokens with their ids, or tokens with their
+// scores in order of the ids.
 type vocabJSON struct {
 	tokenIDs
 	scored []scoredToken
@@ -30,8 +30,8 @@ type scoredToken struct {
 	score float64
 }
 
-// UnmarshalJSON reads an object of ids or a list of pairs. The plain form of it,
-// which tokenizers write, is read here and any other by encoding/json.
+// UnmarshalJSON reads an object of ids or a list of pairs. It parses the plain form itself, which
+// tokenizers write, and leaves any other to encoding/json.
 func (v *vocabJSON) UnmarshalJSON(b []byte) error {
 	if len(b) == 0 || b[0] != '[' {
 		return v.tokenIDs.UnmarshalJSON(b)
@@ -54,8 +54,8 @@ func (v *vocabJSON) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// readPairs reads a valid JSON list of tokens and their scores, and reports false
-// for anything else. Tokens are parts of b.
+// readPairs reads a valid JSON list of tokens and scores, and returns false for anything else.
+// The tokens are substrings of b.
 func (v *vocabJSON) readPairs(b string) bool {
 	const shortest = 8 // bytes of an entry: ["a",0],
 	r := plainReader{rest: b}
@@ -89,8 +89,8 @@ func (v *vocabJSON) readPairs(b string) bool {
 	return r.next(']') && r.rest == ""
 }
 
-// setScored makes the vocabulary that of tokens in the order of their ids. Of equal
-// tokens the last counts.
+// setScored sets the vocabulary from tokens in order of their ids. Of equal tokens the last one
+// counts.
 func (m *unigram) setScored(list []scoredToken) (*tokenIDs, error) {
 	if len(list) == 0 {
 		return nil, errors.New("the vocabulary is empty")
@@ -122,8 +122,7 @@ func (m *unigram) setScored(list []scoredToken) (*tokenIDs, error) {
 	return &ids, nil
 }
 
-// unigram makes the model of the tokenizer, and returns its vocabulary and its
-// unknown token.
+// unigram sets the tokenizer's model. It returns the vocabulary and the unknown token.
 func (j *tokenizerJSON) unigram(t *Tokenizer) (vocab []string, unk string, err error) {
 	model := j.Model
 	m := &unigram{byteFallback: model.ByteFallback}
@@ -149,7 +148,7 @@ func (j *tokenizerJSON) unigram(t *Tokenizer) (vocab []string, unk string, err e
 	return m.vocab, m.vocab[m.unk], nil
 }
 
-// readNormalizers reads a normalizer, the parts of a sequence one by one.
+// readNormalizers reads a normalizer. It returns the parts of a sequence one by one.
 func readNormalizers(field string, raw json.RawMessage) ([]normalizer, error) {
 	const want = "Precompiled, Replace, NFC, NFD, NFKC, NFKD, StripAccents, Lowercase, Strip, Sequence with this model"
 	typ := typeOf(raw)
@@ -391,7 +390,7 @@ func (t *Tokenizer) loadUnigram(s *settings, j *tokenizerJSON) error {
 	return t.applySettings(s)
 }
 
-// charsMap is the first table of SentencePiece among the normalizers, nil for none.
+// charsMap returns the first SentencePiece table among the normalizers, or nil.
 func (j *tokenizerJSON) charsMap() (*charsMap, error) {
 	all, err := readNormalizers("normalizer", j.Normalizer)
 	for _, n := range all {
@@ -402,8 +401,7 @@ func (j *tokenizerJSON) charsMap() (*charsMap, error) {
 	return nil, err
 }
 
-// defaultExtra are the special tokens without a name of a class, where no file says
-// which they are.
+// defaultExtra sets a class's special tokens without a name, if no file says which they are.
 func (s *settings) defaultExtra(texts []string) {
 	if s.hasExtra || s.hasAdditional {
 		return

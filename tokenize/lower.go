@@ -2,8 +2,8 @@ package tokenize
 
 import "unicode"
 
-// lower returns the lower case of a character as of Unicode 16, which Hugging
-// Face's tokenizers follow and Go's tables may be behind.
+// lower returns the lower case of a character as of Unicode 16, which Hugging Face's tokenizers
+// use. Go's tables may be older.
 func lower(r rune) rune {
 	switch {
 	case r < 0x1c89:

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// aligned is a text that may have been changed, and the rune of the whole text that
-// each of its bytes comes from.
+// aligned is a text, possibly changed, and for each of its bytes the rune of the whole text that
+// it comes from.
 type aligned struct {
 	bytes []byte
 	from  []int32
@@ -26,7 +26,7 @@ func (a *aligned) add(r rune, from int32) {
 	}
 }
 
-// keep appends a part of another text as it is.
+// keep appends a part of another text unchanged.
 func (a *aligned) keep(b *aligned, start, end int) {
 	a.bytes = append(a.bytes, b.bytes[start:end]...)
 	a.from = append(a.from, b.from[start:end]...)
@@ -34,25 +34,24 @@ func (a *aligned) keep(b *aligned, start, end int) {
 
 // normalizer is one of the normalizers of Hugging Face's library.
 type normalizer interface {
-	// normalize appends to out what becomes of in.
+	// normalize appends the normalized text of in to out.
 	normalize(out, in *aligned)
-	// format is the normalizer as tokenizer.json has it.
+	// format returns the normalizer as in tokenizer.json.
 	format() dict
 }
 
-// charChange is a character of a new text: 1 where it is added beside the one before
-// it, 0 where it takes the place of a character of the old text, -n where it takes
-// the place of that and n more.
+// charChange says where a character of a new text comes from. 1: it is added after the one before
+// it. 0: it replaces one character of the old text. -n: it replaces that one and n more.
 type charChange struct {
 	r rune
 	n int
 }
 
-// rewriting makes a new text of changes to an old one. Where characters come from
-// is the library's arithmetic.
+// rewriting makes a new text from changes to an old one. It computes where characters come from
+// exactly as the library does.
 type rewriting struct {
 	out, in *aligned
-	at      int // byte of in that the next change begins at
+	at      int // byte of in at which the next change begins
 	added   bool
 }
 
@@ -72,9 +71,9 @@ func (w *rewriting) skip(characters int) {
 	}
 }
 
-// drop leaves out characters. One that was added just before takes the place of the
-// first of them. At the start of a text the library forgets them: all that follows
-// comes from so many characters earlier.
+// drop leaves out characters. If a character was added just before, it replaces the first of
+// them. At the start of a text the library does not count them, so the origin of everything that
+// follows is so many characters too early.
 func (w *rewriting) drop(characters int) {
 	if len(w.out.bytes) == 0 {
 		return
@@ -89,18 +88,18 @@ func (w *rewriting) drop(characters int) {
 	w.skip(characters)
 }
 
-// replacePattern replaces what a pattern finds: Replace.
+// replacePattern is Replace: it replaces the matches of a pattern.
 type replacePattern struct {
 	pattern pattern
 	content string
 }
 
-// pattern looks for text.
+// pattern searches text.
 type pattern interface {
-	// find returns the first match that begins at byte from or later, which is
-	// never empty; start is negative where there is none.
+	// find returns the first match that begins at byte from or later. A match is never empty.
+	// start is negative if there is none.
 	find(text []byte, from int) (start, end int)
-	// format is the pattern as tokenizer.json has it.
+	// format returns the pattern as in tokenizer.json.
 	format() dict
 }
 
@@ -124,7 +123,7 @@ func (n replacePattern) format() dict {
 	return dict{"type": "Replace", "pattern": n.pattern.format(), "content": n.content}
 }
 
-// literal is a pattern that is found as it stands.
+// literal is a pattern that matches itself.
 type literal string
 
 func (p literal) find(text []byte, from int) (start, end int) {
@@ -137,8 +136,7 @@ func (p literal) find(text []byte, from int) (start, end int) {
 
 func (p literal) format() dict { return dict{"String": string(p)} }
 
-// regex is a regular expression. These are the ones that tokenizers are published
-// with.
+// regex is a regular expression. Only those that published tokenizers use are implemented.
 type regex string
 
 const (
@@ -148,7 +146,7 @@ const (
 
 func (p regex) find(text []byte, from int) (start, end int) {
 	for i := from; i < len(text); {
-		n, size := 0, 0 // of the white space that begins here, in characters and in bytes
+		n, size := 0, 0 // length of the white space that begins here, in characters and bytes
 		for i+size < len(text) {
 			r, k := utf8.DecodeRune(text[i+size:])
 			if r != ' ' && (p == manySpaces || !unicode.IsSpace(r)) {
@@ -214,10 +212,10 @@ func ascii[T string | []byte](text T) bool {
 	return true
 }
 
-// decompose takes characters apart and puts marks in their order.
+// decompose splits characters and puts their marks in order.
 func (n unicodeForm) decompose(text []byte) []charChange {
 	var out []charChange
-	marks := 0 // where the marks at the end begin
+	marks := 0 // start of the marks at the end
 	order := func() {
 		slices.SortStableFunc(out[marks:], func(a, b charChange) int { return int(combiningClass(a.r)) - int(combiningClass(b.r)) })
 	}
@@ -236,8 +234,8 @@ func (n unicodeForm) decompose(text []byte) []charChange {
 	return out
 }
 
-// decomposition is what a character consists of, one rune of which is itself where
-// it has none. The library has the tables of an older Unicode.
+// decomposition returns the characters that a character consists of, or the character itself. The
+// library uses the tables of an older Unicode.
 func decomposition(form norm.Form, char []byte) []rune {
 	r, _ := utf8.DecodeRune(char)
 	if s := r - 0xac00; 0 <= s && s < 11172 { // a Hangul syllable, Unicode 3.12
@@ -260,11 +258,11 @@ func combiningClass(r rune) uint8 {
 	return norm.NFD.PropertiesString(string(r)).CCC()
 }
 
-// compose puts characters and the marks after them together, where there is one
-// character for both and no mark of the same class lies between (Unicode 3.11).
+// compose joins characters and the marks after them if one character stands for both and no mark
+// of the same class is in between (Unicode 3.11).
 func compose(text []charChange) []charChange {
 	out := make([]charChange, 0, len(text))
-	starter := -1 // in out
+	starter := -1 // index in out
 	var last uint8
 	for _, c := range text {
 		class := combiningClass(c.r)
@@ -283,7 +281,7 @@ func compose(text []charChange) []charChange {
 	return out
 }
 
-// composition is the character that two make.
+// composition returns the character that two make.
 func composition(a, b rune) (rune, bool) {
 	if b < 0x300 {
 		return 0, false
@@ -293,7 +291,7 @@ func composition(a, b rune) (rune, bool) {
 	return r, size == len(c) && r != 0x11938
 }
 
-// stripMarks leaves out marks: StripAccents.
+// stripMarks is StripAccents: it removes marks.
 type stripMarks struct{}
 
 func (stripMarks) normalize(out, in *aligned) {
@@ -308,13 +306,13 @@ func (stripMarks) normalize(out, in *aligned) {
 
 func (stripMarks) format() dict { return dict{"type": "StripAccents"} }
 
-// lowercase folds the case of each character: Lowercase.
+// lowercase is Lowercase: it folds the case of each character.
 type lowercase struct{}
 
 func (lowercase) normalize(out, in *aligned) {
 	for i := 0; i < len(in.bytes); {
 		r, size := utf8.DecodeRune(in.bytes[i:])
-		if r == 'İ' { // the one character whose lower case is two: i and a dot above
+		if r == 'İ' { // the only character whose lower case is two: i and a dot above
 			out.add('i', in.from[i])
 			r = '\u0307'
 		} else {
@@ -327,7 +325,7 @@ func (lowercase) normalize(out, in *aligned) {
 
 func (lowercase) format() dict { return dict{"type": "Lowercase"} }
 
-// strip leaves out white space at the ends: Strip.
+// strip is Strip: it removes white space at the ends.
 type strip struct{ left, right bool }
 
 func (n strip) normalize(out, in *aligned) {

@@ -9,19 +9,18 @@ import (
 	"strings"
 )
 
-// Reduce returns the files of a WordPiece or unigram tokenizer that has the tokens
-// for which keep holds, and every special and added token, under new ids in the old
-// order; and the old id of each new one. Whatever else the files say stays, but that
-// a SentencePiece model becomes a tokenizer.json. A text whose tokens are all kept
-// has the same tokens; a word with others is cut into smaller ones that are left, or
-// is unknown.
+// Reduce returns the files of a smaller WordPiece or unigram tokenizer, and the old id of each
+// new one. The smaller tokenizer has the tokens for which keep is true, and every special and
+// added token, under new ids in the old order. Everything else in the files stays, except that a
+// SentencePiece model becomes a tokenizer.json. A text whose tokens are all kept has the same
+// tokens as before. A word with other tokens is cut into smaller ones that remain, or is unknown.
 func (t *Tokenizer) Reduce(keep func(id int32) bool) (files map[string][]byte, ids []int32, err error) {
 	fixed := map[int32]bool{}
 	files = maps.Clone(t.files)
 	switch m := t.model.(type) {
 	case *wordPiece:
 	case *unigram:
-		// The least score decides what an unknown character costs.
+		// The lowest score decides what an unknown character costs.
 		fixed[int32(slices.Index(m.scores, slices.Min(m.scores)))] = true
 		if files, err = WithJSON(files); err != nil {
 			return nil, nil, err
@@ -64,15 +63,15 @@ func (t *Tokenizer) Reduce(keep func(id int32) bool) (files map[string][]byte, i
 	return files, ids, t.checkReduced(files, ids, renumbered)
 }
 
-// reducer has the new ids of a vocabulary that is reduced. The ids of added tokens
-// go by their texts: what the files say need not be what the tokens got.
+// reducer holds the new ids of a reduced vocabulary. It finds added tokens by their texts, since
+// the ids in the files may differ from those that the tokens got.
 type reducer struct {
-	ids   map[int32]int32  // by old id
-	added map[string]int32 // by text
+	ids   map[int32]int32  // by the old id
+	added map[string]int32 // by the text
 }
 
-// checkReduced makes sure that the reduced files give the tokens the ids that
-// they are meant to have: added tokens get theirs by their order.
+// checkReduced checks that tokens have the intended ids in the reduced files, because added
+// tokens get theirs by their order.
 func (t *Tokenizer) checkReduced(files map[string][]byte, ids []int32, renumbered map[int32]int32) error {
 	small, err := loadAs(t.class, files)
 	if err != nil {
@@ -95,10 +94,10 @@ func (t *Tokenizer) checkReduced(files map[string][]byte, ids []int32, renumbere
 	return nil
 }
 
-// object is a JSON object whose fields stay as they are unless they are edited.
+// object is a JSON object. Its fields stay as they are unless they are changed.
 type object map[string]json.RawMessage
 
-// change replaces a field by what f makes of it, if the object has it.
+// change replaces a field, if the object has it, by the result of f.
 func change[T any](o object, field string, f func(v T) (any, error)) error {
 	raw := o[field]
 	if len(raw) == 0 || string(raw) == "null" {
@@ -197,7 +196,7 @@ func (r reducer) model(m object) error {
 	})
 }
 
-// vocab are the tokens that are kept, with their new ids.
+// vocab returns the tokens that are kept, with their new ids.
 func (r reducer) vocab(vocab map[string]int32) map[string]int32 {
 	kept := make(map[string]int32, len(r.ids))
 	for token, old := range vocab {

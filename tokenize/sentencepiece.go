@@ -9,16 +9,15 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// sentencePiece is what a SentencePiece model file says (its ModelProto) that
-// transformers reads.
+// sentencePiece is the part of a SentencePiece model file (ModelProto) that transformers reads.
 type sentencePiece struct {
 	pieces   []scoredToken
-	added    []tokenSetting // control pieces, which are special, and the user's
+	added    []tokenSetting // control pieces, which are special, and user-defined ones
 	unkID    int
 	charsMap []byte
 }
 
-// The kinds of pieces that are added tokens.
+// The types of pieces that are added tokens.
 const (
 	controlPiece = 3
 	userPiece    = 4
@@ -92,8 +91,8 @@ type fieldValue struct {
 	number uint64
 }
 
-// eachField visits the fields of a message of protocol buffers, and reports false
-// for one that is damaged or that visit reports false for.
+// eachField visits the fields of a protocol buffers message. It returns false if the message is
+// damaged or visit returns false.
 func eachField(b []byte, visit func(protowire.Number, fieldValue) bool) bool {
 	for len(b) > 0 {
 		number, typ, n := protowire.ConsumeTag(b)

@@ -21,29 +21,27 @@ const (
 // transformers adds them.
 var namedTokens = []string{"bos_token", "eos_token", unkToken, sepToken, padToken, clsToken, maskToken}
 
-// settings are what the files beside a vocabulary say, merged as transformers 5
-// merges them.
+// settings are the contents of the files beside a vocabulary, merged as transformers 5 does it.
 type settings struct {
 	class     tokenizerClass
 	className string // "" where no file names a class
 	values    fields
-	// decoder are the added tokens of added_tokens_decoder, else of
-	// added_tokens.json and tokenizer.json, by the id that they are given there.
+	// decoder holds the added tokens of added_tokens_decoder, or else those of added_tokens.json
+	// and tokenizer.json, by the id that the files give them.
 	decoder map[int]tokenSetting
-	// named are the special tokens; nil is one that the files take away.
+	// named holds the special tokens; nil stands for one that the files remove.
 	named    map[string]*tokenSetting
-	specific []tokenSetting // with names that only a model of their kind knows
+	specific []tokenSetting // tokens whose names only models of their kind know
 	extra    []tokenSetting
 	hasExtra bool
-	// hasAdditional tells that they are given as version 4 of transformers calls them.
+	// hasAdditional says that they are given under the name of transformers version 4.
 	hasAdditional bool
 }
 
 // tokenSetting is an added token before its id is known.
 type tokenSetting struct {
 	addedToken
-	// auto tells that no file says whether the token is normalized: it is where it
-	// is not special.
+	// auto says that no file tells whether the token is normalized. It is if it is not special.
 	auto bool
 }
 
@@ -51,19 +49,18 @@ func plainToken(text string) tokenSetting {
 	return tokenSetting{addedToken{text: text, special: true}, true}
 }
 
-// plain is the special token of that name, which is a mere text in the files or is
-// in none.
+// plain returns the special token of this name, if the files give it as plain text or not at all.
 func (c *tokenizerClass) plain(name, text string) tokenSetting {
 	t := plainToken(text)
 	t.lstrip = c.stripMask && name == maskToken
 	return t
 }
 
-// field is a value of a JSON object and the file that it is from.
+// field is a value of a JSON object, with the file that it comes from.
 type field struct {
 	file, name string
 	raw        json.RawMessage
-	special    bool // an added token that is special whatever it says
+	special    bool // an added token that is special whatever the file says
 }
 
 func (f field) errorf(format string, args ...any) error {
@@ -74,7 +71,7 @@ func (f field) isNull() bool   { return string(f.raw) == "null" }
 func (f field) isObject() bool { return f.raw[0] == '{' }
 func (f field) isString() bool { return f.raw[0] == '"' }
 
-// isAddedToken tells an object that transformers reads as a token wherever it is.
+// isAddedToken recognizes an object that transformers reads as a token anywhere.
 func (f field) isAddedToken() bool {
 	var v struct {
 		Type string `json:"__type"`
@@ -82,10 +79,10 @@ func (f field) isAddedToken() bool {
 	return f.isObject() && json.Unmarshal(f.raw, &v) == nil && v.Type == "AddedToken"
 }
 
-// fields are the values of an object in the order of the file, which is the order
-// in which tokens get their ids.
+// fields holds the values of an object in the order of the file. Tokens get their ids in this
+// order.
 type fields struct {
-	list []field // one without a name was taken out
+	list []field // a field that was taken out has no name
 	at   map[string]int
 }
 
@@ -97,8 +94,8 @@ func parseFields(file string, b []byte) (fields, error) {
 	return orderedFields(file, bytes.TrimPrefix(b, []byte("\ufeff")), values), nil
 }
 
-// orderedFields returns the values of a valid object. Of equal names the last
-// counts, at the place of the first.
+// orderedFields returns the values of a valid object. Of equal names the last value counts, at
+// the place of the first.
 func orderedFields(file string, b []byte, values map[string]json.RawMessage) fields {
 	var out fields
 	d := json.NewDecoder(bytes.NewReader(b))
@@ -144,7 +141,7 @@ func (f *fields) set(v field) {
 	f.list = append(f.list, v)
 }
 
-// take returns a field and takes it out.
+// take removes a field and returns it.
 func (f *fields) take(name string) (field, bool) {
 	i, ok := f.at[name]
 	if !ok {
@@ -168,7 +165,7 @@ func (f *fields) all(visit func(field) error) error {
 	return nil
 }
 
-// flag returns a setting that is true or false; null is the default, too.
+// flag returns a setting that is true or false. null means the default.
 func (s *settings) flag(name string, def bool) (bool, error) {
 	f, ok := s.values.get(name)
 	if !ok || f.isNull() {
@@ -181,7 +178,7 @@ func (s *settings) flag(name string, def bool) (bool, error) {
 	return v, nil
 }
 
-// text returns a setting that is a string, "" for none.
+// text returns a setting that is a string, or "" if there is none.
 func (f field) text() (string, error) {
 	if len(f.raw) == 0 || f.isNull() {
 		return "", nil
@@ -193,7 +190,7 @@ func (f field) text() (string, error) {
 	return v, nil
 }
 
-// tokenJSON is an added token as the files have it.
+// tokenJSON is an added token in a file.
 type tokenJSON struct {
 	Content    *string `json:"content"`
 	SingleWord bool    `json:"single_word"`
@@ -228,7 +225,7 @@ func (f field) token() (tokenSetting, error) {
 	return t, nil
 }
 
-// list reads a list of tokens; null is an empty one.
+// list reads a list of tokens. null is an empty list.
 func (f field) list() ([]tokenSetting, error) {
 	var raws []json.RawMessage
 	if json.Unmarshal(f.raw, &raws) != nil {
@@ -245,7 +242,7 @@ func (f field) list() ([]tokenSetting, error) {
 	return list, nil
 }
 
-// isEmpty tells what Python takes for false.
+// isEmpty tells whether Python takes the value for false.
 func (f field) isEmpty() bool {
 	var v any
 	_ = json.Unmarshal(f.raw, &v)
@@ -262,8 +259,8 @@ func (f field) isEmpty() bool {
 	return false
 }
 
-// readSettings reads and merges tokenizer_config.json, special_tokens_map.json and
-// added_tokens.json with what tokenizer.json, which may be nil, has of these things.
+// readSettings reads and merges tokenizer_config.json, special_tokens_map.json, added_tokens.json
+// and the same settings in tokenizer.json, which may be nil.
 func readSettings(files map[string][]byte, j *tokenizerJSON) (*settings, error) {
 	s := &settings{decoder: map[int]tokenSetting{}, named: map[string]*tokenSetting{}}
 	if config := files[configFile]; config != nil {
@@ -282,7 +279,7 @@ func readSettings(files map[string][]byte, j *tokenizerJSON) (*settings, error) 
 	if err != nil {
 		return nil, err
 	}
-	byText := map[string]tokenSetting{} // the last of equal tokens
+	byText := map[string]tokenSetting{} // of equal tokens the last one
 	put := func(id int, t tokenSetting) { s.decoder[id], byText[t.text] = t, t }
 	if f, ok := s.values.take("added_tokens_decoder"); ok {
 		if err := readDecoder(f, put); err != nil {
@@ -351,8 +348,8 @@ func (s *settings) readClass() error {
 	return nil
 }
 
-// readExtra reads the special tokens without a name, which version 4 of
-// transformers calls additional.
+// readExtra reads the special tokens without a name, which transformers version 4 calls
+// additional.
 func (s *settings) readExtra() error {
 	extra, ok := s.values.get(extraTokens)
 	if additional, found := s.values.get(additionalTokens); found && (!ok || extra.isEmpty()) {
@@ -371,9 +368,8 @@ func (s *settings) readExtra() error {
 	return err
 }
 
-// takeSpecific takes out the special tokens that only a model of their kind
-// knows: keys that end in _token, and the tokens that have names in
-// extra_special_tokens.
+// takeSpecific removes the special tokens that only models of their kind know: keys that end in
+// _token, and the named tokens in extra_special_tokens.
 func (s *settings) takeSpecific() (specific fields, err error) {
 	_ = s.values.all(func(f field) error {
 		if isSpecificKey(f.name) && f.isString() {
@@ -431,7 +427,7 @@ func readDecoder(f field, put func(int, tokenSetting)) error {
 	})
 }
 
-// readSpecialMap reads special_tokens_map.json, whose values win over those of
+// readSpecialMap reads special_tokens_map.json. Its values override those of
 // tokenizer_config.json.
 func (s *settings) readSpecialMap(file []byte, specific *fields) error {
 	values, err := parseFields(specialMapFile, file)
@@ -466,8 +462,7 @@ func (s *settings) readAddedTokens(file []byte, put func(int, tokenSetting)) err
 	}
 	special := map[string]bool{}
 	for _, name := range namedTokens {
-		// Tokens that are written out as objects in tokenizer_config.json are not
-		// among the special ones yet.
+		// Tokens given as objects in tokenizer_config.json are not among the special ones yet.
 		if f, ok := s.values.get(name); ok && (f.isString() || f.special) {
 			t, err := f.token()
 			if err != nil {
@@ -489,8 +484,8 @@ func (s *settings) readAddedTokens(file []byte, put func(int, tokenSetting)) err
 	})
 }
 
-// readNamed reads the special tokens with a name. One that is among the added
-// tokens has the settings that it has there.
+// readNamed reads the special tokens with a name. One that is also an added token has the
+// settings of that token.
 func (s *settings) readNamed(byText map[string]tokenSetting) error {
 	for _, name := range namedTokens {
 		f, ok := s.values.get(name)
@@ -518,8 +513,7 @@ func (s *settings) readNamed(byText map[string]tokenSetting) error {
 	return nil
 }
 
-// readSpecific reads the special tokens that takeSpecific took out, and those that
-// came since.
+// readSpecific reads the special tokens that takeSpecific removed, and those found since.
 func (s *settings) readSpecific(specific fields) error {
 	var list fields
 	_ = s.values.all(func(f field) error {
@@ -539,7 +533,7 @@ func (s *settings) readSpecific(specific fields) error {
 	})
 }
 
-// special returns the text of a special token, "" for one that there is not.
+// special returns the text of a special token, or "" if there is none.
 func (s *settings) special(name string) string {
 	if t, ok := s.named[name]; ok {
 		if t == nil {
@@ -550,8 +544,8 @@ func (s *settings) special(name string) string {
 	return s.class.defaults[name]
 }
 
-// need returns the text of a special token that no tokenizer goes without. One
-// that no file names has to be in the vocabulary, which lies in a file.
+// need returns the text of a special token that every tokenizer needs. If no file names it, it
+// must be in the vocabulary, which comes from file.
 func (s *settings) need(name, file string, vocab *tokenIDs) (string, error) {
 	text := s.special(name)
 	if text == "" {
@@ -565,7 +559,7 @@ func (s *settings) need(name, file string, vocab *tokenIDs) (string, error) {
 	return text, nil
 }
 
-// adds tells whether a token is one of those that the files add.
+// adds tells whether the files add this token.
 func (s *settings) adds(text string) bool {
 	for _, t := range s.decoder {
 		if t.text == text {
@@ -583,8 +577,8 @@ func lacks(file, text string, vocab *tokenIDs) error {
 	return err
 }
 
-// addTo adds the tokens of the settings to those that are there, as transformers
-// does when a tokenizer is made.
+// addTo adds the tokens of the settings to those in a, as transformers does when it makes a
+// tokenizer.
 func (s *settings) addTo(a *addedTokens) {
 	known := map[string]bool{}
 	for text := range a.ids {
@@ -632,8 +626,8 @@ func (s *settings) addTo(a *addedTokens) {
 		}
 		a.add(t.addedToken)
 	}
-	// Special tokens that nobody named and that come last are left out of the
-	// vocabulary: the model has no row for them.
+	// Special tokens that no file names and that come last stay out of the vocabulary, because
+	// the model has no row for them.
 	for i := len(implicit) - 1; i >= 0 && !explicit[implicit[i]]; i-- {
 		id := a.ids[implicit[i]]
 		if id != a.next-1 {

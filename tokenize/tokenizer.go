@@ -1,15 +1,14 @@
-// Package tokenize turns text into the token ids of Hugging Face's tokenizers,
-// with their type ids and character offsets.
+// Package tokenize turns text into the token ids of Hugging Face's tokenizers, with type ids and
+// character offsets.
 //
-// A Tokenizer is WordPiece with BERT's normalization, the model of BERT,
-// DistilBERT, ELECTRA and MiniLM, cased or uncased, byte-level byte-pair encoding,
-// the model of RoBERTa, or a unigram language model, that of XLM-RoBERTa, CamemBERT,
-// ALBERT and DeBERTa, with SentencePiece's normalization. It is read from the files that lie beside a
-// model, as transformers 5 reads them, and refuses by name whatever they ask for
-// that it does not do.
+// A Tokenizer uses one of three models. WordPiece with BERT's normalization, cased or uncased, is
+// for BERT, DistilBERT, ELECTRA and MiniLM. Byte-level byte-pair encoding is for RoBERTa. A
+// unigram language model with SentencePiece's normalization is for XLM-RoBERTa, CamemBERT, ALBERT
+// and DeBERTa. The files beside a model are read as transformers 5 reads them. If they ask for
+// something that is not implemented, the error names it.
 //
-// Text that is not valid UTF-8 is read as if each wrong byte were U+FFFD, which
-// BERT's normalizer removes.
+// In text that is not valid UTF-8, each wrong byte is read as U+FFFD, which BERT's normalizer
+// removes.
 package tokenize
 
 import (
@@ -22,19 +21,17 @@ import (
 	"unicode/utf8"
 )
 
-// Encoding is the result of encoding a text or a pair of texts. Its buffers are
-// reused by the next call that is given it; the zero value is ready for use.
-// Concurrent calls need an Encoding each.
+// Encoding is the result of encoding a text or a pair of texts. The zero value is ready for use.
+// The next call that gets the Encoding reuses its buffers, so concurrent calls need one each.
 type Encoding struct {
-	// IDs are the token ids, special tokens included, and TypeIDs tell the
-	// first text (0) from the second (1).
+	// IDs are the token ids, including special tokens. TypeIDs are 0 in the first text and 1 in
+	// the second.
 	IDs, TypeIDs []int32
-	// Offsets are the half-open ranges of runes of the text that the tokens
-	// stand for, filled only on request. They are {0, 0} for special tokens
-	// that no text stands behind, and those of the second text of a pair count
-	// from its own start.
+	// Offsets are half-open ranges of runes in the text, one for each token. They are only filled
+	// on request. Special tokens that do not come from the text have {0, 0}. Ranges in the second
+	// text of a pair count from its start.
 	Offsets [][2]int32
-	// Whole is the number of tokens that there would be without a maximum length.
+	// Whole is the number of tokens without a maximum length.
 	Whole int
 
 	a, b pieces
@@ -43,13 +40,13 @@ type Encoding struct {
 
 // Options says how to encode.
 type Options struct {
-	// MaxLength cuts the encoding to this many tokens, special tokens
-	// included. Of a pair, tokens are taken from the end of the longer text
-	// (Hugging Face's longest_first). 0 means no limit.
+	// MaxLength is the largest number of tokens, including special tokens; 0 means no limit.
+	// Tokens of a pair are removed from the end of the longer text (longest_first of Hugging
+	// Face).
 	MaxLength int
 	// Cut is the end at which a text that is too long loses tokens.
 	Cut Side
-	// Offsets asks for the character offsets.
+	// Offsets requests the character offsets.
 	Offsets bool
 }
 
@@ -59,25 +56,25 @@ var ErrText = errors.New("the text holds what has no token")
 // Side is an end of a text.
 type Side uint8
 
-// Ends of a text. The zero value is the one that the tokenizer's files name
-// (truncation_side), and the right one where they name none.
+// The ends of a text. The zero value means the end that the tokenizer's files name
+// (truncation_side), and the right one if they name none.
 const (
 	OfFiles Side = iota
 	Left
 	Right
 )
 
-// pieces are the tokens of one text, before the special tokens are added.
+// pieces holds the tokens of one text, without special tokens.
 type pieces struct {
 	ids     []int32
 	offsets [][2]int32
-	spaces  [][2]int32 // of tokens whose offsets are trimmed: white space at the start and at the end
-	want    bool       // offsets wanted
+	spaces  [][2]int32 // white space at the start and end of each token, if offsets are trimmed
+	want    bool       // whether offsets are requested
 	unknown []unknownPiece
 }
 
-// unknownPiece is a token whose own text the vocabulary lacks: its number, and the
-// white space at the start and at the end of its text.
+// unknownPiece is a token whose text is not in the vocabulary: its number, and the white space at
+// the start and the end of its text.
 type unknownPiece struct {
 	number int
 	spaces [2]int32
@@ -94,65 +91,62 @@ func (p *pieces) add(id int32, start, end int32) {
 	}
 }
 
-// model splits the text between special tokens into tokens. An implementation
-// is safe for concurrent use: all that it changes is in its arguments.
+// model splits the text between special tokens into tokens. Implementations are safe for
+// concurrent use: they only change their arguments.
 type model interface {
-	// tokenize appends the tokens of text, whose first rune is rune number at
-	// of the whole text.
+	// tokenize appends the tokens of text. Its first rune is rune number at of the whole text.
 	tokenize(p *pieces, w *wordBuffer, text string, at int32)
 	tokens() []string // by id
 	same(model) bool
 }
 
-// normalizing is a model that changes the text before it cuts it.
+// normalizing is a model that changes the text before it splits it.
 type normalizing interface {
 	model
 	// normalizes tells whether it does.
 	normalizes() bool
-	// normalize makes w.texts[1] the normalized text, and w.from1 the rune of the
-	// whole text that each byte comes from.
+	// normalize sets w.texts[1] to the normalized text, and w.from1 to the rune of the whole text
+	// that each byte comes from.
 	normalize(w *wordBuffer, text string, at int32)
 	normalizeString(text string) string
-	// words appends the tokens of text that is normalized already, whose bytes come
-	// from these runes.
+	// words appends the tokens of normalized text. from holds the rune that each byte comes from.
 	words(p *pieces, w *wordBuffer, text []byte, from []int32)
 }
 
-// frame is the arrangement of special tokens round the texts.
+// frame is the special tokens around the texts.
 type frame struct {
-	before, between, after []int32 // ids; between is used for pairs alone
-	typeB                  int32   // type id of the second text and what follows it
+	before, between, after []int32 // ids; between is only used for pairs
+	typeB                  int32   // type id of the second text and everything after it
 }
 
 // Tokenizer encodes texts. It is safe for concurrent use.
 type Tokenizer struct {
 	model    model
 	added    []addedToken
-	matchers [2]matcher // of the text as it is, and of normalized text
+	matchers [2]matcher // for the text as written, and for normalized text
 	frame    frame
 	trim     trim
 	cutLeft  bool             // texts that are too long lose their beginning
 	decoder  decoder          // nil puts spaces between tokens
 	cleanUp  bool             // clean_up_tokenization_spaces
-	shown    map[int32]string // what Decode shows of added tokens, by id
+	shown    map[int32]string // what Decode writes for added tokens, by id
 	special  map[string]bool  // tokens that Decode leaves out
 	files    map[string][]byte
 	class    string // of transformers, without "Fast"; "" where tokenizer.json is all that there is
 
-	decoderErr error // why there is no decoder
+	decoderErr error // why decoder is missing
 
-	once sync.Once // for ids
-	ids  tokenIDs  // of ID
+	once sync.Once // guards ids
+	ids  tokenIDs  // for ID
 
 	vocab                     []string
-	blank                     int32 // id of the model's empty token, which no text has; -1 for none
+	blank                     int32 // id of the model's empty token, which no text has; -1 if there is none
 	pad, unk, cls, sep, mask_ int32
 }
 
-// Encode makes e the encoding of one text: [CLS] text [SEP], of RoBERTa
-// <s> text </s>. It allocates nothing once e's buffers have grown. Errors are a
-// MaxLength that has no room for the special tokens, and a text that holds a
-// special token which the vocabulary lacks.
+// Encode sets e to the encoding of one text: [CLS] text [SEP], or <s> text </s> for RoBERTa. It
+// allocates nothing once e's buffers have grown. It fails if MaxLength leaves no room for the
+// special tokens, and if the text contains a special token that the vocabulary lacks.
 func (t *Tokenizer) Encode(e *Encoding, text string, o Options) error {
 	room, err := t.room(o, len(t.frame.before)+len(t.frame.after))
 	if err != nil {
@@ -171,10 +165,9 @@ func (t *Tokenizer) Encode(e *Encoding, text string, o Options) error {
 	return nil
 }
 
-// EncodePair makes e the encoding of a pair of texts: [CLS] a [SEP] b [SEP],
-// where b and the last [SEP] have type id 1; of RoBERTa <s> a </s></s> b </s>,
-// all of type id 0. It allocates nothing once e's buffers have grown. Errors are
-// those of Encode.
+// EncodePair sets e to the encoding of a pair of texts: [CLS] a [SEP] b [SEP], where b and the
+// last [SEP] have type id 1. For RoBERTa it is <s> a </s></s> b </s>, all with type id 0. It
+// allocates nothing once e's buffers have grown. It fails for the same reasons as Encode.
 func (t *Tokenizer) EncodePair(e *Encoding, a, b string, o Options) error {
 	room, err := t.room(o, len(t.frame.before)+len(t.frame.between)+len(t.frame.after))
 	if err != nil {
@@ -204,7 +197,7 @@ func (t *Tokenizer) keepsEnd(o Options) bool {
 	return o.Cut == Left || o.Cut == OfFiles && t.cutLeft
 }
 
-// room returns the number of tokens that are left for the texts.
+// room returns the number of tokens that the texts may have.
 func (t *Tokenizer) room(o Options, special int) (int, error) {
 	if o.MaxLength == 0 {
 		return 1<<31 - 1, nil
@@ -229,7 +222,7 @@ func (e *Encoding) special(ids []int32, typ int32, o Options) {
 	}
 }
 
-// text appends n tokens of a text, its first ones or its last.
+// text appends n tokens of a text, the first or the last ones.
 func (e *Encoding) text(p *pieces, n int, last bool, trim trim, typ int32, o Options) {
 	from := 0
 	if last {
@@ -247,9 +240,9 @@ func (e *Encoding) text(p *pieces, n int, last bool, trim trim, typ int32, o Opt
 	}
 }
 
-// split appends the tokens of a text whose first rune is rune number at of the
-// whole text: the added tokens of this pass, and what the next one makes of that
-// which lies between them. After both passes it is the model's.
+// split appends the tokens of a text. Its first rune is rune number at of the whole text. A pass
+// finds its added tokens and leaves the text between them to the next pass, and after both passes
+// to the model.
 func (t *Tokenizer) split(p *pieces, w *wordBuffer, text string, at int32, pass int) error {
 	if text == "" {
 		return nil
@@ -280,7 +273,7 @@ func (t *Tokenizer) split(p *pieces, w *wordBuffer, text string, at int32, pass 
 				return err
 			}
 			at += runes(text[done:c.start])
-		} else { // a token that begins with the white space that the one before it took
+		} else { // a token that begins with white space that the one before it has taken
 			at -= runes(text[c.start:done])
 		}
 		end := at + runes(text[c.start:c.end])
@@ -291,8 +284,8 @@ func (t *Tokenizer) split(p *pieces, w *wordBuffer, text string, at int32, pass 
 	}
 }
 
-// splitNormalized is the second pass for a model that normalizes: it looks for
-// added tokens in the normalized text, and gives the model what is left of that.
+// splitNormalized is the second pass for a model that normalizes. It searches for added tokens in
+// the normalized text, and gives the rest to the model.
 func (t *Tokenizer) splitNormalized(p *pieces, w *wordBuffer, m normalizing, text string, at int32) error {
 	m.normalize(w, text, at)
 	b, from := w.texts[1], w.from1
@@ -315,7 +308,7 @@ func (t *Tokenizer) splitNormalized(p *pieces, w *wordBuffer, m normalizing, tex
 	}
 }
 
-// addAdded appends an added token, which stands in the text as written.
+// addAdded appends an added token that occurs in the text as written.
 func (t *Tokenizer) addAdded(p *pieces, token *addedToken, written []byte, start, end int32) error {
 	if token.absent {
 		return fmt.Errorf("%w: %s, a special token that the vocabulary lacks", ErrText, token.text)
@@ -327,14 +320,14 @@ func (t *Tokenizer) addAdded(p *pieces, token *addedToken, written []byte, start
 	return nil
 }
 
-// spacesOf counts the white space at the start and at the end of a token.
+// spacesOf counts the white space at the start and the end of a token.
 func spacesOf(token []byte) [2]int32 {
 	n := utf8.RuneCount(token)
 	left, right := bytes.TrimLeftFunc(token, isSpaceChar), bytes.TrimRightFunc(token, isSpaceChar)
 	return [2]int32{int32(n - utf8.RuneCount(left)), int32(n - utf8.RuneCount(right))}
 }
 
-// countSpaces counts the white space of the model's tokens that were added last.
+// countSpaces counts the white space of those of the model's tokens that were appended last.
 func (t *Tokenizer) countSpaces(p *pieces) {
 	if !t.trim.on || !p.want {
 		return
@@ -350,10 +343,10 @@ func (t *Tokenizer) countSpaces(p *pieces) {
 	}
 }
 
-// longestFirst returns how many tokens of each text are kept of a pair that
-// has room for so many. It is Hugging Face's arithmetic: the shorter text is
-// kept whole where it takes less than half, else each gets half, and an odd
-// token goes to the longer text, to the second of two alike.
+// longestFirst returns how many tokens of each text to keep if a pair has room for so many. It
+// follows Hugging Face's arithmetic. A text that takes less than half is kept whole. Otherwise
+// each text gets half, and an odd token goes to the longer text, or to the second of two equally
+// long ones.
 func longestFirst(a, b, room int) (int, int) {
 	if a+b <= room {
 		return a, b
@@ -370,22 +363,22 @@ func longestFirst(a, b, room int) (int, int) {
 	return short, long
 }
 
-// Special returns the ids of the padding, unknown, classification, separator
-// and mask tokens; -1 for one that the vocabulary does not have.
+// Special returns the ids of the padding, unknown, classification, separator and mask tokens, and
+// -1 for each that the vocabulary lacks.
 func (t *Tokenizer) Special() (pad, unk, cls, sep, mask int32) {
 	return t.pad, t.unk, t.cls, t.sep, t.mask_
 }
 
-// inModel tells whether a token is of the model's vocabulary.
+// inModel tells whether a token is in the model's vocabulary.
 func (t *Tokenizer) inModel(id int32) bool {
 	vocab := t.model.tokens()
 	return int(id) < len(vocab) && vocab[id] == t.vocab[id]
 }
 
-// VocabSize returns one more than the largest token id.
+// VocabSize returns the largest token id plus one.
 func (t *Tokenizer) VocabSize() int { return len(t.vocab) }
 
-// Token returns the text of a token id, "" for an id outside the vocabulary.
+// Token returns the text of a token, or "" if the id is outside the vocabulary.
 func (t *Tokenizer) Token(id int32) string {
 	if id < 0 || int(id) >= len(t.vocab) {
 		return ""
@@ -393,6 +386,6 @@ func (t *Tokenizer) Token(id int32) string {
 	return t.vocab[id]
 }
 
-// Files returns the files that make the same tokenizer when loaded, by name.
-// The contents must not be changed.
+// Files returns files, by name, from which Load makes the same tokenizer. Do not change the
+// contents.
 func (t *Tokenizer) Files() map[string][]byte { return maps.Clone(t.files) }

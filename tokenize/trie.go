@@ -7,21 +7,21 @@ import (
 	"sync/atomic"
 )
 
-// forest holds the tokens that have a prefix, without it, in a trie for each byte
-// that they can begin with. A trie is built when it is first needed: most of a
-// vocabulary never is by a program that answers a few questions, and building
-// all of it is a large part of such a program's start. Safe for concurrent use.
+// forest holds the tokens that have a prefix, without that prefix, in one trie for each first
+// byte. A trie is built when it is first needed. A program that answers a few questions never
+// needs most of a vocabulary, and building all tries would take much of its start. A forest is
+// safe for concurrent use.
 type forest struct {
 	vocab []string // by id
-	skip  int      // bytes of the prefix
-	ids   []int32  // of the tokens, by their first byte
-	first [257]int // where those of a byte begin in ids
+	skip  int      // length of the prefix in bytes
+	ids   []int32  // of the tokens, sorted by first byte
+	first [257]int // where those of each byte begin in ids
 
-	mu    sync.Mutex // held to build
+	mu    sync.Mutex // held while building
 	tries [256]atomic.Pointer[trie]
 }
 
-// newForest returns the forest of a vocabulary by id; ids with "" are left out.
+// newForest returns the forest of a vocabulary by id. It leaves out ids with "".
 func newForest(vocab []string, prefix string) *forest {
 	f := &forest{vocab: vocab, skip: len(prefix)}
 	var counts [256]int
@@ -45,8 +45,8 @@ func newForest(vocab []string, prefix string) *forest {
 	return f
 }
 
-// longest returns the id of the longest token that s starts with, and its length
-// in bytes without the prefix; -1 where there is none. s is not empty.
+// longest returns the id of the longest token with which s starts, and its length in bytes
+// without the prefix. The id is -1 if there is none. s is not empty.
 func (f *forest) longest(s []byte) (id int32, n int) {
 	return f.trie(s[0]).longest(s)
 }
@@ -70,10 +70,9 @@ func (f *forest) build(c byte) *trie {
 	return t
 }
 
-// trie holds tokens that begin with the same byte by the bytes after it. Its
-// transitions lie in one open-addressed table keyed by (node, byte), which is
-// walked at one look-up a byte, so that the longest token that starts a word is
-// found in one pass.
+// trie holds tokens with the same first byte, by the bytes that follow. Its transitions are in
+// one open-addressed table keyed by (node, byte). One look-up per byte finds the longest token
+// that starts a word in one pass.
 type trie struct {
 	slots []slot
 	shift uint32
@@ -85,19 +84,20 @@ type slot struct {
 	next uint32 // node
 }
 
-// maxNodes bounds the bytes of a vocabulary, so that a node and a byte fit a key.
+// maxNodes limits the bytes of a vocabulary, so that a node and a byte fit into a key.
 const maxNodes = 1<<24 - 1
 
 func hashKey(key uint32) uint32 { return key * 0x9E3779B1 }
 
-// newTrie returns the trie of the tokens with the given ids, without their first
-// bytes. Of equal tokens the last counts.
+// newTrie returns the trie of the tokens with the given ids, without their first bytes. Of equal
+// tokens the last one counts.
 func newTrie(vocab []string, ids []int32, skip int) *trie {
 	total := 1
 	for _, id := range ids {
 		total += len(vocab[id]) - skip
 	}
-	// Most tokens share most of their bytes with another: about half are nodes.
+	// Most tokens share most of their bytes with others, so there are about half as many nodes as
+	// bytes.
 	t := &trie{ids: make([]int32, 1, total/2+16)}
 	t.ids[0] = -1
 	t.resize(uint32(max(4, bits.Len(uint(total)))))
@@ -121,7 +121,7 @@ func (t *trie) resize(log2 uint32) {
 	}
 }
 
-// slot returns the place of a key, which is empty where the key is not there.
+// slot returns the place of a key, which is empty if the key is missing.
 func (t *trie) slot(key uint32) *slot {
 	mask := uint32(len(t.slots) - 1)
 	for i := hashKey(key) >> t.shift; ; i++ {
@@ -132,8 +132,7 @@ func (t *trie) slot(key uint32) *slot {
 	}
 }
 
-// insert returns the node that a byte leads to, which it adds where it is not
-// there.
+// insert returns the node to which a byte leads. It adds the node if it is missing.
 func (t *trie) insert(node uint32, c byte) uint32 {
 	if 2*len(t.ids) >= len(t.slots) {
 		t.resize(32 - t.shift + 1)

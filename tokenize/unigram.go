@@ -8,50 +8,46 @@ import (
 	"unicode/utf8"
 )
 
-// unigram is a unigram language model (Kudo, arXiv 1804.10959): a word is cut into
-// the tokens whose scores, logarithms of probabilities, have the largest sum. The
-// normalizers and the pre-tokenizer before it are those that models with a
-// vocabulary of SentencePiece have.
+// unigram is a unigram language model (Kudo, arXiv 1804.10959). It cuts a word into the tokens
+// whose scores, logarithms of probabilities, have the largest sum. Its normalizers and its
+// pre-tokenizer are those of models with a SentencePiece vocabulary.
 type unigram struct {
 	normalizers normalizerList
-	// splitsSpace tells that white space ends words and is left out:
-	// WhitespaceSplit.
+	// splitsSpace is WhitespaceSplit: white space ends words and is left out.
 	splitsSpace bool
 	metaspace   metaspace
 
 	vocab        []string
 	scores       []float64
 	pieces       *forest
-	unk          int32 // -1 for none: whatever needs it is refused when the file is read
+	unk          int32 // -1 for none; files that would need it are refused when they are read
 	unknown      float64
-	bytes        [256]int32 // tokens of bytes, -1 where there is none
+	bytes        [256]int32 // the tokens of bytes, -1 if there is none
 	byteFallback bool
 }
 
-// metaspace is the pre-tokenizer of that name: a character stands for the space, and
-// a word begins with it.
+// metaspace is Metaspace: a character stands for the space, and a word begins with it.
 type metaspace struct {
 	replacement rune
 	prepend     prependScheme
 	split       bool // a word ends before each replacement
 }
 
-// prependScheme says before which words that have no replacement one is put.
+// prependScheme says which words get the replacement character in front if they lack it.
 type prependScheme string
 
 const (
 	prependAlways prependScheme = "always"
-	prependFirst  prependScheme = "first" // of the text
+	prependFirst  prependScheme = "first" // word of the text
 	prependNever  prependScheme = "never"
 )
 
 const defaultReplacement = '▁'
 
-// unknownPenalty is how much less than the least score an unknown character has.
+// unknownPenalty is how far the score of an unknown character is below the lowest score.
 const unknownPenalty = 10
 
-// prepare fills what is derived from the vocabulary, and reports false for one that
-// is too large.
+// prepare computes what follows from the vocabulary. It returns false if that is too large.
 func (m *unigram) prepare() bool {
 	total := 0
 	for _, token := range m.vocab {
@@ -67,17 +63,17 @@ func (m *unigram) prepare() bool {
 
 func (m *unigram) tokens() []string { return m.vocab }
 
-// unigramBuffer is what cutting words needs.
+// unigramBuffer is the memory for cutting words.
 type unigramBuffer struct {
 	texts [2]aligned
 	paths []pathEnd
-	cuts  []int32 // bytes that tokens end at, from the last to the first, and 0
+	cuts  []int32 // bytes at which tokens end, from the last to the first, and 0
 }
 
 // pathEnd is the best way to cut a word up to a byte.
 type pathEnd struct {
 	score float64
-	start int32 // byte where the last token begins; -1 where no token ends here
+	start int32 // byte at which the last token begins; -1 if no token ends here
 	id    int32
 }
 
@@ -86,10 +82,10 @@ func (m *unigram) tokenize(p *pieces, w *wordBuffer, text string, at int32) {
 	m.words(p, w, a.bytes, a.from)
 }
 
-// normalizerList are normalizers that come one after the other.
+// normalizerList is several normalizers in a row.
 type normalizerList []normalizer
 
-// apply returns the text after all normalizers, in w until the next call.
+// apply returns the text after all normalizers. It is in w and valid until the next call.
 func (list normalizerList) apply(w *wordBuffer, text string, at int32) *aligned {
 	a, b := &w.unigram.texts[0], &w.unigram.texts[1]
 	a.reset()
@@ -111,7 +107,7 @@ func (list normalizerList) apply(w *wordBuffer, text string, at int32) *aligned 
 	return a
 }
 
-// keep is apply whose result stays in w.texts[1] and w.from1.
+// keep is apply with a result that stays in w.texts[1] and w.from1.
 func (list normalizerList) keep(w *wordBuffer, text string, at int32) {
 	a := list.apply(w, text, at)
 	w.texts[1], w.from1 = append(w.texts[1][:0], a.bytes...), append(w.from1[:0], a.from...)
@@ -133,7 +129,7 @@ func (list normalizerList) same(o normalizerList) bool {
 	})
 }
 
-// format is the list as tokenizer.json has it, nil for none.
+// format returns the list as in tokenizer.json, or nil if it is empty.
 func (list normalizerList) format() any {
 	if len(list) == 0 {
 		return nil
@@ -151,7 +147,7 @@ func (m *unigram) normalize(w *wordBuffer, text string, at int32) { m.normalizer
 
 func (m *unigram) normalizeString(text string) string { return m.normalizers.string(text) }
 
-// words appends the tokens of a normalized text, whose bytes come from these runes.
+// words appends the tokens of a normalized text. from holds the rune that each byte comes from.
 func (m *unigram) words(p *pieces, w *wordBuffer, text []byte, from []int32) {
 	if !m.splitsSpace {
 		m.word(p, w, text, from)
@@ -172,7 +168,7 @@ func (m *unigram) words(p *pieces, w *wordBuffer, text []byte, from []int32) {
 	}
 }
 
-// word does what metaspace does, and appends the tokens of the parts.
+// word applies metaspace and appends the tokens of the parts.
 func (m *unigram) word(p *pieces, w *wordBuffer, text []byte, from []int32) {
 	if len(text) == 0 {
 		return
@@ -228,10 +224,10 @@ func (m *unigram) cut(p *pieces, w *wordBuffer) {
 	}
 	m.bestPath(b, word)
 	b.cuts = append(b.cuts[:0], int32(len(word)))
-	unknown := false // the token before, in reverse, is unknown
+	unknown := false // whether the token before (in reverse order) is unknown
 	for end := int32(len(word)); end > 0; end = b.paths[end].start {
 		isUnknown := b.paths[end].id == m.unk
-		if isUnknown && unknown { // neighbours that are unknown are one
+		if isUnknown && unknown { // unknown neighbours become one token
 			b.cuts[len(b.cuts)-1] = b.paths[end].start
 		} else {
 			b.cuts = append(b.cuts, b.paths[end].start)
@@ -242,7 +238,7 @@ func (m *unigram) cut(p *pieces, w *wordBuffer) {
 	for i := len(b.cuts) - 1; i > 0; i-- {
 		start, end := b.cuts[i], b.cuts[i-1]
 		id := b.paths[end].id
-		if id == m.unk { // several unknown characters may be a token together
+		if id == m.unk { // several unknown characters may be one token
 			if whole, n := m.pieces.longest(word[start:end]); n == int(end-start) {
 				id = whole
 			} else {
@@ -258,8 +254,7 @@ func (m *unigram) cut(p *pieces, w *wordBuffer) {
 	}
 }
 
-// addKnown appends the tokens of a word that is nothing but tokens of the
-// vocabulary.
+// addKnown appends the tokens of a word that consists of tokens of the vocabulary only.
 func (m *unigram) addKnown(p *pieces, w *wordBuffer, ids []int32) {
 	start := 0
 	for _, id := range ids {
@@ -269,8 +264,7 @@ func (m *unigram) addKnown(p *pieces, w *wordBuffer, ids []int32) {
 	}
 }
 
-// addUnknown appends the token of a text that the vocabulary lacks, or those of its
-// bytes.
+// addUnknown appends the token for a text that the vocabulary lacks, or the tokens of its bytes.
 func (m *unigram) addUnknown(p *pieces, text []byte, start, end int32) {
 	whole := m.byteFallback
 	for _, c := range text {
@@ -288,8 +282,8 @@ func (m *unigram) addUnknown(p *pieces, text []byte, start, end int32) {
 	}
 }
 
-// bestPath fills b.paths with the best ways to cut a word up to each byte, from left
-// to right (Viterbi). Of equal ones the first is kept.
+// bestPath fills b.paths with the best way to cut a word up to each byte, from left to right
+// (Viterbi). Of equally good ways it keeps the first.
 func (m *unigram) bestPath(b *unigramBuffer, word []byte) {
 	b.paths = slices.Grow(b.paths[:0], len(word)+1)[:len(word)+1]
 	paths := b.paths
@@ -302,7 +296,7 @@ func (m *unigram) bestPath(b *unigramBuffer, word []byte) {
 		if word[i] >= utf8.RuneSelf {
 			_, size = utf8.DecodeRune(word[i:])
 		}
-		single := false // a token is this character alone
+		single := false // whether a token is exactly this character
 		t := m.pieces.trie(word[i])
 		node := uint32(0)
 		for end := i + 1; ; end++ {

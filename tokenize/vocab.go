@@ -7,17 +7,16 @@ import (
 	"unicode/utf8"
 )
 
-// BuildVocab returns a WordPiece vocabulary for uncased text, of size tokens at
-// most but never fewer than it takes to spell every word of the texts. By id it
-// holds
+// BuildVocab returns a WordPiece vocabulary for uncased text. It has at most size tokens, but
+// always enough to spell every word of the texts. In the order of ids it holds
 //
 //   - [PAD], [UNK], [CLS], [SEP] and [MASK],
-//   - each character that begins a word, and with ## each that stands inside one,
-//     so that nothing of the texts is unknown,
-//   - the most frequent whole words, those of equal count in alphabetical order.
+//   - each character that begins a word, and with ## each that is inside a word,
+//     so that nothing in the texts is unknown,
+//   - the most frequent whole words, equally frequent ones in alphabetical order.
 //
-// It is no subword training: words that are cut off fall apart into characters,
-// which suits a task of few words.
+// It does not train subwords: words that do not fit are split into characters, which is enough
+// for a task with few words.
 func BuildVocab(texts iter.Seq[string], size int) []string {
 	splitter := &wordPiece{cleanText: true, chineseChars: true, stripAccents: true, lowercase: true, prefix: "##", maxChars: 100}
 	counts := map[string]int{}

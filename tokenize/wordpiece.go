@@ -7,31 +7,30 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// wordPiece is BERT's normalizer and pre-tokenizer followed by the WordPiece
-// model, in one pass over the text: a word goes to the model as soon as it
-// ends.
+// wordPiece is BERT's normalizer and pre-tokenizer followed by the WordPiece model. It makes one
+// pass over the text: a word goes to the model as soon as it ends.
 type wordPiece struct {
-	// The settings of Hugging Face's BertNormalizer, strip_accents resolved.
+	// The settings of Hugging Face's BertNormalizer, with strip_accents resolved.
 	cleanText, chineseChars, stripAccents, lowercase bool
 
 	vocab    []string
-	prefix   string  // what the pieces inside a word start with in the vocabulary
-	start    *forest // tokens that a word can begin with
-	inner    *forest // those that can continue it
+	prefix   string  // prefix of pieces inside a word in the vocabulary
+	start    *forest // tokens that may begin a word
+	inner    *forest // tokens that may continue one
 	unk      int32
-	maxChars int // runes of a word beyond which it is unknown
+	maxChars int // a word of more runes is unknown
 
-	// onWord, where it is set, gets the words in place of the model.
+	// onWord, if not nil, gets the words instead of the model.
 	onWord func(word []byte, runes int)
 
-	// ascii is what becomes of each ASCII character.
+	// ascii says what becomes of each ASCII character.
 	ascii [utf8.RuneSelf]asciiChar
 }
 
-// asciiChar is what normalization and pre-tokenization make of a character.
+// asciiChar is the result of normalization and pre-tokenization for a character.
 type asciiChar struct {
 	class charClass
-	as    byte // what a letter turns into
+	as    byte // what a letter becomes
 }
 
 type charClass uint8
@@ -43,21 +42,21 @@ const (
 	dropped                  // removed
 )
 
-// wordBuffer is the word being collected, normalized.
+// wordBuffer holds the normalized word that is being collected.
 type wordBuffer struct {
 	aligned
 	runes int
 	char  []byte
 	cache wordCache
-	pair  pairBuffer // of byte-pair encoding, whose bytes are those of the text
+	pair  pairBuffer // for byte-pair encoding, which works on the bytes of the text
 
 	unigram unigramBuffer
 
-	// texts are what the two passes look for added tokens in, and from1 is the
-	// rune of the text that each byte of the second comes from.
+	// texts are those in which the two passes search for added tokens. from1 is the rune of the
+	// whole text that each byte of the second comes from.
 	texts [2][]byte
 	from1 []int32
-	// whole tells that the normalized text is wanted, not its words.
+	// whole says that the caller wants the normalized text, not its words.
 	whole bool
 }
 
@@ -71,8 +70,8 @@ func (w *wordBuffer) clear() {
 	w.runes = 0
 }
 
-// prepare fills what is derived from the settings, and reports false for a
-// vocabulary that is too large.
+// prepare computes what follows from the settings. It returns false if the vocabulary is too
+// large.
 func (m *wordPiece) prepare() bool {
 	total := 0
 	for _, token := range m.vocab {
@@ -94,7 +93,7 @@ func (m *wordPiece) prepare() bool {
 	return true
 }
 
-// classOf returns what becomes of a character, Chinese ones and case left aside.
+// classOf returns what becomes of a character, regardless of Chinese characters and case.
 func (m *wordPiece) classOf(r rune) charClass {
 	switch {
 	case m.cleanText && (r == 0 || r == utf8.RuneError || unicode.Is(droppedChars, r)):
@@ -136,8 +135,8 @@ func (m *wordPiece) tokenize(p *pieces, w *wordBuffer, text string, at int32) {
 
 func (m *wordPiece) normalizes() bool { return true }
 
-// normalize makes w.texts[1] the normalized text, and w.from1 the rune of the
-// whole text that each byte comes from.
+// normalize sets w.texts[1] to the normalized text, and w.from1 to the rune of the whole text
+// that each byte comes from.
 func (m *wordPiece) normalize(w *wordBuffer, text string, at int32) {
 	w.clear()
 	w.whole = true
@@ -162,8 +161,7 @@ func (m *wordPiece) normalizeString(text string) string {
 	return string(w.texts[1])
 }
 
-// words appends the tokens of text that is normalized already, whose bytes come
-// from these runes.
+// words appends the tokens of normalized text. from holds the rune that each byte comes from.
 func (m *wordPiece) words(p *pieces, w *wordBuffer, text []byte, from []int32) {
 	w.clear()
 	for i := 0; i < len(text); {
@@ -174,8 +172,7 @@ func (m *wordPiece) words(p *pieces, w *wordBuffer, text []byte, from []int32) {
 	m.flush(p, w)
 }
 
-// other handles a character beyond ASCII, or white space of a text that is
-// wanted whole.
+// other handles a character beyond ASCII, or white space if the whole text is wanted.
 func (m *wordPiece) other(p *pieces, w *wordBuffer, r rune, at int32) {
 	switch class := m.classOf(r); {
 	case class == dropped:
@@ -201,7 +198,7 @@ func (m *wordPiece) other(p *pieces, w *wordBuffer, r rune, at int32) {
 	}
 }
 
-// gap is the space that a Chinese character gets on either side.
+// gap adds the space on either side of a Chinese character.
 func (m *wordPiece) gap(p *pieces, w *wordBuffer, at int32) {
 	if w.whole {
 		w.add(' ', at)
@@ -210,8 +207,7 @@ func (m *wordPiece) gap(p *pieces, w *wordBuffer, at int32) {
 	}
 }
 
-// decompose takes the canonical decomposition of a character apart and leaves
-// its marks out.
+// decompose splits a character by its canonical decomposition and drops its marks.
 func (m *wordPiece) decompose(p *pieces, w *wordBuffer, r rune, at int32) {
 	if s := r - 0xac00; 0 <= s && s < 11172 { // a Hangul syllable, Unicode 3.12
 		m.normalized(p, w, 0x1100+s/588, at)
@@ -223,7 +219,7 @@ func (m *wordPiece) decompose(p *pieces, w *wordBuffer, r rune, at int32) {
 	}
 	w.char = utf8.AppendRune(w.char[:0], r)
 	d := norm.NFD.Properties(w.char).Decomposition()
-	// U+11938 decomposes since Unicode 13, which the library is behind.
+	// U+11938 decomposes only since Unicode 13. The library uses an older one.
 	if d == nil || r == 0x11938 {
 		d = w.char
 	}
@@ -236,12 +232,12 @@ func (m *wordPiece) decompose(p *pieces, w *wordBuffer, r rune, at int32) {
 	}
 }
 
-// normalized takes a character after decomposition: its case is folded, and it
-// is looked at as the pre-tokenizer sees it.
+// normalized handles a character after decomposition: it folds the case and passes the character
+// to the pre-tokenizer.
 func (m *wordPiece) normalized(p *pieces, w *wordBuffer, r rune, at int32) {
 	if m.lowercase {
 		if r == 'İ' {
-			// The one character whose lower case is two: i and a dot above.
+			// This is the only character whose lower case is two: i and a dot above.
 			w.add('i', at)
 			r = '\u0307'
 		} else {
@@ -255,8 +251,8 @@ func (m *wordPiece) normalized(p *pieces, w *wordBuffer, r rune, at int32) {
 	}
 }
 
-// put takes a character as the pre-tokenizer does: white space ends a word, and
-// punctuation is one.
+// put handles a character as the pre-tokenizer does: white space ends a word, and punctuation is
+// a word by itself.
 func (m *wordPiece) put(p *pieces, w *wordBuffer, r rune, at int32) {
 	switch {
 	case unicode.IsSpace(r):
@@ -275,9 +271,9 @@ func (m *wordPiece) word(p *pieces, w *wordBuffer, r rune, at int32) {
 	m.flush(p, w)
 }
 
-// flush ends the word, if there is one, and adds its pieces: from its start the
-// longest token of the vocabulary, again and again, or the unknown token for the
-// whole word where that fails.
+// flush ends the word, if there is one, and adds its pieces: again and again the longest token of
+// the vocabulary that the rest starts with. If no token fits, the whole word is the unknown
+// token.
 func (m *wordPiece) flush(p *pieces, w *wordBuffer) {
 	if len(w.bytes) == 0 {
 		return

@@ -5,8 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// Words appends the words of a text, what lies between white space, as
-// half-open ranges of its runes.
+// Words appends the words of a text, which white space separates, as half-open ranges of runes.
 func Words(dst [][2]int32, text string) [][2]int32 {
 	var at, start int32 = 0, -1
 	for _, r := range text {
@@ -25,14 +24,14 @@ func Words(dst [][2]int32, text string) [][2]int32 {
 	return dst
 }
 
-// FirstTokens appends the number of the first token of each word, -1 for a word
-// that has none: one of which the normalizer leaves nothing, that lies beyond
-// the maximum length, or that shares the token of the word before it. A token may
-// take the white space before its word. Both arguments are ranges of the same text's runes in
-// order, offsets as Encoding.Offsets has them.
+// FirstTokens appends the number of the first token of each word. It appends -1 for a word
+// without a token: the normalizer may remove it, it may be beyond the maximum length, or it may
+// share the token of the word before it. A token may include the white space before its word.
+// Both arguments are ordered ranges of runes in the same text; offsets are those of
+// Encoding.Offsets.
 func FirstTokens(dst []int32, offsets, words [][2]int32) []int32 {
 	t := 0
-	end := int32(0) // of the word before
+	end := int32(0) // end of the word before
 	for _, w := range words {
 		before := func(o [2]int32) bool { return o[0] == o[1] || o[0] < w[0] && (o[0] < end || o[1] <= w[0]) }
 		for t < len(offsets) && before(offsets[t]) {

@@ -7,23 +7,23 @@ import (
 	"github.com/skive-ml/skive/data"
 )
 
-// cursor walks through the steps of epoch after epoch.
+// cursor walks through the steps of all epochs.
 type cursor struct {
 	enc        *data.Encoded
 	o          data.BatchOptions
-	accumulate int // batches of a step; the last step of an epoch may have fewer
+	accumulate int // batches in a step; the last step of an epoch may have fewer
 	epoch      int
 	batches    [][]int32
-	at         int // steps of this epoch
+	at         int // steps done in this epoch
 }
 
-// steps is the number of steps that an epoch of so many batches takes.
+// steps returns the number of steps in an epoch of so many batches.
 func steps(batches, accumulate int) int {
 	n := max(1, accumulate)
 	return (batches + n - 1) / n
 }
 
-// newCursor returns the cursor as it is after done steps.
+// newCursor returns a cursor that has passed the first done steps.
 func newCursor(enc *data.Encoded, o data.BatchOptions, accumulate, done int) *cursor {
 	c := &cursor{enc: enc, o: o, accumulate: max(1, accumulate), batches: data.Batches(enc, o, 0)}
 	for done > c.steps() {
@@ -49,16 +49,15 @@ func (c *cursor) next() [][]int32 {
 	return c.batches[lo:min(lo+c.accumulate, len(c.batches))]
 }
 
-// atEpochEnd tells whether the step last returned was its epoch's last.
+// atEpochEnd tells whether the last step that next returned was the last of its epoch.
 func (c *cursor) atEpochEnd() bool { return c.at == c.steps() }
 
-// epochs is the number of passes over the data so far.
+// epochs returns the number of passes over the data so far.
 func (c *cursor) epochs() float64 {
 	return float64(c.epoch) + float64(c.at)/float64(c.steps())
 }
 
-// meter makes the remark beside the progress bar: the loss, smoothed, and the
-// speed.
+// meter writes the remark beside the progress bar: the smoothed loss and the speed.
 type meter struct {
 	loss   float64
 	steps  int
@@ -69,7 +68,7 @@ type meter struct {
 
 func (m *meter) start(now time.Time) { m.last = now }
 
-// pause leaves the time since the last step out of the speed.
+// pause excludes the time since the last step from the speed.
 func (m *meter) pause(now time.Time) { m.last = now }
 
 // smoothing is the number of steps over which the shown loss is averaged.

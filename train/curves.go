@@ -19,15 +19,15 @@ import (
 	"github.com/skive-ml/skive/checkpoints"
 )
 
-// CurvesFile is the name of the picture of the training curves in an output
-// directory, CurvesPage that of the page that shows it with the evaluations.
+// CurvesFile is the name of the picture of the training curves in an output directory. CurvesPage
+// is the name of the page that shows the picture and the evaluations.
 const (
 	CurvesFile = "curves.svg"
 	CurvesPage = "curves.html"
 )
 
-// curvePoints bounds the number of points drawn for one line; longer histories
-// are averaged over equal runs of steps.
+// curvePoints is the largest number of points of a line. Longer histories are averaged over
+// equally long runs of steps.
 const curvePoints = 600
 
 var (
@@ -88,7 +88,7 @@ func metricNames(evaluations []Evaluation) []string {
 // development set over the steps, as SVG.
 func drawCurves(title string, history []Record, evaluations []Evaluation) (svg []byte, err error) {
 	defer func() {
-		if p := recover(); p != nil { // the plotting library's way of refusing numbers
+		if p := recover(); p != nil { // the plotting library panics on numbers that it refuses
 			err = fmt.Errorf("%v", p)
 		}
 	}()
@@ -145,7 +145,7 @@ func drawCurves(title string, history []Record, evaluations []Evaluation) (svg [
 	return out.Bytes(), nil
 }
 
-// widen opens a range of one value, for which the axis would find no marks.
+// widen widens a range that is a single value, for which the axis would have no ticks.
 func widen(lo, hi float64) (float64, float64) {
 	if size := max(math.Abs(lo), math.Abs(hi)); hi-lo <= 1e-6*size {
 		margin := max(0.05*size, 1e-9)

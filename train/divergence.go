@@ -8,18 +8,17 @@ import (
 	"github.com/skive-ml/skive/internal/exact"
 )
 
-// A run that ends in finite numbers has diverged if the mean loss of its last steps is
-// so many times the loss of its first step, before any update. That may be close to 0:
-// then the loss counts that a model has which guesses, or where this is not known, for
-// objectives other than Run's, 1 with a larger factor.
+// A run whose numbers stay finite has diverged if the mean loss of its last steps is a multiple
+// of the loss of its first step, before any update. That loss may be close to 0, so it counts as
+// at least the loss of a model that guesses. Objectives other than Run's do not know that loss:
+// for them it is 1, with a larger factor.
 const (
 	divergedFactor      = 3
 	divergedFactorOther = 10
-	divergedSteps       = 10 // of the mean, at most
+	divergedSteps       = 10 // steps in the mean, at most
 )
 
-// diverged tells whether the losses ended far above what they began with, which are
-// returned.
+// diverged tells whether the losses ended far above the first ones. It returns both.
 func (f *fit) diverged() (first, last float64, yes bool) {
 	h := f.result.History
 	n := min(divergedSteps, len(h)/2)
@@ -55,7 +54,7 @@ func guessToken(_ *data.Dataset, c checkpoints.Config) float64 {
 	return exact.Log(float64(c.VocabSize))
 }
 
-// guessMean is the variance of the numbers.
+// guessMean returns the loss of a model that guesses the mean: the variance of the numbers.
 func guessMean(set *data.Dataset, _ checkpoints.Config) float64 {
 	var mean, squares float64
 	for i := range set.Examples {

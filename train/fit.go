@@ -21,11 +21,11 @@ import (
 	"github.com/skive-ml/skive/settings"
 )
 
-// fit is a run under way.
+// fit is a run in progress.
 type fit struct {
 	o         Options
 	problem   Problem
-	model     *checkpoints.Model // under training
+	model     *checkpoints.Model // the model that is trained
 	config    checkpoints.Config // the model's, without the run's dropout
 	task      data.Task
 	train     *data.Encoded
@@ -41,24 +41,23 @@ type fit struct {
 	bar       progress.Task
 	result    *Result
 	best      map[string][]float32 // weights of the best model, without an output directory
-	before    float64              // seconds spent by earlier processes
+	before    float64              // seconds that earlier processes spent
 	started   time.Time
-	saved     int    // step of the state on disk, -1 for none
-	checksum  string // of the best model, at the end
+	saved     int    // step of the state on disk, or -1 without one
+	checksum  string // checksum of the best model, known at the end
 	guess     float64
 }
 
-// say tells of an event of the run.
+// say reports an event of the run.
 func (f *fit) say(level slog.Level, format string, args ...any) {
 	progress.Logger(f.o.Progress).Log(context.Background(), level, f.o.stage()+": "+fmt.Sprintf(format, args...))
 }
 
-// Fit trains a copy of model by the problem's objective and returns the best
-// model on the development set (the last one where devSet is nil). See Run for
-// the files that it writes.
+// Fit trains a copy of model with the problem's objective. It returns the model that was best on
+// the development set, or the last one if devSet is nil. See Run for the files that it writes.
 //
-// A cancelled context stops the run after the step under way, with its state
-// saved where there is an output directory; the error wraps ctx.Err().
+// When ctx is cancelled, the run stops after the current step, and saves its state if there is an
+// output directory. The error wraps ctx.Err().
 func Fit(ctx context.Context, model *checkpoints.Model, trainSet, devSet *data.Dataset, o Options, p Problem) (*checkpoints.Model, *Result, error) {
 	f := &fit{o: o, problem: p, saved: -1, started: time.Now()}
 	best, err := f.run(ctx, model, trainSet, devSet)
@@ -161,8 +160,7 @@ func parametersOf(o Objective) []*parameter {
 	return all
 }
 
-// checkArguments reports options that the model, the objective or the sets do not
-// go with.
+// checkArguments reports options that do not fit the model, the objective or the sets.
 func (f *fit) checkArguments(model *checkpoints.Model, trainSet, devSet *data.Dataset) error {
 	o := &f.o
 	if err := o.Validate(); err != nil {
@@ -185,8 +183,8 @@ func (f *fit) checkArguments(model *checkpoints.Model, trainSet, devSet *data.Da
 	return nil
 }
 
-// prepare checks the arguments and makes the model that is trained. It returns the
-// sets with the labels of that model.
+// prepare checks the arguments and makes the model to be trained. It returns the sets with the
+// labels of that model.
 func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) (_, _ *data.Dataset, err error) {
 	o := &f.o
 	if err := f.checkArguments(model, trainSet, devSet); err != nil {
@@ -207,7 +205,7 @@ func (f *fit) prepare(model *checkpoints.Model, trainSet, devSet *data.Dataset) 
 		work.DeleteInputScales()
 	}
 	pairs := work.Config.Pairs
-	work.Config.Pairs = false // as long as the training set has not said
+	work.Config.Pairs = false // overridden if the training set says otherwise
 	if trainSet, err = evaluate.Relabel("training", trainSet, work.Config, !f.problem.Unlabeled); err != nil {
 		return nil, nil, err
 	}
@@ -271,9 +269,9 @@ func (f *fit) encode(trainSet, devSet *data.Dataset) (err error) {
 	return nil
 }
 
-// loop runs the steps after done and returns the number of those done in all.
-// Whatever is due after a step is done at the head of the next round, so that a
-// resumed run catches up with what its predecessor was stopped before.
+// loop runs the steps after the first done ones and returns how many are done in total. It does
+// what is due after a step at the start of the next round. So a resumed run catches up on what
+// the stopped run did not get to.
 func (f *fit) loop(ctx context.Context, done int) (int, error) {
 	warmup := warmupSteps(f.o.Warmup, f.total)
 	cursor := newCursor(f.train, f.batches, f.o.Accumulate, done)
@@ -332,7 +330,7 @@ func (f *fit) loop(ctx context.Context, done int) (int, error) {
 	}
 }
 
-// step does one optimizer step.
+// step performs one optimizer step.
 func (f *fit) step(number int, rate float64, batches []data.Batch) (Record, error) {
 	loss, parts, err := f.gradients(number, batches)
 	if err != nil {
@@ -369,13 +367,13 @@ func (f *fit) step(number int, rate float64, batches []data.Batch) (Record, erro
 	return r, nil
 }
 
-// gradients computes the losses of a step and their gradients: those of one
-// batch, or the weighted mean of those of several.
+// gradients computes the losses of a step and their gradients: those of its only batch, or the
+// weighted mean over its batches.
 func (f *fit) gradients(number int, batches []data.Batch) (float64, map[string]float64, error) {
 	if f.o.Accumulate <= 1 {
 		return f.objective.Step(number, &batches[0])
 	}
-	// Each batch has dropout masks of its own.
+	// Each batch has its own dropout masks.
 	first := (number-1)*f.o.Accumulate + 1
 	weights := f.objective.Weights(first, batches)
 	var all, loss float64
@@ -401,8 +399,8 @@ func (f *fit) gradients(number int, batches []data.Batch) (float64, map[string]f
 	return loss, parts, nil
 }
 
-// due tells whether something that happens each every steps, or at the end of
-// each epoch, happens after step done.
+// due tells whether something that happens every so many steps (0: at the end of each epoch)
+// happens after step done.
 func due(done, every int, epochEnd bool) bool {
 	if every > 0 {
 		return done%every == 0

@@ -11,34 +11,33 @@ import (
 )
 
 const (
-	// fittingShown is how many examples a model of BERT-base's width is shown in all; a
-	// narrower one is shown more. Small sets are repeated for that, up to maxFitted
-	// times: many epochs are what makes fine-tuning on few examples stable (Mosbach et
-	// al., arXiv 2006.04884; Zhang et al., arXiv 2006.05987).
+	// fittingShown is how many examples in total a model of BERT-base's width sees. A narrower
+	// model sees more. Small sets are repeated to reach this number, up to maxFitted times: many
+	// epochs make fine-tuning on few examples stable (Mosbach et al., arXiv 2006.04884; Zhang et
+	// al., arXiv 2006.05987).
 	fittingShown = 20_000
 	maxFitted    = 20
-	// fittingWidth is BERT-base's, and fittingRate its learning rate.
+	// fittingWidth is the width of BERT-base, and fittingRate its learning rate.
 	fittingWidth = 768
 	fittingRate  = 5e-5
 	// longText is the mean length in tokens from which batches are halved.
 	longText = 256
-	// Evaluations take some fifth of a run, but there are fewestEvaluations of many
-	// epochs.
+	// Evaluations may take about a fifth of a run, but a run of many epochs has at least
+	// fewestEvaluations.
 	fewestEvaluations = 10
 )
 
-// Fitted returns the options with values in the place of zeros that follow from the
-// configuration of the model, the training set and the development set, nil for none:
-// Epochs where there are no Steps, with them Patience, BatchSize where there are no
-// BatchTokens, and LearningRate. What is not zero stays. The line says what was chosen and
-// why, and is "" where nothing was. longer is how many times as long as a fine-tuning
-// the run is, 1 for one.
+// Fitted fills in options that are zero, with values that follow from the model's configuration,
+// the training set and the development set (nil without one). It sets Epochs and Patience where
+// Steps is zero, BatchSize where BatchTokens is zero, and LearningRate. Other values stay. The
+// returned line says what was chosen and why; it is "" if nothing was. longer says how many times
+// as long as a fine-tuning the run is to be, 1 for the same length.
 //
-// Few examples are gone through up to 20 times longer, in batches of 8 or 16, and the
-// run ends early; some ten thousand are gone through once. Many classes want more
-// epochs, narrow models more epochs and a higher rate, long texts smaller batches. Where
-// the development set is large beside the training set, it is evaluated less often than
-// each epoch (EvalEvery).
+// Few examples are repeated up to 20 times, in batches of 8 or 16, and the run may end early. A
+// set of some ten thousand examples is passed once. Many classes need more epochs, narrow models
+// need more epochs and a higher rate, and long texts need smaller batches. If the development set
+// is large compared with the training set, it is evaluated less often than once an epoch
+// (EvalEvery).
 func (o Options) Fitted(c checkpoints.Config, set, dev *data.Encoded, longer float64) (Options, string) {
 	rows, width := max(1, set.Len()), min(max(c.HiddenSize, fittingWidth/4), 2*fittingWidth)
 	classes := 2
@@ -72,7 +71,7 @@ func (o Options) Fitted(c checkpoints.Config, set, dev *data.Encoded, longer flo
 	}
 	evaluations := o.Epochs
 	if dev != nil && !given && o.EvalEvery == 0 && o.BatchSize > 0 {
-		// A step goes three times through what an evaluation goes through once.
+		// A step costs about three times as much per token as an evaluation.
 		most := max(fewestEvaluations, int(0.25*3*float64(o.Epochs)*float64(set.Tokens())/float64(max(1, dev.Tokens()))))
 		if most < evaluations {
 			evaluations = most

@@ -8,9 +8,9 @@ import (
 	"github.com/skive-ml/skive/head"
 )
 
-// Fresh makes a model of random weights to be trained from scratch: of the sizes of a
-// config.json, with the tokenizer beside it. It is a masked language model if masked says
-// so, else one for the classes that the file names, or that the data will have.
+// Fresh makes a model with random weights, to be trained from scratch. Its sizes are those of a
+// config.json, with the tokenizer beside that file. If masked is set, it is a masked language
+// model. Otherwise it has the classes that the file names, or those of the data.
 func Fresh(config string, seed uint64, masked bool) (*checkpoints.Model, error) {
 	cfg, err := checkpoints.ReadFresh(config)
 	if err != nil {

@@ -15,8 +15,7 @@ import (
 	"github.com/skive-ml/skive/infer"
 )
 
-// exhausted tells whether the last evaluations, as many as the run's patience,
-// brought no better model.
+// exhausted tells whether no evaluation within the run's patience brought a better model.
 func (f *fit) exhausted() bool {
 	since := 0
 	for _, e := range f.result.Evaluations {
@@ -34,8 +33,8 @@ func (f *fit) lastEvaluated() int {
 	return 0
 }
 
-// evaluate measures the model on the development set and keeps it if it is the
-// best so far. Of equals, the earlier stays.
+// evaluate measures the model on the development set and keeps it if it is the best so far. Of
+// equally good models, the earlier one stays.
 func (f *fit) evaluate(ctx context.Context, step int, epoch float64) error {
 	if err := f.begin(step); err != nil {
 		return err
@@ -81,8 +80,7 @@ func (f *fit) evaluate(ctx context.Context, step int, epoch float64) error {
 	return nil
 }
 
-// keepBest saves the model as it is now: to the output directory, or in memory
-// where there is none.
+// keepBest saves the current model to the output directory, or in memory without one.
 func (f *fit) keepBest() error {
 	if f.o.Output != "" {
 		return f.publish().SaveHF(f.o.Output)
@@ -96,7 +94,7 @@ func (f *fit) keepBest() error {
 	return nil
 }
 
-// publish is the model with the record of this run, sharing the weights.
+// publish returns the model with the record of this run. It shares the weights.
 func (f *fit) publish() *checkpoints.Model {
 	m := *f.model
 	m.Config = f.config.Clone()
@@ -116,7 +114,7 @@ func (f *fit) publish() *checkpoints.Model {
 
 func (f *fit) seconds() float64 { return f.before + time.Since(f.started).Seconds() }
 
-// conclude makes the result of a run that is complete after done steps.
+// conclude returns the result of a run that is complete after done steps.
 func (f *fit) conclude(done int) (*checkpoints.Model, error) {
 	f.result.Steps = done
 	f.result.Seconds = f.seconds()
@@ -166,8 +164,8 @@ func (f *fit) conclude(done int) (*checkpoints.Model, error) {
 	return m, nil
 }
 
-// earlier looks at the model that an earlier process has left. It is returned, and
-// the result with it, where the run is finished.
+// earlier examines the model that an earlier process left. If the run is finished, earlier
+// returns that model and the result.
 func (f *fit) earlier(s *savedState) (*checkpoints.Model, error) {
 	m, err := checkpoints.Open(f.o.Output)
 	if err != nil {
@@ -183,8 +181,8 @@ func (f *fit) earlier(s *savedState) (*checkpoints.Model, error) {
 	return m, nil
 }
 
-// begin saves a state before the first model, so that there is no model without
-// one: it could not be told from another run's.
+// begin saves a state before the first model. A model without a state could not be told from the
+// model of another run.
 func (f *fit) begin(step int) error {
 	if f.saved >= 0 {
 		return nil

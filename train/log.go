@@ -14,31 +14,31 @@ import (
 	"github.com/skive-ml/skive/internal/bounded"
 )
 
-// Record is what one step did: one line of the log.
+// Record describes one step. It is one line of the log.
 type Record struct {
 	// Step counts from 1.
 	Step int `json:"step" msgpack:"step"`
-	// Loss is the weighted sum of Losses, Losses the value of each of the
-	// objective's losses before weighting.
+	// Loss is the weighted sum of Losses. Losses holds the value of each of the objective's
+	// losses, before weighting.
 	Loss   float64            `json:"loss" msgpack:"loss"`
 	Losses map[string]float64 `json:"losses" msgpack:"losses"`
-	// LR is the learning rate of the step, GradNorm the gradients' global norm
-	// before clipping.
+	// LR is the learning rate of the step. GradNorm is the global norm of the gradients before
+	// clipping.
 	LR       float64 `json:"lr" msgpack:"lr"`
 	GradNorm float64 `json:"grad_norm" msgpack:"grad_norm"`
-	// Tokens is the number of tokens in the step's batch.
+	// Tokens is the number of tokens in the step's batches.
 	Tokens int `json:"tokens" msgpack:"tokens"`
 }
 
-// stepLog writes records to a file, one JSON object a line.
+// stepLog writes records to a file, one JSON object per line.
 type stepLog struct {
 	path string
 	f    *os.File
 	w    *bufio.Writer
 }
 
-// openLog starts the log at path, keeping the lines of the first steps steps
-// that a resumed run has behind it.
+// openLog opens the log at path. It keeps the lines of the first steps steps, which a resumed run
+// has already done.
 func openLog(path string, steps int) (*stepLog, error) {
 	if path == "" {
 		return nil, nil
@@ -53,10 +53,10 @@ func openLog(path string, steps int) (*stepLog, error) {
 	return &stepLog{path, f, bufio.NewWriter(f)}, nil
 }
 
-// maxLog bounds what a resumed run reads of a log.
+// maxLog is the largest log, in bytes, that a resumed run reads.
 const maxLog = 1 << 30
 
-// createLog opens the log behind its kept lines, which stay untouched.
+// createLog opens the log for writing after the lines to keep, which it leaves unchanged.
 func createLog(path string, steps int) (*os.File, error) {
 	if steps == 0 {
 		return os.Create(path)
@@ -80,8 +80,8 @@ func createLog(path string, steps int) (*os.File, error) {
 	return f, nil
 }
 
-// keepLines returns the leading lines of a log up to and including the given
-// step. It stops at the first line that a killed process left incomplete.
+// keepLines returns the first lines of a log, up to and including the given step. It stops at a
+// line that a killed process left incomplete.
 func keepLines(log []byte, step int) []byte {
 	end := 0
 	for end < len(log) {

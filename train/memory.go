@@ -12,11 +12,11 @@ import (
 	"github.com/skive-ml/skive/internal/machine"
 )
 
-// A MemoryError tells that a run would not fit the memory.
+// A MemoryError tells that a run would not fit into memory.
 type MemoryError struct {
-	// Parameters, counted, take 16 bytes each: weight, gradient and two moments.
-	// Activations are bytes, at most, as is Available, what the machine, the
-	// control group of the process and its limit on address space leave.
+	// Parameters counts parameters, which take 16 bytes each: the weight, its gradient and two
+	// moments. Activations is an upper bound in bytes. Available is in bytes, too: what the
+	// machine, the control group of the process and its limit on address space leave.
 	Parameters, Activations, Available int64
 }
 
@@ -25,7 +25,7 @@ func (e *MemoryError) Error() string {
 		need(e.Parameters, e.Activations), bytesOf(e.Available))
 }
 
-// need says what a run takes.
+// need says how much memory a run takes.
 func need(parameters, activations int64) string {
 	return fmt.Sprintf("%d parameters × 16 bytes = %s, and up to %s of activations", parameters, bytesOf(16*parameters), bytesOf(activations))
 }
@@ -40,13 +40,13 @@ func bytesOf(n int64) string {
 	return fmt.Sprintf("%.1f GB", float64(n)/1e9)
 }
 
-// estimated is an objective that tells how much memory its steps take.
+// estimated is an objective that can estimate the memory of its steps.
 type estimated interface {
 	Memory(autograd.Extents) int64
 }
 
-// fits says how much memory the run takes, and fails where that is not there.
-// The weights are loaded by now.
+// fits reports how much memory the run takes, and fails if that is not available. The weights are
+// already loaded.
 func (f *fit) fits(parameters []*parameter) error {
 	var count, activations int64
 	for _, p := range parameters {
@@ -71,7 +71,7 @@ func (f *fit) fits(parameters []*parameter) error {
 	return nil
 }
 
-// largest bounds the batches of all epochs: the longest examples may meet in one.
+// largest bounds the sizes of all batches: the longest examples may come together in one.
 func (f *fit) largest() autograd.Extents {
 	lengths := make([]int, f.train.Len())
 	for i := range lengths {
@@ -88,7 +88,7 @@ func (f *fit) largest() autograd.Extents {
 			e.Tokens += n
 		}
 	}
-	// Masked tokens, or the first ones of words.
+	// Selected tokens are masked ones, or the first ones of words.
 	e.Selected = e.Tokens
 	if f.task.Kind.Subject() == head.Masks {
 		e.Selected = min(e.Tokens, int(1.5*evaluate.MaskShare*float64(e.Tokens))+e.Sequences)

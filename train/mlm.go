@@ -7,8 +7,8 @@ import (
 	"github.com/skive-ml/skive/layers"
 )
 
-// maskedObjective masks each batch anew. Batches that are accumulated into one
-// step are masked as the one large batch would be.
+// maskedObjective draws new masks for each batch. Batches that are accumulated into one step are
+// masked like one large batch.
 type maskedObjective struct {
 	*graphObjective
 	masker *evaluate.Masker
@@ -22,11 +22,11 @@ func (o *maskedObjective) Step(number int, b *data.Batch) (float64, map[string]f
 	return o.graphObjective.Step(number, b)
 }
 
-// Weights are the numbers of the batches' masked tokens.
+// Weights returns the number of masked tokens of each batch.
 func (o *maskedObjective) Weights(number int, batches []data.Batch) []float64 {
 	weights := make([]float64, len(batches))
 	for i := range batches {
-		// A batch without text has none: its step is going to say so.
+		// A batch without text has no masked tokens. Its step reports that.
 		if o.masker.Mask(&batches[i], o.setup.Options.Seed, uint64(o.setup.StepOf(number+i))) == nil {
 			weights[i] = float64(len(o.masker.Rows))
 		}

@@ -34,11 +34,11 @@ func twoClasses(ds *data.Dataset) error {
 	return fmt.Errorf("training set: all labels are %q, expected two classes at least", ds.Task.Labels[first])
 }
 
-// trainable returns a copy of the model with f32 weights and a head for the
-// task. A model without head gets a fresh one, and so does a masked language
-// model that is to do another task; one whose labels only number its classes
-// keeps its weights and takes the task's names; one whose head is another is an
-// error, and so are other classes, by Relabel. With headless the head is left as it is.
+// trainable returns a copy of the model with f32 weights and a head for the task. A model without
+// a head gets a new one. So does a masked language model that is trained for another task. A
+// model whose labels are just numbers keeps its weights and takes the task's names. Any other
+// head is an error, and so are other classes (see Relabel). With headless, the head stays as it
+// is.
 func trainable(model *checkpoints.Model, task data.Task, seed uint64, headless bool) (*checkpoints.Model, error) {
 	work := model.Clone()
 	for name, t := range work.Tensors {
@@ -70,8 +70,7 @@ func trainable(model *checkpoints.Model, task data.Task, seed uint64, headless b
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Checksum tells models apart by their tensors. Runs record it in the
-// provenance.
+// Checksum returns a checksum of the model's tensors. Runs record it in the provenance.
 func Checksum(m *checkpoints.Model) string {
 	sum := uint32(0)
 	for _, name := range m.Names() {
@@ -81,7 +80,7 @@ func Checksum(m *checkpoints.Model) string {
 	return fmt.Sprintf("%08x", sum)
 }
 
-// DataChecksum tells data sets apart by their examples and labels.
+// DataChecksum returns a checksum of the examples and labels of a data set.
 func DataChecksum(ds *data.Dataset) string {
 	sum := uint32(0)
 	var buf []byte

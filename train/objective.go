@@ -7,29 +7,29 @@ import (
 	"github.com/skive-ml/skive/layers"
 )
 
-// Term is a named, weighted loss of an objective: a scalar node of its graph.
+// Term is a named, weighted loss of an objective. It is a scalar node of the graph.
 type Term struct {
 	Name   string
 	Weight float64
 	Loss   *autograd.Node
 }
 
-// graphObjective is an objective on an autograd graph.
+// graphObjective is an objective that an autograd graph computes.
 type graphObjective struct {
 	graph      *autograd.Graph
 	session    *autograd.Session
 	terms      []Term
 	bind       func(*data.Batch) error
 	parameters []Parameter
-	// count is what the mean in the loss divides by; nil is the sequences.
+	// count returns what the mean in the loss divides by. nil means the number of sequences.
 	count func(*data.Batch) float64
 }
 
-// Compile makes an objective of the weighted sum of the terms, nodes of the
-// graph g. The model's weights are bound to the graph's (layers.Store): what a run
-// changes in one changes in the other. bind sets the inputs of the graph to those of a
-// batch. Parameters that no term depends on are not trained. The objective
-// closes the graph; so does Compile when it fails.
+// Compile makes an objective that is the weighted sum of the terms, which are nodes of graph g.
+// The model's weights and the graph's share memory (layers.Store): what a run changes in one
+// changes in the other. bind sets the inputs of the graph for a batch. Parameters on which no
+// term depends are not trained. The objective closes the graph when it is closed; Compile closes
+// it when it fails.
 func Compile(g *autograd.Graph, model *checkpoints.Model, terms []Term, bind func(*data.Batch) error) (Objective, error) {
 	o, err := compile(g, model, terms, bind)
 	if err != nil {
@@ -95,10 +95,10 @@ func (o *graphObjective) Weights(_ int, batches []data.Batch) []float64 {
 	return weights
 }
 
-// SetProfile makes the next steps add to p where their time went.
+// SetProfile makes the next steps add their times to p.
 func (o *graphObjective) SetProfile(p *autograd.Profile) { o.session.SetProfile(p) }
 
-// Memory estimates the bytes that steps take for values and gradients.
+// Memory estimates the bytes that a step takes for values and gradients.
 func (o *graphObjective) Memory(e autograd.Extents) int64 { return o.graph.Memory(e) }
 
 func (o *graphObjective) Close() error {

@@ -11,22 +11,22 @@ import (
 	"github.com/skive-ml/skive/internal/machine"
 )
 
-// parameter is one trainable tensor with its optimizer state. The weights lie
-// in the model, the gradient in the graph's buffer.
+// parameter is a trainable tensor with its optimizer state. Its weights are the model's, its
+// gradient is the graph's buffer.
 type parameter struct {
 	name     string
 	weights  []float32
-	computed []float32 // the objective's gradient of a batch
-	gradient []float32 // that of the step: computed, or a sum of several
+	computed []float32 // the objective's gradient of one batch
+	gradient []float32 // gradient of the step: computed, or a sum over batches
 	m, v     []float32
 	decay    bool
-	scale    float64 // of the learning rate
+	scale    float64 // factor of the learning rate
 }
 
-// decayed tells whether AdamW's weight decay applies to the tensor of that
-// name: biases and LayerNorm weights are left out, as usual for BERT (Devlin et
-// al., arXiv 1810.04805, and every fine-tuning script since), and so are the
-// scales of quantized inputs. What is no tensor of a model is a loss's matrix.
+// decayed tells whether AdamW's weight decay applies to the tensor of this name. As usual for
+// BERT (Devlin et al., arXiv 1810.04805, and every fine-tuning script since), it does not apply
+// to biases and LayerNorm weights, and also not to the scales of quantized inputs. A name that is
+// not a tensor of a model is a matrix that belongs to a loss.
 func decayed(name string) bool {
 	_, kind, ok := checkpoints.ParseTensor(name)
 	return !ok || kind == checkpoints.Weight || kind == checkpoints.Table
@@ -37,8 +37,8 @@ func isInputScale(name string) bool {
 	return ok && kind == checkpoints.InputScale
 }
 
-// depth is the place of a parameter among the layers, see checkpoints.Part.Depth.
-// A matrix that serves a loss on the embeddings has theirs.
+// depth returns the place of a parameter among the layers, see checkpoints.Part.Depth. A matrix
+// that belongs to a loss on the embeddings has their depth.
 func depth(name string) int {
 	part, _, ok := checkpoints.ParseTensor(name)
 	switch {
@@ -50,9 +50,9 @@ func depth(name string) int {
 	return -1
 }
 
-// chunk is the number of elements that one part of the team's work holds, and
-// block that of the elements which are updated or left alone together. Both are
-// fixed, so that sums do not depend on the number of workers.
+// chunk is the number of elements in one part of the team's work. block is the number of elements
+// that are either all updated or all left alone. Both are fixed, so sums do not depend on the
+// number of workers.
 const (
 	chunk = 1 << 15
 	block = 1 << 8
@@ -61,9 +61,9 @@ const (
 type span struct {
 	p      *parameter
 	lo, hi int
-	// warm tells of each block whether any gradient in it has ever been other
-	// than zero. Where none has, both moments are zero, and all that a step does
-	// is to decay the weights: this is most of a vocabulary.
+	// warm tells for each block whether any of its gradients has ever differed from zero. If not,
+	// both moments are zero, and a step only decays the weights. This holds for most of a
+	// vocabulary.
 	warm []bool
 }
 
@@ -112,9 +112,9 @@ func newOptimizer(workers *autograd.Workers, parameters []*parameter, o *Options
 			p.scale = exact.Pow(o.LayerDecay, float64(layers+1-d))
 		}
 		if isInputScale(p.name) {
-			// Adam's steps are as long as the rate, whatever the gradient: relative
-			// to the scale that a run begins with, they are neither too small for
-			// one input nor too large for another.
+			// Adam's steps are as long as the learning rate, whatever the gradient. Steps
+			// relative to the initial scale are neither too small for one input nor too large for
+			// another.
 			p.scale *= float64(p.weights[0])
 		}
 		for lo := 0; lo < len(p.weights); lo += chunk {
@@ -148,7 +148,7 @@ func newOptimizer(workers *autograd.Workers, parameters []*parameter, o *Options
 	return z
 }
 
-// restored marks what saved moments say has been updated before.
+// restored sets warm from the saved moments.
 func (z *optimizer) restored() {
 	for k := range z.spans {
 		s := &z.spans[k]
@@ -174,16 +174,16 @@ func (z *optimizer) applyTo(s *span) {
 	})
 }
 
-// accumulate adds a share of the objective's gradients to those of the step.
+// accumulate adds a share of the objective's gradients to the gradients of the step.
 func (z *optimizer) accumulate(share float32, first bool) {
 	z.share, z.first = share, first
 	z.workers.Run(len(z.spans), z.add)
 }
 
-// gradNorm is the L2 norm of all gradients together. It comes before step.
+// gradNorm returns the L2 norm of all gradients together. Call it before step.
 func (z *optimizer) gradNorm() float64 { return z.norm(z.sum) }
 
-// weightNorm is the L2 norm of all weights together.
+// weightNorm returns the L2 norm of all weights together.
 func (z *optimizer) weightNorm() float64 { return z.norm(z.weigh) }
 
 func (z *optimizer) norm(squares func(worker, part int)) float64 {
@@ -195,9 +195,8 @@ func (z *optimizer) norm(squares func(worker, part int)) float64 {
 	return math.Sqrt(sum)
 }
 
-// step updates all weights. number counts from 1; norm is the gradients'
-// global norm, which the clip compares with MaxGradNorm as PyTorch's
-// clip_grad_norm_ does.
+// step updates all weights. number counts from 1. norm is the global norm of the gradients, which
+// the clip compares with MaxGradNorm like PyTorch's clip_grad_norm_.
 func (z *optimizer) step(number int, rate, norm float64) {
 	o := z.o
 	z.rate, z.gradScale = rate, 1

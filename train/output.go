@@ -14,9 +14,8 @@ import (
 	"github.com/skive-ml/skive/settings"
 )
 
-// CheckOutput reports what the output directory of Run or RunSeeds holds of an
-// earlier run, as a *checkpoints.ExistsError: its state, its model, or runs under
-// several seeds.
+// CheckOutput reports what an earlier run left in the output directory of Run or RunSeeds, as a
+// *checkpoints.ExistsError: its state, its model, or runs with several seeds.
 func CheckOutput(dir string) error {
 	if err := checkRun(dir); err != nil {
 		return err
@@ -28,7 +27,7 @@ func CheckOutput(dir string) error {
 	return &checkpoints.ExistsError{Path: dir, What: "runs under seeds are there", Resumable: true}
 }
 
-// escape makes a path a pattern of itself.
+// escape returns a pattern that matches exactly this path.
 func escape(path string) string {
 	var pattern []byte
 	for i := range len(path) {
@@ -41,7 +40,7 @@ func escape(path string) string {
 	return string(pattern)
 }
 
-// checkRun is CheckOutput of one run.
+// checkRun is CheckOutput for a single run.
 func checkRun(dir string) error {
 	var h stateHeader
 	switch _, err := checkpoints.ReadState(filepath.Join(dir, StateDir, stateFile), &h); {
@@ -55,8 +54,8 @@ func checkRun(dir string) error {
 	return &checkpoints.ExistsError{Path: dir, What: fmt.Sprintf("an unfinished run is there, at step %d of %d", h.Step, h.Total), Resumable: true}
 }
 
-// CheckOutputs reports what a run with the options would replace: in Output, Log and
-// TensorBoard, as CheckOutput does. With Resume or Overwrite it is nil.
+// CheckOutputs reports what a run with these options would replace in Output, Log and
+// TensorBoard, as CheckOutput does. With Resume or Overwrite it returns nil.
 func (o *Options) CheckOutputs() error {
 	if o.Resume || o.Overwrite {
 		return nil
@@ -81,7 +80,7 @@ func (o *Options) CheckOutputs() error {
 	return nil
 }
 
-// TryOutputs tries to write to Output, Log and TensorBoard, see
+// TryOutputs tests whether Output, Log and TensorBoard can be written, see
 // checkpoints.TryDirectory.
 func (o *Options) TryOutputs() error {
 	for _, x := range []struct {
@@ -98,7 +97,8 @@ func (o *Options) TryOutputs() error {
 	return nil
 }
 
-// tryLog lets pass what is there and no directory: a log may go to a terminal or a pipe.
+// tryLog accepts anything that exists and is not a directory: a log may go to a terminal or a
+// pipe.
 func tryLog(path string) error {
 	if info, err := os.Stat(path); err == nil && !info.IsDir() {
 		return nil
@@ -106,7 +106,7 @@ func tryLog(path string) error {
 	return checkpoints.TryFile(path)
 }
 
-// Claim reserves what a run with the options writes, see checkpoints.Claim.
+// Claim reserves the files that a run with these options writes, see checkpoints.Claim.
 func (o *Options) Claim(ctx context.Context) (_ context.Context, release func(), err error) {
 	var held []func()
 	release = func() {
@@ -128,8 +128,8 @@ func (o *Options) Claim(ctx context.Context) (_ context.Context, release func(),
 	return ctx, release, nil
 }
 
-// checkModel reports a model in the output directory that is not the one of the
-// saved state. While a run is under way its model may be later than its state.
+// checkModel reports a model in the output directory that does not belong to the saved state.
+// During a run the model may be later than the state.
 func (f *fit) checkModel(m *checkpoints.Model, s *savedState) error {
 	other := func(format string, args ...any) error {
 		return &OtherModelError{f.o.Output, fmt.Sprintf(format, args...)}

@@ -7,28 +7,26 @@ import (
 	"github.com/skive-ml/skive/autograd"
 )
 
-// Profile says where the time of one step went.
+// Profile says how the time of one step was spent.
 type Profile struct {
-	// Step counts from 1. Sequences and Tokens are those of its batch.
+	// Step counts from 1. Sequences and Tokens are the sizes of its batches.
 	Step, Sequences, Tokens int
-	// Time is the whole step, from making the batch to the update, and
-	// Optimizer the part of gradient norm, clipping and update.
+	// Time is that of the whole step, from making the batch to the update. Optimizer is the part
+	// for the gradient norm, clipping and the update.
 	Time, Optimizer time.Duration
-	// Graph is the part of forward and backward.
+	// Graph is the part for forward and backward.
 	Graph autograd.Profile
-	// Allocations and AllocatedBytes count what was allocated, and GC is the
-	// processor time of garbage collection, over all threads. The runtime counts
-	// allocations in portions and GC at the end of its cycles, so that steps are
-	// to be added up.
+	// Allocations and AllocatedBytes count allocations, and GC is the processor time of garbage
+	// collection, over all threads. The runtime counts allocations in portions and GC at the end
+	// of its cycles, so only sums over many steps are meaningful.
 	Allocations, AllocatedBytes uint64
 	GC                          time.Duration
 }
 
-// profiled is an objective that tells where its time goes.
+// profiled is an objective that can measure its times.
 type profiled interface{ SetProfile(*autograd.Profile) }
 
-// profiler measures one step after the other for Options.OnProfile. A nil one
-// does nothing.
+// profiler measures one step after another for Options.OnProfile. A nil profiler does nothing.
 type profiler struct {
 	report  func(Profile)
 	current Profile
@@ -48,7 +46,7 @@ func newProfiler(report func(Profile)) *profiler {
 	return p
 }
 
-// begin starts the measurement of a step.
+// begin starts to measure a step.
 func (p *profiler) begin(step int, o Objective) {
 	if p == nil {
 		return

@@ -13,11 +13,11 @@ import (
 	"github.com/skive-ml/skive/quantize"
 )
 
-// calibrationExamples is how many examples, the first ones of the training set,
-// decide where the learned scales of static int8 begin.
+// calibrationExamples is the number of examples, from the start of the training set, that
+// determine the initial values of the learned scales of static int8.
 const calibrationExamples = 512
 
-// calibrate gives the model the scales of static int8 unless it has them.
+// calibrate sets the model's scales of static int8 if it has none.
 func (f *fit) calibrate(ctx context.Context) error {
 	weights := quantize.LinearWeights(f.model.Config)
 	missing := func(weight string) bool {
@@ -42,7 +42,7 @@ func (f *fit) calibrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Cutting outliers down costs accuracy; training does so where it pays.
+	// Clipping outliers costs accuracy. Training does it where it pays.
 	scales, err := c.Scales(weights, quantize.MinMax)
 	if err != nil {
 		return err
@@ -53,13 +53,13 @@ func (f *fit) calibrate(ctx context.Context) error {
 	return nil
 }
 
-// Calibrate gathers what the inputs of the model's linear layers are while the
-// engine computes the batches. Of these it reads ids, types and offsets.
+// Calibrate records the inputs of the model's linear layers while the engine computes the
+// batches. It reads the batches' ids, types and offsets only.
 func Calibrate(ctx context.Context, m *checkpoints.Model, batches iter.Seq[*data.Batch], o infer.Options) (*quantize.Calibration, error) {
 	var c quantize.Calibration
 	o.Observe = c.Observe
 	if !m.HasHead() || m.Config.Head.Outputs() == head.Tokens {
-		o.Embedding = infer.Mean // no head is needed, nor its work
+		o.Embedding = infer.Mean // saves the work of a head
 		if m.Config.Sentence != nil {
 			o.Embedding = infer.OfModel
 		}
@@ -81,7 +81,7 @@ func Calibrate(ctx context.Context, m *checkpoints.Model, batches iter.Seq[*data
 	return &c, nil
 }
 
-// served is the model as an engine is to serve it: in int8 if it is trained so.
+// served returns the model that an engine will run: in int8 if it is trained for int8.
 func (f *fit) served() (*checkpoints.Model, error) {
 	if f.o.QuantizeAware == "" {
 		return f.model, nil

@@ -12,20 +12,18 @@ import (
 	"github.com/skive-ml/skive/layers"
 )
 
-// Run trains a copy of model on trainSet by the loss of its task's kind and
-// returns the model that did best on devSet (the last one where devSet is nil):
-// cross-entropy with the class, with the right choice, with the class of each
-// word or with the word behind a mask; binary cross-entropy with each of several
-// labels; the squared distance from a number. A model without a head gets a
-// fresh one.
+// Run trains a copy of model on trainSet and returns the model that was best on devSet, or the
+// last one if devSet is nil. The kind of the task decides the loss. It is cross-entropy with the
+// class, the right choice, the class of each word, or the word behind a mask. For several labels
+// it is binary cross-entropy with each of them, and for numbers the squared difference. A model
+// without a head gets a new one.
 //
-// With Options.Output, that directory receives the best model as a Hugging Face
-// directory whenever there is a better one, the training state in StateDir, and
-// the curves in CurvesFile; nothing there is ever half written. The returned
-// model is then the one of the directory, to be closed.
+// With Options.Output, that directory receives the best model so far as a Hugging Face directory,
+// the training state in StateDir, and the curves in CurvesFile. Every file is complete at any
+// time. The returned model is then the one in the directory and must be closed.
 //
-// Errors that a caller may want to tell apart: *settings.Error, *DivergedError,
-// *SettingsError, *evaluate.LabelError, data.ErrEmpty, and those of the context, see Fit.
+// Errors that a caller may want to tell apart: *settings.Error, *DivergedError, *SettingsError,
+// *evaluate.LabelError, data.ErrEmpty, and those of the context, see Fit.
 func Run(ctx context.Context, model *checkpoints.Model, trainSet, devSet *data.Dataset, o Options) (*checkpoints.Model, *Result, error) {
 	p := Problem{Build: supervised, supervised: true}
 	if trainSet != nil {
@@ -34,7 +32,7 @@ func Run(ctx context.Context, model *checkpoints.Model, trainSet, devSet *data.D
 	return Fit(ctx, model, trainSet, devSet, o, p)
 }
 
-// supervised is the objective of plain fine-tuning: the loss of the task's kind.
+// supervised returns the objective of plain fine-tuning: the loss of the task's kind.
 func supervised(s Setup) (Objective, error) {
 	if build := losses[s.Train.Task.Kind].objective; build != nil {
 		return build(s)
@@ -66,20 +64,18 @@ func supervised(s Setup) (Objective, error) {
 
 // Target is the loss of a kind of task in a graph.
 type Target struct {
-	// Loss is a mean, and Name that of the loss.
+	// Name is the loss's name. Loss is a mean.
 	Name string
 	Loss *autograd.Node
 	// Set sets the inputs of the loss to the truth of a batch.
 	Set func(*data.Batch) error
-	// Count is what the mean divides by: the sequences, or the sum of the
-	// weights of their labels; the questions of multiple choices; the labelled
-	// words.
+	// Count returns what the mean divides by: the number of sequences or the sum of their labels'
+	// weights, the number of questions of multiple choices, or the number of labelled words.
 	Count func(*data.Batch) float64
 }
 
-// NewTarget adds the loss of a kind of task to the graph of the logits. Of o it takes
-// ClassWeights and LabelSmoothing. The loss of a masked language model needs more
-// than logits: it is refused.
+// NewTarget adds the loss of a kind of task to the graph of the logits. It reads ClassWeights and
+// LabelSmoothing of o. It refuses masked language models, whose loss needs more than logits.
 func NewTarget(g *autograd.Graph, logits *autograd.Node, kind head.Kind, o *Options) (Target, error) {
 	loss := losses[kind].target
 	if loss == nil {
@@ -90,14 +86,14 @@ func NewTarget(g *autograd.Graph, logits *autograd.Node, kind head.Kind, o *Opti
 	return t, nil
 }
 
-// loss is what a model of a kind of head is trained by.
+// loss says how models with a kind of head are trained.
 type loss struct {
 	// target completes the target of the logits.
 	target func(t *Target, g *autograd.Graph, logits *autograd.Node, o *Options)
-	// objective, where it is set, is the whole objective: the loss needs more than
-	// the logits of a batch.
+	// objective, if not nil, makes the whole objective, because the loss needs more than the
+	// logits of a batch.
 	objective func(Setup) (Objective, error)
-	// guess is the loss of a model that guesses, see fit.diverged.
+	// guess returns the loss of a model that guesses, see fit.diverged.
 	guess func(set *data.Dataset, c checkpoints.Config) float64
 }
 
@@ -121,7 +117,7 @@ var losses = map[head.Kind]loss{
 		t.Set = func(b *data.Batch) error {
 			return errors.Join(g.SetInts(right, b.Labels), g.SetInts(example, b.Index))
 		}
-		t.Count = func(b *data.Batch) float64 { // the questions whose right choice is known
+		t.Count = func(b *data.Batch) float64 { // the number of questions whose right choice is known
 			n := 0.0
 			for _, label := range b.Labels {
 				if label == 1 {
@@ -137,7 +133,7 @@ var losses = map[head.Kind]loss{
 	head.MaskedLM: {guess: guessToken, objective: maskedLM},
 }
 
-// classes is the loss of one class a row.
+// classes makes the loss of rows with one class each.
 func (t *Target) classes(g *autograd.Graph, logits *autograd.Node, rows autograd.Extent, o *Options, labels func(*data.Batch) []int32) {
 	classes := g.Ints("labels", rows)
 	ce := autograd.CrossEntropyOptions{Weights: o.ClassWeights, Smoothing: o.LabelSmoothing}

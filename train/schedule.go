@@ -21,10 +21,10 @@ const (
 
 var schedules = []Schedule{Linear, Cosine, Constant}
 
-// Rate returns the share of the peak learning rate, 0 to 1, for the step that
-// follows done completed ones, of total steps with warmup steps of warm-up. It
-// is the multiplier of Hugging Face's schedulers of the same names
-// (transformers.get_scheduler), so the first step of a warm-up has rate 0.
+// Rate returns the learning rate of the step after done completed ones, as a share of its peak
+// from 0 to 1. The run has total steps, the first warmup of them warm-up. Rate equals the
+// multiplier of Hugging Face's schedulers of the same names (transformers.get_scheduler), so the
+// first step of a warm-up has rate 0.
 func (s Schedule) Rate(done, warmup, total int) float64 {
 	if done < warmup {
 		return float64(done) / float64(max(1, warmup))
@@ -40,8 +40,8 @@ func (s Schedule) Rate(done, warmup, total int) float64 {
 	}
 }
 
-// warmupSteps is the number of warm-up steps for a share of all steps, rounded
-// up as Hugging Face's Trainer does.
+// warmupSteps returns the number of warm-up steps for a share of all steps, rounded up as in
+// Hugging Face's Trainer.
 func warmupSteps(share float64, total int) int {
 	return int(math.Ceil(share * float64(total)))
 }

@@ -10,22 +10,22 @@ import (
 	"github.com/skive-ml/skive/settings"
 )
 
-// SeedsResult tells how a run goes under several seeds.
+// SeedsResult tells how runs with several seeds went.
 type SeedsResult struct {
 	// Metric is the name of the task's main metric.
 	Metric string
-	// Seeds and Results are those of each run.
+	// Seeds and Results hold the seed and the result of each run.
 	Seeds   []uint64
 	Results []*Result
-	// Mean and Spread, the standard deviation of a sample, are those of each
-	// metric of the best models.
+	// Mean and Spread are over the best models, for each metric. Spread is the sample standard
+	// deviation.
 	Mean, Spread map[string]float64
 }
 
-// RunSeeds does Run under the seeds Options.Seed, Options.Seed+1, ..., as many
-// as the argument seeds says. Each run has directories of its own: seed-1, seed-2, ... in
-// Output and in TensorBoard; likewise the logs. It wants a development set. With
-// Options.Resume, runs that are finished are not done again.
+// RunSeeds calls Run with the seeds Options.Seed, Options.Seed+1, ..., in number as many as the
+// argument seeds says. Each run has its own directories seed-1, seed-2, ... in Output and
+// TensorBoard, and likewise its own log. A development set is required. With Options.Resume,
+// finished runs are not repeated.
 func RunSeeds(ctx context.Context, model *checkpoints.Model, trainSet, devSet *data.Dataset, o Options, seeds int) (*SeedsResult, error) {
 	if seeds < 1 || seeds > maxSeeds {
 		return nil, fmt.Errorf("%s: %w", o.stage(), settings.Wrong("seeds", seeds, "a positive number of runs, %d at most", maxSeeds))
@@ -74,7 +74,7 @@ func RunSeeds(ctx context.Context, model *checkpoints.Model, trainSet, devSet *d
 	return r, nil
 }
 
-// seedDir is the directory of the run under a seed.
+// seedDir returns the name of the directory of the run with a seed.
 func seedDir(seed uint64) string { return fmt.Sprintf("%s%d", seedPrefix, seed) }
 
 const seedPrefix = "seed-"

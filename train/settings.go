@@ -10,8 +10,8 @@ import (
 	"github.com/skive-ml/skive/settings"
 )
 
-// MaxBatchSize is the largest number of examples of a batch. What a batch needs
-// is allocated at once.
+// MaxBatchSize is the largest number of examples in a batch. The memory of a batch is allocated
+// at once.
 const MaxBatchSize = 1 << 16
 
 const (
@@ -21,17 +21,16 @@ const (
 	maxSeeds       = 1000
 )
 
-// Validate reports the first setting that is out of its range, as a
-// *settings.Error.
+// Validate reports the first setting that is out of range, as a *settings.Error.
 func (o *Options) Validate() error { return o.Settings().Check() }
 
-// Settings is the table of the options: those that decide the result go to the
-// model's provenance, and a state can only be resumed under the same ones.
+// Settings returns the fields as a table of settings. Those that affect the result go to the
+// model's provenance, and a state can only be resumed with the same values.
 func (o *Options) Settings() settings.Table {
 	return slices.Concat(o.lengths(), o.rates(), o.measuring(), o.weighing(), o.arithmetic(), o.files())
 }
 
-// lengths are the settings of how much is trained on.
+// lengths returns the settings that say how much to train on.
 func (o *Options) lengths() settings.Table {
 	return settings.Table{
 		{Name: "epochs", Field: "Epochs", Value: &o.Epochs, NotZero: true, Decides: o.Steps <= 0,
@@ -53,10 +52,10 @@ func (o *Options) lengths() settings.Table {
 	}
 }
 
-// modelDropout stands for the model's dropout. Recipes of version 0.1 say -1.
+// modelDropout holds the words for the model's own dropout. Recipes of version 0.1 say -1.
 var modelDropout = []string{"model", "-1"}
 
-// rates are the settings of the optimizer.
+// rates returns the settings of the optimizer.
 func (o *Options) rates() settings.Table {
 	return settings.Table{
 		{Name: "lr", Field: "LearningRate", Value: &o.LearningRate, Shown: true, Decides: true,
@@ -82,7 +81,7 @@ func (o *Options) rates() settings.Table {
 	}
 }
 
-// measuring are the settings of when a run looks where it is.
+// measuring returns the settings that say when a run is evaluated and when it ends.
 func (o *Options) measuring() settings.Table {
 	return settings.Table{
 		{Name: "eval-every", Field: "EvalEvery", Value: &o.EvalEvery, NotZero: true, Decides: true,
@@ -103,10 +102,10 @@ func (o *Options) measuring() settings.Table {
 	}
 }
 
-// OfLabels are the names of the settings that only learning from labels has.
+// OfLabels holds the names of the settings that apply only to learning from labels.
 var OfLabels = []string{"class-weights", "label-smoothing"}
 
-// weighing are the settings of which examples a step has, and what each counts.
+// weighing returns the settings that say which examples a step has, and how much each counts.
 func (o *Options) weighing() settings.Table {
 	weights := o.ClassWeights
 	return settings.Table{
@@ -128,7 +127,7 @@ func (o *Options) weighing() settings.Table {
 	}
 }
 
-// arithmetic are the settings of how a step is computed.
+// arithmetic returns the settings that say how a step is computed.
 func (o *Options) arithmetic() settings.Table {
 	aware := o.QuantizeAware
 	return settings.Table{
@@ -150,7 +149,7 @@ func (o *Options) arithmetic() settings.Table {
 	}
 }
 
-// files are the settings of what a run leaves and finds.
+// files returns the settings of what a run writes and reads.
 func (o *Options) files() settings.Table {
 	return settings.Table{
 		{Name: "keep-last", Field: "KeepLast", Value: &o.KeepLast,

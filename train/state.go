@@ -19,12 +19,11 @@ const LastDir = "last"
 
 const stateFile = "training.state"
 
-// stateHeader is the part of a training state that is no tensor.
+// stateHeader is the part of a training state that is not tensors.
 type stateHeader struct {
-	// Step is the number of steps done, Total that of the whole run: they are
-	// the data cursor too, since the order of the examples follows from the
-	// settings. Dropout is keyed by seed and step, so that there is no
-	// generator state.
+	// Step is the number of steps done, Total that of the whole run. They are all that is needed
+	// to find the place in the data, since the order of examples follows from the settings.
+	// Dropout depends on seed and step only, so there is no generator state to save.
 	Step        int               `msgpack:"step"`
 	Total       int               `msgpack:"total"`
 	Finished    bool              `msgpack:"finished"`
@@ -34,7 +33,7 @@ type stateHeader struct {
 	History     []Record          `msgpack:"history"`
 	Tokens      int64             `msgpack:"tokens"`
 	Seconds     float64           `msgpack:"seconds"`
-	// Model is the checksum of the best model, where the run is finished.
+	// Model is the checksum of the best model if the run is finished.
 	Model string `msgpack:"model,omitempty"`
 }
 
@@ -43,8 +42,8 @@ type savedState struct {
 	sections []checkpoints.Section
 }
 
-// save writes the training state and the curves. The state of a finished run
-// holds the last weights, no moments.
+// save writes the training state and the curves. The state of a finished run holds the last
+// weights but no moments.
 func (f *fit) save(step int, finished bool) error {
 	if f.o.Output == "" {
 		return nil
@@ -58,7 +57,7 @@ func (f *fit) save(step int, finished bool) error {
 		}
 	}
 	r := f.result
-	// They go before the state: a run that is killed in between writes them again.
+	// These are written before the state. A run that is killed in between writes them again.
 	shown := errors.Join(f.log.flush(), f.events.flush(), writeCurves(f.o.Output, f.o.stage(), r.History, r.Evaluations))
 	err := checkpoints.WriteState(f.statePath(), checkpoints.State{
 		Header: stateHeader{
@@ -73,8 +72,8 @@ func (f *fit) save(step int, finished bool) error {
 	return errors.Join(shown, err)
 }
 
-// readState reads the state of the output directory, nil where there is none,
-// and checks that it belongs to this run.
+// readState reads the state in the output directory and checks that it belongs to this run. It
+// returns nil if there is none.
 func (f *fit) readState() (*savedState, error) {
 	s := &savedState{}
 	path := f.statePath()
@@ -101,7 +100,7 @@ func (f *fit) readState() (*savedState, error) {
 	return s, nil
 }
 
-// restore puts the run where the state was saved.
+// restore sets the run to the saved state.
 func (f *fit) restore(s *savedState) error {
 	byName := make(map[string][]float32, len(s.sections))
 	for _, section := range s.sections {

@@ -6,23 +6,23 @@ import (
 	"path/filepath"
 )
 
-// Summary is what there is to say of a run that is over. It is written as JSON.
+// Summary describes a finished run. It is written as JSON.
 type Summary struct {
-	// Seed is that of one of several runs, nil for a single one.
+	// Seed is the seed of one of several runs, nil for a single run.
 	Seed *uint64 `json:"seed,omitempty"`
-	// Output is the directory with the model, Step where that was best, in Metrics.
+	// Output is the directory with the model. The model is from step Step and reached Metrics.
 	Output  string             `json:"output"`
 	Steps   int                `json:"steps"`
 	Step    int                `json:"best_step"`
 	Metrics map[string]float64 `json:"metrics"`
-	Seconds float64            `json:"seconds,omitempty"` // of a single run
-	// Diverged is true where the losses went astray, see Result.
+	Seconds float64            `json:"seconds,omitempty"` // only for a single run
+	// Diverged is true if the losses rose too far, see Result.
 	Diverged bool `json:"diverged,omitempty"`
 
 	metric string
 }
 
-// Summary is what there is to say of a run with the given output directory.
+// Summary returns the summary of a run with the given output directory.
 func (r *Result) Summary(output string) Summary {
 	return Summary{
 		Output: output, Steps: r.Steps, Step: r.Best.Step, Metrics: r.Best.Metrics, Seconds: r.Seconds, Diverged: r.Diverged,
@@ -30,7 +30,7 @@ func (r *Result) Summary(output string) Summary {
 	}
 }
 
-// String is how good the model is and how long the run was.
+// String tells how good the model is and how long the run was.
 func (s Summary) String() string {
 	if len(s.Metrics) == 0 {
 		return fmt.Sprintf("%d steps", s.Steps)
@@ -38,7 +38,7 @@ func (s Summary) String() string {
 	return fmt.Sprintf("%s %.4f at step %d of %d", s.metric, s.Metrics[s.metric], s.Step, s.Steps)
 }
 
-// WriteText writes it for people, in one line.
+// WriteText writes the summary for people, in one line.
 func (s Summary) WriteText(w io.Writer) error {
 	name, diverged := "", ""
 	if s.Seed != nil {
@@ -51,8 +51,7 @@ func (s Summary) WriteText(w io.Writer) error {
 	return err
 }
 
-// SeedsSummary is what there is to say of runs under several seeds. It is written as
-// JSON.
+// SeedsSummary describes finished runs with several seeds. It is written as JSON.
 type SeedsSummary struct {
 	Seeds  []Summary          `json:"seeds"`
 	Mean   map[string]float64 `json:"mean"`
@@ -61,7 +60,7 @@ type SeedsSummary struct {
 	metric string
 }
 
-// Summary is what there is to say of the runs, whose directories are in output.
+// Summary returns the summary of the runs, whose directories are in output.
 func (r *SeedsResult) Summary(output string) SeedsSummary {
 	all := SeedsSummary{Mean: r.Mean, Spread: r.Spread, metric: r.Metric}
 	for i, seed := range r.Seeds {
@@ -72,12 +71,12 @@ func (r *SeedsResult) Summary(output string) SeedsSummary {
 	return all
 }
 
-// String is how good the models are together.
+// String tells how good the models are on average.
 func (s SeedsSummary) String() string {
 	return fmt.Sprintf("%s %.4f ± %.4f over %d seeds", s.metric, s.Mean[s.metric], s.Spread[s.metric], len(s.Seeds))
 }
 
-// WriteText writes it for people: a line for each run, and one for all.
+// WriteText writes the summary for people: a line for each run, and one for all.
 func (s SeedsSummary) WriteText(w io.Writer) error {
 	for _, one := range s.Seeds {
 		if err := one.WriteText(w); err != nil {

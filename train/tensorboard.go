@@ -33,16 +33,16 @@ const (
 	valueSimple      = 2 // float
 )
 
-// eventLog writes an event file of TensorBoard: TFRecords, each of which holds
-// an Event. A nil one writes nothing.
+// eventLog writes an event file of TensorBoard: a sequence of TFRecords that hold one Event each.
+// A nil eventLog writes nothing.
 type eventLog struct {
 	f   *os.File
 	w   *bufio.Writer
 	now func() time.Time
 }
 
-// openEvents starts the event file in dir, keeping the events of the first steps
-// steps that a resumed run has behind it.
+// openEvents opens the event file in dir. It keeps the events of the first steps steps, which a
+// resumed run has already done.
 func openEvents(dir string, steps int) (*eventLog, error) {
 	if dir == "" {
 		return nil, nil
@@ -62,8 +62,7 @@ func openEvents(dir string, steps int) (*eventLog, error) {
 	return l, nil
 }
 
-// keep cuts the file off behind the events of the given steps, and begins it
-// where there is none.
+// keep cuts the file after the events of the given steps, or starts a new file if there is none.
 func (l *eventLog) keep(steps int) error {
 	var kept int64
 	if steps > 0 {
@@ -85,8 +84,8 @@ func (l *eventLog) keep(steps int) error {
 	return l.write(0, protowire.AppendString(protowire.AppendTag(nil, eventFileVersion, protowire.BytesType), "brain.Event:2"))
 }
 
-// keepEvents returns the length of the leading records up to and including the
-// given step. It stops at the first that a killed process left incomplete.
+// keepEvents returns the length of the first records, up to and including the given step. It
+// stops at a record that a killed process left incomplete.
 func keepEvents(b []byte, steps int) int {
 	end := 0
 	for {
@@ -98,8 +97,7 @@ func keepEvents(b []byte, steps int) int {
 	}
 }
 
-// eventStepOf returns the step of an event, which is the field of that number
-// that protocol buffers leave out where it is 0.
+// eventStepOf returns the step of an event. Protocol buffers leave out the field if it is 0.
 func eventStepOf(event []byte) int64 {
 	for len(event) > 0 {
 		number, kind, n := protowire.ConsumeTag(event)
@@ -158,7 +156,7 @@ func (l *eventLog) scalars(step int, values map[string]float64) error {
 	return l.write(step, protowire.AppendBytes(protowire.AppendTag(nil, eventSummary, protowire.BytesType), summary))
 }
 
-// write appends one event: what is its content, to which the time and the step are added.
+// write appends one event with the content what, and adds the time and the step.
 func (l *eventLog) write(step int, what []byte) error {
 	seconds := float64(l.now().UnixMicro()) / 1e6
 	event := protowire.AppendTag(nil, eventWallTime, protowire.Fixed64Type)
@@ -203,8 +201,8 @@ func appendRecord(b, data []byte) []byte {
 	return binary.LittleEndian.AppendUint32(append(b, data...), maskedChecksum(data))
 }
 
-// readRecord returns the data of the record that b begins with, and the length
-// of the record: 0 where there is no whole one.
+// readRecord returns the data of the first record in b, and the length of that record, which is 0
+// if b has no complete one.
 func readRecord(b []byte) ([]byte, int) {
 	const head, foot = 12, 4
 	if len(b) < head+foot || binary.LittleEndian.Uint32(b[8:]) != maskedChecksum(b[:8]) {
@@ -221,8 +219,7 @@ func readRecord(b []byte) ([]byte, int) {
 	return data, head + int(n) + foot
 }
 
-// maskedChecksum is CRC-32C, rotated and shifted by a constant as TFRecords
-// have it.
+// maskedChecksum returns CRC-32C, rotated and shifted by a constant as in TFRecords.
 func maskedChecksum(b []byte) uint32 {
 	sum := crc32.Checksum(b, castagnoli)
 	return (sum>>15 | sum<<17) + 0xa282ead8

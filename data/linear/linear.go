@@ -1,6 +1,5 @@
-// Package linear trains linear models on bags of words and of word pairs. They see
-// no order: what they reach is the floor that a model must beat before its own
-// answers say anything about understanding.
+// Package linear trains linear models on bags of words and of word pairs. They do not see the
+// order of words. A model has to beat them before its answers say anything about understanding.
 package linear
 
 import (
@@ -16,19 +15,19 @@ import (
 	"github.com/skive-ml/skive/internal/exact"
 )
 
-// Features says what a classifier sees of a text.
+// Features says what a model sees of a text.
 type Features int
 
 const (
-	// Words are the words of the text, of both texts of a pair, or of a choice; where
-	// words have labels, the word with the ones before and behind it.
+	// Words are the words of the text, of both texts of a pair, or of a choice. If words have
+	// labels, it is the word with its neighbours on both sides.
 	Words Features = iota
-	// Pairs are the words and, in addition, all unordered pairs of words that
-	// occur together in the text; of a choice those with a word of the question.
+	// Pairs are the words and also all unordered pairs of words in the text. For a choice these
+	// are pairs with a word of the question.
 	Pairs
 )
 
-// String names the features.
+// String returns the name of the features.
 func (f Features) String() string {
 	if f == Pairs {
 		return "word pairs"
@@ -37,21 +36,21 @@ func (f Features) String() string {
 }
 
 const (
-	// Features are hashed into maxBuckets weights for each class, or fewer where
-	// the classes are so many that the weights would be more than maxWeights.
+	// Features are hashed into maxBuckets weights for each class, or into fewer if all classes
+	// together would need more than maxWeights.
 	maxBuckets = 1 << 20
 	maxWeights = 1 << 24
 	epochs     = 3
 	rate       = 0.1
-	// maxPaired bounds the words of a text that are paired, so that a long text
-	// costs no more than some thousand pairs.
+	// maxPaired is how many words of a text are paired at most. A long text then costs no more
+	// than some thousand pairs.
 	maxPaired = 64
 )
 
-// ErrNoLabels tells that an example carries no label.
+// ErrNoLabels tells that an example has no label.
 var ErrNoLabels = errors.New("linear: an example has no label")
 
-// Accuracy is the accuracy of Outcome.
+// Accuracy returns the accuracy of the answers that Outcome returns.
 func Accuracy(train, dev *data.Dataset, f Features) (float64, error) {
 	o, err := Outcome(train, dev, f)
 	if err != nil {
@@ -60,12 +59,11 @@ func Accuracy(train, dev *data.Dataset, f Features) (float64, error) {
 	return o.Metric("accuracy")
 }
 
-// Outcome trains a linear model of the task's kind on the training set, with
-// AdaGrad (Duchi et al. 2011) and hashed features, which count as often as they
-// occur, and returns its answers to the development set beside the truth: multinomial
-// logistic regression of classes, of choices and of the classes of words, a logistic
-// regression for each of several labels, least squares of numbers. The task is no
-// masked language model's.
+// Outcome trains a linear model of the task's kind on the training set and returns its answers
+// for the development set together with the truth. It uses AdaGrad (Duchi et al. 2011) and hashed
+// features, which count as often as they occur. The model is a multinomial logistic regression
+// for classes, choices and the classes of words, a logistic regression for each of several
+// labels, and least squares for numbers. The task of a masked language model is not possible.
 func Outcome(train, dev *data.Dataset, f Features) (*data.Outcome, error) {
 	columns, err := columns(train, dev)
 	if err != nil {
@@ -101,9 +99,9 @@ func Outcome(train, dev *data.Dataset, f Features) (*data.Outcome, error) {
 	return dev.Outcome(outputs, columns), nil
 }
 
-// MostFrequent returns what one answer to everything comes to, the one that the
-// training set has most often: a class, a place among the choices, the labels that
-// hold more often than not or else the first of them, the mean of the numbers.
+// MostFrequent returns the outcome of one answer for everything, the most frequent one of the
+// training set: a class, a place among the choices, the labels that hold more often than not or
+// else the first of them, or the mean of the numbers.
 func MostFrequent(train, dev *data.Dataset) (*data.Outcome, error) {
 	columns, err := columns(train, dev)
 	if err != nil {
@@ -158,7 +156,7 @@ func MostFrequent(train, dev *data.Dataset) (*data.Outcome, error) {
 	return dev.Outcome(outputs, columns), nil
 }
 
-// columns is how many numbers an answer has.
+// columns returns how many numbers an answer has.
 func columns(train, dev *data.Dataset) (int, error) {
 	n := 1
 	for _, set := range []*data.Dataset{train, dev} {
@@ -181,11 +179,11 @@ func columns(train, dev *data.Dataset) (int, error) {
 	return n, nil
 }
 
-// slope is the derivative of the loss of an example by its scores, [rows × columns], which
-// it replaces.
+// slope replaces the scores of an example, [rows × columns], by the derivative of its loss with
+// respect to them.
 type slope func(e *data.Example, scores []float64, columns int)
 
-// slopes are those of the heads, of a training set.
+// slopes returns the slope of each kind of head, for a training set.
 var slopes = map[head.Kind]func(train *data.Dataset) slope{
 	head.SingleLabel: func(*data.Dataset) slope {
 		return func(e *data.Example, scores []float64, _ int) {
@@ -204,7 +202,8 @@ var slopes = map[head.Kind]func(train *data.Dataset) slope{
 		}
 	},
 	head.Regression: func(train *data.Dataset) slope {
-		// Scores are of numbers around 0, whose correlations are the same.
+		// The scores are shifted and scaled to numbers around 0, which leaves their correlations
+		// the same.
 		var mean, square float64
 		for i := range train.Examples {
 			v := float64(train.Examples[i].Value)
@@ -238,7 +237,7 @@ var slopes = map[head.Kind]func(train *data.Dataset) slope{
 	head.MaskedLM: nil,
 }
 
-// softmax makes scores probabilities.
+// softmax turns scores into probabilities.
 func softmax(scores []float64) {
 	top := scores[0]
 	for _, s := range scores {
@@ -282,7 +281,7 @@ func (m *model) predict(e *data.Example) {
 	}
 }
 
-// learn takes one AdaGrad step on the loss of an example.
+// learn makes one AdaGrad step on the loss of an example.
 func (m *model) learn(e *data.Example, slope slope) {
 	m.predict(e)
 	slope(e, m.scores, m.columns)
@@ -333,8 +332,8 @@ func (m *model) extract(e *data.Example) {
 	}
 }
 
-// bag appends the buckets of words and, if the features ask for it, of their pairs with
-// others: each pair once, where the others are the words themselves.
+// bag appends the buckets of words and, if the features include pairs, of their pairs with
+// others. If others are the words themselves, each pair is appended once.
 func (m *model) bag(to *[]uint32, words, others []uint64) {
 	for _, w := range words {
 		*to = append(*to, uint32(w%m.buckets))
@@ -350,13 +349,13 @@ func (m *model) bag(to *[]uint32, words, others []uint64) {
 			with = others[:i]
 		}
 		for _, b := range with {
-			// The sum does not tell the order of the two.
+			// The sum does not depend on the order of the two.
 			*to = append(*to, uint32(mix(a+b)%m.buckets))
 		}
 	}
 }
 
-// ofWords appends a row for each word: itself and its neighbours, each in its place.
+// ofWords appends a row for each word, with the word and its neighbours by position.
 func (m *model) ofWords(words []string) {
 	m.words = m.words[:0]
 	for _, w := range words {
@@ -388,7 +387,7 @@ func split(to []uint64, text string) []uint64 {
 	return to
 }
 
-// hash is FNV-1a's, mixed.
+// hash returns the FNV-1a hash after mix.
 func hash(word string) uint64 {
 	h := uint64(14695981039346656037)
 	for i := range len(word) {

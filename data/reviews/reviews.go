@@ -1,19 +1,16 @@
-// Package reviews generates the embedded task: the verdict of a short review.
+// Package reviews generates the built-in task: the verdict of a short review.
 //
-// A review joins two clauses by a concession, and the main clause alone decides
-// the verdict. Each clause praises or blames one aspect, plainly, under a
-// negation at a distance, or under two negations that cancel. Four times in
-// five the conceded clause holds the opposite view, so that neither words nor
-// pairs of words tell the verdict: a model has to find the main clause, bind
-// the negations to their opinion and count them.
+// A review joins two clauses by a concession, and only the main clause decides the verdict. Each
+// clause praises or blames one aspect: plainly, under a negation at a distance, or under two
+// negations that cancel. In four of five reviews the conceded clause holds the opposite view, so
+// neither words nor pairs of words give the verdict away. A model has to find the main clause,
+// relate the negations to their opinion, and count them.
 //
 //	although the room was never dirty , nobody could say the staff was kind   (negative)
 //
-// Half of the training reviews are a single clause, as short reviews are, and
-// half of those say plainly what they think.
-// Development reviews all have two, and nothing of one was seen in
-// training but its words: its text, its pairing of clause templates and both of
-// its pairings of an aspect with an opinion are new.
+// Half of the training reviews are a single clause, and half of those say plainly what they
+// think. Development reviews all have two clauses. Only their words occur in training. Their
+// text, their pairing of clause templates and both pairings of an aspect with an opinion are new.
 package reviews
 
 import (
@@ -25,7 +22,7 @@ import (
 	"github.com/skive-ml/skive/settings"
 )
 
-// Name is what the task is called where tasks are named.
+// Name is the name of the task.
 const Name = "reviews"
 
 // Labels are the class names, in the order of the class indices.
@@ -37,13 +34,13 @@ type Options struct {
 	Seed       uint64
 }
 
-// Defaults returns the numbers that the command line starts from.
+// Defaults returns the numbers from which the command line starts.
 func Defaults() Options { return Options{Train: 60000, Dev: 3000, Seed: 1} }
 
-// maxReviews bounds the reviews that are made at once.
+// maxReviews is the largest number of reviews that are made at once.
 const maxReviews = 1_000_000
 
-// Settings is the table of the options.
+// Settings returns the fields as a table of settings.
 func (o *Options) Settings() settings.Table {
 	number := func(name, field string, n *int, doc string) settings.Setting {
 		return settings.Setting{Name: name, Field: field, Value: n, Doc: doc,
@@ -56,8 +53,8 @@ func (o *Options) Settings() settings.Table {
 	}
 }
 
-// clause is a template of a clause: @ stands for the aspect and * for the
-// opinion. sign is -1 when the clause says the opposite of its opinion.
+// clause is a template of a clause, where @ stands for the aspect and * for the opinion. sign is
+// -1 if the clause says the opposite of its opinion.
 type clause struct {
 	text string
 	sign int
@@ -106,8 +103,8 @@ var opinions = [2][]string{
 	strings.Fields(`clean kind tasty quick lovely quiet charming elegant splendid fresh excellent wonderful spacious flawless`),
 }
 
-// opposed is the share of reviews whose conceded clause holds the opposite
-// view of the main clause.
+// opposed is the share of reviews whose conceded clause holds the opposite view of the main
+// clause.
 const opposed = 0.8
 
 // single is the share of training reviews that are one clause.
@@ -152,9 +149,8 @@ func generate(n int, r *rand.Rand, heldOut bool) []data.Example {
 	return examples
 }
 
-// drawTemplates draws the templates of the main and the conceded clause, whose
-// pairing belongs to the development reviews alone or to the training reviews
-// alone.
+// drawTemplates draws the templates of the main and the conceded clause. Each pairing of
+// templates belongs either to the development reviews or to the training reviews.
 func drawTemplates(r *rand.Rand, heldOut bool) (main, conceded int) {
 	for {
 		main, conceded = r.IntN(len(clauses)), r.IntN(len(clauses))
@@ -179,13 +175,13 @@ func write(r *rand.Rand, c clause, verdict int, heldOut bool) string {
 	}
 }
 
-// pairHeldOut says whether a pairing, one in every `every`, is kept from the
-// training reviews.
+// pairHeldOut says whether a pairing is kept out of the training reviews. One in every `every`
+// is.
 func pairHeldOut(a, b string, every uint64) bool {
 	h := fnv.New64a()
 	h.Write([]byte(a + "|" + b))
 	x := h.Sum64()
-	// FNV mixes its last bytes badly into the low bits.
+	// The low bits of FNV hardly depend on the last bytes, so they are mixed.
 	x ^= x >> 31
 	x *= 0x9e3779b97f4a7c15
 	return (x>>40)%every == 0

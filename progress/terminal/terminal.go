@@ -1,6 +1,6 @@
-// Package terminal shows people how far long work has come: a bar that redraws itself
-// where the output is a terminal, and a sparse sequence of lines where it is not (a file,
-// a pipe, a build log). Events are lines of their own.
+// Package terminal shows people how far long work has come. On a terminal this is a bar that
+// redraws itself, elsewhere (a file, a pipe, a build log) a line from time to time. Events have
+// lines of their own.
 package terminal
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/skive-ml/skive/progress"
 )
 
-// New returns the Reporter that writes to w.
+// New returns a Reporter that writes to w.
 func New(w io.Writer) progress.Reporter {
 	t := &terminal{w: w}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
@@ -30,7 +30,7 @@ func New(w io.Writer) progress.Reporter {
 type terminal struct {
 	mu    sync.Mutex
 	w     io.Writer
-	drawn int // bars
+	drawn int // lines of bars on the screen
 }
 
 func (t *terminal) Logger() *slog.Logger { return slog.New(handler{t}) }
@@ -90,7 +90,7 @@ func (h handler) Handle(_ context.Context, r slog.Record) error {
 	defer h.t.mu.Unlock()
 	line := r.Message + "\n"
 	if h.t.drawn > 0 {
-		line = "\r\x1b[K" + line // the bar redraws its own at its next tick
+		line = "\r\x1b[K" + line // the bar redraws itself at its next tick
 	}
 	_, err := io.WriteString(h.t.w, line)
 	return err
