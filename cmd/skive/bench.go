@@ -34,8 +34,8 @@ func (app *skive) newBench() *cobra.Command {
 
 	flags.GoesWith(f, []string{"train"}, "teacher", "teacher-config")
 	flags.GoesWith(f, []string{"teacher", "teacher-config"}, "attention", "teacher-precision")
-	flags.Excludes(f, []string{"train"}, "duration")       // steps are counted
-	flags.Excludes(f, []string{"config"}, "model", "data") // without a tokenizer
+	flags.Excludes(f, []string{"train"}, "duration")       // training counts steps
+	flags.Excludes(f, []string{"config"}, "model", "data") // there is no tokenizer
 	flags.Excludes(f, []string{"teacher-config"}, "teacher")
 	return c
 }
@@ -89,7 +89,7 @@ func (b *benchFlags) runTrain(c *cobra.Command, m *checkpoints.Model) (err error
 	return b.app.show(r, r.WriteText)
 }
 
-// readInputs reads the file of a flag with inputs as predict takes them, see
+// readInputs reads the file of a flag, with inputs in the form for predict, see
 // evaluate.ReadInputs.
 func (app *skive) readInputs(flag string, m *checkpoints.Model, path string, batch, maxLength int) ([]evaluate.Inputs, error) {
 	batches, single, err := evaluate.ReadInputs(m, path, batch, maxLength)

@@ -15,8 +15,8 @@ import (
 	"github.com/skive-ml/skive/settings"
 )
 
-// compressFlags are the flags of skive compress. Those of recipeSettings are settings of
-// given, and take the place of the recipe's.
+// compressFlags are the flags of skive compress. Those in recipeSettings set given, which
+// overrides the recipe.
 type compressFlags struct {
 	app            *skive
 	given          compress.Recipe
@@ -24,8 +24,8 @@ type compressFlags struct {
 	print, force   bool
 }
 
-// recipeSettings are the settings of a recipe that have a flag, and taskSettings those
-// among them that speak of the data.
+// recipeSettings lists the settings of a recipe that have a flag. taskSettings lists those of
+// them that are about the data.
 var (
 	taskSettings   = []string{"task", "train", "dev", "test", "text-column", "pair-column", "label-column"}
 	recipeSettings = append([]string{"model", "teacher-model", "new-head", "search", "max-length", "seed", "max-drop", "target-ms", "target-speedup", "instances", "price-hour"}, taskSettings...)
@@ -61,7 +61,7 @@ says that no model is good enough, or none at the target. A target that no stude
 	f.BoolVar(&o.print, "print-recipe", false, "print the effective recipe and stop; what follows from the data is left out")
 	f.BoolVar(&o.force, "force", false, "compress a teacher that has not learned its task, too")
 	flags.Add(f, o.given.Settings().Only(recipeSettings...))
-	flags.RefuseZero(f, "max-drop") // which in a recipe takes the variants whatever they lose
+	flags.RefuseZero(f, "max-drop") // in a recipe 0 takes the variants whatever they lose
 	flags.GoesWith(f, []string{"model", "teacher", "recipe"}, taskSettings...)
 	flags.Excludes(f, []string{"target-speedup"}, "target-ms")
 	return c
@@ -107,7 +107,7 @@ func (o *compressFlags) run(c *cobra.Command) error {
 	return errors.Join(perr, err)
 }
 
-// effective is the recipe that the flags ask for.
+// effective returns the recipe that the flags ask for.
 func (o *compressFlags) effective(c *cobra.Command) (compress.Recipe, error) {
 	if o.recipe == "" && (o.given.Model != "" || o.given.TeacherModel != "") {
 		if err := flags.Require(c, "task", "train"); err != nil {
@@ -125,22 +125,22 @@ func (o *compressFlags) effective(c *cobra.Command) (compress.Recipe, error) {
 	return recipe, err
 }
 
-// override puts the settings that flags give in the place of the recipe's. A target
-// replaces the shares that are pruned, and another target.
+// override replaces the recipe's settings by those that flags give. A target replaces the shares
+// to prune, and any other target.
 func (o *compressFlags) override(c *cobra.Command, r *compress.Recipe) {
 	given := c.Flags().Changed
 	if given("target-ms") || given("target-speedup") {
 		r.TargetMS, r.TargetSpeedup, r.Prune = 0, 0, nil
 	}
-	// A model replaces the teacher that is taken as it is, and the other way round.
+	// A model replaces a teacher that is taken as it is, and the other way round.
 	if given("model") != given("teacher") {
 		r.Model, r.TeacherModel = "", ""
 	}
 	flags.Override(c.Flags(), r.Settings(), o.given.Settings().Only(recipeSettings...))
 }
 
-// named names a wrong setting as the flag that it was given by, else as the recipe
-// calls it.
+// named changes an error so that it names a wrong setting by the flag that gave it, or else by
+// its name in the recipe.
 func (o *compressFlags) named(c *cobra.Command, err error) error {
 	var wrong *settings.Error
 	if errors.As(err, &wrong) {

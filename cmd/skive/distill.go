@@ -64,7 +64,7 @@ at once unless --resume or --overwrite is given.`,
 	flags.GoesWith(f, []string{"teacher-shards"}, "make-shard")
 	flags.Excludes(f, []string{"make-shard"}, "output")
 	flags.GoesWith(f, []string{"augment"}, "augment-mlm")
-	flags.GoesWith(f, []string{"stages"}, train.OfLabels...) // which may have losses against labels
+	flags.GoesWith(f, []string{"stages"}, train.OfLabels...) // stages may have losses against labels
 	flags.Excludes(f, []string{"general"}, "task", "train", "dev", "text-column", "pair-column", "label-column", "unlabeled", "augment", "stages")
 	flags.Excludes(f, []string{"student"}, append(flags.Names(student), "init")...)
 	flags.Excludes(f, []string{"stages"}, flags.Names(d.Losses.Settings())...)
@@ -100,8 +100,8 @@ func (d *distillFlags) run(c *cobra.Command) (err error) {
 	return d.app.printResult(result, d.Output)
 }
 
-// check completes the settings, reports what does not go together, and reads the
-// stages, if there are any.
+// check completes the settings, reports combinations that are not allowed, and reads the stages,
+// if there are any.
 func (d *distillFlags) check(c *cobra.Command) (err error) {
 	required := []string{"task", "train", "dev", "output"}
 	switch {
@@ -132,7 +132,7 @@ func (d *distillFlags) check(c *cobra.Command) (err error) {
 		return flags.Usagef("--temperature-end goes with --temperature-schedule linear or cosine")
 	}
 	d.New.Random = d.init == "random"
-	teachers := make([]distill.Teacher, len(d.teachers)) // which are still to be opened
+	teachers := make([]distill.Teacher, len(d.teachers)) // opened later
 	for i := range teachers {
 		if teachers[i].Weight = 1; len(d.weights) > 0 {
 			teachers[i].Weight = d.weights[i]
@@ -155,7 +155,7 @@ func (d *distillFlags) check(c *cobra.Command) (err error) {
 	return flags.Named("stages", err)
 }
 
-// read opens the teachers, the student and what else the flags name, and returns the first
+// read opens the teachers, the student and the other files that flags name. It returns the first
 // teacher.
 func (d *distillFlags) read() (teacher *checkpoints.Model, err error) {
 	for i, path := range d.teachers {

@@ -63,8 +63,7 @@ config.json, the tokenizer's files and those of sentence-transformers go along w
 	return c
 }
 
-// noteNotStock says of a directory that stock transformers cannot load it, and what
-// helps.
+// noteNotStock says that stock transformers cannot load a directory, and what helps.
 func (app *skive) noteNotStock(m *checkpoints.Model) {
 	remedy := "with --pad it can"
 	if _, err := m.Pad(); err != nil {

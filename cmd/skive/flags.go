@@ -15,14 +15,13 @@ import (
 	"github.com/skive-ml/skive/progress/terminal"
 )
 
-// skive is one run of the program: where it reads and writes, and the flags that every command
-// has.
+// skive is one run of the program: its input and output, and the flags that every command has.
 type skive struct {
 	in        io.Reader
 	out, errs io.Writer
 	common    commonFlags
 	opened    []*checkpoints.Model
-	// alone says that nothing but this run is in the process.
+	// alone says that the process does nothing but this run.
 	alone bool
 }
 
@@ -32,20 +31,20 @@ type commonFlags struct {
 	quiet   bool
 	verbose bool
 	json    bool
-	// started is when the command began, where verbose tells how long it took.
+	// started is when the command began. With verbose, the command says how long it took.
 	started time.Time
 }
 
 func (f *commonFlags) register(root *cobra.Command) {
 	all := root.PersistentFlags()
 	all.IntVar(&f.threads, "threads", machine.CPUs(), "number of threads (default one for each CPU)")
-	all.Lookup("threads").DefValue = "0" // which help leaves out
+	all.Lookup("threads").DefValue = "0" // help does not show it
 	all.BoolVarP(&f.quiet, "quiet", "q", false, "no progress on standard error")
 	all.BoolVarP(&f.verbose, "verbose", "v", false, "the machine and the time on standard error, and more detail")
 	all.BoolVar(&f.json, "json", false, "JSON on standard output, and nothing else there")
 }
 
-// maxThreads is the engine's bound.
+// maxThreads is the engine's limit.
 const maxThreads = 1 << 12
 
 func (f *commonFlags) check() error {
@@ -55,7 +54,7 @@ func (f *commonFlags) check() error {
 	return nil
 }
 
-// progress is who hears how long work comes along: nobody with --quiet.
+// progress returns what is told how work comes along: nothing with --quiet.
 func (app *skive) progress() progress.Reporter {
 	if app.common.quiet {
 		return nil
@@ -63,7 +62,7 @@ func (app *skive) progress() progress.Reporter {
 	return terminal.New(app.errs)
 }
 
-// show writes what a command found: as one JSON document with --json, else as text.
+// show prints the result of a command: one JSON document with --json, otherwise text.
 func (app *skive) show(document any, text func(w io.Writer) error) error {
 	if app.common.json {
 		return app.printJSON(document)
@@ -71,15 +70,15 @@ func (app *skive) show(document any, text func(w io.Writer) error) error {
 	return text(app.out)
 }
 
-// printJSON writes v as the one document on standard output.
+// printJSON prints v as the only document on standard output.
 func (app *skive) printJSON(v any) error {
 	e := json.NewEncoder(app.out)
 	e.SetIndent("", "  ")
 	return e.Encode(v)
 }
 
-// openCheckpoint opens the model of a flag and tells what reading it left out or
-// made up. It is closed when the program ends.
+// openCheckpoint opens the model of a flag and reports what reading it left out or made up. The
+// model is closed when the program ends.
 func (app *skive) openCheckpoint(flag, path string) (*checkpoints.Model, error) {
 	m, err := checkpoints.Open(path)
 	if err != nil {

@@ -24,7 +24,7 @@ import (
 	"github.com/skive-ml/skive/internal/mapped"
 )
 
-// guide is what help says beside the lines of commands and flags.
+// guide has the parts of help that are not lines of commands and flags.
 //
 //go:embed guide.yaml
 var guide []byte
@@ -53,7 +53,7 @@ func main() {
 
 // run executes the command line and returns the exit code.
 func (app *skive) run(ctx context.Context, args []string) (code int) {
-	// A model's file that is cut off while it is mapped faults where it is read.
+	// Reading a mapped model file that was cut off faults.
 	debug.SetPanicOnFault(true)
 	defer func() {
 		if r := recover(); r != nil {

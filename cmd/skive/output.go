@@ -18,15 +18,14 @@ import (
 	"github.com/skive-ml/skive/internal/shell"
 )
 
-// overwriteFlag is the flag of the commands that replace what is there only if they
-// are told to.
+// overwriteFlag adds the flag for commands that replace existing files only if they are told to.
 func overwriteFlag(f *pflag.FlagSet, to *bool) {
 	f.BoolVar(to, "overwrite", false, "replace what is there already")
 }
 
-// claimOutput reserves the output of a command for as long as it runs, then tries
-// to write there, and at last checks with free, unless that is nil, what is there:
-// all before any work.
+// claimOutput reserves the output of a command for as long as it runs. It then tries to write
+// there, and finally calls free, if not nil, to check what exists. All this happens before any
+// work.
 func claimOutput(c *cobra.Command, path string, try func(path string) error, free func(path string) error) (release func(), err error) {
 	ctx, release, err := checkpoints.Claim(c.Context(), path)
 	if err != nil {
@@ -43,7 +42,7 @@ func claimOutput(c *cobra.Command, path string, try func(path string) error, fre
 	return release, nil
 }
 
-// unless leaves out a check of what is there where that may be replaced.
+// unless returns a check of what exists, or nil if it may be overwritten.
 func unless(overwrite bool, free func(path string) error) func(path string) error {
 	if overwrite {
 		return nil
@@ -51,9 +50,9 @@ func unless(overwrite bool, free func(path string) error) func(path string) erro
 	return free
 }
 
-// advice says what helps against an error: how to go on with a run that was stopped,
-// which flags decide about what is there already, and which one names a column. It
-// begins with what joins it to the error, and is "" where there is nothing to say.
+// advice says what helps against an error: how to continue a stopped run, which flags decide
+// about existing files, or which flag names a column. It begins with what joins it to the error.
+// It is "" if nothing helps.
 func advice(c *cobra.Command, args []string, err error) string {
 	shown := func(name string) bool {
 		f := c.Flags().Lookup(name)
@@ -89,13 +88,12 @@ func advice(c *cobra.Command, args []string, err error) string {
 	return ""
 }
 
-// anew are the arguments of a call that goes on with what this one has written.
+// anew returns the arguments of a call that continues from what this one has written.
 func anew(args []string) []string {
 	return slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return strings.HasPrefix(arg, "--overwrite") })
 }
 
-// unfinished tells whether the output directory of a command holds a run that can go
-// on.
+// unfinished tells whether the output directory of a command holds a run that can continue.
 func unfinished(c *cobra.Command) bool {
 	var there *checkpoints.ExistsError
 	return errors.As(compress.CheckPruned(c.Flag("output").Value.String()), &there) && there.Resumable

@@ -68,26 +68,25 @@ embedding as a JSON array: of texts that are cut, and begin, as the files of a s
 	return c
 }
 
-// openPredictor opens a model as a pool of instances of one thread, since a line is too
+// openPredictor opens a model as a pool of instances with one thread each, because a line is too
 // short for more.
 func (app *skive) openPredictor(path string, o infer.Options) (*infer.Pool, error) {
-	if app.alone { // almost all that is allocated until the first answer stays
+	if app.alone { // almost everything allocated before the first answer stays
 		defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	}
 	return infer.OpenPool(path, infer.PoolOptions{Options: o, Instances: app.common.threads})
 }
 
-// noteHeader says of a line that looks like a table's first that it is taken for a text.
+// noteHeader says that a line that looks like a table's first line is taken for a text.
 func (app *skive) noteHeader() {
 	fmt.Fprintln(app.errs, "skive: a line looks like the names of a table's columns; each line is taken for one text, skive score reads tables")
 }
 
-// noteSingle says of a model, or of a file for one that may want pairs, that it has
-// one text alone.
+// noteSingle says that a model, or a file for a model that may want pairs, has only one text.
 func (app *skive) noteSingle(path string) {
 	fmt.Fprintf(app.errs, "skive: %s: one text, not a pair; a reranker or another model of pairs expects {\"text\": ..., \"text_pair\": ...}\n", path)
 }
 
-// linesAhead is how many lines are under way for each instance: two batches of
-// short ones.
+// linesAhead is how many lines each instance works on at the same time: two batches of short
+// lines.
 const linesAhead = 64

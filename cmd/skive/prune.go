@@ -61,14 +61,14 @@ again. Where a model or a run is there already, prune ends at once unless --resu
 	f.Lookup("resume").Usage = "go on with what was stopped in the output directory; without that, begin it"
 
 	flags.GoesWith(f, []string{"target-ms", "target-speedup", "target-flops", "family"}, "costs")
-	// Importance has batches, too, and texts have a limit.
+	// Importance also has batches, and texts a largest length, so these flags are not among them.
 	ofRecovery := training.Without("output", "overwrite", "resume", "batch-size", "max-length")
 	flags.GoesWith(f, []string{"recover"}, flags.Names(ofRecovery)...)
 	return c
 }
 
-// check completes the plan and reports flags that do not go together, and files that are
-// missing.
+// check completes the plan, and reports combinations of flags that are not allowed and missing
+// files.
 func (p *pruneFlags) check(c *cobra.Command) error {
 	training := &p.recovery.Options
 	p.app.completeTraining(training, p.task.maxLength)
@@ -96,8 +96,7 @@ func (p *pruneFlags) check(c *cobra.Command) error {
 	return flags.Require(c, files...)
 }
 
-// costsDir is the directory of the tables of measured costs, "" where nothing can be
-// kept.
+// costsDir returns the directory for tables of measured costs, or "" if nothing can be kept.
 func (p *pruneFlags) costsDir() string {
 	if p.costs != "" {
 		return p.costs

@@ -53,7 +53,7 @@ each token at run time.`,
 	return c
 }
 
-// check reports flags that do not go together.
+// check reports combinations of flags that are not allowed.
 func (q *quantizeFlags) check(c *cobra.Command) error {
 	mixed := c.Flags().Changed("max-drop")
 	if q.DType != infer.Int8 && (mixed || q.calibrate != "") {

@@ -26,13 +26,13 @@ import (
 type serveOptions struct {
 	serve.Options
 	serve.Listening
-	model  serve.Model // of each model of the command line, but for name and path
+	model  serve.Model // for each model on the command line, except for name and path
 	config string
 	log    string
 	otlp   string // collector of spans
 }
 
-// settings are those of the file; flags are all of them but the models.
+// settings returns the settings of the file. flags returns all of them except the models.
 func (o *serveOptions) settings() settings.Table {
 	return slices.Concat(o.Options.Settings(), o.Listening.Settings(), settings.Table{
 		{Name: "otlp-endpoint", Field: "otlp", Value: &o.otlp,
@@ -40,10 +40,11 @@ func (o *serveOptions) settings() settings.Table {
 	})
 }
 
-// ofEachModel are the settings of models that are flags, too, for all of the command line.
+// ofEachModel lists the settings of models that are also flags, for all models on the command
+// line.
 var ofEachModel = []string{"embedding", "prompt", "dtype", "max-length", "stride"}
 
-// serveEnvironment begins the names of the variables that stand for flags.
+// serveEnvironment is the prefix of the environment variables for flags.
 const serveEnvironment = "SKIVE_SERVE"
 
 func (app *skive) newServe() *cobra.Command {
@@ -96,12 +97,12 @@ func (app *skive) serve(c *cobra.Command, o *serveOptions, args []string) (err e
 	o.Threads, o.Reload = app.common.threads, []os.Signal{syscall.SIGHUP}
 	s, err := serve.New(o.Options)
 	if wrong := (*settings.Error)(nil); errors.As(err, &wrong) && strings.HasPrefix(wrong.Field, "Models") {
-		return flags.Usage{Err: wrong.Err} // of the arguments
+		return flags.Usage{Err: wrong.Err} // from the arguments
 	}
 	if err != nil {
 		return err
 	}
-	if app.alone { // goroutines of the network do not wait for a batch: the system shares the cores
+	if app.alone { // the network need not wait for a batch: the system shares the cores
 		runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), 4*o.Threads))
 	}
 	defer interrupt.Hold(c.Context())()
@@ -111,7 +112,7 @@ func (app *skive) serve(c *cobra.Command, o *serveOptions, args []string) (err e
 	return s.Run(c.Context(), o.Listening)
 }
 
-// logLevel is from where on a log has lines.
+// logLevel returns the level from which the log has lines.
 func (app *skive) logLevel() slog.Level {
 	switch {
 	case app.common.quiet:
@@ -122,8 +123,8 @@ func (app *skive) logLevel() slog.Level {
 	return slog.LevelInfo
 }
 
-// readConfig takes the settings that no flag gives from the file of --config. Models of
-// the command line take the place of the file's.
+// readConfig reads settings that no flag gives from the file of --config. Models on the command
+// line replace the file's.
 func (o *serveOptions) readConfig(f *pflag.FlagSet, args []string) error {
 	if o.config == "" {
 		return nil
@@ -150,7 +151,7 @@ func (o *serveOptions) readConfig(f *pflag.FlagSet, args []string) error {
 	return nil
 }
 
-// readModels takes the models of the command line, if there are any.
+// readModels reads the models on the command line, if there are any.
 func (o *serveOptions) readModels(f *pflag.FlagSet, args []string) error {
 	for _, name := range ofEachModel {
 		if len(args) == 0 && f.Changed(name) {

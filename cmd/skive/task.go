@@ -29,7 +29,7 @@ func (t *taskFlags) register(f *pflag.FlagSet, training bool) {
 	flags.RefuseZero(f, "max-length")
 }
 
-// known takes the task that a model knows where --task does not say it.
+// known takes the task from a model that knows it, if --task is not given.
 func (t *taskFlags) known(c *cobra.Command, model checkpoints.Config) error {
 	if t.Task == "" {
 		t.Task = model.Task
@@ -40,8 +40,8 @@ func (t *taskFlags) known(c *cobra.Command, model checkpoints.Config) error {
 	return nil
 }
 
-// read reads one of the task's files, which a flag names or, if that is "", an
-// argument, with the labels of a model, see evaluate.Read.
+// read reads one of the task's files with the labels of a model, see evaluate.Read. A flag names
+// the file; if that is "", it is an argument.
 func (t *taskFlags) read(flag, path string, model checkpoints.Config) (*data.Dataset, error) {
 	t.Progress = t.app.progress()
 	set, err := t.Read(path, model)

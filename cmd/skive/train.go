@@ -10,19 +10,19 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-// addTraining makes the flags of a training, whose table is given. The limit of length is a
-// flag of the task.
+// addTraining adds the flags of a training with this table. The limit of length is a flag of the
+// task.
 func addTraining(f *pflag.FlagSet, table settings.Table) {
 	flags.Add(f, table.Without("max-length"))
 	flags.Excludes(f, []string{"resume"}, "overwrite")
 }
 
-// completeTraining adds what other flags say.
+// completeTraining sets what other flags say.
 func (app *skive) completeTraining(o *train.Options, maxLength int) {
 	o.MaxLength, o.Threads, o.Progress = maxLength, app.common.threads, app.progress()
 }
 
-// claimOutputs is claimOutput for a run, whose other outputs it tries and checks, too.
+// claimOutputs is claimOutput for a run. It also tries and checks the run's other outputs.
 func claimOutputs(c *cobra.Command, o train.Options, free func(dir string) error) (release func(), err error) {
 	release, err = claimOutput(c, o.Output, checkpoints.TryDirectory, unless(o.Resume || o.Overwrite, free))
 	if err != nil {
@@ -57,7 +57,7 @@ once unless --resume or --overwrite is given.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			masked := task.Masked()
-			if !masked { // else any text trains it, and none has to measure it
+			if !masked { // otherwise any text trains the model, and none has to measure it
 				if err := flags.Require(c, "dev"); err != nil {
 					return err
 				}
@@ -107,8 +107,8 @@ once unless --resume or --overwrite is given.`,
 	return c
 }
 
-// openModel opens the model of one flag, or makes one with fresh weights of the config.json
-// of another.
+// openModel opens the model of one flag, or makes one with random weights from the config.json of
+// another.
 func (app *skive) openModel(c *cobra.Command, model, config string, fresh func(config string) (*checkpoints.Model, error)) (*checkpoints.Model, error) {
 	if err := flags.RequireOne(c, model, config); err != nil {
 		return nil, err

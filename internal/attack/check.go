@@ -20,31 +20,31 @@ import (
 )
 
 const (
-	// maxMessage is how many lines a command may end with that fails,
+	// maxMessage is how many lines a failing command may print at the end,
 	maxMessage = 3
-	// and maxLine how long each may be, in bytes.
+	// and maxLine is how many bytes each may have.
 	maxLine = 4096
-	// youth is the processor time in which a program may not have come to catch signals:
-	// starting takes some 16 ms of it, more beside other work.
+	// youth is the processor time within which a program may not yet catch signals. Starting
+	// takes some 16 ms of it, and more beside other work.
 	youth = 30 * time.Millisecond
-	// obedience is how long a program may take to end that was asked to, on a busy machine,
+	// obedience is how long a program may take to end after a signal, on a busy machine,
 	obedience = 10 * time.Second
-	// and maxResident how much memory it may take for models of a few KB, in KB.
+	// and maxResident how much memory it may use for models of a few KB, in KB.
 	maxResident = 1 << 20
 )
 
 var (
 	crash  = regexp.MustCompile(`(?m)^(goroutine \d|fatal error: |panic: |runtime: |SIG[A-Z]+: |skive: internal error)|unexpected fault|nil pointer|index out of range|runtime error`)
 	notNum = regexp.MustCompile(`\b(NaN|Inf)\b`)
-	// progressLine is one such as "mask tuning: 1/2 (50%), ETA 0s".
+	// progressLine matches a line such as "mask tuning: 1/2 (50%), ETA 0s".
 	progressLine = regexp.MustCompile(`^[^:]+: \d+/\d+ (\(|in )`)
 	ourTemp      = regexp.MustCompile(`^\..*(skive-(writing|pending|trial|lock)|\.tmp$)`)
 )
 
-// check finds what does not hold after the command has run.
+// check reports what does not hold after the command has run.
 func (r *round) check() error {
 	if strings.HasSuffix(r.result.stderr, "skive: interrupted\n") {
-		r.excused.untidy = true // it may have been in the midst of a write
+		r.excused.untidy = true // it may have been stopped during a write
 	}
 	errs := []error{r.checkEnding("it", r.result)}
 	if r.rival > 0 {
@@ -63,10 +63,11 @@ func (r *round) check() error {
 	return r.checkRepeat()
 }
 
-// onlyFault tells whether there is more than one fault, or a refusal is expected.
+// onlyFault tells whether the fault may explain more than usual: there are several, or a refusal
+// is expected.
 func (r *round) onlyFault() bool { return len(r.faults) > 1 || r.excused.refusal }
 
-// checkEnding looks at how the program ended and what it said.
+// checkEnding checks how the program ended and what it printed.
 func (r *round) checkEnding(who string, e ending) error {
 	if e.hung {
 		return fmt.Errorf("%s hangs", who)
@@ -97,8 +98,8 @@ func (r *round) checkEnding(who string, e ending) error {
 		return fmt.Errorf("%s failed, and nothing was wrong", who)
 	}
 	lines := firstLines(e.stderr, 1<<20)
-	// The value of a flag that comes without one may be -q: then the command shows
-	// its progress.
+	// A flag without its value may have taken -q as the value. Then the command shows its
+	// progress.
 	lines = slices.DeleteFunc(lines, progressLine.MatchString)
 	if len(lines) == 0 {
 		return fmt.Errorf("%s failed without a word", who)
@@ -112,17 +113,17 @@ func (r *round) checkEnding(who string, e ending) error {
 	return nil
 }
 
-// onlyRefusal tells whether nothing but the refusal is expected.
+// onlyRefusal tells whether only the refusal is expected.
 func (r *round) onlyRefusal() bool { return !r.excused.options && !r.excused.output }
 
-// checkAnswers looks at the standard output of a command that succeeded.
+// checkAnswers checks the standard output of a command that succeeded.
 func (r *round) checkAnswers() error {
 	out := r.result.stdout
 	if found := notNum.FindString(out); found != "" && !r.excused.options {
 		return fmt.Errorf("exit 0, and %q in what it says", found)
 	}
 	if r.excused.stdout {
-		// Of several redirections the last counts.
+		// Of several redirections the last one counts.
 		full := strings.LastIndex(r.setting.redirect, " >/dev/full")
 		if full > max(strings.LastIndex(r.setting.redirect, " >&-"), strings.LastIndex(r.setting.redirect, " 1</dev/null")) && r.speaks() {
 			return errors.New("exit 0, though its standard output was full")
@@ -193,7 +194,7 @@ func (r *round) hashInputs() map[string]string {
 	return hashes
 }
 
-// hashFile is "" for a file that is not there.
+// hashFile returns the checksum of a file, or "" if it does not exist.
 func hashFile(path string) string {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -202,7 +203,7 @@ func hashFile(path string) string {
 	return fmt.Sprintf("%x", sha256.Sum256(text))
 }
 
-// checkInputs asks that the command has changed nothing that it reads.
+// checkInputs checks that the command has not changed its inputs.
 func (r *round) checkInputs() error {
 	if r.excused.changing {
 		return nil
@@ -215,7 +216,7 @@ func (r *round) checkInputs() error {
 	return nil
 }
 
-// checkTidy asks that nothing lies around that the command was not to write.
+// checkTidy checks that there are no files that the command should not have written.
 func (r *round) checkTidy() error {
 	if r.excused.untidy {
 		return nil
@@ -245,7 +246,7 @@ func (r *round) checkTidy() error {
 	return nil
 }
 
-// checkOutput asks for the old output or the new one, whole.
+// checkOutput checks that the output is the old one or the new one, complete.
 func (r *round) checkOutput() error {
 	if r.output == "" || r.excused.output || r.excused.options {
 		return nil
@@ -268,8 +269,8 @@ func (r *round) checkOutput() error {
 	return nil
 }
 
-// signatures tell the parts of an output from others: what its models answer, or
-// the bytes of its files; "" for what is not there. Parts that are not whole are an error.
+// signatures identify the parts of an output: by the answers of its models, or by the bytes of
+// its files. A part that does not exist has "". An incomplete part is an error.
 func (r *round) signatures(output string) ([]string, error) {
 	all := make([]string, len(r.parts))
 	for i, part := range r.parts {
@@ -287,7 +288,7 @@ func (r *round) signatures(output string) ([]string, error) {
 	return all, nil
 }
 
-// answers is what a model says, "" where there is none.
+// answers returns what a model answers, or "" if there is none.
 func (r *round) answers(path string) (string, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -296,7 +297,7 @@ func (r *round) answers(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if info.IsDir() { // which may hold a training state alone
+	if info.IsDir() { // it may hold only a training state
 		_, err1 := os.Stat(filepath.Join(path, "config.json"))
 		_, err2 := os.Stat(filepath.Join(path, ".skive-pending"))
 		if err1 != nil && err2 != nil {
@@ -309,7 +310,7 @@ func (r *round) answers(path string) (string, error) {
 		return "", err
 	}
 	e := p.end()
-	if e.code != 0 && !r.excused.inputs { // a damaged tokenizer, for one, goes along
+	if e.code != 0 && !r.excused.inputs { // for example, a damaged tokenizer is copied along
 		return "", fmt.Errorf("predict with %s: exit %d: %.200s", path, e.code, e.stderr)
 	}
 	if got, want := countLines([]byte(e.stdout)), len(tasks[r.task].probes); e.code == 0 && got != want {
@@ -325,8 +326,8 @@ func (r *round) answers(path string) (string, error) {
 	return "a model: " + e.stdout, nil
 }
 
-// checkRepeat runs the command again when the fault is over: it completes, and what
-// comes out is what a run gives that nothing happened to.
+// checkRepeat runs the command again without the fault. It must complete, with the same result as
+// a run that was never disturbed.
 func (r *round) checkRepeat() error {
 	x := r.excused
 	if r.output == "" || x.inputs || x.output || x.options || x.refusal || len(r.faults) == 0 {
@@ -366,7 +367,7 @@ func (r *round) checkRepeat() error {
 	return r.checkTidy()
 }
 
-// reference is the signatures of what a command line writes in peace, in a directory
+// reference returns the signatures of what a command line writes without faults, in a directory
 // of its own.
 func (r *round) reference(in setting, args []string) ([]string, error) {
 	in.dir = r.path("peace")
@@ -386,8 +387,8 @@ func (r *round) reference(in setting, args []string) ([]string, error) {
 	return all, errors.Join(err, os.RemoveAll(in.dir))
 }
 
-// repeat runs the command once more as its user would. What is there may be a rival's
-// run with other settings, which only the rival's command goes on with.
+// repeat runs the command once more, as its user would. The output may be that of a rival's run
+// with other settings, which only the rival's command can continue.
 func (r *round) repeat(in setting) error {
 	err := r.repeatAs(in, r.args)
 	if err != nil && r.rivalArgs != nil && strings.Contains(err.Error(), "cannot resume with") {
@@ -404,7 +405,7 @@ func (r *round) repeatAs(in setting, args []string) error {
 	}
 	states, _ := filepath.Glob(escape(r.path(r.output)) + "/state/training.state")
 	more, _ := filepath.Glob(escape(r.path(r.output)) + "/*/state/training.state")
-	// Of several runs some may be the old ones, which --resume refuses.
+	// With several runs, some may be old ones, which --resume refuses.
 	several := r.has("--seeds") && r.has("--overwrite")
 	if len(states)+len(more) > 0 && !several && slices.Contains(flags, flagInfo{name: "resume"}) {
 		args = slices.DeleteFunc(args, func(a string) bool { return a == "--overwrite" })
@@ -418,7 +419,7 @@ func (r *round) repeatAs(in setting, args []string) error {
 	return nil
 }
 
-// wrote tells whether something is where the command writes.
+// wrote tells whether there is anything where the command writes.
 func (r *round) wrote() bool {
 	return slices.ContainsFunc(append(r.beside, r.output), func(name string) bool {
 		_, err := os.Lstat(r.path(name))
@@ -426,7 +427,7 @@ func (r *round) wrote() bool {
 	})
 }
 
-// again runs the command in peace.
+// again runs the command without faults.
 func (r *round) again(in setting, args []string) ending {
 	if r.stdin != nil {
 		in.stdin = bytes.NewReader(r.stdin)
@@ -438,7 +439,7 @@ func (r *round) again(in setting, args []string) ending {
 	return p.end()
 }
 
-// escape makes a path a pattern that matches it alone.
+// escape returns a pattern that matches only this path.
 func escape(path string) string {
 	return regexp.MustCompile(`[\\*?\[]`).ReplaceAllString(path, `\$0`)
 }

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// command makes command lines that succeed when nothing happens to them.
+// command makes command lines that succeed without faults.
 type command struct {
 	name   string
 	weight int
@@ -37,7 +37,7 @@ var commands = []command{
 	{"pull", 1, buildPull},
 }
 
-// trainingFlags are alike for train, distill and prune --recover.
+// trainingFlags returns flags that train, distill and prune --recover share.
 func (r *round) trainingFlags() []string {
 	flags := []string{"--steps", r.one("2", "3", "6"), "--batch-size", r.one("4", "8"), "--lr", "1e-3", "--eval-every", r.one("1", "2")}
 	if r.chance(2) && r.command != "prune" {
@@ -59,7 +59,7 @@ func (r *round) trainingFlags() []string {
 	return flags
 }
 
-// sets are the training and the development file.
+// sets returns flags for the training and the development file.
 func (r *round) sets() ([]string, error) {
 	train, err := r.data(r.task)
 	if err != nil {
@@ -135,7 +135,7 @@ func buildPrune(r *round) error {
 	if _, err := os.Stat(r.path(model, "vocab.txt")); err == nil { // WordPiece
 		cut = append(cut, []string{"--prune-vocab"})
 	}
-	if r.task != "mlm" { // its loss depends on the masks drawn
+	if r.task != "mlm" { // its loss depends on random masks
 		cut = append(cut, []string{"--heads", "1", "--ffn", "32", "--global"}, []string{"--target-flops", "0.7"},
 			[]string{"--heads", "1", "--ffn", "32", "--layers", "1"},
 			[]string{"--heads", "1", "--rearrange", "--tune"}, []string{"--ffn", "16", "--importance", "fisher"})
@@ -218,7 +218,7 @@ func buildEval(r *round) error {
 		return err
 	}
 	r.add("--model", model, "--task", r.task, "--data", file)
-	if r.chance(3) && r.task != "mlm" { // other tokenizers, other words
+	if r.chance(3) && r.task != "mlm" { // other tokenizers have other words
 		other, err := r.anyModel(r.task)
 		if err != nil {
 			return err
@@ -332,7 +332,7 @@ func buildCompress(r *round) error {
 	case 1:
 		recipe = strings.Replace(recipe, "prune: [{heads: 0.5, ffn: 0.5}]", "target_speedup: 1.1", 1)
 		parts = parts[:2]
-		r.excused.varies, r.excused.failure = true, true // no student may be as fast
+		r.excused.varies, r.excused.failure = true, true // perhaps no student is that fast
 	}
 	file, err := r.input("recipe.yaml", recipe)
 	r.add(slices.Concat([]string{"--model", model, "--force"}, sets, []string{"--recipe", file}, r.writesModel("out", parts...))...)
@@ -341,8 +341,8 @@ func buildCompress(r *round) error {
 
 func buildPull(r *round) error {
 	r.args = []string{"--", r.one("owner/name", "owner/name@v1", "owner", "../name", "owner/name@../x", "a/b@")}
-	r.excused.refusal, r.excused.failure = true, true // no hub has them
-	r.excused.long = time.Second                      // it tries for longer
+	r.excused.refusal, r.excused.failure = true, true // no hub has these models
+	r.excused.long = time.Second                      // pull retries for longer
 	r.setting.env = append(r.setting.env, "HF_ENDPOINT="+r.pool.hub.URL+"/"+r.one(slices.Sorted(maps.Keys(hubs))...))
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 	"unicode/utf16"
 )
 
-// damages change the bytes of a file.
+// damages are ways to change the bytes of a file.
 var damages = []struct {
 	name string
 	do   func(r *round, b []byte) []byte
@@ -61,7 +61,7 @@ var (
 	number    = regexp.MustCompile(`-?\d[\d.eE]*`)
 )
 
-// oddValues are what JSON values and flags become.
+// oddValues replace JSON values and values of flags.
 var oddValues = []string{
 	"0", "-1", "1", "7", "NaN", "Inf", "-Inf", "1e308", "1e-320", "0.5", "1e9", "65536", "2147483648", "9223372036854775807", "-9223372036854775808",
 	"18446744073709551616", "0x10", "1_000", "true", "null", "[]", "{}", `""`, `"x"`, "'", "€", "\t", "a b", "a,b", ",", ":", "1,2,3", "../..", ".", "%d", "--",
@@ -74,8 +74,8 @@ func flip(r *round, b []byte, n int) []byte {
 	return b
 }
 
-// floats makes numbers of the second half of a file, where the weights are,
-// what a computation may have made of them.
+// floats replaces numbers in the second half of a file, where the weights are, by what a failed
+// computation may have left.
 func floats(r *round, b []byte) []byte {
 	odd := []float64{math.NaN(), math.Inf(1), math.Inf(-1), 3.4e38, -3.4e38, 1e30, 1e-42}
 	for range 1 + r.IntN(4) {
@@ -87,7 +87,7 @@ func floats(r *round, b []byte) []byte {
 	return b
 }
 
-// replaceOne puts an odd value in the place of one that the pattern finds.
+// replaceOne replaces one match of the pattern by an odd value.
 func replaceOne(r *round, b []byte, pattern *regexp.Regexp) []byte {
 	found := pattern.FindAllIndex(b, -1)
 	if len(found) == 0 {
@@ -108,7 +108,7 @@ func compressed(b []byte) []byte {
 	return out.Bytes()
 }
 
-// anyFile draws a file of the inputs, and returns its path in the round's directory.
+// anyFile picks one of the input files and returns its path in the round's directory.
 func (r *round) anyFile() string {
 	if len(r.inputs) == 0 {
 		return ""

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// fault is something that happens to a command. do tells what exactly, or "" where
-// it does not apply.
+// fault is something that goes wrong for a command. do describes what it did, or returns "" if it
+// does not apply.
 type fault struct {
 	name   string
 	weight int
@@ -43,14 +43,14 @@ var faults = []fault{
 	{"two writers", 8, twoWriters},
 }
 
-// changes excuses what comes of an input that is not as it was made. Another recipe
-// asks for another output.
+// changes excuses the effects of an input that was changed. Another recipe asks for another
+// output.
 func (r *round) changes(file string) {
 	r.excused.inputs = true
 	r.excused.options = r.excused.options || strings.HasSuffix(file, ".yaml")
 }
 
-// replaceInput puts something else in the place of an input.
+// replaceInput replaces an input by something else.
 func replaceInput(r *round) (string, error) {
 	file := r.anyFile()
 	if file == "" {
@@ -82,7 +82,7 @@ func replaceInput(r *round) (string, error) {
 	return what + ": " + file, err
 }
 
-// renameInput gives an input the extension of something else.
+// renameInput gives an input the extension of another format.
 func renameInput(r *round) (string, error) {
 	if len(r.inputs) == 0 {
 		return "", nil
@@ -96,11 +96,11 @@ func renameInput(r *round) (string, error) {
 	return old + " is " + name, os.Rename(r.path(old), r.path(name))
 }
 
-// writes are the flags of what a command writes; they get no odd values that lead
-// out of the round's directory.
+// writes lists the flags that name outputs. They get no odd values that lead out of the round's
+// directory.
 var writes = []string{"output", "log", "tensorboard", "cache", "costs", "importance-out"}
 
-// oddFlag gives a flag a value that nobody expects.
+// oddFlag gives a flag an unexpected value.
 func oddFlag(r *round) (string, error) {
 	flags, err := r.pool.flagsOf(r.command)
 	if err != nil {
@@ -123,13 +123,13 @@ func oddFlag(r *round) (string, error) {
 	default:
 		r.add("--" + f.name + "=" + r.one("0", "false", "", "maybe"))
 	}
-	if f.name == "general" || f.name == "family" || f.name == "seeds" { // they write other things
+	if f.name == "general" || f.name == "family" || f.name == "seeds" { // these write other files
 		r.excused.output, r.excused.untidy = true, true
 	}
 	return f.name, nil
 }
 
-// givenFlags are the places of flags in the command line.
+// givenFlags returns the positions of flags in the command line.
 func (r *round) givenFlags() (at []int) {
 	for i, a := range r.args {
 		if strings.HasPrefix(a, "--") && a != "--" && !slices.Contains(r.inputs, a) && a != r.output {
@@ -139,7 +139,7 @@ func (r *round) givenFlags() (at []int) {
 	return at
 }
 
-// flagTwice repeats a flag, with its value or with one that belongs to another.
+// flagTwice repeats a flag, with its own value or with that of another flag.
 func flagTwice(r *round) (string, error) {
 	at := r.givenFlags()
 	if len(at) == 0 {
@@ -156,7 +156,7 @@ func flagTwice(r *round) (string, error) {
 	return quoted(more), nil
 }
 
-// flagLess takes a flag away, or its value alone.
+// flagLess removes a flag, or only its value.
 func flagLess(r *round) (string, error) {
 	at := r.givenFlags()
 	if len(at) == 0 {
@@ -193,7 +193,7 @@ func limit(r *round) (string, error) {
 	return "ulimit " + l, nil
 }
 
-// mount makes a small disk of its own for the output.
+// mount mounts a small disk for the output.
 func (r *round) mount(flags uintptr) (ok bool, err error) {
 	if r.output == "" || r.excused.output || strings.HasPrefix(r.output, "disk/") {
 		return false, nil
@@ -202,7 +202,7 @@ func (r *round) mount(flags uintptr) (ok bool, err error) {
 		return false, err
 	}
 	if err := syscall.Mount("tmpfs", r.path("disk"), "tmpfs", flags, "size=2m"); err != nil {
-		return false, nil // not allowed here
+		return false, nil // not permitted here
 	}
 	r.undo = append(r.undo, func() error { return syscall.Unmount(r.path("disk"), syscall.MNT_DETACH) })
 	old := r.output
@@ -218,7 +218,7 @@ func (r *round) mount(flags uintptr) (ok bool, err error) {
 	return true, os.RemoveAll(r.path(old))
 }
 
-// fullDisk leaves the output little room.
+// fullDisk leaves little room for the output.
 func fullDisk(r *round) (string, error) {
 	ok, err := r.mount(0)
 	if !ok || err != nil {
@@ -251,7 +251,7 @@ func readOnlyDisk(r *round) (string, error) {
 	return r.output, remount(syscall.MS_RDONLY)
 }
 
-// oddOutput puts what is no model in the output's place.
+// oddOutput puts something in the output's place that is not a model.
 func oddOutput(r *round) (string, error) {
 	if r.output == "" || r.excused.output || strings.HasPrefix(r.output, "disk/") {
 		return "", nil
@@ -287,8 +287,7 @@ func oddOutput(r *round) (string, error) {
 	return what, err
 }
 
-// otherUser runs the command as one who may write nowhere, or in the round's
-// directory alone.
+// otherUser runs the command as a user who may write nowhere, or only in the round's directory.
 func otherUser(r *round) (string, error) {
 	if os.Getuid() != 0 || r.setting.user != nil {
 		return "", nil
@@ -329,7 +328,7 @@ func oddStdout(r *round) (string, error) {
 	return what, nil
 }
 
-// oddStdin replaces standard input, for commands too that read none.
+// oddStdin replaces standard input, also for commands that do not read it.
 func oddStdin(r *round) (string, error) {
 	what := r.one("closed", "/dev/null", "a directory", "/dev/zero", "endless lines", "kept open")
 	r.excused.stdout = true
@@ -388,7 +387,7 @@ func sendSignal(r *round) (string, error) {
 	return fmt.Sprintf("%s after %v", what, delay), nil
 }
 
-// changeInput does something to an input while the command runs.
+// changeInput changes an input while the command runs.
 func changeInput(r *round) (string, error) {
 	file := r.anyFile()
 	if file == "" {
@@ -419,7 +418,7 @@ func changeInput(r *round) (string, error) {
 	return fmt.Sprintf("%s is %s after %v", file, what, delay), nil
 }
 
-// overwrite writes into a file in its place, as cp does.
+// overwrite writes into an existing file, as cp does.
 func overwrite(path string, text []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
@@ -439,14 +438,14 @@ func (r *round) slowStdin(pause time.Duration) {
 	r.setting.stdin = in
 	r.during = append(r.during, func(*process) {
 		in.Close()
-		out.Write(text[:len(text)/2]) // fails where nobody reads
+		out.Write(text[:len(text)/2]) // fails if nobody reads
 		time.Sleep(pause)
 		out.Write(text[len(text)/2:])
 		out.Close()
 	})
 }
 
-// moveOutput takes the output away while the command runs.
+// moveOutput moves the output away while the command runs.
 func moveOutput(r *round) (string, error) {
 	if r.output == "" {
 		return "", nil

@@ -1,14 +1,12 @@
 //go:build linux
 
-// Command attack tries to break skive: it runs random command lines over tiny
-// models, does something bad to each of them, and checks what must hold whatever
-// happens. See docs/reliability.md.
+// Command attack tries to break skive. It runs random command lines on tiny models, makes
+// something go wrong for each of them, and checks what must always hold. See docs/reliability.md.
 //
 //	go run ./internal/attack -rounds 500 -seed 1
 //
-// A round follows from the seed and its number alone, but for the machine's
-// timing. What it finds is printed with the command line, and -round N repeats
-// that round.
+// A round depends only on the seed and its number, and on the machine's timing. A finding is
+// printed with the command line, and -round N repeats that round.
 package main
 
 import (
@@ -59,13 +57,13 @@ type options struct {
 	keep, verbose                 bool
 }
 
-// attack runs the rounds and returns how many of them found something.
+// attack runs the rounds and returns the number of findings.
 func attack(o options) (findings int, err error) {
 	dir, err := os.MkdirTemp("", "skive-attack-")
 	if err != nil {
 		return 0, err
 	}
-	if err := os.Chmod(dir, 0o755); err != nil { // other users come by
+	if err := os.Chmod(dir, 0o755); err != nil { // other users need access
 		return 0, err
 	}
 	if o.program == "" {
@@ -118,7 +116,7 @@ func attack(o options) (findings int, err error) {
 	return t.findings, nil
 }
 
-// tally counts what came out of the rounds. It is safe for concurrent use.
+// tally counts the outcomes of rounds. It is safe for concurrent use.
 type tally struct {
 	mu       sync.Mutex
 	rounds   int
@@ -152,7 +150,7 @@ func (t *tally) summary(took time.Duration) {
 	fmt.Printf("%d rounds in %v, %d findings (%s)\n", t.rounds, took.Round(time.Second), t.findings, strings.Join(parts, ", "))
 }
 
-// play runs the round and returns what it found.
+// play runs the round and returns its finding, if any.
 func (r *round) play() (found error) {
 	defer func() {
 		for _, undo := range slices.Backward(r.undo) {

@@ -16,21 +16,20 @@ import (
 	"strings"
 )
 
-// pool holds what the rounds copy from: a model of each family with each head, as a
-// directory and as a file, and data for each task.
+// pool holds what rounds copy: a model for each family and head, as a directory and as a file,
+// and data for each task.
 type pool struct {
 	program string
 	dir     string
-	models  []string // FAMILY-TASK; the directory, and the file with .skive behind it
+	models  []string // FAMILY-TASK is the directory, FAMILY-TASK.skive the file
 	data    []string // TASK.FORMAT
 	hub     *httptest.Server
 }
 
-// flagInfo is a flag of a command; kind is "" where it takes no value.
+// flagInfo is a flag of a command. kind is "" if it takes no value.
 type flagInfo struct{ name, kind string }
 
-// tasks are the general tasks, one for each head, with examples and with lines
-// that predict takes.
+// tasks are the general tasks, one for each head, with examples and with input lines for predict.
 var tasks = map[string]struct {
 	files  map[string]string
 	probes []string
@@ -78,7 +77,7 @@ var tasks = map[string]struct {
 
 var words = strings.Fields("good bad film paris in the staff was never food wine room kind awful great hotel . , ##s ##ly")
 
-// records makes sixteen lines of the formats in turn, whose %s become words.
+// records makes sixteen lines in the given formats in turn, with words for each %s.
 func records(formats ...string) string {
 	var b strings.Builder
 	for i := range 16 {
@@ -93,7 +92,7 @@ func records(formats ...string) string {
 	return b.String()
 }
 
-// configs are the families, as small as each goes.
+// configs are the smallest configurations of the families.
 var configs = map[string]string{
 	"bert": `{"model_type": "bert", "vocab_size": 25, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
 		"intermediate_size": 64, "max_position_embeddings": 32}`,
@@ -111,13 +110,13 @@ var configs = map[string]string{
 		"intermediate_size": 48, "max_position_embeddings": 64, "pad_token_id": 0}`,
 }
 
-// tokenizerFiles are those of a family: WordPiece, or RoBERTa's byte-level BPE.
+// tokenizerFiles returns the tokenizer of a family: WordPiece, or RoBERTa's byte-level BPE.
 func tokenizerFiles(family string) map[string]string {
 	if family != "roberta" {
 		return map[string]string{"vocab.txt": strings.Join(append([]string{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}, words...), "\n") + "\n"}
 	}
 	vocab := map[string]int{"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "<mask>": 4}
-	other := rune(256) // stands for a byte that is no visible character
+	other := rune(256) // stands for a byte that is not a visible character
 	for b := rune(0); b < 256; b++ {
 		c := b
 		if b < '!' || b > '~' && b < '¡' || b > '¬' && b < '®' {
@@ -133,7 +132,7 @@ func tokenizerFiles(family string) map[string]string {
 	return map[string]string{"vocab.json": string(text), "merges.txt": "#version: 0.2\no o\n"}
 }
 
-// hubs are ways of a hub to answer that has no model.
+// hubs are the answers of hubs that do not have the model.
 var hubs = map[string]func(http.ResponseWriter){
 	"absent":  func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) },
 	"denied":  func(w http.ResponseWriter) { w.WriteHeader(http.StatusUnauthorized) },
@@ -203,10 +202,10 @@ func (p *pool) path(names ...string) string {
 	return filepath.Join(append([]string{p.dir}, names...)...)
 }
 
-// file is a task's data in a format.
+// file returns the path of a task's data in a format.
 func (p *pool) file(format, task string) string { return p.path(task + "." + format) }
 
-// skive runs the program in peace.
+// skive runs the program without faults.
 func (p *pool) skive(args ...string) (ending, error) {
 	c, err := start(setting{dir: p.dir, env: os.Environ(), reads: -1}, p.program, args...)
 	if err != nil {
@@ -217,7 +216,7 @@ func (p *pool) skive(args ...string) (ending, error) {
 
 var flagLine = regexp.MustCompile(`(?m)^ +(?:-\w, +)?--([\w-]+)(?: ([\w.]+))?  `)
 
-// flagsOf reads from a command's help which flags it has.
+// flagsOf reads the flags of a command from its help.
 func (p *pool) flagsOf(command string) ([]flagInfo, error) {
 	e, err := p.skive(append(strings.Fields(command), "--help")...)
 	if err != nil {

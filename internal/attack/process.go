@@ -15,23 +15,23 @@ import (
 )
 
 const (
-	// patience is how long a command may take. Whatever outlasts it hangs.
+	// patience is the longest time for a command. A command that takes longer hangs.
 	patience = 60 * time.Second
-	// maxMemory is the address space of every command, in KB, so that one whose
-	// memory has no bound ends and not the machine.
+	// maxMemory is the address space of every command, in KB. A command with unlimited memory
+	// then ends before the machine does.
 	maxMemory = 3 << 20
 )
 
-// setting is where a command runs and what is around it.
+// setting is the environment in which a command runs.
 type setting struct {
 	dir    string
 	env    []string
 	limits string // ulimit's arguments for a shell
 	stdin  io.Reader
-	// redirect is a shell's, of standard input or output.
+	// redirect is a shell's redirection of standard input or output.
 	redirect string
-	// reads, where it is not negative, is how many bytes of standard output are read
-	// before the reader goes away.
+	// reads, if not negative, is how many bytes of standard output are read before the reader
+	// closes it.
 	reads int
 	user  *syscall.Credential
 }
@@ -47,15 +47,15 @@ type process struct {
 
 // ending is how a command ended.
 type ending struct {
-	code           int // -1 where a signal ended it
+	code           int // -1 if a signal ended it
 	signal         syscall.Signal
 	stdout, stderr string
 	hung           bool
 	took, cpu      time.Duration
-	memory         int64 // the most that was resident, in KB
+	memory         int64 // largest resident size, in KB
 }
 
-// start runs the program through a shell, which sets limits and becomes it.
+// start runs the program through a shell, which sets the limits and then executes it.
 func start(s setting, program string, args ...string) (*process, error) {
 	script := "ulimit -c 0; "
 	if s.limits != "" {
@@ -84,14 +84,14 @@ func start(s setting, program string, args ...string) (*process, error) {
 		return nil, err
 	}
 	go func() {
-		p.cmd.Wait() // the state tells how it ended
+		p.cmd.Wait() // the process state says how it ended
 		close(p.waited)
 	}()
 	return p, nil
 }
 
-// end waits for the process, and kills one that hangs; what it was doing is then on
-// its standard error.
+// end waits for the process and kills one that hangs. Its standard error then has what it was
+// doing.
 func (p *process) end() ending {
 	var e ending
 	select {
@@ -115,7 +115,7 @@ func (p *process) end() ending {
 	return e
 }
 
-// at does something to the process after a delay, if it still runs.
+// at calls do with the process after a delay, if it still runs.
 func (p *process) at(delay time.Duration, do func(*os.Process)) {
 	select {
 	case <-p.waited:
@@ -124,7 +124,7 @@ func (p *process) at(delay time.Duration, do func(*os.Process)) {
 	}
 }
 
-// output keeps the first megabytes of what is written to it.
+// output keeps the first megabytes that are written to it.
 type output struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -147,7 +147,7 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
-// quoted is a command line that a shell takes.
+// quoted returns a command line for a shell.
 func quoted(args []string) string {
 	var b strings.Builder
 	for i, a := range args {

@@ -17,12 +17,12 @@ import (
 	"time"
 )
 
-// round is one command line, what happens to it, and how it ended.
+// round is a command line, what goes wrong for it, and how it ended.
 type round struct {
 	*rand.Rand
 	pool   *pool
 	number int
-	dir    string // where the command runs; all that it reads and writes is in here
+	dir    string // the command's directory; everything that it reads and writes is inside
 
 	command string // with its subcommand
 	args    []string
@@ -30,43 +30,43 @@ type round struct {
 	inputs  []string // files and directories of dir
 	stdin   []byte   // nil where the command reads none
 	output  string   // "" where the command writes none
-	// parts are the models, or else the files, that the output consists of, as paths
-	// below it; "" is the output itself.
+	// parts are the models, or else the files, of the output, as paths below it. "" is the output
+	// itself.
 	parts     []string
 	partFiles bool
 	beside    []string // what else the command writes
 
 	setting setting
 	during  []func(*process)
-	rival   time.Duration // when a second process starts that writes to the same output, if it is not 0
-	// rivalArgs are the second one's, nil where they are the same.
+	rival   time.Duration // if not 0, when a second process starts that writes to the same output
+	// rivalArgs are the arguments of the second process, nil if they are the same.
 	rivalArgs []string
 	faults    []string
 	excused   excuses
-	peace     []func() error // what ends the faults, before the command runs again
+	peace     []func() error // what ends the faults before the command runs again
 	undo      []func() error
 
 	old     []string // signatures of the parts before
 	hashes  map[string]string
 	result  ending
-	against ending // the rival's
+	against ending // ending of the rival
 }
 
-// excuses are what faults make right that would be wrong without them.
+// excuses say what is allowed because of the faults.
 type excuses struct {
 	failure  bool // the command may fail
-	inputs   bool // its inputs are not what they were made as
-	changing bool // and change while it runs
-	output   bool // its output is not where it was, or not of the command alone
-	options  bool // its options are others
-	stdout   bool // nobody reads the end of its standard output
+	inputs   bool // its inputs differ from those that were made
+	changing bool // its inputs change while it runs
+	output   bool // its output was moved, or another command writes there, too
+	options  bool // its options were changed
+	stdout   bool // nobody reads its standard output to the end
 	untidy   bool // it may leave temporary files
 	refusal  bool // it has to fail
-	varies   bool // its output depends on times
+	varies   bool // its output depends on measured times
 	signals  []syscall.Signal
 	asked    time.Duration // when it is asked to end
-	waits    bool          // it waits for another program: interrupt it twice
-	long     time.Duration // it may take as long as it likes: interrupt it after this time
+	waits    bool          // it waits for another program, so it is interrupted twice
+	long     time.Duration // it may take long, so it is interrupted after this time
 }
 
 func newRound(p *pool, seed uint64, number int, dir string) *round {
@@ -128,14 +128,14 @@ func (r *round) numberOfFaults() int {
 	return 2
 }
 
-// plain is a setting without faults.
+// plain returns a setting without faults.
 func (r *round) plain() setting {
 	return setting{dir: r.dir, reads: -1, limits: fmt.Sprintf("-v %d", maxMemory), env: []string{
 		"HOME=" + r.path("home"), "TMPDIR=" + r.path("tmp"), "PATH=" + os.Getenv("PATH"), "HF_ENDPOINT=http://127.0.0.1:9",
 	}}
 }
 
-// run runs the command and its rival, with all that happens beside them.
+// run runs the command and its rival, and everything that happens meanwhile.
 func (r *round) run() {
 	p, err := start(r.setting, r.pool.program, r.commandLine()...)
 	if err != nil {
@@ -150,7 +150,7 @@ func (r *round) run() {
 	if r.excused.long > 0 {
 		go p.at(r.excused.long, func(q *os.Process) { q.Signal(os.Interrupt) })
 	}
-	if r.excused.waits { // in a call of the system that nothing else ends
+	if r.excused.waits { // it is in a system call that nothing else ends
 		go p.at(r.excused.long+time.Second, func(q *os.Process) { q.Signal(os.Interrupt) })
 	}
 	if r.rival > 0 {
@@ -177,7 +177,7 @@ func (r *round) path(names ...string) string {
 	return filepath.Join(append([]string{r.dir}, names...)...)
 }
 
-// add puts flags before the others, since arguments may be at the end.
+// add puts flags before the others, because arguments may be at the end.
 func (r *round) add(args ...string) { r.args = append(slices.Clone(args), r.args...) }
 
 // replace gives a path of the command line another name.
@@ -189,7 +189,7 @@ func (r *round) replace(old, name string) {
 	}
 }
 
-// chance is true in one of n cases.
+// chance returns true in one of n cases.
 func (r *round) chance(n int) bool { return r.IntN(n) == 0 }
 
 func (r *round) one(of ...string) string { return of[r.IntN(len(of))] }
@@ -209,7 +209,7 @@ func pick[T any](r *round, of []T, weight func(T) int) T {
 	panic("weights")
 }
 
-// delay is 1 to 300 milliseconds, short ones as likely as long ones.
+// delay returns 1 to 300 milliseconds, with short delays as likely as long ones.
 func (r *round) delay() time.Duration {
 	d := time.Millisecond
 	for range r.IntN(9) {
@@ -233,16 +233,16 @@ func (r *round) commonFlags() []string {
 	return flags
 }
 
-// has tells whether a flag is in the command line.
+// has tells whether the command line has a flag.
 func (r *round) has(flag string) bool { return slices.Contains(r.args, flag) }
 
-// name makes a file name, often an unusual one.
+// name returns a file name, often an unusual one.
 func (r *round) name(base string) string {
 	if !r.chance(3) {
 		return base
 	}
 	odd := []string{"a ", "-", "--", "模型 ", "naïve-", "%s", "#", "'\"", "$HOME ", "a,b", "x=", ".", "~", "*", "\\"}
-	if r.command != "compress" { // whose recipe holds text
+	if r.command != "compress" { // a recipe is text
 		odd = append(odd, "a\tb", "a\nb", "\xff")
 	}
 	return r.one(odd...) + base
@@ -263,7 +263,7 @@ func (r *round) model(task string, file bool) (string, error) {
 	return r.copy(from, fmt.Sprintf("model%d%s", len(r.inputs), filepath.Ext(from)))
 }
 
-// anyModel is a directory or a file.
+// anyModel returns a model as a directory or as a file.
 func (r *round) anyModel(task string) (string, error) { return r.model(task, r.chance(3)) }
 
 // data copies data of the task in one of its formats.
@@ -313,7 +313,7 @@ func copyAll(from, to string) error {
 	return writeFile(to, string(text))
 }
 
-// writesModel says where the command writes, and returns its flag.
+// writesModel sets where the command writes, and returns the flag for it.
 func (r *round) writesModel(name string, parts ...string) []string {
 	r.output = r.name(name)
 	if len(parts) > 0 {
@@ -322,13 +322,13 @@ func (r *round) writesModel(name string, parts ...string) []string {
 	return []string{"-o", r.output}
 }
 
-// writesFiles is writesModel for files that are no models.
+// writesFiles is writesModel for files that are not models.
 func (r *round) writesFiles(name string, parts ...string) []string {
 	r.partFiles = true
 	return r.writesModel(name, parts...)
 }
 
-// placeOld puts something in the output's place, often.
+// placeOld often puts something in the output's place.
 func (r *round) placeOld() error {
 	if r.output == "" || r.command == "compress" || !r.chance(3) {
 		return nil
@@ -362,7 +362,7 @@ func (r *round) placeOld() error {
 	return nil
 }
 
-// outcome is how the round ended, in a word.
+// outcome returns how the round ended, in a word.
 func (r *round) outcome() string {
 	switch {
 	case r.result.signal != 0:
@@ -373,7 +373,7 @@ func (r *round) outcome() string {
 	return "refused"
 }
 
-// String tells all that a reader needs to repeat the round by hand.
+// String returns everything that a reader needs to repeat the round by hand.
 func (r *round) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "  cd %s; skive %s\n", r.dir, quoted(r.commandLine()))

@@ -20,7 +20,7 @@ import (
 	"github.com/skive-ml/skive/settings"
 )
 
-// Result is how fast a model answers. It is written as JSON.
+// Result says how fast a model answers. It is written as JSON.
 type Result struct {
 	Batch          int     `json:"batch"`
 	Seq            float64 `json:"seq"`
@@ -29,7 +29,7 @@ type Result struct {
 	ISA            string  `json:"isa"`
 	DType          string  `json:"dtype"`
 	AttentionDType string  `json:"attention_dtype,omitempty"`
-	// Clock is what the times of the calls are of.
+	// Clock is the clock of the calls' times.
 	Clock   string `json:"clock"`
 	Latency struct {
 		Mean float64 `json:"mean"`
@@ -57,8 +57,8 @@ func (r *Result) WriteText(w io.Writer) error {
 	return err
 }
 
-// Infer answers the batches in turn on every instance until the time is over. A model
-// without a head is measured with one, which costs next to nothing.
+// Infer answers the batches in turn on every instance until the time is over. A model without a
+// head gets one, which takes almost no time.
 func Infer(ctx context.Context, m *checkpoints.Model, batches []evaluate.Inputs, o Options) (*Result, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
@@ -112,7 +112,7 @@ func Infer(ctx context.Context, m *checkpoints.Model, batches []evaluate.Inputs,
 	return r, nil
 }
 
-// engine computes calls, as many at a time as it has instances.
+// engine computes as many calls at the same time as it has instances.
 type engine struct {
 	options infer.Options
 	predict func(dst []float32, b evaluate.Inputs) ([]float32, error)
@@ -120,9 +120,8 @@ type engine struct {
 	close   func() error
 }
 
-// newEngine compiles the model: for one instance an engine, whose calls go
-// straight to it, and for several a pool, in which they share the weights and
-// every call is a batch of its own.
+// newEngine compiles the model. A single instance is an engine, which gets the calls directly.
+// Several are a pool, in which they share the weights and every call is a separate batch.
 func newEngine(m *checkpoints.Model, o infer.Options, instances int) (*engine, error) {
 	if instances == 1 {
 		e, err := infer.New(m, o)
@@ -144,7 +143,7 @@ func newEngine(m *checkpoints.Model, o infer.Options, instances int) (*engine, e
 	return &engine{p.Options().Options, predict, p.Profile, p.Close}, nil
 }
 
-// withHead is the model with a head, if need be one of the labels.
+// withHead returns the model with a head. If it has none, the head gets these labels.
 func withHead(m *checkpoints.Model, labels []string) (*checkpoints.Model, error) {
 	if m.HasHead() {
 		return m, nil
@@ -156,8 +155,8 @@ func withHead(m *checkpoints.Model, labels []string) (*checkpoints.Model, error)
 	return m, nil
 }
 
-// RandomBatches draws the token ids of batches of Batch examples of Seq tokens, of
-// which a model has to have the positions.
+// RandomBatches draws token ids for batches of Batch examples with Seq tokens. The model must
+// have that many positions.
 func (o *Options) RandomBatches(cfg checkpoints.Config) ([]evaluate.Inputs, error) {
 	batch, seq := o.Batch, o.Seq
 	if most := cfg.MaxTokens(); seq > most {
@@ -179,7 +178,7 @@ func (o *Options) RandomBatches(cfg checkpoints.Config) ([]evaluate.Inputs, erro
 	return batches, nil
 }
 
-// resident is the memory that the process holds in megabytes, 0 where the system does not
+// resident returns the memory that the process holds in megabytes, or 0 if the system does not
 // tell.
 func resident() float64 {
 	text, err := os.ReadFile("/proc/self/statm")

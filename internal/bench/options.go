@@ -13,42 +13,42 @@ import (
 
 // Options say what is measured. Start from Defaults.
 type Options struct {
-	// Batch is the number of examples of a call or step, Seq the tokens of each.
-	// File has inputs as predict takes them, one a line; "" draws tokens.
+	// Batch is the number of examples in a call or step, Seq the tokens in each. File has one
+	// input per line, as predict takes them; "" draws random tokens.
 	Batch, Seq int
 	File       string
-	// Profile tells the time of each stage, too.
+	// Profile also measures the time of each stage.
 	Profile bool
-	// Threads is the number of threads, of each instance.
+	// Threads is the number of threads of each instance.
 	Threads int
 
-	// DType and AttentionDType are the engine's number formats, see infer.Options.
-	// Instances are engines that run at the same time, for Duration.
+	// DType and AttentionDType are the engine's number formats, see infer.Options. Instances
+	// engines run at the same time for Duration.
 	DType, AttentionDType string
 	Instances             int
 	Duration              time.Duration
 
-	// Train measures so many Steps of training in their place, in the number formats
-	// of train.Options and distill.Options. Attention distills attention scores, too.
+	// Train measures Steps training steps instead, in the number formats of train.Options and
+	// distill.Options. Attention also distills attention scores.
 	Train                       bool
 	Steps                       int
 	Precision, TeacherPrecision string
 	Attention                   bool
 }
 
-// Defaults returns the options that the command line starts from.
+// Defaults returns the options from which the command line starts.
 func Defaults() Options {
 	return Options{Batch: 1, Seq: 128, Instances: 1, Duration: 3 * time.Second, Steps: 10, Precision: infer.F32}
 }
 
-// Bounds of what is made up to be measured: tokens of a batch, and of all training
-// steps; training steps.
+// Limits of random data: tokens in a batch and in all training steps, and the number of training
+// steps.
 const (
 	maxTokens = 1 << 22
 	maxSteps  = 100_000
 )
 
-// Settings is the table of the options.
+// Settings returns the fields as a table of settings.
 func (o *Options) Settings() settings.Table {
 	number := func(name, field string, n *int, least, most int, doc string) settings.Setting {
 		return settings.Setting{Name: name, Field: field, Value: n, NotZero: true, Doc: doc,
@@ -94,7 +94,7 @@ func (o *Options) wantAttention() string {
 	return settings.Unless(slices.Contains([]string{"", infer.F32, infer.BF16}, o.AttentionDType), "f32 or bf16")
 }
 
-// maxInstances is one where they train.
+// maxInstances is 1 for training.
 func (o *Options) maxInstances() int {
 	if o.Train {
 		return 1
@@ -102,7 +102,7 @@ func (o *Options) maxInstances() int {
 	return infer.MaxInstances
 }
 
-// steps adds what is expected of the number of training steps for its tokens.
+// steps limits the number of training steps so that all tokens stay within the limit.
 func (o *Options) steps(s settings.Setting) settings.Setting {
 	s.With = []string{"train"}
 	if most := maxTokens/max(1, o.Batch)/max(1, o.Seq) - WarmSteps; s.Want == "" && o.Train && o.File == "" {
@@ -111,8 +111,7 @@ func (o *Options) steps(s settings.Setting) settings.Setting {
 	return s
 }
 
-// Validate reports the first setting that cannot be carried out, as a
-// *settings.Error.
+// Validate reports the first setting that is not usable, as a *settings.Error.
 func (o *Options) Validate() error {
 	if err := o.Settings().Check(); err != nil {
 		return err
@@ -121,8 +120,8 @@ func (o *Options) Validate() error {
 	return distillation.Validate()
 }
 
-// distillation are the options of the steps that are measured. The precision of the
-// teacher is the student's where it is "".
+// distillation returns the options for the measured steps. A teacher precision of "" means the
+// student's.
 func (o *Options) distillation() distill.Options {
 	d := distill.Defaults()
 	d.Threads, d.BatchSize, d.Hidden = o.Threads, o.Batch, 1
@@ -133,8 +132,8 @@ func (o *Options) distillation() distill.Options {
 	return d
 }
 
-// Fresh makes models of random weights of the sizes of a config.json. Their tokens are
-// drawn: no tokenizer is needed.
+// Fresh returns a function that makes a model with random weights and the sizes of a config.json.
+// Tokens are random, so it needs no tokenizer.
 func Fresh(seed uint64) func(config string) (*checkpoints.Model, error) {
 	return func(config string) (*checkpoints.Model, error) {
 		cfg, err := checkpoints.ReadFresh(config)

@@ -22,11 +22,11 @@ import (
 	"github.com/skive-ml/skive/train"
 )
 
-// WarmSteps of a measured training run are not counted: buffers grow in them.
+// WarmSteps is the number of first steps that do not count, because buffers grow in them.
 const WarmSteps = 3
 
-// TrainResult is how fast a model trains. It is written as JSON. Times are medians
-// over the steps; shares are of the step.
+// TrainResult says how fast a model trains. It is written as JSON. Times are medians over the
+// steps; shares are of the step.
 type TrainResult struct {
 	Batch             int                `json:"batch"`
 	Seq               float64            `json:"seq"`
@@ -67,9 +67,9 @@ func (r *TrainResult) WriteText(w io.Writer) error {
 	return err
 }
 
-// Train measures training steps of a copy of m: a whole one of fine-tuning, or of
-// distillation from the hidden states and logits of a teacher, if that is not nil, and
-// what else the options name. Models without a head get one.
+// Train measures training steps of a copy of m. If teacher is nil, these are whole steps of
+// fine-tuning, and otherwise of distillation from the teacher's hidden states and logits. The
+// options may add more. Models without a head get one.
 func Train(ctx context.Context, m, teacher *checkpoints.Model, o Options) (*TrainResult, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
@@ -78,7 +78,7 @@ func Train(ctx context.Context, m, teacher *checkpoints.Model, o Options) (*Trai
 	if err != nil {
 		return nil, err
 	}
-	m = m.Clone() // gets another tokenizer, as the teacher does
+	m = m.Clone() // its tokenizer is replaced, like the teacher's
 	models := []*checkpoints.Model{m}
 	if teacher != nil {
 		if teacher, err = withHead(teacher, m.Config.Labels); err != nil {
@@ -98,7 +98,7 @@ func Train(ctx context.Context, m, teacher *checkpoints.Model, o Options) (*Trai
 	}
 	d := o.distillation()
 	d.Steps = o.Steps + WarmSteps
-	// As in benchmarks/train.py: consecutive examples.
+	// Examples are consecutive, as in benchmarks/train.py.
 	d.NoShuffle = true
 	var all []train.Profile
 	d.OnProfile = func(p train.Profile) {
@@ -123,7 +123,7 @@ func Train(ctx context.Context, m, teacher *checkpoints.Model, o Options) (*Trai
 	return r, nil
 }
 
-// summary is what the profiles of the steps say together.
+// summary summarizes the profiles of the steps.
 func summary(all []train.Profile, o Options) *TrainResult {
 	r := &TrainResult{Batch: o.Batch, Threads: o.Threads, ISA: kernels.Current().String(), Precision: o.Precision, Clock: string(measure.Wall), Steps: o.Steps, Profile: map[string]float64{}}
 	var total, products, packing, optimizer, gc time.Duration
@@ -155,7 +155,7 @@ func summary(all []train.Profile, o Options) *TrainResult {
 	r.ExamplesPerSecond = float64(sequences) / total.Seconds()
 	r.TokensPerSecond = float64(tokens) / total.Seconds()
 	r.GFLOPS = float64(flops) / total.Seconds() / 1e9
-	// The core's own peak, measured alone, for each of them.
+	// The peak of a single core is measured alone and counts for each of them.
 	measured := peak.F32
 	if o.Precision == infer.BF16 {
 		measured = peak.BF16
@@ -172,8 +172,8 @@ func summary(all []train.Profile, o Options) *TrainResult {
 	return r
 }
 
-// randomTexts replaces the models' tokenizer by one of words w0, w1, ..., each a token,
-// and draws the texts of the steps, of exactly Seq tokens.
+// randomTexts replaces the models' tokenizer by one with the words w0, w1, ..., each a token, and
+// draws texts of exactly Seq tokens for the steps.
 func (o *Options) randomTexts(models ...*checkpoints.Model) (*data.Dataset, error) {
 	count, seq := o.Batch*(o.Steps+WarmSteps), o.Seq
 	switch most := models[0].Config.MaxTokens(); {
@@ -204,7 +204,7 @@ func (o *Options) randomTexts(models ...*checkpoints.Model) (*data.Dataset, erro
 	return set, nil
 }
 
-// readTexts reads inputs as predict takes them, and labels them in turn.
+// readTexts reads inputs in the form for predict, and gives them labels in turn.
 func readTexts(path string, m *checkpoints.Model) (*data.Dataset, error) {
 	f, err := bounded.Open(path)
 	if err != nil {

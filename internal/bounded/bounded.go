@@ -1,5 +1,4 @@
-// Package bounded reads files and streams that may be larger than what is meant,
-// or without an end.
+// Package bounded reads files and streams that may be larger than intended, or endless.
 package bounded
 
 import (
@@ -10,23 +9,23 @@ import (
 	"os"
 )
 
-// What a reader takes at most, in bytes.
+// The largest sizes that are read, in bytes.
 const (
-	// Line is the bound of a line of text, and of a record of a data set.
+	// Line is for a line of text, and for a record of a data set.
 	Line = 16 << 20
-	// Document is the bound of a configuration, a recipe and the like.
+	// Document is for a configuration, a recipe and the like.
 	Document = 16 << 20
-	// Tokenizer is the bound of a tokenizer's file: the largest known have some 35 MB.
+	// Tokenizer is for a tokenizer's file. The largest known ones have some 35 MB.
 	Tokenizer = 256 << 20
 )
 
-// Open opens a file or a pipe. Directories and devices, which may have no end,
-// and sockets are refused.
+// Open opens a file or a pipe. It refuses directories, sockets, and devices, which may be
+// endless.
 func Open(path string) (*os.File, error) {
 	return open(path, "a file or a pipe", fs.ModeNamedPipe)
 }
 
-// OpenRegular opens a file that is on a disk.
+// OpenRegular opens only a regular file.
 func OpenRegular(path string) (*os.File, error) { return open(path, "a regular file", 0) }
 
 func open(path, want string, also fs.FileMode) (*os.File, error) {
@@ -36,7 +35,8 @@ func open(path, want string, also fs.FileMode) (*os.File, error) {
 		}
 		return err
 	}
-	// Looked at first: the opening alone of a pipe waits, and of a device may do more.
+	// The file is examined before it is opened: opening a pipe blocks, and opening a device may
+	// do more.
 	if info, err := os.Stat(path); err == nil {
 		if err := check(info, nil); err != nil {
 			return nil, err
@@ -67,7 +67,7 @@ func kind(m fs.FileMode) string {
 	return "of a special kind"
 }
 
-// ReadFile reads a file or pipe of limit bytes at most.
+// ReadFile reads a file or pipe of at most limit bytes.
 func ReadFile(path string, limit int64) ([]byte, error) {
 	f, err := Open(path)
 	if err != nil {
@@ -81,7 +81,7 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 	return b, nil
 }
 
-// A TooLongError tells that something has more bytes than its bound.
+// A TooLongError tells that something has more bytes than its limit.
 type TooLongError struct{ Limit int64 }
 
 func (e *TooLongError) Error() string {
@@ -91,8 +91,8 @@ func (e *TooLongError) Error() string {
 	return fmt.Sprintf("is longer than %d bytes", e.Limit)
 }
 
-// ReadAll reads what has limit bytes at most; more is a *TooLongError. It needs
-// twice the memory of what it returns, and on an error that of the bound.
+// ReadAll reads at most limit bytes; more is a *TooLongError. It needs twice the memory of its
+// result, and for an error twice the limit at most.
 func ReadAll(r io.Reader, limit int64) ([]byte, error) {
 	var chunks [][]byte
 	for left, size := limit, 64<<10; ; size = min(2*size, 4<<20) {

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Lines reads lines of UTF-8 text, each of Line bytes at most. A byte-order mark
-// before the first is passed over; UTF-16 is an error.
+// Lines reads lines of UTF-8 text of at most Line bytes each. It skips a byte-order mark before
+// the first line. UTF-16 is an error.
 type Lines struct {
 	s      *bufio.Scanner
 	number int
@@ -24,7 +24,7 @@ func NewLines(r io.Reader) *Lines {
 	return &Lines{s: s}
 }
 
-// Next reads the next line; false means that there is none, see Err.
+// Next reads the next line. It returns false if there is none, see Err.
 func (l *Lines) Next() bool {
 	if l.err != nil || !l.s.Scan() {
 		if l.err == nil {
@@ -41,7 +41,7 @@ func (l *Lines) Next() bool {
 	return l.err == nil
 }
 
-// Text is the line without its end.
+// Text returns the line without its end.
 func (l *Lines) Text() string {
 	b := l.s.Bytes()
 	if l.number == 1 {
@@ -50,16 +50,16 @@ func (l *Lines) Text() string {
 	return strings.TrimRight(string(b), "\r")
 }
 
-// Number is the number of the line, from 1. After an error it is that of the last
-// line before.
+// Number returns the number of the line, from 1. After an error it is that of the last line
+// before.
 func (l *Lines) Number() int { return l.number }
 
-// Err is what ended the lines, nil at their end.
+// Err returns the error that ended the lines, or nil at the end.
 func (l *Lines) Err() error { return l.err }
 
 const mark = "\ufeff"
 
-// CheckEncoding tells UTF-16 by the first bytes of a text.
+// CheckEncoding recognizes UTF-16 by the first bytes of a text.
 func CheckEncoding(start []byte) error {
 	if bytes.HasPrefix(start, []byte{0xfe, 0xff}) || bytes.HasPrefix(start, []byte{0xff, 0xfe}) {
 		return fmt.Errorf("is UTF-16, expected UTF-8")

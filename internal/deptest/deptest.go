@@ -8,11 +8,11 @@ import (
 	"testing"
 )
 
-// Only asks that the package under test links, of this module, no more than the
-// given top-level folders and internal, and neither Gorgonia nor what takes cgo.
+// Only checks what the package under test links: of this module, only the given top-level folders
+// and internal, and neither Gorgonia nor packages that use cgo.
 func Only(t *testing.T, folders ...string) {
 	t.Helper()
-	only(t, []string{"net", "os/user"}, folders) // which take cgo
+	only(t, []string{"net", "os/user"}, folders) // these use cgo
 }
 
 // OnlyWithNet is Only for a package that needs the network.

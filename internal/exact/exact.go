@@ -1,20 +1,19 @@
-// Package exact has the elementary functions whose results decide those of a run,
-// in float64, with the same bits on every architecture.
+// Package exact has the elementary functions that results of a run depend on, in float64 and with
+// the same bits on every architecture.
 //
-// Package math does not promise that: there Exp and Log are assembly that differs
-// by architecture, and a compiler may fuse x*y + z in the plain Go of the others,
-// unless the product is converted explicitly, as it is here. Where a product is to
-// be fused, math.FMA says so. On amd64 with FMA the results are those of package
-// math of Go 1.26.
+// Package math does not promise that. Its Exp and Log are assembly on some architectures. In
+// plain Go on the others, a compiler may fuse x*y + z unless the product is converted explicitly,
+// as it is here. Where a product is meant to be fused, the code says math.FMA. On amd64 with FMA
+// the results are those of package math of Go 1.26.
 package exact
 
 import "math"
 
-// Exp returns e^x: 0 where that underflows, +Inf where it overflows.
+// Exp returns e^x: 0 on underflow, +Inf on overflow.
 //
-// The method is Shibata's ("Efficient evaluation methods of elementary functions
-// suitable for SIMD computation", ISC 2010): with n = x/ln(2), rounded, the Taylor
-// series of e^r - 1 at r = (x - n*ln(2))/16, squared four times, is e^(16r) - 1.
+// The method is Shibata's ("Efficient evaluation methods of elementary functions suitable for
+// SIMD computation", ISC 2010). Let n be x/ln(2), rounded. The Taylor series of e^r - 1 at r = (x
+// - n*ln(2))/16, squared four times, gives e^(16r) - 1.
 func Exp(x float64) float64 {
 	const (
 		most    = 7.09782712893384e+02
@@ -64,9 +63,9 @@ const (
 	ln2Lo = 1.90821492927058770002e-10
 )
 
-// log1pSeries returns R with log(1+f) = f - f²/2 + s*(f²/2 + R), s = f/(2+f) and z =
-// s², for f between √½-1 and √2-1 (FreeBSD, e_log.c). In parts the terms of even and
-// of odd powers are added up apart, as e_log.c does it, and s_log1p.c does not.
+// log1pSeries returns R with log(1+f) = f - f²/2 + s*(f²/2 + R), s = f/(2+f) and z = s², for f
+// between √½-1 and √2-1 (FreeBSD, e_log.c). With parts, the terms of even and of odd powers are
+// added up separately, as in e_log.c; s_log1p.c does not separate them.
 func log1pSeries(z float64, parts bool) float64 {
 	const (
 		l1 = 6.666666666666735130e-01
@@ -86,8 +85,8 @@ func log1pSeries(z float64, parts bool) float64 {
 	return float64(z * polynomial(z, l7, l6, l5, l4, l3, l2, l1))
 }
 
-// polynomial evaluates the polynomial with these coefficients, highest first, at x,
-// each product rounded.
+// polynomial evaluates the polynomial with these coefficients, highest first, at x. Each product
+// is rounded.
 func polynomial(x float64, coefficients ...float64) float64 {
 	p := coefficients[0]
 	for _, c := range coefficients[1:] {
@@ -106,7 +105,7 @@ func Log(x float64) float64 {
 	case x == 0:
 		return math.Inf(-1)
 	}
-	// A subnormal x is taken for one with an exponent of -1023 and a leading 1.
+	// A subnormal x is treated as if it had the exponent -1023 and a leading 1.
 	bits := math.Float64bits(x)
 	f := math.Float64frombits(bits&(1<<52-1) | 0x3FE<<52)
 	k := float64(int(bits>>52) - 0x3FE)
@@ -140,7 +139,7 @@ func Log1p(x float64) float64 {
 	case abs < 0x1p-29:
 		return x - float64(float64(x*x)*0.5)
 	}
-	// 1+x is 2^k * (1+f), and c what it lost by rounding, over it.
+	// 1+x is 2^k * (1+f). c is what 1+x lost by rounding, divided by 1+x.
 	var f, c, k float64
 	tiny := false // |f| < 2^-20
 	if sqrt2HalfM1 < x && x < sqrt2M1 {
@@ -201,7 +200,7 @@ func Log10(x float64) float64 { return Log(x) * (1 / math.Ln10) }
 func Pow(x, y float64) float64 {
 	whole, fraction := math.Modf(math.Abs(y))
 	if fraction == 0 || fraction == 0.5 && whole == 0 {
-		return math.Pow(x, y) // products and square roots alone
+		return math.Pow(x, y) // only products and square roots
 	}
 	if fraction > 0.5 {
 		fraction--
@@ -241,8 +240,8 @@ func sign(negative bool) float64 {
 	return 1
 }
 
-// reduced returns the octant that x >= 0 lies in, of 0, 2, 4 and 6 the one before or
-// after, and the rest, between -π/4 and π/4 (Cephes, sin.c).
+// reduced returns the octant of x >= 0, made even (0, 2, 4 or 6), and the remainder between -π/4
+// and π/4 (Cephes, sin.c).
 func reduced(x float64) (octant uint64, z float64) {
 	const (
 		a = 7.85398125648498535156e-1

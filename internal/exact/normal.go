@@ -6,11 +6,11 @@ import (
 	"sync"
 )
 
-// ziggurat are 128 layers under the bell curve, of equal areas (Marsaglia and Tsang,
-// "The Ziggurat Method for Generating Random Variables", 2000).
+// ziggurat holds 128 layers of equal area under the bell curve (Marsaglia and Tsang, "The
+// Ziggurat Method for Generating Random Variables", 2000).
 type ziggurat struct {
-	inner  [128]uint32  // below it an integer of 31 bits lies under the next layer
-	width  [128]float32 // of a unit of such an integer
+	inner  [128]uint32  // below this, an integer of 31 bits is also under the next layer
+	width  [128]float32 // width of one unit of such an integer
 	height [128]float32
 }
 
@@ -32,8 +32,8 @@ var zigguratLayers = sync.OnceValue(func() *ziggurat {
 	return &z
 })
 
-// Normal returns a number of the standard normal distribution. It draws what
-// r.NormFloat64 draws, whose results differ by architecture.
+// Normal returns a number of the standard normal distribution. It draws the same as
+// r.NormFloat64, whose results differ by architecture.
 func Normal(r *rand.Rand) float64 {
 	z := zigguratLayers()
 	for {

@@ -9,15 +9,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// CheckArguments makes cobra's complaints about the arguments of a command and
-// of those below it errors of usage that show what is expected. None of them is
-// empty.
+// CheckArguments turns cobra's complaints about the arguments of a command and its subcommands
+// into usage errors that say what is expected. It also refuses empty arguments.
 func CheckArguments(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
 			err := check(c, args)
 			if err != nil && !c.HasSubCommands() && strings.HasPrefix(err.Error(), "unknown command") {
-				err = fmt.Errorf("unexpected argument %q", args[0]) // cobra.NoArgs takes it for a command
+				err = fmt.Errorf("unexpected argument %q", args[0]) // cobra.NoArgs calls it a command
 			}
 			if err == nil && slices.Contains(args, "") {
 				err = errors.New("an argument is empty")
@@ -33,7 +32,7 @@ func CheckArguments(c *cobra.Command) {
 	}
 }
 
-// Require says which of the named flags is missing.
+// Require reports the first of the named flags that is missing.
 func Require(c *cobra.Command, names ...string) error {
 	for _, name := range names {
 		if !c.Flags().Changed(name) {
@@ -43,7 +42,7 @@ func Require(c *cobra.Command, names ...string) error {
 	return nil
 }
 
-// RequireOne says that one of the named flags is missing.
+// RequireOne reports that none of the named flags is given.
 func RequireOne(c *cobra.Command, names ...string) error {
 	if slices.ContainsFunc(names, c.Flags().Changed) {
 		return nil
@@ -51,7 +50,7 @@ func RequireOne(c *cobra.Command, names ...string) error {
 	return Usagef("%s is required; %s", either(names), at(c))
 }
 
-// Named names the flag that an error, if it is one, comes from.
+// Named adds the flag to an error, if it is one.
 func Named(flag string, err error) error {
 	if err == nil || flag == "" {
 		return err
@@ -59,11 +58,11 @@ func Named(flag string, err error) error {
 	return fmt.Errorf("--%s: %w", flag, err)
 }
 
-// maxMessage is how many bytes of an error are printed: what is wrong in a file may
-// be a line of megabytes.
+// maxMessage is how many bytes of an error are printed. The faulty part of a file may be a line
+// of megabytes.
 const maxMessage = 2000
 
-// OneLine is the text of an error. Joined errors lie on lines of their own.
+// OneLine returns the text of an error in one line; joined errors have one line each.
 func OneLine(err error) string {
 	text := strings.ReplaceAll(err.Error(), "\n", "; ")
 	if len(text) <= maxMessage {

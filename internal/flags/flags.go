@@ -1,5 +1,5 @@
-// Package flags makes settings flags of a command line, and tells what is wrong in
-// them by the names of the flags: what package keys does for documents.
+// Package flags turns settings into flags of a command line, and reports what is wrong with them
+// by the names of the flags. Package keys does the same for documents.
 package flags
 
 import (
@@ -19,9 +19,9 @@ import (
 	"github.com/skive-ml/skive/settings"
 )
 
-// Annotations of a flag: the paths of the fields that it sets, by which errors find
-// it; whether 0 may not be given, since it would be taken for "not given", or says
-// something; and the flags of which it needs one, or excludes each.
+// Annotations of a flag. They are the paths of the fields that it sets, by which errors find it;
+// whether 0 is refused because it would mean "not given", or has a meaning; and the flags of
+// which it needs one, or that it excludes.
 const (
 	fields     = "fields"
 	notZero    = "not zero"
@@ -30,7 +30,7 @@ const (
 	excludes   = "excludes"
 )
 
-// reference is another setting in a line of help.
+// reference matches another setting in a line of help.
 var reference = regexp.MustCompile(`\{([\w-]+)\}`)
 
 // A Usage is an error in how a command was called.
@@ -39,11 +39,11 @@ type Usage struct{ Err error }
 func (e Usage) Error() string { return e.Err.Error() }
 func (e Usage) Unwrap() error { return e.Err }
 
-// Usagef is a Usage with a text of its own.
+// Usagef returns a Usage with a formatted text.
 func Usagef(format string, args ...any) error { return Usage{fmt.Errorf(format, args...)} }
 
-// Add makes flags of the settings that have a line of help. The values that they have
-// are the defaults. What settings belong to is what the flags go with.
+// Add makes flags of the settings that have a line of help. Their current values are the
+// defaults. Flags go with those of the settings to which theirs belong.
 func Add(f *pflag.FlagSet, table settings.Table) {
 	for _, s := range table {
 		if s.Doc == "" {
@@ -75,7 +75,7 @@ func Add(f *pflag.FlagSet, table settings.Table) {
 		default:
 			panic(fmt.Sprintf("--%s: no flag can be a %T", name, v))
 		}
-		// Help does not print a zero as the default: the line says it.
+		// Help must not print a zero as the default if the line names a default.
 		if flag := f.Lookup(name); strings.Contains(doc, "(default ") {
 			switch flag.Value.Type() {
 			case "string":
@@ -97,7 +97,7 @@ func Add(f *pflag.FlagSet, table settings.Table) {
 	}
 }
 
-// Name is the name of a setting on the command line.
+// Name returns the name of a setting on the command line.
 func Name(s settings.Setting) string {
 	if s.Flag != "" {
 		return s.Flag
@@ -105,7 +105,7 @@ func Name(s settings.Setting) string {
 	return s.Name
 }
 
-// Names are the names of the settings that are flags.
+// Names returns the names of the settings that are flags.
 func Names(table settings.Table) (names []string) {
 	for _, s := range table {
 		if s.Doc != "" {
@@ -115,27 +115,27 @@ func Names(table settings.Table) (names []string) {
 	return names
 }
 
-// Sets says which fields a flag sets that is in no table.
+// Sets declares which fields a flag sets that is not in a table.
 func Sets(f *pflag.FlagSet, name string, paths ...string) {
-	f.SetAnnotation(name, fields, paths) // fails for an unknown flag alone
+	f.SetAnnotation(name, fields, paths) // fails only for an unknown flag
 }
 
-// RefuseZero says that 0 may not be given for some flags.
+// RefuseZero refuses 0 for some flags.
 func RefuseZero(f *pflag.FlagSet, names ...string) {
 	for _, name := range names {
 		f.SetAnnotation(name, notZero, nil)
 	}
 }
 
-// textFlag is the flag of a value that has a form as text.
+// textFlag is a flag whose value is written as text.
 type textFlag struct{ encoding.TextUnmarshaler }
 
 func (t textFlag) Set(s string) error { return t.UnmarshalText([]byte(s)) }
 func (t textFlag) String() string     { return fmt.Sprint(t.TextUnmarshaler) }
 func (t textFlag) Type() string       { return "string" }
 
-// Of returns the name of the flag that sets a field, "" if there is none. A flag that
-// is called as the field is needs no annotation.
+// Of returns the name of the flag that sets a field, or "". A flag with the same name as the
+// field needs no annotation.
 func Of(all *pflag.FlagSet, path string) string {
 	var found string
 	all.VisitAll(func(f *pflag.Flag) {
@@ -151,7 +151,7 @@ func Of(all *pflag.FlagSet, path string) string {
 	return found
 }
 
-// kebab is the name of a flag that is called as a field is: max-length for MaxLength.
+// kebab returns the name of a flag for a field: max-length for MaxLength.
 func kebab(field string) string {
 	var b strings.Builder
 	for i, r := range field {
@@ -163,11 +163,11 @@ func kebab(field string) string {
 	return b.String()
 }
 
-// Locate makes an error that is a *settings.Error name the setting by its flag. It is
-// a Usage where nothing but the value is wrong.
+// Locate changes an error that is a *settings.Error so that it names the flag. It is a Usage if
+// only the value is wrong.
 func Locate(all *pflag.FlagSet, err error) error {
 	var wrong *settings.Error
-	var named *keys.Error // which calls it as its file does
+	var named *keys.Error // this error already names the key in the file
 	if !errors.As(err, &wrong) || errors.As(err, &named) {
 		return err
 	}
@@ -181,9 +181,8 @@ func Locate(all *pflag.FlagSet, err error) error {
 	return Usagef("--%s: %w", name, wrong.Err)
 }
 
-// CheckValues refuses flags that are empty, as one is that was made of an unset
-// variable of a shell: a command would take it as not given. So it would with a 0
-// where that means nothing.
+// CheckValues refuses empty flags, as an unset shell variable makes them: a command would treat
+// them as not given. It also refuses 0 where that would mean "not given".
 func CheckValues(all *pflag.FlagSet) (err error) {
 	all.Visit(func(f *pflag.Flag) {
 		_, refused := f.Annotations[notZero]

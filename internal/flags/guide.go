@@ -13,15 +13,15 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// A Guide is what help says of commands beside their lines: examples, which flags are
-// required, and under which titles flags and commands are listed.
+// A Guide has the parts of help that are not lines of commands and flags: examples, which flags
+// are required, and the titles under which flags and commands are listed.
 type Guide struct {
-	// Titles are those of commands, in the order of help.
+	// Titles are the titles for commands, in the order of help.
 	Titles []string `yaml:"titles"`
-	// Groups are the titles of flags, in the order of help. A command may list a flag
-	// under another title than the rest.
+	// Groups are the titles for flags, in the order of help. A command may list a flag under a
+	// different title.
 	Groups []Group `yaml:"groups"`
-	// Commands are keyed by what is typed after the name of the program: "data show".
+	// Commands is keyed by what follows the program's name: "data show".
 	Commands map[string]*Entry `yaml:"commands"`
 }
 
@@ -31,22 +31,22 @@ type Group struct {
 	Names []string `yaml:"names"`
 }
 
-// An Entry is what a Guide says of one command.
+// An Entry is the part of a Guide about one command.
 type Entry struct {
 	// Group is the title under which the command is listed.
 	Group string `yaml:"group"`
-	// Required are flags without which the command does not run.
+	// Required lists flags without which the command does not run.
 	Required []string `yaml:"required"`
-	// Sometimes are flags that are required in some calls, with the words for when.
+	// Sometimes lists flags that are required in some calls, and says in which.
 	Sometimes map[string]string `yaml:"sometimes"`
-	// Moved are flags that this command lists under another title.
+	// Moved lists flags that this command shows under another title.
 	Moved map[string]string `yaml:"moved"`
 	// Examples are lines for a shell.
 	Examples string `yaml:"examples"`
 }
 
-// Annotations that a guide makes: the title of a flag and when it is required, and the
-// required flags of a command.
+// Annotations that a guide makes: the title of a flag, when it is required, and the required
+// flags of a command.
 const (
 	title    = "title"
 	required = "required"
@@ -54,11 +54,11 @@ const (
 
 const always = "required"
 
-// indented are the lines of examples that are not empty.
+// indented matches the lines of examples that are not empty.
 var indented = regexp.MustCompile(`(?m)^.+$`)
 
-// ApplyGuide gives the commands of a program the help of a guide in YAML. A guide that
-// does not fit the commands is an error of the program.
+// ApplyGuide adds a guide in YAML to the help of a program's commands. A guide that does not fit
+// the commands is a mistake in the program.
 func ApplyGuide(root *cobra.Command, text []byte) error {
 	var g Guide
 	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&g); err != nil {
@@ -116,12 +116,12 @@ func (g *Guide) apply(c *cobra.Command, e *Entry) error {
 	return nil
 }
 
-// CheckRequired says which flag is missing of those that a guide calls required.
+// CheckRequired reports the first missing flag that a guide calls required.
 func CheckRequired(c *cobra.Command) error {
 	return Require(c, strings.Fields(c.Annotations[required])...)
 }
 
-// width is how wide a line of help may be.
+// width is the largest width of a line of help.
 const width = 120
 
 // usage writes how a command is called: its forms, examples, commands and flags.
@@ -158,14 +158,14 @@ func (g *Guide) usage(c *cobra.Command) error {
 	return err
 }
 
-// A FlagGroup is the flags of a command under one title.
+// A FlagGroup holds the flags of a command under one title.
 type FlagGroup struct {
 	Title string
 	Flags *pflag.FlagSet
 }
 
-// FlagGroups returns the flags of a command by their titles, the ones that all commands
-// have last. Those that are required say so.
+// FlagGroups returns the flags of a command by title, with the flags of all commands last.
+// Required flags are marked.
 func (g *Guide) FlagGroups(c *cobra.Command) []FlagGroup {
 	c.InitDefaultHelpFlag()
 	sets := map[string]*pflag.FlagSet{}

@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// CheckCommands makes a name that is no command, of the program or of a command with
-// commands below it, an error that names the nearest one.
+// CheckCommands makes the name of an unknown command, or of an unknown subcommand, an error that
+// names the nearest one.
 func CheckCommands(c *cobra.Command) {
 	if !c.HasSubCommands() {
 		return
@@ -29,8 +29,8 @@ func CheckCommands(c *cobra.Command) {
 	}
 }
 
-// CheckHelp gives mistake the error of a command line that asks for help on a command that
-// does not exist, in place of the help on all commands.
+// CheckHelp calls mistake if a command line asks for help on a command that does not exist. cobra
+// would show the help on all commands.
 func CheckHelp(root *cobra.Command, mistake func(error)) {
 	help := root.HelpFunc()
 	root.SetHelpFunc(func(c *cobra.Command, args []string) {
@@ -42,7 +42,7 @@ func CheckHelp(root *cobra.Command, mistake func(error)) {
 	})
 }
 
-// Unparsed makes an error of pflag one of usage that says what is expected, or which flag
+// Unparsed turns an error of pflag into a usage error that says what is expected, or which flag
 // may be meant.
 func Unparsed(c *cobra.Command, err error) error {
 	var value *pflag.InvalidValueError
@@ -63,13 +63,13 @@ func Unparsed(c *cobra.Command, err error) error {
 	return Usage{Err: err}
 }
 
-// wanted is what flags of a type take, where their own errors speak of Go.
+// wanted says what flags of a type take. pflag's own errors use Go's terms.
 var wanted = map[string]string{
 	"int": "a whole number", "uint64": "a whole number, 0 or more", "float64": "a number", "bool": "true or false",
 	"duration": "a duration such as 500ms or 2s", "intSlice": "whole numbers separated by commas", "float64Slice": "numbers separated by commas",
 }
 
-// nearest is the flag that a name is likely meant for, "" if none is near.
+// nearest returns the flag that a name is probably meant for, or "" if none is similar.
 func nearest(all *pflag.FlagSet, name string) string {
 	best, least := "", 3
 	all.VisitAll(func(f *pflag.Flag) {
@@ -87,8 +87,8 @@ func nearest(all *pflag.FlagSet, name string) string {
 	return best
 }
 
-// distance is how many letters have to be added, left out or replaced to make a word of
-// another.
+// distance returns how many letters must be added, removed or replaced to turn one word into the
+// other.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
@@ -109,5 +109,5 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// at says where the flags of a command can be looked up.
+// at says where to look up the flags of a command.
 func at(c *cobra.Command) string { return c.CommandPath() + " --help lists the flags" }

@@ -11,29 +11,29 @@ import (
 	"github.com/skive-ml/skive/settings"
 )
 
-// GoesWith says that flags have no effect unless one of others has a value: what Add
-// says of settings by their With.
+// GoesWith declares that flags have no effect unless one of others has a value. Add does the same
+// for settings, by With.
 func GoesWith(f *pflag.FlagSet, others []string, names ...string) {
 	annotate(f, with, others, names)
 }
 
-// ZeroCounts says that flags have a value where they are 0, if that was given.
+// ZeroCounts declares that flags have a value even if it is 0, if it was given.
 func ZeroCounts(f *pflag.FlagSet, names ...string) { annotate(f, zeroCounts, nil, names) }
 
-// Excludes says that none of some flags may be given beside one of others.
+// Excludes declares that none of the named flags may be given together with any of the others.
 func Excludes(f *pflag.FlagSet, others []string, names ...string) {
 	annotate(f, excludes, others, names)
 }
 
-// annotate adds to what is said of flags, which are there.
+// annotate adds to an annotation of flags, which must exist.
 func annotate(f *pflag.FlagSet, key string, more, names []string) {
 	for _, name := range names {
 		f.SetAnnotation(name, key, slices.Concat(f.Lookup(name).Annotations[key], more))
 	}
 }
 
-// CheckTogether reports a flag that was given without what it goes with, or beside what
-// it excludes.
+// CheckTogether reports a flag that was given without what it goes with, or together with what it
+// excludes.
 func CheckTogether(all *pflag.FlagSet) (err error) {
 	all.Visit(func(f *pflag.Flag) {
 		if err != nil || f.Value.String() == "false" {
@@ -56,7 +56,7 @@ func CheckTogether(all *pflag.FlagSet) (err error) {
 	return err
 }
 
-// either names flags of which one is enough.
+// either returns the names of flags of which one is enough.
 func either(names []string) string {
 	last := len(names) - 1
 	if last == 0 {
@@ -65,7 +65,7 @@ func either(names []string) string {
 	return "--" + strings.Join(names[:last], ", --") + " or --" + names[last]
 }
 
-// hasValue tells whether a flag, given or by default, says more than nothing.
+// hasValue tells whether a flag, given or by default, has a value other than none.
 func hasValue(f *pflag.Flag) bool {
 	text := f.Value.String()
 	n, err := strconv.ParseFloat(text, 64)
@@ -75,9 +75,8 @@ func hasValue(f *pflag.Flag) bool {
 	return text != "" && text != "false" && text != "[]" && !(err == nil && n == 0)
 }
 
-// Environment sets the flags that were not given from the variables of the environment
-// that are called as they are, in capitals and after the prefix: PREFIX_MAX_BODY for
-// --max-body.
+// Environment sets the flags that were not given from environment variables. Their names are the
+// flags' in capitals, after the prefix: PREFIX_MAX_BODY for --max-body.
 func Environment(f *pflag.FlagSet, prefix string) (err error) {
 	f.VisitAll(func(flag *pflag.Flag) {
 		name := prefix + "_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
@@ -92,9 +91,8 @@ func Environment(f *pflag.FlagSet, prefix string) (err error) {
 	return err
 }
 
-// Override puts the values of the flags that were given in the place of others, such as
-// those of a file. The flags are those of the table given, and to has settings of the
-// same names.
+// Override copies the values of the flags that were given over others, such as those of a file.
+// The flags belong to the table given, and to has settings of the same names.
 func Override(f *pflag.FlagSet, to, given settings.Table) {
 	for _, s := range given {
 		if f.Changed(Name(s)) {

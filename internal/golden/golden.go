@@ -1,5 +1,5 @@
-// Package golden reads the tiny model and its data set, whose goldens PyTorch
-// made (train/testdata/goldens.py), for the tests of the packages that train it.
+// Package golden reads the tiny model and its data set, whose goldens PyTorch made
+// (train/testdata/goldens.py). The tests of the packages that train it use them.
 package golden
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/skive-ml/skive/data"
 )
 
-// dir is seen from a package at the top level of the module.
+// dir is relative to a package at the top level of the module.
 const dir = "../train/testdata"
 
 // Model opens the model: hidden size 32, 2 layers, 4 heads, a vocabulary of
@@ -31,7 +31,7 @@ func Model(t testing.TB) *checkpoints.Model {
 	return m
 }
 
-// Data reads the examples, turned back from ids into texts.
+// Data reads the examples, converted from ids back to texts.
 func Data(t testing.TB) *data.Dataset {
 	t.Helper()
 	var examples []struct {

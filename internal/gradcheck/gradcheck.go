@@ -1,12 +1,10 @@
-// Package gradcheck serves tests of gradients: float64 references of the
-// differentiable operations, as plain as their definitions, and central
-// differences of them.
+// Package gradcheck helps tests of gradients. It has float64 references of the differentiable
+// operations, written like their definitions, and central differences.
 package gradcheck
 
 import "math"
 
-// Numeric returns the gradient of f with respect to x by central differences.
-// f reads x.
+// Numeric returns the gradient of f with respect to x by central differences. f must read x.
 func Numeric(f func() float64, x []float64) []float64 {
 	grad := make([]float64, len(x))
 	for i := range x {
@@ -47,7 +45,7 @@ func RelativeError(got []float32, want []float64) float64 {
 	return worst / math.Max(largest, 1e-12)
 }
 
-// Float64s widens x.
+// Float64s converts x to float64.
 func Float64s(x []float32) []float64 {
 	out := make([]float64, len(x))
 	for i, v := range x {

@@ -24,8 +24,8 @@ func Linear(x, w, b []float64, in int, act func(float64) float64) []float64 {
 	return y
 }
 
-// Activation returns an activation by the name in Hugging Face's
-// configurations, "tanh" or, for any other, the identity.
+// Activation returns an activation by its name in Hugging Face's configurations or "tanh", and
+// the identity for any other name.
 func Activation(name string) func(float64) float64 {
 	switch name {
 	case "gelu":
@@ -68,7 +68,7 @@ func LayerNorm(x, residual, gamma, beta []float64, eps float64) []float64 {
 	return y
 }
 
-// Embedding sums a row of each of three matrices of h columns.
+// Embedding adds up one row from each of three matrices with h columns.
 func Embedding(words, positions, types []float64, ids, positionIDs, typeIDs []int32, h int) []float64 {
 	y := make([]float64, len(ids)*h)
 	for t := range ids {
@@ -79,17 +79,15 @@ func Embedding(words, positions, types []float64, ids, positionIDs, typeIDs []in
 	return y
 }
 
-// SelfAttention is multi-head attention within each sequence over packed
-// queries, keys and values [tokens, 3*heads*dim]; mask is [sequences, heads] or
-// nil.
+// SelfAttention returns multi-head attention within each sequence for packed queries, keys and
+// values [tokens, 3*heads*dim]. mask is [sequences, heads] or nil.
 func SelfAttention(qkv, mask []float64, offsets []int32, heads, dim int) []float64 {
 	return BiasedAttention(qkv, mask, nil, offsets, heads, dim, 0)
 }
 
-// BiasedAttention is SelfAttention with bias, [heads, distances] or nil, added to
-// the scores: the middle one where key and query are the same token, the next one
-// where the key is the token after. Of a window that is not 0, a query sees the keys of
-// at most this distance.
+// BiasedAttention is SelfAttention with bias, [heads, distances] or nil, added to the scores. The
+// middle bias is for a key and query of the same token, the next one for a key one token later.
+// If window is not 0, a query only sees keys up to this distance.
 func BiasedAttention(qkv, mask, bias []float64, offsets []int32, heads, dim, window int) []float64 {
 	width := heads * dim
 	y := make([]float64, len(qkv)/3)
@@ -132,13 +130,13 @@ func BiasedAttention(qkv, mask, bias []float64, offsets []int32, heads, dim, win
 	return y
 }
 
-// beyond tells whether a key lies beyond the window of a query.
+// beyond tells whether a key is outside of a query's window.
 func beyond(window, query, key int) bool {
 	return window > 0 && max(query-key, key-query) > window
 }
 
-// Rotary turns the first columns of x [tokens, width] as rotary positions of base θ do,
-// heads of the given width.
+// Rotary turns the first columns of x [tokens, width] like rotary positions of base θ, with heads
+// of the given width.
 func Rotary(x []float64, positions []int32, width, columns, head int, base float64) []float64 {
 	y := slices.Clone(x)
 	for t, p := range positions {
@@ -154,7 +152,7 @@ func Rotary(x []float64, positions []int32, width, columns, head int, base float
 	return y
 }
 
-// Gated is act(a)*b of the halves a and b of each row of 2*units numbers.
+// Gated returns act(a)*b for the halves a and b of each row of 2*units numbers.
 func Gated(x []float64, units int, act func(float64) float64) []float64 {
 	var y []float64
 	for row := range slices.Chunk(x, 2*units) {
@@ -165,7 +163,7 @@ func Gated(x []float64, units int, act func(float64) float64) []float64 {
 	return y
 }
 
-// SequenceMeans are the means of the rows, of h columns, of each sequence.
+// SequenceMeans returns the mean over the rows, of h columns, for each sequence.
 func SequenceMeans(x []float64, offsets []int32, h int) []float64 {
 	y := make([]float64, (len(offsets)-1)*h)
 	for s := range len(offsets) - 1 {
@@ -195,7 +193,7 @@ func LogSoftmax(x []float64) []float64 {
 	return y
 }
 
-// First returns the first row of each sequence of x, of h columns.
+// First returns the first row of each sequence in x, which has h columns.
 func First(x []float64, offsets []int32, h int) []float64 {
 	var y []float64
 	for _, o := range offsets[:len(offsets)-1] {
@@ -217,7 +215,7 @@ func SequenceMask(x, mask []float64, offsets []int32) []float64 {
 	return y
 }
 
-// CrossEntropy is the mean over the rows with a label of -log softmax.
+// CrossEntropy returns the mean of -log softmax over the rows with a label.
 func CrossEntropy(logits []float64, labels []int32) float64 {
 	classes := len(logits) / len(labels)
 	sum, n := 0.0, 0.0
@@ -230,8 +228,7 @@ func CrossEntropy(logits []float64, labels []int32) float64 {
 	return sum / n
 }
 
-// BinaryCrossEntropy is the mean over all elements of -t*log σ(x) -
-// (1-t)*log(1-σ(x)).
+// BinaryCrossEntropy returns the mean of -t*log σ(x) - (1-t)*log(1-σ(x)) over all elements.
 func BinaryCrossEntropy(logits, target []float64) float64 {
 	sum := 0.0
 	for i, x := range logits {
@@ -259,7 +256,7 @@ func WeightedCrossEntropy(logits []float64, labels []int32, weights []float64, s
 	return sum / n
 }
 
-// SoftCrossEntropy is T² times the mean over the rows of the cross-entropy of
+// SoftCrossEntropy returns T² times the mean over the rows of the cross-entropy of
 // softmax(logits/T) relative to softmax(target/T).
 func SoftCrossEntropy(logits, target []float64, classes int, temperature float64) float64 {
 	sum := 0.0
@@ -285,7 +282,7 @@ func MSE(x, target []float64) float64 {
 	return sum / float64(len(x))
 }
 
-// CosineLoss is the mean over the rows, of h columns, of 1 - cosine.
+// CosineLoss returns the mean of 1 - cosine over the rows of h columns.
 func CosineLoss(x, target []float64, h int) float64 {
 	sum := 0.0
 	for i := 0; i < len(x); i += h {
@@ -300,8 +297,8 @@ func CosineLoss(x, target []float64, h int) float64 {
 	return sum / float64(len(x)/h)
 }
 
-// RelationKL is the sum over parts of 0, queries, 1, keys, and 2, values, of the
-// mean over tokens and relation heads of KL(softmax(TTᵀ/√d) || softmax(XXᵀ/√d)).
+// RelationKL returns the sum over parts (0 queries, 1 keys, 2 values) of the mean over tokens and
+// relation heads of KL(softmax(TTᵀ/√d) || softmax(XXᵀ/√d)).
 func RelationKL(x, target []float64, offsets []int32, heads int, parts ...int) float64 {
 	sum := 0.0
 	eachSequence(offsets, func(lo, n int) {
@@ -326,8 +323,8 @@ func eachSequence(offsets []int32, f func(lo, n int)) {
 	}
 }
 
-// products are those of part a of row lo+i of x with part b of the n rows from
-// lo, by √d. The rows are cut into the given number of parts, of width d.
+// products returns the products of part a of row lo+i of x with part b of the n rows from lo on,
+// divided by √d. Rows are divided into so many parts, of width d.
 func products(x []float64, offsets []int32, parts, a, b, lo, n, i int) []float64 {
 	ld := len(x) / int(offsets[len(offsets)-1])
 	d := ld / parts
@@ -340,15 +337,15 @@ func products(x []float64, offsets []int32, parts, a, b, lo, n, i int) []float64
 	return out
 }
 
-// AttentionLoss is the mean over tokens and heads of the distance of the rows of
-// the attention: "mse" of the scores; "cosine", "ce" or "kl" of the maps. With
-// means, the means over the heads are compared.
+// AttentionLoss returns the mean over tokens and heads of the distance between rows of the
+// attention: "mse" for scores; "cosine", "ce" or "kl" for maps. With means it compares the means
+// over the heads.
 func AttentionLoss(x, target []float64, offsets []int32, heads, targetHeads int, distance string, means bool) float64 {
 	return BiasedAttentionLoss(x, target, nil, nil, offsets, heads, targetHeads, distance, means, 0)
 }
 
-// BiasedAttentionLoss is AttentionLoss with biases added to the scores of both, as
-// BiasedAttention has them. Of a window that is not 0, rows are of the keys within it.
+// BiasedAttentionLoss is AttentionLoss with biases added to the scores of both, as in
+// BiasedAttention. If window is not 0, rows only have the keys inside it.
 func BiasedAttentionLoss(x, target, bias, targetBias []float64, offsets []int32, heads, targetHeads int, distance string, means bool, window int) float64 {
 	rows := func(x, bias []float64, heads, lo, n, i int) [][]float64 {
 		var out [][]float64
@@ -394,7 +391,7 @@ func BiasedAttentionLoss(x, target, bias, targetBias []float64, offsets []int32,
 	return sum / count
 }
 
-// rowDistance is the distance of a row of an attention matrix from its target.
+// rowDistance returns the distance between a row of an attention matrix and its target.
 func rowDistance(row, target []float64, distance string) float64 {
 	switch distance {
 	case "mse":

@@ -1,4 +1,4 @@
-// Package headtest checks that packages know every head.
+// Package headtest checks that packages handle every kind of head.
 package headtest
 
 import (
@@ -7,8 +7,7 @@ import (
 	"github.com/skive-ml/skive/head"
 )
 
-// Rows reports a kind of head that a package's table has no row for, and a row
-// without a kind.
+// Rows reports kinds of heads for which a package's table has no row, and rows without a kind.
 func Rows[V any](t *testing.T, table map[head.Kind]V) {
 	t.Helper()
 	for _, kind := range head.All() {

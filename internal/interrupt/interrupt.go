@@ -1,5 +1,5 @@
-// Package interrupt lets a program that was told to stop end at once, unless it is
-// about to save what it has done.
+// Package interrupt lets a program end at once when it is told to stop, unless it is about to
+// save its work.
 package interrupt
 
 import (
@@ -11,14 +11,12 @@ import (
 	"time"
 )
 
-// grace is how long a program that was told to stop may go on, unless it has
-// something to save.
+// grace is how long a program may run after it was told to stop, unless it has something to save.
 const grace = 800 * time.Millisecond
 
-// Run calls work and tells whether it ended. The first signal cancels its context;
-// work that does not look at it, because it reads a file for instance, is left where it
-// is: what it writes is in place whole or not at all. The second signal ends the
-// program as if it were not caught.
+// Run calls work and tells whether it ended. The first signal cancels its context. Work that does
+// not check the context, for example while it reads a file, is abandoned: files that it writes
+// are either complete or not there. The second signal ends the program as if it were not caught.
 func Run(work func(ctx context.Context)) (ended bool) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
@@ -33,7 +31,7 @@ func Run(work func(ctx context.Context)) (ended bool) {
 		return true
 	case <-ctx.Done():
 	}
-	// What was saved is still to be told of.
+	// Work that was just saved still has to be reported.
 	tick := time.NewTicker(grace / 8)
 	defer tick.Stop()
 	for last := time.Now(); ; {
@@ -50,8 +48,8 @@ func Run(work func(ctx context.Context)) (ended bool) {
 	}
 }
 
-// Holds counts the pieces of work that end by themselves, and soon, when their
-// context is cancelled, and have something to save before.
+// Holds counts pieces of work that have something to save when their context is cancelled, and
+// then end soon by themselves.
 type Holds struct{ n atomic.Int64 }
 
 type key struct{}
@@ -59,10 +57,10 @@ type key struct{}
 // In returns a context in which Hold counts in h.
 func (h *Holds) In(ctx context.Context) context.Context { return context.WithValue(ctx, key{}, h) }
 
-// Any tells whether such work is under way.
+// Any tells whether such work is in progress.
 func (h *Holds) Any() bool { return h.n.Load() > 0 }
 
-// Hold marks the beginning of such work and returns what marks its end.
+// Hold marks the beginning of such work. The returned function marks its end.
 func Hold(ctx context.Context) (end func()) {
 	h, ok := ctx.Value(key{}).(*Holds)
 	if !ok {

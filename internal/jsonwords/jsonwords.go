@@ -1,9 +1,9 @@
-// Package jsonwords says in words what JSON a document was expected to have.
+// Package jsonwords says in words which JSON a document was expected to have.
 package jsonwords
 
 import "reflect"
 
-// Of is what JSON calls the values that a Go type is read from.
+// Of returns JSON's name for the values of a Go type.
 func Of(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Bool:

@@ -1,6 +1,5 @@
-// Package keys reads and writes settings as documents of YAML and JSON: each setting
-// has a key, in the section that its name says. What is wrong in a document is told
-// with the line and the key.
+// Package keys reads and writes settings as documents of YAML and JSON. Each setting has a key,
+// in the section that its name says. Errors name the line and the key.
 package keys
 
 import (
@@ -19,17 +18,17 @@ import (
 	"github.com/skive-ml/skive/settings"
 )
 
-// An Error tells that a document, or a setting that it gives, cannot be used.
+// An Error tells that a document, or a setting in it, cannot be used.
 type Error struct {
-	// Path is the document's file, and Line where in it, 0 where that is nowhere.
+	// Path is the document's file. Line is the place in it, or 0 if the error is not at a place.
 	Path string
 	Line int
-	// Key is the setting's name in the document, "" where it is about none.
+	// Key is the setting's name in the document, or "" if the error is not about a setting.
 	Key string
 	// Err says what is wrong.
 	Err error
 
-	cause error // where Err is a part of it
+	cause error // the whole error of which Err is a part
 }
 
 func (e *Error) Error() string {
@@ -48,10 +47,10 @@ func (e *Error) Unwrap() error { return cmp.Or(e.cause, e.Err) }
 // A Document is a parsed document of settings.
 type Document struct {
 	path    string
-	root    ast.Node // nil where the document is empty
+	root    ast.Node // nil if the document is empty
 	anchors map[string]ast.Node
 	keys    map[string]string // by field
-	lines   map[string]int    // by field, of those that are given
+	lines   map[string]int    // by field, for those that are given
 }
 
 // Parse reads a document. Errors name it by its path.
@@ -76,7 +75,7 @@ func Parse(path string, text []byte) (*Document, error) {
 	return d, nil
 }
 
-// Visit notes the anchors of a document, for ast.Walk.
+// Visit records the anchors of a document, for ast.Walk.
 func (d *Document) Visit(n ast.Node) ast.Visitor {
 	if a, ok := n.(*ast.AnchorNode); ok {
 		d.anchors[a.Name.GetToken().Value] = a.Value
@@ -84,11 +83,11 @@ func (d *Document) Visit(n ast.Node) ast.Visitor {
 	return d
 }
 
-// position is where the YAML package says that something is wrong. It appends an
-// excerpt of the document.
+// position matches the place of an error in the YAML package, which also appends an excerpt of
+// the document.
 var position = regexp.MustCompile(`^\[(\d+):\d+\] `)
 
-// plain is the first line of an error of the YAML package, without the position.
+// plain returns the first line of an error of the YAML package, without the position.
 func plain(err error) error {
 	line, _, _ := strings.Cut(err.Error(), "\n")
 	return errors.New(position.ReplaceAllString(line, ""))
@@ -102,7 +101,7 @@ func (d *Document) fail(at ast.Node, key string, err error) error {
 	return e
 }
 
-// resolve returns what a node stands for.
+// resolve returns the node for which an alias or anchor stands.
 func (d *Document) resolve(n ast.Node) ast.Node {
 	for range maxDepth {
 		switch x := n.(type) {
@@ -119,13 +118,13 @@ func (d *Document) resolve(n ast.Node) ast.Node {
 	return nil
 }
 
-// maxDepth bounds how deep sections lie, which aliases could make endless.
+// maxDepth is the deepest nesting of sections. Aliases could make it endless.
 const maxDepth = 16
 
-// key is how a setting of the given name is called in a document.
+// key returns the name of a setting in a document.
 func key(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
-// each calls do for the keys and values of a mapping, those of merged ones first.
+// each calls do for the keys and values of a mapping. Merged ones come first.
 func (d *Document) each(n ast.Node, depth int, do func(k string, at, value ast.Node) error) error {
 	m, ok := d.resolve(n).(ast.MapNode)
 	if !ok || depth > maxDepth {
@@ -159,7 +158,7 @@ func name(k ast.Node) string {
 	return k.String()
 }
 
-// Has tells whether the document gives a key, such as "teacher.epochs", a value.
+// Has tells whether the document gives a value for a key, such as "teacher.epochs".
 func (d *Document) Has(path string) bool {
 	n := d.root
 	for _, part := range strings.Split(path, ".") {
@@ -178,8 +177,8 @@ func (d *Document) Has(path string) bool {
 	return n != nil && n.Type() != ast.NullType
 }
 
-// Set gives settings the values of the document, and the others stay as they are. An
-// error names what is wrong in the document.
+// Set sets settings to the values in the document; others stay unchanged. Errors say what is
+// wrong in the document.
 func (d *Document) Set(table settings.Table) error {
 	known := d.note(table, "")
 	if d.root == nil {
@@ -188,14 +187,14 @@ func (d *Document) Set(table settings.Table) error {
 	return d.section(d.root, known, "", "", 0)
 }
 
-// known are settings and the fields of sections, by key.
+// known holds settings and the fields of sections, by key.
 type known struct {
 	settings map[string]settings.Setting
 	sections map[string]string
 }
 
-// note remembers how the fields of a table are called, in the element of a list that
-// is called element.
+// note records how the fields of a table are called. element is the name of the list's element to
+// which they belong.
 func (d *Document) note(table settings.Table, element string) known {
 	all := known{map[string]settings.Setting{}, map[string]string{}}
 	for _, s := range table {
@@ -231,7 +230,7 @@ func (d *Document) section(n ast.Node, all known, element, prefix string, depth 
 	})
 }
 
-// set sets one setting, which the document calls called.
+// set sets one setting, whose name in the document is called.
 func (d *Document) set(s settings.Setting, at, value ast.Node, called string, depth int) error {
 	d.lines[s.Field] = at.GetToken().Position.Line
 	value = d.resolve(value)
@@ -259,8 +258,8 @@ func (d *Document) set(s settings.Setting, at, value ast.Node, called string, de
 	return nil
 }
 
-// SetList sets a list that is the whole document. Its elements are called field[0],
-// field[1], ... in errors that name a field.
+// SetList sets a list that is the whole document. In errors that name a field, its elements are
+// field[0], field[1], ...
 func (d *Document) SetList(list settings.List, field string) error {
 	if d.root == nil {
 		return nil
@@ -289,7 +288,7 @@ func (d *Document) list(list settings.List, field, called string, value ast.Node
 	return nil
 }
 
-// decode gives what to points to the value of a node.
+// decode decodes the value of a node into to.
 func (d *Document) decode(n ast.Node, to any) error {
 	switch to := to.(type) {
 	case *[]int:
@@ -304,7 +303,7 @@ func (d *Document) decode(n ast.Node, to any) error {
 	if to, ok := to.(encoding.TextUnmarshaler); ok {
 		return to.UnmarshalText([]byte(fmt.Sprint(s.GetValue())))
 	}
-	cut := false // the decoder makes a whole number of any
+	cut := false // the decoder would turn any number into a whole one
 	switch to.(type) {
 	case *int, *uint64:
 		f, ok := n.(*ast.FloatNode)
@@ -316,7 +315,7 @@ func (d *Document) decode(n ast.Node, to any) error {
 	return nil
 }
 
-// kind says what a value has to be.
+// kind says what a value must be.
 func kind(to any) string {
 	switch to.(type) {
 	case *int:
@@ -348,8 +347,8 @@ func decodeSlice[T any](d *Document, n ast.Node, to *[]T) error {
 	return nil
 }
 
-// Locate makes an error that is a *settings.Error name the setting by its key, and the
-// line in which the document gives it.
+// Locate changes an error that is a *settings.Error so that it names the key, and the line in
+// which the document gives it.
 func (d *Document) Locate(err error) error {
 	var wrong *settings.Error
 	if !errors.As(err, &wrong) {
@@ -357,7 +356,7 @@ func (d *Document) Locate(err error) error {
 	}
 	called, line := cmp.Or(d.keys[wrong.Field], wrong.Field), d.lines[wrong.Field]
 	for of := wrong.Field; line == 0 && of != ""; of = of[:max(0, strings.LastIndexByte(of, '.'))] {
-		line = d.lines[of] // of the element that lacks it
+		line = d.lines[of] // line of the element that lacks it
 	}
 	return &Error{d.path, line, called, wrong.Err, err}
 }

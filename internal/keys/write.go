@@ -10,8 +10,8 @@ import (
 	"github.com/skive-ml/skive/settings"
 )
 
-// Marshal writes settings as YAML, in their order. Those that are zero are left out
-// unless they are shown.
+// Marshal writes settings as YAML, in their order. It leaves out those that are zero unless they
+// are Shown.
 func Marshal(table settings.Table) ([]byte, error) {
 	return yaml.Marshal(yaml.MapSlice(tree(table, "")))
 }
@@ -22,7 +22,7 @@ func MarshalJSON(table settings.Table) ([]byte, error) { return json.Marshal(tre
 // object is a section: its keys in order, with their values.
 type object yaml.MapSlice
 
-// tree is the section called prefix. The settings of one section follow one another.
+// tree returns the section called prefix. The settings of a section must be adjacent.
 func tree(table settings.Table, prefix string) object {
 	var o object
 	for len(table) > 0 {

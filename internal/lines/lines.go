@@ -11,13 +11,13 @@ import (
 	"github.com/skive-ml/skive/internal/bounded"
 )
 
-// longLine is the number of bytes from which on a line is answered before the next
-// is read, so that memory does not grow with the lines under way.
+// longLine is the number of bytes from which a line is answered before the next is read. So
+// memory does not grow with the number of lines in progress.
 const longLine = 64 << 10
 
-// Answer writes the answers to the lines of in, in their order. As many
-// lines are answered at the same time; no answer is held back while the next
-// line is awaited. The first error ends it, after the answers to the lines before.
+// Answer writes the answers to the lines of in, in order. It answers up to ahead lines at the
+// same time, and never holds back an answer while it waits for the next line. It stops at the
+// first error, after the answers to the lines before.
 func Answer(ctx context.Context, in io.Reader, to io.Writer, ahead int, answer func(ctx context.Context, line string) ([]byte, error)) error {
 	type answered struct {
 		text []byte
@@ -75,6 +75,6 @@ func Answer(ctx context.Context, in io.Reader, to io.Writer, ahead int, answer f
 		if r.err != nil {
 			return errors.Join(fmt.Errorf("line %d: %w", number, r.err), out.Flush())
 		}
-		out.Write(r.text) // an error comes back from Flush
+		out.Write(r.text) // Flush reports an error
 	}
 }

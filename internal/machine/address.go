@@ -5,8 +5,8 @@ import (
 	"runtime/debug"
 )
 
-// LimitMemory makes the garbage collector keep within what a limit on address space
-// (ulimit -v) leaves, and fails where that is too little to do anything.
+// LimitMemory makes the garbage collector respect a limit on address space (ulimit -v). It fails
+// if the limit is too low for any work.
 func LimitMemory() error {
 	left := addressSpace()
 	if left == unlimited {
@@ -24,9 +24,9 @@ func LimitMemory() error {
 // heapStep is the address space by which Go's heap grows.
 const heapStep = 64 << 20
 
-// threadSpace is the address space that Go's threads will take, about: with cgo
-// each has a stack of 8 MB and an arena of 64 MB. A program that computes on some
-// CPUs comes to six threads more, those included that it has.
+// threadSpace estimates the address space of Go's threads. With cgo each has a stack of 8 MB and
+// an arena of 64 MB. A program that computes on some CPUs ends up with six more threads than
+// that, including those that it has already.
 func threadSpace(cpus int) int64 {
 	if !cgo {
 		return 0

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// addressSpace is what a limit on address space (ulimit -v) leaves, in bytes;
-// [math.MaxInt64] where there is none, or where /proc does not tell what is taken.
+// addressSpace returns what a limit on address space (ulimit -v) leaves, in bytes. It returns
+// [math.MaxInt64] if there is no limit, or if /proc does not tell how much is in use.
 func addressSpace() int64 {
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_AS, &limit) != nil || limit.Cur >= unlimited {
@@ -20,7 +20,7 @@ func addressSpace() int64 {
 	return max(0, int64(limit.Cur)-pages[0]*int64(os.Getpagesize()))
 }
 
-// threads is how many the process has.
+// threads returns the number of threads of the process.
 func threads() int64 {
 	n, _ := field(os.DirFS("/"), "proc/self/status", "Threads:")
 	return n

@@ -2,7 +2,7 @@
 
 package machine
 
-// addressSpace is without bound where the system has no limit on it.
+// addressSpace is unlimited on systems without such a limit.
 func addressSpace() int64 { return unlimited }
 
 func threads() int64 { return 0 }

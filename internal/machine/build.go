@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// Build says what a program was built from, in parentheses after a space: the version of
-// the module, the commit, and whether files had changed. It is "" where the build does not
-// tell, as that of a test.
+// Build says what the program was built from, in parentheses after a space: the version of the
+// module, the commit, and whether files had changed. It is "" if the build does not tell, as for
+// a test.
 func Build() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

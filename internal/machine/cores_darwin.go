@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fastCores is the number of performance cores, on the machines that have others, too.
+// fastCores returns the number of performance cores on machines that also have others.
 func fastCores() int {
 	n, err := unix.SysctlUint32("hw.perflevel0.logicalcpu")
 	if err != nil || n == 0 {

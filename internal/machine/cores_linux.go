@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Cores are the numbers of the CPUs that the calling thread may use, on arm64 the
-// fastest ones first; none where the system does not tell.
+// Cores returns the numbers of the CPUs that the calling thread may use, on arm64 the fastest
+// first. It returns none if the system does not tell.
 func Cores() []int {
 	var allowed unix.CPUSet
 	if unix.SchedGetaffinity(0, &allowed) != nil {
@@ -33,7 +33,7 @@ func Cores() []int {
 	return cores
 }
 
-// fastCores is how many of Cores are fast ones, of those that differ.
+// fastCores returns how many of Cores are fast ones.
 func fastCores() int {
 	if len(speeds()) == 0 {
 		return math.MaxInt
@@ -41,8 +41,7 @@ func fastCores() int {
 	return fastOf(Cores(), speeds())
 }
 
-// fastOf counts the cores that are at least half as fast as the fastest. There is one
-// at least.
+// fastOf counts the cores that are at least half as fast as the fastest. It returns at least 1.
 func fastOf(cores []int, speed map[int]int64) int {
 	most, n := int64(0), 0
 	for _, c := range cores {
@@ -56,8 +55,8 @@ func fastOf(cores []int, speed map[int]int64) int {
 	return max(n, 1)
 }
 
-// speeds are those of the CPUs, relative to each other, where they are known. The cores
-// of amd64 that differ do so by less than two times.
+// speeds returns the relative speeds of the CPUs, if they are known. Different cores on amd64
+// differ by less than a factor of two.
 var speeds = sync.OnceValue(func() map[int]int64 {
 	if runtime.GOARCH != "arm64" {
 		return nil

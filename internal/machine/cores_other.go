@@ -4,5 +4,5 @@ package machine
 
 import "math"
 
-// fastCores is without bound where the system does not tell cores apart.
+// fastCores is unlimited if the system does not tell cores apart.
 func fastCores() int { return math.MaxInt }

@@ -9,11 +9,11 @@ import (
 	"sync"
 )
 
-// CPUs is how many threads can compute at the same time, and the default of
-// every number of threads: what Go's GOMAXPROCS says, which knows the affinity
-// and the quota of the process. Go takes two where a quota is of one CPU or less;
-// here it is one, because threads that wait for each other spin. For the same reason
-// slow cores beside fast ones (on arm64, by half and more) do not count.
+// CPUs returns how many threads can compute at the same time, which is the default for every
+// number of threads. It is Go's GOMAXPROCS, which respects the affinity and the quota of the
+// process, with two exceptions. Go uses two threads for a quota of one CPU or less; here it is
+// one, because threads spin while they wait for each other. For the same reason slow cores beside
+// fast ones (on arm64, half as fast or less) do not count.
 func CPUs() int { return min(runtime.GOMAXPROCS(0), limit()) }
 
 var limit = sync.OnceValue(func() int {
@@ -23,7 +23,7 @@ var limit = sync.OnceValue(func() int {
 	return min(quotaOf(os.DirFS("/")), fastCores())
 })
 
-// quotaOf is the quota of the control groups of the process, rounded up.
+// quotaOf returns the quota of the process's control groups, rounded up.
 func quotaOf(root fs.FS) int {
 	least := math.MaxInt
 	bound := func(quota, period int64) {

@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// groups returns the directories of the control groups that bound the process by
-// a controller, in version 1 and in version 2: its own and those above it. Inside
-// a container its path may not be there, and the root stands for it.
+// groups returns the directories of the control groups that limit the process by a controller, in
+// version 1 and in version 2: its own and those above. Inside a container its path may be
+// missing; then the root counts.
 func groups(root fs.FS, controller string) (v1, v2 []string) {
 	group1, group2 := "/", "/"
 	if b, err := fs.ReadFile(root, "proc/self/cgroup"); err == nil {
 		for line := range strings.SplitSeq(string(b), "\n") {
-			// number:controllers:path, of which version 2 has no controllers.
+			// The line is number:controllers:path. Version 2 has no controllers.
 			parts := strings.SplitN(line, ":", 3)
 			switch {
 			case len(parts) < 3:
@@ -38,7 +38,7 @@ func groups(root fs.FS, controller string) (v1, v2 []string) {
 	return up(path.Join("sys/fs/cgroup", controller), group1), up("sys/fs/cgroup", group2)
 }
 
-// numbers reads a file of numbers between spaces. "max" is a number beyond all.
+// numbers reads a file of numbers separated by spaces. "max" is a number above all others.
 func numbers(root fs.FS, name string) []int64 {
 	b, err := fs.ReadFile(root, name)
 	if err != nil {
@@ -67,7 +67,7 @@ func number(root fs.FS, name string) (int64, bool) {
 	return all[0], true
 }
 
-// field reads the number behind a name at the beginning of a line.
+// field reads the number after the key at the beginning of a line.
 func field(root fs.FS, name, key string) (int64, bool) {
 	f, err := root.Open(name)
 	if err != nil {

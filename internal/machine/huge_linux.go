@@ -6,9 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HugePages asks for large pages under memory that is to be filled and then read
-// again and again. Where it begins and ends within a page, that page may become a
-// large one, too.
+// HugePages asks for large pages for memory that will be filled and then read again and again. If
+// it begins or ends within a page, that page may become a large one, too.
 func HugePages[E any](s []E) {
 	const page = 2 << 20
 	size := uintptr(len(s)) * unsafe.Sizeof(*new(E))
@@ -17,6 +16,6 @@ func HugePages[E any](s []E) {
 	}
 	first := uintptr(unsafe.Pointer(unsafe.SliceData(s)))
 	from, to := first&^(page-1), (first+size+page-1)&^(page-1)
-	// The worst that happens is small pages.
+	// If this fails, pages stay small.
 	_, _, _ = unix.Syscall(unix.SYS_MADVISE, from, to-from, unix.MADV_HUGEPAGE)
 }

@@ -2,5 +2,5 @@
 
 package machine
 
-// HugePages does nothing where pages are not chosen by the program.
+// HugePages does nothing on systems where programs do not choose pages.
 func HugePages[E any]([]E) {}

@@ -1,4 +1,4 @@
-// Package machine tells what the program runs on.
+// Package machine describes the machine that the program runs on.
 package machine
 
 import (
@@ -6,5 +6,5 @@ import (
 	"strings"
 )
 
-// CPU is the processor's name, as far as the system tells it.
+// CPU returns the name of the processor, as far as the system tells it.
 func CPU() string { return cmp.Or(strings.TrimSpace(cpuName()), "unknown CPU") }

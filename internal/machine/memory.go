@@ -10,14 +10,13 @@ import (
 
 const unlimited = math.MaxInt64
 
-// AvailableMemory is what the system, the control group of the process and its
-// limit on address space leave, in bytes; [math.MaxInt64] where none tells. Half
-// of the address space counts: buffers that grow are there twice for a moment, and
-// leave gaps.
+// AvailableMemory returns what the system, the control group of the process and its limit on
+// address space leave, in bytes. It returns [math.MaxInt64] if none of them tells. Only half of
+// the address space counts: a growing buffer exists twice for a moment, and leaves gaps.
 func AvailableMemory() int64 {
 	space := addressSpace()
 	if space < unlimited {
-		// What the heap has of it and does not use is left, too.
+		// Memory that the heap has but does not use is available, too.
 		var m runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&m)

@@ -12,8 +12,8 @@ func cpuName() string {
 	return nameOf(string(text))
 }
 
-// nameOf is the processor's name in the text of /proc/cpuinfo. On arm64 that has numbers
-// alone, which differ where cores do.
+// nameOf returns the processor's name from the text of /proc/cpuinfo. On arm64 there are only
+// numbers, which differ between kinds of cores.
 func nameOf(cpuinfo string) string {
 	var names []string
 	implementer := ""
@@ -39,7 +39,7 @@ func nameOf(cpuinfo string) string {
 	return strings.Join(names, " and ")
 }
 
-// parts are the names of cores by the fields of MIDR_EL1.
+// parts holds the names of cores by the fields of MIDR_EL1.
 var parts = map[string]string{
 	"0x41 0xd03": "Cortex-A53", "0x41 0xd05": "Cortex-A55", "0x41 0xd07": "Cortex-A57", "0x41 0xd08": "Cortex-A72",
 	"0x41 0xd09": "Cortex-A73", "0x41 0xd0a": "Cortex-A75", "0x41 0xd0b": "Cortex-A76", "0x41 0xd0c": "Neoverse N1",

@@ -4,5 +4,5 @@ package machine
 
 const cgo = false
 
-// lessSpace is how the program is made to take less address space.
+// lessSpace says how the program can take less address space.
 const lessSpace = ""

@@ -1,7 +1,6 @@
-// Package mapped reads model files that stay mapped into memory. Such a file can
-// change under its reader: what was cut off faults when it is touched, and what
-// was overwritten is other data. Faults become errors here, and a File finds out
-// whether anybody wrote to it.
+// Package mapped reads model files that stay mapped into memory. Such a file can change while it
+// is read. Touching a part that was cut off faults, and an overwritten part holds other data.
+// This package turns such faults into errors, and a File can tell whether anybody wrote to it.
 package mapped
 
 import (
@@ -13,13 +12,13 @@ import (
 	"unsafe"
 )
 
-// The reasons of an Error.
+// The causes of an Error.
 var (
 	ErrChanged = errors.New("the file was changed in place while it was in use; replace a model by renaming")
 	ErrRead    = errors.New("the mapped file cannot be read")
 )
 
-// Error says which file can no longer be read as it was opened.
+// Error says which file is no longer what it was when it was opened.
 type Error struct {
 	Path string
 	Err  error
@@ -29,29 +28,28 @@ func (e *Error) Error() string { return e.Path + ": " + e.Err.Error() }
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// File is a whole file in memory, mapped where the system can do so safely.
+// File is a whole file in memory. It is mapped if the system can do so safely.
 type File struct {
 	Data   []byte
 	path   string
 	opened stamp
-	handle // of the system
+	handle // the system's part
 }
 
-// stamp changes whenever a file is written to. Renaming and deleting the file
-// leave it as it is.
+// stamp changes whenever a file is written to. Renaming or deleting the file does not change it.
 type stamp struct {
 	size, seconds, nanoseconds int64
 }
 
 var (
 	mu   sync.Mutex
-	open []*File // that are mapped
-	// closed are the last files that had changed when they were closed. A fault
-	// unwinds through what closes the file before it comes to where it is caught.
+	open []*File // the mapped files
+	// closed are the most recently closed files that had changed. A fault passes through the code
+	// that closes the file before it reaches the code that catches it.
 	closed [16]remains
 )
 
-// remains are where a file was mapped, and what had become of it.
+// remains says where a closed file was mapped, and how it had changed.
 type remains struct {
 	start, end uintptr
 	err        *Error
@@ -88,7 +86,7 @@ func (f *File) Close() error {
 	return f.close()
 }
 
-// at returns the mapped file that an address belongs to, nil if there is none.
+// at returns the mapped file that contains an address, or nil.
 func at(address uintptr) *File {
 	mu.Lock()
 	defer mu.Unlock()
@@ -100,8 +98,7 @@ func at(address uintptr) *File {
 	return nil
 }
 
-// ofClosed returns what became of the closed file that an address belonged to, nil if
-// there is none.
+// ofClosed returns the error of the closed file that contained an address, or nil.
 func ofClosed(address uintptr) *Error {
 	mu.Lock()
 	defer mu.Unlock()
@@ -113,8 +110,7 @@ func ofClosed(address uintptr) *Error {
 	return nil
 }
 
-// Fault returns the error that a recovered panic stands for, nil if it is not a
-// fault of a mapped file.
+// Fault returns the error for a recovered panic, or nil if it is not a fault of a mapped file.
 func Fault(recovered any) *Error {
 	fault, ok := recovered.(interface {
 		error
@@ -134,12 +130,11 @@ func Fault(recovered any) *Error {
 	return &Error{f.path, ErrRead}
 }
 
-// Catch is deferred by functions that read mapped memory, and makes a fault of
-// theirs their error:
+// Catch is deferred by functions that read mapped memory. It turns a fault into their error:
 //
 //	defer mapped.Catch(&err, debug.SetPanicOnFault(true))
 //
-// The setting is one of the goroutine, and Catch restores it.
+// SetPanicOnFault applies to the goroutine; Catch restores its value.
 func Catch(err *error, before bool) {
 	debug.SetPanicOnFault(before)
 	if r := recover(); r != nil {
@@ -151,7 +146,7 @@ func Catch(err *error, before bool) {
 	}
 }
 
-// Of returns the mapped file that bytes lie in, nil if there is none.
+// Of returns the mapped file that contains data, or nil.
 func Of(data []byte) *File {
 	if len(data) == 0 {
 		return nil
@@ -159,9 +154,8 @@ func Of(data []byte) *File {
 	return at(uintptr(unsafe.Pointer(unsafe.SliceData(data))))
 }
 
-// Check returns an *Error if the file was written to since it was opened: what
-// was read before Check was called is right if it returns nil. It costs one system
-// call. A nil File is none that can change.
+// Check returns an *Error if the file was written to since it was opened. If it returns nil,
+// everything read before the call is right. It costs one system call. A nil File never changes.
 func (f *File) Check() error {
 	if f == nil {
 		return nil

@@ -11,8 +11,8 @@ import (
 	"github.com/skive-ml/skive/internal/bounded"
 )
 
-// handle is nothing where files are not mapped: they are read whole, and nobody
-// can change what was read.
+// handle is empty on systems where files are not mapped. They are read whole, so nobody can
+// change what was read.
 type handle struct{}
 
 func (f *File) open() (mapped bool, err error) {
@@ -47,5 +47,5 @@ func (f *File) close() error {
 
 func (f *File) stat() (stamp, error) { return f.opened, nil }
 
-// Release does nothing: the memory is the program's own.
+// Release does nothing, because the memory is the program's own.
 func (*File) Release([]byte) {}

@@ -13,7 +13,7 @@ import (
 	"github.com/skive-ml/skive/internal/bounded"
 )
 
-// handle keeps the file open: another file may take its path.
+// handle keeps the file open, because another file may take its path.
 type handle struct {
 	file *os.File
 	fd   int
@@ -53,7 +53,7 @@ func (f *File) close() error {
 	}
 	data := f.Data
 	f.Data = nil
-	f.file.Close() // nothing was written to it
+	f.file.Close() // it was only read
 	return unix.Munmap(data)
 }
 
@@ -65,14 +65,13 @@ func (f *File) stat() (stamp, error) {
 	return stamp{s.Size, int64(s.Mtim.Sec), int64(s.Mtim.Nsec)}, nil
 }
 
-// Release lets go of the memory that part of the file occupies, until it is
-// read again.
+// Release frees the memory of a part of the file until it is read again.
 func (f *File) Release(part []byte) {
 	page := uintptr(os.Getpagesize())
 	p := unsafe.Pointer(unsafe.SliceData(part))
 	skip := -uintptr(p) & (page - 1)
 	if n := uintptr(len(part)); n >= skip+page {
-		// A hint: without it, more memory is in use and nothing else.
+		// This is only a hint. Without it, more memory stays in use.
 		_ = unix.Madvise(part[skip:skip+(n-skip)&^(page-1)], unix.MADV_DONTNEED)
 	}
 }

@@ -4,5 +4,5 @@ package measure
 
 import "time"
 
-// threadTime is known on Linux alone.
+// threadTime is only known on Linux.
 func threadTime() (t time.Duration, ok bool) { return 0, false }

@@ -4,7 +4,7 @@ package measure
 
 import "golang.org/x/sys/unix"
 
-// cpuSeconds is the processor time that the process has used, user and system.
+// cpuSeconds returns the processor time of the process, user and system.
 func cpuSeconds() float64 {
 	var u unix.Rusage
 	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {

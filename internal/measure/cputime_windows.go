@@ -2,7 +2,7 @@ package measure
 
 import "golang.org/x/sys/windows"
 
-// cpuSeconds is the processor time that the process has used, user and system.
+// cpuSeconds returns the processor time of the process, user and system.
 func cpuSeconds() float64 {
 	var created, exited, kernel, user windows.Filetime
 	if windows.GetProcessTimes(windows.CurrentProcess(), &created, &exited, &kernel, &user) != nil {

@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// energy reads the RAPL counters of all processor packages in joules; ok is
-// false where there is none to read.
+// energy reads the RAPL counters of all processor packages in joules. ok is false if there are
+// none or they cannot be read.
 func energy() (joules float64, ok bool) {
 	counters, _ := filepath.Glob("/sys/class/powercap/intel-rapl:[0-9]*/energy_uj")
 	for _, path := range counters {
-		// Subdomains (intel-rapl:0:0) are contained in their package.
+		// Subdomains (intel-rapl:0:0) are included in their package.
 		if strings.Count(filepath.Base(filepath.Dir(path)), ":") != 1 {
 			continue
 		}

@@ -1,5 +1,5 @@
-// Package measure times calls: one harness and one statistic for whatever tells how
-// long something takes, or how much of it is done in a second.
+// Package measure times calls. Everything that tells how long something takes, or how much is
+// done in a second, uses this harness and its statistics.
 package measure
 
 import (
@@ -13,24 +13,23 @@ import (
 	"time"
 )
 
-// ProcessorTime is what the process has used of the processor, user and system.
+// ProcessorTime returns the processor time that the process has used, user and system.
 func ProcessorTime() time.Duration { return time.Duration(cpuSeconds() * float64(time.Second)) }
 
-// Clock is what a time is of.
+// Clock says which time is measured.
 type Clock string
 
 const (
 	// Wall is the time that passes.
 	Wall Clock = "wall clock"
-	// Processor is the processor time of the calling thread: on an idle machine the
-	// time that passes, on a busy one it leaves out how long other programs had
-	// the core. It is for one worker whose calls compute on one thread.
+	// Processor is the processor time of the calling thread. On an idle machine it equals the
+	// time that passes. On a busy one it excludes the time when other programs had the core. It
+	// is for a single worker whose calls compute on one thread.
 	Processor Clock = "processor time"
 )
 
-// Steadiest is the clock that other programs disturb least, for calls that compute
-// on a number of threads: several wait for one another, and what they wait for
-// counts.
+// Steadiest returns the clock that other programs disturb least, for calls that compute on this
+// number of threads. Several threads wait for one another, and that time counts.
 func Steadiest(threads int) Clock {
 	if _, ok := threadTime(); ok && threads == 1 {
 		return Processor
@@ -38,8 +37,7 @@ func Steadiest(threads int) Clock {
 	return Wall
 }
 
-// start ties the caller to its thread where the clock is the thread's, until stop is
-// called.
+// start ties the caller to its thread, if the clock is that of a thread, until stop is called.
 func (c Clock) start() (now func() time.Duration, stop func()) {
 	if c == Processor {
 		runtime.LockOSThread()
@@ -51,33 +49,33 @@ func (c Clock) start() (now func() time.Duration, stop func()) {
 
 // Load is what is measured.
 type Load struct {
-	// Clock is what the times of the calls are of.
+	// Clock measures the calls.
 	Clock Clock
-	// Workers is how many calls are under way at the same time; 0 is one.
+	// Workers is how many calls run at the same time; 0 means one.
 	Workers int
-	// Call does the work of call i, from 0 in each pass, as one of the workers.
-	// Prepare, unless it is nil, goes before it, and is not timed.
+	// Call does the work of call i, from 0 in each pass, as one of the workers. Prepare, if not
+	// nil, is called before it and not timed.
 	Prepare func(worker, i int)
 	Call    func(worker, i int) error
 }
 
-// Pass bounds a pass: by the number of its calls, by their time on the wall clock, or
-// by both. Each 0 is no bound. A pass has a call at least.
+// Pass limits a pass by the number of its calls, by their time on the wall clock, or by both. 0
+// means no limit. A pass has at least one call.
 type Pass struct {
 	Calls int
 	Time  time.Duration
-	// Meter asks for the processor time and the energy of the pass.
+	// Meter also measures the processor time and the energy of the pass.
 	Meter bool
 }
 
-// Samples are the times of the calls of one load.
+// Samples holds the times of the calls of one load.
 type Samples struct {
 	Clock Clock
-	// Passes are how long each pass took on the wall clock, all workers together.
+	// Passes holds the time of each pass on the wall clock, for all workers together.
 	Passes []time.Duration
-	// CPU is the processor time of the process during the passes that ask for it, in
-	// seconds, and Joules the energy of the processors during Metered calls, those of the passes
-	// of which it is known.
+	// CPU is the processor time of the process in seconds, during passes with Meter. Joules is
+	// the energy of the processors during Metered calls, which are those of the passes for which
+	// the energy is known.
 	CPU, Joules float64
 	Metered     int
 
@@ -148,10 +146,10 @@ func (s *Samples) Add(ctx context.Context, l *Load, p Pass) error {
 	return errors.Join(errs...)
 }
 
-// Calls is the number of the calls.
+// Calls returns the number of calls.
 func (s *Samples) Calls() int { return len(s.calls) }
 
-// Mean is the mean time of a call in milliseconds.
+// Mean returns the mean time of a call in milliseconds.
 func (s *Samples) Mean() float64 {
 	sum := 0.0
 	for _, t := range s.calls {
@@ -160,30 +158,30 @@ func (s *Samples) Mean() float64 {
 	return sum / float64(len(s.calls))
 }
 
-// Quantile is the quantile q of the times of the calls, in milliseconds: 0 is the
-// shortest, 0.5 the median. There must be calls.
+// Quantile returns the quantile q of the times of the calls, in milliseconds: 0 is the shortest,
+// 0.5 the median. There must be calls.
 func (s *Samples) Quantile(q float64) float64 {
 	slices.Sort(s.calls)
 	return Quantile(s.calls, q)
 }
 
-// Pass is the median of what a pass took, in seconds.
+// Pass returns the median time of a pass, in seconds.
 func (s *Samples) Pass() float64 {
 	slices.Sort(s.Passes)
 	return Quantile(s.Passes, 0.5).Seconds()
 }
 
-// Quantile is the quantile q of values that ascend.
+// Quantile returns the quantile q of values in ascending order.
 func Quantile[T any](ascending []T, q float64) T {
 	return ascending[min(len(ascending)-1, int(q*float64(len(ascending))))]
 }
 
-// minSamples is how many times are needed to know one.
+// minSamples is how many times are needed for an uncertainty.
 const minSamples = 30
 
-// Uncertainty is half of the 95 % interval of a quantile as a share of the quantile,
-// by the order statistics whose ranks are two standard deviations away; infinite
-// for too few samples.
+// Uncertainty returns half of the 95 % interval of a quantile, as a share of the quantile. It
+// uses the order statistics whose ranks are two standard deviations away. It is infinite if there
+// are too few samples.
 func (s *Samples) Uncertainty(q float64) float64 {
 	if len(s.calls) < minSamples {
 		return math.Inf(1)

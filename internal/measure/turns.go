@@ -5,27 +5,26 @@ import (
 	"time"
 )
 
-// Turns says how loads are measured side by side: in turns, so that a machine whose
-// speed drifts favours none.
+// Turns says how to measure loads alternately. They take turns, so a machine whose speed changes
+// favours none.
 type Turns struct {
-	// Pass is the turn of a load. The first round is not counted: arenas grow and
-	// caches fill in it. Of those that follow, each load has Rounds at least.
+	// Pass is the turn of a load. The first round does not count, because arenas grow and caches
+	// fill in it. After that, each load has at least Rounds turns.
 	Pass   Pass
 	Rounds int
-	// Quantile of the times of a load's calls stands for them. It counts as known
-	// where its Uncertainty is Precision or less.
+	// A load's time is this Quantile of the times of its calls. It counts as known if its
+	// Uncertainty is at most Precision.
 	Quantile, Precision float64
-	// Least and Most are how long a measurement goes on: at least, so that a machine
-	// that is slowed for a moment is not taken for a slow one, and at most where
-	// not all times are known.
+	// Least and Most limit the duration of a measurement. Least keeps a machine that is slow for
+	// a moment from being taken for a slow one. Most applies if not all times become known.
 	Least, Most time.Duration
-	// Seen, if not nil, is told now and then how many of the times are known, after
-	// what time.
+	// Seen, if not nil, is called from time to time with the elapsed time and the number of times
+	// that are known.
 	Seen func(elapsed time.Duration, known int)
 }
 
-// Run measures the loads until all times are known or the time is over, and returns
-// their quantiles in milliseconds.
+// Run measures the loads until all times are known or the time is up. It returns their quantiles
+// in milliseconds.
 func (t *Turns) Run(ctx context.Context, loads []*Load) ([]float64, error) {
 	samples := make([]*Samples, len(loads))
 	for i, l := range loads {
@@ -35,7 +34,7 @@ func (t *Turns) Run(ctx context.Context, loads []*Load) ([]float64, error) {
 		samples[i] = &Samples{Clock: l.Clock}
 	}
 	start := time.Now()
-	check := t.Rounds // rounds after which the samples are looked at again
+	check := t.Rounds // rounds until the samples are examined again
 	for round := 1; ; round++ {
 		for i, l := range loads {
 			if err := samples[i].Add(ctx, l, t.Pass); err != nil {

@@ -1,16 +1,16 @@
-// Package pace says in words how long work has taken, and how long it will.
+// Package pace says in words how long work has taken and how long it will take.
 package pace
 
 import "time"
 
-// A Pace is the speed of work since Started, when First units of Total were behind it: a
-// run that goes on has not done those now.
+// A Pace measures the speed of work since Started, when First units of Total were done already. A
+// resumed run does not count those as its own.
 type Pace struct {
 	First, Total int
 	Started      time.Time
 
-	// The time left follows from the speed since the earlier mark, which lies about half
-	// of the time back: work that begins slowly, or with a pause, is not slow for good.
+	// The time left is computed from the speed since the earlier mark, about half of the time
+	// ago. So work that begins slowly, or with a pause, does not count as slow forever.
 	earlier, later mark
 }
 
@@ -19,7 +19,7 @@ type mark struct {
 	done  int
 }
 
-// Left is the time left at the speed of late, "" where nothing tells it.
+// Left returns the time left at the recent speed, or "" if nothing tells it.
 func (p *Pace) Left(done int, now time.Time) string {
 	after := now.Sub(p.Started)
 	if p.later == (mark{}) {
@@ -35,10 +35,10 @@ func (p *Pace) Left(done int, now time.Time) string {
 	return "ETA " + short(time.Duration(float64(after-p.earlier.after)*float64(p.Total-done)/float64(did)))
 }
 
-// Taken is the time since the start.
+// Taken returns the time since the start.
 func (p *Pace) Taken(now time.Time) string { return "in " + short(now.Sub(p.Started)) }
 
-// short rounds a duration to what a person reads.
+// short rounds a duration for people.
 func short(d time.Duration) string {
 	if d < 10*time.Second {
 		return d.Round(100 * time.Millisecond).String()

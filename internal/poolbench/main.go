@@ -1,5 +1,5 @@
-// Command poolbench measures infer.Pool called in process, beside which benchmarks/serve.py
-// measures servers: poolbench [flags] MODEL TEXTS prints one document of JSON.
+// Command poolbench measures infer.Pool inside a process, for comparison with the servers that
+// benchmarks/serve.py measures. poolbench [flags] MODEL TEXTS prints one JSON document.
 package main
 
 import (

@@ -1,6 +1,5 @@
-// Package quant holds the arithmetic of weight quantization, which both the
-// stage that makes an int8 model and the engine that quantizes while loading
-// use, so that they agree to the bit.
+// Package quant has the arithmetic of weight quantization. The stage that makes an int8 model and
+// the engine that quantizes while loading both use it, so they agree to the bit.
 package quant
 
 import (
@@ -8,20 +7,19 @@ import (
 	"math"
 )
 
-// ErrNotFinite is returned for weights that hold NaN or infinity.
+// ErrNotFinite is returned for weights that contain NaN or infinity.
 var ErrNotFinite = errors.New("holds NaN or infinity")
 
-// Max is the largest magnitude of a quantized value. -128 is not used, so that
-// the range is symmetric.
+// Max is the largest magnitude of a quantized value. -128 is not used, so the range is symmetric.
 const Max = 127
 
-// Channels quantizes the rows of w, a weight of shape [out, in], symmetrically
-// and each with its own scale:
+// Channels quantizes the rows of w, a weight of shape [out, in], symmetrically and each with its
+// own scale:
 //
 //	scale = max|w| / 127,  q = round-half-even(w / scale)
 //
-// so that scale*q is within scale/2 of w. A row of zeros has scale 0. The
-// slices q and scale, of out*in and out elements, receive the result.
+// So scale*q is within scale/2 of w. A row of zeros has scale 0. The results go to q and scale,
+// which have out*in and out elements.
 func Channels(q []int8, scale, w []float32, out, in int) error {
 	for o := range out {
 		row := w[o*in : (o+1)*in]

@@ -1,4 +1,4 @@
-// Package shell writes commands as they are typed in a shell.
+// Package shell writes commands as one types them in a shell.
 package shell
 
 import (
@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// plainWord is what a shell takes as it is.
+// plainWord matches words that need no quotes.
 var plainWord = regexp.MustCompile(`^[\w./:=,@%+-]+$`)
 
-// Line is a command of a program with its arguments, quoted where they have to be.
+// Line returns a program's command with its arguments, quoted where needed.
 func Line(program string, args []string) string {
 	line := program
 	for _, arg := range args {

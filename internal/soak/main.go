@@ -1,14 +1,14 @@
 //go:build linux
 
-// Command soak holds a server under load for minutes: swaps of its model, clients that
-// cancel, send slowly or break off, and ten times the load that it can answer. Every answer
-// is compared, to the bit, with what the one or the other version of the model gives. See
-// docs/serve.md.
+// Command soak loads a server for minutes: it replaces its model, clients cancel, send slowly or
+// break off, and requests come ten times as fast as it can answer. It compares every answer, to
+// the bit, with those of the two versions of the model. See docs/serve.md.
 //
 //	go run ./internal/soak -duration 10m
 //
-// It exits with 1 where an answer was lost or is of neither version, where goroutines or
-// memory grow, or where the load of ten times makes answers dearer or is not refused at once.
+// It exits with 1 if an answer is lost or comes from neither version, if goroutines or memory
+// grow, or if under the tenfold load answers take more processor time or refusals are not
+// immediate.
 package main
 
 import (

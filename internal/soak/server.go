@@ -27,16 +27,16 @@ import (
 )
 
 const (
-	rows       = 8  // texts of a request
-	concurrent = 8  // requests that are let in
-	requests   = 16 // different ones
+	rows       = 8  // texts in a request
+	concurrent = 8  // requests that the server accepts at the same time
+	requests   = 16 // different requests
 	patience   = 60 * time.Second
 )
 
-// served is a running server and what it has to answer.
+// served is a running server and the expected answers.
 type served struct {
 	dir, socket string
-	versions    [2]string // files of models
+	versions    [2]string // model files
 	answers     map[string]answer
 	bodies      [][]byte
 	command     *exec.Cmd
@@ -44,13 +44,13 @@ type served struct {
 	client      *http.Client
 }
 
-// answer is which request and version an answer is of.
+// answer says to which request an answer belongs and which version gave it.
 type answer struct{ request, version int }
 
 var vocabulary = append([]string{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"},
 	strings.Fields("the a room was clean dirty staff kind rude never not and but film wine food hotel good bad great awful . , !")...)
 
-// serveModels makes two models and starts a server of the first.
+// serveModels makes two models and starts a server with the first.
 func serveModels(o options) (_ *served, err error) {
 	s := &served{answers: map[string]answer{}}
 	if s.dir, err = os.MkdirTemp("", "soak-"); err != nil {
@@ -120,8 +120,8 @@ func serveModels(o options) (_ *served, err error) {
 	}
 }
 
-// makeModel writes a random model, so large that a request costs some ten times what refusing
-// it costs, and more.
+// makeModel writes a random model that is large enough for a request to cost at least ten times
+// what a refusal costs.
 func makeModel(path string, seed uint64) error {
 	c := checkpoints.Config{
 		ModelType: "bert", VocabSize: len(vocabulary), MaxPositions: 128, TypeVocabSize: 2, HiddenSize: 256, HeadDim: 32,
@@ -139,7 +139,7 @@ func makeModel(path string, seed uint64) error {
 	return m.SaveSkive(path)
 }
 
-// expect notes what a version answers to each request, as the server writes it.
+// expect notes how a version answers each request, in the server's form.
 func (s *served) expect(version int, inputs [][]infer.Input) error {
 	e, err := infer.Open(s.versions[version], infer.Options{})
 	if err != nil {
@@ -156,7 +156,7 @@ func (s *served) expect(version int, inputs [][]infer.Input) error {
 	return nil
 }
 
-// logitsOf are, for each row, the logits by label.
+// logitsOf returns the logits by label for each row.
 func logitsOf(predictions []infer.Prediction) []map[string]float32 {
 	var all []map[string]float32
 	for _, p := range predictions {
@@ -167,7 +167,7 @@ func logitsOf(predictions []infer.Prediction) []map[string]float32 {
 
 func key(request int, logits []map[string]float32) string { return fmt.Sprint(request, logits) }
 
-// check tells which version an answer is of.
+// check tells which version gave an answer.
 func (s *served) check(request int, body []byte) (version int, err error) {
 	var lists [][]struct {
 		Score float32
@@ -193,7 +193,7 @@ func (s *served) check(request int, body []byte) (version int, err error) {
 
 var errMixed = errors.New("an answer of neither version")
 
-// swap puts a version in the place of the model.
+// swap replaces the model by a version.
 func (s *served) swap(version int) error {
 	b, err := os.ReadFile(s.versions[version])
 	if err != nil {
@@ -243,7 +243,7 @@ func (s *served) post(ctx context.Context, body io.Reader) (status int, answer [
 	return got.StatusCode, answer, err
 }
 
-// end stops the server, which is to end in peace.
+// end stops the server, which must end without an error.
 func (s *served) end() error {
 	s.client.CloseIdleConnections()
 	err := s.command.Process.Signal(syscall.SIGTERM)

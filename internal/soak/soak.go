@@ -22,14 +22,14 @@ const (
 	refusalBound                    = 50 * time.Millisecond
 )
 
-// counts are what became of the requests of well-behaved clients.
+// counts are the outcomes of well-behaved clients' requests.
 type counts struct {
 	answered, refused, lost, mixed atomic.Int64
 	versions                       [2]atomic.Int64
 
 	mu       sync.Mutex
 	refusals []time.Duration
-	first    error // that was lost or mixed
+	first    error // first answer that was lost or mixed
 }
 
 func (c *counts) fail(n *atomic.Int64, err error) {
@@ -41,7 +41,7 @@ func (c *counts) fail(n *atomic.Int64, err error) {
 	}
 }
 
-// soak runs rounds until the time is over: the best rate, then trouble, then ten times the
+// soak runs rounds until the time is up: first the best rate, then trouble, then ten times the
 // best rate.
 func soak(o options) (failures []string, err error) {
 	s, err := serveModels(o)
@@ -64,7 +64,7 @@ func soak(o options) (failures []string, err error) {
 		share := over.perProcessorSecond / best.perProcessorSecond
 		shares = append(shares, share)
 		s.client.CloseIdleConnections()    // each is a goroutine of the server
-		time.Sleep(500 * time.Millisecond) // until what was cut off is over
+		time.Sleep(500 * time.Millisecond) // until requests that were cut off are over
 		n, err := s.numbers("go_goroutines", "process_resident_memory_bytes", "skive_inputs_under_way")
 		if err != nil {
 			return nil, err
@@ -107,7 +107,7 @@ func soak(o options) (failures []string, err error) {
 	if first, last := goroutines[0], slices.Max(goroutines[half:]); last > first+20 {
 		fail("%.0f goroutines, at first %.0f", last, first)
 	}
-	// The first rounds fill buffers: what matters is whether the second half is above the first.
+	// The first rounds fill buffers, so the second half is compared with the first.
 	if first, last := slices.Max(memory[:max(1, half)]), slices.Max(memory[half:]); last > 1.15*first+16 {
 		fail("%.0f MB, at first %.0f", last, first)
 	}
@@ -140,8 +140,8 @@ func (s *served) one(c *counts, request int) {
 	}
 }
 
-// rate is how many requests were answered in a second, and in one of the server's
-// processor time: the load is made on the same machine, and takes cores away, too.
+// rate is how many requests were answered per second, and per second of the server's processor
+// time. The load runs on the same machine and also takes processor time.
 type rate struct{ perSecond, perProcessorSecond float64 }
 
 // measure returns the rate under a load.
@@ -158,7 +158,7 @@ func (s *served) measure(c *counts, load func()) (rate, error) {
 	return rate{n / seconds, n / (after[processor] - before[processor])}, err
 }
 
-// closedLoop has as many clients as the server lets in ask one request after the other.
+// closedLoop runs as many clients as the server accepts. Each asks one request after another.
 func (s *served) closedLoop(c *counts, duration time.Duration) {
 	began := time.Now()
 	var group sync.WaitGroup
@@ -172,7 +172,7 @@ func (s *served) closedLoop(c *counts, duration time.Duration) {
 	group.Wait()
 }
 
-// overload sends ten times as many requests as can be answered.
+// overload sends ten times as many requests as the server can answer.
 func (s *served) overload(c *counts, best float64) {
 	every := time.Duration(float64(time.Second) / (10 * best))
 	began := time.Now()
@@ -186,7 +186,7 @@ func (s *served) overload(c *counts, best float64) {
 	group.Wait()
 }
 
-// trouble swaps the model while some clients behave and others do not.
+// trouble replaces the model while some clients behave well and others do not.
 func (s *served) trouble(c *counts, seed uint64) {
 	ctx, cancel := context.WithTimeout(context.Background(), troubleTime)
 	defer cancel()
@@ -223,7 +223,7 @@ func (s *served) trouble(c *counts, seed uint64) {
 	group.Wait()
 }
 
-// slowly gives a few bytes at a time.
+// slowly is a reader that gives a few bytes at a time.
 type slowly struct {
 	rest []byte
 	ctx  context.Context
@@ -242,7 +242,7 @@ func (s *slowly) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// cut breaks a connection off within a request or its answer.
+// cut breaks off a connection during a request or its answer.
 func (s *served) cut(r *rand.Rand) {
 	c, err := net.Dial("unix", s.socket)
 	if err != nil {

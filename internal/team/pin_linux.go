@@ -8,9 +8,9 @@ import (
 	"github.com/skive-ml/skive/internal/machine"
 )
 
-// Pin ties the calling goroutine to a thread, and the thread to a core, counted
-// among those that the process may use, fast ones first. It lasts until the goroutine
-// ends. A system that refuses is left alone: the core is a preference.
+// Pin ties the calling goroutine to a thread, and that thread to a core, until the goroutine
+// ends. core counts the cores that the process may use, fast ones first. If the system refuses,
+// nothing happens: the core is only a preference.
 func Pin(core int) {
 	runtime.LockOSThread()
 	cores := machine.Cores()

@@ -2,5 +2,5 @@
 
 package team
 
-// Pin does nothing: this system has no way to tie a thread to a core.
+// Pin does nothing, because this system cannot tie a thread to a core.
 func Pin(int) {}

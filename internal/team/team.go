@@ -1,7 +1,7 @@
-// Package team runs the parts of one computation on a fixed set of persistent
-// workers. Handing work to a parked goroutine takes microseconds, too long for
-// the operations of a model that answers in a millisecond, so workers spin for
-// a moment after each computation and park only when nothing follows.
+// Package team runs the parts of a computation on a fixed set of persistent workers. Waking a
+// parked goroutine takes microseconds, which is too long for the operations of a model that
+// answers in a millisecond. So workers spin for a moment after each computation, and park only if
+// nothing follows.
 package team
 
 import (
@@ -12,27 +12,27 @@ import (
 	"github.com/skive-ml/skive/internal/machine"
 )
 
-// spins is how many times a waiting goroutine looks before it parks: some
-// 20 to 50 microseconds, longer than the gap between two operations of one
-// forward pass and short enough not to burn a core between requests.
+// spins is how often a waiting goroutine checks before it parks. That is some 20 to 50
+// microseconds: longer than the gap between two operations of a forward pass, but short enough
+// not to keep a core busy between requests.
 const spins = 1 << 16
 
-// Team is a caller and its workers. The zero of *Team, nil, is the caller
-// alone. A Team runs one computation at a time.
+// Team is a caller and its workers. A nil *Team is the caller alone. A Team runs one computation
+// at a time.
 type Team struct {
 	workers int
 	spins   int
 
-	// The computation under way. Written by Run before ticket publishes it, and
-	// read only by a goroutine that has claimed one of its parts, which Run
-	// waits for: so plain fields do.
+	// The current computation. Run writes it before ticket publishes it. Only a goroutine that
+	// has claimed one of its parts reads it, and Run waits for that goroutine, so plain fields
+	// are enough.
 	f     func(worker, part int)
 	parts int
 
 	_ [64]byte
-	// ticket holds the computation's number in its upper half and the parts
-	// still unclaimed in its lower half. Claiming a part is one
-	// compare-and-swap, which fails for a worker that woke up too late.
+	// ticket has the number of the computation in its upper half and the number of unclaimed
+	// parts in its lower half. A part is claimed with one compare-and-swap, which fails for a
+	// worker that wakes up too late.
 	ticket atomic.Uint64
 	_      [56]byte
 	done   atomic.Int64
@@ -56,8 +56,8 @@ type sleeper struct {
 	_      [40]byte
 }
 
-// sleep parks until rouse is called, unless ready already holds. It may return
-// early: callers look again.
+// sleep parks until rouse is called, unless ready is already true. It may return early, so
+// callers check again.
 func (s *sleeper) sleep(ready func() bool) {
 	s.parked.Store(true)
 	if ready() && s.parked.CompareAndSwap(true, false) {
@@ -72,14 +72,13 @@ func (s *sleeper) rouse() {
 	}
 }
 
-// New starts a team of the given number of workers, at least 1. The goroutine
-// that calls Run is worker 0, so New(1) starts none. Where cores are given,
-// worker w is tied to cores[w]; worker 0 is left to its own Pin.
+// New starts a team of workers, at least 1. The goroutine that calls Run is worker 0, so New(1)
+// starts none. If cores are given, worker w is tied to cores[w]; worker 0 has to call Pin itself.
 func New(workers int, cores ...int) *Team {
 	workers = max(workers, 1)
 	t := &Team{workers: workers, spins: spins, sleeper: make([]sleeper, workers)}
 	if workers > machine.CPUs() {
-		t.spins = 0 // a spinning worker would hold the core that the work needs
+		t.spins = 0 // a spinning worker would keep the core that the work needs
 	}
 	t.caller.wake = make(chan struct{}, 1)
 	t.exited.Add(workers - 1)
@@ -95,7 +94,7 @@ func New(workers int, cores ...int) *Team {
 	return t
 }
 
-// Workers is the number of workers, the caller of Run included.
+// Workers returns the number of workers, including the caller of Run.
 func (t *Team) Workers() int {
 	if t == nil {
 		return 1
@@ -103,13 +102,12 @@ func (t *Team) Workers() int {
 	return t.workers
 }
 
-// Run calls f once for every part in [0, parts) and returns when all calls
-// have. Worker is in [0, Workers()); no two calls run on one worker at the same
-// time, so it selects scratch memory. Which worker gets which part varies:
-// parts must write to disjoint places for results not to depend on it. If a
-// call panics, parts not yet begun are skipped and the first panic is raised
-// again on the caller. Run must not be called from f, nor by two goroutines at
-// once. After Close it runs on the caller alone.
+// Run calls f once for every part in [0, parts) and returns after all calls. worker is in [0,
+// Workers()). A worker makes one call at a time, so it can select scratch memory. Which worker
+// gets which part varies; results do not depend on it if parts write to disjoint places. If a
+// call panics, parts that have not begun are skipped, and the first panic is raised again on the
+// caller. f must not call Run, and two goroutines must not call it at once. After Close, Run uses
+// only the caller.
 func (t *Team) Run(parts int, f func(worker, part int)) {
 	if t == nil || t.workers == 1 || parts <= 1 || t.closed.Load() {
 		for p := range parts {
@@ -167,8 +165,8 @@ func (t *Team) work(worker int) {
 				t.sleeper[worker].sleep(changed)
 			}
 		}
-		// The ticket first: Close sets closed before it changes the ticket, so that
-		// whoever has seen the last ticket knows that it is the last.
+		// The ticket is read first. Close sets closed before it changes the ticket, so a worker
+		// that has seen the last ticket also sees closed.
 		seen = uint32(t.ticket.Load() >> 32)
 		if t.closed.Load() {
 			return
@@ -177,7 +175,7 @@ func (t *Team) work(worker int) {
 	}
 }
 
-// claim runs parts of the numbered computation until none is left.
+// claim runs parts of the computation with this number until none is left.
 func (t *Team) claim(worker int, number uint32) {
 	for {
 		ticket := t.ticket.Load()
@@ -192,7 +190,7 @@ func (t *Team) claim(worker int, number uint32) {
 }
 
 func (t *Team) part(worker, part int) {
-	parts := int64(t.parts) // the next Run may change it as soon as the last part is counted
+	parts := int64(t.parts) // the next Run may change it once the last part is counted
 	returned := false
 	defer func() {
 		if !returned {

@@ -1,5 +1,5 @@
-// Package textkeys knows what the parts of an input are called, in what is asked of a
-// model and in data, and which other names are likely to be slips.
+// Package textkeys knows the names for the parts of an input, in requests and in data, and which
+// other names are probably misspelt ones.
 package textkeys
 
 import (
@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// All are the keys of an input.
+// All holds the keys of an input.
 var All = []string{"text", "text_pair", "choices"}
 
-// Meant returns the key of an input that another key may be meant for: it differs
-// in letter case or in what joins its words, or by one slip in a long one, or is
-// another common name of a second text. It is "" for any other.
+// Meant returns the key of an input for which another key is probably meant, or "". The other key
+// may differ in letter case or in how its words are joined, have one mistake in a long word, or
+// be another common name of a second text.
 func Meant(key string) string {
 	if slices.Contains(All, key) || len(key) > 16 {
 		return ""
@@ -35,8 +35,8 @@ func Meant(key string) string {
 // columns are common names of columns in tables of examples.
 var columns = append([]string{"label", "labels", "sentence", "sentence1", "sentence2", "premise", "hypothesis", "question"}, All...)
 
-// Header tells whether a line looks like the first one of a table: names of columns, with
-// a common one among them.
+// Header tells whether a line looks like the first line of a table: column names, with at least
+// one common one.
 func Header(line string) bool {
 	for _, separator := range []string{",", "\t", ";"} {
 		names := strings.Split(strings.TrimSpace(line), separator)
@@ -49,8 +49,8 @@ func Header(line string) bool {
 	return false
 }
 
-// oneSlip tells whether two words are equal but for a letter that is missing, added or
-// another one, or two that are exchanged.
+// oneSlip tells whether two words differ by one letter that is missing, added or wrong, or by two
+// letters that are exchanged.
 func oneSlip(a, b string) bool {
 	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
 		a, b = a[1:], b[1:]
