@@ -599,9 +599,19 @@ func benchmarkText(b *testing.B) (lines []string) {
 	return strings.Split(string(text), "\n")
 }
 
+// BenchmarkEncode encodes WikiText with the published vocabularies, and with the tokenizer.json
+// files in SKIVE_TOKENIZERS, a list of paths.
 func BenchmarkEncode(b *testing.B) {
 	lines := benchmarkText(b)
-	for name, files := range published(b) {
+	all := published(b)
+	for _, path := range filepath.SplitList(os.Getenv("SKIVE_TOKENIZERS")) {
+		file, err := os.ReadFile(path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		all[path] = map[string][]byte{"tokenizer.json": file}
+	}
+	for name, files := range all {
 		tok, err := Load(files)
 		if err != nil {
 			b.Fatal(err)
