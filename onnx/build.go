@@ -59,6 +59,9 @@ type attribute struct {
 
 // build returns the ONNX model of m.
 func build(m *checkpoints.Model, o Options) (*model, error) {
+	if m.Config.Block(0).Relative != nil {
+		return nil, fmt.Errorf("relative scores of attention in a graph: %w", checkpoints.ErrUnsupported)
+	}
 	b := &builder{m: m, o: o, float: float32Type, known: map[string]bool{}, inputs: map[string][3]string{}, static: map[string]string{}, windows: map[int]string{}, turns: map[[2]float64][2]string{}}
 	if o.DType == infer.FP16 {
 		b.float = float16Type
@@ -382,7 +385,7 @@ func (b *builder) embeddings() string {
 	case c.TypeVocabSize == 1:
 		x = b.op("Add", "embeddings/types", x, b.tensor(checkpoints.TypeEmbeddings.Part().Weight()))
 	}
-	if !c.Rotary() {
+	if c.PositionTable() {
 		x = b.op("Add", "embeddings/positions", x, b.embedding("position_embeddings", checkpoints.PositionEmbeddings, b.positions()))
 	}
 	x = b.norm(checkpoints.EmbeddingNorm.Part(), x)

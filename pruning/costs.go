@@ -65,7 +65,8 @@ func (c *Costs) check(cfg checkpoints.Config) error {
 // FLOPs counts the floating-point operations of the encoder's products for a
 // sequence of the given number of tokens, a multiplication and an addition as
 // two. The last layer computes queries, output and feed-forward for the first
-// token alone, and a query the scores of the keys within its window.
+// token alone, and a query the scores of the keys within its window. With
+// relative scores, queries and keys are multiplied by the distances, too.
 func FLOPs(cfg checkpoints.Config, tokens int) *Costs {
 	c := &Costs{}
 	hidden, width, t := float64(cfg.HiddenSize), float64(cfg.HeadDim), float64(tokens)
@@ -79,7 +80,7 @@ func FLOPs(cfg checkpoints.Config, tokens int) *Costs {
 		if w := cfg.Block(l).Window; w > 0 {
 			keys = float64(min(tokens, 2*w+1))
 		}
-		head := 2 * width * (float64(2*t*hidden) + float64(2*rows*hidden) + float64(2*rows*keys))
+		head := 2 * width * (float64(2*t*hidden) + float64(2*rows*hidden) + float64(2*rows*keys) + distances(cfg.Block(l), tokens, rows))
 		c.Heads = append(c.Heads, Curve{{0, 0}, {size.Heads, float64(size.Heads) * head}})
 		c.FFN = append(c.FFN, Curve{{0, 0}, {size.Intermediate, float64(size.Intermediate) * float64(2*products(cfg)) * rows * hidden}})
 	}
@@ -92,4 +93,17 @@ func products(cfg checkpoints.Config) int {
 		return 3
 	}
 	return 2
+}
+
+// distances is how many products of a query or key with a distance of tokens a head
+// has, for so many rows of queries.
+func distances(b checkpoints.Block, tokens int, rows float64) float64 {
+	if b.Relative == nil {
+		return 0
+	}
+	reached := float64(min(2*tokens-1, 2*b.Relative.Buckets))
+	if rows == 1 { // the first token's distances are to one side
+		reached = float64(min(tokens, b.Relative.Buckets))
+	}
+	return float64(reached * (rows + float64(tokens)))
 }
