@@ -40,6 +40,7 @@ type builder struct {
 	graph   graph
 	known   map[string]bool          // names of the initializers
 	inputs  map[string][3]string     // values quantized at run time: bytes, scale and zero point of each
+	wide    map[string]bool          // int8 weights in float
 	static  map[string]string        // values quantized with a calibrated scale, and dequantized: by value and scale
 	biases  []string                 // what is added to the scores of each layer
 	windows map[int]string           // the mask with what lies outside of a window
@@ -48,7 +49,13 @@ type builder struct {
 	// queries; "" before they are needed.
 	numbers, distances string
 	length             string // that of the longest text, as the end of a slice
-	err                error
+	// Of relative scores: the normalized embeddings of distances, the rows for each query
+	// and key by the number of heads, what they are made of, and zeros for each text.
+	embedded string
+	rows     map[int][2]string
+	gathered map[string]string
+	zeros    string
+	err      error
 }
 
 // attribute is an attribute of a node: an int, a list of int64 or a float32.
@@ -59,10 +66,7 @@ type attribute struct {
 
 // build returns the ONNX model of m.
 func build(m *checkpoints.Model, o Options) (*model, error) {
-	if m.Config.Block(0).Relative != nil {
-		return nil, fmt.Errorf("relative scores of attention in a graph: %w", checkpoints.ErrUnsupported)
-	}
-	b := &builder{m: m, o: o, float: float32Type, known: map[string]bool{}, inputs: map[string][3]string{}, static: map[string]string{}, windows: map[int]string{}, turns: map[[2]float64][2]string{}}
+	b := &builder{m: m, o: o, float: float32Type, known: map[string]bool{}, inputs: map[string][3]string{}, wide: map[string]bool{}, static: map[string]string{}, windows: map[int]string{}, rows: map[int][2]string{}, gathered: map[string]string{}, turns: map[[2]float64][2]string{}}
 	if o.DType == infer.FP16 {
 		b.float = float16Type
 	}
@@ -241,9 +245,7 @@ func (b *builder) linear(p checkpoints.Part, x string) string {
 	scale := b.floats(checkpoints.ScaleOf(weight), []int{out}, b.values(checkpoints.ScaleOf(weight)))
 	var y string
 	if input, ok := b.m.Tensors[p.InputScale()]; ok {
-		zeros := b.add(fmt.Sprintf("zero_points_%d", out), uint8Type, []int{out}, bytes.Repeat([]byte{zeroPoint}, out))
-		wide := b.nodes(1, "DequantizeLinear", weight+"/DequantizeLinear", []string{weight, scale, zeros}, attribute{"axis", 1})[0]
-		y = b.op("MatMul", name+"/MatMul", b.calibrated(p, x, input.Float32s()[0], zero), wide)
+		y = b.op("MatMul", name+"/MatMul", b.calibrated(p, x, input.Float32s()[0], zero), b.widened(p))
 	} else {
 		x8, ok := b.inputs[x]
 		if !ok {
@@ -255,6 +257,19 @@ func (b *builder) linear(p checkpoints.Part, x string) string {
 		y = b.op("Mul", name+"/Mul", y, b.op("Mul", name+"/Scale", x8[1], scale))
 	}
 	return b.biased(p, y)
+}
+
+// widened appends the float weights of a linear layer whose int8 weights are in the graph, once.
+func (b *builder) widened(p checkpoints.Part) string {
+	weight := p.Weight()
+	name := weight + "/DequantizeLinear"
+	if !b.wide[name] {
+		b.wide[name] = true
+		out := b.m.Tensors[weight].Shape[0]
+		zeros := b.add(fmt.Sprintf("zero_points_%d", out), uint8Type, []int{out}, bytes.Repeat([]byte{zeroPoint}, out))
+		b.nodes(1, "DequantizeLinear", name, []string{weight, checkpoints.ScaleOf(weight), zeros}, attribute{"axis", 1})
+	}
+	return name
 }
 
 // calibrated appends the rounding of x, the input of a linear layer, to steps of
@@ -409,7 +424,11 @@ func (b *builder) layer(l int, x, mask string) string {
 	self, output, down := around(checkpoints.Query.In(l)), checkpoints.AttentionOutput.In(l), checkpoints.Down.In(l)
 	heads, width := block.Heads, block.HeadDim
 	split := b.ints(fmt.Sprintf("heads_%d", heads), []int{4}, 0, 0, int64(heads), int64(width))
-	root := b.scalar(math.Sqrt(float64(width)))
+	terms := 1
+	if block.Relative != nil {
+		terms = 3
+	}
+	root := b.scalar(math.Sqrt(float64(terms * width)))
 	read := x // by the projections
 	if block.PreNorm && !block.BareAttention {
 		read = b.norm(checkpoints.AttentionNorm.In(l), x)
@@ -422,18 +441,23 @@ func (b *builder) layer(l int, x, mask string) string {
 		y = b.op("Reshape", role.In(l).String()+"/Reshape", y, split)
 		return b.nodes(1, "Transpose", role.In(l).String()+"/Transpose", []string{y}, attribute{"perm", perm})[0]
 	}
-	var q, k string
-	if block.RotaryBase == 0 {
-		q, k = part(checkpoints.Query, 0, 2, 1, 3), part(checkpoints.Key, 0, 2, 3, 1)
+	var q, k, keys string // keys are [batch, heads, width, tokens]
+	if block.RotaryBase == 0 && block.Relative == nil {
+		q, keys = part(checkpoints.Query, 0, 2, 1, 3), part(checkpoints.Key, 0, 2, 3, 1)
 	} else {
 		turned := func(role checkpoints.Role) string {
-			return b.rotated(role.In(l).String(), block, part(role, 0, 2, 1, 3))
+			x := part(role, 0, 2, 1, 3)
+			if block.RotaryBase == 0 {
+				return x
+			}
+			return b.rotated(role.In(l).String(), block, x)
 		}
 		q, k = turned(checkpoints.Query), turned(checkpoints.Key)
-		k = b.nodes(1, "Transpose", self+"keys", []string{k}, attribute{"perm", []int64{0, 1, 3, 2}})[0]
+		keys = b.nodes(1, "Transpose", self+"keys", []string{k}, attribute{"perm", []int64{0, 1, 3, 2}})[0]
 	}
 	v := part(checkpoints.Value, 0, 2, 1, 3)
-	y := b.op("MatMul", self+"scores", q, k)
+	y := b.op("MatMul", self+"scores", q, keys)
+	y = b.relativeScores(l, block, y, q, k, root)
 	if b.float != float16Type {
 		y = b.op("Div", self+"scale", y, root)
 	}
