@@ -2,7 +2,6 @@ package autograd
 
 import (
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/skive-ml/skive/internal/kernels"
@@ -18,6 +17,9 @@ type AttentionOptions struct {
 	// h's score of query i and key j, after the scaling. Sequences have up to reach
 	// tokens.
 	Bias *Node
+	// Relative, if not nil, adds to the scores before the scaling, and makes the scale
+	// another. It goes without a Window.
+	Relative *Relative
 	// Window is the number of tokens to either side of a query whose keys it sees, 0
 	// for all.
 	Window int
@@ -42,6 +44,7 @@ type attention struct {
 	probs      []float32
 	at         []int // where each sequence's probabilities begin
 	gradient   biasGradient
+	relative   relativeTerms
 }
 
 // band is some of a sequence's queries, from number top on, with the keys that their
@@ -119,6 +122,10 @@ func (g *Graph) attention(first bool, inputs []*Node, heads, dim int, o Attentio
 		diff = append(diff, true)
 		inputs = append(inputs, o.Bias)
 	}
+	if o.Relative != nil && o.Window > 0 {
+		return g.fail("SelfAttention: window is %d, want none with relative terms", o.Window)
+	}
+	a.relative, inputs, diff = o.Relative.terms(inputs, diff, true)
 	return g.apply(a, diff, inputs...)
 }
 
@@ -137,7 +144,7 @@ func (a *attention) offsets() int {
 	return 1
 }
 
-// bias returns the index of the input that holds the biases: the last.
+// bias returns the index of the input that holds the biases.
 func (a *attention) bias() int {
 	if a.masked {
 		return a.offsets() + 2
@@ -176,7 +183,7 @@ func (a *attention) shape(in []array) (array, error) {
 			return array{}, err
 		}
 	}
-	return out, nil
+	return out, a.relative.check(in, width)
 }
 
 // head is one head in one sequence.
@@ -184,6 +191,7 @@ type head struct {
 	n, nq         int // tokens, queries
 	mask          float32
 	bias          array // empty where there is none
+	relative      relativeHead
 	number        int
 	q, kv         []float32
 	ldq, ldkv     int
@@ -217,6 +225,7 @@ func (a *attention) head(in []array, part int) (h head) {
 	if a.biased {
 		h.bias = in[a.bias()]
 	}
+	h.relative = a.relative.of(in, column, width, h.n)
 	h.probs = a.at[s] + i*a.probabilities(h.n, h.nq)
 	return h
 }
@@ -226,8 +235,6 @@ func (h *head) views(b band) (q, k, v kernels.ViewF32) {
 	return kernels.RowMajor(h.q[h.qAt+b.top*h.ldq:], h.ldq), kernels.RowMajor(h.kv[h.kAt+b.lo*h.ldkv:], h.ldkv), kernels.RowMajor(h.kv[h.vAt+b.lo*h.ldkv:], h.ldkv)
 }
 
-func (a *attention) scale() float32 { return float32(1 / math.Sqrt(float64(a.dim))) }
-
 func (a *attention) forward(g *Graph, in []array, out array, keep bool) error {
 	offsets := in[a.offsets()].i
 	s := len(offsets) - 1
@@ -235,6 +242,9 @@ func (a *attention) forward(g *Graph, in []array, out array, keep bool) error {
 		if err := checkReach(in[a.bias()], offsets); err != nil {
 			return err
 		}
+	}
+	if err := a.relative.checkReach(offsets); err != nil {
+		return err
 	}
 	a.at = grow(a.at, s+1)
 	total := 0
@@ -261,7 +271,7 @@ func (a *attention) forward(g *Graph, in []array, out array, keep bool) error {
 				probs = a.probs[at:][:b.rows*b.keys]
 			}
 			q, k, v := h.views(b)
-			o := kernels.Attention{Tokens: b.keys, Queries: b.rows, First: b.top - b.lo, Width: a.dim, Q: q, K: k, V: v, Scale: a.scale(), Mask: h.mask, Window: a.window}
+			o := kernels.Attention{Tokens: b.keys, Queries: b.rows, First: b.top - b.lo, Width: a.dim, Q: q, K: k, V: v, Scale: a.relative.scale(a.dim), Mask: h.mask, Window: a.window, Relative: h.relative.Relative}
 			if a.biased {
 				o.Bias = biasOf(h.bias, h.number, b.keys)
 			}
@@ -276,6 +286,7 @@ func (a *attention) forward(g *Graph, in []array, out array, keep bool) error {
 				continue
 			}
 			w.product(a.bf16, b.rows, a.dim, b.keys, q, k.T(), probs, b.keys)
+			o.AddRelative(probs, a.bf16, &w.kernels[0])
 			o.Softmax(probs)
 			w.a = grow(w.a, len(probs))
 			kernels.Dropout(w.a, probs, a.p, key, uint64(at))
@@ -319,7 +330,7 @@ func (a *attention) toKeys(w *worker, m, k int, x, y kernels.ViewF32, c []float3
 }
 
 func (a *attention) backward(g *Graph, in []array, out, dout array, d []array) error {
-	key, scale := g.dropoutKey(a.id), a.scale()
+	key, scale := g.dropoutKey(a.id), a.relative.scale(a.dim)
 	dq, dkv := d[0].f, d[a.offsets()-1].f
 	var dmask, dbias []float32
 	if a.masked {
@@ -335,7 +346,7 @@ func (a *attention) backward(g *Graph, in []array, out, dout array, d []array) e
 	if dbias != nil {
 		a.gradient.reset(in[a.offsets()].i, a.heads)
 	}
-	g.team.Run((len(in[a.offsets()].i)-1)*a.heads, func(worker, part int) {
+	a.relative.each(g, a.heads, len(in[a.offsets()].i)-1, d, func(worker, part int) {
 		w := &g.workers[worker]
 		h := a.head(in, part)
 		if a.window > 0 && dkv != nil {
@@ -389,6 +400,11 @@ func (a *attention) backward(g *Graph, in []array, out, dout array, d []array) e
 			}
 			if dkv != nil {
 				a.toKeys(w, n, b.rows, kernels.Transposed(dp, n), q, dkv[h.kAt+b.lo*h.ldkv:], h.ldkv)
+			}
+			if a.relative.there() {
+				h.relative.backward(w, a.bf16, dp, n, a.dim, q, k, relativeGradients{
+					q: from(dq, h.qAt), k: from(dkv, h.kAt), queries: d[a.relative.queries].f, keys: d[a.relative.keys].f,
+				})
 			}
 		}
 	})

@@ -9,7 +9,8 @@ import (
 )
 
 // AttentionDistance measures how far apart the attention of two models is. Below, A is
-// a head's Q·Kᵀ/√d, plus its bias if there is one, and softmax(A) is its attention map.
+// a head's Q·Kᵀ/√d, plus its bias if there is one, or the scaled sum of Relative, and
+// softmax(A) is its attention map.
 type AttentionDistance int
 
 const (
@@ -35,6 +36,9 @@ type AttentionLossOptions struct {
 	HeadMeans bool
 	// Bias and TargetBias, if not nil, are added to A, see AttentionOptions.Bias.
 	Bias, TargetBias *Node
+	// Relative and TargetRelative, if not nil, have what AttentionOptions.Relative adds to
+	// the scores, in one node each. The target's get no gradient.
+	Relative, TargetRelative *Relative
 	// Window is that of both models, see AttentionOptions.Window: of a row, the keys
 	// within it alone are compared, and make up the map.
 	Window int
@@ -48,6 +52,9 @@ type attentionLoss struct {
 	// bias and targetBias are the numbers of these inputs, 0 if there are none.
 	bias, targetBias int
 	biasGradient     biasGradient
+	// relative and targetRelative are empty where there are none.
+	relative, targetRelative relativeTerms
+	relativeGradient         []float32
 }
 
 // AttentionLoss is the distance between the attention of two models. It compares each
@@ -68,6 +75,8 @@ func (g *Graph) AttentionLoss(x, target, offsets *Node, o AttentionLossOptions) 
 		l.targetBias = len(inputs)
 		inputs, differentiable = append(inputs, o.TargetBias), append(differentiable, false)
 	}
+	l.relative, inputs, differentiable = o.Relative.terms(inputs, differentiable, true)
+	l.targetRelative, inputs, differentiable = o.TargetRelative.terms(inputs, differentiable, false)
 	return g.apply(l, differentiable, inputs...)
 }
 
@@ -92,6 +101,12 @@ func (l *attentionLoss) shape(in []array) (array, error) {
 			return array{}, err
 		}
 	}
+	if err := l.relative.check(in, in[0].columns/3); err != nil {
+		return array{}, err
+	}
+	if err := l.targetRelative.check(in, in[1].columns/3); err != nil {
+		return array{}, err
+	}
 	if l.o.Window < 0 {
 		return array{}, fmt.Errorf("window is %d, want a number of tokens, or 0 for all", l.o.Window)
 	}
@@ -108,6 +123,8 @@ type heads struct {
 	dim, keys int       // width of a head, column of the first key
 	lo, hi    int
 	bias      array // empty if there is none
+	relative  relativeTerms
+	in        []array // of the operation, for them
 }
 
 func headsOf(a array, offsets []int32, s, all, lo, hi int) heads {
@@ -117,6 +134,18 @@ func headsOf(a array, offsets []int32, s, all, lo, hi int) heads {
 
 func (h heads) query(i int) int { return i * h.dim }
 func (h heads) key(i int) int   { return h.keys + i*h.dim }
+
+// terms are those of Relative.
+func (h heads) terms(i int) relativeHead { return h.relative.of(h.in, i*h.dim, h.keys, h.n) }
+
+// scores sets s to the scaled scores of a head, without its bias.
+func (h heads) scores(w *worker, s []float32, i int) {
+	q, k := kernels.RowMajor(h.x[h.query(i):], h.ld), kernels.RowMajor(h.x[h.key(i):], h.ld)
+	w.product(false, h.n, h.dim, h.n, q, k.T(), s, h.n)
+	a := kernels.Attention{Tokens: h.n, Queries: h.n, Width: h.dim, Q: q, K: k, Relative: h.terms(i).Relative}
+	a.AddRelative(s, false, &w.kernels[0])
+	kernels.Scale(s, h.relative.scale(h.dim), s)
+}
 
 // logs tells whether rows are compared by their logarithms.
 func (l *attentionLoss) logs() bool {
@@ -134,7 +163,7 @@ func (l *attentionLoss) span(row, n int) (lo, hi int) {
 // attention sets s to one head's A or map, or with logs to the map's logarithm. Beyond
 // the window it is 0.
 func (l *attentionLoss) attention(w *worker, s []float32, h heads, i int, logs bool) {
-	w.scores(s, h.x[h.query(i):], h.x[h.key(i):], h.n, h.dim, h.ld)
+	h.scores(w, s, i)
 	if h.bias.f != nil {
 		distances := biasOf(h.bias, i, h.n)
 		for r := range h.n {
@@ -236,8 +265,19 @@ func (l *attentionLoss) forward(g *Graph, in []array, out array, keep bool) erro
 	if keep && l.bias > 0 {
 		l.biasGradient.reset(offsets, l.o.Heads)
 	}
+	for _, terms := range []relativeTerms{l.relative, l.targetRelative} {
+		if err := terms.checkReach(offsets); err != nil {
+			return err
+		}
+	}
+	l.relativeGradient = l.relativeGradient[:0]
+	if keep && l.relative.there() {
+		l.relativeGradient = grow(l.relativeGradient, len(in[l.relative.queries].f))
+	}
+	d := make([]array, len(in))
+	d[l.relative.queries].f = l.relativeGradient
 	scale := 1 / (float64(x.rows) * float64(groups))
-	g.team.Run(parts, func(worker, part int) {
+	l.relative.each(g, groups, len(offsets)-1, d, func(worker, part int) {
 		w := &g.workers[worker]
 		s, i := part/groups, part%groups
 		hx, ht := headsOf(x, offsets, s, l.o.Heads, i, i+1), headsOf(t, offsets, s, l.o.TargetHeads, i, i+1)
@@ -250,6 +290,7 @@ func (l *attentionLoss) forward(g *Graph, in []array, out array, keep bool) erro
 		if l.targetBias > 0 {
 			ht.bias = in[l.targetBias]
 		}
+		hx.relative, hx.in, ht.relative, ht.in = l.relative, in, l.targetRelative, in
 		n := hx.n
 		w.a, w.b, w.c = grow(w.a, n*n), grow(w.b, n*n), grow(w.c, n*n)
 		l.compared(w, w.a, hx)
@@ -272,8 +313,13 @@ func (l *attentionLoss) forward(g *Graph, in []array, out array, keep bool) erro
 				if l.bias > 0 {
 					l.biasGradient.add(s, i, 0, 0, w.b, n)
 				}
-				w.product(false, n, n, hx.dim, kernels.RowMajor(w.b, n), kernels.RowMajor(hx.x[hx.key(i):], hx.ld), gradient[hx.query(i):], hx.ld)
-				w.product(false, n, n, hx.dim, kernels.Transposed(w.b, n), kernels.RowMajor(hx.x[hx.query(i):], hx.ld), gradient[hx.key(i):], hx.ld)
+				q, k := kernels.RowMajor(hx.x[hx.query(i):], hx.ld), kernels.RowMajor(hx.x[hx.key(i):], hx.ld)
+				w.product(false, n, n, hx.dim, kernels.RowMajor(w.b, n), k, gradient[hx.query(i):], hx.ld)
+				w.product(false, n, n, hx.dim, kernels.Transposed(w.b, n), q, gradient[hx.key(i):], hx.ld)
+				if l.relative.there() {
+					terms := hx.terms(i)
+					terms.backward(w, false, w.b, n, hx.dim, q, k, relativeGradients{gradient[hx.query(i):], gradient[hx.key(i):], l.relativeGradient, l.relativeGradient})
+				}
 			}
 		}
 	})
@@ -288,7 +334,7 @@ func (l *attentionLoss) forward(g *Graph, in []array, out array, keep bool) erro
 // scoresGradient sets w.b to the gradient of the loss with respect to head i's Q·Kᵀ.
 // The gradients of the rows are in w.c. For a single head, its attention is in w.a.
 func (l *attentionLoss) scoresGradient(w *worker, h heads, i int, scale float32, mean bool) {
-	scale /= float32(float64(h.hi-h.lo) * math.Sqrt(float64(h.dim)))
+	scale /= float32(float64(h.hi-h.lo) * math.Sqrt(float64(h.relative.products()*h.dim)))
 	if l.o.Distance == ScoreMSE || l.logs() && !mean {
 		kernels.Scale(w.b, scale, w.c)
 		return
@@ -310,6 +356,9 @@ func (l *attentionLoss) backward(g *Graph, in []array, out, dout array, d []arra
 		c := in[0].columns
 		kernels.Scale(d[0].of(lo, hi), dout.f[0], l.gradient[lo*c:hi*c])
 	})
+	if l.relative.there() && d[l.relative.queries].f != nil {
+		kernels.Scale(d[l.relative.queries].f, dout.f[0], l.relativeGradient)
+	}
 	if l.bias > 0 && d[l.bias].f != nil {
 		// The sums are gradients with respect to Q·Kᵀ before the scaling.
 		width := in[0].columns / (3 * l.o.Heads)

@@ -54,6 +54,8 @@ var (
 	testWeights = []float64{0.5, 2, 1.25, 0}
 	testBuckets = []int32{3, 3, 3, 2, 2, 1, 0, 1, 1, 1, 3, 2, 0}
 	testColumns = []int{4, 0, 2}
+	// testDistances are rows of distances up to 6 tokens.
+	testDistances = []int32{6, 6, 5, 5, 5, 4, 3, 2, 1, 1, 1, 0, 0}
 )
 
 // opCase is an operation with its float64 reference.
@@ -140,6 +142,26 @@ var opCases = []opCase{
 	biasedLossCase("AttentionLoss MSE with biases", AttentionLossOptions{Heads: 2, TargetHeads: 2}, "mse"),
 	biasedLossCase("AttentionLoss KL with biases", AttentionLossOptions{Heads: 2, TargetHeads: 2, Distance: MapKL}, "kl"),
 	biasedLossCase("AttentionLoss cosine of means with biases", AttentionLossOptions{Heads: 2, TargetHeads: 2, Distance: MapCosine, HeadMeans: true}, "cosine"),
+	{"SelfAttention with relative terms", []operand{tokens("qkv", 3*2*4), perSequence("mask", 2), weights("distances", 8, 3*2*4)},
+		func(g *Graph, n []*Node, in testInputs) *Node {
+			return g.SelfAttention(n[0], in.offsets, 2, 4, AttentionOptions{HeadMask: n[1], Relative: &Relative{[]*Node{n[2]}, testDistances}})
+		},
+		func(x [][]float64) []float64 {
+			return gradcheck.RelativeAttention(x[0], x[1], x[2], testDistances, testOffsets, 2, 4)
+		}},
+	{"FirstAttention with relative terms", []operand{perSequence("q", 6), tokens("kv", 12), weights("queries of distances", 7, 6), weights("keys of distances", 7, 12)},
+		func(g *Graph, n []*Node, in testInputs) *Node {
+			return g.FirstAttention(n[0], n[1], in.offsets, 2, 3, AttentionOptions{Relative: &Relative{n[2:4], testDistances}})
+		},
+		func(x [][]float64) []float64 {
+			var distances []float64
+			for i := range 7 {
+				distances = append(append(distances, x[2][i*6:][:6]...), x[3][i*12:][:12]...)
+			}
+			return gradcheck.First(gradcheck.RelativeAttention(firstQueries(x[0], x[1]), nil, distances, testDistances, testOffsets, 2, 3), testOffsets, 6)
+		}},
+	relativeLossCase("AttentionLoss MSE with relative terms", ScoreMSE, "mse"),
+	relativeLossCase("AttentionLoss KL with relative terms", MapKL, "kl"),
 	{"SelfAttention with windows", []operand{tokens("qkv", 3*3*5), perSequence("mask", 3)},
 		func(g *Graph, n []*Node, in testInputs) *Node {
 			return g.SelfAttention(n[0], in.offsets, 3, 5, AttentionOptions{HeadMask: n[1], Window: 2})
@@ -381,6 +403,18 @@ func turns(width, first, end int) (cos, sin []float32) {
 }
 
 func testTurns(first, end int) (cos, sin []float32) { return turns(6, first, end) }
+
+func relativeLossCase(name string, d AttentionDistance, distance string) opCase {
+	return opCase{name, []operand{tokens("x", 3*2*4), target(tokens("target", 3*2*3)), weights("distances", 7, 3*2*4), target(weights("target distances", 7, 3*2*3))},
+		func(g *Graph, n []*Node, in testInputs) *Node {
+			return g.AttentionLoss(n[0], n[1], in.offsets, AttentionLossOptions{
+				Heads: 2, TargetHeads: 2, Distance: d, Relative: &Relative{n[2:3], testDistances}, TargetRelative: &Relative{n[3:4], testDistances},
+			})
+		},
+		func(x [][]float64) []float64 {
+			return []float64{gradcheck.RelativeAttentionLoss(x[0], x[1], x[2], x[3], testDistances, testOffsets, 2, 4, 3, distance)}
+		}}
+}
 
 func attentionLossCase(name string, o AttentionLossOptions, distance string) opCase {
 	return opCase{name, []operand{tokens("x", 3*6), target(tokens("target", 3*8))},

@@ -140,6 +140,9 @@ type worker struct {
 	q       []int8
 	a, b    []float32
 	c, d    []float32
+	// Of the terms of Relative: gradients of the products of queries and of keys, and
+	// what is added to a gradient.
+	ofQueries, ofKeys, added []float32
 
 	measured          bool // the rest is for Profile
 	products, packing time.Duration

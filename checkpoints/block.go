@@ -13,7 +13,8 @@ import (
 //	a = LayerNorm(x + AttentionOutput(Attention(Query(x), Key(x), Value(x))))
 //	y = LayerNorm(a + Down(Activation(Up(a))))
 //
-// where each head of Attention is softmax(q·kᵀ/√HeadDim + bias)·v. Training applies
+// where each head of Attention is softmax(q·kᵀ/√HeadDim + bias)·v; with Relative, its
+// scores are those of RelativeScores. Training applies
 // dropout to the attention probabilities, and to the two products that are added to x
 // and to a.
 //
@@ -43,8 +44,9 @@ type Block struct {
 	RotaryBase, RotaryScale float64
 	// Window is how many tokens attention reaches to either side, 0 for all.
 	Window int
-	// ScoreBias is added to the scores of attention; nil adds nothing.
+	// ScoreBias is added to the scores of attention; nil adds nothing. Relative is too.
 	ScoreBias *ScoreBias
+	Relative  *RelativeScores
 	// Dropout probabilities in training: of the attention probabilities, of attention's
 	// output, of the feed-forward block's output, and of the units inside that block.
 	AttentionDropout, OutputDropout, FeedForwardDropout, UnitDropout float32
@@ -77,6 +79,9 @@ func (c Config) Block(layer int) Block {
 	}
 	if c.biasesScores() {
 		b.ScoreBias = &ScoreBias{Columns: c.biasColumns(layer), Reach: c.MaxTokens()}
+	}
+	if f.relative {
+		b.Relative = &RelativeScores{Buckets: c.RelativeBuckets, Reach: c.MaxTokens(), Dropout: c.HiddenDropout}
 	}
 	return b
 }

@@ -180,6 +180,9 @@ func (c Config) Validate() error {
 	if err := c.validateWindows(); err != nil {
 		return err
 	}
+	if err := c.validateRelative(); err != nil {
+		return err
+	}
 	if len(c.Labels) > maxDimension {
 		return fmt.Errorf("id2label has %d labels, expected at most %d", len(c.Labels), maxDimension)
 	}

@@ -36,6 +36,8 @@ type family struct {
 	// sequence classification, as classifier.dense; the classifier is
 	// classifier.out_proj.
 	denseHead bool
+	// dropsPoolerInput says that this layer's input has a dropout of its own.
+	dropsPoolerInput bool
 	// headActivation is that layer's activation.
 	headActivation string
 	// pooler says that the encoder has its own pooler.
@@ -57,8 +59,9 @@ type family struct {
 	// that is not pad_token_id.
 	positionsByID   bool
 	paddingPosition int
-	// biasesScores says that the layers add a ScoreBias.
-	biasesScores bool
+	// biasesScores says that the layers add a ScoreBias, relative that they have
+	// RelativeScores and no table of positions.
+	biasesScores, relative bool
 	// noOutputDropout says that training applies no dropout to attention's output
 	// before it is added to its input.
 	noOutputDropout bool
@@ -254,6 +257,28 @@ var families = []family{
 		)},
 		keys: map[string]string{"position_embedding_type": ""}, readOwn: readGTE,
 	},
+	{
+		// DeBERTa-v2 and v3 (He et al., arXiv 2006.03654 and 2111.09543).
+		modelType: "deberta-v2", class: "DebertaV2", tokenizer: "DebertaV2Tokenizer", prefix: "deberta.", layers: bertLayers, headActivation: "gelu", dropsPoolerInput: true, anyTypes: true, relative: true,
+		renamed: append(debertaProjections(),
+			[2]string{"bert.pooler.dense.", "pooler.dense."},
+			[2]string{lmPrefix + "transform.", "lm_predictions.lm_head."},
+			[2]string{lmPrefix, "lm_predictions.lm_head."},
+		),
+		// The head of a masked language model has BERT's names with legacy true, and
+		// fullName gives a pooler the prefix.
+		namings: []naming{{bertLayers, debertaProjections()}},
+		keys:    map[string]string{"classifier_dropout": "cls_dropout", "position_embedding_type": ""},
+		readOwn: readDeBERTa, writeOwn: Config.addDeBERTa,
+	},
+}
+
+func debertaProjections() [][2]string {
+	return [][2]string{
+		{"attention.self.query.", "attention.self.query_proj."},
+		{"attention.self.key.", "attention.self.key_proj."},
+		{"attention.self.value.", "attention.self.value_proj."},
+	}
 }
 
 // classNaming holds the names in transformers' classes of Nomic and GTE, with those of
@@ -400,15 +425,26 @@ func (c *Config) SetDropout(p float32) {
 	if c.family().dropsUnits {
 		c.EmbeddingDropout = p
 	}
+	if c.family().dropsPoolerInput {
+		c.PoolerDropout = p
+	}
 }
 
 // Rotary tells whether the model has rotary positions (see Block.RotaryBase) instead of
 // position embeddings.
 func (c Config) Rotary() bool { return c.family().rotary != 0 }
 
-// HeadInputDropout tells whether training also applies dropout to that dense layer's
-// input, as in RoBERTa and ELECTRA.
-func (c Config) HeadInputDropout() bool { return c.family().denseHead && c.classifiesSequences() }
+// PositionTable tells whether the embeddings of words have those of positions added.
+func (c Config) PositionTable() bool { return !c.Rotary() && !c.family().relative }
+
+// HeadInputDropout is the dropout of that dense layer's input in training, as in
+// RoBERTa, ELECTRA and DeBERTa.
+func (c Config) HeadInputDropout() float32 {
+	if c.family().denseHead && c.classifiesSequences() {
+		return c.ClassifierDropout
+	}
+	return c.PoolerDropout
+}
 
 // LMActivation is the activation in the head of a masked language model.
 func (c Config) LMActivation() string {
@@ -510,6 +546,7 @@ func (c Config) validateFamily() error {
 var otherHeads = []string{
 	"cls.", "qa_outputs.", "lm_head.", "dropout.", "classifier.", "pre_classifier.", "vocab_transform.", "vocab_layer_norm.", "vocab_projector.",
 	"discriminator_predictions.", "generator_predictions.", "generator_lm_head.", "sequence_summary.", "predictions.", "sop_classifier.", "head.", "decoder.",
+	"lm_predictions.", "mask_predictions.",
 }
 
 func isOtherHead(name string) bool {

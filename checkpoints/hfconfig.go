@@ -94,6 +94,9 @@ type hfConfig struct {
 
 	// rotaryBase is the default base of rotary positions, where it is not the family's.
 	rotaryBase float64
+	// buckets and poolerDropout are Config.RelativeBuckets and Config.PoolerDropout.
+	buckets       int
+	poolerDropout float32
 }
 
 // parsedConfig is a configuration with what else decides on its head.
@@ -151,6 +154,8 @@ func parseConfig(text []byte) (parsedConfig, error) {
 		ClassifierDropout: valueOr(h.ClassifierDropout, valueOr(h.HiddenDropout, 0.1)),
 		Pairs:             h.Pairs || h.CrossActivation != nil || jsonKind(h.CrossEncoder) == "object",
 		Sentence:          h.Sentence,
+		RelativeBuckets:   h.buckets,
+		PoolerDropout:     h.poolerDropout,
 	}
 	if err := h.sizes(f, &c); err != nil {
 		return parsedConfig{}, err

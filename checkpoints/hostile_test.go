@@ -23,7 +23,7 @@ const goodConfig = `{"model_type":"bert","architectures":["BertForSequenceClassi
 func TestConfigRefusals(t *testing.T) {
 	t.Parallel()
 	for add, want := range map[string]string{
-		`,"model_type":"deberta-v2"`:                                 `model_type "deberta-v2": not supported`,
+		`,"model_type":"deberta"`:                                    `model_type "deberta": not supported`,
 		`,"position_embedding_type":"relative_key"`:                  `position_embedding_type "relative_key": not supported`,
 		`,"is_decoder":true`:                                         `is_decoder true: not supported`,
 		`,"is_decoder":1`:                                            `is_decoder is a JSON number, expected true or false`,
@@ -57,7 +57,7 @@ func TestConfigRefusals(t *testing.T) {
 		`,"intermediate_size":null`:                                  ``,
 		`,"x":` + strings.Repeat("[", 20000):                         `damaged file`,
 		`,"quantization_config":{"quant_method":"bitsandbytes"}`:     `quantization_config: not supported`,
-		`,"model_type":null,"architectures":["DebertaV2Model"]`:      `architecture "DebertaV2Model": not supported`,
+		`,"model_type":null,"architectures":["DebertaModel"]`:        `architecture "DebertaModel": not supported`,
 		`,"skive_attention_heads":[1,2],"pruned_heads":{"0":[0]}`:    `exclude each other`,
 		`,"num_attention_heads":4611686018427387904,"head_dim":4096`: `num_attention_heads of layer 0`,
 	} {
@@ -77,7 +77,7 @@ func TestConfigRefusals(t *testing.T) {
 		`{"model_type":"roberta",` + sizes + `"hidden_size":12,"num_hidden_layers":1,"num_attention_heads":4,"intermediate_size":10,"position_embedding_type":"relative_key_query"}`: `position_embedding_type "relative_key_query": not supported`,
 		`{"model_type":"roberta",` + sizes + `"hidden_size":12,"num_hidden_layers":1,"num_attention_heads":4,"intermediate_size":10,"pad_token_id":7}`:                               `max_position_embeddings is 8, expected more than the position of padding, 7, + 1`,
 		`{"model_type":"roberta",` + sizes + `"hidden_size":12,"num_hidden_layers":1,"num_attention_heads":4,"intermediate_size":10,"embedding_size":4}`:                             `embedding_size 4 other than hidden_size 12: not supported`,
-		`{"model_type":"xlnet",` + sizes + `"hidden_size":12}`:                                                                                             `model_type "xlnet": not supported (supported: bert, roberta, xlm-roberta, camembert, mpnet, distilbert, electra, albert, modernbert, nomic_bert, gte)`,
+		`{"model_type":"xlnet",` + sizes + `"hidden_size":12}`:                                                                                             `model_type "xlnet": not supported (supported: bert, roberta, xlm-roberta, camembert, mpnet, distilbert, electra, albert, modernbert, nomic_bert, gte, deberta-v2)`,
 		`{"model_type":"distilbert",` + sizes + `"n_layers":1,"n_heads":4,"hidden_dim":10}`:                                                                `dim is missing`,
 		`{"model_type":"distilbert",` + sizes + `"dim":12,"n_layers":1,"n_heads":4,"hidden_dim":"big"}`:                                                    `hidden_dim is a JSON string`,
 		`{"model_type":"distilbert",` + sizes + `"dim":12,"n_layers":1,"n_heads":4,"hidden_dim":10,"activation":"mish"}`:                                   `activation "mish": not supported`,
@@ -449,6 +449,7 @@ func seed(f *testing.F, paths ...string) {
 func FuzzConfig(f *testing.F) {
 	seed(f, "safetensors/config.json", "encoder/config.json")
 	f.Add([]byte(goodConfig + `,"skive_attention_heads":[1,2],"pruned_heads":{},"label2id":{"a":0}}`))
+	f.Add([]byte(debertaV3 + "}"))
 	for _, text := range []string{nomicClass, nomicOwn, gteClass, gteOwn} {
 		f.Add([]byte(text + `,"rope_theta":20000,"rope_scaling":{"type":"ntk","factor":8}}`))
 	}

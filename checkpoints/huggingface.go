@@ -564,7 +564,7 @@ func (f *family) fullName(name string) string {
 			name = f.prefix + s
 		}
 	}
-	starts := []string{"embeddings.", "emb_ln.", "embeddings_project.", "pooler.", "final_norm.", "encoder.relative_attention_bias.", "encoder.embedding_hidden_mapping_in."}
+	starts := []string{"embeddings.", "emb_ln.", "embeddings_project.", "pooler.", "final_norm.", "encoder.relative_attention_bias.", "encoder.embedding_hidden_mapping_in.", "encoder.rel_embeddings.", "encoder.LayerNorm."}
 	for _, n := range f.allNamings() {
 		starts = append(starts, n.layers)
 	}

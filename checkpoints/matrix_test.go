@@ -41,7 +41,7 @@ func matrixModels(t *testing.T) []matrixModel {
 		all = append(all, matrixModel{name, m, stock, formats})
 		return m
 	}
-	for _, family := range []string{"bert", "roberta", "xlm-roberta", "mpnet", "distilbert", "electra", "albert", "modernbert", "nomic_bert", "gte"} {
+	for _, family := range []string{"bert", "roberta", "xlm-roberta", "mpnet", "distilbert", "electra", "albert", "modernbert", "nomic_bert", "gte", "deberta-v2"} {
 		c := checkpoints.Config{
 			ModelType: family, VocabSize: 20, MaxPositions: 12, TypeVocabSize: 2,
 			HiddenSize: 8, HeadDim: 4, Layers: []checkpoints.LayerSize{{Heads: 2, Intermediate: 12}, {Heads: 2, Intermediate: 12}},
@@ -63,6 +63,8 @@ func matrixModels(t *testing.T) []matrixModel {
 			c.ClassifierActivation, c.ClassifierPooling = "gelu", checkpoints.MeanPooling
 		case "nomic_bert":
 			c.Activation, c.RotaryBase = "silu", 30
+		case "deberta-v2":
+			c.TypeVocabSize, c.LayerNormEps, c.RelativeBuckets = 0, 1e-7, 4
 		case "gte": // without token types, and with linear scaling
 			c.TypeVocabSize, c.RotaryBase, c.RotaryScale = 0, 240, 2.5
 		}

@@ -28,12 +28,12 @@ type LayerSize struct {
 // head. The field names follow Hugging Face's config.json.
 type Config struct {
 	// ModelType is the family: "bert" (also for MiniLM), "roberta", "xlm-roberta",
-	// "camembert", "mpnet", "distilbert", "electra", "albert", "modernbert", "nomic_bert"
-	// or "gte".
+	// "camembert", "mpnet", "distilbert", "electra", "albert", "modernbert", "nomic_bert",
+	// "gte" or "deberta-v2".
 	ModelType string
 	// VocabSize, MaxPositions and TypeVocabSize are the numbers of rows of the three
-	// embedding matrices. DistilBERT has no token types: 0. With Rotary there is no
-	// matrix of positions, and MaxPositions only bounds the tokens of a sequence.
+	// embedding matrices. DistilBERT has no token types: 0. Without PositionTable there is
+	// no matrix of positions, and MaxPositions only bounds the tokens of a sequence.
 	VocabSize, MaxPositions, TypeVocabSize int
 	// HiddenSize is the width of a token's representation.
 	HiddenSize int
@@ -58,6 +58,8 @@ type Config struct {
 	LocalRotaryBase float64 `json:",omitempty"`
 	// RotaryScale is Block.RotaryScale of all layers.
 	RotaryScale float64 `json:",omitempty"`
+	// RelativeBuckets is RelativeScores.Buckets, 0 in a family without.
+	RelativeBuckets int `json:",omitempty"`
 	// Activation is the feed-forward activation by its Hugging Face name:
 	// "gelu", "gelu_new", "relu" or "silu".
 	Activation string
@@ -68,6 +70,8 @@ type Config struct {
 	// EmbeddingDropout is the dropout of the embeddings in ModernBERT. In other
 	// families it is 0 and HiddenDropout applies.
 	EmbeddingDropout float32 `json:",omitempty"`
+	// PoolerDropout is the dropout before the pooler in DeBERTa.
+	PoolerDropout float32 `json:",omitempty"`
 	// InitializerRange is the standard deviation of fresh weights.
 	InitializerRange float32
 	// PadTokenID is the id of the padding token.

@@ -22,8 +22,11 @@ const (
 	EmbeddingNorm
 	// EmbeddingProjection widens narrow embeddings to the hidden size (ELECTRA, ALBERT).
 	EmbeddingProjection
-	// RelativeBias is the table of ScoreBias.
+	// RelativeBias is the table of ScoreBias. RelativeEmbeddings and RelativeNorm are
+	// the table and the norm of RelativeScores.
 	RelativeBias
+	RelativeEmbeddings
+	RelativeNorm
 	Query
 	Key
 	Value
@@ -61,6 +64,8 @@ var roleNames = [roles]string{
 	EmbeddingNorm:       embeddingsPrefix + "LayerNorm",
 	EmbeddingProjection: "bert.embeddings_project",
 	RelativeBias:        "bert.encoder.relative_attention_bias",
+	RelativeEmbeddings:  "bert.encoder.rel_embeddings",
+	RelativeNorm:        "bert.encoder.LayerNorm",
 	Query:               "attention.self.query",
 	Key:                 "attention.self.key",
 	Value:               "attention.self.value",
@@ -83,7 +88,7 @@ var roleNames = [roles]string{
 func (r Role) inLayer() bool { return r >= Query && r <= OutputNorm }
 
 // embeds tells whether the role comes before the layers.
-func (r Role) embeds() bool { return r <= RelativeBias }
+func (r Role) embeds() bool { return r < Query }
 
 // inHead tells whether the role belongs to a classifier or to the head of a masked
 // language model. The pooler stands between encoder and head, and may outlive the head.
@@ -95,11 +100,11 @@ func (r Role) beforeHead() bool { return r == Pooler || r == HeadNorm }
 // kinds are the kinds of the role's weight and bias.
 func (r Role) kinds() (weight, bias Kind) {
 	switch r {
-	case WordEmbeddings, PositionEmbeddings, TypeEmbeddings:
+	case WordEmbeddings, PositionEmbeddings, TypeEmbeddings, RelativeEmbeddings:
 		return Table, 0
 	case RelativeBias:
 		return BiasTable, 0
-	case EmbeddingNorm, AttentionNorm, OutputNorm, FinalNorm, HeadNorm, LMNorm:
+	case EmbeddingNorm, RelativeNorm, AttentionNorm, OutputNorm, FinalNorm, HeadNorm, LMNorm:
 		return NormScale, NormShift
 	}
 	return Weight, Bias
@@ -175,7 +180,7 @@ const (
 	// NormScale and NormShift are γ and β of a LayerNorm.
 	NormScale
 	NormShift
-	// Table holds a row for each token, position or type.
+	// Table holds a row for each token, position, type or distance.
 	Table
 	// BiasTable holds the biases of the attention's scores [buckets, heads].
 	BiasTable
@@ -254,6 +259,8 @@ const (
 	// Buckets are the distances of a ScoreBias, BiasHeads its heads.
 	Buckets
 	BiasHeads
+	// Distances are the rows of a RelativeScores.
+	Distances
 )
 
 // Spec describes a tensor of an architecture.
@@ -289,6 +296,8 @@ func (c Config) size(a Axis, layer int) int {
 		return biasBuckets
 	case BiasHeads:
 		return c.biasWidth()
+	case Distances:
+		return 2 * c.RelativeBuckets
 	}
 	return len(c.Labels)
 }
@@ -332,7 +341,7 @@ func (c Config) Tensors() iter.Seq[Spec] {
 			embedding = Embedding
 		}
 		table(WordEmbeddings, Vocabulary, embedding)
-		if !c.Rotary() {
+		if c.PositionTable() {
 			table(PositionEmbeddings, Positions, embedding)
 		}
 		if c.TypeVocabSize > 0 {
@@ -344,6 +353,10 @@ func (c Config) Tensors() iter.Seq[Spec] {
 		}
 		if c.biasesScores() {
 			add(RelativeBias.Part(), RelativeBias.Part().Weight(), BiasTable, Buckets, BiasHeads)
+		}
+		if f.relative {
+			table(RelativeEmbeddings, Distances, Hidden)
+			norm(RelativeNorm.Part(), Hidden)
 		}
 		for l := 0; l < len(c.Layers) && more; l++ {
 			linear(Query.In(l), Heads, Hidden)

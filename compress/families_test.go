@@ -26,7 +26,7 @@ func TestEveryStageTakesEveryFamily(t *testing.T) {
 	all := golden.Data(t)
 	trainSet := &data.Dataset{Task: all.Task, Examples: all.Examples[:24]}
 	devSet := &data.Dataset{Task: all.Task, Examples: all.Examples[24:32]}
-	for _, family := range []string{"tiny", "roberta", "mpnet", "distilbert", "electra", "albert", "modernbert", "nomic_bert", "gte"} {
+	for _, family := range []string{"tiny", "roberta", "mpnet", "distilbert", "electra", "albert", "modernbert", "nomic_bert", "gte", "deberta-v2"} {
 		t.Run(family, func(t *testing.T) {
 			start, err := checkpoints.Open(filepath.Join("..", "train", "testdata", family))
 			if err != nil {
@@ -203,7 +203,7 @@ func TestEveryStageTakesUnevenLayers(t *testing.T) {
 // Fresh weights of every family are a model that can be saved and run.
 func TestFreshModelsOfEveryFamily(t *testing.T) {
 	t.Parallel()
-	for _, family := range []string{"tiny", "roberta", "mpnet", "distilbert", "electra", "albert", "modernbert", "nomic_bert", "gte"} {
+	for _, family := range []string{"tiny", "roberta", "mpnet", "distilbert", "electra", "albert", "modernbert", "nomic_bert", "gte", "deberta-v2"} {
 		like, err := checkpoints.Open(filepath.Join("..", "train", "testdata", family))
 		if err != nil {
 			t.Fatal(err)

@@ -621,9 +621,13 @@ func (b *builder) attentionLoss(field string, student *layers.Encoder, i, j int,
 	if err != nil {
 		return nil, err
 	}
+	relative, err := layers.RelativeOf(b.g, b.members[0].Model, j)
+	if err != nil {
+		return nil, err
+	}
 	return b.g.AttentionLoss(student.Layers[i].QKV, b.readQKV(j), b.in.Offsets, autograd.AttentionLossOptions{
 		Heads: s.NumHeads(i), TargetHeads: t.NumHeads(j), Distance: d, HeadMeans: means,
-		Bias: student.Layers[i].ScoreBias, TargetBias: bias, Window: window,
+		Bias: student.Layers[i].ScoreBias, TargetBias: bias, Relative: student.Layers[i].Relative, TargetRelative: relative, Window: window,
 	}), nil
 }
 

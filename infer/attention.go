@@ -1,8 +1,6 @@
 package infer
 
 import (
-	"math"
-
 	"github.com/skive-ml/skive/internal/kernels"
 )
 
@@ -24,7 +22,7 @@ func (r *run) attentionPart(worker, part int) {
 	size, ld := l.heads*d, l.project.out
 	tokens := r.projected[lo*ld : (lo+n)*ld]
 
-	a := kernels.Attention{Tokens: n, Queries: n, Width: d, Q: kernels.RowMajor(tokens[head:], ld), Scale: float32(1 / math.Sqrt(float64(d))), Mask: 1, Window: l.window}
+	a := kernels.Attention{Tokens: n, Queries: n, Width: d, Q: kernels.RowMajor(tokens[head:], ld), Scale: l.scale, Mask: 1, Window: l.window}
 	keys := size
 	context := r.context[lo*size+head:]
 	switch {
@@ -42,6 +40,7 @@ func (r *run) attentionPart(worker, part int) {
 		reach := len(l.bias) / l.heads // distances, for each head
 		a.Bias = l.bias[part%l.heads*reach:][:reach][reach/2-(n-1):]
 	}
+	a.Relative = l.relative.of(part%l.heads, n, d)
 	if r.padTo > 0 {
 		w.maskedAttention(a, real, context, size)
 	} else {
@@ -64,6 +63,7 @@ func (w *worker) maskedAttention(a kernels.Attention, real int, context []float3
 	b.values.Pack(a.V, n, d)
 	b.scores = grow(b.scores, a.Queries*n)
 	kernels.GemmF32(a.Queries, a.Q, &b.keys, 0, b.keys.Panels(), b.scores, n, kernels.Epilogue{Bias: b.mask}, &w.scratch)
+	a.AddRelative(b.scores, false, &w.scratch)
 	a.Softmax(b.scores)
 	kernels.GemmF32(a.Queries, kernels.RowMajor(b.scores, n), &b.values, 0, b.values.Panels(), context, ld, kernels.Epilogue{}, &w.scratch)
 }

@@ -210,8 +210,8 @@ func TestFamiliesAreSavedAsTransformersDoes(t *testing.T) {
 		if filepath.Base(dir) == "albert_single_label" {
 			continue // its groups of two layers are written as two groups
 		}
-		if strings.Contains(dir, "_own_") {
-			continue // which have the names and words of a family's own code
+		if strings.Contains(dir, "_own_") || strings.Contains(dir, "_legacy_") {
+			continue // which have names and words that are read alone
 		}
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			m, err := checkpoints.Open(dir)

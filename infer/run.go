@@ -465,7 +465,7 @@ func (r *run) embedRows(w *worker, rows *kernels.RowsI8, lo, hi int) {
 			r.embed(w, t+i, together[i*e:][:e])
 		}
 		positions := w.positions[:k*e] // zeros
-		if !c.Rotary() {
+		if c.PositionTable() {
 			positions = r.weights.position.rows(int(r.positions[t]), k, w.positions)
 		}
 		if widen == nil && first.int8() {

@@ -23,7 +23,7 @@ type weights struct {
 	dtype      string // Options.DType in effect
 	activation kernels.Activation
 
-	// position is empty with rotary positions, and tokenType without token types.
+	// position is empty where there is no table, and tokenType without token types.
 	word, position, tokenType table
 	rotaries                  []rotary // of the layers, each once
 	embeddings                norm
@@ -63,6 +63,10 @@ type layer struct {
 	// bias is added to the scores of each head, by distance; nil for none. See
 	// checkpoints.ScoreBias.
 	bias []float32
+	// relative are the terms of the scores by distance, empty for none.
+	relative relative
+	// scale multiplies the scores.
+	scale float32
 	// window is how many tokens attention reaches to either side, 0 for all. rotary is
 	// the number of the layer's angles, -1 for none.
 	window, rotary int
@@ -207,8 +211,9 @@ type loader struct {
 	q        []int8
 	f, scale []float32
 	// bias are the values of the last ScoreBias, and columns its columns.
-	bias    []float32
-	columns []int
+	bias      []float32
+	columns   []int
+	distances distances
 }
 
 // maxF16 is the smallest number that half precision rounds to infinity.
@@ -304,7 +309,7 @@ func (w *weights) loadEmbeddings(l *loader, o Options) {
 	if o.NoMap || len(w.word.bytes()) <= smallTable {
 		w.word.own()
 	}
-	if !w.config.Rotary() {
+	if w.config.PositionTable() {
 		w.position = l.table(checkpoints.PositionEmbeddings)
 		w.position.own()
 	}
@@ -315,6 +320,9 @@ func (w *weights) loadEmbeddings(l *loader, o Options) {
 	w.embeddings = l.norm(checkpoints.EmbeddingNorm.Part())
 	if w.config.ProjectsEmbeddings() {
 		w.widen = l.linear(checkpoints.F32, checkpoints.EmbeddingProjection.Part())
+	}
+	if r := w.config.Block(0).Relative; r != nil {
+		l.readDistances(r)
 	}
 }
 
@@ -327,6 +335,7 @@ func (w *weights) loadLayer(l *loader, i int, o Options) layer {
 		intermediate: block.Units,
 		bias:         l.scoreBias(block.ScoreBias),
 		window:       block.Window,
+		scale:        block.ScoreScale(),
 		rotary:       w.rotary(block),
 		output:       l.encoder(checkpoints.AttentionOutput.In(i)),
 		contract:     l.encoder(checkpoints.Down.In(i)),
@@ -346,6 +355,9 @@ func (w *weights) loadLayer(l *loader, i int, o Options) layer {
 		y.query, y.project = l.encoder(query), l.encoder(key, value)
 	} else {
 		y.project = l.encoder(query, key, value)
+	}
+	if block.Relative != nil && l.err == nil {
+		y.relative = l.distances.relative(&y, block)
 	}
 	y.attention = kernels.Attention.Forward
 	if o.AttentionDType == BF16 || o.AttentionDType == "" && y.project.dtype == checkpoints.BF16 {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/skive-ml/skive/autograd"
 	"github.com/skive-ml/skive/checkpoints"
@@ -124,12 +125,18 @@ type Layer struct {
 	// ScoreBias is added to the scores of attention, [heads, distances] as in
 	// autograd.AttentionOptions. It is nil in a family without such biases.
 	ScoreBias *autograd.Node
+	// Relative, beside QKV, is the layer's projection of the distances between tokens. It is nil
+	// in a family without such scores.
+	Relative *autograd.Relative
 	// HeadMask [sequences, heads] and FFNMask [sequences, units] are nil unless requested.
 	HeadMask, FFNMask *autograd.Node
 	// Attention and FeedForward hold the values around the layer's two output products. They have
 	// a row for each token, or for each sequence in a last layer that is computed for the first
 	// tokens only.
 	Attention, FeedForward Block
+
+	// distances are the embeddings of distances that the layer projects.
+	distances *autograd.Node
 }
 
 // Block holds the nodes around an output product. Inner [rows, inner] is multiplied by the output
@@ -166,7 +173,7 @@ func NewLayer(g *autograd.Graph, in *Inputs, m *checkpoints.Model, l int, x *aut
 		return nil, err
 	}
 	b := newBuilder(g, in, m, o)
-	layer := Layer{ScoreBias: b.scoreBias(l)}
+	layer := b.begin(l)
 	b.layer(&layer, x, l, l == len(m.Config.Layers)-1 && !o.AllTokens, activation)
 	return &layer, b.failure()
 }
@@ -212,6 +219,11 @@ type builder struct {
 	err error
 
 	words *autograd.Node // the word embeddings
+	// distanceNorm is the normalized embeddings of distances. It is nil until they are needed.
+	distanceNorm *autograd.Node
+	// nodes holds the nodes of weights by name: the weights that project hidden states also
+	// project distances.
+	nodes map[string]*autograd.Node
 	// has holds the names of the architecture's tensors.
 	has map[string]bool
 	// turns holds the tables of rotary positions, by base and scale.
@@ -224,7 +236,7 @@ type builder struct {
 }
 
 func newBuilder(g *autograd.Graph, in *Inputs, m *checkpoints.Model, o Options) *builder {
-	b := &builder{g: g, in: in, m: m, o: o, has: map[string]bool{}, turns: map[[2]float64]*autograd.Turns{}}
+	b := &builder{g: g, in: in, m: m, o: o, has: map[string]bool{}, nodes: map[string]*autograd.Node{}, turns: map[[2]float64]*autograd.Turns{}}
 	for s := range m.Config.Tensors() {
 		b.has[s.Name] = true
 	}
@@ -272,10 +284,10 @@ func (b *builder) encoder() (Encoder, error) {
 	e.Embeddings = x
 	for l := range cmp.Or(b.o.Depth, len(cfg.Layers)) {
 		first := l == len(cfg.Layers)-1 && !b.o.AllTokens
-		layer := Layer{ScoreBias: b.scoreBias(l)}
+		layer := b.begin(l)
 		if b.o.Recompute {
 			if b.o.KeepQKV && !first {
-				layer.QKV = b.qkv(x, l)
+				b.project(&layer, x, l)
 			}
 			x = b.g.Segment(func() *autograd.Node {
 				inner := layer
@@ -296,11 +308,50 @@ func (b *builder) encoder() (Encoder, error) {
 	return e, b.failure()
 }
 
-// qkv adds the queries, keys and values of layer l.
-func (b *builder) qkv(x *autograd.Node, l int) *autograd.Node {
-	block, query := b.m.Config.Block(l), checkpoints.Query.In(l)
-	y := b.product(b.attentionInput(x, l), b.inputScale(query), autograd.Identity, query, checkpoints.Key.In(l), checkpoints.Value.In(l))
-	return b.turn(y, block, 2*block.Heads)
+// begin begins layer l with what layers share.
+func (b *builder) begin(l int) Layer {
+	return Layer{ScoreBias: b.scoreBias(l), distances: b.distances(l)}
+}
+
+// distances adds the embeddings of distances that layer l projects, nil where it has
+// none. Layers share them but for the dropout.
+func (b *builder) distances(l int) *autograd.Node {
+	r := b.m.Config.Block(l).Relative
+	if r == nil {
+		return nil
+	}
+	if b.distanceNorm == nil {
+		b.distanceNorm = b.norm(r.Norm(), b.weights(r.Table().Weight()))
+	}
+	return b.dropout(b.distanceNorm, r.Dropout)
+}
+
+// project adds the queries, keys and values of layer l.
+func (b *builder) project(layer *Layer, x *autograd.Node, l int) {
+	block, parts := b.m.Config.Block(l), []checkpoints.Part{checkpoints.Query.In(l), checkpoints.Key.In(l), checkpoints.Value.In(l)}
+	y := b.product(b.attentionInput(x, l), b.inputScale(parts[0]), autograd.Identity, parts...)
+	layer.QKV = b.turn(y, block, 2*block.Heads)
+	layer.Relative = b.relative(layer.distances, block, parts)
+}
+
+// relative adds the projections of distances by groups of linear layers, nil where the
+// block has none. A scale of int8 is that of hidden states, and not theirs.
+func (b *builder) relative(distances *autograd.Node, block checkpoints.Block, groups ...[]checkpoints.Part) *autograd.Relative {
+	if block.Relative == nil {
+		return nil
+	}
+	r := &autograd.Relative{Rows: block.Relative.Rows()}
+	for _, parts := range groups {
+		r.Projections = append(r.Projections, b.product(distances, nil, autograd.Identity, parts...))
+	}
+	return r
+}
+
+// RelativeOf adds Layer.Relative of layer l of a model, as constants.
+func RelativeOf(g *autograd.Graph, m *checkpoints.Model, l int) (*autograd.Relative, error) {
+	b := newBuilder(g, nil, m, Options{Frozen: true})
+	r := b.relative(b.distances(l), m.Config.Block(l), []checkpoints.Part{checkpoints.Query.In(l), checkpoints.Key.In(l), checkpoints.Value.In(l)})
+	return r, b.failure()
 }
 
 // attentionInput returns what layer l projects: its input x, or x after a norm.
@@ -403,14 +454,15 @@ func (b *builder) attend(layer *Layer, x *autograd.Node, l int, first bool, bloc
 	}
 	if !first {
 		if layer.QKV == nil {
-			layer.QKV = b.qkv(x, l)
+			b.project(layer, x, l)
 		}
+		o.Relative = layer.Relative
 		return b.g.SelfAttention(layer.QKV, b.in.Offsets, block.Heads, block.HeadDim, o), x
 	}
-	query := checkpoints.Query.In(l)
+	query, keyValue := checkpoints.Query.In(l), []checkpoints.Part{checkpoints.Key.In(l), checkpoints.Value.In(l)}
 	scale := b.inputScale(query)
 	input := b.attentionInput(x, l)
-	kv := b.product(input, scale, autograd.Identity, checkpoints.Key.In(l), checkpoints.Value.In(l))
+	kv := b.product(input, scale, autograd.Identity, keyValue...)
 	kv = b.turn(kv, block, block.Heads)
 	x = b.g.SelectFirst(x, b.in.Offsets)
 	read := x
@@ -419,6 +471,7 @@ func (b *builder) attend(layer *Layer, x *autograd.Node, l int, first bool, bloc
 	}
 	// The first tokens' queries are at position 0, where rotary positions turn nothing.
 	q := b.product(read, scale, autograd.Identity, query)
+	o.Relative = b.relative(layer.distances, block, []checkpoints.Part{query}, keyValue)
 	return b.g.FirstAttention(q, kv, b.in.Offsets, block.Heads, block.HeadDim, o), x
 }
 
@@ -482,6 +535,14 @@ func (b *builder) optional(names ...string) *autograd.Node {
 
 // weights adds the named tensors, stacked in this order.
 func (b *builder) weights(names ...string) *autograd.Node {
+	key := strings.Join(names, " ")
+	if b.nodes[key] == nil {
+		b.nodes[key] = b.newWeights(names)
+	}
+	return b.nodes[key]
+}
+
+func (b *builder) newWeights(names []string) *autograd.Node {
 	parts := make([]autograd.Part, len(names))
 	for i, name := range names {
 		values, err := b.m.Float32s(name)

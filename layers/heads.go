@@ -39,9 +39,7 @@ func NewClassifier(g *autograd.Graph, in *Inputs, m *checkpoints.Model, o Option
 		if means {
 			x = g.SequenceMeans(e.last(), in.Offsets)
 		}
-		if cfg.HeadInputDropout() {
-			x = b.dropout(x, cfg.ClassifierDropout)
-		}
+		x = b.dropout(x, cfg.HeadInputDropout())
 	}
 	if !tokens || cfg.HeadNorm() {
 		if x, err = b.dense(x); err != nil {

@@ -40,6 +40,7 @@ type builder struct {
 	graph   graph
 	known   map[string]bool          // names of the initializers so far
 	inputs  map[string][3]string     // values quantized at run time: bytes, scale and zero point
+	wide    map[string]bool          // int8 weights that the graph also has in float
 	static  map[string]string        // values quantized with a calibrated scale and dequantized, by value and scale
 	biases  []string                 // what each layer adds to its attention scores
 	windows map[int]string           // masks that also hide what is outside of a window, by reach
@@ -48,7 +49,13 @@ type builder struct {
 	// Both are "" until they are needed.
 	numbers, distances string
 	length             string // length of the batch's longest text, as the end of a slice
-	err                error
+	// Of relative scores: the normalized embeddings of distances, the rows for each query and key
+	// by number of heads, what is gathered by them, and zeros for each text.
+	embedded string
+	rows     map[int][2]string
+	gathered map[string]string
+	zeros    string
+	err      error
 }
 
 // attribute is an attribute of a node: an int, a list of int64 or a float32.
@@ -59,7 +66,7 @@ type attribute struct {
 
 // build returns the ONNX model of m.
 func build(m *checkpoints.Model, o Options) (*model, error) {
-	b := &builder{m: m, o: o, float: float32Type, known: map[string]bool{}, inputs: map[string][3]string{}, static: map[string]string{}, windows: map[int]string{}, turns: map[[2]float64][2]string{}}
+	b := &builder{m: m, o: o, float: float32Type, known: map[string]bool{}, inputs: map[string][3]string{}, wide: map[string]bool{}, static: map[string]string{}, windows: map[int]string{}, rows: map[int][2]string{}, gathered: map[string]string{}, turns: map[[2]float64][2]string{}}
 	if o.DType == infer.FP16 {
 		b.float = float16Type
 	}
@@ -237,9 +244,7 @@ func (b *builder) linear(p checkpoints.Part, x string) string {
 	scale := b.floats(checkpoints.ScaleOf(weight), []int{out}, b.values(checkpoints.ScaleOf(weight)))
 	var y string
 	if input, ok := b.m.Tensors[p.InputScale()]; ok {
-		zeros := b.add(fmt.Sprintf("zero_points_%d", out), uint8Type, []int{out}, bytes.Repeat([]byte{zeroPoint}, out))
-		wide := b.nodes(1, "DequantizeLinear", weight+"/DequantizeLinear", []string{weight, scale, zeros}, attribute{"axis", 1})[0]
-		y = b.op("MatMul", name+"/MatMul", b.calibrated(p, x, input.Float32s()[0], zero), wide)
+		y = b.op("MatMul", name+"/MatMul", b.calibrated(p, x, input.Float32s()[0], zero), b.widened(p))
 	} else {
 		x8, ok := b.inputs[x]
 		if !ok {
@@ -251,6 +256,20 @@ func (b *builder) linear(p checkpoints.Part, x string) string {
 		y = b.op("Mul", name+"/Mul", y, b.op("Mul", name+"/Scale", x8[1], scale))
 	}
 	return b.biased(p, y)
+}
+
+// widened appends the float weights of a linear layer whose int8 weights are in the graph.
+// Repeated calls share the nodes.
+func (b *builder) widened(p checkpoints.Part) string {
+	weight := p.Weight()
+	name := weight + "/DequantizeLinear"
+	if !b.wide[name] {
+		b.wide[name] = true
+		out := b.m.Tensors[weight].Shape[0]
+		zeros := b.add(fmt.Sprintf("zero_points_%d", out), uint8Type, []int{out}, bytes.Repeat([]byte{zeroPoint}, out))
+		b.nodes(1, "DequantizeLinear", name, []string{weight, checkpoints.ScaleOf(weight), zeros}, attribute{"axis", 1})
+	}
+	return name
 }
 
 // calibrated appends the rounding of x, the input of a linear layer, with a calibrated scale.
@@ -380,7 +399,7 @@ func (b *builder) embeddings() string {
 	case c.TypeVocabSize == 1:
 		x = b.op("Add", "embeddings/types", x, b.tensor(checkpoints.TypeEmbeddings.Part().Weight()))
 	}
-	if !c.Rotary() {
+	if c.PositionTable() {
 		x = b.op("Add", "embeddings/positions", x, b.embedding("position_embeddings", checkpoints.PositionEmbeddings, b.positions()))
 	}
 	x = b.norm(checkpoints.EmbeddingNorm.Part(), x)
@@ -403,7 +422,11 @@ func (b *builder) layer(l int, x, mask string) string {
 	self, output, down := around(checkpoints.Query.In(l)), checkpoints.AttentionOutput.In(l), checkpoints.Down.In(l)
 	heads, width := block.Heads, block.HeadDim
 	split := b.ints(fmt.Sprintf("heads_%d", heads), []int{4}, 0, 0, int64(heads), int64(width))
-	root := b.scalar(math.Sqrt(float64(width)))
+	terms := 1
+	if block.Relative != nil {
+		terms = 3
+	}
+	root := b.scalar(math.Sqrt(float64(terms * width)))
 	read := x // input of the projections
 	if block.PreNorm && !block.BareAttention {
 		read = b.norm(checkpoints.AttentionNorm.In(l), x)
@@ -416,18 +439,23 @@ func (b *builder) layer(l int, x, mask string) string {
 		y = b.op("Reshape", role.In(l).String()+"/Reshape", y, split)
 		return b.nodes(1, "Transpose", role.In(l).String()+"/Transpose", []string{y}, attribute{"perm", perm})[0]
 	}
-	var q, k string
-	if block.RotaryBase == 0 {
-		q, k = part(checkpoints.Query, 0, 2, 1, 3), part(checkpoints.Key, 0, 2, 3, 1)
+	var q, k, keys string // keys are [batch, heads, width, tokens]
+	if block.RotaryBase == 0 && block.Relative == nil {
+		q, keys = part(checkpoints.Query, 0, 2, 1, 3), part(checkpoints.Key, 0, 2, 3, 1)
 	} else {
 		turned := func(role checkpoints.Role) string {
-			return b.rotated(role.In(l).String(), block, part(role, 0, 2, 1, 3))
+			x := part(role, 0, 2, 1, 3)
+			if block.RotaryBase == 0 {
+				return x
+			}
+			return b.rotated(role.In(l).String(), block, x)
 		}
 		q, k = turned(checkpoints.Query), turned(checkpoints.Key)
-		k = b.nodes(1, "Transpose", self+"keys", []string{k}, attribute{"perm", []int64{0, 1, 3, 2}})[0]
+		keys = b.nodes(1, "Transpose", self+"keys", []string{k}, attribute{"perm", []int64{0, 1, 3, 2}})[0]
 	}
 	v := part(checkpoints.Value, 0, 2, 1, 3)
-	y := b.op("MatMul", self+"scores", q, k)
+	y := b.op("MatMul", self+"scores", q, keys)
+	y = b.relativeScores(l, block, y, q, k, root)
 	if b.float != float16Type {
 		y = b.op("Div", self+"scale", y, root)
 	}

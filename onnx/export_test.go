@@ -651,10 +651,10 @@ func FuzzGraph(f *testing.F) {
 
 // What transformers saved goes out, and is compared with the engine there: every head, with the first token's and the
 // mean's pooling.
-func TestRotaryModelsAreExported(t *testing.T) {
+func TestModelsOfTransformersAreExported(t *testing.T) {
 	t.Parallel()
 	var dirs []string
-	for _, family := range []string{"modernbert*", "nomic_bert*", "gte*"} {
+	for _, family := range []string{"modernbert*", "nomic_bert*", "gte*", "deberta-v2*"} {
 		of, err := filepath.Glob(filepath.Join("..", "infer", "testdata", "families", family))
 		if err != nil || len(of) == 0 {
 			t.Fatal(of, err)

@@ -196,7 +196,7 @@ var errOperator = errors.New("the operator is not known")
 // operator.
 func (in *interpreter) apply(n *node, x []*value) ([]*value, error) {
 	least := map[string]int{
-		"LayerNormalization": 3, "MatMulInteger": 4, "Slice": 5, "Gather": 2, "Unsqueeze": 2, "Reshape": 2, "MatMul": 2,
+		"LayerNormalization": 3, "MatMulInteger": 4, "Slice": 5, "Gather": 2, "GatherElements": 2, "Unsqueeze": 2, "Reshape": 2, "MatMul": 2,
 		"ReduceSum": 2, "Add": 2, "Sub": 2, "Mul": 2, "Div": 2, "Max": 2, "Pow": 2,
 		"Equal": 2, "CumSum": 2, "QuantizeLinear": 3, "DequantizeLinear": 3,
 	}
@@ -247,6 +247,8 @@ func (in *interpreter) apply(n *node, x []*value) ([]*value, error) {
 		return one(y)
 	case "Gather":
 		return one(in.gather(x[0], x[1], n.attribute("axis", 0)))
+	case "GatherElements":
+		return one(in.gatherElements(x[0], x[1], n.attribute("axis", 0)))
 	case "Slice":
 		return one(in.slice(x[0], x[1], x[2], x[3], x[4]))
 	case "Unsqueeze":
@@ -419,6 +421,19 @@ func (in *interpreter) gather(x, ids *value, axis int) *value {
 	return y
 }
 
+// gatherElements computes GatherElements along the last axis.
+func (in *interpreter) gatherElements(x, ids *value, axis int) *value {
+	last := len(x.shape) - 1
+	need(last >= 0 && axis == last && len(ids.shape) == last+1 && slices.Equal(x.shape[:last], ids.shape[:last]) && ids.typ == int64Type, "axis %d of shapes %v and %v", axis, x.shape, ids.shape)
+	from, to := x.shape[last], ids.shape[last]
+	y := in.make(x.typ, ids.shape)
+	for i, id := range ids.v {
+		need(id >= 0 && int(id) < from, "index %g of %d", id, from)
+		y.v[i] = x.v[i/to*from+int(id)]
+	}
+	return y
+}
+
 // slice computes Slice along one axis with step 1.
 func (in *interpreter) slice(x, starts, ends, axes, steps *value) *value {
 	for _, p := range []*value{starts, ends, axes, steps} {
@@ -487,19 +502,16 @@ func (in *interpreter) transpose(x *value, perm []int64) *value {
 	return y
 }
 
-// matmul returns the product of a [..., m, k] with b [k, n] or [..., k, n], after subtracting
-// their zero points.
+// matmul returns the product of a [..., m, k] with b [..., k, n], which may lack some of a's
+// first dimensions, after subtracting their zero points.
 func (in *interpreter) matmul(a, b *value, typ elementType, zeroA, zeroB float64) *value {
 	ra, rb := len(a.shape), len(b.shape)
 	need(ra >= 2 && rb >= 2, "shapes %v and %v", a.shape, b.shape)
 	m, k, n := a.shape[ra-2], a.shape[ra-1], b.shape[rb-1]
-	need(b.shape[rb-2] == k && (rb == 2 || slices.Equal(a.shape[:ra-2], b.shape[:rb-2])), "shapes %v and %v do not fit", a.shape, b.shape)
+	need(b.shape[rb-2] == k && rb <= ra && slices.Equal(a.shape[ra-rb:ra-2], b.shape[:rb-2]), "shapes %v and %v do not fit", a.shape, b.shape)
 	y := in.make(typ, append(slices.Clone(a.shape[:ra-1]), n))
 	for s := range product(a.shape[:ra-2]) {
-		w := b.v
-		if rb > 2 {
-			w = b.v[s*k*n:][:k*n]
-		}
+		w := b.v[s%product(b.shape[:rb-2])*k*n:][:k*n]
 		for i := s * m; i < (s+1)*m; i++ {
 			row := y.v[i*n:][:n]
 			for p, v := range a.v[i*k:][:k] {

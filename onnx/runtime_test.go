@@ -124,7 +124,7 @@ var configs = func() map[string]checkpoints.Config {
 		"width 312 of head 26": config(312, 26, 2, "gelu", size(12, 1200), size(7, 300)),
 		"tanh masked_lm":       headed(head.MaskedLM, config(48, 16, 2, "gelu_new", size(2, 30))),
 	}
-	for family, types := range map[string]int{"bert": 2, "roberta": 1, "xlm-roberta": 1, "mpnet": 0, "distilbert": 0, "electra": 2, "albert": 2, "modernbert": 0, "nomic_bert": 2, "gte": 0} {
+	for family, types := range map[string]int{"bert": 2, "roberta": 1, "xlm-roberta": 1, "mpnet": 0, "distilbert": 0, "electra": 2, "albert": 2, "modernbert": 0, "nomic_bert": 2, "gte": 0, "deberta-v2": 0} {
 		for _, h := range head.All() {
 			all[strings.TrimSpace(family+" "+string(h))] = headed(h, ofFamily(family, config(64, 16, types, "gelu", size(4, 70), size(3, 30))))
 		}
@@ -145,6 +145,8 @@ func ofFamily(name string, c checkpoints.Config) checkpoints.Config {
 		c.RotaryBase, c.LocalRotaryBase, c.ClassifierActivation = 900, 30, "gelu"
 	case "nomic_bert":
 		c.Activation, c.RotaryBase = "silu", 30
+	case "deberta-v2": // buckets that most distances share
+		c.RelativeBuckets = 6
 	case "gte":
 		c.RotaryBase, c.RotaryScale = 240, 2.5
 	}
@@ -379,8 +381,9 @@ func TestONNXRuntimeAgrees(t *testing.T) {
 			if r.Metadata["producer"] != "skive" {
 				t.Errorf("producer %s", r.Metadata["producer"])
 			}
-			// Dense layers after the pooling may be fused as well, and the optimizer knows no gated units and rotary positions.
-			if c.dtype == infer.F32 && c.embedding != infer.OfModel && !c.model.Config.Rotary() {
+			// Dense layers after the pooling may be fused as well, and the optimizer knows no gated units, rotary positions
+			// and relative scores.
+			if c.dtype == infer.F32 && c.embedding != infer.OfModel && c.model.Config.PositionTable() {
 				checkFusion(t, &c.model.Config, r.Fused)
 			}
 			if n := staticLayers(c.model); r.Operators["MatMulIntegerToFloat"] != n {

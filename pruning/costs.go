@@ -64,7 +64,8 @@ func (c *Costs) check(cfg checkpoints.Config) error {
 // FLOPs counts the floating-point operations of the encoder's products for a sequence of the
 // given number of tokens. A multiplication with its addition counts as two. The last layer
 // computes queries, output and feed-forward for the first token only. A query computes scores for
-// the keys inside its window only.
+// the keys inside its window only. With relative scores, queries and keys are also multiplied by
+// the distances.
 func FLOPs(cfg checkpoints.Config, tokens int) *Costs {
 	c := &Costs{}
 	hidden, width, t := float64(cfg.HiddenSize), float64(cfg.HeadDim), float64(tokens)
@@ -78,7 +79,7 @@ func FLOPs(cfg checkpoints.Config, tokens int) *Costs {
 		if w := cfg.Block(l).Window; w > 0 {
 			keys = float64(min(tokens, 2*w+1))
 		}
-		head := 2 * width * (float64(2*t*hidden) + float64(2*rows*hidden) + float64(2*rows*keys))
+		head := 2 * width * (float64(2*t*hidden) + float64(2*rows*hidden) + float64(2*rows*keys) + distances(cfg.Block(l), tokens, rows))
 		c.Heads = append(c.Heads, Curve{{0, 0}, {size.Heads, float64(size.Heads) * head}})
 		c.FFN = append(c.FFN, Curve{{0, 0}, {size.Intermediate, float64(size.Intermediate) * float64(2*products(cfg)) * rows * hidden}})
 	}
@@ -91,4 +92,17 @@ func products(cfg checkpoints.Config) int {
 		return 3
 	}
 	return 2
+}
+
+// distances is how many products of a query or key with a distance of tokens a head
+// has, for so many rows of queries.
+func distances(b checkpoints.Block, tokens int, rows float64) float64 {
+	if b.Relative == nil {
+		return 0
+	}
+	reached := float64(min(2*tokens-1, 2*b.Relative.Buckets))
+	if rows == 1 { // the first token's distances are to one side
+		reached = float64(min(tokens, b.Relative.Buckets))
+	}
+	return float64(reached * (rows + float64(tokens)))
 }

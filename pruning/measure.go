@@ -77,6 +77,7 @@ type costsKey struct {
 	Gated      bool                    `json:"gated,omitempty"`
 	Rotary     bool                    `json:"rotary,omitempty"`
 	Windows    []int                   `json:"windows,omitempty"` // of the layers, if there are any
+	Distances  int                     `json:"distances,omitempty"`
 	Layers     []checkpoints.LayerSize `json:"layers"`
 }
 
@@ -100,7 +101,7 @@ func CachedCosts(ctx context.Context, cfg checkpoints.Config, o MeasureOptions, 
 		CPU: machine.CPU(), Cores: machine.CPUs(), ISA: kernels.Current().String(), Version: checkpoints.Version,
 		Threads: o.Threads, DType: o.DType, Tokens: o.Tokens,
 		HiddenSize: cfg.HiddenSize, HeadDim: cfg.HeadDim, Activation: cfg.Activation, Layers: cfg.Layers,
-		ScoreBias: cfg.Block(0).ScoreBias != nil, Gated: cfg.Block(0).Gated, Rotary: cfg.Rotary(),
+		ScoreBias: cfg.Block(0).ScoreBias != nil, Gated: cfg.Block(0).Gated, Rotary: cfg.Rotary(), Distances: cfg.RelativeBuckets,
 	}
 	for l := range cfg.Local {
 		key.Windows = append(key.Windows, cfg.Block(l).Window)

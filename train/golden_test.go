@@ -16,7 +16,7 @@ func TestTrainingFollowsPyTorch(t *testing.T) {
 	t.Parallel()
 	for name, steps := range map[string]string{
 		"tiny": "train.json", "roberta": "roberta/train.json", "mpnet": "mpnet/train.json", "distilbert": "distilbert/train.json", "electra": "electra/train.json",
-		"albert": "albert/train.json", "modernbert": "modernbert/train.json", "nomic_bert": "nomic_bert/train.json", "gte": "gte/train.json",
+		"albert": "albert/train.json", "modernbert": "modernbert/train.json", "nomic_bert": "nomic_bert/train.json", "gte": "gte/train.json", "deberta-v2": "deberta-v2/train.json",
 	} {
 		t.Run(name, func(t *testing.T) {
 			followPyTorch(t, filepath.Join("testdata", name), filepath.Join("testdata", steps))

@@ -63,7 +63,7 @@ func scalesOf(m *checkpoints.Model) map[string]float32 {
 func TestWhatIsTrainedIsWhatIsServed(t *testing.T) {
 	t.Parallel()
 	ds := golden.Data(t)
-	for _, family := range []string{"tiny", "roberta", "mpnet", "distilbert", "electra", "albert", "modernbert", "nomic_bert", "gte"} {
+	for _, family := range []string{"tiny", "roberta", "mpnet", "distilbert", "electra", "albert", "modernbert", "nomic_bert", "gte", "deberta-v2"} {
 		for _, activations := range []string{quantize.Dynamic, quantize.Static} {
 			start, err := checkpoints.Open(filepath.Join("testdata", family))
 			if err != nil {

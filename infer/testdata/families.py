@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
     AlbertConfig, AlbertForMaskedLM, AlbertForMultipleChoice, AlbertForSequenceClassification, AlbertForTokenClassification, AlbertModel,
-    CamembertConfig, CamembertForSequenceClassification, CamembertModel, DistilBertConfig, DistilBertForMaskedLM, DistilBertForMultipleChoice, DistilBertForSequenceClassification,
+    CamembertConfig, CamembertForSequenceClassification, CamembertModel, DebertaV2Config, DebertaV2ForMaskedLM, DebertaV2ForMultipleChoice,
+    DebertaV2ForSequenceClassification, DebertaV2ForTokenClassification, DebertaV2Model, DistilBertConfig, DistilBertForMaskedLM, DistilBertForMultipleChoice, DistilBertForSequenceClassification,
     DistilBertForTokenClassification, DistilBertModel, ElectraConfig, ElectraForMaskedLM, ElectraForMultipleChoice,
     ElectraForSequenceClassification, ElectraForTokenClassification, ElectraModel, GteConfig, GteForMaskedLM, GteForSequenceClassification,
     GteForTokenClassification, GteModel, ModernBertConfig, ModernBertForMaskedLM, ModernBertForMultipleChoice,
@@ -65,6 +66,11 @@ def config(family, layers, labels):
         if family == "gte_own":  # the scaling of NTK by 8, for heads of width 12
             rope = {"rope_type": "linear", "rope_theta": 30.0 * 8, "factor": 8 ** (2 / 12)}
         return GteConfig(max_position_embeddings=512, type_vocab_size=0 if family == "gte_own" else 1, rope_parameters=rope, **sizes)
+    if family.startswith("deberta-v2"):
+        # Few buckets, so that most distances share one.
+        return DebertaV2Config(max_position_embeddings=512, position_buckets=8, relative_attention=True, max_relative_positions=-1, pos_att_type="p2c|c2p", share_att_key=True,
+                               norm_rel_ebd="layer_norm", position_biased_input=False, type_vocab_size=2 if family == "deberta-v2_types" else 0, cls_dropout=0.1,
+                               legacy=family == "deberta-v2_legacy", **sizes)
     width = 24 if family == "electra_wide" else 14
     return ElectraConfig(max_position_embeddings=LONGEST, embedding_size=width, **sizes)
 
@@ -109,14 +115,14 @@ def make(family, head, cls, labels=()):
     model = model.double()
     encoder = model if head == "encoder" else getattr(model, model.base_model_prefix)
     cases = []
-    rotary = family.startswith(("modernbert", "nomic_bert", "gte"))
-    long = [97, 400] if rotary and head in ("single_label", "encoder") else []
+    far = family.startswith(("modernbert", "nomic_bert", "gte", "deberta-v2"))
+    long = [97, 400] if far and head in ("single_label", "encoder") else []
     for n in [1, 2, 7, 16, LONGEST] + long:
         ids = torch.randint(0, VOCAB, (n,), generator=rng)
         if n == 7:
             ids[2] = ids[5] = cfg.pad_token_id  # which in RoBERTa has a position of its own
         cut = int(torch.randint(0, n + 1, (1,), generator=rng))
-        types = (torch.arange(n) >= cut).long() * (1 if family.startswith(("electra", "albert", "nomic_bert")) else 0)
+        types = (torch.arange(n) >= cut).long() * (1 if family.startswith(("electra", "albert", "nomic_bert", "deberta-v2_types")) else 0)
         x = {"input_ids": ids[None], "attention_mask": torch.ones(1, n, dtype=torch.long)}
         if family not in ("distilbert", "mpnet", "modernbert", "modernbert_mean"):
             x["token_type_ids"] = types[None]
@@ -176,6 +182,13 @@ make("gte", "token", GteForTokenClassification, COLOURS)
 make("gte", "masked_lm", GteForMaskedLM)
 make("gte", "encoder", GteModel)
 make("gte_own", "encoder", GteModel)
+make("deberta-v2", "single_label", DebertaV2ForSequenceClassification, COLOURS)
+make("deberta-v2_types", "single_label", DebertaV2ForSequenceClassification, COLOURS)
+make("deberta-v2", "token", DebertaV2ForTokenClassification, COLOURS)
+make("deberta-v2", "multiple_choice", DebertaV2ForMultipleChoice)
+make("deberta-v2", "masked_lm", DebertaV2ForMaskedLM)
+make("deberta-v2_legacy", "masked_lm", DebertaV2ForMaskedLM)
+make("deberta-v2", "encoder", DebertaV2Model)
 make("distilbert", "single_label", DistilBertForSequenceClassification, COLOURS)
 make("distilbert", "token", DistilBertForTokenClassification, COLOURS)
 make("distilbert", "multiple_choice", DistilBertForMultipleChoice)

@@ -106,6 +106,9 @@ var configs = map[string]string{
 		"num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 32}`,
 	"modernbert": `{"model_type": "modernbert", "vocab_size": 25, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
 		"intermediate_size": 48, "max_position_embeddings": 64, "local_attention": 8, "pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3}`,
+	"deberta-v2": `{"model_type": "deberta-v2", "vocab_size": 25, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+		"intermediate_size": 48, "max_position_embeddings": 64, "relative_attention": true, "position_buckets": 8, "pos_att_type": "p2c|c2p",
+		"share_att_key": true, "norm_rel_ebd": "layer_norm", "position_biased_input": false}`,
 	"gte": `{"model_type": "gte", "vocab_size": 25, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
 		"intermediate_size": 48, "max_position_embeddings": 64, "pad_token_id": 0}`,
 }

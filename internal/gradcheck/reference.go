@@ -130,6 +130,76 @@ func BiasedAttention(qkv, mask, bias []float64, offsets []int32, heads, dim, win
 	return y
 }
 
+// RelativeScores returns the scores of a head's queries and keys in a sequence of n
+// tokens from number lo on, as DeBERTa's attention has them before the softmax: those
+// of x, [tokens, queries, keys and values], and the terms of distances, which are
+// [rows, queries, keys and values] of the same heads. rows is the row for each distance
+// of a key from a query; the middle one is for the same token.
+func RelativeScores(x, distances []float64, rows []int32, lo, n, heads, dim, head int) [][]float64 {
+	width := heads * dim
+	of := func(m []float64, row, part int) []float64 { return m[row*3*width+part*width+head*dim:][:dim] }
+	dot := func(a, b []float64) (sum float64) {
+		for i, v := range a {
+			sum += v * b[i]
+		}
+		return sum
+	}
+	scores := make([][]float64, n)
+	for i := range scores {
+		scores[i] = make([]float64, n)
+		for j := range scores[i] {
+			q, k, r := of(x, lo+i, 0), of(x, lo+j, 1), int(rows[len(rows)/2+j-i])
+			scores[i][j] = (dot(q, k) + dot(q, of(distances, r, 1)) + dot(k, of(distances, r, 0))) / math.Sqrt(float64(3*dim))
+		}
+	}
+	return scores
+}
+
+// RelativeAttention is SelfAttention with RelativeScores.
+func RelativeAttention(qkv, mask, distances []float64, rows, offsets []int32, heads, dim int) []float64 {
+	width := heads * dim
+	y := make([]float64, len(qkv)/3)
+	eachSequence(offsets, func(lo, n int) {
+		for h := range heads {
+			m := 1.0
+			if mask != nil {
+				m = mask[slices.Index(offsets, int32(lo))*heads+h]
+			}
+			for i, scores := range RelativeScores(qkv, distances, rows, lo, n, heads, dim, h) {
+				for t, l := range LogSoftmax(scores) {
+					for j := range dim {
+						y[(lo+i)*width+h*dim+j] += m * math.Exp(l) * qkv[(lo+t)*3*width+2*width+h*dim+j]
+					}
+				}
+			}
+		}
+	})
+	return y
+}
+
+// RelativeAttentionLoss is AttentionLoss with RelativeScores, of models with equally many
+// heads, for the distances "mse" and "kl".
+func RelativeAttentionLoss(x, target, distances, targetDistances []float64, rows, offsets []int32, heads, dim, targetDim int, distance string) float64 {
+	sum, count := 0.0, 0.0
+	eachSequence(offsets, func(lo, n int) {
+		for h := range heads {
+			a, b := RelativeScores(x, distances, rows, lo, n, heads, dim, h), RelativeScores(target, targetDistances, rows, lo, n, heads, targetDim, h)
+			for i := range n {
+				count++
+				if distance == "mse" {
+					sum += MSE(a[i], b[i])
+					continue
+				}
+				p, q := LogSoftmax(b[i]), LogSoftmax(a[i])
+				for j := range p {
+					sum += math.Exp(p[j]) * (p[j] - q[j])
+				}
+			}
+		}
+	})
+	return sum / count
+}
+
 // beyond tells whether a key is outside of a query's window.
 func beyond(window, query, key int) bool {
 	return window > 0 && max(query-key, key-query) > window

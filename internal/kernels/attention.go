@@ -21,6 +21,8 @@ type Attention struct {
 	// Window is the largest distance |j-i| of a key from a query whose product counts,
 	// 0 for any.
 	Window int
+	// Relative adds to the products before Scale. It goes without a Window.
+	Relative Relative
 	// First is the number of the key that belongs to the first query, where the queries
 	// are some of a sequence's: query i counts as First+i above.
 	First int
@@ -28,8 +30,8 @@ type Attention struct {
 
 // Forward computes
 //
-//	probs = softmax(q·kᵀ * scale + bias)    Queries×Tokens, by rows
-//	ctx = mask * (probs·v)                  Queries×Width, rows ldctx floats apart
+//	probs = softmax((q·kᵀ + relative) * scale + bias)    Queries×Tokens, by rows
+//	ctx = mask * (probs·v)                               Queries×Width, rows ldctx floats apart
 //
 // The products are those of GemmF32, the softmax is Softmax, and the mask is
 // multiplied last. Beyond the window scores are -Inf; what is far beyond it is not
@@ -46,6 +48,7 @@ func (a Attention) Forward(ctx []float32, ldctx int, probs []float32, s *Scratch
 			s.vals.Pack(rowsFrom(a.V, b.lo), n, d)
 		}
 		GemmF32(b.rows, b.queries, &s.keys, 0, s.keys.Panels(), b.scores, n, Epilogue{}, s)
+		a.addRelative(&b, false, s)
 		SoftmaxRows(b.scores, b.rows, n, n, a.biased(&b))
 		out := ctx[b.top*ldctx:]
 		GemmF32(b.rows, RowMajor(b.scores, n), &s.vals, 0, s.vals.Panels(), out, ldctx, Epilogue{}, s)
@@ -61,8 +64,8 @@ func (a Attention) Forward(ctx []float32, ldctx int, probs []float32, s *Scratch
 
 // ForwardBF16 is Forward with the products of GemmBF16:
 //
-//	weights = bf16(exp(q·kᵀ * scale + bias - max))    Queries×Tokens, by rows
-//	ctx = mask / Σ weights * (weights·v)              Queries×Width
+//	weights = bf16(exp((q·kᵀ + relative) * scale + bias - max))    Queries×Tokens, by rows
+//	ctx = mask / Σ weights * (weights·v)                           Queries×Width
 //
 // so that probs receives weights / Σ weights.
 func (a Attention) ForwardBF16(ctx []float32, ldctx int, probs []float32, s *Scratch) {
@@ -77,6 +80,7 @@ func (a Attention) ForwardBF16(ctx []float32, ldctx int, probs []float32, s *Scr
 			s.valsBF16.Pack(rowsFrom(a.V, b.lo), n, d)
 		}
 		GemmBF16(b.rows, b.queries, &s.keysBF16, 0, s.keysBF16.Panels(), b.scores, n, Epilogue{}, s)
+		a.addRelative(&b, true, s)
 		softmaxWeights(b.scores, b.rows, n, a.biased(&b), s.sums[:])
 		out := ctx[b.top*ldctx:]
 		GemmBF16(b.rows, RowMajor(b.scores, n), &s.valsBF16, 0, s.valsBF16.Panels(), out, ldctx, Epilogue{}, s)
@@ -173,6 +177,9 @@ func (a *Attention) check(probs []float32) bool {
 	a.Q.check(a.Queries, a.Width)
 	if a.Bias != nil && (len(a.Bias) < 2*a.Tokens-1 || a.First+a.Queries > a.Tokens) {
 		panic("kernels: biases too short")
+	}
+	if n := len(a.Relative.Rows); n > 0 && (n < 2*a.Tokens-1 || a.First+a.Queries > a.Tokens || a.Window > 0) {
+		panic("kernels: relative terms too short, or with a window")
 	}
 	if a.Window > 0 && a.First+a.Queries > a.Tokens {
 		panic("kernels: queries without a key in their windows")

@@ -69,6 +69,7 @@ type Scratch struct {
 
 	keysBF16, valsBF16 PanelsBF16 // of Attention in bfloat16
 	sums               [attentionRows]float32
+	relative           relativeScratch
 
 	amx amxScratch
 

@@ -1,8 +1,8 @@
-"""Makes the goldens of package layers: small BERT, MPNet and ModernBERT models with random
+"""Makes the goldens of package layers: small BERT, MPNet, ModernBERT and DeBERTa models with random
 weights, their outputs and the gradients of a mean cross-entropy, computed in
 float64 by Hugging Face transformers.
 
-    python goldens.py      (torch, transformers, safetensors)
+    python goldens.py [deberta]      (torch, transformers, safetensors)
 
 Each directory is a model in Skive's layout of a Hugging Face directory;
 goldens.safetensors beside it holds logits, the hidden states of the real tokens
@@ -11,11 +11,12 @@ by the number of heads, and layers of different sizes.
 """
 import json
 import os
+import sys
 
 import torch
 from safetensors.torch import save_file
 from transformers import (
-    BertConfig, BertForSequenceClassification, ModernBertConfig, ModernBertForMaskedLM, ModernBertForSequenceClassification, ModernBertForTokenClassification, MPNetConfig,
+    BertConfig, BertForSequenceClassification, DebertaV2Config, DebertaV2ForMaskedLM, DebertaV2ForSequenceClassification, ModernBertConfig, ModernBertForMaskedLM, ModernBertForSequenceClassification, ModernBertForTokenClassification, MPNetConfig,
     MPNetForSequenceClassification)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -73,10 +74,10 @@ def make(name, m, seed):
 
 def own_name(key):
     """Skive's name of a parameter: BERT's."""
-    for theirs, ours in (("mpnet.", "bert."), ("attn.q.", "self.query."), ("attn.k.", "self.key."), ("attn.v.", "self.value."), ("attn.o.", "output.dense."),
+    for theirs, ours in (("mpnet.", "bert."), ("deberta.", "bert."), ("_proj.", "."), ("lm_predictions.lm_head.bias", "cls.predictions.bias"), ("lm_predictions.lm_head.", "cls.predictions.transform."), ("attn.q.", "self.query."), ("attn.k.", "self.key."), ("attn.v.", "self.value."), ("attn.o.", "output.dense."),
                          ("attention.LayerNorm.", "attention.output.LayerNorm."), ("classifier.dense.", "bert.pooler.dense."), ("classifier.out_proj.", "classifier.")):
         key = key.replace(theirs, ours)
-    return key
+    return "bert." + key if key.startswith("pooler.") else key
 
 
 def own_gradients(model):
@@ -163,6 +164,25 @@ def modernbert(name, build, kinds, lengths, per_token=False, **settings):
     golden(name, model, lengths, 0, types=False, per_token=per_token)
 
 
+def deberta(name, build, lengths, per_token=False):
+    """Lengths beyond every bucket of distances."""
+    torch.manual_seed(13)
+    config = DebertaV2Config(
+        vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, max_position_embeddings=134, position_buckets=12, relative_attention=True,
+        max_relative_positions=-1, pos_att_type=["p2c", "c2p"], share_att_key=True, norm_rel_ebd="layer_norm", position_biased_input=False, type_vocab_size=2, legacy=False,
+        id2label={0: "red", 1: "green", 2: "blue"}, label2id={"red": 0, "green": 1, "blue": 2}, attn_implementation="eager")
+    model = build(config).eval()
+    with torch.no_grad():
+        for key, p in model.named_parameters():
+            p.copy_(torch.randn_like(p) * (0.25 if p.dim() == 2 else 0.1) + (1.0 if "LayerNorm.weight" in key else 0.0))
+    model.save_pretrained(os.path.join(HERE, name))
+    golden(name, model, lengths, 0, types=True, per_token=per_token)
+
+
+deberta("deberta", DebertaV2ForSequenceClassification, [5, 1, 130, 40])
+deberta("deberta_lm", DebertaV2ForMaskedLM, [5, 1, 9, 3], per_token=True)
+if "deberta" in sys.argv:
+    sys.exit()
 for seed, (name, m) in enumerate(MODELS.items()):
     make(name, m, seed)
 mpnet()

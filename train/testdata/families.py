@@ -1,6 +1,6 @@
 """Golden values for fine-tuning the families beside BERT: 20 AdamW steps of tiny models in PyTorch.
 
-Run:      python train/testdata/families.py      (after goldens.py, whose data.json it reads)
+Run:      python train/testdata/families.py [FAMILY...]      (after goldens.py, whose data.json it reads)
 Made by:  Python 3.11, torch 2.15.0, transformers 5.23.0, safetensors 0.8.0.
 
 Writes beside itself, for each family, a Hugging Face directory with the weights before training, and in it train.json:
@@ -9,12 +9,13 @@ learning rate, loss and gradient norm of each step, and the sum of each tensor's
 
 import json
 import os
+import sys
 import tempfile
 
 import torch
 from safetensors.torch import load_file
 from transformers import (
-    AlbertConfig, AlbertForSequenceClassification, DistilBertConfig, DistilBertForSequenceClassification, ElectraConfig, ElectraForSequenceClassification, GteConfig, GteForSequenceClassification,
+    AlbertConfig, AlbertForSequenceClassification, DebertaV2Config, DebertaV2ForSequenceClassification, DistilBertConfig, DistilBertForSequenceClassification, ElectraConfig, ElectraForSequenceClassification, GteConfig, GteForSequenceClassification,
     ModernBertConfig, ModernBertForSequenceClassification, MPNetConfig, MPNetForSequenceClassification, NomicBertConfig, NomicBertForSequenceClassification, RobertaConfig, RobertaForSequenceClassification, get_linear_schedule_with_warmup)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -44,6 +45,9 @@ MODELS = {
         hidden_act="silu", layer_norm_eps=1e-12, rope_parameters={"rope_type": "default", "rope_theta": 50.0}, **COMMON, **BERT)),
     "gte": lambda: GteForSequenceClassification(GteConfig(
         layer_norm_eps=1e-12, rope_parameters={"rope_type": "linear", "rope_theta": 50.0, "factor": 2.0}, **COMMON, **BERT | {"type_vocab_size": 0})),
+    "deberta-v2": lambda: DebertaV2ForSequenceClassification(DebertaV2Config(
+        position_buckets=6, relative_attention=True, max_relative_positions=-1, pos_att_type="p2c|c2p", share_att_key=True, norm_rel_ebd="layer_norm", position_biased_input=False, cls_dropout=0.0,
+        legacy=False, **COMMON, **{k: v for k, v in BERT.items() if k not in ("type_vocab_size", "classifier_dropout")})),
 }
 
 
@@ -83,7 +87,7 @@ def train(name, build, data):
     schedule = get_linear_schedule_with_warmup(optimizer, int(0.1 * STEPS), STEPS)
     steps = []
     for step in range(STEPS):
-        x, y = collate(data[step * BATCH:(step + 1) * BATCH], name not in ("distilbert", "mpnet", "modernbert", "gte"))
+        x, y = collate(data[step * BATCH:(step + 1) * BATCH], name not in ("distilbert", "mpnet", "modernbert", "gte", "deberta-v2"))
         loss = torch.nn.functional.cross_entropy(model(**x).logits, y)
         optimizer.zero_grad()
         loss.backward()
@@ -105,8 +109,8 @@ def main():
     torch.set_num_threads(1)
     with open(os.path.join(HERE, "data.json")) as f:
         data = json.load(f)
-    for name, build in MODELS.items():
-        train(name, build, data)
+    for name in sys.argv[1:] or MODELS:
+        train(name, MODELS[name], data)
 
 
 if __name__ == "__main__":
