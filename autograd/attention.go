@@ -59,15 +59,14 @@ type band struct {
 const bandRows = 96
 
 // next moves to the next of the bands of n keys and nq queries, and reports whether
-// there is one. Keys begin with a multiple of the kernels' lanes, so that bits are
-// those of scores of all keys, masked.
+// there is one.
 func (b *band) next(window, n, nq int) bool {
 	b.at += b.rows * b.keys
 	b.top += b.rows
 	b.rows, b.lo, b.keys = nq-b.top, 0, n
 	if window > 0 {
 		b.rows = min(b.rows, bandRows)
-		b.lo = max(0, b.top-window) / kernels.Lanes * kernels.Lanes
+		b.lo = kernels.FirstKey(b.top, window)
 		b.keys = min(n, b.top+b.rows+window) - b.lo
 	}
 	return b.rows > 0

@@ -93,7 +93,7 @@ func (l *layerNorm) stashed(_ []array, out array, _ int) int {
 
 func (a *attention) stashed(in []array, out array, longest int) int {
 	if a.window > 0 {
-		longest = min(longest, bandRows+2*a.window+kernels.Lanes)
+		longest = min(longest, kernels.WindowKeys(bandRows, a.window))
 	}
 	return out.rows * a.heads * longest
 }

@@ -190,9 +190,19 @@ func (a *Attention) check(probs []float32) bool {
 	return true
 }
 
-// eachQueries calls f for some queries at a time. The keys of a block begin with a
-// multiple of the lanes, so that each has its lane in sums over all keys: a window
-// gives the bits of products with all keys that are then made -Inf.
+// firstKeys is what the number of a block's first key is a multiple of: the lanes of sums,
+// and the numbers of bfloat16 in a row of a tile.
+const firstKeys = max(Lanes, 2*tilePairs)
+
+// FirstKey returns the number of the first key that is computed for a block of queries whose
+// first one has the given number. Each key then has its lane, or its place in a tile, of sums
+// over all keys, so a window gives the bits of scores of all keys that are made -Inf.
+func FirstKey(query, window int) int { return max(0, query-window) / firstKeys * firstKeys }
+
+// WindowKeys bounds how many keys are computed for a block of queries.
+func WindowKeys(queries, window int) int { return queries + 2*window + firstKeys }
+
+// eachQueries calls f for some queries at a time.
 func (a *Attention) eachQueries(probs []float32, s *Scratch, f func(b attentionBlock)) {
 	n := a.Tokens
 	b := attentionBlock{hi: n}
@@ -200,7 +210,7 @@ func (a *Attention) eachQueries(probs []float32, s *Scratch, f func(b attentionB
 		b.rows = min(attentionRows, a.Queries-b.top)
 		b.pack = b.top == 0
 		if a.Window > 0 {
-			b.lo = max(0, a.First+b.top-a.Window) / Lanes * Lanes
+			b.lo = FirstKey(a.First+b.top, a.Window)
 			b.hi = min(n, a.First+b.top+b.rows+a.Window)
 			b.pack = true
 		}
