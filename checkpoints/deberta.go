@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/exact"
 )
 
@@ -130,7 +129,7 @@ func readDeBERTa(h *hfConfig, text []byte) (notes []string, err error) {
 	h.HeadDim = first(h.HeadDim, d.HeadSize)
 	h.buckets, h.poolerDropout = *d.Buckets, valueOr(d.PoolerDropout, 0)
 	// A classifier of tokens has no dropout of its own.
-	if len(h.Architectures) == 0 || headOf(h.Architectures[0], "", 0) != head.TokenClassification {
+	if len(h.Architectures) == 0 || !headOf(h.Architectures[0], "", 0).PerToken() {
 		h.ClassifierDropout = d.ClassifierDrop
 	}
 	return nil, nil
