@@ -170,8 +170,9 @@ func (d modelDir) tokenizer() (map[string][]byte, error) {
 // stateTokenizerClass adds tokenizer_class to tokenizer_config.json if it is missing:
 // the class that config.json names, or else the family's. If only one class reads these
 // files, it is that one; for example, a WordPiece vocabulary beside a configuration of
-// ALBERT or RoBERTa belongs to BERT's tokenizer. Files that are not JSON stay as they
-// are, and their readers refuse them.
+// ALBERT or RoBERTa belongs to BERT's tokenizer. For ModernBERT it replaces the class, as
+// transformers does. Files that are not JSON stay as they are, and their readers refuse
+// them.
 func stateTokenizerClass(files map[string][]byte, config []byte) {
 	var said struct {
 		Class     string `json:"tokenizer_class"`
@@ -181,11 +182,23 @@ func stateTokenizerClass(files map[string][]byte, config []byte) {
 	if len(text) == 0 {
 		text = []byte("{}")
 	}
-	if json.Unmarshal(bytes.TrimPrefix(text, []byte("\ufeff")), &said) != nil || said.Class != "" || json.Unmarshal(config, &said) != nil {
+	if json.Unmarshal(bytes.TrimPrefix(text, []byte("\ufeff")), &said) != nil {
 		return
 	}
+	class := said.Class
+	if said.Class = ""; json.Unmarshal(config, &said) != nil {
+		return
+	}
+	f := familyOf(said.ModelType)
+	// Published files of these families name wrong classes, which transformers ignores.
+	ignored := f != nil && f.modelType == said.ModelType && f.tokenizer == libraryTokenizer && files["tokenizer.json"] != nil
+	if class != "" && (!ignored || class == libraryTokenizer || class == "TokenizersBackend") {
+		return
+	}
+	if ignored {
+		said.Class = libraryTokenizer
+	}
 	if said.Class == "" {
-		f := familyOf(said.ModelType)
 		if f == nil {
 			return
 		}
@@ -207,7 +220,7 @@ func stateTokenizerClass(files map[string][]byte, config []byte) {
 			return
 		}
 	}
-	class, err := json.Marshal(said.Class)
+	name, err := json.Marshal(said.Class)
 	if err != nil || !bytes.HasSuffix(text, []byte("}")) {
 		return
 	}
@@ -216,7 +229,7 @@ func stateTokenizerClass(files map[string][]byte, config []byte) {
 	if !bytes.HasSuffix(text, []byte("{")) {
 		text = append(slices.Clip(text), ',')
 	}
-	files[tokenizerConfigName] = fmt.Appendf(slices.Clip(text), "\n  \"tokenizer_class\": %s\n}\n", class)
+	files[tokenizerConfigName] = fmt.Appendf(slices.Clip(text), "\n  \"tokenizer_class\": %s\n}\n", name)
 }
 
 // parseWeights parses a file of weights. The tensors are views of the file.

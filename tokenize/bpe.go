@@ -56,9 +56,24 @@ func (s *mergeSlot) tokens() (left, right int32) { return int32(s.pair>>32) - 1,
 
 func pairKey(left, right int32) uint64 { return uint64(left+1)<<32 | uint64(uint32(right)) }
 
-func newMergeTable(n int) mergeTable {
-	log2 := bits.Len(uint(2*n)) + 1
-	return mergeTable{slots: make([]mergeSlot, 1<<log2), shift: 64 - log2}
+// newMergeTable makes the table of merges in order of rank. Of equal pairs the last
+// counts, as in Hugging Face's library.
+func newMergeTable(ids *tokenIDs, merges [][2]string) (mergeTable, error) {
+	log2 := bits.Len(uint(2*len(merges))) + 1
+	t := mergeTable{slots: make([]mergeSlot, 1<<log2), shift: 64 - log2}
+	for rank, pair := range merges {
+		var of [3]int32
+		for i, token := range []string{pair[0], pair[1], pair[0] + pair[1]} {
+			id, ok := ids.find(token)
+			if !ok {
+				return mergeTable{}, fmt.Errorf("merge %d (%q, %q): the vocabulary lacks the token %q", rank+1, pair[0], pair[1], token)
+			}
+			of[i] = id
+		}
+		key := pairKey(of[0], of[1])
+		*t.slot(key) = mergeSlot{key, int32(rank), of[2]}
+	}
+	return t, nil
 }
 
 // slot returns the place of a pair, which is empty if the pair is missing.
@@ -85,7 +100,7 @@ func (t *mergeTable) rank(left, right int32) int32 {
 // newBytePair makes a model from a vocabulary by id and its merges in order of rank. unk is the
 // id of the unknown token, or -1.
 func newBytePair(vocab []string, ids *tokenIDs, merges [][2]string, unk int32, prefixSpace bool) (*bytePair, error) {
-	m := &bytePair{prefixSpace: prefixSpace, unk: unk, vocab: vocab, merges: newMergeTable(len(merges))}
+	m := &bytePair{prefixSpace: prefixSpace, unk: unk, vocab: vocab}
 	for b, c := range byteChars {
 		id, ok := ids.find(string(c))
 		if !ok {
@@ -95,20 +110,9 @@ func newBytePair(vocab []string, ids *tokenIDs, merges [][2]string, unk int32, p
 		}
 		m.alphabet[b] = id
 	}
-	for rank, pair := range merges {
-		var of [3]int32
-		for i, token := range []string{pair[0], pair[1], pair[0] + pair[1]} {
-			id, ok := ids.find(token)
-			if !ok {
-				return nil, fmt.Errorf("merge %d (%q, %q): the vocabulary lacks the token %q", rank+1, pair[0], pair[1], token)
-			}
-			of[i] = id
-		}
-		// Of equal pairs the last one counts, as in Hugging Face's library.
-		key := pairKey(of[0], of[1])
-		*m.merges.slot(key) = mergeSlot{key, int32(rank), of[2]}
-	}
-	return m, nil
+	table, err := newMergeTable(ids, merges)
+	m.merges = table
+	return m, err
 }
 
 func (m *bytePair) tokens() []string { return m.vocab }
@@ -288,6 +292,7 @@ func kindOf(text []byte) (charKind, int) {
 // pairBuffer is the memory for merging: the tokens of the current word.
 type pairBuffer struct {
 	ids   []int32
+	sizes []int32 // of charPair alone: the bytes of unknown tokens
 	ranks []int32
 	nodes []pairNode
 	queue []pairCandidate
@@ -309,21 +314,27 @@ func (m *bytePair) word(w *wordBuffer, word []byte) []int32 {
 	return ids
 }
 
-// merge repeatedly merges the neighbours of lowest rank, the first of equals, until no pair
-// merges.
+// merge returns the tokens of a word.
 func (m *bytePair) merge(b *pairBuffer, word []byte) []int32 {
 	b.ids = b.ids[:0]
 	for _, c := range word {
 		b.ids = append(b.ids, m.alphabet[c])
 	}
-	if len(word) > shortWord {
-		m.mergeLong(b)
-		return b.ids
-	}
+	m.merges.merge(b)
+	return b.ids
+}
+
+// merge repeatedly merges the neighbours of lowest rank in b.ids, the first of equals, until
+// no pair merges.
+func (t *mergeTable) merge(b *pairBuffer) {
 	ids := b.ids
+	if len(ids) > shortWord {
+		t.mergeLong(b)
+		return
+	}
 	ranks := b.ranks[:0]
 	for i := range len(ids) - 1 {
-		ranks = append(ranks, m.merges.rank(ids[i], ids[i+1]))
+		ranks = append(ranks, t.rank(ids[i], ids[i+1]))
 	}
 	b.ranks = ranks
 	for {
@@ -336,18 +347,17 @@ func (m *bytePair) merge(b *pairBuffer, word []byte) []int32 {
 		if at < 0 {
 			break
 		}
-		ids[at] = m.merges.slot(pairKey(ids[at], ids[at+1])).id
+		ids[at] = t.slot(pairKey(ids[at], ids[at+1])).id
 		ids = append(ids[:at+1], ids[at+2:]...)
 		ranks = append(ranks[:at], ranks[at+1:]...)
 		if at > 0 {
-			ranks[at-1] = m.merges.rank(ids[at-1], ids[at])
+			ranks[at-1] = t.rank(ids[at-1], ids[at])
 		}
 		if at < len(ranks) {
-			ranks[at] = m.merges.rank(ids[at], ids[at+1])
+			ranks[at] = t.rank(ids[at], ids[at+1])
 		}
 	}
 	b.ids = ids
-	return ids
 }
 
 // pairNode is a token of a long word, in a doubly linked list.
@@ -367,7 +377,7 @@ func (c pairCandidate) before(d pairCandidate) bool {
 }
 
 // mergeLong is merge in time n log n: the candidates are a heap.
-func (m *bytePair) mergeLong(b *pairBuffer) {
+func (t *mergeTable) mergeLong(b *pairBuffer) {
 	nodes, queue := b.nodes[:0], b.queue[:0]
 	for i, id := range b.ids {
 		nodes = append(nodes, pairNode{id, int32(i) - 1, int32(i) + 1})
@@ -379,7 +389,7 @@ func (m *bytePair) mergeLong(b *pairBuffer) {
 			return
 		}
 		c := pairCandidate{at: at, left: nodes[at].id, right: nodes[right].id}
-		if c.rank = m.merges.rank(c.left, c.right); c.rank == noMerge {
+		if c.rank = t.rank(c.left, c.right); c.rank == noMerge {
 			return
 		}
 		queue = append(queue, c)
@@ -420,7 +430,7 @@ func (m *bytePair) mergeLong(b *pairBuffer) {
 			continue
 		}
 		gone := &nodes[left.next]
-		left.id = m.merges.slot(pairKey(c.left, c.right)).id
+		left.id = t.slot(pairKey(c.left, c.right)).id
 		left.next, gone.id = gone.next, -1
 		if left.next >= 0 {
 			nodes[left.next].prev = c.at

@@ -19,6 +19,8 @@ const (
 	robertaBackend
 	// unigramBackend does the same with a SentencePiece model, see unigramClass.
 	unigramBackend
+	// gemmaBackend takes vocabulary and merges of tokenizer.json, and builds the rest.
+	gemmaBackend
 )
 
 // tokenizerClass is a class of transformers 5. Most of the names in earlier versions stand for
@@ -59,6 +61,8 @@ var (
 	camembertClass  = tokenizerClass{backend: unigramBackend, defaults: robertaTokens, unigram: &camembert, robertaPairs: true, stripMask: true}
 	albertClass     = tokenizerClass{backend: unigramBackend, defaults: albertTokens, unigram: &albert}
 	debertaV2Class  = tokenizerClass{backend: unigramBackend, defaults: debertaTokens, unigram: &debertaV2, typeIDs: true}
+	gemmaTokens     = map[string]string{"bos_token": "<bos>", "eos_token": "<eos>", unkToken: "<unk>", padToken: "<pad>", maskToken: "<mask>"}
+	gemmaClass      = tokenizerClass{backend: gemmaBackend, defaults: gemmaTokens}
 	libraryClass    = tokenizerClass{backend: libraryBackend}
 )
 
@@ -69,6 +73,7 @@ var tokenizerClasses = map[string]tokenizerClass{
 	"MPNetTokenizer":   mpnetClass,
 	"RobertaTokenizer": robertaClass, "BartTokenizer": robertaClass, "LongformerTokenizer": robertaClass, "LEDTokenizer": robertaClass,
 	"XLMRobertaTokenizer": xlmRobertaClass, "CamembertTokenizer": camembertClass, "AlbertTokenizer": albertClass, "DebertaV2Tokenizer": debertaV2Class,
+	"GemmaTokenizer":      gemmaClass,
 	"PreTrainedTokenizer": libraryClass, "TokenizersBackend": libraryClass,
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -60,7 +61,11 @@ func (t *Tokenizer) written(id int32) (token string, special, ok bool) {
 
 // tidy applies clean_up_tokenization_spaces.
 func (t *Tokenizer) tidy(text string) string {
-	if _, ok := t.model.(*bytePair); ok || !t.cleanUp {
+	switch t.model.(type) {
+	case *bytePair, *charPair: // whose spaces are the text's own
+		return text
+	}
+	if !t.cleanUp {
 		return text
 	}
 	return replaceAll(text, tidied)
@@ -187,6 +192,76 @@ func (m metaspace) decode(tokens []string) []string {
 	return out
 }
 
+// sequenceDecoder applies one decoder after the other.
+type sequenceDecoder []decoder
+
+func (d sequenceDecoder) decode(tokens []string) []string {
+	for _, one := range d {
+		tokens = one.decode(tokens)
+	}
+	return tokens
+}
+
+// gemmaDecoder is the decoder of GemmaTokenizer.
+var gemmaDecoder = sequenceDecoder{replaceDecoder{replacePattern{literal(string(defaultReplacement)), " "}}, fallbackDecoder{}, fuseDecoder{}}
+
+// replaceDecoder replaces parts of each token.
+type replaceDecoder struct{ by normalizer }
+
+func (d replaceDecoder) decode(tokens []string) []string {
+	out := make([]string, len(tokens))
+	for i, token := range tokens {
+		out[i] = normalizerList{d.by}.string(token)
+	}
+	return out
+}
+
+// fallbackDecoder makes characters of neighbouring tokens that stand for bytes. If these are
+// not valid UTF-8, each of them becomes U+FFFD.
+type fallbackDecoder struct{}
+
+func (fallbackDecoder) decode(tokens []string) []string {
+	var out []string
+	var run []byte
+	flush := func() {
+		switch {
+		case len(run) == 0:
+		case utf8.Valid(run):
+			out = append(out, string(run))
+		default:
+			for range run {
+				out = append(out, string(utf8.RuneError))
+			}
+		}
+		run = run[:0]
+	}
+	for _, token := range tokens {
+		if b, ok := byteOf(token); ok {
+			run = append(run, b)
+			continue
+		}
+		flush()
+		out = append(out, token)
+	}
+	flush()
+	return out
+}
+
+// byteOf returns the byte that a token such as <0x0A> stands for.
+func byteOf(token string) (byte, bool) {
+	hex, ok := strings.CutPrefix(token, "<0x")
+	if !ok || len(token) != len(byteToken(0)) || !strings.HasSuffix(hex, ">") {
+		return 0, false
+	}
+	b, err := strconv.ParseUint(strings.TrimSuffix(hex, ">"), 16, 8)
+	return byte(b), err == nil
+}
+
+// fuseDecoder joins all tokens into one.
+type fuseDecoder struct{}
+
+func (fuseDecoder) decode(tokens []string) []string { return []string{strings.Join(tokens, "")} }
+
 // decoderOf reads the decoder of a tokenizer.json.
 func decoderOf(raw json.RawMessage) (decoder, error) {
 	switch typeOf(raw) {
@@ -211,8 +286,34 @@ func decoderOf(raw json.RawMessage) (decoder, error) {
 			return nil, fmt.Errorf("%s: decoder: %w", tokenizerFile, err)
 		}
 		return m, nil
+	case "Sequence":
+		var s struct{ Decoders []json.RawMessage }
+		if err := decodeJSON(raw, &s); err != nil {
+			return nil, fmt.Errorf("%s: decoder: %w", tokenizerFile, err)
+		}
+		all := make(sequenceDecoder, len(s.Decoders))
+		for i, raw := range s.Decoders {
+			var err error
+			if all[i], err = decoderOf(raw); err == nil && all[i] == nil {
+				err = fmt.Errorf("%s: decoder.decoders[%d]: expected an object", tokenizerFile, i)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		return all, nil
+	case "Replace":
+		n, err := readReplace(raw)
+		if err != nil {
+			return nil, fmt.Errorf("%s: decoder: %w", tokenizerFile, err)
+		}
+		return replaceDecoder{n}, nil
+	case "ByteFallback":
+		return fallbackDecoder{}, nil
+	case "Fuse":
+		return fuseDecoder{}, nil
 	}
-	return nil, fmt.Errorf("%s: %w", tokenizerFile, unsupported("decoder", raw, "WordPiece, ByteLevel, Metaspace"))
+	return nil, fmt.Errorf("%s: %w", tokenizerFile, unsupported("decoder", raw, "WordPiece, ByteLevel, Metaspace, Replace, ByteFallback, Fuse, Sequence"))
 }
 
 // setDecoder chooses the decoder of the class, or of a tokenizer.json that is taken as it is.
@@ -223,6 +324,8 @@ func (t *Tokenizer) setDecoder(s *settings, j *tokenizerJSON) {
 		t.decoder = wordPieceDecoder{m.prefix, true}
 	case *bytePair:
 		t.decoder = byteDecoder{}
+	case *charPair:
+		t.decoder = gemmaDecoder
 	case *unigram:
 		t.decoder = m.metaspace
 	}

@@ -37,7 +37,7 @@ func TestDecode(t *testing.T) {
 	if err := json.NewDecoder(z).Decode(&goldens); err != nil {
 		t.Fatal(err)
 	}
-	directories := map[string][]directory{"directories": readLists(t, "directories"), "unigram": readLists(t, "unigram")}
+	directories := map[string][]directory{"directories": readLists(t, "directories"), "unigram": readLists(t, "unigram"), "directories_gemma": readLists(t, "directories_gemma")}
 	dir := t.TempDir()
 	texts, wrong := 0, 0
 	for _, g := range goldens {

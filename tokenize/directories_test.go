@@ -34,7 +34,7 @@ type directory struct {
 
 func readDirectories(t testing.TB) []directory {
 	t.Helper()
-	return readLists(t, "directories", "directories_mpnet", "directories_modernbert", "unigram")
+	return readLists(t, "directories", "directories_mpnet", "directories_modernbert", "directories_gemma", "unigram")
 }
 
 func readLists(t testing.TB, names ...string) []directory {

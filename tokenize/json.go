@@ -93,7 +93,8 @@ func (t *Tokenizer) same(o *Tokenizer) bool {
 }
 
 func (f frame) same(o frame) bool {
-	return slices.Equal(f.before, o.before) && slices.Equal(f.between, o.between) && slices.Equal(f.after, o.after) && f.typeB == o.typeB
+	return slices.Equal(f.before, o.before) && slices.Equal(f.between, o.between) && slices.Equal(f.after, o.after) && f.typeB == o.typeB &&
+		(f.typeB == 0 || f.opensB == o.opensB)
 }
 
 // same tells whether two matchers find the same, apart from tokens that the vocabulary lacks.
@@ -131,7 +132,7 @@ func (m *wordPiece) same(o model) bool {
 
 func (m *bytePair) same(o model) bool {
 	b, ok := o.(*bytePair)
-	return ok && m.normalizers.same(b.normalizers) && m.prefixSpace == b.prefixSpace && m.unk == b.unk && slices.Equal(m.vocab, b.vocab) && slices.Equal(m.lines(), b.lines())
+	return ok && m.normalizers.same(b.normalizers) && m.prefixSpace == b.prefixSpace && m.unk == b.unk && slices.Equal(m.vocab, b.vocab) && slices.Equal(m.merges.pairs(m.vocab), b.merges.pairs(b.vocab))
 }
 
 type dict = map[string]any
@@ -167,6 +168,8 @@ func (t *Tokenizer) format(given []byte) ([]byte, error) {
 		maps.Copy(file, m.format(t))
 	case *bytePair:
 		maps.Copy(file, m.format(t))
+	case *charPair:
+		maps.Copy(file, m.format(t))
 	case *unigram:
 		maps.Copy(file, m.format())
 	}
@@ -199,21 +202,31 @@ func (m *bytePair) format(t *Tokenizer) dict {
 		"decoder":       dict{"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
 		"model": dict{
 			"type": bpeModel, "dropout": nil, "unk_token": unk, "continuing_subword_prefix": "", "end_of_word_suffix": "",
-			"fuse_unk": false, "byte_fallback": false, "vocab": formatVocab(m.vocab, t.blank), "merges": m.lines(),
+			"fuse_unk": false, "byte_fallback": false, "vocab": formatVocab(m.vocab, t.blank), "merges": m.merges.lines(m.vocab),
 		},
 	}
 }
 
 // lines returns the merges as lines of merges.txt.
-func (m *bytePair) lines() []string {
-	merges := slices.DeleteFunc(slices.Clone(m.merges.slots), func(s mergeSlot) bool { return s.pair == 0 })
-	slices.SortFunc(merges, func(a, b mergeSlot) int { return cmp.Compare(a.rank, b.rank) })
-	lines := make([]string, len(merges))
-	for i, s := range merges {
-		left, right := s.tokens()
-		lines[i] = m.vocab[left] + " " + m.vocab[right]
+func (t *mergeTable) lines(vocab []string) []string {
+	pairs := t.pairs(vocab)
+	lines := make([]string, len(pairs))
+	for i, p := range pairs {
+		lines[i] = p[0] + " " + p[1]
 	}
 	return lines
+}
+
+// pairs returns the merges in order of rank.
+func (t *mergeTable) pairs(vocab []string) [][2]string {
+	merges := slices.DeleteFunc(slices.Clone(t.slots), func(s mergeSlot) bool { return s.pair == 0 })
+	slices.SortFunc(merges, func(a, b mergeSlot) int { return cmp.Compare(a.rank, b.rank) })
+	pairs := make([][2]string, len(merges))
+	for i, s := range merges {
+		left, right := s.tokens()
+		pairs[i] = [2]string{vocab[left], vocab[right]}
+	}
+	return pairs
 }
 
 // formatFrame writes the special tokens around the texts.
@@ -226,6 +239,7 @@ func (t *Tokenizer) formatFrame() dict {
 			"trim_offsets": t.trim.on, "add_prefix_space": t.trim.prefix,
 		}
 	}
+	first := len(f.between) - f.opensB
 	tokens := dict{}
 	part := func(ids []int32, typ int32) (parts []dict) {
 		for _, id := range ids {
@@ -239,7 +253,7 @@ func (t *Tokenizer) formatFrame() dict {
 	return dict{
 		"type":           "TemplateProcessing",
 		"single":         slices.Concat(part(f.before, 0), text("A", 0), part(f.after, 0)),
-		"pair":           slices.Concat(part(f.before, 0), text("A", 0), part(f.between, 0), text("B", f.typeB), part(f.after, f.typeB)),
+		"pair":           slices.Concat(part(f.before, 0), text("A", 0), part(f.between[:first], 0), part(f.between[first:], f.typeB), text("B", f.typeB), part(f.after, f.typeB)),
 		"special_tokens": tokens,
 	}
 }

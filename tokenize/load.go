@@ -46,6 +46,8 @@ var ErrNoTokenizer = errors.New("no tokenizer: neither " + tokenizerFile + " nor
 //     take vocabulary and table of characters of tokenizer.json, else of a
 //     SentencePiece model (sentencepiece.bpe.model, spiece.model, spm.model: a unigram
 //     language model). The rest is as for BERT.
+//   - GemmaTokenizer takes vocabulary and merges of tokenizer.json (byte-pair encoding of
+//     characters) and builds the rest likewise.
 //   - PreTrainedTokenizerFast takes tokenizer.json as it is.
 //   - Any other class is an error.
 //
@@ -115,6 +117,8 @@ func (t *Tokenizer) load(class string) error {
 		err = t.loadRoBERTa(s, j)
 	case unigramBackend:
 		err = t.loadUnigram(s, j)
+	case gemmaBackend:
+		err = t.loadGemma(s, j)
 	default:
 		if j == nil {
 			return fmt.Errorf("%s: tokenizer_class: %q reads %s, which is missing", configFile, s.className, tokenizerFile)

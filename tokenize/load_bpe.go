@@ -18,10 +18,11 @@ type bpeModelJSON struct {
 	IgnoreMerges bool            `json:"ignore_merges"`
 }
 
-// bytePair sets the tokenizer's model. It returns the vocabulary and the unknown token, "" if
-// there is none.
+// bytePair sets the tokenizer's model: bytes after the pre-tokenizer ByteLevel, else
+// characters. It returns the vocabulary and the unknown token, "" if there is none.
 func (j *tokenizerJSON) bytePair(t *Tokenizer) (vocab []string, unk string, err error) {
 	model := j.Model
+	ofBytes := typeOf(j.PreTokenizer) == "ByteLevel"
 	for _, f := range []struct {
 		name string
 		set  bool
@@ -29,8 +30,8 @@ func (j *tokenizerJSON) bytePair(t *Tokenizer) (vocab []string, unk string, err 
 		{"dropout", model.Dropout != nil && *model.Dropout != 0},
 		{"continuing_subword_prefix", model.Prefix != nil && *model.Prefix != ""},
 		{"end_of_word_suffix", model.Suffix != nil && *model.Suffix != ""},
-		{"fuse_unk", model.FuseUnk},
-		{"byte_fallback", model.ByteFallback},
+		{"fuse_unk with the pre_tokenizer ByteLevel", model.FuseUnk && ofBytes},
+		{"byte_fallback with the pre_tokenizer ByteLevel", model.ByteFallback && ofBytes},
 		{"ignore_merges", model.IgnoreMerges},
 	} {
 		if f.set {
@@ -40,19 +41,6 @@ func (j *tokenizerJSON) bytePair(t *Tokenizer) (vocab []string, unk string, err 
 	normalizers, err := readNormalizers("normalizer", j.Normalizer)
 	if err != nil {
 		return nil, "", err
-	}
-	if typeOf(j.PreTokenizer) != "ByteLevel" {
-		return nil, "", unsupported("pre_tokenizer", j.PreTokenizer, "ByteLevel with the model BPE")
-	}
-	level := struct {
-		Prefix bool `json:"add_prefix_space"`
-		Regex  bool `json:"use_regex"`
-	}{true, true}
-	if err := decodeJSON(j.PreTokenizer, &level); err != nil {
-		return nil, "", fmt.Errorf("pre_tokenizer: %w", err)
-	}
-	if !level.Regex {
-		return nil, "", errors.New("pre_tokenizer.use_regex false is not supported")
 	}
 	if vocab, err = vocabulary(&model.Vocab.tokenIDs); err != nil {
 		return nil, "", fmt.Errorf("model.vocab: %w", err)
@@ -69,6 +57,29 @@ func (j *tokenizerJSON) bytePair(t *Tokenizer) (vocab []string, unk string, err 
 	if err != nil {
 		return nil, "", fmt.Errorf("model.merges: %w", err)
 	}
+	if !ofBytes {
+		splitsSpace, err := readSplit(j.PreTokenizer)
+		if err != nil {
+			return nil, "", err
+		}
+		m, err := newCharPair(vocab, &model.Vocab.tokenIDs, merges, id)
+		if err != nil {
+			return nil, "", fmt.Errorf("model: %w", err)
+		}
+		m.normalizers, m.splitsSpace, m.byteFallback, m.fuseUnk = normalizers, splitsSpace, model.ByteFallback, model.FuseUnk
+		t.model = m
+		return vocab, unk, nil
+	}
+	level := struct {
+		Prefix bool `json:"add_prefix_space"`
+		Regex  bool `json:"use_regex"`
+	}{true, true}
+	if err := decodeJSON(j.PreTokenizer, &level); err != nil {
+		return nil, "", fmt.Errorf("pre_tokenizer: %w", err)
+	}
+	if !level.Regex {
+		return nil, "", errors.New("pre_tokenizer.use_regex false is not supported")
+	}
 	m, err := newBytePair(vocab, &model.Vocab.tokenIDs, merges, id, level.Prefix)
 	if err != nil {
 		return nil, "", fmt.Errorf("model: %w", err)
@@ -79,8 +90,34 @@ func (j *tokenizerJSON) bytePair(t *Tokenizer) (vocab []string, unk string, err 
 	return vocab, unk, nil
 }
 
+// readSplit reads the pre-tokenizer of a charPair. It tells whether that splits at spaces.
+func readSplit(raw json.RawMessage) (splitsSpace bool, err error) {
+	if len(raw) == 0 || string(raw) == "null" {
+		return false, nil
+	}
+	var split struct {
+		typed
+		Pattern  struct{ String *string }
+		Behavior string
+		Invert   bool
+	}
+	if typeOf(raw) != "Split" {
+		return false, unsupported("pre_tokenizer", raw, "ByteLevel, Split at spaces, none with the model BPE")
+	}
+	if err := decodeJSON(raw, &split); err != nil {
+		return false, fmt.Errorf("pre_tokenizer: %w", err)
+	}
+	if p := split.Pattern.String; p == nil || *p != " " || split.Behavior != "MergedWithPrevious" || split.Invert {
+		return false, errors.New(`pre_tokenizer: expected Split with the pattern {"String": " "} and the behavior MergedWithPrevious`)
+	}
+	return true, nil
+}
+
 // mergesJSON reads the merges of a tokenizer.json: pairs, or strings with a space in between.
 func mergesJSON(raw json.RawMessage) ([][2]string, error) {
+	if merges, ok := plainMerges(string(raw)); ok {
+		return merges, nil
+	}
 	var list []json.RawMessage
 	if err := json.Unmarshal(raw, &list); err != nil {
 		return nil, errors.New("expected a list")
@@ -102,6 +139,40 @@ func mergesJSON(raw json.RawMessage) ([][2]string, error) {
 		merges[i] = [2]string(pair)
 	}
 	return merges, nil
+}
+
+// plainMerges reads a valid JSON list of merges and returns false for anything else. The
+// tokens share memory with b.
+func plainMerges(b string) ([][2]string, bool) {
+	r := plainReader{rest: b}
+	merges := make([][2]string, 0, strings.Count(b, ",")+1)
+	if !r.next('[') {
+		return nil, false
+	}
+	for {
+		var pair [2]string
+		var ok bool
+		if r.next('[') {
+			if pair[0], ok = r.text(); !ok || !r.next(',') {
+				return nil, false
+			}
+			if pair[1], ok = r.text(); !ok || !r.next(']') {
+				return nil, false
+			}
+		} else {
+			line, ok := r.text()
+			if !ok {
+				return nil, false
+			}
+			if pair, ok = splitMerge(line); !ok {
+				return nil, false
+			}
+		}
+		merges = append(merges, pair)
+		if !r.next(',') {
+			return merges, r.next(']') && r.rest == ""
+		}
+	}
 }
 
 func splitMerge(line string) (pair [2]string, ok bool) {
@@ -176,4 +247,21 @@ func readMerges(file []byte) ([][2]string, error) {
 		merges = append(merges, pair)
 	}
 	return merges, nil
+}
+
+// loadGemma reads a directory as the class GemmaTokenizer does. It takes vocabulary, merges and
+// the tokens around the texts from tokenizer.json.
+func (t *Tokenizer) loadGemma(s *settings, j *tokenizerJSON) error {
+	if j == nil {
+		return fmt.Errorf("%s: tokenizer_class: %q reads %s, which is missing", configFile, s.className, tokenizerFile)
+	}
+	if err := j.only(bpeModel, s); err != nil {
+		return fmt.Errorf("%s: %w", tokenizerFile, err)
+	}
+	unk := s.special(unkToken)
+	j.Normalizer, _ = json.Marshal(replacePattern{literal(" "), string(defaultReplacement)}.format())
+	j.PreTokenizer, _ = json.Marshal(splitAtSpaces)
+	j.Model.bpeModelJSON = bpeModelJSON{Merges: j.Model.Merges, FuseUnk: true, ByteFallback: true}
+	j.Model.Unk, j.Model.Prefix = &unk, nil
+	return t.loadLibrary(s, j)
 }

@@ -357,6 +357,7 @@ func (t *Tokenizer) readTemplate(raw json.RawMessage) error {
 	if err := decodeJSON(raw, &p); err != nil {
 		return fmt.Errorf("post_processor: %w", err)
 	}
+	opensB := 0
 	// parts returns the special tokens before, between and after the texts, and the type id of
 	// the last element.
 	parts := func(field string, list []templatePart, order ...string) (out [3][]int32, last int32, err error) {
@@ -390,11 +391,17 @@ func (t *Tokenizer) readTemplate(raw json.RawMessage) error {
 			default:
 				return out, 0, fmt.Errorf("%s: expected Sequence or SpecialToken", at)
 			}
-			// Everything before the second text has type 0. The rest shares one type.
-			if seen == 2 && part.Sequence != nil {
+			// What belongs to the first text has type 0. The rest shares one type: the second
+			// text, everything after it, and tokens that open it.
+			opens := len(order) == 2 && seen == 1 && part.SpecialToken != nil
+			if last == 0 && (opens || seen == 2 && part.Sequence != nil) {
 				last = typ
-			} else if typ != last {
+			}
+			if typ != last {
 				return out, 0, fmt.Errorf("%s: type_id %d is not supported here", at, typ)
+			}
+			if opens && typ != 0 {
+				opensB += len(p.SpecialTokens[part.SpecialToken.ID].IDs)
 			}
 		}
 		if seen != len(order) {
@@ -416,6 +423,6 @@ func (t *Tokenizer) readTemplate(raw json.RawMessage) error {
 	if fmt.Sprint(single[0], single[2]) != fmt.Sprint(pair[0], pair[2]) {
 		return errors.New("post_processor: single and pair with different special tokens are not supported")
 	}
-	t.frame = frame{before: pair[0], between: pair[1], after: pair[2], typeB: typeB}
+	t.frame = frame{before: pair[0], between: pair[1], opensB: opensB, after: pair[2], typeB: typeB}
 	return nil
 }

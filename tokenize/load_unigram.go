@@ -112,7 +112,7 @@ func (m *unigram) setScored(list []scoredToken) (*tokenIDs, error) {
 	}
 	for i := range m.bytes {
 		m.bytes[i] = -1
-		if id, ok := ids.find(fmt.Sprintf("<0x%02X>", i)); ok {
+		if id, ok := ids.find(byteToken(i)); ok {
 			m.bytes[i] = id
 		}
 	}

@@ -116,6 +116,7 @@ type normalizing interface {
 // frame is the special tokens around the texts.
 type frame struct {
 	before, between, after []int32 // ids; between is only used for pairs
+	opensB                 int     // how many tokens at the end of between belong to the second text
 	typeB                  int32   // type id of the second text and everything after it
 }
 
@@ -185,7 +186,9 @@ func (t *Tokenizer) EncodePair(e *Encoding, a, b string, o Options) error {
 	e.reset()
 	e.special(t.frame.before, 0, o)
 	e.text(&e.a, na, t.keepsEnd(o), t.trim, 0, o)
-	e.special(t.frame.between, 0, o)
+	first := len(t.frame.between) - t.frame.opensB
+	e.special(t.frame.between[:first], 0, o)
+	e.special(t.frame.between[first:], t.frame.typeB, o)
 	e.text(&e.b, nb, t.keepsEnd(o), t.trim, t.frame.typeB, o)
 	e.special(t.frame.after, t.frame.typeB, o)
 	e.Whole = len(e.IDs) - na - nb + len(e.a.ids) + len(e.b.ids)

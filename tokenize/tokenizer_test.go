@@ -146,7 +146,7 @@ func TestLongWord(t *testing.T) {
 		for _, c := range word {
 			long.ids = append(long.ids, m.alphabet[c])
 		}
-		m.mergeLong(&long)
+		m.merges.mergeLong(&long)
 		if !slices.Equal(long.ids, want) {
 			t.Errorf("%s: %v with a queue, %v without", word, long.ids, want)
 		}
@@ -231,6 +231,13 @@ func TestLoadErrorsNameFileAndField(t *testing.T) {
 	}
 	bpe := func(path string, value any) map[string][]byte {
 		return map[string][]byte{"tokenizer.json": editFile(t, "goldens_bpe.json.gz", path, value)}
+	}
+	characters := func(vocab obj, merges [][]string) map[string][]byte {
+		file, err := json.Marshal(obj{"model": obj{"type": "BPE", "vocab": vocab, "merges": merges, "byte_fallback": true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return map[string][]byte{"tokenizer.json": file}
 	}
 	bytesVocab := map[string]int32{"<s>": 0, "</s>": 1}
 	for _, c := range byteChars {
@@ -323,6 +330,9 @@ func TestLoadErrorsNameFileAndField(t *testing.T) {
 		{"dropout", bpe("model.dropout", 0.1), []string{"model.dropout"}},
 		{"BPE with a normalizer", bpe("normalizer", obj{"type": "BertNormalizer"}), []string{"normalizer", `"BertNormalizer"`, "NFC"}},
 		{"BPE without bytes", bpe("pre_tokenizer", obj{"type": "Whitespace"}), []string{"pre_tokenizer", `"Whitespace"`, "ByteLevel"}},
+		{"a split that is another", bpe("pre_tokenizer", obj{"type": "Split", "pattern": obj{"String": " "}, "behavior": "Isolated", "invert": false}),
+			[]string{"pre_tokenizer", "Split", "MergedWithPrevious"}},
+		{"a merge of bytes", characters(obj{"<0x41>": 0, "a": 1, "<0x41>a": 2}, [][]string{{"<0x41>", "a"}}), []string{"merge 1", `"<0x41>"`, "expected none in a merge"}},
 		{"BPE without words", bpe("pre_tokenizer.use_regex", false), []string{"pre_tokenizer.use_regex"}},
 		{"no merges.txt", map[string][]byte{"vocab.json": vocabJSON}, []string{"merges.txt"}},
 		{"bad merges.txt", merges("#version: 0.2\na b c\n"), []string{"merges.txt: line 2", `"a b c"`}},
@@ -519,6 +529,10 @@ func FuzzLoad(f *testing.F) {
 	f.Add(edit(f, "version", nil), vocab, []byte(`{"tokenizer_class": "BertTokenizer", "added_tokens_decoder": {"9": {"content": "Aé", "normalized": true, "single_word": true}}, "x_token": "b"}`),
 		[]byte(`{"extra_special_tokens": {"y_token": "[SEP]x"}}`), []byte(`{"a": 4}`))
 	f.Add(edit(f, "version", nil), vocab, []byte(`{"tokenizer_class": "PreTrainedTokenizerFast", "extra_special_tokens": ["漢"], "split_special_tokens": true}`), []byte(`{"mask_token": null}`), []byte(`{"A": 800}`))
+	f.Add([]byte(`{"model":{"type":"BPE","unk_token":"<unk>","fuse_unk":true,"byte_fallback":true,"vocab":{"<unk>":0,"<bos>":1,"▁":2,"b":3,"▁b":4,"<0xC3>":5,"<0xA9>":6},"merges":["▁ b"]},
+		"normalizer":{"type":"Replace","pattern":{"String":" "},"content":"▁"},"post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<bos>","type_id":0}},{"Sequence":{"id":"A","type_id":0}}],
+		"pair":[{"SpecialToken":{"id":"<bos>","type_id":0}},{"Sequence":{"id":"A","type_id":0}},{"SpecialToken":{"id":"<bos>","type_id":1}},{"Sequence":{"id":"B","type_id":1}}],"special_tokens":{"<bos>":{"ids":[1]}}}}`),
+		vocab, []byte(`{"tokenizer_class": "GemmaTokenizer"}`), []byte{}, []byte{})
 	f.Fuzz(func(t *testing.T, tokenizer, vocab, config, special, added []byte) {
 		for _, files := range []map[string][]byte{
 			{"tokenizer.json": tokenizer},
@@ -585,9 +599,19 @@ func benchmarkText(b *testing.B) (lines []string) {
 	return strings.Split(string(text), "\n")
 }
 
+// BenchmarkEncode encodes WikiText with the published vocabularies, and with the tokenizer.json
+// files in SKIVE_TOKENIZERS, a list of paths.
 func BenchmarkEncode(b *testing.B) {
 	lines := benchmarkText(b)
-	for name, files := range published(b) {
+	all := published(b)
+	for _, path := range filepath.SplitList(os.Getenv("SKIVE_TOKENIZERS")) {
+		file, err := os.ReadFile(path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		all[path] = map[string][]byte{"tokenizer.json": file}
+	}
+	for name, files := range all {
 		tok, err := Load(files)
 		if err != nil {
 			b.Fatal(err)

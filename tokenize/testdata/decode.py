@@ -1,6 +1,6 @@
 """Writes decode.json.gz: what decode of transformers makes of random token ids, for some of the
-directories of directories.json.gz and unigram.json.gz, and what the library makes of them
-with the decoders that a tokenizer.json may have.
+directories of directories.json.gz, unigram.json.gz and directories_gemma.json.gz, and what
+the library makes of them with the decoders that a tokenizer.json may have.
 
     pip install transformers==5.23.0 protobuf && python decode.py
 """
@@ -46,7 +46,7 @@ def random_ids(rng, size):
 def main():
     rng = random.Random(23)
     out = []
-    for name in ("directories", "unigram"):
+    for name in ("directories", "unigram", "directories_gemma"):
         for number, d in enumerate(read(name)):
             if number % 5:
                 continue
@@ -69,7 +69,8 @@ def main():
         for number, g in enumerate(read(name)):
             t = Tokenizer.from_str(g["tokenizer"])
             for decoder in (None, decoders.WordPiece(), decoders.WordPiece(prefix="#", cleanup=False), decoders.ByteLevel(), decoders.Metaspace(),
-                            decoders.Metaspace(replacement="a", prepend_scheme="never")):
+                            decoders.Metaspace(replacement="a", prepend_scheme="never"),
+                            decoders.Sequence([decoders.Replace("e", "\u00e9"), decoders.ByteFallback(), decoders.Fuse()])):
                 j = json.loads(g["tokenizer"])
                 j["decoder"] = decoder and json.loads(decoder.__getstate__())
                 t = Tokenizer.from_str(json.dumps(j))
