@@ -171,7 +171,7 @@ func (c *run) longest() int {
 func (c *run) freshTeacher() (*checkpoints.Model, error) {
 	a := c.Architecture
 	if a.AttentionHeads < 1 || a.HiddenSize%a.AttentionHeads != 0 {
-		return nil, settings.Errorf("Architecture", "hidden_size %d is no multiple of attention_heads %d", a.HiddenSize, a.AttentionHeads)
+		return nil, settings.Errorf("Architecture", "hidden_size %d is not a multiple of attention_heads %d", a.HiddenSize, a.AttentionHeads)
 	}
 	vocab := tokenize.BuildVocab(c.train.Texts(), a.VocabSize)
 	tokenizer, err := tokenize.NewWordPiece(vocab, true)

@@ -109,7 +109,7 @@ func TestRunMeasuresEveryStep(t *testing.T) {
 	if again, err = Run(context.Background(), tiny(), Options{Force: true, Output: dir, Threads: 2, Progress: terminal.New(&said)}); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(report.Table(), "The whole run took") || !strings.Contains(again.Table(), "The call that ended the run took") {
+	if !strings.Contains(report.Table(), "The whole run took") || !strings.Contains(again.Table(), "The last call took") {
 		t.Errorf("who took how long: %s\n%s", report.Table(), again.Table())
 	}
 	if strings.Contains(said.String(), "importance") || len(again.Rows) != len(report.Rows) {
@@ -193,7 +193,7 @@ func TestRefusedRunLeavesNothing(t *testing.T) {
 		"Student.TeacherLayers": layers, "labels": labels, "Student.Heads: 13": heads, "Student.Heads: 5": divided, "Student.Layers: 5000": deep,
 		"Student.Hidden: 4096, expected at most the teacher's": hidden,
 		"MaxLength: ": length, "Unlabeled: open absent.txt": unlabeled,
-		"Unlabeled: " + texts + ": example 1 has one text alone, expected a second text": single,
+		"Unlabeled: " + texts + ": example 1 has only one text, expected a second text": single,
 	} {
 		dir := t.TempDir()
 		for _, out := range []string{dir, filepath.Join(dir, "out")} {
@@ -687,7 +687,7 @@ func TestRecipeErrorsNameTheSetting(t *testing.T) {
 		{"model: dir\ntask: sst2", "training file"},
 		{"target_ms: -1", "target_ms"},
 		{"target_speedup: 1", "target_speedup"},
-		{"{target_speedup: 2, target_ms: 1}", "exclude"},
+		{"{target_speedup: 2, target_ms: 1}", "cannot be combined"},
 		{"{target_speedup: 2, prune: [{heads: 0.5, ffn: 0.5}]}", "prune"},
 		{"reviews: {train: 100, dev: 0}", "reviews.dev: 0"},
 		{"{model: dir, architecture: {layers: 2}, task: sst2, train: a, dev: b}", "architecture"},
@@ -722,9 +722,9 @@ func TestLabelsOfTheModelHold(t *testing.T) {
 		said        string
 	}{
 		{[]string{"positive", "negative"}, []string{"positive", "negative"}, names, names, ""},
-		{[]string{"LABEL_0", "LABEL_1"}, []string{"negative", "positive"}, names, names, "the model's labels LABEL_0, LABEL_1 say nothing and are taken for negative, positive, in this order\n"},
-		{[]string{"positive", "negative"}, []string{"positive", "negative"}, numbers, numbers, "numbers in the place of labels are taken for the model's classes: 0 positive, 1 negative\n"},
-		{[]string{"positive", "negative"}, []string{"positive", "negative"}, names, numbers, "numbers in the place of labels are taken for the model's classes: 0 positive, 1 negative\n"},
+		{[]string{"LABEL_0", "LABEL_1"}, []string{"negative", "positive"}, names, names, "the model's labels LABEL_0, LABEL_1 are only numbers and are taken for negative, positive, in this order\n"},
+		{[]string{"positive", "negative"}, []string{"positive", "negative"}, numbers, numbers, "numbers instead of labels are taken for the model's classes: 0 positive, 1 negative\n"},
+		{[]string{"positive", "negative"}, []string{"positive", "negative"}, names, numbers, "numbers instead of labels are taken for the model's classes: 0 positive, 1 negative\n"},
 	} {
 		for path, content := range map[string]string{train: c.train, dev: c.dev} {
 			if err := os.WriteFile(path, []byte(content), 0o666); err != nil {

@@ -49,11 +49,11 @@ func (o *ExportOptions) Settings() settings.Table {
 		{Name: "dtype", Field: "DType", Value: &o.DType, Doc: "f32 or fp16; int8 for onnx and skive; bf16 for hf and skive (default as stored)",
 			Want: settings.Unless(o.DType == "" || slices.Contains(formats, o.DType), "%s in the format %s", strings.Join(formats, ", "), o.Format)},
 		{Name: "embedding", Field: "Embedding", Value: &o.Embedding,
-			Doc: "mean or cls: an ONNX graph that gives embeddings of unit length instead of labels; model: those of the model's modules.json",
+			Doc: "mean or cls: an ONNX graph of embeddings of unit length instead of labels; model: embeddings as in the model's modules.json",
 			Want: settings.Unless(o.Embedding == "" || graph && slices.Contains([]string{infer.Mean, infer.CLS, infer.OfModel}, o.Embedding),
 				"mean, cls or model, of an ONNX graph")},
-		{Name: "pad", Field: "Pad", Value: &o.Pad, Doc: "fill pruned heads and units with zeros, so that stock transformers loads the model",
-			Want: settings.Unless(!o.Pad || !graph, "none of an ONNX graph, whose layers may have any size")},
+		{Name: "pad", Field: "Pad", Value: &o.Pad, Doc: "fill pruned heads and units with zeros, so that stock transformers can load the model",
+			Want: settings.Unless(!o.Pad || !graph, "none for an ONNX graph, whose layers may have any size")},
 	}
 }
 
@@ -109,7 +109,7 @@ func (o *ExportOptions) convert(m *checkpoints.Model) (out *checkpoints.Model, e
 	int8 := m.DType() == checkpoints.I8
 	switch {
 	case o.Format == HuggingFace && int8 && o.DType != infer.F32:
-		return nil, settings.Errorf("DType", "the model is int8, which has no form in a Hugging Face directory, expected f32")
+		return nil, settings.Errorf("DType", "the model is int8, which a Hugging Face directory cannot hold, expected f32")
 	case int8 && (o.DType == infer.FP16 || o.DType == infer.BF16):
 		return nil, settings.Errorf("DType", "the model is int8, expected int8, or f32 for the values of its weights")
 	case int8 && o.Pad && o.DType != infer.F32:

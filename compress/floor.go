@@ -43,7 +43,7 @@ type UnlearnedError struct {
 }
 
 func (e *UnlearnedError) Error() string {
-	says, change := "has not learned the task", "train it longer or at another rate (teacher.epochs, teacher.lr), on more examples, or begin with another model"
+	says, change := "has not learned the task", "train it longer or at another rate (teacher.epochs, teacher.lr) or on more examples, or start from another model"
 	if e.AsItIs {
 		says, change = "is no better than "+e.Floor.Name, "take a model that was fine-tuned on this task"
 	}

@@ -159,7 +159,7 @@ func (c *run) holdOut() error {
 		return settings.Errorf("Dev", "none is given, and %d examples of %s are too few to hold out a share", all, c.Train)
 	}
 	c.heldOut = &HeldOut{Examples: n, Of: all, Seed: c.Seed}
-	c.say("%d of the %d examples of %s are held out for development, by the seed %d", n, all, c.Train, c.Seed)
+	c.say("%d of the %d examples of %s are held out for development, with the seed %d", n, all, c.Train, c.Seed)
 	return nil
 }
 
@@ -248,7 +248,7 @@ func (c *run) fit() error {
 		fit(&c.Teacher, &c.FitRate, "teacher", c.teacher.Config, 1)
 		if open && set.Len() <= fewExamples {
 			c.Search = fewTrials
-			c.say("teacher: the best of %d trainings, since what %d examples teach differs much from rate to rate", c.Search, set.Len())
+			c.say("teacher: the best of %d trainings, because with %d examples much depends on the rate", c.Search, set.Len())
 		}
 	}
 	distillation := func(d *Distillation, stage string, longer float64) {

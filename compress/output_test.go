@@ -109,7 +109,7 @@ func TestMixturesAreFound(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 			continue
 		}
-		if !strings.Contains(said.String(), c.want) || !strings.Contains(said.String(), "training anew") {
+		if !strings.Contains(said.String(), c.want) || !strings.Contains(said.String(), "training again") {
 			t.Errorf("%s: not named in %s", c.name, &said)
 		}
 		for i, got := range weights(dir) {

@@ -72,18 +72,18 @@ func (p *Plan) ofSizes() settings.Table {
 	}
 	return settings.Table{
 		{Name: "prune-vocab", Field: "Vocabulary", Value: &p.Vocabulary, Decides: p.Vocabulary,
-			Doc: "keep the sub-words of the task's texts, and the characters"},
+			Doc: "keep only the sub-words of the task's texts, and single characters"},
 		kept("layers", "Layers", &p.Layers, "whole layers kept"),
 		kept("heads", "Heads", &p.Heads, "attention heads kept in each layer (default all)"),
 		kept("ffn", "FFN", &p.FFN, "feed-forward units kept in each layer (default all)"),
 		{Name: "global", Field: "Global", Value: &p.Global, With: []string{"heads", "ffn"}, Decides: p.Global,
-			Doc: "rank all layers together: {heads} and {ffn} are means; each layer keeps a head and 16 units in any case"},
+			Doc: "rank all layers together: {heads} and {ffn} are means; each layer keeps at least a head and 16 units"},
 		{Name: "normalize", Field: "Normalize", Value: &p.Normalize, With: []string{"global"}, Decides: p.Normalize,
-			Doc: "with {global}, divide the scores of a layer by their norm"},
+			Doc: "with {global}, divide the scores of each layer by their norm"},
 		{Name: "activation", Field: "Activation", Value: &p.Activation, Decides: p.Activation != "",
-			Doc: "switch the feed-forward activation: relu", Want: settings.Unless(p.Activation == "" || p.Activation == "relu", "relu")},
+			Doc: "change the feed-forward activation to relu", Want: settings.Unless(p.Activation == "" || p.Activation == "relu", "relu")},
 		{Name: "rounds", Field: "Rounds", Value: &p.Rounds, NotZero: true, Decides: p.Rounds > 1,
-			Doc: "cuts, each followed by {recover}", Want: settings.Unless(p.Rounds >= 0, "1 or more")},
+			Doc: "number of cuts, each followed by {recover}", Want: settings.Unless(p.Rounds >= 0, "1 or more")},
 	}
 }
 
@@ -99,12 +99,12 @@ func (p *Plan) ofCost() settings.Table {
 		{Name: "target-flops", Field: "FLOPs", Value: &p.FLOPs, NotZero: true, Decides: p.FLOPs != 0,
 			Doc:  "prune to this share of the operations of the model's layers",
 			Want: settings.Unless(p.FLOPs == 0 || p.FLOPs > 0 && p.FLOPs < 1, "a share between 0 and 1")},
-		{Name: "family", Field: "Family", Value: &p.Family, Doc: "several {target-speedup}, as 2,4,8"},
+		{Name: "family", Field: "Family", Value: &p.Family, Doc: "several values of {target-speedup}, such as 2,4,8"},
 		{Name: "dtype", Field: "DType", Value: &p.DType, With: ofCosts, Decides: measured && p.DType != "",
-			Doc:  "number format of the engine that is measured: f32, fp16, bf16 or int8",
+			Doc:  "number format in which latency is measured: f32, fp16, bf16 or int8",
 			Want: settings.Unless(slices.Contains([]string{"", infer.F32, infer.FP16, infer.BF16, infer.Int8}, p.DType), "f32, fp16, bf16 or int8")},
 		{Name: "seq", Field: "Tokens", Value: &p.Tokens, NotZero: true, With: ofCosts, Decides: measured && p.Tokens != 0,
-			Doc:  "tokens of the sequence that is measured (default the mean of the importance data)",
+			Doc:  "number of tokens with which latency is measured (default the mean of the importance data)",
 			Want: settings.Unless(p.Tokens >= 0, "a number of tokens, 1 or more")},
 		{Name: "threads", Field: "Threads", Value: &p.Threads, Decides: measured && p.Threads != 0,
 			Want: settings.Unless(p.Threads >= 0, "a positive number, or 0 for one for each CPU")},
@@ -120,20 +120,20 @@ func (p *Plan) ofImportance() settings.Table {
 			Doc:  "exact, fastformers, fisher or magnitude (default exact; fisher for a cost)",
 			Want: settings.Unless(o.Method == "" || err == nil, "exact, fastformers, fisher or magnitude")},
 		{Name: "importance-data", Field: "ImportanceData", Value: &p.ImportanceData, With: ofData,
-			Doc:  "train or dev: the file that importance is measured on",
+			Doc:  "train or dev: the file on which importance is measured",
 			Want: settings.Unless(slices.Contains([]string{"", "train", "dev"}, p.ImportanceData), "train or dev")},
 		{Name: "importance-out", Field: "Scores", Value: &p.Scores, Doc: "write the scores to `FILE` as JSON"},
 		{Name: "importance-examples", Field: "Importance.Limit", Value: &o.Limit, NotZero: true, With: ofData, Decides: o.Limit != 0,
-			Doc:  "examples that importance is measured on (default all; 2048 for a cost or {tune})",
+			Doc:  "number of examples on which importance is measured (default all; 2048 for a cost or {tune})",
 			Want: settings.Unless(o.Limit >= 0, "a number of examples or 0")},
 		{Name: "predictions", Field: "Importance.Predictions", Value: &o.Predictions, With: ofData, Decides: o.Predictions,
-			Doc: "take the model's predictions for labels"},
+			Doc: "use the model's predictions as labels"},
 		{Name: "batch-size", Field: "Importance.BatchSize", Value: &o.BatchSize, Decides: o.BatchSize != 0,
 			Want: settings.Unless(o.BatchSize >= 0, "a number of examples")},
 		{Name: "max-length", Field: "Importance.MaxLength", Value: &o.MaxLength, Decides: o.MaxLength != 0,
 			Want: settings.Unless(o.MaxLength >= 0, "a positive number of tokens, or 0 for the model's maximum")},
 		{Name: "rearrange", Field: "Rearrange", Value: &p.Rearrange, With: ofCuts, Decides: p.Rearrange,
-			Doc: "weigh heads and units by their joint effect: exchange them within each layer, and under a cost choose how many"},
+			Doc: "judge heads and units by their joint effect: exchange them within each layer, and for a cost choose how many to keep"},
 		{Name: "tune", Field: "Tune", Value: &p.Tune, With: ofCuts, Decides: p.Tune, Doc: "rescale what is left by least squares"},
 	}
 }
@@ -200,9 +200,9 @@ func (p *Plan) Validate() error {
 	method := p.Importance.Method
 	switch {
 	case costs > 1:
-		return settings.Errorf("TargetMS", "it, a speed-up, a share of the operations and a family exclude one another")
+		return settings.Errorf("TargetMS", "only one of it, a speed-up, a share of the operations and a family can be given")
 	case costs == 1 && p.sized():
-		return settings.Errorf(sizes, "it and a target, which chooses heads and units, exclude one another")
+		return settings.Errorf(sizes, "it cannot be combined with a target, which chooses heads and units")
 	case costs == 0 && !p.sized() && p.Layers == 0 && !p.Vocabulary && p.Activation == "":
 		return settings.Errorf("Heads", "nothing is pruned: expected numbers of heads or units, a target, a number of layers, the vocabulary or an activation")
 	case costs == 1 && method != "" && method != pruning.Fisher:
@@ -210,7 +210,7 @@ func (p *Plan) Validate() error {
 	case p.Rounds > 1 && (p.Recover == nil || !p.sized()):
 		return settings.Wrong("Rounds", p.Rounds, "1, or more with a recovery and numbers of heads or units")
 	case p.Rounds > 1 && (p.Tune || p.Rearrange):
-		return settings.Wrong("Rounds", p.Rounds, "1 where what is left is tuned or rearranged")
+		return settings.Wrong("Rounds", p.Rounds, "1 with tuning or rearranging")
 	}
 	return nil
 }

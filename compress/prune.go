@@ -255,9 +255,9 @@ func (p *Plan) chooseSet() error {
 	}
 	switch {
 	case p.Set == nil && p.readsExamples():
-		return settings.Errorf("Set", "none, expected the examples that importance is measured on")
+		return settings.Errorf("Set", "none, expected the examples on which importance is measured")
 	case p.Train == nil && p.Recover != nil:
-		return settings.Errorf("Train", "none, expected the examples of the recovery")
+		return settings.Errorf("Train", "none, expected the examples for the recovery")
 	}
 	return nil
 }

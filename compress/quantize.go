@@ -59,7 +59,7 @@ func (o *QuantizeOptions) Settings() settings.Table {
 		{Name: "calibrate-method", Field: "Method", Value: (*string)(&o.Method), Doc: "minmax, percentile, entropy or mse",
 			Want: settings.Unless(slices.Contains(quantize.Methods, o.Method), "one of %v", quantize.Methods)},
 		{Name: "max-drop", Field: "MaxDrop", Value: &o.MaxDrop,
-			Doc:  "largest loss of the task's metric, in `POINTS` (0.5 of 100): sensitive layers keep their format",
+			Doc:  "largest loss of the task's metric, in `POINTS` (0.5 of 100); the most sensitive layers keep their format",
 			Want: settings.Unless(o.MaxDrop >= 0 && o.MaxDrop <= 100, "0 to 100 points")},
 	}
 }
@@ -71,9 +71,9 @@ func (o *QuantizeOptions) Validate() error {
 	case err != nil || o.DType == infer.Int8:
 		return err
 	case len(o.Inputs) > 0:
-		return settings.Errorf("Inputs", "they decide scales of int8, but the format is %s", o.DType)
+		return settings.Errorf("Inputs", "it is only for int8, but the format is %s", o.DType)
 	case o.Examples != nil:
-		return settings.Errorf("Examples", "they decide what is int8, but the format is %s", o.DType)
+		return settings.Errorf("Examples", "it is only for int8, but the format is %s", o.DType)
 	}
 	return nil
 }

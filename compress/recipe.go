@@ -259,7 +259,7 @@ func (r *Recipe) read(doc *keys.Document, pretrained bool) error {
 		return err
 	}
 	if r.TeacherModel != "" && doc.Has("teacher") {
-		return doc.Locate(settings.Errorf("Teacher", "%s is the teacher as it is, expected no training of it", r.TeacherModel))
+		return doc.Locate(settings.Errorf("Teacher", "%s is taken as it is, expected no settings for its training", r.TeacherModel))
 	}
 	r.FitRate = r.FitRate && !doc.Has("teacher.lr")
 	for section, d := range map[string]*Distillation{"distill": &r.Distill, "recover": &r.Recover, "quantize_aware": r.QuantizeAware} {

@@ -19,9 +19,10 @@ func TestRecipeIsDocumented(t *testing.T) {
 	var page strings.Builder
 	page.WriteString(`# Recipe
 
-This page is generated from the program's tables of settings. A recipe is a file in YAML that ` + "`skive compress --recipe`" + ` takes;
-` + "`skive compress --print-recipe`" + ` prints one. What it leaves out is the default, or follows from the data and the model: epochs,
-batch size, rate and patience of every training. Flags override the file. What is wrong is told with its line and key.
+This page is generated from the program's tables of settings. A recipe is a YAML file for
+` + "`skive compress --recipe`" + `; ` + "`skive compress --print-recipe`" + ` prints one. Settings that it leaves out have their defaults.
+Epochs, batch size, rate and patience of a training depend on the data and the model if they are left out. Flags
+override the file. Errors name the line and the key.
 
 ` + "```yaml" + `
 model: models/bert
@@ -89,15 +90,15 @@ max_drop: 0.5
 			if section == "recover" {
 				page.WriteString("By default only the losses `soft` and `hard` have a weight.\n")
 			} else {
-				page.WriteString("`activations` says `dynamic`, or `static` with learned scales. What is left out is taken from the default of `recover`.\n")
+				page.WriteString("`activations` is `dynamic`, or `static` with learned scales. Other defaults are those of `recover`.\n")
 			}
 			continue
 		}
 		table(sections[section])
 	}
-	page.WriteString("\n## prune: a list of variants\n\nEach is cut from the one before.\n")
+	page.WriteString("\n## prune: a list of variants\n\nEach is cut from the one before it.\n")
 	table((&Pruning{}).Settings())
-	page.WriteString("\n## stages: a list of distillations\n\nA key of `distill` and `recover`, in the place of their losses.\n")
+	page.WriteString("\n## stages: a list of distillations\n\nA key of `distill` and `recover` that replaces their losses.\n")
 	table((&distill.Stage{}).Settings())
 
 	path := filepath.Join("..", "docs", "recipe.md")

@@ -199,17 +199,17 @@ func (r *Report) Table() string {
 
 // notes returns the lines below the table.
 func (r *Report) notes() []string {
-	notes := []string{fmt.Sprintf("%s on %s of %s; every row is of its saved model. Times are of the %s, one example at a time, on %s.",
+	notes := []string{fmt.Sprintf("%s on %s of %s. Every row is measured on its saved model. Times are by the %s, one example at a time, on %s.",
 		r.Metric, sampled("development", r.Examples, r.Of), r.Task, cmp.Or(r.Clock, string(clock)), r.Machine)}
 	if least := r.leastCalls(); least > 0 {
-		notes[0] += fmt.Sprintf(" Each row has %s calls at least, spread over the lengths.", thousands(int64(least)))
+		notes[0] += fmt.Sprintf(" Each row is timed on at least %s calls, with examples of all lengths.", thousands(int64(least)))
 	}
 	if r.PaddedTo > 0 {
-		notes = append(notes, fmt.Sprintf("The first row pads every text to %d tokens, as a program with inputs of a fixed size does; "+
-			"cumulative compares with it. The column × unpadded compares with the same teacher on texts of their own length.", r.PaddedTo))
+		notes = append(notes, fmt.Sprintf("The first row pads every text to %d tokens, as programs with inputs of a fixed size do; "+
+			"the column cumulative compares with it. The column × unpadded compares with the same teacher without padding.", r.PaddedTo))
 	}
 	if r.TestExamples > 0 {
-		notes = append(notes, fmt.Sprintf("The last column is of %s, by which nothing was chosen.", sampled("test", r.TestExamples, r.TestOf)))
+		notes = append(notes, fmt.Sprintf("The last column is measured on %s, which affected no choice.", sampled("test", r.TestExamples, r.TestOf)))
 	}
 	notes = append(notes, r.Chosen...)
 	switch d := r.Dropped; {
@@ -227,16 +227,16 @@ func (r *Report) notes() []string {
 		notes = append(notes, f.note())
 	}
 	if r.TokenizeMS > 0 {
-		notes = append(notes, fmt.Sprintf("Tokenization is not counted; it adds %s ms an example to every row.", significant(r.TokenizeMS)))
+		notes = append(notes, fmt.Sprintf("Tokenization is not included; it adds %s ms per example to every row.", significant(r.TokenizeMS)))
 	}
 	took := fmt.Sprintf("The whole run took %.0f s.", r.Seconds)
 	if r.Continued {
-		took = fmt.Sprintf("The call that ended the run took %.0f s; what was done before was kept.", r.Seconds)
+		took = fmt.Sprintf("The last call took %.0f s; the results of earlier calls were kept.", r.Seconds)
 	}
 	if r.MeasuringSeconds > 0 {
 		took += fmt.Sprintf(" Measuring took %.0f s.", r.MeasuringSeconds)
 	}
-	return append(notes, fmt.Sprintf("%s Costs are at $%g a machine hour, which the recipe says.", took, r.Recipe.PriceHour))
+	return append(notes, fmt.Sprintf("%s Costs assume $%g per machine hour, as the recipe says.", took, r.Recipe.PriceHour))
 }
 
 // leastCalls returns the smallest number of calls on which a row was timed, or 0 for reports of

@@ -199,7 +199,7 @@ func (c *run) stage(name string, fit func(output string) (*checkpoints.Model, er
 		}
 		model, err = fit(output)
 		if other, _ := otherRun(err); other == "" {
-			say("%s: the earlier model is taken up, the last one is kept in %s", back, previous)
+			say("%s: the earlier model is used again, the last one is kept in %s", back, previous)
 			return model, err
 		}
 		err = os.RemoveAll(output)
@@ -209,7 +209,7 @@ func (c *run) stage(name string, fit func(output string) (*checkpoints.Model, er
 	if err != nil {
 		return nil, err
 	}
-	say("%s: training anew, the earlier model is kept in %s", reason, previous)
+	say("%s: training again, the earlier model is kept in %s", reason, previous)
 	return fit(output)
 }
 

@@ -48,10 +48,10 @@ func (r *Recipe) ofTask() settings.Table {
 			Want: cmp.Or(readable(r.Model), settings.Unless(r.Model != "" || r.TeacherModel != "" || r.Architecture != nil, "a model or an architecture"))},
 		{Name: "teacher-model", Flag: "teacher", Field: "TeacherModel", Value: &r.TeacherModel, Doc: "fine-tuned `MODEL` that is the teacher as it is",
 			Want: cmp.Or(readable(r.TeacherModel), settings.Unless(r.TeacherModel == "" || r.Model == "", "none beside a model that becomes the teacher"))},
-		{Name: "search", Field: "Search", Value: &r.Search, Doc: "train `N` teachers at other rates and for other epochs, and take the best",
+		{Name: "search", Field: "Search", Value: &r.Search, Doc: "train `N` teachers with different rates and epochs, and take the best",
 			Want: cmp.Or(settings.Unless(r.Search >= 0 && r.Search <= len(trials), "0 to %d", len(trials)),
-				settings.Unless(r.Search == 0 || r.TeacherModel == "", "none of a teacher that is taken as it is"))},
-		{Name: "new-head", Field: "NewHead", Value: &r.NewHead, Doc: "give {model} a fresh head, for other labels than its own",
+				settings.Unless(r.Search == 0 || r.TeacherModel == "", "none for a teacher that is taken as it is"))},
+		{Name: "new-head", Field: "NewHead", Value: &r.NewHead, Doc: "give {model} a new head, for other labels",
 			Want: settings.Unless(!r.NewHead || r.Model != "", "a model that becomes the teacher")},
 	}
 	if a := r.Architecture; a != nil {
@@ -63,9 +63,9 @@ func (r *Recipe) ofTask() settings.Table {
 		{Name: "train", Field: "Train", Value: &r.Train, Doc: "training `FILE`, may be .gz",
 			Want: cmp.Or(readable(r.Train), settings.Unless(generated || r.Train != "", "a training file"))},
 		{Name: "dev", Field: "Dev", Value: &r.Dev, Doc: "development `FILE`, may be .gz (default a share of {train})", Want: readable(r.Dev)},
-		{Name: "test", Field: "Test", Value: &r.Test, Doc: "`FILE` by which nothing is chosen, for a last column of the report",
+		{Name: "test", Field: "Test", Value: &r.Test, Doc: "`FILE` for a last column of the report; it affects no choice",
 			Want: cmp.Or(readable(r.Test), settings.Unless(!generated || r.Test == "", "none beside a generated task"))},
-		{Name: "unlabeled", Field: "Unlabeled", Value: &r.Unlabeled, Doc: "plain text `FILE` of further examples for the distillations", Want: readable(r.Unlabeled)},
+		{Name: "unlabeled", Field: "Unlabeled", Value: &r.Unlabeled, Doc: "plain text `FILE` with further examples for the distillations", Want: readable(r.Unlabeled)},
 	}...)
 	if v := r.Reviews; v != nil {
 		number := func(name, field string, n *int) settings.Setting {
@@ -81,7 +81,7 @@ func (r *Recipe) ofTask() settings.Table {
 		{Name: "max-length", Field: "MaxLength", Value: &r.MaxLength, Shown: true, NotZero: true,
 			Doc:  "truncate inputs to this number of tokens (default the model's maximum)",
 			Want: settings.Unless(r.MaxLength >= 0, "a number of tokens or 0")},
-		{Name: "seed", Field: "Seed", Value: &r.Seed, Shown: true, Doc: "seed of everything that is drawn"},
+		{Name: "seed", Field: "Seed", Value: &r.Seed, Shown: true, Doc: "seed of all random choices"},
 	}...)
 }
 
@@ -98,8 +98,8 @@ func (a *Architecture) settings() settings.Table {
 		{Name: "attention-heads", Field: "AttentionHeads", Value: &a.AttentionHeads, Doc: "attention heads of a layer"},
 		{Name: "intermediate-size", Field: "IntermediateSize", Value: &a.IntermediateSize, Doc: "feed-forward units of a layer"},
 		{Name: "vocab-size", Field: "VocabSize", Value: &a.VocabSize, Doc: "sub-words of the vocabulary"},
-		{Name: "initializer-range", Field: "InitializerRange", Value: &a.InitializerRange, Doc: "standard deviation of fresh weights"},
-		{Name: "embedding-range", Field: "EmbeddingRange", Value: &a.EmbeddingRange, Doc: "standard deviation of fresh embeddings"},
+		{Name: "initializer-range", Field: "InitializerRange", Value: &a.InitializerRange, Doc: "standard deviation of new weights"},
+		{Name: "embedding-range", Field: "EmbeddingRange", Value: &a.EmbeddingRange, Doc: "standard deviation of new embeddings"},
 	}
 	for i := range table {
 		table[i].Shown = true
@@ -169,10 +169,10 @@ func (d *Distillation) Settings() settings.Table {
 		copies.Want = ""
 	}
 	table = append(table, settings.Setting{Name: "stages", Field: "Stages", Value: settings.ListOf(&d.Stages, (*distill.Stage).Settings),
-		Doc: "distillations that follow one another, in the place of these losses"})
+		Doc: "several distillations in a row, instead of these losses"})
 	table = append(table, augment.In("", "Augment")...)
 	return append(table, settings.Setting{Name: "augment-mlm", Field: "AugmentMLM", Value: &d.AugmentMLM, With: []string{"augment"},
-		Doc: "masked language `MODEL` that finds the words for {augment} in the place of the teacher's embeddings", Want: readable(d.AugmentMLM)})
+		Doc: "masked language `MODEL` that finds the words for {augment}, instead of the teacher's embeddings", Want: readable(d.AugmentMLM)})
 }
 
 // Settings returns the variant as a table of settings.
@@ -192,11 +192,11 @@ func (r *Recipe) ofVariants() settings.Table {
 	return slices.Concat(settings.Table{
 		{Name: "prune", Field: "Prune", Value: settings.ListOf(&r.Prune, (*Pruning).Settings), Shown: true, Doc: "the pruned variants of the student"},
 		{Name: "max-drop", Field: "MaxDrop", Value: &r.MaxDrop,
-			Doc:  "prune on until the metric has lost this many `POINTS` (0.5 of 100) against the teacher",
+			Doc:  "prune further until the metric is this many `POINTS` (0.5 of 100) below the teacher's",
 			Want: settings.Unless(r.MaxDrop >= 0 && r.MaxDrop <= 100, "0 to 100 points")},
 	}, r.Recover.Settings().In("recover", "Recover"), settings.Table{
 		{Name: "target-ms", Field: "TargetMS", Value: &r.TargetMS, NotZero: true,
-			Doc:  "prune until the int8 engine takes this many `MILLISECONDS` a call, on one thread",
+			Doc:  "prune until a call of the int8 engine takes this many `MILLISECONDS`, on one thread",
 			Want: settings.Unless(settings.NotNegative(r.TargetMS), "a time above 0")},
 		{Name: "target-speedup", Field: "TargetSpeedup", Value: &r.TargetSpeedup, NotZero: true,
 			Doc:  "prune until it is this many times as fast as the teacher in f32, on one thread",
@@ -210,7 +210,7 @@ func (r *Recipe) ofReport() settings.Table {
 		{Name: "importance-examples", Field: "ImportanceExamples", Value: &r.ImportanceExamples, Shown: true,
 			Doc: "training examples that decide what is pruned; 0 takes all", Want: settings.Unless(r.ImportanceExamples >= 0, "0 or more")},
 		{Name: "instances", Field: "Instances", Value: &r.Instances, Shown: true, NotZero: true,
-			Doc:  "one-thread engines that serve together (default one for each thread)",
+			Doc:  "one-thread engines that run at the same time (default one for each thread)",
 			Want: settings.Unless(r.Instances >= 0 && r.Instances <= infer.MaxInstances, "0 to %d", infer.MaxInstances)},
 		{Name: "price-hour", Field: "PriceHour", Value: &r.PriceHour, Shown: true,
 			Doc: "price of an hour of this machine, in dollars", Want: settings.Unless(settings.NotNegative(r.PriceHour), "a price of 0 or more")},
@@ -220,16 +220,16 @@ func (r *Recipe) ofReport() settings.Table {
 // Validate reports the first setting that is not usable, as a *settings.Error.
 func (r Recipe) Validate() error {
 	if model := cmp.Or(r.Model, r.TeacherModel); model != "" && r.Architecture != nil {
-		return settings.Errorf("Architecture", "it is that of a teacher without a model, but the model is %s", model)
+		return settings.Errorf("Architecture", "it is only for a teacher without a model, but the model is %s", model)
 	}
 	if err := r.Settings().Check(); err != nil {
 		return err
 	}
 	switch {
 	case r.TargetMS > 0 && r.TargetSpeedup > 0:
-		return settings.Errorf("TargetSpeedup", "it and a time as the target exclude one another")
+		return settings.Errorf("TargetSpeedup", "it cannot be combined with a time as the target")
 	case (r.TargetMS > 0 || r.TargetSpeedup > 0) && len(r.Prune) > 0:
-		return settings.Errorf("Prune", "it and a target, which replaces it, exclude one another")
+		return settings.Errorf("Prune", "it cannot be combined with a target, which replaces it")
 	}
 	for i := range r.Prune {
 		if err := r.checkVariant(i); err != nil {
@@ -261,7 +261,7 @@ func (r *Recipe) checkVariant(i int) error {
 	case p.FFN < before.FFN:
 		return settings.Wrong("FFN", p.FFN, "no less than the %g of the variant before, from which it is cut", before.FFN)
 	case p.name() == before.name():
-		return settings.Wrong("FFN", p.FFN, "other whole percentages than those of the variant before")
+		return settings.Wrong("FFN", p.FFN, "whole percentages that differ from those of the variant before")
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ func (r *Report) advice() string {
 	why := "the fastest model within a point of the teacher"
 	switch {
 	case r.Dropped != nil && r.Dropped.None:
-		why = "the teacher, since no compressed model is within the bound"
+		why = "the teacher, because no compressed model loses as little as max_drop allows"
 	case r.Target != nil:
 		why = "the model that was cut to the target"
 	case r.Recipe.MaxDrop > 0:
@@ -51,7 +51,7 @@ func (r *Report) advice() string {
 		text += fmt.Sprintf("; that is %.2f times the unpadded teacher's speed, and %.2f times the padded one's", row.AgainstUnpadded, row.Cumulative)
 	}
 	if r.Examples < fewMeasured {
-		text += fmt.Sprintf(". Only %d examples decided that, so that these figures are mostly chance: give more rows", r.Examples)
+		text += fmt.Sprintf(". This is based on only %d examples, so the figures are mostly chance: use more rows", r.Examples)
 	}
 	return text + "."
 }
@@ -130,7 +130,7 @@ func (r *Report) warnings() (warnings []string) {
 		worst = max(worst, row.Scatter)
 	}
 	if len(names) > 0 {
-		warnings = append(warnings, fmt.Sprintf("Warning: the times scatter. The fastest and the slowest pass differ by up to %.0f %% of the median (%s): "+
+		warnings = append(warnings, fmt.Sprintf("Warning: the times vary. The fastest and the slowest pass differ by up to %.0f %% of the median (%s): "+
 			"the machine was busy with something else. Measure again on a quiet one before you rely on the ratios.", 100*worst, strings.Join(names, "; ")))
 	}
 	return warnings

@@ -80,7 +80,7 @@ func TestOneFileAndATeacherAsItIs(t *testing.T) {
 	if h := report.HeldOut; h == nil || h.Of != 400 || h.Examples < 70 || h.Examples > 90 || report.Examples != h.Examples || report.TestExamples != 60 {
 		t.Errorf("held out %+v, %d development and %d test examples", report.HeldOut, report.Examples, report.TestExamples)
 	}
-	for _, want := range []string{"are held out for development, by the seed 1", "teacher: 20 epochs, batches of 8, patience 6, for "} {
+	for _, want := range []string{"are held out for development, with the seed 1", "teacher: 20 epochs, batches of 8, patience 6, for "} {
 		if !strings.Contains(said.String(), want) || !strings.Contains(report.Markdown(), want) {
 			t.Errorf("%q is not said: %s\n%s", want, said.String(), report.Markdown())
 		}
@@ -204,7 +204,7 @@ func TestATeacherThatIsNone(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	recipe := write(t, filepath.Join(dir, "recipe.yaml"), "teacher_model: dir\ntask: text\ntrain: a\nteacher: {epochs: 3}\n")
-	if _, err := ReadRecipe(recipe, nil); err == nil || !strings.Contains(err.Error(), "recipe.yaml:4: teacher: dir is the teacher as it is") {
+	if _, err := ReadRecipe(recipe, nil); err == nil || !strings.Contains(err.Error(), "recipe.yaml:4: teacher: dir is taken as it is") {
 		t.Errorf("error %v", err)
 	}
 }

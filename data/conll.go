@@ -207,7 +207,7 @@ func (c *conll) word(columns []string) (word string, tag json.RawMessage, err er
 		}
 		if id := c.column("ID"); id >= 0 && !wordID.MatchString(columns[id]) {
 			if !anyID.MatchString(columns[id]) {
-				return "", nil, fmt.Errorf("the ID is %q, expected a number, a range as 1-2, or a number with a dot as 8.1", columns[id])
+				return "", nil, fmt.Errorf("the ID is %q, expected a number, a range such as 1-2, or a number with a dot such as 8.1", columns[id])
 			}
 			return "", nil, nil
 		}

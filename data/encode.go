@@ -270,7 +270,7 @@ func pack(task Task, parts []encodedPart, tok *tokenize.Tokenizer, maxLength int
 	}
 	_, _, cls, sep, _ := tok.Special()
 	if len(empty.IDs) != 2 || empty.IDs[0] != cls || empty.IDs[1] != sep {
-		return nil, fmt.Errorf("the tokenizer sets other special tokens than one before and one after a text")
+		return nil, fmt.Errorf("expected a tokenizer that puts one special token before and one after a text")
 	}
 	if maxLength > 0 && maxLength < 3 {
 		return nil, fmt.Errorf("maximum length %d has no room for text between the special tokens", maxLength)

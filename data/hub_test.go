@@ -112,7 +112,7 @@ func TestHubFormsThatAreRefused(t *testing.T) {
 	for _, c := range []struct{ task, file, content, want string }{
 		{"wsc", "x.jsonl", `{"text": "a b", "span1_text": "a", "label": 0}`, `expected the columns "span1_text" and "span2_text", found "label", "span1_text", "text"`},
 		{"wsc", "x.jsonl", `{"text": "a b", "span1_text": "a", "span1_index": 0.5, "span2_text": "b", "span2_index": 1, "label": 0}`, `"span1_index": expected a whole number, found 0.5`},
-		{"wsc", "x.jsonl", `{"text": "a b", "span1_text": "a", "span1_index": 5, "span2_text": "b", "span2_index": 1, "label": 0}`, `"a" is said to be at word 5 of a text of 2`},
+		{"wsc", "x.jsonl", `{"text": "a b", "span1_text": "a", "span1_index": 5, "span2_text": "b", "span2_index": 1, "label": 0}`, `"a" is given at word 5, but the text has 2 words`},
 		{"multirc", "x.jsonl", `{"paragraph": "p", "question": "q", "label": 0}`, `expected the columns "paragraph", "question" and "answer", found`},
 		{"multirc", "x.jsonl", `{"paragraph": "p", "question": "q", "answer": "a", "label": -1}`, "label -1 is not a class index"},
 		{"record", "x.jsonl", `{"passage": "p", "query": "q", "entities": ["e"], "answers": []}`, "the query has no answers"},
@@ -120,7 +120,7 @@ func TestHubFormsThatAreRefused(t *testing.T) {
 		{"record", "x.csv", "passage,query,entities,answers\np,q,['e'],['e']\n", `expected a JSON object with "passage"`},
 		{"record", "x.jsonl", `{"text": "p", "text_pair": "q", "label": 1}`, `expected the keys "passage" and "qas", or "passage", "query", "entities" and "answers", found "label"`},
 		{"wic", "x.csv", "word,sentence1,sentence2,start1,end1,label\nw,a w,w,x,3,0\n", `"start1": expected a whole number, found x`},
-		{"stsb", "x.jsonl", `{"sentence1": "a", "sentence2": "b", "label": -1.0}`, `"label": the label is missing, which -1.0 stands for`},
+		{"stsb", "x.jsonl", `{"sentence1": "a", "sentence2": "b", "label": -1.0}`, `"label": the label is missing (-1.0 means that)`},
 		{"snli", "x.jsonl", `{"premise": "a", "hypothesis": "b", "label": -1}`, "no examples: all 1 records were skipped"},
 		{"copa", "x.jsonl", `{"premise": "a", "choice1": "a", "choice2": "b", "question": "cause", "label": -1}`, "label -1 is not the number of a choice"},
 	} {

@@ -121,7 +121,7 @@ func (o *Outcome) Difference(other *Outcome, name string) (float64, [2]float64, 
 	words := o.Task.Kind.Subject() == head.Masks // Values are losses there, not the truth
 	if o.Task.Kind != other.Task.Kind || !slices.Equal(o.Unit, other.Unit) || !o.sameTruth(other) ||
 		!words && !slices.Equal(o.Values, other.Values) {
-		return 0, [2]float64{}, fmt.Errorf("metric %s: the outcomes are not of the same data and labels in the same order", name)
+		return 0, [2]float64{}, fmt.Errorf("metric %s: the outcomes do not have the same data and labels in the same order", name)
 	}
 	units, score, scoreOther := o.units(), o.metrics()[name], other.metrics()[name]
 	a, b := &Outcome{Task: o.Task}, &Outcome{Task: other.Task}

@@ -305,7 +305,7 @@ func (p *parser) checkNames(r row) error {
 			p.others = map[string]bool{}
 		}
 		if textkeys.Meant(name) == "text_pair" && name != p.o.TextColumn && name != p.o.LabelColumn {
-			return &ColumnError{"PairColumn", fmt.Errorf("the column %q may be meant for %q: expected that name for a second text, or another one for what is none", name, "text_pair")}
+			return &ColumnError{"PairColumn", fmt.Errorf("the column %q may be meant for %q: use that name for a second text, or another name for anything else", name, "text_pair")}
 		}
 		p.others[name] = true
 	}

@@ -26,7 +26,7 @@ func (p *parser) value(c cell, column string) (known int, v float32, err error) 
 	x, err := strconv.ParseFloat(c.text, 32)
 	if err == nil && x == -1 && len(p.def.layouts) > 0 { // in a benchmark's test file
 		if p.o.RequireLabels {
-			return -1, 0, fmt.Errorf("%q: the label is missing, which %s stands for", column, c.text)
+			return -1, 0, fmt.Errorf("%q: the label is missing (%s means that)", column, c.text)
 		}
 		return -1, 0, nil
 	}
@@ -297,9 +297,9 @@ func (p *parser) newLabel(name, column string, line int) (int, error) {
 	case i == 0:
 		p.first = line
 	case isInteger(name) && !isInteger(p.names[0]):
-		return -1, fmt.Errorf("%q: label %s is an integer, in line %d it is a name", column, name, p.first)
+		return -1, fmt.Errorf("%q: label %s is an integer, but in line %d the label is a name", column, name, p.first)
 	case !isInteger(name) && isInteger(p.names[0]):
-		return -1, fmt.Errorf("%q: label %q is a name, in line %d it is an integer", column, name, p.first)
+		return -1, fmt.Errorf("%q: label %q is a name, but in line %d the label is an integer", column, name, p.first)
 	}
 	p.names = append(p.names, name)
 	p.byName[name] = i
@@ -330,7 +330,7 @@ func (p *parser) inferLabels(ds *Dataset) error {
 		}
 	}
 	if len(p.labels) == 1 && p.o.RequireLabels && ds.Task.Kind.OneClass() {
-		return fmt.Errorf("all labels are %q, expected two classes at least", p.labels[0])
+		return fmt.Errorf("all labels are %q, expected at least two classes", p.labels[0])
 	}
 	return nil
 }

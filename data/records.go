@@ -453,7 +453,7 @@ func wsc(p *parser, r row, line int) ([]Example, error) {
 func markWords(s, span string, at int, mark string) (string, error) {
 	words, n := tokenize.Words(nil, s), len(strings.Fields(span))
 	if n == 0 || at < 0 || at+n > len(words) {
-		return "", fmt.Errorf("%q is said to be at word %d of a text of %d", span, at, len(words))
+		return "", fmt.Errorf("%q is given at word %d, but the text has %d words", span, at, len(words))
 	}
 	bare := func(words string) string {
 		return strings.Join(strings.FieldsFunc(strings.ToLower(words), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) }), " ")

@@ -80,7 +80,7 @@ func newRows(name string, content []byte, def *definition, o ReadOptions) (rows,
 	case ext == ".tsv", ext == ".txt" && !def.noTable:
 		return newTSV(content, def)
 	}
-	return nil, fmt.Errorf("unknown format (expected a name in .jsonl, .json, .csv or .tsv, and .gz where compressed)")
+	return nil, fmt.Errorf("unknown format: expected a name that ends in .jsonl, .json, .csv or .tsv, with .gz after it if compressed")
 }
 
 // fields is a record of a CSV or TSV.
@@ -108,7 +108,7 @@ func (f *fields) names() []string {
 }
 
 // errHeader says that the first line cannot be column names.
-var errHeader = fmt.Errorf("the names of the columns are more than %d, or longer than %d bytes", maxColumns, maxHeader)
+var errHeader = fmt.Errorf("there are more than %d column names, or they are longer than %d bytes", maxColumns, maxHeader)
 
 // header returns the numbers of the columns.
 func header(names []string) (map[string]int, error) {

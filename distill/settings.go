@@ -36,14 +36,14 @@ func (o *Options) Settings() settings.Table {
 				settings.Unless(settings.NotNegative(o.TeacherWeight), wantWeight),
 				settings.Unless(weighed || !read, "a positive weight of at least one teacher"))},
 		{Name: "teacher-precision", Field: "TeacherPrecision", Value: &o.TeacherPrecision,
-			Doc:  "f32 or bf16, as {precision}, for the teachers alone (default that of {precision})",
+			Doc:  "f32 or bf16 for the teachers (default that of {precision})",
 			Want: settings.Unless(slices.Contains([]string{"", infer.F32, infer.BF16}, o.TeacherPrecision), "f32 or bf16")},
 		{Name: "allow-cross-tokenizer", Field: "AllowCrossTokenizer", Value: &o.AllowCrossTokenizer,
-			Doc: "distill logits between models of different tokenizers"},
+			Doc: "distill logits between models with different tokenizers"},
 		{Name: "cache", Field: "Cache", Value: &o.Cache,
 			Doc: "`DIR` that keeps the teachers' outputs for other runs (default in the output directory, until the run is done)"},
 		{Name: "cache-max", Field: "CacheMax", Value: (*settings.Bytes)(&o.CacheMax),
-			Doc:  "`SIZE` of the teacher's hidden states that are kept, such as 500M; logits are always kept",
+			Doc:  "`SIZE` of the cache for the teacher's hidden states, such as 500M; logits are always kept",
 			Want: settings.Unless(o.CacheMax >= 0, "a number of bytes that is not negative")},
 	})
 }
@@ -79,7 +79,7 @@ func (l *Losses) onLogits() settings.Table {
 			Doc:  "temperature of those probabilities",
 			Want: settings.Unless(settings.NotNegative(l.Temperature) && (l.Soft <= 0 || l.Temperature > 0), "a positive number")},
 		{Name: "temperature-schedule", Field: "TemperatureSchedule", Value: &l.TemperatureSchedule, With: []string{"soft"}, Decides: l.Soft > 0 && scheduled,
-			Doc:  "constant, linear or cosine, towards {temperature-end}",
+			Doc:  "how the temperature goes to {temperature-end}: constant, linear or cosine",
 			Want: settings.Unless(l.Soft <= 0 || scheduled || constant, "constant, linear or cosine")},
 		{Name: "temperature-end", Field: "TemperatureEnd", Value: &l.TemperatureEnd, NotZero: true, With: []string{"soft"}, Decides: l.Soft > 0 && scheduled,
 			Doc:  "temperature of the last step",
@@ -104,7 +104,7 @@ func (l *Losses) onLayers() settings.Table {
 			Doc:  "mse of the scores before the softmax, or cosine or ce of the maps",
 			Want: settings.Unless(l.Attention <= 0 || known(attentionDistances, l.AttentionDistance), "mse, cosine or ce")},
 		{Name: "head-means", Field: "HeadMeans", Value: &l.HeadMeans, With: []string{"attention"}, Decides: l.Attention > 0,
-			Doc: "compare the attention's means over the heads, whose numbers may then differ"},
+			Doc: "compare means of attention over the heads, so that numbers of heads may differ"},
 		weight("minilm", "MiniLM", &l.MiniLM, "weight of the last layers' attention and value relations (MiniLM)"),
 		shown(weight("relations", "Relations", &l.Relations, "weight of the query, key and value relations (MiniLMv2)")),
 		{Name: "relation-heads", Field: "RelationHeads", Value: &l.RelationHeads, NotZero: true, With: []string{"relations"}, Decides: l.Relations > 0,
@@ -118,9 +118,9 @@ func (l *Losses) maps() settings.Table {
 		{Name: "hidden-map", Field: "HiddenMap", Value: &l.HiddenMap, With: []string{"hidden"}, Decides: l.Hidden > 0,
 			Doc: "teacher layer of each student layer: uniform, last, skip, or pairs such as 0:2,1:5"},
 		{Name: "attention-map", Field: "AttentionMap", Value: &l.AttentionMap, With: []string{"attention"}, Decides: l.Attention > 0,
-			Doc: "as {hidden-map}, for the attention"},
+			Doc: "like {hidden-map}, for the attention"},
 		{Name: "relation-map", Field: "RelationMap", Value: &l.RelationMap, With: []string{"relations"}, Decides: l.Relations > 0,
-			Doc: "as {hidden-map}, for the relations"},
+			Doc: "like {hidden-map}, for the relations"},
 	}
 }
 
@@ -153,7 +153,7 @@ func (s *Size) Settings() settings.Table {
 // Settings returns the fields as a table of settings.
 func (s *Student) Settings() settings.Table {
 	layers := settings.Setting{Name: "teacher-layers", Field: "TeacherLayers", Value: &s.TeacherLayers,
-		Doc:  "layers of the teacher, from 0, that the student is made of (default spread evenly)",
+		Doc:  "numbers, from 0, of the teacher's layers for the student (default spread evenly)",
 		Want: settings.Unless(!s.Random || len(s.TeacherLayers) == 0, "none of the teacher's layers for a student of random weights")}
 	random := settings.Setting{Name: "random", Field: "Random", Value: &s.Random, Doc: "random weights, not the teacher's"}
 	return append(slices.Insert(s.Size.Settings(), 1, layers), random)
@@ -164,13 +164,13 @@ func (s *Student) Settings() settings.Table {
 func (o *AugmentOptions) Settings() settings.Table {
 	return settings.Table{
 		{Name: "augment", Field: "Copies", Value: &o.Copies,
-			Doc:  "add this many copies of each example with words replaced by near ones",
+			Doc:  "add this many copies of each example, with words replaced by similar ones",
 			Want: settings.Unless(o.Copies >= 1 && o.Copies <= MaxCopies, "a positive number of copies, %d at most", MaxCopies)},
 		{Name: "augment-probability", Field: "Probability", Value: &o.Probability, NotZero: true, With: []string{"augment"},
-			Doc:  "probability of a word to be replaced",
+			Doc:  "probability that a word is replaced",
 			Want: settings.Unless(o.Probability > 0 && o.Probability <= 1, "a probability above 0, at most 1")},
 		{Name: "augment-candidates", Field: "Candidates", Value: &o.Candidates, NotZero: true, With: []string{"augment"},
-			Doc:  "nearest or likeliest words that may replace one",
+			Doc:  "number of nearest or most likely words that may replace one",
 			Want: settings.Unless(o.Candidates >= 1 && o.Candidates <= maxCandidates, "a positive number of words, %d at most", maxCandidates)},
 	}
 }

@@ -31,9 +31,9 @@ type Stage struct {
 func (s *Stage) Settings() settings.Table {
 	return append(settings.Table{
 		{Name: "name", Field: "Name", Value: &s.Name, Shown: true, Doc: "name of the stage, and of its directory"},
-		{Name: "epochs", Field: "Epochs", Value: &s.Epochs, NotZero: true, Doc: "passes over the training set, in the place of the options'"},
-		{Name: "steps", Field: "Steps", Value: &s.Steps, NotZero: true, Doc: "optimizer steps, in the place of the options'"},
-		{Name: "lr", Field: "LearningRate", Value: &s.LearningRate, NotZero: true, Doc: "peak learning rate, in the place of the options'"},
+		{Name: "epochs", Field: "Epochs", Value: &s.Epochs, NotZero: true, Doc: "passes over the training set, instead of the options'"},
+		{Name: "steps", Field: "Steps", Value: &s.Steps, NotZero: true, Doc: "optimizer steps, instead of the options'"},
+		{Name: "lr", Field: "LearningRate", Value: &s.LearningRate, NotZero: true, Doc: "peak learning rate, instead of the options'"},
 	}, s.Losses.Settings()...)
 }
 

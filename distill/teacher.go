@@ -139,7 +139,7 @@ func (t *teacher) remember(dir string, limit int64, repeats bool) error {
 		return err
 	}
 	if len(t.outputs) > 0 && slices.ContainsFunc(t.outputs, func(o *output) bool { return earlier(dir, o.name()) }) {
-		progress.Logger(t.progress).Warn(fmt.Sprintf("cache: %s holds outputs in the format of an earlier version: they are made anew, and the old ones can be removed", dir))
+		progress.Logger(t.progress).Warn(fmt.Sprintf("cache: %s has outputs in the format of an earlier version: they are computed again, and the old ones can be removed", dir))
 	}
 	var used int64
 	for t.stored = 0; t.stored < t.set.Len(); t.stored++ {
@@ -161,7 +161,7 @@ func (t *teacher) remember(dir string, limit int64, repeats bool) error {
 			o.keeper = newMemory(t.sizes(o))
 		}
 		if err != nil {
-			progress.Logger(t.progress).Warn(fmt.Sprintf("%v: going on without storing %s", err, o.name()))
+			progress.Logger(t.progress).Warn(fmt.Sprintf("%v: continuing without storing %s", err, o.name()))
 		}
 	}
 	return nil
@@ -223,7 +223,7 @@ func (t *teacher) store(o *output, example int, b []byte) {
 		return
 	}
 	if err := o.keeper.put(example, b); err != nil {
-		progress.Logger(t.progress).Warn(fmt.Sprintf("cache: %v: going on without storing %s", err, o.name()))
+		progress.Logger(t.progress).Warn(fmt.Sprintf("cache: %v: continuing without storing %s", err, o.name()))
 	}
 }
 

@@ -87,7 +87,7 @@ func Answered(ctx context.Context, model *checkpoints.Model, ds *data.Dataset, o
 		return nil, err
 	}
 	if ds.Task.Kind.Subject() == head.Masks {
-		return nil, fmt.Errorf("the answers of a %s are no labels: %w", ds.Task.Kind, checkpoints.ErrUnsupported)
+		return nil, fmt.Errorf("the answers of a %s are not labels: %w", ds.Task.Kind, checkpoints.ErrUnsupported)
 	}
 	ds, enc, err := prepare("data", model, ds, false, o.MaxLength)
 	if err != nil {

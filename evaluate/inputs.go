@@ -93,7 +93,7 @@ var tables = []string{".csv", ".tsv", ".parquet"}
 // because its lines would be taken for texts.
 func eachLine(path string, take func(infer.Input) error) error {
 	if extension := filepath.Ext(strings.TrimSuffix(path, ".gz")); slices.Contains(tables, strings.ToLower(extension)) {
-		return fmt.Errorf("%s: a table (%s), expected one input a line: plain text, or JSON objects with \"text\"", path, extension)
+		return fmt.Errorf("%s: a table (%s), expected one input per line: plain text, or JSON objects with \"text\"", path, extension)
 	}
 	f, err := bounded.Open(path)
 	if err != nil {

@@ -69,7 +69,7 @@ func TestReadInputs(t *testing.T) {
 	if err := os.WriteFile(table, []byte("text\tlabel\nw1\tred\n"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ReadLines(table); err == nil || !strings.HasPrefix(err.Error(), table+": a table (.TSV), expected one input a line") {
+	if _, err := ReadLines(table); err == nil || !strings.HasPrefix(err.Error(), table+": a table (.TSV), expected one input per line") {
 		t.Errorf("a table: %v", err)
 	}
 	for _, length := range []int{-1, 65} {

@@ -50,7 +50,7 @@ func Relabel(set string, ds *data.Dataset, cfg checkpoints.Config, required bool
 		ex, classes := &ds.Examples[i], cfg.Labels
 		if ds.Task.Kind.Subject() == head.Choices {
 			if classes = ex.Choices; len(classes) == 0 {
-				return nil, fmt.Errorf("%s set: example %d has no choices, want those of a question", set, i+1)
+				return nil, fmt.Errorf("%s set: example %d has no choices, expected those of a question", set, i+1)
 			}
 		}
 		wrong := func(label int) error { return &LabelError{Set: set, Example: i + 1, Label: label, Labels: classes} }
@@ -80,12 +80,12 @@ func Assumed(cfg checkpoints.Config, ds *data.Dataset) string {
 		for i, name := range counted {
 			numbers[i] = fmt.Sprintf("%d %s", i, name)
 		}
-		return "numbers in the place of labels are taken for the model's classes: " + data.ListLabels(numbers)
+		return "numbers instead of labels are taken for the model's classes: " + data.ListLabels(numbers)
 	}
 	if !ds.Task.Kind.Named() || len(named) == 0 || data.Unnamed(named) || !data.StandFor(cfg.Labels, named) {
 		return ""
 	}
-	return fmt.Sprintf("the model's labels %s say nothing and are taken for %s, in this order", data.ListLabels(cfg.Labels), data.ListLabels(named))
+	return fmt.Sprintf("the model's labels %s are only numbers and are taken for %s, in this order", data.ListLabels(cfg.Labels), data.ListLabels(named))
 }
 
 // CheckVocabulary reports a tokenizer with more tokens than the model has embeddings. The model
@@ -96,7 +96,7 @@ func CheckVocabulary(m *checkpoints.Model) error {
 		return fmt.Errorf("the model's tokenizer: %w", err)
 	}
 	if n := tok.VocabSize(); n > m.Config.VocabSize {
-		return fmt.Errorf("the tokenizer has %d tokens, and the model embeddings for %d (vocab_size), expected as many at least", n, m.Config.VocabSize)
+		return fmt.Errorf("the tokenizer has %d tokens, but the model has embeddings for only %d (vocab_size)", n, m.Config.VocabSize)
 	}
 	return nil
 }
@@ -114,7 +114,7 @@ func ReadsPairs(c checkpoints.Config, ds *data.Dataset) bool {
 // CheckPairs reports examples without a second text if the model was trained on pairs.
 func CheckPairs(c checkpoints.Config, ds *data.Dataset) error {
 	if i := slices.IndexFunc(ds.Examples, alone); c.NeedsPair() && i >= 0 {
-		return fmt.Errorf("example %d is one text, the model was trained on pairs: expected a second text", i+1)
+		return fmt.Errorf("example %d is a single text, but the model was trained on pairs: expected a second text", i+1)
 	}
 	return nil
 }
@@ -140,7 +140,7 @@ func CheckUnlabeled(set, more *data.Dataset) error {
 	}
 	for i, e := range more.Examples {
 		if ok, what := has(e); !ok {
-			return fmt.Errorf("example %d has one text alone, expected %s, as in all of the training set", i+1, what)
+			return fmt.Errorf("example %d has only one text, expected %s, as in the whole training set", i+1, what)
 		}
 	}
 	return nil
@@ -149,7 +149,7 @@ func CheckUnlabeled(set, more *data.Dataset) error {
 // CheckHead reports a model whose head does not fit the task.
 func CheckHead(cfg checkpoints.Config, task data.Task) error {
 	if has, want := cfg.Head, task.Kind; has != want {
-		return fmt.Errorf("the model's head does %s, the task %q is %s", has, task.Name, want)
+		return fmt.Errorf("the model's head is for %s, but the task %q is %s", has, task.Name, want)
 	}
 	return nil
 }

@@ -73,7 +73,7 @@ func (m *Masker) Mask(b *data.Batch, seed, step uint64) error {
 		}
 	}
 	if len(m.Rows) == 0 {
-		return fmt.Errorf("the batch holds no text but special tokens")
+		return fmt.Errorf("the batch has no text, only special tokens")
 	}
 	return nil
 }

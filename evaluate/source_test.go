@@ -61,7 +61,7 @@ func TestUnlabeledExamplesAreLikeTheOthers(t *testing.T) {
 	} {
 		s := Source{Task: "text"}
 		_, err := s.ReadUnlabeled(path, &data.Dataset{Task: data.Task{Kind: kind}, Examples: []data.Example{c.example}})
-		if (err != nil) != (c.want != "") || err != nil && !strings.HasPrefix(err.Error(), path+": example 1 has one text alone, expected "+c.want) {
+		if (err != nil) != (c.want != "") || err != nil && !strings.HasPrefix(err.Error(), path+": example 1 has only one text, expected "+c.want) {
 			t.Errorf("%s: %v, want %q", kind, err, c.want)
 		}
 	}

@@ -70,7 +70,7 @@ func (l *Listening) Settings() settings.Table {
 		{Name: "tls-cert", Field: "TLSCert", Value: &l.TLSCert, Doc: "`FILE` of the certificate, with its chain, in PEM format",
 			Want: settings.Unless((l.TLSCert == "") == (l.TLSKey == ""), "a certificate and a key, or neither")},
 		{Name: "tls-key", Field: "TLSKey", Value: &l.TLSKey, Doc: "`FILE` of the certificate's key in PEM format"},
-		{Name: "grace", Field: "Grace", Value: &l.Grace, Doc: "`TIME` that requests under way have to end when the server is told to stop",
+		{Name: "grace", Field: "Grace", Value: &l.Grace, Doc: "`TIME` for requests in progress to end when the server is told to stop",
 			Want: settings.Unless(l.Grace >= 0, "a positive time")},
 	}
 }

@@ -8,28 +8,28 @@ import (
 	"unicode/utf8"
 )
 
-// charPair is byte-pair encoding of characters, as Gemma's and mmBERT's: a normalizer puts
-// a mark in the place of each space, neighbouring tokens merge across the whole text, and
-// a character that the vocabulary lacks becomes its bytes.
+// charPair is byte-pair encoding of characters, as for Gemma and mmBERT. A normalizer replaces
+// each space by a mark, neighbouring tokens merge across the whole text, and a character that the
+// vocabulary lacks becomes its bytes.
 type charPair struct {
 	normalizers normalizerList
-	// splitsSpace tells that a space ends a word, as its last character: Split.
+	// splitsSpace is Split: a space ends a word and is its last character.
 	splitsSpace bool
 
 	chars        map[rune]int32 // tokens of single characters
 	bytes        [256]int32     // tokens of bytes, -1 where there is none
 	byteFallback bool
-	fuseUnk      bool // neighbours that are unknown are one token
+	fuseUnk      bool // unknown neighbours become one token
 	unk          int32
 	merges       mergeTable
 	vocab        []string
-	// atMarks tells that no token has a mark after another character, so that words may be
-	// cut before marks and their tokens kept.
+	// atMarks tells that no token has a mark after another character. Words can then be cut
+	// before marks, and their tokens kept.
 	atMarks bool
 }
 
-// newCharPair makes the model of a vocabulary by id and its merges, in order of rank. unk is
-// the id of the unknown token, or -1: then unknown characters are left out.
+// newCharPair makes a model from a vocabulary by id and its merges in order of rank. unk is the
+// id of the unknown token. If it is -1, unknown characters are left out.
 func newCharPair(vocab []string, ids *tokenIDs, merges [][2]string, unk int32) (*charPair, error) {
 	m := &charPair{chars: map[rune]int32{}, unk: unk, vocab: vocab}
 	for id, token := range vocab {
@@ -37,7 +37,7 @@ func newCharPair(vocab []string, ids *tokenIDs, merges [][2]string, unk int32) (
 			m.chars[r] = int32(id)
 		}
 	}
-	atomic := map[string]bool{} // tokens whose own text is not what they stand for
+	atomic := map[string]bool{} // tokens that do not stand for their own text
 	if unk >= 0 {
 		atomic[vocab[unk]] = true
 	}
@@ -63,7 +63,7 @@ func newCharPair(vocab []string, ids *tokenIDs, merges [][2]string, unk int32) (
 	return m, err
 }
 
-// byteToken is the token that stands for a byte.
+// byteToken returns the token that stands for a byte.
 func byteToken(b int) string { return fmt.Sprintf("<0x%02X>", b) }
 
 func (m *charPair) tokens() []string { return m.vocab }
@@ -79,7 +79,7 @@ func (m *charPair) tokenize(p *pieces, w *wordBuffer, text string, at int32) {
 	m.words(p, w, a.bytes, a.from)
 }
 
-// words appends the tokens of a normalized text, whose bytes come from these runes.
+// words appends the tokens of a normalized text. from holds the rune that each byte comes from.
 func (m *charPair) words(p *pieces, w *wordBuffer, text []byte, from []int32) {
 	for len(text) > 0 {
 		n := m.wordLength(text)
@@ -113,7 +113,7 @@ func (m *charPair) word(p *pieces, w *wordBuffer, word []byte, from []int32) {
 	}
 	b := &w.pair
 	b.ids, b.sizes = b.ids[:0], b.sizes[:0]
-	unknown := 0 // bytes that are unknown and come before what follows
+	unknown := 0 // unknown bytes before the next token
 	flush := func() {
 		if unknown > 0 {
 			b.ids, b.sizes = append(b.ids, m.unk), append(b.sizes, int32(unknown))
@@ -155,8 +155,8 @@ func (m *charPair) word(p *pieces, w *wordBuffer, word []byte, from []int32) {
 	m.add(p, w, b.ids, from)
 }
 
-// add appends the tokens of a word, whose bytes come from these runes. Of unknown tokens
-// w.pair.sizes has how many bytes they stand for.
+// add appends the tokens of a word. from holds the rune that each byte comes from, and
+// w.pair.sizes the number of bytes of each unknown token.
 func (m *charPair) add(p *pieces, w *wordBuffer, ids, from []int32) {
 	start, unknown := 0, 0
 	for _, id := range ids {

@@ -1,10 +1,11 @@
 // Package tokenize turns text into the token ids of Hugging Face's tokenizers, with type ids and
 // character offsets.
 //
-// A Tokenizer uses one of three models. WordPiece with BERT's normalization, cased or uncased, is
-// for BERT, DistilBERT, ELECTRA and MiniLM. Byte-level byte-pair encoding is for RoBERTa. A
-// unigram language model with SentencePiece's normalization is for XLM-RoBERTa, CamemBERT, ALBERT
-// and DeBERTa. The files beside a model are read as transformers 5 reads them. If they ask for
+// A Tokenizer uses one of four models. WordPiece with BERT's normalization, cased or uncased, is
+// for BERT, DistilBERT, ELECTRA and MiniLM. Byte-level byte-pair encoding is for RoBERTa and
+// ModernBERT, and byte-pair encoding of characters for Gemma's vocabulary (mmBERT). A unigram
+// language model with SentencePiece's normalization is for XLM-RoBERTa, CamemBERT, ALBERT and
+// DeBERTa. The files beside a model are read as transformers 5 reads them. If they ask for
 // something that is not implemented, the error names it.
 //
 // In text that is not valid UTF-8, each wrong byte is read as U+FFFD, which BERT's normalizer

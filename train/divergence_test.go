@@ -31,7 +31,7 @@ func TestDivergenceInFiniteNumbers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			lines := strings.Count(progress.String(), "train: the run has diverged: its loss ended at ")
+			lines := strings.Count(progress.String(), "train: the run has diverged: its loss went from ")
 			if r.Diverged != want || (lines == 1) != want || lines > 1 {
 				t.Errorf("%v at %v: diverged %v, expected %v:\n%s", kind, rate, r.Diverged, want, &progress)
 			}

@@ -77,7 +77,7 @@ func (o Options) Fitted(c checkpoints.Config, set, dev *data.Encoded, longer flo
 			evaluations = most
 			total := o.Epochs * steps((rows+o.BatchSize-1)/o.BatchSize, o.Accumulate)
 			o.EvalEvery = (total + most - 1) / most
-			note("an evaluation each %d steps", o.EvalEvery)
+			note("an evaluation every %d steps", o.EvalEvery)
 		}
 	}
 	if o.Patience == 0 && !given && evaluations >= 6 {

@@ -302,9 +302,9 @@ func TestHeadsThatDoNotFit(t *testing.T) {
 		set   *data.Dataset
 		want  string
 	}{
-		{classifier, toy(head.Regression, 4, 1), `the model's head does single_label_classification, the task "toy" is regression`},
+		{classifier, toy(head.Regression, 4, 1), `the model's head is for single_label_classification, but the task "toy" is regression`},
 		{classifier, toy(head.MaskedLM, 4, 1), `the task "toy" is masked_lm`},
-		{regression, golden.Data(t), `the model's head does regression`},
+		{regression, golden.Data(t), `the model's head is for regression`},
 		{regression, unlabeled, "training set: example 3 has no label"},
 		{tinyEncoder(t), outside, "training set: example 2 has label 3, the model's 3 labels (even, small, any) are 0 to 2"},
 	} {

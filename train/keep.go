@@ -138,7 +138,7 @@ func (f *fit) conclude(done int) (*checkpoints.Model, error) {
 	}
 	if first, last, yes := f.diverged(); yes {
 		f.result.Diverged = true
-		f.say(slog.LevelWarn, "the run has diverged: its loss ended at %.4g and began at %.4g: lower the learning rate (lr)", last, first)
+		f.say(slog.LevelWarn, "the run has diverged: its loss went from %.4g to %.4g: lower the learning rate (lr)", first, last)
 	}
 	f.bar.Finish(note)
 	if f.o.Output != "" {

@@ -74,7 +74,7 @@ func (b *benchFlags) run(c *cobra.Command, _ []string) error {
 // runTrain opens the teacher, if there is one, and measures training steps.
 func (b *benchFlags) runTrain(c *cobra.Command, m *checkpoints.Model) (err error) {
 	if m.HasHead() && !m.Config.Head.OneClass() {
-		return fmt.Errorf("--train measures models that choose one class; this one does %s", m.Config.Head)
+		return fmt.Errorf("--train measures models that choose one class; this one is for %s", m.Config.Head)
 	}
 	var teacher *checkpoints.Model
 	if given := c.Flags().Changed; given("teacher") || given("teacher-config") {

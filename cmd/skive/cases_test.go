@@ -104,7 +104,7 @@ func TestFilesOfOtherPrograms(t *testing.T) {
 		{"conll-nbsp", "", "data show train.conll --task tokens --json", shown(`[{"text": "10\u00a0000 boats", "tokens": ["10\u00a0000", "boats"], "labels": ["B-NUM", "O"]}, {"text": "x", "tokens": ["x"], "labels": ["O"]}]`)},
 		{"emb-max-seq-length", "emb-max-seq-length", "predict --model model --embedding mean -q", embedded(-0.4296, -0.2761, -0.2488, 0.323, -0.1091, -0.0776, 0.0724, 0.1008, 0.1719, 0.1838, 0.419, 0.1992, 0.3454, -0.3489, -0.0765, 0.1189)},
 		{"eval-label-order", "eval-label-order", "eval --model model --task mnli --data dev.jsonl --json -q", metric("accuracy", 1)},
-		{"labels-all-one", "emb-max-seq-length", "train --task text --model model --train train.csv --dev train.csv --epochs 1 -q -o out", refused(`all labels are "1", expected two classes at least`)},
+		{"labels-all-one", "emb-max-seq-length", "train --task text --model model --train train.csv --dev train.csv --epochs 1 -q -o out", refused(`all labels are "1", expected at least two classes`)},
 		{"labels-integer-names", "labels-integer-names", "eval --model model --task text --data dev.csv --json -q", metric("accuracy", 1)},
 		{"multilabel-multihot", "", "data show train.jsonl --task multilabel --json", shown(`[{"text": "a", "label": ["1"]}, {"text": "b", "label": ["0"]}, {"text": "c", "label": ["0"]}]`)},
 		{"nan-logits", "nan-logits", "predict --model model -q", refused("the model's outputs are not finite (NaN)")},

@@ -38,28 +38,30 @@ func (app *skive) newCompress() *cobra.Command {
 		Short: "Run the whole recipe: teacher, student, pruning, int8, and the report",
 		Long: `Compress trains a teacher, distills a student, prunes it, distills again, quantizes to int8 and measures every step.
 
-The teacher is --model, fine-tuned on --train, or --teacher, a model that was fine-tuned on the task already, as it is. Epochs,
-batches, rates and patience follow from the data and the model where the recipe does not say; what was chosen is
-printed, and stands in the report. Without --dev a share of --train is held out. --test measures the models on a file
-by which nothing was chosen. A teacher that is no better than the most frequent answer or a linear classifier, by an
-interval, ends the run before anything is compressed; --force goes on. --search N tries rates and epochs of the teacher.
+The teacher is --model, fine-tuned on --train. Or it is --teacher, a model that was already fine-tuned on the task
+and is taken as it is. Epochs, batches, rates and patience depend on the data and the model unless the recipe gives
+them; the choices are printed and are in the report. Without --dev a share of --train is held out. --test measures
+the models on a file that affects no choice. The run ends before anything is compressed if the teacher is not better
+than the most frequent answer and a linear classifier, with a 95 % interval; --force continues. --search N tries
+rates and epochs of the teacher.
 
-With neither --model, --teacher nor --recipe it runs the embedded default: a generated task and a teacher trained from
-scratch. It needs no files and takes some minutes. Stopped and called again with the same -o, it goes on where it was; with
-other settings it does again what depends on them, keeps what that replaces in NAME.previous, and takes it up with its
-settings.
+Without --model, --teacher and --recipe it runs the built-in default: a generated task and a teacher trained from
+scratch. This needs no files and takes some minutes. If you stop the command and call it again with the same -o, it
+continues where it was. With other settings it repeats what depends on them. It keeps what that replaces in
+NAME.previous, and uses it again if the settings return.
 
-The student is pruned by the recipe's shares; or, with --target-ms or --target-speedup, to a latency measured on this
-machine, with as many cuts and recoveries as that takes. --max-drop bounds what the metric may lose on the way: exit 1
-says that no model is good enough, or none at the target. A target that no student reaches is refused at once.`,
+The student is pruned by the recipe's shares. With --target-ms or --target-speedup it is pruned to a latency on this
+machine, with as many cuts and recoveries as needed. --max-drop limits how much of the metric may be lost; exit 1
+says that no model is good enough, or none that meets the target. A target that no student can reach is refused at
+once.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
 	}
 	f := c.Flags()
 	f.StringVar(&o.recipe, "recipe", "", "recipe `FILE` in YAML; flags override it")
 	f.StringVarP(&o.output, "output", "o", "skive-out", "`DIR` for the models and the report")
-	f.BoolVar(&o.print, "print-recipe", false, "print the effective recipe and stop; what follows from the data is left out")
-	f.BoolVar(&o.force, "force", false, "compress a teacher that has not learned its task, too")
+	f.BoolVar(&o.print, "print-recipe", false, "print the complete recipe and stop; it leaves out what depends on the data")
+	f.BoolVar(&o.force, "force", false, "also compress a teacher that has not learned its task")
 	flags.Add(f, o.given.Settings().Only(recipeSettings...))
 	flags.RefuseZero(f, "max-drop") // in a recipe 0 takes the variants whatever they lose
 	flags.GoesWith(f, []string{"model", "teacher", "recipe"}, taskSettings...)
@@ -93,9 +95,9 @@ func (o *compressFlags) run(c *cobra.Command) error {
 	var unlearned *compress.UnlearnedError
 	if errors.As(err, &unlearned) {
 		if unlearned.AsItIs {
-			return fmt.Errorf("%w; --force compresses it all the same", err)
+			return fmt.Errorf("%w; --force compresses it anyway", err)
 		}
-		return fmt.Errorf("%w; --search 8 tries rates and epochs, --force compresses it all the same", err)
+		return fmt.Errorf("%w; --search 8 tries rates and epochs, --force compresses it anyway", err)
 	}
 	if err != nil && !errors.Is(err, compress.ErrMaxDrop) {
 		return o.named(c, err)

@@ -30,7 +30,7 @@ func newDataGenerate() *cobra.Command {
 	var overwrite bool
 	c := &cobra.Command{
 		Use:   "generate",
-		Short: "Write the embedded task, reviews, as train.jsonl and dev.jsonl",
+		Short: "Write the built-in task, reviews, as train.jsonl and dev.jsonl",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := o.Settings().Check(); err != nil {
@@ -91,8 +91,8 @@ func (app *skive) newDataConvert() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "convert FILE",
 		Short: "Write a task's file as JSONL for the general task of its kind",
-		Long: `Convert writes text, text_pair and label, as the task text reads them; for other kinds of tasks what multilabel,
-regression, choice, tokens and mlm read.`,
+		Long: `Convert writes text, text_pair and label, as the task text reads them. For other kinds of tasks it writes what
+multilabel, regression, choice, tokens and mlm read.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			release, err := claimOutput(c, output, checkpoints.TryFile, unless(overwrite, checkpoints.CheckFree))

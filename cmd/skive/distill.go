@@ -32,25 +32,25 @@ func (app *skive) newDistill() *cobra.Command {
 		Short: "Teach a student what a teacher knows",
 		Long: `Teach a student what a teacher knows.
 
-The output directory has the student that did best on --dev, of equal ones the first, and the state of the run, of each
-stage with --stages. A run that was stopped goes on with --resume. Where a run or a model is there already, distill ends
-at once unless --resume or --overwrite is given.`,
+The output directory gets the student that was best on --dev (of equally good ones the first) and the state of the
+run, with --stages that of each stage. --resume continues a run that was stopped. If there is a run or a model
+already, distill ends at once unless --resume or --overwrite is given.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return d.run(c) },
 	}
 	f := c.Flags()
-	f.StringArrayVar(&d.teachers, "teacher", nil, "teacher `MODEL`; several are an ensemble, whose first gives the hidden states")
+	f.StringArrayVar(&d.teachers, "teacher", nil, "teacher `MODEL`; several are an ensemble, and the first gives the hidden states")
 	f.Float64SliceVar(&d.weights, "teacher-weights", nil, "`WEIGHTS` of the teachers' logits, separated by commas (default equal)")
 	f.Lookup("teacher-weights").DefValue = ""
 	flags.Sets(f, "teacher-weights", "TeacherWeight", "Ensemble")
-	f.StringVar(&d.stages, "stages", "", "YAML `FILE` with a list of stages, or tinybert for its two")
-	f.StringVar(&d.unlabeled, "unlabeled", "", "`FILE` of further examples, whose labels are not read; plain text in .txt")
-	f.BoolVar(&d.General, "general", false, "task-agnostic distillation on --text, by inner losses alone")
+	f.StringVar(&d.stages, "stages", "", "YAML `FILE` with a list of stages, or tinybert for TinyBERT's two stages")
+	f.StringVar(&d.unlabeled, "unlabeled", "", "`FILE` with further examples, whose labels are not read; plain text in .txt")
+	f.BoolVar(&d.General, "general", false, "task-agnostic distillation on --text, without losses on predictions")
 	f.StringVar(&d.text, "text", "", "plain text `FILE` for --general, may be .gz")
-	f.StringVar(&d.Shards, "teacher-shards", "", "`DIR` of the teacher's outputs for --general, in the place of --text: --make-shard fills it")
+	f.StringVar(&d.Shards, "teacher-shards", "", "`DIR` with the teacher's outputs for --general, instead of --text; --make-shard fills it")
 	flags.Add(f, settings.Table{{Name: "make-shard", Field: "Make", Value: &d.Make,
-		Doc: "`I/N`: compute one of N shares of --teacher-shards, I from 0 to N-1, of --text, for the same losses, and train nothing"}})
-	f.StringVar(&d.augmentMLM, "augment-mlm", "", "masked language `MODEL` that finds the words for --augment in the place of the teacher's embeddings")
+		Doc: "`I/N`: compute share I (from 0) of N of --teacher-shards from --text, for the same losses, and train nothing"}})
+	f.StringVar(&d.augmentMLM, "augment-mlm", "", "masked language `MODEL` that finds the words for --augment, instead of the teacher's embeddings")
 	flags.Sets(f, "augment-mlm", "Words")
 	f.StringVar(&d.student, "student", "", "student `MODEL`")
 	student := d.New.Settings().Without("random").In("", "New")
@@ -125,7 +125,7 @@ func (d *distillFlags) check(c *cobra.Command) (err error) {
 	case len(d.weights) > 0 && len(d.weights) != n:
 		return flags.Usagef("--teacher-weights: %d weights for %d teachers", len(d.weights), n)
 	case d.General && n > 1:
-		return flags.Usagef("--teacher: %d teachers, expected one of a --general distillation, which has no logits to average", n)
+		return flags.Usagef("--teacher: %d teachers, expected one for a --general distillation, which has no logits to average", n)
 	case d.Shards != "" && d.Make.Of == 0 && d.text != "":
 		return flags.Usagef("--text: --teacher-shards has the examples, unless --make-shard fills it")
 	case given("temperature-end") && d.TemperatureSchedule == distill.Constant:

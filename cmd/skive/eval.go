@@ -20,11 +20,11 @@ func (app *skive) newEval() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "eval",
 		Short: "Measure a model on a labelled data set",
-		Long: `Measure a model on a labelled data set, with 95 % confidence intervals of its metrics. With --against the same
-is done for a second model, and the differences (the first's minus the second's) have intervals of their own,
-by the paired bootstrap: where one leaves out 0, one of the two models is better.
+		Long: `Measure a model on a labelled data set, with 95 % confidence intervals of its metrics. --against also measures a
+second model, and shows the differences (the first's metric minus the second's) with intervals by the paired
+bootstrap. If an interval excludes 0, one of the models is better.
 
-Entities of labelled words are measured as seqeval does: entity_f1 by its default rules, which are conlleval's, and
+Entities in labelled words are measured like seqeval does: entity_f1 by its default rules, which are conlleval's, and
 entity_f1_strict by the scheme of the labels, which the output names.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -19,10 +19,10 @@ func (app *skive) newExport() *cobra.Command {
 		Short: "Write a model in another format",
 		Long: `Write a model in another format.
 
-hf is a Hugging Face directory, which stock transformers loads; of a pruned model only with --pad. onnx is an ONNX graph
-for ONNX Runtime and what understands the same: PATH is the file if it ends in .onnx, otherwise a directory that
-receives model.onnx. The graph is interpreted on sample inputs and compared with the engine before it is written.
-config.json, the tokenizer's files and those of sentence-transformers go along with both. skive is one file for Skive itself.`,
+hf is a Hugging Face directory, which stock transformers can load; for a pruned model this needs --pad. onnx is an
+ONNX graph for ONNX Runtime and similar programs. PATH is the file if it ends in .onnx, and otherwise a directory for
+model.onnx. The graph is interpreted on sample inputs and compared with the engine before it is written. Both formats
+include config.json, the tokenizer's files and those of sentence-transformers. skive is one file for Skive itself.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := o.Validate(); err != nil {

@@ -39,9 +39,9 @@ func (f *commonFlags) register(root *cobra.Command) {
 	all := root.PersistentFlags()
 	all.IntVar(&f.threads, "threads", machine.CPUs(), "number of threads (default one for each CPU)")
 	all.Lookup("threads").DefValue = "0" // help does not show it
-	all.BoolVarP(&f.quiet, "quiet", "q", false, "no progress on standard error")
-	all.BoolVarP(&f.verbose, "verbose", "v", false, "the machine and the time on standard error, and more detail")
-	all.BoolVar(&f.json, "json", false, "JSON on standard output, and nothing else there")
+	all.BoolVarP(&f.quiet, "quiet", "q", false, "show no progress on standard error")
+	all.BoolVarP(&f.verbose, "verbose", "v", false, "show the machine, the time and more detail on standard error")
+	all.BoolVar(&f.json, "json", false, "write JSON, and nothing else, on standard output")
 }
 
 // maxThreads is the engine's limit.

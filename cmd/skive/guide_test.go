@@ -44,11 +44,11 @@ func TestReferenceIsCurrent(t *testing.T) {
 	page.WriteString(`# Command line
 
 This page is generated from the program: it is what ` + "`skive COMMAND --help`" + ` prints. Errors are one line on standard
-error. The exit status is 0 for success, 1 for a failure, and 2 for a call that is wrong in itself. With ` + "`--json`" + `
-standard output has JSON and nothing else: one document, and of ` + "`predict`" + ` one for each line.
+error. The exit status is 0 for success, 1 for a failure, and 2 for a mistake in the command line. With ` + "`--json`" + `
+standard output has nothing but JSON: one document, and for ` + "`predict`" + ` one for each line.
 
 ` + "`skive completion bash`" + ` (or zsh, fish, powershell) prints a script that completes commands and flags in a shell;
-` + "`skive completion bash --help`" + ` says where it goes.
+` + "`skive completion bash --help`" + ` says where to put it.
 `)
 	section := func(c *cobra.Command) {
 		if c.Name() == "skive" {

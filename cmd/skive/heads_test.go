@@ -104,7 +104,7 @@ func TestEveryKindOfTaskFromFileToAnswer(t *testing.T) {
 			}
 			if c.task == "choice" {
 				code, _, stderr := execute(t, append([]string{"distill", "--teacher", out, "--layers", "1", "--steps", "1", "--unlabeled", write("more.txt", "good film\n"), "-o", further, "--overwrite"}, args...)...)
-				if code != exitFailure || !strings.Contains(stderr, "more.txt: example 1 has one text alone, expected choices") {
+				if code != exitFailure || !strings.Contains(stderr, "more.txt: example 1 has only one text, expected choices") {
 					t.Errorf("text beside choices: exit code %d: %s", code, stderr)
 				}
 			}

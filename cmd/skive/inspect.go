@@ -12,8 +12,8 @@ func (app *skive) newInspect() *cobra.Command {
 	var diff bool
 	c := &cobra.Command{
 		Use:   "inspect MODEL | --diff A B",
-		Short: "Show what a checkpoint holds, or how two differ",
-		Long: `Show what a checkpoint holds: a model in any format, a training state, or a file of weights.
+		Short: "Show what a checkpoint contains, or how two differ",
+		Long: `Show what a checkpoint contains: a model in any format, a training state, or a file of weights.
 
 With --diff show how two of them differ: settings, tokenizer files, provenance, and the values of every tensor.`,
 		Args: func(c *cobra.Command, args []string) error {

@@ -215,7 +215,7 @@ func TestNumbersForLabels(t *testing.T) {
 	names := write("names.csv", "text,label\ngood film,yes\nbad film,no\nfilm,yes\n")
 	numbers := write("numbers.csv", "text,label\ngood film,1\nbad film,0\n")
 	const ofTask, ofFile, unknown = "are taken for negative, positive, in this order", "are taken for no, yes, in this order", `unknown label "yes"`
-	const places = "numbers in the place of labels are taken for the model's classes: 0 positive, 1 negative"
+	const places = "numbers instead of labels are taken for the model's classes: 0 positive, 1 negative"
 	type step struct {
 		model, task, file string
 		want              map[string]string // said by the commands, "" for nothing
@@ -261,7 +261,7 @@ func TestNumbersAreSaid(t *testing.T) {
 	hot := write("hot.jsonl", `{"text": "good", "label": [0, 1, 1]}`+"\n"+`{"text": "bad", "label": [1, 0, 0]}`+"\n")
 	several := modelOf(t, head.MultiLabel, []string{"red", "green", "blue"}, none)
 	out := func() string { return filepath.Join(t.TempDir(), "out") }
-	const said = "numbers in the place of labels are taken for the model's classes: "
+	const said = "numbers instead of labels are taken for the model's classes: "
 	for _, c := range []struct {
 		name string
 		args []string
@@ -281,7 +281,7 @@ func TestNumbersAreSaid(t *testing.T) {
 			"the teacher's labels are red, green, blue, the student's blue, red, green, and the data's are numbers: expected the same order, or names in the data\n"},
 	} {
 		code, _, stderr := execute(t, c.args...)
-		if about := strings.Count(stderr, "numbers in the place") + strings.Count(stderr, "data's are numbers"); code != c.code || !strings.Contains(stderr, c.want) || about != min(1, len(c.want)) {
+		if about := strings.Count(stderr, "numbers instead of labels") + strings.Count(stderr, "data's are numbers"); code != c.code || !strings.Contains(stderr, c.want) || about != min(1, len(c.want)) {
 			t.Errorf("%s: %d %s, want %q once", c.name, code, stderr, c.want)
 		}
 	}

@@ -99,7 +99,7 @@ func TestSecondTextMissing(t *testing.T) {
 			if got, _, stderr := predictWith(t, one, "--model", model, "-q"); got != code || strings.Contains(stderr, refused) != (code == 1) {
 				t.Errorf("%s of %s: code %d, %s", model, file, got, stderr)
 			}
-			if got, _, stderr := execute(t, "eval", "--model", model, "--task", "text", "--data", single, "-q"); got != code || strings.Contains(stderr, "evaluation set: example 1 is one text, the model was trained on pairs") != (code == 1) {
+			if got, _, stderr := execute(t, "eval", "--model", model, "--task", "text", "--data", single, "-q"); got != code || strings.Contains(stderr, "evaluation set: example 1 is a single text, but the model was trained on pairs") != (code == 1) {
 				t.Errorf("%s of %s on single texts: code %d, %s", model, file, got, stderr)
 			}
 		}
@@ -119,7 +119,7 @@ func TestSecondTextMissing(t *testing.T) {
 				args = append(args, "--model", out)
 			}
 			got, _, stderr := execute(t, append(args, "--task", "text", "-o", to, "-q")...)
-			if got != want || strings.Contains(stderr, "one text, the model was trained on pairs") != (want == 1) {
+			if got != want || strings.Contains(stderr, "single text, but the model was trained on pairs") != (want == 1) {
 				t.Errorf("%s of a model of %s on single texts: code %d, %s", args[0], file, got, stderr)
 			}
 		}
@@ -133,7 +133,7 @@ func TestSecondTextMissing(t *testing.T) {
 			}
 		}
 		distill := []string{"distill", "--teacher", out, "--layers", "1", "--task", "text", "--train", file, "--dev", file, "--unlabeled", lines, "--steps", "1", "-o", filepath.Join(t.TempDir(), "to"), "-q"}
-		if got, _, stderr := execute(t, distill...); got != code || strings.Contains(stderr, "--unlabeled: "+lines+": example 1 has one text alone, expected a second text") != (code == 1) {
+		if got, _, stderr := execute(t, distill...); got != code || strings.Contains(stderr, "--unlabeled: "+lines+": example 1 has only one text, expected a second text") != (code == 1) {
 			t.Errorf("a distillation from a model of %s with lines of one text: code %d, %s", file, got, stderr)
 		}
 		to := filepath.Join(t.TempDir(), "to")
@@ -180,7 +180,7 @@ func TestVocabularyBeyondTheModel(t *testing.T) {
 	none := func(*checkpoints.Config) {}
 	large := func() string { return grow(modelOf(t, "", []string{"a", "b"}, none), "paris2\nparis3\n") }
 	small := modelOf(t, "", []string{"a", "b"}, func(c *checkpoints.Config) { c.VocabSize = 16 })
-	const want = "the tokenizer has 13 tokens, and the model embeddings for 11 (vocab_size)"
+	const want = "the tokenizer has 13 tokens, but the model has embeddings for only 11 (vocab_size)"
 	for name, c := range map[string]struct {
 		args []string
 		want string

@@ -20,7 +20,7 @@ import (
 
 // overwriteFlag adds the flag for commands that replace existing files only if they are told to.
 func overwriteFlag(f *pflag.FlagSet, to *bool) {
-	f.BoolVar(to, "overwrite", false, "replace what is there already")
+	f.BoolVar(to, "overwrite", false, "replace existing output")
 }
 
 // claimOutput reserves the output of a command for as long as it runs. It then tries to write
@@ -68,13 +68,13 @@ func advice(c *cobra.Command, args []string, err error) string {
 	case errors.Is(err, infer.ErrNoHead):
 		return "; skive train gives it one"
 	case errors.As(err, &there) && there.Resumable && shown("resume"):
-		return ": --resume goes on with it, --overwrite begins anew"
+		return ": --resume continues it, --overwrite starts again"
 	case errors.As(err, &there) && shown("overwrite"):
 		return ": --overwrite replaces it"
 	case !errors.Is(err, context.Canceled):
 	case c.Name() == "compress" || c.Name() == "score":
 		if _, err := os.Stat(c.Flag("output").Value.String()); err == nil {
-			return "; go on with: " + shell.Line("skive", anew(args))
+			return "; continue with: " + shell.Line("skive", anew(args))
 		}
 	case shown("resume"):
 		if unfinished(c) {
@@ -82,7 +82,7 @@ func advice(c *cobra.Command, args []string, err error) string {
 			if !c.Flags().Changed("resume") {
 				again = append(again, "--resume")
 			}
-			return "; go on with: " + shell.Line("skive", again)
+			return "; continue with: " + shell.Line("skive", again)
 		}
 	}
 	return ""

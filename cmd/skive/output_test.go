@@ -263,13 +263,13 @@ func TestStoppedRunsGoOn(t *testing.T) {
 				}
 			}()
 			code, _, stderr := executeIn(t, ctx, args...)
-			again := regexp.MustCompile(`: interrupted; go on with: skive (.*)\n$`).FindStringSubmatch(stderr)
+			again := regexp.MustCompile(`: interrupted; continue with: skive (.*)\n$`).FindStringSubmatch(stderr)
 			if code != exitFailure || again == nil || strings.Count(stderr, "\n") != 1 {
 				t.Fatalf("stopped: exit code %d: %s", code, stderr)
 			}
 			before := contents(t, out)
 			code, _, stderr = execute(t, args...)
-			if code != exitFailure || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "--output: "+out) || !strings.Contains(stderr, "--resume goes on") {
+			if code != exitFailure || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "--output: "+out) || !strings.Contains(stderr, "--resume continues it") {
 				t.Errorf("the same command: exit code %d: %s", code, stderr)
 			}
 			for path, text := range contents(t, out) {

@@ -22,11 +22,12 @@ func (app *skive) newPredict() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "predict",
 		Short: "Answer for or embed the lines of standard input",
-		Long: `Predict reads one input a line: plain text, or a JSON object {"text": ..., "text_pair": ...},
-for a multiple choice {"text": ..., "choices": [...]}. Other keys are passed over, unless they may be meant for one of these.
-It writes one answer a line, as the model's head has it: the label and its probability; all labels that hold; a number;
-the choice; each word with its label; or what may stand in the place of each [MASK]. With --embedding it is the
-embedding as a JSON array: of texts that are cut, and begin, as the files of a sentence-transformers model say
+		Long: `Predict reads one input per line: plain text, or a JSON object {"text": ..., "text_pair": ...}, for a multiple choice
+{"text": ..., "choices": [...]}. Other keys are ignored, unless they look like one of these misspelt.
+
+It writes one answer per line. The model's head decides which: the label and its probability; all labels that hold; a
+number; the choice; each word with its label; or what may replace each [MASK]. With --embedding it is the embedding
+as a JSON array. Texts are then cut and get a prompt as the files of a sentence-transformers model say
 (max_seq_length, default_prompt_name).`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {

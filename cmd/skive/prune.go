@@ -31,19 +31,19 @@ func (app *skive) newPrune() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "prune",
 		Short: "Remove the least important heads, feed-forward units, layers and sub-words",
-		Long: `Prune measures how much each attention head and each feed-forward unit of a model matters to a task, keeps the most
-important ones, and rewires what is left into a smaller model. How many are kept is given
+		Long: `Prune measures how much each attention head and each feed-forward unit of a model matters to a task. It keeps
+the most important ones and writes a smaller model. How many are kept is given
   by --heads and --ffn, for each layer or, with --global, on average;
-  or by a cost: --target-ms, --target-speedup and --family (several sizes from one run, in DIR/2x, ...) measure once what
-  heads and units cost on this machine's engine (--dtype, --threads, --seq), --target-flops counts operations. What comes
-  out is measured beside the whole model and within 5 % of the target, or faster where no cut comes nearer; a model that meets it as
-  it is stays whole, and a target that is not reachable is said so, with exit 1.
---layers drops whole layers, --prune-vocab the sub-words that the texts of --train and --dev do not have.
---rearrange and --tune, on for the costs, make up for a part of the loss without training; --recover distills the
+  or by a cost. --target-ms, --target-speedup and --family (several sizes from one run, in DIR/2x, ...) measure what
+  heads and units cost on this machine's engine (--dtype, --threads, --seq); --target-flops counts operations. The
+  result is measured beside the whole model. It is within 5 % of the target, or faster if no cut comes closer. A model
+  that meets the target already stays whole. A target that cannot be reached is an error (exit 1).
+--layers drops whole layers, and --prune-vocab drops the sub-words that do not occur in the texts of --train and --dev.
+--rearrange and --tune, on by default for a cost, recover a part of the loss without training. --recover distills the
 whole model into what is left, after each of --rounds, with skive distill's training flags.
 
-What was stopped goes on with --resume: importance, cuts, recoveries and members of a family that are done are not done
-again. Where a model or a run is there already, prune ends at once unless --resume or --overwrite is given.`,
+--resume continues what was stopped, without repeating importance, cuts, recoveries and members of a family that are
+done. If there is a model or a run already, prune ends at once unless --resume or --overwrite is given.`,
 		Args: cobra.NoArgs,
 		RunE: p.run,
 	}
@@ -51,14 +51,14 @@ again. Where a model or a run is there already, prune ends at once unless --resu
 	f.StringVar(&p.model, "model", "", "`MODEL` to prune")
 	flags.Add(f, p.Settings())
 	flags.Sets(f, "layers", "Layers", "keep")
-	f.StringVar(&p.costs, "costs", "", "`DIR` of the tables of measured costs (default in the user's cache)")
+	f.StringVar(&p.costs, "costs", "", "`DIR` for tables of measured costs (default in the user's cache)")
 	f.BoolVar(&p.recover, "recover", false, "distill the whole model into the pruned one")
 	p.task.register(f, true)
 	training := p.recovery.Options.Settings().Without(train.OfLabels...)
 	addTraining(f, training)
 	f.Lookup("output").Usage = "`DIR` for the pruned model"
-	f.Lookup("overwrite").Usage = "replace a model that is there already"
-	f.Lookup("resume").Usage = "go on with what was stopped in the output directory; without that, begin it"
+	f.Lookup("overwrite").Usage = "replace an existing model"
+	f.Lookup("resume").Usage = "continue what was stopped in the output directory, or start if there is nothing"
 
 	flags.GoesWith(f, []string{"target-ms", "target-speedup", "target-flops", "family"}, "costs")
 	// Importance also has batches, and texts a largest length, so these flags are not among them.

@@ -16,10 +16,11 @@ func (app *skive) newPull() *cobra.Command {
 	return &cobra.Command{
 		Use:   "pull OWNER/NAME[@REVISION]",
 		Short: "Download a model from the Hugging Face Hub",
-		Long: `Download a model from the Hugging Face Hub and print its directory, which --model takes.
+		Long: `Download a model from the Hugging Face Hub and print its directory, for use with --model.
 
-It lands in the cache that the Python library huggingface_hub shares. HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE and HF_HOME
-count. A download that was cut goes on where it was, and every file is checked against the hub's hash.`,
+It goes to the cache that it shares with the Python library huggingface_hub. HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE and
+HF_HOME have the same meaning. An interrupted download continues where it was, and every file is checked against the
+hub's hash.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			o, err := hub.FromEnvironment()

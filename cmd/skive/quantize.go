@@ -26,17 +26,17 @@ func (app *skive) newQuantize() *cobra.Command {
 		Short: "Store a model's weights in fewer bits, as one .skive file",
 		Long: `Store a model's weights in fewer bits, as one .skive file.
 
-With --max-drop the sensitivity of each layer to int8 is measured on a labelled data set, and the most sensitive layers
-keep their format, as many as the metric needs to stay within so many points of the float model's.
+--max-drop measures on a labelled data set how sensitive each layer is to int8. The most sensitive layers keep their
+format: as many as needed so that the metric stays within this many points of the float model's.
 
-With --calibrate the scales of activations are chosen before, from how they are distributed on that file, in place of one for
-each token at run time.`,
+--calibrate computes the scales of activations in advance, from their distribution on that file. Otherwise each token
+gets its scales at run time.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return q.run(c) },
 	}
 	f := c.Flags()
 	f.StringVar(&q.model, "model", "", "`MODEL` to quantize")
-	f.StringVar(&q.calibrate, "calibrate", "", "`FILE` of inputs, one a line as predict takes them: static scales of activations")
+	f.StringVar(&q.calibrate, "calibrate", "", "`FILE` with one input per line, as for predict: compute static scales of activations")
 	f.StringVar(&q.data, "data", "", "labelled `FILE` for --max-drop, may be .gz")
 	f.StringVarP(&q.output, "output", "o", "", "`FILE.skive` to write")
 	flags.Add(f, q.Settings())

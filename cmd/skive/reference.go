@@ -19,12 +19,12 @@ func (app *skive) newReference() *cobra.Command {
 	var overwrite bool
 	c := &cobra.Command{
 		Use:   "reference",
-		Short: "Note in a model what its inputs and answers look like, for skive serve to tell drift",
-		Long: `Reference answers a file of inputs, one a line as predict takes them, and writes the model with the shares of what it
-saw: labels, scores, lengths in tokens, unknown tokens. No text is kept. skive serve tells how far requests are from that
-(skive_drift). Whatever changes the model later drops the shares: reference comes last.
+		Short: "Store in a model what its inputs and answers look like, so that skive serve can measure drift",
+		Long: `Reference answers a file with one input per line, as for predict. It writes the model with shares of what it saw:
+labels, scores, lengths in tokens, unknown tokens. No text is stored. skive serve then measures how far requests are
+from that (skive_drift). Any later change of the model drops the shares, so reference comes last.
 
-The files of a sentence-transformers model say that it gives embeddings; --embedding says it of others.`,
+A sentence-transformers model gives embeddings because its files say so; for other models use --embedding.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := o.Settings().Check(); err != nil {
@@ -66,7 +66,7 @@ The files of a sentence-transformers model say that it gives embeddings; --embed
 	}
 	f := c.Flags()
 	f.StringVar(&model, "model", "", "`MODEL` whose inputs and answers are measured")
-	f.StringVar(&file, "data", "", "`FILE` of inputs, one a line as predict takes them")
+	f.StringVar(&file, "data", "", "`FILE` with one input per line, as for predict")
 	f.StringVarP(&output, "output", "o", "", "`FILE.skive` to write")
 	flags.Add(f, o.Settings().Only("dtype", "embedding", "prompt", "max-length"))
 	overwriteFlag(f, &overwrite)

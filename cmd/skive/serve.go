@@ -36,7 +36,7 @@ type serveOptions struct {
 func (o *serveOptions) settings() settings.Table {
 	return slices.Concat(o.Options.Settings(), o.Listening.Settings(), settings.Table{
 		{Name: "otlp-endpoint", Field: "otlp", Value: &o.otlp,
-			Doc: "`URL` of a collector of OpenTelemetry that traces are sent to, such as http://localhost:4318 (default $" + otlp.EndpointVariable + ", else none)"},
+			Doc: "`URL` of an OpenTelemetry collector for traces, such as http://localhost:4318 (default $" + otlp.EndpointVariable + ", else none)"},
 	})
 }
 
@@ -53,23 +53,26 @@ func (app *skive) newServe() *cobra.Command {
 		Use:   "serve [NAME=]MODEL...",
 		Short: "Answer over HTTP, as clients of TEI, OpenAI, KServe and Triton ask",
 		Long: `Serve answers requests over HTTP for one or several models: /embed, /embed_all, /embed_sparse, /predict, /rerank,
-/similarity, /tokenize, /decode and /info as text-embeddings-inference does, /fill_mask of masked language models,
-/v1/embeddings and /v1/models as OpenAI, /v1/rerank as Jina and Cohere, /v2/... as the Open Inference Protocol. What a
-request names no model for goes to the first that can do it; /models/NAME/... names one in the path. /openapi.json
-describes every route; /health is 200 once every model has been loaded and tried; /metrics is for Prometheus; / is a
-page for trying a model. With --grpc-listen it takes the Open Inference Protocol and TEI's services over gRPC as well.
+/similarity, /tokenize, /decode and /info like text-embeddings-inference (TEI), /fill_mask for masked language
+models, /v1/embeddings and /v1/models like OpenAI, /v1/rerank like Jina and Cohere, /v2/... as in the Open Inference
+Protocol. With --grpc-listen it also takes the Open Inference Protocol and TEI's services over gRPC.
 
-SIGHUP, or --poll, loads models whose files were replaced (by renaming, as all that skive writes is): no request is lost.
+A request that names no model goes to the first that can answer it; /models/NAME/... names one in the path.
+/openapi.json describes every route. /health is 200 once every model is loaded and tried, /metrics is for Prometheus,
+and / is a page for trying a model.
 
-Each setting is a flag, or else a variable of the environment (` + serveEnvironment + `_LISTEN for --listen, and so on), or else a key of the
-file of --config (listen, ...), which may have a list of models: [{name: ..., path: ..., embedding: mean}]. SIGTERM ends the
-server once it has answered what is under way.`,
+SIGHUP, or --poll, loads models whose files were replaced (by renaming, as skive replaces files); no request is lost.
+SIGTERM ends the server after it has answered the requests in progress.
+
+Each setting is a flag. If the flag is not given, an environment variable counts (` + serveEnvironment + `_LISTEN for --listen, and
+so on), and then a key in the file of --config (listen, ...). The file may have a list of models: [{name: ..., path:
+..., embedding: mean}].`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error { return app.serve(c, &o, args) },
 	}
 	f := c.Flags()
 	f.StringVar(&o.config, "config", "", "`FILE` of settings in YAML")
-	f.StringVar(&o.log, "log", "text", "text or json: the form of the log on standard error; none for no line of each request")
+	f.StringVar(&o.log, "log", "text", "format of the log on standard error: text or json; none leaves out the lines for requests")
 	flags.Add(f, o.settings().Without("models"))
 	flags.Add(f, o.model.Settings().Only(ofEachModel...))
 	return c
@@ -155,7 +158,7 @@ func (o *serveOptions) readConfig(f *pflag.FlagSet, args []string) error {
 func (o *serveOptions) readModels(f *pflag.FlagSet, args []string) error {
 	for _, name := range ofEachModel {
 		if len(args) == 0 && f.Changed(name) {
-			return flags.Usagef("--%s goes with models of the command line; those of the file have keys of their own", name)
+			return flags.Usagef("--%s is for models on the command line; models in the file have keys of their own", name)
 		}
 	}
 	if len(args) == 0 && len(o.Models) == 0 {

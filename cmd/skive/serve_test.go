@@ -111,7 +111,7 @@ func TestServeErrors(t *testing.T) {
 		{[]string{"--config", file("listem: x\n")}, exitUsage, "listem: no such setting"},
 		{[]string{"--config", file("models:\n- {name: a}\n")}, exitUsage, "models[0].path"},
 		{[]string{"--config", "no/such"}, exitFailure, "--config"},
-		{[]string{"--config", file("models:\n- {name: a, path: b}\n"), "--embedding", "mean"}, exitUsage, "--embedding goes with models of the command line"},
+		{[]string{"--config", file("models:\n- {name: a, path: b}\n"), "--embedding", "mean"}, exitUsage, "--embedding is for models on the command line"},
 	} {
 		code, _, stderr := execute(t, append([]string{"serve", "-q"}, c.args...)...)
 		if code != c.code || !strings.Contains(stderr, c.want) || strings.Count(strings.TrimSpace(stderr), "\n") > 0 {

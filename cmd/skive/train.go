@@ -51,9 +51,9 @@ func (app *skive) newTrain() *cobra.Command {
 		Short: "Fine-tune a checkpoint on a task",
 		Long: `Fine-tune a checkpoint on a task, or train one from scratch (--config).
 
-The output directory has the model that did best on --dev, of equal ones the first, and the state of the run. A run that
-was stopped goes on with --resume, to the bits of one that was not. Where a run or a model is there already, train ends at
-once unless --resume or --overwrite is given.`,
+The output directory gets the model that was best on --dev (of equally good ones the first) and the state of the run.
+--resume continues a run that was stopped, with the same bits as if it had not been. If there is a run or a model
+already, train ends at once unless --resume or --overwrite is given.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			masked := task.Masked()
@@ -98,10 +98,10 @@ once unless --resume or --overwrite is given.`,
 	}
 	f := c.Flags()
 	f.String("model", "", "`MODEL` to fine-tune")
-	f.String("config", "", "config.json `FILE` beside a tokenizer: train from scratch, for the classes that its id2label names")
+	f.String("config", "", "config.json `FILE` beside a tokenizer: train from scratch, for the classes in its id2label")
 	task.register(f, true)
 	addTraining(f, o.Settings())
-	f.IntVar(&seeds, "seeds", 1, "train under so many seeds from --seed on, in seed-N/ each; mean and spread of the metric")
+	f.IntVar(&seeds, "seeds", 1, "train with this many seeds, from --seed on, each in seed-N/; show mean and spread of the metric")
 	flags.RefuseZero(f, "seeds")
 	flags.Excludes(f, []string{"config"}, "model")
 	return c

@@ -61,8 +61,8 @@ func (o *Options) Settings() settings.Table {
 	return settings.Table{
 		number("batch", "Batch", &o.Batch, 1, train.MaxBatchSize, "examples in a call"),
 		seq,
-		{Name: "data", Field: "File", Value: &o.File, Doc: "`FILE` of inputs, one a line as predict takes them (default random tokens)"},
-		{Name: "profile", Field: "Profile", Value: &o.Profile, Doc: "time of each stage"},
+		{Name: "data", Field: "File", Value: &o.File, Doc: "`FILE` with one input per line, as for predict (default random tokens)"},
+		{Name: "profile", Field: "Profile", Value: &o.Profile, Doc: "show the time of each stage"},
 		{Name: "dtype", Field: "DType", Value: &o.DType, Doc: "f32, fp16, bf16 or int8 (default as stored)", Want: o.wantDType()},
 		{Name: "attention-dtype", Field: "AttentionDType", Value: &o.AttentionDType,
 			Doc:  "f32 or bf16, for attention's products (default bf16 in layers that compute in bf16)",
@@ -72,11 +72,11 @@ func (o *Options) Settings() settings.Table {
 		{Name: "train", Field: "Train", Value: &o.Train, Doc: "measure training steps instead"},
 		o.steps(number("steps", "Steps", &o.Steps, 1, maxSteps, "training steps to measure")),
 		{Name: "precision", Field: "Precision", Value: &o.Precision, With: []string{"train"},
-			Doc: "f32 or bf16 products of the training steps, as skive train has it"},
+			Doc: "f32 or bf16 products of the training steps, as for skive train"},
 		{Name: "teacher-precision", Field: "TeacherPrecision", Value: &o.TeacherPrecision,
-			Doc: "f32 or bf16, for the teacher alone (default that of {precision})"},
+			Doc: "f32 or bf16 for the teacher (default that of {precision})"},
 		{Name: "attention", Field: "Attention", Value: &o.Attention,
-			Doc: "attention scores, too, are distilled from the teacher (TinyBERT)"},
+			Doc: "also distill attention scores from the teacher (TinyBERT)"},
 	}
 }
 

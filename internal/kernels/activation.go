@@ -5,9 +5,10 @@ import "math"
 // Activation is a pointwise nonlinearity.
 type Activation uint8
 
-// The activations of encoder checkpoints. GELU is the exact form x*Φ(x) with the error function (Hendrycks and Gimpel,
-// arXiv 1606.08415), GELUTanh its approximation by tanh (Hugging Face's gelu_new and gelu_pytorch_tanh). SiLU is x*σ(x) with
-// the logistic function (ibid.), the activation of SwiGLU.
+// The activations of encoder checkpoints. GELU is the exact form x*Φ(x) with the error function
+// (Hendrycks and Gimpel, arXiv 1606.08415). GELUTanh approximates it by tanh (Hugging Face's
+// gelu_new and gelu_pytorch_tanh). SiLU is x*σ(x) with the logistic function (ibid.), the
+// activation of SwiGLU.
 const (
 	Identity Activation = iota
 	GELU
@@ -37,8 +38,9 @@ func (a Activation) String() string {
 
 const badActivation = "kernels: unknown activation"
 
-// erf and tanh are odd rational minimax functions x*P(x²)/Q(x²) of Eigen (generic_fast_erf_float,
-// generic_fast_tanh_float), the argument clamped to where the function is ±1 in f32 and the result to [-1, 1].
+// erf and tanh are Eigen's odd rational minimax functions x*P(x²)/Q(x²) (generic_fast_erf_float,
+// generic_fast_tanh_float). The argument is clamped to where the function is ±1 in f32, and the
+// result to [-1, 1].
 const (
 	erfBound = 4
 	erfP1    = -1.60960333262415e-02
@@ -70,25 +72,28 @@ const (
 	sqrtHalf   = 0.70710678118654752440
 	invSqrt2Pi = 0.39894228040143267794
 
-	// GELUTanh is x*σ(2u) with u = √(2/π)*(x + 0.044715x³), which is 0.5x*(1+tanh(u)) without its cancellation. x is clamped
-	// inside σ where its derivative is computed: at -9.9 e^(-2u) is still finite.
+	// GELUTanh is x*σ(2u) with u = √(2/π)*(x + 0.044715x³). This equals 0.5x*(1+tanh(u)) without
+	// its cancellation. For the derivative, x is clamped inside σ: at -9.9, e^(-2u) is still
+	// finite.
 	geluTanhCubic         = 0.044715
 	geluTanhScale         = -2 * 0.79788456080286535588
 	geluTanhBackwardBound = 9.9
 
-	// The derivative of SiLU is constant to 1e-32 beyond this bound, inside of which e^-x is finite.
+	// Beyond this bound the derivative of SiLU is constant to 1e-32. Inside, e^-x is finite.
 	siluBackwardBound = 80
 )
 
-// GELU is max(x, 0) - |x|*Q(|x|), where Q is the tail of the normal distribution, or for GELUTanh of the logistic one at 2u.
-// Q is the eighth power of a polynomial: its eighth root is so smooth that few terms give |x|*Q within 4e-9, or 1.1e-7,
-// and nothing is divided. From the bound on |x|*Q is below 1e-7, and stays as it is.
+// GELU is max(x, 0) - |x|*Q(|x|), where Q is the tail of the normal distribution, or for GELUTanh
+// of the logistic one at 2u. Q is computed as the eighth power of a polynomial, without a
+// division: its eighth root is so smooth that few terms give |x|*Q within 4e-9, or 1.1e-7. Above
+// the bound on |x|, |x|*Q is below 1e-7 and no longer changes.
 const (
 	geluBound     = 5.6
 	geluTanhBound = 5.2
 )
 
-// The polynomials, highest coefficient first, were fitted by least squares, reweighted until the error was level.
+// The polynomials, highest coefficient first, are least-squares fits, reweighted until the error
+// was level.
 var (
 	geluRoot = [...]float32{-0x1.3aae8ep-22, 0x1.f312b8p-18, -0x1.f740fp-15, 0x1.186df2p-15, 0x1.8ac7cap-10,
 		-0x1.613118p-11, -0x1.058bf6p-5, -0x1.769c56p-4, 0x1.d5818ep-1}
@@ -96,8 +101,8 @@ var (
 		0x1.19056ep-10, -0x1.5f2b46p-12, -0x1.062732p-5, -0x1.76931ep-4, 0x1.d58186p-1}
 )
 
-// Activate sets dst[i] = a(x[i]). dst may be x. The absolute error of GELU, GELUTanh, Tanh and SiLU is below 1e-6 for |x|
-// up to 10; ReLU keeps NaN.
+// Activate sets dst[i] = a(x[i]). dst may be x. The absolute error of GELU, GELUTanh, Tanh and
+// SiLU is below 1e-6 for |x| up to 10. ReLU keeps NaN.
 func Activate(a Activation, dst, x []float32) {
 	sameLength(len(dst), len(x))
 	switch a {
@@ -118,8 +123,8 @@ func Activate(a Activation, dst, x []float32) {
 	}
 }
 
-// ActivateBackward sets dx[i] = dy[i]*a'(pre[i]), pre being the argument of the forward pass. dx may be dy or pre. The
-// derivative of ReLU at 0 is 0.
+// ActivateBackward sets dx[i] = dy[i]*a'(pre[i]), where pre is the argument of the forward pass.
+// dx may be dy or pre. The derivative of ReLU at 0 is 0.
 func ActivateBackward(a Activation, dx, dy, pre []float32) {
 	sameLength(len(dx), len(dy), len(pre))
 	switch a {

@@ -40,8 +40,8 @@ func (a AdamW) Decay(w []float32) {
 	}
 }
 
-// oneMinus returns 1-beta for the decimal of up to seven digits that beta was written as: for 0.999 that is 0.001, where
-// the float32 nearest to 0.999 would give 0.00099999.
+// oneMinus returns 1-beta for the decimal of up to seven digits that was written as beta. For
+// 0.999 this is 0.001; the float32 nearest to 0.999 would give 0.00099999.
 func oneMinus(beta float32) float32 {
 	return float32(1 - math.Round(float64(beta)*1e7)/1e7)
 }

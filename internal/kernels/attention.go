@@ -2,14 +2,14 @@ package kernels
 
 import "math"
 
-// attentionRows is the number of queries whose scores are held at a time, when
-// the caller does not keep them.
+// attentionRows is the number of queries whose scores are held at the same time if the caller
+// does not keep them.
 const attentionRows = 96
 
 // Attention is one head of attention over one sequence.
 type Attention struct {
-	// Tokens is the number of keys and values, Queries that of the queries, and
-	// Width the length of each.
+	// Tokens is the number of keys and values, Queries the number of queries, and Width the
+	// length of each.
 	Tokens, Queries, Width int
 	// Q is Queries×Width, K and V are Tokens×Width.
 	Q, K, V ViewF32
@@ -18,13 +18,13 @@ type Attention struct {
 	// Bias is added to the products after Scale, unless it is nil: Bias[Tokens-1+j-i]
 	// for query i and key j.
 	Bias []float32
-	// Window is the largest distance |j-i| of a key from a query whose product counts,
-	// 0 for any.
+	// Window is the largest distance |j-i| between a query and a key that it sees; 0 means any
+	// distance.
 	Window int
 	// Relative adds to the products before Scale. It goes without a Window.
 	Relative Relative
-	// First is the number of the key that belongs to the first query, where the queries
-	// are some of a sequence's: query i counts as First+i above.
+	// First is the number of the key that belongs to the first query, if the queries are only
+	// some of a sequence's. Query i then counts as First+i above.
 	First int
 }
 
@@ -33,9 +33,9 @@ type Attention struct {
 //	probs = softmax((q·kᵀ + relative) * scale + bias)    Queries×Tokens, by rows
 //	ctx = mask * (probs·v)                               Queries×Width, rows ldctx floats apart
 //
-// The products are those of GemmF32, the softmax is Softmax, and the mask is
-// multiplied last. Beyond the window scores are -Inf; what is far beyond it is not
-// computed. When probs is not nil it receives the probabilities, row after row.
+// The products are those of GemmF32, the softmax is Softmax, and the mask is multiplied last.
+// Scores outside of the window are -Inf; those far outside are not computed. probs, if not nil,
+// receives the probabilities, row after row.
 func (a Attention) Forward(ctx []float32, ldctx int, probs []float32, s *Scratch) {
 	d := a.Width
 	if !a.check(probs) {
@@ -67,7 +67,7 @@ func (a Attention) Forward(ctx []float32, ldctx int, probs []float32, s *Scratch
 //	weights = bf16(exp((q·kᵀ + relative) * scale + bias - max))    Queries×Tokens, by rows
 //	ctx = mask / Σ weights * (weights·v)                           Queries×Width
 //
-// so that probs receives weights / Σ weights.
+// So probs receives weights / Σ weights.
 func (a Attention) ForwardBF16(ctx []float32, ldctx int, probs []float32, s *Scratch) {
 	d := a.Width
 	if !a.check(probs) {
@@ -99,16 +99,15 @@ func (a Attention) ForwardBF16(ctx []float32, ldctx int, probs []float32, s *Scr
 	})
 }
 
-// Softmax turns the products of the queries and all keys, Queries×Tokens, into
-// probabilities, by SoftmaxRows.
+// Softmax turns the products of queries with all keys, Queries×Tokens, into probabilities with
+// SoftmaxRows.
 func (a *Attention) Softmax(scores []float32) {
 	b := attentionBlock{rows: a.Queries, hi: a.Tokens, scores: scores}
 	SoftmaxRows(scores, a.Queries, a.Tokens, a.Tokens, a.biased(&b))
 }
 
-// attentionBlock is some queries, the rows from top on, with the keys [lo, hi) that
-// their windows reach, and a place for their products. Pack tells that the keys are
-// others than those of the block before.
+// attentionBlock is some queries, from row top on, with the keys [lo, hi) in their windows, and
+// room for their products. pack says that the keys differ from those of the block before.
 type attentionBlock struct {
 	top, rows, lo, hi int
 	queries           ViewF32
@@ -116,9 +115,9 @@ type attentionBlock struct {
 	pack              bool
 }
 
-// biased scales the products of a block and adds their biases, where there are any,
-// makes those outside of the window -Inf, and returns what is left to multiply them
-// by. Each is rounded after the product and after the sum.
+// biased scales the products of a block, adds their biases, if there are any, and sets those
+// outside of the window to -Inf. It returns the factor that is still to be multiplied. Values are
+// rounded after the product and after the sum.
 func (a *Attention) biased(b *attentionBlock) float32 {
 	n, scale := b.hi-b.lo, a.Scale
 	if a.Bias != nil {
@@ -147,8 +146,8 @@ func outside(scores []float32) {
 	}
 }
 
-// widen copies a block's probabilities to those of all keys, where the block has a
-// place of its own.
+// widen copies a block's probabilities to their place among those of all keys, if the block has
+// room of its own.
 func (a *Attention) widen(probs []float32, b *attentionBlock) {
 	if probs == nil || a.Window == 0 {
 		return
@@ -162,14 +161,14 @@ func (a *Attention) widen(probs []float32, b *attentionBlock) {
 	}
 }
 
-// rowsFrom is the view of a matrix without its rows before the first.
+// rowsFrom returns the view of a matrix from row first on.
 func rowsFrom(v ViewF32, first int) ViewF32 {
 	v.Data = v.Data[first*v.RowStride:]
 	return v
 }
 
-// check panics unless queries and probabilities have room, and tells whether there
-// is anything to compute.
+// check panics if queries or probabilities do not fit. It tells whether there is anything to
+// compute.
 func (a *Attention) check(probs []float32) bool {
 	if a.Tokens <= 0 || a.Queries <= 0 || a.Width <= 0 {
 		return false
@@ -190,16 +189,16 @@ func (a *Attention) check(probs []float32) bool {
 	return true
 }
 
-// firstKeys is what the number of a block's first key is a multiple of: the lanes of sums,
-// and the numbers of bfloat16 in a row of a tile.
+// firstKeys divides the number of a block's first key: the lanes of sums, and the numbers of
+// bfloat16 in a row of a tile.
 const firstKeys = max(Lanes, 2*tilePairs)
 
-// FirstKey returns the number of the first key that is computed for a block of queries whose
-// first one has the given number. Each key then has its lane, or its place in a tile, of sums
-// over all keys, so a window gives the bits of scores of all keys that are made -Inf.
+// FirstKey returns the first key to compute for a block of queries that begins with the given
+// query. Each key then has its usual lane, or place in a tile, in sums over all keys. So a window
+// gives the same bits as products with all keys of which those outside are set to -Inf.
 func FirstKey(query, window int) int { return max(0, query-window) / firstKeys * firstKeys }
 
-// WindowKeys bounds how many keys are computed for a block of queries.
+// WindowKeys bounds the number of keys that are computed for a block of queries.
 func WindowKeys(queries, window int) int { return queries + 2*window + firstKeys }
 
 // eachQueries calls f for some queries at a time.

@@ -2,8 +2,7 @@
 
 package kernels
 
-// secondLevel returns the bytes of a core's second-level cache, 0 if the CPU does
-// not tell.
+// secondLevel returns the bytes of a core's second-level cache, or 0 if the CPU does not tell.
 func secondLevel() int {
 	most, _, _, _ := cpuid(0, 0)
 	mostExtended, _, _, _ := cpuid(0x80000000, 0)
@@ -31,7 +30,7 @@ func cacheOf(leaf uint32) int {
 			continue
 		}
 		size := int(b>>22+1) * int(b>>12&1023+1) * int(b&4095+1) * int(c+1)
-		// Two threads of a core share it as one.
+		// The two threads of a core count as one.
 		return size / max(1, int(a>>14&4095+1)/2)
 	}
 	return 0

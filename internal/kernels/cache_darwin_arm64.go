@@ -4,8 +4,8 @@ package kernels
 
 import "golang.org/x/sys/unix"
 
-// secondLevel returns the share of a performance core in the second-level cache of
-// its cluster, 0 if the system does not tell.
+// secondLevel returns a performance core's share of its cluster's second-level cache, or 0 if the
+// system does not tell.
 func secondLevel() int {
 	size, err := unix.SysctlUint32("hw.perflevel0.l2cachesize")
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// secondLevel returns the bytes of a core's second-level cache, or of its share of one,
-// 0 if the system does not tell. Where cores differ, the last one is among the fast.
+// secondLevel returns the bytes of a core's second-level cache, or of its share of one, or 0 if
+// the system does not tell. Where cores differ, the last one is a fast one.
 func secondLevel() int {
 	root, most := os.DirFS("/"), 0
 	for _, cpu := range []int{0, runtime.NumCPU() - 1} {
@@ -31,7 +31,7 @@ func secondLevelOf(root fs.FS, cpu int) int {
 	if err != nil {
 		return 0
 	}
-	cores := 0 // that share it: the bits of hexadecimal words between commas
+	cores := 0 // cores that share it: the bits of hexadecimal words between commas
 	for word := range strings.SplitSeq(read("shared_cpu_map"), ",") {
 		mask, _ := strconv.ParseUint(word, 16, 32)
 		cores += bits.OnesCount64(mask)

@@ -2,9 +2,10 @@ package kernels
 
 import "math/bits"
 
-// Dropout sets dst[i] = x[i]/(1-p) with probability 1-p and 0 otherwise (Srivastava et al., JMLR 15, 2014). Whether
-// element i is kept depends on key and offset+i alone, so the same call on the gradient is the backward pass, and a row
-// may be cut into calls at will. dst may be x. p <= 0 copies, p >= 1 clears.
+// Dropout sets dst[i] = x[i]/(1-p) with probability 1-p, and 0 otherwise (Srivastava et al., JMLR
+// 15, 2014). Only key and offset+i decide whether element i is kept. So the same call on the
+// gradient is the backward pass, and a row may be split into several calls. dst may be x. p <= 0
+// copies, p >= 1 clears.
 func Dropout(dst, x []float32, p float32, key, offset uint64) {
 	sameLength(len(dst), len(x))
 	if !(p > 0) {

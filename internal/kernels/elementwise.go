@@ -5,7 +5,8 @@ import (
 	"unsafe"
 )
 
-// Prefetch asks for x to be brought into the second-level cache, where the CPU can be asked.
+// Prefetch asks the CPU to load x into the second-level cache, if the CPU has such an
+// instruction.
 func Prefetch[E any](x []E) {
 	if len(x) > 0 {
 		prefetchBytes((*byte)(unsafe.Pointer(&x[0])), len(x)*int(unsafe.Sizeof(x[0])))
@@ -101,8 +102,8 @@ func sumSquaresGeneric(x []float32) float64 {
 	return lanes[0]
 }
 
-// MaxAbs returns the largest |x[i]|, 0 for an empty x and NaN where there is a NaN: it compares the bits without their
-// sign as integers, and NaN is above +Inf there.
+// MaxAbs returns the largest |x[i]|: 0 for an empty x, and NaN if x has a NaN. It compares the
+// bits without the sign as integers, in which NaN is above +Inf.
 func MaxAbs(x []float32) float32 { return math.Float32frombits(maxAbsBits(x)) }
 
 func maxAbsBitsGeneric(x []float32) uint32 {

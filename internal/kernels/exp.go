@@ -2,16 +2,18 @@ package kernels
 
 import "math"
 
-// The exponential is 2^n * e^r with n = round(x*log2(e)) and r = x - n*ln(2) in [-ln(2)/2, ln(2)/2]. e^r is 1 + r + r²*q(r)
-// with q the polynomial of degree 4 that minimizes the largest relative error (a weighted least squares fit, reweighted
-// until level: 4e-9 with coefficients rounded to f32). The coefficients are doubled here so that the scale is 2^(n-1): at
-// n = 128 that is still finite, and at n = -126 its bits are zero, which makes the flush to zero free.
+// The exponential is 2^n * e^r with n = round(x*log2(e)) and r = x - n*ln(2) in [-ln(2)/2,
+// ln(2)/2]. e^r is 1 + r + r²*q(r), where q is the polynomial of degree 4 with the smallest
+// largest relative error (a weighted least-squares fit, reweighted until level: 4e-9 with
+// coefficients rounded to f32). The coefficients are doubled here so that the scale is 2^(n-1).
+// At n = 128 that is still finite. At n = -126 its bits are zero, which flushes the result to
+// zero at no cost.
 const (
 	expLow   = -87.33 // n = -126: the result is 0
 	expHigh  = 88.8   // n = 128: the result overflows to +Inf
 	expLog2e = 0x1.715476p+0
-	// expMagic is 1.5*2^23 + 126: adding it rounds to an integer and leaves n + 126, the biased exponent of 2^(n-1), in
-	// the low bits.
+	// expMagic is 1.5*2^23 + 126. Adding it rounds to an integer and leaves n + 126, the biased
+	// exponent of 2^(n-1), in the low bits.
 	expMagic = 0x1.8000FCp+23
 	expLn2Hi = 0x1.62E430p-1
 	expLn2Lo = -0x1.05C610p-29
@@ -24,8 +26,9 @@ const (
 	expC6    = 0x1.6A241Ap-10 * 2
 )
 
-// Exp sets dst[i] = e^x[i]. The error is below 2 units in the last place where the result is at least 2^-125 and finite;
-// smaller results are 0, larger ones +Inf, NaN stays NaN. dst may be x.
+// Exp sets dst[i] = e^x[i]. The error is below 2 units in the last place if the result is at
+// least 2^-125 and finite. Smaller results are 0, larger ones +Inf, and NaN stays NaN. dst may be
+// x.
 func Exp(dst, x []float32) {
 	sameLength(len(dst), len(x))
 	vexp(dst, x)
@@ -57,8 +60,9 @@ func exp32(x float32) float32 {
 	return p * math.Float32frombits(math.Float32bits(t)<<23)
 }
 
-// 2^t is 2^n * 2^r with n = round(t) and r = t - n. 2^r is 1 + r*q(r) with q the polynomial of degree 4 that minimizes the
-// largest relative error (9e-8). The coefficients are doubled as those of the exponential are.
+// 2^t is 2^n * 2^r with n = round(t) and r = t - n. 2^r is 1 + r*q(r), where q is the polynomial
+// of degree 4 with the smallest largest relative error (9e-8). The coefficients are doubled like
+// those of the exponential.
 const (
 	exp2Low = -125.5 // n = -126
 	exp2C0  = 1 * 2

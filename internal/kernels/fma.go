@@ -2,15 +2,13 @@ package kernels
 
 import "math"
 
-// fma32 returns a*b + c with one rounding, to nearest even: what VFMADD and
-// FMADD compute.
+// fma32 returns a*b + c with one rounding, to nearest even, as VFMADD and FMADD do.
 //
-// The product of two floats is exact in float64, their sum with c is not.
-// Rounding that sum again, to float32, errs only where it has come to lie
-// halfway between two floats (or near there, among the subnormal numbers, which
-// are coarser): there the sum is rounded to odd instead, which keeps on which
-// side of it the exact value lies (Boldo and Melquiond, "Emulation of a FMA and
-// correctly rounded sums: proved algorithms using rounding to odd", 2008).
+// The product of two floats is exact in float64, but its sum with c is not. Rounding that sum
+// again, to float32, is only wrong if it lies halfway between two floats (or near that, among the
+// subnormal numbers, which are coarser). In that case the sum is rounded to odd, which preserves
+// on which side the exact value lies (Boldo and Melquiond, "Emulation of a FMA and correctly
+// rounded sums: proved algorithms using rounding to odd", 2008).
 func fma32(a, b, c float32) float32 {
 	p, q := float64(float64(a)*float64(b)), float64(c)
 	s := p + q
@@ -30,8 +28,8 @@ func fma32(a, b, c float32) float32 {
 	return float32(s)
 }
 
-// restOfSum returns what p + q has lost by rounding to s, exactly (Knuth's TwoSum). It
-// is NaN where s is infinite or NaN.
+// restOfSum returns exactly what p + q lost when it was rounded to s (Knuth's TwoSum). It is NaN
+// if s is infinite or NaN.
 func restOfSum(p, q, s float64) float64 {
 	t := s - p
 	return (p - (s - t)) + (q - t)

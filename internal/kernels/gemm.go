@@ -2,7 +2,7 @@ package kernels
 
 import "github.com/skive-ml/skive/internal/team"
 
-// Epilogue says what becomes of a product A·B before it is stored: for GemmF32
+// Epilogue says what happens to a product A·B before it is stored. For GemmF32 it is
 //
 //	z = (c + A·B) + bias, without c unless Accumulate, without bias when it is nil
 //	c = activation(z)
@@ -13,7 +13,7 @@ import "github.com/skive-ml/skive/internal/team"
 type Epilogue struct {
 	Bias          []float32  // one for each column of B, or nil
 	Activation    Activation // applied to z
-	PreActivation []float32  // when not nil, receives z; its rows lie as far apart as those of c
+	PreActivation []float32  // if not nil, receives z; its rows are as far apart as those of c
 	Accumulate    bool       // add to c
 }
 
@@ -34,7 +34,7 @@ func (ep *Epilogue) finish(m, lo, hi int, c []float32, ldc int) {
 	}
 }
 
-// check panics unless m rows of n columns fit the outputs and the bias.
+// check panics if m rows of n columns do not fit the outputs or the bias.
 func (ep *Epilogue) check(m, n int, c []float32, ldc int) {
 	if m <= 0 || n <= 0 {
 		return
@@ -51,15 +51,15 @@ func (ep *Epilogue) check(m, n int, c []float32, ldc int) {
 	}
 }
 
-// Scratch holds the buffers of one worker. Its zero value is ready for use; it
-// grows to the largest product seen.
+// Scratch holds the buffers of one worker. Its zero value is ready for use. It grows to the
+// largest product seen.
 type Scratch struct {
-	tile   []float32 // an output tile, where it is cut off by the matrix's edge
+	tile   []float32 // an output tile that the matrix's edge cuts off
 	bias   []float32 // the bias of the last panel, padded
 	packed []float32 // a block of the left-hand matrix
-	wide   []int16   // likewise, of 8-bit integers
-	pairs  []uint32  // likewise, of bfloat16
-	shared []uint32  // likewise, of all parts of a job
+	wide   []int16   // the same, of 8-bit integers
+	pairs  []uint32  // the same, of bfloat16
+	shared []uint32  // the same, of all parts of a job
 	strip  []float32 // outputs of GemmI8Quantized before they are quantized
 
 	widened PanelsF32 // panels of GemmHalf
@@ -78,13 +78,13 @@ type Scratch struct {
 	pack func(worker, part int)
 }
 
-// GemmF32 multiplies the m×K matrix a by the columns of b's panels
-// [panelLo, panelHi) (0 and b.Panels() for all of them) into the same columns of
-// c, whose rows lie ldc floats apart; see Epilogue for what is stored. It runs
-// on the calling goroutine. Transposed operands are a matter of their views.
+// GemmF32 multiplies the m×K matrix a by the columns of b's panels [panelLo, panelHi) into the
+// same columns of c; 0 and b.Panels() select all panels. The rows of c are ldc floats apart.
+// Epilogue says what is stored. GemmF32 runs on the calling goroutine. Operands are transposed by
+// their views.
 //
-// Each element of A·B is one chain of fused multiply-adds over k = 0..K-1 that
-// begins with 0, or with c under Accumulate.
+// Each element of A·B is one chain of fused multiply-adds over k = 0..K-1 that begins with 0, or
+// with c under Accumulate.
 func GemmF32(m int, a ViewF32, b *PanelsF32, panelLo, panelHi int, c []float32, ldc int, ep Epilogue, s *Scratch) {
 	n := min(panelHi*Lanes, b.N)
 	a.check(m, b.K)
@@ -100,14 +100,14 @@ func GemmF32(m int, a ViewF32, b *PanelsF32, panelLo, panelHi int, c []float32, 
 	gemmF32(m, a, b, panelLo, panelHi, c, ldc, &ep, s)
 }
 
-// GemmI8 multiplies the quantized rows a by the columns of b's panels
-// [panelLo, panelHi) into the same columns of c, whose rows lie ldc floats
-// apart. The sums are exact; then, for row i and column j,
+// GemmI8 multiplies the quantized rows a by the columns of b's panels [panelLo, panelHi) into the
+// same columns of c, whose rows are ldc floats apart. The sums are exact. Then, for row i and
+// column j,
 //
 //	z = fma(float32(sum), a.Scale[i]*b.Scale[j], bias[j])
 //	c = activation(z), or activation(c + z) with Accumulate
 //
-// with a bias of 0 when there is none.
+// The bias is 0 if there is none.
 func GemmI8(a *RowsI8, b *PanelsI8, panelLo, panelHi int, c []float32, ldc int, ep Epilogue, s *Scratch) {
 	n := min(panelHi*Lanes, b.N)
 	if a.K != b.K {
@@ -125,9 +125,9 @@ func GemmI8(a *RowsI8, b *PanelsI8, panelLo, panelHi int, c []float32, ldc int, 
 	gemmI8(a, b, panelLo, panelHi, c, ldc, &ep, nil, s)
 }
 
-// GemmI8Quantized is GemmI8 over all panels of b followed by QuantizeRowStatic
-// with the scale: dst becomes the m×N matrix activation(a·B + bias), quantized
-// while it is in cache. Bias may be nil.
+// GemmI8Quantized is GemmI8 over all panels of b followed by QuantizeRowStatic with the scale.
+// dst becomes the m×N matrix activation(a·B + bias), quantized while it is in the cache. bias may
+// be nil.
 func GemmI8Quantized(a *RowsI8, b *PanelsI8, dst *RowsI8, scale float32, bias []float32, activation Activation, s *Scratch) {
 	if a.K != b.K {
 		panic("kernels: inner sizes of a product differ")
@@ -152,21 +152,21 @@ func GemmI8Quantized(a *RowsI8, b *PanelsI8, dst *RowsI8, scale float32, bias []
 	gemmI8(a, b, 0, b.Panels(), nil, 0, &ep, dst, s)
 }
 
-// gemmJob is a product that ParallelGemmF32 has split.
+// gemmJob is a product that a parallel function has divided into parts.
 type gemmJob struct {
 	m, n, ldc  int
 	a          ViewF32
-	f32        *PanelsF32 // one of the two
+	f32        *PanelsF32 // one of the two panels
 	bf16       *PanelsBF16
 	c          []float32
 	ep         Epilogue
 	s          []Scratch
-	rows, cols int      // the number of parts in either direction
-	pairs      []uint32 // of a, where the parts share them
+	rows, cols int      // the number of parts in each direction
+	pairs      []uint32 // pairs of a, if the parts share them
 }
 
-// ParallelGemmF32 is GemmF32 over all panels of b by the workers of t, each of
-// which uses its own element of s. The result does not depend on their number.
+// ParallelGemmF32 is GemmF32 over all panels of b, on the workers of t. Each worker uses its own
+// element of s. The result does not depend on their number.
 func ParallelGemmF32(t *team.Team, m int, a ViewF32, b *PanelsF32, c []float32, ldc int, ep Epilogue, s []Scratch) {
 	if t == nil || t.Workers() == 1 || m*b.N*b.K < 1<<15 {
 		GemmF32(m, a, b, 0, b.Panels(), c, ldc, ep, &s[0])
@@ -177,12 +177,12 @@ func ParallelGemmF32(t *team.Team, m int, a ViewF32, b *PanelsF32, c []float32, 
 	s[0].parallel(t, gemmJob{m: m, n: b.N, a: a, f32: b, c: c, ldc: ldc, ep: ep, s: s})
 }
 
-// parallel runs a job by the workers of t.
+// parallel runs a job on the workers of t.
 func (s *Scratch) parallel(t *team.Team, job gemmJob) {
 	job.split(t.Workers())
 	s.job = job
 	if s.run == nil {
-		// The closure is kept, so that a product allocates nothing.
+		// The closure is kept so that a product allocates nothing.
 		s.run, s.pack = s.job.part, s.job.pack
 	}
 	if job.bf16 != nil && job.cols > 1 {
@@ -192,8 +192,8 @@ func (s *Scratch) parallel(t *team.Team, job gemmJob) {
 	s.job = gemmJob{}
 }
 
-// split chooses the parts. A part reads its rows of a and its panels of b: a
-// split of the longer side keeps the sum of these small.
+// split chooses the parts. A part reads its rows of a and its panels of b. Splitting the longer
+// side keeps the sum of these small.
 func (g *gemmJob) split(workers int) {
 	g.rows, g.cols = 1, 1
 	panels := ceilDiv(g.n, Lanes)
@@ -210,7 +210,7 @@ func (g *gemmJob) split(workers int) {
 func (g *gemmJob) part(worker, part int) {
 	row, col := part/g.cols, part%g.cols
 	panels := ceilDiv(g.n, Lanes)
-	// Cuts fall between pairs of panels, which are multiplied together.
+	// Parts begin at pairs of panels, which are multiplied together.
 	pairs := ceilDiv(panels, 2)
 	lo, hi := 2*(col*pairs/g.cols), min(2*((col+1)*pairs/g.cols), panels)
 	top, bottom := row*g.m/g.rows, (row+1)*g.m/g.rows

@@ -3,18 +3,17 @@
 package kernels
 
 const (
-	// mostRows is the most rows of a tile.
+	// mostRows is the largest number of rows in a tile.
 	mostRows = 14
-	// wideBytes is about the memory for a block of widened 8-bit rows.
+	// wideBytes is roughly the memory for a block of widened 8-bit rows.
 	wideBytes = 192 << 10
 )
 
-// longK is shortK for AVX-512, whose kernels fetch panels from L2: two panels
-// and the rows are to leave half of it free. The sums are loaded and stored the
-// less often the longer it is.
+// longK is shortK for AVX-512, whose kernels fetch panels from L2. Two panels and the rows must
+// leave half of it free. The longer it is, the less often sums are loaded and stored.
 var longK = min(L2/2/(4*(blockRows+2*Lanes))/128*128, 1024)
 
-// blockK returns the most steps of k that are multiplied in one go.
+// blockK returns the largest number of steps of k that are multiplied at a time.
 func blockK() int {
 	if active.has(avx512) {
 		return longK
@@ -22,8 +21,8 @@ func blockK() int {
 	return shortK
 }
 
-// tileF32 returns the most rows and, for that many rows, panels of a tile of f32
-// or bfloat16.
+// tileF32 returns the largest number of rows in a tile of f32 or bfloat16, and the panels for so
+// many rows.
 func tileF32(rows int) (maxRows, panels int) {
 	if active.has(avx512) {
 		if rows <= 3 {
@@ -49,12 +48,11 @@ func gemmBF16(m int, a ViewF32, b *PanelsBF16, lo, hi int, c []float32, ldc int,
 	blockBF16(m, a, b, lo, hi, c, ldc, ep, s)
 }
 
-// pairsAreMultiplied tells that rows of bfloat16 stay pairs: there is VDPBF16PS.
+// pairsAreMultiplied tells whether rows of bfloat16 stay pairs: if there is VDPBF16PS.
 func pairsAreMultiplied() bool { return active.has(bf16dot) }
 
-// multiplyTile multiplies rows of a, of which a step of k lies cs bytes behind the
-// one before and a row rs behind, from a on, by n panels, panelSize elements apart,
-// from b on; next is what is fetched meanwhile.
+// multiplyTile multiplies rows of a, from a on, by n panels, from b on. In a, steps of k are cs
+// bytes apart and rows rs bytes. Panels are panelSize elements apart. next is fetched meanwhile.
 func (g *gemmBlock) multiplyTile(rows, n, a, rs, cs, b, panelSize, next int, c *float32, ldc int, bias *float32, accumulate int) {
 	switch {
 	case g.bf16 == nil && active.has(avx512):
@@ -70,8 +68,8 @@ func (g *gemmBlock) multiplyTile(rows, n, a, rs, cs, b, panelSize, next int, c *
 	}
 }
 
-// tiling returns the most rows of a tile of 8-bit integers, the panels that are taken
-// together and the rows of a block, and whether tiles of AMX take them.
+// tiling returns the largest number of rows in a tile of 8-bit integers, the panels that are
+// multiplied together, the rows in a block, and whether AMX's tiles do it.
 func (g *i8Product) tiling(width int, ep *Epilogue, quantized bool) (maxRows, panels, block int, tiled bool) {
 	maxRows, panels = mostRows, 2
 	block = max(maxRows, wideBytes/g.a.Stride())
@@ -89,10 +87,10 @@ func (g *i8Product) tiling(width int, ep *Epilogue, quantized bool) (maxRows, pa
 	return maxRows, panels, block, tiled
 }
 
-// wideRow is the length of a widened row.
+// wideRow returns the length of a widened row.
 func (g *i8Product) wideRow() int { return 8 * ceilDiv(g.k, 2) }
 
-// setRows prepares the rows [top, bottom), which are cut evenly into tiles.
+// setRows prepares the rows [top, bottom), which are divided evenly into tiles.
 func (g *i8Product) setRows(top, bottom, tiles int) {
 	g.top = top
 	if active.has(vnni) {

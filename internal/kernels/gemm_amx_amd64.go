@@ -5,16 +5,15 @@ package kernels
 import "github.com/skive-ml/skive/internal/team"
 
 const (
-	// maxTileRows is the number of rows that a call of the AMX kernels takes at a
-	// time: two tiles.
+	// maxTileRows is the largest number of rows in a call of the AMX kernels: two tiles.
 	maxTileRows = 2 * Lanes
-	// amxRows is the fewest rows that tiles are taken for; below, VPDPBUSD is as
+	// amxRows is the smallest number of rows for which tiles are used. Below, VPDPBUSD is as
 	// fast.
 	amxRows = 4
-	// amxBytes is about the memory for a block of left-hand rows, which stays in L2
-	// while the panels pass.
+	// amxBytes is roughly the memory for a block of left-hand rows, which stays in L2 while the
+	// panels pass.
 	amxBytes = 768 << 10
-	// amxPairs is the most pairs of k that are multiplied in one go.
+	// amxPairs is the largest number of pairs of k that are multiplied at a time.
 	amxPairs = 1536
 )
 
@@ -33,8 +32,8 @@ type tileConfig struct {
 	rows    [16]byte
 }
 
-// tiles sets the configuration for blocks of so many rows and panels, and returns
-// the number of tiles that the rows fill.
+// tiles sets the configuration for blocks of so many rows and panels. It returns the number of
+// tiles that the rows fill.
 func (s *amxScratch) tiles(rows, panels int) int {
 	if s.sums == nil {
 		s.sums = growAligned(s.sums, maxTileRows*2*Lanes)
@@ -65,15 +64,14 @@ type tileCall struct {
 	panel, groups, mask int
 }
 
-// eachCall splits rows and panels, of which the last has the columns in mask, into
-// calls.
+// eachCall divides rows and panels into calls. mask has the columns of the last panel.
 func (s *amxScratch) eachCall(rows, panel, panels, mask int, call func(c tileCall)) {
 	const whole = 1<<Lanes - 1
 	part := func(top, blocks, rows int) {
 		for at := 0; at < panels; {
 			c := tileCall{top: top, blocks: blocks, rows: rows, panel: panel + at, panels: 1, groups: 1, mask: whole}
 			if left := panels - at; left >= 2 {
-				// A group whose last panel is cut off comes alone.
+				// A group whose last panel is incomplete gets a call of its own.
 				c.panels, c.groups = 2, left/2
 				if mask != whole && left%2 == 0 && left > 2 {
 					c.groups--
@@ -111,8 +109,8 @@ func (g *i8Product) tileRows(top, bottom, panel, n int, bias []float32) {
 	})
 }
 
-// gemmBF16Tiles is GemmBF16 after its checks, with K at least 1, at AMX. Where the
-// rows of a are in pairs already, all tiles of each, pairs holds them.
+// gemmBF16Tiles is GemmBF16 after its checks, with K at least 1, on AMX. pairs, if not nil, has
+// the rows of a already in pairs, with all tiles of each row.
 func gemmBF16Tiles(m int, a ViewF32, pairs []uint32, b *PanelsBF16, lo, hi int, c []float32, ldc int, ep *Epilogue, s *Scratch) {
 	steps := b.tiles()
 	kBlocks := ceilDiv(steps, amxPairs/tilePairs)
@@ -161,7 +159,7 @@ func gemmBF16Tiles(m int, a ViewF32, pairs []uint32, b *PanelsBF16, lo, hi int, 
 	}
 }
 
-// share makes the pairs of the left-hand rows by the workers of t, for all parts.
+// share makes the pairs of the left-hand rows for all parts, on the workers of t.
 func (g *gemmJob) share(t *team.Team, pack func(worker, part int)) {
 	if !active.has(amxTiles) {
 		return
@@ -172,7 +170,7 @@ func (g *gemmJob) share(t *team.Team, pack func(worker, part int)) {
 	t.Run(ceilDiv(g.m, packRows), pack)
 }
 
-// packRows is the number of rows that a worker makes pairs of at a time.
+// packRows is the number of rows for which a worker makes pairs at a time.
 const packRows = 4 * Lanes
 
 func (g *gemmJob) pack(worker, part int) {
@@ -186,10 +184,10 @@ func (g *gemmJob) multiplyPairs(top, bottom, lo, hi int, c []float32, ep Epilogu
 	gemmBF16Tiles(bottom-top, ViewF32{}, g.pairs[top*g.bf16.tiles()*tilePairs:], g.bf16, lo, hi, c, g.ldc, &ep, s)
 }
 
-// pairRows sets pairs to the rows [top, bottom) of a, of k columns, rounded to
-// bfloat16: of each the tiles [from, to) of 16 pairs, zero beyond k. What block
-// holds is overwritten. Its loops are nested as the tiles are: strips of columns,
-// blocks of rows, and what a block that is cut off has left.
+// pairRows sets pairs to the rows [top, bottom) of a, of k columns, rounded to bfloat16. For each
+// row it sets the tiles [from, to) of 16 pairs, with zeros beyond k. It overwrites block. Its
+// loops are nested like the tiles: strips of columns, blocks of rows, and the rest of an
+// incomplete block.
 func pairRows(pairs []uint32, a ViewF32, top, bottom, from, to, k int, block *[Lanes * tilePairs]uint32) {
 	rows, stride := bottom-top, (to-from)*tilePairs
 	at := top*a.RowStride + 2*from*tilePairs*a.ColStride
@@ -227,9 +225,9 @@ func pairRows(pairs []uint32, a ViewF32, top, bottom, from, to, k int, block *[L
 	}
 }
 
-// stripOf is the number of panels, of n, that are multiplied before their outputs
-// are finished or quantized: many, where nothing is left to be done, but not so
-// many that a call, which cannot be preempted, takes long.
+// stripOf returns how many of n panels are multiplied before their outputs are finished or
+// quantized. If nothing is left to do, there are many, but a call must not take too long, because
+// it cannot be preempted.
 func (ep *Epilogue) stripOf(n int, quantized bool) int {
 	const longest = 64
 	if ep.Activation == Identity && ep.PreActivation == nil && !quantized {

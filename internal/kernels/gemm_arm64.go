@@ -3,18 +3,18 @@
 package kernels
 
 const (
-	// mostRows is the most rows of a tile.
+	// mostRows is the largest number of rows in a tile.
 	mostRows = 6
-	// i8Bytes is about the memory for a block of 8-bit rows, which stays in L2 while
-	// the panels pass.
+	// i8Bytes is roughly the memory for a block of 8-bit rows, which stays in L2 while the panels
+	// pass.
 	i8Bytes = 192 << 10
 )
 
-// blockK returns the most steps of k that are multiplied in one go.
+// blockK returns the largest number of steps of k that are multiplied at a time.
 func blockK() int { return shortK }
 
-// tileF32 returns the most rows and, for that many rows, panels of a tile of f32
-// or bfloat16.
+// tileF32 returns the largest number of rows in a tile of f32 or bfloat16, and the panels for so
+// many rows.
 func tileF32(int) (maxRows, panels int) { return mostRows, 1 }
 
 // gemmBF16 is GemmBF16 after its checks, with K at least 1.
@@ -22,12 +22,11 @@ func gemmBF16(m int, a ViewF32, b *PanelsBF16, lo, hi int, c []float32, ldc int,
 	blockBF16(m, a, b, lo, hi, c, ldc, ep, s)
 }
 
-// pairsAreMultiplied tells that rows of bfloat16 stay pairs. BFDOT has other roundings,
-// so that they are widened.
+// pairsAreMultiplied is false: BFDOT rounds differently, so rows of bfloat16 are widened.
 func pairsAreMultiplied() bool { return false }
 
-// multiplyTile multiplies rows of a, of which a step of k lies cs bytes behind the
-// one before and a row rs behind, from a on, by a panel from b on.
+// multiplyTile multiplies rows of a, from a on, by a panel from b on. In a, steps of k are cs
+// bytes apart and rows rs bytes.
 func (g *gemmBlock) multiplyTile(rows, _, a, rs, cs, b, _, _ int, c *float32, ldc int, bias *float32, accumulate int) {
 	switch {
 	case g.bf16 != nil:
@@ -39,8 +38,8 @@ func (g *gemmBlock) multiplyTile(rows, _, a, rs, cs, b, _, _ int, c *float32, ld
 	}
 }
 
-// tiling returns the most rows of a tile of 8-bit integers, the panels that are taken
-// together and the rows of a block.
+// tiling returns the largest number of rows in a tile of 8-bit integers, the panels that are
+// multiplied together, and the rows in a block.
 func (g *i8Product) tiling(int, *Epilogue, bool) (maxRows, panels, block int, tiled bool) {
 	maxRows = mostRows
 	if !active.has(dotProd) {
@@ -49,10 +48,10 @@ func (g *i8Product) tiling(int, *Epilogue, bool) (maxRows, panels, block int, ti
 	return maxRows, 1, max(maxRows, i8Bytes/g.a.Stride()), false
 }
 
-// setRows notes where the block of rows begins, which are multiplied as they are.
+// setRows notes where the block of rows begins. They are multiplied as they are.
 func (g *i8Product) setRows(top, _, _ int) { g.top = top }
 
-// tileRows has no use without the tiles of AMX.
+// tileRows is only used with AMX's tiles.
 func (g *i8Product) tileRows(int, int, int, int, []float32) {}
 
 func (g *i8Product) kernel(top, rows, panel, _ int, c *float32, ldc int, bias *float32) {

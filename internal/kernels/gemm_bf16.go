@@ -6,10 +6,10 @@ import (
 	"github.com/skive-ml/skive/internal/team"
 )
 
-// PanelsBF16 is a packed right-hand matrix of K rows and N columns in bfloat16:
-// panels of 16 columns whose element (q, j), Data[(j/16)*P*16+q*16+j%16] with P =
-// Pairs() rounded up to a multiple of 16, a tile of AMX, holds row 2q of column j in its lower half and row 2q+1 in its upper half. What
-// is beyond the matrix is zero. The layout is the same at every level.
+// PanelsBF16 is a packed right-hand matrix of K rows and N columns in bfloat16. Its panels have
+// 16 columns. Element (q, j), Data[(j/16)*P*16+q*16+j%16], has row 2q of column j in its lower
+// half and row 2q+1 in its upper half. P is Pairs() rounded up to a multiple of 16, which is a
+// tile of AMX. Everything beyond the matrix is zero. The layout is the same at every level.
 type PanelsBF16 struct {
 	K, N int
 	Data []uint32
@@ -30,8 +30,8 @@ func (p *PanelsBF16) tiles() int { return ceilDiv(p.Pairs(), tilePairs) }
 // tilePairs is the number of pairs in a row of a tile.
 const tilePairs = tileBytes / 4
 
-// Pack packs the k×n matrix b, whose elements are rounded as F32ToBF16 does it,
-// reusing Data's capacity.
+// Pack packs the k×n matrix b and rounds its elements as F32ToBF16 does. It reuses Data's
+// capacity.
 func (p *PanelsBF16) Pack(b ViewF32, k, n int) { ParallelPackBF16(nil, p, b, k, n) }
 
 // ParallelPackBF16 is p.Pack(b, k, n) by the workers of t.
@@ -76,14 +76,13 @@ func (v ViewF32) pair(q, j, k int) uint32 {
 	return x
 }
 
-// GemmBF16 is GemmF32 with the elements of a and b rounded to bfloat16, and
-// their products summed up in float32 as VDPBF16PS does it: each element of A·B
-// is one chain of fused multiply-adds over k = 1, 0, 3, 2, 5, 4, ..., with a zero
-// in the place of a last k that is missing. At AMX they add up as TDPBF16PS does
-// it: 32 elements of k make two chains that begin with zero, k = 1, 3, ... and k =
-// 0, 2, ..., whose sum is added to that of the 32 before; what is missing in the
-// last ones is zero. Operands and sums that are subnormal count as zeros of
-// their sign.
+// GemmBF16 is GemmF32 with the elements of a and b rounded to bfloat16, and their products added
+// up in float32 as by VDPBF16PS: each element of A·B is one chain of fused multiply-adds over k =
+// 1, 0, 3, 2, 5, 4, ..., where a missing last k counts as zero.
+//
+// With AMX they are added up as by TDPBF16PS. 32 elements of k make two chains that begin with
+// zero, k = 1, 3, ... and k = 0, 2, .... Their sum is added to that of the 32 before; missing
+// elements at the end count as zero. Subnormal operands and sums count as zeros of their sign.
 func GemmBF16(m int, a ViewF32, b *PanelsBF16, panelLo, panelHi int, c []float32, ldc int, ep Epilogue, s *Scratch) {
 	n := min(panelHi*Lanes, b.N)
 	a.check(m, b.K)
@@ -99,8 +98,8 @@ func GemmBF16(m int, a ViewF32, b *PanelsBF16, panelLo, panelHi int, c []float32
 	gemmBF16(m, a, b, panelLo, panelHi, c, ldc, &ep, s)
 }
 
-// ParallelGemmBF16 is GemmBF16 over all panels of b by the workers of t, each of
-// which uses its own element of s. The result does not depend on their number.
+// ParallelGemmBF16 is GemmBF16 over all panels of b, on the workers of t. Each worker uses its
+// own element of s. The result does not depend on their number.
 func ParallelGemmBF16(t *team.Team, m int, a ViewF32, b *PanelsBF16, c []float32, ldc int, ep Epilogue, s []Scratch) {
 	if t == nil || t.Workers() == 1 || m*b.N*b.K < 1<<15 {
 		GemmBF16(m, a, b, 0, b.Panels(), c, ldc, ep, &s[0])
@@ -196,10 +195,9 @@ func flushed(x float32) float32 {
 	return x
 }
 
-// fmaFlushed is fma32 of two bfloat16 and a float32 with subnormal numbers taken
-// for zero. A result is subnormal if it were below 2^-126 with an exponent of any
-// size, as x86 has it, or if it is so before it is rounded, as Arm has it: there
-// chains that come near the limit differ.
+// fmaFlushed is fma32 of two bfloat16 and a float32, where subnormal numbers count as zero. On
+// x86 a result is subnormal if it would be below 2^-126 after rounding with an exponent of any
+// size, on Arm if it is so before rounding. Chains that come near that limit differ there.
 func fmaFlushed(a, b, c float32) float32 {
 	a, b, c = flushed(a), flushed(b), flushed(c)
 	p, q := float64(float64(a)*float64(b)), float64(c)
@@ -207,7 +205,7 @@ func fmaFlushed(a, b, c float32) float32 {
 	var tiny bool
 	switch magnitude := math.Abs(s); {
 	case tinyAfterRounding:
-		// Near the limit the sum is exact: no operand has bits below 2^-168 then.
+		// Near the limit the sum is exact, because no operand has bits below 2^-168 then.
 		tiny = magnitude < 0x1p-126-0x1p-151
 	case magnitude == 0x1p-126:
 		e := restOfSum(p, q, s)

@@ -5,13 +5,13 @@ package kernels
 import "unsafe"
 
 const (
-	// shortK is the most steps of k that kernels multiply in one go whose panels come
-	// from L1: a panel's block is then 24 KB, which stays there while the rows pass by.
+	// shortK is the largest number of steps of k that are multiplied at a time by kernels that
+	// read panels from L1. A panel's block is then 24 KB, which stays there while the rows pass.
 	shortK = 384
-	// blockRows is about the number of rows whose blocks of A stay in L2.
+	// blockRows is roughly the number of rows whose blocks of A stay in L2.
 	blockRows = 120
-	// strip is the number of panels after which the activation is applied, to
-	// outputs that are still near.
+	// strip is the number of panels after which the activation is applied, while their outputs
+	// are still in the cache.
 	strip = 4
 )
 
@@ -31,22 +31,22 @@ func blockBF16(m int, a ViewF32, b *PanelsBF16, lo, hi int, c []float32, ldc int
 	block.run(m, a, most, lo, hi, c)
 }
 
-// gemmBlock is a block of rows and of k of a product. A step of k is one row of
-// the right-hand matrix, or two in bfloat16.
+// gemmBlock is a block of a product, in rows and in k. A step of k is one row of the right-hand
+// matrix, or two in bfloat16.
 type gemmBlock struct {
 	f32   []float32 // the panels, one of the two
 	bf16  []uint32
-	panel int  // the elements of one
-	steps int  // of it
-	odd   bool // the last step is half of one
+	panel int  // elements of one panel
+	steps int  // steps in a panel
+	odd   bool // the last step is only half
 	n     int  // columns
 
-	rows, tiles int // the rows are cut evenly into tiles
+	rows, tiles int // rows are divided evenly into tiles
 	from, k     int // in steps
 	accumulate  bool
-	last        bool      // of k: the epilogue follows
+	last        bool      // of k, so the epilogue follows
 	a           []float32 // two to a step of bfloat16
-	pairs       []uint32  // in the place of a where pairs are multiplied
+	pairs       []uint32  // used instead of a if pairs are multiplied
 	packed      bool      // into tiles, each [k][rows of the tile]
 	stride      int       // between the rows of a, in steps, when it is not packed
 	c, pre      []float32
@@ -55,8 +55,7 @@ type gemmBlock struct {
 	s           *Scratch
 }
 
-// run multiplies m rows of a by the panels [lo, hi), in blocks of at most so many
-// steps.
+// run multiplies m rows of a by the panels [lo, hi), in blocks of at most so many steps.
 func (g *gemmBlock) run(m int, a ViewF32, most, lo, hi int, c []float32) {
 	maxRows, _ := tileF32(m)
 	blocks := ceilDiv(m, blockRows)
@@ -89,8 +88,8 @@ func (g *gemmBlock) tile(t int) (top, bottom int) {
 	return t * g.rows / g.tiles, (t + 1) * g.rows / g.tiles
 }
 
-// setA sets the block of a that begins in row top. Rows of which each is
-// contiguous are read in place. Others are packed.
+// setA sets the block of a that begins in row top. Contiguous rows are read in place; others are
+// packed.
 func (g *gemmBlock) setA(a ViewF32, top int) {
 	at := top*a.RowStride + g.from*a.ColStride
 	if a.ColStride == 1 {
@@ -100,9 +99,8 @@ func (g *gemmBlock) setA(a ViewF32, top int) {
 	g.packed = true
 	g.s.packed = grow(g.s.packed, g.rows*g.k)
 	g.a = g.s.packed
-	// Columns that are contiguous are read a few at a time, by all tiles in turn:
-	// a line of the cache holds values of several tiles, and where the columns
-	// lie a power of two apart it does not stay for long.
+	// Contiguous columns are read a few at a time, by all tiles in turn. A cache line has values
+	// of several tiles, and it is soon evicted if the columns are a power of two apart.
 	step := g.k
 	if a.RowStride == 1 {
 		step = packStep
@@ -116,8 +114,8 @@ func (g *gemmBlock) setA(a ViewF32, top int) {
 	}
 }
 
-// setPairs sets the block of a that begins in row top, rounded to bfloat16.
-// Where the columns are contiguous it is packed into tiles.
+// setPairs sets the block of a that begins in row top, rounded to bfloat16. It is packed into
+// tiles if the columns are contiguous.
 func (g *gemmBlock) setPairs(a ViewF32, top int) {
 	at := top*a.RowStride + 2*g.from*a.ColStride
 	k := 2 * g.k
@@ -200,8 +198,8 @@ func (g *gemmBlock) column(panel, n int) {
 	}
 }
 
-// edge multiplies the tiles by the last panel, of which not all columns exist,
-// by way of a tile of scratch memory.
+// edge multiplies the tiles by the last panel, which lacks some columns, using a tile of scratch
+// memory.
 func (g *gemmBlock) edge(panel int) {
 	col := panel * Lanes
 	n := g.n - col
@@ -245,8 +243,8 @@ func (g *gemmBlock) kernel(tile, panel, n int, c *float32, ldc int, bias *float3
 	}
 	panelSize := g.panel
 	b := panel*panelSize + g.from*Lanes
-	// While the tiles pass, the block of the panel that follows comes near, a
-	// part with each of them. Where there is none, nothing is fetched twice.
+	// While the tiles pass, the next panel's block is fetched, a part with each tile. Without a
+	// next panel, this one is named, and nothing is fetched twice.
 	next := b
 	ahead := b + n*panelSize
 	if part := tile * g.k * 4; part < n*g.k*Lanes && ahead+part < len(g.f32)+len(g.bf16) {
@@ -263,8 +261,8 @@ func (a *RowsI8) setStrip(top, bottom, from, to int, strip []float32, ld int) {
 	}
 }
 
-// gemmI8 is GemmI8 after its checks, with K at least 1, or GemmI8Quantized if
-// dst is not nil: its outputs stay in a strip of few panels.
+// gemmI8 is GemmI8 after its checks, with K at least 1. If dst is not nil it is GemmI8Quantized,
+// whose outputs stay in a strip of few panels.
 func gemmI8(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep *Epilogue, dst *RowsI8, s *Scratch) {
 	g := i8Product{a: a, b: b, ldc: ldc, k: ceilDiv(b.K, 4), s: s}
 	if ep.Accumulate {
@@ -279,7 +277,7 @@ func gemmI8(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep *Epilog
 		if dst == nil {
 			g.c = c[top*ldc:]
 		} else {
-			// A strip may grow by all but one of the panels that are taken together.
+			// A strip may grow by all but one of the panels that are multiplied together.
 			g.ldc = (strip + panels - 1) * Lanes
 			s.strip = grow(s.strip, (bottom-top)*g.ldc)
 			g.c = s.strip
@@ -292,7 +290,7 @@ func gemmI8(a *RowsI8, b *PanelsI8, lo, hi int, c []float32, ldc int, ep *Epilog
 				g.tileRows(top, bottom, at, n, ep.Bias)
 			} else {
 				if n > 1 && (at+n)*Lanes > b.N {
-					n-- // the one that is cut off comes alone
+					n-- // an incomplete panel is multiplied alone
 				}
 				for t := range tiles {
 					g.tile(top+t*(bottom-top)/tiles, top+(t+1)*(bottom-top)/tiles, at, n, ep.Bias)
@@ -326,8 +324,8 @@ type i8Product struct {
 	accumulate int
 	s          *Scratch
 	top, first int
-	// The rows from top on, where the level wants them widened: tile by tile,
-	// each [k rounded up to even][rows of the tile][4].
+	// wide holds the rows from top on, if the level needs them widened: tile by tile, each [k
+	// rounded up to even][rows of the tile][4].
 	wide []int16
 }
 

@@ -1,7 +1,7 @@
 package kernels
 
-// stripBytes is about the memory of the widened panels that GemmHalf multiplies
-// at a time: they stay in the second-level cache while the rows pass by.
+// stripBytes is roughly the memory of the widened panels that GemmHalf multiplies at a time. They
+// stay in the second-level cache while the rows pass.
 const stripBytes = 192 << 10
 
 // PanelsHalf is PanelsF32 with elements of half precision.
@@ -22,8 +22,8 @@ func (p *PanelsHalf) Pack(b ViewF32, k, n int) {
 	F32ToF16(p.Data, wide.Data)
 }
 
-// GemmHalf is GemmF32 with the elements of b widened, which is exact: it reads
-// half the memory for the same result.
+// GemmHalf is GemmF32 with the elements of b widened. Widening is exact, so it reads half the
+// memory for the same result.
 func GemmHalf(m int, a ViewF32, b *PanelsHalf, panelLo, panelHi int, c []float32, ldc int, ep Epilogue, s *Scratch) {
 	step := max(2, stripBytes/(4*Lanes*max(b.K, 1)))
 	w := &s.widened

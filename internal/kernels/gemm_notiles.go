@@ -4,10 +4,10 @@ package kernels
 
 import "github.com/skive-ml/skive/internal/team"
 
-// share, pack and multiplyPairs have no use without tiles.
+// share, pack and multiplyPairs are only used with tiles.
 func (g *gemmJob) share(*team.Team, func(worker, part int))                                    {}
 func (g *gemmJob) pack(worker, part int)                                                       {}
 func (g *gemmJob) multiplyPairs(top, bottom, lo, hi int, c []float32, ep Epilogue, s *Scratch) {}
 
-// amxScratch is what the AMX kernels need, which are not here.
+// amxScratch is empty without AMX kernels.
 type amxScratch struct{}

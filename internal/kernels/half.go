@@ -2,7 +2,7 @@ package kernels
 
 import "math"
 
-// F16ToF32 widens IEEE 754 half precision values. It is exact; signalling NaNs become quiet.
+// F16ToF32 converts IEEE 754 half precision values. It is exact; signalling NaNs become quiet.
 func F16ToF32(dst []float32, src []uint16) {
 	sameLength(len(dst), len(src))
 	f16ToF32(dst, src)
@@ -47,7 +47,7 @@ func f32ToF16Generic(dst []uint16, src []float32) {
 	}
 }
 
-// BF16ToF32 widens bfloat16 values: the upper half of a float32. It is exact.
+// BF16ToF32 converts bfloat16 values, which are the upper halves of float32. It is exact.
 func BF16ToF32(dst []float32, src []uint16) {
 	sameLength(len(dst), len(src))
 	bf16ToF32(dst, src)

@@ -1,6 +1,6 @@
 package kernels
 
-// Panic messages for programmer errors: slices whose lengths do not fit each other.
+// Panic messages for programming errors: slices whose lengths do not fit together.
 const (
 	badLength = "kernels: slice lengths differ"
 	shortData = "kernels: slice too short for its rows and stride"
@@ -14,7 +14,8 @@ func sameLength(n int, others ...int) {
 	}
 }
 
-// laneSum adds the 16 lanes by the fixed tree 8+8, 4+4, 2+2, 1+1 that every reduction ends with.
+// laneSum adds the 16 lanes by the fixed tree 8+8, 4+4, 2+2, 1+1, with which every reduction
+// ends.
 func laneSum(l *[16]float32) float32 {
 	for w := 8; w > 0; w /= 2 {
 		for i := range w {

@@ -2,18 +2,19 @@ package kernels
 
 import "math"
 
-// normRows is the most rows that a kernel normalizes at once.
+// normRows is the largest number of rows that a kernel normalizes at once.
 const normRows = 4
 
-// rowStats is what a kernel tells about each of the rows that it has normalized.
+// rowStats holds what a kernel reports about each row that it normalized.
 type rowStats struct {
 	mean, rstd [normRows]float32
 	max        [normRows]uint32 // the bits of the largest magnitude of the result, from addLayerNormMax
 }
 
-// LayerNorm normalizes rows of len(gamma) floats (Ba et al., arXiv 1607.06450): dst = (x-mean)*rstd*gamma + beta, where
-// rstd is 1/sqrt(variance+eps) and the variance is the mean of (x-mean)². Unless they are nil, mean and rstd receive those
-// of each row, for the backward pass. dst may be x.
+// LayerNorm normalizes rows of len(gamma) floats (Ba et al., arXiv 1607.06450): dst =
+// (x-mean)*rstd*gamma + beta. rstd is 1/sqrt(variance+eps), and the variance is the mean of
+// (x-mean)². If they are not nil, mean and rstd receive those of each row for the backward pass.
+// dst may be x.
 func LayerNorm(dst, x, gamma, beta []float32, eps float32, mean, rstd []float32) {
 	sameLength(len(dst), len(x))
 	rows := normalized(len(dst), gamma, beta, mean, rstd)
@@ -25,8 +26,8 @@ func LayerNorm(dst, x, gamma, beta []float32, eps float32, mean, rstd []float32)
 	}
 }
 
-// AddLayerNorm sets sum = x + residual and normalizes the rows of the sum into dst as [LayerNorm] does. sum may be x or
-// residual, and dst may be any of sum, x and residual; if dst is sum, the sum is lost.
+// AddLayerNorm sets sum = x + residual and normalizes the rows of the sum into dst as [LayerNorm]
+// does. sum may be x or residual. dst may be sum, x or residual; if it is sum, the sum is lost.
 func AddLayerNorm(dst, sum, x, residual, gamma, beta []float32, eps float32, mean, rstd []float32) {
 	sameLength(len(dst), len(sum), len(x), len(residual))
 	rows := normalized(len(dst), gamma, beta, mean, rstd)

@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// Lanes is the number of virtual lanes of a reduction and the width of a panel.
+// Lanes is the number of virtual lanes in a reduction and the width of a panel.
 const Lanes = 16
 
-// capability is a set of instructions that kernels are made for, or several.
+// capability is one or more sets of instructions that kernels use.
 type capability uint
 
 // Capabilities of amd64.
@@ -32,9 +32,8 @@ const (
 
 func (c capability) has(all capability) bool { return c&all == all }
 
-// Level is a named set of instructions that the kernels can be held to. Every level
-// gives the same bits, but for the products of bfloat16, which add up in another
-// order at AMX.
+// Level is a named set of instructions to which the kernels can be limited. Every level gives the
+// same bits, except for products of bfloat16, which AMX adds up in another order.
 type Level int
 
 // The levels.
@@ -50,9 +49,8 @@ const (
 	I8MM                    // DotProd and products of small matrices, FEAT_I8MM
 )
 
-// levels are the levels by their numbers. Those of an architecture stand in the
-// order in which they are preferred, the best one last; capabilities belong to one
-// architecture.
+// levels are the levels by number. Those of an architecture are in the order of preference, the
+// best one last. A capability belongs to one architecture.
 var levels = [...]struct {
 	name string // as SKIVE_ISA spells it
 	has  capability
@@ -91,8 +89,8 @@ const ISAVariable = "SKIVE_ISA"
 
 // An ISAErr says that SKIVE_ISA asks for a level that cannot be used.
 type ISAErr struct {
-	Value     string  // what the variable holds
-	Available []Level // what could be asked for
+	Value     string  // value of the variable
+	Available []Level // levels that are possible
 }
 
 func (e *ISAErr) Error() string {
@@ -112,14 +110,14 @@ var (
 	detected = detect() // what CPU, operating system and build have
 	isaErr   *ISAErr
 	current  = startLevel(os.Getenv(ISAVariable))
-	// active are the capabilities of the level in use.
+	// active holds the capabilities of the level in use.
 	active = levels[current].has
-	// tileSums tells that products of bfloat16 add up as TDPBF16PS does it.
+	// tileSums tells whether products of bfloat16 add up as by TDPBF16PS.
 	tileSums = current == AMX
 )
 
-// startLevel is the level that value, of SKIVE_ISA, asks for: the best one when
-// it is empty or, with isaErr set, when it is of no use.
+// startLevel returns the level for a value of SKIVE_ISA. It is the best one if the value is
+// empty, or if the value is not usable, which sets isaErr.
 func startLevel(value string) Level {
 	available := Available()
 	best := available[len(available)-1]
@@ -133,8 +131,7 @@ func startLevel(value string) Level {
 	return best
 }
 
-// Available returns the levels that this CPU and this build have, the best one
-// last.
+// Available returns the levels that this CPU and this build have, the best one last.
 func Available() []Level {
 	var available []Level
 	for l := range levels {
@@ -145,7 +142,7 @@ func Available() []Level {
 	return available
 }
 
-// here tells that a level belongs to this architecture.
+// here tells whether a level belongs to this architecture.
 func (l Level) here() bool {
 	return l == Generic || (runtime.GOARCH == "arm64") == (l >= NEON)
 }
@@ -153,8 +150,8 @@ func (l Level) here() bool {
 // Current returns the level in use.
 func Current() Level { return current }
 
-// ISAError returns an *ISAErr when SKIVE_ISA held a level that is unknown or not
-// available at start, in which case the best one is in use; otherwise nil.
+// ISAError returns an *ISAErr if SKIVE_ISA had an unknown or unavailable level at the start, and
+// otherwise nil. The best level is then in use.
 func ISAError() error {
 	if isaErr == nil {
 		return nil
@@ -162,8 +159,8 @@ func ISAError() error {
 	return isaErr
 }
 
-// Use switches to level l, which must be available, until restore is called. It
-// is for tests and measurements: no kernel may run meanwhile.
+// Use switches to level l, which must be available, until restore is called. It is for tests and
+// measurements: no kernel may run during a switch.
 func Use(l Level) (restore func()) {
 	if !slices.Contains(Available(), l) {
 		panic("kernels: level not available")
@@ -174,8 +171,8 @@ func Use(l Level) (restore func()) {
 	return func() { use(was, wasTiles) }
 }
 
-// UseDefinition is Use of the generic level with the products of bfloat16 as
-// level l adds them up: its results are what those of l have to be.
+// UseDefinition switches to the generic level, with products of bfloat16 added up as at level l.
+// Its results are those that l must give.
 func UseDefinition(l Level) (restore func()) {
 	restore = Use(Generic)
 	tileSums = l == AMX

@@ -30,8 +30,8 @@ func detect() capability {
 	return c
 }
 
-// tilesWanted is false where SKIVE_ISA asks for a lower level: a process that is
-// granted tiles may no longer use small stacks for signals.
+// tilesWanted is false if SKIVE_ISA asks for a lower level. A process with permission for tiles
+// may no longer use small stacks for signals.
 func tilesWanted() bool {
 	l, ok := levelOf(os.Getenv(ISAVariable))
 	return !ok || levels[l].has.has(amxTiles)

@@ -2,6 +2,6 @@
 
 package kernels
 
-// tilesPermitted is false: how this system is asked for the state of the tiles
-// is not known here.
+// tilesPermitted is false, because it is not known here how to ask this system for the state of
+// the tiles.
 func tilesPermitted() bool { return false }

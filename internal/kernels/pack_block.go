@@ -4,15 +4,14 @@ package kernels
 
 import "unsafe"
 
-// packStep is the number of columns that packTile is given at a time where they
-// are contiguous.
+// packStep is the number of columns for packTile at a time, if they are contiguous.
 const packStep = 16
 
 // packTile sets dst[p*rows+r] = src[r*rs+p*cs] for p < k and r < rows <= 16.
 // What dst holds beyond may be overwritten.
 func packTile(dst, src []float32, rs, cs, rows, k int) {
 	if rs == 1 {
-		// Values of p for which 16 floats can be read, and written.
+		// fast is the number of values of p for which 16 floats can be read and written.
 		fast := max(0, min(k, (len(dst)-Lanes)/rows+1))
 		if len(dst) < Lanes || len(src) < Lanes {
 			fast = 0
@@ -63,11 +62,10 @@ func packPanelsF32(p *PanelsF32, b ViewF32, lo, hi int) {
 	}
 }
 
-// packPairTile sets dst[q*rows+r] to src[r+2*q*cs] and, in the upper half,
-// src[r+(2*q+1)*cs], rounded to bfloat16, for 2*q < k and r < rows <= 16. What dst
-// holds beyond may be overwritten.
+// packPairTile sets dst[q*rows+r] to src[r+2*q*cs] and, in the upper half, src[r+(2*q+1)*cs],
+// rounded to bfloat16, for 2*q < k and r < rows <= 16. It may overwrite dst beyond that.
 func packPairTile(dst []uint32, src []float32, cs, rows, k int) {
-	// Pairs for which 16 floats can be read twice, and 16 pairs written.
+	// fast is the number of pairs for which 16 floats can be read twice, and 16 pairs written.
 	fast := 0
 	if len(dst) >= Lanes && len(src) >= cs+Lanes {
 		fast = max(0, min(k/2, (len(dst)-Lanes)/rows+1, (len(src)-Lanes-cs)/max(2*cs, 1)+1))
@@ -115,8 +113,8 @@ func blockPackBF16(p *PanelsBF16, b ViewF32, lo, hi int) {
 	}
 }
 
-// packPairColumns packs 16 columns of k contiguous floats, which lie ld floats
-// apart, and returns the number of pairs of rows that it packed, almost all.
+// packPairColumns packs 16 columns of k contiguous floats, which are ld floats apart. It returns
+// the number of pairs of rows that it packed, which is almost all.
 func packPairColumns(dst []uint32, src []float32, ld, k int) int {
 	const step = 128 // pairs of a column at a time
 	var columns [Lanes * step]uint32

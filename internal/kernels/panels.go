@@ -9,9 +9,9 @@ import (
 	"github.com/skive-ml/skive/internal/team"
 )
 
-// PanelsF32 is a packed right-hand matrix of K rows and N columns: panels of 16
-// columns, zero padded, whose element (p, j) is Data[(j/16)*K*16+p*16+j%16].
-// The layout is the same at every level.
+// PanelsF32 is a packed right-hand matrix of K rows and N columns. Its panels have 16 columns,
+// padded with zeros. Element (p, j) is Data[(j/16)*K*16+p*16+j%16]. The layout is the same at
+// every level.
 type PanelsF32 struct {
 	K, N int
 	Data []float32
@@ -20,15 +20,14 @@ type PanelsF32 struct {
 // Panels returns the number of panels.
 func (p *PanelsF32) Panels() int { return ceilDiv(p.N, Lanes) }
 
-// Pack packs the k×n matrix b, reusing Data's capacity. For a weight stored
-// [out][in], which is multiplied transposed, b is Transposed(w, in), k is in
-// and n is out.
+// Pack packs the k×n matrix b, reusing Data's capacity. For a weight stored as [out][in], which
+// is multiplied transposed, b is Transposed(w, in), k is in and n is out.
 func (p *PanelsF32) Pack(b ViewF32, k, n int) {
 	p.resize(b, k, n)
 	p.pack(b, 0, p.Panels())
 }
 
-// ParallelPackF32 is p.Pack(b, k, n) by the workers of t.
+// ParallelPackF32 is p.Pack(b, k, n) on the workers of t.
 func ParallelPackF32(t *team.Team, p *PanelsF32, b ViewF32, k, n int) {
 	p.resize(b, k, n)
 	panels := p.Panels()
@@ -72,13 +71,12 @@ func packPanelGeneric(dst []float32, b ViewF32, k, col, n int) {
 	}
 }
 
-// PanelsI8 is a packed right-hand matrix of int8 weights with a scale for each
-// column. Data holds w^zeroI8: on amd64 that is w+128, which is unsigned, as VPDPBUSD
-// wants it, and elsewhere w. A column's elements lie together in groups of four, or of
-// eight where there is SMMLA: with u for their number, element (p, j) is
-// Data[(j/16)*K64*16+(p/u)*16*u+(j%16)*u+p%u] with K64 = K rounded up to a multiple of 64,
-// a tile of AMX; the padding is zeroI8, which stands for zero. Scale is padded with
-// zeros to whole panels.
+// PanelsI8 is a packed right-hand matrix of int8 weights with a scale for each column. Data holds
+// w^zeroI8: on amd64 that is w+128, which is unsigned as VPDPBUSD needs it, and elsewhere w. A
+// column's elements are in groups of u: four, or eight if there is SMMLA. Element (p, j) is
+// Data[(j/16)*K64*16+(p/u)*16*u+(j%16)*u+p%u], where K64 is K rounded up to a multiple of 64, a
+// tile of AMX. The padding is zeroI8, which stands for zero. Scale is padded with zeros to whole
+// panels.
 type PanelsI8 struct {
 	K, N  int
 	Data  []uint8
@@ -86,7 +84,7 @@ type PanelsI8 struct {
 	group int // 4 or 8
 }
 
-// packedGroup is the number of elements of a column that Pack puts together.
+// packedGroup returns the size of the groups that Pack makes.
 func packedGroup() int {
 	if runtime.GOARCH == "arm64" && active.has(i8mm) {
 		return 8
@@ -100,14 +98,14 @@ func (p *PanelsI8) Panels() int { return ceilDiv(p.N, Lanes) }
 // stride returns the bytes of one panel.
 func (p *PanelsI8) stride() int { return ceilDiv(p.K, tileBytes) * tileBytes * Lanes }
 
-// multiplied tells that the level in use has a kernel for the panels: those packed in
-// groups of eight are for SMMLA alone.
+// multiplied tells whether the level in use has a kernel for the panels. Panels in groups of
+// eight are only for SMMLA.
 func (p *PanelsI8) multiplied() bool {
 	return active != 0 && p.K > 0 && (p.group == 4 || p.group == packedGroup())
 }
 
-// Pack packs the weights q, stored [n][k], of which column j stands for
-// q*scale[j]. It wants -127 <= q <= 127 and k <= MaxKI8.
+// Pack packs the weights q, stored as [n][k]; column j stands for q*scale[j]. It requires -127 <=
+// q <= 127 and k <= MaxKI8.
 func (p *PanelsI8) Pack(q []int8, scale []float32, k, n int) {
 	if len(q) < k*n || len(scale) < n {
 		panic("kernels: too few weights or scales")
@@ -138,7 +136,7 @@ func (p *PanelsI8) Pack(q []int8, scale []float32, k, n int) {
 					binary.LittleEndian.PutUint32(dst[at:], binary.LittleEndian.Uint32(column)^zeroI8*0x01010101)
 				}
 			}
-			// What is left of the column, and the padding.
+			// This writes the rest of the column, and the padding.
 			for ; at < len(dst); column, at = nil, at+p.group*Lanes {
 				var last [8]byte
 				copy(last[:], column)
@@ -150,13 +148,13 @@ func (p *PanelsI8) Pack(q []int8, scale []float32, k, n int) {
 	}
 }
 
-// MaxKI8 is the largest number of rows of a PanelsI8: beyond it the sum of the
-// products of bytes could overflow an int32.
+// MaxKI8 is the largest number of rows in a PanelsI8. With more, the sum of products of bytes
+// could overflow an int32.
 const MaxKI8 = (1<<31 - 1) / (255 * 128) / 4 * 4
 
-// RowsI8 is a left-hand matrix of M rows and K columns, quantized row by row:
-// row i is Scale[i] * Data[i*Stride():][:K], its integers sum up to Sum[i], and
-// the rest of its Stride() bytes is zero.
+// RowsI8 is a left-hand matrix of M rows and K columns, quantized row by row. Row i is Scale[i] *
+// Data[i*Stride():][:K]. Its integers add up to Sum[i], and the rest of its Stride() bytes is
+// zero.
 type RowsI8 struct {
 	M, K  int
 	Data  []int8
@@ -167,8 +165,8 @@ type RowsI8 struct {
 // Stride returns the distance between rows: K rounded up to a multiple of 64.
 func (r *RowsI8) Stride() int { return ceilDiv(r.K, tileBytes) * tileBytes }
 
-// Resize sets the size to m rows of k columns, reusing memory. Each row's
-// integers, padding, scale and sum are then to be set.
+// Resize sets the size to m rows of k columns, reusing memory. The caller then has to set each
+// row's integers, padding, scale and sum.
 func (r *RowsI8) Resize(m, k int) {
 	r.M, r.K = m, k
 	r.Data = growAligned(r.Data, m*r.Stride())
@@ -176,9 +174,8 @@ func (r *RowsI8) Resize(m, k int) {
 	r.Sum = grow(r.Sum, m)
 }
 
-// SetRow quantizes x, of K floats, into row i: with QuantizeRowStatic and the
-// scale, or with QuantizeRow if the scale is 0. Different rows may be set at the
-// same time.
+// SetRow quantizes x, of K floats, into row i: with QuantizeRowStatic and the scale, or with
+// QuantizeRow if the scale is 0. Different rows may be set at the same time.
 func (r *RowsI8) SetRow(i int, x []float32, scale float32) {
 	row := r.Data[i*r.Stride():][:r.Stride()]
 	if scale == 0 {
@@ -189,8 +186,8 @@ func (r *RowsI8) SetRow(i int, x []float32, scale float32) {
 	clear(row[r.K:])
 }
 
-// SetAddLayerNorm is AddLayerNorm, and sets the rows from row i on to those of
-// dst as SetRow does, while they are in cache.
+// SetAddLayerNorm is AddLayerNorm. It also quantizes the rows of dst into the rows from i on, as
+// SetRow does, while they are in the cache.
 func (r *RowsI8) SetAddLayerNorm(i int, dst, sum, x, residual, gamma, beta []float32, eps, scale float32) {
 	sameLength(len(dst), len(sum), len(x), len(residual))
 	sameLength(len(gamma), r.K)
@@ -216,8 +213,8 @@ func (r *RowsI8) SetAddLayerNorm(i int, dst, sum, x, residual, gamma, beta []flo
 	}
 }
 
-// Quantize sets r to the m×k matrix whose rows lie in x, ld floats apart, each
-// quantized with SetRow, reusing memory.
+// Quantize sets r to the m×k matrix with rows in x, ld floats apart, each quantized as by SetRow.
+// It reuses memory.
 func (r *RowsI8) Quantize(x []float32, m, k, ld int, scale float32) {
 	r.Resize(m, k)
 	for i := range m {
@@ -225,7 +222,7 @@ func (r *RowsI8) Quantize(x []float32, m, k, ld int, scale float32) {
 	}
 }
 
-// begin sets the size to m rows of k columns that GemmI8Quantized fills.
+// begin sets the size to m rows of k columns, which GemmI8Quantized fills.
 func (r *RowsI8) begin(m, k int, scale float32) {
 	r.Resize(m, k)
 	for i := range m {

@@ -1,8 +1,9 @@
 package kernels
 
-// Rotate turns the pairs (x[k], x[k+h]) of a row by an angle each, h being the length of cos and sin, which hold the
-// angles' cosines and sines (rotary positions, Su et al., arXiv 2104.09864): every product and every sum is rounded. A
-// row may hold several of 2h floats, which are turned alike.
+// Rotate turns each pair (x[k], x[k+h]) of a row by an angle (rotary positions, Su et al., arXiv
+// 2104.09864). cos and sin hold the cosines and sines of the angles, and h is their length. Every
+// product and every sum is rounded. A row may consist of several parts of 2h floats, which are
+// turned alike.
 func Rotate(x, cos, sin []float32) {
 	h := len(cos)
 	sameLength(h, len(sin))

@@ -6,9 +6,10 @@ import (
 	"github.com/skive-ml/skive/internal/exact"
 )
 
-// Softmax replaces x by exp(scale*x - max)/sum in place, where max and sum run over scale*x and the scale is positive. Its
-// powers are those of 2: within 2e-7 of their value, and 0 below 2^-125. Elements far below the maximum (-Inf included)
-// become 0; a NaN, a +Inf or nothing but -Inf makes the whole row NaN.
+// Softmax replaces x by exp(scale*x - max)/sum in place. max and sum are over scale*x, and scale
+// is positive. It computes powers of 2, within 2e-7 of their value, and 0 below 2^-125. Elements
+// far below the maximum (including -Inf) become 0. A NaN, a +Inf, or nothing but -Inf makes the
+// whole row NaN.
 func Softmax(x []float32, scale float32) {
 	if len(x) == 0 {
 		return
@@ -16,7 +17,7 @@ func Softmax(x []float32, scale float32) {
 	softmax(x, scale*expLog2e)
 }
 
-// SoftmaxRows is [Softmax] of each of the rows of n floats, which begin ld floats apart.
+// SoftmaxRows applies [Softmax] to each of the rows of n floats, which are ld floats apart.
 func SoftmaxRows(x []float32, rows, n, ld int, scale float32) {
 	if rows <= 0 || n <= 0 {
 		return
@@ -65,7 +66,7 @@ func softmaxWeightsGeneric(x []float32, scale float32) float32 {
 	return laneSum(&lanes)
 }
 
-// laneMax returns the largest x[i], ignoring NaN; -Inf where there is none.
+// laneMax returns the largest x[i], ignoring NaN, or -Inf if there is none.
 func laneMax(x []float32) float32 {
 	m := float32(math.Inf(-1))
 	for _, v := range x {
@@ -76,8 +77,8 @@ func laneMax(x []float32) float32 {
 	return m
 }
 
-// SoftmaxBackward sets dx = p*(dp - Σ dp·p)*scale for one row, p being the result of [Softmax] with the same scale and dp
-// the gradient with respect to it. dx may be dp or p.
+// SoftmaxBackward sets dx = p*(dp - Σ dp·p)*scale for one row, where p is the result of [Softmax]
+// with the same scale, and dp the gradient with respect to it. dx may be dp or p.
 func SoftmaxBackward(dx, dp, p []float32, scale float32) {
 	sameLength(len(dx), len(dp), len(p))
 	softmaxBackward(dx, dp, p, scale)
@@ -90,8 +91,8 @@ func softmaxBackwardGeneric(dx, dp, p []float32, scale float32) {
 	}
 }
 
-// LogSumExp returns log Σ exp(x[i]), computed as max + log Σ exp(x[i]-max); -Inf for an empty row or one of -Inf only,
-// NaN where there is a NaN.
+// LogSumExp returns log Σ exp(x[i]), computed as max + log Σ exp(x[i]-max). It is -Inf for an
+// empty row or one of only -Inf, and NaN if there is a NaN.
 func LogSumExp(x []float32) float32 {
 	m, s := logSumExp(x)
 	if math.IsInf(float64(m), 0) {

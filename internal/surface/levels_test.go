@@ -13,11 +13,11 @@ import (
 	"testing"
 )
 
-// room is the first column of a row of the table of rooms.
+// room is the first column of a row of the table of packages.
 var room = regexp.MustCompile("(?m)^\\| `([a-z/]+)` \\|")
 
-// Imports point one way: a package stands on its own room and on those above it in the
-// table of docs/architecture.md. Examples have no room, nor have internal packages that no
+// Imports point one way: a package imports only those of its own row and of the rows above, in the
+// table of docs/architecture.md. Examples have no row, nor have internal packages that no
 // other imports, since they are there for tests.
 func TestImportsPointOneWay(t *testing.T) {
 	t.Parallel()
@@ -78,7 +78,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		}
 		own := level(path)
 		if own < 0 {
-			t.Errorf("%s: no room in docs/architecture.md", path)
+			t.Errorf("%s: no row in the table of docs/architecture.md", path)
 		}
 		for _, i := range of {
 			if level(i) > own {
@@ -88,7 +88,7 @@ func TestImportsPointOneWay(t *testing.T) {
 	}
 	for path := range imported {
 		if level(path) < 0 {
-			t.Errorf("%s: no room in docs/architecture.md", path)
+			t.Errorf("%s: no row in the table of docs/architecture.md", path)
 		}
 	}
 }
