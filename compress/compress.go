@@ -21,7 +21,7 @@ import (
 	"github.com/skive-ml/skive/tokenize"
 )
 
-// Options say how a recipe is run. They do not change its outcome.
+// Options say how a recipe is run. They do not change the models that it makes.
 type Options struct {
 	// Output is the directory for the models and the report. It must be empty, missing, or that
 	// of an earlier run with the same model and task. A finished stage of that run is kept if its

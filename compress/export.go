@@ -109,7 +109,7 @@ func (o *ExportOptions) convert(m *checkpoints.Model) (out *checkpoints.Model, e
 	int8 := m.DType() == checkpoints.I8
 	switch {
 	case o.Format == HuggingFace && int8 && o.DType != infer.F32:
-		return nil, settings.Errorf("DType", "the model is int8, which a Hugging Face directory cannot hold, expected f32")
+		return nil, settings.Errorf("DType", "the model is int8, which a Hugging Face directory cannot hold, expected f32; with --pad, stock transformers loads a pruned model, too")
 	case int8 && (o.DType == infer.FP16 || o.DType == infer.BF16):
 		return nil, settings.Errorf("DType", "the model is int8, expected int8, or f32 for the values of its weights")
 	case int8 && o.Pad && o.DType != infer.F32:

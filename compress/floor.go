@@ -29,6 +29,9 @@ func (f Floor) note() string {
 	return fmt.Sprintf("floor: %s reaches %.1f %%; the teacher leads by %.1f points (%s).", f.Name, 100*f.Metric, 100*f.Lead, interval(f.LeadInterval))
 }
 
+// beaten tells whether the teacher is above the floor, with the whole interval.
+func (f Floor) beaten() bool { return f.LeadInterval[0] > 0 }
+
 // An UnlearnedError tells that the teacher is no better than a floor, as far as the development
 // set can tell. So there is nothing to compress.
 type UnlearnedError struct {

@@ -133,6 +133,13 @@ func (r *Report) warnings() (warnings []string) {
 		warnings = append(warnings, fmt.Sprintf("Warning: the times vary. The fastest and the slowest pass differ by up to %.0f %% of the median (%s): "+
 			"the machine was busy with something else. Measure again on a quiet one before you rely on the ratios.", 100*worst, strings.Join(names, "; ")))
 	}
+	for _, f := range r.Floors {
+		if !f.beaten() {
+			warnings = append(warnings, fmt.Sprintf("Warning: on these examples the teacher is no better than %s, which reaches %.1f %%. "+
+				"The task may not need a Transformer, or the examples may be too few or too easy to tell.", f.Name, 100*f.Metric))
+			break
+		}
+	}
 	return warnings
 }
 

@@ -25,7 +25,7 @@ func TestParse(t *testing.T) {
 		}
 	}
 	for stream, want := range map[string]string{
-		text + "{}\n": `x.jsonl:3: expected the columns "text"`,
+		text + "{}\n": `x.jsonl:3: expected the column "text"`,
 		"":            "x.jsonl: no examples",
 		"\xff\n":      "x.jsonl:1: is not valid UTF-8",
 	} {

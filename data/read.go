@@ -287,7 +287,11 @@ func (p *parser) layout(r row) (layout, error) {
 			want = append(want, w)
 		}
 	}
-	err := fmt.Errorf("expected the columns %s, found %s", strings.Join(want, " or "), quoted(r.names()))
+	columns := "columns"
+	if len(want) == 1 && !p.def.Pair {
+		columns = "column"
+	}
+	err := fmt.Errorf("expected the %s %s, found %s", columns, strings.Join(want, " or "), quoted(r.names()))
 	if _, table := r.(*fields); table {
 		err = fmt.Errorf("%w in the first line, which names the columns", err)
 	}

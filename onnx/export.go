@@ -66,7 +66,11 @@ type Report struct {
 
 // WriteText writes the report for people.
 func (r *Report) WriteText(w io.Writer) error {
-	text := fmt.Sprintf("%s: %s, opset %d, %d bytes; self-check within %.1e of the engine\n", r.Model, r.DType, r.Opset, r.Bytes, r.Difference)
+	check := "the engine"
+	if r.DType == infer.Int8 {
+		check = "the engine, which rounds activations to int8 in other places"
+	}
+	text := fmt.Sprintf("%s: %s, opset %d, %d bytes; self-check within %.1e of %s\n", r.Model, r.DType, r.Opset, r.Bytes, r.Difference, check)
 	if len(r.Files) > 0 {
 		text += fmt.Sprintf("beside it: %s\n", strings.Join(r.Files, ", "))
 	}

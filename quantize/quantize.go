@@ -40,7 +40,8 @@ func Embeddings() []string {
 	return []string{checkpoints.WordEmbeddings.Part().Weight(), checkpoints.PositionEmbeddings.Part().Weight()}
 }
 
-// Int8 is Int8Weights of the model's LinearWeights.
+// Int8 returns a copy of the model in which the weights of all linear layers of the encoder are
+// int8, as Int8Weights converts them.
 func Int8(m *checkpoints.Model) (*checkpoints.Model, error) {
 	return Int8Weights(m, LinearWeights(m.Config))
 }

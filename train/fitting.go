@@ -87,7 +87,7 @@ func (o Options) Fitted(c checkpoints.Config, set, dev *data.Encoded, longer flo
 	if len(chosen) == 0 {
 		return o, ""
 	}
-	why := fmt.Sprintf("%d examples of %d tokens on the mean", rows, set.MeanLength())
+	why := fmt.Sprintf("%d examples with %d tokens on average", rows, set.MeanLength())
 	if set.Task.Kind.Named() {
 		why += fmt.Sprintf(", %d labels", classes)
 	}

@@ -71,7 +71,7 @@ func TestFitted(t *testing.T) {
 		if err := o.Validate(); err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		}
-		if !strings.Contains(why, fmt.Sprintf("for %d examples of %d tokens on the mean, %d labels, width %d", c.rows, c.words+2, c.labels, c.width)) {
+		if !strings.Contains(why, fmt.Sprintf("for %d examples with %d tokens on average, %d labels, width %d", c.rows, c.words+2, c.labels, c.width)) {
 			t.Errorf("%s: said %q", c.name, why)
 		}
 	}

@@ -22,8 +22,8 @@ type SeedsResult struct {
 	Mean, Spread map[string]float64
 }
 
-// RunSeeds calls Run with the seeds Options.Seed, Options.Seed+1, ..., in number as many as the
-// argument seeds says. Each run has its own directories seed-1, seed-2, ... in Output and
+// RunSeeds calls Run with so many seeds: Options.Seed, Options.Seed+1, and so on. Each run has its
+// own directories seed-1, seed-2, ... in Output and
 // TensorBoard, and likewise its own log. A development set is required. With Options.Resume,
 // finished runs are not repeated.
 func RunSeeds(ctx context.Context, model *checkpoints.Model, trainSet, devSet *data.Dataset, o Options, seeds int) (*SeedsResult, error) {

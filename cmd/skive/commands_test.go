@@ -133,7 +133,7 @@ func runScript(t *testing.T, lines string) {
 		fmt.Fprintf(&typical, "%s\n", text)
 	}
 	for name, text := range map[string]string{
-		"reviews.csv": reviews.String(), "stars.csv": stars.String(), "typical.txt": typical.String(),
+		"reviews.csv": reviews.String(), "test.csv": reviews.String(), "stars.csv": stars.String(), "typical.txt": typical.String(),
 		// A model as small as this one learns little: what is tried is that the commands work.
 		"bin/skive": "#!/bin/sh\nSKIVE_TEST_PROGRAM=1 exec '" + self + "' \"$@\"\n",
 	} {

@@ -73,7 +73,10 @@ func (app *skive) run(ctx context.Context, args []string) (code int) {
 	root.SetArgs(args)
 	var mistake error
 	flags.CheckHelp(root, func(err error) { mistake = err })
-	c, err := root.ExecuteContextC(ctx)
+	c, err := root, flags.CheckCommand(root, args)
+	if err == nil {
+		c, err = root.ExecuteContextC(ctx)
+	}
 	if err == nil {
 		err = mistake
 	}

@@ -98,6 +98,7 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		want string
 	}{
 		{"unknown command", []string{"shrink"}, exitUsage, `"shrink"`},
+		{"an unknown command with flags", []string{"compres", "--model", "x"}, exitUsage, `unknown command "compres", did you mean skive compress` + "\n"},
 		{"unknown flag", []string{"eval", "--modle", "x"}, exitUsage, "unknown flag --modle, did you mean --model\n"},
 		{"a command of another", []string{"show"}, exitUsage, "did you mean skive data\n"},
 		{"a share for a number", []string{"prune", "--heads", "0.5"}, exitUsage, "--heads: \"0.5\", expected a whole number\n"},
@@ -185,10 +186,10 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"a class index beyond the labels", training("sst2", "label.tsv"), exitFailure, `label.tsv:2: "label": label 7 is not a class index from 0 to 1`},
 		{"a missing label", training("sst2", "nolabel.tsv"), exitFailure, `nolabel.tsv:3: "label": the label is empty`},
 		{"missing columns", training("sst2", "columns.tsv"), exitFailure, `columns.tsv:2: the label is missing: expected the column "label"; --label-column names another`},
-		{"no column of that name", training("text", "stars.csv"), exitFailure, `stars.csv:1: expected the columns "text", found "review", "stars" in the first line, which names the columns; --text-column names another`},
-		{"a column that is not there", training("text", "stars.csv", "--text-column", "reviews"), exitFailure, `stars.csv:1: expected the columns "reviews", found "review", "stars" in the first line, which names the columns; --text-column names another`},
-		{"a key that is not there", training("text", "copa.jsonl"), exitFailure, `copa.jsonl:1: expected the columns "text", found "choice1", "choice2", "label", "premise", "question"; --text-column names another`},
-		{"a column to compress with", []string{"compress", "--model", model, "--task", "text", "--train", filepath.Join(dir, "stars.csv"), "--dev", words, "-o", out}, exitFailure, `--train: ` + filepath.Join(dir, "stars.csv") + `:1: expected the columns "text"`},
+		{"no column of that name", training("text", "stars.csv"), exitFailure, `stars.csv:1: expected the column "text", found "review", "stars" in the first line, which names the columns; --text-column names another`},
+		{"a column that is not there", training("text", "stars.csv", "--text-column", "reviews"), exitFailure, `stars.csv:1: expected the column "reviews", found "review", "stars" in the first line, which names the columns; --text-column names another`},
+		{"a key that is not there", training("text", "copa.jsonl"), exitFailure, `copa.jsonl:1: expected the column "text", found "choice1", "choice2", "label", "premise", "question"; --text-column names another`},
+		{"a column to compress with", []string{"compress", "--model", model, "--task", "text", "--train", filepath.Join(dir, "stars.csv"), "--dev", words, "-o", out}, exitFailure, `--train: ` + filepath.Join(dir, "stars.csv") + `:1: expected the column "text"`},
 		{"going on and beginning anew", training("text", "red.csv", "--overwrite", "--resume"), exitUsage, "--overwrite and --resume exclude each other\n"},
 		{"going on with a pruning and beginning anew", []string{"prune", "--model", model, "--layers", "1", "--resume", "--overwrite", "-o", out}, exitUsage, "--overwrite and --resume exclude each other\n"},
 		{"missing fields", training("sst2", "fields.tsv"), exitFailure, "fields.tsv:2: found 1 fields, expected 2"},

@@ -19,7 +19,7 @@ func (app *skive) newReference() *cobra.Command {
 	var overwrite bool
 	c := &cobra.Command{
 		Use:   "reference",
-		Short: "Store in a model what its inputs and answers look like, so that skive serve can measure drift",
+		Short: "Store statistics of typical inputs in a model, so that skive serve can measure drift",
 		Long: `Reference answers a file with one input per line, as for predict. It writes the model with shares of what it saw:
 labels, scores, lengths in tokens, unknown tokens. No text is stored. skive serve then measures how far requests are
 from that (skive_drift). Any later change of the model drops the shares, so reference comes last.

@@ -42,6 +42,18 @@ func CheckHelp(root *cobra.Command, mistake func(error)) {
 	})
 }
 
+// CheckCommand returns the error of CheckCommands if the arguments of a command line begin with an
+// unknown command. cobra reads the flags first, and would only complain about these.
+func CheckCommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+		return nil
+	}
+	if c, _, err := root.Find(args); err != nil || c != root {
+		return nil
+	}
+	return root.ValidateArgs(args[:1])
+}
+
 // Unparsed turns an error of pflag into a usage error that says what is expected, or which flag
 // may be meant.
 func Unparsed(c *cobra.Command, err error) error {
