@@ -92,6 +92,15 @@ func (s *Server) Run(ctx context.Context, l Listening) (err error) {
 	if err != nil {
 		return err
 	}
+	for _, m := range s.models {
+		// A wrong path ends the server before probes find it alive.
+		if _, err := os.Stat(m.options.Path); err != nil {
+			for _, listener := range listeners {
+				listener.Close()
+			}
+			return fmt.Errorf("model %q: %w", m.options.Name, err)
+		}
+	}
 	server := &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: 10 * time.Second,
