@@ -17,3 +17,15 @@ func TestSizesInBytes(t *testing.T) {
 		}
 	}
 }
+
+func TestNearest(t *testing.T) {
+	known := []string{"teacher.batch_size", "teacher.epochs", "text", "train"}
+	for name, want := range map[string]string{
+		"teacher.batchsize": "teacher.batch_size", "teacher.epoch": "teacher.epochs", "tex": "text", "trian": "train",
+		"nothing": "", "teacher.rate": "", "x": "",
+	} {
+		if got := Nearest(name, known); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}

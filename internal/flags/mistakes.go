@@ -6,6 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/skive-ml/skive/settings"
 )
 
 // CheckCommands makes the name of an unknown command, or of an unknown subcommand, an error that
@@ -83,42 +85,13 @@ var wanted = map[string]string{
 
 // nearest returns the flag that a name is probably meant for, or "" if none is similar.
 func nearest(all *pflag.FlagSet, name string) string {
-	best, least := "", 3
+	var names []string
 	all.VisitAll(func(f *pflag.Flag) {
-		if f.Hidden {
-			return
-		}
-		d := distance(f.Name, name)
-		if len(name) >= 3 && strings.HasPrefix(f.Name, name) {
-			d = min(d, 2)
-		}
-		if d < least && d < len(name) {
-			best, least = f.Name, d
+		if !f.Hidden {
+			names = append(names, f.Name)
 		}
 	})
-	return best
-}
-
-// distance returns how many letters must be added, removed or replaced to turn one word into the
-// other.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		before := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := before
-			if a[i] != b[j] {
-				change++
-			}
-			before = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return settings.Nearest(name, names)
 }
 
 // at says where to look up the flags of a command.

@@ -7,8 +7,10 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -211,6 +213,22 @@ func (d *Document) note(table settings.Table, element string) known {
 	return all
 }
 
+// names yields the names of all settings and sections.
+func (k known) names() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for name := range k.settings {
+			if !yield(name) {
+				return
+			}
+		}
+		for name := range k.sections {
+			if !yield(name) {
+				return
+			}
+		}
+	}
+}
+
 // section sets the settings of one section, whose name is prefix.
 func (d *Document) section(n ast.Node, all known, element, prefix string, depth int) error {
 	return d.each(n, depth, func(k string, at, value ast.Node) error {
@@ -220,7 +238,11 @@ func (d *Document) section(n ast.Node, all known, element, prefix string, depth 
 		}
 		field, ok := all.sections[full]
 		if !ok {
-			return d.fail(at, element+full, errors.New("no such setting"))
+			near := settings.Nearest(full, slices.Sorted(all.names()))
+			if near == "" {
+				return d.fail(at, element+full, errors.New("no such setting"))
+			}
+			return d.fail(at, element+full, fmt.Errorf("no such setting, did you mean %s", element+near))
 		}
 		d.lines[field] = at.GetToken().Position.Line
 		if d.resolve(value) == nil || d.resolve(value).Type() == ast.NullType {
