@@ -10,6 +10,7 @@ import (
 
 	"github.com/skive-ml/skive/head"
 	"github.com/skive-ml/skive/internal/textkeys"
+	"github.com/skive-ml/skive/settings"
 )
 
 // ErrEmpty says that a file has no examples.
@@ -287,11 +288,14 @@ func (p *parser) layout(r row) (layout, error) {
 			want = append(want, w)
 		}
 	}
-	columns := "columns"
+	columns, meant := "columns", ""
 	if len(want) == 1 && !p.def.Pair {
 		columns = "column"
+		if near := settings.Nearest(p.layouts[0].text, r.names()); near != "" {
+			meant = fmt.Sprintf(" (did you mean %q?)", near)
+		}
 	}
-	err := fmt.Errorf("expected the %s %s, found %s", columns, strings.Join(want, " or "), quoted(r.names()))
+	err := fmt.Errorf("expected the %s %s%s, found %s", columns, strings.Join(want, " or "), meant, quoted(r.names()))
 	if _, table := r.(*fields); table {
 		err = fmt.Errorf("%w in the first line, which names the columns", err)
 	}

@@ -187,7 +187,7 @@ func TestBadInputEndsInOneLine(t *testing.T) {
 		{"a missing label", training("sst2", "nolabel.tsv"), exitFailure, `nolabel.tsv:3: "label": the label is empty`},
 		{"missing columns", training("sst2", "columns.tsv"), exitFailure, `columns.tsv:2: the label is missing: expected the column "label"; --label-column names another`},
 		{"no column of that name", training("text", "stars.csv"), exitFailure, `stars.csv:1: expected the column "text", found "review", "stars" in the first line, which names the columns; --text-column names another`},
-		{"a column that is not there", training("text", "stars.csv", "--text-column", "reviews"), exitFailure, `stars.csv:1: expected the column "reviews", found "review", "stars" in the first line, which names the columns; --text-column names another`},
+		{"a column that is not there", training("text", "stars.csv", "--text-column", "reviews"), exitFailure, `stars.csv:1: expected the column "reviews" (did you mean "review"?), found "review", "stars" in the first line, which names the columns; --text-column names another`},
 		{"a key that is not there", training("text", "copa.jsonl"), exitFailure, `copa.jsonl:1: expected the column "text", found "choice1", "choice2", "label", "premise", "question"; --text-column names another`},
 		{"a column to compress with", []string{"compress", "--model", model, "--task", "text", "--train", filepath.Join(dir, "stars.csv"), "--dev", words, "-o", out}, exitFailure, `--train: ` + filepath.Join(dir, "stars.csv") + `:1: expected the column "text"`},
 		{"going on and beginning anew", training("text", "red.csv", "--overwrite", "--resume"), exitUsage, "--overwrite and --resume exclude each other\n"},
