@@ -122,3 +122,6 @@ func Better(metric string, value, best float64) bool {
 	}
 	return value > best
 }
+
+// Perfect tells whether no value of this metric is better. All but perplexity end at 1.
+func Perfect(metric string, value float64) bool { return !Better(metric, 1, value) }

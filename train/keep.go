@@ -15,8 +15,12 @@ import (
 	"github.com/skive-ml/skive/infer"
 )
 
-// exhausted tells whether no evaluation within the run's patience brought a better model.
+// exhausted tells whether no evaluation within the run's patience brought a better model, or none
+// can. A run without patience is never exhausted.
 func (f *fit) exhausted() bool {
+	if best := f.result.Best.Metrics; f.o.Patience > 0 && best != nil && evaluate.Perfect(f.result.Metric, best[f.result.Metric]) {
+		return true
+	}
 	since := 0
 	for _, e := range f.result.Evaluations {
 		if e.Step > f.result.Best.Step {

@@ -107,7 +107,8 @@ type Options struct {
 	// EvalEvery is the number of steps between two evaluations on the development set; 0
 	// evaluates at the end of each epoch.
 	EvalEvery int
-	// Patience ends the run after so many evaluations without a better model; 0 never does.
+	// Patience ends the run after so many evaluations without a better model, or at once when
+	// none can be better; 0 never does.
 	Patience int
 	// KeepLast also saves the last model, in LastDir of Output.
 	KeepLast bool

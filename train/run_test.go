@@ -525,6 +525,28 @@ func TestPatienceEndsARunEarly(t *testing.T) {
 	}
 }
 
+// A run with patience ends at an evaluation than which none can be better.
+func TestPerfectRunsEnd(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		metric   string
+		value    float64
+		patience int
+		want     bool
+	}{
+		{"accuracy", 1, 3, true},
+		{"accuracy", 1, 0, false},
+		{"accuracy", 0.99, 3, false},
+		{"perplexity", 1.5, 3, false},
+	} {
+		e := Evaluation{Step: 2, Metrics: map[string]float64{c.metric: c.value}}
+		f := &fit{o: Options{Patience: c.patience}, result: &Result{Metric: c.metric, Evaluations: []Evaluation{e}, Best: e}}
+		if got := f.exhausted(); got != c.want {
+			t.Errorf("%+v: %t", c, got)
+		}
+	}
+}
+
 func TestLastModelIsKept(t *testing.T) {
 	t.Parallel()
 	o := quick()
