@@ -161,6 +161,21 @@ func TestAdvice(t *testing.T) {
 	}
 }
 
+// Of models that are as fast as each other, the smallest is recommended.
+func TestRecommendedIsTheSmallerOfEquals(t *testing.T) {
+	t.Parallel()
+	r := &Report{Rows: []Row{
+		{Metric: 0.9, ExamplesPerSecond: 100, Bytes: 1000},
+		{Metric: 0.9, ExamplesPerSecond: 811, Bytes: 500},
+		{Metric: 0.9, ExamplesPerSecond: 810, Bytes: 400},
+		{Metric: 0.9, ExamplesPerSecond: 700, Bytes: 300},
+		{Metric: 0.8, ExamplesPerSecond: 900, Bytes: 200}, // which lost too much
+	}}
+	if got := r.Recommended(); got != 2 {
+		t.Errorf("row %d, want 2", got)
+	}
+}
+
 // In a browser of 1,280 pixels the page is not wider than that, and a click sorts it.
 func TestPageInABrowser(t *testing.T) {
 	t.Parallel()

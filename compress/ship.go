@@ -16,7 +16,8 @@ import (
 
 // Recommended returns the number of the row whose model is the one to use. It is the last one if
 // the recipe has a bound or a target, and otherwise the fastest one that loses at most one point
-// on the development set.
+// on the development set. A smaller model that is nearly as fast comes before it, because such a
+// difference is chance.
 func (r *Report) Recommended() int {
 	if r.Dropped != nil && r.Dropped.None {
 		return 0
@@ -24,14 +25,24 @@ func (r *Report) Recommended() int {
 	if r.Recipe.MaxDrop > 0 || r.Target != nil {
 		return len(r.Rows) - 1
 	}
+	good := func(row Row) bool { return row.Metric >= r.Rows[0].Metric-defaultDrop/100.0 }
 	best := 0
 	for i, row := range r.Rows {
-		if row.Metric >= r.Rows[0].Metric-defaultDrop/100.0 && row.ExamplesPerSecond > r.Rows[best].ExamplesPerSecond {
+		if good(row) && row.ExamplesPerSecond > r.Rows[best].ExamplesPerSecond {
+			best = i
+		}
+	}
+	fastest := r.Rows[best].ExamplesPerSecond
+	for i, row := range r.Rows {
+		if good(row) && row.ExamplesPerSecond >= asFast*fastest && row.Bytes < r.Rows[best].Bytes {
 			best = i
 		}
 	}
 	return best
 }
+
+// asFast is the share of another model's speed from which a model counts as equally fast.
+const asFast = 0.98
 
 // advice says which file to ship, what it reaches, and what that is compared with.
 func (r *Report) advice() string {
