@@ -135,7 +135,7 @@ func headsOf(a array, offsets []int32, s, all, lo, hi int) heads {
 func (h heads) query(i int) int { return i * h.dim }
 func (h heads) key(i int) int   { return h.keys + i*h.dim }
 
-// terms are those of Relative.
+// terms returns what Relative adds to the scores of a head.
 func (h heads) terms(i int) relativeHead { return h.relative.of(h.in, i*h.dim, h.keys, h.n) }
 
 // scores sets s to the scaled scores of a head, without its bias.

@@ -118,9 +118,9 @@ type relativeGradients struct {
 	q, k, queries, keys []float32
 }
 
-// backward adds the gradients of the terms to d. ds are those of the sums of products, a
-// row for each of the queries q, and a column for each of the n keys k; both are dim
-// wide. Gradients of q and k lie as they do.
+// backward adds the gradients of the terms to d. ds is the gradient of the scores before they are
+// scaled, with a row for each query in q and a column for each of the n keys in k. Queries and keys
+// have dim columns. Their gradients have the same layout as they do.
 func (h *relativeHead) backward(w *worker, rounded bool, ds []float32, n, dim int, q, k kernels.ViewF32,
 	d relativeGradients) {
 	queries := len(ds) / n

@@ -2,6 +2,7 @@ package checkpoints
 
 import (
 	"fmt"
+	"math"
 	"math/bits"
 
 	"github.com/skive-ml/skive/internal/exact"
@@ -13,10 +14,9 @@ import (
 //	a = LayerNorm(x + AttentionOutput(Attention(Query(x), Key(x), Value(x))))
 //	y = LayerNorm(a + Down(Activation(Up(a))))
 //
-// where each head of Attention is softmax(q·kᵀ/√HeadDim + bias)·v; with Relative, its
-// scores are those of RelativeScores. Training applies
-// dropout to the attention probabilities, and to the two products that are added to x
-// and to a.
+// where each head of Attention is softmax(q·kᵀ/√HeadDim + bias)·v. With Relative, its
+// scores have the terms that RelativeScores describes. Training applies dropout to the
+// attention probabilities, and to the two products that are added to x and to a.
 //
 // With PreNorm the norms stand before the products, and one more follows the last
 // layer:
@@ -264,4 +264,17 @@ func (c Config) validateBias() error {
 		}
 	}
 	return nil
+}
+
+// ScoreProducts is the number of products of two vectors that a score of attention sums.
+func (b Block) ScoreProducts() int {
+	if b.Relative != nil {
+		return 3
+	}
+	return 1
+}
+
+// ScoreScale is the factor of the scores of attention.
+func (b Block) ScoreScale() float32 {
+	return float32(1 / math.Sqrt(float64(b.ScoreProducts()*b.HeadDim)))
 }

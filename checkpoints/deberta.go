@@ -63,15 +63,6 @@ func (r RelativeScores) row(distance int) int32 {
 	return int32(min(max(r.Buckets+m, 0), 2*r.Buckets-1))
 }
 
-// ScoreScale is what multiplies the scores of attention.
-func (b Block) ScoreScale() float32 {
-	terms := 1
-	if b.Relative != nil {
-		terms = 3
-	}
-	return float32(1 / math.Sqrt(float64(terms*b.HeadDim)))
-}
-
 // debertaV2 are keys of config.json that only DeBERTa has. Of most, one choice is
 // implemented, that of DeBERTa-v3.
 type debertaV2 struct {

@@ -422,11 +422,7 @@ func (b *builder) layer(l int, x, mask string) string {
 	self, output, down := around(checkpoints.Query.In(l)), checkpoints.AttentionOutput.In(l), checkpoints.Down.In(l)
 	heads, width := block.Heads, block.HeadDim
 	split := b.ints(fmt.Sprintf("heads_%d", heads), []int{4}, 0, 0, int64(heads), int64(width))
-	terms := 1
-	if block.Relative != nil {
-		terms = 3
-	}
-	root := b.scalar(math.Sqrt(float64(terms * width)))
+	root := b.scalar(math.Sqrt(float64(block.ScoreProducts() * width)))
 	read := x // input of the projections
 	if block.PreNorm && !block.BareAttention {
 		read = b.norm(checkpoints.AttentionNorm.In(l), x)

@@ -66,6 +66,8 @@ func newCharPair(vocab []string, ids *tokenIDs, merges [][2]string, unk int32) (
 // byteToken returns the token that stands for a byte.
 func byteToken(b int) string { return fmt.Sprintf("<0x%02X>", b) }
 
+const byteTokenSize = len("<0x00>")
+
 func (m *charPair) tokens() []string { return m.vocab }
 
 func (m *charPair) normalizes() bool { return len(m.normalizers) > 0 }
@@ -175,8 +177,8 @@ func (m *charPair) add(p *pieces, w *wordBuffer, ids, from []int32) {
 
 // isByte tells whether a token stands for a byte.
 func (m *charPair) isByte(id int32) bool {
-	token := m.vocab[id]
-	return len(token) == len(byteToken(0)) && token[0] == '<' && slices.Contains(m.bytes[:], id)
+	b, ok := byteOf(m.vocab[id])
+	return ok && m.bytes[b] == id
 }
 
 func (m *charPair) same(o model) bool {

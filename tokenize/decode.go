@@ -250,7 +250,7 @@ func (fallbackDecoder) decode(tokens []string) []string {
 // byteOf returns the byte that a token such as <0x0A> stands for.
 func byteOf(token string) (byte, bool) {
 	hex, ok := strings.CutPrefix(token, "<0x")
-	if !ok || len(token) != len(byteToken(0)) || !strings.HasSuffix(hex, ">") {
+	if !ok || len(token) != byteTokenSize || !strings.HasSuffix(hex, ">") {
 		return 0, false
 	}
 	b, err := strconv.ParseUint(strings.TrimSuffix(hex, ">"), 16, 8)

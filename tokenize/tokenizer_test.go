@@ -115,7 +115,11 @@ func concurrentUse(t *testing.T, tok *Tokenizer) {
 }
 
 func TestNoAllocationIntoAUsedEncoding(t *testing.T) {
-	for _, tok := range []*Tokenizer{small(t), smallBPE(t)} {
+	gemma, err := Load(map[string][]byte{"tokenizer.json": []byte(smallGemma)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tok := range []*Tokenizer{small(t), smallBPE(t), gemma} {
 		var e Encoding
 		for _, o := range []Options{{}, {MaxLength: 8}, {Offsets: true}} {
 			encode := func() {
@@ -517,6 +521,11 @@ func FuzzEncode(f *testing.F) {
 	})
 }
 
+// smallGemma is a tokenizer.json of characters, with two of the bytes.
+const smallGemma = `{"model":{"type":"BPE","unk_token":"<unk>","fuse_unk":true,"byte_fallback":true,"vocab":{"<unk>":0,"<bos>":1,"▁":2,"b":3,"▁b":4,"<0xC3>":5,"<0xA9>":6},"merges":["▁ b"]},
+		"normalizer":{"type":"Replace","pattern":{"String":" "},"content":"▁"},"post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<bos>","type_id":0}},{"Sequence":{"id":"A","type_id":0}}],
+		"pair":[{"SpecialToken":{"id":"<bos>","type_id":0}},{"Sequence":{"id":"A","type_id":0}},{"SpecialToken":{"id":"<bos>","type_id":1}},{"Sequence":{"id":"B","type_id":1}}],"special_tokens":{"<bos>":{"ids":[1]}}}}`
+
 func FuzzLoad(f *testing.F) {
 	vocab := []byte("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n##e\nnew\n")
 	f.Add(edit(f, "version", nil), []byte("[UNK]\n[CLS]\n[SEP]\n"), []byte(`{}`), []byte(`{}`), []byte(`{}`))
@@ -529,9 +538,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add(edit(f, "version", nil), vocab, []byte(`{"tokenizer_class": "BertTokenizer", "added_tokens_decoder": {"9": {"content": "Aé", "normalized": true, "single_word": true}}, "x_token": "b"}`),
 		[]byte(`{"extra_special_tokens": {"y_token": "[SEP]x"}}`), []byte(`{"a": 4}`))
 	f.Add(edit(f, "version", nil), vocab, []byte(`{"tokenizer_class": "PreTrainedTokenizerFast", "extra_special_tokens": ["漢"], "split_special_tokens": true}`), []byte(`{"mask_token": null}`), []byte(`{"A": 800}`))
-	f.Add([]byte(`{"model":{"type":"BPE","unk_token":"<unk>","fuse_unk":true,"byte_fallback":true,"vocab":{"<unk>":0,"<bos>":1,"▁":2,"b":3,"▁b":4,"<0xC3>":5,"<0xA9>":6},"merges":["▁ b"]},
-		"normalizer":{"type":"Replace","pattern":{"String":" "},"content":"▁"},"post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<bos>","type_id":0}},{"Sequence":{"id":"A","type_id":0}}],
-		"pair":[{"SpecialToken":{"id":"<bos>","type_id":0}},{"Sequence":{"id":"A","type_id":0}},{"SpecialToken":{"id":"<bos>","type_id":1}},{"Sequence":{"id":"B","type_id":1}}],"special_tokens":{"<bos>":{"ids":[1]}}}}`),
+	f.Add([]byte(smallGemma),
 		vocab, []byte(`{"tokenizer_class": "GemmaTokenizer"}`), []byte{}, []byte{})
 	f.Fuzz(func(t *testing.T, tokenizer, vocab, config, special, added []byte) {
 		for _, files := range []map[string][]byte{
